@@ -1,0 +1,227 @@
+//! What is waiting to be written to one peer: a queue of chunks fit for `writev`.
+
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// Values at least this long are queued as shared [`Bytes`] instead of being copied.
+pub const SHARE_MIN: usize = 16 * 1024;
+
+/// A fresh tail buffer starts at this size.
+const TAIL_START: usize = 16 * 1024;
+
+/// Tail buffers above this size are freed, not pooled, once drained.
+const POOL_BUFFER_MAX: usize = 64 * 1024;
+
+/// Buffers a thread keeps for reuse.
+const POOL_LEN_MAX: usize = 8;
+
+thread_local! {
+    /// Drained buffers of this thread: an idle connection owns no output memory, and a busy one
+    /// pays no allocator call for getting some.
+    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes queued for one peer: contiguous text, with large values shared in between.
+///
+/// The unwritten order is `chunks` front to back, then `tail`.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Finished chunks.
+    chunks: VecDeque<Bytes>,
+    /// Bytes already taken from the front (of `chunks[0]`, or of `tail` when there are none).
+    taken: usize,
+    /// Where small replies are appended.
+    tail: Vec<u8>,
+    /// Sum of the chunks' lengths.
+    chunked: usize,
+}
+
+impl Output {
+    /// An empty queue owning no memory.
+    pub const fn new() -> Self {
+        Output { chunks: VecDeque::new(), taken: 0, tail: Vec::new(), chunked: 0 }
+    }
+
+    /// Bytes not yet written.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.chunked + self.tail.len() - self.taken
+    }
+
+    /// Whether nothing is left to write.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The buffer to append replies to.
+    #[inline]
+    pub fn tail(&mut self) -> &mut Vec<u8> {
+        if self.tail.capacity() == 0 {
+            self.tail = pooled();
+        }
+        &mut self.tail
+    }
+
+    /// Appends a copy of `bytes`.
+    #[inline]
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.tail().extend_from_slice(bytes);
+    }
+
+    /// Queues `bytes` without copying. Below [`SHARE_MIN`] copying is cheaper, and done.
+    pub fn share(&mut self, bytes: Bytes) {
+        if bytes.len() < SHARE_MIN {
+            return self.extend(&bytes);
+        }
+        self.seal();
+        self.chunked += bytes.len();
+        self.chunks.push_back(bytes);
+    }
+
+    /// Moves everything of `other` behind what is queued here.
+    pub fn append(&mut self, mut other: Output) {
+        other.discard_taken();
+        if other.chunks.is_empty() {
+            self.extend(&other.tail);
+        } else {
+            self.seal();
+            other.seal();
+            self.chunked += other.chunked;
+            self.chunks.append(&mut other.chunks);
+        }
+        other.release();
+    }
+
+    /// Cuts what was queued after `mark`, a value of [`Output::len`] read earlier with nothing
+    /// written since: for taking a half-written reply back.
+    pub fn truncate(&mut self, mark: usize) {
+        let mut excess = self.len().saturating_sub(mark);
+        let from_tail = excess.min(self.tail.len());
+        self.tail.truncate(self.tail.len() - from_tail);
+        excess -= from_tail;
+        while excess > 0 {
+            let Some(mut last) = self.chunks.pop_back() else { return };
+            let cut = excess.min(last.len());
+            last.truncate(last.len() - cut);
+            self.chunked -= cut;
+            excess -= cut;
+            if !last.is_empty() {
+                self.chunks.push_back(last);
+            }
+        }
+    }
+
+    /// Fills `slices` from the front of the queue; returns how many were filled.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut skip = self.taken;
+        let mut filled = 0;
+        let parts = self.chunks.iter().map(|c| &c[..]).chain(std::iter::once(&self.tail[..]));
+        for (slot, part) in slices.iter_mut().zip(parts) {
+            let part = &part[skip..];
+            skip = 0;
+            if part.is_empty() {
+                break;
+            }
+            *slot = IoSlice::new(part);
+            filled += 1;
+        }
+        filled
+    }
+
+    /// The first contiguous run of unwritten bytes.
+    #[inline]
+    pub fn front(&self) -> &[u8] {
+        match self.chunks.front() {
+            Some(chunk) => &chunk[self.taken..],
+            None => &self.tail[self.taken..],
+        }
+    }
+
+    /// Forgets the first `n` bytes: they were written. When that empties the queue, its buffer
+    /// goes back to the thread's pool.
+    #[inline]
+    pub fn consume(&mut self, n: usize) {
+        debug_assert!(n <= self.len());
+        self.taken += n;
+        self.discard_taken_chunks();
+        if self.is_empty() {
+            self.release();
+        }
+    }
+
+    /// Gives all memory back; unwritten bytes are lost.
+    pub fn release(&mut self) {
+        self.chunks = VecDeque::new();
+        (self.taken, self.chunked) = (0, 0);
+        recycle(std::mem::take(&mut self.tail));
+    }
+
+    /// Copies everything unwritten into one vector, for tests and small messages.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.len());
+        self.chunks.iter().for_each(|c| all.extend_from_slice(c));
+        all.extend_from_slice(&self.tail);
+        all.drain(..self.taken);
+        all
+    }
+
+    /// Turns the tail into a chunk, so that something can be queued behind it.
+    fn seal(&mut self) {
+        self.discard_taken();
+        if !self.tail.is_empty() {
+            self.chunked += self.tail.len();
+            self.chunks.push_back(Bytes::from(std::mem::take(&mut self.tail)));
+        }
+    }
+
+    fn discard_taken_chunks(&mut self) {
+        while let Some(front) = self.chunks.front() {
+            if self.taken < front.len() {
+                return;
+            }
+            self.taken -= front.len();
+            self.chunked -= front.len();
+            self.chunks.pop_front();
+        }
+    }
+
+    /// Removes the written part for good, so that `taken` is zero or inside the first chunk.
+    fn discard_taken(&mut self) {
+        self.discard_taken_chunks();
+        match self.chunks.front_mut() {
+            Some(front) => {
+                let _ = front.split_to(self.taken);
+                self.chunked -= self.taken;
+            }
+            None => drop(self.tail.drain(..self.taken)),
+        }
+        self.taken = 0;
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        recycle(std::mem::take(&mut self.tail));
+    }
+}
+
+fn pooled() -> Vec<u8> {
+    POOL.try_with(|p| p.borrow_mut().pop()).ok().flatten().unwrap_or_else(|| Vec::with_capacity(TAIL_START))
+}
+
+fn recycle(mut buffer: Vec<u8>) {
+    if buffer.capacity() == 0 || buffer.capacity() > POOL_BUFFER_MAX {
+        return;
+    }
+    buffer.clear();
+    // During thread shutdown the pool may be gone; the buffer is then simply freed.
+    let _ = POOL.try_with(|pool| {
+        let mut pool = pool.borrow_mut();
+        if pool.len() < POOL_LEN_MAX {
+            pool.push(buffer);
+        }
+    });
+}

@@ -1,0 +1,1 @@
+//! The suite every runtime passes. See `suite!` once written.
