@@ -209,7 +209,10 @@ impl Drop for Output {
 }
 
 fn pooled() -> Vec<u8> {
-    POOL.try_with(|p| p.borrow_mut().pop()).ok().flatten().unwrap_or_else(|| Vec::with_capacity(TAIL_START))
+    POOL.try_with(|p| p.borrow_mut().pop())
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| Vec::with_capacity(TAIL_START))
 }
 
 fn recycle(mut buffer: Vec<u8>) {

@@ -12,6 +12,6 @@ mod service;
 pub mod testing;
 
 pub use service::{
-    Clock, Connection, Flow, Listener, Now, Peer, Refusal, Runtime, RuntimeStats, Service, Shutdown,
-    Status, Stream, tcp_peer,
+    Clock, Connection, Flow, Listener, Now, Peer, Refusal, Runtime, RuntimeStats, Service,
+    Shutdown, Status, Stream, tcp_peer,
 };

@@ -45,10 +45,7 @@ impl Clock {
     /// Reads both times.
     pub fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now {
-            wall_ms: wall.as_millis() as u64,
-            mono_us: self.start.elapsed().as_micros() as u64,
-        }
+        Now { wall_ms: wall.as_millis() as u64, mono_us: self.start.elapsed().as_micros() as u64 }
     }
 
     /// The instant a monotonic time in microseconds stands for, for handing to timers.
