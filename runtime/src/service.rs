@@ -96,6 +96,12 @@ pub trait Connection: Send {
     /// held back input has drained.
     fn resume(&mut self, now: Now) -> Status;
 
+    /// Called once after one or more calls and before [`Connection::output`] is written: what the
+    /// answers promise (a journal write) happens here. A runtime that finds several connections
+    /// ready in one turn calls `receive` on all of them first and `before_write` on each only then,
+    /// so that one write of the journal serves them all.
+    fn before_write(&mut self, _now: Now) {}
+
     /// What is to be written. The runtime removes from it what the socket took.
     fn output(&mut self) -> &mut resp::Output;
 

@@ -1,1 +1,32 @@
-//! storage
+//! Where the data lives: the storage traits, and the backends behind them.
+//!
+//! Promises: a [`Backend`] runs a body over a set of locked shards ([`Backend::transact`]); inside,
+//! a [`Tx`] gives typed access to keys, element by element. Everything a body does is atomic and
+//! isolated: nobody sees half of it, on any thread. A backend says when it may block, never forks,
+//! and never pays for one key's command with another key's growth beyond a bounded slice of work.
+//!
+//! Must not know: connections, sessions, commands, and no wire format but that of its own files.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`backend`] | [`Backend`], [`Locks`]: opening, locking, iterating |
+//! | [`tx`] | [`Tx`], [`Key`]: the locked keys |
+//! | [`types`] | [`List`], [`Set`], [`Hash`], [`SortedSet`]: element-level operations |
+//! | [`journal`] | [`Journal`], [`Lsn`]: the log of effects |
+//! | `memory` | the default backend: sharded cache-line tables |
+//! | `ordered` | every type over an ordered key-value engine: sled, fjall |
+//! | [`rdb`] | Redis's dump format |
+//! | `aof` | the multi-part append-only log |
+
+pub mod backend;
+pub mod error;
+pub mod journal;
+pub mod rdb;
+pub mod tx;
+pub mod types;
+
+pub use backend::{Backend, BackendStats, EncodingLimits, Locks, ShardSet, Snapshot, SnapshotSink};
+pub use error::{Error, Result};
+pub use journal::{Durability, Journal, Lsn};
+pub use tx::{Db, Expiry, Key, KeyInfo, Kind, Open, Str, Tx};
+pub use types::{Hash, List, Set, SortedSet};

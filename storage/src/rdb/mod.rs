@@ -1,0 +1,5 @@
+//! Redis's dump format: a pure codec between bytes and neutral values.
+
+mod value;
+
+pub use value::{HashField, Object};

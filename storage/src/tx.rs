@@ -1,0 +1,223 @@
+//! [`Tx`]: typed access to the keys a transaction has locked.
+
+use crate::types::{Hash, List, Set, SortedSet};
+use crate::{Result, rdb};
+use bytes::Bytes;
+
+/// A database number, `0..16` by default.
+pub type Db = u32;
+
+/// A key, with its hash computed once (by [`crate::Backend::hash`]) and carried along.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'a> {
+    /// The database.
+    pub db: Db,
+    /// The hash of `bytes`.
+    pub hash: u64,
+    /// The name.
+    pub bytes: &'a [u8],
+}
+
+/// The type of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// `string`
+    String,
+    /// `list`
+    List,
+    /// `set`
+    Set,
+    /// `hash`
+    Hash,
+    /// `zset`
+    SortedSet,
+    /// `stream`
+    Stream,
+}
+
+impl Kind {
+    /// The name `TYPE` answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::Hash => "hash",
+            Kind::SortedSet => "zset",
+            Kind::Stream => "stream",
+        }
+    }
+}
+
+/// A string value as it lies in storage.
+#[derive(Clone, Copy, Debug)]
+pub enum Str<'a> {
+    /// Bytes to copy out.
+    Bytes(&'a [u8]),
+    /// A large value that can be handed on without copying.
+    Shared(&'a Bytes),
+}
+
+impl<'a> Str<'a> {
+    /// The bytes, wherever they are.
+    #[inline]
+    pub fn as_bytes(self) -> &'a [u8] {
+        match self {
+            Str::Bytes(bytes) => bytes,
+            Str::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// What happens to a key's expiry when its value is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// It goes.
+    Clear,
+    /// It stays.
+    Keep,
+    /// It becomes this Unix time in milliseconds.
+    At(u64),
+}
+
+/// What `OBJECT` and `MEMORY USAGE` tell of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyInfo {
+    /// The type.
+    pub kind: Kind,
+    /// Redis's name of the encoding: `int`, `embstr`, `raw`, `listpack`, `hashtable`, `skiplist`, …
+    pub encoding: &'static str,
+    /// Milliseconds since the last access.
+    pub idle_ms: u64,
+    /// The logarithmic access counter, 0–255.
+    pub freq: u8,
+    /// Bytes held for key and value, estimated; large collections may be sampled with `samples`.
+    pub bytes: u64,
+}
+
+/// Whether opening a collection may create it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// Only if it exists.
+    Existing,
+    /// Create it empty when the key does not exist. A collection left empty is removed when the
+    /// transaction turns to another key or ends, so nothing observes an empty collection.
+    Create,
+}
+
+/// The locked keys.
+///
+/// Every operation first treats a key whose expiry has passed as absent: it is deleted, and noted
+/// in [`Tx::expired`]. Reading marks the key as accessed unless [`Tx::set_no_touch`] was called.
+/// Using a key outside the locked shards is a programming error and panics in debug builds.
+pub trait Tx {
+    /// The time this transaction runs at, Unix milliseconds.
+    fn now_ms(&self) -> u64;
+
+    /// Keys this transaction found expired and deleted, in order. The caller takes them, logs and
+    /// announces them.
+    fn expired(&mut self) -> &mut Vec<(Db, Box<[u8]>)>;
+
+    /// When true, accesses from here on leave idle times and counters alone (`CLIENT NO-TOUCH`).
+    fn set_no_touch(&mut self, no_touch: bool);
+
+    // -- any key ---------------------------------------------------------------------------------
+
+    /// The type of the value, `None` when there is no such key. Does not count as an access.
+    fn kind(&mut self, key: &Key<'_>) -> Result<Option<Kind>>;
+
+    /// Removes a key and all it holds, in bounded time: what is large is cleaned up later.
+    fn remove(&mut self, key: &Key<'_>) -> Result<bool>;
+
+    /// The expiry: `None` without the key, `Some(None)` for one that lives on.
+    fn expiry(&mut self, key: &Key<'_>) -> Result<Option<Option<u64>>>;
+
+    /// Sets or (with `None`) clears the expiry, Unix milliseconds; false without the key.
+    fn set_expiry(&mut self, key: &Key<'_>, at_ms: Option<u64>) -> Result<bool>;
+
+    /// Moves value and expiry to another name or database, replacing what is there; false without
+    /// the source. O(1) in the size of the value on memory.
+    fn rename(&mut self, from: &Key<'_>, to: &Key<'_>) -> Result<bool>;
+
+    /// What introspection tells, without counting as an access. `samples` bounds how many elements
+    /// are looked at for the size; 0 means all.
+    fn info(&mut self, key: &Key<'_>, samples: usize) -> Result<Option<KeyInfo>>;
+
+    /// Marks as accessed; false without the key.
+    fn touch(&mut self, key: &Key<'_>) -> Result<bool>;
+
+    /// Appends the value to `out` as an RDB type byte and encoding, without footer; false without
+    /// the key. Does not count as an access.
+    fn dump(&mut self, key: &Key<'_>, out: &mut Vec<u8>) -> Result<bool>;
+
+    /// Replaces the key with a decoded value.
+    fn restore(&mut self, key: &Key<'_>, object: rdb::Object, expiry_ms: Option<u64>)
+    -> Result<()>;
+
+    // -- strings ---------------------------------------------------------------------------------
+
+    /// The value, `None` without the key.
+    fn string(&mut self, key: &Key<'_>) -> Result<Option<Str<'_>>>;
+
+    /// The value's length in bytes, 0 without the key, without reading the value.
+    fn string_len(&mut self, key: &Key<'_>) -> Result<u64>;
+
+    /// Replaces whatever the key held, of any type.
+    fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: Expiry) -> Result<()>;
+
+    /// Appends, creating the key when needed; the new length.
+    fn append(&mut self, key: &Key<'_>, suffix: &[u8]) -> Result<u64>;
+
+    /// Overwrites from `offset` on, padding a gap with zero bytes; the new length. The caller has
+    /// checked the length limit.
+    fn set_range(&mut self, key: &Key<'_>, offset: u64, bytes: &[u8]) -> Result<u64>;
+
+    /// Bytes `start..end` (clamped to the value) appended to `out`.
+    fn get_range(&mut self, key: &Key<'_>, start: u64, end: u64, out: &mut Vec<u8>) -> Result<()>;
+
+    // -- collections -----------------------------------------------------------------------------
+
+    /// Opens a list; `None` when it does not exist and `open` does not create it.
+    fn list<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn List + 't>>>;
+
+    /// Opens a set.
+    fn set<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Set + 't>>>;
+
+    /// Opens a hash.
+    fn hash<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Hash + 't>>>;
+
+    /// Opens a sorted set.
+    fn sorted_set<'t>(
+        &'t mut self,
+        key: &Key<'t>,
+        open: Open,
+    ) -> Result<Option<Box<dyn SortedSet + 't>>>;
+
+    // -- whole shards and databases --------------------------------------------------------------
+
+    /// Visits about `count` keys of `db` from `cursor` on, all in the shard
+    /// [`crate::Backend::shard_of_cursor`] names (locked by the caller), and returns the next cursor, 0 at the
+    /// end. Every key present from start to end of a full scan is visited at least once, while
+    /// tables grow and shrink. Expired keys are not visited.
+    fn scan(
+        &mut self,
+        db: Db,
+        cursor: u64,
+        count: usize,
+        visit: &mut dyn FnMut(&[u8], Kind),
+    ) -> Result<u64>;
+
+    /// A random live key of `db`, chosen by `seed`. Needs every shard.
+    fn random_key(&mut self, db: Db, seed: u64) -> Result<Option<Vec<u8>>>;
+
+    /// Removes every key of `db`; what was there is cleaned up later, in bounded slices. Needs
+    /// every shard. Returns how many keys went.
+    fn clear(&mut self, db: Db) -> Result<u64>;
+
+    /// Exchanges two databases. Needs every shard.
+    fn swap_dbs(&mut self, a: Db, b: Db) -> Result<()>;
+
+    /// Deletes up to `limit` keys of `shard` whose expiry has passed, noting them in
+    /// [`Tx::expired`]; true when more are due.
+    fn expire_due(&mut self, shard: u32, limit: usize) -> Result<bool>;
+}
