@@ -4,6 +4,16 @@
 //! an [`Output`]; every limit a peer could exceed is checked before memory is spent.
 //! Must not know: commands, sessions, sockets.
 
+mod batch;
+mod inline;
+mod number;
 mod output;
+mod parser;
+mod reply;
 
-pub use output::Output;
+pub use batch::{Batch, Range, Request, Span};
+pub use inline::split_words;
+pub use number::{format_double, parse_i64};
+pub use output::{Output, SHARE_MIN};
+pub use parser::{Limits, Parser, Progress, ProtocolError};
+pub use reply::{Deferred, Proto, Reply};

@@ -112,6 +112,36 @@ impl Output {
                 self.chunks.push_back(last);
             }
         }
+        // What is left of the front chunk may all be written: an empty front would hide the rest.
+        self.discard_taken_chunks();
+    }
+
+    /// Puts `bytes` in at `mark`, a value of [`Output::len`] read earlier with nothing written
+    /// since: for headers that are known only when the rest is. Moves what lies behind, unless
+    /// that is shared.
+    pub fn insert(&mut self, mark: usize, bytes: &[u8]) {
+        debug_assert!(mark <= self.len());
+        let mut at = self.taken + mark;
+        if at >= self.chunked {
+            let at = (at - self.chunked).min(self.tail.len());
+            self.tail().splice(at..at, bytes.iter().copied());
+            return;
+        }
+        for i in 0..self.chunks.len() {
+            let len = self.chunks[i].len();
+            if at < len {
+                let behind = self.chunks[i].split_off(at);
+                self.chunks.insert(i + 1, behind);
+                self.chunks.insert(i + 1, Bytes::copy_from_slice(bytes));
+                if at == 0 {
+                    self.chunks.remove(i);
+                }
+                self.chunked += bytes.len();
+                // `mark` 0 may split off a front that is wholly written.
+                return self.discard_taken_chunks();
+            }
+            at -= len;
+        }
     }
 
     /// Fills `slices` from the front of the queue; returns how many were filled.
