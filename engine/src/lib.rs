@@ -1,1 +1,4 @@
 //! engine
+
+pub mod config;
+pub mod glob;

@@ -1,0 +1,33 @@
+//! Varve: which layers are put together; Redis has none of these.
+
+use crate::config::directive::{choice, integer};
+use crate::config::{Directive, Id};
+
+const RUNTIMES: &[(&str, i64)] = &[("epoll", 0), ("tokio", 1), ("threads", 2)];
+const EXECUTIONS: &[(&str, i64)] = &[("inline", 0), ("pool", 1)];
+const STORAGES: &[(&str, i64)] = &[("memory", 0), ("sled", 1), ("fjall", 2)];
+const LOG_FORMATS: &[(&str, i64)] = &[("text", 0), ("json", 1)];
+
+/// Which layers are put together; Redis has none of these.
+pub(super) static ROWS: &[Directive] = &[
+    choice(Id::Runtime, "runtime", RUNTIMES, 0, "How connections are served").immutable(),
+    choice(
+        Id::EpollExecution,
+        "epoll-execution",
+        EXECUTIONS,
+        0,
+        "epoll: who runs commands, the reactor itself or a pool",
+    )
+    .immutable(),
+    integer(Id::Threads, "threads", (0, 1024), 0, "Threads of the runtime; 0: one per core"),
+    choice(Id::Storage, "storage", STORAGES, 0, "Where the data set lives").immutable(),
+    integer(
+        Id::Shards,
+        "shards",
+        (0, 65_536),
+        0,
+        "Parts of the data set with a lock each, rounded up to a power of two; 0: by cores",
+    )
+    .immutable(),
+    choice(Id::LogFormat, "log-format", LOG_FORMATS, 0, "Form of log lines").immutable(),
+];
