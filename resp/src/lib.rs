@@ -10,6 +10,7 @@ mod number;
 mod output;
 mod parser;
 mod reply;
+mod value;
 
 pub use batch::{Batch, Range, Request, Span};
 pub use inline::split_words;
@@ -17,3 +18,4 @@ pub use number::{format_double, parse_i64};
 pub use output::{Output, SHARE_MIN};
 pub use parser::{Limits, Parser, Progress, ProtocolError};
 pub use reply::{Deferred, Proto, Reply};
+pub use value::{DecodeError, Value, decode, encode_command, skip_reply};

@@ -121,6 +121,10 @@ impl Output {
     /// that is shared.
     pub fn insert(&mut self, mark: usize, bytes: &[u8]) {
         debug_assert!(mark <= self.len());
+        // An empty chunk would hide what follows it.
+        if bytes.is_empty() {
+            return;
+        }
         let mut at = self.taken + mark;
         if at >= self.chunked {
             let at = (at - self.chunked).min(self.tail.len());

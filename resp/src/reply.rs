@@ -311,7 +311,7 @@ impl<'a> Reply<'a> {
 
 /// `<sigil><value>\r\n`. One append for the short ones, which nearly all are.
 #[inline]
-fn header(tail: &mut Vec<u8>, sigil: u8, value: u64) {
+pub(crate) fn header(tail: &mut Vec<u8>, sigil: u8, value: u64) {
     if value < 10 {
         tail.extend_from_slice(&[sigil, b'0' + value as u8, b'\r', b'\n']);
     } else if value < 100 {
