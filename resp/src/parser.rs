@@ -405,6 +405,9 @@ impl Parser {
         let found = memchr(b'\r', &view[from..]).map(|i| from + i);
         self.searched = (found.unwrap_or(view.len()) - start) as u32;
         match found {
+            // Redis notices this only while the line's end has not arrived. Here it does not
+            // depend on how the bytes were cut.
+            Some(cr) if cr - pos > limits.inline_len_max => Err(too_big),
             Some(cr) => Ok((cr + 1 < view.len()).then_some(cr)),
             None if view.len().saturating_sub(pos) > limits.inline_len_max => Err(too_big),
             None => Ok(None),

@@ -196,8 +196,8 @@ impl<'a> Decoder<'a> {
             b':' => Ok(Value::Integer(integer(line)?)),
             b',' => double(line),
             b'#' => boolean(line),
-            b'$' | b'!' | b'=' => self.string(sigil, integer(line)?),
-            b'*' | b'~' | b'>' | b'%' | b'|' => self.aggregate(sigil, integer(line)?, depth + 1),
+            b'$' | b'!' | b'=' => self.string(sigil, count_of(line)?),
+            b'*' | b'~' | b'>' | b'%' | b'|' => self.aggregate(sigil, count_of(line)?, depth + 1),
             _ => Err(DecodeError::InvalidNumber.into()),
         }
     }
@@ -279,10 +279,13 @@ impl<'a> Decoder<'a> {
     }
 }
 
+fn count_of(line: &[u8]) -> Result<i64, Stop> {
+    parse_i64(line).ok_or_else(|| DecodeError::InvalidNumber.into())
+}
+
+/// RESP3 allows an integer, but no length, a `+`.
 fn integer(line: &[u8]) -> Result<i64, Stop> {
-    // Unlike in requests a `+` is allowed in replies.
-    let digits = line.strip_prefix(b"+").unwrap_or(line);
-    parse_i64(digits).ok_or_else(|| DecodeError::InvalidNumber.into())
+    count_of(line.strip_prefix(b"+").unwrap_or(line))
 }
 
 fn bounded(len: i64, max: i64) -> Result<usize, Stop> {

@@ -151,7 +151,9 @@ fn protocol_errors_have_redis_texts() {
         (format!("GET {long}"), "too big inline request"),
         (format!("GET {long}\r\n"), "too big inline request"),
         (format!("*{long}"), "too big mbulk count string"),
+        (format!("*{long}\r\n"), "too big mbulk count string"),
         (format!("*1\r\n${long}"), "too big bulk count string"),
+        (format!("*1\r\n${long}\r\n"), "too big bulk count string"),
         ("*abc\r\n".into(), "invalid multibulk length"),
         ("*\r\n".into(), "invalid multibulk length"),
         ("*+1\r\n".into(), "invalid multibulk length"),
@@ -185,6 +187,14 @@ fn protocol_errors_have_redis_texts() {
         let chunked = feed(bytes.as_bytes(), sizes, usize::MAX, &Limits::default());
         assert_eq!(chunked.1, Some(error), "{shown:?} in chunks");
     }
+}
+
+/// As Redis: what should be line ends is skipped unseen.
+#[test]
+fn line_ends_are_taken_on_trust() {
+    let bytes = b"*2\rX$4\rYECHOZZ$2\r\nhi\n\r";
+    assert_eq!(whole(bytes), (vec![words(&["ECHO", "hi"])], None, 0));
+    assert_eq!(bytewise(bytes), whole(bytes));
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn every_type_is_decoded() {
     decodes("-ERR no\r\n", Value::Error("ERR no".into()));
     decodes("!6\r\nERR a\n\r\n", Value::BulkError("ERR a\n".into()));
     decodes(":-42\r\n", Value::Integer(-42));
+    decodes(":+42\r\n", Value::Integer(42));
     decodes("$5\r\na\r\nbc\r\n", bulk("a\r\nbc"));
     decodes("$0\r\n\r\n", bulk(""));
     decodes("$-1\r\n", Value::Null);
@@ -55,12 +56,13 @@ fn every_type_is_decoded() {
 #[test]
 fn what_is_no_reply_is_refused() {
     let nested = "*1\r\n".repeat(200);
-    let cases: [(&str, DecodeError); 18] = [
+    let cases: [(&str, DecodeError); 19] = [
         ("x", DecodeError::UnknownType(b'x')),
         ("\r\n", DecodeError::UnknownType(b'\r')),
         (":1a\r\n", DecodeError::InvalidNumber),
         (":\r\n", DecodeError::InvalidNumber),
         ("$-2\r\n", DecodeError::InvalidNumber),
+        (">+2\r\n", DecodeError::InvalidNumber),
         ("!-1\r\n", DecodeError::InvalidNumber),
         ("~-1\r\n", DecodeError::InvalidNumber),
         ("$1073741825\r\n", DecodeError::TooLong),
