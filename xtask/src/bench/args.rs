@@ -1,0 +1,153 @@
+//! The command line of `cargo xtask bench`.
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How writes are made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Aof {
+    /// No append-only file.
+    Off,
+    /// Synced once a second.
+    Everysec,
+    /// Synced before the reply.
+    Always,
+}
+
+impl Aof {
+    /// As it is written on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Aof::Off => "off",
+            Aof::Everysec => "everysec",
+            Aof::Always => "always",
+        }
+    }
+}
+
+/// Compare runtimes, storages and durability with each other, with the machine's limit (a bare
+/// echo server) and with other servers found on PATH.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// Execution models to run; those the server does not have are left out, and said
+    #[arg(long, value_delimiter = ',', default_value = "epoll-inline,epoll-pool,tokio,threads")]
+    pub runtimes: Vec<String>,
+    /// Storages to run
+    #[arg(long, value_delimiter = ',', default_value = "memory,sled,fjall")]
+    pub storages: Vec<String>,
+    /// Durability to run
+    #[arg(long, value_delimiter = ',', default_value = "off")]
+    pub aof: Vec<Aof>,
+    /// Shipped workloads by name (see --list), or paths of TOML files
+    #[arg(long, value_delimiter = ',', default_value = "get,set")]
+    pub workloads: Vec<String>,
+    /// Requests in one batch per connection
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
+    pub pipelines: Vec<usize>,
+    /// Client connections
+    #[arg(long, default_value_t = 50)]
+    pub connections: usize,
+    /// Rounds; in each, every row runs once
+    #[arg(long)]
+    pub rounds: Option<u32>,
+    /// Measured seconds per row, round, workload and pipeline
+    #[arg(long)]
+    pub seconds: Option<f64>,
+    /// Keys, loaded before the workloads that read them
+    #[arg(long)]
+    pub keys: Option<u64>,
+    /// Bytes per value
+    #[arg(long, default_value_t = 64)]
+    pub value_size: usize,
+    /// Server threads (and, where there are enough cores, load threads)
+    #[arg(long, default_value_t = 1)]
+    pub threads: usize,
+    /// Cores of the servers, such as `0` or `0-3`; by default the first of those there are
+    #[arg(long, requires = "load_cores")]
+    pub server_cores: Option<String>,
+    /// Cores of the load generator; by default the last
+    #[arg(long, requires = "server_cores")]
+    pub load_cores: Option<String>,
+    /// More servers to compare with: programs, or host:port of one that runs. The workloads'
+    /// keys are written there
+    #[arg(long, value_delimiter = ',')]
+    pub against: Vec<String>,
+    /// Do not look for other servers on PATH
+    #[arg(long)]
+    pub no_peers: bool,
+    /// Measure this binary instead of building target/release/varve
+    #[arg(long)]
+    pub binary: Option<PathBuf>,
+    /// Row that ratios refer to; by default a Redis-like peer with the same durability
+    #[arg(long)]
+    pub baseline: Option<String>,
+    /// Open loop: so many requests per second instead of as many as the server takes
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// Also count system calls per operation, in a pass of its own (needs `perf`)
+    #[arg(long)]
+    pub syscalls: bool,
+    /// Under a minute: 100,000 keys, shorter runs, pipelines 1 and 16 unless given
+    #[arg(long)]
+    pub quick: bool,
+    /// Where servers keep their data while they are measured
+    #[arg(long, default_value = "target/xtask-bench")]
+    pub dir: PathBuf,
+    /// Write the results to this file
+    #[arg(long, default_value = "target/xtask-bench/results.json")]
+    pub json: PathBuf,
+    /// Do not measure: take the results from this file
+    #[arg(long, value_name = "RESULTS")]
+    pub from: Option<PathBuf>,
+    /// Compare with an earlier results.json
+    #[arg(long, value_name = "OLD")]
+    pub compare: Option<PathBuf>,
+    /// Regenerate docs/benchmarks.md and the table in README.md
+    #[arg(long)]
+    pub publish: bool,
+    /// List the shipped workloads
+    #[arg(long)]
+    pub list: bool,
+}
+
+impl BenchArgs {
+    /// Fills in what `--quick` changes, and refuses what makes no sense.
+    pub fn checked(mut self) -> Result<Self> {
+        if self.quick && self.pipelines == [1, 16, 64] {
+            self.pipelines = vec![1, 16];
+        }
+        let sane = self.rounds() > 0
+            && self.keys() > 0
+            && (1..=60_000).contains(&self.connections)
+            && self.pipelines.iter().all(|p| (1..=65_536).contains(p))
+            && (0.01..=3600.0).contains(&self.seconds.unwrap_or(1.0))
+            && self.rate.is_none_or(|rate| rate > 0.0);
+        if !sane {
+            bail!("rounds, seconds, keys, connections, pipelines and rate must be positive");
+        }
+        Ok(self)
+    }
+
+    /// Rounds to run.
+    pub fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(3)
+    }
+
+    /// Length of one measured window.
+    pub fn window(&self) -> Duration {
+        let default = if self.quick { 0.25 } else { 0.4 };
+        Duration::from_secs_f64(self.seconds.unwrap_or(default))
+    }
+
+    /// Warm-up before each window: a quarter of it, at least 100 ms after the server was thawed.
+    pub fn warmup(&self) -> Duration {
+        (self.window() / 4).clamp(Duration::from_millis(100), Duration::from_secs(2))
+    }
+
+    /// Size of the key space.
+    pub fn keys(&self) -> u64 {
+        self.keys.unwrap_or(if self.quick { 100_000 } else { 1_000_000 })
+    }
+}

@@ -1,0 +1,229 @@
+//! Which servers are compared: every runtime × storage × durability, the echo server, and peers.
+
+use super::args::{Aof, BenchArgs};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+/// Programs looked for on PATH, and how they are started.
+const PEERS: &[(&str, Dialect)] = &[
+    ("redis-server", Dialect::Redis),
+    ("valkey-server", Dialect::Redis),
+    ("keydb-server", Dialect::Redis),
+    ("dragonfly", Dialect::Dragonfly),
+    ("kvrocks", Dialect::Kvrocks),
+    ("garnet-server", Dialect::Garnet),
+    ("GarnetServer", Dialect::Garnet),
+];
+
+/// How a program takes its options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// As redis-server does.
+    Redis,
+    /// `--port=N --dir=D`
+    Dragonfly,
+    /// Redis's, without its persistence options.
+    Kvrocks,
+    /// `--port N --checkpointdir D`
+    Garnet,
+}
+
+/// What a row runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The bare echo server, out of this program.
+    Echo,
+    /// Varve.
+    Varve {
+        /// `epoll-inline`, `epoll-pool`, `tokio`, …
+        runtime: String,
+        /// `memory`, `sled`, `fjall`.
+        storage: String,
+    },
+    /// Another server.
+    Program {
+        /// Its file.
+        program: PathBuf,
+        /// Its options.
+        dialect: Dialect,
+    },
+    /// A server that somebody else runs.
+    Running(SocketAddr),
+}
+
+/// One row of the comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What tables and `--baseline` call it.
+    pub name: String,
+    /// What it runs.
+    pub target: Target,
+    /// With which durability.
+    pub aof: Aof,
+}
+
+impl Row {
+    fn new(name: &str, target: Target, aof: Aof) -> Row {
+        let suffix = if aof == Aof::Off { String::new() } else { format!(" aof={}", aof.name()) };
+        Row { name: format!("{name}{suffix}"), target, aof }
+    }
+
+    /// The server's options.
+    pub fn options(&self, port: u16, dir: &Path, threads: usize) -> Vec<String> {
+        let (port, dir) = (port.to_string(), dir.display().to_string());
+        let threads = threads.to_string();
+        let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect();
+        let redis = |yes_no, sync| -> Vec<String> {
+            words(&[
+                "--port",
+                &port,
+                "--dir",
+                &dir,
+                "--save",
+                "",
+                "--appendonly",
+                yes_no,
+                "--appendfsync",
+                sync,
+            ])
+        };
+        let (yes_no, sync) = match self.aof {
+            Aof::Off => ("no", "everysec"),
+            on => ("yes", on.name()),
+        };
+        match &self.target {
+            Target::Echo => words(&["echo", "--port", &port]),
+            Target::Varve { runtime, storage } => {
+                let mut options = redis(yes_no, sync);
+                options.extend::<Vec<_>>(words(&["--storage", storage, "--threads", &threads]));
+                options.extend(runtime_options(runtime));
+                options
+            }
+            Target::Program { dialect: Dialect::Redis, .. } => redis(yes_no, sync),
+            Target::Program { dialect: Dialect::Kvrocks, .. } => {
+                words(&["--port", &port, "--dir", &dir])
+            }
+            Target::Program { dialect: Dialect::Dragonfly, .. } => vec![
+                format!("--port={port}"),
+                format!("--dir={dir}"),
+                format!("--proactor_threads={threads}"),
+                "--dbfilename=".to_string(),
+            ],
+            Target::Program { dialect: Dialect::Garnet, .. } => {
+                words(&["--port", &port, "--checkpointdir", &dir])
+            }
+            Target::Running(_) => Vec::new(),
+        }
+    }
+
+    /// Whether ratios may refer to it by default.
+    pub fn is_redis_like(&self) -> bool {
+        matches!(self.target, Target::Program { dialect: Dialect::Redis, .. })
+    }
+
+    /// Whether what is written survives a restart.
+    pub fn is_durable(&self) -> bool {
+        let on_disk = matches!(&self.target, Target::Varve { storage, .. } if storage != "memory");
+        on_disk || self.aof != Aof::Off
+    }
+}
+
+/// `epoll-pool` is runtime `epoll` executing in a pool; other names are the runtime's own.
+fn runtime_options(name: &str) -> Vec<String> {
+    match name.split_once('-') {
+        Some((runtime, execution)) => {
+            vec![
+                "--runtime".into(),
+                runtime.into(),
+                format!("--{runtime}-execution"),
+                execution.into(),
+            ]
+        }
+        None => vec!["--runtime".into(), name.into()],
+    }
+}
+
+/// A row that is not run, and why.
+pub type LeftOut = (String, String);
+
+/// All rows the command line asks for; the second part is what it asks for in vain.
+pub fn rows(args: &BenchArgs) -> (Vec<Row>, Vec<LeftOut>) {
+    let mut rows = vec![Row::new("echo", Target::Echo, Aof::Off)];
+    let mut left_out = Vec::new();
+    for &aof in &args.aof {
+        peers(args, aof, &mut rows, &mut left_out);
+        for storage in &args.storages {
+            for runtime in &args.runtimes {
+                let target = Target::Varve { runtime: runtime.clone(), storage: storage.clone() };
+                rows.push(Row::new(&format!("{runtime} {storage}"), target, aof));
+            }
+        }
+    }
+    (rows, left_out)
+}
+
+fn peers(args: &BenchArgs, aof: Aof, rows: &mut Vec<Row>, left_out: &mut Vec<LeftOut>) {
+    let known = PEERS.iter().filter(|_| !args.no_peers).map(|(name, _)| (*name, false));
+    let asked = args.against.iter().map(|name| (name.as_str(), true));
+    for (name, asked) in known.chain(asked) {
+        let Some(target) = target(name) else {
+            let first = args.aof.first() == Some(&aof);
+            // Of those nobody asked for, only Redis is worth a word: ratios refer to it.
+            if first && (asked || name == "redis-server") {
+                left_out.push((name.into(), "not on PATH, and no address that resolves".into()));
+            }
+            continue;
+        };
+        let row = Row::new(name, target, aof);
+        if aof != Aof::Off && !row.is_redis_like() {
+            left_out.push((row.name, "how to make it durable is not known here".into()));
+        } else if !rows.iter().any(|other| other.name == row.name) {
+            rows.push(row);
+        }
+    }
+}
+
+fn target(name: &str) -> Option<Target> {
+    if let Some(program) = which(name) {
+        let file = program.file_name()?.to_string_lossy().to_string();
+        let dialect = PEERS.iter().find(|(peer, _)| *peer == file).map(|(_, dialect)| *dialect);
+        return Some(Target::Program { program, dialect: dialect.unwrap_or(Dialect::Redis) });
+    }
+    name.contains(':').then(|| name.to_socket_addrs().ok()?.next()).flatten().map(Target::Running)
+}
+
+/// The file that running `name` would run.
+pub fn which(name: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(PathBuf::from(name)).filter(|path| path.is_file());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_name_runtime_storage_and_durability() {
+        let target = Target::Varve { runtime: "epoll-pool".into(), storage: "sled".into() };
+        let row = Row::new("x", target, Aof::Always);
+        let options = row.options(7000, Path::new("/d"), 2).join(" ");
+        assert_eq!(
+            options,
+            "--port 7000 --dir /d --save  --appendonly yes --appendfsync always \
+             --storage sled --threads 2 --runtime epoll --epoll-execution pool"
+        );
+        assert_eq!(runtime_options("tokio"), ["--runtime", "tokio"]);
+        assert!(row.is_durable());
+    }
+
+    #[test]
+    fn programs_are_found_where_a_shell_would_find_them() {
+        assert!(which("sh").is_some());
+        assert!(which("/no/such/program").is_none());
+        assert!(matches!(target("127.0.0.1:1"), Some(Target::Running(_))));
+        assert!(target("no-such-program-here").is_none());
+    }
+}

@@ -1,0 +1,145 @@
+//! `cargo xtask bench`: which runtime, storage and durability suits this machine and workload.
+//!
+//! `matrix` says which servers, `campaign` measures them, `results` is what it measured, `report`
+//! and `publish` show it. Nothing here needs another tool; what is missing is left out and said.
+
+mod args;
+mod campaign;
+mod client;
+mod matrix;
+mod proc;
+mod publish;
+mod report;
+mod results;
+mod server;
+mod stats;
+mod syscalls;
+
+use crate::load::workload::Workload;
+use crate::{cpu, project_root};
+use anyhow::{Context, Result, bail};
+pub use args::BenchArgs;
+use campaign::Campaign;
+use matrix::{Row, Target};
+use results::{Machine, Results, SCHEMA, Settings};
+use server::Setting;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Runs the subcommand.
+pub fn run(args: BenchArgs) -> Result<()> {
+    let args = args.checked()?;
+    if args.list {
+        return list();
+    }
+    let old = args.compare.as_deref().map(Results::load).transpose()?;
+    let results = match &args.from {
+        Some(path) => Results::load(path)?,
+        None => measure(&args)?,
+    };
+    for grid in report::all(&results) {
+        println!("{}", grid.terminal());
+    }
+    if let Some(old) = old {
+        println!("{}", report::compare(&results, &old).terminal());
+    }
+    for note in report::notes(&results) {
+        println!("{note}");
+    }
+    if args.publish {
+        for line in publish::publish(&results, &project_root()?)? {
+            println!("{line}");
+        }
+    }
+    Ok(())
+}
+
+fn list() -> Result<()> {
+    for workload in Workload::shipped()? {
+        println!("{:12} {}", workload.name, workload.about);
+    }
+    Ok(())
+}
+
+fn measure(args: &BenchArgs) -> Result<Results> {
+    let started = Instant::now();
+    let workloads: Vec<Workload> =
+        args.workloads.iter().map(|name| Workload::find(name)).collect::<Result<_>>()?;
+    let (rows, left_out) = matrix::rows(args);
+    let cores = split(args)?;
+    let setting = Setting {
+        varve: varve(args, &rows)?,
+        cores: cores.server.clone(),
+        threads: args.threads,
+        value_size: args.value_size,
+        dir: data_dir(args)?,
+    };
+    let settings = Settings {
+        rounds: args.rounds(),
+        seconds: args.window().as_secs_f64(),
+        keys: args.keys(),
+        value_size: args.value_size,
+        threads: args.threads,
+        server_cores: cores.server,
+        load_cores: cores.load.clone(),
+        baseline: args.baseline.clone(),
+    };
+    let campaign = Campaign::new(args, setting, cores.load, (rows, left_out));
+    let (rows, left_out) = campaign.run(&workloads)?;
+    let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let results =
+        Results { schema: SCHEMA, unix_seconds, machine: machine(), settings, rows, left_out };
+    results.save(&args.json)?;
+    println!("{:.0} s, results in {}\n", started.elapsed().as_secs_f64(), args.json.display());
+    Ok(results)
+}
+
+fn split(args: &BenchArgs) -> Result<cpu::Split> {
+    match (&args.server_cores, &args.load_cores) {
+        (Some(server), Some(load)) => {
+            Ok(cpu::Split { server: cpu::parse_list(server)?, load: cpu::parse_list(load)? })
+        }
+        _ => Ok(cpu::split(&cpu::allowed(), args.threads)),
+    }
+}
+
+/// The server's binary, built when rows need it and none was given.
+fn varve(args: &BenchArgs, rows: &[Row]) -> Result<PathBuf> {
+    if let Some(binary) = &args.binary {
+        return binary.canonicalize().with_context(|| binary.display().to_string());
+    }
+    let root = project_root()?;
+    let needed = rows.iter().any(|row| matches!(row.target, Target::Varve { .. }));
+    if needed {
+        eprintln!("building the server");
+        let status = Command::new("cargo")
+            .args(["build", "--quiet", "--release", "--package", "server", "--bin", "varve"])
+            .current_dir(&root)
+            .status()?;
+        if !status.success() {
+            bail!("the server does not build");
+        }
+    }
+    Ok(root.join("target/release/varve"))
+}
+
+/// On the project's disk, not in /tmp, which may be memory and make every sync free.
+fn data_dir(args: &BenchArgs) -> Result<PathBuf> {
+    let dir =
+        if args.dir.is_relative() { project_root()?.join(&args.dir) } else { args.dir.clone() };
+    std::fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
+
+fn machine() -> Machine {
+    let git = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    let commit = git.ok().filter(|output| output.status.success());
+    Machine {
+        cpu: proc::cpu_model(),
+        cores: cpu::allowed().len(),
+        memory_bytes: proc::total_bytes(),
+        kernel: proc::kernel(),
+        commit: commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_string()),
+    }
+}

@@ -1,0 +1,360 @@
+//! `results.json`: everything a run measured, round by round, so that any table and comparison
+//! can be made from the file alone.
+
+use super::stats::Spread;
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Changes whenever a field changes its meaning or goes away.
+pub const SCHEMA: u32 = 1;
+
+/// A whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// [`SCHEMA`] at the time of writing.
+    pub schema: u32,
+    /// When the run ended, seconds since 1970.
+    pub unix_seconds: u64,
+    /// Where it ran.
+    pub machine: Machine,
+    /// What was asked for.
+    pub settings: Settings,
+    /// Servers that ran.
+    pub rows: Vec<RowResult>,
+    /// Servers that did not.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// The machine and the code.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Processor.
+    pub cpu: Option<String>,
+    /// Cores this process may use.
+    pub cores: usize,
+    /// All memory, bytes.
+    pub memory_bytes: Option<u64>,
+    /// Kernel release.
+    pub kernel: Option<String>,
+    /// `git rev-parse --short HEAD`.
+    pub commit: Option<String>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Rounds.
+    pub rounds: u32,
+    /// Length of a window, seconds.
+    pub seconds: f64,
+    /// Key space, for workloads that bring none of their own.
+    pub keys: u64,
+    /// Bytes per value, likewise.
+    pub value_size: usize,
+    /// Server threads.
+    pub threads: usize,
+    /// Cores of the servers.
+    pub server_cores: Vec<usize>,
+    /// Cores of the load.
+    pub load_cores: Vec<usize>,
+    /// `--baseline`.
+    pub baseline: Option<String>,
+}
+
+/// A server that did not run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its row.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// One server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RowResult {
+    /// The row's name.
+    pub name: String,
+    /// `off`, `everysec`, `always`.
+    pub aof: String,
+    /// Whether ratios may refer to it by default.
+    pub redis_like: bool,
+    /// What the server says it is.
+    pub version: Option<String>,
+    /// From the start of the process to the first PONG, ms.
+    pub start_ms: Option<f64>,
+    /// Memory and recovery with the key space loaded, where a workload needed it loaded.
+    pub loaded: Option<Loaded>,
+    /// What was measured.
+    pub cells: Vec<Cell>,
+}
+
+/// A server with the key space in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Loaded {
+    /// Keys.
+    pub keys: u64,
+    /// Loading took so long, seconds.
+    pub seconds: f64,
+    /// Resident memory before, bytes.
+    pub empty_bytes: Option<u64>,
+    /// Resident memory after, bytes.
+    pub full_bytes: Option<u64>,
+    /// Restart with this data until it served again, ms; only where writes survive.
+    pub recovery_ms: Option<f64>,
+    /// Keys after the restart.
+    pub recovered_keys: Option<u64>,
+}
+
+impl Loaded {
+    /// Resident memory that a key costs.
+    pub fn bytes_per_key(&self) -> Option<f64> {
+        let grown = self.full_bytes?.saturating_sub(self.empty_bytes?);
+        Some(grown as f64 / self.keys.max(1) as f64)
+    }
+}
+
+/// One workload at one pipeline depth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Name of the workload.
+    pub workload: String,
+    /// Requests per batch.
+    pub pipeline: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Requests per second that were due, for an open loop.
+    pub rate: Option<f64>,
+    /// One sample per round.
+    pub samples: Vec<Sample>,
+    /// System calls per operation, where `--syscalls` counted them.
+    pub syscalls_per_op: Option<f64>,
+    /// Why there are fewer samples than rounds.
+    pub failure: Option<String>,
+}
+
+/// One round's measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Which round: samples of different rows in the same round belong together.
+    pub round: u32,
+    /// Replies, errors and nulls among them.
+    pub replies: u64,
+    /// Error replies.
+    pub errors: u64,
+    /// Null replies.
+    pub nulls: u64,
+    /// Length of the window.
+    pub seconds: f64,
+    /// Latencies, µs.
+    pub p50_us: f64,
+    /// 99 %.
+    pub p99_us: f64,
+    /// 99.9 %.
+    pub p999_us: f64,
+    /// The longest.
+    pub max_us: f64,
+    /// What the server used meanwhile.
+    pub server: Option<ServerCost>,
+}
+
+/// What a server process used in a window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ServerCost {
+    /// Time on a CPU, ns.
+    pub cpu_ns: u64,
+    /// In user mode, clock ticks.
+    pub user_ticks: u64,
+    /// In the kernel, clock ticks.
+    pub system_ticks: u64,
+    /// Voluntary context switches.
+    pub switches: u64,
+}
+
+impl Sample {
+    /// Successful replies: errors are not work done.
+    pub fn done(&self) -> u64 {
+        self.replies - self.errors.min(self.replies)
+    }
+
+    /// Operations per second.
+    pub fn per_second(&self) -> f64 {
+        self.done() as f64 / self.seconds.max(1e-9)
+    }
+
+    /// Server CPU time per operation, µs.
+    pub fn cpu_us(&self) -> Option<f64> {
+        let cost = self.server?;
+        (self.replies > 0).then(|| cost.cpu_ns as f64 / 1000.0 / self.replies as f64)
+    }
+
+    /// Voluntary context switches per operation.
+    pub fn switches(&self) -> Option<f64> {
+        let cost = self.server?;
+        (self.replies > 0).then(|| cost.switches as f64 / self.replies as f64)
+    }
+}
+
+impl Cell {
+    /// The spread of `what` over the rounds; `None` when nothing was measured.
+    pub fn spread(&self, what: impl Fn(&Sample) -> Option<f64>) -> Option<Spread> {
+        Spread::of(self.samples.iter().filter_map(what).collect())
+    }
+
+    /// Share of the CPU time spent in user mode, over all rounds: ticks are too coarse for one.
+    pub fn user_share(&self) -> Option<f64> {
+        let costs = || self.samples.iter().filter_map(|sample| sample.server);
+        let user: u64 = costs().map(|cost| cost.user_ticks).sum();
+        let system: u64 = costs().map(|cost| cost.system_ticks).sum();
+        (user + system >= 20).then(|| user as f64 / (user + system) as f64)
+    }
+
+    /// Error replies over all rounds.
+    pub fn errors(&self) -> u64 {
+        self.samples.iter().map(|sample| sample.errors).sum()
+    }
+
+    /// Whether `other` is the same measurement of another server.
+    pub fn matches(&self, other: &Cell) -> bool {
+        self.workload == other.workload
+            && self.pipeline == other.pipeline
+            && self.connections == other.connections
+            && self.rate == other.rate
+    }
+}
+
+impl Results {
+    /// Reads a file; one of another schema is refused.
+    pub fn load(path: &Path) -> Result<Results> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        Self::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    fn parse(text: &str) -> Result<Results> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema: u32,
+        }
+        let version: Version = serde_json::from_str(text)?;
+        if version.schema != SCHEMA {
+            bail!("schema {}, but this program reads schema {SCHEMA}", version.schema);
+        }
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// Writes a file, and the directory it goes to.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        std::fs::write(path, serde_json::to_string_pretty(self)? + "\n")
+            .with_context(|| path.display().to_string())
+    }
+
+    /// The row that `row` is measured by: the one asked for, else a Redis-like server with the
+    /// same durability, else the echo server.
+    pub fn baseline(&self, row: &RowResult) -> Option<&RowResult> {
+        let named = |name: &str| self.rows.iter().find(|other| other.name == name);
+        if let Some(name) = &self.settings.baseline {
+            return named(name);
+        }
+        let same = |other: &&RowResult| other.redis_like && other.aof == row.aof;
+        self.rows.iter().find(same).or_else(|| named("echo"))
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A run of two servers: `fast` takes half of what `redis-server` takes in every round.
+    pub fn example() -> Results {
+        let sample = |round: u32, cpu_ns| Sample {
+            round,
+            replies: 1000,
+            errors: 0,
+            nulls: 0,
+            seconds: 1.0,
+            p50_us: 10.0,
+            p99_us: 20.0,
+            p999_us: 30.0,
+            max_us: 40.0,
+            server: Some(ServerCost { cpu_ns, user_ticks: 30, system_ticks: 10, switches: 5 }),
+        };
+        let row = |name: &str, cpu_ns: u64| RowResult {
+            name: name.into(),
+            aof: "off".into(),
+            redis_like: name == "redis-server",
+            version: None,
+            start_ms: Some(3.0),
+            loaded: Some(Loaded {
+                keys: 1000,
+                seconds: 0.5,
+                empty_bytes: Some(1_000_000),
+                full_bytes: Some(1_100_000),
+                recovery_ms: None,
+                recovered_keys: None,
+            }),
+            cells: vec![Cell {
+                workload: "get".into(),
+                pipeline: 16,
+                connections: 50,
+                rate: None,
+                samples: (0..3)
+                    .map(|round| sample(round, cpu_ns + u64::from(round) * cpu_ns / 100))
+                    .collect(),
+                syscalls_per_op: None,
+                failure: None,
+            }],
+        };
+        Results {
+            schema: SCHEMA,
+            unix_seconds: 1_800_000_000,
+            machine: Machine {
+                cpu: Some("test".into()),
+                cores: 2,
+                memory_bytes: Some(1 << 30),
+                kernel: None,
+                commit: None,
+            },
+            settings: Settings {
+                rounds: 3,
+                seconds: 1.0,
+                keys: 1000,
+                value_size: 64,
+                threads: 1,
+                server_cores: vec![0],
+                load_cores: vec![1],
+                baseline: None,
+            },
+            rows: vec![row("redis-server", 2_000_000), row("fast", 1_000_000)],
+            left_out: vec![LeftOut { name: "slow".into(), reason: "not built".into() }],
+        }
+    }
+
+    #[test]
+    fn a_file_reads_back_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/results.json");
+        example().save(&path).unwrap();
+        assert_eq!(Results::load(&path).unwrap(), example());
+    }
+
+    #[test]
+    fn another_schema_is_refused() {
+        let text = serde_json::to_string(&Results { schema: SCHEMA + 1, ..example() }).unwrap();
+        let error = Results::parse(&text).unwrap_err().to_string();
+        assert!(error.contains("schema 2"), "{error}");
+    }
+
+    #[test]
+    fn derived_numbers() {
+        let results = example();
+        let cell = &results.rows[0].cells[0];
+        assert_eq!(cell.samples[0].cpu_us(), Some(2.0));
+        assert_eq!(cell.user_share(), Some(0.75));
+        assert_eq!(results.rows[0].loaded.as_ref().unwrap().bytes_per_key(), Some(100.0));
+        assert_eq!(results.baseline(&results.rows[1]).unwrap().name, "redis-server");
+    }
+}

@@ -1,0 +1,257 @@
+//! Requests, encoded once and then only patched: a copy of a template and a few digits each.
+//!
+//! A template is written as a user would type it: `SET {key} {value}`. What stands in braces is
+//! filled in anew for every request; everything has a fixed width, so lengths never change.
+
+use super::keys::Keys;
+use super::rng::Rng;
+use anyhow::{Result, bail};
+
+/// Random printable bytes that values are cut from: no two alike, so that a storage which
+/// compresses gains nothing it would not gain on real data.
+const POOL: usize = 1 << 16;
+
+/// Choices of the weighted draw: weights are rounded to this many parts.
+const WHEEL: usize = 1024;
+
+/// A value's largest size, bytes.
+pub const VALUE_MAX: usize = 64 << 20;
+
+/// What is filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    /// `{key}`: `key:` and twelve digits, drawn from the key space.
+    Key,
+    /// `{new}`: the same shape, never used before.
+    New,
+    /// `{member}`: eight digits out of the workload's `members`.
+    Member,
+    /// `{score}`: eight digits, the first not zero.
+    Score,
+    /// `{value}`: so many random printable bytes.
+    Value(usize),
+}
+
+impl Fill {
+    fn named(name: &str, value: usize) -> Result<Fill> {
+        Ok(match name {
+            "key" => Fill::Key,
+            "new" => Fill::New,
+            "member" => Fill::Member,
+            "score" => Fill::Score,
+            "value" => Fill::Value(value),
+            other => bail!("{{{other}}} is none of {{key}} {{new}} {{member}} {{score}} {{value}}"),
+        })
+    }
+
+    fn width(self) -> usize {
+        match self {
+            Fill::Key | Fill::New => 16,
+            Fill::Member | Fill::Score => 8,
+            Fill::Value(size) => size,
+        }
+    }
+}
+
+/// One request in RESP, with the places to fill in.
+#[derive(Debug, Clone)]
+struct Template {
+    bytes: Vec<u8>,
+    holes: Vec<(usize, Fill)>,
+}
+
+impl Template {
+    fn parse(text: &str, value: usize) -> Result<Template> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        if words.is_empty() {
+            bail!("a request needs at least a command name");
+        }
+        let mut template =
+            Template { bytes: format!("*{}\r\n", words.len()).into(), holes: Vec::new() };
+        for word in words {
+            template.push_word(word, value)?;
+        }
+        Ok(template)
+    }
+
+    fn push_word(&mut self, word: &str, value: usize) -> Result<()> {
+        let mut body = Vec::new();
+        let mut holes = Vec::new();
+        let mut rest = word;
+        while let Some((text, tail)) = rest.split_once('{') {
+            let Some((name, tail)) = tail.split_once('}') else { bail!("`{word}` lacks a `}}`") };
+            body.extend_from_slice(text.as_bytes());
+            let fill = Fill::named(name, value)?;
+            holes.push((body.len(), fill));
+            body.resize(body.len() + fill.width(), b'0');
+            if matches!(fill, Fill::Key | Fill::New) {
+                let at = body.len() - 16;
+                body[at..at + 4].copy_from_slice(b"key:");
+            }
+            rest = tail;
+        }
+        body.extend_from_slice(rest.as_bytes());
+        self.bytes.extend_from_slice(format!("${}\r\n", body.len()).as_bytes());
+        let base = self.bytes.len();
+        self.holes.extend(holes.into_iter().map(|(at, fill)| (base + at, fill)));
+        self.bytes.extend_from_slice(&body);
+        self.bytes.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+}
+
+/// Writes requests of one workload, one after the other, for one load thread.
+#[derive(Debug, Clone)]
+pub struct Generator {
+    templates: Vec<Template>,
+    /// Which template each of the equally likely draws means.
+    wheel: Vec<u16>,
+    keys: Keys,
+    members: u64,
+    pool: Vec<u8>,
+}
+
+impl Generator {
+    /// Draws from weighted `requests`; `values` are the sizes `{value}` takes, equally likely.
+    pub fn weighted(
+        requests: &[(String, f64)],
+        values: &[usize],
+        members: u64,
+        keys: Keys,
+    ) -> Result<Generator> {
+        let total: f64 = requests.iter().map(|(_, weight)| weight).sum();
+        if requests.is_empty() || requests.iter().any(|(_, w)| *w < 0.0) || total <= 0.0 {
+            bail!("a workload needs commands with positive weights");
+        }
+        let sizes_fit = values.iter().all(|&size| (1..=VALUE_MAX).contains(&size));
+        if values.is_empty() || values.len() > 256 || !sizes_fit {
+            bail!("value sizes go from 1 byte to {VALUE_MAX}, at most 256 of them");
+        }
+        let longest = values.iter().copied().max().unwrap_or(0);
+        let (templates, wheel, pool) = (Vec::new(), Vec::new(), printable(POOL + longest));
+        let mut generator = Generator { templates, wheel, keys, members, pool };
+        let mut below = 0.0;
+        for (text, weight) in requests {
+            let sizes = if text.contains("{value}") { values } else { &values[..1] };
+            let first = generator.templates.len();
+            for &size in sizes {
+                generator.templates.push(Template::parse(text, size)?);
+            }
+            below += weight / total;
+            let end = ((below * WHEEL as f64).round() as usize).min(WHEEL);
+            for slot in generator.wheel.len()..end {
+                generator.wheel.push((first + slot % sizes.len()) as u16);
+            }
+        }
+        Ok(generator)
+    }
+
+    /// The share of thread `index` of `count` in run number `run`: see [`Keys::share`].
+    pub fn share(&self, index: u64, count: u64, run: u64) -> Self {
+        Generator { keys: self.keys.share(index, count, run), ..self.clone() }
+    }
+
+    /// Appends `count` requests to `out`.
+    #[inline]
+    pub fn fill(&mut self, out: &mut Vec<u8>, count: usize) {
+        for _ in 0..count {
+            self.next(out);
+        }
+    }
+
+    fn next(&mut self, out: &mut Vec<u8>) {
+        let choice = self.choose();
+        let template = &self.templates[choice];
+        let base = out.len();
+        out.extend_from_slice(&template.bytes);
+        for &(at, fill) in &template.holes {
+            let hole = &mut out[base + at..base + at + fill.width()];
+            match fill {
+                Fill::Key => digits(&mut hole[4..], self.keys.pick()),
+                Fill::New => digits(&mut hole[4..], self.keys.insert()),
+                Fill::Member => digits(hole, self.keys.below(self.members)),
+                Fill::Score => digits(hole, 10_000_000 + self.keys.below(90_000_000)),
+                Fill::Value(size) => {
+                    let from = self.keys.below(POOL as u64) as usize;
+                    hole.copy_from_slice(&self.pool[from..from + size]);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn choose(&mut self) -> usize {
+        if self.templates.len() == 1 {
+            0
+        } else {
+            usize::from(self.wheel[self.keys.below(self.wheel.len() as u64) as usize])
+        }
+    }
+}
+
+fn printable(length: usize) -> Vec<u8> {
+    let mut rng = Rng::new(0x706F_6F6C);
+    (0..length).map(|_| b'!' + rng.below(94) as u8).collect()
+}
+
+/// Writes `n` right-aligned over all of `out`, with leading zeroes.
+#[inline]
+fn digits(out: &mut [u8], mut n: u64) {
+    for pair in out.rchunks_exact_mut(2) {
+        let two = (n % 100) as u8;
+        pair[0] = b'0' + two / 10;
+        pair[1] = b'0' + two % 10;
+        n /= 100;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keys::Distribution;
+    use super::*;
+
+    fn keys(distribution: Distribution) -> Keys {
+        Keys::new(distribution, 1000, 1).share(0, 1, 0)
+    }
+
+    fn text(generator: &mut Generator, count: usize) -> String {
+        let mut out = Vec::new();
+        generator.fill(&mut out, count);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_valid_resp_with_holes_filled() {
+        let requests = [("HSET h:{key} f:{member} x".to_string(), 1.0)];
+        let mut generator =
+            Generator::weighted(&requests, &[64], 1, keys(Distribution::Sequential)).unwrap();
+        let want = |n: u64| {
+            format!("*4\r\n$4\r\nHSET\r\n$18\r\nh:key:{n:012}\r\n$10\r\nf:00000000\r\n$1\r\nx\r\n")
+        };
+        assert_eq!(text(&mut generator, 2), want(0) + &want(1));
+    }
+
+    #[test]
+    fn weights_and_value_sizes_are_kept() {
+        let requests = [("GET {key}".into(), 3.0), ("SET {key} {value}".into(), 1.0)];
+        let mut generator =
+            Generator::weighted(&requests, &[8, 32], 1, keys(Distribution::Uniform)).unwrap();
+        let sent = text(&mut generator, 40_000);
+        let of = |needle: &str| sent.matches(needle).count() as f64 / 40_000.0;
+        assert!((of("GET") - 0.75).abs() < 0.02);
+        assert!((of("SET") - 0.25).abs() < 0.02);
+        assert!((of("$8\r\n") - 0.125).abs() < 0.02);
+        assert!((of("$32\r\n") - 0.125).abs() < 0.02);
+    }
+
+    #[test]
+    fn mistakes_are_refused() {
+        let make = |text: &str| {
+            Generator::weighted(&[(text.into(), 1.0)], &[1], 1, keys(Distribution::Uniform))
+        };
+        assert!(make("GET {kye}").is_err());
+        assert!(make("GET {key").is_err());
+        assert!(make("  ").is_err());
+        assert!(Generator::weighted(&[], &[1], 1, keys(Distribution::Uniform)).is_err());
+    }
+}
