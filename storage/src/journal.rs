@@ -32,9 +32,14 @@ pub trait Journal: Send + Sync {
     /// As [`Journal::append`], for an effect whose RESP text the caller already has.
     fn append_encoded(&self, db: Db, resp: &[u8]) -> Lsn;
 
-    /// Appends effects that must be replayed all or not at all (`MULTI` … `EXEC`). `body` appends
-    /// them through the argument.
-    fn append_atomic(&self, db: Db, effects: &mut dyn Iterator<Item = (Db, Vec<Vec<u8>>)>) -> Lsn;
+    /// Appends effects that must be replayed all or not at all (`MULTI` … `EXEC`), each with its
+    /// database.
+    fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Lsn;
+
+    /// Hands everything appended up to `lsn` to the operating system, so that it survives the end
+    /// of this process (not of the machine). Called before replies are written; cheap when another
+    /// thread's write already covered `lsn`. A failure shows in [`Journal::failure`].
+    fn write_up_to(&self, lsn: Lsn);
 
     /// True when everything up to `lsn` is as durable as the policy says; otherwise registers the
     /// waker, which fires when that becomes true, or when the journal fails.
