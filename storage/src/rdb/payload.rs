@@ -1,0 +1,85 @@
+//! What `DUMP` returns and `RESTORE` takes: a value, then the RDB version (two bytes) and the CRC64
+//! of all before it, both little endian.
+
+use std::fmt;
+
+use super::codes::types;
+use super::crc::crc64;
+use super::decode;
+use super::error::RdbError;
+use super::input::Input;
+use super::value::Object;
+use super::write_value::{Options, ValueWriter, WriteError};
+use super::{RDB_VERSION_DEFAULT, RDB_VERSION_MAX};
+
+const CHECKSUM: usize = 8;
+const VERSION: usize = 2;
+
+/// Why a payload was refused. Displays as the text `RESTORE` answers with.
+#[derive(Debug)]
+pub enum PayloadError {
+    /// Too short, of a version not known here, or damaged.
+    VersionOrChecksum,
+    /// The checksum is right, but the value is none.
+    BadData(RdbError),
+}
+
+impl fmt::Display for PayloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PayloadError::VersionOrChecksum => "DUMP payload version or checksum are wrong",
+            PayloadError::BadData(_) => "Bad data format",
+        })
+    }
+}
+
+impl std::error::Error for PayloadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            PayloadError::VersionOrChecksum => None,
+            PayloadError::BadData(error) => Some(error),
+        }
+    }
+}
+
+/// Checks a payload and decodes its value.
+///
+/// # Errors
+/// See [`PayloadError`]. An empty collection is bad data here.
+pub fn decode_payload(payload: &[u8]) -> Result<Object, PayloadError> {
+    let value = verify(payload).ok_or(PayloadError::VersionOrChecksum)?;
+    let mut input = Input::new(value);
+    let kind = input.byte().map_err(PayloadError::BadData)?;
+    decode::object(&mut input, kind).map_err(PayloadError::BadData)
+}
+
+/// The value of a payload whose version and checksum are right.
+fn verify(payload: &[u8]) -> Option<&[u8]> {
+    let (body, checksum) = payload.split_last_chunk::<CHECKSUM>()?;
+    let (value, version) = body.split_last_chunk::<VERSION>()?;
+    let known = u16::from_le_bytes(*version) <= RDB_VERSION_MAX;
+    (known && crc64(body) == u64::from_le_bytes(*checksum)).then_some(value)
+}
+
+/// Encodes a value as a payload.
+///
+/// # Errors
+/// A stream that cannot be encoded.
+pub fn encode_payload(object: &Object, options: Options) -> Result<Vec<u8>, WriteError> {
+    let mut out = Vec::new();
+    ValueWriter::new(&mut out, options).object(object)?;
+    seal_payload(&mut out);
+    Ok(out)
+}
+
+/// Makes a payload of an encoded value: appends the oldest version that has its encoding, and the
+/// checksum. `value` holds nothing but the value.
+pub fn seal_payload(value: &mut Vec<u8>) {
+    let version = match value.first() {
+        Some(&(types::HASH_METADATA_PRE_GA..=types::HASH_LISTPACK_EX)) => 12,
+        Some(&(types::SET_LISTPACK | types::STREAM_LISTPACKS_3)) => 11,
+        _ => RDB_VERSION_DEFAULT,
+    };
+    value.extend_from_slice(&version.to_le_bytes());
+    value.extend_from_slice(&crc64(value).to_le_bytes());
+}
