@@ -8,10 +8,15 @@
 //! a key. A runtime crate must depend on this crate and on `resp` (for [`resp::Output`]) and on no
 //! other crate of the workspace.
 
+mod driver;
 mod service;
+mod socket;
 pub mod testing;
+
+pub use driver::{Driver, Events, Host, Turn};
 
 pub use service::{
     Clock, Connection, Flow, Listener, Now, Peer, Refusal, Runtime, RuntimeStats, Service,
-    Shutdown, Status, Stream, tcp_peer,
+    Shutdown, Status, Stream,
 };
+pub use socket::{Sent, Socket, accept_failed_for_good};

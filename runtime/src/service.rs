@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
@@ -93,7 +93,7 @@ pub trait Connection: Send {
     fn receive(&mut self, bytes: &[u8], now: Now) -> Status;
 
     /// Called after the connection's waker fired, or when its deadline passed, or when output that
-    /// held back input has drained.
+    /// held back input has drained. Calls without such a cause happen too and must be harmless.
     fn resume(&mut self, now: Now) -> Status;
 
     /// Called once after one or more calls and before [`Connection::output`] is written: what the
@@ -109,8 +109,11 @@ pub trait Connection: Send {
     /// called if nothing else happens before.
     fn deadline_us(&self) -> Option<u64>;
 
-    /// Told when the server drains: finish what was parsed, accept no further requests.
-    /// The returned status normally is [`Flow::CloseAfterFlush`].
+    /// Told that no input will follow: the server drains, or the peer shut its sending side (or is
+    /// gone, which looks the same). Finish what was parsed. The returned status normally is
+    /// [`Flow::CloseAfterFlush`]; a connection that must still wait for something worth answering
+    /// stays open with `wants_input` false and says `CloseAfterFlush` from a later `resume`.
+    /// A wait for *other clients* (a blocking pop) must end here: nobody may be left to answer.
     fn drain(&mut self, now: Now) -> Status;
 
     /// The peer is gone or the runtime closed the socket. No call follows.
@@ -265,12 +268,4 @@ pub trait Runtime: Send + Sync {
     fn resize(&self, _threads: usize) -> io::Result<()> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this runtime's threads are fixed at start"))
     }
-}
-
-/// The peer of an accepted TCP stream.
-///
-/// # Errors
-/// When the peer vanished between `accept` and this call.
-pub fn tcp_peer(stream: &TcpStream) -> io::Result<Peer> {
-    Ok(Peer::Tcp { remote: stream.peer_addr()?, local: stream.local_addr()? })
 }

@@ -1,0 +1,91 @@
+//! Letting clients in: the listeners, which live on the first reactor.
+
+use crate::slots::SPECIAL_TOKENS;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use runtime::{Listener, Peer, RuntimeStats, Service, Socket, accept_failed_for_good};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Connections accepted in one go, before those that are there get their turn.
+const ACCEPTS_MAX: usize = 128;
+
+/// How long to wait after `accept` failed: without a free file descriptor it fails again at once.
+const BACK_OFF_US: u64 = 80_000;
+
+/// The mailbox's token.
+pub(crate) const MAILBOX_TOKEN: Token = Token(usize::MAX);
+
+/// A client just let in, and what serves it.
+pub(crate) type Newcomer = (Socket, Peer, Arc<dyn Service>);
+
+/// The listeners of a server, polled by one reactor. Other reactors have an empty set.
+#[derive(Default)]
+pub(crate) struct Listeners {
+    listeners: Vec<Listener>,
+    /// When to accept without being told to, in monotonic µs: after a failure, or because more
+    /// clients wait than were let in at once.
+    again_us: Option<u64>,
+}
+
+impl Listeners {
+    /// Registers every listener with the poller.
+    pub fn register(listeners: Vec<Listener>, registry: &Registry) -> io::Result<Self> {
+        for (listener, n) in listeners.iter().zip(0..) {
+            let fd = listener.stream.as_raw_fd();
+            let token = Token(SPECIAL_TOKENS + n);
+            registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+        }
+        Ok(Listeners { listeners, again_us: None })
+    }
+
+    /// Whether the event of `token` is one of a listener.
+    pub fn owns(token: Token) -> bool {
+        token.0 >= SPECIAL_TOKENS && token != MAILBOX_TOKEN
+    }
+
+    /// When [`Listeners::accept`] is to be called though no event came.
+    pub fn again_us(&self) -> Option<u64> {
+        self.again_us
+    }
+
+    /// Lets in who waits, within bounds. Edge-triggered: each listener is asked until it has none.
+    pub fn accept(&mut self, now_us: u64, stats: &RuntimeStats, mut admit: impl FnMut(Newcomer)) {
+        self.again_us = None;
+        for listener in &self.listeners {
+            if let Some(wait_us) = accept_from(listener, stats, &mut admit) {
+                let at = now_us + wait_us;
+                self.again_us = Some(self.again_us.map_or(at, |earlier| earlier.max(at)));
+            }
+        }
+    }
+
+    /// Closes all of them: clients are turned away by the kernel.
+    pub fn close(&mut self) {
+        *self = Listeners::default();
+    }
+}
+
+/// Accepts from one listener; says after how many µs it must be asked again, if it must.
+fn accept_from(
+    listener: &Listener,
+    stats: &RuntimeStats,
+    admit: &mut impl FnMut(Newcomer),
+) -> Option<u64> {
+    for _ in 0..ACCEPTS_MAX {
+        match listener.stream.accept() {
+            Ok((socket, peer)) => admit((socket, peer, listener.service.clone())),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+            Err(error) => {
+                stats.accept_errors.fetch_add(1, Relaxed);
+                if accept_failed_for_good(&error) {
+                    tracing::warn!(%error, "cannot accept connections, trying again shortly");
+                    return Some(BACK_OFF_US);
+                }
+            }
+        }
+    }
+    Some(0)
+}

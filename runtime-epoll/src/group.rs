@@ -1,0 +1,125 @@
+//! The reactors of one `serve` call: starting, choosing between, resizing and joining them.
+
+use crate::accept::{Listeners, MAILBOX_TOKEN, Newcomer};
+use crate::mailbox::{Mailbox, Message, poller};
+use crate::reactor::Reactor;
+use crate::{EpollRuntime, Execution, pin};
+use parking_lot::Mutex;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use runtime::{Clock, Host, Listener, Shutdown};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::task::Waker;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What the reactors share.
+pub(crate) struct Group {
+    pub host: Arc<Host>,
+    pub shutdown: Shutdown,
+    pub drain_timeout: Duration,
+    /// Workers, when connections are not called by their reactor.
+    pub pool: Option<ThreadPool>,
+    pin: bool,
+    /// The reactors that take connections. The first has the listeners and is never retired.
+    reactors: Mutex<Vec<Arc<Mailbox>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Group {
+    /// Starts the threads; nothing is left behind when one cannot start.
+    pub fn start(
+        runtime: &EpollRuntime,
+        listeners: Vec<Listener>,
+        clock: Clock,
+        shutdown: Shutdown,
+        drain_timeout: Duration,
+    ) -> io::Result<Arc<Self>> {
+        let group = Arc::new(Group {
+            host: Arc::new(Host { clock, stats: runtime.stats.clone() }),
+            shutdown,
+            drain_timeout,
+            pool: build_pool(runtime.config.execution)?,
+            pin: runtime.config.pin,
+            reactors: Mutex::default(),
+            threads: Mutex::default(),
+        });
+        let started = group.spawn(listeners).and_then(|()| group.resize(runtime.config.threads));
+        if let Err(error) = started {
+            group.shutdown.request();
+            group.join();
+            return Err(error);
+        }
+        Ok(group)
+    }
+
+    /// Brings the number of reactors to `threads`, at least one.
+    pub fn resize(self: &Arc<Self>, threads: usize) -> io::Result<()> {
+        while self.reactors.lock().len() < threads {
+            self.spawn(Vec::new())?;
+        }
+        let surplus = {
+            let mut reactors = self.reactors.lock();
+            let keep = threads.min(reactors.len());
+            reactors.split_off(keep)
+        };
+        for mailbox in surplus {
+            mailbox.retire.store(true, SeqCst);
+            mailbox.notify();
+        }
+        Ok(())
+    }
+
+    fn spawn(self: &Arc<Self>, listeners: Vec<Listener>) -> io::Result<()> {
+        let (poll, mailbox) = poller(MAILBOX_TOKEN, self.host.stats.clone())?;
+        let listeners = Listeners::register(listeners, poll.registry())?;
+        self.shutdown.subscribe(Waker::from(mailbox.clone()));
+        let n = self.reactors.lock().len();
+        let (group, own) = (self.clone(), mailbox.clone());
+        let run = move || {
+            if group.pin {
+                pin::pin_to_core(n);
+            }
+            Reactor::new(group, poll, own, listeners).run();
+        };
+        let thread = std::thread::Builder::new().name(format!("reactor-{n}")).spawn(run)?;
+        self.host.stats.threads.fetch_add(1, Relaxed);
+        self.reactors.lock().push(mailbox);
+        self.threads.lock().push(thread);
+        Ok(())
+    }
+
+    /// Waits for all reactors, those started meanwhile included.
+    pub fn join(&self) {
+        loop {
+            let Some(thread) = self.threads.lock().pop() else { return };
+            if thread.join().is_err() {
+                tracing::error!("a reactor panicked");
+                self.shutdown.request();
+            }
+        }
+    }
+
+    /// Gives a new connection to the reactor that has the fewest.
+    pub fn place(&self, newcomer: Newcomer) {
+        self.with_least_loaded(|mailbox| mailbox.send(Message::Accepted(Box::new(newcomer))));
+    }
+
+    /// Calls `send` with the least loaded mailbox, counting one more connection there. Under the
+    /// lock, so that a reactor told to retire gets none afterwards.
+    pub fn with_least_loaded(&self, send: impl FnOnce(&Mailbox)) {
+        let reactors = self.reactors.lock();
+        if let Some(mailbox) = reactors.iter().min_by_key(|mailbox| mailbox.load.load(Relaxed)) {
+            mailbox.load.fetch_add(1, Relaxed);
+            send(mailbox);
+        }
+    }
+}
+
+fn build_pool(execution: Execution) -> io::Result<Option<ThreadPool>> {
+    let Execution::Pool { workers } = execution else { return Ok(None) };
+    let named = |n| format!("worker-{n}");
+    let pool = ThreadPoolBuilder::new().num_threads(workers).thread_name(named).build();
+    pool.map(Some).map_err(io::Error::other)
+}

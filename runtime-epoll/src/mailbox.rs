@@ -1,0 +1,161 @@
+//! How other threads reach a reactor: messages, and one wake-up of its poller per sleep.
+
+use crate::slots::Key;
+use crate::waker::ConnectionWaker;
+use parking_lot::Mutex;
+use runtime::{Driver, Events, Peer, RuntimeStats, Service, Socket, Turn};
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::task::Wake;
+
+/// What a reactor is told.
+pub(crate) enum Message {
+    /// A connection's waker fired.
+    Wake(Key),
+    /// A fresh connection to serve.
+    Accepted(Box<(Socket, Peer, Arc<dyn Service>)>),
+    /// A connection of another reactor, which ends.
+    Moved(Box<(Driver, Arc<ConnectionWaker>, Events)>),
+    /// A connection is back from the pool, with the outcome of its turn.
+    Returned(Key, Driver, Turn),
+}
+
+thread_local! {
+    /// The mailbox of the reactor this thread is, as an address to compare; zero elsewhere.
+    static OWN: Cell<usize> = const { Cell::new(0) };
+    /// Connections woken by their own reactor's thread: no lock, no system call.
+    static WOKEN: RefCell<Vec<Key>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The sending side; the reactor owns the receiving one.
+pub(crate) struct Mailbox {
+    messages: Mutex<Inner>,
+    /// Whether `messages` may hold something; spares the reactor the lock.
+    pending: AtomicBool,
+    /// Whether the reactor is in its poller, or about to be, and needs a push to come out.
+    sleeping: AtomicBool,
+    poller: mio::Waker,
+    /// Connections this reactor has, or was promised.
+    pub load: AtomicUsize,
+    /// Set when the reactor is to hand over its connections and end.
+    pub retire: AtomicBool,
+    stats: Arc<RuntimeStats>,
+}
+
+#[derive(Default)]
+struct Inner {
+    queue: Vec<Message>,
+    closed: bool,
+}
+
+impl Mailbox {
+    pub fn new(poller: mio::Waker, stats: Arc<RuntimeStats>) -> Arc<Self> {
+        Arc::new(Mailbox {
+            messages: Mutex::default(),
+            pending: AtomicBool::new(false),
+            sleeping: AtomicBool::new(false),
+            poller,
+            load: AtomicUsize::new(0),
+            retire: AtomicBool::new(false),
+            stats,
+        })
+    }
+
+    /// Makes this thread the reactor's: wakes from it are kept apart.
+    pub fn adopt_thread(self: &Arc<Self>) {
+        OWN.set(self.address());
+    }
+
+    fn address(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self) as usize
+    }
+
+    /// Says that the connection `key` was woken, from whatever thread this is.
+    pub fn wake_connection(self: &Arc<Self>, key: Key) {
+        // A thread that is ending has no thread-locals any more; it certainly is no reactor.
+        if OWN.try_with(Cell::get) == Ok(self.address()) {
+            WOKEN.with_borrow_mut(|woken| woken.push(key));
+        } else {
+            count(&self.stats.wakes);
+            self.send(Message::Wake(key));
+        }
+    }
+
+    /// Queues a message and makes sure the reactor sees it soon. One for a reactor that has ended
+    /// is dropped.
+    pub fn send(&self, message: Message) {
+        {
+            let mut inner = self.messages.lock();
+            if inner.closed {
+                drop(inner);
+                return drop(message);
+            }
+            inner.queue.push(message);
+        }
+        self.notify();
+    }
+
+    /// Makes the reactor look around soon: at messages, `retire`, a requested shutdown.
+    pub fn notify(&self) {
+        self.pending.store(true, SeqCst);
+        if self.sleeping.swap(false, SeqCst)
+            && let Err(error) = self.poller.wake()
+        {
+            tracing::error!(%error, "cannot wake a reactor");
+        }
+    }
+
+    /// Before polling: true when the reactor may sleep. Every message sent from here on pushes it.
+    pub fn fall_asleep(&self) -> bool {
+        self.sleeping.store(true, SeqCst);
+        !self.pending.load(SeqCst) && WOKEN.with_borrow(Vec::is_empty)
+    }
+
+    /// After polling.
+    pub fn awake(&self) {
+        self.sleeping.store(false, Relaxed);
+    }
+
+    /// Moves what has arrived into the two lists.
+    pub fn take(&self, messages: &mut Vec<Message>, woken: &mut Vec<Key>) {
+        WOKEN.with_borrow_mut(|own| woken.append(own));
+        if self.pending.load(Relaxed) && self.pending.swap(false, SeqCst) {
+            messages.append(&mut self.messages.lock().queue);
+        }
+    }
+
+    /// Drops what is queued and whatever comes later.
+    pub fn close(&self) {
+        let queue = {
+            let mut inner = self.messages.lock();
+            inner.closed = true;
+            std::mem::take(&mut inner.queue)
+        };
+        drop(queue);
+    }
+}
+
+impl Wake for Mailbox {
+    fn wake(self: Arc<Self>) {
+        self.notify();
+    }
+}
+
+/// Adds one to a statistic.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+/// The poller of a reactor and the mailbox that wakes it.
+pub(crate) fn poller(
+    token: mio::Token,
+    stats: Arc<RuntimeStats>,
+) -> io::Result<(mio::Poll, Arc<Mailbox>)> {
+    let poll = mio::Poll::new()?;
+    let waker = mio::Waker::new(poll.registry(), token)?;
+    Ok((poll, Mailbox::new(waker, stats)))
+}

@@ -1,0 +1,42 @@
+//! Tying a thread to a core.
+
+/// Ties the calling thread to the `n`-th of the cores the process may use, round and round.
+#[cfg(target_os = "linux")]
+pub(crate) fn pin_to_core(n: usize) {
+    let allowed = allowed_cores();
+    if allowed.is_empty() {
+        return;
+    }
+    let core = allowed[n % allowed.len()];
+    // SAFETY: a zeroed cpu_set_t is an empty set, `core` is below CPU_SETSIZE since it came from
+    // such a set, and the kernel only reads the set.
+    let result = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
+    };
+    if result != 0 {
+        tracing::warn!(core, error = %std::io::Error::last_os_error(), "cannot pin a thread");
+    }
+}
+
+/// The cores the process was started on. Read from the main thread: a pinned thread's own set,
+/// inherited by the threads it starts, has one core only.
+#[cfg(target_os = "linux")]
+fn allowed_cores() -> Vec<usize> {
+    // SAFETY: the kernel fills the set it is given; CPU_ISSET is asked below CPU_SETSIZE.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        let process = libc::getpid();
+        if libc::sched_getaffinity(process, size_of::<libc::cpu_set_t>(), &mut set) != 0 {
+            return Vec::new();
+        }
+        (0..libc::CPU_SETSIZE as usize).filter(|&core| libc::CPU_ISSET(core, &set)).collect()
+    }
+}
+
+/// Elsewhere threads stay where the system puts them.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn pin_to_core(_: usize) {
+    tracing::warn!("this system does not pin threads");
+}

@@ -1,0 +1,54 @@
+//! Deadlines of one reactor's connections: a heap in which outdated entries are left until they
+//! come up.
+//!
+//! A connection's deadline moves with almost every request (idle timeouts), mostly to later. So
+//! the heap is touched only when a deadline comes *nearer* than the one it holds; an entry that
+//! comes up early is put back at the time that then applies.
+
+use crate::slots::Key;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// No deadline.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// Outdated entries are tolerated up to this many beyond twice the connections.
+const SLACK: usize = 64;
+
+/// The heap. Which entry is current is known to the caller: the one it was last told to arm.
+#[derive(Default)]
+pub(crate) struct Timers {
+    heap: BinaryHeap<Reverse<(u64, Key)>>,
+}
+
+impl Timers {
+    /// Arms `key` for `deadline_us` if that is nearer than `armed_us`, which is kept up to date.
+    #[inline]
+    pub fn arm(&mut self, key: Key, deadline_us: u64, armed_us: &mut u64) {
+        if deadline_us < *armed_us {
+            *armed_us = deadline_us;
+            self.heap.push(Reverse((deadline_us, key)));
+        }
+    }
+
+    /// The nearest time at which [`Timers::pop_due`] may have something.
+    pub fn next_us(&self) -> Option<u64> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Takes one entry that is due.
+    pub fn pop_due(&mut self, now_us: u64) -> Option<(u64, Key)> {
+        if self.next_us()? > now_us {
+            return None;
+        }
+        self.heap.pop().map(|Reverse(entry)| entry)
+    }
+
+    /// Drops outdated entries once they outnumber the `connections`, so that a peer that keeps
+    /// moving its deadline cannot grow the heap.
+    pub fn tidy(&mut self, connections: usize, mut armed_us: impl FnMut(Key) -> u64) {
+        if self.heap.len() > 2 * connections + SLACK {
+            self.heap.retain(|Reverse((at, key))| armed_us(*key) == *at);
+        }
+    }
+}

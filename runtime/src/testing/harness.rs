@@ -1,0 +1,254 @@
+//! A runtime serving the toy on fresh ports, and clients to talk to it.
+
+use super::toy::{Toy, ToyService};
+use crate::{Clock, Listener, Runtime, Shutdown, Stream};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a client of the suite waits for anything before the test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A runtime at work. Dropping it stops the runtime and checks that every connection was closed
+/// exactly once and that nothing is left over.
+pub struct Running {
+    /// What the runtime serves.
+    pub toy: Arc<Toy>,
+    /// The runtime under test.
+    pub runtime: Arc<dyn Runtime>,
+    /// Asks it to stop.
+    pub shutdown: Shutdown,
+    addresses: Vec<SocketAddr>,
+    unix_path: PathBuf,
+    server: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Running {
+    /// Starts `runtime` with two TCP listeners and a Unix-domain one.
+    pub fn start(runtime: Arc<dyn Runtime>) -> Running {
+        Self::start_draining(runtime, PATIENCE)
+    }
+
+    /// The same with a `drain_timeout` of one's own.
+    pub fn start_draining(runtime: Arc<dyn Runtime>, drain_timeout: Duration) -> Running {
+        raise_descriptor_limit();
+        let toy = Arc::new(Toy::default());
+        let unix_path = fresh_path();
+        let mut streams = vec![tcp(), tcp()];
+        let addresses = streams.iter().map(|(_, address)| *address).collect();
+        let unix = UnixListener::bind(&unix_path).expect("bind a unix socket");
+        unix.set_nonblocking(true).expect("set non-blocking");
+        let unix = Stream::Unix(unix, unix_path.display().to_string());
+        let streams = streams.drain(..).map(|(stream, _)| stream).chain([unix]);
+        let service = Arc::new(ToyService(toy.clone()));
+        let listeners = streams.map(|stream| Listener { stream, service: service.clone() });
+        let listeners: Vec<Listener> = listeners.collect();
+        let shutdown = Shutdown::new();
+        let (serving, stop) = (runtime.clone(), shutdown.clone());
+        let server =
+            std::thread::spawn(move || serving.serve(listeners, Clock::new(), stop, drain_timeout));
+        Running { toy, runtime, shutdown, addresses, unix_path, server: Some(server) }
+    }
+
+    /// A client of the first listener.
+    pub fn client(&self) -> Client {
+        Client::tcp(self.addresses[0])
+    }
+
+    /// A client of the second listener.
+    pub fn other_client(&self) -> Client {
+        Client::tcp(self.addresses[1])
+    }
+
+    /// A client of the Unix-domain listener.
+    pub fn unix_client(&self) -> Client {
+        Client::unix(UnixStream::connect(&self.unix_path).expect("connect to the unix socket"))
+    }
+
+    /// Whether a new connection is taken.
+    pub fn accepts(&self) -> bool {
+        TcpStream::connect_timeout(&self.addresses[0], Duration::from_secs(1)).is_ok()
+    }
+
+    /// Waits until `serve` has returned; true when that happened within `limit`.
+    pub fn returned_within(&mut self, limit: Duration) -> bool {
+        let server = self.server.as_ref().expect("not yet joined");
+        eventually_within(limit, || server.is_finished())
+    }
+
+    /// Posts to a named connection, once it has its name.
+    pub fn post(&self, name: &str, message: &str) {
+        assert!(eventually(|| self.toy.post(name, message)), "{name} never came");
+    }
+
+    fn stop(&mut self) {
+        self.shutdown.request();
+        let Some(server) = self.server.take() else { return };
+        let ended = eventually(|| server.is_finished());
+        assert!(ended, "serve has not returned");
+        server.join().expect("serve does not panic").expect("serve does not fail");
+        let _ = std::fs::remove_file(&self.unix_path);
+    }
+
+    fn check(&self) {
+        let (toy, stats) = (&self.toy, self.runtime.stats());
+        assert!(eventually(|| toy.opened.load(SeqCst) == toy.closed.load(SeqCst)));
+        assert_eq!(toy.called_after_close.load(SeqCst), 0, "calls after closed");
+        assert!(eventually(|| stats.connections.load(SeqCst) == 0), "connections left over");
+        assert!(eventually(|| stats.queue_depth.load(SeqCst) == 0), "queue not empty");
+        assert!(stats.loops.load(SeqCst) > 0, "loops are counted");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shutdown.request();
+            return;
+        }
+        self.stop();
+        self.check();
+    }
+}
+
+/// Waits until `condition` holds; false when it does not in time.
+pub fn eventually(condition: impl FnMut() -> bool) -> bool {
+    eventually_within(PATIENCE, condition)
+}
+
+fn eventually_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + limit;
+    while Instant::now() < until {
+        if condition() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    condition()
+}
+
+fn tcp() -> (Stream, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind a port");
+    listener.set_nonblocking(true).expect("set non-blocking");
+    let address = listener.local_addr().expect("a bound address");
+    (Stream::Tcp(listener), address)
+}
+
+fn fresh_path() -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let (process, n) = (std::process::id(), NEXT.fetch_add(1, SeqCst));
+    std::env::temp_dir().join(format!("varve-suite-{process}-{n}.sock"))
+}
+
+/// Tests of one binary run side by side, each with hundreds of sockets, both ends in one process.
+fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls only read or fill the struct they are given.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max.min(16384).max(limit.rlim_cur);
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
+
+/// Either kind of stream.
+trait Duplex: Read + Write + Send {
+    fn end_sending(&self);
+}
+
+impl Duplex for TcpStream {
+    fn end_sending(&self) {
+        let _ = self.shutdown(std::net::Shutdown::Write);
+    }
+}
+
+impl Duplex for UnixStream {
+    fn end_sending(&self) {
+        let _ = self.shutdown(std::net::Shutdown::Write);
+    }
+}
+
+/// A blocking client of the toy protocol.
+pub struct Client(BufReader<Box<dyn Duplex>>);
+
+impl Client {
+    fn tcp(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).expect("connect");
+        stream.set_nodelay(true).expect("set nodelay");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set timeout");
+        Client(BufReader::new(Box::new(stream)))
+    }
+
+    fn unix(stream: UnixStream) -> Client {
+        stream.set_read_timeout(Some(PATIENCE)).expect("set timeout");
+        Client(BufReader::new(Box::new(stream)))
+    }
+
+    /// Sends `text` as it is.
+    pub fn send(&mut self, text: &str) {
+        self.try_send(text).expect("send");
+    }
+
+    /// Sends `text`; fails when the server has closed.
+    pub fn try_send(&mut self, text: &str) -> io::Result<()> {
+        self.0.get_mut().write_all(text.as_bytes())
+    }
+
+    /// Ends the sending side only.
+    pub fn end_sending(&mut self) {
+        self.0.get_mut().end_sending();
+    }
+
+    /// The next line; empty at the end.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("a line in time");
+        line.truncate(line.trim_end().len());
+        line
+    }
+
+    /// Asserts that the next line is `expected`.
+    #[track_caller]
+    pub fn expect(&mut self, expected: &str) {
+        let line = self.line();
+        assert!(line == expected, "got {:.80?}, expected {:.80?}", line, expected);
+    }
+
+    /// Sends a line and asserts the reply.
+    #[track_caller]
+    pub fn ask(&mut self, line: &str, expected: &str) {
+        self.send(&format!("{line}\n"));
+        self.expect(expected);
+    }
+
+    /// Reads exactly `n` bytes.
+    pub fn bytes(&mut self, n: usize) -> Vec<u8> {
+        let mut bytes = vec![0; n];
+        self.0.read_exact(&mut bytes).expect("bytes in time");
+        bytes
+    }
+
+    /// Asserts that the server closes without a further byte.
+    #[track_caller]
+    pub fn expect_end(&mut self) {
+        let mut rest = Vec::new();
+        match self.0.read_to_end(&mut rest) {
+            Ok(_) => assert!(rest.is_empty(), "got {:.80?}", String::from_utf8_lossy(&rest)),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+        }
+    }
+
+    /// Asserts an orderly end: no byte, and no reset either.
+    #[track_caller]
+    pub fn expect_clean_end(&mut self) {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).expect("an orderly end");
+        assert!(rest.is_empty(), "got {:.80?}", String::from_utf8_lossy(&rest));
+    }
+}
