@@ -75,7 +75,12 @@ impl Group {
         let (poll, mailbox) = poller(MAILBOX_TOKEN, self.host.stats.clone())?;
         let listeners = Listeners::register(listeners, poll.registry())?;
         self.shutdown.subscribe(Waker::from(mailbox.clone()));
-        let n = self.reactors.lock().len();
+        // Known to the others first: the thread may accept a client before this function returns.
+        let n = {
+            let mut reactors = self.reactors.lock();
+            reactors.push(mailbox.clone());
+            reactors.len() - 1
+        };
         let (group, own) = (self.clone(), mailbox.clone());
         let run = move || {
             if group.pin {
@@ -83,11 +88,18 @@ impl Group {
             }
             Reactor::new(group, poll, own, listeners).run();
         };
-        let thread = std::thread::Builder::new().name(format!("reactor-{n}")).spawn(run)?;
-        self.host.stats.threads.fetch_add(1, Relaxed);
-        self.reactors.lock().push(mailbox);
-        self.threads.lock().push(thread);
-        Ok(())
+        match std::thread::Builder::new().name(format!("reactor-{n}")).spawn(run) {
+            Ok(thread) => {
+                self.host.stats.threads.fetch_add(1, Relaxed);
+                self.threads.lock().push(thread);
+                Ok(())
+            }
+            Err(error) => {
+                self.reactors.lock().retain(|other| !Arc::ptr_eq(other, &mailbox));
+                mailbox.close();
+                Err(error)
+            }
+        }
     }
 
     /// Waits for all reactors, those started meanwhile included.

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-/// Events taken from the kernel at once.
-const EVENTS_MAX: usize = 1024;
+/// Events taken from the kernel at once: answers to the first wait for the last of them.
+const EVENTS_MAX: usize = 256;
 
 /// The size of the one buffer a thread reads into: a full pipeline of the usual clients.
 const BUFFER_SIZE: usize = 64 * 1024;
@@ -39,6 +39,9 @@ pub(crate) struct Reactor {
     timers: Timers,
     /// Connections that want a turn though no event is due: woken, or not finished last time.
     ready: VecDeque<Key>,
+    /// Connections that have listened in this loop: all of them do before the first speaks, so
+    /// that one write of the journal serves all.
+    to_speak: Vec<Key>,
     buffer: Vec<u8>,
     /// Read once per batch of events.
     now: Now,
@@ -62,6 +65,7 @@ impl Reactor {
             slots: Slots::default(),
             timers: Timers::default(),
             ready: VecDeque::new(),
+            to_speak: Vec::new(),
             buffer: vec![0; BUFFER_SIZE],
             drain_until_us: None,
         }
@@ -83,6 +87,7 @@ impl Reactor {
             messages.drain(..).for_each(|message| self.handle(message));
             woken.drain(..).for_each(|key| self.woken(key));
             self.run_ready();
+            self.speak();
             self.look_for_orders();
         }
         self.end();
@@ -150,9 +155,25 @@ impl Reactor {
                 None => slot.events = events,
             }
         } else if let Some(driver) = slot.driver.as_mut() {
-            let turn = driver.turn(events, &mut self.buffer, self.now);
-            self.after_turn(key, turn);
+            driver.listen(events, &mut self.buffer, self.now);
+            if !std::mem::replace(&mut slot.to_speak, true) {
+                self.to_speak.push(key);
+            }
         }
+    }
+
+    /// Lets those that have listened write their answers.
+    fn speak(&mut self) {
+        for i in 0..self.to_speak.len() {
+            let key = self.to_speak[i];
+            let Some(slot) = self.slots.get_mut(key) else { continue };
+            slot.to_speak = false;
+            if let Some(driver) = slot.driver.as_mut() {
+                let turn = driver.speak(self.now);
+                self.after_turn(key, turn);
+            }
+        }
+        self.to_speak.clear();
     }
 
     /// Sends a connection to the pool for one turn. It comes back as a message.

@@ -35,6 +35,8 @@ pub(crate) struct Slot {
     pub events: Events,
     /// Whether it is in the reactor's ready queue.
     pub queued: bool,
+    /// Whether it has listened in this loop and is yet to speak.
+    pub to_speak: bool,
     /// The deadline the timers hold for it, [`NEVER`] if none.
     pub armed_us: u64,
 }
@@ -69,8 +71,8 @@ impl Slots {
     pub fn insert(&mut self, driver: Driver, waker: Arc<ConnectionWaker>) -> Key {
         let key = self.next_key();
         self.free.pop();
-        let (events, queued, armed_us) = (Events::NONE, false, NEVER);
-        let slot = Slot { driver: Some(driver), waker, events, queued, armed_us };
+        let (events, queued, to_speak, armed_us) = (Events::NONE, false, false, NEVER);
+        let slot = Slot { driver: Some(driver), waker, events, queued, to_speak, armed_us };
         self.entries[key.index as usize].slot = Some(slot);
         key
     }
@@ -82,8 +84,7 @@ impl Slots {
     }
 
     pub fn remove(&mut self, key: Key) -> Option<Slot> {
-        let slot = self.get_mut(key).is_some().then_some(())?;
-        let () = slot;
+        self.get_mut(key)?;
         let entry = &mut self.entries[key.index as usize];
         // Generations stay below the top bits, which mark the special tokens.
         entry.generation = (entry.generation + 1) & 0x7FFF_FFFF;

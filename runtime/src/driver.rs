@@ -3,15 +3,15 @@
 
 use crate::{Clock, Connection, Flow, Now, Peer, RuntimeStats, Sent, Service, Socket, Status};
 use std::any::Any;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::ops::{BitOr, BitOrAssign};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 
-/// Reads (or drained outputs) one turn may take before others get theirs.
-const ROUNDS_MAX: u32 = 4;
+/// Times one turn lets a connection go on because its output has drained, before others get theirs.
+const REFILLS_MAX: u32 = 4;
 
 /// Bytes one turn may write before others get theirs.
 const WRITE_MAX: usize = 1 << 20;
@@ -100,17 +100,17 @@ pub struct Host {
 impl Host {
     /// Introduces an accepted socket to `service`. `None` when it was refused (and told so) or
     /// the service panicked.
-    pub fn connect(
+    pub fn connect<S: AsRef<Socket>>(
         self: &Arc<Self>,
         service: &dyn Service,
-        (socket, peer): (Socket, Peer),
+        (socket, peer): (S, Peer),
         waker: Waker,
         now: Now,
-    ) -> Option<Driver> {
+    ) -> Option<Driver<S>> {
         match catch_unwind(AssertUnwindSafe(|| service.connect(peer, waker, now))) {
             Ok(Ok(connection)) => Some(Driver::new(self.clone(), socket, connection)),
             Ok(Err(refusal)) => {
-                socket.refuse(&refusal.0);
+                socket.as_ref().refuse(&refusal.0);
                 None
             }
             Err(panic) => {
@@ -128,41 +128,46 @@ impl Host {
     }
 }
 
-/// A connection with its socket.
+/// A connection with its socket. `S` is what the runtime keeps the socket in.
+///
+/// A turn has two halves, [`Driver::listen`] and [`Driver::speak`], so that a runtime with several
+/// connections ready can let all of them listen first ([`Connection::before_write`] says why).
 ///
 /// Promises: the connection is called by one thread at a time, its output is written after every
-/// call, nothing is read while it wants no input, a panic ends this connection only, and
+/// turn, nothing is read while it wants no input, a panic ends this connection only, and
 /// [`Connection::closed`] is called exactly once, at the latest when the driver is dropped.
-pub struct Driver {
+pub struct Driver<S: AsRef<Socket> = Socket> {
     connection: Box<dyn Connection>,
     host: Arc<Host>,
-    socket: Socket,
+    socket: S,
     /// Lasting events not yet used up.
     ready: Events,
     status: Status,
     /// No further input is read: the peer ended it, or the server drains.
     input_over: bool,
+    /// The connection was called since its last `before_write`.
+    unsettled: bool,
 }
 
-/// What a turn does next.
+/// What the socket allows and the connection wants next.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Wait,
     Read,
     EndInput,
+    Close,
 }
 
-/// The connection has ended; carried by `?` through the steps of a turn.
-struct Ended;
-
-impl Driver {
-    fn new(host: Arc<Host>, socket: Socket, connection: Box<dyn Connection>) -> Self {
+impl<S: AsRef<Socket>> Driver<S> {
+    fn new(host: Arc<Host>, socket: S, connection: Box<dyn Connection>) -> Self {
         host.stats.connections.fetch_add(1, Relaxed);
         let (ready, status) = (Events::WRITABLE, Status::READING);
-        Driver { connection, host, socket, ready, status, input_over: false }
+        let (input_over, unsettled) = (false, false);
+        Driver { connection, host, socket, ready, status, input_over, unsettled }
     }
 
     /// The socket, for registering it with a poller.
-    pub fn socket(&self) -> &Socket {
+    pub fn socket(&self) -> &S {
         &self.socket
     }
 
@@ -178,85 +183,164 @@ impl Driver {
         !self.ready.any(Events::WRITABLE)
     }
 
-    /// Whether input is being read now; level-triggered pollers ask only then.
+    /// Whether input is wanted now; level-triggered pollers ask for it only then.
     pub fn reads(&self) -> bool {
         self.status.wants_input && !self.input_over
     }
 
-    /// Deals with what happened. `buffer` is lent for reading into and keeps nothing.
-    #[inline]
+    /// Whether the peer's end of input was reported; level-triggered pollers stop asking then.
+    pub fn saw_read_closed(&self) -> bool {
+        self.ready.any(Events::READ_CLOSED)
+    }
+
+    /// Both halves of a turn.
     pub fn turn(&mut self, events: Events, buffer: &mut [u8], now: Now) -> Turn {
-        match catch_unwind(AssertUnwindSafe(|| self.steps(events, buffer, now))) {
-            Ok(Ok(turn)) => turn,
-            Ok(Err(Ended)) => Turn::Closed,
+        self.listen(events, buffer, now);
+        self.speak(now)
+    }
+
+    /// Tells the connection what happened and reads at most once. `buffer` is lent for reading
+    /// into and keeps nothing. [`Driver::speak`] must follow.
+    #[inline]
+    pub fn listen(&mut self, events: Events, buffer: &mut [u8], now: Now) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.hear(events, buffer, now))) {
+            self.host.panicked("listen", &*panic);
+            self.status.flow = Flow::Abort;
+            self.unsettled = false;
+        }
+    }
+
+    /// Writes what the connection has to say, and tells how to go on with it.
+    #[inline]
+    pub fn speak(&mut self, now: Now) -> Turn {
+        match catch_unwind(AssertUnwindSafe(|| self.write(now))) {
+            Ok(turn) => turn,
             Err(panic) => {
-                self.host.panicked("turn", &*panic);
+                self.host.panicked("speak", &*panic);
                 Turn::Closed
             }
         }
     }
 
     #[inline]
-    fn steps(&mut self, events: Events, buffer: &mut [u8], now: Now) -> Result<Turn, Ended> {
+    fn hear(&mut self, events: Events, buffer: &mut [u8], now: Now) {
         self.ready |= events.and(Events::LASTING);
+        if self.status.flow != Flow::Open {
+            return;
+        }
         if events.any(Events::WAKE) {
-            self.status = self.connection.resume(now);
+            self.resume(now);
         }
         if events.any(Events::DRAIN) {
             self.end_input(now);
         }
-        let mut rounds = ROUNDS_MAX;
-        loop {
-            if self.flush(now)? == Sent::Limit {
-                return Ok(Turn::More);
-            }
-            match self.next_step()? {
-                Step::Wait => return Ok(Turn::Wait),
-                Step::EndInput => self.end_input(now),
-                Step::Read if rounds == 0 => return Ok(Turn::More),
-                Step::Read => self.read(buffer, now)?,
-            }
-            rounds = rounds.saturating_sub(1);
+        match self.next_step() {
+            Step::Wait => {}
+            Step::Read => self.read(buffer, now),
+            Step::EndInput => self.end_input(now),
+            Step::Close => self.status.flow = Flow::Abort,
         }
+    }
+
+    #[inline]
+    fn next_step(&self) -> Step {
+        if self.input_over || self.status.flow != Flow::Open {
+            return Step::Wait;
+        }
+        if !self.status.wants_input {
+            return self.while_held();
+        }
+        if self.ready.any(Events::READABLE) { Step::Read } else { Step::Wait }
+    }
+
+    /// Looks after a connection that is not reading: when the peer has left, a blocking wait must
+    /// not go on for it. Unread requests before the end of input are still owed an answer, though.
+    fn while_held(&self) -> Step {
+        if self.ready.any(Events::HANGUP) {
+            return Step::Close;
+        }
+        let ended = self.ready.any(Events::READ_CLOSED) && self.socket.as_ref().at_end();
+        if ended { Step::EndInput } else { Step::Wait }
+    }
+
+    #[inline]
+    fn read(&mut self, buffer: &mut [u8], now: Now) {
+        match self.socket.as_ref().receive(buffer) {
+            Ok(0) => self.end_input(now),
+            Ok(n) => {
+                // A short read emptied the socket: the next arrival is a new edge. Only the end
+                // of input may have been announced already, so then read until it shows.
+                if n < buffer.len() && !self.ready.any(Events::READ_CLOSED) {
+                    self.ready = self.ready.without(Events::READABLE);
+                }
+                self.unsettled = true;
+                self.status = self.connection.receive(&buffer[..n], now);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.ready = self.ready.without(Events::READABLE);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => self.status.flow = Flow::Abort,
+        }
+    }
+
+    fn end_input(&mut self, now: Now) {
+        if !self.input_over && self.status.flow == Flow::Open {
+            self.input_over = true;
+            self.unsettled = true;
+            self.status = self.connection.drain(now);
+        }
+    }
+
+    fn resume(&mut self, now: Now) {
+        self.unsettled = true;
+        self.status = self.connection.resume(now);
     }
 
     /// Writes what is queued, lets a connection that waited for that go on, and ends it when it
     /// asked for that.
     #[inline]
-    fn flush(&mut self, now: Now) -> Result<Sent, Ended> {
-        let mut resumes = ROUNDS_MAX;
-        loop {
-            if self.status.flow == Flow::Abort {
-                return Err(Ended);
+    fn write(&mut self, now: Now) -> Turn {
+        for _ in 0..=REFILLS_MAX {
+            if std::mem::take(&mut self.unsettled) {
+                self.connection.before_write(now);
             }
-            let output = self.connection.output();
-            let had_output = !output.is_empty();
-            if had_output {
-                if !self.ready.any(Events::WRITABLE) {
-                    return Ok(Sent::Blocked);
-                }
-                match self.socket.send(output, WRITE_MAX).map_err(|_| Ended)? {
-                    Sent::All => {}
-                    Sent::Limit => return Ok(Sent::Limit),
-                    Sent::Blocked => {
-                        self.ready = self.ready.without(Events::WRITABLE);
-                        return Ok(Sent::Blocked);
-                    }
-                }
+            if self.status.flow == Flow::Abort {
+                return Turn::Closed;
+            }
+            let had_output = !self.connection.output().is_empty();
+            match self.send() {
+                Ok(Sent::All) => {}
+                Ok(Sent::Blocked) => return self.until_something_happens(),
+                Ok(Sent::Limit) => return Turn::More,
+                Err(_) => return Turn::Closed,
             }
             if self.finished() {
-                self.socket.finish();
-                return Err(Ended);
+                self.socket.as_ref().finish();
+                return Turn::Closed;
             }
             if !had_output || self.status.wants_input {
-                return Ok(Sent::All);
+                return self.until_something_happens();
             }
-            self.status = self.connection.resume(now);
-            if resumes == 0 {
-                return Ok(Sent::Limit);
-            }
-            resumes -= 1;
+            self.resume(now);
         }
+        Turn::More
+    }
+
+    #[inline]
+    fn send(&mut self) -> io::Result<Sent> {
+        let output = self.connection.output();
+        if output.is_empty() {
+            return Ok(Sent::All);
+        }
+        if !self.ready.any(Events::WRITABLE) {
+            return Ok(Sent::Blocked);
+        }
+        let sent = self.socket.as_ref().send(output, WRITE_MAX)?;
+        if sent == Sent::Blocked {
+            self.ready = self.ready.without(Events::WRITABLE);
+        }
+        Ok(sent)
     }
 
     /// Whether everything is written and nothing will follow.
@@ -265,58 +349,17 @@ impl Driver {
         self.status.flow == Flow::CloseAfterFlush || (self.input_over && self.status.wants_input)
     }
 
-    /// What to do once the output is dealt with.
     #[inline]
-    fn next_step(&self) -> Result<Step, Ended> {
-        if self.input_over || self.status.flow != Flow::Open {
-            return Ok(Step::Wait);
-        }
-        if !self.status.wants_input {
-            return self.while_held();
-        }
-        Ok(if self.ready.any(Events::READABLE) { Step::Read } else { Step::Wait })
-    }
-
-    /// Looks after a connection that is not reading: when the peer has left, a blocking wait must
-    /// not go on for it. Unread requests before the end of input are still owed an answer, though.
-    fn while_held(&self) -> Result<Step, Ended> {
-        if self.ready.any(Events::HANGUP) {
-            return Err(Ended);
-        }
-        let ended = self.ready.any(Events::READ_CLOSED) && self.socket.at_end();
-        Ok(if ended { Step::EndInput } else { Step::Wait })
-    }
-
-    #[inline]
-    fn read(&mut self, buffer: &mut [u8], now: Now) -> Result<(), Ended> {
-        match self.socket.receive(buffer) {
-            Ok(0) => self.end_input(now),
-            Ok(n) => {
-                // A short read emptied the socket: the next arrival is a new edge. Only the end
-                // of input may have been announced already, so then read until it shows.
-                if n < buffer.len() && !self.ready.any(Events::READ_CLOSED) {
-                    self.ready = self.ready.without(Events::READABLE);
-                }
-                self.status = self.connection.receive(&buffer[..n], now);
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.ready = self.ready.without(Events::READABLE);
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Err(Ended),
-        }
-        Ok(())
-    }
-
-    fn end_input(&mut self, now: Now) {
-        if !self.input_over && self.status.flow == Flow::Open {
-            self.input_over = true;
-            self.status = self.connection.drain(now);
+    fn until_something_happens(&self) -> Turn {
+        match self.next_step() {
+            Step::Wait => Turn::Wait,
+            Step::Read | Step::EndInput => Turn::More,
+            Step::Close => Turn::Closed,
         }
     }
 }
 
-impl Drop for Driver {
+impl<S: AsRef<Socket>> Drop for Driver<S> {
     fn drop(&mut self) {
         self.host.stats.connections.fetch_sub(1, Relaxed);
         let now = self.host.clock.now();

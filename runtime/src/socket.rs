@@ -1,6 +1,6 @@
 //! One non-blocking stream socket, TCP or Unix-domain, with the four things runtimes do to it.
 
-use crate::{Peer, Stream};
+use crate::{Listener, Peer, Stream};
 use resp::Output;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -58,6 +58,12 @@ impl AsRawFd for Stream {
             Stream::Tcp(listener) => listener.as_raw_fd(),
             Stream::Unix(listener, _) => listener.as_raw_fd(),
         }
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
     }
 }
 
@@ -140,10 +146,17 @@ impl Socket {
         }
     }
 
-    /// Sends a few bytes of farewell, as far as the fresh socket's buffer takes them, and closes.
-    pub fn refuse(self, bytes: &[u8]) {
+    /// Sends a few bytes of farewell, as far as the fresh socket's buffer takes them, and ends the
+    /// sending side.
+    pub fn refuse(&self, bytes: &[u8]) {
         let _ = (&self.0).write(bytes);
         self.finish();
+    }
+}
+
+impl AsRef<Socket> for Socket {
+    fn as_ref(&self) -> &Socket {
+        self
     }
 }
 

@@ -1,0 +1,201 @@
+//! One connection: a future that turns tokio's readiness, wakes and timers into turns.
+
+use crate::Shared;
+use crate::waker::ConnectionWaker;
+use runtime::{Driver, Events, Peer, Service, Socket, Turn};
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
+use tokio::io::Ready;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, Sleep};
+
+/// The size of the one buffer a thread reads into.
+const BUFFER_SIZE: usize = 64 * 1024;
+
+/// Turns in one poll: tokio's scheduler expects polls to be short.
+const TURNS_MAX: u32 = 4;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_SIZE]);
+}
+
+/// A socket known to tokio's poller.
+struct Polled(AsyncFd<Socket>);
+
+impl Polled {
+    fn new(socket: Socket) -> io::Result<Self> {
+        // SAFETY: the AsyncFd owns the socket, and a `Socket` keeps its descriptor open and
+        // unchanged until dropped.
+        let registered = unsafe { AsyncFd::register(socket) };
+        registered.map(Polled).map_err(|failed| failed.into_parts().1)
+    }
+}
+
+impl AsRef<Socket> for Polled {
+    fn as_ref(&self) -> &Socket {
+        self.0.get_ref()
+    }
+}
+
+/// The future of one connection.
+pub(crate) struct Task {
+    driver: Driver<Polled>,
+    waker: Arc<ConnectionWaker>,
+    /// The tokio waker that `waker` forwards to.
+    registered: Option<Waker>,
+    timer: Timer,
+    number: u64,
+    shared: Arc<Shared>,
+    /// The end of input was seen: tokio would report it for ever.
+    end_seen: bool,
+    /// It wants a turn though nothing happened: its last one left something to do.
+    more: bool,
+}
+
+impl Task {
+    /// Introduces a new client to the service and serves it, if it is taken.
+    pub fn spawn(shared: &Arc<Shared>, service: &dyn Service, (socket, peer): (Socket, Peer)) {
+        let host = &shared.host;
+        let waker = ConnectionWaker::new(host.stats.clone());
+        let std_waker = waker.clone().into();
+        let socket = match Polled::new(socket) {
+            Ok(socket) => socket,
+            Err(error) => return tracing::warn!(%error, "cannot poll a connection"),
+        };
+        let connected = host.connect(service, (socket, peer), std_waker, host.clock.now());
+        let Some(driver) = connected else { return };
+        let number = shared.registry.add(waker.clone());
+        tokio::spawn(Task {
+            driver,
+            waker,
+            registered: None,
+            timer: Timer::default(),
+            number,
+            shared: shared.clone(),
+            end_seen: false,
+            more: true,
+        });
+    }
+
+    /// Makes wakes reach this task. Its waker stays the same as long as it lives, as a rule.
+    #[inline]
+    fn register(&mut self, cx: &Context<'_>) {
+        if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.waker.set_task(cx.waker().clone());
+            self.registered = Some(cx.waker().clone());
+        }
+    }
+
+    /// What the socket has to say. Tokio's own memory of it is cleared at once: the driver keeps
+    /// it, and what happens later is told anew.
+    #[inline]
+    fn socket_events(&mut self, cx: &mut Context<'_>) -> Events {
+        let mut events = Events::NONE;
+        if !self.end_seen
+            && let Poll::Ready(ready) = self.driver.socket().0.poll_read_ready(cx)
+        {
+            events = Events::READABLE;
+            if let Ok(mut guard) = ready {
+                events |= closed(guard.ready());
+                guard.clear_ready();
+            }
+            self.end_seen = events.any(Events::READ_CLOSED);
+        }
+        if self.driver.write_blocked()
+            && let Poll::Ready(ready) = self.driver.socket().0.poll_write_ready(cx)
+        {
+            events |= Events::WRITABLE;
+            if let Ok(mut guard) = ready {
+                events |= closed(guard.ready());
+                guard.clear_ready();
+            }
+        }
+        events
+    }
+
+    fn turn(&mut self, events: Events) -> Turn {
+        let (driver, clock) = (&mut self.driver, &self.shared.host.clock);
+        let mut turn = || BUFFER.with_borrow_mut(|b| driver.turn(events, b, clock.now()));
+        if self.shared.blocking { tokio::task::block_in_place(turn) } else { turn() }
+    }
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let task = &mut *self;
+        task.shared.host.stats.loops.fetch_add(1, Relaxed);
+        task.register(cx);
+        for _ in 0..TURNS_MAX {
+            let mut events = task.socket_events(cx) | task.waker.take();
+            events |= Events::WAKE.when(task.timer.fired(&task.driver, &task.shared, cx));
+            if events == Events::NONE && !task.more {
+                return Poll::Pending;
+            }
+            match task.turn(events) {
+                Turn::Wait => task.more = false,
+                Turn::More => task.more = true,
+                Turn::Closed => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.shared.registry.remove(self.number);
+        self.waker.forget_task();
+    }
+}
+
+/// The ends tokio reports beside readiness.
+fn closed(ready: Ready) -> Events {
+    Events::READ_CLOSED.when(ready.is_read_closed()) | Events::HANGUP.when(ready.is_write_closed())
+}
+
+/// The timer of one connection; none as long as it never had a deadline.
+#[derive(Default)]
+struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// What `sleep` is set to, in monotonic µs.
+    armed_us: u64,
+}
+
+impl Timer {
+    /// Whether the connection's deadline has passed. The timer is moved only when it must fire
+    /// earlier; one that fires early is set again.
+    #[inline]
+    fn fired(&mut self, driver: &Driver<Polled>, shared: &Shared, cx: &mut Context<'_>) -> bool {
+        let Some(deadline_us) = driver.deadline_us() else { return false };
+        let clock = &shared.host.clock;
+        loop {
+            if self.sleep.is_none() || deadline_us < self.armed_us {
+                self.set(deadline_us, clock.instant(deadline_us).into());
+            }
+            let Some(sleep) = &mut self.sleep else { return false };
+            if sleep.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            if clock.now().mono_us >= deadline_us {
+                return true;
+            }
+            self.set(deadline_us, clock.instant(deadline_us + 1).into());
+        }
+    }
+
+    fn set(&mut self, deadline_us: u64, at: Instant) {
+        self.armed_us = deadline_us;
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().reset(at),
+            None => self.sleep = Some(Box::pin(tokio::time::sleep_until(at))),
+        }
+    }
+}
