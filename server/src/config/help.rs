@@ -1,0 +1,54 @@
+//! The directives' part of `--help`, made from the registry.
+
+use engine::config::rows::SECTIONS;
+use engine::config::{ConfigStore, Directive, Effect, Kind};
+use std::fmt::Write;
+
+/// All directives by topic, with values, meaning and default; those without effect only by name.
+pub(super) fn directives() -> String {
+    let store = ConfigStore::new();
+    let mut help = String::from("Directives, as options or in a file:\n");
+    for section in SECTIONS {
+        let shown = section.directives.iter().filter(|row| row.effect == Effect::Applied);
+        let lines: Vec<String> = shown.map(|row| line(row, &store)).collect();
+        if !lines.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = write!(help, "\n{}:\n{}", section.title, lines.concat());
+        }
+    }
+    help.push_str("\nKept without effect, so that files made for Redis work: ");
+    let kept = |row: &&Directive| row.effect == Effect::Kept && !row.hidden;
+    let names: Vec<_> = engine::config::all().filter(kept).map(|row| row.name).collect();
+    help.push_str(&names.join(", "));
+    help.push_str("\nNot there yet, refused: ");
+    let refused = |row: &&Directive| matches!(row.effect, Effect::Refused(_));
+    let names: Vec<_> = engine::config::all().filter(refused).map(|row| row.name).collect();
+    help + &names.join(", ")
+}
+
+fn line(row: &Directive, store: &ConfigStore) -> String {
+    let option = format!("--{} <{}>", row.name, values(row.kind));
+    let default = match store.text(row.id) {
+        text if text.is_empty() => String::new(),
+        text => format!(" [{text}]"),
+    };
+    format!("  {option}\n      {}{default}\n", row.summary)
+}
+
+/// What values a kind takes, in few letters.
+fn values(kind: Kind) -> String {
+    let names = |names: &[(&str, i64)], separator| {
+        names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(separator)
+    };
+    match kind {
+        Kind::YesNo => "yes|no".into(),
+        Kind::Integer { .. } => "number".into(),
+        Kind::Memory { .. } => "bytes".into(),
+        Kind::MemoryOrPercent => "bytes or percent%".into(),
+        Kind::Octal { .. } => "octal".into(),
+        Kind::Choice(choices) => names(choices, "|"),
+        Kind::Flags(bits) => names(bits, " "),
+        Kind::Text(_) => "text".into(),
+        Kind::Special(_) => "words".into(),
+    }
+}

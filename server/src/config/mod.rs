@@ -1,0 +1,35 @@
+//! Where the configuration comes from: defaults, a file, the environment, the command line; later
+//! layers win, directive by directive.
+//!
+//! - [`load`] reads all layers into an [`engine::config::ConfigStore`].
+//! - [`cli`] is the clap command: `--help` (made from the registry), `--version`, subcommands; all
+//!   else on the command line goes to [`load`] as it is.
+//! - [`rewrite`] is `CONFIG REWRITE`.
+//!
+//! | layer | form |
+//! | --- | --- |
+//! | file | `.toml`, `.yaml`/`.yml`, `.json`; anything else, and `-` for standard input, is redis.conf syntax |
+//! | environment | `VARVE_MAXMEMORY=1gb`: the name in capitals, `_` for `-` |
+//! | command line | `varve [file] --port 6380 --save 3600 1 300 100 --appendonly no` |
+//!
+//! What is wrong is one line that says where, which directive, why, and the nearest known name.
+//! Unknown directives stop the start; directives without effect here are kept with one warning;
+//! those whose loss would cost data or security are refused.
+
+mod cli;
+mod command_line;
+mod environment;
+mod error;
+mod help;
+mod layers;
+mod redis_conf;
+mod rewrite;
+mod structured;
+#[cfg(test)]
+mod tests;
+
+pub use cli::{Invocation, cli, parse_invocation};
+pub use error::{ConfigError, Origin};
+pub use layers::{Loaded, load};
+pub use redis_conf::{quote_word, split_words};
+pub use rewrite::rewrite;
