@@ -1,4 +1,47 @@
-//! engine
+//! The sans-IO core: sessions, dispatcher, command table, one file per command family.
+//!
+//! Promises: the same bytes at the same times, from the same seed, give the same bytes. A command
+//! is a row in its family's file; lookup, arity, key extraction, locking, logging, `COMMAND` and
+//! ACL categories derive from the row. A single command, a `MULTI`/`EXEC` and a script are each
+//! one storage transaction.
+//!
+//! Must not know: sockets, threads, `async`, any runtime, any particular backend. It reads no
+//! clock and no random source: both are arguments ([`runtime::Now`], [`Environment`]).
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`session`] | one client's state machine: bytes in, bytes out |
+//! | [`command`] | rows, and the table that finds them |
+//! | [`cx`] | what a handler sees |
+//! | [`families`] | the handlers and their rows |
+//! | [`engine`](mod@engine) | what sessions share |
+//! | [`keyspace`], [`blocking`], [`pubsub`] | who is told what |
+//! | [`replay`] | running logged effects again |
+//! | [`housekeeping`] | work done between requests: expiry, maintenance |
 
+pub mod args;
+pub mod blocking;
+pub mod clients;
+pub mod command;
 pub mod config;
+pub mod cx;
+mod dispatch;
+mod effects;
+pub mod engine;
+pub mod failure;
+pub mod families;
 pub mod glob;
+pub mod housekeeping;
+pub mod keyspace;
+pub mod pause;
+pub mod pubsub;
+pub mod replay;
+pub mod session;
+pub mod slowlog;
+pub mod stats;
+pub mod tuning;
+
+pub use cx::Cx;
+pub use engine::{Engine, EngineService, Environment, Host, NoHost, Parts};
+pub use failure::{Failure, Outcome};
+pub use session::Session;

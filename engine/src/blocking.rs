@@ -1,0 +1,150 @@
+//! Sessions that wait for a key: `BLPOP` and its kin.
+//!
+//! A waiter keeps the command it was parked by. When a key it waits for is changed, the session
+//! that changed it runs the waiter's command in a transaction of its own, first come first served,
+//! before it goes on to its own next request; the reply travels through the waiter's inbox.
+
+use crate::args::OwnedRequest;
+use crate::clients::{Client, flag};
+use crate::command::CommandId;
+use crate::engine::Engine;
+use crate::session::Watched;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use resp::Reply;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use storage::Db;
+
+/// What a handler asks for when it cannot answer yet.
+pub struct Block {
+    /// Keys of the current database, any of which may make the command succeed.
+    pub keys: Vec<Box<[u8]>>,
+    /// How long to wait, microseconds; `None` for ever.
+    pub timeout_us: Option<u64>,
+    /// What to reply when the time is over.
+    pub on_timeout: fn(&mut Reply<'_>),
+}
+
+const WAITING: u8 = 0;
+const BEING_SERVED: u8 = 1;
+const OVER: u8 = 2;
+
+/// A parked command.
+pub(crate) struct Waiter {
+    pub client: Arc<Client>,
+    pub db: Db,
+    pub command: CommandId,
+    pub request: OwnedRequest,
+    pub keys: Vec<Box<[u8]>>,
+    pub on_timeout: fn(&mut Reply<'_>),
+    state: AtomicU8,
+}
+
+impl Waiter {
+    pub fn new(
+        client: Arc<Client>,
+        db: Db,
+        command: CommandId,
+        request: OwnedRequest,
+        block: &mut Block,
+    ) -> Self {
+        let keys = std::mem::take(&mut block.keys);
+        let on_timeout = block.on_timeout;
+        Waiter { client, db, command, request, keys, on_timeout, state: AtomicU8::new(WAITING) }
+    }
+
+    /// Whoever serves or ends the wait must win this first.
+    pub fn claim(&self) -> bool {
+        self.swap(WAITING, BEING_SERVED)
+    }
+
+    /// Serving did not succeed: back to waiting.
+    pub fn release(&self) {
+        let released = self.swap(BEING_SERVED, WAITING);
+        debug_assert!(released, "only a claimed waiter is released");
+    }
+
+    /// Ends the wait for good (time over, unblocked, gone); false when it is being served, or was.
+    pub fn end(&self) -> bool {
+        self.swap(WAITING, OVER)
+    }
+
+    fn swap(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
+/// All parked commands, by key.
+#[derive(Default)]
+pub struct Blocking {
+    queues: Mutex<HashMap<Watched, VecDeque<Arc<Waiter>>>>,
+    clients: AtomicUsize,
+}
+
+impl Blocking {
+    /// Registers a waiter with each of its keys. The caller holds the shards of those keys, so no
+    /// change slips in between the handler's look and this call.
+    fn add(&self, waiter: &Arc<Waiter>) {
+        let mut queues = self.queues.lock();
+        for key in &waiter.keys {
+            let watched = Watched { db: waiter.db, key: key.clone() };
+            queues.entry(watched).or_default().push_back(waiter.clone());
+        }
+        self.clients.fetch_add(1, Ordering::SeqCst);
+        waiter.client.set_flag(flag::BLOCKED, true);
+    }
+
+    /// Takes a waiter out of all its queues.
+    fn remove(&self, waiter: &Arc<Waiter>) {
+        let mut queues = self.queues.lock();
+        for key in &waiter.keys {
+            let watched = Watched { db: waiter.db, key: key.clone() };
+            let Some(queue) = queues.get_mut(&watched) else { continue };
+            queue.retain(|w| !Arc::ptr_eq(w, waiter));
+            if queue.is_empty() {
+                queues.remove(&watched);
+            }
+        }
+        self.clients.fetch_sub(1, Ordering::SeqCst);
+        waiter.client.set_flag(flag::BLOCKED, false);
+    }
+
+    /// Those waiting for a key, in order of arrival.
+    pub(crate) fn queue(&self, db: Db, key: &[u8]) -> Vec<Arc<Waiter>> {
+        let watched = Watched { db, key: key.into() };
+        self.queues.lock().get(&watched).map(|q| q.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Whether somebody waits for a key.
+    pub(crate) fn is_awaited(&self, db: Db, key: &[u8]) -> bool {
+        self.clients.load(Ordering::SeqCst) != 0
+            && self.queues.lock().contains_key(&Watched { db, key: key.into() })
+    }
+
+    /// Keys of `db` that somebody waits for; after `FLUSHDB` or `SWAPDB` made them ready.
+    pub(crate) fn awaited_keys(&self, db: Db) -> Vec<Box<[u8]>> {
+        let queues = self.queues.lock();
+        queues.keys().filter(|w| w.db == db).map(|w| w.key.clone()).collect()
+    }
+
+    /// Number of parked clients.
+    pub fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+}
+
+impl Engine {
+    /// Registers a waiter; see [`Blocking`].
+    pub(crate) fn park(&self, waiter: &Arc<Waiter>) {
+        self.keyspace.add_interest();
+        self.blocking.add(waiter);
+    }
+
+    /// Takes a waiter out of all its queues.
+    pub(crate) fn unpark(&self, waiter: &Arc<Waiter>) {
+        self.blocking.remove(waiter);
+        self.keyspace.release_interest();
+    }
+}

@@ -1,0 +1,315 @@
+//! [`Client`]: the part of a session that other threads may see, and the registry of all of them.
+
+use crate::command::CommandId;
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use resp::{Output, Proto, Reply};
+use runtime::Peer;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+use storage::Lsn;
+
+use bytes::Bytes;
+
+/// A message on its way to a subscriber.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// `message`, `pmessage`, `smessage`.
+    pub kind: &'static str,
+    /// The pattern that matched, for `pmessage`.
+    pub pattern: Option<Bytes>,
+    /// The channel.
+    pub channel: Bytes,
+    /// What was published.
+    pub payload: Bytes,
+}
+
+impl Message {
+    /// Writes the message as the protocol shows it.
+    pub fn write(&self, reply: &mut Reply<'_>) {
+        reply.push(3 + usize::from(self.pattern.is_some()));
+        reply.bulk(self.kind.as_bytes());
+        if let Some(pattern) = &self.pattern {
+            reply.bulk(pattern);
+        }
+        reply.bulk(&self.channel);
+        reply.bulk_shared(self.payload.clone());
+    }
+
+    /// Bytes it keeps alive, roughly.
+    fn size(&self) -> usize {
+        64 + self.channel.len() + self.payload.len()
+    }
+}
+
+/// Something that reaches a session from outside.
+#[derive(Debug)]
+pub enum Event {
+    /// A published message.
+    Message(Message),
+    /// The reply of a blocking command that was served by somebody else's write.
+    Served {
+        /// The reply.
+        reply: Output,
+        /// The journal position it depends on.
+        lsn: Option<Lsn>,
+    },
+    /// `CLIENT UNBLOCK`: with an error, or as if the time were over.
+    Unblock {
+        /// Whether to reply with `UNBLOCKED …`.
+        error: bool,
+    },
+    /// Bytes to send as they are (invalidations, `MONITOR` lines).
+    Raw(Bytes),
+    /// Look again: a pause ended, a journal position became durable.
+    Poke,
+}
+
+/// Bits of [`Client::flags`].
+pub mod flag {
+    /// In `MULTI`.
+    pub const MULTI: u32 = 1;
+    /// Parked by a blocking command.
+    pub const BLOCKED: u32 = 1 << 1;
+    /// Subscribed to something.
+    pub const PUBSUB: u32 = 1 << 2;
+    /// `CLIENT NO-EVICT on`.
+    pub const NO_EVICT: u32 = 1 << 3;
+    /// `CLIENT NO-TOUCH on`.
+    pub const NO_TOUCH: u32 = 1 << 4;
+    /// `MONITOR`.
+    pub const MONITOR: u32 = 1 << 5;
+    /// Connected through a Unix-domain socket.
+    pub const UNIX: u32 = 1 << 6;
+    /// Closing once its output is written.
+    pub const CLOSING: u32 = 1 << 7;
+    /// `CLIENT TRACKING on`.
+    pub const TRACKING: u32 = 1 << 8;
+}
+
+/// No command yet, in [`Client::last_command`].
+pub const NO_COMMAND: u32 = u32::MAX;
+
+/// A session as others see it. Numbers are kept with relaxed stores by the session itself.
+#[derive(Debug)]
+pub struct Client {
+    /// Unique, growing.
+    pub id: u64,
+    /// The other end.
+    pub peer: Peer,
+    /// When it connected, Unix milliseconds.
+    pub created_ms: u64,
+    /// Names it gave itself, and its user.
+    pub names: Mutex<Names>,
+    /// [`flag`] bits.
+    pub flags: AtomicU32,
+    /// Current database.
+    pub db: AtomicU32,
+    /// RESP version.
+    pub resp: AtomicU8,
+    /// The last command's number, or [`NO_COMMAND`].
+    pub last_command: AtomicU32,
+    /// Unix milliseconds of the last request.
+    pub last_seen_ms: AtomicU64,
+    /// Requests executed.
+    pub commands: AtomicU64,
+    /// Channels, patterns and shard channels subscribed to.
+    pub subscriptions: [AtomicU32; 3],
+    /// Commands queued in `MULTI`.
+    pub queued: AtomicU32,
+    /// Keys watched.
+    pub watched: AtomicU32,
+    /// Bytes of input not yet executed.
+    pub input_bytes: AtomicUsize,
+    /// Bytes of output not yet written.
+    pub output_bytes: AtomicUsize,
+    watch_failed: AtomicBool,
+    killed: AtomicBool,
+    waker: Waker,
+    inbox: Mutex<Inbox>,
+    has_events: AtomicBool,
+}
+
+/// The texts of a client.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// `CLIENT SETNAME`.
+    pub name: String,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub lib_name: String,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub lib_version: String,
+    /// The authenticated user.
+    pub user: String,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    events: Vec<Event>,
+    bytes: usize,
+}
+
+impl Client {
+    pub(crate) fn new(id: u64, peer: Peer, waker: Waker, now_ms: u64) -> Self {
+        let unix = if matches!(peer, Peer::Unix(_)) { flag::UNIX } else { 0 };
+        Client {
+            id,
+            peer,
+            created_ms: now_ms,
+            names: Mutex::new(Names { user: "default".into(), ..Names::default() }),
+            flags: AtomicU32::new(unix),
+            db: AtomicU32::new(0),
+            resp: AtomicU8::new(2),
+            last_command: AtomicU32::new(NO_COMMAND),
+            last_seen_ms: AtomicU64::new(now_ms),
+            commands: AtomicU64::new(0),
+            subscriptions: Default::default(),
+            queued: AtomicU32::new(0),
+            watched: AtomicU32::new(0),
+            input_bytes: AtomicUsize::new(0),
+            output_bytes: AtomicUsize::new(0),
+            watch_failed: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+            waker,
+            inbox: Mutex::default(),
+            has_events: AtomicBool::new(false),
+        }
+    }
+
+    /// Puts an event in the inbox and wakes the session. When what waits there exceeds
+    /// `limit_bytes` (the output limit of the client's class; 0: none) the client is killed: it
+    /// reads too slowly.
+    pub fn send(&self, event: Event, limit_bytes: usize) {
+        let size = match &event {
+            Event::Message(message) => message.size(),
+            Event::Raw(bytes) => bytes.len(),
+            _ => 0,
+        };
+        let mut inbox = self.inbox.lock();
+        inbox.bytes += size;
+        if limit_bytes > 0 && inbox.bytes + self.output_bytes.load(Ordering::Relaxed) > limit_bytes
+        {
+            self.killed.store(true, Ordering::SeqCst);
+        } else {
+            inbox.events.push(event);
+        }
+        self.has_events.store(true, Ordering::Release);
+        drop(inbox);
+        self.waker.wake_by_ref();
+    }
+
+    /// Ends the session as soon as it looks.
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::SeqCst);
+        self.waker.wake_by_ref();
+    }
+
+    /// Whether [`Client::kill`] was called.
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn has_events(&self) -> bool {
+        self.has_events.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take_events(&self) -> Vec<Event> {
+        let mut inbox = self.inbox.lock();
+        self.has_events.store(false, Ordering::Release);
+        inbox.bytes = 0;
+        std::mem::take(&mut inbox.events)
+    }
+
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    pub(crate) fn fail_transaction(&self) {
+        self.watch_failed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn transaction_failed(&self) -> bool {
+        self.watch_failed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn reset_transaction(&self) {
+        self.watch_failed.store(false, Ordering::SeqCst);
+    }
+
+    /// Sets or clears a [`flag`].
+    pub fn set_flag(&self, bit: u32, on: bool) {
+        match on {
+            true => self.flags.fetch_or(bit, Ordering::Relaxed),
+            false => self.flags.fetch_and(!bit, Ordering::Relaxed),
+        };
+    }
+
+    /// Whether a [`flag`] is set.
+    pub fn has_flag(&self, bit: u32) -> bool {
+        self.flags.load(Ordering::Relaxed) & bit != 0
+    }
+
+    /// The protocol in use.
+    pub fn proto(&self) -> Proto {
+        if self.resp.load(Ordering::Relaxed) == 3 { Proto::Resp3 } else { Proto::Resp2 }
+    }
+
+    /// The last command's number.
+    pub fn last_command(&self) -> Option<CommandId> {
+        CommandId::try_from(self.last_command.load(Ordering::Relaxed)).ok()
+    }
+}
+
+/// All connected clients.
+#[derive(Default)]
+pub struct Clients {
+    next_id: AtomicU64,
+    all: RwLock<HashMap<u64, Arc<Client>>>,
+    /// Connections accepted since start.
+    pub accepted: AtomicU64,
+    /// Connections refused because of `maxclients`.
+    pub rejected: AtomicU64,
+}
+
+impl Clients {
+    /// Registers a new connection.
+    pub(crate) fn add(&self, peer: Peer, waker: Waker, now_ms: u64) -> Arc<Client> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let client = Arc::new(Client::new(id, peer, waker, now_ms));
+        self.all.write().insert(id, client.clone());
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        client
+    }
+
+    /// A client that is nobody's connection (the replay of a log), and is not listed.
+    pub(crate) fn unlisted(&self) -> Client {
+        Client::new(0, Peer::Unix(String::new()), Waker::noop().clone(), 0)
+    }
+
+    pub(crate) fn remove(&self, id: u64) {
+        self.all.write().remove(&id);
+    }
+
+    /// How many are connected.
+    pub fn len(&self) -> usize {
+        self.all.read().len()
+    }
+
+    /// Whether nobody is connected.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The client with this id.
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.all.read().get(&id).cloned()
+    }
+
+    /// All clients, by id.
+    pub fn list(&self) -> Vec<Arc<Client>> {
+        let mut all: Vec<_> = self.all.read().values().cloned().collect();
+        all.sort_by_key(|client| client.id);
+        all
+    }
+}

@@ -1,0 +1,15 @@
+//! What a command is: the row that describes it, and the table of all rows.
+//!
+//! A row is the single source: lookup, arity errors, key extraction, locking, `COMMAND`, ACL
+//! categories and the docs page all derive from it.
+
+mod keys;
+mod spec;
+mod table;
+
+pub use keys::{Found, KeyPosition};
+pub use spec::{
+    Access, Begin, Category, Find, Flag, Group, Handler, KeySpec, LockRule, SPEC, Spec, key,
+    key_range, keyword_keys, numkeys,
+};
+pub use table::{CommandId, CommandTable, DuplicateCommand, Entry};

@@ -1,0 +1,478 @@
+//! [`Spec`]: one command's row. Names and meanings are those of Redis's `COMMAND` documentation.
+
+use crate::cx::Cx;
+use crate::engine::Engine;
+use crate::failure::Outcome;
+use resp::Request;
+use storage::{Db, ShardSet};
+
+/// Runs a command: parse the arguments, run a pure operation on the keyspace, reply.
+pub type Handler = for<'a> fn(&mut Cx<'a>) -> Outcome;
+
+/// What a command is like; see <https://redis.io/docs/latest/commands/command/>, "Flags".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Flag {
+    /// May change data.
+    Write,
+    /// Only reads data.
+    Readonly,
+    /// Refused when memory is over its limit.
+    DenyOom,
+    /// An administrator's command.
+    Admin,
+    /// About publish and subscribe.
+    PubSub,
+    /// Not from scripts.
+    NoScript,
+    /// May park the session.
+    Blocking,
+    /// Allowed while loading.
+    Loading,
+    /// Allowed on a stale replica.
+    Stale,
+    /// Not shown by `MONITOR`.
+    SkipMonitor,
+    /// Not kept in the slow log.
+    SkipSlowlog,
+    /// Runs in constant or logarithmic time.
+    Fast,
+    /// Allowed without authentication.
+    NoAuth,
+    /// May replicate although not a write.
+    MayReplicate,
+    /// Not while an asynchronous load runs.
+    NoAsyncLoading,
+    /// Not inside `MULTI`.
+    NoMulti,
+    /// Keys cannot be told from positions alone.
+    MovableKeys,
+    /// Allowed while a script is over its time.
+    AllowBusy,
+    /// Accepts `ASKING`.
+    Asking,
+    /// Runs at once inside `MULTI` instead of being queued (`EXEC`, `DISCARD`, `RESET` …).
+    NotQueued,
+}
+
+impl Flag {
+    /// The bit this flag has in [`super::Entry::flags`].
+    pub const fn bit(self) -> u32 {
+        1 << self as u8
+    }
+
+    /// The name `COMMAND INFO` gives it; `None` for a flag that is Varve's own.
+    pub const fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Flag::Write => "write",
+            Flag::Readonly => "readonly",
+            Flag::DenyOom => "denyoom",
+            Flag::Admin => "admin",
+            Flag::PubSub => "pubsub",
+            Flag::NoScript => "noscript",
+            Flag::Blocking => "blocking",
+            Flag::Loading => "loading",
+            Flag::Stale => "stale",
+            Flag::SkipMonitor => "skip_monitor",
+            Flag::SkipSlowlog => "skip_slowlog",
+            Flag::Fast => "fast",
+            Flag::NoAuth => "no_auth",
+            Flag::MayReplicate => "may_replicate",
+            Flag::NoAsyncLoading => "no_async_loading",
+            Flag::NoMulti => "no_multi",
+            Flag::MovableKeys => "movablekeys",
+            Flag::AllowBusy => "allow_busy",
+            Flag::Asking => "asking",
+            Flag::NotQueued => return None,
+        })
+    }
+}
+
+/// The family a command is documented in; also decides its data-type ACL category.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Bitmaps.
+    Bitmap,
+    /// Cluster.
+    Cluster,
+    /// Connection.
+    Connection,
+    /// Keys of any type.
+    Generic,
+    /// Geospatial indices.
+    Geo,
+    /// Hashes.
+    Hash,
+    /// HyperLogLog.
+    HyperLogLog,
+    /// Lists.
+    List,
+    /// Publish and subscribe.
+    PubSub,
+    /// Scripts and functions.
+    Scripting,
+    /// The server itself.
+    Server,
+    /// Sets.
+    Set,
+    /// Sorted sets.
+    SortedSet,
+    /// Streams.
+    Stream,
+    /// Strings.
+    String,
+    /// `MULTI` and its kin.
+    Transactions,
+}
+
+impl Group {
+    /// The name `COMMAND DOCS` gives it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Group::Bitmap => "bitmap",
+            Group::Cluster => "cluster",
+            Group::Connection => "connection",
+            Group::Generic => "generic",
+            Group::Geo => "geo",
+            Group::Hash => "hash",
+            Group::HyperLogLog => "hyperloglog",
+            Group::List => "list",
+            Group::PubSub => "pubsub",
+            Group::Scripting => "scripting",
+            Group::Server => "server",
+            Group::Set => "set",
+            Group::SortedSet => "sorted-set",
+            Group::Stream => "stream",
+            Group::String => "string",
+            Group::Transactions => "transactions",
+        }
+    }
+
+    /// The ACL category its commands are in, if the group has one.
+    const fn category(self) -> Option<Category> {
+        Some(match self {
+            Group::Bitmap => Category::Bitmap,
+            Group::Connection => Category::Connection,
+            Group::Generic => Category::Keyspace,
+            Group::Geo => Category::Geo,
+            Group::Hash => Category::Hash,
+            Group::HyperLogLog => Category::HyperLogLog,
+            Group::List => Category::List,
+            Group::PubSub => Category::PubSub,
+            Group::Scripting => Category::Scripting,
+            Group::Set => Category::Set,
+            Group::SortedSet => Category::SortedSet,
+            Group::Stream => Category::Stream,
+            Group::String => Category::String,
+            Group::Transactions => Category::Transaction,
+            Group::Server | Group::Cluster => return None,
+        })
+    }
+}
+
+/// ACL categories, in the order `ACL CAT` lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "each is the category of its name")]
+pub enum Category {
+    Keyspace,
+    Read,
+    Write,
+    Set,
+    SortedSet,
+    List,
+    Hash,
+    String,
+    Bitmap,
+    HyperLogLog,
+    Geo,
+    Stream,
+    PubSub,
+    Admin,
+    Fast,
+    Slow,
+    Blocking,
+    Dangerous,
+    Connection,
+    Transaction,
+    Scripting,
+}
+
+impl Category {
+    /// Every category, in `ACL CAT` order.
+    pub const ALL: [Category; 21] = [
+        Category::Keyspace,
+        Category::Read,
+        Category::Write,
+        Category::Set,
+        Category::SortedSet,
+        Category::List,
+        Category::Hash,
+        Category::String,
+        Category::Bitmap,
+        Category::HyperLogLog,
+        Category::Geo,
+        Category::Stream,
+        Category::PubSub,
+        Category::Admin,
+        Category::Fast,
+        Category::Slow,
+        Category::Blocking,
+        Category::Dangerous,
+        Category::Connection,
+        Category::Transaction,
+        Category::Scripting,
+    ];
+
+    /// The bit this category has in [`super::Entry::categories`].
+    pub const fn bit(self) -> u32 {
+        1 << self as u8
+    }
+
+    /// The name without `@`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Category::Keyspace => "keyspace",
+            Category::Read => "read",
+            Category::Write => "write",
+            Category::Set => "set",
+            Category::SortedSet => "sortedset",
+            Category::List => "list",
+            Category::Hash => "hash",
+            Category::String => "string",
+            Category::Bitmap => "bitmap",
+            Category::HyperLogLog => "hyperloglog",
+            Category::Geo => "geo",
+            Category::Stream => "stream",
+            Category::PubSub => "pubsub",
+            Category::Admin => "admin",
+            Category::Fast => "fast",
+            Category::Slow => "slow",
+            Category::Blocking => "blocking",
+            Category::Dangerous => "dangerous",
+            Category::Connection => "connection",
+            Category::Transaction => "transaction",
+            Category::Scripting => "scripting",
+        }
+    }
+}
+
+/// Where the search for keys begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// At this argument.
+    Index(i32),
+    /// After this word, looked for from this argument on (backwards when negative).
+    Keyword(&'static str, i32),
+    /// It cannot be told.
+    Unknown,
+}
+
+/// How keys follow from where the search began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Find {
+    /// Up to `last` (relative to the beginning; from the end when negative), every `step`-th; with
+    /// `limit` 2 only the first half of what remains, and so on.
+    Range {
+        /// Last key.
+        last: i32,
+        /// Distance between keys.
+        step: i32,
+        /// Divisor of the rest, 0 or 1 for none.
+        limit: i32,
+    },
+    /// A count at `index`, the first key at `first`, every `step`-th (all relative).
+    KeyNum {
+        /// Where the count is.
+        index: i32,
+        /// Where the first key is.
+        first: i32,
+        /// Distance between keys.
+        step: i32,
+    },
+    /// It cannot be told.
+    Unknown,
+}
+
+/// What a command does to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reads it.
+    Read,
+    /// Writes it.
+    Write,
+}
+
+/// Which arguments are keys, and what happens to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// Redis's flags in its order: `RO|RW|OW|RM` then `ACCESS`, `UPDATE`, `INSERT`, `DELETE`, and
+    /// `not_key`, `incomplete`, `variable_flags`.
+    pub flags: &'static str,
+    /// Where to begin.
+    pub begin: Begin,
+    /// How to go on.
+    pub find: Find,
+    /// A note shown by `COMMAND INFO`.
+    pub notes: &'static str,
+}
+
+impl KeySpec {
+    /// Whether a key is only read.
+    pub fn access(&self) -> Access {
+        if self.flags.starts_with("RO") { Access::Read } else { Access::Write }
+    }
+}
+
+/// One key at `index`.
+pub const fn key(flags: &'static str, index: i32) -> KeySpec {
+    key_range(flags, index, 0, 1)
+}
+
+/// Keys from `first` to `last` (relative to `first`; from the end when negative).
+pub const fn key_range(flags: &'static str, first: i32, last: i32, step: i32) -> KeySpec {
+    KeySpec {
+        flags,
+        begin: Begin::Index(first),
+        find: Find::Range { last, step, limit: 0 },
+        notes: "",
+    }
+}
+
+/// A count at `index`, and that many keys behind it.
+pub const fn numkeys(flags: &'static str, index: i32) -> KeySpec {
+    KeySpec {
+        flags,
+        begin: Begin::Index(index),
+        find: Find::KeyNum { index: 0, first: 1, step: 1 },
+        notes: "",
+    }
+}
+
+/// Keys behind a word: `last` and `limit` as in [`Find::Range`].
+pub const fn keyword_keys(
+    flags: &'static str,
+    word: &'static str,
+    from: i32,
+    last: i32,
+    limit: i32,
+) -> KeySpec {
+    KeySpec {
+        flags,
+        begin: Begin::Keyword(word, from),
+        find: Find::Range { last, step: 1, limit },
+        notes: "",
+    }
+}
+
+/// Which shards are locked while a command runs.
+#[derive(Clone, Copy)]
+pub enum LockRule {
+    /// Those of the declared keys.
+    Keys,
+    /// Every shard.
+    All,
+    /// None: the handler touches no key.
+    None,
+    /// What this function says, for commands whose shards follow from something else than keys.
+    Custom(fn(&Engine, Db, Request<'_>) -> ShardSet),
+}
+
+/// One command.
+pub struct Spec {
+    /// Lower-case name; for a subcommand its own word only.
+    pub name: &'static str,
+    /// One sentence, as `COMMAND DOCS` shows it.
+    pub summary: &'static str,
+    /// The Redis version that has it first.
+    pub since: &'static str,
+    /// Its cost, as `COMMAND DOCS` shows it.
+    pub complexity: &'static str,
+    /// Arguments including the name (and the container's name, for a subcommand); negative: at
+    /// least that many.
+    pub arity: i32,
+    /// Its family.
+    pub group: Group,
+    /// What it is like.
+    pub flags: &'static [Flag],
+    /// ACL categories beyond those that follow from group and flags.
+    pub categories: &'static [Category],
+    /// Which arguments are keys.
+    pub keys: &'static [KeySpec],
+    /// Its arguments after the name, in the notation of the Redis documentation: literal words in
+    /// capitals, `[…]` optional, `|` alternatives, `<a|b>` a required choice, `x [x ...]`
+    /// repetition.
+    pub syntax: &'static str,
+    /// Command tips, as `COMMAND INFO` shows them.
+    pub tips: &'static [&'static str],
+    /// Changes over versions: version and what changed.
+    pub history: &'static [(&'static str, &'static str)],
+    /// Deprecated since when, and what to use instead.
+    pub deprecated: Option<(&'static str, &'static str)>,
+    /// Which shards to lock.
+    pub locks: LockRule,
+    /// What runs.
+    pub handler: Handler,
+    /// Commands named by the second word.
+    pub subcommands: &'static [Spec],
+}
+
+/// What rows fill up from: `Spec { name: …, ..SPEC }`.
+pub const SPEC: Spec = Spec {
+    name: "",
+    summary: "",
+    since: "1.0.0",
+    complexity: "O(1)",
+    arity: -1,
+    group: Group::Generic,
+    flags: &[],
+    categories: &[],
+    keys: &[],
+    syntax: "",
+    tips: &[],
+    history: &[],
+    deprecated: None,
+    locks: LockRule::Keys,
+    handler: missing_subcommand,
+    subcommands: &[],
+};
+
+/// The handler of a container: reached only when its second word is unknown or missing.
+fn missing_subcommand(cx: &mut Cx<'_>) -> Outcome {
+    Err(crate::failure::unknown_subcommand(cx.args))
+}
+
+impl Spec {
+    /// All flags as a bit set.
+    pub fn flag_bits(&self) -> u32 {
+        self.flags.iter().fold(0, |bits, flag| bits | flag.bit())
+    }
+
+    /// All ACL categories as a bit set: those given, and those that follow from group and flags as
+    /// in Redis's `setImplicitACLCategories`.
+    pub fn category_bits(&self) -> u32 {
+        let given = self.categories.iter().fold(0, |bits, category| bits | category.bit());
+        let group = self.group.category().map_or(0, Category::bit);
+        given | group | self.implied_category_bits()
+    }
+
+    fn implied_category_bits(&self) -> u32 {
+        let has = |flag: Flag| self.flags.contains(&flag);
+        let scripting = self.group == Group::Scripting;
+        let mut bits = 0;
+        let mut imply = |condition: bool, category: Category| {
+            if condition {
+                bits |= category.bit();
+            }
+        };
+        imply(has(Flag::Write), Category::Write);
+        imply(has(Flag::Readonly) && !scripting, Category::Read);
+        imply(has(Flag::Admin), Category::Admin);
+        imply(has(Flag::Admin), Category::Dangerous);
+        imply(has(Flag::PubSub), Category::PubSub);
+        imply(has(Flag::Fast), Category::Fast);
+        imply(has(Flag::Blocking), Category::Blocking);
+        imply(!has(Flag::Fast), Category::Slow);
+        bits
+    }
+}

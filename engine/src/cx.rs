@@ -1,0 +1,169 @@
+//! [`Cx`]: all that a handler has: its arguments, the locked keys, the reply, and what to tell.
+
+use crate::args::is_word;
+use crate::blocking::Block;
+use crate::effects::Effects;
+use crate::engine::Engine;
+use crate::failure::{Failure, wrong_arity};
+use crate::keyspace::Class;
+use crate::session::SessionState;
+use resp::{Reply, Request};
+use runtime::Now;
+use smallvec::SmallVec;
+use storage::{Key, Tx};
+
+/// A handler's surroundings for one request.
+///
+/// The fields are borrowed apart on purpose: `cx.tx.string(&key)` and `cx.reply.bulk(…)` can be
+/// used side by side.
+pub struct Cx<'a> {
+    /// The request; argument 0 is the name (and argument 1 the subcommand's).
+    pub args: Request<'a>,
+    /// The locked keys.
+    pub tx: &'a mut (dyn Tx + 'a),
+    /// Where the answer goes. Nothing else must be written there.
+    pub reply: Reply<'a>,
+    /// The client's own state.
+    pub session: &'a mut SessionState,
+    /// Everything that is shared.
+    pub engine: &'a Engine,
+    /// The time.
+    pub now: Now,
+    pub(crate) hash: Option<(usize, u64)>,
+    pub(crate) out: &'a mut CallResult,
+}
+
+/// What a handler left behind besides its reply; filled through [`Cx`], used by the dispatcher.
+#[derive(Default)]
+pub(crate) struct CallResult {
+    /// Changes made, as Redis counts them (`rdb_changes_since_last_save`).
+    pub dirty: u64,
+    /// What to log.
+    pub effects: Effects,
+    /// The handler wants the session to wait.
+    pub block: Option<Block>,
+    /// Keys that something may be waiting for.
+    pub ready: SmallVec<[(storage::Db, Box<[u8]>); 1]>,
+}
+
+impl<'a> Cx<'a> {
+    /// Argument `index` as a key of the current database.
+    #[inline]
+    pub fn key(&self, index: usize) -> Key<'a> {
+        let bytes = self.args.arg(index);
+        let hash = match self.hash {
+            Some((at, hash)) if at == index => hash,
+            _ => self.engine.backend.hash(bytes),
+        };
+        Key { db: self.session.db, hash, bytes }
+    }
+
+    /// Any bytes as a key of the current database. It must be one of the declared keys.
+    #[inline]
+    pub fn key_of<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
+        Key { db: self.session.db, hash: self.engine.backend.hash(bytes), bytes }
+    }
+
+    /// Any bytes as a key of another database.
+    pub fn key_in<'k>(&self, db: storage::Db, bytes: &'k [u8]) -> Key<'k> {
+        Key { db, hash: self.engine.backend.hash(bytes), bytes }
+    }
+
+    /// Number of arguments, the name included.
+    #[inline]
+    pub fn argc(&self) -> usize {
+        self.args.len()
+    }
+
+    /// Whether argument `index` is `word`, ignoring case.
+    #[inline]
+    pub fn is(&self, index: usize, word: &str) -> bool {
+        is_word(self.args.arg(index), word)
+    }
+
+    /// Says that `key` was changed: counts it, and tells everyone who watches, waits for, caches
+    /// or listens to it. `event` is the keyspace event's name, as Redis names it.
+    ///
+    /// Every change must be said; the dispatcher logs the command only if something was.
+    #[inline]
+    pub fn modified(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
+        self.out.dirty += 1;
+        if self.engine.keyspace.has_interest() {
+            self.announce(key, class, event);
+        }
+    }
+
+    #[cold]
+    fn announce(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
+        self.engine.keyspace.modified(key.db, key.bytes, Some(self.session.client()));
+        self.notify(key, class, event);
+        self.ready(key);
+    }
+
+    /// Says that a whole database was changed (`FLUSHDB`, `SWAPDB`).
+    pub fn database_modified(&mut self, db: storage::Db) {
+        self.out.dirty += 1;
+        self.engine.keyspace.databases_modified(|changed| changed == db);
+        let awaited = self.engine.blocking.awaited_keys(db);
+        self.out.ready.extend(awaited.into_iter().map(|key| (db, key)));
+    }
+
+    /// A keyspace event without a change to the key (`expire` on an unchanged value, `keymiss`).
+    pub fn notify(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
+        self.engine.notify_event(key.db, key.bytes, class, event);
+    }
+
+    /// Notes that blocked clients may be served from `key`. [`Cx::modified`] does so already.
+    fn ready(&mut self, key: &Key<'_>) {
+        if self.engine.blocking.is_awaited(key.db, key.bytes) {
+            self.out.ready.push((key.db, key.bytes.into()));
+        }
+    }
+
+    /// Counts `n` further changes (a command that changed several elements).
+    #[inline]
+    pub fn count_changes(&mut self, n: u64) {
+        self.out.dirty += n;
+    }
+
+    /// Logs `effect` instead of the command as it came. May be called several times: all are
+    /// logged, in order.
+    pub fn log(&mut self, effect: &[&[u8]]) {
+        let db = self.session.db;
+        self.log_in(db, effect);
+    }
+
+    /// [`Cx::log`] for another database.
+    pub fn log_in(&mut self, db: storage::Db, effect: &[&[u8]]) {
+        self.out.effects.replace(db, effect);
+    }
+
+    /// Logs nothing for this command, although it changed something.
+    pub fn log_nothing(&mut self) {
+        self.out.effects.suppress();
+    }
+
+    /// Parks the session until a key it waits for becomes ready, or the time is over. Inside
+    /// `MULTI` and scripts, where nothing may wait, returns false: the handler then replies as if
+    /// the time were over.
+    pub fn block(&mut self, block: Block) -> bool {
+        if self.session.may_not_block() {
+            return false;
+        }
+        self.out.block = Some(block);
+        true
+    }
+
+    /// A random number, reproducible from the engine's seed.
+    pub fn random(&self) -> u64 {
+        self.engine.random()
+    }
+
+    /// The arity error of the running command, for what the row's arity cannot express.
+    pub fn wrong_arity(&self) -> Failure {
+        match self.engine.commands.resolve(self.args) {
+            Some(entry) => wrong_arity(&entry.full_name),
+            None => wrong_arity(&String::from_utf8_lossy(self.args.arg(0)).to_lowercase()),
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Steps 5 to 7 of a command: which shards, running the handler under their locks, logging what it
+//! did while they are still held.
+
+use crate::args::OwnedRequest;
+use crate::blocking::Waiter;
+use crate::clients::Event;
+use crate::command::{Entry, Flag, LockRule};
+use crate::cx::{CallResult, Cx};
+use crate::effects::Effects;
+use crate::engine::Engine;
+use crate::failure::{Failure, Outcome};
+use crate::keyspace::Class;
+use crate::session::{Queued, SessionState, special};
+use resp::{Output, Reply, Request};
+use runtime::Now;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use storage::{Db, Locks, Lsn, ShardSet, Tx};
+
+/// Keys that may serve somebody, collected while locks were held.
+pub(crate) type Ready = SmallVec<[(Db, Box<[u8]>); 1]>;
+
+/// One request about to run.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub entry: &'a Entry,
+    pub request: Request<'a>,
+    /// The first key's hash, when it is known already.
+    pub hash: Option<u64>,
+}
+
+/// What running left to do once the locks are gone.
+#[derive(Default)]
+pub(crate) struct Aftermath {
+    /// The journal position the reply depends on.
+    pub lsn: Option<Lsn>,
+    /// Keys that may serve somebody.
+    pub ready: Ready,
+    /// The session waits.
+    pub waiter: Option<(Arc<Waiter>, Option<u64>)>,
+    /// The handler answered with an error.
+    pub failed: bool,
+}
+
+impl Engine {
+    /// Runs one command in a transaction of its own.
+    pub(crate) fn run(
+        &self,
+        call: Call<'_>,
+        session: &mut SessionState,
+        out: &mut Output,
+        now: Now,
+    ) -> Aftermath {
+        let mut aftermath = Aftermath::default();
+        let mark = out.len();
+        let mut shards = ShardSet::new();
+        let locks = match call.hash {
+            Some(hash) if call.entry.single_key => Locks::One(self.backend.shard_of(hash)),
+            _ => {
+                self.add_shards(call, session.db, &mut shards);
+                shards.locks()
+            }
+        };
+        let outcome = self.backend.transact(locks, self.time_of(session, now), &mut |tx| {
+            let mut result = CallResult::default();
+            aftermath.failed = self.call(call, session, tx, out, now, &mut result);
+            self.settle(call, session, tx, result, &mut aftermath);
+        });
+        if let Err(error) = outcome {
+            out.truncate(mark);
+            self.fail(call.entry, error.into(), session, out);
+            aftermath.failed = true;
+        }
+        aftermath
+    }
+
+    /// A log is replayed outside of time: nothing in it expires before its own end.
+    fn time_of(&self, session: &SessionState, now: Now) -> u64 {
+        if session.is_replay() { 0 } else { now.wall_ms }
+    }
+
+    /// Adds the shards a request needs.
+    fn add_shards(&self, call: Call<'_>, db: Db, shards: &mut ShardSet) {
+        match call.entry.spec.locks {
+            LockRule::None => {}
+            LockRule::All => shards.add_all(),
+            LockRule::Custom(rule) => merge(shards, rule(self, db, call.request).locks()),
+            LockRule::Keys => match call.entry.keys(call.request) {
+                Some(keys) => {
+                    for key in keys {
+                        let hash = self.backend.hash(call.request.arg(key.index));
+                        shards.add(self.backend.shard_of(hash));
+                    }
+                }
+                // The handler will refuse the request; should it touch a key first, it may.
+                None => shards.add_all(),
+            },
+        }
+    }
+
+    /// Runs the handler; true when it answered with an error.
+    fn call(
+        &self,
+        call: Call<'_>,
+        session: &mut SessionState,
+        tx: &mut dyn Tx,
+        out: &mut Output,
+        now: Now,
+        result: &mut CallResult,
+    ) -> bool {
+        let mark = out.len();
+        let proto = session.proto;
+        let mut cx = Cx {
+            args: call.request,
+            tx,
+            reply: Reply::new(out, proto),
+            session,
+            engine: self,
+            now,
+            hash: call.entry.first_key.zip(call.hash),
+            out: result,
+        };
+        let outcome: Outcome = (call.entry.spec.handler)(&mut cx);
+        let Err(failure) = outcome else { return false };
+        out.truncate(mark);
+        self.fail(call.entry, failure, session, out);
+        true
+    }
+
+    fn fail(&self, entry: &Entry, failure: Failure, session: &SessionState, out: &mut Output) {
+        self.stats.failed(entry.id, failure.code());
+        Reply::new(out, session.proto).error(failure.as_str());
+    }
+
+    /// What follows a call, still under its locks: logging, announcing what expired, parking.
+    fn settle(
+        &self,
+        call: Call<'_>,
+        session: &mut SessionState,
+        tx: &mut dyn Tx,
+        mut result: CallResult,
+        aftermath: &mut Aftermath,
+    ) {
+        if !tx.expired().is_empty() {
+            self.settle_expired(tx, &mut aftermath.ready, aftermath_lsn(&mut aftermath.lsn));
+        }
+        if result.dirty > 0 {
+            self.stats.dirty.fetch_add(result.dirty, Ordering::Relaxed);
+            if let Some(journal) = self.journal.as_deref().filter(|_| !session.is_replay()) {
+                aftermath.lsn = log(journal, call, session.db, &result.effects).or(aftermath.lsn);
+            }
+            aftermath.ready.append(&mut result.ready);
+        }
+        if let Some(mut block) = result.block {
+            let request = OwnedRequest::new(call.request.iter());
+            let client = session.client().clone();
+            let waiter = Waiter::new(client, session.db, call.entry.id, request, &mut block);
+            let waiter = Arc::new(waiter);
+            self.park(&waiter);
+            aftermath.waiter = Some((waiter, block.timeout_us));
+        }
+    }
+
+    /// Logs and announces the keys that a transaction met expired and deleted.
+    pub(crate) fn settle_expired(
+        &self,
+        tx: &mut dyn Tx,
+        ready: &mut Ready,
+        mut logged: impl FnMut(Lsn),
+    ) {
+        for (db, key) in std::mem::take(tx.expired()) {
+            self.stats.expired_keys.fetch_add(1, Ordering::Relaxed);
+            if let Some(journal) = &self.journal {
+                logged(journal.append(db, &[b"DEL", &key]));
+            }
+            if self.keyspace.has_interest() {
+                self.keyspace.modified(db, &key, None);
+                self.notify_event(db, &key, Class::Expired, "expired");
+            }
+            if self.blocking.is_awaited(db, &key) {
+                ready.push((db, key));
+            }
+        }
+    }
+
+    /// Runs the commands of a transaction: all under the same locks, logged as one.
+    pub(crate) fn run_all(
+        &self,
+        queue: &[Queued],
+        session: &mut SessionState,
+        out: &mut Output,
+        now: Now,
+    ) -> Option<Aftermath> {
+        let mut shards = ShardSet::new();
+        for queued in queue {
+            let entry = self.commands.entry(queued.command);
+            let call = Call { entry, request: queued.request.view(), hash: None };
+            self.add_shards(call, session.db, &mut shards);
+        }
+        for watched in &session.watched {
+            shards.add(self.backend.shard_of(self.backend.hash(&watched.key)));
+        }
+        let mut aftermath = Aftermath::default();
+        let mut committed = false;
+        let outcome = self.backend.transact(shards.locks(), now.wall_ms, &mut |tx| {
+            committed = self.run_locked(queue, session, tx, out, now, &mut aftermath);
+        });
+        if let Err(error) = outcome {
+            Reply::new(out, session.proto).error(Failure::from(error).as_str());
+            return Some(aftermath);
+        }
+        committed.then_some(aftermath)
+    }
+
+    /// The body of `EXEC`; false when a watched key changed.
+    fn run_locked(
+        &self,
+        queue: &[Queued],
+        session: &mut SessionState,
+        tx: &mut dyn Tx,
+        out: &mut Output,
+        now: Now,
+        aftermath: &mut Aftermath,
+    ) -> bool {
+        if self.watch_failed(session, tx, aftermath) {
+            return false;
+        }
+        Reply::new(out, session.proto).array(queue.len());
+        let mut effects = Vec::new();
+        session.set_special(special::NO_BLOCK, true);
+        for queued in queue {
+            let entry = self.commands.entry(queued.command);
+            let call = Call { entry, request: queued.request.view(), hash: None };
+            let mut result = CallResult::default();
+            let db = session.db;
+            let begin = (self.environment.stopwatch)();
+            self.call(call, session, tx, out, now, &mut result);
+            self.stats.ran(entry.id, 1, (self.environment.stopwatch)().saturating_sub(begin));
+            self.settle_expired(tx, &mut aftermath.ready, aftermath_lsn(&mut aftermath.lsn));
+            if result.dirty > 0 {
+                self.stats.dirty.fetch_add(result.dirty, Ordering::Relaxed);
+                collect(&mut effects, call, db, result.effects);
+                aftermath.ready.append(&mut result.ready);
+            }
+        }
+        session.set_special(special::NO_BLOCK, false);
+        if let (Some(journal), false) = (&self.journal, effects.is_empty()) {
+            aftermath.lsn = Some(journal.append_atomic(&effects));
+        }
+        true
+    }
+
+    /// Whether a watched key changed, or is found expired now.
+    fn watch_failed(
+        &self,
+        session: &SessionState,
+        tx: &mut dyn Tx,
+        aftermath: &mut Aftermath,
+    ) -> bool {
+        for watched in &session.watched {
+            let hash = self.backend.hash(&watched.key);
+            // An unreadable key counts as changed.
+            let key = storage::Key { db: watched.db, hash, bytes: &watched.key };
+            if tx.kind(&key).is_err() {
+                return true;
+            }
+        }
+        self.settle_expired(tx, &mut aftermath.ready, aftermath_lsn(&mut aftermath.lsn));
+        session.client().transaction_failed()
+    }
+
+    /// Serves those who wait for `ready` keys, first come first served, until nobody more can be:
+    /// a served command may itself make further keys ready.
+    pub(crate) fn serve(&self, ready: Ready, now: Now) -> Option<Lsn> {
+        let mut keys: VecDeque<_> = ready.into_iter().collect();
+        let mut last = None;
+        while let Some((db, key)) = keys.pop_front() {
+            for waiter in self.blocking.queue(db, &key) {
+                let aftermath = self.serve_one(&waiter, now);
+                last = aftermath.lsn.or(last);
+                keys.extend(aftermath.ready);
+            }
+        }
+        last
+    }
+
+    /// Runs a waiter's command on its behalf, if it is still waiting.
+    fn serve_one(&self, waiter: &Arc<Waiter>, now: Now) -> Aftermath {
+        if !waiter.claim() {
+            return Aftermath::default();
+        }
+        let mut session = SessionState::stand_in(waiter);
+        let mut out = Output::new();
+        let entry = self.commands.entry(waiter.command);
+        let request = waiter.request.view();
+        let hash = entry.first_key.and_then(|at| request.get(at)).map(|k| self.backend.hash(k));
+        let mut aftermath = self.run(Call { entry, request, hash }, &mut session, &mut out, now);
+        match aftermath.waiter.take() {
+            // It would have to wait again: the second registration goes, the first stays.
+            Some((again, _)) => {
+                again.end();
+                self.unpark(&again);
+                waiter.client.set_flag(crate::clients::flag::BLOCKED, true);
+                waiter.release();
+            }
+            None => {
+                self.unpark(waiter);
+                waiter.client.send(Event::Served { reply: out, lsn: aftermath.lsn }, 0);
+            }
+        }
+        aftermath
+    }
+}
+
+fn aftermath_lsn(lsn: &mut Option<Lsn>) -> impl FnMut(Lsn) {
+    |appended| *lsn = Some(appended)
+}
+
+fn merge(shards: &mut ShardSet, locks: Locks<'_>) {
+    match locks {
+        Locks::None => {}
+        Locks::One(shard) => shards.add(shard),
+        Locks::Many(many) => many.iter().for_each(|&shard| shards.add(shard)),
+        Locks::All => shards.add_all(),
+    }
+}
+
+/// Appends what a command did to the journal.
+fn log(journal: &dyn storage::Journal, call: Call<'_>, db: Db, effects: &Effects) -> Option<Lsn> {
+    match effects {
+        Effects::Verbatim if call.entry.has(Flag::Write) || call.entry.has(Flag::MayReplicate) => {
+            let args: SmallVec<[&[u8]; 16]> = call.request.iter().collect();
+            Some(journal.append(db, &args))
+        }
+        Effects::Verbatim | Effects::Nothing => None,
+        Effects::Replaced(all) => match &all[..] {
+            [(db, one)] => {
+                let args: SmallVec<[&[u8]; 16]> = one.view().iter().collect();
+                Some(journal.append(*db, &args))
+            }
+            many => {
+                let many: Vec<_> = many.iter().map(|(db, e)| (*db, owned_args(e))).collect();
+                Some(journal.append_atomic(&many))
+            }
+        },
+    }
+}
+
+/// Collects what a command of a transaction did.
+fn collect(all: &mut Vec<(Db, Vec<Vec<u8>>)>, call: Call<'_>, db: Db, effects: Effects) {
+    match effects {
+        Effects::Verbatim if call.entry.has(Flag::Write) => {
+            all.push((db, call.request.iter().map(<[u8]>::to_vec).collect()));
+        }
+        Effects::Verbatim | Effects::Nothing => {}
+        Effects::Replaced(many) => {
+            all.extend(many.iter().map(|(db, effect)| (*db, owned_args(effect))));
+        }
+    }
+}
+
+fn owned_args(request: &OwnedRequest) -> Vec<Vec<u8>> {
+    request.view().iter().map(<[u8]>::to_vec).collect()
+}

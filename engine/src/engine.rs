@@ -1,0 +1,264 @@
+//! [`Engine`]: everything that sessions share.
+
+use crate::blocking::Blocking;
+use crate::clients::Clients;
+use crate::command::{CommandId, CommandTable, DuplicateCommand, Spec};
+use crate::config::{ConfigStore, Id, keyspace_events as bits};
+use crate::housekeeping::ActiveExpire;
+use crate::keyspace::{Class, Keyspace};
+use crate::pause::Pause;
+use crate::pubsub::PubSub;
+use crate::session::Session;
+use crate::slowlog::SlowLog;
+use crate::stats::Stats;
+use crate::tuning::{self, Tuning};
+use runtime::{Connection, Now, Peer, Refusal, Service};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::Waker;
+use storage::{Backend, Db, Journal};
+
+/// Reasons for which the dispatcher must look closer before it runs a command.
+pub mod gate {
+    /// `CLIENT PAUSE` is in force.
+    pub const PAUSED: u32 = 1;
+    /// The journal cannot write: writes are refused.
+    pub const JOURNAL_FAILED: u32 = 1 << 1;
+    /// Memory is over `maxmemory`.
+    pub const OVER_MEMORY: u32 = 1 << 2;
+    /// The data is still being loaded.
+    pub const LOADING: u32 = 1 << 3;
+    /// Somebody monitors.
+    pub const MONITORED: u32 = 1 << 4;
+    /// Someone tracks keys.
+    pub const TRACKED: u32 = 1 << 5;
+}
+
+/// What the engine is given by the process around it, so that it need not ask the system itself.
+pub struct Environment {
+    /// Nanoseconds since any fixed moment: for measuring how long a command took, nothing else.
+    pub stopwatch: fn() -> u64,
+    /// Where random choices come from.
+    pub seed: u64,
+    /// The time of the start.
+    pub started: Now,
+    /// The process around the engine.
+    pub host: Arc<dyn Host>,
+}
+
+/// What the process around the engine does for commands that are about it.
+///
+/// Every method has a default that says it is not available, so tests and embedders implement only
+/// what they need.
+pub trait Host: Send + Sync {
+    /// Ends the server (`SHUTDOWN`); `save` as `SAVE`/`NOSAVE` asked, `None` for the default.
+    ///
+    /// # Errors
+    /// When saving failed and the shutdown was therefore given up.
+    fn shutdown(&self, _save: Option<bool>, _now: bool, _force: bool) -> Result<(), String> {
+        Err("shutdown is not available here".into())
+    }
+
+    /// Takes back a shutdown under way (`SHUTDOWN ABORT`).
+    ///
+    /// # Errors
+    /// When none is.
+    fn abort_shutdown(&self) -> Result<(), String> {
+        Err("No shutdown in progress.".into())
+    }
+
+    /// Writes a snapshot (`SAVE`, and in the background `BGSAVE`).
+    ///
+    /// # Errors
+    /// When one is running, or writing failed.
+    fn save(&self, _background: bool) -> Result<(), String> {
+        Err("saving is not available here".into())
+    }
+
+    /// Compacts the journal in the background (`BGREWRITEAOF`).
+    ///
+    /// # Errors
+    /// When there is no journal, or a compaction is running.
+    fn rewrite_journal(&self) -> Result<(), String> {
+        Err("the append-only file is off".into())
+    }
+
+    /// Writes the configuration back to its file (`CONFIG REWRITE`).
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be written.
+    fn rewrite_config(&self) -> Result<(), String> {
+        Err("The server is running without a config file".into())
+    }
+
+    /// Throws the data away and loads it again from disk (`DEBUG RELOAD`, `DEBUG LOADAOF`).
+    ///
+    /// # Errors
+    /// When that failed.
+    fn reload(&self, _from_journal: bool) -> Result<(), String> {
+        Err("reloading is not available here".into())
+    }
+
+    /// Lines of an `INFO` section that only the process knows: `server`, `memory`, `cpu`,
+    /// `persistence`, `clients`, `stats`.
+    fn info(&self, _section: &str) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// Bytes of memory the process has allocated.
+    fn memory_used(&self) -> u64 {
+        0
+    }
+}
+
+/// A host that offers nothing, for tests.
+pub struct NoHost;
+
+impl Host for NoHost {}
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Where the data lives.
+    pub backend: Arc<dyn Backend>,
+    /// Where effects are logged, if they are.
+    pub journal: Option<Arc<dyn Journal>>,
+    /// The configuration.
+    pub config: Arc<ConfigStore>,
+    /// Commands besides the built-in ones.
+    pub commands: Vec<&'static [Spec]>,
+    /// The process around it.
+    pub environment: Environment,
+}
+
+/// The state shared by all sessions of a server.
+pub struct Engine {
+    /// Where the data lives.
+    pub backend: Arc<dyn Backend>,
+    /// Where effects are logged, if they are.
+    pub journal: Option<Arc<dyn Journal>>,
+    /// The configuration.
+    pub config: Arc<ConfigStore>,
+    /// Every command.
+    pub commands: CommandTable,
+    /// Every connection.
+    pub clients: Clients,
+    /// Who watches keys.
+    pub keyspace: Keyspace,
+    /// Who waits for keys.
+    pub blocking: Blocking,
+    /// Who listens to channels.
+    pub pubsub: PubSub,
+    /// Counters.
+    pub stats: Stats,
+    /// Commands that took long.
+    pub slowlog: SlowLog,
+    /// `CLIENT PAUSE`.
+    pub pause: Pause,
+    /// `DEBUG SET-ACTIVE-EXPIRE`.
+    pub active_expire: ActiveExpire,
+    /// What the process gave.
+    pub environment: Environment,
+    /// Limits derived from directives that are texts.
+    pub tuning: Tuning,
+    pub(crate) exec: CommandId,
+    gate: AtomicU32,
+    random: AtomicU64,
+}
+
+impl Engine {
+    /// Puts an engine together.
+    ///
+    /// # Errors
+    /// When two commands have one name.
+    pub fn new(parts: Parts) -> Result<Arc<Self>, DuplicateCommand> {
+        let families = crate::families::ALL.iter().copied().chain(parts.commands);
+        let commands = CommandTable::new(families)?;
+        let exec = commands.find(b"exec").expect("a built-in command").id;
+        let engine = Arc::new(Engine {
+            stats: Stats::new(commands.entries().len()),
+            random: AtomicU64::new(parts.environment.seed),
+            backend: parts.backend,
+            journal: parts.journal,
+            config: parts.config,
+            commands,
+            clients: Clients::default(),
+            keyspace: Keyspace::default(),
+            blocking: Blocking::default(),
+            pubsub: PubSub::default(),
+            slowlog: SlowLog::default(),
+            pause: Pause::default(),
+            active_expire: ActiveExpire::default(),
+            environment: parts.environment,
+            tuning: Tuning::default(),
+            exec,
+            gate: AtomicU32::new(0),
+        });
+        tuning::follow(&engine);
+        Ok(engine)
+    }
+
+    /// The [`gate`] bits in force.
+    #[inline]
+    pub fn gate(&self) -> u32 {
+        self.gate.load(Ordering::Relaxed)
+    }
+
+    /// Sets or clears a [`gate`] bit.
+    pub fn set_gate(&self, bit: u32, on: bool) {
+        match on {
+            true => self.gate.fetch_or(bit, Ordering::SeqCst),
+            false => self.gate.fetch_and(!bit, Ordering::SeqCst),
+        };
+    }
+
+    /// The next random number (splitmix64 from the environment's seed).
+    pub fn random(&self) -> u64 {
+        const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+        let mut z = self.random.fetch_add(GOLDEN, Ordering::Relaxed).wrapping_add(GOLDEN);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Number of databases.
+    pub fn databases(&self) -> Db {
+        self.config.integer(Id::Databases) as Db
+    }
+
+    /// Publishes a keyspace event if its class is listened to. Source: Redis's
+    /// "Keyspace notifications" documentation.
+    pub fn notify_event(&self, db: Db, key: &[u8], class: Class, event: &str) {
+        let flags = self.keyspace.event_flags();
+        if flags & class as u32 == 0 {
+            return;
+        }
+        let limit = self.tuning.pubsub_output_limit();
+        if flags & bits::KEYSPACE as u32 != 0 {
+            let mut channel = format!("__keyspace@{db}__:").into_bytes();
+            channel.extend_from_slice(key);
+            self.pubsub.publish(false, &channel, event.as_bytes(), limit, None);
+        }
+        if flags & bits::KEYEVENT as u32 != 0 {
+            let channel = format!("__keyevent@{db}__:{event}");
+            self.pubsub.publish(false, channel.as_bytes(), key, limit, None);
+        }
+    }
+}
+
+/// An engine as what a runtime serves.
+pub struct EngineService(pub Arc<Engine>);
+
+impl Service for EngineService {
+    fn connect(&self, peer: Peer, waker: Waker, now: Now) -> Result<Box<dyn Connection>, Refusal> {
+        let engine = &self.0;
+        if engine.clients.len() >= engine.config.integer(Id::Maxclients) as usize {
+            engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
+            return Err(Refusal(b"-ERR max number of clients reached\r\n".to_vec()));
+        }
+        Ok(Box::new(Session::new(engine.clone(), peer, waker, now)))
+    }
+
+    fn may_block(&self) -> bool {
+        self.0.backend.may_block()
+    }
+}

@@ -1,0 +1,103 @@
+//! [`Failure`]: why a command answers with an error, and the error texts shared by many commands.
+//!
+//! The texts are Redis's (`shared.*` in its server.c): clients match on them.
+
+use resp::Request;
+use std::borrow::Cow;
+
+/// What a handler returns. `Ok` means it replied (or parked).
+pub type Outcome = Result<(), Failure>;
+
+/// An error reply, its first word the error code: `ERR …`, `WRONGTYPE …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure(pub Cow<'static, str>);
+
+impl Failure {
+    /// An error with a text made at run time.
+    pub fn text(text: impl Into<String>) -> Self {
+        Failure(Cow::Owned(text.into()))
+    }
+
+    /// The text, with its code and without the leading `-`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The code: the first word.
+    pub fn code(&self) -> &str {
+        self.0.split(' ').next().unwrap_or("ERR")
+    }
+}
+
+/// An error with a fixed text.
+pub const fn failure(text: &'static str) -> Failure {
+    Failure(Cow::Borrowed(text))
+}
+
+/// Another type than the command is for.
+pub const WRONG_TYPE: Failure =
+    failure("WRONGTYPE Operation against a key holding the wrong kind of value");
+/// Arguments that make no sense together.
+pub const SYNTAX: Failure = failure("ERR syntax error");
+/// Not a signed 64-bit number.
+pub const NOT_INTEGER: Failure = failure("ERR value is not an integer or out of range");
+/// Not a floating-point number.
+pub const NOT_FLOAT: Failure = failure("ERR value is not a valid float");
+/// The key must exist.
+pub const NO_SUCH_KEY: Failure = failure("ERR no such key");
+/// An index beyond the end.
+pub const INDEX_OUT_OF_RANGE: Failure = failure("ERR index out of range");
+/// A value beyond what is allowed.
+pub const OUT_OF_RANGE: Failure = failure("ERR value is out of range");
+/// Authentication is needed first.
+pub const NO_AUTH: Failure = failure("NOAUTH Authentication required.");
+/// Memory is over `maxmemory`.
+pub const OOM: Failure = failure("OOM command not allowed when used memory > 'maxmemory'.");
+/// A transaction with a failed command in it.
+pub const EXEC_ABORT: Failure =
+    failure("EXECABORT Transaction discarded because of previous errors.");
+
+impl From<storage::Error> for Failure {
+    fn from(error: storage::Error) -> Self {
+        match error {
+            storage::Error::WrongType => WRONG_TYPE,
+            storage::Error::TooLarge => {
+                failure("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
+            }
+            other => Failure::text(format!("ERR {other}")),
+        }
+    }
+}
+
+/// `ERR wrong number of arguments …`; `name` as in [`crate::command::Entry::full_name`].
+pub fn wrong_arity(name: &str) -> Failure {
+    Failure::text(format!("ERR wrong number of arguments for '{name}' command"))
+}
+
+/// The reply to a name nobody knows, with the arguments' beginning as Redis shows it.
+pub fn unknown_command(request: Request<'_>) -> Failure {
+    let name = lossy(request.arg(0), 128);
+    let mut shown = String::new();
+    for arg in request.iter().skip(1) {
+        if shown.len() >= 128 {
+            break;
+        }
+        let room = 128 - shown.len();
+        shown.push_str(&format!("'{}' ", lossy(arg, room)));
+    }
+    Failure::text(format!("ERR unknown command '{name}', with args beginning with: {shown}"))
+}
+
+/// The reply to a second word that is no subcommand.
+pub fn unknown_subcommand(request: Request<'_>) -> Failure {
+    let Some(word) = request.get(1) else {
+        return wrong_arity(&lossy(request.arg(0), 128).to_lowercase());
+    };
+    let container = lossy(request.arg(0), 128).to_uppercase();
+    Failure::text(format!("ERR unknown subcommand '{}'. Try {container} HELP.", lossy(word, 128)))
+}
+
+/// At most `max` bytes of `bytes` as text.
+fn lossy(bytes: &[u8], max: usize) -> Cow<'_, str> {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(max)])
+}

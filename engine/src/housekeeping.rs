@@ -1,0 +1,91 @@
+//! Work done between requests: deleting what expired, cleaning up behind large deletions.
+//!
+//! The process calls [`Engine::keep_house`] regularly from a thread of its own choosing. Every
+//! step locks one shard and does a bounded slice there.
+
+use crate::config::Id;
+use crate::dispatch::Ready;
+use crate::engine::{Engine, gate};
+use runtime::Now;
+use std::sync::atomic::{AtomicBool, Ordering};
+use storage::Locks;
+
+/// Keys one step may expire.
+const EXPIRE_BATCH: usize = 64;
+
+/// Steps in a row on one shard before going on to the next.
+const STEPS_PER_SHARD: usize = 16;
+
+/// `DEBUG SET-ACTIVE-EXPIRE`.
+#[derive(Debug)]
+pub struct ActiveExpire(AtomicBool);
+
+impl Default for ActiveExpire {
+    fn default() -> Self {
+        ActiveExpire(AtomicBool::new(true))
+    }
+}
+
+impl ActiveExpire {
+    /// Turns active expiry on or off; keys met expired are deleted either way.
+    pub fn set(&self, on: bool) {
+        self.0.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether it is on.
+    pub fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Engine {
+    /// One round over all shards; true when more work is waiting than one round does.
+    pub fn keep_house(&self, now: Now) -> bool {
+        let expire = self.active_expire.is_on();
+        let mut more = false;
+        for shard in 0..self.backend.shard_count() {
+            more |= expire && self.expire_shard(shard, now);
+            more |= self.backend.maintain(shard);
+        }
+        self.update_gates(now);
+        more
+    }
+
+    fn expire_shard(&self, shard: u32, now: Now) -> bool {
+        for _ in 0..STEPS_PER_SHARD {
+            if !self.expire_step(shard, now) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn expire_step(&self, shard: u32, now: Now) -> bool {
+        let mut more = false;
+        let mut ready = Ready::new();
+        let mut lsn = None;
+        let outcome = self.backend.transact(Locks::One(shard), now.wall_ms, &mut |tx| {
+            more = tx.expire_due(shard, EXPIRE_BATCH).unwrap_or(false);
+            self.settle_expired(tx, &mut ready, |at| lsn = Some(at));
+        });
+        if let Err(error) = outcome {
+            tracing::warn!(%error, shard, "active expiry failed");
+            return false;
+        }
+        if !ready.is_empty() {
+            self.serve(ready, now);
+        }
+        more
+    }
+
+    fn update_gates(&self, now: Now) {
+        let limit = self.config.memory(Id::Maxmemory);
+        let over = limit > 0 && self.environment.host.memory_used() > limit;
+        self.set_gate(gate::OVER_MEMORY, over);
+        let failed = self.journal.as_ref().is_some_and(|journal| journal.failure().is_some());
+        self.set_gate(gate::JOURNAL_FAILED, failed);
+        if self.gate() & gate::PAUSED != 0 && self.pause.current(now.wall_ms).is_none() {
+            self.unpause_clients();
+        }
+    }
+}

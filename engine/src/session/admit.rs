@@ -1,0 +1,119 @@
+//! Step 5, the closer look: may this request run now, later, or not at all?
+//!
+//! The order of the checks is that of Redis's `processCommand`, so that the first error is the
+//! same. Ordinary requests of ordinary clients never come here.
+
+use super::state::{SessionState, special};
+use crate::command::{Entry, Flag};
+use crate::engine::{Engine, gate};
+use crate::failure::{Failure, NO_AUTH, OOM, failure};
+use crate::pause::PauseMode;
+use resp::Request;
+
+/// What becomes of a request.
+pub(super) enum Admission {
+    /// It runs.
+    Run,
+    /// It is queued for `EXEC`.
+    Queue,
+    /// It waits until this Unix time in milliseconds.
+    Pause(u64),
+}
+
+/// Decides about a request whose name and arity are right.
+pub(super) fn admit(
+    engine: &Engine,
+    session: &SessionState,
+    entry: &Entry,
+    request: Request<'_>,
+    now_ms: u64,
+) -> Result<Admission, Failure> {
+    if session.is_replay() {
+        return Ok(Admission::Run);
+    }
+    if !session.is_authenticated() && !entry.has(Flag::NoAuth) {
+        return Err(NO_AUTH);
+    }
+    if session.in_multi() && entry.has(Flag::NoMulti) {
+        return Err(failure("ERR Command not allowed inside a transaction"));
+    }
+    check_state(engine, session, entry)?;
+    check_subscribed(session, entry)?;
+    if session.in_multi() && !entry.has(Flag::NotQueued) {
+        return Ok(Admission::Queue);
+    }
+    Ok(pause(engine, session, entry, request, now_ms))
+}
+
+fn check_state(engine: &Engine, session: &SessionState, entry: &Entry) -> Result<(), Failure> {
+    let gate = engine.gate();
+    let is_exec = entry.id == engine.exec;
+    let in_queue = |flag: Flag| {
+        let queue = session.multi.iter().flat_map(|multi| &multi.queue);
+        is_exec && queue.into_iter().any(|queued| engine.commands.entry(queued.command).has(flag))
+    };
+    let grows = entry.has(Flag::DenyOom) || in_queue(Flag::DenyOom);
+    if gate & gate::OVER_MEMORY != 0 && grows {
+        return Err(OOM);
+    }
+    let writes = entry.has(Flag::Write) || in_queue(Flag::Write);
+    if gate & gate::JOURNAL_FAILED != 0 && (writes || entry.spec.name == "ping") {
+        let cause = engine.journal.as_ref().and_then(|j| j.failure()).unwrap_or_default();
+        return Err(Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}")));
+    }
+    if gate & gate::LOADING != 0 && !entry.has(Flag::Loading) {
+        return Err(failure("LOADING Redis is loading the dataset in memory"));
+    }
+    Ok(())
+}
+
+/// RESP2 has no pushes: a subscriber can only use commands whose replies look like messages.
+fn check_subscribed(session: &SessionState, entry: &Entry) -> Result<(), Failure> {
+    const ALLOWED: [&str; 9] = [
+        "ping",
+        "subscribe",
+        "ssubscribe",
+        "psubscribe",
+        "unsubscribe",
+        "sunsubscribe",
+        "punsubscribe",
+        "quit",
+        "reset",
+    ];
+    if session.special & special::SUBSCRIBED == 0 || ALLOWED.contains(&entry.spec.name) {
+        return Ok(());
+    }
+    Err(Failure::text(format!(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+        entry.full_name
+    )))
+}
+
+fn pause(
+    engine: &Engine,
+    session: &SessionState,
+    entry: &Entry,
+    _request: Request<'_>,
+    now_ms: u64,
+) -> Admission {
+    if engine.gate() & gate::PAUSED == 0 {
+        return Admission::Run;
+    }
+    let Some((until, mode)) = engine.pause.current(now_ms) else { return Admission::Run };
+    let queue = session.multi.iter().flat_map(|multi| &multi.queue);
+    let queued_writes = entry.id == engine.exec
+        && queue.into_iter().any(|q| propagates(engine.commands.entry(q.command)));
+    let held = match mode {
+        PauseMode::All => !session.in_multi() || entry.id == engine.exec,
+        PauseMode::Write => propagates(entry) || queued_writes,
+    };
+    // The pauser itself must be able to end it.
+    if held && entry.parent.map(|id| engine.commands.entry(id).spec.name) != Some("client") {
+        return Admission::Pause(until);
+    }
+    Admission::Run
+}
+
+fn propagates(entry: &Entry) -> bool {
+    entry.has(Flag::Write) || entry.has(Flag::MayReplicate)
+}

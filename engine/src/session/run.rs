@@ -1,0 +1,339 @@
+//! Steps 4 to 8: a buffer of requests parsed, prefetched and run.
+
+use super::admit::{Admission, admit};
+use super::state::{Queued, ReplyMode};
+use super::{Machine, OUTPUT_HIGH_WATER, Parked};
+use crate::args::OwnedRequest;
+use crate::command::{CommandId, Entry, Flag};
+use crate::dispatch::{Aftermath, Call};
+use crate::engine::Engine;
+use crate::failure::{self, EXEC_ABORT, Failure};
+use resp::{Batch, Reply, Request};
+use runtime::{Flow, Now};
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+
+/// Requests parsed, hashed and prefetched together: enough for memory to answer in parallel, few
+/// enough to stay in the first-level cache.
+const GROUP: usize = 32;
+
+/// Bytes that one transaction may queue before `EXEC`.
+const MULTI_BYTES_MAX: usize = 1 << 30;
+
+thread_local! {
+    /// The thread's parsing scratch, so that sessions need none of their own.
+    static BATCH: Cell<Batch> = const { Cell::new(Batch::new()) };
+}
+
+/// A request of a group, looked up.
+#[derive(Clone, Copy)]
+struct Planned {
+    command: CommandId,
+    hash: Option<u64>,
+}
+
+const UNKNOWN: CommandId = CommandId::MAX;
+
+impl Machine {
+    /// Executes the complete requests at the front of `buffer` until it parks; how many bytes that
+    /// were.
+    pub(super) fn execute(&mut self, engine: &Engine, buffer: &[u8], now: Now) -> usize {
+        let mut batch = BATCH.take();
+        let mut done = 0;
+        while done < buffer.len() && !self.is_parked() && self.state.flow == Flow::Open {
+            let rest = &buffer[done..];
+            batch.clear();
+            let limits = self.limits(engine);
+            let group = if limits.unauthenticated { 1 } else { GROUP };
+            let progress = self.parser.parse(rest, group, &limits, &mut batch);
+            let stopped = self.run_group(engine, &batch, rest, now);
+            if let Some(end) = stopped {
+                // What follows is parsed again when the session goes on.
+                self.parser = resp::Parser::new();
+                done += end;
+                break;
+            }
+            done += progress.consumed;
+            if let Some(error) = progress.error {
+                Reply::new(&mut self.out, self.state.proto).protocol_error(error);
+                self.state.flow = Flow::CloseAfterFlush;
+            }
+            if !progress.more {
+                break;
+            }
+        }
+        BATCH.set(batch);
+        done
+    }
+
+    /// Runs one group; where the request ends after which the session stopped, if it did.
+    fn run_group(
+        &mut self,
+        engine: &Engine,
+        batch: &Batch,
+        buffer: &[u8],
+        now: Now,
+    ) -> Option<usize> {
+        if batch.is_empty() {
+            return None;
+        }
+        let client = self.state.client();
+        client.commands.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        client.last_seen_ms.store(now.wall_ms, Ordering::Relaxed);
+        let mut plan = [Planned { command: UNKNOWN, hash: None }; GROUP];
+        self.plan(engine, batch, buffer, &mut plan);
+        let mut timer = Timer::start(engine);
+        let mut stopped = None;
+        let mut start = 0;
+        for i in 0..batch.len() {
+            let span = batch.request(i);
+            let request = batch.view(span, buffer);
+            self.run_one(engine, plan[i], request, now, &mut timer);
+            if self.must_stop() {
+                let held = matches!(self.parked, Parked::Paused { .. });
+                let end = if held { start } else { span.end() };
+                stopped = Some(end);
+                break;
+            }
+            start = span.end();
+        }
+        timer.finish();
+        stopped
+    }
+
+    /// Looks the group's commands up, hashes their keys, and sends for the keys' memory.
+    fn plan(&self, engine: &Engine, batch: &Batch, buffer: &[u8], plan: &mut [Planned; GROUP]) {
+        let mut hashes = [0; GROUP];
+        let mut keys = 0;
+        for i in 0..batch.len() {
+            let request = batch.view(batch.request(i), buffer);
+            let Some(entry) = engine.commands.resolve(request) else { continue };
+            let key = entry.first_key.and_then(|at| request.get(at));
+            let hash = key.map(|key| engine.backend.hash(key));
+            plan[i] = Planned { command: entry.id, hash };
+            if let Some(hash) = hash {
+                hashes[keys] = hash;
+                keys += 1;
+            }
+        }
+        if keys > 1 {
+            engine.backend.prefetch(self.state.db, &hashes[..keys]);
+        }
+    }
+
+    /// Whether the rest of the pipeline has to wait, or is void.
+    fn must_stop(&mut self) -> bool {
+        if self.state.flow != Flow::Open {
+            return true;
+        }
+        if self.out.len() >= OUTPUT_HIGH_WATER {
+            self.parked = Parked::OutputFull;
+        }
+        self.is_parked()
+    }
+
+    fn run_one(
+        &mut self,
+        engine: &Engine,
+        planned: Planned,
+        request: Request<'_>,
+        now: Now,
+        timer: &mut Timer<'_>,
+    ) {
+        if planned.command == UNKNOWN {
+            return self.reject(engine, None, failure::unknown_command(request));
+        }
+        let entry = engine.commands.entry(planned.command);
+        if !entry.accepts(request.len()) {
+            return self.reject(engine, Some(entry), failure::wrong_arity(&entry.full_name));
+        }
+        if self.state.special | engine.gate() != 0 {
+            return self.run_special(engine, entry, planned, request, now, timer);
+        }
+        self.run_admitted(engine, entry, planned, request, now, timer);
+    }
+
+    /// Refuses a request before it runs; inside `MULTI` that dooms the transaction.
+    fn reject(&mut self, engine: &Engine, entry: Option<&Entry>, failure: Failure) {
+        engine.stats.rejected(entry.map(|e| e.id), failure.code());
+        if let Some(multi) = &mut self.state.multi {
+            multi.failed = true;
+        }
+        if self.state.reply_mode == ReplyMode::On {
+            Reply::new(&mut self.out, self.state.proto).error(failure.as_str());
+        }
+    }
+
+    /// The way of requests that need a closer look.
+    fn run_special(
+        &mut self,
+        engine: &Engine,
+        entry: &Entry,
+        planned: Planned,
+        request: Request<'_>,
+        now: Now,
+        timer: &mut Timer<'_>,
+    ) {
+        match admit(engine, &self.state, entry, request, now.wall_ms) {
+            Err(failure) => self.reject(engine, Some(entry), failure),
+            Ok(Admission::Queue) => self.queue(engine, entry, request),
+            Ok(Admission::Pause(until_ms)) => self.pause(until_ms, now),
+            Ok(Admission::Run) => {
+                let mark = self.out.len();
+                self.run_admitted(engine, entry, planned, request, now, timer);
+                self.silence(mark);
+            }
+        }
+    }
+
+    /// `CLIENT REPLY`: takes back what was replied from `mark` on.
+    fn silence(&mut self, mark: usize) {
+        match self.state.reply_mode {
+            ReplyMode::On => {}
+            ReplyMode::Off => self.out.truncate(mark),
+            ReplyMode::SkipNext => {
+                // `CLIENT REPLY SKIP` itself is silent, and so is the command after it.
+                self.out.truncate(mark);
+                let just_set = std::mem::replace(&mut self.state.skip_armed, false);
+                if !just_set {
+                    self.state.set_reply_mode(ReplyMode::On);
+                }
+            }
+        }
+    }
+
+    fn queue(&mut self, engine: &Engine, entry: &Entry, request: Request<'_>) {
+        let Some(multi) = &mut self.state.multi else { return };
+        let request = OwnedRequest::new(request.iter());
+        multi.bytes += request.size();
+        if multi.bytes > MULTI_BYTES_MAX {
+            let text = "ERR the transaction is too large";
+            return self.reject(engine, Some(entry), failure::failure(text));
+        }
+        multi.queue.push(Queued { command: entry.id, request });
+        let queued = multi.queue.len() as u32;
+        self.state.client().queued.store(queued, Ordering::Relaxed);
+        if self.state.reply_mode == ReplyMode::On {
+            Reply::new(&mut self.out, self.state.proto).simple("QUEUED");
+        }
+    }
+
+    /// Holds a request back until the pause is over: it is parsed again then.
+    fn pause(&mut self, until_ms: u64, now: Now) {
+        let wait_ms = until_ms.saturating_sub(now.wall_ms);
+        self.parked = Parked::Paused { until_us: now.mono_us.saturating_add(wait_ms * 1000) };
+    }
+
+    fn run_admitted(
+        &mut self,
+        engine: &Engine,
+        entry: &Entry,
+        planned: Planned,
+        request: Request<'_>,
+        now: Now,
+        timer: &mut Timer<'_>,
+    ) {
+        self.state.client().last_command.store(u32::from(entry.id), Ordering::Relaxed);
+        timer.before(entry);
+        let aftermath = if entry.id == engine.exec {
+            self.exec(engine, now)
+        } else {
+            let call = Call { entry, request, hash: planned.hash };
+            engine.run(call, &mut self.state, &mut self.out, now)
+        };
+        timer.after(entry, request, self.state.client(), now);
+        self.conclude(engine, aftermath, now);
+    }
+
+    /// What follows once the locks are gone.
+    fn conclude(&mut self, engine: &Engine, aftermath: Aftermath, now: Now) {
+        self.written = self.written.max(aftermath.lsn);
+        if let Some((waiter, timeout_us)) = aftermath.waiter {
+            let deadline_us = timeout_us.map(|t| now.mono_us.saturating_add(t));
+            self.parked = Parked::Blocked { waiter, deadline_us };
+        }
+        if !aftermath.ready.is_empty() {
+            self.written = self.written.max(engine.serve(aftermath.ready, now));
+        }
+    }
+
+    /// `EXEC`.
+    fn exec(&mut self, engine: &Engine, now: Now) -> Aftermath {
+        let proto = self.state.proto;
+        let Some(multi) = self.state.end_multi() else {
+            Reply::new(&mut self.out, proto).error("ERR EXEC without MULTI");
+            return Aftermath::default();
+        };
+        let aftermath = if multi.failed {
+            Reply::new(&mut self.out, proto).error(EXEC_ABORT.as_str());
+            Aftermath::default()
+        } else {
+            let ran = engine.run_all(&multi.queue, &mut self.state, &mut self.out, now);
+            ran.unwrap_or_else(|| {
+                Reply::new(&mut self.out, proto).null_array();
+                Aftermath::default()
+            })
+        };
+        engine.forget_watches(&mut self.state);
+        aftermath
+    }
+}
+
+/// Measures commands without reading the clock for each: runs of [`Flag::Fast`] commands, which
+/// take a microsecond or less, share one measurement; any other command gets its own.
+struct Timer<'a> {
+    engine: &'a Engine,
+    begun: u64,
+    command: CommandId,
+    calls: u64,
+}
+
+impl<'a> Timer<'a> {
+    fn start(engine: &'a Engine) -> Self {
+        let begun = (engine.environment.stopwatch)();
+        Timer { engine, begun, command: UNKNOWN, calls: 0 }
+    }
+
+    #[inline]
+    fn before(&mut self, entry: &Entry) {
+        if entry.id != self.command {
+            self.flush();
+            self.command = entry.id;
+        }
+        self.calls += 1;
+    }
+
+    #[inline]
+    fn after(
+        &mut self,
+        entry: &Entry,
+        request: Request<'_>,
+        client: &crate::clients::Client,
+        now: Now,
+    ) {
+        if entry.has(Flag::Fast) {
+            return;
+        }
+        let micros = self.flush() / 1000;
+        if self.engine.slowlog.is_slow(micros) && !entry.has(Flag::SkipSlowlog) {
+            self.engine.slowlog.add(request, micros, client, now.wall_ms);
+        }
+    }
+
+    /// Books the run so far; its nanoseconds.
+    fn flush(&mut self) -> u64 {
+        if self.calls == 0 {
+            return 0;
+        }
+        let now = (self.engine.environment.stopwatch)();
+        let nanos = now.saturating_sub(self.begun);
+        self.engine.stats.ran(self.command, self.calls, nanos);
+        self.begun = now;
+        self.calls = 0;
+        nanos
+    }
+
+    fn finish(mut self) {
+        self.flush();
+    }
+}

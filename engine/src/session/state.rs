@@ -1,0 +1,234 @@
+//! [`SessionState`]: what handlers may see and change of their client.
+
+use crate::args::OwnedRequest;
+use crate::blocking::Waiter;
+use crate::clients::{Client, flag};
+use crate::command::CommandId;
+use crate::pubsub::Space;
+use bytes::Bytes;
+use resp::Proto;
+use runtime::Flow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use storage::Db;
+
+/// Reasons for which the dispatcher must look closer at this session's requests.
+pub(crate) mod special {
+    /// In `MULTI`.
+    pub const MULTI: u32 = 1;
+    /// Subscribed, in RESP2: only a few commands are allowed.
+    pub const SUBSCRIBED: u32 = 1 << 1;
+    /// Not authenticated.
+    pub const UNAUTHENTICATED: u32 = 1 << 2;
+    /// `CLIENT REPLY OFF` or `SKIP`.
+    pub const SILENT: u32 = 1 << 3;
+    /// Replays a log: no checks, no logging.
+    pub const REPLAY: u32 = 1 << 5;
+    /// Inside `EXEC`, a script, or served on behalf of a waiter: nothing may wait.
+    pub const NO_BLOCK: u32 = 1 << 6;
+}
+
+/// A key of a database, as watched or waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Watched {
+    /// The database.
+    pub db: Db,
+    /// The key.
+    pub key: Box<[u8]>,
+}
+
+/// A command queued by `MULTI`.
+pub(crate) struct Queued {
+    pub command: CommandId,
+    pub request: OwnedRequest,
+}
+
+/// A transaction being put together.
+#[derive(Default)]
+pub struct Multi {
+    pub(crate) queue: Vec<Queued>,
+    /// A command could not be queued: `EXEC` will refuse.
+    pub(crate) failed: bool,
+    /// Bytes queued.
+    pub(crate) bytes: usize,
+}
+
+/// Whether replies are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// As usual.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// Not that of the next command.
+    SkipNext,
+}
+
+/// One client's state.
+pub struct SessionState {
+    client: Arc<Client>,
+    /// Current database.
+    pub db: Db,
+    /// Protocol version.
+    pub proto: Proto,
+    pub(crate) special: u32,
+    /// Set by a handler that ends the connection.
+    pub flow: Flow,
+    /// `MULTI` in progress.
+    pub multi: Option<Box<Multi>>,
+    /// Watched keys.
+    pub watched: Vec<Watched>,
+    /// Whether replies are sent.
+    pub reply_mode: ReplyMode,
+    /// `CLIENT REPLY SKIP` was this very command: the next one is the one to skip.
+    pub(crate) skip_armed: bool,
+    subscriptions: Option<Box<[BTreeSet<Bytes>; 3]>>,
+}
+
+impl SessionState {
+    /// A fresh client's state.
+    pub(crate) fn new(client: Arc<Client>) -> Self {
+        SessionState {
+            client,
+            db: 0,
+            proto: Proto::Resp2,
+            special: 0,
+            flow: Flow::Open,
+            multi: None,
+            watched: Vec::new(),
+            reply_mode: ReplyMode::On,
+            skip_armed: false,
+            subscriptions: None,
+        }
+    }
+
+    /// A stand-in for a parked session, for running its command on its behalf.
+    pub(crate) fn stand_in(waiter: &Waiter) -> Self {
+        let mut state = SessionState::new(waiter.client.clone());
+        state.db = waiter.db;
+        state.proto = waiter.client.proto();
+        state
+    }
+
+    /// The part of the session others see.
+    #[inline]
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// Whether `MULTI` is in progress.
+    pub fn in_multi(&self) -> bool {
+        self.special & special::MULTI != 0
+    }
+
+    /// Whether a blocking command must answer at once.
+    pub fn may_not_block(&self) -> bool {
+        self.special & special::NO_BLOCK != 0
+    }
+
+    /// Whether this is the replay of a log rather than a client.
+    pub fn is_replay(&self) -> bool {
+        self.special & special::REPLAY != 0
+    }
+
+    pub(crate) fn set_special(&mut self, bit: u32, on: bool) {
+        match on {
+            true => self.special |= bit,
+            false => self.special &= !bit,
+        }
+    }
+
+    /// Whether the client has authenticated, or need not.
+    pub fn is_authenticated(&self) -> bool {
+        self.special & special::UNAUTHENTICATED == 0
+    }
+
+    /// Notes that the client authenticated as `user`, or must.
+    pub fn set_authenticated(&mut self, user: Option<&str>) {
+        self.set_special(special::UNAUTHENTICATED, user.is_none());
+        if let Some(user) = user {
+            self.client.names.lock().user = user.to_owned();
+        }
+    }
+
+    /// Selects a database; the caller has checked the number.
+    pub fn select(&mut self, db: Db) {
+        self.db = db;
+        self.client.db.store(db, Ordering::Relaxed);
+    }
+
+    /// Changes the protocol.
+    pub fn set_proto(&mut self, proto: Proto) {
+        self.proto = proto;
+        let version = if proto == Proto::Resp3 { 3 } else { 2 };
+        self.client.resp.store(version, Ordering::Relaxed);
+        self.update_subscribed();
+    }
+
+    /// Sets `CLIENT REPLY`'s mode.
+    pub fn set_reply_mode(&mut self, mode: ReplyMode) {
+        self.reply_mode = mode;
+        self.skip_armed = mode == ReplyMode::SkipNext;
+        self.set_special(special::SILENT, mode != ReplyMode::On);
+    }
+
+    /// Begins a transaction.
+    pub fn begin_multi(&mut self) {
+        self.multi = Some(Box::default());
+        self.set_special(special::MULTI, true);
+        self.client.set_flag(flag::MULTI, true);
+    }
+
+    /// Ends the transaction, returning what was queued.
+    pub(crate) fn end_multi(&mut self) -> Option<Box<Multi>> {
+        self.set_special(special::MULTI, false);
+        self.client.set_flag(flag::MULTI, false);
+        self.client.queued.store(0, Ordering::Relaxed);
+        self.multi.take()
+    }
+
+    /// Names subscribed to in one space.
+    pub fn subscriptions(&self, space: Space) -> impl Iterator<Item = &Bytes> {
+        self.subscriptions.iter().flat_map(move |all| all[space as usize].iter())
+    }
+
+    /// Number of subscriptions in one space.
+    pub fn subscription_count(&self, space: Space) -> usize {
+        self.subscriptions.as_ref().map_or(0, |all| all[space as usize].len())
+    }
+
+    /// Adds a subscription to the session's own set; false when it was there.
+    pub fn add_subscription(&mut self, space: Space, name: Bytes) -> bool {
+        let added = self.subscriptions.get_or_insert_default()[space as usize].insert(name);
+        self.update_subscribed();
+        added
+    }
+
+    /// Takes a subscription out of the session's own set; false when it was not there.
+    pub fn remove_subscription(&mut self, space: Space, name: &[u8]) -> bool {
+        let all = self.subscriptions.as_mut();
+        let removed = all.is_some_and(|all| all[space as usize].remove(name));
+        self.update_subscribed();
+        removed
+    }
+
+    /// Whether there is any subscription.
+    pub fn is_subscribed(&self) -> bool {
+        self.subscriptions.as_ref().is_some_and(|all| all.iter().any(|set| !set.is_empty()))
+    }
+
+    fn update_subscribed(&mut self) {
+        for space in [Space::Channel, Space::Pattern, Space::Shard] {
+            let count = self.subscription_count(space) as u32;
+            self.client.subscriptions[space as usize].store(count, Ordering::Relaxed);
+        }
+        let subscribed = self.is_subscribed();
+        if !subscribed {
+            self.subscriptions = None;
+        }
+        self.client.set_flag(flag::PUBSUB, subscribed);
+        self.set_special(special::SUBSCRIBED, subscribed && self.proto == Proto::Resp2);
+    }
+}

@@ -1,0 +1,121 @@
+//! Directives that change the engine while it runs: who must be told when they are set.
+
+use crate::config::{Id, OutputBufferLimit, Value};
+use crate::engine::Engine;
+use parking_lot::RwLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use storage::backend::EncodingLimits;
+use storage::journal::Durability;
+
+/// Which output limit applies to a session; the order of `client-output-buffer-limit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputClass {
+    /// Ordinary clients.
+    Normal,
+    /// Clients with subscriptions.
+    PubSub,
+}
+
+/// Values derived from directives whose text is too slow to read on every batch.
+#[derive(Debug, Default)]
+pub struct Tuning {
+    limits: RwLock<[OutputBufferLimit; 3]>,
+    pubsub_hard: AtomicUsize,
+}
+
+impl Tuning {
+    /// Bytes that may wait for a subscriber, 0 for any number.
+    pub fn pubsub_output_limit(&self) -> usize {
+        self.pubsub_hard.load(Ordering::Relaxed)
+    }
+
+    /// The limit of a class.
+    pub fn output_limit(&self, class: OutputClass) -> OutputBufferLimit {
+        let limits = self.limits.read();
+        match class {
+            OutputClass::Normal => limits[0],
+            OutputClass::PubSub => limits[2],
+        }
+    }
+}
+
+/// Applies the directives in force, and every later change of them.
+pub(crate) fn follow(engine: &Arc<Engine>) {
+    for id in FOLLOWED {
+        apply(engine, *id);
+    }
+    let weak: Weak<Engine> = Arc::downgrade(engine);
+    engine.config.on_change(Box::new(move |id, _value: &Value| {
+        if let (Some(engine), true) = (weak.upgrade(), FOLLOWED.contains(&id)) {
+            apply(&engine, id);
+        }
+        Ok(())
+    }));
+}
+
+/// The directives this module acts on.
+const FOLLOWED: &[Id] = &[
+    Id::ClientOutputBufferLimit,
+    Id::NotifyKeyspaceEvents,
+    Id::SlowlogLogSlowerThan,
+    Id::SlowlogMaxLen,
+    Id::Appendfsync,
+    Id::HashMaxListpackEntries,
+    Id::HashMaxListpackValue,
+    Id::SetMaxIntsetEntries,
+    Id::SetMaxListpackEntries,
+    Id::SetMaxListpackValue,
+    Id::ZsetMaxListpackEntries,
+    Id::ZsetMaxListpackValue,
+    Id::ListMaxListpackSize,
+    Id::StreamNodeMaxEntries,
+];
+
+fn apply(engine: &Engine, id: Id) {
+    let config = &engine.config;
+    match id {
+        Id::ClientOutputBufferLimit => {
+            let limits = config.output_buffer_limits();
+            engine.tuning.pubsub_hard.store(limits[2].hard_bytes as usize, Ordering::Relaxed);
+            *engine.tuning.limits.write() = limits;
+        }
+        Id::NotifyKeyspaceEvents => engine.keyspace.set_event_flags(config.integer(id) as u32),
+        Id::SlowlogLogSlowerThan => {
+            engine.slowlog.threshold_us.store(config.integer(id), Ordering::Relaxed);
+        }
+        Id::SlowlogMaxLen => {
+            engine.slowlog.max_len.store(config.integer(id) as usize, Ordering::Relaxed);
+        }
+        Id::Appendfsync => {
+            if let Some(journal) = &engine.journal {
+                journal.set_durability(durability(config.choice(id)));
+            }
+        }
+        _ => engine.backend.set_encoding_limits(&encoding_limits(engine)),
+    }
+}
+
+/// The policy an `appendfsync` value names.
+pub fn durability(appendfsync: &str) -> Durability {
+    match appendfsync {
+        "always" => Durability::Always,
+        "no" => Durability::Never,
+        _ => Durability::EverySecond,
+    }
+}
+
+fn encoding_limits(engine: &Engine) -> EncodingLimits {
+    let size = |id| engine.config.integer(id) as usize;
+    EncodingLimits {
+        hash_entries: size(Id::HashMaxListpackEntries),
+        hash_value: size(Id::HashMaxListpackValue),
+        set_intset_entries: size(Id::SetMaxIntsetEntries),
+        set_entries: size(Id::SetMaxListpackEntries),
+        set_value: size(Id::SetMaxListpackValue),
+        zset_entries: size(Id::ZsetMaxListpackEntries),
+        zset_value: size(Id::ZsetMaxListpackValue),
+        list_size: engine.config.integer(Id::ListMaxListpackSize),
+        stream_node_entries: size(Id::StreamNodeMaxEntries),
+    }
+}
