@@ -6,10 +6,11 @@
 
 use std::{fmt, io};
 
+use resp::parse_i64;
+
 use super::RDB_VERSION_DEFAULT;
 use super::codes::{LEN_32BIT, LEN_64BIT, enc, types};
 use super::lzf;
-use super::packed::listpack::canonical_int;
 use super::value::{Object, StreamObject};
 use super::write_stream::StreamWriter;
 
@@ -293,7 +294,7 @@ pub(crate) fn put_length(out: &mut Vec<u8>, length: u64) {
 /// Appends a string: as an integer if it is the text of one, compressed if that pays, or as is.
 pub(crate) fn put_string(out: &mut Vec<u8>, text: &[u8], compress: bool) {
     if text.len() <= INT_TEXT_MAX
-        && let Some(n) = canonical_int(text).and_then(|n| i32::try_from(n).ok())
+        && let Some(n) = parse_i64(text).and_then(|n| i32::try_from(n).ok())
     {
         return put_int(out, n);
     }

@@ -1,6 +1,8 @@
 //! What the fixtures in `tests/rdb/` hold, and helpers to compare it with what was read.
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod encodings;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

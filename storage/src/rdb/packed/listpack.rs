@@ -1,6 +1,8 @@
 //! Listpack: `total u32 · count u16 · elements · 0xFF`, little endian. Each element is an encoding
 //! byte, data, and the length of both again at its end (the *back length*), for walking backwards.
 
+use resp::parse_i64;
+
 use super::{PackedError, Value, array, int_le, u16_le, u32_le};
 
 const HEADER: usize = 6;
@@ -138,7 +140,7 @@ impl Default for ListpackBuilder {
 impl ListpackBuilder {
     /// Appends a string; one that is the canonical text of an integer is kept as one, as in Redis.
     pub fn push(&mut self, text: &[u8]) {
-        if let Some(n) = canonical_int(text) {
+        if let Some(n) = parse_i64(text) {
             return self.push_int(n);
         }
         let header = self.bytes.len();
@@ -206,22 +208,6 @@ impl ListpackBuilder {
     }
 }
 
-/// The integer whose canonical decimal text this is.
-pub(crate) fn canonical_int(text: &[u8]) -> Option<i64> {
-    let (digits, negative) = match text.split_first()? {
-        (b'-', digits) => (digits, true),
-        _ => (text, false),
-    };
-    let leads_well = match digits.first()? {
-        b'0' => digits.len() == 1 && !negative,
-        first => first.is_ascii_digit(),
-    };
-    if !leads_well || digits.len() > 19 {
-        return None;
-    }
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,16 +247,6 @@ mod tests {
             elements.push(vec![b'z'; size]);
         }
         assert_eq!(texts(&pack(&elements)).unwrap(), elements);
-    }
-
-    #[test]
-    fn only_canonical_integers_become_integers() {
-        for text in ["", "-", "-0", "01", "+1", "1 ", "9223372036854775808", "99999999999999999999"]
-        {
-            assert_eq!(canonical_int(text.as_bytes()), None, "{text}");
-        }
-        assert_eq!(canonical_int(b"-9223372036854775808"), Some(i64::MIN));
-        assert_eq!(canonical_int(b"0"), Some(0));
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Value<'_> {
     pub fn to_int(self) -> Option<i64> {
         match self {
             Value::Int(n) => Some(n),
-            Value::Bytes(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+            Value::Bytes(bytes) => resp::parse_i64(bytes),
         }
     }
 
