@@ -4,10 +4,12 @@ mod bench;
 mod cpu;
 mod echo;
 mod load;
+mod tidy;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Varve's workbench", version)]
@@ -19,24 +21,39 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Bench(Box<bench::BenchArgs>),
+    /// Check the project's invariants: dependency directions, banned calls, files and documents
+    Tidy,
     /// Run .ci/run, as the continuous integration does
     Ci,
     #[command(hide = true)]
     Echo(echo::EchoArgs),
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().task {
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
         Task::Bench(args) => bench::run(*args),
+        Task::Tidy => tidy::run(&project_root()?),
         Task::Ci => ci(),
         Task::Echo(args) => echo::run(&args),
     }
 }
 
 fn ci() -> Result<()> {
-    let status = std::process::Command::new("./.ci/run").current_dir(project_root()?).status();
-    let status = status.context("running .ci/run")?;
-    std::process::exit(status.code().unwrap_or(1));
+    let status = Command::new("./.ci/run").current_dir(project_root()?).status();
+    if !status.context("running .ci/run")?.success() {
+        bail!(".ci/run failed");
+    }
+    Ok(())
 }
 
 /// The workspace's folder: where this crate was built from.

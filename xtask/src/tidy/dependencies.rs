@@ -1,0 +1,152 @@
+//! Rules about manifests: which crate may know which, and why a dependency is there.
+
+use super::tree::{File, Tree, Violation};
+use toml::{Table, Value};
+
+/// What each workspace crate may depend on, of the workspace; crates not named are free.
+const DIRECTIONS: &[(&str, &[&str])] = &[
+    ("resp", &[]),
+    ("runtime", &["resp"]),
+    ("storage", &["resp"]),
+    ("engine", &["resp", "runtime", "storage"]),
+    ("xtask", &["resp"]),
+];
+
+/// Adapters, by the beginning of their name.
+const RUNTIMES: (&str, &[&str]) = ("runtime-", &["resp", "runtime"]);
+
+/// What would let the engine do its own input, output or scheduling.
+const BANNED_IN_ENGINE: &[&str] = &["tokio", "mio", "crossbeam", "rayon", "socket2", "rand"];
+
+/// Dependencies point the way ARCHITECTURE.md draws them.
+pub fn directions(tree: &Tree) -> Vec<Violation> {
+    let members = members(tree);
+    let mut found = Vec::new();
+    for member in &members {
+        let Some(file) = tree.file(&format!("{member}/Cargo.toml")) else { continue };
+        for dependency in dependencies(file) {
+            if let Some(what) = objection(member, &dependency, &members) {
+                let line = line_of(&file.text, &dependency);
+                found.push(Violation::new(&file.path, line, "directions", what));
+            }
+        }
+    }
+    found
+}
+
+fn objection(member: &str, dependency: &str, members: &[String]) -> Option<String> {
+    let banned = |name: &&&str| dependency == **name || dependency.starts_with(&format!("{name}-"));
+    if member == "engine" && BANNED_IN_ENGINE.iter().any(|name| banned(&name)) {
+        return Some(format!("the engine is sans-IO: it must not depend on {dependency}"));
+    }
+    if dependency == "async-trait" && member != "server" {
+        return Some("async-trait is for the server's cold seams only".to_string());
+    }
+    let allowed = match DIRECTIONS.iter().find(|(name, _)| *name == member) {
+        Some((_, allowed)) => allowed,
+        None if member.starts_with(RUNTIMES.0) => &RUNTIMES.1,
+        None => return None,
+    };
+    let inside = members.iter().any(|name| name == dependency);
+    (inside && !allowed.contains(&dependency))
+        .then(|| format!("{member} must not depend on {dependency}, only on {allowed:?}"))
+}
+
+/// Every third-party dependency says in a comment what it is needed for.
+pub fn reasons(tree: &Tree) -> Vec<Violation> {
+    let Some(root) = tree.file("Cargo.toml") else { return Vec::new() };
+    let mut found = Vec::new();
+    let mut inside = false;
+    for (index, line) in root.text.lines().enumerate() {
+        if line.starts_with('[') {
+            inside = line.trim() == "[workspace.dependencies]";
+        } else if inside && !line.starts_with('#') && line.contains('=') && !line.contains("path =")
+        {
+            let reason = line.rsplit_once('#').map_or("", |(_, reason)| reason.trim());
+            if reason.is_empty() {
+                let what = "a dependency without a comment saying why";
+                found.push(Violation::new(&root.path, index + 1, "reasons", what));
+            }
+        }
+    }
+    found
+}
+
+/// The workspace's members, in the order the root manifest names them.
+pub fn members(tree: &Tree) -> Vec<String> {
+    let manifest = tree.file("Cargo.toml").and_then(|file| file.text.parse::<Table>().ok());
+    let list = manifest.as_ref().and_then(|m| m.get("workspace")?.get("members")?.as_array());
+    let names = list.into_iter().flatten().filter_map(Value::as_str);
+    names.map(str::to_string).collect()
+}
+
+/// What a crate is built with; what only its tests need may point anywhere.
+fn dependencies(file: &File) -> Vec<String> {
+    let Ok(manifest) = file.text.parse::<Table>() else { return Vec::new() };
+    let targets = manifest.get("target").and_then(Value::as_table);
+    let targets = targets.into_iter().flat_map(|table| table.values()).filter_map(Value::as_table);
+    let tables = std::iter::once(&manifest).chain(targets);
+    tables
+        .flat_map(|table| ["dependencies", "build-dependencies"].map(|kind| table.get(kind)))
+        .flatten()
+        .filter_map(Value::as_table)
+        .flat_map(|table| table.keys().cloned())
+        .collect()
+}
+
+fn line_of(text: &str, dependency: &str) -> usize {
+    let starts = |line: &str| {
+        let rest = line.trim_start().strip_prefix(dependency);
+        rest.is_some_and(|rest| rest.starts_with(['.', ' ', '=']))
+    };
+    text.lines().position(starts).map_or(1, |index| index + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree::sample::tree;
+    use super::*;
+
+    const ROOT: &str = "[workspace]\nmembers = [\"resp\", \"engine\", \"runtime-x\", \"server\"]\n";
+
+    fn objections(path: &str, manifest: &str) -> Vec<usize> {
+        let tree = tree(&[("Cargo.toml", ROOT), (path, manifest)]);
+        directions(&tree).into_iter().map(|violation| violation.line).collect()
+    }
+
+    #[test]
+    fn dependencies_against_the_grain_are_found() {
+        let on = |name: &str| format!("[dependencies]\nbytes = \"1\"\n{name}.workspace = true\n");
+        assert_eq!(objections("resp/Cargo.toml", &on("engine")), [3]);
+        assert_eq!(objections("runtime-x/Cargo.toml", &on("engine")), [3]);
+        assert_eq!(objections("engine/Cargo.toml", &on("server")), [3]);
+        assert!(objections("engine/Cargo.toml", &on("resp")).is_empty());
+        assert!(objections("server/Cargo.toml", &on("engine")).is_empty());
+        let test = "[dev-dependencies]\nengine.workspace = true\n";
+        assert!(objections("resp/Cargo.toml", test).is_empty());
+    }
+
+    #[test]
+    fn the_engine_stays_sans_io_and_async_trait_in_the_server() {
+        let on = |name: &str| format!("[dependencies]\n{name} = \"1\"\n");
+        assert_eq!(objections("engine/Cargo.toml", &on("tokio")), [2]);
+        assert_eq!(objections("engine/Cargo.toml", &on("crossbeam-channel")), [2]);
+        assert!(objections("engine/Cargo.toml", &on("miow")).is_empty());
+        assert_eq!(objections("resp/Cargo.toml", &on("async-trait")), [2]);
+        assert!(objections("server/Cargo.toml", &on("async-trait")).is_empty());
+        let target = "[target.'cfg(unix)'.dependencies]\nmio = \"1\"\n";
+        assert_eq!(objections("engine/Cargo.toml", target), [2]);
+    }
+
+    #[test]
+    fn a_dependency_without_reason_is_found() {
+        let lines = |text: &str| -> Vec<usize> {
+            let text = format!("[workspace.dependencies]\n{text}\n[profile.dev]\ndebug = 1\n");
+            reasons(&tree(&[("Cargo.toml", &text)])).into_iter().map(|v| v.line).collect()
+        };
+        assert_eq!(lines("a = \"1\" # because\nb = \"1\"\nc = \"1\" #"), [3, 4]);
+        assert!(
+            lines("# above\na = { version = \"1\" } # because\nb = { path = \"b\" }").is_empty()
+        );
+    }
+}

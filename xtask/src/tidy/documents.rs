@@ -1,0 +1,114 @@
+//! Rules about documents: that they exist, that they know all crates, that their links lead
+//! somewhere.
+
+use super::dependencies::members;
+use super::tree::{File, Tree, Violation};
+
+/// ARCHITECTURE.md names every crate of the workspace.
+pub fn architecture(tree: &Tree) -> Vec<Violation> {
+    let name = "ARCHITECTURE.md";
+    let Some(file) = tree.file(name) else { return vec![missing(name)] };
+    let words: Vec<&str> =
+        file.text.split(|c: char| !c.is_alphanumeric() && c != '-' && c != '_').collect();
+    let unnamed = members(tree).into_iter().filter(|member| !words.contains(&member.as_str()));
+    unnamed
+        .map(|member| {
+            Violation::new(name, 1, "architecture", format!("does not mention the crate {member}"))
+        })
+        .collect()
+}
+
+/// There is a CHANGELOG.md.
+pub fn changelog(tree: &Tree) -> Vec<Violation> {
+    let name = "CHANGELOG.md";
+    if tree.exists(name) { Vec::new() } else { vec![missing(name)] }
+}
+
+fn missing(name: &str) -> Violation {
+    Violation::new(name, 1, "documents", "there is no such file")
+}
+
+/// Links between files lead to files.
+pub fn links(tree: &Tree) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for file in tree.ending(".md") {
+        for (line, target) in targets(file) {
+            if !tree.exists(&resolve(&file.path, &target)) {
+                let what = format!("no file {target}");
+                found.push(Violation::new(&file.path, line, "links", what));
+            }
+        }
+    }
+    found
+}
+
+/// Line and target of every link to a file, outside of code blocks.
+fn targets(file: &File) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut in_code = false;
+    for (index, line) in file.text.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            in_code = !in_code;
+        }
+        if in_code {
+            continue;
+        }
+        for rest in line.split("](").skip(1) {
+            let Some((target, _)) = rest.split_once(')') else { continue };
+            let path = target.split_whitespace().next().unwrap_or("");
+            let path = path.split('#').next().unwrap_or("");
+            let elsewhere = path.contains("://") || path.starts_with("mailto:");
+            if !path.is_empty() && !elsewhere {
+                found.push((index + 1, path.to_string()));
+            }
+        }
+    }
+    found
+}
+
+/// `target` as seen from the file at `from`, from the project's root.
+fn resolve(from: &str, target: &str) -> String {
+    let folder = from.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let start = if target.starts_with('/') { "" } else { folder };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in start.split('/').chain(target.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree::sample::tree;
+    use super::*;
+
+    #[test]
+    fn a_crate_the_architecture_does_not_know_is_found() {
+        let root = ("Cargo.toml", "[workspace]\nmembers = [\"resp\", \"runtime\"]\n");
+        let with = |text| architecture(&tree(&[root, ("ARCHITECTURE.md", text)])).len();
+        assert_eq!(with("`resp/` and `runtime`"), 0);
+        assert_eq!(with("`resp/` and `runtime-epoll`"), 1);
+        assert_eq!(architecture(&tree(&[root])).len(), 1);
+    }
+
+    #[test]
+    fn a_missing_changelog_is_found() {
+        assert_eq!(changelog(&tree(&[])).len(), 1);
+        assert!(changelog(&tree(&[("CHANGELOG.md", "")])).is_empty());
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_are_found() {
+        let text = "[a](b.md#x) [up](../README.md)\n[no](gone.md)\n```\n[c](gone.md)\n```\n\
+                    [web](https://x.y/z) [here](#part) [folder](../docs/)\n[out](../../x)\n";
+        let files = [("docs/a.md", text), ("docs/b.md", ""), ("README.md", "")];
+        let lines: Vec<usize> = links(&tree(&files)).iter().map(|v| v.line).collect();
+        assert_eq!(lines, [2, 7]);
+    }
+}

@@ -1,0 +1,195 @@
+//! Rules about Rust sources.
+
+use super::lexer;
+use super::tree::{File, Tree, Violation};
+
+/// Longest file, lines.
+const LINES_MAX: usize = 700;
+
+/// An `unsafe` block's argument is at most so many lines above it.
+const SAFETY_LINES: usize = 6;
+
+/// What the engine must not do itself: its caller gives it time, randomness and bytes.
+const BANNED_IN_ENGINE: &[&str] = &[
+    "Instant::now",
+    "SystemTime::now",
+    "std::net",
+    "std::thread",
+    "thread::spawn",
+    "async fn",
+    "rand::",
+    "tokio::",
+    "mio::",
+];
+
+/// Marks of unfinished work: in comments, then in code.
+const UNFINISHED_WORDS: &[&str] = &["TODO", "FIXME"];
+const UNFINISHED_CODE: &[&str] = &["todo!", "unimplemented!", "#[ignore"];
+
+/// Every file says in its first line what it is for.
+pub fn purpose(tree: &Tree) -> Vec<Violation> {
+    let silent = tree.ending(".rs").filter(|file| !file.text.starts_with("//! "));
+    silent
+        .map(|file| Violation::new(&file.path, 1, "purpose", "the first line is no `//! …`"))
+        .collect()
+}
+
+/// Files stay short enough to be read.
+pub fn length(tree: &Tree) -> Vec<Violation> {
+    let count = |file: &File| file.text.lines().count();
+    let long = tree.ending(".rs").filter(|file| count(file) > LINES_MAX);
+    long.map(|file| {
+        let what = format!("{} lines, {LINES_MAX} are allowed", count(file));
+        Violation::new(&file.path, LINES_MAX + 1, "length", what)
+    })
+    .collect()
+}
+
+/// The engine has no clock, no sockets, no threads, no randomness of its own.
+pub fn engine(tree: &Tree) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for file in tree.ending(".rs").filter(|file| file.path.starts_with("engine/src/")) {
+        if file.path.ends_with("/tests.rs") || file.path.contains("/tests/") {
+            continue;
+        }
+        let code = lexer::split(&file.text).code;
+        for (line, text) in numbered(without_tests(&code)) {
+            for banned in BANNED_IN_ENGINE.iter().filter(|banned| has_word(text, banned)) {
+                let what = format!("`{banned}` in the engine, which is sans-IO");
+                found.push(Violation::new(&file.path, line, "engine", what));
+            }
+        }
+    }
+    found
+}
+
+/// Nothing forks: a fork doubles memory and stops the world while page tables are copied.
+pub fn forks(tree: &Tree) -> Vec<Violation> {
+    in_code(tree, |text| has_word(text, "fork("), "fork", "nothing forks here")
+}
+
+/// Nothing is left for later in a place where nobody looks.
+pub fn unfinished(tree: &Tree) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for file in tree.ending(".rs") {
+        let parts = lexer::split(&file.text);
+        let mut search = |text: &str, marks: &[&str]| {
+            for (line, text) in numbered(text) {
+                for mark in marks.iter().filter(|mark| has_word(text, mark)) {
+                    found.push(Violation::new(&file.path, line, "unfinished", *mark));
+                }
+            }
+        };
+        search(&parts.comments, UNFINISHED_WORDS);
+        search(&parts.code, UNFINISHED_CODE);
+    }
+    found
+}
+
+/// Each `unsafe` block and impl has its argument right above (or beside) it.
+pub fn safety(tree: &Tree) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for file in tree.ending(".rs") {
+        let parts = lexer::split(&file.text);
+        let comments: Vec<&str> = parts.comments.lines().collect();
+        for (line, text) in numbered(&parts.code) {
+            if !has_word(text, "unsafe {") && !has_word(text, "unsafe impl") {
+                continue;
+            }
+            let above = line.saturating_sub(SAFETY_LINES + 1)..line;
+            if !comments[above].iter().any(|text| text.contains("SAFETY:")) {
+                let what = format!("no `SAFETY:` comment within {SAFETY_LINES} lines above");
+                found.push(Violation::new(&file.path, line, "safety", what));
+            }
+        }
+    }
+    found
+}
+
+fn in_code(
+    tree: &Tree,
+    wrong: impl Fn(&str) -> bool,
+    rule: &'static str,
+    what: &str,
+) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for file in tree.ending(".rs") {
+        let code = lexer::split(&file.text).code;
+        let lines = numbered(&code).filter(|(_, text)| wrong(text));
+        found.extend(lines.map(|(line, _)| Violation::new(&file.path, line, rule, what)));
+    }
+    found
+}
+
+fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().map(|(index, line)| (index + 1, line))
+}
+
+/// Code up to the test module that ends the file by convention.
+fn without_tests(code: &str) -> &str {
+    code.find("\n#[cfg(test)]\nmod tests {").map_or(code, |at| &code[..at])
+}
+
+/// Whether `word` occurs in `text` other than as the end of a longer word.
+fn has_word(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree::sample::lines;
+    use super::*;
+
+    #[test]
+    fn a_file_without_purpose_is_found() {
+        assert_eq!(lines(purpose, "a.rs", "use x;\n"), [1]);
+        assert!(lines(purpose, "a.rs", "//! What it is for.\n").is_empty());
+        assert!(lines(purpose, "a.md", "text").is_empty());
+    }
+
+    #[test]
+    fn a_long_file_is_found() {
+        assert_eq!(lines(length, "a.rs", &"x\n".repeat(LINES_MAX + 1)), [LINES_MAX + 1]);
+        assert!(lines(length, "a.rs", &"x\n".repeat(LINES_MAX)).is_empty());
+    }
+
+    #[test]
+    fn the_engine_may_speak_of_clocks_but_not_read_them() {
+        let clock = "let a = 1;\nlet now = Instant::now();\n";
+        assert_eq!(lines(engine, "engine/src/x.rs", clock), [2]);
+        assert!(lines(engine, "server/src/x.rs", clock).is_empty());
+        assert!(lines(engine, "engine/src/x.rs", "// not Instant::now, ever\n").is_empty());
+        assert!(lines(engine, "engine/src/x.rs", "f(\"std::net\");\n").is_empty());
+        assert!(lines(engine, "engine/src/x.rs", "operand::new()\n").is_empty());
+        let tests = "f();\n\n#[cfg(test)]\nmod tests {\n use std::thread;\n}\n";
+        assert!(lines(engine, "engine/src/x.rs", tests).is_empty());
+    }
+
+    #[test]
+    fn forks_are_found_by_word() {
+        assert_eq!(lines(forks, "a.rs", "\nunsafe { libc::fork() }\n"), [2]);
+        assert!(lines(forks, "a.rs", "snapshot_without_fork();\n// fork()\n").is_empty());
+    }
+
+    #[test]
+    fn unfinished_work_is_found_in_comments_and_code() {
+        let (note, call) = (["// TO", "DO later\n"].concat(), ["to", "do!()\n"].concat());
+        assert_eq!(lines(unfinished, "a.rs", &note), [1]);
+        assert_eq!(lines(unfinished, "a.rs", &format!("fn f() {{ {call} }}")), [1]);
+        assert_eq!(lines(unfinished, "a.rs", &["#[", "ignore]\n"].concat()), [1]);
+        assert!(lines(unfinished, "a.rs", "let mastodon = \"TODO\";\n").is_empty());
+    }
+
+    #[test]
+    fn unsafe_needs_its_argument_near() {
+        let bare = "fn f() {\n    unsafe { g() }\n}\n";
+        assert_eq!(lines(safety, "a.rs", bare), [2]);
+        assert!(lines(safety, "a.rs", "// SAFETY: because.\nunsafe { g() }\n").is_empty());
+        assert!(lines(safety, "a.rs", "unsafe fn f();\n").is_empty());
+        let far = format!("// SAFETY: because.\n{}unsafe {{ g() }}\n", "x();\n".repeat(9));
+        assert_eq!(lines(safety, "a.rs", &far), [11]);
+    }
+}
