@@ -1,10 +1,12 @@
 //! A blocking client for the few questions the bench asks a server by itself.
 
-use crate::load::reply;
 use anyhow::{Context, Result, bail};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
+
+/// Longest reply that is waited for, bytes.
+const REPLY_MAX: usize = 16 << 20;
 
 /// One connection.
 pub struct Client {
@@ -25,20 +27,19 @@ impl Client {
 
     /// Sends one request, returns the reply's bytes as they came.
     pub fn call(&mut self, words: &[&str]) -> Result<Vec<u8>> {
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-        }
-        self.stream.write_all(request.as_bytes())?;
+        let mut request = Vec::new();
+        resp::encode_command(words, &mut request);
+        self.stream.write_all(&request)?;
         let mut reply = Vec::new();
         let mut chunk = [0; 4096];
         loop {
-            if let Some(length) = reply::skip(&reply)? {
+            if let Some(length) = resp::skip_reply(&reply) {
                 reply.truncate(length);
                 return Ok(reply);
             }
             match self.stream.read(&mut chunk)? {
                 0 => bail!("the server closed the connection"),
+                _ if reply.len() > REPLY_MAX => bail!("a reply longer than {REPLY_MAX} bytes"),
                 n => reply.extend_from_slice(&chunk[..n]),
             }
         }

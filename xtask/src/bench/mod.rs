@@ -34,15 +34,18 @@ pub fn run(args: BenchArgs) -> Result<()> {
         return list();
     }
     let old = args.compare.as_deref().map(Results::load).transpose()?;
-    let results = match &args.from {
+    let mut results = match &args.from {
         Some(path) => Results::load(path)?,
         None => measure(&args)?,
     };
+    results.settings.baseline = args.baseline.clone().or(results.settings.baseline);
     for grid in report::all(&results) {
         println!("{}", grid.terminal());
     }
     if let Some(old) = old {
-        println!("{}", report::compare(&results, &old).terminal());
+        let grid = report::compare(&results, &old);
+        let none = "nothing in the earlier run has the same server, workload and pipeline";
+        println!("{}", if grid.is_empty() { none.into() } else { grid.terminal() });
     }
     for note in report::notes(&results) {
         println!("{note}");

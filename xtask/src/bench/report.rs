@@ -18,6 +18,11 @@ impl Grid {
         Grid { title, header: header.iter().map(|h| h.to_string()).collect(), rows: Vec::new() }
     }
 
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// For the terminal.
     pub fn terminal(&self) -> String {
         let mut table = Table::new();
@@ -53,7 +58,7 @@ pub fn all(results: &Results) -> Vec<Grid> {
         workloads(results).iter().map(|name| throughput(results, name)).collect();
     grids.push(memory(results));
     grids.extend(ratios(results));
-    grids.retain(|grid| !grid.rows.is_empty());
+    grids.retain(|grid| !grid.is_empty());
     grids
 }
 

@@ -70,10 +70,11 @@ impl Server {
             options.extend(["--value-size".to_string(), setting.value_size.to_string()]);
         }
         let cores = setting.cores.clone();
+        let started = Instant::now();
         let child = spawn(&program, &options, &cores, dir.path())?;
         let process = Some(Process { child, program, options, cores, dir });
         let mut server = Server { addr, process, start_time: None };
-        server.start_time = Some(server.wait_until_ready()?);
+        server.start_time = Some(server.wait_until_ready(started)?);
         Ok(server)
     }
 
@@ -105,9 +106,10 @@ impl Server {
         self.signal(libc::SIGTERM);
         let process = self.process.as_mut().context("not ours to restart")?;
         wait_for_end(&mut process.child, STOP_MAX).context("it does not end on SIGTERM")?;
+        let started = Instant::now();
         process.child =
             spawn(&process.program, &process.options, &process.cores, process.dir.path())?;
-        let took = self.wait_until_ready()?;
+        let took = self.wait_until_ready(started)?;
         Ok((took, Client::connect(self.addr)?.key_count()?))
     }
 
@@ -119,22 +121,22 @@ impl Server {
         }
     }
 
-    fn wait_until_ready(&mut self) -> Result<Duration> {
-        let started = Instant::now();
+    fn wait_until_ready(&mut self, started: Instant) -> Result<Duration> {
+        let mut last = String::new();
         while started.elapsed() < START_MAX {
             if let Some(process) = &mut self.process
                 && let Some(status) = process.child.try_wait()?
             {
                 bail!("{}", last_words(process.dir.path()).unwrap_or_else(|| status.to_string()));
             }
-            if let Ok(mut client) = Client::connect(self.addr)
-                && client.is_ready()?
-            {
-                return Ok(started.elapsed());
+            match Client::connect(self.addr).and_then(|mut client| client.is_ready()) {
+                Ok(true) => return Ok(started.elapsed()),
+                Ok(false) => last = "it is loading".to_string(),
+                Err(error) => last = format!("{error:#}"),
             }
             std::thread::sleep(Duration::from_micros(500));
         }
-        bail!("no answer to PING after {} s", START_MAX.as_secs())
+        bail!("not ready after {} s: {last}", START_MAX.as_secs())
     }
 }
 

@@ -8,6 +8,9 @@ use mio::net::TcpStream;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 
+/// Longest reply that is waited for, bytes: twice Redis's limit of a bulk string.
+const REPLY_MAX: usize = 1 << 30;
+
 /// Requests sent as one: when waiting for them began (ns on the driver's clock), how many.
 type Batch = (u64, u32);
 
@@ -74,6 +77,9 @@ impl Connection {
     ) -> Result<()> {
         loop {
             let kept = self.partial.len();
+            if kept > REPLY_MAX {
+                bail!("a reply longer than {REPLY_MAX} bytes");
+            }
             if buffer.len() < kept * 2 {
                 buffer.resize(kept * 2, 0);
             }

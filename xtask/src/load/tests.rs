@@ -107,8 +107,10 @@ fn an_open_loop_charges_a_stall_to_all_requests_it_delayed() {
     let plan = Plan { connections, pipeline, pacing, ..plan(echo.addr, stop) };
     let report = run(&plan, &gets(), &mut |_| {}).unwrap();
     let slow = slower_than(&report, 5);
-    assert!((0.08..0.5).contains(&slow), "{slow}");
-    assert!((1300..=1500).contains(&report.tally.replies), "{}", report.tally.replies);
+    // No upper bounds on what a busy machine adds of its own.
+    assert!(slow >= 0.08, "{slow}");
+    let due = report.elapsed.as_secs_f64() * 1000.0 + 1.0;
+    assert!(report.tally.replies > 100 && report.tally.replies as f64 <= due);
 }
 
 #[test]

@@ -9,7 +9,6 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("runtime", &["resp"]),
     ("storage", &["resp"]),
     ("engine", &["resp", "runtime", "storage"]),
-    ("xtask", &["resp"]),
 ];
 
 /// Adapters, by the beginning of their name.
