@@ -131,6 +131,12 @@ fn everything_that_may_precede_a_key() {
 }
 
 #[test]
+fn an_expiry_before_1970_has_passed() {
+    let items = rdb_support::items(&file(b"\xfd\xfe\xff\xff\xff\x00\x01k\x01v"));
+    assert!(matches!(&items[0], Item::Entry(entry) if entry.expiry_ms == Some(0)));
+}
+
+#[test]
 fn empty_collections_in_files_are_skipped_and_counted() {
     let bytes = file(b"\x01\x01a\x00\x04\x01b\x00\x00\x01c\x01v");
     let mut reader = Reader::new(bytes.as_slice()).unwrap();

@@ -1,5 +1,6 @@
 //! A stream, decoded: listpacks of entries, then IDs and counters, then consumer groups.
 
+use std::collections::HashSet;
 use std::io::BufRead;
 
 use bytes::Bytes;
@@ -145,9 +146,10 @@ fn meta<R: BufRead>(input: &mut Input<R>, kind: u8, entries: &[StreamEntry]) -> 
         meta.max_deleted_id = id(input)?;
         meta.entries_added = input.length()?;
     }
+    let mut names = HashSet::new();
     for _ in 0..input.length()? {
         let group = group(input, kind, &meta)?;
-        if meta.groups.iter().any(|other| other.name == group.name) {
+        if !names.insert(group.name.clone()) {
             return Err(input.corrupt("two consumer groups of the same name"));
         }
         meta.groups.push(group);
@@ -206,7 +208,7 @@ fn consumers<R: BufRead>(
     kind: u8,
     pending: &mut [PendingEntry],
 ) -> Result<Vec<StreamConsumer>> {
-    let mut names = std::collections::HashSet::new();
+    let mut names = HashSet::new();
     let mut out = Vec::new();
     for index in 0..usize::try_from(input.length()?).unwrap_or(usize::MAX) {
         let name = input.string()?;

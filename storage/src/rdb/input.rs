@@ -87,21 +87,24 @@ impl<R: BufRead> Input<R> {
 
     /// Hands `take` what is buffered and not read yet, never empty; it returns what it used.
     fn with_buffered<T>(&mut self, take: impl FnOnce(&[u8]) -> (T, usize)) -> Result<T, RdbError> {
-        let offset = self.offset();
-        let fail = |kind| RdbError::new(offset, kind);
-        let buffered = fill(&mut self.inner).map_err(|e| fail(RdbErrorKind::Io(e)))?.len();
-        if buffered <= self.pos {
+        if self.unread()?.is_empty() {
             self.settle()?;
         }
-        let buffer = fill(&mut self.inner).map_err(|e| fail(RdbErrorKind::Io(e)))?;
-        match buffer.get(self.pos..) {
-            Some(unread) if !unread.is_empty() => {
-                let (result, used) = take(unread);
-                self.pos += used;
-                Ok(result)
-            }
-            _ => Err(fail(RdbErrorKind::UnexpectedEof)),
+        let unread = self.unread()?;
+        if unread.is_empty() {
+            return Err(self.error(RdbErrorKind::UnexpectedEof));
         }
+        let (result, used) = take(unread);
+        self.pos += used;
+        Ok(result)
+    }
+
+    /// What of the current buffer was not read yet.
+    fn unread(&mut self) -> Result<&[u8], RdbError> {
+        let offset = self.offset();
+        let buffer = fill(&mut self.inner)
+            .map_err(|error| RdbError::new(offset, RdbErrorKind::Io(error)))?;
+        Ok(buffer.get(self.pos..).unwrap_or_default())
     }
 
     pub fn byte(&mut self) -> Result<u8, RdbError> {

@@ -148,7 +148,7 @@ impl<R: BufRead> Reader<R> {
             match code {
                 opcodes::EOF => return self.check_end().map(|()| None),
                 opcodes::SLOT_INFO => drop([self.length()?, self.length()?, self.length()?]),
-                opcodes::FUNCTION_PRE_GA..=opcodes::EOF | opcodes::FUNCTION2 => {
+                opcodes::FUNCTION2..=opcodes::EOF => {
                     return self.opcode(code).map(Some);
                 }
                 kind => {
@@ -169,7 +169,7 @@ impl<R: BufRead> Reader<R> {
         match code {
             opcodes::EXPIRETIME => {
                 let seconds = i32::from_le_bytes(self.input.array()?);
-                meta.expiry_ms = u64::try_from(seconds).ok().map(|s| s * 1000);
+                meta.expiry_ms = Some(u64::from(seconds.max(0).unsigned_abs()) * 1000);
             }
             opcodes::EXPIRETIME_MS => meta.expiry_ms = self.input.millis()?,
             opcodes::FREQ => meta.frequency = Some(self.input.byte()?),
@@ -194,7 +194,10 @@ impl<R: BufRead> Reader<R> {
                 self.input.skip_module_values()?;
                 Item::ModuleAux { module }
             }
-            _ => return Err(self.input.corrupt("a function library of a pre-release format")),
+            opcodes::FUNCTION_PRE_GA => {
+                return Err(self.input.corrupt("a function library of a pre-release format"));
+            }
+            unknown => return Err(self.input.error(RdbErrorKind::UnknownType(unknown))),
         })
     }
 
