@@ -52,3 +52,38 @@ impl Timers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::Token;
+
+    fn key(n: usize) -> Key {
+        Key::from_token(Token(n))
+    }
+
+    #[test]
+    fn later_deadlines_leave_the_heap_alone_and_nearer_ones_do_not() {
+        let (mut timers, mut armed) = (Timers::default(), NEVER);
+        timers.arm(key(1), 100, &mut armed);
+        timers.arm(key(1), 200, &mut armed);
+        assert_eq!((timers.heap.len(), armed), (1, 100));
+        timers.arm(key(1), 50, &mut armed);
+        assert_eq!((timers.heap.len(), timers.next_us()), (2, Some(50)));
+        assert_eq!(timers.pop_due(49), None);
+        assert_eq!(timers.pop_due(60), Some((50, key(1))));
+        assert_eq!(timers.pop_due(60), None);
+    }
+
+    #[test]
+    fn a_peer_that_keeps_moving_its_deadline_does_not_grow_the_heap() {
+        let (mut timers, mut armed) = (Timers::default(), NEVER);
+        for at in (0..100_000).rev() {
+            timers.arm(key(1), at, &mut armed);
+            let current = armed;
+            timers.tidy(1, |_| current);
+            assert!(timers.heap.len() <= 2 + SLACK);
+        }
+        assert_eq!(timers.next_us(), Some(0));
+    }
+}

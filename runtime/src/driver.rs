@@ -225,6 +225,8 @@ impl<S: AsRef<Socket>> Driver<S> {
     #[inline]
     fn hear(&mut self, events: Events, buffer: &mut [u8], now: Now) {
         self.ready |= events.and(Events::LASTING);
+        // What is left to read or write then shows the error.
+        self.ready |= (Events::READABLE | Events::WRITABLE).when(events.any(Events::HANGUP));
         if self.status.flow != Flow::Open {
             return;
         }
@@ -244,10 +246,10 @@ impl<S: AsRef<Socket>> Driver<S> {
 
     #[inline]
     fn next_step(&self) -> Step {
-        if self.input_over || self.status.flow != Flow::Open {
+        if self.status.flow != Flow::Open {
             return Step::Wait;
         }
-        if !self.status.wants_input {
+        if self.input_over || !self.status.wants_input {
             return self.while_held();
         }
         if self.ready.any(Events::READABLE) { Step::Read } else { Step::Wait }
@@ -258,6 +260,9 @@ impl<S: AsRef<Socket>> Driver<S> {
     fn while_held(&self) -> Step {
         if self.ready.any(Events::HANGUP) {
             return Step::Close;
+        }
+        if self.input_over {
+            return Step::Wait;
         }
         let ended = self.ready.any(Events::READ_CLOSED) && self.socket.as_ref().at_end();
         if ended { Step::EndInput } else { Step::Wait }

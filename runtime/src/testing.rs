@@ -5,6 +5,8 @@
 //! panics, and that every connection is told of its end exactly once.
 
 pub mod cases;
+pub mod descriptors;
+pub mod fixed;
 mod harness;
 mod toy;
 

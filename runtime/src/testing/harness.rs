@@ -60,6 +60,11 @@ impl Running {
         Client::tcp(self.addresses[0])
     }
 
+    /// Where the first listener is.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
     /// A client of the second listener.
     pub fn other_client(&self) -> Client {
         Client::tcp(self.addresses[1])
@@ -99,6 +104,7 @@ impl Running {
         let (toy, stats) = (&self.toy, self.runtime.stats());
         assert!(eventually(|| toy.opened.load(SeqCst) == toy.closed.load(SeqCst)));
         assert_eq!(toy.called_after_close.load(SeqCst), 0, "calls after closed");
+        assert_eq!(toy.unsettled.load(SeqCst), 0, "writes without before_write");
         assert!(eventually(|| stats.connections.load(SeqCst) == 0), "connections left over");
         assert!(eventually(|| stats.queue_depth.load(SeqCst) == 0), "queue not empty");
         assert!(stats.loops.load(SeqCst) > 0, "loops are counted");

@@ -31,6 +31,8 @@ pub struct Toy {
     pub closed: AtomicU64,
     /// Calls of anything on a connection after its `closed`.
     pub called_after_close: AtomicU64,
+    /// Answers looked at for writing without a `before_write` since the connection was called.
+    pub unsettled: AtomicU64,
     /// The most output any connection had queued, in bytes.
     pub output_max: AtomicUsize,
     /// How many connections each thread has made.
@@ -102,6 +104,7 @@ struct Line {
     flow: Flow,
     draining: bool,
     closed: bool,
+    settled: bool,
     unparked_messages: u64,
 }
 
@@ -117,11 +120,13 @@ impl Line {
             flow: Flow::Open,
             draining: false,
             closed: false,
+            settled: true,
             unparked_messages: 0,
         }
     }
 
-    fn check_open(&self) {
+    fn called(&mut self) {
+        self.settled = false;
         if self.closed {
             self.toy.called_after_close.fetch_add(1, SeqCst);
         }
@@ -246,13 +251,13 @@ impl Line {
 
 impl Connection for Line {
     fn receive(&mut self, bytes: &[u8], now: Now) -> Status {
-        self.check_open();
+        self.called();
         self.pending.extend_from_slice(bytes);
         self.run(now)
     }
 
     fn resume(&mut self, now: Now) -> Status {
-        self.check_open();
+        self.called();
         self.pay();
         self.look_at_clock(now);
         match self.held {
@@ -262,7 +267,14 @@ impl Connection for Line {
         self.run(now)
     }
 
+    fn before_write(&mut self, _: Now) {
+        self.settled = true;
+    }
+
     fn output(&mut self) -> &mut Output {
+        if !self.settled && !self.output.is_empty() {
+            self.toy.unsettled.fetch_add(1, SeqCst);
+        }
         &mut self.output
     }
 
@@ -275,7 +287,7 @@ impl Connection for Line {
     }
 
     fn drain(&mut self, now: Now) -> Status {
-        self.check_open();
+        self.called();
         self.draining = true;
         if let Held::ForMessage { .. } = self.held {
             self.held = Held::No;
@@ -286,7 +298,7 @@ impl Connection for Line {
     }
 
     fn closed(&mut self, _: Now) {
-        self.check_open();
+        self.called();
         self.closed = true;
         self.toy.closed.fetch_add(1, SeqCst);
     }

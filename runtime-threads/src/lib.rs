@@ -1,0 +1,149 @@
+//! The threads runtime: a fixed pool of blocking threads, each with one client at a time.
+//!
+//! The classic design. A client keeps its worker until it leaves; clients beyond the number of
+//! workers wait in a bounded queue, and beyond that in the kernel's. The pool is resizable while
+//! running: busy workers leave only when their client has.
+//!
+//! Promises: one thread per connection, nothing shared between them but the queue. This crate sees
+//! bytes and [`runtime::Connection`]s only: no command, no key, no storage.
+//!
+//! Map: [`ThreadsRuntime`] here accepts and hands out; `pool` is the queue and the number of
+//! workers; `worker` serves one client; `bell` is how other threads reach it.
+
+mod bell;
+mod pool;
+mod worker;
+
+use bell::{Bell, Wanted, poll};
+use parking_lot::Mutex;
+use pool::{Newcomer, Pool};
+use runtime::{Clock, Host, Listener, Runtime, RuntimeStats, Shutdown, accept_failed_for_good};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Waker;
+use std::time::Duration;
+
+/// The most workers anyone may ask for.
+pub const THREADS_MAX: usize = 16 * 1024;
+
+/// How long to wait after `accept` failed: without a free file descriptor it fails again at once.
+const BACK_OFF: Duration = Duration::from_millis(80);
+
+/// How the runtime is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Workers, and so clients served at once, from one to [`THREADS_MAX`].
+    pub threads: usize,
+    /// Accepted clients that may wait for a worker.
+    pub queue_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { threads: 64, queue_max: 1024 }
+    }
+}
+
+/// The runtime; its workers exist while `serve` runs.
+pub struct ThreadsRuntime {
+    config: Config,
+    stats: Arc<RuntimeStats>,
+    serving: Mutex<Option<Arc<Pool>>>,
+}
+
+impl ThreadsRuntime {
+    /// A runtime that starts threads once `serve` is called.
+    ///
+    /// # Errors
+    /// No threads, or more than [`THREADS_MAX`].
+    pub fn new(config: Config) -> io::Result<Self> {
+        check_threads(config.threads)?;
+        Ok(ThreadsRuntime { config, stats: Arc::default(), serving: Mutex::new(None) })
+    }
+}
+
+fn check_threads(threads: usize) -> io::Result<()> {
+    if (1..=THREADS_MAX).contains(&threads) {
+        return Ok(());
+    }
+    let text = format!("threads must be between 1 and {THREADS_MAX}, not {threads}");
+    Err(io::Error::new(ErrorKind::InvalidInput, text))
+}
+
+impl Runtime for ThreadsRuntime {
+    fn name(&self) -> &'static str {
+        "threads"
+    }
+
+    fn serve(
+        &self,
+        listeners: Vec<Listener>,
+        clock: Clock,
+        shutdown: Shutdown,
+        drain_timeout: Duration,
+    ) -> io::Result<()> {
+        let host = Arc::new(Host { clock, stats: self.stats.clone() });
+        let bell = Arc::new(Bell::new()?);
+        shutdown.subscribe(Waker::from(bell.clone()));
+        let pool = Pool::new(host, shutdown, drain_timeout, self.config.queue_max);
+        *self.serving.lock() = Some(pool.clone());
+        let started = pool.resize(self.config.threads);
+        if started.is_ok() {
+            accept_until_shutdown(&listeners, &pool, &bell);
+        }
+        drop(listeners);
+        *self.serving.lock() = None;
+        pool.close();
+        started
+    }
+
+    fn stats(&self) -> Arc<RuntimeStats> {
+        self.stats.clone()
+    }
+
+    /// Grows at once; a surplus worker ends as soon as it has no client.
+    fn resize(&self, threads: usize) -> io::Result<()> {
+        check_threads(threads)?;
+        match self.serving.lock().as_ref() {
+            Some(pool) => pool.resize(threads),
+            None => Err(io::Error::new(ErrorKind::NotConnected, "not serving")),
+        }
+    }
+}
+
+/// Accepts on the calling thread.
+fn accept_until_shutdown(listeners: &[Listener], pool: &Pool, bell: &Bell) {
+    let wanted = Wanted { read: true, ..Wanted::default() };
+    let listening = listeners.iter().map(|listener| (listener.as_raw_fd(), wanted));
+    let sources: Vec<_> = listening.chain([(bell.as_raw_fd(), wanted)]).collect();
+
+    while !pool.shutdown.requested() {
+        poll(&sources, None);
+        bell.hush();
+        for listener in listeners {
+            if let Err(error) = accept_from(listener, pool) {
+                tracing::warn!(%error, "cannot accept connections, trying again shortly");
+                poll(&sources[listeners.len()..], Some(BACK_OFF));
+            }
+        }
+    }
+}
+
+/// Accepts all who wait on one listener, pausing while the queue is full.
+fn accept_from(listener: &Listener, pool: &Pool) -> io::Result<()> {
+    while pool.wait_for_room() {
+        match listener.stream.accept() {
+            Ok(accepted) => pool.push(Newcomer { accepted, service: listener.service.clone() }),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => {
+                pool.host.stats.accept_errors.fetch_add(1, Relaxed);
+                if accept_failed_for_good(&error) {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(())
+}

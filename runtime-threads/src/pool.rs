@@ -1,0 +1,126 @@
+//! The queue of accepted clients, and how many workers there are and should be.
+
+use crate::worker::Worker;
+use parking_lot::{Condvar, Mutex};
+use runtime::{Host, Peer, Service, Shutdown, Socket};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often a full queue is looked at for a requested shutdown.
+const ROOM_POLL: Duration = Duration::from_millis(50);
+
+/// An accepted client, and what serves it.
+pub(crate) struct Newcomer {
+    pub accepted: (Socket, Peer),
+    pub service: Arc<dyn Service>,
+}
+
+/// What the workers of one `serve` call share.
+pub(crate) struct Pool {
+    pub host: Arc<Host>,
+    pub shutdown: Shutdown,
+    pub drain_timeout: Duration,
+    queue_max: usize,
+    state: Mutex<State>,
+    /// A client was queued, or workers are to leave.
+    arrived: Condvar,
+    /// A client was taken from the queue.
+    taken: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Newcomer>,
+    /// Workers there are.
+    alive: usize,
+    /// Workers there should be.
+    wanted: usize,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    pub fn new(
+        host: Arc<Host>,
+        shutdown: Shutdown,
+        drain_timeout: Duration,
+        queue_max: usize,
+    ) -> Arc<Self> {
+        let (arrived, taken) = (Condvar::new(), Condvar::new());
+        let (state, queue_max) = (Mutex::default(), queue_max.max(1));
+        Arc::new(Pool { host, shutdown, drain_timeout, queue_max, state, arrived, taken })
+    }
+
+    /// Brings the number of workers to `threads`; busy ones stay until their client leaves.
+    pub fn resize(self: &Arc<Self>, threads: usize) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.wanted = threads;
+        state.threads.retain(|thread| !thread.is_finished());
+        while state.alive < threads {
+            let worker = Worker::new(self.clone())?;
+            let thread = std::thread::Builder::new().name("client-worker".to_owned());
+            let thread = thread.spawn(move || worker.run())?;
+            state.threads.push(thread);
+            self.count_workers(&mut state, 1);
+        }
+        self.arrived.notify_all();
+        Ok(())
+    }
+
+    fn count_workers(&self, state: &mut State, change: isize) {
+        state.alive = state.alive.saturating_add_signed(change);
+        self.host.stats.threads.store(state.alive as u64, Relaxed);
+    }
+
+    /// Waits until the queue has room; false when the server stops.
+    pub fn wait_for_room(&self) -> bool {
+        let mut state = self.state.lock();
+        while state.queue.len() >= self.queue_max && !self.shutdown.requested() {
+            self.taken.wait_for(&mut state, ROOM_POLL);
+        }
+        !self.shutdown.requested()
+    }
+
+    pub fn push(&self, newcomer: Newcomer) {
+        self.state.lock().queue.push_back(newcomer);
+        self.host.stats.queue_depth.fetch_add(1, Relaxed);
+        self.arrived.notify_one();
+    }
+
+    /// The next client for a worker; `None` when the worker is to end.
+    pub fn next(&self) -> Option<Newcomer> {
+        let mut state = self.state.lock();
+        loop {
+            if state.alive > state.wanted {
+                self.count_workers(&mut state, -1);
+                return None;
+            }
+            if let Some(newcomer) = state.queue.pop_front() {
+                self.host.stats.queue_depth.fetch_sub(1, Relaxed);
+                self.taken.notify_one();
+                return Some(newcomer);
+            }
+            self.arrived.wait(&mut state);
+        }
+    }
+
+    /// Drops waiting clients and waits for the workers, which drain theirs.
+    pub fn close(&self) {
+        let (queue, threads) = {
+            let mut state = self.state.lock();
+            state.wanted = 0;
+            (std::mem::take(&mut state.queue), std::mem::take(&mut state.threads))
+        };
+        self.host.stats.queue_depth.fetch_sub(queue.len() as u64, Relaxed);
+        drop(queue);
+        self.arrived.notify_all();
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A worker: serves one client from its first byte to its last, then the next.
+
+use crate::bell::{Bell, ConnectionWaker, Wanted, poll};
+use crate::pool::{Newcomer, Pool};
+use runtime::{Driver, Events, Turn};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Waker;
+use std::time::Duration;
+
+/// The size of a worker's read buffer; its pages exist once they are used.
+const BUFFER_SIZE: usize = 64 * 1024;
+
+/// One worker; lives on its thread.
+pub(crate) struct Worker {
+    pool: Arc<Pool>,
+    bell: Arc<Bell>,
+    buffer: Vec<u8>,
+    /// When to give up on a client that does not finish, once the server drains.
+    drain_until_us: Option<u64>,
+}
+
+impl Worker {
+    pub fn new(pool: Arc<Pool>) -> io::Result<Self> {
+        let bell = Arc::new(Bell::new()?);
+        pool.shutdown.subscribe(Waker::from(bell.clone()));
+        Ok(Worker { pool, bell, buffer: vec![0; BUFFER_SIZE], drain_until_us: None })
+    }
+
+    /// Serves clients until told to end.
+    pub fn run(mut self) {
+        while let Some(newcomer) = self.pool.next() {
+            let (host, Newcomer { accepted, service }) = (&self.pool.host, newcomer);
+            let waker = ConnectionWaker::new(self.bell.clone(), host.stats.clone());
+            let now = host.clock.now();
+            if let Some(driver) = host.connect(&*service, accepted, waker.clone().into(), now) {
+                self.serve(driver, &waker);
+            }
+            waker.retire();
+        }
+    }
+
+    fn serve(&mut self, mut driver: Driver, waker: &ConnectionWaker) {
+        let mut events = Events::WAKE;
+        loop {
+            events |= waker.take() | self.shutdown_noticed();
+            let now = self.pool.host.clock.now();
+            self.pool.host.stats.loops.fetch_add(1, Relaxed);
+            match driver.turn(events, &mut self.buffer, now) {
+                Turn::Closed => return,
+                Turn::More => events = Events::NONE,
+                Turn::Wait => events = self.wait(&driver),
+            }
+            if self.drain_until_us.is_some_and(|until_us| now.mono_us >= until_us) {
+                return;
+            }
+        }
+    }
+
+    /// Sleeps until something happens to the client.
+    fn wait(&self, driver: &Driver) -> Events {
+        let on_socket = Wanted {
+            read: driver.reads(),
+            write: driver.write_blocked(),
+            end: !driver.saw_read_closed(),
+        };
+        let on_bell = Wanted { read: true, ..Wanted::default() };
+        let sources = [(driver.socket().as_raw_fd(), on_socket), (self.bell.as_raw_fd(), on_bell)];
+        let clock = &self.pool.host.clock;
+        let next_us = [driver.deadline_us(), self.drain_until_us].into_iter().flatten().min();
+        let timeout =
+            next_us.map(|at| Duration::from_micros(at.saturating_sub(clock.now().mono_us)));
+        let events = poll(&sources, timeout);
+        self.bell.hush();
+        let due = driver.deadline_us().is_some_and(|at| at <= clock.now().mono_us);
+        events | Events::WAKE.when(due)
+    }
+
+    fn shutdown_noticed(&mut self) -> Events {
+        if self.drain_until_us.is_some() || !self.pool.shutdown.requested() {
+            return Events::NONE;
+        }
+        let timeout_us = self.pool.drain_timeout.as_micros() as u64;
+        self.drain_until_us = Some(self.pool.host.clock.now().mono_us.saturating_add(timeout_us));
+        Events::DRAIN
+    }
+}
