@@ -2,7 +2,6 @@
 //! that run on another machine, there is nothing, and the columns stay empty.
 
 use std::fs;
-use std::path::Path;
 
 /// Counters of a process since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,22 +32,34 @@ impl Usage {
 pub fn usage(pid: u32) -> Option<Usage> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (user_ticks, system_ticks) = ticks(&stat)?;
-    let mut usage = Usage { user_ticks, system_ticks, ..Usage::default() };
-    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-        // A thread that ended since the listing has no files any more; the rest still counts.
-        if let Some((cpu_ns, switches)) = task_usage(&task.path()) {
-            usage.cpu_ns += cpu_ns;
-            usage.switches += switches;
-        }
-    }
-    Some(usage)
+    let cpu_ns = cpu_ns(pid)?;
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    // A thread that ended since the listing has no files any more; the rest still counts.
+    let switches = tasks.filter_map(|task| {
+        let status = fs::read_to_string(task.path().join("status")).ok()?;
+        field(&status, "voluntary_ctxt_switches:")
+    });
+    Some(Usage { cpu_ns, user_ticks, system_ticks, switches: switches.sum() })
 }
 
-fn task_usage(task: &Path) -> Option<(u64, u64)> {
-    let schedstat = fs::read_to_string(task.join("schedstat")).ok()?;
-    let status = fs::read_to_string(task.join("status")).ok()?;
-    let cpu_ns = schedstat.split_whitespace().next()?.parse().ok()?;
-    Some((cpu_ns, field(&status, "voluntary_ctxt_switches:")?))
+/// The process's CPU clock. Unlike `schedstat`, which a running thread brings up to date once per
+/// tick, reading the clock accounts for what is running this very moment.
+#[cfg(target_os = "linux")]
+fn cpu_ns(pid: u32) -> Option<u64> {
+    let mut clock: libc::clockid_t = 0;
+    // SAFETY: `clock` is valid for writes.
+    if unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) } != 0 {
+        return None;
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writes; a clock of a process that has ended is refused.
+    let rc = unsafe { libc::clock_gettime(clock, &mut time) };
+    (rc == 0).then_some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cpu_ns(_pid: u32) -> Option<u64> {
+    None
 }
 
 /// utime and stime out of `/proc/PID/stat`, whose second field may contain anything.
@@ -116,6 +127,7 @@ mod tests {
         }
         let used = usage(pid).unwrap().since(before);
         assert!(used.cpu_ns > 5_000_000, "{used:?}");
+        assert_eq!(usage(u32::MAX / 2), None);
         assert!(resident_bytes(pid).unwrap() > 100_000);
     }
 }

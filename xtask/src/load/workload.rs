@@ -198,6 +198,18 @@ mod tests {
     }
 
     #[test]
+    fn a_users_file_is_read_by_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mine.toml");
+        let text = "name = \"mine\"\nabout = \"\"\nrate = 5.0\n[[command]]\nrequest = \"PING\"\n";
+        std::fs::write(&path, text).unwrap();
+        let mine = Workload::find(path.to_str().unwrap()).unwrap();
+        assert_eq!(mine.pacing(), Pacing::Open { per_second: 5.0 });
+        assert_eq!(Workload::find("get").unwrap().name, "get");
+        assert!(Workload::find("no-such-workload").is_err());
+    }
+
+    #[test]
     fn mistakes_in_a_file_are_refused() {
         let with = |line: &str| {
             Workload::parse(&format!(
