@@ -21,6 +21,7 @@
 pub mod backend;
 pub mod error;
 pub mod journal;
+pub mod memory;
 pub mod rdb;
 pub mod tx;
 pub mod types;

@@ -1,0 +1,243 @@
+//! The memory backend: shards of cache-line hash tables.
+//!
+//! ```text
+//! MemoryBackend ── Shard (lock) ── Keyspace per database ── Table ── Directory ── segments ── buckets ── Entry
+//! ```
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `shard` | one lock's worth of keys: find, insert, change, remove, with all counts kept |
+//! | `table`, `directory`, `segment` | the hash table, growing in bounded steps, scanned in hash order |
+//! | `entry` | header, expiry, key and value in one allocation |
+//! | `value` and one module per type | what does not fit in an entry |
+//! | `tx`, `handle` | the transaction and the open collections |
+//! | `grave` | taking apart what was removed, in slices |
+
+mod chunk;
+mod directory;
+mod entry;
+mod grave;
+mod handle;
+mod hash;
+mod hashing;
+mod intset;
+mod list;
+mod object;
+mod order;
+mod packed;
+mod prefetch;
+mod segment;
+mod set;
+mod shard;
+mod strings;
+mod table;
+#[cfg(test)]
+mod table_tests;
+mod tx;
+mod value;
+mod zset;
+
+use crate::tx::{Db, Key, Tx};
+use crate::{Backend, BackendStats, EncodingLimits, Error, Locks, Result, Snapshot, rdb};
+use directory::Pool;
+use hashing::Hasher;
+use shard::Shard;
+use smallvec::SmallVec;
+use std::sync::Arc;
+use tx::{Guard, MemoryTx};
+
+/// More shards than this only cost memory.
+const SHARDS_MAX: u32 = 1024;
+
+/// How to set up a [`MemoryBackend`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Number of shards; rounded up to a power of two, 1 to 1024.
+    pub shards: u32,
+    /// Number of databases.
+    pub databases: u32,
+    /// The secret of the hash function; random per process.
+    pub hash_seed: u64,
+    /// When collections stop being compact.
+    pub limits: EncodingLimits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { shards: 16, databases: 16, hash_seed: 0, limits: EncodingLimits::default() }
+    }
+}
+
+/// The memory backend.
+#[derive(Debug)]
+pub struct MemoryBackend {
+    shards: Box<[Shard]>,
+    hasher: Hasher,
+    shard_bits: u32,
+    databases: u32,
+}
+
+impl MemoryBackend {
+    /// An empty store.
+    pub fn new(config: Config) -> Self {
+        let shards = config.shards.clamp(1, SHARDS_MAX).next_power_of_two();
+        let hasher = Hasher::new(config.hash_seed);
+        let pool = Arc::new(Pool::default());
+        let shard = |number| {
+            let databases = config.databases.max(1) as usize;
+            Shard::new(databases, hasher, config.limits.clone(), Arc::clone(&pool), number)
+        };
+        MemoryBackend {
+            shards: (0..shards).map(shard).collect(),
+            hasher,
+            shard_bits: shards.trailing_zeros(),
+            databases: config.databases.max(1),
+        }
+    }
+
+    #[inline]
+    fn shard_of_hash(&self, hash: u64) -> u32 {
+        hash as u32 & (self.shards.len() as u32 - 1)
+    }
+
+    #[inline]
+    fn hash_key(&self, key: &[u8]) -> u64 {
+        self.hasher.hash(key)
+    }
+
+    fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    fn shard_bits(&self) -> u32 {
+        self.shard_bits
+    }
+
+    fn shard(&self, number: u32) -> &Shard {
+        &self.shards[number as usize]
+    }
+
+    /// Adds up a figure of a database over all shards, one lock at a time.
+    fn sum(&self, db: Db, figure: impl Fn(&shard::Keyspace) -> usize) -> u64 {
+        let of_shard = |shard: &Shard| {
+            let state = shard.state.lock();
+            state.spaces.get(db as usize).and_then(Option::as_deref).map_or(0, &figure) as u64
+        };
+        self.shards.iter().map(of_shard).sum()
+    }
+
+    #[inline]
+    fn lock(&self, number: u32) -> Guard<'_> {
+        (number, self.shards[number as usize].state.lock())
+    }
+}
+
+impl Backend for MemoryBackend {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn shard_count(&self) -> u32 {
+        self.shards.len() as u32
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.hash_key(key)
+    }
+
+    #[inline]
+    fn shard_of(&self, hash: u64) -> u32 {
+        self.shard_of_hash(hash)
+    }
+
+    fn shard_of_cursor(&self, cursor: u64) -> u32 {
+        self.shard_of_hash(cursor)
+    }
+
+    fn prefetch(&self, db: Db, hashes: &[u64]) {
+        for &hash in hashes {
+            self.shard(self.shard_of_hash(hash)).prefetch_bucket(db, hash);
+        }
+        for &hash in hashes {
+            // A shard somebody else is working in is not worth waiting for.
+            let Some(state) = self.shard(self.shard_of_hash(hash)).state.try_lock() else {
+                continue;
+            };
+            if let Some(Some(space)) = state.spaces.get(db as usize) {
+                space.table.prefetch_entry(hash);
+            }
+        }
+    }
+
+    #[inline]
+    fn transact(
+        &self,
+        locks: Locks<'_>,
+        now_ms: u64,
+        body: &mut dyn FnMut(&mut dyn Tx),
+    ) -> Result<()> {
+        let mut guards = SmallVec::new();
+        match locks {
+            Locks::None => {}
+            Locks::One(number) => guards.push(self.lock(number)),
+            Locks::Many(numbers) => guards.extend(numbers.iter().map(|&n| self.lock(n))),
+            Locks::All => guards.extend((0..self.shard_count()).map(|n| self.lock(n))),
+        }
+        body(&mut MemoryTx::new(self, guards, now_ms));
+        Ok(())
+    }
+
+    fn len(&self, db: Db) -> u64 {
+        self.sum(db, |space| space.table.len())
+    }
+
+    fn expires_len(&self, db: Db) -> u64 {
+        self.sum(db, |space| space.tally.expires)
+    }
+
+    fn used_dbs(&self) -> Vec<Db> {
+        (0..self.databases).filter(|&db| self.len(db) > 0).collect()
+    }
+
+    fn maintain(&self, shard: u32) -> bool {
+        self.shard(shard).state.lock().sweep()
+    }
+
+    fn snapshot(self: Arc<Self>, _at_cut: &mut dyn FnMut()) -> Result<Box<dyn Snapshot>> {
+        Err(Error::backend("the RDB codec is not linked in yet"))
+    }
+
+    fn set_encoding_limits(&self, limits: &EncodingLimits) {
+        for shard in &self.shards {
+            shard.state.lock().common.limits = limits.clone();
+        }
+    }
+
+    fn load(&self, db: Db, key: &[u8], expiry_ms: Option<u64>, object: rdb::Object) -> Result<()> {
+        let hash = self.hash_key(key);
+        let key = Key { db, hash, bytes: key };
+        let mut object = Some(object);
+        let mut loaded = Ok(());
+        // At time 0 nothing has expired: what a file says is loaded as it is.
+        self.transact(Locks::One(self.shard_of_hash(hash)), 0, &mut |tx| {
+            if let Some(object) = object.take() {
+                loaded = tx.restore(&key, object, expiry_ms);
+            }
+        })?;
+        loaded
+    }
+
+    fn stats(&self) -> BackendStats {
+        let memory_bytes: usize = self.shards.iter().map(|s| s.state.lock().bytes()).sum();
+        let graves: usize = self.shards.iter().map(|s| s.state.lock().common.graves.len()).sum();
+        BackendStats {
+            memory_bytes: memory_bytes as u64,
+            disk_bytes: 0,
+            details: vec![
+                ("shards", self.shards.len().to_string()),
+                ("values_being_dropped", graves.to_string()),
+            ],
+        }
+    }
+}

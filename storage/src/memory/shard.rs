@@ -1,0 +1,278 @@
+//! One shard: its databases' tables behind one lock, and what is shared between them.
+
+use super::directory::{Directory, Pool, SegmentRef, Slot, Source};
+use super::entry::Entry;
+use super::grave::Grave;
+use super::hashing::{Hasher, mix};
+use super::prefetch;
+use super::table::{Occupied, Table};
+use crate::tx::Db;
+use crate::{EncodingLimits, Key};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// A shard. Aligned so that two shards' locks never share a cache line (or the pair of lines that
+/// x86 fetches together).
+#[repr(align(128))]
+#[derive(Debug)]
+pub struct Shard {
+    /// Everything that needs the lock.
+    pub state: Mutex<State>,
+    /// Each database's directory, for prefetching without the lock. Null without a table.
+    roots: Box<[AtomicPtr<Slot>]>,
+}
+
+/// What a shard's lock protects.
+#[derive(Debug)]
+pub struct State {
+    /// A table per database, made when first needed.
+    pub spaces: Box<[Option<Box<Keyspace>>]>,
+    /// What all databases of the shard share.
+    pub common: Common,
+}
+
+/// What all databases of a shard share.
+#[derive(Debug)]
+pub struct Common {
+    /// Hashes keys, fields and members.
+    pub hasher: Hasher,
+    /// When collections stop being compact.
+    pub limits: EncodingLimits,
+    /// State of the access counters' random numbers.
+    pub random: u64,
+    /// What was removed and is still to be taken apart.
+    pub graves: VecDeque<Grave>,
+    /// Where tables get their directories from.
+    pub pool: Arc<Pool>,
+}
+
+/// The keys of one database in one shard.
+#[derive(Debug)]
+pub struct Keyspace {
+    /// The entries.
+    pub table: Table,
+    /// What is counted beside them.
+    pub tally: Tally,
+}
+
+/// Counts and cursors of a keyspace.
+#[derive(Debug)]
+pub struct Tally {
+    /// Entries with an expiry.
+    pub expires: usize,
+    /// Where the search for expired keys goes on.
+    pub expire_cursor: u64,
+    /// Nothing expires before this time.
+    pub next_due_ms: u64,
+    /// The earliest expiry the pass under way has met or been told of.
+    pub pass_due_ms: u64,
+    /// Allocated bytes of the entries, their values included.
+    pub bytes: usize,
+}
+
+impl Tally {
+    fn new() -> Self {
+        let never = u64::MAX;
+        Tally { expires: 0, expire_cursor: 0, next_due_ms: never, pass_due_ms: never, bytes: 0 }
+    }
+
+    /// The pass has seen every entry, or was told of its expiry: what it noted is the truth.
+    fn end_pass(&mut self) {
+        self.next_due_ms = self.pass_due_ms;
+        self.pass_due_ms = u64::MAX;
+    }
+
+    /// Notes that an entry will expire then.
+    pub fn note_expiry(&mut self, at_ms: u64) {
+        self.next_due_ms = self.next_due_ms.min(at_ms);
+        self.pass_due_ms = self.pass_due_ms.min(at_ms);
+    }
+
+    /// Follows the change of one entry's expiry.
+    #[inline]
+    pub fn expiry_changed(&mut self, before: Option<u64>, after: Option<u64>) {
+        self.expires += usize::from(after.is_some());
+        self.expires -= usize::from(before.is_some());
+        if let Some(at_ms) = after {
+            self.note_expiry(at_ms);
+        }
+    }
+}
+
+impl Common {
+    /// Forgets an entry: drops it, or leaves the taking apart of a large one to `maintain`.
+    pub fn bury(&mut self, mut entry: Entry) {
+        if let Some(value) = entry.take_boxed() {
+            self.graves.extend(Grave::of(value));
+        }
+    }
+}
+
+/// An existing, live entry, with everything that a change to it must keep right.
+#[derive(Debug)]
+pub struct Live<'s> {
+    /// The entry.
+    pub found: Occupied<'s>,
+    /// The shard's shared parts.
+    pub common: &'s mut Common,
+    /// The database's counts.
+    pub tally: &'s mut Tally,
+}
+
+impl Live<'_> {
+    /// Takes the entry out of its keyspace.
+    pub fn take(self) -> Entry {
+        let entry = self.found.remove(&self.common.hasher);
+        self.tally.expiry_changed(entry.expiry(), None);
+        self.tally.bytes -= entry.bytes();
+        entry
+    }
+
+    /// Takes the entry out and forgets it.
+    pub fn remove(self) {
+        let Live { found, common, tally } = self;
+        let entry = Live { found, common: &mut *common, tally }.take();
+        common.bury(entry);
+    }
+
+    /// Changes the entry, keeping counts and sizes right.
+    #[inline]
+    pub fn change<T>(&mut self, change: impl FnOnce(&mut Entry, &mut Common) -> T) -> T {
+        let entry = self.found.get_mut();
+        let (bytes, expiry) = (entry.bytes(), entry.expiry());
+        let result = change(entry, self.common);
+        self.tally.bytes = self.tally.bytes - bytes + entry.bytes();
+        self.tally.expiry_changed(expiry, entry.expiry());
+        result
+    }
+}
+
+impl Keyspace {
+    /// Hands entries whose expiry has passed to `due`, at most `limit` (by whole buckets) and
+    /// looking at no more than `budget` entries; true when it is worth going on at once: as in
+    /// Redis, when more than a tenth of what was looked at was due.
+    pub fn collect_due(
+        &mut self,
+        hasher: &Hasher,
+        now_ms: u64,
+        limit: usize,
+        budget: &mut usize,
+        due: &mut dyn FnMut(&Entry),
+    ) -> bool {
+        let tally = &mut self.tally;
+        if tally.expires == 0 || now_ms < tally.next_due_ms {
+            return false;
+        }
+        let (mut found, mut with_expiry) = (0, 0);
+        while *budget > 0 && found < limit {
+            let mut seen = 1;
+            let next = self.table.visit_bucket(hasher, tally.expire_cursor, &mut |entry, _| {
+                seen += 1;
+                with_expiry += usize::from(entry.expiry().is_some());
+                match entry.expiry() {
+                    Some(at_ms) if at_ms <= now_ms => {
+                        found += 1;
+                        due(entry);
+                    }
+                    Some(at_ms) => tally.pass_due_ms = tally.pass_due_ms.min(at_ms),
+                    None => {}
+                }
+            });
+            *budget = budget.saturating_sub(seen);
+            tally.expire_cursor = next.unwrap_or(0);
+            if next.is_none() {
+                tally.end_pass();
+                break;
+            }
+        }
+        now_ms >= tally.next_due_ms && found * 10 > with_expiry
+    }
+}
+
+impl State {
+    /// The entry of a key, expired or not.
+    #[inline]
+    pub fn find(&mut self, key: &Key<'_>) -> Option<Live<'_>> {
+        let space = self.spaces.get_mut(key.db as usize)?.as_deref_mut()?;
+        let found = space.table.find(key.hash, key.bytes)?;
+        Some(Live { found, common: &mut self.common, tally: &mut space.tally })
+    }
+
+    /// Adds an entry whose key is not there.
+    pub fn insert(&mut self, db: Db, hash: u64, entry: Entry) -> Directory {
+        let space = self.spaces[db as usize].get_or_insert_with(|| {
+            let table = Table::new(Source::Pool(Arc::clone(&self.common.pool)));
+            Box::new(Keyspace { table, tally: Tally::new() })
+        });
+        space.tally.bytes += entry.bytes();
+        space.tally.expiry_changed(None, entry.expiry());
+        space.table.insert(&self.common.hasher, hash, entry);
+        space.table.directory()
+    }
+
+    /// Forgets a whole keyspace; `maintain` takes it apart.
+    pub fn bury_space(&mut self, space: Keyspace) {
+        self.common.graves.push_back(Grave::Table(Box::new(space.table)));
+    }
+
+    /// Takes apart a slice of what was removed; true when more is waiting.
+    pub fn sweep(&mut self) -> bool {
+        if let Some(mut grave) = self.common.graves.pop_front() {
+            // Values found in a removed table are buried in turn, not dropped at once.
+            if grave.sweep(&mut self.common) {
+                self.common.graves.push_front(grave);
+            }
+        }
+        !self.common.graves.is_empty()
+    }
+
+    /// Allocated bytes, as far as they are counted.
+    pub fn bytes(&self) -> usize {
+        self.spaces.iter().flatten().map(|s| s.table.own_bytes() + s.tally.bytes).sum()
+    }
+}
+
+impl Shard {
+    /// An empty shard.
+    pub fn new(
+        databases: usize,
+        hasher: Hasher,
+        limits: EncodingLimits,
+        pool: Arc<Pool>,
+        number: u32,
+    ) -> Self {
+        let common = Common {
+            hasher,
+            limits,
+            random: mix(u64::from(number)) | 1,
+            graves: VecDeque::new(),
+            pool,
+        };
+        Shard {
+            state: Mutex::new(State { spaces: (0..databases).map(|_| None).collect(), common }),
+            roots: (0..databases).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
+        }
+    }
+
+    /// Tells prefetchers where a database's directory is now. The caller holds the lock.
+    #[inline]
+    pub fn publish(&self, db: Db, directory: Option<Directory>) {
+        let root = directory.map_or(ptr::null_mut(), Directory::as_ptr);
+        self.roots[db as usize].store(root, Ordering::Release);
+    }
+
+    /// Where the bucket of a hash probably is: a guess, good for prefetching only.
+    #[inline]
+    pub fn prefetch_bucket(&self, db: Db, hash: u64) {
+        let Some(root) = self.roots.get(db as usize) else { return };
+        let Some(directory) = Directory::from_ptr(root.load(Ordering::Acquire)) else { return };
+        // SAFETY: directories of the keyspace come from the pool and go back to it; the pool
+        // outlives this borrow of the shard, so the slots are readable. The index of a hash is
+        // within any directory.
+        let segment: SegmentRef = unsafe { directory.get(directory.index(hash)) };
+        prefetch::line(segment.bucket_address(segment.home(hash)));
+    }
+}

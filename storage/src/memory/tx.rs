@@ -1,0 +1,451 @@
+//! [`MemoryTx`]: the transaction over locked shards.
+
+use super::MemoryBackend;
+use super::entry::{Entry, INLINE_MAX, Payload};
+use super::handle::{Handle, InValue};
+use super::hash::HashValue;
+use super::hashing::mix;
+use super::list::ListValue;
+use super::object;
+use super::set::SetValue;
+use super::shard::{Keyspace, Live, State};
+use super::strings;
+use super::table::CURSOR_BITS;
+use super::value::Value;
+use super::zset::SortedSetValue;
+use crate::tx::{Db, Expiry, Key, KeyInfo, Kind, Open, Str, Tx};
+use crate::types::{Hash, List, Set, SortedSet};
+use crate::{Error, Result, rdb};
+use bytes::Bytes;
+use parking_lot::MutexGuard;
+use smallvec::SmallVec;
+
+/// What a table spends per key beside the entry: a pointer and a tag, at the usual load.
+const SLOT_BYTES: u64 = 12;
+/// Entries looked at per key that [`Tx::expire_due`] may delete.
+const EXAMINED_PER_DELETION: usize = 16;
+
+/// A shard's number, with its lock held.
+pub type Guard<'b> = (u32, MutexGuard<'b, State>);
+
+/// A transaction. The locks are released when it is dropped.
+pub struct MemoryTx<'b> {
+    backend: &'b MemoryBackend,
+    /// Ascending by number.
+    guards: SmallVec<[Guard<'b>; 2]>,
+    now_ms: u64,
+    no_touch: bool,
+    expired: Vec<(Db, Box<[u8]>)>,
+}
+
+impl<'b> MemoryTx<'b> {
+    /// A transaction over shards locked in ascending order.
+    #[inline]
+    pub fn new(backend: &'b MemoryBackend, guards: SmallVec<[Guard<'b>; 2]>, now_ms: u64) -> Self {
+        MemoryTx { backend, guards, now_ms, no_touch: false, expired: Vec::new() }
+    }
+
+    /// The state of a shard this transaction has locked.
+    ///
+    /// # Panics
+    /// When it has not: going on would be a data race.
+    #[inline]
+    fn shard(&mut self, number: u32) -> &mut State {
+        let at = match &self.guards[..] {
+            [(only, _)] if *only == number => 0,
+            [_] => panic!("shard {number} is not locked by this transaction"),
+            guards => guards
+                .binary_search_by_key(&number, |(number, _)| *number)
+                .unwrap_or_else(|_| panic!("shard {number} is not locked by this transaction")),
+        };
+        &mut self.guards[at].1
+    }
+
+    /// The key's entry; an expired one is deleted, and noted.
+    #[inline]
+    fn live(&mut self, key: &Key<'_>) -> Option<Live<'_>> {
+        let now_ms = self.now_ms;
+        let shard = self.backend.shard_of_hash(key.hash);
+        if self.shard(shard).find(key).is_some_and(|mut live| is_over(&mut live, now_ms)) {
+            self.expired.push((key.db, key.bytes.into()));
+            if let Some(live) = self.shard(shard).find(key) {
+                live.remove();
+            }
+            return None;
+        }
+        self.shard(shard).find(key)
+    }
+
+    /// As `live`, marking the key as accessed.
+    #[inline]
+    fn accessed(&mut self, key: &Key<'_>) -> Option<Live<'_>> {
+        let (now_ms, no_touch) = (self.now_ms, self.no_touch);
+        let mut live = self.live(key)?;
+        if !no_touch {
+            live.found.get_mut().touch(now_ms, &mut live.common.random);
+        }
+        Some(live)
+    }
+
+    /// As `accessed`, only if it is a string.
+    #[inline]
+    fn accessed_string(&mut self, key: &Key<'_>) -> Result<Option<Live<'_>>> {
+        match self.accessed(key) {
+            Some(live) if live.found.get().kind() != Kind::String => Err(Error::WrongType),
+            found => Ok(found),
+        }
+    }
+
+    fn insert(&mut self, key: &Key<'_>, mut entry: Entry) {
+        let shard = self.backend.shard_of_hash(key.hash);
+        entry.start_clock(self.now_ms);
+        let directory = self.shard(shard).insert(key.db, key.hash, entry);
+        self.backend.shard(shard).publish(key.db, Some(directory));
+    }
+
+    fn insert_string(&mut self, key: &Key<'_>, value: &[u8], expiry_ms: Option<u64>) {
+        let payload = if value.len() <= INLINE_MAX {
+            Payload::Inline(value)
+        } else {
+            Payload::Boxed(strings::boxed(Bytes::copy_from_slice(value)))
+        };
+        self.insert(key, Entry::new(Kind::String, key.bytes, payload, expiry_ms));
+    }
+
+    fn open<'t, T: InValue>(
+        &'t mut self,
+        key: &Key<'_>,
+        open: Open,
+        kind: Kind,
+        empty: fn() -> Value,
+    ) -> Result<Option<Handle<'t, T>>> {
+        match self.accessed(key) {
+            Some(live) if live.found.get().kind() != kind => return Err(Error::WrongType),
+            Some(_) => {}
+            None if open == Open::Existing => return Ok(None),
+            None => self.insert(key, Entry::new(kind, key.bytes, Payload::Boxed(empty()), None)),
+        }
+        let shard = self.backend.shard_of_hash(key.hash);
+        Ok(self.shard(shard).find(key).map(Handle::new))
+    }
+
+    /// Every shard's keyspace of a database.
+    fn spaces(&self, db: Db) -> impl Iterator<Item = (usize, &Keyspace)> {
+        let spaces = self.guards.iter().enumerate();
+        spaces.filter_map(move |(at, (_, state))| {
+            Some((at, state.spaces.get(db as usize)?.as_deref()?))
+        })
+    }
+
+    /// Panics unless every shard is locked.
+    fn assert_all(&self) {
+        assert_eq!(self.guards.len(), self.backend.shards(), "this needs every shard locked");
+    }
+
+    /// A key chosen by `random` among all shards, expired or not.
+    fn any_key(&self, db: Db, random: u64) -> Option<(u64, Vec<u8>)> {
+        let total: usize = self.spaces(db).map(|(_, space)| space.table.len()).sum();
+        let mut left = (random as usize).checked_rem(total)?;
+        for (_, space) in self.spaces(db) {
+            if left < space.table.len() {
+                let entry = space.table.random(mix(random))?;
+                return Some((self.backend.hash_key(entry.key()), entry.key().to_vec()));
+            }
+            left -= space.table.len();
+        }
+        None
+    }
+}
+
+/// Whether an entry counts as absent: its expiry has passed, or that of all its fields.
+#[inline]
+fn is_over(live: &mut Live<'_>, now_ms: u64) -> bool {
+    let entry = live.found.get();
+    if entry.is_expired(now_ms) {
+        return true;
+    }
+    let due = matches!(entry.boxed(), Some(Value::Hash(hash))
+        if hash.next_due().is_some_and(|at_ms| at_ms <= now_ms));
+    due && purge_fields(live, now_ms)
+}
+
+/// Removes expired fields; true when none is left.
+#[cold]
+fn purge_fields(live: &mut Live<'_>, now_ms: u64) -> bool {
+    live.change(|entry, common| match entry.boxed_mut() {
+        Some(Value::Hash(hash)) => {
+            hash.purge(&common.hasher, now_ms);
+            hash.len() == 0
+        }
+        _ => false,
+    })
+}
+
+impl Tx for MemoryTx<'_> {
+    fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    fn expired(&mut self) -> &mut Vec<(Db, Box<[u8]>)> {
+        &mut self.expired
+    }
+
+    fn set_no_touch(&mut self, no_touch: bool) {
+        self.no_touch = no_touch;
+    }
+
+    fn kind(&mut self, key: &Key<'_>) -> Result<Option<Kind>> {
+        Ok(self.live(key).map(|live| live.found.get().kind()))
+    }
+
+    fn remove(&mut self, key: &Key<'_>) -> Result<bool> {
+        Ok(self.live(key).map(Live::remove).is_some())
+    }
+
+    fn expiry(&mut self, key: &Key<'_>) -> Result<Option<Option<u64>>> {
+        Ok(self.live(key).map(|live| live.found.get().expiry()))
+    }
+
+    fn set_expiry(&mut self, key: &Key<'_>, at_ms: Option<u64>) -> Result<bool> {
+        let changed = self.live(key).map(|mut live| {
+            live.change(|entry, _| entry.set_expiry(at_ms));
+        });
+        Ok(changed.is_some())
+    }
+
+    fn rename(&mut self, from: &Key<'_>, to: &Key<'_>) -> Result<bool> {
+        let Some(live) = self.live(from) else { return Ok(false) };
+        if from.db == to.db && from.bytes == to.bytes {
+            return Ok(true);
+        }
+        let entry = live.take().renamed(to.bytes);
+        self.remove(to)?;
+        let shard = self.backend.shard_of_hash(to.hash);
+        let directory = self.shard(shard).insert(to.db, to.hash, entry);
+        self.backend.shard(shard).publish(to.db, Some(directory));
+        Ok(true)
+    }
+
+    fn info(&mut self, key: &Key<'_>, _samples: usize) -> Result<Option<KeyInfo>> {
+        let now_ms = self.now_ms;
+        Ok(self.live(key).map(|live| {
+            let entry = live.found.get();
+            let kind = entry.kind();
+            KeyInfo {
+                kind,
+                encoding: match entry.boxed() {
+                    Some(value) if kind != Kind::String => value.encoding(),
+                    _ => strings::encoding(entry),
+                },
+                idle_ms: entry.idle_ms(now_ms),
+                freq: entry.freq(now_ms),
+                bytes: entry.bytes() as u64 + SLOT_BYTES,
+            }
+        }))
+    }
+
+    fn touch(&mut self, key: &Key<'_>) -> Result<bool> {
+        Ok(self.accessed(key).is_some())
+    }
+
+    fn dump(&mut self, key: &Key<'_>, out: &mut Vec<u8>) -> Result<bool> {
+        match self.live(key) {
+            Some(live) => {
+                object::dump(live.found.get(), rdb::Options::default(), out).map(|()| true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn restore(
+        &mut self,
+        key: &Key<'_>,
+        object: rdb::Object,
+        expiry_ms: Option<u64>,
+    ) -> Result<()> {
+        if let rdb::Object::String(value) = &object {
+            self.remove(key)?;
+            self.insert_string(key, value, expiry_ms);
+            return Ok(());
+        }
+        let shard = self.backend.shard_of_hash(key.hash);
+        let common = &self.shard(shard).common;
+        let (kind, value) = object::build(object, &common.hasher, &common.limits)?;
+        self.remove(key)?;
+        if value.len() > 0 {
+            self.insert(key, Entry::new(kind, key.bytes, Payload::Boxed(value), expiry_ms));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn string(&mut self, key: &Key<'_>) -> Result<Option<Str<'_>>> {
+        let live = self.accessed_string(key)?;
+        Ok(live.map(|live| strings::get(live.found.into_mut())))
+    }
+
+    fn string_len(&mut self, key: &Key<'_>) -> Result<u64> {
+        let live = self.accessed_string(key)?;
+        Ok(live.map_or(0, |live| strings::get(live.found.get()).as_bytes().len() as u64))
+    }
+
+    fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: Expiry) -> Result<()> {
+        let Some(mut live) = self.accessed(key) else {
+            let at_ms = if let Expiry::At(at_ms) = expiry { Some(at_ms) } else { None };
+            self.insert_string(key, value, at_ms);
+            return Ok(());
+        };
+        live.change(|entry, common| {
+            strings::set(entry, common, value);
+            match expiry {
+                Expiry::Clear => entry.set_expiry(None),
+                Expiry::Keep => {}
+                Expiry::At(at_ms) => entry.set_expiry(Some(at_ms)),
+            }
+        });
+        Ok(())
+    }
+
+    fn append(&mut self, key: &Key<'_>, suffix: &[u8]) -> Result<u64> {
+        let Some(mut live) = self.accessed_string(key)? else {
+            self.insert_string(key, suffix, None);
+            return Ok(suffix.len() as u64);
+        };
+        let len = strings::get(live.found.get()).as_bytes().len();
+        Ok(live.change(|entry, _| strings::write_at(entry, len, suffix)) as u64)
+    }
+
+    fn set_range(&mut self, key: &Key<'_>, offset: u64, bytes: &[u8]) -> Result<u64> {
+        if bytes.is_empty() {
+            return self.string_len(key);
+        }
+        if self.accessed_string(key)?.is_none() {
+            self.insert_string(key, &[], None);
+        }
+        let Some(mut live) = self.live(key) else { return Ok(0) };
+        Ok(live.change(|entry, _| strings::write_at(entry, offset as usize, bytes)) as u64)
+    }
+
+    fn get_range(&mut self, key: &Key<'_>, start: u64, end: u64, out: &mut Vec<u8>) -> Result<()> {
+        if let Some(value) = self.string(key)? {
+            let value = value.as_bytes();
+            let end = (end.min(value.len() as u64)) as usize;
+            out.extend_from_slice(value.get(start as usize..end).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    fn list<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn List + 't>>> {
+        let empty = || Value::List(Box::new(ListValue::new()));
+        let handle: Option<Handle<'t, ListValue>> = self.open(key, open, Kind::List, empty)?;
+        Ok(handle.map(|handle| Box::new(handle) as _))
+    }
+
+    fn set<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Set + 't>>> {
+        let empty = || Value::Set(SetValue::new());
+        let handle: Option<Handle<'t, SetValue>> = self.open(key, open, Kind::Set, empty)?;
+        Ok(handle.map(|handle| Box::new(handle) as _))
+    }
+
+    fn hash<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Hash + 't>>> {
+        let empty = || Value::Hash(HashValue::new());
+        let handle: Option<Handle<'t, HashValue>> = self.open(key, open, Kind::Hash, empty)?;
+        Ok(handle.map(|handle| Box::new(handle) as _))
+    }
+
+    fn sorted_set<'t>(
+        &'t mut self,
+        key: &Key<'t>,
+        open: Open,
+    ) -> Result<Option<Box<dyn SortedSet + 't>>> {
+        let empty = || Value::SortedSet(SortedSetValue::new());
+        let handle: Option<Handle<'t, SortedSetValue>> =
+            self.open(key, open, Kind::SortedSet, empty)?;
+        Ok(handle.map(|handle| Box::new(handle) as _))
+    }
+
+    fn scan(
+        &mut self,
+        db: Db,
+        cursor: u64,
+        count: usize,
+        visit: &mut dyn FnMut(&[u8], Kind),
+    ) -> Result<u64> {
+        let now_ms = self.now_ms;
+        let (shards, bits) = (self.backend.shards() as u64, self.backend.shard_bits());
+        let number = cursor & (shards - 1);
+        let position = (cursor >> bits) & ((1 << CURSOR_BITS) - 1);
+        let state = self.shard(number as u32);
+        let next = match state.spaces.get(db as usize).and_then(Option::as_deref) {
+            None => 0,
+            Some(space) => space.table.scan(&state.common.hasher, position, count, &mut |entry| {
+                if !entry.is_expired(now_ms) {
+                    visit(entry.key(), entry.kind());
+                }
+            }),
+        };
+        Ok(match next {
+            0 if number + 1 == shards => 0,
+            0 => number + 1,
+            _ => next << bits | number,
+        })
+    }
+
+    fn random_key(&mut self, db: Db, mut seed: u64) -> Result<Option<Vec<u8>>> {
+        self.assert_all();
+        loop {
+            seed = mix(seed);
+            let Some((hash, bytes)) = self.any_key(db, seed) else { return Ok(None) };
+            // An expired key is deleted here, so the loop ends.
+            if self.live(&Key { db, hash, bytes: &bytes }).is_some() {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+
+    fn clear(&mut self, db: Db) -> Result<u64> {
+        self.assert_all();
+        let mut removed = 0;
+        for (number, state) in &mut self.guards {
+            let Some(space) = state.spaces.get_mut(db as usize).and_then(Option::take) else {
+                continue;
+            };
+            removed += space.table.len() as u64;
+            state.bury_space(*space);
+            self.backend.shard(*number).publish(db, None);
+        }
+        Ok(removed)
+    }
+
+    fn swap_dbs(&mut self, a: Db, b: Db) -> Result<()> {
+        self.assert_all();
+        for (number, state) in &mut self.guards {
+            state.spaces.swap(a as usize, b as usize);
+            for db in [a, b] {
+                let space = state.spaces[db as usize].as_deref();
+                self.backend.shard(*number).publish(db, space.map(|s| s.table.directory()));
+            }
+        }
+        Ok(())
+    }
+
+    fn expire_due(&mut self, shard: u32, limit: usize) -> Result<bool> {
+        let now_ms = self.now_ms;
+        let mut budget = limit.saturating_mul(EXAMINED_PER_DELETION).max(64);
+        let mut due = Vec::new();
+        let mut more = false;
+        let state = self.shard(shard);
+        for (db, space) in state.spaces.iter_mut().enumerate() {
+            let Some(space) = space else { continue };
+            more |= space.collect_due(&state.common.hasher, now_ms, limit, &mut budget, &mut |e| {
+                due.push((db as Db, Box::<[u8]>::from(e.key())));
+            });
+        }
+        for (db, bytes) in due {
+            let hash = self.backend.hash_key(&bytes);
+            // Looking at an expired key deletes and notes it.
+            self.live(&Key { db, hash, bytes: &bytes });
+        }
+        Ok(more)
+    }
+}
