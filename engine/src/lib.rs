@@ -18,6 +18,7 @@
 //! | [`keyspace`], [`blocking`], [`pubsub`] | who is told what |
 //! | [`replay`] | running logged effects again |
 //! | [`housekeeping`] | work done between requests: expiry, maintenance |
+//! | [`testing`] | driving all of it in a test |
 
 pub mod args;
 pub mod blocking;
@@ -39,6 +40,7 @@ pub mod replay;
 pub mod session;
 pub mod slowlog;
 pub mod stats;
+pub mod testing;
 pub mod tuning;
 
 pub use cx::Cx;
