@@ -1,0 +1,139 @@
+//! Carrying a script out and writing down what was answered.
+
+use crate::render::{Shape, render};
+use crate::script::{Action, Mark, Script};
+use resp::Value;
+use std::fmt::Write;
+
+/// Carries out the steps of a script.
+pub trait Driver {
+    /// Begins anew: no data, no clients, the given protocol (2 or 3) for every client.
+    ///
+    /// # Errors
+    /// When the server cannot be brought there.
+    fn reset(&mut self, protocol: u8) -> Result<(), String>;
+
+    /// Sends a command from a client, which is connected at first use.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    fn send(&mut self, client: &str, args: &[Vec<u8>]) -> Result<(), String>;
+
+    /// Waits until the command just sent is answered, or clearly waits; all that has arrived at a
+    /// client since the last call. `None` at the end when the connection was closed.
+    ///
+    /// # Errors
+    /// When what arrived is not RESP.
+    fn receive(&mut self, client: &str, awaited: bool) -> Result<Vec<Option<Value>>, String>;
+
+    /// The clients connected so far, the main one (empty name) included.
+    fn clients(&self) -> Vec<String>;
+
+    /// Lets time pass.
+    fn advance(&mut self, ms: u64);
+
+    /// Closes a client's connection.
+    fn close(&mut self, client: &str);
+}
+
+/// A step and what was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The line.
+    pub text: String,
+    /// How to compare it.
+    pub mark: Mark,
+    /// What was answered, empty for comments.
+    pub answer: String,
+}
+
+/// Runs a script in one protocol.
+///
+/// # Errors
+/// When the driver fails: a lost connection, an answer that is not RESP.
+pub fn record(
+    script: &Script,
+    driver: &mut dyn Driver,
+    protocol: u8,
+) -> Result<Vec<Entry>, String> {
+    driver.reset(protocol)?;
+    let mut entries = Vec::new();
+    for step in &script.steps {
+        let answer = match &step.action {
+            None => String::new(),
+            Some(action) => carry_out(action, step.mark, driver)
+                .map_err(|error| format!("{}: `{}`: {error}", script.name, step.text))?,
+        };
+        entries.push(Entry { text: step.text.clone(), mark: step.mark, answer });
+    }
+    Ok(entries)
+}
+
+fn carry_out(action: &Action, mark: Mark, driver: &mut dyn Driver) -> Result<String, String> {
+    let mut answer = String::new();
+    let sender = match action {
+        Action::Advance(ms) => {
+            driver.advance(*ms);
+            None
+        }
+        Action::Bye(client) => {
+            driver.close(client);
+            None
+        }
+        Action::Send { client, args } => {
+            driver.send(client, args)?;
+            let values = driver.receive(client, true)?;
+            if values.is_empty() {
+                answer.push_str("(waiting)\n");
+            }
+            show(&mut answer, "", &values, mark);
+            Some(client)
+        }
+    };
+    for client in driver.clients() {
+        if Some(&client) != sender {
+            let values = driver.receive(&client, false)?;
+            show(&mut answer, &format!("{client}< "), &values, mark);
+        }
+    }
+    Ok(answer)
+}
+
+fn show(answer: &mut String, prefix: &str, values: &[Option<Value>], mark: Mark) {
+    let shape = match (mark.shape, mark.sorted) {
+        (true, _) => Shape::Type,
+        (_, true) => Shape::Sorted,
+        _ => Shape::Full,
+    };
+    for value in values {
+        let text = match value {
+            Some(value) => render(value, shape),
+            None => "(closed)".into(),
+        };
+        for line in text.lines() {
+            let _ = writeln!(answer, "{prefix}{line}");
+        }
+    }
+}
+
+/// Runs a script in both protocols and writes one text: answers once where both agree, else the
+/// RESP3 one behind a line `resp3:`.
+///
+/// # Errors
+/// As [`record`].
+pub fn transcribe(script: &Script, driver: &mut dyn Driver) -> Result<String, String> {
+    let two = record(script, driver, 2)?;
+    let three = record(script, driver, 3)?;
+    let mut text = String::new();
+    for (two, three) in two.iter().zip(&three) {
+        if two.text.is_empty() || two.text.starts_with('#') {
+            let _ = writeln!(text, "{}", two.text);
+            continue;
+        }
+        let _ = write!(text, "> {}\n{}", two.text, two.answer);
+        if two.answer != three.answer {
+            let _ = write!(text, "resp3:\n{}", three.answer);
+        }
+    }
+    Ok(text)
+}
