@@ -154,6 +154,17 @@ impl<'a> Cx<'a> {
         true
     }
 
+    /// The reply to `HELP`: the form of the container, its subcommands, and `HELP` itself.
+    pub fn help(&mut self, container: &str, lines: &[&str]) {
+        self.reply.array(lines.len() + 3);
+        self.reply.simple(&format!(
+            "{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
+        ));
+        lines.iter().for_each(|line| self.reply.simple(line));
+        self.reply.simple("HELP");
+        self.reply.simple("    Prints this help.");
+    }
+
     /// A random number, reproducible from the engine's seed.
     pub fn random(&self) -> u64 {
         self.engine.random()

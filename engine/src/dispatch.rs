@@ -112,6 +112,9 @@ impl Engine {
     ) -> bool {
         let mark = out.len();
         let proto = session.proto;
+        if session.no_touch {
+            tx.set_no_touch(!call.entry.spec.name.eq("touch"));
+        }
         let mut cx = Cx {
             args: call.request,
             tx,

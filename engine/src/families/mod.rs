@@ -1,10 +1,21 @@
 //! The built-in commands, one file per family. Each file ends with its rows.
 
+pub mod auth;
+pub mod client;
+mod client_rows;
 pub mod connection;
+pub mod pubsub;
 pub mod string;
 pub mod transactions;
 
 use crate::command::Spec;
 
 /// Every family's rows.
-pub const ALL: &[&[Spec]] = &[connection::COMMANDS, string::COMMANDS, transactions::COMMANDS];
+pub const ALL: &[&[Spec]] = &[
+    auth::COMMANDS,
+    client::COMMANDS,
+    connection::COMMANDS,
+    pubsub::COMMANDS,
+    string::COMMANDS,
+    transactions::COMMANDS,
+];

@@ -85,10 +85,10 @@ impl Machine {
         let mut timer = Timer::start(engine);
         let mut stopped = None;
         let mut start = 0;
-        for i in 0..batch.len() {
+        for (i, planned) in plan.into_iter().enumerate().take(batch.len()) {
             let span = batch.request(i);
             let request = batch.view(span, buffer);
-            self.run_one(engine, plan[i], request, now, &mut timer);
+            self.run_one(engine, planned, request, now, &mut timer);
             if self.must_stop() {
                 let held = matches!(self.parked, Parked::Paused { .. });
                 let end = if held { start } else { span.end() };
@@ -105,12 +105,11 @@ impl Machine {
     fn plan(&self, engine: &Engine, batch: &Batch, buffer: &[u8], plan: &mut [Planned; GROUP]) {
         let mut hashes = [0; GROUP];
         let mut keys = 0;
-        for i in 0..batch.len() {
-            let request = batch.view(batch.request(i), buffer);
+        for (planned, request) in plan.iter_mut().zip(batch.iter(buffer)) {
             let Some(entry) = engine.commands.resolve(request) else { continue };
             let key = entry.first_key.and_then(|at| request.get(at));
             let hash = key.map(|key| engine.backend.hash(key));
-            plan[i] = Planned { command: entry.id, hash };
+            *planned = Planned { command: entry.id, hash };
             if let Some(hash) = hash {
                 hashes[keys] = hash;
                 keys += 1;

@@ -84,6 +84,8 @@ pub struct SessionState {
     pub reply_mode: ReplyMode,
     /// `CLIENT REPLY SKIP` was this very command: the next one is the one to skip.
     pub(crate) skip_armed: bool,
+    /// Accesses leave idle times alone.
+    pub(crate) no_touch: bool,
     subscriptions: Option<Box<[BTreeSet<Bytes>; 3]>>,
 }
 
@@ -100,6 +102,7 @@ impl SessionState {
             watched: Vec::new(),
             reply_mode: ReplyMode::On,
             skip_armed: false,
+            no_touch: false,
             subscriptions: None,
         }
     }
@@ -165,6 +168,11 @@ impl SessionState {
         let version = if proto == Proto::Resp3 { 3 } else { 2 };
         self.client.resp.store(version, Ordering::Relaxed);
         self.update_subscribed();
+    }
+
+    /// `CLIENT NO-TOUCH`.
+    pub fn set_no_touch(&mut self, on: bool) {
+        self.no_touch = on;
     }
 
     /// Sets `CLIENT REPLY`'s mode.

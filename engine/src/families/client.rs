@@ -1,0 +1,393 @@
+//! `CLIENT`: connections seen from inside.
+
+use super::client_rows;
+use crate::args::{integer, is_word};
+use crate::clients::{Client, Event, flag};
+use crate::command::Spec;
+use crate::cx::Cx;
+use crate::engine::Engine;
+use crate::failure::{Failure, Outcome, SYNTAX, failure};
+use crate::pause::PauseMode;
+use crate::pubsub::Space;
+use crate::session::ReplyMode;
+use resp::parse_i64;
+use runtime::{Flow, Peer};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The family's rows.
+pub const COMMANDS: &[Spec] = client_rows::COMMANDS;
+
+/// A client or library name: printable, without spaces, so that `CLIENT LIST` can be read.
+fn checked(text: &[u8], what: &str) -> Result<String, Failure> {
+    if !text.iter().all(u8::is_ascii_graphic) {
+        return Err(Failure::text(format!(
+            "ERR {what} cannot contain spaces, newlines or special characters."
+        )));
+    }
+    Ok(String::from_utf8_lossy(text).into_owned())
+}
+
+pub(super) fn checked_name(name: &[u8]) -> Result<String, Failure> {
+    checked(name, "Client names")
+}
+
+pub(super) fn id(cx: &mut Cx<'_>) -> Outcome {
+    cx.reply.integer(cx.session.client().id as i64);
+    Ok(())
+}
+
+pub(super) fn setname(cx: &mut Cx<'_>) -> Outcome {
+    let name = checked_name(cx.args.arg(2))?;
+    cx.session.client().names.lock().name = name;
+    cx.reply.ok();
+    Ok(())
+}
+
+pub(super) fn getname(cx: &mut Cx<'_>) -> Outcome {
+    let name = cx.session.client().names.lock().name.clone();
+    match name.is_empty() {
+        true => cx.reply.null(),
+        false => cx.reply.bulk(name.as_bytes()),
+    }
+    Ok(())
+}
+
+pub(super) fn setinfo(cx: &mut Cx<'_>) -> Outcome {
+    let (attribute, value) = (cx.args.arg(2), cx.args.arg(3));
+    let names = &cx.session.client().names;
+    if is_word(attribute, "LIB-NAME") {
+        names.lock().lib_name = checked(value, "lib-name")?;
+    } else if is_word(attribute, "LIB-VER") {
+        names.lock().lib_version = checked(value, "lib-ver")?;
+    } else {
+        let attribute = String::from_utf8_lossy(attribute);
+        return Err(Failure::text(format!("ERR Unrecognized option '{attribute}'")));
+    }
+    cx.reply.ok();
+    Ok(())
+}
+
+// -- LIST, INFO, KILL -----------------------------------------------------------------------------
+
+/// The letters of `flags=`.
+fn flag_letters(client: &Client) -> String {
+    let letters = [
+        (flag::MULTI, 'x'),
+        (flag::BLOCKED, 'b'),
+        (flag::PUBSUB, 'P'),
+        (flag::MONITOR, 'O'),
+        (flag::CLOSING, 'c'),
+        (flag::TRACKING, 't'),
+        (flag::UNIX, 'U'),
+        (flag::NO_EVICT, 'e'),
+        (flag::NO_TOUCH, 'T'),
+    ];
+    let set = letters.iter().filter(|(bit, _)| client.has_flag(*bit));
+    let text: String = set.map(|(_, letter)| letter).collect();
+    if text.is_empty() { "N".into() } else { text }
+}
+
+fn local_address(peer: &Peer) -> String {
+    match peer {
+        Peer::Tcp { local, .. } => local.to_string(),
+        Peer::Unix(path) => format!("{path}:0"),
+    }
+}
+
+/// One line of `CLIENT LIST`, in Redis's fields and order.
+fn describe(engine: &Engine, client: &Client, now_ms: u64) -> String {
+    let names = client.names.lock().clone();
+    let get = |n: &std::sync::atomic::AtomicU32| n.load(Ordering::Relaxed);
+    let in_multi = client.has_flag(flag::MULTI);
+    let multi = if in_multi { i64::from(get(&client.queued)) } else { -1 };
+    let input = client.input_bytes.load(Ordering::Relaxed);
+    let output = client.output_bytes.load(Ordering::Relaxed);
+    let command = client.last_command().map_or("NULL", |id| &engine.commands.entry(id).full_name);
+    let seen_ms = client.last_seen_ms.load(Ordering::Relaxed);
+    let mut line = format!(
+        "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db={}",
+        client.id,
+        client.peer,
+        local_address(&client.peer),
+        names.name,
+        now_ms.saturating_sub(client.created_ms) / 1000,
+        now_ms.saturating_sub(seen_ms) / 1000,
+        flag_letters(client),
+        get(&client.db),
+    );
+    let subscribed = |space: Space| get(&client.subscriptions[space as usize]);
+    let _ = write!(
+        line,
+        " sub={} psub={} ssub={} multi={multi} watch={} qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={}",
+        subscribed(Space::Channel),
+        subscribed(Space::Pattern),
+        subscribed(Space::Shard),
+        get(&client.watched),
+        input + output + size_of::<Client>(),
+        names.user,
+        client.resp.load(Ordering::Relaxed),
+        names.lib_name,
+        names.lib_version,
+    );
+    line
+}
+
+pub(super) fn info(cx: &mut Cx<'_>) -> Outcome {
+    let mut line = describe(cx.engine, cx.session.client(), cx.now.wall_ms);
+    line.push('\n');
+    cx.reply.verbatim("txt", line.as_bytes());
+    Ok(())
+}
+
+/// Redis's client types, as far as there are such clients here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClientType {
+    Normal,
+    PubSub,
+    /// Masters and replicas: known words, no such clients.
+    Replication,
+}
+
+fn client_type(word: &[u8]) -> Result<ClientType, Failure> {
+    let is = |name| is_word(word, name);
+    if is("normal") {
+        Ok(ClientType::Normal)
+    } else if is("pubsub") {
+        Ok(ClientType::PubSub)
+    } else if is("slave") || is("replica") || is("master") {
+        Ok(ClientType::Replication)
+    } else {
+        let word = String::from_utf8_lossy(word);
+        Err(Failure::text(format!("ERR Unknown client type '{word}'")))
+    }
+}
+
+fn has_type(client: &Client, wanted: ClientType) -> bool {
+    match wanted {
+        ClientType::PubSub => client.has_flag(flag::PUBSUB),
+        ClientType::Normal => !client.has_flag(flag::PUBSUB),
+        ClientType::Replication => false,
+    }
+}
+
+pub(super) fn list(cx: &mut Cx<'_>) -> Outcome {
+    let clients = match cx.argc() {
+        2 => cx.engine.clients.list(),
+        4 if cx.is(2, "TYPE") => {
+            let wanted = client_type(cx.args.arg(3))?;
+            let mut all = cx.engine.clients.list();
+            all.retain(|client| has_type(client, wanted));
+            all
+        }
+        4.. if cx.is(2, "ID") => by_ids(cx)?,
+        _ => return Err(SYNTAX),
+    };
+    let mut text = String::new();
+    for client in clients {
+        text.push_str(&describe(cx.engine, &client, cx.now.wall_ms));
+        text.push('\n');
+    }
+    cx.reply.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+fn by_ids(cx: &Cx<'_>) -> Result<Vec<Arc<Client>>, Failure> {
+    let mut clients = Vec::new();
+    for word in cx.args.tail(3).iter() {
+        let id = parse_i64(word).ok_or(failure("ERR Invalid client ID"))?;
+        clients.extend(cx.engine.clients.get(id as u64));
+    }
+    Ok(clients)
+}
+
+/// Which clients `CLIENT KILL` means.
+#[derive(Default)]
+struct Victims<'a> {
+    id: Option<u64>,
+    address: Option<&'a [u8]>,
+    local_address: Option<&'a [u8]>,
+    user: Option<&'a [u8]>,
+    client_type: Option<ClientType>,
+    include_me: bool,
+}
+
+impl Victims<'_> {
+    fn include(&self, client: &Client, me: u64) -> bool {
+        let address = client.peer.to_string();
+        self.id.is_none_or(|id| client.id == id)
+            && self.address.is_none_or(|a| a == address.as_bytes())
+            && self.local_address.is_none_or(|a| a == local_address(&client.peer).as_bytes())
+            && self.user.is_none_or(|user| client.names.lock().user.as_bytes() == user)
+            && self.client_type.is_none_or(|wanted| has_type(client, wanted))
+            && (self.include_me || client.id != me)
+    }
+}
+
+fn parse_victims<'a>(cx: &Cx<'a>) -> Result<Victims<'a>, Failure> {
+    let mut victims = Victims::default();
+    for at in (2..cx.argc()).step_by(2) {
+        let Some(value) = cx.args.get(at + 1) else { return Err(SYNTAX) };
+        let word = cx.args.arg(at);
+        if is_word(word, "ID") {
+            let id = parse_i64(value).filter(|id| *id > 0);
+            let error = failure("ERR client-id should be greater than 0");
+            victims.id = Some(id.ok_or(error)? as u64);
+        } else if is_word(word, "ADDR") {
+            victims.address = Some(value);
+        } else if is_word(word, "LADDR") {
+            victims.local_address = Some(value);
+        } else if is_word(word, "USER") {
+            check_user(value)?;
+            victims.user = Some(value);
+        } else if is_word(word, "TYPE") {
+            victims.client_type = Some(client_type(value)?);
+        } else if is_word(word, "SKIPME") {
+            victims.include_me = is_no(value)?;
+        } else {
+            return Err(SYNTAX);
+        }
+    }
+    Ok(victims)
+}
+
+fn is_no(word: &[u8]) -> Result<bool, Failure> {
+    match (is_word(word, "yes"), is_word(word, "no")) {
+        (_, true) => Ok(true),
+        (true, _) => Ok(false),
+        _ => Err(SYNTAX),
+    }
+}
+
+fn check_user(user: &[u8]) -> Result<(), Failure> {
+    if user == b"default" {
+        return Ok(());
+    }
+    let user = String::from_utf8_lossy(user);
+    Err(Failure::text(format!("ERR No such user '{user}'")))
+}
+
+pub(super) fn kill(cx: &mut Cx<'_>) -> Outcome {
+    if cx.argc() == 3 {
+        let address = Some(cx.args.arg(2));
+        let victims = Victims { address, include_me: true, ..Victims::default() };
+        if kill_all(cx, &victims) == 0 {
+            return Err(failure("ERR No such client"));
+        }
+        cx.reply.ok();
+        return Ok(());
+    }
+    let victims = parse_victims(cx)?;
+    let killed = kill_all(cx, &victims);
+    cx.reply.integer(killed);
+    Ok(())
+}
+
+fn kill_all(cx: &mut Cx<'_>, victims: &Victims<'_>) -> i64 {
+    let me = cx.session.client().id;
+    let mut killed = 0;
+    for client in cx.engine.clients.list() {
+        if !victims.include(&client, me) {
+            continue;
+        }
+        killed += 1;
+        match client.id == me {
+            // The answer is still due.
+            true => cx.session.flow = Flow::CloseAfterFlush,
+            false => client.kill(),
+        }
+    }
+    killed
+}
+
+// -- switches -------------------------------------------------------------------------------------
+
+fn on_off(word: &[u8]) -> Result<bool, Failure> {
+    match (is_word(word, "on"), is_word(word, "off")) {
+        (true, _) => Ok(true),
+        (_, true) => Ok(false),
+        _ => Err(SYNTAX),
+    }
+}
+
+fn switch(cx: &mut Cx<'_>, bit: u32) -> Outcome {
+    let on = on_off(cx.args.arg(2))?;
+    cx.session.client().set_flag(bit, on);
+    cx.reply.ok();
+    Ok(())
+}
+
+pub(super) fn no_evict(cx: &mut Cx<'_>) -> Outcome {
+    switch(cx, flag::NO_EVICT)
+}
+
+pub(super) fn no_touch(cx: &mut Cx<'_>) -> Outcome {
+    switch(cx, flag::NO_TOUCH)?;
+    let on = cx.session.client().has_flag(flag::NO_TOUCH);
+    cx.session.set_no_touch(on);
+    Ok(())
+}
+
+pub(super) fn reply(cx: &mut Cx<'_>) -> Outcome {
+    let word = cx.args.arg(2);
+    if is_word(word, "on") {
+        cx.session.set_reply_mode(ReplyMode::On);
+        cx.reply.ok();
+    } else if is_word(word, "off") {
+        cx.session.set_reply_mode(ReplyMode::Off);
+    } else if is_word(word, "skip") {
+        if cx.session.reply_mode != ReplyMode::Off {
+            cx.session.set_reply_mode(ReplyMode::SkipNext);
+        }
+    } else {
+        return Err(SYNTAX);
+    }
+    Ok(())
+}
+
+pub(super) fn pause(cx: &mut Cx<'_>) -> Outcome {
+    let mode = match cx.args.get(3) {
+        None => PauseMode::All,
+        Some(word) if is_word(word, "ALL") => PauseMode::All,
+        Some(word) if is_word(word, "WRITE") => PauseMode::Write,
+        Some(_) => return Err(failure("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+    };
+    let error = failure("ERR timeout is not an integer or out of range");
+    let timeout_ms = parse_i64(cx.args.arg(2)).ok_or(error)?;
+    let timeout_ms = u64::try_from(timeout_ms).map_err(|_| failure("ERR timeout is negative"))?;
+    let until_ms = cx.now.wall_ms.saturating_add(timeout_ms);
+    cx.engine.pause_clients(until_ms, mode, cx.now.wall_ms);
+    cx.reply.ok();
+    Ok(())
+}
+
+pub(super) fn unpause(cx: &mut Cx<'_>) -> Outcome {
+    cx.engine.unpause_clients();
+    cx.reply.ok();
+    Ok(())
+}
+
+pub(super) fn unblock(cx: &mut Cx<'_>) -> Outcome {
+    let error = match cx.args.get(3) {
+        None => false,
+        Some(word) if is_word(word, "TIMEOUT") => false,
+        Some(word) if is_word(word, "ERROR") => true,
+        Some(_) => {
+            return Err(failure("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
+        }
+    };
+    let id = integer(cx.args.arg(2))?;
+    let client = cx.engine.clients.get(id as u64);
+    let blocked = client.filter(|client| client.has_flag(flag::BLOCKED));
+    if let Some(client) = &blocked {
+        client.send(Event::Unblock { error }, 0);
+    }
+    cx.reply.integer(i64::from(blocked.is_some()));
+    Ok(())
+}
+
+pub(super) fn help(cx: &mut Cx<'_>) -> Outcome {
+    cx.help("CLIENT", client_rows::HELP);
+    Ok(())
+}
