@@ -27,6 +27,14 @@ pub(crate) struct Group {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// A reactor about to run.
+struct Prepared {
+    n: usize,
+    poll: mio::Poll,
+    mailbox: Arc<Mailbox>,
+    listeners: Listeners,
+}
+
 impl Group {
     /// Starts the threads; nothing is left behind when one cannot start.
     pub fn start(
@@ -45,8 +53,10 @@ impl Group {
             reactors: Mutex::default(),
             threads: Mutex::default(),
         });
-        let started = group.spawn(listeners).and_then(|()| group.resize(runtime.config.threads));
-        if let Err(error) = started {
+        // The one with the listeners starts last: the first clients shall find all the others.
+        let first = group.prepare(listeners)?;
+        let others = group.resize(runtime.config.threads);
+        if let Err(error) = others.and_then(|()| group.launch(first)) {
             group.shutdown.request();
             group.join();
             return Err(error);
@@ -57,7 +67,7 @@ impl Group {
     /// Brings the number of reactors to `threads`, at least one.
     pub fn resize(self: &Arc<Self>, threads: usize) -> io::Result<()> {
         while self.reactors.lock().len() < threads {
-            self.spawn(Vec::new())?;
+            self.launch(self.prepare(Vec::new())?)?;
         }
         let surplus = {
             let mut reactors = self.reactors.lock();
@@ -71,16 +81,18 @@ impl Group {
         Ok(())
     }
 
-    fn spawn(self: &Arc<Self>, listeners: Vec<Listener>) -> io::Result<()> {
+    /// A reactor the others know of, without a thread as yet.
+    fn prepare(&self, listeners: Vec<Listener>) -> io::Result<Prepared> {
         let (poll, mailbox) = poller(MAILBOX_TOKEN, self.host.stats.clone())?;
         let listeners = Listeners::register(listeners, poll.registry())?;
         self.shutdown.subscribe(Waker::from(mailbox.clone()));
-        // Known to the others first: the thread may accept a client before this function returns.
-        let n = {
-            let mut reactors = self.reactors.lock();
-            reactors.push(mailbox.clone());
-            reactors.len() - 1
-        };
+        let mut reactors = self.reactors.lock();
+        reactors.push(mailbox.clone());
+        Ok(Prepared { n: reactors.len() - 1, poll, mailbox, listeners })
+    }
+
+    fn launch(self: &Arc<Self>, prepared: Prepared) -> io::Result<()> {
+        let Prepared { n, poll, mailbox, listeners } = prepared;
         let (group, own) = (self.clone(), mailbox.clone());
         let run = move || {
             if group.pin {
@@ -88,13 +100,14 @@ impl Group {
             }
             Reactor::new(group, poll, own, listeners).run();
         };
+        self.host.stats.threads.fetch_add(1, Relaxed);
         match std::thread::Builder::new().name(format!("reactor-{n}")).spawn(run) {
             Ok(thread) => {
-                self.host.stats.threads.fetch_add(1, Relaxed);
                 self.threads.lock().push(thread);
                 Ok(())
             }
             Err(error) => {
+                self.host.stats.threads.fetch_sub(1, Relaxed);
                 self.reactors.lock().retain(|other| !Arc::ptr_eq(other, &mailbox));
                 mailbox.close();
                 Err(error)

@@ -198,11 +198,20 @@ impl Reactor {
         }
     }
 
+    /// Makes sure that what the connection waits for will be noticed.
     #[inline]
     fn arm(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let deadline_us = slot.driver.as_ref().and_then(Driver::deadline_us);
-        if let Some(deadline_us) = deadline_us {
+        let Some(driver) = &slot.driver else { return };
+        if driver.write_blocked() && !slot.watches_writes {
+            slot.watches_writes = true;
+            let (fd, interest) = (driver.socket().as_raw_fd(), Interest::READABLE);
+            let (interest, registry) = (interest | Interest::WRITABLE, self.poll.registry());
+            if let Err(error) = registry.reregister(&mut SourceFd(&fd), key.token(), interest) {
+                tracing::warn!(%error, "cannot poll a connection for writing");
+            }
+        }
+        if let Some(deadline_us) = driver.deadline_us() {
             self.timers.arm(key, deadline_us, &mut slot.armed_us);
         }
     }
@@ -284,9 +293,9 @@ impl Reactor {
     /// it may have been woken before.
     fn settle(&mut self, driver: Driver, waker: Arc<ConnectionWaker>, events: Events) {
         let fd = driver.socket().as_raw_fd();
-        let interest = Interest::READABLE | Interest::WRITABLE;
         let token = self.slots.next_key().token();
-        if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), token, interest) {
+        let registry = self.poll.registry();
+        if let Err(error) = registry.register(&mut SourceFd(&fd), token, Interest::READABLE) {
             tracing::warn!(%error, "cannot poll a connection");
             self.mailbox.load.fetch_sub(1, Relaxed);
             return;

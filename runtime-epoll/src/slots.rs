@@ -37,6 +37,9 @@ pub(crate) struct Slot {
     pub queued: bool,
     /// Whether it has listened in this loop and is yet to speak.
     pub to_speak: bool,
+    /// Whether the poller watches for room to write. Only once it was needed: Unix-domain sockets
+    /// report every reply their peer takes.
+    pub watches_writes: bool,
     /// The deadline the timers hold for it, [`NEVER`] if none.
     pub armed_us: u64,
 }
@@ -71,9 +74,15 @@ impl Slots {
     pub fn insert(&mut self, driver: Driver, waker: Arc<ConnectionWaker>) -> Key {
         let key = self.next_key();
         self.free.pop();
-        let (events, queued, to_speak, armed_us) = (Events::NONE, false, false, NEVER);
-        let slot = Slot { driver: Some(driver), waker, events, queued, to_speak, armed_us };
-        self.entries[key.index as usize].slot = Some(slot);
+        self.entries[key.index as usize].slot = Some(Slot {
+            driver: Some(driver),
+            waker,
+            events: Events::NONE,
+            queued: false,
+            to_speak: false,
+            watches_writes: false,
+            armed_us: NEVER,
+        });
         key
     }
 

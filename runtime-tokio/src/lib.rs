@@ -28,6 +28,9 @@ pub const THREADS_MAX: usize = 1024;
 /// How often the drain looks whether all connections have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
+/// How long a thread may take to leave, blocked as it may be, once the server has drained.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+
 /// How the runtime is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -107,7 +110,7 @@ impl Runtime for TokioRuntime {
         });
         // Tasks that did not finish are dropped, which closes their connections. A thread that
         // is blocked inside one is not waited for.
-        scheduler.shutdown_timeout(DRAIN_POLL);
+        scheduler.shutdown_timeout(LEAVE_MAX);
         self.stats.threads.store(0, Relaxed);
         result
     }
