@@ -1,0 +1,297 @@
+//! [`OrderedBackend`]: shards, the commit of transactions, and [`Backend`] itself.
+
+use super::garbage::Cleaner;
+use super::hash::Seed;
+use super::keys;
+use super::kv::{Batch, OrderedKv};
+use super::snapshot::{CopyOnWrite, SnapshotRun};
+use super::tx::{Deltas, OrderedTx};
+use crate::{
+    Backend, BackendStats, Db, EncodingLimits, Error, Key, Locks, Result, Snapshot, Tx, rdb,
+};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// How many versions are reserved on disk at a time.
+const VERSIONS_RESERVED: u64 = 1 << 20;
+/// Entries of a shard's table of recent accesses.
+const RECENT_ENTRIES: usize = 256;
+
+/// Every data type over an ordered engine.
+pub struct OrderedBackend {
+    pub(super) kv: Box<dyn OrderedKv>,
+    pub(super) seed: Seed,
+    /// `64 − log2(shards)`: a hash shifted right by this is its shard (64: one shard).
+    pub(super) shard_shift: u32,
+    pub(super) shards: Vec<Mutex<Shard>>,
+    pub(super) counts: Vec<ShardCounts>,
+    /// The physical database of each logical one; changes only while all shards are locked.
+    pub(super) physical: Vec<AtomicU32>,
+    pub(super) next_physical: AtomicU32,
+    pub(super) versions: Versions,
+    pub(super) limits: RwLock<EncodingLimits>,
+    pub(super) cleaner: Mutex<Cleaner>,
+    /// Whether garbage may be waiting.
+    pub(super) garbage: AtomicBool,
+    /// What a snapshot under way needs saved; set and cleared while all shards are locked.
+    pub(super) copying: RwLock<Option<Arc<CopyOnWrite>>>,
+    pub(super) snapshotting: AtomicBool,
+}
+
+/// What a shard's lock guards beside its keys: which of them were accessed lately. A read does not
+/// write to disk, so this is all that `OBJECT IDLETIME` knows.
+pub(super) struct Shard {
+    recent: Vec<(u64, u64)>,
+}
+
+impl Shard {
+    pub(super) fn new() -> Self {
+        Shard { recent: vec![(0, 0); RECENT_ENTRIES] }
+    }
+
+    fn slot(&mut self, hash: u64) -> &mut (u64, u64) {
+        &mut self.recent[hash as usize % RECENT_ENTRIES]
+    }
+
+    pub(super) fn touch(&mut self, hash: u64, now_ms: u64) {
+        *self.slot(hash) = (hash, now_ms);
+    }
+
+    /// When the key was last accessed, as far as remembered.
+    pub(super) fn touched(&mut self, hash: u64) -> Option<u64> {
+        let (of, at_ms) = *self.slot(hash);
+        (of == hash && at_ms != 0).then_some(at_ms)
+    }
+}
+
+/// Keys, and keys with expiry, of one shard by logical database. Written under the shard's lock,
+/// read without.
+pub(super) struct ShardCounts {
+    pub(super) keys: Vec<AtomicU64>,
+    pub(super) expires: Vec<AtomicU64>,
+}
+
+impl ShardCounts {
+    pub(super) fn new(databases: usize) -> Self {
+        let zeros = || (0..databases).map(|_| AtomicU64::new(0)).collect();
+        ShardCounts { keys: zeros(), expires: zeros() }
+    }
+}
+
+/// Hands out version numbers, never one twice, restarts and crashes included: a mark ahead of all
+/// handed out is stored before any above the last mark is.
+pub(super) struct Versions {
+    next: AtomicU64,
+    reserved: Mutex<u64>,
+    reserved_hint: AtomicU64,
+}
+
+impl Versions {
+    /// Goes on from the stored mark.
+    pub(super) fn from_mark(mark: u64) -> Self {
+        Versions {
+            next: AtomicU64::new(mark),
+            reserved: Mutex::new(mark),
+            reserved_hint: AtomicU64::new(mark),
+        }
+    }
+
+    fn next(&self, kv: &dyn OrderedKv) -> Result<u64> {
+        let version = self.next.fetch_add(1, Ordering::Relaxed);
+        if version < self.reserved_hint.load(Ordering::Acquire) {
+            return Ok(version);
+        }
+        let mut reserved = self.reserved.lock();
+        if version >= *reserved {
+            let mark = version + VERSIONS_RESERVED;
+            let mut batch = Batch::default();
+            batch.put(keys::SYSTEM, super::open::VERSIONS.to_vec(), mark.to_be_bytes().to_vec());
+            kv.write(batch)?;
+            *reserved = mark;
+            self.reserved_hint.store(mark, Ordering::Release);
+        }
+        Ok(version)
+    }
+
+    /// The lowest version not handed out yet.
+    pub(super) fn upcoming(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+}
+
+/// The locked shards of a transaction.
+pub(super) type Guards<'b> = SmallVec<[(u32, MutexGuard<'b, Shard>); 2]>;
+
+impl OrderedBackend {
+    /// A version number never used before.
+    pub(super) fn new_version(&self) -> Result<u64> {
+        self.versions.next(&*self.kv)
+    }
+
+    /// The engine, for layers that keep records of their own beside the data.
+    pub fn engine(&self) -> &dyn OrderedKv {
+        &*self.kv
+    }
+
+    pub(super) fn lock(&self, locks: Locks<'_>) -> Guards<'_> {
+        let one = |shard: u32| (shard, self.shards[shard as usize].lock());
+        match locks {
+            Locks::None => SmallVec::new(),
+            Locks::One(shard) => SmallVec::from_iter([one(shard)]),
+            Locks::Many(shards) => shards.iter().map(|&shard| one(shard)).collect(),
+            Locks::All => (0..self.shards.len() as u32).map(one).collect(),
+        }
+    }
+
+    /// Writes a batch while the shards it belongs to are locked, saving for a running snapshot
+    /// what the batch is about to change.
+    pub(super) fn write(&self, batch: Batch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let garbage = !batch.space(keys::GARBAGE).is_empty();
+        if let Some(copying) = self.copying.read().as_ref() {
+            copying.save(&*self.kv, &batch)?;
+        }
+        self.kv.write(batch)?;
+        if garbage {
+            self.garbage.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply_counts(&self, deltas: &Deltas) {
+        for &((shard, db), (keys, expires)) in deltas {
+            let counts = &self.counts[shard as usize];
+            counts.keys[db as usize].fetch_add(keys as u64, Ordering::Relaxed);
+            counts.expires[db as usize].fetch_add(expires as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn sum(&self, db: Db, of: impl Fn(&ShardCounts) -> &Vec<AtomicU64>) -> u64 {
+        let counts = self.counts.iter().filter_map(|shard| of(shard).get(db as usize));
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Backend for OrderedBackend {
+    fn name(&self) -> &'static str {
+        self.kv.name()
+    }
+
+    fn shard_count(&self) -> u32 {
+        self.shards.len() as u32
+    }
+
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.seed.hash(key)
+    }
+
+    fn shard_of(&self, hash: u64) -> u32 {
+        hash.checked_shr(self.shard_shift).unwrap_or(0) as u32
+    }
+
+    fn shard_of_cursor(&self, cursor: u64) -> u32 {
+        self.shard_of(cursor)
+    }
+
+    fn transact(
+        &self,
+        locks: Locks<'_>,
+        now_ms: u64,
+        body: &mut dyn FnMut(&mut dyn Tx),
+    ) -> Result<()> {
+        let mut tx = OrderedTx::new(self, self.lock(locks), now_ms);
+        body(&mut tx);
+        tx.commit()
+    }
+
+    fn len(&self, db: Db) -> u64 {
+        self.sum(db, |shard| &shard.keys)
+    }
+
+    fn expires_len(&self, db: Db) -> u64 {
+        self.sum(db, |shard| &shard.expires)
+    }
+
+    fn used_dbs(&self) -> Vec<Db> {
+        (0..self.physical.len() as Db).filter(|&db| self.len(db) > 0).collect()
+    }
+
+    fn maintain(&self, _shard: u32) -> bool {
+        match self.clean_slice() {
+            Ok(more) => more,
+            Err(error) => {
+                tracing::warn!(%error, "cleaning up deleted values failed; it will be tried again");
+                false
+            }
+        }
+    }
+
+    fn snapshot(self: Arc<Self>, at_cut: &mut dyn FnMut()) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(SnapshotRun::begin(self, at_cut)?))
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.kv.flush()
+    }
+
+    fn persistent(&self) -> bool {
+        true
+    }
+
+    fn set_checkpoint(&self, mark: &[u8]) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.put(keys::SYSTEM, super::open::CHECKPOINT.to_vec(), mark.to_vec());
+        self.kv.write(batch)
+    }
+
+    fn checkpoint(&self) -> Result<Option<Vec<u8>>> {
+        self.kv.get(keys::SYSTEM, super::open::CHECKPOINT)
+    }
+
+    fn may_block(&self) -> bool {
+        true
+    }
+
+    fn set_encoding_limits(&self, limits: &EncodingLimits) {
+        *self.limits.write() = limits.clone();
+    }
+
+    fn load(&self, db: Db, key: &[u8], expiry_ms: Option<u64>, object: rdb::Object) -> Result<()> {
+        let hash = self.hash(key);
+        let key = Key { db, hash, bytes: key };
+        let mut object = Some(object);
+        let mut result = Ok(());
+        // At time zero nothing has expired: what is loaded is kept as it was saved.
+        self.transact(Locks::One(self.shard_of(hash)), 0, &mut |tx| {
+            if let Some(object) = object.take() {
+                result = tx.restore(&key, object, expiry_ms);
+            }
+        })?;
+        result
+    }
+
+    fn stats(&self) -> BackendStats {
+        let mut details = self.kv.details();
+        details.push(("engine", self.kv.name().to_owned()));
+        let waiting = self.garbage.load(Ordering::Relaxed);
+        details.push(("lazy_cleaning_pending", u8::from(waiting).to_string()));
+        BackendStats { memory_bytes: 0, disk_bytes: self.kv.disk_bytes(), details }
+    }
+}
+
+impl Drop for OrderedBackend {
+    fn drop(&mut self) {
+        if let Err(error) = self.mark_clean().and_then(|()| self.kv.flush()) {
+            tracing::warn!(%error, "closing the {} store: the next start will count keys", self.name());
+        }
+    }
+}
+
+/// The error for a database beyond the configured ones.
+pub(super) fn no_such_db(db: Db) -> Error {
+    Error::backend(format_args!("database {db} is not configured"))
+}

@@ -1,0 +1,96 @@
+//! SipHash-1-3 with a seed that is stored with the data.
+//!
+//! The hash orders keys on disk, so it has to be the same in every run and for every compiler: the
+//! standard library promises neither. The seed keeps hostile keys from aiming at one shard.
+
+/// The two halves of a seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seed(pub u64, pub u64);
+
+impl Seed {
+    /// A seed nobody can guess, from the entropy the standard library gives its hash maps.
+    pub fn random() -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        Seed(RandomState::new().hash_one(1), RandomState::new().hash_one(2))
+    }
+
+    /// As stored.
+    pub fn to_bytes(self) -> [u8; 16] {
+        ((u128::from(self.0) << 64) | u128::from(self.1)).to_be_bytes()
+    }
+
+    /// From its stored form.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        let both = u128::from_be_bytes(bytes);
+        Seed((both >> 64) as u64, both as u64)
+    }
+
+    /// The hash of `bytes`.
+    pub fn hash(self, bytes: &[u8]) -> u64 {
+        siphash_1_3(self.0, self.1, bytes)
+    }
+
+    /// 128 bits standing for a name too long to be part of a record's key.
+    pub fn digest(self, bytes: &[u8]) -> [u8; 16] {
+        let high = siphash_1_3(self.0 ^ 0xa5a5_a5a5_a5a5_a5a5, self.1, bytes);
+        let low = siphash_1_3(self.0, self.1 ^ 0x5a5a_5a5a_5a5a_5a5a, bytes);
+        Seed(high, low).to_bytes()
+    }
+}
+
+#[inline]
+fn round(v: &mut [u64; 4]) {
+    v[0] = v[0].wrapping_add(v[1]);
+    v[1] = v[1].rotate_left(13) ^ v[0];
+    v[0] = v[0].rotate_left(32);
+    v[2] = v[2].wrapping_add(v[3]);
+    v[3] = v[3].rotate_left(16) ^ v[2];
+    v[0] = v[0].wrapping_add(v[3]);
+    v[3] = v[3].rotate_left(21) ^ v[0];
+    v[2] = v[2].wrapping_add(v[1]);
+    v[1] = v[1].rotate_left(17) ^ v[2];
+    v[2] = v[2].rotate_left(32);
+}
+
+fn siphash_1_3(k0: u64, k1: u64, bytes: &[u8]) -> u64 {
+    let mut v = [
+        k0 ^ 0x736f_6d65_7073_6575,
+        k1 ^ 0x646f_7261_6e64_6f6d,
+        k0 ^ 0x6c79_6765_6e65_7261,
+        k1 ^ 0x7465_6462_7974_6573,
+    ];
+    let mut chunks = bytes.chunks_exact(8);
+    for chunk in &mut chunks {
+        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
+        v[3] ^= word;
+        round(&mut v);
+        v[0] ^= word;
+    }
+    let mut last = (bytes.len() as u64) << 56;
+    for (at, &byte) in chunks.remainder().iter().enumerate() {
+        last |= u64::from(byte) << (8 * at);
+    }
+    v[3] ^= last;
+    round(&mut v);
+    v[0] ^= last;
+    v[2] ^= 0xff;
+    (0..3).for_each(|_| round(&mut v));
+    v[0] ^ v[1] ^ v[2] ^ v[3]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hash::Hasher;
+
+    /// The standard library's `DefaultHasher` happens to be SipHash-1-3 with a zero key today.
+    #[test]
+    fn agrees_with_the_standard_library() {
+        for len in 0..40 {
+            let bytes: Vec<u8> = (0..len).collect();
+            let mut std = std::hash::DefaultHasher::new();
+            std.write(&bytes);
+            assert_eq!(Seed(0, 0).hash(&bytes), std.finish(), "{len} bytes");
+        }
+    }
+}

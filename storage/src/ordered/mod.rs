@@ -1,0 +1,93 @@
+//! `ordered`: every data type over any ordered key-value engine.
+//!
+//! Promises: a transaction is one atomic write batch with read-your-writes; every operation on an
+//! element touches O(1) records (lists pay for the shorter side of an insertion or removal in the
+//! middle, sorted sets walk to a rank); dropping a key or a whole database is O(1), and what it
+//! held is cleaned later in bounded slices. Nothing here knows which engine it runs on.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`kv`] | [`OrderedKv`]: what an engine must offer |
+//! | `sled`, `fjall` | the engines |
+//! | `keys`, `codec`, `hash` | how records are named, encoded and ordered |
+//! | `backend`, `open` | [`OrderedBackend`]: shards, commit, start |
+//! | `tx` | the transaction: overlay, metadata, whole-key operations |
+//! | `strings`, `list`, `set`, `hash_type`, `sorted_set` | the types; `elements` is what they share |
+//! | `garbage` | cleaning up after dropped values |
+//! | `snapshot`, `value` | point-in-time copies; values as RDB objects |
+//!
+//! ## Layout
+//!
+//! A key has one *metadata* record: expiry, type, length and, for a short string, the value itself.
+//! It is named `physical db ‖ hash ‖ name`, so keys lie in hash order: a SCAN cursor is a hash, a
+//! random key is a seek to a random hash, and a shard (the hash's top bits) is a contiguous range.
+//! Elements are named `version ‖ …`, where a version is a number never used before: dropping a
+//! collection forgets its version and leaves a *garbage* record naming it. A logical database maps
+//! to a physical one, so `FLUSHDB` and `SWAPDB` only change the map.
+
+pub mod kv;
+
+mod backend;
+mod codec;
+mod elements;
+mod encoding;
+#[cfg(feature = "fjall")]
+mod fjall;
+mod garbage;
+mod hash;
+mod hash_type;
+mod keys;
+mod list;
+mod open;
+mod set;
+mod snapshot;
+#[cfg(feature = "sled")]
+mod sled;
+mod sorted_set;
+mod strings;
+mod tx;
+mod tx_impl;
+mod value;
+
+#[cfg(all(test, any(feature = "sled", feature = "fjall")))]
+mod tests;
+
+pub use backend::OrderedBackend;
+pub use kv::OrderedKv;
+
+use std::path::PathBuf;
+
+/// An engine that can be compiled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// sled 0.34: run it with the AOF in front, it buffers writes in memory for up to half a second.
+    #[cfg(feature = "sled")]
+    Sled,
+    /// fjall 3: a log-structured merge tree; a committed transaction survives the process.
+    #[cfg(feature = "fjall")]
+    Fjall,
+}
+
+/// How to open an [`OrderedBackend`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The engine's directory, created when missing; nothing else may be in it.
+    pub dir: PathBuf,
+    /// How many shards: rounded up to a power of two, 1–4096. May differ from the last run's, at
+    /// the price of rebuilding the expiry index once.
+    pub shards: u32,
+    /// How many databases.
+    pub databases: u32,
+    /// The engine.
+    pub engine: Engine,
+    /// What the engine may cache, bytes. Not a cap on its memory: both engines hold write buffers
+    /// beside it, and sled's accounting is approximate.
+    pub cache_bytes: u64,
+}
+
+impl Config {
+    /// Sixteen databases, sixteen shards, 64 MiB of cache.
+    pub fn new(dir: impl Into<PathBuf>, engine: Engine) -> Self {
+        Config { dir: dir.into(), shards: 16, databases: 16, engine, cache_bytes: 64 << 20 }
+    }
+}
