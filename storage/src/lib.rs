@@ -22,6 +22,8 @@ pub mod backend;
 pub mod error;
 pub mod journal;
 pub mod memory;
+#[cfg(feature = "ordered")]
+pub mod ordered;
 pub mod rdb;
 pub mod tx;
 pub mod types;

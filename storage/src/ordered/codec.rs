@@ -178,8 +178,11 @@ pub fn encode(head: &impl Serialize, tail: &[&[u8]]) -> Vec<u8> {
 /// # Errors
 /// [`Error::Corrupt`] when the record is not one.
 pub fn decode<T: DeserializeOwned>(record: &[u8], what: &str) -> Result<(T, usize)> {
-    bincode::serde::decode_from_slice(record, bincode::config::standard().with_limit::<{ 16 << 20 }>())
-        .map_err(|cause| Error::corrupt(format_args!("{what} record: {cause}")))
+    bincode::serde::decode_from_slice(
+        record,
+        bincode::config::standard().with_limit::<{ 16 << 20 }>(),
+    )
+    .map_err(|cause| Error::corrupt(format_args!("{what} record: {cause}")))
 }
 
 /// As [`decode`], for records that end with a kept name and then a value: head, name, value offset.
@@ -240,7 +243,10 @@ mod tests {
         let head = Head { expiry_ms: 99, name_bytes: 2, body: Body::Map(map) };
         let record = encode(&head, &[b"ab", b"value"]);
         let (back, name_at, value_at) = decode_meta(&record).expect("decodes");
-        assert_eq!((back, &record[name_at..value_at], &record[value_at..]), (head, &b"ab"[..], &b"value"[..]));
+        assert_eq!(
+            (back, &record[name_at..value_at], &record[value_at..]),
+            (head, &b"ab"[..], &b"value"[..])
+        );
         assert!(decode_meta(&record[..name_at + 1]).is_err());
     }
 }

@@ -35,6 +35,12 @@ pub(super) struct Element {
     name_at: usize,
 }
 
+/// Visits name, head and value; returning false stops.
+pub(super) type VisitElement<'a> = &'a mut dyn FnMut(&[u8], &ElementHead, &[u8]) -> bool;
+
+/// An element under its record's key.
+type Keyed = (Vec<u8>, Element);
+
 impl Element {
     pub(super) fn decode(record: &[u8]) -> Result<Self> {
         let (head, name_at, value_at) = codec::decode_element(record)?;
@@ -91,7 +97,15 @@ impl<'t, 'b> Opened<'t, 'b> {
         };
         tx.note_access(&place);
         let kept_name = keys::kept_name(key.bytes).to_vec();
-        Ok(Some(Opened { tx, place, kept_name, head, was, changed: false, lent: Default::default() }))
+        Ok(Some(Opened {
+            tx,
+            place,
+            kept_name,
+            head,
+            was,
+            changed: false,
+            lent: Default::default(),
+        }))
     }
 
     fn len(&self) -> u64 {
@@ -140,8 +154,7 @@ impl Drop for Opened<'_, '_> {
             self.tx.store(&self.place, self.was, &self.head, &self.kept_name, &[]);
             return;
         }
-        // What is left of an emptied collection are its indexes at most; the cleaner takes them.
-        self.tx.discard_body(&self.head.body);
+        // Every element was removed one by one, so nothing is left for the cleaner.
         if let Some(was) = self.was {
             self.tx.delete_record(&self.place, was);
         }
@@ -160,7 +173,8 @@ impl<'t, 'b> OpenedMap<'t, 'b> {
     ) -> Result<Option<Self>> {
         let body = super::tx::empty_map(kind, 0);
         let of = body.kind();
-        let opened = Opened::open(tx, key, open, of, |version| super::tx::empty_map(kind, version))?;
+        let opened =
+            Opened::open(tx, key, open, of, |version| super::tx::empty_map(kind, version))?;
         Ok(opened.map(OpenedMap))
     }
 
@@ -360,7 +374,7 @@ pub(super) fn walk(
 }
 
 /// The elements of a compact collection in Redis's order, with their record keys.
-fn compact(read: &dyn Read, map: &Map) -> Result<Vec<(Vec<u8>, Element)>> {
+fn compact(read: &dyn Read, map: &Map) -> Result<Vec<Keyed>> {
     let mut all = Vec::new();
     walk(read, map.version, 0, &mut |key, element| {
         all.push((key.to_vec(), element.clone()));
@@ -378,7 +392,7 @@ pub(super) fn each(
     read: &dyn Read,
     map: &Map,
     chunk_bytes: usize,
-    visit: &mut dyn FnMut(&[u8], &ElementHead, &[u8]) -> bool,
+    visit: VisitElement<'_>,
 ) -> Result<()> {
     let mut one = |key: &[u8], element: &Element| -> Result<bool> {
         match element.head.chunks {

@@ -66,8 +66,7 @@ impl Read for FjallKv {
         visit: VisitRecord<'_>,
     ) -> Result<()> {
         let Some(bounds) = bounds(lo, hi) else { return Ok(()) };
-        let mut records =
-            guarded("scan", || Ok(self.space(space).range::<&[u8], _>(bounds)))?;
+        let mut records = guarded("scan", || Ok(self.space(space).range::<&[u8], _>(bounds)))?;
         if reverse { feed(&mut records.rev(), visit) } else { feed(&mut records, visit) }
     }
 }
@@ -142,8 +141,7 @@ impl Read for FjallSnapshot {
     ) -> Result<()> {
         let Some(bounds) = bounds(lo, hi) else { return Ok(()) };
         let space = &self.spaces[usize::from(space.0)];
-        let mut records =
-            guarded("scan", || Ok(self.snapshot.range::<&[u8], _>(space, bounds)))?;
+        let mut records = guarded("scan", || Ok(self.snapshot.range::<&[u8], _>(space, bounds)))?;
         if reverse { feed(&mut records.rev(), visit) } else { feed(&mut records, visit) }
     }
 }

@@ -142,8 +142,11 @@ impl Batch {
     }
 }
 
+/// The bounds of a range of keys.
+pub type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// The bounds `lo..hi` for a map, `None` when nothing can be in between.
-pub fn bounds<'a>(lo: &'a [u8], hi: &'a [u8]) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+pub fn bounds<'a>(lo: &'a [u8], hi: &'a [u8]) -> Option<Bounds<'a>> {
     match hi {
         [] => Some((Bound::Included(lo), Bound::Unbounded)),
         hi if lo < hi => Some((Bound::Included(lo), Bound::Excluded(hi))),

@@ -229,7 +229,7 @@ impl List for OrderedList<'_, '_> {
         };
         let (first, last) = ((first - shape.head) as u64, (last - shape.head) as u64);
         let removed = found.len() as u64;
-        let from_left = last + 1 <= shape.len - first;
+        let from_left = last < shape.len - first;
         let (start, end) = if from_left { (0, last + 1) } else { (first, shape.len) };
         let mut kept = self.records(&shape, start, end)?;
         kept.retain(|(at, _)| found.binary_search_by_key(at, |(position, _)| *position).is_err());

@@ -40,9 +40,9 @@ mod keys;
 mod list;
 mod open;
 mod set;
-mod snapshot;
 #[cfg(feature = "sled")]
 mod sled;
+mod snapshot;
 mod sorted_set;
 mod strings;
 mod tx;

@@ -139,13 +139,19 @@ impl OrderedBackend {
         let end = keys::meta_past(physical, u64::MAX);
         let mut batch = Batch::default();
         let mut result = Ok(());
-        self.kv.scan(keys::META, &keys::meta_from(physical, 0), &end, false, &mut |key, record| {
-            result = self.count_key(db, key, record, reindex.then_some(&mut batch));
-            if batch.len() >= REBUILD_BATCH && result.is_ok() {
-                result = self.kv.write(std::mem::take(&mut batch));
-            }
-            result.is_ok()
-        })?;
+        self.kv.scan(
+            keys::META,
+            &keys::meta_from(physical, 0),
+            &end,
+            false,
+            &mut |key, record| {
+                result = self.count_key(db, key, record, reindex.then_some(&mut batch));
+                if batch.len() >= REBUILD_BATCH && result.is_ok() {
+                    result = self.kv.write(std::mem::take(&mut batch));
+                }
+                result.is_ok()
+            },
+        )?;
         result?;
         if batch.is_empty() { Ok(()) } else { self.kv.write(batch) }
     }

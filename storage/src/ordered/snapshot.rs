@@ -6,9 +6,11 @@
 //! found saved. Elements of versions created after the cut need no saving: nothing refers to them.
 
 use super::backend::OrderedBackend;
-use super::kv::{Batch, Changes, Frozen, OrderedKv, Read, SPACES_MAX, Space, VisitRecord, scan_merged};
+use super::kv::{
+    Batch, Changes, Frozen, OrderedKv, Read, SPACES_MAX, Space, VisitRecord, scan_merged,
+};
 use super::{codec, keys, value};
-use crate::{Backend, Db, Error, Locks, Result, Snapshot, SnapshotSink};
+use crate::{Db, Error, Locks, Result, Snapshot, SnapshotSink};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -136,7 +136,7 @@ impl OrderedSortedSet<'_, '_> {
     }
 
     /// The members of a rank range found from the far end, in the asked order.
-    fn from_far_end(&self, mut span: Span, reverse: bool) -> Result<Vec<(Vec<u8>, f64)>> {
+    fn far_end(&self, mut span: Span, reverse: bool) -> Result<Vec<(Vec<u8>, f64)>> {
         let len = self.0.meta()?.len;
         let end = span.skip.saturating_add(span.limit).min(len);
         span.limit = end.saturating_sub(span.skip);
@@ -238,7 +238,7 @@ impl SortedSet for OrderedSortedSet<'_, '_> {
         if !far {
             return self.walk(&span, reverse, visit);
         }
-        for (member, score) in self.from_far_end(span, reverse)? {
+        for (member, score) in self.far_end(span, reverse)? {
             if !visit(&member, score) {
                 break;
             }

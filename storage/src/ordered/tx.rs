@@ -113,7 +113,14 @@ impl Read for Base<'_> {
         self.0.kv.get(space, key)
     }
 
-    fn scan(&self, s: Space, lo: &[u8], hi: &[u8], rev: bool, visit: VisitRecord<'_>) -> Result<()> {
+    fn scan(
+        &self,
+        s: Space,
+        lo: &[u8],
+        hi: &[u8],
+        rev: bool,
+        visit: VisitRecord<'_>,
+    ) -> Result<()> {
         self.0.kv.scan(s, lo, hi, rev, visit)
     }
 }
@@ -199,7 +206,10 @@ impl<'b> OrderedTx<'b> {
     pub(super) fn place(&self, key: &Key<'_>) -> Result<Place> {
         use crate::Backend as _;
         let shard = self.backend.shard_of(key.hash);
-        debug_assert!(self.guards.iter().any(|(held, _)| *held == shard), "shard {shard} not locked");
+        debug_assert!(
+            self.guards.iter().any(|(held, _)| *held == shard),
+            "shard {shard} not locked"
+        );
         let physical = self.physical(key.db)?;
         let meta_key = keys::meta(self.backend.seed, physical, key.hash, key.bytes);
         Ok(Place { db: key.db, shard, hash: key.hash, meta_key })

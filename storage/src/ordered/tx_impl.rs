@@ -10,8 +10,7 @@ use super::sorted_set::OrderedSortedSet;
 use super::tx::{OrderedTx, Place, Record};
 use super::{encoding, keys, strings, value};
 use crate::{
-    Backend, Db, Expiry, Hash, Key, KeyInfo, Kind, List, Open, Result, Set, SortedSet, Str,
-    Tx, rdb,
+    Backend, Db, Expiry, Hash, Key, KeyInfo, Kind, List, Open, Result, Set, SortedSet, Str, Tx, rdb,
 };
 use std::sync::atomic::Ordering;
 

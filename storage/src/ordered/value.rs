@@ -8,7 +8,7 @@ use super::strings::read_chunks;
 use super::tx::OrderedTx;
 use super::{keys, list};
 use crate::rdb::{Object, Options, ValueWriter};
-use crate::types::{End, Hash as _, List as _, Set as _, SortedSet as _};
+use crate::types::{End, List as _};
 use crate::{Error, Expiry, Key, Open, Result, Tx};
 
 /// Appends a value as an RDB type byte and encoding. `inline` is a short string's value.
@@ -111,7 +111,8 @@ impl OrderedTx<'_> {
         match object {
             Object::String(_) | Object::Stream(_) => {}
             Object::List(elements) => {
-                let mut to = list::OrderedList::open(self, key, Open::Create)?.ok_or_else(unexpected)?;
+                let mut to =
+                    list::OrderedList::open(self, key, Open::Create)?.ok_or_else(unexpected)?;
                 elements.iter().try_for_each(|element| to.push(End::Tail, element))?;
             }
             Object::Set(members) => {
@@ -129,7 +130,9 @@ impl OrderedTx<'_> {
             }
             Object::SortedSet(members) => {
                 let mut to = self.sorted_set(key, Open::Create)?.ok_or_else(unexpected)?;
-                members.iter().try_for_each(|(member, score)| to.insert(member, *score).map(drop))?;
+                members
+                    .iter()
+                    .try_for_each(|(member, score)| to.insert(member, *score).map(drop))?;
             }
         }
         Ok(())
