@@ -10,7 +10,7 @@ use crate::session::SessionState;
 use resp::{Reply, Request};
 use runtime::Now;
 use smallvec::SmallVec;
-use storage::{Key, Tx};
+use storage::{Key, Locks, Tx};
 
 /// A handler's surroundings for one request.
 ///
@@ -30,6 +30,7 @@ pub struct Cx<'a> {
     /// The time.
     pub now: Now,
     pub(crate) hash: Option<(usize, u64)>,
+    pub(crate) locks: Locks<'a>,
     pub(crate) out: &'a mut CallResult,
 }
 
@@ -126,6 +127,30 @@ impl<'a> Cx<'a> {
         self.out.dirty += n;
     }
 
+    /// Says whether a reading command found `key`: counts it (`keyspace_hits`, `keyspace_misses`),
+    /// and tells whoever listens to misses.
+    #[inline]
+    pub fn looked_up(&mut self, key: &Key<'_>, found: bool) {
+        if found {
+            self.session.lookups.hits += 1;
+        } else {
+            self.session.lookups.misses += 1;
+            if self.engine.keyspace.has_interest() {
+                self.notify(key, Class::KeyMiss, "keymiss");
+            }
+        }
+    }
+
+    /// Whether this command may touch keys of `shard`; for what has no declared keys (`SCAN`).
+    pub fn is_locked(&self, shard: u32) -> bool {
+        match self.locks {
+            Locks::None => false,
+            Locks::One(one) => one == shard,
+            Locks::Many(many) => many.binary_search(&shard).is_ok(),
+            Locks::All => true,
+        }
+    }
+
     /// Logs `effect` instead of the command as it came. May be called several times: all are
     /// logged, in order.
     pub fn log(&mut self, effect: &[&[u8]]) {
@@ -135,6 +160,9 @@ impl<'a> Cx<'a> {
 
     /// [`Cx::log`] for another database.
     pub fn log_in(&mut self, db: storage::Db, effect: &[&[u8]]) {
+        if self.engine.journal.is_none() {
+            return;
+        }
         self.out.effects.replace(db, effect);
     }
 
@@ -170,11 +198,16 @@ impl<'a> Cx<'a> {
         self.engine.random()
     }
 
+    /// The running command's name as error texts give it: `get`, `client|id`.
+    pub fn command_name(&self) -> String {
+        match self.engine.commands.resolve(self.args) {
+            Some(entry) => entry.full_name.clone(),
+            None => String::from_utf8_lossy(self.args.arg(0)).to_lowercase(),
+        }
+    }
+
     /// The arity error of the running command, for what the row's arity cannot express.
     pub fn wrong_arity(&self) -> Failure {
-        match self.engine.commands.resolve(self.args) {
-            Some(entry) => wrong_arity(&entry.full_name),
-            None => wrong_arity(&String::from_utf8_lossy(self.args.arg(0)).to_lowercase()),
-        }
+        wrong_arity(&self.command_name())
     }
 }

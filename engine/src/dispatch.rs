@@ -65,7 +65,7 @@ impl Engine {
         };
         let outcome = self.backend.transact(locks, self.time_of(session, now), &mut |tx| {
             let mut result = CallResult::default();
-            aftermath.failed = self.call(call, session, tx, out, now, &mut result);
+            aftermath.failed = self.call(call, locks, session, tx, out, now, &mut result);
             self.settle(call, session, tx, result, &mut aftermath);
         });
         if let Err(error) = outcome {
@@ -101,9 +101,11 @@ impl Engine {
     }
 
     /// Runs the handler; true when it answered with an error.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a Cx, borrowed apart")]
     fn call(
         &self,
         call: Call<'_>,
+        locks: Locks<'_>,
         session: &mut SessionState,
         tx: &mut dyn Tx,
         out: &mut Output,
@@ -123,6 +125,7 @@ impl Engine {
             engine: self,
             now,
             hash: call.entry.first_key.zip(call.hash),
+            locks,
             out: result,
         };
         let outcome: Outcome = (call.entry.spec.handler)(&mut cx);
@@ -208,7 +211,8 @@ impl Engine {
         let mut aftermath = Aftermath::default();
         let mut committed = false;
         let outcome = self.backend.transact(shards.locks(), now.wall_ms, &mut |tx| {
-            committed = self.run_locked(queue, session, tx, out, now, &mut aftermath);
+            let locks = shards.locks();
+            committed = self.run_locked(queue, locks, session, tx, out, now, &mut aftermath);
         });
         if let Err(error) = outcome {
             Reply::new(out, session.proto).error(Failure::from(error).as_str());
@@ -218,9 +222,11 @@ impl Engine {
     }
 
     /// The body of `EXEC`; false when a watched key changed.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a Cx, borrowed apart")]
     fn run_locked(
         &self,
         queue: &[Queued],
+        locks: Locks<'_>,
         session: &mut SessionState,
         tx: &mut dyn Tx,
         out: &mut Output,
@@ -239,7 +245,7 @@ impl Engine {
             let mut result = CallResult::default();
             let db = session.db;
             let begin = (self.environment.stopwatch)();
-            self.call(call, session, tx, out, now, &mut result);
+            self.call(call, locks, session, tx, out, now, &mut result);
             self.stats.ran(entry.id, 1, (self.environment.stopwatch)().saturating_sub(begin));
             self.settle_expired(tx, &mut aftermath.ready, aftermath_lsn(&mut aftermath.lsn));
             if result.dirty > 0 {
@@ -300,6 +306,7 @@ impl Engine {
         let request = waiter.request.view();
         let hash = entry.first_key.and_then(|at| request.get(at)).map(|k| self.backend.hash(k));
         let mut aftermath = self.run(Call { entry, request, hash }, &mut session, &mut out, now);
+        session.flush_lookups(&self.stats);
         match aftermath.waiter.take() {
             // It would have to wait again: the second registration goes, the first stays.
             Some((again, _)) => {

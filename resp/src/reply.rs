@@ -118,6 +118,27 @@ impl<'a> Reply<'a> {
         tail.extend_from_slice(b"\r\n");
     }
 
+    /// A string of `len` bytes that `write` appends; whatever it appends is cut or padded with
+    /// zeros to that length, so that the client stays in step.
+    ///
+    /// # Errors
+    /// Those of `write`. What was written until then is to be taken back.
+    pub fn bulk_with<E>(
+        &mut self,
+        len: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let tail = self.out.tail();
+        tail.reserve(HEADER_LEN_MAX + len + 2);
+        header(tail, b'$', len as u64);
+        let start = tail.len();
+        write(tail)?;
+        debug_assert_eq!(tail.len() - start, len);
+        tail.resize(start + len, 0);
+        tail.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+
     /// A string of any bytes, shared instead of copied when it is large.
     pub fn bulk_shared(&mut self, bytes: Bytes) {
         if bytes.len() < SHARE_MIN {

@@ -98,6 +98,7 @@ impl Machine {
             start = span.end();
         }
         timer.finish();
+        self.state.flush_lookups(&engine.stats);
         stopped
     }
 
@@ -234,6 +235,10 @@ impl Machine {
     ) {
         self.state.client().last_command.store(u32::from(entry.id), Ordering::Relaxed);
         timer.before(entry);
+        if !entry.has(Flag::Fast) {
+            // What is slow may look at the counters (INFO, CONFIG RESETSTAT).
+            self.state.flush_lookups(&engine.stats);
+        }
         let aftermath = if entry.id == engine.exec {
             self.exec(engine, now)
         } else {

@@ -5,6 +5,7 @@ use crate::blocking::Waiter;
 use crate::clients::{Client, flag};
 use crate::command::CommandId;
 use crate::pubsub::Space;
+use crate::stats::Stats;
 use bytes::Bytes;
 use resp::Proto;
 use runtime::Flow;
@@ -66,6 +67,14 @@ pub enum ReplyMode {
     SkipNext,
 }
 
+/// Keys that reading commands found and did not find since the counters were last flushed to
+/// [`Stats`]: once per group of requests, so that a `GET` touches no shared cache line.
+#[derive(Debug, Default)]
+pub(crate) struct Lookups {
+    pub hits: u32,
+    pub misses: u32,
+}
+
 /// One client's state.
 pub struct SessionState {
     client: Arc<Client>,
@@ -74,6 +83,7 @@ pub struct SessionState {
     /// Protocol version.
     pub proto: Proto,
     pub(crate) special: u32,
+    pub(crate) lookups: Lookups,
     /// Set by a handler that ends the connection.
     pub flow: Flow,
     /// `MULTI` in progress.
@@ -97,6 +107,7 @@ impl SessionState {
             db: 0,
             proto: Proto::Resp2,
             special: 0,
+            lookups: Lookups::default(),
             flow: Flow::Open,
             multi: None,
             watched: Vec::new(),
@@ -119,6 +130,15 @@ impl SessionState {
     #[inline]
     pub fn client(&self) -> &Arc<Client> {
         &self.client
+    }
+
+    /// Adds what reading commands found to the engine's counters.
+    #[inline]
+    pub(crate) fn flush_lookups(&mut self, stats: &Stats) {
+        if self.lookups.hits | self.lookups.misses != 0 {
+            stats.looked_up(self.lookups.hits.into(), self.lookups.misses.into());
+            self.lookups = Lookups::default();
+        }
     }
 
     /// Whether `MULTI` is in progress.
