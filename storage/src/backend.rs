@@ -1,5 +1,6 @@
 //! [`Backend`]: what every storage offers, whatever it is made of.
 
+use crate::journal::Lsn;
 use crate::tx::{Db, Tx};
 use crate::{Result, rdb};
 use smallvec::SmallVec;
@@ -196,6 +197,15 @@ pub trait Backend: Send + Sync {
     /// What [`Backend::set_checkpoint`] last stored.
     fn checkpoint(&self) -> Result<Option<Vec<u8>>> {
         Ok(None)
+    }
+
+    /// The highest position that [`Tx::set_applied`] stored for any shard and that is in the store
+    /// now. Only meaningful for persistent backends.
+    ///
+    /// # Errors
+    /// As [`Backend::transact`].
+    fn applied(&self) -> Result<Lsn> {
+        Ok(Lsn(0))
     }
 
     /// Whether calls may block on a disk for long.

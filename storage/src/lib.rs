@@ -16,8 +16,10 @@
 //! | `memory` | the default backend: sharded cache-line tables |
 //! | `ordered` | every type over an ordered key-value engine: sled, fjall |
 //! | [`rdb`] | Redis's dump format |
-//! | `aof` | the multi-part append-only log |
+//! | [`aof`] | the multi-part append-only log |
 
+#[cfg(feature = "aof")]
+pub mod aof;
 pub mod backend;
 pub mod error;
 pub mod journal;

@@ -1,5 +1,6 @@
 //! [`Tx`]: typed access to the keys a transaction has locked.
 
+use crate::journal::Lsn;
 use crate::types::{Hash, List, Set, SortedSet};
 use crate::{Result, rdb};
 use bytes::Bytes;
@@ -120,6 +121,20 @@ pub trait Tx {
 
     /// When true, accesses from here on leave idle times and counters alone (`CLIENT NO-TOUCH`).
     fn set_no_touch(&mut self, no_touch: bool);
+
+    /// Notes that with this transaction the locked shards hold the effects up to the journal
+    /// position `lsn`. To be called after each append to the journal, before the transaction ends.
+    ///
+    /// A persistent backend stores the position for every shard the transaction has locked, in the
+    /// same atomic batch as the changes (the last call counts), so that a replay can tell exactly
+    /// which records its image lacks. For other backends there is nothing to do.
+    fn set_applied(&mut self, _lsn: Lsn) {}
+
+    /// The highest position stored for any of the locked shards. While a log is replayed, a record
+    /// at or below it is in the image already and must not be applied again.
+    fn applied(&mut self) -> Result<Lsn> {
+        Ok(Lsn(0))
+    }
 
     // -- any key ---------------------------------------------------------------------------------
 

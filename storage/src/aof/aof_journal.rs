@@ -1,0 +1,53 @@
+//! [`Aof`] as a [`Journal`].
+
+use super::{Aof, encode};
+use crate::Result;
+use crate::journal::{Durability, Journal, Lsn};
+use crate::tx::Db;
+use std::task::Waker;
+
+impl Journal for Aof {
+    fn append(&self, db: Db, effect: &[&[u8]]) -> Lsn {
+        self.syncer.log.append(db, |out| encode::command(out, effect))
+    }
+
+    fn append_encoded(&self, db: Db, resp: &[u8]) -> Lsn {
+        self.syncer.log.append(db, |out| out.extend_from_slice(resp))
+    }
+
+    fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Lsn {
+        match effects {
+            [] => self.syncer.log.end(),
+            [(db, effect)] => self.syncer.log.append(*db, |out| encode::command(out, effect)),
+            many => self.syncer.log.append_atomic(many),
+        }
+    }
+
+    fn write_up_to(&self, lsn: Lsn) {
+        self.syncer.log.write_up_to(lsn);
+    }
+
+    fn poll_durable(&self, lsn: Lsn, waker: &Waker) -> Result<bool> {
+        self.syncer.poll_durable(lsn, waker)
+    }
+
+    fn durability(&self) -> Durability {
+        self.syncer.durability()
+    }
+
+    fn set_durability(&self, durability: Durability) {
+        self.syncer.set_durability(durability);
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.syncer.log.health.text()
+    }
+
+    fn backlog_bytes(&self) -> u64 {
+        self.syncer.log.backlog_bytes()
+    }
+
+    fn stats(&self) -> Vec<(&'static str, String)> {
+        self.info()
+    }
+}

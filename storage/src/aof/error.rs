@@ -1,0 +1,37 @@
+//! Why a log could not be opened: one line that names file and offset.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Why a log could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadError {
+    /// The file, or the directory.
+    pub path: PathBuf,
+    /// Where in the file, bytes from its start, when it is about a place.
+    pub offset: Option<u64>,
+    /// What is wrong there.
+    pub cause: String,
+}
+
+impl LoadError {
+    pub(super) fn of(path: &Path, cause: impl fmt::Display) -> Self {
+        LoadError { path: path.to_owned(), offset: None, cause: cause.to_string() }
+    }
+
+    pub(super) fn at(path: &Path, offset: u64, cause: impl fmt::Display) -> Self {
+        LoadError { offset: Some(offset), ..LoadError::of(path, cause) }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "append-only file {}", self.path.display())?;
+        if let Some(offset) = self.offset {
+            write!(f, ", offset {offset}")?;
+        }
+        write!(f, ": {}", self.cause)
+    }
+}
+
+impl std::error::Error for LoadError {}

@@ -1,0 +1,320 @@
+//! One RESP file of the log, read and handed on.
+//!
+//! Read in large chunks and parsed a pipeline at a time. The parser is lenient where a connection
+//! may be; here every line end and every count is checked, so that a flipped bit in the framing is
+//! found where it is, not some bytes later or never.
+
+use super::error::LoadError;
+use super::log::lsn;
+use super::{Command, Replay};
+use crate::tx::Db;
+use memchr::{memchr, memmem};
+use resp::{Batch, Limits, Parser, Range, Request, Span};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Bytes read at a time.
+const CHUNK: usize = 1 << 20;
+/// Requests parsed at a time.
+const BATCH_MAX: usize = 4096;
+/// Longest comment line, bytes; Redis reads annotations into a buffer of this size.
+const COMMENT_LEN_MAX: usize = 64 << 10;
+/// Places looked at to tell a torn tail from a damaged length.
+const CANDIDATES_MAX: usize = 64;
+
+/// What a file held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// Commands applied.
+    pub commands: u64,
+    /// Offset behind the last whole record.
+    pub valid_len: u64,
+    /// Bytes behind it: half a command, or a transaction without its end.
+    pub torn_len: u64,
+}
+
+/// A file being replayed.
+pub(super) struct FileReplay<'r> {
+    path: &'r Path,
+    /// The increment's number, 0 for a base.
+    seq: u64,
+    replay: &'r mut dyn Replay,
+    db: Db,
+    transaction: Option<Transaction>,
+    commands: u64,
+    /// Offset in the file of the buffer's first byte.
+    base: u64,
+}
+
+/// Commands between `MULTI` and `EXEC`, copied: they may be chunks apart.
+struct Transaction {
+    /// Where its `MULTI` starts.
+    start: u64,
+    bytes: Vec<u8>,
+    ranges: Vec<Range>,
+    /// Database, first range and number of ranges of each command.
+    commands: Vec<(Db, usize, usize)>,
+}
+
+/// What the log may hold was accepted when it was written, whatever the limits are now.
+const LIMITS: Limits = Limits {
+    bulk_len_max: u32::MAX as usize,
+    args_max: i32::MAX as usize,
+    inline_len_max: COMMENT_LEN_MAX,
+    unauthenticated: false,
+};
+
+impl<'r> FileReplay<'r> {
+    /// A replay of `path`, increment `seq`, that starts at `offset`.
+    pub fn new(path: &'r Path, seq: u64, offset: u64, replay: &'r mut dyn Replay) -> Self {
+        FileReplay { path, seq, replay, db: 0, transaction: None, commands: 0, base: offset }
+    }
+
+    /// Replays everything that `file` holds from where it stands.
+    ///
+    /// # Errors
+    /// Damage, or a command that cannot be applied. A torn tail is none: see [`Outcome`].
+    pub fn run(mut self, mut file: impl Read) -> Result<Outcome, LoadError> {
+        let (mut parser, mut batch) = (Parser::new(), Batch::new());
+        let mut buffer = Vec::new();
+        loop {
+            let missing = self.fill(&mut file, &mut buffer, CHUNK)?;
+            let consumed = self.drain(&mut parser, &mut batch, &buffer)?;
+            self.base += consumed as u64;
+            if missing {
+                let tail = &buffer[consumed..];
+                self.check_tail(tail)?;
+                return Ok(self.outcome(tail.len() as u64));
+            }
+            buffer.drain(..consumed);
+        }
+    }
+
+    /// Reads a chunk; at least as much as is there already, so that a huge record is not parsed
+    /// over and over. True at the end of the file.
+    fn fill(
+        &self,
+        file: &mut impl Read,
+        buffer: &mut Vec<u8>,
+        chunk: usize,
+    ) -> Result<bool, LoadError> {
+        let want = chunk.max(buffer.len()) as u64;
+        let got = file.take(want).read_to_end(buffer);
+        let got = got.map_err(|error| self.error(buffer.len(), error))?;
+        Ok((got as u64) < want)
+    }
+
+    fn outcome(&self, tail_len: u64) -> Outcome {
+        let valid_len = self.transaction.as_ref().map_or(self.base, |open| open.start);
+        let torn_len = self.base + tail_len - valid_len;
+        Outcome { commands: self.commands, valid_len, torn_len }
+    }
+
+    fn error(&self, at: usize, cause: impl std::fmt::Display) -> LoadError {
+        LoadError::at(self.path, self.base + at as u64, cause)
+    }
+
+    /// Applies the whole records at the front of `buffer`; how many bytes they are.
+    fn drain(
+        &mut self,
+        parser: &mut Parser,
+        batch: &mut Batch,
+        buffer: &[u8],
+    ) -> Result<usize, LoadError> {
+        let mut consumed = 0;
+        loop {
+            let rest = &buffer[consumed..];
+            if rest.first() == Some(&b'#') {
+                match self.comment(consumed, rest)? {
+                    Some(len) => consumed += len,
+                    None => return Ok(consumed),
+                }
+                continue;
+            }
+            batch.clear();
+            let progress = parser.parse(rest, BATCH_MAX, &LIMITS, batch);
+            let done = self.apply_batch(batch, rest, consumed)?;
+            // A comment ends the batch early.
+            let comment = rest.get(done) == Some(&b'#');
+            if !comment && (done < progress.consumed || progress.error.is_some()) {
+                return Err(self.error(consumed + done, "Bad file format"));
+            }
+            consumed += done;
+            match comment {
+                true => *parser = Parser::new(),
+                false if progress.more => {}
+                false => return Ok(consumed),
+            }
+        }
+    }
+
+    /// The length of an annotation (`#TS:…`), line end included, if it is all there.
+    fn comment(&self, at: usize, rest: &[u8]) -> Result<Option<usize>, LoadError> {
+        match memchr(b'\n', rest) {
+            Some(end) => Ok(Some(end + 1)),
+            None if rest.len() > COMMENT_LEN_MAX => Err(self.error(at, "Bad file format")),
+            None => Ok(None),
+        }
+    }
+
+    /// Applies requests up to the first that is not framed as it should be; the bytes they are.
+    fn apply_batch(
+        &mut self,
+        batch: &Batch,
+        bytes: &[u8],
+        offset: usize,
+    ) -> Result<usize, LoadError> {
+        let mut start = 0;
+        for i in 0..batch.len() {
+            let span = batch.request(i);
+            let request = batch.view(span, bytes);
+            if !is_framed(bytes, start, span, request) {
+                break;
+            }
+            self.request(offset + start, offset + span.end(), request)?;
+            start = span.end();
+        }
+        Ok(start)
+    }
+
+    fn request(&mut self, start: usize, end: usize, request: Request<'_>) -> Result<(), LoadError> {
+        let name = request.arg(0);
+        match name.len() {
+            6 if name.eq_ignore_ascii_case(b"SELECT") => self.select(start, request),
+            5 if name.eq_ignore_ascii_case(b"MULTI") => self.multi(start),
+            4 if name.eq_ignore_ascii_case(b"EXEC") => self.exec(start, end),
+            _ => self.command(start, end, request),
+        }
+    }
+
+    fn command(&mut self, start: usize, end: usize, request: Request<'_>) -> Result<(), LoadError> {
+        let Some(open) = &mut self.transaction else {
+            return self.apply(start, end, &[Command { db: self.db, request }]);
+        };
+        match open.push(self.db, request) {
+            true => Ok(()),
+            false => Err(self.error(start, "a transaction of more than 4 GiB")),
+        }
+    }
+
+    fn apply(
+        &mut self,
+        start: usize,
+        end: usize,
+        commands: &[Command<'_>],
+    ) -> Result<(), LoadError> {
+        self.commands += commands.len() as u64;
+        let at = lsn(self.seq, self.base + end as u64);
+        self.replay.commands(at, commands).map_err(|cause| self.error(start, cause))
+    }
+
+    fn select(&mut self, start: usize, request: Request<'_>) -> Result<(), LoadError> {
+        let number = request.get(1).filter(|_| request.len() == 2).and_then(resp::parse_i64);
+        let db = number.and_then(|number| Db::try_from(number).ok());
+        self.db = db.ok_or_else(|| self.error(start, "SELECT of no database"))?;
+        Ok(())
+    }
+
+    fn multi(&mut self, start: usize) -> Result<(), LoadError> {
+        if self.transaction.is_some() {
+            return Err(self.error(start, "MULTI inside of a transaction"));
+        }
+        self.transaction = Some(Transaction {
+            start: self.base + start as u64,
+            bytes: Vec::new(),
+            ranges: Vec::new(),
+            commands: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn exec(&mut self, start: usize, end: usize) -> Result<(), LoadError> {
+        let open = self.transaction.take();
+        let open = open.ok_or_else(|| self.error(start, "EXEC without MULTI"))?;
+        let commands: Vec<_> = open.view().collect();
+        if commands.is_empty() { Ok(()) } else { self.apply(start, end, &commands) }
+    }
+
+    /// Tells half a record from a whole one whose length was damaged, which would otherwise take
+    /// everything after it along: behind the end of a torn tail there is nothing, so if further
+    /// records can be read in it, it is none.
+    fn check_tail(&self, tail: &[u8]) -> Result<(), LoadError> {
+        let mut candidates = memmem::find_iter(tail, b"\r\n*").take(CANDIDATES_MAX);
+        match candidates.any(|at| holds_records(&tail[at + 2..])) {
+            false => Ok(()),
+            true => Err(self.error(0, "Bad file format: a length is wrong, records follow")),
+        }
+    }
+}
+
+impl Transaction {
+    /// Adds a command; false when offsets of 32 bits no longer reach.
+    fn push(&mut self, db: Db, request: Request<'_>) -> bool {
+        self.commands.push((db, self.ranges.len(), request.len()));
+        for arg in request.iter() {
+            let Ok(start) = u32::try_from(self.bytes.len()) else { return false };
+            self.ranges.push(Range { start, len: arg.len() as u32 });
+            self.bytes.extend_from_slice(arg);
+        }
+        true
+    }
+
+    fn view(&self) -> impl Iterator<Item = Command<'_>> {
+        self.commands.iter().map(|&(db, first, count)| {
+            let ranges = &self.ranges[first..first + count];
+            Command { db, request: Request::new(ranges, &self.bytes) }
+        })
+    }
+}
+
+/// Whether the request that starts at `start` is framed to the letter.
+#[inline]
+fn is_framed(bytes: &[u8], start: usize, span: Span, request: Request<'_>) -> bool {
+    if span.is_inline() || bytes.get(start) != Some(&b'*') {
+        return false;
+    }
+    let Some(mut pos) = header_end(bytes, start + 1, request.len()) else { return false };
+    for arg in request.iter() {
+        if bytes.get(pos) != Some(&b'$') {
+            return false;
+        }
+        let Some(body) = header_end(bytes, pos + 1, arg.len()) else { return false };
+        pos = body + arg.len() + 2;
+        if bytes.get(pos - 2..pos) != Some(b"\r\n") {
+            return false;
+        }
+    }
+    pos == span.end()
+}
+
+/// Where the line `number \r\n` at `pos` ends, if it is that line.
+#[inline]
+fn header_end(bytes: &[u8], mut pos: usize, number: usize) -> Option<usize> {
+    let mut read = 0usize;
+    while let Some(digit @ b'0'..=b'9') = bytes.get(pos) {
+        read = read.checked_mul(10)?.checked_add(usize::from(digit - b'0'))?;
+        pos += 1;
+    }
+    (read == number && bytes.get(pos..pos + 2) == Some(b"\r\n")).then_some(pos + 2)
+}
+
+/// Whether `bytes` start with a whole, well-framed record.
+fn holds_records(bytes: &[u8]) -> bool {
+    let mut batch = Batch::new();
+    let _ = Parser::new().parse(bytes, 1, &LIMITS, &mut batch);
+    !batch.is_empty() && {
+        let span = batch.request(0);
+        is_framed(bytes, 0, span, batch.view(span, bytes))
+    }
+}
+
+/// Opens and replays a RESP file; `seq` is 0 for a base.
+pub(super) fn replay_file(
+    path: &Path,
+    seq: u64,
+    replay: &mut dyn Replay,
+) -> Result<Outcome, LoadError> {
+    let file = File::open(path).map_err(|error| LoadError::of(path, error))?;
+    FileReplay::new(path, seq, 0, replay).run(file)
+}

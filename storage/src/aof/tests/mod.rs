@@ -1,0 +1,33 @@
+//! Tests of the log.
+
+mod round_trip;
+mod toy;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The path of a file of the log in `dir`.
+fn part(dir: &Path, name: &str) -> PathBuf {
+    dir.join("appendonlydir").join(format!("appendonly.aof.{name}"))
+}
+
+/// The names of the files of the log, sorted.
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir.join("appendonlydir")).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Copies a data directory as it is now, as a crash would leave it.
+fn copy(from: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    let target = to.path().join("appendonlydir");
+    fs::create_dir(&target).unwrap();
+    for name in names(from) {
+        // A file may be renamed or deleted between listing and copying.
+        let _ = fs::copy(from.join("appendonlydir").join(&name), target.join(&name));
+    }
+    to
+}
