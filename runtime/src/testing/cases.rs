@@ -133,6 +133,8 @@ pub fn shutdown_with_requests_in_flight(runtime: Subject) {
         client.send("sleep 300\necho after\nbytes 100000\n");
     }
     std::thread::sleep(Duration::from_millis(60));
+    // Nobody reads this any more, and it must not turn the close into a reset.
+    clients.iter_mut().for_each(|client| client.send("echo too late\n"));
     server.shutdown.request();
     assert!(eventually(|| !server.accepts()), "still accepting");
     for client in &mut clients {
@@ -182,13 +184,18 @@ pub fn wakes_from_other_threads(runtime: Subject) {
             let name = format!("waiter{c}");
             let mut client = server.client();
             client.ask(&format!("name {name}"), "named");
+            let (asked, next) = std::sync::mpsc::channel();
             scope.spawn(move || {
                 for round in 0..ROUNDS {
-                    client.ask("park 0", &format!("message {round}"));
+                    client.send("park 0\n");
+                    asked.send(round).expect("the poster listens");
+                    client.expect(&format!("message {round}"));
                 }
             });
             scope.spawn(move || {
-                for round in 0..ROUNDS {
+                for round in next {
+                    // Sometimes before the request is parked, sometimes after.
+                    std::thread::sleep(Duration::from_micros(20 * (round as u64 % 8)));
                     server.post(&name, &format!("message {round}"));
                 }
             });
@@ -255,6 +262,7 @@ pub fn deadline_moves_and_is_cancelled(runtime: Subject) {
     let mut client = server.client();
     client.ask("name mover", "named");
     client.send("park 10000\n");
+    std::thread::sleep(Duration::from_millis(30));
     server.post("mover", "cancelled");
     client.expect("cancelled");
     let start = Instant::now();
