@@ -97,6 +97,15 @@ pub fn unknown_subcommand(request: Request<'_>) -> Failure {
     Failure::text(format!("ERR unknown subcommand '{}'. Try {container} HELP.", lossy(word, 128)))
 }
 
+/// The reply to a known subcommand with arguments it does not take.
+pub fn subcommand_syntax(request: Request<'_>) -> Failure {
+    let word = lossy(request.get(1).unwrap_or_default(), 128);
+    let container = lossy(request.arg(0), 128).to_uppercase();
+    Failure::text(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{word}'. Try {container} HELP."
+    ))
+}
+
 /// At most `max` bytes of `bytes` as text.
 fn lossy(bytes: &[u8], max: usize) -> Cow<'_, str> {
     String::from_utf8_lossy(&bytes[..bytes.len().min(max)])

@@ -1,6 +1,7 @@
 //! Varve's workbench: everything a contributor runs that is not the server itself.
 
 mod bench;
+mod conformance;
 mod cpu;
 mod echo;
 mod load;
@@ -21,6 +22,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Bench(Box<bench::BenchArgs>),
+    Conformance(conformance::ConformanceArgs),
     /// Check the project's invariants: dependency directions, banned calls, files and documents
     Tidy,
     /// Run .ci/run, as the continuous integration does
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::Bench(args) => bench::run(*args),
+        Task::Conformance(args) => conformance::run(&args, &project_root()?),
         Task::Tidy => tidy::run(&project_root()?),
         Task::Ci => ci(),
         Task::Echo(args) => echo::run(&args),

@@ -2,7 +2,7 @@
 
 use crate::command::{Flag::*, Group, LockRule, SPEC, Spec, key_range};
 use crate::cx::Cx;
-use crate::failure::{Failure, Outcome, SYNTAX};
+use crate::failure::{Failure, Outcome, subcommand_syntax};
 use crate::pubsub::Space;
 use crate::session::SessionState;
 use bytes::Bytes;
@@ -126,7 +126,7 @@ fn spublish(cx: &mut Cx<'_>) -> Outcome {
 
 fn reply_channels(cx: &mut Cx<'_>, space: Space) -> Outcome {
     if cx.argc() > 3 {
-        return Err(SYNTAX);
+        return Err(subcommand_syntax(cx.args));
     }
     let channels = cx.engine.pubsub.channels(space, cx.args.get(2));
     cx.reply.array(channels.len());

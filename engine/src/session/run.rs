@@ -180,22 +180,24 @@ impl Machine {
             Ok(Admission::Pause(until_ms)) => self.pause(until_ms, now),
             Ok(Admission::Run) => {
                 let mark = self.out.len();
+                let mode = self.state.reply_mode;
+                self.state.skip_armed = false;
                 self.run_admitted(engine, entry, planned, request, now, timer);
-                self.silence(mark);
+                self.silence(mode, mark);
             }
         }
     }
 
-    /// `CLIENT REPLY`: takes back what was replied from `mark` on.
-    fn silence(&mut self, mark: usize) {
-        match self.state.reply_mode {
+    /// `CLIENT REPLY`: takes back what a command replied from `mark` on. `mode` is the one in force
+    /// before it ran.
+    fn silence(&mut self, mode: ReplyMode, mark: usize) {
+        match mode {
             ReplyMode::On => {}
+            ReplyMode::Off if self.state.reply_mode == ReplyMode::On => {}
             ReplyMode::Off => self.out.truncate(mark),
             ReplyMode::SkipNext => {
-                // `CLIENT REPLY SKIP` itself is silent, and so is the command after it.
                 self.out.truncate(mark);
-                let just_set = std::mem::replace(&mut self.state.skip_armed, false);
-                if !just_set {
+                if !self.state.skip_armed {
                     self.state.set_reply_mode(ReplyMode::On);
                 }
             }

@@ -92,7 +92,7 @@ pub struct SessionState {
     pub watched: Vec<Watched>,
     /// Whether replies are sent.
     pub reply_mode: ReplyMode,
-    /// `CLIENT REPLY SKIP` was this very command: the next one is the one to skip.
+    /// The running command was itself `CLIENT REPLY SKIP`: the next one is the one to skip.
     pub(crate) skip_armed: bool,
     /// Accesses leave idle times alone.
     pub(crate) no_touch: bool,

@@ -1,0 +1,87 @@
+//! Every golden script on every storage, in both protocols, against its kept transcript.
+//!
+//! `cargo test -p golden NAME` runs the tests whose name contains NAME; set `GOLDEN=family/name` to
+//! run a single script.
+
+use golden::{EngineDriver, Script, scripts_under, transcribe};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use storage::Backend;
+use storage::backend::EncodingLimits;
+use storage::memory::{Config, MemoryBackend};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts")
+}
+
+fn scripts() -> Vec<Script> {
+    let only = std::env::var("GOLDEN").unwrap_or_default();
+    let names = scripts_under(&root()).expect("the scripts are readable");
+    let wanted = names.iter().filter(|name| name.starts_with(&only));
+    wanted
+        .map(|name| Script::read(&root(), name).unwrap_or_else(|e| panic!("{name}: {e}")))
+        .collect()
+}
+
+fn memory() -> Arc<dyn Backend> {
+    let limits = EncodingLimits::default();
+    Arc::new(MemoryBackend::new(Config { shards: 4, databases: 16, hash_seed: 7, limits }))
+}
+
+/// Memory sets the standard: its transcripts are the ones kept.
+#[test]
+fn memory_answers_as_kept() {
+    let mut driver = EngineDriver::new(memory);
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        let mut failed = Vec::new();
+        for script in scripts() {
+            let text = transcribe(&script, &mut driver).unwrap_or_else(|e| panic!("{e}"));
+            let name = script.name.replace('/', "__");
+            let kept = std::panic::catch_unwind(|| insta::assert_snapshot!(name, text));
+            failed.extend(kept.is_err().then(|| script.name.clone()));
+        }
+        assert!(failed.is_empty(), "transcripts changed: {}", failed.join(", "));
+    });
+}
+
+/// Any other backend must answer as memory does, to the byte.
+fn mirrors_memory(mut make: impl FnMut(&Path) -> Arc<dyn Backend> + 'static) {
+    let mut standard = EngineDriver::new(memory);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().to_owned();
+    let mut count = 0;
+    let mut driver = EngineDriver::new(move || {
+        count += 1;
+        make(&path.join(count.to_string()))
+    });
+    let mut failed = String::new();
+    for script in scripts() {
+        let expected = transcribe(&script, &mut standard).unwrap_or_else(|e| panic!("{e}"));
+        let found = transcribe(&script, &mut driver).unwrap_or_else(|e| panic!("{e}"));
+        if let Some(line) = expected.lines().zip(found.lines()).position(|(a, b)| a != b) {
+            let show = |text: &str| text.lines().nth(line).unwrap_or_default().to_owned();
+            let above = expected.lines().take(line).filter(|l| l.starts_with("> ")).last();
+            failed.push_str(&format!(
+                "{}: after `{}`: memory says `{}`, this backend `{}`\n",
+                script.name,
+                above.unwrap_or_default(),
+                show(&expected),
+                show(&found)
+            ));
+        } else if expected.lines().count() != found.lines().count() {
+            failed.push_str(&format!("{}: transcripts differ in length\n", script.name));
+        }
+    }
+    assert!(failed.is_empty(), "{failed}");
+}
+
+#[test]
+fn memory_with_one_shard_mirrors_memory() {
+    mirrors_memory(|_| {
+        let limits = EncodingLimits::default();
+        Arc::new(MemoryBackend::new(Config { shards: 1, databases: 16, hash_seed: 99, limits }))
+    });
+}
