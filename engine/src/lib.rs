@@ -15,6 +15,7 @@
 //! | [`cx`] | what a handler sees |
 //! | [`families`] | the handlers and their rows |
 //! | [`engine`](mod@engine) | what sessions share |
+//! | [`expiry`], [`long_double`], [`args`], [`glob`] | what arguments mean |
 //! | [`keyspace`], [`blocking`], [`pubsub`] | who is told what |
 //! | [`replay`] | running logged effects again |
 //! | [`housekeeping`] | work done between requests: expiry, maintenance |
@@ -29,11 +30,13 @@ pub mod cx;
 mod dispatch;
 mod effects;
 pub mod engine;
+pub mod expiry;
 pub mod failure;
 pub mod families;
 pub mod glob;
 pub mod housekeeping;
 pub mod keyspace;
+pub mod long_double;
 pub mod pause;
 pub mod pubsub;
 pub mod replay;

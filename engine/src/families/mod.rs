@@ -4,6 +4,7 @@ pub mod auth;
 pub mod client;
 mod client_rows;
 pub mod connection;
+pub mod generic;
 pub mod pubsub;
 pub mod string;
 pub mod transactions;
@@ -15,6 +16,7 @@ pub const ALL: &[&[Spec]] = &[
     auth::COMMANDS,
     client::COMMANDS,
     connection::COMMANDS,
+    generic::COMMANDS,
     pubsub::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,

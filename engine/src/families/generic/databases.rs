@@ -1,0 +1,57 @@
+//! DBSIZE, FLUSHDB, FLUSHALL, SWAPDB: whole databases.
+
+use super::database;
+use crate::cx::Cx;
+use crate::failure::{Outcome, SYNTAX, failure};
+use storage::Db;
+
+pub(super) fn dbsize(cx: &mut Cx<'_>) -> Outcome {
+    cx.reply.integer(cx.engine.backend.len(cx.session.db) as i64);
+    Ok(())
+}
+
+/// `ASYNC` and `SYNC` are accepted and mean the same: what is removed is cleaned up in bounded
+/// slices later, and is invisible at once.
+fn check_mode(cx: &Cx<'_>) -> Outcome {
+    match cx.argc() {
+        1 => Ok(()),
+        2 if cx.is(1, "ASYNC") || cx.is(1, "SYNC") => Ok(()),
+        _ => Err(SYNTAX),
+    }
+}
+
+/// Empties one database; what was empty is not logged, and nobody is told.
+fn clear(cx: &mut Cx<'_>, db: Db) -> Outcome {
+    if cx.tx.clear(db)? > 0 {
+        cx.database_modified(db);
+    }
+    Ok(())
+}
+
+pub(super) fn flushdb(cx: &mut Cx<'_>) -> Outcome {
+    check_mode(cx)?;
+    clear(cx, cx.session.db)?;
+    cx.reply.ok();
+    Ok(())
+}
+
+pub(super) fn flushall(cx: &mut Cx<'_>) -> Outcome {
+    check_mode(cx)?;
+    for db in 0..cx.engine.databases() {
+        clear(cx, db)?;
+    }
+    cx.reply.ok();
+    Ok(())
+}
+
+pub(super) fn swapdb(cx: &mut Cx<'_>) -> Outcome {
+    let a = database(cx, 1, failure("ERR invalid first DB index"))?;
+    let b = database(cx, 2, failure("ERR invalid second DB index"))?;
+    if a != b {
+        cx.tx.swap_dbs(a, b)?;
+        cx.database_modified(a);
+        cx.database_modified(b);
+    }
+    cx.reply.ok();
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Commands for keys of any type, and for whole databases.
+
+mod databases;
+mod expire;
+mod iterate;
+mod keys;
+mod moving;
+mod object;
+mod rows;
+mod serialized;
+
+use crate::args::integer;
+use crate::cx::Cx;
+use crate::failure::{Failure, NOT_INTEGER, failure};
+use storage::Db;
+
+pub use expire::{expire_at, persist_key};
+pub use rows::COMMANDS;
+
+/// Two names for one key.
+const SAME_OBJECT: Failure = failure("ERR source and destination objects are the same");
+
+/// Argument `index` as the number of a database.
+fn database(cx: &Cx<'_>, index: usize, not_a_number: Failure) -> Result<Db, Failure> {
+    let number = integer(cx.args.arg(index)).map_err(|_| not_a_number.clone())?;
+    let number = i32::try_from(number).map_err(|_| not_a_number)?;
+    let known = Db::try_from(number).ok().filter(|&db| db < cx.engine.databases());
+    known.ok_or(failure("ERR DB index is out of range"))
+}
+
+/// [`database`] with the usual error.
+fn database_or_not_integer(cx: &Cx<'_>, index: usize) -> Result<Db, Failure> {
+    database(cx, index, NOT_INTEGER)
+}

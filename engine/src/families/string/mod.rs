@@ -1,0 +1,71 @@
+//! String commands.
+
+mod counters;
+mod lcs;
+mod multi;
+mod parts;
+mod rows;
+mod set;
+
+use crate::config::Id;
+use crate::cx::Cx;
+use crate::failure::{Failure, Outcome, failure};
+use crate::keyspace::Class;
+use storage::{Key, Str};
+
+pub use rows::COMMANDS;
+
+/// Replies with a value, or with nothing; whether there was one.
+#[inline]
+fn reply_value(cx: &mut Cx<'_>, key: &Key<'_>) -> Result<bool, Failure> {
+    let found = match cx.tx.string(key)? {
+        Some(Str::Bytes(value)) => {
+            cx.reply.bulk(value);
+            true
+        }
+        Some(Str::Shared(value)) => {
+            cx.reply.bulk_shared(value.clone());
+            true
+        }
+        None => {
+            cx.reply.null();
+            false
+        }
+    };
+    cx.looked_up(key, found);
+    Ok(found)
+}
+
+/// Refuses a string that would exceed `proto-max-bulk-len`, as Redis does whoever made it.
+fn check_len(cx: &Cx<'_>, len: u64, more: u64) -> Outcome {
+    let total = len.checked_add(more);
+    match total.is_some_and(|total| total <= cx.engine.config.memory(Id::ProtoMaxBulkLen)) {
+        true => Ok(()),
+        false => Err(failure("ERR string exceeds maximum allowed size (proto-max-bulk-len)")),
+    }
+}
+
+fn get(cx: &mut Cx<'_>) -> Outcome {
+    let key = cx.key(1);
+    reply_value(cx, &key)?;
+    Ok(())
+}
+
+fn getdel(cx: &mut Cx<'_>) -> Outcome {
+    let key = cx.key(1);
+    if reply_value(cx, &key)? {
+        cx.tx.remove(&key)?;
+        cx.log(&[b"DEL", key.bytes]);
+        cx.modified(&key, Class::Generic, "del");
+    }
+    Ok(())
+}
+
+fn strlen(cx: &mut Cx<'_>) -> Outcome {
+    let key = cx.key(1);
+    let len = cx.tx.string_len(&key)?;
+    let found = len > 0 || cx.tx.kind(&key)?.is_some();
+    cx.looked_up(&key, found);
+    cx.reply.integer(len as i64);
+    Ok(())
+}
