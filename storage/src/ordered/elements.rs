@@ -21,6 +21,8 @@ pub(super) struct Opened<'t, 'b> {
     kept_name: Vec<u8>,
     pub(super) head: Head,
     was: Option<Was>,
+    /// The head as it is stored, to see whether it has to be written again.
+    stored: Option<Head>,
     pub(super) changed: bool,
     /// What the last read lent out: name, value.
     pub(super) lent: (Vec<u8>, Vec<u8>),
@@ -101,6 +103,7 @@ impl<'t, 'b> Opened<'t, 'b> {
             tx,
             place,
             kept_name,
+            stored: was.map(|_| head.clone()),
             head,
             was,
             changed: false,
@@ -148,6 +151,9 @@ impl<'t, 'b> Opened<'t, 'b> {
 impl Drop for Opened<'_, '_> {
     fn drop(&mut self) {
         if !self.changed {
+            return;
+        }
+        if self.len() > 0 && self.stored.as_ref() == Some(&self.head) {
             return;
         }
         if self.len() > 0 {
