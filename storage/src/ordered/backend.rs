@@ -7,7 +7,7 @@ use super::kv::{Batch, OrderedKv};
 use super::snapshot::{CopyOnWrite, SnapshotRun};
 use super::tx::{Deltas, OrderedTx};
 use crate::{
-    Backend, BackendStats, Db, EncodingLimits, Error, Key, Locks, Result, Snapshot, Tx, rdb,
+    Backend, BackendStats, Db, EncodingLimits, Error, Key, Locks, Lsn, Result, Snapshot, Tx, rdb,
 };
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
@@ -27,6 +27,8 @@ pub struct OrderedBackend {
     pub(super) shard_shift: u32,
     pub(super) shards: Vec<Mutex<Shard>>,
     pub(super) counts: Vec<ShardCounts>,
+    /// The journal position each shard's records correspond to; written under the shard's lock.
+    pub(super) applied: Vec<AtomicU64>,
     /// The physical database of each logical one; changes only while all shards are locked.
     pub(super) physical: Vec<AtomicU32>,
     pub(super) next_physical: AtomicU32,
@@ -250,6 +252,11 @@ impl Backend for OrderedBackend {
 
     fn checkpoint(&self) -> Result<Option<Vec<u8>>> {
         self.kv.get(keys::SYSTEM, super::open::CHECKPOINT)
+    }
+
+    fn applied(&self) -> Result<Lsn> {
+        let applied = self.applied.iter().map(|lsn| lsn.load(Ordering::Relaxed));
+        Ok(Lsn(applied.max().unwrap_or(0)))
     }
 
     fn may_block(&self) -> bool {

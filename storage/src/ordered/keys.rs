@@ -83,6 +83,11 @@ pub fn meta_physical(key: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(key.get(..HASH_AT)?.try_into().ok()?))
 }
 
+/// The record of a shard's journal position.
+pub fn applied(shard: u32) -> Vec<u8> {
+    [&b"applied:"[..], &shard.to_be_bytes()].concat()
+}
+
 /// An expiry record.
 pub fn expiry(shard: u32, at_ms: u64, meta_key: &[u8]) -> Vec<u8> {
     [&shard.to_be_bytes()[..], &at_ms.to_be_bytes(), meta_key].concat()

@@ -129,6 +129,12 @@ impl Batch {
         self.spaces.iter().map(BTreeMap::len).sum()
     }
 
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> u64 {
+        let changes = self.spaces.iter().flatten();
+        changes.map(|(key, value)| (key.len() + value.as_ref().map_or(0, Vec::len)) as u64).sum()
+    }
+
     /// Whether there are no changes.
     pub fn is_empty(&self) -> bool {
         self.spaces.iter().all(BTreeMap::is_empty)

@@ -8,7 +8,7 @@ use super::kv::{Batch, OrderedKv};
 use super::{Config, Engine, keys};
 use crate::{Backend, Error, Result};
 use parking_lot::{Mutex, RwLock};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Records of [`keys::SYSTEM`].
 pub const VERSIONS: &[u8] = b"versions";
@@ -20,6 +20,8 @@ const FORMAT: &[u8] = b"format";
 const SEED: &[u8] = b"seed";
 const SHARDS: &[u8] = b"shards";
 const CLEAN: &[u8] = b"clean";
+/// How many shards the stored journal positions are for.
+const APPLIED_SHARDS: &[u8] = b"applied-shards";
 
 /// The layout this code reads and writes.
 const FORMAT_NUMBER: &[u8] = b"1";
@@ -59,6 +61,7 @@ impl OrderedBackend {
         let databases = databases.clamp(1, DATABASES_MAX);
         let seed = found_or_created(&*kv)?;
         let map = database_map(&*kv, databases)?;
+        let (shards, applied) = applied_positions(&*kv, shards)?;
         let stored = read_u64(&*kv, SHARDS)?.unwrap_or(u64::from(shards));
         let versions = read_u64(&*kv, VERSIONS)?.unwrap_or(1);
         let backend = OrderedBackend {
@@ -66,6 +69,7 @@ impl OrderedBackend {
             shard_shift: 64 - shards.trailing_zeros(),
             shards: (0..shards).map(|_| Mutex::new(Shard::new())).collect(),
             counts: (0..shards).map(|_| ShardCounts::new(map.physical.len())).collect(),
+            applied: applied.into_iter().map(AtomicU64::new).collect(),
             physical: map.physical.iter().map(|&physical| AtomicU32::new(physical)).collect(),
             next_physical: AtomicU32::new(map.next),
             versions: Versions::from_mark(versions),
@@ -114,7 +118,7 @@ impl OrderedBackend {
     /// Stores the counters, to be taken over by the next start.
     pub(super) fn mark_clean(&self) -> Result<()> {
         let counts = self.counts.iter().flat_map(|shard| {
-            let load = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+            let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
             shard.keys.iter().map(load).zip(shard.expires.iter().map(load))
         });
         let record = CleanCounts { shards: self.shard_count(), counts: counts.collect() };
@@ -247,4 +251,34 @@ fn database_map(kv: &dyn OrderedKv, databases: u32) -> Result<DbMap> {
         kv.write(batch)?;
     }
     Ok(map)
+}
+
+/// The journal positions of the shards, and how many shards there are to be: as many as asked for,
+/// unless that would merge shards whose positions differ after a crash. One position cannot stand
+/// for two, and a replay has to know exactly what it finds; the next start after a clean stop (when
+/// everything appended is in the store) can merge them.
+fn applied_positions(kv: &dyn OrderedKv, asked: u32) -> Result<(u32, Vec<u64>)> {
+    let stored = read_u64(kv, APPLIED_SHARDS)?.unwrap_or(u64::from(asked));
+    let valid = u32::try_from(stored).ok().filter(|n| n.is_power_of_two() && *n <= SHARDS_MAX);
+    let stored = valid.ok_or_else(|| Error::corrupt("the stored number of shards"))?;
+    let read = |shard| Ok(read_u64(kv, &keys::applied(shard))?.unwrap_or(0));
+    let old = (0..stored).map(read).collect::<Result<Vec<u64>>>()?;
+    let clean = kv.get(keys::SYSTEM, CLEAN)?.is_some();
+    let merged = old.chunks((stored / asked).max(1) as usize);
+    let exact = clean || merged.clone().all(|group| group.iter().all(|at| *at == group[0]));
+    if !exact {
+        tracing::warn!(asked, kept = stored, "keeping the number of shards until a clean stop");
+        return Ok((stored, old));
+    }
+    let merged = merged.map(|group| group.iter().copied().max().unwrap_or(0));
+    let copies = (asked / stored).max(1) as usize;
+    let new: Vec<u64> = merged.flat_map(|at| std::iter::repeat_n(at, copies)).collect();
+    let mut batch = Batch::default();
+    (0..stored).for_each(|shard| batch.delete(keys::SYSTEM, keys::applied(shard)));
+    for (shard, &at) in (0..asked).zip(&new).filter(|(_, at)| **at != 0) {
+        batch.put(keys::SYSTEM, keys::applied(shard), be(at));
+    }
+    batch.put(keys::SYSTEM, APPLIED_SHARDS.to_vec(), be(u64::from(asked)));
+    kv.write(batch)?;
+    Ok((asked, new))
 }

@@ -6,15 +6,24 @@
 //! to 16), and the blobs are synced too; batches take a process-wide lock, so a batch of one change
 //! goes around it; `len()` scans, so it is never called; the cache setting is not a cap on memory.
 //! After a failed write sled's memory may hold half a batch: from then on everything is refused.
+//! Log buffers wait in memory for the disk without any bound (a minute of writes faster than the
+//! disk was seen to take 18 s to flush), so writers are slowed to what the disk takes ([`Backlog`]).
 
 use super::kv::{Batch, OrderedKv, Read, Space, VisitRecord, guarded};
 use crate::{Error, Result};
+use parking_lot::{Condvar, Mutex};
 use sled::{Db, IVec};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+/// Bytes written and not yet on their way to the disk, beyond which writers wait.
+const BACKLOG_BYTES_MAX: u64 = 8 << 20;
+/// What a record costs in sled's log beside its bytes, roughly.
+const LOG_RECORD_BYTES: u64 = 256;
 
 /// An open sled database. Spaces are the first byte of every key, because only one tree can be
 /// written atomically.
@@ -22,6 +31,71 @@ pub struct SledKv {
     db: Db,
     dir: PathBuf,
     failed: OnceLock<Error>,
+    backlog: Arc<Backlog>,
+    drainer: Option<JoinHandle<()>>,
+}
+
+/// How far the log on disk is behind. A thread writes it out from half the bound on; writers wait
+/// at the bound, so the longest wait is for half of it.
+#[derive(Default)]
+struct Backlog {
+    state: Mutex<BacklogState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct BacklogState {
+    bytes: u64,
+    closed: bool,
+}
+
+impl Backlog {
+    /// Adds what is about to be written, once there is room.
+    fn enter(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        while state.bytes >= BACKLOG_BYTES_MAX && !state.closed {
+            self.changed.wait(&mut state);
+        }
+        state.bytes += bytes;
+        if state.bytes >= BACKLOG_BYTES_MAX / 2 {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Writes out until closed. A failure closes: writers then meet sled's own error.
+    fn drain(&self, db: &Db) {
+        loop {
+            let mut state = self.state.lock();
+            while state.bytes < BACKLOG_BYTES_MAX / 2 && !state.closed {
+                self.changed.wait(&mut state);
+            }
+            if state.closed {
+                return;
+            }
+            let bytes = state.bytes;
+            drop(state);
+            let flushed = guarded("drain", || db.flush().map_err(Error::backend));
+            let mut state = self.state.lock();
+            state.bytes = state.bytes.saturating_sub(bytes);
+            state.closed |= flushed.is_err();
+            self.changed.notify_all();
+        }
+    }
+
+    fn close(&self) {
+        self.state.lock().closed = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Drop for SledKv {
+    fn drop(&mut self) {
+        self.backlog.close();
+        if let Some(drainer) = self.drainer.take() {
+            // A panic there was caught and turned into an error already.
+            let _ = drainer.join();
+        }
+    }
 }
 
 impl SledKv {
@@ -37,7 +111,13 @@ impl SledKv {
                 .flush_every_ms(Some(500))
                 .open()
                 .map_err(|cause| Error::backend(format_args!("sled {}: {cause}", dir.display())))?;
-            Ok(SledKv { db, dir: dir.to_path_buf(), failed: OnceLock::new() })
+            let backlog = Arc::new(Backlog::default());
+            let drainer = std::thread::Builder::new().name("sled-drain".into()).spawn({
+                let (backlog, db) = (backlog.clone(), db.clone());
+                move || backlog.drain(&db)
+            });
+            let drainer = Some(drainer.map_err(Error::backend)?);
+            Ok(SledKv { db, dir: dir.to_path_buf(), failed: OnceLock::new(), backlog, drainer })
         })
     }
 
@@ -125,6 +205,7 @@ impl OrderedKv for SledKv {
 
     fn write(&self, batch: Batch) -> Result<()> {
         self.usable()?;
+        self.backlog.enter(batch.bytes() + batch.len() as u64 * LOG_RECORD_BYTES);
         guarded("write", || self.write_changes(batch)).inspect_err(|error| {
             let _ = self.failed.set(error.clone());
         })

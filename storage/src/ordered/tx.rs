@@ -8,7 +8,7 @@ use super::backend::{Guards, OrderedBackend, no_such_db};
 use super::codec::{self, Body, DbMap, Head, Map, MapKind};
 use super::keys;
 use super::kv::{Batch, Read, Space, VisitRecord, scan_merged};
-use crate::{Db, Error, Key, Result};
+use crate::{Db, Error, Key, Lsn, Result};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
@@ -27,6 +27,8 @@ pub(super) struct OrderedTx<'b> {
     pub(super) deltas: Deltas,
     /// The database map, once this transaction changed it.
     pub(super) map: Option<DbMap>,
+    /// The journal position this transaction's changes belong to, once it was told.
+    pub(super) applied: Option<Lsn>,
     /// Versions created here: nothing of theirs is in the engine yet.
     fresh: SmallVec<[u64; 4]>,
     /// What the last string read lent out.
@@ -149,6 +151,7 @@ impl<'b> OrderedTx<'b> {
             batch: Batch::default(),
             deltas: Deltas::new(),
             map: None,
+            applied: None,
             fresh: SmallVec::new(),
             lent: Bytes::new(),
             lent_record: Vec::new(),
@@ -161,7 +164,16 @@ impl<'b> OrderedTx<'b> {
             let record = codec::encode(map, &[]);
             self.batch.put(keys::SYSTEM, super::open::DATABASES.to_vec(), record);
         }
+        for &(shard, _) in self.guards.iter().filter(|_| self.applied.is_some()) {
+            let position = self.applied.map_or(0, |lsn| lsn.0);
+            self.batch.put(keys::SYSTEM, keys::applied(shard), position.to_be_bytes().to_vec());
+        }
         self.backend.write(std::mem::take(&mut self.batch))?;
+        if let Some(Lsn(position)) = self.applied {
+            for &(shard, _) in &self.guards {
+                self.backend.applied[shard as usize].store(position, Ordering::Relaxed);
+            }
+        }
         self.backend.apply_counts(&self.deltas);
         if let Some(map) = &self.map {
             for (slot, &physical) in self.backend.physical.iter().zip(&map.physical) {
@@ -183,6 +195,12 @@ impl<'b> OrderedTx<'b> {
         let version = self.backend.new_version()?;
         self.fresh.push(version);
         Ok(version)
+    }
+
+    /// The highest journal position stored for a locked shard.
+    pub(super) fn applied_before(&self) -> Lsn {
+        let load = |shard: u32| self.backend.applied[shard as usize].load(Ordering::Relaxed);
+        Lsn(self.guards.iter().map(|&(shard, _)| load(shard)).max().unwrap_or(0))
     }
 
     // -- places ----------------------------------------------------------------------------------

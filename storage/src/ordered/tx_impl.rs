@@ -10,7 +10,8 @@ use super::sorted_set::OrderedSortedSet;
 use super::tx::{OrderedTx, Place, Record};
 use super::{encoding, keys, strings, value};
 use crate::{
-    Backend, Db, Expiry, Hash, Key, KeyInfo, Kind, List, Open, Result, Set, SortedSet, Str, Tx, rdb,
+    Backend, Db, Expiry, Hash, Key, KeyInfo, Kind, List, Lsn, Open, Result, Set, SortedSet, Str,
+    Tx, rdb,
 };
 use std::sync::atomic::Ordering;
 
@@ -34,6 +35,14 @@ impl Tx for OrderedTx<'_> {
 
     fn set_no_touch(&mut self, no_touch: bool) {
         self.no_touch = no_touch;
+    }
+
+    fn set_applied(&mut self, lsn: Lsn) {
+        self.applied = Some(lsn);
+    }
+
+    fn applied(&mut self) -> Result<Lsn> {
+        Ok(self.applied.unwrap_or_default().max(self.applied_before()))
     }
 
     fn kind(&mut self, key: &Key<'_>) -> Result<Option<Kind>> {

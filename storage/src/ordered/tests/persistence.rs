@@ -1,7 +1,7 @@
 //! What survives: closing, a crash after a flush, a snapshot while writes go on.
 
 use super::*;
-use crate::{Db, Expiry, Open, Result, SnapshotSink};
+use crate::{Db, Expiry, Lsn, Open, Result, SnapshotSink};
 use std::collections::BTreeMap;
 
 fn fill(backend: &OrderedBackend) {
@@ -177,7 +177,37 @@ fn transfer(backend: &OrderedBackend, names: &[String], random: &mut Random) {
     backend.transact(shards.locks(), 1, body).unwrap();
 }
 
+/// Journal positions are stored with the changes, and survive shards being split and merged.
+fn applied_positions_follow_the_shards(engine: Engine) {
+    let (dir, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let backend = open(dir.path(), engine, 4);
+    let set = |shard: u32, position| {
+        let body = &mut |tx: &mut dyn Tx| {
+            assert!(tx.applied().unwrap() < Lsn(position));
+            tx.set_applied(Lsn(position));
+            assert_eq!(tx.applied().unwrap(), Lsn(position));
+        };
+        backend.transact(Locks::One(shard), 1, body).unwrap();
+    };
+    (0..4).for_each(|shard| set(shard, 10 + u64::from(shard)));
+    assert_eq!(backend.applied().unwrap(), Lsn(13));
+    backend.flush().unwrap();
+    copy_dir(dir.path(), crashed.path());
+    let positions = |backend: &OrderedBackend| -> Vec<u64> {
+        let at =
+            |lsn: &std::sync::atomic::AtomicU64| lsn.load(std::sync::atomic::Ordering::Relaxed);
+        backend.applied.iter().map(at).collect()
+    };
+    // After a crash two shards cannot become one, but one can become two.
+    assert_eq!(positions(&open(crashed.path(), engine, 2)), [10, 11, 12, 13]);
+    drop(backend);
+    assert_eq!(positions(&open(dir.path(), engine, 8)), [10, 10, 11, 11, 12, 12, 13, 13]);
+    assert_eq!(positions(&open(dir.path(), engine, 2)), [11, 13]);
+    assert_eq!(positions(&open(dir.path(), engine, 2)), [11, 13]);
+}
+
 on_engines!(
+    applied_positions_follow_the_shards,
     a_copy_made_after_a_flush_has_everything,
     reopening_keeps_everything,
     a_snapshot_is_of_the_moment_of_its_cut,
