@@ -1,3 +1,59 @@
-//! server
+//! Varve as a library: one of each layer, chosen by name or handed over, put together and served.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), server::StartError> {
+//! let server = server::Server::builder()
+//!     .set("runtime", ["tokio"])
+//!     .set("appendonly", ["no"])
+//!     .listen(([127, 0, 0, 1], 0).into())
+//!     .build()?
+//!     .start()?;
+//! println!("serving on {}", server.addresses()[0]);
+//! server.shutdown()
+//! # }
+//! ```
+//!
+//! Promises: a start that fails says why in one line and leaves nothing behind; a stop answers what
+//! was asked, and makes durable what was promised.
+//!
+//! Must not know: commands, keys, or what bytes mean; they are the engine's.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`ServerBuilder`] | choices become a [`Server`] |
+//! | [`command_line`] | the whole program `varve`, for binaries with commands of their own, too |
+//! | [`config`] | the layers of configuration |
+//! | `runtimes`, `storages`, `plugins` | what can be chosen by name |
+//! | `listen`, `data_dir`, `limits`, `system` | sockets, files, the operating system |
+//! | `loading`, `journal`, `snapshot` | data on disk |
+//! | `host`, `info`, [`memory`] | what commands about the process do |
+//! | `housekeeper`, `signals`, `logging`, `banner` | around the serving |
 
+pub mod command_line;
 pub mod config;
+pub mod memory;
+
+mod banner;
+mod builder;
+mod data_dir;
+mod error;
+mod host;
+mod housekeeper;
+mod info;
+mod journal;
+mod limits;
+mod listen;
+mod loading;
+mod logging;
+mod plugins;
+mod runtimes;
+mod server;
+mod signals;
+mod snapshot;
+mod storages;
+mod system;
+
+pub use builder::ServerBuilder;
+pub use error::StartError;
+pub use logging::init as init_logging;
+pub use server::{Handle, Server};

@@ -7,6 +7,7 @@ use engine::config::{ConfigStore, Directive, Effect, Id, lookup};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The largest configuration file, in bytes; what is larger is none.
 const FILE_MAX: u64 = 64 << 20;
@@ -23,10 +24,12 @@ pub(super) struct Setting {
 #[derive(Default)]
 pub struct Loaded {
     /// All values.
-    pub store: ConfigStore,
+    pub store: Arc<ConfigStore>,
     /// The file read, absolute, for `CONFIG REWRITE` and `INFO`; `None` without one and for standard
     /// input.
     pub file: Option<PathBuf>,
+    /// The directives that some layer sets, be it to their default.
+    pub given: BTreeSet<Id>,
     /// What the owner should know, one line each.
     pub warnings: Vec<String>,
     /// `rename-command` lines, in order: old name, new name (empty: the command is to be removed).
@@ -122,6 +125,7 @@ impl Layers {
         }
         let words: Vec<&str> = setting.words.iter().map(String::as_str).collect();
         self.loaded.store.load(directive, &words).map_err(wrong)?;
+        self.loaded.given.insert(directive.id);
         match directive.effect {
             Effect::Kept if !self.loaded.store.is_default(directive.id) => {
                 self.kept.insert(directive.name);

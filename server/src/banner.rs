@@ -1,0 +1,92 @@
+//! What a server says of itself when it starts, and how each choice is changed.
+
+use crate::host::Process;
+use engine::Engine;
+use engine::config::Id;
+use std::sync::atomic::Ordering::Relaxed;
+use storage::Durability;
+
+/// One choice: its name, what was chosen, the options that change it.
+struct Choice {
+    name: &'static str,
+    is: String,
+    change: &'static str,
+}
+
+/// The banner: a line of identity, then one line per choice.
+pub(crate) fn text(engine: &Engine, process: &Process) -> String {
+    let mut lines = vec![format!(
+        "Varve {}: {} keys, process {}",
+        env!("CARGO_PKG_VERSION"),
+        engine.backend.used_dbs().into_iter().map(|db| engine.backend.len(db)).sum::<u64>(),
+        std::process::id()
+    )];
+    let choices = choices(engine, process);
+    let width = choices.iter().map(|choice| choice.is.chars().count()).max().unwrap_or(0).min(64);
+    for Choice { name, is, change } in choices {
+        lines.push(format!("  {name:<11}{is:<width$}   {change}"));
+    }
+    lines.join("\n")
+}
+
+fn choices(engine: &Engine, process: &Process) -> Vec<Choice> {
+    let choice = |name, is, change| Choice { name, is, change };
+    vec![
+        choice("address", addresses(process), "--bind, --port, --unixsocket"),
+        choice(
+            "runtime",
+            runtime(process),
+            "--runtime epoll|tokio|threads, --epoll-execution inline|pool, --threads N",
+        ),
+        choice(
+            "storage",
+            format!("{}, {} shards", engine.backend.name(), engine.backend.shard_count()),
+            "--storage memory|sled|fjall, --shards N",
+        ),
+        choice(
+            "durability",
+            durability(engine),
+            "--appendonly yes|no, --appendfsync always|everysec|no, --save",
+        ),
+        choice("data", process.dir.display().to_string(), "--dir"),
+    ]
+}
+
+fn addresses(process: &Process) -> String {
+    let tcp = process.addresses.iter().map(ToString::to_string);
+    let unix = Some(process.config.text(Id::Unixsocket).to_string());
+    tcp.chain(unix.filter(|path| !path.is_empty())).collect::<Vec<_>>().join(" ")
+}
+
+fn runtime(process: &Process) -> String {
+    let name = process.runtime.name();
+    let execution = match name {
+        "epoll" => format!(" {}", process.config.choice(Id::EpollExecution)),
+        _ => String::new(),
+    };
+    let running = process.runtime.stats().threads.load(Relaxed);
+    let threads = match running {
+        0 => crate::runtimes::thread_count(name, &process.config) as u64,
+        running => running,
+    };
+    let plural = if threads == 1 { "" } else { "s" };
+    format!("{name}{execution}, {threads} thread{plural}")
+}
+
+fn durability(engine: &Engine) -> String {
+    let saves = match engine.config.text(Id::Save) {
+        text if text.is_empty() => String::new(),
+        text => format!(", snapshots after {text}"),
+    };
+    let log = match &engine.journal {
+        Some(journal) => match journal.durability() {
+            Durability::Always => "logged and synced before every reply",
+            Durability::EverySecond => "logged, synced every second",
+            Durability::Never => "logged, synced when the system likes",
+        },
+        None if engine.backend.persistent() => "the storage's own",
+        None if saves.is_empty() => "none: everything is lost at the end",
+        None => "no log",
+    };
+    format!("{log}{saves}")
+}

@@ -1,0 +1,169 @@
+//! [`ServerBuilder`]: from choices to a server that is bound, loaded and ready to serve.
+
+use crate::config::Loaded;
+use crate::data_dir::DataDir;
+use crate::error::StartError;
+use crate::host::Process;
+use crate::loading::{self, Data};
+use crate::memory::Allocator;
+use crate::server::Server;
+use crate::{limits, listen, runtimes, storages, system};
+use engine::command::Spec;
+use engine::config::{ConfigStore, Id, by_id, lookup};
+use engine::{Engine, Environment, Parts};
+use runtime::{Clock, Runtime};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use storage::Backend;
+
+/// Puts a [`Server`] together. Everything has a default; what is set later wins.
+#[derive(Default)]
+pub struct ServerBuilder {
+    loaded: Loaded,
+    settings: Vec<(String, Vec<String>)>,
+    listen: Vec<SocketAddr>,
+    runtime: Option<Arc<dyn Runtime>>,
+    storage: Option<Arc<dyn Backend>>,
+    commands: Vec<&'static [Spec]>,
+    allocator: Allocator,
+}
+
+impl ServerBuilder {
+    /// Starts from this configuration instead of the defaults.
+    pub fn config(mut self, loaded: Loaded) -> Self {
+        self.loaded = loaded;
+        self
+    }
+
+    /// Sets one directive, by its name in `redis.conf`: `.set("appendonly", ["no"])`.
+    pub fn set<W: ToString>(mut self, name: &str, words: impl IntoIterator<Item = W>) -> Self {
+        let words = words.into_iter().map(|word| word.to_string()).collect();
+        self.settings.push((name.to_owned(), words));
+        self
+    }
+
+    /// Listens here instead of on `bind` and `port`; port 0 takes any free one. May be repeated.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen.push(address);
+        self
+    }
+
+    /// Serves with this runtime, whatever `runtime` says.
+    pub fn runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Keeps the data here, whatever `storage` says.
+    pub fn storage(mut self, storage: Arc<dyn Backend>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
+    /// Adds commands to the built-in ones. May be repeated.
+    pub fn commands(mut self, rows: &'static [Spec]) -> Self {
+        self.commands.push(rows);
+        self
+    }
+
+    /// Says which allocator the program uses, for memory figures and `maxmemory`.
+    pub fn allocator(mut self, allocator: Allocator) -> Self {
+        self.allocator = allocator;
+        self
+    }
+
+    /// The configuration that the server will have.
+    pub(crate) fn configure(&mut self) -> Result<Arc<ConfigStore>, StartError> {
+        let loaded = &mut self.loaded;
+        for (name, words) in std::mem::take(&mut self.settings) {
+            let wrong = |reason: &str| StartError::other(format!("'{name}': {reason}"));
+            let (_, directive) = lookup(&name).ok_or_else(|| wrong("unknown directive"))?;
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            loaded.store.load(directive, &words).map_err(|reason| wrong(&reason))?;
+            loaded.given.insert(directive.id);
+        }
+        Ok(loaded.store.clone())
+    }
+
+    /// Binds, opens and loads everything. Nothing is served yet, and nothing stays behind when it
+    /// fails: sockets come first, so that a second server on a used port touches no data.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn build(mut self) -> Result<Server, StartError> {
+        let config = self.configure()?;
+        refuse_what_is_missing(&self.loaded)?;
+        let runtime = self.choose_runtime(&config)?;
+        let open = self.choose_storage(&config)?;
+        let journal_wanted = loading::journal_wanted(&self.loaded)?;
+        let bound = listen::bind(&config, &self.listen)?;
+        let dir = DataDir::open(Path::new(&*config.text(Id::Dir)))?;
+        set(&config, Id::Dir, &dir.path.display().to_string())?;
+        let allocator = self.allocator;
+        let (file, addresses) = (self.loaded.file.clone(), bound.addresses.clone());
+        let process = Process::new(config.clone(), runtime, allocator, file, addresses, &dir.path);
+        let process = Arc::new(process);
+        let backend = open(&config, &dir.path)?;
+        let clock = Clock::new();
+        let data = Data { backend, config: config.clone(), commands: self.commands };
+        let log = loading::load(&data, &process, journal_wanted)?;
+        let engine = Engine::new(Parts {
+            backend: data.backend,
+            journal: log.journal(),
+            config: config.clone(),
+            commands: data.commands,
+            environment: Environment {
+                stopwatch: system::stopwatch,
+                seed: system::random(),
+                started: clock.now(),
+                host: process.clone(),
+            },
+        });
+        let engine = engine.map_err(|error| StartError::other(error))?;
+        process.attach(&engine, log);
+        limits::fit_maxclients(&config);
+        limits::follow(&process);
+        Ok(Server { engine, process, bound, clock, _dir: dir })
+    }
+
+    fn choose_runtime(&mut self, config: &ConfigStore) -> Result<Arc<dyn Runtime>, StartError> {
+        if let Some(runtime) = self.runtime.take() {
+            return Ok(runtime);
+        }
+        let (name, runtime) = runtimes::make(config, self.loaded.given.contains(&Id::Runtime))?;
+        set(config, Id::Runtime, name)?;
+        Ok(runtime)
+    }
+
+    fn choose_storage(&mut self, config: &ConfigStore) -> Result<Open, StartError> {
+        if let Some(storage) = self.storage.take() {
+            return Ok(Box::new(move |_, _| Ok(storage)));
+        }
+        let (name, open) = storages::choice(config, self.loaded.given.contains(&Id::Storage))?;
+        set(config, Id::Storage, name)?;
+        Ok(Box::new(move |config, dir| {
+            open(config, dir).map_err(|error| StartError::other(format!("{name}: {error}")))
+        }))
+    }
+}
+
+type Open = Box<dyn FnOnce(&ConfigStore, &Path) -> Result<Arc<dyn Backend>, StartError>>;
+
+/// Makes the configuration say what is in force.
+fn set(config: &ConfigStore, id: Id, word: &str) -> Result<(), StartError> {
+    config.load(by_id(id), &[word]).map_err(StartError::Other)
+}
+
+/// Lines that protect data, and that this version cannot obey.
+fn refuse_what_is_missing(loaded: &Loaded) -> Result<(), StartError> {
+    if let Some((old, _)) = loaded.renamed_commands.first() {
+        let text = format!("'rename-command {old}': commands can't be renamed in this version");
+        return Err(StartError::Other(text));
+    }
+    if let Some(name) = loaded.users.first().and_then(|words| words.first()) {
+        let text = format!("'user {name}': ACL users are not part of this version");
+        return Err(StartError::Other(text));
+    }
+    Ok(())
+}

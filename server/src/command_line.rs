@@ -1,0 +1,78 @@
+//! The program: reads the configuration, serves, ends with an exit code.
+
+use crate::config::{self, Invocation};
+use crate::error::StartError;
+use crate::logging;
+use crate::{Server, ServerBuilder};
+use engine::config::Id;
+use std::process::ExitCode;
+
+/// Runs `builder`'s server with the process's arguments and environment: all that `main` does.
+///
+/// What goes wrong at start is one line on standard error, and exit code 1.
+pub fn run(builder: ServerBuilder) -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let invocation = match config::parse_invocation(config::cli(), args) {
+        Ok(invocation) => invocation,
+        // clap prints help and version, too.
+        Err(error) => error.exit(),
+    };
+    let served = match invocation {
+        Invocation::Serve(words) => serve(builder, &words),
+        Invocation::Subcommand(name, _) => {
+            Err(StartError::Other(format!("there is no subcommand '{name}'")))
+        }
+    };
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("varve: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(builder: ServerBuilder, words: &[String]) -> Result<(), StartError> {
+    let loaded = config::load(words, std::env::vars())?;
+    let warnings = loaded.warnings.clone();
+    let mut builder = builder.config(loaded);
+    let config = builder.configure()?;
+    logging::init(&config)?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let server = builder.build()?;
+    write_pid_file(&config.text(Id::Pidfile))?;
+    show_banner(&server, config.text(Id::Logfile).is_empty(), config.choice(Id::LogFormat));
+    let ended = server.run_to_end();
+    remove_pid_file(&config.text(Id::Pidfile));
+    let engine = ended?;
+    if !engine.backend.persistent() {
+        // The system takes memory back at once; freeing a large data set key by key takes seconds.
+        std::mem::forget(engine);
+    }
+    Ok(())
+}
+
+/// Plain text for people who look at the terminal; log lines where lines have a form.
+fn show_banner(server: &Server, on_terminal: bool, format: &str) {
+    let banner = server.banner();
+    if on_terminal && format == "text" {
+        println!("{banner}");
+    } else {
+        banner.lines().for_each(|line| tracing::info!("{}", line.trim()));
+    }
+}
+
+fn write_pid_file(path: &str) -> Result<(), StartError> {
+    if path.is_empty() {
+        return Ok(());
+    }
+    let written = std::fs::write(path, format!("{}\n", std::process::id()));
+    written.map_err(|error| StartError::file("write the pid file", path.as_ref(), error))
+}
+
+fn remove_pid_file(path: &str) {
+    if !path.is_empty() {
+        // Whoever removed it before us was right.
+        let _ = std::fs::remove_file(path);
+    }
+}

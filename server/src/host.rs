@@ -1,0 +1,198 @@
+//! [`Process`]: what commands about the process around the engine (`SHUTDOWN`, `SAVE`, `INFO`,
+//! `CONFIG REWRITE` …) really do.
+
+use crate::journal::Log;
+use crate::memory::Allocator;
+use crate::snapshot::{self, Saver, snapshot_path};
+use crate::{config, info, system};
+use engine::config::ConfigStore;
+use engine::{Engine, Host};
+use parking_lot::Mutex;
+use runtime::{Runtime, Shutdown};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
+
+/// The process around an engine.
+pub(crate) struct Process {
+    pub config: Arc<ConfigStore>,
+    pub runtime: Arc<dyn Runtime>,
+    pub shutdown: Shutdown,
+    pub saver: Arc<Saver>,
+    pub allocator: Allocator,
+    /// The configuration file, for `CONFIG REWRITE`.
+    pub file: Option<PathBuf>,
+    /// The data folder, absolute.
+    pub dir: PathBuf,
+    /// Where clients find us.
+    pub addresses: Vec<SocketAddr>,
+    pub run_id: String,
+    pub started: Instant,
+    /// Bytes allocated before there was data.
+    pub memory_at_start: AtomicU64,
+    pub loaded_keys: AtomicU64,
+    pub loaded_expired: AtomicU64,
+    memory_peak: AtomicU64,
+    loading: AtomicBool,
+    engine: OnceLock<(Weak<Engine>, Log)>,
+    /// One reload or shutdown at a time.
+    busy: Mutex<()>,
+}
+
+impl Process {
+    pub fn new(
+        config: Arc<ConfigStore>,
+        runtime: Arc<dyn Runtime>,
+        allocator: Allocator,
+        file: Option<PathBuf>,
+        addresses: Vec<SocketAddr>,
+        dir: &Path,
+    ) -> Self {
+        Process {
+            config,
+            runtime,
+            shutdown: Shutdown::new(),
+            saver: Arc::new(Saver::new()),
+            allocator,
+            file,
+            dir: dir.to_owned(),
+            addresses,
+            run_id: system::run_id(),
+            started: Instant::now(),
+            memory_at_start: AtomicU64::new((allocator.figures)().allocated),
+            loaded_keys: AtomicU64::new(0),
+            loaded_expired: AtomicU64::new(0),
+            memory_peak: AtomicU64::new(0),
+            loading: AtomicBool::new(true),
+            engine: OnceLock::new(),
+            busy: Mutex::new(()),
+        }
+    }
+
+    /// Tells the process which engine it surrounds. The engine owns the process, so only a weak
+    /// reference goes this way.
+    pub fn attach(&self, engine: &Arc<Engine>, log: Log) {
+        let first = self.engine.set((Arc::downgrade(engine), log)).is_ok();
+        debug_assert!(first, "a process has one engine");
+    }
+
+    pub fn engine(&self) -> Option<Arc<Engine>> {
+        self.engine.get().and_then(|(engine, _)| engine.upgrade())
+    }
+
+    /// Makes durable what was promised, and closes the log; for the end.
+    pub fn close_storage(&self, engine: &Engine) -> Result<(), String> {
+        let closed = self.engine.get().map_or(Ok(()), |(_, log)| log.close());
+        engine.backend.flush().map_err(|error| error.to_string()).and(closed)
+    }
+
+    pub fn set_loading(&self, loading: bool) {
+        self.loading.store(loading, Ordering::Relaxed);
+    }
+
+    pub fn loading(&self) -> bool {
+        self.loading.load(Ordering::Relaxed)
+    }
+
+    /// Remembers the highest figure; what it is now.
+    pub fn note_memory(&self, allocated: u64) -> u64 {
+        self.memory_peak.fetch_max(allocated, Ordering::Relaxed).max(allocated)
+    }
+
+    /// Begins a `save` that its configured conditions ask for.
+    pub fn save_when_due(&self) {
+        let Some(engine) = self.engine() else { return };
+        let state = self.saver.state();
+        // After a failure Redis waits five seconds before it tries again.
+        let retry = state.last_ok || state.last_try.is_none_or(|at| at.elapsed().as_secs() >= 5);
+        if state.running_since.is_some() || !retry {
+            return;
+        }
+        let changes = engine.stats.dirty.load(Ordering::Relaxed);
+        let since = state.last_try.unwrap_or(self.started).elapsed().as_secs();
+        let due = self
+            .config
+            .save_points()
+            .into_iter()
+            .find(|point| changes >= point.changes && since > point.seconds);
+        if let Some(point) = due {
+            tracing::info!("{} changes in {} seconds: saving", point.changes, point.seconds);
+            // A failure to begin is in the log, and tried again.
+            if let Err(error) = self.saver.save_in_background(&engine) {
+                tracing::warn!(error, "saving could not begin");
+            }
+        }
+    }
+
+    fn alive(&self) -> Result<Arc<Engine>, String> {
+        self.engine().ok_or_else(|| "the server is stopping".to_owned())
+    }
+}
+
+impl Host for Process {
+    fn shutdown(&self, save: Option<bool>, now: bool, force: bool) -> Result<(), String> {
+        let engine = self.alive()?;
+        let _one = self.busy.lock();
+        let save = save.unwrap_or_else(|| !self.config.save_points().is_empty());
+        if save && let Err(error) = self.saver.save(&engine) {
+            tracing::error!(error, force, "saving before the end failed");
+            if !force {
+                return Err("Errors trying to SHUTDOWN. Check logs.".into());
+            }
+        }
+        tracing::info!(now, "user requested shutdown");
+        self.shutdown.request();
+        Ok(())
+    }
+
+    fn save(&self, background: bool) -> Result<(), String> {
+        let engine = self.alive()?;
+        match background {
+            true => self.saver.save_in_background(&engine),
+            false => self.saver.save(&engine),
+        }
+    }
+
+    fn rewrite_config(&self) -> Result<(), String> {
+        let Some(file) = &self.file else {
+            return Err("The server is running without a config file".into());
+        };
+        config::rewrite(file, &self.config).map_err(|error| {
+            tracing::warn!(%error, "CONFIG REWRITE failed");
+            format!("Rewriting config file: {}", crate::error::plain(&error))
+        })
+    }
+
+    fn reload(&self, from_journal: bool) -> Result<(), String> {
+        if from_journal {
+            return Err("the append-only file is only read at start".into());
+        }
+        let engine = self.alive()?;
+        let _one = self.busy.lock();
+        self.saver.save(&engine)?;
+        clear(&engine)?;
+        let path = snapshot_path(&engine);
+        snapshot::load(&*engine.backend, engine.databases(), &path, 0).map(drop)
+    }
+
+    fn info(&self, section: &str) -> Vec<(String, String)> {
+        info::section(self, section)
+    }
+
+    fn memory_used(&self) -> u64 {
+        let allocated = (self.allocator.figures)().allocated;
+        self.note_memory(allocated);
+        allocated
+    }
+}
+
+/// Removes every key of every database.
+fn clear(engine: &Engine) -> Result<(), String> {
+    let mut cleared = Ok(());
+    let done = engine.backend.transact(storage::Locks::All, 0, &mut |tx| {
+        cleared = (0..engine.databases()).try_for_each(|db| tx.clear(db).map(drop));
+    });
+    done.and(cleared).map_err(|error| error.to_string())
+}

@@ -1,0 +1,68 @@
+//! What the process around the engine does when a directive changes: file descriptors for
+//! `maxclients`, threads of the runtime, and refusals of what cannot change while running.
+
+use crate::host::Process;
+use crate::system::raise_open_files;
+use engine::config::{ConfigStore, Id, Value, by_id};
+use std::sync::{Arc, Weak};
+
+/// File descriptors besides those of clients: listeners, pollers, data files, the log.
+const RESERVED_FILES: u64 = 128;
+
+/// Raises the limit of open files for `maxclients`; lowers `maxclients` when that does not go far
+/// enough, as Redis does.
+pub(crate) fn fit_maxclients(config: &ConfigStore) {
+    let wanted = config.integer(Id::Maxclients) as u64;
+    let possible = clients_possible(wanted);
+    if possible >= wanted {
+        return;
+    }
+    tracing::warn!(
+        "the limit of open files allows {possible} clients: maxclients is {possible} instead of \
+         {wanted} (raise it with `ulimit -n`)"
+    );
+    // A number within the directive's bounds is never refused.
+    let _ = config.load(by_id(Id::Maxclients), &[&possible.to_string()]);
+}
+
+/// How many clients, up to `wanted`, the limit of open files allows once raised.
+fn clients_possible(wanted: u64) -> u64 {
+    match raise_open_files(wanted + RESERVED_FILES) {
+        Ok(files) => files.saturating_sub(RESERVED_FILES).clamp(1, wanted),
+        Err(error) => {
+            tracing::warn!(%error, "can't read the limit of open files");
+            wanted
+        }
+    }
+}
+
+/// Follows `CONFIG SET` from now on.
+pub(crate) fn follow(process: &Arc<Process>) {
+    let weak = Arc::downgrade(process);
+    process.config.on_change(Box::new(move |id, value| changed(&weak, id, value)));
+}
+
+fn changed(process: &Weak<Process>, id: Id, value: &Value) -> Result<(), String> {
+    let Some(process) = process.upgrade() else { return Ok(()) };
+    match (id, value) {
+        (Id::Maxclients, Value::Number(wanted)) => {
+            let wanted = *wanted as u64;
+            match clients_possible(wanted) {
+                possible if possible < wanted => Err(format!(
+                    "The operating system is not able to handle the specified number of \
+                     clients, try with {possible}"
+                )),
+                _ => Ok(()),
+            }
+        }
+        (Id::Threads, _) => {
+            let threads = crate::runtimes::thread_count(process.runtime.name(), &process.config);
+            process.runtime.resize(threads).map_err(|error| error.to_string())
+        }
+        (Id::Dir, Value::Text(new)) if std::path::Path::new(&**new) != process.dir => {
+            Err("the data folder can't change while the server runs".into())
+        }
+        (Id::Appendonly, _) => Err("appendonly can only be changed by a restart".into()),
+        _ => Ok(()),
+    }
+}

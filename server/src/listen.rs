@@ -1,0 +1,212 @@
+//! Binding the sockets that clients connect to.
+
+use crate::StartError;
+use engine::config::{ConfigStore, Id};
+use runtime::Stream;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The sockets of a server, bound and listening, not yet served.
+#[derive(Debug, Default)]
+pub(crate) struct Bound {
+    /// To be handed to the runtime.
+    pub streams: Vec<Stream>,
+    /// Where TCP clients find us.
+    pub addresses: Vec<SocketAddr>,
+    /// The path of the Unix socket; removed when this is dropped.
+    pub unix: Option<UnixPath>,
+}
+
+/// A Unix socket's file. Dropping this removes it.
+#[derive(Debug)]
+pub(crate) struct UnixPath(pub PathBuf);
+
+impl Drop for UnixPath {
+    fn drop(&mut self) {
+        // Somebody else may have removed it already.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Binds what the configuration says; `instead` replaces its TCP addresses.
+pub(crate) fn bind(config: &ConfigStore, instead: &[SocketAddr]) -> Result<Bound, StartError> {
+    let mut bound = Bound::default();
+    for address in instead {
+        bound.add_tcp(tcp(*address, config), &address.to_string())?;
+    }
+    let port = config.integer(Id::Port) as u16;
+    if instead.is_empty() && port != 0 {
+        config.bind_addresses().iter().try_for_each(|word| bound.add_word(word, port, config))?;
+    }
+    let path = config.text(Id::Unixsocket);
+    if !path.is_empty() {
+        bound.add_unix(Path::new(&*path), config.integer(Id::Unixsocketperm) as u32)?;
+    }
+    if bound.streams.is_empty() {
+        return Err(StartError::other("configured to not listen anywhere"));
+    }
+    Ok(bound)
+}
+
+impl Bound {
+    /// One word of `bind`. A leading `-` says that an address this machine does not have, or a
+    /// protocol it does not speak, is no error.
+    fn add_word(&mut self, word: &str, port: u16, config: &ConfigStore) -> Result<(), StartError> {
+        let (host, optional) = match word.strip_prefix('-') {
+            Some(host) => (host, true),
+            None => (word, false),
+        };
+        let host = match host {
+            "*" => "0.0.0.0",
+            "::*" => "::",
+            host => host,
+        };
+        let address = (host, port).to_socket_addrs().and_then(|mut found| {
+            found.next().ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
+        });
+        match address.and_then(|address| tcp(address, config)) {
+            Err(error) if optional && is_missing(&error) => Ok(()),
+            result => self.add_tcp(result, &format!("{host}:{port}")),
+        }
+    }
+
+    fn add_tcp(&mut self, socket: io::Result<TcpListener>, name: &str) -> Result<(), StartError> {
+        let failed = |source| StartError::Listen { address: name.to_owned(), source };
+        let listener = socket.map_err(failed)?;
+        self.addresses.push(listener.local_addr().map_err(failed)?);
+        self.streams.push(Stream::Tcp(listener));
+        Ok(())
+    }
+
+    fn add_unix(&mut self, path: &Path, mode: u32) -> Result<(), StartError> {
+        let failed = |source| StartError::Listen { address: path.display().to_string(), source };
+        if UnixStream::connect(path).is_ok() {
+            return Err(failed(io::ErrorKind::AddrInUse.into()));
+        }
+        remove_stale_socket(path).map_err(failed)?;
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        self.unix = Some(UnixPath(path.to_owned()));
+        listener.set_nonblocking(true).map_err(failed)?;
+        if mode != 0 {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(path, mode).map_err(failed)?;
+        }
+        self.streams.push(Stream::Unix(listener, path.display().to_string()));
+        Ok(())
+    }
+}
+
+/// Removes what a server that was killed left behind; anything but a socket stays.
+fn remove_stale_socket(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => std::fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
+fn tcp(address: SocketAddr, config: &ConfigStore) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(config.integer(Id::TcpBacklog).clamp(1, i64::from(i32::MAX)) as i32)?;
+    let listener = TcpListener::from(socket);
+    set_keepalive(&listener, config.integer(Id::TcpKeepalive))?;
+    Ok(listener)
+}
+
+/// Sets `tcp-keepalive` on a listener: the sockets it accepts inherit it. As in Redis, probes
+/// follow each other after a third of the interval, and three unanswered ones end a connection.
+fn set_keepalive(listener: &TcpListener, seconds: i64) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    if seconds == 0 {
+        return socket.set_keepalive(false);
+    }
+    let seconds = seconds.unsigned_abs();
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(seconds))
+        .with_interval(Duration::from_secs((seconds / 3).max(1)))
+        .with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+/// Errors that say "not on this machine".
+fn is_missing(error: &io::Error) -> bool {
+    let codes = [
+        libc::EADDRNOTAVAIL,
+        libc::EAFNOSUPPORT,
+        libc::EPROTONOSUPPORT,
+        libc::ESOCKTNOSUPPORT,
+        libc::EPFNOSUPPORT,
+        libc::ENOPROTOOPT,
+    ];
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::config::lookup;
+
+    fn store(pairs: &[(&str, &[&str])]) -> ConfigStore {
+        let store = ConfigStore::new();
+        for (name, words) in pairs {
+            store.load(lookup(name).unwrap().1, words).unwrap();
+        }
+        store
+    }
+
+    #[test]
+    fn missing_addresses_are_errors_unless_optional() {
+        // TEST-NET-1: no machine has it.
+        let config = store(&[("bind", &["127.0.0.1", "-192.0.2.1"]), ("port", &["26391"])]);
+        let bound = bind(&config, &[]).unwrap();
+        assert_eq!(bound.addresses, ["127.0.0.1:26391".parse().unwrap()]);
+        assert!(std::net::TcpStream::connect(bound.addresses[0]).is_ok());
+        drop(bound);
+        let config = store(&[("bind", &["192.0.2.1"]), ("port", &["26391"])]);
+        let error = bind(&config, &[]).unwrap_err().to_string();
+        assert!(error.starts_with("can't listen on 192.0.2.1:26391: "), "{error}");
+    }
+
+    #[test]
+    fn used_ports_and_nowhere_are_refused() {
+        let first = bind(&ConfigStore::new(), &["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let error = bind(&ConfigStore::new(), &first.addresses).unwrap_err().to_string();
+        let expected =
+            format!("can't listen on {}: another program already does", first.addresses[0]);
+        assert_eq!(error, expected);
+        let error = bind(&store(&[("port", &["0"])]), &[]).unwrap_err().to_string();
+        assert_eq!(error, "configured to not listen anywhere");
+    }
+
+    #[test]
+    fn unix_sockets_are_guarded_and_cleaned_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let text = path.to_str().unwrap();
+        let config =
+            store(&[("port", &["0"]), ("unixsocket", &[text]), ("unixsocketperm", &["700"])]);
+        let bound = bind(&config, &[]).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert!(bind(&config, &[]).unwrap_err().to_string().contains("another program"));
+        drop(bound);
+        assert!(!path.exists());
+        drop(UnixListener::bind(&path).unwrap()); // what kill -9 leaves behind
+        drop(bind(&config, &[]).unwrap());
+        std::fs::write(&path, "precious").unwrap();
+        assert!(bind(&config, &[]).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+}

@@ -1,0 +1,62 @@
+//! The log: `loglevel`, `logfile`, `log-format`.
+
+use crate::StartError;
+use engine::config::{ConfigStore, Id, Value};
+use std::fs::OpenOptions;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{Registry, reload};
+
+/// Makes the log what the configuration says, for the whole process, and follows `CONFIG SET
+/// loglevel`.
+///
+/// # Errors
+/// The log file cannot be opened, or somebody else has set up a log already.
+pub fn init(config: &Arc<ConfigStore>) -> Result<(), StartError> {
+    let path = config.text(Id::Logfile);
+    let (writer, colors) = writer(&path)?;
+    let (level, handle) = reload::Layer::new(level(config.choice(Id::Loglevel)));
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
+    let registry = Registry::default().with(level);
+    let done = match config.choice(Id::LogFormat) {
+        "json" => registry.with(lines.json().flatten_event(true)).try_init(),
+        _ => registry.with(lines.with_ansi(colors)).try_init(),
+    };
+    done.map_err(StartError::other)?;
+    let weak = Arc::downgrade(config);
+    config.on_change(Box::new(move |id, _: &Value| match (id, weak.upgrade()) {
+        (Id::Loglevel, Some(config)) => {
+            let new = self::level(config.choice(Id::Loglevel));
+            handle.reload(new).map_err(|error| error.to_string())
+        }
+        _ => Ok(()),
+    }));
+    Ok(())
+}
+
+/// Where lines go, and whether colours make sense there.
+fn writer(path: &str) -> Result<(BoxMakeWriter, bool), StartError> {
+    if path.is_empty() {
+        let colors = std::io::stdout().is_terminal();
+        return Ok((BoxMakeWriter::new(std::io::stdout), colors));
+    }
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    let file =
+        file.map_err(|error| StartError::file("open the log file", Path::new(path), error))?;
+    Ok((BoxMakeWriter::new(Mutex::new(file)), false))
+}
+
+/// Redis's levels in terms of tracing's; Redis's `verbose` is between `notice` and `debug`.
+fn level(name: &str) -> LevelFilter {
+    match name {
+        "debug" => LevelFilter::TRACE,
+        "verbose" => LevelFilter::DEBUG,
+        "warning" => LevelFilter::WARN,
+        "nothing" => LevelFilter::OFF,
+        _ => LevelFilter::INFO,
+    }
+}

@@ -1,0 +1,102 @@
+//! How much memory the process uses: the allocator's figures and the kernel's.
+
+use std::fs;
+
+/// Figures of the process's memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryFigures {
+    /// Handed out by the allocator and not given back: `used_memory`.
+    pub allocated: u64,
+    /// Pages the allocator has in use.
+    pub active: u64,
+    /// What the allocator holds of physical memory.
+    pub resident: u64,
+    /// The allocator's own bookkeeping.
+    pub metadata: u64,
+}
+
+/// Where the figures come from: the name of the allocator, and how to ask it.
+#[derive(Clone, Copy, Debug)]
+pub struct Allocator {
+    /// `mem_allocator` in `INFO`.
+    pub name: &'static str,
+    /// Reads the figures.
+    pub figures: fn() -> MemoryFigures,
+}
+
+impl Default for Allocator {
+    /// Any allocator: the kernel's view stands for all figures.
+    fn default() -> Self {
+        Allocator { name: "libc", figures: of_the_kernel }
+    }
+}
+
+/// jemalloc, for programs that made it their global allocator.
+pub const JEMALLOC: Allocator = Allocator { name: "jemalloc-5.3.1", figures: of_jemalloc };
+
+fn of_jemalloc() -> MemoryFigures {
+    use tikv_jemalloc_ctl::{epoch, stats};
+    // The figures are as of the last advance. A failure leaves them older, nothing worse.
+    let _ = epoch::advance();
+    let figure = |value: Result<usize, _>| value.unwrap_or(0) as u64;
+    MemoryFigures {
+        allocated: figure(stats::allocated::read()),
+        active: figure(stats::active::read()),
+        resident: figure(stats::resident::read()),
+        metadata: figure(stats::metadata::read()),
+    }
+}
+
+fn of_the_kernel() -> MemoryFigures {
+    let rss = resident_bytes();
+    MemoryFigures { allocated: rss, active: rss, resident: rss, metadata: 0 }
+}
+
+/// The process's resident set, as `/proc` tells it; 0 where there is none.
+pub(crate) fn resident_bytes() -> u64 {
+    let pages = fs::read_to_string("/proc/self/statm").ok().and_then(|text| {
+        let pages: Option<u64> = text.split(' ').nth(1)?.parse().ok();
+        pages
+    });
+    pages.unwrap_or(0) * page_bytes()
+}
+
+/// The machine's memory.
+pub(crate) fn total_bytes() -> u64 {
+    let Ok(text) = fs::read_to_string("/proc/meminfo") else { return 0 };
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
+fn page_bytes() -> u64 {
+    // SAFETY: sysconf takes an integer and returns one.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096)
+}
+
+/// Bytes the way Redis shows them to people: `1.50M`.
+pub(crate) fn human(bytes: u64) -> String {
+    let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
+    match units.into_iter().find(|(shift, _)| bytes >> shift > 0) {
+        Some((shift, unit)) => format!("{:.2}{unit}", bytes as f64 / (1u64 << shift) as f64),
+        None => format!("{bytes}B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_as_in_redis() {
+        let shown = [0, 1023, 1024, 1536, 10 << 20, 3 << 30].map(human);
+        assert_eq!(shown, ["0B", "1023B", "1.00K", "1.50K", "10.00M", "3.00G"]);
+    }
+
+    #[test]
+    fn the_kernel_tells_something() {
+        let figures = (Allocator::default().figures)();
+        assert!(figures.allocated > 1 << 20 && figures.allocated < total_bytes());
+    }
+}

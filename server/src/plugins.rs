@@ -1,0 +1,69 @@
+//! What the registries of [`crate::runtimes`] and [`crate::storages`] share: a layer's name, the
+//! cargo feature it needs, and how to make one, if that feature is on.
+
+use crate::StartError;
+
+/// One layer that can be chosen by name.
+pub(crate) struct Plugin<Make: 'static> {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// The cargo feature that compiles it in; empty when it always is.
+    pub feature: &'static str,
+    /// Makes one; `None` when it is not compiled in.
+    pub make: Option<Make>,
+}
+
+/// A [`Plugin`] that exists only with its feature: `plugin!("name", "feature", function)`.
+macro_rules! plugin {
+    ($name:literal, $feature:tt, $make:expr) => {
+        $crate::plugins::Plugin {
+            name: $name,
+            feature: $feature,
+            #[cfg(feature = $feature)]
+            make: Some($make),
+            #[cfg(not(feature = $feature))]
+            make: None,
+        }
+    };
+}
+pub(crate) use plugin;
+
+/// Finds the layer that a directive names. When nobody asked for it (`given` is false), the first
+/// one compiled in takes the place of a default that is not.
+pub(crate) fn choose<Make: Copy>(
+    all: &[Plugin<Make>],
+    directive: &'static str,
+    value: &str,
+    given: bool,
+) -> Result<(&'static str, Make), StartError> {
+    let named = all.iter().find(|plugin| plugin.name == value);
+    let available = || all.iter().filter_map(|plugin| plugin.make.map(|make| (plugin.name, make)));
+    let found = named.and_then(|plugin| plugin.make.map(|make| (plugin.name, make)));
+    let found = found.or_else(|| if given { None } else { available().next() });
+    found.ok_or_else(|| StartError::NotCompiledIn {
+        directive,
+        value: value.to_owned(),
+        feature: named.map(|plugin| plugin.feature),
+        available: available().map(|(name, _)| name).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: &[Plugin<u8>] = &[
+        Plugin { name: "out", feature: "with-out", make: None },
+        Plugin { name: "in", feature: "with-in", make: Some(7) },
+    ];
+
+    #[test]
+    fn a_default_gives_way_but_a_wish_does_not() {
+        assert_eq!(choose(ALL, "layer", "out", false).unwrap(), ("in", 7));
+        assert_eq!(choose(ALL, "layer", "in", true).unwrap(), ("in", 7));
+        let error = choose(ALL, "layer", "out", true).unwrap_err().to_string();
+        assert!(error.contains("--features with-out"), "{error}");
+        let error = choose(ALL, "layer", "later", true).unwrap_err().to_string();
+        assert_eq!(error, "layer 'later' is not part of this version, or choose in");
+    }
+}

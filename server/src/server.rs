@@ -1,0 +1,141 @@
+//! [`Server`]: bound, loaded, ready to serve; [`Handle`]: one that serves in the background.
+
+use crate::banner;
+use crate::builder::ServerBuilder;
+use crate::data_dir::DataDir;
+use crate::error::StartError;
+use crate::host::Process;
+use crate::housekeeper::Housekeeper;
+use crate::listen::Bound;
+use crate::signals::SignalWatch;
+use engine::{Engine, EngineService};
+use runtime::{Clock, Listener, Service, Shutdown};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long connections may take to accept their last answers when the server stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A server that is ready to serve.
+pub struct Server {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) process: Arc<Process>,
+    pub(crate) bound: Bound,
+    pub(crate) clock: Clock,
+    /// Last, so that the folder stays locked until everything in it is closed.
+    pub(crate) _dir: DataDir,
+}
+
+impl Server {
+    /// A server with all defaults, to be changed.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+
+    /// The TCP addresses it listens on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.bound.addresses
+    }
+
+    /// What runs, and how to change it: a few lines of text.
+    pub fn banner(&self) -> String {
+        banner::text(&self.engine, &self.process)
+    }
+
+    /// Serves until `SHUTDOWN`, SIGTERM or SIGINT, which it takes over for the process.
+    ///
+    /// # Errors
+    /// When serving cannot begin, or what was written cannot be made durable at the end.
+    pub fn run(self) -> Result<(), StartError> {
+        self.run_to_end().map(drop)
+    }
+
+    /// As [`Server::run`], and gives the engine back, so that its end can be left to the system.
+    pub(crate) fn run_to_end(self) -> Result<Arc<Engine>, StartError> {
+        let signals = SignalWatch::start(self.process.clone());
+        let _signals = signals.map_err(|error| StartError::other(format!("signals: {error}")))?;
+        self.serve()
+    }
+
+    /// Serves in a thread of its own.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(self) -> Result<Handle, StartError> {
+        let (addresses, shutdown) = (self.bound.addresses.clone(), self.process.shutdown.clone());
+        let thread = std::thread::Builder::new().name("varve".into());
+        let thread = thread.spawn(move || self.serve().map(drop)).map_err(StartError::other)?;
+        Ok(Handle { addresses, shutdown, thread: Some(thread) })
+    }
+
+    fn serve(self) -> Result<Arc<Engine>, StartError> {
+        let Server { engine, process, bound, clock, _dir } = self;
+        let Bound { streams, addresses: _, unix } = bound;
+        let service: Arc<dyn Service> = Arc::new(EngineService(engine.clone()));
+        let listener = |stream| Listener { stream, service: service.clone() };
+        let listeners = streams.into_iter().map(listener).collect();
+        let housekeeper = Housekeeper::start(engine.clone(), process.clone(), clock);
+        let housekeeper = housekeeper.map_err(StartError::other)?;
+        let served =
+            process.runtime.serve(listeners, clock, process.shutdown.clone(), DRAIN_TIMEOUT);
+        drop((unix, housekeeper));
+        process.saver.stop();
+        let closed = process.close_storage(&engine);
+        served
+            .map_err(|error| StartError::other(format!("{}: {error}", process.runtime.name())))?;
+        closed.map_err(StartError::Other)?;
+        tracing::info!("bye");
+        Ok(engine)
+    }
+}
+
+/// A server that serves in the background. Dropping it stops the server and waits for that.
+#[derive(Debug)]
+pub struct Handle {
+    addresses: Vec<SocketAddr>,
+    shutdown: Shutdown,
+    thread: Option<JoinHandle<Result<(), StartError>>>,
+}
+
+impl Handle {
+    /// The TCP addresses it listens on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Lets connections finish what they have asked for, makes everything durable, and ends.
+    ///
+    /// # Errors
+    /// As [`Server::run`].
+    pub fn shutdown(mut self) -> Result<(), StartError> {
+        self.shutdown.request();
+        self.wait()
+    }
+
+    /// Waits until the server ends by itself (`SHUTDOWN`).
+    ///
+    /// # Errors
+    /// As [`Server::run`].
+    pub fn join(mut self) -> Result<(), StartError> {
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Result<(), StartError> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(StartError::other("the server's thread panicked")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shutdown.request();
+        if let Err(error) = self.wait() {
+            tracing::error!(%error, "the server did not end well");
+        }
+    }
+}

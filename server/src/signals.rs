@@ -1,0 +1,80 @@
+//! SIGTERM and SIGINT: the first asks the server to finish, the second ends it at once.
+
+use crate::host::Process;
+use engine::Host;
+use engine::config::Id;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// The bits of `shutdown-on-sigterm` and `shutdown-on-sigint`.
+mod bits {
+    pub const SAVE: i64 = 1;
+    pub const NOSAVE: i64 = 2;
+    pub const NOW: i64 = 4;
+    pub const FORCE: i64 = 8;
+}
+
+/// The thread that waits for signals. Dropping it ends the thread.
+pub(crate) struct SignalWatch {
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SignalWatch {
+    /// Takes over SIGTERM and SIGINT; SIGHUP is ignored, as in Redis.
+    pub fn start(process: Arc<Process>) -> io::Result<Self> {
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        let handle = signals.handle();
+        let work = move || {
+            let asked = Arc::new(AtomicBool::new(false));
+            for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
+                if asked.swap(true, Ordering::SeqCst) {
+                    tracing::warn!("a second signal: ending at once");
+                    std::process::exit(1);
+                }
+                finish(&process, signal, &asked);
+            }
+        };
+        let thread = std::thread::Builder::new().name("signals".into()).spawn(work)?;
+        Ok(SignalWatch { handle, thread: Some(thread) })
+    }
+}
+
+impl Drop for SignalWatch {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            // It holds nothing that a panic could have broken.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Asks for the end, in a thread of its own: saving may take long, and a second signal must be
+/// heard meanwhile.
+fn finish(process: &Arc<Process>, signal: i32, asked: &Arc<AtomicBool>) {
+    let (name, directive) = match signal {
+        SIGINT => ("SIGINT", Id::ShutdownOnSigint),
+        _ => ("SIGTERM", Id::ShutdownOnSigterm),
+    };
+    tracing::info!("{name}: finishing what is under way");
+    let how = process.config.integer(directive);
+    let has = |bit| how & bit != 0;
+    let save = match (has(bits::SAVE), has(bits::NOSAVE)) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    };
+    let (now, force) = (has(bits::NOW), has(bits::FORCE));
+    let (process, asked) = (process.clone(), asked.clone());
+    std::thread::spawn(move || {
+        if let Err(error) = process.shutdown(save, now, force) {
+            tracing::error!(error, "{name} came, but the server goes on");
+            asked.store(false, Ordering::SeqCst);
+        }
+    });
+}

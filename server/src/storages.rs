@@ -1,0 +1,73 @@
+//! The storage backends this binary can choose from. Adding one is a line in [`ALL`] and its
+//! function.
+
+use crate::StartError;
+use crate::plugins::{Plugin, choose, plugin};
+use crate::system;
+use engine::config::{ConfigStore, Id};
+use std::path::Path;
+use std::sync::Arc;
+use storage::Backend;
+
+type Make = fn(&ConfigStore, &Path) -> storage::Result<Arc<dyn Backend>>;
+
+/// Every backend, the preferred one first.
+const ALL: &[Plugin<Make>] = &[
+    Plugin { name: "memory", feature: "", make: Some(memory) },
+    plugin!("sled", "storage-sled", sled),
+    plugin!("fjall", "storage-fjall", fjall),
+];
+
+/// How to open the backend that `storage` names, without opening it yet.
+pub(crate) fn choice(
+    config: &ConfigStore,
+    given: bool,
+) -> Result<(&'static str, Make), StartError> {
+    choose(ALL, "storage", config.choice(Id::Storage), given)
+}
+
+/// `shards`, with 0 standing for `per_core` shards for every core.
+fn shards(config: &ConfigStore, per_core: usize) -> u32 {
+    match config.integer(Id::Shards) {
+        0 => {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            (cores * per_core).next_power_of_two() as u32
+        }
+        shards => shards as u32,
+    }
+}
+
+fn memory(config: &ConfigStore, _dir: &Path) -> storage::Result<Arc<dyn Backend>> {
+    use storage::memory::{Config, MemoryBackend};
+    Ok(Arc::new(MemoryBackend::new(Config {
+        shards: shards(config, 32),
+        databases: config.integer(Id::Databases) as u32,
+        hash_seed: system::random(),
+        ..Config::default()
+    })))
+}
+
+#[cfg(feature = "storage-sled")]
+fn sled(config: &ConfigStore, dir: &Path) -> storage::Result<Arc<dyn Backend>> {
+    ordered(config, dir.join("sled"), storage::ordered::Engine::Sled)
+}
+
+#[cfg(feature = "storage-fjall")]
+fn fjall(config: &ConfigStore, dir: &Path) -> storage::Result<Arc<dyn Backend>> {
+    ordered(config, dir.join("fjall"), storage::ordered::Engine::Fjall)
+}
+
+#[cfg(any(feature = "storage-sled", feature = "storage-fjall"))]
+fn ordered(
+    config: &ConfigStore,
+    dir: std::path::PathBuf,
+    engine: storage::ordered::Engine,
+) -> storage::Result<Arc<dyn Backend>> {
+    use storage::ordered::{Config, OrderedBackend};
+    let config = Config {
+        shards: shards(config, 16),
+        databases: config.integer(Id::Databases) as u32,
+        ..Config::new(dir, engine)
+    };
+    Ok(Arc::new(OrderedBackend::open(&config)?))
+}
