@@ -1,6 +1,6 @@
 //! Connection commands: PING, ECHO, SELECT, QUIT.
 
-use crate::args::parse_i64;
+use crate::args::integer;
 use crate::command::{Flag::*, Group, LockRule, SPEC, Spec};
 use crate::cx::Cx;
 use crate::failure::{Outcome, failure};
@@ -32,7 +32,7 @@ fn echo(cx: &mut Cx<'_>) -> Outcome {
 }
 
 fn select(cx: &mut Cx<'_>) -> Outcome {
-    let number = parse_i64(cx.args.arg(1)).ok_or(failure("ERR invalid DB index"))?;
+    let number = integer(cx.args.arg(1))?;
     if number < 0 || number >= i64::from(cx.engine.databases()) {
         return Err(failure("ERR DB index is out of range"));
     }
