@@ -6,9 +6,10 @@
 use golden::{EngineDriver, Script, scripts_under, transcribe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use storage::Backend;
 use storage::backend::EncodingLimits;
 use storage::memory::{Config, MemoryBackend};
+use storage::ordered::{self, OrderedBackend};
+use storage::{Backend, Locks};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts")
@@ -47,16 +48,20 @@ fn memory_answers_as_kept() {
     });
 }
 
-/// Any other backend must answer as memory does, to the byte.
-fn mirrors_memory(mut make: impl FnMut(&Path) -> Arc<dyn Backend> + 'static) {
-    let mut standard = EngineDriver::new(memory);
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().to_owned();
-    let mut count = 0;
-    let mut driver = EngineDriver::new(move || {
-        count += 1;
-        make(&path.join(count.to_string()))
+/// Removes all that the last script left.
+fn emptied(backend: &Arc<dyn Backend>) -> Arc<dyn Backend> {
+    let mut cleared = Ok(0);
+    let locked = backend.transact(Locks::All, 0, &mut |tx| {
+        cleared = (0..16).try_fold(0, |sum, db| Ok(sum + tx.clear(db)?));
     });
+    locked.and(cleared.map(drop)).expect("an empty backend");
+    backend.clone()
+}
+
+/// Any other backend must answer as memory does, to the byte.
+fn mirrors_memory(backend: Arc<dyn Backend>) {
+    let mut standard = EngineDriver::new(memory);
+    let mut driver = EngineDriver::new(move || emptied(&backend));
     let mut failed = String::new();
     for script in scripts() {
         let expected = transcribe(&script, &mut standard).unwrap_or_else(|e| panic!("{e}"));
@@ -80,8 +85,33 @@ fn mirrors_memory(mut make: impl FnMut(&Path) -> Arc<dyn Backend> + 'static) {
 
 #[test]
 fn memory_with_one_shard_mirrors_memory() {
-    mirrors_memory(|_| {
-        let limits = EncodingLimits::default();
-        Arc::new(MemoryBackend::new(Config { shards: 1, databases: 16, hash_seed: 99, limits }))
-    });
+    let limits = EncodingLimits::default();
+    mirrors_memory(Arc::new(MemoryBackend::new(Config {
+        shards: 1,
+        databases: 16,
+        hash_seed: 99,
+        limits,
+    })));
+}
+
+fn ordered_mirrors_memory(engine: ordered::Engine) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = ordered::Config {
+        dir: folder.path().join("db"),
+        shards: 4,
+        databases: 16,
+        engine,
+        cache_bytes: 16 << 20,
+    };
+    mirrors_memory(Arc::new(OrderedBackend::open(&config).expect("a fresh store")));
+}
+
+#[test]
+fn sled_mirrors_memory() {
+    ordered_mirrors_memory(ordered::Engine::Sled);
+}
+
+#[test]
+fn fjall_mirrors_memory() {
+    ordered_mirrors_memory(ordered::Engine::Fjall);
 }

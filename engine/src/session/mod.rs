@@ -350,8 +350,9 @@ impl Machine {
 
     fn drain(&mut self, engine: &Engine, now: Now) -> Status {
         self.draining = true;
-        // Redis ends blocked clients at shutdown without a reply.
-        if self.is_parked() {
+        // Redis ends blocked clients at shutdown without a reply. A session whose output is full
+        // goes on: it owes the answers to what it has taken.
+        if matches!(self.parked, Parked::Blocked { .. } | Parked::Paused { .. }) {
             self.leave_queue(engine);
             self.parked = Parked::No;
             self.pending = Vec::new();
