@@ -228,7 +228,7 @@ impl FileSet {
             return;
         }
         // Sequence numbers go on from the highest ever used.
-        self.seq_min = self.seq_min.max(self.manifest.increment_seq());
+        self.seq_min = self.seq_min.max(self.manifest.increment_seq() + 1);
         let dir = self.dir.clone();
         self.manifest.history.retain(|part| match fs::remove_file(dir.join(&part.file)) {
             Ok(()) => false,

@@ -236,12 +236,15 @@ impl<'r> FileReplay<'r> {
         if commands.is_empty() { Ok(()) } else { self.apply(start, end, &commands) }
     }
 
-    /// Tells half a record from a whole one whose length was damaged, which would otherwise take
-    /// everything after it along: behind the end of a torn tail there is nothing, so if further
-    /// records can be read in it, it is none.
+    /// Makes sure that what is left at the end is half a record. Anything else is damage: bytes that
+    /// no record starts with, or a length that was damaged and takes everything after it along.
+    /// Behind a torn tail there is nothing, so if records can be read in it, it is none.
     fn check_tail(&self, tail: &[u8]) -> Result<(), LoadError> {
+        if let Some(at) = framing_error(tail) {
+            return Err(self.error(0, format_args!("Bad file format, {at} bytes into the record")));
+        }
         let mut candidates = memmem::find_iter(tail, b"\r\n*").take(CANDIDATES_MAX);
-        match candidates.any(|at| holds_records(&tail[at + 2..])) {
+        match candidates.any(|at| holds_record(&tail[at + 2..])) {
             false => Ok(()),
             true => Err(self.error(0, "Bad file format: a length is wrong, records follow")),
         }
@@ -299,8 +302,62 @@ fn header_end(bytes: &[u8], mut pos: usize, number: usize) -> Option<usize> {
     (read == number && bytes.get(pos..pos + 2) == Some(b"\r\n")).then_some(pos + 2)
 }
 
+/// Where `bytes` stop being the beginning of a record (or annotation), if they do.
+fn framing_error(bytes: &[u8]) -> Option<usize> {
+    if matches!(bytes.first(), None | Some(b'#')) {
+        return None;
+    }
+    let (count, mut pos) = match header_prefix(bytes, 0, b'*') {
+        Prefix::Whole(count, end) => (count, end),
+        Prefix::Cut => return None,
+        Prefix::Wrong(at) => return Some(at),
+    };
+    for _ in 0..count {
+        let (len, body) = match header_prefix(bytes, pos, b'$') {
+            Prefix::Whole(len, end) => (len, end),
+            Prefix::Cut => return None,
+            Prefix::Wrong(at) => return Some(at),
+        };
+        let Some(rest) = bytes.get(body.saturating_add(len)..) else { return None };
+        let line_end = &rest[..rest.len().min(2)];
+        if !b"\r\n".starts_with(line_end) {
+            return Some(body + len);
+        }
+        pos = body + len + 2;
+    }
+    None
+}
+
+/// What a header that may be cut short was found to be.
+enum Prefix {
+    /// Its number, and where it ends.
+    Whole(usize, usize),
+    Cut,
+    /// Where it is wrong.
+    Wrong(usize),
+}
+
+fn header_prefix(bytes: &[u8], pos: usize, sigil: u8) -> Prefix {
+    let mut rest = bytes.get(pos..).unwrap_or_default();
+    match rest.split_first() {
+        Some((first, behind)) if *first == sigil => rest = behind,
+        Some(_) => return Prefix::Wrong(pos),
+        None => return Prefix::Cut,
+    }
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let behind = &rest[digits..rest.len().min(digits + 2)];
+    let number = std::str::from_utf8(&rest[..digits]).ok().and_then(|text| text.parse().ok());
+    match (behind, number) {
+        (b"", _) => Prefix::Cut,
+        (_, None) => Prefix::Wrong(pos + 1),
+        (b"\r", _) => Prefix::Cut,
+        (b"\r\n", Some(number)) => Prefix::Whole(number, pos + 1 + digits + 2),
+        _ => Prefix::Wrong(pos + 1 + digits),
+    }
+}
+
 /// Whether `bytes` start with a whole, well-framed record.
-fn holds_records(bytes: &[u8]) -> bool {
+fn holds_record(bytes: &[u8]) -> bool {
     let mut batch = Batch::new();
     let _ = Parser::new().parse(bytes, 1, &LIMITS, &mut batch);
     !batch.is_empty() && {

@@ -1,5 +1,10 @@
 //! Tests of the log.
 
+mod damage;
+mod faults;
+mod image;
+mod oracle;
+mod rewrite;
 mod round_trip;
 mod toy;
 

@@ -1,11 +1,13 @@
 //! A store small enough to compare whole, that loads and snapshots like a real one. Its only
 //! commands are `SET`, `DEL` and `INCR`; the last is what replaying twice would show.
 
+use crate::aof::file::{Disk, Files, LogFile};
 use crate::aof::{Aof, Command, LoadError, Loaded, Options, Replay};
 use crate::rdb::{self, Object, ValueWriter};
 use crate::{Backend, BackendStats, Db, Journal, Locks, Lsn, Result, Snapshot, SnapshotSink, Tx};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -66,7 +68,7 @@ impl Toy {
 
     /// Opens the log of `dir` into a new store.
     pub fn open(dir: &Path) -> Result<(Arc<Toy>, Arc<Aof>, Loaded), LoadError> {
-        Toy::open_with(Options::new(dir))
+        Toy::open_with(options(dir))
     }
 
     pub fn open_with(options: Options) -> Result<(Arc<Toy>, Arc<Aof>, Loaded), LoadError> {
@@ -77,7 +79,7 @@ impl Toy {
 
     /// Opens the log in front of a persistent store.
     pub fn open_image(self: &Arc<Self>, dir: &Path) -> Result<(Arc<Aof>, Loaded), LoadError> {
-        let mut options = Options::new(dir);
+        let mut options = options(dir);
         options.image = Some(self.clone());
         Aof::open(options, &mut Replayer(self.clone()))
     }
@@ -86,6 +88,40 @@ impl Toy {
         let backend: Arc<dyn Backend> = self.clone();
         let functions = self.functions.lock().clone();
         aof.rewrite(&backend, &mut || functions.clone())
+    }
+}
+
+/// Options for tests that do not lose power: nothing is really synced, which would take most of
+/// their time.
+pub fn options(dir: &Path) -> Options {
+    Options { files: Arc::new(Unsynced), ..Options::new(dir) }
+}
+
+struct Unsynced;
+
+struct UnsyncedFile(Arc<dyn LogFile>);
+
+impl Files for Unsynced {
+    fn append_to(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
+        Ok(Arc::new(UnsyncedFile(Disk.append_to(path)?)))
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl LogFile for UnsyncedFile {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.truncate(len)
     }
 }
 
