@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// After a rewrite failed, the next automatic one waits for so long.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
+/// Sources of function libraries.
+pub type Libraries = Vec<Vec<u8>>;
+
 /// How rewrites go, and sizes that decide about the next one.
 pub(super) struct Progress {
     state: Mutex<State>,
@@ -82,7 +85,7 @@ impl Aof {
     pub fn rewrite(
         &self,
         backend: &Arc<dyn Backend>,
-        libraries: &mut dyn FnMut() -> Vec<Vec<u8>>,
+        libraries: &mut dyn FnMut() -> Libraries,
     ) -> Result<()> {
         let Some(mut set) = self.set.try_lock() else {
             return Err(Error::backend(
@@ -140,7 +143,7 @@ impl Aof {
         &self,
         set: &mut FileSet,
         backend: &Arc<dyn Backend>,
-        libraries: &mut dyn FnMut() -> Vec<Vec<u8>>,
+        libraries: &mut dyn FnMut() -> Libraries,
     ) -> Result<()> {
         let next = set.add_increment().map_err(Error::backend)?;
         let seq = next.seq;
@@ -163,8 +166,8 @@ impl Aof {
         set: &mut FileSet,
         next: Increment,
         backend: &Arc<dyn Backend>,
-        libraries: &mut dyn FnMut() -> Vec<Vec<u8>>,
-    ) -> Result<(Box<dyn Snapshot>, Vec<Vec<u8>>)> {
+        libraries: &mut dyn FnMut() -> Libraries,
+    ) -> Result<(Box<dyn Snapshot>, Libraries)> {
         let seq = next.seq;
         let (mut next, mut sources) = (Some(next), Vec::new());
         let snapshot = backend.clone().snapshot(&mut || {

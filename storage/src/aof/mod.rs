@@ -74,6 +74,7 @@ use files::FileSet;
 use image::Start;
 use load::Loader;
 use log::{Increment, Log, lsn};
+pub use maintenance::Libraries;
 use maintenance::Progress;
 use parking_lot::Mutex;
 use std::path::PathBuf;

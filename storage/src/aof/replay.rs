@@ -318,7 +318,7 @@ fn framing_error(bytes: &[u8]) -> Option<usize> {
             Prefix::Cut => return None,
             Prefix::Wrong(at) => return Some(at),
         };
-        let Some(rest) = bytes.get(body.saturating_add(len)..) else { return None };
+        let rest = bytes.get(body.saturating_add(len)..)?;
         let line_end = &rest[..rest.len().min(2)];
         if !b"\r\n".starts_with(line_end) {
             return Some(body + len);

@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn installed(tool: &str) -> bool {
     let found = Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok();
@@ -32,14 +32,7 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        for _ in 0..500 {
-            if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) {
-                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                return Redis(child, stream);
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        panic!("redis-server did not start");
+        Redis(child, connect(port))
     }
 
     /// Sends inline commands; the last reply must be `expected`.
@@ -52,6 +45,20 @@ impl Redis {
             assert!(count > 0, "{expected:?} did not come, but {got:?}");
             got.push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
+    }
+}
+
+fn connect(port: u16) -> TcpStream {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                return stream;
+            }
+            Err(error) => assert!(Instant::now() < deadline, "redis-server: {error}"),
+        }
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
