@@ -155,7 +155,10 @@ impl Engine {
         if result.dirty > 0 {
             self.stats.dirty.fetch_add(result.dirty, Ordering::Relaxed);
             if let Some(journal) = self.journal.as_deref().filter(|_| !session.is_replay()) {
-                aftermath.lsn = log(journal, call, session.db, &result.effects).or(aftermath.lsn);
+                if let Some(lsn) = log(journal, call, session.db, &result.effects) {
+                    tx.set_applied(lsn);
+                    aftermath.lsn = Some(lsn);
+                }
             }
             aftermath.ready.append(&mut result.ready);
         }
@@ -179,7 +182,9 @@ impl Engine {
         for (db, key) in std::mem::take(tx.expired()) {
             self.stats.expired_keys.fetch_add(1, Ordering::Relaxed);
             if let Some(journal) = &self.journal {
-                logged(journal.append(db, &[b"DEL", &key]));
+                let lsn = journal.append(db, &[b"DEL", &key]);
+                tx.set_applied(lsn);
+                logged(lsn);
             }
             if self.keyspace.has_interest() {
                 self.keyspace.modified(db, &key, None);
@@ -189,6 +194,58 @@ impl Engine {
                 ready.push((db, key));
             }
         }
+    }
+
+    /// Runs the effects of one record of a log, all under the same locks, unless the storage
+    /// already holds them: a persistent backend knows how far it got before the log was cut off
+    /// from it. Stops at the first that fails, and is then false.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub(crate) fn run_record(
+        &self,
+        at: Option<Lsn>,
+        calls: &[(Db, Call<'_>)],
+        session: &mut SessionState,
+        out: &mut Output,
+    ) -> storage::Result<bool> {
+        let mut shards = ShardSet::new();
+        for (db, call) in calls {
+            self.add_shards(*call, *db, &mut shards);
+        }
+        let locks = shards.locks();
+        let mut outcome = Ok(true);
+        self.backend.transact(locks, 0, &mut |tx| {
+            outcome = self.run_record_locked(at, calls, locks, session, tx, out);
+        })?;
+        outcome
+    }
+
+    fn run_record_locked(
+        &self,
+        at: Option<Lsn>,
+        calls: &[(Db, Call<'_>)],
+        locks: Locks<'_>,
+        session: &mut SessionState,
+        tx: &mut dyn Tx,
+        out: &mut Output,
+    ) -> storage::Result<bool> {
+        if let Some(at) = at
+            && tx.applied()? >= at
+        {
+            return Ok(true);
+        }
+        for (db, call) in calls {
+            session.db = *db;
+            let mut result = CallResult::default();
+            if self.call(*call, locks, session, tx, out, Now::default(), &mut result) {
+                return Ok(false);
+            }
+        }
+        if let Some(at) = at {
+            tx.set_applied(at);
+        }
+        Ok(true)
     }
 
     /// Runs the commands of a transaction: all under the same locks, logged as one.
@@ -256,7 +313,9 @@ impl Engine {
         }
         session.set_special(special::NO_BLOCK, false);
         if let (Some(journal), false) = (&self.journal, effects.is_empty()) {
-            aftermath.lsn = Some(journal.append_atomic(&effects));
+            let lsn = journal.append_atomic(&effects);
+            tx.set_applied(lsn);
+            aftermath.lsn = Some(lsn);
         }
         true
     }

@@ -5,9 +5,9 @@ use crate::engine::Engine;
 use crate::session::SessionState;
 use crate::session::special;
 use resp::{Output, Request};
-use runtime::Now;
+use smallvec::SmallVec;
 use std::sync::Arc;
-use storage::Db;
+use storage::{Db, Lsn};
 
 /// Applies the effects of a log to an engine's storage: nothing is logged again, nothing expires,
 /// nobody is told.
@@ -28,10 +28,46 @@ impl<'e> Replayer<'e> {
     /// Runs one effect in `db`.
     ///
     /// # Errors
-    /// The error the command answered with, or why it cannot be run: the log is damaged, or was
+    /// As [`Replayer::record`].
+    pub fn apply<'r>(&mut self, db: Db, request: Request<'r>) -> Result<(), String>
+    where
+        'e: 'r,
+    {
+        self.record(None, [(db, request)])
+    }
+
+    /// Runs the effects of one record of a log, in one transaction. `at` is the record's position:
+    /// what a persistent backend already holds is passed over.
+    ///
+    /// # Errors
+    /// The error a command answered with, or why it cannot be run: the log is damaged, or was
     /// written by a server with other commands.
-    pub fn apply(&mut self, db: Db, request: Request<'_>) -> Result<(), String> {
-        self.session.db = db;
+    pub fn record<'r>(
+        &mut self,
+        at: Option<Lsn>,
+        effects: impl IntoIterator<Item = (Db, Request<'r>)>,
+    ) -> Result<(), String>
+    where
+        'e: 'r,
+    {
+        let mut calls = SmallVec::<[_; 1]>::new();
+        for (db, request) in effects {
+            calls.push((db, self.call(request)?));
+        }
+        let ran = self.engine.run_record(at, &calls, &mut self.session, &mut self.out);
+        let outcome = match ran {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(last_error(&self.out.to_vec())),
+            Err(error) => Err(error.to_string()),
+        };
+        self.out.release();
+        outcome
+    }
+
+    fn call<'r>(&self, request: Request<'r>) -> Result<Call<'r>, String>
+    where
+        'e: 'r,
+    {
         let entry = self.engine.commands.resolve(request).ok_or_else(|| {
             format!("unknown command '{}'", String::from_utf8_lossy(request.arg(0)))
         })?;
@@ -40,13 +76,12 @@ impl<'e> Replayer<'e> {
         }
         let hash = entry.first_key.and_then(|at| request.get(at));
         let hash = hash.map(|key| self.engine.backend.hash(key));
-        let call = Call { entry, request, hash };
-        let ran = self.engine.run(call, &mut self.session, &mut self.out, Now::default());
-        let reply = self.out.to_vec();
-        self.out.release();
-        match ran.failed {
-            true => Err(String::from_utf8_lossy(&reply).trim().trim_start_matches('-').to_owned()),
-            false => Ok(()),
-        }
+        Ok(Call { entry, request, hash })
     }
+}
+
+/// The text of the error that a list of replies ends with.
+fn last_error(replies: &[u8]) -> String {
+    let text = String::from_utf8_lossy(replies);
+    text.trim_end().rsplit("\r\n").next().unwrap_or_default().trim_start_matches('-').to_owned()
 }
