@@ -13,10 +13,11 @@
 //! | [`tx`] | [`Tx`], [`Key`]: the locked keys |
 //! | [`types`] | [`List`], [`Set`], [`Hash`], [`SortedSet`]: element-level operations |
 //! | [`journal`] | [`Journal`], [`Lsn`]: the log of effects |
-//! | `memory` | the default backend: sharded cache-line tables |
+//! | [`memory`] | the default backend: sharded cache-line tables |
 //! | `ordered` | every type over an ordered key-value engine: sled, fjall |
 //! | [`rdb`] | Redis's dump format |
 //! | [`aof`] | the multi-part append-only log |
+//! | [`testing`] | the conformance suite that every backend runs |
 
 #[cfg(feature = "aof")]
 pub mod aof;
@@ -27,6 +28,7 @@ pub mod memory;
 #[cfg(feature = "ordered")]
 pub mod ordered;
 pub mod rdb;
+pub mod testing;
 pub mod tx;
 pub mod types;
 

@@ -1,0 +1,131 @@
+//! Expiry of keys.
+
+use super::{NOW, Store};
+use crate::tx::{Expiry, Open};
+use crate::types::End;
+use crate::{Db, Locks};
+
+fn set_until(store: &Store, name: &str, at_ms: u64) {
+    let key = store.key(name);
+    store.with(&[key], |tx| tx.set_string(&key, b"value", Expiry::At(at_ms))).unwrap();
+}
+
+pub fn expired_keys_are_absent_and_noted(store: &Store) {
+    set_until(store, "key", NOW + 100);
+    assert!(store.get_at(NOW + 99, "key").is_some());
+    let key = store.key("key");
+    store.with_at(NOW + 100, &[key], |tx| {
+        assert_eq!(tx.kind(&key).unwrap(), None);
+        assert_eq!(tx.kind(&key).unwrap(), None);
+        assert_eq!(*tx.expired(), [(0, Box::from(&b"key"[..]))], "noted once");
+        tx.set_string(&key, b"again", Expiry::Clear).unwrap();
+    });
+    assert_eq!(store.get_at(NOW + 1000, "key"), Some(b"again".to_vec()));
+    // A collection whose time has passed does not live on in a new one.
+    let list = store.key("list");
+    store.with(&[list], |tx| {
+        tx.list(&list, Open::Create).unwrap().unwrap().push(End::Tail, b"old").unwrap();
+        tx.set_expiry(&list, Some(NOW + 5)).unwrap();
+    });
+    store.with_at(NOW + 5, &[list], |tx| {
+        let mut opened = tx.list(&list, Open::Create).unwrap().unwrap();
+        opened.push(End::Tail, b"new").unwrap();
+        assert_eq!(opened.len().unwrap(), 1);
+        drop(opened);
+        assert_eq!(tx.expiry(&list).unwrap(), Some(None));
+        assert_eq!(tx.expired().len(), 1);
+    });
+}
+
+pub fn expiry_is_kept_cleared_and_set(store: &Store) {
+    let key = store.key("key");
+    store.with(&[key], |tx| {
+        tx.set_string(&key, b"1", Expiry::At(NOW + 50)).unwrap();
+        assert_eq!(tx.expiry(&key).unwrap(), Some(Some(NOW + 50)));
+        tx.set_string(&key, b"a longer value than before, moved perhaps", Expiry::Keep).unwrap();
+        assert_eq!(tx.expiry(&key).unwrap(), Some(Some(NOW + 50)));
+        tx.append(&key, b"more").unwrap();
+        assert_eq!(tx.expiry(&key).unwrap(), Some(Some(NOW + 50)));
+        tx.set_string(&key, b"2", Expiry::Clear).unwrap();
+        assert_eq!(tx.expiry(&key).unwrap(), Some(None));
+        assert!(tx.set_expiry(&key, Some(NOW + 70)).unwrap());
+        assert_eq!(tx.expiry(&key).unwrap(), Some(Some(NOW + 70)));
+        assert!(tx.set_expiry(&key, None).unwrap());
+        assert_eq!(tx.expiry(&key).unwrap(), Some(None));
+    });
+}
+
+pub fn renaming_takes_the_expiry_along(store: &Store) {
+    set_until(store, "from", NOW + 100);
+    set_until(store, "to", NOW + 200);
+    let (from, to) = (store.key("from"), store.key("to"));
+    store.with(&[from, to], |tx| {
+        tx.rename(&from, &to).unwrap();
+        assert_eq!(tx.expiry(&to).unwrap(), Some(Some(NOW + 100)));
+    });
+    store.set("from", b"forever");
+    store.with(&[from, to], |tx| {
+        tx.rename(&from, &to).unwrap();
+        assert_eq!(tx.expiry(&to).unwrap(), Some(None));
+    });
+    assert_eq!(store.backend.expires_len(0), 0);
+}
+
+/// Calls `expire_due` on every shard, once; what was deleted.
+fn expire_round(store: &Store, now_ms: u64, limit: usize) -> Vec<(Db, Box<[u8]>)> {
+    let mut deleted = Vec::new();
+    for shard in 0..store.backend.shard_count() {
+        store.run(Locks::One(shard), now_ms, |tx| {
+            tx.expire_due(shard, limit).unwrap();
+            deleted.append(tx.expired());
+        });
+    }
+    deleted
+}
+
+pub fn expiring_what_is_due(store: &Store) {
+    for n in 0..3000 {
+        // Every third stays for good, every third goes at once, every third later.
+        match n % 3 {
+            0 => store.set(&format!("key:{n}"), b"stays"),
+            1 => set_until(store, &format!("key:{n}"), NOW + 10),
+            _ => set_until(store, &format!("key:{n}"), NOW + 20),
+        }
+    }
+    assert!(expire_round(store, NOW + 9, 1000).is_empty());
+    for (now_ms, left) in [(NOW + 10, 2000), (NOW + 20, 1000)] {
+        let mut deleted = Vec::new();
+        for _ in 0..1000 {
+            let round = expire_round(store, now_ms, 20);
+            let most = 40 * store.backend.shard_count() as usize;
+            assert!(round.len() <= most, "a round is bounded: {}", round.len());
+            deleted.extend(round);
+            if store.backend.len(0) == left {
+                break;
+            }
+        }
+        assert_eq!((deleted.len(), store.backend.len(0)), (1000, left));
+    }
+    assert_eq!(store.backend.expires_len(0), 0);
+}
+
+pub fn expiries_are_counted(store: &Store) {
+    for n in 0..10 {
+        set_until(store, &format!("key:{n}"), NOW + 10);
+    }
+    assert_eq!((store.backend.len(0), store.backend.expires_len(0)), (10, 10));
+    store.set("key:0", b"no expiry any more");
+    set_until(store, "key:1", NOW + 30);
+    let key = store.key("key:2");
+    store.with(&[key], |tx| assert!(tx.remove(&key).unwrap()));
+    assert_eq!((store.backend.len(0), store.backend.expires_len(0)), (9, 8));
+    store.with_all(|tx| tx.clear(0).unwrap());
+    assert_eq!(store.backend.expires_len(0), 0);
+}
+
+pub fn expired_keys_are_not_scanned(store: &Store) {
+    set_until(store, "past", NOW);
+    set_until(store, "future", NOW + 1);
+    assert_eq!(store.scan_names(10, || ()), [b"future"]);
+    assert_eq!(store.with_all(|tx| tx.random_key(0, 5).unwrap()), Some(b"future".to_vec()));
+}

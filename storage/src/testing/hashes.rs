@@ -1,0 +1,167 @@
+//! Hashes, and the expiry of fields.
+
+use super::{NOW, Random, Store};
+use crate::tx::Open;
+use crate::types::{FieldExpiry, Hash};
+use std::collections::{BTreeMap, BTreeSet};
+
+fn on_hash_at<R>(store: &Store, now_ms: u64, body: impl FnOnce(&mut dyn Hash) -> R) -> R {
+    let key = store.key("hash");
+    store.with_at(now_ms, &[key], |tx| body(&mut *tx.hash(&key, Open::Create).unwrap().unwrap()))
+}
+
+fn on_hash<R>(store: &Store, body: impl FnOnce(&mut dyn Hash) -> R) -> R {
+    on_hash_at(store, NOW, body)
+}
+
+fn all(hash: &mut dyn Hash) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut seen = Vec::new();
+    hash.for_each(&mut |field, value| {
+        seen.push((field.to_vec(), value.to_vec()));
+        true
+    })
+    .unwrap();
+    assert_eq!(seen.len() as u64, hash.len().unwrap());
+    seen
+}
+
+pub fn fields(store: &Store) {
+    let (mut random, mut model) = (Random::new(1), BTreeMap::new());
+    for step in 0..6000 {
+        let field = format!("field {}", random.below(500)).into_bytes();
+        let longest = if random.below(400) == 0 { 40_000 } else { 20 };
+        let value = random.bytes(longest);
+        let adds = random.below(10) < if step < 3000 { 7 } else { 3 };
+        on_hash(store, |hash| {
+            assert_eq!(hash.get(&field).unwrap(), model.get(&field).map(|v: &Vec<u8>| &v[..]));
+            if adds {
+                let new = hash.insert(&field, &value).unwrap();
+                assert_eq!(new, model.insert(field, value).is_none());
+            } else {
+                assert_eq!(hash.remove(&field).unwrap(), model.remove(&field).is_some());
+            }
+        });
+    }
+    let seen: BTreeMap<_, _> = on_hash(store, all).into_iter().collect();
+    assert!(seen == model);
+}
+
+pub fn insertion_order(store: &Store) {
+    let names = ["z", "a", "m", "b"];
+    on_hash(store, |hash| {
+        names.iter().for_each(|name| assert!(hash.insert(name.as_bytes(), b"1").unwrap()));
+        assert!(!hash.insert(b"a", b"changed").unwrap());
+        assert!(!hash.update(b"m", b"changed").unwrap());
+        let seen: BTreeSet<_> = all(hash).into_iter().map(|(field, _)| field).collect();
+        assert_eq!(seen, names.map(|name| name.as_bytes().to_vec()).into());
+    });
+}
+
+pub fn field_expiry(store: &Store) {
+    on_hash(store, |hash| {
+        for field in ["a", "b", "c"] {
+            hash.insert(field.as_bytes(), b"value").unwrap();
+        }
+        assert_eq!(hash.field_expiry(b"a").unwrap(), FieldExpiry::Persistent);
+        assert_eq!(hash.field_expiry(b"x").unwrap(), FieldExpiry::NoField);
+        assert!(hash.set_field_expiry(b"a", Some(NOW + 10)).unwrap());
+        assert!(hash.set_field_expiry(b"b", Some(NOW + 20)).unwrap());
+        assert!(!hash.set_field_expiry(b"x", Some(NOW + 20)).unwrap());
+        assert_eq!(hash.field_expiry(b"a").unwrap(), FieldExpiry::At(NOW + 10));
+        hash.update(b"a", b"kept").unwrap();
+        assert_eq!(hash.field_expiry(b"a").unwrap(), FieldExpiry::At(NOW + 10));
+        hash.insert(b"b", b"replaced").unwrap();
+        assert_eq!(hash.field_expiry(b"b").unwrap(), FieldExpiry::Persistent);
+        assert_eq!(hash.len().unwrap(), 3);
+    });
+    on_hash_at(store, NOW + 10, |hash| {
+        assert_eq!(hash.get(b"a").unwrap(), None);
+        assert_eq!(hash.field_expiry(b"a").unwrap(), FieldExpiry::NoField);
+        assert_eq!(hash.len().unwrap(), 2);
+        assert_eq!(all(hash).len(), 2);
+        assert!(hash.insert(b"a", b"new").unwrap(), "an expired field is new again");
+        assert!(hash.set_field_expiry(b"c", Some(NOW + 30)).unwrap());
+        assert!(hash.set_field_expiry(b"c", None).unwrap());
+    });
+    on_hash_at(store, NOW + 40, |hash| {
+        assert_eq!(hash.len().unwrap(), 3);
+        for field in ["a", "b", "c"] {
+            assert!(hash.set_field_expiry(field.as_bytes(), Some(NOW + 50)).unwrap());
+        }
+    });
+    let key = store.key("hash");
+    store.with_at(NOW + 50, &[key], |tx| {
+        assert!(tx.hash(&key, Open::Existing).unwrap().is_none(), "no field, no hash");
+        assert_eq!(tx.kind(&key).unwrap(), None);
+    });
+    assert_eq!(store.backend.len(0), 0);
+}
+
+pub fn random_fields(store: &Store) {
+    on_hash(store, |hash| assert!(hash.random(1).unwrap().is_none()));
+    for size in [3u64, 100, 1000] {
+        on_hash(store, |hash| {
+            for n in 0..size {
+                hash.insert(format!("f{n}").as_bytes(), format!("v{n}").as_bytes()).unwrap();
+            }
+            let (mut random, mut met) = (Random::new(5), BTreeSet::new());
+            for _ in 0..size * 20 {
+                let (field, value) = hash.random(random.number()).unwrap().expect("a field");
+                assert_eq!(field[1..], value[1..]);
+                met.insert(field.to_vec());
+            }
+            assert!(met.len() as u64 > size * 95 / 100, "{} of {size} met", met.len());
+        });
+    }
+}
+
+pub fn scanning_fields(store: &Store) {
+    for size in [5, 100, 3000] {
+        on_hash(store, |hash| {
+            for n in 0..size {
+                hash.insert(format!("field {n}").as_bytes(), b"value").unwrap();
+            }
+        });
+        let (mut seen, mut cursor) = (BTreeSet::new(), 0);
+        loop {
+            cursor = on_hash(store, |hash| {
+                hash.scan(cursor, 10, &mut |field, value| {
+                    assert_eq!(value, b"value");
+                    seen.insert(field.to_vec());
+                    true
+                })
+                .unwrap()
+            });
+            if cursor == 0 {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), size);
+    }
+}
+
+pub fn empty_hashes_go(store: &Store) {
+    on_hash(store, |_| ());
+    assert_eq!(store.backend.len(0), 0, "opened and left empty");
+    for size in [1, 1000] {
+        on_hash(store, |hash| {
+            (0..size).for_each(|n| assert!(hash.insert(format!("f{n}").as_bytes(), b"").unwrap()));
+        });
+        assert_eq!(store.backend.len(0), 1);
+        on_hash(store, |hash| {
+            (0..size).for_each(|n| assert!(hash.remove(format!("f{n}").as_bytes()).unwrap()));
+        });
+        assert_eq!(store.backend.len(0), 0, "emptied");
+    }
+}
+
+pub fn many_fields(store: &Store) {
+    on_hash(store, |hash| {
+        for n in 0..20_000u32 {
+            assert!(hash.insert(&n.to_le_bytes(), &n.to_be_bytes()).unwrap());
+        }
+        for n in (0..20_000u32).rev() {
+            assert_eq!(hash.get(&n.to_le_bytes()).unwrap(), Some(&n.to_be_bytes()[..]));
+        }
+    });
+}

@@ -1,0 +1,233 @@
+//! The conformance suite: what every backend promises, as tests that a backend runs in one line.
+//!
+//! ```ignore
+//! storage::testing::suite!(memory, || Arc::new(MemoryBackend::new(Config::default())));
+//! ```
+//!
+//! The second argument makes an empty backend with at least four databases. Every test gets one of
+//! its own. A test speaks only through the traits; whatever it needs to know of a backend it asks
+//! the backend.
+
+// The names of the tests say what they test.
+#[allow(missing_docs)]
+pub mod concurrency;
+#[allow(missing_docs)]
+pub mod expiry;
+#[allow(missing_docs)]
+pub mod hashes;
+#[allow(missing_docs)]
+pub mod keys;
+#[allow(missing_docs)]
+pub mod lists;
+#[allow(missing_docs)]
+pub mod model;
+#[allow(missing_docs)]
+pub mod scans;
+#[allow(missing_docs)]
+pub mod sets;
+#[allow(missing_docs)]
+pub mod snapshots;
+#[allow(missing_docs)]
+pub mod sorted_sets;
+#[allow(missing_docs)]
+pub mod strings;
+
+use crate::tx::{Db, Key, Tx};
+use crate::{Backend, Locks, ShardSet};
+use std::sync::Arc;
+
+pub use crate::__storage_suite as suite;
+
+/// Runs every test of the suite against one backend; see [`crate::testing`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __storage_suite {
+    ($name:ident, $make:expr) => {
+        $crate::__storage_suite! { @tests $name, $make;
+            keys: absent_keys_are_absent, kinds_are_told_apart, wrong_type_changes_nothing,
+                removing, renaming_replaces, renaming_across_shards_and_databases, touching,
+                introspection, databases_are_separate, clearing, swapping_databases,
+                random_keys, counting, dump_and_restore, binary_keys;
+            strings: setting_and_getting, appending, ranges, overwriting_ranges, large_values,
+                replacing_other_types, growing_through_every_size;
+            expiry: expired_keys_are_absent_and_noted, expiry_is_kept_cleared_and_set,
+                renaming_takes_the_expiry_along, expiring_what_is_due, expiries_are_counted,
+                expired_keys_are_not_scanned;
+            lists: pushing_and_popping, indexing, inserting_and_removing, trimming, ranging,
+                like_a_deque, empty_lists_go;
+            sets: members, integers_and_text, random_members, scanning_members, empty_sets_go;
+            hashes: fields, insertion_order, field_expiry, random_fields, scanning_fields,
+                empty_hashes_go, many_fields;
+            sorted_sets: ordering, ranks, ranges_by_score, ranges_by_lex, ranges_by_rank,
+                popping, removing_ranges, scanning_scores, like_a_sorted_vector, empty_ones_go;
+            scans: everything_is_met, what_stays_is_met_while_keys_come,
+                what_stays_is_met_while_keys_go, counts_bound_the_work;
+            model: random_operations_agree_with_a_map;
+            concurrency: increments_are_not_lost, transfers_keep_the_sum,
+                transactions_are_seen_whole, locking_everything_excludes_everyone;
+        }
+    };
+    (@tests $name:ident, $make:expr; $($module:ident: $($test:ident),+;)+) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            $(mod $module {
+                #[allow(unused_imports)]
+                use super::*;
+                $(#[test]
+                fn $test() {
+                    let backend: ::std::sync::Arc<dyn $crate::Backend> = ($make)();
+                    $crate::testing::$module::$test(&$crate::testing::Store::new(backend));
+                })+
+            })+
+        }
+    };
+}
+
+/// The time tests start at, Unix milliseconds.
+pub const NOW: u64 = 1_700_000_000_000;
+
+/// A backend under test, with shorthands.
+#[derive(Clone)]
+pub struct Store {
+    /// The backend.
+    pub backend: Arc<dyn Backend>,
+}
+
+impl Store {
+    /// Wraps a backend.
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        Store { backend }
+    }
+
+    /// A key of database 0.
+    pub fn key<'a>(&self, name: &'a (impl AsRef<[u8]> + ?Sized)) -> Key<'a> {
+        self.key_in(0, name)
+    }
+
+    /// A key of some database.
+    pub fn key_in<'a>(&self, db: Db, name: &'a (impl AsRef<[u8]> + ?Sized)) -> Key<'a> {
+        let bytes = name.as_ref();
+        Key { db, hash: self.backend.hash(bytes), bytes }
+    }
+
+    /// Runs `body` at [`NOW`] with the shards of `keys` locked.
+    pub fn with<R>(&self, keys: &[Key<'_>], body: impl FnOnce(&mut dyn Tx) -> R) -> R {
+        self.with_at(NOW, keys, body)
+    }
+
+    /// Runs `body` at some time with the shards of `keys` locked.
+    pub fn with_at<R>(
+        &self,
+        now_ms: u64,
+        keys: &[Key<'_>],
+        body: impl FnOnce(&mut dyn Tx) -> R,
+    ) -> R {
+        let mut shards = ShardSet::new();
+        keys.iter().for_each(|key| shards.add(self.backend.shard_of(key.hash)));
+        self.run(shards.locks(), now_ms, body)
+    }
+
+    /// Runs `body` at [`NOW`] with every shard locked.
+    pub fn with_all<R>(&self, body: impl FnOnce(&mut dyn Tx) -> R) -> R {
+        self.run(Locks::All, NOW, body)
+    }
+
+    /// Runs `body` under some locks.
+    pub fn run<R>(&self, locks: Locks<'_>, now_ms: u64, body: impl FnOnce(&mut dyn Tx) -> R) -> R {
+        let (mut body, mut result) = (Some(body), None);
+        let ran = self.backend.transact(locks, now_ms, &mut |tx| {
+            let body = body.take().expect("a body runs once");
+            result = Some(body(tx));
+        });
+        ran.expect("the transaction succeeds");
+        result.expect("the body ran")
+    }
+
+    /// Sets a string of database 0.
+    pub fn set(&self, name: &str, value: &[u8]) {
+        let key = self.key(name);
+        self.with(&[key], |tx| tx.set_string(&key, value, crate::Expiry::Clear)).expect("set");
+    }
+
+    /// A string of database 0 at some time.
+    pub fn get_at(&self, now_ms: u64, name: &str) -> Option<Vec<u8>> {
+        let key = self.key(name);
+        self.with_at(now_ms, &[key], |tx| {
+            let value = tx.string(&key).expect("a string");
+            value.map(|value| value.as_bytes().to_vec())
+        })
+    }
+
+    /// A string of database 0.
+    pub fn get(&self, name: &str) -> Option<Vec<u8>> {
+        self.get_at(NOW, name)
+    }
+
+    /// Two names whose keys lie in different shards, if there are several.
+    pub fn names_in_two_shards(&self) -> (String, String) {
+        let first = "first".to_string();
+        let home = self.backend.shard_of(self.key(&first).hash);
+        let second = (0..10_000)
+            .map(|n| format!("second:{n}"))
+            .find(|name| self.backend.shard_of(self.key(name).hash) != home);
+        (first, second.unwrap_or_else(|| "second".to_string()))
+    }
+
+    /// One full scan of database 0: the names, as often as they were met. `between` runs between
+    /// the steps.
+    pub fn scan_names(&self, count: usize, mut between: impl FnMut()) -> Vec<Vec<u8>> {
+        let (mut names, mut cursor) = (Vec::new(), 0);
+        loop {
+            let shard = self.backend.shard_of_cursor(cursor);
+            cursor = self.run(Locks::One(shard), NOW, |tx| {
+                let mut visit = |name: &[u8], _| names.push(name.to_vec());
+                tx.scan(0, cursor, count, &mut visit).expect("scan")
+            });
+            if cursor == 0 {
+                return names;
+            }
+            between();
+        }
+    }
+}
+
+/// Raises a flag when dropped: threads that run until it is raised then end even when the test
+/// that waits for them panics.
+pub(crate) struct Raise<'a>(pub &'a std::sync::atomic::AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// A deterministic source of random numbers.
+pub struct Random(u64);
+
+impl Random {
+    /// The same numbers for the same seed.
+    pub fn new(seed: u64) -> Self {
+        Random(seed)
+    }
+
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
+        // splitmix64
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.number() % limit
+    }
+
+    /// Up to `max` random bytes.
+    pub fn bytes(&mut self, max: u64) -> Vec<u8> {
+        (0..self.below(max + 1)).map(|_| self.number() as u8).collect()
+    }
+}

@@ -1,0 +1,11 @@
+//! The memory backend under the conformance suite.
+
+use std::sync::Arc;
+use storage::memory::{Config, MemoryBackend};
+
+fn backend(shards: u32) -> Arc<MemoryBackend> {
+    Arc::new(MemoryBackend::new(Config { shards, hash_seed: 0x5eed, ..Config::default() }))
+}
+
+storage::testing::suite!(sixteen_shards, || backend(16));
+storage::testing::suite!(one_shard, || backend(1));
