@@ -61,10 +61,12 @@ pub trait OrderedKv: Read + Send + Sync {
     /// Part of the format: it must never change for a name.
     fn chunk_bytes(&self) -> usize;
 
-    /// Applies a batch atomically.
+    /// Applies a batch: after a crash all of it is there or nothing. Threads that read its keys
+    /// before this returns may see a part, so the caller keeps them locked.
     ///
     /// # Errors
-    /// None of it is then visible, now or after a restart.
+    /// None of it is then visible; an engine that cannot take back a part refuses everything from
+    /// then on. After a failing disk, whether it is there after a restart is open, but not in part.
     fn write(&self, batch: Batch) -> Result<()>;
 
     /// Makes every batch written before the call survive power loss.

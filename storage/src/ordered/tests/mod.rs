@@ -1,6 +1,7 @@
 //! Tests of the ordered backend that need its insides or its files; the behaviour that every
 //! backend shares is checked by the suite in `crate::testing`.
 
+mod crash;
 mod damage;
 mod model;
 mod persistence;
