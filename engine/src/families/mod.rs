@@ -4,8 +4,11 @@ pub mod auth;
 pub mod client;
 mod client_rows;
 pub mod connection;
+pub mod element_scan;
 pub mod generic;
+pub mod hash;
 pub mod pubsub;
+pub mod sampling;
 pub mod string;
 pub mod transactions;
 
@@ -17,6 +20,7 @@ pub const ALL: &[&[Spec]] = &[
     client::COMMANDS,
     connection::COMMANDS,
     generic::COMMANDS,
+    hash::COMMANDS,
     pubsub::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,

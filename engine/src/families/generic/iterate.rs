@@ -54,7 +54,7 @@ pub(super) fn randomkey(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// A cursor as C's `strtoul` reads it: an empty one is 0, a negative one wraps around.
-fn cursor(argument: &[u8]) -> Option<u64> {
+pub(crate) fn parse_cursor(argument: &[u8]) -> Option<u64> {
     if argument.is_empty() {
         return Some(0);
     }
@@ -77,7 +77,7 @@ struct Options<'a> {
 }
 
 fn parse<'a>(request: Request<'a>) -> Result<Options<'a>, Failure> {
-    let cursor = cursor(request.arg(1)).ok_or(failure("ERR invalid cursor"))?;
+    let cursor = parse_cursor(request.arg(1)).ok_or(failure("ERR invalid cursor"))?;
     let mut options = Options { cursor, pattern: None, count: COUNT_DEFAULT, kind: None };
     let mut i = 2;
     while i < request.len() {
@@ -147,15 +147,15 @@ pub(super) fn scan(cx: &mut Cx<'_>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::cursor;
+    use super::parse_cursor;
 
     #[test]
     fn cursors_as_strtoul_reads_them() {
-        assert_eq!(cursor(b"18446744073709551615"), Some(u64::MAX));
-        assert_eq!(cursor(b"18446744073709551616"), None);
-        assert_eq!(cursor(b""), Some(0));
-        assert_eq!(cursor(b"+7"), Some(7));
-        assert_eq!(cursor(b"-1"), Some(u64::MAX));
+        assert_eq!(parse_cursor(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(parse_cursor(b"18446744073709551616"), None);
+        assert_eq!(parse_cursor(b""), Some(0));
+        assert_eq!(parse_cursor(b"+7"), Some(7));
+        assert_eq!(parse_cursor(b"-1"), Some(u64::MAX));
         for wrong in ["x", "1x", " 1", "-+1", "-"] {
             assert_eq!(cursor(wrong.as_bytes()), None, "{wrong:?}");
         }

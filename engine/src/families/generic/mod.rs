@@ -2,7 +2,7 @@
 
 mod databases;
 mod expire;
-mod iterate;
+pub(crate) mod iterate;
 mod keys;
 mod moving;
 mod object;
