@@ -219,7 +219,7 @@ fn hincrbyfloat(cx: &mut Cx<'_>) -> Outcome {
             Some(Some(Parsed::Infinite)) => return Err(NOT_FINITE_SUM),
             Some(None) => return Err(NOT_HASH_FLOAT),
         };
-        value.add(by).ok_or(NOT_FINITE_SUM)?.format(&mut sum);
+        value.plus(by).ok_or(NOT_FINITE_SUM)?.format(&mut sum);
         hash.update(field, &sum)?;
         expiry = hash.field_expiry(field)?;
     }
