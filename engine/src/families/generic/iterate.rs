@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(parse_cursor(b"+7"), Some(7));
         assert_eq!(parse_cursor(b"-1"), Some(u64::MAX));
         for wrong in ["x", "1x", " 1", "-+1", "-"] {
-            assert_eq!(cursor(wrong.as_bytes()), None, "{wrong:?}");
+            assert_eq!(parse_cursor(wrong.as_bytes()), None, "{wrong:?}");
         }
     }
 }
