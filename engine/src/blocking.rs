@@ -129,6 +129,11 @@ impl Blocking {
         queues.keys().filter(|w| w.db == db).map(|w| w.key.clone()).collect()
     }
 
+    /// Number of keys that somebody waits for.
+    pub fn key_count(&self) -> usize {
+        self.queues.lock().len()
+    }
+
     /// Number of parked clients.
     pub fn clients(&self) -> usize {
         self.clients.load(Ordering::Relaxed)

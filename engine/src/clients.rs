@@ -205,6 +205,14 @@ impl Client {
         self.waker.wake_by_ref();
     }
 
+    /// Whether the other end is on this machine: a loopback address or a Unix-domain socket.
+    pub fn is_local(&self) -> bool {
+        match &self.peer {
+            Peer::Tcp { remote, .. } => remote.ip().to_canonical().is_loopback(),
+            Peer::Unix(_) => true,
+        }
+    }
+
     /// Whether [`Client::kill`] was called.
     pub fn is_killed(&self) -> bool {
         self.killed.load(Ordering::Relaxed)

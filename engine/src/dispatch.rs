@@ -7,7 +7,7 @@ use crate::clients::Event;
 use crate::command::{Entry, Flag, LockRule};
 use crate::cx::{CallResult, Cx};
 use crate::effects::Effects;
-use crate::engine::Engine;
+use crate::engine::{Engine, gate};
 use crate::failure::{Failure, Outcome};
 use crate::keyspace::Class;
 use crate::session::{Queued, SessionState, special};
@@ -304,6 +304,10 @@ impl Engine {
             let begin = (self.environment.stopwatch)();
             self.call(call, locks, session, tx, out, now, &mut result);
             self.stats.ran(entry.id, 1, (self.environment.stopwatch)().saturating_sub(begin));
+            if self.gate() & gate::MONITORED != 0 {
+                let source = session.client().peer.to_string();
+                self.feed_monitors(entry, call.request, session.db, &source, now);
+            }
             self.settle_expired(tx, &mut aftermath.ready, aftermath_lsn(&mut aftermath.lsn));
             if result.dirty > 0 {
                 self.stats.dirty.fetch_add(result.dirty, Ordering::Relaxed);

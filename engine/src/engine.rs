@@ -6,16 +6,21 @@ use crate::command::{CommandId, CommandTable, DuplicateCommand, Spec};
 use crate::config::{ConfigStore, Id, keyspace_events as bits};
 use crate::housekeeping::ActiveExpire;
 use crate::keyspace::{Class, Keyspace};
+use crate::latency::LatencyMonitor;
+use crate::monitor::Monitors;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
+use crate::rates::Rates;
 use crate::session::Session;
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
 use crate::tuning::{self, Tuning};
+use parking_lot::Mutex;
 use runtime::{Connection, Now, Peer, Refusal, Service};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 use storage::{Backend, Db, Journal};
 
 /// Reasons for which the dispatcher must look closer before it runs a command.
@@ -100,9 +105,37 @@ pub trait Host: Send + Sync {
     }
 
     /// Lines of an `INFO` section that only the process knows: `server`, `memory`, `cpu`,
-    /// `persistence`, `clients`, `stats`.
+    /// `persistence`, `clients`, `stats`. They are shown in this order, among the engine's own; a
+    /// name given here replaces the engine's line of that name. `CONFIG REWRITE` aside, other
+    /// commands read single figures from here too: `MEMORY STATS` the section `memory`, `LASTSAVE`
+    /// the line `rdb_last_save_time` of `persistence`.
     fn info(&self, _section: &str) -> Vec<(String, String)> {
         Vec::new()
+    }
+
+    /// Replaces the data by what the snapshot file holds, without saving first
+    /// (`DEBUG RELOAD NOSAVE`); with `keep`, what is there stays unless the file has it too.
+    ///
+    /// # Errors
+    /// When that failed.
+    fn load_snapshot(&self, _keep: bool) -> Result<(), String> {
+        Err("reloading is not available here".into())
+    }
+
+    /// Holds the calling thread for a while (`DEBUG SLEEP`).
+    fn sleep(&self, _time: Duration) {}
+
+    /// Gives unused memory back to the system (`MEMORY PURGE`).
+    ///
+    /// # Errors
+    /// When the allocator refuses.
+    fn purge_memory(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What the allocator tells of itself (`MEMORY MALLOC-STATS`), if it does.
+    fn allocator_report(&self) -> Option<String> {
+        None
     }
 
     /// Bytes of memory the process has allocated.
@@ -152,6 +185,14 @@ pub struct Engine {
     pub stats: Stats,
     /// Commands that took long.
     pub slowlog: SlowLog,
+    /// Moments that were long (`LATENCY`).
+    pub latency: LatencyMonitor,
+    /// What happens per second.
+    pub rates: Rates,
+    /// Who sees every command (`MONITOR`).
+    pub monitors: Monitors,
+    /// The identity of this server's history (`master_replid`): nobody follows it here.
+    replication_id: Mutex<String>,
     /// `CLIENT PAUSE`.
     pub pause: Pause,
     /// `DEBUG SET-ACTIVE-EXPIRE`.
@@ -171,7 +212,7 @@ impl Engine {
     /// # Errors
     /// When two commands have one name.
     pub fn new(parts: Parts) -> Result<Arc<Self>, DuplicateCommand> {
-        let families = crate::families::ALL.iter().copied().chain(parts.commands);
+        let families = crate::families::all().chain(parts.commands);
         let commands = CommandTable::new(families)?;
         let exec = commands.find(b"exec").expect("a built-in command").id;
         let engine = Arc::new(Engine {
@@ -186,6 +227,10 @@ impl Engine {
             blocking: Blocking::default(),
             pubsub: PubSub::default(),
             slowlog: SlowLog::default(),
+            latency: LatencyMonitor::default(),
+            rates: Rates::default(),
+            monitors: Monitors::default(),
+            replication_id: Mutex::new(hex_digits(parts.environment.seed)),
             pause: Pause::default(),
             active_expire: ActiveExpire::default(),
             environment: parts.environment,
@@ -213,11 +258,17 @@ impl Engine {
 
     /// The next random number (splitmix64 from the environment's seed).
     pub fn random(&self) -> u64 {
-        const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-        let mut z = self.random.fetch_add(GOLDEN, Ordering::Relaxed).wrapping_add(GOLDEN);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        mix(self.random.fetch_add(GOLDEN, Ordering::Relaxed).wrapping_add(GOLDEN))
+    }
+
+    /// The identity of this server's history: forty hexadecimal digits.
+    pub fn replication_id(&self) -> String {
+        self.replication_id.lock().clone()
+    }
+
+    /// Gives the history a new identity.
+    pub fn change_replication_id(&self) {
+        *self.replication_id.lock() = hex_digits(self.random());
     }
 
     /// Number of databases.
@@ -243,6 +294,24 @@ impl Engine {
             self.pubsub.publish(false, channel.as_bytes(), key, limit, None);
         }
     }
+}
+
+/// The step of splitmix64.
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// The output function of splitmix64.
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// Forty hexadecimal digits that follow from a seed.
+fn hex_digits(seed: u64) -> String {
+    let word = |i: u64| mix(seed.wrapping_sub(GOLDEN.wrapping_mul(i)));
+    let mut digits: String = (1..=3).map(|i| format!("{:016x}", word(i))).collect();
+    digits.truncate(40);
+    digits
 }
 
 /// An engine as what a runtime serves.

@@ -48,6 +48,7 @@ impl Engine {
             more |= self.backend.maintain(shard);
         }
         self.update_gates(now);
+        self.rates.sample(&self.stats, now);
         more
     }
 

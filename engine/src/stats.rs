@@ -4,9 +4,11 @@
 //! over cache lines; readers add the slots up.
 
 use crate::command::CommandId;
+use crate::histogram::{Histogram, Recorder};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Slots; threads beyond that share.
 const SLOTS: usize = 32;
@@ -22,6 +24,8 @@ pub struct CommandCounters {
     pub rejected: AtomicU64,
     /// Calls that ran and answered with an error.
     pub failed: AtomicU64,
+    /// How long calls took; made at the first, as most commands are never called.
+    times: OnceLock<Box<Recorder>>,
 }
 
 /// A sum over the slots.
@@ -51,6 +55,8 @@ struct Slot {
 #[derive(Debug)]
 pub struct Stats {
     slots: Box<[Slot]>,
+    /// `latency-tracking`.
+    track_times: AtomicBool,
     /// Keys deleted because their time was over.
     pub expired_keys: AtomicU64,
     /// Keys evicted.
@@ -84,6 +90,7 @@ impl Stats {
         };
         Stats {
             slots: (0..SLOTS).map(slot).collect(),
+            track_times: AtomicBool::new(true),
             expired_keys: AtomicU64::new(0),
             evicted_keys: AtomicU64::new(0),
             errors: Mutex::default(),
@@ -92,12 +99,15 @@ impl Stats {
         }
     }
 
-    /// `calls` runs of a command that took `nanos` together.
+    /// `calls` runs of a command that took `nanos` together. Each is counted with their mean.
     #[inline]
     pub fn ran(&self, command: CommandId, calls: u64, nanos: u64) {
         let counters = &self.slots[slot()].commands[command as usize];
         counters.calls.fetch_add(calls, Ordering::Relaxed);
         counters.nanos.fetch_add(nanos, Ordering::Relaxed);
+        if self.track_times.load(Ordering::Relaxed) && calls > 0 {
+            counters.times.get_or_init(Box::default).record(nanos / calls, calls);
+        }
     }
 
     /// A run answered with this error; counted besides [`Stats::ran`].
@@ -154,6 +164,19 @@ impl Stats {
         totals
     }
 
+    /// `latency-tracking`: whether times are kept as histograms.
+    pub fn set_track_times(&self, on: bool) {
+        self.track_times.store(on, Ordering::Relaxed);
+    }
+
+    /// How long the calls of one command took.
+    pub fn histogram(&self, command: CommandId) -> Histogram {
+        let mut sum = Histogram::default();
+        let counters = self.slots.iter().map(|slot| &slot.commands[command as usize]);
+        counters.filter_map(|c| c.times.get()).for_each(|recorder| sum.add(recorder));
+        sum
+    }
+
     /// Commands run since start.
     pub fn total_calls(&self) -> u64 {
         let slots = self.slots.iter().flat_map(|s| s.commands.iter());
@@ -180,6 +203,7 @@ impl Stats {
         for slot in &self.slots {
             for c in &slot.commands {
                 [&c.calls, &c.nanos, &c.rejected, &c.failed].into_iter().for_each(zero);
+                c.times.get().into_iter().for_each(|recorder| recorder.clear());
             }
             [&slot.hits, &slot.misses, &slot.bytes_in, &slot.bytes_out].into_iter().for_each(zero);
         }

@@ -13,6 +13,8 @@ use storage::journal::Durability;
 pub enum OutputClass {
     /// Ordinary clients.
     Normal,
+    /// Clients that are sent every command (`MONITOR`).
+    Replica,
     /// Clients with subscriptions.
     PubSub,
 }
@@ -35,6 +37,7 @@ impl Tuning {
         let limits = self.limits.read();
         match class {
             OutputClass::Normal => limits[0],
+            OutputClass::Replica => limits[1],
             OutputClass::PubSub => limits[2],
         }
     }
@@ -58,6 +61,8 @@ pub(crate) fn follow(engine: &Arc<Engine>) {
 const FOLLOWED: &[Id] = &[
     Id::ClientOutputBufferLimit,
     Id::NotifyKeyspaceEvents,
+    Id::LatencyMonitorThreshold,
+    Id::LatencyTracking,
     Id::SlowlogLogSlowerThan,
     Id::SlowlogMaxLen,
     Id::Appendfsync,
@@ -84,6 +89,8 @@ fn apply(engine: &Engine, id: Id) {
         Id::SlowlogLogSlowerThan => {
             engine.slowlog.threshold_us.store(config.integer(id), Ordering::Relaxed);
         }
+        Id::LatencyMonitorThreshold => engine.latency.set_threshold_ms(config.integer(id) as u64),
+        Id::LatencyTracking => engine.stats.set_track_times(config.boolean(id)),
         Id::SlowlogMaxLen => {
             engine.slowlog.max_len.store(config.integer(id) as usize, Ordering::Relaxed);
         }

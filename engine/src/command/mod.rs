@@ -3,10 +3,13 @@
 //! A row is the single source: lookup, arity errors, key extraction, locking, `COMMAND`, ACL
 //! categories and the docs page all derive from it.
 
+mod argument;
 mod keys;
 mod spec;
+pub mod syntax;
 mod table;
 
+pub use argument::{Argument, Kind as ArgumentKind, arguments};
 pub use keys::{Found, KeyPosition};
 pub use spec::{
     Access, Begin, Category, Find, Flag, Group, Handler, KeySpec, LockRule, SPEC, Spec, key,

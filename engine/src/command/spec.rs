@@ -51,6 +51,8 @@ pub enum Flag {
     AllowBusy,
     /// Accepts `ASKING`.
     Asking,
+    /// May be called without any key although keys can be given (`EVAL … 0`).
+    NoMandatoryKeys,
     /// Runs at once inside `MULTI` instead of being queued (`EXEC`, `DISCARD`, `RESET` …).
     NotQueued,
 }
@@ -77,12 +79,14 @@ impl Flag {
             Flag::SkipSlowlog => "skip_slowlog",
             Flag::Fast => "fast",
             Flag::NoAuth => "no_auth",
-            Flag::MayReplicate => "may_replicate",
             Flag::NoAsyncLoading => "no_async_loading",
             Flag::NoMulti => "no_multi",
             Flag::MovableKeys => "movablekeys",
             Flag::AllowBusy => "allow_busy",
             Flag::Asking => "asking",
+            Flag::NoMandatoryKeys => "no_mandatory_keys",
+            // Redis keeps this one to itself.
+            Flag::MayReplicate => return None,
             Flag::NotQueued => return None,
         })
     }
@@ -452,7 +456,9 @@ impl Spec {
     /// in Redis's `setImplicitACLCategories`.
     pub fn category_bits(&self) -> u32 {
         let given = self.categories.iter().fold(0, |bits, category| bits | category.bit());
-        let group = self.group.category().map_or(0, Category::bit);
+        // A container does nothing that would belong to its group; its subcommands do.
+        let container = !self.subcommands.is_empty();
+        let group = self.group.category().filter(|_| !container).map_or(0, Category::bit);
         given | group | self.implied_category_bits()
     }
 

@@ -138,7 +138,8 @@ fn reset(cx: &mut Cx<'_>) -> Outcome {
         }
     }
     let client = cx.session.client().clone();
-    client.set_flag(flag::NO_EVICT | flag::NO_TOUCH | flag::MONITOR, false);
+    cx.engine.end_monitor(&client);
+    client.set_flag(flag::NO_EVICT | flag::NO_TOUCH, false);
     client.names.lock().name.clear();
     cx.session.select(0);
     cx.session.set_reply_mode(ReplyMode::On);

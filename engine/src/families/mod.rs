@@ -9,12 +9,13 @@ pub mod generic;
 pub mod hash;
 pub mod pubsub;
 pub mod sampling;
+pub mod server;
 pub mod string;
 pub mod transactions;
 
 use crate::command::Spec;
 
-/// Every family's rows.
+/// Every family's rows but those of [`server`].
 pub const ALL: &[&[Spec]] = &[
     auth::COMMANDS,
     client::COMMANDS,
@@ -25,3 +26,8 @@ pub const ALL: &[&[Spec]] = &[
     string::COMMANDS,
     transactions::COMMANDS,
 ];
+
+/// Every row.
+pub fn all() -> impl Iterator<Item = &'static [Spec]> {
+    ALL.iter().chain(server::ALL).copied()
+}

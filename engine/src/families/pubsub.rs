@@ -224,7 +224,7 @@ pub const COMMANDS: &[Spec] = &[
         since: "7.0.0",
         complexity: "O(N) where N is the number of shard channels to subscribe to.",
         arity: -2,
-        keys: &[key_range("RO not_key", 1, -1, 1)],
+        keys: &[key_range("not_key", 1, -1, 1)],
         syntax: "shardchannel [shardchannel ...]",
         handler: ssubscribe,
         ..PUBSUB
@@ -255,7 +255,7 @@ pub const COMMANDS: &[Spec] = &[
         since: "7.0.0",
         complexity: "O(N) where N is the number of shard channels to unsubscribe.",
         arity: -1,
-        keys: &[key_range("RO not_key", 1, -1, 1)],
+        keys: &[key_range("not_key", 1, -1, 1)],
         syntax: "[shardchannel [shardchannel ...]]",
         handler: sunsubscribe,
         ..PUBSUB
@@ -278,7 +278,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(N) where N is the number of clients subscribed to the receiving shard channel.",
         arity: 3,
         flags: &[PubSub, Loading, Stale, Fast, MayReplicate],
-        keys: &[key_range("RO not_key", 1, 0, 1)],
+        keys: &[key_range("not_key", 1, 0, 1)],
         syntax: "shardchannel message",
         handler: spublish,
         ..PUBSUB

@@ -4,6 +4,7 @@
 //! same. Ordinary requests of ordinary clients never come here.
 
 use super::state::{SessionState, special};
+use crate::clients::flag;
 use crate::command::{Entry, Flag};
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, NO_AUTH, OOM, failure};
@@ -39,6 +40,7 @@ pub(super) fn admit(
     }
     check_state(engine, session, entry)?;
     check_subscribed(session, entry)?;
+    check_monitor(session, entry)?;
     if session.in_multi() && !entry.has(Flag::NotQueued) {
         return Ok(Admission::Queue);
     }
@@ -87,6 +89,15 @@ fn check_subscribed(session: &SessionState, entry: &Entry) -> Result<(), Failure
         "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
         entry.full_name
     )))
+}
+
+/// Who monitors is a kind of replica to Redis, and replicas leave the keyspace alone.
+fn check_monitor(session: &SessionState, entry: &Entry) -> Result<(), Failure> {
+    let uses_keys = [Flag::Write, Flag::Readonly, Flag::MayReplicate];
+    if session.client().has_flag(flag::MONITOR) && uses_keys.iter().any(|f| entry.has(*f)) {
+        return Err(failure("ERR Replica can't interact with the keyspace"));
+    }
+    Ok(())
 }
 
 fn pause(

@@ -378,6 +378,7 @@ impl Machine {
         }
         self.leave_queue(engine);
         engine.forget_watches(&mut self.state);
+        engine.end_monitor(self.state.client());
         for space in [Space::Channel, Space::Pattern, Space::Shard] {
             for name in self.state.subscriptions(space) {
                 engine.pubsub.unsubscribe(space, name, self.state.client());

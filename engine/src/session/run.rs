@@ -6,8 +6,9 @@ use super::{Machine, OUTPUT_HIGH_WATER, Parked};
 use crate::args::OwnedRequest;
 use crate::command::{CommandId, Entry, Flag};
 use crate::dispatch::{Aftermath, Call};
-use crate::engine::Engine;
+use crate::engine::{Engine, gate};
 use crate::failure::{self, EXEC_ABORT, Failure};
+use crate::monitor::is_shown_first;
 use resp::{Batch, Reply, Request};
 use runtime::{Flow, Now};
 use std::cell::Cell;
@@ -82,7 +83,7 @@ impl Machine {
         client.last_seen_ms.store(now.wall_ms, Ordering::Relaxed);
         let mut plan = [Planned { command: UNKNOWN, hash: None }; GROUP];
         self.plan(engine, batch, buffer, &mut plan);
-        let mut timer = Timer::start(engine);
+        let mut timer = Timer::start(engine, now);
         let mut stopped = None;
         let mut start = 0;
         for (i, planned) in plan.into_iter().enumerate().take(batch.len()) {
@@ -182,9 +183,24 @@ impl Machine {
                 let mark = self.out.len();
                 let mode = self.state.reply_mode;
                 self.state.skip_armed = false;
+                let first = is_shown_first(entry);
+                if first {
+                    self.show(engine, entry, request, now);
+                }
                 self.run_admitted(engine, entry, planned, request, now, timer);
+                if !first {
+                    self.show(engine, entry, request, now);
+                }
                 self.silence(mode, mark);
             }
+        }
+    }
+
+    /// Shows a request to those who monitor.
+    fn show(&self, engine: &Engine, entry: &Entry, request: Request<'_>, now: Now) {
+        if engine.gate() & gate::MONITORED != 0 {
+            let source = self.state.client().peer.to_string();
+            engine.feed_monitors(entry, request, self.state.db, &source, now);
         }
     }
 
@@ -289,15 +305,16 @@ impl Machine {
 /// take a microsecond or less, share one measurement; any other command gets its own.
 struct Timer<'a> {
     engine: &'a Engine,
+    now_ms: u64,
     begun: u64,
     command: CommandId,
     calls: u64,
 }
 
 impl<'a> Timer<'a> {
-    fn start(engine: &'a Engine) -> Self {
+    fn start(engine: &'a Engine, now: Now) -> Self {
         let begun = (engine.environment.stopwatch)();
-        Timer { engine, begun, command: UNKNOWN, calls: 0 }
+        Timer { engine, now_ms: now.wall_ms, begun, command: UNKNOWN, calls: 0 }
     }
 
     #[inline]
@@ -334,6 +351,12 @@ impl<'a> Timer<'a> {
         let now = (self.engine.environment.stopwatch)();
         let nanos = now.saturating_sub(self.begun);
         self.engine.stats.ran(self.command, self.calls, nanos);
+        if self.engine.latency.is_on() {
+            // A run of fast commands is one moment: nobody else was served meanwhile.
+            let fast = self.engine.commands.entry(self.command).has(Flag::Fast);
+            let event = if fast { "fast-command" } else { "command" };
+            self.engine.latency.note(event, nanos, self.now_ms);
+        }
         self.begun = now;
         self.calls = 0;
         nanos

@@ -1,0 +1,156 @@
+//! `MONITOR`: clients that see every command that runs.
+
+use crate::clients::{Client, Event, flag};
+use crate::command::{Entry, Flag, Group};
+use crate::engine::{Engine, gate};
+use crate::tuning::OutputClass;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use resp::Request;
+use runtime::Now;
+use std::fmt::Write;
+use std::sync::Arc;
+use storage::Db;
+
+/// The clients that monitor.
+#[derive(Debug, Default)]
+pub struct Monitors(Mutex<Vec<Arc<Client>>>);
+
+impl Engine {
+    /// Has a client see every command from now on.
+    pub fn begin_monitor(&self, client: &Arc<Client>) {
+        let mut monitors = self.monitors.0.lock();
+        if !client.has_flag(flag::MONITOR) {
+            client.set_flag(flag::MONITOR, true);
+            monitors.push(client.clone());
+        }
+        self.set_gate(gate::MONITORED, true);
+    }
+
+    /// Ends what [`Engine::begin_monitor`] began (`RESET`, the end of the connection).
+    pub fn end_monitor(&self, client: &Arc<Client>) {
+        if !client.has_flag(flag::MONITOR) {
+            return;
+        }
+        let mut monitors = self.monitors.0.lock();
+        client.set_flag(flag::MONITOR, false);
+        monitors.retain(|other| !Arc::ptr_eq(other, client));
+        self.set_gate(gate::MONITORED, !monitors.is_empty());
+    }
+
+    /// Shows a command to everyone who monitors. `source` is the client's address, or `lua`.
+    pub fn feed_monitors(
+        &self,
+        entry: &Entry,
+        request: Request<'_>,
+        db: Db,
+        source: &str,
+        now: Now,
+    ) {
+        if self.gate() & gate::MONITORED == 0 || !is_shown(entry) {
+            return;
+        }
+        let line = Bytes::from(line(request, db, source, now));
+        let limit = self.tuning.output_limit(OutputClass::Replica).hard_bytes as usize;
+        for client in self.monitors.0.lock().iter() {
+            client.send(Event::Raw(line.clone()), limit);
+        }
+    }
+}
+
+/// Scripts are shown before they run, so that they stand before their own commands.
+pub(crate) fn is_shown_first(entry: &Entry) -> bool {
+    entry.spec.group == Group::Scripting && entry.has(Flag::SkipMonitor)
+}
+
+/// What administrators do is nobody else's business.
+fn is_shown(entry: &Entry) -> bool {
+    let hidden = entry.has(Flag::Admin) || entry.has(Flag::SkipMonitor);
+    !hidden || is_shown_first(entry)
+}
+
+fn line(request: Request<'_>, db: Db, source: &str, now: Now) -> Vec<u8> {
+    let mut line = String::with_capacity(64);
+    let (seconds, micros) = (now.wall_ms / 1000, now.wall_ms % 1000 * 1000);
+    let _ = write!(line, "+{seconds}.{micros:06} [{db} {source}]");
+    for (index, arg) in request.iter().enumerate() {
+        line.push(' ');
+        match is_secret(request, index) {
+            true => line.push_str("\"(redacted)\""),
+            false => quote(arg, &mut line),
+        }
+    }
+    line.push_str("\r\n");
+    line.into_bytes()
+}
+
+/// Whether argument `index` is one that Redis keeps out of `MONITOR` and `SLOWLOG`: the
+/// credentials of `AUTH`, `HELLO … AUTH` and `MIGRATE … AUTH|AUTH2`.
+pub fn is_secret(request: Request<'_>, index: usize) -> bool {
+    let is = |at: usize, word: &str| {
+        request.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    if index == 0 {
+        false
+    } else if is(0, "auth") {
+        true
+    } else if is(0, "hello") {
+        index >= 3 && (is(index - 1, "auth") || (index >= 4 && is(index - 2, "auth")))
+    } else if is(0, "migrate") {
+        let auth2 = index >= 8 && (is(index - 1, "auth2") || is(index - 2, "auth2"));
+        index >= 7 && (is(index - 1, "auth") || auth2)
+    } else {
+        false
+    }
+}
+
+/// Appends an argument in quotes, as Redis's `sdscatrepr` escapes it.
+fn quote(arg: &[u8], out: &mut String) {
+    out.push('"');
+    for &byte in arg {
+        match byte {
+            b'\\' | b'"' => out.extend(['\\', byte as char]),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            0x07 => out.push_str("\\a"),
+            0x08 => out.push_str("\\b"),
+            0x20..=0x7E => out.push(byte as char),
+            _ => {
+                let _ = write!(out, "\\x{byte:02x}");
+            }
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::OwnedRequest;
+
+    fn shown(args: &[&[u8]]) -> String {
+        let request = OwnedRequest::new(args.iter().copied());
+        let now = Now { wall_ms: 1_700_000_000_123, mono_us: 0 };
+        String::from_utf8(line(request.view(), 3, "127.0.0.1:5000", now)).expect("text")
+    }
+
+    #[test]
+    fn lines_are_those_of_redis() {
+        let head = "+1700000000.123000 [3 127.0.0.1:5000]";
+        assert_eq!(
+            shown(&[b"SET", b"a", b"q\n\"z\x01\xff\\"]),
+            format!("{head} \"SET\" \"a\" \"q\\n\\\"z\\x01\\xff\\\\\"\r\n")
+        );
+        assert_eq!(
+            shown(&[b"auth", b"a", b"b"]),
+            format!("{head} \"auth\" \"(redacted)\" \"(redacted)\"\r\n")
+        );
+        assert_eq!(
+            shown(&[b"HELLO", b"3", b"AUTH", b"u", b"p", b"SETNAME", b"n"]),
+            format!(
+                "{head} \"HELLO\" \"3\" \"AUTH\" \"(redacted)\" \"(redacted)\" \"SETNAME\" \"n\"\r\n"
+            )
+        );
+    }
+}
