@@ -4,10 +4,9 @@
 //! version, hash and name; carrying insertion order, an optional expiry and a value.
 
 use super::codec::{self, Body, ElementHead, Form, Head, Map, MapKind};
-use super::encoding;
-use super::keys;
 use super::kv::Read;
 use super::tx::{OrderedTx, Place, Was};
+use super::{encoding, hash, keys};
 use crate::{Error, Key, Open, Result};
 
 /// Collections up to this size answer random draws by index, larger ones by a seek.
@@ -329,8 +328,7 @@ impl<'t, 'b> OpenedMap<'t, 'b> {
     }
 
     /// Lends an element chosen by a random number, as `self.0.lent`; false when there is none.
-    /// Small collections draw uniformly; in large ones an element's chance is the gap between its
-    /// hash and the one before.
+    /// Small collections draw uniformly, large ones nearly so ([`hash::DRAW_STEPS`]).
     pub(super) fn draw(&mut self, random: u64) -> Result<bool> {
         let map = self.meta()?;
         let (len, form) = (map.len, map.form);
@@ -345,16 +343,22 @@ impl<'t, 'b> OpenedMap<'t, 'b> {
                 found.is_none()
             })?;
         } else {
-            for from in [random, 0] {
-                let chunk_bytes = self.0.chunk_bytes();
+            let (from, mut steps) = hash::draw(random);
+            let chunk_bytes = self.0.chunk_bytes();
+            // From the end it goes on at the beginning.
+            for from in [from, 0] {
+                if found.is_some() {
+                    break;
+                }
                 self.walk(from, &mut |key, element| {
+                    if steps > 0 {
+                        steps -= 1;
+                        return Ok(true);
+                    }
                     let value = element.value(self.0.tx, chunk_bytes)?;
                     found = Some((element.name(key).to_vec(), value));
                     Ok(false)
                 })?;
-                if found.is_some() {
-                    break;
-                }
             }
         }
         let any = found.is_some();

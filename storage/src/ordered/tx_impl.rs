@@ -8,7 +8,7 @@ use super::list::OrderedList;
 use super::set::OrderedSet;
 use super::sorted_set::OrderedSortedSet;
 use super::tx::{OrderedTx, Place, Record};
-use super::{encoding, keys, strings, value};
+use super::{encoding, hash, keys, strings, value};
 use crate::{
     Backend, Db, Expiry, Hash, Key, KeyInfo, Kind, List, Lsn, Open, Result, Set, SortedSet, Str,
     Tx, rdb,
@@ -221,12 +221,13 @@ impl Tx for OrderedTx<'_> {
             let at = seed.checked_rem(live.len() as u64).unwrap_or_default();
             return Ok(live.into_iter().nth(at as usize));
         }
-        for from in [seed, 0] {
-            if let Some(name) = self.live_from(db, from, 1)?.pop() {
-                return Ok(Some(name));
-            }
+        let (from, steps) = hash::draw(seed);
+        let mut live = self.live_from(db, from, steps as usize + 1)?;
+        if live.len() <= steps as usize {
+            // From the end it goes on at the beginning.
+            live.extend(self.live_from(db, 0, steps as usize + 1 - live.len())?);
         }
-        Ok(None)
+        Ok(live.pop())
     }
 
     fn clear(&mut self, db: Db) -> Result<u64> {
