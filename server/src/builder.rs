@@ -4,6 +4,7 @@ use crate::config::Loaded;
 use crate::data_dir::DataDir;
 use crate::error::StartError;
 use crate::host::Process;
+use crate::journal::Log;
 use crate::loading::{self, Data};
 use crate::memory::Allocator;
 use crate::server::Server;
@@ -100,17 +101,21 @@ impl ServerBuilder {
         let bound = listen::bind(&config, &self.listen)?;
         let dir = DataDir::open(Path::new(&*config.text(Id::Dir)))?;
         set(&config, Id::Dir, &dir.path.display().to_string())?;
-        let allocator = self.allocator;
-        let (file, addresses) = (self.loaded.file.clone(), bound.addresses.clone());
-        let process = Process::new(config.clone(), runtime, allocator, file, addresses, &dir.path);
-        let process = Arc::new(process);
-        let backend = open(&config, &dir.path)?;
+        let process = Arc::new(Process::new(
+            config.clone(),
+            runtime,
+            self.allocator,
+            self.loaded.file.clone(),
+            bound.addresses.clone(),
+            dir,
+        ));
+        let backend = open(&config, process.dir())?;
         let clock = Clock::new();
         let data = Data { backend, config: config.clone(), commands: self.commands };
         let log = loading::load(&data, &process, journal_wanted)?;
         let engine = Engine::new(Parts {
             backend: data.backend,
-            journal: log.journal(),
+            journal: log.as_ref().map(Log::journal),
             config: config.clone(),
             commands: data.commands,
             environment: Environment {
@@ -124,7 +129,7 @@ impl ServerBuilder {
         process.attach(&engine, log);
         limits::fit_maxclients(&config);
         limits::follow(&process);
-        Ok(Server { engine, process, bound, clock, _dir: dir })
+        Ok(Server { engine, process, bound, clock })
     }
 
     fn choose_runtime(&mut self, config: &ConfigStore) -> Result<Arc<dyn Runtime>, StartError> {

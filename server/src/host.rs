@@ -1,6 +1,7 @@
 //! [`Process`]: what commands about the process around the engine (`SHUTDOWN`, `SAVE`, `INFO`,
 //! `CONFIG REWRITE` …) really do.
 
+use crate::data_dir::DataDir;
 use crate::journal::Log;
 use crate::memory::Allocator;
 use crate::snapshot::{self, Saver, snapshot_path};
@@ -11,7 +12,7 @@ use parking_lot::Mutex;
 use runtime::{Runtime, Shutdown};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
@@ -24,8 +25,7 @@ pub(crate) struct Process {
     pub allocator: Allocator,
     /// The configuration file, for `CONFIG REWRITE`.
     pub file: Option<PathBuf>,
-    /// The data folder, absolute.
-    pub dir: PathBuf,
+    dir: DataDir,
     /// Where clients find us.
     pub addresses: Vec<SocketAddr>,
     pub run_id: String,
@@ -35,8 +35,7 @@ pub(crate) struct Process {
     pub loaded_keys: AtomicU64,
     pub loaded_expired: AtomicU64,
     memory_peak: AtomicU64,
-    loading: AtomicBool,
-    engine: OnceLock<(Weak<Engine>, Log)>,
+    engine: OnceLock<(Weak<Engine>, Option<Log>)>,
     /// One reload or shutdown at a time.
     busy: Mutex<()>,
 }
@@ -48,7 +47,7 @@ impl Process {
         allocator: Allocator,
         file: Option<PathBuf>,
         addresses: Vec<SocketAddr>,
-        dir: &Path,
+        dir: DataDir,
     ) -> Self {
         Process {
             config,
@@ -57,7 +56,7 @@ impl Process {
             saver: Arc::new(Saver::new()),
             allocator,
             file,
-            dir: dir.to_owned(),
+            dir,
             addresses,
             run_id: system::run_id(),
             started: Instant::now(),
@@ -65,7 +64,6 @@ impl Process {
             loaded_keys: AtomicU64::new(0),
             loaded_expired: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
-            loading: AtomicBool::new(true),
             engine: OnceLock::new(),
             busy: Mutex::new(()),
         }
@@ -73,7 +71,7 @@ impl Process {
 
     /// Tells the process which engine it surrounds. The engine owns the process, so only a weak
     /// reference goes this way.
-    pub fn attach(&self, engine: &Arc<Engine>, log: Log) {
+    pub fn attach(&self, engine: &Arc<Engine>, log: Option<Log>) {
         let first = self.engine.set((Arc::downgrade(engine), log)).is_ok();
         debug_assert!(first, "a process has one engine");
     }
@@ -82,18 +80,26 @@ impl Process {
         self.engine.get().and_then(|(engine, _)| engine.upgrade())
     }
 
+    fn log(&self) -> Option<&Log> {
+        self.engine.get().and_then(|(_, log)| log.as_ref())
+    }
+
+    /// The data folder, absolute.
+    pub fn dir(&self) -> &Path {
+        &self.dir.path
+    }
+
+    /// Begins a rewrite of the log when it has grown enough.
+    pub fn rewrite_when_due(&self) {
+        if let (Some(log), Some(engine)) = (self.log(), self.engine()) {
+            log.rewrite_when_due(&engine);
+        }
+    }
+
     /// Makes durable what was promised, and closes the log; for the end.
     pub fn close_storage(&self, engine: &Engine) -> Result<(), String> {
-        let closed = self.engine.get().map_or(Ok(()), |(_, log)| log.close());
+        let closed = self.log().map_or(Ok(()), |log| log.close(engine));
         engine.backend.flush().map_err(|error| error.to_string()).and(closed)
-    }
-
-    pub fn set_loading(&self, loading: bool) {
-        self.loading.store(loading, Ordering::Relaxed);
-    }
-
-    pub fn loading(&self) -> bool {
-        self.loading.load(Ordering::Relaxed)
     }
 
     /// Remembers the highest figure; what it is now.
@@ -152,6 +158,13 @@ impl Host for Process {
         match background {
             true => self.saver.save_in_background(&engine),
             false => self.saver.save(&engine),
+        }
+    }
+
+    fn rewrite_journal(&self) -> Result<(), String> {
+        match self.log() {
+            Some(log) => log.rewrite(&self.alive()?),
+            None => Err("the append-only file is off".into()),
         }
     }
 

@@ -60,6 +60,7 @@ fn round(engine: &Engine, process: &Process, clock: Clock) -> Duration {
     let more = engine.keep_house(clock.now());
     process.note_memory((process.allocator.figures)().allocated);
     process.save_when_due();
+    process.rewrite_when_due();
     match more {
         true => (began.elapsed() * REST_PER_WORK).min(REST_MAX),
         false => Duration::from_secs(1) / hz,

@@ -122,7 +122,8 @@ fn persistence(process: &Process, lines: &mut Lines) {
     let state = process.saver.state();
     let seconds = |time: Option<Duration>| time.map_or(-1, |time| time.as_secs() as i64);
     let engine = process.engine();
-    lines.flag("loading", process.loading());
+    // Clients are served once everything is loaded.
+    lines.add("loading", 0);
     lines.add("async_loading", 0);
     let changes = engine.as_ref().map_or(0, |engine| engine.stats.dirty.load(Relaxed));
     lines.add("rdb_changes_since_last_save", changes);
@@ -139,9 +140,11 @@ fn persistence(process: &Process, lines: &mut Lines) {
     lines.add("rdb_last_load_keys_expired", process.loaded_expired.load(Relaxed));
     lines.add("rdb_last_load_keys_loaded", process.loaded_keys.load(Relaxed));
     let journal = engine.as_ref().and_then(|engine| engine.journal.as_ref());
-    lines.flag("aof_enabled", journal.is_some());
-    for (name, value) in journal.map(|journal| journal.stats()).unwrap_or_default() {
-        lines.add(name, value);
+    match journal {
+        Some(journal) => {
+            journal.stats().into_iter().for_each(|(name, value)| lines.add(name, value));
+        }
+        None => lines.add("aof_enabled", 0),
     }
     if let Some(engine) = engine.filter(|engine| engine.backend.persistent()) {
         lines.add("varve_storage_disk_bytes", engine.backend.stats().disk_bytes);

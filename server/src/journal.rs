@@ -1,20 +1,11 @@
 //! [`Log`]: the log of a server, if it writes one; opening, rewriting and closing it.
 
-use std::sync::Arc;
-use storage::Journal;
+#[cfg(feature = "aof")]
+mod aof;
+#[cfg(not(feature = "aof"))]
+mod none;
 
-/// The log in front of the storage, or none.
-#[derive(Default)]
-pub(crate) struct Log {}
-
-impl Log {
-    /// What the engine appends to.
-    pub fn journal(&self) -> Option<Arc<dyn Journal>> {
-        None
-    }
-
-    /// Makes everything appended durable, and ends.
-    pub fn close(&self) -> Result<(), String> {
-        Ok(())
-    }
-}
+#[cfg(feature = "aof")]
+pub(crate) use aof::{Log, open};
+#[cfg(not(feature = "aof"))]
+pub(crate) use none::{Log, open};

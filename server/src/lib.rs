@@ -53,6 +53,9 @@ mod snapshot;
 mod storages;
 mod system;
 
+// So that a program with commands of its own needs no other dependency.
+pub use {engine, runtime, storage};
+
 pub use builder::ServerBuilder;
 pub use error::StartError;
 pub use logging::init as init_logging;

@@ -3,7 +3,7 @@
 use crate::StartError;
 use crate::config::Loaded;
 use crate::host::Process;
-use crate::journal::Log;
+use crate::journal::{self, Log};
 use crate::snapshot;
 use engine::command::Spec;
 use engine::config::{ConfigStore, Id, by_id};
@@ -42,18 +42,33 @@ pub(crate) fn journal_wanted(loaded: &Loaded) -> Result<bool, StartError> {
     Ok(false)
 }
 
-/// Loads what an earlier run left, and opens the log.
-pub(crate) fn load(data: &Data, process: &Process, _journal: bool) -> Result<Log, StartError> {
-    load_snapshot(data, process)?;
-    process.set_loading(false);
-    Ok(Log::default())
+/// Loads what an earlier run left, and opens the log, if there is to be one.
+pub(crate) fn load(
+    data: &Data,
+    process: &Process,
+    journal: bool,
+) -> Result<Option<Log>, StartError> {
+    if !journal {
+        load_snapshot(data, process)?;
+        return Ok(None);
+    }
+    let began = Instant::now();
+    let (log, opened) = journal::open(data, process.dir())?;
+    note("log", process.dir(), opened.keys + opened.commands, began.elapsed());
+    process.loaded_keys.store(opened.keys, Ordering::Relaxed);
+    // Redis would start empty here, and lose the snapshot at its next save.
+    if opened.fresh && load_snapshot(data, process)? {
+        log.rewrite_now(data).map_err(StartError::Other)?;
+    }
+    Ok(Some(log))
 }
 
-/// Loads the snapshot, if there is one, into a storage that does not keep data by itself.
-fn load_snapshot(data: &Data, process: &Process) -> Result<(), StartError> {
-    let path = process.dir.join(&*data.config.text(Id::Dbfilename));
+/// Loads the snapshot, if there is one, into a storage that does not keep data by itself; whether
+/// it did.
+fn load_snapshot(data: &Data, process: &Process) -> Result<bool, StartError> {
+    let path = process.dir().join(&*data.config.text(Id::Dbfilename));
     if data.backend.persistent() || !path.exists() {
-        return Ok(());
+        return Ok(false);
     }
     let began = Instant::now();
     let databases = data.config.integer(Id::Databases) as u32;
@@ -62,12 +77,12 @@ fn load_snapshot(data: &Data, process: &Process) -> Result<(), StartError> {
     process.loaded_keys.store(loaded.keys, Ordering::Relaxed);
     process.loaded_expired.store(loaded.expired, Ordering::Relaxed);
     note("snapshot", &path, loaded.keys, began.elapsed());
-    Ok(())
+    Ok(true)
 }
 
 /// Says what was loaded; in the log's ordinary lines only when it took long.
 fn note(what: &str, path: &Path, count: u64, took: Duration) {
-    let text = format!("{what} {} loaded: {count} keys in {took:.1?}", path.display());
+    let text = format!("{what} in {} loaded: {count} entries in {took:.1?}", path.display());
     match took >= NOTEWORTHY {
         true => tracing::info!("{text}"),
         false => tracing::debug!("{text}"),

@@ -6,7 +6,7 @@ use std::fs::OpenOptions;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{Registry, reload};
@@ -50,13 +50,18 @@ fn writer(path: &str) -> Result<(BoxMakeWriter, bool), StartError> {
     Ok((BoxMakeWriter::new(Mutex::new(file)), false))
 }
 
+/// Libraries that report their ordinary doings at the level of our notices.
+const TALKATIVE: &[&str] = &["fjall", "lsm_tree", "sled"];
+
 /// Redis's levels in terms of tracing's; Redis's `verbose` is between `notice` and `debug`.
-fn level(name: &str) -> LevelFilter {
-    match name {
+fn level(name: &str) -> Targets {
+    let level = match name {
         "debug" => LevelFilter::TRACE,
         "verbose" => LevelFilter::DEBUG,
         "warning" => LevelFilter::WARN,
         "nothing" => LevelFilter::OFF,
         _ => LevelFilter::INFO,
-    }
+    };
+    let quiet = if level == LevelFilter::INFO { LevelFilter::WARN } else { level };
+    Targets::new().with_default(level).with_targets(TALKATIVE.iter().map(|name| (*name, quiet)))
 }

@@ -2,7 +2,6 @@
 
 use crate::banner;
 use crate::builder::ServerBuilder;
-use crate::data_dir::DataDir;
 use crate::error::StartError;
 use crate::host::Process;
 use crate::housekeeper::Housekeeper;
@@ -24,8 +23,6 @@ pub struct Server {
     pub(crate) process: Arc<Process>,
     pub(crate) bound: Bound,
     pub(crate) clock: Clock,
-    /// Last, so that the folder stays locked until everything in it is closed.
-    pub(crate) _dir: DataDir,
 }
 
 impl Server {
@@ -71,7 +68,7 @@ impl Server {
     }
 
     fn serve(self) -> Result<Arc<Engine>, StartError> {
-        let Server { engine, process, bound, clock, _dir } = self;
+        let Server { engine, process, bound, clock } = self;
         let Bound { streams, addresses: _, unix } = bound;
         let service: Arc<dyn Service> = Arc::new(EngineService(engine.clone()));
         let listener = |stream| Listener { stream, service: service.clone() };

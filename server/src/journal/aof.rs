@@ -1,0 +1,184 @@
+//! The append-only file as the server's log.
+
+use crate::StartError;
+use crate::loading::Data;
+use crate::system;
+use engine::config::Id;
+use engine::replay::Replayer;
+use engine::tuning::durability;
+use engine::{Engine, Environment, NoHost, Parts};
+use runtime::Now;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use storage::aof::{Aof, Command, Options, Replay};
+use storage::rdb::Entry;
+use storage::{Backend, Db, Journal, Lsn};
+
+/// How often a long load says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Records between two looks at the clock while loading.
+const LOOK_EVERY: u64 = 4096;
+
+/// A log that is open.
+pub(crate) struct Log {
+    aof: Arc<Aof>,
+    rewriting: Arc<AtomicBool>,
+}
+
+/// What opening found.
+pub(crate) struct Opened {
+    /// There was no log, and one was begun.
+    pub fresh: bool,
+    /// Keys of its base.
+    pub keys: u64,
+    /// Commands behind it.
+    pub commands: u64,
+}
+
+/// Loads the log into the storage and opens it for appending; begins one if there is none.
+pub(crate) fn open(data: &Data, dir: &Path) -> Result<(Log, Opened), StartError> {
+    let engine = loading_engine(data)?;
+    let config = &data.config;
+    let options = Options {
+        appenddirname: config.text(Id::Appenddirname).to_string(),
+        filename: config.text(Id::Appendfilename).to_string(),
+        durability: durability(config.choice(Id::Appendfsync)),
+        load_truncated: config.boolean(Id::AofLoadTruncated),
+        image: data.backend.persistent().then(|| data.backend.clone()),
+        ..Options::new(dir)
+    };
+    let mut loader = Loader {
+        replayer: Replayer::new(&engine),
+        backend: &*data.backend,
+        databases: engine.databases(),
+        records: 0,
+        spoke: Instant::now(),
+    };
+    let (aof, loaded) = Aof::open(options, &mut loader).map_err(StartError::other)?;
+    let (keys, commands) = (loaded.entries, loaded.commands);
+    let log = Log { aof, rewriting: Arc::default() };
+    Ok((log, Opened { fresh: loaded.fresh, keys, commands }))
+}
+
+/// An engine that only runs logged effects: the serving one is made with the opened log.
+fn loading_engine(data: &Data) -> Result<Arc<Engine>, StartError> {
+    let engine = Engine::new(Parts {
+        backend: data.backend.clone(),
+        journal: None,
+        config: data.config.clone(),
+        commands: data.commands.clone(),
+        environment: Environment {
+            stopwatch: system::stopwatch,
+            seed: 0,
+            started: Now::default(),
+            host: Arc::new(NoHost),
+        },
+    });
+    engine.map_err(StartError::other)
+}
+
+/// Puts what the log holds into the storage.
+struct Loader<'e> {
+    replayer: Replayer<'e>,
+    backend: &'e dyn Backend,
+    databases: Db,
+    records: u64,
+    spoke: Instant,
+}
+
+impl Loader<'_> {
+    fn count(&mut self) {
+        self.records += 1;
+        if self.records.is_multiple_of(LOOK_EVERY) && self.spoke.elapsed() >= PROGRESS_EVERY {
+            self.spoke = Instant::now();
+            tracing::info!("loading the append-only file: {} records so far", self.records);
+        }
+    }
+
+    fn check(&self, db: u64) -> Result<Db, String> {
+        let known = Db::try_from(db).ok().filter(|db| *db < self.databases);
+        known.ok_or_else(|| format!("it has a database {db}: raise `databases`"))
+    }
+}
+
+impl Replay for Loader<'_> {
+    fn entry(&mut self, entry: Entry) -> Result<(), String> {
+        self.count();
+        let db = self.check(entry.db)?;
+        let stored = self.backend.load(db, &entry.key, entry.expiry_ms, entry.object);
+        stored.map_err(|error| error.to_string())
+    }
+
+    fn function(&mut self, _code: &[u8]) -> Result<(), String> {
+        Err("it holds function libraries, which this version cannot keep".into())
+    }
+
+    fn commands(&mut self, at: Lsn, commands: &[Command<'_>]) -> Result<(), String> {
+        self.count();
+        for command in commands {
+            self.check(u64::from(command.db))?;
+        }
+        self.replayer.record(Some(at), commands.iter().map(|command| (command.db, command.request)))
+    }
+}
+
+impl Log {
+    /// What the engine appends to.
+    pub fn journal(&self) -> Arc<dyn Journal> {
+        self.aof.clone()
+    }
+
+    /// Begins a rewrite in a thread of its own.
+    pub fn rewrite(&self, engine: &Arc<Engine>) -> Result<(), String> {
+        if self.rewriting.swap(true, Ordering::SeqCst) {
+            return Err("Background append only file rewriting already in progress".into());
+        }
+        let (aof, rewriting) = (self.aof.clone(), self.rewriting.clone());
+        // The engine owns the process, which holds the lock of the data folder: nobody else writes
+        // there before the thread has ended.
+        let engine = engine.clone();
+        let work = move || {
+            match aof.rewrite(&engine.backend, &mut Vec::new) {
+                Ok(()) => tracing::info!(bytes = aof.size(), "append-only file rewritten"),
+                Err(error) => tracing::error!(%error, "rewriting the append-only file failed"),
+            }
+            rewriting.store(false, Ordering::SeqCst);
+        };
+        let thread = std::thread::Builder::new().name("aof-rewrite".into()).spawn(work);
+        thread.map(drop).map_err(|error| {
+            self.rewriting.store(false, Ordering::SeqCst);
+            format!("can't start a thread: {error}")
+        })
+    }
+
+    /// Rewrites in the calling thread: what the storage holds becomes the base.
+    pub fn rewrite_now(&self, data: &Data) -> Result<(), String> {
+        self.aof.rewrite(&data.backend, &mut Vec::new).map_err(|error| error.to_string())
+    }
+
+    /// Begins a rewrite if the log has grown as `auto-aof-rewrite-percentage` says.
+    pub fn rewrite_when_due(&self, engine: &Arc<Engine>) {
+        let percentage = engine.config.integer(Id::AutoAofRewritePercentage) as u64;
+        let min_size = engine.config.memory(Id::AutoAofRewriteMinSize);
+        if self.aof.should_rewrite(percentage, min_size) {
+            // The only refusal is that one is running already.
+            let _ = self.rewrite(engine);
+        }
+    }
+
+    /// Makes everything appended durable, and ends. A persistent storage is brought up to date, so
+    /// that the next start has nothing to replay.
+    pub fn close(&self, engine: &Engine) -> Result<(), String> {
+        if engine.backend.persistent()
+            && !self.rewriting.load(Ordering::SeqCst)
+            && let Err(error) = self.aof.rewrite(&engine.backend, &mut Vec::new)
+        {
+            // Nothing is lost by that: the log is still there.
+            tracing::warn!(%error, "no checkpoint at the end");
+        }
+        self.aof.close().map_err(|error| error.to_string())
+    }
+}
