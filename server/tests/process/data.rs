@@ -1,0 +1,117 @@
+//! Data that must be there again: after a stop, after kill -9, from Redis's own files.
+
+use crate::support::{Varve, folder};
+use redis::Commands;
+use std::path::Path;
+
+/// Every configuration that promises to keep data when its process is killed.
+const KEEPERS: &[&[&str]] = &[
+    &["--storage", "memory", "--appendonly", "yes"],
+    &["--storage", "memory", "--appendonly", "yes", "--appendfsync", "always"],
+    &["--storage", "sled", "--appendonly", "yes"],
+    &["--storage", "fjall", "--appendonly", "yes"],
+    &["--storage", "fjall", "--appendonly", "no"],
+];
+
+fn write(server: &Varve) {
+    let mut client = server.connect();
+    for number in 0..50 {
+        let () = client.set(format!("key{number}"), number).unwrap();
+        let _: i64 = client.incr("count", 1).unwrap();
+    }
+    let _: () =
+        redis::pipe().atomic().incr("count", 50).set("last", "x").query(&mut client).unwrap();
+}
+
+fn check(server: &Varve, why: &[&str]) {
+    let mut client = server.connect();
+    let count: i64 = client.get("count").unwrap();
+    assert_eq!(count, 100, "{why:?}");
+    let values: Vec<i64> = client.mget(&["key0", "key25", "key49"]).unwrap();
+    assert_eq!(values, [0, 25, 49], "{why:?}");
+    let last: String = client.get("last").unwrap();
+    assert_eq!(last, "x", "{why:?}");
+}
+
+#[test]
+fn killed_servers_come_back_with_everything_answered() {
+    for keeper in KEEPERS {
+        let (_folder, data) = folder();
+        let server = Varve::start(&data, keeper);
+        write(&server);
+        server.kill();
+        let server = Varve::start(&data, keeper);
+        check(&server, keeper);
+        // Once more: replaying must not have counted anything twice.
+        server.kill();
+        check(&Varve::start(&data, keeper), keeper);
+    }
+}
+
+#[test]
+fn stopped_servers_come_back_with_everything() {
+    for keeper in KEEPERS {
+        let (_folder, data) = folder();
+        let server = Varve::start(&data, keeper);
+        write(&server);
+        assert_eq!(server.stop().status.code(), Some(0), "{keeper:?}");
+        let server = Varve::start(&data, keeper);
+        check(&server, keeper);
+        assert_eq!(server.stop().status.code(), Some(0), "{keeper:?}");
+    }
+}
+
+#[test]
+fn without_a_log_memory_forgets() {
+    let (_folder, data) = folder();
+    let server = Varve::start(&data, &["--appendonly", "no"]);
+    write(&server);
+    server.kill();
+    let server = Varve::start(&data, &["--appendonly", "no"]);
+    let none: Option<String> = server.connect().get("last").unwrap();
+    assert_eq!(none, None);
+    assert!(!data.join("appendonlydir").exists());
+}
+
+/// A snapshot as Redis 7 writes it: `answer` = 42 in database 0, and a key that expired in 1970.
+fn write_snapshot(path: &Path) {
+    use storage::rdb::{Options, Writer};
+    let mut writer = Writer::new(std::fs::File::create(path).unwrap(), Options::default());
+    writer.aux(b"redis-ver", b"7.0.15").unwrap();
+    writer.select_db(0).unwrap();
+    writer.entry(b"answer", None, |value| value.string(b"42").then_ok()).unwrap();
+    writer.entry(b"gone", Some(1000), |value| value.string(b"x").then_ok()).unwrap();
+    writer.finish().unwrap();
+}
+
+trait ThenOk {
+    fn then_ok(self) -> Result<(), storage::rdb::WriteError>;
+}
+
+impl ThenOk for () {
+    fn then_ok(self) -> Result<(), storage::rdb::WriteError> {
+        Ok(())
+    }
+}
+
+/// A Redis data folder with only a snapshot starts here, with a log from then on.
+#[test]
+fn a_snapshot_is_loaded_and_goes_into_the_log() {
+    for appendonly in ["yes", "no"] {
+        let (_folder, data) = folder();
+        std::fs::create_dir(&data).unwrap();
+        write_snapshot(&data.join("dump.rdb"));
+        let server = Varve::start(&data, &["--appendonly", appendonly]);
+        let mut client = server.connect();
+        let values: Vec<Option<i64>> = client.mget(&["answer", "gone"]).unwrap();
+        assert_eq!(values, [Some(42), None], "appendonly {appendonly}");
+        let () = client.set("more", 1).unwrap();
+        server.kill();
+        if appendonly == "yes" {
+            std::fs::remove_file(data.join("dump.rdb")).unwrap();
+            let server = Varve::start(&data, &["--appendonly", "yes"]);
+            let values: Vec<i64> = server.connect().mget(&["answer", "more"]).unwrap();
+            assert_eq!(values, [42, 1]);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Serving and stopping: every runtime, requests under way, signals.
+
+use crate::support::{Varve, connect, folder};
+use redis::Commands;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Every way to serve.
+const RUNTIMES: &[&[&str]] = &[
+    &["--runtime", "epoll"],
+    &["--runtime", "epoll", "--epoll-execution", "pool"],
+    &["--runtime", "tokio"],
+    &["--runtime", "threads"],
+];
+
+#[test]
+fn every_runtime_answers_and_stops() {
+    for runtime in RUNTIMES {
+        let (_folder, data) = folder();
+        let server = Varve::start(&data, runtime);
+        let mut client = server.connect();
+        let () = client.set("key", "value").unwrap();
+        let value: String = client.get("key").unwrap();
+        assert_eq!(value, "value", "{runtime:?}");
+        let ended = server.stop();
+        assert_eq!(ended.status.code(), Some(0), "{runtime:?}: {}", ended.stderr);
+        assert_eq!(ended.stderr, "", "{runtime:?}");
+    }
+}
+
+#[test]
+fn the_banner_says_what_runs_and_how_to_change_it() {
+    let (_folder, data) = folder();
+    let server = Varve::start(&data, &["--runtime", "tokio", "--threads", "1", "--shards", "8"]);
+    let port = server.port;
+    let text = server.stop().stdout;
+    for part in [
+        &format!("127.0.0.1:{port}"),
+        "tokio, 1 thread ",
+        "memory, 8 shards",
+        "logged, synced every second",
+        "--runtime epoll|tokio",
+        "--storage memory|sled|fjall",
+        "--appendfsync always|everysec|no",
+        data.to_str().unwrap(),
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+/// What was asked before SIGTERM is either answered whole or not at all, and what was answered is
+/// there after the restart.
+#[test]
+fn requests_under_way_are_finished_and_kept() {
+    const REQUESTS: usize = 20_000;
+    for runtime in RUNTIMES {
+        let (_folder, data) = folder();
+        let server = Varve::start(&data, runtime);
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut reader = stream.try_clone().unwrap();
+        let reading = std::thread::spawn(move || {
+            let mut replies = Vec::new();
+            reader.read_to_end(&mut replies).map(|_| replies)
+        });
+        let requests: String = (0..REQUESTS).map(|n| format!("SET key{n} {n}\r\n")).collect();
+        let half = requests.len() / 2;
+        stream.write_all(&requests.as_bytes()[..half]).unwrap();
+        server.signal(libc::SIGTERM);
+        // The server may close at any moment from now on.
+        let _ = stream.write_all(&requests.as_bytes()[half..]);
+        let replies = reading.join().unwrap().unwrap_or_default();
+        let answered = replies.len() / 5;
+        assert_eq!(replies, b"+OK\r\n".repeat(answered), "{runtime:?}: a torn reply");
+        assert_eq!(server.ended().status.code(), Some(0));
+        let server = Varve::start(&data, runtime);
+        let mut client = server.connect();
+        let last = answered.saturating_sub(1);
+        let kept: Vec<Option<usize>> = client.mget(&[format!("key{last}"), "key0".into()]).unwrap();
+        let expected = (answered > 0).then_some(last);
+        assert_eq!(kept[0].filter(|_| answered > 0), expected, "{runtime:?}");
+    }
+}
+
+#[test]
+fn a_blocked_stop_is_forced_by_a_second_signal() {
+    let (_folder, data) = folder();
+    let server = Varve::start(&data, &["--runtime", "epoll"]);
+    // A client that does not read keeps the drain waiting for its grace period.
+    let mut deaf = TcpStream::connect(server.address()).unwrap();
+    let value = "x".repeat(1 << 20);
+    let mut client = server.connect();
+    let () = client.set("large", value).unwrap();
+    deaf.write_all("GET large\r\n".repeat(64).as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    server.signal(libc::SIGTERM);
+    std::thread::sleep(Duration::from_millis(300));
+    server.signal(libc::SIGINT);
+    let ended = server.ended();
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.stdout);
+    assert!(ended.stdout.contains("a second signal"), "{}", ended.stdout);
+    drop(deaf);
+}
+
+#[test]
+fn unix_sockets_serve_and_are_removed() {
+    let (folder, data) = folder();
+    let path = folder.path().join("socket");
+    let server = Varve::start(&data, &["--unixsocket", path.to_str().unwrap()]);
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    stream.write_all(b"PING\r\n").unwrap();
+    let mut reply = [0; 7];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"+PONG\r\n");
+    assert_eq!(server.stop().status.code(), Some(0));
+    assert!(!path.exists());
+}
+
+#[test]
+fn logs_can_be_json_in_a_file() {
+    let (folder, data) = folder();
+    let log = folder.path().join("log");
+    let args = ["--logfile", log.to_str().unwrap(), "--log-format", "json"];
+    let server = Varve::start(&data, &args);
+    assert_eq!(server.stop().stdout, "");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["message"] == "bye"), "{text}");
+}
+
+#[test]
+fn many_clients_at_once() {
+    let (_folder, data) = folder();
+    let server = Varve::start(&data, &["--appendonly", "no"]);
+    let address = server.address();
+    let workers: Vec<_> = (0..8)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let mut client = connect(address);
+                for _ in 0..250 {
+                    let _: i64 = client.incr("count", 1).unwrap();
+                }
+            })
+        })
+        .collect();
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    let count: i64 = server.connect().get("count").unwrap();
+    assert_eq!(count, 2000);
+}

@@ -1,0 +1,157 @@
+//! A `varve` process, and a client for it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Longer than any start or stop takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running server. Dropping it kills it.
+pub struct Varve {
+    child: Child,
+    pub port: u16,
+}
+
+/// What a process left behind.
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The binary, with an environment that cannot interfere.
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_varve"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("VARVE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs the binary to its end: for starts that fail.
+pub fn run(args: &[&str]) -> Ended {
+    let output = command(args).output().expect("the binary runs");
+    Ended {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl Varve {
+    /// Starts a server with its data in `dir`, and waits until it answers.
+    pub fn start(dir: &Path, args: &[&str]) -> Varve {
+        let port = free_port();
+        let (port_text, dir) = (port.to_string(), dir.to_str().expect("a UTF-8 path"));
+        let mut all = vec!["--port", &port_text, "--dir", dir];
+        all.extend(args);
+        let child = command(&all).spawn().expect("the binary starts");
+        let mut varve = Varve { child, port };
+        varve.wait_until_ready();
+        varve
+    }
+
+    fn wait_until_ready(&mut self) {
+        let began = Instant::now();
+        while self.ping().is_err() {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("it ended with {status}: {}", read(self.child.stderr.take()));
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not answer");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Connections may be refused, or be reset when the start fails after listening.
+    fn ping(&self) -> std::io::Result<()> {
+        let mut stream = TcpStream::connect(self.address())?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"PING\r\n")?;
+        stream.read_exact(&mut [0; 7])
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    pub fn connect(&self) -> redis::Connection {
+        connect(self.address())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: kill takes two integers; the process is our child and not yet waited for, so
+        // the id is still its own.
+        assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
+    }
+
+    /// SIGKILL: no farewell.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM, and what came of it.
+    pub fn stop(self) -> Ended {
+        self.signal(libc::SIGTERM);
+        self.ended()
+    }
+
+    /// Waits for the end.
+    pub fn ended(mut self) -> Ended {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our child") {
+                let stdout = read(self.child.stdout.take());
+                return Ended { status, stdout, stderr: read(self.child.stderr.take()) };
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Varve {
+    fn drop(&mut self) {
+        // It may have ended long ago.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read(stream: Option<impl Read>) -> String {
+    let mut text = String::new();
+    if let Some(mut stream) = stream {
+        stream.read_to_string(&mut text).expect("UTF-8 output");
+    }
+    text
+}
+
+/// A client, as people write them.
+pub fn connect(address: SocketAddr) -> redis::Connection {
+    let client = redis::Client::open(format!("redis://{address}/")).expect("a valid address");
+    let connection = client.get_connection().expect("it accepts connections");
+    connection.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
+    connection
+}
+
+/// A port nobody listens on at the moment.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// A folder for one test, and the data folder in it, which does not exist yet.
+pub fn folder() -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let data = dir.path().join("data");
+    (dir, data)
+}
