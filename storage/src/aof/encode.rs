@@ -2,20 +2,21 @@
 
 use crate::tx::Db;
 
-/// Numbers up to here have their header ready-made.
-const SMALL: usize = 10;
-
-/// Appends `sigil number \r\n`.
+/// Appends `sigil number \r\n`. Most numbers have one digit or two: those are one short copy.
 #[inline]
 fn header(out: &mut Vec<u8>, sigil: u8, number: usize) {
-    if number < SMALL {
-        out.extend_from_slice(&[sigil, b'0' + number as u8, b'\r', b'\n']);
-    } else {
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(number).as_bytes();
-        out.push(sigil);
-        out.extend_from_slice(digits);
-        out.extend_from_slice(b"\r\n");
+    match number {
+        0..10 => out.extend_from_slice(&[sigil, b'0' + number as u8, b'\r', b'\n']),
+        10..100 => {
+            let (tens, ones) = (b'0' + (number / 10) as u8, b'0' + (number % 10) as u8);
+            out.extend_from_slice(&[sigil, tens, ones, b'\r', b'\n']);
+        }
+        _ => {
+            let mut digits = itoa::Buffer::new();
+            out.push(sigil);
+            out.extend_from_slice(digits.format(number).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
     }
 }
 
@@ -47,9 +48,15 @@ mod tests {
     fn short_and_long_headers() {
         let mut out = Vec::new();
         command(&mut out, &[&b"SET"[..], b"k", b"0123456789"]);
+        command(&mut out, &[&[b'x'; 99][..]]);
+        command(&mut out, &[&[b'y'; 100][..]]);
         select(&mut out, 12);
-        let text =
-            "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$10\r\n0123456789\r\n*2\r\n$6\r\nSELECT\r\n$2\r\n12\r\n";
+        let long =
+            format!("*1\r\n$99\r\n{}\r\n*1\r\n$100\r\n{}\r\n", "x".repeat(99), "y".repeat(100));
+        let text = format!(
+            "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$10\r\n0123456789\r\n{long}\
+             *2\r\n$6\r\nSELECT\r\n$2\r\n12\r\n"
+        );
         assert_eq!(out, text.as_bytes());
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of the log.
 
+mod crash;
 mod damage;
 mod faults;
 mod image;
