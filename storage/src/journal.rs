@@ -4,7 +4,8 @@ use crate::Result;
 use crate::tx::Db;
 use std::task::Waker;
 
-/// A log sequence number: bytes of effects appended since the journal was opened. Larger is later.
+/// A log sequence number: the position behind an effect. Larger is later, across restarts, too;
+/// the journal decides what else it means (see the `aof` module).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 
