@@ -125,7 +125,7 @@ impl ServerBuilder {
                 host: process.clone(),
             },
         });
-        let engine = engine.map_err(|error| StartError::other(error))?;
+        let engine = engine.map_err(StartError::other)?;
         process.attach(&engine, log);
         limits::fit_maxclients(&config);
         limits::follow(&process);

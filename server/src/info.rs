@@ -1,4 +1,5 @@
-//! Lines of `INFO` that only the process knows, with Redis's names and formats.
+//! Lines of `INFO` that only the process knows, with Redis's names and formats. The engine puts
+//! them among its own, and leaves out what is said here.
 
 use crate::host::Process;
 use crate::memory::{human, resident_bytes, total_bytes};
@@ -13,7 +14,6 @@ pub(crate) fn section(process: &Process, name: &str) -> Vec<(String, String)> {
     let mut lines = Lines::default();
     match name {
         "server" => server(process, &mut lines),
-        "clients" => clients(process, &mut lines),
         "memory" => memory(process, &mut lines),
         "persistence" => persistence(process, &mut lines),
         "cpu" => cpu(&mut lines),
@@ -43,9 +43,7 @@ impl Lines {
 }
 
 fn server(process: &Process, lines: &mut Lines) {
-    let uptime = process.started.elapsed().as_secs();
     lines.add("os", operating_system());
-    lines.add("arch_bits", usize::BITS);
     lines.add("monotonic_clock", "POSIX clock_gettime");
     lines.add("multiplexing_api", if cfg!(target_os = "linux") { "epoll" } else { "kqueue" });
     lines.add("atomicvar_api", "c11-builtin");
@@ -53,10 +51,6 @@ fn server(process: &Process, lines: &mut Lines) {
     lines.add("process_supervised", "no");
     lines.add("run_id", &process.run_id);
     lines.add("tcp_port", process.addresses.first().map_or(0, |address| address.port()));
-    lines.add("uptime_in_seconds", uptime);
-    lines.add("uptime_in_days", uptime / 86_400);
-    lines.add("hz", process.config.integer(Id::Hz));
-    lines.add("configured_hz", process.config.integer(Id::Hz));
     let executable = std::env::current_exe().unwrap_or_default();
     lines.add("executable", executable.display());
     let file = process.file.as_ref().map_or(String::new(), |file| file.display().to_string());
@@ -71,11 +65,6 @@ fn server(process: &Process, lines: &mut Lines) {
         lines.add("varve_epoll_execution", process.config.choice(Id::EpollExecution));
     }
     lines.add("varve_threads", process.runtime.stats().threads.load(Relaxed));
-    lines.add("varve_storage", process.config.choice(Id::Storage));
-}
-
-fn clients(process: &Process, lines: &mut Lines) {
-    lines.add("maxclients", process.config.integer(Id::Maxclients));
 }
 
 fn memory(process: &Process, lines: &mut Lines) {
@@ -121,12 +110,6 @@ fn memory(process: &Process, lines: &mut Lines) {
 fn persistence(process: &Process, lines: &mut Lines) {
     let state = process.saver.state();
     let seconds = |time: Option<Duration>| time.map_or(-1, |time| time.as_secs() as i64);
-    let engine = process.engine();
-    // Clients are served once everything is loaded.
-    lines.add("loading", 0);
-    lines.add("async_loading", 0);
-    let changes = engine.as_ref().map_or(0, |engine| engine.stats.dirty.load(Relaxed));
-    lines.add("rdb_changes_since_last_save", changes);
     lines.flag("rdb_bgsave_in_progress", state.running_since.is_some());
     lines.add("rdb_last_save_time", state.last_success_s);
     lines.add("rdb_last_bgsave_status", if state.last_ok { "ok" } else { "err" });
@@ -139,14 +122,7 @@ fn persistence(process: &Process, lines: &mut Lines) {
     lines.add("rdb_last_cow_size", 0);
     lines.add("rdb_last_load_keys_expired", process.loaded_expired.load(Relaxed));
     lines.add("rdb_last_load_keys_loaded", process.loaded_keys.load(Relaxed));
-    let journal = engine.as_ref().and_then(|engine| engine.journal.as_ref());
-    match journal {
-        Some(journal) => {
-            journal.stats().into_iter().for_each(|(name, value)| lines.add(name, value));
-        }
-        None => lines.add("aof_enabled", 0),
-    }
-    if let Some(engine) = engine.filter(|engine| engine.backend.persistent()) {
+    if let Some(engine) = process.engine().filter(|engine| engine.backend.persistent()) {
         lines.add("varve_storage_disk_bytes", engine.backend.stats().disk_bytes);
     }
 }

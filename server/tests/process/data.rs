@@ -79,19 +79,19 @@ fn write_snapshot(path: &Path) {
     let mut writer = Writer::new(std::fs::File::create(path).unwrap(), Options::default());
     writer.aux(b"redis-ver", b"7.0.15").unwrap();
     writer.select_db(0).unwrap();
-    writer.entry(b"answer", None, |value| value.string(b"42").then_ok()).unwrap();
-    writer.entry(b"gone", Some(1000), |value| value.string(b"x").then_ok()).unwrap();
+    writer
+        .entry(b"answer", None, |value| {
+            value.string(b"42");
+            Ok(())
+        })
+        .unwrap();
+    writer
+        .entry(b"gone", Some(1000), |value| {
+            value.string(b"x");
+            Ok(())
+        })
+        .unwrap();
     writer.finish().unwrap();
-}
-
-trait ThenOk {
-    fn then_ok(self) -> Result<(), storage::rdb::WriteError>;
-}
-
-impl ThenOk for () {
-    fn then_ok(self) -> Result<(), storage::rdb::WriteError> {
-        Ok(())
-    }
 }
 
 /// A Redis data folder with only a snapshot starts here, with a log from then on.
