@@ -314,6 +314,23 @@ fn hex_digits(seed: u64) -> String {
     digits
 }
 
+/// What a client from elsewhere is told in protected mode: Redis's code, our words.
+const PROTECTED: &str = "-DENIED The server is in protected mode: it has no password, so it only \
+    serves clients on its own machine. To serve others, set one (requirepass), or switch the mode \
+    off there with CONFIG SET protected-mode no, or start with --protected-mode no where the \
+    network is closed to strangers.\r\n";
+
+impl Engine {
+    /// Whether `protected-mode` keeps this client out: there is no password, and it comes from
+    /// another machine.
+    fn is_protected_from(&self, peer: &Peer) -> bool {
+        let Peer::Tcp { remote, .. } = peer else { return false };
+        !remote.ip().to_canonical().is_loopback()
+            && self.config.boolean(Id::ProtectedMode)
+            && self.config.text(Id::Requirepass).is_empty()
+    }
+}
+
 /// An engine as what a runtime serves.
 pub struct EngineService(pub Arc<Engine>);
 
@@ -323,6 +340,10 @@ impl Service for EngineService {
         if engine.clients.len() >= engine.config.integer(Id::Maxclients) as usize {
             engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
             return Err(Refusal(b"-ERR max number of clients reached\r\n".to_vec()));
+        }
+        if engine.is_protected_from(&peer) {
+            engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
+            return Err(Refusal(PROTECTED.as_bytes().to_vec()));
         }
         Ok(Box::new(Session::new(engine.clone(), peer, waker, now)))
     }

@@ -2,6 +2,7 @@
 
 use crate::support::{Ended, Varve, folder, free_port, run};
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 
 /// The one line that a failed start says.
@@ -121,4 +122,34 @@ fn help_and_version_are_no_failures() {
     assert_eq!(run(&["--version"]).stdout, concat!("varve ", env!("CARGO_PKG_VERSION"), "\n"));
     let help = run(&["--help"]);
     assert!(help.status.success() && help.stdout.contains("--appendfsync"));
+}
+
+/// The machine's own address that is not loopback, if it has one.
+fn outer_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Nothing is sent: connecting only picks the address that would be used.
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+#[test]
+fn protected_mode_keeps_strangers_out_until_there_is_a_password() {
+    let Some(outer) = outer_address() else {
+        eprintln!("skipped: this machine has no address but loopback");
+        return;
+    };
+    let hello = |server: &Varve| {
+        let mut stream = std::net::TcpStream::connect((outer, server.port)).unwrap();
+        let mut reply = [0; 7];
+        // A refused connection may be closed before the request arrives.
+        let _ = stream.write_all(b"PING\r\n");
+        stream.read_exact(&mut reply).map(|()| String::from_utf8_lossy(&reply).into_owned())
+    };
+    let (_folder, data) = folder();
+    let server = Varve::start(&data, &["--bind", "*"]);
+    assert_eq!(hello(&server).unwrap(), "-DENIED");
+    server.kill();
+    let server = Varve::start(&data, &["--bind", "*", "--protected-mode", "no"]);
+    assert_eq!(hello(&server).unwrap(), "+PONG\r\n");
 }
