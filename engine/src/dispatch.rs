@@ -154,11 +154,11 @@ impl Engine {
         }
         if result.dirty > 0 {
             self.stats.dirty.fetch_add(result.dirty, Ordering::Relaxed);
-            if let Some(journal) = self.journal.as_deref().filter(|_| !session.is_replay()) {
-                if let Some(lsn) = log(journal, call, session.db, &result.effects) {
-                    tx.set_applied(lsn);
-                    aftermath.lsn = Some(lsn);
-                }
+            if let Some(journal) = self.journal.as_deref().filter(|_| !session.is_replay())
+                && let Some(lsn) = log(journal, call, session.db, &result.effects)
+            {
+                tx.set_applied(lsn);
+                aftermath.lsn = Some(lsn);
             }
             aftermath.ready.append(&mut result.ready);
         }

@@ -5,7 +5,8 @@
 use super::error::LoadError;
 use super::files::FileSet;
 use super::log::seq_of;
-use crate::backend::Backend;
+use crate::backend::{Backend, Locks};
+use crate::journal::Lsn;
 use crate::{Error, Result};
 
 /// What [`Backend::set_checkpoint`] holds.
@@ -43,6 +44,17 @@ pub(super) fn set_from(backend: &dyn Backend, seq: u64) -> Result<()> {
 pub(super) fn set_loading(backend: &dyn Backend) -> Result<()> {
     backend.set_checkpoint(LOADING)?;
     backend.flush()
+}
+
+/// Removes what a load that was cut off left behind: the base is loaded again from its start.
+pub(super) fn clear(backend: &dyn Backend) -> Result<()> {
+    let dbs = backend.used_dbs();
+    let mut cleared = Ok(());
+    backend.transact(Locks::All, 0, &mut |tx| {
+        cleared = dbs.iter().try_for_each(|&db| tx.clear(db).map(drop));
+        tx.set_applied(Lsn(0));
+    })?;
+    cleared
 }
 
 /// What of the log is to be loaded.

@@ -56,7 +56,7 @@ impl Loader<'_> {
     fn load_base(&mut self, loaded: &mut Loaded) -> Result<(), LoadError> {
         let at_dir = |error| LoadError::of(&self.set.dir, error);
         if let Some(backend) = self.image {
-            image::set_loading(backend).map_err(at_dir)?;
+            image::set_loading(backend).and_then(|()| image::clear(backend)).map_err(at_dir)?;
         }
         if let Some(part) = &self.set.manifest.base {
             let path = self.set.path(part);
