@@ -56,6 +56,14 @@ impl<'t, T: InValue> Handle<'t, T> {
         Handle { live: Some(live), bytes_before, scratch: Vec::new(), kind: PhantomData }
     }
 
+    /// As `parts`, for an operation that changes the collection.
+    fn parts_mut(&mut self) -> (&mut T, &Hasher, &EncodingLimits, &mut Vec<u8>) {
+        if let Some(live) = &mut self.live {
+            live.before_change();
+        }
+        self.parts()
+    }
+
     /// The collection, with what its operations need.
     fn parts(&mut self) -> (&mut T, &Hasher, &EncodingLimits, &mut Vec<u8>) {
         let Some(Live { found, common, .. }) = &mut self.live else {
@@ -68,6 +76,10 @@ impl<'t, T: InValue> Handle<'t, T> {
 
     fn value(&mut self) -> &mut T {
         self.parts().0
+    }
+
+    fn value_mut(&mut self) -> &mut T {
+        self.parts_mut().0
     }
 }
 
@@ -88,13 +100,13 @@ impl List for Handle<'_, ListValue> {
     }
 
     fn push(&mut self, end: End, element: &[u8]) -> Result<()> {
-        let (list, _, limits, _) = self.parts();
+        let (list, _, limits, _) = self.parts_mut();
         list.push(limits, end, element);
         Ok(())
     }
 
     fn pop(&mut self, end: End) -> Result<Option<Vec<u8>>> {
-        Ok(self.value().pop(end))
+        Ok(self.value_mut().pop(end))
     }
 
     fn get(&mut self, index: u64) -> Result<Option<&[u8]>> {
@@ -102,22 +114,22 @@ impl List for Handle<'_, ListValue> {
     }
 
     fn set(&mut self, index: u64, element: &[u8]) -> Result<bool> {
-        let (list, _, limits, _) = self.parts();
+        let (list, _, limits, _) = self.parts_mut();
         Ok(list.set(limits, index as usize, element))
     }
 
     fn insert(&mut self, index: u64, element: &[u8]) -> Result<()> {
-        let (list, _, limits, _) = self.parts();
+        let (list, _, limits, _) = self.parts_mut();
         list.insert(limits, index as usize, element);
         Ok(())
     }
 
     fn remove(&mut self, element: &[u8], limit: u64, from: End) -> Result<u64> {
-        Ok(self.value().remove(element, limit, from))
+        Ok(self.value_mut().remove(element, limit, from))
     }
 
     fn trim(&mut self, start: u64, end: u64) -> Result<()> {
-        drop(self.value().trim(start as usize, end as usize));
+        drop(self.value_mut().trim(start as usize, end as usize));
         Ok(())
     }
 
@@ -133,12 +145,12 @@ impl Set for Handle<'_, SetValue> {
     }
 
     fn insert(&mut self, member: &[u8]) -> Result<bool> {
-        let (set, hasher, limits, _) = self.parts();
+        let (set, hasher, limits, _) = self.parts_mut();
         Ok(set.insert(hasher, limits, member))
     }
 
     fn remove(&mut self, member: &[u8]) -> Result<bool> {
-        let (set, hasher, ..) = self.parts();
+        let (set, hasher, ..) = self.parts_mut();
         Ok(set.remove(hasher, member))
     }
 
@@ -174,17 +186,17 @@ impl Hash for Handle<'_, HashValue> {
     }
 
     fn insert(&mut self, field: &[u8], value: &[u8]) -> Result<bool> {
-        let (hash, hasher, limits, _) = self.parts();
+        let (hash, hasher, limits, _) = self.parts_mut();
         Ok(hash.insert(hasher, limits, field, value, false))
     }
 
     fn update(&mut self, field: &[u8], value: &[u8]) -> Result<bool> {
-        let (hash, hasher, limits, _) = self.parts();
+        let (hash, hasher, limits, _) = self.parts_mut();
         Ok(hash.insert(hasher, limits, field, value, true))
     }
 
     fn remove(&mut self, field: &[u8]) -> Result<bool> {
-        let (hash, hasher, ..) = self.parts();
+        let (hash, hasher, ..) = self.parts_mut();
         Ok(hash.remove(hasher, field))
     }
 
@@ -208,7 +220,7 @@ impl Hash for Handle<'_, HashValue> {
     }
 
     fn set_field_expiry(&mut self, field: &[u8], at_ms: Option<u64>) -> Result<bool> {
-        let (hash, hasher, ..) = self.parts();
+        let (hash, hasher, ..) = self.parts_mut();
         Ok(hash.set_field_expiry(hasher, field, at_ms))
     }
 }
@@ -235,12 +247,12 @@ impl SortedSet for Handle<'_, SortedSetValue> {
     }
 
     fn insert(&mut self, member: &[u8], score: f64) -> Result<Inserted> {
-        let (zset, hasher, limits, _) = self.parts();
+        let (zset, hasher, limits, _) = self.parts_mut();
         Ok(zset.insert(hasher, limits, member, score))
     }
 
     fn remove(&mut self, member: &[u8]) -> Result<Option<f64>> {
-        let (zset, hasher, ..) = self.parts();
+        let (zset, hasher, ..) = self.parts_mut();
         Ok(zset.remove(hasher, member))
     }
 
@@ -283,7 +295,7 @@ impl SortedSet for Handle<'_, SortedSetValue> {
     }
 
     fn remove_range(&mut self, range: &ZRange<'_>) -> Result<u64> {
-        let (zset, hasher, ..) = self.parts();
+        let (zset, hasher, ..) = self.parts_mut();
         let ranks = zset.ranks(range);
         let (mut members, count) = (Vec::with_capacity(ranks.len()), ranks.len());
         zset.visit(ranks, false, &mut |member, _| {
@@ -297,7 +309,7 @@ impl SortedSet for Handle<'_, SortedSetValue> {
     }
 
     fn pop(&mut self, highest: bool) -> Result<Option<(Vec<u8>, f64)>> {
-        let (zset, hasher, ..) = self.parts();
+        let (zset, hasher, ..) = self.parts_mut();
         let rank = if highest { zset.len().saturating_sub(1) } else { 0 };
         let popped = zset.at(rank);
         if let Some((member, _)) = &popped {

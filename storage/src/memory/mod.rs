@@ -11,6 +11,7 @@
 //! | `entry` | header, expiry, key and value in one allocation |
 //! | `value` and one module per type | what does not fit in an entry |
 //! | `tx`, `handle` | the transaction and the open collections |
+//! | `snapshot` | point-in-time snapshots while writes go on |
 //! | `grave` | taking apart what was removed, in slices |
 
 mod chunk;
@@ -29,6 +30,7 @@ mod prefetch;
 mod segment;
 mod set;
 mod shard;
+mod snapshot;
 mod strings;
 mod table;
 #[cfg(test)]
@@ -38,12 +40,14 @@ mod value;
 mod zset;
 
 use crate::tx::{Db, Key, Tx};
-use crate::{Backend, BackendStats, EncodingLimits, Error, Locks, Result, Snapshot, rdb};
+use crate::{Backend, BackendStats, EncodingLimits, Locks, Result, Snapshot, rdb};
 use directory::Pool;
 use hashing::Hasher;
 use shard::Shard;
 use smallvec::SmallVec;
+use snapshot::MemorySnapshot;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tx::{Guard, MemoryTx};
 
 /// More shards than this only cost memory.
@@ -75,6 +79,8 @@ pub struct MemoryBackend {
     hasher: Hasher,
     shard_bits: u32,
     databases: u32,
+    /// One snapshot at a time: an entry has one bit to say whether it is saved.
+    snapshotting: AtomicBool,
 }
 
 impl MemoryBackend {
@@ -92,6 +98,7 @@ impl MemoryBackend {
             hasher,
             shard_bits: shards.trailing_zeros(),
             databases: config.databases.max(1),
+            snapshotting: AtomicBool::new(false),
         }
     }
 
@@ -204,8 +211,8 @@ impl Backend for MemoryBackend {
         self.shard(shard).state.lock().sweep()
     }
 
-    fn snapshot(self: Arc<Self>, _at_cut: &mut dyn FnMut()) -> Result<Box<dyn Snapshot>> {
-        Err(Error::backend("the RDB codec is not linked in yet"))
+    fn snapshot(self: Arc<Self>, at_cut: &mut dyn FnMut()) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(MemorySnapshot::cut(self, at_cut)?))
     }
 
     fn set_encoding_limits(&self, limits: &EncodingLimits) {

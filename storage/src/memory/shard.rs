@@ -5,6 +5,7 @@ use super::entry::Entry;
 use super::grave::Grave;
 use super::hashing::{Hasher, mix};
 use super::prefetch;
+use super::snapshot::{NO_DB, Saving};
 use super::table::{Occupied, Table};
 use crate::tx::Db;
 use crate::{EncodingLimits, Key};
@@ -47,6 +48,10 @@ pub struct Common {
     pub graves: VecDeque<Grave>,
     /// Where tables get their directories from.
     pub pool: Arc<Pool>,
+    /// The snapshot epoch: the bit of entries made or saved since the last cut.
+    pub epoch: bool,
+    /// Present while a snapshot is not through with this shard.
+    pub saving: Option<Saving>,
 }
 
 /// The keys of one database in one shard.
@@ -71,12 +76,21 @@ pub struct Tally {
     pub pass_due_ms: u64,
     /// Allocated bytes of the entries, their values included.
     pub bytes: usize,
+    /// The database this was at the cut of the snapshot being written.
+    pub cut_db: Db,
 }
 
 impl Tally {
     fn new() -> Self {
         let never = u64::MAX;
-        Tally { expires: 0, expire_cursor: 0, next_due_ms: never, pass_due_ms: never, bytes: 0 }
+        Tally {
+            expires: 0,
+            expire_cursor: 0,
+            next_due_ms: never,
+            pass_due_ms: never,
+            bytes: 0,
+            cut_db: NO_DB,
+        }
     }
 
     /// The pass has seen every entry, or was told of its expiry: what it noted is the truth.
@@ -124,7 +138,8 @@ pub struct Live<'s> {
 
 impl Live<'_> {
     /// Takes the entry out of its keyspace.
-    pub fn take(self) -> Entry {
+    pub fn take(mut self) -> Entry {
+        self.before_change();
         let entry = self.found.remove(&self.common.hasher);
         self.tally.expiry_changed(entry.expiry(), None);
         self.tally.bytes -= entry.bytes();
@@ -141,6 +156,7 @@ impl Live<'_> {
     /// Changes the entry, keeping counts and sizes right.
     #[inline]
     pub fn change<T>(&mut self, change: impl FnOnce(&mut Entry, &mut Common) -> T) -> T {
+        self.before_change();
         let entry = self.found.get_mut();
         let (bytes, expiry) = (entry.bytes(), entry.expiry());
         let result = change(entry, self.common);
@@ -202,7 +218,8 @@ impl State {
     }
 
     /// Adds an entry whose key is not there.
-    pub fn insert(&mut self, db: Db, hash: u64, entry: Entry) -> Directory {
+    pub fn insert(&mut self, db: Db, hash: u64, mut entry: Entry) -> Directory {
+        entry.set_epoch(self.common.epoch);
         let space = self.spaces[db as usize].get_or_insert_with(|| {
             let table = Table::new(Source::Pool(Arc::clone(&self.common.pool)));
             Box::new(Keyspace { table, tally: Tally::new() })
@@ -215,7 +232,10 @@ impl State {
 
     /// Forgets a whole keyspace; `maintain` takes it apart.
     pub fn bury_space(&mut self, space: Keyspace) {
-        self.common.graves.push_back(Grave::Table(Box::new(space.table)));
+        match &mut self.common.saving {
+            Some(saving) => saving.detach(space.tally.cut_db, space.table),
+            None => self.common.graves.push_back(Grave::Table(Box::new(space.table))),
+        }
     }
 
     /// Takes apart a slice of what was removed; true when more is waiting.
@@ -250,6 +270,8 @@ impl Shard {
             random: mix(u64::from(number)) | 1,
             graves: VecDeque::new(),
             pool,
+            epoch: false,
+            saving: None,
         };
         Shard {
             state: Mutex::new(State { spaces: (0..databases).map(|_| None).collect(), common }),

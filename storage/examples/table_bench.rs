@@ -1,0 +1,157 @@
+//! What the memory backend's table costs, measured through the trait objects a server uses.
+//!
+//! `cargo run --release -p storage --example table_bench [keys] [growth keys]`
+//!
+//! Prints nanoseconds per GET, overwriting SET and insertion of random keys, with and without
+//! batched prefetch, the slowest single insertion while growing, and bytes per key.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use storage::memory::{Config, MemoryBackend};
+use storage::{Backend, Expiry, Key, Locks, Tx};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Requests prefetched together, as a server does with a pipeline.
+const BATCH: usize = 32;
+const KEY_BYTES: usize = 16;
+const NOW_MS: u64 = 1_700_000_000_000;
+
+type Name = [u8; KEY_BYTES];
+
+fn name(n: u64) -> Name {
+    let mut name = *b"key:000000000000";
+    let mut digits = n;
+    for byte in name[4..].iter_mut().rev() {
+        *byte = b'0' + (digits % 10) as u8;
+        digits /= 10;
+    }
+    name
+}
+
+/// Resident bytes of this process.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_whitespace().nth(1).and_then(|field| field.parse().ok());
+    pages.unwrap_or(0u64) * 4096
+}
+
+fn random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+struct Bench {
+    backend: Arc<dyn Backend>,
+    keys: u64,
+}
+
+impl Bench {
+    fn run(&self, hash: u64, body: &mut dyn FnMut(&mut dyn Tx)) {
+        let shard = self.backend.shard_of(hash);
+        self.backend.transact(Locks::One(shard), NOW_MS, body).expect("memory does not fail");
+    }
+
+    fn set(&self, name: &Name, hash: u64, value: &[u8], expiry: Expiry) {
+        let key = Key { db: 0, hash, bytes: name };
+        self.run(hash, &mut |tx| tx.set_string(&key, value, expiry).expect("set"));
+    }
+
+    fn get(&self, name: &Name, hash: u64) {
+        let key = Key { db: 0, hash, bytes: name };
+        self.run(hash, &mut |tx| {
+            let value = tx.string(&key).expect("get").expect("it is there");
+            // Read it, as a reply would.
+            black_box(value.as_bytes().iter().step_by(8).fold(0, |sum, byte| sum ^ byte));
+        });
+    }
+
+    /// Nanoseconds per operation on random keys, in batches.
+    fn batches(&self, prefetch: bool, mut operation: impl FnMut(&Self, &Name, u64)) -> f64 {
+        let mut state = 0x1234_5678_9abc_def1;
+        let (mut names, mut hashes) = ([[0; KEY_BYTES]; BATCH], [0; BATCH]);
+        let rounds = 3_000_000 / BATCH;
+        let start = Instant::now();
+        for _ in 0..rounds {
+            for (slot, hash) in names.iter_mut().zip(&mut hashes) {
+                *slot = name(random(&mut state) % self.keys);
+                *hash = self.backend.hash(slot);
+            }
+            if prefetch {
+                self.backend.prefetch(0, &hashes);
+            }
+            for (name, &hash) in names.iter().zip(&hashes) {
+                operation(self, name, hash);
+            }
+        }
+        start.elapsed().as_nanos() as f64 / (rounds * BATCH) as f64
+    }
+
+    /// Inserts keys in ascending order of number, which is random order of hash; the mean and the
+    /// slowest.
+    fn fill(&self, expiry: Expiry) -> (f64, Duration) {
+        let (start, mut slowest) = (Instant::now(), Duration::ZERO);
+        for n in 0..self.keys {
+            let name = name(n);
+            let before = Instant::now();
+            self.set(&name, self.backend.hash(&name), &[b'v'; 64], expiry);
+            slowest = slowest.max(before.elapsed());
+        }
+        (start.elapsed().as_nanos() as f64 / self.keys as f64, slowest)
+    }
+}
+
+fn bench(shards: u32, keys: u64) -> Bench {
+    let config = Config { shards, hash_seed: 0x5eed_5eed, ..Config::default() };
+    Bench { backend: Arc::new(MemoryBackend::new(config)), keys }
+}
+
+fn measure(shards: u32, keys: u64) {
+    println!("-- {shards} shards, {keys} keys of {KEY_BYTES} bytes, values of 64");
+    for (label, expiry) in [("without", Expiry::Clear), ("with", Expiry::At(NOW_MS + 1_000_000))] {
+        let before = resident();
+        let bench = bench(shards, keys);
+        let (mean, slowest) = bench.fill(expiry);
+        let per_key = (resident() - before) as f64 / keys as f64;
+        let counted = bench.backend.stats().memory_bytes as f64 / keys as f64;
+        println!("{label} expiry: insert {mean:.0} ns, slowest {slowest:?}");
+        println!("  bytes per key: resident {per_key:.1}, counted {counted:.1}");
+        if label == "without" {
+            operations(&bench);
+        }
+    }
+}
+
+fn operations(bench: &Bench) {
+    let hashing = bench.batches(false, |_, name, hash| {
+        black_box((name, hash));
+    });
+    println!("  making and hashing a name: {hashing:.1} ns, taken off below");
+    for prefetch in [false, true] {
+        let get = bench.batches(prefetch, Bench::get) - hashing;
+        let set = bench.batches(prefetch, |bench, name, hash| {
+            bench.set(name, hash, &[b'w'; 64], Expiry::Clear);
+        }) - hashing;
+        println!("  prefetch {prefetch}: GET {get:.1} ns, overwriting SET {set:.1} ns");
+    }
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>());
+    let keys = arguments.next().and_then(Result::ok).unwrap_or(1_000_000);
+    let growth = arguments.next().and_then(Result::ok).unwrap_or(10_000_000);
+    for shards in [1, 16, 256] {
+        measure(shards, keys);
+    }
+    for shards in [1, 16] {
+        let bench = bench(shards, growth);
+        let (mean, slowest) = bench.fill(Expiry::Clear);
+        println!(
+            "growing to {growth} in {shards} shards: insert {mean:.0} ns, slowest {slowest:?}"
+        );
+    }
+}
