@@ -151,13 +151,16 @@ pub trait Backend: Send + Sync {
         body: &mut dyn FnMut(&mut dyn Tx),
     ) -> Result<()>;
 
-    /// Number of keys in a database, expired ones that were not yet met included. O(shards).
+    /// Number of keys in a database, expired ones that were not yet met included. O(shards). May
+    /// lock each shard for a moment: inside a transaction ask [`Tx::counts`] instead.
     fn len(&self, db: Db) -> u64;
 
-    /// Number of keys with an expiry in a database. O(shards).
+    /// Number of keys with an expiry in a database. O(shards). As [`Backend::len`], not to be
+    /// called inside a transaction.
     fn expires_len(&self, db: Db) -> u64;
 
-    /// Databases that hold at least one key, ascending.
+    /// Databases that hold at least one key, ascending. As [`Backend::len`], not to be called
+    /// inside a transaction.
     fn used_dbs(&self) -> Vec<Db>;
 
     /// Does a bounded slice of background work on one shard (table migration, lazy cleaning of

@@ -225,6 +225,10 @@ pub trait Tx {
     /// A random live key of `db`, chosen by `seed`. Needs every shard.
     fn random_key(&mut self, db: Db, seed: u64) -> Result<Option<Vec<u8>>>;
 
+    /// How many keys `db` has, and how many of them have an expiry, as this transaction sees it;
+    /// expired ones that were not yet met included. Needs every shard.
+    fn counts(&mut self, db: Db) -> Result<(u64, u64)>;
+
     /// Removes every key of `db`; what was there is cleaned up later, in bounded slices. Needs
     /// every shard. Returns how many keys went.
     fn clear(&mut self, db: Db) -> Result<u64>;

@@ -403,6 +403,13 @@ impl Tx for MemoryTx<'_> {
         }
     }
 
+    fn counts(&mut self, db: Db) -> Result<(u64, u64)> {
+        self.assert_all();
+        let spaces = self.guards.iter().filter_map(|(_, state)| state.spaces.get(db as usize));
+        let counts = spaces.flatten().map(|space| (space.table.len(), space.tally.expires));
+        Ok(counts.fold((0, 0), |(keys, expires), (k, e)| (keys + k as u64, expires + e as u64)))
+    }
+
     fn clear(&mut self, db: Db) -> Result<u64> {
         self.assert_all();
         let mut removed = 0;

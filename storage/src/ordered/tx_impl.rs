@@ -230,6 +230,13 @@ impl Tx for OrderedTx<'_> {
         Ok(live.pop())
     }
 
+    fn counts(&mut self, db: Db) -> Result<(u64, u64)> {
+        self.physical(db)?;
+        let of_shards = (0..self.backend.shard_count()).map(|shard| self.counts_now(shard, db));
+        let (keys, expires) = of_shards.fold((0, 0), |(a, b), (k, e)| (a + k, b + e));
+        Ok((keys.max(0) as u64, expires.max(0) as u64))
+    }
+
     fn clear(&mut self, db: Db) -> Result<u64> {
         let old = self.physical(db)?;
         let total = self.db_len(db);

@@ -6,7 +6,8 @@ use crate::failure::{Outcome, SYNTAX, failure};
 use storage::Db;
 
 pub(super) fn dbsize(cx: &mut Cx<'_>) -> Outcome {
-    cx.reply.integer(cx.engine.backend.len(cx.session.db) as i64);
+    let (keys, _) = cx.tx.counts(cx.session.db)?;
+    cx.reply.integer(keys as i64);
     Ok(())
 }
 

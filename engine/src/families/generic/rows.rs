@@ -421,7 +421,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[Readonly, Fast],
         categories: &[Category::Keyspace],
         tips: &["request_policy:all_shards", "response_policy:agg_sum"],
-        locks: LockRule::None,
+        locks: LockRule::All,
         handler: databases::dbsize,
         ..SPEC
     },
