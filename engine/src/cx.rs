@@ -131,14 +131,17 @@ impl<'a> Cx<'a> {
     /// and tells whoever listens to misses.
     #[inline]
     pub fn looked_up(&mut self, key: &Key<'_>, found: bool) {
-        if found {
-            self.session.lookups.hits += 1;
-        } else {
-            self.session.lookups.misses += 1;
-            if self.engine.keyspace.has_interest() {
-                self.notify(key, Class::KeyMiss, "keymiss");
-            }
+        self.count_lookup(found);
+        if !found && self.engine.keyspace.has_interest() {
+            self.notify(key, Class::KeyMiss, "keymiss");
         }
+    }
+
+    /// [`Cx::looked_up`] for commands that Redis lets miss in silence (`OBJECT`).
+    #[inline]
+    pub fn count_lookup(&mut self, found: bool) {
+        self.session.lookups.hits += u32::from(found);
+        self.session.lookups.misses += u32::from(!found);
     }
 
     /// Whether this command may touch keys of `shard`; for what has no declared keys (`SCAN`).

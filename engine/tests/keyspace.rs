@@ -163,6 +163,12 @@ fn listeners_hear_of_every_change_in_order() {
     ] {
         assert_eq!(heard(line), events, "{line}");
     }
+    heard("SET e v PX 10");
+    server.advance(20);
+    server.run("GET e");
+    let expired = server.replies("n");
+    assert!(format!("{:?}", expired[0]).contains("expired"), "{expired:?}");
+    assert!(format!("{:?}", expired[1]).contains("keymiss"), "{expired:?}");
 }
 
 #[test]
