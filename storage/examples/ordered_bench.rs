@@ -1,5 +1,6 @@
 //! What one operation costs on each ordered engine, in process, one thread, one transaction each:
 //! `cargo run --release -p storage --features sled,fjall --example ordered_bench -- [KEYS] [FIELDS]`
+//! (VARVE_BENCH_ENGINE=sled runs that engine only).
 //!
 //! KEYS (default 200,000) 16-byte keys with 64-byte values for GET and SET; FIELDS (default 100,000)
 //! elements in the large collections. Shown per operation: wall time, and CPU time of the whole
@@ -20,7 +21,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         #[cfg(feature = "fjall")]
         Engine::Fjall,
     ];
+    let only = std::env::var("VARVE_BENCH_ENGINE").unwrap_or_default();
     for engine in engines {
+        if !format!("{engine:?}").to_lowercase().contains(&only) {
+            continue;
+        }
         let dir = tempfile::tempdir()?;
         let backend = Arc::new(OrderedBackend::open(&Config::new(dir.path(), engine))?);
         run(&Bench { backend, random: 1 }, keys, fields)?;
