@@ -45,6 +45,8 @@ pub(crate) struct CallResult {
     pub block: Option<Block>,
     /// Keys that something may be waiting for.
     pub ready: SmallVec<[(storage::Db, Box<[u8]>); 1]>,
+    /// The journal position of keys met expired and already announced.
+    pub expired_lsn: Option<storage::Lsn>,
 }
 
 impl<'a> Cx<'a> {
@@ -96,6 +98,7 @@ impl<'a> Cx<'a> {
 
     #[cold]
     fn announce(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
+        self.announce_expired();
         self.engine.keyspace.modified(key.db, key.bytes, Some(self.session.client()));
         self.notify(key, class, event);
         self.ready(key);
@@ -111,7 +114,17 @@ impl<'a> Cx<'a> {
 
     /// A keyspace event without a change to the key (`expire` on an unchanged value, `keymiss`).
     pub fn notify(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
+        self.announce_expired();
         self.engine.notify_event(key.db, key.bytes, class, event);
+    }
+
+    /// Listeners hear that a key expired before they hear what the command that met it did.
+    fn announce_expired(&mut self) {
+        if self.tx.expired().is_empty() {
+            return;
+        }
+        let lsn = &mut self.out.expired_lsn;
+        self.engine.settle_expired(self.tx, &mut self.out.ready, |at| *lsn = Some(at));
     }
 
     /// Notes that blocked clients may be served from `key`. [`Cx::modified`] does so already.

@@ -149,9 +149,11 @@ impl Engine {
         mut result: CallResult,
         aftermath: &mut Aftermath,
     ) {
+        aftermath.lsn = result.expired_lsn.or(aftermath.lsn);
         if !tx.expired().is_empty() {
             self.settle_expired(tx, &mut aftermath.ready, aftermath_lsn(&mut aftermath.lsn));
         }
+        aftermath.ready.append(&mut result.ready);
         if result.dirty > 0 {
             self.stats.dirty.fetch_add(result.dirty, Ordering::Relaxed);
             if let Some(journal) = self.journal.as_deref().filter(|_| !session.is_replay())
@@ -160,7 +162,6 @@ impl Engine {
                 tx.set_applied(lsn);
                 aftermath.lsn = Some(lsn);
             }
-            aftermath.ready.append(&mut result.ready);
         }
         if let Some(mut block) = result.block {
             let request = OwnedRequest::new(call.request.iter());
@@ -308,11 +309,12 @@ impl Engine {
                 let source = session.client().peer.to_string();
                 self.feed_monitors(entry, call.request, session.db, &source, now);
             }
+            aftermath.lsn = result.expired_lsn.or(aftermath.lsn);
             self.settle_expired(tx, &mut aftermath.ready, aftermath_lsn(&mut aftermath.lsn));
+            aftermath.ready.append(&mut result.ready);
             if result.dirty > 0 {
                 self.stats.dirty.fetch_add(result.dirty, Ordering::Relaxed);
                 collect(&mut effects, call, db, result.effects);
-                aftermath.ready.append(&mut result.ready);
             }
         }
         session.set_special(special::NO_BLOCK, false);
