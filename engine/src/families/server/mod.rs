@@ -1,20 +1,22 @@
 //! Commands about the server itself: its figures, its configuration, its commands, its end.
 
-/*mod cluster;*/
+mod cluster;
 mod command;
 mod command_docs;
 mod command_list;
 mod config;
-/*mod debug;*/
-/*mod digest;*/
+mod debug;
+mod digest;
 mod help;
 mod info;
-/*mod latency;*/
-/*mod memory;*/
-/*mod misc;*/
-/*mod persistence;*/
-/*mod replication;*/
-/*mod slowlog;*/
+mod latency;
+mod memory;
+mod misc;
+mod persistence;
+mod protocol;
+mod replication;
+mod slowlog;
+mod sparkline;
 #[cfg(test)]
 mod tests;
 
@@ -22,17 +24,17 @@ use crate::command::{Flag, Group, LockRule, SPEC, Spec};
 
 /// The rows of this folder.
 pub const ALL: &[&[Spec]] = &[
-    /*cluster::COMMANDS,*/
+    cluster::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,
-    /*debug::COMMANDS,*/
+    debug::COMMANDS,
     info::COMMANDS,
-    /*latency::COMMANDS,*/
-    /*memory::COMMANDS,*/
-    /*misc::COMMANDS,*/
-    /*persistence::COMMANDS,*/
-    /*replication::COMMANDS,*/
-    /*slowlog::COMMANDS,*/
+    latency::COMMANDS,
+    memory::COMMANDS,
+    misc::COMMANDS,
+    persistence::COMMANDS,
+    replication::COMMANDS,
+    slowlog::COMMANDS,
 ];
 
 /// What most rows here have in common.

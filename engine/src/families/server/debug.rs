@@ -1,0 +1,220 @@
+//! `DEBUG`: what test suites rely on, behind `enable-debug-command`.
+
+use super::misc::check_enabled;
+use super::{ADMIN, digest};
+use crate::args::is_word;
+use crate::command::{LockRule, Spec};
+use crate::config::Id;
+use crate::config::memory;
+use crate::cx::Cx;
+use crate::engine::Engine;
+use crate::failure::{Failure, NO_SUCH_KEY, NOT_INTEGER, Outcome, failure};
+use crate::glob;
+use resp::{Request, parse_i64};
+use std::time::Duration;
+use storage::{Db, ShardSet};
+
+/// A subcommand: its word, the number of arguments it takes (negative: at least), what it does.
+type Subcommand = (&'static str, i32, fn(&mut Cx<'_>) -> Outcome);
+
+const SUBCOMMANDS: &[Subcommand] = &[
+    ("CHANGE-REPL-ID", 2, change_repl_id),
+    ("DIGEST", 2, dataset_digest),
+    ("DIGEST-VALUE", -2, digest_value),
+    ("ERROR", 3, error),
+    ("HELP", 2, help),
+    ("JMAP", 2, nothing),
+    ("LOADAOF", 2, loadaof),
+    ("LOG", 3, log),
+    ("OBJECT", 3, object),
+    ("PROTOCOL", 3, super::protocol::protocol),
+    ("QUICKLIST-PACKED-THRESHOLD", 3, packed_threshold),
+    ("RELOAD", -2, reload),
+    ("SET-ACTIVE-EXPIRE", 3, set_active_expire),
+    ("SLEEP", 3, sleep),
+    ("STRINGMATCH-LEN", 4, stringmatch_len),
+];
+
+fn debug(cx: &mut Cx<'_>) -> Outcome {
+    check_enabled(cx, Id::EnableDebugCommand, "DEBUG")?;
+    let word = cx.args.arg(1);
+    let argc = cx.argc() as i32;
+    let fits = |arity: i32| if arity >= 0 { argc == arity } else { argc >= -arity };
+    let found = SUBCOMMANDS.iter().find(|(name, arity, _)| is_word(word, name) && fits(*arity));
+    match found {
+        Some((.., run)) => run(cx),
+        None => Err(Failure::text(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
+            String::from_utf8_lossy(&word[..word.len().min(128)])
+        ))),
+    }
+}
+
+/// The shards that a subcommand looks at; all the others look at none, so that `SLEEP` and
+/// `RELOAD` hold nothing up.
+fn locks(engine: &Engine, _: Db, request: Request<'_>) -> ShardSet {
+    let mut shards = ShardSet::new();
+    let is = |word| request.get(1).is_some_and(|arg| is_word(arg, word));
+    if is("DIGEST") {
+        shards.add_all();
+    } else if is("OBJECT") || is("DIGEST-VALUE") {
+        for key in request.tail(2).iter() {
+            shards.add(engine.backend.shard_of(engine.backend.hash(key)));
+        }
+    }
+    shards
+}
+
+fn nothing(cx: &mut Cx<'_>) -> Outcome {
+    cx.reply.ok();
+    Ok(())
+}
+
+fn change_repl_id(cx: &mut Cx<'_>) -> Outcome {
+    cx.engine.change_replication_id();
+    nothing(cx)
+}
+
+fn dataset_digest(cx: &mut Cx<'_>) -> Outcome {
+    let digest = digest::of_everything(cx)?;
+    cx.reply.simple(&digest.hex());
+    Ok(())
+}
+
+fn digest_value(cx: &mut Cx<'_>) -> Outcome {
+    let mut digests = Vec::with_capacity(cx.argc() - 2);
+    for at in 2..cx.argc() {
+        let key = cx.key(at);
+        digests.push(digest::of_value(cx, &key)?);
+    }
+    cx.reply.array(digests.len());
+    digests.iter().for_each(|digest| cx.reply.simple(&digest.hex()));
+    Ok(())
+}
+
+fn error(cx: &mut Cx<'_>) -> Outcome {
+    Err(Failure::text(String::from_utf8_lossy(cx.args.arg(2))))
+}
+
+fn log(cx: &mut Cx<'_>) -> Outcome {
+    tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(cx.args.arg(2)));
+    nothing(cx)
+}
+
+/// Bits of Redis's access clock, seconds.
+const LRU_CLOCK_MAX: u64 = (1 << 24) - 1;
+
+fn object(cx: &mut Cx<'_>) -> Outcome {
+    let key = cx.key(2);
+    let info = cx.tx.info(&key, 0)?.ok_or(NO_SUCH_KEY)?;
+    let mut value = Vec::new();
+    cx.tx.dump(&key, &mut value)?;
+    // The type byte does not count.
+    let length = value.len().saturating_sub(1);
+    let idle_s = info.idle_ms / 1000;
+    let lru = (cx.now.wall_ms / 1000).saturating_sub(idle_s) & LRU_CLOCK_MAX;
+    cx.reply.simple(&format!(
+        "Value at:0x{:x} refcount:1 encoding:{} serializedlength:{length} lru:{lru} lru_seconds_idle:{idle_s}",
+        key.hash, info.encoding
+    ));
+    Ok(())
+}
+
+/// C's `atoi`, as Redis uses here: what is no number is zero.
+fn truthy(word: &[u8]) -> bool {
+    parse_i64(word).is_some_and(|number| number != 0)
+}
+
+fn set_active_expire(cx: &mut Cx<'_>) -> Outcome {
+    cx.engine.active_expire.set(truthy(cx.args.arg(2)));
+    nothing(cx)
+}
+
+fn packed_threshold(cx: &mut Cx<'_>) -> Outcome {
+    const MAX: u64 = 4 << 30;
+    let size = std::str::from_utf8(cx.args.arg(2)).ok().and_then(memory::parse);
+    if size.is_none_or(|bytes| bytes > MAX) {
+        return Err(failure(
+            "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+        ));
+    }
+    nothing(cx)
+}
+
+/// Longer sleeps are cut to this, seconds.
+const SLEEP_MAX_S: f64 = 3_600.0;
+
+fn sleep(cx: &mut Cx<'_>) -> Outcome {
+    let text = String::from_utf8_lossy(cx.args.arg(2));
+    let seconds: f64 = text.parse().unwrap_or(0.0);
+    if seconds > 0.0 {
+        let time = Duration::from_secs_f64(seconds.min(SLEEP_MAX_S));
+        cx.engine.environment.host.sleep(time);
+    }
+    nothing(cx)
+}
+
+/// Loading needs every shard, so it cannot happen where some are held already.
+fn check_alone(cx: &Cx<'_>) -> Outcome {
+    match cx.session.may_not_block() {
+        true => Err(failure("ERR loading is not possible inside a transaction or script")),
+        false => Ok(()),
+    }
+}
+
+fn reload(cx: &mut Cx<'_>) -> Outcome {
+    let (mut save, mut flush) = (true, true);
+    for at in 2..cx.argc() {
+        if cx.is(at, "NOSAVE") {
+            save = false;
+        } else if cx.is(at, "NOFLUSH") {
+            flush = false;
+        } else if !cx.is(at, "MERGE") {
+            return Err(failure(
+                "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+            ));
+        }
+    }
+    check_alone(cx)?;
+    let host = &cx.engine.environment.host;
+    let done = match (save, flush) {
+        (true, true) => host.reload(false),
+        (true, false) => host.save(false).and_then(|()| host.load_snapshot(true)),
+        (false, flush) => host.load_snapshot(!flush),
+    };
+    done.map_err(|error| Failure::text(format!("ERR {error}")))?;
+    nothing(cx)
+}
+
+fn loadaof(cx: &mut Cx<'_>) -> Outcome {
+    check_alone(cx)?;
+    let done = cx.engine.environment.host.reload(true);
+    done.map_err(|error| Failure::text(format!("ERR {error}")))?;
+    nothing(cx)
+}
+
+fn stringmatch_len(cx: &mut Cx<'_>) -> Outcome {
+    const MAX: usize = 512 << 20;
+    let len = parse_i64(cx.args.arg(2)).and_then(|len| usize::try_from(len).ok());
+    let len = len.filter(|len| *len <= MAX).ok_or(NOT_INTEGER)?;
+    let matched = glob::matches(cx.args.arg(3), &vec![b'a'; len], false);
+    cx.reply.integer(matched.into());
+    Ok(())
+}
+
+fn help(cx: &mut Cx<'_>) -> Outcome {
+    cx.help("DEBUG", super::help::DEBUG);
+    Ok(())
+}
+
+/// The row of this file.
+pub const COMMANDS: &[Spec] = &[Spec {
+    name: "debug",
+    summary: "A container for debugging commands.",
+    since: "1.0.0",
+    complexity: "Depends on subcommand.",
+    arity: -2,
+    locks: LockRule::Custom(locks),
+    handler: debug,
+    ..ADMIN
+}];
