@@ -1,6 +1,7 @@
 //! `SLOWLOG`: commands that took longer than `slowlog-log-slower-than`.
 
 use crate::clients::Client;
+use crate::monitor::is_secret;
 use parking_lot::Mutex;
 use resp::Request;
 use std::collections::VecDeque;
@@ -97,7 +98,15 @@ impl SlowLog {
 fn shorten(request: Request<'_>) -> Vec<Vec<u8>> {
     let argc = request.len();
     let kept = if argc > ARGS_MAX { ARGS_MAX - 1 } else { argc };
-    let mut args: Vec<Vec<u8>> = request.iter().take(kept).map(shorten_arg).collect();
+    let mut args: Vec<Vec<u8>> = request
+        .iter()
+        .take(kept)
+        .enumerate()
+        .map(|(at, arg)| match is_secret(request, at) {
+            true => b"(redacted)".to_vec(),
+            false => shorten_arg(arg),
+        })
+        .collect();
     if argc > ARGS_MAX {
         args.push(format!("... ({} more arguments)", argc - kept).into_bytes());
     }

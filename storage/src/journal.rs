@@ -49,6 +49,15 @@ pub trait Journal: Send + Sync {
     /// When writing or syncing failed: what was not yet durable never will be.
     fn poll_durable(&self, lsn: Lsn, waker: &Waker) -> Result<bool>;
 
+    /// Writes and syncs everything appended before the call, whatever the policy (`WAITAOF`). A
+    /// journal that keeps no file has nothing to do.
+    ///
+    /// # Errors
+    /// When that failed.
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The policy in force.
     fn durability(&self) -> Durability;
 

@@ -1,7 +1,7 @@
 //! [`Argument`]: one argument of a command as `COMMAND DOCS` describes it, and what its name and
 //! command say about its type.
 
-use super::spec::{Begin, Find, Flag, Group, Spec};
+use super::spec::{Begin, Find, Group, Spec};
 use super::syntax::{self, SyntaxError};
 
 /// Types of arguments, as `COMMAND DOCS` names them.
@@ -156,9 +156,7 @@ fn ambiguous(name: &str, spec: &Spec) -> Kind {
         "min" | "max" => Kind::Double,
         "increment" if spec.name.ends_with("float") => Kind::Double,
         "increment" => Kind::Integer,
-        "timeout" if spec.flags.contains(&Flag::Blocking) && spec.group != Group::Generic => {
-            Kind::Double
-        }
+        "timeout" if matches!(spec.group, Group::List | Group::SortedSet) => Kind::Double,
         "timeout" => Kind::Integer,
         "value" if spec.group == Group::Bitmap => Kind::Integer,
         "min-idle-time" if spec.name == "xpending" => Kind::Integer,

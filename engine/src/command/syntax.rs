@@ -171,6 +171,8 @@ fn repeat_last(units: &mut Vec<Unit>, from: usize) {
             let arguments = units.drain(first..).map(|unit| unit.argument).collect();
             let mut argument = Argument::block(arguments);
             argument.multiple = true;
+            let leads = argument.arguments.first().is_some_and(|first| first.token.is_some());
+            argument.multiple_token = leads;
             units.push(Unit { argument, start });
         }
     }
@@ -300,4 +302,37 @@ fn choice_name(arguments: &[Argument]) -> String {
 
 fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.take(8).collect::<Vec<_>>().join("_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repetitions_choices_and_tokens() {
+        let set = parse("key value [NX | XX] [EX seconds | KEEPTTL]").expect("valid");
+        let names: Vec<&str> = set.iter().map(|a| a.name.as_str()).collect();
+        assert_eq!(names, ["key", "value", "condition", "expiration"]);
+        assert!(set[2].optional && set[2].kind == Kind::OneOf);
+        assert_eq!(set[3].arguments[0].token.as_deref(), Some("EX"));
+
+        let sort =
+            parse("key [GET pattern [GET pattern ...]] [LIMIT offset count]").expect("valid");
+        assert!(sort[1].optional && sort[1].multiple && sort[1].multiple_token);
+        assert_eq!((sort[2].kind, sort[2].name.as_str()), (Kind::Block, "limit"));
+
+        let hset = parse("key field value [field value ...]").expect("valid");
+        assert_eq!((hset.len(), hset[1].arguments.len()), (2, 2));
+        assert!(hset[1].multiple && !hset[1].multiple_token && !hset[1].optional);
+    }
+
+    #[test]
+    fn what_does_not_follow_the_notation_is_refused() {
+        for text in ["[a", "a]", "<a | >", "[]", "...", "a | | b", "<a ]"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        let deep = "[".repeat(100) + "a" + &"]".repeat(100);
+        assert!(parse(&deep).is_err());
+        assert_eq!(parse("  "), Ok(Vec::new()));
+    }
 }

@@ -31,6 +31,14 @@ impl Journal for Aof {
         self.syncer.poll_durable(lsn, waker)
     }
 
+    fn sync(&self) -> Result<()> {
+        self.syncer.sync();
+        match self.failure() {
+            None => Ok(()),
+            Some(text) => Err(crate::Error::backend(text)),
+        }
+    }
+
     fn durability(&self) -> Durability {
         self.syncer.durability()
     }

@@ -21,12 +21,22 @@ const CLUSTER: Spec = Spec {
 };
 
 /// A row that only shows something.
-const fn shows(name: &'static str, arity: i32, syntax: &'static str, summary: &'static str) -> Spec {
+const fn shows(
+    name: &'static str,
+    arity: i32,
+    syntax: &'static str,
+    summary: &'static str,
+) -> Spec {
     Spec { name, arity, syntax, summary, ..CLUSTER }
 }
 
 /// A row that shows something that differs from node to node.
-const fn varies(name: &'static str, arity: i32, syntax: &'static str, summary: &'static str) -> Spec {
+const fn varies(
+    name: &'static str,
+    arity: i32,
+    syntax: &'static str,
+    summary: &'static str,
+) -> Spec {
     Spec { tips: &["nondeterministic_output"], ..shows(name, arity, syntax, summary) }
 }
 
@@ -46,7 +56,8 @@ const fn switch(name: &'static str, flags: &'static [Flag], summary: &'static st
 }
 
 const SLOTS_GIVEN: &str = "O(N) where N is the total number of hash slot arguments";
-const SLOTS_BETWEEN: &str = "O(N) where N is the total number of the slots between the start slot and end slot arguments.";
+const SLOTS_BETWEEN: &str =
+    "O(N) where N is the total number of the slots between the start slot and end slot arguments.";
 const NODES: &str = "O(N) where N is the total number of Cluster nodes";
 
 /// The subcommands of `CLUSTER`.
@@ -123,13 +134,15 @@ const SUBCOMMANDS: &[Spec] = &[
     },
     Spec {
         history: &[("4.0.0", "Added the optional `cluster_bus_port` argument.")],
-        ..changes("meet", -4, "ip port [cluster-bus-port]", "Forces a node to handshake with another node.")
+        ..changes(
+            "meet",
+            -4,
+            "ip port [cluster-bus-port]",
+            "Forces a node to handshake with another node.",
+        )
     },
     shows("myid", 2, "", "Returns the ID of a node."),
-    Spec {
-        since: "7.2.0",
-        ..varies("myshardid", 2, "", "Returns the shard ID of a node.")
-    },
+    Spec { since: "7.2.0", ..varies("myshardid", 2, "", "Returns the shard ID of a node.") },
     Spec {
         complexity: NODES,
         ..varies("nodes", 2, "", "Returns the cluster configuration for a node.")
@@ -147,12 +160,7 @@ const SUBCOMMANDS: &[Spec] = &[
         ..shows("reset", -2, "[HARD | SOFT]", "Resets a node.")
     },
     changes("saveconfig", 2, "", "Forces a node to save the cluster configuration to disk."),
-    changes(
-        "set-config-epoch",
-        3,
-        "config-epoch",
-        "Sets the configuration epoch for a new node.",
-    ),
+    changes("set-config-epoch", 3, "config-epoch", "Sets the configuration epoch for a new node."),
     changes(
         "setslot",
         -4,
@@ -162,7 +170,6 @@ const SUBCOMMANDS: &[Spec] = &[
     Spec {
         since: "7.0.0",
         complexity: "O(N) where N is the total number of cluster nodes",
-        flags: &[Loading, Stale],
         ..varies("shards", 2, "", "Returns the mapping of cluster slots to shards.")
     },
     Spec {
@@ -173,7 +180,6 @@ const SUBCOMMANDS: &[Spec] = &[
     },
     Spec {
         complexity: NODES,
-        flags: &[Loading, Stale],
         deprecated: Some(("7.0.0", "`CLUSTER SHARDS`")),
         history: &[
             ("4.0.0", "Added node IDs."),

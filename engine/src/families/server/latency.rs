@@ -45,9 +45,9 @@ fn reset(cx: &mut Cx<'_>) -> Outcome {
 fn graph(cx: &mut Cx<'_>) -> Outcome {
     let event = String::from_utf8_lossy(cx.args.arg(2)).into_owned();
     let series = cx.engine.latency.series(cx.args.arg(2));
-    let series = series.filter(|series| !series.samples.is_empty()).ok_or_else(|| {
-        Failure::text(format!("ERR No samples available for event '{event}'"))
-    })?;
+    let series = series
+        .filter(|series| !series.samples.is_empty())
+        .ok_or_else(|| Failure::text(format!("ERR No samples available for event '{event}'")))?;
     let text = draw(&event, &series, cx.now.wall_ms / 1000);
     cx.reply.verbatim("txt", text.as_bytes());
     Ok(())
@@ -118,8 +118,14 @@ fn report(text: &mut String, name: &str, series: &Series) {
 /// What the events that occurred suggest.
 fn advise(text: &mut String, events: &[(&'static str, Series)]) {
     let advice = [
-        ("command", "SLOWLOG GET names the slow commands; lower slowlog-log-slower-than to see more of them."),
-        ("fast-command", "Commands that should take microseconds took long: the machine, not the commands, is the first suspect (swapping, a crowded host), then very long pipelines."),
+        (
+            "command",
+            "SLOWLOG GET names the slow commands; lower slowlog-log-slower-than to see more of them.",
+        ),
+        (
+            "fast-command",
+            "Commands that should take microseconds took long: the machine, not the commands, is the first suspect (swapping, a crowded host), then very long pipelines.",
+        ),
     ];
     text.push('\n');
     for (event, line) in advice {

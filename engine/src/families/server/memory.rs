@@ -148,8 +148,11 @@ fn diagnose(lines: &Lines, bytes_per_client: f64) -> String {
             "Clients hold more than 200 kB each in their buffers: they read slowly, or send large requests in pieces. See CLIENT LIST, qbuf and omem.",
         ),
     ];
-    let found: Vec<String> =
-        findings.iter().filter(|(found, _)| *found).map(|(_, text)| format!("- {text}\n")).collect();
+    let found: Vec<String> = findings
+        .iter()
+        .filter(|(found, _)| *found)
+        .map(|(_, text)| format!("- {text}\n"))
+        .collect();
     match found.is_empty() {
         true => "No memory problem was found.\n".to_owned(),
         false => format!("Found:\n\n{}", found.concat()),

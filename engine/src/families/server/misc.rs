@@ -115,8 +115,7 @@ fn module_help(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// What the commands that would load something have in common.
-const LOADER: Spec =
-    Spec { since: "4.0.0", flags: &[Admin, NoScript, NoAsyncLoading], ..SERVER };
+const LOADER: Spec = Spec { since: "4.0.0", flags: &[Admin, NoScript, NoAsyncLoading], ..SERVER };
 
 /// The rows of this file.
 pub const COMMANDS: &[Spec] = &[

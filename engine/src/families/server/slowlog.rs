@@ -46,11 +46,8 @@ fn help(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// What the subcommands have in common.
-const SLOWLOG: Spec = Spec {
-    since: "2.2.12",
-    flags: &[Flag::Admin, Flag::Loading, Flag::Stale],
-    ..super::SERVER
-};
+const SLOWLOG: Spec =
+    Spec { since: "2.2.12", flags: &[Flag::Admin, Flag::Loading, Flag::Stale], ..super::SERVER };
 
 /// The rows of this file.
 pub const COMMANDS: &[Spec] = &[Spec {

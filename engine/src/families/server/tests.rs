@@ -2,7 +2,9 @@
 
 use super::command::{category_names, flag_names, key_flags, legacy_range};
 use super::command_list::shown_flag;
-use crate::command::{Begin, CommandTable, Entry, Find, KeySpec, arguments};
+use crate::command::{
+    Argument, ArgumentKind, Begin, CommandTable, Entry, Find, KeySpec, arguments,
+};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// `COMMAND INFO` of every command of redis-server 7.0.15, one per line, tab-separated; flags and
@@ -19,6 +21,8 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("msetnx", "tips", "7.2 takes its policies back"),
     ("randomkey", "tips", "7.2 adds a response policy"),
     ("scan", "tips", "7.2 adds a response policy"),
+    ("wait", "flags", "blocking, and allowed in scripts, since 7.2"),
+    ("wait", "categories", "blocking since 7.2"),
     ("pubsub|help", "categories", "Redis gives this one HELP no @pubsub, an oversight"),
 ];
 
@@ -107,5 +111,63 @@ fn command_info_is_that_of_redis() {
         }
     }
     assert!(known.len() > 350, "the fixture is not whole");
+    assert!(differing.is_empty(), "{} differences:\n{}", differing.len(), differing.join("\n"));
+}
+
+/// The arguments in `COMMAND DOCS` of every command of redis-server 7.0.15: a value as its type
+/// behind its token, `oneof(…)` and `block(…)` for groups; `#n` the key spec, `?` optional, `*`
+/// multiple, `+` multiple with its token. Names are left out, as many changed in 7.2; a block's
+/// token is shown in front of its first member, where it stands on the command line.
+const DOCS: &str = include_str!("testdata/command-docs-7.0.15.tsv");
+
+/// Arguments that differ on purpose, with reasons.
+const OTHER_ARGUMENTS: &[(&str, &str)] = &[
+    ("client|kill", "the filters of 7.2 may be combined, and SKIPME is YES or NO"),
+    ("client|list", "a token with a repeated value is one argument, as everywhere else"),
+    ("command|getkeys", "7.2 documents the command to look at"),
+    ("command|getkeysandflags", "7.2 documents the command to look at"),
+    ("config|get", "a block of one argument is that argument"),
+    ("hscan", "NOVALUES is of 7.4"),
+    ("module|loadex", "a token with a repeated value is one argument, as everywhere else"),
+    ("psubscribe", "a block of one argument is that argument"),
+];
+
+fn tree(arguments: &[Argument]) -> String {
+    arguments.iter().map(node).collect::<Vec<_>>().join(" ")
+}
+
+fn node(argument: &Argument) -> String {
+    let token = argument.token.clone().unwrap_or_default();
+    let mut text = match argument.kind {
+        ArgumentKind::PureToken => token,
+        kind if token.is_empty() => kind.name().to_owned(),
+        kind => format!("{token} {}", kind.name()),
+    };
+    if argument.kind.is_group() {
+        text.push_str(&format!("({})", tree(&argument.arguments)));
+    }
+    text.extend(argument.key_spec.map(|index| format!("#{index}")));
+    let flags =
+        [(argument.optional, '?'), (argument.multiple, '*'), (argument.multiple_token, '+')];
+    text.extend(flags.iter().filter(|(set, _)| *set).map(|(_, sign)| sign));
+    text
+}
+
+#[test]
+fn arguments_are_those_of_redis() {
+    let table = table();
+    let mut differing = Vec::new();
+    let mut compared = 0;
+    for line in DOCS.lines() {
+        let (name, theirs) = line.split_once('\t').expect("two columns");
+        let Some(entry) = table.find_full(name.as_bytes()) else { continue };
+        compared += 1;
+        let ours = tree(&arguments(entry.spec).expect("tested above"));
+        let excused = OTHER_ARGUMENTS.iter().any(|(other, _)| *other == name);
+        if ours != theirs && !excused {
+            differing.push(format!("{name}\n  Redis {theirs}\n  ours  {ours}"));
+        }
+    }
+    assert!(compared > 100, "the fixture or the table is not whole");
     assert!(differing.is_empty(), "{} differences:\n{}", differing.len(), differing.join("\n"));
 }
