@@ -5,7 +5,7 @@ use super::{CONTAINER, HELP, SERVER, command_docs};
 use crate::command::{Begin, Category, Entry, Find, Flag, Flag::*, Group, KeySpec, LockRule, Spec};
 use crate::cx::Cx;
 use crate::engine::Engine;
-use crate::failure::Outcome;
+use crate::failure::{Outcome, unknown_subcommand};
 use resp::Reply;
 
 /// First key, last key and step as `COMMAND INFO` has given them since before there were key
@@ -155,8 +155,16 @@ pub(super) fn key_flags(flags: &str) -> Vec<&str> {
     flags.split([' ', '|', ',', '+']).filter(|word| !word.is_empty()).collect()
 }
 
-/// Every top-level command.
+/// `COMMAND` itself: every top-level command.
 fn command(cx: &mut Cx<'_>) -> Outcome {
+    // A known subcommand would have run instead.
+    if cx.argc() > 1 {
+        return Err(unknown_subcommand(cx.args));
+    }
+    describe_all(cx)
+}
+
+fn describe_all(cx: &mut Cx<'_>) -> Outcome {
     let top: Vec<&Entry> =
         cx.engine.commands.entries().iter().filter(|e| e.parent.is_none()).collect();
     cx.reply.array(top.len());
@@ -166,13 +174,13 @@ fn command(cx: &mut Cx<'_>) -> Outcome {
 
 fn info(cx: &mut Cx<'_>) -> Outcome {
     if cx.argc() == 2 {
-        return command(cx);
+        return describe_all(cx);
     }
     cx.reply.array(cx.argc() - 2);
     for name in cx.args.tail(2).iter() {
         match cx.engine.commands.find_full(name) {
             Some(entry) => describe(cx.engine, entry, &mut cx.reply),
-            None => cx.reply.null_array(),
+            None => cx.reply.null(),
         }
     }
     Ok(())

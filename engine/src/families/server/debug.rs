@@ -8,7 +8,7 @@ use crate::config::Id;
 use crate::config::memory;
 use crate::cx::Cx;
 use crate::engine::Engine;
-use crate::failure::{Failure, NO_SUCH_KEY, NOT_INTEGER, Outcome, failure};
+use crate::failure::{Failure, NO_SUCH_KEY, NOT_INTEGER, Outcome, failure, subcommand_syntax};
 use crate::glob;
 use resp::{Request, parse_i64};
 use std::time::Duration;
@@ -43,10 +43,7 @@ fn debug(cx: &mut Cx<'_>) -> Outcome {
     let found = SUBCOMMANDS.iter().find(|(name, arity, _)| is_word(word, name) && fits(*arity));
     match found {
         Some((.., run)) => run(cx),
-        None => Err(Failure::text(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
-            String::from_utf8_lossy(&word[..word.len().min(128)])
-        ))),
+        None => Err(subcommand_syntax(cx.args)),
     }
 }
 

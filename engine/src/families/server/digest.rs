@@ -193,7 +193,24 @@ mod tests {
             mix_object(&mut digest, object);
             digest.hex()
         };
-        let string = Object::String(b"1".to_vec());
-        assert_eq!(digest(&string), "b4fc66738120fba0b5aa500ab5c2bf89cea1c5da");
+        let texts = |words: &[&str]| words.iter().map(|w| w.as_bytes().to_vec()).collect();
+        let scores = [1.0, 2.5, f64::NEG_INFINITY, 0.1, 1e300, 1e-7];
+        let members = ["a", "b", "c", "d", "e", "f"].map(|m| m.as_bytes().to_vec());
+        let known = [
+            (Object::String(b"1".to_vec()), "b4fc66738120fba0b5aa500ab5c2bf89cea1c5da"),
+            (
+                Object::List(texts(&["a", "b", "c", "1", "2", "3"])),
+                "28150a3b2cc0efbc98d23e7962f278329e3b583b",
+            ),
+            (Object::Set(texts(&["3", "1", "2"])), "2a462a3f51a1db89738ebbeef0c47ce1bbc85246"),
+            (Object::Set(texts(&["z", "y", "x"])), "0fd9977d57e46b1b9b87439f5ac5b338416ccc24"),
+            (
+                Object::SortedSet(members.into_iter().zip(scores).collect()),
+                "d4738052d45091f3b63556843ff912a1055f3fc3",
+            ),
+        ];
+        for (object, hex) in known {
+            assert_eq!(digest(&object), hex, "{}", object.type_name());
+        }
     }
 }

@@ -4,9 +4,12 @@ use super::{CONTAINER, HELP};
 use crate::args::parse_i64;
 use crate::command::{Flag, Spec};
 use crate::cx::Cx;
-use crate::failure::{Outcome, failure};
+use crate::failure::{Outcome, failure, subcommand_syntax};
 
 fn get(cx: &mut Cx<'_>) -> Outcome {
+    if cx.argc() > 3 {
+        return Err(subcommand_syntax(cx.args));
+    }
     let count = match cx.args.get(2) {
         None => 10,
         Some(word) => parse_i64(word)
