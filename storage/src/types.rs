@@ -36,6 +36,18 @@ pub trait List {
     fn push(&mut self, end: End, element: &[u8]) -> Result<()>;
     /// Takes one element off an end.
     fn pop(&mut self, end: End) -> Result<Option<Vec<u8>>>;
+    /// Takes up to `count` elements off an end, visiting each; how many. What `visit` answers does
+    /// not matter.
+    fn take(&mut self, end: End, count: u64, visit: Visit<'_>) -> Result<u64> {
+        let mut taken = 0;
+        while taken < count
+            && let Some(element) = self.pop(end)?
+        {
+            visit(&element);
+            taken += 1;
+        }
+        Ok(taken)
+    }
     /// The element at `index`.
     fn get(&mut self, index: u64) -> Result<Option<&[u8]>>;
     /// Replaces the element at `index`; false when there is none.

@@ -7,11 +7,13 @@ pub mod connection;
 pub mod element_scan;
 pub mod generic;
 pub mod hash;
+pub mod list;
 pub mod pubsub;
 pub mod sampling;
 pub mod server;
 pub mod string;
 pub mod transactions;
+pub mod waiting;
 
 use crate::command::Spec;
 
@@ -22,6 +24,7 @@ pub const ALL: &[&[Spec]] = &[
     connection::COMMANDS,
     generic::COMMANDS,
     hash::COMMANDS,
+    list::COMMANDS,
     pubsub::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,

@@ -24,6 +24,8 @@ pub(crate) mod special {
     pub const UNAUTHENTICATED: u32 = 1 << 2;
     /// `CLIENT REPLY OFF` or `SKIP`.
     pub const SILENT: u32 = 1 << 3;
+    /// Stands in for a parked session whose command is being tried again.
+    pub const SERVED: u32 = 1 << 4;
     /// Replays a log: no checks, no logging.
     pub const REPLAY: u32 = 1 << 5;
     /// Inside `EXEC`, a script, or served on behalf of a waiter: nothing may wait.
@@ -123,6 +125,7 @@ impl SessionState {
         let mut state = SessionState::new(waiter.client.clone());
         state.db = waiter.db;
         state.proto = waiter.client.proto();
+        state.special = special::SERVED;
         state
     }
 
@@ -149,6 +152,11 @@ impl SessionState {
     /// Whether a blocking command must answer at once.
     pub fn may_not_block(&self) -> bool {
         self.special & special::NO_BLOCK != 0
+    }
+
+    /// Whether a command that waited is being tried again.
+    pub fn is_served(&self) -> bool {
+        self.special & special::SERVED != 0
     }
 
     /// Whether this is the replay of a log rather than a client.

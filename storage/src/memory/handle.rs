@@ -109,6 +109,10 @@ impl List for Handle<'_, ListValue> {
         Ok(self.value_mut().pop(end))
     }
 
+    fn take(&mut self, end: End, count: u64, visit: Visit<'_>) -> Result<u64> {
+        Ok(self.value().take(end, count, visit))
+    }
+
     fn get(&mut self, index: u64) -> Result<Option<&[u8]>> {
         Ok(self.value().get(index as usize))
     }

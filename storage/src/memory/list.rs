@@ -96,6 +96,27 @@ impl ListValue {
         Some(element)
     }
 
+    /// Takes up to `count` elements off an end, a chunk at a time, visiting each; how many.
+    pub fn take(&mut self, end: End, count: u64, visit: &mut dyn FnMut(&[u8]) -> bool) -> u64 {
+        let mut left = count.min(self.len as u64) as usize;
+        let taken = left;
+        while left > 0 {
+            let outer = if end == End::Head { 0 } else { self.chunks.len() - 1 };
+            let chunk = &self.chunks[outer];
+            let here = left.min(chunk.len());
+            let first = if end == End::Head { 0 } else { chunk.len() - 1 };
+            chunk.visit(first, here, end, &mut |element| {
+                visit(element);
+                true
+            });
+            let start = if end == End::Head { 0 } else { chunk.len() - here };
+            self.on_chunk(outer, |chunk| chunk.remove(start, here));
+            self.drop_if_empty(outer);
+            left -= here;
+        }
+        taken as u64
+    }
+
     /// The chunk and the index in it of the element at `index`, which may be the length.
     fn locate(&self, index: usize) -> (usize, usize) {
         if index <= self.len / 2 {
