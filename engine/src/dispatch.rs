@@ -153,9 +153,11 @@ impl Engine {
         if !tx.expired().is_empty() {
             self.settle_expired(tx, &mut aftermath.ready, aftermath_lsn(&mut aftermath.lsn));
         }
-        aftermath.ready.append(&mut result.ready);
+        if !result.ready.is_empty() {
+            aftermath.ready.append(&mut result.ready);
+        }
         if result.dirty > 0 {
-            self.stats.dirty.fetch_add(result.dirty, Ordering::Relaxed);
+            self.stats.changed(result.dirty);
             if let Some(journal) = self.journal.as_deref().filter(|_| !session.is_replay())
                 && let Some(lsn) = log(journal, call, session.db, &result.effects)
             {
@@ -313,7 +315,7 @@ impl Engine {
             self.settle_expired(tx, &mut aftermath.ready, aftermath_lsn(&mut aftermath.lsn));
             aftermath.ready.append(&mut result.ready);
             if result.dirty > 0 {
-                self.stats.dirty.fetch_add(result.dirty, Ordering::Relaxed);
+                self.stats.changed(result.dirty);
                 collect(&mut effects, call, db, result.effects);
             }
         }

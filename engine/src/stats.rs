@@ -49,6 +49,7 @@ struct Slot {
     misses: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    changes: AtomicU64,
 }
 
 /// The engine's counters.
@@ -63,8 +64,8 @@ pub struct Stats {
     pub evicted_keys: AtomicU64,
     /// Error replies by code.
     pub errors: Mutex<HashMap<String, u64>>,
-    /// Changes since the last snapshot.
-    pub dirty: AtomicU64,
+    /// What [`Stats::changes`] was when the last snapshot was taken.
+    saved_changes: AtomicU64,
     /// Sessions closed for exceeding an output limit.
     pub output_limit_disconnections: AtomicU64,
 }
@@ -87,6 +88,7 @@ impl Stats {
             misses: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         };
         Stats {
             slots: (0..SLOTS).map(slot).collect(),
@@ -94,7 +96,7 @@ impl Stats {
             expired_keys: AtomicU64::new(0),
             evicted_keys: AtomicU64::new(0),
             errors: Mutex::default(),
-            dirty: AtomicU64::new(0),
+            saved_changes: AtomicU64::new(0),
             output_limit_disconnections: AtomicU64::new(0),
         }
     }
@@ -133,6 +135,27 @@ impl Stats {
         } else if errors.len() < CODES_MAX {
             errors.insert(code.to_owned(), 1);
         }
+    }
+
+    /// `n` changes were made, as Redis counts them.
+    #[inline]
+    pub fn changed(&self, n: u64) {
+        self.slots[slot()].changes.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Changes since start.
+    pub fn changes(&self) -> u64 {
+        self.sum(|s| &s.changes)
+    }
+
+    /// Changes since the last snapshot.
+    pub fn unsaved_changes(&self) -> u64 {
+        self.changes().saturating_sub(self.saved_changes.load(Ordering::Relaxed))
+    }
+
+    /// A snapshot holds everything up to a value of [`Stats::changes`].
+    pub fn saved(&self, changes: u64) {
+        self.saved_changes.store(changes, Ordering::Relaxed);
     }
 
     /// Keys found and not found by reading commands.

@@ -116,7 +116,7 @@ impl Process {
         if state.running_since.is_some() || !retry {
             return;
         }
-        let changes = engine.stats.dirty.load(Ordering::Relaxed);
+        let changes = engine.stats.unsaved_changes();
         let since = state.last_try.unwrap_or(self.started).elapsed().as_secs();
         let due = self
             .config

@@ -103,12 +103,7 @@ impl Saver {
         self.end(result.is_ok());
         match result {
             Ok(changes) => {
-                // Changes made while writing count towards the next one.
-                let _ = engine.stats.dirty.fetch_update(
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                    |dirty| Some(dirty.saturating_sub(changes)),
-                );
+                engine.stats.saved(changes);
                 tracing::info!(file = %path.display(), "snapshot saved");
                 Ok(())
             }
@@ -175,7 +170,7 @@ fn write_entries(
     writer.aux(b"used-mem", engine.environment.host.memory_used().to_string().as_bytes())?;
     writer.aux(b"aof-base", b"0")?;
     let mut changes = 0;
-    let mut at_cut = || changes = engine.stats.dirty.load(Ordering::Relaxed);
+    let mut at_cut = || changes = engine.stats.changes();
     let snapshot = engine.backend.clone().snapshot(&mut at_cut).map_err(io::Error::other)?;
     let backend = &*engine.backend;
     let mut sink = FileSink { writer, backend, db: None, sized: BTreeSet::new(), stopped };

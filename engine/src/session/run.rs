@@ -4,6 +4,7 @@ use super::admit::{Admission, admit};
 use super::state::{Queued, ReplyMode};
 use super::{Machine, OUTPUT_HIGH_WATER, Parked};
 use crate::args::OwnedRequest;
+use crate::clients::Client;
 use crate::command::{CommandId, Entry, Flag};
 use crate::dispatch::{Aftermath, Call};
 use crate::engine::{Engine, gate};
@@ -83,7 +84,8 @@ impl Machine {
         client.last_seen_ms.store(now.wall_ms, Ordering::Relaxed);
         let mut plan = [Planned { command: UNKNOWN, hash: None }; GROUP];
         self.plan(engine, batch, buffer, &mut plan);
-        let mut timer = Timer::start(engine, now);
+        let client = self.state.client().clone();
+        let mut timer = Timer::start(engine, &client, now);
         let mut stopped = None;
         let mut start = 0;
         for (i, planned) in plan.into_iter().enumerate().take(batch.len()) {
@@ -98,7 +100,7 @@ impl Machine {
             }
             start = span.end();
         }
-        timer.finish();
+        timer.book();
         self.state.flush_lookups(&engine.stats);
         stopped
     }
@@ -133,13 +135,13 @@ impl Machine {
         self.is_parked()
     }
 
-    fn run_one(
+    fn run_one<'r>(
         &mut self,
         engine: &Engine,
         planned: Planned,
-        request: Request<'_>,
+        request: Request<'r>,
         now: Now,
-        timer: &mut Timer<'_>,
+        timer: &mut Timer<'r>,
     ) {
         if planned.command == UNKNOWN {
             return self.reject(engine, None, failure::unknown_command(request));
@@ -166,14 +168,14 @@ impl Machine {
     }
 
     /// The way of requests that need a closer look.
-    fn run_special(
+    fn run_special<'r>(
         &mut self,
         engine: &Engine,
         entry: &Entry,
         planned: Planned,
-        request: Request<'_>,
+        request: Request<'r>,
         now: Now,
-        timer: &mut Timer<'_>,
+        timer: &mut Timer<'r>,
     ) {
         match admit(engine, &self.state, entry, request, now.wall_ms) {
             Err(failure) => self.reject(engine, Some(entry), failure),
@@ -242,17 +244,17 @@ impl Machine {
         self.parked = Parked::Paused { until_us: now.mono_us.saturating_add(wait_ms * 1000) };
     }
 
-    fn run_admitted(
+    fn run_admitted<'r>(
         &mut self,
         engine: &Engine,
         entry: &Entry,
         planned: Planned,
-        request: Request<'_>,
+        request: Request<'r>,
         now: Now,
-        timer: &mut Timer<'_>,
+        timer: &mut Timer<'r>,
     ) {
         self.state.client().last_command.store(u32::from(entry.id), Ordering::Relaxed);
-        timer.before(entry);
+        timer.before(entry, request);
         if !entry.has(Flag::Fast) {
             // What is slow may look at the counters (INFO, CONFIG RESETSTAT).
             self.state.flush_lookups(&engine.stats);
@@ -263,7 +265,7 @@ impl Machine {
             let call = Call { entry, request, hash: planned.hash };
             engine.run(call, &mut self.state, &mut self.out, now)
         };
-        timer.after(entry, request, self.state.client(), now);
+        timer.after(entry);
         self.conclude(engine, aftermath, now);
     }
 
@@ -301,68 +303,69 @@ impl Machine {
     }
 }
 
-/// Measures commands without reading the clock for each: runs of [`Flag::Fast`] commands, which
-/// take a microsecond or less, share one measurement; any other command gets its own.
+/// Measures commands without reading the clock for each: runs of one [`Entry::quick`] command,
+/// which takes a microsecond or less, share one measurement; any other command gets its own. A run
+/// that was slow nevertheless goes to the slow log with its last request and its average.
 struct Timer<'a> {
     engine: &'a Engine,
-    now_ms: u64,
+    client: &'a Client,
+    now: Now,
     begun: u64,
     command: CommandId,
     calls: u64,
+    /// The latest request of the run.
+    last: Option<Request<'a>>,
 }
 
 impl<'a> Timer<'a> {
-    fn start(engine: &'a Engine, now: Now) -> Self {
+    fn start(engine: &'a Engine, client: &'a Client, now: Now) -> Self {
         let begun = (engine.environment.stopwatch)();
-        Timer { engine, now_ms: now.wall_ms, begun, command: UNKNOWN, calls: 0 }
+        Timer { engine, client, now, begun, command: UNKNOWN, calls: 0, last: None }
     }
 
     #[inline]
-    fn before(&mut self, entry: &Entry) {
+    fn before(&mut self, entry: &Entry, request: Request<'a>) {
         if entry.id != self.command {
-            self.flush();
+            self.book();
             self.command = entry.id;
         }
         self.calls += 1;
+        self.last = Some(request);
     }
 
     #[inline]
-    fn after(
-        &mut self,
-        entry: &Entry,
-        request: Request<'_>,
-        client: &crate::clients::Client,
-        now: Now,
-    ) {
-        if entry.has(Flag::Fast) {
-            return;
-        }
-        let micros = self.flush() / 1000;
-        if self.engine.slowlog.is_slow(micros) && !entry.has(Flag::SkipSlowlog) {
-            self.engine.slowlog.add(request, micros, client, now.wall_ms);
+    fn after(&mut self, entry: &Entry) {
+        if !entry.quick {
+            self.book();
         }
     }
 
-    /// Books the run so far; its nanoseconds.
-    fn flush(&mut self) -> u64 {
+    /// Books the run so far.
+    fn book(&mut self) {
         if self.calls == 0 {
-            return 0;
+            return;
         }
         let now = (self.engine.environment.stopwatch)();
         let nanos = now.saturating_sub(self.begun);
         self.engine.stats.ran(self.command, self.calls, nanos);
-        if self.engine.latency.is_on() {
-            // A run of fast commands is one moment: nobody else was served meanwhile.
-            let fast = self.engine.commands.entry(self.command).has(Flag::Fast);
-            let event = if fast { "fast-command" } else { "command" };
-            self.engine.latency.note(event, nanos, self.now_ms);
-        }
+        self.note_slow(nanos);
         self.begun = now;
         self.calls = 0;
-        nanos
     }
 
-    fn finish(mut self) {
-        self.flush();
+    fn note_slow(&self, nanos: u64) {
+        let entry = self.engine.commands.entry(self.command);
+        if self.engine.latency.is_on() {
+            // A run of fast commands is one moment: nobody else was served meanwhile.
+            let event = if entry.has(Flag::Fast) { "fast-command" } else { "command" };
+            self.engine.latency.note(event, nanos, self.now.wall_ms);
+        }
+        let micros = nanos / self.calls / 1000;
+        if let Some(last) = self.last
+            && self.engine.slowlog.is_slow(micros)
+            && !entry.has(Flag::SkipSlowlog)
+        {
+            self.engine.slowlog.add(last, micros, self.client, self.now.wall_ms);
+        }
     }
 }

@@ -202,7 +202,7 @@ fn persistence(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.zeros(&["current_cow_peak", "current_cow_size", "current_cow_size_age"]);
     lines.add("current_fork_perc", "0.00");
     lines.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
-    lines.add("rdb_changes_since_last_save", engine.stats.dirty.load(Relaxed));
+    lines.add("rdb_changes_since_last_save", engine.stats.unsaved_changes());
     lines.add("rdb_bgsave_in_progress", 0);
     lines.add("rdb_last_save_time", engine.environment.started.wall_ms / 1000);
     lines.add("rdb_last_bgsave_status", "ok");
