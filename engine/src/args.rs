@@ -49,12 +49,70 @@ pub fn non_negative(bytes: &[u8], error: &'static str) -> Result<u64, Failure> {
     u64::try_from(integer(bytes)?).map_err(|_| failure(error))
 }
 
-/// A floating-point number as `strtod` takes it (decimal, exponent, `inf`, hexadecimal excluded),
-/// refusing NaN and surrounding space.
+/// Integers of at most this many bytes are doubles exactly.
+const EXACT_LEN_MAX: usize = 15;
+
+/// A floating-point number as Redis's `getDoubleFromObject` takes it: what C's `strtod` reads,
+/// but no NaN, nothing around it, and nothing beyond the range of doubles.
 pub fn parse_f64(bytes: &[u8]) -> Option<f64> {
+    if bytes.len() <= EXACT_LEN_MAX
+        && let Some(integer) = parse_i64(bytes)
+    {
+        return Some(integer as f64);
+    }
+    let value = read_f64(bytes)?;
+    let spelled_out = bytes.iter().any(|b| matches!(b, b'n' | b'N'));
+    let overflow = value.is_infinite() && !spelled_out;
+    let underflow = value == 0.0 && has_nonzero_digit(bytes);
+    (!overflow && !underflow).then_some(value)
+}
+
+/// A floating-point number as `strtod` alone takes it, where Redis calls it without checks (ranges
+/// of scores): space before it is skipped, nothing at all is 0, and what is too large is infinite.
+pub fn parse_f64_lenient(bytes: &[u8]) -> Option<f64> {
+    match bytes.trim_ascii_start() {
+        b"" if bytes.is_empty() => Some(0.0),
+        number => read_f64(number),
+    }
+}
+
+fn read_f64(bytes: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let value: f64 = text.parse().ok()?;
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let value = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(digits) => read_hex(digits)?,
+        None if digits.starts_with(['-', '+']) => return None,
+        None => digits.parse().ok()?,
+    };
+    let value: f64 = if negative { -value } else { value };
     (!value.is_nan()).then_some(value)
+}
+
+/// Hexadecimal digits with a point and a binary exponent, both optional.
+fn read_hex(text: &str) -> Option<f64> {
+    let (digits, exponent) = match text.split_once(['p', 'P']) {
+        Some((digits, exponent)) => (digits, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let mut value = 0.0;
+    for digit in whole.chars().chain(fraction.chars()) {
+        value = value * 16.0 + f64::from(digit.to_digit(16)?);
+    }
+    let places = i32::try_from(fraction.len()).ok()?.checked_mul(4)?;
+    Some(value * 2f64.powi(exponent.saturating_sub(places)))
+}
+
+/// Whether the digits before an exponent say anything but zero.
+fn has_nonzero_digit(bytes: &[u8]) -> bool {
+    let mantissa = bytes.iter().take_while(|b| !matches!(b, b'e' | b'E' | b'p' | b'P'));
+    mantissa.into_iter().any(|b| matches!(b, b'1'..=b'9'))
 }
 
 /// [`parse_f64`] with Redis's error.
@@ -66,4 +124,45 @@ pub fn float(bytes: &[u8]) -> Result<f64, Failure> {
 #[inline]
 pub fn is_word(arg: &[u8], word: &str) -> bool {
     arg.eq_ignore_ascii_case(word.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse_f64, parse_f64_lenient};
+
+    #[test]
+    fn doubles_as_strtod_reads_them() {
+        let good = [
+            ("1", 1.0),
+            ("-17", -17.0),
+            ("+1.5", 1.5),
+            (".5", 0.5),
+            ("5.", 5.0),
+            ("1e3", 1000.0),
+            ("inf", f64::INFINITY),
+            ("-Infinity", f64::NEG_INFINITY),
+            ("0x10", 16.0),
+            ("-0x1.8p1", -3.0),
+            ("0e400", 0.0),
+            ("9007199254740993", 9007199254740992.0),
+        ];
+        for (text, value) in good {
+            assert_eq!(parse_f64(text.as_bytes()), Some(value), "{text}");
+        }
+        let wrong = [
+            "", "nan", " 1", "1 ", "1e400", "-1e400", "1e-400", "--1", "+-1", "0x", "1e", "x", ".",
+        ];
+        for text in wrong {
+            assert_eq!(parse_f64(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn unchecked_doubles() {
+        assert_eq!(parse_f64_lenient(b""), Some(0.0));
+        assert_eq!(parse_f64_lenient(b" 1"), Some(1.0));
+        assert_eq!(parse_f64_lenient(b"1e400"), Some(f64::INFINITY));
+        assert_eq!(parse_f64_lenient(b"nan"), None);
+        assert_eq!(parse_f64_lenient(b"1 "), None);
+    }
 }

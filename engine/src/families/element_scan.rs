@@ -1,7 +1,6 @@
 //! What `SSCAN`, `HSCAN` and `ZSCAN` have in common: the cursor, the options, the reply's shape.
 
 use crate::args::{integer, is_word};
-use crate::cx::Cx;
 use crate::failure::{Failure, SYNTAX, failure};
 use crate::families::generic::iterate::parse_cursor;
 use crate::glob;
@@ -87,8 +86,8 @@ pub fn reply_page(
 }
 
 /// [`reply_page`] for a key that does not exist.
-pub fn reply_nothing(cx: &mut Cx<'_>) {
-    cx.reply.array(2);
-    cx.reply.bulk(b"0");
-    cx.reply.array(0);
+pub fn reply_nothing(reply: &mut Reply<'_>) {
+    reply.array(2);
+    reply.bulk(b"0");
+    reply.array(0);
 }

@@ -11,6 +11,7 @@ pub mod list;
 pub mod pubsub;
 pub mod sampling;
 pub mod server;
+pub mod sorted_set;
 pub mod string;
 pub mod transactions;
 pub mod waiting;
@@ -26,6 +27,11 @@ pub const ALL: &[&[Spec]] = &[
     hash::COMMANDS,
     list::COMMANDS,
     pubsub::COMMANDS,
+    sorted_set::update::COMMANDS,
+    sorted_set::read::COMMANDS,
+    sorted_set::range::COMMANDS,
+    sorted_set::pop::COMMANDS,
+    sorted_set::combine::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,
 ];

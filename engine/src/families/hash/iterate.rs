@@ -1,33 +1,32 @@
 //! `HSCAN` and `HRANDFIELD`.
 
+use super::reading;
 use crate::cx::Cx;
 use crate::failure::{Outcome, SYNTAX};
 use crate::families::element_scan::{ScanOptions, cursor, reply_nothing, reply_page};
 use crate::families::sampling::{Count, pick};
-use storage::Open;
+use resp::Reply;
 
 pub(super) fn hscan(cx: &mut Cx<'_>) -> Outcome {
-    let key = cx.key(1);
-    let cursor = cursor(cx.args.arg(2))?;
-    let Some(mut hash) = cx.tx.hash(&key, Open::Existing)? else {
-        reply_nothing(cx);
-        return Ok(());
-    };
-    let options = ScanOptions::parse(cx.args, 3, true)?;
-    reply_page(&mut cx.reply, |reply| {
-        let mut count = 0;
-        let next = hash.scan(cursor, options.count, &mut |field, value| {
-            if options.admits(field) {
-                reply.bulk(field);
-                count += 1;
-                if !options.no_values {
-                    reply.bulk(value);
+    let args = cx.args;
+    let cursor = cursor(args.arg(2))?;
+    reading(cx, reply_nothing, |hash, reply| {
+        let options = ScanOptions::parse(args, 3, true)?;
+        reply_page(reply, |reply| {
+            let mut count = 0;
+            let next = hash.scan(cursor, options.count, &mut |field, value| {
+                if options.admits(field) {
+                    reply.bulk(field);
                     count += 1;
+                    if !options.no_values {
+                        reply.bulk(value);
+                        count += 1;
+                    }
                 }
-            }
-            true
-        })?;
-        Ok((next, count))
+                true
+            })?;
+            Ok((next, count))
+        })
     })
 }
 
@@ -41,35 +40,42 @@ pub(super) fn hrandfield(cx: &mut Cx<'_>) -> Outcome {
     if cx.argc() > 3 && !with_values {
         return Err(SYNTAX);
     }
-    let (key, seed) = (cx.key(1), cx.random());
-    let Some(mut hash) = cx.tx.hash(&key, Open::Existing)? else {
-        cx.reply.array(0);
-        return Ok(());
-    };
-    let picked = pick(&mut *hash, count, seed)?;
-    let flat = with_values && !cx.reply.is_resp3();
-    cx.reply.array(if flat { picked.len() * 2 } else { picked.len() });
-    for (field, value) in &picked {
+    let seed = cx.random();
+    reading(
+        cx,
+        |reply| reply.array(0),
+        |hash, reply| {
+            write_fields(reply, &pick(hash, count, seed)?, with_values);
+            Ok(())
+        },
+    )
+}
+
+fn write_fields(reply: &mut Reply<'_>, fields: &[(Vec<u8>, Vec<u8>)], with_values: bool) {
+    let flat = with_values && !reply.is_resp3();
+    reply.array(if flat { fields.len() * 2 } else { fields.len() });
+    for (field, value) in fields {
         if with_values && !flat {
-            cx.reply.array(2);
+            reply.array(2);
         }
-        cx.reply.bulk(field);
+        reply.bulk(field);
         if with_values {
-            cx.reply.bulk(value);
+            reply.bulk(value);
         }
     }
-    Ok(())
 }
 
 fn one_random(cx: &mut Cx<'_>) -> Outcome {
-    let (key, random) = (cx.key(1), cx.random());
-    let Some(mut hash) = cx.tx.hash(&key, Open::Existing)? else {
-        cx.reply.null();
-        return Ok(());
-    };
-    match hash.random(random)? {
-        Some((field, _)) => cx.reply.bulk(field),
-        None => cx.reply.null(),
-    }
-    Ok(())
+    let random = cx.random();
+    reading(
+        cx,
+        |reply| reply.null(),
+        |hash, reply| {
+            match hash.random(random)? {
+                Some((field, _)) => reply.bulk(field),
+                None => reply.null(),
+            }
+            Ok(())
+        },
+    )
 }

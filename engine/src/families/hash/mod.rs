@@ -12,7 +12,8 @@ use crate::cx::Cx;
 use crate::failure::{Failure, NOT_FLOAT, Outcome, failure};
 use crate::keyspace::Class;
 use crate::long_double::{LongDouble, Parsed};
-use storage::types::FieldExpiry;
+use resp::Reply;
+use storage::types::{FieldExpiry, Hash};
 use storage::{Key, Open};
 
 const NOT_HASH_INTEGER: Failure = failure("ERR hash value is not an integer");
@@ -63,96 +64,121 @@ fn hsetnx(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-fn hget(cx: &mut Cx<'_>) -> Outcome {
+/// Runs `present` on the hash at the first key, or `absent` when there is none.
+#[inline]
+fn reading(
+    cx: &mut Cx<'_>,
+    absent: impl FnOnce(&mut Reply<'_>),
+    present: impl FnOnce(&mut dyn Hash, &mut Reply<'_>) -> Outcome,
+) -> Outcome {
     let key = cx.key(1);
-    let Some(mut hash) = cx.tx.hash(&key, Open::Existing)? else {
-        cx.reply.null();
-        return Ok(());
+    let found = match cx.tx.hash(&key, Open::Existing)? {
+        Some(mut hash) => {
+            present(&mut *hash, &mut cx.reply)?;
+            true
+        }
+        None => {
+            absent(&mut cx.reply);
+            false
+        }
     };
-    match hash.get(cx.args.arg(2))? {
-        Some(value) => cx.reply.bulk(value),
-        None => cx.reply.null(),
-    }
+    cx.looked_up(&key, found);
     Ok(())
+}
+
+/// Replies with a number that is 0 without the key.
+fn number(
+    cx: &mut Cx<'_>,
+    number: impl FnOnce(&mut dyn Hash) -> storage::Result<usize>,
+) -> Outcome {
+    reading(
+        cx,
+        |reply| reply.integer(0),
+        |hash, reply| {
+            reply.integer(number(hash)? as i64);
+            Ok(())
+        },
+    )
+}
+
+fn write_value(reply: &mut Reply<'_>, value: Option<&[u8]>) {
+    match value {
+        Some(value) => reply.bulk(value),
+        None => reply.null(),
+    }
+}
+
+fn hget(cx: &mut Cx<'_>) -> Outcome {
+    let field = cx.args.arg(2);
+    reading(
+        cx,
+        |reply| reply.null(),
+        |hash, reply| {
+            write_value(reply, hash.get(field)?);
+            Ok(())
+        },
+    )
 }
 
 fn hmget(cx: &mut Cx<'_>) -> Outcome {
-    let (key, args) = (cx.key(1), cx.args);
-    let mut hash = cx.tx.hash(&key, Open::Existing)?;
+    let args = cx.args;
     cx.reply.array(args.len() - 2);
-    for field in args.iter().skip(2) {
-        let value = match &mut hash {
-            Some(hash) => hash.get(field)?,
-            None => None,
-        };
-        match value {
-            Some(value) => cx.reply.bulk(value),
-            None => cx.reply.null(),
-        }
-    }
-    Ok(())
+    reading(
+        cx,
+        |reply| (2..args.len()).for_each(|_| reply.null()),
+        |hash, reply| {
+            for field in args.iter().skip(2) {
+                write_value(reply, hash.get(field)?);
+            }
+            Ok(())
+        },
+    )
 }
 
 fn hexists(cx: &mut Cx<'_>) -> Outcome {
-    let key = cx.key(1);
-    let exists = match cx.tx.hash(&key, Open::Existing)? {
-        Some(mut hash) => hash.get(cx.args.arg(2))?.is_some(),
-        None => false,
-    };
-    cx.reply.integer(exists.into());
-    Ok(())
+    let field = cx.args.arg(2);
+    number(cx, |hash| Ok(hash.get(field)?.is_some().into()))
 }
 
 fn hstrlen(cx: &mut Cx<'_>) -> Outcome {
-    let key = cx.key(1);
-    let len = match cx.tx.hash(&key, Open::Existing)? {
-        Some(mut hash) => hash.get(cx.args.arg(2))?.map_or(0, <[u8]>::len),
-        None => 0,
-    };
-    cx.reply.integer(len as i64);
-    Ok(())
+    let field = cx.args.arg(2);
+    number(cx, |hash| Ok(hash.get(field)?.map_or(0, <[u8]>::len)))
 }
 
 fn hlen(cx: &mut Cx<'_>) -> Outcome {
-    let key = cx.key(1);
-    let len = match cx.tx.hash(&key, Open::Existing)? {
-        Some(mut hash) => hash.len()?,
-        None => 0,
-    };
-    cx.reply.integer(len as i64);
-    Ok(())
+    number(cx, |hash| Ok(hash.len()? as usize))
 }
 
 fn hgetall(cx: &mut Cx<'_>) -> Outcome {
-    let key = cx.key(1);
-    let Some(mut hash) = cx.tx.hash(&key, Open::Existing)? else {
-        cx.reply.map(0);
-        return Ok(());
-    };
-    cx.reply.map(hash.len()? as usize);
-    let reply = &mut cx.reply;
-    hash.for_each(&mut |field, value| {
-        reply.bulk(field);
-        reply.bulk(value);
-        true
-    })?;
-    Ok(())
+    reading(
+        cx,
+        |reply| reply.map(0),
+        |hash, reply| {
+            reply.map(hash.len()? as usize);
+            hash.for_each(&mut |field, value| {
+                reply.bulk(field);
+                reply.bulk(value);
+                true
+            })?;
+            Ok(())
+        },
+    )
 }
 
 /// `HKEYS` and `HVALS`: one side of every pair.
 fn one_side(cx: &mut Cx<'_>, side: for<'p> fn(&'p [u8], &'p [u8]) -> &'p [u8]) -> Outcome {
-    let key = cx.key(1);
-    let Some(mut hash) = cx.tx.hash(&key, Open::Existing)? else {
-        cx.reply.array(0);
-        return Ok(());
-    };
-    cx.reply.array(hash.len()? as usize);
-    let reply = &mut cx.reply;
-    hash.for_each(&mut |field, value| {
-        reply.bulk(side(field, value));
-        true
-    })?;
-    Ok(())
+    reading(
+        cx,
+        |reply| reply.array(0),
+        |hash, reply| {
+            reply.array(hash.len()? as usize);
+            hash.for_each(&mut |field, value| {
+                reply.bulk(side(field, value));
+                true
+            })?;
+            Ok(())
+        },
+    )
 }
 
 fn hkeys(cx: &mut Cx<'_>) -> Outcome {

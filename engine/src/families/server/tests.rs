@@ -13,6 +13,8 @@ const INFO: &str = include_str!("testdata/command-info-7.0.15.tsv");
 
 /// What differs on purpose: command (`*` any), column (`*` any), reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    ("bzpopmax", "flags", "allowed in scripts since 7.2"),
+    ("bzpopmin", "flags", "allowed in scripts since 7.2"),
     ("client|setname", "tips", "7.2 adds request and response policies"),
     ("command|getkeys", "arity", "7.2 takes a command without arguments"),
     ("command|getkeysandflags", "arity", "7.2 takes a command without arguments"),
@@ -23,6 +25,8 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("scan", "tips", "7.2 adds a response policy"),
     ("wait", "flags", "blocking, and allowed in scripts, since 7.2"),
     ("wait", "categories", "blocking since 7.2"),
+    ("zrank", "arity", "7.2 adds WITHSCORE"),
+    ("zrevrank", "arity", "7.2 adds WITHSCORE"),
     ("pubsub|help", "categories", "Redis gives this one HELP no @pubsub, an oversight"),
 ];
 
@@ -130,6 +134,8 @@ const OTHER_ARGUMENTS: &[(&str, &str)] = &[
     ("hscan", "NOVALUES is of 7.4"),
     ("module|loadex", "a token with a repeated value is one argument, as everywhere else"),
     ("psubscribe", "a block of one argument is that argument"),
+    ("zrank", "WITHSCORE is of 7.2"),
+    ("zrevrank", "WITHSCORE is of 7.2"),
 ];
 
 fn tree(arguments: &[Argument]) -> String {
