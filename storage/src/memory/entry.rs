@@ -143,6 +143,12 @@ impl Entry {
         self.base()
     }
 
+    /// A reference that does not borrow.
+    #[inline]
+    pub fn by_reference(&self) -> EntryRef {
+        EntryRef(self.0)
+    }
+
     #[inline]
     fn key_len(&self, header: u64) -> usize {
         if header & LONG_KEY == 0 {
@@ -441,6 +447,34 @@ fn value_len(header: u64) -> usize {
 fn layout(size: usize) -> Layout {
     // Sizes come from lengths of live slices, far below `isize::MAX`.
     Layout::from_size_align(size, 8).unwrap_or(Layout::new::<u64>())
+}
+
+/// A reference to an entry owned by somebody else, whom it must not outlive.
+#[derive(Clone, Copy)]
+pub struct EntryRef(NonNull<u64>);
+
+// SAFETY: as for `Entry`; whoever holds the reference holds the owner, too.
+unsafe impl Send for EntryRef {}
+
+impl std::fmt::Debug for EntryRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EntryRef")
+    }
+}
+
+impl EntryRef {
+    /// The key.
+    ///
+    /// # Safety
+    /// The entry has not been dropped or moved to another allocation, and is not while the key is
+    /// used.
+    #[inline]
+    pub unsafe fn key<'a>(self) -> &'a [u8] {
+        let entry = std::mem::ManuallyDrop::new(Entry(self.0));
+        let key: *const [u8] = entry.key();
+        // SAFETY: the key lies in the entry's allocation, which the caller keeps alive.
+        unsafe { &*key }
+    }
 }
 
 impl Drop for Entry {

@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, Payload};
 use super::hashing::Hasher;
-use super::order::{Order, compare};
+use super::order::{Item, Order, compare};
 use super::packed::{Packed, Scratch, put_item, put_number};
 use super::value::Elements;
 use crate::EncodingLimits;
@@ -24,6 +24,7 @@ pub enum SortedSetValue {
 pub struct Scored {
     /// Member → score, 8 bytes little-endian in the entry.
     elements: Elements,
+    /// Refers to the entries of `elements`: out of here before out of there.
     order: Order,
 }
 
@@ -82,7 +83,6 @@ impl SortedSetValue {
         member: &[u8],
         score: f64,
     ) -> Inserted {
-        // Redis keeps no negative zero apart from zero either: they are equal scores.
         if let SortedSetValue::Small(packed) = self {
             let found = find(packed, member);
             match &found {
@@ -258,22 +258,23 @@ impl Scored {
             if old == score {
                 return Inserted::Unchanged;
             }
-            self.order.remove(old, member);
+            self.order.remove(&Item { score: old, member: entry.by_reference() });
+            // As long as before, so the entry stays where it is.
             entry.resize_inline(8, true).copy_from_slice(&score.to_le_bytes());
-            self.order.insert(score, member);
+            self.order.insert(Item { score, member: entry.by_reference() });
             return Inserted::Updated;
         }
         let entry = Entry::new(Kind::String, member, Payload::Inline(&score.to_le_bytes()), None);
         self.elements.entry_bytes += entry.bytes();
-        self.elements.table.insert(hasher, hash, entry);
-        self.order.insert(score, member);
+        let entry = self.elements.table.insert(hasher, hash, entry);
+        self.order.insert(Item { score, member: entry.by_reference() });
         Inserted::Added
     }
 
     fn remove(&mut self, hasher: &Hasher, member: &[u8]) -> Option<f64> {
         let found = self.elements.table.find(hasher.hash(member), member)?;
         let score = entry_score(found.get());
-        self.order.remove(score, member);
+        self.order.remove(&Item { score, member: found.get().by_reference() });
         self.elements.entry_bytes -= found.remove(hasher).bytes();
         Some(score)
     }
