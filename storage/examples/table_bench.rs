@@ -3,11 +3,13 @@
 //! `cargo run --release -p storage --example table_bench [keys] [growth keys]`
 //!
 //! Prints nanoseconds per GET, overwriting SET and insertion of random keys, with and without
-//! batched prefetch, the slowest single insertion while growing, and bytes per key.
+//! batched prefetch, the slowest single insertion while growing, and bytes per key. Times are the
+//! thread's processor time, so that a busy machine disturbs them less. Every measurement has a
+//! process of its own, so that resident memory is that measurement's.
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use storage::memory::{Config, MemoryBackend};
 use storage::{Backend, Expiry, Key, Locks, Tx};
 
@@ -36,6 +38,14 @@ fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split_whitespace().nth(1).and_then(|field| field.parse().ok());
     pages.unwrap_or(0u64) * 4096
+}
+
+/// Processor time of this thread so far.
+fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live `timespec`, which is all the call writes to.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn random(state: &mut u64) -> u64 {
@@ -75,7 +85,7 @@ impl Bench {
         let mut state = 0x1234_5678_9abc_def1;
         let (mut names, mut hashes) = ([[0; KEY_BYTES]; BATCH], [0; BATCH]);
         let rounds = 3_000_000 / BATCH;
-        let start = Instant::now();
+        let start = thread_time();
         for _ in 0..rounds {
             for (slot, hash) in names.iter_mut().zip(&mut hashes) {
                 *slot = name(random(&mut state) % self.keys);
@@ -88,20 +98,30 @@ impl Bench {
                 operation(self, name, hash);
             }
         }
-        start.elapsed().as_nanos() as f64 / (rounds * BATCH) as f64
+        (thread_time() - start).as_nanos() as f64 / (rounds * BATCH) as f64
     }
 
-    /// Inserts keys in ascending order of number, which is random order of hash; the mean and the
-    /// slowest.
-    fn fill(&self, expiry: Expiry) -> (f64, Duration) {
-        let (start, mut slowest) = (Instant::now(), Duration::ZERO);
+    /// Inserts keys in ascending order of number, which is random order of hash: nanoseconds per
+    /// key.
+    fn fill(&self, expiry: Expiry) -> f64 {
+        let start = thread_time();
         for n in 0..self.keys {
             let name = name(n);
-            let before = Instant::now();
             self.set(&name, self.backend.hash(&name), &[b'v'; 64], expiry);
-            slowest = slowest.max(before.elapsed());
         }
-        (start.elapsed().as_nanos() as f64 / self.keys as f64, slowest)
+        (thread_time() - start).as_nanos() as f64 / self.keys as f64
+    }
+
+    /// As `fill`; the slowest single insertion.
+    fn slowest_insertion(&self) -> Duration {
+        let mut slowest = Duration::ZERO;
+        for n in 0..self.keys {
+            let name = name(n);
+            let before = thread_time();
+            self.set(&name, self.backend.hash(&name), &[b'v'; 64], Expiry::Clear);
+            slowest = slowest.max(thread_time() - before);
+        }
+        slowest
     }
 }
 
@@ -110,19 +130,20 @@ fn bench(shards: u32, keys: u64) -> Bench {
     Bench { backend: Arc::new(MemoryBackend::new(config)), keys }
 }
 
-fn measure(shards: u32, keys: u64) {
-    println!("-- {shards} shards, {keys} keys of {KEY_BYTES} bytes, values of 64");
-    for (label, expiry) in [("without", Expiry::Clear), ("with", Expiry::At(NOW_MS + 1_000_000))] {
-        let before = resident();
-        let bench = bench(shards, keys);
-        let (mean, slowest) = bench.fill(expiry);
-        let per_key = (resident() - before) as f64 / keys as f64;
-        let counted = bench.backend.stats().memory_bytes as f64 / keys as f64;
-        println!("{label} expiry: insert {mean:.0} ns, slowest {slowest:?}");
-        println!("  bytes per key: resident {per_key:.1}, counted {counted:.1}");
-        if label == "without" {
-            operations(&bench);
-        }
+/// Memory and speed with so many keys.
+fn measure(shards: u32, keys: u64, with_expiry: bool) {
+    let before = resident();
+    let bench = bench(shards, keys);
+    let expiry = if with_expiry { Expiry::At(NOW_MS + 1_000_000) } else { Expiry::Clear };
+    let mean = bench.fill(expiry);
+    let per_key = (resident() - before) as f64 / keys as f64;
+    let counted = bench.backend.stats().memory_bytes as f64 / keys as f64;
+    println!(
+        "{shards} shards, {keys} keys, expiry {with_expiry}: insert {mean:.0} ns; \
+         bytes per key: resident {per_key:.1}, counted {counted:.1}"
+    );
+    if !with_expiry {
+        operations(&bench);
     }
 }
 
@@ -140,18 +161,35 @@ fn operations(bench: &Bench) {
     }
 }
 
+fn slowest(shards: u32, keys: u64) {
+    let slowest = bench(shards, keys).slowest_insertion();
+    println!("{shards} shards, growing to {keys} keys: slowest insertion {slowest:?}");
+}
+
+/// Runs one measurement in a process of its own.
+fn apart(what: &str, shards: u32, keys: u64) {
+    let arguments = [what.to_string(), shards.to_string(), keys.to_string()];
+    let child = std::env::current_exe()
+        .and_then(|exe| std::process::Command::new(exe).args(arguments).status());
+    assert!(child.is_ok_and(|status| status.success()), "{what} failed");
+}
+
 fn main() {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>());
-    let keys = arguments.next().and_then(Result::ok).unwrap_or(1_000_000);
-    let growth = arguments.next().and_then(Result::ok).unwrap_or(10_000_000);
-    for shards in [1, 16, 256] {
-        measure(shards, keys);
-    }
-    for shards in [1, 16] {
-        let bench = bench(shards, growth);
-        let (mean, slowest) = bench.fill(Expiry::Clear);
-        println!(
-            "growing to {growth} in {shards} shards: insert {mean:.0} ns, slowest {slowest:?}"
-        );
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<u64>().ok());
+    let (shards, keys) = (number(1).unwrap_or(1) as u32, number(2).unwrap_or(1));
+    match arguments.first().map(String::as_str) {
+        Some("plain") => measure(shards, keys, false),
+        Some("expiring") => measure(shards, keys, true),
+        Some("growth") => slowest(shards, keys),
+        _ => {
+            let (keys, growth) = (number(0).unwrap_or(1_000_000), number(1).unwrap_or(10_000_000));
+            for shards in [1, 16, 256] {
+                apart("plain", shards, keys);
+                apart("expiring", shards, keys);
+            }
+            apart("growth", 1, growth);
+            apart("growth", 16, growth);
+        }
     }
 }

@@ -9,3 +9,10 @@ fn backend(shards: u32) -> Arc<MemoryBackend> {
 
 storage::testing::suite!(sixteen_shards, || backend(16));
 storage::testing::suite!(one_shard, || backend(1));
+
+#[test]
+fn hashes_whose_fields_expired_go_without_being_asked_for() {
+    storage::testing::hashes::hashes_of_expired_fields_are_found(&storage::testing::Store::new(
+        backend(4),
+    ));
+}

@@ -247,6 +247,15 @@ impl Entry {
         self.expiry().is_some_and(|at_ms| at_ms <= now_ms)
     }
 
+    /// The earliest expiry of a field, if this is a hash with such fields.
+    #[inline]
+    pub fn fields_due(&self) -> Option<u64> {
+        match self.boxed() {
+            Some(Value::Hash(hash)) => hash.next_due(),
+            _ => None,
+        }
+    }
+
     /// Sets or clears the expiry. The entry moves when it had no room for one.
     pub fn set_expiry(&mut self, at_ms: Option<u64>) {
         let header = self.header();

@@ -29,10 +29,7 @@ impl Grave {
     pub fn of(value: Value) -> impl Iterator<Item = Grave> {
         let (first, second) = match value {
             Value::Taken | Value::Str(_) => (None, None),
-            Value::List(list) => {
-                let chunks = list.into_chunks();
-                ((chunks.len() > CHUNKS_PER_SLICE).then_some(Grave::Chunks(chunks)), None)
-            }
+            Value::List(list) => (Grave::of_chunks(list.into_chunks()), None),
             Value::Set(SetValue::Large(elements)) => (Some(Grave::Table(elements.table)), None),
             Value::Set(_) => (None, None),
             Value::Hash(hash) => {
@@ -46,6 +43,11 @@ impl Grave {
             },
         };
         first.into_iter().chain(second)
+    }
+
+    /// Chunks, if there are enough to be worth doing in slices; few are dropped here.
+    pub fn of_chunks(chunks: VecDeque<Chunk>) -> Option<Grave> {
+        (chunks.len() > CHUNKS_PER_SLICE).then_some(Grave::Chunks(chunks))
     }
 
     /// Takes apart one slice; true when something is left.

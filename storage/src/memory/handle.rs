@@ -3,11 +3,12 @@
 //! A handle keeps its entry found. When it goes, the sizes are brought up to date, and a
 //! collection left empty is removed: so nothing ever observes an empty collection.
 
+use super::grave::Grave;
 use super::hash::HashValue;
 use super::hashing::Hasher;
 use super::list::ListValue;
 use super::set::SetValue;
-use super::shard::Live;
+use super::shard::{Live, Measure};
 use super::value::Value;
 use super::zset::SortedSetValue;
 use crate::types::{
@@ -21,7 +22,7 @@ use std::marker::PhantomData;
 pub struct Handle<'t, T> {
     /// Only taken by `drop`.
     live: Option<Live<'t>>,
-    bytes_before: usize,
+    before: Measure,
     scratch: Vec<u8>,
     kind: PhantomData<T>,
 }
@@ -52,8 +53,8 @@ in_value!(SortedSetValue, SortedSet);
 impl<'t, T: InValue> Handle<'t, T> {
     /// A handle on an entry whose type has been checked.
     pub fn new(live: Live<'t>) -> Self {
-        let bytes_before = live.found.get().bytes();
-        Handle { live: Some(live), bytes_before, scratch: Vec::new(), kind: PhantomData }
+        let before = Measure::of(live.found.get());
+        Handle { live: Some(live), before, scratch: Vec::new(), kind: PhantomData }
     }
 
     /// As `parts`, for an operation that changes the collection.
@@ -87,7 +88,7 @@ impl<T> Drop for Handle<'_, T> {
     fn drop(&mut self) {
         let Some(live) = self.live.take() else { return };
         let entry = live.found.get();
-        live.tally.bytes = live.tally.bytes - self.bytes_before + entry.bytes();
+        live.tally.changed(self.before, Measure::of(entry));
         if entry.boxed().is_some_and(|value| value.len() == 0) {
             live.remove();
         }
@@ -133,7 +134,10 @@ impl List for Handle<'_, ListValue> {
     }
 
     fn trim(&mut self, start: u64, end: u64) -> Result<()> {
-        drop(self.value_mut().trim(start as usize, end as usize));
+        let gone = self.value_mut().trim(start as usize, end as usize);
+        if let Some(live) = &mut self.live {
+            live.common.graves.extend(Grave::of_chunks(gone));
+        }
         Ok(())
     }
 

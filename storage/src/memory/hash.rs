@@ -14,6 +14,9 @@ use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+/// Visits fields with their values and expiries.
+type VisitExpiring<'a> = &'a mut dyn FnMut(&[u8], &[u8], Option<u64>);
+
 /// A hash's representation.
 #[derive(Debug)]
 pub enum HashValue {
@@ -179,7 +182,7 @@ impl HashValue {
     }
 
     /// Visits every field with its expiry.
-    pub fn for_each_expiring(&self, visit: &mut dyn FnMut(&[u8], &[u8], Option<u64>)) {
+    pub fn for_each_expiring(&self, visit: VisitExpiring<'_>) {
         match self {
             HashValue::Small(packed) => for_each_packed(packed, &mut |field, value| {
                 visit(field, value, None);
@@ -206,8 +209,9 @@ impl HashValue {
                 0
             }
             HashValue::Large(fields) => {
+                let mut going = true;
                 fields.elements.table.scan(hasher, cursor, count, &mut |entry| {
-                    visit(entry.key(), field_value(entry));
+                    going = going && visit(entry.key(), field_value(entry));
                 })
             }
         }

@@ -162,8 +162,9 @@ impl SetValue {
         visit: &mut dyn FnMut(&[u8]) -> bool,
     ) -> u64 {
         if let SetValue::Large(elements) = self {
+            let mut going = true;
             return elements.table.scan(hasher, cursor, count, &mut |entry| {
-                visit(entry.key());
+                going = going && visit(entry.key());
             });
         }
         self.for_each(visit);

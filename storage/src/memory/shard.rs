@@ -68,6 +68,8 @@ pub struct Keyspace {
 pub struct Tally {
     /// Entries with an expiry.
     pub expires: usize,
+    /// Hashes with fields that expire.
+    expiring_hashes: usize,
     /// Where the search for expired keys goes on.
     pub expire_cursor: u64,
     /// Nothing expires before this time.
@@ -85,6 +87,7 @@ impl Tally {
         let never = u64::MAX;
         Tally {
             expires: 0,
+            expiring_hashes: 0,
             expire_cursor: 0,
             next_due_ms: never,
             pass_due_ms: never,
@@ -105,14 +108,36 @@ impl Tally {
         self.pass_due_ms = self.pass_due_ms.min(at_ms);
     }
 
-    /// Follows the change of one entry's expiry.
+    /// Follows the change of one entry.
     #[inline]
-    pub fn expiry_changed(&mut self, before: Option<u64>, after: Option<u64>) {
-        self.expires += usize::from(after.is_some());
-        self.expires -= usize::from(before.is_some());
-        if let Some(at_ms) = after {
-            self.note_expiry(at_ms);
+    pub fn changed(&mut self, before: Measure, after: Measure) {
+        self.bytes = self.bytes - before.bytes + after.bytes;
+        if before.expiry != after.expiry {
+            self.expires += usize::from(after.expiry.is_some());
+            self.expires -= usize::from(before.expiry.is_some());
+            after.expiry.into_iter().for_each(|at_ms| self.note_expiry(at_ms));
         }
+        if before.fields_due != after.fields_due {
+            self.expiring_hashes += usize::from(after.fields_due.is_some());
+            self.expiring_hashes -= usize::from(before.fields_due.is_some());
+            after.fields_due.into_iter().for_each(|at_ms| self.note_expiry(at_ms));
+        }
+    }
+}
+
+/// What a keyspace counts of an entry.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Measure {
+    bytes: usize,
+    expiry: Option<u64>,
+    fields_due: Option<u64>,
+}
+
+impl Measure {
+    /// Of an entry as it is now.
+    #[inline]
+    pub fn of(entry: &Entry) -> Self {
+        Measure { bytes: entry.bytes(), expiry: entry.expiry(), fields_due: entry.fields_due() }
     }
 }
 
@@ -141,8 +166,7 @@ impl Live<'_> {
     pub fn take(mut self) -> Entry {
         self.before_change();
         let entry = self.found.remove(&self.common.hasher);
-        self.tally.expiry_changed(entry.expiry(), None);
-        self.tally.bytes -= entry.bytes();
+        self.tally.changed(Measure::of(&entry), Measure::default());
         entry
     }
 
@@ -158,10 +182,9 @@ impl Live<'_> {
     pub fn change<T>(&mut self, change: impl FnOnce(&mut Entry, &mut Common) -> T) -> T {
         self.before_change();
         let entry = self.found.get_mut();
-        let (bytes, expiry) = (entry.bytes(), entry.expiry());
+        let before = Measure::of(entry);
         let result = change(entry, self.common);
-        self.tally.bytes = self.tally.bytes - bytes + entry.bytes();
-        self.tally.expiry_changed(expiry, entry.expiry());
+        self.tally.changed(before, Measure::of(entry));
         result
     }
 }
@@ -179,7 +202,7 @@ impl Keyspace {
         due: &mut dyn FnMut(&Entry),
     ) -> bool {
         let tally = &mut self.tally;
-        if tally.expires == 0 || now_ms < tally.next_due_ms {
+        if tally.expires + tally.expiring_hashes == 0 || now_ms < tally.next_due_ms {
             return false;
         }
         let (mut found, mut with_expiry) = (0, 0);
@@ -187,14 +210,14 @@ impl Keyspace {
             let mut seen = 1;
             let next = self.table.visit_bucket(hasher, tally.expire_cursor, &mut |entry, _| {
                 seen += 1;
-                with_expiry += usize::from(entry.expiry().is_some());
-                match entry.expiry() {
-                    Some(at_ms) if at_ms <= now_ms => {
-                        found += 1;
-                        due(entry);
-                    }
-                    Some(at_ms) => tally.pass_due_ms = tally.pass_due_ms.min(at_ms),
-                    None => {}
+                let earliest = [entry.expiry(), entry.fields_due()].into_iter().flatten().min();
+                let Some(at_ms) = earliest else { return };
+                with_expiry += 1;
+                if at_ms <= now_ms {
+                    found += 1;
+                    due(entry);
+                } else {
+                    tally.pass_due_ms = tally.pass_due_ms.min(at_ms);
                 }
             });
             *budget = budget.saturating_sub(seen);
@@ -224,8 +247,7 @@ impl State {
             let table = Table::new(Source::Pool(Arc::clone(&self.common.pool)));
             Box::new(Keyspace { table, tally: Tally::new() })
         });
-        space.tally.bytes += entry.bytes();
-        space.tally.expiry_changed(None, entry.expiry());
+        space.tally.changed(Measure::default(), Measure::of(&entry));
         space.table.insert(&self.common.hasher, hash, entry);
         space.table.directory()
     }

@@ -32,7 +32,7 @@ pub type Guard<'b> = (u32, MutexGuard<'b, State>);
 pub struct MemoryTx<'b> {
     backend: &'b MemoryBackend,
     /// Ascending by number.
-    guards: SmallVec<[Guard<'b>; 2]>,
+    guards: SmallVec<[Guard<'b>; 4]>,
     now_ms: u64,
     no_touch: bool,
     expired: Vec<(Db, Box<[u8]>)>,
@@ -41,39 +41,26 @@ pub struct MemoryTx<'b> {
 impl<'b> MemoryTx<'b> {
     /// A transaction over shards locked in ascending order.
     #[inline]
-    pub fn new(backend: &'b MemoryBackend, guards: SmallVec<[Guard<'b>; 2]>, now_ms: u64) -> Self {
+    pub fn new(backend: &'b MemoryBackend, guards: SmallVec<[Guard<'b>; 4]>, now_ms: u64) -> Self {
         MemoryTx { backend, guards, now_ms, no_touch: false, expired: Vec::new() }
     }
 
-    /// The state of a shard this transaction has locked.
-    ///
-    /// # Panics
-    /// When it has not: going on would be a data race.
     #[inline]
     fn shard(&mut self, number: u32) -> &mut State {
-        let at = match &self.guards[..] {
-            [(only, _)] if *only == number => 0,
-            [_] => panic!("shard {number} is not locked by this transaction"),
-            guards => guards
-                .binary_search_by_key(&number, |(number, _)| *number)
-                .unwrap_or_else(|_| panic!("shard {number} is not locked by this transaction")),
-        };
-        &mut self.guards[at].1
+        locked(&mut self.guards, number)
     }
 
     /// The key's entry; an expired one is deleted, and noted.
     #[inline]
     fn live(&mut self, key: &Key<'_>) -> Option<Live<'_>> {
-        let now_ms = self.now_ms;
-        let shard = self.backend.shard_of_hash(key.hash);
-        if self.shard(shard).find(key).is_some_and(|mut live| is_over(&mut live, now_ms)) {
+        let state = locked(&mut self.guards, self.backend.shard_of_hash(key.hash));
+        let mut live = state.find(key)?;
+        if is_over(&mut live, self.now_ms) {
             self.expired.push((key.db, key.bytes.into()));
-            if let Some(live) = self.shard(shard).find(key) {
-                live.remove();
-            }
+            live.remove();
             return None;
         }
-        self.shard(shard).find(key)
+        Some(live)
     }
 
     /// As `live`, marking the key as accessed.
@@ -157,6 +144,21 @@ impl<'b> MemoryTx<'b> {
     }
 }
 
+/// The state of a shard that the transaction has locked.
+///
+/// # Panics
+/// When it has not: going on would be a data race.
+#[inline]
+fn locked<'g>(guards: &'g mut [Guard<'_>], number: u32) -> &'g mut State {
+    let at = match &*guards {
+        [(only, _)] if *only == number => 0,
+        several => several
+            .binary_search_by_key(&number, |(number, _)| *number)
+            .unwrap_or_else(|_| panic!("shard {number} is not locked by this transaction")),
+    };
+    &mut guards[at].1
+}
+
 /// Whether an entry counts as absent: its expiry has passed, or that of all its fields.
 #[inline]
 fn is_over(live: &mut Live<'_>, now_ms: u64) -> bool {
@@ -164,9 +166,7 @@ fn is_over(live: &mut Live<'_>, now_ms: u64) -> bool {
     if entry.is_expired(now_ms) {
         return true;
     }
-    let due = matches!(entry.boxed(), Some(Value::Hash(hash))
-        if hash.next_due().is_some_and(|at_ms| at_ms <= now_ms));
-    due && purge_fields(live, now_ms)
+    entry.fields_due().is_some_and(|at_ms| at_ms <= now_ms) && purge_fields(live, now_ms)
 }
 
 /// Removes expired fields; true when none is left.

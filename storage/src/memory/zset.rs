@@ -229,8 +229,9 @@ impl SortedSetValue {
                 0
             }
             SortedSetValue::Large(scored) => {
+                let mut going = true;
                 scored.elements.table.scan(hasher, cursor, count, &mut |entry| {
-                    visit(entry.key(), entry_score(entry));
+                    going = going && visit(entry.key(), entry_score(entry));
                 })
             }
         }

@@ -97,6 +97,23 @@ pub fn field_expiry(store: &Store) {
     assert_eq!(store.backend.len(0), 0);
 }
 
+pub fn hashes_of_expired_fields_are_found(store: &Store) {
+    on_hash(store, |hash| {
+        hash.insert(b"a", b"value").unwrap();
+        assert!(hash.set_field_expiry(b"a", Some(NOW + 10)).unwrap());
+    });
+    let shard = store.backend.shard_of(store.key("hash").hash);
+    let mut expired = Vec::new();
+    for _ in 0..100 {
+        store.run(crate::Locks::One(shard), NOW + 10, |tx| {
+            tx.expire_due(shard, 20).unwrap();
+            expired.append(tx.expired());
+        });
+    }
+    assert_eq!(expired, [(0, Box::from(&b"hash"[..]))]);
+    assert_eq!(store.backend.len(0), 0);
+}
+
 pub fn random_fields(store: &Store) {
     on_hash(store, |hash| assert!(hash.random(1).unwrap().is_none()));
     for size in [3u64, 100, 1000] {

@@ -165,7 +165,7 @@ pub fn like_a_deque(store: &Store) {
             true
         })
         .unwrap();
-        assert!(seen == Vec::from(model), "after all steps");
+        assert!(model == seen, "after all steps");
     });
 }
 

@@ -47,7 +47,7 @@ fn step(store: &Store, random: &mut Random, model: &mut Model, now_ms: u64) {
             }
         }
         7 => {
-            let at_ms = (value.len() % 2 == 0).then_some(at_ms);
+            let at_ms = value.len().is_multiple_of(2).then_some(at_ms);
             let there = model.get_mut(&name).map(|held| held.1 = at_ms).is_some();
             assert_eq!(tx.set_expiry(&key, at_ms).unwrap(), there);
         }
