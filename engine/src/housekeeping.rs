@@ -79,10 +79,15 @@ impl Engine {
         more
     }
 
-    fn update_gates(&self, now: Now) {
+    /// Compares what is used with `maxmemory`.
+    pub(crate) fn update_memory_gate(&self) {
         let limit = self.config.memory(Id::Maxmemory);
         let over = limit > 0 && self.environment.host.memory_used() > limit;
         self.set_gate(gate::OVER_MEMORY, over);
+    }
+
+    fn update_gates(&self, now: Now) {
+        self.update_memory_gate();
         let failed = self.journal.as_ref().is_some_and(|journal| journal.failure().is_some());
         self.set_gate(gate::JOURNAL_FAILED, failed);
         if self.gate() & gate::PAUSED != 0 && self.pause.current(now.wall_ms).is_none() {

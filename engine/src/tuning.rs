@@ -62,6 +62,7 @@ const FOLLOWED: &[Id] = &[
     Id::ClientOutputBufferLimit,
     Id::NotifyKeyspaceEvents,
     Id::LatencyMonitorThreshold,
+    Id::Maxmemory,
     Id::LatencyTracking,
     Id::SlowlogLogSlowerThan,
     Id::SlowlogMaxLen,
@@ -90,6 +91,7 @@ fn apply(engine: &Engine, id: Id) {
             engine.slowlog.threshold_us.store(config.integer(id), Ordering::Relaxed);
         }
         Id::LatencyMonitorThreshold => engine.latency.set_threshold_ms(config.integer(id) as u64),
+        Id::Maxmemory => engine.update_memory_gate(),
         Id::LatencyTracking => engine.stats.set_track_times(config.boolean(id)),
         Id::SlowlogMaxLen => {
             engine.slowlog.max_len.store(config.integer(id) as usize, Ordering::Relaxed);

@@ -190,6 +190,20 @@ impl Host for Process {
         snapshot::load(&*engine.backend, engine.databases(), &path, 0).map(drop)
     }
 
+    fn load_snapshot(&self, keep: bool) -> Result<(), String> {
+        let engine = self.alive()?;
+        let _one = self.busy.lock();
+        if !keep {
+            clear(&engine)?;
+        }
+        let path = snapshot_path(&engine);
+        snapshot::load(&*engine.backend, engine.databases(), &path, 0).map(drop)
+    }
+
+    fn sleep(&self, time: std::time::Duration) {
+        std::thread::sleep(time);
+    }
+
     fn info(&self, section: &str) -> Vec<(String, String)> {
         info::section(self, section)
     }

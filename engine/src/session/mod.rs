@@ -303,7 +303,7 @@ impl Machine {
 impl Machine {
     fn receive(&mut self, engine: &Engine, bytes: &[u8], now: Now) -> Status {
         self.active_us = now.mono_us;
-        engine.stats.moved(bytes.len() as u64, 0);
+        let waiting = self.out.len();
         self.take_events(engine, now);
         if self.is_parked() || self.state.flow != Flow::Open {
             self.keep(engine, bytes);
@@ -314,10 +314,12 @@ impl Machine {
             self.keep(engine, bytes);
             self.execute_pending(engine, now);
         }
+        engine.stats.moved(bytes.len() as u64, self.out.len().saturating_sub(waiting) as u64);
         self.status(engine, now)
     }
 
     fn resume(&mut self, engine: &Engine, now: Now) -> Status {
+        let waiting = self.out.len();
         self.take_events(engine, now);
         self.check_deadlines(engine, now);
         if matches!(self.parked, Parked::OutputFull) && self.out.len() < OUTPUT_HIGH_WATER {
@@ -326,6 +328,7 @@ impl Machine {
         if self.state.flow == Flow::Open {
             self.execute_pending(engine, now);
         }
+        engine.stats.moved(0, self.out.len().saturating_sub(waiting) as u64);
         self.status(engine, now)
     }
 
