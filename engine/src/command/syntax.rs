@@ -114,11 +114,11 @@ fn build(sequence: &[Node<'_>]) -> Result<Vec<Argument>, SyntaxError> {
     while let Some(node) = sequence.get(at) {
         let start = at;
         at += 1;
-        if let Some(repeated) = repetition(node) {
-            if repeated.len() <= start && sequence[start - repeated.len()..start] == *repeated {
-                repeat_last(&mut units, start - repeated.len());
-                continue;
-            }
+        if let Some(repeated) = repetition(node)
+            && sequence[..start].ends_with(repeated)
+        {
+            repeat_last(&mut units, start - repeated.len());
+            continue;
         }
         let argument = match node {
             Node::Ellipsis => {

@@ -15,7 +15,7 @@ pub(super) fn count(cx: &mut Cx<'_>) -> Outcome {
 }
 
 pub(super) fn list(cx: &mut Cx<'_>) -> Outcome {
-    let keep: Box<dyn Fn(&Entry) -> bool> = match cx.argc() {
+    let keep: Keep<'_> = match cx.argc() {
         2 => Box::new(|_| true),
         5 if cx.is(2, "FILTERBY") => filter(cx.args.arg(3), cx.args.arg(4))?,
         _ => return Err(SYNTAX),
@@ -26,7 +26,10 @@ pub(super) fn list(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-fn filter<'a>(by: &[u8], what: &'a [u8]) -> Result<Box<dyn Fn(&Entry) -> bool + 'a>, Failure> {
+/// Which commands to list.
+type Keep<'a> = Box<dyn Fn(&Entry) -> bool + 'a>;
+
+fn filter<'a>(by: &[u8], what: &'a [u8]) -> Result<Keep<'a>, Failure> {
     if is_word(by, "MODULE") {
         // No command here comes from a module.
         Ok(Box::new(|_| false))

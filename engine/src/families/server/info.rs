@@ -110,7 +110,7 @@ fn server(engine: &Engine, now: Now, lines: &mut Lines) {
     lines.add("hz", engine.config.integer(crate::config::Id::Hz));
     lines.add("configured_hz", engine.config.integer(crate::config::Id::Hz));
     // 24 bits of seconds, as Redis's object headers have.
-    lines.add("lru_clock", now.wall_ms / 1000 & 0xFF_FFFF);
+    lines.add("lru_clock", (now.wall_ms / 1000) & 0xFF_FFFF);
     lines.add("varve_version", env!("CARGO_PKG_VERSION"));
     lines.add("varve_storage", engine.backend.name());
     lines.add("varve_shards", engine.backend.shard_count());
