@@ -295,6 +295,31 @@ impl Entry {
         self.allocated() + self.boxed().map_or(0, Value::bytes)
     }
 
+    /// Overwrites a short string in place, if `value` fits the allocation's size class; false, and
+    /// nothing is changed, when it does not, or when the value lies outside. One look at the
+    /// header, because every `SET` of an existing key comes here.
+    #[inline(always)]
+    pub fn overwrite(&mut self, value: &[u8]) -> bool {
+        let header = self.header();
+        let fixed = key_offset(header) + self.key_len(header);
+        let old = value_len(header);
+        let fits = value.len() == old
+            || (value.len() <= INLINE_MAX
+                && size_class(fixed + value.len()) == size_class(fixed + old));
+        if header & BOXED != 0 || !fits {
+            return false;
+        }
+        // No BOXED, so this is a string already: the kind needs no change.
+        let header = header & !(VALUE_LEN_MASK | RAW) | (value.len() as u64) << VALUE_LEN_SHIFT;
+        self.set_header(header);
+        // SAFETY: the allocation is `size_class(fixed + value.len())` bytes; `value` is no part
+        // of it, since `&mut self` is exclusive.
+        unsafe {
+            ptr::copy_nonoverlapping(value.as_ptr(), self.base().add(fixed), value.len());
+        }
+        true
+    }
+
     /// Makes the inline value `len` bytes long and returns it; what was there is kept up to `len`
     /// when `keep`, what is new is zero (or, without `keep`, anything). The entry moves when the
     /// size class changes. A boxed value is dropped.

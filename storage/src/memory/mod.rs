@@ -44,11 +44,10 @@ use crate::{Backend, BackendStats, EncodingLimits, Locks, Result, Snapshot, rdb}
 use directory::Pool;
 use hashing::Hasher;
 use shard::Shard;
-use smallvec::SmallVec;
 use snapshot::MemorySnapshot;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tx::{Guard, MemoryTx};
+use tx::MemoryTx;
 
 /// More shards than this only cost memory.
 const SHARDS_MAX: u32 = 1024;
@@ -132,11 +131,6 @@ impl MemoryBackend {
         };
         self.shards.iter().map(of_shard).sum()
     }
-
-    #[inline]
-    fn lock(&self, number: u32) -> Guard<'_> {
-        (number, self.shards[number as usize].state.lock())
-    }
 }
 
 impl Backend for MemoryBackend {
@@ -184,14 +178,14 @@ impl Backend for MemoryBackend {
         now_ms: u64,
         body: &mut dyn FnMut(&mut dyn Tx),
     ) -> Result<()> {
-        let mut guards = SmallVec::new();
+        let mut tx = MemoryTx::new(self, now_ms);
         match locks {
             Locks::None => {}
-            Locks::One(number) => guards.push(self.lock(number)),
-            Locks::Many(numbers) => guards.extend(numbers.iter().map(|&n| self.lock(n))),
-            Locks::All => guards.extend((0..self.shard_count()).map(|n| self.lock(n))),
+            Locks::One(number) => tx.lock(number),
+            Locks::Many(numbers) => numbers.iter().for_each(|&number| tx.lock(number)),
+            Locks::All => (0..self.shard_count()).for_each(|number| tx.lock(number)),
         }
-        body(&mut MemoryTx::new(self, guards, now_ms));
+        body(&mut tx);
         Ok(())
     }
 

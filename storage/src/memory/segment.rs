@@ -208,7 +208,7 @@ impl SegmentRef {
     ///
     /// # Safety
     /// The segment is live and not being changed.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn find(self, hash: u64, key: &[u8]) -> Option<(usize, usize)> {
         let tag = tag(hash);
         let mut at = self.home(hash);

@@ -233,7 +233,7 @@ impl Keyspace {
 
 impl State {
     /// The entry of a key, expired or not.
-    #[inline]
+    #[inline(always)]
     pub fn find(&mut self, key: &Key<'_>) -> Option<Live<'_>> {
         let space = self.spaces.get_mut(key.db as usize)?.as_deref_mut()?;
         let found = space.table.find(key.hash, key.bytes)?;

@@ -26,7 +26,6 @@ pub fn boxed(bytes: Bytes) -> Value {
 }
 
 /// Replaces the value, of whatever type, by a string.
-#[inline]
 pub fn set(entry: &mut Entry, common: &mut Common, value: &[u8]) {
     if let Some(old) = entry.take_boxed() {
         common.graves.extend(super::grave::Grave::of(old));

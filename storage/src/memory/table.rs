@@ -13,6 +13,7 @@ use super::entry::Entry;
 use super::hashing::{Hasher, mix};
 use super::prefetch;
 use super::segment::WAYS;
+use std::ptr::NonNull;
 
 /// Cache lines per segment, header included: powers of two while a table is small, then steps of
 /// an eighth of a page, each a size class of the allocator.
@@ -36,52 +37,46 @@ pub struct Table {
     source: Source,
 }
 
-/// Where an entry lies. Valid until the table is changed.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    segment: SegmentRef,
-    bucket: usize,
-    slot: usize,
-}
-
-/// An entry that was found, with the table held.
+/// An entry that was found, with the table held. Small, because it is handed through several
+/// functions on the way of every command.
 #[derive(Debug)]
 pub struct Occupied<'t> {
     table: &'t mut Table,
     hash: u64,
-    place: Place,
+    /// The slot, which is in use.
+    entry: NonNull<Entry>,
 }
 
 impl<'t> Occupied<'t> {
     /// The entry.
     #[inline]
     pub fn get(&self) -> &Entry {
-        // SAFETY: the place was found in this table, which has been borrowed ever since.
-        let bucket = unsafe { self.place.segment.bucket(self.place.bucket) };
-        bucket.get(self.place.slot).unwrap_or_else(|| unreachable!("a found slot is in use"))
+        // SAFETY: the slot was found in use in this table, which has been borrowed ever since.
+        unsafe { self.entry.as_ref() }
     }
 
     /// The entry, to change; not its key.
     #[inline]
     pub fn get_mut(&mut self) -> &mut Entry {
         // SAFETY: as in `get`, and `&mut self` makes the access exclusive.
-        let bucket = unsafe { self.place.segment.bucket_mut(self.place.bucket) };
-        bucket.get_mut(self.place.slot).unwrap_or_else(|| unreachable!("a found slot is in use"))
+        unsafe { self.entry.as_mut() }
     }
 
     /// The entry, for as long as the table is borrowed.
     #[inline]
-    pub fn into_mut(self) -> &'t mut Entry {
+    pub fn into_mut(mut self) -> &'t mut Entry {
         // SAFETY: as in `get`; the exclusive borrow of the table moves into the result.
-        let bucket = unsafe { self.place.segment.bucket_mut(self.place.bucket) };
-        bucket.get_mut(self.place.slot).unwrap_or_else(|| unreachable!("a found slot is in use"))
+        unsafe { self.entry.as_mut() }
     }
 
     /// Takes the entry out.
     pub fn remove(self, hasher: &Hasher) -> Entry {
-        let Place { segment, bucket, slot } = self.place;
-        // SAFETY: found in this table with this hash, and the table has been borrowed ever since.
-        let entry = unsafe { segment.remove(self.hash, bucket, slot) };
+        let segment = self.table.segment(self.hash);
+        // SAFETY: the segment is live and ours, and the entry, found in it, is still there.
+        let entry = unsafe {
+            let place = segment.find(self.hash, self.get().key());
+            place.and_then(|(bucket, slot)| segment.remove(self.hash, bucket, slot))
+        };
         self.table.len -= 1;
         self.table.shrink(hasher, self.hash);
         entry.unwrap_or_else(|| unreachable!("a found slot is in use"))
@@ -123,27 +118,27 @@ impl Table {
         unsafe { self.directory.get(self.directory.index(hash)) }
     }
 
-    #[inline]
-    fn place(&self, hash: u64, key: &[u8]) -> Option<Place> {
-        let segment = self.segment(hash);
-        // SAFETY: segments in the directory are live while the table is borrowed.
-        let (bucket, slot) = unsafe { segment.find(hash, key) }?;
-        Some(Place { segment, bucket, slot })
-    }
-
     /// The entry with this key.
     #[inline]
     pub fn get(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
-        let place = self.place(hash, key)?;
-        // SAFETY: just found, and the table stays borrowed.
-        unsafe { place.segment.bucket(place.bucket) }.get(place.slot)
+        let segment = self.segment(hash);
+        // SAFETY: segments in the directory are live while the table is borrowed.
+        unsafe {
+            let (bucket, slot) = segment.find(hash, key)?;
+            segment.bucket(bucket).get(slot)
+        }
     }
 
     /// The entry with this key, to change or remove.
-    #[inline]
+    #[inline(always)]
     pub fn find(&mut self, hash: u64, key: &[u8]) -> Option<Occupied<'_>> {
-        let place = self.place(hash, key)?;
-        Some(Occupied { table: self, hash, place })
+        let segment = self.segment(hash);
+        // SAFETY: segments in the directory are live while the table is borrowed, and ours.
+        let entry = unsafe {
+            let (bucket, slot) = segment.find(hash, key)?;
+            NonNull::from(segment.bucket_mut(bucket).get_mut(slot)?)
+        };
+        Some(Occupied { table: self, hash, entry })
     }
 
     /// Brings the entry that `hash` probably belongs to towards the cache.

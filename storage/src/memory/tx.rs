@@ -18,7 +18,6 @@ use crate::types::{Hash, List, Set, SortedSet};
 use crate::{Error, Result, rdb};
 use bytes::Bytes;
 use parking_lot::MutexGuard;
-use smallvec::SmallVec;
 
 /// What a table spends per key beside the entry: a pointer and a tag, at the usual load.
 const SLOT_BYTES: u64 = 12;
@@ -31,29 +30,52 @@ pub type Guard<'b> = (u32, MutexGuard<'b, State>);
 /// A transaction. The locks are released when it is dropped.
 pub struct MemoryTx<'b> {
     backend: &'b MemoryBackend,
-    /// Ascending by number.
-    guards: SmallVec<[Guard<'b>; 4]>,
+    /// The first shard locked: the only one for most commands.
+    first: Option<Guard<'b>>,
+    /// The others, ascending by number.
+    others: Vec<Guard<'b>>,
     now_ms: u64,
     no_touch: bool,
     expired: Vec<(Db, Box<[u8]>)>,
 }
 
 impl<'b> MemoryTx<'b> {
-    /// A transaction over shards locked in ascending order.
+    /// A transaction that has locked nothing yet.
     #[inline]
-    pub fn new(backend: &'b MemoryBackend, guards: SmallVec<[Guard<'b>; 4]>, now_ms: u64) -> Self {
-        MemoryTx { backend, guards, now_ms, no_touch: false, expired: Vec::new() }
+    pub fn new(backend: &'b MemoryBackend, now_ms: u64) -> Self {
+        let expired = Vec::new();
+        MemoryTx { backend, first: None, others: Vec::new(), now_ms, no_touch: false, expired }
+    }
+
+    /// Locks one more shard, of a higher number than those before.
+    #[inline]
+    pub fn lock(&mut self, number: u32) {
+        let guard = (number, self.backend.shard(number).state.lock());
+        match self.first {
+            None => self.first = Some(guard),
+            Some(_) => self.others.push(guard),
+        }
+    }
+
+    /// The shards locked, in order.
+    fn guards(&self) -> impl Iterator<Item = &Guard<'b>> {
+        self.first.iter().chain(&self.others)
+    }
+
+    fn guards_mut(&mut self) -> impl Iterator<Item = &mut Guard<'b>> {
+        self.first.iter_mut().chain(&mut self.others)
     }
 
     #[inline]
     fn shard(&mut self, number: u32) -> &mut State {
-        locked(&mut self.guards, number)
+        locked(&mut self.first, &mut self.others, number)
     }
 
     /// The key's entry; an expired one is deleted, and noted.
-    #[inline]
+    #[inline(always)]
     fn live(&mut self, key: &Key<'_>) -> Option<Live<'_>> {
-        let state = locked(&mut self.guards, self.backend.shard_of_hash(key.hash));
+        let number = self.backend.shard_of_hash(key.hash);
+        let state = locked(&mut self.first, &mut self.others, number);
         let mut live = state.find(key)?;
         if is_over(&mut live, self.now_ms) {
             self.expired.push((key.db, key.bytes.into()));
@@ -64,7 +86,7 @@ impl<'b> MemoryTx<'b> {
     }
 
     /// As `live`, marking the key as accessed.
-    #[inline]
+    #[inline(always)]
     fn accessed(&mut self, key: &Key<'_>) -> Option<Live<'_>> {
         let (now_ms, no_touch) = (self.now_ms, self.no_touch);
         let mut live = self.live(key)?;
@@ -75,7 +97,7 @@ impl<'b> MemoryTx<'b> {
     }
 
     /// As `accessed`, only if it is a string.
-    #[inline]
+    #[inline(always)]
     fn accessed_string(&mut self, key: &Key<'_>) -> Result<Option<Live<'_>>> {
         match self.accessed(key) {
             Some(live) if live.found.get().kind() != Kind::String => Err(Error::WrongType),
@@ -117,23 +139,20 @@ impl<'b> MemoryTx<'b> {
     }
 
     /// Every shard's keyspace of a database.
-    fn spaces(&self, db: Db) -> impl Iterator<Item = (usize, &Keyspace)> {
-        let spaces = self.guards.iter().enumerate();
-        spaces.filter_map(move |(at, (_, state))| {
-            Some((at, state.spaces.get(db as usize)?.as_deref()?))
-        })
+    fn spaces(&self, db: Db) -> impl Iterator<Item = &Keyspace> {
+        self.guards().filter_map(move |(_, state)| state.spaces.get(db as usize)?.as_deref())
     }
 
     /// Panics unless every shard is locked.
     fn assert_all(&self) {
-        assert_eq!(self.guards.len(), self.backend.shards(), "this needs every shard locked");
+        assert_eq!(self.guards().count(), self.backend.shards(), "this needs every shard locked");
     }
 
     /// A key chosen by `random` among all shards, expired or not.
     fn any_key(&self, db: Db, random: u64) -> Option<(u64, Vec<u8>)> {
-        let total: usize = self.spaces(db).map(|(_, space)| space.table.len()).sum();
+        let total: usize = self.spaces(db).map(|space| space.table.len()).sum();
         let mut left = (random as usize).checked_rem(total)?;
-        for (_, space) in self.spaces(db) {
+        for space in self.spaces(db) {
             if left < space.table.len() {
                 let entry = space.table.random(mix(random))?;
                 return Some((self.backend.hash_key(entry.key()), entry.key().to_vec()));
@@ -149,14 +168,18 @@ impl<'b> MemoryTx<'b> {
 /// # Panics
 /// When it has not: going on would be a data race.
 #[inline]
-fn locked<'g>(guards: &'g mut [Guard<'_>], number: u32) -> &'g mut State {
-    let at = match &*guards {
-        [(only, _)] if *only == number => 0,
-        several => several
-            .binary_search_by_key(&number, |(number, _)| *number)
-            .unwrap_or_else(|_| panic!("shard {number} is not locked by this transaction")),
-    };
-    &mut guards[at].1
+fn locked<'g>(
+    first: &'g mut Option<Guard<'_>>,
+    others: &'g mut [Guard<'_>],
+    number: u32,
+) -> &'g mut State {
+    match first {
+        Some((at, state)) if *at == number => state,
+        _ => match others.binary_search_by_key(&number, |(number, _)| *number) {
+            Ok(at) => &mut others[at].1,
+            Err(_) => panic!("shard {number} is not locked by this transaction"),
+        },
+    }
 }
 
 /// Whether an entry counts as absent: its expiry has passed, or that of all its fields.
@@ -295,6 +318,17 @@ impl Tx for MemoryTx<'_> {
             self.insert_string(key, value, at_ms);
             return Ok(());
         };
+        live.before_change();
+        let entry = live.found.get_mut();
+        let keeps = match expiry {
+            Expiry::Keep => true,
+            Expiry::Clear => entry.expiry().is_none(),
+            Expiry::At(_) => false,
+        };
+        if keeps && entry.overwrite(value) {
+            // In place: no size, no expiry, nothing that is counted has changed.
+            return Ok(());
+        }
         live.change(|entry, common| {
             strings::set(entry, common, value);
             match expiry {
@@ -405,7 +439,7 @@ impl Tx for MemoryTx<'_> {
 
     fn counts(&mut self, db: Db) -> Result<(u64, u64)> {
         self.assert_all();
-        let spaces = self.guards.iter().filter_map(|(_, state)| state.spaces.get(db as usize));
+        let spaces = self.guards().filter_map(|(_, state)| state.spaces.get(db as usize));
         let counts = spaces.flatten().map(|space| (space.table.len(), space.tally.expires));
         Ok(counts.fold((0, 0), |(keys, expires), (k, e)| (keys + k as u64, expires + e as u64)))
     }
@@ -413,24 +447,26 @@ impl Tx for MemoryTx<'_> {
     fn clear(&mut self, db: Db) -> Result<u64> {
         self.assert_all();
         let mut removed = 0;
-        for (number, state) in &mut self.guards {
+        let backend = self.backend;
+        for (number, state) in self.guards_mut() {
             let Some(space) = state.spaces.get_mut(db as usize).and_then(Option::take) else {
                 continue;
             };
             removed += space.table.len() as u64;
             state.bury_space(*space);
-            self.backend.shard(*number).publish(db, None);
+            backend.shard(*number).publish(db, None);
         }
         Ok(removed)
     }
 
     fn swap_dbs(&mut self, a: Db, b: Db) -> Result<()> {
         self.assert_all();
-        for (number, state) in &mut self.guards {
+        let backend = self.backend;
+        for (number, state) in self.guards_mut() {
             state.spaces.swap(a as usize, b as usize);
             for db in [a, b] {
                 let space = state.spaces[db as usize].as_deref();
-                self.backend.shard(*number).publish(db, space.map(|s| s.table.directory()));
+                backend.shard(*number).publish(db, space.map(|s| s.table.directory()));
             }
         }
         Ok(())
