@@ -8,9 +8,12 @@ pub mod element_scan;
 pub mod generic;
 pub mod hash;
 pub mod list;
+pub(crate) mod members;
 pub mod pubsub;
 pub mod sampling;
 pub mod server;
+pub mod set;
+pub mod sort;
 pub mod sorted_set;
 pub mod string;
 pub mod transactions;
@@ -32,6 +35,8 @@ pub const ALL: &[&[Spec]] = &[
     sorted_set::range::COMMANDS,
     sorted_set::pop::COMMANDS,
     sorted_set::combine::COMMANDS,
+    set::COMMANDS,
+    sort::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,
 ];

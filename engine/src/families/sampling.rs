@@ -5,7 +5,7 @@ use crate::args::integer;
 use crate::failure::{Failure, OUT_OF_RANGE, failure};
 use hashbrown::HashMap;
 use storage::Result;
-use storage::types::{Hash, SortedSet};
+use storage::types::{Hash, Set, SortedSet};
 
 /// Most repeated picks one command makes. Redis has no bound, and tries to answer.
 const REPEATS_MAX: u64 = 1 << 24;
@@ -98,6 +98,27 @@ impl Pool for dyn Hash + '_ {
         let mut all = Vec::new();
         self.for_each(&mut |field, value| {
             all.push((field.to_vec(), value.to_vec()));
+            true
+        })?;
+        Ok(all)
+    }
+}
+
+impl Pool for dyn Set + '_ {
+    type Extra = ();
+
+    fn size(&mut self) -> Result<u64> {
+        self.len()
+    }
+
+    fn pick(&mut self, random: u64) -> Result<Option<(Vec<u8>, ())>> {
+        Ok(self.random(random)?.map(|member| (member.to_vec(), ())))
+    }
+
+    fn all(&mut self) -> Result<Vec<(Vec<u8>, ())>> {
+        let mut all = Vec::new();
+        self.for_each(&mut |member| {
+            all.push((member.to_vec(), ()));
             true
         })?;
         Ok(all)

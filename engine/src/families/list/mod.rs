@@ -1,7 +1,7 @@
 //! List commands.
 
 mod moving;
-mod popping;
+pub(crate) mod popping;
 mod positions;
 mod pushing;
 mod rows;
