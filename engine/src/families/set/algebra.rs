@@ -197,8 +197,8 @@ pub(super) fn sdiffstore(cx: &mut Cx<'_>) -> Outcome {
     store(cx, difference, "sdiffstore")
 }
 
-/// The `[LIMIT limit]` of `SINTERCARD` and its kin from argument `at` on; 0 means none.
-pub(crate) fn card_limit(cx: &Cx<'_>, mut at: usize) -> Result<usize, Failure> {
+/// The `[LIMIT limit]` of `SINTERCARD` from argument `at` on; 0 means none.
+fn card_limit(cx: &Cx<'_>, mut at: usize) -> Result<usize, Failure> {
     let mut limit = 0;
     while at < cx.argc() {
         let value = cx.args.get(at + 1).filter(|_| cx.is(at, "LIMIT")).ok_or(SYNTAX)?;

@@ -154,7 +154,7 @@ fn sscan(cx: &mut Cx<'_>) -> Outcome {
     let key = cx.key(1);
     let Some(mut set) = cx.tx.set(&key, Open::Existing)? else {
         cx.looked_up(&key, false);
-        reply_nothing(cx);
+        reply_nothing(&mut cx.reply);
         return Ok(());
     };
     let options = ScanOptions::parse(cx.args, 3, false)?;
