@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use storage::{Db, Locks, Lsn, ShardSet, Tx};
+use storage::{Db, Expired, Locks, Lsn, ShardSet, Tx};
 
 /// Keys that may serve somebody, collected while locks were held.
 pub(crate) type Ready = SmallVec<[(Db, Box<[u8]>); 1]>;
@@ -175,23 +175,33 @@ impl Engine {
         }
     }
 
-    /// Logs and announces the keys that a transaction met expired and deleted.
+    /// Logs and announces what a transaction met expired and deleted: keys, and fields of hashes.
     pub(crate) fn settle_expired(
         &self,
         tx: &mut dyn Tx,
         ready: &mut Ready,
         mut logged: impl FnMut(Lsn),
     ) {
-        for (db, key) in std::mem::take(tx.expired()) {
-            self.stats.expired_keys.fetch_add(1, Ordering::Relaxed);
+        for Expired { db, key, fields } in std::mem::take(tx.expired()) {
+            let whole = fields.is_empty();
             if let Some(journal) = &self.journal {
-                let lsn = journal.append(db, &[b"DEL", &key]);
+                let name: &[u8] = if whole { b"DEL" } else { b"HDEL" };
+                let mut effect: SmallVec<[&[u8]; 8]> = SmallVec::from_slice(&[name, &key]);
+                effect.extend(fields.iter().map(|field| &field[..]));
+                let lsn = journal.append(db, &effect);
                 tx.set_applied(lsn);
                 logged(lsn);
             }
+            if whole {
+                self.stats.expired_keys.fetch_add(1, Ordering::Relaxed);
+            }
             if self.keyspace.has_interest() {
                 self.keyspace.modified(db, &key, None);
-                self.notify_event(db, &key, Class::Expired, "expired");
+                let (class, event) = match whole {
+                    true => (Class::Expired, "expired"),
+                    false => (Class::Hash, "hexpired"),
+                };
+                self.notify_event(db, &key, class, event);
             }
             if self.blocking.is_awaited(db, &key) {
                 ready.push((db, key));

@@ -35,5 +35,5 @@ pub mod types;
 pub use backend::{Backend, BackendStats, EncodingLimits, Locks, ShardSet, Snapshot, SnapshotSink};
 pub use error::{Error, Result};
 pub use journal::{Durability, Journal, Lsn};
-pub use tx::{Db, Expiry, Key, KeyInfo, Kind, Open, Str, Tx};
+pub use tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Open, Str, Tx};
 pub use types::{Hash, List, Set, SortedSet};

@@ -106,6 +106,24 @@ pub enum Open {
     Create,
 }
 
+/// Something whose time had passed when it was looked at, and that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// The key's database.
+    pub db: Db,
+    /// The key.
+    pub key: Box<[u8]>,
+    /// The fields that went from a hash that lives on; empty when the whole key went.
+    pub fields: Vec<Box<[u8]>>,
+}
+
+impl Expired {
+    /// A whole key.
+    pub fn key(db: Db, key: &[u8]) -> Self {
+        Expired { db, key: key.into(), fields: Vec::new() }
+    }
+}
+
 /// The locked keys.
 ///
 /// Every operation first treats a key whose expiry has passed as absent: it is deleted, and noted
@@ -115,9 +133,9 @@ pub trait Tx {
     /// The time this transaction runs at, Unix milliseconds.
     fn now_ms(&self) -> u64;
 
-    /// Keys this transaction found expired and deleted, in order. The caller takes them, logs and
-    /// announces them.
-    fn expired(&mut self) -> &mut Vec<(Db, Box<[u8]>)>;
+    /// What this transaction found expired and deleted, in order. The caller takes it, logs and
+    /// announces it: a log that does not say when a field went cannot be replayed exactly.
+    fn expired(&mut self) -> &mut Vec<Expired>;
 
     /// When true, accesses from here on leave idle times and counters alone (`CLIENT NO-TOUCH`).
     fn set_no_touch(&mut self, no_touch: bool);

@@ -84,15 +84,15 @@ impl HashValue {
         }
     }
 
-    /// Removes the fields whose expiry has passed; how many.
-    pub fn purge(&mut self, hasher: &Hasher, now_ms: u64) -> usize {
-        let mut purged = 0;
+    /// Removes the fields whose expiry has passed; which.
+    pub fn purge(&mut self, hasher: &Hasher, now_ms: u64) -> Vec<Box<[u8]>> {
+        let mut purged = Vec::new();
         while self.next_due().is_some_and(|at_ms| at_ms <= now_ms) {
             let HashValue::Large(fields) = self else { break };
             let Some((_, field)) = fields.due.first() else { break };
             let field = field.clone();
             self.remove(hasher, &field);
-            purged += 1;
+            purged.push(field);
         }
         purged
     }

@@ -13,7 +13,7 @@ use super::strings;
 use super::table::CURSOR_BITS;
 use super::value::Value;
 use super::zset::SortedSetValue;
-use crate::tx::{Db, Expiry, Key, KeyInfo, Kind, Open, Str, Tx};
+use crate::tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Open, Str, Tx};
 use crate::types::{Hash, List, Set, SortedSet};
 use crate::{Error, Result, rdb};
 use bytes::Bytes;
@@ -36,7 +36,7 @@ pub struct MemoryTx<'b> {
     others: Vec<Guard<'b>>,
     now_ms: u64,
     no_touch: bool,
-    expired: Vec<(Db, Box<[u8]>)>,
+    expired: Vec<Expired>,
 }
 
 impl<'b> MemoryTx<'b> {
@@ -77,8 +77,8 @@ impl<'b> MemoryTx<'b> {
         let number = self.backend.shard_of_hash(key.hash);
         let state = locked(&mut self.first, &mut self.others, number);
         let mut live = state.find(key)?;
-        if is_over(&mut live, self.now_ms) {
-            self.expired.push((key.db, key.bytes.into()));
+        if is_over(&mut live, self.now_ms, key, &mut self.expired) {
+            self.expired.push(Expired::key(key.db, key.bytes));
             live.remove();
             return None;
         }
@@ -182,22 +182,32 @@ fn locked<'g>(
     }
 }
 
-/// Whether an entry counts as absent: its expiry has passed, or that of all its fields.
+/// Whether an entry counts as absent: its expiry has passed, or that of all its fields. Notes the
+/// fields that go while others stay.
 #[inline]
-fn is_over(live: &mut Live<'_>, now_ms: u64) -> bool {
+fn is_over(live: &mut Live<'_>, now_ms: u64, key: &Key<'_>, expired: &mut Vec<Expired>) -> bool {
     let entry = live.found.get();
     if entry.is_expired(now_ms) {
         return true;
     }
-    entry.fields_due().is_some_and(|at_ms| at_ms <= now_ms) && purge_fields(live, now_ms)
+    entry.fields_due().is_some_and(|at_ms| at_ms <= now_ms)
+        && purge_fields(live, now_ms, key, expired)
 }
 
 /// Removes expired fields; true when none is left.
 #[cold]
-fn purge_fields(live: &mut Live<'_>, now_ms: u64) -> bool {
+fn purge_fields(
+    live: &mut Live<'_>,
+    now_ms: u64,
+    key: &Key<'_>,
+    expired: &mut Vec<Expired>,
+) -> bool {
     live.change(|entry, common| match entry.boxed_mut() {
         Some(Value::Hash(hash)) => {
-            hash.purge(&common.hasher, now_ms);
+            let fields = hash.purge(&common.hasher, now_ms);
+            if hash.len() > 0 {
+                expired.push(Expired { db: key.db, key: key.bytes.into(), fields });
+            }
             hash.len() == 0
         }
         _ => false,
@@ -209,7 +219,7 @@ impl Tx for MemoryTx<'_> {
         self.now_ms
     }
 
-    fn expired(&mut self) -> &mut Vec<(Db, Box<[u8]>)> {
+    fn expired(&mut self) -> &mut Vec<Expired> {
         &mut self.expired
     }
 

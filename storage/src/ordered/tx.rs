@@ -8,7 +8,7 @@ use super::backend::{Guards, OrderedBackend, no_such_db};
 use super::codec::{self, Body, DbMap, Head, Map, MapKind};
 use super::keys;
 use super::kv::{Batch, Read, Space, VisitRecord, scan_merged};
-use crate::{Db, Error, Key, Lsn, Result};
+use crate::{Db, Error, Expired, Key, Lsn, Result};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
@@ -22,7 +22,7 @@ pub(super) struct OrderedTx<'b> {
     pub(super) guards: Guards<'b>,
     pub(super) now_ms: u64,
     pub(super) no_touch: bool,
-    pub(super) expired: Vec<(Db, Box<[u8]>)>,
+    pub(super) expired: Vec<Expired>,
     pub(super) batch: Batch,
     pub(super) deltas: Deltas,
     /// The database map, once this transaction changed it.
@@ -264,12 +264,15 @@ impl<'b> OrderedTx<'b> {
         }
         let mut gone = due(record.head.expiry_ms);
         if let (false, Body::Map(map)) = (gone, &mut record.head.body) {
-            self.purge_fields(map)?;
+            let fields = self.purge_fields(map)?;
             gone = map.len == 0;
+            if !gone && !fields.is_empty() {
+                self.expired.push(Expired { db: place.db, key: name.into(), fields });
+            }
         }
         if gone {
             self.delete(place, &record);
-            self.expired.push((place.db, name.into()));
+            self.expired.push(Expired::key(place.db, name));
             return Ok(None);
         }
         let was = record.was;
@@ -279,8 +282,8 @@ impl<'b> OrderedTx<'b> {
         Ok(Some(record))
     }
 
-    /// Deletes the fields of a hash whose time has passed.
-    fn purge_fields(&mut self, map: &mut Map) -> Result<()> {
+    /// Deletes the fields of a hash whose time has passed; which.
+    fn purge_fields(&mut self, map: &mut Map) -> Result<Vec<Box<[u8]>>> {
         let mut due = Vec::new();
         let (lo, hi) = keys::field_expiries(map.version, self.now_ms);
         self.scan(keys::ELEMENTS, &lo, &hi, false, &mut |key, _| {
@@ -294,15 +297,28 @@ impl<'b> OrderedTx<'b> {
                 chunked.extend(codec::decode_element(&record)?.0.chunks);
             }
         }
+        let mut fields = Vec::with_capacity(due.len());
         for key in due {
             let field = keys::field_expiry_parts(&key).map(|(_, field)| field.to_vec());
+            fields.extend(self.field_name(field.as_deref().unwrap_or_default())?);
             self.batch.delete(keys::ELEMENTS, field.unwrap_or_default());
             self.batch.delete(keys::ELEMENTS, key);
             map.len = map.len.saturating_sub(1);
         }
         chunked.into_iter().for_each(|(version, _)| self.discard(version, false));
         map.next_expiry_ms = self.first_field_expiry(map.version)?;
-        Ok(())
+        Ok(fields)
+    }
+
+    /// The field that a member key is of; a long one is kept in the record.
+    fn field_name(&self, member_key: &[u8]) -> Result<Option<Box<[u8]>>> {
+        let tagged = member_key.get(keys::MEMBER_NAME_AT..).unwrap_or_default();
+        if let Some(name) = keys::whole_name(tagged) {
+            return Ok(Some(name.into()));
+        }
+        let Some(record) = self.get(keys::ELEMENTS, member_key)? else { return Ok(None) };
+        let (_, name_at, value_at) = codec::decode_element(&record)?;
+        Ok(Some(record[name_at..value_at].into()))
     }
 
     /// When the first field of a hash expires, 0 for never.

@@ -10,8 +10,8 @@ use super::sorted_set::OrderedSortedSet;
 use super::tx::{OrderedTx, Place, Record};
 use super::{encoding, hash, keys, strings, value};
 use crate::{
-    Backend, Db, Expiry, Hash, Key, KeyInfo, Kind, List, Lsn, Open, Result, Set, SortedSet, Str,
-    Tx, rdb,
+    Backend, Db, Expired, Expiry, Hash, Key, KeyInfo, Kind, List, Lsn, Open, Result, Set,
+    SortedSet, Str, Tx, rdb,
 };
 use std::sync::atomic::Ordering;
 
@@ -29,7 +29,7 @@ impl Tx for OrderedTx<'_> {
         self.now_ms
     }
 
-    fn expired(&mut self) -> &mut Vec<(Db, Box<[u8]>)> {
+    fn expired(&mut self) -> &mut Vec<Expired> {
         &mut self.expired
     }
 

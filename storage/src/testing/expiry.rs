@@ -3,7 +3,7 @@
 use super::{NOW, Store};
 use crate::tx::{Expiry, Open};
 use crate::types::End;
-use crate::{Db, Locks};
+use crate::{Expired, Locks};
 
 fn set_until(store: &Store, name: &str, at_ms: u64) {
     let key = store.key(name);
@@ -17,7 +17,7 @@ pub fn expired_keys_are_absent_and_noted(store: &Store) {
     store.with_at(NOW + 100, &[key], |tx| {
         assert_eq!(tx.kind(&key).unwrap(), None);
         assert_eq!(tx.kind(&key).unwrap(), None);
-        assert_eq!(*tx.expired(), [(0, Box::from(&b"key"[..]))], "noted once");
+        assert_eq!(*tx.expired(), [Expired::key(0, b"key")], "noted once");
         tx.set_string(&key, b"again", Expiry::Clear).unwrap();
     });
     assert_eq!(store.get_at(NOW + 1000, "key"), Some(b"again".to_vec()));
@@ -72,7 +72,7 @@ pub fn renaming_takes_the_expiry_along(store: &Store) {
 }
 
 /// Calls `expire_due` on every shard, once; what was deleted.
-fn expire_round(store: &Store, now_ms: u64, limit: usize) -> Vec<(Db, Box<[u8]>)> {
+fn expire_round(store: &Store, now_ms: u64, limit: usize) -> Vec<Expired> {
     let mut deleted = Vec::new();
     for shard in 0..store.backend.shard_count() {
         store.run(Locks::One(shard), now_ms, |tx| {

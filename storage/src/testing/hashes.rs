@@ -1,7 +1,7 @@
 //! Hashes, and the expiry of fields.
 
 use super::{NOW, Random, Store};
-use crate::tx::Open;
+use crate::tx::{Expired, Open};
 use crate::types::{FieldExpiry, Hash};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -110,8 +110,31 @@ pub fn hashes_of_expired_fields_are_found(store: &Store) {
             expired.append(tx.expired());
         });
     }
-    assert_eq!(expired, [(0, Box::from(&b"hash"[..]))]);
+    assert_eq!(expired, [Expired::key(0, b"hash")]);
     assert_eq!(store.backend.len(0), 0);
+}
+
+pub fn expired_fields_are_noted(store: &Store) {
+    // A name that no disk backend keeps in its keys.
+    let long = vec![b'l'; 5000];
+    on_hash(store, |hash| {
+        hash.insert(b"stays", b"value").unwrap();
+        for field in [b"short", &long[..]] {
+            hash.insert(field, b"value").unwrap();
+            assert!(hash.set_field_expiry(field, Some(NOW + 10)).unwrap());
+        }
+    });
+    let key = store.key("hash");
+    store.with_at(NOW + 10, &[key], |tx| {
+        assert!(tx.hash(&key, Open::Existing).unwrap().is_some());
+        let mut expired = std::mem::take(tx.expired());
+        assert_eq!(expired.len(), 1, "one note for all fields");
+        expired[0].fields.sort();
+        let fields = vec![Box::from(&long[..]), Box::from(&b"short"[..])];
+        assert_eq!(expired[0], Expired { db: 0, key: Box::from(&b"hash"[..]), fields });
+        assert!(tx.hash(&key, Open::Existing).unwrap().is_some());
+        assert!(tx.expired().is_empty(), "noted once");
+    });
 }
 
 pub fn random_fields(store: &Store) {

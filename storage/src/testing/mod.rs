@@ -56,8 +56,8 @@ macro_rules! __storage_suite {
             lists: pushing_and_popping, indexing, inserting_and_removing, trimming, ranging,
                 like_a_deque, empty_lists_go;
             sets: members, integers_and_text, random_members, scanning_members, empty_sets_go;
-            hashes: fields, insertion_order, field_expiry, random_fields, scanning_fields,
-                empty_hashes_go, many_fields;
+            hashes: fields, insertion_order, field_expiry, expired_fields_are_noted, random_fields,
+                scanning_fields, empty_hashes_go, many_fields;
             sorted_sets: ordering, ranks, ranges_by_score, ranges_by_lex, ranges_by_rank,
                 popping, removing_ranges, scanning_scores, like_a_sorted_vector, empty_ones_go;
             scans: everything_is_met, what_stays_is_met_while_keys_come,
