@@ -228,6 +228,9 @@ impl Category {
         Category::Scripting,
     ];
 
+    /// The bits of some types of values.
+    const DATA_TYPES: u32 = Category::Set.bit() | Category::SortedSet.bit() | Category::List.bit();
+
     /// The bit this category has in [`super::Entry::categories`].
     pub const fn bit(self) -> u32 {
         1 << self as u8
@@ -453,12 +456,15 @@ impl Spec {
     }
 
     /// All ACL categories as a bit set: those given, and those that follow from group and flags as
-    /// in Redis's `setImplicitACLCategories`.
+    /// in Redis's `setImplicitACLCategories`. A generic command whose row names data types (`SORT`)
+    /// is about their values, not about the keyspace.
     pub fn category_bits(&self) -> u32 {
         let given = self.categories.iter().fold(0, |bits, category| bits | category.bit());
         // A container does nothing that would belong to its group; its subcommands do.
         let container = !self.subcommands.is_empty();
-        let group = self.group.category().filter(|_| !container).map_or(0, Category::bit);
+        let names_types = self.group == Group::Generic && given & Category::DATA_TYPES != 0;
+        let group = self.group.category().filter(|_| !container && !names_types);
+        let group = group.map_or(0, Category::bit);
         given | group | self.implied_category_bits()
     }
 
