@@ -5,8 +5,8 @@
 //! reverse, so that the end of an element tells where it began. An element too large for a chunk
 //! of the usual size has a chunk of its own.
 
-use super::entry::size_class;
 use super::packed::{Scratch, put_number};
+use super::size::size_class;
 use crate::types::End;
 use std::ops::Range;
 
@@ -108,8 +108,10 @@ impl Chunk {
         let old_len = self.bytes.len();
         let new_len = old_len - range.len() + new.len();
         if new_len > self.bytes.capacity() {
-            // A chunk is filled again and again: grow in larger steps than one class.
-            self.bytes.reserve_exact(size_class(new_len + new_len / 4) - old_len);
+            // A chunk is filled again and again: grow in larger steps than one class, but not past
+            // a power of two, which is where the usual limits leave it.
+            let room = size_class(new_len + new_len / 4).min(new_len.next_power_of_two());
+            self.bytes.reserve_exact(room - old_len);
         }
         if new_len > old_len {
             self.bytes.resize(new_len, 0);

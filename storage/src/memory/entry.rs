@@ -14,6 +14,7 @@
 //! Keys of the keyspace, fields of large hashes, members of large sets and sorted sets are all
 //! entries: one table serves them all.
 
+use super::size::size_class;
 use super::value::Value;
 use crate::tx::Kind;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -39,16 +40,6 @@ const VALUE_LEN_MASK: u64 = 0x3fff << VALUE_LEN_SHIFT;
 const CLOCK_MASK: u64 = 0x3f_ffff;
 /// A new key starts here so that it is not the first to be evicted; Redis's `LFU_INIT_VAL`.
 const FREQ_INIT: u64 = 5;
-
-/// The size class of jemalloc (and a fair guess for others) that `size` falls into.
-#[inline]
-pub fn size_class(size: usize) -> usize {
-    if size <= 128 {
-        return (size + 15) & !15;
-    }
-    let step = 1usize << (usize::BITS - (size - 1).leading_zeros() - 3);
-    (size + step - 1) & !(step - 1)
-}
 
 /// What an entry is made from.
 pub enum Payload<'a> {
@@ -527,25 +518,6 @@ impl Drop for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn size_classes_are_jemallocs() {
-        for (size, class) in [
-            (8, 16),
-            (16, 16),
-            (88, 96),
-            (96, 96),
-            (97, 112),
-            (128, 128),
-            (129, 160),
-            (161, 192),
-            (256, 256),
-            (257, 320),
-            (4097, 5120),
-        ] {
-            assert_eq!(size_class(size), class, "of {size}");
-        }
-    }
 
     #[test]
     fn a_sixteen_byte_key_and_a_sixty_four_byte_value_with_expiry_take_ninety_six_bytes() {

@@ -30,6 +30,7 @@ mod prefetch;
 mod segment;
 mod set;
 mod shard;
+mod size;
 mod snapshot;
 mod strings;
 mod table;

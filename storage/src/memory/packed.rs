@@ -5,7 +5,7 @@
 //! two (field, value), a sorted set one and a score. Capacity follows the allocator's size
 //! classes, so growth wastes nothing.
 
-use super::entry::size_class;
+use super::size::size_class;
 use std::ops::Range;
 
 const COUNT_BYTES: usize = 4;
