@@ -5,6 +5,7 @@ mod conformance;
 mod cpu;
 mod echo;
 mod load;
+mod new_command;
 mod tidy;
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +24,7 @@ struct Cli {
 enum Task {
     Bench(Box<bench::BenchArgs>),
     Conformance(conformance::ConformanceArgs),
+    NewCommand(new_command::NewCommandArgs),
     /// Check the project's invariants: dependency directions, banned calls, files and documents
     Tidy,
     /// Run .ci/run, as the continuous integration does
@@ -45,6 +47,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Bench(args) => bench::run(*args),
         Task::Conformance(args) => conformance::run(&args, &project_root()?),
+        Task::NewCommand(args) => new_command::run(&args, &project_root()?),
         Task::Tidy => tidy::run(&project_root()?),
         Task::Ci => ci(),
         Task::Echo(args) => echo::run(&args),
