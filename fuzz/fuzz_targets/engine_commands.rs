@@ -93,11 +93,12 @@ struct Command {
     unruly: bool,
 }
 
+static TABLE: LazyLock<CommandTable> =
+    LazyLock::new(|| CommandTable::new(engine::families::all()).expect("no name twice"));
+
 static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
-    let table = CommandTable::new(engine::families::all()).expect("no name twice");
-    let table: &'static CommandTable = Box::leak(Box::new(table));
-    let single = table.entries().iter().filter(|entry| entry.subcommands.is_empty());
-    single.map(command).collect()
+    let runs = TABLE.entries().iter().filter(|entry| entry.subcommands.is_empty());
+    runs.map(command).collect()
 });
 
 fn command(entry: &'static Entry) -> Command {

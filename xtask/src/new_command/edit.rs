@@ -177,7 +177,7 @@ fn add_import_line(text: &str, line: &str) -> String {
     let (mut at, mut place) = (0, None);
     for other in text.split_inclusive('\n') {
         if other.starts_with("use ") {
-            if other > line {
+            if import_order(other) > import_order(line) {
                 place = Some(at);
                 break;
             }
@@ -187,4 +187,10 @@ fn add_import_line(text: &str, line: &str) -> String {
         at += other.len();
     }
     insert(text, place.unwrap_or(text.len()), line)
+}
+
+/// rustfmt's order: the paths into this crate come first, the nearest before the others.
+fn import_order(line: &str) -> (usize, &str) {
+    let near = ["use self::", "use super::", "use crate::"];
+    (near.iter().position(|path| line.starts_with(path)).unwrap_or(near.len()), line)
 }

@@ -118,6 +118,8 @@ fn layout(tree: &Tree, family: &str) -> Result<Layout> {
     let (file, folder) = (format!("{FAMILIES}/{family}.rs"), format!("{FAMILIES}/{family}"));
     let main = format!("{folder}/mod.rs");
     if tree.exists(&file) {
+        let registered = tree.read(&format!("{FAMILIES}/mod.rs"))?;
+        ensure!(registered.contains(&format!(" {family}::COMMANDS,")), "{family} is no family");
         ensure!(edit::has_rows(&tree.read(&file)?), "{file} has no list of rows to add to");
         return Ok(Layout::File(file));
     }

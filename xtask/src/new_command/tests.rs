@@ -108,7 +108,9 @@ fn what_is_there_already_is_refused() {
     let existing = NewCommandArgs { family: "string".into(), name: "GET".into() };
     let error = run(&existing, &root).expect_err("GET exists");
     assert_eq!(error.to_string(), "there is a command named get already");
-    for (family, name) in [("String", "x"), ("string", "a b"), ("loop", "x"), ("waiting", "x")] {
+    for (family, name) in
+        [("String", "x"), ("string", "a b"), ("loop", "x"), ("waiting", "x"), ("client_rows", "x")]
+    {
         assert!(scaffold(&mut tree(), family, name).is_err(), "{family} {name}");
     }
 }
@@ -123,5 +125,5 @@ fn long_imports_are_broken_as_rustfmt_does() {
     let added = edit::add_imports(one, "super", &["a"]);
     assert_eq!(added, "//! File.\n\nuse super::{a, b};\nuse std::fmt;\n");
     let none = edit::add_imports(one, "crate::cx", &["Cx"]);
-    assert_eq!(none, "//! File.\n\nuse crate::cx::Cx;\nuse super::b;\nuse std::fmt;\n");
+    assert_eq!(none, "//! File.\n\nuse super::b;\nuse crate::cx::Cx;\nuse std::fmt;\n");
 }
