@@ -44,10 +44,11 @@ use crate::tx::{Db, Key, Tx};
 use crate::{Backend, BackendStats, EncodingLimits, Locks, Result, Snapshot, rdb};
 use directory::Pool;
 use hashing::Hasher;
+use parking_lot::Mutex;
 use shard::Shard;
 use snapshot::MemorySnapshot;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use tx::MemoryTx;
 
 /// More shards than this only cost memory.
@@ -79,6 +80,9 @@ pub struct MemoryBackend {
     hasher: Hasher,
     shard_bits: u32,
     databases: u32,
+    /// The limits in force, and their version; shards keep copies.
+    limits: Mutex<EncodingLimits>,
+    limits_version: AtomicU32,
     /// One snapshot at a time: an entry has one bit to say whether it is saved.
     snapshotting: AtomicBool,
 }
@@ -98,6 +102,8 @@ impl MemoryBackend {
             hasher,
             shard_bits: shards.trailing_zeros(),
             databases: config.databases.max(1),
+            limits: Mutex::new(config.limits),
+            limits_version: AtomicU32::new(0),
             snapshotting: AtomicBool::new(false),
         }
     }
@@ -124,13 +130,20 @@ impl MemoryBackend {
         &self.shards[number as usize]
     }
 
-    /// Adds up a figure of a database over all shards, one lock at a time.
-    fn sum(&self, db: Db, figure: impl Fn(&shard::Keyspace) -> usize) -> u64 {
-        let of_shard = |shard: &Shard| {
-            let state = shard.state.lock();
-            state.spaces.get(db as usize).and_then(Option::as_deref).map_or(0, &figure) as u64
-        };
-        self.shards.iter().map(of_shard).sum()
+    /// Adds up a size of a database over all shards, without a lock.
+    fn sum(&self, db: Db, size: impl Fn(&shard::Sizes) -> &AtomicUsize) -> u64 {
+        let sizes = self.shards.iter().filter_map(|shard| shard.sizes(db));
+        sizes.map(|sizes| size(sizes).load(Ordering::Relaxed) as u64).sum()
+    }
+
+    /// Gives a shard that was just locked the limits in force, if it has older ones.
+    #[inline]
+    fn refresh_limits(&self, state: &mut shard::State) {
+        let version = self.limits_version.load(Ordering::Relaxed);
+        if state.common.limits_version != version {
+            state.common.limits = self.limits.lock().clone();
+            state.common.limits_version = version;
+        }
     }
 }
 
@@ -191,11 +204,11 @@ impl Backend for MemoryBackend {
     }
 
     fn len(&self, db: Db) -> u64 {
-        self.sum(db, |space| space.table.len())
+        self.sum(db, |sizes| &sizes.keys)
     }
 
     fn expires_len(&self, db: Db) -> u64 {
-        self.sum(db, |space| space.tally.expires)
+        self.sum(db, |sizes| &sizes.expires)
     }
 
     fn used_dbs(&self) -> Vec<Db> {
@@ -211,9 +224,9 @@ impl Backend for MemoryBackend {
     }
 
     fn set_encoding_limits(&self, limits: &EncodingLimits) {
-        for shard in &self.shards {
-            shard.state.lock().common.limits = limits.clone();
-        }
+        // Shards take them over when they are next locked: the caller may hold some now.
+        *self.limits.lock() = limits.clone();
+        self.limits_version.fetch_add(1, Ordering::Relaxed);
     }
 
     fn load(&self, db: Db, key: &[u8], expiry_ms: Option<u64>, object: rdb::Object) -> Result<()> {
@@ -231,8 +244,10 @@ impl Backend for MemoryBackend {
     }
 
     fn stats(&self) -> BackendStats {
-        let memory_bytes: usize = self.shards.iter().map(|s| s.state.lock().bytes()).sum();
-        let graves: usize = self.shards.iter().map(|s| s.state.lock().common.graves.len()).sum();
+        let memory_bytes: usize = self.shards.iter().map(Shard::bytes).sum();
+        // A shard in use is left out: the caller itself may be using it.
+        let free = self.shards.iter().filter_map(|shard| shard.state.try_lock());
+        let graves: usize = free.map(|state| state.common.graves.len()).sum();
         BackendStats {
             memory_bytes: memory_bytes as u64,
             disk_bytes: 0,

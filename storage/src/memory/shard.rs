@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// A shard. Aligned so that two shards' locks never share a cache line (or the pair of lines that
 /// x86 fetches together).
@@ -24,6 +24,20 @@ pub struct Shard {
     pub state: Mutex<State>,
     /// Each database's directory, for prefetching without the lock. Null without a table.
     roots: Box<[AtomicPtr<Slot>]>,
+    /// Each database's sizes at the end of the last transaction, for reading without the lock:
+    /// whoever asks may be inside a transaction that holds it.
+    sizes: Box<[Sizes]>,
+}
+
+/// The sizes of a keyspace.
+#[derive(Debug, Default)]
+pub struct Sizes {
+    /// Number of keys.
+    pub keys: AtomicUsize,
+    /// Number of keys with an expiry.
+    pub expires: AtomicUsize,
+    /// Allocated bytes.
+    pub bytes: AtomicUsize,
 }
 
 /// What a shard's lock protects.
@@ -42,6 +56,8 @@ pub struct Common {
     pub hasher: Hasher,
     /// When collections stop being compact.
     pub limits: EncodingLimits,
+    /// Which of the backend's limits these are.
+    pub limits_version: u32,
     /// State of the access counters' random numbers.
     pub random: u64,
     /// What was removed and is still to be taken apart.
@@ -80,6 +96,16 @@ pub struct Tally {
     pub bytes: usize,
     /// The database this was at the cut of the snapshot being written.
     pub cut_db: Db,
+}
+
+impl Sizes {
+    #[inline]
+    fn store(&self, keys: usize, expires: usize, bytes: usize) {
+        // Stores only: the shard's lock makes this the only writer.
+        self.keys.store(keys, Ordering::Relaxed);
+        self.expires.store(expires, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Tally {
@@ -270,11 +296,6 @@ impl State {
         }
         !self.common.graves.is_empty()
     }
-
-    /// Allocated bytes, as far as they are counted.
-    pub fn bytes(&self) -> usize {
-        self.spaces.iter().flatten().map(|s| s.table.own_bytes() + s.tally.bytes).sum()
-    }
 }
 
 impl Shard {
@@ -289,6 +310,7 @@ impl Shard {
         let common = Common {
             hasher,
             limits,
+            limits_version: 0,
             random: mix(u64::from(number)) | 1,
             graves: VecDeque::new(),
             pool,
@@ -298,6 +320,7 @@ impl Shard {
         Shard {
             state: Mutex::new(State { spaces: (0..databases).map(|_| None).collect(), common }),
             roots: (0..databases).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
+            sizes: (0..databases).map(|_| Sizes::default()).collect(),
         }
     }
 
@@ -306,6 +329,28 @@ impl Shard {
     pub fn publish(&self, db: Db, directory: Option<Directory>) {
         let root = directory.map_or(ptr::null_mut(), Directory::as_ptr);
         self.roots[db as usize].store(root, Ordering::Release);
+    }
+
+    /// The sizes of a database, as of the last transaction.
+    pub fn sizes(&self, db: Db) -> Option<&Sizes> {
+        self.sizes.get(db as usize)
+    }
+
+    /// The sizes of all databases together, as of the last transaction.
+    pub fn bytes(&self) -> usize {
+        self.sizes.iter().map(|sizes| sizes.bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Publishes the sizes a transaction leaves behind in a database.
+    #[inline]
+    pub fn publish_sizes(&self, state: &State, db: Db) {
+        let Some(sizes) = self.sizes.get(db as usize) else { return };
+        match state.spaces.get(db as usize).and_then(Option::as_deref) {
+            None => sizes.store(0, 0, 0),
+            Some(Keyspace { table, tally }) => {
+                sizes.store(table.len(), tally.expires, table.own_bytes() + tally.bytes);
+            }
+        }
     }
 
     /// Where the bucket of a hash probably is: a guess, good for prefetching only.

@@ -36,21 +36,30 @@ pub struct MemoryTx<'b> {
     others: Vec<Guard<'b>>,
     now_ms: u64,
     no_touch: bool,
+    /// The database whose sizes may have changed, [`NO_DB`] or [`SEVERAL_DBS`].
+    used_db: Db,
     expired: Vec<Expired>,
 }
+
+/// No database was used.
+const NO_DB: Db = Db::MAX;
+/// More than one was.
+const SEVERAL_DBS: Db = Db::MAX - 1;
 
 impl<'b> MemoryTx<'b> {
     /// A transaction that has locked nothing yet.
     #[inline]
     pub fn new(backend: &'b MemoryBackend, now_ms: u64) -> Self {
         let expired = Vec::new();
-        MemoryTx { backend, first: None, others: Vec::new(), now_ms, no_touch: false, expired }
+        let (first, others) = (None, Vec::new());
+        MemoryTx { backend, first, others, now_ms, no_touch: false, used_db: NO_DB, expired }
     }
 
     /// Locks one more shard, of a higher number than those before.
     #[inline]
     pub fn lock(&mut self, number: u32) {
-        let guard = (number, self.backend.shard(number).state.lock());
+        let mut guard = (number, self.backend.shard(number).state.lock());
+        self.backend.refresh_limits(&mut guard.1);
         match self.first {
             None => self.first = Some(guard),
             Some(_) => self.others.push(guard),
@@ -66,6 +75,13 @@ impl<'b> MemoryTx<'b> {
         self.first.iter_mut().chain(&mut self.others)
     }
 
+    #[inline(always)]
+    fn use_db(&mut self, db: Db) {
+        if self.used_db != db {
+            self.used_db = if self.used_db == NO_DB { db } else { SEVERAL_DBS };
+        }
+    }
+
     #[inline]
     fn shard(&mut self, number: u32) -> &mut State {
         locked(&mut self.first, &mut self.others, number)
@@ -74,6 +90,7 @@ impl<'b> MemoryTx<'b> {
     /// The key's entry; an expired one is deleted, and noted.
     #[inline(always)]
     fn live(&mut self, key: &Key<'_>) -> Option<Live<'_>> {
+        self.use_db(key.db);
         let number = self.backend.shard_of_hash(key.hash);
         let state = locked(&mut self.first, &mut self.others, number);
         let mut live = state.find(key)?;
@@ -212,6 +229,25 @@ fn purge_fields(
         }
         _ => false,
     })
+}
+
+impl Drop for MemoryTx<'_> {
+    /// Tells those who ask for sizes without a lock what they are now.
+    #[inline]
+    fn drop(&mut self) {
+        if self.used_db == NO_DB {
+            return;
+        }
+        for (number, state) in self.first.iter().chain(&self.others) {
+            let shard = self.backend.shard(*number);
+            match self.used_db {
+                SEVERAL_DBS => {
+                    (0..self.backend.databases).for_each(|db| shard.publish_sizes(state, db))
+                }
+                db => shard.publish_sizes(state, db),
+            }
+        }
+    }
 }
 
 impl Tx for MemoryTx<'_> {
@@ -456,6 +492,7 @@ impl Tx for MemoryTx<'_> {
 
     fn clear(&mut self, db: Db) -> Result<u64> {
         self.assert_all();
+        self.use_db(db);
         let mut removed = 0;
         let backend = self.backend;
         for (number, state) in self.guards_mut() {
@@ -471,6 +508,7 @@ impl Tx for MemoryTx<'_> {
 
     fn swap_dbs(&mut self, a: Db, b: Db) -> Result<()> {
         self.assert_all();
+        self.used_db = SEVERAL_DBS;
         let backend = self.backend;
         for (number, state) in self.guards_mut() {
             state.spaces.swap(a as usize, b as usize);
