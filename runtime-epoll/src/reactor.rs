@@ -13,6 +13,7 @@ use runtime::{Driver, Events, Now, Turn};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -21,8 +22,12 @@ use std::time::Duration;
 /// Events taken from the kernel at once: answers to the first wait for the last of them.
 const EVENTS_MAX: usize = 256;
 
-/// The size of the one buffer a thread reads into: a full pipeline of the usual clients.
-const BUFFER_SIZE: usize = 64 * 1024;
+/// The size of the one buffer a thread reads into: a full pipeline of the usual clients, behind
+/// what other connections left there in the same loop.
+const BUFFER_SIZE: usize = 128 * 1024;
+
+/// What is left in the buffer is handed over when there is less room than this for the next read.
+const ROOM_MIN: usize = 64 * 1024;
 
 thread_local! {
     /// A worker's buffer for reading into.
@@ -42,6 +47,8 @@ pub(crate) struct Reactor {
     /// Connections that have listened in this loop: all of them do before the first speaks, so
     /// that one write of the journal serves all.
     to_speak: Vec<Key>,
+    /// Bytes read in this loop and not yet handed over, by connection: where they lie in `buffer`.
+    fetched: Vec<(Key, Range<usize>)>,
     buffer: Vec<u8>,
     /// Read once per batch of events.
     now: Now,
@@ -66,6 +73,7 @@ impl Reactor {
             timers: Timers::default(),
             ready: VecDeque::new(),
             to_speak: Vec::new(),
+            fetched: Vec::new(),
             buffer: vec![0; BUFFER_SIZE],
             drain_until_us: None,
         }
@@ -87,6 +95,7 @@ impl Reactor {
             messages.drain(..).for_each(|message| self.handle(message));
             woken.drain(..).for_each(|key| self.woken(key));
             self.run_ready();
+            self.deliver();
             self.speak();
             self.look_for_orders();
         }
@@ -155,11 +164,29 @@ impl Reactor {
                 None => slot.events = events,
             }
         } else if let Some(driver) = slot.driver.as_mut() {
-            driver.listen(events, &mut self.buffer, self.now);
+            let start = self.fetched.last().map_or(0, |(_, range)| range.end);
+            let held = driver.fetch(events, &mut self.buffer[start..], self.now);
             if !std::mem::replace(&mut slot.to_speak, true) {
                 self.to_speak.push(key);
             }
+            if let Some(len) = held {
+                self.fetched.push((key, start..start + len));
+                if BUFFER_SIZE - start - len < ROOM_MIN {
+                    self.deliver();
+                }
+            }
         }
+    }
+
+    /// Hands over what was read: by now the memory it needs is on its way.
+    fn deliver(&mut self) {
+        let mut fetched = std::mem::take(&mut self.fetched);
+        for (key, range) in fetched.drain(..) {
+            if let Some(driver) = self.slots.get_mut(key).and_then(|slot| slot.driver.as_mut()) {
+                driver.deliver(&self.buffer[range], self.now);
+            }
+        }
+        self.fetched = fetched;
     }
 
     /// Lets those that have listened write their answers.

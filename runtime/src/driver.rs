@@ -16,6 +16,10 @@ const REFILLS_MAX: u32 = 4;
 /// Bytes one turn may write before others get theirs.
 const WRITE_MAX: usize = 1 << 20;
 
+/// Reads up to this long are held back by [`Driver::fetch`], so that what several connections ask
+/// for can be sent for together; a longer one is a pipeline, which is enough by itself.
+const FETCH_MAX: usize = 1024;
+
 /// What happened to a connection: a small set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Events(u8);
@@ -147,6 +151,10 @@ pub struct Driver<S: AsRef<Socket> = Socket> {
     input_over: bool,
     /// The connection was called since its last `before_write`.
     unsettled: bool,
+    /// Short reads are to be left in the buffer.
+    holding: bool,
+    /// Bytes that were.
+    held: usize,
 }
 
 /// What the socket allows and the connection wants next.
@@ -163,7 +171,17 @@ impl<S: AsRef<Socket>> Driver<S> {
         host.stats.connections.fetch_add(1, Relaxed);
         let (ready, status) = (Events::WRITABLE, Status::READING);
         let (input_over, unsettled) = (false, false);
-        Driver { connection, host, socket, ready, status, input_over, unsettled }
+        Driver {
+            connection,
+            host,
+            socket,
+            ready,
+            status,
+            input_over,
+            unsettled,
+            holding: false,
+            held: 0,
+        }
     }
 
     /// The socket, for registering it with a poller.
@@ -207,6 +225,32 @@ impl<S: AsRef<Socket>> Driver<S> {
             self.host.panicked("listen", &*panic);
             self.status.flow = Flow::Abort;
             self.unsettled = false;
+        }
+    }
+
+    /// As [`Driver::listen`], but bytes that were read may be left in `buffer`: their number is
+    /// returned, and [`Driver::deliver`] must follow with them. Meanwhile the connection can send
+    /// for the memory they will need ([`Connection::anticipate`]).
+    #[inline]
+    pub fn fetch(&mut self, events: Events, buffer: &mut [u8], now: Now) -> Option<usize> {
+        self.holding = true;
+        self.listen(events, buffer, now);
+        self.holding = false;
+        let held = std::mem::take(&mut self.held);
+        (held > 0).then_some(held)
+    }
+
+    /// Hands over what [`Driver::fetch`] left.
+    #[inline]
+    pub fn deliver(&mut self, bytes: &[u8], now: Now) {
+        let handed = catch_unwind(AssertUnwindSafe(|| self.connection.receive(bytes, now)));
+        match handed {
+            Ok(status) => self.status = status,
+            Err(panic) => {
+                self.host.panicked("deliver", &*panic);
+                self.status.flow = Flow::Abort;
+                self.unsettled = false;
+            }
         }
     }
 
@@ -279,7 +323,12 @@ impl<S: AsRef<Socket>> Driver<S> {
                     self.ready = self.ready.without(Events::READABLE);
                 }
                 self.unsettled = true;
-                self.status = self.connection.receive(&buffer[..n], now);
+                if self.holding && n <= FETCH_MAX {
+                    self.held = n;
+                    self.connection.anticipate(&buffer[..n]);
+                } else {
+                    self.status = self.connection.receive(&buffer[..n], now);
+                }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.ready = self.ready.without(Events::READABLE);

@@ -88,6 +88,11 @@ impl Status {
 /// returned [`Status`], writes what [`Connection::output`] holds, and re-arms the timer for
 /// [`Connection::deadline_us`].
 pub trait Connection: Send {
+    /// A hint: these bytes have arrived and will be handed to [`Connection::receive`] later in this
+    /// turn, once other connections' bytes have been read as well. Memory that will be needed can
+    /// be sent for; nothing may be done yet.
+    fn anticipate(&mut self, _bytes: &[u8]) {}
+
     /// Takes bytes that arrived. All of `bytes` is consumed: complete requests are executed
     /// straight from the slice, and what remains is copied.
     fn receive(&mut self, bytes: &[u8], now: Now) -> Status;

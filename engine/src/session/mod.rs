@@ -394,6 +394,10 @@ impl Machine {
 }
 
 impl Connection for Session {
+    fn anticipate(&mut self, bytes: &[u8]) {
+        self.machine.anticipate(&self.engine, bytes);
+    }
+
     fn receive(&mut self, bytes: &[u8], now: Now) -> Status {
         self.machine.receive(&self.engine, bytes, now)
     }

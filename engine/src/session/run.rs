@@ -12,12 +12,16 @@ use crate::failure::{self, EXEC_ABORT, Failure};
 use crate::monitor::is_shown_first;
 use resp::{Batch, Reply, Request};
 use runtime::{Flow, Now};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;
+use storage::Db;
 
 /// Requests parsed, hashed and prefetched together: enough for memory to answer in parallel, few
 /// enough to stay in the first-level cache.
 const GROUP: usize = 32;
+
+/// Keys anticipated at once: what the first-level cache takes without losing them again.
+const UPCOMING_MAX: usize = 64;
 
 /// Bytes that one transaction may queue before `EXEC`.
 const MULTI_BYTES_MAX: usize = 1 << 30;
@@ -25,6 +29,19 @@ const MULTI_BYTES_MAX: usize = 1 << 30;
 thread_local! {
     /// The thread's parsing scratch, so that sessions need none of their own.
     static BATCH: Cell<Batch> = const { Cell::new(Batch::new()) };
+}
+
+/// Keys that other sessions of this thread are about to use, each with its database.
+#[derive(Default)]
+struct Upcoming {
+    db: Db,
+    hashes: Vec<u64>,
+}
+
+thread_local! {
+    /// Filled by [`Machine::anticipate`] for all sessions of a turn, sent for when the first of
+    /// them executes.
+    static UPCOMING: RefCell<Upcoming> = RefCell::default();
 }
 
 /// A request of a group, looked up.
@@ -37,9 +54,38 @@ struct Planned {
 const UNKNOWN: CommandId = CommandId::MAX;
 
 impl Machine {
+    /// Notes the key of the first request in `bytes`, which will be received later in this turn.
+    ///
+    /// A single request cannot hide the memory it waits for behind others of its own pipeline; it
+    /// can hide it behind those of other clients.
+    pub(super) fn anticipate(&mut self, engine: &Engine, bytes: &[u8]) {
+        if !self.pending.is_empty() || self.is_parked() {
+            return;
+        }
+        let mut batch = BATCH.take();
+        batch.clear();
+        let _ = resp::Parser::new().parse(bytes, 1, &self.limits(engine), &mut batch);
+        if let Some(hash) = batch.iter(bytes).next().and_then(|request| {
+            let entry = engine.commands.resolve(request)?;
+            Some(engine.backend.hash(request.get(entry.first_key?)?))
+        }) {
+            UPCOMING.with_borrow_mut(|upcoming| {
+                // Sessions in different databases are rare: the others go without.
+                if upcoming.hashes.is_empty() {
+                    upcoming.db = self.state.db;
+                }
+                if upcoming.db == self.state.db && upcoming.hashes.len() < UPCOMING_MAX {
+                    upcoming.hashes.push(hash);
+                }
+            });
+        }
+        BATCH.set(batch);
+    }
+
     /// Executes the complete requests at the front of `buffer` until it parks; how many bytes that
     /// were.
     pub(super) fn execute(&mut self, engine: &Engine, buffer: &[u8], now: Now) -> usize {
+        send_for_upcoming(engine);
         let mut batch = BATCH.take();
         let mut done = 0;
         while done < buffer.len() && !self.is_parked() && self.state.flow == Flow::Open {
@@ -301,6 +347,17 @@ impl Machine {
         engine.forget_watches(&mut self.state);
         aftermath
     }
+}
+
+/// Sends for the memory of all keys that were anticipated on this thread.
+#[inline]
+fn send_for_upcoming(engine: &Engine) {
+    UPCOMING.with_borrow_mut(|upcoming| {
+        if upcoming.hashes.len() > 1 {
+            engine.backend.prefetch(upcoming.db, &upcoming.hashes);
+        }
+        upcoming.hashes.clear();
+    });
 }
 
 /// Measures commands without reading the clock for each: runs of one [`Entry::quick`] command,
