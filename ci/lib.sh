@@ -1,7 +1,10 @@
 # Shared by the scripts here: a server of ours on a free port, in a folder of its own.
 VARVE=${VARVE:-target/release/varve}
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
 folder=$(mktemp -d)
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(free_port)
 server=
 cli() { redis-cli -p "$port" "$@"; }
 start() {

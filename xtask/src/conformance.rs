@@ -25,9 +25,12 @@ pub struct ConformanceArgs {
     /// Compare with a running server instead (it will be flushed)
     #[arg(long, value_name = "HOST:PORT")]
     against: Option<SocketAddr>,
-    /// The other side is a Varve: no step is left out, no difference is known
+    /// The other side is as new as we are: steps marked `@newer` count, no difference is known
     #[arg(long)]
     ours: bool,
+    /// Take our side's answers from a running Varve instead (with --against: compare the two)
+    #[arg(long, value_name = "HOST:PORT")]
+    mirror: Option<SocketAddr>,
     /// Only scripts whose name begins so
     only: Option<String>,
 }
@@ -82,6 +85,13 @@ fn known_differences(root: &Path) -> Result<BTreeMap<String, String>> {
     text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(entry).collect()
 }
 
+fn in_process() -> EngineDriver {
+    EngineDriver::new(|| {
+        let limits = EncodingLimits::default();
+        Arc::new(MemoryBackend::new(Config { shards: 4, databases: 16, hash_seed: 7, limits }))
+    })
+}
+
 /// What a comparison found.
 #[derive(Default)]
 struct Tally {
@@ -100,14 +110,14 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     fn script(&mut self, script: &Script, address: SocketAddr, protocol: u8) -> Result<()> {
-        let mut ours = EngineDriver::new(|| {
-            let limits = EncodingLimits::default();
-            Arc::new(MemoryBackend::new(Config { shards: 4, databases: 16, hash_seed: 7, limits }))
-        });
+        let mut ours: Box<dyn Driver> = match self.args.mirror {
+            Some(address) => Box::new(SocketDriver::new(address)),
+            None => Box::new(in_process()),
+        };
         let mut theirs = SocketDriver::new(address);
         let answers =
             |driver: &mut dyn Driver| record(script, driver, protocol).map_err(anyhow::Error::msg);
-        let (ours, theirs) = (answers(&mut ours)?, answers(&mut theirs)?);
+        let (ours, theirs) = (answers(&mut *ours)?, answers(&mut theirs)?);
         for (our, their) in ours.iter().zip(&theirs) {
             self.answer(&script.name, protocol, our, their);
         }
@@ -115,7 +125,7 @@ impl Comparison<'_> {
     }
 
     fn answer(&mut self, script: &str, protocol: u8, our: &Entry, their: &Entry) {
-        if !self.args.ours && (our.mark.newer || our.mark.ours) {
+        if our.mark.ours || our.mark.newer && !self.args.ours {
             self.tally.left_out += 1;
             return;
         }

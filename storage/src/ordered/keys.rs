@@ -14,6 +14,7 @@ pub const EXPIRY: Space = Space(3);
 /// `'d' ‖ physical db` or `'v' ‖ version` → flag: what waits to be cleaned.
 pub const GARBAGE: Space = Space(4);
 /// The names of the spaces, in order.
+#[cfg(feature = "fjall")]
 pub const SPACE_NAMES: [&str; 5] = ["system", "meta", "elements", "expiry", "garbage"];
 
 /// Names longer than this are represented by a digest in record keys, and kept whole in the value.

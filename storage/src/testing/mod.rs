@@ -1,6 +1,6 @@
 //! The conformance suite: what every backend promises, as tests that a backend runs in one line.
 //!
-//! ```ignore
+//! ```text
 //! storage::testing::suite!(memory, || Arc::new(MemoryBackend::new(Config::default())));
 //! ```
 //!
