@@ -16,7 +16,7 @@ start() {
     done
     echo "the server did not start:"; cat "$folder/log"; exit 1
 }
-stop() { [ -z "$server" ] || { kill "$@" "$server" 2>/dev/null; wait "$server" 2>/dev/null; server=; }; }
+stop() { [ -z "$server" ] || { kill "$@" "$server" 2>/dev/null; wait "$server" 2>/dev/null || true; server=; }; }
 trap 'stop -9; rm -rf "$folder"' EXIT
 expect() { # expect WHAT GOT
     [ "$1" = "$2" ] || { echo "expected '$1', got '$2'"; exit 1; }
