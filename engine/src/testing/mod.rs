@@ -5,7 +5,10 @@
 //! keeps what is logged, for [`Harness::logged`] to show and [`Harness::replay`] to run again.
 //!
 //! ```no_run
-//! # fn backend() -> std::sync::Arc<dyn storage::Backend> { unimplemented!() }
+//! # use storage::memory::{Config, MemoryBackend};
+//! # fn backend() -> std::sync::Arc<dyn storage::Backend> {
+//! #     std::sync::Arc::new(MemoryBackend::new(Config::default()))
+//! # }
 //! let mut server = engine::testing::Harness::new(backend());
 //! assert_eq!(server.text("SET k v EX 10"), "OK");
 //! server.advance(10_000);
