@@ -99,7 +99,7 @@ impl<'a> Cx<'a> {
     #[cold]
     fn announce(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
         self.announce_expired();
-        self.engine.keyspace.modified(key.db, key.bytes, Some(self.session.client()));
+        self.engine.keyspace.modified(key.db, key.bytes);
         self.notify(key, class, event);
         self.ready(key);
     }

@@ -196,7 +196,7 @@ impl Engine {
                 self.stats.expired_keys.fetch_add(1, Ordering::Relaxed);
             }
             if self.keyspace.has_interest() {
-                self.keyspace.modified(db, &key, None);
+                self.keyspace.modified(db, &key);
                 let (class, event) = match whole {
                     true => (Class::Expired, "expired"),
                     false => (Class::Hash, "hexpired"),

@@ -110,7 +110,7 @@ impl Keyspace {
     }
 
     /// A key was changed: fails the transactions of those who watch it.
-    pub fn modified(&self, db: Db, key: &[u8], _by: Option<&Arc<Client>>) {
+    pub fn modified(&self, db: Db, key: &[u8]) {
         let watchers = self.watchers.lock();
         if watchers.is_empty() {
             return;

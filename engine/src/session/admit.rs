@@ -9,7 +9,6 @@ use crate::command::{Entry, Flag};
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, NO_AUTH, OOM, failure};
 use crate::pause::PauseMode;
-use resp::Request;
 
 /// What becomes of a request.
 pub(super) enum Admission {
@@ -26,7 +25,6 @@ pub(super) fn admit(
     engine: &Engine,
     session: &SessionState,
     entry: &Entry,
-    request: Request<'_>,
     now_ms: u64,
 ) -> Result<Admission, Failure> {
     if session.is_replay() {
@@ -44,7 +42,7 @@ pub(super) fn admit(
     if session.in_multi() && !entry.has(Flag::NotQueued) {
         return Ok(Admission::Queue);
     }
-    Ok(pause(engine, session, entry, request, now_ms))
+    Ok(pause(engine, session, entry, now_ms))
 }
 
 fn check_state(engine: &Engine, session: &SessionState, entry: &Entry) -> Result<(), Failure> {
@@ -100,13 +98,7 @@ fn check_monitor(session: &SessionState, entry: &Entry) -> Result<(), Failure> {
     Ok(())
 }
 
-fn pause(
-    engine: &Engine,
-    session: &SessionState,
-    entry: &Entry,
-    _request: Request<'_>,
-    now_ms: u64,
-) -> Admission {
+fn pause(engine: &Engine, session: &SessionState, entry: &Entry, now_ms: u64) -> Admission {
     if engine.gate() & gate::PAUSED == 0 {
         return Admission::Run;
     }
