@@ -44,8 +44,12 @@ impl Job {
             pipeline: self.pipeline,
             connections: self.connections,
             rate,
+            operation: None,
+            rate_share: None,
+            saturation: None,
             samples: Vec::new(),
             syscalls_per_op: None,
+            syscalls_by: None,
             failure: None,
         }
     }
@@ -350,6 +354,9 @@ impl Entry {
             version: None,
             start_ms: None,
             loaded: None,
+            threads: None,
+            notes: Vec::new(),
+            footprints: Vec::new(),
             cells: Vec::new(),
         };
         Entry { row, server: None, result }

@@ -87,6 +87,8 @@ fn measure(args: &BenchArgs) -> Result<Results> {
         server_cores: cores.server,
         load_cores: cores.load.clone(),
         baseline: args.baseline.clone(),
+        disk_keys: None,
+        memory_limit: None,
     };
     let campaign = Campaign::new(args, setting, cores.load, (rows, left_out));
     let (rows, left_out) = campaign.run(&workloads)?;

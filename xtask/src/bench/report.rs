@@ -1,6 +1,6 @@
 //! Tables out of results: made once, printed to the terminal or written as Markdown.
 
-use super::results::{Cell, Results, RowResult, Sample};
+use super::results::{Cell, Footprint, Results, RowResult, Sample};
 use super::stats::{Ratio, Spread};
 use comfy_table::{Cell as Field, CellAlignment, ContentArrangement, Table, presets};
 
@@ -57,6 +57,7 @@ pub fn all(results: &Results) -> Vec<Grid> {
     let mut grids: Vec<Grid> =
         workloads(results).iter().map(|name| throughput(results, name)).collect();
     grids.push(memory(results));
+    grids.push(footprints(results));
     grids.extend(ratios(results));
     grids.retain(|grid| !grid.is_empty());
     grids
@@ -192,6 +193,32 @@ fn memory(results: &Results) -> Grid {
     grid
 }
 
+/// What elements and idle connections cost, each beside the baseline's.
+fn footprints(results: &Results) -> Grid {
+    let header = ["server", "workload", "what", "count", "bytes each", "÷ baseline", "seconds"];
+    let mut grid = Grid::new("Memory per element".into(), &header);
+    let mut all: Vec<(&RowResult, &Footprint)> =
+        results.rows.iter().flat_map(|row| row.footprints.iter().map(move |f| (row, f))).collect();
+    all.sort_by_key(|(_, footprint)| &footprint.workload);
+    for (row, footprint) in all {
+        let base = results.baseline(row).filter(|base| base.name != row.name);
+        let base = base.and_then(|base| {
+            base.footprints.iter().find(|other| other.workload == footprint.workload)
+        });
+        let ratio = base.map(|base| footprint.bytes_each() / base.bytes_each().max(1e-9));
+        grid.rows.push(vec![
+            row.name.clone(),
+            footprint.workload.clone(),
+            footprint.element.clone(),
+            footprint.count.to_string(),
+            format!("{:.0}", footprint.bytes_each()),
+            or_dash(ratio.map(|ratio| format!("{ratio:.2}"))),
+            format!("{:.1}", footprint.seconds),
+        ]);
+    }
+    grid
+}
+
 /// The key ratios: server CPU per operation against the baseline, and against the echo server.
 pub fn ratios(results: &Results) -> Vec<Grid> {
     workloads(results).iter().map(|workload| ratio(results, workload)).collect()
@@ -256,6 +283,7 @@ pub fn notes(results: &Results) -> Vec<String> {
         .map(|out| format!("left out: {}: {}", out.name, out.reason))
         .collect();
     for row in &results.rows {
+        notes.extend(row.notes.iter().map(|note| format!("{}: {note}", row.name)));
         for cell in &row.cells {
             let (replies, nulls) =
                 cell.samples.iter().fold((0, 0), |(r, n), s| (r + s.replies, n + s.nulls));

@@ -60,6 +60,12 @@ pub struct Settings {
     pub load_cores: Vec<usize>,
     /// `--baseline`.
     pub baseline: Option<String>,
+    /// Key space of the rows whose storage is on disk, where it differs from `keys`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_keys: Option<u64>,
+    /// Memory that servers of larger-than-memory workloads were given, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<u64>,
 }
 
 /// A server that did not run.
@@ -86,8 +92,44 @@ pub struct RowResult {
     pub start_ms: Option<f64>,
     /// Memory and recovery with the key space loaded, where a workload needed it loaded.
     pub loaded: Option<Loaded>,
+    /// Threads of this server, where they differ from the settings'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// What a reader should know about this row, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// What things of one kind cost in memory: elements of collections, idle connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub footprints: Vec<Footprint>,
     /// What was measured.
     pub cells: Vec<Cell>,
+}
+
+/// Memory of one server before and after it was given many things of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Footprint {
+    /// Name of the workload.
+    pub workload: String,
+    /// One of what was counted: `hash`, `member`, `connection` …
+    pub element: String,
+    /// How many there were.
+    pub count: u64,
+    /// Resident memory before, bytes.
+    pub empty_bytes: u64,
+    /// Resident memory after, bytes.
+    pub full_bytes: u64,
+    /// Bytes in the server's data folder after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<u64>,
+    /// Making them took so long, seconds.
+    pub seconds: f64,
+}
+
+impl Footprint {
+    /// Resident memory that one costs, bytes.
+    pub fn bytes_each(&self) -> f64 {
+        self.full_bytes.saturating_sub(self.empty_bytes) as f64 / self.count.max(1) as f64
+    }
 }
 
 /// A server with the key space in it.
@@ -124,12 +166,24 @@ pub struct Cell {
     pub pipeline: usize,
     /// Connections.
     pub connections: usize,
-    /// Requests per second that were due, for an open loop.
+    /// Requests per second that were due, for an open loop at a rate that is the same for all rows.
     pub rate: Option<f64>,
+    /// What one operation is, where it is not a request: `delivery`, `hand-over`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// For an open loop at a share of what this row takes: the share, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_share: Option<f64>,
+    /// Operations per second that this row takes in a closed loop, which `rate_share` is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saturation: Option<f64>,
     /// One sample per round.
     pub samples: Vec<Sample>,
-    /// System calls per operation, where `--syscalls` counted them.
+    /// System calls per operation, from a pass of its own, where they could be counted.
     pub syscalls_per_op: Option<f64>,
+    /// How they were counted: `perf_event`, `ptrace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syscalls_by: Option<String>,
     /// Why there are fewer samples than rounds.
     pub failure: Option<String>,
 }
@@ -221,6 +275,7 @@ impl Cell {
             && self.pipeline == other.pipeline
             && self.connections == other.connections
             && self.rate == other.rate
+            && self.rate_share == other.rate_share
     }
 }
 
@@ -296,15 +351,22 @@ pub mod tests {
                 recovery_ms: None,
                 recovered_keys: None,
             }),
+            threads: None,
+            notes: Vec::new(),
+            footprints: Vec::new(),
             cells: vec![Cell {
                 workload: "get".into(),
                 pipeline: 16,
                 connections: 50,
                 rate: None,
+                operation: None,
+                rate_share: None,
+                saturation: None,
                 samples: (0..3)
                     .map(|round| sample(round, cpu_ns + u64::from(round) * cpu_ns / 100))
                     .collect(),
                 syscalls_per_op: None,
+                syscalls_by: None,
                 failure: None,
             }],
         };
@@ -327,6 +389,8 @@ pub mod tests {
                 server_cores: vec![0],
                 load_cores: vec![1],
                 baseline: None,
+                disk_keys: None,
+                memory_limit: None,
             },
             rows: vec![row("redis-server", 2_000_000), row("fast", 1_000_000)],
             left_out: vec![LeftOut { name: "slow".into(), reason: "not built".into() }],
