@@ -62,6 +62,8 @@ pub enum Event {
     },
     /// Bytes to send as they are (invalidations, `MONITOR` lines).
     Raw(Bytes),
+    /// Records of `CAPTURE` wait for the client.
+    Captured,
     /// Look again: a pause ended, a journal position became durable.
     Poke,
 }

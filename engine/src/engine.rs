@@ -1,6 +1,7 @@
 //! [`Engine`]: everything that sessions share.
 
 use crate::blocking::Blocking;
+use crate::capture::Captures;
 use crate::clients::Clients;
 use crate::command::{CommandId, CommandTable, DuplicateCommand, Spec};
 use crate::config::{ConfigStore, Id, keyspace_events as bits};
@@ -37,6 +38,8 @@ pub mod gate {
     pub const MONITORED: u32 = 1 << 4;
     /// Someone tracks keys.
     pub const TRACKED: u32 = 1 << 5;
+    /// Somebody captures.
+    pub const CAPTURED: u32 = 1 << 8;
 }
 
 /// What the engine is given by the process around it, so that it need not ask the system itself.
@@ -191,6 +194,8 @@ pub struct Engine {
     pub rates: Rates,
     /// Who sees every command (`MONITOR`).
     pub monitors: Monitors,
+    /// Who is sent every request (`CAPTURE`).
+    pub captures: Captures,
     /// The identity of this server's history (`master_replid`): nobody follows it here.
     replication_id: Mutex<String>,
     /// `CLIENT PAUSE`.
@@ -230,6 +235,7 @@ impl Engine {
             latency: LatencyMonitor::default(),
             rates: Rates::default(),
             monitors: Monitors::default(),
+            captures: Captures::default(),
             replication_id: Mutex::new(hex_digits(parts.environment.seed)),
             pause: Pause::default(),
             active_expire: ActiveExpire::default(),

@@ -23,6 +23,7 @@
 
 pub mod args;
 pub mod blocking;
+pub mod capture;
 pub mod clients;
 pub mod command;
 pub mod config;

@@ -78,6 +78,7 @@ impl Session {
     /// A session for a new connection, registered with the engine.
     pub fn new(engine: Arc<Engine>, peer: Peer, waker: Waker, now: Now) -> Self {
         let client = engine.clients.add(peer, waker, now.wall_ms);
+        engine.capture_open(&client, now);
         let mut state = SessionState::new(client);
         if !engine.config.text(Id::Requirepass).is_empty() {
             state.set_authenticated(None);
@@ -160,6 +161,10 @@ impl Machine {
                     message.write(&mut Reply::new(&mut self.out, self.state.proto));
                 }
                 Event::Raw(bytes) => self.out.share(bytes),
+                Event::Captured => {
+                    let unwritten = self.out.len();
+                    self.out.share(engine.take_captured(self.state.client(), unwritten, now));
+                }
                 Event::Served { reply, lsn } => self.served(reply, lsn),
                 Event::Unblock { error } => self.unblock(engine, error),
                 Event::Poke => self.unpause(engine, now),
@@ -375,19 +380,21 @@ impl Machine {
     }
 
     /// Takes the session out of everything that knows it.
-    fn leave(&mut self, engine: &Engine) {
+    fn leave(&mut self, engine: &Engine, now: Now) {
         if std::mem::replace(&mut self.gone, true) {
             return;
         }
         self.leave_queue(engine);
         engine.forget_watches(&mut self.state);
         engine.end_monitor(self.state.client());
+        engine.end_capture(self.state.client());
         for space in [Space::Channel, Space::Pattern, Space::Shard] {
             for name in self.state.subscriptions(space) {
                 engine.pubsub.unsubscribe(space, name, self.state.client());
             }
         }
         if !self.state.is_replay() {
+            engine.capture_close(self.state.client(), now);
             engine.clients.remove(self.state.client().id);
         }
     }
@@ -422,14 +429,16 @@ impl Connection for Session {
         self.machine.drain(&self.engine, now)
     }
 
-    fn closed(&mut self, _now: Now) {
-        self.machine.leave(&self.engine);
+    fn closed(&mut self, now: Now) {
+        self.machine.leave(&self.engine, now);
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.machine.leave(&self.engine);
+        // Nobody tells the time here: that of the last bytes will do.
+        let now = Now { wall_ms: 0, mono_us: self.machine.active_us };
+        self.machine.leave(&self.engine, now);
     }
 }
 

@@ -225,12 +225,16 @@ impl Machine {
     ) {
         match admit(engine, &self.state, entry, now.wall_ms) {
             Err(failure) => self.reject(engine, Some(entry), failure),
-            Ok(Admission::Queue) => self.queue(engine, entry, request),
+            Ok(Admission::Queue) => {
+                self.capture(engine, entry, request, now);
+                self.queue(engine, entry, request);
+            }
             Ok(Admission::Pause(until_ms)) => self.pause(until_ms, now),
             Ok(Admission::Run) => {
                 let mark = self.out.len();
                 let mode = self.state.reply_mode;
                 self.state.skip_armed = false;
+                self.capture(engine, entry, request, now);
                 let first = is_shown_first(entry);
                 if first {
                     self.show(engine, entry, request, now);
@@ -250,6 +254,11 @@ impl Machine {
             let source = self.state.client().peer.to_string();
             engine.feed_monitors(entry, request, self.state.db, &source, now);
         }
+    }
+
+    /// Records a request for those who capture.
+    fn capture(&self, engine: &Engine, entry: &Entry, request: Request<'_>, now: Now) {
+        engine.capture_request(entry, request, self.state.client(), self.state.db, now);
     }
 
     /// `CLIENT REPLY`: takes back what a command replied from `mark` on. `mode` is the one in force

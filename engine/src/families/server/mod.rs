@@ -1,5 +1,6 @@
 //! Commands about the server itself: its figures, its configuration, its commands, its end.
 
+mod capture;
 mod cluster;
 mod command;
 mod command_docs;
@@ -24,6 +25,7 @@ use crate::command::{Flag, Group, LockRule, SPEC, Spec};
 
 /// The rows of this folder.
 pub const ALL: &[&[Spec]] = &[
+    capture::COMMANDS,
     cluster::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,

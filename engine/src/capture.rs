@@ -1,0 +1,222 @@
+//! `CAPTURE`: clients that are sent every request with its time and its connection.
+//!
+//! What `MONITOR` is for people, this is for programs: records instead of text, when connections
+//! open and close, the time in microseconds, and a reader that is slow loses records, and is told
+//! how many, instead of making the server hold more and more for it.
+//!
+//! A record is a flat array (a push in RESP3):
+//!
+//! | record | |
+//! | --- | --- |
+//! | `open time client db resp` | the client is connected: once for everyone at the start |
+//! | `request time client db arg…` | a request was admitted: it runs now, or was queued by `MULTI` |
+//! | `close time client` | the client is gone |
+//! | `lost time count` | so many records did not fit the buffer |
+//!
+//! Times are microseconds of the server's monotonic clock; requests that arrived together have the
+//! same. What administrators do is left out, and credentials are, too, as in `MONITOR`.
+
+use crate::clients::{Client, Event};
+use crate::command::{Entry, Flag};
+use crate::engine::{Engine, gate};
+use crate::monitor::is_secret;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use resp::{Proto, Request};
+use runtime::Now;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use storage::Db;
+
+/// Bytes that may wait for one reader, unless it says otherwise.
+pub const BUFFER_DEFAULT: usize = 32 << 20;
+
+/// What a reader may ask for, bytes.
+pub const BUFFER_RANGE: std::ops::RangeInclusive<usize> = (64 << 10)..=(1 << 30);
+
+/// A `lost` record fits in so many bytes.
+const LOST_BYTES: usize = 80;
+
+/// The clients that capture.
+#[derive(Debug, Default)]
+pub struct Captures(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    readers: Vec<Reader>,
+    /// One record as it is encoded, kept for its capacity.
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Reader {
+    client: Arc<Client>,
+    limit: usize,
+    /// Records the client's session has not taken yet.
+    records: Vec<u8>,
+    lost: u64,
+    /// The session has been told to look, and has not yet.
+    told: bool,
+}
+
+impl Reader {
+    fn new(client: Arc<Client>, limit: usize) -> Self {
+        Reader { client, limit, records: Vec::new(), lost: 0, told: false }
+    }
+
+    /// Whether so many bytes more may wait.
+    fn has_room(&self, bytes: usize) -> bool {
+        let waiting = self.records.len() + self.client.output_bytes.load(Ordering::Relaxed);
+        waiting + bytes <= self.limit
+    }
+
+    /// Appends a record, or counts it as lost.
+    fn offer(&mut self, record: &[u8], now: Now) {
+        match self.has_room(record.len() + LOST_BYTES) {
+            true => {
+                self.say_lost(now);
+                self.append(record);
+            }
+            false => self.lost += 1,
+        }
+        // A session that lost something looks, too: what it has written since is not known here.
+        if !std::mem::replace(&mut self.told, true) {
+            self.client.send(Event::Captured, 0);
+        }
+    }
+
+    fn append(&mut self, record: &[u8]) {
+        let start = self.records.len();
+        self.records.extend_from_slice(record);
+        if self.client.proto() == Proto::Resp3 {
+            self.records[start] = b'>';
+        }
+    }
+
+    fn say_lost(&mut self, now: Now) {
+        if self.lost > 0 {
+            let mut record = Vec::with_capacity(LOST_BYTES);
+            head(&mut record, "lost", &[now.mono_us], 1);
+            bulk(&mut record, std::mem::take(&mut self.lost).to_string().as_bytes());
+            self.append(&record);
+        }
+    }
+}
+
+impl State {
+    /// Gives every reader but the client it is about the record that `encode` writes.
+    fn tell(&mut self, about: u64, now: Now, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        encode(&mut scratch);
+        for reader in self.readers.iter_mut().filter(|reader| reader.client.id != about) {
+            reader.offer(&scratch, now);
+        }
+        // One huge request must not keep its memory for ever.
+        if scratch.capacity() <= 1 << 20 {
+            self.scratch = scratch;
+        }
+    }
+}
+
+impl Engine {
+    /// Has a client see every request from now on, with at most `limit` bytes waiting for it.
+    pub fn begin_capture(&self, client: &Arc<Client>, limit: usize, now: Now) {
+        self.end_capture(client);
+        let mut state = self.captures.0.lock();
+        let mut reader = Reader::new(client.clone(), limit);
+        for other in self.clients.list().iter().filter(|other| other.id != client.id) {
+            let mut record = Vec::new();
+            encode_open(&mut record, other, now);
+            reader.offer(&record, now);
+        }
+        state.readers.push(reader);
+        self.set_gate(gate::CAPTURED, true);
+    }
+
+    /// Ends what [`Engine::begin_capture`] began (`RESET`, the end of the connection).
+    pub fn end_capture(&self, client: &Arc<Client>) {
+        if self.gate() & gate::CAPTURED == 0 {
+            return;
+        }
+        let mut state = self.captures.0.lock();
+        state.readers.retain(|reader| !Arc::ptr_eq(&reader.client, client));
+        self.set_gate(gate::CAPTURED, !state.readers.is_empty());
+    }
+
+    /// What waits for a client that captures; `unwritten` bytes of output wait before it.
+    pub(crate) fn take_captured(&self, client: &Client, unwritten: usize, now: Now) -> Bytes {
+        let mut state = self.captures.0.lock();
+        let readers = &mut state.readers;
+        let Some(reader) = readers.iter_mut().find(|reader| reader.client.id == client.id) else {
+            return Bytes::new();
+        };
+        reader.told = false;
+        client.output_bytes.store(unwritten, Ordering::Relaxed);
+        if reader.has_room(LOST_BYTES) {
+            reader.say_lost(now);
+        }
+        let records = std::mem::take(&mut reader.records);
+        client.output_bytes.store(unwritten + records.len(), Ordering::Relaxed);
+        records.into()
+    }
+
+    /// Records a request that was admitted.
+    pub(crate) fn capture_request(
+        &self,
+        entry: &Entry,
+        request: Request<'_>,
+        client: &Client,
+        db: Db,
+        now: Now,
+    ) {
+        if self.gate() & gate::CAPTURED == 0 || entry.has(Flag::Admin) {
+            return;
+        }
+        self.captures.0.lock().tell(client.id, now, |out| {
+            head(out, "request", &[now.mono_us, client.id], 1 + request.len());
+            bulk(out, db.to_string().as_bytes());
+            for (index, arg) in request.iter().enumerate() {
+                bulk(out, if is_secret(request, index) { b"(redacted)" } else { arg });
+            }
+        });
+    }
+
+    /// Records that a client connected.
+    pub(crate) fn capture_open(&self, client: &Client, now: Now) {
+        if self.gate() & gate::CAPTURED != 0 {
+            self.captures.0.lock().tell(client.id, now, |out| encode_open(out, client, now));
+        }
+    }
+
+    /// Records that a client is gone.
+    pub(crate) fn capture_close(&self, client: &Client, now: Now) {
+        if self.gate() & gate::CAPTURED != 0 {
+            let times = [now.mono_us, client.id];
+            self.captures.0.lock().tell(client.id, now, |out| head(out, "close", &times, 0));
+        }
+    }
+}
+
+fn encode_open(out: &mut Vec<u8>, client: &Client, now: Now) {
+    head(out, "open", &[now.mono_us, client.id], 2);
+    bulk(out, client.db.load(Ordering::Relaxed).to_string().as_bytes());
+    bulk(out, client.resp.load(Ordering::Relaxed).to_string().as_bytes());
+}
+
+/// The record's name and its first numbers; `more` arguments follow.
+fn head(out: &mut Vec<u8>, name: &str, numbers: &[u64], more: usize) {
+    // A write to a vector cannot fail.
+    let _ = write!(out, "*{}\r\n", 1 + numbers.len() + more);
+    bulk(out, name.as_bytes());
+    for number in numbers {
+        bulk(out, number.to_string().as_bytes());
+    }
+}
+
+fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+    let _ = write!(out, "${}\r\n", bytes.len());
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
