@@ -1,9 +1,9 @@
 //! The hash table: entries in cache-line buckets, buckets in segments, segments by hash prefix.
 //!
 //! Extendible hashing: a segment that fills up moves to the next larger size, and the largest
-//! splits in two; both move at most [`LINES`]' last size worth of entries (under four hundred), so
-//! no insertion ever pays for more. Several sizes per doubling keep the load between 0.7 and 0.87:
-//! about twelve bytes per entry beside the entry itself.
+//! splits in two; both move at most [`LINES`]' last size worth of entries (under fourteen hundred),
+//! so no insertion ever pays for more. Several sizes per doubling keep the load between 0.7 and
+//! 0.87: about twelve bytes per entry beside the entry itself.
 //!
 //! Within and across segments, buckets are in the order of the hash. A scan walks the hash space,
 //! so its cursor means the same whatever grew, shrank or split meanwhile.
@@ -15,11 +15,15 @@ use super::prefetch;
 use super::segment::WAYS;
 use std::ptr::NonNull;
 
-/// Cache lines per segment, header included: powers of two while a table is small, then steps of
-/// an eighth of a page, each a size class of the allocator.
-const LINES: [u32; 8] = [2, 4, 8, 16, 32, 40, 48, 56];
+/// Cache lines per segment, header included: powers of two while a table is small, then four steps
+/// per doubling, each a size class of the allocator. The segments of a large table all outgrow a
+/// size at about the same time, and leave its slabs with a few live segments each. So those sizes
+/// (two pages to three and a half) are such that a slab is one segment, or two.
+const LINES: [u32; 16] = [2, 4, 8, 16, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224];
 /// Segments of split tables start here.
-const SPLIT_BUCKETS: u32 = 31;
+const SPLIT_BUCKETS: u32 = 127;
+/// How many buckets ahead of the one being moved the entries are sent for.
+const MOVE_AHEAD: usize = 6;
 const MAX_BUCKETS: u32 = LINES[LINES.len() - 1] - 1;
 
 /// How many top bits of a hash a cursor keeps: enough to name every bucket of the deepest table.
@@ -249,8 +253,12 @@ impl Table {
     /// Moves all entries of a segment that the directory no longer names to where they belong
     /// now, and frees it.
     fn move_entries(&mut self, hasher: &Hasher, old: SegmentRef) {
-        for_each_entry(old, |entry| prefetch::line(entry.address()));
-        for at in 0..old.buckets as usize {
+        let buckets = old.buckets as usize;
+        (0..MOVE_AHEAD.min(buckets)).for_each(|at| prefetch_entries(old, at));
+        for at in 0..buckets {
+            if at + MOVE_AHEAD < buckets {
+                prefetch_entries(old, at + MOVE_AHEAD);
+            }
             // SAFETY: the old segment is still live, and ours alone now.
             let bucket = unsafe { old.bucket_mut(at) };
             for slot in bucket.used() {
@@ -469,6 +477,13 @@ impl Table {
         unsafe { segment.free() };
         self.swept < self.directory.len()
     }
+}
+
+/// Sends for the entries of one bucket of a segment that the caller holds.
+fn prefetch_entries(segment: SegmentRef, at: usize) {
+    // SAFETY: callers hold the table, and with it the segment; `at` is below its `buckets`.
+    let bucket = unsafe { segment.bucket(at) };
+    bucket.used().filter_map(|slot| bucket.get(slot)).for_each(|e| prefetch::line(e.address()));
 }
 
 fn for_each_entry(segment: SegmentRef, mut visit: impl FnMut(&Entry)) {
