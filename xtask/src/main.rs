@@ -2,7 +2,6 @@
 
 mod bench;
 mod conformance;
-mod cpu;
 mod echo;
 mod load;
 mod new_command;

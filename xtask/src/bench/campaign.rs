@@ -7,12 +7,13 @@
 use super::args::BenchArgs;
 use super::matrix::{self, Row, Target};
 use super::results::{Cell, LeftOut, Loaded, RowResult, Sample, ServerCost};
-use super::server::{Server, Setting};
-use super::{client::Client, proc, syscalls};
+use super::server::{self, Server, Setting};
+use super::syscalls;
 use crate::load::request::Generator;
 use crate::load::workload::{Defaults, Workload};
 use crate::load::{self, Edge, Pacing, Plan, Report, Stop};
 use anyhow::{Context, Result, bail};
+use capture::lab::{Client, proc};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
 
@@ -363,7 +364,7 @@ impl Entry {
     }
 
     fn start(&mut self, setting: &Setting) -> Result<()> {
-        let server = Server::start(&self.row, setting)?;
+        let server = server::start(&self.row, setting)?;
         let start_ms = server.start_time.map(|time| time.as_secs_f64() * 1000.0);
         self.result.start_ms = self.result.start_ms.or(start_ms);
         if self.result.version.is_none() && self.row.target != Target::Echo {

@@ -5,9 +5,7 @@
 
 mod args;
 mod campaign;
-mod client;
 mod matrix;
-mod proc;
 mod publish;
 mod report;
 mod results;
@@ -16,10 +14,11 @@ mod stats;
 mod syscalls;
 
 use crate::load::workload::Workload;
-use crate::{cpu, project_root};
+use crate::project_root;
 use anyhow::{Context, Result, bail};
 pub use args::BenchArgs;
 use campaign::Campaign;
+use capture::lab::{cpu, proc};
 use matrix::{Row, Target};
 use results::{Machine, Results, SCHEMA, Settings};
 use server::Setting;

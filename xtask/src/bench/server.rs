@@ -1,21 +1,10 @@
-//! Starting, freezing, restarting and stopping one server of the comparison.
+//! How a row's server is started.
 
-use super::client::Client;
 use super::matrix::{Row, Target};
-use crate::cpu;
-use anyhow::{Context, Result, anyhow, bail};
-use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use anyhow::Result;
+use capture::lab::Launch;
+pub use capture::lab::Server;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use tempfile::TempDir;
-
-/// A server that does not answer PING after so long will not.
-const START_MAX: Duration = Duration::from_secs(60);
-
-/// A server that has not ended so long after SIGTERM is killed.
-const STOP_MAX: Duration = Duration::from_secs(20);
 
 /// What all servers of a run share.
 #[derive(Debug, Clone)]
@@ -32,199 +21,21 @@ pub struct Setting {
     pub dir: PathBuf,
 }
 
-/// A running server. Dropping it kills it and deletes its data.
-pub struct Server {
-    addr: SocketAddr,
-    process: Option<Process>,
-    /// From starting the process to the first answered PING.
-    pub start_time: Option<Duration>,
-}
-
-struct Process {
-    child: Child,
-    program: PathBuf,
-    options: Vec<String>,
-    cores: Vec<usize>,
-    dir: TempDir,
-}
-
-impl Server {
-    /// Starts `row`'s server and waits until it answers PING.
-    pub fn start(row: &Row, setting: &Setting) -> Result<Server> {
-        let program = match &row.target {
-            Target::Running(addr) => {
-                let mut client = Client::connect(*addr)?;
-                client.is_ready()?;
-                return Ok(Server { addr: *addr, process: None, start_time: None });
-            }
-            Target::Echo => std::env::current_exe()?,
-            Target::Varve { .. } => setting.varve.clone(),
-            Target::Program { program, .. } => program.clone(),
-        };
-        let dir = tempfile::Builder::new().prefix("server-").tempdir_in(&setting.dir)?;
-        let addr = free_port()?;
-        let data = dir.path().join("data");
-        fs::create_dir(&data)?;
-        let mut options = row.options(addr.port(), &data, setting.threads);
+/// Starts `row`'s server and waits until it answers PING.
+pub fn start(row: &Row, setting: &Setting) -> Result<Server> {
+    let program = match &row.target {
+        Target::Running(addr) => return Server::running(*addr),
+        Target::Echo => std::env::current_exe()?,
+        Target::Varve { .. } => setting.varve.clone(),
+        Target::Program { program, .. } => program.clone(),
+    };
+    let options = |port: u16, data: &Path| {
+        let mut options = row.options(port, data, setting.threads);
         if row.target == Target::Echo {
             options.extend(["--value-size".to_string(), setting.value_size.to_string()]);
         }
-        let cores = setting.cores.clone();
-        let started = Instant::now();
-        let child = spawn(&program, &options, &cores, dir.path())?;
-        let process = Some(Process { child, program, options, cores, dir });
-        let mut server = Server { addr, process, start_time: None };
-        server.start_time = Some(server.wait_until_ready(started)?);
-        Ok(server)
-    }
-
-    /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    /// Its process, unless somebody else runs it.
-    pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(|process| process.child.id())
-    }
-
-    /// Stops it from running at all until [`Server::thaw`]: background work of an idle server
-    /// must not be measured as somebody else's.
-    pub fn freeze(&self) {
-        self.signal(libc::SIGSTOP);
-    }
-
-    /// Lets it run again.
-    pub fn thaw(&self) {
-        self.signal(libc::SIGCONT);
-    }
-
-    /// Ends it as an operator would, starts it with the same data, returns how long it took
-    /// until it served, and how many keys it then has.
-    pub fn restart(&mut self) -> Result<(Duration, u64)> {
-        self.thaw();
-        self.signal(libc::SIGTERM);
-        let process = self.process.as_mut().context("not ours to restart")?;
-        wait_for_end(&mut process.child, STOP_MAX).context("it does not end on SIGTERM")?;
-        let started = Instant::now();
-        process.child =
-            spawn(&process.program, &process.options, &process.cores, process.dir.path())?;
-        let took = self.wait_until_ready(started)?;
-        Ok((took, Client::connect(self.addr)?.key_count()?))
-    }
-
-    fn signal(&self, signal: libc::c_int) {
-        if let Some(pid) = self.pid() {
-            // SAFETY: kill takes two integers; the process is our child and not yet waited for,
-            // so the id cannot have been given to another one.
-            unsafe { libc::kill(pid as libc::pid_t, signal) };
-        }
-    }
-
-    fn wait_until_ready(&mut self, started: Instant) -> Result<Duration> {
-        let mut last = String::new();
-        while started.elapsed() < START_MAX {
-            if let Some(process) = &mut self.process
-                && let Some(status) = process.child.try_wait()?
-            {
-                bail!("{}", last_words(process.dir.path()).unwrap_or_else(|| status.to_string()));
-            }
-            match Client::connect(self.addr).and_then(|mut client| client.is_ready()) {
-                Ok(true) => return Ok(started.elapsed()),
-                Ok(false) => last = "it is loading".to_string(),
-                Err(error) => last = format!("{error:#}"),
-            }
-            std::thread::sleep(Duration::from_micros(500));
-        }
-        bail!("not ready after {} s: {last}", START_MAX.as_secs())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            // Nothing to be done about a failure here: the process has ended already.
-            let _ = process.child.kill();
-            let _ = process.child.wait();
-        }
-    }
-}
-
-fn spawn(program: &Path, options: &[String], cores: &[usize], dir: &Path) -> Result<Child> {
-    let log = |name| File::options().append(true).create(true).open(dir.join(name));
-    let mut command = Command::new(program);
-    command.args(options).current_dir(dir).stdin(Stdio::null());
-    command.stdout(log("stdout")?).stderr(log("stderr")?);
-    end_with_us(&mut command);
-    cpu::pinned(cores, || command.spawn())?
-        .with_context(|| format!("starting {}", program.display()))
-}
-
-/// Servers must not outlive an interrupted bench, frozen ones least of all.
-#[cfg(target_os = "linux")]
-fn end_with_us(command: &mut Command) {
-    use std::os::unix::process::CommandExt;
-    let arm = || {
-        // SAFETY: prctl with these constants takes integers only and is async-signal-safe.
-        let rc = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        if rc == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        options
     };
-    // SAFETY: the closure only makes a system call; it allocates nothing and takes no lock.
-    unsafe { command.pre_exec(arm) };
-}
-
-#[cfg(not(target_os = "linux"))]
-fn end_with_us(_command: &mut Command) {}
-
-fn wait_for_end(child: &mut Child, limit: Duration) -> Result<()> {
-    let started = Instant::now();
-    while started.elapsed() < limit {
-        if child.try_wait()?.is_some() {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill()?;
-    child.wait()?;
-    Err(anyhow!("killed after {} s", limit.as_secs()))
-}
-
-/// The line in which a server said why it ended: the last on stderr, else on stdout.
-fn last_words(dir: &Path) -> Option<String> {
-    ["stderr", "stdout"].iter().find_map(|name| {
-        let text = fs::read_to_string(dir.join(name)).ok()?;
-        let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
-        Some(line.trim().chars().take(200).collect())
-    })
-}
-
-fn free_port() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bench::args::Aof;
-
-    #[test]
-    fn a_server_that_refuses_to_start_says_why() {
-        let dir = tempfile::tempdir().unwrap();
-        let program = dir.path().join("refuses");
-        fs::write(&program, "#!/bin/sh\necho starting\necho 'no such feature: x' >&2\nexit 1\n")
-            .unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&program, mode).unwrap();
-        let setting = Setting {
-            varve: program,
-            cores: Vec::new(),
-            threads: 1,
-            value_size: 64,
-            dir: dir.path().to_path_buf(),
-        };
-        let target = Target::Varve { runtime: "x".into(), storage: "memory".into() };
-        let row = Row { name: "x".into(), target, aof: Aof::Off };
-        let error = Server::start(&row, &setting).err().unwrap();
-        assert_eq!(error.to_string(), "no such feature: x");
-    }
+    let (cores, dir) = (&setting.cores, &setting.dir);
+    Server::start(&Launch { program: &program, options: &options, cores, dir })
 }

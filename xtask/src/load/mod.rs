@@ -14,8 +14,8 @@ pub mod rng;
 mod tests;
 pub mod workload;
 
-use crate::cpu;
 use anyhow::{Context, Result, anyhow};
+use capture::lab::cpu;
 use driver::Driver;
 use hdrhistogram::Histogram;
 use reply::Tally;

@@ -65,7 +65,7 @@ fn both_sides_count_the_same() {
 #[test]
 fn threads_share_the_work_and_lose_nothing() {
     let echo = Echo::start(None);
-    let cores = crate::cpu::allowed();
+    let cores = capture::lab::cpu::allowed();
     let cores = [cores[0], cores[cores.len() - 1]].to_vec();
     let plan = Plan { cores, ..plan(echo.addr, Stop::Requests(5_001)) };
     let report = run(&plan, &gets(), &mut |_| {}).unwrap();

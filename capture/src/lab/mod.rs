@@ -1,0 +1,10 @@
+//! Servers under test, as processes: started on free ports, pinned to cores, frozen while others
+//! are measured, asked what they used, ended with whoever started them.
+
+mod client;
+pub mod cpu;
+pub mod proc;
+mod server;
+
+pub use client::Client;
+pub use server::{Launch, Server};
