@@ -53,6 +53,17 @@ impl Engine {
         out: &mut Output,
         now: Now,
     ) -> Aftermath {
+        self.run_as::<false>(call, session, out, now)
+    }
+
+    /// As [`Engine::run`]; if `TRACED`, the time for locks and log is told apart.
+    pub(crate) fn run_as<const TRACED: bool>(
+        &self,
+        call: Call<'_>,
+        session: &mut SessionState,
+        out: &mut Output,
+        now: Now,
+    ) -> Aftermath {
         let mut aftermath = Aftermath::default();
         let mark = out.len();
         let mut shards = ShardSet::new();
@@ -63,10 +74,12 @@ impl Engine {
                 shards.locks()
             }
         };
+        self.begin_waiting(TRACED, locks);
         let outcome = self.backend.transact(locks, self.time_of(session, now), &mut |tx| {
+            self.end_waiting(TRACED);
             let mut result = CallResult::default();
             aftermath.failed = self.call(call, locks, session, tx, out, now, &mut result);
-            self.settle(call, session, tx, result, &mut aftermath);
+            self.settle::<TRACED>(call, session, tx, result, &mut aftermath);
         });
         if let Err(error) = outcome {
             out.truncate(mark);
@@ -141,7 +154,7 @@ impl Engine {
     }
 
     /// What follows a call, still under its locks: logging, announcing what expired, parking.
-    fn settle(
+    fn settle<const TRACED: bool>(
         &self,
         call: Call<'_>,
         session: &mut SessionState,
@@ -159,7 +172,10 @@ impl Engine {
         if result.dirty > 0 {
             self.stats.changed(result.dirty);
             if let Some(journal) = self.journal.as_deref().filter(|_| !session.is_replay())
-                && let Some(lsn) = log(journal, call, session.db, &result.effects)
+                && let Some(lsn) = self.spend::<TRACED, _>(
+                    |spent| &mut spent.journal,
+                    || log(journal, call, session.db, &result.effects),
+                )
             {
                 tx.set_applied(lsn);
                 aftermath.lsn = Some(lsn);
@@ -280,7 +296,9 @@ impl Engine {
         }
         let mut aftermath = Aftermath::default();
         let mut committed = false;
+        self.begin_waiting(self.is_traced(), shards.locks());
         let outcome = self.backend.transact(shards.locks(), now.wall_ms, &mut |tx| {
+            self.end_waiting(self.is_traced());
             let locks = shards.locks();
             committed = self.run_locked(queue, locks, session, tx, out, now, &mut aftermath);
         });
@@ -415,6 +433,7 @@ fn merge(shards: &mut ShardSet, locks: Locks<'_>) {
 }
 
 /// Appends what a command did to the journal.
+#[inline(always)]
 fn log(journal: &dyn storage::Journal, call: Call<'_>, db: Db, effects: &Effects) -> Option<Lsn> {
     match effects {
         Effects::Verbatim if call.entry.has(Flag::Write) || call.entry.has(Flag::MayReplicate) => {

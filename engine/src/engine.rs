@@ -40,6 +40,8 @@ pub mod gate {
     pub const TRACKED: u32 = 1 << 5;
     /// Somebody captures.
     pub const CAPTURED: u32 = 1 << 8;
+    /// Times of stages are taken (`trace`).
+    pub const TRACED: u32 = 1 << 6;
 }
 
 /// What the engine is given by the process around it, so that it need not ask the system itself.

@@ -76,6 +76,7 @@ const FOLLOWED: &[Id] = &[
     Id::ZsetMaxListpackValue,
     Id::ListMaxListpackSize,
     Id::StreamNodeMaxEntries,
+    Id::Trace,
 ];
 
 fn apply(engine: &Engine, id: Id) {
@@ -101,6 +102,7 @@ fn apply(engine: &Engine, id: Id) {
                 journal.set_durability(durability(config.choice(id)));
             }
         }
+        Id::Trace => engine.trace(config.boolean(id)),
         _ => engine.backend.set_encoding_limits(&encoding_limits(engine)),
     }
 }

@@ -9,6 +9,7 @@ use crate::waker::ConnectionWaker;
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
+use runtime::trace::{self, Stage};
 use runtime::{Driver, Events, Now, Turn};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,7 +18,7 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Events taken from the kernel at once: answers to the first wait for the last of them.
 const EVENTS_MAX: usize = 256;
@@ -52,6 +53,8 @@ pub(crate) struct Reactor {
     buffer: Vec<u8>,
     /// Read once per batch of events.
     now: Now,
+    /// When that was, as exactly as [`trace`] wants it; only meaningful while tracing.
+    awake_at: Instant,
     /// When to give up on connections that do not finish, once the server drains.
     drain_until_us: Option<u64>,
 }
@@ -65,6 +68,7 @@ impl Reactor {
     ) -> Reactor {
         Reactor {
             now: group.host.clock.now(),
+            awake_at: Instant::now(),
             group,
             poll,
             mailbox,
@@ -86,20 +90,34 @@ impl Reactor {
         let (mut messages, mut woken) = (Vec::new(), Vec::new());
         while !self.finished() {
             self.wait(&mut events);
-            for event in &events {
-                self.dispatch(event);
+            // Decided on once for all turns of this loop.
+            let traced = trace::is_on();
+            if traced {
+                self.awake_at = Instant::now();
+                events.iter().for_each(|event| self.dispatch::<true>(event));
+            } else {
+                events.iter().for_each(|event| self.dispatch::<false>(event));
             }
             self.accept_again();
             self.fire_timers();
             self.mailbox.take(&mut messages, &mut woken);
             messages.drain(..).for_each(|message| self.handle(message));
             woken.drain(..).for_each(|key| self.woken(key));
-            self.run_ready();
-            self.deliver();
-            self.speak();
+            if traced {
+                self.finish_turns::<true>();
+            } else {
+                self.finish_turns::<false>();
+            }
             self.look_for_orders();
         }
         self.end();
+    }
+
+    #[inline(always)]
+    fn finish_turns<const TRACED: bool>(&mut self) {
+        self.run_ready::<TRACED>();
+        self.deliver::<TRACED>();
+        self.speak::<TRACED>();
     }
 
     fn wait(&mut self, events: &mut mio::Events) {
@@ -132,12 +150,12 @@ impl Reactor {
     }
 
     #[inline]
-    fn dispatch(&mut self, event: &Event) {
+    fn dispatch<const TRACED: bool>(&mut self, event: &Event) {
         let token = event.token();
         if Listeners::owns(token) {
             self.accept();
         } else if token != MAILBOX_TOKEN {
-            self.visit(Key::from_token(token), translate(event));
+            self.visit::<TRACED>(Key::from_token(token), translate(event));
         }
     }
 
@@ -155,34 +173,43 @@ impl Reactor {
 
     /// Gives a connection a turn with what happened, or notes it for when the connection is back.
     #[inline]
-    fn visit(&mut self, key: Key, events: Events) {
+    fn visit<const TRACED: bool>(&mut self, key: Key, events: Events) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let events = events | std::mem::take(&mut slot.events);
         if self.group.pool.is_some() {
             match slot.driver.take() {
-                Some(driver) => self.hand_over(key, driver, events),
+                Some(driver) => self.hand_over::<TRACED>(key, driver, events),
                 None => slot.events = events,
             }
         } else if let Some(driver) = slot.driver.as_mut() {
             let start = self.fetched.last().map_or(0, |(_, range)| range.end);
-            let held = driver.fetch(events, &mut self.buffer[start..], self.now);
+            let room = &mut self.buffer[start..];
+            let begun = if TRACED { self.awake_at.elapsed() } else { Duration::ZERO };
+            let held = driver.fetch::<TRACED>(events, room, self.now);
+            if TRACED && held.is_none() {
+                // It was handed over at once, if anything came.
+                trace::record(Stage::Queue, begun.as_nanos() as u64);
+            }
             if !std::mem::replace(&mut slot.to_speak, true) {
                 self.to_speak.push(key);
             }
             if let Some(len) = held {
                 self.fetched.push((key, start..start + len));
                 if BUFFER_SIZE - start - len < ROOM_MIN {
-                    self.deliver();
+                    self.deliver::<TRACED>();
                 }
             }
         }
     }
 
     /// Hands over what was read: by now the memory it needs is on its way.
-    fn deliver(&mut self) {
+    fn deliver<const TRACED: bool>(&mut self) {
         let mut fetched = std::mem::take(&mut self.fetched);
         for (key, range) in fetched.drain(..) {
             if let Some(driver) = self.slots.get_mut(key).and_then(|slot| slot.driver.as_mut()) {
+                if TRACED {
+                    trace::record_since(Stage::Queue, self.awake_at);
+                }
                 driver.deliver(&self.buffer[range], self.now);
             }
         }
@@ -190,13 +217,13 @@ impl Reactor {
     }
 
     /// Lets those that have listened write their answers.
-    fn speak(&mut self) {
+    fn speak<const TRACED: bool>(&mut self) {
         for i in 0..self.to_speak.len() {
             let key = self.to_speak[i];
             let Some(slot) = self.slots.get_mut(key) else { continue };
             slot.to_speak = false;
             if let Some(driver) = slot.driver.as_mut() {
-                let turn = driver.speak(self.now);
+                let turn = driver.speak::<TRACED>(self.now);
                 self.after_turn(key, turn);
             }
         }
@@ -204,12 +231,16 @@ impl Reactor {
     }
 
     /// Sends a connection to the pool for one turn. It comes back as a message.
-    fn hand_over(&self, key: Key, mut driver: Driver, events: Events) {
+    fn hand_over<const TRACED: bool>(&self, key: Key, mut driver: Driver, events: Events) {
         let Some(pool) = &self.group.pool else { return };
         let (host, mailbox) = (self.group.host.clone(), self.mailbox.clone());
         host.stats.queue_depth.fetch_add(1, Relaxed);
+        let queued_at = TRACED.then(Instant::now);
         pool.spawn_fifo(move || {
             host.stats.queue_depth.fetch_sub(1, Relaxed);
+            if let Some(queued_at) = queued_at {
+                trace::record_since(Stage::Queue, queued_at);
+            }
             let turn = WORKER_BUFFER
                 .with_borrow_mut(|buffer| driver.turn(events, buffer, host.clock.now()));
             mailbox.send(Message::Returned(key, driver, turn));
@@ -266,12 +297,12 @@ impl Reactor {
 
     /// One turn for each connection that is ready now; those that become ready meanwhile wait for
     /// the next loop, after the sockets' events.
-    fn run_ready(&mut self) {
+    fn run_ready<const TRACED: bool>(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { return };
             if let Some(slot) = self.slots.get_mut(key) {
                 slot.queued = false;
-                self.visit(key, Events::NONE);
+                self.visit::<TRACED>(key, Events::NONE);
             }
         }
     }

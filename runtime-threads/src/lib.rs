@@ -135,7 +135,7 @@ fn accept_until_shutdown(listeners: &[Listener], pool: &Pool, bell: &Bell) {
 fn accept_from(listener: &Listener, pool: &Pool) -> io::Result<()> {
     while pool.wait_for_room() {
         match listener.stream.accept() {
-            Ok(accepted) => pool.push(Newcomer { accepted, service: listener.service.clone() }),
+            Ok(accepted) => pool.push(Newcomer::new(accepted, listener.service.clone())),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) => {
                 pool.host.stats.accept_errors.fetch_add(1, Relaxed);

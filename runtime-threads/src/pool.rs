@@ -2,13 +2,14 @@
 
 use crate::worker::Worker;
 use parking_lot::{Condvar, Mutex};
+use runtime::trace::{self, Stage};
 use runtime::{Host, Peer, Service, Shutdown, Socket};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a full queue is looked at for a requested shutdown.
 const ROOM_POLL: Duration = Duration::from_millis(50);
@@ -17,6 +18,15 @@ const ROOM_POLL: Duration = Duration::from_millis(50);
 pub(crate) struct Newcomer {
     pub accepted: (Socket, Peer),
     pub service: Arc<dyn Service>,
+    /// When it was queued, while tracing.
+    queued_at: Option<Instant>,
+}
+
+impl Newcomer {
+    /// A client about to be queued.
+    pub fn new(accepted: (Socket, Peer), service: Arc<dyn Service>) -> Self {
+        Newcomer { accepted, service, queued_at: trace::is_on().then(Instant::now) }
+    }
 }
 
 /// What the workers of one `serve` call share.
@@ -101,6 +111,9 @@ impl Pool {
             if let Some(newcomer) = state.queue.pop_front() {
                 self.host.stats.queue_depth.fetch_sub(1, Relaxed);
                 self.taken.notify_one();
+                if let Some(queued_at) = newcomer.queued_at {
+                    trace::record_since(Stage::Queue, queued_at);
+                }
                 return Some(newcomer);
             }
             self.arrived.wait(&mut state);

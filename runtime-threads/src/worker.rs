@@ -32,7 +32,7 @@ impl Worker {
     /// Serves clients until told to end.
     pub fn run(mut self) {
         while let Some(newcomer) = self.pool.next() {
-            let (host, Newcomer { accepted, service }) = (&self.pool.host, newcomer);
+            let (host, Newcomer { accepted, service, .. }) = (&self.pool.host, newcomer);
             let waker = ConnectionWaker::new(self.bell.clone(), host.stats.clone());
             let now = host.clock.now();
             if let Some(driver) = host.connect(&*service, accepted, waker.clone().into(), now) {

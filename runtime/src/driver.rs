@@ -1,6 +1,7 @@
 //! What every runtime does with one connection once something happened to it: read, hand over,
 //! write, hold back, end. A runtime only supplies the events, the threads and the timers.
 
+use crate::trace::{self, Stage};
 use crate::{Clock, Connection, Flow, Now, Peer, RuntimeStats, Sent, Service, Socket, Status};
 use std::any::Any;
 use std::io::{self, ErrorKind};
@@ -140,6 +141,8 @@ impl Host {
 /// Promises: the connection is called by one thread at a time, its output is written after every
 /// turn, nothing is read while it wants no input, a panic ends this connection only, and
 /// [`Connection::closed`] is called exactly once, at the latest when the driver is dropped.
+///
+/// The parts of a turn exist twice: with `TRACED`, reads and writes are timed for [`trace`].
 pub struct Driver<S: AsRef<Socket> = Socket> {
     connection: Box<dyn Connection>,
     host: Arc<Host>,
@@ -213,15 +216,26 @@ impl<S: AsRef<Socket>> Driver<S> {
 
     /// Both halves of a turn.
     pub fn turn(&mut self, events: Events, buffer: &mut [u8], now: Now) -> Turn {
-        self.listen(events, buffer, now);
-        self.speak(now)
+        if trace::is_on() {
+            return self.traced_turn(events, buffer, now);
+        }
+        self.listen::<false>(events, buffer, now);
+        self.speak::<false>(now)
+    }
+
+    #[cold]
+    fn traced_turn(&mut self, events: Events, buffer: &mut [u8], now: Now) -> Turn {
+        self.listen::<true>(events, buffer, now);
+        self.speak::<true>(now)
     }
 
     /// Tells the connection what happened and reads at most once. `buffer` is lent for reading
     /// into and keeps nothing. [`Driver::speak`] must follow.
     #[inline]
-    pub fn listen(&mut self, events: Events, buffer: &mut [u8], now: Now) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.hear(events, buffer, now))) {
+    pub fn listen<const TRACED: bool>(&mut self, events: Events, buffer: &mut [u8], now: Now) {
+        if let Err(panic) =
+            catch_unwind(AssertUnwindSafe(|| self.hear::<TRACED>(events, buffer, now)))
+        {
             self.host.panicked("listen", &*panic);
             self.status.flow = Flow::Abort;
             self.unsettled = false;
@@ -232,16 +246,21 @@ impl<S: AsRef<Socket>> Driver<S> {
     /// returned, and [`Driver::deliver`] must follow with them. Meanwhile the connection can send
     /// for the memory they will need ([`Connection::anticipate`]).
     #[inline]
-    pub fn fetch(&mut self, events: Events, buffer: &mut [u8], now: Now) -> Option<usize> {
+    pub fn fetch<const TRACED: bool>(
+        &mut self,
+        events: Events,
+        buffer: &mut [u8],
+        now: Now,
+    ) -> Option<usize> {
         self.holding = true;
-        self.listen(events, buffer, now);
+        self.listen::<TRACED>(events, buffer, now);
         self.holding = false;
         let held = std::mem::take(&mut self.held);
         (held > 0).then_some(held)
     }
 
     /// Hands over what [`Driver::fetch`] left.
-    #[inline]
+    #[inline(always)]
     pub fn deliver(&mut self, bytes: &[u8], now: Now) {
         let handed = catch_unwind(AssertUnwindSafe(|| self.connection.receive(bytes, now)));
         match handed {
@@ -256,8 +275,8 @@ impl<S: AsRef<Socket>> Driver<S> {
 
     /// Writes what the connection has to say, and tells how to go on with it.
     #[inline]
-    pub fn speak(&mut self, now: Now) -> Turn {
-        match catch_unwind(AssertUnwindSafe(|| self.write(now))) {
+    pub fn speak<const TRACED: bool>(&mut self, now: Now) -> Turn {
+        match catch_unwind(AssertUnwindSafe(|| self.write::<TRACED>(now))) {
             Ok(turn) => turn,
             Err(panic) => {
                 self.host.panicked("speak", &*panic);
@@ -267,7 +286,7 @@ impl<S: AsRef<Socket>> Driver<S> {
     }
 
     #[inline]
-    fn hear(&mut self, events: Events, buffer: &mut [u8], now: Now) {
+    fn hear<const TRACED: bool>(&mut self, events: Events, buffer: &mut [u8], now: Now) {
         self.ready |= events.and(Events::LASTING);
         // What is left to read or write then shows the error.
         self.ready |= (Events::READABLE | Events::WRITABLE).when(events.any(Events::HANGUP));
@@ -282,7 +301,7 @@ impl<S: AsRef<Socket>> Driver<S> {
         }
         match self.next_step() {
             Step::Wait => {}
-            Step::Read => self.read(buffer, now),
+            Step::Read => self.read::<TRACED>(buffer, now),
             Step::EndInput => self.end_input(now),
             Step::Close => self.status.flow = Flow::Abort,
         }
@@ -313,8 +332,9 @@ impl<S: AsRef<Socket>> Driver<S> {
     }
 
     #[inline]
-    fn read(&mut self, buffer: &mut [u8], now: Now) {
-        match self.socket.as_ref().receive(buffer) {
+    fn read<const TRACED: bool>(&mut self, buffer: &mut [u8], now: Now) {
+        let socket = self.socket.as_ref();
+        match trace::time::<TRACED, _>(Stage::Read, || socket.receive(buffer)) {
             Ok(0) => self.end_input(now),
             Ok(n) => {
                 // A short read emptied the socket: the next arrival is a new edge. Only the end
@@ -354,7 +374,7 @@ impl<S: AsRef<Socket>> Driver<S> {
     /// Writes what is queued, lets a connection that waited for that go on, and ends it when it
     /// asked for that.
     #[inline]
-    fn write(&mut self, now: Now) -> Turn {
+    fn write<const TRACED: bool>(&mut self, now: Now) -> Turn {
         for _ in 0..=REFILLS_MAX {
             if std::mem::take(&mut self.unsettled) {
                 self.connection.before_write(now);
@@ -363,7 +383,7 @@ impl<S: AsRef<Socket>> Driver<S> {
                 return Turn::Closed;
             }
             let had_output = !self.connection.output().is_empty();
-            match self.send() {
+            match self.send::<TRACED>() {
                 Ok(Sent::All) => {}
                 Ok(Sent::Blocked) => return self.until_something_happens(),
                 Ok(Sent::Limit) => return Turn::More,
@@ -382,7 +402,7 @@ impl<S: AsRef<Socket>> Driver<S> {
     }
 
     #[inline]
-    fn send(&mut self) -> io::Result<Sent> {
+    fn send<const TRACED: bool>(&mut self) -> io::Result<Sent> {
         let output = self.connection.output();
         if output.is_empty() {
             return Ok(Sent::All);
@@ -390,7 +410,8 @@ impl<S: AsRef<Socket>> Driver<S> {
         if !self.ready.any(Events::WRITABLE) {
             return Ok(Sent::Blocked);
         }
-        let sent = self.socket.as_ref().send(output, WRITE_MAX)?;
+        let socket = self.socket.as_ref();
+        let sent = trace::time::<TRACED, _>(Stage::Write, || socket.send(output, WRITE_MAX))?;
         if sent == Sent::Blocked {
             self.ready = self.ready.without(Events::WRITABLE);
         }

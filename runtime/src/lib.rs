@@ -9,9 +9,11 @@
 //! other crate of the workspace.
 
 mod driver;
+pub mod histogram;
 mod service;
 mod socket;
 pub mod testing;
+pub mod trace;
 
 pub use driver::{Driver, Events, Host, Turn};
 

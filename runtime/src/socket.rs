@@ -100,7 +100,7 @@ impl Socket {
     ///
     /// # Errors
     /// The connection is gone.
-    #[inline]
+    #[inline(always)]
     pub fn send(&self, output: &mut Output, limit: usize) -> io::Result<Sent> {
         let mut left = limit;
         while !output.is_empty() {

@@ -20,6 +20,18 @@ pub enum Locks<'a> {
     All,
 }
 
+impl Locks<'_> {
+    /// Whether any of the shards, of `count` there are, is such that `test` says so.
+    pub fn any(self, count: u32, mut test: impl FnMut(u32) -> bool) -> bool {
+        match self {
+            Locks::None => false,
+            Locks::One(shard) => test(shard),
+            Locks::Many(shards) => shards.iter().any(|&shard| test(shard)),
+            Locks::All => (0..count).any(test),
+        }
+    }
+}
+
 /// Collects shard numbers and presents them as [`Locks`].
 #[derive(Clone, Debug, Default)]
 pub struct ShardSet {
@@ -209,6 +221,12 @@ pub trait Backend: Send + Sync {
     /// As [`Backend::transact`].
     fn applied(&self) -> Result<Lsn> {
         Ok(Lsn(0))
+    }
+
+    /// Whether somebody holds one of these locks at this moment: a hint, for telling transactions
+    /// that will wait from those that will not. A backend that does not know says no.
+    fn is_contended(&self, _locks: Locks<'_>) -> bool {
+        false
     }
 
     /// Whether calls may block on a disk for long.

@@ -163,7 +163,7 @@ impl CommandTable {
     }
 
     /// Finds a top-level command, ignoring case.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, name: &[u8]) -> Option<&Entry> {
         let mask = self.slots.len() - 1;
         let mut slot = hash(name) as usize & mask;
@@ -182,7 +182,7 @@ impl CommandTable {
 
     /// Finds the entry that runs a request: the subcommand's, where the command is a container and
     /// its second word is known; the container's own otherwise.
-    #[inline]
+    #[inline(always)]
     pub fn resolve(&self, request: Request<'_>) -> Option<&Entry> {
         let entry = self.find(request.arg(0))?;
         if entry.subcommands.is_empty() {

@@ -200,6 +200,7 @@ ids! {
     TlsSessionCacheSize,
     TlsSessionCacheTimeout,
     TlsSessionCaching,
+    Trace,
     TrackingTableMaxKeys,
     Unixsocket,
     Unixsocketperm,

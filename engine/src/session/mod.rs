@@ -16,6 +16,7 @@ use crate::clients::Event;
 use crate::config::Id;
 use crate::engine::Engine;
 use crate::pubsub::Space;
+use crate::stages;
 use crate::tuning::OutputClass;
 use resp::{Limits, Output, Parser, Reply};
 use runtime::{Connection, Flow, Now, Peer, Status};
@@ -70,6 +71,8 @@ struct Machine {
     /// Monotonic microseconds of the last bytes.
     active_us: u64,
     draining: bool,
+    /// While times of stages are taken.
+    trace: stages::Pending,
     /// Taken out of the engine's registries; nothing may happen after.
     gone: bool,
 }
@@ -106,6 +109,7 @@ impl Machine {
             over_soft_limit_since: None,
             active_us: now.mono_us,
             draining: false,
+            trace: stages::Pending::default(),
             gone: false,
         }
     }
@@ -267,10 +271,16 @@ impl Machine {
         {
             self.durable = self.durable.max(Some(lsn));
             self.written = None;
+            if engine.is_traced() {
+                self.trace.withhold(engine);
+            }
         }
         let Some(lsn) = self.durable else { return };
         match journal.poll_durable(lsn, self.state.client().waker()) {
-            Ok(true) => self.durable = None,
+            Ok(true) => {
+                self.durable = None;
+                self.trace.release(engine);
+            }
             Ok(false) => {}
             Err(error) => {
                 // The reply would be a lie, and cannot be taken back once sent.
@@ -339,6 +349,9 @@ impl Machine {
 
     fn before_write(&mut self, engine: &Engine) {
         if let (Some(lsn), Some(journal)) = (self.written.take(), &engine.journal) {
+            if engine.is_traced() {
+                return self.trace.write_log(engine, &**journal, lsn);
+            }
             journal.write_up_to(lsn);
         }
     }

@@ -84,7 +84,33 @@ impl Machine {
 
     /// Executes the complete requests at the front of `buffer` until it parks; how many bytes that
     /// were.
+    #[inline]
     pub(super) fn execute(&mut self, engine: &Engine, buffer: &[u8], now: Now) -> usize {
+        if engine.is_traced() {
+            return self.execute_traced(engine, buffer, now);
+        }
+        self.execute_as::<false>(engine, buffer, now)
+    }
+
+    #[cold]
+    fn execute_traced(&mut self, engine: &Engine, buffer: &[u8], now: Now) -> usize {
+        let mut trace = std::mem::take(&mut self.trace);
+        let commands = |machine: &Self| machine.state.client().commands.load(Ordering::Relaxed);
+        let before = commands(self);
+        let done = trace.execute(engine, || {
+            let done = self.execute_as::<true>(engine, buffer, now);
+            (commands(self) - before, done)
+        });
+        self.trace = trace;
+        done
+    }
+
+    fn execute_as<const TRACED: bool>(
+        &mut self,
+        engine: &Engine,
+        buffer: &[u8],
+        now: Now,
+    ) -> usize {
         send_for_upcoming(engine);
         let mut batch = BATCH.take();
         let mut done = 0;
@@ -93,8 +119,11 @@ impl Machine {
             batch.clear();
             let limits = self.limits(engine);
             let group = if limits.unauthenticated { 1 } else { GROUP };
-            let progress = self.parser.parse(rest, group, &limits, &mut batch);
-            let stopped = self.run_group(engine, &batch, rest, now);
+            let progress = engine.spend::<TRACED, _>(
+                |spent| &mut spent.parse,
+                || self.parser.parse(rest, group, &limits, &mut batch),
+            );
+            let stopped = self.run_group::<TRACED>(engine, &batch, rest, now);
             if let Some(end) = stopped {
                 // What follows is parsed again when the session goes on.
                 self.parser = resp::Parser::new();
@@ -115,7 +144,7 @@ impl Machine {
     }
 
     /// Runs one group; where the request ends after which the session stopped, if it did.
-    fn run_group(
+    fn run_group<const TRACED: bool>(
         &mut self,
         engine: &Engine,
         batch: &Batch,
@@ -129,7 +158,10 @@ impl Machine {
         client.commands.fetch_add(batch.len() as u64, Ordering::Relaxed);
         client.last_seen_ms.store(now.wall_ms, Ordering::Relaxed);
         let mut plan = [Planned { command: UNKNOWN, hash: None }; GROUP];
-        self.plan(engine, batch, buffer, &mut plan);
+        engine.spend::<TRACED, _>(
+            |spent| &mut spent.parse,
+            || self.plan(engine, batch, buffer, &mut plan),
+        );
         let client = self.state.client().clone();
         let mut timer = Timer::start(engine, &client, now);
         let mut stopped = None;
@@ -152,6 +184,7 @@ impl Machine {
     }
 
     /// Looks the group's commands up, hashes their keys, and sends for the keys' memory.
+    #[inline(always)]
     fn plan(&self, engine: &Engine, batch: &Batch, buffer: &[u8], plan: &mut [Planned; GROUP]) {
         let mut hashes = [0; GROUP];
         let mut keys = 0;
@@ -181,6 +214,8 @@ impl Machine {
         self.is_parked()
     }
 
+    /// Inlined: there are two callers, each compiled for whether times are taken.
+    #[inline(always)]
     fn run_one<'r>(
         &mut self,
         engine: &Engine,
@@ -199,7 +234,7 @@ impl Machine {
         if self.state.special | engine.gate() != 0 {
             return self.run_special(engine, entry, planned, request, now, timer);
         }
-        self.run_admitted(engine, entry, planned, request, now, timer);
+        self.run_admitted::<false>(engine, entry, planned, request, now, timer);
     }
 
     /// Refuses a request before it runs; inside `MULTI` that dooms the transaction.
@@ -239,7 +274,11 @@ impl Machine {
                 if first {
                     self.show(engine, entry, request, now);
                 }
-                self.run_admitted(engine, entry, planned, request, now, timer);
+                if engine.is_traced() {
+                    self.run_admitted::<true>(engine, entry, planned, request, now, timer);
+                } else {
+                    self.run_admitted::<false>(engine, entry, planned, request, now, timer);
+                }
                 if !first {
                     self.show(engine, entry, request, now);
                 }
@@ -299,7 +338,7 @@ impl Machine {
         self.parked = Parked::Paused { until_us: now.mono_us.saturating_add(wait_ms * 1000) };
     }
 
-    fn run_admitted<'r>(
+    fn run_admitted<'r, const TRACED: bool>(
         &mut self,
         engine: &Engine,
         entry: &Entry,
@@ -318,13 +357,14 @@ impl Machine {
             self.exec(engine, now)
         } else {
             let call = Call { entry, request, hash: planned.hash };
-            engine.run(call, &mut self.state, &mut self.out, now)
+            engine.run_as::<TRACED>(call, &mut self.state, &mut self.out, now)
         };
         timer.after(entry);
         self.conclude(engine, aftermath, now);
     }
 
     /// What follows once the locks are gone.
+    #[inline(always)]
     fn conclude(&mut self, engine: &Engine, aftermath: Aftermath, now: Now) {
         self.written = self.written.max(aftermath.lsn);
         if let Some((waiter, timeout_us)) = aftermath.waiter {

@@ -29,6 +29,32 @@ fn every_runtime_answers_and_stops() {
     }
 }
 
+/// Every stage that a write under `appendfsync always` goes through is timed, whoever serves it.
+#[test]
+fn every_runtime_tells_where_the_time_went() {
+    for runtime in RUNTIMES {
+        let (_folder, data) = folder();
+        let options = ["--trace", "yes", "--appendonly", "yes", "--appendfsync", "always"];
+        let server = Varve::start(&data, &[*runtime, &options[..]].concat());
+        let mut client = server.connect();
+        for number in 0..10 {
+            let () = client.set("key", number).unwrap();
+        }
+        let text: String = redis::cmd("INFO").arg("trace").query(&mut client).unwrap();
+        let turns = |stage: &str| -> u64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(&format!("trace_{stage}:")));
+            let count = line.and_then(|line| line.strip_prefix("turns=")?.split(',').next());
+            count.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{stage}: {text}"))
+        };
+        for stage in ["read", "parse", "execute", "journal", "fsync_wait", "write"] {
+            assert!(turns(stage) >= 10, "{runtime:?} {stage}: {text}");
+        }
+        let queues = if runtime.contains(&"tokio") { 0..1 } else { 1..u64::MAX };
+        assert!(queues.contains(&turns("queue")), "{runtime:?}: {text}");
+        assert_eq!(turns("lock_wait"), 0, "{runtime:?}: one client waits for nobody");
+    }
+}
+
 #[test]
 fn the_banner_says_what_runs_and_how_to_change_it() {
     let (_folder, data) = folder();

@@ -203,6 +203,10 @@ impl Backend for MemoryBackend {
         Ok(())
     }
 
+    fn is_contended(&self, locks: Locks<'_>) -> bool {
+        locks.any(self.shard_count(), |number| self.shard(number).state.is_locked())
+    }
+
     fn len(&self, db: Db) -> u64 {
         self.sum(db, |sizes| &sizes.keys)
     }

@@ -210,6 +210,10 @@ impl Backend for OrderedBackend {
         tx.commit()
     }
 
+    fn is_contended(&self, locks: Locks<'_>) -> bool {
+        locks.any(self.shard_count(), |shard| self.shards[shard as usize].is_locked())
+    }
+
     fn len(&self, db: Db) -> u64 {
         self.sum(db, |shard| &shard.keys)
     }

@@ -39,6 +39,7 @@ fn resetstat(cx: &mut Cx<'_>) -> Outcome {
     cx.engine.clients.accepted.store(0, Ordering::Relaxed);
     cx.engine.clients.rejected.store(0, Ordering::Relaxed);
     cx.engine.rates.reset();
+    runtime::trace::reset();
     cx.reply.ok();
     Ok(())
 }

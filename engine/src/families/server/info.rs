@@ -12,7 +12,7 @@ use crate::failure::Outcome;
 use crate::families::auth::REDIS_VERSION;
 use crate::pubsub::Space;
 use crate::stats::CommandTotals;
-use runtime::Now;
+use runtime::{Now, trace};
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -34,10 +34,11 @@ const SECTIONS: &[Section] = &[
     ("latencystats", "Latencystats", latency_stats),
     ("cluster", "Cluster", |_, _, lines| lines.add("cluster_enabled", 0)),
     ("keyspace", "Keyspace", keyspace),
+    ("trace", "Trace", stage_times),
 ];
 
 /// Sections that plain `INFO` leaves out.
-const NOT_BY_DEFAULT: [&str; 2] = ["commandstats", "latencystats"];
+const NOT_BY_DEFAULT: [&str; 3] = ["commandstats", "latencystats", "trace"];
 
 /// The lines of one section, each name once.
 #[derive(Default)]
@@ -342,6 +343,27 @@ fn keyspace(engine: &Engine, _: Now, lines: &mut Lines) {
     }
 }
 
+/// Ours: where turns spend their time, while `trace` is on.
+fn stage_times(engine: &Engine, _: Now, lines: &mut Lines) {
+    let report = trace::report();
+    lines.add("trace_enabled", u8::from(engine.is_traced()));
+    lines.add("trace_commands", report.commands);
+    for stage in trace::Stage::ALL {
+        let trace::StageTimes { times, nanos } = report.stage(stage);
+        let micros = |percent| times.percentile(percent) as f64 / 1000.0;
+        lines.add(
+            &format!("trace_{}", stage.name()),
+            format_args!(
+                "turns={},usec={:.3},p50={:.3},p99={:.3}",
+                times.count(),
+                *nanos as f64 / 1000.0,
+                micros(50.0),
+                micros(99.0)
+            ),
+        );
+    }
+}
+
 fn info(cx: &mut Cx<'_>) -> Outcome {
     let by_default = |key: &str| !NOT_BY_DEFAULT.contains(&key);
     let asked: Vec<String> = cx
@@ -353,7 +375,7 @@ fn info(cx: &mut Cx<'_>) -> Outcome {
     let wanted = |key: &str| match asked.is_empty() {
         true => by_default(key),
         false => asked.iter().any(|word| match word.as_str() {
-            "all" => key != "modules",
+            "all" => !["modules", "trace"].contains(&key),
             "everything" => true,
             "default" => by_default(key),
             word => word == key,

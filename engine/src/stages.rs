@@ -1,0 +1,146 @@
+//! The engine's part of [`runtime::trace`]: what a turn spends on parsing, on waiting for locks and
+//! on the log, taken out of the time that its execution takes as a whole.
+//!
+//! While nobody traces ([`gate::TRACED`](crate::engine::gate::TRACED) is not set), none of this
+//! runs. Times come from the environment's stopwatch.
+
+use crate::engine::{Engine, gate};
+use runtime::trace::{self, Stage};
+use std::cell::Cell;
+use storage::{Journal, Locks, Lsn};
+
+/// What the turn under way on this thread has spent so far, nanoseconds.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Spent {
+    pub parse: u64,
+    pub lock_wait: u64,
+    pub journal: u64,
+}
+
+thread_local! {
+    static SPENT: Cell<Spent> = const { Cell::new(Spent { parse: 0, lock_wait: 0, journal: 0 }) };
+}
+
+thread_local! {
+    /// When the thread's transaction began to wait for its locks, if it must.
+    static WAITING: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// A part of [`Spent`].
+pub(crate) type Part = fn(&mut Spent) -> &mut u64;
+
+fn add(part: Part, nanos: u64) {
+    let mut spent = SPENT.get();
+    *part(&mut spent) += nanos;
+    SPENT.set(spent);
+}
+
+impl Engine {
+    /// Starts or stops taking times. The trace is one for the process: an engine that has not
+    /// started it does not stop another's.
+    pub(crate) fn trace(&self, on: bool) {
+        if on != self.is_traced() {
+            self.set_gate(gate::TRACED, on);
+            trace::switch(on);
+        }
+    }
+
+    /// Whether times of stages are taken.
+    #[inline]
+    pub(crate) fn is_traced(&self) -> bool {
+        self.gate() & gate::TRACED != 0
+    }
+
+    fn nanos(&self) -> u64 {
+        (self.environment.stopwatch)()
+    }
+
+    /// Does `work`; if `TRACED`, as a part of the turn under way.
+    #[inline(always)]
+    pub(crate) fn spend<const TRACED: bool, T>(&self, part: Part, work: impl FnOnce() -> T) -> T {
+        if !TRACED {
+            return work();
+        }
+        let begun = self.nanos();
+        let done = work();
+        add(part, self.nanos().saturating_sub(begun));
+        done
+    }
+
+    /// A transaction is about to take its locks. Kept beside the turn's times rather than handed to
+    /// its body: a capture would cost those who do not trace.
+    #[inline(always)]
+    pub(crate) fn begin_waiting(&self, traced: bool, locks: Locks<'_>) {
+        if traced {
+            WAITING.set(self.backend.is_contended(locks).then(|| self.nanos()));
+        }
+    }
+
+    /// It has its locks.
+    #[inline(always)]
+    pub(crate) fn end_waiting(&self, traced: bool) {
+        if traced && let Some(since) = WAITING.take() {
+            add(|spent| &mut spent.lock_wait, self.nanos().saturating_sub(since));
+        }
+    }
+}
+
+/// What a session remembers of its turn beyond executing it.
+#[derive(Default)]
+pub(crate) struct Pending {
+    /// Spent on appending to the log, nanoseconds: counted together with writing it.
+    journal: u64,
+    /// The stopwatch when replies were first withheld.
+    withheld_at: Option<u64>,
+}
+
+impl Pending {
+    /// Does a turn's execution, which returns how many commands it ran, and something else.
+    pub fn execute<T>(&mut self, engine: &Engine, work: impl FnOnce() -> (u64, T)) -> T {
+        SPENT.set(Spent::default());
+        let begun = engine.nanos();
+        let (commands, done) = work();
+        let all = engine.nanos().saturating_sub(begun);
+        let Spent { parse, lock_wait, journal } = SPENT.take();
+        trace::record(Stage::Parse, parse);
+        if commands > 0 {
+            trace::record(Stage::Execute, all.saturating_sub(parse + lock_wait + journal));
+            trace::executed(commands);
+        }
+        if lock_wait > 0 {
+            trace::record(Stage::LockWait, lock_wait);
+        }
+        self.journal += journal;
+        done
+    }
+
+    /// Does the turn's part of writing the log.
+    #[cold]
+    #[inline(never)]
+    pub fn write_log(&mut self, engine: &Engine, journal: &dyn Journal, up_to: Lsn) {
+        let begun = engine.nanos();
+        journal.write_up_to(up_to);
+        self.journal += engine.nanos().saturating_sub(begun);
+        self.book_journal();
+    }
+
+    fn book_journal(&mut self) {
+        let journal = std::mem::take(&mut self.journal);
+        if journal > 0 {
+            trace::record(Stage::Journal, journal);
+        }
+    }
+
+    /// Replies are withheld until the log is synced: its thread does the writing.
+    pub fn withhold(&mut self, engine: &Engine) {
+        self.book_journal();
+        self.withheld_at.get_or_insert_with(|| engine.nanos());
+    }
+
+    /// They are let go.
+    pub fn release(&mut self, engine: &Engine) {
+        if let Some(since) = self.withheld_at.take() {
+            trace::record(Stage::FsyncWait, engine.nanos().saturating_sub(since));
+        }
+    }
+}
