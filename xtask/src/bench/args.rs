@@ -89,6 +89,9 @@ pub struct BenchArgs {
     /// Also count system calls per operation, in a pass of its own (needs `perf`)
     #[arg(long)]
     pub syscalls: bool,
+    /// Also tell where the server's time goes, stage by stage, in a pass of its own
+    #[arg(long)]
+    pub trace: bool,
     /// Under a minute: 100,000 keys, shorter runs, pipelines 1 and 16 unless given
     #[arg(long)]
     pub quick: bool,

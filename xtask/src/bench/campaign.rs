@@ -6,9 +6,9 @@
 
 use super::args::BenchArgs;
 use super::matrix::{self, Row, Target};
-use super::results::{Cell, LeftOut, Loaded, RowResult, Sample, ServerCost};
+use super::results::{Cell, LeftOut, Loaded, RowResult, Sample, ServerCost, Trace};
 use super::server::{self, Server, Setting};
-use super::syscalls;
+use super::{syscalls, trace};
 use crate::load::request::Generator;
 use crate::load::workload::{Defaults, Workload};
 use crate::load::{self, Edge, Pacing, Plan, Report, Stop};
@@ -51,6 +51,7 @@ impl Job {
             samples: Vec::new(),
             syscalls_per_op: None,
             syscalls_by: None,
+            trace: None,
             failure: None,
         }
     }
@@ -113,6 +114,9 @@ impl<'a> Campaign<'a> {
             }
             if self.args.syscalls {
                 self.count_syscalls(group);
+            }
+            if self.args.trace {
+                self.trace(group);
             }
             self.restart_all();
         }
@@ -318,6 +322,40 @@ impl<'a> Campaign<'a> {
                 if let Ok((calls, report)) = counted {
                     let per_op = calls as f64 / report.sent.max(1) as f64;
                     self.entries[index].cell(job).syscalls_per_op = Some(per_op);
+                }
+            }
+        }
+    }
+
+    fn trace(&mut self, group: &[Job]) {
+        for job in group {
+            for index in 0..self.entries.len() {
+                self.runs += 1;
+                let entry = &self.entries[index];
+                let (Some(server), Target::Varve { .. }) = (&entry.server, &entry.row.target)
+                else {
+                    continue;
+                };
+                self.bar.set_message(format!("tracing {}", entry.row.name));
+                let plan = self.plan(server, job, Stop::After(self.args.window()));
+                let plan = Plan { warmup: Duration::ZERO, ..plan };
+                let usage = || server.pid().and_then(proc::usage);
+                server.thaw();
+                let traced = trace::trace(server.addr(), || {
+                    let before = usage();
+                    load::run(&plan, &job.generator, &mut |_| {})?;
+                    Ok(before.zip(usage()).map(|(before, after)| after.since(before).cpu_ns))
+                });
+                server.freeze();
+                match traced {
+                    Ok((trace, cpu_ns)) => {
+                        let trace = Trace { cpu_ns, ..trace };
+                        self.entries[index].cell(job).trace = Some(trace);
+                    }
+                    Err(error) => {
+                        let name = format!("{}, its trace", self.entries[index].row.name);
+                        self.left_out.push(LeftOut { name, reason: format!("{error:#}") });
+                    }
                 }
             }
         }

@@ -12,6 +12,7 @@ mod results;
 mod server;
 mod stats;
 mod syscalls;
+mod trace;
 
 use crate::load::workload::Workload;
 use crate::project_root;

@@ -2,6 +2,7 @@
 
 use super::results::{Cell, Footprint, Results, RowResult, Sample};
 use super::stats::{Ratio, Spread};
+use super::trace;
 use comfy_table::{Cell as Field, CellAlignment, ContentArrangement, Table, presets};
 
 /// A table that is not yet drawn.
@@ -9,12 +10,15 @@ use comfy_table::{Cell as Field, CellAlignment, ContentArrangement, Table, prese
 pub struct Grid {
     /// What it shows, in one line.
     pub title: String,
-    header: Vec<String>,
-    rows: Vec<Vec<String>>,
+    /// Names of the columns.
+    pub header: Vec<String>,
+    /// Its rows, as long as the header.
+    pub rows: Vec<Vec<String>>,
 }
 
 impl Grid {
-    fn new(title: String, header: &[&str]) -> Grid {
+    /// A table without rows.
+    pub fn new(title: String, header: &[&str]) -> Grid {
         Grid { title, header: header.iter().map(|h| h.to_string()).collect(), rows: Vec::new() }
     }
 
@@ -59,6 +63,7 @@ pub fn all(results: &Results) -> Vec<Grid> {
     grids.push(memory(results));
     grids.push(footprints(results));
     grids.extend(ratios(results));
+    grids.extend(trace::grids(results));
     grids.retain(|grid| !grid.is_empty());
     grids
 }

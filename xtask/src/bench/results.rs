@@ -184,8 +184,37 @@ pub struct Cell {
     /// How they were counted: `perf_event`, `ptrace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub syscalls_by: Option<String>,
+    /// Where the server's time went, where `--trace` asked, from a pass of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
     /// Why there are fewer samples than rounds.
     pub failure: Option<String>,
+}
+
+/// Where a server's time went while one workload ran.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Commands executed.
+    pub commands: u64,
+    /// Time on a CPU, all threads, ns.
+    pub cpu_ns: Option<u64>,
+    /// The stages, in the order a request goes through them.
+    pub stages: Vec<StageTimes>,
+}
+
+/// What turns spent in one stage. A turn is one read of one connection with all commands in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageTimes {
+    /// `queue`, `read`, `parse`, `lock_wait`, `execute`, `journal`, `fsync_wait`, `write`.
+    pub name: String,
+    /// Turns that had this stage.
+    pub turns: u64,
+    /// All their time in it, µs.
+    pub total_us: f64,
+    /// The median turn, µs.
+    pub p50_us: f64,
+    /// 99 %.
+    pub p99_us: f64,
 }
 
 /// One round's measurement.
@@ -367,6 +396,7 @@ pub mod tests {
                     .collect(),
                 syscalls_per_op: None,
                 syscalls_by: None,
+                trace: None,
                 failure: None,
             }],
         };
