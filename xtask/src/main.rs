@@ -1,6 +1,7 @@
 //! Varve's workbench: everything a contributor runs that is not the server itself.
 
 mod bench;
+mod charts;
 mod conformance;
 mod echo;
 mod load;

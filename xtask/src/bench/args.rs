@@ -101,13 +101,17 @@ pub struct BenchArgs {
     /// Write the results to this file
     #[arg(long, default_value = "target/xtask-bench/results.json")]
     pub json: PathBuf,
+    /// Write the report, a page with charts, to this file; by default report.html beside the
+    /// results
+    #[arg(long, value_name = "PATH")]
+    pub html: Option<PathBuf>,
     /// Do not measure: take the results from this file
     #[arg(long, value_name = "RESULTS")]
     pub from: Option<PathBuf>,
     /// Compare with an earlier results.json
     #[arg(long, value_name = "OLD")]
     pub compare: Option<PathBuf>,
-    /// Regenerate docs/benchmarks.md and the table in README.md
+    /// Regenerate docs/benchmarks.md, its charts, and the table in README.md
     #[arg(long)]
     pub publish: bool,
     /// List the shipped workloads
@@ -131,6 +135,12 @@ impl BenchArgs {
             bail!("rounds, seconds, keys, connections, pipelines and rate must be positive");
         }
         Ok(self)
+    }
+
+    /// Where the report goes.
+    pub fn html(&self) -> PathBuf {
+        let beside = || self.from.as_ref().unwrap_or(&self.json).with_file_name("report.html");
+        self.html.clone().unwrap_or_else(beside)
     }
 
     /// Rounds to run.

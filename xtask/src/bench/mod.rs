@@ -1,14 +1,17 @@
 //! `cargo xtask bench`: which runtime, storage and durability suits this machine and workload.
 //!
-//! `matrix` says which servers, `campaign` measures them, `results` is what it measured, `report`
-//! and `publish` show it. Nothing here needs another tool; what is missing is left out and said.
+//! `matrix` says which servers, `campaign` measures them, `results` is what it measured, `report`,
+//! `figures`, `html` and `publish` show it. Nothing here needs another tool; what is missing is left out and said.
 
 mod args;
 mod campaign;
+mod figures;
+mod html;
 mod matrix;
 mod publish;
 mod report;
 mod results;
+mod schema;
 mod server;
 mod stats;
 mod syscalls;
@@ -42,14 +45,17 @@ pub fn run(args: BenchArgs) -> Result<()> {
     for grid in report::all(&results) {
         println!("{}", grid.terminal());
     }
-    if let Some(old) = old {
-        let grid = report::compare(&results, &old);
+    let compared = old.map(|old| report::compare(&results, &old));
+    if let Some(grid) = &compared {
         let none = "nothing in the earlier run has the same server, workload and pipeline";
         println!("{}", if grid.is_empty() { none.into() } else { grid.terminal() });
     }
     for note in report::notes(&results) {
         println!("{note}");
     }
+    let page = args.html();
+    html::save(&results, compared.as_ref(), &page)?;
+    println!("report in {}", page.display());
     if args.publish {
         for line in publish::publish(&results, &project_root()?)? {
             println!("{line}");

@@ -1,5 +1,6 @@
 //! `--publish`: the measurements as documents, written by the program that made them.
 
+use super::figures::{self, Section};
 use super::report;
 use super::results::Results;
 use anyhow::{Context, Result};
@@ -9,13 +10,17 @@ use std::path::Path;
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
 
-/// Writes `docs/benchmarks.md`, and the table of README.md if it has a place for it; returns
-/// what was done, a line each.
+/// Where the charts are, as seen from `docs`.
+const CHARTS: &str = "charts";
+
+/// Writes `docs/benchmarks.md` with its charts, and the table of README.md if it has a place for
+/// it; returns what was done, a line each.
 pub fn publish(results: &Results, root: &Path) -> Result<Vec<String>> {
     let docs = root.join("docs");
-    std::fs::create_dir_all(&docs)?;
-    std::fs::write(docs.join("benchmarks.md"), document(results))?;
-    let mut done = vec!["wrote docs/benchmarks.md".to_string()];
+    let sections = figures::sections(results)?;
+    let count = charts(&sections, &docs.join(CHARTS))?;
+    std::fs::write(docs.join("benchmarks.md"), document(results, &sections))?;
+    let mut done = vec![format!("wrote docs/benchmarks.md and {count} charts")];
     let readme = root.join("README.md");
     let text = std::fs::read_to_string(&readme).unwrap_or_default();
     match between(&text, &summary(results)) {
@@ -28,7 +33,26 @@ pub fn publish(results: &Results, root: &Path) -> Result<Vec<String>> {
     Ok(done)
 }
 
-fn document(results: &Results) -> String {
+/// Writes every chart as a file, and removes those of earlier runs; returns how many there are.
+fn charts(sections: &[Section], dir: &Path) -> Result<usize> {
+    std::fs::create_dir_all(dir)?;
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "svg") {
+            std::fs::remove_file(path)?;
+        }
+    }
+    let blocks = sections.iter().flat_map(|section| &section.blocks);
+    let mut count = 0;
+    for figure in blocks.flat_map(|block| &block.figures) {
+        let path = dir.join(format!("{}.svg", figure.name));
+        std::fs::write(path, figure.chart.standalone(&figure.title, &figure.label))?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn document(results: &Results, sections: &[Section]) -> String {
     let (machine, settings) = (&results.machine, &results.settings);
     let known = |field: &Option<String>| field.clone().unwrap_or_else(|| "unknown".into());
     let mut text = format!(
@@ -50,8 +74,18 @@ fn document(results: &Results) -> String {
         settings.threads,
         settings.load_cores,
     );
-    for grid in report::all(results) {
-        text += &format!("\n{}", grid.markdown());
+    for section in sections {
+        text += &format!("\n## {}\n", section.title);
+        for block in &section.blocks {
+            text += &format!("\n### {}\n\n{}\n\n", block.title, block.about);
+            for figure in &block.figures {
+                let words = figure.title.replace(['[', ']', '\\'], " ");
+                text += &format!("![{words}]({CHARTS}/{}.svg)\n", figure.name);
+            }
+        }
+        for grid in &section.grids {
+            text += &format!("\n{}", grid.markdown());
+        }
     }
     let notes = report::notes(results);
     if !notes.is_empty() {
@@ -91,11 +125,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let readme = dir.path().join("README.md");
         std::fs::write(&readme, format!("# x\n{BEGIN}\n{END}\n")).unwrap();
+        let stale = dir.path().join("docs/charts/of-an-earlier-run.svg");
+        std::fs::create_dir_all(stale.parent().unwrap()).unwrap();
+        std::fs::write(&stale, "").unwrap();
         publish(&example(), dir.path()).unwrap();
+        assert!(!stale.exists());
         let first = std::fs::read_to_string(&readme).unwrap();
         assert!(first.contains("| fast | redis-server | 0.50 (0.50–0.50) |"));
         publish(&example(), dir.path()).unwrap();
         assert_eq!(std::fs::read_to_string(&readme).unwrap(), first);
-        assert!(dir.path().join("docs/benchmarks.md").exists());
+        let document = std::fs::read_to_string(dir.path().join("docs/benchmarks.md")).unwrap();
+        let charts = std::fs::read_dir(dir.path().join("docs/charts")).unwrap().count();
+        assert_eq!(document.matches("](charts/").count(), charts);
+        assert!(charts > 2);
     }
 }

@@ -69,7 +69,7 @@ pub fn all(results: &Results) -> Vec<Grid> {
 }
 
 /// Names of the workloads, in the order they were measured.
-fn workloads(results: &Results) -> Vec<String> {
+pub fn workloads(results: &Results) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for cell in results.rows.iter().flat_map(|row| &row.cells) {
         if !names.contains(&cell.workload) {
@@ -80,7 +80,7 @@ fn workloads(results: &Results) -> Vec<String> {
 }
 
 /// Pipeline depths at which `workload` ran.
-fn pipelines(results: &Results, workload: &str) -> Vec<usize> {
+pub fn pipelines(results: &Results, workload: &str) -> Vec<usize> {
     let cells = results.rows.iter().flat_map(|row| &row.cells);
     let mut depths: Vec<usize> =
         cells.filter(|cell| cell.workload == workload).map(|cell| cell.pipeline).collect();
@@ -89,11 +89,13 @@ fn pipelines(results: &Results, workload: &str) -> Vec<usize> {
     depths
 }
 
-fn find<'r>(row: &'r RowResult, workload: &str, pipeline: usize) -> Option<&'r Cell> {
+/// What `row` did of `workload` at a depth.
+pub fn find<'r>(row: &'r RowResult, workload: &str, pipeline: usize) -> Option<&'r Cell> {
     row.cells.iter().find(|cell| cell.workload == workload && cell.pipeline == pipeline)
 }
 
-fn throughput(results: &Results, workload: &str) -> Grid {
+/// Throughput, latency and cost of every server in `workload`.
+pub fn throughput(results: &Results, workload: &str) -> Grid {
     let mut header = vec![
         "server",
         "pipeline",
@@ -166,7 +168,8 @@ fn or_dash(field: Option<String>) -> String {
     field.unwrap_or_else(|| "–".into())
 }
 
-fn memory(results: &Results) -> Grid {
+/// Memory, and times of starting and loading.
+pub fn memory(results: &Results) -> Grid {
     let header = [
         "server",
         "version",
@@ -199,7 +202,7 @@ fn memory(results: &Results) -> Grid {
 }
 
 /// What elements and idle connections cost, each beside the baseline's.
-fn footprints(results: &Results) -> Grid {
+pub fn footprints(results: &Results) -> Grid {
     let header = ["server", "workload", "what", "count", "bytes each", "÷ baseline", "seconds"];
     let mut grid = Grid::new("Memory per element".into(), &header);
     let mut all: Vec<(&RowResult, &Footprint)> =
@@ -229,7 +232,8 @@ pub fn ratios(results: &Results) -> Vec<Grid> {
     workloads(results).iter().map(|workload| ratio(results, workload)).collect()
 }
 
-fn ratio(results: &Results, workload: &str) -> Grid {
+/// The ratios of one workload.
+pub fn ratio(results: &Results, workload: &str) -> Grid {
     let depths = pipelines(results, workload);
     let names: Vec<String> = depths.iter().map(|p| format!("pipeline {p}")).collect();
     let mut header = vec!["server", "against"];
@@ -253,6 +257,52 @@ fn ratio(results: &Results, workload: &str) -> Grid {
         }
     }
     grid
+}
+
+/// Who is ahead in each workload, with those whom the rounds cannot tell from the first; the echo
+/// server does no work and does not count.
+pub fn best(results: &Results) -> Option<Grid> {
+    let header = ["workload", "pipeline", "most throughput", "least CPU per op", "lowest p99.9"];
+    let mut grid = Grid::new("Who is ahead, and who is level beyond noise".into(), &header);
+    for workload in workloads(results) {
+        for pipeline in pipelines(results, &workload) {
+            let rows = results.rows.iter().filter(|row| row.name != "echo");
+            let found: Vec<(&str, &Cell)> = rows
+                .filter_map(|row| Some((row.name.as_str(), find(row, &workload, pipeline)?)))
+                .collect();
+            let rate = |s: &Sample| Some(1.0 / s.per_second().max(1e-9));
+            let open = found.iter().any(|(_, cell)| cell.is_open());
+            let ahead = [
+                if open { None } else { first(&found, rate) },
+                first(&found, Sample::cpu_us),
+                first(&found, |s| Some(s.p999_us)),
+            ];
+            if ahead.iter().any(Option::is_some) {
+                let mut fields = vec![workload.clone(), pipeline.to_string()];
+                fields.extend(ahead.map(or_dash));
+                grid.rows.push(fields);
+            }
+        }
+    }
+    (!grid.is_empty()).then_some(grid)
+}
+
+/// The lowest of `what`, and all that are level with it.
+fn first(cells: &[(&str, &Cell)], what: fn(&Sample) -> Option<f64>) -> Option<String> {
+    let median = |cell: &Cell| cell.spread(what).map(|spread| spread.median);
+    let measured = cells.iter().filter(|(_, cell)| median(cell).is_some());
+    let mut sorted: Vec<_> = measured.collect();
+    sorted.sort_by(|a, b| median(a.1).unwrap_or(0.0).total_cmp(&median(b.1).unwrap_or(0.0)));
+    let (_, base) = sorted.first()?;
+    let level = |cell: &Cell| Ratio::paired(cell, base, what).is_some_and(|ratio| ratio.is_noise());
+    let names: Vec<&str> =
+        sorted.iter().filter(|(_, cell)| level(cell)).map(|(name, _)| *name).collect();
+    Some(match names.as_slice() {
+        [one, two, three, rest @ ..] if rest.len() > 1 => {
+            format!("{one}, {two}, {three} and {} more", rest.len())
+        }
+        few => few.join(", "),
+    })
 }
 
 /// This run against an earlier one, cell by cell.
@@ -333,6 +383,18 @@ mod tests {
         let grid = compare(&example(), &example());
         assert_eq!(grid.rows.len(), 2);
         assert!(grid.rows[0][4].starts_with("no difference beyond noise"));
+    }
+
+    #[test]
+    fn who_is_level_with_the_first_is_named_with_it() {
+        let mut results = example();
+        results.rows.push(RowResult { name: "echo".into(), ..results.rows[1].clone() });
+        results.rows.push(RowResult { name: "also".into(), ..results.rows[1].clone() });
+        let grid = best(&results).unwrap();
+        let all = "redis-server, fast, also";
+        assert_eq!(grid.rows, [["get", "16", all, "fast, also", all]]);
+        results.rows.iter_mut().for_each(|row| row.cells.clear());
+        assert_eq!(best(&results), None);
     }
 
     #[test]

@@ -1,13 +1,21 @@
 //! `results.json`: everything a run measured, round by round, so that any table and comparison
 //! can be made from the file alone.
 
+use super::schema;
 use super::stats::Spread;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::Path;
 
-/// Changes whenever a field changes its meaning or goes away.
+/// Changes whenever a field changes its meaning or goes away. A new one is optional, here and in
+/// `results.schema.json`.
 pub const SCHEMA: u32 = 1;
+
+/// `results.schema.json`.
+fn schema() -> Result<Value> {
+    Ok(serde_json::from_str(include_str!("../../results.schema.json"))?)
+}
 
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -298,6 +306,11 @@ impl Cell {
         self.samples.iter().map(|sample| sample.errors).sum()
     }
 
+    /// Whether requests came at a rate, and not as fast as the server took them.
+    pub fn is_open(&self) -> bool {
+        self.rate.is_some() || self.rate_share.is_some()
+    }
+
     /// Whether `other` is the same measurement of another server.
     pub fn matches(&self, other: &Cell) -> bool {
         self.workload == other.workload
@@ -309,22 +322,27 @@ impl Cell {
 }
 
 impl Results {
-    /// Reads a file; one of another schema is refused.
+    /// Reads a file; one of another schema, or that does not follow it, is refused.
     pub fn load(path: &Path) -> Result<Results> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         Self::parse(&text).with_context(|| path.display().to_string())
     }
 
     fn parse(text: &str) -> Result<Results> {
-        #[derive(Deserialize)]
-        struct Version {
-            schema: u32,
+        let value: Value = serde_json::from_str(text).context("this is no JSON")?;
+        match value.get("schema") {
+            Some(version) if *version == SCHEMA => {}
+            Some(version) => bail!("schema {version}, but this program reads schema {SCHEMA}"),
+            None => bail!("no results of `cargo xtask bench`: it has no \"schema\""),
         }
-        let version: Version = serde_json::from_str(text)?;
-        if version.schema != SCHEMA {
-            bail!("schema {}, but this program reads schema {SCHEMA}", version.schema);
+        let found = schema::violations(&schema()?, &value, false);
+        match found.as_slice() {
+            [] => Ok(serde_json::from_value(value)?),
+            [only] => bail!("it does not follow results.schema.json: {only}"),
+            [first, rest @ ..] => {
+                bail!("it does not follow results.schema.json: {first}, and {} more", rest.len())
+            }
         }
-        Ok(serde_json::from_str(text)?)
     }
 
     /// Writes a file, and the directory it goes to.
@@ -440,6 +458,80 @@ pub mod tests {
         let text = serde_json::to_string(&Results { schema: SCHEMA + 1, ..example() }).unwrap();
         let error = Results::parse(&text).unwrap_err().to_string();
         assert!(error.contains("schema 2"), "{error}");
+    }
+
+    /// A run in which every field has a value.
+    fn full() -> Results {
+        let mut results = example();
+        results.machine.kernel = Some("6".into());
+        results.machine.commit = Some("abc".into());
+        let settings = &mut results.settings;
+        settings.baseline = Some("fast".into());
+        (settings.disk_keys, settings.memory_limit) = (Some(1), Some(1));
+        for row in &mut results.rows {
+            (row.version, row.threads) = (Some("7".into()), Some(2));
+            row.notes = vec!["a note".into()];
+            row.footprints = vec![Footprint {
+                workload: "hashes".into(),
+                element: "hash".into(),
+                count: 10,
+                empty_bytes: 100,
+                full_bytes: 1100,
+                disk_bytes: Some(5),
+                seconds: 0.5,
+            }];
+            let loaded = row.loaded.as_mut().unwrap();
+            (loaded.recovery_ms, loaded.recovered_keys) = (Some(1.5), Some(1000));
+            let cell = &mut row.cells[0];
+            (cell.rate, cell.rate_share, cell.saturation) = (Some(1.0), Some(0.6), Some(9.5));
+            (cell.operation, cell.syscalls_by) = (Some("delivery".into()), Some("ptrace".into()));
+            (cell.syscalls_per_op, cell.failure) = (Some(0.1), Some("x".into()));
+        }
+        results
+    }
+
+    #[test]
+    fn the_schema_has_every_field_and_no_other() {
+        let text = "results.schema.json and results.rs do not agree";
+        let check = |results: &Results, strict| {
+            let value = serde_json::to_value(results).unwrap();
+            schema::violations(&schema().unwrap(), &value, strict)
+        };
+        assert_eq!(check(&full(), true), [""; 0], "{text}");
+        assert_eq!(check(&example(), false), [""; 0], "{text}");
+    }
+
+    /// What loading says of the example with `change` made to its text.
+    fn refused(change: impl Fn(&mut Value)) -> String {
+        let mut value = serde_json::to_value(full()).unwrap();
+        change(&mut value);
+        Results::parse(&value.to_string()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_file_with_too_much_too_little_or_something_else_is_refused() {
+        let error = refused(|v| v["rows"][1]["cells"][0]["colour"] = "red".into());
+        assert!(error.ends_with("rows[1].cells[0].colour: not in the schema"), "{error}");
+        let error = refused(|v| {
+            v["rows"][0]["cells"][0]["samples"][2].as_object_mut().unwrap().remove("p99_us");
+        });
+        assert!(error.ends_with("rows[0].cells[0].samples[2].p99_us: missing"), "{error}");
+        let error = refused(|v| v["machine"]["cores"] = (-1).into());
+        assert!(error.ends_with("machine.cores: -1 is below 0"), "{error}");
+        let error = refused(|v| {
+            v["settings"]["keys"] = "many".into();
+            v["rows"] = Value::Null;
+        });
+        assert!(error.contains("and 1 more"), "{error}");
+        assert!(refused(|v| *v = Value::Array(Vec::new())).contains("no \"schema\""));
+        assert!(format!("{:#}", Results::parse("{").unwrap_err()).starts_with("this is no JSON"));
+    }
+
+    #[test]
+    fn files_without_the_optional_fields_load() {
+        let value = serde_json::to_value(example()).unwrap();
+        assert!(value["rows"][0].get("footprints").is_none());
+        assert_eq!(Results::parse(&value.to_string()).unwrap(), example());
     }
 
     #[test]

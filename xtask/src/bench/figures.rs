@@ -1,0 +1,569 @@
+//! Charts and tables out of results, in the order in which they are read: `html` makes a page of
+//! them, `publish` a document and files. Nothing here knows which servers or workloads there are.
+
+use super::report::{self, Grid, find, pipelines, workloads};
+use super::results::{Cell, Results, RowResult, Sample};
+use super::stats::Spread;
+use crate::charts::{Bar, Bars, Chart, DotRow, Dots, Ink, Line, Lines, numbers};
+use anyhow::Result;
+
+/// So many rows share a chart; of more, each storage gets its own, with the references in all.
+const ROWS_TOGETHER: usize = 8;
+
+/// The row others are measured by wherever it is.
+const ECHO: &str = "echo";
+
+/// A chart with its words.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// Stem of a file's name, unique in a report.
+    pub name: String,
+    /// What it shows, in a few words.
+    pub title: String,
+    /// The same where the headings above it have said the rest.
+    pub caption: String,
+    /// What is to be seen, for those who cannot.
+    pub label: String,
+    /// The chart.
+    pub chart: Chart,
+}
+
+/// Figures that belong side by side.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// What they show.
+    pub title: String,
+    /// How to read them.
+    pub about: String,
+    /// The figures; none is empty.
+    pub figures: Vec<Figure>,
+}
+
+/// A part of the report.
+#[derive(Debug, Clone)]
+pub struct Section {
+    /// Its heading.
+    pub title: String,
+    /// Its charts.
+    pub blocks: Vec<Block>,
+    /// Its tables.
+    pub grids: Vec<Grid>,
+}
+
+/// The whole report.
+pub fn sections(results: &Results) -> Result<Vec<Section>> {
+    let mut sections = Vec::new();
+    for workload in workloads(results) {
+        sections.push(of_workload(results, &workload)?);
+    }
+    sections.push(Section {
+        title: "Memory, start and recovery".into(),
+        blocks: resources(results)?,
+        grids: vec![report::memory(results), report::footprints(results)],
+    });
+    for section in &mut sections {
+        section.blocks.retain(|block| !block.figures.is_empty());
+        section.grids.retain(|grid| !grid.is_empty());
+    }
+    sections.retain(|section| !section.blocks.is_empty() || !section.grids.is_empty());
+    unique_names(&mut sections);
+    Ok(sections)
+}
+
+fn of_workload(results: &Results, workload: &str) -> Result<Section> {
+    let depths = pipelines(results, workload);
+    let view = View { results, workload, groups: groups(results) };
+    let mut blocks = vec![view.throughput(&depths)?];
+    blocks.push(Block {
+        title: "Cost per operation".into(),
+        about: "Server CPU time, µs: in its own code and in the kernel's. Shorter is better; the \
+                thin line spans the rounds. Each chart has its own scale."
+            .into(),
+        figures: view.at_each(&depths, "cost", cost)?,
+    });
+    blocks.push(Block {
+        title: "Latency".into(),
+        about: "From when a request was due to its reply; further left is better.".into(),
+        figures: depths
+            .iter()
+            .map(|depth| view.latency(*depth))
+            .filter_map(Result::transpose)
+            .collect::<Result<_>>()?,
+    });
+    blocks.push(Block {
+        title: "System calls per operation".into(),
+        about: "Counted in a run of its own.".into(),
+        figures: view.at_each(&depths, "syscalls", syscalls)?,
+    });
+    let grids = vec![report::throughput(results, workload), report::ratio(results, workload)];
+    Ok(Section { title: workload.into(), blocks, grids })
+}
+
+/// A row's name in parts: `epoll-inline`, `memory`, `off`.
+struct Parts<'r> {
+    who: &'r str,
+    storage: &'r str,
+    aof: &'r str,
+}
+
+fn parts(row: &RowResult) -> Parts<'_> {
+    let suffix = format!(" aof={}", row.aof);
+    let base = row.name.strip_suffix(&suffix).unwrap_or(&row.name);
+    let (who, storage) = base.split_once(' ').unwrap_or((base, ""));
+    Parts { who, storage, aof: &row.aof }
+}
+
+/// Rows that share a chart.
+struct Group<'r> {
+    /// What they have in common, empty if that is everything.
+    title: String,
+    rows: Vec<(&'r RowResult, Ink)>,
+}
+
+fn groups(results: &Results) -> Vec<Group<'_>> {
+    let mut keys: Vec<(&str, &str)> = Vec::new();
+    let all: Vec<Parts<'_>> = results.rows.iter().map(parts).collect();
+    for part in all.iter().filter(|part| !part.storage.is_empty()) {
+        if !keys.contains(&(part.storage, part.aof)) {
+            keys.push((part.storage, part.aof));
+        }
+    }
+    if results.rows.len() <= ROWS_TOGETHER || keys.len() < 2 {
+        return vec![together(results)];
+    }
+    // References whose durability no storage row has.
+    for part in all.iter().filter(|part| part.who != ECHO) {
+        if !keys.iter().any(|(_, aof)| *aof == part.aof) {
+            keys.push(("", part.aof));
+        }
+    }
+    let mut whos: Vec<&str> = Vec::new();
+    for part in all.iter().filter(|part| part.who != ECHO) {
+        if !whos.contains(&part.who) {
+            whos.push(part.who);
+        }
+    }
+    let ink = |who: &str| whos.iter().position(|w| *w == who).map_or(Ink::Reference, Ink::Series);
+    let group = |(storage, aof): (&str, &str)| {
+        let belongs = |part: &Parts<'_>| {
+            part.who == ECHO
+                || part.aof == aof && (part.storage == storage || part.storage.is_empty())
+        };
+        let members = results.rows.iter().zip(&all).filter(|(_, part)| belongs(part));
+        let title = if aof == "off" { storage.into() } else { format!("{storage} aof={aof}") };
+        let title = title.trim_start().to_string();
+        Group { title, rows: members.map(|(row, part)| (row, ink(part.who))).collect() }
+    };
+    keys.into_iter().map(group).collect()
+}
+
+fn together(results: &Results) -> Group<'_> {
+    let others = results.rows.iter().filter(|row| row.name != ECHO).enumerate();
+    let mut rows: Vec<_> = others.map(|(n, row)| (row, Ink::Series(n))).collect();
+    let echo = results.rows.iter().find(|row| row.name == ECHO);
+    rows.splice(0..0, echo.map(|row| (row, Ink::Reference)));
+    Group { title: String::new(), rows }
+}
+
+/// One workload of the results.
+struct View<'r> {
+    results: &'r Results,
+    workload: &'r str,
+    groups: Vec<Group<'r>>,
+}
+
+/// A chart's row out of a cell, `None` where nothing was measured.
+type ToBar = fn(&Cell) -> Option<Bar>;
+
+impl View<'_> {
+    fn throughput(&self, depths: &[usize]) -> Result<Block> {
+        let mut cells = self.results.rows.iter().flat_map(|row| &row.cells);
+        let figures = match depths {
+            // At a given rate all are as fast.
+            _ if cells.any(|cell| cell.workload == self.workload && cell.is_open()) => Vec::new(),
+            [_] => self.at_each(depths, "throughput", rate)?,
+            _ => self.lines(depths)?,
+        };
+        Ok(Block {
+            title: "Throughput".into(),
+            about: "Higher is better. Grey is the bare echo server, the limit of the machine."
+                .into(),
+            figures,
+        })
+    }
+
+    fn lines(&self, depths: &[usize]) -> Result<Vec<Figure>> {
+        let point = |row, &depth: &usize| {
+            let cell = find(row, self.workload, depth)?;
+            Some((depth as f64, cell.spread(|s| Some(s.per_second()))?.median))
+        };
+        let points = |row| depths.iter().filter_map(|depth| point(row, depth)).collect::<Vec<_>>();
+        let also: Vec<f64> = self.results.rows.iter().flat_map(&points).map(|p| p.1).collect();
+        let mut figures = Vec::new();
+        for group in &self.groups {
+            let lines = group.rows.iter().map(|(row, ink)| Line {
+                name: self.short_name(row),
+                ink: *ink,
+                points: points(row),
+            });
+            let lines: Vec<Line> = lines.filter(|line| !line.points.is_empty()).collect();
+            if lines.is_empty() {
+                continue;
+            }
+            let last = lines.iter().filter_map(|line| {
+                let (depth, rate) = line.points.last()?;
+                Some(format!("{} {}/s at {depth}", line.name, numbers::count(*rate)))
+            });
+            let said = last.collect::<Vec<_>>().join(", ");
+            let (x, y) = ("pipeline".into(), "operations per second".into());
+            let chart = Lines { x, y, number: numbers::count, also: also.clone(), lines };
+            let what = ("throughput", "throughput against pipeline", None);
+            figures.push(self.figure(what, group, said, chart.chart()?));
+        }
+        Ok(figures)
+    }
+
+    /// In a group of one storage, its name is in the title.
+    fn short_name(&self, row: &RowResult) -> String {
+        if self.groups.len() > 1 { parts(row).who.into() } else { row.name.clone() }
+    }
+
+    /// A chart of bars for every depth and group.
+    fn at_each(&self, depths: &[usize], what: &'static str, to_bar: ToBar) -> Result<Vec<Figure>> {
+        let mut figures = Vec::new();
+        for &depth in depths {
+            for group in &self.groups {
+                let bar = |(row, _): &(&RowResult, Ink)| {
+                    let bar = to_bar(find(row, self.workload, depth)?)?;
+                    Some(Bar { name: self.short_name(row), ..bar })
+                };
+                let bars: Vec<Bar> = group.rows.iter().filter_map(bar).collect();
+                figures.extend(self.bars((what, depth), group, bars)?);
+            }
+        }
+        Ok(figures)
+    }
+
+    fn bars(
+        &self,
+        (what, depth): (&'static str, usize),
+        group: &Group<'_>,
+        mut bars: Vec<Bar>,
+    ) -> Result<Option<Figure>> {
+        if bars.is_empty() {
+            return Ok(None);
+        }
+        let (parts, words): (&[&str], _) = match what {
+            "cost" => (&["user", "system"], "cost per operation"),
+            "syscalls" => (&["calls"], "system calls per operation"),
+            _ => (&["operations"], "throughput"),
+        };
+        bars.sort_by(|a, b| a.total().total_cmp(&b.total()));
+        if what == "throughput" {
+            bars.reverse();
+        }
+        let said = said(bars.iter().map(|bar| (&bar.name, &bar.number)));
+        let parts = parts.iter().map(|part| part.to_string()).collect();
+        let chart = Bars { parts, rest: "not told apart".into(), bars }.chart()?;
+        Ok(Some(self.figure((what, words, Some(depth)), group, said, chart)))
+    }
+
+    fn latency(&self, depth: usize) -> Result<Option<Figure>> {
+        let row = |row: &RowResult| {
+            let cell = find(row, self.workload, depth)?;
+            let of = |what: fn(&Sample) -> f64| Some(cell.spread(|s| Some(what(s)))?.median);
+            let values =
+                [of(|s| s.p50_us)?, of(|s| s.p99_us)?, of(|s| s.p999_us)?, of(|s| s.max_us)?];
+            let [p50, p99, ..] = values.map(numbers::micros);
+            let number = format!("p50 {p50}, p99 {p99}");
+            Some(DotRow { name: row.name.clone(), number, values: values.to_vec() })
+        };
+        let mut rows: Vec<DotRow> = self.results.rows.iter().filter_map(row).collect();
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        rows.sort_by(|a, b| a.values[1].total_cmp(&b.values[1]));
+        let said = said(rows.iter().map(|row| (&row.name, &row.number)));
+        let marks = ["p50", "p99", "p99.9", "max"].map(String::from).to_vec();
+        let chart = Dots { marks, number: numbers::micros, rows }.chart()?;
+        let whole = Group { title: String::new(), rows: Vec::new() };
+        Ok(Some(self.figure(("latency", "latency", Some(depth)), &whole, said, chart)))
+    }
+
+    fn figure(
+        &self,
+        (stem, words, depth): (&str, &str, Option<usize>),
+        group: &Group<'_>,
+        said: String,
+        chart: Chart,
+    ) -> Figure {
+        let depth = depth.map(|depth| (format!("p{depth}"), format!("pipeline {depth}")));
+        let in_name = depth.iter().map(|(short, _)| short).chain([&group.title]);
+        let name =
+            in_name.fold(format!("{} {stem}", self.workload), |name, word| name + " " + word);
+        let caption: Vec<&str> = depth
+            .iter()
+            .map(|(_, long)| long)
+            .chain([&group.title])
+            .map(String::as_str)
+            .filter(|word| !word.is_empty())
+            .collect();
+        let caption = caption.join(", ");
+        let title = format!("{}: {words}", self.workload);
+        let (title, caption) = match caption.as_str() {
+            "" => (title.clone(), title),
+            _ => (format!("{title}, {caption}"), caption),
+        };
+        Figure { name: slug(&name), label: format!("{title}: {said}"), title, caption, chart }
+    }
+}
+
+fn said<'a>(rows: impl Iterator<Item = (&'a String, &'a String)>) -> String {
+    rows.map(|(name, number)| format!("{name} {number}")).collect::<Vec<_>>().join("; ")
+}
+
+fn rate(cell: &Cell) -> Option<Bar> {
+    let spread = cell.spread(|sample| Some(sample.per_second()))?;
+    Some(bar(spread, format!("{}/s", numbers::count(spread.median)), vec![spread.median]))
+}
+
+/// User and system time; where the ticks were too few to tell, neither.
+fn cost(cell: &Cell) -> Option<Bar> {
+    let spread = cell.spread(Sample::cpu_us)?;
+    let values = match cell.user_share() {
+        Some(share) => vec![spread.median * share, spread.median * (1.0 - share)],
+        None => vec![0.0, 0.0, spread.median],
+    };
+    Some(bar(spread, format!("{} µs", numbers::short(spread.median)), values))
+}
+
+fn syscalls(cell: &Cell) -> Option<Bar> {
+    let calls = cell.syscalls_per_op?;
+    Some(Bar {
+        name: String::new(),
+        number: numbers::short(calls),
+        values: vec![calls],
+        range: None,
+    })
+}
+
+fn bar(spread: Spread, number: String, values: Vec<f64>) -> Bar {
+    let range = (spread.low < spread.high).then_some((spread.low, spread.high));
+    Bar { name: String::new(), number, values, range }
+}
+
+/// Memory and times of whole servers.
+fn resources(results: &Results) -> Result<Vec<Block>> {
+    let plain = |value: f64, number: String| (vec![value], number);
+    let loaded = |row: &RowResult| row.loaded.clone();
+    let memory = [
+        resource(results, ("memory-per-key", "Memory per key", &["bytes"]), |row| {
+            let bytes = loaded(row)?.bytes_per_key()?;
+            Some(plain(bytes, format!("{bytes:.0} B")))
+        })?,
+        resource(results, ("memory-resident", "Resident memory", &["empty", "loaded"]), |row| {
+            let loaded = loaded(row)?;
+            let (empty, full) = (loaded.empty_bytes? as f64, loaded.full_bytes? as f64);
+            let number = format!("{} → {}", numbers::bytes(empty), numbers::bytes(full));
+            Some((vec![empty, (full - empty).max(0.0)], number))
+        })?,
+    ];
+    let mut elements = Vec::new();
+    for workload in footprints(results) {
+        let title = format!("Memory: {workload}");
+        elements.extend(resource(results, (&slug(&title), &title, &["bytes"]), |row| {
+            let mut all = row.footprints.iter();
+            let each = all.find(|footprint| footprint.workload == workload)?;
+            let number = format!("{:.0} B per {}", each.bytes_each(), each.element);
+            Some(plain(each.bytes_each(), number))
+        })?);
+    }
+    let times = [
+        resource(results, ("start", "Start, empty", &["ms"]), |row| {
+            Some(plain(row.start_ms?, numbers::millis(row.start_ms?)))
+        })?,
+        resource(results, ("load", "Loading all keys", &["ms"]), |row| {
+            let ms = loaded(row)?.seconds * 1000.0;
+            Some(plain(ms, numbers::millis(ms)))
+        })?,
+        resource(results, ("recovery", "Restart with all keys", &["ms"]), |row| {
+            let ms = loaded(row)?.recovery_ms?;
+            Some(plain(ms, numbers::millis(ms)))
+        })?,
+    ];
+    let block = |title: &str, about: &str, figures: Vec<Figure>| Block {
+        title: title.into(),
+        about: about.into(),
+        figures,
+    };
+    Ok(vec![
+        block(
+            "Memory",
+            "Resident, as the kernel sees it.",
+            memory.into_iter().flatten().chain(elements).collect(),
+        ),
+        block(
+            "Times",
+            "From the start of the process, or of the load, to the reply that ends it.",
+            times.into_iter().flatten().collect(),
+        ),
+    ])
+}
+
+/// Names of the workloads that have footprints.
+fn footprints(results: &Results) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for footprint in results.rows.iter().flat_map(|row| &row.footprints) {
+        if !names.contains(&footprint.workload) {
+            names.push(footprint.workload.clone());
+        }
+    }
+    names
+}
+
+/// A bar for every server of which `what` knows parts and a text.
+fn resource(
+    results: &Results,
+    (name, title, parts): (&str, &str, &[&str]),
+    what: impl Fn(&RowResult) -> Option<(Vec<f64>, String)>,
+) -> Result<Option<Figure>> {
+    let bar = |row: &RowResult| {
+        let (values, number) = what(row)?;
+        Some(Bar { name: row.name.clone(), number, values, range: None })
+    };
+    let mut bars: Vec<Bar> = results.rows.iter().filter_map(bar).collect();
+    if bars.is_empty() {
+        return Ok(None);
+    }
+    bars.sort_by(|a, b| a.total().total_cmp(&b.total()));
+    let label = format!("{title}: {}", said(bars.iter().map(|bar| (&bar.name, &bar.number))));
+    let parts = parts.iter().map(|part| part.to_string()).collect();
+    let chart = Bars { parts, rest: String::new(), bars }.chart()?;
+    let (name, title) = (name.into(), title.to_string());
+    Ok(Some(Figure { name, caption: title.clone(), title, label, chart }))
+}
+
+/// Letters and digits, joined by dashes.
+fn slug(text: &str) -> String {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("-")
+}
+
+fn unique_names(sections: &mut [Section]) {
+    let mut seen = Vec::<String>::new();
+    let blocks = sections.iter_mut().flat_map(|section| &mut section.blocks);
+    for figure in blocks.flat_map(|block| &mut block.figures) {
+        let plain = figure.name.clone();
+        let mut n = 1;
+        while seen.contains(&figure.name) {
+            n += 1;
+            figure.name = format!("{plain}-{n}");
+        }
+        seen.push(figure.name.clone());
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::super::results::tests::example;
+    use super::*;
+
+    /// A run of `count` servers: the echo server, Redis, and runtimes over storages.
+    pub fn many(count: usize) -> Results {
+        let mut results = example();
+        let model = results.rows[1].clone();
+        let storages = ["memory", "sled", "fjall", "rocks"];
+        let names = storages.iter().flat_map(|storage| {
+            ["epoll-inline", "epoll-pool", "tokio", "threads"].map(|r| format!("{r} {storage}"))
+        });
+        let names = ["echo".to_string(), "redis-server".into()].into_iter().chain(names);
+        let peers = (0..count).map(|n| format!("peer-{n}"));
+        results.rows = names
+            .chain(peers)
+            .take(count)
+            .map(|name| RowResult { redis_like: name == "redis-server", name, ..model.clone() })
+            .collect();
+        for (n, row) in results.rows.iter_mut().enumerate() {
+            let cell = row.cells[0].clone();
+            row.cells = [1, 16, 64].map(|pipeline| Cell { pipeline, ..cell.clone() }).to_vec();
+            for sample in row.cells.iter_mut().flat_map(|cell| &mut cell.samples) {
+                sample.replies *= n as u64 + 1;
+            }
+        }
+        results
+    }
+
+    fn figures(results: &Results) -> Vec<Figure> {
+        let sections = sections(results).unwrap();
+        let blocks = sections.into_iter().flat_map(|section| section.blocks);
+        blocks.flat_map(|block| block.figures).collect()
+    }
+
+    #[test]
+    fn few_rows_share_a_chart_and_many_are_split_by_storage() {
+        let names = |count| -> Vec<String> {
+            let figures = figures(&many(count));
+            figures.into_iter().map(|f| f.name).filter(|n| n.contains("throughput")).collect()
+        };
+        assert_eq!(names(4), ["get-throughput"]);
+        assert_eq!(names(14), ["memory", "sled", "fjall"].map(|s| format!("get-throughput-{s}")));
+    }
+
+    #[test]
+    fn references_are_in_every_group_of_their_durability() {
+        let mut results = many(14);
+        for n in [1, 6] {
+            results.rows[n].aof = "everysec".into();
+            results.rows[n].name += " aof=everysec";
+        }
+        let groups = groups(&results);
+        let group = |title: &str| -> Vec<&str> {
+            let group = groups.iter().find(|group| group.title == title).unwrap();
+            group.rows.iter().map(|(row, _)| row.name.as_str()).collect()
+        };
+        assert_eq!(
+            group("sled aof=everysec"),
+            ["echo", "redis-server aof=everysec", "epoll-inline sled aof=everysec"]
+        );
+        assert!(!group("sled").contains(&"redis-server aof=everysec"));
+    }
+
+    #[test]
+    fn one_pipeline_gives_bars_and_several_give_lines() {
+        let one = figures(&example());
+        assert!(
+            one[0].name == "get-throughput-p16" && one[0].label.contains("fast 1k/s"),
+            "{one:?}"
+        );
+        let lines = figures(&many(3));
+        assert!(lines[0].chart.inline("").contains("<polyline"));
+    }
+
+    #[test]
+    fn what_was_not_measured_has_no_chart() {
+        let mut results = example();
+        for row in &mut results.rows {
+            row.loaded = None;
+            row.start_ms = None;
+            row.cells[0].samples.iter_mut().for_each(|sample| sample.server = None);
+        }
+        let names: Vec<String> = figures(&results).into_iter().map(|f| f.name).collect();
+        assert_eq!(names, ["get-throughput-p16", "get-latency-p16"]);
+        results.rows.iter_mut().for_each(|row| row.cells.clear());
+        assert!(figures(&results).is_empty());
+    }
+
+    #[test]
+    fn files_never_have_the_same_name() {
+        let mut results = many(2);
+        for row in &mut results.rows {
+            let other = Cell { workload: "Get".into(), ..row.cells[0].clone() };
+            row.cells = vec![row.cells[0].clone(), other];
+        }
+        let mut names: Vec<String> = figures(&results).into_iter().map(|f| f.name).collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}
