@@ -3,6 +3,7 @@
 
 mod client;
 pub mod cpu;
+mod limit;
 pub mod proc;
 mod server;
 

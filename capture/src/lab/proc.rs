@@ -92,6 +92,26 @@ pub fn total_bytes() -> Option<u64> {
     field(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:").map(|kib| kib * 1024)
 }
 
+/// Raises this process's limit of open files, and that of the servers it starts, to `wanted`.
+pub fn allow_files(wanted: u64) -> anyhow::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for writes.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } == 0;
+    if !known || limit.rlim_cur >= wanted {
+        return Ok(());
+    }
+    // Beyond the hard limit only root may go.
+    let raised = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
+    // SAFETY: `raised` is valid for reads.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
+        return Ok(());
+    }
+    anyhow::bail!(
+        "{wanted} open files are needed, {} are allowed: raise the limit (ulimit -n)",
+        limit.rlim_max
+    )
+}
+
 /// The processor's name.
 pub fn cpu_model() -> Option<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").ok()?;

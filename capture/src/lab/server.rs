@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::cpu;
+use super::limit::MemoryLimit;
 use anyhow::{Context, Result, anyhow, bail};
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
@@ -26,6 +27,8 @@ pub struct Launch<'a> {
     pub cores: &'a [usize],
     /// Where its directory goes.
     pub dir: &'a Path,
+    /// Memory it may use, bytes.
+    pub memory: Option<u64>,
 }
 
 /// A running server. Dropping it kills it and deletes its data.
@@ -42,6 +45,7 @@ struct Process {
     options: Vec<String>,
     cores: Vec<usize>,
     dir: TempDir,
+    limit: Option<MemoryLimit>,
 }
 
 impl Server {
@@ -53,9 +57,10 @@ impl Server {
         fs::create_dir(&data)?;
         let options = (launch.options)(addr.port(), &data);
         let (program, cores) = (launch.program.to_path_buf(), launch.cores.to_vec());
+        let limit = launch.memory.map(MemoryLimit::new).transpose()?;
         let started = Instant::now();
-        let child = spawn(&program, &options, &cores, dir.path())?;
-        let process = Some(Process { child, program, options, cores, dir });
+        let child = spawn(&program, &options, &cores, dir.path(), limit.as_ref())?;
+        let process = Some(Process { child, program, options, cores, dir, limit });
         let mut server = Server { addr, process, start_time: None };
         server.start_time = Some(server.wait_until_ready(started)?);
         Ok(server)
@@ -96,10 +101,35 @@ impl Server {
         let process = self.process.as_mut().context("not ours to restart")?;
         wait_for_end(&mut process.child, STOP_MAX).context("it does not end on SIGTERM")?;
         let started = Instant::now();
-        process.child =
-            spawn(&process.program, &process.options, &process.cores, process.dir.path())?;
+        process.child = spawn(
+            &process.program,
+            &process.options,
+            &process.cores,
+            process.dir.path(),
+            process.limit.as_ref(),
+        )?;
         let took = self.wait_until_ready(started)?;
         Ok((took, Client::connect(self.addr)?.key_count()?))
+    }
+
+    /// Why it runs no more, `None` while it does.
+    pub fn end(&mut self) -> Option<String> {
+        let process = self.process.as_mut()?;
+        let status = process.child.try_wait().ok()??;
+        let words = last_words(process.dir.path()).unwrap_or_default();
+        let killed = std::os::unix::process::ExitStatusExt::signal(&status) == Some(libc::SIGKILL);
+        let limited = if killed && process.limit.is_some() {
+            ": it needs more memory than it is given"
+        } else {
+            ""
+        };
+        Some(format!("the server ended, {status}{limited} {words}").trim_end().to_string())
+    }
+
+    /// Bytes in its data folder.
+    pub fn disk_bytes(&self) -> Option<u64> {
+        let process = self.process.as_ref()?;
+        Some(folder_bytes(&process.dir.path().join("data")))
     }
 
     fn signal(&self, signal: libc::c_int) {
@@ -139,14 +169,26 @@ impl Drop for Server {
     }
 }
 
-fn spawn(program: &Path, options: &[String], cores: &[usize], dir: &Path) -> Result<Child> {
+fn spawn(
+    program: &Path,
+    options: &[String],
+    cores: &[usize],
+    dir: &Path,
+    limit: Option<&MemoryLimit>,
+) -> Result<Child> {
     let log = |name| File::options().append(true).create(true).open(dir.join(name));
     let mut command = Command::new(program);
     command.args(options).current_dir(dir).stdin(Stdio::null());
     command.stdout(log("stdout")?).stderr(log("stderr")?);
     end_with_us(&mut command);
-    cpu::pinned(cores, || command.spawn())?
-        .with_context(|| format!("starting {}", program.display()))
+    let mut child = cpu::pinned(cores, || command.spawn())?
+        .with_context(|| format!("starting {}", program.display()))?;
+    if let Some(Err(error)) = limit.map(|limit| limit.hold(child.id())) {
+        child.kill()?;
+        child.wait()?;
+        return Err(error);
+    }
+    Ok(child)
 }
 
 /// Servers must not outlive an interrupted bench, frozen ones least of all.
@@ -187,6 +229,17 @@ fn last_words(dir: &Path) -> Option<String> {
     })
 }
 
+/// Bytes of all files under `dir`; what disappears meanwhile does not count.
+fn folder_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(data) if data.is_dir() => folder_bytes(&entry.path()),
+        Ok(data) => data.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
+}
+
 fn free_port() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
@@ -204,7 +257,13 @@ mod tests {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(&program, mode).unwrap();
         let options = |_: u16, _: &Path| Vec::new();
-        let launch = Launch { program: &program, options: &options, cores: &[], dir: dir.path() };
+        let launch = Launch {
+            program: &program,
+            options: &options,
+            cores: &[],
+            dir: dir.path(),
+            memory: None,
+        };
         let error = Server::start(&launch).err().unwrap();
         assert_eq!(error.to_string(), "no such feature: x");
     }

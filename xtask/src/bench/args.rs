@@ -37,8 +37,9 @@ pub struct BenchArgs {
     /// Storages to run
     #[arg(long, value_delimiter = ',', default_value = "memory,sled,fjall")]
     pub storages: Vec<String>,
-    /// Durability to run
-    #[arg(long, value_delimiter = ',', default_value = "off")]
+    /// Durability to run; by default all three, on rows that make it durable only for workloads
+    /// that write. With --quick, none
+    #[arg(long, value_delimiter = ',')]
     pub aof: Vec<Aof>,
     /// Shipped workloads by name (see --list), or paths of TOML files
     #[arg(long, value_delimiter = ',', default_value = "get,set")]
@@ -52,16 +53,27 @@ pub struct BenchArgs {
     /// Rounds; in each, every row runs once
     #[arg(long)]
     pub rounds: Option<u32>,
-    /// Measured seconds per row, round, workload and pipeline
+    /// Measured seconds per row, round, workload and pipeline; by default what the budget allows
     #[arg(long)]
     pub seconds: Option<f64>,
+    /// Seconds that the whole run should take, within which windows are made shorter or longer
+    #[arg(long)]
+    pub budget: Option<f64>,
     /// Keys, loaded before the workloads that read them
     #[arg(long)]
     pub keys: Option<u64>,
+    /// Keys on rows whose storage is on disk, where loading takes ten times as long; by default a
+    /// quarter of --keys, all of them when --keys is given
+    #[arg(long)]
+    pub disk_keys: Option<u64>,
+    /// MiB of memory for the servers of larger-than-memory workloads
+    #[arg(long, default_value_t = 128)]
+    pub memory_limit: u64,
     /// Bytes per value
     #[arg(long, default_value_t = 64)]
     pub value_size: usize,
-    /// Server threads (and, where there are enough cores, load threads)
+    /// Server threads (and, where there are enough cores, load threads). Rows of the runtime
+    /// `threads`, where a client has a thread of its own, get one per connection
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
     /// Cores of the servers, such as `0` or `0-3`; by default the first of those there are
@@ -86,9 +98,9 @@ pub struct BenchArgs {
     /// Open loop: so many requests per second instead of as many as the server takes
     #[arg(long)]
     pub rate: Option<f64>,
-    /// Also count system calls per operation, in a pass of its own (needs `perf`)
+    /// Do not count system calls per operation, which takes a short pass of its own
     #[arg(long)]
-    pub syscalls: bool,
+    pub no_syscalls: bool,
     /// Also tell where the server's time goes, stage by stage, in a pass of its own
     #[arg(long)]
     pub trace: bool,
@@ -130,6 +142,9 @@ impl BenchArgs {
             && (1..=60_000).contains(&self.connections)
             && self.pipelines.iter().all(|p| (1..=65_536).contains(p))
             && (0.01..=3600.0).contains(&self.seconds.unwrap_or(1.0))
+            && self.budget.is_none_or(|budget| budget > 0.0)
+            && self.memory_limit > 0
+            && self.disk_keys.is_none_or(|keys| keys > 0)
             && self.rate.is_none_or(|rate| rate > 0.0);
         if !sane {
             bail!("rounds, seconds, keys, connections, pipelines and rate must be positive");
@@ -148,19 +163,57 @@ impl BenchArgs {
         self.rounds.unwrap_or(3)
     }
 
-    /// Length of one measured window.
-    pub fn window(&self) -> Duration {
-        let default = if self.quick { 0.25 } else { 0.4 };
-        Duration::from_secs_f64(self.seconds.unwrap_or(default))
+    /// Durability to run.
+    pub fn durability(&self) -> Vec<Aof> {
+        match (self.aof.is_empty(), self.quick) {
+            (false, _) => self.aof.clone(),
+            (true, true) => vec![Aof::Off],
+            (true, false) => vec![Aof::Off, Aof::Everysec, Aof::Always],
+        }
     }
 
-    /// Warm-up before each window: a quarter of it, at least 100 ms after the server was thawed.
-    pub fn warmup(&self) -> Duration {
-        (self.window() / 4).clamp(Duration::from_millis(100), Duration::from_secs(2))
+    /// How long the whole run should take.
+    pub fn budget(&self) -> Duration {
+        let default = if self.quick { 50.0 } else { 280.0 };
+        Duration::from_secs_f64(self.budget.unwrap_or(default))
     }
 
     /// Size of the key space.
     pub fn keys(&self) -> u64 {
         self.keys.unwrap_or(if self.quick { 100_000 } else { 1_000_000 })
+    }
+
+    /// The same for rows whose storage is on disk.
+    pub fn disk_keys(&self) -> u64 {
+        let default = if self.keys.is_some() { self.keys() } else { self.keys() / 4 };
+        self.disk_keys.unwrap_or(default).max(1)
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        bench: BenchArgs,
+    }
+
+    /// The options that the command line `words` gives.
+    pub fn parse(words: &[&str]) -> BenchArgs {
+        let line = Line::try_parse_from(std::iter::once(&"bench").chain(words)).unwrap();
+        line.bench.checked().unwrap()
+    }
+
+    #[test]
+    fn quick_and_given_options_go_together() {
+        assert_eq!(parse(&[]).durability().len(), 3);
+        assert_eq!(parse(&["--quick"]).durability(), [Aof::Off]);
+        assert_eq!(parse(&["--quick", "--aof", "always"]).durability(), [Aof::Always]);
+        assert_eq!(parse(&["--quick"]).pipelines, [1, 16]);
+        assert_eq!(parse(&["--keys", "8"]).disk_keys(), 8);
+        assert_eq!(parse(&["--quick"]).disk_keys(), 25_000);
     }
 }

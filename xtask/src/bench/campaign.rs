@@ -5,63 +5,40 @@
 //! measured are frozen.
 
 use super::args::BenchArgs;
+use super::budget::{Budget, Plan};
+use super::entry::{Entry, Window};
+use super::job::{Job, Sizes, Task};
 use super::matrix::{self, Row, Target};
-use super::results::{Cell, LeftOut, Loaded, RowResult, Sample, ServerCost, Trace};
-use super::server::{self, Server, Setting};
-use super::{syscalls, trace};
-use crate::load::request::Generator;
-use crate::load::workload::{Defaults, Workload};
-use crate::load::{self, Edge, Pacing, Plan, Report, Stop};
+use super::results::{Footprint, LeftOut, Loaded, RowResult};
+use super::server::{Server, Setting};
+use crate::load::idle;
+use crate::load::workload::{Wanted, Workload};
 use anyhow::{Context, Result, bail};
-use capture::lab::{Client, proc};
+use capture::lab::proc;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
 
-/// Connections and pipeline of the loading phase.
-const LOAD_CONNECTIONS: usize = 16;
-const LOAD_PIPELINE: usize = 64;
-
-/// What a memory storage is assumed to take per key beyond its value, bytes: for the check that
-/// all servers fit in memory together.
+/// What a memory storage is assumed to take per key beyond its value, bytes, and a storage on disk
+/// in all: for the check that all servers fit in memory together.
 const KEY_BYTES: u64 = 150;
+const DISK_BYTES: u64 = 200 << 20;
 
-/// One workload at one pipeline depth.
-struct Job {
-    workload: Workload,
-    pipeline: usize,
-    connections: usize,
-    pacing: Pacing,
-    generator: Generator,
-}
+/// System calls are counted over so long, or over so many requests, at most.
+const COUNTING: Duration = Duration::from_millis(60);
+const COUNTED: u64 = 10_000;
 
-impl Job {
-    fn empty_cell(&self) -> Cell {
-        let rate = match self.pacing {
-            Pacing::Open { per_second } => Some(per_second),
-            Pacing::Closed => None,
-        };
-        Cell {
-            workload: self.workload.name.clone(),
-            pipeline: self.pipeline,
-            connections: self.connections,
-            rate,
-            operation: None,
-            rate_share: None,
-            saturation: None,
-            samples: Vec::new(),
-            syscalls_per_op: None,
-            syscalls_by: None,
-            trace: None,
-            failure: None,
-        }
-    }
-}
+/// So long after the last PING idle connections are idle, and a server has given back what it
+/// gives back: redis-server looks after two seconds.
+const IDLE: Duration = Duration::from_millis(3500);
 
-/// One row while it runs: its server for the present group of jobs, and what it measured so far.
-struct Entry {
-    row: Row,
-    server: Option<Server>,
-    result: RowResult,
+/// What a whole campaign found.
+pub struct Outcome {
+    /// Rows that ran.
+    pub rows: Vec<RowResult>,
+    /// Rows, or parts of them, that did not.
+    pub left_out: Vec<LeftOut>,
+    /// Length of the first task's windows, and rounds.
+    pub plan: Plan,
 }
 
 /// See the module.
@@ -69,10 +46,11 @@ pub struct Campaign<'a> {
     args: &'a BenchArgs,
     setting: Setting,
     load_cores: Vec<usize>,
-    defaults: Defaults,
+    sizes: Sizes,
     entries: Vec<Entry>,
     left_out: Vec<LeftOut>,
     bar: ProgressBar,
+    budget: Budget,
     runs: u64,
 }
 
@@ -82,9 +60,9 @@ impl<'a> Campaign<'a> {
         args: &'a BenchArgs,
         setting: Setting,
         load_cores: Vec<usize>,
+        sizes: Sizes,
         (rows, left_out): (Vec<Row>, Vec<matrix::LeftOut>),
     ) -> Self {
-        let defaults = Defaults { keys: args.keys(), value_size: args.value_size };
         let entries = rows.into_iter().map(Entry::new).collect();
         let left_out =
             left_out.into_iter().map(|(name, reason)| LeftOut { name, reason }).collect();
@@ -94,78 +72,197 @@ impl<'a> Campaign<'a> {
         {
             bar.set_style(style);
         }
-        Campaign { args, setting, load_cores, defaults, entries, left_out, bar, runs: 0 }
+        let budget = Budget::new(args.budget(), args.seconds);
+        Campaign { args, setting, load_cores, sizes, entries, left_out, bar, budget, runs: 0 }
     }
 
-    /// Measures everything; returns the rows that ran and those that did not.
-    pub fn run(mut self, workloads: &[Workload]) -> Result<(Vec<RowResult>, Vec<LeftOut>)> {
-        let groups = self.groups(workloads)?;
-        self.check_memory()?;
-        let jobs: usize = groups.iter().map(Vec::len).sum();
-        self.bar.set_length((jobs * self.entries.len()) as u64 * u64::from(self.args.rounds()));
-        for group in &groups {
-            self.start_all();
-            if self.entries.is_empty() {
-                bail!("no server could be started: {:?}", self.left_out);
-            }
-            self.load_all(&group[0])?;
-            for round in 0..self.args.rounds() {
-                self.round(group, round);
-            }
-            if self.args.syscalls {
-                self.count_syscalls(group);
-            }
-            if self.args.trace {
-                self.trace(group);
-            }
-            self.restart_all();
+    /// Measures everything.
+    pub fn run(mut self, tasks: &[Task]) -> Result<Outcome> {
+        let windows: Vec<u64> = tasks.iter().map(|task| self.windows(task)).collect();
+        self.bar.set_length(windows.iter().sum::<u64>() * u64::from(self.args.rounds()));
+        self.bar.enable_steady_tick(Duration::from_millis(500));
+        let mut first = None;
+        for (index, task) in tasks.iter().enumerate() {
+            self.setting.connections = task.connections();
+            self.setting.memory = task.workload().times_memory.map(|_| self.sizes.memory_limit);
+            self.say_where_it_does_not_run(task);
+            let later = (windows[index + 1..].iter().sum(), (tasks.len() - index - 1) as u32);
+            let plan = match task {
+                Task::Shared(jobs) => self.shared(task, jobs, windows[index], later)?,
+                Task::Alone(jobs) => self.alone(task, jobs),
+                Task::Footprint(workload) => self.footprints(task, workload),
+            };
+            first = first.or(plan);
         }
         self.bar.finish_and_clear();
-        Ok((self.entries.into_iter().map(|entry| entry.result).collect(), self.left_out))
+        self.explain_threads();
+        let plan = first.unwrap_or(Plan { window: Duration::ZERO, rounds: 1 });
+        let rows: Vec<RowResult> = self.entries.into_iter().map(|entry| entry.result).collect();
+        let rows: Vec<_> = rows
+            .into_iter()
+            .filter(|row| row.start_ms.is_some() || row.version.is_some())
+            .collect();
+        if rows.is_empty() {
+            bail!("no server could be started: {:?}", self.left_out);
+        }
+        Ok(Outcome { rows, left_out: self.left_out, plan })
     }
 
-    /// Jobs that can share a loaded server stand together.
-    fn groups(&self, workloads: &[Workload]) -> Result<Vec<Vec<Job>>> {
-        let mut groups: Vec<(String, Vec<Job>)> = Vec::new();
-        for workload in workloads {
-            let data = workload.data(self.defaults);
-            let jobs = self.jobs(workload)?;
-            match groups.iter_mut().find(|(other, _)| *other == data) {
-                Some((_, group)) => group.extend(jobs),
-                None => groups.push((data, jobs)),
+    /// Windows of one round of `task`, over all rows.
+    fn windows(&self, task: &Task) -> u64 {
+        let of =
+            |entry: &Entry| task.jobs().iter().filter(|job| job.runs_on(&entry.row)).count() as u64;
+        self.entries.iter().map(of).sum()
+    }
+
+    fn leave_out(&mut self, name: String, reason: String) {
+        self.left_out.push(LeftOut { name, reason });
+    }
+
+    /// Data larger than memory is not a question to those who keep all of it there.
+    fn say_where_it_does_not_run(&mut self, task: &Task) {
+        let workload = task.workload();
+        if workload.times_memory.is_none() {
+            return;
+        }
+        let rows = self.entries.iter().map(|entry| &entry.row);
+        let names: Vec<_> = rows
+            .filter(|row| !row.is_on_disk() && row.target != Target::Echo)
+            .map(|row| row.name.clone())
+            .collect();
+        for name in names {
+            let reason = "it keeps all data in memory".to_string();
+            self.leave_out(format!("{name}, {}", workload.name), reason);
+        }
+    }
+
+    /// All rows loaded at once, and rounds over all of them; `later` is what is still to come.
+    fn shared(
+        &mut self,
+        task: &Task,
+        jobs: &[Job],
+        windows: u64,
+        later: (u64, u32),
+    ) -> Result<Option<Plan>> {
+        if let Err(error) = self.check_memory(task) {
+            self.leave_out(task.workload().name.clone(), format!("{error:#}"));
+            return Ok(None);
+        }
+        let started = Instant::now();
+        for index in 0..self.entries.len() {
+            if task.runs_on(&self.entries[index].row) && self.start(index) {
+                self.load(index, task.workload());
             }
         }
-        Ok(groups.into_iter().map(|(_, jobs)| jobs).collect())
+        let wanted = (self.args.rounds(), self.args.rounds.is_none());
+        let plan = self.budget.plan(wanted, windows, later, started.elapsed());
+        self.saturate_all(jobs, plan.window);
+        for round in 0..plan.rounds {
+            for job in jobs {
+                for index in 0..self.entries.len() {
+                    self.measure(index, job, round, plan.window);
+                }
+            }
+        }
+        for index in 0..self.entries.len() {
+            self.count_syscalls(index, jobs, plan.window);
+            self.trace(index, jobs, plan.window);
+            self.restart(index);
+        }
+        Ok(Some(plan))
     }
 
-    fn jobs(&self, workload: &Workload) -> Result<Vec<Job>> {
-        let generator = workload.generator(self.defaults)?;
-        let pipelines = workload.pipeline.map_or(self.args.pipelines.clone(), |p| vec![p]);
-        let pacing = match self.args.rate {
-            Some(per_second) => Pacing::Open { per_second },
-            None => workload.pacing(),
-        };
-        let connections = workload.connections.unwrap_or(self.args.connections);
-        let job = |pipeline| Job {
-            workload: workload.clone(),
-            pipeline,
-            connections,
-            pacing,
-            generator: generator.clone(),
-        };
-        Ok(pipelines.into_iter().map(job).collect())
+    /// One row after the other, from its start to its stop.
+    fn alone(&mut self, task: &Task, jobs: &[Job]) -> Option<Plan> {
+        let rounds = self.args.rounds.unwrap_or(1);
+        let wanted = Duration::from_secs(1);
+        let window = self.args.seconds.map_or(wanted, Duration::from_secs_f64);
+        for round in 0..rounds {
+            for index in 0..self.entries.len() {
+                if !task.runs_on(&self.entries[index].row) || !self.start(index) {
+                    continue;
+                }
+                self.load(index, task.workload());
+                for job in jobs {
+                    self.measure(index, job, round, window);
+                }
+                if round == 0 && task.workload().requests.is_none() {
+                    self.count_syscalls(index, jobs, window);
+                    self.trace(index, jobs, window);
+                    self.restart(index);
+                }
+                self.entries[index].server = None;
+            }
+        }
+        Some(Plan { window, rounds })
     }
 
-    fn check_memory(&self) -> Result<()> {
+    /// Memory per element or per idle connection, one row after the other.
+    fn footprints(&mut self, task: &Task, workload: &Workload) -> Option<Plan> {
+        for index in 0..self.entries.len() {
+            if !task.runs_on(&self.entries[index].row) {
+                continue;
+            }
+            if workload.idle.is_some() && self.entries[index].row.has_thread_per_client() {
+                let name = format!("{}, {}", self.entries[index].row.name, workload.name);
+                self.leave_out(name, "every connection takes a thread".into());
+            } else if self.start(index) {
+                self.message(index, &workload.name);
+                match self.footprint(index, workload) {
+                    Ok(footprint) => self.entries[index].result.footprints.push(footprint),
+                    Err(error) => self.failed(index, &workload.name, &error),
+                }
+            }
+            self.entries[index].server = None;
+        }
+        None
+    }
+
+    fn footprint(&mut self, index: usize, workload: &Workload) -> Result<Footprint> {
+        let entry = &self.entries[index];
+        let server = entry.server.as_ref().context("not running")?;
+        let pid = server.pid().context("somebody else's server: its memory is not known")?;
+        let resident = || proc::resident_bytes(pid).context("its memory cannot be read");
+        server.thaw();
+        // What the very first connection and request allocate is not any element's.
+        drop(idle::connect(server.addr(), 1)?);
+        let (empty_bytes, started) = (resident()?, Instant::now());
+        let (element, count, connections) = if let Some(count) = workload.idle {
+            ("connection".to_string(), count as u64, idle::connect(server.addr(), count)?)
+        } else {
+            let defaults = self.sizes.of(workload, &entry.row);
+            let passes = workload.preload(defaults)?;
+            let keys = workload.key_count(defaults);
+            entry.send_all(&passes, keys, &self.window(Duration::ZERO))?;
+            let element = workload.element.clone().unwrap_or_default();
+            (element, keys * workload.elements, Vec::new())
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        if !connections.is_empty() {
+            std::thread::sleep(IDLE);
+        }
+        let (full_bytes, disk_bytes) = (resident()?, server.disk_bytes().filter(|&n| n > 0));
+        let workload = workload.name.clone();
+        Ok(Footprint { workload, element, count, empty_bytes, full_bytes, disk_bytes, seconds })
+    }
+
+    fn check_memory(&self, task: &Task) -> Result<()> {
         let Some(available) = proc::available_bytes() else { return Ok(()) };
-        let per_server = self.defaults.keys * (KEY_BYTES + self.defaults.value_size as u64);
-        let needed = per_server * self.entries.len() as u64;
+        let of = |entry: &Entry| {
+            let defaults = self.sizes.of(task.workload(), &entry.row);
+            let value = defaults.value_size as u64;
+            match (&entry.row.target, entry.row.is_on_disk()) {
+                (Target::Echo | Target::Running(_), _) => 0,
+                (_, true) => DISK_BYTES,
+                (_, false) => task.workload().key_count(defaults) * (KEY_BYTES + value),
+            }
+        };
+        let rows = self.entries.iter().filter(|entry| task.runs_on(&entry.row));
+        let needed: u64 = rows.map(of).sum();
         if needed > available {
             bail!(
-                "{} servers with {} keys each need about {} MiB, {} MiB are available: use fewer \
-                 --keys or fewer rows",
-                self.entries.len(),
-                self.defaults.keys,
+                "its servers together need about {} MiB, {} MiB are available: use fewer --keys \
+                 or fewer rows",
                 needed >> 20,
                 available >> 20
             );
@@ -173,274 +270,158 @@ impl<'a> Campaign<'a> {
         Ok(())
     }
 
-    fn start_all(&mut self) {
-        let mut running = Vec::new();
-        for mut entry in std::mem::take(&mut self.entries) {
-            self.bar.set_message(format!("starting {}", entry.row.name));
-            match entry.start(&self.setting) {
-                Ok(()) => running.push(entry),
-                Err(error) => {
-                    let (name, reason) = (entry.row.name, format!("{error:#}"));
-                    let rounds = u64::from(self.args.rounds());
-                    self.bar.set_length(self.bar.length().unwrap_or(0).saturating_sub(rounds));
-                    self.left_out.push(LeftOut { name, reason });
+    /// Starts a row's server; says why where it does not start.
+    fn start(&mut self, index: usize) -> bool {
+        self.message(index, "starting");
+        let entry = &mut self.entries[index];
+        match entry.start(&self.setting) {
+            Ok(()) => true,
+            Err(error) => {
+                let (name, reason) = (entry.row.name.clone(), format!("{error:#}"));
+                if !self.left_out.iter().any(|out| out.name == name && out.reason == reason) {
+                    self.leave_out(name, reason);
                 }
+                false
             }
         }
-        self.entries = running;
     }
 
-    /// Fills every server with the group's key space, and notes what that does to its memory.
-    fn load_all(&mut self, job: &Job) -> Result<()> {
-        let passes = job.workload.preload(self.defaults)?;
-        let keys = job.workload.key_count(self.defaults);
-        for index in 0..self.entries.len() {
-            let entry = &self.entries[index];
-            self.bar.set_message(format!("loading {keys} keys into {}", entry.row.name));
-            let Some(server) = &entry.server else { continue };
-            server.thaw();
-            let loaded = self.load(server, &passes, keys);
-            server.freeze();
-            let entry = &mut self.entries[index];
-            match loaded {
-                Ok(loaded) if !passes.is_empty() && entry.row.target != Target::Echo => {
+    /// Fills a server with the workload's key space, and notes what that does to its memory.
+    fn load(&mut self, index: usize, workload: &Workload) {
+        if workload.preload.is_empty() {
+            return;
+        }
+        self.message(index, "loading");
+        match self.loaded(index, workload) {
+            Ok(loaded) => {
+                let entry = &mut self.entries[index];
+                if entry.row.target != Target::Echo {
                     entry.result.loaded.get_or_insert(loaded);
                 }
-                Ok(_) => {}
-                Err(error) => {
-                    let (name, reason) = (entry.row.name.clone(), format!("loading: {error:#}"));
-                    self.left_out.push(LeftOut { name, reason });
-                    entry.server = None;
-                }
+            }
+            Err(error) => {
+                self.failed(index, "loading", &error);
+                self.entries[index].server = None;
             }
         }
-        Ok(())
     }
 
-    fn load(&self, server: &Server, passes: &[Generator], keys: u64) -> Result<Loaded> {
+    fn loaded(&self, index: usize, workload: &Workload) -> Result<Loaded> {
+        let entry = &self.entries[index];
+        let server = entry.server.as_ref().context("not running")?;
+        let defaults = self.sizes.of(workload, &entry.row);
+        let (passes, keys) = (workload.preload(defaults)?, workload.key_count(defaults));
         let resident = || server.pid().and_then(proc::resident_bytes);
         let (empty_bytes, started) = (resident(), Instant::now());
-        for pass in passes {
-            let plan = Plan {
-                addr: server.addr(),
-                connections: LOAD_CONNECTIONS,
-                pipeline: LOAD_PIPELINE,
-                pacing: Pacing::Closed,
-                warmup: Duration::ZERO,
-                stop: Stop::Requests(keys),
-                cores: self.load_cores.clone(),
-                run: 0,
-            };
-            let report = load::run(&plan, pass, &mut |_| {})?;
-            if let Some(error) = report.tally.first_error {
-                bail!("{} of {keys} requests failed: {error}", report.tally.errors);
-            }
-        }
+        server.thaw();
+        let sent = entry.send_all(&passes, keys, &self.window(Duration::ZERO));
+        server.freeze();
+        sent?;
         let (seconds, full_bytes) = (started.elapsed().as_secs_f64(), resident());
         let (recovery_ms, recovered_keys) = (None, None);
         Ok(Loaded { keys, seconds, empty_bytes, full_bytes, recovery_ms, recovered_keys })
     }
 
-    fn round(&mut self, group: &[Job], round: u32) {
-        for job in group {
+    fn failed(&mut self, index: usize, what: &str, error: &anyhow::Error) {
+        let ended = self.entries[index].server.as_mut().and_then(Server::end);
+        let name = format!("{}, {what}", self.entries[index].row.name);
+        self.leave_out(name, ended.unwrap_or(format!("{error:#}")));
+    }
+
+    fn saturate_all(&mut self, jobs: &[Job], window: Duration) {
+        for job in jobs.iter().filter(|job| matches!(job.wanted, Wanted::Share(_))) {
             for index in 0..self.entries.len() {
-                self.bar.inc(1);
-                let (entry, name) = (&self.entries[index], &job.workload.name);
-                self.bar
-                    .set_message(format!("{name} pipeline {} {}", job.pipeline, entry.row.name));
-                let failed = entry
-                    .result
-                    .cells
-                    .iter()
-                    .any(|cell| cell.matches(&job.empty_cell()) && cell.failure.is_some());
-                if failed || entry.server.is_none() {
-                    continue;
-                }
-                self.runs += 1;
-                let sample = self.measure(index, job, round);
-                let cell = self.entries[index].cell(job);
-                match sample {
-                    Ok((sample, error)) => {
-                        cell.failure = error.filter(|_| sample.done() == 0);
-                        cell.samples.push(sample);
-                    }
-                    Err(error) => cell.failure = Some(format!("{error:#}")),
-                }
-            }
-        }
-    }
-
-    fn plan(&self, server: &Server, job: &Job, stop: Stop) -> Plan {
-        Plan {
-            addr: server.addr(),
-            connections: job.connections,
-            pipeline: job.pipeline,
-            pacing: job.pacing,
-            warmup: self.args.warmup(),
-            stop,
-            cores: self.load_cores.clone(),
-            run: self.runs,
-        }
-    }
-
-    /// One window; with it the first error reply, if there was one.
-    fn measure(&self, index: usize, job: &Job, round: u32) -> Result<(Sample, Option<String>)> {
-        let server = self.entries[index].server.as_ref().context("not running")?;
-        let plan = self.plan(server, job, Stop::After(self.args.window()));
-        let pid = server.pid();
-        let (mut before, mut after) = (None, None);
-        server.thaw();
-        let report = load::run(&plan, &job.generator, &mut |edge| {
-            let usage = pid.and_then(proc::usage);
-            match edge {
-                Edge::Start => before = usage,
-                Edge::End => after = usage,
-            }
-        });
-        server.freeze();
-        let report = report?;
-        let used = before.zip(after).map(|(before, after)| after.since(before));
-        let error = report.tally.first_error.clone();
-        Ok((sample(round, &report, used), error))
-    }
-
-    fn count_syscalls(&mut self, group: &[Job]) {
-        for job in group {
-            for index in 0..self.entries.len() {
-                self.runs += 1;
-                let Some(server) = &self.entries[index].server else { continue };
-                let Some(pid) = server.pid() else { continue };
-                self.bar.set_message(format!("system calls of {}", self.entries[index].row.name));
-                let plan = Plan {
-                    warmup: Duration::ZERO,
-                    ..self.plan(server, job, Stop::After(self.args.window()))
-                };
-                server.thaw();
-                let counted =
-                    syscalls::count(pid, || load::run(&plan, &job.generator, &mut |_| {}));
-                server.freeze();
-                if let Ok((calls, report)) = counted {
-                    let per_op = calls as f64 / report.sent.max(1) as f64;
-                    self.entries[index].cell(job).syscalls_per_op = Some(per_op);
-                }
-            }
-        }
-    }
-
-    fn trace(&mut self, group: &[Job]) {
-        for job in group {
-            for index in 0..self.entries.len() {
-                self.runs += 1;
-                let entry = &self.entries[index];
-                let (Some(server), Target::Varve { .. }) = (&entry.server, &entry.row.target)
-                else {
-                    continue;
-                };
-                self.bar.set_message(format!("tracing {}", entry.row.name));
-                let plan = self.plan(server, job, Stop::After(self.args.window()));
-                let plan = Plan { warmup: Duration::ZERO, ..plan };
-                let usage = || server.pid().and_then(proc::usage);
-                server.thaw();
-                let traced = trace::trace(server.addr(), || {
-                    let before = usage();
-                    load::run(&plan, &job.generator, &mut |_| {})?;
-                    Ok(before.zip(usage()).map(|(before, after)| after.since(before).cpu_ns))
-                });
-                server.freeze();
-                match traced {
-                    Ok((trace, cpu_ns)) => {
-                        let trace = Trace { cpu_ns, ..trace };
-                        self.entries[index].cell(job).trace = Some(trace);
-                    }
-                    Err(error) => {
-                        let name = format!("{}, its trace", self.entries[index].row.name);
-                        self.left_out.push(LeftOut { name, reason: format!("{error:#}") });
+                if self.entries[index].can_run(job) {
+                    self.message(index, "finding the saturation of");
+                    let window = self.next_window(window);
+                    if let Err(error) = self.entries[index].saturate(job, &window) {
+                        self.entries[index].cell(job).failure = Some(format!("{error:#}"));
                     }
                 }
             }
         }
     }
 
-    /// Recovery time of the rows whose data survives; then all servers of the group end.
-    fn restart_all(&mut self) {
+    fn measure(&mut self, index: usize, job: &Job, round: u32, window: Duration) {
+        if !job.runs_on(&self.entries[index].row) {
+            return;
+        }
+        self.bar.inc(1);
+        if self.entries[index].can_run(job) {
+            self.message(index, &format!("{} pipeline {}", job.workload.name, job.pipeline));
+            let window = self.next_window(window);
+            self.entries[index].measure(job, round, &window);
+        }
+    }
+
+    fn count_syscalls(&mut self, index: usize, jobs: &[Job], window: Duration) {
+        for job in jobs.iter().filter(|_| !self.args.no_syscalls) {
+            if self.entries[index].can_run(job) {
+                self.message(index, "system calls of");
+                let window = self.next_window(window.min(COUNTING));
+                let window = Window { requests: COUNTED, ..window };
+                // Where they cannot be counted, the column stays empty.
+                let _ = self.entries[index].count_syscalls(job, &window);
+            }
+        }
+    }
+
+    fn trace(&mut self, index: usize, jobs: &[Job], window: Duration) {
+        for job in jobs.iter().filter(|_| self.args.trace) {
+            let varve = matches!(self.entries[index].row.target, Target::Varve { .. });
+            if varve && self.entries[index].can_run(job) {
+                self.message(index, "tracing");
+                let window = self.next_window(window);
+                if let Err(error) = self.entries[index].trace(job, &window) {
+                    self.failed(index, "its trace", &error);
+                }
+            }
+        }
+    }
+
+    fn window(&self, length: Duration) -> Window {
+        Window { length, requests: u64::MAX, cores: self.load_cores.clone(), run: self.runs }
+    }
+
+    fn next_window(&mut self, length: Duration) -> Window {
+        self.runs += 1;
+        self.window(length)
+    }
+
+    fn message(&self, index: usize, what: &str) {
+        self.bar.set_message(format!("{what} {}", self.entries[index].row.name));
+    }
+
+    /// Recovery time where the data survives; then the server ends.
+    fn restart(&mut self, index: usize) {
+        self.message(index, "restarting");
+        let entry = &mut self.entries[index];
+        let Some(mut server) = entry.server.take() else { return };
+        let Some(loaded) = &mut entry.result.loaded else { return };
+        if !entry.row.is_durable() || loaded.recovery_ms.is_some() || server.pid().is_none() {
+            return;
+        }
+        match server.restart() {
+            Ok((took, keys)) => {
+                loaded.recovery_ms = Some(took.as_secs_f64() * 1000.0);
+                loaded.recovered_keys = Some(keys);
+            }
+            Err(error) => {
+                let name = format!("{}, its recovery", entry.row.name);
+                self.leave_out(name, format!("{error:#}"));
+            }
+        }
+    }
+
+    fn explain_threads(&mut self) {
+        let cores = self.setting.cores.len();
         for entry in &mut self.entries {
-            let Some(mut server) = entry.server.take() else { continue };
-            let Some(loaded) = &mut entry.result.loaded else { continue };
-            if !entry.row.is_durable() || loaded.recovery_ms.is_some() || server.pid().is_none() {
-                continue;
-            }
-            self.bar.set_message(format!("restarting {}", entry.row.name));
-            match server.restart() {
-                Ok((took, keys)) => {
-                    loaded.recovery_ms = Some(took.as_secs_f64() * 1000.0);
-                    loaded.recovered_keys = Some(keys);
-                }
-                Err(error) => self.left_out.push(LeftOut {
-                    name: format!("{}, its recovery", entry.row.name),
-                    reason: format!("{error:#}"),
-                }),
+            if let Some(threads) = entry.result.threads {
+                entry.note(format!(
+                    "each connection has a thread of its own: {threads} threads on the same {cores} \
+                     core(s) as the others"
+                ));
             }
         }
-    }
-}
-
-impl Entry {
-    fn new(row: Row) -> Entry {
-        let result = RowResult {
-            name: row.name.clone(),
-            aof: row.aof.name().into(),
-            redis_like: row.is_redis_like(),
-            version: None,
-            start_ms: None,
-            loaded: None,
-            threads: None,
-            notes: Vec::new(),
-            footprints: Vec::new(),
-            cells: Vec::new(),
-        };
-        Entry { row, server: None, result }
-    }
-
-    fn start(&mut self, setting: &Setting) -> Result<()> {
-        let server = server::start(&self.row, setting)?;
-        let start_ms = server.start_time.map(|time| time.as_secs_f64() * 1000.0);
-        self.result.start_ms = self.result.start_ms.or(start_ms);
-        if self.result.version.is_none() && self.row.target != Target::Echo {
-            let mut client = Client::connect(server.addr())?;
-            self.result.version = client.info("server", "redis_version")?;
-        }
-        server.freeze();
-        self.server = Some(server);
-        Ok(())
-    }
-
-    fn cell(&mut self, job: &Job) -> &mut Cell {
-        let empty = job.empty_cell();
-        let cells = &mut self.result.cells;
-        let at = cells.iter().position(|cell| cell.matches(&empty)).unwrap_or_else(|| {
-            cells.push(empty);
-            cells.len() - 1
-        });
-        &mut cells[at]
-    }
-}
-
-fn sample(round: u32, report: &Report, used: Option<proc::Usage>) -> Sample {
-    Sample {
-        round,
-        replies: report.tally.replies,
-        errors: report.tally.errors,
-        nulls: report.tally.nulls,
-        seconds: report.elapsed.as_secs_f64(),
-        p50_us: report.latency_us(50.0),
-        p99_us: report.latency_us(99.0),
-        p999_us: report.latency_us(99.9),
-        max_us: report.latencies.max() as f64,
-        server: used.map(|used| ServerCost {
-            cpu_ns: used.cpu_ns,
-            user_ticks: used.user_ticks,
-            system_ticks: used.system_ticks,
-            switches: used.switches,
-        }),
     }
 }

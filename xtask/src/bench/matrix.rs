@@ -11,9 +11,13 @@ const PEERS: &[(&str, Dialect)] = &[
     ("keydb-server", Dialect::Redis),
     ("dragonfly", Dialect::Dragonfly),
     ("kvrocks", Dialect::Kvrocks),
+    ("garnet", Dialect::Garnet),
     ("garnet-server", Dialect::Garnet),
     ("GarnetServer", Dialect::Garnet),
 ];
+
+/// Clients beyond the load: those who ask for sizes, and connections not yet seen to be closed.
+const SPARE: usize = 16;
 
 /// How a program takes its options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,12 +73,18 @@ impl Row {
     }
 
     /// The server's options.
-    pub fn options(&self, port: u16, dir: &Path, threads: usize) -> Vec<String> {
+    pub fn options(
+        &self,
+        port: u16,
+        dir: &Path,
+        threads: usize,
+        connections: usize,
+    ) -> Vec<String> {
         let (port, dir) = (port.to_string(), dir.display().to_string());
-        let threads = threads.to_string();
+        let threads = self.threads(threads, connections).to_string();
         let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect();
         let redis = |yes_no, sync| -> Vec<String> {
-            words(&[
+            let mut options: Vec<String> = words(&[
                 "--port",
                 &port,
                 "--dir",
@@ -85,7 +95,13 @@ impl Row {
                 yes_no,
                 "--appendfsync",
                 sync,
-            ])
+            ]);
+            // The default is 10,000, of which some are taken by whoever looks on.
+            if connections > 9_000 {
+                let most = (connections + SPARE).to_string();
+                options.extend::<Vec<_>>(words(&["--maxclients", &most]));
+            }
+            options
         };
         let (yes_no, sync) = match self.aof {
             Aof::Off => ("no", "everysec"),
@@ -116,6 +132,26 @@ impl Row {
         }
     }
 
+    /// Whether a thread serves one client at a time, from its first request to its last.
+    pub fn has_thread_per_client(&self) -> bool {
+        matches!(&self.target, Target::Varve { runtime, .. } if runtime == "threads")
+    }
+
+    /// The threads it gets where others get `threads` and there are `connections` clients: with
+    /// fewer threads than clients, some clients would never be served.
+    pub fn threads(&self, threads: usize, connections: usize) -> usize {
+        if self.has_thread_per_client() { connections + SPARE } else { threads }
+    }
+
+    /// Whether its data is on disk and only part of it in memory.
+    pub fn is_on_disk(&self) -> bool {
+        match &self.target {
+            Target::Varve { storage, .. } => storage != "memory",
+            Target::Program { dialect, .. } => *dialect == Dialect::Kvrocks,
+            Target::Echo | Target::Running(_) => false,
+        }
+    }
+
     /// Whether ratios may refer to it by default.
     pub fn is_redis_like(&self) -> bool {
         matches!(self.target, Target::Program { dialect: Dialect::Redis, .. })
@@ -123,8 +159,7 @@ impl Row {
 
     /// Whether what is written survives a restart.
     pub fn is_durable(&self) -> bool {
-        let on_disk = matches!(&self.target, Target::Varve { storage, .. } if storage != "memory");
-        on_disk || self.aof != Aof::Off
+        self.is_on_disk() || self.aof != Aof::Off
     }
 }
 
@@ -150,8 +185,10 @@ pub type LeftOut = (String, String);
 pub fn rows(args: &BenchArgs) -> (Vec<Row>, Vec<LeftOut>) {
     let mut rows = vec![Row::new("echo", Target::Echo, Aof::Off)];
     let mut left_out = Vec::new();
-    for &aof in &args.aof {
-        peers(args, aof, &mut rows, &mut left_out);
+    let durability = args.durability();
+    for &aof in &durability {
+        let first = durability.first() == Some(&aof);
+        peers(args, (aof, first), &mut rows, &mut left_out);
         for storage in &args.storages {
             for runtime in &args.runtimes {
                 let target = Target::Varve { runtime: runtime.clone(), storage: storage.clone() };
@@ -162,12 +199,16 @@ pub fn rows(args: &BenchArgs) -> (Vec<Row>, Vec<LeftOut>) {
     (rows, left_out)
 }
 
-fn peers(args: &BenchArgs, aof: Aof, rows: &mut Vec<Row>, left_out: &mut Vec<LeftOut>) {
+fn peers(
+    args: &BenchArgs,
+    (aof, first): (Aof, bool),
+    rows: &mut Vec<Row>,
+    left_out: &mut Vec<LeftOut>,
+) {
     let known = PEERS.iter().filter(|_| !args.no_peers).map(|(name, _)| (*name, false));
     let asked = args.against.iter().map(|name| (name.as_str(), true));
     for (name, asked) in known.chain(asked) {
         let Some(target) = target(name) else {
-            let first = args.aof.first() == Some(&aof);
             // Of those nobody asked for, only Redis is worth a word: ratios refer to it.
             if first && (asked || name == "redis-server") {
                 left_out.push((name.into(), "not on PATH, and no address that resolves".into()));
@@ -209,7 +250,7 @@ mod tests {
     fn options_name_runtime_storage_and_durability() {
         let target = Target::Varve { runtime: "epoll-pool".into(), storage: "sled".into() };
         let row = Row::new("x", target, Aof::Always);
-        let options = row.options(7000, Path::new("/d"), 2).join(" ");
+        let options = row.options(7000, Path::new("/d"), 2, 50).join(" ");
         assert_eq!(
             options,
             "--port 7000 --dir /d --save  --appendonly yes --appendfsync always \
@@ -217,6 +258,15 @@ mod tests {
         );
         assert_eq!(runtime_options("tokio"), ["--runtime", "tokio"]);
         assert!(row.is_durable());
+    }
+
+    #[test]
+    fn a_thread_per_client_needs_as_many_threads_as_clients() {
+        let target = Target::Varve { runtime: "threads".into(), storage: "memory".into() };
+        let row = Row::new("threads memory", target, Aof::Off);
+        assert!(row.threads(1, 50) >= 50);
+        let many = row.options(7000, Path::new("/d"), 1, 10_000).join(" ");
+        assert!(many.contains("--maxclients 10016 ") && many.contains("--threads 10016 "));
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! `cargo xtask bench`: which runtime, storage and durability suits this machine and workload.
 //!
-//! `matrix` says which servers, `campaign` measures them, `results` is what it measured, `report`,
-//! `figures`, `html` and `publish` show it. Nothing here needs another tool; what is missing is left out and said.
+//! `matrix` says which servers, `job` what is asked of them, `campaign` and `entry` measure it,
+//! `results` is what was measured; `report`, `figures`, `html` and `publish` show it. Nothing here
+//! needs another tool; what is missing is left out and said.
 
 mod args;
+mod budget;
 mod campaign;
+mod entry;
 mod figures;
 mod html;
+mod job;
 mod matrix;
 mod publish;
 mod report;
@@ -17,12 +21,13 @@ mod stats;
 mod syscalls;
 mod trace;
 
-use crate::load::workload::Workload;
+use crate::load::workload::{Defaults, Workload};
 use crate::project_root;
 use anyhow::{Context, Result, bail};
 pub use args::BenchArgs;
-use campaign::Campaign;
+use campaign::{Campaign, Outcome};
 use capture::lab::{cpu, proc};
+use job::{Sizes, Task};
 use matrix::{Row, Target};
 use results::{Machine, Results, SCHEMA, Settings};
 use server::Setting;
@@ -66,7 +71,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
 
 fn list() -> Result<()> {
     for workload in Workload::shipped()? {
-        println!("{:12} {}", workload.name, workload.about);
+        println!("{:20} {}", workload.name, workload.about);
     }
     Ok(())
 }
@@ -83,27 +88,39 @@ fn measure(args: &BenchArgs) -> Result<Results> {
         threads: args.threads,
         value_size: args.value_size,
         dir: data_dir(args)?,
+        connections: args.connections,
+        memory: None,
     };
+    let sizes = sizes(args);
+    let tasks = job::tasks(args, &workloads, &sizes)?;
+    proc::allow_files(tasks.iter().map(Task::connections).max().unwrap_or(0) as u64 + 1000)?;
+    let campaign = Campaign::new(args, setting, cores.load.clone(), sizes, (rows, left_out));
+    let Outcome { rows, left_out, plan } = campaign.run(&tasks)?;
+    let limited = workloads.iter().any(|workload| workload.times_memory.is_some());
     let settings = Settings {
-        rounds: args.rounds(),
-        seconds: args.window().as_secs_f64(),
-        keys: args.keys(),
+        rounds: plan.rounds,
+        seconds: plan.window.as_secs_f64(),
+        keys: sizes.memory.keys,
         value_size: args.value_size,
         threads: args.threads,
         server_cores: cores.server,
-        load_cores: cores.load.clone(),
+        load_cores: cores.load,
         baseline: args.baseline.clone(),
-        disk_keys: None,
-        memory_limit: None,
+        disk_keys: Some(sizes.disk.keys).filter(|&keys| keys != sizes.memory.keys),
+        memory_limit: limited.then_some(sizes.memory_limit),
     };
-    let campaign = Campaign::new(args, setting, cores.load, (rows, left_out));
-    let (rows, left_out) = campaign.run(&workloads)?;
     let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let results =
         Results { schema: SCHEMA, unix_seconds, machine: machine(), settings, rows, left_out };
     results.save(&args.json)?;
     println!("{:.0} s, results in {}\n", started.elapsed().as_secs_f64(), args.json.display());
     Ok(results)
+}
+
+fn sizes(args: &BenchArgs) -> Sizes {
+    let defaults = |keys| Defaults { keys, value_size: args.value_size };
+    let (memory, disk) = (defaults(args.keys()), defaults(args.disk_keys()));
+    Sizes { memory, disk, memory_limit: args.memory_limit << 20 }
 }
 
 fn split(args: &BenchArgs) -> Result<cpu::Split> {

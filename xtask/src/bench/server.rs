@@ -19,6 +19,10 @@ pub struct Setting {
     pub value_size: usize,
     /// Where data directories go.
     pub dir: PathBuf,
+    /// The most connections that a server will have.
+    pub connections: usize,
+    /// Memory it may use, bytes.
+    pub memory: Option<u64>,
 }
 
 /// Starts `row`'s server and waits until it answers PING.
@@ -30,12 +34,12 @@ pub fn start(row: &Row, setting: &Setting) -> Result<Server> {
         Target::Program { program, .. } => program.clone(),
     };
     let options = |port: u16, data: &Path| {
-        let mut options = row.options(port, data, setting.threads);
+        let mut options = row.options(port, data, setting.threads, setting.connections);
         if row.target == Target::Echo {
             options.extend(["--value-size".to_string(), setting.value_size.to_string()]);
         }
         options
     };
-    let (cores, dir) = (&setting.cores, &setting.dir);
-    Server::start(&Launch { program: &program, options: &options, cores, dir })
+    let (cores, dir, memory) = (&setting.cores, &setting.dir, setting.memory);
+    Server::start(&Launch { program: &program, options: &options, cores, dir, memory })
 }

@@ -1,46 +1,141 @@
-//! System calls of a process, counted by `perf` in the kernel: far cheaper than tracing, but not
-//! free, hence in a pass of its own that measures nothing else.
+//! System calls of a process, counted without any other tool: in the kernel by a `perf_event`
+//! counter where this user may have one (root, as a rule), else by tracing the process (`ptrace`),
+//! which anyone may do to a server they started.
+//!
+//! Neither is free, tracing least of all, hence a pass of its own that measures nothing else.
 
-use super::matrix::which;
-use anyhow::{Context, Result, bail};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+#[cfg(target_os = "linux")]
+mod events;
+#[cfg(target_os = "linux")]
+mod trace;
 
-/// How many system calls process `pid` makes while `work` runs; with it, what `work` returns.
-pub fn count<T>(pid: u32, work: impl FnOnce() -> Result<T>) -> Result<(u64, T)> {
-    let perf = which("perf").context("perf is not on PATH")?;
-    let child = Command::new(perf)
-        .args(["stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p", &pid.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    // perf says nothing when it has attached; the server is idle, so waiting costs no count.
-    std::thread::sleep(Duration::from_millis(150));
-    let done = work();
-    // SAFETY: kill takes two integers; the child is not yet waited for, so the id is still its.
-    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) };
-    let output = child.wait_with_output()?;
-    let text = String::from_utf8_lossy(&output.stderr).to_string();
-    Ok((parse(&text)?, done?))
+use anyhow::Result;
+
+/// A running count of one process's system calls, all threads.
+pub enum Counter {
+    /// In the kernel.
+    #[cfg(target_os = "linux")]
+    Events(events::Events),
+    /// By tracing.
+    #[cfg(target_os = "linux")]
+    Trace(trace::Trace),
 }
 
-fn parse(text: &str) -> Result<u64> {
-    let line = text.lines().find(|line| line.contains("raw_syscalls"));
-    match line.and_then(|line| line.split(',').next()?.parse().ok()) {
-        Some(count) => Ok(count),
-        None => bail!("perf does not count system calls here: {}", text.trim()),
+#[cfg(target_os = "linux")]
+impl Counter {
+    /// Begins to count for process `pid`, whose threads must all be there and not be frozen.
+    pub fn start(pid: u32) -> Result<Counter> {
+        match events::Events::start(pid) {
+            Ok(events) => Ok(Counter::Events(events)),
+            Err(_) => trace::Trace::start(pid).map(Counter::Trace),
+        }
+    }
+
+    /// Calls so far.
+    pub fn count(&self) -> u64 {
+        match self {
+            Counter::Events(events) => events.count(),
+            Counter::Trace(trace) => trace.count(),
+        }
+    }
+
+    /// What `results.json` calls the way of counting.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Counter::Events(_) => "perf_event",
+            Counter::Trace(_) => "ptrace",
+        }
     }
 }
 
-#[cfg(test)]
+#[cfg(not(target_os = "linux"))]
+impl Counter {
+    /// Not on this platform.
+    pub fn start(_pid: u32) -> Result<Counter> {
+        anyhow::bail!("system calls are counted on Linux only")
+    }
+
+    /// There is no counter to ask.
+    pub fn count(&self) -> u64 {
+        match *self {}
+    }
+
+    /// There is no counter to ask.
+    pub fn name(&self) -> &'static str {
+        match *self {}
+    }
+}
+
+/// The threads of process `pid`.
+#[cfg(target_os = "linux")]
+fn threads(pid: u32) -> Result<Vec<libc::pid_t>> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten();
+    Ok(tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect())
+}
+
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use std::io::Read;
+    use std::process::{Child, Command, Stdio};
+
+    /// A process that reads `/dev/zero` byte by byte, `reads` times, then waits.
+    fn reader(reads: u32) -> Child {
+        let script = format!(
+            "echo ready; read x; i=0; while [ $i -lt {reads} ]; do read -r x < /dev/null; \
+             i=$((i+1)); done; echo done; read x"
+        );
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    fn counted(reads: u32, count: impl FnOnce(u32) -> Box<dyn Fn() -> u64>) -> u64 {
+        let mut child = reader(reads);
+        let mut byte = [0; 6];
+        child.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+        let now = count(child.id());
+        let before = now();
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"\n").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut byte[..5]).unwrap();
+        let calls = now() - before;
+        drop(now);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        calls
+    }
 
     #[test]
-    fn perfs_output_is_read() {
-        assert_eq!(parse("1234,,raw_syscalls:sys_enter,5000,100.00,,\n").unwrap(), 1234);
-        assert!(parse("<not counted>,,raw_syscalls:sys_enter,0,100.00,,").is_err());
-        assert!(parse("Access denied").is_err());
+    fn tracing_counts_every_call_and_lets_go() {
+        let few = counted(100, |pid| {
+            let trace = trace::Trace::start(pid).unwrap();
+            Box::new(move || trace.count())
+        });
+        let many = counted(300, |pid| {
+            let trace = trace::Trace::start(pid).unwrap();
+            Box::new(move || trace.count())
+        });
+        // Per turn the shell opens, reads and closes at least, and does the same every time.
+        let per_turn = (many - few) as f64 / 200.0;
+        assert!((3.0..20.0).contains(&per_turn), "{few} {many}");
+        assert!((per_turn - per_turn.round()).abs() < 0.1, "{few} {many}");
+    }
+
+    #[test]
+    fn both_ways_of_counting_agree() {
+        let Ok(events) = events::Events::start(std::process::id()) else {
+            println!("skipped: this user may not have perf events");
+            return;
+        };
+        drop(events);
+        let traced = counted(200, |pid| {
+            let trace = trace::Trace::start(pid).unwrap();
+            Box::new(move || trace.count())
+        });
+        let counted = counted(200, |pid| {
+            let events = events::Events::start(pid).unwrap();
+            Box::new(move || events.count())
+        });
+        assert!(traced.abs_diff(counted) <= 3, "traced {traced}, counted {counted}");
     }
 }

@@ -7,18 +7,18 @@
 use super::connection::Connection;
 use super::reply::Tally;
 use super::request::Generator;
+use super::wire::Wire;
 use super::{Edge, Pacing, Plan, Report, Stop};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use hdrhistogram::Histogram;
-use mio::{Events, Interest, Poll, Token};
-use std::net::SocketAddr;
+use mio::{Events, Poll, Token};
 use std::time::{Duration, Instant};
 
 /// Read buffer of a thread, bytes; it grows only for replies longer than half of it.
-const BUFFER: usize = 128 * 1024;
+pub(super) const BUFFER: usize = 128 * 1024;
 
 /// A server that answers nothing for so long is given up.
-const SILENCE_MAX: Duration = Duration::from_secs(20);
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// Longest latency the histogram tells apart, µs.
 const LATENCY_US_MAX: u64 = 60_000_000;
@@ -57,7 +57,7 @@ impl<'a> Driver<'a> {
     ) -> Result<Self> {
         let poll = Poll::new()?;
         let connections = (0..connections)
-            .map(|token| open(plan.addr, &poll, Token(token)))
+            .map(|token| Wire::open(plan.addr, &poll, Token(token)).map(Connection::new))
             .collect::<Result<Vec<_>>>()?;
         let budget = match plan.stop {
             Stop::Requests(all) => all / threads + u64::from(share < all % threads),
@@ -232,15 +232,4 @@ impl<'a> Driver<'a> {
         }
         Ok(())
     }
-}
-
-fn open(addr: SocketAddr, poll: &Poll, token: Token) -> Result<Connection> {
-    let stream = std::net::TcpStream::connect_timeout(&addr, Duration::from_secs(5))
-        .with_context(|| format!("connecting to {addr}"))?;
-    stream.set_nodelay(true)?;
-    stream.set_nonblocking(true)?;
-    let mut connection = Connection::new(mio::net::TcpStream::from_std(stream));
-    let interest = Interest::READABLE | Interest::WRITABLE;
-    poll.registry().register(connection.stream(), token, interest)?;
-    Ok(connection)
 }

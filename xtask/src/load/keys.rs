@@ -29,7 +29,7 @@ pub enum Distribution {
         /// Skew, as in `Zipf`.
         theta: f64,
     },
-    /// Each key once, in order: for loading.
+    /// Every key in order, then again from the first.
     Sequential,
 }
 
@@ -89,7 +89,7 @@ impl Keys {
             }
             Distribution::Latest { .. } => self.latest(),
             Distribution::Sequential => {
-                let key = self.sequence;
+                let key = self.sequence % self.space;
                 self.sequence += self.stride;
                 key
             }
@@ -188,6 +188,7 @@ mod tests {
         let (mut a, mut b) = (all.share(0, 2, 0), all.share(1, 2, 0));
         let picked: Vec<u64> = (0..3).flat_map(|_| [a.pick(), b.pick()]).collect();
         assert_eq!(picked, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(a.pick(), 0);
         assert_ne!(a.insert(), b.insert());
         assert!(a.insert() >= 6);
     }

@@ -6,12 +6,15 @@
 
 mod connection;
 mod driver;
+pub mod idle;
 pub mod keys;
+pub mod messages;
 pub mod reply;
 pub mod request;
 pub mod rng;
 #[cfg(test)]
 mod tests;
+mod wire;
 pub mod workload;
 
 use anyhow::{Context, Result, anyhow};

@@ -20,34 +20,57 @@ pub const VALUE_MAX: usize = 64 << 20;
 /// What is filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fill {
-    /// `{key}`: `key:` and twelve digits, drawn from the key space.
+    /// `{key}`: `key:` and twelve digits, drawn from the key space once per request.
     Key,
+    /// `{other}`: the same shape, drawn for this place alone.
+    Other,
+    /// `{id}`: the number of the request's key as an integer of twelve digits, the first a one.
+    Id,
+    /// `{key/N}`: the number of the request's key divided by N, in twelve digits.
+    Over(u64),
     /// `{new}`: the same shape, never used before.
     New,
     /// `{member}`: eight digits out of the workload's `members`.
     Member,
     /// `{score}`: eight digits, the first not zero.
     Score,
+    /// `{index}`: a position below the workload's `members`, in as many digits as the last one
+    /// has, the first not zero: for commands that take no leading zeroes.
+    Index {
+        /// Digits.
+        width: usize,
+    },
     /// `{value}`: so many random printable bytes.
     Value(usize),
 }
 
 impl Fill {
-    fn named(name: &str, value: usize) -> Result<Fill> {
+    fn named(name: &str, value: usize, members: u64) -> Result<Fill> {
         Ok(match name {
             "key" => Fill::Key,
+            "other" => Fill::Other,
+            "id" => Fill::Id,
             "new" => Fill::New,
             "member" => Fill::Member,
             "score" => Fill::Score,
+            "index" => Fill::Index { width: members.saturating_sub(1).max(1).to_string().len() },
             "value" => Fill::Value(value),
-            other => bail!("{{{other}}} is none of {{key}} {{new}} {{member}} {{score}} {{value}}"),
+            other => match other.strip_prefix("key/").map(str::parse) {
+                Some(Ok(divisor)) if divisor > 0 => Fill::Over(divisor),
+                _ => bail!(
+                    "{{{other}}} is none of {{key}} {{key/N}} {{id}} {{other}} {{new}} {{member}} \
+                     {{score}} {{index}} {{value}}"
+                ),
+            },
         })
     }
 
     fn width(self) -> usize {
         match self {
-            Fill::Key | Fill::New => 16,
+            Fill::Key | Fill::Other | Fill::New => 16,
+            Fill::Id | Fill::Over(_) => 12,
             Fill::Member | Fill::Score => 8,
+            Fill::Index { width } => width,
             Fill::Value(size) => size,
         }
     }
@@ -61,7 +84,7 @@ struct Template {
 }
 
 impl Template {
-    fn parse(text: &str, value: usize) -> Result<Template> {
+    fn parse(text: &str, value: usize, members: u64) -> Result<Template> {
         let words: Vec<&str> = text.split_whitespace().collect();
         if words.is_empty() {
             bail!("a request needs at least a command name");
@@ -69,22 +92,22 @@ impl Template {
         let mut template =
             Template { bytes: format!("*{}\r\n", words.len()).into(), holes: Vec::new() };
         for word in words {
-            template.push_word(word, value)?;
+            template.push_word(word, value, members)?;
         }
         Ok(template)
     }
 
-    fn push_word(&mut self, word: &str, value: usize) -> Result<()> {
+    fn push_word(&mut self, word: &str, value: usize, members: u64) -> Result<()> {
         let mut body = Vec::new();
         let mut holes = Vec::new();
         let mut rest = word;
         while let Some((text, tail)) = rest.split_once('{') {
             let Some((name, tail)) = tail.split_once('}') else { bail!("`{word}` lacks a `}}`") };
             body.extend_from_slice(text.as_bytes());
-            let fill = Fill::named(name, value)?;
+            let fill = Fill::named(name, value, members)?;
             holes.push((body.len(), fill));
             body.resize(body.len() + fill.width(), b'0');
-            if matches!(fill, Fill::Key | Fill::New) {
+            if matches!(fill, Fill::Key | Fill::Other | Fill::New) {
                 let at = body.len() - 16;
                 body[at..at + 4].copy_from_slice(b"key:");
             }
@@ -135,7 +158,7 @@ impl Generator {
             let sizes = if text.contains("{value}") { values } else { &values[..1] };
             let first = generator.templates.len();
             for &size in sizes {
-                generator.templates.push(Template::parse(text, size)?);
+                generator.templates.push(Template::parse(text, size, members)?);
             }
             below += weight / total;
             let end = ((below * WHEEL as f64).round() as usize).min(WHEEL);
@@ -164,13 +187,26 @@ impl Generator {
         let template = &self.templates[choice];
         let base = out.len();
         out.extend_from_slice(&template.bytes);
+        let mut key = None;
         for &(at, fill) in &template.holes {
             let hole = &mut out[base + at..base + at + fill.width()];
             match fill {
-                Fill::Key => digits(&mut hole[4..], self.keys.pick()),
+                Fill::Key => digits(&mut hole[4..], *key.get_or_insert_with(|| self.keys.pick())),
+                Fill::Other => digits(&mut hole[4..], self.keys.pick()),
+                Fill::Id => {
+                    let key = *key.get_or_insert_with(|| self.keys.pick());
+                    digits(hole, 100_000_000_000 + key);
+                }
+                Fill::Over(divisor) => {
+                    digits(hole, *key.get_or_insert_with(|| self.keys.pick()) / divisor);
+                }
                 Fill::New => digits(&mut hole[4..], self.keys.insert()),
                 Fill::Member => digits(hole, self.keys.below(self.members)),
                 Fill::Score => digits(hole, 10_000_000 + self.keys.below(90_000_000)),
+                Fill::Index { width } => {
+                    let low = 10u64.pow(width as u32 - 1) % self.members.max(1);
+                    digits(hole, low + self.keys.below(self.members - low));
+                }
                 Fill::Value(size) => {
                     let from = self.keys.below(POOL as u64) as usize;
                     hole.copy_from_slice(&self.pool[from..from + size]);
@@ -197,11 +233,15 @@ fn printable(length: usize) -> Vec<u8> {
 /// Writes `n` right-aligned over all of `out`, with leading zeroes.
 #[inline]
 fn digits(out: &mut [u8], mut n: u64) {
-    for pair in out.rchunks_exact_mut(2) {
+    let mut pairs = out.rchunks_exact_mut(2);
+    for pair in &mut pairs {
         let two = (n % 100) as u8;
         pair[0] = b'0' + two / 10;
         pair[1] = b'0' + two % 10;
         n /= 100;
+    }
+    if let [first] = pairs.into_remainder() {
+        *first = b'0' + (n % 10) as u8;
     }
 }
 
@@ -229,6 +269,32 @@ mod tests {
             format!("*4\r\n$4\r\nHSET\r\n$18\r\nh:key:{n:012}\r\n$10\r\nf:00000000\r\n$1\r\nx\r\n")
         };
         assert_eq!(text(&mut generator, 2), want(0) + &want(1));
+    }
+
+    #[test]
+    fn a_request_has_one_key_in_all_its_shapes() {
+        let requests = [("SADD s:{key/100} {id} {key} {other}".to_string(), 1.0)];
+        let keys = keys(Distribution::Sequential);
+        let mut generator = Generator::weighted(&requests, &[64], 1, keys).unwrap();
+        text(&mut generator, 100);
+        let sent = text(&mut generator, 1);
+        // A hundred requests took two keys each: their own and the other.
+        assert!(sent.contains("s:000000000002\r\n$12\r\n100000000200\r\n$16\r\nkey:000000000200"));
+        assert!(sent.ends_with("$16\r\nkey:000000000201\r\n"), "{sent}");
+    }
+
+    #[test]
+    fn indexes_are_integers_below_the_members() {
+        for members in [1, 7, 10, 100, 1000, 123_456] {
+            let requests = [("LINDEX l {index}".to_string(), 1.0)];
+            let keys = keys(Distribution::Uniform);
+            let mut generator = Generator::weighted(&requests, &[64], members, keys).unwrap();
+            for request in text(&mut generator, 100).split('*').skip(1) {
+                let index = request.lines().last().unwrap();
+                assert!(index.parse::<u64>().unwrap() < members, "{index} of {members}");
+                assert!(index == "0" || !index.starts_with('0'), "{index} of {members}");
+            }
+        }
     }
 
     #[test]
