@@ -93,11 +93,13 @@ fn header<'t>(before: &[&'t str], traced: &[(&RowResult, &'t Trace)]) -> Vec<&'t
     before.iter().copied().chain(stages.iter().map(|stage| stage.name.as_str())).collect()
 }
 
-/// What a command costs: CPU time by stage, with its share; waits without.
+/// What a command costs: time by stage, with its share of the CPU time; waits without. Medians of
+/// turns, because the server is also interrupted in the middle of stages: the means have that in
+/// them, and the CPU time has not.
 fn per_command((workload, pipeline): (&str, usize), traced: &[(&RowResult, &Trace)]) -> Grid {
     let title = format!(
-        "{workload}, pipeline {pipeline}: µs per command in each stage, and its share of the CPU \
-         time (\"rest\" is polling, scheduling and bookkeeping; times taken while tracing)"
+        "{workload}, pipeline {pipeline}: µs per command in the median turn of each stage, and its \
+         share of the CPU time (\"rest\" is polling, scheduling, bookkeeping and the tracing)"
     );
     let mut names = header(&["server"], traced);
     names.extend(["rest", "CPU"]);
@@ -112,7 +114,7 @@ fn per_command((workload, pipeline): (&str, usize), traced: &[(&RowResult, &Trac
         let mut fields = vec![row.name.clone()];
         let mut busy_us = 0.0;
         for stage in &trace.stages {
-            let us = stage.total_us / commands;
+            let us = stage.p50_us * stage.turns as f64 / commands;
             let waits = WAITS.contains(&stage.name.as_str());
             busy_us += if waits { 0.0 } else { us };
             fields.push(match stage.turns {
@@ -121,7 +123,6 @@ fn per_command((workload, pipeline): (&str, usize), traced: &[(&RowResult, &Trac
                 _ => share(us),
             });
         }
-        // With more threads than cores a stage's time includes other threads' turns: no rest then.
         let rest_us = cpu_us.map(|all| all - busy_us).filter(|rest| *rest > 0.0);
         fields.push(rest_us.map_or("–".into(), share));
         fields.push(cpu_us.map_or("–".into(), |us| format!("{us:.3}")));
@@ -130,9 +131,10 @@ fn per_command((workload, pipeline): (&str, usize), traced: &[(&RowResult, &Trac
     grid
 }
 
-/// How long a turn spends in each stage: mean and p99.
+/// How long a turn spends in each stage: mean, median and p99.
 fn per_turn((workload, pipeline): (&str, usize), traced: &[(&RowResult, &Trace)]) -> Grid {
-    let title = format!("{workload}, pipeline {pipeline}: µs per turn in each stage, mean and p99");
+    let title =
+        format!("{workload}, pipeline {pipeline}: µs per turn in each stage: mean, median, p99");
     let mut grid = Grid::new(title, &header(&["server", "commands per turn"], traced));
     for (row, trace) in traced {
         let turns = trace.stages.iter().find(|stage| stage.name == "execute");
@@ -140,7 +142,10 @@ fn per_turn((workload, pipeline): (&str, usize), traced: &[(&RowResult, &Trace)]
         let mut fields = vec![row.name.clone(), format!("{:.1}", trace.commands as f64 / turns)];
         fields.extend(trace.stages.iter().map(|stage| match stage.turns {
             0 => "–".into(),
-            turns => format!("{:.1}, {:.1}", stage.total_us / turns as f64, stage.p99_us),
+            turns => {
+                let mean_us = stage.total_us / turns as f64;
+                format!("{mean_us:.1}, {:.1}, {:.1}", stage.p50_us, stage.p99_us)
+            }
         }));
         grid.rows.push(fields);
     }
@@ -184,8 +189,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "| fast | 0.050 | 0.100 10 % | 0.300 30 % | – | 0.600 60 % | 1.000 |",
-                "| fast | 100.0 | 5.0, 9.0 | 10.0, 20.0 | 30.0, 31.0 | – |"
+                "| fast | 0.040 | 0.095 10 % | 0.300 30 % | – | 0.605 60 % | 1.000 |",
+                "| fast | 100.0 | 5.0, 4.0, 9.0 | 10.0, 9.5, 20.0 | 30.0, 30.0, 31.0 | – |"
             ]
         );
     }
