@@ -4,6 +4,7 @@ mod bench;
 mod charts;
 mod conformance;
 mod echo;
+mod engine_bench;
 mod load;
 mod new_command;
 mod tidy;
@@ -12,6 +13,10 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+
+/// The server's allocator, so that the engine costs here what it costs there.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Varve's workbench", version)]

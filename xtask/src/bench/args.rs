@@ -30,7 +30,10 @@ impl Aof {
 /// Compare runtimes, storages and durability with each other, with the machine's limit (a bare
 /// echo server) and with other servers found on PATH.
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
+    #[command(subcommand)]
+    pub part: Option<crate::engine_bench::Part>,
     /// Execution models to run; those the server does not have are left out, and said
     #[arg(long, value_delimiter = ',', default_value = "epoll-inline,epoll-pool,tokio,threads")]
     pub runtimes: Vec<String>,

@@ -22,13 +22,14 @@ mod syscalls;
 mod trace;
 
 use crate::load::workload::{Defaults, Workload};
-use crate::project_root;
+use crate::{engine_bench, project_root};
 use anyhow::{Context, Result, bail};
 pub use args::BenchArgs;
 use campaign::{Campaign, Outcome};
 use capture::lab::{cpu, proc};
 use job::{Sizes, Task};
 use matrix::{Row, Target};
+pub use report::Grid;
 use results::{Machine, Results, SCHEMA, Settings};
 use server::Setting;
 use std::path::PathBuf;
@@ -37,6 +38,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Runs the subcommand.
 pub fn run(args: BenchArgs) -> Result<()> {
+    if let Some(part) = args.part {
+        return engine_bench::run(part);
+    }
     let args = args.checked()?;
     if args.list {
         return list();
