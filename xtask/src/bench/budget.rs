@@ -57,7 +57,8 @@ impl Budget {
         let left = self.total.saturating_sub(self.started.elapsed()).saturating_sub(reserved);
         let all = windows * u64::from(rounds) + later * u64::from(rounds);
         let each = left.div_f64(all.max(1) as f64).saturating_sub(AROUND);
-        let window = each.clamp(SHORTEST, LONGEST);
+        // Whole milliseconds, for those who read it.
+        let window = Duration::from_millis(each.clamp(SHORTEST, LONGEST).as_millis() as u64);
         let round = (SHORTEST + AROUND).mul_f64((windows + later).max(1) as f64);
         let possible = (left.as_secs_f64() / round.as_secs_f64()) as u32;
         let rounds = if flexible { rounds.min(possible.max(1)) } else { rounds };

@@ -18,11 +18,6 @@ use capture::lab::proc;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
 
-/// What a memory storage is assumed to take per key beyond its value, bytes, and a storage on disk
-/// in all: for the check that all servers fit in memory together.
-const KEY_BYTES: u64 = 150;
-const DISK_BYTES: u64 = 200 << 20;
-
 /// System calls are counted over so long, or over so many requests, at most.
 const COUNTING: Duration = Duration::from_millis(60);
 const COUNTED: u64 = 10_000;
@@ -249,13 +244,8 @@ impl<'a> Campaign<'a> {
     fn check_memory(&self, task: &Task) -> Result<()> {
         let Some(available) = proc::available_bytes() else { return Ok(()) };
         let of = |entry: &Entry| {
-            let defaults = self.sizes.of(task.workload(), &entry.row);
-            let value = defaults.value_size as u64;
-            match (&entry.row.target, entry.row.is_on_disk()) {
-                (Target::Echo | Target::Running(_), _) => 0,
-                (_, true) => DISK_BYTES,
-                (_, false) => task.workload().key_count(defaults) * (KEY_BYTES + value),
-            }
+            let keys = task.workload().key_count(self.sizes.of(task.workload(), &entry.row));
+            self.sizes.row_bytes(&entry.row, keys)
         };
         let rows = self.entries.iter().filter(|entry| task.runs_on(&entry.row));
         let needed: u64 = rows.map(of).sum();

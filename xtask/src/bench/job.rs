@@ -11,6 +11,11 @@ use anyhow::{Context, Result};
 use engine::command::CommandTable;
 use std::time::Duration;
 
+/// What a memory storage is assumed to take per key beyond its value, bytes, and a storage on disk
+/// in all: for the check that all servers fit in memory together.
+const KEY_BYTES: u64 = 150;
+const DISK_BYTES: u64 = 200 << 20;
+
 /// What the command line says about the data, for every row alike or nearly so.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
@@ -27,6 +32,20 @@ impl Sizes {
     pub fn of(&self, workload: &Workload, row: &Row) -> Defaults {
         let defaults = if row.is_on_disk() { self.disk } else { self.memory };
         workload.fitted(defaults, self.memory_limit)
+    }
+
+    /// What `keys` keys take in the server of `row`, bytes: an estimate.
+    pub fn row_bytes(&self, row: &Row, keys: u64) -> u64 {
+        match (&row.target, row.is_on_disk()) {
+            (Target::Echo | Target::Running(_), _) => 0,
+            (_, true) => DISK_BYTES,
+            (_, false) => keys * (KEY_BYTES + self.memory.value_size as u64),
+        }
+    }
+
+    /// What all `rows` take with their keys.
+    pub fn bytes(&self, rows: &[Row]) -> u64 {
+        rows.iter().map(|row| self.row_bytes(row, self.memory.keys)).sum()
     }
 }
 

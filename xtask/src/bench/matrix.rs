@@ -1,6 +1,7 @@
 //! Which servers are compared: every runtime × storage × durability, the echo server, and peers.
 
 use super::args::{Aof, BenchArgs};
+use std::ffi::OsStr;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
@@ -182,13 +183,14 @@ fn runtime_options(name: &str) -> Vec<String> {
 pub type LeftOut = (String, String);
 
 /// All rows the command line asks for; the second part is what it asks for in vain.
-pub fn rows(args: &BenchArgs) -> (Vec<Row>, Vec<LeftOut>) {
+/// Programs are looked for in `path`, a list of folders.
+pub fn rows(args: &BenchArgs, path: &OsStr) -> (Vec<Row>, Vec<LeftOut>) {
     let mut rows = vec![Row::new("echo", Target::Echo, Aof::Off)];
     let mut left_out = Vec::new();
     let durability = args.durability();
     for &aof in &durability {
         let first = durability.first() == Some(&aof);
-        peers(args, (aof, first), &mut rows, &mut left_out);
+        peers(args, path, (aof, first), &mut rows, &mut left_out);
         for storage in &args.storages {
             for runtime in &args.runtimes {
                 let target = Target::Varve { runtime: runtime.clone(), storage: storage.clone() };
@@ -201,6 +203,7 @@ pub fn rows(args: &BenchArgs) -> (Vec<Row>, Vec<LeftOut>) {
 
 fn peers(
     args: &BenchArgs,
+    path: &OsStr,
     (aof, first): (Aof, bool),
     rows: &mut Vec<Row>,
     left_out: &mut Vec<LeftOut>,
@@ -208,7 +211,7 @@ fn peers(
     let known = PEERS.iter().filter(|_| !args.no_peers).map(|(name, _)| (*name, false));
     let asked = args.against.iter().map(|name| (name.as_str(), true));
     for (name, asked) in known.chain(asked) {
-        let Some(target) = target(name) else {
+        let Some(target) = target(name, path) else {
             // Of those nobody asked for, only Redis is worth a word: ratios refer to it.
             if first && (asked || name == "redis-server") {
                 left_out.push((name.into(), "not on PATH, and no address that resolves".into()));
@@ -224,8 +227,8 @@ fn peers(
     }
 }
 
-fn target(name: &str) -> Option<Target> {
-    if let Some(program) = which(name) {
+fn target(name: &str, path: &OsStr) -> Option<Target> {
+    if let Some(program) = which(name, path) {
         let file = program.file_name()?.to_string_lossy().to_string();
         let dialect = PEERS.iter().find(|(peer, _)| *peer == file).map(|(_, dialect)| *dialect);
         return Some(Target::Program { program, dialect: dialect.unwrap_or(Dialect::Redis) });
@@ -234,16 +237,16 @@ fn target(name: &str) -> Option<Target> {
 }
 
 /// The file that running `name` would run.
-pub fn which(name: &str) -> Option<PathBuf> {
+fn which(name: &str, path: &OsStr) -> Option<PathBuf> {
     if name.contains('/') {
         return Some(PathBuf::from(name)).filter(|path| path.is_file());
     }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    std::env::split_paths(path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::args::tests::parse;
     use super::*;
 
     #[test]
@@ -271,9 +274,36 @@ mod tests {
 
     #[test]
     fn programs_are_found_where_a_shell_would_find_them() {
-        assert!(which("sh").is_some());
-        assert!(which("/no/such/program").is_none());
-        assert!(matches!(target("127.0.0.1:1"), Some(Target::Running(_))));
-        assert!(target("no-such-program-here").is_none());
+        let path = std::env::var_os("PATH").unwrap();
+        assert!(which("sh", &path).is_some());
+        assert!(which("sh", OsStr::new("")).is_none());
+        assert!(which("/no/such/program", &path).is_none());
+        assert!(matches!(target("127.0.0.1:1", &path), Some(Target::Running(_))));
+        assert!(target("no-such-program-here", &path).is_none());
+    }
+
+    #[test]
+    fn without_redis_the_rest_runs_and_it_is_said() {
+        let (rows, left_out) = rows(&parse(&[]), OsStr::new(""));
+        assert_eq!(rows.len(), 1 + 4 * 3 * 3, "echo; runtimes, storages, durability");
+        let names: Vec<&str> = left_out.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["redis-server"]);
+    }
+
+    #[test]
+    fn peers_run_with_the_durability_of_the_rows_they_are_compared_with() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["redis-server", "dragonfly"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let args = parse(&["--aof", "off,everysec", "--runtimes", "tokio"]);
+        let (rows, left_out) = rows(&args, dir.path().as_os_str());
+        let peers: Vec<&Row> =
+            rows.iter().filter(|row| matches!(row.target, Target::Program { .. })).collect();
+        let names: Vec<&str> = peers.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["redis-server", "dragonfly", "redis-server aof=everysec"]);
+        let options = peers[2].options(7000, Path::new("/d"), 1, 50).join(" ");
+        assert!(options.ends_with("--appendonly yes --appendfsync everysec"), "{options}");
+        assert_eq!(left_out[0].0, "dragonfly aof=everysec");
     }
 }

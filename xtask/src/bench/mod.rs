@@ -84,7 +84,8 @@ fn measure(args: &BenchArgs) -> Result<Results> {
     let started = Instant::now();
     let workloads: Vec<Workload> =
         args.workloads.iter().map(|name| Workload::find(name)).collect::<Result<_>>()?;
-    let (rows, left_out) = matrix::rows(args);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let (rows, mut left_out) = matrix::rows(args, &path);
     let cores = split(args)?;
     let setting = Setting {
         varve: varve(args, &rows)?,
@@ -95,7 +96,7 @@ fn measure(args: &BenchArgs) -> Result<Results> {
         connections: args.connections,
         memory: None,
     };
-    let sizes = sizes(args);
+    let sizes = sizes(args, &rows, &mut left_out);
     let tasks = job::tasks(args, &workloads, &sizes)?;
     proc::allow_files(tasks.iter().map(Task::connections).max().unwrap_or(0) as u64 + 1000)?;
     let campaign = Campaign::new(args, setting, cores.load.clone(), sizes, (rows, left_out));
@@ -121,10 +122,24 @@ fn measure(args: &BenchArgs) -> Result<Results> {
     Ok(results)
 }
 
-fn sizes(args: &BenchArgs) -> Sizes {
+/// As many keys as asked for; by default no more than fit in memory in all rows at once.
+fn sizes(args: &BenchArgs, rows: &[Row], left_out: &mut Vec<matrix::LeftOut>) -> Sizes {
     let defaults = |keys| Defaults { keys, value_size: args.value_size };
-    let (memory, disk) = (defaults(args.keys()), defaults(args.disk_keys()));
-    Sizes { memory, disk, memory_limit: args.memory_limit << 20 }
+    let mut sizes = Sizes {
+        memory: defaults(args.keys()),
+        disk: defaults(args.disk_keys()),
+        memory_limit: args.memory_limit << 20,
+    };
+    let room = proc::available_bytes().unwrap_or(u64::MAX) / 4 * 3;
+    while args.keys.is_none() && sizes.memory.keys > 10_000 && sizes.bytes(rows) > room {
+        sizes.memory.keys /= 2;
+        sizes.disk.keys = sizes.disk.keys.min(sizes.memory.keys);
+    }
+    if sizes.memory.keys < args.keys() {
+        let reason = format!("more than {} do not fit in memory in all rows", sizes.memory.keys);
+        left_out.push((format!("{} keys", args.keys()), reason));
+    }
+    sizes
 }
 
 fn split(args: &BenchArgs) -> Result<cpu::Split> {

@@ -115,8 +115,10 @@ pub fn throughput(results: &Results, workload: &str) -> Grid {
     }
     let settings = &results.settings;
     let title = format!(
-        "{workload}: median of {} rounds of {} s, ± half the spread",
-        settings.rounds, settings.seconds
+        "{workload}: median of {} rounds of {} s, ± half the spread{}",
+        settings.rounds,
+        settings.seconds,
+        pace(results, workload)
     );
     let mut grid = Grid::new(title, &header);
     for pipeline in pipelines(results, workload) {
@@ -127,6 +129,21 @@ pub fn throughput(results: &Results, workload: &str) -> Grid {
         }
     }
     grid
+}
+
+/// What a reader must know about the pace of `workload` and about what it counts.
+fn pace(results: &Results, workload: &str) -> String {
+    let mut cells = results.rows.iter().flat_map(|row| &row.cells);
+    let Some(cell) = cells.find(|cell| cell.workload == workload) else { return String::new() };
+    let rate = match (cell.rate, cell.rate_share) {
+        (Some(rate), _) => format!("; open loop, {rate:.0} due per second"),
+        (_, Some(share)) => {
+            format!("; open loop at {:.0} % of each server's own saturation", share * 100.0)
+        }
+        _ => String::new(),
+    };
+    let operation = cell.operation.as_ref();
+    rate + &operation.map_or(String::new(), |operation| format!("; an operation is a {operation}"))
 }
 
 fn throughput_row(row: &RowResult, cell: &Cell, with_syscalls: bool) -> Vec<String> {
@@ -227,19 +244,23 @@ pub fn footprints(results: &Results) -> Grid {
     grid
 }
 
-/// The key ratios: server CPU per operation against the baseline, and against the echo server.
+/// The key ratios against the baseline, and against the echo server: server CPU per operation, or
+/// where the pace was given and not the server's, p99.9.
 pub fn ratios(results: &Results) -> Vec<Grid> {
     workloads(results).iter().map(|workload| ratio(results, workload)).collect()
 }
 
 /// The ratios of one workload.
 pub fn ratio(results: &Results, workload: &str) -> Grid {
+    let mut cells = results.rows.iter().flat_map(|row| &row.cells);
+    let open = cells.any(|cell| cell.workload == workload && cell.is_open());
+    let name = if open { "p99.9" } else { "server CPU per operation" };
+    let what = |sample: &Sample| if open { Some(sample.p999_us) } else { sample.cpu_us() };
     let depths = pipelines(results, workload);
     let names: Vec<String> = depths.iter().map(|p| format!("pipeline {p}")).collect();
     let mut header = vec!["server", "against"];
     header.extend(names.iter().map(String::as_str));
-    let title =
-        format!("{workload}: server CPU per operation, ratio (lowest–highest pair of a round)");
+    let title = format!("{workload}: {name}, ratio (lowest–highest pair of a round)");
     let mut grid = Grid::new(title, &header);
     let echo = results.rows.iter().find(|row| row.name == "echo");
     for row in results.rows.iter().filter(|row| row.name != "echo") {
@@ -249,7 +270,7 @@ pub fn ratio(results: &Results, workload: &str) -> Grid {
             let against = |&pipeline: &usize| {
                 let (cell, base) =
                     (find(row, workload, pipeline)?, find(base, workload, pipeline)?);
-                Ratio::paired(cell, base, Sample::cpu_us).map(|ratio| ratio.to_string())
+                Ratio::paired(cell, base, what).map(|ratio| ratio.to_string())
             };
             let mut fields = vec![row.name.clone(), base.name.clone()];
             fields.extend(depths.iter().map(|depth| or_dash(against(depth))));

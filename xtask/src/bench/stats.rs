@@ -36,7 +36,11 @@ pub struct Ratio(pub Spread);
 
 impl Ratio {
     /// `what` of `cell` divided by `what` of `base`, round by round.
-    pub fn paired(cell: &Cell, base: &Cell, what: fn(&Sample) -> Option<f64>) -> Option<Ratio> {
+    pub fn paired(
+        cell: &Cell,
+        base: &Cell,
+        what: impl Fn(&Sample) -> Option<f64>,
+    ) -> Option<Ratio> {
         let pair = |sample: &Sample| {
             let other = base.samples.iter().find(|other| other.round == sample.round)?;
             let (value, base) = (what(sample)?, what(other)?);
