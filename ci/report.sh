@@ -5,6 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 VARVE=${VARVE:-target/release/varve}
+XTASK=${XTASK:-cargo run --quiet --package xtask --}
 out=${1:-target/ci/report}
 rm -rf "$out"
 mkdir -p "$out"
@@ -13,7 +14,7 @@ profile=$(mktemp -d)
 trap 'rm -rf "$profile"' EXIT
 fail() { echo "$*"; exit 1; }
 
-cargo run --quiet --package xtask -- bench --binary "$VARVE" --dir "$out/data" --json "$out/results.json" --rounds 2 --seconds 0.1 \
+$XTASK bench --binary "$VARVE" --dir "$out/data" --json "$out/results.json" --rounds 2 --seconds 0.1 \
     --keys 5000 --runtimes epoll-inline,epoll-pool,tokio --storages memory,sled,fjall --workloads get,set --pipelines 1,16 \
     >"$out/tables.txt" 2>"$out/errors.txt"
 [ ! -s "$out/errors.txt" ] || { cat "$out/errors.txt"; fail "bench wrote to standard error, which is no terminal"; }

@@ -73,13 +73,14 @@ pub fn sections(results: &Results) -> Result<Vec<Section>> {
 fn of_workload(results: &Results, workload: &str) -> Result<Section> {
     let depths = pipelines(results, workload);
     let view = View { results, workload, groups: groups(results) };
+    let whole = [together(results)];
     let mut blocks = vec![view.throughput(&depths)?];
     blocks.push(Block {
         title: "Cost per operation".into(),
         about: "Server CPU time, µs: in its own code and in the kernel's. Shorter is better; the \
                 thin line spans the rounds. Each chart has its own scale."
             .into(),
-        figures: view.at_each(&depths, "cost", cost)?,
+        figures: view.at_each(&depths, &view.groups, ("cost", cost))?,
     });
     blocks.push(Block {
         title: "Latency".into(),
@@ -93,7 +94,7 @@ fn of_workload(results: &Results, workload: &str) -> Result<Section> {
     blocks.push(Block {
         title: "System calls per operation".into(),
         about: "Counted in a run of its own.".into(),
-        figures: view.at_each(&depths, "syscalls", syscalls)?,
+        figures: view.at_each(&depths, &whole, ("syscalls", syscalls))?,
     });
     let grids = vec![report::throughput(results, workload), report::ratio(results, workload)];
     Ok(Section { title: workload.into(), blocks, grids })
@@ -118,6 +119,13 @@ struct Group<'r> {
     /// What they have in common, empty if that is everything.
     title: String,
     rows: Vec<(&'r RowResult, Ink)>,
+}
+
+impl Group<'_> {
+    /// What the title does not say already.
+    fn name_of(&self, row: &RowResult) -> String {
+        if self.title.is_empty() { row.name.clone() } else { parts(row).who.into() }
+    }
 }
 
 fn groups(results: &Results) -> Vec<Group<'_>> {
@@ -181,15 +189,14 @@ impl View<'_> {
         let figures = match depths {
             // At a given rate all are as fast.
             _ if cells.any(|cell| cell.workload == self.workload && cell.is_open()) => Vec::new(),
-            [_] => self.at_each(depths, "throughput", rate)?,
+            [_] => self.at_each(depths, &self.groups, ("throughput", rate))?,
             _ => self.lines(depths)?,
         };
-        Ok(Block {
-            title: "Throughput".into(),
-            about: "Higher is better. Grey is the bare echo server, the limit of the machine."
-                .into(),
-            figures,
-        })
+        let echo = self.results.rows.iter().any(|row| row.name == ECHO);
+        let limit =
+            if echo { " Grey is the bare echo server, the limit of the machine." } else { "" };
+        let about = format!("Higher is better.{limit}");
+        Ok(Block { title: "Throughput".into(), about, figures })
     }
 
     fn lines(&self, depths: &[usize]) -> Result<Vec<Figure>> {
@@ -202,7 +209,7 @@ impl View<'_> {
         let mut figures = Vec::new();
         for group in &self.groups {
             let lines = group.rows.iter().map(|(row, ink)| Line {
-                name: self.short_name(row),
+                name: group.name_of(row),
                 ink: *ink,
                 points: points(row),
             });
@@ -223,19 +230,19 @@ impl View<'_> {
         Ok(figures)
     }
 
-    /// In a group of one storage, its name is in the title.
-    fn short_name(&self, row: &RowResult) -> String {
-        if self.groups.len() > 1 { parts(row).who.into() } else { row.name.clone() }
-    }
-
     /// A chart of bars for every depth and group.
-    fn at_each(&self, depths: &[usize], what: &'static str, to_bar: ToBar) -> Result<Vec<Figure>> {
+    fn at_each(
+        &self,
+        depths: &[usize],
+        groups: &[Group<'_>],
+        (what, to_bar): (&'static str, ToBar),
+    ) -> Result<Vec<Figure>> {
         let mut figures = Vec::new();
         for &depth in depths {
-            for group in &self.groups {
+            for group in groups {
                 let bar = |(row, _): &(&RowResult, Ink)| {
                     let bar = to_bar(find(row, self.workload, depth)?)?;
-                    Some(Bar { name: self.short_name(row), ..bar })
+                    Some(Bar { name: group.name_of(row), ..bar })
                 };
                 let bars: Vec<Bar> = group.rows.iter().filter_map(bar).collect();
                 figures.extend(self.bars((what, depth), group, bars)?);
@@ -274,8 +281,7 @@ impl View<'_> {
             let of = |what: fn(&Sample) -> f64| Some(cell.spread(|s| Some(what(s)))?.median);
             let values =
                 [of(|s| s.p50_us)?, of(|s| s.p99_us)?, of(|s| s.p999_us)?, of(|s| s.max_us)?];
-            let [p50, p99, ..] = values.map(numbers::micros);
-            let number = format!("p50 {p50}, p99 {p99}");
+            let number = format!("p99 {}", numbers::micros(values[1]));
             Some(DotRow { name: row.name.clone(), number, values: values.to_vec() })
         };
         let mut rows: Vec<DotRow> = self.results.rows.iter().filter_map(row).collect();

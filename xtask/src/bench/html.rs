@@ -41,7 +41,7 @@ th,td{padding:.35rem .75rem;text-align:right;white-space:nowrap;border-bottom:1p
 tr:last-child>*{border-bottom:0}
 thead th{color:var(--muted);font-weight:600}
 th:first-child{text-align:left;position:sticky;left:0;background:var(--paper)}
-tbody th{font-weight:500}
+tbody th{font-weight:500;white-space:normal;overflow-wrap:anywhere;min-width:8.5rem;max-width:42vw}
 summary{cursor:pointer;padding:.4rem 0;font-weight:600}
 li{margin:.2rem 0}
 @media print{.scroll{overflow:visible}}
@@ -88,17 +88,22 @@ fn head(results: &Results) -> Result<String> {
     let settings = &results.settings;
     let _ = writeln!(
         text,
-        "<p class=\"muted\">{}. {} servers, {} rounds of {} s, rows interleaved: medians of the \
+        "<p class=\"muted\">{}. {}, {} of {} s, rows interleaved: medians of the \
          rounds. CPU is the server's, user and system. Ratios divide the pairs of each round, and \
          say so where the rounds disagree about which of the two is ahead.</p>",
         date(results.unix_seconds),
-        results.rows.len(),
-        settings.rounds,
+        several(results.rows.len() as u64, "server"),
+        several(settings.rounds.into(), "round"),
         numbers::short(settings.seconds),
     );
     text += &facts("Machine", &results.machine)?;
     text += &facts("Settings", settings)?;
     Ok(text + "</header>\n")
+}
+
+/// `1 server`, `2 servers`.
+fn several(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Every field of `what` that has a value, by its name.

@@ -63,10 +63,14 @@ impl Bars {
         if self.parts.len() < 2 {
             return Vec::new();
         }
-        let key = |name, ink| Key { name, ink, shape: None, line: false };
-        let named = self.parts.iter().enumerate().map(|(n, name)| key(name, Ink::Series(n)));
-        let more = self.bars.iter().any(|bar| bar.values.len() > self.parts.len());
-        named.chain(more.then(|| key(&self.rest, Ink::Reference))).collect()
+        let shown = |n: usize| {
+            let value = |bar: &Bar| bar.values.get(n).copied().unwrap_or(0.0);
+            self.bars.iter().any(|bar| value(bar) > 0.0)
+        };
+        let key = |(name, ink)| Key { name, ink, shape: None, line: false };
+        let parts = self.parts.iter().enumerate().map(|(n, name)| (name.as_str(), Ink::Series(n)));
+        let all = parts.chain([(self.rest.as_str(), Ink::Reference)]).map(key);
+        all.enumerate().filter(|(n, _)| shown(*n)).map(|(_, key)| key).collect()
     }
 
     fn bar(&self, area: &Area<'_>, y: i32, bar: &Bar, longest: f64) -> Result<()> {

@@ -26,9 +26,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 /// Width of every chart, units.
 pub const WIDTH: i32 = 720;
 /// Size of text, units.
-const SMALL: i32 = 25;
+const SMALL: i32 = 26;
 /// Height of a line of text, units.
-const LINE: i32 = 36;
+const LINE: i32 = 37;
 /// What a character is taken to be wide, in parts of the text's size. Which font there is, the
 /// reader decides; this is that of a wide one.
 const EM: f64 = 0.62;
