@@ -24,8 +24,17 @@ pub struct Figure {
     pub caption: String,
     /// What is to be seen, for those who cannot.
     pub label: String,
+    /// The pipeline it is of, where it is of one.
+    pub depth: Option<usize>,
     /// The chart.
     pub chart: Chart,
+}
+
+impl Block {
+    /// Its figures, those of one pipeline together.
+    pub fn by_depth(&self) -> impl Iterator<Item = &[Figure]> {
+        self.figures.chunk_by(|a, b| a.depth == b.depth)
+    }
 }
 
 /// Figures that belong side by side.
@@ -84,7 +93,10 @@ fn of_workload(results: &Results, workload: &str) -> Result<Section> {
     });
     blocks.push(Block {
         title: "Latency".into(),
-        about: "From when a request was due to its reply; further left is better.".into(),
+        about: format!(
+            "From when a request was due to its reply; further left is better.{}",
+            view.pace()
+        ),
         figures: depths
             .iter()
             .map(|depth| view.latency(*depth))
@@ -185,18 +197,45 @@ type ToBar = fn(&Cell) -> Option<Bar>;
 
 impl View<'_> {
     fn throughput(&self, depths: &[usize]) -> Result<Block> {
-        let mut cells = self.results.rows.iter().flat_map(|row| &row.cells);
         let figures = match depths {
             // At a given rate all are as fast.
-            _ if cells.any(|cell| cell.workload == self.workload && cell.is_open()) => Vec::new(),
+            _ if self.cells().any(Cell::is_open) => Vec::new(),
             [_] => self.at_each(depths, &self.groups, ("throughput", rate))?,
             _ => self.lines(depths)?,
         };
         let echo = self.results.rows.iter().any(|row| row.name == ECHO);
         let limit =
             if echo { " Grey is the bare echo server, the limit of the machine." } else { "" };
-        let about = format!("Higher is better.{limit}");
+        let about = format!("Higher is better.{limit}{}", self.operation());
         Ok(Block { title: "Throughput".into(), about, figures })
+    }
+
+    /// At which rate requests came, if at a rate.
+    fn pace(&self) -> String {
+        let mut cells = self.cells().filter(|cell| cell.is_open());
+        match cells.next().map(|cell| (cell.rate_share, cell.rate)) {
+            Some((Some(share), _)) => {
+                format!(
+                    " Requests come at {:.0} % of the rate each server can take.",
+                    share * 100.0
+                )
+            }
+            Some((None, Some(rate))) => {
+                format!(" Requests come at {} a second.", numbers::count(rate))
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// What one operation is, if it is no request.
+    fn operation(&self) -> String {
+        let operation = self.cells().find_map(|cell| cell.operation.as_ref());
+        operation.map_or(String::new(), |operation| format!(" An operation is a {operation}."))
+    }
+
+    fn cells(&self) -> impl Iterator<Item = &Cell> {
+        let cells = self.results.rows.iter().flat_map(|row| &row.cells);
+        cells.filter(|cell| cell.workload == self.workload)
     }
 
     fn lines(&self, depths: &[usize]) -> Result<Vec<Figure>> {
@@ -303,11 +342,11 @@ impl View<'_> {
         said: String,
         chart: Chart,
     ) -> Figure {
-        let depth = depth.map(|depth| (format!("p{depth}"), format!("pipeline {depth}")));
-        let in_name = depth.iter().map(|(short, _)| short).chain([&group.title]);
+        let words_of = depth.map(|depth| (format!("p{depth}"), format!("pipeline {depth}")));
+        let in_name = words_of.iter().map(|(short, _)| short).chain([&group.title]);
         let name =
             in_name.fold(format!("{} {stem}", self.workload), |name, word| name + " " + word);
-        let caption: Vec<&str> = depth
+        let caption: Vec<&str> = words_of
             .iter()
             .map(|(_, long)| long)
             .chain([&group.title])
@@ -320,7 +359,8 @@ impl View<'_> {
             "" => (title.clone(), title),
             _ => (format!("{title}, {caption}"), caption),
         };
-        Figure { name: slug(&name), label: format!("{title}: {said}"), title, caption, chart }
+        let (name, label) = (slug(&name), format!("{title}: {said}"));
+        Figure { name, title, caption, label, depth, chart }
     }
 }
 
@@ -446,7 +486,7 @@ fn resource(
     let parts = parts.iter().map(|part| part.to_string()).collect();
     let chart = Bars { parts, rest: String::new(), bars }.chart()?;
     let (name, title) = (name.into(), title.to_string());
-    Ok(Some(Figure { name, caption: title.clone(), title, label, chart }))
+    Ok(Some(Figure { name, caption: title.clone(), title, label, depth: None, chart }))
 }
 
 /// Letters and digits, joined by dashes.

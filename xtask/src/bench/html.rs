@@ -42,13 +42,16 @@ tr:last-child>*{border-bottom:0}
 thead th{color:var(--muted);font-weight:600}
 th:first-child{text-align:left;position:sticky;left:0;background:var(--paper)}
 tbody th{font-weight:500;white-space:normal;overflow-wrap:anywhere;min-width:8.5rem;max-width:42vw}
-summary{cursor:pointer;padding:.4rem 0;font-weight:600}
+summary{cursor:pointer;padding:.6rem 0;font-weight:600;color:var(--s0)}
 li{margin:.2rem 0}
 @media print{.scroll{overflow:visible}}
 ";
 
 /// A longer field is text, which may be broken, and not a number.
 const FIELD: usize = 24;
+
+/// More figures than these are folded.
+const FIGURES: usize = 6;
 
 /// Writes the page of `results`, and the directory it goes to; `compared` is `--compare`'s table.
 pub fn save(results: &Results, compared: Option<&Grid>, path: &Path) -> Result<()> {
@@ -143,13 +146,28 @@ fn section_html(index: usize, section: &Section) -> String {
     )
 }
 
+/// The figures of a block; if they are many, those of all pipelines but the first are folded away.
 fn block(block: &Block) -> String {
-    let figures: String = block.figures.iter().map(figure).collect();
-    format!(
-        "<h3>{}</h3>\n<p class=\"muted\">{}</p>\n<div class=\"charts\">\n{figures}</div>\n",
-        escape(&block.title),
-        escape(&block.about)
-    )
+    let charts = |figures: &[Figure]| {
+        format!(
+            "<div class=\"charts\">\n{}</div>\n",
+            figures.iter().map(figure).collect::<String>()
+        )
+    };
+    let folded = block.figures.len() > FIGURES && block.by_depth().count() > 1;
+    let fold = |(index, figures): (usize, &[Figure])| {
+        let depth = figures.iter().find_map(|figure| figure.depth).unwrap_or(0);
+        let open = if index == 0 { " open" } else { "" };
+        let what = several(figures.len() as u64, "chart");
+        let summary = format!("<summary>pipeline {depth}: {what}</summary>");
+        format!("<details{open}>{summary}\n{}</details>\n", charts(figures))
+    };
+    let all = match folded {
+        true => block.by_depth().enumerate().map(fold).collect(),
+        false => charts(&block.figures),
+    };
+    let (title, about) = (escape(&block.title), escape(&block.about));
+    format!("<h3>{title}</h3>\n<p class=\"muted\">{about}</p>\n{all}")
 }
 
 fn figure(figure: &Figure) -> String {
@@ -232,6 +250,12 @@ mod tests {
         }
         assert!(page.contains("name=\"viewport\"") && page.contains("prefers-color-scheme:dark"));
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+    }
+
+    #[test]
+    fn many_charts_are_folded_and_few_are_not() {
+        let folds = |count| page(&many(count), None).unwrap().matches("<details").count();
+        assert_eq!((folds(4), folds(14)), (0, 3));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `--publish`: the measurements as documents, written by the program that made them.
 
-use super::figures::{self, Section};
+use super::figures::{self, Block, Figure, Section};
 use super::report;
 use super::results::Results;
 use anyhow::{Context, Result};
@@ -9,6 +9,9 @@ use std::path::Path;
 /// In README.md, what stands between these two lines is generated.
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
+
+/// More figures than these are too many for a document.
+const FIGURES: usize = 6;
 
 /// Where the charts are, as seen from `docs`.
 const CHARTS: &str = "charts";
@@ -44,12 +47,21 @@ fn charts(sections: &[Section], dir: &Path) -> Result<usize> {
     }
     let blocks = sections.iter().flat_map(|section| &section.blocks);
     let mut count = 0;
-    for figure in blocks.flat_map(|block| &block.figures) {
+    for figure in blocks.flat_map(shown) {
         let path = dir.join(format!("{}.svg", figure.name));
         std::fs::write(path, figure.chart.standalone(&figure.title, &figure.label))?;
         count += 1;
     }
     Ok(count)
+}
+
+/// The figures of a block a document has room for: all, or those of its first and last pipeline.
+fn shown(block: &Block) -> Vec<&Figure> {
+    let depths: Vec<&[Figure]> = block.by_depth().collect();
+    match depths.as_slice() {
+        [first, .., last] if block.figures.len() > FIGURES => first.iter().chain(*last).collect(),
+        _ => block.figures.iter().collect(),
+    }
 }
 
 fn document(results: &Results, sections: &[Section]) -> String {
@@ -78,7 +90,7 @@ fn document(results: &Results, sections: &[Section]) -> String {
         text += &format!("\n## {}\n", section.title);
         for block in &section.blocks {
             text += &format!("\n### {}\n\n{}\n\n", block.title, block.about);
-            for figure in &block.figures {
+            for figure in shown(block) {
                 let words = figure.title.replace(['[', ']', '\\'], " ");
                 text += &format!("![{words}]({CHARTS}/{}.svg)\n", figure.name);
             }
