@@ -4,19 +4,22 @@ use crate::config::Loaded;
 use crate::data_dir::DataDir;
 use crate::error::StartError;
 use crate::host::Process;
-use crate::journal::Log;
+use crate::late_journal::LateJournal;
 use crate::loading::{self, Data};
 use crate::memory::Allocator;
 use crate::server::Server;
+use crate::serving::Serving;
 use crate::{limits, listen, runtimes, storages, system};
 use engine::command::Spec;
 use engine::config::{ConfigStore, Id, by_id, lookup};
+use engine::engine::gate;
+use engine::tuning::durability;
 use engine::{Engine, Environment, Parts};
 use runtime::{Clock, Runtime};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use storage::Backend;
+use storage::{Backend, Journal};
 
 /// Puts a [`Server`] together. Everything has a default; what is set later wins.
 #[derive(Default)]
@@ -87,8 +90,9 @@ impl ServerBuilder {
         Ok(loaded.store.clone())
     }
 
-    /// Binds, opens and loads everything. Nothing is served yet, and nothing stays behind when it
-    /// fails: sockets come first, so that a second server on a used port touches no data.
+    /// Binds, opens and loads everything. Nothing stays behind when it fails: sockets come first,
+    /// so that a second server on a used port touches no data. Nothing is served yet, unless loading
+    /// takes long: then clients are, with the few commands that need no data, and `-LOADING`.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -98,7 +102,7 @@ impl ServerBuilder {
         let runtime = self.choose_runtime(&config)?;
         let open = self.choose_storage(&config)?;
         let journal_wanted = loading::journal_wanted(&self.loaded)?;
-        let bound = listen::bind(&config, &self.listen)?;
+        let mut bound = listen::bind(&config, &self.listen)?;
         let dir = DataDir::open(Path::new(&*config.text(Id::Dir)))?;
         set(&config, Id::Dir, &dir.path.display().to_string())?;
         let process = Arc::new(Process::new(
@@ -111,13 +115,12 @@ impl ServerBuilder {
         ));
         let backend = open(&config, process.dir())?;
         let clock = Clock::new();
-        let data = Data { backend, config: config.clone(), commands: self.commands };
-        let log = loading::load(&data, &process, journal_wanted)?;
+        let journal = journal_wanted.then(Arc::<LateJournal>::default);
         let engine = Engine::new(Parts {
-            backend: data.backend,
-            journal: log.as_ref().map(Log::journal),
+            backend: backend.clone(),
+            journal: journal.clone().map(|journal| journal as Arc<dyn Journal>),
             config: config.clone(),
-            commands: data.commands,
+            commands: self.commands.clone(),
             environment: Environment {
                 stopwatch: system::stopwatch,
                 seed: system::random(),
@@ -126,10 +129,22 @@ impl ServerBuilder {
             },
         });
         let engine = engine.map_err(StartError::other)?;
-        process.attach(&engine, log);
+        process.attach(&engine);
         limits::fit_maxclients(&config);
         limits::follow(&process);
-        Ok(Server { engine, process, bound, clock })
+        let streams = std::mem::take(&mut bound.streams);
+        let mut serving = Serving::new(streams, &engine, process.clone(), clock);
+        let data = Data { backend, config: config.clone(), commands: self.commands };
+        engine.set_gate(gate::LOADING, true);
+        let load = || loading::load(&data, &process, journal_wanted);
+        let log = serving.while_loading(load)??;
+        if let (Some(log), Some(journal)) = (log, journal) {
+            journal.open(log.journal());
+            journal.set_durability(durability(config.choice(Id::Appendfsync)));
+            process.keep_log(log);
+        }
+        engine.set_gate(gate::LOADING, false);
+        Ok(Server { engine, process, bound, clock, serving })
     }
 
     fn choose_runtime(&mut self, config: &ConfigStore) -> Result<Arc<dyn Runtime>, StartError> {

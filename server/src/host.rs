@@ -7,6 +7,7 @@ use crate::memory::Allocator;
 use crate::snapshot::{self, Saver, snapshot_path};
 use crate::{config, info, system};
 use engine::config::ConfigStore;
+use engine::engine::gate;
 use engine::{Engine, Host};
 use parking_lot::Mutex;
 use runtime::{Runtime, Shutdown};
@@ -35,7 +36,8 @@ pub(crate) struct Process {
     pub loaded_keys: AtomicU64,
     pub loaded_expired: AtomicU64,
     memory_peak: AtomicU64,
-    engine: OnceLock<(Weak<Engine>, Option<Log>)>,
+    engine: OnceLock<Weak<Engine>>,
+    log: OnceLock<Log>,
     /// One reload or shutdown at a time.
     busy: Mutex<()>,
 }
@@ -65,23 +67,30 @@ impl Process {
             loaded_expired: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
             engine: OnceLock::new(),
+            log: OnceLock::new(),
             busy: Mutex::new(()),
         }
     }
 
     /// Tells the process which engine it surrounds. The engine owns the process, so only a weak
     /// reference goes this way.
-    pub fn attach(&self, engine: &Arc<Engine>, log: Option<Log>) {
-        let first = self.engine.set((Arc::downgrade(engine), log)).is_ok();
+    pub fn attach(&self, engine: &Arc<Engine>) {
+        let first = self.engine.set(Arc::downgrade(engine)).is_ok();
         debug_assert!(first, "a process has one engine");
     }
 
+    /// Keeps the log, once it is open.
+    pub fn keep_log(&self, log: Log) {
+        let first = self.log.set(log).is_ok();
+        debug_assert!(first, "a process has one log");
+    }
+
     pub fn engine(&self) -> Option<Arc<Engine>> {
-        self.engine.get().and_then(|(engine, _)| engine.upgrade())
+        self.engine.get().and_then(Weak::upgrade)
     }
 
     fn log(&self) -> Option<&Log> {
-        self.engine.get().and_then(|(_, log)| log.as_ref())
+        self.log.get()
     }
 
     /// The data folder, absolute.
@@ -135,6 +144,16 @@ impl Process {
     fn alive(&self) -> Result<Arc<Engine>, String> {
         self.engine().ok_or_else(|| "the server is stopping".to_owned())
     }
+
+    /// The engine, with all its data: while they are loading, what it holds is less than what the
+    /// files hold, and must not replace them.
+    fn loaded(&self) -> Result<Arc<Engine>, String> {
+        let engine = self.alive()?;
+        match is_loading(&engine) {
+            true => Err("the dataset is being loaded".into()),
+            false => Ok(engine),
+        }
+    }
 }
 
 impl Host for Process {
@@ -142,7 +161,10 @@ impl Host for Process {
         let engine = self.alive()?;
         let _one = self.busy.lock();
         let save = save.unwrap_or_else(|| !self.config.save_points().is_empty());
-        if save && let Err(error) = self.saver.save(&engine) {
+        if save
+            && !is_loading(&engine)
+            && let Err(error) = self.saver.save(&engine)
+        {
             tracing::error!(error, force, "saving before the end failed");
             if !force {
                 return Err("Errors trying to SHUTDOWN. Check logs.".into());
@@ -154,7 +176,7 @@ impl Host for Process {
     }
 
     fn save(&self, background: bool) -> Result<(), String> {
-        let engine = self.alive()?;
+        let engine = self.loaded()?;
         match background {
             true => self.saver.save_in_background(&engine),
             false => self.saver.save(&engine),
@@ -163,7 +185,7 @@ impl Host for Process {
 
     fn rewrite_journal(&self) -> Result<(), String> {
         match self.log() {
-            Some(log) => log.rewrite(&self.alive()?),
+            Some(log) => log.rewrite(&self.loaded()?),
             None => Err("the append-only file is off".into()),
         }
     }
@@ -182,7 +204,7 @@ impl Host for Process {
         if from_journal {
             return Err("the append-only file is only read at start".into());
         }
-        let engine = self.alive()?;
+        let engine = self.loaded()?;
         let _one = self.busy.lock();
         self.saver.save(&engine)?;
         clear(&engine)?;
@@ -191,7 +213,7 @@ impl Host for Process {
     }
 
     fn load_snapshot(&self, keep: bool) -> Result<(), String> {
-        let engine = self.alive()?;
+        let engine = self.loaded()?;
         let _one = self.busy.lock();
         if !keep {
             clear(&engine)?;
@@ -213,6 +235,10 @@ impl Host for Process {
         self.note_memory(allocated);
         allocated
     }
+}
+
+fn is_loading(engine: &Engine) -> bool {
+    engine.gate() & gate::LOADING != 0
 }
 
 /// Removes every key of every database.

@@ -25,7 +25,8 @@
 //! | [`config`] | the layers of configuration |
 //! | `runtimes`, `storages`, `plugins` | what can be chosen by name |
 //! | `listen`, `data_dir`, `limits`, `system` | sockets, files, the operating system |
-//! | `loading`, `journal`, `snapshot` | data on disk |
+//! | `loading`, `journal`, `late_journal`, `snapshot` | data on disk |
+//! | `serving` | the runtime at work, also while data are still being loaded |
 //! | `host`, `info`, [`memory`] | what commands about the process do |
 //! | `housekeeper`, `signals`, `logging`, `banner` | around the serving |
 
@@ -41,6 +42,7 @@ mod host;
 mod housekeeper;
 mod info;
 mod journal;
+mod late_journal;
 mod limits;
 mod listen;
 mod loading;
@@ -48,6 +50,7 @@ mod logging;
 mod plugins;
 mod runtimes;
 mod server;
+mod serving;
 mod signals;
 mod snapshot;
 mod storages;

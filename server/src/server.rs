@@ -6,16 +6,13 @@ use crate::error::StartError;
 use crate::host::Process;
 use crate::housekeeper::Housekeeper;
 use crate::listen::Bound;
+use crate::serving::Serving;
 use crate::signals::SignalWatch;
-use engine::{Engine, EngineService};
-use runtime::{Clock, Listener, Service, Shutdown};
+use engine::Engine;
+use runtime::{Clock, Shutdown};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
-
-/// How long connections may take to accept their last answers when the server stops.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server that is ready to serve.
 pub struct Server {
@@ -23,6 +20,7 @@ pub struct Server {
     pub(crate) process: Arc<Process>,
     pub(crate) bound: Bound,
     pub(crate) clock: Clock,
+    pub(crate) serving: Serving,
 }
 
 impl Server {
@@ -68,20 +66,14 @@ impl Server {
     }
 
     fn serve(self) -> Result<Arc<Engine>, StartError> {
-        let Server { engine, process, bound, clock } = self;
-        let Bound { streams, addresses: _, unix } = bound;
-        let service: Arc<dyn Service> = Arc::new(EngineService(engine.clone()));
-        let listener = |stream| Listener { stream, service: service.clone() };
-        let listeners = streams.into_iter().map(listener).collect();
+        let Server { engine, process, bound, clock, serving } = self;
         let housekeeper = Housekeeper::start(engine.clone(), process.clone(), clock);
         let housekeeper = housekeeper.map_err(StartError::other)?;
-        let served =
-            process.runtime.serve(listeners, clock, process.shutdown.clone(), DRAIN_TIMEOUT);
-        drop((unix, housekeeper));
+        let served = serving.finish();
+        drop((bound, housekeeper));
         process.saver.stop();
         let closed = process.close_storage(&engine);
-        served
-            .map_err(|error| StartError::other(format!("{}: {error}", process.runtime.name())))?;
+        served?;
         closed.map_err(StartError::Other)?;
         tracing::info!("bye");
         Ok(engine)

@@ -2,7 +2,7 @@
 
 use crate::support::{Varve, connect, folder};
 use redis::Commands;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -52,6 +52,60 @@ fn every_runtime_tells_where_the_time_went() {
         let queues = if runtime.contains(&"tokio") { 0..1 } else { 1..u64::MAX };
         assert!(queues.contains(&turns("queue")), "{runtime:?}: {text}");
         assert_eq!(turns("lock_wait"), 0, "{runtime:?}: one client waits for nobody");
+    }
+}
+
+/// Who comes while a long log is loaded is told so, can ask how the server is, and is served on the
+/// same connection once it is loaded.
+#[test]
+fn clients_are_told_while_data_are_loaded() {
+    const KEYS: usize = 200_000;
+    let (_folder, data) = folder();
+    let options = ["--appendonly", "yes"];
+    let server = Varve::start(&data, &options);
+    let mut pipeline = redis::pipe();
+    for key in 0..KEYS {
+        pipeline.set(key, "value").ignore();
+    }
+    let () = pipeline.query(&mut server.connect()).unwrap();
+    assert_eq!(server.stop().status.code(), Some(0));
+
+    let server = Varve::launch(&data, &options);
+    let mut stream = BufReader::new(patient_connect(&server));
+    let mut ask = |request: &str| {
+        stream.get_mut().write_all(format!("{request}\r\n").as_bytes()).unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        line
+    };
+    let told = "-LOADING Redis is loading the dataset in memory\r\n";
+    assert_eq!(ask("GET 1"), told);
+    assert_eq!(ask("SET 1 2"), told);
+    assert_eq!(ask("SAVE"), told);
+    assert_eq!(ask("CLIENT SETNAME early"), "+OK\r\n");
+    while ask("PING") == told {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(ask("DBSIZE"), format!(":{KEYS}\r\n"));
+    assert_eq!(ask("SET 1 2"), "+OK\r\n");
+    assert_eq!(server.stop().status.code(), Some(0));
+
+    let server = Varve::start(&data, &options);
+    let value: String = server.connect().get(1).unwrap();
+    assert_eq!(value, "2", "what was written after loading is in the log");
+}
+
+/// A connection to a server that may not listen yet.
+fn patient_connect(server: &Varve) -> TcpStream {
+    let began = std::time::Instant::now();
+    loop {
+        match TcpStream::connect(server.address()) {
+            Ok(stream) => return stream,
+            Err(_) if began.elapsed().as_secs() < 30 => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => panic!("nobody listens: {error}"),
+        }
     }
 }
 

@@ -44,16 +44,21 @@ pub fn run(args: &[&str]) -> Ended {
 }
 
 impl Varve {
-    /// Starts a server with its data in `dir`, and waits until it answers.
+    /// Starts a server with its data in `dir`, and waits until it serves.
     pub fn start(dir: &Path, args: &[&str]) -> Varve {
+        let mut varve = Self::launch(dir, args);
+        varve.wait_until_ready();
+        varve
+    }
+
+    /// Starts a server, and does not wait: it may still be loading.
+    pub fn launch(dir: &Path, args: &[&str]) -> Varve {
         let port = free_port();
         let (port_text, dir) = (port.to_string(), dir.to_str().expect("a UTF-8 path"));
         let mut all = vec!["--port", &port_text, "--dir", dir];
         all.extend(args);
         let child = command(&all).spawn().expect("the binary starts");
-        let mut varve = Varve { child, port };
-        varve.wait_until_ready();
-        varve
+        Varve { child, port }
     }
 
     fn wait_until_ready(&mut self) {
@@ -72,7 +77,10 @@ impl Varve {
         let mut stream = TcpStream::connect(self.address())?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(b"PING\r\n")?;
-        stream.read_exact(&mut [0; 7])
+        let mut reply = [0; 7];
+        stream.read_exact(&mut reply)?;
+        // The other answer is that it is loading.
+        if &reply == b"+PONG\r\n" { Ok(()) } else { Err(std::io::ErrorKind::WouldBlock.into()) }
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -1,0 +1,104 @@
+//! [`Serving`]: the runtime at work, from the moment that loading turns out to take long.
+
+use crate::StartError;
+use crate::host::Process;
+use engine::{Engine, EngineService};
+use runtime::{Clock, Listener, Service, Stream};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long connections may take to accept their last answers when the server stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Clients of a server that loads for longer than this are not left waiting in the kernel's queue:
+/// they are served, and told.
+const QUIET_LOADING: Duration = Duration::from_millis(50);
+
+/// What is needed to serve, or a thread that does. Dropping it stops the server.
+pub(crate) struct Serving {
+    process: Arc<Process>,
+    clock: Clock,
+    listeners: Vec<Listener>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Serving {
+    /// Nobody is served yet.
+    pub fn new(
+        streams: Vec<Stream>,
+        engine: &Arc<Engine>,
+        process: Arc<Process>,
+        clock: Clock,
+    ) -> Self {
+        let service: Arc<dyn Service> = Arc::new(EngineService(engine.clone()));
+        let listener = |stream| Listener { stream, service: service.clone() };
+        let listeners = streams.into_iter().map(listener).collect();
+        Serving { process, clock, listeners, thread: None }
+    }
+
+    /// Runs `load`, and serves meanwhile if that takes long.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn while_loading<T: Send>(
+        &mut self,
+        load: impl FnOnce() -> T + Send,
+    ) -> Result<T, StartError> {
+        std::thread::scope(|scope| {
+            let (done, loaded) = channel();
+            let work = move || {
+                let result = load();
+                // Nobody listens any more once serving has begun.
+                let _ = done.send(());
+                result
+            };
+            let loader = std::thread::Builder::new().name("loader".into());
+            let loader = loader.spawn_scoped(scope, work).map_err(StartError::other)?;
+            if loaded.recv_timeout(QUIET_LOADING).is_err() && !loader.is_finished() {
+                self.start().map_err(StartError::other)?;
+            }
+            loader.join().map_err(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn start(&mut self) -> io::Result<()> {
+        let (process, clock) = (self.process.clone(), self.clock);
+        let listeners = std::mem::take(&mut self.listeners);
+        let work = move || serve(&process, listeners, clock);
+        self.thread = Some(std::thread::Builder::new().name("varve".into()).spawn(work)?);
+        Ok(())
+    }
+
+    /// Serves until the server is asked to stop: in this thread, unless one does already.
+    ///
+    /// # Errors
+    /// Those of the runtime's start.
+    pub fn finish(mut self) -> Result<(), StartError> {
+        let served = match self.thread.take() {
+            Some(thread) => match thread.join() {
+                Ok(served) => served,
+                Err(_) => Err(io::Error::other("it panicked")),
+            },
+            None => serve(&self.process, std::mem::take(&mut self.listeners), self.clock),
+        };
+        served
+            .map_err(|error| StartError::other(format!("{}: {error}", self.process.runtime.name())))
+    }
+}
+
+fn serve(process: &Process, listeners: Vec<Listener>, clock: Clock) -> io::Result<()> {
+    process.runtime.serve(listeners, clock, process.shutdown.clone(), DRAIN_TIMEOUT)
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.process.shutdown.request();
+            // Its panic has been reported; there is nothing else to be done about it.
+            let _ = thread.join();
+        }
+    }
+}
