@@ -2,6 +2,7 @@
 
 use crate::args::is_word;
 use crate::blocking::Block;
+use crate::dispatch::Call;
 use crate::effects::Effects;
 use crate::engine::Engine;
 use crate::failure::{Failure, wrong_arity};
@@ -29,16 +30,24 @@ pub struct Cx<'a> {
     pub engine: &'a Engine,
     /// The time.
     pub now: Now,
-    pub(crate) hash: Option<(usize, u64)>,
-    pub(crate) locks: Locks<'a>,
+    pub(crate) call: &'a Call<'a>,
+    pub(crate) locks: &'a Locks<'a>,
     pub(crate) out: &'a mut CallResult,
 }
 
 /// What a handler left behind besides its reply; filled through [`Cx`], used by the dispatcher.
+///
+/// Nearly every call leaves a number of changes and nothing else, so the rest is in a box.
 #[derive(Default)]
 pub(crate) struct CallResult {
     /// Changes made, as Redis counts them (`rdb_changes_since_last_save`).
     pub dirty: u64,
+    rest: Option<Box<Rest>>,
+}
+
+/// The rarer part of a [`CallResult`].
+#[derive(Default)]
+pub(crate) struct Rest {
     /// What to log.
     pub effects: Effects,
     /// The handler wants the session to wait.
@@ -49,13 +58,32 @@ pub(crate) struct CallResult {
     pub expired_lsn: Option<storage::Lsn>,
 }
 
+impl CallResult {
+    /// The rarer part, made when it is first needed.
+    pub fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
+
+    /// Whether the call left anything to settle.
+    #[inline(always)]
+    pub fn is_something(&self) -> bool {
+        self.dirty > 0 || self.rest.is_some()
+    }
+
+    /// The rarer part, taken out.
+    #[inline(always)]
+    pub fn take_rest(&mut self) -> Option<Box<Rest>> {
+        self.rest.take()
+    }
+}
+
 impl<'a> Cx<'a> {
     /// Argument `index` as a key of the current database.
     #[inline]
     pub fn key(&self, index: usize) -> Key<'a> {
         let bytes = self.args.arg(index);
-        let hash = match self.hash {
-            Some((at, hash)) if at == index => hash,
+        let hash = match self.call.hash {
+            Some(hash) if self.call.entry.first_key == Some(index) => hash,
             _ => self.engine.backend.hash(bytes),
         };
         Key { db: self.session.db, hash, bytes }
@@ -109,7 +137,7 @@ impl<'a> Cx<'a> {
         self.out.dirty += 1;
         self.engine.keyspace.databases_modified(|changed| changed == db);
         let awaited = self.engine.blocking.awaited_keys(db);
-        self.out.ready.extend(awaited.into_iter().map(|key| (db, key)));
+        self.out.rest().ready.extend(awaited.into_iter().map(|key| (db, key)));
     }
 
     /// A keyspace event without a change to the key (`expire` on an unchanged value, `keymiss`).
@@ -120,17 +148,17 @@ impl<'a> Cx<'a> {
 
     /// Listeners hear that a key expired before they hear what the command that met it did.
     fn announce_expired(&mut self) {
-        if self.tx.expired().is_empty() {
+        if !self.tx.met_expired() {
             return;
         }
-        let lsn = &mut self.out.expired_lsn;
-        self.engine.settle_expired(self.tx, &mut self.out.ready, |at| *lsn = Some(at));
+        let Rest { expired_lsn, ready, .. } = self.out.rest();
+        self.engine.settle_expired(self.tx, ready, |at| *expired_lsn = Some(at));
     }
 
     /// Notes that blocked clients may be served from `key`. [`Cx::modified`] does so already.
     fn ready(&mut self, key: &Key<'_>) {
         if self.engine.blocking.is_awaited(key.db, key.bytes) {
-            self.out.ready.push((key.db, key.bytes.into()));
+            self.out.rest().ready.push((key.db, key.bytes.into()));
         }
     }
 
@@ -153,15 +181,15 @@ impl<'a> Cx<'a> {
     /// [`Cx::looked_up`] for commands that Redis lets miss in silence (`OBJECT`).
     #[inline]
     pub fn count_lookup(&mut self, found: bool) {
-        self.session.lookups.hits += u32::from(found);
-        self.session.lookups.misses += u32::from(!found);
+        self.session.counts.hits += u32::from(found);
+        self.session.counts.misses += u32::from(!found);
     }
 
     /// Whether this command may touch keys of `shard`; for what has no declared keys (`SCAN`).
     pub fn is_locked(&self, shard: u32) -> bool {
         match self.locks {
             Locks::None => false,
-            Locks::One(one) => one == shard,
+            Locks::One(one) => *one == shard,
             Locks::Many(many) => many.binary_search(&shard).is_ok(),
             Locks::All => true,
         }
@@ -179,12 +207,12 @@ impl<'a> Cx<'a> {
         if self.engine.journal.is_none() {
             return;
         }
-        self.out.effects.replace(db, effect);
+        self.out.rest().effects.replace(db, effect);
     }
 
     /// Logs nothing for this command, although it changed something.
     pub fn log_nothing(&mut self) {
-        self.out.effects.suppress();
+        self.out.rest().effects.suppress();
     }
 
     /// Parks the session until a key it waits for becomes ready, or the time is over. Inside
@@ -194,7 +222,7 @@ impl<'a> Cx<'a> {
         if self.session.may_not_block() {
             return false;
         }
-        self.out.block = Some(block);
+        self.out.rest().block = Some(block);
         true
     }
 

@@ -5,7 +5,7 @@ use crate::args::OwnedRequest;
 use crate::blocking::Waiter;
 use crate::clients::Event;
 use crate::command::{Entry, Flag, LockRule};
-use crate::cx::{CallResult, Cx};
+use crate::cx::{CallResult, Cx, Rest};
 use crate::effects::Effects;
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, Outcome};
@@ -36,57 +36,104 @@ pub(crate) struct Call<'a> {
 pub(crate) struct Aftermath {
     /// The journal position the reply depends on.
     pub lsn: Option<Lsn>,
+    /// What hardly any command leaves.
+    pub rest: Option<Box<Follow>>,
+}
+
+/// The rarer part of an [`Aftermath`].
+#[derive(Default)]
+pub(crate) struct Follow {
     /// Keys that may serve somebody.
     pub ready: Ready,
     /// The session waits.
     pub waiter: Option<(Arc<Waiter>, Option<u64>)>,
-    /// The handler answered with an error.
-    pub failed: bool,
+}
+
+impl Aftermath {
+    /// The rarer part, made when it is first needed.
+    pub fn rest(&mut self) -> &mut Follow {
+        self.rest.get_or_insert_default()
+    }
+
+    /// Whether there is anything to do.
+    #[inline(always)]
+    pub fn is_something(&self) -> bool {
+        self.lsn.is_some() || self.rest.is_some()
+    }
 }
 
 impl Engine {
-    /// Runs one command in a transaction of its own.
+    /// Runs one command in a transaction of its own. What is left to do is added to `aftermath`.
+    #[inline(always)]
     pub(crate) fn run(
         &self,
-        call: Call<'_>,
+        call: &Call<'_>,
         session: &mut SessionState,
         out: &mut Output,
         now: Now,
-    ) -> Aftermath {
-        self.run_as::<false>(call, session, out, now)
+        aftermath: &mut Aftermath,
+    ) {
+        self.run_as::<false>(call, session, out, now, aftermath);
     }
 
     /// As [`Engine::run`]; if `TRACED`, the time for locks and log is told apart.
+    #[inline(always)]
     pub(crate) fn run_as<const TRACED: bool>(
         &self,
-        call: Call<'_>,
+        call: &Call<'_>,
         session: &mut SessionState,
         out: &mut Output,
         now: Now,
-    ) -> Aftermath {
-        let mut aftermath = Aftermath::default();
-        let mark = out.len();
-        let mut shards = ShardSet::new();
-        let locks = match call.hash {
-            Some(hash) if call.entry.single_key => Locks::One(self.backend.shard_of(hash)),
-            _ => {
-                self.add_shards(call, session.db, &mut shards);
-                shards.locks()
+        aftermath: &mut Aftermath,
+    ) {
+        match call.hash {
+            Some(hash) if call.entry.single_key => {
+                let locks = Locks::One(self.backend.shard_of(hash));
+                self.run_under::<TRACED>(locks, call, session, out, now, aftermath);
             }
-        };
+            _ => self.run_under_several::<TRACED>(call, session, out, now, aftermath),
+        }
+    }
+
+    #[inline(never)]
+    fn run_under_several<const TRACED: bool>(
+        &self,
+        call: &Call<'_>,
+        session: &mut SessionState,
+        out: &mut Output,
+        now: Now,
+        aftermath: &mut Aftermath,
+    ) {
+        let mut shards = ShardSet::new();
+        self.add_shards(*call, session.db, &mut shards);
+        self.run_under::<TRACED>(shards.locks(), call, session, out, now, aftermath);
+    }
+
+    #[inline(always)]
+    fn run_under<const TRACED: bool>(
+        &self,
+        locks: Locks<'_>,
+        call: &Call<'_>,
+        session: &mut SessionState,
+        out: &mut Output,
+        now: Now,
+        aftermath: &mut Aftermath,
+    ) {
+        let mark = out.len();
+        let time_ms = self.time_of(session, now);
         self.begin_waiting(TRACED, locks);
-        let outcome = self.backend.transact(locks, self.time_of(session, now), &mut |tx| {
+        let outcome = self.backend.transact(locks, time_ms, &mut |tx| {
             self.end_waiting(TRACED);
             let mut result = CallResult::default();
-            aftermath.failed = self.call(call, locks, session, tx, out, now, &mut result);
-            self.settle::<TRACED>(call, session, tx, result, &mut aftermath);
+            self.call(call, locks, session, tx, out, now, &mut result);
+            if result.is_something() || tx.met_expired() {
+                self.settle::<TRACED>(call, session, tx, &mut result, aftermath);
+            }
         });
         if let Err(error) = outcome {
             out.truncate(mark);
             self.fail(call.entry, error.into(), session, out);
-            aftermath.failed = true;
         }
-        aftermath
     }
 
     /// A log is replayed outside of time: nothing in it expires before its own end.
@@ -115,9 +162,10 @@ impl Engine {
 
     /// Runs the handler; true when it answered with an error.
     #[allow(clippy::too_many_arguments, reason = "the parts of a Cx, borrowed apart")]
+    #[inline(always)]
     fn call(
         &self,
-        call: Call<'_>,
+        call: &Call<'_>,
         locks: Locks<'_>,
         session: &mut SessionState,
         tx: &mut dyn Tx,
@@ -137,17 +185,18 @@ impl Engine {
             session,
             engine: self,
             now,
-            hash: call.entry.first_key.zip(call.hash),
-            locks,
+            call,
+            locks: &locks,
             out: result,
         };
-        let outcome: Outcome = (call.entry.spec.handler)(&mut cx);
+        let outcome: Outcome = (call.entry.handler)(&mut cx);
         let Err(failure) = outcome else { return false };
         out.truncate(mark);
         self.fail(call.entry, failure, session, out);
         true
     }
 
+    #[cold]
     fn fail(&self, entry: &Entry, failure: Failure, session: &SessionState, out: &mut Output) {
         self.stats.failed(entry.id, failure.code());
         Reply::new(out, session.proto).error(failure.as_str());
@@ -156,38 +205,62 @@ impl Engine {
     /// What follows a call, still under its locks: logging, announcing what expired, parking.
     fn settle<const TRACED: bool>(
         &self,
-        call: Call<'_>,
+        call: &Call<'_>,
         session: &mut SessionState,
         tx: &mut dyn Tx,
-        mut result: CallResult,
+        result: &mut CallResult,
         aftermath: &mut Aftermath,
     ) {
-        aftermath.lsn = result.expired_lsn.or(aftermath.lsn);
-        if !tx.expired().is_empty() {
-            self.settle_expired(tx, &mut aftermath.ready, aftermath_lsn(&mut aftermath.lsn));
-        }
-        if !result.ready.is_empty() {
-            aftermath.ready.append(&mut result.ready);
+        let rest = result.take_rest();
+        aftermath.lsn = rest.as_ref().and_then(|rest| rest.expired_lsn).or(aftermath.lsn);
+        if tx.met_expired() {
+            self.settle_met(tx, aftermath);
         }
         if result.dirty > 0 {
-            self.stats.changed(result.dirty);
+            session.counts.changes += result.dirty;
             if let Some(journal) = self.journal.as_deref().filter(|_| !session.is_replay())
                 && let Some(lsn) = self.spend::<TRACED, _>(
                     |spent| &mut spent.journal,
-                    || log(journal, call, session.db, &result.effects),
+                    || log(journal, call, session.db, rest.as_deref()),
                 )
             {
                 tx.set_applied(lsn);
                 aftermath.lsn = Some(lsn);
             }
         }
-        if let Some(mut block) = result.block {
+        if let Some(rest) = rest {
+            self.settle_rest(call, session, *rest, aftermath);
+        }
+    }
+
+    /// [`Engine::settle_expired`], with what it leaves going to `aftermath`.
+    #[cold]
+    fn settle_met(&self, tx: &mut dyn Tx, aftermath: &mut Aftermath) {
+        let mut ready = Ready::new();
+        self.settle_expired(tx, &mut ready, aftermath_lsn(&mut aftermath.lsn));
+        if !ready.is_empty() {
+            aftermath.rest().ready.append(&mut ready);
+        }
+    }
+
+    #[inline(never)]
+    fn settle_rest(
+        &self,
+        call: &Call<'_>,
+        session: &mut SessionState,
+        mut rest: Rest,
+        aftermath: &mut Aftermath,
+    ) {
+        if !rest.ready.is_empty() {
+            aftermath.rest().ready.append(&mut rest.ready);
+        }
+        if let Some(mut block) = rest.block {
             let request = OwnedRequest::new(call.request.iter());
             let client = session.client().clone();
             let waiter = Waiter::new(client, session.db, call.entry.id, request, &mut block);
             let waiter = Arc::new(waiter);
             self.park(&waiter);
-            aftermath.waiter = Some((waiter, block.timeout_us));
+            aftermath.rest().waiter = Some((waiter, block.timeout_us));
         }
     }
 
@@ -267,7 +340,7 @@ impl Engine {
         for (db, call) in calls {
             session.db = *db;
             let mut result = CallResult::default();
-            if self.call(*call, locks, session, tx, out, Now::default(), &mut result) {
+            if self.call(call, locks, session, tx, out, Now::default(), &mut result) {
                 return Ok(false);
             }
         }
@@ -333,18 +406,25 @@ impl Engine {
             let mut result = CallResult::default();
             let db = session.db;
             let begin = (self.environment.stopwatch)();
-            self.call(call, locks, session, tx, out, now, &mut result);
+            if !entry.has(Flag::Fast) {
+                // What is slow may look at the counters.
+                session.flush_counts(&self.stats);
+            }
+            self.call(&call, locks, session, tx, out, now, &mut result);
             self.stats.ran(entry.id, 1, (self.environment.stopwatch)().saturating_sub(begin));
             if self.gate() & gate::MONITORED != 0 {
                 let source = session.client().peer.to_string();
                 self.feed_monitors(entry, call.request, session.db, &source, now);
             }
-            aftermath.lsn = result.expired_lsn.or(aftermath.lsn);
-            self.settle_expired(tx, &mut aftermath.ready, aftermath_lsn(&mut aftermath.lsn));
-            aftermath.ready.append(&mut result.ready);
+            let mut rest = result.take_rest().unwrap_or_default();
+            aftermath.lsn = rest.expired_lsn.or(aftermath.lsn);
+            self.settle_met(tx, aftermath);
+            if !rest.ready.is_empty() {
+                aftermath.rest().ready.append(&mut rest.ready);
+            }
             if result.dirty > 0 {
-                self.stats.changed(result.dirty);
-                collect(&mut effects, call, db, result.effects);
+                session.counts.changes += result.dirty;
+                collect(&mut effects, call, db, rest.effects);
             }
         }
         session.set_special(special::NO_BLOCK, false);
@@ -371,7 +451,7 @@ impl Engine {
                 return true;
             }
         }
-        self.settle_expired(tx, &mut aftermath.ready, aftermath_lsn(&mut aftermath.lsn));
+        self.settle_met(tx, aftermath);
         session.client().transaction_failed()
     }
 
@@ -384,7 +464,7 @@ impl Engine {
             for waiter in self.blocking.queue(db, &key) {
                 let aftermath = self.serve_one(&waiter, now);
                 last = aftermath.lsn.or(last);
-                keys.extend(aftermath.ready);
+                keys.extend(aftermath.rest.into_iter().flat_map(|rest| rest.ready));
             }
         }
         last
@@ -400,9 +480,11 @@ impl Engine {
         let entry = self.commands.entry(waiter.command);
         let request = waiter.request.view();
         let hash = entry.first_key.and_then(|at| request.get(at)).map(|k| self.backend.hash(k));
-        let mut aftermath = self.run(Call { entry, request, hash }, &mut session, &mut out, now);
-        session.flush_lookups(&self.stats);
-        match aftermath.waiter.take() {
+        let mut aftermath = Aftermath::default();
+        let call = Call { entry, request, hash };
+        self.run(&call, &mut session, &mut out, now, &mut aftermath);
+        session.flush_counts(&self.stats);
+        match aftermath.rest.as_mut().and_then(|rest| rest.waiter.take()) {
             // It would have to wait again: the second registration goes, the first stays.
             Some((again, _)) => {
                 again.end();
@@ -434,8 +516,13 @@ fn merge(shards: &mut ShardSet, locks: Locks<'_>) {
 
 /// Appends what a command did to the journal.
 #[inline(always)]
-fn log(journal: &dyn storage::Journal, call: Call<'_>, db: Db, effects: &Effects) -> Option<Lsn> {
-    match effects {
+fn log(
+    journal: &dyn storage::Journal,
+    call: &Call<'_>,
+    db: Db,
+    rest: Option<&Rest>,
+) -> Option<Lsn> {
+    match rest.map_or(&Effects::Verbatim, |rest| &rest.effects) {
         Effects::Verbatim if call.entry.has(Flag::Write) || call.entry.has(Flag::MayReplicate) => {
             let args: SmallVec<[&[u8]; 16]> = call.request.iter().collect();
             Some(journal.append(db, &args))

@@ -85,6 +85,12 @@ impl Batch {
         self.requests[i]
     }
 
+    /// The requests in order; see [`Batch::view`].
+    #[inline]
+    pub fn spans(&self) -> impl ExactSizeIterator<Item = Span> + '_ {
+        self.requests.iter().copied()
+    }
+
     /// The arguments of `span`, a request of this batch, in the `buffer` it was parsed from.
     ///
     /// # Panics

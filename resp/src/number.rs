@@ -32,26 +32,31 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
+/// A line end as the two bytes lie in a little-endian word.
+const END: u64 = u16::from_le_bytes(*b"\r\n") as u64;
+
 /// Reads `<digits>\r.` behind the sigil at `at`: the value, and where the next thing starts.
 ///
 /// `None` means "look closer": not all there, not a plain number, or out of range. As in Redis, the
 /// byte behind `\r` must be there but is taken for the `\n` it should be.
 #[inline(always)]
 pub(crate) fn length(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
-    // One check of the bounds covers every header of up to three digits.
-    if let Some(head) = bytes.get(at..).and_then(|b| b.first_chunk::<6>()) {
-        let first = head[1].wrapping_sub(b'0');
-        if head[2] == b'\r' && first <= 9 {
-            return Some((u32::from(first), at + 4));
+    // One check of the bounds covers every header of up to three digits. Anything unusual, a line
+    // end without its newline included, is left to the closer look.
+    if let Some(head) = bytes.get(at..).and_then(|b| b.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*head) >> 8;
+        let digit = |i: u32| (word >> (8 * i)) as u32 & 0xff;
+        let digit = |i: u32| digit(i).wrapping_sub(u32::from(b'0'));
+        let ends = |i: u32| (word >> (8 * i)) & 0xffff == END;
+        let first = digit(0);
+        if ends(1) && first <= 9 {
+            return Some((first, at + 4));
         }
-        let second = head[2].wrapping_sub(b'0');
-        if head[3] == b'\r' && second <= 9 && first.wrapping_sub(1) < 9 {
-            return Some((u32::from(first) * 10 + u32::from(second), at + 5));
+        if ends(2) && first.wrapping_sub(1) < 9 && digit(1) <= 9 {
+            return Some((first * 10 + digit(1), at + 5));
         }
-        let third = head[3].wrapping_sub(b'0');
-        if head[4] == b'\r' && third <= 9 && second <= 9 && first.wrapping_sub(1) < 9 {
-            let value = u32::from(first) * 100 + u32::from(second) * 10 + u32::from(third);
-            return Some((value, at + 6));
+        if ends(3) && first.wrapping_sub(1) < 9 && digit(1) <= 9 && digit(2) <= 9 {
+            return Some((first * 100 + digit(1) * 10 + digit(2), at + 6));
         }
     }
     long_length(bytes, at)

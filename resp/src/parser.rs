@@ -156,6 +156,13 @@ pub struct Parser {
     searched: u32,
 }
 
+/// Limits below which a request needs no closer look.
+#[derive(Clone, Copy)]
+struct Plain {
+    args_max: u32,
+    len_max: u32,
+}
+
 /// How the attempt to read one request ended.
 enum Step {
     /// A request was added to the batch; it ends here.
@@ -218,6 +225,8 @@ impl Parser {
     ) -> Progress {
         let view = &buffer[..buffer.len().min(WINDOW_MAX)];
         let enough = batch.len().saturating_add(max_requests);
+        let plain =
+            Plain { args_max: limits.plain_args_max(), len_max: limits.plain_bulk_len_max() };
         let mut progress = Progress { consumed: 0, error: None, more: false, hint: 0 };
         while let Some(&sigil) = view.get(progress.consumed) {
             if batch.len() >= enough {
@@ -225,7 +234,7 @@ impl Parser {
                 return progress;
             }
             let step = match sigil {
-                b'*' => self.multibulk(view, progress.consumed, limits, batch),
+                b'*' => self.multibulk(view, progress.consumed, limits, plain, batch),
                 _ => self.inline(view, progress.consumed, limits, batch),
             };
             match step {
@@ -252,6 +261,7 @@ impl Parser {
         view: &[u8],
         start: usize,
         limits: &Limits,
+        plain: Plain,
         batch: &mut Batch,
     ) -> Result<Step, ProtocolError> {
         if self.left > 0 {
@@ -260,7 +270,7 @@ impl Parser {
         let Some((argc, pos)) = length(view, start) else {
             return self.count_header(view, start, limits);
         };
-        if argc > limits.plain_args_max() {
+        if argc > plain.args_max {
             return Err(limits.args_error(argc));
         }
         if argc == 0 {
@@ -268,7 +278,7 @@ impl Parser {
         }
         let first = batch.ranges.len();
         let mut left = argc;
-        match arguments(view, pos, &mut left, limits.plain_bulk_len_max(), &mut batch.ranges) {
+        match arguments(view, pos, &mut left, plain.len_max, &mut batch.ranges) {
             Stop::Done(end) => {
                 self.searched = 0;
                 let (first, end_offset) = (first as u32, end as u32);

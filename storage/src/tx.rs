@@ -137,6 +137,9 @@ pub trait Tx {
     /// announces it: a log that does not say when a field went cannot be replayed exactly.
     fn expired(&mut self) -> &mut Vec<Expired>;
 
+    /// Whether [`Tx::expired`] may hold anything: asked after every command.
+    fn met_expired(&self) -> bool;
+
     /// When true, accesses from here on leave idle times and counters alone (`CLIENT NO-TOUCH`).
     fn set_no_touch(&mut self, no_touch: bool);
 

@@ -1,7 +1,7 @@
 //! [`CommandTable`]: every row, found by name in a few nanoseconds without allocating.
 
 use super::keys::{self, Found};
-use super::spec::{Begin, Find, Flag, LockRule, Spec};
+use super::spec::{Begin, Find, Flag, Handler, LockRule, Spec};
 use resp::Request;
 use std::fmt;
 
@@ -12,6 +12,8 @@ pub type CommandId = u16;
 pub struct Entry {
     /// The row.
     pub spec: &'static Spec,
+    /// The row's handler.
+    pub handler: Handler,
     /// `get`, `client|id`.
     pub full_name: String,
     /// The entry's number.
@@ -59,6 +61,7 @@ impl Entry {
         let first_key = first_key(spec);
         Entry {
             spec,
+            handler: spec.handler,
             full_name,
             id,
             flags: spec.flag_bits() | movable_bit(spec),
@@ -107,11 +110,26 @@ impl std::error::Error for DuplicateCommand {}
 /// Empty slot of the lookup table.
 const EMPTY: CommandId = CommandId::MAX;
 
+/// Where a name leads.
+#[derive(Clone, Copy)]
+struct Slot {
+    /// [`pack`] of the name.
+    packed: u64,
+    /// What the command is, or [`EMPTY`].
+    id: CommandId,
+    /// Whether equal `packed` means equal names.
+    exact: bool,
+    /// Whether the second word may choose another entry.
+    container: bool,
+}
+
+const EMPTY_SLOT: Slot = Slot { packed: 0, id: EMPTY, exact: false, container: false };
+
 /// All commands of a server.
 pub struct CommandTable {
     entries: Vec<Entry>,
     /// Open addressing by name hash; top-level commands only.
-    slots: Box<[CommandId]>,
+    slots: Box<[Slot]>,
 }
 
 impl CommandTable {
@@ -139,15 +157,21 @@ impl CommandTable {
             return Ok(());
         }
         let name = entry.spec.name.as_bytes();
+        let packed = pack(name);
         let mask = self.slots.len() - 1;
-        let mut slot = hash(name) as usize & mask;
-        while self.slots[slot] != EMPTY {
-            if self.entries[self.slots[slot] as usize].spec.name.as_bytes() == name {
+        let mut slot = hash(packed) & mask;
+        while self.slots[slot].id != EMPTY {
+            if self.entries[self.slots[slot].id as usize].spec.name.as_bytes() == name {
                 return Err(DuplicateCommand(entry.spec.name.to_owned()));
             }
             slot = (slot + 1) & mask;
         }
-        self.slots[slot] = index as CommandId;
+        self.slots[slot] = Slot {
+            packed,
+            id: index as CommandId,
+            exact: name.len() < 8 && name.iter().all(u8::is_ascii_lowercase),
+            container: !entry.subcommands.is_empty(),
+        };
         Ok(())
     }
 
@@ -165,30 +189,74 @@ impl CommandTable {
     /// Finds a top-level command, ignoring case.
     #[inline(always)]
     pub fn find(&self, name: &[u8]) -> Option<&Entry> {
+        self.slot(name).map(|slot| self.entry(slot.id))
+    }
+
+    #[inline(always)]
+    fn slot(&self, name: &[u8]) -> Option<Slot> {
+        let packed = pack(name);
         let mask = self.slots.len() - 1;
-        let mut slot = hash(name) as usize & mask;
+        let mut at = hash(packed) & mask;
         loop {
-            let id = self.slots[slot];
-            if id == EMPTY {
+            let slot = self.slots[at];
+            if slot.packed == packed && (slot.exact || self.is_named(slot.id, name)) {
+                return Some(slot);
+            }
+            if slot.id == EMPTY {
                 return None;
             }
-            let entry = &self.entries[id as usize];
-            if entry.spec.name.as_bytes().eq_ignore_ascii_case(name) {
-                return Some(entry);
-            }
-            slot = (slot + 1) & mask;
+            at = (at + 1) & mask;
         }
+    }
+
+    /// The comparison that a packed name does not settle.
+    #[inline(never)]
+    fn is_named(&self, id: CommandId, name: &[u8]) -> bool {
+        let entry = self.entries.get(id as usize);
+        entry.is_some_and(|entry| entry.spec.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// Finds the entry that runs a request: the subcommand's, where the command is a container and
     /// its second word is known; the container's own otherwise.
     #[inline(always)]
     pub fn resolve(&self, request: Request<'_>) -> Option<&Entry> {
-        let entry = self.find(request.arg(0))?;
-        if entry.subcommands.is_empty() {
+        let slot = self.slot(request.arg(0))?;
+        let entry = self.entry(slot.id);
+        if !slot.container {
             return Some(entry);
         }
         Some(request.get(1).and_then(|word| self.subcommand(entry, word)).unwrap_or(entry))
+    }
+
+    /// [`CommandTable::resolve`], quicker when the request is for the same command as the one
+    /// before, which `last` remembers.
+    #[inline(always)]
+    pub fn resolve_like<'t>(
+        &'t self,
+        request: Request<'_>,
+        last: &mut Option<(u64, &'t Entry)>,
+    ) -> Option<&'t Entry> {
+        let packed = pack(request.arg(0));
+        match *last {
+            Some((known, entry)) if known == packed => Some(entry),
+            _ => self.resolve_anew(request, packed, last),
+        }
+    }
+
+    #[inline(never)]
+    fn resolve_anew<'t>(
+        &'t self,
+        request: Request<'_>,
+        packed: u64,
+        last: &mut Option<(u64, &'t Entry)>,
+    ) -> Option<&'t Entry> {
+        let slot = self.slot(request.arg(0))?;
+        if slot.exact && !slot.container {
+            let entry = self.entry(slot.id);
+            *last = Some((packed, entry));
+            return Some(entry);
+        }
+        self.resolve(request)
     }
 
     /// The subcommand of a container, ignoring case.
@@ -228,30 +296,51 @@ fn push_with_subcommands(
 }
 
 /// Slots for `count` names, at most a quarter full so that most probes hit at once.
-fn empty_slots(count: usize) -> Box<[CommandId]> {
-    vec![EMPTY; (count * 4).next_power_of_two().max(16)].into_boxed_slice()
+fn empty_slots(count: usize) -> Box<[Slot]> {
+    vec![EMPTY_SLOT; (count * 4).next_power_of_two().max(16)].into_boxed_slice()
 }
 
-/// Hashes a name so that case does not matter: length, first and last eight bytes, with the bit
-/// that tells case set in all of them.
-#[inline]
-fn hash(name: &[u8]) -> u64 {
+/// A name as a number, the same in upper and lower case: of up to seven bytes all of them and their
+/// number, of longer ones the first and the last eight mixed.
+///
+/// The bit that tells case is set in every byte. Among bytes that become lower-case letters by
+/// that there are only letters, so that a short name of letters is known by its number.
+#[inline(always)]
+fn pack(name: &[u8]) -> u64 {
     const CASE: u64 = 0x2020_2020_2020_2020;
-    let (head, tail) = match name.len() {
-        8.. => (word(&name[..8]), word(&name[name.len() - 8..])),
-        4..8 => (word(&name[..4]), word(&name[name.len() - 4..])),
-        _ => (name.iter().fold(0, |w, &b| w << 8 | u64::from(b)), 0),
+    const CASE_7: u64 = CASE >> 8;
+    let len = name.len();
+    if len >= 8 {
+        let (head, tail) = (word(name, 0), word(name, len - 8));
+        // The top bit keeps them apart from short ones.
+        return ((head | CASE) ^ (tail | CASE).rotate_left(29) ^ len as u64) | 1 << 63;
+    }
+    let bytes = if len >= 4 {
+        half(name, 0) | half(name, len - 4) << (8 * (len - 4))
+    } else {
+        match *name {
+            [a, b, c] => u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16,
+            [a, b] => u64::from(a) | u64::from(b) << 8,
+            [a] => u64::from(a),
+            _ => 0,
+        }
     };
-    let mixed = (head | CASE) ^ (tail | CASE).rotate_left(29) ^ name.len() as u64;
-    let product = u128::from(mixed) * u128::from(0x9E37_79B9_7F4A_7C15_u64);
-    ((product >> 64) ^ product) as u64
+    (bytes | CASE_7) | (len as u64) << 56
 }
 
-/// Up to eight bytes as a number; the length is 4 or 8.
-#[inline]
-fn word(bytes: &[u8]) -> u64 {
-    match bytes.try_into() {
-        Ok(eight) => u64::from_le_bytes(eight),
-        Err(_) => u64::from(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])),
-    }
+#[inline(always)]
+fn hash(packed: u64) -> usize {
+    (packed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize
+}
+
+/// Eight bytes as a number.
+#[inline(always)]
+fn word(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..].first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+}
+
+/// Four bytes as a number.
+#[inline(always)]
+fn half(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..].first_chunk().map_or(0, |chunk| u64::from(u32::from_le_bytes(*chunk)))
 }

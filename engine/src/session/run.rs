@@ -6,7 +6,7 @@ use super::{Machine, OUTPUT_HIGH_WATER, Parked};
 use crate::args::OwnedRequest;
 use crate::clients::Client;
 use crate::command::{CommandId, Entry, Flag};
-use crate::dispatch::{Aftermath, Call};
+use crate::dispatch::{Aftermath, Call, Follow};
 use crate::engine::{Engine, gate};
 use crate::failure::{self, EXEC_ABORT, Failure};
 use crate::monitor::is_shown_first;
@@ -166,8 +166,7 @@ impl Machine {
         let mut timer = Timer::start(engine, &client, now);
         let mut stopped = None;
         let mut start = 0;
-        for (i, planned) in plan.into_iter().enumerate().take(batch.len()) {
-            let span = batch.request(i);
+        for (&planned, span) in plan.iter().zip(batch.spans()) {
             let request = batch.view(span, buffer);
             self.run_one(engine, planned, request, now, &mut timer);
             if self.must_stop() {
@@ -179,28 +178,34 @@ impl Machine {
             start = span.end();
         }
         timer.book();
-        self.state.flush_lookups(&engine.stats);
+        self.state.flush_counts(&engine.stats);
         stopped
     }
 
     /// Looks the group's commands up, hashes their keys, and sends for the keys' memory.
     #[inline(always)]
     fn plan(&self, engine: &Engine, batch: &Batch, buffer: &[u8], plan: &mut [Planned; GROUP]) {
-        let mut hashes = [0; GROUP];
-        let mut keys = 0;
+        let mut keys: [&[u8]; GROUP] = [&[]; GROUP];
+        let mut count = 0;
+        let mut last = None;
         for (planned, request) in plan.iter_mut().zip(batch.iter(buffer)) {
-            let Some(entry) = engine.commands.resolve(request) else { continue };
-            let key = entry.first_key.and_then(|at| request.get(at));
-            let hash = key.map(|key| engine.backend.hash(key));
-            *planned = Planned { command: entry.id, hash };
-            if let Some(hash) = hash {
-                hashes[keys] = hash;
-                keys += 1;
+            let Some(entry) = engine.commands.resolve_like(request, &mut last) else { continue };
+            planned.command = entry.id;
+            if let Some(key) = entry.first_key.and_then(|at| request.get(at)) {
+                keys[count] = key;
+                count += 1;
+                // To be filled in below.
+                planned.hash = Some(0);
             }
         }
-        if keys > 1 {
-            engine.backend.prefetch(self.state.db, &hashes[..keys]);
+        let mut hashes = [0; GROUP];
+        let hashes = &mut hashes[..count];
+        engine.backend.hash_all(&keys[..count], hashes);
+        if count > 1 {
+            engine.backend.prefetch(self.state.db, hashes);
         }
+        let places = plan.iter_mut().filter_map(|planned| planned.hash.as_mut());
+        places.zip(hashes).for_each(|(place, hash)| *place = *hash);
     }
 
     /// Whether the rest of the pipeline has to wait, or is void.
@@ -238,6 +243,7 @@ impl Machine {
     }
 
     /// Refuses a request before it runs; inside `MULTI` that dooms the transaction.
+    #[cold]
     fn reject(&mut self, engine: &Engine, entry: Option<&Entry>, failure: Failure) {
         engine.stats.rejected(entry.map(|e| e.id), failure.code());
         if let Some(multi) = &mut self.state.multi {
@@ -249,6 +255,7 @@ impl Machine {
     }
 
     /// The way of requests that need a closer look.
+    #[inline(never)]
     fn run_special<'r>(
         &mut self,
         engine: &Engine,
@@ -347,36 +354,40 @@ impl Machine {
         now: Now,
         timer: &mut Timer<'r>,
     ) {
-        self.state.client().last_command.store(u32::from(entry.id), Ordering::Relaxed);
         timer.before(entry, request);
         if !entry.has(Flag::Fast) {
             // What is slow may look at the counters (INFO, CONFIG RESETSTAT).
-            self.state.flush_lookups(&engine.stats);
+            self.state.flush_counts(&engine.stats);
         }
-        let aftermath = if entry.id == engine.exec {
-            self.exec(engine, now)
+        let mut aftermath = Aftermath::default();
+        if entry.id == engine.exec {
+            aftermath = self.exec(engine, now);
         } else {
             let call = Call { entry, request, hash: planned.hash };
-            engine.run_as::<TRACED>(call, &mut self.state, &mut self.out, now)
-        };
+            engine.run_as::<TRACED>(&call, &mut self.state, &mut self.out, now, &mut aftermath);
+        }
         timer.after(entry);
-        self.conclude(engine, aftermath, now);
+        if aftermath.is_something() {
+            self.conclude(engine, aftermath, now);
+        }
     }
 
     /// What follows once the locks are gone.
-    #[inline(always)]
+    #[inline(never)]
     fn conclude(&mut self, engine: &Engine, aftermath: Aftermath, now: Now) {
         self.written = self.written.max(aftermath.lsn);
-        if let Some((waiter, timeout_us)) = aftermath.waiter {
+        let Some(Follow { ready, waiter }) = aftermath.rest.map(|rest| *rest) else { return };
+        if let Some((waiter, timeout_us)) = waiter {
             let deadline_us = timeout_us.map(|t| now.mono_us.saturating_add(t));
             self.parked = Parked::Blocked { waiter, deadline_us };
         }
-        if !aftermath.ready.is_empty() {
-            self.written = self.written.max(engine.serve(aftermath.ready, now));
+        if !ready.is_empty() {
+            self.written = self.written.max(engine.serve(ready, now));
         }
     }
 
     /// `EXEC`.
+    #[inline(never)]
     fn exec(&mut self, engine: &Engine, now: Now) -> Aftermath {
         let proto = self.state.proto;
         let Some(multi) = self.state.end_multi() else {
@@ -434,6 +445,7 @@ impl<'a> Timer<'a> {
         if entry.id != self.command {
             self.book();
             self.command = entry.id;
+            self.client.last_command.store(u32::from(entry.id), Ordering::Relaxed);
         }
         self.calls += 1;
         self.last = Some(request);
@@ -447,6 +459,7 @@ impl<'a> Timer<'a> {
     }
 
     /// Books the run so far.
+    #[inline(never)]
     fn book(&mut self) {
         if self.calls == 0 {
             return;

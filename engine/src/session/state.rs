@@ -69,12 +69,16 @@ pub enum ReplyMode {
     SkipNext,
 }
 
-/// Keys that reading commands found and did not find since the counters were last flushed to
-/// [`Stats`]: once per group of requests, so that a `GET` touches no shared cache line.
+/// What was counted since the counts were last flushed to [`Stats`]: once per group of requests,
+/// so that a command touches no shared cache line.
 #[derive(Debug, Default)]
-pub(crate) struct Lookups {
+pub(crate) struct Counts {
+    /// Keys that reading commands found.
     pub hits: u32,
+    /// Keys that reading commands did not find.
     pub misses: u32,
+    /// Changes made, as Redis counts them.
+    pub changes: u64,
 }
 
 /// One client's state.
@@ -85,7 +89,7 @@ pub struct SessionState {
     /// Protocol version.
     pub proto: Proto,
     pub(crate) special: u32,
-    pub(crate) lookups: Lookups,
+    pub(crate) counts: Counts,
     /// Set by a handler that ends the connection.
     pub flow: Flow,
     /// `MULTI` in progress.
@@ -109,7 +113,7 @@ impl SessionState {
             db: 0,
             proto: Proto::Resp2,
             special: 0,
-            lookups: Lookups::default(),
+            counts: Counts::default(),
             flow: Flow::Open,
             multi: None,
             watched: Vec::new(),
@@ -135,13 +139,16 @@ impl SessionState {
         &self.client
     }
 
-    /// Adds what reading commands found to the engine's counters.
+    /// Adds what was counted to the engine's counters.
     #[inline]
-    pub(crate) fn flush_lookups(&mut self, stats: &Stats) {
-        if self.lookups.hits | self.lookups.misses != 0 {
-            stats.looked_up(self.lookups.hits.into(), self.lookups.misses.into());
-            self.lookups = Lookups::default();
+    pub(crate) fn flush_counts(&mut self, stats: &Stats) {
+        if self.counts.hits | self.counts.misses != 0 {
+            stats.looked_up(self.counts.hits.into(), self.counts.misses.into());
         }
+        if self.counts.changes != 0 {
+            stats.changed(self.counts.changes);
+        }
+        self.counts = Counts::default();
     }
 
     /// Whether `MULTI` is in progress.

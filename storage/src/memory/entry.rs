@@ -25,6 +25,8 @@ pub const INLINE_MAX: usize = (1 << 14) - 1;
 const KEY_INLINE_MAX: usize = (1 << 12) - 1;
 
 const KIND_MASK: u64 = 0b111;
+/// Four flags from here on include all that decide where the key is.
+const LAYOUT_SHIFT: u32 = 3;
 const EXPIRY: u64 = 1 << 3;
 const EPOCH: u64 = 1 << 4;
 const BOXED: u64 = 1 << 5;
@@ -232,6 +234,13 @@ impl Entry {
         }
     }
 
+    /// Whether time alone may end it, or a part of it: it has an expiry, or is something with
+    /// parts.
+    #[inline(always)]
+    pub fn is_mortal(&self) -> bool {
+        self.header() & (EXPIRY | BOXED) != 0
+    }
+
     /// Whether the expiry has passed.
     #[inline]
     pub fn is_expired(&self, now_ms: u64) -> bool {
@@ -410,13 +419,14 @@ impl Entry {
         let header = self.header();
         let now_s = (now_ms / 1000) & CLOCK_MASK;
         let then_s = (header >> CLOCK_SHIFT) & CLOCK_MASK;
-        let freq = header >> FREQ_SHIFT;
-        let idle_min = (now_s.wrapping_sub(then_s) & CLOCK_MASK) / 60;
+        let mut freq = header >> FREQ_SHIFT;
+        let grows = grows(freq, random);
         // A counter that neither decays nor grows in an unchanged second needs no write.
-        let freq = grown(freq.saturating_sub(idle_min), random);
-        let touched = header & ((1 << CLOCK_SHIFT) - 1) | now_s << CLOCK_SHIFT | freq << FREQ_SHIFT;
-        if touched != header {
-            self.set_header(touched);
+        if now_s != then_s || grows {
+            let idle_min = (now_s.wrapping_sub(then_s) & CLOCK_MASK) / 60;
+            freq = (freq.saturating_sub(idle_min) + u64::from(grows)).min(255);
+            let rest = header & ((1 << CLOCK_SHIFT) - 1);
+            self.set_header(rest | now_s << CLOCK_SHIFT | freq << FREQ_SHIFT);
         }
     }
 
@@ -438,18 +448,14 @@ impl Entry {
     }
 }
 
-/// The logarithmic counter after one more access: Redis's `LFULogIncr` with `lfu-log-factor` 10.
-#[inline]
-fn grown(freq: u64, random: &mut u64) -> u64 {
-    if freq >= 255 {
-        return 255;
-    }
-    // xorshift: quality does not matter here, a nanosecond does.
-    *random ^= *random << 13;
-    *random ^= *random >> 7;
-    *random ^= *random << 17;
+/// Whether the logarithmic counter moves with one more access: Redis's `LFULogIncr` with
+/// `lfu-log-factor` 10.
+#[inline(always)]
+fn grows(freq: u64, random: &mut u64) -> bool {
+    // A Weyl sequence: quality does not matter here, a nanosecond does.
+    *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let odds = freq.saturating_sub(FREQ_INIT) * 10 + 1;
-    freq + u64::from((*random >> 32) * odds < 1 << 32)
+    (*random >> 32) * odds < 1 << 32
 }
 
 #[inline]
@@ -457,11 +463,23 @@ fn value_offset(header: u64) -> usize {
     if header & EXPIRY != 0 { 16 } else { 8 }
 }
 
-#[inline]
+/// By the flags that decide it, as they lie in the header: a key is looked at in every command.
+static KEY_OFFSETS: [u8; 16] = {
+    let mut offsets = [0; 16];
+    let mut flags = 0;
+    while flags < 16 {
+        let header = (flags as u64) << LAYOUT_SHIFT;
+        offsets[flags] = (if header & EXPIRY != 0 { 16 } else { 8 })
+            + (if header & BOXED != 0 { size_of::<Value>() as u8 } else { 0 })
+            + (if header & LONG_KEY != 0 { 8 } else { 0 });
+        flags += 1;
+    }
+    offsets
+};
+
+#[inline(always)]
 fn key_offset(header: u64) -> usize {
-    value_offset(header)
-        + if header & BOXED != 0 { size_of::<Value>() } else { 0 }
-        + if header & LONG_KEY != 0 { 8 } else { 0 }
+    usize::from(KEY_OFFSETS[(header >> LAYOUT_SHIFT) as usize & 15])
 }
 
 #[inline]

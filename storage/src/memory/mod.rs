@@ -44,8 +44,8 @@ use crate::tx::{Db, Key, Tx};
 use crate::{Backend, BackendStats, EncodingLimits, Locks, Result, Snapshot, rdb};
 use directory::Pool;
 use hashing::Hasher;
-use parking_lot::Mutex;
-use shard::Shard;
+use parking_lot::{Mutex, MutexGuard};
+use shard::{Shard, State};
 use snapshot::MemorySnapshot;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -136,14 +136,20 @@ impl MemoryBackend {
         sizes.map(|sizes| size(sizes).load(Ordering::Relaxed) as u64).sum()
     }
 
-    /// Gives a shard that was just locked the limits in force, if it has older ones.
-    #[inline]
-    fn refresh_limits(&self, state: &mut shard::State) {
-        let version = self.limits_version.load(Ordering::Relaxed);
-        if state.common.limits_version != version {
-            state.common.limits = self.limits.lock().clone();
-            state.common.limits_version = version;
+    /// Locks a shard, and gives it the limits in force if it has older ones.
+    #[inline(always)]
+    fn lock_shard(&self, number: u32) -> MutexGuard<'_, State> {
+        let mut state = self.shard(number).state.lock();
+        if state.common.limits_version != self.limits_version.load(Ordering::Relaxed) {
+            self.refresh_limits(&mut state);
         }
+        state
+    }
+
+    #[cold]
+    fn refresh_limits(&self, state: &mut State) {
+        state.common.limits_version = self.limits_version.load(Ordering::Relaxed);
+        state.common.limits = self.limits.lock().clone();
     }
 }
 
@@ -170,6 +176,12 @@ impl Backend for MemoryBackend {
         self.shard_of_hash(cursor)
     }
 
+    fn hash_all(&self, keys: &[&[u8]], hashes: &mut [u64]) {
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self.hash_key(key);
+        }
+    }
+
     fn prefetch(&self, db: Db, hashes: &[u64]) {
         for &hash in hashes {
             self.shard(self.shard_of_hash(hash)).prefetch_bucket(db, hash);
@@ -192,6 +204,10 @@ impl Backend for MemoryBackend {
         now_ms: u64,
         body: &mut dyn FnMut(&mut dyn Tx),
     ) -> Result<()> {
+        if let Locks::One(number) = locks {
+            body(&mut MemoryTx::on(self, number, now_ms));
+            return Ok(());
+        }
         let mut tx = MemoryTx::new(self, now_ms);
         match locks {
             Locks::None => {}

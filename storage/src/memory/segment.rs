@@ -54,6 +54,19 @@ impl Iterator for Matches {
     }
 }
 
+/// Whether two keys are equal; those of 8 to 16 bytes, the usual ones, are compared in place.
+#[inline(always)]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    match (a.first_chunk::<8>(), a.last_chunk::<8>(), b.first_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(head), Some(tail), Some(other_head), Some(other_tail)) if a.len() <= 16 => {
+            a.len() == b.len()
+                && u64::from_ne_bytes(*head) == u64::from_ne_bytes(*other_head)
+                && u64::from_ne_bytes(*tail) == u64::from_ne_bytes(*other_tail)
+        }
+        _ => a == b,
+    }
+}
+
 impl Bucket {
     /// Slots whose tag equals `tag`, and now and then one that does not: compare keys.
     #[inline]
@@ -94,9 +107,10 @@ impl Bucket {
     }
 
     /// The slot that holds `key`, among those whose tag matches.
-    #[inline]
+    #[inline(always)]
     pub fn position(&self, tag: u8, key: &[u8]) -> Option<usize> {
-        self.matches(tag).find(|&slot| self.slots[slot].as_ref().is_some_and(|e| e.key() == key))
+        self.matches(tag)
+            .find(|&slot| self.slots[slot].as_ref().is_some_and(|e| is_same(e.key(), key)))
     }
 
     fn put(&mut self, slot: usize, tag: u8, entry: Entry) {
@@ -210,8 +224,25 @@ impl SegmentRef {
     /// The segment is live and not being changed.
     #[inline(always)]
     pub unsafe fn find(self, hash: u64, key: &[u8]) -> Option<(usize, usize)> {
-        let tag = tag(hash);
-        let mut at = self.home(hash);
+        let (tag, home) = (tag(hash), self.home(hash));
+        // SAFETY: the caller's promise; `home` is below `buckets`.
+        let bucket = unsafe { self.bucket(home) };
+        // Nearly always it is the first slot of the home bucket that may be it.
+        if let Some(slot) = bucket.matches(tag).next()
+            && bucket.slots[slot].as_ref().is_some_and(|entry| is_same(entry.key(), key))
+        {
+            return Some((home, slot));
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.find_further(tag, home, key) }
+    }
+
+    /// [`SegmentRef::find`] without shortcut, from bucket `at` on.
+    ///
+    /// # Safety
+    /// As [`SegmentRef::find`], and `at < buckets`.
+    #[inline(never)]
+    unsafe fn find_further(self, tag: u8, mut at: usize, key: &[u8]) -> Option<(usize, usize)> {
         for _ in 0..self.buckets {
             // SAFETY: the caller's promise; `home` and `next` stay below `buckets`.
             let bucket = unsafe { self.bucket(at) };

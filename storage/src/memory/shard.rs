@@ -96,6 +96,8 @@ pub struct Tally {
     pub bytes: usize,
     /// The database this was at the cut of the snapshot being written.
     pub cut_db: Db,
+    /// Something here, or the number of entries, is not what was last published.
+    pub stale: bool,
 }
 
 impl Sizes {
@@ -119,6 +121,7 @@ impl Tally {
             pass_due_ms: never,
             bytes: 0,
             cut_db: NO_DB,
+            stale: true,
         }
     }
 
@@ -137,6 +140,7 @@ impl Tally {
     /// Follows the change of one entry.
     #[inline]
     pub fn changed(&mut self, before: Measure, after: Measure) {
+        self.stale = true;
         self.bytes = self.bytes - before.bytes + after.bytes;
         if before.expiry != after.expiry {
             self.expires += usize::from(after.expiry.is_some());
@@ -342,13 +346,22 @@ impl Shard {
     }
 
     /// Publishes the sizes a transaction leaves behind in a database.
-    #[inline]
-    pub fn publish_sizes(&self, state: &State, db: Db) {
+    #[inline(always)]
+    pub fn publish_sizes(&self, state: &mut State, db: Db) {
+        match state.spaces.get_mut(db as usize).and_then(Option::as_deref_mut) {
+            Some(space) if !space.tally.stale => {}
+            space => self.publish_anew(space, db),
+        }
+    }
+
+    #[inline(never)]
+    fn publish_anew(&self, space: Option<&mut Keyspace>, db: Db) {
         let Some(sizes) = self.sizes.get(db as usize) else { return };
-        match state.spaces.get(db as usize).and_then(Option::as_deref) {
+        match space {
             None => sizes.store(0, 0, 0),
             Some(Keyspace { table, tally }) => {
                 sizes.store(table.len(), tally.expires, table.own_bytes() + tally.bytes);
+                tally.stale = false;
             }
         }
     }
@@ -362,6 +375,9 @@ impl Shard {
         // outlives this borrow of the shard, so the slots are readable. The index of a hash is
         // within any directory.
         let segment: SegmentRef = unsafe { directory.get(directory.index(hash)) };
-        prefetch::line(segment.bucket_address(segment.home(hash)));
+        // With the bucket behind, where entries go that find theirs full.
+        let address = segment.bucket_address(segment.home(hash));
+        prefetch::line(address);
+        prefetch::line(address.wrapping_add(64));
     }
 }

@@ -5,6 +5,7 @@ use super::intset::canonical_integer;
 use super::shard::Common;
 use super::value::Value;
 use crate::tx::{Kind, Str};
+use crate::{Error, Result};
 use bytes::{Bytes, BytesMut};
 
 /// The longest string that Redis embeds in its object.
@@ -17,6 +18,20 @@ pub fn get(entry: &Entry) -> Str<'_> {
         (Some(bytes), _) => Str::Bytes(bytes),
         (None, Some(Value::Str(bytes))) => Str::Shared(bytes),
         _ => Str::Bytes(&[]),
+    }
+}
+
+/// The value of an entry that should be a string.
+///
+/// # Errors
+/// [`Error::WrongType`] when it is something else.
+#[inline(always)]
+pub fn read(entry: &Entry) -> Result<Str<'_>> {
+    match entry.inline() {
+        // Only strings lie in their entries.
+        Some(bytes) => Ok(Str::Bytes(bytes)),
+        None if entry.kind() == Kind::String => Ok(get(entry)),
+        None => Err(Error::WrongType),
     }
 }
 

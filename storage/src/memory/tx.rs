@@ -18,6 +18,7 @@ use crate::types::{Hash, List, Set, SortedSet};
 use crate::{Error, Result, rdb};
 use bytes::Bytes;
 use parking_lot::MutexGuard;
+use std::mem::ManuallyDrop;
 
 /// What a table spends per key beside the entry: a pointer and a tag, at the usual load.
 const SLOT_BYTES: u64 = 12;
@@ -32,13 +33,14 @@ pub struct MemoryTx<'b> {
     backend: &'b MemoryBackend,
     /// The first shard locked: the only one for most commands.
     first: Option<Guard<'b>>,
-    /// The others, ascending by number.
-    others: Vec<Guard<'b>>,
+    /// The others, ascending by number. In a box, like `expired`, and dropped by hand, because most
+    /// transactions have none: to begin and to end one must cost next to nothing.
+    others: ManuallyDrop<Option<Box<Vec<Guard<'b>>>>>,
     now_ms: u64,
     no_touch: bool,
     /// The database whose sizes may have changed, [`NO_DB`] or [`SEVERAL_DBS`].
     used_db: Db,
-    expired: Vec<Expired>,
+    expired: ManuallyDrop<Option<Box<Vec<Expired>>>>,
 }
 
 /// No database was used.
@@ -50,29 +52,38 @@ impl<'b> MemoryTx<'b> {
     /// A transaction that has locked nothing yet.
     #[inline]
     pub fn new(backend: &'b MemoryBackend, now_ms: u64) -> Self {
-        let expired = Vec::new();
-        let (first, others) = (None, Vec::new());
+        Self::holding(backend, None, now_ms)
+    }
+
+    #[inline(always)]
+    fn holding(backend: &'b MemoryBackend, first: Option<Guard<'b>>, now_ms: u64) -> Self {
+        let (others, expired) = (ManuallyDrop::new(None), ManuallyDrop::new(None));
         MemoryTx { backend, first, others, now_ms, no_touch: false, used_db: NO_DB, expired }
     }
 
+    /// A transaction that has locked one shard.
+    #[inline(always)]
+    pub fn on(backend: &'b MemoryBackend, number: u32, now_ms: u64) -> Self {
+        Self::holding(backend, Some((number, backend.lock_shard(number))), now_ms)
+    }
+
     /// Locks one more shard, of a higher number than those before.
-    #[inline]
     pub fn lock(&mut self, number: u32) {
-        let mut guard = (number, self.backend.shard(number).state.lock());
-        self.backend.refresh_limits(&mut guard.1);
+        let guard = (number, self.backend.lock_shard(number));
         match self.first {
             None => self.first = Some(guard),
-            Some(_) => self.others.push(guard),
+            Some(_) => self.others.get_or_insert_default().push(guard),
         }
     }
 
     /// The shards locked, in order.
     fn guards(&self) -> impl Iterator<Item = &Guard<'b>> {
-        self.first.iter().chain(&self.others)
+        self.first.iter().chain(self.others.iter().flat_map(|others| others.iter()))
     }
 
     fn guards_mut(&mut self) -> impl Iterator<Item = &mut Guard<'b>> {
-        self.first.iter_mut().chain(&mut self.others)
+        let others = self.others.iter_mut().flat_map(|others| others.iter_mut());
+        self.first.iter_mut().chain(others)
     }
 
     #[inline(always)]
@@ -94,8 +105,8 @@ impl<'b> MemoryTx<'b> {
         let number = self.backend.shard_of_hash(key.hash);
         let state = locked(&mut self.first, &mut self.others, number);
         let mut live = state.find(key)?;
-        if is_over(&mut live, self.now_ms, key, &mut self.expired) {
-            self.expired.push(Expired::key(key.db, key.bytes));
+        if live.found.get().is_mortal() && is_over(&mut live, self.now_ms, key, &mut self.expired) {
+            self.expired.get_or_insert_default().push(Expired::key(key.db, key.bytes));
             live.remove();
             return None;
         }
@@ -187,22 +198,33 @@ impl<'b> MemoryTx<'b> {
 #[inline]
 fn locked<'g>(
     first: &'g mut Option<Guard<'_>>,
-    others: &'g mut [Guard<'_>],
+    others: &'g mut Option<Box<Vec<Guard<'_>>>>,
     number: u32,
 ) -> &'g mut State {
     match first {
         Some((at, state)) if *at == number => state,
-        _ => match others.binary_search_by_key(&number, |(number, _)| *number) {
-            Ok(at) => &mut others[at].1,
-            Err(_) => panic!("shard {number} is not locked by this transaction"),
-        },
+        _ => locked_further(others, number),
+    }
+}
+
+#[inline(never)]
+fn locked_further<'g>(others: &'g mut Option<Box<Vec<Guard<'_>>>>, number: u32) -> &'g mut State {
+    let others = others.as_deref_mut().map_or(&mut [][..], |others| &mut others[..]);
+    match others.binary_search_by_key(&number, |(number, _)| *number) {
+        Ok(at) => &mut others[at].1,
+        Err(_) => panic!("shard {number} is not locked by this transaction"),
     }
 }
 
 /// Whether an entry counts as absent: its expiry has passed, or that of all its fields. Notes the
 /// fields that go while others stay.
 #[inline]
-fn is_over(live: &mut Live<'_>, now_ms: u64, key: &Key<'_>, expired: &mut Vec<Expired>) -> bool {
+fn is_over(
+    live: &mut Live<'_>,
+    now_ms: u64,
+    key: &Key<'_>,
+    expired: &mut Option<Box<Vec<Expired>>>,
+) -> bool {
     let entry = live.found.get();
     if entry.is_expired(now_ms) {
         return true;
@@ -217,12 +239,13 @@ fn purge_fields(
     live: &mut Live<'_>,
     now_ms: u64,
     key: &Key<'_>,
-    expired: &mut Vec<Expired>,
+    expired: &mut Option<Box<Vec<Expired>>>,
 ) -> bool {
     live.change(|entry, common| match entry.boxed_mut() {
         Some(Value::Hash(hash)) => {
             let fields = hash.purge(&common.hasher, now_ms);
             if hash.len() > 0 {
+                let expired = expired.get_or_insert_default();
                 expired.push(Expired { db: key.db, key: key.bytes.into(), fields });
             }
             hash.len() == 0
@@ -231,21 +254,36 @@ fn purge_fields(
     })
 }
 
-impl Drop for MemoryTx<'_> {
-    /// Tells those who ask for sizes without a lock what they are now.
-    #[inline]
-    fn drop(&mut self) {
-        if self.used_db == NO_DB {
-            return;
-        }
-        for (number, state) in self.first.iter().chain(&self.others) {
-            let shard = self.backend.shard(*number);
-            match self.used_db {
-                SEVERAL_DBS => {
-                    (0..self.backend.databases).for_each(|db| shard.publish_sizes(state, db))
-                }
+impl MemoryTx<'_> {
+    /// Tells those who ask for sizes without a lock what they are now, in whatever was used.
+    #[cold]
+    fn publish_all_sizes(&mut self) {
+        let (backend, used_db) = (self.backend, self.used_db);
+        for (number, state) in self.guards_mut() {
+            let shard = backend.shard(*number);
+            match used_db {
+                SEVERAL_DBS => (0..backend.databases).for_each(|db| shard.publish_sizes(state, db)),
                 db => shard.publish_sizes(state, db),
             }
+        }
+    }
+}
+
+impl Drop for MemoryTx<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        match &mut self.first {
+            _ if self.used_db == NO_DB => {}
+            Some((number, state)) if self.others.is_none() && self.used_db != SEVERAL_DBS => {
+                self.backend.shard(*number).publish_sizes(state, self.used_db);
+            }
+            _ => self.publish_all_sizes(),
+        }
+        if self.others.is_some() {
+            drop(self.others.take());
+        }
+        if self.expired.is_some() {
+            drop(self.expired.take());
         }
     }
 }
@@ -255,8 +293,13 @@ impl Tx for MemoryTx<'_> {
         self.now_ms
     }
 
+    #[inline]
+    fn met_expired(&self) -> bool {
+        self.expired.is_some()
+    }
+
     fn expired(&mut self) -> &mut Vec<Expired> {
-        &mut self.expired
+        self.expired.get_or_insert_default()
     }
 
     fn set_no_touch(&mut self, no_touch: bool) {
@@ -349,8 +392,10 @@ impl Tx for MemoryTx<'_> {
 
     #[inline]
     fn string(&mut self, key: &Key<'_>) -> Result<Option<Str<'_>>> {
-        let live = self.accessed_string(key)?;
-        Ok(live.map(|live| strings::get(live.found.into_mut())))
+        match self.accessed(key) {
+            None => Ok(None),
+            Some(live) => strings::read(live.found.into_mut()).map(Some),
+        }
     }
 
     fn string_len(&mut self, key: &Key<'_>) -> Result<u64> {
@@ -513,7 +558,11 @@ impl Tx for MemoryTx<'_> {
         for (number, state) in self.guards_mut() {
             state.spaces.swap(a as usize, b as usize);
             for db in [a, b] {
-                let space = state.spaces[db as usize].as_deref();
+                let space = state.spaces[db as usize].as_deref_mut();
+                let space = space.map(|space| {
+                    space.tally.stale = true;
+                    &*space
+                });
                 backend.shard(*number).publish(db, space.map(|s| s.table.directory()));
             }
         }

@@ -29,6 +29,10 @@ impl Tx for OrderedTx<'_> {
         self.now_ms
     }
 
+    fn met_expired(&self) -> bool {
+        !self.expired.is_empty()
+    }
+
     fn expired(&mut self) -> &mut Vec<Expired> {
         &mut self.expired
     }
