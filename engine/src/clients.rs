@@ -5,7 +5,9 @@ use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use resp::{Output, Proto, Reply};
 use runtime::Peer;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use storage::Lsn;
@@ -103,7 +105,7 @@ pub struct Client {
     /// When it connected, Unix milliseconds.
     pub created_ms: u64,
     /// Names it gave itself, and its user.
-    pub names: Mutex<Names>,
+    pub names: Mutex<BoxedNames>,
     /// [`flag`] bits.
     pub flags: AtomicU32,
     /// Current database.
@@ -133,8 +135,30 @@ pub struct Client {
     has_events: AtomicBool,
 }
 
-/// The texts of a client.
+/// The texts of a client, allocated once one of them is given: most clients never say a word about
+/// themselves.
 #[derive(Clone, Debug, Default)]
+pub struct BoxedNames(Option<Box<Names>>);
+
+/// What a client is called that has not said anything.
+static UNNAMED: LazyLock<Names> = LazyLock::new(Names::default);
+
+impl Deref for BoxedNames {
+    type Target = Names;
+
+    fn deref(&self) -> &Names {
+        self.0.as_deref().unwrap_or(&UNNAMED)
+    }
+}
+
+impl DerefMut for BoxedNames {
+    fn deref_mut(&mut self) -> &mut Names {
+        self.0.get_or_insert_default()
+    }
+}
+
+/// The texts of a client.
+#[derive(Clone, Debug)]
 pub struct Names {
     /// `CLIENT SETNAME`.
     pub name: String,
@@ -144,6 +168,17 @@ pub struct Names {
     pub lib_version: String,
     /// The authenticated user.
     pub user: String,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Names {
+            name: String::new(),
+            lib_name: String::new(),
+            lib_version: String::new(),
+            user: "default".into(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -159,7 +194,7 @@ impl Client {
             id,
             peer,
             created_ms: now_ms,
-            names: Mutex::new(Names { user: "default".into(), ..Names::default() }),
+            names: Mutex::default(),
             flags: AtomicU32::new(unix),
             db: AtomicU32::new(0),
             resp: AtomicU8::new(2),
@@ -321,5 +356,27 @@ impl Clients {
         let mut all: Vec<_> = self.all.read().values().cloned().collect();
         all.sort_by_key(|client| client.id);
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize as Count;
+
+    #[test]
+    fn names_cost_a_pointer_until_one_is_given() {
+        let mut names = BoxedNames::default();
+        assert_eq!((size_of::<BoxedNames>(), &*names.user), (8, "default"));
+        assert!(names.0.is_none(), "reading allocates nothing");
+        names.name = "worker".into();
+        assert_eq!((&*names.name, &*names.user), ("worker", "default"));
+    }
+
+    #[test]
+    fn a_client_fits_the_allocators_256_bytes() {
+        // With the two counters of the `Arc` around it.
+        let bytes = size_of::<Client>() + 2 * size_of::<Count>();
+        assert!(bytes <= 256, "{bytes}");
     }
 }

@@ -20,6 +20,7 @@ use crate::stages;
 use crate::tuning::OutputClass;
 use resp::{Limits, Output, Parser, Reply};
 use runtime::{Connection, Flow, Now, Peer, Status};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
@@ -45,6 +46,14 @@ enum Parked {
     OutputFull,
 }
 
+/// Why the runtime is not shown any replies for now.
+struct Withheld {
+    /// The position that must be durable first.
+    until: Lsn,
+    /// What the runtime sees meanwhile.
+    nothing: Output,
+}
+
 /// One client.
 pub struct Session {
     engine: Arc<Engine>,
@@ -62,12 +71,10 @@ struct Machine {
     parked: Parked,
     /// The journal position that replies in `out` depend on.
     written: Option<Lsn>,
-    /// Replies are withheld until this position is durable.
-    durable: Option<Lsn>,
-    /// What the runtime sees while replies are withheld.
-    nothing: Output,
-    /// When the output first exceeded the soft limit, monotonic microseconds.
-    over_soft_limit_since: Option<u64>,
+    /// Replies are withheld.
+    withheld: Option<Box<Withheld>>,
+    /// When the output first exceeded the soft limit, monotonic microseconds (never quite zero).
+    over_soft_limit_since: Option<NonZeroU64>,
     /// Monotonic microseconds of the last bytes.
     active_us: u64,
     draining: bool,
@@ -104,8 +111,7 @@ impl Machine {
             out: Output::new(),
             parked: Parked::No,
             written: None,
-            durable: None,
-            nothing: Output::new(),
+            withheld: None,
             over_soft_limit_since: None,
             active_us: now.mono_us,
             draining: false,
@@ -259,8 +265,9 @@ impl Machine {
             self.over_soft_limit_since = None;
             return false;
         }
-        let since = *self.over_soft_limit_since.get_or_insert(now.mono_us);
-        now.mono_us - since > limit.soft_seconds * 1_000_000
+        let now_us = NonZeroU64::MIN.saturating_add(now.mono_us.saturating_sub(1));
+        let since = *self.over_soft_limit_since.get_or_insert(now_us);
+        now_us.get() - since.get() > limit.soft_seconds * 1_000_000
     }
 
     /// Withholds replies until what they promise is durable, or lets them go.
@@ -269,23 +276,26 @@ impl Machine {
         if let Some(lsn) = self.written
             && journal.durability() == Durability::Always
         {
-            self.durable = self.durable.max(Some(lsn));
+            let nothing = Output::new();
+            let withheld =
+                self.withheld.get_or_insert_with(|| Box::new(Withheld { until: lsn, nothing }));
+            withheld.until = withheld.until.max(lsn);
             self.written = None;
             if engine.is_traced() {
                 self.trace.withhold(engine);
             }
         }
-        let Some(lsn) = self.durable else { return };
+        let Some(lsn) = self.withheld.as_ref().map(|withheld| withheld.until) else { return };
         match journal.poll_durable(lsn, self.state.client().waker()) {
             Ok(true) => {
-                self.durable = None;
+                self.withheld = None;
                 self.trace.release(engine);
             }
             Ok(false) => {}
             Err(error) => {
                 // The reply would be a lie, and cannot be taken back once sent.
                 tracing::error!(%error, "journal failed: closing a client that waits for it");
-                self.durable = None;
+                self.withheld = None;
                 self.state.flow = Flow::Abort;
             }
         }
@@ -303,12 +313,12 @@ impl Machine {
         }
         // Whatever is withheld must be let go before the connection may close.
         let flow = match self.state.flow {
-            Flow::CloseAfterFlush if self.durable.is_some() => Flow::Open,
+            Flow::CloseAfterFlush if self.withheld.is_some() => Flow::Open,
             flow => flow,
         };
         self.state.client().input_bytes.store(self.pending.len(), Ordering::Relaxed);
         let wants_input = !self.is_parked()
-            && self.durable.is_none()
+            && self.withheld.is_none()
             && self.state.flow == Flow::Open
             && self.out.len() < OUTPUT_HIGH_WATER;
         Status { flow, wants_input }
@@ -357,7 +367,10 @@ impl Machine {
     }
 
     fn output(&mut self) -> &mut Output {
-        if self.durable.is_some() { &mut self.nothing } else { &mut self.out }
+        match &mut self.withheld {
+            Some(withheld) => &mut withheld.nothing,
+            None => &mut self.out,
+        }
     }
 
     fn deadline_us(&self, engine: &Engine) -> Option<u64> {
@@ -463,5 +476,15 @@ impl Engine {
         }
         session.client().watched.store(0, Ordering::Relaxed);
         session.client().reset_transaction();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_fits_the_allocators_320_bytes() {
+        assert!(size_of::<Session>() <= 320, "{}", size_of::<Session>());
     }
 }

@@ -187,7 +187,10 @@ impl SessionState {
     pub fn set_authenticated(&mut self, user: Option<&str>) {
         self.set_special(special::UNAUTHENTICATED, user.is_none());
         if let Some(user) = user {
-            self.client.names.lock().user = user.to_owned();
+            let mut names = self.client.names.lock();
+            if names.user != user {
+                names.user = user.to_owned();
+            }
         }
     }
 

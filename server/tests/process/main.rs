@@ -2,6 +2,7 @@
 
 mod data;
 mod failures;
+mod footprint;
 mod library;
 mod serving;
 mod support;
