@@ -32,6 +32,7 @@ use matrix::{Row, Target};
 pub use report::Grid;
 use results::{Machine, Results, SCHEMA, Settings};
 use server::Setting;
+pub use stats::Spread;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -7,9 +7,12 @@ mod cases;
 mod count;
 mod instructions;
 mod rig;
+mod scaling;
+mod scaling_results;
 
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 /// Parts of the bench with a command line of their own.
 #[derive(Debug, Clone, Subcommand)]
@@ -33,17 +36,49 @@ pub struct EngineArgs {
     /// What callgrind runs: one command, always the same way
     #[arg(long, hide = true)]
     count: Option<String>,
+    /// Storages to run: memory, sled, fjall
+    #[arg(long, value_delimiter = ',', default_value = "memory")]
+    storages: Vec<String>,
+    /// Shipped workloads by name, or paths of TOML files
+    #[arg(long, value_delimiter = ',', default_value = "get,set")]
+    workloads: Vec<String>,
+    /// How keys are drawn: uniform, zipf, hot (all requests to one key)
+    #[arg(long, value_delimiter = ',', default_value = "uniform,zipf,hot")]
+    keys: Vec<String>,
+    /// How many keys there are
+    #[arg(long, default_value_t = 1_000_000)]
+    key_count: u64,
+    /// Threads at most; by default as many as there are cores
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Connections per thread
+    #[arg(long, default_value_t = 16)]
+    connections: usize,
     /// Requests in one batch per connection
     #[arg(long, default_value_t = 16)]
     pipeline: usize,
+    /// Rounds; in each, every number of threads runs once
+    #[arg(long, default_value_t = 7)]
+    rounds: u32,
+    /// Length of a window, seconds
+    #[arg(long, default_value_t = 0.25)]
+    seconds: f64,
+    /// Write the results to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 /// Runs the part.
 pub fn run(part: Part) -> Result<()> {
     let Part::Engine(args) = part;
-    ensure!((1..=4096).contains(&args.pipeline), "a pipeline goes from 1 to 4096");
+    let bounded = |n| (1..=4096).contains(&n);
+    ensure!(bounded(args.pipeline), "a pipeline goes from 1 to 4096");
+    ensure!(bounded(args.connections), "connections go from 1 to 4096");
     if let Some(name) = &args.count {
         return count::run(cases::Case::find(name)?, args.pipeline);
     }
-    instructions::run(&args.only, args.accept)
+    if args.instructions {
+        return instructions::run(&args.only, args.accept);
+    }
+    scaling::run(&args)
 }
