@@ -1,14 +1,26 @@
-//! A server's traffic as a file, and servers under test.
+//! A server's traffic: recorded to a file, replayed against other servers, and advice from that.
 //!
 //! | module | what |
 //! | --- | --- |
 //! | [`format`] | the file: compact, versioned, checksummed |
 //! | [`monitor`] | the lines of `MONITOR` |
+//! | [`record`] | a live server's traffic into a file, by `CAPTURE` or `MONITOR` |
+//! | [`privacy`] | which arguments are keys and values; hashing the ones, scrubbing the others |
+//! | [`plan`] | a file made ready for replaying: what is sent when, by which connection |
+//! | [`replay`] | sending it, with its timing and concurrency, and measuring |
+//! | [`trial`] | one replay against one freshly started server |
+//! | [`advise`] | trials of every combination, and which of them to take |
 //! | [`lab`] | servers under test: starting, pinning, freezing, what they use |
 //!
-//! Used by `cargo xtask bench`.
+//! Used by the program `varve` (`varve capture`, `varve advise`) and by `cargo xtask bench`.
 //! Must not know: how a server works inside; it is a program that listens on a port.
 
+pub mod advise;
 pub mod format;
 pub mod lab;
 pub mod monitor;
+pub mod plan;
+pub mod privacy;
+pub mod record;
+pub mod replay;
+pub mod trial;

@@ -63,6 +63,20 @@ impl Client {
         Ok(value.map(|value| value.trim().to_string()))
     }
 
+    /// Keys in all databases.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn all_keys(&mut self) -> Result<u64> {
+        let reply = self.call(&["INFO", "keyspace"])?;
+        let text = String::from_utf8_lossy(&reply);
+        let counts = text.lines().filter_map(|line| {
+            let count = line.strip_prefix("db")?.split_once(":keys=")?.1;
+            count.split(',').next()?.parse::<u64>().ok()
+        });
+        Ok(counts.sum())
+    }
+
     /// Keys in the selected database.
     pub fn key_count(&mut self) -> Result<u64> {
         let reply = self.call(&["DBSIZE"])?;

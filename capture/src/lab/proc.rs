@@ -81,6 +81,12 @@ pub fn resident_bytes(pid: u32) -> Option<u64> {
     field(&status, "VmRSS:").map(|kib| kib * 1024)
 }
 
+/// The most resident memory that process `pid` ever had, bytes.
+pub fn peak_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    field(&status, "VmHWM:").map(|kib| kib * 1024)
+}
+
 /// Memory that new processes can have, bytes.
 pub fn available_bytes() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
