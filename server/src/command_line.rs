@@ -3,6 +3,7 @@
 use crate::config::{self, Invocation};
 use crate::error::StartError;
 use crate::logging;
+use crate::subcommands;
 use crate::{Server, ServerBuilder};
 use engine::config::Id;
 use std::process::ExitCode;
@@ -12,16 +13,14 @@ use std::process::ExitCode;
 /// What goes wrong at start is one line on standard error, and exit code 1.
 pub fn run(builder: ServerBuilder) -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let invocation = match config::parse_invocation(config::cli(), args) {
+    let invocation = match config::parse_invocation(subcommands::add_to(config::cli()), args) {
         Ok(invocation) => invocation,
         // clap prints help and version, too.
         Err(error) => error.exit(),
     };
     let served = match invocation {
         Invocation::Serve(words) => serve(builder, &words),
-        Invocation::Subcommand(name, _) => {
-            Err(StartError::Other(format!("there is no subcommand '{name}'")))
-        }
+        Invocation::Subcommand(name, matches) => subcommands::run(&name, &matches),
     };
     match served {
         Ok(()) => ExitCode::SUCCESS,

@@ -28,6 +28,7 @@
 //! | `loading`, `journal`, `late_journal`, `snapshot` | data on disk |
 //! | `serving` | the runtime at work, also while data are still being loaded |
 //! | `host`, `info`, [`memory`] | what commands about the process do |
+//! | `subcommands` | `varve capture`, `varve advise` |
 //! | `housekeeper`, `signals`, `logging`, `banner` | around the serving |
 
 pub mod command_line;
@@ -54,6 +55,7 @@ mod serving;
 mod signals;
 mod snapshot;
 mod storages;
+mod subcommands;
 mod system;
 
 // So that a program with commands of its own needs no other dependency.

@@ -68,8 +68,10 @@ impl ReplayArgs {
 pub struct AdviseArgs {
     /// A file that `varve capture` wrote
     pub file: PathBuf,
+    /// What must hold.
     #[command(flatten)]
     pub demands: Demands,
+    /// How the capture is replayed.
     #[command(flatten)]
     pub replay: ReplayArgs,
     /// Execution models to try
@@ -92,7 +94,11 @@ pub struct AdviseArgs {
     pub out: Option<PathBuf>,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// Reads `500us`, `2ms`, `1.5s`.
+///
+/// # Errors
+/// When it is none of these.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let seconds = match &text[digits.len()..] {
         "us" => 1e-6,
@@ -105,7 +111,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(number * seconds))
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
+/// Reads `512mb`, `1gb`, and plain numbers.
+///
+/// # Errors
+/// When it is none of these.
+pub fn bytes(text: &str) -> Result<u64, String> {
     let lower = text.to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: u64 = match &lower[digits.len()..] {

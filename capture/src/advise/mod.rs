@@ -8,7 +8,7 @@ mod show;
 mod tests;
 mod verdict;
 
-pub use args::{AdviseArgs, Demands, Durability, ReplayArgs};
+pub use args::{AdviseArgs, Demands, Durability, ReplayArgs, bytes, duration};
 pub use setup::Setup;
 pub use show::{config, text};
 pub use verdict::{Contender, Figures, Verdict, judge};
@@ -101,7 +101,7 @@ impl Lab<'_> {
         };
         let options = |port: u16, data: &Path| setup.options(port, data);
         let (program, cores, dir) = (self.program, self.cores, self.dir);
-        let launch = Launch { program, options: &options, cores, dir };
+        let launch = Launch { program, options: &options, cores, dir, memory: None };
         let options = self.args.replay.options(self.load.to_vec());
         match Server::start(&launch).and_then(|server| trial::run(&server, plan, &options)) {
             Ok(trial) => contender.trials.push(trial),
@@ -119,6 +119,6 @@ fn prove(program: &Path, config: &str, dir: &Path) -> Result<()> {
         let words = [file.display().to_string(), "--port".into(), port, "--dir".into(), data];
         words.to_vec()
     };
-    let launch = Launch { program, options: &options, cores: &[], dir };
+    let launch = Launch { program, options: &options, cores: &[], dir, memory: None };
     Server::start(&launch).map(drop).context("the advised configuration does not start")
 }

@@ -10,6 +10,7 @@
 //! | a recorder that is slow | loses records, which are counted | is disconnected |
 //! | cost to the server | a copy of each request | several times that |
 
+mod count;
 mod source;
 
 use crate::format::{Arg, Header, Record, Writer};
@@ -23,6 +24,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How the traffic is got.
@@ -68,6 +71,9 @@ pub struct RecordArgs {
     /// Write down only the lengths of values; hash members, fields and channels
     #[arg(long)]
     pub scrub_values: bool,
+    /// Record nothing: say what is in this file
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    pub count: Option<PathBuf>,
     /// Bytes the server may keep for us before it drops records (CAPTURE)
     #[arg(long, default_value_t = 32 << 20)]
     pub buffer: u64,
@@ -94,11 +100,15 @@ pub struct Summary {
     pub ended_early: Option<String>,
 }
 
-/// Records; `progress` is called about four times a second.
+/// Records until the time is over, or `stop` is set; `progress` is called about four times a second.
 ///
 /// # Errors
 /// When the server cannot be reached or refuses, or the file cannot be written.
-pub fn record(args: &RecordArgs, progress: &mut dyn FnMut(&Summary)) -> Result<Summary> {
+pub fn record(
+    args: &RecordArgs,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(&Summary),
+) -> Result<Summary> {
     if !(args.seconds > 0.0 && args.seconds <= 1e6) {
         bail!("--seconds must be positive");
     }
@@ -120,7 +130,7 @@ pub fn record(args: &RecordArgs, progress: &mut dyn FnMut(&Summary)) -> Result<S
     let started = Instant::now();
     let length = Duration::from_secs_f64(args.seconds);
     let mut shown = Instant::now();
-    while started.elapsed() < length {
+    while started.elapsed() < length && !stop.load(Ordering::Relaxed) {
         let filled = source.fill(Duration::from_millis(100))?;
         match method {
             "CAPTURE" => sink.take_records(&mut source)?,
@@ -133,6 +143,8 @@ pub fn record(args: &RecordArgs, progress: &mut dyn FnMut(&Summary)) -> Result<S
         }
         if shown.elapsed() > Duration::from_millis(250) {
             shown = Instant::now();
+            // Whatever happens to us, the file is whole up to here.
+            sink.writer.flush()?;
             progress(&sink.summary);
         }
     }
@@ -322,13 +334,20 @@ impl std::fmt::Display for Summary {
     }
 }
 
-/// Runs the subcommand: progress on standard error, the summary on standard output.
+/// Runs the subcommand until its time is over, or it is interrupted: progress on standard error, the summary on standard output.
 ///
 /// # Errors
 /// Those of [`record`].
 pub fn run(args: &RecordArgs) -> Result<()> {
+    if let Some(file) = &args.count {
+        return count::print(file);
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
     let mut terminal = std::io::stderr();
-    let summary = record(args, &mut |summary| {
+    let summary = record(args, &stop, &mut |summary| {
         let _ = write!(terminal, "\r{summary} ");
     })?;
     eprintln!();

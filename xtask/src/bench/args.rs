@@ -1,6 +1,7 @@
 //! The command line of `cargo xtask bench`.
 
 use anyhow::{Result, bail};
+use capture::advise::{Demands, Durability};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -85,6 +86,22 @@ pub struct BenchArgs {
     /// Cores of the load generator; by default the last
     #[arg(long, requires = "server_cores")]
     pub load_cores: Option<String>,
+    /// Replay this capture (see `varve capture`) instead of running workloads; once, unless
+    /// --rounds says otherwise
+    #[arg(long, value_name = "CAPTURE")]
+    pub replay: Option<PathBuf>,
+    /// How it is replayed.
+    #[command(flatten)]
+    pub replay_args: capture::advise::ReplayArgs,
+    /// Longest latency that 99 % of a capture's requests may have, such as 500us, 2ms
+    #[arg(long, value_parser = capture::advise::duration)]
+    pub p99_budget: Option<Duration>,
+    /// Most memory the server may take for a capture, such as 1gb
+    #[arg(long, value_parser = capture::advise::bytes)]
+    pub memory_budget: Option<u64>,
+    /// How a capture's writes are to be made durable
+    #[arg(long = "durability", default_value = "everysec")]
+    pub promise: Durability,
     /// More servers to compare with: programs, or host:port of one that runs. The workloads'
     /// keys are written there
     #[arg(long, value_delimiter = ',')]
@@ -140,6 +157,13 @@ impl BenchArgs {
         if self.quick && self.pipelines == [1, 16, 64] {
             self.pipelines = vec![1, 16];
         }
+        if self.replay.is_some() {
+            self.aof = vec![match self.promise {
+                Durability::None => Aof::Off,
+                Durability::Everysec => Aof::Everysec,
+                Durability::Always => Aof::Always,
+            }];
+        }
         let sane = self.rounds() > 0
             && self.keys() > 0
             && (1..=60_000).contains(&self.connections)
@@ -159,6 +183,12 @@ impl BenchArgs {
     pub fn html(&self) -> PathBuf {
         let beside = || self.from.as_ref().unwrap_or(&self.json).with_file_name("report.html");
         self.html.clone().unwrap_or_else(beside)
+    }
+
+    /// What the advice after a replay must respect.
+    pub fn demands(&self) -> Demands {
+        let (p99_budget, memory_limit) = (self.p99_budget, self.memory_budget);
+        Demands { p99_budget, memory_limit, durability: self.promise }
     }
 
     /// Rounds to run.

@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: which runtime, storage and durability suits this machine and workload.
 //!
-//! `matrix` says which servers, `job` what is asked of them, `campaign` and `entry` measure it,
+//! `matrix` says which servers, `job` what is asked of them, `campaign` and `entry` (or `replay`, with a capture) measure it,
 //! `results` is what was measured; `report`, `figures`, `html` and `publish` show it. Nothing here
 //! needs another tool; what is missing is left out and said.
 
@@ -13,6 +13,7 @@ mod html;
 mod job;
 mod matrix;
 mod publish;
+mod replay;
 mod report;
 mod results;
 mod schema;
@@ -27,13 +28,14 @@ use anyhow::{Context, Result, bail};
 pub use args::BenchArgs;
 use campaign::{Campaign, Outcome};
 use capture::lab::{cpu, proc};
+use capture::plan::Plan;
 use job::{Sizes, Task};
 use matrix::{Row, Target};
 pub use report::Grid;
-use results::{Machine, Results, SCHEMA, Settings};
+use results::{Machine, Results, RowResult, SCHEMA, Settings};
 use server::Setting;
 pub use stats::Spread;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -49,7 +51,10 @@ pub fn run(args: BenchArgs) -> Result<()> {
     let old = args.compare.as_deref().map(Results::load).transpose()?;
     let mut results = match &args.from {
         Some(path) => Results::load(path)?,
-        None => measure(&args)?,
+        None => match &args.replay {
+            Some(file) => measure_replay(&args, file)?,
+            None => measure(&args)?,
+        },
     };
     results.settings.baseline = args.baseline.clone().or(results.settings.baseline);
     for grid in report::all(&results) {
@@ -115,6 +120,50 @@ fn measure(args: &BenchArgs) -> Result<Results> {
         disk_keys: Some(sizes.disk.keys).filter(|&keys| keys != sizes.memory.keys),
         memory_limit: limited.then_some(sizes.memory_limit),
     };
+    keep(args, started, settings, (rows, left_out))
+}
+
+/// The capture `file` against every row.
+fn measure_replay(args: &BenchArgs, file: &Path) -> Result<Results> {
+    let started = Instant::now();
+    let plan = Plan::load(file, args.replay_args.seconds)?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let (rows, left_out) = matrix::rows(args, &path);
+    let cores = split(args)?;
+    let connections = plan.concurrency as usize;
+    let setting = Setting {
+        varve: varve(args, &rows)?,
+        cores: cores.server.clone(),
+        threads: args.threads,
+        value_size: args.value_size,
+        dir: data_dir(args)?,
+        connections,
+        memory: None,
+    };
+    proc::allow_files(connections as u64 + 1000)?;
+    let settings = Settings {
+        rounds: args.rounds.unwrap_or(1),
+        seconds: plan.length_us as f64 / 1e6,
+        keys: plan.keys,
+        value_size: plan.preload.value_size as usize,
+        threads: args.threads,
+        server_cores: cores.server,
+        load_cores: cores.load.clone(),
+        baseline: args.baseline.clone(),
+        disk_keys: None,
+        memory_limit: None,
+    };
+    let measured = replay::run(args, (file, &plan), &setting, cores.load, (rows, left_out))?;
+    keep(args, started, settings, measured)
+}
+
+/// Puts the results together and writes them down.
+fn keep(
+    args: &BenchArgs,
+    started: Instant,
+    settings: Settings,
+    (rows, left_out): (Vec<RowResult>, Vec<results::LeftOut>),
+) -> Result<Results> {
     let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let results =
         Results { schema: SCHEMA, unix_seconds, machine: machine(), settings, rows, left_out };
