@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # report.sh [FOLDER]: a short bench; its report.html opened in headless Chromium as on a phone, by day and in the
 # dark, and on a desktop: charts are there, no text overlaps or is cut, nothing is fetched, no script fails, and the
-# screenshots (kept in FOLDER) show something. Also the charts as files, as documents show them.
+# screenshots (kept in FOLDER) show something.
 set -eu
 cd "$(dirname "$0")/.."
 VARVE=${VARVE:-target/release/varve}

@@ -81,8 +81,12 @@ pub fn sections(results: &Results) -> Result<Vec<Section>> {
 
 fn of_workload(results: &Results, workload: &str) -> Result<Section> {
     let depths = pipelines(results, workload);
-    let view = View { results, workload, groups: groups(results) };
-    let whole = [together(results)];
+    let ran = |row: &&RowResult| {
+        row.cells.iter().any(|c| c.workload == workload && !c.samples.is_empty())
+    };
+    let rows: Vec<&RowResult> = results.rows.iter().filter(ran).collect();
+    let view = View { results, workload, groups: groups(results, &rows) };
+    let whole = [together(&rows)];
     let mut blocks = vec![view.throughput(&depths)?];
     blocks.push(Block {
         title: "Cost per operation".into(),
@@ -140,16 +144,17 @@ impl Group<'_> {
     }
 }
 
-fn groups(results: &Results) -> Vec<Group<'_>> {
+/// Groups of `rows`; a server has the same colour in every chart of `results`.
+fn groups<'r>(results: &'r Results, rows: &[&'r RowResult]) -> Vec<Group<'r>> {
     let mut keys: Vec<(&str, &str)> = Vec::new();
-    let all: Vec<Parts<'_>> = results.rows.iter().map(parts).collect();
+    let all: Vec<Parts<'_>> = rows.iter().map(|row| parts(row)).collect();
     for part in all.iter().filter(|part| !part.storage.is_empty()) {
         if !keys.contains(&(part.storage, part.aof)) {
             keys.push((part.storage, part.aof));
         }
     }
-    if results.rows.len() <= ROWS_TOGETHER || keys.len() < 2 {
-        return vec![together(results)];
+    if rows.len() <= ROWS_TOGETHER || keys.len() < 2 {
+        return vec![together(rows)];
     }
     // References whose durability no storage row has.
     for part in all.iter().filter(|part| part.who != ECHO) {
@@ -158,7 +163,7 @@ fn groups(results: &Results) -> Vec<Group<'_>> {
         }
     }
     let mut whos: Vec<&str> = Vec::new();
-    for part in all.iter().filter(|part| part.who != ECHO) {
+    for part in results.rows.iter().map(parts).filter(|part| part.who != ECHO) {
         if !whos.contains(&part.who) {
             whos.push(part.who);
         }
@@ -169,7 +174,7 @@ fn groups(results: &Results) -> Vec<Group<'_>> {
             part.who == ECHO
                 || part.aof == aof && (part.storage == storage || part.storage.is_empty())
         };
-        let members = results.rows.iter().zip(&all).filter(|(_, part)| belongs(part));
+        let members = rows.iter().copied().zip(&all).filter(|(_, part)| belongs(part));
         let title = if aof == "off" { storage.into() } else { format!("{storage} aof={aof}") };
         let title = title.trim_start().to_string();
         Group { title, rows: members.map(|(row, part)| (row, ink(part.who))).collect() }
@@ -177,12 +182,14 @@ fn groups(results: &Results) -> Vec<Group<'_>> {
     keys.into_iter().map(group).collect()
 }
 
-fn together(results: &Results) -> Group<'_> {
-    let others = results.rows.iter().filter(|row| row.name != ECHO).enumerate();
-    let mut rows: Vec<_> = others.map(|(n, row)| (row, Ink::Series(n))).collect();
-    let echo = results.rows.iter().find(|row| row.name == ECHO);
-    rows.splice(0..0, echo.map(|row| (row, Ink::Reference)));
-    Group { title: String::new(), rows }
+fn together<'r>(rows: &[&'r RowResult]) -> Group<'r> {
+    let mut next = 0;
+    let ink = |row: &RowResult| {
+        next += usize::from(row.name != ECHO);
+        if row.name == ECHO { Ink::Reference } else { Ink::Series(next - 1) }
+    };
+    let inks: Vec<Ink> = rows.iter().map(|row| *row).map(ink).collect();
+    Group { title: String::new(), rows: rows.iter().copied().zip(inks).collect() }
 }
 
 /// One workload of the results.
@@ -203,7 +210,8 @@ impl View<'_> {
             [_] => self.at_each(depths, &self.groups, ("throughput", rate))?,
             _ => self.lines(depths)?,
         };
-        let echo = self.results.rows.iter().any(|row| row.name == ECHO);
+        let mut members = self.groups.iter().flat_map(|group| &group.rows);
+        let echo = members.any(|(row, _)| row.name == ECHO);
         let limit =
             if echo { " Grey is the bare echo server, the limit of the machine." } else { "" };
         let about = format!("Higher is better.{limit}{}", self.operation());
@@ -562,7 +570,8 @@ pub mod tests {
             results.rows[n].aof = "everysec".into();
             results.rows[n].name += " aof=everysec";
         }
-        let groups = groups(&results);
+        let all: Vec<&RowResult> = results.rows.iter().collect();
+        let groups = groups(&results, &all);
         let group = |title: &str| -> Vec<&str> {
             let group = groups.iter().find(|group| group.title == title).unwrap();
             group.rows.iter().map(|(row, _)| row.name.as_str()).collect()
@@ -572,6 +581,19 @@ pub mod tests {
             ["echo", "redis-server aof=everysec", "epoll-inline sled aof=everysec"]
         );
         assert!(!group("sled").contains(&"redis-server aof=everysec"));
+    }
+
+    #[test]
+    fn storages_that_did_not_run_a_workload_have_no_chart_of_it() {
+        let mut results = many(14);
+        results
+            .rows
+            .iter_mut()
+            .filter(|row| row.name.contains("sled"))
+            .for_each(|row| row.cells.clear());
+        let figures = figures(&results);
+        assert!(figures.iter().any(|figure| figure.name == "get-throughput-fjall"));
+        assert!(!figures.iter().any(|figure| figure.name.contains("sled")));
     }
 
     #[test]

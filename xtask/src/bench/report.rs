@@ -272,9 +272,11 @@ pub fn ratio(results: &Results, workload: &str) -> Grid {
                     (find(row, workload, pipeline)?, find(base, workload, pipeline)?);
                 Ratio::paired(cell, base, what).map(|ratio| ratio.to_string())
             };
-            let mut fields = vec![row.name.clone(), base.name.clone()];
-            fields.extend(depths.iter().map(|depth| or_dash(against(depth))));
-            grid.rows.push(fields);
+            let ratios: Vec<Option<String>> = depths.iter().map(against).collect();
+            if ratios.iter().any(Option::is_some) {
+                let names = [row.name.clone(), base.name.clone()];
+                grid.rows.push(names.into_iter().chain(ratios.into_iter().map(or_dash)).collect());
+            }
         }
     }
     grid
