@@ -20,7 +20,15 @@ $XTASK bench --binary "$VARVE" --dir "$out/data" --json "$out/results.json" --ro
 [ ! -s "$out/errors.txt" ] || { cat "$out/errors.txt"; fail "bench wrote to standard error, which is no terminal"; }
 [ -s "$out/report.html" ] || fail "no report"
 
-# chromium WIDTH HEIGHT SCHEME(0 dark, 1 light) ARGUMENT...: what it prints; its log is in $out/log.
+# On a terminal it shows how far it is.
+if command -v script >/dev/null; then
+    script -qec "$XTASK bench --binary $VARVE --no-peers --runtimes epoll-inline --storages memory --aof off --dir $out/data \
+        --json $out/terminal.json --html $out/terminal.html --rounds 1 --seconds 0.1 --keys 1000 --workloads get --pipelines 1" \
+        "$out/terminal.txt" </dev/null >/dev/null || fail "bench failed on a terminal"
+    grep -q '/[0-9]* .* left ' "$out/terminal.txt" || fail "no progress on a terminal"
+fi
+
+# browse WIDTH HEIGHT SCHEME(0 dark, 1 light) ARGUMENT...: what it prints; its log is in $out/log.
 browse() {
     local width=$1 height=$2 scheme=$3
     shift 3
@@ -76,5 +84,5 @@ picture phone 390 1 "file://$out/report.html"
 picture phone-dark 390 0 "file://$out/report.html"
 picture desktop 1280 1 "file://$out/report.html"
 if cmp -s "$out/phone.png" "$out/phone-dark.png"; then fail "the dark is as light as the day"; fi
-rm -rf "$out/data" "$out"/{copy,frame}.html "$out"/*.dom "$out/log" "$out/blank.png"
+rm -rf "$out/data" "$out"/terminal.* "$out"/{copy,frame}.html "$out"/*.dom "$out/log" "$out/blank.png"
 echo "$charts charts; screenshots in $out"
