@@ -51,3 +51,11 @@ pub fn add_to(cli: Command) -> Command {
 pub fn run(name: &str, _matches: &ArgMatches) -> Result<(), StartError> {
     Err(StartError::Other(format!("there is no subcommand '{name}'")))
 }
+
+#[cfg(all(test, feature = "capture"))]
+mod tests {
+    #[test]
+    fn the_command_lines_are_well_formed() {
+        super::add_to(crate::config::cli()).debug_assert();
+    }
+}

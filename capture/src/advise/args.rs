@@ -48,8 +48,8 @@ pub struct ReplayArgs {
     #[arg(long, default_value = "1x")]
     pub speed: Speed,
     /// Replay only the first seconds of the capture
-    #[arg(long = "first", value_name = "SECONDS")]
-    pub seconds: Option<f64>,
+    #[arg(long, value_name = "SECONDS")]
+    pub first: Option<f64>,
     /// Seconds that a server has to catch up after the last request was due
     #[arg(long, default_value_t = 5.0)]
     pub patience: f64,

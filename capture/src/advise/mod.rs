@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When the capture cannot be read, nothing satisfies the demands, or the configuration does not start.
 pub fn run(args: &AdviseArgs, program: &Path) -> Result<()> {
-    let plan = Plan::load(&args.file, args.replay.seconds)?;
+    let plan = Plan::load(&args.file, args.replay.first)?;
     let cores = cpu::allowed();
     let threads = args.threads.unwrap_or((cores.len() / 2).max(1));
     let split = cpu::split(&cores, threads);

@@ -126,7 +126,7 @@ fn measure(args: &BenchArgs) -> Result<Results> {
 /// The capture `file` against every row.
 fn measure_replay(args: &BenchArgs, file: &Path) -> Result<Results> {
     let started = Instant::now();
-    let plan = Plan::load(file, args.replay_args.seconds)?;
+    let plan = Plan::load(file, args.replay_args.first)?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let (rows, left_out) = matrix::rows(args, &path);
     let cores = split(args)?;
