@@ -188,7 +188,7 @@ fn together<'r>(rows: &[&'r RowResult]) -> Group<'r> {
         next += usize::from(row.name != ECHO);
         if row.name == ECHO { Ink::Reference } else { Ink::Series(next - 1) }
     };
-    let inks: Vec<Ink> = rows.iter().map(|row| *row).map(ink).collect();
+    let inks: Vec<Ink> = rows.iter().copied().map(ink).collect();
     Group { title: String::new(), rows: rows.iter().copied().zip(inks).collect() }
 }
 
