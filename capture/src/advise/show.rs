@@ -29,8 +29,8 @@ pub fn text(verdict: &Verdict, plan: &Plan, demands: &Demands) -> String {
         let late = late as f64 / 1000.0;
         let _ = writeln!(
             out,
-            "mind: this machine was busy; 1 % of the requests left more than {late:.1} ms late, \
-             which the latencies include"
+            "mind: this machine was too busy for exact latencies: 1 % of the requests left more \
+             than {late:.1} ms late, which they include; nobody is ruled out for that much"
         );
     }
     if let Some(given_up) = trials().map(|trial| trial.report.abandoned).max().filter(|n| *n > 0) {
@@ -106,11 +106,11 @@ fn recommendation(verdict: &Verdict, plan: &Plan, demands: &Demands) -> String {
 
 fn why(figures: &Figures, demands: &Demands) -> String {
     let mut parts = vec![match demands.p99_budget {
-        Some(budget) => format!(
-            "p99 {:.3} ms within {} ms",
-            figures.p99_us / 1000.0,
-            budget.as_secs_f64() * 1000.0
-        ),
+        Some(budget) => {
+            let (p99, budget) = (figures.p99_us / 1000.0, budget.as_secs_f64() * 1000.0);
+            let word = if p99 <= budget { "within" } else { "(mostly this machine's) for" };
+            format!("p99 {p99:.3} ms {word} {budget} ms")
+        }
         None => format!("p99 {:.3} ms", figures.p99_us / 1000.0),
     }];
     if let Some((_, cpu, _)) = figures.cpu_us {

@@ -108,6 +108,17 @@ fn what_differs_by_noise_is_decided_by_latency() {
 }
 
 #[test]
+fn nobody_is_ruled_out_for_what_this_machine_delayed() {
+    let demands = Demands { p99_budget: Some(Duration::from_millis(2)), ..demands() };
+    let mut late = contender("tokio memory", &[5.0], 3000, 20);
+    late.trials[0].report.lateness.record_n(1500, 100).unwrap();
+    let list = vec![late, contender("epoll-inline memory", &[4.0], 3000, 20)];
+    let verdict = judge(list, &plan(None), &demands);
+    assert_eq!(names(&verdict), ["tokio memory"]);
+    assert!(text(&verdict, &plan(None), &demands).contains("too busy for exact latencies"));
+}
+
+#[test]
 fn memory_is_estimated_for_the_keys_that_a_capture_does_not_touch() {
     let list = || {
         vec![
