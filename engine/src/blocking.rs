@@ -25,6 +25,8 @@ pub struct Block {
     pub timeout_us: Option<u64>,
     /// What to reply when the time is over.
     pub on_timeout: fn(&mut Reply<'_>),
+    /// The command to run then, when it is not the one that waits as it came (`XREAD … $`).
+    pub request: Option<OwnedRequest>,
 }
 
 const WAITING: u8 = 0;

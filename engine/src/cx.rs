@@ -124,6 +124,15 @@ impl<'a> Cx<'a> {
         }
     }
 
+    /// Says that `key` was changed in what Redis does not count as its value, the state of a
+    /// stream's consumer groups: listeners hear of it, those who watch the key do not.
+    pub fn modified_aside(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
+        self.out.dirty += 1;
+        if self.engine.keyspace.has_interest() {
+            self.notify(key, class, event);
+        }
+    }
+
     #[cold]
     fn announce(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
         self.announce_expired();
@@ -156,7 +165,7 @@ impl<'a> Cx<'a> {
     }
 
     /// Notes that blocked clients may be served from `key`. [`Cx::modified`] does so already.
-    fn ready(&mut self, key: &Key<'_>) {
+    pub(crate) fn ready(&mut self, key: &Key<'_>) {
         if self.engine.blocking.is_awaited(key.db, key.bytes) {
             self.out.rest().ready.push((key.db, key.bytes.into()));
         }

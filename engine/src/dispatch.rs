@@ -255,7 +255,8 @@ impl Engine {
             aftermath.rest().ready.append(&mut rest.ready);
         }
         if let Some(mut block) = rest.block {
-            let request = OwnedRequest::new(call.request.iter());
+            let request = block.request.take();
+            let request = request.unwrap_or_else(|| OwnedRequest::new(call.request.iter()));
             let client = session.client().clone();
             let waiter = Waiter::new(client, session.db, call.entry.id, request, &mut block);
             let waiter = Arc::new(waiter);

@@ -75,6 +75,7 @@ const FOLLOWED: &[Id] = &[
     Id::ZsetMaxListpackEntries,
     Id::ZsetMaxListpackValue,
     Id::ListMaxListpackSize,
+    Id::StreamNodeMaxBytes,
     Id::StreamNodeMaxEntries,
     Id::Trace,
 ];
@@ -128,5 +129,6 @@ fn encoding_limits(engine: &Engine) -> EncodingLimits {
         zset_value: size(Id::ZsetMaxListpackValue),
         list_size: engine.config.integer(Id::ListMaxListpackSize),
         stream_node_entries: size(Id::StreamNodeMaxEntries),
+        stream_node_bytes: engine.config.memory(Id::StreamNodeMaxBytes) as usize,
     }
 }

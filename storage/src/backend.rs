@@ -99,8 +99,10 @@ pub struct EncodingLimits {
     pub zset_value: usize,
     /// `list-max-listpack-size`: entries when positive, size class −1…−5 when negative.
     pub list_size: i64,
-    /// `stream-node-max-entries`.
+    /// `stream-node-max-entries`; 0 for no limit.
     pub stream_node_entries: usize,
+    /// `stream-node-max-bytes`; 0 for no limit.
+    pub stream_node_bytes: usize,
 }
 
 impl Default for EncodingLimits {
@@ -115,6 +117,7 @@ impl Default for EncodingLimits {
             zset_value: 64,
             list_size: -2,
             stream_node_entries: 100,
+            stream_node_bytes: 4096,
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | [`backend`] | [`Backend`], [`Locks`]: opening, locking, iterating |
 //! | [`tx`] | [`Tx`], [`Key`]: the locked keys |
 //! | [`types`] | [`List`], [`Set`], [`Hash`], [`SortedSet`]: element-level operations |
+//! | [`stream`] | [`Stream`]: the same for streams |
 //! | [`journal`] | [`Journal`], [`Lsn`]: the log of effects |
 //! | [`memory`] | the default backend: sharded cache-line tables |
 //! | `ordered` | every type over an ordered key-value engine: sled, fjall |
@@ -23,11 +24,13 @@
 pub mod aof;
 pub mod backend;
 pub mod error;
+mod fields;
 pub mod journal;
 pub mod memory;
 #[cfg(feature = "ordered")]
 pub mod ordered;
 pub mod rdb;
+pub mod stream;
 pub mod testing;
 pub mod tx;
 pub mod types;
@@ -35,5 +38,6 @@ pub mod types;
 pub use backend::{Backend, BackendStats, EncodingLimits, Locks, ShardSet, Snapshot, SnapshotSink};
 pub use error::{Error, Result};
 pub use journal::{Durability, Journal, Lsn};
+pub use stream::{Stream, StreamId};
 pub use tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Open, Str, Tx};
 pub use types::{Hash, List, Set, SortedSet};

@@ -1,6 +1,7 @@
 //! [`Tx`]: typed access to the keys a transaction has locked.
 
 use crate::journal::Lsn;
+use crate::stream::Stream;
 use crate::types::{Hash, List, Set, SortedSet};
 use crate::{Result, rdb};
 use bytes::Bytes;
@@ -102,7 +103,8 @@ pub enum Open {
     /// Only if it exists.
     Existing,
     /// Create it empty when the key does not exist. A collection left empty is removed when the
-    /// transaction turns to another key or ends, so nothing observes an empty collection.
+    /// transaction turns to another key or ends, so nothing observes an empty collection; streams
+    /// alone may be empty.
     Create,
 }
 
@@ -228,6 +230,9 @@ pub trait Tx {
         key: &Key<'t>,
         open: Open,
     ) -> Result<Option<Box<dyn SortedSet + 't>>>;
+
+    /// Opens a stream. It may be empty: what `open` creates stays.
+    fn stream<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Stream + 't>>>;
 
     // -- whole shards and databases --------------------------------------------------------------
 

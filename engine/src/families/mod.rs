@@ -15,6 +15,7 @@ pub mod server;
 pub mod set;
 pub mod sort;
 pub mod sorted_set;
+pub mod stream;
 pub mod string;
 pub mod transactions;
 pub mod waiting;
@@ -37,6 +38,7 @@ pub const ALL: &[&[Spec]] = &[
     sorted_set::combine::COMMANDS,
     set::COMMANDS,
     sort::COMMANDS,
+    stream::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,
 ];

@@ -28,6 +28,20 @@ pub fn timeout_us(argument: &[u8], now_ms: u64) -> Result<Option<u64>, Failure> 
     Ok((ms > 0.0).then(|| (ms as u64).saturating_mul(1000)))
 }
 
+/// A timeout in milliseconds, as microseconds from now, `None` for ever.
+///
+/// # Errors
+/// Redis's, for what is no integer, is negative, or is beyond its clock.
+pub fn timeout_ms_us(argument: &[u8], now_ms: u64) -> Result<Option<u64>, Failure> {
+    let ms =
+        integer(argument).map_err(|_| failure("ERR timeout is not an integer or out of range"))?;
+    let ms = u64::try_from(ms).map_err(|_| failure("ERR timeout is negative"))?;
+    if ms > (i64::MAX as u64).saturating_sub(now_ms) {
+        return Err(failure("ERR timeout is out of range"));
+    }
+    Ok((ms > 0).then(|| ms.saturating_mul(1000)))
+}
+
 /// The keys behind a number of keys at argument `at`; they may reach beyond the request.
 ///
 /// # Errors
@@ -64,7 +78,7 @@ pub fn wait(
 ) -> Outcome {
     let keys = keys.map(|i| cx.args.arg(i).into()).collect();
     let on_timeout = |reply: &mut Reply<'_>| reply.null_array();
-    if !cx.block(Block { keys, timeout_us, on_timeout }) {
+    if !cx.block(Block { keys, timeout_us, on_timeout, request: None }) {
         at_once(&mut cx.reply);
     }
     Ok(())

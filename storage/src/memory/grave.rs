@@ -5,6 +5,7 @@ use super::hash::HashValue;
 use super::order::Order;
 use super::set::SetValue;
 use super::shard::Common;
+use super::stream::StreamValue;
 use super::table::Table;
 use super::value::Value;
 use super::zset::SortedSetValue;
@@ -22,6 +23,8 @@ pub enum Grave {
     Chunks(VecDeque<Chunk>),
     /// The order of a sorted set.
     Order(Order),
+    /// A stream, or parts of one.
+    Stream(Box<StreamValue>),
 }
 
 impl Grave {
@@ -32,6 +35,7 @@ impl Grave {
             Value::List(list) => (Grave::of_chunks(list.into_chunks()), None),
             Value::Set(SetValue::Large(elements)) => (Some(Grave::Table(elements.table)), None),
             Value::Set(_) => (None, None),
+            Value::Stream(stream) => (stream.is_large().then_some(Grave::Stream(stream)), None),
             Value::Hash(hash) => {
                 (HashValue::into_elements(hash).map(|e| Grave::Table(e.table)), None)
             }
@@ -59,6 +63,7 @@ impl Grave {
                 !chunks.is_empty()
             }
             Grave::Order(order) => order.sweep(),
+            Grave::Stream(stream) => stream.dismantle(),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::hashing::Hasher;
 use super::list::ListValue;
 use super::set::SetValue;
 use super::shard::{Live, Measure};
+use super::stream::StreamValue;
 use super::value::Value;
 use super::zset::SortedSetValue;
 use crate::types::{
@@ -49,6 +50,7 @@ in_value!(ListValue, List);
 in_value!(SetValue, Set);
 in_value!(HashValue, Hash);
 in_value!(SortedSetValue, SortedSet);
+in_value!(StreamValue, Stream);
 
 impl<'t, T: InValue> Handle<'t, T> {
     /// A handle on an entry whose type has been checked.
@@ -58,7 +60,7 @@ impl<'t, T: InValue> Handle<'t, T> {
     }
 
     /// As `parts`, for an operation that changes the collection.
-    fn parts_mut(&mut self) -> (&mut T, &Hasher, &EncodingLimits, &mut Vec<u8>) {
+    pub fn parts_mut(&mut self) -> (&mut T, &Hasher, &EncodingLimits, &mut Vec<u8>) {
         if let Some(live) = &mut self.live {
             live.before_change();
         }
@@ -75,12 +77,21 @@ impl<'t, T: InValue> Handle<'t, T> {
         (value, &common.hasher, &common.limits, &mut self.scratch)
     }
 
-    fn value(&mut self) -> &mut T {
+    /// The collection, to be read.
+    pub fn value(&mut self) -> &mut T {
         self.parts().0
     }
 
-    fn value_mut(&mut self) -> &mut T {
+    /// The collection, to be changed.
+    pub fn value_mut(&mut self) -> &mut T {
         self.parts_mut().0
+    }
+
+    /// Leaves something removed to be taken apart later.
+    pub fn bury(&mut self, grave: Option<Grave>) {
+        if let Some(live) = &mut self.live {
+            live.common.graves.extend(grave);
+        }
     }
 }
 
@@ -89,7 +100,7 @@ impl<T> Drop for Handle<'_, T> {
         let Some(live) = self.live.take() else { return };
         let entry = live.found.get();
         live.tally.changed(self.before, Measure::of(entry));
-        if entry.boxed().is_some_and(|value| value.len() == 0) {
+        if entry.boxed().is_some_and(Value::is_void) {
             live.remove();
         }
     }
@@ -135,9 +146,7 @@ impl List for Handle<'_, ListValue> {
 
     fn trim(&mut self, start: u64, end: u64) -> Result<()> {
         let gone = self.value_mut().trim(start as usize, end as usize);
-        if let Some(live) = &mut self.live {
-            live.common.graves.extend(Grave::of_chunks(gone));
-        }
+        self.bury(Grave::of_chunks(gone));
         Ok(())
     }
 

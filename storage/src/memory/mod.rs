@@ -32,6 +32,7 @@ mod set;
 mod shard;
 mod size;
 mod snapshot;
+mod stream;
 mod strings;
 mod table;
 #[cfg(test)]

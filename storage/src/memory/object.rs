@@ -5,6 +5,7 @@ use super::hash::HashValue;
 use super::hashing::Hasher;
 use super::list::ListValue;
 use super::set::SetValue;
+use super::stream::StreamValue;
 use super::strings;
 use super::value::Value;
 use super::zset::SortedSetValue;
@@ -15,16 +16,12 @@ use crate::{EncodingLimits, Error, Result, rdb};
 use bytes::Bytes;
 
 /// The value that an object describes.
-///
-/// # Errors
-/// For streams, which this backend does not hold.
-pub fn build(
-    object: rdb::Object,
-    hasher: &Hasher,
-    limits: &EncodingLimits,
-) -> Result<(Kind, Value)> {
-    Ok(match object {
-        rdb::Object::Stream(_) => return Err(Error::backend("streams are not supported yet")),
+pub fn build(object: rdb::Object, hasher: &Hasher, limits: &EncodingLimits) -> (Kind, Value) {
+    match object {
+        rdb::Object::Stream(stream) => {
+            let stream = StreamValue::build(&stream, limits);
+            (Kind::Stream, Value::Stream(Box::new(stream)))
+        }
         rdb::Object::String(value) => (Kind::String, strings::boxed(Bytes::from(value))),
         rdb::Object::List(elements) => {
             let mut list = ListValue::new();
@@ -57,7 +54,7 @@ pub fn build(
             }
             (Kind::SortedSet, Value::SortedSet(zset))
         }
-    })
+    }
 }
 
 /// Appends an entry's value as an RDB type byte and encoding.
@@ -70,6 +67,7 @@ pub fn dump(entry: &Entry, options: Options, out: &mut Vec<u8>) -> Result<()> {
     let count = value.len() as u64;
     let written = match value {
         Value::Taken | Value::Str(_) => Ok(()),
+        Value::Stream(stream) => stream.dump(writer.stream()),
         Value::List(list) => {
             let mut elements = writer.list(count);
             list.range(0, list.len(), End::Head, &mut |element| {

@@ -8,6 +8,8 @@
 use super::size::size_class;
 use std::ops::Range;
 
+pub(crate) use crate::fields::put_number;
+
 const COUNT_BYTES: usize = 4;
 
 /// A sequence of records. The count is of records; the owner keeps it.
@@ -115,15 +117,6 @@ impl Packed {
 pub fn put_item(out: &mut impl Extend<u8>, item: &[u8]) {
     put_number(out, item.len() as u64);
     out.extend(item.iter().copied());
-}
-
-/// Appends a variable-length number: seven bits per byte, low ones first.
-pub fn put_number(out: &mut impl Extend<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.extend([number as u8 | 0x80]);
-        number >>= 7;
-    }
-    out.extend([number as u8]);
 }
 
 /// A buffer for encoding one record before it is spliced in.

@@ -9,10 +9,12 @@ use super::list::ListValue;
 use super::object;
 use super::set::SetValue;
 use super::shard::{Keyspace, Live, State};
+use super::stream::StreamValue;
 use super::strings;
 use super::table::CURSOR_BITS;
 use super::value::Value;
 use super::zset::SortedSetValue;
+use crate::stream::Stream;
 use crate::tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Open, Str, Tx};
 use crate::types::{Hash, List, Set, SortedSet};
 use crate::{Error, Result, rdb};
@@ -382,9 +384,9 @@ impl Tx for MemoryTx<'_> {
         }
         let shard = self.backend.shard_of_hash(key.hash);
         let common = &self.shard(shard).common;
-        let (kind, value) = object::build(object, &common.hasher, &common.limits)?;
+        let (kind, value) = object::build(object, &common.hasher, &common.limits);
         self.remove(key)?;
-        if value.len() > 0 {
+        if !value.is_void() {
             self.insert(key, Entry::new(kind, key.bytes, Payload::Boxed(value), expiry_ms));
         }
         Ok(())
@@ -486,6 +488,12 @@ impl Tx for MemoryTx<'_> {
         let empty = || Value::SortedSet(SortedSetValue::new());
         let handle: Option<Handle<'t, SortedSetValue>> =
             self.open(key, open, Kind::SortedSet, empty)?;
+        Ok(handle.map(|handle| Box::new(handle) as _))
+    }
+
+    fn stream<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Stream + 't>>> {
+        let empty = || Value::Stream(Box::default());
+        let handle: Option<Handle<'t, StreamValue>> = self.open(key, open, Kind::Stream, empty)?;
         Ok(handle.map(|handle| Box::new(handle) as _))
     }
 

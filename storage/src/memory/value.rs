@@ -4,11 +4,12 @@ use super::directory::Source;
 use super::hash::HashValue;
 use super::list::ListValue;
 use super::set::SetValue;
+use super::stream::StreamValue;
 use super::table::Table;
 use super::zset::SortedSetValue;
 use bytes::Bytes;
 
-/// A value outside its entry. One variant per type; streams will be another.
+/// A value outside its entry. One variant per type.
 #[derive(Debug)]
 pub enum Value {
     /// Moved away: the entry is about to be dropped.
@@ -23,6 +24,8 @@ pub enum Value {
     Hash(HashValue),
     /// A sorted set.
     SortedSet(SortedSetValue),
+    /// A stream.
+    Stream(Box<StreamValue>),
 }
 
 impl Value {
@@ -35,6 +38,7 @@ impl Value {
             Value::Set(set) => set.bytes(),
             Value::Hash(hash) => hash.bytes(),
             Value::SortedSet(zset) => zset.bytes(),
+            Value::Stream(stream) => size_of::<StreamValue>() + stream.bytes(),
         }
     }
 
@@ -46,6 +50,7 @@ impl Value {
             Value::Set(set) => set.encoding(),
             Value::Hash(hash) => hash.encoding(),
             Value::SortedSet(zset) => zset.encoding(),
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -57,7 +62,13 @@ impl Value {
             Value::Set(set) => set.len(),
             Value::Hash(hash) => hash.len(),
             Value::SortedSet(zset) => zset.len(),
+            Value::Stream(stream) => stream.len(),
         }
+    }
+
+    /// Whether it is a collection that must not be there without elements, and has none.
+    pub fn is_void(&self) -> bool {
+        !matches!(self, Value::Stream(_)) && self.len() == 0
     }
 }
 

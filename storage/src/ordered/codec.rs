@@ -1,7 +1,7 @@
 //! The heads of stored records, and the one place that knows how they are encoded (serde and
 //! bincode, variable-length integers). A record is its head followed by raw bytes.
 
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, StreamId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,31 @@ pub enum Body {
     },
     /// Named elements.
     Map(Map),
+    /// A stream.
+    Stream(StreamHead),
+}
+
+/// A stream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamHead {
+    /// Where the entries and groups are.
+    pub version: u64,
+    /// Entries.
+    pub len: u64,
+    /// ID of the first entry, zero without entries.
+    pub first_id: StreamId,
+    /// ID of the last entry there, zero without entries.
+    pub top_id: StreamId,
+    /// Highest ID ever added.
+    pub last_id: StreamId,
+    /// Highest ID ever deleted.
+    pub max_deleted_id: StreamId,
+    /// Entries ever added.
+    pub entries_added: u64,
+    /// Groups.
+    pub groups: u64,
+    /// Whether an entry was ever stored in chunks.
+    pub overflow: bool,
 }
 
 /// A set, hash or sorted set.
@@ -129,6 +154,7 @@ impl Body {
         match self {
             Body::Inline { .. } | Body::Chunked { .. } => Kind::String,
             Body::List { .. } => Kind::List,
+            Body::Stream(_) => Kind::Stream,
             Body::Map(map) => match map.kind {
                 MapKind::Set => Kind::Set,
                 MapKind::Hash => Kind::Hash,
@@ -145,6 +171,8 @@ impl Body {
             Body::Chunked { version, .. } => Some((*version, false)),
             Body::List { version, overflow, .. } => Some((*version, *overflow)),
             Body::Map(map) => Some((map.version, map.overflow)),
+            // A group refers to a version as an element does to its chunks.
+            Body::Stream(head) => Some((head.version, head.overflow || head.groups > 0)),
         }
     }
 }

@@ -98,6 +98,8 @@ impl<'t, 'b> Opened<'t, 'b> {
         };
         tx.note_access(&place);
         let kept_name = keys::kept_name(key.bytes).to_vec();
+        // A stream is there from the moment it is made.
+        let changed = was.is_none() && kind == crate::Kind::Stream;
         Ok(Some(Opened {
             tx,
             place,
@@ -105,15 +107,16 @@ impl<'t, 'b> Opened<'t, 'b> {
             stored: was.map(|_| head.clone()),
             head,
             was,
-            changed: false,
+            changed,
             lent: Default::default(),
         }))
     }
 
-    fn len(&self) -> u64 {
+    /// Whether it is a collection that must not be there without elements, and has none.
+    fn is_void(&self) -> bool {
         match &self.head.body {
-            Body::List { len, .. } | Body::Map(Map { len, .. }) => *len,
-            _ => 0,
+            Body::List { len, .. } | Body::Map(Map { len, .. }) => *len == 0,
+            Body::Inline { .. } | Body::Chunked { .. } | Body::Stream(_) => false,
         }
     }
 
@@ -152,10 +155,10 @@ impl Drop for Opened<'_, '_> {
         if !self.changed {
             return;
         }
-        if self.len() > 0 && self.stored.as_ref() == Some(&self.head) {
+        if !self.is_void() && self.stored.as_ref() == Some(&self.head) {
             return;
         }
-        if self.len() > 0 {
+        if !self.is_void() {
             self.tx.store(&self.place, self.was, &self.head, &self.kept_name, &[]);
             return;
         }

@@ -39,6 +39,7 @@ pub fn string_name(raw: bool, bytes: &[u8]) -> &'static str {
 pub fn collection_name(body: &Body) -> &'static str {
     match body {
         Body::List { quick: true, .. } => "quicklist",
+        Body::Stream(_) => "stream",
         Body::Map(Map { form: Form::Ints, .. }) => "intset",
         Body::Map(Map { form: Form::Table, kind: MapKind::SortedSet, .. }) => "skiplist",
         Body::Map(Map { form: Form::Table, .. }) => "hashtable",

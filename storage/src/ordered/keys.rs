@@ -2,6 +2,7 @@
 
 use super::hash::Seed;
 use super::kv::Space;
+use crate::StreamId;
 
 /// Facts about the store: seed, shard count, database map, marks.
 pub const SYSTEM: Space = Space(0);
@@ -211,6 +212,88 @@ pub fn score_order(score: f64) -> u64 {
 
 fn score_of(order: u64) -> f64 {
     f64::from_bits(if order >> 63 == 1 { order & !(1 << 63) } else { !order })
+}
+
+const ENTRY: u8 = 1;
+const GROUP: u8 = 2;
+const CONSUMER: u8 = 1;
+const PENDING: u8 = 2;
+const OWNED: u8 = 3;
+
+/// Where the name starts in the key of a stream's group or a group's consumer.
+pub const STREAM_NAME_AT: usize = 9;
+
+/// `version ‖ tag ‖ rest`.
+fn tagged_with(version: u64, tag: u8, rest: &[u8]) -> Vec<u8> {
+    [&version.to_be_bytes()[..], &[tag], rest].concat()
+}
+
+/// The bounds of `first` to `last` (both included) behind `prefix`.
+fn ids_between(prefix: &[u8], first: StreamId, last: StreamId) -> (Vec<u8>, Vec<u8>) {
+    let lo = [prefix, &first.to_bytes()].concat();
+    // Right behind the last one: the shortest key above it.
+    let hi = [prefix, &last.to_bytes(), &[0]].concat();
+    (lo, hi)
+}
+
+/// The ID that the key of an entry, a pending entry or an owned one ends with.
+pub fn stream_id(key: &[u8]) -> StreamId {
+    key.last_chunk().map_or(StreamId::MIN, |bytes| StreamId::from_bytes(*bytes))
+}
+
+/// A stream's entry.
+pub fn stream_entry(version: u64, id: StreamId) -> Vec<u8> {
+    tagged_with(version, ENTRY, &id.to_bytes())
+}
+
+/// The bounds of a stream's entries from `first` to `last`.
+pub fn stream_entries(version: u64, first: StreamId, last: StreamId) -> (Vec<u8>, Vec<u8>) {
+    ids_between(&tagged_with(version, ENTRY, &[]), first, last)
+}
+
+/// A stream's group.
+pub fn stream_group(version: u64, name: &[u8]) -> Vec<u8> {
+    tagged_with(version, GROUP, name)
+}
+
+/// The bounds of a stream's groups.
+pub fn stream_groups(version: u64) -> (Vec<u8>, Vec<u8>) {
+    (tagged_with(version, GROUP, &[]), tagged_with(version, GROUP + 1, &[]))
+}
+
+/// A consumer, of a group's version.
+pub fn stream_consumer(version: u64, name: &[u8]) -> Vec<u8> {
+    tagged_with(version, CONSUMER, name)
+}
+
+/// The bounds of a group's consumers.
+pub fn stream_consumers(version: u64) -> (Vec<u8>, Vec<u8>) {
+    (tagged_with(version, CONSUMER, &[]), tagged_with(version, CONSUMER + 1, &[]))
+}
+
+/// A pending entry, of a group's version.
+pub fn stream_pending(version: u64, id: StreamId) -> Vec<u8> {
+    tagged_with(version, PENDING, &id.to_bytes())
+}
+
+/// The bounds of a group's pending entries from `first` to `last`.
+pub fn stream_pendings(version: u64, first: StreamId, last: StreamId) -> (Vec<u8>, Vec<u8>) {
+    ids_between(&tagged_with(version, PENDING, &[]), first, last)
+}
+
+/// A pending entry among those of a consumer.
+pub fn stream_owned(version: u64, consumer: u64, id: StreamId) -> Vec<u8> {
+    tagged_with(version, OWNED, &[&consumer.to_be_bytes()[..], &id.to_bytes()].concat())
+}
+
+/// The bounds of a consumer's pending entries from `first` to `last`.
+pub fn stream_all_owned(
+    version: u64,
+    consumer: u64,
+    first: StreamId,
+    last: StreamId,
+) -> (Vec<u8>, Vec<u8>) {
+    ids_between(&tagged_with(version, OWNED, &consumer.to_be_bytes()), first, last)
 }
 
 /// Eight bytes as a number.

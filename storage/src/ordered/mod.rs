@@ -12,7 +12,7 @@
 //! | `keys`, `codec`, `hash` | how records are named, encoded and ordered |
 //! | `backend`, `open` | [`OrderedBackend`]: shards, commit, start |
 //! | `tx` | the transaction: overlay, metadata, whole-key operations |
-//! | `strings`, `list`, `set`, `hash_type`, `sorted_set` | the types; `elements` is what they share |
+//! | `strings`, `list`, `set`, `hash_type`, `sorted_set`, `stream` | the types; `elements` is what they share |
 //! | `garbage` | cleaning up after dropped values |
 //! | `snapshot`, `value` | point-in-time copies; values as RDB objects |
 //!
@@ -44,6 +44,7 @@ mod set;
 mod sled;
 mod snapshot;
 mod sorted_set;
+mod stream;
 mod strings;
 mod tx;
 mod tx_impl;

@@ -7,11 +7,12 @@ use super::kv::Read;
 use super::list::OrderedList;
 use super::set::OrderedSet;
 use super::sorted_set::OrderedSortedSet;
+use super::stream::OrderedStream;
 use super::tx::{OrderedTx, Place, Record};
 use super::{encoding, hash, keys, strings, value};
 use crate::{
     Backend, Db, Expired, Expiry, Hash, Key, KeyInfo, Kind, List, Lsn, Open, Result, Set,
-    SortedSet, Str, Tx, rdb,
+    SortedSet, Str, Stream, Tx, rdb,
 };
 use std::sync::atomic::Ordering;
 
@@ -180,6 +181,11 @@ impl Tx for OrderedTx<'_> {
     ) -> Result<Option<Box<dyn SortedSet + 't>>> {
         let opened = OpenedMap::open(self, key, open, MapKind::SortedSet)?;
         Ok(opened.map(|map| Box::new(OrderedSortedSet(map)) as Box<dyn SortedSet>))
+    }
+
+    fn stream<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Stream + 't>>> {
+        let opened = OrderedStream::open(self, key, open)?;
+        Ok(opened.map(|stream| Box::new(stream) as Box<dyn Stream>))
     }
 
     fn scan(
@@ -383,6 +389,7 @@ impl OrderedTx<'_> {
             // A sorted set has every member twice.
             Body::Map(map) if map.kind == MapKind::SortedSet => (map.version, map.len, 2),
             Body::Map(map) => (map.version, map.len, 1),
+            Body::Stream(head) => (head.version, head.len, 1),
         };
         let limit = if samples == 0 { u64::MAX } else { samples as u64 };
         let (mut seen, mut bytes, mut result) = (0, 0, Ok(()));

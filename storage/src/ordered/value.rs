@@ -1,15 +1,16 @@
 //! Values as RDB: encoding a key's value from its records, and storing a decoded one.
 
-use super::codec::{Body, Head, Map, MapKind};
+use super::codec::{Body, Head, Map, MapKind, StreamHead};
 use super::elements::{Element, each};
 use super::kv::Read;
 use super::sorted_set::read_score;
 use super::strings::read_chunks;
 use super::tx::OrderedTx;
-use super::{keys, list};
-use crate::rdb::{Object, Options, ValueWriter};
+use super::{keys, list, stream};
+use crate::rdb::{Object, Options, StreamMeta, StreamObject, ValueWriter};
+use crate::stream::Pending;
 use crate::types::{End, List as _};
-use crate::{Error, Expiry, Key, Open, Result, Tx};
+use crate::{Error, Expiry, Key, Open, Result, Stream, StreamId, Tx};
 
 /// Appends a value as an RDB type byte and encoding. `inline` is a short string's value.
 pub(super) fn encode(
@@ -39,6 +40,7 @@ pub(super) fn encode(
             elements.finish().map_err(Error::corrupt)?;
         }
         Body::Map(map) => encode_map(read, map, chunk_bytes, writer)?,
+        Body::Stream(head) => encode_stream(read, head, chunk_bytes, writer)?,
     }
     Ok(())
 }
@@ -79,6 +81,69 @@ fn encode_map(read: &dyn Read, map: &Map, chunk_bytes: usize, writer: ValueWrite
     finished.map_err(Error::corrupt)
 }
 
+/// Adds everything of a decoded stream to an empty one.
+fn fill_stream(to: &mut dyn Stream, object: &StreamObject) -> Result<()> {
+    let mut fields: Vec<(&[u8], &[u8])> = Vec::new();
+    for entry in &object.entries {
+        fields.clear();
+        fields.extend(entry.fields.iter().map(|(name, value)| (&name[..], &value[..])));
+        to.append(entry.id, &fields)?;
+    }
+    let meta = &object.meta;
+    to.set_ids(meta.last_id, Some(meta.max_deleted_id), Some(meta.entries_added))?;
+    for group in &meta.groups {
+        to.set_group(&group.name, group.last_id, group.entries_read)?;
+        for one in &group.consumers {
+            to.set_consumer(&group.name, &one.name, one.seen_time_ms, one.active_time_ms)?;
+        }
+        for entry in &group.pending {
+            let Some(consumer) = group.consumers.get(entry.consumer) else { continue };
+            let pending = Pending {
+                id: entry.id,
+                consumer: &consumer.name,
+                delivered_ms: entry.delivery_time_ms,
+                deliveries: entry.delivery_count,
+            };
+            to.set_pending(&group.name, &pending)?;
+        }
+    }
+    Ok(())
+}
+
+fn encode_stream(
+    read: &dyn Read,
+    head: &StreamHead,
+    chunk_bytes: usize,
+    writer: ValueWriter,
+) -> Result<()> {
+    let mut entries = writer.stream();
+    let all = (StreamId::MIN, StreamId::MAX);
+    stream::each_entry(read, head.version, all, false, chunk_bytes, &mut |id, fields| {
+        entries.packed_entry(id, fields);
+        true
+    })?;
+    let mut groups = Vec::new();
+    stream::each_group(read, head.version, &mut |name, group| {
+        groups.push(stream::group_meta(read, name, group)?);
+        Ok(())
+    })?;
+    let meta = StreamMeta {
+        last_id: head.last_id,
+        first_id: head.first_id,
+        max_deleted_id: head.max_deleted_id,
+        entries_added: head.entries_added,
+        groups,
+    };
+    entries.finish(&meta).map_err(Error::corrupt)
+}
+
+/// Names that would not fit into records' keys.
+fn has_long_names(stream: &StreamObject) -> bool {
+    let long = |name: &[u8]| name.len() > super::kv::KEY_BYTES_MAX;
+    let groups = &stream.meta.groups;
+    groups.iter().any(|group| long(&group.name) || group.consumers.iter().any(|c| long(&c.name)))
+}
+
 impl OrderedTx<'_> {
     /// Replaces a key with a decoded value.
     pub(super) fn put_object(
@@ -90,8 +155,10 @@ impl OrderedTx<'_> {
         if let Object::String(value) = object {
             return self.write_string(key, &value, expiry_ms.map_or(Expiry::Clear, Expiry::At));
         }
-        if let Object::Stream(_) = object {
-            return Err(Error::backend("streams are not among the types this storage holds"));
+        if let Object::Stream(stream) = &object
+            && has_long_names(stream)
+        {
+            return Err(Error::TooLarge);
         }
         if let Object::SortedSet(members) = &object
             && members.iter().any(|(member, _)| member.len() > super::kv::KEY_BYTES_MAX)
@@ -109,7 +176,11 @@ impl OrderedTx<'_> {
     fn fill(&mut self, key: &Key<'_>, object: Object) -> Result<()> {
         let unexpected = || Error::backend("a created key could not be opened");
         match object {
-            Object::String(_) | Object::Stream(_) => {}
+            Object::String(_) => {}
+            Object::Stream(object) => {
+                let mut to = self.stream(key, Open::Create)?.ok_or_else(unexpected)?;
+                fill_stream(&mut *to, &object)?;
+            }
             Object::List(elements) => {
                 let mut to =
                     list::OrderedList::open(self, key, Open::Create)?.ok_or_else(unexpected)?;

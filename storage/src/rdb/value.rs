@@ -1,6 +1,7 @@
 //! The neutral model: what a key can hold, independent of how a file or a backend lays it out.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// The value of one key.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +46,9 @@ pub struct HashField {
 }
 
 /// The ID of a stream entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct StreamId {
     /// Unix time in milliseconds, or what the client said instead.
     pub ms: u64,

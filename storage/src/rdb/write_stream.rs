@@ -1,5 +1,8 @@
 //! A stream, encoded: entries packed into listpacks as Redis would, then IDs, counters and groups.
 
+use crate::fields::Fields;
+use std::ops::Range;
+
 use super::codes::{STREAM_ITEM_SAMEFIELDS, types};
 use super::packed::listpack::ListpackBuilder;
 use super::value::{StreamGroup, StreamId, StreamMeta};
@@ -22,6 +25,8 @@ pub struct StreamWriter<'a> {
     length: u64,
     current: Option<Node>,
     too_large: bool,
+    /// For unpacking fields.
+    scratch: Vec<u8>,
 }
 
 impl<'a> StreamWriter<'a> {
@@ -34,6 +39,7 @@ impl<'a> StreamWriter<'a> {
             length: 0,
             current: None,
             too_large: false,
+            scratch: Vec::new(),
         }
     }
 
@@ -44,6 +50,23 @@ impl<'a> StreamWriter<'a> {
         }
         self.current.get_or_insert_with(|| Node::new(id, fields)).push(id, fields);
         self.length += 1;
+    }
+
+    /// The next entry, with fields as storage has them.
+    pub(crate) fn packed_entry(&mut self, id: StreamId, fields: Fields<'_>) {
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.clear();
+        let mut ranges: Vec<[Range<usize>; 2]> = Vec::with_capacity(fields.len());
+        fields.for_each(|name, value| {
+            let (start, middle) = (bytes.len(), bytes.len() + name.len());
+            bytes.extend_from_slice(name);
+            bytes.extend_from_slice(value);
+            ranges.push([start..middle, middle..bytes.len()]);
+        });
+        let fields: Vec<_> =
+            ranges.into_iter().map(|[name, value]| (&bytes[name], &bytes[value])).collect();
+        self.entry(id, &fields);
+        self.scratch = bytes;
     }
 
     fn close_node(&mut self) {

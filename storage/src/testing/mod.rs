@@ -30,6 +30,8 @@ pub mod snapshots;
 #[allow(missing_docs)]
 pub mod sorted_sets;
 #[allow(missing_docs)]
+pub mod streams;
+#[allow(missing_docs)]
 pub mod strings;
 
 use crate::tx::{Db, Key, Tx};
@@ -60,6 +62,9 @@ macro_rules! __storage_suite {
                 scanning_fields, empty_hashes_go, many_fields;
             sorted_sets: ordering, ranks, ranges_by_score, ranges_by_lex, ranges_by_rank,
                 popping, removing_ranges, scanning_scores, like_a_sorted_vector, empty_ones_go;
+            streams: appending_and_ranging, deleting_entries, trimming_streams, empty_streams_stay,
+                groups_and_consumers, pending_entries, dumped_streams_come_back,
+                removed_streams_are_cleaned_up, like_a_sorted_map;
             scans: everything_is_met, what_stays_is_met_while_keys_come,
                 what_stays_is_met_while_keys_go, counts_bound_the_work;
             model: random_operations_agree_with_a_map;

@@ -3,6 +3,7 @@
 use super::concurrency::transfer;
 use super::keys::sorted;
 use super::{NOW, Raise, Random, Store};
+use crate::stream::{Pending, Stream, Trim, TrimTo};
 use crate::tx::{Db, Expiry, Open};
 use crate::types::End;
 use crate::{Error, Result, SnapshotSink, rdb};
@@ -70,7 +71,7 @@ fn change(store: &Store, random: &mut Random) {
     let (name, other) = (random.below(1500), random.below(1500));
     let (name, other) = (format!("key:{name}"), format!("key:{other}"));
     let (key, other) = (store.key_in(random.below(2) as Db, &name), store.key(&other));
-    let (value, choice) = (random.bytes(100), random.below(12));
+    let (value, choice) = (random.bytes(100), random.below(13));
     store.with(&[key, other], |tx| match choice {
         0..=2 => tx.set_string(&key, &value, Expiry::Keep).unwrap(),
         3 => tx.set_string(&key, &value, Expiry::At(NOW + 1_000_000)).unwrap(),
@@ -93,12 +94,37 @@ fn change(store: &Store, random: &mut Random) {
                 hash.insert(&value, b"value").unwrap();
             }
         }
+        11 => {
+            if let Ok(Some(mut stream)) = tx.stream(&key, Open::Create) {
+                change_stream(&mut *stream, random);
+            }
+        }
         _ => {
             if let Ok(Some(mut zset)) = tx.sorted_set(&key, Open::Create) {
                 zset.insert(&value, choice as f64).unwrap();
             }
         }
     });
+}
+
+/// Adds, reads, acknowledges, trims.
+fn change_stream(stream: &mut dyn Stream, random: &mut Random) {
+    let id = stream.info().unwrap().last_id.next().unwrap();
+    stream.append(id, &[(b"field", &random.bytes(40))]).unwrap();
+    stream.set_group(b"group", id, None).unwrap();
+    stream.set_consumer(b"group", b"consumer", NOW, Some(NOW)).unwrap();
+    let pending = Pending { id, consumer: b"consumer", delivered_ms: NOW, deliveries: 1 };
+    stream.set_pending(b"group", &pending).unwrap();
+    match random.below(6) {
+        0 => drop(stream.remove_pending(b"group", id).unwrap()),
+        1 => drop(stream.delete(id).unwrap()),
+        2 => drop(stream.remove_group(b"group").unwrap()),
+        3 => {
+            let trim = Trim { to: TrimTo::MaxLen(2), approximate: false, limit: 0 };
+            stream.trim(&trim).unwrap();
+        }
+        _ => {}
+    }
 }
 
 fn fill(store: &Store, random: &mut Random) {

@@ -93,7 +93,7 @@ fn timeout_us(word: &[u8]) -> Result<Option<u64>, Failure> {
 
 /// Waits for replicas that will never acknowledge, until the time is over.
 fn wait_out(cx: &mut Cx<'_>, timeout_us: Option<u64>, reply: fn(&mut Reply<'_>)) {
-    if !cx.block(Block { keys: Vec::new(), timeout_us, on_timeout: reply }) {
+    if !cx.block(Block { keys: Vec::new(), timeout_us, on_timeout: reply, request: None }) {
         reply(&mut cx.reply);
     }
 }

@@ -134,6 +134,7 @@ const OTHER_ARGUMENTS: &[(&str, &str)] = &[
     ("hscan", "NOVALUES is of 7.4"),
     ("module|loadex", "a token with a repeated value is one argument, as everywhere else"),
     ("psubscribe", "a block of one argument is that argument"),
+    ("xinfo|stream", "a block's token does not stand for that of its member"),
     ("zrank", "WITHSCORE is of 7.2"),
     ("zrevrank", "WITHSCORE is of 7.2"),
 ];

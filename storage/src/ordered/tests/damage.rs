@@ -3,7 +3,7 @@
 use super::super::kv::{Batch, OrderedKv, Read, Space, VisitRecord};
 use super::super::{keys, open::DATABASES};
 use super::*;
-use crate::{Error, Expiry, Open, Result};
+use crate::{Error, Expiry, Open, Result, StreamId};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Rewrites every record of a space with bytes that are none.
@@ -21,11 +21,21 @@ fn damaged_records_are_reported(engine: Engine) {
     let dir = tempfile::tempdir().unwrap();
     let backend = open(dir.path(), engine, 2);
     let (text, hash) = (key(&backend, 0, b"text"), key(&backend, 0, b"hash"));
+    let stream = key(&backend, 0, b"stream");
     at(&backend, 1, |tx| {
         tx.set_string(&text, b"value", Expiry::Clear).unwrap();
         tx.hash(&hash, Open::Create).unwrap().unwrap().insert(b"field", b"value").unwrap();
+        let mut opened = tx.stream(&stream, Open::Create).unwrap().unwrap();
+        opened.append(StreamId { ms: 1, seq: 1 }, &[(b"field", b"value")]).unwrap();
+        opened.set_group(b"group", StreamId::MIN, None).unwrap();
     });
     damage(&backend, keys::ELEMENTS);
+    at(&backend, 1, |tx| {
+        let mut opened = tx.stream(&stream, Open::Existing).unwrap().unwrap();
+        let read = opened.range(StreamId::MIN, StreamId::MAX, false, &mut |_, _| true);
+        assert!(matches!(read, Err(Error::Corrupt(_))));
+        assert!(matches!(opened.group(b"group"), Err(Error::Corrupt(_))));
+    });
     at(&backend, 1, |tx| {
         let mut opened = tx.hash(&hash, Open::Existing).unwrap().unwrap();
         assert!(matches!(opened.get(b"field"), Err(Error::Corrupt(_))));
@@ -41,7 +51,7 @@ fn damaged_records_are_reported(engine: Engine) {
         ));
     });
     // Clearing needs no record, so it is the way out.
-    at(&backend, 1, |tx| assert_eq!(tx.clear(0).unwrap(), 2));
+    at(&backend, 1, |tx| assert_eq!(tx.clear(0).unwrap(), 3));
     clean(&backend);
     assert_eq!(records(&backend, keys::META), 0);
 }

@@ -159,7 +159,43 @@ fn gaps_in_strings_cost_nothing(engine: Engine) {
     assert_eq!(records(&backend, keys::ELEMENTS), 1);
 }
 
+/// An entry is one record more; with the stream everything goes, groups and chunks included.
+fn streams_are_records_and_leave_none(engine: Engine) {
+    use crate::stream::{Pending, StreamId};
+    let dir = tempfile::tempdir().unwrap();
+    let backend = open(dir.path(), engine, 2);
+    let long = key(&backend, 0, b"long");
+    let append = |ms, value: &[u8]| {
+        at(&backend, 1, |tx| {
+            let mut stream = tx.stream(&long, Open::Create).unwrap().unwrap();
+            stream.append(StreamId { ms, seq: 0 }, &[(b"field", value)]).unwrap();
+        });
+    };
+    (1..=500).for_each(|ms| append(ms, b"value"));
+    assert_eq!(records(&backend, keys::ELEMENTS), 500);
+    append(501, b"value");
+    assert_eq!(records(&backend, keys::ELEMENTS), 501);
+    append(502, &[b'x'; 200_000]);
+    at(&backend, 1, |tx| {
+        let mut stream = tx.stream(&long, Open::Existing).unwrap().unwrap();
+        for group in [&b"one"[..], b"two"] {
+            stream.set_group(group, StreamId::MIN, None).unwrap();
+            stream.set_consumer(group, b"consumer", 1, None).unwrap();
+            for ms in 1..50 {
+                let id = StreamId { ms, seq: 0 };
+                let pending = Pending { id, consumer: b"consumer", delivered_ms: 1, deliveries: 1 };
+                stream.set_pending(group, &pending).unwrap();
+            }
+        }
+        assert!(stream.remove_group(b"one").unwrap());
+    });
+    at(&backend, 1, |tx| assert!(tx.remove(&long).unwrap()));
+    clean(&backend);
+    assert_eq!((records(&backend, keys::ELEMENTS), records(&backend, keys::GARBAGE)), (0, 0));
+}
+
 on_engines!(
+    streams_are_records_and_leave_none,
     a_field_costs_the_same_in_a_large_hash,
     deleting_a_large_key_is_quick_and_cleaned_in_slices,
     fields_expire_by_themselves,
