@@ -4,6 +4,7 @@
 use super::report::{self, Grid, find, pipelines, workloads};
 use super::results::{Cell, Results, RowResult, Sample};
 use super::stats::Spread;
+use super::trace;
 use crate::charts::{Bar, Bars, Chart, DotRow, Dots, Ink, Line, Lines, numbers};
 use anyhow::Result;
 
@@ -65,6 +66,11 @@ pub fn sections(results: &Results) -> Result<Vec<Section>> {
     for workload in workloads(results) {
         sections.push(of_workload(results, &workload)?);
     }
+    sections.push(Section {
+        title: "Where the time goes".into(),
+        blocks: vec![stages(results)?],
+        grids: trace::grids(results),
+    });
     sections.push(Section {
         title: "Memory, start and recovery".into(),
         blocks: resources(results)?,
@@ -404,6 +410,42 @@ fn syscalls(cell: &Cell) -> Option<Bar> {
 fn bar(spread: Spread, number: String, values: Vec<f64>) -> Bar {
     let range = (spread.low < spread.high).then_some((spread.low, spread.high));
     Bar { name: String::new(), number, values, range }
+}
+
+/// A chart of the stages for every workload and pipeline that was traced.
+fn stages(results: &Results) -> Result<Block> {
+    let mut figures = Vec::new();
+    for workload in workloads(results) {
+        let whole = Group { title: String::new(), rows: Vec::new() };
+        let view = View { results, workload: &workload, groups: Vec::new() };
+        for depth in pipelines(results, &workload) {
+            let work = |row: &RowResult| {
+                let work = trace::work(find(row, &workload, depth)?.trace.as_ref()?);
+                Some((row.name.clone(), work))
+            };
+            let mut traced: Vec<_> = results.rows.iter().filter_map(work).collect();
+            let Some((_, first)) = traced.first() else { continue };
+            let parts: Vec<String> = first.iter().map(|(stage, _)| stage.clone()).collect();
+            let (parts, rest) = (parts[..parts.len() - 1].to_vec(), "rest".to_string());
+            traced.retain(|(_, work)| work.len() == parts.len() + 1);
+            let bar = |(name, work): (String, Vec<(String, f64)>)| {
+                let values: Vec<f64> = work.into_iter().map(|(_, us)| us).collect();
+                let number = format!("{} µs", numbers::short(values.iter().sum()));
+                Bar { name, number, values, range: None }
+            };
+            let mut bars: Vec<Bar> = traced.into_iter().map(bar).collect();
+            bars.sort_by(|a, b| a.total().total_cmp(&b.total()));
+            let said = said(bars.iter().map(|bar| (&bar.name, &bar.number)));
+            let chart = Bars { parts, rest, bars }.chart()?;
+            let figure = view.figure(("stages", "CPU by stage", Some(depth)), &whole, said, chart);
+            figures.push(Figure { caption: figure.title.clone(), ..figure });
+        }
+    }
+    let title = "CPU by stage".into();
+    let about = "Time per command in each stage that works, µs; grey is polling, scheduling and \
+                 the tracing itself. Waits are in the tables."
+        .into();
+    Ok(Block { title, about, figures })
 }
 
 /// Memory and times of whole servers.

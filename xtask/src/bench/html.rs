@@ -230,7 +230,7 @@ fn date(unix_seconds: u64) -> String {
 mod tests {
     use super::super::figures::tests::many;
     use super::super::results::LeftOut;
-    use super::super::results::tests::example;
+    use super::super::results::tests::{example, full};
     use super::*;
 
     #[test]
@@ -279,8 +279,10 @@ mod tests {
     #[test]
     fn every_table_and_every_left_out_row_is_there() {
         let page = page(&example(), None).unwrap();
-        for grid in report::all(&example()) {
-            assert!(page.contains(&escape(&grid.title)), "{}", grid.title);
+        let all = super::page(&full(), None).unwrap();
+        assert!(all.contains("CPU by stage, pipeline 16"));
+        for grid in report::all(&full()) {
+            assert!(all.contains(&escape(&grid.title)), "{}", grid.title);
         }
         assert!(page.contains("left out: slow: not built"));
         assert!(page.contains("0.50 (0.50–0.50)"));

@@ -461,7 +461,7 @@ pub mod tests {
     }
 
     /// A run in which every field has a value.
-    fn full() -> Results {
+    pub fn full() -> Results {
         let mut results = example();
         results.machine.kernel = Some("6".into());
         results.machine.commit = Some("abc".into());
@@ -486,6 +486,15 @@ pub mod tests {
             (cell.rate, cell.rate_share, cell.saturation) = (Some(1.0), Some(0.6), Some(9.5));
             (cell.operation, cell.syscalls_by) = (Some("delivery".into()), Some("ptrace".into()));
             (cell.syscalls_per_op, cell.failure) = (Some(0.1), Some("x".into()));
+            let stage = |name: &str, p50_us| StageTimes {
+                name: name.into(),
+                turns: 100,
+                total_us: 200.0,
+                p50_us,
+                p99_us: 4.0,
+            };
+            let stages = vec![stage("queue", 90.0), stage("read", 2.0), stage("execute", 1.0)];
+            cell.trace = Some(Trace { commands: 100, cpu_ns: Some(500_000), stages });
         }
         results
     }
@@ -497,6 +506,8 @@ pub mod tests {
             let value = serde_json::to_value(results).unwrap();
             schema::violations(&schema().unwrap(), &value, strict)
         };
+        let shown = format!("{:?}", full());
+        assert!(!shown.contains("None") && !shown.contains("[]"), "not full: {shown}");
         assert_eq!(check(&full(), true), [""; 0], "{text}");
         assert_eq!(check(&example(), false), [""; 0], "{text}");
     }

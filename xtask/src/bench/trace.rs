@@ -64,6 +64,20 @@ fn stage(name: &str, fields: &str) -> Result<StageTimes> {
     })
 }
 
+/// Time a command takes in each stage that works rather than waits, µs; last, what of its CPU time
+/// is in none. Of the median turns, as in the table.
+pub fn work(trace: &Trace) -> Vec<(String, f64)> {
+    let commands = trace.commands.max(1) as f64;
+    let works = |stage: &&StageTimes| !WAITS.contains(&stage.name.as_str());
+    let us =
+        |stage: &StageTimes| (stage.name.clone(), stage.p50_us * stage.turns as f64 / commands);
+    let mut stages: Vec<(String, f64)> = trace.stages.iter().filter(works).map(us).collect();
+    let busy: f64 = stages.iter().map(|(_, us)| us).sum();
+    let all = trace.cpu_ns.map_or(busy, |ns| ns as f64 / 1000.0 / commands);
+    stages.push(("rest".into(), (all - busy).max(0.0)));
+    stages
+}
+
 /// Two tables for each workload and pipeline that was traced.
 pub fn grids(results: &Results) -> Vec<Grid> {
     let mut jobs: Vec<(&str, usize)> = Vec::new();
