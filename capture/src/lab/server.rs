@@ -116,14 +116,14 @@ impl Server {
     pub fn end(&mut self) -> Option<String> {
         let process = self.process.as_mut()?;
         let status = process.child.try_wait().ok()??;
-        let words = last_words(process.dir.path()).unwrap_or_default();
         let killed = std::os::unix::process::ExitStatusExt::signal(&status) == Some(libc::SIGKILL);
-        let limited = if killed && process.limit.is_some() {
-            ": it needs more memory than it is given"
-        } else {
-            ""
+        // Who is killed has no last words.
+        let why = match (killed, &process.limit) {
+            (true, Some(_)) => "it needs more memory than it is given".to_string(),
+            (true, None) => String::new(),
+            (false, _) => last_words(process.dir.path()).unwrap_or_default(),
         };
-        Some(format!("the server ended, {status}{limited} {words}").trim_end().to_string())
+        Some(format!("the server ended, {status}: {why}").trim_end_matches([':', ' ']).to_string())
     }
 
     /// Bytes in its data folder.

@@ -6,6 +6,7 @@
 
 mod args;
 mod budget;
+mod calibrate;
 mod campaign;
 mod entry;
 mod figures;
@@ -102,7 +103,10 @@ fn measure(args: &BenchArgs) -> Result<Results> {
         connections: args.connections,
         memory: None,
     };
-    let sizes = sizes(args, &rows, &mut left_out);
+    let mut sizes = sizes(args, &rows, &mut left_out);
+    if args.keys.is_none() {
+        calibrate::fit(&mut sizes, &rows, &setting, &cores.load, args.budget(), &mut left_out)?;
+    }
     let tasks = job::tasks(args, &workloads, &sizes)?;
     proc::allow_files(tasks.iter().map(Task::connections).max().unwrap_or(0) as u64 + 1000)?;
     let campaign = Campaign::new(args, setting, cores.load.clone(), sizes, (rows, left_out));
