@@ -54,6 +54,9 @@ pub(crate) struct Rest {
     pub block: Option<Block>,
     /// Keys that something may be waiting for.
     pub ready: SmallVec<[(storage::Db, Box<[u8]>); 1]>,
+    /// A script touched a key outside of its locks before it wrote anything: it is to run again
+    /// with every shard locked.
+    pub widen: bool,
     /// The journal position of keys met expired and already announced.
     pub expired_lsn: Option<storage::Lsn>,
 }

@@ -4,7 +4,7 @@
 use crate::args::OwnedRequest;
 use crate::blocking::Waiter;
 use crate::clients::Event;
-use crate::command::{Entry, Flag, LockRule};
+use crate::command::{Entry, Flag, Group, LockRule};
 use crate::cx::{CallResult, Cx, Rest};
 use crate::effects::Effects;
 use crate::engine::{Engine, gate};
@@ -47,6 +47,8 @@ pub(crate) struct Follow {
     pub ready: Ready,
     /// The session waits.
     pub waiter: Option<(Arc<Waiter>, Option<u64>)>,
+    /// Nothing was done yet, and it is to be done under every lock.
+    widen: bool,
 }
 
 impl Aftermath {
@@ -107,6 +109,10 @@ impl Engine {
         let mut shards = ShardSet::new();
         self.add_shards(*call, session.db, &mut shards);
         self.run_under::<TRACED>(shards.locks(), call, session, out, now, aftermath);
+        let rest = aftermath.rest.as_deref_mut();
+        if rest.is_some_and(|rest| std::mem::take(&mut rest.widen)) {
+            self.run_under::<TRACED>(Locks::All, call, session, out, now, aftermath);
+        }
     }
 
     #[inline(always)]
@@ -142,7 +148,7 @@ impl Engine {
     }
 
     /// Adds the shards a request needs.
-    fn add_shards(&self, call: Call<'_>, db: Db, shards: &mut ShardSet) {
+    pub(crate) fn add_shards(&self, call: Call<'_>, db: Db, shards: &mut ShardSet) {
         match call.entry.spec.locks {
             LockRule::None => {}
             LockRule::All => shards.add_all(),
@@ -163,7 +169,7 @@ impl Engine {
     /// Runs the handler; true when it answered with an error.
     #[allow(clippy::too_many_arguments, reason = "the parts of a Cx, borrowed apart")]
     #[inline(always)]
-    fn call(
+    pub(crate) fn call(
         &self,
         call: &Call<'_>,
         locks: Locks<'_>,
@@ -254,6 +260,9 @@ impl Engine {
         if !rest.ready.is_empty() {
             aftermath.rest().ready.append(&mut rest.ready);
         }
+        if rest.widen {
+            aftermath.rest().widen = true;
+        }
         if let Some(mut block) = rest.block {
             let request = block.request.take();
             let request = request.unwrap_or_else(|| OwnedRequest::new(call.request.iter()));
@@ -333,19 +342,22 @@ impl Engine {
         tx: &mut dyn Tx,
         out: &mut Output,
     ) -> storage::Result<bool> {
-        if let Some(at) = at
-            && tx.applied()? >= at
-        {
-            return Ok(true);
-        }
+        let applied = match at {
+            Some(at) => tx.applied()? >= at,
+            None => false,
+        };
         for (db, call) in calls {
+            // Functions are not in the storage: it cannot hold what a record says of them.
+            if applied && call.entry.spec.group != Group::Scripting {
+                continue;
+            }
             session.db = *db;
             let mut result = CallResult::default();
             if self.call(call, locks, session, tx, out, Now::default(), &mut result) {
                 return Ok(false);
             }
         }
-        if let Some(at) = at {
+        if let Some(at) = at.filter(|_| !applied) {
             tx.set_applied(at);
         }
         Ok(true)
@@ -363,7 +375,11 @@ impl Engine {
         for queued in queue {
             let entry = self.commands.entry(queued.command);
             let call = Call { entry, request: queued.request.view(), hash: None };
-            self.add_shards(call, session.db, &mut shards);
+            // A script that touches an undeclared key cannot be run again here.
+            match entry.has(Flag::NoMandatoryKeys) {
+                true => shards.add_all(),
+                false => self.add_shards(call, session.db, &mut shards),
+            }
         }
         for watched in &session.watched {
             shards.add(self.backend.shard_of(self.backend.hash(&watched.key)));
@@ -555,6 +571,6 @@ fn collect(all: &mut Vec<(Db, Vec<Vec<u8>>)>, call: Call<'_>, db: Db, effects: E
     }
 }
 
-fn owned_args(request: &OwnedRequest) -> Vec<Vec<u8>> {
+pub(crate) fn owned_args(request: &OwnedRequest) -> Vec<Vec<u8>> {
     request.view().iter().map(<[u8]>::to_vec).collect()
 }

@@ -5,6 +5,7 @@ use crate::capture::Captures;
 use crate::clients::Clients;
 use crate::command::{CommandId, CommandTable, DuplicateCommand, Spec};
 use crate::config::{ConfigStore, Id, keyspace_events as bits};
+use crate::families::scripting::Scripting;
 use crate::housekeeping::ActiveExpire;
 use crate::keyspace::{Class, Keyspace};
 use crate::latency::LatencyMonitor;
@@ -32,6 +33,8 @@ pub mod gate {
     pub const JOURNAL_FAILED: u32 = 1 << 1;
     /// Memory is over `maxmemory`.
     pub const OVER_MEMORY: u32 = 1 << 2;
+    /// A script runs for longer than `busy-reply-threshold`.
+    pub const BUSY: u32 = 1 << 30;
     /// The data is still being loaded.
     pub const LOADING: u32 = 1 << 3;
     /// Somebody monitors.
@@ -204,6 +207,8 @@ pub struct Engine {
     pub pause: Pause,
     /// `DEBUG SET-ACTIVE-EXPIRE`.
     pub active_expire: ActiveExpire,
+    /// Scripts and functions.
+    pub scripting: Scripting,
     /// What the process gave.
     pub environment: Environment,
     /// Limits derived from directives that are texts.
@@ -241,6 +246,7 @@ impl Engine {
             replication_id: Mutex::new(hex_digits(parts.environment.seed)),
             pause: Pause::default(),
             active_expire: ActiveExpire::default(),
+            scripting: Scripting::default(),
             environment: parts.environment,
             tuning: Tuning::default(),
             exec,

@@ -126,7 +126,8 @@ impl Stats {
         self.count_error(code);
     }
 
-    fn count_error(&self, code: &str) {
+    /// A script raised this error itself.
+    pub(crate) fn count_error(&self, code: &str) {
         /// Scripts can raise any code; remembering all of them would grow without bound.
         const CODES_MAX: usize = 128;
         let mut errors = self.errors.lock();

@@ -57,6 +57,11 @@ impl ShardSet {
         self.all = true;
     }
 
+    /// Whether a shard is in the set.
+    pub fn contains(&self, shard: u32) -> bool {
+        self.all || self.shards.binary_search(&shard).is_ok()
+    }
+
     /// The set as an argument of [`Backend::transact`].
     pub fn locks(&self) -> Locks<'_> {
         match (self.all, &self.shards[..]) {
@@ -238,6 +243,11 @@ pub trait Backend: Send + Sync {
     fn is_contended(&self, _locks: Locks<'_>) -> bool {
         false
     }
+
+    /// Says whether a script runs that may hold its shards for long. While it does,
+    /// [`Backend::transact`] need not wait for a lock for ever: it may answer
+    /// [`crate::Error::Busy`] instead.
+    fn set_busy(&self, _busy: bool) {}
 
     /// Whether calls may block on a disk for long.
     fn may_block(&self) -> bool {

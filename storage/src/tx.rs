@@ -1,5 +1,6 @@
 //! [`Tx`]: typed access to the keys a transaction has locked.
 
+use crate::backend::Locks;
 use crate::journal::Lsn;
 use crate::stream::Stream;
 use crate::types::{Hash, List, Set, SortedSet};
@@ -157,6 +158,13 @@ pub trait Tx {
     /// at or below it is in the image already and must not be applied again.
     fn applied(&mut self) -> Result<Lsn> {
         Ok(Lsn(0))
+    }
+
+    /// Locks further shards in the middle of the transaction, waiting for a bounded time: whoever
+    /// has them may wait for one of this transaction's. False when they could not be had. Only for
+    /// what cannot know its shards beforehand.
+    fn extend(&mut self, _locks: Locks<'_>) -> bool {
+        false
     }
 
     // -- any key ---------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ pub mod list;
 pub(crate) mod members;
 pub mod pubsub;
 pub mod sampling;
+pub mod scripting;
 pub mod server;
 pub mod set;
 pub mod sort;
@@ -31,6 +32,7 @@ pub const ALL: &[&[Spec]] = &[
     hash::COMMANDS,
     list::COMMANDS,
     pubsub::COMMANDS,
+    scripting::COMMANDS,
     sorted_set::update::COMMANDS,
     sorted_set::read::COMMANDS,
     sorted_set::range::COMMANDS,

@@ -64,6 +64,9 @@ fn check_state(engine: &Engine, session: &SessionState, entry: &Entry) -> Result
     if gate & gate::LOADING != 0 && !entry.has(Flag::Loading) {
         return Err(failure("LOADING Redis is loading the dataset in memory"));
     }
+    if gate & gate::BUSY != 0 && !entry.has(Flag::AllowBusy) {
+        return Err(engine.busy());
+    }
     Ok(())
 }
 

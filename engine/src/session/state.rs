@@ -30,6 +30,8 @@ pub(crate) mod special {
     pub const REPLAY: u32 = 1 << 5;
     /// Inside `EXEC`, a script, or served on behalf of a waiter: nothing may wait.
     pub const NO_BLOCK: u32 = 1 << 6;
+    /// Inside a script.
+    pub const SCRIPT: u32 = 1 << 7;
 }
 
 /// A key of a database, as watched or waited for.
@@ -159,6 +161,11 @@ impl SessionState {
     /// Whether a blocking command must answer at once.
     pub fn may_not_block(&self) -> bool {
         self.special & special::NO_BLOCK != 0
+    }
+
+    /// Whether a script runs.
+    pub fn in_script(&self) -> bool {
+        self.special & special::SCRIPT != 0
     }
 
     /// Whether a command that waited is being tried again.

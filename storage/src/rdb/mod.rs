@@ -28,7 +28,10 @@ mod write_stream;
 mod write_value;
 
 pub use error::{RdbError, RdbErrorKind};
-pub use payload::{PayloadError, decode_payload, encode_payload, seal_payload};
+pub use payload::{
+    LibrariesError, PayloadError, decode_libraries, decode_payload, encode_libraries,
+    encode_payload, seal_payload,
+};
 pub use read::{Entry, Item, Reader};
 pub use value::{
     HashField, Object, PendingEntry, StreamConsumer, StreamEntry, StreamGroup, StreamId,

@@ -3,13 +3,13 @@
 
 use std::fmt;
 
-use super::codes::types;
+use super::codes::{opcodes, types};
 use super::crc::crc64;
 use super::decode;
 use super::error::RdbError;
 use super::input::Input;
 use super::value::Object;
-use super::write_value::{Options, ValueWriter, WriteError};
+use super::write_value::{Options, ValueWriter, WriteError, put_string};
 use super::{RDB_VERSION_DEFAULT, RDB_VERSION_MAX};
 
 const CHECKSUM: usize = 8;
@@ -70,6 +70,58 @@ pub fn encode_payload(object: &Object, options: Options) -> Result<Vec<u8>, Writ
     ValueWriter::new(&mut out, options).object(object)?;
     seal_payload(&mut out);
     Ok(out)
+}
+
+/// Why a payload of libraries was refused. Displays as the text `FUNCTION RESTORE` answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LibrariesError {
+    /// Too short, of a version not known here, or damaged.
+    VersionOrChecksum,
+    /// It holds something else.
+    NotAFunction,
+    /// A text is cut off.
+    Truncated,
+}
+
+impl fmt::Display for LibrariesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LibrariesError::VersionOrChecksum => "DUMP payload version or checksum are wrong",
+            LibrariesError::NotAFunction => "given type is not a function",
+            LibrariesError::Truncated => "Failed loading library data",
+        })
+    }
+}
+
+impl std::error::Error for LibrariesError {}
+
+/// Function libraries as the payload of `FUNCTION DUMP`.
+pub fn encode_libraries(texts: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for text in texts {
+        out.push(opcodes::FUNCTION2);
+        put_string(&mut out, text, true);
+    }
+    seal_payload(&mut out);
+    out
+}
+
+/// The texts in a payload of [`encode_libraries`].
+///
+/// # Errors
+/// See [`LibrariesError`].
+pub fn decode_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, LibrariesError> {
+    let body = verify(payload).ok_or(LibrariesError::VersionOrChecksum)?;
+    let mut input = Input::new(body);
+    let mut texts = Vec::new();
+    while input.offset() < body.len() as u64 {
+        match input.byte() {
+            Ok(opcodes::FUNCTION2) => {}
+            _ => return Err(LibrariesError::NotAFunction),
+        }
+        texts.push(input.string().map_err(|_| LibrariesError::Truncated)?);
+    }
+    Ok(texts)
 }
 
 /// Makes a payload of an encoded value: appends the oldest version that has its encoding, and the

@@ -1,0 +1,306 @@
+//! [`ScriptHost`]: the commands of a running script.
+
+use super::running::{Kind, Running};
+use crate::command::{Entry, Flag};
+use crate::config::Id;
+use crate::cx::{CallResult, Cx};
+use crate::dispatch::{Call, owned_args};
+use crate::effects::Effects;
+use crate::engine::gate;
+use crate::failure::{Failure, OOM, failure};
+use crate::session::special;
+use resp::{Output, Proto, Reply, Request};
+use script::Host;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use storage::{Locks, ShardSet};
+
+/// How a script may run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub kind: Kind,
+    /// Writing commands are refused.
+    pub read_only: bool,
+    /// Memory over its limit does not matter.
+    pub allow_oom: bool,
+}
+
+/// Runs a script's commands in the transaction of the command that called it.
+pub(crate) struct ScriptHost<'h, 'a> {
+    cx: &'h mut Cx<'a>,
+    terms: Terms,
+    name: &'h dyn Fn() -> String,
+    /// A writing command was called.
+    wrote: bool,
+    /// A command was called whose effects cannot be taken back: one that writes or publishes.
+    acted: bool,
+    /// `redis.set_repl` lets effects into the log.
+    logs: bool,
+    /// A key outside of the locked shards was touched.
+    pub strayed: bool,
+    began_ns: u64,
+    slow: Option<Arc<Running>>,
+    /// The shards of the declared keys, while it is learned whether the script keeps to them.
+    watched: Option<ShardSet>,
+    /// The caller's database, protocol and special states.
+    before: (storage::Db, Proto, u32),
+}
+
+impl<'h, 'a> ScriptHost<'h, 'a> {
+    /// A host for one run in `cx`; `name` is asked only when a script runs too long.
+    /// `watched` are the shards of the keys it declares, if every shard is locked in order to see
+    /// whether it keeps to them.
+    pub fn new(
+        cx: &'h mut Cx<'a>,
+        terms: Terms,
+        name: &'h dyn Fn() -> String,
+        watched: Option<ShardSet>,
+    ) -> Self {
+        let session = &mut cx.session;
+        let before = (session.db, session.proto, session.special);
+        session.set_special(special::NO_BLOCK | special::SCRIPT, true);
+        let began_ns = (cx.engine.environment.stopwatch)();
+        ScriptHost {
+            cx,
+            terms,
+            name,
+            wrote: false,
+            acted: false,
+            watched,
+            logs: true,
+            strayed: false,
+            began_ns,
+            slow: None,
+            before,
+        }
+    }
+
+    fn refuse(&mut self, entry: Option<&Entry>, refusal: Failure, out: &mut Output) {
+        self.cx.engine.stats.rejected(entry.map(|entry| entry.id), refusal.code());
+        Reply::new(out, Proto::Resp2).error(refusal.as_str());
+    }
+
+    /// The checks of Redis's `scriptCall`, in its order.
+    fn admit(&self, entry: &Entry, request: Request<'_>) -> Result<(), Failure> {
+        if !entry.accepts(request.len()) {
+            return Err(failure("ERR Wrong number of args calling Redis command from script"));
+        }
+        if entry.has(Flag::NoScript) {
+            return Err(failure("ERR This Redis command is not allowed from script"));
+        }
+        let engine = self.cx.engine;
+        if entry.has(Flag::Write) {
+            if self.terms.read_only {
+                return Err(failure("ERR Write commands are not allowed from read-only scripts."));
+            }
+            if engine.gate() & gate::JOURNAL_FAILED != 0 {
+                let cause = engine.journal.as_ref().and_then(|j| j.failure()).unwrap_or_default();
+                return Err(Failure::text(format!(
+                    "MISCONF Errors writing to the AOF file: {cause}"
+                )));
+            }
+        }
+        let over = engine.gate() & gate::OVER_MEMORY != 0;
+        if over && entry.has(Flag::DenyOom) && !self.terms.allow_oom && !self.wrote {
+            return Err(OOM);
+        }
+        Ok(())
+    }
+
+    fn is_declared(&self, shard: u32) -> bool {
+        match &self.watched {
+            Some(declared) => declared.contains(shard),
+            None => self.cx.is_locked(shard),
+        }
+    }
+
+    /// Whether the command's shards are locked; locks them if they can be.
+    fn locked(&mut self, call: Call<'_>) -> bool {
+        let (engine, db) = (self.cx.engine, self.cx.session.db);
+        if matches!(self.cx.locks, Locks::All) && self.watched.is_none() {
+            return true;
+        }
+        if let (Some(hash), true) = (call.hash, call.entry.single_key)
+            && self.is_declared(engine.backend.shard_of(hash))
+        {
+            return true;
+        }
+        let mut shards = ShardSet::new();
+        engine.add_shards(call, db, &mut shards);
+        let covered = match shards.locks() {
+            Locks::None => true,
+            Locks::One(shard) => self.is_declared(shard),
+            Locks::Many(many) => many.iter().all(|&shard| self.is_declared(shard)),
+            Locks::All => false,
+        };
+        if covered {
+            return true;
+        }
+        self.strayed = true;
+        if matches!(self.cx.locks, Locks::All) {
+            self.watched = None;
+            return true;
+        }
+        if !self.acted {
+            // Nothing has happened yet that running it again would do twice.
+            self.cx.out.widen = true;
+            return false;
+        }
+        self.cx.tx.extend(shards.locks())
+    }
+
+    fn run(&mut self, call: Call<'_>, proto: Proto, out: &mut Output) {
+        let (engine, now) = (self.cx.engine, self.cx.now);
+        let entry = call.entry;
+        self.acted |= entry.has(Flag::Write) || entry.has(Flag::MayReplicate);
+        if entry.has(Flag::Write)
+            && !std::mem::replace(&mut self.wrote, true)
+            && let Some(slow) = &self.slow
+        {
+            slow.wrote.store(true, Ordering::Relaxed);
+        }
+        if engine.gate() & gate::MONITORED != 0 {
+            engine.feed_monitors(call.entry, call.request, self.cx.session.db, "lua", now);
+        }
+        let db = self.cx.session.db;
+        self.cx.session.proto = proto;
+        let began = (engine.environment.stopwatch)();
+        let mut result = CallResult::default();
+        let (tx, session) = (&mut *self.cx.tx, &mut *self.cx.session);
+        engine.call(call, self.cx.locks, session, tx, out, now, &mut result);
+        let took = (engine.environment.stopwatch)().saturating_sub(began);
+        engine.stats.ran(call.entry.id, 1, took);
+        self.cx.session.proto = self.before.1;
+        self.settle(call, db, result);
+    }
+
+    /// What the command did becomes part of what the script did.
+    fn settle(&mut self, call: Call<'_>, db: storage::Db, mut result: CallResult) {
+        let cx = &mut *self.cx;
+        cx.out.expired_lsn = result.expired_lsn.or(cx.out.expired_lsn);
+        if !cx.tx.expired().is_empty() {
+            let lsn = &mut cx.out.expired_lsn;
+            cx.engine.settle_expired(cx.tx, &mut cx.out.ready, |at| *lsn = Some(at));
+        }
+        cx.out.ready.append(&mut result.ready);
+        if result.dirty == 0 {
+            return;
+        }
+        cx.out.dirty += result.dirty;
+        if cx.engine.journal.is_none() || !self.logs {
+            return;
+        }
+        match result.effects {
+            Effects::Nothing => {}
+            Effects::Verbatim => {
+                if call.entry.has(Flag::Write) || call.entry.has(Flag::MayReplicate) {
+                    let args: Vec<&[u8]> = call.request.iter().collect();
+                    cx.out.effects.replace(db, &args);
+                }
+            }
+            Effects::Replaced(all) => {
+                for (db, effect) in &all {
+                    let args = owned_args(effect);
+                    let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+                    cx.out.effects.replace(*db, &args);
+                }
+            }
+        }
+    }
+}
+
+/// `redis.log`.
+pub(super) fn log(level: u8, text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    match level {
+        0 => tracing::debug!(target: "script", "{text}"),
+        1 | 2 => tracing::info!(target: "script", "{text}"),
+        _ => tracing::warn!(target: "script", "{text}"),
+    }
+}
+
+impl Drop for ScriptHost<'_, '_> {
+    fn drop(&mut self) {
+        let (db, proto, special) = self.before;
+        self.cx.session.db = db;
+        self.cx.session.proto = proto;
+        self.cx.session.special = special;
+        if let Some(slow) = self.slow.take() {
+            self.cx.engine.slow_script_ended(&slow);
+        }
+    }
+}
+
+/// The reply that ends a script which is to be run again: nobody sees it.
+const AGAIN: &str = "ERR script touched a key it did not declare";
+/// The reply when locks cannot be had any more.
+const CONTENDED: &str = "BUSY script touched a key it did not declare, which others are using; \
+    what it wrote before stays";
+
+impl Host for ScriptHost<'_, '_> {
+    fn command(&mut self, request: Request<'_>, proto: Proto, out: &mut Output) -> bool {
+        let engine = self.cx.engine;
+        let Some(entry) = engine.commands.resolve(request) else {
+            let refusal = failure("ERR Unknown Redis command called from script");
+            self.refuse(None, refusal, out);
+            return true;
+        };
+        if !entry.subcommands.is_empty() && request.len() > 1 {
+            let refusal = failure("ERR Unknown Redis command called from script");
+            self.refuse(None, refusal, out);
+            return true;
+        }
+        if let Err(refusal) = self.admit(entry, request) {
+            self.refuse(Some(entry), refusal, out);
+            return true;
+        }
+        let hash = entry.first_key.and_then(|at| request.get(at));
+        let hash = hash.map(|key| engine.backend.hash(key));
+        let call = Call { entry, request, hash };
+        if !self.locked(call) {
+            let text = if self.cx.out.widen { AGAIN } else { CONTENDED };
+            Reply::new(out, proto).error(text);
+            return !self.cx.out.widen;
+        }
+        self.run(call, proto, out);
+        true
+    }
+
+    fn may_run(&mut self, request: Request<'_>) -> Option<bool> {
+        self.cx.engine.commands.resolve(request).map(|_| true)
+    }
+
+    fn log(&mut self, level: u8, text: &[u8]) {
+        log(level, text);
+    }
+
+    fn set_replication(&mut self, to: u8) {
+        self.logs = to & 1 != 0;
+    }
+
+    fn interrupt(&mut self) -> Option<String> {
+        let engine = self.cx.engine;
+        if let Some(slow) = &self.slow {
+            let killed = slow.is_killed() && !self.wrote;
+            return killed.then(|| "ERR Script killed by user with SCRIPT KILL...".to_owned());
+        }
+        let threshold = engine.config.integer(Id::BusyReplyThreshold);
+        let ran_ns = (engine.environment.stopwatch)().saturating_sub(self.began_ns);
+        if threshold <= 0 || ran_ns / 1_000_000 < threshold as u64 {
+            return None;
+        }
+        let command = self.cx.args.iter().map(<[u8]>::to_vec).collect();
+        let name = (self.name)();
+        let ms = ran_ns / 1_000_000;
+        tracing::warn!(script = name, "slow script: still in execution after {ms} milliseconds");
+        let slow = Arc::new(Running::new(self.terms.kind, name, command, self.began_ns));
+        slow.wrote.store(self.wrote, Ordering::Relaxed);
+        engine.script_is_slow(&slow);
+        self.slow = Some(slow);
+        None
+    }
+
+    fn stopwatch_ns(&self) -> u64 {
+        (self.cx.engine.environment.stopwatch)()
+    }
+}

@@ -1,0 +1,13 @@
+//! Scripts and functions: EVAL, SCRIPT, FCALL, FUNCTION.
+
+mod eval;
+pub(crate) mod functions;
+mod host;
+mod libraries;
+mod rows;
+pub(crate) mod running;
+mod scripts;
+mod state;
+
+pub use rows::COMMANDS;
+pub use state::{Figures, Scripting};

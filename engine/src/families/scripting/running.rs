@@ -1,0 +1,111 @@
+//! Scripts that run for longer than `busy-reply-threshold`: everybody is told, and may kill them.
+
+use super::functions::{BUSY_FUNCTION, BUSY_SCRIPT};
+use crate::engine::{Engine, gate};
+use crate::failure::Failure;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a script is called by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `EVAL`.
+    Script,
+    /// `FCALL`.
+    Function,
+}
+
+/// A script that runs too long.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub kind: Kind,
+    /// The digest, or the function's name.
+    pub name: String,
+    /// The request.
+    pub command: Vec<Vec<u8>>,
+    /// When it began, by the stopwatch.
+    pub began_ns: u64,
+    /// It has called a writing command: it cannot be killed any more.
+    pub wrote: AtomicBool,
+    kill: AtomicBool,
+}
+
+impl Running {
+    pub fn new(kind: Kind, name: String, command: Vec<Vec<u8>>, began_ns: u64) -> Running {
+        let (wrote, kill) = (AtomicBool::new(false), AtomicBool::new(false));
+        Running { kind, name, command, began_ns, wrote, kill }
+    }
+
+    pub fn is_killed(&self) -> bool {
+        self.kill.load(Ordering::Relaxed)
+    }
+}
+
+/// All of them, oldest first.
+#[derive(Default)]
+pub(crate) struct RunningScripts(Mutex<Vec<Arc<Running>>>);
+
+/// What `SCRIPT KILL` meets.
+pub(crate) enum Kill {
+    /// It ends soon.
+    Killed,
+    /// There is none.
+    NotBusy,
+    /// It has written.
+    Unkillable,
+    /// There are only ones of the other kind.
+    OtherKind,
+}
+
+impl RunningScripts {
+    /// The oldest.
+    pub fn first(&self) -> Option<Arc<Running>> {
+        self.0.lock().first().cloned()
+    }
+
+    /// Tells the oldest script of the kind that can be killed to end.
+    pub fn kill(&self, kind: Kind) -> Kill {
+        let running = self.0.lock();
+        let of_kind = || running.iter().filter(|script| script.kind == kind);
+        if running.is_empty() {
+            return Kill::NotBusy;
+        }
+        if of_kind().next().is_none() {
+            return Kill::OtherKind;
+        }
+        match of_kind().find(|script| !script.wrote.load(Ordering::Relaxed)) {
+            None => Kill::Unkillable,
+            Some(script) => {
+                script.kill.store(true, Ordering::Relaxed);
+                Kill::Killed
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// What others are told while a script runs too long.
+    pub(crate) fn busy(&self) -> Failure {
+        match self.scripting.running.first().map(|script| script.kind) {
+            Some(Kind::Function) => BUSY_FUNCTION,
+            _ => BUSY_SCRIPT,
+        }
+    }
+
+    /// A script runs too long: from now on others are refused.
+    pub(crate) fn script_is_slow(&self, script: &Arc<Running>) {
+        let mut running = self.scripting.running.0.lock();
+        running.push(script.clone());
+        self.set_gate(gate::BUSY, true);
+        self.backend.set_busy(true);
+    }
+
+    /// It has ended.
+    pub(crate) fn slow_script_ended(&self, script: &Arc<Running>) {
+        let mut running = self.scripting.running.0.lock();
+        running.retain(|other| !Arc::ptr_eq(other, script));
+        self.set_gate(gate::BUSY, !running.is_empty());
+        self.backend.set_busy(!running.is_empty());
+    }
+}

@@ -1,0 +1,59 @@
+//! Lua 5.1 for scripts and functions: the sandbox, Redis's libraries, and what values mean in
+//! replies.
+//!
+//! Promises: a [`Vm`] runs one script at a time, any thread's; what a script does to its VM no
+//! later script can see; a script that holds too much memory, or whose host says so, ends. Errors
+//! and positions are worded as in Redis 7.
+//! Must not know: sessions, keys, locks, sockets, clocks. What a script may do to the world goes
+//! through [`Host`].
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `raw` | the only unsafe part: Lua's C interface |
+//! | `vm` | making VMs, compiling and running |
+//! | `sandbox` | globals, protected tables, replaced functions |
+//! | `redis` | the table `redis` |
+//! | `to_lua`, `to_resp` | replies to values, and back |
+//! | `libraries` | `cjson`, `cmsgpack`, `struct`, `bit` |
+
+mod alloc;
+mod libraries;
+mod number;
+mod random;
+mod raw;
+mod redis;
+mod sandbox;
+mod shared;
+pub mod shebang;
+mod to_lua;
+mod to_resp;
+mod vm;
+
+pub use libraries::functions::is_name as is_function_name;
+pub use redis::{REDIS_VERSION, REDIS_VERSION_NUMBER};
+pub use vm::{BySha, Declared, Failed, MEMORY_LIMIT, Sha, Vm, digest};
+
+use resp::{Output, Proto, Request};
+
+/// What a running script may do outside of its VM.
+pub trait Host {
+    /// Runs a command and writes its reply, of the given protocol, to `reply`. Errors are replies.
+    /// False when the script must end: whatever it does next is an error.
+    fn command(&mut self, request: Request<'_>, proto: Proto, reply: &mut Output) -> bool;
+
+    /// Whether the user may run this command (`redis.acl_check_cmd`); `None` for one that does not
+    /// exist.
+    fn may_run(&mut self, request: Request<'_>) -> Option<bool>;
+
+    /// `redis.log`: 0 debug, 1 verbose, 2 notice, 3 warning.
+    fn log(&mut self, level: u8, text: &[u8]);
+
+    /// `redis.set_repl`: bit 0 for the log, bit 1 for replicas.
+    fn set_replication(&mut self, to: u8);
+
+    /// Asked every so often: a text ends the script with that error.
+    fn interrupt(&mut self) -> Option<String>;
+
+    /// Nanoseconds since any fixed moment (`os.clock`).
+    fn stopwatch_ns(&self) -> u64;
+}

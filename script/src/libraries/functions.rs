@@ -1,0 +1,188 @@
+//! Functions of libraries: `redis.register_function`, and what a library sees before and after it
+//! is loaded.
+
+use crate::raw::{Lua, Raise, Returns, Type};
+use crate::redis;
+use crate::sandbox::{protect, refuse_unknown};
+use crate::shared::Registered;
+use crate::shebang::flag_bit;
+use std::ffi::c_int;
+
+/// Of the table `redis`, what functions do not have.
+const FOR_SCRIPTS_ONLY: [&str; 3] = ["breakpoint", "debug", "replicate_commands"];
+
+/// Pushes the globals of functions: those of the table on top, with their own `redis`.
+pub(crate) fn push_globals(lua: Lua) {
+    let scripts = lua.top();
+    lua.push_table(0, 48);
+    lua.push_nil();
+    while lua.next(scripts) {
+        lua.copy(-2);
+        lua.insert(-2);
+        lua.raw_set(scripts + 1);
+    }
+    redis::push(lua);
+    for name in FOR_SCRIPTS_ONLY {
+        lua.push_nil();
+        lua.set_field(-2, name);
+    }
+    protect(lua);
+    lua.set_field(-2, "redis");
+}
+
+/// Pushes a new environment for a library that is about to be loaded.
+pub(crate) fn push_environment(lua: Lua) {
+    lua.push_table(0, 1);
+    redis::push_for_loading(lua);
+    refuse_unknown(lua, lua.top());
+    protect(lua);
+    lua.set_field(-2, "redis");
+    refuse_unknown(lua, lua.top());
+    protect(lua);
+}
+
+/// Lets the environment on top see the globals of functions from now on.
+pub(crate) fn open_environment(lua: Lua, globals: c_int) {
+    if lua.push_metatable(-1) {
+        lua.push_kept(globals);
+        lua.set_field(-2, "__index");
+        lua.pop(1);
+    }
+}
+
+const SINGLE: &str = "calling redis.register_function with a single argument is only applicable \
+    to Lua table (representing named arguments).";
+const NAME: &str = "Library names can only contain letters, numbers, or underscores(_) and must be \
+    at least one character long";
+
+/// Raises an error whose text stands alone.
+fn refuse<T>(lua: Lua, text: &str) -> Result<T, Raise> {
+    lua.push_table(0, 1);
+    lua.push_bytes(format!("ERR {text}").as_bytes());
+    lua.set_field(-2, "err");
+    Err(Raise::Top)
+}
+
+/// `redis.register_function(name, callback)`, or with a table of named arguments.
+pub(crate) fn register(lua: Lua) -> Returns {
+    let function = match lua.top() {
+        1 => named(lua)?,
+        2 => positional(lua)?,
+        _ => return refuse(lua, "wrong number of arguments to redis.register_function"),
+    };
+    let known = &mut lua.shared().registered;
+    if known.iter().any(|other| other.name == function.name) {
+        lua.release(function.callback);
+        return refuse(lua, "Function already exists in the library");
+    }
+    known.push(function);
+    Ok(0)
+}
+
+fn positional(lua: Lua) -> Result<Registered, Raise> {
+    let Some(name) = lua.text(1) else {
+        return refuse(lua, "first argument to redis.register_function must be a string");
+    };
+    if lua.kind(2) != Type::Function {
+        return refuse(lua, "second argument to redis.register_function must be a function");
+    }
+    let name = check_name(lua, name)?;
+    lua.copy(2);
+    Ok(Registered { name, description: None, flags: 0, callback: lua.keep() })
+}
+
+fn check_name(lua: Lua, name: &[u8]) -> Result<Vec<u8>, Raise> {
+    if is_name(name) { Ok(name.to_vec()) } else { refuse(lua, NAME) }
+}
+
+/// Whether it is a name for a library or a function.
+pub fn is_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
+}
+
+fn named(lua: Lua) -> Result<Registered, Raise> {
+    if lua.kind(1) != Type::Table {
+        return refuse(lua, SINGLE);
+    }
+    let (mut name, mut description, mut flags, mut callback) = (None, None, 0, false);
+    lua.push_nil();
+    while lua.next(1) {
+        let key = match lua.kind(-2) {
+            Type::String => lua.bytes(-2).unwrap_or_default(),
+            Type::Number => b"a number",
+            _ => {
+                let text = "named argument key given to redis.register_function is not a string";
+                return refuse(lua, text);
+            }
+        };
+        match key.to_ascii_lowercase().as_slice() {
+            b"function_name" => match lua.text(-1) {
+                Some(given) => name = Some(given.to_vec()),
+                None => {
+                    let text =
+                        "function_name argument given to redis.register_function must be a string";
+                    return refuse(lua, text);
+                }
+            },
+            b"description" => match lua.text(-1) {
+                Some(given) => description = Some(given.to_vec()),
+                None => {
+                    let text =
+                        "description argument given to redis.register_function must be a string";
+                    return refuse(lua, text);
+                }
+            },
+            b"callback" if lua.kind(-1) == Type::Function => callback = true,
+            b"callback" => {
+                let text = "callback argument given to redis.register_function must be a function";
+                return refuse(lua, text);
+            }
+            b"flags" => flags = flags_of(lua)?,
+            _ => return refuse(lua, "unknown argument given to redis.register_function"),
+        }
+        lua.pop(1);
+    }
+    let Some(name) = name else {
+        return refuse(lua, "redis.register_function must get a function name argument");
+    };
+    if !callback {
+        return refuse(lua, "redis.register_function must get a callback argument");
+    }
+    let name = check_name(lua, &name)?;
+    push_callback(lua);
+    Ok(Registered { name, description, flags, callback: lua.keep() })
+}
+
+/// Pushes the callback, whatever the case of its key.
+fn push_callback(lua: Lua) {
+    lua.push_nil();
+    while lua.next(1) {
+        if lua.bytes(-2).is_some_and(|key| key.eq_ignore_ascii_case(b"callback")) {
+            return;
+        }
+        lua.pop(1);
+    }
+    lua.push_nil();
+}
+
+/// The bits of the list of flags on top.
+fn flags_of(lua: Lua) -> Result<u32, Raise> {
+    if lua.kind(-1) != Type::Table {
+        let text =
+            "flags argument to redis.register_function must be a table representing function flags";
+        return refuse(lua, text);
+    }
+    let mut flags = 0;
+    for index in 1.. {
+        lua.raw_get_index(-1, index);
+        let bit = match lua.kind(-1) {
+            Type::Nil => break,
+            _ => lua.text(-1).and_then(flag_bit),
+        };
+        let Some(bit) = bit else { return refuse(lua, "unknown flag given") };
+        flags |= bit;
+        lua.pop(1);
+    }
+    lua.pop(1);
+    Ok(flags)
+}

@@ -1,0 +1,108 @@
+//! The first line of a script or library: `#!lua name=… flags=…`.
+
+/// What a script may do, and where.
+pub mod flag {
+    /// `no-writes`: writing commands are refused.
+    pub const NO_WRITES: u32 = 1;
+    /// `allow-oom`: runs although memory is over its limit.
+    pub const ALLOW_OOM: u32 = 1 << 1;
+    /// `allow-stale`.
+    pub const ALLOW_STALE: u32 = 1 << 2;
+    /// `no-cluster`.
+    pub const NO_CLUSTER: u32 = 1 << 3;
+    /// `allow-cross-slot-keys`.
+    pub const ALLOW_CROSS_SLOT_KEYS: u32 = 1 << 4;
+    /// The script says nothing of itself: it is from before there were flags.
+    pub const COMPATIBLE: u32 = 1 << 5;
+}
+
+/// Names of flags, with their bits, in the order `FUNCTION LIST` shows them.
+pub const FLAGS: [(&str, u32); 5] = [
+    ("no-writes", flag::NO_WRITES),
+    ("allow-oom", flag::ALLOW_OOM),
+    ("allow-stale", flag::ALLOW_STALE),
+    ("no-cluster", flag::NO_CLUSTER),
+    ("allow-cross-slot-keys", flag::ALLOW_CROSS_SLOT_KEYS),
+];
+
+/// The bit of a flag.
+pub fn flag_bit(name: &[u8]) -> Option<u32> {
+    FLAGS.iter().find(|(flag, _)| flag.as_bytes() == name).map(|(_, bit)| *bit)
+}
+
+/// Where the code begins, the line with the shebang replaced by nothing: the newline stays, so
+/// that line numbers are right.
+fn after_first_line(source: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = source.iter().position(|&b| b == b'\n')?;
+    Some((&source[..end], &source[end..]))
+}
+
+/// The flags of a script for `EVAL`, and its code.
+///
+/// # Errors
+/// The text of the refusal, without code.
+pub fn script(source: &[u8]) -> Result<(u32, &[u8]), String> {
+    if !source.starts_with(b"#!") {
+        return Ok((flag::COMPATIBLE, source));
+    }
+    let (line, code) = after_first_line(source).ok_or("Invalid script shebang")?;
+    let mut words = words(line);
+    let engine = words.next().unwrap_or(line);
+    if engine != b"#!lua" {
+        return Err(format!("Unexpected engine in script shebang: {}", show(engine)));
+    }
+    let mut flags = 0;
+    for word in words {
+        let Some(list) = word.strip_prefix(b"flags=") else {
+            return Err(format!("Unknown lua shebang option: {}", show(word)));
+        };
+        for name in list.split(|&b| b == b',').filter(|_| !list.is_empty()) {
+            flags |= flag_bit(name)
+                .ok_or_else(|| format!("Unexpected flag in script shebang: {}", show(name)))?;
+        }
+    }
+    Ok((flags, code))
+}
+
+/// What a library's first line says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Library<'a> {
+    /// `lua`.
+    pub engine: &'a [u8],
+    /// The library's name.
+    pub name: &'a [u8],
+    /// What follows the first line.
+    pub code: &'a [u8],
+}
+
+/// The name of a library, and its code.
+///
+/// # Errors
+/// The text of the refusal, without code.
+pub fn library(source: &[u8]) -> Result<Library<'_>, String> {
+    if !source.starts_with(b"#!") {
+        return Err("Missing library metadata".into());
+    }
+    let (line, code) = after_first_line(source).ok_or("Invalid library metadata")?;
+    let mut words = words(line);
+    let engine = words.next().and_then(|word| word.strip_prefix(b"#!")).unwrap_or_default();
+    let mut name = None;
+    for word in words {
+        let Some(given) = word.strip_prefix(b"name=") else {
+            return Err(format!("Invalid metadata value given: {}", show(word)));
+        };
+        if name.replace(given).is_some() {
+            return Err("Invalid metadata value, name argument was given multiple times".into());
+        }
+    }
+    let name = name.ok_or("Library name was not given")?;
+    Ok(Library { engine, name, code })
+}
+
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty())
+}
+
+fn show(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
