@@ -53,6 +53,14 @@ pub const OUT_OF_RANGE: Failure = failure("ERR value is out of range");
 pub const NO_AUTH: Failure = failure("NOAUTH Authentication required.");
 /// Memory is over `maxmemory`.
 pub const OOM: Failure = failure("OOM command not allowed when used memory > 'maxmemory'.");
+/// What others are told while a script runs too long.
+pub const BUSY_SCRIPT: Failure = failure(
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+);
+/// And while a function does.
+pub const BUSY_FUNCTION: Failure = failure(
+    "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
+);
 /// A transaction with a failed command in it.
 pub const EXEC_ABORT: Failure =
     failure("EXECABORT Transaction discarded because of previous errors.");
@@ -61,6 +69,7 @@ impl From<storage::Error> for Failure {
     fn from(error: storage::Error) -> Self {
         match error {
             storage::Error::WrongType => WRONG_TYPE,
+            storage::Error::Busy => BUSY_SCRIPT,
             storage::Error::TooLarge => {
                 failure("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
             }

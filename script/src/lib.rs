@@ -25,6 +25,8 @@ mod redis;
 mod sandbox;
 mod shared;
 pub mod shebang;
+#[cfg(test)]
+mod tests;
 mod to_lua;
 mod to_resp;
 mod vm;

@@ -161,12 +161,12 @@ impl Vm {
         redis::push(lua);
         lua.set_field(-2, "redis");
         libraries::add(lua);
-        libraries::functions::push_globals(lua);
-        self.function_globals = lua.keep();
         lua.push_function(on_error);
         lua.set_field(-2, "__redis__err__handler");
         lua.pop(1);
         sandbox::close(lua, &libraries::PROTECTED);
+        libraries::functions::push_globals(lua);
+        self.function_globals = lua.keep();
         lua.interrupt_every(INTERRUPT_EVERY);
         lua.set_top(HANDLER);
     }

@@ -15,6 +15,7 @@ use engine::config::{ConfigStore, Id, by_id, lookup};
 use engine::engine::gate;
 use engine::tuning::durability;
 use engine::{Engine, Environment, Parts};
+use parking_lot::Mutex;
 use runtime::{Clock, Runtime};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -134,10 +135,15 @@ impl ServerBuilder {
         limits::follow(&process);
         let streams = std::mem::take(&mut bound.streams);
         let mut serving = Serving::new(streams, &engine, process.clone(), clock);
-        let data = Data { backend, config: config.clone(), commands: self.commands };
+        let libraries = Mutex::default();
+        let data = Data { backend, config: config.clone(), commands: self.commands, libraries };
         engine.set_gate(gate::LOADING, true);
         let load = || loading::load(&data, &process, journal_wanted);
         let log = serving.while_loading(load)??;
+        data.libraries.into_inner().iter().try_for_each(|text| {
+            let restored = engine.restore_library(text);
+            restored.map_err(|error| StartError::other(format!("function library: {error}")))
+        })?;
         if let (Some(log), Some(journal)) = (log, journal) {
             journal.open(log.journal());
             journal.set_durability(durability(config.choice(Id::Appendfsync)));

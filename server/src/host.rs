@@ -209,7 +209,7 @@ impl Host for Process {
         self.saver.save(&engine)?;
         clear(&engine)?;
         let path = snapshot_path(&engine);
-        snapshot::load(&*engine.backend, engine.databases(), &path, 0).map(drop)
+        load(&engine, &path)
     }
 
     fn load_snapshot(&self, keep: bool) -> Result<(), String> {
@@ -219,7 +219,7 @@ impl Host for Process {
             clear(&engine)?;
         }
         let path = snapshot_path(&engine);
-        snapshot::load(&*engine.backend, engine.databases(), &path, 0).map(drop)
+        load(&engine, &path)
     }
 
     fn sleep(&self, time: std::time::Duration) {
@@ -239,6 +239,12 @@ impl Host for Process {
 
 fn is_loading(engine: &Engine) -> bool {
     engine.gate() & gate::LOADING != 0
+}
+
+/// Loads a snapshot into a running engine.
+fn load(engine: &Engine, path: &Path) -> Result<(), String> {
+    let library = &mut |text: &[u8]| engine.restore_library(text);
+    snapshot::load(&*engine.backend, engine.databases(), path, 0, library).map(drop)
 }
 
 /// Removes every key of every database.

@@ -7,6 +7,7 @@ use crate::journal::{self, Log};
 use crate::snapshot;
 use engine::command::Spec;
 use engine::config::{ConfigStore, Id, by_id};
+use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,6 +22,8 @@ pub(crate) struct Data {
     pub backend: Arc<dyn Backend>,
     pub config: Arc<ConfigStore>,
     pub commands: Vec<&'static [Spec]>,
+    /// Texts of function libraries that were found: the engine that serves is made later.
+    pub libraries: Mutex<Vec<Vec<u8>>>,
 }
 
 /// Whether a log is to be written. Without the feature, a wish for one is refused, and a default
@@ -72,8 +75,14 @@ fn load_snapshot(data: &Data, process: &Process) -> Result<bool, StartError> {
     }
     let began = Instant::now();
     let databases = data.config.integer(Id::Databases) as u32;
-    let loaded = snapshot::load(&*data.backend, databases, &path, unix_ms());
+    let mut libraries = Vec::new();
+    let library = &mut |text: &[u8]| {
+        libraries.push(text.to_vec());
+        Ok(())
+    };
+    let loaded = snapshot::load(&*data.backend, databases, &path, unix_ms(), library);
     let loaded = loaded.map_err(|error| StartError::other(format!("can't load {error}")))?;
+    *data.libraries.lock() = libraries;
     process.loaded_keys.store(loaded.keys, Ordering::Relaxed);
     process.loaded_expired.store(loaded.expired, Ordering::Relaxed);
     note("snapshot", &path, loaded.keys, began.elapsed());

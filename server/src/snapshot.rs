@@ -169,9 +169,13 @@ fn write_entries(
     writer.aux(b"ctime", unix_seconds().to_string().as_bytes())?;
     writer.aux(b"used-mem", engine.environment.host.memory_used().to_string().as_bytes())?;
     writer.aux(b"aof-base", b"0")?;
-    let mut changes = 0;
-    let mut at_cut = || changes = engine.stats.changes();
+    let (mut changes, mut libraries) = (0, Vec::new());
+    let mut at_cut = || {
+        changes = engine.stats.changes();
+        libraries = engine.library_texts();
+    };
     let snapshot = engine.backend.clone().snapshot(&mut at_cut).map_err(io::Error::other)?;
+    libraries.iter().try_for_each(|text| writer.function(text))?;
     let backend = &*engine.backend;
     let mut sink = FileSink { writer, backend, db: None, sized: BTreeSet::new(), stopped };
     snapshot.write(&mut sink).map_err(io::Error::other)?;
@@ -227,12 +231,13 @@ pub(crate) struct LoadedSnapshot {
 }
 
 /// Loads a snapshot into a storage with so many databases. Keys that have expired at `now_ms` are
-/// left out, as Redis does.
+/// left out, as Redis does. `library` gets the texts of function libraries.
 pub(crate) fn load(
     backend: &dyn Backend,
     databases: Db,
     path: &Path,
     now_ms: u64,
+    library: &mut dyn FnMut(&[u8]) -> Result<(), String>,
 ) -> Result<LoadedSnapshot, String> {
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let file = File::open(path).map_err(|error| named(&crate::error::plain(&error)))?;
@@ -253,9 +258,7 @@ pub(crate) fn load(
                 stored.map_err(|error| named(&error))?;
                 loaded.keys += 1;
             }
-            Item::Function(_) => {
-                return Err(named(&"it holds function libraries, which this version cannot keep"));
-            }
+            Item::Function(text) => library(&text).map_err(|error| named(&error))?,
             Item::ModuleAux { module } => {
                 tracing::warn!(module, file = %path.display(), "data of a module is left out");
             }

@@ -249,6 +249,11 @@ pub trait Backend: Send + Sync {
     /// [`crate::Error::Busy`] instead.
     fn set_busy(&self, _busy: bool) {}
 
+    /// Whether [`Tx::extend`] can lock anything.
+    fn can_extend(&self) -> bool {
+        false
+    }
+
     /// Whether calls may block on a disk for long.
     fn may_block(&self) -> bool {
         false

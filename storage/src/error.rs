@@ -16,6 +16,8 @@ pub enum Error {
     Backend(Arc<str>),
     /// A stored record could not be decoded: the data is damaged, and is not served.
     Corrupt(Arc<str>),
+    /// A script that runs for too long has the shard.
+    Busy,
     /// A value would exceed what the backend can hold (bytes).
     TooLarge,
 }
@@ -38,6 +40,7 @@ impl fmt::Display for Error {
             Error::WrongType => f.write_str("the key holds another type"),
             Error::Backend(cause) => write!(f, "storage: {cause}"),
             Error::Corrupt(cause) => write!(f, "damaged data: {cause}"),
+            Error::Busy => f.write_str("a script is running"),
             Error::TooLarge => f.write_str("value too large"),
         }
     }

@@ -376,7 +376,7 @@ impl Machine {
     #[inline(never)]
     fn conclude(&mut self, engine: &Engine, aftermath: Aftermath, now: Now) {
         self.written = self.written.max(aftermath.lsn);
-        let Some(Follow { ready, waiter }) = aftermath.rest.map(|rest| *rest) else { return };
+        let Some(Follow { ready, waiter, .. }) = aftermath.rest.map(|rest| *rest) else { return };
         if let Some((waiter, timeout_us)) = waiter {
             let deadline_us = timeout_us.map(|t| now.mono_us.saturating_add(t));
             self.parked = Parked::Blocked { waiter, deadline_us };

@@ -11,8 +11,9 @@ use std::ffi::c_int;
 /// Of the table `redis`, what functions do not have.
 const FOR_SCRIPTS_ONLY: [&str; 3] = ["breakpoint", "debug", "replicate_commands"];
 
-/// Pushes the globals of functions: those of the table on top, with their own `redis`.
+/// Pushes the globals of functions: those of scripts, with their own `redis`.
 pub(crate) fn push_globals(lua: Lua) {
+    lua.push_kept(lua.shared().globals);
     let scripts = lua.top();
     lua.push_table(0, 48);
     lua.push_nil();
@@ -21,6 +22,9 @@ pub(crate) fn push_globals(lua: Lua) {
         lua.insert(-2);
         lua.raw_set(scripts + 1);
     }
+    lua.remove(scripts);
+    lua.push_nil();
+    lua.set_field(-2, "__redis__err__handler");
     redis::push(lua);
     for name in FOR_SCRIPTS_ONLY {
         lua.push_nil();
@@ -28,6 +32,10 @@ pub(crate) fn push_globals(lua: Lua) {
     }
     protect(lua);
     lua.set_field(-2, "redis");
+    refuse_unknown(lua, lua.top());
+    lua.copy(-1);
+    protect(lua);
+    lua.set_field(-2, "_G");
 }
 
 /// Pushes a new environment for a library that is about to be loaded.

@@ -103,6 +103,8 @@ impl<'a> Format<'a> {
 
 fn pack(lua: Lua) -> Returns {
     let mut format = Format::new(lua.check_text(1)?);
+    // The original keeps its buffer there: the first argument that is missing is nil to it.
+    lua.push_nil();
     let mut out = Vec::new();
     let mut argument = 2;
     let limit = lua.shared().budget.limit;
@@ -256,9 +258,9 @@ fn size(lua: Lua) -> Returns {
     while let Some(item) = format.next()? {
         at += format.padding(at, &item);
         match item.option {
-            b's' => return Err(Raise::Argument(1, "variable-size format in size".into())),
+            b's' => return Err(Raise::Argument(1, "option 's' has no fixed size".into())),
             b'c' if item.size == 0 => {
-                return Err(Raise::Argument(1, "variable-length format in size".into()));
+                return Err(Raise::Argument(1, "option 'c0' has no fixed size".into()));
             }
             option if !option.is_ascii_alphanumeric() => format.control(option)?,
             _ => {}

@@ -56,8 +56,10 @@ pub(crate) fn open(data: &Data, dir: &Path) -> Result<(Log, Opened), StartError>
         databases: engine.databases(),
         records: 0,
         spoke: Instant::now(),
+        engine: &engine,
     };
     let (aof, loaded) = Aof::open(options, &mut loader).map_err(StartError::other)?;
+    *data.libraries.lock() = engine.library_texts();
     let (keys, commands) = (loaded.entries, loaded.commands);
     let log = Log { aof, rewriting: Arc::default() };
     Ok((log, Opened { fresh: loaded.fresh, keys, commands }))
@@ -87,6 +89,7 @@ struct Loader<'e> {
     databases: Db,
     records: u64,
     spoke: Instant,
+    engine: &'e Engine,
 }
 
 impl Loader<'_> {
@@ -112,8 +115,8 @@ impl Replay for Loader<'_> {
         stored.map_err(|error| error.to_string())
     }
 
-    fn function(&mut self, _code: &[u8]) -> Result<(), String> {
-        Err("it holds function libraries, which this version cannot keep".into())
+    fn function(&mut self, code: &[u8]) -> Result<(), String> {
+        self.engine.restore_library(code)
     }
 
     fn commands(&mut self, at: Lsn, commands: &[Command<'_>]) -> Result<(), String> {
@@ -141,7 +144,7 @@ impl Log {
         // there before the thread has ended.
         let engine = engine.clone();
         let work = move || {
-            match aof.rewrite(&engine.backend, &mut Vec::new) {
+            match aof.rewrite(&engine.backend, &mut || engine.library_texts()) {
                 Ok(()) => tracing::info!(bytes = aof.size(), "append-only file rewritten"),
                 Err(error) => tracing::error!(%error, "rewriting the append-only file failed"),
             }
@@ -156,7 +159,8 @@ impl Log {
 
     /// Rewrites in the calling thread: what the storage holds becomes the base.
     pub fn rewrite_now(&self, data: &Data) -> Result<(), String> {
-        self.aof.rewrite(&data.backend, &mut Vec::new).map_err(|error| error.to_string())
+        let libraries = &mut || data.libraries.lock().clone();
+        self.aof.rewrite(&data.backend, libraries).map_err(|error| error.to_string())
     }
 
     /// Begins a rewrite if the log has grown as `auto-aof-rewrite-percentage` says.
@@ -174,7 +178,7 @@ impl Log {
     pub fn close(&self, engine: &Engine) -> Result<(), String> {
         if engine.backend.persistent()
             && !self.rewriting.load(Ordering::SeqCst)
-            && let Err(error) = self.aof.rewrite(&engine.backend, &mut Vec::new)
+            && let Err(error) = self.aof.rewrite(&engine.backend, &mut || engine.library_texts())
         {
             // Nothing is lost by that: the log is still there.
             tracing::warn!(%error, "no checkpoint at the end");

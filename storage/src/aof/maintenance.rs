@@ -4,6 +4,7 @@ use super::files::FileSet;
 use super::log::{INCREMENT_LEN_MAX, Increment};
 use super::{Aof, base, image};
 use crate::backend::{Backend, Locks, Snapshot};
+use crate::journal::Journal;
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::fs;
@@ -94,7 +95,7 @@ impl Aof {
         };
         self.progress.begin();
         let outcome = self.ready_to_switch().and_then(|()| match backend.persistent() {
-            true => self.checkpoint(&mut set, &**backend),
+            true => self.checkpoint(&mut set, &**backend, libraries),
             false => self.rewrite_base(&mut set, backend, libraries),
         });
         self.progress.set_closed(set.closed_bytes());
@@ -186,13 +187,24 @@ impl Aof {
     }
 
     /// Makes the backend's image the base: see the module documentation.
-    fn checkpoint(&self, set: &mut FileSet, backend: &dyn Backend) -> Result<()> {
+    fn checkpoint(
+        &self,
+        set: &mut FileSet,
+        backend: &dyn Backend,
+        libraries: &mut dyn FnMut() -> Libraries,
+    ) -> Result<()> {
         let next = set.add_increment().map_err(Error::backend)?;
         let seq = next.seq;
         self.syncer.log.switch(next);
         self.syncer.sync();
         // Whoever appended before the switch holds its locks until it has committed.
-        backend.transact(Locks::All, 0, &mut |_| {})?;
+        // The image has no function libraries: they begin the new increment once more.
+        backend.transact(Locks::All, 0, &mut |_| {
+            for code in libraries() {
+                let effect: [&[u8]; 4] = [b"FUNCTION", b"LOAD", b"REPLACE", &code];
+                Journal::append(self, 0, &effect);
+            }
+        })?;
         backend.flush()?;
         image::set_from(backend, seq)?;
         let name = backend.name().to_owned();

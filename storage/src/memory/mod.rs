@@ -50,6 +50,7 @@ use shard::{Shard, State};
 use snapshot::MemorySnapshot;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 use tx::MemoryTx;
 
 /// More shards than this only cost memory.
@@ -84,6 +85,8 @@ pub struct MemoryBackend {
     /// The limits in force, and their version; shards keep copies.
     limits: Mutex<EncodingLimits>,
     limits_version: AtomicU32,
+    /// A script runs that may hold its shards for long.
+    busy: AtomicBool,
     /// One snapshot at a time: an entry has one bit to say whether it is saved.
     snapshotting: AtomicBool,
 }
@@ -105,6 +108,7 @@ impl MemoryBackend {
             databases: config.databases.max(1),
             limits: Mutex::new(config.limits),
             limits_version: AtomicU32::new(0),
+            busy: AtomicBool::new(false),
             snapshotting: AtomicBool::new(false),
         }
     }
@@ -137,14 +141,15 @@ impl MemoryBackend {
         sizes.map(|sizes| size(sizes).load(Ordering::Relaxed) as u64).sum()
     }
 
-    /// Locks a shard, and gives it the limits in force if it has older ones.
+    /// Locks a shard, and gives it the limits in force if it has older ones. `None` when it could
+    /// not be had for so long.
     #[inline(always)]
-    fn lock_shard(&self, number: u32) -> MutexGuard<'_, State> {
-        let mut state = self.shard(number).state.lock();
+    fn lock_shard(&self, number: u32, patience: Duration) -> Option<MutexGuard<'_, State>> {
+        let mut state = self.shard(number).state.try_lock_for(patience)?;
         if state.common.limits_version != self.limits_version.load(Ordering::Relaxed) {
             self.refresh_limits(&mut state);
         }
-        state
+        Some(state)
     }
 
     #[cold]
@@ -205,16 +210,19 @@ impl Backend for MemoryBackend {
         now_ms: u64,
         body: &mut dyn FnMut(&mut dyn Tx),
     ) -> Result<()> {
-        if let Locks::One(number) = locks {
-            body(&mut MemoryTx::on(self, number, now_ms));
+        if let Locks::One(number) = locks
+            && let Some(mut tx) = MemoryTx::on(self, number, now_ms)
+        {
+            body(&mut tx);
             return Ok(());
         }
         let mut tx = MemoryTx::new(self, now_ms);
-        match locks {
-            Locks::None => {}
-            Locks::One(number) => tx.lock(number),
-            Locks::Many(numbers) => numbers.iter().for_each(|&number| tx.lock(number)),
-            Locks::All => (0..self.shard_count()).for_each(|number| tx.lock(number)),
+        while !tx.lock_all(locks) {
+            // Whoever has the shard may be a script that wants one of ours: see `Tx::extend`.
+            tx.unlock();
+            if self.busy.load(Ordering::Relaxed) {
+                return Err(crate::Error::Busy);
+            }
         }
         body(&mut tx);
         Ok(())
@@ -242,6 +250,14 @@ impl Backend for MemoryBackend {
 
     fn snapshot(self: Arc<Self>, at_cut: &mut dyn FnMut()) -> Result<Box<dyn Snapshot>> {
         Ok(Box::new(MemorySnapshot::cut(self, at_cut)?))
+    }
+
+    fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    fn can_extend(&self) -> bool {
+        true
     }
 
     fn set_encoding_limits(&self, limits: &EncodingLimits) {

@@ -14,6 +14,7 @@ use super::strings;
 use super::table::CURSOR_BITS;
 use super::value::Value;
 use super::zset::SortedSetValue;
+use crate::backend::Locks;
 use crate::stream::Stream;
 use crate::tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Open, Str, Tx};
 use crate::types::{Hash, List, Set, SortedSet};
@@ -21,11 +22,17 @@ use crate::{Error, Result, rdb};
 use bytes::Bytes;
 use parking_lot::MutexGuard;
 use std::mem::ManuallyDrop;
+use std::time::Duration;
 
 /// What a table spends per key beside the entry: a pointer and a tag, at the usual load.
 const SLOT_BYTES: u64 = 12;
 /// Entries looked at per key that [`Tx::expire_due`] may delete.
 const EXAMINED_PER_DELETION: usize = 16;
+
+/// How long a transaction waits for a shard before it lets go of those it has and starts again.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// How long one that cannot let go waits: others have, long before.
+const EXTEND_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A shard's number, with its lock held.
 pub type Guard<'b> = (u32, MutexGuard<'b, State>);
@@ -63,19 +70,61 @@ impl<'b> MemoryTx<'b> {
         MemoryTx { backend, first, others, now_ms, no_touch: false, used_db: NO_DB, expired }
     }
 
-    /// A transaction that has locked one shard.
+    /// A transaction that has locked one shard; `None` as for [`MemoryTx::lock_all`].
     #[inline(always)]
-    pub fn on(backend: &'b MemoryBackend, number: u32, now_ms: u64) -> Self {
-        Self::holding(backend, Some((number, backend.lock_shard(number))), now_ms)
+    pub fn on(backend: &'b MemoryBackend, number: u32, now_ms: u64) -> Option<Self> {
+        let guard = backend.lock_shard(number, PATIENCE)?;
+        Some(Self::holding(backend, Some((number, guard)), now_ms))
     }
 
     /// Locks one more shard, of a higher number than those before.
-    pub fn lock(&mut self, number: u32) {
-        let guard = (number, self.backend.lock_shard(number));
+    fn lock(&mut self, number: u32) -> bool {
+        let Some(state) = self.backend.lock_shard(number, PATIENCE) else { return false };
         match self.first {
-            None => self.first = Some(guard),
-            Some(_) => self.others.get_or_insert_default().push(guard),
+            None => self.first = Some((number, state)),
+            Some(_) => self.others.get_or_insert_default().push((number, state)),
         }
+        true
+    }
+
+    /// Locks what a transaction declares; false when a shard could not be had for a while, as while
+    /// a script has it that may want one of this transaction's.
+    pub fn lock_all(&mut self, locks: Locks<'_>) -> bool {
+        match locks {
+            Locks::None => true,
+            Locks::One(number) => self.lock(number),
+            Locks::Many(numbers) => numbers.iter().all(|&number| self.lock(number)),
+            Locks::All => (0..self.backend.shards() as u32).all(|number| self.lock(number)),
+        }
+    }
+
+    /// Gives up all locks, before anything was done under them.
+    pub fn unlock(&mut self) {
+        self.first = None;
+        if let Some(others) = &mut *self.others {
+            others.clear();
+        }
+    }
+
+    /// Locks one more shard of any number, waiting for a bounded time.
+    fn lock_late(&mut self, number: u32) -> bool {
+        if self.guards().any(|(locked, _)| *locked == number) {
+            return true;
+        }
+        let Some(state) = self.backend.lock_shard(number, EXTEND_PATIENCE) else { return false };
+        let mut guard = (number, state);
+        match &mut self.first {
+            None => self.first = Some(guard),
+            Some(first) => {
+                if number < first.0 {
+                    std::mem::swap(first, &mut guard);
+                }
+                let others = self.others.get_or_insert_default();
+                let at = others.partition_point(|(other, _)| *other < guard.0);
+                others.insert(at, guard);
+            }
+        }
+        true
     }
 
     /// The shards locked, in order.
@@ -293,6 +342,15 @@ impl Drop for MemoryTx<'_> {
 impl Tx for MemoryTx<'_> {
     fn now_ms(&self) -> u64 {
         self.now_ms
+    }
+
+    fn extend(&mut self, locks: Locks<'_>) -> bool {
+        match locks {
+            Locks::None => true,
+            Locks::One(number) => self.lock_late(number),
+            Locks::Many(numbers) => numbers.iter().all(|&number| self.lock_late(number)),
+            Locks::All => (0..self.backend.shards() as u32).all(|number| self.lock_late(number)),
+        }
     }
 
     #[inline]

@@ -8,7 +8,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("resp", &[]),
     ("runtime", &["resp"]),
     ("storage", &["resp"]),
-    ("engine", &["resp", "runtime", "storage"]),
+    ("script", &["resp"]),
+    ("engine", &["resp", "runtime", "script", "storage"]),
 ];
 
 /// Adapters, by the beginning of their name.

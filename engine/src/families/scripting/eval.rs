@@ -12,6 +12,9 @@
 //!   other. Should that fail, which takes two scripts that both stray for the first time at the
 //!   same moment, the command fails and the script's earlier writes stay, as after any error.
 //!
+//! A storage that cannot lock more in the middle of a transaction trusts none: there, scripts with
+//! keys have every shard locked.
+//!
 //! Inside `MULTI` every shard is locked when a script is queued.
 
 use super::host::{ScriptHost, Terms};
@@ -178,7 +181,7 @@ pub(super) fn run(
         (ran, host.strayed)
     };
     learn(cx, args, strayed, ran.is_ok());
-    if cx.out.widen {
+    if cx.out.rest().widen {
         worker.vm.discard();
         return Ok(());
     }
@@ -199,7 +202,7 @@ pub(super) fn run(
 /// the script keeps to them.
 fn watched(cx: &Cx<'_>) -> Option<ShardSet> {
     let unknown = cx.engine.scripting.conduct(name_hash(cx.engine, cx.args)).is_none();
-    (unknown && matches!(cx.locks, Locks::All)).then(|| declared(cx.engine, cx.args))
+    (unknown && matches!(*cx.locks, Locks::All)).then(|| declared(cx.engine, cx.args))
 }
 
 fn learn(cx: &Cx<'_>, args: Request<'_>, strayed: bool, succeeded: bool) {
@@ -208,7 +211,9 @@ fn learn(cx: &Cx<'_>, args: Request<'_>, strayed: bool, succeeded: bool) {
     match (strayed, engine.scripting.conduct(name)) {
         (true, Some(Conduct::Roams)) => {}
         (true, _) => engine.scripting.learn(name, Conduct::Roams),
-        (false, None) if succeeded && !matches!(cx.locks, Locks::None) => {
+        (false, None)
+            if succeeded && engine.backend.can_extend() && !matches!(*cx.locks, Locks::None) =>
+        {
             engine.scripting.learn(name, Conduct::Declares);
         }
         _ => {}

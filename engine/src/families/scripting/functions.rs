@@ -5,7 +5,7 @@ use super::libraries::{Libraries, Policy};
 use super::running::{Kill, Kind};
 use crate::args::is_word;
 use crate::cx::Cx;
-use crate::failure::{Failure, Outcome, failure, subcommand_syntax};
+use crate::failure::{BUSY_FUNCTION, BUSY_SCRIPT, Failure, Outcome, failure, subcommand_syntax};
 use crate::glob::matches;
 use script::Failed;
 use script::shebang::FLAGS;
@@ -37,7 +37,7 @@ fn call(cx: &mut Cx<'_>, read_only: bool) -> Outcome {
         run(cx, worker, terms, &shown, |worker, host, args, seed| {
             library.ensure(worker, host).map_err(|text| Failed::new(&text))?;
             let (keys, values) = split(args, keys);
-            worker.vm.call_function(library.id, name, keys, values, seed, host)
+            worker.vm.call_function(library.id, &function.name, keys, values, seed, host)
         })
     })
 }
@@ -79,6 +79,9 @@ pub(super) fn delete(cx: &mut Cx<'_>) -> Outcome {
 }
 
 pub(super) fn flush(cx: &mut Cx<'_>) -> Outcome {
+    if cx.argc() > 3 {
+        return Err(subcommand_syntax(cx.args));
+    }
     let known = cx.argc() == 2 || (cx.argc() == 3 && (cx.is(2, "SYNC") || cx.is(2, "ASYNC")));
     if !known {
         return Err(failure("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
@@ -230,15 +233,6 @@ pub(super) fn kill_kind(cx: &mut Cx<'_>, kind: Kind) -> Outcome {
         (Kill::OtherKind, Kind::Script) => Err(BUSY_FUNCTION),
     }
 }
-
-/// What others are told while a script runs too long.
-pub(crate) const BUSY_SCRIPT: Failure = failure(
-    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-);
-/// And while a function does.
-pub(crate) const BUSY_FUNCTION: Failure = failure(
-    "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
-);
 
 pub(super) fn help(cx: &mut Cx<'_>) -> Outcome {
     cx.help(

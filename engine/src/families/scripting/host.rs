@@ -117,7 +117,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
     /// Whether the command's shards are locked; locks them if they can be.
     fn locked(&mut self, call: Call<'_>) -> bool {
         let (engine, db) = (self.cx.engine, self.cx.session.db);
-        if matches!(self.cx.locks, Locks::All) && self.watched.is_none() {
+        if matches!(*self.cx.locks, Locks::All) && self.watched.is_none() {
             return true;
         }
         if let (Some(hash), true) = (call.hash, call.entry.single_key)
@@ -137,13 +137,13 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
             return true;
         }
         self.strayed = true;
-        if matches!(self.cx.locks, Locks::All) {
+        if matches!(*self.cx.locks, Locks::All) {
             self.watched = None;
             return true;
         }
         if !self.acted {
             // Nothing has happened yet that running it again would do twice.
-            self.cx.out.widen = true;
+            self.cx.out.rest().widen = true;
             return false;
         }
         self.cx.tx.extend(shards.locks())
@@ -167,7 +167,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         let began = (engine.environment.stopwatch)();
         let mut result = CallResult::default();
         let (tx, session) = (&mut *self.cx.tx, &mut *self.cx.session);
-        engine.call(call, self.cx.locks, session, tx, out, now, &mut result);
+        engine.call(&call, *self.cx.locks, session, tx, out, now, &mut result);
         let took = (engine.environment.stopwatch)().saturating_sub(began);
         engine.stats.ran(call.entry.id, 1, took);
         self.cx.session.proto = self.before.1;
@@ -177,32 +177,34 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
     /// What the command did becomes part of what the script did.
     fn settle(&mut self, call: Call<'_>, db: storage::Db, mut result: CallResult) {
         let cx = &mut *self.cx;
-        cx.out.expired_lsn = result.expired_lsn.or(cx.out.expired_lsn);
-        if !cx.tx.expired().is_empty() {
-            let lsn = &mut cx.out.expired_lsn;
-            cx.engine.settle_expired(cx.tx, &mut cx.out.ready, |at| *lsn = Some(at));
-        }
-        cx.out.ready.append(&mut result.ready);
-        if result.dirty == 0 {
-            return;
+        let rest = result.take_rest();
+        if cx.tx.met_expired() {
+            let all = cx.out.rest();
+            cx.engine.settle_expired(cx.tx, &mut all.ready, |at| all.expired_lsn = Some(at));
         }
         cx.out.dirty += result.dirty;
-        if cx.engine.journal.is_none() || !self.logs {
+        let mut rest = *rest.unwrap_or_default();
+        if rest.expired_lsn.is_some() || !rest.ready.is_empty() {
+            let all = cx.out.rest();
+            all.expired_lsn = rest.expired_lsn.or(all.expired_lsn);
+            all.ready.append(&mut rest.ready);
+        }
+        if result.dirty == 0 || cx.engine.journal.is_none() || !self.logs {
             return;
         }
-        match result.effects {
+        match rest.effects {
             Effects::Nothing => {}
             Effects::Verbatim => {
                 if call.entry.has(Flag::Write) || call.entry.has(Flag::MayReplicate) {
                     let args: Vec<&[u8]> = call.request.iter().collect();
-                    cx.out.effects.replace(db, &args);
+                    cx.out.rest().effects.replace(db, &args);
                 }
             }
             Effects::Replaced(all) => {
                 for (db, effect) in &all {
                     let args = owned_args(effect);
                     let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-                    cx.out.effects.replace(*db, &args);
+                    cx.out.rest().effects.replace(*db, &args);
                 }
             }
         }
@@ -258,9 +260,9 @@ impl Host for ScriptHost<'_, '_> {
         let hash = hash.map(|key| engine.backend.hash(key));
         let call = Call { entry, request, hash };
         if !self.locked(call) {
-            let text = if self.cx.out.widen { AGAIN } else { CONTENDED };
-            Reply::new(out, proto).error(text);
-            return !self.cx.out.widen;
+            let again = self.cx.out.rest().widen;
+            Reply::new(out, proto).error(if again { AGAIN } else { CONTENDED });
+            return !again;
         }
         self.run(call, proto, out);
         true

@@ -41,6 +41,7 @@ impl Library {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Libraries {
     by_name: BTreeMap<Vec<u8>, Arc<Library>>,
+    /// By name in lower case: functions are found whatever the case.
     by_function: HashMap<Vec<u8>, Arc<Library>>,
     /// Counts changes.
     pub version: u64,
@@ -70,8 +71,9 @@ impl Libraries {
 
     /// The library that has a function, and what is known of that.
     pub fn function(&self, name: &[u8]) -> Option<(&Arc<Library>, &Declared)> {
-        let library = self.by_function.get(name)?;
-        let declared = library.functions.iter().find(|function| function.name == name)?;
+        let library = self.by_function.get(&name.to_ascii_lowercase())?;
+        let is_it = |function: &&Declared| function.name.eq_ignore_ascii_case(name);
+        let declared = library.functions.iter().find(is_it)?;
         Some((library, declared))
     }
 
@@ -85,7 +87,7 @@ impl Libraries {
     pub fn remove(&mut self, name: &[u8]) -> bool {
         let Some(library) = self.by_name.remove(name) else { return false };
         for function in &library.functions {
-            self.by_function.remove(&function.name);
+            self.by_function.remove(&function.name.to_ascii_lowercase());
         }
         true
     }
@@ -100,14 +102,14 @@ impl Libraries {
             return Err(exists("Library", &library.name, true));
         }
         for function in &library.functions {
-            let other = self.by_function.get(&function.name);
+            let other = self.by_function.get(&function.name.to_ascii_lowercase());
             if other.is_some_and(|other| other.name != library.name) {
                 return Err(exists("Function", &function.name, false));
             }
         }
         self.remove(&library.name);
         for function in &library.functions {
-            self.by_function.insert(function.name.clone(), library.clone());
+            self.by_function.insert(function.name.to_ascii_lowercase(), library.clone());
         }
         self.by_name.insert(library.name.clone(), library);
         Ok(())

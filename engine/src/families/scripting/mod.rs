@@ -1,7 +1,7 @@
 //! Scripts and functions: EVAL, SCRIPT, FCALL, FUNCTION.
 
 mod eval;
-pub(crate) mod functions;
+mod functions;
 mod host;
 mod libraries;
 mod rows;

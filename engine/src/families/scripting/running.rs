@@ -1,8 +1,7 @@
 //! Scripts that run for longer than `busy-reply-threshold`: everybody is told, and may kill them.
 
-use super::functions::{BUSY_FUNCTION, BUSY_SCRIPT};
 use crate::engine::{Engine, gate};
-use crate::failure::Failure;
+use crate::failure::{BUSY_FUNCTION, BUSY_SCRIPT, Failure};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -159,6 +159,7 @@ fn memory(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("maxmemory", limit);
     lines.add("maxmemory_human", human(limit));
     lines.add("maxmemory_policy", engine.config.choice(crate::config::Id::MaxmemoryPolicy));
+    scripts(engine, lines);
     lines.add("mem_fragmentation_ratio", "1.00");
     lines.zeros(&["mem_not_counted_for_evict", "mem_replication_backlog"]);
     lines.zeros(&["mem_total_replication_buffers", "mem_clients_slaves"]);
@@ -167,6 +168,25 @@ fn memory(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("mem_aof_buffer", engine.journal.as_ref().map_or(0, |j| j.backlog_bytes()));
     lines.add("mem_allocator", "unknown");
     lines.zeros(&["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"]);
+}
+
+/// Scripts and functions. VMs run both, and are counted with the scripts.
+fn scripts(engine: &Engine, lines: &mut Lines) {
+    let figures = engine.scripting.figures();
+    lines.add("used_memory_lua", figures.vm_bytes);
+    lines.add("used_memory_vm_eval", figures.vm_bytes);
+    lines.add("used_memory_lua_human", human(figures.vm_bytes as u64));
+    lines.add("used_memory_scripts_eval", figures.script_bytes);
+    lines.add("number_of_cached_scripts", figures.scripts);
+    lines.add("number_of_functions", figures.functions);
+    lines.add("number_of_libraries", figures.libraries);
+    lines.add("used_memory_vm_functions", 0);
+    lines.add("used_memory_vm_total", figures.vm_bytes);
+    lines.add("used_memory_vm_total_human", human(figures.vm_bytes as u64));
+    lines.add("used_memory_functions", figures.library_bytes);
+    let scripts = figures.script_bytes + figures.library_bytes;
+    lines.add("used_memory_scripts", scripts);
+    lines.add("used_memory_scripts_human", human(scripts as u64));
 }
 
 /// Bytes that connections hold in their buffers and descriptions.

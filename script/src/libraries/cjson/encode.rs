@@ -84,7 +84,7 @@ impl Encoder {
 
     fn table(&mut self, depth: i64) -> Result<(), Raise> {
         if depth > self.settings.encode_depth || !self.lua.has_room(ROOM) {
-            return Err(Raise::At(format!("Cannot serialise, excessive depth ({depth})")));
+            return Err(Raise::At(format!("Cannot serialise, excessive nesting ({depth})")));
         }
         match self.array_len()? {
             Some(len) => self.array(len, depth),
