@@ -65,15 +65,35 @@ fn replace_functions(lua: Lua, globals: c_int) {
 pub(crate) fn protect(lua: Lua) {
     let real = lua.top();
     lua.push_table(0, 0);
-    lua.push_table(0, 3);
+    lua.push_table(0, 4);
     lua.copy(real);
     lua.set_field(-2, "__index");
     lua.push_function(refuse_write);
     lua.set_field(-2, "__newindex");
     mark(lua);
-    hide_metatable(lua);
+    // Who asks for the metatable must not find the real table there.
+    lua.push_table(0, 1);
+    lua.copy(real + 1);
+    lua.set_field(-2, "__index");
+    push_view(lua);
+    lua.remove(-2);
+    lua.set_field(-2, "__metatable");
     lua.set_metatable(-2);
     lua.replace(real);
+}
+
+/// Pushes a table that reads as the one on top, and cannot be changed.
+fn push_view(lua: Lua) {
+    lua.push_table(0, 0);
+    lua.push_table(0, 4);
+    lua.copy(-3);
+    lua.set_field(-2, "__index");
+    lua.push_function(refuse_write);
+    lua.set_field(-2, "__newindex");
+    lua.push_boolean(false);
+    lua.set_field(-2, "__metatable");
+    mark(lua);
+    lua.set_metatable(-2);
 }
 
 /// What metatables of protected tables have at this index.
@@ -85,28 +105,14 @@ fn mark(lua: Lua) {
     lua.raw_set_index(-2, MARK);
 }
 
-/// Lets `getmetatable` see the metatable on top, and nobody change it.
-fn hide_metatable(lua: Lua) {
-    lua.push_table(0, 0);
-    lua.push_table(0, 3);
-    lua.copy(-3);
-    lua.set_field(-2, "__index");
-    lua.push_function(refuse_write);
-    lua.set_field(-2, "__newindex");
-    lua.push_boolean(false);
-    lua.set_field(-2, "__metatable");
-    mark(lua);
-    lua.set_metatable(-2);
-    lua.set_field(-2, "__metatable");
-}
-
 /// Methods of strings come from the protected table, too.
 fn protect_strings(lua: Lua, globals: c_int) {
     lua.push_bytes(b"");
     if lua.push_metatable(-1) {
         lua.push_field(globals, "string");
         lua.set_field(-2, "__index");
-        hide_metatable(lua);
+        push_view(lua);
+        lua.set_field(-2, "__metatable");
         lua.pop(1);
     }
     lua.pop(1);

@@ -99,12 +99,12 @@ impl Libraries {
     fn add(&mut self, library: Arc<Library>, replace: bool) -> Result<(), String> {
         let old = self.by_name.get(&library.name);
         if old.is_some() && !replace {
-            return Err(exists("Library", &library.name, true));
+            return Err(exists("Library", &library.name));
         }
         for function in &library.functions {
             let other = self.by_function.get(&function.name.to_ascii_lowercase());
             if other.is_some_and(|other| other.name != library.name) {
-                return Err(exists("Function", &function.name, false));
+                return Err(exists("Function", &function.name));
             }
         }
         self.remove(&library.name);
@@ -116,12 +116,8 @@ impl Libraries {
     }
 }
 
-fn exists(what: &str, name: &[u8], quoted: bool) -> String {
-    let name = String::from_utf8_lossy(name);
-    match quoted {
-        true => format!("ERR {what} '{name}' already exists"),
-        false => format!("ERR {what} {name} already exists"),
-    }
+fn exists(what: &str, name: &[u8]) -> String {
+    format!("ERR {what} {} already exists", String::from_utf8_lossy(name))
 }
 
 /// What to do with libraries that are there when others are restored.
@@ -199,7 +195,8 @@ impl Engine {
             return Err(format!("ERR Engine '{engine}' not found"));
         }
         if !replace && libraries.by_name.contains_key(parsed.name) {
-            return Err(exists("Library", parsed.name, true));
+            let name = String::from_utf8_lossy(parsed.name);
+            return Err(format!("ERR Library '{name}' already exists"));
         }
         let id = self.scripting.next_library_id();
         let mut worker = self.scripting.worker().ok_or("ERR not enough memory for a script")?;
