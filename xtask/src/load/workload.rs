@@ -29,6 +29,8 @@ const SHIPPED: &[&str] = &[
     include_str!("../../workloads/lrange-100.toml"),
     include_str!("../../workloads/spop.toml"),
     include_str!("../../workloads/zrange-100.toml"),
+    include_str!("../../workloads/xadd.toml"),
+    include_str!("../../workloads/eval.toml"),
     include_str!("../../workloads/big-hash.toml"),
     include_str!("../../workloads/big-list.toml"),
     include_str!("../../workloads/big-set.toml"),
