@@ -161,7 +161,7 @@ fn write_consumers(
         reply.bulk(b"seen-time");
         reply.integer(consumer.seen_ms as i64);
         reply.bulk(b"active-time");
-        reply.integer(consumer.active_ms.map_or(-1, |at| at as i64));
+        reply.integer(active_ms(consumer).unwrap_or(-1));
         reply.bulk(b"pel-count");
         reply.integer(consumer.pending as i64);
         reply.bulk(b"pending");
@@ -246,7 +246,7 @@ pub(super) fn consumers(cx: &mut Cx<'_>) -> Outcome {
                 reply.bulk(b"idle");
                 reply.integer(idle_ms(consumer, now_ms));
                 reply.bulk(b"inactive");
-                reply.integer(consumer.active_ms.map_or(-1, |at| now_ms - at as i64));
+                reply.integer(active_ms(consumer).map_or(-1, |at| now_ms - at));
             }
             true
         }
@@ -262,6 +262,11 @@ fn idle_ms(consumer: &ConsumerInfo, now_ms: i64) -> i64 {
         0 => 0,
         at => (now_ms - at as i64).max(0),
     }
+}
+
+/// When a consumer last got something; 0, of one that a log brought back, is no time either.
+fn active_ms(consumer: &ConsumerInfo) -> Option<i64> {
+    consumer.active_ms.filter(|at| *at > 0).map(|at| at as i64)
 }
 
 pub(super) fn help(cx: &mut Cx<'_>) -> Outcome {
