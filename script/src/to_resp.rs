@@ -48,12 +48,9 @@ fn write_table(lua: Lua, reply: &mut Reply<'_>, proto: Proto, depth: usize) {
         }
         found
     };
-    if matches!(lua.push_field(-1, "err"), Type::String) {
+    if field("err", Type::String) {
         reply.error_bytes(lua.bytes(-1).unwrap_or_default());
-    } else if {
-        lua.pop(1);
-        field("ok", Type::String)
-    } {
+    } else if field("ok", Type::String) {
         reply.simple(&String::from_utf8_lossy(lua.bytes(-1).unwrap_or_default()));
     } else if field("double", Type::Number) {
         reply.double(lua.number(-1));

@@ -376,12 +376,12 @@ impl Vm {
         lua.pop(1);
         lua.push_field(-1, "source");
         lua.push_field(-2, "line");
-        if let (Some(source), Some(line)) = (lua.text(-2), lua.text(-1)) {
-            if !name.is_empty() {
-                message.extend_from_slice(format!(" script: {name}, on ").as_bytes());
-                message.extend_from_slice(source);
-                message.extend_from_slice(&[b":", line, b"."].concat());
-            }
+        if let (Some(source), Some(line)) = (lua.text(-2), lua.text(-1))
+            && !name.is_empty()
+        {
+            message.extend_from_slice(format!(" script: {name}, on ").as_bytes());
+            message.extend_from_slice(source);
+            message.extend_from_slice(&[b":", line, b"."].concat());
         }
         lua.pop(2);
         let counted = lua.push_field(-1, "ignore_error_stats_update") == Type::Boolean;

@@ -93,15 +93,15 @@ fn pack_number(out: &mut Vec<u8>, value: f64) {
 
 fn pack_integer(out: &mut Vec<u8>, value: i64) {
     let (sigil, width) = match value {
-        0..=0x7F | -32..=-1 => return out.push(value as u8),
-        0..=0xFF => (0xCC, 1),
-        0..=0xFFFF => (0xCD, 2),
-        0..=0xFFFF_FFFF => (0xCE, 4),
-        0.. => (0xCF, 8),
-        -0x80.. => (0xD0, 1),
-        -0x8000.. => (0xD1, 2),
-        -0x8000_0000.. => (0xD2, 4),
-        _ => (0xD3, 8),
+        -0x20..=0x7F => return out.push(value as u8),
+        0x80..=0xFF => (0xCC, 1),
+        0x100..=0xFFFF => (0xCD, 2),
+        0x1_0000..=0xFFFF_FFFF => (0xCE, 4),
+        0x1_0000_0000.. => (0xCF, 8),
+        -0x80..-0x20 => (0xD0, 1),
+        -0x8000..-0x80 => (0xD1, 2),
+        -0x8000_0000..-0x8000 => (0xD2, 4),
+        ..-0x8000_0000 => (0xD3, 8),
     };
     out.push(sigil);
     out.extend_from_slice(&value.to_be_bytes()[8 - width..]);

@@ -13,9 +13,12 @@ use crate::raw::Lua;
 pub(crate) const PROTECTED: [&str; 10] =
     ["bit", "cjson", "cmsgpack", "coroutine", "math", "os", "redis", "string", "struct", "table"];
 
+/// Pushes a library's table.
+type Push = fn(Lua);
+
 /// Adds the libraries to the table on top.
 pub(crate) fn add(lua: Lua) {
-    let libraries: [(&str, fn(Lua)); 5] = [
+    let libraries: [(&str, Push); 5] = [
         ("bit", bit::push),
         ("cjson", cjson::push),
         ("cmsgpack", cmsgpack::push),

@@ -45,6 +45,12 @@ fn parse<'a>(cx: &Cx<'a>) -> Result<Request<'a>, Failure> {
     while i < cx.argc() {
         let more = cx.argc() - i - 1;
         if cx.is(i, "BLOCK") && more > 0 {
+            if cx.session.in_script() {
+                let name = cx.command_name();
+                return Err(Failure::text(format!(
+                    "ERR {name} command is not allowed with BLOCK option from scripts"
+                )));
+            }
             i += 1;
             request.block = Some(timeout_ms_us(cx.args.arg(i), cx.now.wall_ms)?);
         } else if cx.is(i, "COUNT") && more > 0 {
