@@ -1,6 +1,7 @@
 //! The built-in commands, one file per family. Each file ends with its rows.
 
 pub mod auth;
+pub mod bitmap;
 pub mod client;
 mod client_rows;
 pub mod connection;
@@ -26,6 +27,7 @@ use crate::command::Spec;
 /// Every family's rows but those of [`server`].
 pub const ALL: &[&[Spec]] = &[
     auth::COMMANDS,
+    bitmap::COMMANDS,
     client::COMMANDS,
     connection::COMMANDS,
     generic::COMMANDS,
