@@ -8,6 +8,7 @@ pub mod connection;
 pub mod element_scan;
 pub mod generic;
 pub mod hash;
+pub mod hyperloglog;
 pub mod list;
 pub(crate) mod members;
 pub mod pubsub;
@@ -32,6 +33,7 @@ pub const ALL: &[&[Spec]] = &[
     connection::COMMANDS,
     generic::COMMANDS,
     hash::COMMANDS,
+    hyperloglog::COMMANDS,
     list::COMMANDS,
     pubsub::COMMANDS,
     scripting::COMMANDS,

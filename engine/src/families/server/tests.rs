@@ -133,6 +133,7 @@ const OTHER_ARGUMENTS: &[(&str, &str)] = &[
     ("command|getkeysandflags", "7.2 documents the command to look at"),
     ("config|get", "a block of one argument is that argument"),
     ("hscan", "NOVALUES is of 7.4"),
+    ("pfmerge", "7.2 documents the sources as optional"),
     ("module|loadex", "a token with a repeated value is one argument, as everywhere else"),
     ("psubscribe", "a block of one argument is that argument"),
     ("xinfo|stream", "a block's token does not stand for that of its member"),
