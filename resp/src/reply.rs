@@ -233,6 +233,14 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// A double whose text is the caller's, as a string in RESP2.
+    pub fn double_text(&mut self, text: &str) {
+        match self.proto {
+            Proto::Resp3 => self.ascii_line(b',', text),
+            Proto::Resp2 => self.bulk(text.as_bytes()),
+        }
+    }
+
     /// A truth value, 1 or 0 in RESP2.
     pub fn boolean(&mut self, value: bool) {
         match value {

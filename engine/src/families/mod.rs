@@ -7,6 +7,7 @@ mod client_rows;
 pub mod connection;
 pub mod element_scan;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
 pub mod list;
@@ -32,6 +33,7 @@ pub const ALL: &[&[Spec]] = &[
     client::COMMANDS,
     connection::COMMANDS,
     generic::COMMANDS,
+    geo::COMMANDS,
     hash::COMMANDS,
     hyperloglog::COMMANDS,
     list::COMMANDS,

@@ -57,7 +57,12 @@ fn tell_removed(cx: &mut Cx<'_>, key: &Key<'_>, event: &'static str, emptied: bo
 }
 
 /// Replaces whatever is at `key` by these members, and replies with their number.
-fn store(cx: &mut Cx<'_>, key: &Key<'_>, members: &[Scored], event: &'static str) -> Outcome {
+pub(crate) fn store(
+    cx: &mut Cx<'_>,
+    key: &Key<'_>,
+    members: &[Scored],
+    event: &'static str,
+) -> Outcome {
     let existed = cx.tx.remove(key)?;
     if members.is_empty() {
         if existed {

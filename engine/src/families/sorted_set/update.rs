@@ -15,7 +15,7 @@ const NOT_A_NUMBER: Failure = failure("ERR resulting score is not a number (NaN)
 
 /// The words before the scores of `ZADD`.
 #[derive(Clone, Copy, Debug, Default)]
-struct Options {
+pub(crate) struct Options {
     nx: bool,
     xx: bool,
     gt: bool,
@@ -27,11 +27,18 @@ struct Options {
 impl Options {
     /// The options, and where the first score is.
     fn parse(args: Request<'_>) -> (Self, usize) {
+        Options::parse_some(args, &["NX", "XX", "GT", "LT", "CH", "INCR"])
+    }
+
+    /// [`Options::parse`] where only some of the words are options (`GEOADD`).
+    pub(crate) fn parse_some(args: Request<'_>, words: &[&str]) -> (Self, usize) {
         let mut options = Options::default();
         let mut at = 2;
         while let Some(word) = args.get(at) {
             // Scores are tried against no word: none begins like a number.
-            let known = word.first().is_some_and(u8::is_ascii_alphabetic) && options.take(word);
+            let known = word.first().is_some_and(u8::is_ascii_alphabetic)
+                && words.iter().any(|known| is_word(word, known))
+                && options.take(word);
             if !known {
                 break;
             }
@@ -53,7 +60,7 @@ impl Options {
         found.map(|(_, flag)| *flag = true).is_some()
     }
 
-    fn check(self, pairs: usize) -> Outcome {
+    pub(crate) fn check(self, pairs: usize) -> Outcome {
         if self.nx && self.xx {
             return Err(failure("ERR XX and NX options at the same time are not compatible"));
         }
@@ -66,6 +73,11 @@ impl Options {
             return Err(failure("ERR INCR option supports a single increment-element pair"));
         }
         Ok(())
+    }
+
+    /// The number that is answered.
+    pub(crate) fn reported(self, changes: Changes) -> u64 {
+        if self.ch { changes.count() } else { changes.added }
     }
 
     /// Whether a member's present score must be looked at before it is set.
@@ -92,7 +104,7 @@ impl Options {
 
 /// What one command did to a sorted set.
 #[derive(Clone, Copy, Debug, Default)]
-struct Changes {
+pub(crate) struct Changes {
     added: u64,
     updated: u64,
     /// The last member's score, if it was processed.
@@ -106,7 +118,7 @@ impl Changes {
         self.score = Some(score);
     }
 
-    fn count(self) -> u64 {
+    pub(crate) fn count(self) -> u64 {
         self.added + self.updated
     }
 }
@@ -133,18 +145,29 @@ fn put(
 }
 
 /// Adds or increments the pairs of score and member from argument `at` on.
-fn add(cx: &mut Cx<'_>, options: Options, at: usize) -> Result<Changes, Failure> {
-    let (key, args) = (cx.key(1), cx.args);
+fn add_from(cx: &mut Cx<'_>, options: Options, at: usize) -> Result<Changes, Failure> {
+    let args = cx.args;
     // All scores are checked before anything is changed.
     let mut scores: SmallVec<[f64; 8]> = SmallVec::new();
     for index in (at..args.len()).step_by(2) {
         scores.push(bounds::score(args.arg(index))?);
     }
+    add(cx, options, &scores, |nth| args.arg(at + 2 * nth + 1))
+}
+
+/// Adds or increments the `nth` member by each score, at the first key.
+pub(crate) fn add<'a>(
+    cx: &mut Cx<'_>,
+    options: Options,
+    scores: &[f64],
+    member: impl Fn(usize) -> &'a [u8],
+) -> Result<Changes, Failure> {
+    let key = cx.key(1);
     let open = if options.xx { Open::Existing } else { Open::Create };
     let mut changes = Changes::default();
     if let Some(mut zset) = cx.tx.sorted_set(&key, open)? {
-        for (i, &score) in scores.iter().enumerate() {
-            put(&mut *zset, options, args.arg(at + 2 * i + 1), score, &mut changes)?;
+        for (nth, &score) in scores.iter().enumerate() {
+            put(&mut *zset, options, member(nth), score, &mut changes)?;
         }
     }
     if changes.count() > 0 {
@@ -161,18 +184,17 @@ fn zadd(cx: &mut Cx<'_>) -> Outcome {
         return Err(SYNTAX);
     }
     options.check(rest / 2)?;
-    let changes = add(cx, options, at)?;
+    let changes = add_from(cx, options, at)?;
     match (options.incr, changes.score) {
         (true, Some(score)) => cx.reply.double(score),
         (true, None) => cx.reply.null(),
-        (false, _) if options.ch => cx.reply.integer(changes.count() as i64),
-        (false, _) => cx.reply.integer(changes.added as i64),
+        (false, _) => cx.reply.integer(options.reported(changes) as i64),
     }
     Ok(())
 }
 
 fn zincrby(cx: &mut Cx<'_>) -> Outcome {
-    let changes = add(cx, Options { incr: true, ..Options::default() }, 2)?;
+    let changes = add_from(cx, Options { incr: true, ..Options::default() }, 2)?;
     cx.reply.double(changes.score.unwrap_or_default());
     Ok(())
 }
