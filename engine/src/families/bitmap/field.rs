@@ -52,7 +52,7 @@ impl Type {
     }
 
     /// The number whose low bits these are.
-    fn from_bits(self, bits: u64) -> i64 {
+    fn number_of(self, bits: u64) -> i64 {
         let unused = 64 - self.width;
         let high = bits << unused;
         if self.signed { high as i64 >> unused } else { (high >> unused) as i64 }
@@ -65,7 +65,7 @@ impl Type {
             return Some(number as i64);
         }
         match overflow {
-            Overflow::Wrap => Some(self.from_bits(number as u64)),
+            Overflow::Wrap => Some(self.number_of(number as u64)),
             Overflow::Saturate => Some(number.clamp(min, max) as i64),
             Overflow::Fail => None,
         }
@@ -88,7 +88,7 @@ impl Type {
 
     /// The field at `bit`, from the bytes of its [`Type::span`]; missing ones are zeros.
     pub fn read(self, bit: u64, bytes: &[u8]) -> i64 {
-        self.from_bits((window(bytes) >> self.shift(bit)) as u64)
+        self.number_of((window(bytes) >> self.shift(bit)) as u64)
     }
 
     /// Puts the field at `bit` into the bytes of its span.
