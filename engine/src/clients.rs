@@ -1,5 +1,6 @@
 //! [`Client`]: the part of a session that other threads may see, and the registry of all of them.
 
+use crate::acl::Account;
 use crate::command::CommandId;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -66,6 +67,8 @@ pub enum Event {
     Raw(Bytes),
     /// Records of `CAPTURE` wait for the client.
     Captured,
+    /// What the user may do has changed.
+    UserChanged,
     /// Look again: a pause ended, a journal position became durable.
     Poke,
 }
@@ -168,6 +171,8 @@ pub struct Names {
     pub lib_version: String,
     /// The authenticated user.
     pub user: String,
+    /// What that user may do; `None` for the default user.
+    pub account: Option<Arc<Account>>,
 }
 
 impl Default for Names {
@@ -177,6 +182,7 @@ impl Default for Names {
             lib_name: String::new(),
             lib_version: String::new(),
             user: "default".into(),
+            account: None,
         }
     }
 }

@@ -420,6 +420,10 @@ impl Engine {
         for queued in queue {
             let entry = self.commands.entry(queued.command);
             let call = Call { entry, request: queued.request.view(), hash: None };
+            if let Err(failure) = self.check_queued(session, entry, call.request, now.wall_ms) {
+                self.fail(entry, failure, session, out);
+                continue;
+            }
             let mut result = CallResult::default();
             let db = session.db;
             let begin = (self.environment.stopwatch)();

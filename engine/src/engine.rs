@@ -1,5 +1,6 @@
 //! [`Engine`]: everything that sessions share.
 
+use crate::acl::Acl;
 use crate::blocking::Blocking;
 use crate::capture::Captures;
 use crate::clients::Clients;
@@ -104,6 +105,34 @@ pub trait Host: Send + Sync {
         Err("The server is running without a config file".into())
     }
 
+    /// What an `aclfile` holds (`ACL LOAD`).
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn read_acl_file(&self, _path: &str) -> Result<Vec<u8>, String> {
+        Err("there are no files here".into())
+    }
+
+    /// Replaces an `aclfile` at once and durably (`ACL SAVE`).
+    ///
+    /// # Errors
+    /// Why it cannot be written.
+    fn write_acl_file(&self, _path: &str, _text: &[u8]) -> Result<(), String> {
+        Err("there are no files here".into())
+    }
+
+    /// Fills `bytes` with what nobody can guess (`ACL GENPASS`). `seeded` gives the engine's own
+    /// random numbers, which are good enough for tests only.
+    ///
+    /// # Errors
+    /// When the system has none.
+    fn fill_random(&self, bytes: &mut [u8], seeded: &mut dyn FnMut() -> u64) -> Result<(), String> {
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&seeded().to_le_bytes()[..chunk.len()]);
+        }
+        Ok(())
+    }
+
     /// Throws the data away and loads it again from disk (`DEBUG RELOAD`, `DEBUG LOADAOF`).
     ///
     /// # Errors
@@ -189,6 +218,8 @@ pub struct Engine {
     pub blocking: Blocking,
     /// Who listens to channels.
     pub pubsub: PubSub,
+    /// Users.
+    pub acl: Acl,
     /// Counters.
     pub stats: Stats,
     /// Commands that took long.
@@ -238,6 +269,7 @@ impl Engine {
             keyspace: Keyspace::default(),
             blocking: Blocking::default(),
             pubsub: PubSub::default(),
+            acl: Acl::default(),
             slowlog: SlowLog::default(),
             latency: LatencyMonitor::default(),
             rates: Rates::default(),
@@ -253,6 +285,7 @@ impl Engine {
             gate: AtomicU32::new(0),
         });
         tuning::follow(&engine);
+        crate::acl::follow(&engine);
         Ok(engine)
     }
 
@@ -341,7 +374,7 @@ impl Engine {
         let Peer::Tcp { remote, .. } = peer else { return false };
         !remote.ip().to_canonical().is_loopback()
             && self.config.boolean(Id::ProtectedMode)
-            && self.config.text(Id::Requirepass).is_empty()
+            && !self.acl.has_default_password()
     }
 }
 

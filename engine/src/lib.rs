@@ -15,12 +15,14 @@
 //! | [`cx`] | what a handler sees |
 //! | [`families`] | the handlers and their rows |
 //! | [`engine`](mod@engine) | what sessions share |
+//! | [`acl`] | users, and what they may do |
 //! | [`expiry`], [`long_double`], [`args`], [`glob`] | what arguments mean |
 //! | [`keyspace`], [`blocking`], [`pubsub`] | who is told what |
 //! | [`replay`] | running logged effects again |
 //! | [`housekeeping`] | work done between requests: expiry, maintenance |
 //! | [`testing`] | driving all of it in a test |
 
+pub mod acl;
 pub mod args;
 pub mod blocking;
 pub mod capture;

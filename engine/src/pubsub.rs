@@ -74,6 +74,17 @@ impl PubSub {
         listeners.keys().filter(wanted).cloned().collect()
     }
 
+    /// Who listens to names for which `wanted` is true; some may be named several times.
+    pub fn listeners_where(
+        &self,
+        space: Space,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> Vec<Arc<Client>> {
+        let listeners = self.spaces[space as usize].read();
+        let found = listeners.iter().filter(|(name, _)| wanted(name));
+        found.flat_map(|(_, clients)| clients.iter().cloned()).collect()
+    }
+
     /// Number of listeners of one channel.
     pub fn listeners(&self, space: Space, name: &[u8]) -> usize {
         self.spaces[space as usize].read().get(name).map_or(0, Vec::len)

@@ -131,6 +131,7 @@ impl ServerBuilder {
         });
         let engine = engine.map_err(StartError::other)?;
         process.attach(&engine);
+        load_users(&engine, &self.loaded)?;
         limits::fit_maxclients(&config);
         limits::follow(&process);
         let streams = std::mem::take(&mut bound.streams);
@@ -181,14 +182,25 @@ fn set(config: &ConfigStore, id: Id, word: &str) -> Result<(), StartError> {
     config.load(by_id(id), &[word]).map_err(StartError::Other)
 }
 
+/// Makes the users of the configuration's `user` lines, or those of its `aclfile`.
+fn load_users(engine: &Engine, loaded: &Loaded) -> Result<(), StartError> {
+    let file = engine.config.text(Id::Aclfile);
+    if !file.is_empty() && !loaded.users.is_empty() {
+        let text = "users are in both the configuration ('user' lines) and an 'aclfile': \
+                    only one of them can be the truth";
+        return Err(StartError::Other(text.into()));
+    }
+    engine.add_users(&loaded.users).map_err(StartError::Other)?;
+    if !file.is_empty() {
+        engine.load_acl_file().map_err(StartError::Other)?;
+    }
+    Ok(())
+}
+
 /// Lines that protect data, and that this version cannot obey.
 fn refuse_what_is_missing(loaded: &Loaded) -> Result<(), StartError> {
     if let Some((old, _)) = loaded.renamed_commands.first() {
         let text = format!("'rename-command {old}': commands can't be renamed in this version");
-        return Err(StartError::Other(text));
-    }
-    if let Some(name) = loaded.users.first().and_then(|words| words.first()) {
-        let text = format!("'user {name}': ACL users are not part of this version");
         return Err(StartError::Other(text));
     }
     Ok(())

@@ -6,7 +6,7 @@ use crate::journal::Log;
 use crate::memory::Allocator;
 use crate::snapshot::{self, Saver, snapshot_path};
 use crate::{config, info, system};
-use engine::config::ConfigStore;
+use engine::config::{ConfigStore, Id};
 use engine::engine::gate;
 use engine::{Engine, Host};
 use parking_lot::Mutex;
@@ -194,10 +194,28 @@ impl Host for Process {
         let Some(file) = &self.file else {
             return Err("The server is running without a config file".into());
         };
-        config::rewrite(file, &self.config).map_err(|error| {
+        let engine = self.alive()?;
+        // With an `aclfile`, that is where users are.
+        let users = match self.config.text(Id::Aclfile).is_empty() {
+            true => engine.user_lines(),
+            false => Vec::new(),
+        };
+        config::rewrite(file, &self.config, &users).map_err(|error| {
             tracing::warn!(%error, "CONFIG REWRITE failed");
             format!("Rewriting config file: {}", crate::error::plain(&error))
         })
+    }
+
+    fn read_acl_file(&self, path: &str) -> Result<Vec<u8>, String> {
+        std::fs::read(path).map_err(|error| crate::error::plain(&error))
+    }
+
+    fn write_acl_file(&self, path: &str, text: &[u8]) -> Result<(), String> {
+        config::replace_file(Path::new(path), text).map_err(|error| error.to_string())
+    }
+
+    fn fill_random(&self, bytes: &mut [u8], _: &mut dyn FnMut() -> u64) -> Result<(), String> {
+        system::fill_random(bytes).map_err(|error| format!("ERR no randomness: {error}"))
     }
 
     fn reload(&self, from_journal: bool) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! Small questions to the operating system: limits, CPU time, random numbers, a stopwatch.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::io::{self, Read};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,11 @@ pub(crate) fn stopwatch() -> u64 {
 /// A number nobody outside can guess: the standard library seeds its hash maps from the kernel.
 pub(crate) fn random() -> u64 {
     RandomState::new().hash_one(Instant::now())
+}
+
+/// Fills a buffer with random bytes fit for secrets.
+pub(crate) fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
+    std::fs::File::open("/dev/urandom")?.read_exact(bytes)
 }
 
 /// Forty random hexadecimal digits, as Redis names a run of a server.

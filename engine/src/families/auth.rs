@@ -1,9 +1,10 @@
 //! Who a client is: AUTH, HELLO, RESET.
 
+use super::acl::note_failed_auth;
+use crate::acl::DEFAULT_USER;
 use crate::args::is_word;
 use crate::clients::flag;
 use crate::command::{Flag::*, Group, LockRule, SPEC, Spec};
-use crate::config::Id;
 use crate::cx::Cx;
 use crate::failure::{Failure, Outcome, failure};
 use crate::families::client::checked_name;
@@ -21,28 +22,24 @@ const NO_PASSWORD: Failure = failure(
     "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
 );
 
-/// Compares without telling by the time taken how much was right.
-fn same_secret(given: &[u8], wanted: &[u8]) -> bool {
-    let differing = given.iter().zip(wanted).fold(0, |sum, (a, b)| sum | (a ^ b));
-    given.len() == wanted.len() && differing == 0
-}
-
 /// Authenticates the session.
 fn authenticate(cx: &mut Cx<'_>, user: &[u8], password: &[u8]) -> Outcome {
-    let wanted = cx.engine.config.text(Id::Requirepass);
-    let right =
-        user == b"default" && (wanted.is_empty() || same_secret(password, wanted.as_bytes()));
-    if !right {
-        return Err(WRONG_PASS);
+    match cx.engine.acl.authenticate(user, password) {
+        Some(account) => {
+            cx.session.sign_in(account, &cx.engine.acl);
+            Ok(())
+        }
+        None => {
+            note_failed_auth(cx, user);
+            Err(WRONG_PASS)
+        }
     }
-    cx.session.set_authenticated(Some("default"));
-    Ok(())
 }
 
 fn auth(cx: &mut Cx<'_>) -> Outcome {
     match cx.argc() {
-        2 if cx.engine.config.text(Id::Requirepass).is_empty() => return Err(NO_PASSWORD),
-        2 => authenticate(cx, b"default", cx.args.arg(1))?,
+        2 if !cx.engine.acl.has_default_password() => return Err(NO_PASSWORD),
+        2 => authenticate(cx, DEFAULT_USER.as_bytes(), cx.args.arg(1))?,
         3 => authenticate(cx, cx.args.arg(1), cx.args.arg(2))?,
         _ => return Err(crate::failure::SYNTAX),
     }
@@ -146,8 +143,7 @@ fn reset(cx: &mut Cx<'_>) -> Outcome {
     cx.session.set_reply_mode(ReplyMode::On);
     cx.session.set_proto(Proto::Resp2);
     cx.reply.set_proto(Proto::Resp2);
-    let open = cx.engine.config.text(Id::Requirepass).is_empty();
-    cx.session.set_authenticated(open.then_some("default"));
+    cx.session.sign_out(&cx.engine.acl);
     cx.reply.simple("RESET");
     Ok(())
 }

@@ -97,7 +97,7 @@ fn local_address(peer: &Peer) -> String {
 }
 
 /// One line of `CLIENT LIST`, in Redis's fields and order.
-fn describe(engine: &Engine, client: &Client, now_ms: u64) -> String {
+pub(crate) fn describe(engine: &Engine, client: &Client, now_ms: u64) -> String {
     let names = client.names.lock().clone();
     let get = |n: &std::sync::atomic::AtomicU32| n.load(Ordering::Relaxed);
     let in_multi = client.has_flag(flag::MULTI);
@@ -239,7 +239,7 @@ fn parse_victims<'a>(cx: &Cx<'a>) -> Result<Victims<'a>, Failure> {
         } else if is_word(word, "LADDR") {
             victims.local_address = Some(value);
         } else if is_word(word, "USER") {
-            check_user(value)?;
+            check_user(cx.engine, value)?;
             victims.user = Some(value);
         } else if is_word(word, "TYPE") {
             victims.client_type = Some(client_type(value)?);
@@ -260,8 +260,8 @@ fn is_no(word: &[u8]) -> Result<bool, Failure> {
     }
 }
 
-fn check_user(user: &[u8]) -> Result<(), Failure> {
-    if user == b"default" {
+fn check_user(engine: &Engine, user: &[u8]) -> Result<(), Failure> {
+    if engine.acl.find(user).is_some() {
         return Ok(());
     }
     let user = String::from_utf8_lossy(user);

@@ -1,5 +1,6 @@
 //! The built-in commands, one file per family. Each file ends with its rows.
 
+pub mod acl;
 pub mod auth;
 pub mod bitmap;
 pub mod client;
@@ -28,6 +29,7 @@ use crate::command::Spec;
 
 /// Every family's rows but those of [`server`].
 pub const ALL: &[&[Spec]] = &[
+    acl::COMMANDS,
     auth::COMMANDS,
     bitmap::COMMANDS,
     client::COMMANDS,

@@ -4,11 +4,13 @@
 //! same. Ordinary requests of ordinary clients never come here.
 
 use super::state::{SessionState, special};
+use crate::acl::Context;
 use crate::clients::flag;
 use crate::command::{Entry, Flag};
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, NO_AUTH, OOM, failure};
 use crate::pause::PauseMode;
+use resp::Request;
 
 /// What becomes of a request.
 pub(super) enum Admission {
@@ -25,6 +27,7 @@ pub(super) fn admit(
     engine: &Engine,
     session: &SessionState,
     entry: &Entry,
+    request: Request<'_>,
     now_ms: u64,
 ) -> Result<Admission, Failure> {
     if session.is_replay() {
@@ -36,6 +39,8 @@ pub(super) fn admit(
     if session.in_multi() && entry.has(Flag::NoMulti) {
         return Err(failure("ERR Command not allowed inside a transaction"));
     }
+    let context = if session.in_multi() { Context::Multi } else { Context::TopLevel };
+    engine.check_permission(session, entry, request, context, now_ms)?;
     check_state(engine, session, entry)?;
     check_subscribed(session, entry)?;
     check_monitor(session, entry)?;

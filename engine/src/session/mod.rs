@@ -90,9 +90,8 @@ impl Session {
         let client = engine.clients.add(peer, waker, now.wall_ms);
         engine.capture_open(&client, now);
         let mut state = SessionState::new(client);
-        if !engine.config.text(Id::Requirepass).is_empty() {
-            state.set_authenticated(None);
-        }
+        // It is registered: a change of the default user from now on is told to it.
+        state.sign_out(&engine.acl);
         Session { engine, machine: Machine::new(state, now) }
     }
 
@@ -178,6 +177,7 @@ impl Machine {
                 Event::Served { reply, lsn } => self.served(reply, lsn),
                 Event::Unblock { error } => self.unblock(engine, error),
                 Event::Poke => self.unpause(engine, now),
+                Event::UserChanged => self.state.refresh_user(&engine.acl),
             }
         }
     }

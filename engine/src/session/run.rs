@@ -265,7 +265,7 @@ impl Machine {
         now: Now,
         timer: &mut Timer<'r>,
     ) {
-        match admit(engine, &self.state, entry, now.wall_ms) {
+        match admit(engine, &self.state, entry, request, now.wall_ms) {
             Err(failure) => self.reject(engine, Some(entry), failure),
             Ok(Admission::Queue) => {
                 self.capture(engine, entry, request, now);

@@ -1,5 +1,6 @@
 //! [`SessionState`]: what handlers may see and change of their client.
 
+use crate::acl::{Account, Acl};
 use crate::args::OwnedRequest;
 use crate::blocking::Waiter;
 use crate::clients::{Client, flag};
@@ -32,6 +33,8 @@ pub(crate) mod special {
     pub const NO_BLOCK: u32 = 1 << 6;
     /// Inside a script.
     pub const SCRIPT: u32 = 1 << 7;
+    /// There are things its user may not do.
+    pub const RESTRICTED: u32 = 1 << 8;
 }
 
 /// A key of a database, as watched or waited for.
@@ -190,14 +193,48 @@ impl SessionState {
         self.special & special::UNAUTHENTICATED == 0
     }
 
-    /// Notes that the client authenticated as `user`, or must.
-    pub fn set_authenticated(&mut self, user: Option<&str>) {
-        self.set_special(special::UNAUTHENTICATED, user.is_none());
-        if let Some(user) = user {
-            let mut names = self.client.names.lock();
-            if names.user != user {
-                names.user = user.to_owned();
-            }
+    /// Whether there is anything that its user may not do.
+    #[inline]
+    pub fn is_restricted(&self) -> bool {
+        self.special & special::RESTRICTED != 0
+    }
+
+    /// Its user's account; `None` for the default user.
+    pub fn account(&self) -> Option<Arc<Account>> {
+        self.client.names.lock().account.clone()
+    }
+
+    /// Its user's name.
+    pub fn user_name(&self) -> String {
+        self.client.names.lock().user.clone()
+    }
+
+    /// Notes that the client authenticated as this user.
+    pub fn sign_in(&mut self, account: Arc<Account>, acl: &Acl) {
+        let mut names = self.client.names.lock();
+        if names.user != account.name {
+            names.user = account.name.clone();
+            names.account = (!Arc::ptr_eq(&account, acl.default_account())).then_some(account);
+        }
+        drop(names);
+        self.set_special(special::UNAUTHENTICATED, false);
+        self.refresh_user(acl);
+    }
+
+    /// Makes it a client that has not said who it is.
+    pub fn sign_out(&mut self, acl: &Acl) {
+        self.sign_in(acl.default_account().clone(), acl);
+        self.set_special(special::UNAUTHENTICATED, !acl.is_open());
+    }
+
+    /// Looks again at what its user may do.
+    pub fn refresh_user(&mut self, acl: &Acl) {
+        let account = self.account();
+        let user = account.as_ref().unwrap_or(acl.default_account()).user();
+        let restricted = !user.is_unrestricted();
+        self.set_special(special::RESTRICTED, restricted);
+        if !self.is_authenticated() && acl.is_open() {
+            self.set_special(special::UNAUTHENTICATED, false);
         }
     }
 

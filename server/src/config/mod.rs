@@ -32,4 +32,5 @@ pub use cli::{Invocation, cli, parse_invocation};
 pub use error::{ConfigError, Origin};
 pub use layers::{Loaded, load};
 pub use redis_conf::{quote_word, split_words};
+pub(crate) use rewrite::replace_file;
 pub use rewrite::rewrite;

@@ -1,5 +1,6 @@
 //! The binary as its users meet it: started, stopped, killed, misconfigured.
 
+mod acl;
 mod data;
 mod failures;
 mod footprint;

@@ -55,8 +55,21 @@ impl Varve {
     pub fn launch(dir: &Path, args: &[&str]) -> Varve {
         let port = free_port();
         let (port_text, dir) = (port.to_string(), dir.to_str().expect("a UTF-8 path"));
-        let mut all = vec!["--port", &port_text, "--dir", dir];
-        all.extend(args);
+        Self::spawn(&["--port", &port_text, "--dir", dir], args, port)
+    }
+
+    /// Starts a server with a configuration file, and waits until it serves.
+    pub fn start_from(file: &Path, dir: &Path, args: &[&str]) -> Varve {
+        let port = free_port();
+        let (port_text, dir) = (port.to_string(), dir.to_str().expect("a UTF-8 path"));
+        let file = file.to_str().expect("a UTF-8 path");
+        let mut varve = Self::spawn(&[file, "--port", &port_text, "--dir", dir], args, port);
+        varve.wait_until_ready();
+        varve
+    }
+
+    fn spawn(first: &[&str], args: &[&str], port: u16) -> Varve {
+        let all: Vec<&str> = first.iter().chain(args).copied().collect();
         let child = command(&all).spawn().expect("the binary starts");
         Varve { child, port }
     }

@@ -43,9 +43,9 @@ fn filter<'a>(by: &[u8], what: &'a [u8]) -> Result<Keep<'a>, Failure> {
 }
 
 /// A key of a request: its argument, and what happens to it in Redis's words.
-struct FoundKey {
-    index: usize,
-    flags: &'static str,
+pub(crate) struct FoundKey {
+    pub index: usize,
+    pub flags: &'static str,
 }
 
 /// The keys of the request that stands behind `COMMAND GETKEYS`.
@@ -59,19 +59,24 @@ fn keys_of(cx: &Cx<'_>) -> Result<Vec<FoundKey>, Failure> {
     if !entry.accepts(request.len()) {
         return Err(failure("ERR Invalid number of arguments specified for command"));
     }
-    let mut found: Vec<FoundKey> = match entry.keys(request) {
-        Some(keys) => keys
-            .iter()
-            .map(|key| FoundKey { index: key.index, flags: entry.spec.keys[key.spec].flags })
-            .collect(),
-        None if entry.has(Flag::NoMandatoryKeys) => Vec::new(),
-        None => return Err(failure("ERR Invalid arguments specified for command")),
-    };
+    match found_keys(entry, request) {
+        Some(keys) => Ok(keys),
+        None if entry.has(Flag::NoMandatoryKeys) => Ok(Vec::new()),
+        None => Err(failure("ERR Invalid arguments specified for command")),
+    }
+}
+
+/// The keys of a request, with what happens to each; `None` when they cannot be made out.
+pub(crate) fn found_keys(entry: &Entry, request: Request<'_>) -> Option<Vec<FoundKey>> {
+    let keys = entry.keys(request)?;
+    let flags = |spec: usize| entry.spec.keys[spec].flags;
+    let mut found: Vec<FoundKey> =
+        keys.iter().map(|key| FoundKey { index: key.index, flags: flags(key.spec) }).collect();
     found.extend(sort_store(entry, request));
     if let Some(flags) = variable_flags(entry, request) {
         found.iter_mut().for_each(|key| key.flags = flags);
     }
-    Ok(found)
+    Some(found)
 }
 
 /// `SORT … STORE destination`: its place follows from the options before it.

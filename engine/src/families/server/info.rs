@@ -289,8 +289,9 @@ fn stats(engine: &Engine, _: Now, lines: &mut Lines) {
         stats.output_limit_disconnections.load(Relaxed),
     );
     lines.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
-    lines.zeros(&["acl_access_denied_auth", "acl_access_denied_cmd"]);
-    lines.zeros(&["acl_access_denied_key", "acl_access_denied_channel"]);
+    for (kind, denied) in ["auth", "cmd", "key", "channel"].iter().zip(&engine.acl.log.denied) {
+        lines.add(&format!("acl_access_denied_{kind}"), denied.load(Relaxed));
+    }
 }
 
 fn replication(engine: &Engine, _: Now, lines: &mut Lines) {

@@ -1,0 +1,291 @@
+//! May this request run?
+
+use super::log::{Entry as LogEntry, Reason};
+use super::user::{Selector, User};
+use crate::command::{Entry, Flag};
+use crate::engine::Engine;
+use crate::failure::{Failure, failure};
+use crate::families::server::{FoundKey, found_keys};
+use crate::glob;
+use crate::session::SessionState;
+use resp::Request;
+use std::cmp::Ordering as Order;
+use std::sync::atomic::Ordering;
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// A client.
+    TopLevel,
+    /// A client, to be queued, or run by `EXEC`.
+    Multi,
+    /// A script.
+    Lua,
+}
+
+impl Context {
+    /// As `ACL LOG` names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Context::TopLevel => "toplevel",
+            Context::Multi => "multi",
+            Context::Lua => "lua",
+        }
+    }
+}
+
+/// What is forbidden; the later kinds say more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Denied {
+    /// The command.
+    Command,
+    /// The key at this argument.
+    Key(usize),
+    /// The channel at this argument.
+    Channel(usize),
+}
+
+impl Denied {
+    /// What is to be said; `full` names key or channel.
+    pub fn text(self, user: &str, entry: &Entry, request: Request<'_>, full: bool) -> String {
+        let arg = |at| String::from_utf8_lossy(request.get(at).unwrap_or_default());
+        match self {
+            Denied::Command => {
+                let command = &entry.full_name;
+                format!("User {user} has no permissions to run the '{command}' command")
+            }
+            Denied::Key(at) if full => {
+                format!("User {user} has no permissions to access the '{}' key", arg(at))
+            }
+            Denied::Key(_) => "No permissions to access a key".into(),
+            Denied::Channel(at) if full => {
+                format!("User {user} has no permissions to access the '{}' channel", arg(at))
+            }
+            Denied::Channel(_) => "No permissions to access a channel".into(),
+        }
+    }
+
+    const fn reason(self) -> Reason {
+        match self {
+            Denied::Command => Reason::Command,
+            Denied::Key(_) => Reason::Key,
+            Denied::Channel(_) => Reason::Channel,
+        }
+    }
+}
+
+/// Arguments that are channels, from the first argument on, and whether they are patterns.
+fn channels<'r>(entry: &Entry, request: Request<'r>) -> Option<(Request<'r>, usize, bool)> {
+    let all = request.len().saturating_sub(1);
+    let (count, literal) = match entry.spec.name {
+        "publish" | "spublish" => (1, false),
+        "subscribe" | "ssubscribe" => (all, false),
+        "psubscribe" => (all, true),
+        _ => return None,
+    };
+    Some((request, count.min(all), literal))
+}
+
+/// Whether a key that is used as `flags` of its key spec say is used to read, to write.
+fn uses(flags: &str) -> (bool, bool) {
+    let has = |word| flags.split(' ').any(|flag| flag.eq_ignore_ascii_case(word));
+    (has("access"), has("insert") || has("delete") || has("update"))
+}
+
+impl Selector {
+    fn may_run(&self, entry: &Entry, request: Request<'_>) -> bool {
+        if self.all_commands || entry.has(Flag::NoAuth) || self.commands.contains(entry.id) {
+            return true;
+        }
+        // A container with an unknown second word only says so.
+        if !entry.subcommands.is_empty() && request.len() > 1 {
+            return true;
+        }
+        let Some(allowed) = self.first_args.get(&entry.id) else { return false };
+        let first = request.get(1).unwrap_or_default();
+        request.len() > 1 && allowed.iter().any(|arg| arg.eq_ignore_ascii_case(first))
+    }
+
+    /// Whether a key may be used to read or write.
+    pub fn may_use(&self, key: &[u8], read: bool, write: bool) -> bool {
+        let fits = |pattern: &super::user::KeyPattern| {
+            pattern.read >= read
+                && pattern.write >= write
+                && glob::matches(&pattern.pattern, key, false)
+        };
+        self.all_keys || self.keys.iter().any(fits)
+    }
+
+    /// Whether a channel may be used. A pattern must be one of the allowed patterns, literally.
+    pub fn may_listen(&self, channel: &[u8], literal: bool) -> bool {
+        let fits = |pattern: &Vec<u8>| match literal {
+            true => pattern == channel,
+            false => glob::matches(pattern, channel, false),
+        };
+        self.all_channels || self.channels.iter().any(fits)
+    }
+
+    fn check(
+        &self,
+        entry: &Entry,
+        request: Request<'_>,
+        keys: &mut Option<Vec<FoundKey>>,
+    ) -> Result<(), Denied> {
+        if !self.may_run(entry, request) {
+            return Err(Denied::Command);
+        }
+        if !self.all_keys && !entry.spec.keys.is_empty() {
+            // A request whose keys cannot be told is refused by its handler.
+            let keys = keys.get_or_insert_with(|| found_keys(entry, request).unwrap_or_default());
+            for key in keys {
+                let (read, write) = uses(key.flags);
+                if !self.may_use(request.arg(key.index), read, write) {
+                    return Err(Denied::Key(key.index));
+                }
+            }
+        }
+        if let Some((request, count, literal)) = channels(entry, request)
+            && let Some(at) = (1..=count).find(|at| !self.may_listen(request.arg(*at), literal))
+        {
+            return Err(Denied::Channel(at));
+        }
+        Ok(())
+    }
+}
+
+impl User {
+    /// Whether the user may run a request: whether one of the selectors allows all of it. If none
+    /// does, the answer is that which came closest.
+    ///
+    /// # Errors
+    /// What is forbidden.
+    pub fn check(&self, entry: &Entry, request: Request<'_>) -> Result<(), Denied> {
+        let mut keys = None;
+        let mut closest = Denied::Command;
+        for selector in self.all() {
+            match selector.check(entry, request, &mut keys) {
+                Ok(()) => return Ok(()),
+                Err(denied) if denied.cmp(&closest) == Order::Greater => closest = denied,
+                Err(_) => {}
+            }
+        }
+        Err(closest)
+    }
+
+    /// Whether one of the selectors allows a channel.
+    pub fn may_listen(&self, channel: &[u8], literal: bool) -> bool {
+        self.all().any(|selector| selector.may_listen(channel, literal))
+    }
+
+    /// Whether a command may read every key: what `SORT … BY` and `GET` need.
+    pub fn may_read_all(&self, entry: &Entry, request: Request<'_>) -> bool {
+        let every = |selector: &Selector| {
+            let star = |key: &super::user::KeyPattern| key.read && key.pattern == b"*";
+            selector.all_keys || selector.keys.iter().any(star)
+        };
+        self.all().any(|selector| selector.may_run(entry, request) && every(selector))
+    }
+}
+
+impl Engine {
+    /// Whether the session's user may run a request, from wherever it comes: the one function to
+    /// ask. A refusal is noted in `ACL LOG` and counted.
+    ///
+    /// # Errors
+    /// The error to reply.
+    #[inline]
+    pub(crate) fn check_permission(
+        &self,
+        session: &SessionState,
+        entry: &Entry,
+        request: Request<'_>,
+        context: Context,
+        now_ms: u64,
+    ) -> Result<(), Failure> {
+        if !session.is_restricted() {
+            return Ok(());
+        }
+        self.denied(session, entry, request, context, now_ms).map_or(Ok(()), |denied| {
+            let user = session.user_name();
+            let text = denied.text(&user, entry, request, false);
+            Err(Failure::text(match context {
+                Context::Lua => format!("NOPERM ACL failure in script: {text}"),
+                _ => format!("NOPERM {text}"),
+            }))
+        })
+    }
+
+    /// As [`Engine::check_permission`], of a command that was queued before the rules changed.
+    pub(crate) fn check_queued(
+        &self,
+        session: &SessionState,
+        entry: &Entry,
+        request: Request<'_>,
+        now_ms: u64,
+    ) -> Result<(), Failure> {
+        if !session.is_restricted() {
+            return Ok(());
+        }
+        match self.denied(session, entry, request, Context::Multi, now_ms) {
+            None => Ok(()),
+            Some(Denied::Command) => Err(failure(
+                "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no longer allowed for the following reason: no permission to execute the command or subcommand",
+            )),
+            Some(Denied::Key(_)) => Err(failure(
+                "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no longer allowed for the following reason: no permission to touch the specified keys",
+            )),
+            Some(Denied::Channel(_)) => Err(failure(
+                "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no longer allowed for the following reason: no permission to access one of the channels used as arguments to the command",
+            )),
+        }
+    }
+
+    #[cold]
+    fn denied(
+        &self,
+        session: &SessionState,
+        entry: &Entry,
+        request: Request<'_>,
+        context: Context,
+        now_ms: u64,
+    ) -> Option<Denied> {
+        let denied = session
+            .account()
+            .as_ref()
+            .unwrap_or(self.acl.default_account())
+            .user()
+            .check(entry, request)
+            .err()?;
+        let object = match denied {
+            Denied::Command => entry.full_name.as_bytes(),
+            Denied::Key(at) | Denied::Channel(at) => request.get(at).unwrap_or_default(),
+        };
+        let name = session.user_name();
+        self.note_denied(session, denied.reason(), context, object, name.as_bytes(), now_ms);
+        Some(denied)
+    }
+
+    /// Counts a refusal and notes it in `ACL LOG`.
+    pub(crate) fn note_denied(
+        &self,
+        session: &SessionState,
+        reason: Reason,
+        context: Context,
+        object: &[u8],
+        user: &[u8],
+        now_ms: u64,
+    ) {
+        self.acl.log.denied[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.acl.log.add(LogEntry {
+            count: 1,
+            reason,
+            context,
+            object: object.to_vec(),
+            user: user.to_vec(),
+            client: crate::families::client::describe(self, session.client(), now_ms),
+            id: 0,
+            created_ms: now_ms,
+            updated_ms: now_ms,
+        });
+    }
+}

@@ -1,0 +1,110 @@
+//! Users in an `aclfile`, and in `user` lines of a redis.conf.
+
+use super::describe::user_line;
+use super::user::{User, is_space, merge_selectors};
+use crate::config::Id;
+use crate::engine::Engine;
+use std::collections::BTreeMap;
+
+impl Engine {
+    /// Replaces all users by those of an `aclfile`'s text; `path` is for errors.
+    ///
+    /// # Errors
+    /// All that is wrong, as `ACL LOAD` says it; then nothing was changed.
+    pub fn load_users(&self, path: &str, text: &[u8]) -> Result<(), String> {
+        let mut users = BTreeMap::new();
+        let mut errors = String::new();
+        for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            let line = line.trim_ascii();
+            if !line.is_empty() {
+                self.read_line(line, path, index + 1, &mut users, &mut errors);
+            }
+        }
+        if errors.is_empty() {
+            self.replace_users(users.into_iter().collect());
+            return Ok(());
+        }
+        Err(errors
+            + "WARNING: ACL errors detected, no change to the previously active ACL rules was performed")
+    }
+
+    /// Adds the user that a line makes, or says what is wrong with the line.
+    fn read_line(
+        &self,
+        line: &[u8],
+        path: &str,
+        number: usize,
+        users: &mut BTreeMap<Vec<u8>, User>,
+        errors: &mut String,
+    ) {
+        let mut words = line.split(|byte| is_space(*byte)).filter(|word| !word.is_empty());
+        let (Some(b"user"), Some(name)) = (words.next(), words.next()) else {
+            *errors += &format!(
+                "{path}:{number} should start with user keyword followed by the username. "
+            );
+            return;
+        };
+        if users.contains_key(name) {
+            let name = String::from_utf8_lossy(name);
+            *errors += &format!("WARNING: Duplicate user '{name}' found on line {number}. ");
+            return;
+        }
+        let mut user = User::new(self.channels_by_default());
+        match merge_selectors(words) {
+            Err(_) => {
+                *errors +=
+                    &format!("{path}:{number}: Unmatched parenthesis in selector definition.");
+            }
+            Ok(rules) => {
+                for error in rules.iter().filter_map(|rule| user.apply(rule, self).err()) {
+                    *errors += &format!("{path}:{number}: {}. ", error.text());
+                }
+            }
+        }
+        users.insert(name.to_vec(), user);
+    }
+
+    /// Reads the users from `aclfile`.
+    ///
+    /// # Errors
+    /// As [`Engine::load_users`], and when the file cannot be read.
+    pub fn load_acl_file(&self) -> Result<(), String> {
+        let path = self.config.text(Id::Aclfile);
+        let text = self.environment.host.read_acl_file(&path);
+        let text =
+            text.map_err(|error| format!("Error loading ACLs, opening file '{path}': {error}"))?;
+        self.load_users(&path, &text)
+    }
+
+    /// Adds the users of a redis.conf's `user` lines: name and rules of one each.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn add_users(&self, lines: &[Vec<String>]) -> Result<(), String> {
+        let mut seen = std::collections::HashSet::new();
+        for line in lines {
+            let Some((name, words)) = line.split_first() else { continue };
+            let about = |wrong: String| format!("Error in user declaration '{name}': {wrong}");
+            if name.bytes().any(is_space) {
+                return Err(about("Usernames can't contain spaces or null characters".into()));
+            }
+            if !seen.insert(name) {
+                let wrong = "Duplicate user found. A user can only be defined once in config files";
+                return Err(about(wrong.into()));
+            }
+            let rules = merge_selectors(words.iter().map(String::as_bytes))
+                .map_err(|_| about("Unmatched parenthesis in selector definition".into()))?;
+            // What a line says is all of the user.
+            let rules = std::iter::once(b"reset".to_vec()).chain(rules).collect::<Vec<_>>();
+            self.set_user(name.as_bytes(), &rules).map_err(|(rule, error)| {
+                about(format!("'{}': {}", String::from_utf8_lossy(&rule), error.text()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The lines that make all users, by name.
+    pub fn user_lines(&self) -> Vec<Vec<u8>> {
+        self.acl.list().iter().map(|(name, user)| user_line(name, user)).collect()
+    }
+}
