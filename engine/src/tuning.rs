@@ -2,8 +2,7 @@
 
 use crate::config::{Id, OutputBufferLimit, Value};
 use crate::engine::Engine;
-use parking_lot::RwLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use storage::backend::EncodingLimits;
 use storage::journal::Durability;
@@ -19,10 +18,36 @@ pub enum OutputClass {
     PubSub,
 }
 
+/// An [`OutputBufferLimit`] that is read on every batch of every thread, and hardly ever set.
+/// Setting it is not atomic as a whole: a batch may see the hard limit of one value and the soft
+/// limit of the next.
+#[derive(Debug, Default)]
+struct Limit {
+    hard_bytes: AtomicU64,
+    soft_bytes: AtomicU64,
+    soft_seconds: AtomicU64,
+}
+
+impl Limit {
+    fn get(&self) -> OutputBufferLimit {
+        OutputBufferLimit {
+            hard_bytes: self.hard_bytes.load(Ordering::Relaxed),
+            soft_bytes: self.soft_bytes.load(Ordering::Relaxed),
+            soft_seconds: self.soft_seconds.load(Ordering::Relaxed),
+        }
+    }
+
+    fn set(&self, limit: OutputBufferLimit) {
+        self.hard_bytes.store(limit.hard_bytes, Ordering::Relaxed);
+        self.soft_bytes.store(limit.soft_bytes, Ordering::Relaxed);
+        self.soft_seconds.store(limit.soft_seconds, Ordering::Relaxed);
+    }
+}
+
 /// Values derived from directives whose text is too slow to read on every batch.
 #[derive(Debug, Default)]
 pub struct Tuning {
-    limits: RwLock<[OutputBufferLimit; 3]>,
+    limits: [Limit; 3],
     pubsub_hard: AtomicUsize,
 }
 
@@ -34,12 +59,12 @@ impl Tuning {
 
     /// The limit of a class.
     pub fn output_limit(&self, class: OutputClass) -> OutputBufferLimit {
-        let limits = self.limits.read();
-        match class {
-            OutputClass::Normal => limits[0],
-            OutputClass::Replica => limits[1],
-            OutputClass::PubSub => limits[2],
-        }
+        self.limits[match class {
+            OutputClass::Normal => 0,
+            OutputClass::Replica => 1,
+            OutputClass::PubSub => 2,
+        }]
+        .get()
     }
 }
 
@@ -86,7 +111,7 @@ fn apply(engine: &Engine, id: Id) {
         Id::ClientOutputBufferLimit => {
             let limits = config.output_buffer_limits();
             engine.tuning.pubsub_hard.store(limits[2].hard_bytes as usize, Ordering::Relaxed);
-            *engine.tuning.limits.write() = limits;
+            engine.tuning.limits.iter().zip(limits).for_each(|(limit, new)| limit.set(new));
         }
         Id::NotifyKeyspaceEvents => engine.keyspace.set_event_flags(config.integer(id) as u32),
         Id::SlowlogLogSlowerThan => {

@@ -188,7 +188,9 @@ impl Output {
 
     /// Gives all memory back; unwritten bytes are lost.
     pub fn release(&mut self) {
-        self.chunks = VecDeque::new();
+        if self.chunks.capacity() > 0 {
+            self.chunks = VecDeque::new();
+        }
         (self.taken, self.chunked) = (0, 0);
         recycle(std::mem::take(&mut self.tail));
     }

@@ -148,13 +148,6 @@ pub trait Backend: Send + Sync {
     /// decides the shard and the place within it, and is the same in every database.
     fn hash(&self, key: &[u8]) -> u64;
 
-    /// [`Backend::hash`] of many keys, as far as both slices go.
-    fn hash_all(&self, keys: &[&[u8]], hashes: &mut [u64]) {
-        for (hash, key) in hashes.iter_mut().zip(keys) {
-            *hash = self.hash(key);
-        }
-    }
-
     /// The shard a hash belongs to.
     fn shard_of(&self, hash: u64) -> u32;
 

@@ -194,7 +194,11 @@ impl CommandTable {
 
     #[inline(always)]
     fn slot(&self, name: &[u8]) -> Option<Slot> {
-        let packed = pack(name);
+        self.slot_of(name, pack(name))
+    }
+
+    #[inline(always)]
+    fn slot_of(&self, name: &[u8], packed: u64) -> Option<Slot> {
         let mask = self.slots.len() - 1;
         let mut at = hash(packed) & mask;
         loop {
@@ -222,10 +226,12 @@ impl CommandTable {
     pub fn resolve(&self, request: Request<'_>) -> Option<&Entry> {
         let slot = self.slot(request.arg(0))?;
         let entry = self.entry(slot.id);
-        if !slot.container {
-            return Some(entry);
-        }
-        Some(request.get(1).and_then(|word| self.subcommand(entry, word)).unwrap_or(entry))
+        Some(if slot.container { self.within(entry, request) } else { entry })
+    }
+
+    /// The entry of a request whose first word is `entry`'s name.
+    fn within<'t>(&'t self, entry: &'t Entry, request: Request<'_>) -> &'t Entry {
+        request.get(1).and_then(|word| self.subcommand(entry, word)).unwrap_or(entry)
     }
 
     /// [`CommandTable::resolve`], quicker when the request is for the same command as the one
@@ -250,13 +256,13 @@ impl CommandTable {
         packed: u64,
         last: &mut Option<(u64, &'t Entry)>,
     ) -> Option<&'t Entry> {
-        let slot = self.slot(request.arg(0))?;
+        let slot = self.slot_of(request.arg(0), packed)?;
         if slot.exact && !slot.container {
             let entry = self.entry(slot.id);
             *last = Some((packed, entry));
             return Some(entry);
         }
-        self.resolve(request)
+        Some(self.within(self.entry(slot.id), request))
     }
 
     /// The subcommand of a container, ignoring case.

@@ -36,6 +36,7 @@ const NOT_IN_7_0: &[&str] = &[
     "shards",
     "storage",
     "threads",
+    "trace",
 ];
 
 struct Recorded {

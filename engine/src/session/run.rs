@@ -27,8 +27,20 @@ const UPCOMING_MAX: usize = 64;
 const MULTI_BYTES_MAX: usize = 1 << 30;
 
 thread_local! {
-    /// The thread's parsing scratch, so that sessions need none of their own.
-    static BATCH: Cell<Batch> = const { Cell::new(Batch::new()) };
+    /// The thread's scratch, so that sessions need none of their own.
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+
+    /// When the last group ended, by the stopwatch, and the time it was told: the next group of the
+    /// same turn begins then, and need not look at the stopwatch again.
+    static ENDED: Cell<Option<(Now, u64)>> = const { Cell::new(None) };
+}
+
+/// What is needed while a group runs.
+#[derive(Default)]
+struct Scratch {
+    batch: Batch,
+    plan: Vec<Planned>,
+    hashes: Vec<u64>,
 }
 
 /// Keys that other sessions of this thread are about to use, each with its database.
@@ -59,12 +71,15 @@ impl Machine {
     /// A single request cannot hide the memory it waits for behind others of its own pipeline; it
     /// can hide it behind those of other clients.
     pub(super) fn anticipate(&mut self, engine: &Engine, bytes: &[u8]) {
+        // Whatever the runtime did to get these bytes is no command's time.
+        ENDED.set(None);
         if !self.pending.is_empty() || self.is_parked() {
             return;
         }
-        let mut batch = BATCH.take();
+        let mut scratch = SCRATCH.take().unwrap_or_default();
+        let batch = &mut scratch.batch;
         batch.clear();
-        let _ = resp::Parser::new().parse(bytes, 1, &self.limits(engine), &mut batch);
+        let _ = resp::Parser::new().parse(bytes, 1, &self.limits(engine), batch);
         if let Some(hash) = batch.iter(bytes).next().and_then(|request| {
             let entry = engine.commands.resolve(request)?;
             Some(engine.backend.hash(request.get(entry.first_key?)?))
@@ -79,7 +94,7 @@ impl Machine {
                 }
             });
         }
-        BATCH.set(batch);
+        SCRATCH.set(Some(scratch));
     }
 
     /// Executes the complete requests at the front of `buffer` until it parks; how many bytes that
@@ -112,18 +127,18 @@ impl Machine {
         now: Now,
     ) -> usize {
         send_for_upcoming(engine);
-        let mut batch = BATCH.take();
+        let mut scratch = SCRATCH.take().unwrap_or_default();
         let mut done = 0;
         while done < buffer.len() && !self.is_parked() && self.state.flow == Flow::Open {
             let rest = &buffer[done..];
-            batch.clear();
+            scratch.batch.clear();
             let limits = self.limits(engine);
             let group = if limits.unauthenticated { 1 } else { GROUP };
             let progress = engine.spend::<TRACED, _>(
                 |spent| &mut spent.parse,
-                || self.parser.parse(rest, group, &limits, &mut batch),
+                || self.parser.parse(rest, group, &limits, &mut scratch.batch),
             );
-            let stopped = self.run_group::<TRACED>(engine, &batch, rest, now);
+            let stopped = self.run_group::<TRACED>(engine, &mut scratch, rest, now);
             if let Some(end) = stopped {
                 // What follows is parsed again when the session goes on.
                 self.parser = resp::Parser::new();
@@ -139,7 +154,7 @@ impl Machine {
                 break;
             }
         }
-        BATCH.set(batch);
+        SCRATCH.set(Some(scratch));
         done
     }
 
@@ -147,20 +162,20 @@ impl Machine {
     fn run_group<const TRACED: bool>(
         &mut self,
         engine: &Engine,
-        batch: &Batch,
+        scratch: &mut Scratch,
         buffer: &[u8],
         now: Now,
     ) -> Option<usize> {
+        let Scratch { batch, plan, hashes } = scratch;
         if batch.is_empty() {
             return None;
         }
         let client = self.state.client();
         client.commands.fetch_add(batch.len() as u64, Ordering::Relaxed);
         client.last_seen_ms.store(now.wall_ms, Ordering::Relaxed);
-        let mut plan = [Planned { command: UNKNOWN, hash: None }; GROUP];
         engine.spend::<TRACED, _>(
             |spent| &mut spent.parse,
-            || self.plan(engine, batch, buffer, &mut plan),
+            || self.plan(engine, batch, buffer, plan, hashes),
         );
         let client = self.state.client().clone();
         let mut timer = Timer::start(engine, &client, now);
@@ -177,35 +192,39 @@ impl Machine {
             }
             start = span.end();
         }
-        timer.book();
+        timer.end();
         self.state.flush_counts(&engine.stats);
         stopped
     }
 
     /// Looks the group's commands up, hashes their keys, and sends for the keys' memory.
     #[inline(always)]
-    fn plan(&self, engine: &Engine, batch: &Batch, buffer: &[u8], plan: &mut [Planned; GROUP]) {
-        let mut keys: [&[u8]; GROUP] = [&[]; GROUP];
-        let mut count = 0;
+    fn plan(
+        &self,
+        engine: &Engine,
+        batch: &Batch,
+        buffer: &[u8],
+        plan: &mut Vec<Planned>,
+        hashes: &mut Vec<u64>,
+    ) {
+        plan.clear();
+        hashes.clear();
         let mut last = None;
-        for (planned, request) in plan.iter_mut().zip(batch.iter(buffer)) {
-            let Some(entry) = engine.commands.resolve_like(request, &mut last) else { continue };
-            planned.command = entry.id;
-            if let Some(key) = entry.first_key.and_then(|at| request.get(at)) {
-                keys[count] = key;
-                count += 1;
-                // To be filled in below.
-                planned.hash = Some(0);
+        for request in batch.iter(buffer) {
+            let mut planned = Planned { command: UNKNOWN, hash: None };
+            if let Some(entry) = engine.commands.resolve_like(request, &mut last) {
+                planned.command = entry.id;
+                if let Some(key) = entry.first_key.and_then(|at| request.get(at)) {
+                    let hash = engine.backend.hash(key);
+                    planned.hash = Some(hash);
+                    hashes.push(hash);
+                }
             }
+            plan.push(planned);
         }
-        let mut hashes = [0; GROUP];
-        let hashes = &mut hashes[..count];
-        engine.backend.hash_all(&keys[..count], hashes);
-        if count > 1 {
+        if hashes.len() > 1 {
             engine.backend.prefetch(self.state.db, hashes);
         }
-        let places = plan.iter_mut().filter_map(|planned| planned.hash.as_mut());
-        places.zip(hashes).for_each(|(place, hash)| *place = *hash);
     }
 
     /// Whether the rest of the pipeline has to wait, or is void.
@@ -436,8 +455,17 @@ struct Timer<'a> {
 
 impl<'a> Timer<'a> {
     fn start(engine: &'a Engine, client: &'a Client, now: Now) -> Self {
-        let begun = (engine.environment.stopwatch)();
+        let begun = match ENDED.get() {
+            Some((then, ended)) if then == now => ended,
+            _ => (engine.environment.stopwatch)(),
+        };
         Timer { engine, client, now, begun, command: UNKNOWN, calls: 0, last: None }
+    }
+
+    /// Books what is left at the end of a group.
+    fn end(mut self) {
+        self.book();
+        ENDED.set(Some((self.now, self.begun)));
     }
 
     #[inline]

@@ -3,15 +3,17 @@
 //! A directory of depth `d` has `2^d` slots, indexed by the top `d` bits of the hash. A segment of
 //! local depth `l ≤ d` fills `2^(d-l)` neighbouring slots. Slots are atomics so that
 //! [`crate::Backend::prefetch`] may read them without the shard's lock: what it reads may be stale,
-//! but must be readable, so directories of the keyspace are never given back to the allocator
+//! but must be readable. So directories of the keyspace are never given back to the allocator
 //! while the backend lives; a [`Pool`] keeps them for the next table that grows to that size.
+//! Segments of the keyspace are given back once every prefetch that may have met them is over.
 
 use super::segment::Bucket;
+use crossbeam_epoch as epoch;
 use parking_lot::Mutex;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 /// Directories do not grow beyond `2^MAX_DEPTH` slots; segments do then instead.
 pub const MAX_DEPTH: u32 = 22;
@@ -19,13 +21,19 @@ pub const MAX_DEPTH: u32 = 22;
 const ALIGN: usize = 64;
 const DEPTH_MASK: usize = ALIGN - 1;
 
-/// One slot: a segment, its local depth and its number of buckets.
+/// One slot: a segment, its local depth and its number of buckets, in one word: whoever reads it
+/// without the lock must not take one segment's size for another's.
+///
+/// Segments are aligned to cache lines, which leaves the low six bits of an address for the depth;
+/// addresses have 48 bits, which leaves the high sixteen for the number of buckets.
 #[derive(Debug)]
-pub struct Slot {
-    segment: AtomicPtr<Bucket>,
-    /// Local depth in the low byte, number of buckets above.
-    shape: AtomicU32,
-}
+pub struct Slot(AtomicPtr<Bucket>);
+
+const BUCKETS_SHIFT: u32 = 48;
+const ADDRESS_MASK: usize = (1 << BUCKETS_SHIFT) - 1 - DEPTH_MASK;
+
+/// The most buckets that a slot can say.
+pub const BUCKETS_MAX: u32 = u16::MAX as u32;
 
 /// A segment as a slot describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,9 +139,12 @@ impl Directory {
     #[inline]
     pub unsafe fn get(self, index: usize) -> SegmentRef {
         // SAFETY: the caller's promise.
-        let slot = unsafe { self.slot(index) };
-        let shape = slot.shape.load(Relaxed);
-        SegmentRef { base: slot.segment.load(Relaxed), buckets: shape >> 8, depth: shape & 0xff }
+        let word = unsafe { self.slot(index) }.0.load(Relaxed);
+        SegmentRef {
+            base: word.map_addr(|addr| addr & ADDRESS_MASK),
+            buckets: (word.addr() >> BUCKETS_SHIFT) as u32,
+            depth: (word.addr() & DEPTH_MASK) as u32,
+        }
     }
 
     /// Writes a slot.
@@ -144,8 +155,8 @@ impl Directory {
     pub unsafe fn set(self, index: usize, segment: SegmentRef) {
         // SAFETY: the caller's promise.
         let slot = unsafe { self.slot(index) };
-        slot.segment.store(segment.base, Relaxed);
-        slot.shape.store(segment.buckets << 8 | segment.depth, Relaxed);
+        let shape = (segment.buckets as usize) << BUCKETS_SHIFT | segment.depth as usize;
+        slot.0.store(segment.base.map_addr(|addr| addr | shape), Relaxed);
     }
 }
 
@@ -180,7 +191,22 @@ fn free_now(directory: Directory) {
     unsafe { dealloc(slots.cast(), Directory::layout(directory.depth())) }
 }
 
-/// Where a table's directories come from and go to.
+/// A segment on its way to the allocator, from whatever thread gets to it.
+struct Retired(SegmentRef);
+
+// SAFETY: plain memory that belongs to nobody else any more.
+unsafe impl Send for Retired {}
+
+impl Retired {
+    /// # Safety
+    /// As [`SegmentRef::free`].
+    unsafe fn free(self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.free() }
+    }
+}
+
+/// Where a table's directories come from, and where its memory goes to.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// The allocator: nobody reads them but the table's owner.
@@ -195,6 +221,28 @@ impl Source {
         match self {
             Source::Heap => Directory::allocate(depth),
             Source::Pool(pool) => pool.take(depth),
+        }
+    }
+
+    /// Gives back the memory of a segment without dropping entries; to be called once no directory
+    /// names it.
+    ///
+    /// # Safety
+    /// It came from [`SegmentRef::allocate`], and the caller uses it no more.
+    pub unsafe fn retire(&self, segment: SegmentRef) {
+        match self {
+            // SAFETY: the caller's promise.
+            Source::Heap => unsafe { segment.free() },
+            Source::Pool(_) => {
+                let segment = Retired(segment);
+                // SAFETY: freed once, when nobody is left who began to read before it was
+                // retired: those who begin later do not find it.
+                let guard = epoch::pin();
+                unsafe { guard.defer_unchecked(move || segment.free()) };
+                // A segment is large, and one in hundreds of insertions retires one: none is to
+                // wait for others.
+                guard.flush();
+            }
         }
     }
 

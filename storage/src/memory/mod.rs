@@ -46,6 +46,7 @@ use crate::{Backend, BackendStats, EncodingLimits, Locks, Result, Snapshot, rdb}
 use directory::Pool;
 use hashing::Hasher;
 use parking_lot::{Mutex, MutexGuard};
+use segment::Probe;
 use shard::{Shard, State};
 use snapshot::MemorySnapshot;
 use std::sync::Arc;
@@ -182,23 +183,20 @@ impl Backend for MemoryBackend {
         self.shard_of_hash(cursor)
     }
 
-    fn hash_all(&self, keys: &[&[u8]], hashes: &mut [u64]) {
-        for (hash, key) in hashes.iter_mut().zip(keys) {
-            *hash = self.hash_key(key);
-        }
-    }
-
     fn prefetch(&self, db: Db, hashes: &[u64]) {
-        for &hash in hashes {
-            self.shard(self.shard_of_hash(hash)).prefetch_bucket(db, hash);
-        }
-        for &hash in hashes {
-            // A shard somebody else is working in is not worth waiting for.
-            let Some(state) = self.shard(self.shard_of_hash(hash)).state.try_lock() else {
-                continue;
-            };
-            if let Some(Some(space)) = state.spaces.get(db as usize) {
-                space.table.prefetch_entry(hash);
+        /// Enough for memory to answer in parallel.
+        const GROUP: usize = 32;
+        // Whatever probes lead to stays readable until this is dropped.
+        let _pinned = crossbeam_epoch::pin();
+        for hashes in hashes.chunks(GROUP) {
+            let mut probes = [Probe::NONE; GROUP];
+            for (probe, &hash) in probes.iter_mut().zip(hashes) {
+                *probe = self.shard(self.shard_of_hash(hash)).probe(db, hash);
+                probe.prefetch_bucket();
+            }
+            for probe in &probes[..hashes.len()] {
+                // SAFETY: the segment was found under the pin.
+                unsafe { probe.prefetch_entry() };
             }
         }
     }
@@ -245,6 +243,8 @@ impl Backend for MemoryBackend {
     }
 
     fn maintain(&self, shard: u32) -> bool {
+        // Segments retired lately go back to the allocator even when nothing else happens.
+        crossbeam_epoch::pin().flush();
         self.shard(shard).state.lock().sweep()
     }
 

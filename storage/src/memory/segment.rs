@@ -7,6 +7,7 @@
 
 use super::directory::SegmentRef;
 use super::entry::Entry;
+use super::prefetch;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 
 /// Entries per bucket.
@@ -28,6 +29,75 @@ impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Entry({:?})", self.kind())
     }
+}
+
+/// A bucket that prefetching looks into without holding the table, and the tag it looks for.
+///
+/// Whatever it reads is a guess that only decides what else to fetch.
+#[derive(Clone, Copy)]
+pub struct Probe {
+    bucket: *const Bucket,
+    tag: u8,
+    /// There is no bucket behind.
+    last: bool,
+}
+
+impl Probe {
+    /// Nothing to look for.
+    pub const NONE: Probe = Probe { bucket: std::ptr::null(), tag: 0, last: true };
+
+    /// Sends for the bucket, and for the one behind: where entries go that find theirs full.
+    #[inline(always)]
+    pub fn prefetch_bucket(self) {
+        prefetch::line(self.bucket.cast());
+        prefetch::line(self.bucket.wrapping_add(1).cast());
+    }
+
+    /// Sends for the entry that is probably meant.
+    ///
+    /// # Safety
+    /// The segment's memory stays readable meanwhile, whoever changes it.
+    #[inline(always)]
+    pub unsafe fn prefetch_entry(self) {
+        // SAFETY: the caller's promise.
+        if self.bucket.is_null() || unsafe { self.prefetch_match(self.bucket) } || self.last {
+            return;
+        }
+        // One entry in five is not where it belongs, nearly always in the bucket behind.
+        // SAFETY: the caller's promise, and there is a bucket behind.
+        unsafe { self.prefetch_match(self.bucket.wrapping_add(1)) };
+    }
+
+    /// Sends for the first entry in `bucket` whose tag matches; false when there is none and
+    /// looking further makes sense.
+    ///
+    /// # Safety
+    /// `bucket` is readable.
+    #[inline(always)]
+    unsafe fn prefetch_match(self, bucket: *const Bucket) -> bool {
+        // SAFETY: the caller's promise; a bucket begins with its tags.
+        let tags = unsafe { prefetch::peek(bucket.cast()) };
+        let Some(slot) = matches(tags, self.tag).next() else { return overflow(tags) == 0 };
+        // SAFETY: as above: a slot of the same bucket, which holds an address or null.
+        let entry = unsafe { prefetch::peek(bucket.cast::<u64>().wrapping_add(1 + slot)) };
+        let entry = std::ptr::without_provenance::<u8>(entry as usize);
+        prefetch::line(entry);
+        prefetch::line(entry.wrapping_add(64));
+        true
+    }
+}
+
+/// Slots whose tag in `tags` equals `tag`, and now and then one that does not.
+#[inline(always)]
+fn matches(tags: u64, tag: u8) -> Matches {
+    let differs = tags ^ (LOW_BITS * u64::from(tag));
+    Matches(differs.wrapping_sub(LOW_BITS) & !differs & TAG_BITS)
+}
+
+/// The overflow counter in `tags`.
+#[inline(always)]
+fn overflow(tags: u64) -> u8 {
+    (tags >> 56) as u8
 }
 
 /// The tag of a hash: bits that choose neither the shard nor the bucket; never zero.
@@ -71,8 +141,7 @@ impl Bucket {
     /// Slots whose tag equals `tag`, and now and then one that does not: compare keys.
     #[inline]
     pub fn matches(&self, tag: u8) -> Matches {
-        let differs = self.tags ^ (LOW_BITS * u64::from(tag));
-        Matches(differs.wrapping_sub(LOW_BITS) & !differs & TAG_BITS)
+        matches(self.tags, tag)
     }
 
     /// Slots in use.
@@ -91,7 +160,7 @@ impl Bucket {
     /// How many entries passed this bucket because it was full (255: more than can be counted).
     #[inline]
     pub fn overflow(&self) -> u8 {
-        (self.tags >> 56) as u8
+        overflow(self.tags)
     }
 
     /// The entry in a slot.
@@ -194,10 +263,12 @@ impl SegmentRef {
         unsafe { &mut *self.base.add(1 + index) }
     }
 
-    /// Address of a bucket, for prefetching; any address will do there.
-    #[inline]
-    pub fn bucket_address(self, index: usize) -> *const u8 {
-        self.base.cast_const().wrapping_add(1 + index).cast()
+    /// Where to look for the entry of `hash` ahead of time; nowhere, for no segment.
+    #[inline(always)]
+    pub fn probe(self, hash: u64) -> Probe {
+        let home = self.home(hash);
+        let bucket = self.base.wrapping_add(1 + home);
+        Probe { bucket, tag: tag(hash), last: home + 1 >= self.buckets as usize }
     }
 
     /// The number of entries.
@@ -225,13 +296,21 @@ impl SegmentRef {
     #[inline(always)]
     pub unsafe fn find(self, hash: u64, key: &[u8]) -> Option<(usize, usize)> {
         let (tag, home) = (tag(hash), self.home(hash));
-        // SAFETY: the caller's promise; `home` is below `buckets`.
-        let bucket = unsafe { self.bucket(home) };
-        // Nearly always it is the first slot of the home bucket that may be it.
-        if let Some(slot) = bucket.matches(tag).next()
-            && bucket.slots[slot].as_ref().is_some_and(|entry| is_same(entry.key(), key))
-        {
-            return Some((home, slot));
+        let mut at = home;
+        // Nearly always it is the first slot that may be it, in the home bucket or the one behind.
+        for _ in 0..2 {
+            // SAFETY: the caller's promise; `home` and `next` are below `buckets`.
+            let bucket = unsafe { self.bucket(at) };
+            if let Some(slot) = bucket.matches(tag).next() {
+                if bucket.slots[slot].as_ref().is_some_and(|entry| is_same(entry.key(), key)) {
+                    return Some((at, slot));
+                }
+                break;
+            }
+            if bucket.overflow() == 0 {
+                return None;
+            }
+            at = self.next(at);
         }
         // SAFETY: the caller's promise.
         unsafe { self.find_further(tag, home, key) }

@@ -1,10 +1,11 @@
 //! One shard: its databases' tables behind one lock, and what is shared between them.
 
-use super::directory::{Directory, Pool, SegmentRef, Slot, Source};
+use super::directory::{Directory, Pool, Slot, Source};
 use super::entry::Entry;
 use super::grave::Grave;
 use super::hashing::{Hasher, mix};
 use super::prefetch;
+use super::segment::Probe;
 use super::snapshot::{NO_DB, Saving};
 use super::table::{Occupied, Table};
 use crate::tx::Db;
@@ -15,19 +16,37 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-/// A shard. Aligned so that two shards' locks never share a cache line (or the pair of lines that
-/// x86 fetches together).
-#[repr(align(128))]
+/// A shard. Aligned so that two shards never share a cache line (or the pair of lines that x86
+/// fetches together), and laid out so that what every transaction writes is in one line, the last,
+/// and what prefetching reads is in another, which no transaction of the usual kind writes.
+#[repr(C, align(128))]
 #[derive(Debug)]
 pub struct Shard {
-    /// Everything that needs the lock.
-    pub state: Mutex<State>,
     /// Each database's directory, for prefetching without the lock. Null without a table.
     roots: Box<[AtomicPtr<Slot>]>,
     /// Each database's sizes at the end of the last transaction, for reading without the lock:
     /// whoever asks may be inside a transaction that holds it.
     sizes: Box<[Sizes]>,
+    /// Everything that needs the lock.
+    pub state: OwnLine<Mutex<State>>,
 }
+
+/// Something in a cache line of its own, if it is no larger than that.
+#[repr(align(64))]
+#[derive(Debug)]
+pub struct OwnLine<T>(T);
+
+impl<T> std::ops::Deref for OwnLine<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+// The lock and what it protects directly are to be in one line.
+const _: () = assert!(size_of::<OwnLine<Mutex<State>>>() == 64);
 
 /// The sizes of a keyspace.
 #[derive(Debug, Default)]
@@ -45,8 +64,11 @@ pub struct Sizes {
 pub struct State {
     /// A table per database, made when first needed.
     pub spaces: Box<[Option<Box<Keyspace>>]>,
+    /// State of the access counters' random numbers: written by every access, so it lies beside
+    /// the lock.
+    pub random: u64,
     /// What all databases of the shard share.
-    pub common: Common,
+    pub common: Box<Common>,
 }
 
 /// What all databases of a shard share.
@@ -58,8 +80,6 @@ pub struct Common {
     pub limits: EncodingLimits,
     /// Which of the backend's limits these are.
     pub limits_version: u32,
-    /// State of the access counters' random numbers.
-    pub random: u64,
     /// What was removed and is still to be taken apart.
     pub graves: VecDeque<Grave>,
     /// Where tables get their directories from.
@@ -185,6 +205,8 @@ impl Common {
 pub struct Live<'s> {
     /// The entry.
     pub found: Occupied<'s>,
+    /// The state of the access counters' random numbers.
+    pub random: &'s mut u64,
     /// The shard's shared parts.
     pub common: &'s mut Common,
     /// The database's counts.
@@ -202,8 +224,8 @@ impl Live<'_> {
 
     /// Takes the entry out and forgets it.
     pub fn remove(self) {
-        let Live { found, common, tally } = self;
-        let entry = Live { found, common: &mut *common, tally }.take();
+        let Live { found, random, common, tally } = self;
+        let entry = Live { found, random, common: &mut *common, tally }.take();
         common.bury(entry);
     }
 
@@ -267,7 +289,8 @@ impl State {
     pub fn find(&mut self, key: &Key<'_>) -> Option<Live<'_>> {
         let space = self.spaces.get_mut(key.db as usize)?.as_deref_mut()?;
         let found = space.table.find(key.hash, key.bytes)?;
-        Some(Live { found, common: &mut self.common, tally: &mut space.tally })
+        let State { random, common, .. } = self;
+        Some(Live { found, random, common, tally: &mut space.tally })
     }
 
     /// Adds an entry whose key is not there.
@@ -315,16 +338,19 @@ impl Shard {
             hasher,
             limits,
             limits_version: 0,
-            random: mix(u64::from(number)) | 1,
             graves: VecDeque::new(),
             pool,
             epoch: false,
             saving: None,
         };
         Shard {
-            state: Mutex::new(State { spaces: (0..databases).map(|_| None).collect(), common }),
             roots: (0..databases).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
             sizes: (0..databases).map(|_| Sizes::default()).collect(),
+            state: OwnLine(Mutex::new(State {
+                spaces: (0..databases).map(|_| None).collect(),
+                random: mix(u64::from(number)),
+                common: Box::new(common),
+            })),
         }
     }
 
@@ -366,18 +392,19 @@ impl Shard {
         }
     }
 
-    /// Where the bucket of a hash probably is: a guess, good for prefetching only.
-    #[inline]
-    pub fn prefetch_bucket(&self, db: Db, hash: u64) {
-        let Some(root) = self.roots.get(db as usize) else { return };
-        let Some(directory) = Directory::from_ptr(root.load(Ordering::Acquire)) else { return };
+    /// Where the entry of a hash probably is: a guess, good for prefetching only. What it leads to
+    /// is readable as long as the caller has pinned the epoch since before the call.
+    #[inline(always)]
+    pub fn probe(&self, db: Db, hash: u64) -> Probe {
+        // Another core may have the lock's line.
+        prefetch::line_to_write((&raw const self.state).cast());
+        let Some(root) = self.roots.get(db as usize) else { return Probe::NONE };
+        let root = root.load(Ordering::Acquire);
+        let Some(directory) = Directory::from_ptr(root) else { return Probe::NONE };
         // SAFETY: directories of the keyspace come from the pool and go back to it; the pool
         // outlives this borrow of the shard, so the slots are readable. The index of a hash is
         // within any directory.
-        let segment: SegmentRef = unsafe { directory.get(directory.index(hash)) };
-        // With the bucket behind, where entries go that find theirs full.
-        let address = segment.bucket_address(segment.home(hash));
-        prefetch::line(address);
-        prefetch::line(address.wrapping_add(64));
+        let segment = unsafe { directory.get(directory.index(hash)) };
+        if segment.base.is_null() { Probe::NONE } else { segment.probe(hash) }
     }
 }

@@ -8,7 +8,7 @@
 //! Within and across segments, buckets are in the order of the hash. A scan walks the hash space,
 //! so its cursor means the same whatever grew, shrank or split meanwhile.
 
-use super::directory::{Directory, HOME_BITS, MAX_DEPTH, SegmentRef, Source};
+use super::directory::{BUCKETS_MAX, Directory, HOME_BITS, MAX_DEPTH, SegmentRef, Source};
 use super::entry::Entry;
 use super::hashing::{Hasher, mix};
 use super::prefetch;
@@ -145,28 +145,6 @@ impl Table {
         Some(Occupied { table: self, hash, entry })
     }
 
-    /// Brings the entry that `hash` probably belongs to towards the cache.
-    #[inline]
-    pub fn prefetch_entry(&self, hash: u64) {
-        let (segment, tag) = (self.segment(hash), super::segment::tag(hash));
-        let mut at = segment.home(hash);
-        // One entry in five is not where it belongs, nearly always in the bucket behind.
-        for _ in 0..2 {
-            // SAFETY: the segment is live while the table is borrowed; `at` is below `buckets`.
-            let bucket = unsafe { segment.bucket(at) };
-            let mut matches = bucket.matches(tag);
-            if let Some(entry) = matches.next().and_then(|slot| bucket.get(slot)) {
-                prefetch::line(entry.address());
-                prefetch::line(entry.address().wrapping_add(64));
-                return;
-            }
-            if bucket.overflow() == 0 {
-                return;
-            }
-            at = segment.next(at);
-        }
-    }
-
     /// Adds an entry whose key is not there yet.
     pub fn insert(&mut self, hasher: &Hasher, hash: u64, entry: Entry) -> &mut Entry {
         self.make_room(hasher, hash);
@@ -197,7 +175,11 @@ impl Table {
         match next {
             Some(buckets) => self.resize(hasher, hash, segment, buckets),
             None if segment.depth < MAX_DEPTH => self.split(hasher, hash, segment),
-            None => self.resize(hasher, hash, segment, segment.buckets * 2),
+            None => {
+                // Three billion keys, or a keyed hash that sent a million of them one way.
+                assert!(segment.buckets <= BUCKETS_MAX / 2, "a segment outgrew its slot");
+                self.resize(hasher, hash, segment, segment.buckets * 2);
+            }
         }
     }
 
@@ -279,7 +261,7 @@ impl Table {
         }
         self.own_bytes -= old.bytes();
         // SAFETY: allocated by `SegmentRef::allocate`, empty, and named by nobody.
-        unsafe { old.free() };
+        unsafe { self.source.retire(old) };
     }
 
     /// Moved entries go by the number of slots, not by the load limit; this grows only when a
@@ -482,7 +464,7 @@ impl Table {
             }
         }
         // SAFETY: empty now; the slots naming it lie below `swept` and are not read again.
-        unsafe { segment.free() };
+        unsafe { self.source.retire(segment) };
         self.swept < self.directory.len()
     }
 }

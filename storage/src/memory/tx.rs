@@ -37,6 +37,10 @@ const EXTEND_PATIENCE: Duration = Duration::from_millis(500);
 /// A shard's number, with its lock held.
 pub type Guard<'b> = (u32, MutexGuard<'b, State>);
 
+/// What most transactions have nothing of: empty, it costs a word to make and a comparison to drop.
+#[allow(clippy::box_collection, reason = "a vector of its own would be three words")]
+type Rare<T> = Option<Box<Vec<T>>>;
+
 /// A transaction. The locks are released when it is dropped.
 pub struct MemoryTx<'b> {
     backend: &'b MemoryBackend,
@@ -44,12 +48,12 @@ pub struct MemoryTx<'b> {
     first: Option<Guard<'b>>,
     /// The others, ascending by number. In a box, like `expired`, and dropped by hand, because most
     /// transactions have none: to begin and to end one must cost next to nothing.
-    others: ManuallyDrop<Option<Box<Vec<Guard<'b>>>>>,
+    others: ManuallyDrop<Rare<Guard<'b>>>,
     now_ms: u64,
     no_touch: bool,
     /// The database whose sizes may have changed, [`NO_DB`] or [`SEVERAL_DBS`].
     used_db: Db,
-    expired: ManuallyDrop<Option<Box<Vec<Expired>>>>,
+    expired: ManuallyDrop<Rare<Expired>>,
 }
 
 /// No database was used.
@@ -170,7 +174,7 @@ impl<'b> MemoryTx<'b> {
         let (now_ms, no_touch) = (self.now_ms, self.no_touch);
         let mut live = self.live(key)?;
         if !no_touch {
-            live.found.get_mut().touch(now_ms, &mut live.common.random);
+            live.found.get_mut().touch(now_ms, live.random);
         }
         Some(live)
     }
@@ -249,7 +253,7 @@ impl<'b> MemoryTx<'b> {
 #[inline]
 fn locked<'g>(
     first: &'g mut Option<Guard<'_>>,
-    others: &'g mut Option<Box<Vec<Guard<'_>>>>,
+    others: &'g mut Rare<Guard<'_>>,
     number: u32,
 ) -> &'g mut State {
     match first {
@@ -259,7 +263,7 @@ fn locked<'g>(
 }
 
 #[inline(never)]
-fn locked_further<'g>(others: &'g mut Option<Box<Vec<Guard<'_>>>>, number: u32) -> &'g mut State {
+fn locked_further<'g>(others: &'g mut Rare<Guard<'_>>, number: u32) -> &'g mut State {
     let others = others.as_deref_mut().map_or(&mut [][..], |others| &mut others[..]);
     match others.binary_search_by_key(&number, |(number, _)| *number) {
         Ok(at) => &mut others[at].1,
@@ -270,12 +274,7 @@ fn locked_further<'g>(others: &'g mut Option<Box<Vec<Guard<'_>>>>, number: u32) 
 /// Whether an entry counts as absent: its expiry has passed, or that of all its fields. Notes the
 /// fields that go while others stay.
 #[inline]
-fn is_over(
-    live: &mut Live<'_>,
-    now_ms: u64,
-    key: &Key<'_>,
-    expired: &mut Option<Box<Vec<Expired>>>,
-) -> bool {
+fn is_over(live: &mut Live<'_>, now_ms: u64, key: &Key<'_>, expired: &mut Rare<Expired>) -> bool {
     let entry = live.found.get();
     if entry.is_expired(now_ms) {
         return true;
@@ -290,7 +289,7 @@ fn purge_fields(
     live: &mut Live<'_>,
     now_ms: u64,
     key: &Key<'_>,
-    expired: &mut Option<Box<Vec<Expired>>>,
+    expired: &mut Rare<Expired>,
 ) -> bool {
     live.change(|entry, common| match entry.boxed_mut() {
         Some(Value::Hash(hash)) => {
