@@ -1,6 +1,7 @@
 //! [`ScriptHost`]: the commands of a running script.
 
 use super::running::{Kind, Running};
+use crate::acl::Context;
 use crate::command::{Entry, Flag};
 use crate::config::Id;
 use crate::cx::{CallResult, Cx};
@@ -88,7 +89,8 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         if entry.has(Flag::NoScript) {
             return Err(failure("ERR This Redis command is not allowed from script"));
         }
-        let engine = self.cx.engine;
+        let (engine, now_ms) = (self.cx.engine, self.cx.now.wall_ms);
+        engine.check_permission(self.cx.session, entry, request, Context::Lua, now_ms)?;
         if entry.has(Flag::Write) {
             if self.terms.read_only {
                 return Err(failure("ERR Write commands are not allowed from read-only scripts."));
