@@ -240,6 +240,21 @@ impl Engine {
         }
     }
 
+    /// Whether the session's user may run a request; noted nowhere.
+    pub(crate) fn may_run(
+        &self,
+        session: &SessionState,
+        entry: &Entry,
+        request: Request<'_>,
+    ) -> bool {
+        let allowed = || {
+            let account = session.account();
+            let account = account.as_ref().unwrap_or(self.acl.default_account());
+            account.user().check(entry, request).is_ok()
+        };
+        !session.is_restricted() || allowed()
+    }
+
     #[cold]
     fn denied(
         &self,

@@ -271,7 +271,8 @@ impl Host for ScriptHost<'_, '_> {
     }
 
     fn may_run(&mut self, request: Request<'_>) -> Option<bool> {
-        self.cx.engine.commands.resolve(request).map(|_| true)
+        let entry = self.cx.engine.commands.resolve(request)?;
+        Some(self.cx.engine.may_run(self.cx.session, entry, request))
     }
 
     fn log(&mut self, level: u8, text: &[u8]) {
