@@ -98,9 +98,8 @@ impl AclLog {
         self.entries.lock().clear();
     }
 
-    /// `acllog-max-len`.
+    /// `acllog-max-len`; what is too much now goes with the next refusal, as in Redis.
     pub(crate) fn set_max_len(&self, max_len: usize) {
         self.max_len.store(max_len, Ordering::Relaxed);
-        self.entries.lock().truncate(max_len);
     }
 }
