@@ -136,6 +136,12 @@ fn parts(row: &RowResult) -> Parts<'_> {
     Parts { who, storage, aof: &row.aof }
 }
 
+/// Whether a row keeps everything in memory, and nothing durable.
+pub fn is_plain(row: &RowResult) -> bool {
+    let Parts { storage, aof, .. } = parts(row);
+    matches!(storage, "" | "memory") && matches!(aof, "" | "off")
+}
+
 /// Rows that share a chart.
 struct Group<'r> {
     /// What they have in common, empty if that is everything.

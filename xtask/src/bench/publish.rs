@@ -109,8 +109,12 @@ fn document(results: &Results, sections: &[Section]) -> String {
     text
 }
 
+/// The ratios a reader looks for first: everything in memory, nothing durable. `docs/benchmarks.md`
+/// has the rest.
 fn summary(results: &Results) -> String {
-    report::ratios(results).iter().map(|grid| format!("{}\n", grid.markdown())).collect()
+    let mut results = results.clone();
+    results.rows.retain(figures::is_plain);
+    report::ratios(&results).iter().map(|grid| format!("{}\n", grid.markdown())).collect()
 }
 
 /// `text` with `content` between the markers, `None` when it lacks them.
