@@ -21,6 +21,7 @@ const NOTEWORTHY: Duration = Duration::from_secs(1);
 pub(crate) struct Data {
     pub backend: Arc<dyn Backend>,
     pub config: Arc<ConfigStore>,
+    #[cfg_attr(not(feature = "aof"), expect(dead_code, reason = "only a log is replayed"))]
     pub commands: Vec<&'static [Spec]>,
     /// Texts of function libraries that were found: the engine that serves is made later.
     pub libraries: Mutex<Vec<Vec<u8>>>,

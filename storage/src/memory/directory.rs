@@ -235,9 +235,9 @@ impl Source {
             Source::Heap => unsafe { segment.free() },
             Source::Pool(_) => {
                 let segment = Retired(segment);
+                let guard = epoch::pin();
                 // SAFETY: freed once, when nobody is left who began to read before it was
                 // retired: those who begin later do not find it.
-                let guard = epoch::pin();
                 unsafe { guard.defer_unchecked(move || segment.free()) };
                 // A segment is large, and one in hundreds of insertions retires one: none is to
                 // wait for others.

@@ -71,7 +71,7 @@ fn reply_distance(cx: &mut Cx<'_>, distance: f64) {
 fn geoadd(cx: &mut Cx<'_>) -> Outcome {
     let args = cx.args;
     let (options, at) = Options::parse_some(args, &["NX", "XX", "CH"]);
-    if (args.len() - at) % 3 != 0 {
+    if !(args.len() - at).is_multiple_of(3) {
         return Err(SYNTAX);
     }
     if options.check(1).is_err() {
