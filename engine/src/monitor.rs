@@ -85,7 +85,7 @@ fn line(request: Request<'_>, db: Db, source: &str, now: Now) -> Vec<u8> {
 }
 
 /// Whether argument `index` is one that Redis keeps out of `MONITOR` and `SLOWLOG`: the
-/// credentials of `AUTH`, `HELLO … AUTH` and `MIGRATE … AUTH|AUTH2`.
+/// credentials of `AUTH`, `HELLO … AUTH` and `MIGRATE … AUTH|AUTH2`, and all that `ACL SETUSER` says.
 pub fn is_secret(request: Request<'_>, index: usize) -> bool {
     let is = |at: usize, word: &str| {
         request.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
@@ -96,6 +96,8 @@ pub fn is_secret(request: Request<'_>, index: usize) -> bool {
         true
     } else if is(0, "hello") {
         index >= 3 && (is(index - 1, "auth") || (index >= 4 && is(index - 2, "auth")))
+    } else if is(0, "acl") {
+        index >= 2 && is(1, "setuser")
     } else if is(0, "migrate") {
         let auth2 = index >= 8 && (is(index - 1, "auth2") || is(index - 2, "auth2"));
         index >= 7 && (is(index - 1, "auth") || auth2)

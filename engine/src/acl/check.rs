@@ -215,6 +215,22 @@ impl Engine {
         })
     }
 
+    /// Whether the session's user may have a request read keys that it does not declare: if he may
+    /// read every key.
+    pub(crate) fn may_read_all(
+        &self,
+        session: &SessionState,
+        entry: &Entry,
+        request: Request<'_>,
+    ) -> bool {
+        if !session.is_restricted() {
+            return true;
+        }
+        let account = session.account();
+        let account = account.as_ref().unwrap_or(self.acl.default_account());
+        account.user().may_read_all(entry, request)
+    }
+
     /// As [`Engine::check_permission`], of a command that was queued before the rules changed.
     pub(crate) fn check_queued(
         &self,
@@ -264,13 +280,9 @@ impl Engine {
         context: Context,
         now_ms: u64,
     ) -> Option<Denied> {
-        let denied = session
-            .account()
-            .as_ref()
-            .unwrap_or(self.acl.default_account())
-            .user()
-            .check(entry, request)
-            .err()?;
+        let account = session.account();
+        let account = account.as_ref().unwrap_or(self.acl.default_account());
+        let denied = account.user().check(entry, request).err()?;
         let object = match denied {
             Denied::Command => entry.full_name.as_bytes(),
             Denied::Key(at) | Denied::Channel(at) => request.get(at).unwrap_or_default(),

@@ -261,8 +261,22 @@ fn results(
     Ok(())
 }
 
+/// Patterns read keys that are not among the arguments: who may not read every key may not use them.
+fn check_patterns(cx: &Cx<'_>, options: &Options<'_>) -> Outcome {
+    let by = options.by.as_ref().is_some_and(Pattern::names_keys);
+    let get = options.get.iter().any(|pattern| !matches!(pattern, Pattern::Element));
+    if !(by || get) || cx.engine.may_read_all(cx.session, cx.call.entry, cx.args) {
+        return Ok(());
+    }
+    Err(failure(match by {
+        true => "ERR BY option of SORT denied due to insufficient ACL permissions.",
+        false => "ERR GET option of SORT denied due to insufficient ACL permissions.",
+    }))
+}
+
 fn run(cx: &mut Cx<'_>, may_store: bool) -> Outcome {
     let mut options = Options::parse(cx.args, may_store)?;
+    check_patterns(cx, &options)?;
     let key = cx.key(1);
     if options.keeps_order() && options.store.is_some() && cx.tx.kind(&key)? == Some(Kind::Set) {
         // What is stored must not depend on the order a set happens to be in.
