@@ -261,10 +261,11 @@ fn results(
     Ok(())
 }
 
-/// Patterns read keys that are not among the arguments: who may not read every key may not use them.
+/// Patterns read keys that are not among the arguments: who may not read every key may not use
+/// them. Redis refuses every `GET` then, that of the element itself included.
 fn check_patterns(cx: &Cx<'_>, options: &Options<'_>) -> Outcome {
     let by = options.by.as_ref().is_some_and(Pattern::names_keys);
-    let get = options.get.iter().any(|pattern| !matches!(pattern, Pattern::Element));
+    let get = !options.get.is_empty();
     if !(by || get) || cx.engine.may_read_all(cx.session, cx.call.entry, cx.args) {
         return Ok(());
     }
