@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-const ROWS: &str = "pub const COMMANDS: &[Spec] = &[";
+pub const ROWS: &str = "pub const COMMANDS: &[Spec] = &[";
 const REGISTRY: &str = "pub const ALL: &[&[Spec]] = &[\n";
 
 /// rustfmt.toml's `max_width`.
@@ -135,7 +135,8 @@ pub fn import(path: &str, items: &[&str]) -> String {
     }
     let mut lines = vec![String::from("   ")];
     for item in items {
-        if lines[lines.len() - 1].len() + item.len() + 2 > WIDTH_MAX {
+        // A line as long as is allowed is too long for a list.
+        if lines[lines.len() - 1].len() + item.len() + 2 >= WIDTH_MAX {
             lines.push(String::from("   "));
         }
         let last = lines.len() - 1;
