@@ -9,4 +9,4 @@ folder=$(mktemp -d)
 port=$(free_port)
 trap 'kill -9 $first; stop -9; rm -rf "$folder" "$first_folder"' EXIT
 start --appendonly no --enable-debug-command yes --runtime tokio
-cargo run --quiet --package xtask -- conformance --ours --mirror "127.0.0.1:$first_port" --against "127.0.0.1:$port" "$@"
+${XTASK:-cargo run --quiet --package xtask --} conformance --ours --mirror "127.0.0.1:$first_port" --against "127.0.0.1:$port" "$@"
