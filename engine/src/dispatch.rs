@@ -65,22 +65,10 @@ impl Aftermath {
 }
 
 impl Engine {
-    /// Runs one command in a transaction of its own. What is left to do is added to `aftermath`.
+    /// Runs one command in a transaction of its own. What is left to do is added to `aftermath`. If
+    /// `TRACED`, the time for locks and log is told apart.
     #[inline(always)]
-    pub(crate) fn run(
-        &self,
-        call: &Call<'_>,
-        session: &mut SessionState,
-        out: &mut Output,
-        now: Now,
-        aftermath: &mut Aftermath,
-    ) {
-        self.run_as::<false>(call, session, out, now, aftermath);
-    }
-
-    /// As [`Engine::run`]; if `TRACED`, the time for locks and log is told apart.
-    #[inline(always)]
-    pub(crate) fn run_as<const TRACED: bool>(
+    pub(crate) fn run<const TRACED: bool>(
         &self,
         call: &Call<'_>,
         session: &mut SessionState,
@@ -503,7 +491,7 @@ impl Engine {
         let hash = entry.first_key.and_then(|at| request.get(at)).map(|k| self.backend.hash(k));
         let mut aftermath = Aftermath::default();
         let call = Call { entry, request, hash };
-        self.run(&call, &mut session, &mut out, now, &mut aftermath);
+        self.run::<false>(&call, &mut session, &mut out, now, &mut aftermath);
         session.flush_counts(&self.stats);
         match aftermath.rest.as_mut().and_then(|rest| rest.waiter.take()) {
             // It would have to wait again: the second registration goes, the first stays.

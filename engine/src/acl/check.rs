@@ -1,5 +1,6 @@
 //! May this request run?
 
+use super::Account;
 use super::log::{Entry as LogEntry, Reason};
 use super::user::{Selector, User};
 use crate::command::{Entry, Flag};
@@ -10,6 +11,7 @@ use crate::glob;
 use crate::session::SessionState;
 use resp::Request;
 use std::cmp::Ordering as Order;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Where a request comes from.
@@ -223,12 +225,12 @@ impl Engine {
         entry: &Entry,
         request: Request<'_>,
     ) -> bool {
-        if !session.is_restricted() {
-            return true;
-        }
-        let account = session.account();
-        let account = account.as_ref().unwrap_or(self.acl.default_account());
-        account.user().may_read_all(entry, request)
+        !session.is_restricted() || self.account_of(session).user().may_read_all(entry, request)
+    }
+
+    /// The account of the session's user.
+    fn account_of(&self, session: &SessionState) -> Arc<Account> {
+        session.account().unwrap_or_else(|| self.acl.default_account().clone())
     }
 
     /// As [`Engine::check_permission`], of a command that was queued before the rules changed.
@@ -263,12 +265,7 @@ impl Engine {
         entry: &Entry,
         request: Request<'_>,
     ) -> bool {
-        let allowed = || {
-            let account = session.account();
-            let account = account.as_ref().unwrap_or(self.acl.default_account());
-            account.user().check(entry, request).is_ok()
-        };
-        !session.is_restricted() || allowed()
+        !session.is_restricted() || self.account_of(session).user().check(entry, request).is_ok()
     }
 
     #[cold]
@@ -280,9 +277,7 @@ impl Engine {
         context: Context,
         now_ms: u64,
     ) -> Option<Denied> {
-        let account = session.account();
-        let account = account.as_ref().unwrap_or(self.acl.default_account());
-        let denied = account.user().check(entry, request).err()?;
+        let denied = self.account_of(session).user().check(entry, request).err()?;
         let object = match denied {
             Denied::Command => entry.full_name.as_bytes(),
             Denied::Key(at) | Denied::Channel(at) => request.get(at).unwrap_or_default(),

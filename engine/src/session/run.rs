@@ -383,7 +383,7 @@ impl Machine {
             aftermath = self.exec(engine, now);
         } else {
             let call = Call { entry, request, hash: planned.hash };
-            engine.run_as::<TRACED>(&call, &mut self.state, &mut self.out, now, &mut aftermath);
+            engine.run::<TRACED>(&call, &mut self.state, &mut self.out, now, &mut aftermath);
         }
         timer.after(entry);
         if aftermath.is_something() {
