@@ -4,8 +4,10 @@
 //! bits per byte, the top bit says that more follow), and again behind the bytes with its bytes in
 //! reverse, so that the end of an element tells where it began. An element too large for a chunk
 //! of the usual size has a chunk of its own.
+//!
+//! The elements may begin behind a gap, so that pushing and popping at the front move nothing, as
+//! little as at the back. Offsets are from the beginning of the allocation, gap included.
 
-use super::packed::{Scratch, put_number};
 use super::size::size_class;
 use crate::types::End;
 use std::ops::Range;
@@ -32,8 +34,31 @@ impl Limit {
 /// Packed elements.
 #[derive(Debug, Default)]
 pub struct Chunk {
+    /// The gap, then the elements.
     bytes: Vec<u8>,
+    /// Length of the gap.
+    start: u32,
     len: u32,
+}
+
+/// Most bytes of a length as a variable-length number.
+const LENGTH_BYTES: usize = 10;
+
+/// A length as a variable-length number: its bytes, and how many of them count.
+fn length_bytes(mut len: usize) -> ([u8; LENGTH_BYTES], usize) {
+    let (mut bytes, mut at) = ([0; LENGTH_BYTES], 0);
+    while len >= 0x80 {
+        bytes[at] = len as u8 | 0x80;
+        (len, at) = (len >> 7, at + 1);
+    }
+    bytes[at] = len as u8;
+    (bytes, at + 1)
+}
+
+/// What a chunk that has to hold `len` bytes is given. It is filled again and again: larger steps
+/// than one class, but not past a power of two, which is where the usual limits leave it.
+fn roomy(len: usize) -> usize {
+    size_class(len + len / 4).min(len.next_power_of_two())
 }
 
 impl Chunk {
@@ -54,7 +79,17 @@ impl Chunk {
 
     /// Whether another element of so many bytes fits.
     pub fn has_room(&self, limit: Limit, element: usize) -> bool {
-        self.len() < limit.entries && self.bytes.len() + element + 2 <= limit.bytes
+        self.len() < limit.entries && self.used() + element + 2 <= limit.bytes
+    }
+
+    /// Where the first element begins.
+    fn start(&self) -> usize {
+        self.start as usize
+    }
+
+    /// Bytes of the elements.
+    fn used(&self) -> usize {
+        self.bytes.len() - self.start()
     }
 
     /// The element that begins at byte `at`: its bytes, and where the next begins.
@@ -74,7 +109,7 @@ impl Chunk {
     fn backward(&self, end: usize) -> Option<(Range<usize>, usize)> {
         let (mut len, mut shift, mut at) = (0usize, 0, end);
         loop {
-            at = at.checked_sub(1)?;
+            at = at.checked_sub(1).filter(|&at| at >= self.start())?;
             let byte = self.bytes[at];
             len |= usize::from(byte & 0x7f) << shift;
             shift += 7;
@@ -88,7 +123,7 @@ impl Chunk {
     /// Where the element at `index` begins (the end for `index == len`).
     fn offset(&self, index: usize) -> usize {
         if index <= self.len() / 2 {
-            (0..index).fold(0, |at, _| self.forward(at).map_or(at, |(_, next)| next))
+            (0..index).fold(self.start(), |at, _| self.forward(at).map_or(at, |(_, next)| next))
         } else {
             (index..self.len())
                 .fold(self.bytes.len(), |at, _| self.backward(at).map_or(at, |(_, start)| start))
@@ -104,37 +139,112 @@ impl Chunk {
         Some(&self.bytes[range])
     }
 
-    fn splice(&mut self, range: Range<usize>, new: &[u8]) {
-        let old_len = self.bytes.len();
-        let new_len = old_len - range.len() + new.len();
-        if new_len > self.bytes.capacity() {
-            // A chunk is filled again and again: grow in larger steps than one class, but not past
-            // a power of two, which is where the usual limits leave it.
-            let room = size_class(new_len + new_len / 4).min(new_len.next_power_of_two());
-            self.bytes.reserve_exact(room - old_len);
+    /// Moves the elements into an allocation of their own size and more: a gap of `front` bytes
+    /// before them, and `capacity` bytes in all.
+    fn reallocate(&mut self, front: usize, capacity: usize) {
+        let mut bytes = Vec::with_capacity(capacity);
+        bytes.resize(front, 0);
+        bytes.extend_from_slice(&self.bytes[self.start()..]);
+        self.bytes = bytes;
+        self.start = front as u32;
+    }
+
+    /// Makes the gap at least `room` bytes: what is free at the end goes there when that is enough
+    /// for more than this once, else the allocation grows.
+    fn widen_gap(&mut self, room: usize) {
+        let (used, free) = (self.used(), self.bytes.capacity() - self.used());
+        if free >= room && free * 2 >= used {
+            let old = self.start()..self.bytes.len();
+            self.bytes.resize(self.bytes.capacity(), 0);
+            self.bytes.copy_within(old, free);
+            self.start = free as u32;
+        } else {
+            let capacity = roomy(used + room);
+            self.reallocate(capacity - used, capacity);
         }
-        if new_len > old_len {
-            self.bytes.resize(new_len, 0);
+    }
+
+    /// Makes `room` bytes fit behind the end, by the same rule.
+    fn widen_end(&mut self, room: usize) {
+        let (used, gap) = (self.used(), self.start());
+        if self.bytes.capacity() >= used + room && gap * 2 >= used {
+            self.bytes.copy_within(gap.., 0);
+            self.bytes.truncate(used);
+            self.start = 0;
+        } else {
+            self.reallocate(0, roomy(used + room));
         }
-        self.bytes.copy_within(range.end..old_len, range.start + new.len());
-        self.bytes.truncate(new_len);
-        self.bytes[range.start..range.start + new.len()].copy_from_slice(new);
-        if self.bytes.capacity() > 256 && new_len * 4 < self.bytes.capacity() {
-            self.bytes.shrink_to(size_class(new_len * 2));
+    }
+
+    /// Replaces a range by `room` bytes that the caller writes, moving whichever side is shorter.
+    fn open(&mut self, range: Range<usize>, room: usize) -> &mut [u8] {
+        let before = range.start - self.start();
+        let removed = range.len();
+        let grown = room.saturating_sub(removed);
+        // A gap that does not fit its counter, behind gigabytes removed, is not made.
+        let small = self.bytes.len() < u32::MAX as usize;
+        if before < self.bytes.len() - range.end && small {
+            if grown > self.start() {
+                self.widen_gap(grown);
+            }
+            let old = self.start();
+            self.start = (old + removed - room) as u32;
+            self.bytes.copy_within(old..old + before, self.start as usize);
+        } else {
+            if self.bytes.len() + grown > self.bytes.capacity() {
+                self.widen_end(grown);
+            }
+            let tail = self.start() + before + removed;
+            let old_len = self.bytes.len();
+            if grown > 0 {
+                self.bytes.resize(old_len + grown, 0);
+            }
+            self.bytes.copy_within(tail..old_len, tail - removed + room);
+            self.bytes.truncate(old_len - removed + room);
+        }
+        let at = self.start() + before;
+        &mut self.bytes[at..at + room]
+    }
+
+    /// Replaces a range by an element.
+    fn put(&mut self, range: Range<usize>, element: &[u8]) {
+        let replaces = !range.is_empty();
+        let (length, digits) = length_bytes(element.len());
+        let out = self.open(range, element.len() + 2 * digits);
+        out[..digits].copy_from_slice(&length[..digits]);
+        out[digits..digits + element.len()].copy_from_slice(element);
+        for (out, byte) in out[digits + element.len()..].iter_mut().rev().zip(length) {
+            *out = byte;
+        }
+        if replaces {
+            self.give_back();
+        }
+    }
+
+    /// Removes a range.
+    fn cut(&mut self, range: Range<usize>) {
+        self.open(range, 0);
+        self.give_back();
+    }
+
+    /// Gives memory back when less than a quarter is used.
+    fn give_back(&mut self) {
+        if self.bytes.capacity() > 256 && self.used() * 4 < self.bytes.capacity() {
+            self.reallocate(0, size_class(self.used() * 2));
         }
     }
 
     /// Adds at the end.
     pub fn push_back(&mut self, element: &[u8]) {
         let end = self.bytes.len();
-        self.splice(end..end, &encoded(element));
+        self.put(end..end, element);
         self.len += 1;
     }
 
     /// Inserts before the element at `index`.
     pub fn insert(&mut self, index: usize, element: &[u8]) {
         let at = self.offset(index);
-        self.splice(at..at, &encoded(element));
+        self.put(at..at, element);
         self.len += 1;
     }
 
@@ -142,7 +252,7 @@ impl Chunk {
     pub fn replace(&mut self, index: usize, element: &[u8]) {
         let at = self.offset(index);
         if let Some((_, next)) = self.forward(at) {
-            self.splice(at..next, &encoded(element));
+            self.put(at..next, element);
         }
     }
 
@@ -150,27 +260,30 @@ impl Chunk {
     pub fn remove(&mut self, index: usize, count: usize) {
         let start = self.offset(index);
         let end = (0..count).fold(start, |at, _| self.forward(at).map_or(at, |(_, next)| next));
-        self.splice(start..end, &[]);
+        self.cut(start..end);
         self.len -= count as u32;
     }
 
     /// Removes up to `limit` elements equal to `element`; how many.
     pub fn remove_equal(&mut self, element: &[u8], limit: u64, from: End) -> u64 {
         let mut removed = 0;
-        let mut at = if from == End::Head { 0 } else { self.bytes.len() };
+        let mut at = if from == End::Head { self.start() } else { self.bytes.len() };
         while removed < limit {
             let step = if from == End::Head { self.forward(at) } else { self.backward(at) };
             let Some((range, other)) = step else { break };
-            let equal = &self.bytes[range] == element;
-            if equal {
-                self.splice(at.min(other)..at.max(other), &[]);
-                self.len -= 1;
-                removed += 1;
-            }
-            // Forwards, what follows has moved to `at`; backwards, what precedes is where it was.
-            if !(equal && from == End::Head) {
+            if &self.bytes[range] != element {
                 at = other;
+                continue;
             }
+            // Either side may move: the place is kept as what lies behind it, or before it.
+            let (behind, before) = (self.bytes.len() - other, other.wrapping_sub(self.start()));
+            self.cut(at.min(other)..at.max(other));
+            self.len -= 1;
+            removed += 1;
+            at = match from {
+                End::Head => self.bytes.len() - behind,
+                End::Tail => self.start() + before,
+            };
         }
         removed
     }
@@ -178,8 +291,9 @@ impl Chunk {
     /// Takes off everything from `index` on.
     pub fn split_off(&mut self, index: usize) -> Chunk {
         let at = self.offset(index);
-        let rest = Chunk { bytes: self.bytes[at..].to_vec(), len: self.len - index as u32 };
-        self.splice(at..self.bytes.len(), &[]);
+        let rest =
+            Chunk { bytes: self.bytes[at..].to_vec(), start: 0, len: self.len - index as u32 };
+        self.cut(at..self.bytes.len());
         self.len = index as u32;
         rest
     }
@@ -205,13 +319,102 @@ impl Chunk {
     }
 }
 
-fn encoded(element: &[u8]) -> Scratch {
-    let mut length = smallvec::SmallVec::<[u8; 10]>::new();
-    put_number(&mut length, element.len() as u64);
-    let mut out = Scratch::with_capacity(element.len() + 2 * length.len());
-    out.extend_from_slice(&length);
-    out.extend_from_slice(element);
-    length.reverse();
-    out.extend_from_slice(&length);
-    out
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(chunk: &Chunk) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        chunk.visit(0, chunk.len(), End::Head, &mut |element| {
+            out.push(element.to_vec());
+            true
+        });
+        out
+    }
+
+    /// A deterministic sequence: the multiplier is Knuth's for 64 bits.
+    fn numbers(mut seed: u64) -> impl FnMut(usize) -> usize {
+        move |below| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 33) as usize % below
+        }
+    }
+
+    #[test]
+    fn a_chunk_behaves_as_a_vector_of_elements() {
+        let mut draw = numbers(7);
+        for _ in 0..20 {
+            let (mut chunk, mut model) = (Chunk::new(), Vec::<Vec<u8>>::new());
+            for step in 0..400 {
+                let element = vec![b'a' + (step % 3) as u8; [3, 3, 20, 127, 128, 300][draw(6)]];
+                let index = draw(model.len() + 1);
+                match draw(7) {
+                    0 => {
+                        chunk.push_back(&element);
+                        model.push(element);
+                    }
+                    1 => {
+                        chunk.insert(0, &element);
+                        model.insert(0, element);
+                    }
+                    2 => {
+                        chunk.insert(index, &element);
+                        model.insert(index, element);
+                    }
+                    3 if index < model.len() => {
+                        chunk.replace(index, &element);
+                        model[index] = element;
+                    }
+                    4 => {
+                        let count = draw(4).min(model.len() - index);
+                        chunk.remove(index, count);
+                        model.drain(index..index + count);
+                    }
+                    5 => {
+                        let from = if draw(2) == 0 { End::Head } else { End::Tail };
+                        let removed = chunk.remove_equal(&element, 2, from);
+                        assert_eq!(removed, remove_equal(&mut model, &element, 2, from));
+                    }
+                    6 if draw(20) == 0 => {
+                        let rest = chunk.split_off(index);
+                        assert_eq!(contents(&rest), model.split_off(index));
+                    }
+                    _ => {}
+                }
+                assert_eq!(contents(&chunk), model);
+                assert_eq!(chunk.get(index), model.get(index).map(Vec::as_slice));
+                assert!(chunk.allocated() <= 256 || chunk.allocated() <= 4 * chunk.used());
+            }
+        }
+    }
+
+    fn remove_equal(model: &mut Vec<Vec<u8>>, element: &[u8], limit: u64, from: End) -> u64 {
+        let mut removed = 0;
+        while removed < limit {
+            let mut equal = model.iter().enumerate().filter(|(_, other)| *other == element);
+            let found = if from == End::Head { equal.next() } else { equal.last() };
+            let Some((at, _)) = found else { break };
+            model.remove(at);
+            removed += 1;
+        }
+        removed
+    }
+
+    #[test]
+    fn a_queue_through_a_chunk_keeps_its_size() {
+        let mut chunk = Chunk::new();
+        for _ in 0..20 {
+            chunk.push_back(&[7; 64]);
+        }
+        let mut most = 0;
+        for step in 0..10_000 {
+            match step / 100 % 2 {
+                0 => chunk.push_back(&[7; 64]),
+                _ => chunk.insert(0, &[7; 64]),
+            }
+            chunk.remove(if step / 100 % 2 == 0 { 0 } else { chunk.len() - 1 }, 1);
+            most = most.max(chunk.allocated());
+        }
+        assert!(most <= 4096, "20 elements of 66 bytes took {most} bytes");
+    }
 }

@@ -122,7 +122,7 @@ impl List for Handle<'_, ListValue> {
     }
 
     fn take(&mut self, end: End, count: u64, visit: Visit<'_>) -> Result<u64> {
-        Ok(self.value().take(end, count, visit))
+        Ok(self.value_mut().take(end, count, visit))
     }
 
     fn get(&mut self, index: u64) -> Result<Option<&[u8]>> {

@@ -223,7 +223,9 @@ fn append(packed: &mut Packed, member: &[u8]) {
 fn find(packed: &Packed, member: &[u8]) -> Option<Range<usize>> {
     let mut at = packed.start();
     while let Some((item, next)) = packed.item(at) {
-        if packed.get(item) == member {
+        let found = packed.get(item);
+        // Members are often alike but for their end, and a call that compares costs most.
+        if found.len() == member.len() && found.last() == member.last() && found == member {
             return Some(at..next);
         }
         at = next;

@@ -5,7 +5,7 @@ use super::keys::sorted;
 use super::{NOW, Raise, Random, Store};
 use crate::stream::{Pending, Stream, Trim, TrimTo};
 use crate::tx::{Db, Expiry, Open};
-use crate::types::End;
+use crate::types::{End, List};
 use crate::{Error, Result, SnapshotSink, rdb};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,12 +81,15 @@ fn change(store: &Store, random: &mut Random) {
         7 => drop(tx.append(&key, &value)),
         8 => {
             if let Ok(Some(mut list)) = tx.list(&key, Open::Create) {
-                list.push(End::Tail, &value).unwrap();
+                change_list(&mut *list, &value, random);
             }
         }
         9 => {
             if let Ok(Some(mut set)) = tx.set(&key, Open::Create) {
-                set.insert(&value).unwrap();
+                match set.random(random.number()).unwrap().map(<[u8]>::to_vec) {
+                    Some(member) if random.below(3) == 0 => drop(set.remove(&member).unwrap()),
+                    _ => drop(set.insert(&value).unwrap()),
+                }
             }
         }
         10 => {
@@ -101,10 +104,26 @@ fn change(store: &Store, random: &mut Random) {
         }
         _ => {
             if let Ok(Some(mut zset)) = tx.sorted_set(&key, Open::Create) {
-                zset.insert(&value, choice as f64).unwrap();
+                match random.below(3) {
+                    0 => drop(zset.pop(true).unwrap()),
+                    _ => drop(zset.insert(&value, choice as f64).unwrap()),
+                }
             }
         }
     });
+}
+
+/// Pushes, takes, trims or replaces: one change, so that each must by itself save what a snapshot
+/// has not seen.
+fn change_list(list: &mut dyn List, value: &[u8], random: &mut Random) {
+    match random.below(12) {
+        0 => drop(list.take(End::Head, 1, &mut |_| true).unwrap()),
+        1 => list.trim(0, 3).unwrap(),
+        2 => drop(list.set(0, b"replaced").unwrap()),
+        3 => drop(list.pop(End::Tail).unwrap()),
+        4..=7 => list.push(End::Tail, value).unwrap(),
+        _ => list.push(End::Head, value).unwrap(),
+    }
 }
 
 /// Adds, reads, acknowledges, trims.
