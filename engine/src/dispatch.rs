@@ -126,7 +126,16 @@ impl Engine {
         });
         if let Err(error) = outcome {
             out.truncate(mark);
-            self.fail(call.entry, error.into(), session, out);
+            self.fail(call.entry, self.storage_failure(error), session, out);
+        }
+    }
+
+    /// What a client is told of a transaction that failed.
+    #[cold]
+    fn storage_failure(&self, error: storage::Error) -> Failure {
+        match error {
+            storage::Error::Busy => self.busy(),
+            error => error.into(),
         }
     }
 
@@ -140,7 +149,7 @@ impl Engine {
         match call.entry.spec.locks {
             LockRule::None => {}
             LockRule::All => shards.add_all(),
-            LockRule::Custom(rule) => merge(shards, rule(self, db, call.request).locks()),
+            LockRule::Custom(rule) => shards.add_locks(rule(self, db, call.request).locks()),
             LockRule::Keys => match call.entry.keys(call.request) {
                 Some(keys) => {
                     for key in keys {
@@ -381,7 +390,7 @@ impl Engine {
             committed = self.run_locked(queue, locks, session, tx, out, now, &mut aftermath);
         });
         if let Err(error) = outcome {
-            Reply::new(out, session.proto).error(Failure::from(error).as_str());
+            Reply::new(out, session.proto).error(self.storage_failure(error).as_str());
             return Some(aftermath);
         }
         committed.then_some(aftermath)
@@ -512,15 +521,6 @@ impl Engine {
 
 fn aftermath_lsn(lsn: &mut Option<Lsn>) -> impl FnMut(Lsn) {
     |appended| *lsn = Some(appended)
-}
-
-fn merge(shards: &mut ShardSet, locks: Locks<'_>) {
-    match locks {
-        Locks::None => {}
-        Locks::One(shard) => shards.add(shard),
-        Locks::Many(many) => many.iter().for_each(|&shard| shards.add(shard)),
-        Locks::All => shards.add_all(),
-    }
 }
 
 /// Appends what a command did to the journal.

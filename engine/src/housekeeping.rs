@@ -69,9 +69,14 @@ impl Engine {
             more = tx.expire_due(shard, EXPIRE_BATCH).unwrap_or(false);
             self.settle_expired(tx, &mut ready, |at| lsn = Some(at));
         });
-        if let Err(error) = outcome {
-            tracing::warn!(%error, shard, "active expiry failed");
-            return false;
+        match outcome {
+            Ok(()) => {}
+            // Later, when the script has ended.
+            Err(storage::Error::Busy) => return false,
+            Err(error) => {
+                tracing::warn!(%error, shard, "active expiry failed");
+                return false;
+            }
         }
         if !ready.is_empty() {
             self.serve(ready, now);

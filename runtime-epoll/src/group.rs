@@ -2,10 +2,11 @@
 
 use crate::accept::{Listeners, MAILBOX_TOKEN, Newcomer};
 use crate::mailbox::{Mailbox, Message, poller};
+use crate::pool::Pool;
 use crate::reactor::Reactor;
+use crate::seat::Legacy;
 use crate::{EpollRuntime, Execution, pin};
 use parking_lot::Mutex;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use runtime::{Clock, Host, Listener, Shutdown};
 use std::io;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub(crate) struct Group {
     pub shutdown: Shutdown,
     pub drain_timeout: Duration,
     /// Workers, when connections are not called by their reactor.
-    pub pool: Option<ThreadPool>,
+    pub pool: Option<Arc<Pool>>,
     pin: bool,
     /// The reactors that take connections. The first has the listeners and is never retired.
     reactors: Mutex<Vec<Arc<Mailbox>>>,
@@ -98,7 +99,7 @@ impl Group {
             if group.pin {
                 pin::pin_to_core(n);
             }
-            Reactor::new(group, poll, own, listeners).run();
+            Legacy::new(Reactor::new(group, poll, own, listeners)).run();
         };
         self.host.stats.threads.fetch_add(1, Relaxed);
         match std::thread::Builder::new().name(format!("reactor-{n}")).spawn(run) {
@@ -115,14 +116,52 @@ impl Group {
         }
     }
 
+    /// Goes on with a reactor in another thread.
+    ///
+    /// # Errors
+    /// What was to be taken over, when there can be no other thread.
+    pub fn launch_stand_in(&self, legacy: Legacy) -> Result<(), Legacy> {
+        let left = Arc::new(Mutex::new(Some(legacy)));
+        let taken = left.clone();
+        let run = move || {
+            let legacy = taken.lock().take();
+            if let Some(legacy) = legacy {
+                legacy.take_over();
+            }
+        };
+        match std::thread::Builder::new().name("reactor-stand-in".to_owned()).spawn(run) {
+            Ok(thread) => {
+                let mut threads = self.threads.lock();
+                let (over, under_way) = threads.drain(..).partition(JoinHandle::is_finished);
+                *threads = under_way;
+                threads.push(thread);
+                drop(threads);
+                let over: Vec<_> = over;
+                over.into_iter().for_each(|thread| self.ended(thread));
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "nobody stands in for a reactor");
+                match left.lock().take() {
+                    Some(legacy) => Err(legacy),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
     /// Waits for all reactors, those started meanwhile included.
     pub fn join(&self) {
         loop {
             let Some(thread) = self.threads.lock().pop() else { return };
-            if thread.join().is_err() {
-                tracing::error!("a reactor panicked");
-                self.shutdown.request();
-            }
+            self.ended(thread);
+        }
+    }
+
+    fn ended(&self, thread: JoinHandle<()>) {
+        if thread.join().is_err() {
+            tracing::error!("a reactor panicked");
+            self.shutdown.request();
         }
     }
 
@@ -142,9 +181,9 @@ impl Group {
     }
 }
 
-fn build_pool(execution: Execution) -> io::Result<Option<ThreadPool>> {
-    let Execution::Pool { workers } = execution else { return Ok(None) };
-    let named = |n| format!("worker-{n}");
-    let pool = ThreadPoolBuilder::new().num_threads(workers).thread_name(named).build();
-    pool.map(Some).map_err(io::Error::other)
+fn build_pool(execution: Execution) -> io::Result<Option<Arc<Pool>>> {
+    match execution {
+        Execution::Inline => Ok(None),
+        Execution::Pool { workers } => Pool::new(workers).map(Some),
+    }
 }

@@ -70,6 +70,13 @@ impl Mailbox {
         OWN.set(self.address());
     }
 
+    /// The reactor goes on in another thread: this one's wakes are messages from now on.
+    pub fn leave_thread(self: &Arc<Self>) {
+        OWN.set(0);
+        let woken = WOKEN.take();
+        woken.into_iter().for_each(|key| self.send(Message::Wake(key)));
+    }
+
     fn address(self: &Arc<Self>) -> usize {
         Arc::as_ptr(self) as usize
     }

@@ -1,17 +1,16 @@
-//! The loop of one reactor thread: poll, hand events to connections, sleep until the next.
+//! [`Reactor`]: the connections of one thread, what they wait for, and what is to be done next.
 
-use crate::accept::{Listeners, MAILBOX_TOKEN};
+use crate::accept::Listeners;
 use crate::group::Group;
 use crate::mailbox::{Mailbox, Message, count};
+use crate::pool::Job;
 use crate::slots::{Key, Slots};
 use crate::timers::{NEVER, Timers};
 use crate::waker::ConnectionWaker;
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
-use runtime::trace::{self, Stage};
 use runtime::{Driver, Events, Now, Turn};
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -20,41 +19,29 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
-/// Events taken from the kernel at once: answers to the first wait for the last of them.
-const EVENTS_MAX: usize = 256;
-
-/// The size of the one buffer a thread reads into: a full pipeline of the usual clients, behind
-/// what other connections left there in the same loop.
-const BUFFER_SIZE: usize = 128 * 1024;
-
-/// What is left in the buffer is handed over when there is less room than this for the next read.
-const ROOM_MIN: usize = 64 * 1024;
-
-thread_local! {
-    /// A worker's buffer for reading into.
-    static WORKER_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_SIZE]);
-}
-
-/// One reactor; lives on its thread.
+/// One reactor, but for the calls of its connections: those a thread makes that has it, its
+/// [`crate::seat::Seat`].
 pub(crate) struct Reactor {
-    group: Arc<Group>,
+    pub group: Arc<Group>,
     poll: Poll,
-    mailbox: Arc<Mailbox>,
+    pub mailbox: Arc<Mailbox>,
     listeners: Listeners,
-    slots: Slots,
+    pub slots: Slots,
     timers: Timers,
     /// Connections that want a turn though no event is due: woken, or not finished last time.
-    ready: VecDeque<Key>,
+    pub ready: VecDeque<Key>,
     /// Connections that have listened in this loop: all of them do before the first speaks, so
     /// that one write of the journal serves all.
-    to_speak: Vec<Key>,
-    /// Bytes read in this loop and not yet handed over, by connection: where they lie in `buffer`.
-    fetched: Vec<(Key, Range<usize>)>,
-    buffer: Vec<u8>,
+    pub to_speak: VecDeque<Key>,
+    /// What was read in this loop and not yet handed over, by connection: where it lies in the
+    /// thread's buffer. Nothing stands for the end of input.
+    pub fetched: VecDeque<(Key, Range<usize>)>,
     /// Read once per batch of events.
-    now: Now,
+    pub now: Now,
     /// When that was, as exactly as [`trace`] wants it; only meaningful while tracing.
-    awake_at: Instant,
+    pub awake_at: Instant,
+    messages: Vec<Message>,
+    woken: Vec<Key>,
     /// When to give up on connections that do not finish, once the server drains.
     drain_until_us: Option<u64>,
 }
@@ -76,51 +63,16 @@ impl Reactor {
             slots: Slots::default(),
             timers: Timers::default(),
             ready: VecDeque::new(),
-            to_speak: Vec::new(),
-            fetched: Vec::new(),
-            buffer: vec![0; BUFFER_SIZE],
+            to_speak: VecDeque::new(),
+            fetched: VecDeque::new(),
+            messages: Vec::new(),
+            woken: Vec::new(),
             drain_until_us: None,
         }
     }
 
-    /// Serves until the server has drained or this reactor has handed everything over.
-    pub fn run(mut self) {
-        self.mailbox.adopt_thread();
-        let mut events = mio::Events::with_capacity(EVENTS_MAX);
-        let (mut messages, mut woken) = (Vec::new(), Vec::new());
-        while !self.finished() {
-            self.wait(&mut events);
-            // Decided on once for all turns of this loop.
-            let traced = trace::is_on();
-            if traced {
-                self.awake_at = Instant::now();
-                events.iter().for_each(|event| self.dispatch::<true>(event));
-            } else {
-                events.iter().for_each(|event| self.dispatch::<false>(event));
-            }
-            self.accept_again();
-            self.fire_timers();
-            self.mailbox.take(&mut messages, &mut woken);
-            messages.drain(..).for_each(|message| self.handle(message));
-            woken.drain(..).for_each(|key| self.woken(key));
-            if traced {
-                self.finish_turns::<true>();
-            } else {
-                self.finish_turns::<false>();
-            }
-            self.look_for_orders();
-        }
-        self.end();
-    }
-
-    #[inline(always)]
-    fn finish_turns<const TRACED: bool>(&mut self) {
-        self.run_ready::<TRACED>();
-        self.deliver::<TRACED>();
-        self.speak::<TRACED>();
-    }
-
-    fn wait(&mut self, events: &mut mio::Events) {
+    /// Waits for events. Where times are taken, those that follow begin when it returns.
+    pub fn wait(&mut self, events: &mut mio::Events) {
         let timeout = self.timeout();
         match self.poll.poll(events, timeout) {
             Ok(()) => {}
@@ -149,102 +101,99 @@ impl Reactor {
         Some(Duration::from_micros(next_us.saturating_sub(now_us)))
     }
 
-    #[inline]
-    fn dispatch<const TRACED: bool>(&mut self, event: &Event) {
-        let token = event.token();
-        if Listeners::owns(token) {
-            self.accept();
-        } else if token != MAILBOX_TOKEN {
-            self.visit::<TRACED>(Key::from_token(token), translate(event));
-        }
-    }
-
-    fn accept(&mut self) {
+    /// Lets in who waits.
+    pub fn accept(&mut self) {
         let group = &self.group;
         let stats = &group.host.stats;
         self.listeners.accept(self.now.mono_us, stats, |newcomer| group.place(newcomer));
     }
 
-    fn accept_again(&mut self) {
+    /// What is due besides the events of sockets: timers, messages, wakes.
+    pub fn look_around(&mut self) {
         if self.listeners.again_us().is_some_and(|at| at <= self.now.mono_us) {
             self.accept();
         }
+        self.fire_timers();
+        let (mut messages, mut woken) =
+            (std::mem::take(&mut self.messages), std::mem::take(&mut self.woken));
+        self.mailbox.take(&mut messages, &mut woken);
+        messages.drain(..).for_each(|message| self.handle(message));
+        woken.drain(..).for_each(|key| self.woken(key));
+        (self.messages, self.woken) = (messages, woken);
     }
 
-    /// Gives a connection a turn with what happened, or notes it for when the connection is back.
+    /// Takes a connection out for a call, with what happened to it. What happens to one that is
+    /// away is noted for when it is back.
     #[inline]
-    fn visit<const TRACED: bool>(&mut self, key: Key, events: Events) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
+    pub fn take(&mut self, key: Key, events: Events) -> Option<(Driver, Events)> {
+        let slot = self.slots.get_mut(key)?;
         let events = events | std::mem::take(&mut slot.events);
-        if self.group.pool.is_some() {
-            match slot.driver.take() {
-                Some(driver) => self.hand_over::<TRACED>(key, driver, events),
-                None => slot.events = events,
-            }
-        } else if let Some(driver) = slot.driver.as_mut() {
-            let start = self.fetched.last().map_or(0, |(_, range)| range.end);
-            let room = &mut self.buffer[start..];
-            let begun = if TRACED { self.awake_at.elapsed() } else { Duration::ZERO };
-            let held = driver.fetch::<TRACED>(events, room, self.now);
-            if TRACED && held.is_none() {
-                // It was handed over at once, if anything came.
-                trace::record(Stage::Queue, begun.as_nanos() as u64);
-            }
-            if !std::mem::replace(&mut slot.to_speak, true) {
-                self.to_speak.push(key);
-            }
-            if let Some(len) = held {
-                self.fetched.push((key, start..start + len));
-                if BUFFER_SIZE - start - len < ROOM_MIN {
-                    self.deliver::<TRACED>();
-                }
-            }
+        let Some(driver) = slot.driver.take() else {
+            slot.events = events;
+            return None;
+        };
+        Some((driver, events))
+    }
+
+    /// Takes a connection that has listened back; it is to speak.
+    #[inline]
+    pub fn put_back(&mut self, key: Key, driver: Driver) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.driver = Some(driver);
+        if !std::mem::replace(&mut slot.to_speak, true) {
+            self.to_speak.push_back(key);
         }
     }
 
-    /// Hands over what was read: by now the memory it needs is on its way.
-    fn deliver<const TRACED: bool>(&mut self) {
-        let mut fetched = std::mem::take(&mut self.fetched);
-        for (key, range) in fetched.drain(..) {
-            if let Some(driver) = self.slots.get_mut(key).and_then(|slot| slot.driver.as_mut()) {
-                if TRACED {
-                    trace::record_since(Stage::Queue, self.awake_at);
-                }
-                driver.deliver(&self.buffer[range], self.now);
-            }
-        }
-        self.fetched = fetched;
-    }
-
-    /// Lets those that have listened write their answers.
-    fn speak<const TRACED: bool>(&mut self) {
-        for i in 0..self.to_speak.len() {
-            let key = self.to_speak[i];
+    /// The next connection that has listened and is to speak.
+    #[inline]
+    pub fn next_to_speak(&mut self) -> Option<(Key, Driver)> {
+        while let Some(key) = self.to_speak.pop_front() {
             let Some(slot) = self.slots.get_mut(key) else { continue };
             slot.to_speak = false;
-            if let Some(driver) = slot.driver.as_mut() {
-                let turn = driver.speak::<TRACED>(self.now);
-                self.after_turn(key, turn);
+            if let Some(driver) = slot.driver.take() {
+                return Some((key, driver));
             }
         }
-        self.to_speak.clear();
+        None
+    }
+
+    /// The next connection with bytes to be handed over, and where those are.
+    #[inline]
+    pub fn next_fetched(&mut self) -> Option<(Key, Driver, Range<usize>)> {
+        while let Some((key, range)) = self.fetched.pop_front() {
+            let driver = self.slots.get_mut(key).and_then(|slot| slot.driver.take());
+            if let Some(driver) = driver {
+                return Some((key, driver, range));
+            }
+        }
+        None
+    }
+
+    /// Where the next read may go in the buffer.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.fetched.back().map_or(0, |(_, range)| range.end)
     }
 
     /// Sends a connection to the pool for one turn. It comes back as a message.
-    fn hand_over<const TRACED: bool>(&self, key: Key, mut driver: Driver, events: Events) {
+    pub fn hand_over<const TRACED: bool>(&mut self, key: Key, events: Events) {
         let Some(pool) = &self.group.pool else { return };
-        let (host, mailbox) = (self.group.host.clone(), self.mailbox.clone());
-        host.stats.queue_depth.fetch_add(1, Relaxed);
-        let queued_at = TRACED.then(Instant::now);
-        pool.spawn_fifo(move || {
-            host.stats.queue_depth.fetch_sub(1, Relaxed);
-            if let Some(queued_at) = queued_at {
-                trace::record_since(Stage::Queue, queued_at);
-            }
-            let turn = WORKER_BUFFER
-                .with_borrow_mut(|buffer| driver.turn(events, buffer, host.clock.now()));
-            mailbox.send(Message::Returned(key, driver, turn));
-        });
+        let pool = pool.clone();
+        if let Some((driver, events)) = self.take(key, events) {
+            let (host, mailbox) = (self.group.host.clone(), self.mailbox.clone());
+            let queued_at = TRACED.then(Instant::now);
+            pool.queue(Job { key, driver, events, host, mailbox, queued_at });
+        }
+    }
+
+    /// Takes a connection back after a turn, and notes what it wants next.
+    #[inline]
+    pub fn finish_turn(&mut self, key: Key, driver: Driver, turn: Turn) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.driver = Some(driver);
+            self.after_turn(key, turn);
+        }
     }
 
     #[inline]
@@ -295,16 +244,14 @@ impl Reactor {
         }
     }
 
-    /// One turn for each connection that is ready now; those that become ready meanwhile wait for
-    /// the next loop, after the sockets' events.
-    fn run_ready<const TRACED: bool>(&mut self) {
-        for _ in 0..self.ready.len() {
-            let Some(key) = self.ready.pop_front() else { return };
-            if let Some(slot) = self.slots.get_mut(key) {
-                slot.queued = false;
-                self.visit::<TRACED>(key, Events::NONE);
-            }
+    /// The next connection that is ready though no event is due.
+    #[inline]
+    pub fn next_ready(&mut self) -> Option<Key> {
+        let key = self.ready.pop_front()?;
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.queued = false;
         }
+        Some(key)
     }
 
     fn fire_timers(&mut self) {
@@ -375,8 +322,26 @@ impl Reactor {
         }
     }
 
+    /// Has everything reported again that sockets have to say: events that were taken from the
+    /// poller are lost when a thread is called away in the middle of them.
+    pub fn poll_anew(&mut self) {
+        self.accept();
+        for key in self.slots.keys() {
+            let Some(slot) = self.slots.get_mut(key) else { continue };
+            let Some(driver) = &slot.driver else { continue };
+            let mut interest = Interest::READABLE;
+            if slot.watches_writes {
+                interest |= Interest::WRITABLE;
+            }
+            let (fd, registry) = (driver.socket().as_raw_fd(), self.poll.registry());
+            if let Err(error) = registry.reregister(&mut SourceFd(&fd), key.token(), interest) {
+                tracing::warn!(%error, "cannot poll a connection anew");
+            }
+        }
+    }
+
     /// Notices a requested shutdown, or that this reactor is to retire.
-    fn look_for_orders(&mut self) {
+    pub fn look_for_orders(&mut self) {
         if self.drain_until_us.is_none() && self.group.shutdown.requested() {
             self.listeners.close();
             let timeout_us = self.group.drain_timeout.as_micros() as u64;
@@ -408,7 +373,8 @@ impl Reactor {
         }
     }
 
-    fn finished(&self) -> bool {
+    /// Whether the server has drained, or this reactor has handed everything over.
+    pub fn finished(&self) -> bool {
         let empty = self.slots.len() == 0;
         match self.drain_until_us {
             Some(until_us) => empty || self.now.mono_us >= until_us,
@@ -419,7 +385,7 @@ impl Reactor {
     }
 
     /// Closes what did not finish in time, and the mailbox.
-    fn end(mut self) {
+    pub fn end(mut self) {
         self.slots.keys().into_iter().for_each(|key| self.remove(key));
         self.mailbox.close();
         self.group.host.stats.threads.fetch_sub(1, Relaxed);
@@ -428,7 +394,7 @@ impl Reactor {
 
 /// What the kernel reports, in the driver's words.
 #[inline]
-fn translate(event: &Event) -> Events {
+pub(crate) fn translate(event: &Event) -> Events {
     let readable = event.is_readable() || event.is_read_closed() || event.is_error();
     Events::READABLE.when(readable)
         | Events::WRITABLE.when(event.is_writable())

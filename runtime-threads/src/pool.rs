@@ -47,8 +47,10 @@ struct State {
     queue: VecDeque<Newcomer>,
     /// Workers there are.
     alive: usize,
-    /// Workers there should be.
+    /// Workers there should be, but for those who stand in for others.
     wanted: usize,
+    /// Workers held by a long call: each has another stand in for it.
+    held: usize,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -68,15 +70,35 @@ impl Pool {
     pub fn resize(self: &Arc<Self>, threads: usize) -> io::Result<()> {
         let mut state = self.state.lock();
         state.wanted = threads;
+        self.hire(&mut state)?;
+        self.arrived.notify_all();
+        Ok(())
+    }
+
+    /// A worker is held by a long call: another stands in, so that those who wait are served.
+    pub fn relieve(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        state.held += 1;
+        if let Err(error) = self.hire(&mut state) {
+            tracing::warn!(%error, "nobody stands in for a worker");
+        }
+    }
+
+    /// The long call has ended: there is a worker too many, until one has no client.
+    pub fn dismiss(&self) {
+        self.state.lock().held -= 1;
+        self.arrived.notify_all();
+    }
+
+    fn hire(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
         state.threads.retain(|thread| !thread.is_finished());
-        while state.alive < threads {
+        while state.alive < state.wanted + state.held {
             let worker = Worker::new(self.clone())?;
             let thread = std::thread::Builder::new().name("client-worker".to_owned());
             let thread = thread.spawn(move || worker.run())?;
             state.threads.push(thread);
-            self.count_workers(&mut state, 1);
+            self.count_workers(state, 1);
         }
-        self.arrived.notify_all();
         Ok(())
     }
 
@@ -104,7 +126,7 @@ impl Pool {
     pub fn next(&self) -> Option<Newcomer> {
         let mut state = self.state.lock();
         loop {
-            if state.alive > state.wanted {
+            if state.alive > state.wanted + state.held {
                 self.count_workers(&mut state, -1);
                 return None;
             }

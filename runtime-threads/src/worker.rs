@@ -2,7 +2,8 @@
 
 use crate::bell::{Bell, ConnectionWaker, Wanted, poll};
 use crate::pool::{Newcomer, Pool};
-use runtime::{Driver, Events, Turn};
+use runtime::{Driver, Events, Turn, stand_in};
+use std::cell::Cell;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -12,6 +13,11 @@ use std::time::Duration;
 
 /// The size of a worker's read buffer; its pages exist once they are used.
 const BUFFER_SIZE: usize = 64 * 1024;
+
+thread_local! {
+    /// A long call holds this worker, and another stands in for it.
+    static RELIEVED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// One worker; lives on its thread.
 pub(crate) struct Worker {
@@ -31,6 +37,12 @@ impl Worker {
 
     /// Serves clients until told to end.
     pub fn run(mut self) {
+        let pool = self.pool.clone();
+        stand_in::provide(move || {
+            if !RELIEVED.replace(true) {
+                pool.relieve();
+            }
+        });
         while let Some(newcomer) = self.pool.next() {
             let (host, Newcomer { accepted, service, .. }) = (&self.pool.host, newcomer);
             let waker = ConnectionWaker::new(self.bell.clone(), host.stats.clone());
@@ -48,7 +60,11 @@ impl Worker {
             events |= waker.take() | self.shutdown_noticed();
             let now = self.pool.host.clock.now();
             self.pool.host.stats.loops.fetch_add(1, Relaxed);
-            match driver.turn(events, &mut self.buffer, now) {
+            let turn = driver.turn(events, &mut self.buffer, now);
+            if RELIEVED.take() {
+                self.pool.dismiss();
+            }
+            match turn {
                 Turn::Closed => return,
                 Turn::More => events = Events::NONE,
                 Turn::Wait => events = self.wait(&driver),

@@ -1,7 +1,8 @@
 //! The tokio runtime: one task per connection on a work-stealing scheduler.
 //!
 //! Promises: a task that panics takes its own connection down only; an idle connection owns
-//! neither buffer nor timer; `block_in_place` is used only for services that say they may block.
+//! neither buffer nor timer; `block_in_place` is used only for services that say they may block, and
+//! for calls that turn out to.
 //! This crate sees bytes and [`runtime::Connection`]s only: no command, no key, no storage.
 //!
 //! Map: [`TokioRuntime`] here builds the scheduler and drains it; `accept` lets clients in; `task`
@@ -13,14 +14,16 @@ mod task;
 mod waker;
 
 use registry::Registry;
-use runtime::{Clock, Host, Listener, Runtime, RuntimeStats, Shutdown};
+use runtime::{Clock, Host, Listener, Runtime, RuntimeStats, Shutdown, stand_in};
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::sync_channel;
 use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Handle};
+use tokio::task::block_in_place;
 
 /// The most scheduler threads anyone may ask for.
 pub const THREADS_MAX: usize = 1024;
@@ -30,6 +33,9 @@ const DRAIN_POLL: Duration = Duration::from_millis(5);
 
 /// How long a thread may take to leave, blocked as it may be, once the server has drained.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
+
+/// How long a thread whose call takes long waits for another to take its place.
+const MAKE_WAY_MAX: Duration = Duration::from_secs(1);
 
 /// How the runtime is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +60,7 @@ pub struct TokioRuntime {
 struct Shared {
     host: Arc<Host>,
     registry: Registry,
-    /// Whether tasks may use `block_in_place`: the service blocks, and other threads can take over.
+    /// Whether turns are made in `block_in_place`: the service may block in any of them.
     blocking: bool,
 }
 
@@ -71,17 +77,28 @@ impl TokioRuntime {
         Ok(TokioRuntime { config, stats: Arc::default() })
     }
 
-    /// One thread needs no work stealing: the current-thread scheduler saves the cross-thread
-    /// wake-ups. It cannot move other tasks away from one that blocks, so services that may block
-    /// get the multi-thread scheduler at any size.
-    fn scheduler(&self, blocking: bool) -> Builder {
-        if self.config.threads == 1 && !blocking {
-            return Builder::new_current_thread();
-        }
+    /// Always the multi-thread scheduler: the other one is a little cheaper on one thread, but cannot
+    /// move its tasks away from a call that takes long.
+    fn scheduler(&self) -> Builder {
         let mut builder = Builder::new_multi_thread();
         builder.worker_threads(self.config.threads).thread_name("tokio-worker");
+        builder.on_thread_start(|| stand_in::provide(make_way));
         builder
     }
+}
+
+/// A call takes long: the scheduler goes on without this thread. Returns when another one has taken
+/// its place, which is when a task runs there.
+fn make_way() {
+    let Ok(scheduler) = Handle::try_current() else { return };
+    let (taken, seen) = sync_channel(1);
+    scheduler.spawn(async move {
+        // Nobody waits any more when it took too long.
+        let _ = taken.try_send(());
+    });
+    block_in_place(|| {
+        let _ = seen.recv_timeout(MAKE_WAY_MAX);
+    });
 }
 
 impl Runtime for TokioRuntime {
@@ -97,7 +114,7 @@ impl Runtime for TokioRuntime {
         drain_timeout: Duration,
     ) -> io::Result<()> {
         let blocking = listeners.iter().any(|listener| listener.service.may_block());
-        let scheduler = self.scheduler(blocking).enable_io().enable_time().build()?;
+        let scheduler = self.scheduler().enable_io().enable_time().build()?;
         let host = Arc::new(Host { clock, stats: self.stats.clone() });
         let shared = Arc::new(Shared { host, registry: Registry::default(), blocking });
         self.stats.threads.store(self.config.threads as u64, Relaxed);

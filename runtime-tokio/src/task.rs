@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use tokio::io::Ready;
 use tokio::io::unix::AsyncFd;
+use tokio::task::block_in_place;
 use tokio::time::{Instant, Sleep};
 
 /// The size of the one buffer a thread reads into.
@@ -121,7 +122,7 @@ impl Task {
     fn turn(&mut self, events: Events) -> Turn {
         let (driver, clock) = (&mut self.driver, &self.shared.host.clock);
         let mut turn = || BUFFER.with_borrow_mut(|b| driver.turn(events, b, clock.now()));
-        if self.shared.blocking { tokio::task::block_in_place(turn) } else { turn() }
+        if self.shared.blocking { block_in_place(turn) } else { turn() }
     }
 }
 

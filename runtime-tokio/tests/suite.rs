@@ -1,4 +1,4 @@
-//! The tokio runtime passes the suite, on each of its schedulers.
+//! The tokio runtime passes the suite, on one thread and on several.
 
 use runtime_tokio::{Config, TokioRuntime};
 
@@ -6,5 +6,5 @@ fn tokio(threads: usize) -> TokioRuntime {
     TokioRuntime::new(Config { threads }).expect("a valid configuration")
 }
 
-runtime::suite!(current_thread, || tokio(1));
-runtime::suite!(multi_thread, || tokio(3));
+runtime::suite!(one_thread, || tokio(1));
+runtime::suite!(many_threads, || tokio(3));

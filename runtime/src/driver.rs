@@ -17,9 +17,9 @@ const REFILLS_MAX: u32 = 4;
 /// Bytes one turn may write before others get theirs.
 const WRITE_MAX: usize = 1 << 20;
 
-/// Reads up to this long are held back by [`Driver::fetch`], so that what several connections ask
-/// for can be sent for together; a longer one is a pipeline, which is enough by itself.
-const FETCH_MAX: usize = 1024;
+/// Reads up to this long are held back after [`Driver::fetch`], so that what several connections
+/// ask for can be sent for together; a longer one is a pipeline, which is enough by itself.
+const FEW: usize = 1024;
 
 /// What happened to a connection: a small set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +93,19 @@ pub enum Turn {
     Closed,
 }
 
+/// What [`Driver::fetch`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// Nothing, for now.
+    Nothing,
+    /// So many bytes, which may be left until other connections have been read from.
+    Few(usize),
+    /// So many bytes, which it is best to hand over at once.
+    Many(usize),
+    /// The end of input.
+    End,
+}
+
 /// What all connections of a runtime share.
 #[derive(Debug)]
 pub struct Host {
@@ -136,7 +149,9 @@ impl Host {
 /// A connection with its socket. `S` is what the runtime keeps the socket in.
 ///
 /// A turn has two halves, [`Driver::listen`] and [`Driver::speak`], so that a runtime with several
-/// connections ready can let all of them listen first ([`Connection::before_write`] says why).
+/// connections ready can let all of them listen first ([`Connection::before_write`] says why). And
+/// listening has three parts, [`Driver::notice`], [`Driver::fetch`] and [`Driver::deliver`], so that
+/// it can read from all of them before it hands anything over.
 ///
 /// Promises: the connection is called by one thread at a time, its output is written after every
 /// turn, nothing is read while it wants no input, a panic ends this connection only, and
@@ -154,10 +169,6 @@ pub struct Driver<S: AsRef<Socket> = Socket> {
     input_over: bool,
     /// The connection was called since its last `before_write`.
     unsettled: bool,
-    /// Short reads are to be left in the buffer.
-    holding: bool,
-    /// Bytes that were.
-    held: usize,
 }
 
 /// What the socket allows and the connection wants next.
@@ -174,17 +185,7 @@ impl<S: AsRef<Socket>> Driver<S> {
         host.stats.connections.fetch_add(1, Relaxed);
         let (ready, status) = (Events::WRITABLE, Status::READING);
         let (input_over, unsettled) = (false, false);
-        Driver {
-            connection,
-            host,
-            socket,
-            ready,
-            status,
-            input_over,
-            unsettled,
-            holding: false,
-            held: 0,
-        }
+        Driver { connection, host, socket, ready, status, input_over, unsettled }
     }
 
     /// The socket, for registering it with a poller.
@@ -236,41 +237,63 @@ impl<S: AsRef<Socket>> Driver<S> {
         if let Err(panic) =
             catch_unwind(AssertUnwindSafe(|| self.hear::<TRACED>(events, buffer, now)))
         {
-            self.host.panicked("listen", &*panic);
-            self.status.flow = Flow::Abort;
-            self.unsettled = false;
+            self.abort("listen", &*panic);
         }
     }
 
-    /// As [`Driver::listen`], but bytes that were read may be left in `buffer`: their number is
-    /// returned, and [`Driver::deliver`] must follow with them. Meanwhile the connection can send
-    /// for the memory they will need ([`Connection::anticipate`]).
+    /// The first part of [`Driver::listen`]: tells the connection what happened. True when it is to
+    /// be read from: [`Driver::fetch`] must follow.
     #[inline]
-    pub fn fetch<const TRACED: bool>(
-        &mut self,
-        events: Events,
-        buffer: &mut [u8],
-        now: Now,
-    ) -> Option<usize> {
-        self.holding = true;
-        self.listen::<TRACED>(events, buffer, now);
-        self.holding = false;
-        let held = std::mem::take(&mut self.held);
-        (held > 0).then_some(held)
-    }
-
-    /// Hands over what [`Driver::fetch`] left.
-    #[inline(always)]
-    pub fn deliver(&mut self, bytes: &[u8], now: Now) {
-        let handed = catch_unwind(AssertUnwindSafe(|| self.connection.receive(bytes, now)));
-        match handed {
-            Ok(status) => self.status = status,
+    pub fn notice(&mut self, events: Events, now: Now) -> bool {
+        match catch_unwind(AssertUnwindSafe(|| self.take_notice(events, now))) {
+            Ok(step) => step == Step::Read,
             Err(panic) => {
-                self.host.panicked("deliver", &*panic);
-                self.status.flow = Flow::Abort;
-                self.unsettled = false;
+                self.abort("listen", &*panic);
+                false
             }
         }
+    }
+
+    /// The second part: reads at most once. The connection is not called, but for a hint what is
+    /// coming ([`Connection::anticipate`]); bytes that were read are left in `buffer`, and
+    /// [`Driver::deliver`] must follow with them, after [`Fetched::End`] without any.
+    #[inline]
+    pub fn fetch<const TRACED: bool>(&mut self, buffer: &mut [u8]) -> Fetched {
+        let fetched = self.read::<TRACED>(buffer);
+        if let Fetched::Few(n) = fetched {
+            let connection = &mut self.connection;
+            let hint = catch_unwind(AssertUnwindSafe(|| connection.anticipate(&buffer[..n])));
+            if let Err(panic) = hint {
+                self.abort("anticipate", &*panic);
+            }
+        }
+        fetched
+    }
+
+    /// Hands over what [`Driver::fetch`] left; nothing stands for the end of input.
+    #[inline(always)]
+    pub fn deliver(&mut self, bytes: &[u8], now: Now) {
+        if self.status.flow != Flow::Open {
+            return;
+        }
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.hand_over(bytes, now))) {
+            self.abort("deliver", &*panic);
+        }
+    }
+
+    #[inline(always)]
+    fn hand_over(&mut self, bytes: &[u8], now: Now) {
+        match bytes {
+            [] => self.end_input(now),
+            bytes => self.status = self.connection.receive(bytes, now),
+        }
+    }
+
+    #[cold]
+    fn abort(&mut self, during: &str, panic: &(dyn Any + Send)) {
+        self.host.panicked(during, panic);
+        self.status.flow = Flow::Abort;
+        self.unsettled = false;
     }
 
     /// Writes what the connection has to say, and tells how to go on with it.
@@ -287,11 +310,23 @@ impl<S: AsRef<Socket>> Driver<S> {
 
     #[inline]
     fn hear<const TRACED: bool>(&mut self, events: Events, buffer: &mut [u8], now: Now) {
+        if self.take_notice(events, now) != Step::Read {
+            return;
+        }
+        match self.read::<TRACED>(buffer) {
+            Fetched::Nothing => {}
+            Fetched::Few(n) | Fetched::Many(n) => self.hand_over(&buffer[..n], now),
+            Fetched::End => self.end_input(now),
+        }
+    }
+
+    #[inline]
+    fn take_notice(&mut self, events: Events, now: Now) -> Step {
         self.ready |= events.and(Events::LASTING);
         // What is left to read or write then shows the error.
         self.ready |= (Events::READABLE | Events::WRITABLE).when(events.any(Events::HANGUP));
         if self.status.flow != Flow::Open {
-            return;
+            return Step::Wait;
         }
         if events.any(Events::WAKE) {
             self.resume(now);
@@ -299,12 +334,13 @@ impl<S: AsRef<Socket>> Driver<S> {
         if events.any(Events::DRAIN) {
             self.end_input(now);
         }
-        match self.next_step() {
-            Step::Wait => {}
-            Step::Read => self.read::<TRACED>(buffer, now),
+        let step = self.next_step();
+        match step {
+            Step::Wait | Step::Read => {}
             Step::EndInput => self.end_input(now),
             Step::Close => self.status.flow = Flow::Abort,
         }
+        step
     }
 
     #[inline]
@@ -332,10 +368,10 @@ impl<S: AsRef<Socket>> Driver<S> {
     }
 
     #[inline]
-    fn read<const TRACED: bool>(&mut self, buffer: &mut [u8], now: Now) {
+    fn read<const TRACED: bool>(&mut self, buffer: &mut [u8]) -> Fetched {
         let socket = self.socket.as_ref();
         match trace::time::<TRACED, _>(Stage::Read, || socket.receive(buffer)) {
-            Ok(0) => self.end_input(now),
+            Ok(0) => return Fetched::End,
             Ok(n) => {
                 // A short read emptied the socket: the next arrival is a new edge. Only the end
                 // of input may have been announced already, so then read until it shows.
@@ -343,12 +379,7 @@ impl<S: AsRef<Socket>> Driver<S> {
                     self.ready = self.ready.without(Events::READABLE);
                 }
                 self.unsettled = true;
-                if self.holding && n <= FETCH_MAX {
-                    self.held = n;
-                    self.connection.anticipate(&buffer[..n]);
-                } else {
-                    self.status = self.connection.receive(&buffer[..n], now);
-                }
+                return if n <= FEW { Fetched::Few(n) } else { Fetched::Many(n) };
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.ready = self.ready.without(Events::READABLE);
@@ -356,6 +387,7 @@ impl<S: AsRef<Socket>> Driver<S> {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => self.status.flow = Flow::Abort,
         }
+        Fetched::Nothing
     }
 
     fn end_input(&mut self, now: Now) {

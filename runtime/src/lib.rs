@@ -12,10 +12,11 @@ mod driver;
 pub mod histogram;
 mod service;
 mod socket;
+pub mod stand_in;
 pub mod testing;
 pub mod trace;
 
-pub use driver::{Driver, Events, Host, Turn};
+pub use driver::{Driver, Events, Fetched, Host, Turn};
 
 pub use service::{
     Clock, Connection, Flow, Listener, Now, Peer, Refusal, Runtime, RuntimeStats, Service,

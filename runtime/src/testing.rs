@@ -45,6 +45,8 @@ macro_rules! suite {
                 half_close_behind_a_parked_request,
                 abort_drops_output,
                 large_input_does_not_starve_others,
+                long_calls_hold_nobody_else,
+                shutdown_during_a_long_call,
                 unix_socket,
                 resize_while_serving,
             }

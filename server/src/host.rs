@@ -159,6 +159,8 @@ impl Process {
 impl Host for Process {
     fn shutdown(&self, save: Option<bool>, now: bool, force: bool) -> Result<(), String> {
         let engine = self.alive()?;
+        // Nobody waits for a script that may never end. What one has written is kept by a save.
+        engine.end_slow_scripts(save == Some(false));
         let _one = self.busy.lock();
         let save = save.unwrap_or_else(|| !self.config.save_points().is_empty());
         if save

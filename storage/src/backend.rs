@@ -57,6 +57,16 @@ impl ShardSet {
         self.all = true;
     }
 
+    /// Adds what is locked by `locks`.
+    pub fn add_locks(&mut self, locks: Locks<'_>) {
+        match locks {
+            Locks::None => {}
+            Locks::One(shard) => self.add(shard),
+            Locks::Many(many) => many.iter().for_each(|&shard| self.add(shard)),
+            Locks::All => self.add_all(),
+        }
+    }
+
     /// Whether a shard is in the set.
     pub fn contains(&self, shard: u32) -> bool {
         self.all || self.shards.binary_search(&shard).is_ok()

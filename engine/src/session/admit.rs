@@ -7,10 +7,12 @@ use super::state::{SessionState, special};
 use crate::acl::Context;
 use crate::clients::flag;
 use crate::command::{Entry, Flag};
+use crate::dispatch::Call;
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, NO_AUTH, OOM, failure};
 use crate::pause::PauseMode;
 use resp::Request;
+use storage::ShardSet;
 
 /// What becomes of a request.
 pub(super) enum Admission {
@@ -42,6 +44,7 @@ pub(super) fn admit(
     let context = if session.in_multi() { Context::Multi } else { Context::TopLevel };
     engine.check_permission(session, entry, request, context, now_ms)?;
     check_state(engine, session, entry)?;
+    check_busy(engine, session, entry, request)?;
     check_subscribed(session, entry)?;
     check_monitor(session, entry)?;
     if session.in_multi() && !entry.has(Flag::NotQueued) {
@@ -69,10 +72,25 @@ fn check_state(engine: &Engine, session: &SessionState, entry: &Entry) -> Result
     if gate & gate::LOADING != 0 && !entry.has(Flag::Loading) {
         return Err(failure("LOADING Redis is loading the dataset in memory"));
     }
-    if gate & gate::BUSY != 0 && !entry.has(Flag::AllowBusy) {
-        return Err(engine.busy());
-    }
     Ok(())
+}
+
+/// While a script runs too long, only that is done which it does not hold up.
+fn check_busy(
+    engine: &Engine,
+    session: &SessionState,
+    entry: &Entry,
+    request: Request<'_>,
+) -> Result<(), Failure> {
+    if engine.gate() & gate::BUSY == 0 || entry.has(Flag::AllowBusy) {
+        return Ok(());
+    }
+    let mut shards = ShardSet::new();
+    engine.add_shards(Call { entry, request, hash: None }, session.db, &mut shards);
+    match engine.is_aside_of_scripts(shards.locks()) {
+        true => Ok(()),
+        false => Err(engine.busy()),
+    }
 }
 
 /// RESP2 has no pushes: a subscriber can only use commands whose replies look like messages.

@@ -265,8 +265,15 @@ impl Machine {
     #[cold]
     fn reject(&mut self, engine: &Engine, entry: Option<&Entry>, failure: Failure) {
         engine.stats.rejected(entry.map(|e| e.id), failure.code());
+        let mut failure = failure;
         if let Some(multi) = &mut self.state.multi {
             multi.failed = true;
+            if entry.is_some_and(|entry| entry.id == engine.exec) {
+                let text = "EXECABORT Transaction discarded because of:";
+                failure = Failure::text(format!("{text} {}", failure.as_str()));
+                self.state.end_multi();
+                engine.forget_watches(&mut self.state);
+            }
         }
         if self.state.reply_mode == ReplyMode::On {
             Reply::new(&mut self.out, self.state.proto).error(failure.as_str());

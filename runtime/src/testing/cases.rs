@@ -404,6 +404,56 @@ pub fn large_input_does_not_starve_others(runtime: Subject) {
     });
 }
 
+/// Calls that say that they take long hold up their own connection only, however many there are:
+/// clients that are there, whose requests may have come in the same moment, and new ones are served.
+pub fn long_calls_hold_nobody_else(runtime: Subject) {
+    const HELD: Duration = Duration::from_millis(1500);
+    let server = Running::start(runtime);
+    let mut others: Vec<Client> = (0..8).map(|_| server.client()).collect();
+    let mut parked = server.unix_client();
+    parked.ask("name parked", "named");
+    parked.send("park 0\n");
+    let mut holders: Vec<Client> = (0..4).map(|_| server.client()).collect();
+    holders.iter_mut().for_each(|client| client.ask("echo here", "here"));
+    let start = Instant::now();
+    for (round, holder) in holders.iter_mut().enumerate() {
+        others[0].send("echo before\n");
+        holder.send(&format!("hold {}\necho after\n", HELD.as_millis()));
+        others.iter_mut().for_each(|client| client.send(&format!("echo {round}\n")));
+        others[0].expect("before");
+        others.iter_mut().for_each(|client| client.expect(&round.to_string()));
+        others[1].ask("sleep 5", "slept 5");
+        server.client().ask("bytes 3", "xxx");
+    }
+    server.post("parked", "found");
+    parked.expect("found");
+    assert!(start.elapsed() < HELD, "{:?}", start.elapsed());
+    for client in &mut holders {
+        client.expect("held");
+        client.expect("after");
+        client.ask("name held", "named");
+        client.send("park 0\n");
+        server.post("held", "found");
+        client.expect("found");
+    }
+}
+
+/// A server that stops waits for a long call as for any other.
+pub fn shutdown_during_a_long_call(runtime: Subject) {
+    let mut server = Running::start(runtime);
+    let (mut holder, mut other) = (server.client(), server.client());
+    holder.ask("echo here", "here");
+    holder.send("hold 300\n");
+    // Nobody tells when it is held.
+    std::thread::sleep(Duration::from_millis(50));
+    other.ask("echo here", "here");
+    server.shutdown.request();
+    other.expect_clean_end();
+    holder.expect("held");
+    holder.expect_clean_end();
+    assert!(server.returned_within(Duration::from_secs(2)), "still serving");
+}
+
 /// Unix-domain sockets are served like TCP.
 pub fn unix_socket(runtime: Subject) {
     let server = Running::start(runtime);

@@ -9,6 +9,7 @@
 //! | `sleep MS` | replies `slept MS` that much later, whatever is posted |
 //! | `count` | replies how many messages were taken without being parked |
 //! | `block MS` | keeps its thread that long, then replies `blocked` |
+//! | `hold MS` | the same, with a word that it will take long; replies `held` |
 //! | `quit`, `abort`, `panic` | end in three ways |
 
 use crate::{Connection, Flow, Now, Peer, Refusal, Service, Status};
@@ -185,6 +186,11 @@ impl Line {
             "block" => {
                 std::thread::sleep(Duration::from_millis(number));
                 self.reply("blocked");
+            }
+            "hold" => {
+                crate::stand_in::send_for();
+                std::thread::sleep(Duration::from_millis(number));
+                self.reply("held");
             }
             "quit" => {
                 self.reply("bye");

@@ -1,6 +1,7 @@
 //! The binary as its users meet it: started, stopped, killed, misconfigured.
 
 mod acl;
+mod busy;
 mod data;
 mod failures;
 mod footprint;

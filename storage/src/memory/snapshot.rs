@@ -12,9 +12,11 @@ use super::entry::Entry;
 use super::object;
 use super::shard::{Live, State};
 use super::table::Table;
+use super::tx::PATIENCE;
 use crate::rdb::Options;
 use crate::tx::Db;
 use crate::{Error, Result, Snapshot, SnapshotSink};
+use parking_lot::MutexGuard;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -155,13 +157,24 @@ pub struct MemorySnapshot {
     shard: u32,
 }
 
+/// Locks every shard. Who has one may be a script and keep it for long: the others are not held
+/// from everybody meanwhile.
+fn lock_all(backend: &MemoryBackend) -> Vec<MutexGuard<'_, State>> {
+    loop {
+        let locked = backend.shards.iter().map(|shard| shard.state.try_lock_for(PATIENCE));
+        if let Some(guards) = locked.collect() {
+            return guards;
+        }
+    }
+}
+
 impl MemorySnapshot {
     /// Cuts: locks every shard, calls `at_cut`, unlocks.
     pub fn cut(backend: Arc<MemoryBackend>, at_cut: &mut dyn FnMut()) -> Result<Self> {
         if backend.snapshotting.swap(true, Ordering::AcqRel) {
             return Err(Error::backend("a snapshot is already being written"));
         }
-        let mut guards: Vec<_> = backend.shards.iter().map(|shard| shard.state.lock()).collect();
+        let mut guards = lock_all(&backend);
         guards.iter_mut().for_each(|state| state.cut());
         at_cut();
         drop(guards);

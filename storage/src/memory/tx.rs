@@ -30,7 +30,7 @@ const SLOT_BYTES: u64 = 12;
 const EXAMINED_PER_DELETION: usize = 16;
 
 /// How long a transaction waits for a shard before it lets go of those it has and starts again.
-const PATIENCE: Duration = Duration::from_millis(20);
+pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 /// How long one that cannot let go waits: others have, long before.
 const EXTEND_PATIENCE: Duration = Duration::from_millis(500);
 

@@ -13,9 +13,12 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// How many versions are reserved on disk at a time.
 const VERSIONS_RESERVED: u64 = 1 << 20;
+/// How long a transaction waits for a shard before it lets go of those it has and starts again.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// Entries of a shard's table of recent accesses.
 const RECENT_ENTRIES: usize = 256;
 
@@ -40,6 +43,8 @@ pub struct OrderedBackend {
     /// What a snapshot under way needs saved; set and cleared while all shards are locked.
     pub(super) copying: RwLock<Option<Arc<CopyOnWrite>>>,
     pub(super) snapshotting: AtomicBool,
+    /// A script runs that may hold its shards for long.
+    pub(super) busy: AtomicBool,
 }
 
 /// What a shard's lock guards beside its keys: which of them were accessed lately. A read does not
@@ -137,11 +142,22 @@ impl OrderedBackend {
         &*self.kv
     }
 
+    /// Locks shards, however long that takes.
     pub(super) fn lock(&self, locks: Locks<'_>) -> Guards<'_> {
-        let one = |shard: u32| (shard, self.shards[shard as usize].lock());
+        loop {
+            if let Some(guards) = self.try_lock(locks) {
+                return guards;
+            }
+        }
+    }
+
+    /// Locks shards; `None` when one could not be had for a while, because a script has it, say:
+    /// the others are not held from everybody meanwhile.
+    fn try_lock(&self, locks: Locks<'_>) -> Option<Guards<'_>> {
+        let one = |shard: u32| Some((shard, self.shards[shard as usize].try_lock_for(PATIENCE)?));
         match locks {
-            Locks::None => SmallVec::new(),
-            Locks::One(shard) => SmallVec::from_iter([one(shard)]),
+            Locks::None => Some(SmallVec::new()),
+            Locks::One(shard) => Some(SmallVec::from_iter([one(shard)?])),
             Locks::Many(shards) => shards.iter().map(|&shard| one(shard)).collect(),
             Locks::All => (0..self.shards.len() as u32).map(one).collect(),
         }
@@ -205,9 +221,20 @@ impl Backend for OrderedBackend {
         now_ms: u64,
         body: &mut dyn FnMut(&mut dyn Tx),
     ) -> Result<()> {
-        let mut tx = OrderedTx::new(self, self.lock(locks), now_ms);
+        let guards = loop {
+            match self.try_lock(locks) {
+                Some(guards) => break guards,
+                None if self.busy.load(Ordering::Relaxed) => return Err(Error::Busy),
+                None => {}
+            }
+        };
+        let mut tx = OrderedTx::new(self, guards, now_ms);
         body(&mut tx);
         tx.commit()
+    }
+
+    fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
     }
 
     fn is_contended(&self, locks: Locks<'_>) -> bool {

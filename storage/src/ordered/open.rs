@@ -78,6 +78,7 @@ impl OrderedBackend {
             garbage: AtomicBool::new(true),
             copying: RwLock::new(None),
             snapshotting: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
             kv,
         };
         backend.recover(u64::from(shards) == stored)?;

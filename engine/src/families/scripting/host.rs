@@ -230,6 +230,11 @@ impl Drop for ScriptHost<'_, '_> {
         self.cx.session.proto = proto;
         self.cx.session.special = special;
         if let Some(slow) = self.slow.take() {
+            if slow.is_ended() {
+                // Half of a script is in no log.
+                self.cx.out.dirty = 0;
+                self.cx.out.rest().effects = Effects::Nothing;
+            }
             self.cx.engine.slow_script_ended(&slow);
         }
     }
@@ -286,6 +291,9 @@ impl Host for ScriptHost<'_, '_> {
     fn interrupt(&mut self) -> Option<String> {
         let engine = self.cx.engine;
         if let Some(slow) = &self.slow {
+            if slow.is_ended() {
+                return Some("ERR Script ended by the server's end".to_owned());
+            }
             let killed = slow.is_killed() && !self.wrote;
             return killed.then(|| "ERR Script killed by user with SCRIPT KILL...".to_owned());
         }
@@ -298,10 +306,13 @@ impl Host for ScriptHost<'_, '_> {
         let name = (self.name)();
         let ms = ran_ns / 1_000_000;
         tracing::warn!(script = name, "slow script: still in execution after {ms} milliseconds");
-        let slow = Arc::new(Running::new(self.terms.kind, name, command, self.began_ns));
+        let mut holds = ShardSet::new();
+        holds.add_locks(*self.cx.locks);
+        let slow = Arc::new(Running::new(self.terms.kind, name, command, self.began_ns, holds));
         slow.wrote.store(self.wrote, Ordering::Relaxed);
         engine.script_is_slow(&slow);
         self.slow = Some(slow);
+        runtime::stand_in::send_for();
         None
     }
 

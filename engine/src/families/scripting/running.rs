@@ -1,10 +1,14 @@
 //! Scripts that run for longer than `busy-reply-threshold`: everybody is told, and may kill them.
+//!
+//! Whoever needs no shard that such a script holds is served; whoever does is told that it is busy,
+//! and so is every command without keys, so that those who ask only how the server is learn of it.
 
 use crate::engine::{Engine, gate};
 use crate::failure::{BUSY_FUNCTION, BUSY_SCRIPT, Failure};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use storage::{Locks, ShardSet};
 
 /// What a script is called by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +31,27 @@ pub(crate) struct Running {
     pub began_ns: u64,
     /// It has called a writing command: it cannot be killed any more.
     pub wrote: AtomicBool,
+    /// The shards it has locked.
+    holds: ShardSet,
     kill: AtomicBool,
+    end: AtomicBool,
 }
 
 impl Running {
-    pub fn new(kind: Kind, name: String, command: Vec<Vec<u8>>, began_ns: u64) -> Running {
-        let (wrote, kill) = (AtomicBool::new(false), AtomicBool::new(false));
-        Running { kind, name, command, began_ns, wrote, kill }
+    pub fn new(
+        kind: Kind,
+        name: String,
+        command: Vec<Vec<u8>>,
+        began_ns: u64,
+        holds: ShardSet,
+    ) -> Running {
+        let (wrote, kill, end) = Default::default();
+        Running { kind, name, command, began_ns, wrote, holds, kill, end }
+    }
+
+    /// The server ends: it is over, whatever it has done.
+    pub fn is_ended(&self) -> bool {
+        self.end.load(Ordering::Relaxed)
     }
 
     pub fn is_killed(&self) -> bool {
@@ -70,7 +88,8 @@ impl RunningScripts {
         if running.is_empty() {
             return Kill::NotBusy;
         }
-        if of_kind().next().is_none() {
+        let mut killable = running.iter().filter(|script| !script.wrote.load(Ordering::Relaxed));
+        if killable.next().is_some() && of_kind().next().is_none() {
             return Kill::OtherKind;
         }
         match of_kind().find(|script| !script.wrote.load(Ordering::Relaxed)) {
@@ -89,6 +108,23 @@ impl Engine {
         match self.scripting.running.first().map(|script| script.kind) {
             Some(Kind::Function) => BUSY_FUNCTION,
             _ => BUSY_SCRIPT,
+        }
+    }
+
+    /// Whether a command's shards are all free of scripts that run too long; not when it has none.
+    pub(crate) fn is_aside_of_scripts(&self, shards: Locks<'_>) -> bool {
+        let all = self.backend.shard_count();
+        let running = self.scripting.running.0.lock();
+        let held = |shard| running.iter().any(|script| script.holds.contains(shard));
+        !matches!(shards, Locks::None) && !shards.any(all, held)
+    }
+
+    /// Ends the scripts that run too long, because the server ends: those that have written only
+    /// with `all`, since half of what they do would be kept.
+    pub fn end_slow_scripts(&self, all: bool) {
+        for script in self.scripting.running.0.lock().iter() {
+            script.kill.store(true, Ordering::Relaxed);
+            script.end.fetch_or(all, Ordering::Relaxed);
         }
     }
 

@@ -4,6 +4,7 @@ use super::SERVER;
 use super::info::section;
 use crate::command::{Category, Flag::*, Spec};
 use crate::cx::Cx;
+use crate::engine::gate;
 use crate::failure::{Failure, Outcome, SYNTAX, failure};
 use runtime::Flow;
 
@@ -78,6 +79,9 @@ fn shutdown(cx: &mut Cx<'_>) -> Outcome {
         host.abort_shutdown().map_err(refused)?;
         cx.reply.ok();
         return Ok(());
+    }
+    if request.save != Some(false) && cx.engine.gate() & gate::BUSY != 0 {
+        return Err(cx.engine.busy());
     }
     if cx.session.may_not_block() && !request.now {
         return Err(failure(

@@ -1,0 +1,148 @@
+//! The workers that call connections when reactors do not.
+//!
+//! Jobs are in a queue of ours, and the pool is only told that there is one: so a thread that stands
+//! in for a worker held by a long call finds them, too.
+
+use crate::mailbox::{Mailbox, Message};
+use crate::slots::Key;
+use parking_lot::{Condvar, Mutex};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use runtime::trace::{self, Stage};
+use runtime::{Driver, Events, Host, stand_in};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+/// The size of the one buffer a worker reads into.
+const BUFFER_SIZE: usize = 128 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_SIZE]);
+    /// Somebody stands in for this thread until its call has ended.
+    static RELIEVED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// One turn of a connection.
+pub(crate) struct Job {
+    pub key: Key,
+    pub driver: Driver,
+    pub events: Events,
+    pub host: Arc<Host>,
+    /// Where the connection goes afterwards.
+    pub mailbox: Arc<Mailbox>,
+    /// When it was queued, while tracing.
+    pub queued_at: Option<Instant>,
+}
+
+impl Job {
+    fn run(self) {
+        let Job { key, mut driver, events, host, mailbox, queued_at } = self;
+        host.stats.queue_depth.fetch_sub(1, Relaxed);
+        if let Some(queued_at) = queued_at {
+            trace::record_since(Stage::Queue, queued_at);
+        }
+        let turn = BUFFER.with_borrow_mut(|buffer| driver.turn(events, buffer, host.clock.now()));
+        mailbox.send(Message::Returned(key, driver, turn));
+    }
+}
+
+/// The pool.
+pub(crate) struct Pool {
+    workers: ThreadPool,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    jobs: Mutex<VecDeque<Job>>,
+    /// A job was queued, or a stand-in may leave.
+    changed: Condvar,
+    /// Threads that stand in for workers, and workers held: there are as many of both, but for
+    /// moments.
+    stand_ins: AtomicUsize,
+    held: AtomicUsize,
+}
+
+impl Pool {
+    pub fn new(workers: usize) -> io::Result<Arc<Pool>> {
+        let shared: Arc<Shared> = Arc::default();
+        let held = Arc::downgrade(&shared);
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(workers)
+            .thread_name(|n| format!("worker-{n}"))
+            .start_handler(move |_| provide(held.clone()));
+        let workers = pool.build().map_err(io::Error::other)?;
+        Ok(Arc::new(Pool { workers, shared }))
+    }
+
+    /// Has the job done by the next thread that is free.
+    pub fn queue(&self, job: Job) {
+        job.host.stats.queue_depth.fetch_add(1, Relaxed);
+        self.shared.jobs.lock().push_back(job);
+        if self.shared.stand_ins.load(SeqCst) > 0 {
+            self.shared.changed.notify_one();
+        }
+        let shared = self.shared.clone();
+        self.workers.spawn_fifo(move || shared.work());
+    }
+}
+
+/// Has another thread work when this one is held.
+fn provide(shared: Weak<Shared>) {
+    stand_in::provide(move || {
+        if let Some(shared) = shared.upgrade() {
+            shared.relieve();
+        }
+    });
+}
+
+impl Shared {
+    /// Does a job, unless a stand-in has done it already.
+    fn work(&self) {
+        let job = self.jobs.lock().pop_front();
+        let Some(job) = job else { return };
+        job.run();
+        if RELIEVED.take() {
+            let _jobs = self.jobs.lock();
+            self.held.fetch_sub(1, SeqCst);
+            self.changed.notify_all();
+        }
+    }
+
+    fn relieve(self: &Arc<Self>) {
+        if RELIEVED.replace(true) {
+            return;
+        }
+        self.held.fetch_add(1, SeqCst);
+        self.stand_ins.fetch_add(1, SeqCst);
+        let shared = self.clone();
+        let thread = std::thread::Builder::new().name("stand-in".into());
+        if let Err(error) = thread.spawn(move || shared.stand_in()) {
+            tracing::warn!(%error, "nobody stands in for a worker");
+            self.stand_ins.fetch_sub(1, SeqCst);
+        }
+    }
+
+    /// Works as long as more workers are held than others stand in.
+    fn stand_in(self: Arc<Self>) {
+        provide(Arc::downgrade(&self));
+        let mut jobs = self.jobs.lock();
+        loop {
+            if self.stand_ins.load(SeqCst) > self.held.load(SeqCst) {
+                self.stand_ins.fetch_sub(1, SeqCst);
+                return;
+            }
+            if jobs.is_empty() {
+                self.changed.wait(&mut jobs);
+                continue;
+            }
+            drop(jobs);
+            self.work();
+            jobs = self.jobs.lock();
+        }
+    }
+}

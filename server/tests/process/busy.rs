@@ -1,0 +1,109 @@
+//! Scripts that run for too long: others are told, and can end them, with one thread as with many.
+
+use crate::support::{Varve, folder};
+use redis::{Connection, RedisResult, Value, cmd};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Every way to serve, by one thread.
+const RUNTIMES: &[&[&str]] = &[
+    &["--runtime", "epoll", "--threads", "1"],
+    &["--runtime", "epoll", "--threads", "1", "--epoll-execution", "pool"],
+    &["--runtime", "tokio", "--threads", "1"],
+    &["--runtime", "threads", "--threads", "1"],
+];
+
+/// Keeps to its key, so that it is locked by that alone once it is known.
+const SCRIPT: &str = "redis.call('get', KEYS[1]) while ARGV[1] == 'on' do end return 'done'";
+const WRITER: &str = "redis.call('set', KEYS[1], ARGV[1]) while ARGV[1] == 'on' do end";
+
+fn start(runtime: &[&str]) -> (tempfile::TempDir, Varve) {
+    let (folder, data) = folder();
+    let varve = Varve::start(&data, &[runtime, &["--busy-reply-threshold", "100"]].concat());
+    (folder, varve)
+}
+
+fn text(outcome: RedisResult<Value>) -> String {
+    match outcome {
+        Ok(Value::SimpleString(text)) => text,
+        Ok(Value::Okay) => "OK".to_owned(),
+        Ok(other) => format!("{other:?}"),
+        Err(error) => {
+            format!("{} {}", error.code().unwrap_or_default(), error.detail().unwrap_or_default())
+        }
+    }
+}
+
+fn ask(client: &mut Connection, request: &[&str]) -> String {
+    let mut command = cmd(request[0]);
+    command.arg(&request[1..]);
+    text(command.query(client))
+}
+
+/// Runs a script that does not end, and waits until others are told so.
+fn run_away(varve: &Varve, script: &'static str, key: &'static str) -> JoinHandle<String> {
+    let mut client = varve.connect();
+    ask(&mut client, &["EVAL", script, "1", key, "off"]);
+    let thread = std::thread::spawn(move || ask(&mut client, &["EVAL", script, "1", key, "on"]));
+    let mut client = varve.connect();
+    let began = Instant::now();
+    while !ask(&mut client, &["PING"]).starts_with("BUSY") {
+        assert!(began.elapsed() < Duration::from_secs(20), "nobody is told");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    thread
+}
+
+#[test]
+fn a_script_that_does_not_end_can_be_killed_by_who_is_there_and_who_comes() {
+    for runtime in RUNTIMES {
+        let (_folder, varve) = start(runtime);
+        // With blocking threads, who is there keeps the only worker.
+        let threads = runtime.contains(&"threads");
+        let mut there = (!threads).then(|| varve.connect());
+        for _ in 0..2 {
+            let running = run_away(&varve, SCRIPT, "held");
+            let mut client = there.take().unwrap_or_else(|| varve.connect());
+            let answer = ask(&mut client, &["PING"]);
+            assert_eq!(
+                answer,
+                "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+                "{runtime:?}"
+            );
+            assert!(ask(&mut client, &["GET", "held"]).starts_with("BUSY"), "{runtime:?}");
+            assert!(ask(&mut client, &["SHUTDOWN"]).starts_with("BUSY"), "{runtime:?}");
+            assert!(ask(&mut client, &["FUNCTION", "KILL"]).starts_with("BUSY"), "{runtime:?}");
+            let keys = (0..64).map(|n| format!("other{n}"));
+            let set = keys.filter(|key| ask(&mut client, &["SET", key, "value"]) == "OK").count();
+            assert!(set > 10, "{runtime:?}: {set} of 64 other keys can be written");
+            assert_eq!(ask(&mut client, &["SCRIPT", "KILL"]), "OK", "{runtime:?}");
+            let ended = running.join().expect("it is answered");
+            assert!(
+                ended.contains("Script killed by user with SCRIPT KILL"),
+                "{runtime:?}: {ended}"
+            );
+            assert_eq!(ask(&mut client, &["SET", "held", "free"]), "OK", "{runtime:?}");
+            assert!(ask(&mut client, &["SCRIPT", "KILL"]).starts_with("NOTBUSY"), "{runtime:?}");
+        }
+    }
+}
+
+#[test]
+fn one_that_has_written_ends_with_the_server_and_leaves_nothing() {
+    for runtime in RUNTIMES {
+        let (_folder, data) = folder();
+        let options =
+            [*runtime, &["--busy-reply-threshold", "100", "--appendonly", "yes"]].concat();
+        let varve = Varve::start(&data, &options);
+        let running = run_away(&varve, WRITER, "key");
+        let mut client = varve.connect();
+        assert!(ask(&mut client, &["SCRIPT", "KILL"]).starts_with("UNKILLABLE"), "{runtime:?}");
+        ask(&mut client, &["SHUTDOWN", "NOSAVE"]);
+        let ended = varve.ended();
+        assert_eq!(ended.status.code(), Some(0), "{runtime:?}: {}", ended.stderr);
+        running.join().expect("its client is told, or cut off");
+        let varve = Varve::start(&data, &options);
+        let value: String = cmd("GET").arg("key").query(&mut varve.connect()).unwrap();
+        assert_eq!(value, "off", "{runtime:?}");
+    }
+}
