@@ -69,6 +69,11 @@ impl EngineDriver {
         EngineDriver { make, service, protocol: 2, now: START, clients }
     }
 
+    /// The server's wall clock shows `wall_ms` (milliseconds since 1970) from now on.
+    pub fn set_clock(&mut self, wall_ms: u64) {
+        self.now.wall_ms = wall_ms;
+    }
+
     fn connect(&mut self, name: &str) -> Result<(), String> {
         let bell = Arc::new(Bell(AtomicBool::new(false)));
         let port = 50_000 + self.clients.len() as u16;

@@ -350,6 +350,10 @@ impl Machine {
     }
 
     fn queue(&mut self, engine: &Engine, entry: &Entry, request: Request<'_>) {
+        if !entry.subcommands.is_empty() {
+            // A container is found for a request only where the second word is none of its own.
+            return self.reject(engine, Some(entry), failure::unknown_subcommand(request));
+        }
         let Some(multi) = &mut self.state.multi else { return };
         let request = OwnedRequest::new(request.iter());
         multi.bytes += request.size();

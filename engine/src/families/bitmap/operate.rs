@@ -1,5 +1,6 @@
 //! BITOP: strings combined bit by bit.
 
+use super::super::string::set_raw;
 use crate::args::is_word;
 use crate::cx::Cx;
 use crate::failure::{Failure, Outcome, SYNTAX, failure};
@@ -69,7 +70,7 @@ pub(super) fn bitop(cx: &mut Cx<'_>) -> Outcome {
 fn store(cx: &mut Cx<'_>, result: &[u8]) -> Outcome {
     let destination = cx.key(2);
     if !result.is_empty() {
-        cx.tx.set_string(&destination, result, Expiry::Clear)?;
+        set_raw(cx, &destination, result, Expiry::Clear)?;
         cx.modified(&destination, Class::String, "set");
     } else if cx.tx.remove(&destination)? {
         cx.modified(&destination, Class::Generic, "del");

@@ -46,8 +46,9 @@ pub(super) fn flushall(cx: &mut Cx<'_>) -> Outcome {
 }
 
 pub(super) fn swapdb(cx: &mut Cx<'_>) -> Outcome {
-    let a = database(cx, 1, failure("ERR invalid first DB index"))?;
-    let b = database(cx, 2, failure("ERR invalid second DB index"))?;
+    let number = |at, error: &'static str| database(cx, at, failure(error), failure(error));
+    let a = number(1, "ERR invalid first DB index")?;
+    let b = number(2, "ERR invalid second DB index")?;
     if a != b {
         cx.tx.swap_dbs(a, b)?;
         cx.database_modified(a);

@@ -6,6 +6,8 @@ pub const LONGITUDE_MAX: f64 = 180.0;
 pub const LATITUDE_MAX: f64 = 85.051_128_78;
 /// Halvings of each axis in a score.
 pub const STEP_MAX: u32 = 26;
+/// One more than the largest score that can be an integer of 64 bits.
+const SCORES_END: f64 = 18_446_744_073_709_551_616.0;
 const EARTH_RADIUS: f64 = 6_372_797.560_856;
 /// Half the equator in the Mercator projection, metres.
 const MERCATOR_MAX: f64 = 20_037_726.37;
@@ -69,8 +71,13 @@ impl Cell {
 
     /// The cell that a score stands for.
     pub fn of_score(score: f64) -> Self {
-        // Scores of another origin may be negative; Redis takes their two's complement.
-        let bits = if score < 0.0 { score as i64 as u64 } else { score as u64 };
+        // Scores of another origin may be negative or too large; Redis takes the two's complement of
+        // the former, and what is left of the latter is 0.
+        let bits = match score {
+            _ if score < 0.0 => score as i64 as u64,
+            _ if score >= SCORES_END => 0,
+            _ => score as u64,
+        };
         Cell { latitude: gather(bits), longitude: gather(bits >> 1), step: STEP_MAX }
     }
 

@@ -15,6 +15,7 @@ mod rows;
 mod sparse;
 mod value;
 
+use super::string::set_raw;
 use crate::config::Id;
 use crate::cx::Cx;
 use crate::failure::{Failure, Outcome};
@@ -31,8 +32,7 @@ fn load(cx: &mut Cx<'_>, key: &Key<'_>) -> Result<Option<HyperLogLog<Vec<u8>>>, 
 }
 
 fn save(cx: &mut Cx<'_>, key: &Key<'_>, value: &HyperLogLog<Vec<u8>>) -> Outcome {
-    cx.tx.set_string(key, value.bytes(), Expiry::Keep)?;
-    Ok(())
+    set_raw(cx, key, value.bytes(), Expiry::Keep)
 }
 
 /// `hll-sparse-max-bytes`.

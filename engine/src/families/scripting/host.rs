@@ -91,10 +91,11 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         }
         let (engine, now_ms) = (self.cx.engine, self.cx.now.wall_ms);
         engine.check_permission(self.cx.session, entry, request, Context::Lua, now_ms)?;
+        let replicates = entry.has(Flag::Write) || entry.has(Flag::MayReplicate);
+        if replicates && self.terms.read_only {
+            return Err(failure("ERR Write commands are not allowed from read-only scripts."));
+        }
         if entry.has(Flag::Write) {
-            if self.terms.read_only {
-                return Err(failure("ERR Write commands are not allowed from read-only scripts."));
-            }
             if engine.gate() & gate::JOURNAL_FAILED != 0 {
                 let cause = engine.journal.as_ref().and_then(|j| j.failure()).unwrap_or_default();
                 return Err(Failure::text(format!(

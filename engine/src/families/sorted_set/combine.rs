@@ -78,7 +78,7 @@ struct Query {
 
 impl Query {
     fn parse(
-        cx: &Cx<'_>,
+        cx: &mut Cx<'_>,
         at: usize,
         operation: Operation,
         purpose: Purpose,
@@ -99,6 +99,10 @@ impl Query {
             with_scores: false,
             limit: u64::MAX,
         };
+        if query.keys.end < cx.argc() {
+            // A wrong type is told before a wrong option.
+            query.keys.clone().try_for_each(|index| kind(cx, index).map(drop))?;
+        }
         query.options(cx, operation, purpose)?;
         Ok(query)
     }
@@ -201,15 +205,21 @@ impl Source<'_> {
     }
 }
 
+/// The type of the key at argument `index`: sorted set or set.
+fn kind(cx: &mut Cx<'_>, index: usize) -> std::result::Result<Option<Kind>, Failure> {
+    let kind = cx.tx.kind(&cx.key(index))?;
+    match kind {
+        None | Some(Kind::SortedSet | Kind::Set) => Ok(kind),
+        Some(_) => Err(WRONG_TYPE),
+    }
+}
+
 /// Looks at every input: all must be sorted sets or sets.
 fn sources<'a>(cx: &mut Cx<'a>, query: &Query) -> std::result::Result<Vec<Source<'a>>, Failure> {
     let mut sources = Vec::with_capacity(query.keys.len());
     for (nth, index) in query.keys.clone().enumerate() {
         let key = cx.key(index);
-        let kind = cx.tx.kind(&key)?;
-        if !matches!(kind, None | Some(Kind::SortedSet | Kind::Set)) {
-            return Err(WRONG_TYPE);
-        }
+        let kind = kind(cx, index)?;
         let mut source = Source { key, kind, len: 0, weight: query.weight(nth) };
         if let Some(mut input) = Input::open(cx.tx, &source)? {
             source.len = input.len()?;

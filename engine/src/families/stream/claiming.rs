@@ -245,11 +245,12 @@ fn parse_auto(cx: &Cx<'_>) -> Result<AutoClaim, Failure> {
 
 pub(super) fn xautoclaim(cx: &mut Cx<'_>) -> Outcome {
     let (key, group, consumer) = (cx.key(1), cx.args.arg(2), cx.args.arg(3));
+    // Unlike XCLAIM, it tells what is wrong with its arguments before anything else.
+    let claim = parse_auto(cx)?;
     let known = match cx.tx.stream(&key, Open::Existing)? {
         Some(mut stream) => stream.group(group)?.is_some(),
         None => false,
     };
-    let claim = parse_auto(cx)?;
     let now_ms = cx.now.wall_ms;
     let reply = &mut cx.reply;
     if !known {

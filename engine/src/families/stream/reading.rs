@@ -46,7 +46,7 @@ fn parse<'a>(cx: &Cx<'a>) -> Result<Request<'a>, Failure> {
         let more = cx.argc() - i - 1;
         if cx.is(i, "BLOCK") && more > 0 {
             if cx.session.in_script() {
-                let name = cx.command_name();
+                let name = String::from_utf8_lossy(cx.args.arg(0));
                 return Err(Failure::text(format!(
                     "ERR {name} command is not allowed with BLOCK option from scripts"
                 )));

@@ -85,7 +85,7 @@ pub(super) fn parse(cx: &Cx<'_>, adding: bool) -> Result<Options, Failure> {
 
 fn threshold(argument: &[u8], by_len: bool) -> Result<TrimTo, Failure> {
     if !by_len {
-        return ids::id(argument, 0).map(TrimTo::MinId);
+        return ids::strict_id(argument, 0).map(TrimTo::MinId);
     }
     let len = u64::try_from(integer(argument)?);
     let len = len.map_err(|_| failure("ERR The MAXLEN argument must be >= 0."))?;

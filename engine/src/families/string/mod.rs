@@ -11,7 +11,7 @@ use crate::config::Id;
 use crate::cx::Cx;
 use crate::failure::{Failure, Outcome, failure};
 use crate::keyspace::Class;
-use storage::{Key, Str};
+use storage::{Expiry, Key, Str};
 
 pub use rows::COMMANDS;
 
@@ -34,6 +34,18 @@ fn reply_value(cx: &mut Cx<'_>, key: &Key<'_>) -> Result<bool, Failure> {
     };
     cx.looked_up(key, found);
     Ok(found)
+}
+
+/// Redis's longest `embstr`.
+const EMBSTR_MAX: usize = 44;
+
+/// Sets a key to a string that Redis would have built in place, and so reports as `raw`.
+pub(super) fn set_raw(cx: &mut Cx<'_>, key: &Key<'_>, value: &[u8], expiry: Expiry) -> Outcome {
+    cx.tx.set_string(key, value, expiry)?;
+    if let (Some(first), true) = (value.get(..1), value.len() <= EMBSTR_MAX) {
+        cx.tx.set_range(key, 0, first)?;
+    }
+    Ok(())
 }
 
 /// Refuses a string that would exceed `proto-max-bulk-len`, as Redis does whoever made it.

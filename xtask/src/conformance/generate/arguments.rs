@@ -1,0 +1,80 @@
+//! Filling in a command's arguments.
+
+use super::catalog::Form;
+use super::pools::Pools;
+use engine::command::{Argument, ArgumentKind};
+
+/// Writes the arguments of one command.
+pub struct Filler<'a, 'p> {
+    pools: &'a mut Pools<'p>,
+    form: &'a Form,
+    out: Vec<Vec<u8>>,
+    /// How many of the next repeated argument: what `numkeys` said.
+    announced: Option<u64>,
+    /// How many keys were written last: `XREAD` takes as many IDs.
+    keys: u64,
+}
+
+/// The command with its name.
+pub fn fill(form: &Form, pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
+    let out = form.name.iter().map(|word| pools.cased(word)).collect();
+    let mut filler = Filler { pools, form, out, announced: None, keys: 1 };
+    filler.all(&form.arguments);
+    filler.out
+}
+
+impl Filler<'_, '_> {
+    fn all(&mut self, arguments: &[Argument]) {
+        for argument in arguments {
+            if !argument.optional || self.pools.chance(35) {
+                self.one(argument);
+            }
+        }
+    }
+
+    fn one(&mut self, argument: &Argument) {
+        let times = if argument.multiple { self.times(argument) } else { 1 };
+        for time in 0..times {
+            if let Some(token) =
+                argument.token.as_ref().filter(|_| time == 0 || argument.multiple_token)
+            {
+                let token = self.pools.cased(token);
+                self.out.push(token);
+            }
+            match argument.kind {
+                ArgumentKind::PureToken => {}
+                ArgumentKind::Block => self.all(&argument.arguments),
+                ArgumentKind::OneOf => {
+                    let chosen = self.pools.below(argument.arguments.len() as u64);
+                    self.one(&argument.arguments[chosen as usize]);
+                }
+                _ => self.value(argument),
+            }
+        }
+        if argument.kind == ArgumentKind::Key {
+            self.keys = times;
+        }
+    }
+
+    fn times(&mut self, argument: &Argument) -> u64 {
+        let reads_streams = self.form.full_name.starts_with("xread");
+        if argument.name == "id" && reads_streams {
+            return self.keys;
+        }
+        let many = argument.kind != ArgumentKind::Key;
+        let times = self.pools.times(many);
+        self.announced.take().unwrap_or(times)
+    }
+
+    fn value(&mut self, argument: &Argument) {
+        let value = match argument.name.as_str() {
+            "numkeys" | "numfields" => {
+                let count = self.pools.times(false);
+                self.announced = Some(count);
+                count.to_string().into_bytes()
+            }
+            name => self.pools.value(self.form, name, argument.kind),
+        };
+        self.out.push(value);
+    }
+}

@@ -1,0 +1,83 @@
+//! [`Family`]: what a program is about.
+
+use engine::command::Group;
+
+/// Groups of commands that programs are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[allow(missing_docs, reason = "each is the family of its name")]
+pub enum Family {
+    String,
+    Generic,
+    List,
+    Set,
+    Hash,
+    Zset,
+    Stream,
+    Bitmap,
+    Hyperloglog,
+    Geo,
+    Sort,
+    Transactions,
+    Scripting,
+    Scan,
+}
+
+impl Family {
+    /// Every family.
+    pub const ALL: [Family; 14] = [
+        Family::String,
+        Family::Generic,
+        Family::List,
+        Family::Set,
+        Family::Hash,
+        Family::Zset,
+        Family::Stream,
+        Family::Bitmap,
+        Family::Hyperloglog,
+        Family::Geo,
+        Family::Sort,
+        Family::Transactions,
+        Family::Scripting,
+        Family::Scan,
+    ];
+
+    /// Its name, as `--family` takes it.
+    pub fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
+    /// The group whose rows it is made of; `None`: of all of them.
+    pub fn group(self) -> Option<Group> {
+        Some(match self {
+            Family::String => Group::String,
+            Family::Generic => Group::Generic,
+            Family::List => Group::List,
+            Family::Set => Group::Set,
+            Family::Hash => Group::Hash,
+            Family::Zset => Group::SortedSet,
+            Family::Stream => Group::Stream,
+            Family::Bitmap => Group::Bitmap,
+            Family::Hyperloglog => Group::HyperLogLog,
+            Family::Geo => Group::Geo,
+            Family::Sort | Family::Transactions | Family::Scripting | Family::Scan => return None,
+        })
+    }
+}
+
+/// What keys of a group's type are called: a letter, followed by a digit.
+pub fn key_letter(group: Group) -> Option<char> {
+    Some(match group {
+        Group::String | Group::Bitmap => 's',
+        Group::List => 'l',
+        Group::Set => 'e',
+        Group::Hash => 'h',
+        Group::SortedSet => 'z',
+        Group::Stream => 'x',
+        Group::HyperLogLog => 'p',
+        Group::Geo => 'g',
+        _ => return None,
+    })
+}
+
+/// Letters of all types.
+pub const KEY_LETTERS: [char; 8] = ['s', 'l', 'e', 'h', 'z', 'x', 'p', 'g'];

@@ -1,0 +1,231 @@
+//! [`Program`]: commands, and who answers them in which protocol.
+
+use super::arguments::fill;
+use super::catalog::{Catalog, Form};
+use super::family::Family;
+use super::pools::Pools;
+use super::{Command, may_be_simplified, special};
+use crate::conformance::side::CLIENTS;
+use crate::load::rng::Rng;
+use engine::command::Group;
+
+/// Lengths of programs.
+const COMMANDS_MIN: u64 = 20;
+const COMMANDS_MAX: u64 = 60;
+
+/// Groups whose commands fill keys.
+const DATA: [Group; 9] = [
+    Group::String,
+    Group::List,
+    Group::Set,
+    Group::Hash,
+    Group::SortedSet,
+    Group::Stream,
+    Group::Bitmap,
+    Group::HyperLogLog,
+    Group::Geo,
+];
+
+/// A program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The protocol, 2 or 3.
+    pub protocol: u8,
+    /// What is sent.
+    pub commands: Vec<Command>,
+}
+
+/// The program of this family that follows from `seed`.
+pub fn generate(catalog: &Catalog, family: Family, seed: u64) -> Program {
+    let mut rng = Rng::new(seed ^ (family as u64) << 56);
+    let protocol = 2 + rng.below(2) as u8;
+    let odd = rng.below(8);
+    let length = COMMANDS_MIN + rng.below(COMMANDS_MAX - COMMANDS_MIN);
+    let mut author = Author { catalog, family, pools: Pools { rng: &mut rng, odd } };
+    let mut commands = Vec::new();
+    if author.pools.chance(40) {
+        commands.push(Command { client: 0, args: special::limit(&mut author.pools) });
+    }
+    while (commands.len() as u64) < length {
+        author.next(&mut commands);
+    }
+    Program { protocol, commands }
+}
+
+/// What comes before every program: no data, no state of clients, limits as usual.
+pub fn preparation(protocol: u8) -> Vec<Command> {
+    let mut commands = Vec::new();
+    for client in 0..CLIENTS {
+        let protocol = protocol.to_string();
+        for words in [&["RESET"][..], &["HELLO", &protocol]] {
+            commands.push(Command { client, ..Command::new(words) });
+        }
+    }
+    commands.push(Command::new(&["FLUSHALL"]));
+    commands.push(Command { client: 0, args: special::limits_as_usual() });
+    commands
+}
+
+struct Author<'a> {
+    catalog: &'a Catalog,
+    family: Family,
+    pools: Pools<'a>,
+}
+
+impl Author<'_> {
+    /// The next command, or a few that belong together.
+    fn next(&mut self, commands: &mut Vec<Command>) {
+        match self.family {
+            Family::Transactions => return self.transaction(commands),
+            _ if self.pools.chance(2) => self.queue(0, commands),
+            _ => {}
+        }
+        let args = self.command();
+        self.say(0, args, commands);
+    }
+
+    /// Adds a command, if the oracle can be asked it; with what must come before it.
+    fn say(&mut self, client: usize, args: Vec<Vec<u8>>, commands: &mut Vec<Command>) {
+        let mut said = vec![Command { client, args }];
+        if !self.catalog.newer {
+            let makers = special::consumers_of(&said[0].args);
+            said.splice(0..0, makers.into_iter().map(|args| Command { client, args }));
+            if !special::suits_older(&said) {
+                return;
+            }
+        }
+        commands.extend(said);
+    }
+
+    fn command(&mut self) -> Vec<Vec<u8>> {
+        match self.family {
+            Family::Sort => match self.pools.below(10) {
+                0..=3 => special::sort(&mut self.pools),
+                4..=6 => special::sort_weight(&mut self.pools),
+                _ => {
+                    let group = *self.pools.pick(&[&Group::List, &Group::Set, &Group::SortedSet]);
+                    self.of_group(group)
+                }
+            },
+            Family::Scan => match self.pools.below(10) {
+                0..=3 => special::scan(&mut self.pools),
+                _ => {
+                    let groups = [&Group::Hash, &Group::Set, &Group::SortedSet, &Group::Generic];
+                    let group = *self.pools.pick(&groups);
+                    self.of_group(group)
+                }
+            },
+            Family::Scripting => self.script(),
+            family => match family.group() {
+                Some(group) if self.pools.chance(85) => self.of_group(group),
+                _ => self.of_any_group(),
+            },
+        }
+    }
+
+    fn of_any_group(&mut self) -> Vec<Vec<u8>> {
+        let group = match self.pools.chance(15) {
+            true => Group::Generic,
+            false => DATA[self.pools.below(DATA.len() as u64) as usize],
+        };
+        self.of_group(group)
+    }
+
+    fn of_group(&mut self, group: Group) -> Vec<Vec<u8>> {
+        if group == Group::SortedSet && self.pools.chance(8) {
+            return special::lexical_members(&mut self.pools);
+        }
+        let catalog = self.catalog;
+        let total: usize = catalog.of(group).map(|form| form.weight).sum();
+        let mut left = self.pools.below(total as u64) as usize;
+        let chosen = catalog.of(group).find(|form| match left.checked_sub(form.weight) {
+            Some(rest) => {
+                left = rest;
+                false
+            }
+            None => true,
+        });
+        chosen.map_or_else(|| vec![b"PING".to_vec()], |form| self.of_form(form))
+    }
+
+    fn of_form(&mut self, form: &Form) -> Vec<Vec<u8>> {
+        let mut args = special::lexical(fill(form, &mut self.pools));
+        special::without_negative_zero(&mut args);
+        if let Some(args) = special::random_pick(&args, &mut self.pools) {
+            return args;
+        }
+        if self.pools.chance(4) && may_be_simplified(&args) {
+            args = self.spoiled(args);
+            special::without_negative_zero(&mut args);
+        }
+        args
+    }
+
+    /// Something is wrong with it now, mostly.
+    fn spoiled(&mut self, mut args: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let at = 1 + self.pools.below(args.len() as u64) as usize;
+        match self.pools.below(4) {
+            0 if args.len() > 1 => drop(args.pop()),
+            1 => args.insert(at, self.pools.element()),
+            2 if at < args.len() => drop(args.remove(at)),
+            _ if at < args.len() => args[at] = self.pools.odd_value(),
+            _ => args.push(b"extra".to_vec()),
+        }
+        args
+    }
+
+    /// `MULTI`, commands, `EXEC`; sometimes one end is missing.
+    fn queue(&mut self, client: usize, commands: &mut Vec<Command>) {
+        if self.pools.chance(95) {
+            self.say(client, vec![b"MULTI".to_vec()], commands);
+        }
+        for _ in 0..1 + self.pools.below(5) {
+            let args = match self.family {
+                Family::Transactions => self.of_any_group(),
+                _ => self.command(),
+            };
+            self.say(client, args, commands);
+        }
+        let end =
+            self.pools.pick(&["EXEC", "EXEC", "EXEC", "EXEC", "EXEC", "EXEC", "DISCARD", "MULTI"]);
+        self.say(client, vec![end.into()], commands);
+        if end == "MULTI" {
+            self.say(client, vec![b"EXEC".to_vec()], commands);
+        }
+    }
+
+    /// One client watches, the other may write, the first tries.
+    fn transaction(&mut self, commands: &mut Vec<Command>) {
+        if self.pools.chance(60) {
+            let group = DATA[self.pools.below(DATA.len() as u64) as usize];
+            let key = self.pools.key(group);
+            commands.push(Command::of("WATCH", &[&key]));
+            for _ in 0..self.pools.below(3) {
+                let (client, args) = (self.pools.below(2) as usize, self.of_group(group));
+                self.say(client, args, commands);
+            }
+            if self.pools.chance(10) {
+                commands.push(Command::new(&["UNWATCH"]));
+            }
+        }
+        self.queue(0, commands);
+        for _ in 0..self.pools.below(3) {
+            let args = self.of_any_group();
+            let client = self.pools.below(2) as usize;
+            self.say(client, args, commands);
+        }
+    }
+
+    fn script(&mut self) -> Vec<Vec<u8>> {
+        let inner = self.of_any_group();
+        if self.pools.chance(25) {
+            return inner;
+        }
+        // What looks like a key is declared as one.
+        let is_key = |arg: &&Vec<u8>| {
+            arg.len() == 2 && arg[0].is_ascii_lowercase() && (b'1'..=b'3').contains(&arg[1])
+        };
+        let keys: Vec<Vec<u8>> = inner.iter().filter(is_key).cloned().collect();
+        special::script(inner, &keys, &mut self.pools)
+    }
+}

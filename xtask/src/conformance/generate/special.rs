@@ -1,0 +1,277 @@
+//! What the syntax of commands does not tell: random picks that must come out the same, scans,
+//! `SORT` with its patterns, scripts around other commands, limits of encodings.
+
+use super::pools::Pools;
+use super::{Command, word};
+use crate::conformance::compare::EVERYTHING;
+
+/// More elements than any program makes.
+const ALL: &str = "100000";
+
+/// Scripts that run the command in `ARGV`, whole.
+const SCRIPTS: &[&str] = &[
+    "return redis.call(unpack(ARGV))",
+    "return redis.pcall(unpack(ARGV))",
+    "redis.setresp(3) return redis.call(unpack(ARGV))",
+    "redis.setresp(3) return {redis.pcall(unpack(ARGV))}",
+    "local r = redis.call(unpack(ARGV)) return r",
+    "local r = redis.pcall(unpack(ARGV)) if type(r) == 'table' and r.err then return redis.error_reply(r.err) end return r",
+    "local r = redis.pcall(unpack(ARGV)) return type(r)",
+];
+
+/// Commands whose answers are left to chance unless they take everything.
+const RANDOM: &[&str] = &["spop", "srandmember", "hrandfield", "zrandmember"];
+
+/// Commands that may wait.
+const WAITING: &[&str] = &[
+    "blpop",
+    "brpop",
+    "blmove",
+    "blmpop",
+    "brpoplpush",
+    "bzpopmin",
+    "bzpopmax",
+    "bzmpop",
+    "xread",
+    "xreadgroup",
+];
+
+/// Whether other arguments leave a command's answer certain, and the server awake.
+pub fn may_be_simplified(args: &[Vec<u8>]) -> bool {
+    let delicate = |name: &String| {
+        RANDOM.contains(&name.as_str()) || WAITING.contains(&name.as_str()) || name == "xautoclaim"
+    };
+    !(0..args.len()).map(|at| word(args, at)).any(|name| delicate(&name))
+}
+
+/// The command that one of [`SCRIPTS`] runs.
+pub fn inner_command(args: &[Vec<u8>]) -> Option<&[Vec<u8>]> {
+    if !matches!(word(args, 0).as_str(), "eval" | "eval_ro") {
+        return None;
+    }
+    let keys: usize = word(args, 2).parse().ok()?;
+    args.get(keys.checked_add(3)?..).filter(|inner| !inner.is_empty())
+}
+
+/// Commands that make a consumer since 7.2 even if it gets nothing.
+const CLAIMING: [&str; 3] = ["xclaim", "xautoclaim", "xreadgroup"];
+
+/// Commands that make the consumers which a command is about, for an oracle before 7.2.
+pub fn consumers_of(args: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
+    let maker = |key: &[u8], group: &[u8], consumer: &[u8]| {
+        let maker = [b"XGROUP", &b"CREATECONSUMER"[..], key, group, consumer];
+        maker.iter().map(|arg| arg.to_vec()).collect()
+    };
+    match (word(args, 0).as_str(), args) {
+        ("xclaim" | "xautoclaim", [_, key, group, consumer, ..]) => {
+            vec![maker(key, group, consumer)]
+        }
+        ("xreadgroup", [_, _, group, consumer, rest @ ..]) => {
+            let streams = (0..rest.len()).find(|at| word(rest, *at) == "streams");
+            let behind = streams.map_or(&[][..], |at| &rest[at + 1..]);
+            behind[..behind.len() / 2].iter().map(|key| maker(key, group, consumer)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether an oracle before 7.2 can be asked this: consumers exist before anything is claimed for
+/// them, scripts call nothing that waits, and `ZRANK` takes no option.
+pub fn suits_older(commands: &[Command]) -> bool {
+    (0..commands.len()).all(|at| {
+        let args = &commands[at].args;
+        let makers = consumers_of(args);
+        let before = &commands[at.saturating_sub(makers.len())..at];
+        let known = makers.len() == before.len()
+            && makers.iter().zip(before).all(|(maker, command)| command.args == *maker);
+        known
+            && is_older(args)
+            && inner_command(args).is_none_or(|inner| {
+                let name = word(inner, 0);
+                let waits = WAITING.contains(&name.as_str()) && name != "xread";
+                is_older(inner) && !waits && !CLAIMING.contains(&name.as_str())
+            })
+    })
+}
+
+fn is_older(args: &[Vec<u8>]) -> bool {
+    !(matches!(word(args, 0).as_str(), "zrank" | "zrevrank") && args.len() > 3)
+}
+
+/// Whether a scan's `COUNT` covers everything.
+pub fn ends_with_all(args: &[Vec<u8>]) -> bool {
+    args.windows(2).any(|pair| word(pair, 0) == "count" && pair[1] == ALL.as_bytes())
+}
+
+fn words(words: &[&str]) -> Vec<Vec<u8>> {
+    words.iter().map(|word| word.as_bytes().to_vec()).collect()
+}
+
+/// The command, if it is one of chance: it takes everything, or nothing.
+pub fn random_pick(args: &[Vec<u8>], pools: &mut Pools<'_>) -> Option<Vec<Vec<u8>>> {
+    let name = word(args, 0);
+    if !RANDOM.contains(&name.as_str()) {
+        return None;
+    }
+    let mut args: Vec<Vec<u8>> = args.iter().take(2).cloned().collect();
+    let counts: &[&str] = match name.as_str() {
+        "spop" => &[ALL, ALL, ALL, "0", "-1", "abc"],
+        _ => &[ALL, ALL, ALL, "0", "-5", "abc", ""],
+    };
+    let count = pools.pick(counts);
+    if !count.is_empty() {
+        args.push(count.into());
+        let with = if name == "zrandmember" { "WITHSCORES" } else { "WITHVALUES" };
+        if name != "spop" && pools.chance(30) {
+            args.push(with.into());
+        }
+    }
+    debug_assert!(ALL.parse().is_ok_and(|all: i64| all > EVERYTHING));
+    Some(args)
+}
+
+/// A scan, mostly of everything.
+pub fn scan(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
+    let (name, letter) =
+        *pools.pick(&[&("SCAN", ""), &("HSCAN", "h"), &("SSCAN", "e"), &("ZSCAN", "z")]);
+    let mut args = words(&[name]);
+    if !letter.is_empty() {
+        let other = pools.pick(&["", "", "", "", "", "", "l", "s"]);
+        let letter = if other.is_empty() { letter } else { other };
+        args.push(format!("{letter}{}", 1 + pools.below(3)).into_bytes());
+    }
+    args.push(pools.pick(&["0", "0", "0", "0", "0", "0", "abc", "-1", ""]).into());
+    if pools.chance(40) {
+        args.extend([
+            b"MATCH".to_vec(),
+            pools.pick(&["*", "a*", "m1*", "*1", "[a-c]", "?", "nothing"]).into(),
+        ]);
+    }
+    if letter.is_empty() && pools.chance(30) {
+        args.extend([
+            b"TYPE".to_vec(),
+            pools.pick(&["string", "hash", "zset", "LIST", "foo"]).into(),
+        ]);
+    }
+    args.extend([
+        b"COUNT".to_vec(),
+        pools.pick(&[ALL, ALL, ALL, ALL, ALL, ALL, "0", "abc"]).into(),
+    ]);
+    args
+}
+
+/// Lexical ranges mean something only where all scores are equal: they are asked of keys of their
+/// own, which [`lexical_members`] fills.
+pub fn lexical(mut args: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let name = word(&args, 0);
+    let lexical = name.contains("lex") || (0..args.len()).any(|at| word(&args, at) == "bylex");
+    let source = if name == "zrangestore" { 2 } else { 1 };
+    match args.get_mut(source) {
+        Some(key) if lexical && key.first() == Some(&b'z') => key[0] = b'y',
+        _ => {}
+    }
+    args
+}
+
+/// Redis's compact sorted sets have no negative zero, the others have one; ours never do.
+pub fn without_negative_zero(args: &mut [Vec<u8>]) {
+    if word(args, 0).starts_with('z') {
+        args.iter_mut().filter(|arg| *arg == b"-0").for_each(|arg| *arg = b"0".to_vec());
+    }
+}
+
+/// Members of one score.
+pub fn lexical_members(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
+    let mut args = words(&["ZADD", &format!("y{}", 1 + pools.below(3))]);
+    for _ in 0..pools.times(true) {
+        args.extend([b"0".to_vec(), pools.element()]);
+    }
+    args
+}
+
+/// `SORT` of something, by weights that [`sort_weights`] sets.
+pub fn sort(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
+    let read_only = pools.chance(25);
+    let mut args = words(&[if read_only { "SORT_RO" } else { "SORT" }]);
+    let letter = pools.pick(&["l", "l", "l", "e", "e", "z", "z", "s"]);
+    args.push(format!("{letter}{}", 1 + pools.below(3)).into_bytes());
+    let by = pools.pick(&["", "", "w_*", "hw_*->f", "nosort", "w_x", "*"]);
+    // The order of a set is its own.
+    let by = if by == "nosort" && letter == "e" { "" } else { by };
+    if !by.is_empty() {
+        args.extend(words(&["BY", by]));
+    }
+    if pools.chance(30) {
+        let bound = |pools: &mut Pools<'_>| pools.pick(&["0", "1", "2", "-1", "10", "x"]).into();
+        args.push(b"LIMIT".to_vec());
+        args.extend([bound(pools), bound(pools)]);
+    }
+    for _ in 0..pools.below(3) {
+        args.extend([
+            b"GET".to_vec(),
+            pools.pick(&["#", "w_*", "hw_*->f", "hw_*->g", "*", "x"]).into(),
+        ]);
+    }
+    let order = pools.pick(&["", "ASC", "DESC"]);
+    args.extend((!order.is_empty()).then(|| order.into()));
+    // Equal weights leave equal words in any order.
+    let alpha = by.is_empty() && pools.chance(60);
+    args.extend(alpha.then(|| b"ALPHA".to_vec()));
+    if pools.chance(20) {
+        args.extend([b"STORE".to_vec(), format!("l{}", 1 + pools.below(3)).into_bytes()]);
+    }
+    args
+}
+
+/// Gives an element a weight, as a string or in a hash.
+pub fn sort_weight(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
+    let element = pools.pick(&["a", "b", "c", "d", "1", "2", "3", "10", ""]);
+    let weight = pools.pick(&["1", "2", "3", "-1", "1.5", "0", "x", "inf"]);
+    match pools.below(3) {
+        0 => words(&["HSET", &format!("hw_{element}"), pools.pick(&["f", "g"]), weight]),
+        1 => words(&["DEL", &format!("w_{element}")]),
+        _ => words(&["SET", &format!("w_{element}"), weight]),
+    }
+}
+
+/// A script around a command.
+pub fn script(inner: Vec<Vec<u8>>, keys: &[Vec<u8>], pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
+    let name = if pools.chance(10) { "EVAL_RO" } else { "EVAL" };
+    let mut args = words(&[name, pools.pick(SCRIPTS)]);
+    let keys = if pools.chance(70) { keys } else { &[] };
+    args.push(keys.len().to_string().into_bytes());
+    args.extend(keys.iter().cloned());
+    args.extend(inner);
+    args
+}
+
+/// Directives that say where packed encodings end, and what they are in the beginning.
+pub const LIMITS: &[(&str, &str)] = &[
+    ("hash-max-listpack-entries", "512"),
+    ("hash-max-listpack-value", "64"),
+    ("list-max-listpack-size", "-2"),
+    ("set-max-intset-entries", "512"),
+    ("zset-max-listpack-entries", "128"),
+    ("zset-max-listpack-value", "64"),
+    ("stream-node-max-entries", "100"),
+    ("hll-sparse-max-bytes", "3000"),
+];
+
+/// Another limit.
+pub fn limit(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
+    let (name, _) = LIMITS[pools.below(LIMITS.len() as u64) as usize];
+    let value = match name {
+        "list-max-listpack-size" => pools.pick(&["-1", "-2", "2", "4", "1"]),
+        "stream-node-max-entries" => pools.pick(&["1", "2", "4", "100"]),
+        "hll-sparse-max-bytes" => pools.pick(&["0", "100", "300", "3000"]),
+        _ => pools.pick(&["0", "2", "4", "16"]),
+    };
+    words(&["CONFIG", "SET", name, value])
+}
+
+/// Brings limits back to what they are in the beginning.
+pub fn limits_as_usual() -> Vec<Vec<u8>> {
+    let mut args = words(&["CONFIG", "SET"]);
+    args.extend(LIMITS.iter().flat_map(|(name, value)| words(&[name, value])));
+    args
+}
