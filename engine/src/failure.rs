@@ -115,7 +115,12 @@ pub fn subcommand_syntax(request: Request<'_>) -> Failure {
     ))
 }
 
+/// What a client sent, as Redis shows it in errors: for C, a zero byte ends it.
+pub fn shown(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes.split(|&byte| byte == 0).next().unwrap_or_default())
+}
+
 /// At most `max` bytes of `bytes` as text.
 fn lossy(bytes: &[u8], max: usize) -> Cow<'_, str> {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(max)])
+    shown(&bytes[..bytes.len().min(max)])
 }

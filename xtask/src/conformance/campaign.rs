@@ -239,7 +239,11 @@ impl Share<'_, '_> {
             self.tally.programs += 1;
             self.tally.commands += program.commands.len();
             let Some(found) = found else { continue };
-            if self.known.generated(&self.family.name(), &found.command.line()) {
+            if self.known.generated(
+                &self.family.name(),
+                &found.command.line(),
+                &render(&found.ours, Shape::Full),
+            ) {
                 self.tally.known += 1;
             } else if seen.insert(found.signature()) {
                 self.tally.findings += 1;

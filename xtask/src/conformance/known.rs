@@ -38,9 +38,11 @@ impl Known {
         self.0.contains_key(&format!("{script}: {line}"))
     }
 
-    /// Whether a generated program's command is: `generated/family: pattern` (or `*` for every
-    /// family), where the pattern is one of `KEYS`, and letter case does not count.
-    pub fn generated(&self, family: &str, line: &str) -> bool {
+    /// Whether a generated program's command with our answer is: `generated/family: pattern` (or `*`
+    /// for every family). The pattern is one of `KEYS`, of the line ` => ` the answer; letter case
+    /// does not count.
+    pub fn generated(&self, family: &str, line: &str, answer: &str) -> bool {
+        let line = format!("{line} => {answer}");
         let patterns = self.0.keys().filter_map(|what| {
             let (about, pattern) = what.strip_prefix(GENERATED)?.split_once(": ")?;
             (about == family || about == "*").then_some(pattern)

@@ -5,6 +5,7 @@ use super::{grow, offset};
 use crate::args::{integer, is_word};
 use crate::cx::Cx;
 use crate::failure::{Failure, Outcome, SYNTAX, failure};
+use crate::families::string::unshare;
 use crate::keyspace::Class;
 use storage::Key;
 
@@ -112,6 +113,9 @@ fn run(cx: &mut Cx<'_>, steps: &[Step]) -> Outcome {
     let mut changes = 0;
     for step in steps {
         changes += u64::from(perform(cx, &key, step, grew)?);
+    }
+    if changes == 0 && steps.iter().any(Step::is_write) {
+        unshare(cx, &key)?;
     }
     if changes > 0 {
         cx.modified(&key, Class::String, "setbit");

@@ -3,6 +3,7 @@
 use super::{grow, offset};
 use crate::cx::Cx;
 use crate::failure::{Outcome, failure};
+use crate::families::string::unshare;
 use crate::keyspace::Class;
 use resp::parse_i64;
 
@@ -27,6 +28,8 @@ pub(super) fn setbit(cx: &mut Cx<'_>) -> Outcome {
     let was = before & mask(bit) != 0;
     if was != on {
         cx.tx.set_range(&key, at, &[before ^ mask(bit)])?;
+    } else {
+        unshare(cx, &key)?;
     }
     if grew || was != on {
         cx.modified(&key, Class::String, "setbit");

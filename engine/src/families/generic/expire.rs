@@ -3,7 +3,7 @@
 use crate::args::integer;
 use crate::cx::Cx;
 use crate::expiry::{EX, EXAT, PX, PXAT, Unit, invalid_expire, is_past};
-use crate::failure::{Failure, Outcome, failure};
+use crate::failure::{Failure, Outcome, failure, shown};
 use crate::keyspace::Class;
 use storage::Key;
 
@@ -29,7 +29,7 @@ impl Condition {
             } else if cx.is(i, "LT") {
                 condition.lt = true;
             } else {
-                let option = String::from_utf8_lossy(cx.args.arg(i));
+                let option = shown(cx.args.arg(i));
                 return Err(Failure::text(format!("ERR Unsupported option {option}")));
             }
         }

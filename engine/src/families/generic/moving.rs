@@ -3,8 +3,9 @@
 use super::{SAME_OBJECT, database_or_not_integer};
 use crate::cx::Cx;
 use crate::failure::{Failure, NO_SUCH_KEY, Outcome, SYNTAX};
+use crate::families::string::unshare;
 use crate::keyspace::Class;
-use storage::{Error, Key, rdb};
+use storage::{Error, Key, Kind, rdb};
 
 /// Renames argument 1 to argument 2; false when the target was there and had to stay.
 fn rename_key(cx: &mut Cx<'_>, replace: bool) -> Result<bool, Failure> {
@@ -92,5 +93,11 @@ fn copy_value(cx: &mut Cx<'_>, from: &Key<'_>, to: &Key<'_>) -> Outcome {
     rdb::seal_payload(&mut payload);
     let object = rdb::decode_payload(&payload).map_err(Error::corrupt)?;
     cx.tx.restore(to, object, expiry)?;
-    Ok(())
+    // The payload does not tell how a string was made.
+    match cx.tx.kind(from)? {
+        Some(Kind::String) if cx.tx.info(from, 0)?.is_some_and(|info| info.encoding == "raw") => {
+            unshare(cx, to)
+        }
+        _ => Ok(()),
+    }
 }

@@ -86,9 +86,13 @@ fn parse_many(cx: &Cx<'_>, at: usize) -> Result<ManyPop, Failure> {
     let options = keys.end + 1;
     let count = match cx.argc() - options {
         0 => 1,
-        2 if cx.is(options, "COUNT") => {
+        given @ 2.. if cx.is(options, "COUNT") => {
             let count = integer(cx.args.arg(options + 1)).ok().filter(|&count| count > 0);
-            count.ok_or(failure("ERR count should be greater than 0"))? as u64
+            let count = count.ok_or(failure("ERR count should be greater than 0"))? as u64;
+            if given > 2 {
+                return Err(SYNTAX);
+            }
+            count
         }
         _ => return Err(SYNTAX),
     };

@@ -95,13 +95,9 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         if replicates && self.terms.read_only {
             return Err(failure("ERR Write commands are not allowed from read-only scripts."));
         }
-        if entry.has(Flag::Write) {
-            if engine.gate() & gate::JOURNAL_FAILED != 0 {
-                let cause = engine.journal.as_ref().and_then(|j| j.failure()).unwrap_or_default();
-                return Err(Failure::text(format!(
-                    "MISCONF Errors writing to the AOF file: {cause}"
-                )));
-            }
+        if entry.has(Flag::Write) && engine.gate() & gate::JOURNAL_FAILED != 0 {
+            let cause = engine.journal.as_ref().and_then(|j| j.failure()).unwrap_or_default();
+            return Err(Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}")));
         }
         let over = engine.gate() & gate::OVER_MEMORY != 0;
         if over && entry.has(Flag::DenyOom) && !self.terms.allow_oom && !self.wrote {

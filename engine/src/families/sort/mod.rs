@@ -192,8 +192,10 @@ enum Weight {
     Itself,
 }
 
-/// A score as C's `strtod` reads it: space before it is skipped, and nothing at all is 0.
+/// A score as C's `strtod` reads it: space before it is skipped, a zero byte ends it, and nothing at
+/// all is 0.
 fn score(text: &[u8]) -> Result<f64, Failure> {
+    let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
     if text.is_empty() {
         return Ok(0.0);
     }

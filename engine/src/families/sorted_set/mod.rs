@@ -79,7 +79,8 @@ pub(crate) fn store(
 fn put_all(cx: &mut Cx<'_>, key: &Key<'_>, members: &[Scored]) -> Result<(), Failure> {
     if let Some(mut zset) = cx.tx.sorted_set(key, Open::Create)? {
         for (member, score) in members {
-            zset.insert(member, *score)?;
+            // As ZADD: there is no negative zero.
+            zset.insert(member, *score + 0.0)?;
         }
     }
     Ok(())

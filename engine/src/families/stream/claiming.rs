@@ -4,7 +4,7 @@ use super::ids::{first_id, id_text, strict_id};
 use super::{Ids, consumer_made, no_group, see_consumer, write_id, write_one};
 use crate::args::integer;
 use crate::cx::Cx;
-use crate::failure::{Failure, Outcome, SYNTAX, failure};
+use crate::failure::{Failure, Outcome, SYNTAX, failure, shown};
 use resp::Reply;
 use smallvec::SmallVec;
 use storage::stream::{Pending, Stream, StreamId};
@@ -62,7 +62,7 @@ fn parse(cx: &Cx<'_>) -> Result<Claim, Failure> {
             i += 1;
             claim.last_id = strict_id(cx.args.arg(i), 0)?;
         } else {
-            let word = String::from_utf8_lossy(cx.args.arg(i));
+            let word = shown(cx.args.arg(i));
             return Err(Failure::text(format!("ERR Unrecognized XCLAIM option '{word}'")));
         }
         i += 1;

@@ -13,7 +13,7 @@ mod rows;
 mod trimming;
 
 use crate::cx::Cx;
-use crate::failure::{Failure, Outcome, failure};
+use crate::failure::{Failure, Outcome, failure, shown};
 use crate::keyspace::Class;
 use ids::{id_text, strict_id};
 use resp::{Reply, Request};
@@ -83,13 +83,13 @@ fn write_range(
 
 /// `NOGROUP …` of commands that need key and group.
 fn no_group(key: &[u8], group: &[u8], context: &str) -> Failure {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+    let (key, group) = (shown(key), shown(group));
     Failure::text(format!("NOGROUP No such key '{key}' or consumer group '{group}'{context}"))
 }
 
 /// `NOGROUP …` of commands that have found the key.
 fn no_such_group(key: &[u8], group: &[u8]) -> Failure {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+    let (key, group) = (shown(key), shown(group));
     Failure::text(format!("NOGROUP No such consumer group '{group}' for key name '{key}'"))
 }
 

@@ -6,7 +6,7 @@ use super::{consumer_made, no_group, see_consumer, write_entry, write_id, write_
 use crate::args::{OwnedRequest, integer};
 use crate::blocking::Block;
 use crate::cx::Cx;
-use crate::failure::{Failure, Outcome, SYNTAX, WRONG_TYPE, failure};
+use crate::failure::{Failure, Outcome, SYNTAX, WRONG_TYPE, failure, shown};
 use crate::families::waiting::timeout_ms_us;
 use resp::Reply;
 use smallvec::SmallVec;
@@ -46,7 +46,7 @@ fn parse<'a>(cx: &Cx<'a>) -> Result<Request<'a>, Failure> {
         let more = cx.argc() - i - 1;
         if cx.is(i, "BLOCK") && more > 0 {
             if cx.session.in_script() {
-                let name = String::from_utf8_lossy(cx.args.arg(0));
+                let name = shown(cx.args.arg(0));
                 return Err(Failure::text(format!(
                     "ERR {name} command is not allowed with BLOCK option from scripts"
                 )));

@@ -37,13 +37,21 @@ fn reply_value(cx: &mut Cx<'_>, key: &Key<'_>) -> Result<bool, Failure> {
 }
 
 /// Redis's longest `embstr`.
-const EMBSTR_MAX: usize = 44;
+const EMBSTR_MAX: u64 = 44;
 
 /// Sets a key to a string that Redis would have built in place, and so reports as `raw`.
 pub(super) fn set_raw(cx: &mut Cx<'_>, key: &Key<'_>, value: &[u8], expiry: Expiry) -> Outcome {
     cx.tx.set_string(key, value, expiry)?;
-    if let (Some(first), true) = (value.get(..1), value.len() <= EMBSTR_MAX) {
-        cx.tx.set_range(key, 0, first)?;
+    unshare(cx, key)
+}
+
+/// A string that was to be changed in place is `raw` from then on, whether or not it changed.
+pub(super) fn unshare(cx: &mut Cx<'_>, key: &Key<'_>) -> Outcome {
+    let len = cx.tx.string_len(key)?;
+    if (1..=EMBSTR_MAX).contains(&len) {
+        let mut first = Vec::with_capacity(1);
+        cx.tx.get_range(key, 0, 1, &mut first)?;
+        cx.tx.set_range(key, 0, &first)?;
     }
     Ok(())
 }

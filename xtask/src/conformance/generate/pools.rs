@@ -203,7 +203,7 @@ impl Pools<'_> {
         from[self.below(from.len() as u64) as usize]
     }
 
-    fn from(&mut self, pool: Pool) -> Vec<u8> {
+    fn any(&mut self, pool: Pool) -> Vec<u8> {
         self.pick(pool).as_bytes().to_vec()
     }
 
@@ -246,7 +246,7 @@ impl Pools<'_> {
             2 => b"y".repeat(64 + self.below(2) as usize),
             3..=12 => format!("m{}", self.below(200)).into_bytes(),
             13..=20 => self.below(1000).to_string().into_bytes(),
-            _ => self.from(ELEMENTS),
+            _ => self.any(ELEMENTS),
         }
     }
 
@@ -256,19 +256,19 @@ impl Pools<'_> {
             return self.key(form.group);
         }
         if name == "timeout" {
-            return self.from(SOON);
+            return self.any(SOON);
         }
         if name == "milliseconds" && form.blocking {
-            return self.from(SOON_MS);
+            return self.any(SOON_MS);
         }
         if self.below(100) < self.odd && may_be_odd(&form.full_name, name) {
-            return self.from(ODD);
+            return self.any(ODD);
         }
         if let Some(value) = self.of_group(form, name) {
             return value;
         }
         match self.named(name) {
-            Some(pool) => self.from(pool),
+            Some(pool) => self.any(pool),
             None => self.of_kind(kind),
         }
     }
@@ -308,7 +308,7 @@ impl Pools<'_> {
             (Group::SortedSet, "increment" | "score" | "weight") => FLOATS,
             _ => return None,
         };
-        Some(self.from(pool))
+        Some(self.any(pool))
     }
 
     /// What `ZRANGE` takes depends on an option behind it.
@@ -318,7 +318,7 @@ impl Pools<'_> {
             1 => SCORE_BOUNDS,
             _ => INTEGERS,
         };
-        self.from(pool)
+        self.any(pool)
     }
 
     fn named(&mut self, name: &str) -> Option<Pool> {
@@ -344,16 +344,16 @@ impl Pools<'_> {
 
     fn of_kind(&mut self, kind: ArgumentKind) -> Vec<u8> {
         match kind {
-            ArgumentKind::Integer | ArgumentKind::UnixTime => self.from(INTEGERS),
-            ArgumentKind::Double => self.from(FLOATS),
-            ArgumentKind::Pattern => self.from(PATTERNS),
+            ArgumentKind::Integer | ArgumentKind::UnixTime => self.any(INTEGERS),
+            ArgumentKind::Double => self.any(FLOATS),
+            ArgumentKind::Pattern => self.any(PATTERNS),
             _ => self.element(),
         }
     }
 
     /// Something that does not belong where it is put.
     pub fn odd_value(&mut self) -> Vec<u8> {
-        self.from(ODD)
+        self.any(ODD)
     }
 }
 
