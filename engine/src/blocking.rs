@@ -41,6 +41,8 @@ pub(crate) struct Waiter {
     pub request: OwnedRequest,
     pub keys: Vec<Box<[u8]>>,
     pub on_timeout: fn(&mut Reply<'_>),
+    /// `CLIENT CACHING` decides about it.
+    pub caching: bool,
     state: AtomicU8,
 }
 
@@ -54,7 +56,8 @@ impl Waiter {
     ) -> Self {
         let keys = std::mem::take(&mut block.keys);
         let on_timeout = block.on_timeout;
-        Waiter { client, db, command, request, keys, on_timeout, state: AtomicU8::new(WAITING) }
+        let (caching, state) = (false, AtomicU8::new(WAITING));
+        Waiter { client, db, command, request, keys, on_timeout, caching, state }
     }
 
     /// Whoever serves or ends the wait must win this first.

@@ -2,6 +2,7 @@
 
 use crate::acl::Account;
 use crate::command::CommandId;
+use crate::tracking::Notice;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use resp::{Output, Proto, Reply};
@@ -63,8 +64,10 @@ pub enum Event {
         /// Whether to reply with `UNBLOCKED …`.
         error: bool,
     },
-    /// Bytes to send as they are (invalidations, `MONITOR` lines).
+    /// Bytes to send as they are (`MONITOR` lines).
     Raw(Bytes),
+    /// Something about the client's cache.
+    Cache(Notice),
     /// Records of `CAPTURE` wait for the client.
     Captured,
     /// What the user may do has changed.
@@ -93,10 +96,19 @@ pub mod flag {
     pub const CLOSING: u32 = 1 << 7;
     /// `CLIENT TRACKING on`.
     pub const TRACKING: u32 = 1 << 8;
+    /// `CLIENT TRACKING on … BCAST`.
+    pub const BROADCAST: u32 = 1 << 9;
+    /// The client that is told of this one's cache instead is gone.
+    pub const UNREACHABLE: u32 = 1 << 10;
+    /// Notices about its cache were left out: it is to be told that everything has changed.
+    pub const OUT_OF_TOUCH: u32 = 1 << 11;
 }
 
 /// No command yet, in [`Client::last_command`].
 pub const NO_COMMAND: u32 = u32::MAX;
+
+/// Bytes that may wait for a client before notices about its cache are left out.
+const NOTICES_MAX: usize = 16 << 20;
 
 /// A session as others see it. Numbers are kept with relaxed stores by the session itself.
 #[derive(Debug)]
@@ -227,6 +239,7 @@ impl Client {
         let size = match &event {
             Event::Message(message) => message.size(),
             Event::Raw(bytes) => bytes.len(),
+            Event::Cache(notice) => notice.size(),
             _ => 0,
         };
         let mut inbox = self.inbox.lock();
@@ -239,6 +252,17 @@ impl Client {
         }
         self.has_events.store(true, Ordering::Release);
         drop(inbox);
+        self.waker.wake_by_ref();
+    }
+
+    /// [`Client::send`] for what concerns a cache. When too much waits already, this notice and all
+    /// that follow become one: everything has changed.
+    pub(crate) fn send_notice(&self, notice: Notice) {
+        let waiting = self.inbox.lock().bytes + self.output_bytes.load(Ordering::Relaxed);
+        if waiting <= NOTICES_MAX {
+            return self.send(Event::Cache(notice), 0);
+        }
+        self.set_flag(flag::OUT_OF_TOUCH, true);
         self.waker.wake_by_ref();
     }
 

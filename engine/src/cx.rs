@@ -1,5 +1,6 @@
 //! [`Cx`]: all that a handler has: its arguments, the locked keys, the reply, and what to tell.
 
+use crate::affected::Affected;
 use crate::args::is_word;
 use crate::blocking::Block;
 use crate::dispatch::Call;
@@ -8,9 +9,9 @@ use crate::engine::Engine;
 use crate::failure::{Failure, wrong_arity};
 use crate::keyspace::Class;
 use crate::session::SessionState;
+use crate::tracking::Stale;
 use resp::{Reply, Request};
 use runtime::Now;
-use smallvec::SmallVec;
 use storage::{Key, Locks, Tx};
 
 /// A handler's surroundings for one request.
@@ -52,8 +53,10 @@ pub(crate) struct Rest {
     pub effects: Effects,
     /// The handler wants the session to wait.
     pub block: Option<Block>,
-    /// Keys that something may be waiting for.
-    pub ready: SmallVec<[(storage::Db, Box<[u8]>); 1]>,
+    /// Who is to hear of changes.
+    pub affected: Affected,
+    /// Keys of the current database that were not there, while it is told when one is made.
+    pub absent: Vec<Box<[u8]>>,
     /// A script touched a key outside of its locks before it wrote anything: it is to run again
     /// with every shard locked.
     pub widen: bool,
@@ -65,6 +68,13 @@ impl CallResult {
     /// The rarer part, made when it is first needed.
     pub fn rest(&mut self) -> &mut Rest {
         self.rest.get_or_insert_default()
+    }
+
+    /// Adds what caches are to be told.
+    pub fn make_stale(&mut self, stale: Stale) {
+        if !stale.is_empty() {
+            self.rest().affected.stale.append(stale);
+        }
     }
 
     /// Whether the call left anything to settle.
@@ -140,6 +150,7 @@ impl<'a> Cx<'a> {
     fn announce(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
         self.announce_expired();
         self.engine.keyspace.modified(key.db, key.bytes);
+        self.invalidate(key);
         self.notify(key, class, event);
         self.ready(key);
     }
@@ -149,13 +160,55 @@ impl<'a> Cx<'a> {
         self.out.dirty += 1;
         self.engine.keyspace.databases_modified(|changed| changed == db);
         let awaited = self.engine.blocking.awaited_keys(db);
-        self.out.rest().ready.extend(awaited.into_iter().map(|key| (db, key)));
+        let ready = &mut self.out.rest().affected.ready;
+        ready.extend(awaited.into_iter().map(|key| (db, key)));
+    }
+
+    /// Says that every key is gone (`FLUSHALL`); of one database it is the same to caches, because
+    /// they know none (`FLUSHDB`).
+    pub(crate) fn everything_invalid(&mut self) {
+        if self.engine.tracking.is_on() {
+            let by = self.session.client().id;
+            self.engine.invalidate_all(by, &mut self.out.rest().affected.stale);
+        }
+    }
+
+    fn invalidate(&mut self, key: &Key<'_>) {
+        if self.engine.tracking.is_on() {
+            let by = Some(self.session.client().id);
+            let mut stale = Stale::default();
+            self.engine.invalidate(key.hash, key.bytes, by, false, &mut stale);
+            self.out.make_stale(stale);
+        }
     }
 
     /// A keyspace event without a change to the key (`expire` on an unchanged value, `keymiss`).
     pub fn notify(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
         self.announce_expired();
+        if self.engine.keyspace.announces_new() && self.was_absent(key) && self.is_there(key) {
+            self.created(key);
+        }
         self.engine.notify_event(key.db, key.bytes, class, event);
+    }
+
+    /// Says that a key was made, before what made it is said. The first [`Cx::modified`] does so for
+    /// a declared key that was not there; for others, and where a key replaces another by
+    /// making a new one, the handler does.
+    pub fn created(&mut self, key: &Key<'_>) {
+        if self.engine.keyspace.announces_new() {
+            self.announce_expired();
+            self.out.rest().absent.retain(|absent| **absent != *key.bytes);
+            self.engine.notify_event(key.db, key.bytes, Class::New, "new");
+        }
+    }
+
+    fn was_absent(&mut self, key: &Key<'_>) -> bool {
+        let absent = &self.out.rest().absent;
+        key.db == self.session.db && absent.iter().any(|absent| **absent == *key.bytes)
+    }
+
+    fn is_there(&mut self, key: &Key<'_>) -> bool {
+        matches!(self.tx.kind(key), Ok(Some(_)))
     }
 
     /// Listeners hear that a key expired before they hear what the command that met it did.
@@ -163,14 +216,15 @@ impl<'a> Cx<'a> {
         if !self.tx.met_expired() {
             return;
         }
-        let Rest { expired_lsn, ready, .. } = self.out.rest();
-        self.engine.settle_expired(self.tx, ready, |at| *expired_lsn = Some(at));
+        let by = Some(self.session.client().id);
+        let Rest { expired_lsn, affected, .. } = self.out.rest();
+        self.engine.settle_expired(by, self.tx, affected, |at| *expired_lsn = Some(at));
     }
 
     /// Notes that blocked clients may be served from `key`. [`Cx::modified`] does so already.
     pub(crate) fn ready(&mut self, key: &Key<'_>) {
         if self.engine.blocking.is_awaited(key.db, key.bytes) {
-            self.out.rest().ready.push((key.db, key.bytes.into()));
+            self.out.rest().affected.ready.push((key.db, key.bytes.into()));
         }
     }
 

@@ -1,6 +1,8 @@
 //! Steps 5 to 7 of a command: which shards, running the handler under their locks, logging what it
 //! did while they are still held.
 
+use crate::acl::Context;
+use crate::affected::{Affected, Ready};
 use crate::args::OwnedRequest;
 use crate::blocking::Waiter;
 use crate::clients::Event;
@@ -9,8 +11,10 @@ use crate::cx::{CallResult, Cx, Rest};
 use crate::effects::Effects;
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, Outcome};
+use crate::families::server::found_keys;
 use crate::keyspace::Class;
 use crate::session::{Queued, SessionState, special};
+use crate::tracking::Own;
 use resp::{Output, Reply, Request};
 use runtime::Now;
 use smallvec::SmallVec;
@@ -18,9 +22,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use storage::{Db, Expired, Locks, Lsn, ShardSet, Tx};
-
-/// Keys that may serve somebody, collected while locks were held.
-pub(crate) type Ready = SmallVec<[(Db, Box<[u8]>); 1]>;
 
 /// One request about to run.
 #[derive(Clone, Copy)]
@@ -43,8 +44,8 @@ pub(crate) struct Aftermath {
 /// The rarer part of an [`Aftermath`].
 #[derive(Default)]
 pub(crate) struct Follow {
-    /// Keys that may serve somebody.
-    pub ready: Ready,
+    /// Who is to hear of changes.
+    pub affected: Affected,
     /// The session waits.
     pub waiter: Option<(Arc<Waiter>, Option<u64>)>,
     /// Nothing was done yet, and it is to be done under every lock.
@@ -55,6 +56,13 @@ impl Aftermath {
     /// The rarer part, made when it is first needed.
     pub fn rest(&mut self) -> &mut Follow {
         self.rest.get_or_insert_default()
+    }
+
+    /// Adds who is to hear of changes.
+    pub fn affect(&mut self, affected: Affected) {
+        if !affected.is_empty() {
+            self.rest().affected.append(affected);
+        }
     }
 
     /// Whether there is anything to do.
@@ -163,7 +171,7 @@ impl Engine {
         }
     }
 
-    /// Runs the handler; true when it answered with an error.
+    /// Runs one command; true when it answered with an error.
     #[allow(clippy::too_many_arguments, reason = "the parts of a Cx, borrowed apart")]
     #[inline(always)]
     pub(crate) fn call(
@@ -176,11 +184,71 @@ impl Engine {
         now: Now,
         result: &mut CallResult,
     ) -> bool {
-        let mark = out.len();
-        let proto = session.proto;
+        match session.is_attended || self.keyspace.announces_new() {
+            true => self.call_attended(call, locks, session, tx, out, now, result),
+            false => self.handle(call, locks, session, tx, out, now, result),
+        }
+    }
+
+    /// A call with more to it than its handler: see [`SessionState::is_attended`] and
+    /// [`Keyspace::announces_new`](crate::keyspace::Keyspace::announces_new).
+    #[allow(clippy::too_many_arguments, reason = "the parts of a Cx, borrowed apart")]
+    #[inline(never)]
+    fn call_attended(
+        &self,
+        call: &Call<'_>,
+        locks: Locks<'_>,
+        session: &mut SessionState,
+        tx: &mut dyn Tx,
+        out: &mut Output,
+        now: Now,
+        result: &mut CallResult,
+    ) -> bool {
         if session.no_touch {
             tx.set_no_touch(!call.entry.spec.name.eq("touch"));
         }
+        if call.entry.has(Flag::Write) && self.keyspace.announces_new() {
+            result.rest().absent = self.absent_keys(call, session.db, tx);
+        }
+        let failed = self.handle(call, locks, session, tx, out, now, result);
+        if let Some(tracker) = session.tracker().filter(|tracker| !tracker.options.broadcast) {
+            if tx.met_expired() {
+                let Rest { affected, expired_lsn, .. } = result.rest();
+                let by = Some(session.client().id);
+                self.settle_expired(by, tx, affected, |at| *expired_lsn = Some(at));
+            }
+            let stale = self.remember_keys(tracker, session.is_caching(), call);
+            result.make_stale(stale);
+        }
+        failed
+    }
+
+    /// The keys of a request that are not there: those it may make.
+    fn absent_keys(&self, call: &Call<'_>, db: Db, tx: &mut dyn Tx) -> Vec<Box<[u8]>> {
+        let keys = found_keys(call.entry, call.request).unwrap_or_default();
+        let keys = keys.iter().map(|key| call.request.arg(key.index));
+        let absent = keys.filter(|bytes| {
+            let key = storage::Key { db, hash: self.backend.hash(bytes), bytes };
+            matches!(tx.kind(&key), Ok(None))
+        });
+        absent.map(Into::into).collect()
+    }
+
+    /// Runs the handler, whatever else there is to a call; true when it answered with an error.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a Cx, borrowed apart")]
+    #[inline(always)]
+    fn handle(
+        &self,
+        call: &Call<'_>,
+        locks: Locks<'_>,
+        session: &mut SessionState,
+        tx: &mut dyn Tx,
+        out: &mut Output,
+        now: Now,
+        result: &mut CallResult,
+    ) -> bool {
+        let mark = out.len();
+        let proto = session.proto;
         let mut cx = Cx {
             args: call.request,
             tx,
@@ -217,7 +285,7 @@ impl Engine {
         let rest = result.take_rest();
         aftermath.lsn = rest.as_ref().and_then(|rest| rest.expired_lsn).or(aftermath.lsn);
         if tx.met_expired() {
-            self.settle_met(tx, aftermath);
+            self.settle_met(session, tx, aftermath);
         }
         if result.dirty > 0 {
             session.counts.changes += result.dirty;
@@ -238,12 +306,11 @@ impl Engine {
 
     /// [`Engine::settle_expired`], with what it leaves going to `aftermath`.
     #[cold]
-    fn settle_met(&self, tx: &mut dyn Tx, aftermath: &mut Aftermath) {
-        let mut ready = Ready::new();
-        self.settle_expired(tx, &mut ready, aftermath_lsn(&mut aftermath.lsn));
-        if !ready.is_empty() {
-            aftermath.rest().ready.append(&mut ready);
-        }
+    fn settle_met(&self, session: &SessionState, tx: &mut dyn Tx, aftermath: &mut Aftermath) {
+        let mut affected = Affected::default();
+        let by = Some(session.client().id);
+        self.settle_expired(by, tx, &mut affected, aftermath_lsn(&mut aftermath.lsn));
+        aftermath.affect(affected);
     }
 
     #[inline(never)]
@@ -254,9 +321,7 @@ impl Engine {
         mut rest: Rest,
         aftermath: &mut Aftermath,
     ) {
-        if !rest.ready.is_empty() {
-            aftermath.rest().ready.append(&mut rest.ready);
-        }
+        aftermath.affect(std::mem::take(&mut rest.affected));
         if rest.widen {
             aftermath.rest().widen = true;
         }
@@ -264,7 +329,8 @@ impl Engine {
             let request = block.request.take();
             let request = request.unwrap_or_else(|| OwnedRequest::new(call.request.iter()));
             let client = session.client().clone();
-            let waiter = Waiter::new(client, session.db, call.entry.id, request, &mut block);
+            let mut waiter = Waiter::new(client, session.db, call.entry.id, request, &mut block);
+            waiter.caching = session.is_caching();
             let waiter = Arc::new(waiter);
             self.park(&waiter);
             aftermath.rest().waiter = Some((waiter, block.timeout_us));
@@ -272,10 +338,12 @@ impl Engine {
     }
 
     /// Logs and announces what a transaction met expired and deleted: keys, and fields of hashes.
+    /// `by` is the client whose command runs.
     pub(crate) fn settle_expired(
         &self,
+        by: Option<u64>,
         tx: &mut dyn Tx,
-        ready: &mut Ready,
+        affected: &mut Affected,
         mut logged: impl FnMut(Lsn),
     ) {
         for Expired { db, key, fields } in std::mem::take(tx.expired()) {
@@ -293,6 +361,8 @@ impl Engine {
             }
             if self.keyspace.has_interest() {
                 self.keyspace.modified(db, &key);
+                let hash = self.backend.hash(&key);
+                self.invalidate(hash, &key, by, true, &mut affected.stale);
                 let (class, event) = match whole {
                     true => (Class::Expired, "expired"),
                     false => (Class::Hash, "hexpired"),
@@ -300,7 +370,7 @@ impl Engine {
                 self.notify_event(db, &key, class, event);
             }
             if self.blocking.is_awaited(db, &key) {
-                ready.push((db, key));
+                affected.ready.push((db, key));
             }
         }
     }
@@ -434,12 +504,10 @@ impl Engine {
                 let source = session.client().peer.to_string();
                 self.feed_monitors(entry, call.request, session.db, &source, now);
             }
-            let mut rest = result.take_rest().unwrap_or_default();
+            let rest = result.take_rest().unwrap_or_default();
             aftermath.lsn = rest.expired_lsn.or(aftermath.lsn);
-            self.settle_met(tx, aftermath);
-            if !rest.ready.is_empty() {
-                aftermath.rest().ready.append(&mut rest.ready);
-            }
+            self.settle_met(session, tx, aftermath);
+            aftermath.affect(rest.affected);
             if result.dirty > 0 {
                 session.counts.changes += result.dirty;
                 collect(&mut effects, call, db, rest.effects);
@@ -469,7 +537,7 @@ impl Engine {
                 return true;
             }
         }
-        self.settle_met(tx, aftermath);
+        self.settle_met(session, tx, aftermath);
         session.client().transaction_failed()
     }
 
@@ -482,7 +550,7 @@ impl Engine {
             for waiter in self.blocking.queue(db, &key) {
                 let aftermath = self.serve_one(&waiter, now);
                 last = aftermath.lsn.or(last);
-                keys.extend(aftermath.rest.into_iter().flat_map(|rest| rest.ready));
+                keys.extend(aftermath.rest.into_iter().flat_map(|rest| rest.affected.ready));
             }
         }
         last
@@ -493,15 +561,30 @@ impl Engine {
         if !waiter.claim() {
             return Aftermath::default();
         }
-        let mut session = SessionState::stand_in(waiter);
+        let mut session = SessionState::stand_in(waiter, self);
         let mut out = Output::new();
         let entry = self.commands.entry(waiter.command);
         let request = waiter.request.view();
+        // What it may do may have changed while it waited.
+        let context = Context::TopLevel;
+        if let Err(failure) = self.check_permission(&session, entry, request, context, now.wall_ms)
+        {
+            self.stats.rejected(Some(entry.id), failure.code());
+            Reply::new(&mut out, session.proto).error(failure.as_str());
+            self.unpark(waiter);
+            waiter.client.send(Event::Served { reply: out, lsn: None }, 0);
+            return Aftermath::default();
+        }
         let hash = entry.first_key.and_then(|at| request.get(at)).map(|k| self.backend.hash(k));
         let mut aftermath = Aftermath::default();
         let call = Call { entry, request, hash };
         self.run::<false>(&call, &mut session, &mut out, now, &mut aftermath);
         session.flush_counts(&self.stats);
+        let stale = aftermath.rest.as_mut().map(|rest| std::mem::take(&mut rest.affected.stale));
+        if let Some(stale) = stale.filter(|stale| !stale.is_empty()) {
+            let own = Own { client: &waiter.client, out: &mut out, subscribed: false };
+            self.tell_stale(stale, Some(waiter.client.id), Some(own));
+        }
         match aftermath.rest.as_mut().and_then(|rest| rest.waiter.take()) {
             // It would have to wait again: the second registration goes, the first stays.
             Some((again, _)) => {

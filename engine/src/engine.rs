@@ -17,6 +17,7 @@ use crate::rates::Rates;
 use crate::session::Session;
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
+use crate::tracking::Tracking;
 use crate::tuning::{self, Tuning};
 use parking_lot::Mutex;
 use runtime::{Connection, Now, Peer, Refusal, Service};
@@ -40,8 +41,6 @@ pub mod gate {
     pub const LOADING: u32 = 1 << 3;
     /// Somebody monitors.
     pub const MONITORED: u32 = 1 << 4;
-    /// Someone tracks keys.
-    pub const TRACKED: u32 = 1 << 5;
     /// Somebody captures.
     pub const CAPTURED: u32 = 1 << 8;
     /// Times of stages are taken (`trace`).
@@ -218,6 +217,8 @@ pub struct Engine {
     pub blocking: Blocking,
     /// Who listens to channels.
     pub pubsub: PubSub,
+    /// Who caches keys.
+    pub tracking: Tracking,
     /// Users.
     pub acl: Acl,
     /// Counters.
@@ -269,6 +270,7 @@ impl Engine {
             keyspace: Keyspace::default(),
             blocking: Blocking::default(),
             pubsub: PubSub::default(),
+            tracking: Tracking::default(),
             acl: Acl::default(),
             slowlog: SlowLog::default(),
             latency: LatencyMonitor::default(),

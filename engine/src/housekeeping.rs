@@ -3,8 +3,8 @@
 //! The process calls [`Engine::keep_house`] regularly from a thread of its own choosing. Every
 //! step locks one shard and does a bounded slice there.
 
+use crate::affected::Affected;
 use crate::config::Id;
-use crate::dispatch::Ready;
 use crate::engine::{Engine, gate};
 use runtime::Now;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +47,7 @@ impl Engine {
             more |= expire && self.expire_shard(shard, now);
             more |= self.backend.maintain(shard);
         }
+        self.limit_tracking(None);
         self.update_gates(now);
         self.rates.sample(&self.stats, now);
         more
@@ -63,11 +64,11 @@ impl Engine {
 
     fn expire_step(&self, shard: u32, now: Now) -> bool {
         let mut more = false;
-        let mut ready = Ready::new();
+        let mut affected = Affected::default();
         let mut lsn = None;
         let outcome = self.backend.transact(Locks::One(shard), now.wall_ms, &mut |tx| {
             more = tx.expire_due(shard, EXPIRE_BATCH).unwrap_or(false);
-            self.settle_expired(tx, &mut ready, |at| lsn = Some(at));
+            self.settle_expired(None, tx, &mut affected, |at| lsn = Some(at));
         });
         match outcome {
             Ok(()) => {}
@@ -78,8 +79,9 @@ impl Engine {
                 return false;
             }
         }
-        if !ready.is_empty() {
-            self.serve(ready, now);
+        self.tell_stale(affected.stale, None, None);
+        if !affected.ready.is_empty() {
+            self.serve(affected.ready, now);
         }
         more
     }

@@ -44,7 +44,7 @@ type Watchers = HashMap<Watched, Vec<Arc<Client>>>;
 /// The registry of those who want to know.
 #[derive(Default)]
 pub struct Keyspace {
-    /// Number of reasons to look any further: watched keys, awaited keys, tracking clients, and
+    /// Number of reasons to look any further: watched keys, awaited keys, clients that track, and
     /// one for keyspace events being on. Zero on the ordinary path.
     interest: AtomicU32,
     /// `notify-keyspace-events` as bits.
@@ -73,6 +73,12 @@ impl Keyspace {
     /// The bits of `notify-keyspace-events`.
     pub fn event_flags(&self) -> u32 {
         self.event_flags.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody may listen to keys being made: what has to be looked at before a command.
+    #[inline]
+    pub fn announces_new(&self) -> bool {
+        self.event_flags() & Class::New as u32 != 0
     }
 
     /// Sets the bits of `notify-keyspace-events`.

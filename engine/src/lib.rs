@@ -17,12 +17,13 @@
 //! | [`engine`](mod@engine) | what sessions share |
 //! | [`acl`] | users, and what they may do |
 //! | [`expiry`], [`long_double`], [`args`], [`glob`] | what arguments mean |
-//! | [`keyspace`], [`blocking`], [`pubsub`] | who is told what |
+//! | [`keyspace`], [`blocking`], [`pubsub`], [`tracking`] | who is told what |
 //! | [`replay`] | running logged effects again |
 //! | [`housekeeping`] | work done between requests: expiry, maintenance |
 //! | [`testing`] | driving all of it in a test |
 
 pub mod acl;
+mod affected;
 pub mod args;
 pub mod blocking;
 pub mod capture;
@@ -51,6 +52,7 @@ pub mod slowlog;
 mod stages;
 pub mod stats;
 pub mod testing;
+pub mod tracking;
 pub mod tuning;
 
 pub use cx::Cx;

@@ -15,6 +15,8 @@ pub struct Mark {
     pub newer: bool,
     /// Not compared with an oracle.
     pub ours: bool,
+    /// Numbers of clients are shown as their names.
+    pub ids: bool,
 }
 
 /// What a step does.
@@ -124,6 +126,7 @@ impl Step {
                 "@shape" => mark.shape = true,
                 "@newer" => mark.newer = true,
                 "@ours" => mark.ours = true,
+                "@ids" => mark.ids = true,
                 "@advance" => {
                     let ms = behind.parse().map_err(|_| "@advance takes milliseconds")?;
                     let action = Some(Action::Advance(ms));

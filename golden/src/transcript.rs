@@ -3,6 +3,7 @@
 use crate::render::{Shape, render};
 use crate::script::{Action, Mark, Script};
 use resp::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Carries out the steps of a script.
@@ -57,11 +58,12 @@ pub fn record(
     protocol: u8,
 ) -> Result<Vec<Entry>, String> {
     driver.reset(protocol)?;
+    let mut ids = Ids::default();
     let mut entries = Vec::new();
     for step in &script.steps {
         let answer = match &step.action {
             None => String::new(),
-            Some(action) => carry_out(action, step.mark, driver)
+            Some(action) => carry_out(action, step.mark, driver, &mut ids)
                 .map_err(|error| format!("{}: `{}`: {error}", script.name, step.text))?,
         };
         entries.push(Entry { text: step.text.clone(), mark: step.mark, answer });
@@ -69,7 +71,71 @@ pub fn record(
     Ok(entries)
 }
 
-fn carry_out(action: &Action, mark: Mark, driver: &mut dyn Driver) -> Result<String, String> {
+/// The numbers that servers gave clients, as far as the script speaks of them.
+#[derive(Default)]
+struct Ids {
+    connected: BTreeMap<String, i64>,
+    /// Those that are gone, too.
+    names: BTreeMap<i64, String>,
+}
+
+impl Ids {
+    /// `args` with each `id(client)` replaced by that client's number.
+    fn put_in(
+        &mut self,
+        args: &[Vec<u8>],
+        driver: &mut dyn Driver,
+    ) -> Result<Vec<Vec<u8>>, String> {
+        let client_of = |arg: &[u8]| {
+            let name = arg.strip_prefix(b"id(")?.strip_suffix(b")")?;
+            String::from_utf8(name.to_vec()).ok()
+        };
+        let put_in = |arg: &Vec<u8>| match client_of(arg) {
+            Some(client) => Ok(self.of(&client, driver)?.to_string().into_bytes()),
+            None => Ok(arg.clone()),
+        };
+        args.iter().map(put_in).collect()
+    }
+
+    /// Asks the client, which must be able to answer.
+    fn of(&mut self, client: &str, driver: &mut dyn Driver) -> Result<i64, String> {
+        if let Some(id) = self.connected.get(client) {
+            return Ok(*id);
+        }
+        driver.send(client, &[b"CLIENT".to_vec(), b"ID".to_vec()])?;
+        let answer = driver.receive(client, true)?;
+        let Some(Some(Value::Integer(id))) = answer.last() else {
+            return Err(format!("client `{client}` does not tell its number: {answer:?}"));
+        };
+        self.connected.insert(client.to_owned(), *id);
+        self.names.insert(*id, client.to_owned());
+        Ok(*id)
+    }
+
+    /// The answer with names for numbers.
+    fn name(&self, value: &Value) -> Value {
+        let all = |values: &[Value]| values.iter().map(|value| self.name(value)).collect();
+        match value {
+            Value::Integer(id) => match self.names.get(id) {
+                Some(name) => Value::Simple(format!("id({name})").into_bytes()),
+                None => value.clone(),
+            },
+            Value::Array(values) => Value::Array(all(values)),
+            Value::Push(values) => Value::Push(all(values)),
+            Value::Map(pairs) => {
+                Value::Map(pairs.iter().map(|(key, v)| (key.clone(), self.name(v))).collect())
+            }
+            other => other.clone(),
+        }
+    }
+}
+
+fn carry_out(
+    action: &Action,
+    mark: Mark,
+    driver: &mut dyn Driver,
+    ids: &mut Ids,
+) -> Result<String, String> {
     let mut answer = String::new();
     let sender = match action {
         Action::Advance(ms) => {
@@ -78,28 +144,30 @@ fn carry_out(action: &Action, mark: Mark, driver: &mut dyn Driver) -> Result<Str
         }
         Action::Bye(client) => {
             driver.close(client);
+            ids.connected.remove(client);
             None
         }
         Action::Send { client, args } => {
-            driver.send(client, args)?;
+            let args = ids.put_in(args, driver)?;
+            driver.send(client, &args)?;
             let values = driver.receive(client, true)?;
             if values.is_empty() {
                 answer.push_str("(waiting)\n");
             }
-            show(&mut answer, "", &values, mark);
+            show(&mut answer, "", &values, mark, ids);
             Some(client)
         }
     };
     for client in driver.clients() {
         if Some(&client) != sender {
             let values = driver.receive(&client, false)?;
-            show(&mut answer, &format!("{client}< "), &values, mark);
+            show(&mut answer, &format!("{client}< "), &values, mark, ids);
         }
     }
     Ok(answer)
 }
 
-fn show(answer: &mut String, prefix: &str, values: &[Option<Value>], mark: Mark) {
+fn show(answer: &mut String, prefix: &str, values: &[Option<Value>], mark: Mark, ids: &Ids) {
     let shape = match (mark.shape, mark.sorted) {
         (true, _) => Shape::Type,
         (_, true) => Shape::Sorted,
@@ -107,6 +175,7 @@ fn show(answer: &mut String, prefix: &str, values: &[Option<Value>], mark: Mark)
     };
     for value in values {
         let text = match value {
+            Some(value) if mark.ids => render(&ids.name(value), shape),
             Some(value) => render(value, shape),
             None => "(closed)".into(),
         };

@@ -2,6 +2,7 @@
 
 use super::keys::{self, Found};
 use super::spec::{Begin, Find, Flag, Handler, LockRule, Spec};
+use crate::engine::Engine;
 use resp::Request;
 use std::fmt;
 
@@ -39,6 +40,11 @@ impl Entry {
     #[inline]
     pub fn has(&self, flag: Flag) -> bool {
         self.flags & flag.bit() != 0
+    }
+
+    /// Whether it is a subcommand of `container`.
+    pub fn is_within(&self, engine: &Engine, container: &str) -> bool {
+        self.parent.is_some_and(|id| engine.commands.entry(id).spec.name == container)
     }
 
     /// Whether a request of `argc` arguments has the right number of them.

@@ -137,6 +137,7 @@ fn reset(cx: &mut Cx<'_>) -> Outcome {
     let client = cx.session.client().clone();
     cx.engine.end_monitor(&client);
     cx.engine.end_capture(&client);
+    cx.engine.end_tracking(cx.session);
     client.set_flag(flag::NO_EVICT | flag::NO_TOUCH, false);
     client.names.lock().name.clear();
     cx.session.select(0);

@@ -1,6 +1,6 @@
 //! `CLIENT`: connections seen from inside.
 
-use super::client_rows;
+use super::{client_rows, client_tracking};
 use crate::args::{integer, is_word};
 use crate::clients::{Client, Event, flag};
 use crate::command::Spec;
@@ -74,12 +74,14 @@ pub(super) fn setinfo(cx: &mut Cx<'_>) -> Outcome {
 /// The letters of `flags=`.
 fn flag_letters(client: &Client) -> String {
     let letters = [
+        (flag::MONITOR, 'O'),
+        (flag::PUBSUB, 'P'),
         (flag::MULTI, 'x'),
         (flag::BLOCKED, 'b'),
-        (flag::PUBSUB, 'P'),
-        (flag::MONITOR, 'O'),
-        (flag::CLOSING, 'c'),
         (flag::TRACKING, 't'),
+        (flag::UNREACHABLE, 'R'),
+        (flag::BROADCAST, 'B'),
+        (flag::CLOSING, 'c'),
         (flag::UNIX, 'U'),
         (flag::NO_EVICT, 'e'),
         (flag::NO_TOUCH, 'T'),
@@ -120,13 +122,14 @@ pub(crate) fn describe(engine: &Engine, client: &Client, now_ms: u64) -> String 
     let subscribed = |space: Space| get(&client.subscriptions[space as usize]);
     let _ = write!(
         line,
-        " sub={} psub={} ssub={} multi={multi} watch={} qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={}",
+        " sub={} psub={} ssub={} multi={multi} watch={} qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}",
         subscribed(Space::Channel),
         subscribed(Space::Pattern),
         subscribed(Space::Shard),
         get(&client.watched),
         input + output + size_of::<Client>(),
         names.user,
+        client_tracking::redirection(engine.tracking.of(client.id).as_deref()),
         client.resp.load(Ordering::Relaxed),
         names.lib_name,
         names.lib_version,

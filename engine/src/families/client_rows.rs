@@ -1,6 +1,6 @@
 //! The rows of `CLIENT`, and its help.
 
-use super::client;
+use super::{client, client_tracking};
 use crate::command::{Flag::*, Group, LockRule, SPEC, Spec};
 
 /// What all rows have in common.
@@ -24,6 +24,23 @@ pub const COMMANDS: &[Spec] = &[Spec {
     arity: -2,
     flags: &[],
     subcommands: &[
+        Spec {
+            name: "caching",
+            summary: "Instructs the server whether to track the keys in the next request.",
+            since: "6.0.0",
+            arity: 3,
+            syntax: "<YES|NO>",
+            handler: client_tracking::caching,
+            ..CLIENT
+        },
+        Spec {
+            name: "getredir",
+            summary: "Returns the client ID to which the connection's tracking notifications are redirected.",
+            since: "6.0.0",
+            arity: 2,
+            handler: client_tracking::getredir,
+            ..CLIENT
+        },
         Spec {
             name: "getname",
             summary: "Returns the name of the connection.",
@@ -156,6 +173,24 @@ pub const COMMANDS: &[Spec] = &[Spec {
             ..CLIENT
         },
         Spec {
+            name: "tracking",
+            summary: "Controls server-assisted client-side caching for the connection.",
+            since: "6.0.0",
+            complexity: "O(1). Some options may introduce additional complexity.",
+            arity: -3,
+            syntax: "<ON|OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+            handler: client_tracking::tracking,
+            ..CLIENT
+        },
+        Spec {
+            name: "trackinginfo",
+            summary: "Returns information about server-assisted client-side caching for the connection.",
+            since: "6.2.0",
+            arity: 2,
+            handler: client_tracking::trackinginfo,
+            ..CLIENT
+        },
+        Spec {
             name: "unblock",
             summary: "Unblocks a client blocked by a blocking command from a different connection.",
             since: "5.0.0",
@@ -180,6 +215,10 @@ pub const COMMANDS: &[Spec] = &[Spec {
 
 /// `CLIENT HELP`.
 pub const HELP: &[&str] = &[
+    "CACHING (YES|NO)",
+    "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+    "GETREDIR",
+    "    Return the client ID we are redirecting to when tracking is enabled.",
     "GETNAME",
     "    Return the name of the current connection.",
     "ID",
@@ -218,6 +257,11 @@ pub const HELP: &[&str] = &[
     "    * LIB-VER: the client lib version.",
     "SETNAME <name>",
     "    Assign the name <name> to the current connection.",
+    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+    "         [OPTIN] [OPTOUT] [NOLOOP]",
+    "    Control server assisted client side caching.",
+    "TRACKINGINFO",
+    "    Report tracking status for the current connection.",
     "UNBLOCK <clientid> [TIMEOUT|ERROR]",
     "    Unblock the specified blocked client.",
     "UNPAUSE",

@@ -5,6 +5,7 @@ pub mod auth;
 pub mod bitmap;
 pub mod client;
 mod client_rows;
+mod client_tracking;
 pub mod connection;
 pub mod element_scan;
 pub mod generic;

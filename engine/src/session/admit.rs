@@ -137,7 +137,7 @@ fn pause(engine: &Engine, session: &SessionState, entry: &Entry, now_ms: u64) ->
         PauseMode::Write => propagates(entry) || queued_writes,
     };
     // The pauser itself must be able to end it.
-    if held && entry.parent.map(|id| engine.commands.entry(id).spec.name) != Some("client") {
+    if held && !entry.is_within(engine, "client") {
         return Admission::Pause(until);
     }
     Admission::Run

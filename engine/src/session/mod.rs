@@ -12,11 +12,12 @@ pub use state::{Multi, ReplyMode, SessionState, Watched};
 pub(crate) use state::{Queued, special};
 
 use crate::blocking::Waiter;
-use crate::clients::Event;
+use crate::clients::{Event, flag};
 use crate::config::Id;
 use crate::engine::Engine;
 use crate::pubsub::Space;
 use crate::stages;
+use crate::tracking::Notice;
 use crate::tuning::OutputClass;
 use resp::{Limits, Output, Parser, Reply};
 use runtime::{Connection, Flow, Now, Peer, Status};
@@ -170,6 +171,10 @@ impl Machine {
                     message.write(&mut Reply::new(&mut self.out, self.state.proto));
                 }
                 Event::Raw(bytes) => self.out.share(bytes),
+                Event::Cache(notice) => {
+                    let subscribed = self.state.is_subscribed();
+                    notice.write(&mut Reply::new(&mut self.out, self.state.proto), subscribed);
+                }
                 Event::Captured => {
                     let unwritten = self.out.len();
                     self.out.share(engine.take_captured(self.state.client(), unwritten, now));
@@ -179,6 +184,17 @@ impl Machine {
                 Event::Poke => self.unpause(engine, now),
                 Event::UserChanged => self.state.refresh_user(&engine.acl),
             }
+        }
+    }
+
+    /// Makes up for notices about the client's cache that were left out.
+    fn get_in_touch(&mut self) {
+        let client = self.state.client();
+        if client.has_flag(flag::OUT_OF_TOUCH) && self.out.len() < OUTPUT_HIGH_WATER {
+            client.set_flag(flag::OUT_OF_TOUCH, false);
+            let subscribed = self.state.is_subscribed();
+            let reply = &mut Reply::new(&mut self.out, self.state.proto);
+            Notice::Stale(None).write(reply, subscribed);
         }
     }
 
@@ -346,6 +362,7 @@ impl Machine {
     fn resume(&mut self, engine: &Engine, now: Now) -> Status {
         let waiting = self.out.len();
         self.take_events(engine, now);
+        self.get_in_touch();
         self.check_deadlines(engine, now);
         if matches!(self.parked, Parked::OutputFull) && self.out.len() < OUTPUT_HIGH_WATER {
             self.parked = Parked::No;
@@ -414,6 +431,7 @@ impl Machine {
         engine.forget_watches(&mut self.state);
         engine.end_monitor(self.state.client());
         engine.end_capture(self.state.client());
+        engine.end_tracking(&mut self.state);
         for space in [Space::Channel, Space::Pattern, Space::Shard] {
             for name in self.state.subscriptions(space) {
                 engine.pubsub.unsubscribe(space, name, self.state.client());

@@ -3,6 +3,7 @@
 use super::admit::{Admission, admit};
 use super::state::{Queued, ReplyMode};
 use super::{Machine, OUTPUT_HIGH_WATER, Parked};
+use crate::affected::Affected;
 use crate::args::OwnedRequest;
 use crate::clients::Client;
 use crate::command::{CommandId, Entry, Flag};
@@ -10,6 +11,7 @@ use crate::dispatch::{Aftermath, Call, Follow};
 use crate::engine::{Engine, gate};
 use crate::failure::{self, EXEC_ABORT, Failure};
 use crate::monitor::is_shown_first;
+use crate::tracking::{Own, Stale};
 use resp::{Batch, Reply, Request};
 use runtime::{Flow, Now};
 use std::cell::{Cell, RefCell};
@@ -275,6 +277,7 @@ impl Machine {
                 engine.forget_watches(&mut self.state);
             }
         }
+        self.end_caching(engine, entry);
         if self.state.reply_mode == ReplyMode::On {
             Reply::new(&mut self.out, self.state.proto).error(failure.as_str());
         }
@@ -316,7 +319,16 @@ impl Machine {
                     self.show(engine, entry, request, now);
                 }
                 self.silence(mode, mark);
+                self.end_caching(engine, Some(entry));
             }
+        }
+    }
+
+    /// What `CLIENT CACHING` said was about this request, or this transaction.
+    fn end_caching(&mut self, engine: &Engine, entry: Option<&Entry>) {
+        let is_client = entry.is_some_and(|entry| entry.is_within(engine, "client"));
+        if self.state.is_caching() && !self.state.in_multi() && !is_client {
+            self.state.set_caching(false);
         }
     }
 
@@ -406,14 +418,32 @@ impl Machine {
     #[inline(never)]
     fn conclude(&mut self, engine: &Engine, aftermath: Aftermath, now: Now) {
         self.written = self.written.max(aftermath.lsn);
-        let Some(Follow { ready, waiter, .. }) = aftermath.rest.map(|rest| *rest) else { return };
+        let Some(rest) = aftermath.rest else { return };
+        let Follow { affected: Affected { ready, stale }, waiter, .. } = *rest;
         if let Some((waiter, timeout_us)) = waiter {
             let deadline_us = timeout_us.map(|t| now.mono_us.saturating_add(t));
             self.parked = Parked::Blocked { waiter, deadline_us };
         }
+        if !stale.is_empty() {
+            self.tell_stale(engine, stale);
+        }
         if !ready.is_empty() {
             self.written = self.written.max(engine.serve(ready, now));
         }
+    }
+
+    /// Tells caches what a request changed; our own behind its reply.
+    #[cold]
+    fn tell_stale(&mut self, engine: &Engine, stale: Stale) {
+        let subscribed = self.state.is_subscribed();
+        let client = self.state.client();
+        // Without replies, what is written now would be taken back with this one's.
+        let own = (self.state.reply_mode == ReplyMode::On).then_some(Own {
+            client,
+            out: &mut self.out,
+            subscribed,
+        });
+        engine.tell_stale(stale, Some(client.id), own);
     }
 
     /// `EXEC`.

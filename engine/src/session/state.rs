@@ -5,8 +5,10 @@ use crate::args::OwnedRequest;
 use crate::blocking::Waiter;
 use crate::clients::{Client, flag};
 use crate::command::CommandId;
+use crate::engine::Engine;
 use crate::pubsub::Space;
 use crate::stats::Stats;
+use crate::tracking::Tracker;
 use bytes::Bytes;
 use resp::Proto;
 use runtime::Flow;
@@ -35,6 +37,8 @@ pub(crate) mod special {
     pub const SCRIPT: u32 = 1 << 7;
     /// There are things its user may not do.
     pub const RESTRICTED: u32 = 1 << 8;
+    /// `CLIENT CACHING` decides about this request.
+    pub const CACHING: u32 = 1 << 9;
 }
 
 /// A key of a database, as watched or waited for.
@@ -107,6 +111,9 @@ pub struct SessionState {
     pub(crate) skip_armed: bool,
     /// Accesses leave idle times alone.
     pub(crate) no_touch: bool,
+    /// There is more to a call than its handler: `no_touch`, or what it reads is to be remembered.
+    pub(crate) is_attended: bool,
+    tracker: Option<Arc<Tracker>>,
     subscriptions: Option<Box<[BTreeSet<Bytes>; 3]>>,
 }
 
@@ -125,16 +132,23 @@ impl SessionState {
             reply_mode: ReplyMode::On,
             skip_armed: false,
             no_touch: false,
+            is_attended: false,
+            tracker: None,
             subscriptions: None,
         }
     }
 
     /// A stand-in for a parked session, for running its command on its behalf.
-    pub(crate) fn stand_in(waiter: &Waiter) -> Self {
+    pub(crate) fn stand_in(waiter: &Waiter, engine: &Engine) -> Self {
         let mut state = SessionState::new(waiter.client.clone());
         state.db = waiter.db;
         state.proto = waiter.client.proto();
         state.special = special::SERVED;
+        state.refresh_user(&engine.acl);
+        if waiter.client.has_flag(flag::TRACKING) {
+            state.set_tracker(engine.tracking.of(waiter.client.id));
+            state.set_caching(waiter.caching);
+        }
         state
     }
 
@@ -255,6 +269,34 @@ impl SessionState {
     /// `CLIENT NO-TOUCH`.
     pub fn set_no_touch(&mut self, on: bool) {
         self.no_touch = on;
+        self.update_attended();
+    }
+
+    /// How it tracks keys, if it does.
+    pub fn tracker(&self) -> Option<&Arc<Tracker>> {
+        self.tracker.as_ref()
+    }
+
+    /// Notes how it tracks keys.
+    pub(crate) fn set_tracker(&mut self, tracker: Option<Arc<Tracker>>) {
+        self.tracker = tracker;
+        self.set_caching(false);
+        self.update_attended();
+    }
+
+    /// Whether `CLIENT CACHING` decides about this request.
+    pub fn is_caching(&self) -> bool {
+        self.special & special::CACHING != 0
+    }
+
+    /// Notes that `CLIENT CACHING` decides about the next request.
+    pub(crate) fn set_caching(&mut self, on: bool) {
+        self.set_special(special::CACHING, on);
+    }
+
+    fn update_attended(&mut self) {
+        let reads = |tracker: &Arc<Tracker>| !tracker.options.broadcast;
+        self.is_attended = self.no_touch || self.tracker.as_ref().is_some_and(reads);
     }
 
     /// Sets `CLIENT REPLY`'s mode.

@@ -32,6 +32,7 @@ fn clear(cx: &mut Cx<'_>, db: Db) -> Outcome {
 pub(super) fn flushdb(cx: &mut Cx<'_>) -> Outcome {
     check_mode(cx)?;
     clear(cx, cx.session.db)?;
+    cx.everything_invalid();
     cx.reply.ok();
     Ok(())
 }
@@ -41,6 +42,7 @@ pub(super) fn flushall(cx: &mut Cx<'_>) -> Outcome {
     for db in 0..cx.engine.databases() {
         clear(cx, db)?;
     }
+    cx.everything_invalid();
     cx.reply.ok();
     Ok(())
 }

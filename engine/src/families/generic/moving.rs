@@ -20,6 +20,7 @@ fn rename_key(cx: &mut Cx<'_>, replace: bool) -> Result<bool, Failure> {
         return Ok(false);
     }
     cx.tx.rename(&from, &to)?;
+    cx.created(&to);
     cx.modified(&from, Class::Generic, "rename_from");
     cx.modified(&to, Class::Generic, "rename_to");
     Ok(true)
@@ -48,6 +49,7 @@ pub(super) fn move_key(cx: &mut Cx<'_>) -> Outcome {
     let moved = cx.tx.kind(&from)?.is_some() && cx.tx.kind(&to)?.is_none();
     if moved {
         cx.tx.rename(&from, &to)?;
+        cx.created(&to);
         cx.modified(&from, Class::Generic, "move_from");
         cx.modified(&to, Class::Generic, "move_to");
     }
@@ -79,6 +81,7 @@ pub(super) fn copy(cx: &mut Cx<'_>) -> Outcome {
     let copied = found && (replace || cx.tx.kind(&to)?.is_none());
     if copied {
         copy_value(cx, &from, &to)?;
+        cx.created(&to);
         cx.modified(&to, Class::Generic, "copy_to");
     }
     cx.reply.integer(copied.into());

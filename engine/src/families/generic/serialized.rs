@@ -94,6 +94,7 @@ pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
     let mut digits = itoa::Buffer::new();
     let at = digits.format(expiry.unwrap_or(0)).as_bytes();
     cx.log(&[b"RESTORE", key.bytes, at, payload, b"REPLACE", b"ABSTTL"]);
+    cx.created(&key);
     cx.modified(&key, Class::Generic, "restore");
     cx.reply.ok();
     Ok(())

@@ -178,15 +178,17 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         let cx = &mut *self.cx;
         let rest = result.take_rest();
         if cx.tx.met_expired() {
+            let by = Some(cx.session.client().id);
             let all = cx.out.rest();
-            cx.engine.settle_expired(cx.tx, &mut all.ready, |at| all.expired_lsn = Some(at));
+            let logged = |at| all.expired_lsn = Some(at);
+            cx.engine.settle_expired(by, cx.tx, &mut all.affected, logged);
         }
         cx.out.dirty += result.dirty;
-        let mut rest = *rest.unwrap_or_default();
-        if rest.expired_lsn.is_some() || !rest.ready.is_empty() {
+        let rest = *rest.unwrap_or_default();
+        if rest.expired_lsn.is_some() || !rest.affected.is_empty() {
             let all = cx.out.rest();
             all.expired_lsn = rest.expired_lsn.or(all.expired_lsn);
-            all.ready.append(&mut rest.ready);
+            all.affected.append(rest.affected);
         }
         if result.dirty == 0 || cx.engine.journal.is_none() || !self.logs {
             return;

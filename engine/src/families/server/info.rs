@@ -278,7 +278,9 @@ fn stats(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.zeros(&["slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses"]);
     lines.zeros(&["active_defrag_key_hits", "active_defrag_key_misses"]);
     lines.zeros(&["total_active_defrag_time", "current_active_defrag_time"]);
-    lines.zeros(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"]);
+    lines.add("tracking_total_keys", engine.tracking.keys());
+    lines.add("tracking_total_items", engine.tracking.items());
+    lines.add("tracking_total_prefixes", engine.tracking.prefixes());
     lines.add("unexpected_error_replies", 0);
     lines.add("total_error_replies", stats.errors.lock().values().sum::<u64>());
     lines.add("dump_payload_sanitizations", 0);

@@ -1,0 +1,63 @@
+//! [`Notice`]: what a client is told about its cache.
+
+use bytes::Bytes;
+use resp::Reply;
+
+/// The channel that stands for invalidations where there are no pushes.
+const CHANNEL: &[u8] = b"__redis__:invalidate";
+
+/// A message about a cache.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// Keys that have changed, as an array in the protocol (its form is the same in RESP2 and
+    /// RESP3); `None` when everything has.
+    Stale(Option<Bytes>),
+    /// The client that was to be told instead, by number, is gone.
+    Unreachable(u64),
+}
+
+impl Notice {
+    /// Writes the notice. A RESP2 client can be told only while it is `subscribed`: there it is a
+    /// message, and what is no message is left out.
+    pub fn write(&self, reply: &mut Reply<'_>, subscribed: bool) {
+        match self {
+            Notice::Unreachable(_) if !reply.is_resp3() => return,
+            Notice::Unreachable(client) => {
+                reply.push(2);
+                reply.bulk(b"tracking-redir-broken");
+                return reply.integer(*client as i64);
+            }
+            Notice::Stale(_) if reply.is_resp3() => {
+                reply.push(2);
+                reply.bulk(b"invalidate");
+            }
+            Notice::Stale(_) if subscribed => {
+                reply.array(3);
+                reply.bulk(b"message");
+                reply.bulk(CHANNEL);
+            }
+            Notice::Stale(_) => return,
+        }
+        match self {
+            Notice::Stale(Some(keys)) => reply.output().share(keys.clone()),
+            _ => reply.null(),
+        }
+    }
+
+    /// Bytes it keeps alive, roughly.
+    pub fn size(&self) -> usize {
+        match self {
+            Notice::Stale(Some(keys)) => 64 + keys.len(),
+            _ => 64,
+        }
+    }
+}
+
+/// Keys as [`Notice::Stale`] holds them.
+pub(super) fn array<'k>(keys: impl ExactSizeIterator<Item = &'k [u8]>) -> Bytes {
+    let mut out = resp::Output::new();
+    let mut reply = Reply::new(&mut out, resp::Proto::Resp3);
+    reply.array(keys.len());
+    keys.for_each(|key| reply.bulk(key));
+    out.to_vec().into()
+}
