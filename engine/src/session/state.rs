@@ -113,8 +113,14 @@ pub struct SessionState {
     pub(crate) no_touch: bool,
     /// There is more to a call than its handler: `no_touch`, or what it reads is to be remembered.
     pub(crate) is_attended: bool,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few sessions ever have.
+#[derive(Default)]
+struct Rare {
+    subscriptions: [BTreeSet<Bytes>; 3],
     tracker: Option<Arc<Tracker>>,
-    subscriptions: Option<Box<[BTreeSet<Bytes>; 3]>>,
 }
 
 impl SessionState {
@@ -133,8 +139,7 @@ impl SessionState {
             skip_armed: false,
             no_touch: false,
             is_attended: false,
-            tracker: None,
-            subscriptions: None,
+            rare: None,
         }
     }
 
@@ -274,12 +279,13 @@ impl SessionState {
 
     /// How it tracks keys, if it does.
     pub fn tracker(&self) -> Option<&Arc<Tracker>> {
-        self.tracker.as_ref()
+        self.rare.as_ref().and_then(|rare| rare.tracker.as_ref())
     }
 
     /// Notes how it tracks keys.
     pub(crate) fn set_tracker(&mut self, tracker: Option<Arc<Tracker>>) {
-        self.tracker = tracker;
+        self.rare.get_or_insert_default().tracker = tracker;
+        self.forget_rare();
         self.set_caching(false);
         self.update_attended();
     }
@@ -296,7 +302,7 @@ impl SessionState {
 
     fn update_attended(&mut self) {
         let reads = |tracker: &Arc<Tracker>| !tracker.options.broadcast;
-        self.is_attended = self.no_touch || self.tracker.as_ref().is_some_and(reads);
+        self.is_attended = self.no_touch || self.tracker().is_some_and(reads);
     }
 
     /// Sets `CLIENT REPLY`'s mode.
@@ -323,32 +329,40 @@ impl SessionState {
 
     /// Names subscribed to in one space.
     pub fn subscriptions(&self, space: Space) -> impl Iterator<Item = &Bytes> {
-        self.subscriptions.iter().flat_map(move |all| all[space as usize].iter())
+        self.rare.iter().flat_map(move |rare| rare.subscriptions[space as usize].iter())
     }
 
     /// Number of subscriptions in one space.
     pub fn subscription_count(&self, space: Space) -> usize {
-        self.subscriptions.as_ref().map_or(0, |all| all[space as usize].len())
+        self.rare.as_ref().map_or(0, |rare| rare.subscriptions[space as usize].len())
     }
 
     /// Adds a subscription to the session's own set; false when it was there.
     pub fn add_subscription(&mut self, space: Space, name: Bytes) -> bool {
-        let added = self.subscriptions.get_or_insert_default()[space as usize].insert(name);
+        let all = &mut self.rare.get_or_insert_default().subscriptions;
+        let added = all[space as usize].insert(name);
         self.update_subscribed();
         added
     }
 
     /// Takes a subscription out of the session's own set; false when it was not there.
     pub fn remove_subscription(&mut self, space: Space, name: &[u8]) -> bool {
-        let all = self.subscriptions.as_mut();
-        let removed = all.is_some_and(|all| all[space as usize].remove(name));
+        let rare = self.rare.as_mut();
+        let removed = rare.is_some_and(|rare| rare.subscriptions[space as usize].remove(name));
         self.update_subscribed();
         removed
     }
 
     /// Whether there is any subscription.
     pub fn is_subscribed(&self) -> bool {
-        self.subscriptions.as_ref().is_some_and(|all| all.iter().any(|set| !set.is_empty()))
+        self.rare.as_ref().is_some_and(|rare| rare.subscriptions.iter().any(|set| !set.is_empty()))
+    }
+
+    /// Gives the memory back of what it has no longer.
+    fn forget_rare(&mut self) {
+        if self.tracker().is_none() && !self.is_subscribed() {
+            self.rare = None;
+        }
     }
 
     fn update_subscribed(&mut self) {
@@ -357,9 +371,7 @@ impl SessionState {
             self.client.subscriptions[space as usize].store(count, Ordering::Relaxed);
         }
         let subscribed = self.is_subscribed();
-        if !subscribed {
-            self.subscriptions = None;
-        }
+        self.forget_rare();
         self.client.set_flag(flag::PUBSUB, subscribed);
         self.set_special(special::SUBSCRIBED, subscribed && self.proto == Proto::Resp2);
     }
