@@ -1,20 +1,26 @@
 //! What one operation costs on each ordered engine, in process, one thread, one transaction each:
-//! `cargo run --release -p storage --features sled,fjall --example ordered_bench -- [KEYS] [FIELDS]`
+//! `cargo run --release -p storage --features sled,fjall --example ordered_bench -- [ELEMENTS] [CACHE]`
 //! (VARVE_BENCH_ENGINE=sled runs that engine only).
 //!
-//! KEYS (default 200,000) 16-byte keys with 64-byte values for GET and SET; FIELDS (default 100,000)
-//! elements in the large collections. Shown per operation: wall time, and CPU time of the whole
-//! process, engine threads included (from /proc; zero elsewhere).
+//! Every operation runs in a collection of ten elements and, taking turns with it, in one of
+//! ELEMENTS (default 1,000,000), with CACHE MiB (default 64) of engine cache. Shown: CPU time of
+//! the whole process per operation, engine threads included (from /proc; zero elsewhere), the
+//! ratio of the two, and the slowest call. Then what dropping the large ones costs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use storage::ordered::{Config, Engine, OrderedBackend};
-use storage::{Backend, Expiry, Key, Locks, Open, Tx};
+use storage::types::{End, ZRange};
+use storage::{Backend, Key, Locks, Open, StreamId, Tx};
+
+/// Calls per turn, and turns.
+const CALLS: u64 = 500;
+const TURNS: u64 = 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>());
-    let keys = arguments.next().transpose()?.unwrap_or(200_000);
-    let fields = arguments.next().transpose()?.unwrap_or(100_000);
+    let elements = arguments.next().transpose()?.unwrap_or(1_000_000);
+    let cache_bytes = arguments.next().transpose()?.unwrap_or(64) << 20;
     let engines = [
         #[cfg(feature = "sled")]
         Engine::Sled,
@@ -27,8 +33,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             continue;
         }
         let dir = tempfile::tempdir()?;
-        let backend = Arc::new(OrderedBackend::open(&Config::new(dir.path(), engine))?);
-        run(&Bench { backend, random: 1 }, keys, fields)?;
+        let config = Config { cache_bytes, ..Config::new(dir.path(), engine) };
+        let backend = Arc::new(OrderedBackend::open(&config)?);
+        run(&mut Bench { backend, random: 1 }, elements)?;
     }
     Ok(())
 }
@@ -45,95 +52,184 @@ struct Bench {
     random: u64,
 }
 
+/// An operation on the collection of a name, with a random number.
+type Operation<'a> = &'a mut dyn FnMut(&mut dyn Tx, &Key<'_>, u64);
+
 impl Bench {
     /// Runs `body` as a transaction over one key.
-    fn on(&self, name: &[u8], mut body: impl FnMut(&mut dyn Tx, &Key<'_>)) {
-        let hash = self.backend.hash(name);
-        let key = Key { db: 0, hash, bytes: name };
+    fn on(&self, name: &str, body: &mut dyn FnMut(&mut dyn Tx, &Key<'_>)) {
+        let hash = self.backend.hash(name.as_bytes());
+        let key = Key { db: 0, hash, bytes: name.as_bytes() };
         let locks = Locks::One(self.backend.shard_of(hash));
         self.backend.transact(locks, 1, &mut |tx| body(tx, &key)).expect("the store works");
     }
 
-    /// Times `count` calls; prints the mean and the slowest.
-    fn time(&self, what: &str, count: u64, mut call: impl FnMut(u64)) {
-        let (begin, mut slowest, mut number) = (Instant::now(), Duration::ZERO, self.random);
-        let cpu_before = cpu_ns();
-        for _ in 0..count {
-            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+    fn number(&mut self) -> u64 {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+        self.random >> 20
+    }
+
+    /// CPU per call and the slowest one, over a turn.
+    fn turn(&mut self, name: &str, size: u64, operation: Operation<'_>) -> (u64, Duration) {
+        let (before, mut slowest) = (cpu_ns(), Duration::ZERO);
+        for _ in 0..CALLS {
+            let number = self.number() % size;
             let one = Instant::now();
-            call(number >> 20);
+            self.on(name, &mut |tx, key| operation(tx, key, number));
             slowest = slowest.max(one.elapsed());
         }
-        let mean = begin.elapsed().as_nanos() as u64 / count.max(1);
-        let cpu = cpu_ns().saturating_sub(cpu_before) / count.max(1);
-        let name = self.backend.name();
-        println!("{name:6} {what:26} {mean:>8} ns  cpu {cpu:>8} ns  slowest {slowest:?}");
+        (cpu_ns().saturating_sub(before) / CALLS, slowest)
     }
 
-    fn set_field(&self, name: &[u8], field: u64, value: &[u8]) {
-        self.on(name, |tx, key| {
-            let mut hash = tx.hash(key, Open::Create).expect("a hash").expect("created");
-            hash.insert(format!("field:{field:010}").as_bytes(), value).expect("inserted");
+    /// Measures in turns; the medians, and the slowest of all.
+    fn measure(&mut self, what: &str, name: &str, elements: u64, operation: Operation<'_>) {
+        let (mut turns, mut slowest) = ([Vec::new(), Vec::new()], Duration::ZERO);
+        let names = [(format!("{name}:small"), 10), (format!("{name}:large"), elements)];
+        for turn in 0..TURNS {
+            for ((name, size), turns) in names.iter().zip(&mut turns) {
+                let (cpu, longest) = self.turn(name, *size, operation);
+                // The first turn warms up.
+                if turn > 0 {
+                    turns.push(cpu);
+                    slowest = slowest.max(longest);
+                }
+            }
+        }
+        let [small, large] = turns.map(|mut turns| {
+            turns.sort_unstable();
+            turns[turns.len() / 2]
         });
+        let ratio = large as f64 / small.max(1) as f64;
+        let engine = self.backend.name();
+        println!(
+            "{engine:6} {what:26} {small:>8} {large:>8} ns  ratio {ratio:.2}  slowest {slowest:?}"
+        );
     }
 
-    fn add_member(&self, name: &[u8], member: u64, score: f64) {
-        self.on(name, |tx, key| {
-            let mut set = tx.sorted_set(key, Open::Create).expect("a set").expect("created");
-            set.insert(format!("member:{member:09}").as_bytes(), score).expect("inserted");
-        });
+    /// Fills the collections of a name, so many elements to a transaction.
+    fn fill(&mut self, name: &str, elements: u64, add: Operation<'_>) {
+        let began = Instant::now();
+        for (size, which) in [(10, "small"), (elements, "large")] {
+            for from in (0..size).step_by(100) {
+                self.on(&format!("{name}:{which}"), &mut |tx, key| {
+                    (from..size.min(from + 100)).for_each(|n| add(tx, key, n));
+                });
+            }
+        }
+        let each = began.elapsed().as_nanos() as u64 / elements;
+        println!("{:6} {name}: filled, {each} ns an element", self.backend.name());
     }
 }
 
-fn run(bench: &Bench, keys: u64, fields: u64) -> Result<(), Box<dyn std::error::Error>> {
-    let value = [b'v'; 64];
-    let name = |n: u64| format!("key:{n:012}");
-    let mut next = 0..keys;
-    bench.time("SET new", keys, |_| {
-        let n = next.next().unwrap_or_default();
-        bench.on(name(n).as_bytes(), |tx, key| {
-            tx.set_string(key, &value, Expiry::Clear).expect("set");
-        });
+fn field(n: u64) -> Vec<u8> {
+    format!("field:{n:010}").into_bytes()
+}
+
+fn hset(tx: &mut dyn Tx, key: &Key<'_>, n: u64, value: &[u8]) {
+    let mut hash = tx.hash(key, Open::Create).expect("a hash").expect("created");
+    hash.insert(&field(n), value).expect("inserted");
+}
+
+fn zadd(tx: &mut dyn Tx, key: &Key<'_>, n: u64, score: f64) {
+    let mut zset = tx.sorted_set(key, Open::Create).expect("a set").expect("created");
+    zset.insert(&field(n), score).expect("inserted");
+}
+
+fn sadd(tx: &mut dyn Tx, key: &Key<'_>, n: u64) {
+    let mut set = tx.set(key, Open::Create).expect("a set").expect("created");
+    set.insert(&field(n)).expect("inserted");
+}
+
+fn push(tx: &mut dyn Tx, key: &Key<'_>, n: u64) {
+    let mut list = tx.list(key, Open::Create).expect("a list").expect("created");
+    list.push(End::Head, &field(n)).expect("pushed");
+}
+
+fn xadd(tx: &mut dyn Tx, key: &Key<'_>, ms: u64) {
+    let mut stream = tx.stream(key, Open::Create).expect("a stream").expect("created");
+    stream.append(StreamId { ms, seq: 0 }, &[(b"field", b"value")]).expect("appended");
+}
+
+fn run(bench: &mut Bench, n: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let mut next = 1u64 << 32;
+    let mut new = move || {
+        next += 1;
+        next
+    };
+    bench.fill("hash", n, &mut |tx, key, at| hset(tx, key, at, b"a value"));
+    bench.measure("HSET", "hash", n, &mut |tx, key, at| hset(tx, key, at, &new().to_le_bytes()));
+    bench.measure("HGET", "hash", n, &mut |tx, key, at| {
+        let mut hash = tx.hash(key, Open::Existing).expect("a hash").expect("there");
+        hash.get(&field(at)).expect("read");
     });
-    bench.time("SET overwrite", keys, |n| {
-        let value = [n as u8; 64];
-        bench.on(name(n % keys).as_bytes(), |tx, key| {
-            tx.set_string(key, &value, Expiry::Clear).expect("set");
-        });
+    bench.fill("set", n, &mut |tx, key, at| sadd(tx, key, at));
+    bench.measure("SADD and SREM", "set", n, &mut |tx, key, at| {
+        let member = at + (1 << 33);
+        sadd(tx, key, member);
+        let mut set = tx.set(key, Open::Existing).expect("a set").expect("there");
+        set.remove(&field(at)).expect("removed");
+        set.insert(&field(at)).expect("inserted");
+        set.remove(&field(member)).expect("removed");
     });
-    bench.time("GET", keys, |n| {
-        bench.on(name(n % keys).as_bytes(), |tx, key| {
-            assert!(tx.string(key).expect("read").is_some());
-        });
+    bench.fill("list", n, &mut |tx, key, at| push(tx, key, at));
+    bench.measure("LPUSH", "list", n, &mut |tx, key, at| push(tx, key, at));
+    bench.measure("LINDEX", "list", n, &mut |tx, key, at| {
+        let mut list = tx.list(key, Open::Existing).expect("a list").expect("there");
+        list.get(at).expect("read");
     });
-    let mut next = 0..fields;
-    let fill = fields;
-    bench.time("HSET new field", fill, |_| {
-        bench.set_field(b"large", next.next().unwrap_or_default(), b"a value");
+    bench.fill("stream", n, &mut |tx, key, at| xadd(tx, key, at + 1));
+    bench.measure("XADD", "stream", n, &mut |tx, key, _| xadd(tx, key, new()));
+    bench.fill("zset", n, &mut |tx, key, at| zadd(tx, key, at, (at * 7919 % 1_000_003) as f64));
+    bench.measure("ZADD, another score", "zset", n, &mut |tx, key, at| {
+        zadd(tx, key, at, (new() * 31 % 999_983) as f64);
     });
-    bench.time("HSET in 10 fields", 20_000, |n| {
-        bench.set_field(b"small", n % 10, &n.to_le_bytes());
+    bench.measure("ZINCRBY 1", "zset", n, &mut |tx, key, at| {
+        let mut zset = tx.sorted_set(key, Open::Create).expect("a set").expect("created");
+        let score = zset.score(&field(at)).expect("read").unwrap_or_default();
+        zset.insert(&field(at), score + 1.0).expect("inserted");
     });
-    bench.time("HSET in the large hash", 20_000, |n| {
-        bench.set_field(b"large", n % fields, &n.to_le_bytes());
+    bench.measure("ZRANK", "zset", n, &mut |tx, key, at| {
+        let mut zset = tx.sorted_set(key, Open::Existing).expect("a set").expect("there");
+        zset.rank(&field(at), false).expect("ranked");
     });
-    let mut next = 0..fields;
-    bench.time("ZADD new member", fields, |n| {
-        bench.add_member(b"zset", next.next().unwrap_or_default(), (n % 1000) as f64);
+    bench.measure("ZRANGE of ten by index", "zset", n, &mut |tx, key, at| {
+        let mut zset = tx.sorted_set(key, Open::Existing).expect("a set").expect("there");
+        let range = ZRange::Rank { start: at, end: at + 10 };
+        zset.range(&range, false, 0, u64::MAX, &mut |_, _| true).expect("ranged");
     });
-    bench.time("ZADD new score, large set", 20_000, |n| {
-        bench.add_member(b"zset", n % fields, (n % 7919) as f64);
+    bench.measure("ZADD, a new member", "zset", n, &mut |tx, key, at| {
+        zadd(tx, key, new(), (at * 31 % 999_983) as f64);
     });
-    bench.time("DEL of the large hash", 1, |_| {
-        bench.on(b"large", |tx, key| assert!(tx.remove(key).expect("removed")));
+    bench.measure("ZPOPMIN, ZADD", "zset", n, &mut |tx, key, _| {
+        let mut zset = tx.sorted_set(key, Open::Existing).expect("a set").expect("there");
+        zset.pop(false).expect("popped");
+        drop(zset);
+        zadd(tx, key, new(), 1e6);
     });
-    let mut slices = 0;
-    let cleaning = Instant::now();
-    while bench.backend.maintain(0) {
-        slices += 1;
-    }
-    println!("{:6} cleaned up in {slices} slices, {:?}", bench.backend.name(), cleaning.elapsed());
-    bench.time("flush", 1, |_| bench.backend.flush().expect("flushed"));
+    drop_all(bench);
     println!("{:6} {} bytes on disk", bench.backend.name(), bench.backend.stats().disk_bytes);
     Ok(())
+}
+
+/// Drops the large collections, then cleans up.
+fn drop_all(bench: &Bench) {
+    for name in ["hash", "set", "list", "stream", "zset"] {
+        let began = Instant::now();
+        bench.on(&format!("{name}:large"), &mut |tx, key| {
+            assert!(tx.remove(key).expect("removed"));
+        });
+        println!("{:6} DEL of the large {name}: {:?}", bench.backend.name(), began.elapsed());
+    }
+    let (began, mut slices, mut slowest) = (Instant::now(), 0u64, Duration::ZERO);
+    loop {
+        let one = Instant::now();
+        let more = bench.backend.maintain(0);
+        slowest = slowest.max(one.elapsed());
+        slices += 1;
+        if !more {
+            break;
+        }
+    }
+    let (name, took) = (bench.backend.name(), began.elapsed());
+    println!("{name:6} cleaned up in {slices} slices, {took:?}, the slowest {slowest:?}");
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use storage::Backend;
 use storage::ordered::{Config, Engine, OrderedBackend};
+use storage::testing::counting_kv::CountingKv;
 
 /// An empty store in the target folder, under the test's name: the next run replaces it.
 fn fresh(engine: Engine) -> Arc<dyn Backend> {
@@ -15,6 +16,10 @@ fn fresh(engine: Engine) -> Arc<dyn Backend> {
     Arc::new(OrderedBackend::open(&config).expect("an empty store opens"))
 }
 
+storage::testing::suite!(counting, || {
+    let kv = Box::new(CountingKv::default());
+    Arc::new(OrderedBackend::over(kv, 16, 16).expect("an empty store opens"))
+});
 #[cfg(feature = "sled")]
 storage::testing::suite!(sled, || fresh(Engine::Sled));
 #[cfg(feature = "fjall")]

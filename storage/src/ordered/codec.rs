@@ -53,7 +53,7 @@ pub enum Body {
 }
 
 /// A stream.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StreamHead {
     /// Where the entries and groups are.
     pub version: u64,
@@ -92,6 +92,17 @@ pub struct Map {
     pub next_expiry_ms: u64,
     /// Whether an element was ever stored in chunks.
     pub overflow: bool,
+    /// The tree of counts by score, of a large sorted set.
+    pub ranks: Ranks,
+}
+
+/// A sorted set's tree of counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ranks {
+    /// Levels of nodes; 0: there is no tree.
+    pub levels: u8,
+    /// A node number not used before.
+    pub next_node: u32,
 }
 
 /// The kinds of [`Map`].
@@ -267,6 +278,7 @@ mod tests {
             next_order: 3,
             next_expiry_ms: 77,
             overflow: false,
+            ranks: Ranks { levels: 2, next_node: 70 },
         };
         let head = Head { expiry_ms: 99, name_bytes: 2, body: Body::Map(map) };
         let record = encode(&head, &[b"ab", b"value"]);

@@ -132,6 +132,7 @@ pub fn list_position(key: &[u8]) -> Option<i64> {
 const MEMBER: u8 = 1;
 const BY_SCORE: u8 = 2;
 const BY_EXPIRY: u8 = 3;
+const RANKS: u8 = 4;
 
 /// Where the hash starts in a member's key, and the score in a by-score key.
 const MEMBER_AT: usize = 9;
@@ -196,6 +197,39 @@ pub fn by_score(version: u64, order: u64, member: &[u8]) -> Vec<u8> {
 pub fn all_by_score(version: u64) -> (Vec<u8>, Vec<u8>) {
     let head = |tag| [&version.to_be_bytes()[..], &[tag]].concat();
     (head(BY_SCORE), head(BY_SCORE + 1))
+}
+
+/// Where the place in score order starts in a by-score key.
+const PLACE_AT: usize = 9;
+
+/// The place in score order that a by-score key ends with; `None` for what ends the last one.
+pub fn place(key: &[u8]) -> Option<&[u8]> {
+    if key.get(PLACE_AT - 1) == Some(&BY_SCORE) { key.get(PLACE_AT..) } else { None }
+}
+
+/// The by-score key of a place, or of the beginning of one.
+pub fn at_place(version: u64, place: &[u8]) -> Vec<u8> {
+    [&version.to_be_bytes()[..], &[BY_SCORE], place].concat()
+}
+
+/// The bounds of a node of a sorted set's ranks.
+pub fn rank_bounds(version: u64, node: u32) -> Vec<u8> {
+    rank_node(version, node, 0)
+}
+
+/// The counts of a node of a sorted set's ranks.
+pub fn rank_counts(version: u64, node: u32) -> Vec<u8> {
+    rank_node(version, node, 1)
+}
+
+/// The bounds of all nodes of a sorted set's ranks.
+#[cfg(test)]
+pub fn rank_nodes(version: u64) -> (Vec<u8>, Vec<u8>) {
+    (tagged_with(version, RANKS, &[]), tagged_with(version, RANKS + 1, &[]))
+}
+
+fn rank_node(version: u64, node: u32, part: u8) -> Vec<u8> {
+    [&version.to_be_bytes()[..], &[RANKS], &node.to_be_bytes(), &[part]].concat()
 }
 
 /// Score and member of a by-score key.

@@ -102,27 +102,18 @@ impl<'t, 'b> OrderedList<'t, 'b> {
     }
 
     /// Keeps `kept` only, under a new version; for when that is less work than removing the rest.
+    /// Values in chunks cannot be kept: the cleaner takes theirs with the old version.
     fn keep(&mut self, mut shape: Shape, kept: Vec<At>) -> Result<()> {
         let version = self.0.tx.new_version()?;
         let mut packed_bytes = 0;
-        for (position, record) in &kept {
-            packed_bytes += encoding::listpack_bytes(&self.value(record)?);
-            self.put(version, *position, record.clone());
-        }
-        if shape.overflow {
-            // The chunks of what is kept must outlive the old version: remove the rest singly.
-            let first = kept.first().map_or(i64::MIN, |(position, _)| *position);
-            let last = kept.last().map_or(i64::MIN, |(position, _)| *position);
-            for at in self.records(&shape, 0, shape.len)? {
-                if at.0 < first || at.0 > last || kept.is_empty() {
-                    self.drop_record(shape.version, &at)?;
-                }
-            }
-        }
-        self.0.tx.discard(shape.version, false);
         shape.head = kept.first().map_or(0, |(position, _)| *position);
         shape.len = kept.len() as u64;
-        self.reshape(Shape { version, packed_bytes, ..shape });
+        for (position, record) in kept {
+            packed_bytes += encoding::listpack_bytes(&self.value(&record)?);
+            self.put(version, position, record);
+        }
+        self.0.tx.discard(shape.version, shape.overflow);
+        self.reshape(Shape { version, packed_bytes, overflow: false, ..shape });
         Ok(())
     }
 }
@@ -262,7 +253,8 @@ impl List for OrderedList<'_, '_> {
         if (start, end) == (0, shape.len) {
             return Ok(());
         }
-        if end - start < shape.len / 2 {
+        let keepable = start == end || !shape.overflow;
+        if keepable && end - start < shape.len / 2 {
             let kept = self.records(&shape, start, end)?;
             return self.keep(shape, kept);
         }

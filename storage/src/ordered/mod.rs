@@ -1,8 +1,8 @@
 //! `ordered`: every data type over any ordered key-value engine.
 //!
 //! Promises: a transaction is one atomic write batch with read-your-writes; every operation on an
-//! element touches O(1) records (lists pay for the shorter side of an insertion or removal in the
-//! middle, sorted sets walk to a rank); dropping a key or a whole database is O(1), and what it
+//! element touches O(1) records, a rank in a sorted set O(log n) (lists pay for the shorter side of
+//! an insertion or removal in the middle); dropping a key or a whole database is O(1), and what it
 //! held is cleaned later in bounded slices. Nothing here knows which engine it runs on.
 //!
 //! | module | what |
@@ -13,6 +13,7 @@
 //! | `backend`, `open` | [`OrderedBackend`]: shards, commit, start |
 //! | `tx` | the transaction: overlay, metadata, whole-key operations |
 //! | `strings`, `list`, `set`, `hash_type`, `sorted_set`, `stream` | the types; `elements` is what they share |
+//! | `ranks` | counts that tell a rank in a sorted set without walking to it |
 //! | `garbage` | cleaning up after dropped values |
 //! | `snapshot`, `value` | point-in-time copies; values as RDB objects |
 //!
@@ -39,6 +40,7 @@ mod hash_type;
 mod keys;
 mod list;
 mod open;
+mod ranks;
 mod set;
 #[cfg(feature = "sled")]
 mod sled;

@@ -24,7 +24,7 @@ const CLEAN: &[u8] = b"clean";
 const APPLIED_SHARDS: &[u8] = b"applied-shards";
 
 /// The layout this code reads and writes.
-const FORMAT_NUMBER: &[u8] = b"1";
+const FORMAT_NUMBER: &[u8] = b"2";
 /// Shards at most.
 const SHARDS_MAX: u32 = 4096;
 /// Databases at most.

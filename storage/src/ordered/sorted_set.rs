@@ -1,12 +1,13 @@
 //! Sorted sets: members with scores, and a second record per member in score order.
 //!
 //! Members and scores are found and changed in O(1) records, score and lexicographical ranges by a
-//! seek. An ordered engine does not count what it skips: a rank is found by walking from an end.
+//! seek. An ordered engine does not count what it skips: a large set has a tree of counts for that.
 
-use super::codec::Form;
+use super::codec::{Form, Ranks};
 use super::elements::OpenedMap;
 use super::keys;
 use super::kv::{KEY_BYTES_MAX, Read};
+use super::ranks::{Plan, TREE_FROM, Tree};
 use crate::types::{Inserted, LexBound, VisitScored, ZRange};
 use crate::{Error, Result, SortedSet};
 
@@ -15,6 +16,9 @@ pub(super) struct OrderedSortedSet<'t, 'b>(pub(super) OpenedMap<'t, 'b>);
 
 /// The value of a by-score record whose score is −0, which sorts as 0 and prints as `-0`.
 const NEGATIVE_ZERO: &[u8] = b"-";
+
+/// What is walked over rather than looked up in the tree, records.
+const WALK_MAX: u64 = 64;
 
 /// Records in score order: the bounds, how many to leave out, how many to visit.
 struct Span {
@@ -46,25 +50,56 @@ impl OrderedSortedSet<'_, '_> {
         Ok(self.0.meta()?.version)
     }
 
-    fn put_by_score(&mut self, member: &[u8], score: f64) -> Result<()> {
-        let key = keys::by_score(self.version()?, keys::score_order(score), member);
-        let negative_zero = score == 0.0 && score.is_sign_negative();
-        let value = if negative_zero { NEGATIVE_ZERO.to_vec() } else { Vec::new() };
-        self.0.0.tx.batch.put(keys::ELEMENTS, key, value);
+    /// The tree of counts, `None` while the set is small.
+    fn tree(&self) -> Result<Option<Tree>> {
+        let map = self.0.meta()?;
+        Ok((map.ranks.levels > 0).then_some(Tree { version: map.version, ranks: map.ranks }))
+    }
+
+    /// What the tree, if there is one, has to know to follow a member from one key to another.
+    fn plan(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Result<Option<Plan>> {
+        let (old, new) = (old.map(place), new.map(place));
+        self.tree()?.map(|tree| tree.plan(self.0.0.tx, old, new)).transpose()
+    }
+
+    /// Has the tree follow a change of the records that was made; makes one for a set that has
+    /// grown large.
+    fn recount(
+        &mut self,
+        plan: Option<Plan>,
+        old: Option<&[u8]>,
+        new: Option<&[u8]>,
+    ) -> Result<()> {
+        let map = self.0.meta()?;
+        let len = map.len;
+        let mut tree = Tree { version: map.version, ranks: map.ranks };
+        match plan {
+            Some(plan) => tree.apply(self.0.0.tx, plan, old.map(place), new.map(place))?,
+            None if len > TREE_FROM && new.is_some() => tree.build(self.0.0.tx, len)?,
+            None => return Ok(()),
+        }
+        self.0.map()?.ranks = tree.ranks;
         Ok(())
     }
 
-    fn delete_by_score(&mut self, member: &[u8], score: f64) -> Result<()> {
-        let key = keys::by_score(self.version()?, keys::score_order(score), member);
-        self.0.0.tx.batch.delete(keys::ELEMENTS, key);
-        Ok(())
+    fn put_by_score(&mut self, key: Vec<u8>, score: f64) {
+        let negative_zero = score == 0.0 && score.is_sign_negative();
+        let value = if negative_zero { NEGATIVE_ZERO.to_vec() } else { Vec::new() };
+        self.0.0.tx.batch.put(keys::ELEMENTS, key, value);
+    }
+
+    fn by_score(&self, member: &[u8], score: f64) -> Result<Vec<u8>> {
+        Ok(keys::by_score(self.version()?, keys::score_order(score), member))
     }
 
     fn take(&mut self, member: &[u8]) -> Result<Option<f64>> {
         let Some(old) = self.0.find(member)? else { return Ok(None) };
         let score = read_score(old.inline())?;
+        let key = self.by_score(member, score)?;
+        let plan = self.plan(Some(&key), None)?;
         self.0.take(member, &old)?;
-        self.delete_by_score(member, score)?;
+        self.0.0.tx.batch.delete(keys::ELEMENTS, key.clone());
+        self.recount(plan, Some(&key), None)?;
         Ok(Some(score))
     }
 
@@ -111,7 +146,7 @@ impl OrderedSortedSet<'_, '_> {
         Ok(order)
     }
 
-    /// Visits members in score order. A rank beyond the middle is walked to from the other end.
+    /// Visits members in score order.
     fn walk(
         &self,
         span: &Span,
@@ -135,20 +170,68 @@ impl OrderedSortedSet<'_, '_> {
         result.map(|_| ())
     }
 
-    /// The members of a rank range found from the far end, in the asked order.
-    fn far_end(&self, mut span: Span, reverse: bool) -> Result<Vec<(Vec<u8>, f64)>> {
-        let len = self.0.meta()?.len;
-        let end = span.skip.saturating_add(span.limit).min(len);
-        span.limit = end.saturating_sub(span.skip);
-        span.skip = len - end;
-        let mut found = Vec::new();
-        self.walk(&span, !reverse, &mut |member, score| {
-            found.push((member.to_vec(), score));
-            true
+    /// How many members a span holds, if no more than `most`.
+    fn count_few(&self, span: &Span, most: u64) -> Result<Option<u64>> {
+        let mut count = 0;
+        self.walk(span, false, &mut |_, _| {
+            count += 1;
+            count <= most
         })?;
-        found.reverse();
-        Ok(found)
+        Ok((count <= most).then_some(count))
     }
+
+    /// How many members lie before a by-score key, or before what ends the last one.
+    fn before(&self, tree: &Tree, key: &[u8]) -> Result<u64> {
+        match keys::place(key) {
+            Some(place) => tree.before(self.0.0.tx, place),
+            None => Ok(self.0.meta()?.len),
+        }
+    }
+
+    /// Moves the end that a walk begins at over (most of) what is left out, if that is much.
+    fn jump(&self, mut span: Span, reverse: bool) -> Result<Span> {
+        let Some(tree) = self.tree()?.filter(|_| span.skip > WALK_MAX && span.limit > 0) else {
+            return Ok(span);
+        };
+        let (from, to) = (self.before(&tree, &span.lo)?, self.before(&tree, &span.hi)?);
+        if span.skip >= to.saturating_sub(from) {
+            return Ok(Span { limit: 0, ..span });
+        }
+        let rank = if reverse { to - 1 - span.skip } else { from + span.skip };
+        let (low, skip) = tree.seek(self.0.0.tx, rank)?;
+        let low = keys::at_place(tree.version, &low);
+        if !reverse {
+            return Ok(Span { lo: low, skip, ..span });
+        }
+        let (_, end) = keys::all_by_score(tree.version);
+        let mut last = None;
+        let mut left = skip;
+        self.0.0.tx.scan(keys::ELEMENTS, &low, &end, false, &mut |key, _| {
+            last = (left == 0).then(|| key.to_vec());
+            left = left.saturating_sub(1);
+            last.is_none()
+        })?;
+        span.hi = last.ok_or_else(|| Error::corrupt("the ranks of a sorted set count too much"))?;
+        // The member itself belongs to what is walked.
+        span.hi.push(0);
+        Ok(Span { skip: 0, ..span })
+    }
+
+    /// Drops every member at once; what they were is left to the cleaner.
+    fn remove_all(&mut self) -> Result<u64> {
+        let version = self.0.0.tx.new_version()?;
+        let map = self.0.map()?;
+        let (old, len, overflow) = (map.version, map.len, map.overflow);
+        (map.version, map.len, map.ranks) = (version, 0, Ranks::default());
+        self.0.0.changed = true;
+        self.0.0.tx.discard(old, overflow);
+        Ok(len)
+    }
+}
+
+/// The place in score order of a by-score key.
+fn place(key: &[u8]) -> &[u8] {
+    keys::place(key).unwrap_or_default()
 }
 
 /// The key that a lexicographical bound lies just before; `past`: of an upper bound.
@@ -183,11 +266,15 @@ impl SortedSet for OrderedSortedSet<'_, '_> {
         if old_score.is_some_and(|old| old == score) {
             return Ok(Inserted::Unchanged);
         }
+        let old_key = old_score.map(|old| self.by_score(member, old)).transpose()?;
+        let key = self.by_score(member, score)?;
+        let plan = self.plan(old_key.as_deref(), Some(&key))?;
         self.0.put(member, old.as_ref(), 0, &score_value(score))?;
-        if let Some(old) = old_score {
-            self.delete_by_score(member, old)?;
+        if let Some(old) = &old_key {
+            self.0.0.tx.batch.delete(keys::ELEMENTS, old.clone());
         }
-        self.put_by_score(member, score)?;
+        self.put_by_score(key.clone(), score);
+        self.recount(plan, old_key.as_deref(), Some(&key))?;
         Ok(if old.is_some() { Inserted::Updated } else { Inserted::Added })
     }
 
@@ -197,30 +284,32 @@ impl SortedSet for OrderedSortedSet<'_, '_> {
 
     fn rank(&mut self, member: &[u8], reverse: bool) -> Result<Option<(u64, f64)>> {
         let Some(score) = self.score(member)? else { return Ok(None) };
-        let version = self.version()?;
-        let key = keys::by_score(version, keys::score_order(score), member);
-        let (lo, hi) = keys::all_by_score(version);
-        let after = [&key[..], &[0]].concat();
-        let (lo, hi) = if reverse { (after, hi) } else { (lo, key) };
-        let mut rank = 0;
-        self.0.0.tx.scan(keys::ELEMENTS, &lo, &hi, false, &mut |_, _| {
-            rank += 1;
-            true
-        })?;
-        Ok(Some((rank, score)))
+        let key = self.by_score(member, score)?;
+        let rank = match self.tree()? {
+            Some(tree) => self.before(&tree, &key)?,
+            None => {
+                let (lo, _) = keys::all_by_score(self.version()?);
+                let before = Span { lo, hi: key, skip: 0, limit: u64::MAX };
+                self.count_few(&before, u64::MAX)?.unwrap_or_default()
+            }
+        };
+        let last = self.0.meta()?.len.saturating_sub(1);
+        Ok(Some((if reverse { last.saturating_sub(rank) } else { rank }, score)))
     }
 
     fn count(&mut self, range: &ZRange<'_>) -> Result<u64> {
         if let ZRange::Rank { start, end } = *range {
             return Ok(end.min(self.0.meta()?.len).saturating_sub(start));
         }
-        let span = self.span(range)?;
-        let mut count = 0;
-        self.walk(&span, false, &mut |_, _| {
-            count += 1;
-            true
-        })?;
-        Ok(count)
+        let (span, tree) = (self.span(range)?, self.tree()?);
+        let most = if tree.is_some() { WALK_MAX } else { u64::MAX };
+        match (self.count_few(&span, most)?, tree) {
+            (None, Some(tree)) => {
+                let (from, to) = (self.before(&tree, &span.lo)?, self.before(&tree, &span.hi)?);
+                Ok(to.saturating_sub(from))
+            }
+            (few, _) => Ok(few.unwrap_or_default()),
+        }
     }
 
     fn range(
@@ -234,20 +323,16 @@ impl SortedSet for OrderedSortedSet<'_, '_> {
         let mut span = self.span(range)?;
         span.skip = span.skip.saturating_add(skip);
         span.limit = span.limit.saturating_sub(skip).min(limit);
-        let far = matches!(range, ZRange::Rank { .. }) && span.skip > self.0.meta()?.len / 2;
-        if !far {
-            return self.walk(&span, reverse, visit);
-        }
-        for (member, score) in self.far_end(span, reverse)? {
-            if !visit(&member, score) {
-                break;
-            }
-        }
-        Ok(())
+        let span = self.jump(span, reverse)?;
+        self.walk(&span, reverse, visit)
     }
 
     fn remove_range(&mut self, range: &ZRange<'_>) -> Result<u64> {
-        let span = self.span(range)?;
+        let len = self.0.meta()?.len;
+        if len > WALK_MAX && self.count(range)? == len {
+            return self.remove_all();
+        }
+        let span = self.jump(self.span(range)?, false)?;
         let mut gone = Vec::new();
         self.walk(&span, false, &mut |member, _| {
             gone.push(member.to_vec());
@@ -260,7 +345,10 @@ impl SortedSet for OrderedSortedSet<'_, '_> {
     }
 
     fn pop(&mut self, highest: bool) -> Result<Option<(Vec<u8>, f64)>> {
-        let span = Span { limit: 1, ..self.span(&ZRange::Rank { start: 0, end: 1 })? };
+        let mut span = Span { limit: 1, ..self.span(&ZRange::Rank { start: 0, end: 1 })? };
+        if let Some(tree) = self.tree()?.filter(|_| !highest) {
+            span.lo = keys::at_place(tree.version, &tree.first(self.0.0.tx)?);
+        }
         let mut found = None;
         self.walk(&span, highest, &mut |member, score| {
             found = Some((member.to_vec(), score));
@@ -295,6 +383,7 @@ impl SortedSet for OrderedSortedSet<'_, '_> {
             let rank = random % len;
             let mut found = None;
             let span = self.span(&ZRange::Rank { start: rank, end: rank + 1 })?;
+            let span = self.jump(span, false)?;
             self.walk(&span, false, &mut |member, score| {
                 found = Some((member.to_vec(), score));
                 false

@@ -5,6 +5,8 @@
 //! its chunks: so whatever drops a group, or a stream with groups, leaves them to the cleaner.
 //! Every pending entry is there twice: by ID, and by consumer and ID.
 
+mod trimming;
+
 use super::codec::{self, Body, ElementHead, StreamHead};
 use super::elements::{Element, Opened};
 use super::keys;
@@ -12,8 +14,7 @@ use super::kv::{KEY_BYTES_MAX, Read};
 use super::tx::OrderedTx;
 use crate::fields::{Fields, put_fields};
 use crate::stream::{
-    ConsumerInfo, GroupInfo, Pending, Stream, StreamId, StreamInfo, Trim, TrimTo, VisitEntry,
-    VisitPending,
+    ConsumerInfo, GroupInfo, Pending, Stream, StreamId, StreamInfo, Trim, VisitEntry, VisitPending,
 };
 use crate::{Error, Key, Open, Result};
 use serde::{Deserialize, Serialize};
@@ -192,25 +193,6 @@ pub(super) fn group_meta(
     Ok(crate::rdb::StreamGroup { name: name.to_vec(), last_id, entries_read, pending, consumers })
 }
 
-/// How many entries of the front go, given how many there are and how many could, with nodes of
-/// `per_node` entries: what Redis would do with full nodes.
-fn whole_nodes(trim: &Trim, len: u64, below: u64, per_node: u64) -> u64 {
-    let limit = if trim.limit == 0 { u64::MAX } else { trim.limit };
-    let mut gone = 0;
-    while gone < len && len - gone > trim.keeps() {
-        let next = gone + per_node.min(len - gone);
-        let all = match trim.to {
-            TrimTo::MaxLen(max) => len - next >= max,
-            TrimTo::MinId(_) => next <= below,
-        };
-        if next > limit || !all {
-            break;
-        }
-        gone = next;
-    }
-    gone
-}
-
 impl<'t, 'b> OrderedStream<'t, 'b> {
     pub(super) fn open(
         tx: &'t mut OrderedTx<'b>,
@@ -268,37 +250,11 @@ impl<'t, 'b> OrderedStream<'t, 'b> {
         Ok(found)
     }
 
-    /// How many entries an approximate or exact trimming takes off the front.
-    fn trimmed(&self, trim: &Trim) -> Result<u64> {
-        let head = self.head()?;
-        let below = match trim.to {
-            TrimTo::MaxLen(max) => head.len.saturating_sub(max),
-            TrimTo::MinId(min) => match min.previous() {
-                Some(last) if head.len > 0 => self.count(head.first_id, last)?,
-                _ => 0,
-            },
-        };
-        if !trim.approximate {
-            return Ok(below);
-        }
-        Ok(whole_nodes(trim, head.len, below, self.entries_per_node()))
-    }
-
     fn entries_per_node(&self) -> u64 {
         match self.0.tx.backend.limits.read().stream_node_entries as u64 {
             0 => u64::MAX,
             entries => entries,
         }
-    }
-
-    fn count(&self, first: StreamId, last: StreamId) -> Result<u64> {
-        let mut count = 0;
-        let (lo, hi) = keys::stream_entries(self.head()?.version, first, last);
-        self.0.tx.scan(keys::ELEMENTS, &lo, &hi, false, &mut |_, _| {
-            count += 1;
-            true
-        })?;
-        Ok(count)
     }
 
     // -- groups ----------------------------------------------------------------------------------
@@ -448,31 +404,7 @@ impl Stream for OrderedStream<'_, '_> {
     }
 
     fn trim(&mut self, trim: &Trim) -> Result<u64> {
-        let count = self.trimmed(trim)?;
-        if count == 0 {
-            return Ok(0);
-        }
-        let head = self.head()?;
-        let (lo, hi) = keys::stream_entries(head.version, head.first_id, StreamId::MAX);
-        let (mut gone, mut next) = (Vec::new(), StreamId::MIN);
-        self.0.tx.scan(keys::ELEMENTS, &lo, &hi, false, &mut |key, record| {
-            if gone.len() as u64 == count {
-                next = keys::stream_id(key);
-                return false;
-            }
-            gone.push((key.to_vec(), record.to_vec()));
-            true
-        })?;
-        for (key, record) in gone {
-            self.erase_entry(key, &record)?;
-        }
-        let head = self.head_mut()?;
-        head.len = head.len.saturating_sub(count);
-        head.first_id = next;
-        if head.len == 0 {
-            (head.first_id, head.top_id) = (StreamId::MIN, StreamId::MIN);
-        }
-        Ok(count)
+        self.trim_front(trim)
     }
 
     fn groups(&mut self, visit: &mut dyn FnMut(&[u8], &GroupInfo)) -> Result<()> {
@@ -639,26 +571,5 @@ impl Stream for OrderedStream<'_, '_> {
         record.head.pending = record.head.pending.saturating_sub(1);
         self.put_group(group, &record)?;
         Ok(true)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whole_nodes_go_as_in_redis() {
-        let trim = |to, limit| Trim { to, approximate: true, limit };
-        let max = TrimTo::MaxLen;
-        assert_eq!(whole_nodes(&trim(max(60), 0), 250, 190, 100), 100);
-        assert_eq!(whole_nodes(&trim(max(30), 0), 250, 220, 100), 200);
-        assert_eq!(whole_nodes(&trim(max(0), 0), 250, 250, 100), 250);
-        assert_eq!(whole_nodes(&trim(max(0), 150), 250, 250, 100), 100);
-        assert_eq!(whole_nodes(&trim(max(300), 0), 250, 0, 100), 0);
-        assert_eq!(whole_nodes(&trim(max(10), 0), 250, 240, u64::MAX), 0);
-        let min = TrimTo::MinId(StreamId::MAX);
-        assert_eq!(whole_nodes(&trim(min, 0), 250, 199, 100), 100);
-        assert_eq!(whole_nodes(&trim(min, 0), 250, 250, 100), 250);
-        assert_eq!(whole_nodes(&trim(min, 99), 250, 250, 100), 0);
     }
 }

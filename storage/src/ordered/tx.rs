@@ -436,5 +436,6 @@ pub(super) fn empty_map(kind: MapKind, version: u64) -> Body {
         next_order: 0,
         next_expiry_ms: 0,
         overflow: false,
+        ranks: codec::Ranks::default(),
     })
 }

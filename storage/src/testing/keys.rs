@@ -196,6 +196,44 @@ pub fn clearing(store: &Store) {
     assert_eq!(store.backend.len(0), 1);
 }
 
+/// A large collection is dropped in every way there is: another takes its name at once, and is
+/// left alone by the cleaning up.
+pub fn dropping_large_keys(store: &Store) {
+    let (large, other) = (store.key("large"), store.key("other"));
+    for way in 0..5 {
+        store.with(&[large], |tx| {
+            let mut set = tx.sorted_set(&large, Open::Create).unwrap().unwrap();
+            for n in 0..1000 {
+                set.insert(format!("member:{n}").as_bytes(), f64::from(n)).unwrap();
+            }
+        });
+        store.with_all(|tx| match way {
+            0 => assert!(tx.remove(&large).unwrap()),
+            1 => tx.set_string(&large, b"short", Expiry::Clear).unwrap(),
+            2 => {
+                tx.set_string(&other, b"short", Expiry::Clear).unwrap();
+                assert!(tx.rename(&other, &large).unwrap());
+            }
+            3 => assert!(tx.set_expiry(&large, Some(NOW - 1)).unwrap()),
+            _ => assert_eq!(tx.clear(0).unwrap(), 1),
+        });
+        store.with(&[large], |tx| {
+            tx.remove(&large).unwrap();
+            let mut set = tx.sorted_set(&large, Open::Create).unwrap().unwrap();
+            set.insert(b"new", 1.0).unwrap();
+        });
+        for shard in 0..store.backend.shard_count() {
+            let slices = (0..100_000).take_while(|_| store.backend.maintain(shard)).count();
+            assert!(slices < 100_000, "cleaning comes to an end");
+        }
+        store.with(&[large], |tx| {
+            let mut set = tx.sorted_set(&large, Open::Existing).unwrap().unwrap();
+            assert_eq!((set.len().unwrap(), set.score(b"new").unwrap()), (1, Some(1.0)));
+        });
+        store.with(&[large], |tx| assert!(tx.remove(&large).unwrap()));
+    }
+}
+
 pub fn swapping_databases(store: &Store) {
     store.set("zero", b"0");
     let one = store.key_in(1, "one");

@@ -95,6 +95,22 @@ pub fn trimming(store: &Store) {
     assert_eq!(store.backend.len(0), 0);
 }
 
+/// Little is kept of a list, long elements among it; what goes is cleaned up, what is kept is not.
+pub fn trimming_to_little(store: &Store) {
+    let long = "L".repeat(100_000);
+    for kept in [0..0, 1000..1002, 500..504] {
+        let element = |n: u64| if n == 501 { long.clone() } else { n.to_string() };
+        fill(store, (0..2000).map(element));
+        on_list(store, |list| list.trim(kept.start, kept.end).unwrap());
+        for shard in 0..store.backend.shard_count() {
+            while store.backend.maintain(shard) {}
+        }
+        assert_eq!(all(store), kept.map(element).collect::<Vec<_>>());
+        let key = store.key("list");
+        store.with(&[key], |tx| tx.remove(&key).unwrap());
+    }
+}
+
 pub fn ranging(store: &Store) {
     fill(store, (0..3000).map(|n| n.to_string()));
     on_list(store, |list| {

@@ -11,6 +11,8 @@
 // The names of the tests say what they test.
 #[allow(missing_docs)]
 pub mod concurrency;
+#[cfg(feature = "ordered")]
+pub mod counting_kv;
 #[allow(missing_docs)]
 pub mod expiry;
 #[allow(missing_docs)]
@@ -48,21 +50,24 @@ macro_rules! __storage_suite {
         $crate::__storage_suite! { @tests $name, $make;
             keys: absent_keys_are_absent, kinds_are_told_apart, wrong_type_changes_nothing,
                 removing, renaming_replaces, renaming_across_shards_and_databases, touching,
-                introspection, databases_are_separate, clearing, swapping_databases,
+                introspection, databases_are_separate, clearing, dropping_large_keys, swapping_databases,
                 random_keys, counting, dump_and_restore, binary_keys;
             strings: setting_and_getting, appending, ranges, overwriting_ranges, large_values,
                 replacing_other_types, growing_through_every_size;
             expiry: expired_keys_are_absent_and_noted, expiry_is_kept_cleared_and_set,
                 renaming_takes_the_expiry_along, expiring_what_is_due, expiries_are_counted,
                 expired_keys_are_not_scanned;
-            lists: pushing_and_popping, indexing, inserting_and_removing, trimming, ranging,
+            lists: pushing_and_popping, indexing, inserting_and_removing, trimming,
+                trimming_to_little, ranging,
                 like_a_deque, empty_lists_go;
             sets: members, integers_and_text, random_members, scanning_members, empty_sets_go;
             hashes: fields, insertion_order, field_expiry, expired_fields_are_noted, random_fields,
                 scanning_fields, empty_hashes_go, many_fields;
             sorted_sets: ordering, ranks, ranges_by_score, ranges_by_lex, ranges_by_rank,
-                popping, removing_ranges, scanning_scores, like_a_sorted_vector, empty_ones_go;
-            streams: appending_and_ranging, deleting_entries, trimming_streams, empty_streams_stay,
+                popping, removing_ranges, scanning_scores, like_a_sorted_vector,
+                ranks_while_it_changes, empty_ones_go;
+            streams: appending_and_ranging, deleting_entries, trimming_streams,
+                trimming_keeps_groups, empty_streams_stay,
                 groups_and_consumers, pending_entries, dumped_streams_come_back,
                 removed_streams_are_cleaned_up, like_a_sorted_map;
             scans: everything_is_met, what_stays_is_met_while_keys_come,

@@ -257,6 +257,62 @@ pub fn like_a_sorted_vector(store: &Store) {
     });
 }
 
+/// Ranks, counts and offsets in a set that is large and goes on changing, against a sorted vector.
+pub fn ranks_while_it_changes(store: &Store) {
+    let (mut random, mut scores) = (Random::new(31), BTreeMap::<Vec<u8>, f64>::new());
+    for round in 0..9 {
+        for _ in 0..300 {
+            let member = format!("member:{:05}", random.below(4000)).into_bytes();
+            // Few scores at times: then members decide.
+            let score = random.below(if round % 3 == 0 { 3 } else { 5000 }) as f64;
+            let goes = round >= 6 && random.below(3) > 0;
+            on_zset(store, |zset| match goes {
+                true => assert_eq!(zset.remove(&member).unwrap(), scores.remove(&member)),
+                false => {
+                    zset.insert(&member, score).unwrap();
+                    scores.insert(member, score);
+                }
+            });
+        }
+        let mut order: Vec<_> = scores.iter().map(|(m, s)| (m.clone(), *s)).collect();
+        order.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
+        on_zset(store, |zset| (0..20).for_each(|_| check_order(zset, &order, &mut random)));
+    }
+}
+
+/// One random rank, count, and range in either direction.
+fn check_order(zset: &mut dyn SortedSet, order: &[(Vec<u8>, f64)], random: &mut Random) {
+    let len = order.len() as u64;
+    let rank = random.below(len);
+    let (member, score) = &order[rank as usize];
+    assert_eq!(zset.rank(member, false).unwrap(), Some((rank, *score)));
+    assert_eq!(zset.rank(member, true).unwrap(), Some((len - 1 - rank, *score)));
+    let (low, high) = (random.below(3000) as f64, random.below(5000) as f64);
+    let scored = ZRange::Score { min: beyond(low), max: at_least(high) };
+    let inside: Vec<_> = order.iter().filter(|(_, s)| *s > low && *s <= high).cloned().collect();
+    assert_eq!(zset.count(&scored).unwrap(), inside.len() as u64);
+    let skip = random.below(inside.len() as u64 + 10);
+    for reverse in [false, true] {
+        let mut expected = [inside.clone(), order.to_vec()];
+        if reverse {
+            expected.iter_mut().for_each(|list| list.reverse());
+        }
+        let ranked = ZRange::Rank { start: rank, end: rank + 7 };
+        for ((range, skip), expected) in [(&scored, skip), (&ranked, 0)].into_iter().zip(&expected)
+        {
+            let from = (skip + if skip == 0 && range == &ranked { rank } else { 0 }) as usize;
+            let mut seen = Vec::new();
+            zset.range(range, reverse, skip, 7, &mut |member, score| {
+                seen.push((member.to_vec(), score));
+                true
+            })
+            .unwrap();
+            let expected = expected.iter().skip(from).take(7).cloned().collect::<Vec<_>>();
+            assert_eq!(seen, expected, "{range:?} from {skip}, reverse: {reverse}");
+        }
+    }
+}
+
 pub fn empty_ones_go(store: &Store) {
     on_zset(store, |_| ());
     assert_eq!(store.backend.len(0), 0, "opened and left empty");

@@ -133,6 +133,46 @@ pub fn trimming_streams(store: &Store) {
     });
 }
 
+/// Much is trimmed at once, from what groups have read: they stay, and what is added later stays.
+pub fn trimming_keeps_groups(store: &Store) {
+    let large = vec![b'L'; 100_000];
+    for (keep, with_large) in [(0, false), (3, false), (0, true), (3, true)] {
+        let key = store.key("stream");
+        on_stream(store, |stream| {
+            fill(stream, 1..2000);
+            if with_large {
+                stream.append(id(2000, 0), &[(b"large", &large)]).unwrap();
+            }
+            stream.set_group(b"g", id(9, 0), Some(9)).unwrap();
+            stream.set_consumer(b"g", b"a", NOW, None).unwrap();
+            deliver(stream, b"a", id(1998, 0), 1);
+            let len = stream.info().unwrap().len;
+            let trim = Trim { to: TrimTo::MaxLen(keep), approximate: false, limit: 0 };
+            assert_eq!(stream.trim(&trim).unwrap(), len - keep);
+        });
+        for shard in 0..store.backend.shard_count() {
+            while store.backend.maintain(shard) {}
+        }
+        on_stream(store, |stream| {
+            let info = stream.info().unwrap();
+            assert_eq!((info.len, ids(stream).len() as u64, info.groups), (keep, keep, 1));
+            assert!(!stream.contains(id(5, 2)).unwrap());
+            assert_eq!(stream.group(b"g").unwrap().unwrap().pending, 1);
+            stream.append(id(3000, 0), &[(b"large", &large)]).unwrap();
+            let min = Trim { to: TrimTo::MinId(id(4000, 0)), approximate: false, limit: 0 };
+            assert_eq!(stream.trim(&min).unwrap(), keep + 1);
+            assert!(stream.remove_pending(b"g", id(1998, 0)).unwrap());
+            stream.set_ids(StreamId::MIN, None, None).unwrap();
+            stream.append(id(1, 1), &[(b"n", b"again")]).unwrap();
+        });
+        for shard in 0..store.backend.shard_count() {
+            while store.backend.maintain(shard) {}
+        }
+        on_stream(store, |stream| assert_eq!(ids(stream), [id(1, 1)]));
+        store.with(&[key], |tx| assert!(tx.remove(&key).unwrap()));
+    }
+}
+
 pub fn empty_streams_stay(store: &Store) {
     let key = store.key("stream");
     store.with(&[key], |tx| {
