@@ -340,7 +340,7 @@ fn find(packed: &Packed, field: &[u8]) -> Option<Found> {
     let mut at = packed.start();
     while let Some((name, middle)) = packed.item(at) {
         let (value, next) = packed.item(middle)?;
-        if packed.get(name) == field {
+        if packed.equals(&name, field) {
             return Some(Found { record: at..next, value });
         }
         at = next;

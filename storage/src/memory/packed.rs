@@ -70,6 +70,14 @@ impl Packed {
         &self.bytes[range]
     }
 
+    /// Whether the bytes of such a range are these. Names are often alike but for their end, and a
+    /// call that compares costs most of a search: it is made when length and last byte agree.
+    #[inline]
+    pub fn equals(&self, range: &Range<usize>, bytes: &[u8]) -> bool {
+        let found = &self.bytes[range.clone()];
+        found.len() == bytes.len() && found.last() == bytes.last() && found == bytes
+    }
+
     /// A variable-length number at `at`, and where it ends.
     pub fn number(&self, mut at: usize) -> (u64, usize) {
         let (mut value, mut shift) = (0, 0);

@@ -223,9 +223,7 @@ fn append(packed: &mut Packed, member: &[u8]) {
 fn find(packed: &Packed, member: &[u8]) -> Option<Range<usize>> {
     let mut at = packed.start();
     while let Some((item, next)) = packed.item(at) {
-        let found = packed.get(item);
-        // Members are often alike but for their end, and a call that compares costs most.
-        if found.len() == member.len() && found.last() == member.last() && found == member {
+        if packed.equals(&item, member) {
             return Some(at..next);
         }
         at = next;

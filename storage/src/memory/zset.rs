@@ -342,7 +342,7 @@ fn records(packed: &Packed) -> Vec<Record> {
 fn find(packed: &Packed, member: &[u8]) -> Option<(usize, Record)> {
     let (mut at, mut rank) = (packed.start(), 0);
     while let Some((record, next)) = record(packed, at) {
-        if packed.get(record.member.clone()) == member {
+        if packed.equals(&record.member, member) {
             return Some((rank, record));
         }
         (at, rank) = (next, rank + 1);
