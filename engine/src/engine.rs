@@ -12,6 +12,7 @@ use crate::keyspace::{Class, Keyspace};
 use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
+use crate::peers::{PeerError, Target};
 use crate::pubsub::PubSub;
 use crate::rates::Rates;
 use crate::session::Session;
@@ -156,6 +157,17 @@ pub trait Host: Send + Sync {
     /// When that failed.
     fn load_snapshot(&self, _keep: bool) -> Result<(), String> {
         Err("reloading is not available here".into())
+    }
+
+    /// Sends requests to another server, each of which is answered by one line (`MIGRATE`): the
+    /// lines that came, without their ends, and what kept the rest from coming.
+    fn exchange(
+        &self,
+        _target: &Target<'_>,
+        _requests: &[u8],
+        _expected: usize,
+    ) -> (Vec<Vec<u8>>, Option<PeerError>) {
+        (Vec::new(), Some(PeerError::Connecting))
     }
 
     /// Holds the calling thread for a while (`DEBUG SLEEP`).

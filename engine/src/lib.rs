@@ -18,6 +18,7 @@
 //! | [`acl`] | users, and what they may do |
 //! | [`expiry`], [`long_double`], [`args`], [`glob`] | what arguments mean |
 //! | [`keyspace`], [`blocking`], [`pubsub`], [`tracking`] | who is told what |
+//! | [`peers`] | other servers, which only the process around reaches |
 //! | [`replay`] | running logged effects again |
 //! | [`housekeeping`] | work done between requests: expiry, maintenance |
 //! | [`testing`] | driving all of it in a test |
@@ -44,6 +45,7 @@ pub mod latency;
 pub mod long_double;
 pub mod monitor;
 pub mod pause;
+pub mod peers;
 pub mod pubsub;
 pub mod rates;
 pub mod replay;

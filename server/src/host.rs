@@ -5,9 +5,10 @@ use crate::data_dir::DataDir;
 use crate::journal::Log;
 use crate::memory::Allocator;
 use crate::snapshot::{self, Saver, snapshot_path};
-use crate::{config, info, system};
+use crate::{config, info, peer, system};
 use engine::config::{ConfigStore, Id};
 use engine::engine::gate;
+use engine::peers::{PeerError, Target};
 use engine::{Engine, Host};
 use parking_lot::Mutex;
 use runtime::{Runtime, Shutdown};
@@ -175,6 +176,15 @@ impl Host for Process {
         tracing::info!(now, "user requested shutdown");
         self.shutdown.request();
         Ok(())
+    }
+
+    fn exchange(
+        &self,
+        target: &Target<'_>,
+        requests: &[u8],
+        expected: usize,
+    ) -> (Vec<Vec<u8>>, Option<PeerError>) {
+        peer::exchange(target, requests, expected)
     }
 
     fn save(&self, background: bool) -> Result<(), String> {

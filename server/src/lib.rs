@@ -34,6 +34,7 @@
 pub mod command_line;
 pub mod config;
 pub mod memory;
+mod peer;
 
 mod banner;
 mod builder;

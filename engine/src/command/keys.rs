@@ -26,6 +26,9 @@ pub(super) fn find(specs: &[KeySpec], request: Request<'_>) -> Option<Found> {
             continue;
         }
         let Some(begin) = begin(spec, request) else { continue };
+        if spec.replaces_earlier() {
+            found.clear();
+        }
         extend(&mut found, number, spec, begin, request)?;
     }
     Some(found)

@@ -325,6 +325,12 @@ pub struct KeySpec {
 }
 
 impl KeySpec {
+    /// Whether the keys it finds are all there are: those behind a word, in a row whose specs tell
+    /// only part (`MIGRATE … "" … KEYS key [key ...]`, whose first key is then an empty string).
+    pub fn replaces_earlier(&self) -> bool {
+        matches!(self.begin, Begin::Keyword(..)) && self.flags.contains("incomplete")
+    }
+
     /// Whether a key is only read.
     pub fn access(&self) -> Access {
         if self.flags.starts_with("RO") { Access::Read } else { Access::Write }

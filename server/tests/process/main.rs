@@ -6,5 +6,6 @@ mod data;
 mod failures;
 mod footprint;
 mod library;
+mod migrate;
 mod serving;
 mod support;

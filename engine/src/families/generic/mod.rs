@@ -4,6 +4,7 @@ mod databases;
 mod expire;
 pub(crate) mod iterate;
 mod keys;
+mod migrate;
 mod moving;
 mod object;
 mod rows;

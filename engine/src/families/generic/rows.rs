@@ -1,7 +1,9 @@
 //! The rows of the commands for keys of any type and for whole databases.
 
-use super::{databases, expire, iterate, keys, moving, object, serialized};
-use crate::command::{Category, Flag::*, Group, LockRule, SPEC, Spec, key, key_range};
+use super::{databases, expire, iterate, keys, migrate, moving, object, serialized};
+use crate::command::{
+    Category, Flag::*, Group, LockRule, SPEC, Spec, key, key_range, keyword_keys,
+};
 
 /// The family's rows.
 pub const COMMANDS: &[Spec] = &[
@@ -115,6 +117,30 @@ pub const COMMANDS: &[Spec] = &[
         tips: &["request_policy:all_shards", "nondeterministic_output_order"],
         locks: LockRule::All,
         handler: iterate::keys,
+        ..SPEC
+    },
+    Spec {
+        name: "migrate",
+        summary: "Atomically transfers a key from one Redis instance to another.",
+        since: "2.6.0",
+        complexity: "This command actually executes a DUMP+DEL in the source instance, and a RESTORE in the target instance. See the pages of these commands for time complexity. Also an O(N) data transfer between the two instances is performed.",
+        arity: -6,
+        group: Group::Generic,
+        flags: &[Write, MovableKeys],
+        categories: &[Category::Dangerous],
+        keys: &[
+            key("RW ACCESS DELETE", 3),
+            keyword_keys("RW ACCESS DELETE incomplete", "KEYS", -2, -1, 0),
+        ],
+        syntax: "host port <key|\"\"> destination-db timeout [COPY] [REPLACE] [AUTH password|AUTH2 username password] [KEYS key [key ...]]",
+        tips: &["nondeterministic_output"],
+        history: &[
+            ("3.0.0", "Added the `COPY` and `REPLACE` options."),
+            ("3.0.6", "Added the `KEYS` option."),
+            ("4.0.7", "Added the `AUTH` option."),
+            ("6.0.0", "Added the `AUTH2` option."),
+        ],
+        handler: migrate::migrate,
         ..SPEC
     },
     Spec {
@@ -330,6 +356,25 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Generic,
         flags: &[Write, DenyOom],
         categories: &[Category::Dangerous],
+        keys: &[key("OW UPDATE", 1)],
+        syntax: "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+        history: &[
+            ("3.0.0", "Added the `REPLACE` modifier."),
+            ("5.0.0", "Added the `ABSTTL` modifier."),
+            ("5.0.0", "Added the `IDLETIME` and `FREQ` options."),
+        ],
+        handler: serialized::restore,
+        ..SPEC
+    },
+    Spec {
+        name: "restore-asking",
+        summary: "An internal command for migrating keys in a cluster.",
+        since: "3.0.0",
+        complexity: "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).",
+        arity: -4,
+        group: Group::Server,
+        flags: &[Write, DenyOom, Asking],
+        categories: &[Category::Keyspace, Category::Dangerous],
         keys: &[key("OW UPDATE", 1)],
         syntax: "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
         history: &[
