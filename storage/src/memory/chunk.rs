@@ -392,7 +392,7 @@ mod tests {
         let mut removed = 0;
         while removed < limit {
             let mut equal = model.iter().enumerate().filter(|(_, other)| *other == element);
-            let found = if from == End::Head { equal.next() } else { equal.last() };
+            let found = if from == End::Head { equal.next() } else { equal.next_back() };
             let Some((at, _)) = found else { break };
             model.remove(at);
             removed += 1;
