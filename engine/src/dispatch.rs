@@ -358,6 +358,8 @@ impl Engine {
             }
             if whole {
                 self.stats.expired_keys.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.stats.expired_fields.fetch_add(fields.len() as u64, Ordering::Relaxed);
             }
             if self.keyspace.has_interest() {
                 self.keyspace.modified(db, &key);

@@ -6,6 +6,7 @@ use crate::capture::Captures;
 use crate::clients::Clients;
 use crate::command::{CommandId, CommandTable, DuplicateCommand, Spec};
 use crate::config::{ConfigStore, Id, keyspace_events as bits};
+use crate::eviction::Eviction;
 use crate::families::scripting::Scripting;
 use crate::housekeeping::ActiveExpire;
 use crate::keyspace::{Class, Keyspace};
@@ -34,8 +35,10 @@ pub mod gate {
     pub const PAUSED: u32 = 1;
     /// The journal cannot write: writes are refused.
     pub const JOURNAL_FAILED: u32 = 1 << 1;
-    /// Memory is over `maxmemory`.
+    /// Memory is over `maxmemory`, and nothing can be evicted.
     pub const OVER_MEMORY: u32 = 1 << 2;
+    /// Memory is over `maxmemory`, and there is a policy for what gives way.
+    pub const CROWDED: u32 = 1 << 29;
     /// A script runs for longer than `busy-reply-threshold`.
     pub const BUSY: u32 = 1 << 30;
     /// The data is still being loaded.
@@ -251,6 +254,8 @@ pub struct Engine {
     pub pause: Pause,
     /// `DEBUG SET-ACTIVE-EXPIRE`.
     pub active_expire: ActiveExpire,
+    /// What gives way when memory is full.
+    pub eviction: Eviction,
     /// Scripts and functions.
     pub scripting: Scripting,
     /// What the process gave.
@@ -292,6 +297,7 @@ impl Engine {
             replication_id: Mutex::new(hex_digits(parts.environment.seed)),
             pause: Pause::default(),
             active_expire: ActiveExpire::default(),
+            eviction: Eviction::default(),
             scripting: Scripting::default(),
             environment: parts.environment,
             tuning: Tuning::default(),

@@ -4,7 +4,6 @@
 //! step locks one shard and does a bounded slice there.
 
 use crate::affected::Affected;
-use crate::config::Id;
 use crate::engine::{Engine, gate};
 use runtime::Now;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,6 +48,7 @@ impl Engine {
         }
         self.limit_tracking(None);
         self.update_gates(now);
+        more |= self.gate() & (gate::CROWDED | gate::OVER_MEMORY) == gate::CROWDED;
         self.rates.sample(&self.stats, now);
         more
     }
@@ -86,15 +86,9 @@ impl Engine {
         more
     }
 
-    /// Compares what is used with `maxmemory`.
-    pub(crate) fn update_memory_gate(&self) {
-        let limit = self.config.memory(Id::Maxmemory);
-        let over = limit > 0 && self.environment.host.memory_used() > limit;
-        self.set_gate(gate::OVER_MEMORY, over);
-    }
-
     fn update_gates(&self, now: Now) {
         self.update_memory_gate();
+        self.make_room(now);
         let failed = self.journal.as_ref().is_some_and(|journal| journal.failure().is_some());
         self.set_gate(gate::JOURNAL_FAILED, failed);
         if self.gate() & gate::PAUSED != 0 && self.pause.current(now.wall_ms).is_none() {

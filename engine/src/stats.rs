@@ -60,6 +60,8 @@ pub struct Stats {
     track_times: AtomicBool,
     /// Keys deleted because their time was over.
     pub expired_keys: AtomicU64,
+    /// Fields of hashes deleted because their time was over.
+    pub expired_fields: AtomicU64,
     /// Keys evicted.
     pub evicted_keys: AtomicU64,
     /// Error replies by code.
@@ -94,6 +96,7 @@ impl Stats {
             slots: (0..SLOTS).map(slot).collect(),
             track_times: AtomicBool::new(true),
             expired_keys: AtomicU64::new(0),
+            expired_fields: AtomicU64::new(0),
             evicted_keys: AtomicU64::new(0),
             errors: Mutex::default(),
             saved_changes: AtomicU64::new(0),
@@ -231,9 +234,14 @@ impl Stats {
             }
             [&slot.hits, &slot.misses, &slot.bytes_in, &slot.bytes_out].into_iter().for_each(zero);
         }
-        [&self.expired_keys, &self.evicted_keys, &self.output_limit_disconnections]
-            .into_iter()
-            .for_each(zero);
+        [
+            &self.expired_keys,
+            &self.expired_fields,
+            &self.evicted_keys,
+            &self.output_limit_disconnections,
+        ]
+        .into_iter()
+        .for_each(zero);
         self.errors.lock().clear();
     }
 }

@@ -71,15 +71,29 @@ impl Tuning {
 /// Applies the directives in force, and every later change of them.
 pub(crate) fn follow(engine: &Arc<Engine>) {
     for id in FOLLOWED {
+        if let Err(reason) = check(engine, *id) {
+            tracing::warn!("{reason}");
+        }
         apply(engine, *id);
     }
     let weak: Weak<Engine> = Arc::downgrade(engine);
     engine.config.on_change(Box::new(move |id, _value: &Value| {
         if let (Some(engine), true) = (weak.upgrade(), FOLLOWED.contains(&id)) {
+            check(&engine, id)?;
             apply(&engine, id);
         }
         Ok(())
     }));
+}
+
+/// Whether the engine can do what a directive asks for.
+fn check(engine: &Engine, id: Id) -> Result<(), String> {
+    let evicts = engine.config.choice(Id::MaxmemoryPolicy) != "noeviction";
+    if id == Id::MaxmemoryPolicy && evicts && !engine.backend.can_sample() {
+        let storage = engine.backend.name();
+        return Err(format!("the storage {storage} keeps its data on disk and evicts nothing"));
+    }
+    Ok(())
 }
 
 /// The directives this module acts on.
@@ -88,6 +102,9 @@ const FOLLOWED: &[Id] = &[
     Id::NotifyKeyspaceEvents,
     Id::LatencyMonitorThreshold,
     Id::Maxmemory,
+    Id::MaxmemoryPolicy,
+    Id::LfuLogFactor,
+    Id::LfuDecayTime,
     Id::LatencyTracking,
     Id::SlowlogLogSlowerThan,
     Id::SlowlogMaxLen,
@@ -119,6 +136,14 @@ fn apply(engine: &Engine, id: Id) {
         }
         Id::LatencyMonitorThreshold => engine.latency.set_threshold_ms(config.integer(id) as u64),
         Id::Maxmemory => engine.update_memory_gate(),
+        Id::MaxmemoryPolicy => {
+            engine.eviction.forget();
+            engine.update_memory_gate();
+        }
+        Id::LfuLogFactor | Id::LfuDecayTime => {
+            let setting = |id| u32::try_from(config.integer(id)).unwrap_or(u32::MAX);
+            engine.backend.set_frequency(setting(Id::LfuLogFactor), setting(Id::LfuDecayTime));
+        }
         Id::LatencyTracking => engine.stats.set_track_times(config.boolean(id)),
         Id::SlowlogMaxLen => {
             engine.slowlog.max_len.store(config.integer(id) as usize, Ordering::Relaxed);

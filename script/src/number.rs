@@ -9,7 +9,9 @@ pub(crate) fn push_general(out: &mut Vec<u8>, value: f64, precision: usize) {
     if value.is_infinite() {
         return out.extend_from_slice(if value > 0.0 { b"inf" } else { b"-inf" });
     }
-    if value.fract() == 0.0 && value.abs() < 1e14 && (value != 0.0 || value.is_sign_positive()) {
+    let digits = i32::try_from(precision.clamp(1, 14)).unwrap_or(14);
+    let whole = value.fract() == 0.0 && value.abs() < 10_f64.powi(digits);
+    if whole && (value != 0.0 || value.is_sign_positive()) {
         return push_integer(out, value as i64);
     }
     let precision = precision.max(1);

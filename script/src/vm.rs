@@ -4,7 +4,7 @@ use crate::libraries;
 use crate::random::Random;
 use crate::raw::{Library, Lua, Returns, Type};
 use crate::shared::{Registered, Shared};
-use crate::{Host, redis, sandbox, to_resp};
+use crate::{Host, JsonSettings, redis, sandbox, to_resp};
 use resp::{Proto, Reply};
 use std::collections::HashMap;
 use std::ffi::{CStr, c_int};
@@ -176,6 +176,16 @@ impl Vm {
         self.lua.shared().budget.used
     }
 
+    /// What scripts have set of `cjson`.
+    pub fn json(&self) -> JsonSettings {
+        self.lua.shared().json
+    }
+
+    /// Sets that before a run.
+    pub fn set_json(&mut self, settings: JsonSettings) {
+        self.lua.shared().json = settings;
+    }
+
     /// Whether the VM must not be used again: a script took all its memory.
     pub fn is_spent(&self) -> bool {
         self.spent
@@ -339,7 +349,6 @@ impl Vm {
         shared.host = Some(host);
         shared.proto = Proto::Resp2;
         shared.random = Random::new(seed);
-        shared.json = Default::default();
         shared.budget.in_host = 0;
         let ran = lua.call(arguments, 1, HANDLER);
         let shared = lua.shared();

@@ -257,6 +257,15 @@ pub trait Backend: Send + Sync {
         false
     }
 
+    /// Whether [`Tx::sample`] finds keys: whether anything can be evicted.
+    fn can_sample(&self) -> bool {
+        false
+    }
+
+    /// How access counters move: `log_factor` is how slowly they grow, `decay_min` the minutes
+    /// without an access after which they lose one, 0 for never.
+    fn set_frequency(&self, _log_factor: u32, _decay_min: u32) {}
+
     /// Whether calls may block on a disk for long.
     fn may_block(&self) -> bool {
         false

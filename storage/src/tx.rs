@@ -98,6 +98,17 @@ pub struct KeyInfo {
     pub bytes: u64,
 }
 
+/// What a key is judged by when one must give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    /// Milliseconds since the last access.
+    pub idle_ms: u64,
+    /// The logarithmic access counter.
+    pub freq: u8,
+    /// The expiry, Unix milliseconds.
+    pub expiry_ms: Option<u64>,
+}
+
 /// Whether opening a collection may create it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
@@ -192,6 +203,10 @@ pub trait Tx {
     /// Marks as accessed; false without the key.
     fn touch(&mut self, key: &Key<'_>) -> Result<bool>;
 
+    /// Sets what is known of accesses (`RESTORE … IDLETIME`, `FREQ`): milliseconds since the last
+    /// one, and the counter; `None` leaves it. A backend that keeps neither does nothing.
+    fn set_access(&mut self, _key: &Key<'_>, _idle_ms: Option<u64>, _freq: Option<u8>) {}
+
     /// Appends the value to `out` as an RDB type byte and encoding, without footer; false without
     /// the key. Does not count as an access.
     fn dump(&mut self, key: &Key<'_>, out: &mut Vec<u8>) -> Result<bool>;
@@ -258,6 +273,20 @@ pub trait Tx {
 
     /// A random live key of `db`, chosen by `seed`. Needs every shard.
     fn random_key(&mut self, db: Db, seed: u64) -> Result<Option<Vec<u8>>>;
+
+    /// Visits up to `count` keys of `db` in the locked `shard` from a place on that `seed` chooses,
+    /// with `volatile` only such with an expiry. May find none though there are some, when they are
+    /// rare. Does not count as an access.
+    fn sample(
+        &mut self,
+        _shard: u32,
+        _db: Db,
+        _seed: u64,
+        _count: usize,
+        _volatile: bool,
+        _visit: &mut dyn FnMut(&[u8], Sampled),
+    ) {
+    }
 
     /// How many keys `db` has, and how many of them have an expiry, as this transaction sees it;
     /// expired ones that were not yet met included. Needs every shard.

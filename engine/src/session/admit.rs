@@ -12,6 +12,7 @@ use crate::engine::{Engine, gate};
 use crate::failure::{Failure, NO_AUTH, OOM, failure};
 use crate::pause::PauseMode;
 use resp::Request;
+use runtime::Now;
 use storage::ShardSet;
 
 /// What becomes of a request.
@@ -30,11 +31,12 @@ pub(super) fn admit(
     session: &SessionState,
     entry: &Entry,
     request: Request<'_>,
-    now_ms: u64,
+    now: Now,
 ) -> Result<Admission, Failure> {
     if session.is_replay() {
         return Ok(Admission::Run);
     }
+    let now_ms = now.wall_ms;
     if !session.is_authenticated() && !entry.has(Flag::NoAuth) {
         return Err(NO_AUTH);
     }
@@ -43,7 +45,8 @@ pub(super) fn admit(
     }
     let context = if session.in_multi() { Context::Multi } else { Context::TopLevel };
     engine.check_permission(session, entry, request, context, now_ms)?;
-    check_state(engine, session, entry)?;
+    engine.make_room(now);
+    check_state(engine, session, entry, now)?;
     check_busy(engine, session, entry, request)?;
     check_subscribed(session, entry)?;
     check_monitor(session, entry)?;
@@ -53,7 +56,12 @@ pub(super) fn admit(
     Ok(pause(engine, session, entry, now_ms))
 }
 
-fn check_state(engine: &Engine, session: &SessionState, entry: &Entry) -> Result<(), Failure> {
+fn check_state(
+    engine: &Engine,
+    session: &SessionState,
+    entry: &Entry,
+    now: Now,
+) -> Result<(), Failure> {
     let gate = engine.gate();
     let is_exec = entry.id == engine.exec;
     let in_queue = |flag: Flag| {
@@ -61,7 +69,7 @@ fn check_state(engine: &Engine, session: &SessionState, entry: &Entry) -> Result
         is_exec && queue.into_iter().any(|queued| engine.commands.entry(queued.command).has(flag))
     };
     let grows = entry.has(Flag::DenyOom) || in_queue(Flag::DenyOom);
-    if gate & gate::OVER_MEMORY != 0 && grows {
+    if gate & gate::OVER_MEMORY != 0 && grows && engine.is_out_of_memory(now) {
         return Err(OOM);
     }
     let writes = entry.has(Flag::Write) || in_queue(Flag::Write);

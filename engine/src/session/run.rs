@@ -157,6 +157,7 @@ impl Machine {
             }
         }
         SCRATCH.set(Some(scratch));
+        engine.note_received(done);
         done
     }
 
@@ -294,7 +295,7 @@ impl Machine {
         now: Now,
         timer: &mut Timer<'r>,
     ) {
-        match admit(engine, &self.state, entry, request, now.wall_ms) {
+        match admit(engine, &self.state, entry, request, now) {
             Err(failure) => self.reject(engine, Some(entry), failure),
             Ok(Admission::Queue) => {
                 self.capture(engine, entry, request, now);

@@ -3,6 +3,7 @@
 mod acl;
 mod busy;
 mod data;
+mod eviction;
 mod failures;
 mod footprint;
 mod library;

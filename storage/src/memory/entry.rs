@@ -19,6 +19,7 @@ use super::value::Value;
 use crate::tx::Kind;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Strings from this length on live outside the entry, shared with replies.
 pub const INLINE_MAX: usize = (1 << 14) - 1;
@@ -415,16 +416,15 @@ impl Entry {
 
     /// Marks as accessed at `now_ms`. `random` decides whether the logarithmic counter moves.
     #[inline]
-    pub fn touch(&mut self, now_ms: u64, random: &mut u64) {
+    pub fn touch(&mut self, now_ms: u64, random: &mut u64, frequency: &Frequency) {
         let header = self.header();
         let now_s = (now_ms / 1000) & CLOCK_MASK;
         let then_s = (header >> CLOCK_SHIFT) & CLOCK_MASK;
         let mut freq = header >> FREQ_SHIFT;
-        let grows = grows(freq, random);
+        let grows = frequency.grows(freq, random);
         // A counter that neither decays nor grows in an unchanged second needs no write.
         if now_s != then_s || grows {
-            let idle_min = (now_s.wrapping_sub(then_s) & CLOCK_MASK) / 60;
-            freq = (freq.saturating_sub(idle_min) + u64::from(grows)).min(255);
+            freq = (frequency.decayed(freq, then_s, now_s) + u64::from(grows)).min(255);
             let rest = header & ((1 << CLOCK_SHIFT) - 1);
             self.set_header(rest | now_s << CLOCK_SHIFT | freq << FREQ_SHIFT);
         }
@@ -443,19 +443,58 @@ impl Entry {
     }
 
     /// The access counter, decayed to `now_ms`.
-    pub fn freq(&self, now_ms: u64) -> u8 {
-        (self.header() >> FREQ_SHIFT).saturating_sub(self.idle_ms(now_ms) / 60_000) as u8
+    pub fn freq(&self, now_ms: u64, frequency: &Frequency) -> u8 {
+        let header = self.header();
+        let (then_s, now_s) = ((header >> CLOCK_SHIFT) & CLOCK_MASK, (now_ms / 1000) & CLOCK_MASK);
+        frequency.decayed(header >> FREQ_SHIFT, then_s, now_s) as u8
+    }
+
+    /// Sets the access counter.
+    pub fn set_freq(&mut self, freq: u8) {
+        let rest = self.header() & ((1 << FREQ_SHIFT) - 1);
+        self.set_header(rest | u64::from(freq) << FREQ_SHIFT);
     }
 }
 
-/// Whether the logarithmic counter moves with one more access: Redis's `LFULogIncr` with
-/// `lfu-log-factor` 10.
-#[inline(always)]
-fn grows(freq: u64, random: &mut u64) -> bool {
-    // A Weyl sequence: quality does not matter here, a nanosecond does.
-    *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let odds = freq.saturating_sub(FREQ_INIT) * 10 + 1;
-    (*random >> 32) * odds < 1 << 32
+/// How access counters move: `lfu-log-factor` and `lfu-decay-time`. Read by every access, hardly
+/// ever written.
+#[derive(Debug)]
+pub struct Frequency {
+    log_factor: AtomicU32,
+    decay_min: AtomicU32,
+}
+
+impl Default for Frequency {
+    fn default() -> Self {
+        Frequency { log_factor: AtomicU32::new(10), decay_min: AtomicU32::new(1) }
+    }
+}
+
+impl Frequency {
+    /// Sets both.
+    pub fn set(&self, log_factor: u32, decay_min: u32) {
+        self.log_factor.store(log_factor, Ordering::Relaxed);
+        self.decay_min.store(decay_min, Ordering::Relaxed);
+    }
+
+    /// Whether the logarithmic counter moves with one more access: Redis's `LFULogIncr`.
+    #[inline(always)]
+    fn grows(&self, freq: u64, random: &mut u64) -> bool {
+        // A Weyl sequence: quality does not matter here, a nanosecond does.
+        *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let factor = u64::from(self.log_factor.load(Ordering::Relaxed));
+        let odds = (freq.saturating_sub(FREQ_INIT) * factor + 1).min(1 << 31);
+        (*random >> 32) * odds < 1 << 32
+    }
+
+    /// What is left of a counter: it loses one for so many ends of minutes gone by.
+    #[inline]
+    fn decayed(&self, freq: u64, then_s: u64, now_s: u64) -> u64 {
+        let now_s = if now_s < then_s { now_s + CLOCK_MASK + 1 } else { now_s };
+        let minutes = now_s / 60 - then_s / 60;
+        let lost = minutes.checked_div(u64::from(self.decay_min.load(Ordering::Relaxed)));
+        freq.saturating_sub(lost.unwrap_or(0))
+    }
 }
 
 #[inline]
@@ -580,16 +619,21 @@ mod tests {
 
     #[test]
     fn idle_time_and_frequency() {
+        let frequency = Frequency::default();
         let mut entry = Entry::new(Kind::String, b"k", Payload::Inline(b""), None);
         entry.start_clock(1_000_000);
         assert_eq!(entry.idle_ms(1_005_000), 5000);
         let mut random = 1;
         for _ in 0..1000 {
-            entry.touch(1_005_000, &mut random);
+            entry.touch(1_005_000, &mut random, &frequency);
         }
         assert_eq!(entry.idle_ms(1_005_999), 0);
-        let freq = entry.freq(1_005_000);
+        let freq = entry.freq(1_005_000, &frequency);
         assert!((10..60).contains(&freq), "a thousand hits count about 20, not {freq}");
-        assert_eq!(entry.freq(1_005_000 + 120_000), freq - 2);
+        assert_eq!(entry.freq(1_005_000 + 120_000, &frequency), freq - 2);
+        frequency.set(10, 2);
+        assert_eq!(entry.freq(1_005_000 + 240_000, &frequency), freq - 2);
+        frequency.set(10, 0);
+        assert_eq!(entry.freq(1_005_000 + 240_000, &frequency), freq);
     }
 }

@@ -44,6 +44,7 @@ mod zset;
 use crate::tx::{Db, Key, Tx};
 use crate::{Backend, BackendStats, EncodingLimits, Locks, Result, Snapshot, rdb};
 use directory::Pool;
+use entry::Frequency;
 use hashing::Hasher;
 use parking_lot::{Mutex, MutexGuard};
 use segment::Probe;
@@ -86,6 +87,8 @@ pub struct MemoryBackend {
     /// The limits in force, and their version; shards keep copies.
     limits: Mutex<EncodingLimits>,
     limits_version: AtomicU32,
+    /// How access counters move.
+    frequency: Frequency,
     /// A script runs that may hold its shards for long.
     busy: AtomicBool,
     /// One snapshot at a time: an entry has one bit to say whether it is saved.
@@ -109,6 +112,7 @@ impl MemoryBackend {
             databases: config.databases.max(1),
             limits: Mutex::new(config.limits),
             limits_version: AtomicU32::new(0),
+            frequency: Frequency::default(),
             busy: AtomicBool::new(false),
             snapshotting: AtomicBool::new(false),
         }
@@ -255,6 +259,14 @@ impl Backend for MemoryBackend {
 
     fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    fn can_sample(&self) -> bool {
+        true
+    }
+
+    fn set_frequency(&self, log_factor: u32, decay_min: u32) {
+        self.frequency.set(log_factor, decay_min);
     }
 
     fn can_extend(&self) -> bool {

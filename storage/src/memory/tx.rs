@@ -16,7 +16,7 @@ use super::value::Value;
 use super::zset::SortedSetValue;
 use crate::backend::Locks;
 use crate::stream::Stream;
-use crate::tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Open, Str, Tx};
+use crate::tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Open, Sampled, Str, Tx};
 use crate::types::{Hash, List, Set, SortedSet};
 use crate::{Error, Result, rdb};
 use bytes::Bytes;
@@ -28,6 +28,9 @@ use std::time::Duration;
 const SLOT_BYTES: u64 = 12;
 /// Entries looked at per key that [`Tx::expire_due`] may delete.
 const EXAMINED_PER_DELETION: usize = 16;
+
+/// Entries and buckets looked at for one sample.
+const SAMPLED_FROM_MAX: usize = 4096;
 
 /// How long a transaction waits for a shard before it lets go of those it has and starts again.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
@@ -172,9 +175,10 @@ impl<'b> MemoryTx<'b> {
     #[inline(always)]
     fn accessed(&mut self, key: &Key<'_>) -> Option<Live<'_>> {
         let (now_ms, no_touch) = (self.now_ms, self.no_touch);
+        let frequency = &self.backend.frequency;
         let mut live = self.live(key)?;
         if !no_touch {
-            live.found.get_mut().touch(now_ms, live.random);
+            live.found.get_mut().touch(now_ms, live.random, frequency);
         }
         Some(live)
     }
@@ -398,7 +402,7 @@ impl Tx for MemoryTx<'_> {
     }
 
     fn info(&mut self, key: &Key<'_>, _samples: usize) -> Result<Option<KeyInfo>> {
-        let now_ms = self.now_ms;
+        let (now_ms, frequency) = (self.now_ms, &self.backend.frequency);
         Ok(self.live(key).map(|live| {
             let entry = live.found.get();
             let kind = entry.kind();
@@ -409,7 +413,7 @@ impl Tx for MemoryTx<'_> {
                     _ => strings::encoding(entry),
                 },
                 idle_ms: entry.idle_ms(now_ms),
-                freq: entry.freq(now_ms),
+                freq: entry.freq(now_ms, frequency),
                 bytes: entry.bytes() as u64 + SLOT_BYTES,
             }
         }))
@@ -417,6 +421,14 @@ impl Tx for MemoryTx<'_> {
 
     fn touch(&mut self, key: &Key<'_>) -> Result<bool> {
         Ok(self.accessed(key).is_some())
+    }
+
+    fn set_access(&mut self, key: &Key<'_>, idle_ms: Option<u64>, freq: Option<u8>) {
+        let now_ms = self.now_ms;
+        let Some(mut live) = self.live(key) else { return };
+        let entry = live.found.get_mut();
+        idle_ms.into_iter().for_each(|idle| entry.start_clock(now_ms.saturating_sub(idle)));
+        freq.into_iter().for_each(|freq| entry.set_freq(freq));
     }
 
     fn dump(&mut self, key: &Key<'_>, out: &mut Vec<u8>) -> Result<bool> {
@@ -590,6 +602,38 @@ impl Tx for MemoryTx<'_> {
             if self.live(&Key { db, hash, bytes: &bytes }).is_some() {
                 return Ok(Some(bytes));
             }
+        }
+    }
+
+    fn sample(
+        &mut self,
+        shard: u32,
+        db: Db,
+        seed: u64,
+        count: usize,
+        volatile: bool,
+        visit: &mut dyn FnMut(&[u8], Sampled),
+    ) {
+        let (now_ms, frequency) = (self.now_ms, &self.backend.frequency);
+        let state = self.shard(shard);
+        let Some(space) = state.spaces.get(db as usize).and_then(Option::as_deref) else { return };
+        if space.table.len() == 0 || (volatile && space.tally.expires == 0) {
+            return;
+        }
+        let (mut at, mut looked_at, mut found) = (mix(seed), 0, 0);
+        while looked_at < SAMPLED_FROM_MAX && found < count {
+            let next = space.table.visit_bucket(&state.common.hasher, at, &mut |entry, _| {
+                looked_at += 1;
+                if found < count && (!volatile || entry.expiry().is_some()) {
+                    found += 1;
+                    let (idle_ms, expiry_ms) = (entry.idle_ms(now_ms), entry.expiry());
+                    let freq = entry.freq(now_ms, frequency);
+                    visit(entry.key(), Sampled { idle_ms, freq, expiry_ms });
+                }
+            });
+            // An empty bucket is a look, too.
+            looked_at += 1;
+            at = next.unwrap_or(0);
         }
     }
 

@@ -111,6 +111,15 @@ impl Tx for OrderedTx<'_> {
         }))
     }
 
+    fn set_access(&mut self, key: &Key<'_>, idle_ms: Option<u64>, _freq: Option<u8>) {
+        let at_ms = idle_ms.map(|idle| self.now_ms.saturating_sub(idle));
+        let number = self.backend.shard_of(key.hash);
+        let shard = self.guards.iter_mut().find(|(locked, _)| *locked == number);
+        if let (Some((_, shard)), Some(at_ms)) = (shard, at_ms) {
+            shard.touch(key.hash, at_ms);
+        }
+    }
+
     fn touch(&mut self, key: &Key<'_>) -> Result<bool> {
         let (place, record) = self.load(key)?;
         if record.is_some() {

@@ -29,12 +29,30 @@ pub(super) fn encoding(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Values are not shared between keys, not even small integers.
+/// Small integers, which Redis shares between keys, and says so with this number.
+const SHARED: std::ops::Range<i64> = 0..10_000;
+
+/// Values are not shared between keys here; a client is told what Redis would.
 pub(super) fn refcount(cx: &mut Cx<'_>) -> Outcome {
-    if info(cx)?.is_some() {
-        cx.reply.integer(1);
+    let Some(info) = info(cx)? else { return Ok(()) };
+    let mut count = 1;
+    if info.encoding == "int" && shares_integers(cx) {
+        let key = cx.key(2);
+        cx.tx.set_no_touch(true);
+        let value = cx.tx.string(&key)?.and_then(|value| resp::parse_i64(value.as_bytes()));
+        if value.is_some_and(|value| SHARED.contains(&value)) {
+            count = i64::from(i32::MAX);
+        }
     }
+    cx.reply.integer(count);
     Ok(())
+}
+
+/// Not where each key must have its own access time.
+fn shares_integers(cx: &Cx<'_>) -> bool {
+    let policy = cx.engine.config.choice(Id::MaxmemoryPolicy);
+    let alone = policy.ends_with("-lru") || policy.ends_with("-lfu");
+    cx.engine.config.memory(Id::Maxmemory) == 0 || !alone
 }
 
 pub(super) fn idletime(cx: &mut Cx<'_>) -> Outcome {

@@ -25,11 +25,10 @@ pub(super) fn dump(cx: &mut Cx<'_>) -> Outcome {
 struct Options {
     replace: bool,
     absolute: bool,
-    idle_time: bool,
-    freq: bool,
+    idle_s: Option<u64>,
+    freq: Option<u8>,
 }
 
-/// `IDLETIME` and `FREQ` are checked and then dropped: a restored key counts as just used.
 fn parse(cx: &Cx<'_>) -> Result<Options, Failure> {
     let mut options = Options::default();
     let mut i = 4;
@@ -39,17 +38,15 @@ fn parse(cx: &Cx<'_>) -> Result<Options, Failure> {
             options.replace = true;
         } else if cx.is(i, "ABSTTL") {
             options.absolute = true;
-        } else if cx.is(i, "IDLETIME") && more && !options.freq {
-            if integer(cx.args.arg(i + 1))? < 0 {
-                return Err(failure("ERR Invalid IDLETIME value, must be >= 0"));
-            }
-            options.idle_time = true;
+        } else if cx.is(i, "IDLETIME") && more && options.freq.is_none() {
+            let idle_s = u64::try_from(integer(cx.args.arg(i + 1))?);
+            let invalid = failure("ERR Invalid IDLETIME value, must be >= 0");
+            options.idle_s = Some(idle_s.map_err(|_| invalid)?);
             i += 1;
-        } else if cx.is(i, "FREQ") && more && !options.idle_time {
-            if !(0..=255).contains(&integer(cx.args.arg(i + 1))?) {
-                return Err(failure("ERR Invalid FREQ value, must be >= 0 and <= 255"));
-            }
-            options.freq = true;
+        } else if cx.is(i, "FREQ") && more && options.idle_s.is_none() {
+            let freq = u8::try_from(integer(cx.args.arg(i + 1))?);
+            let invalid = failure("ERR Invalid FREQ value, must be >= 0 and <= 255");
+            options.freq = Some(freq.map_err(|_| invalid)?);
             i += 1;
         } else {
             return Err(SYNTAX);
@@ -91,6 +88,8 @@ pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
     }
     let expiry = expiry.map(|at| at as u64);
     cx.tx.restore(&key, object, expiry)?;
+    let idle_ms = options.idle_s.map(|idle_s| idle_s.saturating_mul(1000));
+    cx.tx.set_access(&key, idle_ms, options.freq);
     let mut digits = itoa::Buffer::new();
     let at = digits.format(expiry.unwrap_or(0)).as_bytes();
     cx.log(&[b"RESTORE", key.bytes, at, payload, b"REPLACE", b"ABSTTL"]);

@@ -174,12 +174,18 @@ pub(super) fn run(
     let args = cx.args;
     let seed = cx.random() as u32;
     cx.log_nothing();
+    let scripting = &cx.engine.scripting;
+    let json = scripting.json(terms.kind);
+    worker.vm.set_json(json);
     let (ran, strayed) = {
         let watched = watched(cx);
         let mut host = ScriptHost::new(cx, terms, name, watched);
         let ran = call(worker, &mut host, args, seed);
         (ran, host.strayed)
     };
+    if worker.vm.json() != json {
+        scripting.set_json(terms.kind, worker.vm.json());
+    }
     learn(cx, args, strayed, ran.is_ok());
     if cx.out.rest().widen {
         worker.vm.discard();

@@ -2,12 +2,12 @@
 //! which of them run too long.
 
 use super::libraries::Libraries;
-use super::running::RunningScripts;
+use super::running::{Kind, RunningScripts};
 use crate::engine::Engine;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use script::shebang;
-use script::{MEMORY_LIMIT, Sha, Vm};
+use script::{JsonSettings, MEMORY_LIMIT, Sha, Vm};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -109,6 +109,8 @@ pub struct Scripting {
     vm_bytes: AtomicUsize,
     pub(crate) libraries: RwLock<Arc<Libraries>>,
     library_ids: AtomicU64,
+    /// What scripts, and what functions, have set of `cjson`.
+    json: [RwLock<JsonSettings>; 2],
     /// Scripts that have run for longer than `busy-reply-threshold`.
     pub(crate) running: RunningScripts,
 }
@@ -124,6 +126,16 @@ impl Scripting {
             worker.version = version;
         }
         Some(worker)
+    }
+
+    /// What scripts, or functions, have set of `cjson`.
+    pub(crate) fn json(&self, kind: Kind) -> JsonSettings {
+        *self.json[kind as usize].read()
+    }
+
+    /// Keeps it for those that follow: Redis runs all of them in one VM.
+    pub(crate) fn set_json(&self, kind: Kind, settings: JsonSettings) {
+        *self.json[kind as usize].write() = settings;
     }
 
     /// Gives a VM back.
@@ -198,6 +210,7 @@ impl Scripting {
     /// Forgets all scripts (`SCRIPT FLUSH`).
     pub(crate) fn flush(&self) {
         self.cache.write().clear();
+        self.set_json(Kind::Script, JsonSettings::default());
         self.version.fetch_add(1, Ordering::Release);
         let idle = std::mem::take(&mut *self.idle.lock());
         idle.iter().for_each(|worker| {

@@ -262,6 +262,7 @@ fn stats(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("instantaneous_output_repl_kbps", "0.00");
     lines.add("rejected_connections", engine.clients.rejected.load(Relaxed));
     lines.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    lines.add("expired_subkeys", stats.expired_fields.load(Relaxed));
     lines.add("expired_keys", stats.expired_keys.load(Relaxed));
     // Expiry goes by an index of due keys, not by sampling: nothing stale is left to estimate.
     lines.add("expired_stale_perc", "0.00");

@@ -6,9 +6,10 @@ mod encode;
 use crate::raw::{Lua, Raise, Returns, Type};
 use std::ffi::c_int;
 
-/// What scripts can set. Every run starts with the defaults.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
+/// What scripts can set (`cjson.encode_max_depth` and its kin). In Redis it stays set for all scripts
+/// that follow, so the host keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
     sparse_convert: bool,
     sparse_ratio: i64,
     sparse_safe: i64,

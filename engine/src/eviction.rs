@@ -1,0 +1,320 @@
+//! Eviction: keys that give way when memory is over `maxmemory`.
+//!
+//! As in Redis, victims are found by sampling: each time, a few keys from a random place are compared
+//! with the best of earlier samples, and the one that `maxmemory-policy` values least goes. Room is
+//! made before a command runs, by the thread that is about to run it, a bounded slice at a time; what
+//! is used is asked for after so many bytes of requests, and by the housekeeper.
+
+use crate::affected::Affected;
+use crate::config::Id;
+use crate::engine::{Engine, gate};
+use crate::keyspace::Class;
+use parking_lot::Mutex;
+use runtime::Now;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use storage::{Db, Key, Locks, Sampled};
+
+/// Candidates remembered from earlier samples; Redis's `EVPOOL_SIZE`.
+const POOL_SIZE: usize = 16;
+/// Keys that one command evicts at most before it runs.
+const EVICTED_PER_COMMAND: usize = 128;
+/// Bytes of requests after which it is asked again how much memory is used.
+const CHECK_EVERY_BYTES: u64 = 64 << 10;
+/// Slices of cleaning up before anything is evicted or refused.
+const RECLAIMED_SLICES: usize = 4096;
+/// Slices of cleaning up after one evicted key.
+const SLICES_PER_KEY: usize = 64;
+
+/// What `maxmemory-policy` looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Value {
+    /// The time of the last access.
+    Recency,
+    /// The access counter.
+    Frequency,
+    /// How long it has to live.
+    Life,
+    /// Nothing.
+    Nothing,
+}
+
+/// A `maxmemory-policy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Policy {
+    /// Only keys with an expiry may go.
+    volatile: bool,
+    value: Value,
+}
+
+impl Policy {
+    /// That of a name; `None` when nothing may be evicted.
+    fn named(name: &str) -> Option<Policy> {
+        let (keys, value) = name.split_once('-')?;
+        let value = match value {
+            "lru" => Value::Recency,
+            "lfu" => Value::Frequency,
+            "ttl" => Value::Life,
+            _ => Value::Nothing,
+        };
+        Some(Policy { volatile: keys == "volatile", value })
+    }
+
+    /// The higher, the sooner it goes.
+    fn score(self, key: &Sampled) -> u64 {
+        match self.value {
+            Value::Recency => key.idle_ms,
+            Value::Frequency => 255 - u64::from(key.freq),
+            Value::Life => u64::MAX - key.expiry_ms.unwrap_or(u64::MAX),
+            Value::Nothing => 0,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Candidate {
+    score: u64,
+    db: Db,
+    key: Box<[u8]>,
+}
+
+/// What is kept between evictions.
+#[derive(Debug, Default)]
+pub struct Eviction {
+    /// Ascending by score. Whoever has the lock evicts.
+    pool: Mutex<Vec<Candidate>>,
+    /// Whether there is a limit.
+    limited: AtomicBool,
+    /// Bytes of requests since memory was last looked at.
+    received: AtomicU64,
+}
+
+impl Eviction {
+    /// Forgets candidates: they were found by another policy.
+    pub(crate) fn forget(&self) {
+        self.pool.lock().clear();
+    }
+}
+
+impl Engine {
+    /// Compares what is used with `maxmemory`.
+    pub(crate) fn update_memory_gate(&self) {
+        let limit = self.config.memory(Id::Maxmemory);
+        self.eviction.limited.store(limit > 0, Ordering::Relaxed);
+        let over = limit > 0 && self.environment.host.memory_used() > limit;
+        let evicts = self.eviction_policy().is_some();
+        self.set_gate(gate::CROWDED, over && evicts);
+        if !over || !evicts {
+            self.set_gate(gate::OVER_MEMORY, over);
+        }
+    }
+
+    fn eviction_policy(&self) -> Option<Policy> {
+        let policy = Policy::named(self.config.choice(Id::MaxmemoryPolicy))?;
+        self.backend.can_sample().then_some(policy)
+    }
+
+    /// Counts bytes of requests that were executed.
+    #[inline(always)]
+    pub(crate) fn note_received(&self, bytes: usize) {
+        if self.eviction.limited.load(Ordering::Relaxed) {
+            self.count_received(bytes as u64);
+        }
+    }
+
+    #[cold]
+    fn count_received(&self, bytes: u64) {
+        let received = self.eviction.received.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if received >= CHECK_EVERY_BYTES {
+            self.eviction.received.store(0, Ordering::Relaxed);
+            self.update_memory_gate();
+        }
+    }
+
+    /// Whether a command that takes memory must be refused: there is too little, and nothing, or
+    /// nothing more, to evict. Looks anew before it says so.
+    #[cold]
+    pub(crate) fn is_out_of_memory(&self, now: Now) -> bool {
+        self.reclaim();
+        self.update_memory_gate();
+        self.make_room(now);
+        self.gate() & gate::OVER_MEMORY != 0
+    }
+
+    /// Evicts what one command may evict, if memory is over its limit and no other thread does.
+    pub(crate) fn make_room(&self, now: Now) {
+        if self.gate() & gate::CROWDED == 0 {
+            return;
+        }
+        let Some(mut pool) = self.eviction.pool.try_lock() else { return };
+        self.reclaim();
+        let (limit, used) =
+            (self.config.memory(Id::Maxmemory), self.environment.host.memory_used());
+        let Some(policy) = self.eviction_policy() else { return self.update_memory_gate() };
+        let mut excess = used.saturating_sub(limit);
+        for _ in 0..EVICTED_PER_COMMAND {
+            if excess == 0 || limit == 0 {
+                break;
+            }
+            match self.evict_one(&mut pool, policy, now) {
+                Some(freed) => excess = excess.saturating_sub(freed),
+                // Nothing that may go: from now on commands are refused.
+                None => return self.set_gate(gate::OVER_MEMORY, true),
+            }
+        }
+        self.set_gate(gate::OVER_MEMORY, false);
+        let over = limit > 0 && self.environment.host.memory_used() > limit;
+        self.set_gate(gate::CROWDED, over);
+    }
+
+    /// Frees what was removed before and not yet taken apart (`FLUSHALL`, large values): nothing
+    /// needs to give way for it.
+    fn reclaim(&self) {
+        let mut slices = 0;
+        for shard in 0..self.backend.shard_count() {
+            while slices < RECLAIMED_SLICES && self.backend.maintain(shard) {
+                slices += 1;
+            }
+        }
+    }
+
+    /// Evicts the best victim found; how many bytes it held.
+    fn evict_one(&self, pool: &mut Vec<Candidate>, policy: Policy, now: Now) -> Option<u64> {
+        loop {
+            self.sample(pool, policy, now);
+            // What it says of a key may be long ago: then the next one is tried.
+            while let Some(victim) = pool.pop() {
+                if let Some(freed) = self.evict(&victim, policy, now) {
+                    return Some(freed);
+                }
+            }
+            if !self.sample(pool, policy, now) {
+                return None;
+            }
+        }
+    }
+
+    /// Adds keys of a random shard that has some; false when none has.
+    fn sample(&self, pool: &mut Vec<Candidate>, policy: Policy, now: Now) -> bool {
+        let count = match policy.value {
+            Value::Nothing => 1,
+            _ => self.config.integer(Id::MaxmemorySamples) as usize,
+        };
+        let (shards, dbs) = (self.backend.shard_count(), self.backend.used_dbs());
+        let first = self.random() as u32 % shards;
+        for shard in (0..shards).map(|n| (first + n) % shards) {
+            let mut found = Vec::new();
+            let sampled = self.backend.transact(Locks::One(shard), now.wall_ms, &mut |tx| {
+                for &db in &dbs {
+                    let (seed, volatile) = (self.random(), policy.volatile);
+                    tx.sample(shard, db, seed, count, volatile, &mut |key, sampled| {
+                        found.push(Candidate {
+                            score: policy.score(&sampled),
+                            db,
+                            key: key.into(),
+                        });
+                    });
+                }
+            });
+            if sampled.is_ok() && !found.is_empty() {
+                found.into_iter().for_each(|candidate| remember(pool, candidate));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Deletes a key to make room; how many bytes it held, if it is still there.
+    fn evict(&self, victim: &Candidate, policy: Policy, now: Now) -> Option<u64> {
+        let Candidate { db, key, .. } = victim;
+        let hash = self.backend.hash(key);
+        let shard = self.backend.shard_of(hash);
+        let (mut freed, mut affected) = (None, Affected::default());
+        let evicted = self.backend.transact(Locks::One(shard), now.wall_ms, &mut |tx| {
+            let name = Key { db: *db, hash, bytes: key };
+            if (!policy.volatile || matches!(tx.expiry(&name), Ok(Some(Some(_)))))
+                && let Ok(Some(info)) = tx.info(&name, 1)
+                && tx.remove(&name).is_ok_and(|removed| removed)
+            {
+                freed = Some(info.bytes);
+                let logged =
+                    self.journal.as_ref().map(|journal| journal.append(*db, &[b"DEL", key]));
+                logged.into_iter().for_each(|lsn| tx.set_applied(lsn));
+                self.announce_evicted(*db, key, hash, &mut affected);
+            }
+            self.settle_expired(None, tx, &mut affected, |_| {});
+        });
+        self.tell_stale(affected.stale, None, None);
+        if !affected.ready.is_empty() {
+            self.serve(affected.ready, now);
+        }
+        if evicted.is_err() || freed.is_none() {
+            return None;
+        }
+        // The room is to be there now, however large the value was.
+        let _ = (0..SLICES_PER_KEY).all(|_| self.backend.maintain(shard));
+        freed
+    }
+
+    /// Counts an eviction, and tells everyone it concerns.
+    fn announce_evicted(&self, db: Db, key: &[u8], hash: u64, affected: &mut Affected) {
+        self.stats.evicted_keys.fetch_add(1, Ordering::Relaxed);
+        if self.keyspace.has_interest() {
+            self.keyspace.modified(db, key);
+            self.invalidate(hash, key, None, true, &mut affected.stale);
+            self.notify_event(db, key, Class::Evicted, "evicted");
+        }
+        if self.blocking.is_awaited(db, key) {
+            affected.ready.push((db, key.into()));
+        }
+    }
+}
+
+/// Keeps the candidates with the highest scores.
+fn remember(pool: &mut Vec<Candidate>, candidate: Candidate) {
+    if pool.iter().any(|other| other.db == candidate.db && other.key == candidate.key) {
+        return;
+    }
+    let at = pool.partition_point(|other| other.score <= candidate.score);
+    pool.insert(at, candidate);
+    if pool.len() > POOL_SIZE {
+        pool.remove(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampled(idle_ms: u64, freq: u8, expiry_ms: Option<u64>) -> Sampled {
+        Sampled { idle_ms, freq, expiry_ms }
+    }
+
+    #[test]
+    fn policies_value_what_their_names_say() {
+        let (old, fresh) = (sampled(9000, 3, Some(50)), sampled(1000, 9, Some(90)));
+        for (name, volatile) in [
+            ("allkeys-lru", false),
+            ("allkeys-lfu", false),
+            ("volatile-lru", true),
+            ("volatile-lfu", true),
+            ("volatile-ttl", true),
+        ] {
+            let policy = Policy::named(name).expect(name);
+            assert_eq!(policy.volatile, volatile, "{name}");
+            assert!(policy.score(&old) > policy.score(&fresh), "{name}");
+        }
+        assert_eq!(Policy::named("noeviction"), None);
+        assert_eq!(Policy::named("allkeys-random").map(|p| p.value), Some(Value::Nothing));
+    }
+
+    #[test]
+    fn the_pool_keeps_the_best_and_each_once() {
+        let mut pool = Vec::new();
+        for score in (0..40).chain(0..40) {
+            let key = [score as u8];
+            remember(&mut pool, Candidate { score, db: 0, key: key.as_slice().into() });
+        }
+        let scores: Vec<u64> = pool.iter().map(|candidate| candidate.score).collect();
+        assert_eq!(scores, (24..40).collect::<Vec<_>>());
+    }
+}
