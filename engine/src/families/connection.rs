@@ -1,9 +1,8 @@
 //! Connection commands: PING, ECHO, SELECT, QUIT.
 
-use crate::args::integer;
 use crate::command::{Flag::*, Group, LockRule, SPEC, Spec};
 use crate::cx::Cx;
-use crate::failure::{Outcome, failure};
+use crate::failure::Outcome;
 use resp::Proto;
 use runtime::Flow;
 
@@ -32,11 +31,8 @@ fn echo(cx: &mut Cx<'_>) -> Outcome {
 }
 
 fn select(cx: &mut Cx<'_>) -> Outcome {
-    let number = integer(cx.args.arg(1))?;
-    if number < 0 || number >= i64::from(cx.engine.databases()) {
-        return Err(failure("ERR DB index is out of range"));
-    }
-    cx.session.select(number as storage::Db);
+    let db = super::generic::database(cx, 1)?;
+    cx.session.select(db);
     cx.reply.ok();
     Ok(())
 }

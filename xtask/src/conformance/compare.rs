@@ -235,7 +235,8 @@ fn same(a: &Value, b: &Value) -> bool {
 fn same_number(short: &[u8], long: &[u8]) -> bool {
     let digits = |text: &[u8]| text.iter().filter(|byte| byte.is_ascii_digit()).count();
     let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<f64>().ok();
-    digits(long) >= 17 && number(short).is_some_and(|value| Some(value) == number(long))
+    let written_so = digits(long) >= 17 || long.contains(&b'e');
+    written_so && number(short).is_some_and(|value| Some(value) == number(long))
 }
 
 /// The type, and the number of elements where there are any.

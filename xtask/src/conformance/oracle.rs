@@ -27,6 +27,8 @@ impl Oracle {
         let child = Command::new(program)
             .args(["--port", &port.to_string(), "--dir", "/tmp", "--save", ""])
             .args(["--appendonly", "no", "--enable-debug-command", "yes"])
+            // Waiting commands give up at a tick: the more, the sooner.
+            .args(["--hz", "500"])
             .stdout(Stdio::null())
             .spawn()
             .with_context(|| format!("starting {program}"))?;

@@ -1,6 +1,6 @@
 //! DBSIZE, FLUSHDB, FLUSHALL, SWAPDB: whole databases.
 
-use super::database;
+use super::{c_int, known_database};
 use crate::cx::Cx;
 use crate::failure::{Outcome, SYNTAX, failure};
 use storage::Db;
@@ -48,9 +48,10 @@ pub(super) fn flushall(cx: &mut Cx<'_>) -> Outcome {
 }
 
 pub(super) fn swapdb(cx: &mut Cx<'_>) -> Outcome {
-    let number = |at, error: &'static str| database(cx, at, failure(error), failure(error));
+    let number = |at, error: &'static str| c_int(cx.args.arg(at), failure(error), failure(error));
     let a = number(1, "ERR invalid first DB index")?;
     let b = number(2, "ERR invalid second DB index")?;
+    let (a, b) = (known_database(cx, a)?, known_database(cx, b)?);
     if a != b {
         cx.tx.swap_dbs(a, b)?;
         cx.database_modified(a);

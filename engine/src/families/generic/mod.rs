@@ -25,20 +25,18 @@ const NOT_I32: Failure =
 /// Two names for one key.
 const SAME_OBJECT: Failure = failure("ERR source and destination objects are the same");
 
-/// Argument `index` as the number of a database.
-fn database(
-    cx: &Cx<'_>,
-    index: usize,
-    not_a_number: Failure,
-    too_large: Failure,
-) -> Result<Db, Failure> {
-    let number = integer(cx.args.arg(index)).map_err(|_| not_a_number)?;
-    let number = i32::try_from(number).map_err(|_| too_large)?;
+/// A number of C's `int`, wherever it stands for a database.
+fn c_int(argument: &[u8], not_a_number: Failure, too_large: Failure) -> Result<i32, Failure> {
+    i32::try_from(integer(argument).map_err(|_| not_a_number)?).map_err(|_| too_large)
+}
+
+/// The database of this number, if there is one.
+fn known_database(cx: &Cx<'_>, number: i32) -> Result<Db, Failure> {
     let known = Db::try_from(number).ok().filter(|&db| db < cx.engine.databases());
     known.ok_or(failure("ERR DB index is out of range"))
 }
 
-/// [`database`] with the usual error.
-fn database_or_not_integer(cx: &Cx<'_>, index: usize) -> Result<Db, Failure> {
-    database(cx, index, NOT_INTEGER, NOT_I32)
+/// Argument `index` as the number of a database.
+pub(super) fn database(cx: &Cx<'_>, index: usize) -> Result<Db, Failure> {
+    known_database(cx, c_int(cx.args.arg(index), NOT_INTEGER, NOT_I32)?)
 }

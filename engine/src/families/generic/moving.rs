@@ -1,6 +1,6 @@
 //! RENAME, RENAMENX, MOVE, COPY: values that get another place.
 
-use super::{SAME_OBJECT, database_or_not_integer};
+use super::{SAME_OBJECT, database};
 use crate::cx::Cx;
 use crate::failure::{Failure, NO_SUCH_KEY, Outcome, SYNTAX};
 use crate::families::string::unshare;
@@ -39,7 +39,7 @@ pub(super) fn renamenx(cx: &mut Cx<'_>) -> Outcome {
 }
 
 pub(super) fn move_key(cx: &mut Cx<'_>) -> Outcome {
-    let db = database_or_not_integer(cx, 2)?;
+    let db = database(cx, 2)?;
     let from = cx.key(1);
     // A key has the same hash, and so the same shard, in every database.
     let to = Key { db, ..from };
@@ -64,7 +64,7 @@ pub(super) fn copy(cx: &mut Cx<'_>) -> Outcome {
         if cx.is(i, "REPLACE") {
             replace = true;
         } else if cx.is(i, "DB") && i + 1 < cx.argc() {
-            db = database_or_not_integer(cx, i + 1)?;
+            db = database(cx, i + 1)?;
             i += 1;
         } else {
             return Err(SYNTAX);

@@ -267,7 +267,8 @@ fn intersect(
                 break;
             }
             if let Some(score) = input.score(&member)? {
-                kept.push((member, aggregate.apply(sum, source.weighted(score))));
+                // Only the first source's score becomes 0 when its weight leaves no number.
+                kept.push((member, aggregate.apply(sum, source.weight * score)));
             }
         }
         members = kept;

@@ -116,6 +116,7 @@ impl Author<'_> {
                 }
             },
             Family::Scripting => self.script(),
+            Family::Generic if self.pools.chance(5) => special::database(&mut self.pools),
             family => match family.group() {
                 Some(group) if self.pools.chance(85) => self.of_group(group),
                 _ => self.of_any_group(),

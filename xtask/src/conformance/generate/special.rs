@@ -189,6 +189,17 @@ pub fn lexical_members(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
     args
 }
 
+/// Something about a whole database, or another one.
+pub fn database(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
+    let index = |pools: &mut Pools<'_>| pools.pick(&["0", "1", "0", "1", "16", "x", "2147483648"]);
+    match pools.below(8) {
+        0 => words(&["FLUSHDB"]),
+        1 => words(&["SWAPDB", index(pools), index(pools)]),
+        2 => words(&["DBSIZE"]),
+        _ => words(&["SELECT", index(pools)]),
+    }
+}
+
 /// `SORT` of something, by weights that [`sort_weights`] sets.
 pub fn sort(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
     let read_only = pools.chance(25);
