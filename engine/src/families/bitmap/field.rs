@@ -73,7 +73,13 @@ impl Type {
 
     /// A number that a client gave for this type: an unsigned one is given by its bits.
     pub fn given(self, number: i64) -> i128 {
-        if self.signed { i128::from(number) } else { i128::from(number as u64) }
+        if !self.signed {
+            return i128::from(number as u64);
+        }
+        // Redis asks how far it is to the maximum, in 64 bits: what is very far below is above.
+        let above =
+            number < 0 && self.width < 64 && (self.limits().1 as i64).wrapping_sub(number) < 0;
+        i128::from(number) + if above { 1 << 64 } else { 0 }
     }
 
     /// The bytes that hold the field at this bit: the first, and one past the last.

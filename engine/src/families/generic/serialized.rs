@@ -56,15 +56,17 @@ fn parse(cx: &Cx<'_>) -> Result<Options, Failure> {
     Ok(options)
 }
 
-/// The expiry argument 2 means: 0 is none.
-fn expiry(cx: &Cx<'_>, options: &Options) -> Result<Option<i64>, Failure> {
-    let invalid = failure("ERR Invalid TTL value, must be >= 0");
-    let ttl = integer(cx.args.arg(2))?;
-    if ttl < 0 {
-        return Err(invalid);
-    }
+const INVALID_TTL: Failure = failure("ERR Invalid TTL value, must be >= 0");
+
+/// Argument 2, not negative.
+fn ttl(cx: &Cx<'_>) -> Result<i64, Failure> {
+    Some(integer(cx.args.arg(2))?).filter(|ttl| *ttl >= 0).ok_or(INVALID_TTL)
+}
+
+/// The expiry that a time to live means: 0 is none.
+fn expiry(cx: &Cx<'_>, ttl: i64, options: &Options) -> Result<Option<i64>, Failure> {
     let unit = if options.absolute { PXAT } else { PX };
-    let at = unit.absolute(ttl, cx.now.wall_ms).ok_or(invalid)?;
+    let at = unit.absolute(ttl, cx.now.wall_ms).ok_or(INVALID_TTL)?;
     Ok((ttl != 0).then_some(at))
 }
 
@@ -74,10 +76,11 @@ pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
     if !options.replace && cx.tx.kind(&key)?.is_some() {
         return Err(failure("BUSYKEY Target key name already exists."));
     }
-    let expiry = expiry(cx, &options)?;
+    let ttl = ttl(cx)?;
     let payload = cx.args.arg(3);
     let object =
         rdb::decode_payload(payload).map_err(|error| Failure::text(format!("ERR {error}")))?;
+    let expiry = expiry(cx, ttl, &options)?;
     if expiry.is_some_and(|at| is_past(cx, at)) {
         if cx.tx.remove(&key)? {
             cx.log(&[b"DEL", key.bytes]);

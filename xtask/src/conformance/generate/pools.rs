@@ -242,7 +242,8 @@ impl Pools<'_> {
     pub fn element(&mut self) -> Vec<u8> {
         match self.below(60) {
             0 => vec![b'x'; 1 + self.below(200) as usize],
-            1 => vec![0, 0xff, b'\r', b'\n'],
+            // Zero bytes end words for C: two that differ only behind one would be equal to SORT.
+            1 => vec![1, 0xff, 0, b'\r', b'\n'],
             2 => b"y".repeat(64 + self.below(2) as usize),
             3..=12 => format!("m{}", self.below(200)).into_bytes(),
             13..=20 => self.below(1000).to_string().into_bytes(),
