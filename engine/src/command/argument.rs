@@ -55,10 +55,16 @@ impl Kind {
 pub struct Argument {
     /// What it is called.
     pub name: String,
+    /// Of a value: what stands for it where a command is shown; mostly its name.
+    pub display: String,
     /// What it is.
     pub kind: Kind,
     /// The literal in front of it.
     pub token: Option<String>,
+    /// The Redis version that has it first, where that is not the command's.
+    pub since: Option<String>,
+    /// The version that advised against it.
+    pub deprecated_since: Option<String>,
     /// It may be left out.
     pub optional: bool,
     /// It may be repeated.
@@ -96,7 +102,7 @@ impl Typist<'_> {
         if argument.kind == Kind::PureToken {
             return;
         }
-        argument.kind = kind(&argument.name, self.spec);
+        argument.kind = kind(&argument.display, self.spec);
         argument.key_spec = match argument.kind {
             Kind::Key => self.key_spec(),
             Kind::Pattern => self.spec.keys.iter().position(is_unknown),

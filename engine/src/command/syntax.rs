@@ -4,11 +4,14 @@
 //! ```text
 //! alternatives := sequence ('|' sequence)*
 //! sequence     := item*
-//! item         := word | '[' alternatives ']' | '<' alternatives '>' | '...'
+//! item         := [label] word | [label] '[' alternatives ']' | [label] '<' alternatives '>' | '...' | version
+//! label        := name ':'
+//! version      := '@' version-it-is-there-since | '@!' version-it-is-deprecated-since
 //! ```
 //!
 //! A word without lower-case letters is literal: a flag of its own, or the token in front of the
-//! value that follows. `x [x ...]` repeats `x`.
+//! value that follows. `x [x ...]` repeats `x`. A label names an argument where its own words do not;
+//! versions are of the argument before.
 
 use super::argument::{Argument, Kind};
 use std::fmt;
@@ -120,7 +123,21 @@ fn build(sequence: &[Node<'_>]) -> Result<Vec<Argument>, SyntaxError> {
             repeat_last(&mut units, start - repeated.len());
             continue;
         }
-        let argument = match node {
+        if let Node::Word(word) = node
+            && let Some(version) = word.strip_prefix('@')
+        {
+            let last = units.last_mut().ok_or(SyntaxError("a version of nothing"))?;
+            last.argument.set_version(version);
+            continue;
+        }
+        let (label, node) = match label(node) {
+            Some(label) => {
+                at += 1;
+                (Some(label), sequence.get(at - 1).ok_or(SyntaxError("a label of nothing"))?)
+            }
+            None => (None, node),
+        };
+        let mut argument = match node {
             Node::Ellipsis => {
                 let last = units.last_mut().ok_or(SyntaxError("'...' repeats nothing"))?;
                 last.argument.multiple = true;
@@ -136,9 +153,18 @@ fn build(sequence: &[Node<'_>]) -> Result<Vec<Argument>, SyntaxError> {
             },
             bracket => single(bracket)?,
         };
+        if let Some(label) = label {
+            argument.name = label.to_owned();
+        }
         units.push(Unit { argument, start });
     }
     Ok(units.into_iter().map(|unit| unit.argument).collect())
+}
+
+/// The name in `name:`.
+fn label<'a>(node: &Node<'a>) -> Option<&'a str> {
+    let Node::Word(word) = node else { return None };
+    word.strip_suffix(':').filter(|name| !name.is_empty())
 }
 
 /// What `[x ...]` repeats: `x`.
@@ -239,16 +265,29 @@ fn without_repetition<'a>(alternatives: &[Vec<Node<'a>>]) -> (Vec<Vec<Node<'a>>>
 
 impl Argument {
     fn value(name: &str) -> Self {
-        Argument { name: name.to_owned(), ..Argument::default() }
+        Argument { name: name.to_owned(), display: name.to_owned(), ..Argument::default() }
+    }
+
+    /// What `@version` says.
+    fn set_version(&mut self, version: &str) {
+        match version.strip_prefix('!') {
+            Some(deprecated) => self.deprecated_since = Some(deprecated.to_owned()),
+            None => self.since = Some(version.to_owned()),
+        }
     }
 
     fn literal(token: &str) -> Self {
         let name = literal_name(token);
+        // The one literal that is written as people would type it.
+        let token = if token == "\"\"" { "" } else { token };
         Argument { name, kind: Kind::PureToken, token: Some(token.to_owned()), ..Self::default() }
     }
 
     fn with_token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned());
+        if self.kind == Kind::Block {
+            self.name = literal_name(token);
+        }
         self
     }
 
@@ -327,8 +366,26 @@ mod tests {
     }
 
     #[test]
+    fn labels_name_and_versions_date() {
+        let parsed = parse("k trim: [<MAXLEN|MINID @6.2.0> [=|~] size] @5.0.0 storekey: STORE key");
+        let [_, trim, store] = &parsed.expect("valid")[..] else { panic!("three arguments") };
+        assert_eq!((trim.name.as_str(), trim.kind), ("trim", Kind::Block));
+        assert_eq!(trim.since.as_deref(), Some("5.0.0"));
+        let strategy = &trim.arguments[0];
+        assert_eq!(strategy.name, "strategy");
+        assert_eq!(strategy.arguments[1].since.as_deref(), Some("6.2.0"));
+        assert_eq!((store.name.as_str(), store.display.as_str()), ("storekey", "key"));
+        assert_eq!(store.token.as_deref(), Some("STORE"));
+
+        let limit = parse("[LIMIT <offset count>] old: value @!2.8.12").expect("valid");
+        assert_eq!((limit[0].name.as_str(), limit[0].token.as_deref()), ("limit", Some("LIMIT")));
+        assert_eq!((limit[1].name.as_str(), limit[1].display.as_str()), ("old", "value"));
+        assert_eq!(limit[1].deprecated_since.as_deref(), Some("2.8.12"));
+    }
+
+    #[test]
     fn what_does_not_follow_the_notation_is_refused() {
-        for text in ["[a", "a]", "<a | >", "[]", "...", "a | | b", "<a ]"] {
+        for text in ["[a", "a]", "<a | >", "[]", "...", "a | | b", "<a ]", "@1.0.0", "name:"] {
             assert!(parse(text).is_err(), "{text}");
         }
         let deep = "[".repeat(100) + "a" + &"]".repeat(100);

@@ -159,7 +159,7 @@ pub const COMMANDS: &[Spec] = &[
         arity: -2,
         group: Group::Connection,
         flags: &[NoScript, Loading, Stale, Fast, NoAuth, AllowBusy],
-        syntax: "[username] password",
+        syntax: "[username] @6.0.0 password",
         history: &[("6.0.0", "Added ACL style (username and password).")],
         locks: LockRule::None,
         handler: auth,
@@ -173,7 +173,7 @@ pub const COMMANDS: &[Spec] = &[
         arity: -1,
         group: Group::Connection,
         flags: &[NoScript, Loading, Stale, Fast, NoAuth, AllowBusy],
-        syntax: "[protover [AUTH username password] [SETNAME clientname]]",
+        syntax: "arguments: [protover [AUTH <username password>] [SETNAME clientname]]",
         history: &[(
             "6.2.0",
             "`protover` made optional; when called without arguments the command reports the current connection's context.",

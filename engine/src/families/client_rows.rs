@@ -29,7 +29,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             summary: "Instructs the server whether to track the keys in the next request.",
             since: "6.0.0",
             arity: 3,
-            syntax: "<YES|NO>",
+            syntax: "mode: <YES|NO>",
             handler: client_tracking::caching,
             ..CLIENT
         },
@@ -80,7 +80,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             summary: "Terminates open connections.",
             complexity: "O(N) where N is the number of client connections",
             arity: -3,
-            syntax: "<ip:port|[ID client-id] [TYPE <NORMAL|MASTER|SLAVE|REPLICA|PUBSUB>] [USER username] [ADDR ip:port] [LADDR ip:port] [SKIPME <YES|NO>]>",
+            syntax: "filter: <old-format: ip:port @!2.8.12|new-format: <<[ID client-id] @2.8.12|client-type: [TYPE <NORMAL|MASTER @3.2.0|SLAVE|REPLICA @5.0.0|PUBSUB>] @2.8.12|[USER username]|addr: [ADDR ip:port]|laddr: [LADDR ip:port] @6.2.0|skipme: [SKIPME <YES|NO>]> [<[ID client-id] @2.8.12|client-type: [TYPE <NORMAL|MASTER @3.2.0|SLAVE|REPLICA @5.0.0|PUBSUB>] @2.8.12|[USER username]|addr: [ADDR ip:port]|laddr: [LADDR ip:port] @6.2.0|skipme: [SKIPME <YES|NO>]> ...]>>",
             history: &[
                 ("2.8.12", "Added new filter format."),
                 ("2.8.12", "`ID` option."),
@@ -99,7 +99,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             summary: "Lists open connections.",
             complexity: "O(N) where N is the number of client connections",
             arity: -2,
-            syntax: "[TYPE <NORMAL|MASTER|REPLICA|PUBSUB>] [ID client-id [client-id ...]]",
+            syntax: "client-type: [TYPE <NORMAL|MASTER|REPLICA|PUBSUB>] @5.0.0 [ID client-id [client-id ...]] @6.2.0",
             tips: &["nondeterministic_output"],
             history: &[
                 ("2.8.12", "Added unique client `id` field."),
@@ -111,6 +111,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
                 ),
                 ("7.0.0", "Added `resp`, `multi-mem`, `rbs` and `rbp` fields."),
                 ("7.0.3", "Added `ssub` field."),
+                ("7.2.0", "Added `lib-name` and `lib-ver` fields."),
             ],
             handler: client::list,
             ..ADMIN
@@ -120,7 +121,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             summary: "Sets the client eviction mode of the connection.",
             since: "7.0.0",
             arity: 3,
-            syntax: "<ON|OFF>",
+            syntax: "enabled: <ON|OFF>",
             handler: client::no_evict,
             ..ADMIN
         },
@@ -129,7 +130,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             summary: "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
             since: "7.2.0",
             arity: 3,
-            syntax: "<ON|OFF>",
+            syntax: "enabled: <ON|OFF>",
             handler: client::no_touch,
             ..CLIENT
         },
@@ -138,7 +139,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             summary: "Suspends commands processing.",
             since: "3.0.0",
             arity: -3,
-            syntax: "timeout [WRITE|ALL]",
+            syntax: "timeout mode: [WRITE|ALL] @6.2.0",
             history: &[("6.2.0", "`CLIENT PAUSE WRITE` mode added along with the `mode` option.")],
             handler: client::pause,
             ..ADMIN
@@ -148,7 +149,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             summary: "Instructs the server whether to reply to commands.",
             since: "3.2.0",
             arity: 3,
-            syntax: "<ON|OFF|SKIP>",
+            syntax: "action: <ON|OFF|SKIP>",
             handler: client::reply,
             ..CLIENT
         },
@@ -157,7 +158,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             summary: "Sets information specific to the client or connection.",
             since: "7.2.0",
             arity: 4,
-            syntax: "<LIB-NAME libname|LIB-VER libver>",
+            syntax: "attr: <LIB-NAME libname|LIB-VER libver>",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             handler: client::setinfo,
             ..CLIENT
@@ -178,7 +179,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             since: "6.0.0",
             complexity: "O(1). Some options may introduce additional complexity.",
             arity: -3,
-            syntax: "<ON|OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+            syntax: "status: <ON|OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
             handler: client_tracking::tracking,
             ..CLIENT
         },
@@ -196,7 +197,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             since: "5.0.0",
             complexity: "O(log N) where N is the number of client connections",
             arity: -3,
-            syntax: "client-id [TIMEOUT|ERROR]",
+            syntax: "client-id unblock-type: [TIMEOUT|ERROR]",
             handler: client::unblock,
             ..ADMIN
         },

@@ -102,7 +102,7 @@ const SUBCOMMANDS: &[Spec] = &[
         summary: "Lists recent security events generated due to ACL rules.",
         complexity: "O(N) with N being the number of entries shown.",
         arity: -2,
-        syntax: "[<count|RESET>]",
+        syntax: "operation: [count|RESET]",
         history: &[("7.2.0", "Added entry ID, timestamp created, and timestamp last updated.")],
         handler: log,
         ..ADMIN

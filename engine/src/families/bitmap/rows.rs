@@ -14,7 +14,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Bitmap,
         flags: &[Readonly],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key [start end [BYTE|BIT]]",
+        syntax: "key range: [start end [BYTE|BIT] @7.0.0]",
         history: &[("7.0.0", "Added the `BYTE|BIT` option.")],
         handler: ranges::bitcount,
         ..SPEC
@@ -31,7 +31,7 @@ pub const COMMANDS: &[Spec] = &[
             notes: "This command allows both access and modification of the key",
             ..key("RW ACCESS UPDATE variable_flags", 1)
         }],
-        syntax: "key [GET encoding offset|[OVERFLOW <WRAP|SAT|FAIL>] <SET encoding offset value|INCRBY encoding offset increment> [GET encoding offset|[OVERFLOW <WRAP|SAT|FAIL>] <SET encoding offset value|INCRBY encoding offset increment> ...]]",
+        syntax: "key operation: [<get-block: GET <encoding offset>|write: <overflow-block: [OVERFLOW <WRAP|SAT|FAIL>] write-operation: <set-block: SET <encoding offset value>|incrby-block: INCRBY <encoding offset increment>>>> [<get-block: GET <encoding offset>|write: <overflow-block: [OVERFLOW <WRAP|SAT|FAIL>] write-operation: <set-block: SET <encoding offset value>|incrby-block: INCRBY <encoding offset increment>>>> ...]]",
         handler: bitfield::bitfield,
         ..SPEC
     },
@@ -44,7 +44,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Bitmap,
         flags: &[Readonly, Fast],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key [GET encoding offset [GET encoding offset ...]]",
+        syntax: "key get-block: [GET <encoding offset> [GET <encoding offset> ...]]",
         handler: bitfield::bitfield_ro,
         ..SPEC
     },
@@ -57,7 +57,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Bitmap,
         flags: &[Write, DenyOom],
         keys: &[key("OW UPDATE", 2), key_range("RO ACCESS", 3, -1, 1)],
-        syntax: "<AND|OR|XOR|NOT> destkey key [key ...]",
+        syntax: "operation: <AND|OR|XOR|NOT> destkey key [key ...]",
         handler: operate::bitop,
         ..SPEC
     },
@@ -70,7 +70,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Bitmap,
         flags: &[Readonly],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key bit [start [end [BYTE|BIT]]]",
+        syntax: "key bit range: [start end-unit-block: [end [BYTE|BIT] @7.0.0]]",
         history: &[("7.0.0", "Added the `BYTE|BIT` option.")],
         handler: ranges::bitpos,
         ..SPEC

@@ -72,7 +72,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Generic,
         flags: &[Write, Fast],
         keys: &[key("RW UPDATE", 1)],
-        syntax: "key seconds [NX|XX|GT|LT]",
+        syntax: "key seconds [NX|XX|GT|LT] @7.0.0",
         history: &[("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")],
         handler: expire::expire,
         ..SPEC
@@ -86,7 +86,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Generic,
         flags: &[Write, Fast],
         keys: &[key("RW UPDATE", 1)],
-        syntax: "key unix-time-seconds [NX|XX|GT|LT]",
+        syntax: "key unix-time-seconds [NX|XX|GT|LT] @7.0.0",
         history: &[("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")],
         handler: expire::expireat,
         ..SPEC
@@ -132,7 +132,7 @@ pub const COMMANDS: &[Spec] = &[
             key("RW ACCESS DELETE", 3),
             keyword_keys("RW ACCESS DELETE incomplete", "KEYS", -2, -1, 0),
         ],
-        syntax: "host port <key|\"\"> destination-db timeout [COPY] [REPLACE] [AUTH password|AUTH2 username password] [KEYS key [key ...]]",
+        syntax: "host port key-selector: <key|\"\"> destination-db timeout [COPY] @3.0.0 [REPLACE] @3.0.0 authentication: [auth: AUTH password @4.0.7|auth2: AUTH2 <username password> @6.0.0] keys: [KEYS key [key ...]] @3.0.6",
         tips: &["nondeterministic_output"],
         history: &[
             ("3.0.0", "Added the `COPY` and `REPLACE` options."),
@@ -257,7 +257,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Generic,
         flags: &[Write, Fast],
         keys: &[key("RW UPDATE", 1)],
-        syntax: "key milliseconds [NX|XX|GT|LT]",
+        syntax: "key milliseconds [NX|XX|GT|LT] @7.0.0",
         history: &[("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")],
         handler: expire::pexpire,
         ..SPEC
@@ -271,7 +271,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Generic,
         flags: &[Write, Fast],
         keys: &[key("RW UPDATE", 1)],
-        syntax: "key unix-time-milliseconds [NX|XX|GT|LT]",
+        syntax: "key unix-time-milliseconds [NX|XX|GT|LT] @7.0.0",
         history: &[("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")],
         handler: expire::pexpireat,
         ..SPEC
@@ -357,7 +357,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[Write, DenyOom],
         categories: &[Category::Dangerous],
         keys: &[key("OW UPDATE", 1)],
-        syntax: "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+        syntax: "key ttl serialized-value [REPLACE] @3.0.0 [ABSTTL] @5.0.0 [IDLETIME seconds] @5.0.0 [FREQ frequency] @5.0.0",
         history: &[
             ("3.0.0", "Added the `REPLACE` modifier."),
             ("5.0.0", "Added the `ABSTTL` modifier."),
@@ -376,7 +376,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[Write, DenyOom, Asking],
         categories: &[Category::Keyspace, Category::Dangerous],
         keys: &[key("OW UPDATE", 1)],
-        syntax: "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+        syntax: "key ttl serialized-value [REPLACE] @3.0.0 [ABSTTL] @5.0.0 [IDLETIME seconds] @5.0.0 [FREQ frequency] @5.0.0",
         history: &[
             ("3.0.0", "Added the `REPLACE` modifier."),
             ("5.0.0", "Added the `ABSTTL` modifier."),
@@ -393,7 +393,7 @@ pub const COMMANDS: &[Spec] = &[
         arity: -2,
         group: Group::Generic,
         flags: &[Readonly],
-        syntax: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
+        syntax: "cursor [MATCH pattern] [COUNT count] [TYPE type] @6.0.0",
         tips: &["nondeterministic_output", "request_policy:special", "response_policy:special"],
         history: &[("6.0.0", "Added the `TYPE` subcommand.")],
         locks: LockRule::Custom(iterate::scan_shards),
@@ -479,7 +479,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Server,
         flags: &[Write],
         categories: &[Category::Keyspace, Category::Dangerous],
-        syntax: "[ASYNC|SYNC]",
+        syntax: "[ASYNC @4.0.0|SYNC @6.2.0]",
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         history: &[
             ("4.0.0", "Added the `ASYNC` flushing mode modifier."),
@@ -498,7 +498,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Server,
         flags: &[Write],
         categories: &[Category::Keyspace, Category::Dangerous],
-        syntax: "[ASYNC|SYNC]",
+        syntax: "[ASYNC @4.0.0|SYNC @6.2.0]",
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         history: &[
             ("4.0.0", "Added the `ASYNC` flushing mode modifier."),

@@ -21,7 +21,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Geo,
         flags: &[Write, DenyOom],
         keys: &[key("RW UPDATE", 1)],
-        syntax: "key [NX|XX] [CH] longitude latitude member [longitude latitude member ...]",
+        syntax: "key [NX|XX] @6.2.0 change: [CH] @6.2.0 longitude latitude member [longitude latitude member ...]",
         history: &[("6.2.0", "Added the `CH`, `NX` and `XX` options.")],
         handler: super::geoadd,
         ..SPEC
@@ -78,7 +78,7 @@ pub const COMMANDS: &[Spec] = &[
             keyword_keys("OW UPDATE", "STORE", 6, 0, 0),
             keyword_keys("OW UPDATE", "STOREDIST", 6, 0, 0),
         ],
-        syntax: "key longitude latitude radius <M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC|DESC] [STORE key|STOREDIST key]",
+        syntax: "key longitude latitude radius <M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] count-block: [COUNT count [ANY] @6.2.0] [ASC|DESC] store: [storekey: STORE key|storedistkey: STOREDIST key]",
         history: &[ANY, UPPERCASE_UNITS],
         deprecated: Some((
             "6.2.0",
@@ -97,7 +97,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Geo,
         flags: &[Readonly],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key longitude latitude radius <M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC|DESC]",
+        syntax: "key longitude latitude radius <M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] count-block: [COUNT count [ANY] @6.2.0] [ASC|DESC]",
         history: &[ANY],
         deprecated: Some(("6.2.0", "`GEOSEARCH` with the `BYRADIUS` argument")),
         handler: super::georadius_ro,
@@ -116,7 +116,7 @@ pub const COMMANDS: &[Spec] = &[
             keyword_keys("OW UPDATE", "STORE", 5, 0, 0),
             keyword_keys("OW UPDATE", "STOREDIST", 5, 0, 0),
         ],
-        syntax: "key member radius <M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC|DESC] [STORE key|STOREDIST key]",
+        syntax: "key member radius <M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] count-block: [COUNT count [ANY]] [ASC|DESC] store: [storekey: STORE key|storedistkey: STOREDIST key]",
         history: &[ANY, UPPERCASE_UNITS],
         deprecated: Some((
             "6.2.0",
@@ -135,7 +135,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Geo,
         flags: &[Readonly],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key member radius <M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC|DESC]",
+        syntax: "key member radius <M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] count-block: [COUNT count [ANY]] [ASC|DESC]",
         deprecated: Some(("6.2.0", "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments")),
         handler: super::georadiusbymember_ro,
         ..SPEC
@@ -149,7 +149,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Geo,
         flags: &[Readonly],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key <FROMMEMBER member|FROMLONLAT longitude latitude> <BYRADIUS radius <M|KM|FT|MI>|BYBOX width height <M|KM|FT|MI>> [ASC|DESC] [COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]",
+        syntax: "key from: <FROMMEMBER member|FROMLONLAT <longitude latitude>> by: <circle: <BYRADIUS radius <M|KM|FT|MI>>|box: <BYBOX width height <M|KM|FT|MI>>> [ASC|DESC] count-block: [COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]",
         history: &[UPPERCASE_UNITS],
         handler: super::geosearch,
         ..SPEC
@@ -163,7 +163,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Geo,
         flags: &[Write, DenyOom],
         keys: &[key("OW UPDATE", 1), key("RO ACCESS", 2)],
-        syntax: "destination source <FROMMEMBER member|FROMLONLAT longitude latitude> <BYRADIUS radius <M|KM|FT|MI>|BYBOX width height <M|KM|FT|MI>> [ASC|DESC] [COUNT count [ANY]] [STOREDIST]",
+        syntax: "destination source from: <FROMMEMBER member|FROMLONLAT <longitude latitude>> by: <circle: <BYRADIUS radius <M|KM|FT|MI>>|box: <BYBOX width height <M|KM|FT|MI>>> [ASC|DESC] count-block: [COUNT count [ANY]] [STOREDIST]",
         history: &[UPPERCASE_UNITS],
         handler: super::geosearchstore,
         ..SPEC

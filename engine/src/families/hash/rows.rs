@@ -41,7 +41,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Hash,
         flags: &[Write, Fast],
         keys: &[key("RW UPDATE", 1)],
-        syntax: "key seconds [NX|XX|GT|LT] FIELDS numfields field [field ...]",
+        syntax: "key seconds [NX|XX|GT|LT] FIELDS <numfields field [field ...]>",
         handler: expiry::hexpire,
         ..SPEC
     },
@@ -54,7 +54,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Hash,
         flags: &[Write, Fast],
         keys: &[key("RW UPDATE", 1)],
-        syntax: "key unix-time-seconds [NX|XX|GT|LT] FIELDS numfields field [field ...]",
+        syntax: "key unix-time-seconds [NX|XX|GT|LT] FIELDS <numfields field [field ...]>",
         handler: expiry::hexpireat,
         ..SPEC
     },
@@ -67,7 +67,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Hash,
         flags: &[Readonly, Fast],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key FIELDS numfields field [field ...]",
+        syntax: "key FIELDS <numfields field [field ...]>",
         handler: expiry::hexpiretime,
         ..SPEC
     },
@@ -187,7 +187,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Hash,
         flags: &[Write, Fast],
         keys: &[key("RW UPDATE", 1)],
-        syntax: "key FIELDS numfields field [field ...]",
+        syntax: "key FIELDS <numfields field [field ...]>",
         handler: expiry::hpersist,
         ..SPEC
     },
@@ -200,7 +200,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Hash,
         flags: &[Write, Fast],
         keys: &[key("RW UPDATE", 1)],
-        syntax: "key milliseconds [NX|XX|GT|LT] FIELDS numfields field [field ...]",
+        syntax: "key milliseconds [NX|XX|GT|LT] FIELDS <numfields field [field ...]>",
         handler: expiry::hpexpire,
         ..SPEC
     },
@@ -213,7 +213,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Hash,
         flags: &[Write, Fast],
         keys: &[key("RW UPDATE", 1)],
-        syntax: "key unix-time-milliseconds [NX|XX|GT|LT] FIELDS numfields field [field ...]",
+        syntax: "key unix-time-milliseconds [NX|XX|GT|LT] FIELDS <numfields field [field ...]>",
         handler: expiry::hpexpireat,
         ..SPEC
     },
@@ -226,7 +226,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Hash,
         flags: &[Readonly, Fast],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key FIELDS numfields field [field ...]",
+        syntax: "key FIELDS <numfields field [field ...]>",
         handler: expiry::hpexpiretime,
         ..SPEC
     },
@@ -239,7 +239,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Hash,
         flags: &[Readonly, Fast],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key FIELDS numfields field [field ...]",
+        syntax: "key FIELDS <numfields field [field ...]>",
         tips: &["nondeterministic_output"],
         handler: expiry::hpttl,
         ..SPEC
@@ -253,7 +253,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Hash,
         flags: &[Readonly],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key [count [WITHVALUES]]",
+        syntax: "key options: [count [WITHVALUES]]",
         tips: &["nondeterministic_output"],
         handler: iterate::hrandfield,
         ..SPEC
@@ -322,7 +322,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Hash,
         flags: &[Readonly, Fast],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key FIELDS numfields field [field ...]",
+        syntax: "key FIELDS <numfields field [field ...]>",
         tips: &["nondeterministic_output"],
         handler: expiry::httl,
         ..SPEC

@@ -14,7 +14,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::List,
         flags: &[Write, DenyOom, Blocking],
         keys: &[key("RW ACCESS DELETE", 1), key("RW INSERT", 2)],
-        syntax: "source destination <LEFT|RIGHT> <LEFT|RIGHT> timeout",
+        syntax: "source destination wherefrom: <LEFT|RIGHT> whereto: <LEFT|RIGHT> timeout",
         handler: moving::blmove,
         ..SPEC
     },
@@ -122,7 +122,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::List,
         flags: &[Write, DenyOom],
         keys: &[key("RW ACCESS DELETE", 1), key("RW INSERT", 2)],
-        syntax: "source destination <LEFT|RIGHT> <LEFT|RIGHT>",
+        syntax: "source destination wherefrom: <LEFT|RIGHT> whereto: <LEFT|RIGHT>",
         handler: moving::lmove,
         ..SPEC
     },
@@ -148,7 +148,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::List,
         flags: &[Write, Fast],
         keys: &[key("RW ACCESS DELETE", 1)],
-        syntax: "key [count]",
+        syntax: "key [count] @6.2.0",
         history: &[("6.2.0", "Added the `count` argument.")],
         handler: popping::lpop,
         ..SPEC
@@ -255,7 +255,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::List,
         flags: &[Write, Fast],
         keys: &[key("RW ACCESS DELETE", 1)],
-        syntax: "key [count]",
+        syntax: "key [count] @6.2.0",
         history: &[("6.2.0", "Added the `count` argument.")],
         handler: popping::rpop,
         ..SPEC

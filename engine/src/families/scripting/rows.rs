@@ -128,7 +128,7 @@ const SCRIPT_COMMANDS: &[Spec] = &[
         since: "3.2.0",
         arity: 3,
         flags: &[NoScript],
-        syntax: "<YES|SYNC|NO>",
+        syntax: "mode: <YES|SYNC|NO>",
         handler: scripts::debug,
         ..SCRIPT
     },
@@ -149,7 +149,7 @@ const SCRIPT_COMMANDS: &[Spec] = &[
         complexity: "O(N) with N being the number of scripts in cache",
         arity: -2,
         flags: &[NoScript],
-        syntax: "[ASYNC|SYNC]",
+        syntax: "[ASYNC|SYNC] @6.2.0",
         tips: ALL_NODES,
         history: &[("6.2.0", "Added the `ASYNC` and `SYNC` flushing mode modifiers.")],
         handler: scripts::flush,
@@ -266,7 +266,7 @@ const FUNCTION_COMMANDS: &[Spec] = &[
         complexity: "O(N) where N is the number of functions on the payload",
         arity: -3,
         flags: &[NoScript, Write, DenyOom],
-        syntax: "serialized-value [FLUSH|APPEND|REPLACE]",
+        syntax: "serialized-value policy: [FLUSH|APPEND|REPLACE]",
         tips: ALL_SHARDS,
         handler: functions::restore,
         ..FUNCTION

@@ -72,7 +72,7 @@ const SUBCOMMANDS: &[Spec] = &[
         ..changes(
             "addslotsrange",
             -4,
-            "start-slot end-slot [start-slot end-slot ...]",
+            "range: <start-slot end-slot [start-slot end-slot ...]>",
             "Assigns new hash slot ranges to a node.",
         )
     },
@@ -101,14 +101,14 @@ const SUBCOMMANDS: &[Spec] = &[
         ..changes(
             "delslotsrange",
             -4,
-            "start-slot end-slot [start-slot end-slot ...]",
+            "range: <start-slot end-slot [start-slot end-slot ...]>",
             "Sets hash slot ranges as unbound for a node.",
         )
     },
     changes(
         "failover",
         -2,
-        "[FORCE | TAKEOVER]",
+        "options: [FORCE|TAKEOVER]",
         "Forces a replica to perform a manual failover of its master.",
     ),
     changes("flushslots", 2, "", "Deletes all slots information from a node."),
@@ -137,7 +137,7 @@ const SUBCOMMANDS: &[Spec] = &[
         ..changes(
             "meet",
             -4,
-            "ip port [cluster-bus-port]",
+            "ip port [cluster-bus-port] @4.0.0",
             "Forces a node to handshake with another node.",
         )
     },
@@ -157,14 +157,14 @@ const SUBCOMMANDS: &[Spec] = &[
     Spec {
         complexity: "O(N) where N is the number of known nodes. The command may execute a FLUSHALL as a side effect.",
         flags: &[Flag::Admin, NoScript, Stale],
-        ..shows("reset", -2, "[HARD | SOFT]", "Resets a node.")
+        ..shows("reset", -2, "reset-type: [HARD|SOFT]", "Resets a node.")
     },
     changes("saveconfig", 2, "", "Forces a node to save the cluster configuration to disk."),
     changes("set-config-epoch", 3, "config-epoch", "Sets the configuration epoch for a new node."),
     changes(
         "setslot",
         -4,
-        "slot <IMPORTING node-id | MIGRATING node-id | NODE node-id | STABLE>",
+        "slot subcommand: <importing: IMPORTING node-id|migrating: MIGRATING node-id|node: NODE node-id|STABLE>",
         "Binds a hash slot to a node.",
     ),
     Spec {

@@ -271,7 +271,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             since: "7.0.0",
             complexity: "O(N) where N is the total number of Redis commands",
             arity: -2,
-            syntax: "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
+            syntax: "filterby: [FILTERBY <MODULE module-name|ACLCAT category|PATTERN pattern>]",
             tips: &["nondeterministic_output_order"],
             handler: list,
             ..COMMAND

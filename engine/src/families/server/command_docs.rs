@@ -6,6 +6,9 @@ use crate::engine::Engine;
 use crate::failure::Outcome;
 use resp::Reply;
 
+/// What servers say to each other, and their own tests to them.
+const SYSTEM_COMMANDS: &[&str] = &["debug", "pfdebug", "pfselftest", "replconf", "restore-asking"];
+
 pub(super) fn docs(cx: &mut Cx<'_>) -> Outcome {
     let engine = cx.engine;
     let found: Vec<&Entry> = match cx.argc() {
@@ -40,6 +43,12 @@ fn describe(engine: &Engine, entry: &Entry, reply: &mut Reply<'_>) {
     text(reply, "since", spec.since);
     text(reply, "group", spec.group.name());
     text(reply, "complexity", spec.complexity);
+    if SYSTEM_COMMANDS.contains(&&*entry.full_name) {
+        fields += 1;
+        reply.bulk(b"doc_flags");
+        reply.set(1);
+        reply.simple("syscmd");
+    }
     if let Some((since, replacement)) = spec.deprecated {
         fields += 1;
         reply.bulk(b"doc_flags");
@@ -91,10 +100,16 @@ fn list(reply: &mut Reply<'_>, arguments: &[Argument]) {
 fn one(reply: &mut Reply<'_>, argument: &Argument) {
     let flags = flags(argument);
     let shown = !argument.kind.is_group();
+    let display = match argument.kind {
+        ArgumentKind::PureToken => &argument.name,
+        _ => &argument.display,
+    };
     let parts = [
         shown,
         argument.key_spec.is_some(),
         argument.token.is_some(),
+        argument.since.is_some(),
+        argument.deprecated_since.is_some(),
         !flags.is_empty(),
         argument.kind.is_group(),
     ];
@@ -105,7 +120,7 @@ fn one(reply: &mut Reply<'_>, argument: &Argument) {
     reply.bulk(argument.kind.name().as_bytes());
     if shown {
         reply.bulk(b"display_text");
-        reply.bulk(argument.name.as_bytes());
+        reply.bulk(display.as_bytes());
     }
     if let Some(index) = argument.key_spec {
         reply.bulk(b"key_spec_index");
@@ -114,6 +129,13 @@ fn one(reply: &mut Reply<'_>, argument: &Argument) {
     if let Some(token) = &argument.token {
         reply.bulk(b"token");
         reply.bulk(token.as_bytes());
+    }
+    let versions = [("since", &argument.since), ("deprecated_since", &argument.deprecated_since)];
+    for (name, version) in versions {
+        if let Some(version) = version {
+            reply.bulk(name.as_bytes());
+            reply.bulk(version.as_bytes());
+        }
     }
     if !flags.is_empty() {
         reply.bulk(b"flags");

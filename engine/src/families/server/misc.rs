@@ -181,7 +181,7 @@ pub const COMMANDS: &[Spec] = &[
                 summary: "Loads a module using extended parameters.",
                 since: "7.0.0",
                 arity: -3,
-                syntax: "path [CONFIG name value [CONFIG name value ...]] [ARGS args [args ...]]",
+                syntax: "path configs: [CONFIG <name value> [CONFIG <name value> ...]] [ARGS args [args ...]]",
                 handler: module_load,
                 ..LOADER
             },

@@ -113,7 +113,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(1)",
         arity: -1,
         flags: &[Admin, NoScript, NoAsyncLoading],
-        syntax: "[SCHEDULE]",
+        syntax: "[SCHEDULE] @3.2.2",
         history: &[("3.2.2", "Added the `SCHEDULE` option.")],
         handler: bgsave,
         ..SERVER
@@ -147,7 +147,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)",
         arity: -1,
         flags: &[Admin, NoScript, Loading, Stale, NoMulti, AllowBusy],
-        syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
+        syntax: "save-selector: [NOSAVE|SAVE] [NOW] @7.0.0 [FORCE] @7.0.0 [ABORT] @7.0.0",
         history: &[("7.0.0", "Added the `NOW`, `FORCE` and `ABORT` modifiers.")],
         handler: shutdown,
         ..SERVER

@@ -153,7 +153,7 @@ const REPLICAOF: Spec = Spec {
     complexity: "O(1)",
     arity: 3,
     flags: &[Flag::Admin, NoScript, Stale, NoAsyncLoading],
-    syntax: "<host port | NO ONE>",
+    syntax: "args: <host-port: <host port>|no-one: <NO ONE>>",
     handler: replicaof,
     ..SERVER
 };
@@ -227,7 +227,7 @@ pub const COMMANDS: &[Spec] = &[
         since: "6.2.0",
         arity: -1,
         flags: &[Flag::Admin, NoScript, Stale],
-        syntax: "[TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]",
+        syntax: "target: [TO <host port [FORCE]>] [ABORT] [TIMEOUT milliseconds]",
         handler: failover,
         ..SERVER
     },

@@ -144,6 +144,7 @@ const OTHER_ARGUMENTS: &[(&str, &str)] = &[
     ("georadius", "7.2 documents STORE and STOREDIST as alternatives"),
     ("georadiusbymember", "7.2 documents STORE and STOREDIST as alternatives"),
     ("hscan", "NOVALUES is of 7.4"),
+    ("migrate", "7.2 documents how to sign in as one choice; the token of no key is empty"),
     ("pfmerge", "7.2 documents the sources as optional"),
     ("module|loadex", "a token with a repeated value is one argument, as everywhere else"),
     ("psubscribe", "a block of one argument is that argument"),
@@ -157,6 +158,13 @@ fn tree(arguments: &[Argument]) -> String {
 }
 
 fn node(argument: &Argument) -> String {
+    let mut argument = argument.clone();
+    if argument.kind == ArgumentKind::Block
+        && let Some(first) = argument.arguments.first_mut()
+        && first.token.is_none()
+    {
+        first.token = argument.token.take();
+    }
     let token = argument.token.clone().unwrap_or_default();
     let mut text = match argument.kind {
         ArgumentKind::PureToken => token,

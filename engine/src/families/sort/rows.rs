@@ -29,7 +29,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[Write, DenyOom, MovableKeys],
         categories: &[Category::Set, Category::SortedSet, Category::List, Category::Dangerous],
         keys: &[key("RO ACCESS", 1), BY_GET, STORE],
-        syntax: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC|DESC] [ALPHA] [STORE destination]",
+        syntax: "key by-pattern: [BY pattern] [LIMIT <offset count>] get-pattern: [GET pattern [GET pattern ...]] [ASC|DESC] sorting: [ALPHA] [STORE destination]",
         locks: LockRule::Custom(lock_rule),
         handler: sort,
         ..SPEC
@@ -44,7 +44,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[Readonly, MovableKeys],
         categories: &[Category::Set, Category::SortedSet, Category::List, Category::Dangerous],
         keys: &[key("RO ACCESS", 1), BY_GET],
-        syntax: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC|DESC] [ALPHA]",
+        syntax: "key by-pattern: [BY pattern] [LIMIT <offset count>] get-pattern: [GET pattern [GET pattern ...]] [ASC|DESC] sorting: [ALPHA]",
         locks: LockRule::Custom(lock_rule),
         handler: sort_ro,
         ..SPEC

@@ -259,7 +259,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::SortedSet,
         flags: &[Readonly],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key start stop [BYSCORE|BYLEX] [REV] [LIMIT offset count] [WITHSCORES]",
+        syntax: "key start stop [BYSCORE|BYLEX] @6.2.0 [REV] @6.2.0 [LIMIT <offset count>] @6.2.0 [WITHSCORES]",
         history: &[("6.2.0", "Added the `REV`, `BYSCORE`, `BYLEX` and `LIMIT` options.")],
         handler: zrange,
         ..SPEC
@@ -287,7 +287,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::SortedSet,
         flags: &[Readonly],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key min max [WITHSCORES] [LIMIT offset count]",
+        syntax: "key min max [WITHSCORES] @2.0.0 [LIMIT <offset count>]",
         history: &[("2.0.0", "Added the `WITHSCORES` modifier.")],
         deprecated: Some(("6.2.0", "`ZRANGE` with the `BYSCORE` argument")),
         handler: zrangebyscore,
@@ -302,7 +302,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::SortedSet,
         flags: &[Readonly],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key max min [WITHSCORES] [LIMIT offset count]",
+        syntax: "key max min [WITHSCORES] [LIMIT <offset count>]",
         history: &[("2.1.6", "`min` and `max` can be exclusive.")],
         deprecated: Some(("6.2.0", "`ZRANGE` with the `REV` and `BYSCORE` arguments")),
         handler: zrevrangebyscore,
@@ -317,7 +317,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::SortedSet,
         flags: &[Readonly],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key min max [LIMIT offset count]",
+        syntax: "key min max [LIMIT <offset count>]",
         deprecated: Some(("6.2.0", "`ZRANGE` with the `BYLEX` argument")),
         handler: zrangebylex,
         ..SPEC
@@ -331,7 +331,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::SortedSet,
         flags: &[Readonly],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key max min [LIMIT offset count]",
+        syntax: "key max min [LIMIT <offset count>]",
         deprecated: Some(("6.2.0", "`ZRANGE` with the `REV` and `BYLEX` arguments")),
         handler: zrevrangebylex,
         ..SPEC
@@ -345,7 +345,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::SortedSet,
         flags: &[Write, DenyOom],
         keys: &[key("OW UPDATE", 1), key("RO ACCESS", 2)],
-        syntax: "dst src min max [BYSCORE|BYLEX] [REV] [LIMIT offset count]",
+        syntax: "dst src min max [BYSCORE|BYLEX] [REV] [LIMIT <offset count>]",
         handler: zrangestore,
         ..SPEC
     },

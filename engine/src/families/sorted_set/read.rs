@@ -294,7 +294,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::SortedSet,
         flags: &[Readonly],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key [count [WITHSCORES]]",
+        syntax: "key options: [count [WITHSCORES]]",
         tips: &["nondeterministic_output"],
         handler: zrandmember,
         ..SPEC

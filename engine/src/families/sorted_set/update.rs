@@ -227,7 +227,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::SortedSet,
         flags: &[Write, DenyOom, Fast],
         keys: &[key("RW UPDATE", 1)],
-        syntax: "key [NX|XX] [GT|LT] [CH] [INCR] score member [score member ...]",
+        syntax: "key [NX|XX] @3.0.2 [GT|LT] @6.2.0 change: [CH] @3.0.2 increment: [INCR] @3.0.2 score member [score member ...]",
         history: &[
             ("2.4.0", "Accepts multiple elements."),
             ("3.0.2", "Added the `XX`, `NX`, `CH` and `INCR` options."),

@@ -30,7 +30,7 @@ pub const COMMANDS: &[Spec] = &[
             notes: "UPDATE instead of INSERT because of the optional trimming feature",
             ..key("RW UPDATE", 1)
         }],
-        syntax: "key [NOMKSTREAM] [<MAXLEN|MINID> [=|~] threshold [LIMIT count]] <*|id> field value [field value ...]",
+        syntax: "key [NOMKSTREAM] @6.2.0 trim: [<MAXLEN|MINID @6.2.0> [=|~] threshold [LIMIT count] @6.2.0] id-selector: <*|id> field value [field value ...]",
         tips: &["nondeterministic_output"],
         history: &[
             (
@@ -129,7 +129,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Stream,
         flags: &[Readonly],
         keys: &[key("RO ACCESS", 1)],
-        syntax: "key group [[IDLE min-idle-time] start end count [consumer]]",
+        syntax: "key group filters: [[IDLE min-idle-time] @6.2.0 start end count [consumer]]",
         tips: &["nondeterministic_output"],
         history: &[("6.2.0", "Added the `IDLE` option and exclusive range intervals.")],
         handler: pending::xpending,
@@ -158,7 +158,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Stream,
         flags: &[Readonly, Blocking, MovableKeys],
         keys: &[keyword_keys("RO ACCESS", "STREAMS", 1, -1, 2)],
-        syntax: "[COUNT count] [BLOCK milliseconds] <STREAMS key [key ...] id [id ...]>",
+        syntax: "[COUNT count] [BLOCK milliseconds] STREAMS <key [key ...] id [id ...]>",
         handler: reading::xread,
         ..SPEC
     },
@@ -171,7 +171,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Stream,
         flags: &[Write, Blocking, MovableKeys],
         keys: &[keyword_keys("RO ACCESS", "STREAMS", 4, -1, 2)],
-        syntax: "<GROUP group consumer> [COUNT count] [BLOCK milliseconds] [NOACK] <STREAMS key [key ...] id [id ...]>",
+        syntax: "group-block: GROUP <group consumer> [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS <key [key ...] id [id ...]>",
         handler: reading::xread,
         ..SPEC
     },
@@ -198,7 +198,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Stream,
         flags: &[Write, DenyOom, Fast],
         keys: &[key("RW UPDATE", 1)],
-        syntax: "key last-id [ENTRIESADDED entries-added] [MAXDELETEDID max-deleted-id]",
+        syntax: "key last-id [ENTRIESADDED entries-added] @7.0.0 [MAXDELETEDID max-deleted-id] @7.0.0",
         history: &[("7.0.0", "Added the `entries_added` and `max_deleted_entry_id` arguments.")],
         handler: super::xsetid,
         ..SPEC
@@ -212,7 +212,7 @@ pub const COMMANDS: &[Spec] = &[
         group: Group::Stream,
         flags: &[Write],
         keys: &[key("RW DELETE", 1)],
-        syntax: "key <<MAXLEN|MINID> [=|~] threshold [LIMIT count]>",
+        syntax: "key trim: <<MAXLEN|MINID @6.2.0> [=|~] threshold [LIMIT count] @6.2.0>",
         tips: &["nondeterministic_output"],
         history: &[("6.2.0", "Added the `MINID` trimming strategy and the `LIMIT` option.")],
         handler: trimming::xtrim,
@@ -230,7 +230,7 @@ const XGROUP: &[Spec] = &[
         group: Group::Stream,
         flags: &[Write, DenyOom],
         keys: &[key("RW INSERT", 2)],
-        syntax: "key group <id|$> [MKSTREAM] [ENTRIESREAD entries-read]",
+        syntax: "key group id-selector: <id|new-id: $> [MKSTREAM] entriesread: [ENTRIESREAD entries-read]",
         history: &[("7.0.0", "Added the `entries_read` named argument.")],
         handler: groups::create,
         ..SPEC
@@ -294,7 +294,7 @@ const XGROUP: &[Spec] = &[
         group: Group::Stream,
         flags: &[Write],
         keys: &[key("RW UPDATE", 2)],
-        syntax: "key group <id|$> [ENTRIESREAD entries-read]",
+        syntax: "key group id-selector: <id|new-id: $> entriesread: [ENTRIESREAD entries-read]",
         history: &[("7.0.0", "Added the optional `entries_read` argument.")],
         handler: groups::setid,
         ..SPEC
@@ -313,7 +313,7 @@ const XINFO: &[Spec] = &[
         keys: &[key("RO ACCESS", 2)],
         syntax: "key group",
         tips: &["nondeterministic_output"],
-        history: &[("7.2.0", "Added the `inactive` field.")],
+        history: &[("7.2.0", "Added the `inactive` field, and changed the meaning of `idle`.")],
         handler: info::consumers,
         ..SPEC
     },
@@ -351,7 +351,7 @@ const XINFO: &[Spec] = &[
         group: Group::Stream,
         flags: &[Readonly],
         keys: &[key("RO ACCESS", 2)],
-        syntax: "key [FULL [COUNT count]]",
+        syntax: "key full-block: [FULL [COUNT count]]",
         history: &[
             ("6.0.0", "Added the `FULL` modifier."),
             (

@@ -58,7 +58,7 @@ impl Filler<'_, '_> {
 
     fn times(&mut self, argument: &Argument) -> u64 {
         let reads_streams = self.form.full_name.starts_with("xread");
-        if argument.name == "id" && reads_streams {
+        if argument.display == "id" && reads_streams {
             return self.keys;
         }
         let many = argument.kind != ArgumentKind::Key;
@@ -67,7 +67,7 @@ impl Filler<'_, '_> {
     }
 
     fn value(&mut self, argument: &Argument) {
-        let value = match argument.name.as_str() {
+        let value = match argument.display.as_str() {
             "numkeys" | "numfields" => {
                 let count = self.pools.times(false);
                 self.announced = Some(count);
