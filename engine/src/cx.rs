@@ -270,7 +270,7 @@ impl<'a> Cx<'a> {
 
     /// [`Cx::log`] for another database.
     pub fn log_in(&mut self, db: storage::Db, effect: &[&[u8]]) {
-        if self.engine.journal.is_none() {
+        if self.engine.journal().is_none() {
             return;
         }
         self.out.rest().effects.replace(db, effect);

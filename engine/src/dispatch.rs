@@ -289,7 +289,7 @@ impl Engine {
         }
         if result.dirty > 0 {
             session.counts.changes += result.dirty;
-            if let Some(journal) = self.journal.as_deref().filter(|_| !session.is_replay())
+            if let Some(journal) = self.journal().filter(|_| !session.is_replay())
                 && let Some(lsn) = self.spend::<TRACED, _>(
                     |spent| &mut spent.journal,
                     || log(journal, call, session.db, rest.as_deref()),
@@ -348,7 +348,7 @@ impl Engine {
     ) {
         for Expired { db, key, fields } in std::mem::take(tx.expired()) {
             let whole = fields.is_empty();
-            if let Some(journal) = &self.journal {
+            if let Some(journal) = self.journal() {
                 let name: &[u8] = if whole { b"DEL" } else { b"HDEL" };
                 let mut effect: SmallVec<[&[u8]; 8]> = SmallVec::from_slice(&[name, &key]);
                 effect.extend(fields.iter().map(|field| &field[..]));
@@ -516,7 +516,7 @@ impl Engine {
             }
         }
         session.set_special(special::NO_BLOCK, false);
-        if let (Some(journal), false) = (&self.journal, effects.is_empty()) {
+        if let (Some(journal), false) = (self.journal(), effects.is_empty()) {
             let lsn = journal.append_atomic(&effects);
             tx.set_applied(lsn);
             aftermath.lsn = Some(lsn);

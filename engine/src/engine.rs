@@ -24,7 +24,7 @@ use crate::tuning::{self, Tuning};
 use parking_lot::Mutex;
 use runtime::{Connection, Now, Peer, Refusal, Service};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 use storage::{Backend, Db, Journal};
@@ -218,8 +218,10 @@ pub struct Parts {
 pub struct Engine {
     /// Where the data lives.
     pub backend: Arc<dyn Backend>,
-    /// Where effects are logged, if they are.
+    /// Where effects can be logged; whether they are is another matter: [`Engine::journal`].
     pub journal: Option<Arc<dyn Journal>>,
+    /// Whether they are.
+    logging: AtomicBool,
     /// The configuration.
     pub config: Arc<ConfigStore>,
     /// Every command.
@@ -280,6 +282,7 @@ impl Engine {
             stats: Stats::new(commands.entries().len()),
             random: AtomicU64::new(parts.environment.seed),
             backend: parts.backend,
+            logging: AtomicBool::new(parts.journal.is_some()),
             journal: parts.journal,
             config: parts.config,
             commands,
@@ -313,6 +316,23 @@ impl Engine {
     #[inline]
     pub fn gate(&self) -> u32 {
         self.gate.load(Ordering::Relaxed)
+    }
+
+    /// Where effects are logged, if they are now.
+    #[inline]
+    pub fn journal(&self) -> Option<&dyn Journal> {
+        if self.is_logging() { self.journal.as_deref() } else { None }
+    }
+
+    /// Whether effects are logged.
+    #[inline]
+    pub fn is_logging(&self) -> bool {
+        self.logging.load(Ordering::Relaxed)
+    }
+
+    /// Begins or ends logging (`CONFIG SET appendonly`): from the next effect on.
+    pub fn set_logging(&self, on: bool) {
+        self.logging.store(on && self.journal.is_some(), Ordering::SeqCst);
     }
 
     /// Sets or clears a [`gate`] bit.

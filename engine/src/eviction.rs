@@ -236,8 +236,7 @@ impl Engine {
                 && tx.remove(&name).is_ok_and(|removed| removed)
             {
                 freed = Some(info.bytes);
-                let logged =
-                    self.journal.as_ref().map(|journal| journal.append(*db, &[b"DEL", key]));
+                let logged = self.journal().map(|journal| journal.append(*db, &[b"DEL", key]));
                 logged.into_iter().for_each(|lsn| tx.set_applied(lsn));
                 self.announce_evicted(*db, key, hash, &mut affected);
             }

@@ -89,7 +89,7 @@ impl Engine {
     fn update_gates(&self, now: Now) {
         self.update_memory_gate();
         self.make_room(now);
-        let failed = self.journal.as_ref().is_some_and(|journal| journal.failure().is_some());
+        let failed = self.journal().is_some_and(|journal| journal.failure().is_some());
         self.set_gate(gate::JOURNAL_FAILED, failed);
         if self.gate() & gate::PAUSED != 0 && self.pause.current(now.wall_ms).is_none() {
             self.unpause_clients();

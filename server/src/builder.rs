@@ -9,7 +9,7 @@ use crate::loading::{self, Data};
 use crate::memory::Allocator;
 use crate::server::Server;
 use crate::serving::Serving;
-use crate::{limits, listen, runtimes, storages, system};
+use crate::{limits, listen, log_switch, runtimes, storages, system};
 use engine::command::Spec;
 use engine::config::{ConfigStore, Id, by_id, lookup};
 use engine::engine::gate;
@@ -116,7 +116,8 @@ impl ServerBuilder {
         ));
         let backend = open(&config, process.dir())?;
         let clock = Clock::new();
-        let journal = journal_wanted.then(Arc::<LateJournal>::default);
+        // Without a log now there may be one later (`CONFIG SET appendonly yes`).
+        let journal = cfg!(feature = "aof").then(Arc::<LateJournal>::default);
         let engine = Engine::new(Parts {
             backend: backend.clone(),
             journal: journal.clone().map(|journal| journal as Arc<dyn Journal>),
@@ -130,6 +131,7 @@ impl ServerBuilder {
             },
         });
         let engine = engine.map_err(StartError::other)?;
+        engine.set_logging(journal_wanted);
         process.attach(&engine);
         load_users(&engine, &self.loaded)?;
         limits::fit_maxclients(&config);
@@ -145,11 +147,12 @@ impl ServerBuilder {
             let restored = engine.restore_library(text);
             restored.map_err(|error| StartError::other(format!("function library: {error}")))
         })?;
-        if let (Some(log), Some(journal)) = (log, journal) {
+        if let (Some(log), Some(journal)) = (log, &journal) {
             journal.open(log.journal());
             journal.set_durability(durability(config.choice(Id::Appendfsync)));
             process.keep_log(log);
         }
+        log_switch::follow(&process, journal);
         engine.set_gate(gate::LOADING, false);
         Ok(Server { engine, process, bound, clock, serving })
     }

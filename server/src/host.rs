@@ -90,7 +90,8 @@ impl Process {
         self.engine.get().and_then(Weak::upgrade)
     }
 
-    fn log(&self) -> Option<&Log> {
+    /// The log, if there is one or was.
+    pub fn log(&self) -> Option<&Log> {
         self.log.get()
     }
 
@@ -101,7 +102,9 @@ impl Process {
 
     /// Begins a rewrite of the log when it has grown enough.
     pub fn rewrite_when_due(&self) {
-        if let (Some(log), Some(engine)) = (self.log(), self.engine()) {
+        if let (Some(log), Some(engine)) = (self.log(), self.engine())
+            && engine.is_logging()
+        {
             log.rewrite_when_due(&engine);
         }
     }
@@ -196,7 +199,7 @@ impl Host for Process {
     }
 
     fn rewrite_journal(&self) -> Result<(), String> {
-        match self.log() {
+        match self.log().filter(|_| self.engine().is_some_and(|engine| engine.is_logging())) {
             Some(log) => log.rewrite(&self.loaded()?),
             None => Err("the append-only file is off".into()),
         }

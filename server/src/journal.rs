@@ -6,6 +6,6 @@ mod aof;
 mod none;
 
 #[cfg(feature = "aof")]
-pub(crate) use aof::{Log, open};
+pub(crate) use aof::{Log, open, open_late};
 #[cfg(not(feature = "aof"))]
-pub(crate) use none::{Log, open};
+pub(crate) use none::{Log, open, open_late};

@@ -25,7 +25,7 @@
 //! | [`config`] | the layers of configuration |
 //! | `runtimes`, `storages`, `plugins` | what can be chosen by name |
 //! | `listen`, `data_dir`, `limits`, `system` | sockets, files, the operating system |
-//! | `loading`, `journal`, `late_journal`, `snapshot` | data on disk |
+//! | `loading`, `journal`, `late_journal`, `log_switch`, `snapshot` | data on disk |
 //! | `serving` | the runtime at work, also while data are still being loaded |
 //! | `host`, `info`, [`memory`] | what commands about the process do |
 //! | `subcommands` | `varve capture`, `varve advise` |
@@ -48,6 +48,7 @@ mod late_journal;
 mod limits;
 mod listen;
 mod loading;
+mod log_switch;
 mod logging;
 mod plugins;
 mod runtimes;

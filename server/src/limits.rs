@@ -62,7 +62,6 @@ fn changed(process: &Weak<Process>, id: Id, value: &Value) -> Result<(), String>
         (Id::Dir, Value::Text(new)) if std::path::Path::new(&**new) != process.dir() => {
             Err("the data folder can't change while the server runs".into())
         }
-        (Id::Appendonly, _) => Err("appendonly can only be changed by a restart".into()),
         _ => Ok(()),
     }
 }

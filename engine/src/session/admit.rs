@@ -74,7 +74,7 @@ fn check_state(
     }
     let writes = entry.has(Flag::Write) || in_queue(Flag::Write);
     if gate & gate::JOURNAL_FAILED != 0 && (writes || entry.spec.name == "ping") {
-        let cause = engine.journal.as_ref().and_then(|j| j.failure()).unwrap_or_default();
+        let cause = engine.journal().and_then(|j| j.failure()).unwrap_or_default();
         return Err(Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}")));
     }
     if gate & gate::LOADING != 0 && !entry.has(Flag::Loading) {

@@ -3,7 +3,7 @@
 use crate::StartError;
 use crate::loading::Data;
 use crate::system;
-use engine::config::Id;
+use engine::config::{ConfigStore, Id};
 use engine::replay::Replayer;
 use engine::tuning::durability;
 use engine::{Engine, Environment, NoHost, Parts};
@@ -41,14 +41,9 @@ pub(crate) struct Opened {
 /// Loads the log into the storage and opens it for appending; begins one if there is none.
 pub(crate) fn open(data: &Data, dir: &Path) -> Result<(Log, Opened), StartError> {
     let engine = loading_engine(data)?;
-    let config = &data.config;
     let options = Options {
-        appenddirname: config.text(Id::Appenddirname).to_string(),
-        filename: config.text(Id::Appendfilename).to_string(),
-        durability: durability(config.choice(Id::Appendfsync)),
-        load_truncated: config.boolean(Id::AofLoadTruncated),
         image: data.backend.persistent().then(|| data.backend.clone()),
-        ..Options::new(dir)
+        ..options(&data.config, dir)
     };
     let mut loader = Loader {
         replayer: Replayer::new(&engine),
@@ -63,6 +58,42 @@ pub(crate) fn open(data: &Data, dir: &Path) -> Result<(Log, Opened), StartError>
     let (keys, commands) = (loaded.entries, loaded.commands);
     let log = Log { aof, rewriting: Arc::default() };
     Ok((log, Opened { fresh: loaded.fresh, keys, commands }))
+}
+
+/// How a log is opened, in front of a storage that keeps nothing.
+fn options(config: &ConfigStore, dir: &Path) -> Options {
+    Options {
+        appenddirname: config.text(Id::Appenddirname).to_string(),
+        filename: config.text(Id::Appendfilename).to_string(),
+        durability: durability(config.choice(Id::Appendfsync)),
+        load_truncated: config.boolean(Id::AofLoadTruncated),
+        ..Options::new(dir)
+    }
+}
+
+/// Opens a log for a server that has run without. What it holds is from an earlier run, and gives
+/// way when it is first rewritten.
+pub(crate) fn open_late(config: &ConfigStore, dir: &Path) -> Result<Log, String> {
+    let opened = Aof::open(options(config, dir), &mut Passed);
+    let (aof, _) = opened.map_err(|error| error.to_string())?;
+    Ok(Log { aof, rewriting: Arc::default() })
+}
+
+/// Takes no notice of what a log holds.
+struct Passed;
+
+impl Replay for Passed {
+    fn entry(&mut self, _: Entry) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn function(&mut self, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn commands(&mut self, _: Lsn, _: &[Command<'_>]) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// An engine that only runs logged effects: the serving one is made with the opened log.
@@ -136,6 +167,17 @@ impl Log {
 
     /// Begins a rewrite in a thread of its own.
     pub fn rewrite(&self, engine: &Arc<Engine>) -> Result<(), String> {
+        self.rewrite_then(engine, |_| {}, |_, _| {})
+    }
+
+    /// As [`Log::rewrite`]; `at_cut` is called when everything that will be in the new base has
+    /// happened and nothing else, and `done` at the end, with whether it went well.
+    pub fn rewrite_then(
+        &self,
+        engine: &Arc<Engine>,
+        at_cut: impl Fn(&Engine) + Send + 'static,
+        done: impl FnOnce(&Engine, bool) + Send + 'static,
+    ) -> Result<(), String> {
         if self.rewriting.swap(true, Ordering::SeqCst) {
             return Err("Background append only file rewriting already in progress".into());
         }
@@ -144,10 +186,15 @@ impl Log {
         // there before the thread has ended.
         let engine = engine.clone();
         let work = move || {
-            match aof.rewrite(&engine.backend, &mut || engine.library_texts()) {
+            let rewritten = aof.rewrite(&engine.backend, &mut || {
+                at_cut(&engine);
+                engine.library_texts()
+            });
+            match &rewritten {
                 Ok(()) => tracing::info!(bytes = aof.size(), "append-only file rewritten"),
                 Err(error) => tracing::error!(%error, "rewriting the append-only file failed"),
             }
+            done(&engine, rewritten.is_ok());
             rewriting.store(false, Ordering::SeqCst);
         };
         let thread = std::thread::Builder::new().name("aof-rewrite".into()).spawn(work);

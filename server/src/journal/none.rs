@@ -3,6 +3,7 @@
 use crate::StartError;
 use crate::loading::Data;
 use engine::Engine;
+use engine::config::ConfigStore;
 use std::path::Path;
 use std::sync::Arc;
 use storage::Journal;
@@ -13,6 +14,11 @@ pub(crate) enum Log {}
 /// Refuses.
 pub(crate) fn open(_data: &Data, _dir: &Path) -> Result<(Log, Opened), StartError> {
     Err(StartError::other("this binary writes no log: build it with `--features aof`"))
+}
+
+/// Refuses.
+pub(crate) fn open_late(_config: &ConfigStore, _dir: &Path) -> Result<Log, String> {
+    Err("this binary writes no log: build it with `--features aof`".into())
 }
 
 /// What opening found.
@@ -28,6 +34,15 @@ impl Log {
     }
 
     pub fn rewrite(&self, _engine: &Arc<Engine>) -> Result<(), String> {
+        match *self {}
+    }
+
+    pub fn rewrite_then(
+        &self,
+        _engine: &Arc<Engine>,
+        _at_cut: impl Fn(&Engine) + Send + 'static,
+        _done: impl FnOnce(&Engine, bool) + Send + 'static,
+    ) -> Result<(), String> {
         match *self {}
     }
 

@@ -115,3 +115,57 @@ fn a_snapshot_is_loaded_and_goes_into_the_log() {
         }
     }
 }
+
+/// `CONFIG SET appendonly`: what was there before and what came while the log was begun is logged,
+/// what came after its end is not, and a second beginning starts anew.
+#[test]
+fn the_log_begins_and_ends_while_the_server_runs() {
+    let (_folder, data) = folder();
+    let set = |client: &mut redis::Connection, value: &str| {
+        let () =
+            redis::cmd("CONFIG").arg("SET").arg("appendonly").arg(value).query(client).unwrap();
+    };
+    let wait_for_rewrite = |client: &mut redis::Connection| loop {
+        let text: String = redis::cmd("INFO").arg("persistence").query(client).unwrap();
+        if text.contains("aof_enabled:1") && text.contains("aof_rewrite_in_progress:0") {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    let off = ["--appendonly", "no", "--save", ""];
+    let server = Varve::start(&data, &off);
+    let mut client = server.connect();
+    let () = client.set("before", 1).unwrap();
+    set(&mut client, "yes");
+    for _ in 0..1000 {
+        let _: i64 = client.incr("count", 1).unwrap();
+    }
+    wait_for_rewrite(&mut client);
+    let _: i64 = client.incr("count", 1).unwrap();
+    server.kill();
+
+    let server = Varve::start(&data, &["--appendonly", "yes", "--save", ""]);
+    let mut client = server.connect();
+    assert_eq!(client.get::<_, i64>("count").unwrap(), 1001);
+    assert_eq!(client.get::<_, i64>("before").unwrap(), 1);
+    set(&mut client, "no");
+    let () = client.set("unlogged", 1).unwrap();
+    let () = client.del("before").unwrap();
+    set(&mut client, "yes");
+    wait_for_rewrite(&mut client);
+    let () = client.set("after", 1).unwrap();
+    set(&mut client, "no");
+    let () = client.set("lost", 1).unwrap();
+    server.kill();
+
+    let server = Varve::start(&data, &["--appendonly", "yes", "--save", ""]);
+    let there: Vec<Option<i64>> =
+        server.connect().mget(&["count", "before", "unlogged", "after", "lost"]).unwrap();
+    assert_eq!(there, [Some(1001), None, Some(1), Some(1), None]);
+
+    let (_folder, data) = folder();
+    let server = Varve::start(&data, &["--storage", "fjall", "--appendonly", "no"]);
+    let refused: redis::RedisResult<()> =
+        redis::cmd("CONFIG").arg("SET").arg("appendonly").arg("yes").query(&mut server.connect());
+    assert!(refused.unwrap_err().to_string().contains("when the server starts"));
+}

@@ -91,7 +91,7 @@ fn geoadd(cx: &mut Cx<'_>) -> Outcome {
 
 /// Logs what Redis logs: the same sorted set commands would make.
 fn log_as_zadd(cx: &mut Cx<'_>, at: usize, scores: &[f64]) {
-    if cx.engine.journal.is_none() {
+    if cx.engine.journal().is_none() {
         return;
     }
     let args = cx.args;

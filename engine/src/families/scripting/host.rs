@@ -96,7 +96,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
             return Err(failure("ERR Write commands are not allowed from read-only scripts."));
         }
         if entry.has(Flag::Write) && engine.gate() & gate::JOURNAL_FAILED != 0 {
-            let cause = engine.journal.as_ref().and_then(|j| j.failure()).unwrap_or_default();
+            let cause = engine.journal().and_then(|j| j.failure()).unwrap_or_default();
             return Err(Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}")));
         }
         let over = engine.gate() & gate::OVER_MEMORY != 0;
@@ -190,7 +190,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
             all.expired_lsn = rest.expired_lsn.or(all.expired_lsn);
             all.affected.append(rest.affected);
         }
-        if result.dirty == 0 || cx.engine.journal.is_none() || !self.logs {
+        if result.dirty == 0 || cx.engine.journal().is_none() || !self.logs {
             return;
         }
         match rest.effects {

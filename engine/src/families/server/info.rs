@@ -165,7 +165,7 @@ fn memory(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.zeros(&["mem_total_replication_buffers", "mem_clients_slaves"]);
     lines.add("mem_clients_normal", clients_memory(engine));
     lines.add("mem_cluster_links", 0);
-    lines.add("mem_aof_buffer", engine.journal.as_ref().map_or(0, |j| j.backlog_bytes()));
+    lines.add("mem_aof_buffer", engine.journal().map_or(0, |j| j.backlog_bytes()));
     lines.add("mem_allocator", "unknown");
     lines.zeros(&["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"]);
 }
@@ -231,8 +231,8 @@ fn persistence(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("rdb_current_bgsave_time_sec", -1);
     lines.zeros(&["rdb_saves", "rdb_last_cow_size"]);
     lines.zeros(&["rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
-    lines.add("aof_enabled", u8::from(engine.journal.is_some()));
-    if let Some(journal) = &engine.journal {
+    lines.add("aof_enabled", u8::from(engine.journal().is_some()));
+    if let Some(journal) = engine.journal() {
         journal.stats().into_iter().for_each(|(name, value)| lines.add(name, value));
     }
     lines.zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
@@ -240,7 +240,7 @@ fn persistence(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("aof_current_rewrite_time_sec", -1);
     lines.add("aof_last_bgrewrite_status", "ok");
     lines.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    let failed = engine.journal.as_ref().is_some_and(|journal| journal.failure().is_some());
+    let failed = engine.journal().is_some_and(|journal| journal.failure().is_some());
     lines.add("aof_last_write_status", if failed { "err" } else { "ok" });
     lines.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
 }

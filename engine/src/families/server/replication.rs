@@ -124,7 +124,7 @@ fn waitaof(cx: &mut Cx<'_>) -> Outcome {
         return Err(failure("ERR value is out of range, must be positive"));
     }
     let timeout = timeout_us(cx.args.arg(3))?;
-    let Some(journal) = cx.engine.journal.clone() else {
+    let Some(journal) = cx.engine.journal.clone().filter(|_| cx.engine.is_logging()) else {
         if local == 1 {
             return Err(failure(
                 "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",

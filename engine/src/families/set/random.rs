@@ -89,7 +89,7 @@ fn take_random(set: &mut dyn Set, count: u64, seed: u64) -> Stored<Members> {
 }
 
 fn log_removal(cx: &mut Cx<'_>, key: &Key<'_>, gone: &Members) {
-    if cx.engine.journal.is_none() {
+    if cx.engine.journal().is_none() {
         return;
     }
     for from in (0..gone.len()).step_by(LOGGED_MAX) {

@@ -83,7 +83,7 @@ fn log_exactly(
     rough: Option<(Trim, StreamInfo)>,
     fields_at: usize,
 ) {
-    if cx.engine.journal.is_none() {
+    if cx.engine.journal().is_none() {
         return;
     }
     let text = id_text(id);

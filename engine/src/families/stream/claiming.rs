@@ -105,7 +105,7 @@ pub(super) fn log_claim(
     time_ms: u64,
     deliveries: u64,
 ) {
-    if cx.engine.journal.is_none() {
+    if cx.engine.journal().is_none() {
         return;
     }
     let (mut time, mut count) = (itoa::Buffer::new(), itoa::Buffer::new());

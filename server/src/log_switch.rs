@@ -1,0 +1,68 @@
+//! `CONFIG SET appendonly`: beginning and ending the log of a running server.
+//!
+//! A log begins with a rewrite, as in Redis: effects are logged from the moment of its cut, when every
+//! shard is locked, so what the new base holds and what is appended behind it leave no gap. The file
+//! stays open when logging ends; it is out of date from then on, and replaced when logging begins anew.
+
+use crate::host::Process;
+use crate::journal;
+use crate::late_journal::LateJournal;
+use engine::Engine;
+use engine::config::{Id, Value, by_id};
+use std::sync::Arc;
+
+/// Follows `CONFIG SET appendonly` from now on. Without `late`, where a log would go, it is refused.
+pub(crate) fn follow(process: &Arc<Process>, late: Option<Arc<LateJournal>>) {
+    let weak = Arc::downgrade(process);
+    process.config.on_change(Box::new(move |id, value| {
+        let (Id::Appendonly, Value::Number(wanted)) = (id, value) else { return Ok(()) };
+        let Some(process) = weak.upgrade() else { return Ok(()) };
+        let Some(engine) = process.engine() else { return Ok(()) };
+        match (engine.is_logging(), *wanted != 0) {
+            (false, true) => begin(&process, &engine, late.as_deref()),
+            (true, false) => end(&process, &engine),
+            _ => Ok(()),
+        }
+    }));
+}
+
+/// A storage that keeps its data relies on what its log says of it, all of the time.
+fn check_storage(engine: &Engine) -> Result<(), String> {
+    let storage = engine.backend.name();
+    match engine.backend.persistent() {
+        true => Err(format!("with the storage {storage}, this is decided when the server starts")),
+        false => Ok(()),
+    }
+}
+
+fn begin(
+    process: &Process,
+    engine: &Arc<Engine>,
+    late: Option<&LateJournal>,
+) -> Result<(), String> {
+    check_storage(engine)?;
+    if process.log().is_none() {
+        let late = late.ok_or("this binary writes no log: build it with `--features aof`")?;
+        let log = journal::open_late(&engine.config, process.dir())?;
+        late.open(log.journal());
+        process.keep_log(log);
+    }
+    let log = process.log().ok_or("the log could not be opened")?;
+    let done = |engine: &Engine, rewritten: bool| {
+        if !rewritten {
+            engine.set_logging(false);
+            // What is in force; the reason has been logged. A word of two is never refused.
+            let _ = engine.config.load(by_id(Id::Appendonly), &["no"]);
+        } else if !engine.config.boolean(Id::Appendonly) {
+            engine.set_logging(false);
+        }
+    };
+    log.rewrite_then(engine, |engine| engine.set_logging(true), done)
+}
+
+fn end(process: &Process, engine: &Engine) -> Result<(), String> {
+    check_storage(engine)?;
+    engine.set_logging(false);
+    // Whoever waits for a position that was logged is served, and what was logged is kept.
+    process.log().map_or(Ok(()), |log| log.journal().sync().map_err(|error| error.to_string()))
+}
