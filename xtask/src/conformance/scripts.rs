@@ -24,18 +24,33 @@ struct Tally {
     compared: usize,
     left_out: usize,
     known: usize,
-    differing: usize,
+    /// What differs, to be printed.
+    differing: Vec<String>,
+    /// How many scripts were asked twice.
+    again: usize,
 }
 
 /// One run of the command.
 struct Comparison<'a> {
     args: &'a ConformanceArgs,
     known: Known,
-    tally: Tally,
 }
 
 impl Comparison<'_> {
-    fn script(&mut self, script: &Script, address: SocketAddr, protocol: u8) -> Result<()> {
+    /// Compares a script. What differs is asked once more: on a busy machine an answer may come
+    /// late, or a clock stand at the next second. Only what differs again counts; the first is
+    /// said all the same.
+    fn script(&self, script: &Script, address: SocketAddr, protocol: u8) -> Result<Tally> {
+        let first = self.ask(script, address, protocol)?;
+        if first.differing.is_empty() {
+            return Ok(first);
+        }
+        first.differing.iter().for_each(|difference| print!("{difference}"));
+        println!("{}: asked once more", script.name);
+        Ok(Tally { again: 1, ..self.ask(script, address, protocol)? })
+    }
+
+    fn ask(&self, script: &Script, address: SocketAddr, protocol: u8) -> Result<Tally> {
         let mut ours: Box<dyn Driver> = match self.args.mirror {
             Some(address) => Box::new(SocketDriver::new(address)),
             None => Box::new(in_process()),
@@ -44,28 +59,42 @@ impl Comparison<'_> {
         let answers =
             |driver: &mut dyn Driver| record(script, driver, protocol).map_err(anyhow::Error::msg);
         let (ours, theirs) = (answers(&mut *ours)?, answers(&mut theirs)?);
+        let mut tally = Tally::default();
         for (our, their) in ours.iter().zip(&theirs) {
-            self.answer(&script.name, protocol, our, their);
+            self.answer(&script.name, protocol, our, their, &mut tally);
         }
-        Ok(())
+        Ok(tally)
     }
 
-    fn answer(&mut self, script: &str, protocol: u8, our: &Entry, their: &Entry) {
+    fn answer(&self, script: &str, protocol: u8, our: &Entry, their: &Entry, tally: &mut Tally) {
         if our.mark.ours || our.mark.newer && !self.args.ours {
-            self.tally.left_out += 1;
+            tally.left_out += 1;
             return;
         }
-        self.tally.compared += usize::from(!our.answer.is_empty());
+        tally.compared += usize::from(!our.answer.is_empty());
         if our.answer == their.answer {
             return;
         }
         if !self.args.ours && self.known.script(script, &our.text) {
-            self.tally.known += 1;
+            tally.known += 1;
             return;
         }
-        self.tally.differing += 1;
-        println!("{script}: > {}  (RESP{protocol})", our.text);
-        print!("{}{}", indent("ours:   ", &our.answer), indent("theirs: ", &their.answer));
+        tally.differing.push(format!(
+            "{script}: > {}  (RESP{protocol})\n{}{}",
+            our.text,
+            indent("ours:   ", &our.answer),
+            indent("theirs: ", &their.answer)
+        ));
+    }
+}
+
+impl Tally {
+    fn add(&mut self, other: Tally) {
+        self.compared += other.compared;
+        self.left_out += other.left_out;
+        self.known += other.known;
+        self.again += other.again;
+        self.differing.extend(other.differing);
     }
 }
 
@@ -81,19 +110,22 @@ pub(super) fn indent(head: &str, answer: &str) -> String {
 pub fn run(args: &ConformanceArgs, address: SocketAddr, root: &Path) -> Result<()> {
     let folder = root.join("golden/scripts");
     let only = args.only.clone().unwrap_or_default();
-    let mut comparison = Comparison { args, known: Known::read(root)?, tally: Tally::default() };
+    let comparison = Comparison { args, known: Known::read(root)? };
+    let mut tally = Tally::default();
     for name in scripts_under(&folder)?.iter().filter(|name| name.starts_with(&only)) {
         let script = Script::read(&folder, name)?;
         for protocol in [2, 3] {
-            comparison.script(&script, address, protocol)?;
+            tally.add(comparison.script(&script, address, protocol)?);
         }
     }
-    let Tally { compared, left_out, known, differing } = comparison.tally;
+    let Tally { compared, left_out, known, differing, again } = tally;
+    differing.iter().for_each(|difference| print!("{difference}"));
     println!(
-        "{compared} answers compared, {differing} differing; {known} known differences, {left_out} steps not compared (marked)"
+        "{compared} answers compared, {} differing; {known} known differences, {left_out} steps not compared (marked), {again} scripts asked twice",
+        differing.len()
     );
-    if differing > 0 {
-        bail!("{differing} answers differ");
+    if !differing.is_empty() {
+        bail!("{} answers differ", differing.len());
     }
     Ok(())
 }
