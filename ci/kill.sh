@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# kill.sh STORAGE: what was acknowledged survives kill -9, several times over.
+# kill.sh STORAGE: what was acknowledged survives kill -9, several times over; what was deleted is
+# cleaned up although the server was killed in the middle of it.
 set -eu
 cd "$(dirname "$0")/.."
 . ci/lib.sh
@@ -25,4 +26,18 @@ written=$((written + 1))
 stop -TERM
 start --storage "$1" --appendonly yes
 expect "$written" "$(cli DBSIZE)"
+# A large key goes at once, its elements go later: killed meanwhile, the next start goes on.
+for from in $(seq 1 1000 100000); do echo "SADD large $(seq -s ' ' "$from" $((from + 999)))"; done | cli >/dev/null
+expect 100000 "$(cli SCARD large)"
+expect 1 "$(cli UNLINK large)"
+stop -9
+start --storage "$1" --appendonly yes
+expect "$written" "$(cli DBSIZE)"
+if [ "$1" != memory ]; then
+    figure() { cli INFO memory | tr -d '\r' | sed -n "s/^varve_storage_lazy_$1://p"; }
+    for _ in $(seq 300); do [ "$(figure cleaning_pending)" = 1 ] || break; sleep 0.1; done
+    expect 0 "$(figure cleaning_pending)"
+    [ "$(figure cleaned_records)" -gt 0 ] || { echo "nothing was cleaned up after the restart"; exit 1; }
+    echo "--- $1: killed while cleaning up, $(figure cleaned_records) records cleaned after the restart"
+fi
 stop -TERM

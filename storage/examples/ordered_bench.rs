@@ -3,9 +3,9 @@
 //! (VARVE_BENCH_ENGINE=sled runs that engine only).
 //!
 //! Every operation runs in a collection of ten elements and, taking turns with it, in one of
-//! ELEMENTS (default 1,000,000), with CACHE MiB (default 64) of engine cache. Shown: CPU time of
-//! the whole process per operation, engine threads included (from /proc; zero elsewhere), the
-//! ratio of the two, and the slowest call. Then what dropping the large ones costs.
+//! ELEMENTS (default 1,000,000), with CACHE MiB (default 64) of engine cache. Shown: the median
+//! call in each, which a busy machine does not change much, their ratio, and the slowest calls.
+//! Then what dropping the large one costs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,13 +40,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Nanoseconds of CPU all threads of this process have had.
-fn cpu_ns() -> u64 {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
-    let of = |path| std::fs::read_to_string(path).ok()?.split(' ').next()?.parse::<u64>().ok();
-    tasks.flatten().filter_map(|task| of(task.path().join("schedstat"))).sum()
-}
-
 struct Bench {
     backend: Arc<OrderedBackend>,
     random: u64,
@@ -69,41 +62,35 @@ impl Bench {
         self.random >> 20
     }
 
-    /// CPU per call and the slowest one, over a turn.
-    fn turn(&mut self, name: &str, size: u64, operation: Operation<'_>) -> (u64, Duration) {
-        let (before, mut slowest) = (cpu_ns(), Duration::ZERO);
+    /// Times the calls of a turn.
+    fn turn(&mut self, name: &str, size: u64, times: &mut Vec<Duration>, operation: Operation<'_>) {
         for _ in 0..CALLS {
             let number = self.number() % size;
             let one = Instant::now();
             self.on(name, &mut |tx, key| operation(tx, key, number));
-            slowest = slowest.max(one.elapsed());
+            times.push(one.elapsed());
         }
-        (cpu_ns().saturating_sub(before) / CALLS, slowest)
     }
 
-    /// Measures in turns; the medians, and the slowest of all.
+    /// Measures in turns; the median calls, and the slowest.
     fn measure(&mut self, what: &str, name: &str, elements: u64, operation: Operation<'_>) {
-        let (mut turns, mut slowest) = ([Vec::new(), Vec::new()], Duration::ZERO);
+        let mut times = [Vec::new(), Vec::new()];
         let names = [(format!("{name}:small"), 10), (format!("{name}:large"), elements)];
+        // The first turn warms up.
         for turn in 0..TURNS {
-            for ((name, size), turns) in names.iter().zip(&mut turns) {
-                let (cpu, longest) = self.turn(name, *size, operation);
-                // The first turn warms up.
-                if turn > 0 {
-                    turns.push(cpu);
-                    slowest = slowest.max(longest);
-                }
+            for ((name, size), times) in names.iter().zip(&mut times) {
+                times.truncate(if turn == 1 { 0 } else { usize::MAX });
+                self.turn(name, *size, times, operation);
             }
         }
-        let [small, large] = turns.map(|mut turns| {
-            turns.sort_unstable();
-            turns[turns.len() / 2]
+        let [small, large] = times.map(|mut times| {
+            times.sort_unstable();
+            (times[times.len() / 2], times[times.len() - 1])
         });
-        let ratio = large as f64 / small.max(1) as f64;
+        let ratio = large.0.as_secs_f64() / small.0.as_secs_f64();
         let engine = self.backend.name();
-        println!(
-            "{engine:6} {what:26} {small:>8} {large:>8} ns  ratio {ratio:.2}  slowest {slowest:?}"
-        );
+        let (median, slowest) = ((small.0, large.0), (small.1, large.1));
+        println!("{engine:6} {what:24} {median:?}, ratio {ratio:.2}, slowest {slowest:?}");
     }
 
     /// Fills the collections of a name, so many elements to a transaction.
@@ -162,6 +149,7 @@ fn run(bench: &mut Bench, n: u64) -> Result<(), Box<dyn std::error::Error>> {
         let mut hash = tx.hash(key, Open::Existing).expect("a hash").expect("there");
         hash.get(&field(at)).expect("read");
     });
+    drop_large(bench, "hash");
     bench.fill("set", n, &mut |tx, key, at| sadd(tx, key, at));
     bench.measure("SADD and SREM", "set", n, &mut |tx, key, at| {
         let member = at + (1 << 33);
@@ -171,14 +159,17 @@ fn run(bench: &mut Bench, n: u64) -> Result<(), Box<dyn std::error::Error>> {
         set.insert(&field(at)).expect("inserted");
         set.remove(&field(member)).expect("removed");
     });
+    drop_large(bench, "set");
     bench.fill("list", n, &mut |tx, key, at| push(tx, key, at));
     bench.measure("LPUSH", "list", n, &mut |tx, key, at| push(tx, key, at));
     bench.measure("LINDEX", "list", n, &mut |tx, key, at| {
         let mut list = tx.list(key, Open::Existing).expect("a list").expect("there");
         list.get(at).expect("read");
     });
+    drop_large(bench, "list");
     bench.fill("stream", n, &mut |tx, key, at| xadd(tx, key, at + 1));
     bench.measure("XADD", "stream", n, &mut |tx, key, _| xadd(tx, key, new()));
+    drop_large(bench, "stream");
     bench.fill("zset", n, &mut |tx, key, at| zadd(tx, key, at, (at * 7919 % 1_000_003) as f64));
     bench.measure("ZADD, another score", "zset", n, &mut |tx, key, at| {
         zadd(tx, key, at, (new() * 31 % 999_983) as f64);
@@ -206,20 +197,16 @@ fn run(bench: &mut Bench, n: u64) -> Result<(), Box<dyn std::error::Error>> {
         drop(zset);
         zadd(tx, key, new(), 1e6);
     });
-    drop_all(bench);
+    drop_large(bench, "zset");
     println!("{:6} {} bytes on disk", bench.backend.name(), bench.backend.stats().disk_bytes);
     Ok(())
 }
 
-/// Drops the large collections, then cleans up.
-fn drop_all(bench: &Bench) {
-    for name in ["hash", "set", "list", "stream", "zset"] {
-        let began = Instant::now();
-        bench.on(&format!("{name}:large"), &mut |tx, key| {
-            assert!(tx.remove(key).expect("removed"));
-        });
-        println!("{:6} DEL of the large {name}: {:?}", bench.backend.name(), began.elapsed());
-    }
+/// Drops a large collection, then cleans up.
+fn drop_large(bench: &Bench, name: &str) {
+    let began = Instant::now();
+    bench.on(&format!("{name}:large"), &mut |tx, key| assert!(tx.remove(key).expect("removed")));
+    println!("{:6} DEL of the large {name}: {:?}", bench.backend.name(), began.elapsed());
     let (began, mut slices, mut slowest) = (Instant::now(), 0u64, Duration::ZERO);
     loop {
         let one = Instant::now();

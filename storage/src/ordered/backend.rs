@@ -40,6 +40,8 @@ pub struct OrderedBackend {
     pub(super) cleaner: Mutex<Cleaner>,
     /// Whether garbage may be waiting.
     pub(super) garbage: AtomicBool,
+    /// Records that the cleaner has deleted since the start.
+    pub(super) cleaned: AtomicU64,
     /// What a snapshot under way needs saved; set and cleared while all shards are locked.
     pub(super) copying: RwLock<Option<Arc<CopyOnWrite>>>,
     pub(super) snapshotting: AtomicBool,
@@ -47,15 +49,18 @@ pub struct OrderedBackend {
     pub(super) busy: AtomicBool,
 }
 
-/// What a shard's lock guards beside its keys: which of them were accessed lately. A read does not
-/// write to disk, so this is all that `OBJECT IDLETIME` knows.
+/// What a shard's lock guards beside its keys. Which of them were accessed lately: a read does not
+/// write to disk, so this is all that `OBJECT IDLETIME` knows. And where what expires begins.
 pub(super) struct Shard {
     recent: Vec<(u64, u64)>,
+    /// Nothing in the expiry index is due before this time: an engine that keeps tombstones would
+    /// walk over everything that ever expired.
+    pub(super) due_from_ms: u64,
 }
 
 impl Shard {
     pub(super) fn new() -> Self {
-        Shard { recent: vec![(0, 0); RECENT_ENTRIES] }
+        Shard { recent: vec![(0, 0); RECENT_ENTRIES], due_from_ms: 0 }
     }
 
     fn slot(&mut self, hash: u64) -> &mut (u64, u64) {
@@ -317,6 +322,8 @@ impl Backend for OrderedBackend {
         details.push(("engine", self.kv.name().to_owned()));
         let waiting = self.garbage.load(Ordering::Relaxed);
         details.push(("lazy_cleaning_pending", u8::from(waiting).to_string()));
+        let cleaned = self.cleaned.load(Ordering::Relaxed);
+        details.push(("lazy_cleaned_records", cleaned.to_string()));
         BackendStats { memory_bytes: 0, disk_bytes: self.kv.disk_bytes(), details }
     }
 }

@@ -1,15 +1,30 @@
 //! The fjall engine (3.1): a log-structured merge tree with keyspaces, atomic batches over them,
 //! snapshots, and an fsync that is one.
+//!
+//! The table in memory keeps every version and every deletion of a record until it is written out,
+//! at 64 MiB. A scan walks over all of them: ten members whose scores have changed ten thousand
+//! times were seen to take 5 ms. So a scan that takes too long for what it met has the table of its
+//! space written out in the background, which keeps the last version only.
 
 use super::kv::{Batch, Frozen, OrderedKv, Read, SPACES_MAX, Space, VisitRecord, bounds, guarded};
 use crate::{Error, Result};
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A scan should not take longer than this, and as much again for each record.
+const SCAN_TIME: Duration = Duration::from_millis(1);
+const RECORD_TIME: Duration = Duration::from_micros(20);
+/// Bytes in a space's table in memory from which it is worth writing out.
+const TABLE_BYTES_MIN: u64 = 512 << 10;
 
 /// An open fjall database.
 pub struct FjallKv {
     db: Database,
     spaces: Vec<Keyspace>,
+    /// Bytes written to each space since its table in memory was last written out for a scan.
+    written: [AtomicU64; SPACES_MAX],
 }
 
 impl FjallKv {
@@ -26,12 +41,23 @@ impl FjallKv {
                 .iter()
                 .map(|name| db.keyspace(name, KeyspaceCreateOptions::default).map_err(named))
                 .collect::<Result<Vec<_>>>()?;
-            Ok(FjallKv { db, spaces })
+            Ok(FjallKv { db, spaces, written: Default::default() })
         })
     }
 
     fn space(&self, space: Space) -> &Keyspace {
         &self.spaces[usize::from(space.0)]
+    }
+
+    /// Has a space's table in memory written out, if there is enough in it.
+    fn write_out(&self, space: Space) -> Result<()> {
+        let written = &self.written[usize::from(space.0)];
+        if written.load(Ordering::Relaxed) < TABLE_BYTES_MIN {
+            return Ok(());
+        }
+        written.store(0, Ordering::Relaxed);
+        guarded("rotate", || self.space(space).rotate_memtable().map_err(Error::backend))?;
+        Ok(())
     }
 }
 
@@ -66,8 +92,14 @@ impl Read for FjallKv {
         visit: VisitRecord<'_>,
     ) -> Result<()> {
         let Some(bounds) = bounds(lo, hi) else { return Ok(()) };
+        let (began, mut allowed) = (Instant::now(), SCAN_TIME);
+        let counted: VisitRecord<'_> = &mut |key, value| {
+            allowed += RECORD_TIME;
+            visit(key, value)
+        };
         let mut records = guarded("scan", || Ok(self.space(space).range::<&[u8], _>(bounds)))?;
-        if reverse { feed(&mut records.rev(), visit) } else { feed(&mut records, visit) }
+        if reverse { feed(&mut records.rev(), counted) } else { feed(&mut records, counted) }?;
+        if began.elapsed() > allowed { self.write_out(space) } else { Ok(()) }
     }
 }
 
@@ -84,6 +116,8 @@ impl OrderedKv for FjallKv {
         guarded("write", || {
             let mut all = self.db.batch();
             for (space, key, value) in batch.into_changes() {
+                let bytes = key.len() + value.as_ref().map_or(0, Vec::len);
+                self.written[usize::from(space.0)].fetch_add(bytes as u64, Ordering::Relaxed);
                 match value {
                     Some(value) => all.insert(self.space(space), key, value),
                     None => all.remove(self.space(space), key),

@@ -135,6 +135,7 @@ impl OrderedBackend {
             batch.delete(garbage.space, key.to_vec());
             true
         })?;
+        self.cleaned.fetch_add(seen as u64, Ordering::Relaxed);
         Ok(next)
     }
 

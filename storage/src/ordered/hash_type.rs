@@ -44,7 +44,7 @@ impl OrderedHash<'_, '_> {
                 0 => *first,
                 to_ms => to_ms.min(*first),
             },
-            _ => self.0.0.tx.first_field_expiry(version)?,
+            _ => self.0.0.tx.first_field_expiry(version, from_ms)?,
         };
         self.0.map()?.next_expiry_ms = first;
         Ok(())

@@ -95,6 +95,11 @@ pub fn expiry(shard: u32, at_ms: u64, meta_key: &[u8]) -> Vec<u8> {
     [&shard.to_be_bytes()[..], &at_ms.to_be_bytes(), meta_key].concat()
 }
 
+/// The time in an expiry record.
+pub fn expiry_ms(key: &[u8]) -> Option<u64> {
+    be64(key.get(4..EXPIRY_META_AT)?)
+}
+
 /// Where the metadata key starts in an expiry record.
 pub const EXPIRY_META_AT: usize = 12;
 
@@ -176,9 +181,10 @@ pub fn field_expiry(version: u64, at_ms: u64, member_key: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The bounds of a hash's expiry index up to and including `at_ms`.
-pub fn field_expiries(version: u64, at_ms: u64) -> (Vec<u8>, Vec<u8>) {
-    (tagged(version, BY_EXPIRY, 0, 0), tagged(version, BY_EXPIRY, at_ms.saturating_add(1), 0))
+/// The bounds of a hash's expiry index from one time up to and including another.
+pub fn field_expiries(version: u64, from_ms: u64, to_ms: u64) -> (Vec<u8>, Vec<u8>) {
+    let at = |at_ms| tagged(version, BY_EXPIRY, at_ms, 0);
+    (at(from_ms), at(to_ms.saturating_add(1)))
 }
 
 /// Time and member key of an entry in a hash's expiry index.

@@ -76,6 +76,7 @@ impl OrderedBackend {
             limits: RwLock::default(),
             cleaner: Mutex::new(Cleaner::default()),
             garbage: AtomicBool::new(true),
+            cleaned: AtomicU64::new(0),
             copying: RwLock::new(None),
             snapshotting: AtomicBool::new(false),
             busy: AtomicBool::new(false),

@@ -4,7 +4,7 @@
 //! transaction writes it, or drops it. Reads come before changes in every operation, so an
 //! operation that fails has changed nothing.
 
-use super::backend::{Guards, OrderedBackend, no_such_db};
+use super::backend::{Guards, OrderedBackend, Shard, no_such_db};
 use super::codec::{self, Body, DbMap, Head, Map, MapKind};
 use super::keys;
 use super::kv::{Batch, Read, Space, VisitRecord, scan_merged};
@@ -285,7 +285,7 @@ impl<'b> OrderedTx<'b> {
     /// Deletes the fields of a hash whose time has passed; which.
     fn purge_fields(&mut self, map: &mut Map) -> Result<Vec<Box<[u8]>>> {
         let mut due = Vec::new();
-        let (lo, hi) = keys::field_expiries(map.version, self.now_ms);
+        let (lo, hi) = keys::field_expiries(map.version, map.next_expiry_ms, self.now_ms);
         self.scan(keys::ELEMENTS, &lo, &hi, false, &mut |key, _| {
             due.push(key.to_vec());
             true
@@ -306,7 +306,7 @@ impl<'b> OrderedTx<'b> {
             map.len = map.len.saturating_sub(1);
         }
         chunked.into_iter().for_each(|(version, _)| self.discard(version, false));
-        map.next_expiry_ms = self.first_field_expiry(map.version)?;
+        map.next_expiry_ms = self.first_field_expiry(map.version, self.now_ms)?;
         Ok(fields)
     }
 
@@ -321,9 +321,9 @@ impl<'b> OrderedTx<'b> {
         Ok(Some(record[name_at..value_at].into()))
     }
 
-    /// When the first field of a hash expires, 0 for never.
-    pub(super) fn first_field_expiry(&self, version: u64) -> Result<u64> {
-        let (lo, hi) = keys::field_expiries(version, u64::MAX - 1);
+    /// When the first field of a hash expires, 0 for never; none does before `from_ms`.
+    pub(super) fn first_field_expiry(&self, version: u64, from_ms: u64) -> Result<u64> {
+        let (lo, hi) = keys::field_expiries(version, from_ms, u64::MAX - 1);
         let mut first = 0;
         self.scan(keys::ELEMENTS, &lo, &hi, false, &mut |key, _| {
             first = keys::field_expiry_parts(key).map_or(0, |(at_ms, _)| at_ms);
@@ -372,6 +372,9 @@ impl<'b> OrderedTx<'b> {
             self.batch.delete(keys::EXPIRY, key);
         }
         if to_ms != 0 {
+            if let Some(shard) = self.held(place.shard) {
+                shard.due_from_ms = shard.due_from_ms.min(to_ms);
+            }
             let key = keys::expiry(place.shard, to_ms, &place.meta_key);
             self.batch.put(keys::EXPIRY, key, Vec::new());
         }
@@ -412,15 +415,20 @@ impl<'b> OrderedTx<'b> {
             return;
         }
         let now_ms = self.now_ms;
-        if let Some((_, shard)) = self.guards.iter_mut().find(|(held, _)| *held == place.shard) {
+        if let Some(shard) = self.held(place.shard) {
             shard.touch(place.hash, now_ms);
         }
     }
 
+    /// What the lock of a shard guards, if this transaction has it.
+    pub(super) fn held(&mut self, shard: u32) -> Option<&mut Shard> {
+        let (_, guard) = self.guards.iter_mut().find(|(held, _)| *held == shard)?;
+        Some(guard)
+    }
+
     pub(super) fn idle_ms(&mut self, place: &Place) -> u64 {
         let now_ms = self.now_ms;
-        let shard = self.guards.iter_mut().find(|(held, _)| *held == place.shard);
-        let touched = shard.and_then(|(_, shard)| shard.touched(place.hash));
+        let touched = self.held(place.shard).and_then(|shard| shard.touched(place.hash));
         touched.map_or(0, |at_ms| now_ms.saturating_sub(at_ms))
     }
 }

@@ -288,13 +288,20 @@ impl Tx for OrderedTx<'_> {
     }
 
     fn expire_due(&mut self, shard: u32, limit: usize) -> Result<bool> {
-        let lo = keys::expiry(shard, 0, &[]);
-        let hi = keys::expiry(shard, self.now_ms.saturating_add(1), &[]);
+        let past_ms = self.now_ms.saturating_add(1);
+        let from_ms = self.held(shard).map_or(0, |shard| shard.due_from_ms);
+        let lo = keys::expiry(shard, from_ms, &[]);
+        let hi = keys::expiry(shard, past_ms, &[]);
         let mut due = Vec::new();
         Read::scan(self, keys::EXPIRY, &lo, &hi, false, &mut |key, _| {
             due.push(key.to_vec());
             due.len() <= limit
         })?;
+        // True whether or not this transaction succeeds.
+        let first_ms = due.first().and_then(|entry| keys::expiry_ms(entry)).unwrap_or(past_ms);
+        if let Some(held) = self.held(shard) {
+            held.due_from_ms = held.due_from_ms.max(first_ms);
+        }
         let more = due.len() > limit;
         due.truncate(limit);
         due.into_iter().try_for_each(|entry| self.expire_entry(shard, entry))?;
