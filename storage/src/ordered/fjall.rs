@@ -4,7 +4,8 @@
 //! The table in memory keeps every version and every deletion of a record until it is written out,
 //! at 64 MiB. A scan walks over all of them: ten members whose scores have changed ten thousand
 //! times were seen to take 5 ms. So a scan that takes too long for what it met has the table of its
-//! space written out in the background, which keeps the last version only.
+//! space written out in the background, which keeps of each record the last version or deletion.
+//! Deletions go when tables are compacted; until then scans walk over those.
 
 use super::kv::{Batch, Frozen, OrderedKv, Read, SPACES_MAX, Space, VisitRecord, bounds, guarded};
 use crate::{Error, Result};

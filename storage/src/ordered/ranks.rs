@@ -11,7 +11,7 @@
 //! to the node, and lowers it. So a queue that is eaten from the front is read from where it
 //! begins now, not from where it began: an engine that keeps tombstones would walk over them.
 
-use super::codec::{self, Ranks};
+use super::codec::Ranks;
 use super::keys;
 use super::kv::Read;
 use super::tx::OrderedTx;
@@ -101,6 +101,25 @@ impl Bounds {
     }
 }
 
+/// Counts in as few bytes each as the largest needs, the number of which comes first.
+fn encode_counts(counts: &[u64]) -> Vec<u8> {
+    let most = counts.iter().copied().max().unwrap_or_default();
+    let width = (8 - most.leading_zeros() as usize / 8).max(1);
+    let mut out = Vec::with_capacity(1 + counts.len() * width);
+    out.push(width as u8);
+    for count in counts {
+        out.extend_from_slice(&count.to_be_bytes()[8 - width..]);
+    }
+    out
+}
+
+fn decode_counts(record: &[u8]) -> Option<Vec<u64>> {
+    let (&width, counts) = record.split_first()?;
+    let counts = counts.chunks_exact(usize::from(width.clamp(1, 8)));
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, &byte| number << 8 | u64::from(byte));
+    Some(counts.map(number).collect())
+}
+
 /// One entry of a node: a bucket, or a node below.
 #[derive(Clone, Debug)]
 struct Entry {
@@ -143,17 +162,23 @@ impl Tree {
 
     fn counts(&self, read: &dyn Read, node: u32, bounds: &Bounds) -> Result<Vec<u64>> {
         let record = read.get(keys::ELEMENTS, &keys::rank_counts(self.version, node))?;
-        let (counts, _) = codec::decode::<Vec<u64>>(&record.unwrap_or_default(), "rank")?;
-        match counts.len() == bounds.len() {
-            true => Ok(counts),
-            false => Err(Error::corrupt("bounds and counts of a sorted set differ")),
-        }
+        let counts = record.as_deref().and_then(decode_counts);
+        let counts = counts.filter(|counts| counts.len() == bounds.len());
+        counts.ok_or_else(|| Error::corrupt("bounds and counts of a sorted set differ"))
     }
 
     fn path(&self, read: &dyn Read, place: &Place) -> Result<Path> {
+        self.path_beside(read, place, &[])
+    }
+
+    /// The path to a place; nodes that it shares with another path are not read again.
+    fn path_beside(&self, read: &dyn Read, place: &Place, other: &[Step]) -> Result<Path> {
         let (mut path, mut node) = (Path::new(), ROOT);
-        for _ in 0..self.ranks.levels {
-            let bounds = self.bounds(read, node)?;
+        for level in 0..usize::from(self.ranks.levels) {
+            let bounds = match other.get(level).filter(|step| step.node == node) {
+                Some(step) => Bounds(step.bounds.0.clone()),
+                None => self.bounds(read, node)?,
+            };
             let at = bounds.find(place);
             let child = bounds.child(at);
             path.push(Step { node, bounds, at });
@@ -210,7 +235,7 @@ impl Tree {
     // -- changes ---------------------------------------------------------------------------------
 
     fn put_counts(&self, tx: &mut OrderedTx<'_>, node: u32, counts: &[u64]) {
-        let record = codec::encode(&counts, &[]);
+        let record = encode_counts(counts);
         tx.batch.put(keys::ELEMENTS, keys::rank_counts(self.version, node), record);
     }
 
@@ -238,8 +263,9 @@ impl Tree {
         old: Option<&Place>,
         new: Option<&Place>,
     ) -> Result<Plan> {
-        let path = |place: Option<&Place>| place.map(|place| self.path(read, place)).transpose();
-        let (old, new) = (path(old)?, path(new)?);
+        let old = old.map(|place| self.path(read, place)).transpose()?;
+        let beside = old.as_deref().unwrap_or_default();
+        let new = new.map(|place| self.path_beside(read, place, beside)).transpose()?;
         let shared = match (&old, &new) {
             (Some(old), Some(new)) => {
                 let same = |(a, b): &(&Step, &Step)| (a.node, a.at) == (b.node, b.at);

@@ -1,7 +1,7 @@
 //! Trees of many levels (they are narrow in unit tests), compared with what they count.
 
 use super::*;
-use crate::ordered::OrderedBackend;
+use crate::ordered::{OrderedBackend, codec};
 use crate::testing::Random;
 use crate::testing::counting_kv::CountingKv;
 use crate::types::{SortedSet, ZRange};
@@ -216,6 +216,17 @@ fn a_window_that_moves() {
     assert!(tree.first(&fixture.kv).expect("a place").as_slice() > first, "reading begins there");
     let nodes: BTreeSet<u32> = (0..tree.ranks.next_node).collect();
     assert!(nodes.len() > 10, "many nodes have come and gone");
+}
+
+#[test]
+fn counts_round_trip() {
+    for most in [0, 1, 255, 256, 65_535, 1 << 24, u64::MAX] {
+        let counts = [0, most, 3];
+        assert_eq!(decode_counts(&encode_counts(&counts)), Some(counts.to_vec()));
+    }
+    assert_eq!(encode_counts(&[1, 200]), [1, 1, 200]);
+    assert_eq!(decode_counts(&[]), None);
+    assert_eq!(decode_counts(&[9, 1, 2]), Some(vec![]));
 }
 
 #[test]

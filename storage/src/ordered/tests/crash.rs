@@ -10,6 +10,8 @@ use std::time::Duration;
 const DIR: &str = "VARVE_CRASH_DIR";
 const ENGINE: &str = "VARVE_CRASH_ENGINE";
 const KEYS: u64 = 40;
+/// Beside the store once the child has written something.
+const READY: &str = "ready";
 
 /// Not a test by itself: the process that gets killed.
 #[test]
@@ -41,6 +43,7 @@ fn child() {
             tx.set_string(&key(&backend, 1, name.as_bytes()), b"seen", Expiry::Keep).unwrap();
         });
         backend.maintain(0);
+        std::fs::write(Path::new(&dir).with_file_name(READY), b"").unwrap();
     }
 }
 
@@ -56,19 +59,26 @@ fn engine_named(name: &str) -> Engine {
 
 fn kill_nine_leaves_whole_transactions(engine: Engine) {
     let dir = tempfile::tempdir().unwrap();
+    let (store, ready) = (dir.path().join("store"), dir.path().join(READY));
     for round in 0..5u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "ordered::tests::crash::child"])
-            .env(DIR, dir.path())
+            .env(DIR, &store)
             .env(ENGINE, format!("{engine:?}"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(900 + 130 * round));
+        // A busy machine takes its time to begin; then everybody is killed at another moment.
+        let began = std::time::Instant::now();
+        while !ready.exists() && began.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(Duration::from_millis(700 + 130 * round));
         child.kill().unwrap();
         child.wait().unwrap();
-        check(&open(dir.path(), engine, 4), round);
+        std::fs::remove_file(&ready).unwrap();
+        check(&open(&store, engine, 4), round);
     }
 }
 
