@@ -3,6 +3,7 @@
 use crate::affected::Affected;
 use crate::args::is_word;
 use crate::blocking::Block;
+use crate::clients::Message;
 use crate::dispatch::Call;
 use crate::effects::Effects;
 use crate::engine::Engine;
@@ -188,7 +189,21 @@ impl<'a> Cx<'a> {
         if self.engine.keyspace.announces_new() && self.was_absent(key) && self.is_there(key) {
             self.created(key);
         }
-        self.engine.notify_event(key.db, key.bytes, class, event);
+        self.publish_event(key, class, event);
+    }
+
+    fn publish_event(&mut self, key: &Key<'_>, class: Class, event: &str) {
+        let mut kept = Vec::new();
+        let own = Some((self.session.client(), &mut kept));
+        self.engine.notify_event(key.db, key.bytes, class, event, own);
+        self.keep_messages(kept);
+    }
+
+    /// Has the session write messages to itself behind its reply.
+    pub(crate) fn keep_messages(&mut self, mut messages: Vec<Message>) {
+        if !messages.is_empty() {
+            self.out.rest().affected.messages.append(&mut messages);
+        }
     }
 
     /// Says that a key was made, before what made it is said. The first [`Cx::modified`] does so for
@@ -198,7 +213,7 @@ impl<'a> Cx<'a> {
         if self.engine.keyspace.announces_new() {
             self.announce_expired();
             self.out.rest().absent.retain(|absent| **absent != *key.bytes);
-            self.engine.notify_event(key.db, key.bytes, Class::New, "new");
+            self.publish_event(key, Class::New, "new");
         }
     }
 
@@ -216,7 +231,7 @@ impl<'a> Cx<'a> {
         if !self.tx.met_expired() {
             return;
         }
-        let by = Some(self.session.client().id);
+        let by = Some(self.session.client());
         let Rest { expired_lsn, affected, .. } = self.out.rest();
         self.engine.settle_expired(by, self.tx, affected, |at| *expired_lsn = Some(at));
     }

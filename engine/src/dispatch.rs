@@ -5,7 +5,7 @@ use crate::acl::Context;
 use crate::affected::{Affected, Ready};
 use crate::args::OwnedRequest;
 use crate::blocking::Waiter;
-use crate::clients::Event;
+use crate::clients::{Client, Event};
 use crate::command::{Entry, Flag, Group, LockRule};
 use crate::cx::{CallResult, Cx, Rest};
 use crate::effects::Effects;
@@ -214,7 +214,7 @@ impl Engine {
         if let Some(tracker) = session.tracker().filter(|tracker| !tracker.options.broadcast) {
             if tx.met_expired() {
                 let Rest { affected, expired_lsn, .. } = result.rest();
-                let by = Some(session.client().id);
+                let by = Some(session.client());
                 self.settle_expired(by, tx, affected, |at| *expired_lsn = Some(at));
             }
             let stale = self.remember_keys(tracker, session.is_caching(), call);
@@ -308,7 +308,7 @@ impl Engine {
     #[cold]
     fn settle_met(&self, session: &SessionState, tx: &mut dyn Tx, aftermath: &mut Aftermath) {
         let mut affected = Affected::default();
-        let by = Some(session.client().id);
+        let by = Some(session.client());
         self.settle_expired(by, tx, &mut affected, aftermath_lsn(&mut aftermath.lsn));
         aftermath.affect(affected);
     }
@@ -341,7 +341,7 @@ impl Engine {
     /// `by` is the client whose command runs.
     pub(crate) fn settle_expired(
         &self,
-        by: Option<u64>,
+        by: Option<&Arc<Client>>,
         tx: &mut dyn Tx,
         affected: &mut Affected,
         mut logged: impl FnMut(Lsn),
@@ -364,12 +364,14 @@ impl Engine {
             if self.keyspace.has_interest() {
                 self.keyspace.modified(db, &key);
                 let hash = self.backend.hash(&key);
-                self.invalidate(hash, &key, by, true, &mut affected.stale);
+                let by_id = by.map(|by| by.id);
+                self.invalidate(hash, &key, by_id, true, &mut affected.stale);
                 let (class, event) = match whole {
                     true => (Class::Expired, "expired"),
                     false => (Class::Hash, "hexpired"),
                 };
-                self.notify_event(db, &key, class, event);
+                let own = by.map(|by| (by, &mut affected.messages));
+                self.notify_event(db, &key, class, event, own);
             }
             if self.blocking.is_awaited(db, &key) {
                 affected.ready.push((db, key));
@@ -582,10 +584,11 @@ impl Engine {
         let call = Call { entry, request, hash };
         self.run::<false>(&call, &mut session, &mut out, now, &mut aftermath);
         session.flush_counts(&self.stats);
-        let stale = aftermath.rest.as_mut().map(|rest| std::mem::take(&mut rest.affected.stale));
-        if let Some(stale) = stale.filter(|stale| !stale.is_empty()) {
+        if let Some(rest) = &mut aftermath.rest {
             let own = Own { client: &waiter.client, out: &mut out, subscribed: false };
-            self.tell_stale(stale, Some(waiter.client.id), Some(own));
+            // Who waits on has no reply for them to follow.
+            let own = rest.waiter.is_none().then_some(own);
+            rest.affected.tell(self, &waiter.client, own);
         }
         match aftermath.rest.as_mut().and_then(|rest| rest.waiter.take()) {
             // It would have to wait again: the second registration goes, the first stays.

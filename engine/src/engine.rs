@@ -14,7 +14,7 @@ use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
 use crate::peers::{PeerError, Target};
-use crate::pubsub::PubSub;
+use crate::pubsub::{self, PubSub};
 use crate::rates::Rates;
 use crate::session::Session;
 use crate::slowlog::SlowLog;
@@ -363,9 +363,16 @@ impl Engine {
         self.config.integer(Id::Databases) as Db
     }
 
-    /// Publishes a keyspace event if its class is listened to. Source: Redis's
+    /// Publishes a keyspace event if its class is listened to; `own` as in [`PubSub::publish`]. Source: Redis's
     /// "Keyspace notifications" documentation.
-    pub fn notify_event(&self, db: Db, key: &[u8], class: Class, event: &str) {
+    pub fn notify_event(
+        &self,
+        db: Db,
+        key: &[u8],
+        class: Class,
+        event: &str,
+        mut own: Option<pubsub::Own<'_>>,
+    ) {
         let flags = self.keyspace.event_flags();
         if flags & class as u32 == 0 {
             return;
@@ -374,11 +381,12 @@ impl Engine {
         if flags & bits::KEYSPACE as u32 != 0 {
             let mut channel = format!("__keyspace@{db}__:").into_bytes();
             channel.extend_from_slice(key);
-            self.pubsub.publish(false, &channel, event.as_bytes(), limit, None);
+            let own = own.as_mut().map(|(own, kept)| (*own, &mut **kept));
+            self.pubsub.publish(false, &channel, event.as_bytes(), limit, own);
         }
         if flags & bits::KEYEVENT as u32 != 0 {
             let channel = format!("__keyevent@{db}__:{event}");
-            self.pubsub.publish(false, channel.as_bytes(), key, limit, None);
+            self.pubsub.publish(false, channel.as_bytes(), key, limit, own);
         }
     }
 }

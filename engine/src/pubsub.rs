@@ -27,8 +27,8 @@ pub struct PubSub {
     spaces: [RwLock<Listeners>; 3],
 }
 
-/// A client's own message, which it writes itself so that it precedes the command's reply.
-pub type Own<'a> = (&'a Arc<Client>, &'a mut dyn FnMut(&Message));
+/// The client that publishes, and where messages to itself go: they are to follow its reply.
+pub type Own<'a> = (&'a Arc<Client>, &'a mut Vec<Message>);
 
 impl PubSub {
     /// Adds a subscription; the session keeps its own set, so it is not there yet.
@@ -48,7 +48,7 @@ impl PubSub {
     }
 
     /// Sends `payload` to everybody listening to `channel`; how many that were. `limit_bytes` is
-    /// the output limit of subscribers. Messages to `own` are written, not sent.
+    /// the output limit of subscribers. Messages to `own` are kept, not sent.
     pub fn publish<'a>(
         &self,
         shard: bool,
@@ -128,7 +128,7 @@ impl Delivery<'_> {
         let message = Message { kind, pattern, channel: channel.clone(), payload: payload.clone() };
         self.count += 1;
         match &mut self.own {
-            Some((own, write)) if Arc::ptr_eq(own, client) => write(&message),
+            Some((own, kept)) if Arc::ptr_eq(own, client) => kept.push(message),
             _ => client.send(Event::Message(message), self.limit_bytes),
         }
     }

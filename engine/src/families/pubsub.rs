@@ -6,7 +6,7 @@ use crate::failure::{Failure, Outcome, subcommand_syntax};
 use crate::pubsub::Space;
 use crate::session::SessionState;
 use bytes::Bytes;
-use resp::{Proto, Reply};
+use resp::Proto;
 
 /// Words of one space's confirmations.
 const fn words(space: Space) -> (&'static str, &'static str) {
@@ -104,14 +104,10 @@ fn sunsubscribe(cx: &mut Cx<'_>) -> Outcome {
 fn publish_to(cx: &mut Cx<'_>, shard: bool) -> Outcome {
     let limit = cx.engine.tuning.pubsub_output_limit();
     let (channel, payload) = (cx.args.arg(1), cx.args.arg(2));
-    let proto = cx.session.proto;
-    let out = cx.reply.output();
-    // Our own copy comes before the count, as it would from any other publisher.
-    let mut write_own = |message: &crate::clients::Message| {
-        message.write(&mut Reply::new(out, proto));
-    };
-    let own = Some((cx.session.client(), &mut write_own as &mut dyn FnMut(&_)));
+    let mut kept = Vec::new();
+    let own = Some((cx.session.client(), &mut kept));
     let count = cx.engine.pubsub.publish(shard, channel, payload, limit, own);
+    cx.keep_messages(kept);
     cx.reply.integer(count as i64);
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::dispatch::{Aftermath, Call, Follow};
 use crate::engine::{Engine, gate};
 use crate::failure::{self, EXEC_ABORT, Failure};
 use crate::monitor::is_shown_first;
-use crate::tracking::{Own, Stale};
+use crate::tracking::Own;
 use resp::{Batch, Reply, Request};
 use runtime::{Flow, Now};
 use std::cell::{Cell, RefCell};
@@ -271,12 +271,14 @@ impl Machine {
         let mut failure = failure;
         if let Some(multi) = &mut self.state.multi {
             multi.failed = true;
-            if entry.is_some_and(|entry| entry.id == engine.exec) {
-                let text = "EXECABORT Transaction discarded because of:";
-                failure = Failure::text(format!("{text} {}", failure.as_str()));
-                self.state.end_multi();
-                engine.forget_watches(&mut self.state);
-            }
+        }
+        if entry.is_some_and(|entry| entry.id == engine.exec) {
+            let text = "EXECABORT Transaction discarded because of:";
+            let reason = failure.as_str();
+            let reason = reason.strip_prefix("ERR ").unwrap_or(reason);
+            failure = Failure::text(format!("{text} {reason}"));
+            self.state.end_multi();
+            engine.forget_watches(&mut self.state);
         }
         self.end_caching(engine, entry);
         if self.state.reply_mode == ReplyMode::On {
@@ -420,22 +422,19 @@ impl Machine {
     fn conclude(&mut self, engine: &Engine, aftermath: Aftermath, now: Now) {
         self.written = self.written.max(aftermath.lsn);
         let Some(rest) = aftermath.rest else { return };
-        let Follow { affected: Affected { ready, stale }, waiter, .. } = *rest;
+        let Follow { mut affected, waiter, .. } = *rest;
         if let Some((waiter, timeout_us)) = waiter {
             let deadline_us = timeout_us.map(|t| now.mono_us.saturating_add(t));
             self.parked = Parked::Blocked { waiter, deadline_us };
         }
-        if !stale.is_empty() {
-            self.tell_stale(engine, stale);
-        }
-        if !ready.is_empty() {
-            self.written = self.written.max(engine.serve(ready, now));
+        self.tell(engine, &mut affected);
+        if !affected.ready.is_empty() {
+            self.written = self.written.max(engine.serve(affected.ready, now));
         }
     }
 
-    /// Tells caches what a request changed; our own behind its reply.
-    #[cold]
-    fn tell_stale(&mut self, engine: &Engine, stale: Stale) {
+    /// Tells whom a request concerns; what is for ourselves stands behind its reply.
+    fn tell(&mut self, engine: &Engine, affected: &mut Affected) {
         let subscribed = self.state.is_subscribed();
         let client = self.state.client();
         // Without replies, what is written now would be taken back with this one's.
@@ -444,7 +443,7 @@ impl Machine {
             out: &mut self.out,
             subscribed,
         });
-        engine.tell_stale(stale, Some(client.id), own);
+        affected.tell(engine, client, own);
     }
 
     /// `EXEC`.

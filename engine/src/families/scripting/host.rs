@@ -178,7 +178,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         let cx = &mut *self.cx;
         let rest = result.take_rest();
         if cx.tx.met_expired() {
-            let by = Some(cx.session.client().id);
+            let by = Some(cx.session.client());
             let all = cx.out.rest();
             let logged = |at| all.expired_lsn = Some(at);
             cx.engine.settle_expired(by, cx.tx, &mut all.affected, logged);
