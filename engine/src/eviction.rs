@@ -260,7 +260,7 @@ impl Engine {
         if self.keyspace.has_interest() {
             self.keyspace.modified(db, key);
             self.invalidate(hash, key, None, true, &mut affected.stale);
-            self.notify_event(db, key, Class::Evicted, "evicted");
+            self.notify_event(db, key, Class::Evicted, "evicted", None);
         }
         if self.blocking.is_awaited(db, key) {
             affected.ready.push((db, key.into()));
