@@ -218,6 +218,10 @@ pub fn alike(rule: Rule, ours: &Value, theirs: &Value) -> bool {
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Bulk(a), Value::Bulk(b)) => a == b || same_number(a, b),
+        // Our errors are text: what is not is replaced.
+        (Value::Error(a), Value::Error(b)) => {
+            String::from_utf8_lossy(a) == String::from_utf8_lossy(b)
+        }
         (Value::Map(a), Value::Map(b)) => {
             let alike =
                 |(a, b): (&(Value, Value), &(Value, Value))| same(&a.0, &b.0) && same(&a.1, &b.1);
@@ -235,7 +239,7 @@ fn same(a: &Value, b: &Value) -> bool {
 fn same_number(short: &[u8], long: &[u8]) -> bool {
     let digits = |text: &[u8]| text.iter().filter(|byte| byte.is_ascii_digit()).count();
     let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<f64>().ok();
-    let written_so = digits(long) >= 17 || long.contains(&b'e');
+    let written_so = digits(long) >= 16 || long.contains(&b'e');
     written_so && number(short).is_some_and(|value| Some(value) == number(long))
 }
 

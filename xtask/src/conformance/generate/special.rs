@@ -248,7 +248,10 @@ pub fn sort_weight(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
 /// A script around a command.
 pub fn script(inner: Vec<Vec<u8>>, keys: &[Vec<u8>], pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
     let name = if pools.chance(10) { "EVAL_RO" } else { "EVAL" };
-    let mut args = words(&[name, pools.pick(SCRIPTS)]);
+    let script = pools.pick(SCRIPTS);
+    // The fields of XINFO as a Lua table come back in any order.
+    let script = if word(&inner, 0) == "xinfo" { SCRIPTS[0] } else { script };
+    let mut args = words(&[name, script]);
     let keys = if pools.chance(70) { keys } else { &[] };
     args.push(keys.len().to_string().into_bytes());
     args.extend(keys.iter().cloned());
