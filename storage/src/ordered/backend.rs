@@ -320,7 +320,8 @@ impl Backend for OrderedBackend {
     fn stats(&self) -> BackendStats {
         let mut details = self.kv.details();
         details.push(("engine", self.kv.name().to_owned()));
-        let waiting = self.garbage.load(Ordering::Relaxed);
+        // While a slice is cleaned the flag is down: then the cleaner is taken.
+        let waiting = self.cleaner.try_lock().is_none() || self.garbage.load(Ordering::Relaxed);
         details.push(("lazy_cleaning_pending", u8::from(waiting).to_string()));
         let cleaned = self.cleaned.load(Ordering::Relaxed);
         details.push(("lazy_cleaned_records", cleaned.to_string()));
