@@ -6,9 +6,9 @@ cd "$(dirname "$0")/.."
 . ci/lib.sh
 share=$1 runtime=$2; shift 2
 if [ "$runtime" = redis-server ]; then
-    VARVE=redis-server start --appendonly no
+    VARVE=redis-server start --appendonly no --databases 64
 else
-    start --appendonly no --runtime "$runtime" "$@"
+    start --appendonly no --databases 64 --runtime "$runtime" "$@"
 fi
 echo "--- redis-cli, $runtime $*"
 expect OK "$(cli SET greeting hello)"
@@ -21,6 +21,12 @@ import socket, sys
 s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 s.sendall(b"PING\r\n")
 print(s.recv(100).decode().strip().lstrip("+"))' "$port")"
+
+echo "--- client-side caching"
+# Alone: a FLUSHDB of anybody has every client forget everything.
+for venv in target/ci/venv target/ci/venv-jobs; do
+    [ ! -x $venv/bin/python ] || $venv/bin/python ci/clients/python/redis_py_caching.py "$port" 0
+done
 
 # All at the same time, each in a database of its own: that is how a server is used.
 node=node

@@ -7,9 +7,9 @@ use crate::vm::digest;
 use resp::{Proto, Range, Request};
 
 /// The version of Redis whose interface this is.
-pub const REDIS_VERSION: &str = "7.2.4";
+pub const REDIS_VERSION: &str = "7.4.0";
 /// The same as a number: a byte each for major, minor and patch.
-pub const REDIS_VERSION_NUMBER: u32 = 0x0007_0204;
+pub const REDIS_VERSION_NUMBER: u32 = 0x0007_0400;
 
 const FUNCTIONS: [(&str, Function); 12] = [
     ("call", call),

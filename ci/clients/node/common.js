@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 
 export const port = Number(process.argv[2]);
 export const db = Number(process.argv[3]);
-export const caching = process.argv[4] === "caching";
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 

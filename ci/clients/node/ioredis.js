@@ -25,7 +25,7 @@ async function types(redis) {
   assert.equal((await redis.smembers("s")).length, 500);
   await assert.rejects(redis.lpush("k", 1), { name: "ReplyError", message: /^WRONGTYPE/ });
   assert.equal(await redis.call("OBJECT", "ENCODING", "a"), "int");
-  assert.match(await redis.info("server"), /redis_version:7/);
+  assert.match(await redis.info("server"), /redis_version:\d/);
   assert.deepEqual(await redis.geosearch("nosuch", "FROMLONLAT", 1, 1, "BYRADIUS", 1, "km"), []);
 }
 

@@ -24,7 +24,8 @@ async def basics(r):
         await waits
     except asyncio.CancelledError:
         pass
-    assert await r.rpush("nosuch", "kept") == 1 and await r.lrange("nosuch", 0, -1) == ["kept"]
+    echoed = await asyncio.gather(*(r.echo(str(i)) for i in range(50)))
+    assert echoed == [str(i) for i in range(50)], echoed
 
 
 async def pipelines(r):

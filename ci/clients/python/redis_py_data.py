@@ -61,10 +61,11 @@ def keys(r):
     assert r.pexpire("key:7", 20) and eventually(lambda: r.get("key:7") is None)
     assert r.object("encoding", "key:8") == "int" and r.object("refcount", "key:8") >= 1
     assert r.memory_usage("key:8") > 0
-    other = redis.Redis(port=r.connection_pool.connection_kwargs["port"], db=15, decode_responses=True)
+    # ci/clients.sh gives out the first 32.
+    other = redis.Redis(port=r.connection_pool.connection_kwargs["port"], db=32 + DATABASE, decode_responses=True)
     other.delete("travelled")
     r.set("travelled", DATABASE)
-    assert r.move("travelled", 15) and other.get("travelled") == str(DATABASE)
+    assert r.move("travelled", 32 + DATABASE) and other.get("travelled") == str(DATABASE)
     other.delete("travelled")
 
 
@@ -221,7 +222,6 @@ def users(r):
     raises(redis.AuthenticationError, "invalid username-password", client(username=name, password="wrong", retry=Retry(NoBackoff(), 0)).ping)
     logged = r.acl_log()
     assert {entry["reason"] for entry in logged if entry["username"] == name} == {"key", "command", "auth"}, logged
-    assert r.acl_log_reset()
     assert r.acl_dryrun(name, "get", key + "s") == "OK"
     assert "has no permissions" in r.acl_dryrun(name, "set", key + "s", 1)
     assert "geo" in r.acl_cat() and "hget" in r.acl_cat("hash") and len(r.acl_genpass()) == 64 and r.acl_whoami() == "default"
@@ -262,7 +262,7 @@ def pool_of_healthy_connections(r):
 
 def server(r):
     about = r.info()
-    assert about["redis_version"].startswith("7.") and about["connected_clients"] >= 1 and about["tcp_port"] > 0
+    assert int(about["redis_version"].split(".")[0]) >= 7 and about["connected_clients"] >= 1 and about["tcp_port"] > 0
     assert r.info("keyspace") == {} or f"db{DATABASE}" not in r.info("keyspace")
     r.set("k", 1, ex=100)
     assert r.info("keyspace")[f"db{DATABASE}"]["keys"] == 1 and r.info("keyspace")[f"db{DATABASE}"]["expires"] == 1

@@ -213,6 +213,8 @@ struct Victims<'a> {
     local_address: Option<&'a [u8]>,
     user: Option<&'a [u8]>,
     client_type: Option<ClientType>,
+    /// Connected since then or before (milliseconds of the wall clock).
+    until_ms: Option<u64>,
     include_me: bool,
 }
 
@@ -224,6 +226,7 @@ impl Victims<'_> {
             && self.local_address.is_none_or(|a| a == local_address(&client.peer).as_bytes())
             && self.user.is_none_or(|user| client.names.lock().user.as_bytes() == user)
             && self.client_type.is_none_or(|wanted| has_type(client, wanted))
+            && self.until_ms.is_none_or(|until_ms| client.created_ms <= until_ms)
             && (self.include_me || client.id != me)
     }
 }
@@ -246,6 +249,14 @@ fn parse_victims<'a>(cx: &Cx<'a>) -> Result<Victims<'a>, Failure> {
             victims.user = Some(value);
         } else if is_word(word, "TYPE") {
             victims.client_type = Some(client_type(value)?);
+        } else if is_word(word, "MAXAGE") {
+            let seconds = parse_i64(value)
+                .ok_or(failure("ERR maxage is not an integer or out of range"))
+                .and_then(|it| match it {
+                    1.. => Ok(it as u64),
+                    _ => Err(failure("ERR maxage should be greater than 0")),
+                })?;
+            victims.until_ms = Some(cx.now.wall_ms.saturating_sub(seconds.saturating_mul(1000)));
         } else if is_word(word, "SKIPME") {
             victims.include_me = is_no(value)?;
         } else {

@@ -80,7 +80,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             summary: "Terminates open connections.",
             complexity: "O(N) where N is the number of client connections",
             arity: -3,
-            syntax: "filter: <old-format: ip:port @!2.8.12|new-format: <<[ID client-id] @2.8.12|client-type: [TYPE <NORMAL|MASTER @3.2.0|SLAVE|REPLICA @5.0.0|PUBSUB>] @2.8.12|[USER username]|addr: [ADDR ip:port]|laddr: [LADDR ip:port] @6.2.0|skipme: [SKIPME <YES|NO>]> [<[ID client-id] @2.8.12|client-type: [TYPE <NORMAL|MASTER @3.2.0|SLAVE|REPLICA @5.0.0|PUBSUB>] @2.8.12|[USER username]|addr: [ADDR ip:port]|laddr: [LADDR ip:port] @6.2.0|skipme: [SKIPME <YES|NO>]> ...]>>",
+            syntax: "filter: <old-format: ip:port @!2.8.12|new-format: <<[ID client-id] @2.8.12|client-type: [TYPE <NORMAL|MASTER @3.2.0|SLAVE|REPLICA @5.0.0|PUBSUB>] @2.8.12|[USER username]|addr: [ADDR ip:port]|laddr: [LADDR ip:port] @6.2.0|skipme: [SKIPME <YES|NO>]|[MAXAGE maxage] @7.4.0> [<[ID client-id] @2.8.12|client-type: [TYPE <NORMAL|MASTER @3.2.0|SLAVE|REPLICA @5.0.0|PUBSUB>] @2.8.12|[USER username]|addr: [ADDR ip:port]|laddr: [LADDR ip:port] @6.2.0|skipme: [SKIPME <YES|NO>]|[MAXAGE maxage] @7.4.0> ...]>>",
             history: &[
                 ("2.8.12", "Added new filter format."),
                 ("2.8.12", "`ID` option."),
@@ -90,6 +90,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
                     "Replaced `slave` `TYPE` with `replica`. `slave` still supported for backward compatibility.",
                 ),
                 ("6.2.0", "`LADDR` option."),
+                ("7.4.0", "`MAXAGE` option."),
             ],
             handler: client::kill,
             ..ADMIN
@@ -240,6 +241,8 @@ pub const HELP: &[&str] = &[
     "      Kill connections authenticated by <username>.",
     "    * SKIPME (YES|NO)",
     "      Skip killing current connection (default: yes).",
+    "    * MAXAGE <maxage>",
+    "      Kill connections older than the specified age.",
     "LIST [options ...]",
     "    Return information about client connections. Options:",
     "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",

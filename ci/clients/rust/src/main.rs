@@ -1,4 +1,4 @@
-//! The `redis` crate against a running server: `rust-client PORT DATABASE [caching]`. Checks strictly, prints one line.
+//! The `redis` crate against a running server: `rust-client PORT DATABASE`. Checks strictly, prints one line.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -311,7 +311,8 @@ async fn caching(client: &redis::Client, con: &MultiplexedConnection) -> RedisRe
         assert_eq!(cached.get::<_, i64>("cached").await?, 1);
     }
     let told = cached.get_cache_statistics().expect("a cache");
-    assert_eq!((told.hit, told.miss), (99, 1));
+    // Whoever flushes a database has every cache forget everything.
+    assert!(told.hit >= 80 && told.hit + told.miss == 100, "{} of 100", told.hit);
     let _: () = con.set("cached", 2).await?;
     eventually(|| {
         let mut cached = cached.clone();
@@ -349,13 +350,11 @@ async fn main() -> RedisResult<()> {
         async_pubsub(&client, &con, &channel).await?;
         if protocol == 3 {
             manager(&client, &con, &channel).await?;
-            if arguments.get(2).is_some_and(|it| it == "caching") {
-                caching(&client, &con).await?;
-            }
+            caching(&client, &con).await?;
         }
     }
     println!(
-        "redis (Rust) 1.8.1: sync, pub/sub, multiplexed, blocking, streams, manager in RESP2 and RESP3, {:.1} s",
+        "redis (Rust) 1.8.1: sync, pub/sub, multiplexed, blocking, streams, manager, cache in RESP2 and RESP3, {:.1} s",
         started.elapsed().as_secs_f64()
     );
     Ok(())

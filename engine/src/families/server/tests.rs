@@ -134,7 +134,7 @@ const DOCS: &str = include_str!("testdata/command-docs-7.0.15.tsv");
 /// Arguments that differ on purpose, with reasons.
 const OTHER_ARGUMENTS: &[(&str, &str)] = &[
     ("bitop", "7.2 spells the operations out"),
-    ("client|kill", "the filters of 7.2 may be combined, and SKIPME is YES or NO"),
+    ("client|kill", "the filters of 7.2 may be combined, SKIPME is YES or NO, MAXAGE is of 7.4"),
     ("client|list", "a token with a repeated value is one argument, as everywhere else"),
     ("command|getkeys", "7.2 documents the command to look at"),
     ("command|getkeysandflags", "7.2 documents the command to look at"),

@@ -111,13 +111,17 @@ impl Request<'_> {
     }
 }
 
-/// Where to read from, given the stream's last ID.
-fn from(argument: &[u8], grouped: bool, last_id: StreamId) -> Result<From, Failure> {
+/// Where to read from, given the stream's last IDs.
+fn from(argument: &[u8], grouped: bool, last: Last) -> Result<From, Failure> {
     match argument {
         b"$" if grouped => Err(failure(
             "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.",
         )),
-        b"$" => Ok(From::After(last_id)),
+        b"$" => Ok(From::After(last.last_id)),
+        b"+" if grouped => Err(failure(
+            "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The + ID would just return an empty result set.",
+        )),
+        b"+" => Ok(From::After(last.top_id.previous().unwrap_or(StreamId::MIN))),
         b">" if !grouped => Err(failure(
             "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
         )),
@@ -128,6 +132,13 @@ fn from(argument: &[u8], grouped: bool, last_id: StreamId) -> Result<From, Failu
             id => Ok(From::After(id)),
         },
     }
+}
+
+/// What `$` and `+` are of a stream: the last ID it gave, and that of the last entry it still has.
+#[derive(Clone, Copy)]
+struct Last {
+    last_id: StreamId,
+    top_id: StreamId,
 }
 
 /// Where to read each stream from.
@@ -156,14 +167,18 @@ fn resolve(cx: &mut Cx<'_>, request: &Request<'_>) -> Result<(Froms, bool), Fail
                 return Err(no_group(key.bytes, group, context));
             }
         }
-        let (found, last_id) = match &mut stream {
-            Some(stream) => (true, stream.info()?.last_id),
-            None => (false, StreamId::MIN),
+        let found = stream.is_some();
+        let last = match &mut stream {
+            Some(stream) => {
+                let info = stream.info()?;
+                Last { last_id: info.last_id, top_id: info.top_id }
+            }
+            None => Last { last_id: StreamId::MIN, top_id: StreamId::MIN },
         };
         drop(stream);
         cx.looked_up(&key, found);
         let argument = cx.args.arg(request.id_at(n));
-        froms.push(from(argument, request.group.is_some(), last_id)?);
+        froms.push(from(argument, request.group.is_some(), last)?);
     }
     Ok((froms, wrong))
 }
@@ -322,14 +337,14 @@ impl Delivery {
     }
 }
 
-/// Waits for any of the streams. `$` becomes the ID it stands for: when the command runs again, it
-/// would be another.
+/// Waits for any of the streams. `$` and `+` become the ID they stand for: when the command runs again,
+/// it would be another.
 fn wait(cx: &mut Cx<'_>, request: &Request<'_>, froms: &[From], timeout_us: Option<u64>) {
     let mut again = OwnedRequest::default();
     for i in 0..cx.argc() {
         let from = i.checked_sub(request.id_at(0)).and_then(|n| froms.get(n));
         match (cx.args.arg(i), from) {
-            (b"$", Some(From::After(id))) => again.push(&id_text(*id)),
+            (b"$" | b"+", Some(From::After(id))) => again.push(&id_text(*id)),
             (argument, _) => again.push(argument),
         }
     }
