@@ -621,7 +621,10 @@ fn log(
 ) -> Option<Lsn> {
     match rest.map_or(&Effects::Verbatim, |rest| &rest.effects) {
         Effects::Verbatim if call.entry.has(Flag::Write) || call.entry.has(Flag::MayReplicate) => {
-            let args: SmallVec<[&[u8]; 16]> = call.request.iter().collect();
+            let mut args: SmallVec<[&[u8]; 16]> = call.request.iter().collect();
+            if let Some(name) = call.entry.renamed {
+                args[0] = name.as_bytes();
+            }
             Some(journal.append(db, &args))
         }
         Effects::Verbatim | Effects::Nothing => None,
@@ -642,7 +645,11 @@ fn log(
 fn collect(all: &mut Vec<(Db, Vec<Vec<u8>>)>, call: Call<'_>, db: Db, effects: Effects) {
     match effects {
         Effects::Verbatim if call.entry.has(Flag::Write) => {
-            all.push((db, call.request.iter().map(<[u8]>::to_vec).collect()));
+            let mut args: Vec<Vec<u8>> = call.request.iter().map(<[u8]>::to_vec).collect();
+            if let Some(name) = call.entry.renamed {
+                args[0] = name.as_bytes().to_vec();
+            }
+            all.push((db, args));
         }
         Effects::Verbatim | Effects::Nothing => {}
         Effects::Replaced(many) => {

@@ -275,9 +275,29 @@ impl Engine {
     /// # Errors
     /// When two commands have one name.
     pub fn new(parts: Parts) -> Result<Arc<Self>, DuplicateCommand> {
-        let families = crate::families::all().chain(parts.commands);
+        let families = crate::families::all().chain(parts.commands.iter().copied());
         let commands = CommandTable::new(families)?;
-        let exec = commands.find(b"exec").expect("a built-in command").id;
+        Ok(Self::assemble(parts, commands))
+    }
+
+    /// As [`Engine::new`], with other names for commands (`rename-command`): old and new, an empty
+    /// one for a command that is taken away.
+    ///
+    /// # Errors
+    /// As [`Engine::new`] and [`CommandTable::rename`].
+    pub fn with_names(parts: Parts, names: &[(String, String)]) -> Result<Arc<Self>, String> {
+        let families = crate::families::all().chain(parts.commands.iter().copied());
+        let mut commands = CommandTable::new(families).map_err(|error| error.to_string())?;
+        for (old, new) in names {
+            let renamed = commands.rename(old, new);
+            renamed.map_err(|reason| format!("rename-command {old}: {reason}"))?;
+        }
+        Ok(Self::assemble(parts, commands))
+    }
+
+    fn assemble(parts: Parts, commands: CommandTable) -> Arc<Self> {
+        let exec = commands.entries().iter().find(|entry| entry.full_name == "exec");
+        let exec = exec.expect("a built-in command").id;
         let engine = Arc::new(Engine {
             stats: Stats::new(commands.entries().len()),
             random: AtomicU64::new(parts.environment.seed),
@@ -309,7 +329,7 @@ impl Engine {
         });
         tuning::follow(&engine);
         crate::acl::follow(&engine);
-        Ok(engine)
+        engine
     }
 
     /// The [`gate`] bits in force.

@@ -10,7 +10,7 @@ use crate::memory::Allocator;
 use crate::server::Server;
 use crate::serving::Serving;
 use crate::{limits, listen, log_switch, runtimes, storages, system};
-use engine::command::Spec;
+use engine::command::{CommandTable, Spec};
 use engine::config::{ConfigStore, Id, by_id, lookup};
 use engine::engine::gate;
 use engine::tuning::durability;
@@ -99,7 +99,7 @@ impl ServerBuilder {
     /// See [`StartError`].
     pub fn build(mut self) -> Result<Server, StartError> {
         let config = self.configure()?;
-        refuse_what_is_missing(&self.loaded)?;
+        check_names(&self.loaded.renamed_commands, &self.commands)?;
         let runtime = self.choose_runtime(&config)?;
         let open = self.choose_storage(&config)?;
         let journal_wanted = loading::journal_wanted(&self.loaded)?;
@@ -118,7 +118,7 @@ impl ServerBuilder {
         let clock = Clock::new();
         // Without a log now there may be one later (`CONFIG SET appendonly yes`).
         let journal = cfg!(feature = "aof").then(Arc::<LateJournal>::default);
-        let engine = Engine::new(Parts {
+        let parts = Parts {
             backend: backend.clone(),
             journal: journal.clone().map(|journal| journal as Arc<dyn Journal>),
             config: config.clone(),
@@ -129,8 +129,9 @@ impl ServerBuilder {
                 started: clock.now(),
                 host: process.clone(),
             },
-        });
-        let engine = engine.map_err(StartError::other)?;
+        };
+        let engine = Engine::with_names(parts, &self.loaded.renamed_commands);
+        let engine = engine.map_err(StartError::Other)?;
         engine.set_logging(journal_wanted);
         process.attach(&engine);
         load_users(&engine, &self.loaded)?;
@@ -200,11 +201,12 @@ fn load_users(engine: &Engine, loaded: &Loaded) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Lines that protect data, and that this version cannot obey.
-fn refuse_what_is_missing(loaded: &Loaded) -> Result<(), StartError> {
-    if let Some((old, _)) = loaded.renamed_commands.first() {
-        let text = format!("'rename-command {old}': commands can't be renamed in this version");
-        return Err(StartError::Other(text));
-    }
-    Ok(())
+/// Whether commands can be renamed so: better said before anything is opened.
+fn check_names(names: &[(String, String)], own: &[&'static [Spec]]) -> Result<(), StartError> {
+    let families = engine::families::all().chain(own.iter().copied());
+    let mut table = CommandTable::new(families).map_err(StartError::other)?;
+    names.iter().try_for_each(|(old, new)| {
+        let renamed = table.rename(old, new);
+        renamed.map_err(|reason| StartError::Other(format!("'rename-command {old}': {reason}")))
+    })
 }

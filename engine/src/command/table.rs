@@ -17,6 +17,11 @@ pub struct Entry {
     pub handler: Handler,
     /// `get`, `client|id`.
     pub full_name: String,
+    /// What clients call it, in lower case: its own name unless it was renamed, nothing when it was
+    /// taken away. A subcommand's is not looked at.
+    name: String,
+    /// The first word of its requests as a log has it, if clients use another.
+    pub renamed: Option<&'static str>,
     /// The entry's number.
     pub id: CommandId,
     /// [`Flag::bit`]s.
@@ -69,6 +74,8 @@ impl Entry {
             spec,
             handler: spec.handler,
             full_name,
+            name: spec.name.to_owned(),
+            renamed: None,
             id,
             flags: spec.flag_bits() | movable_bit(spec),
             categories: spec.category_bits(),
@@ -157,18 +164,43 @@ impl CommandTable {
         Ok(table)
     }
 
+    /// Gives a command another name, or with an empty one takes it away (`rename-command`). Logs keep
+    /// the name it had, so that they are good for a server with other names.
+    ///
+    /// # Errors
+    /// There is no such command, or the new name is taken.
+    pub fn rename(&mut self, old: &str, new: &str) -> Result<(), String> {
+        let id = self.find(old.as_bytes()).map(|entry| entry.id);
+        let id = id.ok_or("No such command in rename-command")?;
+        if !new.is_empty() && self.find(new.as_bytes()).is_some() {
+            return Err("Target command name already exists".into());
+        }
+        let entry = &mut self.entries[usize::from(id)];
+        entry.name = new.to_lowercase();
+        let original = entry.spec.name;
+        let within = std::iter::once(id).chain(std::mem::take(&mut entry.subcommands));
+        let within: Vec<CommandId> = within.collect();
+        within.iter().for_each(|id| self.entries[usize::from(*id)].renamed = Some(original));
+        self.entries[usize::from(id)].subcommands = within[1..].to_vec();
+        self.slots.fill(EMPTY_SLOT);
+        for index in 0..self.entries.len() {
+            self.index(index).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
     fn index(&mut self, index: usize) -> Result<(), DuplicateCommand> {
         let entry = &self.entries[index];
-        if entry.parent.is_some() {
+        if entry.parent.is_some() || entry.name.is_empty() {
             return Ok(());
         }
-        let name = entry.spec.name.as_bytes();
+        let name = entry.name.as_bytes();
         let packed = pack(name);
         let mask = self.slots.len() - 1;
         let mut slot = hash(packed) & mask;
         while self.slots[slot].id != EMPTY {
-            if self.entries[self.slots[slot].id as usize].spec.name.as_bytes() == name {
-                return Err(DuplicateCommand(entry.spec.name.to_owned()));
+            if self.entries[self.slots[slot].id as usize].name.as_bytes() == name {
+                return Err(DuplicateCommand(entry.name.clone()));
             }
             slot = (slot + 1) & mask;
         }
@@ -223,7 +255,7 @@ impl CommandTable {
     #[inline(never)]
     fn is_named(&self, id: CommandId, name: &[u8]) -> bool {
         let entry = self.entries.get(id as usize);
-        entry.is_some_and(|entry| entry.spec.name.as_bytes().eq_ignore_ascii_case(name))
+        entry.is_some_and(|entry| entry.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// Finds the entry that runs a request: the subcommand's, where the command is a container and
@@ -283,9 +315,18 @@ impl CommandTable {
     /// Finds by full name: `get`, `client|id` (ignoring case).
     pub fn find_full(&self, name: &[u8]) -> Option<&Entry> {
         match name.iter().position(|&b| b == b'|') {
-            None => self.find(name),
-            Some(bar) => self.subcommand(self.find(&name[..bar])?, &name[bar + 1..]),
+            None => self.find_original(name),
+            Some(bar) => self.subcommand(self.find_original(&name[..bar])?, &name[bar + 1..]),
         }
+    }
+
+    /// As [`CommandTable::find`]; a command that was renamed also by its own name.
+    fn find_original(&self, name: &[u8]) -> Option<&Entry> {
+        let renamed = |entry: &&Entry| entry.parent.is_none() && entry.renamed.is_some();
+        self.find(name).or_else(|| {
+            let mut renamed = self.entries.iter().filter(renamed);
+            renamed.find(|entry| entry.spec.name.as_bytes().eq_ignore_ascii_case(name))
+        })
     }
 }
 

@@ -169,3 +169,36 @@ fn the_log_begins_and_ends_while_the_server_runs() {
         redis::cmd("CONFIG").arg("SET").arg("appendonly").arg("yes").query(&mut server.connect());
     assert!(refused.unwrap_err().to_string().contains("when the server starts"));
 }
+
+/// `rename-command`: the old name is gone, in scripts too; the log is good without the line.
+#[test]
+fn renamed_commands_are_logged_by_their_own_names() {
+    let (place, data) = folder();
+    let file = place.path().join("varve.conf");
+    let lines = "rename-command SET Put\nrename-command FLUSHALL \"\"\nrename-command XGROUP groups\nappendonly yes\n";
+    std::fs::write(&file, lines).unwrap();
+    let server = Varve::start_from(&file, &data, &[]);
+    let mut client = server.connect();
+    let () = redis::cmd("PUT").arg("key").arg("value").query(&mut client).unwrap();
+    let () = redis::cmd("groups")
+        .arg(&["CREATE", "s", "g", "$", "MKSTREAM"])
+        .query(&mut client)
+        .unwrap();
+    let put = "redis.call('put', 'script', '1')";
+    let () = redis::cmd("EVAL").arg(put).arg(0).query(&mut client).unwrap();
+    let () =
+        redis::pipe().atomic().cmd("put").arg("multi").arg(1).ignore().query(&mut client).unwrap();
+    for gone in ["SET", "FLUSHALL", "XGROUP"] {
+        let refused: redis::RedisResult<()> =
+            redis::cmd(gone).arg("key").arg("x").query(&mut client);
+        assert!(refused.unwrap_err().to_string().contains("unknown command"), "{gone}");
+    }
+    server.kill();
+
+    let server = Varve::start(&data, &["--appendonly", "yes"]);
+    let mut client = server.connect();
+    let there: Vec<Option<String>> = client.mget(&["key", "script", "multi"]).unwrap();
+    assert_eq!(there, ["value", "1", "1"].map(|value| Some(value.to_owned())));
+    assert_eq!(client.exists::<_, usize>("s").unwrap(), 1);
+    server.kill();
+}

@@ -72,9 +72,9 @@ fn a_typo_in_the_file_is_found_by_line() {
 fn what_protects_and_cannot_be_applied_stops_the_start() {
     let (folder, _) = folder();
     let file = folder.path().join("varve.conf");
-    fs::write(&file, "rename-command FLUSHALL \"\"").unwrap();
+    fs::write(&file, "rename-command FLUSHALLL \"\"").unwrap();
     let ended = run(&[file.to_str().unwrap()]);
-    assert!(line(&ended).contains("rename-command FLUSHALL"), "{}", line(&ended));
+    assert!(line(&ended).contains("rename-command FLUSHALLL"), "{}", line(&ended));
 }
 
 #[test]

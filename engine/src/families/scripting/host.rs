@@ -197,7 +197,10 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
             Effects::Nothing => {}
             Effects::Verbatim => {
                 if call.entry.has(Flag::Write) || call.entry.has(Flag::MayReplicate) {
-                    let args: Vec<&[u8]> = call.request.iter().collect();
+                    let mut args: Vec<&[u8]> = call.request.iter().collect();
+                    if let Some(name) = call.entry.renamed {
+                        args[0] = name.as_bytes();
+                    }
                     cx.out.rest().effects.replace(db, &args);
                 }
             }
