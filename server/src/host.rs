@@ -160,6 +160,34 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Throws the data away and loads them again from the log (`DEBUG LOADAOF`). When the log turns
+    /// out to be unreadable the data are only there, and nothing may be written over it: the server
+    /// ends, as Redis does.
+    fn reload_log(&self, engine: &Engine) -> Result<(), String> {
+        let log = self.log().filter(|_| engine.is_logging());
+        let log = log.ok_or("the append-only file is off")?;
+        if engine.backend.persistent() {
+            return Err(
+                "this storage keeps its data by itself: the log does not hold them all".into()
+            );
+        }
+        engine.set_gate(gate::LOADING, true);
+        let mut emptied = false;
+        let reloaded = log.reload(engine, &mut || {
+            emptied = true;
+            clear(engine)
+        });
+        if let (Err(error), true) = (&reloaded, emptied) {
+            tracing::error!(error, "the log cannot be read again: the server ends");
+            self.shutdown.request();
+            return reloaded;
+        }
+        engine.set_gate(gate::LOADING, false);
+        reloaded
+    }
+}
+
 impl Host for Process {
     fn shutdown(&self, save: Option<bool>, now: bool, force: bool) -> Result<(), String> {
         let engine = self.alive()?;
@@ -234,11 +262,11 @@ impl Host for Process {
     }
 
     fn reload(&self, from_journal: bool) -> Result<(), String> {
-        if from_journal {
-            return Err("the append-only file is only read at start".into());
-        }
         let engine = self.loaded()?;
         let _one = self.busy.lock();
+        if from_journal {
+            return self.reload_log(&engine);
+        }
         self.saver.save(&engine)?;
         clear(&engine)?;
         let path = snapshot_path(&engine);

@@ -45,14 +45,7 @@ pub(crate) fn open(data: &Data, dir: &Path) -> Result<(Log, Opened), StartError>
         image: data.backend.persistent().then(|| data.backend.clone()),
         ..options(&data.config, dir)
     };
-    let mut loader = Loader {
-        replayer: Replayer::new(&engine),
-        backend: &*data.backend,
-        databases: engine.databases(),
-        records: 0,
-        spoke: Instant::now(),
-        engine: &engine,
-    };
+    let mut loader = Loader::new(&engine);
     let (aof, loaded) = Aof::open(options, &mut loader).map_err(StartError::other)?;
     *data.libraries.lock() = engine.library_texts();
     let (keys, commands) = (loaded.entries, loaded.commands);
@@ -123,7 +116,18 @@ struct Loader<'e> {
     engine: &'e Engine,
 }
 
-impl Loader<'_> {
+impl<'e> Loader<'e> {
+    fn new(engine: &'e Engine) -> Self {
+        Loader {
+            replayer: Replayer::new(engine),
+            backend: &*engine.backend,
+            databases: engine.databases(),
+            records: 0,
+            spoke: Instant::now(),
+            engine,
+        }
+    }
+
     fn count(&mut self) {
         self.records += 1;
         if self.records.is_multiple_of(LOOK_EVERY) && self.spoke.elapsed() >= PROGRESS_EVERY {
@@ -202,6 +206,16 @@ impl Log {
             self.rewriting.store(false, Ordering::SeqCst);
             format!("can't start a thread: {error}")
         })
+    }
+
+    /// Fills the storage, which keeps nothing by itself, once more from the log; `empty` empties it.
+    pub fn reload(
+        &self,
+        engine: &Engine,
+        empty: &mut dyn FnMut() -> Result<(), String>,
+    ) -> Result<(), String> {
+        let loaded = self.aof.reload(empty, &mut Loader::new(engine));
+        loaded.map(drop).map_err(|error| error.to_string())
     }
 
     /// Rewrites in the calling thread: what the storage holds becomes the base.

@@ -46,6 +46,14 @@ impl Log {
         match *self {}
     }
 
+    pub fn reload(
+        &self,
+        _engine: &Engine,
+        _empty: &mut dyn FnMut() -> Result<(), String>,
+    ) -> Result<(), String> {
+        match *self {}
+    }
+
     pub fn rewrite_now(&self, _data: &Data) -> Result<(), String> {
         match *self {}
     }

@@ -202,3 +202,38 @@ fn renamed_commands_are_logged_by_their_own_names() {
     assert_eq!(client.exists::<_, usize>("s").unwrap(), 1);
     server.kill();
 }
+
+/// `DEBUG LOADAOF`: the data are what the log says, and go on from there.
+#[test]
+fn the_log_is_loaded_into_a_running_server() {
+    let debug = |client: &mut redis::Connection, what: &str| -> redis::RedisResult<String> {
+        redis::cmd("DEBUG").arg(what).query(client)
+    };
+    let given = ["--appendonly", "yes", "--enable-debug-command", "yes"];
+    let (_folder, data) = folder();
+    let server = Varve::start(&data, &given);
+    let mut client = server.connect();
+    let _: i64 = client.incr("count", 41).unwrap();
+    let _: i64 = client.hset("hash", "field", "value").unwrap();
+    let () = client.set_ex("text", "x", 1000).unwrap();
+    let before = debug(&mut client, "DIGEST").unwrap();
+    assert_eq!(debug(&mut client, "LOADAOF").unwrap(), "OK");
+    assert_eq!(debug(&mut client, "DIGEST").unwrap(), before);
+    assert_eq!(client.incr::<_, _, i64>("count", 1).unwrap(), 42);
+    server.kill();
+    let server = Varve::start(&data, &given);
+    assert_eq!(server.connect().get::<_, i64>("count").unwrap(), 42);
+
+    for refusing in [
+        ["--storage", "fjall", "--appendonly", "yes"],
+        ["--storage", "memory", "--appendonly", "no"],
+    ] {
+        let (_folder, data) = folder();
+        let all = [&refusing[..], &["--enable-debug-command", "yes"]].concat();
+        let server = Varve::start(&data, &all);
+        let mut client = server.connect();
+        let () = client.set("kept", 1).unwrap();
+        assert!(debug(&mut client, "LOADAOF").is_err(), "{refusing:?}");
+        assert_eq!(client.get::<_, i64>("kept").unwrap(), 1);
+    }
+}

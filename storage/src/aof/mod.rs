@@ -171,6 +171,27 @@ pub struct Aof {
 }
 
 impl Aof {
+    /// Loads the log once more, as far as it has come, into a storage that does not keep data by
+    /// itself: when everything appended is in its files, `empty` empties that. Nothing may be
+    /// appended meanwhile.
+    ///
+    /// # Errors
+    /// During a rewrite, when the log cannot be written, and as [`Aof::open`].
+    pub fn reload(
+        &self,
+        empty: &mut dyn FnMut() -> std::result::Result<(), String>,
+        replay: &mut dyn Replay,
+    ) -> std::result::Result<Loaded, LoadError> {
+        let Some(set) = self.set.try_lock() else {
+            return Err(LoadError::of(std::path::Path::new("the log"), "it is being rewritten"));
+        };
+        self.syncer.sync();
+        let failed = self.syncer.log.health.text();
+        failed.map_or_else(empty, Err).map_err(|error| LoadError::of(&set.dir, error))?;
+        let loader = load::Loader { set: &set, image: None, load_truncated: false, replay };
+        loader.load(image::Start::Base)
+    }
+
     /// Loads the log into `replay`, and opens it for appending; begins one if there is none.
     ///
     /// # Errors
