@@ -130,7 +130,8 @@ pub fn import(path: &str, items: &[&str]) -> String {
         return format!("use {path}::{only};\n");
     }
     let line = format!("use {path}::{{{}}};\n", items.join(", "));
-    if line.len() <= WIDTH_MAX + 1 {
+    // rustfmt leaves two columns for what might follow, and the line's end is counted here.
+    if line.len() < WIDTH_MAX {
         return line;
     }
     let mut lines = vec![String::from("   ")];
