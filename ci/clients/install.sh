@@ -28,11 +28,11 @@ node() {
     cp ci/clients/node/package.json ci/clients/node/package-lock.json $to
     rm -f $to/installed
     # Debian's node may be older than the clients want: then one comes from npm, too.
-    npm ci --prefix $to --no-audit --no-fund --ignore-scripts --loglevel error &&
+    npm ci --prefix $to --no-audit --no-fund --ignore-scripts --loglevel error >/dev/null &&
         if command node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))'; then
             rm -rf $to/newer
         else
-            npm install --prefix $to/newer --no-audit --no-fund --loglevel error node@22
+            npm install --prefix $to/newer --no-audit --no-fund --loglevel error node@22 >/dev/null
         fi &&
         touch $to/installed || echo "not installed: the npm packages"
 }
