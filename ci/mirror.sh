@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# mirror.sh: the golden scripts through sockets, tokio's answers against epoll's.
+# mirror.sh [FAMILY/]: the golden scripts through sockets, tokio's answers against epoll's.
 set -eu
 cd "$(dirname "$0")/.."
 . ci/lib.sh
