@@ -4,7 +4,7 @@
 use super::super::keys;
 use super::*;
 use crate::{Expiry, Open};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const DIR: &str = "VARVE_CRASH_DIR";
@@ -57,22 +57,31 @@ fn engine_named(name: &str) -> Engine {
     }
 }
 
+/// A process that runs [`child`].
+fn spawn(store: &Path, engine: Engine) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "ordered::tests::crash::child"])
+        .env(DIR, store)
+        .env(ENGINE, format!("{engine:?}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 fn kill_nine_leaves_whole_transactions(engine: Engine) {
     let dir = tempfile::tempdir().unwrap();
     let (store, ready) = (dir.path().join("store"), dir.path().join(READY));
     for round in 0..5u64 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "ordered::tests::crash::child"])
-            .env(DIR, &store)
-            .env(ENGINE, format!("{engine:?}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = spawn(&store, engine);
         // A busy machine takes its time to begin; then everybody is killed at another moment.
         let began = std::time::Instant::now();
         while !ready.exists() && began.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(10));
+            // The store that was checked last may still be closing, and hold its lock.
+            if child.try_wait().unwrap().is_some() {
+                child = spawn(&store, engine);
+            }
         }
         std::thread::sleep(Duration::from_millis(700 + 130 * round));
         child.kill().unwrap();
