@@ -154,12 +154,19 @@ pub trait Host: Send + Sync {
     }
 
     /// Replaces the data by what the snapshot file holds, without saving first
-    /// (`DEBUG RELOAD NOSAVE`); with `keep`, what is there stays unless the file has it too.
+    /// (`DEBUG RELOAD NOSAVE`). With `keep`, what is there stays; a key that the file has too is
+    /// replaced with `merge`, and an error without: what was loaded before it stays.
     ///
     /// # Errors
     /// When that failed.
-    fn load_snapshot(&self, _keep: bool) -> Result<(), String> {
+    fn load_snapshot(&self, _keep: bool, _merge: bool) -> Result<(), String> {
         Err("reloading is not available here".into())
+    }
+
+    /// Ends the process at once with a line in its log that says why (`DEBUG PANIC` and its kin);
+    /// what it says if it does not.
+    fn crash(&self, _why: &str) -> &'static str {
+        "crashing is not available here"
     }
 
     /// Sends requests to another server, each of which is answered by one line (`MIGRATE`): the
@@ -256,6 +263,8 @@ pub struct Engine {
     pub pause: Pause,
     /// `DEBUG SET-ACTIVE-EXPIRE`.
     pub active_expire: ActiveExpire,
+    /// `DEBUG PAUSE-CRON`.
+    pub housekeeping_paused: AtomicBool,
     /// What gives way when memory is full.
     pub eviction: Eviction,
     /// Scripts and functions.
@@ -320,6 +329,7 @@ impl Engine {
             replication_id: Mutex::new(hex_digits(parts.environment.seed)),
             pause: Pause::default(),
             active_expire: ActiveExpire::default(),
+            housekeeping_paused: AtomicBool::new(false),
             eviction: Eviction::default(),
             scripting: Scripting::default(),
             environment: parts.environment,

@@ -40,10 +40,12 @@ impl ActiveExpire {
 impl Engine {
     /// One round over all shards; true when more work is waiting than one round does.
     pub fn keep_house(&self, now: Now) -> bool {
+        if self.housekeeping_paused.load(Ordering::Relaxed) {
+            return false;
+        }
         let expire = self.active_expire.is_on();
-        let mut more = false;
+        let mut more = expire && self.noting("expire-cycle", now, || self.expire_all(now));
         for shard in 0..self.backend.shard_count() {
-            more |= expire && self.expire_shard(shard, now);
             more |= self.backend.maintain(shard);
         }
         self.limit_tracking(None);
@@ -51,6 +53,11 @@ impl Engine {
         more |= self.gate() & (gate::CROWDED | gate::OVER_MEMORY) == gate::CROWDED;
         self.rates.sample(&self.stats, now);
         more
+    }
+
+    fn expire_all(&self, now: Now) -> bool {
+        let shards = 0..self.backend.shard_count();
+        shards.fold(false, |more, shard| self.expire_shard(shard, now) || more)
     }
 
     fn expire_shard(&self, shard: u32, now: Now) -> bool {
@@ -67,8 +74,10 @@ impl Engine {
         let mut affected = Affected::default();
         let mut lsn = None;
         let outcome = self.backend.transact(Locks::One(shard), now.wall_ms, &mut |tx| {
-            more = tx.expire_due(shard, EXPIRE_BATCH).unwrap_or(false);
-            self.settle_expired(None, tx, &mut affected, |at| lsn = Some(at));
+            self.noting("expire-del", now, || {
+                more = tx.expire_due(shard, EXPIRE_BATCH).unwrap_or(false);
+                self.settle_expired(None, tx, &mut affected, |at| lsn = Some(at));
+            });
         });
         match outcome {
             Ok(()) => {}

@@ -270,17 +270,26 @@ impl Host for Process {
         self.saver.save(&engine)?;
         clear(&engine)?;
         let path = snapshot_path(&engine);
-        load(&engine, &path)
+        load(&engine, &path, true)
     }
 
-    fn load_snapshot(&self, keep: bool) -> Result<(), String> {
+    fn allocator_report(&self) -> Option<String> {
+        (self.allocator.report)()
+    }
+
+    fn crash(&self, why: &str) -> &'static str {
+        tracing::error!("the server ends at once: a client asked for DEBUG {why}");
+        std::process::abort()
+    }
+
+    fn load_snapshot(&self, keep: bool, merge: bool) -> Result<(), String> {
         let engine = self.loaded()?;
         let _one = self.busy.lock();
         if !keep {
             clear(&engine)?;
         }
         let path = snapshot_path(&engine);
-        load(&engine, &path)
+        load(&engine, &path, !keep || merge)
     }
 
     fn sleep(&self, time: std::time::Duration) {
@@ -302,10 +311,10 @@ fn is_loading(engine: &Engine) -> bool {
     engine.gate() & gate::LOADING != 0
 }
 
-/// Loads a snapshot into a running engine.
-fn load(engine: &Engine, path: &Path) -> Result<(), String> {
+/// Loads a snapshot into a running engine; `replaces` as in [`snapshot::load`].
+fn load(engine: &Engine, path: &Path, replaces: bool) -> Result<(), String> {
     let library = &mut |text: &[u8]| engine.restore_library(text);
-    snapshot::load(&*engine.backend, engine.databases(), path, 0, library).map(drop)
+    snapshot::load(&*engine.backend, engine.databases(), path, 0, replaces, library).map(drop)
 }
 
 /// Removes every key of every database.

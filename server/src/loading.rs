@@ -81,7 +81,7 @@ fn load_snapshot(data: &Data, process: &Process) -> Result<bool, StartError> {
         libraries.push(text.to_vec());
         Ok(())
     };
-    let loaded = snapshot::load(&*data.backend, databases, &path, unix_ms(), library);
+    let loaded = snapshot::load(&*data.backend, databases, &path, unix_ms(), true, library);
     let loaded = loaded.map_err(|error| StartError::other(format!("can't load {error}")))?;
     *data.libraries.lock() = libraries;
     process.loaded_keys.store(loaded.keys, Ordering::Relaxed);

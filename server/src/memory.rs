@@ -1,5 +1,6 @@
 //! How much memory the process uses: the allocator's figures and the kernel's.
 
+use std::ffi::{CStr, c_char, c_void};
 use std::fs;
 
 /// Figures of the process's memory, in bytes.
@@ -22,17 +23,44 @@ pub struct Allocator {
     pub name: &'static str,
     /// Reads the figures.
     pub figures: fn() -> MemoryFigures,
+    /// What it tells of itself (`MEMORY MALLOC-STATS`), if it does.
+    pub report: fn() -> Option<String>,
 }
 
 impl Default for Allocator {
     /// Any allocator: the kernel's view stands for all figures.
     fn default() -> Self {
-        Allocator { name: "libc", figures: of_the_kernel }
+        Allocator { name: "libc", figures: of_the_kernel, report: || None }
     }
 }
 
 /// jemalloc, for programs that made it their global allocator.
-pub const JEMALLOC: Allocator = Allocator { name: "jemalloc-5.3.1", figures: of_jemalloc };
+pub const JEMALLOC: Allocator =
+    Allocator { name: "jemalloc-5.3.1", figures: of_jemalloc, report: report_of_jemalloc };
+
+/// Bytes of a report that are kept: with very many arenas it goes on for long.
+const REPORT_MAX: usize = 1 << 20;
+
+fn report_of_jemalloc() -> Option<String> {
+    /// Appends a piece of the report, as long as there is room.
+    extern "C" fn keep(report: *mut c_void, piece: *const c_char) {
+        // SAFETY: jemalloc hands back the pointer that it is given below, which nobody else uses
+        // during that call, and a text that a zero byte ends.
+        let (report, piece) = unsafe { (&mut *report.cast::<Vec<u8>>(), CStr::from_ptr(piece)) };
+        let piece = piece.to_bytes();
+        let room = (report.capacity() - report.len()).min(piece.len());
+        report.extend_from_slice(&piece[..room]);
+    }
+    // The allocator may hold its locks while it writes: what it writes to must not grow.
+    let mut report: Vec<u8> = Vec::with_capacity(REPORT_MAX);
+    // SAFETY: the function and what it is called with live until the call has returned; no options
+    // are given.
+    unsafe {
+        let to = (&raw mut report).cast();
+        tikv_jemalloc_sys::malloc_stats_print(Some(keep), to, std::ptr::null());
+    }
+    Some(String::from_utf8_lossy(&report).into_owned())
+}
 
 fn of_jemalloc() -> MemoryFigures {
     use tikv_jemalloc_ctl::{epoch, stats};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use storage::rdb::{Item, Options, Reader, WriteError, Writer};
-use storage::{Backend, Db, Error, SnapshotSink};
+use storage::{Backend, Db, Error, Key, Locks, SnapshotSink};
 
 /// The version of Redis whose files these are.
 const REDIS_VERSION: &str = "7.2.0";
@@ -231,12 +231,14 @@ pub(crate) struct LoadedSnapshot {
 }
 
 /// Loads a snapshot into a storage with so many databases. Keys that have expired at `now_ms` are
-/// left out, as Redis does. `library` gets the texts of function libraries.
+/// left out, as Redis does. A key that is there is replaced if `replaces`, and else an error: what was
+/// loaded before it stays. `library` gets the texts of function libraries.
 pub(crate) fn load(
     backend: &dyn Backend,
     databases: Db,
     path: &Path,
     now_ms: u64,
+    replaces: bool,
     library: &mut dyn FnMut(&[u8]) -> Result<(), String>,
 ) -> Result<LoadedSnapshot, String> {
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
@@ -254,6 +256,10 @@ pub(crate) fn load(
                 let db = db.ok_or_else(|| {
                     named(&format_args!("it has a database {}: raise `databases`", entry.db))
                 })?;
+                if !replaces && is_there(backend, db, &entry.key) {
+                    let key = String::from_utf8_lossy(&entry.key);
+                    return Err(named(&format_args!("the key '{key}' is there already")));
+                }
                 let stored = backend.load(db, &entry.key, entry.expiry_ms, entry.object);
                 stored.map_err(|error| named(&error))?;
                 loaded.keys += 1;
@@ -266,4 +272,13 @@ pub(crate) fn load(
         }
     }
     Ok(loaded)
+}
+
+fn is_there(backend: &dyn Backend, db: Db, key: &[u8]) -> bool {
+    let hash = backend.hash(key);
+    let mut found = false;
+    let looked = backend.transact(Locks::One(backend.shard_of(hash)), 0, &mut |tx| {
+        found = matches!(tx.kind(&Key { db, hash, bytes: key }), Ok(Some(_)));
+    });
+    looked.is_ok() && found
 }

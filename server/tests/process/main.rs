@@ -10,3 +10,4 @@ mod library;
 mod migrate;
 mod serving;
 mod support;
+mod telling;

@@ -1,5 +1,9 @@
 //! `DEBUG`: what test suites rely on, behind `enable-debug-command`.
 
+use super::debug_data::{
+    htstats, htstats_key, info_of, listpack, populate, quicklist, quicklist_fields, sdslen,
+};
+use super::info::held_by;
 use super::misc::check_enabled;
 use super::{ADMIN, digest};
 use crate::args::is_word;
@@ -8,9 +12,10 @@ use crate::config::Id;
 use crate::config::memory;
 use crate::cx::Cx;
 use crate::engine::Engine;
-use crate::failure::{Failure, NO_SUCH_KEY, NOT_INTEGER, Outcome, failure, subcommand_syntax};
+use crate::failure::{Failure, NOT_INTEGER, Outcome, failure, subcommand_syntax};
 use crate::glob;
 use resp::{Request, parse_i64};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use storage::{Db, ShardSet};
 
@@ -18,21 +23,39 @@ use storage::{Db, ShardSet};
 type Subcommand = (&'static str, i32, fn(&mut Cx<'_>) -> Outcome);
 
 const SUBCOMMANDS: &[Subcommand] = &[
+    ("ASSERT", -2, crash),
     ("CHANGE-REPL-ID", 2, change_repl_id),
+    ("CLIENT-ENFORCE-REPLY-LIST", 3, nothing),
+    ("CLIENT-EVICTION", 2, client_eviction),
+    ("DICT-RESIZING", 3, nothing),
     ("DIGEST", 2, dataset_digest),
     ("DIGEST-VALUE", -2, digest_value),
     ("ERROR", 3, error),
     ("HELP", 2, help),
+    ("HTSTATS", -3, htstats),
+    ("HTSTATS-KEY", -3, htstats_key),
     ("JMAP", 2, nothing),
+    ("LEAK", 3, nothing),
+    ("LISTPACK", 3, listpack),
     ("LOADAOF", 2, loadaof),
     ("LOG", 3, log),
-    ("OBJECT", 3, object),
+    ("OBJECT", -3, object),
+    ("OOM", -2, crash),
+    ("PANIC", -2, crash),
+    ("PAUSE-CRON", 3, pause_cron),
+    ("POPULATE", -3, populate),
     ("PROTOCOL", 3, super::protocol::protocol),
+    ("QUICKLIST", -3, quicklist),
     ("QUICKLIST-PACKED-THRESHOLD", 3, packed_threshold),
     ("RELOAD", -2, reload),
+    ("REPLICATE", -3, nothing),
+    ("SDSLEN", 3, sdslen),
+    ("SEGFAULT", -2, crash),
     ("SET-ACTIVE-EXPIRE", 3, set_active_expire),
+    ("SET-DISABLE-DENY-SCRIPTS", 3, nothing),
     ("SLEEP", 3, sleep),
     ("STRINGMATCH-LEN", 4, stringmatch_len),
+    ("STRUCTSIZE", 2, structsize),
 ];
 
 fn debug(cx: &mut Cx<'_>) -> Outcome {
@@ -50,11 +73,13 @@ fn debug(cx: &mut Cx<'_>) -> Outcome {
 /// The shards that a subcommand looks at; all the others look at none, so that `SLEEP` and
 /// `RELOAD` hold nothing up.
 fn locks(engine: &Engine, _: Db, request: Request<'_>) -> ShardSet {
+    const OF_KEYS: [&str; 6] =
+        ["OBJECT", "DIGEST-VALUE", "LISTPACK", "QUICKLIST", "HTSTATS-KEY", "SDSLEN"];
     let mut shards = ShardSet::new();
     let is = |word| request.get(1).is_some_and(|arg| is_word(arg, word));
-    if is("DIGEST") {
+    if is("DIGEST") || is("POPULATE") {
         shards.add_all();
-    } else if is("OBJECT") || is("DIGEST-VALUE") {
+    } else if OF_KEYS.into_iter().any(is) {
         for key in request.tail(2).iter() {
             shards.add(engine.backend.shard_of(engine.backend.hash(key)));
         }
@@ -103,15 +128,19 @@ const LRU_CLOCK_MAX: u64 = (1 << 24) - 1;
 
 fn object(cx: &mut Cx<'_>) -> Outcome {
     let key = cx.key(2);
-    let info = cx.tx.info(&key, 0)?.ok_or(NO_SUCH_KEY)?;
+    let info = info_of(cx)?;
     let mut value = Vec::new();
     cx.tx.dump(&key, &mut value)?;
     // The type byte does not count.
     let length = value.len().saturating_sub(1);
     let idle_s = info.idle_ms / 1000;
+    let nodes = match info.encoding {
+        "quicklist" => quicklist_fields(cx, &value)?,
+        _ => String::new(),
+    };
     let lru = (cx.now.wall_ms / 1000).saturating_sub(idle_s) & LRU_CLOCK_MAX;
     cx.reply.simple(&format!(
-        "Value at:0x{:x} refcount:1 encoding:{} serializedlength:{length} lru:{lru} lru_seconds_idle:{idle_s}",
+        "Value at:0x{:x} refcount:1 encoding:{} serializedlength:{length} lru:{lru} lru_seconds_idle:{idle_s}{nodes}",
         key.hash, info.encoding
     ));
     Ok(())
@@ -125,6 +154,52 @@ fn truthy(word: &[u8]) -> bool {
 fn set_active_expire(cx: &mut Cx<'_>) -> Outcome {
     cx.engine.active_expire.set(truthy(cx.args.arg(2)));
     nothing(cx)
+}
+
+/// Nothing is done between requests while it is paused: no key expires unless it is met.
+fn pause_cron(cx: &mut Cx<'_>) -> Outcome {
+    cx.engine.housekeeping_paused.store(truthy(cx.args.arg(2)), Ordering::Relaxed);
+    nothing(cx)
+}
+
+/// Ends the process at once, as a crash does, with a line that says why.
+fn crash(cx: &mut Cx<'_>) -> Outcome {
+    let word = String::from_utf8_lossy(cx.args.arg(1)).to_ascii_uppercase();
+    let refused = cx.engine.environment.host.crash(&word);
+    Err(Failure::text(format!("ERR {refused}")))
+}
+
+/// The structures that Redis tells the sizes of are not ours.
+fn structsize(cx: &mut Cx<'_>) -> Outcome {
+    cx.reply.simple(&format!("bits:{} ", usize::BITS));
+    Ok(())
+}
+
+/// Powers of two of the smallest and the largest memory that clients are told apart by.
+const EVICTION_BUCKETS: std::ops::RangeInclusive<u32> = 15..=32;
+
+/// How many clients hold how much, as Redis's pools for `maxmemory-clients` show it.
+fn client_eviction(cx: &mut Cx<'_>) -> Outcome {
+    if cx.engine.config.integer(Id::MaxmemoryClients) == 0 {
+        return Err(failure("ERR maxmemory-clients is disabled."));
+    }
+    let held: Vec<u64> =
+        cx.engine.clients.list().iter().map(|client| held_by(client) as u64).collect();
+    let mut text = String::new();
+    let mut low = 0;
+    for high in EVICTION_BUCKETS.map(|bits| Some(1_u64 << bits)).chain([None]) {
+        let within = |bytes: &&u64| **bytes >= low && high.is_none_or(|high| **bytes < high);
+        let (total, clients) =
+            held.iter().filter(within).fold((0, 0), |(total, n), bytes| (total + bytes, n + 1));
+        let range = match high {
+            Some(high) => format!("{low:>10} - {:>10}", high - 1),
+            None => format!("{low:>10}+            "),
+        };
+        text += &format!("bucket {range}: tot-mem: {total:>10}, clients: {clients}\n");
+        low = high.unwrap_or(low);
+    }
+    cx.reply.verbatim("txt", text.as_bytes());
+    Ok(())
 }
 
 fn packed_threshold(cx: &mut Cx<'_>) -> Outcome {
@@ -160,13 +235,15 @@ fn check_alone(cx: &Cx<'_>) -> Outcome {
 }
 
 fn reload(cx: &mut Cx<'_>) -> Outcome {
-    let (mut save, mut flush) = (true, true);
+    let (mut save, mut flush, mut merge) = (true, true, false);
     for at in 2..cx.argc() {
         if cx.is(at, "NOSAVE") {
             save = false;
         } else if cx.is(at, "NOFLUSH") {
             flush = false;
-        } else if !cx.is(at, "MERGE") {
+        } else if cx.is(at, "MERGE") {
+            merge = true;
+        } else {
             return Err(failure(
                 "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
             ));
@@ -176,10 +253,13 @@ fn reload(cx: &mut Cx<'_>) -> Outcome {
     let host = &cx.engine.environment.host;
     let done = match (save, flush) {
         (true, true) => host.reload(false),
-        (true, false) => host.save(false).and_then(|()| host.load_snapshot(true)),
-        (false, flush) => host.load_snapshot(!flush),
+        (true, false) => host.save(false).and_then(|()| host.load_snapshot(true, merge)),
+        (false, flush) => host.load_snapshot(!flush, merge),
     };
-    done.map_err(|error| Failure::text(format!("ERR {error}")))?;
+    done.map_err(|error| {
+        tracing::warn!(error, "DEBUG RELOAD failed");
+        failure("ERR Error trying to load the RDB dump, check server logs.")
+    })?;
     nothing(cx)
 }
 

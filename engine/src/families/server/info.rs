@@ -191,12 +191,14 @@ fn scripts(engine: &Engine, lines: &mut Lines) {
 
 /// Bytes that connections hold in their buffers and descriptions.
 pub(super) fn clients_memory(engine: &Engine) -> usize {
-    let held = |client: &crate::clients::Client| {
-        size_of::<crate::clients::Client>()
-            + client.input_bytes.load(Relaxed)
-            + client.output_bytes.load(Relaxed)
-    };
-    engine.clients.list().iter().map(|client| held(client)).sum()
+    engine.clients.list().iter().map(|client| held_by(client)).sum()
+}
+
+/// Bytes that a client holds.
+pub(super) fn held_by(client: &crate::clients::Client) -> usize {
+    size_of::<crate::clients::Client>()
+        + client.input_bytes.load(Relaxed)
+        + client.output_bytes.load(Relaxed)
 }
 
 /// A size for people, as Redis's `bytesToHuman`.

@@ -7,6 +7,7 @@ mod command_docs;
 mod command_list;
 mod config;
 mod debug;
+mod debug_data;
 mod digest;
 mod help;
 mod info;
