@@ -11,10 +11,10 @@ use crate::engine::Engine;
 use crate::session::Watched;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use resp::Reply;
+use resp::{Reply, Request};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use storage::Db;
 
 /// What a handler asks for when it cannot answer yet.
@@ -41,8 +41,12 @@ pub(crate) struct Waiter {
     pub request: OwnedRequest,
     pub keys: Vec<Box<[u8]>>,
     pub on_timeout: fn(&mut Reply<'_>),
+    /// The request as the client sent it, where another waits in its place.
+    pub sent: Option<OwnedRequest>,
     /// `CLIENT CACHING` decides about it.
     pub caching: bool,
+    /// How long it has run so far, nanoseconds: the time that it waits does not count.
+    spent: AtomicU64,
     state: AtomicU8,
 }
 
@@ -56,8 +60,24 @@ impl Waiter {
     ) -> Self {
         let keys = std::mem::take(&mut block.keys);
         let on_timeout = block.on_timeout;
-        let (caching, state) = (false, AtomicU8::new(WAITING));
-        Waiter { client, db, command, request, keys, on_timeout, caching, state }
+        let (sent, caching, spent) = (None, false, AtomicU64::new(0));
+        let state = AtomicU8::new(WAITING);
+        Waiter { client, db, command, request, keys, on_timeout, sent, caching, spent, state }
+    }
+
+    /// The request as the client sent it.
+    pub fn sent(&self) -> Request<'_> {
+        self.sent.as_ref().unwrap_or(&self.request).view()
+    }
+
+    /// It has run for so many nanoseconds, and goes on waiting.
+    pub fn spend(&self, nanos: u64) {
+        self.spent.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// How long it has run so far, nanoseconds.
+    pub fn spent(&self) -> u64 {
+        self.spent.load(Ordering::Relaxed)
     }
 
     /// Whoever serves or ends the wait must win this first.

@@ -19,7 +19,6 @@
 use crate::clients::{Client, Event};
 use crate::command::{Entry, Flag};
 use crate::engine::{Engine, gate};
-use crate::monitor::is_secret;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use resp::{Proto, Request};
@@ -177,9 +176,7 @@ impl Engine {
         self.captures.0.lock().tell(client.id, now, |out| {
             head(out, "request", &[now.mono_us, client.id], 1 + request.len());
             bulk(out, db.to_string().as_bytes());
-            for (index, arg) in request.iter().enumerate() {
-                bulk(out, if is_secret(request, index) { b"(redacted)" } else { arg });
-            }
+            self.commands.shown(entry, request).for_each(|arg| bulk(out, arg));
         });
     }
 

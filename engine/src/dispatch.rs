@@ -65,6 +65,12 @@ impl Aftermath {
         }
     }
 
+    /// Who waits, if the command has not come to its end.
+    pub fn waiter(&self) -> Option<&Waiter> {
+        let (waiter, _) = self.rest.as_ref()?.waiter.as_ref()?;
+        Some(waiter)
+    }
+
     /// Whether there is anything to do.
     #[inline(always)]
     pub fn is_something(&self) -> bool {
@@ -326,10 +332,14 @@ impl Engine {
             aftermath.rest().widen = true;
         }
         if let Some(mut block) = rest.block {
-            let request = block.request.take();
-            let request = request.unwrap_or_else(|| OwnedRequest::new(call.request.iter()));
+            let sent = OwnedRequest::new(call.request.iter());
+            let (request, sent) = match block.request.take() {
+                Some(other) => (other, Some(sent)),
+                None => (sent, None),
+            };
             let client = session.client().clone();
             let mut waiter = Waiter::new(client, session.db, call.entry.id, request, &mut block);
+            waiter.sent = sent;
             waiter.caching = session.is_caching();
             let waiter = Arc::new(waiter);
             self.park(&waiter);
@@ -503,7 +513,8 @@ impl Engine {
                 session.flush_counts(&self.stats);
             }
             self.call(&call, locks, session, tx, out, now, &mut result);
-            self.stats.ran(entry.id, 1, (self.environment.stopwatch)().saturating_sub(begin));
+            let took = (self.environment.stopwatch)().saturating_sub(begin);
+            self.note_call(entry, call.request, took, Some(session.client()), now);
             if self.gate() & gate::MONITORED != 0 {
                 let source = session.client().peer.to_string();
                 self.feed_monitors(entry, call.request, session.db, &source, now);
@@ -582,7 +593,11 @@ impl Engine {
         let hash = entry.first_key.and_then(|at| request.get(at)).map(|k| self.backend.hash(k));
         let mut aftermath = Aftermath::default();
         let call = Call { entry, request, hash };
+        let begin = (self.environment.stopwatch)();
         self.run::<false>(&call, &mut session, &mut out, now, &mut aftermath);
+        let took = (self.environment.stopwatch)().saturating_sub(begin);
+        waiter.spend(took);
+        self.note_moment(entry, took, now);
         session.flush_counts(&self.stats);
         if let Some(rest) = &mut aftermath.rest {
             let own = Own { client: &waiter.client, out: &mut out, subscribed: false };
@@ -599,6 +614,7 @@ impl Engine {
                 waiter.release();
             }
             None => {
+                self.note_waited(waiter, now);
                 self.unpark(waiter);
                 waiter.client.send(Event::Served { reply: out, lsn: aftermath.lsn }, 0);
             }

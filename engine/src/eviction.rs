@@ -12,7 +12,7 @@ use crate::keyspace::Class;
 use parking_lot::Mutex;
 use runtime::Now;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use storage::{Db, Key, Locks, Sampled};
+use storage::{Db, Key, Locks, Sampled, Tx};
 
 /// Candidates remembered from earlier samples; Redis's `EVPOOL_SIZE`.
 const POOL_SIZE: usize = 16;
@@ -146,7 +146,11 @@ impl Engine {
             return;
         }
         let Some(mut pool) = self.eviction.pool.try_lock() else { return };
-        self.reclaim();
+        self.noting("eviction-cycle", now, || self.make_room_with(&mut pool, now));
+    }
+
+    fn make_room_with(&self, pool: &mut Vec<Candidate>, now: Now) {
+        self.noting("eviction-lazyfree", now, || self.reclaim());
         let (limit, used) =
             (self.config.memory(Id::Maxmemory), self.environment.host.memory_used());
         let Some(policy) = self.eviction_policy() else { return self.update_memory_gate() };
@@ -155,7 +159,7 @@ impl Engine {
             if excess == 0 || limit == 0 {
                 break;
             }
-            match self.evict_one(&mut pool, policy, now) {
+            match self.evict_one(pool, policy, now) {
                 Some(freed) => excess = excess.saturating_sub(freed),
                 // Nothing that may go: from now on commands are refused.
                 None => return self.set_gate(gate::OVER_MEMORY, true),
@@ -229,7 +233,7 @@ impl Engine {
         let hash = self.backend.hash(key);
         let shard = self.backend.shard_of(hash);
         let (mut freed, mut affected) = (None, Affected::default());
-        let evicted = self.backend.transact(Locks::One(shard), now.wall_ms, &mut |tx| {
+        let mut remove = |tx: &mut dyn Tx| {
             let name = Key { db: *db, hash, bytes: key };
             if (!policy.volatile || matches!(tx.expiry(&name), Ok(Some(Some(_)))))
                 && let Ok(Some(info)) = tx.info(&name, 1)
@@ -241,6 +245,9 @@ impl Engine {
                 self.announce_evicted(*db, key, hash, &mut affected);
             }
             self.settle_expired(None, tx, &mut affected, |_| {});
+        };
+        let evicted = self.noting("eviction-del", now, || {
+            self.backend.transact(Locks::One(shard), now.wall_ms, &mut remove)
         });
         self.tell_stale(affected.stale, None, None);
         if !affected.ready.is_empty() {
@@ -250,7 +257,9 @@ impl Engine {
             return None;
         }
         // The room is to be there now, however large the value was.
-        let _ = (0..SLICES_PER_KEY).all(|_| self.backend.maintain(shard));
+        self.noting("eviction-lazyfree", now, || {
+            let _ = (0..SLICES_PER_KEY).all(|_| self.backend.maintain(shard));
+        });
         freed
     }
 

@@ -50,7 +50,8 @@ impl Engine {
         if self.gate() & gate::MONITORED == 0 || !is_shown(entry) {
             return;
         }
-        let line = Bytes::from(line(request, db, source, now));
+        let args = self.commands.shown(entry, request);
+        let line = Bytes::from(line(args, db, source, now));
         let limit = self.tuning.output_limit(OutputClass::Replica).hard_bytes as usize;
         for client in self.monitors.0.lock().iter() {
             client.send(Event::Raw(line.clone()), limit);
@@ -69,41 +70,16 @@ fn is_shown(entry: &Entry) -> bool {
     !hidden || is_shown_first(entry)
 }
 
-fn line(request: Request<'_>, db: Db, source: &str, now: Now) -> Vec<u8> {
+fn line<'r>(args: impl Iterator<Item = &'r [u8]>, db: Db, source: &str, now: Now) -> Vec<u8> {
     let mut line = String::with_capacity(64);
     let (seconds, micros) = (now.wall_ms / 1000, now.wall_ms % 1000 * 1000);
     let _ = write!(line, "+{seconds}.{micros:06} [{db} {source}]");
-    for (index, arg) in request.iter().enumerate() {
+    for arg in args {
         line.push(' ');
-        match is_secret(request, index) {
-            true => line.push_str("\"(redacted)\""),
-            false => quote(arg, &mut line),
-        }
+        quote(arg, &mut line);
     }
     line.push_str("\r\n");
     line.into_bytes()
-}
-
-/// Whether argument `index` is one that Redis keeps out of `MONITOR` and `SLOWLOG`: the
-/// credentials of `AUTH`, `HELLO … AUTH` and `MIGRATE … AUTH|AUTH2`, and all that `ACL SETUSER` says.
-pub fn is_secret(request: Request<'_>, index: usize) -> bool {
-    let is = |at: usize, word: &str| {
-        request.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
-    };
-    if index == 0 {
-        false
-    } else if is(0, "auth") {
-        true
-    } else if is(0, "hello") {
-        index >= 3 && (is(index - 1, "auth") || (index >= 4 && is(index - 2, "auth")))
-    } else if is(0, "acl") {
-        index >= 2 && is(1, "setuser")
-    } else if is(0, "migrate") {
-        let auth2 = index >= 8 && (is(index - 1, "auth2") || is(index - 2, "auth2"));
-        index >= 7 && (is(index - 1, "auth") || auth2)
-    } else {
-        false
-    }
 }
 
 /// Appends an argument in quotes, as Redis's `sdscatrepr` escapes it.
@@ -129,30 +105,15 @@ fn quote(arg: &[u8], out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::OwnedRequest;
-
-    fn shown(args: &[&[u8]]) -> String {
-        let request = OwnedRequest::new(args.iter().copied());
-        let now = Now { wall_ms: 1_700_000_000_123, mono_us: 0 };
-        String::from_utf8(line(request.view(), 3, "127.0.0.1:5000", now)).expect("text")
-    }
 
     #[test]
     fn lines_are_those_of_redis() {
-        let head = "+1700000000.123000 [3 127.0.0.1:5000]";
+        let args: [&[u8]; 3] = [b"SET", b"a", b"q\n\"z\x01\xff\\"];
+        let now = Now { wall_ms: 1_700_000_000_123, mono_us: 0 };
+        let line = line(args.into_iter(), 3, "127.0.0.1:5000", now);
         assert_eq!(
-            shown(&[b"SET", b"a", b"q\n\"z\x01\xff\\"]),
-            format!("{head} \"SET\" \"a\" \"q\\n\\\"z\\x01\\xff\\\\\"\r\n")
-        );
-        assert_eq!(
-            shown(&[b"auth", b"a", b"b"]),
-            format!("{head} \"auth\" \"(redacted)\" \"(redacted)\"\r\n")
-        );
-        assert_eq!(
-            shown(&[b"HELLO", b"3", b"AUTH", b"u", b"p", b"SETNAME", b"n"]),
-            format!(
-                "{head} \"HELLO\" \"3\" \"AUTH\" \"(redacted)\" \"(redacted)\" \"SETNAME\" \"n\"\r\n"
-            )
+            String::from_utf8(line).expect("text"),
+            "+1700000000.123000 [3 127.0.0.1:5000] \"SET\" \"a\" \"q\\n\\\"z\\x01\\xff\\\\\"\r\n"
         );
     }
 }

@@ -1,9 +1,12 @@
 //! `SLOWLOG`: commands that took longer than `slowlog-log-slower-than`.
 
+use crate::blocking::Waiter;
 use crate::clients::Client;
-use crate::monitor::is_secret;
+use crate::command::{Entry, Flag};
+use crate::engine::Engine;
 use parking_lot::Mutex;
 use resp::Request;
+use runtime::Now;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
@@ -57,20 +60,17 @@ impl SlowLog {
         threshold >= 0 && duration_us >= threshold as u64
     }
 
-    /// Adds an entry, dropping the oldest beyond the limit.
-    pub fn add(&self, request: Request<'_>, duration_us: u64, client: &Client, now_ms: u64) {
+    /// Adds an entry, giving it its number, and drops the oldest beyond the limit.
+    fn add(&self, mut entry: SlowEntry) {
+        let max_len = self.max_len.load(Ordering::Relaxed);
+        if max_len == 0 {
+            return;
+        }
         let mut entries = self.entries.lock();
-        let entry = SlowEntry {
-            id: entries.0,
-            time_s: now_ms / 1000,
-            duration_us,
-            args: shorten(request),
-            peer: client.peer.to_string(),
-            name: client.names.lock().name.clone(),
-        };
+        entry.id = entries.0;
         entries.0 += 1;
         entries.1.push_front(entry);
-        entries.1.truncate(self.max_len.load(Ordering::Relaxed));
+        entries.1.truncate(max_len);
     }
 
     /// The newest `count` entries.
@@ -94,19 +94,58 @@ impl SlowLog {
     }
 }
 
+impl Engine {
+    /// A command is over that was not measured by its session: it is counted, and kept if it was
+    /// long. `client` as in [`Engine::note_slow`].
+    pub(crate) fn note_call(
+        &self,
+        entry: &Entry,
+        request: Request<'_>,
+        nanos: u64,
+        client: Option<&Client>,
+        now: Now,
+    ) {
+        self.stats.ran(entry.id, 1, nanos);
+        self.note_moment(entry, nanos, now);
+        self.note_slow(entry, request, nanos, client, now);
+    }
+
+    /// Counts a command that waited, and keeps it if it was long: once, when it is over.
+    pub(crate) fn note_waited(&self, waiter: &Waiter, now: Now) {
+        let entry = self.commands.entry(waiter.command);
+        self.stats.ran(entry.id, 1, waiter.spent());
+        self.note_slow(entry, waiter.sent(), waiter.spent(), Some(&waiter.client), now);
+    }
+
+    /// Keeps a command in the slow log if it took long. `client` is who sent it: a script is
+    /// nobody, as in Redis.
+    pub(crate) fn note_slow(
+        &self,
+        entry: &Entry,
+        request: Request<'_>,
+        nanos: u64,
+        client: Option<&Client>,
+        now: Now,
+    ) {
+        let duration_us = nanos / 1000;
+        if !self.slowlog.is_slow(duration_us) || entry.has(Flag::SkipSlowlog) {
+            return;
+        }
+        self.slowlog.add(SlowEntry {
+            id: 0,
+            time_s: now.wall_ms / 1000,
+            duration_us,
+            args: shorten(self.commands.shown(entry, request), request.len()),
+            peer: client.map_or_else(|| "?:0".to_owned(), |client| client.peer.to_string()),
+            name: client.map(|client| client.names.lock().name.clone()).unwrap_or_default(),
+        });
+    }
+}
+
 /// The arguments as Redis keeps them: at most 32, each at most 128 bytes.
-fn shorten(request: Request<'_>) -> Vec<Vec<u8>> {
-    let argc = request.len();
+fn shorten<'r>(args: impl Iterator<Item = &'r [u8]>, argc: usize) -> Vec<Vec<u8>> {
     let kept = if argc > ARGS_MAX { ARGS_MAX - 1 } else { argc };
-    let mut args: Vec<Vec<u8>> = request
-        .iter()
-        .take(kept)
-        .enumerate()
-        .map(|(at, arg)| match is_secret(request, at) {
-            true => b"(redacted)".to_vec(),
-            false => shorten_arg(arg),
-        })
-        .collect();
+    let mut args: Vec<Vec<u8>> = args.take(kept).map(shorten_arg).collect();
     if argc > ARGS_MAX {
         args.push(format!("... ({} more arguments)", argc - kept).into_bytes());
     }

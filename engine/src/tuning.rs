@@ -2,7 +2,7 @@
 
 use crate::config::{Id, OutputBufferLimit, Value};
 use crate::engine::Engine;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use storage::backend::EncodingLimits;
 use storage::journal::Durability;
@@ -49,12 +49,24 @@ impl Limit {
 pub struct Tuning {
     limits: [Limit; 3],
     pubsub_hard: AtomicUsize,
+    times_each: AtomicBool,
 }
+
+/// Below this `slowlog-log-slower-than` a command that takes no time to speak of may be one that is
+/// asked for, microseconds.
+const TIMED_IN_RUNS_US: i64 = 1000;
 
 impl Tuning {
     /// Bytes that may wait for a subscriber, 0 for any number.
     pub fn pubsub_output_limit(&self) -> usize {
         self.pubsub_hard.load(Ordering::Relaxed)
+    }
+
+    /// Whether every command is measured by itself, however quick it is: the slow log or the latency
+    /// monitor wants to know.
+    #[inline]
+    pub fn times_each(&self) -> bool {
+        self.times_each.load(Ordering::Relaxed)
     }
 
     /// The limit of a class.
@@ -133,8 +145,12 @@ fn apply(engine: &Engine, id: Id) {
         Id::NotifyKeyspaceEvents => engine.keyspace.set_event_flags(config.integer(id) as u32),
         Id::SlowlogLogSlowerThan => {
             engine.slowlog.threshold_us.store(config.integer(id), Ordering::Relaxed);
+            follow_measuring(engine);
         }
-        Id::LatencyMonitorThreshold => engine.latency.set_threshold_ms(config.integer(id) as u64),
+        Id::LatencyMonitorThreshold => {
+            engine.latency.set_threshold_ms(config.integer(id) as u64);
+            follow_measuring(engine);
+        }
         Id::Maxmemory => engine.update_memory_gate(),
         Id::MaxmemoryPolicy => {
             engine.eviction.forget();
@@ -156,6 +172,13 @@ fn apply(engine: &Engine, id: Id) {
         Id::Trace => engine.trace(config.boolean(id)),
         _ => engine.backend.set_encoding_limits(&encoding_limits(engine)),
     }
+}
+
+/// How exactly commands must be measured.
+fn follow_measuring(engine: &Engine) {
+    let slower_than_us = engine.config.integer(Id::SlowlogLogSlowerThan);
+    let each = (0..TIMED_IN_RUNS_US).contains(&slower_than_us) || engine.latency.is_on();
+    engine.tuning.times_each.store(each, Ordering::Relaxed);
 }
 
 /// The policy an `appendfsync` value names.

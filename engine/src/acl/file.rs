@@ -97,7 +97,7 @@ impl Engine {
             // What a line says is all of the user.
             let rules = std::iter::once(b"reset".to_vec()).chain(rules).collect::<Vec<_>>();
             self.set_user(name.as_bytes(), &rules).map_err(|(rule, error)| {
-                about(format!("'{}': {}", String::from_utf8_lossy(&rule), error.text()))
+                about(format!("'{}': {}", shown_rule(&rule), error.text()))
             })?;
         }
         Ok(())
@@ -106,5 +106,13 @@ impl Engine {
     /// The lines that make all users, by name.
     pub fn user_lines(&self) -> Vec<Vec<u8>> {
         self.acl.list().iter().map(|(name, user)| user_line(name, user)).collect()
+    }
+}
+
+/// A rule as the server's log may show it: without the password it is about.
+fn shown_rule(rule: &[u8]) -> String {
+    match rule {
+        [sign @ (b'>' | b'<' | b'#' | b'!'), ..] => format!("{}(redacted)", char::from(*sign)),
+        rule => String::from_utf8_lossy(rule).into_owned(),
     }
 }

@@ -5,12 +5,14 @@
 
 mod argument;
 mod keys;
+mod secrets;
 mod spec;
 pub mod syntax;
 mod table;
 
 pub use argument::{Argument, Kind as ArgumentKind, arguments};
 pub use keys::{Found, KeyPosition};
+pub use secrets::{Opt, REDACTED, Secret};
 pub use spec::{
     Access, Begin, Category, Find, Flag, Group, Handler, KeySpec, LockRule, SPEC, Spec, key,
     key_range, keyword_keys, numkeys,

@@ -1,5 +1,6 @@
 //! [`Spec`]: one command's row. Names and meanings are those of Redis's `COMMAND` documentation.
 
+use super::secrets::Secret;
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::failure::Outcome;
@@ -412,6 +413,8 @@ pub struct Spec {
     pub categories: &'static [Category],
     /// Which arguments are keys.
     pub keys: &'static [KeySpec],
+    /// Which arguments are secret.
+    pub secrets: &'static [Secret],
     /// Its arguments after the name, in the notation of the Redis documentation: literal words in
     /// capitals, `[…]` optional, `|` alternatives, `<a|b>` a required choice, `x [x ...]`
     /// repetition.
@@ -441,6 +444,7 @@ pub const SPEC: Spec = Spec {
     flags: &[],
     categories: &[],
     keys: &[],
+    secrets: &[],
     syntax: "",
     tips: &[],
     history: &[],
@@ -450,7 +454,7 @@ pub const SPEC: Spec = Spec {
     subcommands: &[],
 };
 
-/// The handler of a container: reached only when its second word is unknown or missing.
+/// The handler of a container: never reached, as it accepts no request.
 fn missing_subcommand(cx: &mut Cx<'_>) -> Outcome {
     Err(crate::failure::unknown_subcommand(cx.args))
 }

@@ -34,6 +34,8 @@ pub struct Entry {
     pub single_key: bool,
     /// Takes a microsecond or less, as far as its row tells: measured together with its kind.
     pub quick: bool,
+    /// [`accepted_arity`].
+    arity: i32,
     /// Entries of the subcommands.
     pub subcommands: Vec<CommandId>,
     /// The container, for a subcommand.
@@ -52,10 +54,11 @@ impl Entry {
         self.parent.is_some_and(|id| engine.commands.entry(id).spec.name == container)
     }
 
-    /// Whether a request of `argc` arguments has the right number of them.
+    /// Whether a request of `argc` arguments has the right number of them. A container accepts none
+    /// but those that it runs itself: a second word would be a subcommand, and it knows no such.
     #[inline]
     pub fn accepts(&self, argc: usize) -> bool {
-        let arity = self.spec.arity;
+        let arity = self.arity;
         if arity >= 0 { argc == arity as usize } else { argc >= arity.unsigned_abs() as usize }
     }
 
@@ -83,11 +86,27 @@ impl Entry {
             single_key: first_key.is_some()
                 && matches!(spec.locks, LockRule::Keys)
                 && matches!(spec.keys, [only] if matches!(only.find, Find::Range { last: 0, .. })),
-            quick: spec.flags.contains(&Flag::Fast) || spec.complexity == "O(1)",
+            quick: is_quick(spec),
+            arity: accepted_arity(spec),
             subcommands: Vec::new(),
             parent: parent.map(|p| p.id),
         }
     }
+}
+
+/// [`Spec::arity`]; of a container one that fits its name alone, if it runs that, or nothing.
+fn accepted_arity(spec: &Spec) -> i32 {
+    match (spec.subcommands.is_empty(), spec.arity) {
+        (true, arity) => arity,
+        (false, -1) => 1,
+        (false, _) => i32::MIN,
+    }
+}
+
+/// A command that may wait is measured by itself: what it waits is not its time.
+fn is_quick(spec: &Spec) -> bool {
+    let has = |flag| spec.flags.contains(&flag);
+    !has(Flag::Blocking) && (has(Flag::Fast) || spec.complexity == "O(1)")
 }
 
 /// The argument of the first key, when the first spec is a plain position.

@@ -4,7 +4,7 @@ use super::acl::note_failed_auth;
 use crate::acl::DEFAULT_USER;
 use crate::args::is_word;
 use crate::clients::flag;
-use crate::command::{Flag::*, Group, LockRule, SPEC, Spec};
+use crate::command::{Flag::*, Group, LockRule, Opt, SPEC, Secret, Spec};
 use crate::cx::Cx;
 use crate::failure::{Failure, Outcome, failure};
 use crate::families::client::checked_name;
@@ -160,6 +160,7 @@ pub const COMMANDS: &[Spec] = &[
         arity: -2,
         group: Group::Connection,
         flags: &[NoScript, Loading, Stale, Fast, NoAuth, AllowBusy],
+        secrets: &[Secret::From(1)],
         syntax: "[username] @6.0.0 password",
         history: &[("6.0.0", "Added ACL style (username and password).")],
         locks: LockRule::None,
@@ -174,6 +175,7 @@ pub const COMMANDS: &[Spec] = &[
         arity: -1,
         group: Group::Connection,
         flags: &[NoScript, Loading, Stale, Fast, NoAuth, AllowBusy],
+        secrets: &[Secret::Options(1, &[Opt::secret("AUTH", 2), Opt::plain("SETNAME", 1)])],
         syntax: "arguments: [protover [AUTH <username password>] [SETNAME clientname]]",
         history: &[(
             "6.2.0",

@@ -180,7 +180,7 @@ impl Machine {
                     self.out.share(engine.take_captured(self.state.client(), unwritten, now));
                 }
                 Event::Served { reply, lsn } => self.served(reply, lsn),
-                Event::Unblock { error } => self.unblock(engine, error),
+                Event::Unblock { error } => self.unblock(engine, error, now),
                 Event::Poke => self.unpause(engine, now),
                 Event::UserChanged => self.state.refresh_user(&engine.acl),
             }
@@ -215,15 +215,19 @@ impl Machine {
     }
 
     /// Ends a wait with its time-out reply, or with an error.
-    fn unblock(&mut self, engine: &Engine, error: bool) {
+    fn unblock(&mut self, engine: &Engine, error: bool, now: Now) {
         let Parked::Blocked { waiter, .. } = &self.parked else { return };
         if !waiter.end() {
             return; // Being served at this very moment: the reply is on its way.
         }
         engine.unpark(waiter);
+        engine.note_waited(waiter, now);
         let mut reply = Reply::new(&mut self.out, self.state.proto);
         match error {
-            true => reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            true => {
+                engine.stats.failed(waiter.command, "UNBLOCKED");
+                reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+            }
             false => (waiter.on_timeout)(&mut reply),
         }
         self.parked = Parked::No;
@@ -233,7 +237,7 @@ impl Machine {
     fn check_deadlines(&mut self, engine: &Engine, now: Now) {
         match &self.parked {
             Parked::Blocked { deadline_us: Some(at), .. } if *at <= now.mono_us => {
-                self.unblock(engine, false);
+                self.unblock(engine, false, now);
             }
             Parked::Paused { until_us } if *until_us <= now.mono_us => self.parked = Parked::No,
             _ => {}
@@ -374,12 +378,12 @@ impl Machine {
         self.status(engine, now)
     }
 
-    fn before_write(&mut self, engine: &Engine) {
+    fn before_write(&mut self, engine: &Engine, now: Now) {
         if let (Some(lsn), Some(journal)) = (self.written.take(), &engine.journal) {
             if engine.is_traced() {
                 return self.trace.write_log(engine, &**journal, lsn);
             }
-            journal.write_up_to(lsn);
+            engine.noting("aof-write", now, || journal.write_up_to(lsn));
         }
     }
 
@@ -457,8 +461,8 @@ impl Connection for Session {
         self.machine.resume(&self.engine, now)
     }
 
-    fn before_write(&mut self, _now: Now) {
-        self.machine.before_write(&self.engine);
+    fn before_write(&mut self, now: Now) {
+        self.machine.before_write(&self.engine, now);
     }
 
     fn output(&mut self) -> &mut Output {

@@ -5,6 +5,7 @@ use super::state::{Queued, ReplyMode};
 use super::{Machine, OUTPUT_HIGH_WATER, Parked};
 use crate::affected::Affected;
 use crate::args::OwnedRequest;
+use crate::blocking::Waiter;
 use crate::clients::Client;
 use crate::command::{CommandId, Entry, Flag};
 use crate::dispatch::{Aftermath, Call, Follow};
@@ -256,12 +257,21 @@ impl Machine {
         }
         let entry = engine.commands.entry(planned.command);
         if !entry.accepts(request.len()) {
-            return self.reject(engine, Some(entry), failure::wrong_arity(&entry.full_name));
+            return self.refuse(engine, entry, request);
         }
         if self.state.special | engine.gate() != 0 {
             return self.run_special(engine, entry, planned, request, now, timer);
         }
         self.run_admitted::<false>(engine, entry, planned, request, now, timer);
+    }
+
+    /// Refuses a request that its command does not accept.
+    #[cold]
+    fn refuse(&mut self, engine: &Engine, entry: &Entry, request: Request<'_>) {
+        // A subcommand that does not exist is no command whose refusals could be counted.
+        let counted = entry.subcommands.is_empty() || request.len() == 1;
+        let failure = failure::not_accepted(entry, request);
+        self.reject(engine, counted.then_some(entry), failure);
     }
 
     /// Refuses a request before it runs; inside `MULTI` that dooms the transaction.
@@ -365,10 +375,6 @@ impl Machine {
     }
 
     fn queue(&mut self, engine: &Engine, entry: &Entry, request: Request<'_>) {
-        if !entry.subcommands.is_empty() {
-            // A container is found for a request only where the second word is none of its own.
-            return self.reject(engine, Some(entry), failure::unknown_subcommand(request));
-        }
         let Some(multi) = &mut self.state.multi else { return };
         let request = OwnedRequest::new(request.iter());
         multi.bytes += request.size();
@@ -411,15 +417,15 @@ impl Machine {
             let call = Call { entry, request, hash: planned.hash };
             engine.run::<TRACED>(&call, &mut self.state, &mut self.out, now, &mut aftermath);
         }
-        timer.after(entry);
+        timer.after(&aftermath);
         if aftermath.is_something() {
-            self.conclude(engine, aftermath, now);
+            self.conclude(engine, aftermath, now, timer);
         }
     }
 
     /// What follows once the locks are gone.
     #[inline(never)]
-    fn conclude(&mut self, engine: &Engine, aftermath: Aftermath, now: Now) {
+    fn conclude(&mut self, engine: &Engine, aftermath: Aftermath, now: Now, timer: &mut Timer<'_>) {
         self.written = self.written.max(aftermath.lsn);
         let Some(rest) = aftermath.rest else { return };
         let Follow { mut affected, waiter, .. } = *rest;
@@ -429,7 +435,9 @@ impl Machine {
         }
         self.tell(engine, &mut affected);
         if !affected.ready.is_empty() {
+            timer.pause();
             self.written = self.written.max(engine.serve(affected.ready, now));
+            timer.go_on();
         }
     }
 
@@ -482,7 +490,8 @@ fn send_for_upcoming(engine: &Engine) {
 
 /// Measures commands without reading the clock for each: runs of one [`Entry::quick`] command,
 /// which takes a microsecond or less, share one measurement; any other command gets its own. A run
-/// that was slow nevertheless goes to the slow log with its last request and its average.
+/// that was slow nevertheless goes to the slow log with its last request and its average. Where that
+/// would be too coarse ([`Tuning::times_each`](crate::tuning::Tuning::times_each)), there are no runs.
 struct Timer<'a> {
     engine: &'a Engine,
     client: &'a Client,
@@ -492,6 +501,10 @@ struct Timer<'a> {
     calls: u64,
     /// The latest request of the run.
     last: Option<Request<'a>>,
+    /// Runs have one command each.
+    each: bool,
+    /// So has this one.
+    alone: bool,
 }
 
 impl<'a> Timer<'a> {
@@ -500,60 +513,79 @@ impl<'a> Timer<'a> {
             Some((then, ended)) if then == now => ended,
             _ => (engine.environment.stopwatch)(),
         };
-        Timer { engine, client, now, begun, command: UNKNOWN, calls: 0, last: None }
+        let (command, each, alone) = (UNKNOWN, false, false);
+        Timer { engine, client, now, begun, command, calls: 0, last: None, each, alone }
     }
 
     /// Books what is left at the end of a group.
     fn end(mut self) {
-        self.book();
+        self.book(None);
         ENDED.set(Some((self.now, self.begun)));
     }
 
     #[inline]
     fn before(&mut self, entry: &Entry, request: Request<'a>) {
         if entry.id != self.command {
-            self.book();
-            self.command = entry.id;
-            self.client.last_command.store(u32::from(entry.id), Ordering::Relaxed);
+            self.begin(entry);
         }
         self.calls += 1;
         self.last = Some(request);
     }
 
+    /// Begins another run.
     #[inline]
-    fn after(&mut self, entry: &Entry) {
-        if !entry.quick {
-            self.book();
+    fn begin(&mut self, entry: &Entry) {
+        self.book(None);
+        self.command = entry.id;
+        self.each = self.engine.tuning.times_each();
+        self.alone = self.each || !entry.quick;
+        self.client.last_command.store(u32::from(entry.id), Ordering::Relaxed);
+        if self.each {
+            self.go_on();
         }
     }
 
-    /// Books the run so far.
+    #[inline]
+    fn after(&mut self, aftermath: &Aftermath) {
+        if self.alone {
+            self.book(aftermath.waiter());
+        }
+    }
+
+    /// What follows is nobody's time: it is told before it that the run is over.
+    fn pause(&mut self) {
+        self.book(None);
+    }
+
+    /// What follows is a command's time again.
+    fn go_on(&mut self) {
+        self.begun = (self.engine.environment.stopwatch)();
+    }
+
+    /// Books the run so far; `waiter` if it is one command, and has not come to its end.
     #[inline(never)]
-    fn book(&mut self) {
+    fn book(&mut self, waiter: Option<&Waiter>) {
         if self.calls == 0 {
             return;
         }
         let now = (self.engine.environment.stopwatch)();
         let nanos = now.saturating_sub(self.begun);
-        self.engine.stats.ran(self.command, self.calls, nanos);
-        self.note_slow(nanos);
+        match waiter {
+            Some(waiter) => waiter.spend(nanos),
+            None => self.engine.stats.ran(self.command, self.calls, nanos),
+        }
+        let entry = self.engine.commands.entry(self.command);
+        // A run of fast commands is one moment: nobody else was served meanwhile.
+        self.engine.note_moment(entry, nanos, self.now);
+        if let (Some(last), None) = (self.last, waiter) {
+            let (mean, client) = (nanos / self.calls, Some(self.client));
+            self.engine.note_slow(entry, last, mean, client, self.now);
+        }
         self.begun = now;
         self.calls = 0;
-    }
-
-    fn note_slow(&self, nanos: u64) {
-        let entry = self.engine.commands.entry(self.command);
-        if self.engine.latency.is_on() {
-            // A run of fast commands is one moment: nobody else was served meanwhile.
-            let event = if entry.has(Flag::Fast) { "fast-command" } else { "command" };
-            self.engine.latency.note(event, nanos, self.now.wall_ms);
-        }
-        let micros = nanos / self.calls / 1000;
-        if let Some(last) = self.last
-            && self.engine.slowlog.is_slow(micros)
-            && !entry.has(Flag::SkipSlowlog)
-        {
-            self.engine.slowlog.add(last, micros, self.client, self.now.wall_ms);
+        if self.each {
+            // The next one begins anew, whatever it is.
+            self.command = UNKNOWN;
         }
     }
 }

@@ -61,9 +61,14 @@ pub(super) fn parse(text: &str, path: &Path, format: Format) -> Result<Vec<Setti
         table.map_err(|error| ConfigError::at(Origin::File(path.to_owned(), 0), error))
     }
     let table = match format {
-        Format::Toml => read(toml::from_str(text), path)?,
+        Format::Toml => {
+            read(toml::from_str(text).map_err(|error| without_text(&error, text)), path)?
+        }
         Format::Yaml if text.trim().is_empty() => Table::new(),
-        Format::Yaml => read(serde_saphyr::from_str(text), path)?,
+        Format::Yaml => {
+            let options = serde_saphyr::options! { with_snippet: false };
+            read(serde_saphyr::from_str_with_options(text, options), path)?
+        }
         Format::Json => read(serde_json::from_str(text), path)?,
         Format::RedisConf => return super::redis_conf::parse(text, path, 0),
     };
@@ -72,6 +77,12 @@ pub(super) fn parse(text: &str, path: &Path, format: Format) -> Result<Vec<Setti
         flatten(key, node, text, path, &mut settings)?;
     }
     Ok(settings)
+}
+
+/// What is wrong with a TOML text, without its lines: they may hold a password.
+fn without_text(error: &toml::de::Error, text: &str) -> String {
+    let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+    format!("line {line}: {}", error.message())
 }
 
 /// Adds the setting of a key, or those under a heading.
@@ -215,6 +226,27 @@ client_output_buffer_limit:
             let error = parse(text, path, Format::of(path)).unwrap_err().to_string();
             assert!(error.starts_with(file) && error.contains("line 1"), "{error}");
             assert_eq!(error.lines().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_broken_file_is_not_quoted() {
+        for (file, text) in [
+            ("a.toml", "requirepass = \"hunter2\nport = 1"),
+            ("a.toml", "requirepass = hunter2\n"),
+            ("a.toml", "requirepass = \"a\" \"hunter2\"\n"),
+            ("a.toml", "requirepass = \"a\"\nrequirepass = \"hunter2\"\n"),
+            ("a.yaml", "requirepass: \"hunter2\nport: 1"),
+            ("a.yaml", "requirepass: {hunter2\n"),
+            ("a.yaml", "requirepass: 'a' hunter2\n"),
+            ("a.json", "{\"requirepass\": \"a\" \"hunter2\"}"),
+            ("a.json", "{\"requirepass\": \"hunter2"),
+            ("a.json", "{\"requirepass\": hunter2}"),
+            ("a.conf", "requirepass \"hunter2\n"),
+        ] {
+            let path = Path::new(file);
+            let error = parse(text, path, Format::of(path)).expect_err(text).to_string();
+            assert!(!error.contains("hunter"), "{error}");
         }
     }
 

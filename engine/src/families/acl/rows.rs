@@ -1,7 +1,7 @@
 //! The rows of `ACL`.
 
 use super::{cat, deluser, dryrun, genpass, getuser, help, list, load, log, save, setuser, users};
-use crate::command::{Flag, Group, LockRule, SPEC, Spec};
+use crate::command::{Flag, Group, LockRule, SPEC, Secret, Spec};
 
 /// What all have in common.
 const ACL: Spec = Spec {
@@ -32,6 +32,7 @@ const SUBCOMMANDS: &[Spec] = &[
         summary: "Deletes ACL users, and terminates their connections.",
         complexity: "O(1) amortized time considering the typical user.",
         arity: -3,
+        secrets: &[Secret::From(2)],
         syntax: "username [username ...]",
         tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         handler: deluser,
@@ -43,6 +44,7 @@ const SUBCOMMANDS: &[Spec] = &[
         since: "7.0.0",
         complexity: "O(1).",
         arity: -4,
+        secrets: &[Secret::Command(3)],
         syntax: "username command [arg [arg ...]]",
         handler: dryrun,
         ..ADMIN
@@ -61,6 +63,7 @@ const SUBCOMMANDS: &[Spec] = &[
         summary: "Lists the ACL rules of a user.",
         complexity: "O(N). Where N is the number of password, command and pattern rules that the user has.",
         arity: 3,
+        secrets: &[Secret::From(2)],
         syntax: "username",
         history: &[
             ("6.2.0", "Added Pub/Sub channel patterns."),
@@ -121,6 +124,7 @@ const SUBCOMMANDS: &[Spec] = &[
         summary: "Creates and modifies an ACL user and its rules.",
         complexity: "O(N). Where N is the number of rules provided.",
         arity: -3,
+        secrets: &[Secret::From(2)],
         syntax: "username [rule [rule ...]]",
         tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         history: &[

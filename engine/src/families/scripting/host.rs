@@ -168,7 +168,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         let (tx, session) = (&mut *self.cx.tx, &mut *self.cx.session);
         engine.call(&call, *self.cx.locks, session, tx, out, now, &mut result);
         let took = (engine.environment.stopwatch)().saturating_sub(began);
-        engine.stats.ran(call.entry.id, 1, took);
+        engine.note_call(call.entry, call.request, took, None, now);
         self.cx.session.proto = self.before.1;
         self.settle(call, db, result);
     }

@@ -2,10 +2,12 @@
 
 use super::command_list::{count, getkeys, getkeys_and_flags, list};
 use super::{CONTAINER, HELP, SERVER, command_docs};
-use crate::command::{Begin, Category, Entry, Find, Flag, Flag::*, Group, KeySpec, LockRule, Spec};
+use crate::command::{
+    Begin, Category, Entry, Find, Flag, Flag::*, Group, KeySpec, LockRule, Secret, Spec,
+};
 use crate::cx::Cx;
 use crate::engine::Engine;
-use crate::failure::{Outcome, unknown_subcommand};
+use crate::failure::Outcome;
 use resp::Reply;
 
 /// First key, last key and step as `COMMAND INFO` has given them since before there were key
@@ -156,14 +158,6 @@ pub(super) fn key_flags(flags: &str) -> Vec<&str> {
 }
 
 /// `COMMAND` itself: every top-level command.
-fn command(cx: &mut Cx<'_>) -> Outcome {
-    // A known subcommand would have run instead.
-    if cx.argc() > 1 {
-        return Err(unknown_subcommand(cx.args));
-    }
-    describe_all(cx)
-}
-
 fn describe_all(cx: &mut Cx<'_>) -> Outcome {
     let top: Vec<&Entry> =
         cx.engine.commands.entries().iter().filter(|e| e.parent.is_none()).collect();
@@ -209,7 +203,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
     complexity: "O(N) where N is the total number of Redis commands",
     arity: -1,
     tips: &["nondeterministic_output_order"],
-    handler: command,
+    handler: describe_all,
     flags: &[Loading, Stale],
     categories: &[Category::Connection],
     subcommands: &[
@@ -236,6 +230,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             summary: "Extracts the key names from an arbitrary command.",
             complexity: "O(N) where N is the number of arguments to the command",
             arity: -3,
+            secrets: &[Secret::Command(2)],
             syntax: "command [arg [arg ...]]",
             handler: getkeys,
             ..COMMAND
@@ -246,6 +241,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             since: "7.0.0",
             complexity: "O(N) where N is the number of arguments to the command",
             arity: -3,
+            secrets: &[Secret::Command(2)],
             syntax: "command [arg [arg ...]]",
             handler: getkeys_and_flags,
             ..COMMAND

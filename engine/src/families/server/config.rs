@@ -1,7 +1,7 @@
 //! `CONFIG`: directives read and changed while the server runs.
 
 use super::{ADMIN, CONTAINER, HELP};
-use crate::command::Spec;
+use crate::command::{Secret, Spec};
 use crate::config::SetContext;
 use crate::cx::Cx;
 use crate::engine::gate;
@@ -101,6 +101,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             since: "2.0.0",
             complexity: "O(N) when N is the number of configuration parameters provided",
             arity: -4,
+            secrets: &[Secret::Directives(2)],
             syntax: "parameter value [parameter value ...]",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             history: &[("7.0.0", "Added the ability to set multiple parameters in one call.")],

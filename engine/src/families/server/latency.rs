@@ -126,6 +126,18 @@ fn advise(text: &mut String, events: &[(&'static str, Series)]) {
             "fast-command",
             "Commands that should take microseconds took long: the machine, not the commands, is the first suspect (swapping, a crowded host), then very long pipelines.",
         ),
+        (
+            "expire-cycle",
+            "Many keys expire at once: spread their times. A lower hz makes rounds rarer, not shorter.",
+        ),
+        (
+            "eviction-cycle",
+            "Memory is at its limit, and commands wait until others' keys are gone: raise maxmemory, or store less.",
+        ),
+        (
+            "aof-write",
+            "Writing the log was slow: the disk is busy, or too slow for appendfsync as it is set.",
+        ),
     ];
     text.push('\n');
     for (event, line) in advice {

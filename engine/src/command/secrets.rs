@@ -1,0 +1,222 @@
+//! Which arguments of a request are secret: passwords, the names that go with them, what users may
+//! do.
+//!
+//! Rows declare it ([`Secret`]), and directives do ([`Directive::sensitive`]). Whatever shows
+//! requests to others than their sender (`MONITOR`, `SLOWLOG`, `CAPTURE`) asks
+//! [`CommandTable::shown`] for their arguments.
+//!
+//! [`Directive::sensitive`]: crate::config::Directive
+
+use super::table::{CommandTable, Entry};
+use crate::args::is_word;
+use crate::config::lookup;
+use resp::{Request, parse_i64};
+use smallvec::SmallVec;
+use std::ops::Range;
+
+/// What stands in the place of a secret, as in Redis.
+pub const REDACTED: &[u8] = b"(redacted)";
+
+/// Where a command's secrets are.
+#[derive(Clone, Copy, Debug)]
+pub enum Secret {
+    /// Every argument from this one on.
+    From(usize),
+    /// What stands behind some of these options, which begin at this argument.
+    Options(usize, &'static [Opt]),
+    /// The values of sensitive directives, whose names stand at this argument or behind it.
+    Directives(usize),
+    /// Those of the command that begins at this argument.
+    Command(usize),
+}
+
+/// An option of a command that takes secrets.
+#[derive(Clone, Copy, Debug)]
+pub struct Opt {
+    /// Its word.
+    pub word: &'static str,
+    /// How many arguments it takes; the rest of the request if that is more.
+    pub takes: usize,
+    /// Whether they are secret.
+    pub secret: bool,
+}
+
+impl Opt {
+    /// An option with arguments that anyone may see.
+    pub const fn plain(word: &'static str, takes: usize) -> Self {
+        Opt { word, takes, secret: false }
+    }
+
+    /// An option whose arguments are secret.
+    pub const fn secret(word: &'static str, takes: usize) -> Self {
+        Opt { word, takes, secret: true }
+    }
+}
+
+/// Ranges of arguments in ascending order.
+type Hidden = SmallVec<[Range<usize>; 2]>;
+
+impl CommandTable {
+    /// The arguments of a request that `entry` runs, as others than its sender may see them.
+    pub fn shown<'r>(
+        &self,
+        entry: &Entry,
+        request: Request<'r>,
+    ) -> impl Iterator<Item = &'r [u8]> + use<'r> {
+        let mut hidden = self.hidden(entry, request).into_iter().peekable();
+        request.iter().enumerate().map(move |(at, arg)| {
+            while hidden.next_if(|range| range.end <= at).is_some() {}
+            match hidden.peek() {
+                Some(range) if range.start <= at => REDACTED,
+                _ => arg,
+            }
+        })
+    }
+
+    fn hidden(&self, entry: &Entry, request: Request<'_>) -> Hidden {
+        let (mut entry, mut first) = (entry, 0);
+        let mut hidden = Hidden::new();
+        // A command within a command, and so on: each begins behind the one before.
+        loop {
+            let mut inner = None;
+            for secret in entry.spec.secrets {
+                let within = request.tail(first);
+                match *secret {
+                    Secret::From(from) => push(&mut hidden, first + from..request.len()),
+                    Secret::Options(from, known) => {
+                        options(within, from, known, |range| {
+                            push(&mut hidden, first + range.start..first + range.end);
+                        });
+                    }
+                    Secret::Directives(from) => {
+                        for at in (from + 1..within.len()).filter(|at| is_sensitive(within, at - 1))
+                        {
+                            push(&mut hidden, first + at..first + at + 1);
+                        }
+                    }
+                    Secret::Command(at) => inner = Some(at),
+                }
+            }
+            let Some(at) = inner.filter(|at| first + at < request.len()) else { return hidden };
+            first += at;
+            let Some(found) = self.resolve(request.tail(first)) else { return hidden };
+            entry = found;
+        }
+    }
+}
+
+fn push(hidden: &mut Hidden, range: Range<usize>) {
+    if !range.is_empty() {
+        hidden.push(range);
+    }
+}
+
+/// Gives the arguments of secret options to `hide`. What follows a word that is no option may be
+/// anything, a password whose option was forgotten as well. Numbers are no options: the version
+/// that `HELLO` begins with may be missing.
+fn options(request: Request<'_>, from: usize, known: &[Opt], mut hide: impl FnMut(Range<usize>)) {
+    let mut at = from;
+    while let Some(word) = request.get(at) {
+        match known.iter().find(|option| is_word(word, option.word)) {
+            Some(option) => {
+                let end = (at + 1).saturating_add(option.takes).min(request.len());
+                if option.secret {
+                    hide(at + 1..end);
+                }
+                at = end;
+            }
+            None if parse_i64(word).is_some() => at += 1,
+            None => return hide(at..request.len()),
+        }
+    }
+}
+
+fn is_sensitive(request: Request<'_>, at: usize) -> bool {
+    let name = std::str::from_utf8(request.arg(at)).ok();
+    name.and_then(lookup).is_some_and(|(_, directive)| directive.sensitive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::OwnedRequest;
+    use crate::command::arguments;
+
+    fn shown(line: &str) -> String {
+        let table = CommandTable::new(crate::families::all()).expect("no name twice");
+        let request = OwnedRequest::new(line.split(' ').map(str::as_bytes));
+        let entry = table.resolve(request.view()).expect("a command");
+        let args: Vec<_> =
+            table.shown(entry, request.view()).map(String::from_utf8_lossy).collect();
+        args.join(" ").replace("(redacted)", "#")
+    }
+
+    #[test]
+    fn secrets_are_hidden_wherever_they_stand() {
+        for (sent, seen) in [
+            ("SET k AUTH", "SET k AUTH"),
+            ("auth s", "auth #"),
+            ("AUTH u s", "AUTH # #"),
+            ("AUTH a b c d", "AUTH # # # #"),
+            ("HELLO 3", "HELLO 3"),
+            ("HELLO 3 AUTH u s SETNAME n", "HELLO 3 AUTH # # SETNAME n"),
+            ("HELLO 3 SETNAME auth auth u s", "HELLO 3 SETNAME auth auth # #"),
+            ("HELLO 3 AUTH auth s", "HELLO 3 AUTH # #"),
+            ("HELLO 3 AUTH s", "HELLO 3 AUTH #"),
+            ("HELLO AUTH u s", "HELLO AUTH # #"),
+            ("HELLO 3 AUHT u s", "HELLO 3 # # #"),
+            ("ACL SETUSER u >s +@all", "ACL SETUSER # # #"),
+            ("ACL GETUSER u", "ACL GETUSER #"),
+            ("ACL DELUSER u v", "ACL DELUSER # #"),
+            ("ACL WHOAMI", "ACL WHOAMI"),
+            ("ACL DRYRUN u AUTH s", "ACL DRYRUN u AUTH #"),
+            ("ACL DRYRUN u CONFIG SET requirepass s", "ACL DRYRUN u CONFIG SET requirepass #"),
+            ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 1"),
+            ("config set maxmemory 1 RequirePass s", "config set maxmemory 1 RequirePass #"),
+            (
+                "CONFIG SET masterauth s dir x masteruser u",
+                "CONFIG SET masterauth # dir x masteruser #",
+            ),
+            ("CONFIG SET tls-key-file-pass s x", "CONFIG SET tls-key-file-pass # x"),
+            ("CONFIG SET x tls-client-key-file-pass s", "CONFIG SET x tls-client-key-file-pass #"),
+            ("CONFIG GET requirepass dir", "CONFIG GET requirepass dir"),
+            ("MIGRATE h 1 k 0 1 COPY AUTH s KEYS a", "MIGRATE h 1 k 0 1 COPY AUTH # KEYS a"),
+            ("MIGRATE h 1 k 0 1 AUTH2 KEYS s REPLACE", "MIGRATE h 1 k 0 1 AUTH2 # # REPLACE"),
+            ("MIGRATE h 1 k 0 1 KEYS auth a", "MIGRATE h 1 k 0 1 KEYS auth a"),
+            ("MIGRATE h 1 auth 0 1", "MIGRATE h 1 auth 0 1"),
+            ("MIGRATE h 1 k 0 AUTH s", "MIGRATE h 1 k 0 AUTH #"),
+            (
+                "COMMAND GETKEYS COMMAND GETKEYSANDFLAGS MIGRATE h 1 k 0 1 AUTH s",
+                "COMMAND GETKEYS COMMAND GETKEYSANDFLAGS MIGRATE h 1 k 0 1 AUTH #",
+            ),
+            ("COMMAND GETKEYS NOTHING AUTH s", "COMMAND GETKEYS NOTHING AUTH s"),
+        ] {
+            assert_eq!(shown(sent), seen);
+        }
+    }
+
+    #[test]
+    fn commands_within_commands_have_no_depth() {
+        let line = "COMMAND GETKEYS ".repeat(300_000) + "AUTH s";
+        assert!(shown(&line).ends_with("AUTH #"));
+    }
+
+    #[test]
+    fn rows_that_take_a_password_say_so() {
+        let table = CommandTable::new(crate::families::all()).expect("no name twice");
+        for entry in table.entries() {
+            let declared = !entry.spec.secrets.is_empty();
+            let syntax = arguments(entry.spec).expect("valid");
+            let named = format!("{syntax:?}").contains("password");
+            assert!(declared || !named, "{} takes a password", entry.full_name);
+        }
+    }
+
+    #[test]
+    fn directives_that_hold_a_password_say_so() {
+        for directive in crate::config::all() {
+            let named = ["pass", "auth", "user"].iter().any(|word| directive.name.ends_with(word));
+            assert!(directive.sensitive || !named, "{}", directive.name);
+        }
+    }
+}
