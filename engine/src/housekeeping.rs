@@ -56,8 +56,11 @@ impl Engine {
     }
 
     fn expire_all(&self, now: Now) -> bool {
-        let shards = 0..self.backend.shard_count();
-        shards.fold(false, |more, shard| self.expire_shard(shard, now) || more)
+        let mut more = false;
+        for shard in 0..self.backend.shard_count() {
+            more |= self.expire_shard(shard, now);
+        }
+        more
     }
 
     fn expire_shard(&self, shard: u32, now: Now) -> bool {
