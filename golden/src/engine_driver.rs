@@ -1,7 +1,9 @@
 //! [`EngineDriver`]: scripts against an engine in this process.
 
+use crate::log_proof;
 use crate::transcript::Driver;
 use engine::config::ConfigStore;
+use engine::testing::Recorder;
 use engine::{Engine, EngineService, Environment, NoHost, Parts};
 use resp::Value;
 use runtime::{Connection, Flow, Now, Peer, Service};
@@ -33,40 +35,46 @@ struct Client {
 
 type MakeBackend = Box<dyn FnMut() -> Arc<dyn Backend>>;
 
-/// Drives an engine without sockets; its clock stands still until told otherwise.
+/// Drives an engine without sockets; its clock stands still until told otherwise. What is logged is
+/// kept, and has to lead to the same data when it is replayed.
 pub struct EngineDriver {
     make: MakeBackend,
     service: EngineService,
+    log: Arc<Recorder>,
     protocol: u8,
     now: Now,
     clients: BTreeMap<String, Client>,
 }
 
-fn fresh(backend: Arc<dyn Backend>) -> EngineService {
+fn fresh(backend: Arc<dyn Backend>) -> (EngineService, Arc<Recorder>) {
     let config = ConfigStore::new();
     let allow = [("enable-debug-command", "yes"), ("appendonly", "no")];
     for (name, value) in allow {
         let (_, row) = engine::config::lookup(name).expect("a known directive");
         config.load(row, &[value]).expect("a valid value");
     }
+    on(backend, Arc::new(config))
+}
+
+/// An engine over `backend`, and what it logs.
+pub(crate) fn on(
+    backend: Arc<dyn Backend>,
+    config: Arc<ConfigStore>,
+) -> (EngineService, Arc<Recorder>) {
+    let log = Arc::new(Recorder::default());
     let environment =
         Environment { stopwatch: || 0, seed: 42, started: START, host: Arc::new(NoHost) };
-    let parts = Parts {
-        backend,
-        journal: None,
-        config: Arc::new(config),
-        commands: Vec::new(),
-        environment,
-    };
-    EngineService(Engine::new(parts).expect("built-in commands have distinct names"))
+    let parts =
+        Parts { backend, journal: Some(log.clone()), config, commands: Vec::new(), environment };
+    (EngineService(Engine::new(parts).expect("built-in commands have distinct names")), log)
 }
 
 impl EngineDriver {
     /// A driver over fresh backends: `make` is called for each script and protocol.
     pub fn new(mut make: impl FnMut() -> Arc<dyn Backend> + 'static) -> Self {
-        let service = fresh(make());
+        let (service, log) = fresh(make());
         let (clients, make) = (BTreeMap::new(), Box::new(make));
-        EngineDriver { make, service, protocol: 2, now: START, clients }
+        EngineDriver { make, service, log, protocol: 2, now: START, clients }
     }
 
     /// The server's wall clock shows `wall_ms` (milliseconds since 1970) from now on.
@@ -145,7 +153,7 @@ impl Client {
 impl Driver for EngineDriver {
     fn reset(&mut self, protocol: u8) -> Result<(), String> {
         self.clients.clear();
-        self.service = fresh((self.make)());
+        (self.service, self.log) = fresh((self.make)());
         self.protocol = protocol;
         self.now = START;
         Ok(())
@@ -196,5 +204,9 @@ impl Driver for EngineDriver {
             client.connection.closed(now);
         }
         self.settle();
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        log_proof::check(&self.service.0, &self.log)
     }
 }

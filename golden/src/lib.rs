@@ -10,6 +10,7 @@
 //! The form of scripts is described in `golden/README.md`.
 
 mod engine_driver;
+mod log_proof;
 mod render;
 mod script;
 mod socket_driver;

@@ -35,6 +35,14 @@ pub trait Driver {
 
     /// Closes a client's connection.
     fn close(&mut self, client: &str);
+
+    /// All steps are carried out: what else can be seen of them is looked at.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn finish(&mut self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// A step and what was answered.
@@ -68,6 +76,7 @@ pub fn record(
         };
         entries.push(Entry { text: step.text.clone(), mark: step.mark, answer });
     }
+    driver.finish().map_err(|error| format!("{} (RESP{protocol}): {error}", script.name))?;
     Ok(entries)
 }
 

@@ -25,7 +25,6 @@ pub use text::{quote, text};
 
 use crate::config::ConfigStore;
 use crate::engine::{Engine, Environment, Host, NoHost, Parts};
-use crate::replay::Replayer;
 use crate::session::Session;
 use resp::{Value, decode, encode_command};
 use runtime::{Connection, Flow, Now, Peer, Status};
@@ -263,12 +262,8 @@ impl Harness {
     /// When an effect cannot be run again.
     pub fn replay(&self, onto: Arc<dyn Backend>) -> Harness {
         let other = Harness::new(onto);
-        let mut replayer = Replayer::new(&other.engine);
-        for (db, effect) in self.recorder.iter().flat_map(|recorder| recorder.all()) {
-            let request = crate::args::OwnedRequest::new(effect.iter().map(|arg| &arg[..]));
-            let outcome = replayer.apply(db, request.view());
-            assert_eq!(outcome, Ok(()), "{}", recorder::line(db, &effect));
-        }
+        let replayed = self.recorder.iter().try_for_each(|log| log.replay(&other.engine));
+        assert_eq!(replayed, Ok(()));
         other
     }
 

@@ -1,6 +1,9 @@
 //! [`Recorder`]: a journal that only remembers.
 
 use super::text::quote;
+use crate::args::OwnedRequest;
+use crate::engine::Engine;
+use crate::replay::Replayer;
 use parking_lot::Mutex;
 use resp::{Batch, Limits, Parser};
 use std::task::Waker;
@@ -19,15 +22,12 @@ pub struct Recorder {
 #[derive(Default)]
 struct Inner {
     effects: Vec<Effect>,
+    /// How many effects there are at the end of each record.
+    ends: Vec<usize>,
     taken: usize,
 }
 
 impl Recorder {
-    /// Every effect so far.
-    pub(super) fn all(&self) -> Vec<Effect> {
-        self.inner.lock().effects.clone()
-    }
-
     /// Effects since the last call.
     pub(super) fn take(&self) -> Vec<Effect> {
         let mut inner = self.inner.lock();
@@ -36,10 +36,34 @@ impl Recorder {
         fresh
     }
 
-    fn push(&self, effect: Effect) -> Lsn {
+    /// Runs everything so far on another engine, as a start does: what was appended together, in
+    /// one transaction.
+    ///
+    /// # Errors
+    /// The effects that cannot be run again, and why.
+    pub fn replay(&self, onto: &Engine) -> Result<(), String> {
+        let inner = self.inner.lock();
+        let mut replayer = Replayer::new(onto);
+        let mut start = 0;
+        for &end in &inner.ends {
+            let record = &inner.effects[std::mem::replace(&mut start, end)..end];
+            let owned: Vec<_> = record
+                .iter()
+                .map(|(db, effect)| (*db, OwnedRequest::new(effect.iter().map(|arg| &arg[..]))))
+                .collect();
+            let ran = replayer.record(None, owned.iter().map(|(db, effect)| (*db, effect.view())));
+            let lines = || record.iter().map(|(db, effect)| line(*db, effect)).collect::<Vec<_>>();
+            ran.map_err(|error| format!("{}: {error}", lines().join("; ")))?;
+        }
+        Ok(())
+    }
+
+    fn push(&self, effects: &[Effect]) -> Lsn {
         let mut inner = self.inner.lock();
-        inner.effects.push(effect);
-        Lsn(inner.effects.len() as u64)
+        inner.effects.extend_from_slice(effects);
+        let end = inner.effects.len();
+        inner.ends.push(end);
+        Lsn(end as u64)
     }
 }
 
@@ -57,7 +81,7 @@ fn word_of(word: &[u8]) -> String {
 
 impl Journal for Recorder {
     fn append(&self, db: Db, effect: &[&[u8]]) -> Lsn {
-        self.push((db, effect.iter().map(|arg| arg.to_vec()).collect()))
+        self.push(&[(db, effect.iter().map(|arg| arg.to_vec()).collect())])
     }
 
     fn append_encoded(&self, db: Db, resp: &[u8]) -> Lsn {
@@ -65,11 +89,11 @@ impl Journal for Recorder {
         let _ = Parser::new().parse(resp, 1, &Limits::default(), &mut batch);
         assert_eq!(batch.len(), 1, "an effect is one request");
         let request = batch.view(batch.request(0), resp);
-        self.push((db, request.iter().map(<[u8]>::to_vec).collect()))
+        self.push(&[(db, request.iter().map(<[u8]>::to_vec).collect())])
     }
 
     fn append_atomic(&self, effects: &[Effect]) -> Lsn {
-        effects.iter().map(|effect| self.push(effect.clone())).max().unwrap_or_default()
+        self.push(effects)
     }
 
     fn write_up_to(&self, _lsn: Lsn) {}

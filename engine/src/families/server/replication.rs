@@ -5,6 +5,7 @@ use super::SERVER;
 use crate::args::integer;
 use crate::blocking::Block;
 use crate::command::{Category, Flag, Flag::*, Group, LockRule, SPEC, Spec};
+use crate::config::Id;
 use crate::cx::Cx;
 use crate::failure::{Failure, Outcome, SYNTAX, failure};
 use resp::{Reply, parse_i64};
@@ -124,7 +125,8 @@ fn waitaof(cx: &mut Cx<'_>) -> Outcome {
         return Err(failure("ERR value is out of range, must be positive"));
     }
     let timeout = timeout_us(cx.args.arg(3))?;
-    let Some(journal) = cx.engine.journal.clone().filter(|_| cx.engine.is_logging()) else {
+    let enabled = cx.engine.is_logging() && cx.engine.config.boolean(Id::Appendonly);
+    let Some(journal) = cx.engine.journal.clone().filter(|_| enabled) else {
         if local == 1 {
             return Err(failure(
                 "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",

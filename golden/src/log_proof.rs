@@ -1,0 +1,50 @@
+//! That what was logged is what happened: the log of a script, replayed into an empty engine, must
+//! lead to the data that the script left.
+//!
+//! Compared are the keys of all databases with their types, values and expiries, those of fields
+//! included, the groups of streams with what is pending, and the function libraries. Left out is
+//! what no log tells: when and how often keys were accessed, and when consumers were seen.
+
+use crate::engine_driver::on;
+use engine::Engine;
+use engine::testing::{Contents, Recorder, contents, quote};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use storage::backend::EncodingLimits;
+use storage::memory::{Config, MemoryBackend};
+
+/// Replays `log` and compares what that leads to with what `engine` holds.
+///
+/// # Errors
+/// What cannot be replayed, or the first difference.
+pub(crate) fn check(engine: &Arc<Engine>, log: &Recorder) -> Result<(), String> {
+    let limits = EncodingLimits::default();
+    let databases = engine.databases();
+    let config = Config { shards: 1, databases, hash_seed: 11, limits };
+    let backend = Arc::new(MemoryBackend::new(config));
+    // Encodings follow the configuration, those of HyperLogLogs in the data themselves.
+    let (service, _) = on(backend, engine.config.clone());
+    let replayed = &service.0;
+    log.replay(replayed).map_err(|error| format!("the log cannot be replayed: {error}"))?;
+    compare(&contents(engine.backend.clone()), &contents(replayed.backend.clone()))?;
+    let libraries = |engine: &Engine| engine.library_texts().into_iter().collect::<BTreeSet<_>>();
+    match libraries(engine) == libraries(replayed) {
+        true => Ok(()),
+        false => Err("the log leads to other function libraries".into()),
+    }
+}
+
+fn compare(ours: &Contents, replayed: &Contents) -> Result<(), String> {
+    let keys: BTreeSet<_> = ours.keys().chain(replayed.keys()).collect();
+    for at in keys {
+        let (happened, logged) = (ours.get(at), replayed.get(at));
+        if happened != logged {
+            let (db, key) = (at.0, quote(&at.1));
+            return Err(format!(
+                "the log leads to other data: key {key} of database {db} is {happened:?}, \
+                 replayed {logged:?}"
+            ));
+        }
+    }
+    Ok(())
+}
