@@ -4,7 +4,7 @@
 use super::Replay;
 use super::error::LoadError;
 use super::file::{Files, Sequential};
-use super::replay::{FileReplay, Outcome};
+use super::replay::{FileReplay, Outcome, replay_file};
 use crate::backend::{Snapshot, SnapshotSink};
 use crate::rdb::{self, Item, RdbError, Reader, Writer};
 use crate::tx::Db;
@@ -27,8 +27,7 @@ pub(super) fn load(path: &Path, replay: &mut dyn Replay) -> Result<(u64, Outcome
     let io = |error| LoadError::of(path, error);
     let mut file = BufReader::with_capacity(READ_BUFFER, File::open(path).map_err(io)?);
     if !file.fill_buf().map_err(io)?.starts_with(MAGIC) {
-        let outcome = FileReplay::new(path, 0, 0, replay).run(file)?;
-        return Ok((0, outcome));
+        return Ok((0, replay_file(path, 0, replay)?));
     }
     let rdb_error = |error: RdbError| rdb_error(path, &error);
     let mut reader = Reader::new(file).map_err(rdb_error)?;

@@ -160,7 +160,7 @@ impl FileSet {
         // What a killed process wrote may not have reached the disk yet.
         file.sync()?;
         let len = fs::metadata(self.path(part))?.len();
-        Ok(Some(Increment { seq: part.seq, file, len }))
+        Ok(Some(Increment { seq: part.seq, file, len, seal: None }))
     }
 
     /// Creates an empty increment behind the others, durably, and names it in the manifest.
@@ -177,7 +177,7 @@ impl FileSet {
         self.files.sync_dir(&self.dir).and_then(|()| self.persist()).inspect_err(|_| {
             self.manifest.increments.pop();
         })?;
-        Ok(Increment { seq, file, len: 0 })
+        Ok(Increment { seq, file, len: 0, seal: None })
     }
 
     /// Takes back [`FileSet::add_increment`] when nothing was appended to it.

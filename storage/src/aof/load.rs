@@ -5,6 +5,7 @@ use super::error::LoadError;
 use super::files::FileSet;
 use super::image::{self, Start};
 use super::replay::{Outcome, replay_file};
+use super::seal::Seal;
 use super::{Replay, Truncation};
 use crate::backend::Backend;
 use std::fs::{self, OpenOptions};
@@ -31,14 +32,26 @@ pub(super) struct Loader<'a> {
     pub image: Option<&'a dyn Backend>,
     pub load_truncated: bool,
     pub replay: &'a mut dyn Replay,
+    /// The marks of the last increment, and its number.
+    seal: Option<(u64, Seal)>,
 }
 
-impl Loader<'_> {
-    /// Loads everything from `start` on.
+impl<'a> Loader<'a> {
+    /// Nothing is loaded yet.
+    pub fn new(
+        set: &'a FileSet,
+        image: Option<&'a dyn Backend>,
+        load_truncated: bool,
+        replay: &'a mut dyn Replay,
+    ) -> Self {
+        Loader { set, image, load_truncated, replay, seal: None }
+    }
+
+    /// Loads everything from `start` on; the marks of the last increment are given with its number.
     ///
     /// # Errors
     /// Missing or damaged files.
-    pub fn load(mut self, start: Start) -> Result<Loaded, LoadError> {
+    pub fn load(mut self, start: Start) -> Result<(Loaded, Option<(u64, Seal)>), LoadError> {
         let mut loaded = Loaded { fresh: self.set.fresh, ..Loaded::default() };
         if start == Start::Base {
             self.load_base(&mut loaded)?;
@@ -48,9 +61,10 @@ impl Loader<'_> {
         for part in self.set.manifest.increments.iter().filter(|part| part.seq >= from) {
             let path = self.set.path(part);
             let outcome = replay_file(&path, part.seq, self.replay)?;
+            self.seal = outcome.seal.map(|seal| (part.seq, seal));
             self.finish(&path, outcome, last.as_ref() == Some(&path), &mut loaded)?;
         }
-        Ok(loaded)
+        Ok((loaded, self.seal))
     }
 
     fn load_base(&mut self, loaded: &mut Loaded) -> Result<(), LoadError> {

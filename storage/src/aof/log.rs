@@ -6,10 +6,13 @@
 //!
 //! A switch to another increment happens in the tail alone ([`Log::switch`]): bytes appended before
 //! it are sealed for the old file, those after it are for the new one. The writer catches up.
+//!
+//! Marks (see [`super::seal`]) are appended here like records, so that positions count them.
 
 use super::encode;
 use super::file::LogFile;
 use super::health::Health;
+use super::seal::{MARK_EVERY, Seal};
 use crate::journal::Lsn;
 use crate::tx::Db;
 use parking_lot::{Mutex, MutexGuard};
@@ -32,6 +35,11 @@ pub(super) fn lsn(seq: u64, offset: u64) -> Lsn {
     Lsn((seq << OFFSET_BITS) | offset)
 }
 
+/// The offset of a position in its increment.
+fn offset_of(end: u64) -> u64 {
+    end & ((1 << OFFSET_BITS) - 1)
+}
+
 /// The sequence number of the increment that a position is in.
 pub(super) fn seq_of(lsn: Lsn) -> u64 {
     lsn.0 >> OFFSET_BITS
@@ -43,16 +51,85 @@ pub(super) struct Increment {
     pub file: Arc<dyn LogFile>,
     /// Bytes of whole records in the file.
     pub len: u64,
+    /// The marks it has up to there.
+    pub seal: Option<Seal>,
 }
 
 /// Where effects are appended.
 struct Tail {
     buffer: Vec<u8>,
-    /// The position behind the buffer.
+    /// Bytes of the buffer that are whole records. Whatever is behind them was left by a panic.
+    whole: usize,
+    /// The position behind them.
     end: u64,
     /// The database that the last effect selected in this increment.
     db: Option<Db>,
     switch: Option<Switch>,
+    /// The marks of this increment, from its first record on.
+    seal: Option<Seal>,
+    /// Bytes of the buffer that are in the seal's sum.
+    summed: usize,
+    /// Where the next mark is due.
+    mark_at: u64,
+}
+
+impl Tail {
+    /// Where the next record goes; drops what a panic left of one.
+    #[inline]
+    fn settled(&mut self) -> usize {
+        if self.buffer.len() != self.whole {
+            self.buffer.truncate(self.whole);
+            self.db = None;
+        }
+        self.whole
+    }
+
+    /// Counts what was appended as whole.
+    #[inline]
+    fn count(&mut self) {
+        self.end += (self.buffer.len() - self.whole) as u64;
+        self.whole = self.buffer.len();
+    }
+
+    /// Begins the marks of an increment that has none.
+    fn begin_seal(&mut self) {
+        if self.seal.is_none() {
+            self.settled();
+            self.seal = Some(Seal::begin(offset_of(self.end), &mut self.buffer));
+            self.count();
+            self.summed = self.whole;
+            self.mark_at = self.end + MARK_EVERY;
+        }
+    }
+
+    /// Adds all of the buffer to the sum.
+    fn sum(&mut self) {
+        if let Some(seal) = &mut self.seal {
+            seal.update(&self.buffer[self.summed..self.whole]);
+        }
+        self.summed = self.whole;
+    }
+
+    /// Appends a mark, if anything was appended since the last.
+    #[cold]
+    fn mark(&mut self) {
+        self.settled();
+        self.sum();
+        let offset = offset_of(self.end);
+        let Some(seal) = self.seal.as_mut().filter(|seal| seal.since() < offset) else { return };
+        seal.mark(offset, &mut self.buffer);
+        self.count();
+        self.summed = self.whole;
+        self.mark_at = self.end + MARK_EVERY;
+    }
+
+    /// Takes the buffer, all of it summed, and leaves `spare`, an empty one.
+    fn take(&mut self, spare: Vec<u8>) -> Vec<u8> {
+        self.settled();
+        self.sum();
+        (self.whole, self.summed) = (0, 0);
+        std::mem::replace(&mut self.buffer, spare)
+    }
 }
 
 /// A change of files that the writer has yet to follow.
@@ -90,8 +167,19 @@ pub(super) struct Log {
 impl Log {
     pub fn new(increment: Increment) -> Self {
         let end = lsn(increment.seq, increment.len).0;
+        let seal = increment.seal;
+        let mark_at = seal.map_or(u64::MAX, |seal| lsn(increment.seq, seal.since()).0 + MARK_EVERY);
         Log {
-            tail: Mutex::new(Tail { buffer: Vec::new(), end, db: None, switch: None }),
+            tail: Mutex::new(Tail {
+                buffer: Vec::new(),
+                whole: 0,
+                end,
+                db: None,
+                switch: None,
+                seal,
+                summed: 0,
+                mark_at,
+            }),
             written: AtomicU64::new(end),
             synced: AtomicU64::new(end),
             pending_bytes: AtomicU64::new(0),
@@ -111,35 +199,45 @@ impl Log {
     #[inline]
     pub fn append(&self, db: Db, encode: impl FnOnce(&mut Vec<u8>)) -> Lsn {
         let mut tail = self.tail.lock();
-        let before = tail.buffer.len();
+        tail.settled();
         select(&mut tail, db);
         encode(&mut tail.buffer);
-        self.appended(tail, before)
+        self.appended(tail)
     }
 
     /// Appends effects between `MULTI` and `EXEC`.
     pub fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Lsn {
         let mut tail = self.tail.lock();
-        let before = tail.buffer.len();
+        tail.settled();
+        tail.begin_seal();
         encode::command(&mut tail.buffer, &[b"MULTI"]);
         for (db, effect) in effects {
             select(&mut tail, *db);
             encode::command(&mut tail.buffer, effect);
         }
         encode::command(&mut tail.buffer, &[b"EXEC"]);
-        self.appended(tail, before)
+        self.appended(tail)
     }
 
+    /// Counts a record. Nothing between the moment it counts and the end of its append may panic.
     #[inline]
-    fn appended(&self, mut tail: MutexGuard<'_, Tail>, before: usize) -> Lsn {
-        tail.end += (tail.buffer.len() - before) as u64;
+    fn appended(&self, mut tail: MutexGuard<'_, Tail>) -> Lsn {
+        tail.count();
         let end = Lsn(tail.end);
+        if tail.end >= tail.mark_at {
+            tail.mark();
+        }
         let full = tail.buffer.len() > BACKLOG_MAX;
         drop(tail);
         if full {
             self.write_up_to(end);
         }
         end
+    }
+
+    /// Marks the end of what was appended so far: nothing may follow for a while.
+    pub fn mark(&self) {
+        self.tail.lock().mark();
     }
 
     /// The position behind everything appended.
@@ -212,7 +310,7 @@ impl Log {
     fn take_tail(&self, current: &mut Current) {
         let spare = std::mem::take(&mut current.pending);
         let mut tail = self.tail.lock();
-        let buffer = std::mem::replace(&mut tail.buffer, spare);
+        let buffer = tail.take(spare);
         match tail.switch.take() {
             Some(Switch { sealed, sealed_end, next }) => {
                 (current.pending, current.pending_end) = (sealed, sealed_end);
@@ -289,8 +387,11 @@ impl Log {
     pub fn switch(&self, next: Increment) -> Lsn {
         let mut tail = self.tail.lock();
         debug_assert!(tail.switch.is_none(), "one switch at a time");
-        let sealed = std::mem::take(&mut tail.buffer);
+        tail.mark();
+        let sealed = tail.take(Vec::new());
         let sealed_end = tail.end;
+        tail.seal = None;
+        tail.mark_at = u64::MAX;
         tail.end = lsn(next.seq, 0).0;
         tail.db = None;
         tail.switch = Some(Switch { sealed, sealed_end, next });
@@ -326,6 +427,7 @@ impl Log {
 #[inline]
 fn select(tail: &mut Tail, db: Db) {
     if tail.db != Some(db) {
+        tail.begin_seal();
         tail.db = Some(db);
         encode::select(&mut tail.buffer, db);
     }

@@ -8,6 +8,7 @@ use crate::journal::Journal;
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -94,10 +95,15 @@ impl Aof {
             ));
         };
         self.progress.begin();
-        let outcome = self.ready_to_switch().and_then(|()| match backend.persistent() {
-            true => self.checkpoint(&mut set, &**backend, libraries),
-            false => self.rewrite_base(&mut set, backend, libraries),
-        });
+        let rewrite = || {
+            self.ready_to_switch().and_then(|()| match backend.persistent() {
+                true => self.checkpoint(&mut set, &**backend, libraries),
+                false => self.rewrite_base(&mut set, backend, libraries),
+            })
+        };
+        // After a panic, too, there is an end, and the log is as good as before.
+        let outcome = catch_unwind(AssertUnwindSafe(rewrite));
+        let outcome = outcome.unwrap_or_else(|_| Err(Error::backend("rewriting panicked")));
         self.progress.set_closed(set.closed_bytes());
         if outcome.is_ok() {
             self.progress.size_at_rewrite.store(self.size(), Ordering::Relaxed);
@@ -137,7 +143,9 @@ impl Aof {
             return Ok(());
         }
         let text = self.syncer.log.health.text().unwrap_or_default();
-        Err(Error::backend(format_args!("the last rewrite's increment is still waiting: {text}")))
+        Err(Error::backend(format_args!(
+            "the log before the last rewrite is not written yet: {text}"
+        )))
     }
 
     fn rewrite_base(

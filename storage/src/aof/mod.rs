@@ -17,6 +17,12 @@
 //! point leaves a manifest that loads: either *old base, old increments, new increment* or *new
 //! base, new increment*.
 //!
+//! # Torn tails
+//!
+//! A file may end in half a record, in a transaction without its `EXEC`, or in zeros that a file
+//! system left: that is cut off. Damage anywhere else is refused. Which of both it is, is decided by
+//! marks that clients cannot forge: see `seal.rs`.
+//!
 //! # In front of a persistent backend
 //!
 //! sled and fjall keep an image themselves, which at a crash is older than the log, by some
@@ -57,6 +63,7 @@ mod log;
 mod maintenance;
 pub mod manifest;
 mod replay;
+mod seal;
 mod stats;
 mod syncer;
 #[cfg(test)]
@@ -77,6 +84,7 @@ use log::{Increment, Log, lsn};
 pub use maintenance::Libraries;
 use maintenance::Progress;
 use parking_lot::Mutex;
+use seal::Seal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -173,23 +181,21 @@ pub struct Aof {
 impl Aof {
     /// Loads the log once more, as far as it has come, into a storage that does not keep data by
     /// itself: when everything appended is in its files, `empty` empties that. Nothing may be
-    /// appended meanwhile.
+    /// appended meanwhile. Waits for the end of a rewrite under way.
     ///
     /// # Errors
-    /// During a rewrite, when the log cannot be written, and as [`Aof::open`].
+    /// When the log cannot be written, and as [`Aof::open`].
     pub fn reload(
         &self,
         empty: &mut dyn FnMut() -> std::result::Result<(), String>,
         replay: &mut dyn Replay,
     ) -> std::result::Result<Loaded, LoadError> {
-        let Some(set) = self.set.try_lock() else {
-            return Err(LoadError::of(std::path::Path::new("the log"), "it is being rewritten"));
-        };
+        let set = self.set.lock();
         self.syncer.sync();
         let failed = self.syncer.log.health.text();
         failed.map_or_else(empty, Err).map_err(|error| LoadError::of(&set.dir, error))?;
-        let loader = load::Loader { set: &set, image: None, load_truncated: false, replay };
-        loader.load(image::Start::Base)
+        let loader = load::Loader::new(&set, None, false, replay);
+        loader.load(image::Start::Base).map(|(loaded, _)| loaded)
     }
 
     /// Loads the log into `replay`, and opens it for appending; begins one if there is none.
@@ -205,11 +211,12 @@ impl Aof {
         let mut set = FileSet::find(files.clone(), dir, appenddirname, filename)?;
         let image = options.image.as_deref();
         let start = image::start(&mut set, image)?;
-        let load_truncated = *load_truncated;
-        let loaded = Loader { set: &set, image, load_truncated, replay }.load(start)?;
+        let loader = Loader::new(&set, image, *load_truncated, replay);
+        let (loaded, seal) = loader.load(start)?;
         set.delete_history();
         let increment = open_increment(&mut set, start, image)
             .map_err(|error| LoadError::of(&set.dir, error))?;
+        let increment = resume(&set, increment, seal)?;
         let syncer = Syncer::new(Log::new(increment), options.durability);
         let thread = syncer.start().map_err(|error| LoadError::of(&set.dir, error))?;
         let progress = Progress::new(set.closed_bytes() + syncer.log.increment_len());
@@ -237,6 +244,7 @@ impl Aof {
     /// # Errors
     /// As [`Aof::sync`].
     pub fn close(&self) -> Result<()> {
+        self.syncer.log.mark();
         self.syncer.stop();
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
@@ -273,6 +281,21 @@ fn open_increment(
             set.add_increment().map_err(Error::backend)
         }
     }
+}
+
+/// Goes on with the marks of an increment that has some.
+fn resume(
+    set: &FileSet,
+    increment: Increment,
+    seal: Option<(u64, Seal)>,
+) -> std::result::Result<Increment, LoadError> {
+    let part = set.manifest.increments.last();
+    let seal = seal.filter(|(seq, _)| *seq == increment.seq);
+    let (Some(part), Some((_, seal))) = (part, seal) else { return Ok(increment) };
+    let path = set.path(part);
+    let seal = seal.resume(&path, increment.len);
+    let seal = seal.map_err(|error| LoadError::of(&path, error))?;
+    Ok(Increment { seal: Some(seal), ..increment })
 }
 
 /// What a new log starts with: an empty base, as Redis writes, or the image.

@@ -6,12 +6,13 @@
 
 use super::error::LoadError;
 use super::log::lsn;
+use super::seal::{self, Seal};
 use super::{Command, Replay};
 use crate::tx::Db;
-use memchr::{memchr, memmem};
+use memchr::memchr;
 use resp::{Batch, Limits, Parser, Range, Request, Span};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// Bytes read at a time.
@@ -20,18 +21,20 @@ const CHUNK: usize = 1 << 20;
 const BATCH_MAX: usize = 4096;
 /// Longest comment line, bytes; Redis reads annotations into a buffer of this size.
 const COMMENT_LEN_MAX: usize = 64 << 10;
-/// Places looked at to tell a torn tail from a damaged length.
-const CANDIDATES_MAX: usize = 64;
+/// Bytes looked at a time for zeros at the end.
+const ZEROS_CHUNK: usize = 64 << 10;
 
 /// What a file held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
     /// Commands applied.
     pub commands: u64,
     /// Offset behind the last whole record.
     pub valid_len: u64,
-    /// Bytes behind it: half a command, or a transaction without its end.
+    /// Bytes behind it: half a command, a transaction without its end, or zeros.
     pub torn_len: u64,
+    /// The marks it has, as of the last.
+    pub seal: Option<Seal>,
 }
 
 /// A file being replayed.
@@ -45,6 +48,7 @@ pub(super) struct FileReplay<'r> {
     commands: u64,
     /// Offset in the file of the buffer's first byte.
     base: u64,
+    seal: Option<Seal>,
 }
 
 /// Commands between `MULTI` and `EXEC`, copied: they may be chunks apart.
@@ -68,7 +72,8 @@ const LIMITS: Limits = Limits {
 impl<'r> FileReplay<'r> {
     /// A replay of `path`, increment `seq`, that starts at `offset`.
     pub fn new(path: &'r Path, seq: u64, offset: u64, replay: &'r mut dyn Replay) -> Self {
-        FileReplay { path, seq, replay, db: 0, transaction: None, commands: 0, base: offset }
+        let (transaction, seal) = (None, None);
+        FileReplay { path, seq, replay, db: 0, transaction, commands: 0, base: offset, seal }
     }
 
     /// Replays everything that `file` holds from where it stands.
@@ -108,7 +113,7 @@ impl<'r> FileReplay<'r> {
     fn outcome(&self, tail_len: u64) -> Outcome {
         let valid_len = self.transaction.as_ref().map_or(self.base, |open| open.start);
         let torn_len = self.base + tail_len - valid_len;
-        Outcome { commands: self.commands, valid_len, torn_len }
+        Outcome { commands: self.commands, valid_len, torn_len, seal: self.seal }
     }
 
     fn error(&self, at: usize, cause: impl std::fmt::Display) -> LoadError {
@@ -122,14 +127,15 @@ impl<'r> FileReplay<'r> {
         batch: &mut Batch,
         buffer: &[u8],
     ) -> Result<usize, LoadError> {
-        let mut consumed = 0;
+        let (mut consumed, mut summed) = (0, 0);
         loop {
             let rest = &buffer[consumed..];
             if rest.first() == Some(&b'#') {
-                match self.comment(consumed, rest)? {
-                    Some(len) => consumed += len,
-                    None => return Ok(consumed),
-                }
+                let Some(len) = self.comment(consumed, rest)? else { break };
+                self.sum(summed, &buffer[summed..consumed])?;
+                let is_mark = self.mark(consumed, &rest[..len])?;
+                summed = if is_mark { consumed + len } else { consumed };
+                consumed += len;
                 continue;
             }
             batch.clear();
@@ -144,8 +150,47 @@ impl<'r> FileReplay<'r> {
             match comment {
                 true => *parser = Parser::new(),
                 false if progress.more => {}
-                false => return Ok(consumed),
+                false => break,
             }
+        }
+        self.sum(summed, &buffer[summed..consumed])?;
+        Ok(consumed)
+    }
+
+    /// Adds bytes to the sum that the next mark has to have. A mark among them became part of a record
+    /// that ends elsewhere than it did.
+    fn sum(&mut self, at: usize, bytes: &[u8]) -> Result<(), LoadError> {
+        let Some(seal) = &mut self.seal else { return Ok(()) };
+        seal.update(bytes);
+        match seal.find(self.base + at as u64, bytes) {
+            None => Ok(()),
+            Some(found) => {
+                Err(self.error(at + found, "Bad file format: this mark is within a record"))
+            }
+        }
+    }
+
+    /// Looks whether an annotation is a mark, and as it should be.
+    fn mark(&mut self, at: usize, line: &[u8]) -> Result<bool, LoadError> {
+        let since = self.seal.map_or(self.base + at as u64, |seal| seal.since());
+        let is_mark = seal::read(&mut self.seal, self.base + at as u64, line).map_err(|_| {
+            LoadError::at(
+                self.path,
+                since,
+                format_args!(
+                    "Bad file format: the {} bytes from here on are not what was written. If the \
+                     file was edited on purpose, remove its line that starts with #varve-log",
+                    self.base + at as u64 - since
+                ),
+            )
+        })?;
+        match &self.transaction {
+            Some(open) if is_mark => Err(LoadError::at(
+                self.path,
+                open.start,
+                "Bad file format: a transaction without its end",
+            )),
+            _ => Ok(is_mark),
         }
     }
 
@@ -238,15 +283,18 @@ impl<'r> FileReplay<'r> {
 
     /// Makes sure that what is left at the end is half a record. Anything else is damage: bytes that
     /// no record starts with, or a length that was damaged and takes everything after it along.
-    /// Behind a torn tail there is nothing, so if records can be read in it, it is none.
+    /// Behind a torn tail there is nothing, so if a mark is in it, it is none. What else looks like
+    /// records there may be part of a value, and says nothing.
     fn check_tail(&self, tail: &[u8]) -> Result<(), LoadError> {
         if let Some(at) = framing_error(tail) {
             return Err(self.error(0, format_args!("Bad file format, {at} bytes into the record")));
         }
-        let mut candidates = memmem::find_iter(tail, b"\r\n*").take(CANDIDATES_MAX);
-        match candidates.any(|at| holds_record(&tail[at + 2..])) {
-            false => Ok(()),
-            true => Err(self.error(0, "Bad file format: a length is wrong, records follow")),
+        match self.seal.and_then(|seal| seal.find(self.base, tail)) {
+            None => Ok(()),
+            Some(at) => {
+                let cause = "Bad file format: a length is wrong, for the log goes on";
+                Err(self.error(0, format_args!("{cause} {at} bytes behind this")))
+            }
         }
     }
 }
@@ -356,14 +404,24 @@ fn header_prefix(bytes: &[u8], pos: usize, sigil: u8) -> Prefix {
     }
 }
 
-/// Whether `bytes` start with a whole, well-framed record.
-fn holds_record(bytes: &[u8]) -> bool {
-    let mut batch = Batch::new();
-    let _ = Parser::new().parse(bytes, 1, &LIMITS, &mut batch);
-    !batch.is_empty() && {
-        let span = batch.request(0);
-        is_framed(bytes, 0, span, batch.view(span, bytes))
+/// How much of a file there is in front of the zeros at its end, which some file systems leave when
+/// they had made room for bytes that never came; and how many those are. No record ends in one.
+fn without_zeros(file: &mut File) -> io::Result<(u64, u64)> {
+    let len = file.metadata()?.len();
+    let (mut end, mut chunk) = (len, vec![0; ZEROS_CHUNK]);
+    while end > 0 {
+        let start = end.saturating_sub(ZEROS_CHUNK as u64);
+        let chunk = &mut chunk[..(end - start) as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(chunk)?;
+        if let Some(last) = chunk.iter().rposition(|byte| *byte != 0) {
+            end = start + last as u64 + 1;
+            break;
+        }
+        end = start;
     }
+    file.seek(SeekFrom::Start(0))?;
+    Ok((end, len - end))
 }
 
 /// Opens and replays a RESP file; `seq` is 0 for a base.
@@ -372,6 +430,9 @@ pub(super) fn replay_file(
     seq: u64,
     replay: &mut dyn Replay,
 ) -> Result<Outcome, LoadError> {
-    let file = File::open(path).map_err(|error| LoadError::of(path, error))?;
-    FileReplay::new(path, seq, 0, replay).run(file)
+    let io = |error| LoadError::of(path, error);
+    let mut file = File::open(path).map_err(io)?;
+    let (len, zeros) = without_zeros(&mut file).map_err(io)?;
+    let outcome = FileReplay::new(path, seq, 0, replay).run(file.take(len))?;
+    Ok(Outcome { torn_len: outcome.torn_len + zeros, ..outcome })
 }

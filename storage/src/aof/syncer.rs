@@ -9,6 +9,7 @@ use super::log::Log;
 use crate::journal::{Durability, Lsn};
 use crate::{Error, Result};
 use parking_lot::{Condvar, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
@@ -138,7 +139,14 @@ impl Syncer {
     /// Starts the thread.
     pub fn start(self: &Arc<Self>) -> std::io::Result<JoinHandle<()>> {
         let syncer = self.clone();
-        thread::Builder::new().name("aof-sync".into()).spawn(move || syncer.run())
+        let run = move || {
+            // Whatever it was, somebody may be waiting: it is tried again as after a failed write.
+            while catch_unwind(AssertUnwindSafe(|| syncer.run())).is_err() {
+                tracing::error!("the thread that syncs the append-only file panicked; it goes on");
+                thread::sleep(TICK);
+            }
+        };
+        thread::Builder::new().name("aof-sync".into()).spawn(run)
     }
 
     /// Asks the thread to end.
@@ -171,6 +179,7 @@ impl Syncer {
 
     /// What happens once a second.
     fn tick(&self) {
+        self.log.mark();
         let needs_sync = self.durability() != Durability::Never
             || self.log.synced().0 < self.always_until.load(Ordering::Acquire);
         if needs_sync {

@@ -7,6 +7,7 @@ mod image;
 mod oracle;
 mod rewrite;
 mod round_trip;
+mod seal;
 mod toy;
 
 use std::fs;

@@ -97,6 +97,10 @@ fn a_directory_of_redis_loads_here() {
     toy.run(&aof, 5, &[b"INCR", b"n"]);
     toy.rewrite(&aof).unwrap();
     toy.run(&aof, 5, &[b"INCR", b"n"]);
+    for _ in 0..500 {
+        // Marks among the records are passed over there.
+        toy.run(&aof, 5, &[b"SET", b"marked", b"1\r\n#varve:0\r\n"]);
+    }
     drop(aof);
     let mut redis = Redis::start(dir.path(), &["--appendonly", "yes"]);
     redis.run("SELECT 5\r\nGET n\r\n", "$1\r\n5\r\n");
@@ -146,6 +150,9 @@ fn redis_check_aof_finds_our_log_valid() {
     let (toy, aof, _) = Toy::open(dir.path()).unwrap();
     toy.run(&aof, 0, &[b"SET", b"a", b"1"]);
     toy.rewrite(&aof).unwrap();
+    for _ in 0..500 {
+        toy.run(&aof, 0, &[b"SET", b"a", b"1\r\n#varve:0\r\n"]);
+    }
     let effect = || vec![b"INCR".to_vec(), b"a".to_vec()];
     aof_atomic(&aof, &[(0, effect()), (3, effect())]);
     drop(aof);
