@@ -7,6 +7,7 @@ use crate::args::OwnedRequest;
 use crate::blocking::Waiter;
 use crate::clients::{Client, Event};
 use crate::command::{Entry, Flag, Group, LockRule};
+use crate::containment::{Doing, Watch};
 use crate::cx::{CallResult, Cx, Rest};
 use crate::effects::Effects;
 use crate::engine::{Engine, gate};
@@ -19,6 +20,7 @@ use resp::{Output, Reply, Request};
 use runtime::Now;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use storage::{Db, Expired, Locks, Lsn, ShardSet, Tx};
@@ -132,13 +134,17 @@ impl Engine {
         self.begin_waiting(TRACED, locks);
         let outcome = self.backend.transact(locks, time_ms, &mut |tx| {
             self.end_waiting(TRACED);
+            let mut watch = Watch::new(self, Doing::Command(call.entry), tx);
             let mut result = CallResult::default();
-            self.call(call, locks, session, tx, out, now, &mut result);
-            if result.is_something() || tx.met_expired() {
-                self.settle::<TRACED>(call, session, tx, &mut result, aftermath);
+            self.call(call, locks, session, watch.tx, out, now, &mut result);
+            if result.is_something() || watch.tx.met_expired() {
+                watch.logging = true;
+                self.settle::<TRACED>(call, session, watch.tx, &mut result, aftermath);
             }
+            watch.end();
         });
         if let Err(error) = outcome {
+            self.not_committed(&error, call.entry.has(Flag::Write));
             out.truncate(mark);
             self.fail(call.entry, self.storage_failure(error), session, out);
         }
@@ -471,9 +477,13 @@ impl Engine {
         let outcome = self.backend.transact(shards.locks(), now.wall_ms, &mut |tx| {
             self.end_waiting(self.is_traced());
             let locks = shards.locks();
-            committed = self.run_locked(queue, locks, session, tx, out, now, &mut aftermath);
+            let mut watch = Watch::new(self, Doing::Queue(queue), tx);
+            committed =
+                self.run_locked(queue, locks, session, &mut watch, out, now, &mut aftermath);
+            watch.end();
         });
         if let Err(error) = outcome {
+            self.not_committed(&error, aftermath.lsn.is_some());
             Reply::new(out, session.proto).error(self.storage_failure(error).as_str());
             return Some(aftermath);
         }
@@ -487,12 +497,12 @@ impl Engine {
         queue: &[Queued],
         locks: Locks<'_>,
         session: &mut SessionState,
-        tx: &mut dyn Tx,
+        watch: &mut Watch<'_>,
         out: &mut Output,
         now: Now,
         aftermath: &mut Aftermath,
     ) -> bool {
-        if self.watch_failed(session, tx, aftermath) {
+        if self.watch_failed(session, watch.tx, aftermath) {
             return false;
         }
         Reply::new(out, session.proto).array(queue.len());
@@ -512,7 +522,7 @@ impl Engine {
                 // What is slow may look at the counters.
                 session.flush_counts(&self.stats);
             }
-            self.call(&call, locks, session, tx, out, now, &mut result);
+            self.call(&call, locks, session, watch.tx, out, now, &mut result);
             let took = (self.environment.stopwatch)().saturating_sub(begin);
             self.note_call(entry, call.request, took, Some(session.client()), now);
             if self.gate() & gate::MONITORED != 0 {
@@ -521,7 +531,7 @@ impl Engine {
             }
             let rest = result.take_rest().unwrap_or_default();
             aftermath.lsn = rest.expired_lsn.or(aftermath.lsn);
-            self.settle_met(session, tx, aftermath);
+            self.settle_met(session, watch.tx, aftermath);
             aftermath.affect(rest.affected);
             if result.dirty > 0 {
                 session.counts.changes += result.dirty;
@@ -530,8 +540,9 @@ impl Engine {
         }
         session.set_special(special::NO_BLOCK, false);
         if let (Some(journal), false) = (self.journal(), effects.is_empty()) {
+            watch.logging = true;
             let lsn = journal.append_atomic(&effects);
-            tx.set_applied(lsn);
+            watch.tx.set_applied(lsn);
             aftermath.lsn = Some(lsn);
         }
         true
@@ -594,7 +605,14 @@ impl Engine {
         let mut aftermath = Aftermath::default();
         let call = Call { entry, request, hash };
         let begin = (self.environment.stopwatch)();
-        self.run::<false>(&call, &mut session, &mut out, now, &mut aftermath);
+        let run = || self.run::<false>(&call, &mut session, &mut out, now, &mut aftermath);
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            // Whose command it was is closed, as if it had run it itself: not who served it.
+            tracing::error!(client = waiter.client.id, "a waiting client's command panicked");
+            self.unpark(waiter);
+            waiter.client.kill();
+            return Aftermath::default();
+        }
         let took = (self.environment.stopwatch)().saturating_sub(begin);
         waiter.spend(took);
         self.note_moment(entry, took, now);

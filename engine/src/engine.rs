@@ -43,6 +43,8 @@ pub mod gate {
     pub const BUSY: u32 = 1 << 30;
     /// The data is still being loaded.
     pub const LOADING: u32 = 1 << 3;
+    /// A panic left half a transaction: nothing is served any more.
+    pub const BROKEN: u32 = 1 << 28;
     /// Somebody monitors.
     pub const MONITORED: u32 = 1 << 4;
     /// Somebody captures.
@@ -61,6 +63,26 @@ pub struct Environment {
     pub started: Now,
     /// The process around the engine.
     pub host: Arc<dyn Host>,
+}
+
+/// When work in the background is to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At once, or not at all.
+    Now,
+    /// At once, or when what is under way has ended.
+    Soon,
+    /// When the transaction that asks has ended, at the earliest.
+    Later,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// It has begun.
+    Started,
+    /// It will.
+    Scheduled,
 }
 
 /// What the process around the engine does for commands that are about it.
@@ -84,11 +106,20 @@ pub trait Host: Send + Sync {
         Err("No shutdown in progress.".into())
     }
 
-    /// Writes a snapshot (`SAVE`, and in the background `BGSAVE`).
+    /// Writes a snapshot (`SAVE`).
     ///
     /// # Errors
     /// When one is running, or writing failed.
-    fn save(&self, _background: bool) -> Result<(), String> {
+    fn save(&self) -> Result<(), String> {
+        Err("saving is not available here".into())
+    }
+
+    /// Writes a snapshot in the background (`BGSAVE`).
+    ///
+    /// # Errors
+    /// When one is running, or something else with which it does not go together is and it is not
+    /// to be begun later.
+    fn save_in_background(&self, _when: When) -> Result<Begun, String> {
         Err("saving is not available here".into())
     }
 
@@ -96,8 +127,8 @@ pub trait Host: Send + Sync {
     ///
     /// # Errors
     /// When there is no journal, or a compaction is running.
-    fn rewrite_journal(&self) -> Result<(), String> {
-        Err("the append-only file is off".into())
+    fn rewrite_journal(&self, _when: When) -> Result<Begun, String> {
+        Err("The append only file is disabled".into())
     }
 
     /// Writes the configuration back to its file (`CONFIG REWRITE`).
@@ -179,6 +210,11 @@ pub trait Host: Send + Sync {
     ) -> (Vec<Vec<u8>>, Option<PeerError>) {
         (Vec::new(), Some(PeerError::Connecting))
     }
+
+    /// Ends the process without delay, because data and log may not agree: no snapshot, no orderly
+    /// shutdown, only what was logged is made durable. Called while shards are locked. Should it
+    /// return, the engine refuses every command from then on.
+    fn fail_stop(&self, _cause: &str) {}
 
     /// Holds the calling thread for a while (`DEBUG SLEEP`).
     fn sleep(&self, _time: Duration) {}

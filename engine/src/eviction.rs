@@ -247,7 +247,7 @@ impl Engine {
             self.settle_expired(None, tx, &mut affected, |_| {});
         };
         let evicted = self.noting("eviction-del", now, || {
-            self.backend.transact(Locks::One(shard), now.wall_ms, &mut remove)
+            self.transact("eviction", Locks::One(shard), now.wall_ms, &mut remove)
         });
         self.tell_stale(affected.stale, None, None);
         if !affected.ready.is_empty() {

@@ -4,6 +4,7 @@
 //! step locks one shard and does a bounded slice there.
 
 use crate::affected::Affected;
+use crate::containment::{Doing, Watch};
 use crate::engine::{Engine, gate};
 use runtime::Now;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +41,8 @@ impl ActiveExpire {
 impl Engine {
     /// One round over all shards; true when more work is waiting than one round does.
     pub fn keep_house(&self, now: Now) -> bool {
-        if self.housekeeping_paused.load(Ordering::Relaxed) {
+        let paused = self.housekeeping_paused.load(Ordering::Relaxed);
+        if paused || self.gate() & gate::BROKEN != 0 {
             return false;
         }
         let expire = self.active_expire.is_on();
@@ -77,10 +79,13 @@ impl Engine {
         let mut affected = Affected::default();
         let mut lsn = None;
         let outcome = self.backend.transact(Locks::One(shard), now.wall_ms, &mut |tx| {
+            // Whether what has expired is logged as gone, or is still there: it reads the same.
+            let watch = Watch::new(self, Doing::Work("expiry"), tx);
             self.noting("expire-del", now, || {
-                more = tx.expire_due(shard, EXPIRE_BATCH).unwrap_or(false);
-                self.settle_expired(None, tx, &mut affected, |at| lsn = Some(at));
+                more = watch.tx.expire_due(shard, EXPIRE_BATCH).unwrap_or(false);
+                self.settle_expired(None, watch.tx, &mut affected, |at| lsn = Some(at));
             });
+            watch.end();
         });
         match outcome {
             Ok(()) => {}

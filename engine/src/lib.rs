@@ -20,6 +20,7 @@
 //! | [`keyspace`], [`blocking`], [`pubsub`], [`tracking`] | who is told what |
 //! | [`peers`] | other servers, which only the process around reaches |
 //! | [`replay`] | running logged effects again |
+//! | `containment` | what a panic inside a transaction may do |
 //! | [`housekeeping`] | work done between requests: expiry, maintenance |
 //! | [`testing`] | driving all of it in a test |
 
@@ -31,6 +32,7 @@ pub mod capture;
 pub mod clients;
 pub mod command;
 pub mod config;
+mod containment;
 pub mod cx;
 mod dispatch;
 mod effects;

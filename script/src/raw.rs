@@ -117,6 +117,8 @@ unsafe extern "C-unwind" fn enter(state: *mut State) -> c_int {
         Ok(Err(raise)) => lua.prepare(raise),
         Err(panic) => {
             lua.shared().panic = Some(panic);
+            // Nothing of the script may go on, whatever catches the error.
+            lua.interrupt_every_line();
             lua.push_bytes(b"host function panicked");
             None
         }

@@ -446,6 +446,10 @@ fn push_list<'a>(lua: Lua, values: impl ExactSizeIterator<Item = &'a [u8]>) {
 /// Asks the host whether the script may go on; true when it may not, with the error on the stack.
 pub(crate) fn interrupt(lua: Lua) -> bool {
     let shared = lua.shared();
+    if shared.panic.is_some() {
+        lua.push_bytes(b"host function panicked");
+        return true;
+    }
     if shared.killed.is_none() {
         shared.killed = shared.host().and_then(|host| host.interrupt());
     }

@@ -37,6 +37,7 @@ fn serve(builder: ServerBuilder, words: &[String]) -> Result<(), StartError> {
     let mut builder = builder.config(loaded);
     let config = builder.configure()?;
     logging::init(&config)?;
+    logging::report_panics();
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let server = builder.build()?;
     write_pid_file(&config.text(Id::Pidfile))?;

@@ -1,13 +1,14 @@
 //! [`Process`]: what commands about the process around the engine (`SHUTDOWN`, `SAVE`, `INFO`,
 //! `CONFIG REWRITE` …) really do.
 
+use crate::background::Scheduled;
 use crate::data_dir::DataDir;
 use crate::journal::Log;
 use crate::memory::Allocator;
 use crate::snapshot::{self, Saver, snapshot_path};
-use crate::{config, info, peer, system};
+use crate::{config, fail_stop, info, peer, system};
 use engine::config::{ConfigStore, Id};
-use engine::engine::gate;
+use engine::engine::{Begun, When, gate};
 use engine::peers::{PeerError, Target};
 use engine::{Engine, Host};
 use parking_lot::Mutex;
@@ -39,6 +40,8 @@ pub(crate) struct Process {
     memory_peak: AtomicU64,
     engine: OnceLock<Weak<Engine>>,
     log: OnceLock<Log>,
+    /// What waits for other work in the background to end.
+    pub scheduled: Scheduled,
     /// One reload or shutdown at a time.
     busy: Mutex<()>,
 }
@@ -69,6 +72,7 @@ impl Process {
             memory_peak: AtomicU64::new(0),
             engine: OnceLock::new(),
             log: OnceLock::new(),
+            scheduled: Scheduled::default(),
             busy: Mutex::new(()),
         }
     }
@@ -104,8 +108,9 @@ impl Process {
     pub fn rewrite_when_due(&self) {
         if let (Some(log), Some(engine)) = (self.log(), self.engine())
             && engine.is_logging()
+            && !self.saver.is_running()
         {
-            log.rewrite_when_due(&engine);
+            log.rewrite_when_due(&engine, &self.saver.turn);
         }
     }
 
@@ -126,7 +131,8 @@ impl Process {
         let state = self.saver.state();
         // After a failure Redis waits five seconds before it tries again.
         let retry = state.last_ok || state.last_try.is_none_or(|at| at.elapsed().as_secs() >= 5);
-        if state.running_since.is_some() || !retry {
+        let rewriting = self.log().is_some_and(|log| log.is_rewriting());
+        if state.running_since.is_some() || rewriting || !retry {
             return;
         }
         let changes = engine.stats.unsaved_changes();
@@ -166,11 +172,12 @@ impl Process {
     /// ends, as Redis does.
     fn reload_log(&self, engine: &Engine) -> Result<(), String> {
         let log = self.log().filter(|_| engine.is_logging());
-        let log = log.ok_or("the append-only file is off")?;
+        let log = log.ok_or("The append only file is disabled")?;
         if engine.backend.persistent() {
-            return Err(
-                "this storage keeps its data by itself: the log does not hold them all".into()
-            );
+            let name = engine.backend.name();
+            return Err(format!(
+                "The append only file does not hold all of what storage {name} has"
+            ));
         }
         engine.set_gate(gate::LOADING, true);
         let mut emptied = false;
@@ -218,19 +225,24 @@ impl Host for Process {
         peer::exchange(target, requests, expected)
     }
 
-    fn save(&self, background: bool) -> Result<(), String> {
-        let engine = self.loaded()?;
-        match background {
-            true => self.saver.save_in_background(&engine),
-            false => self.saver.save(&engine),
-        }
+    fn save(&self) -> Result<(), String> {
+        self.saver.save(&self.loaded()?)
     }
 
-    fn rewrite_journal(&self) -> Result<(), String> {
-        match self.log().filter(|_| self.engine().is_some_and(|engine| engine.is_logging())) {
-            Some(log) => log.rewrite(&self.loaded()?),
-            None => Err("the append-only file is off".into()),
-        }
+    fn save_in_background(&self, when: When) -> Result<Begun, String> {
+        self.begin_save(&self.loaded()?, when)
+    }
+
+    fn rewrite_journal(&self, when: When) -> Result<Begun, String> {
+        self.begin_rewrite(&self.loaded()?, when)
+    }
+
+    fn fail_stop(&self, cause: &str) {
+        tracing::error!(
+            cause,
+            "data and log may not agree: the server ends at once, and the next start has what is logged"
+        );
+        fail_stop::end(self.log().map(|log| log.journal()));
     }
 
     fn rewrite_config(&self) -> Result<(), String> {
@@ -320,7 +332,7 @@ fn load(engine: &Engine, path: &Path, replaces: bool) -> Result<(), String> {
 /// Removes every key of every database.
 fn clear(engine: &Engine) -> Result<(), String> {
     let mut cleared = Ok(());
-    let done = engine.backend.transact(storage::Locks::All, 0, &mut |tx| {
+    let done = engine.transact("emptying the storage", storage::Locks::All, 0, &mut |tx| {
         cleared = (0..engine.databases()).try_for_each(|db| tx.clear(db).map(drop));
     });
     done.and(cleared).map_err(|error| error.to_string())

@@ -5,6 +5,7 @@ use engine::Engine;
 use engine::config::Id;
 use runtime::Clock;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -19,6 +20,9 @@ const REST_PER_WORK: u32 = 4;
 /// The longest rest while work waits.
 const REST_MAX: Duration = Duration::from_millis(20);
 
+/// What panicked once may do so each time.
+const REST_AFTER_PANIC: Duration = Duration::from_secs(1);
+
 /// The running thread. Dropping it ends the thread.
 pub(crate) struct Housekeeper {
     stop: Arc<AtomicBool>,
@@ -32,7 +36,11 @@ impl Housekeeper {
         let told = stop.clone();
         let work = move || {
             while !told.load(Ordering::SeqCst) {
-                let rest = round(&engine, &process, clock);
+                let round = catch_unwind(AssertUnwindSafe(|| round(&engine, &process, clock)));
+                let rest = round.unwrap_or_else(|_| {
+                    tracing::error!("the housekeeper panicked; it goes on");
+                    REST_AFTER_PANIC
+                });
                 std::thread::park_timeout(rest);
             }
         };
@@ -59,6 +67,7 @@ fn round(engine: &Engine, process: &Process, clock: Clock) -> Duration {
     let began = Instant::now();
     let more = engine.keep_house(clock.now());
     process.note_memory((process.allocator.figures)().allocated);
+    process.begin_scheduled();
     process.save_when_due();
     process.rewrite_when_due();
     match more {

@@ -120,6 +120,9 @@ fn persistence(process: &Process, lines: &mut Lines) {
     );
     lines.add("rdb_saves", state.saves);
     lines.add("rdb_last_cow_size", 0);
+    let scheduled = &process.scheduled;
+    let rewrite = scheduled.rewrite.load(Relaxed) || scheduled.log.load(Relaxed);
+    lines.flag("aof_rewrite_scheduled", rewrite);
     lines.add("rdb_last_load_keys_expired", process.loaded_expired.load(Relaxed));
     lines.add("rdb_last_load_keys_loaded", process.loaded_keys.load(Relaxed));
     if let Some(engine) = process.engine().filter(|engine| engine.backend.persistent()) {

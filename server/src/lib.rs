@@ -36,10 +36,12 @@ pub mod config;
 pub mod memory;
 mod peer;
 
+mod background;
 mod banner;
 mod builder;
 mod data_dir;
 mod error;
+mod fail_stop;
 mod host;
 mod housekeeper;
 mod info;

@@ -10,6 +10,7 @@ use crate::late_journal::LateJournal;
 use engine::Engine;
 use engine::config::{Id, Value, by_id};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Follows `CONFIG SET appendonly` from now on. Without `late`, where a log would go, it is refused.
 pub(crate) fn follow(process: &Arc<Process>, late: Option<Arc<LateJournal>>) {
@@ -30,7 +31,9 @@ pub(crate) fn follow(process: &Arc<Process>, late: Option<Arc<LateJournal>>) {
 fn check_storage(engine: &Engine) -> Result<(), String> {
     let storage = engine.backend.name();
     match engine.backend.persistent() {
-        true => Err(format!("with the storage {storage}, this is decided when the server starts")),
+        true => Err(format!(
+            "with storage {storage} it can't be changed at runtime, only when the server starts"
+        )),
         false => Ok(()),
     }
 }
@@ -47,7 +50,12 @@ fn begin(
         late.open(log.journal());
         process.keep_log(log);
     }
-    let log = process.log().ok_or("the log could not be opened")?;
+    process.begin_log(engine)
+}
+
+/// Begins the rewrite that a log begins with: effects are logged from its cut on.
+pub(crate) fn rewrite(process: &Process, engine: &Arc<Engine>) -> Result<(), String> {
+    let log = process.log().ok_or("The append only file is not open")?;
     let done = |engine: &Engine, rewritten: bool| {
         if !rewritten {
             engine.set_logging(false);
@@ -57,11 +65,12 @@ fn begin(
             engine.set_logging(false);
         }
     };
-    log.rewrite_then(engine, |engine| engine.set_logging(true), done)
+    log.rewrite_then(engine, &process.saver.turn, |engine| engine.set_logging(true), done)
 }
 
 fn end(process: &Process, engine: &Engine) -> Result<(), String> {
     check_storage(engine)?;
+    process.scheduled.log.store(false, Ordering::SeqCst);
     engine.set_logging(false);
     // Whoever waits for a position that was logged is served, and what was logged is kept.
     process.log().map_or(Ok(()), |log| log.journal().sync().map_err(|error| error.to_string()))

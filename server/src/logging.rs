@@ -38,6 +38,17 @@ pub fn init(config: &Arc<ConfigStore>) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Has panics reported in the log, with what the standard library says on standard error.
+pub fn report_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let text = panic.payload_as_str().unwrap_or("?");
+        tracing::error!(place, text, "a thread panicked");
+        before(panic);
+    }));
+}
+
 /// Where lines go, and whether colours make sense there.
 fn writer(path: &str) -> Result<(BoxMakeWriter, bool), StartError> {
     if path.is_empty() {

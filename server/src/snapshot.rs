@@ -2,10 +2,11 @@
 
 use engine::Engine;
 use engine::config::Id;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,9 @@ use storage::{Backend, Db, Error, Key, Locks, SnapshotSink};
 
 /// The version of Redis whose files these are.
 const REDIS_VERSION: &str = "7.2.0";
+
+/// Why a snapshot is not finished.
+const GIVEN_UP: &str = "given up, because the server is shutting down";
 
 /// What is known of saving, for `INFO persistence`, `LASTSAVE` and the `save` points.
 #[derive(Clone, Debug)]
@@ -38,6 +42,8 @@ pub(crate) struct Saver {
     state: Mutex<SaveState>,
     /// The server ends: what is under way is given up.
     stopped: AtomicBool,
+    /// Held while a snapshot is written, by whomever: a storage has one at a time.
+    pub turn: Arc<Mutex<()>>,
 }
 
 impl Saver {
@@ -52,7 +58,13 @@ impl Saver {
                 saves: 0,
             }),
             stopped: AtomicBool::new(false),
+            turn: Arc::default(),
         }
+    }
+
+    /// Whether one is being written.
+    pub fn is_running(&self) -> bool {
+        self.state.lock().running_since.is_some()
     }
 
     pub fn state(&self) -> SaveState {
@@ -99,7 +111,10 @@ impl Saver {
 
     fn run(&self, engine: &Arc<Engine>) -> Result<(), String> {
         let path = snapshot_path(engine);
-        let result = write_file(engine, &path, &self.stopped);
+        let write =
+            || self.wait_for_turn().and_then(|_turn| write_file(engine, &path, &self.stopped));
+        let result = catch_unwind(AssertUnwindSafe(write));
+        let result = result.unwrap_or_else(|_| Err("it panicked".into()));
         self.end(result.is_ok());
         match result {
             Ok(changes) => {
@@ -110,6 +125,18 @@ impl Saver {
             Err(error) => {
                 tracing::error!(file = %path.display(), %error, "saving a snapshot failed");
                 Err(error)
+            }
+        }
+    }
+
+    /// Waits while a rewrite of the append-only file takes a snapshot, too.
+    fn wait_for_turn(&self) -> Result<MutexGuard<'_, ()>, String> {
+        loop {
+            if let Some(turn) = self.turn.try_lock_for(Duration::from_millis(10)) {
+                return Ok(turn);
+            }
+            if self.stopped.load(Ordering::SeqCst) {
+                return Err(GIVEN_UP.into());
             }
         }
     }
@@ -211,7 +238,7 @@ impl SnapshotSink for FileSink<'_> {
         value: &[u8],
     ) -> storage::Result<()> {
         if self.stopped.load(Ordering::Relaxed) {
-            return Err(Error::backend("given up: the server ends"));
+            return Err(Error::backend(GIVEN_UP));
         }
         if self.db != Some(db) {
             self.turn_to(db).map_err(Error::backend)?;

@@ -138,6 +138,17 @@ impl Expired {
     }
 }
 
+/// What stays of a transaction that is left in its middle, by a panic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Left {
+    /// Nothing: it has changed nothing, or its changes go with it.
+    Nothing,
+    /// What was done to the collections that it opened, if anything was.
+    Perhaps,
+    /// Something, which may be half of an operation.
+    Something,
+}
+
 /// The locked keys.
 ///
 /// Every operation first treats a key whose expiry has passed as absent: it is deleted, and noted
@@ -169,6 +180,12 @@ pub trait Tx {
     /// at or below it is in the image already and must not be applied again.
     fn applied(&mut self) -> Result<Lsn> {
         Ok(Lsn(0))
+    }
+
+    /// What would stay if the transaction were left now. For whoever catches it: shards are still
+    /// locked.
+    fn left_by_panic(&self) -> Left {
+        Left::Something
     }
 
     /// Locks further shards in the middle of the transaction, waiting for a bounded time: whoever

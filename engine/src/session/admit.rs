@@ -63,6 +63,9 @@ fn check_state(
     now: Now,
 ) -> Result<(), Failure> {
     let gate = engine.gate();
+    if gate & gate::BROKEN != 0 {
+        return Err(failure("ERR a panic left half a transaction: the server ends"));
+    }
     let is_exec = entry.id == engine.exec;
     let in_queue = |flag: Flag| {
         let queue = session.multi.iter().flat_map(|multi| &multi.queue);

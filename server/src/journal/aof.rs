@@ -7,6 +7,7 @@ use engine::config::{ConfigStore, Id};
 use engine::replay::Replayer;
 use engine::tuning::durability;
 use engine::{Engine, Environment, NoHost, Parts};
+use parking_lot::Mutex;
 use runtime::Now;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +22,9 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Records between two looks at the clock while loading.
 const LOOK_EVERY: u64 = 4096;
+
+/// Whoever takes a snapshot of the storage holds it.
+type Turn = Arc<Mutex<()>>;
 
 /// A log that is open.
 pub(crate) struct Log {
@@ -169,9 +173,14 @@ impl Log {
         self.aof.clone()
     }
 
-    /// Begins a rewrite in a thread of its own.
-    pub fn rewrite(&self, engine: &Arc<Engine>) -> Result<(), String> {
-        self.rewrite_then(engine, |_| {}, |_, _| {})
+    /// Whether a rewrite is under way.
+    pub fn is_rewriting(&self) -> bool {
+        self.rewriting.load(Ordering::SeqCst)
+    }
+
+    /// Begins a rewrite in a thread of its own, which has its `turn` at taking a snapshot.
+    pub fn rewrite(&self, engine: &Arc<Engine>, turn: &Turn) -> Result<(), String> {
+        self.rewrite_then(engine, turn, |_| {}, |_, _| {})
     }
 
     /// As [`Log::rewrite`]; `at_cut` is called when everything that will be in the new base has
@@ -179,6 +188,7 @@ impl Log {
     pub fn rewrite_then(
         &self,
         engine: &Arc<Engine>,
+        turn: &Turn,
         at_cut: impl Fn(&Engine) + Send + 'static,
         done: impl FnOnce(&Engine, bool) + Send + 'static,
     ) -> Result<(), String> {
@@ -188,12 +198,14 @@ impl Log {
         let (aof, rewriting) = (self.aof.clone(), self.rewriting.clone());
         // The engine owns the process, which holds the lock of the data folder: nobody else writes
         // there before the thread has ended.
-        let engine = engine.clone();
+        let (engine, turn) = (engine.clone(), turn.clone());
         let work = move || {
+            let turn = turn.lock();
             let rewritten = aof.rewrite(&engine.backend, &mut || {
                 at_cut(&engine);
                 engine.library_texts()
             });
+            drop(turn);
             match &rewritten {
                 Ok(()) => tracing::info!(bytes = aof.size(), "append-only file rewritten"),
                 Err(error) => tracing::error!(%error, "rewriting the append-only file failed"),
@@ -225,12 +237,12 @@ impl Log {
     }
 
     /// Begins a rewrite if the log has grown as `auto-aof-rewrite-percentage` says.
-    pub fn rewrite_when_due(&self, engine: &Arc<Engine>) {
+    pub fn rewrite_when_due(&self, engine: &Arc<Engine>, turn: &Turn) {
         let percentage = engine.config.integer(Id::AutoAofRewritePercentage) as u64;
         let min_size = engine.config.memory(Id::AutoAofRewriteMinSize);
         if self.aof.should_rewrite(percentage, min_size) {
             // The only refusal is that one is running already.
-            let _ = self.rewrite(engine);
+            let _ = self.rewrite(engine, turn);
         }
     }
 

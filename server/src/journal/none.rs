@@ -4,6 +4,7 @@ use crate::StartError;
 use crate::loading::Data;
 use engine::Engine;
 use engine::config::ConfigStore;
+use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
 use storage::Journal;
@@ -33,13 +34,18 @@ impl Log {
         match *self {}
     }
 
-    pub fn rewrite(&self, _engine: &Arc<Engine>) -> Result<(), String> {
+    pub fn is_rewriting(&self) -> bool {
+        match *self {}
+    }
+
+    pub fn rewrite(&self, _engine: &Arc<Engine>, _turn: &Arc<Mutex<()>>) -> Result<(), String> {
         match *self {}
     }
 
     pub fn rewrite_then(
         &self,
         _engine: &Arc<Engine>,
+        _turn: &Arc<Mutex<()>>,
         _at_cut: impl Fn(&Engine) + Send + 'static,
         _done: impl FnOnce(&Engine, bool) + Send + 'static,
     ) -> Result<(), String> {
@@ -58,7 +64,7 @@ impl Log {
         match *self {}
     }
 
-    pub fn rewrite_when_due(&self, _engine: &Arc<Engine>) {
+    pub fn rewrite_when_due(&self, _engine: &Arc<Engine>, _turn: &Arc<Mutex<()>>) {
         match *self {}
     }
 

@@ -171,6 +171,94 @@ fn the_log_begins_and_ends_while_the_server_runs() {
 }
 
 /// `rename-command`: the old name is gone, in scripts too; the log is good without the line.
+/// Values for an `INFO persistence`.
+fn figure(client: &mut redis::Connection, name: &str) -> i64 {
+    let info: redis::InfoDict = redis::cmd("INFO").arg("persistence").query(client).unwrap();
+    info.get(name).unwrap_or_else(|| panic!("no {name}"))
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !done() {
+        assert!(began.elapsed().as_secs() < 60, "{what}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// The answers to commands sent in one go, errors as their texts.
+fn answers(client: &mut redis::Connection, lines: &[&str]) -> Vec<String> {
+    let mut pipe = redis::pipe();
+    for line in lines {
+        let mut words = line.split(' ');
+        let command = pipe.cmd(words.next().unwrap());
+        for word in words {
+            command.arg(word);
+        }
+    }
+    pipe.ignore_errors();
+    let values: Vec<redis::Value> = pipe.query(client).unwrap();
+    values
+        .into_iter()
+        .map(|value| match value {
+            redis::Value::Okay => "OK".to_owned(),
+            redis::Value::SimpleString(text) => text,
+            other => format!("{other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn work_in_the_background_is_scheduled_behind_other_work() {
+    let (_folder, data) = folder();
+    let server = Varve::start(&data, &["--appendonly", "yes", "--save", ""]);
+    let mut client = server.connect();
+    let fill = "for i = 1, 150000 do redis.call('SET', i, string.rep('x', 100)) end";
+    redis::cmd("EVAL").arg(fill).arg(0).exec(&mut client).unwrap();
+    let found =
+        answers(&mut client, &["BGREWRITEAOF", "BGREWRITEAOF", "BGSAVE", "BGSAVE SCHEDULE"]);
+    assert_eq!(found[0], "Background append only file rewriting started");
+    assert!(
+        found[1].contains("Background append only file rewriting already in progress"),
+        "{found:?}"
+    );
+    assert!(found[2].contains("Another child process is active (AOF?): can't BGSAVE"), "{found:?}");
+    assert_eq!(found[3], "Background saving scheduled");
+    wait_until("the snapshot is written after the rewrite", || {
+        figure(&mut client, "rdb_saves") == 1
+    });
+    assert_eq!(figure(&mut client, "aof_rewrites"), 1);
+
+    let found = answers(&mut client, &["BGSAVE", "BGSAVE", "BGREWRITEAOF", "INFO persistence"]);
+    assert_eq!(found[0], "Background saving started");
+    assert!(found[1].contains("Background save already in progress"), "{found:?}");
+    assert_eq!(found[2], "Background append only file rewriting scheduled");
+    assert!(found[3].contains("aof_rewrite_scheduled:1"), "{found:?}");
+    wait_until("the log is rewritten after the snapshot", || {
+        figure(&mut client, "aof_rewrites") == 2
+    });
+    assert_eq!(figure(&mut client, "aof_rewrite_scheduled"), 0);
+
+    // A log that ends and begins again while it is rewritten, and one that a snapshot delays.
+    let (off, on) = ("CONFIG SET appendonly no", "CONFIG SET appendonly yes");
+    let found = answers(&mut client, &["BGREWRITEAOF", off, on, "SET during 1", "BGSAVE SCHEDULE"]);
+    assert_eq!(found[1..4], ["OK", "OK", "OK"], "{found:?}");
+    wait_until("both have happened", || {
+        figure(&mut client, "aof_rewrites") == 4 && figure(&mut client, "rdb_saves") == 3
+    });
+    assert_eq!(answers(&mut client, &["SAVE", "SET after 1", "DEBUG LOADAOF"])[..2], ["OK", "OK"]);
+
+    let found = answers(&mut client, &["MULTI", "BGSAVE", "BGREWRITEAOF", "EXEC"]);
+    assert!(found[3].contains("Background saving scheduled"), "{found:?}");
+    assert!(found[3].contains("Background append only file rewriting scheduled"), "{found:?}");
+    wait_until("what EXEC scheduled has happened", || {
+        figure(&mut client, "aof_rewrites") == 5 && figure(&mut client, "rdb_saves") == 5
+    });
+    server.kill();
+    let server = Varve::start(&data, &["--appendonly", "yes", "--save", ""]);
+    let kept: Vec<i64> = server.connect().mget(&["during", "after"]).unwrap();
+    assert_eq!(kept, [1, 1]);
+}
+
 #[test]
 fn renamed_commands_are_logged_by_their_own_names() {
     let (place, data) = folder();

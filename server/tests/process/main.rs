@@ -8,6 +8,7 @@ mod failures;
 mod footprint;
 mod library;
 mod migrate;
+mod panics;
 mod serving;
 mod support;
 mod telling;

@@ -17,6 +17,7 @@
 mod chunk;
 mod directory;
 mod entry;
+mod expiry;
 mod grave;
 mod handle;
 mod hash;

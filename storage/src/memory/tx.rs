@@ -2,6 +2,7 @@
 
 use super::MemoryBackend;
 use super::entry::{Entry, INLINE_MAX, Payload};
+use super::expiry::is_over;
 use super::handle::{Handle, InValue};
 use super::hash::HashValue;
 use super::hashing::mix;
@@ -16,7 +17,7 @@ use super::value::Value;
 use super::zset::SortedSetValue;
 use crate::backend::Locks;
 use crate::stream::Stream;
-use crate::tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Open, Sampled, Str, Tx};
+use crate::tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Left, Open, Sampled, Str, Tx};
 use crate::types::{Hash, List, Set, SortedSet};
 use crate::{Error, Result, rdb};
 use bytes::Bytes;
@@ -42,7 +43,7 @@ pub type Guard<'b> = (u32, MutexGuard<'b, State>);
 
 /// What most transactions have nothing of: empty, it costs a word to make and a comparison to drop.
 #[allow(clippy::box_collection, reason = "a vector of its own would be three words")]
-type Rare<T> = Option<Box<Vec<T>>>;
+pub(super) type Rare<T> = Option<Box<Vec<T>>>;
 
 /// A transaction. The locks are released when it is dropped.
 pub struct MemoryTx<'b> {
@@ -53,11 +54,19 @@ pub struct MemoryTx<'b> {
     /// transactions have none: to begin and to end one must cost next to nothing.
     others: ManuallyDrop<Rare<Guard<'b>>>,
     now_ms: u64,
-    no_touch: bool,
+    /// [`NO_TOUCH`], and what a panic would leave: [`OPENED`], [`CHANGED`].
+    marks: u8,
     /// The database whose sizes may have changed, [`NO_DB`] or [`SEVERAL_DBS`].
     used_db: Db,
     expired: ManuallyDrop<Rare<Expired>>,
 }
+
+/// Accesses are not noted.
+const NO_TOUCH: u8 = 1;
+/// A collection was opened, and may have been changed since.
+const OPENED: u8 = 2;
+/// A change was begun, and mostly ended, too.
+const CHANGED: u8 = 4;
 
 /// No database was used.
 const NO_DB: Db = Db::MAX;
@@ -74,7 +83,7 @@ impl<'b> MemoryTx<'b> {
     #[inline(always)]
     fn holding(backend: &'b MemoryBackend, first: Option<Guard<'b>>, now_ms: u64) -> Self {
         let (others, expired) = (ManuallyDrop::new(None), ManuallyDrop::new(None));
-        MemoryTx { backend, first, others, now_ms, no_touch: false, used_db: NO_DB, expired }
+        MemoryTx { backend, first, others, now_ms, marks: 0, used_db: NO_DB, expired }
     }
 
     /// A transaction that has locked one shard; `None` as for [`MemoryTx::lock_all`].
@@ -165,7 +174,10 @@ impl<'b> MemoryTx<'b> {
         let mut live = state.find(key)?;
         if live.found.get().is_mortal() && is_over(&mut live, self.now_ms, key, &mut self.expired) {
             self.expired.get_or_insert_default().push(Expired::key(key.db, key.bytes));
+            // What has expired counts as absent, once it is gone as much as before.
+            let marks = std::mem::replace(&mut self.marks, CHANGED);
             live.remove();
+            self.marks = marks;
             return None;
         }
         Some(live)
@@ -174,7 +186,7 @@ impl<'b> MemoryTx<'b> {
     /// As `live`, marking the key as accessed.
     #[inline(always)]
     fn accessed(&mut self, key: &Key<'_>) -> Option<Live<'_>> {
-        let (now_ms, no_touch) = (self.now_ms, self.no_touch);
+        let (now_ms, no_touch) = (self.now_ms, self.marks & NO_TOUCH != 0);
         let frequency = &self.backend.frequency;
         let mut live = self.live(key)?;
         if !no_touch {
@@ -193,6 +205,7 @@ impl<'b> MemoryTx<'b> {
     }
 
     fn insert(&mut self, key: &Key<'_>, mut entry: Entry) {
+        self.marks |= CHANGED;
         let shard = self.backend.shard_of_hash(key.hash);
         entry.start_clock(self.now_ms);
         let directory = self.shard(shard).insert(key.db, key.hash, entry);
@@ -215,6 +228,7 @@ impl<'b> MemoryTx<'b> {
         kind: Kind,
         empty: fn() -> Value,
     ) -> Result<Option<Handle<'t, T>>> {
+        self.marks |= OPENED;
         match self.accessed(key) {
             Some(live) if live.found.get().kind() != kind => return Err(Error::WrongType),
             Some(_) => {}
@@ -275,39 +289,6 @@ fn locked_further<'g>(others: &'g mut Rare<Guard<'_>>, number: u32) -> &'g mut S
     }
 }
 
-/// Whether an entry counts as absent: its expiry has passed, or that of all its fields. Notes the
-/// fields that go while others stay.
-#[inline]
-fn is_over(live: &mut Live<'_>, now_ms: u64, key: &Key<'_>, expired: &mut Rare<Expired>) -> bool {
-    let entry = live.found.get();
-    if entry.is_expired(now_ms) {
-        return true;
-    }
-    entry.fields_due().is_some_and(|at_ms| at_ms <= now_ms)
-        && purge_fields(live, now_ms, key, expired)
-}
-
-/// Removes expired fields; true when none is left.
-#[cold]
-fn purge_fields(
-    live: &mut Live<'_>,
-    now_ms: u64,
-    key: &Key<'_>,
-    expired: &mut Rare<Expired>,
-) -> bool {
-    live.change(|entry, common| match entry.boxed_mut() {
-        Some(Value::Hash(hash)) => {
-            let fields = hash.purge(&common.hasher, now_ms);
-            if hash.len() > 0 {
-                let expired = expired.get_or_insert_default();
-                expired.push(Expired { db: key.db, key: key.bytes.into(), fields });
-            }
-            hash.len() == 0
-        }
-        _ => false,
-    })
-}
-
 impl MemoryTx<'_> {
     /// Tells those who ask for sizes without a lock what they are now, in whatever was used.
     #[cold]
@@ -366,7 +347,15 @@ impl Tx for MemoryTx<'_> {
     }
 
     fn set_no_touch(&mut self, no_touch: bool) {
-        self.no_touch = no_touch;
+        self.marks = self.marks & !NO_TOUCH | if no_touch { NO_TOUCH } else { 0 };
+    }
+
+    fn left_by_panic(&self) -> Left {
+        match self.marks {
+            marks if marks & CHANGED != 0 => Left::Something,
+            marks if marks & OPENED != 0 => Left::Perhaps,
+            _ => Left::Nothing,
+        }
     }
 
     fn kind(&mut self, key: &Key<'_>) -> Result<Option<Kind>> {
@@ -374,6 +363,7 @@ impl Tx for MemoryTx<'_> {
     }
 
     fn remove(&mut self, key: &Key<'_>) -> Result<bool> {
+        self.marks |= CHANGED;
         Ok(self.live(key).map(Live::remove).is_some())
     }
 
@@ -382,6 +372,7 @@ impl Tx for MemoryTx<'_> {
     }
 
     fn set_expiry(&mut self, key: &Key<'_>, at_ms: Option<u64>) -> Result<bool> {
+        self.marks |= CHANGED;
         let changed = self.live(key).map(|mut live| {
             live.change(|entry, _| entry.set_expiry(at_ms));
         });
@@ -389,6 +380,7 @@ impl Tx for MemoryTx<'_> {
     }
 
     fn rename(&mut self, from: &Key<'_>, to: &Key<'_>) -> Result<bool> {
+        self.marks |= CHANGED;
         let Some(live) = self.live(from) else { return Ok(false) };
         if from.db == to.db && from.bytes == to.bytes {
             return Ok(true);
@@ -475,6 +467,7 @@ impl Tx for MemoryTx<'_> {
     }
 
     fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: Expiry) -> Result<()> {
+        self.marks |= CHANGED;
         let Some(mut live) = self.accessed(key) else {
             let at_ms = if let Expiry::At(at_ms) = expiry { Some(at_ms) } else { None };
             self.insert_string(key, value, at_ms);
@@ -503,6 +496,7 @@ impl Tx for MemoryTx<'_> {
     }
 
     fn append(&mut self, key: &Key<'_>, suffix: &[u8]) -> Result<u64> {
+        self.marks |= CHANGED;
         let Some(mut live) = self.accessed_string(key)? else {
             self.insert_string(key, suffix, None);
             return Ok(suffix.len() as u64);
@@ -515,6 +509,7 @@ impl Tx for MemoryTx<'_> {
         if bytes.is_empty() {
             return self.string_len(key);
         }
+        self.marks |= CHANGED;
         if self.accessed_string(key)?.is_none() {
             self.insert_string(key, &[], None);
         }
@@ -647,6 +642,7 @@ impl Tx for MemoryTx<'_> {
     fn clear(&mut self, db: Db) -> Result<u64> {
         self.assert_all();
         self.use_db(db);
+        self.marks |= CHANGED;
         let mut removed = 0;
         let backend = self.backend;
         for (number, state) in self.guards_mut() {
@@ -663,6 +659,7 @@ impl Tx for MemoryTx<'_> {
     fn swap_dbs(&mut self, a: Db, b: Db) -> Result<()> {
         self.assert_all();
         self.used_db = SEVERAL_DBS;
+        self.marks |= CHANGED;
         let backend = self.backend;
         for (number, state) in self.guards_mut() {
             state.spaces.swap(a as usize, b as usize);

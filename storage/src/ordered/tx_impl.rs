@@ -11,7 +11,7 @@ use super::stream::OrderedStream;
 use super::tx::{OrderedTx, Place, Record};
 use super::{encoding, hash, keys, strings, value};
 use crate::{
-    Backend, Db, Expired, Expiry, Hash, Key, KeyInfo, Kind, List, Lsn, Open, Result, Set,
+    Backend, Db, Expired, Expiry, Hash, Key, KeyInfo, Kind, Left, List, Lsn, Open, Result, Set,
     SortedSet, Str, Stream, Tx, rdb,
 };
 use std::sync::atomic::Ordering;
@@ -40,6 +40,11 @@ impl Tx for OrderedTx<'_> {
 
     fn set_no_touch(&mut self, no_touch: bool) {
         self.no_touch = no_touch;
+    }
+
+    fn left_by_panic(&self) -> Left {
+        // Changes are in the batch, and go with it.
+        Left::Nothing
     }
 
     fn set_applied(&mut self, lsn: Lsn) {

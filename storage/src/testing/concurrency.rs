@@ -2,7 +2,9 @@
 
 use super::{NOW, Raise, Store};
 use crate::Locks;
-use crate::tx::{Expiry, Key, Tx};
+use crate::tx::{Expiry, Key, Left, Open, Tx};
+use crate::types::End;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -136,4 +138,42 @@ pub fn locking_everything_excludes_everyone(store: &Store) {
         }
     });
     assert_eq!(store.backend.len(0), THREADS * 100);
+}
+
+pub fn a_panic_releases_locks_and_tells_what_stays(store: &Store) {
+    let (first, second) = store.names_in_two_shards();
+    let (a, b, l) = (store.key(&first), store.key(&second), store.key("list"));
+    store.set(&first, b"before");
+    store.with(&[l], |tx| {
+        tx.list(&l, Open::Create).unwrap().unwrap().push(End::Tail, b"x").unwrap()
+    });
+    let broken = |steps: usize| {
+        let mut left = Left::Nothing;
+        let body = || {
+            store.with(&[a, b, l], |tx| {
+                assert!(tx.string(&a).unwrap().is_some());
+                left = tx.left_by_panic();
+                if steps > 0 {
+                    tx.list(&l, Open::Existing).unwrap();
+                    left = tx.left_by_panic();
+                }
+                if steps > 1 {
+                    tx.set_string(&a, b"after", Expiry::Clear).unwrap();
+                    tx.set_string(&b, b"after", Expiry::Clear).unwrap();
+                    left = tx.left_by_panic();
+                }
+                assert_eq!(steps, usize::MAX, "a panic in the middle");
+            })
+        };
+        assert!(catch_unwind(AssertUnwindSafe(body)).is_err());
+        left
+    };
+    assert_eq!(broken(0), Left::Nothing, "reading leaves nothing");
+    assert!(broken(1) < Left::Something, "opening changes nothing by itself");
+    if broken(2) == Left::Nothing {
+        assert_eq!((store.get(&first), store.get(&second)), (Some(b"before".to_vec()), None));
+    }
+    // No lock is held.
+    store.with_all(|tx| tx.clear(0)).unwrap();
+    assert_eq!(store.backend.len(0), 0);
 }

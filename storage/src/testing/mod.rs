@@ -74,7 +74,8 @@ macro_rules! __storage_suite {
                 what_stays_is_met_while_keys_go, counts_bound_the_work;
             model: random_operations_agree_with_a_map;
             concurrency: increments_are_not_lost, transfers_keep_the_sum,
-                transactions_are_seen_whole, locking_everything_excludes_everyone;
+                transactions_are_seen_whole, locking_everything_excludes_everyone,
+                a_panic_releases_locks_and_tells_what_stays;
             snapshots: a_snapshot_holds_everything, a_snapshot_is_of_one_moment,
                 sums_agree_in_a_snapshot, clearing_during_a_snapshot, one_snapshot_after_another,
                 an_abandoned_snapshot_leaves_no_trace;

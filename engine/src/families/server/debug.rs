@@ -253,7 +253,7 @@ fn reload(cx: &mut Cx<'_>) -> Outcome {
     let host = &cx.engine.environment.host;
     let done = match (save, flush) {
         (true, true) => host.reload(false),
-        (true, false) => host.save(false).and_then(|()| host.load_snapshot(true, merge)),
+        (true, false) => host.save().and_then(|()| host.load_snapshot(true, merge)),
         (false, flush) => host.load_snapshot(!flush, merge),
     };
     done.map_err(|error| {

@@ -4,7 +4,7 @@ use super::SERVER;
 use super::info::section;
 use crate::command::{Category, Flag::*, Spec};
 use crate::cx::Cx;
-use crate::engine::gate;
+use crate::engine::{Begun, When, gate};
 use crate::failure::{Failure, Outcome, SYNTAX, failure};
 use runtime::Flow;
 
@@ -14,23 +14,36 @@ fn refused(error: String) -> Failure {
 }
 
 fn save(cx: &mut Cx<'_>) -> Outcome {
-    cx.engine.environment.host.save(false).map_err(refused)?;
+    cx.engine.environment.host.save().map_err(refused)?;
     cx.reply.ok();
     Ok(())
+}
+
+/// When work in the background that a command asks for begins; inside of `EXEC` it is always later.
+fn when(cx: &Cx<'_>, otherwise: When) -> When {
+    if cx.session.may_not_block() { When::Later } else { otherwise }
 }
 
 fn bgsave(cx: &mut Cx<'_>) -> Outcome {
     if cx.argc() > 2 || (cx.argc() == 2 && !cx.is(1, "SCHEDULE")) {
         return Err(SYNTAX);
     }
-    cx.engine.environment.host.save(true).map_err(refused)?;
-    cx.reply.simple("Background saving started");
+    let when = when(cx, if cx.argc() == 2 { When::Soon } else { When::Now });
+    cx.reply.simple(
+        match cx.engine.environment.host.save_in_background(when).map_err(refused)? {
+            Begun::Started => "Background saving started",
+            Begun::Scheduled => "Background saving scheduled",
+        },
+    );
     Ok(())
 }
 
 fn bgrewriteaof(cx: &mut Cx<'_>) -> Outcome {
-    cx.engine.environment.host.rewrite_journal().map_err(refused)?;
-    cx.reply.simple("Background append only file rewriting started");
+    let when = when(cx, When::Soon);
+    cx.reply.simple(match cx.engine.environment.host.rewrite_journal(when).map_err(refused)? {
+        Begun::Started => "Background append only file rewriting started",
+        Begun::Scheduled => "Background append only file rewriting scheduled",
+    });
     Ok(())
 }
 

@@ -1,0 +1,102 @@
+//! Work in the background that does not go together: writing a snapshot, rewriting the append-only
+//! file. What is asked for while the other is under way is scheduled, as in Redis.
+
+use crate::host::Process;
+use crate::log_switch;
+use engine::Engine;
+use engine::engine::{Begun, When};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const SAVING: &str = "Background save already in progress";
+const REWRITING: &str = "Background append only file rewriting already in progress";
+const NOT_WITH_REWRITE: &str = "Another child process is active (AOF?): can't BGSAVE right now. \
+    Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.";
+
+/// What is to begin when nothing else is under way.
+#[derive(Default)]
+pub(crate) struct Scheduled {
+    save: AtomicBool,
+    pub rewrite: AtomicBool,
+    /// The rewrite that a log begins with.
+    pub log: AtomicBool,
+    /// Held while it is decided what begins.
+    deciding: Mutex<()>,
+}
+
+impl Process {
+    fn is_rewriting(&self) -> bool {
+        self.log().is_some_and(|log| log.is_rewriting())
+    }
+
+    /// `BGSAVE`.
+    pub fn begin_save(&self, engine: &Arc<Engine>, when: When) -> Result<Begun, String> {
+        let _deciding = self.scheduled.deciding.lock();
+        if self.saver.is_running() {
+            return Err(SAVING.into());
+        }
+        if when == When::Later || (self.is_rewriting() && when == When::Soon) {
+            self.scheduled.save.store(true, Ordering::SeqCst);
+            return Ok(Begun::Scheduled);
+        }
+        if self.is_rewriting() {
+            return Err(NOT_WITH_REWRITE.into());
+        }
+        self.saver.save_in_background(engine).map(|()| Begun::Started)
+    }
+
+    /// `BGREWRITEAOF`.
+    pub fn begin_rewrite(&self, engine: &Arc<Engine>, when: When) -> Result<Begun, String> {
+        let _deciding = self.scheduled.deciding.lock();
+        let log = self.log().filter(|_| engine.is_logging());
+        let log = log.ok_or("The append only file is disabled")?;
+        if log.is_rewriting() {
+            return Err(REWRITING.into());
+        }
+        if when == When::Later || self.saver.is_running() {
+            self.scheduled.rewrite.store(true, Ordering::SeqCst);
+            return Ok(Begun::Scheduled);
+        }
+        log.rewrite(engine, &self.saver.turn).map(|()| Begun::Started)
+    }
+
+    /// The rewrite that a log begins with. One that is under way cannot serve: what happened since its
+    /// cut is in no log.
+    pub fn begin_log(&self, engine: &Arc<Engine>) -> Result<(), String> {
+        let _deciding = self.scheduled.deciding.lock();
+        if self.is_rewriting() || self.saver.is_running() {
+            tracing::info!(
+                "the append-only file was enabled while another background operation is under way: \
+                 a rewrite is scheduled"
+            );
+            self.scheduled.log.store(true, Ordering::SeqCst);
+            return Ok(());
+        }
+        log_switch::rewrite(self, engine)
+    }
+
+    /// Begins what was scheduled, once it can.
+    pub fn begin_scheduled(&self) {
+        let Some(engine) = self.engine() else { return };
+        let _deciding = self.scheduled.deciding.lock();
+        if self.is_rewriting() || self.saver.is_running() {
+            return;
+        }
+        let taken = |flag: &AtomicBool| flag.swap(false, Ordering::SeqCst);
+        let begun = if taken(&self.scheduled.log) {
+            log_switch::rewrite(self, &engine)
+        } else if taken(&self.scheduled.rewrite) {
+            // Logging may have ended since.
+            let log = self.log().filter(|_| engine.is_logging());
+            log.map_or(Ok(()), |log| log.rewrite(&engine, &self.saver.turn))
+        } else if taken(&self.scheduled.save) {
+            self.saver.save_in_background(&engine)
+        } else {
+            return;
+        };
+        if let Err(error) = begun {
+            tracing::warn!(error, "scheduled work in the background could not begin");
+        }
+    }
+}
