@@ -23,7 +23,7 @@ pub(crate) fn check(engine: &Arc<Engine>, log: &Recorder) -> Result<(), String> 
     let config = Config { shards: 1, databases, hash_seed: 11, limits };
     let backend = Arc::new(MemoryBackend::new(config));
     // Encodings follow the configuration, those of HyperLogLogs in the data themselves.
-    let (service, _) = on(backend, engine.config.clone());
+    let service = on(backend, engine.config.clone(), None);
     let replayed = &service.0;
     log.replay(replayed).map_err(|error| format!("the log cannot be replayed: {error}"))?;
     compare(&contents(engine.backend.clone()), &contents(replayed.backend.clone()))?;

@@ -42,7 +42,7 @@ impl Ours {
     /// # Errors
     /// When the engine cannot be set up.
     pub fn new(backend: Arc<dyn Backend>) -> Result<Self> {
-        let mut driver = EngineDriver::new(move || backend.clone());
+        let mut driver = EngineDriver::unlogged(move || backend.clone());
         driver.reset(2).map_err(anyhow::Error::msg)?;
         Ok(Ours(driver))
     }
