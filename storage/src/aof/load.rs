@@ -6,8 +6,10 @@ use super::files::FileSet;
 use super::image::{self, Start};
 use super::replay::{Outcome, replay_file};
 use super::seal::Seal;
-use super::{Replay, Truncation};
+use super::{Command, Replay, Truncation};
 use crate::backend::Backend;
+use crate::journal::Lsn;
+use crate::rdb;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
@@ -36,6 +38,23 @@ pub(super) struct Loader<'a> {
     seal: Option<(u64, Seal)>,
 }
 
+/// Does nothing of what a log says.
+struct Unheeded;
+
+impl Replay for Unheeded {
+    fn entry(&mut self, _: rdb::Entry) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn function(&mut self, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn commands(&mut self, _: Lsn, _: &[Command<'_>]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 impl<'a> Loader<'a> {
     /// Nothing is loaded yet.
     pub fn new(
@@ -57,6 +76,7 @@ impl<'a> Loader<'a> {
             self.load_base(&mut loaded)?;
         }
         let from = if let Start::Increment(seq) = start { seq } else { 0 };
+        self.look_for_damage(from)?;
         let last = self.last_with_data();
         for part in self.set.manifest.increments.iter().filter(|part| part.seq >= from) {
             let path = self.set.path(part);
@@ -65,6 +85,16 @@ impl<'a> Loader<'a> {
             self.finish(&path, outcome, last.as_ref() == Some(&path), &mut loaded)?;
         }
         Ok((loaded, self.seal))
+    }
+
+    /// What a store that keeps its data is given cannot be taken back: before it gets anything, all of
+    /// the increments from `from` on are looked at.
+    fn look_for_damage(&self, from: u64) -> Result<(), LoadError> {
+        let parts = self.set.manifest.increments.iter().filter(|part| part.seq >= from);
+        for part in parts.filter(|_| self.image.is_some()) {
+            replay_file(&self.set.path(part), part.seq, &mut Unheeded)?;
+        }
+        Ok(())
     }
 
     fn load_base(&mut self, loaded: &mut Loaded) -> Result<(), LoadError> {

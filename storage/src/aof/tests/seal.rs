@@ -1,7 +1,7 @@
 //! Marks: what clients wrote never decides how the log is read, and damage is told from a torn tail.
 
 use super::part;
-use super::toy::{Toy, options};
+use super::toy::{Image, State, Toy, options};
 use crate::Journal;
 use crate::aof::{LoadError, Options};
 use std::fs;
@@ -253,4 +253,27 @@ fn a_panic_while_appending_leaves_no_half_record() {
     let (again, _aof, loaded) = Toy::open(dir.path()).unwrap();
     assert_eq!(loaded.truncated, None);
     assert_eq!(*again.state.lock(), *toy.state.lock());
+}
+
+#[test]
+fn a_store_that_keeps_its_data_gets_nothing_of_a_damaged_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let toy = Toy::persistent(Image::default());
+    let (aof, _) = toy.open_image(dir.path()).unwrap();
+    toy.run(&aof, 0, &[b"SET", b"a", b"first"]);
+    toy.run(&aof, 0, &[b"SET", b"b", b"second"]);
+    aof.close().unwrap();
+    drop(aof);
+    let mut bytes = fs::read(file(dir.path())).unwrap();
+    let at = find(&bytes, b"second");
+    bytes[at] = b'S';
+    fs::write(file(dir.path()), &bytes).unwrap();
+    // As a crash leaves it: older than the log.
+    let crashed = Toy::persistent(Image { state: State::new(), applied: 0, ..toy.image() });
+    assert!(crashed.open_image(dir.path()).is_err());
+    assert!(crashed.state.lock().is_empty());
+    bytes[at] = b's';
+    fs::write(file(dir.path()), &bytes).unwrap();
+    let (_aof, loaded) = crashed.open_image(dir.path()).unwrap();
+    assert_eq!((loaded.commands, &*crashed.state.lock()), (2, &*toy.state.lock()));
 }
