@@ -12,7 +12,6 @@ use crate::cx::{CallResult, Cx, Rest};
 use crate::effects::Effects;
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, Outcome};
-use crate::families::server::found_keys;
 use crate::keyspace::Class;
 use crate::session::{Queued, SessionState, special};
 use crate::tracking::Own;
@@ -237,7 +236,7 @@ impl Engine {
 
     /// The keys of a request that are not there: those it may make.
     fn absent_keys(&self, call: &Call<'_>, db: Db, tx: &mut dyn Tx) -> Vec<Box<[u8]>> {
-        let keys = found_keys(call.entry, call.request).unwrap_or_default();
+        let keys = call.entry.keys(call.request).unwrap_or_default();
         let keys = keys.iter().map(|key| call.request.arg(key.index));
         let absent = keys.filter(|bytes| {
             let key = storage::Key { db, hash: self.backend.hash(bytes), bytes };

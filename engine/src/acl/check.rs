@@ -3,14 +3,14 @@
 use super::Account;
 use super::log::{Entry as LogEntry, Reason};
 use super::user::{Selector, User};
-use crate::command::{Entry, Flag};
+use crate::command::{Channels, Entry, Flag, Found};
 use crate::engine::Engine;
 use crate::failure::{Failure, failure};
-use crate::families::server::{FoundKey, found_keys};
 use crate::glob;
 use crate::session::SessionState;
 use resp::Request;
 use std::cmp::Ordering as Order;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -76,22 +76,14 @@ impl Denied {
     }
 }
 
-/// Arguments that are channels, from the first argument on, and whether they are patterns.
-fn channels<'r>(entry: &Entry, request: Request<'r>) -> Option<(Request<'r>, usize, bool)> {
-    let all = request.len().saturating_sub(1);
-    let (count, literal) = match entry.spec.name {
-        "publish" | "spublish" => (1, false),
-        "subscribe" | "ssubscribe" => (all, false),
-        "psubscribe" => (all, true),
-        _ => return None,
-    };
-    Some((request, count.min(all), literal))
-}
-
-/// Whether a key that is used as `flags` of its key spec say is used to read, to write.
-fn uses(flags: &str) -> (bool, bool) {
-    let has = |word| flags.split(' ').any(|flag| flag.eq_ignore_ascii_case(word));
-    (has("access"), has("insert") || has("delete") || has("update"))
+/// The arguments that are channels, and whether they are patterns.
+fn channels(entry: &Entry, request: Request<'_>) -> (Range<usize>, bool) {
+    match entry.spec.channels {
+        Channels::None => (0..0, false),
+        Channels::First => (1..request.len().min(2), false),
+        Channels::All => (1..request.len(), false),
+        Channels::Patterns => (1..request.len(), true),
+    }
 }
 
 impl Selector {
@@ -131,24 +123,22 @@ impl Selector {
         &self,
         entry: &Entry,
         request: Request<'_>,
-        keys: &mut Option<Vec<FoundKey>>,
+        keys: &mut Option<Found>,
     ) -> Result<(), Denied> {
         if !self.may_run(entry, request) {
             return Err(Denied::Command);
         }
         if !self.all_keys && !entry.spec.keys.is_empty() {
             // A request whose keys cannot be told is refused by its handler.
-            let keys = keys.get_or_insert_with(|| found_keys(entry, request).unwrap_or_default());
+            let keys = keys.get_or_insert_with(|| entry.keys(request).unwrap_or_default());
             for key in keys {
-                let (read, write) = uses(key.flags);
-                if !self.may_use(request.arg(key.index), read, write) {
+                if !self.may_use(request.arg(key.index), key.is_read(), key.is_written()) {
                     return Err(Denied::Key(key.index));
                 }
             }
         }
-        if let Some((request, count, literal)) = channels(entry, request)
-            && let Some(at) = (1..=count).find(|at| !self.may_listen(request.arg(*at), literal))
-        {
+        let (mut channels, literal) = channels(entry, request);
+        if let Some(at) = channels.find(|at| !self.may_listen(request.arg(*at), literal)) {
             return Err(Denied::Channel(at));
         }
         Ok(())

@@ -1,7 +1,7 @@
-//! Finding a request's keys by its row's key specs.
+//! Finding a request's keys: by the row's key specs, or by a function that the row names.
 
-use super::spec::{Access, Begin, Find, KeySpec};
-use resp::Request;
+use super::spec::{Begin, Find, KeySpec, Spec};
+use resp::{Request, parse_i64};
 use smallvec::SmallVec;
 
 /// One key among a request's arguments.
@@ -9,27 +9,50 @@ use smallvec::SmallVec;
 pub struct KeyPosition {
     /// Index of the argument.
     pub index: usize,
-    /// Which of the row's specs found it.
-    pub spec: usize,
-    /// What happens to it.
-    pub access: Access,
+    /// What happens to it, in the words of [`KeySpec::flags`].
+    pub flags: &'static str,
+}
+
+impl KeyPosition {
+    /// Whether the command gives away what the key holds, which takes the permission to read.
+    pub fn is_read(self) -> bool {
+        self.has("ACCESS")
+    }
+
+    /// Whether the command may change the key, which takes the permission to write.
+    pub fn is_written(self) -> bool {
+        self.has("INSERT") || self.has("DELETE") || self.has("UPDATE")
+    }
+
+    fn has(self, word: &str) -> bool {
+        self.flags.split(' ').any(|flag| flag == word)
+    }
 }
 
 /// The keys of one request; on the stack for all but the longest requests.
 pub type Found = SmallVec<[KeyPosition; 16]>;
 
-/// Collects the keys of `request`; `None` when a count does not fit the arguments.
-pub(super) fn find(specs: &[KeySpec], request: Request<'_>) -> Option<Found> {
+/// Finds the keys of a request where positions do not tell them, from the same [`super::Options`]
+/// that the handler reads. The flags are those of the row's specs, which it is given. `None` when
+/// the request has no keys that could be told, which its handler then refuses without touching any.
+pub type KeyFinder = fn(&'static [KeySpec], Request<'_>) -> Option<Found>;
+
+/// Collects the keys of `request`; `None` when they cannot be told.
+pub(super) fn find(spec: &Spec, request: Request<'_>) -> Option<Found> {
+    match spec.find_keys {
+        Some(find) => find(spec.keys, request),
+        None => by_specs(spec.keys, request),
+    }
+}
+
+fn by_specs(specs: &[KeySpec], request: Request<'_>) -> Option<Found> {
     let mut found = Found::new();
-    for (number, spec) in specs.iter().enumerate() {
+    for spec in specs {
         if spec.flags.contains("not_key") {
             continue;
         }
         let Some(begin) = begin(spec, request) else { continue };
-        if spec.replaces_earlier() {
-            found.clear();
-        }
-        extend(&mut found, number, spec, begin, request)?;
+        extend(&mut found, spec, begin, request)?;
     }
     Some(found)
 }
@@ -53,23 +76,15 @@ fn keyword(request: Request<'_>, word: &str, from: i32) -> Option<usize> {
     }
 }
 
-fn extend(
-    found: &mut Found,
-    number: usize,
-    spec: &KeySpec,
-    begin: usize,
-    request: Request<'_>,
-) -> Option<()> {
+fn extend(found: &mut Found, spec: &KeySpec, begin: usize, request: Request<'_>) -> Option<()> {
     let argc = request.len();
     let (first, last, step) = match spec.find {
         Find::Range { last, step, limit } => (begin, range_end(begin, last, limit, argc), step),
         Find::KeyNum { index, first, step } => {
-            let count: usize = parse_count(request.get(begin + index as usize)?)?;
+            let count = parse_i64(request.get(begin + index as usize)?)?;
+            let count = usize::try_from(count).ok().filter(|&count| count > 0)?;
             let first = begin + first as usize;
-            if count == 0 {
-                return Some(());
-            }
-            let last = first.checked_add(count.checked_sub(1)?.checked_mul(step as usize)?)?;
+            let last = first.checked_add((count - 1).checked_mul(step as usize)?)?;
             if last >= argc {
                 return None;
             }
@@ -77,9 +92,8 @@ fn extend(
         }
         Find::Unknown => return Some(()),
     };
-    let access = spec.access();
     let indices = (first..last.min(argc)).step_by(step.max(1) as usize);
-    found.extend(indices.map(|index| KeyPosition { index, spec: number, access }));
+    found.extend(indices.map(|index| KeyPosition { index, flags: spec.flags }));
     Some(())
 }
 
@@ -93,8 +107,4 @@ fn range_end(begin: usize, last: i32, limit: i32, argc: usize) -> usize {
         0 | 1 => (argc + 1).saturating_sub(last.unsigned_abs() as usize),
         divisor => begin + rest / divisor as usize,
     }
-}
-
-fn parse_count(bytes: &[u8]) -> Option<usize> {
-    std::str::from_utf8(bytes).ok()?.parse().ok()
 }

@@ -5,16 +5,18 @@
 
 mod argument;
 mod keys;
+mod options;
 mod secrets;
 mod spec;
 pub mod syntax;
 mod table;
 
 pub use argument::{Argument, Kind as ArgumentKind, arguments};
-pub use keys::{Found, KeyPosition};
+pub use keys::{Found, KeyFinder, KeyPosition};
+pub use options::{Given, NoOption, Options, Takes, Walk};
 pub use secrets::{Opt, REDACTED, Secret};
 pub use spec::{
-    Access, Begin, Category, Find, Flag, Group, Handler, KeySpec, LockRule, SPEC, Spec, key,
+    Begin, Category, Channels, Find, Flag, Group, Handler, KeySpec, LockRule, SPEC, Spec, key,
     key_range, keyword_keys, numkeys,
 };
 pub use table::{CommandId, CommandTable, DuplicateCommand, Entry};

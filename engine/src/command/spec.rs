@@ -1,5 +1,6 @@
 //! [`Spec`]: one command's row. Names and meanings are those of Redis's `COMMAND` documentation.
 
+use super::keys::KeyFinder;
 use super::secrets::Secret;
 use crate::cx::Cx;
 use crate::engine::Engine;
@@ -302,13 +303,17 @@ pub enum Find {
     Unknown,
 }
 
-/// What a command does to a key.
+/// Which arguments are channels that the user must be allowed to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Reads it.
-    Read,
-    /// Writes it.
-    Write,
+pub enum Channels {
+    /// None.
+    None,
+    /// The first one.
+    First,
+    /// All.
+    All,
+    /// All, and they are patterns.
+    Patterns,
 }
 
 /// Which arguments are keys, and what happens to them.
@@ -323,19 +328,6 @@ pub struct KeySpec {
     pub find: Find,
     /// A note shown by `COMMAND INFO`.
     pub notes: &'static str,
-}
-
-impl KeySpec {
-    /// Whether the keys it finds are all there are: those behind a word, in a row whose specs tell
-    /// only part (`MIGRATE … "" … KEYS key [key ...]`, whose first key is then an empty string).
-    pub fn replaces_earlier(&self) -> bool {
-        matches!(self.begin, Begin::Keyword(..)) && self.flags.contains("incomplete")
-    }
-
-    /// Whether a key is only read.
-    pub fn access(&self) -> Access {
-        if self.flags.starts_with("RO") { Access::Read } else { Access::Write }
-    }
 }
 
 /// One key at `index`.
@@ -411,10 +403,15 @@ pub struct Spec {
     pub flags: &'static [Flag],
     /// ACL categories beyond those that follow from group and flags.
     pub categories: &'static [Category],
-    /// Which arguments are keys.
+    /// Which arguments are keys, as `COMMAND INFO` tells it.
     pub keys: &'static [KeySpec],
     /// Which arguments are secret.
     pub secrets: &'static [Secret],
+    /// What finds them where the specs cannot: an option's value may be called like an option, an
+    /// option may be repeated, and what happens to a key may depend on one.
+    pub find_keys: Option<KeyFinder>,
+    /// Which arguments are channels.
+    pub channels: Channels,
     /// Its arguments after the name, in the notation of the Redis documentation: literal words in
     /// capitals, `[…]` optional, `|` alternatives, `<a|b>` a required choice, `x [x ...]`
     /// repetition.
@@ -445,6 +442,8 @@ pub const SPEC: Spec = Spec {
     categories: &[],
     keys: &[],
     secrets: &[],
+    find_keys: None,
+    channels: Channels::None,
     syntax: "",
     tips: &[],
     history: &[],

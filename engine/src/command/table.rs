@@ -64,7 +64,7 @@ impl Entry {
 
     /// The keys of a request, `None` when they cannot be made out (a count beyond the arguments).
     pub fn keys(&self, request: Request<'_>) -> Option<Found> {
-        keys::find(self.spec.keys, request)
+        keys::find(self.spec, request)
     }
 
     fn new(spec: &'static Spec, id: CommandId, parent: Option<&Entry>) -> Self {

@@ -1,6 +1,6 @@
 //! Publish and subscribe: SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE and their opposites, PUBLISH, PUBSUB.
 
-use crate::command::{Flag::*, Group, LockRule, SPEC, Spec, key_range};
+use crate::command::{Channels, Flag::*, Group, LockRule, SPEC, Spec, key_range};
 use crate::cx::Cx;
 use crate::failure::{Failure, Outcome, subcommand_syntax};
 use crate::pubsub::Space;
@@ -200,6 +200,7 @@ pub const COMMANDS: &[Spec] = &[
         since: "2.0.0",
         complexity: "O(N) where N is the number of channels to subscribe to.",
         arity: -2,
+        channels: Channels::All,
         syntax: "channel [channel ...]",
         handler: subscribe,
         ..PUBSUB
@@ -210,6 +211,7 @@ pub const COMMANDS: &[Spec] = &[
         since: "2.0.0",
         complexity: "O(N) where N is the number of patterns to subscribe to.",
         arity: -2,
+        channels: Channels::Patterns,
         syntax: "pattern [pattern ...]",
         handler: psubscribe,
         ..PUBSUB
@@ -221,6 +223,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(N) where N is the number of shard channels to subscribe to.",
         arity: -2,
         keys: &[key_range("not_key", 1, -1, 1)],
+        channels: Channels::All,
         syntax: "shardchannel [shardchannel ...]",
         handler: ssubscribe,
         ..PUBSUB
@@ -263,6 +266,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(N+M) where N is the number of clients subscribed to the receiving channel and M is the total number of subscribed patterns (by any client).",
         arity: 3,
         flags: &[PubSub, Loading, Stale, Fast, MayReplicate],
+        channels: Channels::First,
         syntax: "channel message",
         handler: publish,
         ..PUBSUB
@@ -275,6 +279,7 @@ pub const COMMANDS: &[Spec] = &[
         arity: 3,
         flags: &[PubSub, Loading, Stale, Fast, MayReplicate],
         keys: &[key_range("not_key", 1, 0, 1)],
+        channels: Channels::First,
         syntax: "shardchannel message",
         handler: spublish,
         ..PUBSUB

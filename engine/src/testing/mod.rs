@@ -17,10 +17,12 @@
 
 mod contents;
 mod recorder;
+mod spy;
 mod text;
 
 pub use contents::{Contents, contents};
 pub use recorder::Recorder;
+pub use spy::{Names, Spy};
 pub use text::{quote, text};
 
 use crate::config::ConfigStore;

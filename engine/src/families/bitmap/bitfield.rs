@@ -3,10 +3,13 @@
 use super::field::{Overflow, SPAN_MAX, Type};
 use super::{grow, offset};
 use crate::args::{integer, is_word};
+use crate::command::Takes::Exactly;
+use crate::command::{Found, Given, KeyPosition, KeySpec, NoOption, Options};
 use crate::cx::Cx;
 use crate::failure::{Failure, Outcome, SYNTAX, failure};
 use crate::families::string::unshare;
 use crate::keyspace::Class;
+use resp::Request;
 use storage::Key;
 
 #[derive(Clone, Copy, Debug)]
@@ -51,35 +54,41 @@ fn overflow(word: &[u8]) -> Result<Overflow, Failure> {
     }
 }
 
+const OPTIONS: Options = Options(&[
+    ("GET", Exactly(2)),
+    ("SET", Exactly(3)),
+    ("INCRBY", Exactly(3)),
+    ("OVERFLOW", Exactly(1)),
+]);
+
+/// The key of BITFIELD, which is only read if all operations read.
+pub(super) fn key(_: &'static [KeySpec], request: Request<'_>) -> Option<Found> {
+    let reads = |given| matches!(given, Ok(Given { word: "GET" | "OVERFLOW", .. }));
+    let flags = match OPTIONS.walk(request, 2).all(reads) {
+        true => "RO ACCESS",
+        false => "RW ACCESS UPDATE",
+    };
+    Some(Found::from_iter([KeyPosition { index: 1, flags }]))
+}
+
 fn parse(cx: &Cx<'_>) -> Result<Vec<Step>, Failure> {
     let args = cx.args;
     let mut steps = Vec::new();
     let mut current = Overflow::Wrap;
-    let mut at = 2;
-    while let Some(word) = args.get(at) {
-        let left = args.len() - at - 1;
-        if left >= 1 && is_word(word, "OVERFLOW") {
-            current = overflow(args.arg(at + 1))?;
-            at += 2;
+    for given in OPTIONS.walk(args, 2) {
+        let Given { word, at } = given.map_err(|NoOption| SYNTAX)?;
+        if word == "OVERFLOW" {
+            current = overflow(args.arg(at))?;
             continue;
         }
-        let operands = match word {
-            _ if is_word(word, "GET") => 2,
-            _ if is_word(word, "SET") || is_word(word, "INCRBY") => 3,
-            _ => return Err(SYNTAX),
-        };
-        if left < operands {
-            return Err(SYNTAX);
-        }
-        let field = Type::parse(args.arg(at + 1))?;
-        let bit = offset(cx, args.arg(at + 2), Some(field.width))?;
-        let action = match operands {
-            2 => Action::Get,
-            _ if is_word(word, "SET") => Action::Set(integer(args.arg(at + 3))?),
-            _ => Action::IncrBy(integer(args.arg(at + 3))?),
+        let field = Type::parse(args.arg(at))?;
+        let bit = offset(cx, args.arg(at + 1), Some(field.width))?;
+        let action = match word {
+            "GET" => Action::Get,
+            "SET" => Action::Set(integer(args.arg(at + 2))?),
+            _ => Action::IncrBy(integer(args.arg(at + 2))?),
         };
         steps.push(Step { field, bit, action, overflow: current });
-        at += 1 + operands;
     }
     Ok(steps)
 }

@@ -32,6 +32,7 @@ pub const COMMANDS: &[Spec] = &[
             ..key("RW ACCESS UPDATE variable_flags", 1)
         }],
         syntax: "key operation: [<get-block: GET <encoding offset>|write: <overflow-block: [OVERFLOW <WRAP|SAT|FAIL>] write-operation: <set-block: SET <encoding offset value>|incrby-block: INCRBY <encoding offset increment>>>> [<get-block: GET <encoding offset>|write: <overflow-block: [OVERFLOW <WRAP|SAT|FAIL>] write-operation: <set-block: SET <encoding offset value>|incrby-block: INCRBY <encoding offset increment>>>> ...]]",
+        find_keys: Some(bitfield::key),
         handler: bitfield::bitfield,
         ..SPEC
     },

@@ -4,11 +4,13 @@
 //! always on one server at least, and nobody sees it on both changed.
 
 use crate::args::integer;
+use crate::command::Takes::{Exactly, Rest};
+use crate::command::{Found, Given, KeyPosition, KeySpec, NoOption, Options};
 use crate::cx::Cx;
 use crate::failure::{Failure, Outcome, SYNTAX, failure};
 use crate::keyspace::Class;
 use crate::peers::Target;
-use resp::encode_command;
+use resp::{Request, encode_command};
 use std::ops::Range;
 use std::time::Duration;
 use storage::{Key, rdb};
@@ -27,6 +29,25 @@ struct Plan {
     keys: Range<usize>,
 }
 
+const OPTIONS: Options = Options(&[
+    ("COPY", Exactly(0)),
+    ("REPLACE", Exactly(0)),
+    ("AUTH", Exactly(1)),
+    ("AUTH2", Exactly(2)),
+    ("KEYS", Rest(0)),
+]);
+
+/// The keys: those behind `KEYS`, where the one before the options must be empty, or that one.
+pub(super) fn keys(specs: &'static [KeySpec], request: Request<'_>) -> Option<Found> {
+    let many = OPTIONS.walk(request, 6).flatten().find(|given| given.word == "KEYS");
+    let keys = match many {
+        Some(_) if !request.arg(3).is_empty() => return None,
+        Some(given) => given.at..request.len(),
+        None => 3..4,
+    };
+    Some(keys.map(|index| KeyPosition { index, flags: specs[0].flags }).collect())
+}
+
 fn parse(cx: &Cx<'_>) -> Result<Plan, Failure> {
     let mut plan = Plan {
         db: 0,
@@ -36,31 +57,20 @@ fn parse(cx: &Cx<'_>) -> Result<Plan, Failure> {
         auth: 0..0,
         keys: 3..4,
     };
-    let mut i = 6;
-    while i < cx.argc() {
-        let more = cx.argc() - i - 1;
-        if cx.is(i, "COPY") {
-            plan.copy = true;
-        } else if cx.is(i, "REPLACE") {
-            plan.replace = true;
-        } else if cx.is(i, "AUTH") && more >= 1 {
-            plan.auth = i + 1..i + 2;
-            i += 1;
-        } else if cx.is(i, "AUTH2") && more >= 2 {
-            plan.auth = i + 1..i + 3;
-            i += 2;
-        } else if cx.is(i, "KEYS") {
-            if !cx.args.arg(3).is_empty() {
+    for given in OPTIONS.walk(cx.args, 6) {
+        let Given { word, at } = given.map_err(|NoOption| SYNTAX)?;
+        match word {
+            "COPY" => plan.copy = true,
+            "REPLACE" => plan.replace = true,
+            "AUTH" => plan.auth = at..at + 1,
+            "AUTH2" => plan.auth = at..at + 2,
+            _ if !cx.args.arg(3).is_empty() => {
                 return Err(failure(
                     "ERR When using MIGRATE KEYS option, the key argument must be set to the empty string",
                 ));
             }
-            plan.keys = i + 1..cx.argc();
-            break;
-        } else {
-            return Err(SYNTAX);
+            _ => plan.keys = at..cx.argc(),
         }
-        i += 1;
     }
     let timeout = integer(cx.args.arg(5))?;
     plan.db = integer(cx.args.arg(4))?;

@@ -150,6 +150,7 @@ pub const COMMANDS: &[Spec] = &[
             ("4.0.7", "Added the `AUTH` option."),
             ("6.0.0", "Added the `AUTH2` option."),
         ],
+        find_keys: Some(migrate::keys),
         handler: migrate::migrate,
         ..SPEC
     },

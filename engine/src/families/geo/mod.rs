@@ -13,15 +13,13 @@ mod search;
 
 use crate::args::{float, is_word};
 use crate::cx::Cx;
-use crate::engine::Engine;
 use crate::failure::{Failure, Outcome, SYNTAX, failure};
 use crate::families::sorted_set::update::{Options, add};
 use crate::families::sorted_set::{Scored, store};
 use geohash::{Cell, LATITUDE_MAX, LONGITUDE_MAX, Point};
 use query::{Command, Order, Query};
-use resp::Request;
 use search::Found;
-use storage::{Db, Key, Open, ShardSet};
+use storage::{Key, Open};
 
 pub use rows::COMMANDS;
 
@@ -246,18 +244,4 @@ fn reply_found(cx: &mut Cx<'_>, found: &[Found], query: &Query) {
             reply_place(cx, one.place);
         }
     }
-}
-
-/// The shards of the source and of all that may be a destination: of several `STORE` the last one
-/// counts, which key specs cannot say.
-fn lock_rule(engine: &Engine, _db: Db, args: Request<'_>) -> ShardSet {
-    let mut shards = ShardSet::new();
-    let mut add = |key: &[u8]| shards.add(engine.backend.shard_of(engine.backend.hash(key)));
-    add(args.arg(1));
-    for (word, key) in args.iter().skip(5).zip(args.iter().skip(6)) {
-        if is_word(word, "STORE") || is_word(word, "STOREDIST") {
-            add(key);
-        }
-    }
-    shards
 }

@@ -3,9 +3,12 @@
 use super::geohash::Point;
 use super::search::{Form, Shape};
 use super::{member_place, point, unit};
-use crate::args::{integer, is_word, parse_f64};
+use crate::args::{integer, parse_f64};
+use crate::command::Takes::Exactly;
+use crate::command::{Found, Given, KeyPosition, KeySpec, NoOption, Options};
 use crate::cx::Cx;
 use crate::failure::{Failure, Outcome, SYNTAX, failure};
+use resp::Request;
 use storage::Key;
 
 /// Which command the grammar is for.
@@ -25,21 +28,73 @@ impl Command {
         !matches!(self, Command::Radius { .. })
     }
 
+    /// Whether one of its options names a destination.
+    fn may_store(self) -> bool {
+        matches!(self, Command::Radius { may_store: true, .. })
+    }
+
     /// Where the sorted set's key is.
     pub fn source(self) -> usize {
         if self == Command::SearchStore { 2 } else { 1 }
     }
 
-    /// Where the options begin.
-    pub fn options(self) -> usize {
+    /// The options, and where they begin.
+    fn options(self) -> (Options, usize) {
         match self {
-            Command::Radius { by_member: false, .. } => 6,
-            Command::Radius { by_member: true, .. } => 5,
-            Command::Search => 2,
-            Command::SearchStore => 3,
+            Command::Radius { by_member: false, .. } => (RADIUS, 6),
+            Command::Radius { by_member: true, .. } => (RADIUS, 5),
+            Command::Search => (SEARCH, 2),
+            Command::SearchStore => (SEARCH, 3),
         }
     }
+
+    /// The keys of an older command: of several destinations the last one counts.
+    fn keys(self, specs: &'static [KeySpec], request: Request<'_>) -> Option<Found> {
+        let (options, from) = self.options();
+        let stores = |given: &Given| matches!(given.word, "STORE" | "STOREDIST");
+        let store = options.walk(request, from).flatten().filter(stores).last();
+        let source = KeyPosition { index: self.source(), flags: specs[0].flags };
+        let store = store.map(|given| KeyPosition { index: given.at, flags: specs[1].flags });
+        Some([source].into_iter().chain(store).collect())
+    }
 }
+
+/// The keys of GEORADIUS.
+pub fn radius_keys(specs: &'static [KeySpec], request: Request<'_>) -> Option<Found> {
+    Command::Radius { by_member: false, may_store: true }.keys(specs, request)
+}
+
+/// The keys of GEORADIUSBYMEMBER.
+pub fn radius_by_member_keys(specs: &'static [KeySpec], request: Request<'_>) -> Option<Found> {
+    Command::Radius { by_member: true, may_store: true }.keys(specs, request)
+}
+
+const RADIUS: Options = Options(&[
+    ("WITHDIST", Exactly(0)),
+    ("WITHHASH", Exactly(0)),
+    ("WITHCOORD", Exactly(0)),
+    ("ANY", Exactly(0)),
+    ("ASC", Exactly(0)),
+    ("DESC", Exactly(0)),
+    ("COUNT", Exactly(1)),
+    ("STORE", Exactly(1)),
+    ("STOREDIST", Exactly(1)),
+]);
+
+const SEARCH: Options = Options(&[
+    ("WITHDIST", Exactly(0)),
+    ("WITHHASH", Exactly(0)),
+    ("WITHCOORD", Exactly(0)),
+    ("ANY", Exactly(0)),
+    ("ASC", Exactly(0)),
+    ("DESC", Exactly(0)),
+    ("COUNT", Exactly(1)),
+    ("FROMMEMBER", Exactly(1)),
+    ("FROMLONLAT", Exactly(2)),
+    ("BYRADIUS", Exactly(2)),
+    ("BYBOX", Exactly(3)),
+    ("STOREDIST", Exactly(0)),
+]);
 
 /// In which order members are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +151,10 @@ impl Query {
         if let Command::Radius { by_member, .. } = command {
             query.fixed(cx, by_member, source)?;
         }
-        let mut at = command.options();
-        while at < cx.argc() {
-            at += 1 + query.option(cx, command, source, at)?;
+        let (options, from) = command.options();
+        for given in options.walk(cx.args, from) {
+            let given = given.map_err(|NoOption| SYNTAX)?;
+            query.option(cx, command, source, given)?;
         }
         query.check(cx, command)?;
         Ok(query)
@@ -143,46 +199,33 @@ impl Query {
         Ok(())
     }
 
-    /// Reads the option at `at`; how many arguments it has.
     fn option(
         &mut self,
         cx: &mut Cx<'_>,
         command: Command,
         source: Option<&Key<'_>>,
-        at: usize,
-    ) -> Result<usize, Failure> {
-        let word = cx.args.arg(at);
-        let left = cx.argc() - at - 1;
+        Given { word, at }: Given,
+    ) -> Outcome {
         match word {
-            _ if is_word(word, "WITHDIST") => self.with_distance = true,
-            _ if is_word(word, "WITHHASH") => self.with_hash = true,
-            _ if is_word(word, "WITHCOORD") => self.with_place = true,
-            _ if is_word(word, "ANY") => self.any = true,
-            _ if is_word(word, "ASC") => self.order = Order::Ascending,
-            _ if is_word(word, "DESC") => self.order = Order::Descending,
-            _ if left >= 1 && is_word(word, "COUNT") => {
-                let count = integer(cx.args.arg(at + 1))?;
+            "WITHDIST" => self.with_distance = true,
+            "WITHHASH" => self.with_hash = true,
+            "WITHCOORD" => self.with_place = true,
+            "ANY" => self.any = true,
+            "ASC" => self.order = Order::Ascending,
+            "DESC" => self.order = Order::Descending,
+            "COUNT" => {
+                let count = integer(cx.args.arg(at))?;
                 let positive = usize::try_from(count).ok().filter(|&count| count > 0);
                 self.count = positive.ok_or(failure("ERR COUNT must be > 0"))?;
-                return Ok(1);
             }
-            _ if command.is_search() => return self.search_option(cx, command, source, at),
-            _ => return self.store_option(cx, command, at),
+            _ if command.is_search() => return self.search_option(cx, command, source, word, at),
+            _ if command.may_store() => {
+                self.store = Some(at);
+                self.store_distance = word == "STOREDIST";
+            }
+            _ => return Err(SYNTAX),
         }
-        Ok(0)
-    }
-
-    /// `STORE` and `STOREDIST` of the older commands.
-    fn store_option(&mut self, cx: &Cx<'_>, command: Command, at: usize) -> Result<usize, Failure> {
-        let word = cx.args.arg(at);
-        let distance = is_word(word, "STOREDIST");
-        let may_store = matches!(command, Command::Radius { may_store: true, .. });
-        if !may_store || at + 1 >= cx.argc() || !(distance || is_word(word, "STORE")) {
-            return Err(SYNTAX);
-        }
-        self.store = Some(at + 1);
-        self.store_distance = distance;
-        Ok(1)
+        Ok(())
     }
 
     fn search_option(
@@ -190,43 +233,26 @@ impl Query {
         cx: &mut Cx<'_>,
         command: Command,
         source: Option<&Key<'_>>,
+        word: &str,
         at: usize,
-    ) -> Result<usize, Failure> {
-        let word = cx.args.arg(at);
-        let left = cx.argc() - at - 1;
+    ) -> Outcome {
         let from_place = self.center.is_some() && !self.from_member;
-        match word {
-            _ if left >= 1 && !from_place && is_word(word, "FROMMEMBER") => {
+        match (word, self.form) {
+            ("FROMMEMBER", _) if !from_place => {
                 if let Some(key) = source {
-                    self.center = Some(center_at(cx, key, cx.args.arg(at + 1))?);
+                    self.center = Some(center_at(cx, key, cx.args.arg(at))?);
                 }
                 self.from_member = true;
-                Ok(1)
             }
-            _ if left >= 2 && !self.from_member && is_word(word, "FROMLONLAT") => {
-                self.center = Some(point(cx.args.arg(at + 1), cx.args.arg(at + 2))?);
-                Ok(2)
+            ("FROMLONLAT", _) if !self.from_member => {
+                self.center = Some(point(cx.args.arg(at), cx.args.arg(at + 1))?);
             }
-            _ if left >= 2
-                && !matches!(self.form, Some(Form::Box { .. }))
-                && is_word(word, "BYRADIUS") =>
-            {
-                self.circle(cx, at + 1)?;
-                Ok(2)
-            }
-            _ if left >= 3
-                && !matches!(self.form, Some(Form::Circle { .. }))
-                && is_word(word, "BYBOX") =>
-            {
-                self.rectangle(cx, at + 1)?;
-                Ok(3)
-            }
-            _ if command == Command::SearchStore && is_word(word, "STOREDIST") => {
-                self.store_distance = true;
-                Ok(0)
-            }
-            _ => Err(SYNTAX),
+            ("BYRADIUS", None | Some(Form::Circle { .. })) => self.circle(cx, at)?,
+            ("BYBOX", None | Some(Form::Box { .. })) => self.rectangle(cx, at)?,
+            ("STOREDIST", _) if command == Command::SearchStore => self.store_distance = true,
+            _ => return Err(SYNTAX),
         }
+        Ok(())
     }
 
     /// What only the options together can tell.

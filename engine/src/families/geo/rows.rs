@@ -1,7 +1,7 @@
 //! The rows of the geospatial commands.
 
-use super::lock_rule;
-use crate::command::{Flag::*, Group, LockRule, SPEC, Spec, key, keyword_keys};
+use super::query;
+use crate::command::{Flag::*, Group, SPEC, Spec, key, keyword_keys};
 
 const RADIUS_COMPLEXITY: &str = "O(N+log(M)) where N is the number of elements inside the bounding box of the circular area delimited by center and radius and M is the number of items inside the index.";
 
@@ -84,7 +84,7 @@ pub const COMMANDS: &[Spec] = &[
             "6.2.0",
             "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument",
         )),
-        locks: LockRule::Custom(lock_rule),
+        find_keys: Some(query::radius_keys),
         handler: super::georadius,
         ..SPEC
     },
@@ -122,7 +122,7 @@ pub const COMMANDS: &[Spec] = &[
             "6.2.0",
             "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments",
         )),
-        locks: LockRule::Custom(lock_rule),
+        find_keys: Some(query::radius_by_member_keys),
         handler: super::georadiusbymember,
         ..SPEC
     },

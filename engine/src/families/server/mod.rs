@@ -22,8 +22,6 @@ mod sparkline;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use command_list::{FoundKey, found_keys};
-
 use crate::command::{Flag, Group, LockRule, SPEC, Spec};
 
 /// The rows of this folder.

@@ -6,7 +6,9 @@
 mod pattern;
 mod rows;
 
-use crate::args::{integer, is_word, parse_f64};
+use crate::args::{integer, parse_f64};
+use crate::command::Takes::Exactly;
+use crate::command::{Found, Given, KeyPosition, KeySpec, NoOption};
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::failure::{Failure, Outcome, SYNTAX, WRONG_TYPE, failure};
@@ -44,45 +46,27 @@ impl<'a> Options<'a> {
             alpha: false,
             store: None,
         };
-        let mut at = 2;
-        while let Some(word) = args.get(at) {
-            at += 1 + options.option(args, word, at + 1, may_store)?;
+        for given in OPTIONS.walk(args, 2) {
+            let given = given.map_err(|NoOption| SYNTAX)?;
+            options.option(args, given, may_store)?;
         }
         Ok(options)
     }
 
-    /// Reads one option whose arguments begin at `at`; how many it has.
-    fn option(
-        &mut self,
-        args: Request<'a>,
-        word: &[u8],
-        at: usize,
-        may_store: bool,
-    ) -> Result<usize, Failure> {
-        match args.get(at) {
-            _ if is_word(word, "ASC") => self.descending = false,
-            _ if is_word(word, "DESC") => self.descending = true,
-            _ if is_word(word, "ALPHA") => self.alpha = true,
-            Some(offset) if is_word(word, "LIMIT") => {
-                let count = args.get(at + 1).ok_or(SYNTAX)?;
-                (self.offset, self.count) = (integer(offset)?, integer(count)?);
-                return Ok(2);
+    fn option(&mut self, args: Request<'a>, Given { word, at }: Given, may_store: bool) -> Outcome {
+        match word {
+            "ASC" => self.descending = false,
+            "DESC" => self.descending = true,
+            "ALPHA" => self.alpha = true,
+            "LIMIT" => {
+                (self.offset, self.count) = (integer(args.arg(at))?, integer(args.arg(at + 1))?);
             }
-            Some(_) if may_store && is_word(word, "STORE") => {
-                self.store = Some(at);
-                return Ok(1);
-            }
-            Some(pattern) if is_word(word, "BY") => {
-                self.by = Some(Pattern::new(pattern));
-                return Ok(1);
-            }
-            Some(pattern) if is_word(word, "GET") => {
-                self.get.push(Pattern::new(pattern));
-                return Ok(1);
-            }
+            "BY" => self.by = Some(Pattern::new(args.arg(at))),
+            "GET" => self.get.push(Pattern::new(args.arg(at))),
+            _ if may_store => self.store = Some(at),
             _ => return Err(SYNTAX),
         }
-        Ok(0)
+        Ok(())
     }
 
     /// Whether elements keep the order they are in: a pattern that no element changes.
@@ -96,6 +80,24 @@ impl<'a> Options<'a> {
         let count = usize::try_from(self.count).unwrap_or(usize::MAX);
         start..start.saturating_add(count).min(len)
     }
+}
+
+const OPTIONS: crate::command::Options = crate::command::Options(&[
+    ("ASC", Exactly(0)),
+    ("DESC", Exactly(0)),
+    ("ALPHA", Exactly(0)),
+    ("LIMIT", Exactly(2)),
+    ("STORE", Exactly(1)),
+    ("BY", Exactly(1)),
+    ("GET", Exactly(1)),
+]);
+
+/// The keys of SORT: of several destinations the last one counts.
+fn sort_keys(specs: &'static [KeySpec], request: Request<'_>) -> Option<Found> {
+    let store = OPTIONS.walk(request, 2).flatten().filter(|given| given.word == "STORE").last();
+    let source = KeyPosition { index: 1, flags: specs[0].flags };
+    let store = store.map(|given| KeyPosition { index: given.at, flags: specs[2].flags });
+    Some([source].into_iter().chain(store).collect())
 }
 
 /// The shards of source and target, or all of them when patterns name further keys.

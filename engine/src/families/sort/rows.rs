@@ -1,6 +1,6 @@
 //! The rows of SORT and SORT_RO.
 
-use super::{lock_rule, sort, sort_ro};
+use super::{lock_rule, sort, sort_keys, sort_ro};
 use crate::command::{Begin, Category, Find, Flag::*, Group, KeySpec, LockRule, SPEC, Spec, key};
 
 const BY_GET: KeySpec = KeySpec {
@@ -30,6 +30,7 @@ pub const COMMANDS: &[Spec] = &[
         categories: &[Category::Set, Category::SortedSet, Category::List, Category::Dangerous],
         keys: &[key("RO ACCESS", 1), BY_GET, STORE],
         syntax: "key by-pattern: [BY pattern] [LIMIT <offset count>] get-pattern: [GET pattern [GET pattern ...]] [ASC|DESC] sorting: [ALPHA] [STORE destination]",
+        find_keys: Some(sort_keys),
         locks: LockRule::Custom(lock_rule),
         handler: sort,
         ..SPEC

@@ -5,6 +5,8 @@ use super::ids::{id_text, strict_id};
 use super::{consumer_made, no_group, see_consumer, write_entry, write_id, write_one};
 use crate::args::{OwnedRequest, integer};
 use crate::blocking::Block;
+use crate::command::Takes::{Exactly, Rest};
+use crate::command::{Found, Given, KeyPosition, KeySpec, NoOption, Options};
 use crate::cx::Cx;
 use crate::failure::{Failure, Outcome, SYNTAX, WRONG_TYPE, failure, shown};
 use crate::families::waiting::timeout_ms_us;
@@ -37,51 +39,52 @@ enum From {
     New,
 }
 
+const OPTIONS: Options = Options(&[
+    ("BLOCK", Exactly(1)),
+    ("COUNT", Exactly(1)),
+    ("GROUP", Exactly(2)),
+    ("NOACK", Exactly(0)),
+    ("STREAMS", Rest(1)),
+]);
+
+/// The keys of XREAD and XREADGROUP: the first half of what stands behind `STREAMS`.
+pub(super) fn keys(specs: &'static [KeySpec], request: resp::Request<'_>) -> Option<Found> {
+    let streams = OPTIONS.walk(request, 1).flatten().find(|given| given.word == "STREAMS")?;
+    let count = (request.len() - streams.at) / 2;
+    let keys = streams.at..streams.at + count;
+    Some(keys.map(|index| KeyPosition { index, flags: specs[0].flags }).collect())
+}
+
 fn parse<'a>(cx: &Cx<'a>) -> Result<Request<'a>, Failure> {
     let grouped = cx.args.arg(0).len() == "XREADGROUP".len();
     let mut request =
         Request { group: None, count: 0, block: None, no_ack: false, keys_at: 0, streams: 0 };
-    let mut i = 1;
-    while i < cx.argc() {
-        let more = cx.argc() - i - 1;
-        if cx.is(i, "BLOCK") && more > 0 {
-            if cx.session.in_script() {
+    for given in OPTIONS.walk(cx.args, 1) {
+        let Given { word, at } = given.map_err(|NoOption| SYNTAX)?;
+        match word {
+            "BLOCK" if cx.session.in_script() => {
                 let name = shown(cx.args.arg(0));
                 return Err(Failure::text(format!(
                     "ERR {name} command is not allowed with BLOCK option from scripts"
                 )));
             }
-            i += 1;
-            request.block = Some(timeout_ms_us(cx.args.arg(i), cx.now.wall_ms)?);
-        } else if cx.is(i, "COUNT") && more > 0 {
-            i += 1;
-            request.count = integer(cx.args.arg(i))?.max(0) as u64;
-        } else if cx.is(i, "STREAMS") && more > 0 {
-            request.keys_at = i + 1;
-            if !more.is_multiple_of(2) {
-                return Err(unbalanced(grouped));
+            "BLOCK" => request.block = Some(timeout_ms_us(cx.args.arg(at), cx.now.wall_ms)?),
+            "COUNT" => request.count = integer(cx.args.arg(at))?.max(0) as u64,
+            "STREAMS" => {
+                let rest = cx.argc() - at;
+                if !rest.is_multiple_of(2) {
+                    return Err(unbalanced(grouped));
+                }
+                (request.keys_at, request.streams) = (at, rest / 2);
             }
-            request.streams = more / 2;
-            break;
-        } else if cx.is(i, "GROUP") && more > 1 {
-            if !grouped {
-                return Err(failure(
-                    "ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.",
-                ));
+            _ if !grouped => {
+                return Err(Failure::text(format!(
+                    "ERR The {word} option is only supported by XREADGROUP. You called XREAD instead."
+                )));
             }
-            request.group = Some((cx.args.arg(i + 1), cx.args.arg(i + 2)));
-            i += 2;
-        } else if cx.is(i, "NOACK") {
-            if !grouped {
-                return Err(failure(
-                    "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.",
-                ));
-            }
-            request.no_ack = true;
-        } else {
-            return Err(SYNTAX);
+            "GROUP" => request.group = Some((cx.args.arg(at), cx.args.arg(at + 1))),
+            _ => request.no_ack = true,
         }
-        i += 1;
     }
     if request.keys_at == 0 {
         return Err(SYNTAX);

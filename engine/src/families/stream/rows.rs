@@ -159,6 +159,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[Readonly, Blocking, MovableKeys],
         keys: &[keyword_keys("RO ACCESS", "STREAMS", 1, -1, 2)],
         syntax: "[COUNT count] [BLOCK milliseconds] STREAMS <key [key ...] id [id ...]>",
+        find_keys: Some(reading::keys),
         handler: reading::xread,
         ..SPEC
     },
@@ -172,6 +173,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[Write, Blocking, MovableKeys],
         keys: &[keyword_keys("RO ACCESS", "STREAMS", 4, -1, 2)],
         syntax: "group-block: GROUP <group consumer> [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS <key [key ...] id [id ...]>",
+        find_keys: Some(reading::keys),
         handler: reading::xread,
         ..SPEC
     },

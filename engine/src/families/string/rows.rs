@@ -239,6 +239,7 @@ pub const COMMANDS: &[Spec] = &[
             ("6.2.0", "Added the `GET`, `EXAT` and `PXAT` option."),
             ("7.0.0", "Allowed the `NX` and `GET` options to be used together."),
         ],
+        find_keys: Some(set::key),
         handler: set::set,
         ..SPEC
     },

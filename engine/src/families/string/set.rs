@@ -1,10 +1,13 @@
 //! SET and its older forms, and GETEX: values that come or stay with an expiry.
 
 use super::reply_value;
+use crate::args::is_word;
+use crate::command::{Found, KeyPosition, KeySpec};
 use crate::cx::Cx;
 use crate::expiry::{EX, EXAT, PX, PXAT, Unit, positive_expiry};
 use crate::failure::{Failure, Outcome, SYNTAX};
 use crate::keyspace::Class;
+use resp::Request;
 use storage::{Expiry, Key};
 
 /// Whether the key must exist.
@@ -38,6 +41,13 @@ struct Options {
     when: When,
     get: bool,
     lifetime: Lifetime,
+}
+
+/// The key of `SET`, which is read if the old value is asked for.
+pub(super) fn key(_: &'static [KeySpec], request: Request<'_>) -> Option<Found> {
+    let gets = request.tail(3).iter().any(|arg| is_word(arg, "GET"));
+    let flags = if gets { "RW ACCESS UPDATE" } else { "OW UPDATE" };
+    Some(Found::from_iter([KeyPosition { index: 1, flags }]))
 }
 
 /// The options of `SET` from argument 3 on, or of `GETEX` from argument 2 on.

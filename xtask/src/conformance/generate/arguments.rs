@@ -17,18 +17,44 @@ pub struct Filler<'a, 'p> {
 
 /// The command with its name.
 pub fn fill(form: &Form, pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
-    let out = form.name.iter().map(|word| pools.cased(word)).collect();
-    let mut filler = Filler { pools, form, out, announced: None, keys: 1 };
-    filler.all(&form.arguments);
-    filler.out
+    let mut out: Vec<_> = form.name.iter().map(|word| pools.cased(word)).collect();
+    let mut filler = Filler { pools, form, out: Vec::new(), announced: None, keys: 1 };
+    let mut parts = Vec::new();
+    for argument in &form.arguments {
+        filler.maybe(argument);
+        parts.push(std::mem::take(&mut filler.out));
+    }
+    filler.disturb(&mut parts);
+    out.extend(parts.into_iter().flatten());
+    out
 }
 
 impl Filler<'_, '_> {
     fn all(&mut self, arguments: &[Argument]) {
-        for argument in arguments {
-            if !argument.optional || self.pools.chance(35) {
-                self.one(argument);
-            }
+        arguments.iter().for_each(|argument| self.maybe(argument));
+    }
+
+    fn maybe(&mut self, argument: &Argument) {
+        if !argument.optional || self.pools.chance(35) {
+            self.one(argument);
+        }
+    }
+
+    /// What a client may send whose author has not read the manual, or has: options that come
+    /// twice, at the end, or before what they stand behind.
+    fn disturb(&mut self, parts: &mut Vec<Vec<Vec<u8>>>) {
+        let options = self.form.arguments.iter().filter(|argument| argument.optional);
+        let options: Vec<&Argument> = options.collect();
+        while !options.is_empty() && self.pools.is_hostile() {
+            let chosen = self.pools.below(options.len() as u64) as usize;
+            self.one(options[chosen]);
+            parts.push(std::mem::take(&mut self.out));
+        }
+        if parts.len() > 1 && self.pools.is_hostile() {
+            let from = self.pools.below(parts.len() as u64) as usize;
+            let to = self.pools.below(parts.len() as u64) as usize;
+            let part = parts.remove(from);
+            parts.insert(to, part);
         }
     }
 
@@ -71,7 +97,8 @@ impl Filler<'_, '_> {
             "numkeys" | "numfields" => {
                 let count = self.pools.times(false);
                 self.announced = Some(count);
-                count.to_string().into_bytes()
+                let wrong = u64::from(self.pools.is_hostile());
+                (count + wrong * self.pools.below(3) - wrong).to_string().into_bytes()
             }
             name => self.pools.value(self.form, name, argument.kind),
         };

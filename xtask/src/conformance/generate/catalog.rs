@@ -84,7 +84,8 @@ fn version(text: &str) -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-fn form(entry: &Entry, newer: bool) -> Form {
+/// A command with its arguments; those that are new only with `newer`.
+pub(super) fn form(entry: &Entry, newer: bool) -> Form {
     let mut arguments = arguments(entry.spec).unwrap_or_default();
     let name = entry.full_name.as_str();
     for (_, token) in NEWER.iter().filter(|(command, _)| *command == name && !newer) {

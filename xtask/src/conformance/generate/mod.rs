@@ -6,6 +6,8 @@
 
 mod arguments;
 mod catalog;
+#[cfg(test)]
+mod declared;
 mod family;
 mod pools;
 mod program;

@@ -177,6 +177,28 @@ const CITIES: Pool = &["a", "b", "c", "d", "e", "f", "Palermo", "", "1"];
 const TYPES: Pool = &["string", "list", "set", "zset", "hash", "stream", "foo", "STRING"];
 const SOON: Pool = &["0.001", "0.002", "0.001", "-1", "x"];
 const SOON_MS: Pool = &["1", "1", "2", "-1", "x"];
+/// Names of keys, groups, members that are words of options.
+pub const OPTION_WORDS: Pool = &[
+    "STREAMS",
+    "KEYS",
+    "STORE",
+    "STOREDIST",
+    "LIMIT",
+    "COUNT",
+    "GET",
+    "BY",
+    "AUTH",
+    "AUTH2",
+    "GROUP",
+    "NOACK",
+    "BLOCK",
+    "SET",
+    "OVERFLOW",
+    "COPY",
+    "WEIGHTS",
+    "get",
+    "store",
+];
 const IDLE_TIMES: Pool = &["0", "0", "100000", "1", "-1"];
 
 /// Where a program's values come from.
@@ -185,6 +207,9 @@ pub struct Pools<'a> {
     pub rng: &'a mut Rng,
     /// Of a hundred values, how many are odd ones.
     pub odd: u64,
+    /// Of a hundred names, how many are words that are options elsewhere; and how often options
+    /// stand elsewhere, twice, or with a wrong count.
+    pub hostile: u64,
 }
 
 impl Pools<'_> {
@@ -227,8 +252,16 @@ impl Pools<'_> {
         }
     }
 
+    /// Whether something hostile is to be done.
+    pub fn is_hostile(&mut self) -> bool {
+        self.hostile > 0 && self.chance(self.hostile)
+    }
+
     /// A key: mostly of the command's own type.
     pub fn key(&mut self, group: Group) -> Vec<u8> {
+        if self.is_hostile() {
+            return self.any(OPTION_WORDS);
+        }
         let other = self.below(KEY_LETTERS.len() as u64) as usize;
         let letter = match key_letter(group) {
             Some(letter) if self.chance(93) => letter,
@@ -240,6 +273,9 @@ impl Pools<'_> {
 
     /// An element, field, member or value.
     pub fn element(&mut self) -> Vec<u8> {
+        if self.is_hostile() {
+            return self.any(OPTION_WORDS);
+        }
         match self.below(60) {
             0 => vec![b'x'; 1 + self.below(200) as usize],
             // Zero bytes end words for C: two that differ only behind one would be equal to SORT.
@@ -256,8 +292,11 @@ impl Pools<'_> {
         if kind == ArgumentKind::Key {
             return self.key(form.group);
         }
+        if form.full_name == "migrate" && name != "destination-db" && name != "timeout" {
+            return self.any(OPTION_WORDS);
+        }
         if name == "timeout" {
-            return self.any(SOON);
+            return self.any(if form.full_name == "migrate" { COUNTS } else { SOON });
         }
         if name == "milliseconds" && form.blocking {
             return self.any(SOON_MS);
@@ -287,8 +326,10 @@ impl Pools<'_> {
             (Group::Stream, "id") if command.starts_with("xread") => READ_IDS,
             (Group::Stream, "id") => STREAM_IDS,
             (Group::Stream, "threshold") => THRESHOLDS,
+            (Group::Stream, "group" | "consumer") if self.is_hostile() => OPTION_WORDS,
             (Group::Stream, "group") => &["g1", "g1", "g1", "g2"],
             (Group::Stream, "consumer") => &["c1", "c1", "c2", ""],
+            (Group::Scripting, "script") => &["return 1", "return #KEYS", "return ARGV"],
             (Group::Stream, "min-idle-time" | "ms") => IDLE_TIMES,
             (Group::Stream, "unix-time-milliseconds") => &["1", "1000", "4102444800000", "0"],
             (Group::Stream, "count") => COUNTS,

@@ -41,7 +41,7 @@ pub fn generate(catalog: &Catalog, family: Family, seed: u64) -> Program {
     let protocol = 2 + rng.below(2) as u8;
     let odd = rng.below(8);
     let length = COMMANDS_MIN + rng.below(COMMANDS_MAX - COMMANDS_MIN);
-    let mut author = Author { catalog, family, pools: Pools { rng: &mut rng, odd } };
+    let mut author = Author { catalog, family, pools: Pools { rng: &mut rng, odd, hostile: 0 } };
     let mut commands = Vec::new();
     if author.pools.chance(40) {
         commands.push(Command { client: 0, args: special::limit(&mut author.pools) });

@@ -1,0 +1,254 @@
+//! [`Spy`]: a backend that remembers which keys were touched.
+
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use storage::stream::Stream;
+use storage::types::{Hash, List, Set, SortedSet};
+use storage::{
+    Backend, BackendStats, Db, EncodingLimits, Expired, Expiry, Key, KeyInfo, Kind, Locks, Open,
+    Result, Snapshot, Str, Tx, rdb,
+};
+
+/// Keys by name, whatever the database.
+pub type Names = BTreeSet<Vec<u8>>;
+
+/// Another backend, with a record of the keys that transactions used by name. Walks over whole
+/// shards and databases are not in it.
+pub struct Spy {
+    backend: Arc<dyn Backend>,
+    touched: Mutex<Names>,
+}
+
+impl Spy {
+    /// Watches `backend`.
+    pub fn new(backend: Arc<dyn Backend>) -> Arc<Self> {
+        Arc::new(Spy { backend, touched: Mutex::default() })
+    }
+
+    /// The keys touched since the last call.
+    pub fn take(&self) -> Names {
+        std::mem::take(&mut *self.touched.lock())
+    }
+}
+
+impl Backend for Spy {
+    fn name(&self) -> &'static str {
+        self.backend.name()
+    }
+
+    fn shard_count(&self) -> u32 {
+        self.backend.shard_count()
+    }
+
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.backend.hash(key)
+    }
+
+    fn shard_of(&self, hash: u64) -> u32 {
+        self.backend.shard_of(hash)
+    }
+
+    fn shard_of_cursor(&self, cursor: u64) -> u32 {
+        self.backend.shard_of_cursor(cursor)
+    }
+
+    fn transact(
+        &self,
+        locks: Locks<'_>,
+        now_ms: u64,
+        body: &mut dyn FnMut(&mut dyn Tx),
+    ) -> Result<()> {
+        self.backend.transact(locks, now_ms, &mut |tx| body(&mut SpyTx { tx, spy: self }))
+    }
+
+    fn len(&self, db: Db) -> u64 {
+        self.backend.len(db)
+    }
+
+    fn expires_len(&self, db: Db) -> u64 {
+        self.backend.expires_len(db)
+    }
+
+    fn used_dbs(&self) -> Vec<Db> {
+        self.backend.used_dbs()
+    }
+
+    fn maintain(&self, shard: u32) -> bool {
+        self.backend.maintain(shard)
+    }
+
+    fn snapshot(self: Arc<Self>, at_cut: &mut dyn FnMut()) -> Result<Box<dyn Snapshot>> {
+        self.backend.clone().snapshot(at_cut)
+    }
+
+    fn can_extend(&self) -> bool {
+        self.backend.can_extend()
+    }
+
+    fn set_encoding_limits(&self, limits: &EncodingLimits) {
+        self.backend.set_encoding_limits(limits);
+    }
+
+    fn load(&self, db: Db, key: &[u8], expiry_ms: Option<u64>, object: rdb::Object) -> Result<()> {
+        self.backend.load(db, key, expiry_ms, object)
+    }
+
+    fn stats(&self) -> BackendStats {
+        self.backend.stats()
+    }
+}
+
+struct SpyTx<'a> {
+    tx: &'a mut dyn Tx,
+    spy: &'a Spy,
+}
+
+impl SpyTx<'_> {
+    /// The transaction itself, to be used with `key`.
+    fn with(&mut self, key: &Key<'_>) -> &mut dyn Tx {
+        self.spy.touched.lock().insert(key.bytes.to_vec());
+        self.tx
+    }
+}
+
+impl Tx for SpyTx<'_> {
+    fn now_ms(&self) -> u64 {
+        self.tx.now_ms()
+    }
+
+    fn expired(&mut self) -> &mut Vec<Expired> {
+        self.tx.expired()
+    }
+
+    fn met_expired(&self) -> bool {
+        self.tx.met_expired()
+    }
+
+    fn set_no_touch(&mut self, no_touch: bool) {
+        self.tx.set_no_touch(no_touch);
+    }
+
+    fn extend(&mut self, locks: Locks<'_>) -> bool {
+        self.tx.extend(locks)
+    }
+
+    fn kind(&mut self, key: &Key<'_>) -> Result<Option<Kind>> {
+        self.with(key).kind(key)
+    }
+
+    fn remove(&mut self, key: &Key<'_>) -> Result<bool> {
+        self.with(key).remove(key)
+    }
+
+    fn expiry(&mut self, key: &Key<'_>) -> Result<Option<Option<u64>>> {
+        self.with(key).expiry(key)
+    }
+
+    fn set_expiry(&mut self, key: &Key<'_>, at_ms: Option<u64>) -> Result<bool> {
+        self.with(key).set_expiry(key, at_ms)
+    }
+
+    fn rename(&mut self, from: &Key<'_>, to: &Key<'_>) -> Result<bool> {
+        self.with(from);
+        self.with(to).rename(from, to)
+    }
+
+    fn info(&mut self, key: &Key<'_>, samples: usize) -> Result<Option<KeyInfo>> {
+        self.with(key).info(key, samples)
+    }
+
+    fn touch(&mut self, key: &Key<'_>) -> Result<bool> {
+        self.with(key).touch(key)
+    }
+
+    fn set_access(&mut self, key: &Key<'_>, idle_ms: Option<u64>, freq: Option<u8>) {
+        self.with(key).set_access(key, idle_ms, freq);
+    }
+
+    fn dump(&mut self, key: &Key<'_>, out: &mut Vec<u8>) -> Result<bool> {
+        self.with(key).dump(key, out)
+    }
+
+    fn restore(&mut self, key: &Key<'_>, object: rdb::Object, at_ms: Option<u64>) -> Result<()> {
+        self.with(key).restore(key, object, at_ms)
+    }
+
+    fn string(&mut self, key: &Key<'_>) -> Result<Option<Str<'_>>> {
+        self.with(key).string(key)
+    }
+
+    fn string_len(&mut self, key: &Key<'_>) -> Result<u64> {
+        self.with(key).string_len(key)
+    }
+
+    fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: Expiry) -> Result<()> {
+        self.with(key).set_string(key, value, expiry)
+    }
+
+    fn append(&mut self, key: &Key<'_>, suffix: &[u8]) -> Result<u64> {
+        self.with(key).append(key, suffix)
+    }
+
+    fn set_range(&mut self, key: &Key<'_>, offset: u64, bytes: &[u8]) -> Result<u64> {
+        self.with(key).set_range(key, offset, bytes)
+    }
+
+    fn get_range(&mut self, key: &Key<'_>, start: u64, end: u64, out: &mut Vec<u8>) -> Result<()> {
+        self.with(key).get_range(key, start, end, out)
+    }
+
+    fn list<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn List + 't>>> {
+        self.with(key).list(key, open)
+    }
+
+    fn set<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Set + 't>>> {
+        self.with(key).set(key, open)
+    }
+
+    fn hash<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Hash + 't>>> {
+        self.with(key).hash(key, open)
+    }
+
+    fn sorted_set<'t>(
+        &'t mut self,
+        key: &Key<'t>,
+        open: Open,
+    ) -> Result<Option<Box<dyn SortedSet + 't>>> {
+        self.with(key).sorted_set(key, open)
+    }
+
+    fn stream<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Stream + 't>>> {
+        self.with(key).stream(key, open)
+    }
+
+    fn scan(
+        &mut self,
+        db: Db,
+        cursor: u64,
+        count: usize,
+        visit: &mut dyn FnMut(&[u8], Kind),
+    ) -> Result<u64> {
+        self.tx.scan(db, cursor, count, visit)
+    }
+
+    fn random_key(&mut self, db: Db, seed: u64) -> Result<Option<Vec<u8>>> {
+        self.tx.random_key(db, seed)
+    }
+
+    fn counts(&mut self, db: Db) -> Result<(u64, u64)> {
+        self.tx.counts(db)
+    }
+
+    fn clear(&mut self, db: Db) -> Result<u64> {
+        self.tx.clear(db)
+    }
+
+    fn swap_dbs(&mut self, a: Db, b: Db) -> Result<()> {
+        self.tx.swap_dbs(a, b)
+    }
+
+    fn expire_due(&mut self, shard: u32, limit: usize) -> Result<bool> {
+        self.tx.expire_due(shard, limit)
+    }
+}
