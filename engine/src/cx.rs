@@ -9,6 +9,7 @@ use crate::effects::Effects;
 use crate::engine::Engine;
 use crate::failure::{Failure, wrong_arity};
 use crate::keyspace::Class;
+use crate::peers::Errand;
 use crate::session::SessionState;
 use crate::tracking::Stale;
 use resp::{Reply, Request};
@@ -61,6 +62,10 @@ pub(crate) struct Rest {
     /// A script touched a key outside of its locks before it wrote anything: it is to run again
     /// with every shard locked.
     pub widen: bool,
+    /// A key is held: nothing was done, and the request is to be tried again.
+    pub held: bool,
+    /// What the session waits for, besides keys.
+    pub errand: Option<Box<Errand>>,
     /// The journal position of keys met expired and already announced.
     pub expired_lsn: Option<storage::Lsn>,
 }

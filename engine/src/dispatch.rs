@@ -13,6 +13,7 @@ use crate::effects::Effects;
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, Outcome};
 use crate::keyspace::Class;
+use crate::peers::Errand;
 use crate::session::{Queued, SessionState, special};
 use crate::tracking::Own;
 use resp::{Output, Reply, Request};
@@ -49,6 +50,10 @@ pub(crate) struct Follow {
     pub affected: Affected,
     /// The session waits.
     pub waiter: Option<(Arc<Waiter>, Option<u64>)>,
+    /// Nothing was done, and it is to be tried again when a key is held no longer.
+    pub held: bool,
+    /// What the session waits for, to be begun.
+    pub errand: Option<Box<Errand>>,
     /// Nothing was done yet, and it is to be done under every lock.
     widen: bool,
 }
@@ -70,6 +75,11 @@ impl Aftermath {
     pub fn waiter(&self) -> Option<&Waiter> {
         let (waiter, _) = self.rest.as_ref()?.waiter.as_ref()?;
         Some(waiter)
+    }
+
+    /// Whether nothing was done because of a key that is held.
+    pub fn is_held(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.held)
     }
 
     /// Whether there is anything to do.
@@ -195,14 +205,14 @@ impl Engine {
         now: Now,
         result: &mut CallResult,
     ) -> bool {
-        match session.is_attended || self.keyspace.announces_new() {
+        match session.is_attended || self.keyspace.is_attended() {
             true => self.call_attended(call, locks, session, tx, out, now, result),
             false => self.handle(call, locks, session, tx, out, now, result),
         }
     }
 
     /// A call with more to it than its handler: see [`SessionState::is_attended`] and
-    /// [`Keyspace::announces_new`](crate::keyspace::Keyspace::announces_new).
+    /// [`Keyspace::is_attended`](crate::keyspace::Keyspace::is_attended).
     #[allow(clippy::too_many_arguments, reason = "the parts of a Cx, borrowed apart")]
     #[inline(never)]
     fn call_attended(
@@ -215,6 +225,12 @@ impl Engine {
         now: Now,
         result: &mut CallResult,
     ) -> bool {
+        // A transaction or a script has looked already.
+        let looks = self.keyspace.is_holding() && !session.may_not_block();
+        if looks && self.is_held_up(call, session) {
+            result.rest().held = true;
+            return true;
+        }
         if session.no_touch {
             tx.set_no_touch(!call.entry.spec.name.eq("touch"));
         }
@@ -336,6 +352,9 @@ impl Engine {
         if rest.widen {
             aftermath.rest().widen = true;
         }
+        if rest.held {
+            aftermath.rest().held = true;
+        }
         if let Some(mut block) = rest.block {
             let sent = OwnedRequest::new(call.request.iter());
             let (request, sent) = match block.request.take() {
@@ -348,6 +367,13 @@ impl Engine {
             waiter.caching = session.is_caching();
             let waiter = Arc::new(waiter);
             self.park(&waiter);
+            if let Some(mut errand) = rest.errand {
+                // Nobody else ends this wait, neither `CLIENT UNBLOCK` nor the client's going.
+                waiter.claim();
+                waiter.client.set_flag(crate::clients::flag::BLOCKED, false);
+                errand.waiter = Some(waiter.clone());
+                aftermath.rest().errand = Some(errand);
+            }
             aftermath.rest().waiter = Some((waiter, block.timeout_us));
         }
     }
@@ -476,6 +502,11 @@ impl Engine {
         let outcome = self.backend.transact(shards.locks(), now.wall_ms, &mut |tx| {
             self.end_waiting(self.is_traced());
             let locks = shards.locks();
+            if self.keyspace.is_holding() && self.is_any_held_up(queue, session) {
+                aftermath.rest().held = true;
+                committed = true;
+                return;
+            }
             let mut watch = Watch::new(self, Doing::Queue(queue), tx);
             committed =
                 self.run_locked(queue, locks, session, &mut watch, out, now, &mut aftermath);
@@ -487,6 +518,15 @@ impl Engine {
             return Some(aftermath);
         }
         committed.then_some(aftermath)
+    }
+
+    /// Whether one of the commands of a transaction has to wait.
+    fn is_any_held_up(&self, queue: &[Queued], session: &SessionState) -> bool {
+        queue.iter().any(|queued| {
+            let entry = self.commands.entry(queued.command);
+            let call = Call { entry, request: queued.request.view(), hash: None };
+            self.is_held_up(&call, session)
+        })
     }
 
     /// The body of `EXEC`; false when a watched key changed.
@@ -619,8 +659,14 @@ impl Engine {
         if let Some(rest) = &mut aftermath.rest {
             let own = Own { client: &waiter.client, out: &mut out, subscribed: false };
             // Who waits on has no reply for them to follow.
-            let own = rest.waiter.is_none().then_some(own);
+            let own = (rest.waiter.is_none() && !rest.held).then_some(own);
             rest.affected.tell(self, &waiter.client, own);
+        }
+        if aftermath.is_held() {
+            // It is tried again when the key is held no longer.
+            waiter.client.set_flag(crate::clients::flag::BLOCKED, true);
+            waiter.release();
+            return aftermath;
         }
         match aftermath.rest.as_mut().and_then(|rest| rest.waiter.take()) {
             // It would have to wait again: the second registration goes, the first stays.

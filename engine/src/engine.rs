@@ -8,12 +8,13 @@ use crate::command::{CommandId, CommandTable, DuplicateCommand, Spec};
 use crate::config::{ConfigStore, Id, keyspace_events as bits};
 use crate::eviction::Eviction;
 use crate::families::scripting::Scripting;
+use crate::holds::Holds;
 use crate::housekeeping::ActiveExpire;
 use crate::keyspace::{Class, Keyspace};
 use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
-use crate::peers::{PeerError, Target};
+use crate::peers::{Answers, Errand, PeerError, Requests, Target};
 use crate::pubsub::{self, PubSub};
 use crate::rates::Rates;
 use crate::session::Session;
@@ -200,15 +201,18 @@ pub trait Host: Send + Sync {
         "crashing is not available here"
     }
 
-    /// Sends requests to another server, each of which is answered by one line (`MIGRATE`): the
-    /// lines that came, without their ends, and what kept the rest from coming.
-    fn exchange(
-        &self,
-        _target: &Target<'_>,
-        _requests: &[u8],
-        _expected: usize,
-    ) -> (Vec<Vec<u8>>, Option<PeerError>) {
-        (Vec::new(), Some(PeerError::Connecting))
+    /// Sends requests to another server and waits for its answers (`MIGRATE`).
+    fn exchange(&self, _target: &Target<'_>, _requests: &Requests) -> Answers {
+        Answers::none(PeerError::Connecting)
+    }
+
+    /// Has another thread do what [`Host::exchange`] does for an errand, and then call
+    /// [`Engine::end_errand`]. Returns at once.
+    ///
+    /// # Errors
+    /// The errand, when there is no other thread.
+    fn run_aside(&self, errand: Box<Errand>) -> Result<(), Box<Errand>> {
+        Err(errand)
     }
 
     /// Ends the process without delay, because data and log may not agree: no snapshot, no orderly
@@ -275,6 +279,8 @@ pub struct Engine {
     pub keyspace: Keyspace,
     /// Who waits for keys.
     pub blocking: Blocking,
+    /// Keys on their way to another server.
+    pub(crate) holds: Holds,
     /// Who listens to channels.
     pub pubsub: PubSub,
     /// Who caches keys.
@@ -354,6 +360,7 @@ impl Engine {
             clients: Clients::default(),
             keyspace: Keyspace::default(),
             blocking: Blocking::default(),
+            holds: Holds::default(),
             pubsub: PubSub::default(),
             tracking: Tracking::default(),
             acl: Acl::default(),

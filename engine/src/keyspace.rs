@@ -39,6 +39,9 @@ pub enum Class {
     New = bits::NEW as u32,
 }
 
+/// Among the bits of [`Keyspace`]'s events: some keys are held.
+const HOLDING: u32 = 1 << 31;
+
 type Watchers = HashMap<Watched, Vec<Arc<Client>>>;
 
 /// The registry of those who want to know.
@@ -47,7 +50,7 @@ pub struct Keyspace {
     /// Number of reasons to look any further: watched keys, awaited keys, clients that track, and
     /// one for keyspace events being on. Zero on the ordinary path.
     interest: AtomicU32,
-    /// `notify-keyspace-events` as bits.
+    /// `notify-keyspace-events` as bits, and [`HOLDING`].
     event_flags: AtomicU32,
     watchers: Mutex<Watchers>,
 }
@@ -72,7 +75,27 @@ impl Keyspace {
 
     /// The bits of `notify-keyspace-events`.
     pub fn event_flags(&self) -> u32 {
-        self.event_flags.load(Ordering::Relaxed)
+        self.event_flags.load(Ordering::Relaxed) & !HOLDING
+    }
+
+    /// Whether there is more to a command than its handler: see [`Keyspace::announces_new`] and
+    /// [`Keyspace::is_holding`].
+    #[inline]
+    pub(crate) fn is_attended(&self) -> bool {
+        self.event_flags.load(Ordering::Relaxed) & (Class::New as u32 | HOLDING) != 0
+    }
+
+    /// Whether keys are held: see [`crate::holds`].
+    pub(crate) fn is_holding(&self) -> bool {
+        self.event_flags.load(Ordering::SeqCst) & HOLDING != 0
+    }
+
+    /// Says whether keys are held.
+    pub(crate) fn set_holding(&self, holding: bool) {
+        match holding {
+            true => self.event_flags.fetch_or(HOLDING, Ordering::SeqCst),
+            false => self.event_flags.fetch_and(!HOLDING, Ordering::SeqCst),
+        };
     }
 
     /// Whether somebody may listen to keys being made: what has to be looked at before a command.
@@ -83,7 +106,10 @@ impl Keyspace {
 
     /// Sets the bits of `notify-keyspace-events`.
     pub fn set_event_flags(&self, flags: u32) {
-        let before = self.event_flags.swap(flags, Ordering::SeqCst);
+        let merge = |before| Some(before & HOLDING | flags & !HOLDING);
+        let (order, load) = (Ordering::SeqCst, Ordering::SeqCst);
+        let before = self.event_flags.fetch_update(order, load, merge).unwrap_or_default();
+        let before = before & !HOLDING;
         match (before != 0, flags != 0) {
             (false, true) => self.add_interest(),
             (true, false) => self.release_interest(),

@@ -18,6 +18,7 @@
 //! | [`acl`] | users, and what they may do |
 //! | [`expiry`], [`long_double`], [`args`], [`glob`] | what arguments mean |
 //! | [`keyspace`], [`blocking`], [`pubsub`], [`tracking`] | who is told what |
+//! | `holds` | keys on their way to another server |
 //! | [`peers`] | other servers, which only the process around reaches |
 //! | [`replay`] | running logged effects again |
 //! | `containment` | what a panic inside a transaction may do |
@@ -42,6 +43,7 @@ mod expiry;
 pub mod failure;
 pub mod families;
 pub mod glob;
+mod holds;
 pub mod housekeeping;
 pub mod keyspace;
 pub mod latency;

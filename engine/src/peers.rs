@@ -1,6 +1,17 @@
 //! Other servers, as commands speak to them: the engine knows no sockets, its
 //! [`Host`](crate::Host) does.
 
+use crate::args::OwnedRequest;
+use crate::blocking::Waiter;
+use crate::clients::Event;
+use crate::dispatch::{Aftermath, Call};
+use crate::engine::{Engine, gate};
+use crate::failure::Failure;
+use crate::session::{SessionState, special};
+use crate::tracking::Own;
+use resp::{Output, Reply};
+use runtime::Now;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Another server, and how patient to be with it.
@@ -10,8 +21,53 @@ pub struct Target<'a> {
     pub host: &'a str,
     /// TCP port.
     pub port: u16,
-    /// How long connecting, and each time nothing can be read or written, may take.
+    /// How long connecting, each 64 KiB written and each reply may take.
     pub timeout: Duration,
+    /// How long all of it may take.
+    pub limit: Duration,
+}
+
+/// What another server is sent: two groups of requests, each request answered by one line. The
+/// second group goes out only if every answer to the first was `+OK`.
+#[derive(Clone, Debug, Default)]
+pub struct Requests {
+    /// Who we are, and which database is meant.
+    pub greeting: Vec<u8>,
+    /// How many requests that is.
+    pub greetings: usize,
+    /// What is to be done.
+    pub work: Vec<u8>,
+    /// How many requests that is.
+    pub works: usize,
+}
+
+/// What another server answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Of each request of the second group that was answered: whether the answer was `+OK`.
+    pub done: Vec<bool>,
+    /// The first error it answered with, without the `-`.
+    pub refusal: Option<String>,
+    /// What kept the rest of the answers from coming.
+    pub broken: Option<PeerError>,
+}
+
+impl Answers {
+    /// The answers of a server that could not be spoken to.
+    pub fn none(broken: PeerError) -> Self {
+        Answers { broken: Some(broken), ..Answers::default() }
+    }
+
+    /// The error that a client is told, if there is one.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        match (&self.refusal, self.broken) {
+            (Some(refusal), _) => {
+                Some(Failure::text(format!("ERR Target instance replied with error: {refusal}")))
+            }
+            (None, Some(broken)) => Some(crate::failure::failure(broken.reply())),
+            (None, None) => None,
+        }
+    }
 }
 
 /// What kept two servers from speaking to each other; shown as Redis words it.
@@ -21,7 +77,7 @@ pub enum PeerError {
     Connecting,
     /// The connection was refused, or broke while the requests were sent.
     Writing,
-    /// It broke, or nothing came in time, before every reply was there.
+    /// It broke, nothing came in time, or what came is no reply, before every reply was there.
     Reading,
 }
 
@@ -32,6 +88,99 @@ impl PeerError {
             PeerError::Connecting => "IOERR error or timeout connecting to the client",
             PeerError::Writing => "IOERR error or timeout writing to target instance",
             PeerError::Reading => "IOERR error or timeout reading to target instance",
+        }
+    }
+}
+
+/// Keys for another server, while their client waits: see [`crate::Host::run_aside`].
+pub struct Errand {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) timeout: Duration,
+    pub(crate) requests: Requests,
+    /// The keys, in the order of the requests.
+    pub(crate) keys: Vec<Box<[u8]>>,
+    /// They stay here, too, and are not held.
+    pub(crate) copies: bool,
+    /// Who waits for the outcome; known once the client is parked.
+    pub(crate) waiter: Option<Arc<Waiter>>,
+}
+
+impl Errand {
+    /// Where it goes.
+    pub fn target(&self) -> Target<'_> {
+        let Errand { host, port, timeout, .. } = self;
+        Target { host, port: *port, timeout: *timeout, limit: Duration::MAX }
+    }
+
+    /// What is sent there.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+}
+
+impl Engine {
+    /// Has an errand run, by another thread if there is one.
+    pub(crate) fn begin_errand(&self, errand: Box<Errand>, now: Now) {
+        if let Err(errand) = self.environment.host.run_aside(errand) {
+            let answers = self.environment.host.exchange(&errand.target(), errand.requests());
+            self.end_errand(errand, &answers, now);
+        }
+    }
+
+    /// Ends an errand: keys that the other server has are deleted here, all are let go of, and the
+    /// client is told. Locks shards: not to be called within a transaction.
+    pub fn end_errand(&self, errand: Box<Errand>, answers: &Answers, now: Now) {
+        let Errand { keys, copies, waiter: Some(waiter), .. } = *errand else { return };
+        let mut reply = Output::new();
+        let taken = keys.iter().zip(&answers.done).filter(|(_, done)| **done);
+        let taken: Vec<&[u8]> = taken.map(|(key, _)| &**key).collect();
+        let mut aftermath = Aftermath::default();
+        let mut failure = answers.failure();
+        if !copies && !taken.is_empty() {
+            let forgotten;
+            (aftermath, forgotten) = self.forget(&taken, &waiter, now);
+            failure = failure.or(forgotten);
+        }
+        let mut writer = Reply::new(&mut reply, waiter.client.proto());
+        match failure {
+            Some(failure) => writer.error(failure.as_str()),
+            None => writer.ok(),
+        }
+        let mut ready = if copies { Default::default() } else { self.let_go(&keys) };
+        if let Some(rest) = &mut aftermath.rest {
+            let own = Own { client: &waiter.client, out: &mut reply, subscribed: false };
+            rest.affected.tell(self, &waiter.client, Some(own));
+            ready.append(&mut rest.affected.ready);
+        }
+        self.note_waited(&waiter, now);
+        self.unpark(&waiter);
+        waiter.client.send(Event::Served { reply, lsn: aftermath.lsn }, 0);
+        self.serve(ready, now);
+    }
+
+    /// Deletes keys that the other server has: as `DEL` does it, log and listeners included.
+    fn forget(&self, keys: &[&[u8]], waiter: &Waiter, now: Now) -> (Aftermath, Option<Failure>) {
+        const PATIENCE: Duration = Duration::from_millis(5);
+        let words = [&b"DEL"[..]].into_iter().chain(keys.iter().copied());
+        let request = OwnedRequest::new(words);
+        let Some(entry) = self.commands.find_full(b"del") else { return Default::default() };
+        let call = Call { entry, request: request.view(), hash: None };
+        loop {
+            let (mut out, mut aftermath) = (Output::new(), Aftermath::default());
+            let mut session = SessionState::stand_in(waiter, self);
+            session.set_special(special::HOLDER, true);
+            self.run::<false>(&call, &mut session, &mut out, now, &mut aftermath);
+            session.flush_counts(&self.stats);
+            let reply = out.to_vec();
+            let error = reply
+                .strip_prefix(b"-")
+                .map(|text| Failure::text(String::from_utf8_lossy(text).trim_end().to_owned()));
+            // A script that runs too long has a shard: the keys are there until it lets go.
+            if error.is_none() || self.gate() & gate::BUSY == 0 {
+                return (aftermath, error);
+            }
+            self.environment.host.sleep(PATIENCE);
         }
     }
 }

@@ -106,6 +106,7 @@ impl ServerBuilder {
         let mut bound = listen::bind(&config, &self.listen)?;
         let dir = DataDir::open(Path::new(&*config.text(Id::Dir)))?;
         set(&config, Id::Dir, &dir.path.display().to_string())?;
+        let clock = Clock::new();
         let process = Arc::new(Process::new(
             config.clone(),
             runtime,
@@ -113,9 +114,9 @@ impl ServerBuilder {
             self.loaded.file.clone(),
             bound.addresses.clone(),
             dir,
+            clock,
         ));
         let backend = open(&config, process.dir())?;
-        let clock = Clock::new();
         // Without a log now there may be one later (`CONFIG SET appendonly yes`).
         let journal = cfg!(feature = "aof").then(Arc::<LateJournal>::default);
         let parts = Parts {

@@ -5,14 +5,15 @@ use crate::background::Scheduled;
 use crate::data_dir::DataDir;
 use crate::journal::Log;
 use crate::memory::Allocator;
+use crate::peer::Errands;
 use crate::snapshot::{self, Saver, snapshot_path};
 use crate::{config, fail_stop, info, peer, system};
 use engine::config::{ConfigStore, Id};
 use engine::engine::{Begun, When, gate};
-use engine::peers::{PeerError, Target};
+use engine::peers::{Answers, Errand, Requests, Target};
 use engine::{Engine, Host};
 use parking_lot::Mutex;
-use runtime::{Runtime, Shutdown};
+use runtime::{Clock, Runtime, Shutdown};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,8 @@ pub(crate) struct Process {
     pub loaded_expired: AtomicU64,
     memory_peak: AtomicU64,
     engine: OnceLock<Weak<Engine>>,
+    clock: Clock,
+    errands: Arc<Errands>,
     log: OnceLock<Log>,
     /// What waits for other work in the background to end.
     pub scheduled: Scheduled,
@@ -54,6 +57,7 @@ impl Process {
         file: Option<PathBuf>,
         addresses: Vec<SocketAddr>,
         dir: DataDir,
+        clock: Clock,
     ) -> Self {
         Process {
             config,
@@ -71,6 +75,8 @@ impl Process {
             loaded_expired: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
             engine: OnceLock::new(),
+            clock,
+            errands: Arc::default(),
             log: OnceLock::new(),
             scheduled: Scheduled::default(),
             busy: Mutex::new(()),
@@ -216,13 +222,15 @@ impl Host for Process {
         Ok(())
     }
 
-    fn exchange(
-        &self,
-        target: &Target<'_>,
-        requests: &[u8],
-        expected: usize,
-    ) -> (Vec<Vec<u8>>, Option<PeerError>) {
-        peer::exchange(target, requests, expected)
+    fn exchange(&self, target: &Target<'_>, requests: &Requests) -> Answers {
+        peer::exchange(target, requests)
+    }
+
+    fn run_aside(&self, errand: Box<Errand>) -> Result<(), Box<Errand>> {
+        match self.engine.get() {
+            Some(engine) => self.errands.run(errand, engine, self.clock),
+            None => Err(errand),
+        }
     }
 
     fn save(&self) -> Result<(), String> {

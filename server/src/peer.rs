@@ -1,51 +1,206 @@
-//! Requests to another server over TCP, for `MIGRATE`: sent at once, answered line by line.
+//! Requests to other servers over TCP, for `MIGRATE`, each answered by one line; and the threads
+//! that wait for the answers.
 
-use engine::peers::{PeerError, Target};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use engine::Engine;
+use engine::peers::{Answers, Errand, PeerError, Requests, Target};
+use parking_lot::Mutex;
+use runtime::Clock;
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
-/// Longest line of a reply that is read.
-const LINE_MAX: u64 = 64 << 10;
+/// Bytes of an answer that are kept; what is longer is no answer.
+const LINE_MAX: usize = 1024;
 
-/// Sends `requests` and reads `expected` lines: those that came, and what went wrong.
-pub(crate) fn exchange(
-    target: &Target<'_>,
-    requests: &[u8],
-    expected: usize,
-) -> (Vec<Vec<u8>>, Option<PeerError>) {
-    let mut lines = Vec::new();
-    let done = connect(target).and_then(|stream| {
-        (&stream).write_all(requests).map_err(|_| PeerError::Writing)?;
-        let mut reader = BufReader::new(&stream);
-        while lines.len() < expected {
-            lines.push(line(&mut reader).ok_or(PeerError::Reading)?);
+/// Bytes written within one timeout.
+const PIECE: usize = 64 << 10;
+
+/// The longest wait for anything: the system's calls take no more than so many seconds.
+const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Errands under way at the same time; others wait for their turn.
+const THREADS_MAX: usize = 32;
+
+/// Sends `requests` and waits for the answers.
+pub(crate) fn exchange(target: &Target<'_>, requests: &Requests) -> Answers {
+    let mut answers = Answers::default();
+    let done = Peer::connect(target).and_then(|mut peer| {
+        peer.write(&requests.greeting)?;
+        for _ in 0..requests.greetings {
+            if !peer.answer(&mut answers)? {
+                return Ok(());
+            }
+        }
+        peer.write(&requests.work)?;
+        for _ in 0..requests.works {
+            let done = peer.answer(&mut answers)?;
+            answers.done.push(done);
         }
         Ok(())
     });
-    (lines, done.err())
+    answers.broken = done.err();
+    answers
 }
 
-fn connect(target: &Target<'_>) -> Result<TcpStream, PeerError> {
-    let addresses = (target.host, target.port).to_socket_addrs();
-    let address = addresses.ok().and_then(|mut all| all.next()).ok_or(PeerError::Connecting)?;
-    let stream = TcpStream::connect_timeout(&address, target.timeout).map_err(|error| {
-        match error.kind() {
-            ErrorKind::TimedOut | ErrorKind::WouldBlock => PeerError::Connecting,
-            // Redis connects in the background, and learns of this when it writes.
-            _ => PeerError::Writing,
+/// A connection to another server.
+struct Peer {
+    stream: TcpStream,
+    timeout: Duration,
+    /// When all of it must be over.
+    end: Option<Instant>,
+    /// What was read, and how much of it was used.
+    read: Vec<u8>,
+    used: usize,
+}
+
+impl Peer {
+    fn connect(target: &Target<'_>) -> Result<Peer, PeerError> {
+        let addresses = (target.host, target.port).to_socket_addrs();
+        let address = addresses.ok().and_then(|mut all| all.next()).ok_or(PeerError::Connecting)?;
+        let timeout = target.timeout.min(target.limit).min(WAIT_MAX);
+        let end = Instant::now().checked_add(target.limit);
+        let stream = TcpStream::connect_timeout(&address, timeout).map_err(|error| {
+            match error.kind() {
+                ErrorKind::TimedOut | ErrorKind::WouldBlock => PeerError::Connecting,
+                // Redis connects in the background, and learns of this when it writes.
+                _ => PeerError::Writing,
+            }
+        })?;
+        stream.set_nodelay(true).map_err(|_| PeerError::Connecting)?;
+        Ok(Peer { stream, timeout, end, read: Vec::new(), used: 0 })
+    }
+
+    /// When what begins now must be over.
+    fn deadline(&self) -> Instant {
+        let timeout = Instant::now() + self.timeout;
+        self.end.map_or(timeout, |end| end.min(timeout))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PeerError> {
+        for piece in bytes.chunks(PIECE) {
+            let deadline = self.deadline();
+            let mut rest = piece;
+            while !rest.is_empty() {
+                let wait = left(deadline).ok_or(PeerError::Writing)?;
+                let ready = self.stream.set_write_timeout(Some(wait));
+                let written = match ready.and_then(|()| self.stream.write(rest)) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    Ok(0) | Err(_) => return Err(PeerError::Writing),
+                    Ok(written) => written,
+                };
+                rest = &rest[written..];
+            }
         }
-    })?;
-    let timeout = Some(target.timeout);
-    let set = stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout));
-    set.and_then(|()| stream.set_nodelay(true)).map_err(|_| PeerError::Connecting)?;
-    Ok(stream)
+        Ok(())
+    }
+
+    /// Waits for an answer: whether it is `+OK`. An error is noted, the first one.
+    fn answer(&mut self, answers: &mut Answers) -> Result<bool, PeerError> {
+        let line = self.line().ok_or(PeerError::Reading)?;
+        match line.split_first() {
+            Some((b'+', b"OK")) => Ok(true),
+            Some((b'-', text)) => {
+                let text = || String::from_utf8_lossy(text).into_owned();
+                answers.refusal.get_or_insert_with(text);
+                Ok(false)
+            }
+            // Whoever is there does not speak our language: nothing it says can be relied upon.
+            _ => Err(PeerError::Reading),
+        }
+    }
+
+    /// The next line without its end; `None` when the connection ended, none came in time, or one
+    /// that is too long.
+    fn line(&mut self) -> Option<Vec<u8>> {
+        let deadline = self.deadline();
+        loop {
+            let unused = &self.read[self.used..];
+            if let Some(len) = unused.windows(2).position(|end| end == b"\r\n") {
+                let line = unused[..len].to_vec();
+                self.used += len + 2;
+                return Some(line);
+            }
+            if unused.len() > LINE_MAX {
+                return None;
+            }
+            self.read.drain(..self.used);
+            self.used = 0;
+            self.receive(deadline)?;
+        }
+    }
+
+    fn receive(&mut self, deadline: Instant) -> Option<()> {
+        let mut buffer = [0; 4096];
+        self.stream.set_read_timeout(Some(left(deadline)?)).ok()?;
+        match self.stream.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => Some(()),
+            Ok(0) | Err(_) => None,
+            Ok(count) => {
+                self.read.extend_from_slice(&buffer[..count]);
+                Some(())
+            }
+        }
+    }
 }
 
-/// The next line without its end; `None` when the connection ended, or nothing came in time.
-fn line(reader: &mut impl BufRead) -> Option<Vec<u8>> {
-    let mut line = Vec::new();
-    reader.take(LINE_MAX).read_until(b'\n', &mut line).ok()?;
-    line.strip_suffix(b"\r\n").map(<[u8]>::to_vec)
+/// The time until then; `None` when it is over. Never zero, which would mean for ever.
+fn left(deadline: Instant) -> Option<Duration> {
+    deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+}
+
+/// Errands of clients that wait, and the threads that run them.
+#[derive(Default)]
+pub(crate) struct Errands(Mutex<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Box<Errand>>,
+    threads: usize,
+}
+
+impl Errands {
+    /// Has a thread run an errand and tell the engine of its end. Gives it back when there is no
+    /// thread and none can be had.
+    pub fn run(
+        self: &Arc<Self>,
+        errand: Box<Errand>,
+        engine: &Weak<Engine>,
+        clock: Clock,
+    ) -> Result<(), Box<Errand>> {
+        let mut queue = self.0.lock();
+        queue.waiting.push_back(errand);
+        if queue.threads < THREADS_MAX {
+            let (errands, engine) = (self.clone(), engine.clone());
+            let work = move || {
+                while let Some(errand) = errands.next() {
+                    let answers = exchange(&errand.target(), errand.requests());
+                    if let Some(engine) = engine.upgrade() {
+                        engine.end_errand(errand, &answers, clock.now());
+                    }
+                }
+            };
+            match std::thread::Builder::new().name("migrate".into()).spawn(work) {
+                Ok(_) => queue.threads += 1,
+                Err(error) => {
+                    tracing::warn!(%error, "no thread for MIGRATE");
+                    if queue.threads == 0 {
+                        return queue.waiting.pop_back().map_or(Ok(()), Err);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The next errand for a thread, which ends when there is none.
+    fn next(&self) -> Option<Box<Errand>> {
+        let mut queue = self.0.lock();
+        let next = queue.waiting.pop_front();
+        queue.threads -= usize::from(next.is_none());
+        next
+    }
 }
 
 #[cfg(test)]
@@ -53,38 +208,70 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
     use std::thread;
-    use std::time::Duration;
 
     fn target(port: u16) -> Target<'static> {
-        Target { host: "127.0.0.1", port, timeout: Duration::from_millis(200) }
+        let timeout = Duration::from_millis(200);
+        Target { host: "127.0.0.1", port, timeout, limit: Duration::from_millis(600) }
     }
 
-    /// A server that reads once, writes `reply` and hangs up after a while.
-    fn server(reply: &'static [u8]) -> u16 {
+    fn requests(works: usize) -> Requests {
+        let (greeting, work) = (b"x\r\n".to_vec(), b"y\r\n".repeat(works));
+        Requests { greeting, greetings: 1, work, works }
+    }
+
+    /// A server that answers what it reads with the pieces of `replies`, one each time, and then
+    /// stays until the other side hangs up.
+    fn server(replies: &'static [&'static [u8]]) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let _ = stream.read(&mut [0; 100]);
-            stream.write_all(reply).unwrap();
-            thread::sleep(Duration::from_millis(500));
+            for reply in replies {
+                let _ = stream.read(&mut [0; 100]);
+                stream.write_all(reply).unwrap();
+            }
+            while stream.read(&mut [0; 100]).is_ok_and(|count| count > 0) {}
         });
         port
     }
 
     #[test]
-    fn lines_come_back_and_silence_is_told() {
-        let (lines, error) = exchange(&target(server(b"+OK\r\n-ERR no\r\n")), b"x\r\n", 2);
-        assert_eq!((lines, error), (vec![b"+OK".to_vec(), b"-ERR no".to_vec()], None));
-        let (lines, error) = exchange(&target(server(b"+OK\r\n+O")), b"x\r\n", 2);
-        assert_eq!((lines, error), (vec![b"+OK".to_vec()], Some(PeerError::Reading)));
+    fn answers_come_back() {
+        let answers =
+            exchange(&target(server(&[b"+OK\r\n", b"+OK\r\n-BUSYKEY no\r\n"])), &requests(2));
+        let refusal = Some("BUSYKEY no".to_owned());
+        assert_eq!(answers, Answers { done: vec![true, false], refusal, broken: None });
+    }
+
+    #[test]
+    fn who_is_refused_sends_nothing_more() {
+        let answers = exchange(&target(server(&[b"-NOAUTH who?\r\n", b"+OK\r\n"])), &requests(1));
+        assert_eq!((answers.done, answers.broken), (vec![], None));
+        assert_eq!(answers.refusal.as_deref(), Some("NOAUTH who?"));
+    }
+
+    #[test]
+    fn what_is_no_answer_counts_for_nothing() {
+        let long: &'static [u8] = Box::leak(vec![b'+'; 10_000].into_boxed_slice());
+        let silence: [&'static [&'static [u8]]; 6] = [
+            &[b"+OK\r\n"],
+            &[b"+OK\r\n", b"+O"],
+            &[b"+OK\r\n", b"HTTP/1.1 400 Bad Request\r\n"],
+            &[b"+OK\r\n", b"$2\r\nOK\r\n"],
+            &[b"220 smtp\r\n", b"+OK\r\n"],
+            Box::leak(Box::new([&b"+OK\r\n"[..], long])),
+        ];
+        for replies in silence {
+            let answers = exchange(&target(server(replies)), &requests(1));
+            assert_eq!(answers, Answers::none(PeerError::Reading));
+        }
     }
 
     #[test]
     fn nobody_there_is_told() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        assert_eq!(exchange(&target(port), b"x\r\n", 1).1, Some(PeerError::Writing));
+        assert_eq!(exchange(&target(port), &requests(1)).broken, Some(PeerError::Writing));
         let nowhere = Target { host: "host.invalid", ..target(1) };
-        assert_eq!(exchange(&nowhere, b"x\r\n", 1).1, Some(PeerError::Connecting));
+        assert_eq!(exchange(&nowhere, &requests(1)).broken, Some(PeerError::Connecting));
     }
 }

@@ -41,6 +41,8 @@ enum Parked {
         /// Monotonic microseconds.
         deadline_us: Option<u64>,
     },
+    /// A key is held: the request is tried again when it is no longer.
+    Held,
     /// `CLIENT PAUSE`: look again at this monotonic time (microseconds).
     Paused { until_us: u64 },
     /// The peer must read first.
@@ -199,9 +201,12 @@ impl Machine {
     }
 
     fn unpause(&mut self, engine: &Engine, now: Now) {
-        if matches!(self.parked, Parked::Paused { .. })
-            && engine.pause.current(now.wall_ms).is_none()
-        {
+        let over = match self.parked {
+            Parked::Held => true,
+            Parked::Paused { .. } => engine.pause.current(now.wall_ms).is_none(),
+            _ => false,
+        };
+        if over {
             self.parked = Parked::No;
         }
     }
@@ -398,7 +403,7 @@ impl Machine {
         let parked = match &self.parked {
             Parked::Blocked { deadline_us, .. } => *deadline_us,
             Parked::Paused { until_us } => Some(*until_us),
-            Parked::No | Parked::OutputFull => None,
+            Parked::No | Parked::Held | Parked::OutputFull => None,
         };
         [parked, self.idle_deadline_us(engine)].into_iter().flatten().min()
     }
@@ -407,7 +412,7 @@ impl Machine {
         self.draining = true;
         // Redis ends blocked clients at shutdown without a reply. A session whose output is full
         // goes on: it owes the answers to what it has taken.
-        if matches!(self.parked, Parked::Blocked { .. } | Parked::Paused { .. }) {
+        if matches!(self.parked, Parked::Blocked { .. } | Parked::Paused { .. } | Parked::Held) {
             self.leave_queue(engine);
             self.parked = Parked::No;
             self.pending = Vec::new();

@@ -189,7 +189,7 @@ impl Machine {
             let request = batch.view(span, buffer);
             self.run_one(engine, planned, request, now, &mut timer);
             if self.must_stop() {
-                let held = matches!(self.parked, Parked::Paused { .. });
+                let held = matches!(self.parked, Parked::Paused { .. } | Parked::Held);
                 let end = if held { start } else { span.end() };
                 stopped = Some(end);
                 break;
@@ -328,7 +328,7 @@ impl Machine {
                 } else {
                     self.run_admitted::<false>(engine, entry, planned, request, now, timer);
                 }
-                if !first {
+                if !first && !matches!(self.parked, Parked::Held) {
                     self.show(engine, entry, request, now);
                 }
                 self.silence(mode, mark);
@@ -417,6 +417,9 @@ impl Machine {
             let call = Call { entry, request, hash: planned.hash };
             engine.run::<TRACED>(&call, &mut self.state, &mut self.out, now, &mut aftermath);
         }
+        if aftermath.is_held() {
+            timer.retract();
+        }
         timer.after(&aftermath);
         if aftermath.is_something() {
             self.conclude(engine, aftermath, now, timer);
@@ -428,10 +431,16 @@ impl Machine {
     fn conclude(&mut self, engine: &Engine, aftermath: Aftermath, now: Now, timer: &mut Timer<'_>) {
         self.written = self.written.max(aftermath.lsn);
         let Some(rest) = aftermath.rest else { return };
-        let Follow { mut affected, waiter, .. } = *rest;
+        let Follow { mut affected, waiter, errand, held, .. } = *rest;
+        if held {
+            self.parked = Parked::Held;
+        }
         if let Some((waiter, timeout_us)) = waiter {
             let deadline_us = timeout_us.map(|t| now.mono_us.saturating_add(t));
             self.parked = Parked::Blocked { waiter, deadline_us };
+        }
+        if let Some(errand) = errand {
+            engine.begin_errand(errand, now);
         }
         self.tell(engine, &mut affected);
         if !affected.ready.is_empty() {
@@ -472,6 +481,10 @@ impl Machine {
                 Aftermath::default()
             })
         };
+        if aftermath.is_held() {
+            self.state.resume_multi(multi);
+            return aftermath;
+        }
         engine.forget_watches(&mut self.state);
         aftermath
     }
@@ -530,6 +543,12 @@ impl<'a> Timer<'a> {
         }
         self.calls += 1;
         self.last = Some(request);
+    }
+
+    /// The request just begun was not executed: it comes again.
+    fn retract(&mut self) {
+        self.calls -= 1;
+        self.last = None;
     }
 
     /// Begins another run.

@@ -39,6 +39,8 @@ pub(crate) mod special {
     pub const RESTRICTED: u32 = 1 << 8;
     /// `CLIENT CACHING` decides about this request.
     pub const CACHING: u32 = 1 << 9;
+    /// Stands in for what holds keys.
+    pub const HOLDER: u32 = 1 << 10;
 }
 
 /// A key of a database, as watched or waited for.
@@ -195,6 +197,11 @@ impl SessionState {
         self.special & special::SERVED != 0
     }
 
+    /// Whether it may use keys that are held.
+    pub(crate) fn is_holder(&self) -> bool {
+        self.special & special::HOLDER != 0
+    }
+
     /// Whether this is the replay of a log rather than a client.
     pub fn is_replay(&self) -> bool {
         self.special & special::REPLAY != 0
@@ -317,6 +324,13 @@ impl SessionState {
         self.multi = Some(Box::default());
         self.set_special(special::MULTI, true);
         self.client.set_flag(flag::MULTI, true);
+    }
+
+    /// Takes the end of the transaction back.
+    pub(crate) fn resume_multi(&mut self, multi: Box<Multi>) {
+        self.begin_multi();
+        self.client.queued.store(multi.queue.len() as u32, Ordering::Relaxed);
+        self.multi = Some(multi);
     }
 
     /// Ends the transaction, returning what was queued.

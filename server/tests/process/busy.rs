@@ -1,17 +1,9 @@
 //! Scripts that run for too long: others are told, and can end them, with one thread as with many.
 
-use crate::support::{Varve, folder};
+use crate::support::{ONE_THREAD, Varve, folder};
 use redis::{Connection, RedisResult, Value, cmd};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-/// Every way to serve, by one thread.
-const RUNTIMES: &[&[&str]] = &[
-    &["--runtime", "epoll", "--threads", "1"],
-    &["--runtime", "epoll", "--threads", "1", "--epoll-execution", "pool"],
-    &["--runtime", "tokio", "--threads", "1"],
-    &["--runtime", "threads", "--threads", "1"],
-];
 
 /// Keeps to its key, so that it is locked by that alone once it is known.
 const SCRIPT: &str = "redis.call('get', KEYS[1]) while ARGV[1] == 'on' do end return 'done'";
@@ -56,7 +48,7 @@ fn run_away(varve: &Varve, script: &'static str, key: &'static str) -> JoinHandl
 
 #[test]
 fn a_script_that_does_not_end_can_be_killed_by_who_is_there_and_who_comes() {
-    for runtime in RUNTIMES {
+    for runtime in ONE_THREAD {
         let (_folder, varve) = start(runtime);
         // With blocking threads, who is there keeps the only worker.
         let threads = runtime.contains(&"threads");
@@ -90,7 +82,7 @@ fn a_script_that_does_not_end_can_be_killed_by_who_is_there_and_who_comes() {
 
 #[test]
 fn one_that_has_written_ends_with_the_server_and_leaves_nothing() {
-    for runtime in RUNTIMES {
+    for runtime in ONE_THREAD {
         let (_folder, data) = folder();
         let options =
             [*runtime, &["--busy-reply-threshold", "100", "--appendonly", "yes"]].concat();

@@ -1,7 +1,12 @@
 //! MIGRATE: keys go from one server to another, and are on one of them at every moment.
 
-use crate::support::{Varve, folder};
+use crate::support::{ONE_THREAD, Varve, folder};
 use redis::{Commands, Connection, RedisResult};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 fn migrate(from: &mut Connection, to: &Varve, key: &str, rest: &[&str]) -> RedisResult<String> {
     let mut command = redis::cmd("MIGRATE");
@@ -55,4 +60,101 @@ fn copies_stay_and_only_replace_overwrites() {
     assert_eq!(migrate(&mut source, &to, "a", &["COPY", "REPLACE"]).unwrap(), "OK");
     assert_eq!(source.get::<_, String>("a").unwrap(), "new");
     assert_eq!(to.connect().mget::<_, Vec<String>>(&["a", "b"]).unwrap(), ["new", "2"]);
+}
+
+/// A server that reads what it is sent, and answers the first request with `first` and, when it is
+/// told to, what follows with `second`; it hangs up only when the test lets go of it. It tells
+/// when the first request has come.
+struct Stranger {
+    port: u16,
+    tell: mpsc::Sender<()>,
+    asked: mpsc::Receiver<()>,
+}
+
+fn stranger(first: &'static [u8], second: &'static [u8]) -> Stranger {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = mpsc::channel();
+    let (ask, asked) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer);
+        let _ = ask.send(());
+        let _ = stream.write_all(first);
+        if told.recv().is_ok() {
+            let _ = stream.write_all(second);
+            // Hanging up with unread bytes would be a reset.
+            let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
+            while stream.read(&mut buffer).is_ok_and(|count| count > 0) {}
+        }
+    });
+    Stranger { port, tell, asked }
+}
+
+/// MIGRATE on a connection of its own; what comes of it.
+fn migrate_aside(
+    from: &Varve,
+    port: u16,
+    timeout: u32,
+) -> thread::JoinHandle<Result<String, String>> {
+    let mut source = from.connect();
+    thread::spawn(move || {
+        let mut command = redis::cmd("MIGRATE");
+        command.arg("127.0.0.1").arg(port).arg("k").arg(0).arg(timeout);
+        command.query::<String>(&mut source).map_err(|error| error.to_string())
+    })
+}
+
+#[test]
+fn others_are_served_while_the_target_is_silent() {
+    for runtime in ONE_THREAD {
+        let (_one, here) = folder();
+        let from = Varve::start(&here, runtime);
+        let mut other = from.connect();
+        let () = other.set("k", "v").unwrap();
+        let Stranger { port, tell, asked } = stranger(b"+OK\r\n", b"+OK\r\n");
+        let moving = migrate_aside(&from, port, 20_000);
+        asked.recv().unwrap();
+        let () = other.set("another", "1").unwrap();
+        assert_eq!(other.incr::<_, _, i64>("another", 1).unwrap(), 2, "{runtime:?}");
+        let mut third = from.connect();
+        let reader = thread::spawn(move || third.get::<_, Option<String>>("k").unwrap());
+        assert!(!reader.is_finished() && !moving.is_finished());
+        tell.send(()).unwrap();
+        assert_eq!(moving.join().unwrap().as_deref(), Ok("OK"), "{runtime:?}");
+        assert_eq!(reader.join().unwrap(), None, "{runtime:?}: it went");
+    }
+}
+
+#[test]
+fn a_strange_target_takes_nothing() {
+    let (_one, here) = folder();
+    let from = Varve::start(&here, &["--threads", "1"]);
+    let mut other = from.connect();
+    let () = other.set("k", "v").unwrap();
+    let long: &'static [u8] = Box::leak(vec![b'+'; 1 << 20].into_boxed_slice());
+    let strangers: [(&[u8], &[u8]); 5] = [
+        (b"", b""),
+        (b"HTTP/1.1 400 Bad Request\r\n", b""),
+        (b"+OK\r\n", b"220 welcome\r\n+OK\r\n"),
+        (b"+OK\r\n", b"+O"),
+        (b"+OK\r\n", long),
+    ];
+    for (first, second) in strangers {
+        let Stranger { port, tell, .. } = stranger(first, second);
+        let moving = migrate_aside(&from, port, 300);
+        let _ = tell.send(());
+        let error = moving.join().unwrap().unwrap_err();
+        assert!(error.contains("error or timeout reading to target instance"), "{error}");
+        assert_eq!(other.get::<_, String>("k").unwrap(), "v");
+    }
+    // In a transaction it has less time than it was given, and ends all the same.
+    let Stranger { port, tell, .. } = stranger(b"+OK\r\n", b"");
+    let mut pipe = redis::pipe();
+    pipe.atomic().cmd("MIGRATE").arg("127.0.0.1").arg(port).arg("k").arg(0).arg(3_600_000);
+    let error = pipe.query::<(String,)>(&mut from.connect()).unwrap_err().to_string();
+    assert!(error.contains("error or timeout reading to target instance"), "{error}");
+    drop(tell);
+    assert_eq!(other.get::<_, String>("k").unwrap(), "v");
 }

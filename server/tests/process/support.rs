@@ -7,6 +7,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// Every runtime, with one thread for all clients.
+pub const ONE_THREAD: &[&[&str]] = &[
+    &["--runtime", "epoll", "--threads", "1"],
+    &["--runtime", "epoll", "--threads", "1", "--epoll-execution", "pool"],
+    &["--runtime", "tokio", "--threads", "1"],
+    &["--runtime", "threads", "--threads", "1"],
+];
+
 /// Longer than any start or stop takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 

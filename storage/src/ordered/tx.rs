@@ -224,10 +224,9 @@ impl<'b> OrderedTx<'b> {
     pub(super) fn place(&self, key: &Key<'_>) -> Result<Place> {
         use crate::Backend as _;
         let shard = self.backend.shard_of(key.hash);
-        debug_assert!(
-            self.guards.iter().any(|(held, _)| *held == shard),
-            "shard {shard} not locked"
-        );
+        // Guards are in ascending order. Going on without the lock would lose others' changes.
+        let locked = self.guards.binary_search_by_key(&shard, |(held, _)| *held).is_ok();
+        assert!(locked, "shard {shard} is not locked by this transaction");
         let physical = self.physical(key.db)?;
         let meta_key = keys::meta(self.backend.seed, physical, key.hash, key.bytes);
         Ok(Place { db: key.db, shard, hash: key.hash, meta_key })

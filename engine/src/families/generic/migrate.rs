@@ -1,22 +1,28 @@
 //! MIGRATE: keys handed to another server, as DUMP payloads that it restores.
 //!
-//! The shards of the keys stay locked until the other side has answered, so that each key is
-//! always on one server at least, and nobody sees it on both changed.
+//! The keys are held ([`crate::holds`]) until the other side has answered, and nothing else is:
+//! another thread speaks with it ([`crate::Host::run_aside`]), and what it took over is deleted
+//! here when its answer has come. An answer that never comes, or is no reply, deletes nothing.
 
 use crate::args::integer;
+use crate::blocking::Block;
 use crate::command::Takes::{Exactly, Rest};
 use crate::command::{Found, Given, KeyPosition, KeySpec, NoOption, Options};
 use crate::cx::Cx;
 use crate::failure::{Failure, Outcome, SYNTAX, failure};
 use crate::keyspace::Class;
-use crate::peers::Target;
-use resp::{Request, encode_command};
+use crate::peers::{Errand, Requests, Target};
+use resp::{Reply, Request, encode_command};
 use std::ops::Range;
 use std::time::Duration;
 use storage::{Key, rdb};
 
 /// Milliseconds, where none or nonsense is given.
 const DEFAULT_TIMEOUT: i64 = 1000;
+
+/// The longest timeout where nothing can wait, and how long all of it may take there.
+const TIMEOUT_AT_ONCE_MAX: Duration = Duration::from_secs(1);
+const LIMIT_AT_ONCE: Duration = Duration::from_secs(5);
 
 /// The arguments.
 struct Plan {
@@ -100,64 +106,78 @@ fn restore(
     Ok(true)
 }
 
-/// What goes before the keys: who we are, and the database; how many requests that is.
-fn greet(cx: &Cx<'_>, plan: &Plan, out: &mut Vec<u8>) -> usize {
+/// What goes before the keys: who we are, and the database.
+fn greet(cx: &Cx<'_>, plan: &Plan, requests: &mut Requests) {
     let auth = plan.auth.clone().map(|i| cx.args.arg(i));
     let auth: Vec<_> = [b"AUTH".as_slice()].into_iter().chain(auth).collect();
     if auth.len() > 1 {
-        encode_command(&auth, out);
+        encode_command(&auth, &mut requests.greeting);
+        requests.greetings += 1;
     }
     let mut digits = itoa::Buffer::new();
-    encode_command([b"SELECT".as_slice(), digits.format(plan.db).as_bytes()], out);
-    usize::from(auth.len() > 1) + 1
+    let select = [b"SELECT".as_slice(), digits.format(plan.db).as_bytes()];
+    encode_command(select, &mut requests.greeting);
+    requests.greetings += 1;
 }
 
-/// Forgets a key that the other side has.
-fn hand_over(cx: &mut Cx<'_>, key: &Key<'_>) -> Result<(), Failure> {
-    if cx.tx.remove(key)? {
-        cx.log(&[b"DEL", key.bytes]);
-        cx.modified(key, Class::Generic, "del");
+/// Names of keys.
+type Names = Vec<Box<[u8]>>;
+
+/// Requests that restore the keys that are there; which these are.
+fn pack(cx: &mut Cx<'_>, plan: &Plan) -> Result<(Requests, Names), Failure> {
+    let (mut requests, mut keys) = (Requests::default(), Vec::new());
+    greet(cx, plan, &mut requests);
+    for i in plan.keys.clone() {
+        let key = cx.key(i);
+        if restore(cx, plan, &key, &mut requests.work)? {
+            requests.works += 1;
+            keys.push(key.bytes.into());
+        }
     }
-    Ok(())
+    Ok((requests, keys))
 }
 
 pub(super) fn migrate(cx: &mut Cx<'_>) -> Outcome {
     let plan = parse(cx)?;
-    let mut requests = Vec::new();
-    let greetings = greet(cx, &plan, &mut requests);
-    let mut keys = Vec::new();
-    for i in plan.keys.clone() {
-        let key = cx.key(i);
-        if restore(cx, &plan, &key, &mut requests)? {
-            keys.push(key);
-        }
-    }
+    let (requests, keys) = pack(cx, &plan)?;
     if keys.is_empty() {
         cx.reply.simple("NOKEY");
         return Ok(());
     }
-    let host = String::from_utf8_lossy(cx.args.arg(1));
+    let host = String::from_utf8_lossy(cx.args.arg(1)).into_owned();
     // Redis takes what is no number for port 0, where nobody listens.
     let port = integer(cx.args.arg(2)).ok().and_then(|port| u16::try_from(port).ok());
-    let target = Target { host: &host, port: port.unwrap_or(0), timeout: plan.timeout };
-    let expected = greetings + keys.len();
-    let (replies, broken) = cx.engine.environment.host.exchange(&target, &requests, expected);
-    let refused = replies.iter().find(|line| line.starts_with(b"-"));
-    if !plan.copy && !replies.iter().take(greetings).any(|line| line.starts_with(b"-")) {
-        let restored = replies.iter().skip(greetings).zip(&keys);
-        for (_, key) in restored.filter(|(line, _)| !line.starts_with(b"-")) {
-            hand_over(cx, key)?;
+    let (port, timeout, copies) = (port.unwrap_or(0), plan.timeout, plan.copy);
+    let errand = Errand { host, port, timeout, requests, keys, copies, waiter: None };
+    if cx.session.may_not_block() {
+        return at_once(cx, &errand);
+    }
+    if !copies {
+        cx.engine.hold(&errand.keys);
+    }
+    let on_timeout = |reply: &mut Reply<'_>| reply.null();
+    cx.out.rest().errand = Some(Box::new(errand));
+    cx.block(Block { keys: Vec::new(), timeout_us: None, on_timeout, request: None });
+    Ok(())
+}
+
+/// Inside `MULTI` and scripts nothing can wait: the shards stay locked until the other side has
+/// answered, and it has less time for that. Others of this thread are served by another.
+fn at_once(cx: &mut Cx<'_>, errand: &Errand) -> Outcome {
+    let target = errand.target();
+    let timeout = target.timeout.min(TIMEOUT_AT_ONCE_MAX);
+    let target = Target { timeout, limit: LIMIT_AT_ONCE, ..target };
+    runtime::stand_in::send_for();
+    let answers = cx.engine.environment.host.exchange(&target, errand.requests());
+    let taken = errand.keys.iter().zip(&answers.done).filter(|(_, done)| **done);
+    for (name, _) in taken.filter(|_| !errand.copies) {
+        let key = cx.key_of(name);
+        if cx.tx.remove(&key)? {
+            cx.log(&[b"DEL", key.bytes]);
+            cx.modified(&key, Class::Generic, "del");
         }
     }
-    match (refused, broken) {
-        (Some(line), _) => Err(Failure::text(format!(
-            "ERR Target instance replied with error: {}",
-            String::from_utf8_lossy(&line[1..])
-        ))),
-        (None, Some(error)) => Err(failure(error.reply())),
-        (None, None) => {
-            cx.reply.ok();
-            Ok(())
-        }
-    }
+    answers.failure().map_or(Ok(()), Err)?;
+    cx.reply.ok();
+    Ok(())
 }

@@ -187,7 +187,7 @@ pub(super) fn run(
         scripting.set_json(terms.kind, worker.vm.json());
     }
     learn(cx, args, strayed, ran.is_ok());
-    if cx.out.rest().widen {
+    if cx.out.rest().widen || cx.out.rest().held {
         worker.vm.discard();
         return Ok(());
     }

@@ -116,6 +116,12 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
     /// Whether the command's shards are locked; locks them if they can be.
     fn locked(&mut self, call: Call<'_>) -> bool {
         let (engine, db) = (self.cx.engine, self.cx.session.db);
+        if engine.keyspace.is_holding() && engine.is_held_up(&call, self.cx.session) {
+            // What has happened cannot be taken back, and half of a transaction cannot wait.
+            let may_wait = self.before.2 & special::NO_BLOCK == 0;
+            self.cx.out.rest().held = !self.acted && may_wait;
+            return false;
+        }
         if matches!(*self.cx.locks, Locks::All) && self.watched.is_none() {
             return true;
         }
@@ -269,7 +275,8 @@ impl Host for ScriptHost<'_, '_> {
         let hash = hash.map(|key| engine.backend.hash(key));
         let call = Call { entry, request, hash };
         if !self.locked(call) {
-            let again = self.cx.out.rest().widen;
+            let rest = self.cx.out.rest();
+            let again = rest.widen || rest.held;
             Reply::new(out, proto).error(if again { AGAIN } else { CONTENDED });
             return !again;
         }

@@ -1,0 +1,83 @@
+//! Keys that are on their way to another server.
+//!
+//! While `MIGRATE` waits for the other server, it holds its keys, not their shards: whoever wants
+//! one of them waits in his session, as he would wait in Redis, and everybody else goes on. So
+//! each key is on one server for all to see, and nobody changes it on both.
+//!
+//! Keys are held by name, whatever the database: `MOVE`, `COPY` and their kin reach into others.
+
+use crate::affected::Ready;
+use crate::clients::{Client, Event};
+use crate::command::{Flag, Group, LockRule};
+use crate::dispatch::Call;
+use crate::engine::Engine;
+use crate::session::SessionState;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use storage::Db;
+
+/// The keys that are held, and who waits until they are not.
+#[derive(Default)]
+pub(crate) struct Holds(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    keys: HashSet<Box<[u8]>>,
+    /// Sessions that try their request again, by client.
+    sessions: HashMap<u64, Arc<Client>>,
+    /// Keys of commands that were to be served on behalf of a parked session.
+    ready: HashSet<(Db, Box<[u8]>)>,
+}
+
+impl Engine {
+    /// Holds keys from now on. The caller has their shards locked.
+    pub(crate) fn hold(&self, keys: &[Box<[u8]>]) {
+        let mut holds = self.holds.0.lock();
+        holds.keys.extend(keys.iter().cloned());
+        self.keyspace.set_holding(!holds.keys.is_empty());
+    }
+
+    /// Lets go of keys. Sessions that waited try again; who else may be served now is returned.
+    pub(crate) fn let_go(&self, keys: &[Box<[u8]>]) -> Ready {
+        let mut holds = self.holds.0.lock();
+        for key in keys {
+            holds.keys.remove(key);
+        }
+        self.keyspace.set_holding(!holds.keys.is_empty());
+        let sessions = std::mem::take(&mut holds.sessions);
+        let ready = std::mem::take(&mut holds.ready);
+        drop(holds);
+        sessions.values().for_each(|client| client.send(Event::Poke, 0));
+        ready.into_iter().collect()
+    }
+
+    /// Whether a request has to wait because of a key that is held; it is then noted that it does.
+    /// The caller has the shards of the request locked, so that none of its keys becomes held
+    /// behind its back.
+    #[cold]
+    pub(crate) fn is_held_up(&self, call: &Call<'_>, session: &SessionState) -> bool {
+        if session.is_holder() || session.is_replay() {
+            return false;
+        }
+        let spec = call.entry.spec;
+        let keys = call.entry.keys(call.request).unwrap_or_default();
+        let mut holds = self.holds.0.lock();
+        let is_held = |index: usize| holds.keys.contains(call.request.arg(index));
+        let held = match spec.keys.is_empty() {
+            // Whole databases are not emptied or exchanged meanwhile; reading them does no harm.
+            true => {
+                let all = matches!(spec.locks, LockRule::All) && call.entry.has(Flag::Write);
+                all && spec.group != Group::Scripting && !holds.keys.is_empty()
+            }
+            false => keys.iter().any(|key| is_held(key.index)),
+        };
+        if held && session.is_served() {
+            let keys = keys.iter().map(|key| (session.db, call.request.arg(key.index).into()));
+            holds.ready.extend(keys);
+        } else if held {
+            holds.sessions.insert(session.client().id, session.client().clone());
+        }
+        held
+    }
+}
