@@ -328,7 +328,11 @@ impl Machine {
                 } else {
                     self.run_admitted::<false>(engine, entry, planned, request, now, timer);
                 }
-                if !first && !matches!(self.parked, Parked::Held) {
+                if matches!(self.parked, Parked::Held) {
+                    // It comes again, and all of this with it.
+                    return;
+                }
+                if !first {
                     self.show(engine, entry, request, now);
                 }
                 self.silence(mode, mark);

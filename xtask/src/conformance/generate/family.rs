@@ -20,11 +20,15 @@ pub enum Family {
     Transactions,
     Scripting,
     Scan,
+    /// Names that are words of options, options twice and late; and which keys a command says it has.
+    Options,
+    /// A user who may use some of the keys, some of them only to read or to write.
+    Acl,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 14] = [
+    pub const ALL: [Family; 16] = [
         Family::String,
         Family::Generic,
         Family::List,
@@ -39,11 +43,22 @@ impl Family {
         Family::Transactions,
         Family::Scripting,
         Family::Scan,
+        Family::Options,
+        Family::Acl,
     ];
 
     /// Its name, as `--family` takes it.
     pub fn name(self) -> String {
         format!("{self:?}").to_lowercase()
+    }
+
+    /// Of a hundred names, how many are words of options.
+    pub fn hostility(self) -> u64 {
+        match self {
+            Family::Options => 20,
+            Family::Acl => 8,
+            _ => 0,
+        }
     }
 
     /// The group whose rows it is made of; `None`: of all of them.
@@ -60,6 +75,7 @@ impl Family {
             Family::Hyperloglog => Group::HyperLogLog,
             Family::Geo => Group::Geo,
             Family::Sort | Family::Transactions | Family::Scripting | Family::Scan => return None,
+            Family::Options | Family::Acl => return None,
         })
     }
 }

@@ -41,10 +41,14 @@ pub fn generate(catalog: &Catalog, family: Family, seed: u64) -> Program {
     let protocol = 2 + rng.below(2) as u8;
     let odd = rng.below(8);
     let length = COMMANDS_MIN + rng.below(COMMANDS_MAX - COMMANDS_MIN);
-    let mut author = Author { catalog, family, pools: Pools { rng: &mut rng, odd, hostile: 0 } };
+    let hostile = family.hostility();
+    let mut author = Author { catalog, family, pools: Pools { rng: &mut rng, odd, hostile } };
     let mut commands = Vec::new();
     if author.pools.chance(40) {
         commands.push(Command { client: 0, args: special::limit(&mut author.pools) });
+    }
+    if family == Family::Acl {
+        commands.extend(special::user(&mut author.pools));
     }
     while (commands.len() as u64) < length {
         author.next(&mut commands);
@@ -62,6 +66,7 @@ pub fn preparation(protocol: u8) -> Vec<Command> {
         }
     }
     commands.push(Command::new(&["FLUSHALL"]));
+    commands.push(Command::new(&["ACL", "DELUSER", special::USER]));
     commands.push(Command { client: 0, args: special::limits_as_usual() });
     commands
 }
@@ -80,8 +85,9 @@ impl Author<'_> {
             _ if self.pools.chance(2) => self.queue(0, commands),
             _ => {}
         }
+        let client = usize::from(self.family == Family::Acl && self.pools.chance(75));
         let args = self.command();
-        self.say(0, args, commands);
+        self.say(client, args, commands);
     }
 
     /// Adds a command, if the oracle can be asked it; with what must come before it.
@@ -89,7 +95,9 @@ impl Author<'_> {
         let mut said = vec![Command { client, args }];
         if !self.catalog.newer {
             let makers = special::consumers_of(&said[0].args);
-            said.splice(0..0, makers.into_iter().map(|args| Command { client, args }));
+            // Who may read may not make consumers.
+            let maker = if self.family == Family::Acl { 0 } else { client };
+            said.splice(0..0, makers.into_iter().map(|args| Command { client: maker, args }));
             if !special::suits_older(&said) {
                 return;
             }
@@ -116,12 +124,30 @@ impl Author<'_> {
                 }
             },
             Family::Scripting => self.script(),
+            Family::Options | Family::Acl => self.confusing(),
             Family::Generic if self.pools.chance(5) => special::database(&mut self.pools),
             family => match family.group() {
                 Some(group) if self.pools.chance(85) => self.of_group(group),
                 _ => self.of_any_group(),
             },
         }
+    }
+
+    /// A command whose keys are not easily found; or the question which they are.
+    fn confusing(&mut self) -> Vec<Vec<u8>> {
+        let mut args = match self.pools.below(10) {
+            0..=1 => special::sort(&mut self.pools),
+            2..=3 => self.of_group(Group::Stream),
+            4 => self.of_group(Group::Geo),
+            _ => self.of_any_group(),
+        };
+        if !special::finds_keys_as_we_do(&args) {
+            return special::sort_weight(&mut self.pools);
+        }
+        if self.pools.chance(if self.family == Family::Options { 30 } else { 5 }) {
+            args.splice(0..0, [b"COMMAND".to_vec(), b"GETKEYS".to_vec()]);
+        }
+        args
     }
 
     fn of_any_group(&mut self) -> Vec<Vec<u8>> {

@@ -41,7 +41,9 @@ pub fn may_be_simplified(args: &[Vec<u8>]) -> bool {
     let delicate = |name: &String| {
         RANDOM.contains(&name.as_str()) || WAITING.contains(&name.as_str()) || name == "xautoclaim"
     };
-    !(0..args.len()).map(|at| word(args, at)).any(|name| delicate(&name))
+    // A user without rules may do nothing, and one without a name cannot be made.
+    let about_users = matches!(word(args, 0).as_str(), "acl" | "auth");
+    !about_users && !(0..args.len()).map(|at| word(args, at)).any(|name| delicate(&name))
 }
 
 /// The command that one of [`SCRIPTS`] runs.
@@ -66,7 +68,11 @@ pub fn consumers_of(args: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
         ("xclaim" | "xautoclaim", [_, key, group, consumer, ..]) => {
             vec![maker(key, group, consumer)]
         }
-        ("xreadgroup", [_, _, group, consumer, rest @ ..]) => {
+        ("xreadgroup", _) => {
+            let whose = (1..args.len()).find(|at| word(args, *at) == "group");
+            let Some([group, consumer, rest @ ..]) = whose.map(|at| &args[at + 1..]) else {
+                return Vec::new();
+            };
             let streams = (0..rest.len()).find(|at| word(rest, *at) == "streams");
             let behind = streams.map_or(&[][..], |at| &rest[at + 1..]);
             behind[..behind.len() / 2].iter().map(|key| maker(key, group, consumer)).collect()
@@ -96,6 +102,36 @@ pub fn suits_older(commands: &[Command]) -> bool {
 
 fn is_older(args: &[Vec<u8>]) -> bool {
     !(matches!(word(args, 0).as_str(), "zrank" | "zrevrank") && args.len() > 3)
+}
+
+/// The user that programs about permissions make.
+pub const USER: &str = "u";
+
+/// Makes a user who may use some of the keys, and has the second client be that user.
+pub fn user(pools: &mut Pools<'_>) -> [Command; 2] {
+    let letters = ["s", "l", "e", "h", "z", "x", "p", "g", "S", "[A-M]", "get", ""];
+    let mut rules = words(&["ACL", "SETUSER", USER, "reset", "on", ">pw", "+@all", "&*"]);
+    for _ in 0..3 + pools.below(8) {
+        let access = pools.pick(&["~", "~", "%R~", "%R~", "%W~", "%RW~"]);
+        let (letter, number) = (pools.pick(&letters), pools.pick(&["*", "*", "1", "2", "*1"]));
+        rules.push(format!("{access}{letter}{number}").into_bytes());
+    }
+    let sign_in = Command { client: 1, ..Command::new(&["AUTH", USER, "pw"]) };
+    [Command { client: 0, args: rules }, sign_in]
+}
+
+/// Whether Redis 7.0 finds the keys of a command where the command itself will use them. It takes
+/// the first word that looks like the one it looks for.
+pub fn finds_keys_as_we_do(args: &[Vec<u8>]) -> bool {
+    let times = |words: &[&str]| {
+        (1..args.len()).filter(|at| words.contains(&word(args, *at).as_str())).count()
+    };
+    match word(args, 0).as_str() {
+        "xread" | "xreadgroup" => times(&["streams"]) == 1,
+        "georadius" | "georadiusbymember" => times(&["store", "storedist"]) <= 1,
+        "sort" => times(&["store"]) <= 1,
+        _ => true,
+    }
 }
 
 /// Whether a scan's `COUNT` covers everything.
