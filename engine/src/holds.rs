@@ -11,7 +11,7 @@ use crate::clients::{Client, Event};
 use crate::command::{Flag, Group, LockRule};
 use crate::dispatch::Call;
 use crate::engine::Engine;
-use crate::session::SessionState;
+use crate::session::{Queued, SessionState};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -79,5 +79,14 @@ impl Engine {
             holds.sessions.insert(session.client().id, session.client().clone());
         }
         held
+    }
+
+    /// Whether one of the commands of a transaction has to wait.
+    pub(crate) fn is_any_held_up(&self, queue: &[Queued], session: &SessionState) -> bool {
+        queue.iter().any(|queued| {
+            let entry = self.commands.entry(queued.command);
+            let call = Call { entry, request: queued.request.view(), hash: None };
+            self.is_held_up(&call, session)
+        })
     }
 }

@@ -61,6 +61,7 @@ pub mod stats;
 pub mod testing;
 pub mod tracking;
 pub mod tuning;
+mod waiters;
 
 pub use cx::Cx;
 pub use engine::{Engine, EngineService, Environment, Host, NoHost, Parts};

@@ -124,14 +124,14 @@ impl Engine {
     pub(crate) fn begin_errand(&self, errand: Box<Errand>, now: Now) {
         if let Err(errand) = self.environment.host.run_aside(errand) {
             let answers = self.environment.host.exchange(&errand.target(), errand.requests());
-            self.end_errand(errand, &answers, now);
+            self.end_errand(*errand, &answers, now);
         }
     }
 
     /// Ends an errand: keys that the other server has are deleted here, all are let go of, and the
     /// client is told. Locks shards: not to be called within a transaction.
-    pub fn end_errand(&self, errand: Box<Errand>, answers: &Answers, now: Now) {
-        let Errand { keys, copies, waiter: Some(waiter), .. } = *errand else { return };
+    pub fn end_errand(&self, errand: Errand, answers: &Answers, now: Now) {
+        let Errand { keys, copies, waiter: Some(waiter), .. } = errand else { return };
         let mut reply = Output::new();
         let taken = keys.iter().zip(&answers.done).filter(|(_, done)| **done);
         let taken: Vec<&[u8]> = taken.map(|(key, _)| &**key).collect();

@@ -51,7 +51,7 @@ impl Test {
     fn end(&mut self, done: &[bool], broken: Option<PeerError>) {
         let errand = self.slow.0.lock().pop_front().expect("an errand");
         let answers = Answers { done: done.to_vec(), refusal: None, broken };
-        self.server.engine().end_errand(errand, &answers, self.server.now());
+        self.server.engine().end_errand(*errand, &answers, self.server.now());
         self.server.advance(0);
     }
 

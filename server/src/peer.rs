@@ -177,7 +177,7 @@ impl Errands {
                 while let Some(errand) = errands.next() {
                     let answers = exchange(&errand.target(), errand.requests());
                     if let Some(engine) = engine.upgrade() {
-                        engine.end_errand(errand, &answers, clock.now());
+                        engine.end_errand(*errand, &answers, clock.now());
                     }
                 }
             };
