@@ -27,6 +27,8 @@ pub struct Block {
     pub on_timeout: fn(&mut Reply<'_>),
     /// The command to run then, when it is not the one that waits as it came (`XREAD … $`).
     pub request: Option<OwnedRequest>,
+    /// Whether the wait ends when a key goes, too (`XREADGROUP`).
+    pub needs_keys: bool,
 }
 
 const WAITING: u8 = 0;
@@ -43,6 +45,8 @@ pub(crate) struct Waiter {
     pub on_timeout: fn(&mut Reply<'_>),
     /// The request as the client sent it, where another waits in its place.
     pub sent: Option<OwnedRequest>,
+    /// See [`Block::needs_keys`].
+    needs_keys: bool,
     /// `CLIENT CACHING` decides about it.
     pub caching: bool,
     /// How long it has run so far, nanoseconds: the time that it waits does not count.
@@ -59,10 +63,22 @@ impl Waiter {
         block: &mut Block,
     ) -> Self {
         let keys = std::mem::take(&mut block.keys);
-        let on_timeout = block.on_timeout;
+        let Block { on_timeout, needs_keys, .. } = *block;
         let (sent, caching, spent) = (None, false, AtomicU64::new(0));
         let state = AtomicU8::new(WAITING);
-        Waiter { client, db, command, request, keys, on_timeout, sent, caching, spent, state }
+        Waiter {
+            client,
+            db,
+            command,
+            request,
+            keys,
+            on_timeout,
+            sent,
+            needs_keys,
+            caching,
+            spent,
+            state,
+        }
     }
 
     /// The request as the client sent it.
@@ -157,6 +173,12 @@ impl Blocking {
     /// Number of keys that somebody waits for.
     pub fn key_count(&self) -> usize {
         self.queues.lock().len()
+    }
+
+    /// Number of keys whose going somebody waits for, besides what they get.
+    pub fn needed_key_count(&self) -> usize {
+        let queues = self.queues.lock();
+        queues.values().filter(|queue| queue.iter().any(|waiter| waiter.needs_keys)).count()
     }
 
     /// Number of parked clients.

@@ -14,7 +14,7 @@ use crate::session::SessionState;
 use crate::tracking::Stale;
 use resp::{Reply, Request};
 use runtime::Now;
-use storage::{Key, Locks, Tx};
+use storage::{Key, Locks, Presence, Tx};
 
 /// A handler's surroundings for one request.
 ///
@@ -96,6 +96,9 @@ impl CallResult {
     }
 }
 
+/// Watched keys of a database: what they were, and what they are now.
+pub(crate) type Replaced = Vec<(Box<[u8]>, Presence, Presence)>;
+
 impl<'a> Cx<'a> {
     /// Argument `index` as a key of the current database.
     #[inline]
@@ -161,10 +164,33 @@ impl<'a> Cx<'a> {
         self.ready(key);
     }
 
-    /// Says that a whole database was changed (`FLUSHDB`, `SWAPDB`).
-    pub fn database_modified(&mut self, db: storage::Db) {
+    /// What the keys are that somebody watches in `db`, in the database of that number and in
+    /// `other`: to be asked before the one becomes the other, for [`Cx::database_modified`].
+    pub(crate) fn watched_in(
+        &mut self,
+        db: storage::Db,
+        other: Option<storage::Db>,
+    ) -> Result<Replaced, Failure> {
+        let mut replaced = Replaced::new();
+        for bytes in self.engine.keyspace.watched_in(db) {
+            let key = self.key_in(db, &bytes);
+            let was = self.tx.presence(&key)?;
+            let is = match other {
+                Some(db) => self.tx.presence(&Key { db, ..key })?,
+                None => Presence::Absent,
+            };
+            replaced.push((bytes, was, is));
+        }
+        Ok(replaced)
+    }
+
+    /// Says that a whole database was changed (`FLUSHDB`, `SWAPDB`), and what this means to the
+    /// keys that are watched.
+    pub(crate) fn database_modified(&mut self, db: storage::Db, replaced: Replaced) {
         self.out.dirty += 1;
-        self.engine.keyspace.databases_modified(|changed| changed == db);
+        for (key, was, is) in replaced {
+            self.engine.keyspace.replaced(db, &key, was, is);
+        }
         let awaited = self.engine.blocking.awaited_keys(db);
         let ready = &mut self.out.rest().affected.ready;
         ready.extend(awaited.into_iter().map(|key| (db, key)));
@@ -232,7 +258,7 @@ impl<'a> Cx<'a> {
     }
 
     /// Listeners hear that a key expired before they hear what the command that met it did.
-    fn announce_expired(&mut self) {
+    pub(crate) fn announce_expired(&mut self) {
         if !self.tx.met_expired() {
             return;
         }

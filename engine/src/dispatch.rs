@@ -399,7 +399,10 @@ impl Engine {
                 self.stats.expired_fields.fetch_add(fields.len() as u64, Ordering::Relaxed);
             }
             if self.keyspace.has_interest() {
-                self.keyspace.modified(db, &key);
+                match whole {
+                    true => self.keyspace.expired(db, &key),
+                    false => self.keyspace.modified(db, &key),
+                }
                 let hash = self.backend.hash(&key);
                 let by_id = by.map(|by| by.id);
                 self.invalidate(hash, &key, by_id, true, &mut affected.stale);
@@ -574,7 +577,7 @@ impl Engine {
         true
     }
 
-    /// Whether a watched key changed, or is found expired now.
+    /// Whether a watched key changed, or its time has passed since.
     fn watch_failed(
         &self,
         session: &SessionState,
@@ -583,9 +586,7 @@ impl Engine {
     ) -> bool {
         for watched in &session.watched {
             let hash = self.backend.hash(&watched.key);
-            // An unreadable key counts as changed.
-            let key = storage::Key { db: watched.db, hash, bytes: &watched.key };
-            if tx.kind(&key).is_err() {
+            if self.keyspace.has_expired(watched, hash, session.client(), tx) {
                 return true;
             }
         }

@@ -2,12 +2,17 @@
 //!
 //! The answers are those of Redis 7.2's `stringmatchlen`, quirks included (an unclosed class ends
 //! with the pattern, `*` does not match the empty text, an escape inside a class ignores
-//! `nocase`). The work is bounded by pattern length × text length: when the part after a `*` fails,
-//! only the *last* `*` is tried further on, since an earlier one could not help.
+//! `nocase`, nothing matches where more than [`STARS_MAX`] stars would have to). The work is bounded
+//! by pattern length × text length: when the part after a `*` fails, only the *last* `*` is tried
+//! further on, since an earlier one could not help.
+
+/// Runs of `*`, besides one at the end, that a text may be matched with: Redis recurses at each, and
+/// gives up when it has gone so deep.
+const STARS_MAX: usize = 1000;
 
 /// Whether `pattern` describes the whole of `text`; `nocase` ignores the case of ASCII letters.
 pub fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
-    let (mut p, mut t) = (0, 0);
+    let (mut p, mut t, mut stars) = (0, 0, 0);
     // Where to resume after the last `*`: (pattern after it, text it has not swallowed yet).
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
@@ -15,6 +20,10 @@ pub fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
             p = skip_stars(pattern, p);
             if p == pattern.len() {
                 return true;
+            }
+            stars += 1;
+            if stars > STARS_MAX {
+                return false;
             }
             retry = Some((p, t));
             continue;
@@ -166,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_hostile_pattern_takes_bounded_work() {
-        let pattern = b"a*".repeat(2_000);
+        let pattern = b"a*".repeat(900);
         let mut text = b"a".repeat(20_000);
         text.push(b'b');
         let started = std::time::Instant::now();
@@ -174,27 +183,125 @@ mod tests {
         let mut refused = pattern.clone();
         refused.push(b'c');
         assert!(!matches(&refused, &text, false));
+        assert!(!matches(&b"*?".repeat(50_000), &b"a".repeat(50_000), false));
         assert!(started.elapsed() < std::time::Duration::from_secs(5));
     }
 
-    /// Redis's recursion in its plainest form: every `*` tries every length.
-    fn reference(pattern: &[u8], text: &[u8]) -> bool {
-        match pattern.first() {
-            _ if text.is_empty() => pattern.iter().all(|&b| b == b'*'),
-            None => false,
-            Some(b'*') => (0..=text.len()).any(|skip| reference(&pattern[1..], &text[skip..])),
-            Some(_) => step(pattern, text[0], false)
-                .is_some_and(|used| reference(&pattern[used..], &text[1..])),
+    #[test]
+    fn it_gives_up_at_the_star_at_which_redis_does() {
+        let text = b"a".repeat(5_000);
+        let stars = |count: usize, end: &[u8]| [&b"*a".repeat(count)[..], end].concat();
+        for (pattern, expected) in [
+            (stars(1000, b""), true),
+            (stars(1001, b""), false),
+            // A star at the end is no level.
+            (stars(1000, b"*"), true),
+            (stars(1001, b"*"), false),
+            // Several in a row are one.
+            (b"***a".repeat(1000), true),
+            // What fails before is no match either way.
+            (stars(1001, b"b"), false),
+        ] {
+            assert_eq!(matches(&pattern, &text, false), expected, "{} bytes", pattern.len());
+            assert_eq!(redis(&pattern, &text, false, STARS_MAX), expected);
+        }
+        // Where the text ends before, the stars that are left do not count.
+        assert!(matches(&[b"a".as_slice(), &b"*".repeat(2_000)].concat(), b"a", false));
+        assert!(!matches(&b"a*".repeat(2_000), b"aaa", false));
+    }
+
+    /// Redis's way in its plainest form: a recursion for every `*`, `depth` of them at most, and one
+    /// for every byte that one takes; an index that may run past the end.
+    fn redis(pattern: &[u8], text: &[u8], nocase: bool, depth: usize) -> bool {
+        let mut give_up = false;
+        descend(pattern, text, nocase, depth, &mut give_up)
+    }
+
+    fn descend(
+        mut pattern: &[u8],
+        mut text: &[u8],
+        nocase: bool,
+        depth: usize,
+        give_up: &mut bool,
+    ) -> bool {
+        while let (Some(&first), Some(&byte)) = (pattern.first(), text.first()) {
+            if first == b'*' {
+                let rest = &pattern[pattern.iter().take_while(|&&b| b == b'*').count()..];
+                if rest.is_empty() {
+                    return true;
+                }
+                for from in 0..text.len() {
+                    if depth > 0 && descend(rest, &text[from..], nocase, depth - 1, give_up) {
+                        return true;
+                    }
+                    if *give_up {
+                        return false;
+                    }
+                }
+                *give_up = true;
+                return false;
+            }
+            let (matched, used) = element(pattern, byte, nocase);
+            if !matched {
+                return false;
+            }
+            (pattern, text) = (&pattern[used..], &text[1..]);
+            if text.is_empty() {
+                pattern = &pattern[pattern.iter().take_while(|&&b| b == b'*').count()..];
+            }
+        }
+        pattern.is_empty() && text.is_empty()
+    }
+
+    /// One element that is no `*`, read with an index as C does.
+    fn element(pattern: &[u8], byte: u8, nocase: bool) -> (bool, usize) {
+        let fold = |b: u8| if nocase { b.to_ascii_lowercase() } else { b };
+        // Behind the end of a string there is a zero.
+        let at = |i: usize| pattern.get(i).copied().unwrap_or(0);
+        if at(0) == b'?' {
+            return (true, 1);
+        }
+        if at(0) == b'\\' && pattern.len() >= 2 {
+            return (fold(at(1)) == fold(byte), 2);
+        }
+        if at(0) != b'[' {
+            return (fold(at(0)) == fold(byte), 1);
+        }
+        let negated = at(1) == b'^';
+        let (mut i, mut found) = (1 + usize::from(negated), false);
+        loop {
+            let left = pattern.len().saturating_sub(i);
+            if left >= 2 && at(i) == b'\\' {
+                i += 1;
+                found |= at(i) == byte;
+            } else if left > 0 && at(i) == b']' {
+                return (found != negated, i + 1);
+            } else if left == 0 {
+                return (found != negated, pattern.len());
+            } else if left >= 3 && at(i + 1) == b'-' {
+                let (mut from, mut to) = (at(i) as i8, at(i + 2) as i8);
+                if from > to {
+                    (from, to) = (to, from);
+                }
+                let (from, to) = (fold(from as u8) as i8, fold(to as u8) as i8);
+                found |= from <= fold(byte) as i8 && fold(byte) as i8 <= to;
+                i += 2;
+            } else {
+                found |= fold(at(i)) == fold(byte);
+            }
+            i += 1;
         }
     }
 
     proptest! {
         #[test]
-        fn one_retry_point_is_enough(
-            pattern in proptest::collection::vec(proptest::sample::select(b"ab*?[]^-\\".to_vec()), 0..10),
-            text in proptest::collection::vec(proptest::sample::select(b"ab-]".to_vec()), 1..10),
+        fn every_pattern_is_matched_as_redis_does(
+            pattern in proptest::collection::vec(proptest::sample::select(b"abA*?[]^-\\\xe9".to_vec()), 0..12),
+            text in proptest::collection::vec(proptest::sample::select(b"abAB-]^\\\xe9".to_vec()), 0..10),
+            nocase in proptest::bool::ANY,
         ) {
-            prop_assert_eq!(matches(&pattern, &text, false), reference(&pattern, &text));
+            let expected = redis(&pattern, &text, nocase, STARS_MAX);
+            prop_assert_eq!(matches(&pattern, &text, nocase), expected);
         }
     }
 }

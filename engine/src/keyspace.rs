@@ -1,4 +1,7 @@
 //! Who is told when a key changes: watchers, and keyspace events.
+//!
+//! That a key expires is a change to those who watched it alive, and none to those who watched it
+//! when its time had passed already: to them it was never there.
 
 use crate::clients::Client;
 use crate::config::keyspace_events as bits;
@@ -7,7 +10,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use storage::Db;
+use storage::{Db, Key, Presence, Tx};
 
 /// Classes of keyspace events; the letters of `notify-keyspace-events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +45,14 @@ pub enum Class {
 /// Among the bits of [`Keyspace`]'s events: some keys are held.
 const HOLDING: u32 = 1 << 31;
 
-type Watchers = HashMap<Watched, Vec<Arc<Client>>>;
+/// A client that watches a key.
+struct Watcher {
+    client: Arc<Client>,
+    /// The key's time had passed when the watch began, and it has not gone since.
+    stale: bool,
+}
+
+type Watchers = HashMap<Watched, Vec<Watcher>>;
 
 /// The registry of those who want to know.
 #[derive(Default)]
@@ -117,20 +127,47 @@ impl Keyspace {
         }
     }
 
-    /// Has `client`'s transaction fail if the key changes from now on. The caller holds the key's
-    /// shard, so no change slips in between its look at the key and this call.
-    pub fn watch(&self, watched: Watched, client: Arc<Client>) {
+    /// Has `client`'s transaction fail if the key changes from now on; `stale` if its time has
+    /// passed already. The caller holds the key's shard, so no change slips in between its look at
+    /// the key and this call.
+    pub fn watch(&self, watched: Watched, client: Arc<Client>, stale: bool) {
         self.add_interest();
-        self.watchers.lock().entry(watched).or_default().push(client);
+        self.watchers.lock().entry(watched).or_default().push(Watcher { client, stale });
+    }
+
+    /// Whether a key's time has passed since `client` began to watch it; one that cannot be read
+    /// counts as such. Fields of a hash whose time has passed go, and are noted.
+    pub(crate) fn has_expired(
+        &self,
+        watched: &Watched,
+        hash: u64,
+        client: &Arc<Client>,
+        tx: &mut dyn Tx,
+    ) -> bool {
+        let key = Key { db: watched.db, hash, bytes: &watched.key };
+        match tx.presence(&key) {
+            Ok(Presence::Stale) => !self.is_stale(watched, client),
+            Ok(Presence::Absent) => false,
+            Ok(Presence::Live) => tx.kind(&key).is_err(),
+            Err(_) => true,
+        }
+    }
+
+    /// Whether the key that `client` watches had expired before it did, and has not gone since.
+    fn is_stale(&self, watched: &Watched, client: &Arc<Client>) -> bool {
+        let watchers = self.watchers.lock();
+        let of_key = watchers.get(watched).into_iter().flatten();
+        of_key.into_iter().any(|watcher| watcher.stale && Arc::ptr_eq(&watcher.client, client))
     }
 
     /// Takes one [`Keyspace::watch`] back.
     pub fn unwatch(&self, watched: &Watched, client: &Arc<Client>) {
         let mut watchers = self.watchers.lock();
-        let Some(clients) = watchers.get_mut(watched) else { return };
-        let Some(at) = clients.iter().position(|c| Arc::ptr_eq(c, client)) else { return };
-        clients.swap_remove(at);
-        if clients.is_empty() {
+        let Some(of_key) = watchers.get_mut(watched) else { return };
+        let is_it = |watcher: &Watcher| Arc::ptr_eq(&watcher.client, client);
+        let Some(at) = of_key.iter().position(is_it) else { return };
+        of_key.swap_remove(at);
+        if of_key.is_empty() {
             watchers.remove(watched);
         }
         self.release_interest();
@@ -143,20 +180,90 @@ impl Keyspace {
 
     /// A key was changed: fails the transactions of those who watch it.
     pub fn modified(&self, db: Db, key: &[u8]) {
-        let watchers = self.watchers.lock();
+        self.each_watcher(db, key, |watcher| watcher.client.fail_transaction());
+    }
+
+    /// A key whose time had passed is gone: fails the transactions of those who watched it alive.
+    pub fn expired(&self, db: Db, key: &[u8]) {
+        self.each_watcher(db, key, |watcher| match watcher.stale {
+            true => watcher.stale = false,
+            false => watcher.client.fail_transaction(),
+        });
+    }
+
+    fn each_watcher(&self, db: Db, key: &[u8], then: impl FnMut(&mut Watcher)) {
+        let mut watchers = self.watchers.lock();
         if watchers.is_empty() {
             return;
         }
         let watched = Watched { db, key: key.into() };
-        watchers.get(&watched).into_iter().flatten().for_each(|client| client.fail_transaction());
+        watchers.get_mut(&watched).into_iter().flatten().for_each(then);
     }
 
-    /// Whole databases were changed (`FLUSHALL`, `SWAPDB`): fails every transaction watching a key
-    /// in one of them. Redis spares watchers of keys that existed neither before nor after; here
-    /// the watch fails, which a client must expect at any time.
-    pub fn databases_modified(&self, dbs: impl Fn(Db) -> bool) {
-        for (_, clients) in self.watchers.lock().iter().filter(|(watched, _)| dbs(watched.db)) {
-            clients.iter().for_each(|client| client.fail_transaction());
+    /// The keys of a database that somebody watches.
+    pub(crate) fn watched_in(&self, db: Db) -> Vec<Box<[u8]>> {
+        let watchers = self.watchers.lock();
+        watchers.keys().filter(|watched| watched.db == db).map(|w| w.key.clone()).collect()
+    }
+
+    /// A whole database was put in another's place (`SWAPDB`, or `FLUSHDB` with nothing in its
+    /// place): what a key was, and what it is now.
+    pub(crate) fn replaced(&self, db: Db, key: &[u8], was: Presence, is: Presence) {
+        self.each_watcher(db, key, |watcher| {
+            let there_before = was != Presence::Absent && !watcher.stale;
+            if is == Presence::Live || there_before {
+                watcher.client.fail_transaction();
+            }
+            watcher.stale = is == Presence::Stale;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clients::Clients;
+    use runtime::Peer;
+    use std::task::Waker;
+
+    /// Whether the transaction of who watches a key, stale or not, fails through `change`.
+    fn fails(stale: bool, change: impl Fn(&Keyspace)) -> bool {
+        let (keyspace, clients) = (Keyspace::default(), Clients::default());
+        let client = clients.add(Peer::Unix(String::new()), Waker::noop().clone(), 0);
+        let watched = Watched { db: 0, key: b"key".as_slice().into() };
+        keyspace.watch(watched.clone(), client.clone(), stale);
+        change(&keyspace);
+        keyspace.unwatch(&watched, &client);
+        assert!(!keyspace.has_interest());
+        client.transaction_failed()
+    }
+
+    #[test]
+    fn what_had_expired_before_is_not_missed() {
+        use Presence::{Absent, Live, Stale};
+        let expired = |keyspace: &Keyspace| keyspace.expired(0, b"key");
+        let modified = |keyspace: &Keyspace| keyspace.modified(0, b"key");
+        assert!(!fails(true, expired) && fails(false, expired));
+        assert!(fails(true, modified) && fails(false, modified));
+        assert!(fails(true, |keyspace| (expired(keyspace), expired(keyspace)).0), "once only");
+        for (stale, was, is, expected) in [
+            (false, Absent, Absent, false),
+            (false, Absent, Stale, false),
+            (false, Absent, Live, true),
+            (false, Stale, Absent, true),
+            (false, Live, Absent, true),
+            (false, Live, Live, true),
+            (true, Stale, Absent, false),
+            (true, Stale, Stale, false),
+            (true, Stale, Live, true),
+        ] {
+            let failed = fails(stale, |keyspace| keyspace.replaced(0, b"key", was, is));
+            assert_eq!(failed, expected, "watched stale: {stale}, {was:?} became {is:?}");
         }
+        let later = |keyspace: &Keyspace| {
+            keyspace.replaced(0, b"key", Absent, Stale);
+            expired(keyspace);
+        };
+        assert!(!fails(false, later), "what was put there stale was never there");
     }
 }

@@ -39,5 +39,5 @@ pub use backend::{Backend, BackendStats, EncodingLimits, Locks, ShardSet, Snapsh
 pub use error::{Error, Result};
 pub use journal::{Durability, Journal, Lsn};
 pub use stream::{Stream, StreamId};
-pub use tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Left, Open, Sampled, Str, Tx};
+pub use tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Left, Open, Presence, Sampled, Str, Tx};
 pub use types::{Hash, List, Set, SortedSet};

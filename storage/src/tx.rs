@@ -109,6 +109,28 @@ pub struct Sampled {
     pub expiry_ms: Option<u64>,
 }
 
+/// What is at a key's place, expired or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing.
+    Absent,
+    /// A key whose time has passed, which nobody has met yet.
+    Stale,
+    /// A key. A hash counts as one although the time of its fields may have passed.
+    Live,
+}
+
+impl Presence {
+    /// Of a key that is there, whether its time has passed.
+    pub(crate) fn of(found: Option<bool>) -> Self {
+        match found {
+            None => Presence::Absent,
+            Some(true) => Presence::Stale,
+            Some(false) => Presence::Live,
+        }
+    }
+}
+
 /// Whether opening a collection may create it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
@@ -151,8 +173,8 @@ pub enum Left {
 
 /// The locked keys.
 ///
-/// Every operation first treats a key whose expiry has passed as absent: it is deleted, and noted
-/// in [`Tx::expired`]. Reading marks the key as accessed unless [`Tx::set_no_touch`] was called.
+/// Every operation but [`Tx::presence`] and [`Tx::scan`] first treats a key whose expiry has passed
+/// as absent: it is deleted, and noted in [`Tx::expired`]. Reading marks the key as accessed unless [`Tx::set_no_touch`] was called.
 /// Using a key outside the locked shards is a programming error and panics in debug builds.
 pub trait Tx {
     /// The time this transaction runs at, Unix milliseconds.
@@ -199,6 +221,9 @@ pub trait Tx {
 
     /// The type of the value, `None` when there is no such key. Does not count as an access.
     fn kind(&mut self, key: &Key<'_>) -> Result<Option<Kind>>;
+
+    /// What is there, without deleting a key whose expiry has passed. Does not count as an access.
+    fn presence(&mut self, key: &Key<'_>) -> Result<Presence>;
 
     /// Removes a key and all it holds, in bounded time: what is large is cleaned up later.
     fn remove(&mut self, key: &Key<'_>) -> Result<bool>;
@@ -279,16 +304,17 @@ pub trait Tx {
     /// Visits about `count` keys of `db` from `cursor` on, all in the shard
     /// [`crate::Backend::shard_of_cursor`] names (locked by the caller), and returns the next cursor, 0 at the
     /// end. Every key present from start to end of a full scan is visited at least once, while
-    /// tables grow and shrink. Expired keys are not visited.
+    /// tables grow and shrink. Of a key whose expiry has passed no kind is told; it stays.
     fn scan(
         &mut self,
         db: Db,
         cursor: u64,
         count: usize,
-        visit: &mut dyn FnMut(&[u8], Kind),
+        visit: &mut dyn FnMut(&[u8], Option<Kind>),
     ) -> Result<u64>;
 
-    /// A random live key of `db`, chosen by `seed`. Needs every shard.
+    /// A random live key of `db`, chosen by `seed`. Needs every shard. Expired keys that are met on
+    /// the way are deleted, all of them if no other is found.
     fn random_key(&mut self, db: Db, seed: u64) -> Result<Option<Vec<u8>>>;
 
     /// Visits up to `count` keys of `db` in the locked `shard` from a place on that `seed` chooses,

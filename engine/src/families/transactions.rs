@@ -5,6 +5,7 @@ use crate::cx::Cx;
 use crate::failure::{Outcome, failure};
 use crate::session::Watched;
 use std::sync::atomic::Ordering;
+use storage::Presence;
 
 fn multi(cx: &mut Cx<'_>) -> Outcome {
     if cx.session.in_multi() {
@@ -35,11 +36,16 @@ fn watch(cx: &mut Cx<'_>) -> Outcome {
     }
     for i in 1..cx.argc() {
         let key = cx.key(i);
-        // A key already expired is deleted now, so that its deletion is not taken for a change.
-        cx.tx.kind(&key)?;
+        let presence = cx.tx.presence(&key)?;
+        if presence == Presence::Live {
+            // Fields already expired go now, so that their going is not taken for a change.
+            cx.tx.kind(&key)?;
+            cx.announce_expired();
+        }
         let watched = Watched { db: key.db, key: key.bytes.into() };
         if !cx.session.watched.contains(&watched) {
-            cx.engine.keyspace.watch(watched.clone(), cx.session.client().clone());
+            let (client, stale) = (cx.session.client().clone(), presence == Presence::Stale);
+            cx.engine.keyspace.watch(watched.clone(), client, stale);
             cx.session.watched.push(watched);
         }
     }

@@ -78,7 +78,7 @@ pub fn wait(
 ) -> Outcome {
     let keys = keys.map(|i| cx.args.arg(i).into()).collect();
     let on_timeout = |reply: &mut Reply<'_>| reply.null_array();
-    if !cx.block(Block { keys, timeout_us, on_timeout, request: None }) {
+    if !cx.block(Block { keys, timeout_us, on_timeout, request: None, needs_keys: false }) {
         at_once(&mut cx.reply);
     }
     Ok(())

@@ -7,7 +7,7 @@ use storage::stream::Stream;
 use storage::types::{Hash, List, Set, SortedSet};
 use storage::{
     Backend, BackendStats, Db, EncodingLimits, Expired, Expiry, Key, KeyInfo, Kind, Locks, Open,
-    Result, Snapshot, Str, Tx, rdb,
+    Presence, Result, Snapshot, Str, Tx, rdb,
 };
 
 /// Keys by name, whatever the database.
@@ -137,6 +137,11 @@ impl Tx for SpyTx<'_> {
         self.with(key).kind(key)
     }
 
+    /// Not noted: whole databases are asked about whatever keys somebody watches.
+    fn presence(&mut self, key: &Key<'_>) -> Result<Presence> {
+        self.tx.presence(key)
+    }
+
     fn remove(&mut self, key: &Key<'_>) -> Result<bool> {
         self.with(key).remove(key)
     }
@@ -227,7 +232,7 @@ impl Tx for SpyTx<'_> {
         db: Db,
         cursor: u64,
         count: usize,
-        visit: &mut dyn FnMut(&[u8], Kind),
+        visit: &mut dyn FnMut(&[u8], Option<Kind>),
     ) -> Result<u64> {
         self.tx.scan(db, cursor, count, visit)
     }

@@ -53,6 +53,7 @@ fn waiting(cx: &mut Cx<'_>) -> Outcome {
         timeout_us: None,
         on_timeout: |reply: &mut resp::Reply<'_>| reply.null(),
         request: None,
+        needs_keys: false,
     };
     cx.block(block);
     Ok(())

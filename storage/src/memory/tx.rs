@@ -17,7 +17,7 @@ use super::value::Value;
 use super::zset::SortedSetValue;
 use crate::backend::Locks;
 use crate::stream::Stream;
-use crate::tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Left, Open, Sampled, Str, Tx};
+use crate::tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Left, Open, Presence, Sampled, Str, Tx};
 use crate::types::{Hash, List, Set, SortedSet};
 use crate::{Error, Result, rdb};
 use bytes::Bytes;
@@ -362,6 +362,12 @@ impl Tx for MemoryTx<'_> {
         Ok(self.live(key).map(|live| live.found.get().kind()))
     }
 
+    fn presence(&mut self, key: &Key<'_>) -> Result<Presence> {
+        let (now_ms, number) = (self.now_ms, self.backend.shard_of_hash(key.hash));
+        let found = self.shard(number).find(key);
+        Ok(Presence::of(found.map(|there| there.found.get().is_expired(now_ms))))
+    }
+
     fn remove(&mut self, key: &Key<'_>) -> Result<bool> {
         self.marks |= CHANGED;
         Ok(self.live(key).map(Live::remove).is_some())
@@ -373,10 +379,9 @@ impl Tx for MemoryTx<'_> {
 
     fn set_expiry(&mut self, key: &Key<'_>, at_ms: Option<u64>) -> Result<bool> {
         self.marks |= CHANGED;
-        let changed = self.live(key).map(|mut live| {
-            live.change(|entry, _| entry.set_expiry(at_ms));
-        });
-        Ok(changed.is_some())
+        let Some(mut live) = self.live(key) else { return Ok(false) };
+        live.change(|entry, _| entry.set_expiry(at_ms));
+        Ok(true)
     }
 
     fn rename(&mut self, from: &Key<'_>, to: &Key<'_>) -> Result<bool> {
@@ -424,12 +429,8 @@ impl Tx for MemoryTx<'_> {
     }
 
     fn dump(&mut self, key: &Key<'_>, out: &mut Vec<u8>) -> Result<bool> {
-        match self.live(key) {
-            Some(live) => {
-                object::dump(live.found.get(), rdb::Options::default(), out).map(|()| true)
-            }
-            None => Ok(false),
-        }
+        let Some(live) = self.live(key) else { return Ok(false) };
+        object::dump(live.found.get(), rdb::Options::default(), out).map(|()| true)
     }
 
     fn restore(
@@ -566,7 +567,7 @@ impl Tx for MemoryTx<'_> {
         db: Db,
         cursor: u64,
         count: usize,
-        visit: &mut dyn FnMut(&[u8], Kind),
+        visit: &mut dyn FnMut(&[u8], Option<Kind>),
     ) -> Result<u64> {
         let now_ms = self.now_ms;
         let (shards, bits) = (self.backend.shards() as u64, self.backend.shard_bits());
@@ -576,9 +577,7 @@ impl Tx for MemoryTx<'_> {
         let next = match state.spaces.get(db as usize).and_then(Option::as_deref) {
             None => 0,
             Some(space) => space.table.scan(&state.common.hasher, position, count, &mut |entry| {
-                if !entry.is_expired(now_ms) {
-                    visit(entry.key(), entry.kind());
-                }
+                visit(entry.key(), (!entry.is_expired(now_ms)).then(|| entry.kind()));
             }),
         };
         Ok(match next {

@@ -11,8 +11,8 @@ use super::stream::OrderedStream;
 use super::tx::{OrderedTx, Place, Record};
 use super::{encoding, hash, keys, strings, value};
 use crate::{
-    Backend, Db, Expired, Expiry, Hash, Key, KeyInfo, Kind, Left, List, Lsn, Open, Result, Set,
-    SortedSet, Str, Stream, Tx, rdb,
+    Backend, Db, Expired, Expiry, Hash, Key, KeyInfo, Kind, Left, List, Lsn, Open, Presence,
+    Result, Set, SortedSet, Str, Stream, Tx, rdb,
 };
 use std::sync::atomic::Ordering;
 
@@ -57,6 +57,12 @@ impl Tx for OrderedTx<'_> {
 
     fn kind(&mut self, key: &Key<'_>) -> Result<Option<Kind>> {
         Ok(self.load(key)?.1.map(|record| record.head.body.kind()))
+    }
+
+    fn presence(&mut self, key: &Key<'_>) -> Result<Presence> {
+        let due = |at_ms: u64| at_ms != 0 && at_ms <= self.now_ms;
+        let found = self.peek(&self.place(key)?)?;
+        Ok(Presence::of(found.map(|record| due(record.head.expiry_ms))))
     }
 
     fn remove(&mut self, key: &Key<'_>) -> Result<bool> {
@@ -207,7 +213,7 @@ impl Tx for OrderedTx<'_> {
         db: Db,
         cursor: u64,
         count: usize,
-        visit: &mut dyn FnMut(&[u8], Kind),
+        visit: &mut dyn FnMut(&[u8], Option<Kind>),
     ) -> Result<u64> {
         let shard = self.backend.shard_of(cursor);
         let last = last_hash(self.backend, shard);
@@ -225,9 +231,7 @@ impl Tx for OrderedTx<'_> {
             seen += 1;
             seen_hash = hash;
             result = Entry::read(key, record).map(|entry| {
-                if !entry.is_due(now_ms) {
-                    visit(&entry.name, entry.kind);
-                }
+                visit(&entry.name, (!entry.is_due(now_ms)).then_some(entry.kind));
             });
             result.is_ok()
         })?;
@@ -362,21 +366,25 @@ impl OrderedTx<'_> {
         shards.map(|shard| self.counts_now(shard, db).0.max(0) as u64).sum()
     }
 
-    /// Up to `limit` live keys from a hash on.
-    fn live_from(&self, db: Db, hash: u64, limit: usize) -> Result<Vec<Vec<u8>>> {
+    /// Up to `limit` live keys from a hash on. What has expired on the way is deleted.
+    fn live_from(&mut self, db: Db, hash: u64, limit: usize) -> Result<Vec<Vec<u8>>> {
         let physical = self.physical(db)?;
         let (lo, hi) = (keys::meta_from(physical, hash), keys::meta_past(physical, u64::MAX));
-        let (mut live, mut steps, mut result) = (Vec::new(), 0, Ok(()));
+        let (mut live, mut stale, mut steps, mut result) = (Vec::new(), Vec::new(), 0, Ok(()));
         Read::scan(self, keys::META, &lo, &hi, false, &mut |key, record| {
             steps += 1;
-            result = Entry::read(key, record).map(|entry| {
-                if !entry.is_due(self.now_ms) {
-                    live.push(entry.name);
-                }
+            result = Entry::read(key, record).map(|entry| match entry.is_due(self.now_ms) {
+                true => stale.push((keys::meta_hash(key).unwrap_or_default(), entry.name)),
+                false => live.push(entry.name),
             });
             result.is_ok() && live.len() < limit && steps < DRAW_STEPS_MAX
         })?;
-        result.map(|()| live)
+        result?;
+        for (hash, bytes) in stale {
+            // Looking at an expired key deletes and notes it.
+            self.load(&Key { db, hash, bytes: &bytes })?;
+        }
+        Ok(live)
     }
 
     /// Handles one entry of the expiry index: the key, or fields of its hash, expire.

@@ -1,7 +1,7 @@
 //! Expiry of keys.
 
 use super::{NOW, Store};
-use crate::tx::{Expiry, Open};
+use crate::tx::{Expiry, Open, Presence};
 use crate::types::End;
 use crate::{Expired, Locks};
 
@@ -123,9 +123,52 @@ pub fn expiries_are_counted(store: &Store) {
     assert_eq!(store.backend.expires_len(0), 0);
 }
 
-pub fn expired_keys_are_not_scanned(store: &Store) {
+pub fn expired_keys_are_scanned_without_a_kind(store: &Store) {
     set_until(store, "past", NOW);
     set_until(store, "future", NOW + 1);
     assert_eq!(store.scan_names(10, || ()), [b"future"]);
+    let mut stale = Vec::new();
+    store.with_all(|tx| {
+        let mut cursor = 0;
+        loop {
+            cursor = tx
+                .scan(0, cursor, 10, &mut |name, kind| {
+                    stale.extend(kind.is_none().then(|| name.to_vec()));
+                })
+                .unwrap();
+            if cursor == 0 {
+                break;
+            }
+        }
+        assert!(tx.expired().is_empty(), "a scan deletes nothing");
+    });
+    assert_eq!((stale, store.backend.len(0)), (vec![b"past".to_vec()], 2));
+}
+
+pub fn a_random_key_is_alive(store: &Store) {
+    set_until(store, "past", NOW);
+    set_until(store, "future", NOW + 1);
     assert_eq!(store.with_all(|tx| tx.random_key(0, 5).unwrap()), Some(b"future".to_vec()));
+    let (found, expired) = store.run(Locks::All, NOW + 1, |tx| {
+        (tx.random_key(0, 5).unwrap(), tx.expired().iter().map(|met| met.key.clone()).collect())
+    });
+    let mut expired: Vec<Box<[u8]>> = expired;
+    expired.retain(|key| **key == *b"future");
+    assert_eq!((found, expired.len()), (None, 1), "what was met expired is deleted and noted");
+    assert_eq!(store.backend.len(0), 0);
+}
+
+pub fn presence_deletes_nothing(store: &Store) {
+    set_until(store, "past", NOW);
+    set_until(store, "future", NOW + 1);
+    for (name, expected) in
+        [("past", Presence::Stale), ("future", Presence::Live), ("never", Presence::Absent)]
+    {
+        let key = store.key(name);
+        store.with(&[key], |tx| {
+            assert_eq!(tx.presence(&key).unwrap(), expected, "{name}");
+            assert!(tx.expired().is_empty());
+        });
+    }
+    assert_eq!(store.backend.len(0), 2);
 }

@@ -36,7 +36,7 @@ pub mod streams;
 #[allow(missing_docs)]
 pub mod strings;
 
-use crate::tx::{Db, Key, Tx};
+use crate::tx::{Db, Key, Kind, Tx};
 use crate::{Backend, Locks, ShardSet};
 use std::sync::Arc;
 
@@ -56,7 +56,8 @@ macro_rules! __storage_suite {
                 replacing_other_types, growing_through_every_size;
             expiry: expired_keys_are_absent_and_noted, expiry_is_kept_cleared_and_set,
                 renaming_takes_the_expiry_along, expiring_what_is_due, expiries_are_counted,
-                expired_keys_are_not_scanned;
+                expired_keys_are_scanned_without_a_kind, a_random_key_is_alive,
+                presence_deletes_nothing;
             lists: pushing_and_popping, indexing, inserting_and_removing, trimming,
                 trimming_to_little, ranging,
                 like_a_deque, empty_lists_go;
@@ -195,7 +196,9 @@ impl Store {
         loop {
             let shard = self.backend.shard_of_cursor(cursor);
             cursor = self.run(Locks::One(shard), NOW, |tx| {
-                let mut visit = |name: &[u8], _| names.push(name.to_vec());
+                let mut visit = |name: &[u8], kind: Option<Kind>| {
+                    names.extend(kind.map(|_| name.to_vec()));
+                };
                 tx.scan(0, cursor, count, &mut visit).expect("scan")
             });
             if cursor == 0 {

@@ -2,6 +2,7 @@
 //! that two servers cannot have in common.
 
 use super::generate::{Command, ends_with_all, inner_command, word};
+use super::lag;
 use engine::command::{CommandTable, Group};
 use resp::Value;
 
@@ -36,6 +37,9 @@ pub enum Rule {
     },
     /// As streams answer: IDs and idle times follow the clock.
     Stream,
+    /// As streams answered before 7.2.6: it counts in its own way how far groups have read, which
+    /// where nothing was deleted differs in their lag only.
+    OlderStream,
     /// The name of an encoding; packed sets and packed lists are newer than Redis 7.0, and whole
     /// numbers are numbers, however they came about.
     Encoding,
@@ -45,6 +49,8 @@ pub enum Rule {
 pub struct Comparer<'a> {
     table: &'a CommandTable,
     encodings: bool,
+    /// Whether the other side is as new as ours.
+    newer: bool,
     /// What each client has queued since its `MULTI`.
     queued: [Vec<Rule>; super::side::CLIENTS],
     /// The key that was last asked for its type, and the answer.
@@ -52,9 +58,9 @@ pub struct Comparer<'a> {
 }
 
 impl<'a> Comparer<'a> {
-    /// Rules from `table`; whether encodings are compared.
-    pub fn new(table: &'a CommandTable, encodings: bool) -> Self {
-        Comparer { table, encodings, queued: Default::default(), typed: None }
+    /// Rules from `table`; whether encodings are compared, and `newer` if all is.
+    pub fn new(table: &'a CommandTable, encodings: bool, newer: bool) -> Self {
+        Comparer { table, encodings, newer, queued: Default::default(), typed: None }
     }
 
     /// Whether two answers to `command` are alike.
@@ -78,6 +84,7 @@ impl<'a> Comparer<'a> {
                 self.typed = command.args.get(1).map(|key| (key.clone(), ours.clone()));
                 ours == theirs
             }
+            _ if matches!(rule, Rule::Stream | Rule::OlderStream) && !lag::is_right(ours) => false,
             _ => {
                 alike(rule, ours, theirs) || is_script(&command.args) && within(rule, ours, theirs)
             }
@@ -119,7 +126,8 @@ impl<'a> Comparer<'a> {
     fn by_row(&self, name: &str) -> Rule {
         let Some(entry) = self.table.find(name.as_bytes()) else { return Rule::Exact };
         match entry.spec {
-            spec if spec.group == Group::Stream => Rule::Stream,
+            spec if spec.group == Group::Stream && self.newer => Rule::Stream,
+            spec if spec.group == Group::Stream => Rule::OlderStream,
             spec if spec.tips.contains(&"nondeterministic_output_order") => Rule::Unordered,
             _ => Rule::Exact,
         }
@@ -201,7 +209,11 @@ pub fn alike(rule: Rule, ours: &Value, theirs: &Value) -> bool {
             }
             _ => false,
         },
-        Rule::Stream => streams_alike(ours, theirs),
+        Rule::Stream => streams_alike(ours, theirs, &[]),
+        Rule::OlderStream if lag::has_deletions(ours) => {
+            streams_alike(ours, theirs, &[b"lag", b"entries-read"])
+        }
+        Rule::OlderStream => streams_alike(ours, theirs, &[b"lag"]),
         Rule::Encoding => {
             let newer = |name: &Value| *name == Value::Bulk(b"listpack".to_vec());
             let older: &[&[u8]] = &[b"hashtable", b"quicklist"];
@@ -224,7 +236,9 @@ fn same(a: &Value, b: &Value) -> bool {
         }
         // Our errors are text: what is not is replaced.
         (Value::Error(a), Value::Error(b)) => {
-            String::from_utf8_lossy(a) == String::from_utf8_lossy(b)
+            // 7.2 names the user, 7.0 does not.
+            let forbidden = |text: &[u8]| text.starts_with(b"NOPERM ");
+            forbidden(a) && forbidden(b) || String::from_utf8_lossy(a) == String::from_utf8_lossy(b)
         }
         (Value::Map(a), Value::Map(b)) => {
             let alike =
@@ -294,8 +308,9 @@ const NOT_COMPARED: &[&[u8]] =
 /// Fields of `XINFO` that are durations.
 const DURATIONS: &[&[u8]] = &[b"idle"];
 
-fn streams_alike(ours: &Value, theirs: &Value) -> bool {
-    let (Some(a), Some(b)) = (fields(ours), fields(theirs)) else {
+/// Whether streams answered alike, but for fields called as in `but`.
+fn streams_alike(ours: &Value, theirs: &Value, but: &[&[u8]]) -> bool {
+    let (Some(a), Some(b)) = (fields(ours, but), fields(theirs, but)) else {
         return match (ours, theirs) {
             (Value::Integer(a), Value::Integer(b)) => near_present(*a, *b),
             (Value::Bulk(a), Value::Bulk(b)) => a == b || ids_alike(a, b),
@@ -312,13 +327,13 @@ fn streams_alike(ours: &Value, theirs: &Value) -> bool {
             (Value::Integer(a), Value::Integer(b)) if named || timed == Some(at) => {
                 alike(Rule::Time { unit: 1 }, &Value::Integer(a + 1), &Value::Integer(b + 1))
             }
-            (a, b) => streams_alike(a, b),
+            (a, b) => streams_alike(a, b, but),
         }
     })
 }
 
 /// The elements of an aggregate, maps flat, without what is not compared.
-fn fields(value: &Value) -> Option<Vec<&Value>> {
+fn fields<'v>(value: &'v Value, but: &[&[u8]]) -> Option<Vec<&'v Value>> {
     let flat: Vec<&Value> = match value {
         Value::Array(items) => items.iter().collect(),
         Value::Map(pairs) => pairs.iter().flat_map(|(k, v)| [k, v]).collect(),
@@ -328,7 +343,7 @@ fn fields(value: &Value) -> Option<Vec<&Value>> {
     let mut flat = flat.into_iter();
     while let Some(item) = flat.next() {
         match item.as_bytes() {
-            Some(name) if NOT_COMPARED.contains(&name) => drop(flat.next()),
+            Some(name) if NOT_COMPARED.contains(&name) || but.contains(&name) => drop(flat.next()),
             _ => kept.push(item),
         }
     }

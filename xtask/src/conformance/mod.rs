@@ -9,6 +9,7 @@ mod campaign;
 mod compare;
 mod generate;
 mod known;
+mod lag;
 mod oracle;
 mod scripts;
 mod shrink;

@@ -23,8 +23,9 @@ fn check_mode(cx: &Cx<'_>) -> Outcome {
 
 /// Empties one database; what was empty is not logged, and nobody is told.
 fn clear(cx: &mut Cx<'_>, db: Db) -> Outcome {
+    let watched = cx.watched_in(db, None)?;
     if cx.tx.clear(db)? > 0 {
-        cx.database_modified(db);
+        cx.database_modified(db, watched);
     }
     Ok(())
 }
@@ -53,9 +54,10 @@ pub(super) fn swapdb(cx: &mut Cx<'_>) -> Outcome {
     let b = number(2, "ERR invalid second DB index")?;
     let (a, b) = (known_database(cx, a)?, known_database(cx, b)?);
     if a != b {
+        let (of_a, of_b) = (cx.watched_in(a, Some(b))?, cx.watched_in(b, Some(a))?);
         cx.tx.swap_dbs(a, b)?;
-        cx.database_modified(a);
-        cx.database_modified(b);
+        cx.database_modified(a, of_a);
+        cx.database_modified(b, of_b);
     }
     cx.reply.ok();
     Ok(())

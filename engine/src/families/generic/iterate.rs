@@ -31,8 +31,8 @@ pub(super) fn keys(cx: &mut Cx<'_>) -> Outcome {
     let mut cursor = 0;
     loop {
         let reply = &mut cx.reply;
-        cursor = cx.tx.scan(db, cursor, KEYS_STEP, &mut |name, _| {
-            if matches(pattern, name) {
+        cursor = cx.tx.scan(db, cursor, KEYS_STEP, &mut |name, kind| {
+            if kind.is_some() && matches(pattern, name) {
                 reply.bulk(name);
                 count += 1;
             }
@@ -122,21 +122,30 @@ pub(super) fn scan(cx: &mut Cx<'_>) -> Outcome {
         Some(name) => name.eq_ignore_ascii_case(kind.name().as_bytes()),
         None => true,
     };
-    let mut names = Vec::new();
+    let (mut names, mut stale) = (Vec::new(), Vec::new());
     let mut visited = 0;
     let mut cursor = options.cursor;
     loop {
         let step = usize::try_from(options.count - visited).unwrap_or(usize::MAX);
         cursor = cx.tx.scan(db, cursor, step, &mut |name, kind| {
             visited += 1;
-            if kind_fits(kind) && matches(options.pattern, name) {
-                names.push(name.to_vec());
+            match kind {
+                None if matches(options.pattern, name) => stale.push(name.to_vec()),
+                Some(kind) if kind_fits(kind) && matches(options.pattern, name) => {
+                    names.push(name.to_vec());
+                }
+                _ => {}
             }
         })?;
         let done = cursor == 0 || visited >= options.count;
         if done || !cx.is_locked(cx.engine.backend.shard_of_cursor(cursor)) {
             break;
         }
+    }
+    for name in &stale {
+        // What it would have told of, it deletes; `KEYS` does not.
+        let key = cx.key_of(name);
+        cx.tx.kind(&key)?;
     }
     cx.reply.array(2);
     cx.reply.bulk(itoa::Buffer::new().format(cursor).as_bytes());

@@ -157,7 +157,13 @@ pub(super) fn migrate(cx: &mut Cx<'_>) -> Outcome {
     }
     let on_timeout = |reply: &mut Reply<'_>| reply.null();
     cx.out.rest().errand = Some(Box::new(errand));
-    cx.block(Block { keys: Vec::new(), timeout_us: None, on_timeout, request: None });
+    cx.block(Block {
+        keys: Vec::new(),
+        timeout_us: None,
+        on_timeout,
+        request: None,
+        needs_keys: false,
+    });
     Ok(())
 }
 

@@ -126,7 +126,9 @@ pub(super) fn of_everything(cx: &mut Cx<'_>) -> Result<Digest, Failure> {
 fn keys_of(cx: &mut Cx<'_>, db: Db) -> Result<Vec<Vec<u8>>, Failure> {
     let (mut keys, mut cursor) = (Vec::new(), 0);
     loop {
-        cursor = cx.tx.scan(db, cursor, 1024, &mut |key, _| keys.push(key.to_vec()))?;
+        cursor = cx.tx.scan(db, cursor, 1024, &mut |key, kind| {
+            keys.extend(kind.map(|_| key.to_vec()));
+        })?;
         if cursor == 0 {
             break;
         }

@@ -144,7 +144,7 @@ fn clients(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("clients_in_timeout_table", 0);
     lines.add("total_watched_keys", engine.keyspace.watched_keys());
     lines.add("total_blocking_keys", engine.blocking.key_count());
-    lines.add("total_blocking_keys_on_nokey", 0);
+    lines.add("total_blocking_keys_on_nokey", engine.blocking.needed_key_count());
 }
 
 fn memory(engine: &Engine, _: Now, lines: &mut Lines) {

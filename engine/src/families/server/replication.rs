@@ -94,7 +94,8 @@ fn timeout_us(word: &[u8]) -> Result<Option<u64>, Failure> {
 
 /// Waits for replicas that will never acknowledge, until the time is over.
 fn wait_out(cx: &mut Cx<'_>, timeout_us: Option<u64>, reply: fn(&mut Reply<'_>)) {
-    if !cx.block(Block { keys: Vec::new(), timeout_us, on_timeout: reply, request: None }) {
+    let (keys, request, needs_keys) = (Vec::new(), None, false);
+    if !cx.block(Block { keys, timeout_us, on_timeout: reply, request, needs_keys }) {
         reply(&mut cx.reply);
     }
 }

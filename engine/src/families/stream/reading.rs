@@ -235,9 +235,12 @@ fn read_group(
         From::New if info.len > 0 && info.top_id > known.last_id => {
             write_name(reply, key);
             told.new = deliver(reply, &mut *stream, known.last_id, request)?;
-            let read = |read, id: &StreamId| count_read(&info, read, *id);
-            told.entries_read = told.new.iter().fold(known.entries_read, read);
-            let last = told.new.last().copied().unwrap_or(known.last_id);
+            let (mut read, mut last) = (known.entries_read, known.last_id);
+            for &id in &told.new {
+                read = count_read(&info, read, last, id);
+                last = id;
+            }
+            told.entries_read = read;
             stream.set_group(group, last, told.entries_read)?;
             if !request.no_ack {
                 stream.set_consumer(group, consumer, now_ms, Some(now_ms).or(active_ms))?;
@@ -353,7 +356,8 @@ fn wait(cx: &mut Cx<'_>, request: &Request<'_>, froms: &[From], timeout_us: Opti
     }
     let keys = (0..request.streams).map(|n| cx.args.arg(request.keys_at + n).into()).collect();
     let on_timeout = |reply: &mut Reply<'_>| reply.null_array();
-    if !cx.block(Block { keys, timeout_us, on_timeout, request: Some(again) }) {
+    let (again, needs_keys) = (Some(again), request.group.is_some());
+    if !cx.block(Block { keys, timeout_us, on_timeout, request: again, needs_keys }) {
         cx.reply.null_array();
     }
 }

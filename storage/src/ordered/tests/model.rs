@@ -326,8 +326,8 @@ fn compare(backend: &OrderedBackend, model: &Model) {
         at(backend, 1, |tx| {
             let mut cursor = 0;
             loop {
-                let visit = &mut |name: &[u8], _: Kind| {
-                    seen.insert(name.to_vec());
+                let visit = &mut |name: &[u8], kind: Option<Kind>| {
+                    seen.extend(kind.map(|_| name.to_vec()));
                 };
                 cursor = tx.scan(db, cursor, 3, visit).unwrap();
                 if cursor == 0 {

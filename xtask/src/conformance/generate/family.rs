@@ -24,11 +24,13 @@ pub enum Family {
     Options,
     /// A user who may use some of the keys, some of them only to read or to write.
     Acl,
+    /// Keys that expire while somebody watches them.
+    Expiry,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 16] = [
+    pub const ALL: [Family; 17] = [
         Family::String,
         Family::Generic,
         Family::List,
@@ -45,6 +47,7 @@ impl Family {
         Family::Scan,
         Family::Options,
         Family::Acl,
+        Family::Expiry,
     ];
 
     /// Its name, as `--family` takes it.
@@ -75,7 +78,7 @@ impl Family {
             Family::Hyperloglog => Group::HyperLogLog,
             Family::Geo => Group::Geo,
             Family::Sort | Family::Transactions | Family::Scripting | Family::Scan => return None,
-            Family::Options | Family::Acl => return None,
+            Family::Options | Family::Acl | Family::Expiry => return None,
         })
     }
 }

@@ -8,6 +8,7 @@ mod arguments;
 mod catalog;
 #[cfg(test)]
 mod declared;
+mod expiring;
 mod family;
 mod pools;
 mod program;

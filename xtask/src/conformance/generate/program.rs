@@ -4,10 +4,13 @@ use super::arguments::fill;
 use super::catalog::{Catalog, Form};
 use super::family::Family;
 use super::pools::Pools;
-use super::{Command, may_be_simplified, special};
+use super::{Command, expiring, may_be_simplified, special};
 use crate::conformance::side::CLIENTS;
 use crate::load::rng::Rng;
 use engine::command::Group;
+
+/// Scenes of a program about keys that expire: each waits for some of them.
+const SCENES_MAX: u64 = 3;
 
 /// Lengths of programs.
 const COMMANDS_MIN: u64 = 20;
@@ -44,6 +47,15 @@ pub fn generate(catalog: &Catalog, family: Family, seed: u64) -> Program {
     let hostile = family.hostility();
     let mut author = Author { catalog, family, pools: Pools { rng: &mut rng, odd, hostile } };
     let mut commands = Vec::new();
+    if family == Family::Expiry {
+        for _ in 0..1 + author.pools.below(SCENES_MAX) {
+            expiring::scene(&mut author.pools, &mut commands);
+        }
+        return Program { protocol, commands };
+    }
+    if family == Family::Transactions && author.pools.chance(30) {
+        commands.push(Command { client: 1, ..Command::new(&["AUTH", special::LIMITED, "any"]) });
+    }
     if author.pools.chance(40) {
         commands.push(Command { client: 0, args: special::limit(&mut author.pools) });
     }
@@ -68,6 +80,9 @@ pub fn preparation(protocol: u8) -> Vec<Command> {
     commands.push(Command::new(&["FLUSHALL"]));
     commands.push(Command::new(&["ACL", "DELUSER", special::USER]));
     commands.push(Command { client: 0, args: special::limits_as_usual() });
+    // What expires is deleted where it is met, and not some time.
+    commands.push(Command::new(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]));
+    commands.push(Command { client: 0, args: special::limited_user() });
     commands
 }
 
@@ -126,6 +141,7 @@ impl Author<'_> {
             Family::Scripting => self.script(),
             Family::Options | Family::Acl => self.confusing(),
             Family::Generic if self.pools.chance(5) => special::database(&mut self.pools),
+            Family::Stream if self.pools.chance(5) => special::stream_info(&mut self.pools),
             family => match family.group() {
                 Some(group) if self.pools.chance(85) => self.of_group(group),
                 _ => self.of_any_group(),
@@ -207,6 +223,10 @@ impl Author<'_> {
             self.say(client, vec![b"MULTI".to_vec()], commands);
         }
         for _ in 0..1 + self.pools.below(5) {
+            if self.family == Family::Transactions && self.pools.chance(5) {
+                let args = special::refused(&mut self.pools);
+                self.say(client, args, commands);
+            }
             let args = match self.family {
                 Family::Transactions => self.of_any_group(),
                 _ => self.command(),
@@ -235,7 +255,8 @@ impl Author<'_> {
                 commands.push(Command::new(&["UNWATCH"]));
             }
         }
-        self.queue(0, commands);
+        let client = usize::from(self.pools.chance(30));
+        self.queue(client, commands);
         for _ in 0..self.pools.below(3) {
             let args = self.of_any_group();
             let client = self.pools.below(2) as usize;

@@ -236,6 +236,44 @@ pub fn database(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
     }
 }
 
+/// Everything about a stream.
+pub fn stream_info(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
+    let key = format!("x{}", 1 + pools.below(3));
+    words(&["XINFO", "STREAM", &key, "FULL", "COUNT", "0"])
+}
+
+/// A user to whom some commands are forbidden.
+pub const LIMITED: &str = "limited";
+
+/// Makes it.
+pub fn limited_user() -> Vec<Vec<u8>> {
+    let rules = ["reset", "on", "nopass", "~*", "&*", "+@all", "-@hash", "-append"];
+    let mut args = words(&["ACL", "SETUSER", LIMITED]);
+    args.extend(words(&rules));
+    args
+}
+
+/// A command that is refused before it runs, by its name, its number of arguments or its nature;
+/// some of them only to who is [`LIMITED`].
+pub fn refused(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
+    let line = pools.pick(&[
+        "NOSUCH",
+        "NOSUCH a b",
+        "GET",
+        "SET s1",
+        "XGROUP",
+        "XGROUP NOSUCH x1 g1",
+        "OBJECT ENCODING",
+        "WATCH s1",
+        "EXEC 1",
+        "HSET h1 a 1",
+        "APPEND s1 x",
+        "HGETALL h1",
+        "EVAL return",
+    ]);
+    words(&line.split(' ').collect::<Vec<_>>())
+}
+
 /// `SORT` of something, by weights that [`sort_weights`] sets.
 pub fn sort(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
     let read_only = pools.chance(25);
