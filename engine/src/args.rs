@@ -33,6 +33,11 @@ impl OwnedRequest {
         Request::new(&self.ranges, &self.bytes)
     }
 
+    /// Bytes of the arguments.
+    pub fn argument_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Bytes held.
     pub fn size(&self) -> usize {
         self.bytes.capacity() + self.ranges.capacity() * size_of::<Range>()

@@ -10,7 +10,9 @@ use runtime::Peer;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 use std::task::Waker;
 use storage::Lsn;
 
@@ -64,8 +66,10 @@ pub enum Event {
         /// Whether to reply with `UNBLOCKED …`.
         error: bool,
     },
-    /// Bytes to send as they are (`MONITOR` lines).
+    /// Bytes to send as they are (`MONITOR` lines), unless the client wants no replies.
     Raw(Bytes),
+    /// Bytes to send as they are, whatever the client said of replies.
+    Push(Bytes),
     /// Something about the client's cache.
     Cache(Notice),
     /// Records of `CAPTURE` wait for the client.
@@ -102,6 +106,8 @@ pub mod flag {
     pub const UNREACHABLE: u32 = 1 << 10;
     /// Notices about its cache were left out: it is to be told that everything has changed.
     pub const OUT_OF_TOUCH: u32 = 1 << 11;
+    /// A request of its is held back by `CLIENT PAUSE`.
+    pub const PAUSED: u32 = 1 << 12;
 }
 
 /// No command yet, in [`Client::last_command`].
@@ -143,6 +149,12 @@ pub struct Client {
     pub input_bytes: AtomicUsize,
     /// Bytes of output not yet written.
     pub output_bytes: AtomicUsize,
+    /// Bytes of the latest replies.
+    pub reply_bytes: AtomicU32,
+    /// Bytes of arguments: of the command that runs or waits, or of half a request.
+    pub argument_bytes: AtomicU32,
+    /// Bytes queued in `MULTI`.
+    pub queued_bytes: AtomicU32,
     watch_failed: AtomicBool,
     killed: AtomicBool,
     waker: Waker,
@@ -224,6 +236,9 @@ impl Client {
             watched: AtomicU32::new(0),
             input_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
+            reply_bytes: AtomicU32::new(0),
+            argument_bytes: AtomicU32::new(0),
+            queued_bytes: AtomicU32::new(0),
             watch_failed: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             waker,
@@ -238,7 +253,7 @@ impl Client {
     pub fn send(&self, event: Event, limit_bytes: usize) {
         let size = match &event {
             Event::Message(message) => message.size(),
-            Event::Raw(bytes) => bytes.len(),
+            Event::Raw(bytes) | Event::Push(bytes) => bytes.len(),
             Event::Cache(notice) => notice.size(),
             _ => 0,
         };
@@ -258,12 +273,16 @@ impl Client {
     /// [`Client::send`] for what concerns a cache. When too much waits already, this notice and all
     /// that follow become one: everything has changed.
     pub(crate) fn send_notice(&self, notice: Notice) {
-        let waiting = self.inbox.lock().bytes + self.output_bytes.load(Ordering::Relaxed);
-        if waiting <= NOTICES_MAX {
+        if self.waiting_bytes() <= NOTICES_MAX {
             return self.send(Event::Cache(notice), 0);
         }
         self.set_flag(flag::OUT_OF_TOUCH, true);
         self.waker.wake_by_ref();
+    }
+
+    /// Bytes of output that wait for the other end: in the session, and on their way to it.
+    pub fn waiting_bytes(&self) -> usize {
+        self.output_bytes.load(Ordering::Relaxed) + self.inbox.lock().bytes
     }
 
     /// Ends the session as soon as it looks.
@@ -320,7 +339,7 @@ impl Client {
         };
     }
 
-    /// Whether a [`flag`] is set.
+    /// Whether any of some [`flag`]s is set.
     pub fn has_flag(&self, bit: u32) -> bool {
         self.flags.load(Ordering::Relaxed) & bit != 0
     }
@@ -336,6 +355,45 @@ impl Client {
     }
 }
 
+/// A number of bytes for one of [`Client`]'s smaller counters, which end at 4 GiB.
+pub(crate) fn capped(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// `DEBUG REPLYBUFFER`: what [`Client`]s are said to have of buffers for replies. They have none of
+/// their own; they use their thread's while they are active.
+#[derive(Debug)]
+pub struct ReplyBuffers {
+    /// Milliseconds of rest after which a client has none; negative for never.
+    pub peak_reset_ms: AtomicI64,
+    /// Whether it ever has none.
+    pub resizing: AtomicBool,
+}
+
+impl ReplyBuffers {
+    /// Redis's `REPLY_BUFFER_DEFAULT_PEAK_RESET_TIME`.
+    pub const PEAK_RESET_MS: i64 = 5000;
+    /// Redis's `PROTO_REPLY_CHUNK_BYTES`.
+    pub const SIZE: usize = 16 * 1024;
+
+    /// The size of a client's buffer, and the most that was in it lately.
+    pub fn of(&self, client: &Client, now_ms: u64) -> (usize, usize) {
+        let rested_ms = now_ms.saturating_sub(client.last_seen_ms.load(Ordering::Relaxed));
+        let reset_ms = u64::try_from(self.peak_reset_ms.load(Ordering::Relaxed));
+        let active = reset_ms.map_or(true, |reset_ms| rested_ms < reset_ms);
+        let peak = (client.reply_bytes.load(Ordering::Relaxed) as usize).min(Self::SIZE);
+        let keeps = !self.resizing.load(Ordering::Relaxed);
+        (if active || keeps { Self::SIZE } else { 0 }, if active { peak } else { 0 })
+    }
+}
+
+impl Default for ReplyBuffers {
+    fn default() -> Self {
+        let peak_reset_ms = AtomicI64::new(Self::PEAK_RESET_MS);
+        ReplyBuffers { peak_reset_ms, resizing: AtomicBool::new(true) }
+    }
+}
+
 /// All connected clients.
 #[derive(Default)]
 pub struct Clients {
@@ -345,6 +403,8 @@ pub struct Clients {
     pub accepted: AtomicU64,
     /// Connections refused because of `maxclients`.
     pub rejected: AtomicU64,
+    /// What is said of buffers for replies.
+    pub reply_buffers: ReplyBuffers,
 }
 
 impl Clients {

@@ -8,7 +8,7 @@ use crate::clients::Client;
 use crate::command::{Entry, Flag, Group, LockRule};
 use crate::containment::{Doing, Watch};
 use crate::cx::{CallResult, Cx, Rest};
-use crate::effects::Effects;
+use crate::effects::{collect, log};
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, Outcome};
 use crate::keyspace::Class;
@@ -233,7 +233,16 @@ impl Engine {
         if call.entry.has(Flag::Write) && self.keyspace.announces_new() {
             result.rest().absent = self.absent_keys(call, session.db, tx);
         }
+        // Scripts write, whatever their row says.
+        let reads = call.entry.has(Flag::Readonly) && !call.entry.has(Flag::NoMandatoryKeys);
+        let keeps = reads && self.keyspace.keeps_expired();
+        if keeps {
+            tx.set_keep_expired(true);
+        }
         let failed = self.handle(call, locks, session, tx, out, now, result);
+        if keeps {
+            tx.set_keep_expired(false);
+        }
         if let Some(tracker) = session.tracker().filter(|tracker| !tracker.options.broadcast) {
             if tx.met_expired() {
                 let Rest { affected, expired_lsn, .. } = result.rest();
@@ -534,14 +543,22 @@ impl Engine {
         if self.watch_failed(session, watch.tx, aftermath) {
             return false;
         }
-        Reply::new(out, session.proto).array(queue.len());
+        // `CLIENT REPLY` decides about single elements, so how many there are is known at the end.
+        let varies = session.special & special::SILENT != 0
+            || queue.iter().any(|queued| queued.command == self.client_reply);
+        let (header, mut left_out) = (Reply::new(out, session.proto).deferred(), 0);
+        if !varies {
+            Reply::new(out, session.proto).array(queue.len());
+        }
         let mut effects = Vec::new();
         session.set_special(special::NO_BLOCK, true);
         for queued in queue {
+            let mark = out.len();
             let entry = self.commands.entry(queued.command);
             let call = Call { entry, request: queued.request.view(), hash: None };
             if let Err(failure) = self.check_queued(session, entry, call.request, now.wall_ms) {
                 self.fail(entry, failure, session, out);
+                left_out += usize::from(varies && is_left_out(session, out, mark));
                 continue;
             }
             let mut result = CallResult::default();
@@ -566,8 +583,12 @@ impl Engine {
                 session.counts.changes += result.dirty;
                 collect(&mut effects, call, db, rest.effects);
             }
+            left_out += usize::from(varies && is_left_out(session, out, mark));
         }
         session.set_special(special::NO_BLOCK, false);
+        if varies {
+            Reply::new(out, session.proto).finish_array(header, queue.len() - left_out);
+        }
         if let (Some(journal), false) = (self.journal(), effects.is_empty()) {
             watch.logging = true;
             let lsn = journal.append_atomic(&effects);
@@ -595,57 +616,15 @@ impl Engine {
     }
 }
 
+/// Whether `CLIENT REPLY` keeps what the last command of a transaction replied, from `mark` on, out
+/// of the transaction's reply; takes it back then.
+fn is_left_out(session: &SessionState, out: &mut Output, mark: usize) -> bool {
+    if session.is_silent() {
+        out.truncate(mark);
+    }
+    out.len() == mark
+}
+
 fn aftermath_lsn(lsn: &mut Option<Lsn>) -> impl FnMut(Lsn) {
     |appended| *lsn = Some(appended)
-}
-
-/// Appends what a command did to the journal.
-#[inline(always)]
-fn log(
-    journal: &dyn storage::Journal,
-    call: &Call<'_>,
-    db: Db,
-    rest: Option<&Rest>,
-) -> Option<Lsn> {
-    match rest.map_or(&Effects::Verbatim, |rest| &rest.effects) {
-        Effects::Verbatim if call.entry.has(Flag::Write) || call.entry.has(Flag::MayReplicate) => {
-            let mut args: SmallVec<[&[u8]; 16]> = call.request.iter().collect();
-            if let Some(name) = call.entry.renamed {
-                args[0] = name.as_bytes();
-            }
-            Some(journal.append(db, &args))
-        }
-        Effects::Verbatim | Effects::Nothing => None,
-        Effects::Replaced(all) => match &all[..] {
-            [(db, one)] => {
-                let args: SmallVec<[&[u8]; 16]> = one.view().iter().collect();
-                Some(journal.append(*db, &args))
-            }
-            many => {
-                let many: Vec<_> = many.iter().map(|(db, e)| (*db, owned_args(e))).collect();
-                Some(journal.append_atomic(&many))
-            }
-        },
-    }
-}
-
-/// Collects what a command of a transaction did.
-fn collect(all: &mut Vec<(Db, Vec<Vec<u8>>)>, call: Call<'_>, db: Db, effects: Effects) {
-    match effects {
-        Effects::Verbatim if call.entry.has(Flag::Write) => {
-            let mut args: Vec<Vec<u8>> = call.request.iter().map(<[u8]>::to_vec).collect();
-            if let Some(name) = call.entry.renamed {
-                args[0] = name.as_bytes().to_vec();
-            }
-            all.push((db, args));
-        }
-        Effects::Verbatim | Effects::Nothing => {}
-        Effects::Replaced(many) => {
-            all.extend(many.iter().map(|(db, effect)| (*db, owned_args(effect))));
-        }
-    }
-}
-
-pub(crate) fn owned_args(request: &OwnedRequest) -> Vec<Vec<u8>> {
-    request.view().iter().map(<[u8]>::to_vec).collect()
 }

@@ -1,7 +1,11 @@
 //! [`Effects`]: what a write leaves in the log, when it is not the command as it came.
 
 use crate::args::OwnedRequest;
-use storage::Db;
+use crate::command::Flag;
+use crate::cx::Rest;
+use crate::dispatch::Call;
+use smallvec::SmallVec;
+use storage::{Db, Lsn};
 
 /// What to log for one command.
 #[derive(Debug, Default)]
@@ -31,4 +35,56 @@ impl Effects {
             *self = Effects::Nothing;
         }
     }
+}
+
+/// Collects what a command of a transaction did.
+pub(crate) fn collect(all: &mut Vec<(Db, Vec<Vec<u8>>)>, call: Call<'_>, db: Db, effects: Effects) {
+    match effects {
+        Effects::Verbatim if call.entry.has(Flag::Write) => {
+            let mut args: Vec<Vec<u8>> = call.request.iter().map(<[u8]>::to_vec).collect();
+            if let Some(name) = call.entry.renamed {
+                args[0] = name.as_bytes().to_vec();
+            }
+            all.push((db, args));
+        }
+        Effects::Verbatim | Effects::Nothing => {}
+        Effects::Replaced(many) => {
+            all.extend(many.iter().map(|(db, effect)| (*db, owned_args(effect))));
+        }
+    }
+}
+
+/// Appends what a command did to the journal.
+#[inline(always)]
+pub(crate) fn log(
+    journal: &dyn storage::Journal,
+    call: &Call<'_>,
+    db: Db,
+    rest: Option<&Rest>,
+) -> Option<Lsn> {
+    match rest.map_or(&Effects::Verbatim, |rest| &rest.effects) {
+        Effects::Verbatim if call.entry.has(Flag::Write) || call.entry.has(Flag::MayReplicate) => {
+            let mut args: SmallVec<[&[u8]; 16]> = call.request.iter().collect();
+            if let Some(name) = call.entry.renamed {
+                args[0] = name.as_bytes();
+            }
+            Some(journal.append(db, &args))
+        }
+        Effects::Verbatim | Effects::Nothing => None,
+        Effects::Replaced(all) => match &all[..] {
+            [(db, one)] => {
+                let args: SmallVec<[&[u8]; 16]> = one.view().iter().collect();
+                Some(journal.append(*db, &args))
+            }
+            many => {
+                let many: Vec<_> = many.iter().map(|(db, e)| (*db, owned_args(e))).collect();
+                Some(journal.append_atomic(&many))
+            }
+        },
+    }
+}
+
+/// The arguments of an effect.
+pub(crate) fn owned_args(request: &OwnedRequest) -> Vec<Vec<u8>> {
+    request.view().iter().map(<[u8]>::to_vec).collect()
 }

@@ -316,6 +316,7 @@ pub struct Engine {
     /// Limits derived from directives that are texts.
     pub tuning: Tuning,
     pub(crate) exec: CommandId,
+    pub(crate) client_reply: CommandId,
     gate: AtomicU32,
     random: AtomicU64,
 }
@@ -347,8 +348,9 @@ impl Engine {
     }
 
     fn assemble(parts: Parts, commands: CommandTable) -> Arc<Self> {
-        let exec = commands.entries().iter().find(|entry| entry.full_name == "exec");
-        let exec = exec.expect("a built-in command").id;
+        let id = |name| commands.entries().iter().find(|entry| entry.full_name == name);
+        let id = |name| id(name).expect("a built-in command").id;
+        let (exec, client_reply) = (id("exec"), id("client|reply"));
         let engine = Arc::new(Engine {
             stats: Stats::new(commands.entries().len()),
             random: AtomicU64::new(parts.environment.seed),
@@ -378,6 +380,7 @@ impl Engine {
             environment: parts.environment,
             tuning: Tuning::default(),
             exec,
+            client_reply,
             gate: AtomicU32::new(0),
         });
         tuning::follow(&engine);

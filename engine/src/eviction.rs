@@ -10,6 +10,7 @@ use crate::config::Id;
 use crate::engine::{Engine, gate};
 use crate::keyspace::Class;
 use parking_lot::Mutex;
+use resp::Request;
 use runtime::Now;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use storage::{Db, Key, Locks, Sampled, Tx};
@@ -121,6 +122,13 @@ impl Engine {
         }
     }
 
+    /// Counts what a script writes: its own request says nothing of it.
+    pub(crate) fn note_written(&self, request: Request<'_>) {
+        if self.eviction.limited.load(Ordering::Relaxed) {
+            self.count_received(request.iter().map(|arg| arg.len() as u64).sum());
+        }
+    }
+
     #[cold]
     fn count_received(&self, bytes: u64) {
         let received = self.eviction.received.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -134,6 +142,9 @@ impl Engine {
     /// nothing more, to evict. Looks anew before it says so.
     #[cold]
     pub(crate) fn is_out_of_memory(&self, now: Now) -> bool {
+        if self.gate() & gate::PAUSED != 0 {
+            return false;
+        }
         self.reclaim();
         self.update_memory_gate();
         self.make_room(now);
@@ -142,7 +153,8 @@ impl Engine {
 
     /// Evicts what one command may evict, if memory is over its limit and no other thread does.
     pub(crate) fn make_room(&self, now: Now) {
-        if self.gate() & gate::CROWDED == 0 {
+        // What is paused is not to change.
+        if self.gate() & (gate::CROWDED | gate::PAUSED) != gate::CROWDED {
             return;
         }
         let Some(mut pool) = self.eviction.pool.try_lock() else { return };

@@ -45,7 +45,7 @@ impl Engine {
         if paused || self.gate() & gate::BROKEN != 0 {
             return false;
         }
-        let expire = self.active_expire.is_on();
+        let expire = self.active_expire.is_on() && self.gate() & gate::PAUSED == 0;
         let mut more = expire && self.noting("expire-cycle", now, || self.expire_all(now));
         for shard in 0..self.backend.shard_count() {
             more |= self.backend.maintain(shard);

@@ -44,6 +44,10 @@ pub enum Class {
 
 /// Among the bits of [`Keyspace`]'s events: some keys are held.
 const HOLDING: u32 = 1 << 31;
+/// Among them: [`Keyspace::keeps_expired`].
+const KEEPS_EXPIRED: u32 = 1 << 30;
+/// What is no event.
+const MARKS: u32 = HOLDING | KEEPS_EXPIRED;
 
 /// A client that watches a key.
 struct Watcher {
@@ -60,7 +64,7 @@ pub struct Keyspace {
     /// Number of reasons to look any further: watched keys, awaited keys, clients that track, and
     /// one for keyspace events being on. Zero on the ordinary path.
     interest: AtomicU32,
-    /// `notify-keyspace-events` as bits, and [`HOLDING`].
+    /// `notify-keyspace-events` as bits, and [`MARKS`].
     event_flags: AtomicU32,
     watchers: Mutex<Watchers>,
 }
@@ -85,14 +89,14 @@ impl Keyspace {
 
     /// The bits of `notify-keyspace-events`.
     pub fn event_flags(&self) -> u32 {
-        self.event_flags.load(Ordering::Relaxed) & !HOLDING
+        self.event_flags.load(Ordering::Relaxed) & !MARKS
     }
 
-    /// Whether there is more to a command than its handler: see [`Keyspace::announces_new`] and
-    /// [`Keyspace::is_holding`].
+    /// Whether there is more to a command than its handler: see [`Keyspace::announces_new`],
+    /// [`Keyspace::is_holding`] and [`Keyspace::keeps_expired`].
     #[inline]
     pub(crate) fn is_attended(&self) -> bool {
-        self.event_flags.load(Ordering::Relaxed) & (Class::New as u32 | HOLDING) != 0
+        self.event_flags.load(Ordering::Relaxed) & (Class::New as u32 | MARKS) != 0
     }
 
     /// Whether keys are held: see [`crate::holds`].
@@ -109,17 +113,29 @@ impl Keyspace {
     }
 
     /// Whether somebody may listen to keys being made: what has to be looked at before a command.
-    #[inline]
     pub fn announces_new(&self) -> bool {
         self.event_flags() & Class::New as u32 != 0
     }
 
+    /// Whether what has expired stays where it is, for as long as clients are paused.
+    pub fn keeps_expired(&self) -> bool {
+        self.event_flags.load(Ordering::Relaxed) & KEEPS_EXPIRED != 0
+    }
+
+    /// Sets [`Keyspace::keeps_expired`].
+    pub(crate) fn set_keeps_expired(&self, keeps: bool) {
+        match keeps {
+            true => self.event_flags.fetch_or(KEEPS_EXPIRED, Ordering::SeqCst),
+            false => self.event_flags.fetch_and(!KEEPS_EXPIRED, Ordering::SeqCst),
+        };
+    }
+
     /// Sets the bits of `notify-keyspace-events`.
     pub fn set_event_flags(&self, flags: u32) {
-        let merge = |before| Some(before & HOLDING | flags & !HOLDING);
+        let merge = |before| Some(before & MARKS | flags & !MARKS);
         let (order, load) = (Ordering::SeqCst, Ordering::SeqCst);
         let before = self.event_flags.fetch_update(order, load, merge).unwrap_or_default();
-        let before = before & !HOLDING;
+        let before = before & !MARKS;
         match (before != 0, flags != 0) {
             (false, true) => self.add_interest(),
             (true, false) => self.release_interest(),

@@ -24,6 +24,13 @@ impl Pause {
     pub fn current(&self, now_ms: u64) -> Option<(u64, PauseMode)> {
         self.current.lock().filter(|(until, _)| *until > now_ms)
     }
+
+    /// Until when (Unix milliseconds) a request is held back, if it is; `propagates` says whether it
+    /// may change data or be passed on.
+    pub(crate) fn holds(&self, propagates: bool, now_ms: u64) -> Option<u64> {
+        let (until_ms, mode) = self.current(now_ms)?;
+        (propagates || mode == PauseMode::All).then_some(until_ms)
+    }
 }
 
 impl Engine {
@@ -34,13 +41,19 @@ impl Engine {
             Some((until, before)) => Some((until.max(until_ms), before.max(mode))),
             None => Some((until_ms, mode)),
         };
-        self.set_gate(gate::PAUSED, true);
+        self.set_paused(true);
+    }
+
+    /// Nothing is written now; nor does anything expire or give way.
+    fn set_paused(&self, paused: bool) {
+        self.set_gate(gate::PAUSED, paused);
+        self.keyspace.set_keeps_expired(paused);
     }
 
     /// Ends the pause and lets everybody go on.
     pub fn unpause_clients(&self) {
         *self.pause.current.lock() = None;
-        self.set_gate(gate::PAUSED, false);
+        self.set_paused(false);
         self.clients.list().iter().for_each(|client| client.send(Event::Poke, 0));
     }
 }

@@ -68,8 +68,12 @@ pub struct Stats {
     pub errors: Mutex<HashMap<String, u64>>,
     /// What [`Stats::changes`] was when the last snapshot was taken.
     saved_changes: AtomicU64,
+    /// What had been freed lazily when the counters were last reset.
+    pub lazily_freed_before: AtomicU64,
     /// Sessions closed for exceeding an output limit.
     pub output_limit_disconnections: AtomicU64,
+    /// Sessions closed for exceeding `client-query-buffer-limit`.
+    pub query_limit_disconnections: AtomicU64,
 }
 
 /// The calling thread's slot.
@@ -100,7 +104,9 @@ impl Stats {
             evicted_keys: AtomicU64::new(0),
             errors: Mutex::default(),
             saved_changes: AtomicU64::new(0),
+            lazily_freed_before: AtomicU64::new(0),
             output_limit_disconnections: AtomicU64::new(0),
+            query_limit_disconnections: AtomicU64::new(0),
         }
     }
 
@@ -239,6 +245,7 @@ impl Stats {
             &self.expired_fields,
             &self.evicted_keys,
             &self.output_limit_disconnections,
+            &self.query_limit_disconnections,
         ]
         .into_iter()
         .for_each(zero);

@@ -27,7 +27,8 @@ const RESUME_ARGS_MIN: usize = 16;
 pub struct Limits {
     /// Longest bulk in bytes: `proto-max-bulk-len`. More than 4 GiB is refused in any case.
     pub bulk_len_max: usize,
-    /// Most arguments of one request.
+    /// Most arguments of one request; a C `int` at most. A claimed count takes no memory: arguments
+    /// do, as they come.
     pub args_max: usize,
     /// Longest inline request, and longest header line, in bytes.
     pub inline_len_max: usize,
@@ -41,7 +42,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             bulk_len_max: 512 * 1024 * 1024,
-            args_max: 1024 * 1024,
+            args_max: i32::MAX as usize,
             inline_len_max: 64 * 1024,
             unauthenticated: false,
         }
@@ -151,6 +152,10 @@ pub struct Parser {
     left: u32,
     /// Where the next argument starts, relative to the request.
     next: u32,
+    /// Bytes of the half request before those that are still to be read as an argument, or as its
+    /// header; and what the arguments before them hold.
+    taken: u32,
+    arg_bytes: u32,
     /// No line end lies between the half request's current line and this offset, relative to the
     /// request: a line that arrives byte by byte is searched once.
     searched: u32,
@@ -208,7 +213,13 @@ fn arguments(view: &[u8], mut pos: usize, left: &mut u32, max: u32, out: &mut Ve
 impl Parser {
     /// A parser expecting the start of a request.
     pub const fn new() -> Self {
-        Parser { args: Vec::new(), left: 0, next: 0, searched: 0 }
+        Parser { args: Vec::new(), left: 0, next: 0, taken: 0, arg_bytes: 0, searched: 0 }
+    }
+
+    /// Of the half request that the last call of [`Parser::parse`] left: how many bytes at its start
+    /// are done with, and how many are in its whole arguments. Of no meaning without one.
+    pub fn half_read(&self) -> (usize, usize) {
+        (self.taken as usize, self.arg_bytes as usize)
     }
 
     /// Adds the requests at the front of `buffer` to `batch`, at most `max_requests` of them.
@@ -303,6 +314,7 @@ impl Parser {
         first: usize,
     ) -> Result<Step, ProtocolError> {
         let found = &batch.ranges[first..];
+        self.arg_bytes = bytes_of(found);
         if found.len() >= RESUME_ARGS_MIN {
             let base = start as u32;
             self.args = found.iter().map(|r| Range { start: r.start - base, ..*r }).collect();
@@ -321,6 +333,7 @@ impl Parser {
         batch: &mut Batch,
     ) -> Result<Step, ProtocolError> {
         let (mut args, mut left) = (std::mem::take(&mut self.args), self.left);
+        let known = args.len();
         let max = limits.plain_bulk_len_max();
         match arguments(view, self.next as usize, &mut left, max, &mut args) {
             Stop::Done(end) => {
@@ -332,6 +345,7 @@ impl Parser {
                 Ok(Step::Request(end))
             }
             stop => {
+                self.arg_bytes = self.arg_bytes.saturating_add(bytes_of(&args[known..]));
                 (self.args, self.left) = (args, left);
                 self.stopped(view, 0, stop, limits)
             }
@@ -346,9 +360,11 @@ impl Parser {
         stop: Stop,
         limits: &Limits,
     ) -> Result<Step, ProtocolError> {
+        let mut taken = None;
         let (pos, missing) = match stop {
             Stop::Done(pos) => (pos, 0),
             Stop::Body(pos, missing) if view.len() + missing - start <= WINDOW_MAX => {
+                taken = length(view, pos).map(|(_, body)| body);
                 (pos, missing)
             }
             // It would end beyond what offsets can say.
@@ -356,6 +372,7 @@ impl Parser {
             Stop::Header(pos) => (pos, self.bulk_header(view, start, pos, limits)?),
         };
         self.next = (pos - start) as u32;
+        self.taken = (taken.unwrap_or(pos) - start) as u32;
         Ok(Step::Half(missing))
     }
 
@@ -391,6 +408,7 @@ impl Parser {
     ) -> Result<Step, ProtocolError> {
         let too_big = ProtocolError::MultibulkCountTooBig;
         let Some(cr) = self.line_end(view, start, start, limits, too_big)? else {
+            (self.taken, self.arg_bytes) = (0, 0);
             return Ok(Step::Half(0));
         };
         match parse_i64(view.get(start + 1..cr).unwrap_or_default()) {
@@ -446,6 +464,7 @@ impl Parser {
                 return Err(ProtocolError::InlineTooBig);
             }
             self.searched = (view.len() - start) as u32;
+            (self.taken, self.arg_bytes) = (0, 0);
             return Ok(Step::Half(0));
         };
         let line = &view[start..newline];
@@ -466,6 +485,11 @@ impl Parser {
             Ok(self.nothing(end))
         }
     }
+}
+
+/// What arguments hold together.
+fn bytes_of(args: &[Range]) -> u32 {
+    args.iter().fold(0, |sum: u32, arg| sum.saturating_add(arg.len))
 }
 
 /// Adds the words of an inline `line` to the batch; whether there were any, or `None` if the

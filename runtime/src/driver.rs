@@ -444,6 +444,7 @@ impl<S: AsRef<Socket>> Driver<S> {
         }
         let socket = self.socket.as_ref();
         let sent = trace::time::<TRACED, _>(Stage::Write, || socket.send(output, WRITE_MAX))?;
+        self.connection.written();
         if sent == Sent::Blocked {
             self.ready = self.ready.without(Events::WRITABLE);
         }

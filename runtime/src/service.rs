@@ -110,6 +110,9 @@ pub trait Connection: Send {
     /// What is to be written. The runtime removes from it what the socket took.
     fn output(&mut self) -> &mut resp::Output;
 
+    /// Told that [`Connection::output`] was written, as far as the socket took it.
+    fn written(&mut self) {}
+
     /// The monotonic time (µs, as in [`Now::mono_us`]) at which [`Connection::resume`] must be
     /// called if nothing else happens before.
     fn deadline_us(&self) -> Option<u64>;

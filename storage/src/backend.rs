@@ -280,8 +280,22 @@ pub trait Backend: Send + Sync {
     /// As [`Backend::transact`].
     fn load(&self, db: Db, key: &[u8], expiry_ms: Option<u64>, object: rdb::Object) -> Result<()>;
 
+    /// Values and keys whose memory is freed after the request that removed them.
+    fn lazily_freed(&self) -> LazilyFreed {
+        LazilyFreed::default()
+    }
+
     /// Sizes and counters.
     fn stats(&self) -> BackendStats;
+}
+
+/// What is freed after the request that removed it: values of many elements, the keys of a database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LazilyFreed {
+    /// Still to be freed.
+    pub pending: u64,
+    /// Freed since the start.
+    pub freed: u64,
 }
 
 /// A snapshot under way. Dropping it abandons it.

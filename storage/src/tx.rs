@@ -187,6 +187,10 @@ pub trait Tx {
     /// Whether [`Tx::expired`] may hold anything: asked after every command.
     fn met_expired(&self) -> bool;
 
+    /// When true, what has expired is absent from here on but not deleted (`CLIENT PAUSE` holds the
+    /// data still). Only while nothing is written: a key that is there cannot be made.
+    fn set_keep_expired(&mut self, keep: bool);
+
     /// When true, accesses from here on leave idle times and counters alone (`CLIENT NO-TOUCH`).
     fn set_no_touch(&mut self, no_touch: bool);
 

@@ -56,7 +56,7 @@ const ARG_MAX: usize = 1 << 20;
 /// What the arguments of one request may have together before the rest becomes filler, bytes.
 const REQUEST_MAX: usize = 16 << 20;
 
-/// Arguments of one request: as many as a server takes.
+/// Arguments of one request that are kept; a server takes more.
 const ARGS_MAX: usize = 1 << 20;
 
 /// Instead of a block's number of records: this is the end.

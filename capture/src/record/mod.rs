@@ -254,8 +254,7 @@ impl Sink {
             batch.clear();
             let bytes = &source.bytes()[at..];
             // A record is a request with a few words in front.
-            let limits = Limits { args_max: (1 << 20) + 8, ..Limits::default() };
-            let progress = self.parser.parse(bytes, 64, &limits, &mut batch);
+            let progress = self.parser.parse(bytes, 64, &Limits::default(), &mut batch);
             for request in batch.iter(bytes) {
                 if self.one_record(request)?.is_none() {
                     self.summary.strange += 1;

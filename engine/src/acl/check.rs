@@ -294,7 +294,7 @@ impl Engine {
             context,
             object: object.to_vec(),
             user: user.to_vec(),
-            client: crate::families::client::describe(self, session.client(), now_ms),
+            client: crate::families::client::describe(self, session.client(), true, now_ms),
             id: 0,
             created_ms: now_ms,
             updated_ms: now_ms,

@@ -142,7 +142,9 @@ fn reset(cx: &mut Cx<'_>) -> Outcome {
     client.set_flag(flag::NO_EVICT | flag::NO_TOUCH, false);
     client.names.lock().name.clear();
     cx.session.select(0);
-    cx.session.set_reply_mode(ReplyMode::On);
+    if cx.session.reply_mode == ReplyMode::Off {
+        cx.session.set_reply_mode(ReplyMode::On);
+    }
     cx.session.set_proto(Proto::Resp2);
     cx.reply.set_proto(Proto::Resp2);
     cx.session.sign_out(&cx.engine.acl);

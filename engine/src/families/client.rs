@@ -2,14 +2,14 @@
 
 use super::{client_rows, client_tracking};
 use crate::args::{integer, is_word};
-use crate::clients::{Client, Event, flag};
+use crate::clients::{Client, Event, ReplyBuffers, capped, flag};
 use crate::command::Spec;
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::failure::{Failure, Outcome, SYNTAX, failure};
 use crate::pause::PauseMode;
 use crate::pubsub::Space;
-use crate::session::ReplyMode;
+use crate::session::{ReplyMode, Session};
 use resp::parse_i64;
 use runtime::{Flow, Peer};
 use std::fmt::Write;
@@ -77,7 +77,7 @@ fn flag_letters(client: &Client) -> String {
         (flag::MONITOR, 'O'),
         (flag::PUBSUB, 'P'),
         (flag::MULTI, 'x'),
-        (flag::BLOCKED, 'b'),
+        (flag::BLOCKED | flag::PAUSED, 'b'),
         (flag::TRACKING, 't'),
         (flag::UNREACHABLE, 'R'),
         (flag::BROADCAST, 'B'),
@@ -98,14 +98,44 @@ fn local_address(peer: &Peer) -> String {
     }
 }
 
-/// One line of `CLIENT LIST`, in Redis's fields and order.
-pub(crate) fn describe(engine: &Engine, client: &Client, now_ms: u64) -> String {
+/// Bytes that a connection holds, roughly.
+pub(crate) fn memory_of(client: &Client) -> usize {
+    let small = [&client.argument_bytes, &client.queued_bytes].map(|n| n.load(Ordering::Relaxed));
+    let buffered = client.input_bytes.load(Ordering::Relaxed) + client.waiting_bytes();
+    let owned: u64 = small.into_iter().map(u64::from).sum();
+    size_of::<Client>() + size_of::<Session>() + buffered + owned as usize
+}
+
+/// Lines of `CLIENT LIST`. Of the client that asks, they tell how it is with the request in hand.
+fn describe_all<'c>(cx: &mut Cx<'_>, clients: impl Iterator<Item = &'c Arc<Client>>) -> String {
+    let own = cx.session.client().clone();
+    own.output_bytes.store(cx.reply.output().len(), Ordering::Relaxed);
+    // Inside a transaction the request in hand is the EXEC.
+    let arguments = match cx.session.may_not_block() {
+        true => "exec".len(),
+        false => cx.args.iter().map(<[u8]>::len).sum(),
+    };
+    own.argument_bytes.store(capped(arguments), Ordering::Relaxed);
+    let mut text = String::new();
+    for client in clients {
+        text.push_str(&describe(cx.engine, client, client.id == own.id, cx.now.wall_ms));
+        text.push('\n');
+    }
+    text
+}
+
+/// One line of `CLIENT LIST`, in Redis's fields and order; `is_own` for the client that asks.
+pub(crate) fn describe(engine: &Engine, client: &Client, is_own: bool, now_ms: u64) -> String {
     let names = client.names.lock().clone();
     let get = |n: &std::sync::atomic::AtomicU32| n.load(Ordering::Relaxed);
     let in_multi = client.has_flag(flag::MULTI);
     let multi = if in_multi { i64::from(get(&client.queued)) } else { -1 };
     let input = client.input_bytes.load(Ordering::Relaxed);
-    let output = client.output_bytes.load(Ordering::Relaxed);
+    let output = client.waiting_bytes();
+    let (arguments, queued) = (get(&client.argument_bytes), get(&client.queued_bytes));
+    // Redis has a buffer of this size for replies, and a list of further ones.
+    let (fixed, list) = (output.min(ReplyBuffers::SIZE), output.saturating_sub(ReplyBuffers::SIZE));
+    let (reply_buffer, peak) = engine.clients.reply_buffers.of(client, now_ms);
     let command = client.last_command().map_or("NULL", |id| &engine.commands.entry(id).full_name);
     let seen_ms = client.last_seen_ms.load(Ordering::Relaxed);
     let mut line = format!(
@@ -122,12 +152,14 @@ pub(crate) fn describe(engine: &Engine, client: &Client, now_ms: u64) -> String 
     let subscribed = |space: Space| get(&client.subscriptions[space as usize]);
     let _ = write!(
         line,
-        " sub={} psub={} ssub={} multi={multi} watch={} qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}",
+        " sub={} psub={} ssub={} multi={multi} watch={} qbuf={input} qbuf-free=0 argv-mem={arguments} multi-mem={queued} rbs={reply_buffer} rbp={peak} obl={fixed} oll={} omem={list} tot-mem={} events={} cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}",
         subscribed(Space::Channel),
         subscribed(Space::Pattern),
         subscribed(Space::Shard),
         get(&client.watched),
-        input + output + size_of::<Client>(),
+        list.div_ceil(ReplyBuffers::SIZE),
+        memory_of(client),
+        if output > 0 && !is_own { "rw" } else { "r" },
         names.user,
         client_tracking::redirection(engine.tracking.of(client.id).as_deref()),
         client.resp.load(Ordering::Relaxed),
@@ -138,8 +170,8 @@ pub(crate) fn describe(engine: &Engine, client: &Client, now_ms: u64) -> String 
 }
 
 pub(super) fn info(cx: &mut Cx<'_>) -> Outcome {
-    let mut line = describe(cx.engine, cx.session.client(), cx.now.wall_ms);
-    line.push('\n');
+    let own = cx.session.client().clone();
+    let line = describe_all(cx, std::iter::once(&own));
     cx.reply.verbatim("txt", line.as_bytes());
     Ok(())
 }
@@ -187,11 +219,7 @@ pub(super) fn list(cx: &mut Cx<'_>) -> Outcome {
         4.. if cx.is(2, "ID") => by_ids(cx)?,
         _ => return Err(SYNTAX),
     };
-    let mut text = String::new();
-    for client in clients {
-        text.push_str(&describe(cx.engine, &client, cx.now.wall_ms));
-        text.push('\n');
-    }
+    let text = describe_all(cx, clients.iter());
     cx.reply.verbatim("txt", text.as_bytes());
     Ok(())
 }

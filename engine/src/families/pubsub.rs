@@ -1,12 +1,13 @@
 //! Publish and subscribe: SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE and their opposites, PUBLISH, PUBSUB.
 
+use crate::clients::Event;
 use crate::command::{Channels, Flag::*, Group, LockRule, SPEC, Spec, key_range};
 use crate::cx::Cx;
 use crate::failure::{Failure, Outcome, subcommand_syntax};
 use crate::pubsub::Space;
 use crate::session::SessionState;
 use bytes::Bytes;
-use resp::Proto;
+use resp::{Output, Proto, Reply};
 
 /// Words of one space's confirmations.
 const fn words(space: Space) -> (&'static str, &'static str) {
@@ -26,15 +27,25 @@ fn shown_count(session: &SessionState, space: Space) -> i64 {
     }
 }
 
+/// Confirms a change. That is no reply but a push: `CLIENT REPLY` does not silence it.
 fn confirm(cx: &mut Cx<'_>, space: Space, word: &str, name: Option<&[u8]>) {
     let count = shown_count(cx.session, space);
-    cx.reply.push(3);
-    cx.reply.bulk(word.as_bytes());
-    match name {
-        Some(name) => cx.reply.bulk(name),
-        None => cx.reply.null(),
+    if !cx.session.is_silent() {
+        return write_confirmation(&mut cx.reply, word, name, count);
     }
-    cx.reply.integer(count);
+    let mut out = Output::new();
+    write_confirmation(&mut Reply::new(&mut out, cx.session.proto), word, name, count);
+    cx.session.client().send(Event::Push(out.to_vec().into()), 0);
+}
+
+fn write_confirmation(reply: &mut Reply<'_>, word: &str, name: Option<&[u8]>, count: i64) {
+    reply.push(3);
+    reply.bulk(word.as_bytes());
+    match name {
+        Some(name) => reply.bulk(name),
+        None => reply.null(),
+    }
+    reply.integer(count);
 }
 
 /// A RESP2 client cannot tell messages from replies, so inside a transaction it may not begin to
@@ -51,10 +62,12 @@ fn subscribe_to(cx: &mut Cx<'_>, space: Space) -> Outcome {
     refuse_in_exec(cx, space)?;
     for name in cx.args.tail(1).iter() {
         let name = Bytes::copy_from_slice(name);
-        if cx.session.add_subscription(space, name.clone()) {
+        let added = cx.session.add_subscription(space, name.clone());
+        // Before the first message, which other threads may send at once.
+        confirm(cx, space, words(space).0, Some(&name));
+        if added {
             cx.engine.pubsub.subscribe(space, &name, cx.session.client());
         }
-        confirm(cx, space, words(space).0, Some(&name));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::command::{Entry, Flag};
 use crate::dispatch::Call;
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, NO_AUTH, OOM, failure};
-use crate::pause::PauseMode;
+use crate::families::server::check_enabled;
 use resp::Request;
 use runtime::Now;
 use storage::ShardSet;
@@ -37,6 +37,10 @@ pub(super) fn admit(
         return Ok(Admission::Run);
     }
     let now_ms = now.wall_ms;
+    if session.in_multi() {
+        // At the top it is the command itself that looks.
+        check_enabled(engine, session.client(), entry)?;
+    }
     if !session.is_authenticated() && !entry.has(Flag::NoAuth) {
         return Err(NO_AUTH);
     }
@@ -45,48 +49,83 @@ pub(super) fn admit(
     }
     let context = if session.in_multi() { Context::Multi } else { Context::TopLevel };
     engine.check_permission(session, entry, request, context, now_ms)?;
-    engine.make_room(now);
-    check_state(engine, session, entry, now)?;
-    check_busy(engine, session, entry, request)?;
-    check_subscribed(session, entry)?;
-    check_monitor(session, entry)?;
-    if session.in_multi() && !entry.has(Flag::NotQueued) {
-        return Ok(Admission::Queue);
+    if engine.gate() & gate::BROKEN != 0 {
+        return Err(failure("ERR a panic left half a transaction: the server ends"));
     }
-    Ok(pause(engine, session, entry, now_ms))
+    engine.make_room(now);
+    let nature = Nature::of(engine, session, entry, request);
+    check_memory(engine, session, entry, nature, now)?;
+    check_journal(engine, entry, nature)?;
+    check_subscribed(session, entry)?;
+    if engine.gate() & gate::LOADING != 0 && nature.lacks(Flag::Loading) {
+        return Err(failure("LOADING Redis is loading the dataset in memory"));
+    }
+    check_busy(engine, session, entry, request)?;
+    check_monitor(session, nature)?;
+    if let Some(until_ms) = paused_until(engine, entry, nature, now_ms) {
+        return Ok(Admission::Pause(until_ms));
+    }
+    Ok(match session.in_multi() && !entry.has(Flag::NotQueued) {
+        true => Admission::Queue,
+        false => Admission::Run,
+    })
 }
 
-fn check_state(
+/// What a request does: for `EXEC`, what all that it ends does together.
+#[derive(Clone, Copy)]
+struct Nature {
+    has: u32,
+    lacks: u32,
+}
+
+impl Nature {
+    fn of(engine: &Engine, session: &SessionState, entry: &Entry, request: Request<'_>) -> Nature {
+        let flags = engine.flags_of(entry, request);
+        let multi = session.multi.as_ref().filter(|_| entry.id == engine.exec);
+        let (has, lacks) = multi.map_or((0, 0), |multi| (multi.has, multi.lacks));
+        Nature { has: flags | has, lacks: !flags | lacks }
+    }
+
+    fn has(self, flag: Flag) -> bool {
+        self.has & flag.bit() != 0
+    }
+
+    fn lacks(self, flag: Flag) -> bool {
+        self.lacks & flag.bit() != 0
+    }
+
+    fn propagates(self) -> bool {
+        self.has(Flag::Write) || self.has(Flag::MayReplicate)
+    }
+}
+
+/// When memory is over its limit nothing is done that takes more, and queueing takes some.
+fn check_memory(
     engine: &Engine,
     session: &SessionState,
     entry: &Entry,
+    nature: Nature,
     now: Now,
 ) -> Result<(), Failure> {
-    let gate = engine.gate();
-    if gate & gate::BROKEN != 0 {
-        return Err(failure("ERR a panic left half a transaction: the server ends"));
-    }
-    let is_exec = entry.id == engine.exec;
-    let in_queue = |flag: Flag| {
-        let queue = session.multi.iter().flat_map(|multi| &multi.queue);
-        is_exec && queue.into_iter().any(|queued| engine.commands.entry(queued.command).has(flag))
-    };
-    let grows = entry.has(Flag::DenyOom) || in_queue(Flag::DenyOom);
-    if gate & gate::OVER_MEMORY != 0 && grows && engine.is_out_of_memory(now) {
-        return Err(OOM);
-    }
-    let writes = entry.has(Flag::Write) || in_queue(Flag::Write);
-    if gate & gate::JOURNAL_FAILED != 0 && (writes || entry.spec.name == "ping") {
-        let cause = engine.journal().and_then(|j| j.failure()).unwrap_or_default();
-        return Err(Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}")));
-    }
-    if gate & gate::LOADING != 0 && !entry.has(Flag::Loading) {
-        return Err(failure("LOADING Redis is loading the dataset in memory"));
-    }
-    Ok(())
+    const ENDING: [&str; 4] = ["exec", "discard", "quit", "reset"];
+    let grows =
+        nature.has(Flag::DenyOom) || (session.in_multi() && !ENDING.contains(&entry.spec.name));
+    let over = engine.gate() & gate::OVER_MEMORY != 0;
+    if over && grows && engine.is_out_of_memory(now) { Err(OOM) } else { Ok(()) }
 }
 
-/// While a script runs too long, only that is done which it does not hold up.
+/// When the log cannot be written nothing changes; `PING` says so.
+fn check_journal(engine: &Engine, entry: &Entry, nature: Nature) -> Result<(), Failure> {
+    let failed = engine.gate() & gate::JOURNAL_FAILED != 0;
+    if !failed || !(nature.has(Flag::Write) || entry.spec.name == "ping") {
+        return Ok(());
+    }
+    let cause = engine.journal().and_then(|j| j.failure()).unwrap_or_default();
+    Err(Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}")))
+}
+
+/// While a script runs too long, only that is done which it does not hold up. Of a transaction
+/// nothing is: one that was begun could not be ended, and half of one must not be done.
 fn check_busy(
     engine: &Engine,
     session: &SessionState,
@@ -95,6 +134,9 @@ fn check_busy(
 ) -> Result<(), Failure> {
     if engine.gate() & gate::BUSY == 0 || entry.has(Flag::AllowBusy) {
         return Ok(());
+    }
+    if session.in_multi() {
+        return Err(engine.busy());
     }
     let mut shards = ShardSet::new();
     engine.add_shards(Call { entry, request, hash: None }, session.db, &mut shards);
@@ -127,33 +169,19 @@ fn check_subscribed(session: &SessionState, entry: &Entry) -> Result<(), Failure
 }
 
 /// Who monitors is a kind of replica to Redis, and replicas leave the keyspace alone.
-fn check_monitor(session: &SessionState, entry: &Entry) -> Result<(), Failure> {
-    let uses_keys = [Flag::Write, Flag::Readonly, Flag::MayReplicate];
-    if session.client().has_flag(flag::MONITOR) && uses_keys.iter().any(|f| entry.has(*f)) {
+fn check_monitor(session: &SessionState, nature: Nature) -> Result<(), Failure> {
+    let uses_keys = nature.propagates() || nature.has(Flag::Readonly);
+    if uses_keys && session.client().has_flag(flag::MONITOR) {
         return Err(failure("ERR Replica can't interact with the keyspace"));
     }
     Ok(())
 }
 
-fn pause(engine: &Engine, session: &SessionState, entry: &Entry, now_ms: u64) -> Admission {
-    if engine.gate() & gate::PAUSED == 0 {
-        return Admission::Run;
-    }
-    let Some((until, mode)) = engine.pause.current(now_ms) else { return Admission::Run };
-    let queue = session.multi.iter().flat_map(|multi| &multi.queue);
-    let queued_writes = entry.id == engine.exec
-        && queue.into_iter().any(|q| propagates(engine.commands.entry(q.command)));
-    let held = match mode {
-        PauseMode::All => !session.in_multi() || entry.id == engine.exec,
-        PauseMode::Write => propagates(entry) || queued_writes,
-    };
+/// Until when (Unix milliseconds) `CLIENT PAUSE` holds a request back, if it does.
+fn paused_until(engine: &Engine, entry: &Entry, nature: Nature, now_ms: u64) -> Option<u64> {
     // The pauser itself must be able to end it.
-    if held && !entry.is_within(engine, "client") {
-        return Admission::Pause(until);
+    if engine.gate() & gate::PAUSED == 0 || entry.is_within(engine, "client") {
+        return None;
     }
-    Admission::Run
-}
-
-fn propagates(entry: &Entry) -> bool {
-    entry.has(Flag::Write) || entry.has(Flag::MayReplicate)
+    engine.pause.holds(nature.propagates(), now_ms)
 }

@@ -12,7 +12,7 @@ pub use state::{Multi, ReplyMode, SessionState, Watched};
 pub(crate) use state::{Queued, special};
 
 use crate::blocking::Waiter;
-use crate::clients::{Event, flag};
+use crate::clients::{Event, capped, flag};
 use crate::config::Id;
 use crate::engine::Engine;
 use crate::pubsub::Space;
@@ -152,14 +152,37 @@ impl Machine {
         if bytes.is_empty() {
             return;
         }
-        let limit = engine.config.memory(Id::ClientQueryBufferLimit) as usize;
-        if self.pending.len() + bytes.len() > limit {
-            tracing::warn!(client = self.state.client().id, limit, "query buffer limit reached");
-            self.state.flow = Flow::Abort;
-            self.pending = Vec::new();
-            return;
+        if self.check_query_limit(engine, self.pending.len() + bytes.len()) {
+            self.pending.extend_from_slice(bytes);
         }
-        self.pending.extend_from_slice(bytes);
+    }
+
+    /// Ends the connection when so many bytes are too many to wait for being executed.
+    fn check_query_limit(&mut self, engine: &Engine, bytes: usize) -> bool {
+        let limit = engine.config.memory(Id::ClientQueryBufferLimit);
+        if bytes as u64 <= limit {
+            return true;
+        }
+        tracing::warn!(client = self.state.client().id, limit, "query buffer limit reached");
+        engine.stats.query_limit_disconnections.fetch_add(1, Ordering::Relaxed);
+        self.state.flow = Flow::Abort;
+        self.pending = Vec::new();
+        false
+    }
+
+    /// Has others see what waits to be executed.
+    fn show_input(&self) {
+        let client = self.state.client();
+        let (taken, arguments) = match (&self.parked, self.pending.is_empty()) {
+            (Parked::Blocked { waiter, .. }, _) => (0, waiter.request.argument_bytes()),
+            (_, true) => (0, 0),
+            // Half a request: its first arguments are no longer input.
+            (Parked::No, false) => self.parser.half_read(),
+            _ => (0, 0),
+        };
+        let input = self.pending.len().saturating_sub(taken);
+        client.input_bytes.store(input, Ordering::Relaxed);
+        client.argument_bytes.store(capped(arguments), Ordering::Relaxed);
     }
 
     /// Handles what arrived in the inbox.
@@ -172,7 +195,12 @@ impl Machine {
                 Event::Message(message) => {
                     message.write(&mut Reply::new(&mut self.out, self.state.proto));
                 }
-                Event::Raw(bytes) => self.out.share(bytes),
+                // What a monitor sees counts as replies.
+                Event::Raw(bytes) if self.state.reply_mode == ReplyMode::On => {
+                    self.out.share(bytes);
+                }
+                Event::Raw(_) => {}
+                Event::Push(bytes) => self.out.share(bytes),
                 Event::Cache(notice) => {
                     let subscribed = self.state.is_subscribed();
                     notice.write(&mut Reply::new(&mut self.out, self.state.proto), subscribed);
@@ -207,6 +235,14 @@ impl Machine {
             _ => false,
         };
         if over {
+            self.end_pause();
+        }
+    }
+
+    /// Lets a request go on that was held back.
+    fn end_pause(&mut self) {
+        if matches!(self.parked, Parked::Paused { .. } | Parked::Held) {
+            self.state.client().set_flag(flag::PAUSED, false);
             self.parked = Parked::No;
         }
     }
@@ -217,6 +253,7 @@ impl Machine {
         if self.state.reply_mode == ReplyMode::On {
             self.out.append(reply);
         }
+        self.state.end_skip();
     }
 
     /// Ends a wait with its time-out reply, or with an error.
@@ -227,15 +264,18 @@ impl Machine {
         }
         engine.unpark(waiter);
         engine.note_waited(waiter, now);
-        let mut reply = Reply::new(&mut self.out, self.state.proto);
-        match error {
-            true => {
-                engine.stats.failed(waiter.command, "UNBLOCKED");
-                reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+        if error {
+            engine.stats.failed(waiter.command, "UNBLOCKED");
+        }
+        if self.state.reply_mode == ReplyMode::On {
+            let mut reply = Reply::new(&mut self.out, self.state.proto);
+            match error {
+                true => reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+                false => (waiter.on_timeout)(&mut reply),
             }
-            false => (waiter.on_timeout)(&mut reply),
         }
         self.parked = Parked::No;
+        self.state.end_skip();
     }
 
     /// Ends what has a deadline that has passed.
@@ -244,7 +284,7 @@ impl Machine {
             Parked::Blocked { deadline_us: Some(at), .. } if *at <= now.mono_us => {
                 self.unblock(engine, false, now);
             }
-            Parked::Paused { until_us } if *until_us <= now.mono_us => self.parked = Parked::No,
+            Parked::Paused { until_us } if *until_us <= now.mono_us => self.end_pause(),
             _ => {}
         }
         if self.idle_deadline_us(engine).is_some_and(|at| at <= now.mono_us) {
@@ -268,6 +308,7 @@ impl Machine {
             self.over_soft_limit_since = None;
             return;
         }
+        self.state.client().reply_bytes.store(capped(waiting as usize), Ordering::Relaxed);
         let subscribed = self.state.is_subscribed();
         let class = if subscribed { OutputClass::PubSub } else { OutputClass::Normal };
         let limit = engine.tuning.output_limit(class);
@@ -341,7 +382,7 @@ impl Machine {
             Flow::CloseAfterFlush if self.withheld.is_some() => Flow::Open,
             flow => flow,
         };
-        self.state.client().input_bytes.store(self.pending.len(), Ordering::Relaxed);
+        self.show_input();
         let wants_input = !self.is_parked()
             && self.withheld.is_none()
             && self.state.flow == Flow::Open
@@ -399,6 +440,10 @@ impl Machine {
         }
     }
 
+    fn written(&mut self) {
+        self.state.client().output_bytes.store(self.out.len(), Ordering::Relaxed);
+    }
+
     fn deadline_us(&self, engine: &Engine) -> Option<u64> {
         let parked = match &self.parked {
             Parked::Blocked { deadline_us, .. } => *deadline_us,
@@ -414,6 +459,7 @@ impl Machine {
         // goes on: it owes the answers to what it has taken.
         if matches!(self.parked, Parked::Blocked { .. } | Parked::Paused { .. } | Parked::Held) {
             self.leave_queue(engine);
+            self.end_pause();
             self.parked = Parked::No;
             self.pending = Vec::new();
         }
@@ -472,6 +518,10 @@ impl Connection for Session {
 
     fn output(&mut self) -> &mut Output {
         self.machine.output()
+    }
+
+    fn written(&mut self) {
+        self.machine.written();
     }
 
     fn deadline_us(&self) -> Option<u64> {

@@ -1,12 +1,11 @@
 //! Steps 4 to 8: a buffer of requests parsed, prefetched and run.
 
 use super::admit::{Admission, admit};
-use super::state::{Queued, ReplyMode};
+use super::state::{ReplyMode, special};
 use super::{Machine, OUTPUT_HIGH_WATER, Parked};
 use crate::affected::Affected;
-use crate::args::OwnedRequest;
 use crate::blocking::Waiter;
-use crate::clients::Client;
+use crate::clients::{Client, NO_COMMAND, flag};
 use crate::command::{CommandId, Entry, Flag};
 use crate::dispatch::{Aftermath, Call, Follow};
 use crate::engine::{Engine, gate};
@@ -25,9 +24,6 @@ const GROUP: usize = 32;
 
 /// Keys anticipated at once: what the first-level cache takes without losing them again.
 const UPCOMING_MAX: usize = 64;
-
-/// Bytes that one transaction may queue before `EXEC`.
-const MULTI_BYTES_MAX: usize = 1 << 30;
 
 thread_local! {
     /// The thread's scratch, so that sessions need none of their own.
@@ -130,6 +126,7 @@ impl Machine {
         now: Now,
     ) -> usize {
         send_for_upcoming(engine);
+        self.state.client().input_bytes.store(buffer.len(), Ordering::Relaxed);
         let mut scratch = SCRATCH.take().unwrap_or_default();
         let mut done = 0;
         while done < buffer.len() && !self.is_parked() && self.state.flow == Flow::Open {
@@ -150,7 +147,9 @@ impl Machine {
             }
             done += progress.consumed;
             if let Some(error) = progress.error {
+                let reply = self.begin_reply();
                 Reply::new(&mut self.out, self.state.proto).protocol_error(error);
+                self.silence(engine, reply, now);
                 self.state.flow = Flow::CloseAfterFlush;
             }
             if !progress.more {
@@ -253,11 +252,11 @@ impl Machine {
         timer: &mut Timer<'r>,
     ) {
         if planned.command == UNKNOWN {
-            return self.reject(engine, None, failure::unknown_command(request));
+            return self.reject(engine, None, failure::unknown_command(request), now);
         }
         let entry = engine.commands.entry(planned.command);
         if !entry.accepts(request.len()) {
-            return self.refuse(engine, entry, request);
+            return self.refuse(engine, entry, request, now);
         }
         if self.state.special | engine.gate() != 0 {
             return self.run_special(engine, entry, planned, request, now, timer);
@@ -267,18 +266,19 @@ impl Machine {
 
     /// Refuses a request that its command does not accept.
     #[cold]
-    fn refuse(&mut self, engine: &Engine, entry: &Entry, request: Request<'_>) {
+    fn refuse(&mut self, engine: &Engine, entry: &Entry, request: Request<'_>, now: Now) {
         // A subcommand that does not exist is no command whose refusals could be counted.
         let counted = entry.subcommands.is_empty() || request.len() == 1;
         let failure = failure::not_accepted(entry, request);
-        self.reject(engine, counted.then_some(entry), failure);
+        self.reject(engine, counted.then_some(entry), failure, now);
     }
 
     /// Refuses a request before it runs; inside `MULTI` that dooms the transaction.
     #[cold]
-    fn reject(&mut self, engine: &Engine, entry: Option<&Entry>, failure: Failure) {
+    fn reject(&mut self, engine: &Engine, entry: Option<&Entry>, mut failure: Failure, now: Now) {
         engine.stats.rejected(entry.map(|e| e.id), failure.code());
-        let mut failure = failure;
+        let reply = self.begin_reply();
+        self.note_command(entry);
         if let Some(multi) = &mut self.state.multi {
             multi.failed = true;
         }
@@ -291,9 +291,14 @@ impl Machine {
             engine.forget_watches(&mut self.state);
         }
         self.end_caching(engine, entry);
-        if self.state.reply_mode == ReplyMode::On {
-            Reply::new(&mut self.out, self.state.proto).error(failure.as_str());
-        }
+        Reply::new(&mut self.out, self.state.proto).error(failure.as_str());
+        self.silence(engine, reply, now);
+    }
+
+    /// Notes the last command, when it does not run at once.
+    fn note_command(&self, entry: Option<&Entry>) {
+        let command = entry.map_or(NO_COMMAND, |entry| u32::from(entry.id));
+        self.state.client().last_command.store(command, Ordering::Relaxed);
     }
 
     /// The way of requests that need a closer look.
@@ -307,17 +312,18 @@ impl Machine {
         now: Now,
         timer: &mut Timer<'r>,
     ) {
-        match admit(engine, &self.state, entry, request, now) {
-            Err(failure) => self.reject(engine, Some(entry), failure),
+        let admission = admit(engine, &self.state, entry, request, now);
+        // What had to give way for this request is told before it is answered.
+        self.take_events(engine, now);
+        match admission {
+            Err(failure) => self.reject(engine, Some(entry), failure, now),
             Ok(Admission::Queue) => {
                 self.capture(engine, entry, request, now);
-                self.queue(engine, entry, request);
+                self.queue(engine, entry, request, now);
             }
-            Ok(Admission::Pause(until_ms)) => self.pause(until_ms, now),
+            Ok(Admission::Pause(until_ms)) => self.pause(entry, until_ms, now),
             Ok(Admission::Run) => {
-                let mark = self.out.len();
-                let mode = self.state.reply_mode;
-                self.state.skip_armed = false;
+                let reply = self.begin_reply();
                 self.capture(engine, entry, request, now);
                 let first = is_shown_first(entry);
                 if first {
@@ -335,7 +341,7 @@ impl Machine {
                 if !first {
                     self.show(engine, entry, request, now);
                 }
-                self.silence(mode, mark);
+                self.silence(engine, reply, now);
                 self.end_caching(engine, Some(entry));
             }
         }
@@ -362,42 +368,50 @@ impl Machine {
         engine.capture_request(entry, request, self.state.client(), self.state.db, now);
     }
 
-    /// `CLIENT REPLY`: takes back what a command replied from `mark` on. `mode` is the one in force
-    /// before it ran.
-    fn silence(&mut self, mode: ReplyMode, mark: usize) {
-        match mode {
-            ReplyMode::On => {}
-            ReplyMode::Off if self.state.reply_mode == ReplyMode::On => {}
-            ReplyMode::Off => self.out.truncate(mark),
-            ReplyMode::SkipNext => {
-                self.out.truncate(mark);
-                if !self.state.skip_armed {
-                    self.state.set_reply_mode(ReplyMode::On);
-                }
-            }
-        }
+    /// What [`Machine::silence`] is to know of the moment before a request: whether replies were
+    /// sent, and where its own begins.
+    fn begin_reply(&mut self) -> (ReplyMode, usize) {
+        self.state.skip_armed = false;
+        (self.state.reply_mode, self.out.len())
     }
 
-    fn queue(&mut self, engine: &Engine, entry: &Entry, request: Request<'_>) {
-        let Some(multi) = &mut self.state.multi else { return };
-        let request = OwnedRequest::new(request.iter());
-        multi.bytes += request.size();
-        if multi.bytes > MULTI_BYTES_MAX {
-            let text = "ERR the transaction is too large";
-            return self.reject(engine, Some(entry), failure::failure(text));
+    /// `CLIENT REPLY`: takes back what a request replied, unless it turned replies on. What was
+    /// pushed meanwhile waits in the inbox, and is sent all the same.
+    fn silence(&mut self, engine: &Engine, (mode, mark): (ReplyMode, usize), now: Now) {
+        if mode == ReplyMode::On {
+            return;
         }
-        multi.queue.push(Queued { command: entry.id, request });
-        let queued = multi.queue.len() as u32;
-        self.state.client().queued.store(queued, Ordering::Relaxed);
-        if self.state.reply_mode == ReplyMode::On {
-            Reply::new(&mut self.out, self.state.proto).simple("QUEUED");
+        if self.state.reply_mode != ReplyMode::On {
+            self.out.truncate(mark);
         }
+        // The reply of a command that waits is the one to skip, when it comes.
+        if !self.is_parked() {
+            self.state.end_skip();
+        }
+        self.take_events(engine, now);
+    }
+
+    fn queue(&mut self, engine: &Engine, entry: &Entry, request: Request<'_>, now: Now) {
+        let reply = self.begin_reply();
+        let doomed = self.state.client().transaction_failed();
+        self.note_command(Some(entry));
+        if let Some(multi) = self.state.multi.as_mut().filter(|multi| !multi.failed && !doomed) {
+            multi.push(entry.id, engine.flags_of(entry, request), request);
+            let bytes = multi.bytes;
+            self.state.show_multi(self.state.multi.as_deref());
+            self.check_query_limit(engine, bytes);
+        }
+        Reply::new(&mut self.out, self.state.proto).simple("QUEUED");
+        self.silence(engine, reply, now);
     }
 
     /// Holds a request back until the pause is over: it is parsed again then.
-    fn pause(&mut self, until_ms: u64, now: Now) {
-        let wait_ms = until_ms.saturating_sub(now.wall_ms);
-        self.parked = Parked::Paused { until_us: now.mono_us.saturating_add(wait_ms * 1000) };
+    fn pause(&mut self, entry: &Entry, until_ms: u64, now: Now) {
+        self.note_command(Some(entry));
+        // The millisecond that it is has begun already: one more makes the pause a whole one.
+        let wait_us = (until_ms.saturating_sub(now.wall_ms) + 1).saturating_mul(1000);
+        self.state.client().set_flag(flag::PAUSED, true);
+        self.parked = Parked::Paused { until_us: now.mono_us.saturating_add(wait_us) };
     }
 
     fn run_admitted<'r, const TRACED: bool>(
@@ -471,7 +485,7 @@ impl Machine {
     #[inline(never)]
     fn exec(&mut self, engine: &Engine, now: Now) -> Aftermath {
         let proto = self.state.proto;
-        let Some(multi) = self.state.end_multi() else {
+        let Some(multi) = self.state.take_multi() else {
             Reply::new(&mut self.out, proto).error("ERR EXEC without MULTI");
             return Aftermath::default();
         };
@@ -479,7 +493,11 @@ impl Machine {
             Reply::new(&mut self.out, proto).error(EXEC_ABORT.as_str());
             Aftermath::default()
         } else {
+            self.state.set_special(special::SHORT, engine.gate() & gate::OVER_MEMORY != 0);
             let ran = engine.run_all(&multi.queue, &mut self.state, &mut self.out, now);
+            self.state.set_special(special::SHORT, false);
+            // Queued, it took memory; done, it may take some more.
+            engine.note_received(multi.bytes);
             ran.unwrap_or_else(|| {
                 Reply::new(&mut self.out, proto).null_array();
                 Aftermath::default()
@@ -489,6 +507,7 @@ impl Machine {
             self.state.resume_multi(multi);
             return aftermath;
         }
+        self.state.show_multi(None);
         engine.forget_watches(&mut self.state);
         aftermath
     }

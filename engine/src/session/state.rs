@@ -3,14 +3,14 @@
 use crate::acl::{Account, Acl};
 use crate::args::OwnedRequest;
 use crate::blocking::Waiter;
-use crate::clients::{Client, flag};
+use crate::clients::{Client, capped, flag};
 use crate::command::CommandId;
 use crate::engine::Engine;
 use crate::pubsub::Space;
 use crate::stats::Stats;
 use crate::tracking::Tracker;
 use bytes::Bytes;
-use resp::Proto;
+use resp::{Proto, Request};
 use runtime::Flow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,6 +41,8 @@ pub(crate) mod special {
     pub const CACHING: u32 = 1 << 9;
     /// Stands in for what holds keys.
     pub const HOLDER: u32 = 1 << 10;
+    /// Inside `EXEC`: memory was over its limit when it began.
+    pub const SHORT: u32 = 1 << 11;
 }
 
 /// A key of a database, as watched or waited for.
@@ -64,8 +66,23 @@ pub struct Multi {
     pub(crate) queue: Vec<Queued>,
     /// A command could not be queued: `EXEC` will refuse.
     pub(crate) failed: bool,
-    /// Bytes queued.
+    /// Bytes of what is queued, as Redis counts them: the arguments, and a pointer for each.
     pub(crate) bytes: usize,
+    /// [`Flag::bit`](crate::command::Flag::bit)s that some command has.
+    pub(crate) has: u32,
+    /// Bits that some command has not.
+    pub(crate) lacks: u32,
+}
+
+impl Multi {
+    /// Queues a request with these flags.
+    pub(crate) fn push(&mut self, command: CommandId, flags: u32, request: Request<'_>) {
+        let bytes: usize = request.iter().map(|arg| arg.len() + size_of::<usize>()).sum();
+        self.bytes += bytes;
+        self.has |= flags;
+        self.lacks |= !flags;
+        self.queue.push(Queued { command, request: OwnedRequest::new(request.iter()) });
+    }
 }
 
 /// Whether replies are sent.
@@ -109,7 +126,7 @@ pub struct SessionState {
     pub watched: Vec<Watched>,
     /// Whether replies are sent.
     pub reply_mode: ReplyMode,
-    /// The running command was itself `CLIENT REPLY SKIP`: the next one is the one to skip.
+    /// `CLIENT REPLY SKIP` was said by the running request: the next one is the one to skip.
     pub(crate) skip_armed: bool,
     /// Accesses leave idle times alone.
     pub(crate) no_touch: bool,
@@ -319,26 +336,55 @@ impl SessionState {
         self.set_special(special::SILENT, mode != ReplyMode::On);
     }
 
+    /// Ends `CLIENT REPLY SKIP`, unless the request that just ran said it.
+    pub(crate) fn end_skip(&mut self) {
+        if self.reply_mode == ReplyMode::SkipNext && !self.skip_armed {
+            self.set_reply_mode(ReplyMode::On);
+        }
+    }
+
+    /// Whether what the running command replies is not sent.
+    pub(crate) fn is_silent(&self) -> bool {
+        match self.reply_mode {
+            ReplyMode::On => false,
+            ReplyMode::Off => true,
+            ReplyMode::SkipNext => !self.skip_armed,
+        }
+    }
+
     /// Begins a transaction.
     pub fn begin_multi(&mut self) {
         self.multi = Some(Box::default());
         self.set_special(special::MULTI, true);
-        self.client.set_flag(flag::MULTI, true);
+        self.show_multi(self.multi.as_deref());
     }
 
     /// Takes the end of the transaction back.
     pub(crate) fn resume_multi(&mut self, multi: Box<Multi>) {
-        self.begin_multi();
-        self.client.queued.store(multi.queue.len() as u32, Ordering::Relaxed);
+        self.set_special(special::MULTI, true);
+        self.show_multi(Some(&multi));
         self.multi = Some(multi);
     }
 
     /// Ends the transaction, returning what was queued.
     pub(crate) fn end_multi(&mut self) -> Option<Box<Multi>> {
+        let multi = self.take_multi();
+        self.show_multi(None);
+        multi
+    }
+
+    /// [`SessionState::end_multi`], which others do not see yet.
+    pub(crate) fn take_multi(&mut self) -> Option<Box<Multi>> {
         self.set_special(special::MULTI, false);
-        self.client.set_flag(flag::MULTI, false);
-        self.client.queued.store(0, Ordering::Relaxed);
         self.multi.take()
+    }
+
+    /// Has others see a transaction, or none.
+    pub(crate) fn show_multi(&self, multi: Option<&Multi>) {
+        let (queued, bytes) = multi.map_or((0, 0), |multi| (multi.queue.len(), multi.bytes));
+        self.client.set_flag(flag::MULTI, multi.is_some());
+        self.client.queued.store(queued as u32, Ordering::Relaxed);
+        self.client.queued_bytes.store(capped(bytes), Ordering::Relaxed);
     }
 
     /// Names subscribed to in one space.

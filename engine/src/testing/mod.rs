@@ -84,6 +84,7 @@ impl Client {
         let output = self.session.output();
         let bytes = output.to_vec();
         output.consume(bytes.len());
+        self.session.written();
         self.received.extend_from_slice(&bytes);
         !bytes.is_empty()
     }

@@ -125,6 +125,10 @@ impl Tx for SpyTx<'_> {
         self.tx.met_expired()
     }
 
+    fn set_keep_expired(&mut self, keep: bool) {
+        self.tx.set_keep_expired(keep);
+    }
+
     fn set_no_touch(&mut self, no_touch: bool) {
         self.tx.set_no_touch(no_touch);
     }

@@ -99,3 +99,39 @@ fn one_that_has_written_ends_with_the_server_and_leaves_nothing() {
         assert_eq!(value, "off", "{runtime:?}");
     }
 }
+
+#[test]
+fn a_transaction_that_meets_a_slow_script_is_not_done_by_halves() {
+    // Blocking threads would need a second one for the client that is there all the time.
+    for runtime in &ONE_THREAD[..3] {
+        let (_folder, varve) = start(runtime);
+        let mut client = varve.connect();
+        let end = |running: JoinHandle<String>| {
+            assert_eq!(ask(&mut varve.connect(), &["SCRIPT", "KILL"]), "OK");
+            running.join().expect("no panic");
+        };
+        assert_eq!(ask(&mut client, &["MULTI"]), "OK");
+        assert_eq!(ask(&mut client, &["INCR", "free"]), "QUEUED");
+        let running = run_away(&varve, SCRIPT, "held");
+        // Alone it would be served: no script has its shard.
+        let refused = ask(&mut client, &["INCR", "free"]);
+        assert!(refused.starts_with("BUSY "), "{refused}");
+        assert_eq!(ask(&mut client, &["UNWATCH"]), "QUEUED");
+        end(running);
+        assert_eq!(
+            ask(&mut client, &["EXEC"]),
+            "EXECABORT Transaction discarded because of previous errors."
+        );
+
+        assert_eq!(ask(&mut client, &["MULTI"]), "OK");
+        assert_eq!(ask(&mut client, &["INCR", "free"]), "QUEUED");
+        let running = run_away(&varve, SCRIPT, "held");
+        let refused = ask(&mut client, &["EXEC"]);
+        let because = "EXECABORT Transaction discarded because of: BUSY ";
+        assert!(refused.starts_with(because), "{refused}");
+        assert_eq!(ask(&mut client, &["MULTI"]), "OK");
+        assert_eq!(ask(&mut client, &["DISCARD"]), "OK");
+        end(running);
+        assert_eq!(ask(&mut client, &["EXISTS", "free"]), "int(0)");
+    }
+}

@@ -28,6 +28,7 @@ mod object;
 mod order;
 mod packed;
 mod prefetch;
+mod random;
 mod segment;
 mod set;
 mod shard;
@@ -42,10 +43,12 @@ mod tx;
 mod value;
 mod zset;
 
+use crate::backend::LazilyFreed;
 use crate::tx::{Db, Key, Tx};
 use crate::{Backend, BackendStats, EncodingLimits, Locks, Result, Snapshot, rdb};
 use directory::Pool;
 use entry::Frequency;
+use grave::Freed;
 use hashing::Hasher;
 use parking_lot::{Mutex, MutexGuard};
 use segment::Probe;
@@ -85,6 +88,8 @@ pub struct MemoryBackend {
     hasher: Hasher,
     shard_bits: u32,
     databases: u32,
+    /// What is freed later, and was.
+    freed: Arc<Freed>,
     /// The limits in force, and their version; shards keep copies.
     limits: Mutex<EncodingLimits>,
     limits_version: AtomicU32,
@@ -101,16 +106,18 @@ impl MemoryBackend {
     pub fn new(config: Config) -> Self {
         let shards = config.shards.clamp(1, SHARDS_MAX).next_power_of_two();
         let hasher = Hasher::new(config.hash_seed);
-        let pool = Arc::new(Pool::default());
+        let (pool, freed) = (Arc::new(Pool::default()), Arc::new(Freed::default()));
         let shard = |number| {
             let databases = config.databases.max(1) as usize;
-            Shard::new(databases, hasher, config.limits.clone(), Arc::clone(&pool), number)
+            let (pool, freed) = (Arc::clone(&pool), Arc::clone(&freed));
+            Shard::new(databases, hasher, config.limits.clone(), pool, freed, number)
         };
         MemoryBackend {
             shards: (0..shards).map(shard).collect(),
             hasher,
             shard_bits: shards.trailing_zeros(),
             databases: config.databases.max(1),
+            freed,
             limits: Mutex::new(config.limits),
             limits_version: AtomicU32::new(0),
             frequency: Frequency::default(),
@@ -292,6 +299,10 @@ impl Backend for MemoryBackend {
             }
         })?;
         loaded
+    }
+
+    fn lazily_freed(&self) -> LazilyFreed {
+        self.freed.counts()
     }
 
     fn stats(&self) -> BackendStats {

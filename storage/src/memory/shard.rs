@@ -2,7 +2,7 @@
 
 use super::directory::{Directory, Pool, Slot, Source};
 use super::entry::Entry;
-use super::grave::Grave;
+use super::grave::{Freed, Grave};
 use super::hashing::{Hasher, mix};
 use super::prefetch;
 use super::segment::Probe;
@@ -82,6 +82,8 @@ pub struct Common {
     pub limits_version: u32,
     /// What was removed and is still to be taken apart.
     pub graves: VecDeque<Grave>,
+    /// How much that is, and was, in all shards.
+    pub freed: Arc<Freed>,
     /// Where tables get their directories from.
     pub pool: Arc<Pool>,
     /// The snapshot epoch: the bit of entries made or saved since the last cut.
@@ -188,15 +190,6 @@ impl Measure {
     #[inline]
     pub fn of(entry: &Entry) -> Self {
         Measure { bytes: entry.bytes(), expiry: entry.expiry(), fields_due: entry.fields_due() }
-    }
-}
-
-impl Common {
-    /// Forgets an entry: drops it, or leaves the taking apart of a large one to `maintain`.
-    pub fn bury(&mut self, mut entry: Entry) {
-        if let Some(value) = entry.take_boxed() {
-            self.graves.extend(Grave::of(value));
-        }
     }
 }
 
@@ -309,7 +302,7 @@ impl State {
     pub fn bury_space(&mut self, space: Keyspace) {
         match &mut self.common.saving {
             Some(saving) => saving.detach(space.tally.cut_db, space.table),
-            None => self.common.graves.push_back(Grave::Table(Box::new(space.table))),
+            None => self.common.bury_keys(space.table),
         }
     }
 
@@ -332,6 +325,7 @@ impl Shard {
         hasher: Hasher,
         limits: EncodingLimits,
         pool: Arc<Pool>,
+        freed: Arc<Freed>,
         number: u32,
     ) -> Self {
         let common = Common {
@@ -339,6 +333,7 @@ impl Shard {
             limits,
             limits_version: 0,
             graves: VecDeque::new(),
+            freed,
             pool,
             epoch: false,
             saving: None,

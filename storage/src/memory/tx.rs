@@ -47,15 +47,15 @@ pub(super) type Rare<T> = Option<Box<Vec<T>>>;
 
 /// A transaction. The locks are released when it is dropped.
 pub struct MemoryTx<'b> {
-    backend: &'b MemoryBackend,
+    pub(super) backend: &'b MemoryBackend,
     /// The first shard locked: the only one for most commands.
     first: Option<Guard<'b>>,
     /// The others, ascending by number. In a box, like `expired`, and dropped by hand, because most
     /// transactions have none: to begin and to end one must cost next to nothing.
     others: ManuallyDrop<Rare<Guard<'b>>>,
     now_ms: u64,
-    /// [`NO_TOUCH`], and what a panic would leave: [`OPENED`], [`CHANGED`].
-    marks: u8,
+    /// [`NO_TOUCH`], [`KEEP_EXPIRED`], and what a panic would leave: [`OPENED`], [`CHANGED`].
+    pub(super) marks: u8,
     /// The database whose sizes may have changed, [`NO_DB`] or [`SEVERAL_DBS`].
     used_db: Db,
     expired: ManuallyDrop<Rare<Expired>>,
@@ -67,6 +67,8 @@ const NO_TOUCH: u8 = 1;
 const OPENED: u8 = 2;
 /// A change was begun, and mostly ended, too.
 const CHANGED: u8 = 4;
+/// What has expired stays.
+pub(super) const KEEP_EXPIRED: u8 = 8;
 
 /// No database was used.
 const NO_DB: Db = Db::MAX;
@@ -167,12 +169,15 @@ impl<'b> MemoryTx<'b> {
 
     /// The key's entry; an expired one is deleted, and noted.
     #[inline(always)]
-    fn live(&mut self, key: &Key<'_>) -> Option<Live<'_>> {
+    pub(super) fn live(&mut self, key: &Key<'_>) -> Option<Live<'_>> {
         self.use_db(key.db);
         let number = self.backend.shard_of_hash(key.hash);
         let state = locked(&mut self.first, &mut self.others, number);
         let mut live = state.find(key)?;
         if live.found.get().is_mortal() && is_over(&mut live, self.now_ms, key, &mut self.expired) {
+            if self.marks & KEEP_EXPIRED != 0 && live.found.get().is_expired(self.now_ms) {
+                return None;
+            }
             self.expired.get_or_insert_default().push(Expired::key(key.db, key.bytes));
             // What has expired counts as absent, once it is gone as much as before.
             let marks = std::mem::replace(&mut self.marks, CHANGED);
@@ -240,27 +245,13 @@ impl<'b> MemoryTx<'b> {
     }
 
     /// Every shard's keyspace of a database.
-    fn spaces(&self, db: Db) -> impl Iterator<Item = &Keyspace> {
+    pub(super) fn spaces(&self, db: Db) -> impl Iterator<Item = &Keyspace> {
         self.guards().filter_map(move |(_, state)| state.spaces.get(db as usize)?.as_deref())
     }
 
     /// Panics unless every shard is locked.
     fn assert_all(&self) {
         assert_eq!(self.guards().count(), self.backend.shards(), "this needs every shard locked");
-    }
-
-    /// A key chosen by `random` among all shards, expired or not.
-    fn any_key(&self, db: Db, random: u64) -> Option<(u64, Vec<u8>)> {
-        let total: usize = self.spaces(db).map(|space| space.table.len()).sum();
-        let mut left = (random as usize).checked_rem(total)?;
-        for space in self.spaces(db) {
-            if left < space.table.len() {
-                let entry = space.table.random(mix(random))?;
-                return Some((self.backend.hash_key(entry.key()), entry.key().to_vec()));
-            }
-            left -= space.table.len();
-        }
-        None
     }
 }
 
@@ -344,6 +335,10 @@ impl Tx for MemoryTx<'_> {
 
     fn expired(&mut self) -> &mut Vec<Expired> {
         self.expired.get_or_insert_default()
+    }
+
+    fn set_keep_expired(&mut self, keep: bool) {
+        self.marks = self.marks & !KEEP_EXPIRED | if keep { KEEP_EXPIRED } else { 0 };
     }
 
     fn set_no_touch(&mut self, no_touch: bool) {
@@ -587,16 +582,9 @@ impl Tx for MemoryTx<'_> {
         })
     }
 
-    fn random_key(&mut self, db: Db, mut seed: u64) -> Result<Option<Vec<u8>>> {
+    fn random_key(&mut self, db: Db, seed: u64) -> Result<Option<Vec<u8>>> {
         self.assert_all();
-        loop {
-            seed = mix(seed);
-            let Some((hash, bytes)) = self.any_key(db, seed) else { return Ok(None) };
-            // An expired key is deleted here, so the loop ends.
-            if self.live(&Key { db, hash, bytes: &bytes }).is_some() {
-                return Ok(Some(bytes));
-            }
-        }
+        Ok(self.random_live(db, seed))
     }
 
     fn sample(

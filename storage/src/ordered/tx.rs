@@ -22,6 +22,7 @@ pub(super) struct OrderedTx<'b> {
     pub(super) guards: Guards<'b>,
     pub(super) now_ms: u64,
     pub(super) no_touch: bool,
+    pub(super) keep_expired: bool,
     pub(super) expired: Vec<Expired>,
     pub(super) batch: Batch,
     pub(super) deltas: Deltas,
@@ -147,6 +148,7 @@ impl<'b> OrderedTx<'b> {
             guards,
             now_ms,
             no_touch: false,
+            keep_expired: false,
             expired: Vec::new(),
             batch: Batch::default(),
             deltas: Deltas::new(),
@@ -262,6 +264,9 @@ impl<'b> OrderedTx<'b> {
             return Ok(Some(record));
         }
         let mut gone = due(record.head.expiry_ms);
+        if gone && self.keep_expired {
+            return Ok(None);
+        }
         if let (false, Body::Map(map)) = (gone, &mut record.head.body) {
             let fields = self.purge_fields(map)?;
             gone = map.len == 0;

@@ -38,6 +38,10 @@ impl Tx for OrderedTx<'_> {
         &mut self.expired
     }
 
+    fn set_keep_expired(&mut self, keep: bool) {
+        self.keep_expired = keep;
+    }
+
     fn set_no_touch(&mut self, no_touch: bool) {
         self.no_touch = no_touch;
     }

@@ -37,6 +37,23 @@ pub fn expired_keys_are_absent_and_noted(store: &Store) {
     });
 }
 
+pub fn what_has_expired_is_kept_when_asked(store: &Store) {
+    set_until(store, "key", NOW + 100);
+    let key = store.key("key");
+    store.with_at(NOW + 100, &[key], |tx| {
+        tx.set_keep_expired(true);
+        assert_eq!(tx.kind(&key).unwrap(), None);
+        assert!(tx.string(&key).unwrap().is_none());
+        assert!(!tx.met_expired());
+    });
+    assert_eq!(store.backend.len(0), 1, "it is still there");
+    store.with_at(NOW + 100, &[key], |tx| {
+        assert_eq!(tx.kind(&key).unwrap(), None);
+        assert_eq!(*tx.expired(), [Expired::key(0, b"key")]);
+    });
+    assert_eq!(store.backend.len(0), 0);
+}
+
 pub fn expiry_is_kept_cleared_and_set(store: &Store) {
     let key = store.key("key");
     store.with(&[key], |tx| {

@@ -54,7 +54,8 @@ macro_rules! __storage_suite {
                 random_keys, counting, dump_and_restore, binary_keys;
             strings: setting_and_getting, appending, ranges, overwriting_ranges, large_values,
                 replacing_other_types, growing_through_every_size;
-            expiry: expired_keys_are_absent_and_noted, expiry_is_kept_cleared_and_set,
+            expiry: expired_keys_are_absent_and_noted, what_has_expired_is_kept_when_asked,
+                expiry_is_kept_cleared_and_set,
                 renaming_takes_the_expiry_along, expiring_what_is_due, expiries_are_counted,
                 expired_keys_are_scanned_without_a_kind, a_random_key_is_alive,
                 presence_deletes_nothing;

@@ -24,6 +24,7 @@ use crate::args::integer;
 use crate::cx::Cx;
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, NOT_INTEGER, Outcome, failure};
+use crate::session::special;
 use resp::Request;
 use script::shebang::flag;
 use script::{Failed, Sha};
@@ -138,6 +139,15 @@ pub(super) fn split(
     (rest.iter().take(keys), rest.iter().skip(keys))
 }
 
+/// Whether memory was over its limit when the request began: what others take meanwhile, or the
+/// script itself, does not end it half-way. Source: Redis's `pre_command_oom_state`.
+pub(super) fn is_short_of_memory(cx: &Cx<'_>) -> bool {
+    match cx.session.may_not_block() {
+        true => cx.session.special & special::SHORT != 0,
+        false => cx.engine.gate() & gate::OVER_MEMORY != 0,
+    }
+}
+
 /// How a script with these flags may run; the checks of Redis's `scriptPrepareForRun`.
 pub(super) fn terms(
     cx: &Cx<'_>,
@@ -153,7 +163,7 @@ pub(super) fn terms(
                 "ERR Can not execute a script with write flag using *_ro command.",
             ));
         }
-        if cx.engine.gate() & gate::OVER_MEMORY != 0 && !allow_oom && !no_writes {
+        if is_short_of_memory(cx) && !allow_oom && !no_writes {
             return Err(failure(
                 "OOM allow-oom flag is not set on the script, can not run it when used memory > \
                  'maxmemory'",

@@ -1,12 +1,13 @@
 //! [`ScriptHost`]: the commands of a running script.
 
+use super::eval::is_short_of_memory;
 use super::running::{Kind, Running};
 use crate::acl::Context;
 use crate::command::{Entry, Flag};
 use crate::config::Id;
 use crate::cx::{CallResult, Cx};
-use crate::dispatch::{Call, owned_args};
-use crate::effects::Effects;
+use crate::dispatch::Call;
+use crate::effects::{Effects, owned_args};
 use crate::engine::gate;
 use crate::failure::{Failure, OOM, failure};
 use crate::session::special;
@@ -31,6 +32,8 @@ pub(crate) struct ScriptHost<'h, 'a> {
     cx: &'h mut Cx<'a>,
     terms: Terms,
     name: &'h dyn Fn() -> String,
+    /// Memory was over its limit when the request began.
+    short: bool,
     /// A writing command was called.
     wrote: bool,
     /// A command was called whose effects cannot be taken back: one that writes or publishes.
@@ -57,6 +60,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         name: &'h dyn Fn() -> String,
         watched: Option<ShardSet>,
     ) -> Self {
+        let short = is_short_of_memory(cx);
         let session = &mut cx.session;
         let before = (session.db, session.proto, session.special);
         session.set_special(special::NO_BLOCK | special::SCRIPT, true);
@@ -65,6 +69,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
             cx,
             terms,
             name,
+            short,
             wrote: false,
             acted: false,
             watched,
@@ -99,8 +104,8 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
             let cause = engine.journal().and_then(|j| j.failure()).unwrap_or_default();
             return Err(Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}")));
         }
-        let over = engine.gate() & gate::OVER_MEMORY != 0;
-        if over && entry.has(Flag::DenyOom) && !self.terms.allow_oom && !self.wrote {
+        let refused = self.short && !self.terms.allow_oom && !self.wrote;
+        if refused && entry.has(Flag::DenyOom) {
             return Err(OOM);
         }
         Ok(())
@@ -163,6 +168,9 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
             && let Some(slow) = &self.slow
         {
             slow.wrote.store(true, Ordering::Relaxed);
+        }
+        if entry.has(Flag::Write) {
+            engine.note_written(call.request);
         }
         if engine.gate() & gate::MONITORED != 0 {
             engine.feed_monitors(call.entry, call.request, self.cx.session.db, "lua", now);

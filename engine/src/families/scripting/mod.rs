@@ -1,6 +1,7 @@
 //! Scripts and functions: EVAL, SCRIPT, FCALL, FUNCTION.
 
 mod eval;
+mod flags;
 mod functions;
 mod host;
 mod libraries;

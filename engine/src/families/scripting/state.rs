@@ -202,6 +202,11 @@ impl Scripting {
         Ok(script)
     }
 
+    /// The flags of a cached script.
+    pub(crate) fn flags_of(&self, sha: &Sha) -> Option<u32> {
+        self.cache.read().get(sha).map(|script| script.flags)
+    }
+
     /// Whether a script is cached.
     pub(crate) fn knows(&self, sha: &Sha) -> bool {
         self.cache.read().contains_key(sha)

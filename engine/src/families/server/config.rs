@@ -36,6 +36,8 @@ fn set(cx: &mut Cx<'_>) -> Outcome {
 
 fn resetstat(cx: &mut Cx<'_>) -> Outcome {
     cx.engine.stats.reset();
+    let freed = cx.engine.backend.lazily_freed().freed;
+    cx.engine.stats.lazily_freed_before.store(freed, Ordering::Relaxed);
     cx.engine.clients.accepted.store(0, Ordering::Relaxed);
     cx.engine.clients.rejected.store(0, Ordering::Relaxed);
     cx.engine.rates.reset();

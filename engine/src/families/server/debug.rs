@@ -3,16 +3,16 @@
 use super::debug_data::{
     htstats, htstats_key, info_of, listpack, populate, quicklist, quicklist_fields, sdslen,
 };
-use super::info::held_by;
 use super::misc::check_enabled;
 use super::{ADMIN, digest};
 use crate::args::is_word;
+use crate::clients::ReplyBuffers;
 use crate::command::{LockRule, Spec};
-use crate::config::Id;
-use crate::config::memory;
+use crate::config::{Id, memory};
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::failure::{Failure, NOT_INTEGER, Outcome, failure, subcommand_syntax};
+use crate::families::client::memory_of;
 use crate::glob;
 use resp::{Request, parse_i64};
 use std::sync::atomic::Ordering;
@@ -49,6 +49,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("QUICKLIST-PACKED-THRESHOLD", 3, packed_threshold),
     ("RELOAD", -2, reload),
     ("REPLICATE", -3, nothing),
+    ("REPLYBUFFER", 4, reply_buffer),
     ("SDSLEN", 3, sdslen),
     ("SEGFAULT", -2, crash),
     ("SET-ACTIVE-EXPIRE", 3, set_active_expire),
@@ -59,7 +60,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
 ];
 
 fn debug(cx: &mut Cx<'_>) -> Outcome {
-    check_enabled(cx, Id::EnableDebugCommand, "DEBUG")?;
+    check_enabled(cx.engine, cx.session.client(), cx.call.entry)?;
     let word = cx.args.arg(1);
     let argc = cx.argc() as i32;
     let fits = |arity: i32| if arity >= 0 { argc == arity } else { argc >= -arity };
@@ -151,6 +152,26 @@ fn truthy(word: &[u8]) -> bool {
     parse_i64(word).is_some_and(|number| number != 0)
 }
 
+/// `REPLYBUFFER`: what `CLIENT LIST` says of buffers for replies.
+fn reply_buffer(cx: &mut Cx<'_>) -> Outcome {
+    let (word, buffers) = (cx.args.arg(3), &cx.engine.clients.reply_buffers);
+    if cx.is(2, "PEAK-RESET-TIME") {
+        let ms = match word {
+            word if is_word(word, "never") => -1,
+            word if is_word(word, "reset") => ReplyBuffers::PEAK_RESET_MS,
+            word => parse_i64(word).ok_or(NOT_INTEGER)?,
+        };
+        buffers.peak_reset_ms.store(ms, Ordering::Relaxed);
+    } else if cx.is(2, "RESIZING") {
+        let on = parse_i64(word).is_some_and(|number| number != 0);
+        buffers.resizing.store(on, Ordering::Relaxed);
+    } else {
+        return Err(subcommand_syntax(cx.args));
+    }
+    cx.reply.ok();
+    Ok(())
+}
+
 fn set_active_expire(cx: &mut Cx<'_>) -> Outcome {
     cx.engine.active_expire.set(truthy(cx.args.arg(2)));
     nothing(cx)
@@ -184,7 +205,7 @@ fn client_eviction(cx: &mut Cx<'_>) -> Outcome {
         return Err(failure("ERR maxmemory-clients is disabled."));
     }
     let held: Vec<u64> =
-        cx.engine.clients.list().iter().map(|client| held_by(client) as u64).collect();
+        cx.engine.clients.list().iter().map(|client| memory_of(client) as u64).collect();
     let mut text = String::new();
     let mut low = 0;
     for high in EVICTION_BUCKETS.map(|bits| Some(1_u64 << bits)).chain([None]) {

@@ -10,6 +10,7 @@ use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::failure::Outcome;
 use crate::families::auth::REDIS_VERSION;
+use crate::families::client::memory_of;
 use crate::pubsub::Space;
 use crate::stats::CommandTotals;
 use runtime::{Now, trace};
@@ -136,7 +137,7 @@ fn clients(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("maxclients", engine.config.integer(crate::config::Id::Maxclients));
     lines.add("client_recent_max_input_buffer", most(&|c| c.input_bytes.load(Relaxed)));
     lines.add("client_recent_max_output_buffer", most(&|c| c.output_bytes.load(Relaxed)));
-    lines.add("blocked_clients", with(flag::BLOCKED));
+    lines.add("blocked_clients", with(flag::BLOCKED | flag::PAUSED));
     lines.add("tracking_clients", with(flag::TRACKING));
     lines.add("pubsub_clients", with(flag::PUBSUB));
     lines.add("watching_clients", all.iter().filter(|c| c.watched.load(Relaxed) > 0).count());
@@ -167,7 +168,11 @@ fn memory(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("mem_cluster_links", 0);
     lines.add("mem_aof_buffer", engine.journal().map_or(0, |j| j.backlog_bytes()));
     lines.add("mem_allocator", "unknown");
-    lines.zeros(&["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"]);
+    lines.add("active_defrag_running", 0);
+    let lazily = engine.backend.lazily_freed();
+    let before = engine.stats.lazily_freed_before.load(Relaxed);
+    lines.add("lazyfree_pending_objects", lazily.pending);
+    lines.add("lazyfreed_objects", lazily.freed.saturating_sub(before));
 }
 
 /// Scripts and functions. VMs run both, and are counted with the scripts.
@@ -191,14 +196,7 @@ fn scripts(engine: &Engine, lines: &mut Lines) {
 
 /// Bytes that connections hold in their buffers and descriptions.
 pub(super) fn clients_memory(engine: &Engine) -> usize {
-    engine.clients.list().iter().map(|client| held_by(client)).sum()
-}
-
-/// Bytes that a client holds.
-pub(super) fn held_by(client: &crate::clients::Client) -> usize {
-    size_of::<crate::clients::Client>()
-        + client.input_bytes.load(Relaxed)
-        + client.output_bytes.load(Relaxed)
+    engine.clients.list().iter().map(|client| memory_of(client)).sum()
 }
 
 /// A size for people, as Redis's `bytesToHuman`.
@@ -289,6 +287,10 @@ fn stats(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("dump_payload_sanitizations", 0);
     lines.host(engine, "stats");
     lines.zeros(&["io_threaded_reads_processed", "io_threaded_writes_processed"]);
+    lines.add(
+        "client_query_buffer_limit_disconnections",
+        stats.query_limit_disconnections.load(Relaxed),
+    );
     lines.add(
         "client_output_buffer_limit_disconnections",
         stats.output_limit_disconnections.load(Relaxed),

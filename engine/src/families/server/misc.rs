@@ -2,9 +2,11 @@
 
 use super::{CONTAINER, HELP, SERVER};
 use crate::args::integer;
-use crate::command::{Flag::*, Spec};
+use crate::clients::Client;
+use crate::command::{Entry, Flag::*, Spec};
 use crate::config::Id;
 use crate::cx::Cx;
+use crate::engine::Engine;
 use crate::failure::{Failure, Outcome, failure};
 use crate::families::auth::REDIS_VERSION;
 
@@ -83,11 +85,19 @@ fn module_list(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Whether a command guarded by `enable-…-command` may run for this client.
-pub(super) fn check_enabled(cx: &Cx<'_>, id: Id, name: &str) -> Result<(), Failure> {
-    let allowed = match cx.engine.config.choice(id) {
+/// Whether a command that `enable-…-command` guards, if this is one, may run for a client.
+///
+/// # Errors
+/// Redis's, for one that may not.
+pub(crate) fn check_enabled(engine: &Engine, client: &Client, entry: &Entry) -> Outcome {
+    let (id, name) = match &*entry.full_name {
+        "debug" => (Id::EnableDebugCommand, "DEBUG"),
+        "module|load" | "module|loadex" | "module|unload" => (Id::EnableModuleCommand, "MODULE"),
+        _ => return Ok(()),
+    };
+    let allowed = match engine.config.choice(id) {
         "yes" => true,
-        "local" => cx.session.client().is_local(),
+        "local" => client.is_local(),
         _ => false,
     };
     if allowed {
@@ -100,12 +110,12 @@ pub(super) fn check_enabled(cx: &Cx<'_>, id: Id, name: &str) -> Result<(), Failu
 }
 
 fn module_load(cx: &mut Cx<'_>) -> Outcome {
-    check_enabled(cx, Id::EnableModuleCommand, "MODULE")?;
+    check_enabled(cx.engine, cx.session.client(), cx.call.entry)?;
     Err(failure("ERR Error loading the extension. Please check the server logs."))
 }
 
 fn module_unload(cx: &mut Cx<'_>) -> Outcome {
-    check_enabled(cx, Id::EnableModuleCommand, "MODULE")?;
+    check_enabled(cx.engine, cx.session.client(), cx.call.entry)?;
     Err(failure("ERR Error unloading module: no such module with that name"))
 }
 

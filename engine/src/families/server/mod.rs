@@ -22,6 +22,8 @@ mod sparkline;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use misc::check_enabled;
+
 use crate::command::{Flag, Group, LockRule, SPEC, Spec};
 
 /// The rows of this folder.
