@@ -3,6 +3,7 @@
 use crate::clients::{Client, Event, Message};
 use crate::engine::Engine;
 use crate::tracking::{Own, Stale};
+use crate::tuning::OutputClass;
 use resp::Reply;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -41,7 +42,9 @@ impl Affected {
         for message in std::mem::take(&mut self.messages) {
             match &mut own {
                 Some(own) => message.write(&mut Reply::new(own.out, by.proto())),
-                None => by.send(Event::Message(message), engine.tuning.pubsub_output_limit()),
+                None => {
+                    by.send(Event::Message(message), engine.tuning.push_limit(OutputClass::PubSub))
+                }
             }
         }
         let stale = std::mem::take(&mut self.stale);

@@ -5,7 +5,7 @@
 //! before it goes on to its own next request; the reply travels through the waiter's inbox.
 
 use crate::args::OwnedRequest;
-use crate::clients::{Client, flag};
+use crate::clients::{Client, Event, flag};
 use crate::command::CommandId;
 use crate::engine::Engine;
 use crate::session::Watched;
@@ -170,6 +170,12 @@ impl Blocking {
         queues.keys().filter(|w| w.db == db).map(|w| w.key.clone()).collect()
     }
 
+    /// What a client waits for; looks everywhere.
+    fn of_client(&self, id: u64) -> Option<Arc<Waiter>> {
+        let queues = self.queues.lock();
+        queues.values().flatten().find(|waiter| waiter.client.id == id).cloned()
+    }
+
     /// Number of keys that somebody waits for.
     pub fn key_count(&self) -> usize {
         self.queues.lock().len()
@@ -192,6 +198,17 @@ impl Engine {
     pub(crate) fn park(&self, waiter: &Arc<Waiter>) {
         self.keyspace.add_interest();
         self.blocking.add(waiter);
+    }
+
+    /// Ends a client's wait with its time-out reply, or with an error; false when it waits for
+    /// nothing. From now on nothing is given to it.
+    pub(crate) fn unblock(&self, id: u64, error: bool) -> bool {
+        let Some(waiter) = self.blocking.of_client(id).filter(|waiter| waiter.end()) else {
+            return false;
+        };
+        self.unpark(&waiter);
+        waiter.client.send(Event::Unblocked { error }, 0);
+        true
     }
 
     /// Takes a waiter out of all its queues.

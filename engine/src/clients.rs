@@ -2,6 +2,7 @@
 
 use crate::acl::Account;
 use crate::command::CommandId;
+use crate::session::Session;
 use crate::tracking::Notice;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -61,8 +62,8 @@ pub enum Event {
         /// The journal position it depends on.
         lsn: Option<Lsn>,
     },
-    /// `CLIENT UNBLOCK`: with an error, or as if the time were over.
-    Unblock {
+    /// `CLIENT UNBLOCK` has ended the wait: with an error, or as if the time were over.
+    Unblocked {
         /// Whether to reply with `UNBLOCKED …`.
         error: bool,
     },
@@ -116,6 +117,15 @@ pub const NO_COMMAND: u32 = u32::MAX;
 /// Bytes that may wait for a client before notices about its cache are left out.
 const NOTICES_MAX: usize = 16 << 20;
 
+/// Why a session ends that could go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// `CLIENT KILL`, `maxmemory-clients`, a user that is gone.
+    Killed = 1,
+    /// Too much waits for it to be read.
+    Overflow = 2,
+}
+
 /// A session as others see it. Numbers are kept with relaxed stores by the session itself.
 #[derive(Debug)]
 pub struct Client {
@@ -156,7 +166,8 @@ pub struct Client {
     /// Bytes queued in `MULTI`.
     pub queued_bytes: AtomicU32,
     watch_failed: AtomicBool,
-    killed: AtomicBool,
+    /// An [`Ending`], or 0.
+    ending: AtomicU8,
     waker: Waker,
     inbox: Mutex<Inbox>,
     has_events: AtomicBool,
@@ -240,7 +251,7 @@ impl Client {
             argument_bytes: AtomicU32::new(0),
             queued_bytes: AtomicU32::new(0),
             watch_failed: AtomicBool::new(false),
-            killed: AtomicBool::new(false),
+            ending: AtomicU8::new(0),
             waker,
             inbox: Mutex::default(),
             has_events: AtomicBool::new(false),
@@ -261,7 +272,7 @@ impl Client {
         inbox.bytes += size;
         if limit_bytes > 0 && inbox.bytes + self.output_bytes.load(Ordering::Relaxed) > limit_bytes
         {
-            self.killed.store(true, Ordering::SeqCst);
+            self.ending.store(Ending::Overflow as u8, Ordering::SeqCst);
         } else {
             inbox.events.push(event);
         }
@@ -287,7 +298,12 @@ impl Client {
 
     /// Ends the session as soon as it looks.
     pub fn kill(&self) {
-        self.killed.store(true, Ordering::SeqCst);
+        self.end(Ending::Killed);
+    }
+
+    /// [`Client::kill`] with a reason.
+    pub(crate) fn end(&self, why: Ending) {
+        self.ending.store(why as u8, Ordering::SeqCst);
         self.waker.wake_by_ref();
     }
 
@@ -299,9 +315,24 @@ impl Client {
         }
     }
 
-    /// Whether [`Client::kill`] was called.
+    /// Whether the session is to end, or has, because somebody or a limit said so.
+    #[inline]
     pub fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::Relaxed)
+        self.ending.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether that was because too much waits for it to be read.
+    pub(crate) fn has_overflowed(&self) -> bool {
+        self.ending.load(Ordering::Relaxed) == Ending::Overflow as u8
+    }
+
+    /// Bytes that the server holds because of it, as `CLIENT LIST` tells them and `maxmemory-clients`
+    /// counts them.
+    pub fn memory(&self) -> usize {
+        let small = [&self.argument_bytes, &self.queued_bytes].map(|n| n.load(Ordering::Relaxed));
+        let buffered = self.input_bytes.load(Ordering::Relaxed) + self.waiting_bytes();
+        let owned: u64 = small.into_iter().map(u64::from).sum();
+        size_of::<Client>() + size_of::<Session>() + buffered + owned as usize
     }
 
     pub(crate) fn has_events(&self) -> bool {

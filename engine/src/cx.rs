@@ -13,7 +13,7 @@ use crate::peers::Errand;
 use crate::session::SessionState;
 use crate::tracking::Stale;
 use resp::{Reply, Request};
-use runtime::Now;
+use runtime::{Flow, Now};
 use storage::{Key, Locks, Presence, Tx};
 
 /// A handler's surroundings for one request.
@@ -327,12 +327,18 @@ impl<'a> Cx<'a> {
         self.out.rest().effects.suppress();
     }
 
-    /// Parks the session until a key it waits for becomes ready, or the time is over. Inside
+    /// Parks the session until a key it waits for becomes ready, or the time is over; ends one whose
+    /// client has ended its sending side. Inside
     /// `MULTI` and scripts, where nothing may wait, returns false: the handler then replies as if
     /// the time were over.
     pub fn block(&mut self, block: Block) -> bool {
         if self.session.may_not_block() {
             return false;
+        }
+        if self.session.is_leaving() {
+            // The answer would find nobody: what it took would be lost.
+            self.session.flow = Flow::CloseAfterFlush;
+            return true;
         }
         self.out.rest().block = Some(block);
         true

@@ -3,9 +3,11 @@
 use crate::acl::Acl;
 use crate::blocking::Blocking;
 use crate::capture::Captures;
+use crate::client_eviction::ClientEviction;
 use crate::clients::Clients;
 use crate::command::{CommandId, CommandTable, DuplicateCommand, Spec};
 use crate::config::{ConfigStore, Id, keyspace_events as bits};
+use crate::cross_protocol::CrossProtocol;
 use crate::eviction::Eviction;
 use crate::families::scripting::Scripting;
 use crate::holds::Holds;
@@ -21,7 +23,7 @@ use crate::session::Session;
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
 use crate::tracking::Tracking;
-use crate::tuning::{self, Tuning};
+use crate::tuning::{self, OutputClass, Tuning};
 use parking_lot::Mutex;
 use runtime::{Connection, Now, Peer, Refusal, Service};
 use std::sync::Arc;
@@ -275,6 +277,10 @@ pub struct Engine {
     pub commands: CommandTable,
     /// Every connection.
     pub clients: Clients,
+    /// Who has to go when clients hold too much memory.
+    pub(crate) client_eviction: ClientEviction,
+    /// When a browser's request was last warned of.
+    pub cross_protocol: CrossProtocol,
     /// Who watches keys.
     pub keyspace: Keyspace,
     /// Who waits for keys.
@@ -366,6 +372,8 @@ impl Engine {
             pubsub: PubSub::default(),
             tracking: Tracking::default(),
             acl: Acl::default(),
+            client_eviction: ClientEviction::default(),
+            cross_protocol: CrossProtocol::default(),
             slowlog: SlowLog::default(),
             latency: LatencyMonitor::default(),
             rates: Rates::default(),
@@ -453,7 +461,7 @@ impl Engine {
         if flags & class as u32 == 0 {
             return;
         }
-        let limit = self.tuning.pubsub_output_limit();
+        let limit = self.tuning.push_limit(OutputClass::PubSub);
         if flags & bits::KEYSPACE as u32 != 0 {
             let mut channel = format!("__keyspace@{db}__:").into_bytes();
             channel.extend_from_slice(key);

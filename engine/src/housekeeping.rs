@@ -51,6 +51,7 @@ impl Engine {
             more |= self.backend.maintain(shard);
         }
         self.limit_tracking(None);
+        self.evict_clients();
         self.update_gates(now);
         more |= self.gate() & (gate::CROWDED | gate::OVER_MEMORY) == gate::CROWDED;
         self.rates.sample(&self.stats, now);

@@ -52,7 +52,7 @@ impl Engine {
         }
         let args = self.commands.shown(entry, request);
         let line = Bytes::from(line(args, db, source, now));
-        let limit = self.tuning.output_limit(OutputClass::Replica).hard_bytes as usize;
+        let limit = self.tuning.push_limit(OutputClass::Replica);
         for client in self.monitors.0.lock().iter() {
             client.send(Event::Raw(line.clone()), limit);
         }

@@ -74,6 +74,8 @@ pub struct Stats {
     pub output_limit_disconnections: AtomicU64,
     /// Sessions closed for exceeding `client-query-buffer-limit`.
     pub query_limit_disconnections: AtomicU64,
+    /// Clients closed for `maxmemory-clients`.
+    pub evicted_clients: AtomicU64,
 }
 
 /// The calling thread's slot.
@@ -107,6 +109,7 @@ impl Stats {
             lazily_freed_before: AtomicU64::new(0),
             output_limit_disconnections: AtomicU64::new(0),
             query_limit_disconnections: AtomicU64::new(0),
+            evicted_clients: AtomicU64::new(0),
         }
     }
 
@@ -246,6 +249,7 @@ impl Stats {
             &self.evicted_keys,
             &self.output_limit_disconnections,
             &self.query_limit_disconnections,
+            &self.evicted_clients,
         ]
         .into_iter()
         .for_each(zero);

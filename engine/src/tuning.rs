@@ -26,7 +26,17 @@ struct Limit {
     hard_bytes: AtomicU64,
     soft_bytes: AtomicU64,
     soft_seconds: AtomicU64,
+    /// What follows from it, see the methods of [`Tuning`].
+    ceiling: AtomicUsize,
+    push_limit: AtomicUsize,
+    per_turn: AtomicUsize,
 }
+
+/// Output that one turn of a session may add before others get theirs, in bytes.
+const OUTPUT_PER_TURN: usize = 1 << 20;
+
+/// One turn adds at most this part of the hard limit: what the peer reads at once does not count.
+const TURNS_PER_LIMIT: usize = 4;
 
 impl Limit {
     fn get(&self) -> OutputBufferLimit {
@@ -37,7 +47,15 @@ impl Limit {
         }
     }
 
-    fn set(&self, limit: OutputBufferLimit) {
+    fn set(&self, limit: OutputBufferLimit, ceiling: usize) {
+        let hard = usize::try_from(limit.hard_bytes).unwrap_or(usize::MAX);
+        let (held_at, push_limit, per_turn) = match hard {
+            0 => (ceiling, ceiling, OUTPUT_PER_TURN),
+            _ => (usize::MAX, hard, (hard / TURNS_PER_LIMIT).clamp(1, OUTPUT_PER_TURN)),
+        };
+        self.ceiling.store(held_at, Ordering::Relaxed);
+        self.push_limit.store(push_limit, Ordering::Relaxed);
+        self.per_turn.store(per_turn, Ordering::Relaxed);
         self.hard_bytes.store(limit.hard_bytes, Ordering::Relaxed);
         self.soft_bytes.store(limit.soft_bytes, Ordering::Relaxed);
         self.soft_seconds.store(limit.soft_seconds, Ordering::Relaxed);
@@ -48,7 +66,6 @@ impl Limit {
 #[derive(Debug, Default)]
 pub struct Tuning {
     limits: [Limit; 3],
-    pubsub_hard: AtomicUsize,
     times_each: AtomicBool,
 }
 
@@ -57,11 +74,6 @@ pub struct Tuning {
 const TIMED_IN_RUNS_US: i64 = 1000;
 
 impl Tuning {
-    /// Bytes that may wait for a subscriber, 0 for any number.
-    pub fn pubsub_output_limit(&self) -> usize {
-        self.pubsub_hard.load(Ordering::Relaxed)
-    }
-
     /// Whether every command is measured by itself, however quick it is: the slow log or the latency
     /// monitor wants to know.
     #[inline]
@@ -69,14 +81,38 @@ impl Tuning {
         self.times_each.load(Ordering::Relaxed)
     }
 
-    /// The limit of a class.
-    pub fn output_limit(&self, class: OutputClass) -> OutputBufferLimit {
-        self.limits[match class {
+    #[inline]
+    fn of(&self, class: OutputClass) -> &Limit {
+        &self.limits[match class {
             OutputClass::Normal => 0,
             OutputClass::Replica => 1,
             OutputClass::PubSub => 2,
         }]
-        .get()
+    }
+
+    /// The limit of a class.
+    pub fn output_limit(&self, class: OutputClass) -> OutputBufferLimit {
+        self.of(class).get()
+    }
+
+    /// Unread output above which a session executes nothing more for now, in bytes:
+    /// `client-output-ceiling` where the class has no hard limit. One with a limit is executed on,
+    /// and closed when that is reached.
+    #[inline]
+    pub fn output_ceiling(&self, class: OutputClass) -> usize {
+        self.of(class).ceiling.load(Ordering::Relaxed)
+    }
+
+    /// Unread bytes above which a client is closed that others send to (subscribers, monitors): the
+    /// class's hard limit, or else the ceiling, for what others send cannot wait.
+    pub fn push_limit(&self, class: OutputClass) -> usize {
+        self.of(class).push_limit.load(Ordering::Relaxed)
+    }
+
+    /// Output that one turn of a session adds before it is written and others get their turns.
+    #[inline]
+    pub fn output_per_turn(&self, class: OutputClass) -> usize {
+        self.of(class).per_turn.load(Ordering::Relaxed)
     }
 }
 
@@ -111,6 +147,8 @@ fn check(engine: &Engine, id: Id) -> Result<(), String> {
 /// The directives this module acts on.
 const FOLLOWED: &[Id] = &[
     Id::ClientOutputBufferLimit,
+    Id::ClientOutputCeiling,
+    Id::MaxmemoryClients,
     Id::NotifyKeyspaceEvents,
     Id::LatencyMonitorThreshold,
     Id::Maxmemory,
@@ -137,11 +175,12 @@ const FOLLOWED: &[Id] = &[
 fn apply(engine: &Engine, id: Id) {
     let config = &engine.config;
     match id {
-        Id::ClientOutputBufferLimit => {
-            let limits = config.output_buffer_limits();
-            engine.tuning.pubsub_hard.store(limits[2].hard_bytes as usize, Ordering::Relaxed);
-            engine.tuning.limits.iter().zip(limits).for_each(|(limit, new)| limit.set(new));
+        Id::ClientOutputBufferLimit | Id::ClientOutputCeiling => {
+            let ceiling = config.memory(Id::ClientOutputCeiling) as usize;
+            let limits = engine.tuning.limits.iter().zip(config.output_buffer_limits());
+            limits.for_each(|(limit, new)| limit.set(new, ceiling));
         }
+        Id::MaxmemoryClients => engine.update_client_limit(),
         Id::NotifyKeyspaceEvents => engine.keyspace.set_event_flags(config.integer(id) as u32),
         Id::SlowlogLogSlowerThan => {
             engine.slowlog.threshold_us.store(config.integer(id), Ordering::Relaxed);
@@ -151,7 +190,10 @@ fn apply(engine: &Engine, id: Id) {
             engine.latency.set_threshold_ms(config.integer(id) as u64);
             follow_measuring(engine);
         }
-        Id::Maxmemory => engine.update_memory_gate(),
+        Id::Maxmemory => {
+            engine.update_memory_gate();
+            engine.update_client_limit();
+        }
         Id::MaxmemoryPolicy => {
             engine.eviction.forget();
             engine.update_memory_gate();

@@ -33,7 +33,8 @@ impl Engine {
 
     /// Runs a waiter's command on its behalf, if it is still waiting.
     fn serve_one(&self, waiter: &Arc<Waiter>, now: Now) -> Aftermath {
-        if !waiter.claim() {
+        // Who is on the way out gets nothing more.
+        if waiter.client.is_killed() || !waiter.claim() {
             return Aftermath::default();
         }
         let mut session = SessionState::stand_in(waiter, self);

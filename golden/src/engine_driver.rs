@@ -6,7 +6,7 @@ use engine::config::ConfigStore;
 use engine::testing::Recorder;
 use engine::{Engine, EngineService, Environment, NoHost, Parts};
 use resp::Value;
-use runtime::{Connection, Flow, Now, Peer, Service};
+use runtime::{Connection, Flow, Next, Now, Peer, Service};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -153,10 +153,10 @@ impl Client {
                 self.closed = true;
                 return;
             }
-            if status.wants_input || written == 0 {
+            if status.next == Next::Nothing {
                 return;
             }
-            // What was held back by its own output goes on now.
+            // What was left for another turn, or until its output was written, goes on now.
             status = self.connection.resume(now);
         }
     }

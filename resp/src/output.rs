@@ -14,6 +14,10 @@ const TAIL_START: usize = 16 * 1024;
 /// Tail buffers above this size are freed, not pooled, once drained.
 const POOL_BUFFER_MAX: usize = 64 * 1024;
 
+/// Tails from this size on are closed when asked for: what was written of one takes room until all
+/// of it is.
+const TAIL_MAX: usize = 256 * 1024;
+
 /// Buffers a thread keeps for reuse.
 const POOL_LEN_MAX: usize = 8;
 
@@ -202,6 +206,19 @@ impl Output {
         all.extend_from_slice(&self.tail);
         all.drain(..self.taken);
         all
+    }
+
+    /// Begins a new tail when this one is large. A peer that reads steadily, but never all, then holds
+    /// what it has not read and not what it has.
+    pub fn close_large_tail(&mut self) {
+        if self.tail.len() < TAIL_MAX {
+            return;
+        }
+        // What it has grown beyond what is in it would stay as long as the peer takes to read.
+        if self.tail.capacity() - self.tail.len() > self.tail.len() / 8 {
+            self.tail.shrink_to_fit();
+        }
+        self.seal();
     }
 
     /// Turns the tail into a chunk, so that something can be queued behind it.

@@ -200,7 +200,11 @@ impl Reactor {
     fn after_turn(&mut self, key: Key, turn: Turn) {
         match turn {
             Turn::Wait => self.arm(key),
-            Turn::More => self.enqueue(key, Events::NONE),
+            // Also one that goes on at once may find that its peer reads again.
+            Turn::More => {
+                self.arm(key);
+                self.enqueue(key, Events::NONE);
+            }
             Turn::Closed => self.remove(key),
         }
     }
@@ -212,11 +216,7 @@ impl Reactor {
         let Some(driver) = &slot.driver else { return };
         if driver.write_blocked() && !slot.watches_writes {
             slot.watches_writes = true;
-            let (fd, interest) = (driver.socket().as_raw_fd(), Interest::READABLE);
-            let (interest, registry) = (interest | Interest::WRITABLE, self.poll.registry());
-            if let Err(error) = registry.reregister(&mut SourceFd(&fd), key.token(), interest) {
-                tracing::warn!(%error, "cannot poll a connection for writing");
-            }
+            watch_writes(self.poll.registry(), driver, key);
         }
         if let Some(deadline_us) = driver.deadline_us() {
             self.timers.arm(key, deadline_us, &mut slot.armed_us);
@@ -389,6 +389,15 @@ impl Reactor {
         self.slots.keys().into_iter().for_each(|key| self.remove(key));
         self.mailbox.close();
         self.group.host.stats.threads.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Has the poller report room to write from now on.
+#[cold]
+fn watch_writes(registry: &mio::Registry, driver: &Driver, key: Key) {
+    let (fd, interest) = (driver.socket().as_raw_fd(), Interest::READABLE | Interest::WRITABLE);
+    if let Err(error) = registry.reregister(&mut SourceFd(&fd), key.token(), interest) {
+        tracing::warn!(%error, "cannot poll a connection for writing");
     }
 }
 

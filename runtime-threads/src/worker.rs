@@ -66,7 +66,8 @@ impl Worker {
             }
             match turn {
                 Turn::Closed => return,
-                Turn::More => events = Events::NONE,
+                // It goes on at once, and is told what happened meanwhile: that its peer reads, or left.
+                Turn::More => events = self.look(&driver, Some(Duration::ZERO)),
                 Turn::Wait => events = self.wait(&driver),
             }
             if self.drain_until_us.is_some_and(|until_us| now.mono_us >= until_us) {
@@ -77,6 +78,17 @@ impl Worker {
 
     /// Sleeps until something happens to the client.
     fn wait(&self, driver: &Driver) -> Events {
+        let clock = &self.pool.host.clock;
+        let next_us = [driver.deadline_us(), self.drain_until_us].into_iter().flatten().min();
+        let timeout =
+            next_us.map(|at| Duration::from_micros(at.saturating_sub(clock.now().mono_us)));
+        let events = self.look(driver, timeout);
+        let due = driver.deadline_us().is_some_and(|at| at <= clock.now().mono_us);
+        events | Events::WAKE.when(due)
+    }
+
+    /// What happens to the client within `timeout`.
+    fn look(&self, driver: &Driver, timeout: Option<Duration>) -> Events {
         let on_socket = Wanted {
             read: driver.reads(),
             write: driver.write_blocked(),
@@ -84,14 +96,9 @@ impl Worker {
         };
         let on_bell = Wanted { read: true, ..Wanted::default() };
         let sources = [(driver.socket().as_raw_fd(), on_socket), (self.bell.as_raw_fd(), on_bell)];
-        let clock = &self.pool.host.clock;
-        let next_us = [driver.deadline_us(), self.drain_until_us].into_iter().flatten().min();
-        let timeout =
-            next_us.map(|at| Duration::from_micros(at.saturating_sub(clock.now().mono_us)));
         let events = poll(&sources, timeout);
         self.bell.hush();
-        let due = driver.deadline_us().is_some_and(|at| at <= clock.now().mono_us);
-        events | Events::WAKE.when(due)
+        events
     }
 
     fn shutdown_noticed(&mut self) -> Events {

@@ -54,6 +54,8 @@ pub(crate) struct Task {
     shared: Arc<Shared>,
     /// The end of input was seen: tokio would report it for ever.
     end_seen: bool,
+    /// The same of the end of both directions.
+    hangup_seen: bool,
     /// It wants a turn though nothing happened: its last one left something to do.
     more: bool,
 }
@@ -79,6 +81,7 @@ impl Task {
             number,
             shared: shared.clone(),
             end_seen: false,
+            hangup_seen: false,
             more: true,
         });
     }
@@ -107,7 +110,8 @@ impl Task {
             }
             self.end_seen = events.any(Events::READ_CLOSED);
         }
-        if self.driver.write_blocked()
+        // After the end of input this alone tells that the peer is gone altogether.
+        if (self.driver.write_blocked() || (self.end_seen && !self.hangup_seen))
             && let Poll::Ready(ready) = self.driver.socket().0.poll_write_ready(cx)
         {
             events |= Events::WRITABLE;
@@ -116,6 +120,7 @@ impl Task {
                 guard.clear_ready();
             }
         }
+        self.hangup_seen |= events.any(Events::HANGUP);
         events
     }
 

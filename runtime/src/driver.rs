@@ -2,7 +2,8 @@
 //! write, hold back, end. A runtime only supplies the events, the threads and the timers.
 
 use crate::trace::{self, Stage};
-use crate::{Clock, Connection, Flow, Now, Peer, RuntimeStats, Sent, Service, Socket, Status};
+use crate::{Clock, Connection, Flow, Input, Next, Now, Peer, RuntimeStats};
+use crate::{Sent, Service, Socket, Status};
 use std::any::Any;
 use std::io::{self, ErrorKind};
 use std::ops::{BitOr, BitOrAssign};
@@ -40,6 +41,9 @@ impl Events {
     pub const WAKE: Events = Events(16);
     /// The server stops.
     pub const DRAIN: Events = Events(32);
+
+    /// The peer sends no more.
+    const GONE: Events = Events(4 | 8);
 
     /// Those that persist between turns: facts about the socket, told once (edge-triggered).
     const LASTING: Events = Events(1 | 2 | 4 | 8);
@@ -154,7 +158,8 @@ impl Host {
 /// it can read from all of them before it hands anything over.
 ///
 /// Promises: the connection is called by one thread at a time, its output is written after every
-/// turn, nothing is read while it wants no input, a panic ends this connection only, and
+/// turn, input is read as it wants it ([`Input`]) however much output waits, a panic ends this
+/// connection only, and
 /// [`Connection::closed`] is called exactly once, at the latest when the driver is dropped.
 ///
 /// The parts of a turn exist twice: with `TRACED`, reads and writes are timed for [`trace`].
@@ -207,7 +212,7 @@ impl<S: AsRef<Socket>> Driver<S> {
 
     /// Whether input is wanted now; level-triggered pollers ask for it only then.
     pub fn reads(&self) -> bool {
-        self.status.wants_input && !self.input_over
+        self.status.input != Input::Held && !self.input_over
     }
 
     /// Whether the peer's end of input was reported; level-triggered pollers stop asking then.
@@ -328,7 +333,7 @@ impl<S: AsRef<Socket>> Driver<S> {
         if self.status.flow != Flow::Open {
             return Step::Wait;
         }
-        if events.any(Events::WAKE) {
+        if events.any(Events::WAKE) || self.status.next == Next::AnotherTurn {
             self.resume(now);
         }
         if events.any(Events::DRAIN) {
@@ -348,22 +353,29 @@ impl<S: AsRef<Socket>> Driver<S> {
         if self.status.flow != Flow::Open {
             return Step::Wait;
         }
-        if self.input_over || !self.status.wants_input {
-            return self.while_held();
+        match self.status.input {
+            Input::Wanted if !self.input_over => self.read_or_wait(),
+            Input::Kept if !self.input_over && !self.ready.any(Events::GONE) => self.read_or_wait(),
+            _ => self.while_held(),
         }
+    }
+
+    #[inline]
+    fn read_or_wait(&self) -> Step {
         if self.ready.any(Events::READABLE) { Step::Read } else { Step::Wait }
     }
 
-    /// Looks after a connection that is not reading: when the peer has left, a blocking wait must
-    /// not go on for it. Unread requests before the end of input are still owed an answer, though.
+    /// Looks after a connection that is not to be read from: when the peer has left, it must not go
+    /// on waiting for others. Where it does not, unread requests before the end of input are still
+    /// owed an answer.
     fn while_held(&self) -> Step {
         if self.ready.any(Events::HANGUP) {
             return Step::Close;
         }
-        if self.input_over {
+        if self.input_over || !self.ready.any(Events::READ_CLOSED) {
             return Step::Wait;
         }
-        let ended = self.ready.any(Events::READ_CLOSED) && self.socket.as_ref().at_end();
+        let ended = self.status.input == Input::Kept || self.socket.as_ref().at_end();
         if ended { Step::EndInput } else { Step::Wait }
     }
 
@@ -414,21 +426,20 @@ impl<S: AsRef<Socket>> Driver<S> {
             if self.status.flow == Flow::Abort {
                 return Turn::Closed;
             }
-            let had_output = !self.connection.output().is_empty();
-            match self.send::<TRACED>() {
-                Ok(Sent::All) => {}
-                Ok(Sent::Blocked) => return self.until_something_happens(),
+            let sent = match self.send::<TRACED>() {
                 Ok(Sent::Limit) => return Turn::More,
+                Ok(sent) => sent,
                 Err(_) => return Turn::Closed,
-            }
-            if self.finished() {
+            };
+            if sent == Sent::All && self.finished() {
                 self.socket.as_ref().finish();
                 return Turn::Closed;
             }
-            if !had_output || self.status.wants_input {
-                return self.until_something_happens();
+            match self.status.next {
+                Next::AnotherTurn if self.status.flow == Flow::Open => return Turn::More,
+                Next::OnceWritten if sent == Sent::All => self.resume(now),
+                _ => return self.until_something_happens(),
             }
-            self.resume(now);
         }
         Turn::More
     }
@@ -454,7 +465,8 @@ impl<S: AsRef<Socket>> Driver<S> {
     /// Whether everything is written and nothing will follow.
     #[inline]
     fn finished(&self) -> bool {
-        self.status.flow == Flow::CloseAfterFlush || (self.input_over && self.status.wants_input)
+        let wants_more = self.status.input == Input::Wanted;
+        self.status.flow == Flow::CloseAfterFlush || (self.input_over && wants_more)
     }
 
     #[inline]

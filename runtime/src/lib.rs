@@ -19,7 +19,7 @@ pub mod trace;
 pub use driver::{Driver, Events, Fetched, Host, Turn};
 
 pub use service::{
-    Clock, Connection, Flow, Listener, Now, Peer, Refusal, Runtime, RuntimeStats, Service,
-    Shutdown, Status, Stream,
+    Clock, Connection, Flow, Input, Listener, Next, Now, Peer, Refusal, Runtime, RuntimeStats,
+    Service, Shutdown, Status, Stream,
 };
 pub use socket::{Sent, Socket, accept_failed_for_good};

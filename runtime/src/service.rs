@@ -66,20 +66,50 @@ pub enum Flow {
     Abort,
 }
 
+/// What is to be done about what the peer sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Input {
+    /// It is read and handed over, whether or not the peer reads its answers: one that writes a
+    /// whole pipeline before it reads anything would otherwise never come to read.
+    #[default]
+    Wanted,
+    /// The connection waits for what others do (a blocking pop, a pause). Input is read and handed
+    /// over all the same, and kept, so that nothing hides the peer's end; when that is known, the
+    /// wait is over ([`Connection::drain`]), whatever is still unread before it.
+    Kept,
+    /// It stays in the kernel for now: what was taken comes first. That must not depend on the peer
+    /// reading.
+    Held,
+}
+
+/// What a connection does next of its own accord.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: it waits for input, its waker or its deadline.
+    #[default]
+    Nothing,
+    /// It has more to do with what it was handed than is fair in one turn: [`Connection::resume`] is
+    /// called in another one, after those of other connections, whether or not the peer reads.
+    AnotherTurn,
+    /// So much output waits that the rest must: [`Connection::resume`] is called once all is written.
+    OnceWritten,
+}
+
 /// What a connection wants after it was called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Whether to go on, finish or abort.
     pub flow: Flow,
-    /// False when the connection takes no further input for now: it is parked (a blocking command,
-    /// a pause, a durability wait) or its output must drain first. The runtime then stops reading
-    /// until a later call returns true; bytes already handed over are kept by the connection.
-    pub wants_input: bool,
+    /// What to do about input; bytes already handed over are kept by the connection.
+    pub input: Input,
+    /// What it does next without an event.
+    pub next: Next,
 }
 
 impl Status {
     /// Open and reading: the ordinary state.
-    pub const READING: Status = Status { flow: Flow::Open, wants_input: true };
+    pub const READING: Status =
+        Status { flow: Flow::Open, input: Input::Wanted, next: Next::Nothing };
 }
 
 /// One client's side of the protocol, without input or output of its own.
@@ -94,11 +124,12 @@ pub trait Connection: Send {
     fn anticipate(&mut self, _bytes: &[u8]) {}
 
     /// Takes bytes that arrived. All of `bytes` is consumed: complete requests are executed
-    /// straight from the slice, and what remains is copied.
+    /// straight from the slice, and what remains is copied. How much it keeps at most is the
+    /// connection's to bound: it ends itself when that is too much.
     fn receive(&mut self, bytes: &[u8], now: Now) -> Status;
 
-    /// Called after the connection's waker fired, or when its deadline passed, or when output that
-    /// held back input has drained. Calls without such a cause happen too and must be harmless.
+    /// Called after the connection's waker fired, or when its deadline passed, or for what it said
+    /// it does [`Next`]. Calls without such a cause happen too and must be harmless.
     fn resume(&mut self, now: Now) -> Status;
 
     /// Called once after one or more calls and before [`Connection::output`] is written: what the
@@ -120,7 +151,7 @@ pub trait Connection: Send {
     /// Told that no input will follow: the server drains, or the peer shut its sending side (or is
     /// gone, which looks the same). Finish what was parsed. The returned status normally is
     /// [`Flow::CloseAfterFlush`]; a connection that must still wait for something worth answering
-    /// stays open with `wants_input` false and says `CloseAfterFlush` from a later `resume`.
+    /// stays open with [`Input::Held`] and says `CloseAfterFlush` from a later `resume`.
     /// A wait for *other clients* (a blocking pop) must end here: nobody may be left to answer.
     fn drain(&mut self, now: Now) -> Status;
 

@@ -48,6 +48,7 @@ ids! {
     BioCpulist,
     BusyReplyThreshold,
     ClientOutputBufferLimit,
+    ClientOutputCeiling,
     ClientQueryBufferLimit,
     ClusterAllowPubsubshardWhenDown,
     ClusterAllowReadsWhenDown,

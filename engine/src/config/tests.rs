@@ -30,6 +30,8 @@ const NOT_IN_7_0: &[&str] = &[
     "set-max-listpack-entries",
     "set-max-listpack-value",
     // Varve
+    // Varve
+    "client-output-ceiling",
     "epoll-execution",
     "log-format",
     "runtime",

@@ -2,14 +2,14 @@
 
 use super::{client_rows, client_tracking};
 use crate::args::{integer, is_word};
-use crate::clients::{Client, Event, ReplyBuffers, capped, flag};
+use crate::clients::{Client, ReplyBuffers, capped, flag};
 use crate::command::Spec;
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::failure::{Failure, Outcome, SYNTAX, failure};
 use crate::pause::PauseMode;
 use crate::pubsub::Space;
-use crate::session::{ReplyMode, Session};
+use crate::session::ReplyMode;
 use resp::parse_i64;
 use runtime::{Flow, Peer};
 use std::fmt::Write;
@@ -98,14 +98,6 @@ fn local_address(peer: &Peer) -> String {
     }
 }
 
-/// Bytes that a connection holds, roughly.
-pub(crate) fn memory_of(client: &Client) -> usize {
-    let small = [&client.argument_bytes, &client.queued_bytes].map(|n| n.load(Ordering::Relaxed));
-    let buffered = client.input_bytes.load(Ordering::Relaxed) + client.waiting_bytes();
-    let owned: u64 = small.into_iter().map(u64::from).sum();
-    size_of::<Client>() + size_of::<Session>() + buffered + owned as usize
-}
-
 /// Lines of `CLIENT LIST`. Of the client that asks, they tell how it is with the request in hand.
 fn describe_all<'c>(cx: &mut Cx<'_>, clients: impl Iterator<Item = &'c Arc<Client>>) -> String {
     let own = cx.session.client().clone();
@@ -158,7 +150,7 @@ pub(crate) fn describe(engine: &Engine, client: &Client, is_own: bool, now_ms: u
         subscribed(Space::Shard),
         get(&client.watched),
         list.div_ceil(ReplyBuffers::SIZE),
-        memory_of(client),
+        client.memory(),
         if output > 0 && !is_own { "rw" } else { "r" },
         names.user,
         client_tracking::redirection(engine.tracking.of(client.id).as_deref()),
@@ -420,12 +412,8 @@ pub(super) fn unblock(cx: &mut Cx<'_>) -> Outcome {
         }
     };
     let id = integer(cx.args.arg(2))?;
-    let client = cx.engine.clients.get(id as u64);
-    let blocked = client.filter(|client| client.has_flag(flag::BLOCKED));
-    if let Some(client) = &blocked {
-        client.send(Event::Unblock { error }, 0);
-    }
-    cx.reply.integer(i64::from(blocked.is_some()));
+    let unblocked = cx.engine.unblock(id as u64, error);
+    cx.reply.integer(i64::from(unblocked));
     Ok(())
 }
 

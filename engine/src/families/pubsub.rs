@@ -6,6 +6,7 @@ use crate::cx::Cx;
 use crate::failure::{Failure, Outcome, subcommand_syntax};
 use crate::pubsub::Space;
 use crate::session::SessionState;
+use crate::tuning::OutputClass;
 use bytes::Bytes;
 use resp::{Output, Proto, Reply};
 
@@ -115,7 +116,7 @@ fn sunsubscribe(cx: &mut Cx<'_>) -> Outcome {
 }
 
 fn publish_to(cx: &mut Cx<'_>, shard: bool) -> Outcome {
-    let limit = cx.engine.tuning.pubsub_output_limit();
+    let limit = cx.engine.tuning.push_limit(OutputClass::PubSub);
     let (channel, payload) = (cx.args.arg(1), cx.args.arg(2));
     let mut kept = Vec::new();
     let own = Some((cx.session.client(), &mut kept));

@@ -7,29 +7,35 @@
 mod admit;
 mod run;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use state::{Multi, ReplyMode, SessionState, Watched};
 pub(crate) use state::{Queued, special};
 
 use crate::blocking::Waiter;
-use crate::clients::{Event, capped, flag};
-use crate::config::Id;
+use crate::clients::{Ending, Event, capped, flag};
+use crate::config::{Id, OutputBufferLimit};
 use crate::engine::Engine;
 use crate::pubsub::Space;
 use crate::stages;
 use crate::tracking::Notice;
 use crate::tuning::OutputClass;
+use bytes::{Buf, BytesMut};
 use resp::{Limits, Output, Parser, Reply};
-use runtime::{Connection, Flow, Now, Peer, Status};
-use std::num::NonZeroU64;
+use runtime::{Connection, Flow, Input, Next, Now, Peer, Status};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 use storage::Lsn;
 use storage::journal::Durability;
 
-/// Output above which a session executes no further requests until the peer has read.
-const OUTPUT_HIGH_WATER: usize = 1024 * 1024;
+/// Unwritten output up to which notices about the client's cache that were left out are made up for.
+const IN_TOUCH_MAX: usize = 1 << 20;
+
+/// Unwritten output that no limit looks at, in bytes: that of one ordinary reply or pipeline.
+const OUTPUT_FREE: usize = 16 << 10;
 
 /// Why a session takes no further requests for now.
 enum Parked {
@@ -45,7 +51,9 @@ enum Parked {
     Held,
     /// `CLIENT PAUSE`: look again at this monotonic time (microseconds).
     Paused { until_us: u64 },
-    /// The peer must read first.
+    /// It has had its share: others' turn, then it goes on.
+    Yielding,
+    /// As much output waits as may: the peer must read first. What it sends meanwhile is kept.
     OutputFull,
 }
 
@@ -69,15 +77,15 @@ struct Machine {
     state: SessionState,
     parser: Parser,
     /// Bytes received and not yet executed.
-    pending: Vec<u8>,
+    pending: BytesMut,
     out: Output,
     parked: Parked,
     /// The journal position that replies in `out` depend on.
     written: Option<Lsn>,
     /// Replies are withheld.
     withheld: Option<Box<Withheld>>,
-    /// When the output first exceeded the soft limit, monotonic microseconds (never quite zero).
-    over_soft_limit_since: Option<NonZeroU64>,
+    /// When the output first exceeded the soft limit, by [`seconds`]: Redis counts whole ones, too.
+    over_soft_limit_since: Option<NonZeroU32>,
     /// Monotonic microseconds of the last bytes.
     active_us: u64,
     draining: bool,
@@ -104,12 +112,18 @@ impl Session {
     }
 }
 
+/// The monotonic time in seconds, never quite zero.
+fn seconds(now: Now) -> NonZeroU32 {
+    let seconds = u32::try_from(now.mono_us / 1_000_000).unwrap_or(u32::MAX);
+    NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN)
+}
+
 impl Machine {
     fn new(state: SessionState, now: Now) -> Self {
         Machine {
             state,
             parser: Parser::new(),
-            pending: Vec::new(),
+            pending: BytesMut::new(),
             out: Output::new(),
             parked: Parked::No,
             written: None,
@@ -134,15 +148,26 @@ impl Machine {
         !matches!(self.parked, Parked::No)
     }
 
+    /// Whether it waits for what others do: a wait that ends with the peer.
+    fn is_waiting(&self) -> bool {
+        matches!(self.parked, Parked::Blocked { .. } | Parked::Paused { .. } | Parked::Held)
+    }
+
+    /// Whether requests may be executed now. While replies are withheld none are: theirs would put
+    /// the moment off at which the first may go.
+    fn may_execute(&self) -> bool {
+        !self.is_parked() && self.withheld.is_none() && self.state.flow == Flow::Open
+    }
+
     /// Executes what can be executed of `pending`.
     fn execute_pending(&mut self, engine: &Engine, now: Now) {
-        if self.pending.is_empty() || self.is_parked() {
+        if self.pending.is_empty() || !self.may_execute() {
             return;
         }
         let mut pending = std::mem::take(&mut self.pending);
         let consumed = self.execute(engine, &pending, now);
         if consumed < pending.len() {
-            pending.drain(..consumed);
+            pending.advance(consumed);
             self.pending = pending;
         }
     }
@@ -151,6 +176,9 @@ impl Machine {
     fn keep(&mut self, engine: &Engine, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
+        }
+        if engine.client_eviction.is_limited() {
+            engine.note_client_growth(bytes.len());
         }
         if self.check_query_limit(engine, self.pending.len() + bytes.len()) {
             self.pending.extend_from_slice(bytes);
@@ -166,7 +194,7 @@ impl Machine {
         tracing::warn!(client = self.state.client().id, limit, "query buffer limit reached");
         engine.stats.query_limit_disconnections.fetch_add(1, Ordering::Relaxed);
         self.state.flow = Flow::Abort;
-        self.pending = Vec::new();
+        self.pending = BytesMut::new();
         false
     }
 
@@ -210,7 +238,7 @@ impl Machine {
                     self.out.share(engine.take_captured(self.state.client(), unwritten, now));
                 }
                 Event::Served { reply, lsn } => self.served(reply, lsn),
-                Event::Unblock { error } => self.unblock(engine, error, now),
+                Event::Unblocked { error } => self.unblocked(engine, error, now),
                 Event::Poke => self.unpause(engine, now),
                 Event::UserChanged => self.state.refresh_user(&engine.acl),
             }
@@ -220,7 +248,7 @@ impl Machine {
     /// Makes up for notices about the client's cache that were left out.
     fn get_in_touch(&mut self) {
         let client = self.state.client();
-        if client.has_flag(flag::OUT_OF_TOUCH) && self.out.len() < OUTPUT_HIGH_WATER {
+        if client.has_flag(flag::OUT_OF_TOUCH) && self.out.len() < IN_TOUCH_MAX {
             client.set_flag(flag::OUT_OF_TOUCH, false);
             let subscribed = self.state.is_subscribed();
             let reply = &mut Reply::new(&mut self.out, self.state.proto);
@@ -256,13 +284,19 @@ impl Machine {
         self.state.end_skip();
     }
 
-    /// Ends a wait with its time-out reply, or with an error.
-    fn unblock(&mut self, engine: &Engine, error: bool, now: Now) {
+    /// Ends a wait whose time is over.
+    fn time_out(&mut self, engine: &Engine, now: Now) {
         let Parked::Blocked { waiter, .. } = &self.parked else { return };
         if !waiter.end() {
-            return; // Being served at this very moment: the reply is on its way.
+            return; // Being served, or unblocked, at this very moment: the reply is on its way.
         }
         engine.unpark(waiter);
+        self.unblocked(engine, false, now);
+    }
+
+    /// Replies to a command whose wait was ended, as if its time were over, or with an error.
+    fn unblocked(&mut self, engine: &Engine, error: bool, now: Now) {
+        let Parked::Blocked { waiter, .. } = &self.parked else { return };
         engine.note_waited(waiter, now);
         if error {
             engine.stats.failed(waiter.command, "UNBLOCKED");
@@ -278,11 +312,19 @@ impl Machine {
         self.state.end_skip();
     }
 
+    /// Goes on after others had their turns, or once there is room for more output.
+    fn take_turn(&mut self, engine: &Engine) {
+        let full = || self.out.len() >= engine.tuning.output_ceiling(self.output_class());
+        if matches!(self.parked, Parked::Yielding | Parked::OutputFull) && !full() {
+            self.parked = Parked::No;
+        }
+    }
+
     /// Ends what has a deadline that has passed.
     fn check_deadlines(&mut self, engine: &Engine, now: Now) {
         match &self.parked {
             Parked::Blocked { deadline_us: Some(at), .. } if *at <= now.mono_us => {
-                self.unblock(engine, false, now);
+                self.time_out(engine, now);
             }
             Parked::Paused { until_us } if *until_us <= now.mono_us => self.end_pause(),
             _ => {}
@@ -296,49 +338,78 @@ impl Machine {
     /// Redis.
     fn idle_deadline_us(&self, engine: &Engine) -> Option<u64> {
         let timeout_s = engine.config.integer(Id::Timeout) as u64;
-        let spared = timeout_s == 0 || self.is_parked() || self.state.is_subscribed();
+        let spared = timeout_s == 0 || self.is_waiting() || self.state.is_subscribed();
         (!spared).then(|| self.active_us + timeout_s * 1_000_000)
     }
 
-    /// Closes a session whose peer reads too slowly (`client-output-buffer-limit`).
-    fn check_output_limit(&mut self, engine: &Engine, now: Now) {
-        let waiting = self.out.len() as u64;
-        self.state.client().output_bytes.store(waiting as usize, Ordering::Relaxed);
-        if waiting == 0 {
+    fn output_class(&self) -> OutputClass {
+        match self.state.is_subscribed() {
+            _ if self.state.client().has_flag(flag::MONITOR) => OutputClass::Replica,
+            true => OutputClass::PubSub,
+            false => OutputClass::Normal,
+        }
+    }
+
+    /// Tells others what waits here, and closes a session whose peer reads too slowly
+    /// (`client-output-buffer-limit`).
+    fn check_buffers(&mut self, engine: &Engine, now: Now) {
+        let client = self.state.client();
+        let waiting = self.out.len();
+        let before = client.output_bytes.load(Ordering::Relaxed);
+        client.output_bytes.store(waiting, Ordering::Relaxed);
+        if waiting > 0 {
+            client.reply_bytes.store(capped(waiting), Ordering::Relaxed);
+        }
+        // Redis looks only at what does not fit the buffer that every client has.
+        if waiting <= OUTPUT_FREE {
             self.over_soft_limit_since = None;
             return;
         }
-        self.state.client().reply_bytes.store(capped(waiting as usize), Ordering::Relaxed);
-        let subscribed = self.state.is_subscribed();
-        let class = if subscribed { OutputClass::PubSub } else { OutputClass::Normal };
-        let limit = engine.tuning.output_limit(class);
-        let over_hard = limit.hard_bytes > 0 && waiting > limit.hard_bytes;
-        if over_hard || self.over_soft_too_long(waiting, limit, now) {
-            let stats = &engine.stats;
-            stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(client = self.state.client().id, waiting, "output limit reached");
-            self.state.flow = Flow::Abort;
+        if engine.client_eviction.is_limited() {
+            engine.note_client_growth(waiting.saturating_sub(before));
+        }
+        self.out.close_large_tail();
+        let limit = engine.tuning.output_limit(self.output_class());
+        let over_hard = limit.hard_bytes > 0 && waiting as u64 >= limit.hard_bytes;
+        if over_hard || self.over_soft_too_long(waiting as u64, limit, now) {
+            self.state.client().end(Ending::Overflow);
         }
     }
 
-    fn over_soft_too_long(
-        &mut self,
-        waiting: u64,
-        limit: crate::config::OutputBufferLimit,
-        now: Now,
-    ) -> bool {
-        if limit.soft_bytes == 0 || waiting <= limit.soft_bytes {
+    fn over_soft_too_long(&mut self, waiting: u64, limit: OutputBufferLimit, now: Now) -> bool {
+        if limit.soft_bytes == 0 || waiting < limit.soft_bytes {
             self.over_soft_limit_since = None;
             return false;
         }
-        let now_us = NonZeroU64::MIN.saturating_add(now.mono_us.saturating_sub(1));
-        let since = *self.over_soft_limit_since.get_or_insert(now_us);
-        now_us.get() - since.get() > limit.soft_seconds * 1_000_000
+        let now_s = seconds(now);
+        let since = *self.over_soft_limit_since.get_or_insert(now_s);
+        u64::from(now_s.get() - since.get()) > limit.soft_seconds
     }
 
-    /// Withholds replies until what they promise is durable, or lets them go.
-    fn check_durability(&mut self, engine: &Engine) {
-        let Some(journal) = &engine.journal else { return };
+    /// When it will have been over the soft limit for too long, if it is over it.
+    fn soft_limit_deadline_us(&self, engine: &Engine) -> Option<u64> {
+        let since = u64::from(self.over_soft_limit_since?.get());
+        let longest = engine.tuning.output_limit(self.output_class()).soft_seconds;
+        Some(since.saturating_add(longest).saturating_add(1).saturating_mul(1_000_000))
+    }
+
+    /// Ends the session if somebody, or a limit, has said so.
+    fn check_ending(&mut self, engine: &Engine) {
+        let client = self.state.client();
+        if !client.is_killed() || self.state.flow == Flow::Abort {
+            return;
+        }
+        if client.has_overflowed() {
+            engine.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(client = client.id, peer = %client.peer, unread = self.out.len(),
+                "a client is closed: it has left more unread than its output limit");
+        }
+        self.state.flow = Flow::Abort;
+    }
+
+    /// Withholds replies until what they promise is durable, or lets them go, and is true then.
+    fn check_durability(&mut self, engine: &Engine) -> bool {
+        let Some(journal) = &engine.journal else { return false };
         if let Some(lsn) = self.written
             && journal.durability() == Durability::Always
         {
@@ -351,11 +422,14 @@ impl Machine {
                 self.trace.withhold(engine);
             }
         }
-        let Some(lsn) = self.withheld.as_ref().map(|withheld| withheld.until) else { return };
+        let Some(lsn) = self.withheld.as_ref().map(|withheld| withheld.until) else {
+            return false;
+        };
         match journal.poll_durable(lsn, self.state.client().waker()) {
             Ok(true) => {
                 self.withheld = None;
                 self.trace.release(engine);
+                return true;
             }
             Ok(false) => {}
             Err(error) => {
@@ -365,17 +439,20 @@ impl Machine {
                 self.state.flow = Flow::Abort;
             }
         }
+        false
     }
 
     /// What every call ends with.
     fn status(&mut self, engine: &Engine, now: Now) -> Status {
-        if self.state.client().is_killed() {
-            self.state.flow = Flow::Abort;
-        }
-        self.check_durability(engine);
-        self.check_output_limit(engine, now);
-        if self.draining && !self.is_parked() && self.state.flow == Flow::Open {
-            self.state.flow = Flow::CloseAfterFlush;
+        let released = self.check_durability(engine);
+        self.check_buffers(engine, now);
+        self.check_ending(engine);
+        if !self.is_parked() {
+            if released && !self.pending.is_empty() {
+                self.parked = Parked::Yielding;
+            } else if self.draining && self.state.flow == Flow::Open && self.withheld.is_none() {
+                self.state.flow = Flow::CloseAfterFlush;
+            }
         }
         // Whatever is withheld must be let go before the connection may close.
         let flow = match self.state.flow {
@@ -383,11 +460,30 @@ impl Machine {
             flow => flow,
         };
         self.show_input();
-        let wants_input = !self.is_parked()
-            && self.withheld.is_none()
-            && self.state.flow == Flow::Open
-            && self.out.len() < OUTPUT_HIGH_WATER;
-        Status { flow, wants_input }
+        let (input, next) = self.wishes(engine);
+        Status { flow, input, next }
+    }
+
+    /// What is to be done about input, and what it does next without an event.
+    fn wishes(&mut self, engine: &Engine) -> (Input, Next) {
+        if self.state.flow != Flow::Open {
+            return (Input::Held, Next::Nothing);
+        }
+        if self.is_waiting() {
+            return (Input::Kept, Next::Nothing);
+        }
+        if self.withheld.is_some() {
+            return (Input::Held, Next::Nothing);
+        }
+        if !self.is_parked() {
+            return (Input::Wanted, Next::Nothing);
+        }
+        if self.out.len() < engine.tuning.output_ceiling(self.output_class()) {
+            self.parked = Parked::Yielding;
+            return (Input::Held, Next::AnotherTurn);
+        }
+        self.parked = Parked::OutputFull;
+        (if self.draining { Input::Held } else { Input::Wanted }, Next::OnceWritten)
     }
 }
 
@@ -396,9 +492,7 @@ impl Machine {
         self.active_us = now.mono_us;
         let waiting = self.out.len();
         self.take_events(engine, now);
-        if self.is_parked() || self.state.flow != Flow::Open {
-            self.keep(engine, bytes);
-        } else if self.pending.is_empty() {
+        if self.pending.is_empty() && self.may_execute() {
             let consumed = self.execute(engine, bytes, now);
             self.keep(engine, &bytes[consumed..]);
         } else {
@@ -414,12 +508,8 @@ impl Machine {
         self.take_events(engine, now);
         self.get_in_touch();
         self.check_deadlines(engine, now);
-        if matches!(self.parked, Parked::OutputFull) && self.out.len() < OUTPUT_HIGH_WATER {
-            self.parked = Parked::No;
-        }
-        if self.state.flow == Flow::Open {
-            self.execute_pending(engine, now);
-        }
+        self.take_turn(engine);
+        self.execute_pending(engine, now);
         engine.stats.moved(0, self.out.len().saturating_sub(waiting) as u64);
         self.status(engine, now)
     }
@@ -440,28 +530,37 @@ impl Machine {
         }
     }
 
-    fn written(&mut self) {
-        self.state.client().output_bytes.store(self.out.len(), Ordering::Relaxed);
+    fn written(&mut self, engine: &Engine) {
+        let waiting = self.out.len();
+        self.state.client().output_bytes.store(waiting, Ordering::Relaxed);
+        if self.over_soft_limit_since.is_some() {
+            let limit = engine.tuning.output_limit(self.output_class());
+            if (waiting as u64) < limit.soft_bytes {
+                self.over_soft_limit_since = None;
+            }
+        }
     }
 
     fn deadline_us(&self, engine: &Engine) -> Option<u64> {
         let parked = match &self.parked {
             Parked::Blocked { deadline_us, .. } => *deadline_us,
             Parked::Paused { until_us } => Some(*until_us),
-            Parked::No | Parked::Held | Parked::OutputFull => None,
+            Parked::No | Parked::Held | Parked::Yielding | Parked::OutputFull => None,
         };
-        [parked, self.idle_deadline_us(engine)].into_iter().flatten().min()
+        let limits = [self.idle_deadline_us(engine), self.soft_limit_deadline_us(engine)];
+        limits.into_iter().chain([parked]).flatten().min()
     }
 
     fn drain(&mut self, engine: &Engine, now: Now) -> Status {
         self.draining = true;
+        self.state.set_special(special::LEAVING, true);
         // Redis ends blocked clients at shutdown without a reply. A session whose output is full
         // goes on: it owes the answers to what it has taken.
-        if matches!(self.parked, Parked::Blocked { .. } | Parked::Paused { .. } | Parked::Held) {
+        if self.is_waiting() {
             self.leave_queue(engine);
             self.end_pause();
             self.parked = Parked::No;
-            self.pending = Vec::new();
+            self.pending = BytesMut::new();
         }
         self.status(engine, now)
     }
@@ -521,7 +620,7 @@ impl Connection for Session {
     }
 
     fn written(&mut self) {
-        self.machine.written();
+        self.machine.written(&self.engine);
     }
 
     fn deadline_us(&self) -> Option<u64> {
@@ -553,15 +652,5 @@ impl Engine {
         }
         session.client().watched.store(0, Ordering::Relaxed);
         session.client().reset_transaction();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_fits_the_allocators_320_bytes() {
-        assert!(size_of::<Session>() <= 320, "{}", size_of::<Session>());
     }
 }

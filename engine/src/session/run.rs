@@ -2,11 +2,12 @@
 
 use super::admit::{Admission, admit};
 use super::state::{ReplyMode, special};
-use super::{Machine, OUTPUT_HIGH_WATER, Parked};
+use super::{Machine, Parked};
 use crate::affected::Affected;
 use crate::blocking::Waiter;
 use crate::clients::{Client, NO_COMMAND, flag};
 use crate::command::{CommandId, Entry, Flag};
+use crate::cross_protocol;
 use crate::dispatch::{Aftermath, Call, Follow};
 use crate::engine::{Engine, gate};
 use crate::failure::{self, EXEC_ABORT, Failure};
@@ -24,6 +25,10 @@ const GROUP: usize = 32;
 
 /// Keys anticipated at once: what the first-level cache takes without losing them again.
 const UPCOMING_MAX: usize = 64;
+
+/// Bytes of requests after which others get their turn. What a runtime reads at once is never more:
+/// this is for what came while the session was parked.
+const REQUESTS_PER_TURN: usize = 128 << 10;
 
 thread_local! {
     /// The thread's scratch, so that sessions need none of their own.
@@ -128,6 +133,7 @@ impl Machine {
         send_for_upcoming(engine);
         self.state.client().input_bytes.store(buffer.len(), Ordering::Relaxed);
         let mut scratch = SCRATCH.take().unwrap_or_default();
+        let stop_at = self.out.len() + engine.tuning.output_per_turn(self.output_class());
         let mut done = 0;
         while done < buffer.len() && !self.is_parked() && self.state.flow == Flow::Open {
             let rest = &buffer[done..];
@@ -138,7 +144,7 @@ impl Machine {
                 |spent| &mut spent.parse,
                 || self.parser.parse(rest, group, &limits, &mut scratch.batch),
             );
-            let stopped = self.run_group::<TRACED>(engine, &mut scratch, rest, now);
+            let stopped = self.run_group::<TRACED>(engine, &mut scratch, rest, stop_at, now);
             if let Some(end) = stopped {
                 // What follows is parsed again when the session goes on.
                 self.parser = resp::Parser::new();
@@ -155,6 +161,9 @@ impl Machine {
             if !progress.more {
                 break;
             }
+            if done >= REQUESTS_PER_TURN {
+                self.parked = Parked::Yielding;
+            }
         }
         SCRATCH.set(Some(scratch));
         engine.note_received(done);
@@ -167,6 +176,7 @@ impl Machine {
         engine: &Engine,
         scratch: &mut Scratch,
         buffer: &[u8],
+        stop_at: usize,
         now: Now,
     ) -> Option<usize> {
         let Scratch { batch, plan, hashes } = scratch;
@@ -187,7 +197,7 @@ impl Machine {
         for (&planned, span) in plan.iter().zip(batch.spans()) {
             let request = batch.view(span, buffer);
             self.run_one(engine, planned, request, now, &mut timer);
-            if self.must_stop() {
+            if self.must_stop(stop_at) {
                 let held = matches!(self.parked, Parked::Paused { .. } | Parked::Held);
                 let end = if held { start } else { span.end() };
                 stopped = Some(end);
@@ -230,13 +240,14 @@ impl Machine {
         }
     }
 
-    /// Whether the rest of the pipeline has to wait, or is void.
-    fn must_stop(&mut self) -> bool {
+    /// Whether the rest of the pipeline has to wait, or is void. The output reaching `stop_at` is a
+    /// reason to wait.
+    fn must_stop(&mut self, stop_at: usize) -> bool {
         if self.state.flow != Flow::Open {
             return true;
         }
-        if self.out.len() >= OUTPUT_HIGH_WATER {
-            self.parked = Parked::OutputFull;
+        if self.out.len() >= stop_at && !self.is_parked() {
+            self.parked = Parked::Yielding;
         }
         self.is_parked()
     }
@@ -252,7 +263,7 @@ impl Machine {
         timer: &mut Timer<'r>,
     ) {
         if planned.command == UNKNOWN {
-            return self.reject(engine, None, failure::unknown_command(request), now);
+            return self.refuse_unknown(engine, request, now);
         }
         let entry = engine.commands.entry(planned.command);
         if !entry.accepts(request.len()) {
@@ -271,6 +282,18 @@ impl Machine {
         let counted = entry.subcommands.is_empty() || request.len() == 1;
         let failure = failure::not_accepted(entry, request);
         self.reject(engine, counted.then_some(entry), failure, now);
+    }
+
+    /// Refuses what is no command. What a browser was tricked into sending ends the connection, and
+    /// nothing behind it is looked at.
+    #[cold]
+    fn refuse_unknown(&mut self, engine: &Engine, request: Request<'_>, now: Now) {
+        if cross_protocol::is_http(request) {
+            engine.cross_protocol.warn(&self.state.client().peer, now);
+            self.state.flow = Flow::Abort;
+            return;
+        }
+        self.reject(engine, None, failure::unknown_command(request), now);
     }
 
     /// Refuses a request before it runs; inside `MULTI` that dooms the transaction.
@@ -398,6 +421,9 @@ impl Machine {
         if let Some(multi) = self.state.multi.as_mut().filter(|multi| !multi.failed && !doomed) {
             multi.push(entry.id, engine.flags_of(entry, request), request);
             let bytes = multi.bytes;
+            if engine.client_eviction.is_limited() {
+                engine.note_client_growth(request.iter().map(<[u8]>::len).sum());
+            }
             self.state.show_multi(self.state.multi.as_deref());
             self.check_query_limit(engine, bytes);
         }
@@ -407,6 +433,11 @@ impl Machine {
 
     /// Holds a request back until the pause is over: it is parsed again then.
     fn pause(&mut self, entry: &Entry, until_ms: u64, now: Now) {
+        if self.draining {
+            // Nobody is there to wait for the end of it.
+            self.state.flow = Flow::CloseAfterFlush;
+            return;
+        }
         self.note_command(Some(entry));
         // The millisecond that it is has begun already: one more makes the pause a whole one.
         let wait_us = (until_ms.saturating_sub(now.wall_ms) + 1).saturating_mul(1000);

@@ -43,6 +43,8 @@ pub(crate) mod special {
     pub const HOLDER: u32 = 1 << 10;
     /// Inside `EXEC`: memory was over its limit when it began.
     pub const SHORT: u32 = 1 << 11;
+    /// No input will follow: nothing is waited for on its behalf.
+    pub const LEAVING: u32 = 1 << 12;
 }
 
 /// A key of a database, as watched or waited for.
@@ -202,6 +204,11 @@ impl SessionState {
     /// Whether a blocking command must answer at once.
     pub fn may_not_block(&self) -> bool {
         self.special & special::NO_BLOCK != 0
+    }
+
+    /// Whether no input will follow: nobody is there to wait for anything.
+    pub fn is_leaving(&self) -> bool {
+        self.special & special::LEAVING != 0
     }
 
     /// Whether a script runs.

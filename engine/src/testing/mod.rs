@@ -29,7 +29,7 @@ use crate::config::ConfigStore;
 use crate::engine::{Engine, Environment, Host, NoHost, Parts};
 use crate::session::Session;
 use resp::{Value, decode, encode_command};
-use runtime::{Connection, Flow, Now, Peer, Status};
+use runtime::{Connection, Flow, Next, Now, Peer, Status};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,23 +70,24 @@ impl Client {
         Client { session, alarm, received: Vec::new(), status: Status::READING }
     }
 
-    /// What a runtime does after a call: writes what there is, and calls again when that makes room.
+    /// What a runtime does after a call: writes what there is, and calls again where that is wanted.
     fn follow_up(&mut self, status: Status, now: Now) {
         self.status = status;
-        while self.collect(now) && self.status.flow == Flow::Open && !self.status.wants_input {
+        self.collect(now);
+        while self.status.flow == Flow::Open && self.status.next != Next::Nothing {
             self.status = self.session.resume(now);
+            self.collect(now);
         }
     }
 
-    /// Moves what the session wrote to where replies are read from; whether that was anything.
-    fn collect(&mut self, now: Now) -> bool {
+    /// Moves what the session wrote to where replies are read from.
+    fn collect(&mut self, now: Now) {
         self.session.before_write(now);
         let output = self.session.output();
         let bytes = output.to_vec();
         output.consume(bytes.len());
         self.session.written();
         self.received.extend_from_slice(&bytes);
-        !bytes.is_empty()
     }
 
     fn is_due(&self, now: Now) -> bool {

@@ -62,6 +62,27 @@ pub fn slow_reader_of_a_pipeline(runtime: Subject) {
     assert!(server.toy.output_max.load(SeqCst) < 3 * OUTPUT_MAX);
 }
 
+/// A client that writes all of a long pipeline before it reads anything, with socket buffers that
+/// take next to nothing of it, gets all answers: reading never waits for the peer to read. Another
+/// client of the same thread is served meanwhile.
+pub fn peer_that_writes_before_it_reads(runtime: Subject) {
+    const REQUESTS: usize = 40_000;
+    let server = Running::start(runtime);
+    let (mut client, mut other) = (server.narrow_client(), server.client());
+    let text = "0123456789".repeat(20);
+    let sending = client.send_aside(format!("echo {text}\n").repeat(REQUESTS));
+    let mut rounds = 0;
+    while !sending.is_finished() {
+        other.ask("echo between", "between");
+        rounds += 1;
+    }
+    sending.join().expect("no panic").expect("everything is taken");
+    assert!(rounds > 0);
+    assert!(server.toy.output_max.load(SeqCst) < 3 * OUTPUT_MAX);
+    (0..REQUESTS).for_each(|_| client.expect(&text));
+    client.ask("echo done", "done");
+}
+
 /// Thousands of requests written at once are answered in order, on several connections at a time.
 pub fn thousands_pipelined(runtime: Subject) {
     const REQUESTS: usize = 20_000;
@@ -103,6 +124,61 @@ pub fn client_vanishes_while_parked(runtime: Subject) {
         server.toy.closed.store(0, SeqCst);
         server.toy.opened.fetch_sub(1, SeqCst);
     }
+}
+
+/// However much a waiting client has sent before it leaves, and however it leaves, it is noticed:
+/// nobody is there any more for what it waits for.
+pub fn client_vanishes_behind_unread_bytes(runtime: Subject) {
+    const LEAVE: [fn(Client); 3] = [drop, Client::reset, |mut client| {
+        client.end_sending();
+        client.expect("drained");
+        client.expect_clean_end();
+    }];
+    let server = Running::start(runtime);
+    let mut gone = 0;
+    for behind in ["echo behind\n".to_owned(), "echo behind\n".repeat(200_000)] {
+        for leave in LEAVE {
+            for mut client in [server.client(), server.narrow_client(), server.unix_client()] {
+                client.ask("echo here", "here");
+                client.send("park 0\n");
+                client.send(&behind);
+                assert_eq!(server.toy.closed.load(SeqCst), gone);
+                leave(client);
+                gone += 1;
+                assert!(eventually(|| server.toy.closed.load(SeqCst) == gone));
+            }
+        }
+    }
+}
+
+/// Connections that wait, with input before them that they do not take, with output that their peer
+/// does not take, and with a peer that has ended its side, cost no time.
+pub fn waiting_costs_nothing(runtime: Subject) {
+    let server = Running::start(runtime);
+    let mut clients = Vec::new();
+    for make in [Running::client, Running::unix_client] {
+        for line in ["park 0", "sleep 60000", "bytes 100000000"] {
+            let mut client = make(&server);
+            client.ask("echo here", "here");
+            client.send(&format!("{line}\n"));
+            std::thread::sleep(Duration::from_millis(10));
+            client.send("echo behind\n");
+            if line != "park 0" {
+                client.end_sending();
+            }
+            clients.push(client);
+        }
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let loops = || server.runtime.stats().loops.load(SeqCst);
+    let before = loops();
+    std::thread::sleep(Duration::from_millis(200));
+    let turns = loops() - before;
+    assert!(turns < 20, "{turns} turns in a fifth of a second");
+    assert_eq!(server.toy.closed.load(SeqCst), 0);
+    // Nobody waits for these to be drained.
+    clients.into_iter().for_each(Client::reset);
+    server.client().ask("echo alive", "alive");
 }
 
 /// Two thousand connections come and go, four hundred of them open at a time.

@@ -80,7 +80,7 @@ impl Connection for Client {
                 self.partial = all[consumed..].to_vec();
                 Status::READING
             }
-            None => Status { flow: Flow::Abort, wants_input: false },
+            None => Status { flow: Flow::Abort, ..Status::READING },
         }
     }
 
@@ -97,7 +97,7 @@ impl Connection for Client {
     }
 
     fn drain(&mut self, _: Now) -> Status {
-        Status { flow: Flow::CloseAfterFlush, wants_input: false }
+        Status { flow: Flow::CloseAfterFlush, ..Status::READING }
     }
 
     fn closed(&mut self, _: Now) {}

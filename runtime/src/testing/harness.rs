@@ -2,6 +2,7 @@
 
 use super::toy::{Toy, ToyService};
 use crate::{Clock, Listener, Runtime, Shutdown, Stream};
+use socket2::SockRef;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -10,6 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// Socket buffers on the second listener, at both ends, in bytes: they are full at once.
+const NARROW: usize = 16 << 10;
 
 /// How long a client of the suite waits for anything before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,7 +33,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `runtime` with two TCP listeners and a Unix-domain one.
+    /// Starts `runtime` with two TCP listeners, the second with small socket buffers, and a
+    /// Unix-domain one.
     pub fn start(runtime: Arc<dyn Runtime>) -> Running {
         Self::start_draining(runtime, PATIENCE)
     }
@@ -41,6 +46,9 @@ impl Running {
         let unix_path = fresh_path();
         let mut streams = vec![tcp(), tcp()];
         let addresses = streams.iter().map(|(_, address)| *address).collect();
+        if let Stream::Tcp(second) = &streams[1].0 {
+            narrow(second);
+        }
         let unix = UnixListener::bind(&unix_path).expect("bind a unix socket");
         unix.set_nonblocking(true).expect("set non-blocking");
         let unix = Stream::Unix(unix, unix_path.display().to_string());
@@ -68,6 +76,13 @@ impl Running {
     /// A client of the second listener.
     pub fn other_client(&self) -> Client {
         Client::tcp(self.addresses[1])
+    }
+
+    /// The same, with small socket buffers at its own end, too.
+    pub fn narrow_client(&self) -> Client {
+        let stream = TcpStream::connect(self.addresses[1]).expect("connect");
+        narrow(&stream);
+        Client::of_tcp(stream)
     }
 
     /// A client of the Unix-domain listener.
@@ -163,20 +178,42 @@ fn raise_descriptor_limit() {
     }
 }
 
+/// Makes a socket's buffers small; those of a listener are inherited.
+fn narrow<'a>(socket: impl Into<SockRef<'a>>) {
+    let socket = socket.into();
+    socket.set_recv_buffer_size(NARROW).expect("set a buffer size");
+    socket.set_send_buffer_size(NARROW).expect("set a buffer size");
+}
+
 /// Either kind of stream.
 trait Duplex: Read + Write + Send {
     fn end_sending(&self);
+    /// Has the close be a reset, where there is such a thing.
+    fn reset_on_close(&self) {}
+    fn clone(&self) -> Box<dyn Duplex>;
 }
 
 impl Duplex for TcpStream {
     fn end_sending(&self) {
         let _ = self.shutdown(std::net::Shutdown::Write);
     }
+
+    fn reset_on_close(&self) {
+        SockRef::from(self).set_linger(Some(Duration::ZERO)).expect("set linger");
+    }
+
+    fn clone(&self) -> Box<dyn Duplex> {
+        Box::new(self.try_clone().expect("a second descriptor"))
+    }
 }
 
 impl Duplex for UnixStream {
     fn end_sending(&self) {
         let _ = self.shutdown(std::net::Shutdown::Write);
+    }
+
+    fn clone(&self) -> Box<dyn Duplex> {
+        Box::new(self.try_clone().expect("a second descriptor"))
     }
 }
 
@@ -185,7 +222,10 @@ pub struct Client(BufReader<Box<dyn Duplex>>);
 
 impl Client {
     fn tcp(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).expect("connect");
+        Self::of_tcp(TcpStream::connect(address).expect("connect"))
+    }
+
+    fn of_tcp(stream: TcpStream) -> Client {
         stream.set_nodelay(true).expect("set nodelay");
         stream.set_read_timeout(Some(PATIENCE)).expect("set timeout");
         Client(BufReader::new(Box::new(stream)))
@@ -209,6 +249,17 @@ impl Client {
     /// Ends the sending side only.
     pub fn end_sending(&mut self) {
         self.0.get_mut().end_sending();
+    }
+
+    /// Goes away with a reset, where there is such a thing: what is on its way is lost.
+    pub fn reset(self) {
+        self.0.get_ref().reset_on_close();
+    }
+
+    /// Sends `text` from another thread, which ends when all is sent.
+    pub fn send_aside(&self, text: String) -> JoinHandle<io::Result<()>> {
+        let mut stream = Duplex::clone(&**self.0.get_ref());
+        std::thread::spawn(move || stream.write_all(text.as_bytes()))
     }
 
     /// The next line; empty at the end.

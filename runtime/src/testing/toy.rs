@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `echo TEXT` | replies `TEXT` |
 //! | `bytes N` | replies N times `x` and a newline, at most [`OUTPUT_MAX`] of it queued at a time |
+//! | `more N` | the same, all of it queued at once, as if there were no limit |
 //! | `name NAME` | lets [`Toy::post`] reach this connection; replies `named` |
 //! | `park MS` | waits for a posted message, or `timeout` after MS milliseconds (0: for ever) |
 //! | `sleep MS` | replies `slept MS` that much later, whatever is posted |
@@ -11,8 +12,10 @@
 //! | `block MS` | keeps its thread that long, then replies `blocked` |
 //! | `hold MS` | the same, with a word that it will take long; replies `held` |
 //! | `quit`, `abort`, `panic` | end in three ways |
+//!
+//! It executes [`LINES_MAX`] lines in one turn, and `sleep` holds input back.
 
-use crate::{Connection, Flow, Now, Peer, Refusal, Service, Status};
+use crate::{Connection, Flow, Input, Next, Now, Peer, Refusal, Service, Status};
 use resp::Output;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -20,8 +23,11 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
-/// Output a toy connection queues before it takes no more input, in bytes.
+/// Output a toy connection queues before it executes no more lines, in bytes.
 pub const OUTPUT_MAX: usize = 64 * 1024;
+
+/// Lines a toy connection executes in one turn.
+pub const LINES_MAX: usize = 100;
 
 /// The service, and what it has seen.
 #[derive(Default)]
@@ -36,6 +42,8 @@ pub struct Toy {
     pub unsettled: AtomicU64,
     /// The most output any connection had queued, in bytes.
     pub output_max: AtomicUsize,
+    /// Lines executed.
+    pub lines: AtomicU64,
     /// How many connections each thread has made.
     pub threads: Mutex<HashMap<std::thread::ThreadId, u64>>,
     /// Refuse new connections.
@@ -102,6 +110,7 @@ struct Line {
     pending: Vec<u8>,
     output: Output,
     held: Held,
+    has_more: bool,
     flow: Flow,
     draining: bool,
     closed: bool,
@@ -118,6 +127,7 @@ impl Line {
             pending: Vec::new(),
             output: Output::new(),
             held: Held::No,
+            has_more: false,
             flow: Flow::Open,
             draining: false,
             closed: false,
@@ -142,13 +152,23 @@ impl Line {
     fn run(&mut self, now: Now) -> Status {
         let pending = std::mem::take(&mut self.pending);
         let mut rest = &pending[..];
+        let mut lines = 0;
+        self.has_more = false;
         while self.may_go_on() {
             let Some(end) = rest.iter().position(|&b| b == b'\n') else { break };
+            if lines == LINES_MAX {
+                self.has_more = true;
+                break;
+            }
+            lines += 1;
             let line = String::from_utf8_lossy(&rest[..end]).into_owned();
             rest = &rest[end + 1..];
             self.execute(&line, now);
         }
-        self.pending = rest.to_vec();
+        self.toy.lines.fetch_add(lines as u64, SeqCst);
+        let done = pending.len() - rest.len();
+        self.pending = pending;
+        self.pending.drain(..done);
         self.toy.output_max.fetch_max(self.output.len(), SeqCst);
         self.status()
     }
@@ -158,9 +178,17 @@ impl Line {
     }
 
     fn status(&self) -> Status {
-        let idle = self.may_go_on();
+        let idle = self.may_go_on() && !self.has_more;
         let flow = if idle && self.draining { Flow::CloseAfterFlush } else { self.flow };
-        Status { flow, wants_input: idle }
+        let (input, next) = match self.held {
+            Held::ForMessage { .. } => (Input::Kept, Next::Nothing),
+            Held::Sleeping { .. } => (Input::Held, Next::Nothing),
+            Held::No if self.has_more => (Input::Held, Next::AnotherTurn),
+            Held::No if idle => (Input::Wanted, Next::Nothing),
+            Held::No | Held::Owing { .. } => (Input::Wanted, Next::OnceWritten),
+        };
+        let input = if self.draining { Input::Held } else { input };
+        Status { flow, input, next }
     }
 
     fn execute(&mut self, line: &str, now: Now) {
@@ -171,6 +199,10 @@ impl Line {
             "bytes" => {
                 self.held = Held::Owing { bytes: number as usize };
                 self.pay();
+            }
+            "more" => {
+                self.output.extend(&vec![b'x'; number as usize]);
+                self.reply("");
             }
             "name" => self.be_called(rest),
             "park" => {

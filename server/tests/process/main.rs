@@ -10,5 +10,6 @@ mod library;
 mod migrate;
 mod panics;
 mod serving;
+mod sockets;
 mod support;
 mod telling;

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// Every way to serve.
-const RUNTIMES: &[&[&str]] = &[
+pub const RUNTIMES: &[&[&str]] = &[
     &["--runtime", "epoll"],
     &["--runtime", "epoll", "--epoll-execution", "pool"],
     &["--runtime", "tokio"],

@@ -1,6 +1,6 @@
 //! Varve: which layers are put together; Redis has none of these.
 
-use crate::config::directive::{choice, integer, yes_no};
+use crate::config::directive::{choice, integer, memory, yes_no};
 use crate::config::{Directive, Id};
 
 const RUNTIMES: &[(&str, i64)] = &[("epoll", 0), ("tokio", 1), ("threads", 2)];
@@ -30,5 +30,12 @@ pub(super) static ROWS: &[Directive] = &[
     )
     .immutable(),
     choice(Id::LogFormat, "log-format", LOG_FORMATS, 0, "Form of log lines").immutable(),
+    memory(
+        Id::ClientOutputCeiling,
+        "client-output-ceiling",
+        (1 << 20, i64::MAX as u64),
+        256 << 20,
+        "Unread output of a client without a limit above which its requests wait",
+    ),
     yes_no(Id::Trace, "trace", false, "Take the times of a request's stages, for INFO trace"),
 ];

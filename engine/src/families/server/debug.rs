@@ -12,7 +12,6 @@ use crate::config::{Id, memory};
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::failure::{Failure, NOT_INTEGER, Outcome, failure, subcommand_syntax};
-use crate::families::client::memory_of;
 use crate::glob;
 use resp::{Request, parse_i64};
 use std::sync::atomic::Ordering;
@@ -205,7 +204,7 @@ fn client_eviction(cx: &mut Cx<'_>) -> Outcome {
         return Err(failure("ERR maxmemory-clients is disabled."));
     }
     let held: Vec<u64> =
-        cx.engine.clients.list().iter().map(|client| memory_of(client) as u64).collect();
+        cx.engine.clients.list().iter().map(|client| client.memory() as u64).collect();
     let mut text = String::new();
     let mut low = 0;
     for high in EVICTION_BUCKETS.map(|bits| Some(1_u64 << bits)).chain([None]) {

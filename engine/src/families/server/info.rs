@@ -10,7 +10,6 @@ use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::failure::Outcome;
 use crate::families::auth::REDIS_VERSION;
-use crate::families::client::memory_of;
 use crate::pubsub::Space;
 use crate::stats::CommandTotals;
 use runtime::{Now, trace};
@@ -196,7 +195,7 @@ fn scripts(engine: &Engine, lines: &mut Lines) {
 
 /// Bytes that connections hold in their buffers and descriptions.
 pub(super) fn clients_memory(engine: &Engine) -> usize {
-    engine.clients.list().iter().map(|client| memory_of(client)).sum()
+    engine.clients.list().iter().map(|client| client.memory()).sum()
 }
 
 /// A size for people, as Redis's `bytesToHuman`.
@@ -268,7 +267,8 @@ fn stats(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("expired_stale_perc", "0.00");
     lines.zeros(&["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);
     lines.add("evicted_keys", stats.evicted_keys.load(Relaxed));
-    lines.zeros(&["evicted_clients", "evicted_scripts"]);
+    lines.add("evicted_clients", stats.evicted_clients.load(Relaxed));
+    lines.zeros(&["evicted_scripts"]);
     lines.zeros(&["total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
     lines.add("keyspace_hits", hits);
     lines.add("keyspace_misses", misses);

@@ -1,0 +1,103 @@
+//! Client eviction: connections that give way when all of them together hold more than
+//! `maxmemory-clients`.
+//!
+//! As in Redis, those go first that hold most, until the rest is below the limit; `CLIENT NO-EVICT`
+//! and those who monitor are spared. What is held is looked at after so many bytes of growth, by the
+//! session that grew and before it executes more, and by the housekeeper: nothing is counted while
+//! there is no limit.
+
+use crate::clients::{Client, Ending, flag};
+use crate::config::Id;
+use crate::engine::Engine;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// The smallest limit that is applied: with less nobody could connect to set another.
+const LIMIT_MIN: u64 = 128 << 10;
+
+/// Looked again after growth by this part of the limit.
+const LOOKS_PER_LIMIT: u64 = 64;
+
+/// What is kept between looks.
+#[derive(Debug, Default)]
+pub(crate) struct ClientEviction {
+    /// Whether there is a limit.
+    limited: AtomicBool,
+    /// Bytes that buffers have grown by since the last look.
+    grown: AtomicU64,
+    /// Whoever has it evicts.
+    evicting: Mutex<()>,
+}
+
+impl ClientEviction {
+    /// Whether there is a limit: growth is to be told.
+    #[inline]
+    pub fn is_limited(&self) -> bool {
+        self.limited.load(Ordering::Relaxed)
+    }
+}
+
+impl Engine {
+    /// `maxmemory-clients` in bytes; `None` when there is no limit.
+    fn client_memory_limit(&self) -> Option<u64> {
+        let maxmemory = self.config.memory(Id::Maxmemory);
+        let limit = match self.config.integer(Id::MaxmemoryClients) {
+            0 => return None,
+            percent @ ..0 if maxmemory > 0 => {
+                (u128::from(maxmemory) * u128::from(percent.unsigned_abs()) / 100) as u64
+            }
+            ..0 => return None,
+            bytes => bytes.unsigned_abs(),
+        };
+        Some(limit.max(LIMIT_MIN))
+    }
+
+    /// Applies `maxmemory-clients`, or the `maxmemory` it is a part of.
+    pub(crate) fn update_client_limit(&self) {
+        let limited = self.client_memory_limit().is_some();
+        self.client_eviction.limited.store(limited, Ordering::Relaxed);
+        self.evict_clients();
+    }
+
+    /// Says that a client's buffers have grown by so many bytes.
+    #[cold]
+    pub(crate) fn note_client_growth(&self, bytes: usize) {
+        let Some(limit) = self.client_memory_limit() else { return };
+        let bytes = bytes as u64;
+        let grown = self.client_eviction.grown.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if grown >= limit / LOOKS_PER_LIMIT {
+            self.evict_clients();
+        }
+    }
+
+    /// Closes those clients that hold most, until the rest holds less than the limit.
+    pub(crate) fn evict_clients(&self) {
+        let Some(limit) = self.client_memory_limit() else { return };
+        let Some(_evicting) = self.client_eviction.evicting.try_lock() else { return };
+        self.client_eviction.grown.store(0, Ordering::Relaxed);
+        let mut clients = self.clients.list();
+        clients.retain(|client| !client.is_killed() && !client.has_flag(flag::MONITOR));
+        let mut held: u64 = clients.iter().map(|client| client.memory() as u64).sum();
+        if held < limit {
+            return;
+        }
+        clients.retain(|client| !client.has_flag(flag::NO_EVICT));
+        clients.sort_by_cached_key(|client| client.memory());
+        while held >= limit {
+            let Some(client) = clients.pop() else {
+                tracing::warn!(held, limit, "clients hold too much memory, and none may be closed");
+                return;
+            };
+            held = held.saturating_sub(client.memory() as u64);
+            self.evict_client(&client);
+        }
+    }
+
+    fn evict_client(&self, client: &Arc<Client>) {
+        let (id, peer, memory) = (client.id, &client.peer, client.memory());
+        tracing::info!(client = id, %peer, memory, "a client is closed for maxmemory-clients");
+        self.stats.evicted_clients.fetch_add(1, Ordering::Relaxed);
+        client.end(Ending::Killed);
+    }
+}

@@ -1,0 +1,350 @@
+//! What peers do with their sockets: leaving while they wait, writing before they read, not reading at
+//! all, speaking HTTP. On every runtime.
+
+use crate::serving::RUNTIMES;
+use crate::support::{Varve, folder};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection that speaks inline requests and is read by the line.
+struct Raw(TcpStream);
+
+impl Raw {
+    fn new(server: &Varve) -> Raw {
+        let stream = TcpStream::connect(server.address()).expect("it listens");
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
+        Raw(stream)
+    }
+
+    /// One whose buffers hold `bytes`, so that little is on its way to or from the server.
+    fn narrow(server: &Varve, bytes: libc::c_int) -> Raw {
+        let raw = Raw::new(server);
+        raw.set(libc::SO_RCVBUF, &bytes);
+        raw.set(libc::SO_SNDBUF, &bytes);
+        raw
+    }
+
+    fn set<T>(&self, option: libc::c_int, value: &T) {
+        let (fd, level) = (self.0.as_raw_fd(), libc::SOL_SOCKET);
+        let size = size_of::<T>() as libc::socklen_t;
+        // SAFETY: the pointer and the size are those of a live value, which is only read.
+        let result =
+            unsafe { libc::setsockopt(fd, level, option, (&raw const *value).cast(), size) };
+        assert_eq!(result, 0);
+    }
+
+    fn send(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).expect("it is taken");
+    }
+
+    /// Reads exactly what is expected.
+    #[track_caller]
+    fn expect(&mut self, expected: &str) {
+        let mut got = vec![0; expected.len()];
+        self.0.read_exact(&mut got).expect("an answer");
+        assert_eq!(String::from_utf8_lossy(&got), expected);
+    }
+
+    #[track_caller]
+    fn ask(&mut self, request: &str, expected: &str) {
+        self.send(&format!("{request}\r\n"));
+        self.expect(expected);
+    }
+
+    /// Reads and counts what comes until the end, which may be a reset.
+    fn rest(&mut self) -> usize {
+        let (mut count, mut buffer) = (0, vec![0; 1 << 16]);
+        loop {
+            match self.0.read(&mut buffer) {
+                Ok(0) => return count,
+                Ok(n) => count += n,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return count,
+                Err(error) => panic!("no end: {error}"),
+            }
+        }
+    }
+
+    /// Leaves with a reset.
+    fn reset(self) {
+        self.set(libc::SO_LINGER, &libc::linger { l_onoff: 1, l_linger: 0 });
+    }
+}
+
+/// The figure `name` of `INFO`.
+fn figure(client: &mut redis::Connection, name: &str) -> u64 {
+    let text: String = redis::cmd("INFO").query(client).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+    line.and_then(|figure| figure.parse().ok()).unwrap_or_else(|| panic!("{name}: {text}"))
+}
+
+#[track_caller]
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn resident_mb(server: &Varve) -> usize {
+    let text = std::fs::read_to_string(format!("/proc/{}/statm", server.pid())).unwrap();
+    let pages: usize = text.split(' ').nth(1).unwrap().parse().unwrap();
+    pages / 256
+}
+
+/// On every runtime, with one thread, and with options.
+fn on_every_runtime(options: &[&str], test: impl Fn(Varve)) {
+    for runtime in RUNTIMES {
+        let (_folder, data) = folder();
+        // The threads runtime serves as many clients as it has threads.
+        let threads = if runtime.contains(&"threads") { "40" } else { "1" };
+        let all = [*runtime, &["--threads", threads], options].concat();
+        println!("{all:?}");
+        test(Varve::start(&data, &all));
+    }
+}
+
+/// However a waiting client leaves, and whatever it sent before, nothing is given to it any more.
+#[test]
+fn who_leaves_while_waiting_gets_nothing() {
+    const WAITS: [(&str, &str); 4] = [
+        ("BLPOP k 0", "RPUSH k job"),
+        ("BLMOVE k other LEFT LEFT 0", "RPUSH k job"),
+        ("BZPOPMIN k 0", "ZADD k 1 job"),
+        ("XREADGROUP GROUP g c BLOCK 0 STREAMS k >", "XADD k 1-1 f v"),
+    ];
+    const LEAVE: [fn(Raw); 3] = [drop, Raw::reset, |mut raw| {
+        raw.0.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(raw.rest(), 0);
+    }];
+    on_every_runtime(&["--appendonly", "no"], |server| {
+        let mut other = server.connect();
+        let mut ask = |line: &str| {
+            let words: Vec<&str> = line.split(' ').collect();
+            redis::cmd(words[0]).arg(&words[1..]).query::<redis::Value>(&mut other).unwrap()
+        };
+        for behind in ["PING\r\n", "QUIT\r\n", &"PING\r\n".repeat(500_000)] {
+            for leave in LEAVE {
+                for (wait, serve) in WAITS {
+                    let _ = ask("DEL k other");
+                    if wait.starts_with("XREADGROUP") {
+                        let _ = ask("XGROUP CREATE k g 0 MKSTREAM");
+                    }
+                    let mut raw = Raw::new(&server);
+                    raw.send(&format!("{wait}\r\n"));
+                    let others = || figure(&mut server.connect(), "blocked_clients");
+                    eventually("it waits", || others() == 1);
+                    raw.send(behind);
+                    leave(raw);
+                    eventually("it is noticed", || others() == 0);
+                    let _ = ask(serve);
+                    let left = match wait.split(' ').next() {
+                        Some("XREADGROUP") => ask("XPENDING k g"),
+                        _ => ask("EXISTS other"),
+                    };
+                    let nothing = match &left {
+                        redis::Value::Array(parts) => parts[0] == redis::Value::Int(0),
+                        left => *left == redis::Value::Int(0),
+                    };
+                    assert!(nothing, "{wait}: {left:?}");
+                    assert_eq!(ask("EXISTS k"), redis::Value::Int(1), "{wait}");
+                }
+            }
+        }
+    });
+}
+
+/// A paused client that leaves is gone, and what it wanted is not done when the pause ends. What is not
+/// behind a wait is done and answered, also for one that has ended its side.
+#[test]
+fn who_leaves_while_paused_is_gone_and_who_half_closes_is_answered() {
+    on_every_runtime(&["--appendonly", "yes", "--appendfsync", "always"], |server| {
+        let mut admin = Raw::new(&server);
+        admin.ask("CLIENT PAUSE 100000 ALL", "+OK\r\n");
+        let mut paused = Raw::new(&server);
+        paused.send("SET paused 1\r\n");
+        std::thread::sleep(Duration::from_millis(20));
+        paused.send(&"PING\r\n".repeat(1000));
+        drop(paused);
+        eventually("it is gone", || {
+            admin.send("CLIENT LIST\r\n");
+            let mut text = vec![0; 1 << 16];
+            let n = admin.0.read(&mut text).unwrap();
+            String::from_utf8_lossy(&text[..n]).matches(" addr=").count() == 1
+        });
+        admin.ask("CLIENT UNPAUSE", "+OK\r\n");
+        admin.ask("EXISTS paused", ":0\r\n");
+
+        let mut half = Raw::new(&server);
+        half.send(&"SET a 1\r\nGET a\r\n".repeat(20_000));
+        half.send("SET last 1\r\nBLPOP nothing 0\r\nSET never 1\r\n");
+        half.0.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(half.rest(), 20_000 * "+OK\r\n$1\r\n1\r\n".len() + "+OK\r\n".len());
+        admin.ask("EXISTS last", ":1\r\n");
+        admin.ask("EXISTS never", ":0\r\n");
+        assert_eq!(figure(&mut server.connect(), "blocked_clients"), 0);
+    });
+}
+
+/// A client may write all of its pipeline before it reads anything; it is executed meanwhile, and others
+/// are served. Beyond the ceiling execution waits for the reader, and reading does not.
+#[test]
+fn who_writes_before_reading_is_answered() {
+    const REQUESTS: usize = 100_000;
+    let value = "x".repeat(1000);
+    let options = ["--appendonly", "no", "--client-output-ceiling", "32mb"];
+    on_every_runtime(&options, |server| {
+        let mut other = Raw::new(&server);
+        other.ask(&format!("SET key {value}"), "+OK\r\n");
+        let before = resident_mb(&server);
+        let mut raw = Raw::narrow(&server, 64 << 10);
+        raw.send(&"GET key\r\n".repeat(REQUESTS));
+        raw.send("INCR done\r\n");
+        other.ask("PING", "+PONG\r\n");
+        other.ask("EXISTS done", ":0\r\n");
+        let grown = resident_mb(&server).saturating_sub(before);
+        assert!(grown < 32 + 16, "{grown} MB for a ceiling of 32");
+        raw.send("QUIT\r\n");
+        let answers = REQUESTS * (value.len() + "$1000\r\n\r\n".len());
+        assert_eq!(raw.rest(), answers + ":1\r\n+OK\r\n".len());
+
+        // What fits below the ceiling is done whether or not anybody reads.
+        let mut raw = Raw::narrow(&server, 64 << 10);
+        raw.send(&"GET key\r\n".repeat(20_000));
+        raw.send(&"INCR done\r\n".repeat(1000));
+        eventually("all is done", || {
+            other.send("GET done\r\n");
+            let mut text = [0; 64];
+            let n = other.0.read(&mut text).unwrap();
+            text[..n].ends_with(b"1001\r\n")
+        });
+    });
+}
+
+/// With a limit, a pipeline is executed until what it left unread reaches that; then the client is
+/// closed, in the middle of it. Large values count with their length, although they are not copied.
+#[test]
+fn who_does_not_read_is_closed_at_its_limit() {
+    let options = ["--appendonly", "no", "--client-output-buffer-limit", "normal", "8mb", "0", "0"];
+    on_every_runtime(&options, |server| {
+        let mut client = server.connect();
+        for (value, requests) in [("x".repeat(10_000), 100_000), ("x".repeat(1 << 20), 5000)] {
+            let () = redis::cmd("SET").arg("key").arg(&value).query(&mut client).unwrap();
+            let closed = figure(&mut client, "client_output_buffer_limit_disconnections");
+            let before = resident_mb(&server);
+            let mut raw = Raw::narrow(&server, 64 << 10);
+            let (sent, end) = (raw.0.try_clone().unwrap(), "INCR never\r\n");
+            // It may be closed before all of it is sent.
+            let _ = { sent }.write_all((("GET key\r\n").repeat(requests) + end).as_bytes());
+            eventually("it is closed", || {
+                figure(&mut client, "client_output_buffer_limit_disconnections") == closed + 1
+            });
+            let grown = resident_mb(&server).saturating_sub(before);
+            assert!(grown < 8 + 24, "{grown} MB for a limit of 8");
+            assert!(raw.rest() < requests * value.len());
+        }
+        let count: i64 = redis::cmd("EXISTS").arg("never").query(&mut client).unwrap();
+        assert_eq!(count, 0);
+        let ended = server.stop();
+        assert!(ended.stdout.contains("more unread than its output limit"), "{}", ended.stdout);
+    });
+}
+
+/// A client that is over the soft limit for longer than it says is closed though nothing happens.
+#[test]
+fn who_stays_over_the_soft_limit_is_closed() {
+    let options = ["--appendonly", "no", "--client-output-buffer-limit", "normal", "0", "1mb", "1"];
+    on_every_runtime(&options, |server| {
+        let mut client = server.connect();
+        let () = redis::cmd("SET").arg("key").arg("x".repeat(1 << 20)).query(&mut client).unwrap();
+        let mut raw = Raw::narrow(&server, 64 << 10);
+        raw.send(&"GET key\r\n".repeat(20));
+        // In time, and then not in time.
+        std::thread::sleep(Duration::from_millis(300));
+        let mut first = vec![0; 20 * ((1 << 20) + 12)];
+        raw.0.read_exact(&mut first).unwrap();
+        std::thread::sleep(Duration::from_millis(1200));
+        raw.ask("PING", "+PONG\r\n");
+        raw.send(&"GET key\r\n".repeat(20));
+        let began = Instant::now();
+        eventually("it is closed", || {
+            figure(&mut client, "client_output_buffer_limit_disconnections") == 1
+        });
+        assert!(began.elapsed() > Duration::from_millis(900), "{:?}", began.elapsed());
+        assert!(raw.rest() < 20 << 20);
+    });
+}
+
+/// `maxmemory-clients`: who holds most goes first, whatever it holds, and who may not be evicted stays.
+#[test]
+fn who_holds_most_is_evicted() {
+    let options = ["--appendonly", "no", "--maxmemory-clients", "10mb"];
+    on_every_runtime(&options, |server| {
+        let mut client = server.connect();
+        let () = redis::cmd("SET").arg("key").arg("x".repeat(10_000)).query(&mut client).unwrap();
+        let hogs: [(&str, &str); 3] = [
+            ("GET key\r\n", ""),
+            ("PING\r\n", "BLPOP nothing 0\r\n"),
+            ("SET a 0123456789012345678901234567890123456789\r\n", "MULTI\r\n"),
+        ];
+        let mut small = Raw::new(&server);
+        small.ask("PING", "+PONG\r\n");
+        for (number, (request, first)) in hogs.into_iter().enumerate() {
+            let mut raw = Raw::narrow(&server, 64 << 10);
+            raw.send(first);
+            // It may be closed before all of it is sent.
+            let all = request.repeat((20 << 20) / request.len());
+            let _ = raw.0.write_all(all.as_bytes());
+            let evicted = 1 + number as u64;
+            eventually("it is evicted", || figure(&mut client, "evicted_clients") == evicted);
+            raw.rest();
+        }
+        let mut spared = Raw::new(&server);
+        spared.ask("CLIENT NO-EVICT on", "+OK\r\n");
+        spared.send(&"GET key\r\n".repeat(3000));
+        spared.send("QUIT\r\n");
+        // All who may be evicted do not make up for it.
+        assert_eq!(small.rest(), 0);
+        let answer = 10_000 + "$10000\r\n\r\n".len();
+        assert_eq!(spared.rest(), 3000 * answer + "+OK\r\n".len());
+    });
+}
+
+/// What a browser was made to send ends the connection: nothing of it, and nothing behind it, is executed.
+#[test]
+fn http_is_no_request() {
+    let http = "POST / HTTP/1.1\r\nHost: localhost\r\n\r\nSET never 1\r\n";
+    let host = "hOsT: localhost\r\nSET never 1\r\n";
+    let array = "*1\r\n$4\r\npost\r\nSET never 1\r\n";
+    on_every_runtime(&["--appendonly", "no"], |server| {
+        let mut other = Raw::new(&server);
+        for bad in [http, host, array] {
+            for before in ["", "MULTI\r\nSET never 1\r\n", "SET before 1\r\n"] {
+                let mut raw = Raw::new(&server);
+                raw.send(&format!("{before}{bad}"));
+                raw.rest();
+            }
+            let mut waiting = Raw::new(&server);
+            waiting.send(&format!("BLPOP list 0\r\n{bad}"));
+            let blocked = || figure(&mut server.connect(), "blocked_clients");
+            eventually("it waits", || blocked() == 1);
+            other.ask("RPUSH list x", ":1\r\n");
+            waiting.rest();
+        }
+        other.ask("GET before", "$1\r\n1\r\n");
+        other.ask("CONFIG SET requirepass secret", "+OK\r\n");
+        let mut stranger = Raw::new(&server);
+        stranger.send(http);
+        assert_eq!(stranger.rest(), 0);
+        other.ask("EXISTS never", ":0\r\n");
+        let log = server.stop().stdout;
+        assert_eq!(log.matches("SECURITY ATTACK").count(), 1, "{log}");
+        assert!(log.contains("127.0.0.1:"), "{log}");
+    });
+}
