@@ -82,7 +82,7 @@ impl<'a> Comparer<'a> {
             }
             "type" => {
                 self.typed = command.args.get(1).map(|key| (key.clone(), ours.clone()));
-                ours == theirs
+                same(ours, theirs)
             }
             _ if matches!(rule, Rule::Stream | Rule::OlderStream) && !lag::is_right(ours) => false,
             _ => {

@@ -45,6 +45,8 @@ fn filter<'a>(by: &[u8], what: &'a [u8]) -> Result<Keep<'a>, Failure> {
 fn keys_of(cx: &Cx<'_>) -> Result<Found, Failure> {
     let request = cx.args.tail(2);
     let entry = cx.engine.commands.resolve(request);
+    // A container is found for a request only where the second word is none of its own.
+    let entry = entry.filter(|entry| entry.subcommands.is_empty() || request.len() == 1);
     let entry = entry.ok_or(failure("ERR Invalid command specified"))?;
     if entry.spec.keys.is_empty() {
         return Err(failure("ERR The command has no key arguments"));

@@ -23,6 +23,15 @@ use storage::{Db, Key, Kind, Open, ShardSet};
 
 pub use rows::COMMANDS;
 
+/// Which options are allowed.
+#[derive(Clone, Copy)]
+struct Terms {
+    may_store: bool,
+    /// Patterns read keys that are not among the arguments: who may not read every key may not use
+    /// them. Redis refuses every `GET` then, that of the element itself included.
+    may_read_all: bool,
+}
+
 /// What is asked for.
 struct Options<'a> {
     by: Option<Pattern<'a>>,
@@ -36,7 +45,7 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: Request<'a>, may_store: bool) -> Result<Self, Failure> {
+    fn parse(args: Request<'a>, terms: Terms) -> Result<Self, Failure> {
         let mut options = Options {
             by: None,
             get: Vec::new(),
@@ -48,12 +57,12 @@ impl<'a> Options<'a> {
         };
         for given in OPTIONS.walk(args, 2) {
             let given = given.map_err(|NoOption| SYNTAX)?;
-            options.option(args, given, may_store)?;
+            options.option(args, given, terms)?;
         }
         Ok(options)
     }
 
-    fn option(&mut self, args: Request<'a>, Given { word, at }: Given, may_store: bool) -> Outcome {
+    fn option(&mut self, args: Request<'a>, Given { word, at }: Given, terms: Terms) -> Outcome {
         match word {
             "ASC" => self.descending = false,
             "DESC" => self.descending = true,
@@ -61,9 +70,22 @@ impl<'a> Options<'a> {
             "LIMIT" => {
                 (self.offset, self.count) = (integer(args.arg(at))?, integer(args.arg(at + 1))?);
             }
-            "BY" => self.by = Some(Pattern::new(args.arg(at))),
+            "BY" => {
+                let by = Pattern::new(args.arg(at));
+                if by.names_keys() && !terms.may_read_all {
+                    return Err(failure(
+                        "ERR BY option of SORT denied due to insufficient ACL permissions.",
+                    ));
+                }
+                self.by = Some(by);
+            }
+            "GET" if !terms.may_read_all => {
+                return Err(failure(
+                    "ERR GET option of SORT denied due to insufficient ACL permissions.",
+                ));
+            }
             "GET" => self.get.push(Pattern::new(args.arg(at))),
-            _ if may_store => self.store = Some(at),
+            _ if terms.may_store => self.store = Some(at),
             _ => return Err(SYNTAX),
         }
         Ok(())
@@ -103,7 +125,8 @@ fn sort_keys(specs: &'static [KeySpec], request: Request<'_>) -> Option<Found> {
 /// The shards of source and target, or all of them when patterns name further keys.
 fn lock_rule(engine: &Engine, _db: Db, args: Request<'_>) -> ShardSet {
     let mut shards = ShardSet::new();
-    let Ok(options) = Options::parse(args, true) else { return shards };
+    let terms = Terms { may_store: true, may_read_all: true };
+    let Ok(options) = Options::parse(args, terms) else { return shards };
     if options.by.iter().chain(&options.get).any(Pattern::names_keys) {
         shards.add_all();
         return shards;
@@ -265,23 +288,9 @@ fn results(
     Ok(())
 }
 
-/// Patterns read keys that are not among the arguments: who may not read every key may not use
-/// them. Redis refuses every `GET` then, that of the element itself included.
-fn check_patterns(cx: &Cx<'_>, options: &Options<'_>) -> Outcome {
-    let by = options.by.as_ref().is_some_and(Pattern::names_keys);
-    let get = !options.get.is_empty();
-    if !(by || get) || cx.engine.may_read_all(cx.session, cx.call.entry, cx.args) {
-        return Ok(());
-    }
-    Err(failure(match by {
-        true => "ERR BY option of SORT denied due to insufficient ACL permissions.",
-        false => "ERR GET option of SORT denied due to insufficient ACL permissions.",
-    }))
-}
-
 fn run(cx: &mut Cx<'_>, may_store: bool) -> Outcome {
-    let mut options = Options::parse(cx.args, may_store)?;
-    check_patterns(cx, &options)?;
+    let may_read_all = cx.engine.may_read_all(cx.session, cx.call.entry, cx.args);
+    let mut options = Options::parse(cx.args, Terms { may_store, may_read_all })?;
     let key = cx.key(1);
     if options.keeps_order() && options.store.is_some() && cx.tx.kind(&key)? == Some(Kind::Set) {
         // What is stored must not depend on the order a set happens to be in.

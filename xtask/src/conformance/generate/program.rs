@@ -160,7 +160,8 @@ impl Author<'_> {
         if !special::finds_keys_as_we_do(&args) {
             return special::sort_weight(&mut self.pools);
         }
-        if self.pools.chance(if self.family == Family::Options { 30 } else { 5 }) {
+        let asks = self.pools.chance(if self.family == Family::Options { 30 } else { 5 });
+        if asks && args.len() > 1 {
             args.splice(0..0, [b"COMMAND".to_vec(), b"GETKEYS".to_vec()]);
         }
         args

@@ -41,8 +41,8 @@ pub fn may_be_simplified(args: &[Vec<u8>]) -> bool {
     let delicate = |name: &String| {
         RANDOM.contains(&name.as_str()) || WAITING.contains(&name.as_str()) || name == "xautoclaim"
     };
-    // A user without rules may do nothing, and one without a name cannot be made.
-    let about_users = matches!(word(args, 0).as_str(), "acl" | "auth");
+    // A user without rules may do nothing, and `COMMAND` alone tells of every command there is.
+    let about_users = matches!(word(args, 0).as_str(), "acl" | "auth" | "command");
     !about_users && !(0..args.len()).map(|at| word(args, at)).any(|name| delicate(&name))
 }
 
@@ -127,9 +127,17 @@ pub fn finds_keys_as_we_do(args: &[Vec<u8>]) -> bool {
         (1..args.len()).filter(|at| words.contains(&word(args, *at).as_str())).count()
     };
     match word(args, 0).as_str() {
-        "xread" | "xreadgroup" => times(&["streams"]) == 1,
+        // Of lists that do not come out even it finds some, and 7.2 words the refusal otherwise.
+        name @ ("xread" | "xreadgroup") => {
+            let streams = (1..args.len()).find(|at| word(args, *at) == "streams");
+            let least = if name == "xread" { 1 } else { 4 };
+            let even = |at: usize| at >= least && !(args.len() - at).is_multiple_of(2);
+            times(&["streams"]) == 1 && streams.is_some_and(even)
+        }
         "georadius" | "georadiusbymember" => times(&["store", "storedist"]) <= 1,
         "sort" => times(&["store"]) <= 1,
+        // Of the destination alone it says that this is no key.
+        "pfmerge" => args.len() > 2,
         _ => true,
     }
 }
