@@ -391,6 +391,10 @@ impl Engine {
             client_reply,
             gate: AtomicU32::new(0),
         });
+        let stopwatch = engine.environment.stopwatch;
+        let watches = Arc::downgrade(&engine.scripting.watches);
+        let held_up = move || Some(!watches.upgrade()?.overdue(stopwatch()).is_empty());
+        engine.backend.when_waiting(Box::new(held_up));
         tuning::follow(&engine);
         crate::acl::follow(&engine);
         engine

@@ -1,9 +1,9 @@
 //! The allocator of a VM: counts what is held, and refuses beyond a limit.
 //!
 //! Lua answers a refusal with an error of its own, by jumping out of whatever asked. A jump over
-//! Rust frames would skip their destructors, so while host functions run nothing is refused: what
-//! they allocate is bounded by the values they were given, and the next allocation of the script
-//! itself meets the limit.
+//! Rust frames would skip their destructors, so while host functions run nothing is refused: their
+//! loops ask themselves ([`crate::raw::Lua::pass`]), and the next allocation of the script itself
+//! meets the limit.
 
 use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::ffi::c_void;
@@ -23,6 +23,11 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
+    /// Whether more is held than a script may hold: host functions are not refused anything.
+    pub fn is_exceeded(&self) -> bool {
+        self.used > self.limit
+    }
+
     fn allows(&self, more: usize) -> bool {
         self.in_host > 0 || self.used.saturating_add(more) <= self.limit
     }

@@ -1,4 +1,4 @@
-//! Numbers as C's `printf("%.<precision>g")` writes them.
+//! Numbers as C's `printf("%.<precision>g")` writes them, and as commands are given them.
 
 /// Appends `value` with at most `precision` significant digits.
 pub(crate) fn push_general(out: &mut Vec<u8>, value: f64, precision: usize) {
@@ -27,6 +27,16 @@ pub(crate) fn push_general(out: &mut Vec<u8>, value: f64, precision: usize) {
         let fixed = format!("{value:.decimals$}");
         out.extend_from_slice(without_trailing_zeros(&fixed).as_bytes());
     }
+}
+
+/// Appends `value` as the argument of a command: whole numbers as integers while that is exact, all
+/// others as Redis 7.2's `fpconv_dtoa` writes them.
+pub(crate) fn push_argument(out: &mut Vec<u8>, value: f64) {
+    if value.is_nan() && value.is_sign_negative() {
+        out.push(b'-');
+    }
+    // Through an integer zero loses its sign.
+    resp::format_double(if value == 0.0 { 0.0 } else { value }, out);
 }
 
 fn push_integer(out: &mut Vec<u8>, value: i64) {
@@ -118,7 +128,7 @@ fn read_hex(text: &[u8]) -> (f64, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::{push_general, read_prefix};
+    use super::{push_argument, push_general, read_prefix};
 
     #[test]
     fn as_strtod_reads_them() {
@@ -135,6 +145,38 @@ mod tests {
         ];
         for (text, value, len) in cases {
             assert_eq!(read_prefix(text.as_bytes()), (value, len), "{text}");
+        }
+    }
+
+    #[test]
+    fn as_fpconv_writes_them() {
+        let cases = [
+            (1e17, "100000000000000000"),
+            (0.1, "0.1"),
+            (-0.1, "-0.1"),
+            (3.0, "3"),
+            (-3.0, "-3"),
+            (-0.0, "0"),
+            (9007199254740992.0, "9007199254740992"),
+            (4611686018427387904.0, "4611686018427387904"),
+            (9223372036854775808.0, "9223372036854776000"),
+            (1e19, "1e+19"),
+            (1e100, "1e+100"),
+            (1e-7, "1e-7"),
+            (0.000001, "0.000001"),
+            (1.0 / 3.0, "0.3333333333333333"),
+            (12345.678901234567, "1.2345678901234567e+4"),
+            (1.7976931348623157e308, "1.7976931348623157e+308"),
+            (5e-324, "5e-324"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+            (f64::NAN, "nan"),
+            (-f64::NAN, "-nan"),
+        ];
+        for (value, text) in cases {
+            let mut out = Vec::new();
+            push_argument(&mut out, value);
+            assert_eq!(String::from_utf8(out).as_deref(), Ok(text));
         }
     }
 

@@ -10,7 +10,7 @@
 //! - A panic of a host function is kept until the VM's caller has its thread back.
 
 use crate::shared::Shared;
-use mlua_sys as ffi;
+use ::lua as ffi;
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -100,6 +100,9 @@ pub(crate) struct Position {
     pub line: c_int,
 }
 
+/// What scripts are told that want more than they may hold; Lua's own text.
+pub(crate) const NO_MEMORY: &str = "not enough memory";
+
 /// The upvalue every host function has: its Rust function.
 const FUNCTION: c_int = ffi::LUA_GLOBALSINDEX - 1;
 
@@ -131,7 +134,13 @@ unsafe extern "C-unwind" fn enter(state: *mut State) -> c_int {
             let number = lua.number(-1) as c_int;
             lua.pop(1);
             // SAFETY: as above; the text on top of the stack stays there while Lua copies it.
-            unsafe { ffi::luaL_argerror(state, number, ffi::lua_tostring(state, -1)) }
+            unsafe {
+                ffi::luaL_argerror(
+                    state,
+                    number,
+                    ffi::lua_tolstring(state, -1, std::ptr::null_mut()),
+                )
+            }
         }
         Some(count) => count,
     }
@@ -166,10 +175,11 @@ unsafe extern "C-unwind" fn unprotected(_: *mut State) -> c_int {
 }
 
 impl Lua {
-    /// A new state, whose allocator and host functions find `shared`.
-    pub fn create(shared: *mut Shared) -> Option<Lua> {
+    /// A new state, whose allocator and host functions find `shared`; `seed` is that of the hash of
+    /// strings.
+    pub fn create(shared: *mut Shared, seed: [u64; 2]) -> Option<Lua> {
         // SAFETY: the budget is the first field of `Shared` (repr C), which outlives the state.
-        let state = unsafe { ffi::lua_newstate(crate::alloc::resize, shared.cast()) };
+        let state = unsafe { ffi::lua_newstate(crate::alloc::resize, shared.cast(), &seed) };
         if state.is_null() {
             return None;
         }
@@ -183,8 +193,12 @@ impl Lua {
     /// # Safety
     /// Nothing may use the state afterwards.
     pub unsafe fn close(self) {
-        // SAFETY: the caller's promise.
-        unsafe { ffi::lua_close(self.0) };
+        // SAFETY: the caller's promise. A script may have stopped the collector in the middle of its
+        // cycle: it ends that before everything goes.
+        unsafe {
+            ffi::lua_gc(self.0, ffi::LUA_GCCOLLECT, 0);
+            ffi::lua_close(self.0);
+        }
     }
 
     /// The part of the VM that host functions use.
@@ -201,6 +215,10 @@ impl Lua {
 
     /// Pushes what an error is to Lua.
     fn prepare(self, raise: Raise) -> Option<c_int> {
+        if !matches!(raise, Raise::Top) {
+            // There may be no room left, and nothing on the stack is needed any more.
+            self.set_top(0);
+        }
         match raise {
             Raise::Top => {}
             Raise::Bare(text) => self.push_bytes(text.as_bytes()),
@@ -261,18 +279,18 @@ calls! {
     is_null_pointer(index: c_int) -> bool = |l| ffi::lua_type(l, index)
         == ffi::LUA_TLIGHTUSERDATA && ffi::lua_touserdata(l, index).is_null();
     push_bytes(bytes: &[u8]) =
-        |l| ffi::lua_pushlstring_(l, bytes.as_ptr().cast(), bytes.len());
+        |l| ffi::lua_pushlstring(l, bytes.as_ptr().cast(), bytes.len());
     /// A new table with room for `array` and `hash` values.
     push_table(array: usize, hash: usize) =
         |l| ffi::lua_createtable(l, array.min(1 << 16) as c_int, hash.min(1 << 16) as c_int);
     /// The length of a string, or of a table's array.
     raw_len(index: c_int) -> usize = |l| ffi::lua_objlen(l, index);
     /// Replaces the key on top by its value.
-    raw_get(table: c_int) = |l| ffi::lua_rawget_(l, table);
-    raw_get_index(table: c_int, key: c_int) = |l| ffi::lua_rawgeti_(l, table, key);
+    raw_get(table: c_int) = |l| ffi::lua_rawget(l, table);
+    raw_get_index(table: c_int, key: c_int) = |l| ffi::lua_rawgeti(l, table, key);
     /// Takes key and value from the top into the table.
     raw_set(table: c_int) = |l| ffi::lua_rawset(l, table);
-    raw_set_index(table: c_int, key: c_int) = |l| ffi::lua_rawseti_(l, table, key);
+    raw_set_index(table: c_int, key: c_int) = |l| ffi::lua_rawseti(l, table, key);
     /// Whether there is a metatable, which is then pushed.
     push_metatable(index: c_int) -> bool = |l| ffi::lua_getmetatable(l, index) != 0;
     set_metatable(index: c_int) = |l| { ffi::lua_setmetatable(l, index); };
@@ -280,7 +298,7 @@ calls! {
     /// Keeps the value on top in the registry.
     keep() -> c_int = |l| ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX);
     release(kept: c_int) = |l| ffi::luaL_unref(l, ffi::LUA_REGISTRYINDEX, kept);
-    push_kept(kept: c_int) = |l| ffi::lua_rawgeti_(l, ffi::LUA_REGISTRYINDEX, kept);
+    push_kept(kept: c_int) = |l| ffi::lua_rawgeti(l, ffi::LUA_REGISTRYINDEX, kept);
     /// Pushes the position of the function at `level`, as messages begin with it.
     push_where(level: c_int) = |l| ffi::luaL_where(l, level);
     /// Makes the table on top the one that chunks compiled from now on take for their globals.
@@ -288,6 +306,11 @@ calls! {
     push_globals() = |l| ffi::lua_pushvalue(l, ffi::LUA_GLOBALSINDEX);
     /// Gives the function at `index` the table on top for its globals.
     set_environment(index: c_int) = |l| { ffi::lua_setfenv(l, index); };
+    /// Counts work of the host as that of so many instructions: the host is asked so much sooner
+    /// whether the script may go on.
+    charge(cost: usize) = |l| { ffi::lua_charge(l, cost); };
+    /// Makes the collector work as usual, whatever a script has made of it.
+    reset_collector() = |l| ffi::lua_resetgc(l);
     /// Collects all garbage.
     collect_garbage() = |l| { ffi::lua_gc(l, ffi::LUA_GCCOLLECT, 0); };
 }
@@ -356,7 +379,7 @@ impl Lua {
         // SAFETY: called while a VM is made, when nothing is refused memory, so nothing raises.
         unsafe {
             ffi::lua_pushcclosure(self.0, open, 0);
-            ffi::lua_pushstring_(self.0, name.as_ptr());
+            ffi::lua_pushstring(self.0, name.as_ptr());
             ffi::lua_call(self.0, 1, 0);
         }
     }
@@ -369,6 +392,28 @@ impl Lua {
             ffi::luaL_loadbuffer(self.0, start, source.len(), name.as_ptr())
         };
         if status == ffi::LUA_OK { Ok(()) } else { Err(()) }
+    }
+
+    /// Counts `cost` as [`Lua::charge`] does, and asks the host if that is due. For loops of host
+    /// functions whose length a script decides; each turn of them may also hold a little more memory.
+    ///
+    /// # Errors
+    /// The script must end, or holds more memory than it may.
+    pub fn pass(self, cost: usize) -> Result<(), Raise> {
+        // SAFETY: as in `calls!`.
+        let due = unsafe { ffi::lua_charge(self.0, cost) } != 0;
+        if due {
+            // SAFETY: as in `calls!`.
+            unsafe { ffi::lua_charged(self.0) };
+            if crate::vm::interrupt(self) {
+                self.interrupt_every_line();
+                return Err(Raise::Top);
+            }
+        }
+        match self.shared().budget.is_exceeded() {
+            true => Err(Raise::Bare(NO_MEMORY.into())),
+            false => Ok(()),
+        }
     }
 
     /// Calls the function below its `arguments`; the error is on top when it fails. `handler` is

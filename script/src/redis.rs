@@ -1,7 +1,7 @@
-//! The table `redis`.
+//! The table `redis`, which is also called `server`, as in Valkey.
 
-use crate::number::push_general;
-use crate::raw::{Function, Lua, Raise, Returns, Type};
+use crate::number::push_argument;
+use crate::raw::{Function, Lua, NO_MEMORY, Raise, Returns, Type};
 use crate::to_lua::{push_error, push_reply};
 use crate::vm::digest;
 use resp::{Proto, Range, Request};
@@ -10,6 +10,22 @@ use resp::{Proto, Range, Request};
 pub const REDIS_VERSION: &str = "7.4.0";
 /// The same as a number: a byte each for major, minor and patch.
 pub const REDIS_VERSION_NUMBER: u32 = 0x0007_0400;
+
+/// The server's own version, in the same form.
+const SERVER_VERSION_NUMBER: u32 = version_number(env!("CARGO_PKG_VERSION"));
+
+/// A byte each for major, minor and patch.
+const fn version_number(text: &str) -> u32 {
+    let (mut number, mut part, mut at) = (0, 0, 0);
+    while at < text.len() && (text.as_bytes()[at] == b'.' || text.as_bytes()[at].is_ascii_digit()) {
+        match text.as_bytes()[at] {
+            b'.' => (number, part) = ((number | part) << 8, 0),
+            digit => part = part * 10 + (digit - b'0') as u32,
+        }
+        at += 1;
+    }
+    number | part
+}
 
 const FUNCTIONS: [(&str, Function); 12] = [
     ("call", call),
@@ -55,14 +71,30 @@ pub(crate) fn push_for_loading(lua: Lua) {
     push_constants(lua, &NUMBERS[..4]);
 }
 
+/// Gives the table below the one on top that table by its names, and takes it.
+pub(crate) fn set_names(lua: Lua) {
+    lua.copy(-1);
+    lua.set_field(-3, ALIAS);
+    lua.set_field(-2, "redis");
+}
+
+/// What Valkey calls the table `redis`.
+pub(crate) const ALIAS: &str = "server";
+
 fn push_constants(lua: Lua, numbers: &[(&str, f64)]) {
     for (name, number) in numbers {
         lua.push_number(*number);
         lua.set_field(-2, name);
     }
-    lua.set_texts(&[("REDIS_VERSION", REDIS_VERSION)]);
+    lua.set_texts(&[
+        ("REDIS_VERSION", REDIS_VERSION),
+        ("SERVER_NAME", "varve"),
+        ("SERVER_VERSION", env!("CARGO_PKG_VERSION")),
+    ]);
     lua.push_number(f64::from(REDIS_VERSION_NUMBER));
     lua.set_field(-2, "REDIS_VERSION_NUM");
+    lua.push_number(f64::from(SERVER_VERSION_NUMBER));
+    lua.set_field(-2, "SERVER_VERSION_NUM");
 }
 
 /// Raises, or returns, an error with the given text (with its code).
@@ -86,7 +118,7 @@ fn command(lua: Lua, raise: bool) -> Returns {
     if lua.top() == 0 {
         return fail(lua, raise, NO_ARGUMENTS);
     }
-    if !gather(lua) {
+    if !gather(lua)? {
         return fail(lua, raise, WRONG_ARGUMENTS);
     }
     let shared = lua.shared();
@@ -110,29 +142,45 @@ fn command(lua: Lua, raise: bool) -> Returns {
     reply.release();
     if !pushed {
         lua.set_top(0);
+        // Asked again, it says so if that is why.
+        lua.pass(1)?;
+        if crate::vm::interrupt(lua) {
+            return Err(Raise::Top);
+        }
         return fail(lua, raise, "ERR the reply is nested too deeply");
     }
     if is_error && raise { Err(Raise::Top) } else { Ok(1) }
 }
 
+/// The buffer of arguments that is kept for the next call.
+const ARGUMENTS_KEPT_MAX: usize = 1 << 20;
+
 /// Copies the arguments into the shared buffers; false when one is no argument.
-fn gather(lua: Lua) -> bool {
+fn gather(lua: Lua) -> Result<bool, Raise> {
     let shared = lua.shared();
     shared.ranges.clear();
     shared.arguments.clear();
+    if shared.arguments.capacity() > ARGUMENTS_KEPT_MAX {
+        shared.arguments.shrink_to(ARGUMENTS_KEPT_MAX);
+    }
     for index in 1..=lua.top() {
         let start = shared.arguments.len();
         match lua.kind(index) {
             Type::String => {
                 shared.arguments.extend_from_slice(lua.bytes(index).unwrap_or_default());
             }
-            Type::Number => push_general(&mut shared.arguments, lua.number(index), 17),
-            _ => return false,
+            Type::Number => push_argument(&mut shared.arguments, lua.number(index)),
+            _ => return Ok(false),
         }
-        let Ok(end) = u32::try_from(shared.arguments.len()) else { return false };
-        shared.ranges.push(Range { start: start as u32, len: end - start as u32 });
+        // The same string many times is many times its bytes.
+        let end = shared.arguments.len();
+        if end > shared.budget.limit || u32::try_from(end).is_err() {
+            return Err(Raise::Bare(NO_MEMORY.into()));
+        }
+        shared.ranges.push(Range { start: start as u32, len: (end - start) as u32 });
     }
-    true
+    lua.charge(shared.arguments.len() / 64);
+    Ok(true)
 }
 
 fn error_reply(lua: Lua) -> Returns {
@@ -178,6 +226,9 @@ fn refuse(lua: Lua, text: &str) -> Returns {
     Err(Raise::Top)
 }
 
+/// The longest line of the log. Redis's number.
+const LOG_MAX: usize = 1024;
+
 fn log(lua: Lua) -> Returns {
     let argc = lua.top();
     if argc < 2 {
@@ -190,9 +241,19 @@ fn log(lua: Lua) -> Returns {
     let Ok(level @ 0..=3) = u8::try_from(level) else {
         return refuse(lua, "Invalid debug level.");
     };
-    let words: Vec<&[u8]> = (2..=argc).filter_map(|index| lua.text(index)).collect();
+    let mut text = Vec::new();
+    for word in (2..=argc).filter_map(|index| lua.text(index)) {
+        if text.len() >= LOG_MAX {
+            break;
+        }
+        if !text.is_empty() {
+            text.push(b' ');
+        }
+        text.extend_from_slice(&word[..word.len().min(LOG_MAX)]);
+    }
+    text.truncate(LOG_MAX);
     if let Some(host) = lua.shared().host() {
-        host.log(level, &words.join(&b' '));
+        host.log(level, &text);
     }
     Ok(0)
 }
@@ -201,7 +262,9 @@ fn sha1hex(lua: Lua) -> Returns {
     if lua.top() != 1 {
         return refuse(lua, "wrong number of arguments");
     }
-    let digest = digest(lua.text(1).unwrap_or_default());
+    let text = lua.text(1).unwrap_or_default();
+    lua.charge(text.len() / 16);
+    let digest = digest(text);
     lua.push_bytes(&digest.hex());
     Ok(1)
 }
@@ -242,7 +305,7 @@ fn acl_check_cmd(lua: Lua) -> Returns {
     if lua.top() == 0 {
         return fail(lua, true, NO_ARGUMENTS);
     }
-    if !gather(lua) {
+    if !gather(lua)? {
         return fail(lua, true, WRONG_ARGUMENTS);
     }
     let shared = lua.shared();

@@ -5,7 +5,7 @@
 //! function that refuses, and functions that pass metatables by (`rawset`, `table.insert` …) are
 //! replaced by ones that know.
 
-use crate::raw::{Lua, Raise, Returns, Type};
+use crate::raw::{Lua, NO_MEMORY, Raise, Returns, Type};
 use std::ffi::{CString, c_int};
 
 const READ_ONLY: &str = "Attempt to modify a readonly table";
@@ -28,6 +28,8 @@ pub(crate) fn close(lua: Lua, libraries: &[&str]) {
         protect(lua);
         lua.set_field(globals, name);
     }
+    lua.push_field(globals, "redis");
+    lua.set_field(globals, crate::redis::ALIAS);
     protect_strings(lua, globals);
     refuse_unknown(lua, globals);
     lua.copy(globals);
@@ -168,6 +170,9 @@ fn pcall(lua: Lua) -> Returns {
             _ => lua.pop(1),
         }
     }
+    if !lua.has_room(1) {
+        return Err(Raise::at("stack overflow (too many results)"));
+    }
     lua.push_boolean(called.is_ok());
     lua.insert(1);
     Ok(lua.top())
@@ -282,12 +287,13 @@ fn insert(lua: Lua) -> Returns {
     if is_protected(lua, 1) {
         return Err(Raise::Bare(READ_ONLY.into()));
     }
-    let end = lua.raw_len(1) as c_int + 1;
+    let end = (lua.raw_len(1) as c_int).saturating_add(1);
     match lua.top() {
         2 => lua.raw_set_index(1, end),
         3 => {
             let position = lua.check_integer(2)? as c_int;
-            for index in (position + 1..=end.max(position)).rev() {
+            for index in (position.saturating_add(1)..=end.max(position)).rev() {
+                lua.pass(1)?;
                 lua.raw_get_index(1, index - 1);
                 lua.raw_set_index(1, index);
             }
@@ -298,16 +304,8 @@ fn insert(lua: Lua) -> Returns {
     Ok(0)
 }
 
-/// The first byte of compiled chunks: they could break out of the sandbox.
-const COMPILED: u8 = 0x1B;
-
 /// Compiles source text; nil and the message when it is none.
 fn compile(lua: Lua, source: &[u8], name: &[u8]) -> Returns {
-    if source.first() == Some(&COMPILED) {
-        lua.push_nil();
-        lua.push_bytes(b"compiled chunks are not loaded");
-        return Ok(2);
-    }
     let name: Vec<u8> = name.iter().copied().take_while(|&b| b != 0).collect();
     let name = CString::new(name).unwrap_or_default();
     if lua.load(source, &name).is_ok() {
@@ -338,6 +336,7 @@ fn load(lua: Lua) -> Returns {
     let limit = lua.shared().budget.limit;
     let mut source = Vec::new();
     loop {
+        lua.pass(1)?;
         lua.copy(1);
         if lua.call_script(0, 1).is_err() {
             lua.push_nil();
@@ -349,7 +348,7 @@ fn load(lua: Lua) -> Returns {
             (_, Some(piece)) if source.len() + piece.len() <= limit => {
                 source.extend_from_slice(piece);
             }
-            (_, Some(_)) => return Err(Raise::Bare("not enough memory".into())),
+            (_, Some(_)) => return Err(Raise::Bare(NO_MEMORY.into())),
             _ => return Err(Raise::at("reader function must return a string")),
         }
         lua.pop(1);

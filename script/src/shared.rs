@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     /// Lua's own `next`, in the registry.
     pub next: std::ffi::c_int,
     pub registered: Vec<Registered>,
+    /// A library is being loaded, so functions can be registered.
+    pub loading: bool,
     /// The script was told to end.
     pub killed: Option<String>,
     /// A host function's panic, for the VM's caller.
@@ -58,6 +60,7 @@ impl Shared {
             globals: 0,
             next: 0,
             registered: Vec::new(),
+            loading: false,
             killed: None,
             panic: None,
         }

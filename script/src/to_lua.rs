@@ -7,7 +7,8 @@ use resp::parse_i64;
 const ROOM: i32 = 6;
 
 /// Pushes the reply that `bytes` begins with; what follows it. `None` for bytes that are no reply,
-/// or nested beyond what the stack takes: something may then have been pushed.
+/// or nested beyond what the stack takes, and when the script must end or holds too much memory:
+/// something may then have been pushed.
 pub(crate) fn push_reply(lua: Lua, bytes: &[u8]) -> Option<&[u8]> {
     if !lua.has_room(ROOM) {
         return None;
@@ -96,8 +97,16 @@ fn push_array<'a>(lua: Lua, len: &[u8], mut rest: &'a [u8]) -> Option<&'a [u8]> 
     for index in 1..=len {
         rest = push_reply(lua, rest)?;
         lua.raw_set_index(-2, index as i32);
+        pass(lua, index)?;
     }
     Some(rest)
+}
+
+/// Now and then asks whether the script may go on; `None` when not.
+#[inline]
+fn pass(lua: Lua, index: usize) -> Option<()> {
+    const EVERY: usize = 64;
+    if index.is_multiple_of(EVERY) { lua.pass(EVERY).ok() } else { Some(()) }
 }
 
 /// A map or a set: `{map={k=v}}`, `{set={k=true}}`.
@@ -105,7 +114,8 @@ fn push_pairs<'a>(lua: Lua, len: &[u8], mut rest: &'a [u8], kind: &str) -> Optio
     let len = usize::try_from(parse_i64(len)?).ok()?;
     lua.push_table(0, 1);
     lua.push_table(0, len);
-    for _ in 0..len {
+    for index in 0..len {
+        pass(lua, index)?;
         rest = push_reply(lua, rest)?;
         match kind {
             "map" => rest = push_reply(lua, rest)?,

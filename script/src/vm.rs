@@ -131,10 +131,11 @@ pub struct Vm {
 unsafe impl Send for Vm {}
 
 impl Vm {
-    /// A VM whose scripts may hold `memory_limit` bytes; `None` without memory for it.
-    pub fn new(memory_limit: usize) -> Option<Vm> {
+    /// A VM whose scripts may hold `memory_limit` bytes; `None` without memory for it. `seed` is that
+    /// of the hash of strings: nobody should be able to guess it, and no answer depends on it.
+    pub fn new(memory_limit: usize, seed: [u64; 2]) -> Option<Vm> {
         let shared = Box::into_raw(Box::new(Shared::new(memory_limit)));
-        let Some(lua) = Lua::create(shared) else {
+        let Some(lua) = Lua::create(shared, seed) else {
             // SAFETY: the box was just given up, and nothing else has it.
             drop(unsafe { Box::from_raw(shared) });
             return None;
@@ -211,11 +212,6 @@ impl Vm {
 
     fn load(&mut self, code: &[u8], name: &CStr) -> Result<(), Vec<u8>> {
         let lua = self.lua;
-        if code.first() == Some(&0x1B) {
-            let name = name.to_string_lossy();
-            let text = format!("{}:1: unexpected symbol near 'char(27)'", &name[1..]);
-            return Err(text.into_bytes());
-        }
         lua.load(code, name).map_err(|()| {
             let message = lua.text(-1).unwrap_or_default().to_vec();
             lua.pop(1);
@@ -282,7 +278,9 @@ impl Vm {
         lua.set_environment(-3);
         lua.insert(-2);
         lua.shared().registered.clear();
+        lua.shared().loading = true;
         let ran = self.run(0, 0, host, String::new);
+        lua.shared().loading = false;
         let registered = std::mem::take(&mut lua.shared().registered);
         if let Err(failed) = ran {
             lua.set_top(HANDLER);
@@ -351,6 +349,7 @@ impl Vm {
         shared.random = Random::new(seed);
         shared.budget.in_host = 0;
         let ran = lua.call(arguments, 1, HANDLER);
+        lua.reset_collector();
         let shared = lua.shared();
         shared.budget.in_host = 1;
         shared.host = None;
@@ -443,6 +442,9 @@ fn push_list<'a>(lua: Lua, values: impl ExactSizeIterator<Item = &'a [u8]>) {
     }
 }
 
+/// Stack slots that saying so needs.
+const INTERRUPT_ROOM: c_int = 4;
+
 /// Asks the host whether the script may go on; true when it may not, with the error on the stack.
 pub(crate) fn interrupt(lua: Lua) -> bool {
     let shared = lua.shared();
@@ -454,6 +456,10 @@ pub(crate) fn interrupt(lua: Lua) -> bool {
         shared.killed = shared.host().and_then(|host| host.interrupt());
     }
     let Some(text) = &shared.killed else { return false };
+    if !lua.has_room(INTERRUPT_ROOM) {
+        // Soon there is: it is asked again when this has returned.
+        return false;
+    }
     lua.push_table(0, 1);
     lua.push_bytes(text.as_bytes());
     lua.set_field(-2, "err");

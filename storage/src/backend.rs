@@ -146,6 +146,10 @@ pub trait SnapshotSink: Send {
     fn entry(&mut self, db: Db, key: &[u8], expiry_ms: Option<u64>, value: &[u8]) -> Result<()>;
 }
 
+/// Whether somebody holds locks for too long, `None` when that will never be known again; see
+/// [`Backend::when_waiting`].
+pub type HeldUp = Box<dyn Fn() -> Option<bool> + Send + Sync>;
+
 /// A store of keys, split into shards that are locked independently.
 pub trait Backend: Send + Sync {
     /// The name used on the command line: `memory`, `sled`, `fjall`.
@@ -251,6 +255,10 @@ pub trait Backend: Send + Sync {
     /// [`Backend::transact`] need not wait for a lock for ever: it may answer
     /// [`crate::Error::Busy`] instead.
     fn set_busy(&self, _busy: bool) {}
+
+    /// Says whom to ask, by who has waited for a lock for a while: whether a script holds its locks
+    /// too long without having come to say so. If it does, that is as [`Backend::set_busy`].
+    fn when_waiting(&self, _ask: HeldUp) {}
 
     /// Whether [`Tx::extend`] can lock anything.
     fn can_extend(&self) -> bool {

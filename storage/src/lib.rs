@@ -23,6 +23,7 @@
 #[cfg(feature = "aof")]
 pub mod aof;
 pub mod backend;
+mod busy;
 pub mod error;
 mod fields;
 pub mod journal;

@@ -1,7 +1,7 @@
 //! `cmsgpack`: MessagePack with the interface of lua-cmsgpack 0.4.
 //! Source of the format: <https://github.com/msgpack/msgpack/blob/master/spec.md>.
 
-use crate::raw::{Lua, Raise, Returns, Type};
+use crate::raw::{Lua, NO_MEMORY, Raise, Returns, Type};
 use crate::sandbox::check_key;
 
 /// Tables nested deeper are packed as nil, as the original does.
@@ -36,15 +36,23 @@ fn pack(lua: Lua) -> Returns {
     let mut out = Vec::new();
     for index in 1..=count {
         lua.copy(index);
-        pack_value(lua, &mut out, 0);
+        pack_value(lua, &mut out, 0)?;
         lua.pop(1);
     }
     lua.push_bytes(&out);
     Ok(1)
 }
 
+/// Nothing, or why packing ends.
+type Packed = Result<(), Raise>;
+
 /// Appends the value on top of the stack, which stays there.
-fn pack_value(lua: Lua, out: &mut Vec<u8>, depth: usize) {
+fn pack_value(lua: Lua, out: &mut Vec<u8>, depth: usize) -> Packed {
+    // A table that is in many others is written as often.
+    if out.len() > lua.shared().budget.limit {
+        return Err(Raise::Bare(NO_MEMORY.into()));
+    }
+    lua.pass(1)?;
     match lua.kind(-1) {
         Type::String => {
             let bytes = lua.bytes(-1).unwrap_or_default();
@@ -54,11 +62,12 @@ fn pack_value(lua: Lua, out: &mut Vec<u8>, depth: usize) {
         Type::Boolean => out.push(if lua.boolean(-1) { 0xC3 } else { 0xC2 }),
         Type::Number => pack_number(out, lua.number(-1)),
         Type::Table if depth < PACK_DEPTH_MAX && lua.has_room(ROOM) => match array_len(lua) {
-            Ok(len) => pack_array(lua, out, len, depth),
-            Err(pairs) => pack_map(lua, out, pairs, depth),
+            Ok(len) => pack_array(lua, out, len, depth)?,
+            Err(pairs) => pack_map(lua, out, pairs, depth)?,
         },
         _ => out.push(0xC0),
     }
+    Ok(())
 }
 
 /// A length: in the low bits of `fix.0` up to `fix.1`, else behind a byte for one, two, four bytes.
@@ -113,6 +122,7 @@ fn array_len(lua: Lua) -> Result<usize, usize> {
     lua.push_nil();
     while lua.next(-2) {
         lua.pop(1);
+        lua.charge(1);
         let key = if lua.kind(-1) == Type::Number { lua.number(-1) } else { 0.0 };
         is_array &= key >= 1.0 && key.fract() == 0.0;
         max = max.max(key);
@@ -121,25 +131,27 @@ fn array_len(lua: Lua) -> Result<usize, usize> {
     if is_array && max == count as f64 { Ok(count) } else { Err(count) }
 }
 
-fn pack_array(lua: Lua, out: &mut Vec<u8>, len: usize, depth: usize) {
+fn pack_array(lua: Lua, out: &mut Vec<u8>, len: usize, depth: usize) -> Packed {
     pack_len(out, len, (0x90, 15), None, 0xDC);
     for index in 1..=len {
         lua.raw_get_index(-1, index as i32);
-        pack_value(lua, out, depth + 1);
+        pack_value(lua, out, depth + 1)?;
         lua.pop(1);
     }
+    Ok(())
 }
 
-fn pack_map(lua: Lua, out: &mut Vec<u8>, pairs: usize, depth: usize) {
+fn pack_map(lua: Lua, out: &mut Vec<u8>, pairs: usize, depth: usize) -> Packed {
     pack_len(out, pairs, (0x80, 15), None, 0xDE);
     lua.push_nil();
     while lua.next(-2) {
         lua.copy(-2);
-        pack_value(lua, out, depth + 1);
+        pack_value(lua, out, depth + 1)?;
         lua.pop(1);
-        pack_value(lua, out, depth + 1);
+        pack_value(lua, out, depth + 1)?;
         lua.pop(1);
     }
+    Ok(())
 }
 
 fn unpack(lua: Lua) -> Returns {
@@ -213,6 +225,7 @@ fn take_number(bytes: &[u8], width: usize) -> Result<(u64, &[u8]), Raise> {
 
 /// Pushes the value that `bytes` begins with; what follows it.
 fn unpack_value(lua: Lua, bytes: &[u8], depth: usize) -> Result<&[u8], Raise> {
+    lua.pass(1)?;
     if depth > UNPACK_DEPTH_MAX || !lua.has_room(ROOM) {
         return Err(Raise::at("too many nested data structures"));
     }

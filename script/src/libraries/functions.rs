@@ -31,7 +31,7 @@ pub(crate) fn push_globals(lua: Lua) {
         lua.set_field(-2, name);
     }
     protect(lua);
-    lua.set_field(-2, "redis");
+    redis::set_names(lua);
     refuse_unknown(lua, lua.top());
     lua.copy(-1);
     protect(lua);
@@ -44,7 +44,7 @@ pub(crate) fn push_environment(lua: Lua) {
     redis::push_for_loading(lua);
     refuse_unknown(lua, lua.top());
     protect(lua);
-    lua.set_field(-2, "redis");
+    redis::set_names(lua);
     refuse_unknown(lua, lua.top());
     protect(lua);
 }
@@ -73,6 +73,10 @@ fn refuse<T>(lua: Lua, text: &str) -> Result<T, Raise> {
 
 /// `redis.register_function(name, callback)`, or with a table of named arguments.
 pub(crate) fn register(lua: Lua) -> Returns {
+    if !lua.shared().loading {
+        // A library may have kept the function.
+        return refuse(lua, "redis.register_function can only be called on FUNCTION LOAD command");
+    }
     let function = match lua.top() {
         1 => named(lua)?,
         2 => positional(lua)?,

@@ -1,6 +1,6 @@
 //! `struct`: values packed as C structures, with the interface of Roberto Ierusalimschy's library.
 
-use crate::raw::{Lua, Raise, Returns};
+use crate::raw::{Lua, NO_MEMORY, Raise, Returns};
 
 /// The widest integer.
 const INTEGER_MAX: usize = 32;
@@ -109,6 +109,7 @@ fn pack(lua: Lua) -> Returns {
     let mut argument = 2;
     let limit = lua.shared().budget.limit;
     while let Some(item) = format.next()? {
+        lua.pass(1 + item.size / 64)?;
         out.resize(out.len() + format.padding(out.len(), &item), 0);
         match item.option {
             b'b' | b'B' | b'h' | b'H' | b'l' | b'L' | b'T' | b'i' | b'I' => {
@@ -142,7 +143,7 @@ fn pack(lua: Lua) -> Returns {
             other => format.control(other)?,
         }
         if out.len() > limit {
-            return Err(Raise::Bare("not enough memory".into()));
+            return Err(Raise::Bare(NO_MEMORY.into()));
         }
     }
     lua.push_bytes(&out);
@@ -179,6 +180,7 @@ fn unpack(lua: Lua) -> Returns {
     lua.set_top(2);
     let mut count = 0;
     while let Some(mut item) = format.next()? {
+        lua.pass(1)?;
         at = at.saturating_add(format.padding(at, &item));
         let slice = |at: usize, size: usize| data.get(at..at.saturating_add(size));
         let Some(mut bytes) = slice(at, item.size) else {
@@ -256,6 +258,7 @@ fn size(lua: Lua) -> Returns {
     let mut format = Format::new(lua.check_text(1)?);
     let mut at = 0_usize;
     while let Some(item) = format.next()? {
+        lua.pass(1)?;
         at += format.padding(at, &item);
         match item.option {
             b's' => return Err(Raise::Argument(1, "option 's' has no fixed size".into())),

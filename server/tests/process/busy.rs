@@ -80,6 +80,65 @@ fn a_script_that_does_not_end_can_be_killed_by_who_is_there_and_who_comes() {
     }
 }
 
+/// Within one call of a library, which takes for ever.
+const MATCHER: &str = "redis.call('get', KEYS[1]) if ARGV[1] == 'on' then \
+    string.find(('a'):rep(60), ('a?'):rep(60) .. ('a'):rep(60)) end return 'done'";
+
+#[test]
+fn one_within_a_call_of_a_library_can_be_killed() {
+    for runtime in ONE_THREAD {
+        let (_folder, varve) = start(runtime);
+        let running = run_away(&varve, MATCHER, "held");
+        let mut client = varve.connect();
+        assert!(ask(&mut client, &["GET", "held"]).starts_with("BUSY"), "{runtime:?}");
+        assert_eq!(ask(&mut client, &["SCRIPT", "KILL"]), "OK", "{runtime:?}");
+        let ended = running.join().expect("it is answered");
+        assert!(ended.contains("Script killed by user"), "{runtime:?}: {ended}");
+        assert_eq!(ask(&mut client, &["SET", "held", "free"]), "OK", "{runtime:?}");
+    }
+}
+
+/// The same with more threads: then there are others while one is within a long command.
+const THREADED: &[&[&str]] = &[
+    &["--runtime", "epoll", "--threads", "3"],
+    &["--runtime", "epoll", "--threads", "3", "--epoll-execution", "pool"],
+    &["--runtime", "tokio", "--threads", "3"],
+    &["--runtime", "threads", "--threads", "8"],
+];
+
+#[test]
+fn who_waits_for_a_script_within_a_long_command_is_told() {
+    for runtime in THREADED {
+        let (_folder, varve) = start(runtime);
+        let mut client = varve.connect();
+        let (a, b) = ("ab".repeat(2500), "ba".repeat(2500));
+        assert_eq!(ask(&mut client, &["MSET", "{k}a", &a, "{k}b", &b]), "OK");
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let told = std::thread::scope(|scope| {
+            let waiting: Vec<_> = (0..4)
+                .map(|_| {
+                    let mut client = varve.connect();
+                    let over = &over;
+                    scope.spawn(move || {
+                        let mut told = false;
+                        while !told && !over.load(std::sync::atomic::Ordering::SeqCst) {
+                            told = ask(&mut client, &["STRLEN", "{k}a"]).starts_with("BUSY");
+                        }
+                        told
+                    })
+                })
+                .collect();
+            let code = "return redis.call('lcs', KEYS[1], KEYS[2], 'len')";
+            let common = ask(&mut client, &["EVAL", code, "2", "{k}a", "{k}b"]);
+            over.store(true, std::sync::atomic::Ordering::SeqCst);
+            assert_eq!(common, "int(4999)", "{runtime:?}");
+            waiting.into_iter().filter_map(|client| client.join().ok()).filter(|told| *told).count()
+                > 0
+        });
+        assert!(told, "{runtime:?}: nobody was told");
+    }
+}
+
 #[test]
 fn one_that_has_written_ends_with_the_server_and_leaves_nothing() {
     for runtime in ONE_THREAD {

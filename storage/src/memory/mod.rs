@@ -43,7 +43,8 @@ mod tx;
 mod value;
 mod zset;
 
-use crate::backend::LazilyFreed;
+use crate::backend::{HeldUp, LazilyFreed};
+use crate::busy::Busy;
 use crate::tx::{Db, Key, Tx};
 use crate::{Backend, BackendStats, EncodingLimits, Locks, Result, Snapshot, rdb};
 use directory::Pool;
@@ -96,7 +97,7 @@ pub struct MemoryBackend {
     /// How access counters move.
     frequency: Frequency,
     /// A script runs that may hold its shards for long.
-    busy: AtomicBool,
+    busy: Busy,
     /// One snapshot at a time: an entry has one bit to say whether it is saved.
     snapshotting: AtomicBool,
 }
@@ -121,7 +122,7 @@ impl MemoryBackend {
             limits: Mutex::new(config.limits),
             limits_version: AtomicU32::new(0),
             frequency: Frequency::default(),
-            busy: AtomicBool::new(false),
+            busy: Busy::default(),
             snapshotting: AtomicBool::new(false),
         }
     }
@@ -230,7 +231,7 @@ impl Backend for MemoryBackend {
         while !tx.lock_all(locks) {
             // Whoever has the shard may be a script that wants one of ours: see `Tx::extend`.
             tx.unlock();
-            if self.busy.load(Ordering::Relaxed) {
+            if self.busy.is_so() {
                 return Err(crate::Error::Busy);
             }
         }
@@ -266,7 +267,11 @@ impl Backend for MemoryBackend {
     }
 
     fn set_busy(&self, busy: bool) {
-        self.busy.store(busy, Ordering::Relaxed);
+        self.busy.tell(busy);
+    }
+
+    fn when_waiting(&self, ask: HeldUp) {
+        self.busy.ask(ask);
     }
 
     fn can_sample(&self) -> bool {

@@ -6,6 +6,8 @@ use super::keys;
 use super::kv::{Batch, OrderedKv};
 use super::snapshot::{CopyOnWrite, SnapshotRun};
 use super::tx::{Deltas, OrderedTx};
+use crate::backend::HeldUp;
+use crate::busy::Busy;
 use crate::{
     Backend, BackendStats, Db, EncodingLimits, Error, Key, Locks, Lsn, Result, Snapshot, Tx, rdb,
 };
@@ -46,7 +48,7 @@ pub struct OrderedBackend {
     pub(super) copying: RwLock<Option<Arc<CopyOnWrite>>>,
     pub(super) snapshotting: AtomicBool,
     /// A script runs that may hold its shards for long.
-    pub(super) busy: AtomicBool,
+    pub(super) busy: Busy,
 }
 
 /// What a shard's lock guards beside its keys. Which of them were accessed lately: a read does not
@@ -229,7 +231,7 @@ impl Backend for OrderedBackend {
         let guards = loop {
             match self.try_lock(locks) {
                 Some(guards) => break guards,
-                None if self.busy.load(Ordering::Relaxed) => return Err(Error::Busy),
+                None if self.busy.is_so() => return Err(Error::Busy),
                 None => {}
             }
         };
@@ -239,7 +241,11 @@ impl Backend for OrderedBackend {
     }
 
     fn set_busy(&self, busy: bool) {
-        self.busy.store(busy, Ordering::Relaxed);
+        self.busy.tell(busy);
+    }
+
+    fn when_waiting(&self, ask: HeldUp) {
+        self.busy.ask(ask);
     }
 
     fn is_contended(&self, locks: Locks<'_>) -> bool {

@@ -6,6 +6,7 @@ use super::garbage::Cleaner;
 use super::hash::Seed;
 use super::kv::{Batch, OrderedKv};
 use super::{Config, Engine, keys};
+use crate::busy::Busy;
 use crate::{Backend, Error, Result};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -79,7 +80,7 @@ impl OrderedBackend {
             cleaned: AtomicU64::new(0),
             copying: RwLock::new(None),
             snapshotting: AtomicBool::new(false),
-            busy: AtomicBool::new(false),
+            busy: Busy::default(),
             kv,
         };
         backend.recover(u64::from(shards) == stored)?;

@@ -8,7 +8,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("resp", &[]),
     ("runtime", &["resp"]),
     ("storage", &["resp"]),
-    ("script", &["resp"]),
+    ("lua", &[]),
+    ("script", &["lua", "resp"]),
     ("engine", &["resp", "runtime", "script", "storage"]),
 ];
 

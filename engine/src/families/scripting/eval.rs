@@ -94,7 +94,7 @@ pub(super) fn with_worker(
     run: impl FnOnce(&mut Cx<'_>, &mut Worker) -> Outcome,
 ) -> Outcome {
     let engine = cx.engine;
-    let mut worker = engine.scripting.worker().ok_or(NO_VM)?;
+    let mut worker = engine.scripting.worker(engine).ok_or(NO_VM)?;
     let outcome = run(cx, &mut worker);
     engine.scripting.return_worker(worker);
     outcome
@@ -189,7 +189,8 @@ pub(super) fn run(
     worker.vm.set_json(json);
     let (ran, strayed) = {
         let watched = watched(cx);
-        let mut host = ScriptHost::new(cx, terms, name, watched);
+        let watch = worker.watch.clone();
+        let mut host = ScriptHost::new(cx, terms, name, watched, watch);
         let ran = call(worker, &mut host, args, seed);
         (ran, host.strayed)
     };

@@ -218,7 +218,7 @@ pub(super) fn kill(cx: &mut Cx<'_>) -> Outcome {
 
 /// `FUNCTION KILL` and `SCRIPT KILL`.
 pub(super) fn kill_kind(cx: &mut Cx<'_>, kind: Kind) -> Outcome {
-    match (cx.engine.scripting.running.kill(kind), kind) {
+    match (cx.engine.kill_script(kind), kind) {
         (Kill::Killed, _) => {
             cx.reply.ok();
             Ok(())

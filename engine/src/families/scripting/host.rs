@@ -2,6 +2,7 @@
 
 use super::eval::is_short_of_memory;
 use super::running::{Kind, Running};
+use super::watch::Watch;
 use crate::acl::Context;
 use crate::command::{Entry, Flag};
 use crate::config::Id;
@@ -43,6 +44,11 @@ pub(crate) struct ScriptHost<'h, 'a> {
     /// A key outside of the locked shards was touched.
     pub strayed: bool,
     began_ns: u64,
+    /// When others are told that it runs too long, if ever.
+    deadline_ns: Option<u64>,
+    /// What others see of it.
+    watch: Arc<Watch>,
+    /// Others have been told.
     slow: Option<Arc<Running>>,
     /// The shards of the declared keys, while it is learned whether the script keeps to them.
     watched: Option<ShardSet>,
@@ -59,12 +65,17 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         terms: Terms,
         name: &'h dyn Fn() -> String,
         watched: Option<ShardSet>,
+        watch: Arc<Watch>,
     ) -> Self {
         let short = is_short_of_memory(cx);
         let session = &mut cx.session;
         let before = (session.db, session.proto, session.special);
         session.set_special(special::NO_BLOCK | special::SCRIPT, true);
         let began_ns = (cx.engine.environment.stopwatch)();
+        let threshold = u64::try_from(cx.engine.config.integer(Id::BusyReplyThreshold));
+        let limit_ns = threshold.ok().filter(|ms| *ms > 0).map(|ms| ms.saturating_mul(1_000_000));
+        let deadline_ns = limit_ns.map(|limit| began_ns.saturating_add(limit));
+        watch.begin(terms.kind, deadline_ns);
         ScriptHost {
             cx,
             terms,
@@ -76,6 +87,8 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
             logs: true,
             strayed: false,
             began_ns,
+            deadline_ns,
+            watch,
             slow: None,
             before,
         }
@@ -163,11 +176,8 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         let (engine, now) = (self.cx.engine, self.cx.now);
         let entry = call.entry;
         self.acted |= entry.has(Flag::Write) || entry.has(Flag::MayReplicate);
-        if entry.has(Flag::Write)
-            && !std::mem::replace(&mut self.wrote, true)
-            && let Some(slow) = &self.slow
-        {
-            slow.wrote.store(true, Ordering::Relaxed);
+        if entry.has(Flag::Write) && !std::mem::replace(&mut self.wrote, true) {
+            self.watch.wrote.store(true, Ordering::Relaxed);
         }
         if entry.has(Flag::Write) {
             engine.note_written(call.request);
@@ -181,10 +191,33 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         let mut result = CallResult::default();
         let (tx, session) = (&mut *self.cx.tx, &mut *self.cx.session);
         engine.call(&call, *self.cx.locks, session, tx, out, now, &mut result);
-        let took = (engine.environment.stopwatch)().saturating_sub(began);
-        engine.note_call(call.entry, call.request, took, None, now);
+        let ended = (engine.environment.stopwatch)();
+        engine.note_call(call.entry, call.request, ended.saturating_sub(began), None, now);
         self.cx.session.proto = self.before.1;
         self.settle(call, db, result);
+        if self.deadline_ns.is_some_and(|deadline| deadline <= ended) {
+            self.say_so(ended);
+        }
+    }
+
+    /// Tells everybody that this script runs too long, once.
+    #[cold]
+    fn say_so(&mut self, now_ns: u64) {
+        if self.slow.is_some() {
+            return;
+        }
+        let engine = self.cx.engine;
+        let command = self.cx.args.iter().map(<[u8]>::to_vec).collect();
+        let name = (self.name)();
+        let ms = now_ns.saturating_sub(self.began_ns) / 1_000_000;
+        tracing::warn!(script = name, "slow script: still in execution after {ms} milliseconds");
+        let mut holds = ShardSet::new();
+        holds.add_locks(*self.cx.locks);
+        let (kind, began_ns, watch) = (self.terms.kind, self.began_ns, self.watch.clone());
+        let slow = Arc::new(Running { kind, name, command, began_ns, holds, watch });
+        engine.script_is_slow(&slow);
+        self.slow = Some(slow);
+        runtime::stand_in::send_for();
     }
 
     /// What the command did becomes part of what the script did.
@@ -245,8 +278,9 @@ impl Drop for ScriptHost<'_, '_> {
         self.cx.session.db = db;
         self.cx.session.proto = proto;
         self.cx.session.special = special;
+        self.watch.end();
         if let Some(slow) = self.slow.take() {
-            if slow.is_ended() {
+            if self.watch.end.load(Ordering::Relaxed) {
                 // Half of a script is in no log.
                 self.cx.out.dirty = 0;
                 self.cx.out.rest().effects = Effects::Nothing;
@@ -306,30 +340,18 @@ impl Host for ScriptHost<'_, '_> {
     }
 
     fn interrupt(&mut self) -> Option<String> {
-        let engine = self.cx.engine;
-        if let Some(slow) = &self.slow {
-            if slow.is_ended() {
+        if self.watch.kill.load(Ordering::Relaxed) {
+            if self.watch.end.load(Ordering::Relaxed) {
                 return Some("ERR Script ended by the server's end".to_owned());
             }
-            let killed = slow.is_killed() && !self.wrote;
-            return killed.then(|| "ERR Script killed by user with SCRIPT KILL...".to_owned());
+            if !self.wrote {
+                return Some("ERR Script killed by user with SCRIPT KILL...".to_owned());
+            }
         }
-        let threshold = engine.config.integer(Id::BusyReplyThreshold);
-        let ran_ns = (engine.environment.stopwatch)().saturating_sub(self.began_ns);
-        if threshold <= 0 || ran_ns / 1_000_000 < threshold as u64 {
-            return None;
+        let now = (self.cx.engine.environment.stopwatch)();
+        if self.deadline_ns.is_some_and(|deadline| deadline <= now) {
+            self.say_so(now);
         }
-        let command = self.cx.args.iter().map(<[u8]>::to_vec).collect();
-        let name = (self.name)();
-        let ms = ran_ns / 1_000_000;
-        tracing::warn!(script = name, "slow script: still in execution after {ms} milliseconds");
-        let mut holds = ShardSet::new();
-        holds.add_locks(*self.cx.locks);
-        let slow = Arc::new(Running::new(self.terms.kind, name, command, self.began_ns, holds));
-        slow.wrote.store(self.wrote, Ordering::Relaxed);
-        engine.script_is_slow(&slow);
-        self.slow = Some(slow);
-        runtime::stand_in::send_for();
         None
     }
 

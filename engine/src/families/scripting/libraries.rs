@@ -199,7 +199,7 @@ impl Engine {
             return Err(format!("ERR Library '{name}' already exists"));
         }
         let id = self.scripting.next_library_id();
-        let mut worker = self.scripting.worker().ok_or("ERR not enough memory for a script")?;
+        let mut worker = self.scripting.worker(self).ok_or("ERR not enough memory for a script")?;
         let mut host = Loading::new(self, limited);
         let loaded = worker.vm.load_library(id, parsed.code, &mut host);
         self.scripting.return_worker(worker);
@@ -240,14 +240,20 @@ impl Engine {
         policy: Policy,
         limited: bool,
     ) -> Result<(), String> {
+        // Loaded by themselves first, as in Redis: which error comes first depends on it.
+        let mut restored = Libraries::default();
+        for text in texts {
+            self.load_library(&mut restored, text, false, limited)?;
+        }
         self.change_libraries(|libraries| {
-            if policy == Policy::Flush {
-                libraries.clear();
+            match policy {
+                Policy::Flush => libraries.clear(),
+                Policy::Append => {}
+                Policy::Replace => restored.iter().for_each(|new| {
+                    libraries.remove(&new.name);
+                }),
             }
-            let replace = policy == Policy::Replace;
-            texts
-                .iter()
-                .try_for_each(|text| self.load_library(libraries, text, replace, limited).map(drop))
+            restored.iter().try_for_each(|new| libraries.add(new.clone(), false))
         })
     }
 

@@ -9,6 +9,7 @@ mod rows;
 pub(crate) mod running;
 mod scripts;
 mod state;
+mod watch;
 
 pub use rows::COMMANDS;
 pub use state::{Figures, Scripting};

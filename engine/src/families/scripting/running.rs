@@ -1,13 +1,15 @@
 //! Scripts that run for longer than `busy-reply-threshold`: everybody is told, and may kill them.
 //!
+//! What a script cannot tell, because it is within one long command, others see: [`super::watch`].
 //! Whoever needs no shard that such a script holds is served; whoever does is told that it is busy,
 //! and so is every command without keys, so that those who ask only how the server is learn of it.
 
+use super::watch::Watch;
 use crate::engine::{Engine, gate};
 use crate::failure::{BUSY_FUNCTION, BUSY_SCRIPT, Failure};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use storage::{Locks, ShardSet};
 
 /// What a script is called by.
@@ -29,34 +31,9 @@ pub(crate) struct Running {
     pub command: Vec<Vec<u8>>,
     /// When it began, by the stopwatch.
     pub began_ns: u64,
-    /// It has called a writing command: it cannot be killed any more.
-    pub wrote: AtomicBool,
     /// The shards it has locked.
-    holds: ShardSet,
-    kill: AtomicBool,
-    end: AtomicBool,
-}
-
-impl Running {
-    pub fn new(
-        kind: Kind,
-        name: String,
-        command: Vec<Vec<u8>>,
-        began_ns: u64,
-        holds: ShardSet,
-    ) -> Running {
-        let (wrote, kill, end) = Default::default();
-        Running { kind, name, command, began_ns, wrote, holds, kill, end }
-    }
-
-    /// The server ends: it is over, whatever it has done.
-    pub fn is_ended(&self) -> bool {
-        self.end.load(Ordering::Relaxed)
-    }
-
-    pub fn is_killed(&self) -> bool {
-        self.kill.load(Ordering::Relaxed)
-    }
+    pub holds: ShardSet,
+    pub watch: Arc<Watch>,
 }
 
 /// All of them, oldest first.
@@ -81,18 +58,25 @@ impl RunningScripts {
         self.0.lock().first().cloned()
     }
 
+    fn watches(&self) -> Vec<Arc<Watch>> {
+        self.0.lock().iter().map(|script| script.watch.clone()).collect()
+    }
+}
+
+impl Engine {
     /// Tells the oldest script of the kind that can be killed to end.
-    pub fn kill(&self, kind: Kind) -> Kill {
-        let running = self.0.lock();
-        let of_kind = || running.iter().filter(|script| script.kind == kind);
+    pub(crate) fn kill_script(&self, kind: Kind) -> Kill {
+        let mut running = self.scripting.running.watches();
+        running.extend(self.scripting.watches.overdue((self.environment.stopwatch)()));
+        let can_be_killed = |script: &&Arc<Watch>| !script.wrote.load(Ordering::Relaxed);
+        let of_kind = || running.iter().filter(|script| script.kind() == kind);
         if running.is_empty() {
             return Kill::NotBusy;
         }
-        let mut killable = running.iter().filter(|script| !script.wrote.load(Ordering::Relaxed));
-        if killable.next().is_some() && of_kind().next().is_none() {
+        if running.iter().any(|script| can_be_killed(&script)) && of_kind().next().is_none() {
             return Kill::OtherKind;
         }
-        match of_kind().find(|script| !script.wrote.load(Ordering::Relaxed)) {
+        match of_kind().find(can_be_killed) {
             None => Kill::Unkillable,
             Some(script) => {
                 script.kill.store(true, Ordering::Relaxed);
@@ -100,9 +84,7 @@ impl RunningScripts {
             }
         }
     }
-}
 
-impl Engine {
     /// What others are told while a script runs too long.
     pub(crate) fn busy(&self) -> Failure {
         match self.scripting.running.first().map(|script| script.kind) {
@@ -123,8 +105,8 @@ impl Engine {
     /// with `all`, since half of what they do would be kept.
     pub fn end_slow_scripts(&self, all: bool) {
         for script in self.scripting.running.0.lock().iter() {
-            script.kill.store(true, Ordering::Relaxed);
-            script.end.fetch_or(all, Ordering::Relaxed);
+            script.watch.kill.store(true, Ordering::Relaxed);
+            script.watch.end.fetch_or(all, Ordering::Relaxed);
         }
     }
 

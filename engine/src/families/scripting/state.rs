@@ -3,6 +3,7 @@
 
 use super::libraries::Libraries;
 use super::running::{Kind, RunningScripts};
+use super::watch::{Watch, Watches};
 use crate::engine::Engine;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -59,6 +60,8 @@ pub(crate) enum Conduct {
 /// A VM with what it has compiled.
 pub(crate) struct Worker {
     pub vm: Vm,
+    /// What others see of the script in it.
+    pub watch: Arc<Watch>,
     by_sha: script::BySha<Arc<Script>>,
     by_text: HashMap<u64, Arc<Script>>,
     /// The version of the cache its scripts are from.
@@ -70,10 +73,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    fn new() -> Option<Worker> {
-        let vm = Vm::new(MEMORY_LIMIT)?;
+    fn new(engine: &Engine) -> Option<Worker> {
+        // Strings are placed by what nobody can guess, and the same in every run of a test.
+        let seed = [&b"lua"[..], b"strings"].map(|word| engine.backend.hash(word));
+        let vm = Vm::new(MEMORY_LIMIT, seed)?;
         Some(Worker {
             vm,
+            watch: engine.scripting.watches.add(),
             by_sha: Default::default(),
             by_text: HashMap::new(),
             version: 0,
@@ -113,13 +119,15 @@ pub struct Scripting {
     json: [RwLock<JsonSettings>; 2],
     /// Scripts that have run for longer than `busy-reply-threshold`.
     pub(crate) running: RunningScripts,
+    /// All scripts that run.
+    pub(crate) watches: Arc<Watches>,
 }
 
 impl Scripting {
     /// A VM to run something in; `None` without memory for one.
-    pub(crate) fn worker(&self) -> Option<Worker> {
+    pub(crate) fn worker(&self, engine: &Engine) -> Option<Worker> {
         let idle = self.idle.lock().pop();
-        let mut worker = idle.or_else(Worker::new)?;
+        let mut worker = idle.or_else(|| Worker::new(engine))?;
         let version = self.version.load(Ordering::Acquire);
         if worker.version != version {
             worker.forget();

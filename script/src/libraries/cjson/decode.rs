@@ -236,6 +236,7 @@ impl Decoder<'_> {
     }
 
     fn descend(&mut self) -> Result<(), Raise> {
+        self.lua.pass(1)?;
         self.depth += 1;
         if self.depth <= self.depth_max && self.lua.has_room(ROOM) {
             return Ok(());
@@ -261,6 +262,7 @@ impl Decoder<'_> {
                 }
                 let value = self.token();
                 self.value(value)?;
+                self.lua.pass(1)?;
                 self.lua.raw_set(-3);
                 match self.token() {
                     Token { kind: Kind::ObjectEnd, .. } => break,
@@ -281,6 +283,7 @@ impl Decoder<'_> {
             for index in 1.. {
                 self.value(token)?;
                 self.lua.raw_set_index(-2, index);
+                self.lua.pass(1)?;
                 match self.token() {
                     Token { kind: Kind::ArrayEnd, .. } => break,
                     Token { kind: Kind::Comma, .. } => token = self.token(),

@@ -2,7 +2,7 @@
 
 use super::{Invalid, Settings};
 use crate::number::push_general;
-use crate::raw::{Lua, Raise, Returns, Type};
+use crate::raw::{Lua, NO_MEMORY, Raise, Returns, Type};
 
 /// Stack slots that one level of a value needs.
 const ROOM: i32 = 4;
@@ -63,6 +63,7 @@ impl Encoder {
     }
 
     fn string(&mut self, bytes: &[u8]) {
+        self.lua.charge(bytes.len() / 16);
         self.out.reserve(bytes.len() + 2);
         self.out.push(b'"');
         for &byte in bytes {
@@ -99,6 +100,7 @@ impl Encoder {
         lua.push_nil();
         while lua.next(-2) {
             lua.pop(1);
+            lua.charge(1);
             let key = if lua.kind(-1) == Type::Number { lua.number(-1) } else { 0.0 };
             if key < 1.0 || key.floor() != key {
                 lua.pop(1);
@@ -165,12 +167,11 @@ impl Encoder {
         Ok(())
     }
 
-    /// What is being written must not outgrow what the script may hold.
+    /// What is being written must not outgrow what the script may hold, nor take for ever.
     fn within_limit(&self) -> Result<(), Raise> {
-        let budget = &self.lua.shared().budget;
-        if self.out.len() > budget.limit {
-            return Err(Raise::Bare("not enough memory".into()));
+        if self.out.len() > self.lua.shared().budget.limit {
+            return Err(Raise::Bare(NO_MEMORY.into()));
         }
-        Ok(())
+        self.lua.pass(1)
     }
 }
