@@ -146,10 +146,8 @@ pub struct Progress {
 /// The state of one connection's half-arrived request; owns no memory when there is none.
 #[derive(Debug, Default)]
 pub struct Parser {
-    /// Arguments found of a half request, when they are many.
-    args: Vec<Range>,
-    /// Arguments still missing behind `args`; zero when there is no half request to resume.
-    left: u32,
+    /// A half request that is to be resumed: one of which many arguments were found.
+    many: Option<Box<Many>>,
     /// Where the next argument starts, relative to the request.
     next: u32,
     /// Bytes of the half request before those that are still to be read as an argument, or as its
@@ -159,6 +157,14 @@ pub struct Parser {
     /// No line end lies between the half request's current line and this offset, relative to the
     /// request: a line that arrives byte by byte is searched once.
     searched: u32,
+}
+
+/// Many arguments of a half request.
+#[derive(Debug, Default)]
+struct Many {
+    args: Vec<Range>,
+    /// How many are still missing behind them.
+    left: u32,
 }
 
 /// Limits below which a request needs no closer look.
@@ -213,7 +219,7 @@ fn arguments(view: &[u8], mut pos: usize, left: &mut u32, max: u32, out: &mut Ve
 impl Parser {
     /// A parser expecting the start of a request.
     pub const fn new() -> Self {
-        Parser { args: Vec::new(), left: 0, next: 0, taken: 0, arg_bytes: 0, searched: 0 }
+        Parser { many: None, next: 0, taken: 0, arg_bytes: 0, searched: 0 }
     }
 
     /// Of the half request that the last call of [`Parser::parse`] left: how many bytes at its start
@@ -275,7 +281,7 @@ impl Parser {
         plain: Plain,
         batch: &mut Batch,
     ) -> Result<Step, ProtocolError> {
-        if self.left > 0 {
+        if self.many.is_some() {
             return self.resume(view, limits, batch);
         }
         let Some((argc, pos)) = length(view, start) else {
@@ -317,8 +323,8 @@ impl Parser {
         self.arg_bytes = bytes_of(found);
         if found.len() >= RESUME_ARGS_MIN {
             let base = start as u32;
-            self.args = found.iter().map(|r| Range { start: r.start - base, ..*r }).collect();
-            self.left = left;
+            let args = found.iter().map(|r| Range { start: r.start - base, ..*r }).collect();
+            self.many = Some(Box::new(Many { args, left }));
         }
         batch.ranges.truncate(first);
         self.stopped(view, start, stop, limits)
@@ -332,13 +338,14 @@ impl Parser {
         limits: &Limits,
         batch: &mut Batch,
     ) -> Result<Step, ProtocolError> {
-        let (mut args, mut left) = (std::mem::take(&mut self.args), self.left);
+        let mut many = self.many.take().unwrap_or_default();
+        let Many { args, left } = &mut *many;
         let known = args.len();
         let max = limits.plain_bulk_len_max();
-        match arguments(view, self.next as usize, &mut left, max, &mut args) {
+        match arguments(view, self.next as usize, left, max, args) {
             Stop::Done(end) => {
                 let first = batch.ranges.len() as u32;
-                batch.ranges.extend_from_slice(&args);
+                batch.ranges.extend_from_slice(args);
                 let (argc, end_offset) = (args.len() as u32, end as u32);
                 batch.requests.push(Span { first, argc, end: end_offset, inline: false });
                 *self = Parser::new();
@@ -346,7 +353,7 @@ impl Parser {
             }
             stop => {
                 self.arg_bytes = self.arg_bytes.saturating_add(bytes_of(&args[known..]));
-                (self.args, self.left) = (args, left);
+                self.many = Some(many);
                 self.stopped(view, 0, stop, limits)
             }
         }

@@ -125,15 +125,15 @@ fn many_arguments_arriving_byte_by_byte_are_not_scanned_again() {
 #[test]
 fn a_claimed_count_reserves_nothing() {
     let (mut parser, mut batch) = (Parser::new(), Batch::new());
-    let bytes = b"*1000000\r\n$500000000\r\nx";
+    let bytes = b"*2147483647\r\n$500000000\r\nx";
     let progress = parser.parse(bytes, 1, &Limits::default(), &mut batch);
     assert_eq!((progress.consumed, progress.error), (0, None));
-    assert!(format!("{parser:?}").contains("args: []"));
+    assert!(format!("{parser:?}").contains("many: None"));
 }
 
 #[test]
 fn an_idle_parser_is_small() {
-    assert!(size_of::<Parser>() <= 48);
+    assert!(size_of::<Parser>() <= 24);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn protocol_errors_have_redis_texts() {
         ("*\r\n".into(), "invalid multibulk length"),
         ("*+1\r\n".into(), "invalid multibulk length"),
         ("*01\r\n".into(), "invalid multibulk length"),
-        ("*2000000\r\n".into(), "invalid multibulk length"),
+        ("*2147483648\r\n".into(), "invalid multibulk length"),
         ("*9999999999999999999999\r\n".into(), "invalid multibulk length"),
         ("*4294967297\r\n".into(), "invalid multibulk length"),
         ("*1\r\n:1\r\n".into(), "expected '$', got ':'"),
@@ -214,7 +214,7 @@ fn unauthenticated_peers_may_send_little() {
     let text = |s: &str| Some(format!("Protocol error: {s}"));
     assert_eq!(error("*11\r\n"), text("unauthenticated multibulk length"));
     assert_eq!(error("*1\r\n$16385\r\n"), text("unauthenticated bulk length"));
-    assert_eq!(error("*2000000\r\n"), text("invalid multibulk length"));
+    assert_eq!(error("*2147483648\r\n"), text("invalid multibulk length"));
     assert_eq!(error("*1\r\n$536870913\r\n"), text("invalid bulk length"));
     assert_eq!(error("*10\r\n$16384\r\n"), None);
 }
