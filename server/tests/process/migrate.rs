@@ -110,6 +110,9 @@ fn migrate_aside(
 fn others_are_served_while_the_target_is_silent() {
     for runtime in ONE_THREAD {
         let (_one, here) = folder();
+        // With blocking threads, each client keeps a worker to itself.
+        let threads = runtime.contains(&"threads");
+        let runtime = if threads { &["--runtime", "threads", "--threads", "4"] } else { *runtime };
         let from = Varve::start(&here, runtime);
         let mut other = from.connect();
         let () = other.set("k", "v").unwrap();
