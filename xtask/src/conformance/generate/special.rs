@@ -120,6 +120,22 @@ pub fn user(pools: &mut Pools<'_>) -> [Command; 2] {
     [Command { client: 0, args: rules }, sign_in]
 }
 
+/// Commands that say how many keys they have.
+const COUNTING: &[&str] = &[
+    "zunion",
+    "zinter",
+    "zdiff",
+    "zintercard",
+    "zunionstore",
+    "zinterstore",
+    "zdiffstore",
+    "sintercard",
+    "lmpop",
+    "blmpop",
+    "zmpop",
+    "bzmpop",
+];
+
 /// Whether Redis 7.0 finds the keys of a command where the command itself will use them. It takes
 /// the first word that looks like the one it looks for.
 pub fn finds_keys_as_we_do(args: &[Vec<u8>]) -> bool {
@@ -136,6 +152,12 @@ pub fn finds_keys_as_we_do(args: &[Vec<u8>]) -> bool {
         }
         "georadius" | "georadiusbymember" => times(&["store", "storedist"]) <= 1,
         "sort" => times(&["store"]) <= 1,
+        // Where the number of keys is none, it is read as C does, and some are found.
+        name if COUNTING.contains(&name) => !args.iter().skip(1).take(2).any(|arg| {
+            let digits = arg.trim_ascii_start();
+            let digits = digits.strip_prefix(b"+").unwrap_or(digits);
+            digits.first().is_some_and(u8::is_ascii_digit) && resp::parse_i64(arg).is_none()
+        }),
         // Of the destination alone it says that this is no key.
         "pfmerge" => args.len() > 2,
         _ => true,
