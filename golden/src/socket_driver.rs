@@ -67,7 +67,7 @@ impl Connection {
             // Pushes may come before the answer itself.
             let answered = values.iter().any(|v| !matches!(v, Some(Value::Push(_))));
             let left = until.saturating_duration_since(Instant::now());
-            if one && answered && self.buffer.is_empty() {
+            if one && answered && self.buffer.is_empty() && !self.closed {
                 // The server may have closed behind its answer.
                 self.fill(Duration::from_millis(1), &mut values)?;
             }
