@@ -63,10 +63,15 @@ fn all_policies_keep_memory_within_its_limit() {
         assert_eq!(fill(&mut client, 0..12_000, expiry), 0, "{policy}");
         let used = figure(&mut client, "memory", "used_memory");
         assert!(used < limit + ROOM / 4, "{policy}: {used} of {limit}");
-        // What is evicted meanwhile would be counted once only.
+        // What is evicted meanwhile would be counted once only: other threads may still be at it.
         set(&mut client, "maxmemory", "0");
-        let (evicted, left) =
-            (figure(&mut client, "stats", "evicted_keys"), there(&mut client, 0..12_000));
+        let (evicted, left) = loop {
+            let before = figure(&mut client, "stats", "evicted_keys");
+            let left = there(&mut client, 0..12_000);
+            if figure(&mut client, "stats", "evicted_keys") == before {
+                break (before, left);
+            }
+        };
         assert_eq!(evicted as usize + left, 12_000, "{policy}");
         assert!(left > 1_500, "{policy}: {left} are left");
         let event: String = listener.get_message().unwrap().get_payload().unwrap();
@@ -93,8 +98,12 @@ fn what_is_used_often_or_has_long_to_live_stays() {
         let _: Vec<String> =
             client.mget((0..500).map(|n| format!("key{n}")).collect::<Vec<_>>()).unwrap();
     }
-    let often: u8 = cmd("OBJECT").arg("FREQ").arg("key7").query(&mut client).unwrap();
-    assert!(often > 6, "{often}");
+    // The counter is raised by chance: of forty uses of one key, 2 % of the keys show none but the first.
+    let mut frequency = |n: u32| -> u8 {
+        cmd("OBJECT").arg("FREQ").arg(format!("key{n}")).query(&mut client).unwrap()
+    };
+    let often = (0..50).filter(|&n| frequency(n) > 6).count();
+    assert!(often > 25, "{often} of 50 keys are known to be used often");
     fill(&mut client, 500..9_000, None);
     assert!(there(&mut client, 0..500) > 450);
 
