@@ -31,6 +31,9 @@ pub struct Block {
     pub needs_keys: bool,
 }
 
+/// What a wait for replicas answers when its time is over; the request is the one that waits.
+pub(crate) type LateReply = fn(&Engine, Request<'_>, &mut Reply<'_>);
+
 const WAITING: u8 = 0;
 const BEING_SERVED: u8 = 1;
 const OVER: u8 = 2;
@@ -51,6 +54,8 @@ pub(crate) struct Waiter {
     pub caching: bool,
     /// How long it has run so far, nanoseconds: the time that it waits does not count.
     spent: AtomicU64,
+    /// It waits for replicas, not for keys.
+    pub late: Option<LateReply>,
     state: AtomicU8,
 }
 
@@ -64,7 +69,7 @@ impl Waiter {
     ) -> Self {
         let keys = std::mem::take(&mut block.keys);
         let Block { on_timeout, needs_keys, .. } = *block;
-        let (sent, caching, spent) = (None, false, AtomicU64::new(0));
+        let (sent, caching, late, spent) = (None, false, None, AtomicU64::new(0));
         let state = AtomicU8::new(WAITING);
         Waiter {
             client,
@@ -77,6 +82,7 @@ impl Waiter {
             needs_keys,
             caching,
             spent,
+            late,
             state,
         }
     }
@@ -94,6 +100,14 @@ impl Waiter {
     /// How long it has run so far, nanoseconds.
     pub fn spent(&self) -> u64 {
         self.spent.load(Ordering::Relaxed)
+    }
+
+    /// Replies that the time is over.
+    pub fn time_out(&self, engine: &Engine, reply: &mut Reply<'_>) {
+        match self.late {
+            Some(late) => late(engine, self.request.view(), reply),
+            None => (self.on_timeout)(reply),
+        }
     }
 
     /// Whoever serves or ends the wait must win this first.
@@ -198,11 +212,14 @@ impl Engine {
     pub(crate) fn park(&self, waiter: &Arc<Waiter>) {
         self.keyspace.add_interest();
         self.blocking.add(waiter);
+        if waiter.late.is_some() {
+            self.replication.add_waiter(waiter);
+        }
     }
 
     /// Ends a client's wait with its time-out reply, or with an error; false when it waits for
     /// nothing. From now on nothing is given to it.
-    pub(crate) fn unblock(&self, id: u64, error: bool) -> bool {
+    pub(crate) fn unblock(&self, id: u64, error: Option<&'static str>) -> bool {
         let Some(waiter) = self.blocking.of_client(id).filter(|waiter| waiter.end()) else {
             return false;
         };
@@ -214,6 +231,9 @@ impl Engine {
     /// Takes a waiter out of all its queues.
     pub(crate) fn unpark(&self, waiter: &Arc<Waiter>) {
         self.blocking.remove(waiter);
+        if waiter.late.is_some() {
+            self.replication.remove_waiter(waiter);
+        }
         self.keyspace.release_interest();
     }
 }

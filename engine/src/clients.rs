@@ -62,10 +62,10 @@ pub enum Event {
         /// The journal position it depends on.
         lsn: Option<Lsn>,
     },
-    /// `CLIENT UNBLOCK` has ended the wait: with an error, or as if the time were over.
+    /// The wait was ended: with an error, or as if the time were over.
     Unblocked {
-        /// Whether to reply with `UNBLOCKED …`.
-        error: bool,
+        /// The error to reply with.
+        error: Option<&'static str>,
     },
     /// Bytes to send as they are (`MONITOR` lines), unless the client wants no replies.
     Raw(Bytes),
@@ -105,6 +105,10 @@ pub mod flag {
     pub const BROADCAST: u32 = 1 << 9;
     /// The client that is told of this one's cache instead is gone.
     pub const UNREACHABLE: u32 = 1 << 10;
+    /// A replica of ours.
+    pub const REPLICA: u32 = 1 << 14;
+    /// The master that we follow.
+    pub const MASTER: u32 = 1 << 15;
     /// Notices about its cache were left out: it is to be told that everything has changed.
     pub const OUT_OF_TOUCH: u32 = 1 << 11;
     /// A request of its is held back by `CLIENT PAUSE`.
@@ -440,7 +444,7 @@ pub struct Clients {
 
 impl Clients {
     /// Registers a new connection.
-    pub(crate) fn add(&self, peer: Peer, waker: Waker, now_ms: u64) -> Arc<Client> {
+    pub fn add(&self, peer: Peer, waker: Waker, now_ms: u64) -> Arc<Client> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
         let client = Arc::new(Client::new(id, peer, waker, now_ms));
         self.all.write().insert(id, client.clone());
@@ -453,7 +457,8 @@ impl Clients {
         Client::new(0, Peer::Unix(String::new()), Waker::noop().clone(), 0)
     }
 
-    pub(crate) fn remove(&self, id: u64) {
+    /// Forgets a connection that has ended.
+    pub fn remove(&self, id: u64) {
         self.all.write().remove(&id);
     }
 

@@ -2,7 +2,7 @@
 
 use crate::affected::Affected;
 use crate::args::is_word;
-use crate::blocking::Block;
+use crate::blocking::{Block, LateReply};
 use crate::clients::Message;
 use crate::dispatch::Call;
 use crate::effects::Effects;
@@ -66,6 +66,8 @@ pub(crate) struct Rest {
     pub held: bool,
     /// What the session waits for, besides keys.
     pub errand: Option<Box<Errand>>,
+    /// The wait that `block` asks for is one for replicas: what to reply when the time is over.
+    pub late: Option<LateReply>,
     /// The journal position of keys met expired and already announced.
     pub expired_lsn: Option<storage::Lsn>,
 }
@@ -342,6 +344,15 @@ impl<'a> Cx<'a> {
         }
         self.out.rest().block = Some(block);
         true
+    }
+
+    /// As [`Cx::block`], until replicas have acknowledged something.
+    pub(crate) fn block_for_replicas(&mut self, block: Block, late: LateReply) -> bool {
+        let blocks = self.block(block);
+        if blocks {
+            self.out.rest().late = Some(late);
+        }
+        blocks
     }
 
     /// The reply to `HELP`: the form of the container, its subcommands, and `HELP` itself.

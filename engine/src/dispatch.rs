@@ -327,7 +327,7 @@ impl Engine {
                     || log(journal, call, session.db, rest.as_deref()),
                 )
             {
-                tx.set_applied(lsn);
+                note_applied(tx, lsn);
                 aftermath.lsn = Some(lsn);
             }
         }
@@ -370,6 +370,7 @@ impl Engine {
             let mut waiter = Waiter::new(client, session.db, call.entry.id, request, &mut block);
             waiter.sent = sent;
             waiter.caching = session.is_caching();
+            waiter.late = rest.late;
             let waiter = Arc::new(waiter);
             self.park(&waiter);
             if let Some(mut errand) = rest.errand {
@@ -399,7 +400,7 @@ impl Engine {
                 let mut effect: SmallVec<[&[u8]; 8]> = SmallVec::from_slice(&[name, &key]);
                 effect.extend(fields.iter().map(|field| &field[..]));
                 let lsn = journal.append(db, &effect);
-                tx.set_applied(lsn);
+                note_applied(tx, lsn);
                 logged(lsn);
             }
             if whole {
@@ -509,6 +510,10 @@ impl Engine {
         self.begin_waiting(self.is_traced(), shards.locks());
         let outcome = self.backend.transact(shards.locks(), now.wall_ms, &mut |tx| {
             self.end_waiting(self.is_traced());
+            if self.is_replica() {
+                // Watched keys are only looked at.
+                tx.set_keep_expired(true);
+            }
             let locks = shards.locks();
             if self.keyspace.is_holding() && self.is_any_held_up(queue, session) {
                 aftermath.rest().held = true;
@@ -592,7 +597,7 @@ impl Engine {
         if let (Some(journal), false) = (self.journal(), effects.is_empty()) {
             watch.logging = true;
             let lsn = journal.append_atomic(&effects);
-            watch.tx.set_applied(lsn);
+            note_applied(watch.tx, lsn);
             aftermath.lsn = Some(lsn);
         }
         true
@@ -627,4 +632,12 @@ fn is_left_out(session: &SessionState, out: &mut Output, mark: usize) -> bool {
 
 fn aftermath_lsn(lsn: &mut Option<Lsn>) -> impl FnMut(Lsn) {
     |appended| *lsn = Some(appended)
+}
+
+/// Notes the position of what was logged; zero stands for an effect that only replicas are told.
+#[inline]
+pub(crate) fn note_applied(tx: &mut dyn Tx, lsn: Lsn) {
+    if lsn != Lsn(0) {
+        tx.set_applied(lsn);
+    }
 }

@@ -19,15 +19,16 @@ use crate::pause::Pause;
 use crate::peers::{Answers, Errand, PeerError, Requests, Target};
 use crate::pubsub::{self, PubSub};
 use crate::rates::Rates;
+use crate::replication::{Outgoing, Replication, Tee, feed};
 use crate::session::Session;
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
 use crate::tracking::Tracking;
 use crate::tuning::{self, OutputClass, Tuning};
-use parking_lot::Mutex;
+use ::replication::Id as Id40;
 use runtime::{Connection, Now, Peer, Refusal, Service};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 use storage::{Backend, Db, Journal};
@@ -54,6 +55,12 @@ pub mod gate {
     pub const CAPTURED: u32 = 1 << 8;
     /// Times of stages are taken (`trace`).
     pub const TRACED: u32 = 1 << 6;
+    /// This server follows a master.
+    pub const REPLICA: u32 = 1 << 9;
+    /// The master is away, and what is here must not be shown (`replica-serve-stale-data no`).
+    pub const STALE: u32 = 1 << 10;
+    /// Fewer replicas than `min-replicas-to-write` follow.
+    pub const FEW_REPLICAS: u32 = 1 << 11;
 }
 
 /// What the engine is given by the process around it, so that it need not ask the system itself.
@@ -178,6 +185,13 @@ pub trait Host: Send + Sync {
         Err("reloading is not available here".into())
     }
 
+    /// Begins to follow a master, or stops following: `generation` is the engine's, and whatever belongs to
+    /// an earlier one ends by itself. Must not wait for locks.
+    fn follow(&self, _source: Option<(&str, u16)>, _generation: u64) {}
+
+    /// A replica waits for all data: has them sent soon, to all who wait.
+    fn begin_sync(&self) {}
+
     /// Lines of an `INFO` section that only the process knows: `server`, `memory`, `cpu`,
     /// `persistence`, `clients`, `stats`. They are shown in this order, among the engine's own; a
     /// name given here replaces the engine's line of that name. `CONFIG REWRITE` aside, other
@@ -269,8 +283,8 @@ pub struct Engine {
     pub backend: Arc<dyn Backend>,
     /// Where effects can be logged; whether they are is another matter: [`Engine::journal`].
     pub journal: Option<Arc<dyn Journal>>,
-    /// Whether they are.
-    logging: AtomicBool,
+    /// Whether they are, and whether replicas are told.
+    pub(crate) tee: Tee,
     /// The configuration.
     pub config: Arc<ConfigStore>,
     /// Every command.
@@ -305,8 +319,8 @@ pub struct Engine {
     pub monitors: Monitors,
     /// Who is sent every request (`CAPTURE`).
     pub captures: Captures,
-    /// The identity of this server's history (`master_replid`): nobody follows it here.
-    replication_id: Mutex<String>,
+    /// Who follows us, and whom we follow.
+    pub replication: Replication,
     /// `CLIENT PAUSE`.
     pub pause: Pause,
     /// `DEBUG SET-ACTIVE-EXPIRE`.
@@ -357,11 +371,15 @@ impl Engine {
         let id = |name| commands.entries().iter().find(|entry| entry.full_name == name);
         let id = |name| id(name).expect("a built-in command").id;
         let (exec, client_reply) = (id("exec"), id("client|reply"));
+        let history = hex_digits(parts.environment.seed);
+        let out = Arc::new(Outgoing::new(Id40::parse(history.as_bytes()).unwrap_or(Id40::NONE)));
+        let tee =
+            Tee { journal: parts.journal.clone(), out: out.clone(), recording: AtomicU8::new(0) };
         let engine = Arc::new(Engine {
             stats: Stats::new(commands.entries().len()),
             random: AtomicU64::new(parts.environment.seed),
             backend: parts.backend,
-            logging: AtomicBool::new(parts.journal.is_some()),
+            tee,
             journal: parts.journal,
             config: parts.config,
             commands,
@@ -379,7 +397,7 @@ impl Engine {
             rates: Rates::default(),
             monitors: Monitors::default(),
             captures: Captures::default(),
-            replication_id: Mutex::new(hex_digits(parts.environment.seed)),
+            replication: Replication::new(out),
             pause: Pause::default(),
             active_expire: ActiveExpire::default(),
             housekeeping_paused: AtomicBool::new(false),
@@ -395,6 +413,7 @@ impl Engine {
         let watches = Arc::downgrade(&engine.scripting.watches);
         let held_up = move || Some(!watches.upgrade()?.overdue(stopwatch()).is_empty());
         engine.backend.when_waiting(Box::new(held_up));
+        engine.set_logged(engine.journal.is_some());
         tuning::follow(&engine);
         crate::acl::follow(&engine);
         engine
@@ -406,21 +425,30 @@ impl Engine {
         self.gate.load(Ordering::Relaxed)
     }
 
-    /// Where effects are logged, if they are now.
+    /// Where effects go, if they go anywhere now: to the log, to replicas, or both.
     #[inline]
     pub fn journal(&self) -> Option<&dyn Journal> {
+        match self.tee.recording.load(Ordering::Relaxed) {
+            0 => None,
+            feed::LOGGED => self.journal.as_deref(),
+            _ => Some(&self.tee),
+        }
+    }
+
+    /// Where effects are logged, if they are now.
+    pub fn logging_journal(&self) -> Option<&dyn Journal> {
         if self.is_logging() { self.journal.as_deref() } else { None }
     }
 
     /// Whether effects are logged.
     #[inline]
     pub fn is_logging(&self) -> bool {
-        self.logging.load(Ordering::Relaxed)
+        self.tee.is(feed::LOGGED)
     }
 
     /// Begins or ends logging (`CONFIG SET appendonly`): from the next effect on.
     pub fn set_logging(&self, on: bool) {
-        self.logging.store(on && self.journal.is_some(), Ordering::SeqCst);
+        self.set_logged(on && self.journal.is_some());
     }
 
     /// Sets or clears a [`gate`] bit.
@@ -436,14 +464,10 @@ impl Engine {
         mix(self.random.fetch_add(GOLDEN, Ordering::Relaxed).wrapping_add(GOLDEN))
     }
 
-    /// The identity of this server's history: forty hexadecimal digits.
-    pub fn replication_id(&self) -> String {
-        self.replication_id.lock().clone()
-    }
-
     /// Gives the history a new identity.
     pub fn change_replication_id(&self) {
-        *self.replication_id.lock() = hex_digits(self.random());
+        let history = ::replication::History::new(self.new_history_id());
+        self.replication.out.rename(history);
     }
 
     /// Number of databases.
@@ -490,7 +514,7 @@ fn mix(mut z: u64) -> u64 {
 }
 
 /// Forty hexadecimal digits that follow from a seed.
-fn hex_digits(seed: u64) -> String {
+pub(crate) fn hex_digits(seed: u64) -> String {
     let word = |i: u64| mix(seed.wrapping_sub(GOLDEN.wrapping_mul(i)));
     let mut digits: String = (1..=3).map(|i| format!("{:016x}", word(i))).collect();
     digits.truncate(40);

@@ -7,6 +7,7 @@
 
 use crate::affected::Affected;
 use crate::config::Id;
+use crate::dispatch::note_applied;
 use crate::engine::{Engine, gate};
 use crate::keyspace::Class;
 use parking_lot::Mutex;
@@ -101,7 +102,9 @@ impl Engine {
     pub(crate) fn update_memory_gate(&self) {
         let limit = self.config.memory(Id::Maxmemory);
         self.eviction.limited.store(limit > 0, Ordering::Relaxed);
-        let over = limit > 0 && self.environment.host.memory_used() > limit;
+        // What a replica holds is what its master holds.
+        let ignored = self.is_replica() && self.config.boolean(Id::ReplicaIgnoreMaxmemory);
+        let over = limit > 0 && !ignored && self.environment.host.memory_used() > limit;
         let evicts = self.eviction_policy().is_some();
         self.set_gate(gate::CROWDED, over && evicts);
         if !over || !evicts {
@@ -253,7 +256,7 @@ impl Engine {
             {
                 freed = Some(info.bytes);
                 let logged = self.journal().map(|journal| journal.append(*db, &[b"DEL", key]));
-                logged.into_iter().for_each(|lsn| tx.set_applied(lsn));
+                logged.into_iter().for_each(|lsn| note_applied(tx, lsn));
                 self.announce_evicted(*db, key, hash, &mut affected);
             }
             self.settle_expired(None, tx, &mut affected, |_| {});

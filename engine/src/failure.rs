@@ -52,6 +52,13 @@ pub const INDEX_OUT_OF_RANGE: Failure = failure("ERR index out of range");
 pub const OUT_OF_RANGE: Failure = failure("ERR value is out of range");
 /// Authentication is needed first.
 pub const NO_AUTH: Failure = failure("NOAUTH Authentication required.");
+/// A write, and too few replicas follow.
+pub const NO_REPLICAS: Failure = failure("NOREPLICAS Not enough good replicas to write.");
+/// Data, on a replica that has lost its master and is not to show what it has.
+pub const MASTER_DOWN: Failure =
+    failure("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
+/// A write, on a replica.
+pub const READ_ONLY: Failure = failure("READONLY You can't write against a read only replica.");
 /// Memory is over `maxmemory`.
 pub const OOM: Failure = failure("OOM command not allowed when used memory > 'maxmemory'.");
 /// What others are told while a script runs too long.

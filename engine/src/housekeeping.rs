@@ -45,13 +45,16 @@ impl Engine {
         if paused || self.gate() & gate::BROKEN != 0 {
             return false;
         }
-        let expire = self.active_expire.is_on() && self.gate() & gate::PAUSED == 0;
+        // A replica deletes what its master says.
+        let still = self.gate() & (gate::PAUSED | gate::REPLICA) != 0;
+        let expire = self.active_expire.is_on() && !still;
         let mut more = expire && self.noting("expire-cycle", now, || self.expire_all(now));
         for shard in 0..self.backend.shard_count() {
             more |= self.backend.maintain(shard);
         }
         self.limit_tracking(None);
         self.evict_clients();
+        self.tend_replication(now);
         self.update_gates(now);
         more |= self.gate() & (gate::CROWDED | gate::OVER_MEMORY) == gate::CROWDED;
         self.rates.sample(&self.stats, now);
@@ -107,7 +110,7 @@ impl Engine {
     fn update_gates(&self, now: Now) {
         self.update_memory_gate();
         self.make_room(now);
-        let failed = self.journal().is_some_and(|journal| journal.failure().is_some());
+        let failed = self.logging_journal().is_some_and(|journal| journal.failure().is_some());
         self.set_gate(gate::JOURNAL_FAILED, failed);
         if self.gate() & gate::PAUSED != 0 && self.pause.current(now.wall_ms).is_none() {
             self.unpause_clients();

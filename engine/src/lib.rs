@@ -22,6 +22,7 @@
 //! | [`peers`] | other servers, which only the process around reaches |
 //! | [`replay`] | running logged effects again |
 //! | `containment` | what a panic inside a transaction may do |
+//! | [`replication`](mod@replication) | who follows us, and whom we follow |
 //! | [`housekeeping`] | work done between requests: expiry, maintenance |
 //! | [`testing`] | driving all of it in a test |
 
@@ -56,6 +57,7 @@ pub mod peers;
 pub mod pubsub;
 pub mod rates;
 pub mod replay;
+pub mod replication;
 pub mod session;
 pub mod slowlog;
 mod stages;

@@ -170,6 +170,10 @@ const FOLLOWED: &[Id] = &[
     Id::StreamNodeMaxBytes,
     Id::StreamNodeMaxEntries,
     Id::Trace,
+    Id::ReplBacklogSize,
+    Id::MinReplicasToWrite,
+    Id::MinReplicasMaxLag,
+    Id::ReplicaServeStaleData,
 ];
 
 fn apply(engine: &Engine, id: Id) {
@@ -211,6 +215,9 @@ fn apply(engine: &Engine, id: Id) {
                 journal.set_durability(durability(config.choice(id)));
             }
         }
+        Id::ReplBacklogSize => engine.replication.out.resize(config.memory(id)),
+        Id::MinReplicasToWrite | Id::MinReplicasMaxLag => engine.update_replica_gate(None),
+        Id::ReplicaServeStaleData => engine.update_stale_gate(),
         Id::Trace => engine.trace(config.boolean(id)),
         _ => engine.backend.set_encoding_limits(&encoding_limits(engine)),
     }

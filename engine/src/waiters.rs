@@ -32,7 +32,7 @@ impl Engine {
     }
 
     /// Runs a waiter's command on its behalf, if it is still waiting.
-    fn serve_one(&self, waiter: &Arc<Waiter>, now: Now) -> Aftermath {
+    pub(crate) fn serve_one(&self, waiter: &Arc<Waiter>, now: Now) -> Aftermath {
         // Who is on the way out gets nothing more.
         if waiter.client.is_killed() || !waiter.claim() {
             return Aftermath::default();

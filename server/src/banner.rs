@@ -78,7 +78,7 @@ fn durability(engine: &Engine) -> String {
         text if text.is_empty() => String::new(),
         text => format!(", snapshots after {text}"),
     };
-    let log = match engine.journal() {
+    let log = match engine.logging_journal() {
         Some(journal) => match journal.durability() {
             Durability::Always => "logged and synced before every reply",
             Durability::EverySecond => "logged, synced every second",

@@ -9,7 +9,7 @@ use crate::loading::{self, Data};
 use crate::memory::Allocator;
 use crate::server::Server;
 use crate::serving::Serving;
-use crate::{limits, listen, log_switch, runtimes, storages, system};
+use crate::{limits, listen, log_switch, replication, runtimes, storages, system};
 use engine::command::{CommandTable, Spec};
 use engine::config::{ConfigStore, Id, by_id, lookup};
 use engine::engine::gate;
@@ -140,8 +140,9 @@ impl ServerBuilder {
         limits::follow(&process);
         let streams = std::mem::take(&mut bound.streams);
         let mut serving = Serving::new(streams, &engine, process.clone(), clock);
-        let libraries = Mutex::default();
-        let data = Data { backend, config: config.clone(), commands: self.commands, libraries };
+        let (libraries, position) = (Mutex::default(), Mutex::default());
+        let (config, commands) = (config.clone(), self.commands);
+        let data = Data { backend, config: config.clone(), commands, libraries, position };
         engine.set_gate(gate::LOADING, true);
         let load = || loading::load(&data, &process, journal_wanted);
         let log = serving.while_loading(load)??;
@@ -155,6 +156,7 @@ impl ServerBuilder {
             process.keep_log(log);
         }
         log_switch::follow(&process, journal);
+        replication::restore(&engine, process.dir(), data.position.into_inner(), clock.now());
         engine.set_gate(gate::LOADING, false);
         Ok(Server { engine, process, bound, clock, serving })
     }

@@ -6,6 +6,7 @@ use crate::data_dir::DataDir;
 use crate::journal::Log;
 use crate::memory::Allocator;
 use crate::peer::Errands;
+use crate::replication::Replicator;
 use crate::snapshot::{self, Saver, snapshot_path};
 use crate::{config, fail_stop, info, peer, system};
 use engine::config::{ConfigStore, Id};
@@ -39,6 +40,8 @@ pub(crate) struct Process {
     pub loaded_keys: AtomicU64,
     pub loaded_expired: AtomicU64,
     memory_peak: AtomicU64,
+    /// Threads for replication.
+    pub replicator: Replicator,
     engine: OnceLock<Weak<Engine>>,
     clock: Clock,
     errands: Arc<Errands>,
@@ -74,6 +77,7 @@ impl Process {
             loaded_keys: AtomicU64::new(0),
             loaded_expired: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
+            replicator: Replicator::default(),
             engine: OnceLock::new(),
             clock,
             errands: Arc::default(),
@@ -85,7 +89,8 @@ impl Process {
 
     /// Tells the process which engine it surrounds. The engine owns the process, so only a weak
     /// reference goes this way.
-    pub fn attach(&self, engine: &Arc<Engine>) {
+    pub fn attach(self: &Arc<Self>, engine: &Arc<Engine>) {
+        self.replicator.attach(self);
         let first = self.engine.set(Arc::downgrade(engine)).is_ok();
         debug_assert!(first, "a process has one engine");
     }
@@ -312,6 +317,14 @@ impl Host for Process {
         load(&engine, &path, !keep || merge)
     }
 
+    fn follow(&self, source: Option<(&str, u16)>, generation: u64) {
+        self.replicator.follow(source, generation);
+    }
+
+    fn begin_sync(&self) {
+        self.replicator.begin_sync();
+    }
+
     fn sleep(&self, time: std::time::Duration) {
         std::thread::sleep(time);
     }
@@ -338,7 +351,7 @@ fn load(engine: &Engine, path: &Path, replaces: bool) -> Result<(), String> {
 }
 
 /// Removes every key of every database.
-fn clear(engine: &Engine) -> Result<(), String> {
+pub(crate) fn clear(engine: &Engine) -> Result<(), String> {
     let mut cleared = Ok(());
     let done = engine.transact("emptying the storage", storage::Locks::All, 0, &mut |tx| {
         cleared = (0..engine.databases()).try_for_each(|db| tx.clear(db).map(drop));

@@ -28,7 +28,8 @@
 //! | `loading`, `journal`, `late_journal`, `log_switch`, `snapshot` | data on disk |
 //! | `serving` | the runtime at work, also while data are still being loaded |
 //! | `host`, `info`, [`memory`] | what commands about the process do |
-//! | `subcommands` | `varve capture`, `varve advise` |
+//! | `replication` | the connection to a master, and the files that replicas are sent |
+//! | `subcommands`, `migrate` | `varve migrate`, `varve capture`, `varve advise` |
 //! | `housekeeper`, `signals`, `logging`, `banner` | around the serving |
 
 pub mod command_line;
@@ -52,7 +53,9 @@ mod listen;
 mod loading;
 mod log_switch;
 mod logging;
+mod migrate;
 mod plugins;
+mod replication;
 mod runtimes;
 mod server;
 mod serving;

@@ -7,6 +7,7 @@ use crate::journal::{self, Log};
 use crate::snapshot;
 use engine::command::Spec;
 use engine::config::{ConfigStore, Id, by_id};
+use engine::replication::Cut;
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(crate) struct Data {
     pub commands: Vec<&'static [Spec]>,
     /// Texts of function libraries that were found: the engine that serves is made later.
     pub libraries: Mutex<Vec<Vec<u8>>>,
+    /// The position in a stream that the data are of, if that is known.
+    pub position: Mutex<Option<Cut>>,
 }
 
 /// Whether a log is to be written. Without the feature, a wish for one is refused, and a default
@@ -84,6 +87,7 @@ fn load_snapshot(data: &Data, process: &Process) -> Result<bool, StartError> {
     let loaded = snapshot::load(&*data.backend, databases, &path, unix_ms(), true, library);
     let loaded = loaded.map_err(|error| StartError::other(format!("can't load {error}")))?;
     *data.libraries.lock() = libraries;
+    *data.position.lock() = loaded.position;
     process.loaded_keys.store(loaded.keys, Ordering::Relaxed);
     process.loaded_expired.store(loaded.expired, Ordering::Relaxed);
     note("snapshot", &path, loaded.keys, began.elapsed());

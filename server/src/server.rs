@@ -69,10 +69,15 @@ impl Server {
         let Server { engine, process, bound, clock, serving } = self;
         let housekeeper = Housekeeper::start(engine.clone(), process.clone(), clock);
         let housekeeper = housekeeper.map_err(StartError::other)?;
+        process.replicator.resume(&engine);
         let served = serving.finish();
         drop((bound, housekeeper));
+        process.replicator.stop();
         process.saver.stop();
         let closed = process.close_storage(&engine);
+        if closed.is_ok() {
+            crate::replication::kept::keep(&engine, process.dir());
+        }
         served?;
         closed.map_err(StartError::Other)?;
         tracing::info!("bye");

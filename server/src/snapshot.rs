@@ -2,17 +2,19 @@
 
 use engine::Engine;
 use engine::config::Id;
+use engine::replication::Cut;
+use engine::replication::wire::Id as HistoryId;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use storage::rdb::{Item, Options, Reader, WriteError, Writer};
-use storage::{Backend, Db, Error, Key, Locks, SnapshotSink};
+use storage::{Backend, Db, Error, Key, Locks, Snapshot, SnapshotSink};
 
 /// The version of Redis whose files these are.
 const REDIS_VERSION: &str = "7.2.0";
@@ -129,8 +131,8 @@ impl Saver {
         }
     }
 
-    /// Waits while a rewrite of the append-only file takes a snapshot, too.
-    fn wait_for_turn(&self) -> Result<MutexGuard<'_, ()>, String> {
+    /// Waits while somebody else takes a snapshot: a rewrite of the append-only file, a replica.
+    pub fn wait_for_turn(&self) -> Result<MutexGuard<'_, ()>, String> {
         loop {
             if let Some(turn) = self.turn.try_lock_for(Duration::from_millis(10)) {
                 return Ok(turn);
@@ -185,40 +187,94 @@ fn write_entries(
     path: &Path,
     stopped: &AtomicBool,
 ) -> io::Result<(File, u64)> {
+    let snapshot = CutSnapshot::cut(engine, &mut |_| {})?;
+    let changes = snapshot.changes;
+    Ok((snapshot.write(engine, File::create(path)?, stopped)?, changes))
+}
+
+/// All data as they were at one moment.
+pub(crate) struct CutSnapshot {
+    /// How many of the engine's changes it contains.
+    changes: u64,
+    libraries: Vec<Vec<u8>>,
+    /// Where the stream that replicas read was; `None` where there is none.
+    position: Option<Cut>,
+    snapshot: Box<dyn Snapshot>,
+}
+
+impl CutSnapshot {
+    /// Cuts; `at_cut` is called while every shard is locked, with the position of the stream.
+    pub fn cut(engine: &Arc<Engine>, at_cut: &mut dyn FnMut(Cut)) -> io::Result<Self> {
+        let (mut changes, mut libraries, mut position) = (0, Vec::new(), None);
+        let mut note = || {
+            changes = engine.stats.changes();
+            libraries = engine.library_texts();
+            let out = &engine.replication.out;
+            let cut = out.cut(!engine.is_replica());
+            position = out.is_active().then_some(cut);
+            at_cut(cut);
+        };
+        let snapshot = engine.backend.clone().snapshot(&mut note).map_err(io::Error::other)?;
+        Ok(CutSnapshot { changes, libraries, position, snapshot })
+    }
+
+    /// Writes it as an RDB file.
+    pub fn write<W: Write + Send>(
+        self,
+        engine: &Arc<Engine>,
+        out: W,
+        stopped: &AtomicBool,
+    ) -> io::Result<W> {
+        let mut writer = begin(engine, out)?;
+        if let Some(Cut { id, position, db }) = self.position {
+            writer.aux(b"repl-stream-db", db.to_string().as_bytes())?;
+            writer.aux(b"repl-id", id.as_str().as_bytes())?;
+            writer.aux(b"repl-offset", position.to_string().as_bytes())?;
+        }
+        self.libraries.iter().try_for_each(|text| writer.function(text))?;
+        let backend = &*engine.backend;
+        let mut sink = FileSink { writer, backend, db: None, sized: BTreeSet::new(), stopped };
+        self.snapshot.write(&mut sink).map_err(io::Error::other)?;
+        sink.writer.finish()
+    }
+}
+
+/// Writes a file without keys: function libraries, or nothing.
+pub(crate) fn write_libraries<W: Write>(
+    engine: &Engine,
+    out: W,
+    libraries: &[Vec<u8>],
+) -> io::Result<W> {
+    let mut writer = begin(engine, out)?;
+    libraries.iter().try_for_each(|text| writer.function(text))?;
+    writer.finish()
+}
+
+fn begin<W: Write>(engine: &Engine, out: W) -> io::Result<Writer<W>> {
     let options = Options {
         compress: engine.config.boolean(Id::Rdbcompression),
         checksum: engine.config.boolean(Id::Rdbchecksum),
         ..Options::default()
     };
-    let mut writer = Writer::new(File::create(path)?, options);
+    let mut writer = Writer::new(out, options);
     writer.aux(b"redis-ver", REDIS_VERSION.as_bytes())?;
     writer.aux(b"redis-bits", b"64")?;
     writer.aux(b"ctime", unix_seconds().to_string().as_bytes())?;
     writer.aux(b"used-mem", engine.environment.host.memory_used().to_string().as_bytes())?;
     writer.aux(b"aof-base", b"0")?;
-    let (mut changes, mut libraries) = (0, Vec::new());
-    let mut at_cut = || {
-        changes = engine.stats.changes();
-        libraries = engine.library_texts();
-    };
-    let snapshot = engine.backend.clone().snapshot(&mut at_cut).map_err(io::Error::other)?;
-    libraries.iter().try_for_each(|text| writer.function(text))?;
-    let backend = &*engine.backend;
-    let mut sink = FileSink { writer, backend, db: None, sized: BTreeSet::new(), stopped };
-    snapshot.write(&mut sink).map_err(io::Error::other)?;
-    Ok((sink.writer.finish()?, changes))
+    Ok(writer)
 }
 
 /// Puts a snapshot's entries into a file, which names a database whenever it changes.
-struct FileSink<'b> {
-    writer: Writer<File>,
+struct FileSink<'b, W> {
+    writer: Writer<W>,
     backend: &'b dyn Backend,
     db: Option<Db>,
     sized: BTreeSet<Db>,
     stopped: &'b AtomicBool,
 }
 
-impl FileSink<'_> {
+impl<W: Write> FileSink<'_, W> {
     fn turn_to(&mut self, db: Db) -> io::Result<()> {
         self.db = Some(db);
         self.writer.select_db(u64::from(db))?;
@@ -229,7 +285,7 @@ impl FileSink<'_> {
     }
 }
 
-impl SnapshotSink for FileSink<'_> {
+impl<W: Write + Send> SnapshotSink for FileSink<'_, W> {
     fn entry(
         &mut self,
         db: Db,
@@ -255,6 +311,34 @@ pub(crate) struct LoadedSnapshot {
     pub keys: u64,
     /// Keys left out because their time was over.
     pub expired: u64,
+    /// The position in a stream that the data are of, if the file says.
+    pub position: Option<Cut>,
+}
+
+/// What a file says of its place in a stream, remark by remark.
+#[derive(Default)]
+struct Position {
+    id: Option<HistoryId>,
+    offset: Option<u64>,
+    db: Db,
+}
+
+impl Position {
+    fn note(&mut self, key: &[u8], value: &[u8]) {
+        let number = || std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+        match key {
+            b"repl-id" => self.id = HistoryId::parse(value),
+            b"repl-offset" => self.offset = number(),
+            b"repl-stream-db" => {
+                self.db = number().and_then(|db| Db::try_from(db).ok()).unwrap_or(0)
+            }
+            _ => {}
+        }
+    }
+
+    fn cut(self) -> Option<Cut> {
+        Some(Cut { id: self.id?, position: self.offset?, db: self.db })
+    }
 }
 
 /// Loads a snapshot into a storage with so many databases. Keys that have expired at `now_ms` are
@@ -272,7 +356,7 @@ pub(crate) fn load(
     let file = File::open(path).map_err(|error| named(&crate::error::plain(&error)))?;
     let mut reader =
         Reader::new(BufReader::with_capacity(1 << 20, file)).map_err(|error| named(&error))?;
-    let mut loaded = LoadedSnapshot::default();
+    let (mut loaded, mut position) = (LoadedSnapshot::default(), Position::default());
     while let Some(item) = reader.next().map_err(|error| named(&error))? {
         match item {
             Item::Entry(entry) if entry.expiry_ms.is_some_and(|at| at <= now_ms) => {
@@ -295,9 +379,11 @@ pub(crate) fn load(
             Item::ModuleAux { module } => {
                 tracing::warn!(module, file = %path.display(), "data of a module is left out");
             }
-            Item::Aux { .. } | Item::SelectDb(_) | Item::Resize { .. } => {}
+            Item::Aux { key, value } => position.note(&key, &value),
+            Item::SelectDb(_) | Item::Resize { .. } => {}
         }
     }
+    loaded.position = position.cut();
     Ok(loaded)
 }
 

@@ -1,14 +1,21 @@
-//! `varve capture` and `varve advise`: what the program does besides serving, with the feature
-//! `capture`.
+//! What the program does besides serving: `varve migrate`, and with the feature `capture`
+//! `varve capture` and `varve advise`.
 
 use crate::error::StartError;
-use clap::{ArgMatches, Command};
+use crate::migrate::{self, MigrateArgs};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 /// Adds the subcommands that this program was built with.
-#[cfg(feature = "capture")]
 pub fn add_to(cli: Command) -> Command {
+    let cli = cli.subcommand(MigrateArgs::augment_args(Command::new("migrate")));
+    #[cfg(feature = "capture")]
+    let cli = add_capture(cli);
+    cli
+}
+
+#[cfg(feature = "capture")]
+fn add_capture(cli: Command) -> Command {
     use capture::{advise::AdviseArgs, record::RecordArgs};
-    use clap::Args;
     cli.subcommand(RecordArgs::augment_args(Command::new("capture")))
         .subcommand(AdviseArgs::augment_args(Command::new("advise")))
 }
@@ -17,42 +24,42 @@ pub fn add_to(cli: Command) -> Command {
 ///
 /// # Errors
 /// The subcommand's own.
-#[cfg(feature = "capture")]
 pub fn run(name: &str, matches: &ArgMatches) -> Result<(), StartError> {
-    use capture::{advise, record};
-    use clap::FromArgMatches;
-    let fail = |error: anyhow::Error| StartError::Other(format!("{error:#}"));
-    let wrong = |error: clap::Error| -> StartError { error.exit() };
     match name {
-        "capture" => {
-            let args = record::RecordArgs::from_arg_matches(matches).map_err(wrong)?;
-            record::run(&args).map_err(fail)
-        }
-        "advise" => {
-            let args = advise::AdviseArgs::from_arg_matches(matches).map_err(wrong)?;
-            let program = std::env::current_exe().map_err(|error| fail(error.into()))?;
-            advise::run(&args, &program).map_err(fail)
-        }
-        _ => Err(StartError::Other(format!("there is no subcommand '{name}'"))),
+        "migrate" => migrate::run(&read::<MigrateArgs>(matches)),
+        _ => run_captures(name, matches),
     }
 }
 
-/// Adds nothing: the program was built without the feature `capture`.
-#[cfg(not(feature = "capture"))]
-pub fn add_to(cli: Command) -> Command {
-    cli
+/// A subcommand's arguments. What is wrong with them ends the program, with clap's words.
+fn read<T: FromArgMatches>(matches: &ArgMatches) -> T {
+    T::from_arg_matches(matches).unwrap_or_else(|error| error.exit())
 }
 
-/// There is none to run: the program was built without the feature `capture`.
-///
-/// # Errors
-/// Always.
-#[cfg(not(feature = "capture"))]
-pub fn run(name: &str, _matches: &ArgMatches) -> Result<(), StartError> {
-    Err(StartError::Other(format!("there is no subcommand '{name}'")))
+#[cfg(feature = "capture")]
+fn run_captures(name: &str, matches: &ArgMatches) -> Result<(), StartError> {
+    use capture::{advise, record};
+    let fail = |error: anyhow::Error| StartError::Other(format!("{error:#}"));
+    match name {
+        "capture" => record::run(&read(matches)).map_err(fail),
+        "advise" => {
+            let program = std::env::current_exe().map_err(|error| fail(error.into()))?;
+            advise::run(&read(matches), &program).map_err(fail)
+        }
+        _ => Err(unknown(name)),
+    }
 }
 
-#[cfg(all(test, feature = "capture"))]
+#[cfg(not(feature = "capture"))]
+fn run_captures(name: &str, _matches: &ArgMatches) -> Result<(), StartError> {
+    Err(unknown(name))
+}
+
+fn unknown(name: &str) -> StartError {
+    StartError::Other(format!("there is no subcommand '{name}'"))
+}
+
+#[cfg(test)]
 mod tests {
     #[test]
     fn the_command_lines_are_well_formed() {

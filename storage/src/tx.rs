@@ -194,6 +194,9 @@ pub trait Tx {
     /// When true, accesses from here on leave idle times and counters alone (`CLIENT NO-TOUCH`).
     fn set_no_touch(&mut self, no_touch: bool);
 
+    /// Nothing expires from here on: a master, or a log, says when something goes.
+    fn set_timeless(&mut self);
+
     /// Notes that with this transaction the locked shards hold the effects up to the journal
     /// position `lsn`. To be called after each append to the journal, before the transaction ends.
     ///

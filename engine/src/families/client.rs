@@ -74,6 +74,8 @@ pub(super) fn setinfo(cx: &mut Cx<'_>) -> Outcome {
 /// The letters of `flags=`.
 fn flag_letters(client: &Client) -> String {
     let letters = [
+        (flag::REPLICA, 'S'),
+        (flag::MASTER, 'M'),
         (flag::MONITOR, 'O'),
         (flag::PUBSUB, 'P'),
         (flag::MULTI, 'x'),
@@ -173,8 +175,8 @@ pub(super) fn info(cx: &mut Cx<'_>) -> Outcome {
 enum ClientType {
     Normal,
     PubSub,
-    /// Masters and replicas: known words, no such clients.
-    Replication,
+    Replica,
+    Master,
 }
 
 fn client_type(word: &[u8]) -> Result<ClientType, Failure> {
@@ -183,8 +185,10 @@ fn client_type(word: &[u8]) -> Result<ClientType, Failure> {
         Ok(ClientType::Normal)
     } else if is("pubsub") {
         Ok(ClientType::PubSub)
-    } else if is("slave") || is("replica") || is("master") {
-        Ok(ClientType::Replication)
+    } else if is("slave") || is("replica") {
+        Ok(ClientType::Replica)
+    } else if is("master") {
+        Ok(ClientType::Master)
     } else {
         let word = String::from_utf8_lossy(word);
         Err(Failure::text(format!("ERR Unknown client type '{word}'")))
@@ -192,11 +196,13 @@ fn client_type(word: &[u8]) -> Result<ClientType, Failure> {
 }
 
 fn has_type(client: &Client, wanted: ClientType) -> bool {
-    match wanted {
-        ClientType::PubSub => client.has_flag(flag::PUBSUB),
-        ClientType::Normal => !client.has_flag(flag::PUBSUB),
-        ClientType::Replication => false,
-    }
+    let is = match client {
+        client if client.has_flag(flag::MASTER) => ClientType::Master,
+        client if client.has_flag(flag::REPLICA) => ClientType::Replica,
+        client if client.has_flag(flag::PUBSUB) => ClientType::PubSub,
+        _ => ClientType::Normal,
+    };
+    is == wanted
 }
 
 pub(super) fn list(cx: &mut Cx<'_>) -> Outcome {
@@ -412,6 +418,7 @@ pub(super) fn unblock(cx: &mut Cx<'_>) -> Outcome {
         }
     };
     let id = integer(cx.args.arg(2))?;
+    let error = error.then_some("UNBLOCKED client unblocked via CLIENT UNBLOCK");
     let unblocked = cx.engine.unblock(id as u64, error);
     cx.reply.integer(i64::from(unblocked));
     Ok(())

@@ -7,9 +7,10 @@ use super::state::{SessionState, special};
 use crate::acl::Context;
 use crate::clients::flag;
 use crate::command::{Entry, Flag};
+use crate::config::Id;
 use crate::dispatch::Call;
 use crate::engine::{Engine, gate};
-use crate::failure::{Failure, NO_AUTH, OOM, failure};
+use crate::failure::{Failure, MASTER_DOWN, NO_AUTH, NO_REPLICAS, OOM, READ_ONLY, failure};
 use crate::families::server::check_enabled;
 use resp::Request;
 use runtime::Now;
@@ -56,7 +57,11 @@ pub(super) fn admit(
     let nature = Nature::of(engine, session, entry, request);
     check_memory(engine, session, entry, nature, now)?;
     check_journal(engine, entry, nature)?;
+    check_replication(engine, nature)?;
     check_subscribed(session, entry)?;
+    if engine.gate() & gate::STALE != 0 && nature.lacks(Flag::Stale) {
+        return Err(MASTER_DOWN);
+    }
     if engine.gate() & gate::LOADING != 0 && nature.lacks(Flag::Loading) {
         return Err(failure("LOADING Redis is loading the dataset in memory"));
     }
@@ -114,9 +119,21 @@ fn check_memory(
     if over && grows && engine.is_out_of_memory(now) { Err(OOM) } else { Ok(()) }
 }
 
+/// Writes need enough replicas, and a master.
+fn check_replication(engine: &Engine, nature: Nature) -> Result<(), Failure> {
+    let gate = engine.gate() & (gate::FEW_REPLICAS | gate::REPLICA);
+    if gate == 0 || !nature.has(Flag::Write) {
+        return Ok(());
+    }
+    if gate & gate::FEW_REPLICAS != 0 {
+        return Err(NO_REPLICAS);
+    }
+    if engine.config.boolean(Id::ReplicaReadOnly) { Err(READ_ONLY) } else { Ok(()) }
+}
+
 /// When the log cannot be written nothing changes; `PING` says so.
 fn check_journal(engine: &Engine, entry: &Entry, nature: Nature) -> Result<(), Failure> {
-    let failed = engine.gate() & gate::JOURNAL_FAILED != 0;
+    let failed = engine.gate() & (gate::JOURNAL_FAILED | gate::REPLICA) == gate::JOURNAL_FAILED;
     if !failed || !(nature.has(Flag::Write) || entry.spec.name == "ping") {
         return Ok(());
     }
@@ -171,7 +188,7 @@ fn check_subscribed(session: &SessionState, entry: &Entry) -> Result<(), Failure
 /// Who monitors is a kind of replica to Redis, and replicas leave the keyspace alone.
 fn check_monitor(session: &SessionState, nature: Nature) -> Result<(), Failure> {
     let uses_keys = nature.propagates() || nature.has(Flag::Readonly);
-    if uses_keys && session.client().has_flag(flag::MONITOR) {
+    if uses_keys && session.client().has_flag(flag::MONITOR | flag::REPLICA) {
         return Err(failure("ERR Replica can't interact with the keyspace"));
     }
     Ok(())

@@ -18,6 +18,7 @@ use crate::clients::{Ending, Event, capped, flag};
 use crate::config::{Id, OutputBufferLimit};
 use crate::engine::Engine;
 use crate::pubsub::Space;
+use crate::replication::Fed;
 use crate::stages;
 use crate::tracking::Notice;
 use crate::tuning::OutputClass;
@@ -291,21 +292,21 @@ impl Machine {
             return; // Being served, or unblocked, at this very moment: the reply is on its way.
         }
         engine.unpark(waiter);
-        self.unblocked(engine, false, now);
+        self.unblocked(engine, None, now);
     }
 
     /// Replies to a command whose wait was ended, as if its time were over, or with an error.
-    fn unblocked(&mut self, engine: &Engine, error: bool, now: Now) {
+    fn unblocked(&mut self, engine: &Engine, error: Option<&str>, now: Now) {
         let Parked::Blocked { waiter, .. } = &self.parked else { return };
         engine.note_waited(waiter, now);
-        if error {
+        if error.is_some() {
             engine.stats.failed(waiter.command, "UNBLOCKED");
         }
         if self.state.reply_mode == ReplyMode::On {
             let mut reply = Reply::new(&mut self.out, self.state.proto);
             match error {
-                true => reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
-                false => (waiter.on_timeout)(&mut reply),
+                Some(error) => reply.error(error),
+                None => waiter.time_out(engine, &mut reply),
             }
         }
         self.parked = Parked::No;
@@ -338,13 +339,18 @@ impl Machine {
     /// Redis.
     fn idle_deadline_us(&self, engine: &Engine) -> Option<u64> {
         let timeout_s = engine.config.integer(Id::Timeout) as u64;
-        let spared = timeout_s == 0 || self.is_waiting() || self.state.is_subscribed();
+        let spared = timeout_s == 0
+            || self.is_waiting()
+            || self.state.is_subscribed()
+            || self.state.special & special::FOLLOWER != 0;
         (!spared).then(|| self.active_us + timeout_s * 1_000_000)
     }
 
     fn output_class(&self) -> OutputClass {
         match self.state.is_subscribed() {
-            _ if self.state.client().has_flag(flag::MONITOR) => OutputClass::Replica,
+            _ if self.state.client().has_flag(flag::MONITOR | flag::REPLICA) => {
+                OutputClass::Replica
+            }
             true => OutputClass::PubSub,
             false => OutputClass::Normal,
         }
@@ -442,9 +448,22 @@ impl Machine {
         false
     }
 
+    /// Gives a replica's session what there is for it; whether more is waiting than fits.
+    #[cold]
+    fn feed_follower(&mut self, engine: &Engine) -> bool {
+        let fed = engine.feed_follower(&self.state, &mut self.out);
+        match fed {
+            Fed::Lost => self.state.flow = Flow::Abort,
+            Fed::Over => self.state.flow = Flow::CloseAfterFlush,
+            Fed::All | Fed::More => {}
+        }
+        fed == Fed::More
+    }
+
     /// What every call ends with.
     fn status(&mut self, engine: &Engine, now: Now) -> Status {
         let released = self.check_durability(engine);
+        let more = self.state.special & special::FOLLOWER != 0 && self.feed_follower(engine);
         self.check_buffers(engine, now);
         self.check_ending(engine);
         if !self.is_parked() {
@@ -461,6 +480,8 @@ impl Machine {
         };
         self.show_input();
         let (input, next) = self.wishes(engine);
+        // A replica that is not sent everything yet is sent more when it has read.
+        let next = if more && next == Next::Nothing { Next::OnceWritten } else { next };
         Status { flow, input, next }
     }
 
@@ -586,6 +607,7 @@ impl Machine {
         engine.end_monitor(self.state.client());
         engine.end_capture(self.state.client());
         engine.end_tracking(&mut self.state);
+        engine.end_follower(&self.state);
         for space in [Space::Channel, Space::Pattern, Space::Shard] {
             for name in self.state.subscriptions(space) {
                 engine.pubsub.unsubscribe(space, name, self.state.client());

@@ -479,6 +479,9 @@ impl Machine {
     #[inline(never)]
     fn conclude(&mut self, engine: &Engine, aftermath: Aftermath, now: Now, timer: &mut Timer<'_>) {
         self.written = self.written.max(aftermath.lsn);
+        if aftermath.lsn.is_some() && engine.is_fed() {
+            engine.replication.wake();
+        }
         let Some(rest) = aftermath.rest else { return };
         let Follow { mut affected, waiter, errand, held, .. } = *rest;
         if held {

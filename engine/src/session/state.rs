@@ -7,6 +7,7 @@ use crate::clients::{Client, capped, flag};
 use crate::command::CommandId;
 use crate::engine::Engine;
 use crate::pubsub::Space;
+use crate::replication::{Announced, Follower};
 use crate::stats::Stats;
 use crate::tracking::Tracker;
 use bytes::Bytes;
@@ -45,6 +46,8 @@ pub(crate) mod special {
     pub const SHORT: u32 = 1 << 11;
     /// No input will follow: nothing is waited for on its behalf.
     pub const LEAVING: u32 = 1 << 12;
+    /// A replica's: it is sent the stream.
+    pub const FOLLOWER: u32 = 1 << 13;
 }
 
 /// A key of a database, as watched or waited for.
@@ -139,9 +142,13 @@ pub struct SessionState {
 
 /// What few sessions ever have.
 #[derive(Default)]
-struct Rare {
+pub(crate) struct Rare {
     subscriptions: [BTreeSet<Bytes>; 3],
     tracker: Option<Arc<Tracker>>,
+    /// The replica it serves.
+    pub follower: Option<Arc<Follower>>,
+    /// What a replica said of itself before it asked to follow.
+    pub announced: Option<Box<Announced>>,
 }
 
 impl SessionState {
@@ -425,9 +432,19 @@ impl SessionState {
         self.rare.as_ref().is_some_and(|rare| rare.subscriptions.iter().any(|set| !set.is_empty()))
     }
 
+    pub(crate) fn rare(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
+    pub(crate) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
     /// Gives the memory back of what it has no longer.
     fn forget_rare(&mut self) {
-        if self.tracker().is_none() && !self.is_subscribed() {
+        let replica = |rare: &Rare| rare.follower.is_some() || rare.announced.is_some();
+        let is_replica = self.rare.as_deref().is_some_and(replica);
+        if self.tracker().is_none() && !self.is_subscribed() && !is_replica {
             self.rare = None;
         }
     }

@@ -129,6 +129,10 @@ impl Tx for SpyTx<'_> {
         self.tx.set_keep_expired(keep);
     }
 
+    fn set_timeless(&mut self) {
+        self.tx.set_timeless();
+    }
+
     fn set_no_touch(&mut self, no_touch: bool) {
         self.tx.set_no_touch(no_touch);
     }

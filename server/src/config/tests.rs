@@ -111,11 +111,8 @@ fn harmless_directives_warn_once_and_dangerous_ones_are_refused() {
     assert_eq!(loaded.store.integer(Id::IoThreads), 8);
     for line in [
         "cluster-enabled yes",
-        "replicaof 10.0.0.1 6379",
-        "slaveof 10.0.0.1 6379",
         "loadmodule /x.so",
         "tls-port 6380",
-        "min-slaves-to-write 1",
         "redisearch.timeout 5",
         "sentinel monitor m 1.2.3.4 1 1",
     ] {

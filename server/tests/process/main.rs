@@ -9,6 +9,7 @@ mod footprint;
 mod library;
 mod migrate;
 mod panics;
+mod replication;
 mod serving;
 mod sockets;
 mod support;

@@ -1,7 +1,7 @@
 //! What has expired: a key, or fields of a hash.
 
+use super::guards::Rare;
 use super::shard::Live;
-use super::tx::Rare;
 use super::value::Value;
 use crate::tx::{Expired, Key};
 

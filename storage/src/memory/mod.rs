@@ -19,6 +19,7 @@ mod directory;
 mod entry;
 mod expiry;
 mod grave;
+mod guards;
 mod handle;
 mod hash;
 mod hashing;

@@ -3,6 +3,7 @@
 use super::MemoryBackend;
 use super::entry::{Entry, INLINE_MAX, Payload};
 use super::expiry::is_over;
+use super::guards::{Guard, Rare, locked};
 use super::handle::{Handle, InValue};
 use super::hash::HashValue;
 use super::hashing::mix;
@@ -21,7 +22,6 @@ use crate::tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Left, Open, Presence, S
 use crate::types::{Hash, List, Set, SortedSet};
 use crate::{Error, Result, rdb};
 use bytes::Bytes;
-use parking_lot::MutexGuard;
 use std::mem::ManuallyDrop;
 use std::time::Duration;
 
@@ -38,13 +38,6 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 /// How long one that cannot let go waits: others have, long before.
 const EXTEND_PATIENCE: Duration = Duration::from_millis(500);
 
-/// A shard's number, with its lock held.
-pub type Guard<'b> = (u32, MutexGuard<'b, State>);
-
-/// What most transactions have nothing of: empty, it costs a word to make and a comparison to drop.
-#[allow(clippy::box_collection, reason = "a vector of its own would be three words")]
-pub(super) type Rare<T> = Option<Box<Vec<T>>>;
-
 /// A transaction. The locks are released when it is dropped.
 pub struct MemoryTx<'b> {
     pub(super) backend: &'b MemoryBackend,
@@ -54,6 +47,8 @@ pub struct MemoryTx<'b> {
     /// transactions have none: to begin and to end one must cost next to nothing.
     others: ManuallyDrop<Rare<Guard<'b>>>,
     now_ms: u64,
+    /// What has a time before this one has expired; zero when nothing has.
+    due_ms: u64,
     /// [`NO_TOUCH`], [`KEEP_EXPIRED`], and what a panic would leave: [`OPENED`], [`CHANGED`].
     pub(super) marks: u8,
     /// The database whose sizes may have changed, [`NO_DB`] or [`SEVERAL_DBS`].
@@ -85,7 +80,8 @@ impl<'b> MemoryTx<'b> {
     #[inline(always)]
     fn holding(backend: &'b MemoryBackend, first: Option<Guard<'b>>, now_ms: u64) -> Self {
         let (others, expired) = (ManuallyDrop::new(None), ManuallyDrop::new(None));
-        MemoryTx { backend, first, others, now_ms, marks: 0, used_db: NO_DB, expired }
+        let due_ms = now_ms;
+        MemoryTx { backend, first, others, now_ms, due_ms, marks: 0, used_db: NO_DB, expired }
     }
 
     /// A transaction that has locked one shard; `None` as for [`MemoryTx::lock_all`].
@@ -174,8 +170,8 @@ impl<'b> MemoryTx<'b> {
         let number = self.backend.shard_of_hash(key.hash);
         let state = locked(&mut self.first, &mut self.others, number);
         let mut live = state.find(key)?;
-        if live.found.get().is_mortal() && is_over(&mut live, self.now_ms, key, &mut self.expired) {
-            if self.marks & KEEP_EXPIRED != 0 && live.found.get().is_expired(self.now_ms) {
+        if live.found.get().is_mortal() && is_over(&mut live, self.due_ms, key, &mut self.expired) {
+            if self.marks & KEEP_EXPIRED != 0 && live.found.get().is_expired(self.due_ms) {
                 return None;
             }
             self.expired.get_or_insert_default().push(Expired::key(key.db, key.bytes));
@@ -255,31 +251,6 @@ impl<'b> MemoryTx<'b> {
     }
 }
 
-/// The state of a shard that the transaction has locked.
-///
-/// # Panics
-/// When it has not: going on would be a data race.
-#[inline]
-fn locked<'g>(
-    first: &'g mut Option<Guard<'_>>,
-    others: &'g mut Rare<Guard<'_>>,
-    number: u32,
-) -> &'g mut State {
-    match first {
-        Some((at, state)) if *at == number => state,
-        _ => locked_further(others, number),
-    }
-}
-
-#[inline(never)]
-fn locked_further<'g>(others: &'g mut Rare<Guard<'_>>, number: u32) -> &'g mut State {
-    let others = others.as_deref_mut().map_or(&mut [][..], |others| &mut others[..]);
-    match others.binary_search_by_key(&number, |(number, _)| *number) {
-        Ok(at) => &mut others[at].1,
-        Err(_) => panic!("shard {number} is not locked by this transaction"),
-    }
-}
-
 impl MemoryTx<'_> {
     /// Tells those who ask for sizes without a lock what they are now, in whatever was used.
     #[cold]
@@ -351,6 +322,10 @@ impl Tx for MemoryTx<'_> {
             marks if marks & OPENED != 0 => Left::Perhaps,
             _ => Left::Nothing,
         }
+    }
+
+    fn set_timeless(&mut self) {
+        self.due_ms = 0;
     }
 
     fn kind(&mut self, key: &Key<'_>) -> Result<Option<Kind>> {
@@ -564,7 +539,7 @@ impl Tx for MemoryTx<'_> {
         count: usize,
         visit: &mut dyn FnMut(&[u8], Option<Kind>),
     ) -> Result<u64> {
-        let now_ms = self.now_ms;
+        let now_ms = self.due_ms;
         let (shards, bits) = (self.backend.shards() as u64, self.backend.shard_bits());
         let number = cursor & (shards - 1);
         let position = (cursor >> bits) & ((1 << CURSOR_BITS) - 1);

@@ -21,6 +21,8 @@ pub(super) struct OrderedTx<'b> {
     pub(super) backend: &'b OrderedBackend,
     pub(super) guards: Guards<'b>,
     pub(super) now_ms: u64,
+    /// What has a time before this one has expired; zero when nothing has.
+    pub(super) due_ms: u64,
     pub(super) no_touch: bool,
     pub(super) keep_expired: bool,
     pub(super) expired: Vec<Expired>,
@@ -147,6 +149,7 @@ impl<'b> OrderedTx<'b> {
             backend,
             guards,
             now_ms,
+            due_ms: now_ms,
             no_touch: false,
             keep_expired: false,
             expired: Vec::new(),
@@ -259,7 +262,7 @@ impl<'b> OrderedTx<'b> {
         mut record: Record,
         name: &[u8],
     ) -> Result<Option<Record>> {
-        let due = |at_ms: u64| at_ms != 0 && at_ms <= self.now_ms;
+        let due = |at_ms: u64| at_ms != 0 && at_ms <= self.due_ms;
         if !due(record.was.due_ms) {
             return Ok(Some(record));
         }

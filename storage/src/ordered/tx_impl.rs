@@ -51,6 +51,10 @@ impl Tx for OrderedTx<'_> {
         Left::Nothing
     }
 
+    fn set_timeless(&mut self) {
+        self.due_ms = 0;
+    }
+
     fn set_applied(&mut self, lsn: Lsn) {
         self.applied = Some(lsn);
     }
@@ -223,7 +227,7 @@ impl Tx for OrderedTx<'_> {
         let last = last_hash(self.backend, shard);
         let physical = self.physical(db)?;
         let (lo, hi) = (keys::meta_from(physical, cursor), keys::meta_past(physical, last));
-        let now_ms = self.now_ms;
+        let now_ms = self.due_ms;
         let (mut seen, mut seen_hash, mut next) = (0, 0, None);
         let mut result = Ok(());
         Read::scan(self, keys::META, &lo, &hi, false, &mut |key, record| {
@@ -377,7 +381,7 @@ impl OrderedTx<'_> {
         let (mut live, mut stale, mut steps, mut result) = (Vec::new(), Vec::new(), 0, Ok(()));
         Read::scan(self, keys::META, &lo, &hi, false, &mut |key, record| {
             steps += 1;
-            result = Entry::read(key, record).map(|entry| match entry.is_due(self.now_ms) {
+            result = Entry::read(key, record).map(|entry| match entry.is_due(self.due_ms) {
                 true => stale.push((keys::meta_hash(key).unwrap_or_default(), entry.name)),
                 false => live.push(entry.name),
             });

@@ -10,7 +10,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("storage", &["resp"]),
     ("lua", &[]),
     ("script", &["lua", "resp"]),
-    ("engine", &["resp", "runtime", "script", "storage"]),
+    ("replication", &["resp"]),
+    ("engine", &["replication", "resp", "runtime", "script", "storage"]),
 ];
 
 /// Adapters, by the beginning of their name.
@@ -37,8 +38,10 @@ pub fn directions(tree: &Tree) -> Vec<Violation> {
 
 fn objection(member: &str, dependency: &str, members: &[String]) -> Option<String> {
     let banned = |name: &&&str| dependency == **name || dependency.starts_with(&format!("{name}-"));
-    if member == "engine" && BANNED_IN_ENGINE.iter().any(|name| banned(&name)) {
-        return Some(format!("the engine is sans-IO: it must not depend on {dependency}"));
+    if ["engine", "replication"].contains(&member)
+        && BANNED_IN_ENGINE.iter().any(|name| banned(&name))
+    {
+        return Some(format!("{member} is sans-IO: it must not depend on {dependency}"));
     }
     if dependency == "async-trait" && member != "server" {
         return Some("async-trait is for the server's cold seams only".to_string());

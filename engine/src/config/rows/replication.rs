@@ -1,21 +1,19 @@
-//! Replication: replicas: not there yet, so what would promise one is refused.
+//! Replication.
 
 use super::{INT_MAX, LONG_MAX, MB, NATURAL, NATURAL_LONG};
 use crate::config::directive::{choice, integer, memory, special, text, yes_no};
 use crate::config::{Directive, Id, Initial, Special};
 
-const NO_REPLICAS: &str = "Varve has no replicas yet, so every write would have to be refused";
 const DISKLESS_LOAD: &[(&str, i64)] = &[("disabled", 0), ("on-empty-db", 1), ("swapdb", 2)];
 const PROPAGATION: &[(&str, i64)] = &[("ignore", 0), ("panic", 1), ("panic-on-replicas", 2)];
 
-/// Replicas: not there yet, so what would promise one is refused.
+/// Masters and replicas.
 pub(super) static ROWS: &[Directive] = &[
     special(Id::Replicaof, "replicaof", Special::ReplicaOf, Initial::Text(""), "Follow a master")
         .alias(&["slaveof"])
-        .immutable()
-        .refused("Varve cannot be a replica yet"),
-    text(Id::Masterauth, "masterauth", "", "Password for the master").kept().sensitive(),
-    text(Id::Masteruser, "masteruser", "", "User for the master").kept().sensitive(),
+        .immutable(),
+    text(Id::Masterauth, "masterauth", "", "Password for the master").sensitive(),
+    text(Id::Masteruser, "masteruser", "", "User for the master").sensitive(),
     integer(
         Id::MinReplicasToWrite,
         "min-replicas-to-write",
@@ -23,8 +21,7 @@ pub(super) static ROWS: &[Directive] = &[
         0,
         "Refuse writes with fewer replicas",
     )
-    .alias(&["min-slaves-to-write"])
-    .refused(NO_REPLICAS),
+    .alias(&["min-slaves-to-write"]),
     integer(
         Id::MinReplicasMaxLag,
         "min-replicas-max-lag",
@@ -32,19 +29,16 @@ pub(super) static ROWS: &[Directive] = &[
         10,
         "Seconds of silence after which a replica does not count",
     )
-    .alias(&["min-slaves-max-lag"])
-    .kept(),
+    .alias(&["min-slaves-max-lag"]),
     yes_no(
         Id::ReplicaServeStaleData,
         "replica-serve-stale-data",
         true,
         "Answer while the master is away",
     )
-    .alias(&["slave-serve-stale-data"])
-    .kept(),
+    .alias(&["slave-serve-stale-data"]),
     yes_no(Id::ReplicaReadOnly, "replica-read-only", true, "Refuse writes on a replica")
-        .alias(&["slave-read-only"])
-        .kept(),
+        .alias(&["slave-read-only"]),
     yes_no(
         Id::ReplicaLazyFlush,
         "replica-lazy-flush",
@@ -59,9 +53,8 @@ pub(super) static ROWS: &[Directive] = &[
         true,
         "Leave eviction to the master",
     )
-    .alias(&["slave-ignore-maxmemory"])
-    .kept(),
-    yes_no(Id::ReplicaAnnounced, "replica-announced", true, "Show replicas to Sentinel").kept(),
+    .alias(&["slave-ignore-maxmemory"]),
+    yes_no(Id::ReplicaAnnounced, "replica-announced", true, "Show replicas to Sentinel"),
     yes_no(
         Id::ReplicaIgnoreDiskWriteErrors,
         "replica-ignore-disk-write-errors",
@@ -76,11 +69,9 @@ pub(super) static ROWS: &[Directive] = &[
         100,
         "Rank when Sentinel promotes a replica",
     )
-    .alias(&["slave-priority"])
-    .kept(),
+    .alias(&["slave-priority"]),
     text(Id::ReplicaAnnounceIp, "replica-announce-ip", "", "Address shown for a replica")
-        .alias(&["slave-announce-ip"])
-        .kept(),
+        .alias(&["slave-announce-ip"]),
     integer(
         Id::ReplicaAnnouncePort,
         "replica-announce-port",
@@ -88,26 +79,22 @@ pub(super) static ROWS: &[Directive] = &[
         0,
         "Port shown for a replica",
     )
-    .alias(&["slave-announce-port"])
-    .kept(),
+    .alias(&["slave-announce-port"]),
     memory(
         Id::ReplBacklogSize,
         "repl-backlog-size",
         (1, LONG_MAX),
         MB,
         "Bytes kept for replicas that come back",
-    )
-    .kept(),
+    ),
     integer(
         Id::ReplBacklogTtl,
         "repl-backlog-ttl",
         NATURAL_LONG,
         3600,
         "Seconds until they are freed",
-    )
-    .kept(),
-    integer(Id::ReplTimeout, "repl-timeout", (1, INT_MAX), 60, "Seconds until a link is given up")
-        .kept(),
+    ),
+    integer(Id::ReplTimeout, "repl-timeout", (1, INT_MAX), 60, "Seconds until a link is given up"),
     integer(
         Id::ReplPingReplicaPeriod,
         "repl-ping-replica-period",
@@ -115,8 +102,7 @@ pub(super) static ROWS: &[Directive] = &[
         10,
         "Seconds between pings",
     )
-    .alias(&["repl-ping-slave-period"])
-    .kept(),
+    .alias(&["repl-ping-slave-period"]),
     yes_no(
         Id::ReplDisableTcpNodelay,
         "repl-disable-tcp-nodelay",
@@ -131,16 +117,14 @@ pub(super) static ROWS: &[Directive] = &[
         NATURAL,
         5,
         "Seconds to wait for more replicas",
-    )
-    .kept(),
+    ),
     integer(
         Id::ReplDisklessSyncMaxReplicas,
         "repl-diskless-sync-max-replicas",
         NATURAL,
         0,
         "Replicas for which not to wait longer",
-    )
-    .kept(),
+    ),
     choice(
         Id::ReplDisklessLoad,
         "repl-diskless-load",

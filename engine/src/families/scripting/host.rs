@@ -10,7 +10,7 @@ use crate::cx::{CallResult, Cx};
 use crate::dispatch::Call;
 use crate::effects::{Effects, owned_args};
 use crate::engine::gate;
-use crate::failure::{Failure, OOM, failure};
+use crate::failure::{Failure, NO_REPLICAS, OOM, READ_ONLY, failure};
 use crate::session::special;
 use resp::{Output, Proto, Reply, Request};
 use script::Host;
@@ -116,6 +116,14 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         if entry.has(Flag::Write) && engine.gate() & gate::JOURNAL_FAILED != 0 {
             let cause = engine.journal().and_then(|j| j.failure()).unwrap_or_default();
             return Err(Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}")));
+        }
+        if entry.has(Flag::Write) && engine.gate() & (gate::REPLICA | gate::FEW_REPLICAS) != 0 {
+            if engine.gate() & gate::FEW_REPLICAS != 0 {
+                return Err(NO_REPLICAS);
+            }
+            if engine.config.boolean(Id::ReplicaReadOnly) {
+                return Err(READ_ONLY);
+            }
         }
         let refused = self.short && !self.terms.allow_oom && !self.wrote;
         if refused && entry.has(Flag::DenyOom) {

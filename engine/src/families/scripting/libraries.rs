@@ -262,6 +262,15 @@ impl Engine {
         self.scripting.libraries.read().iter().map(|library| library.text.to_vec()).collect()
     }
 
+    /// Removes all libraries.
+    pub fn remove_libraries(&self) {
+        let removed = self.change_libraries(|libraries| {
+            libraries.clear();
+            Ok::<(), String>(())
+        });
+        debug_assert!(removed.is_ok(), "nothing refuses to be removed");
+    }
+
     /// Adds a library from a snapshot or a log, replacing one of its name.
     ///
     /// # Errors

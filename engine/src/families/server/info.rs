@@ -3,7 +3,7 @@
 //! What only the process knows comes from [`Host::info`](crate::Host::info): its lines are shown
 //! in its order, and a name it gives is not given by the engine too.
 
-use super::SERVER;
+use super::{SERVER, replication_info};
 use crate::clients::flag;
 use crate::command::{CommandId, Flag::*, Spec};
 use crate::cx::Cx;
@@ -26,7 +26,7 @@ const SECTIONS: &[Section] = &[
     ("memory", "Memory", memory),
     ("persistence", "Persistence", persistence),
     ("stats", "Stats", stats),
-    ("replication", "Replication", replication),
+    ("replication", "Replication", replication_info::fill),
     ("cpu", "CPU", cpu),
     ("modules", "Modules", |_, _, _| {}),
     ("commandstats", "Commandstats", command_stats),
@@ -45,7 +45,7 @@ const NOT_BY_DEFAULT: [&str; 3] = ["commandstats", "latencystats", "trace"];
 pub(super) struct Lines(Vec<(String, String)>);
 
 impl Lines {
-    fn add(&mut self, name: &str, value: impl Display) {
+    pub(super) fn add(&mut self, name: &str, value: impl Display) {
         if self.get(name).is_none() {
             self.0.push((name.to_owned(), value.to_string()));
         }
@@ -161,11 +161,12 @@ fn memory(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("maxmemory_policy", engine.config.choice(crate::config::Id::MaxmemoryPolicy));
     scripts(engine, lines);
     lines.add("mem_fragmentation_ratio", "1.00");
-    lines.zeros(&["mem_not_counted_for_evict", "mem_replication_backlog"]);
+    lines.zeros(&["mem_not_counted_for_evict"]);
+    lines.add("mem_replication_backlog", engine.replication.out.held_bytes());
     lines.zeros(&["mem_total_replication_buffers", "mem_clients_slaves"]);
     lines.add("mem_clients_normal", clients_memory(engine));
     lines.add("mem_cluster_links", 0);
-    lines.add("mem_aof_buffer", engine.journal().map_or(0, |j| j.backlog_bytes()));
+    lines.add("mem_aof_buffer", engine.logging_journal().map_or(0, |j| j.backlog_bytes()));
     lines.add("mem_allocator", "unknown");
     lines.add("active_defrag_running", 0);
     let lazily = engine.backend.lazily_freed();
@@ -230,8 +231,8 @@ fn persistence(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("rdb_current_bgsave_time_sec", -1);
     lines.zeros(&["rdb_saves", "rdb_last_cow_size"]);
     lines.zeros(&["rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
-    lines.add("aof_enabled", u8::from(engine.journal().is_some()));
-    if let Some(journal) = engine.journal() {
+    lines.add("aof_enabled", u8::from(engine.is_logging()));
+    if let Some(journal) = engine.logging_journal() {
         journal.stats().into_iter().for_each(|(name, value)| lines.add(name, value));
     }
     lines.zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
@@ -260,7 +261,10 @@ fn stats(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("instantaneous_input_repl_kbps", "0.00");
     lines.add("instantaneous_output_repl_kbps", "0.00");
     lines.add("rejected_connections", engine.clients.rejected.load(Relaxed));
-    lines.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    let counts = &engine.replication.counts;
+    lines.add("sync_full", counts.full.load(Relaxed));
+    lines.add("sync_partial_ok", counts.partial_ok.load(Relaxed));
+    lines.add("sync_partial_err", counts.partial_err.load(Relaxed));
     lines.add("expired_subkeys", stats.expired_fields.load(Relaxed));
     lines.add("expired_keys", stats.expired_keys.load(Relaxed));
     // Expiry goes by an index of due keys, not by sampling: nothing stale is left to estimate.
@@ -299,19 +303,6 @@ fn stats(engine: &Engine, _: Now, lines: &mut Lines) {
     for (kind, denied) in ["auth", "cmd", "key", "channel"].iter().zip(&engine.acl.log.denied) {
         lines.add(&format!("acl_access_denied_{kind}"), denied.load(Relaxed));
     }
-}
-
-fn replication(engine: &Engine, _: Now, lines: &mut Lines) {
-    lines.add("role", "master");
-    lines.add("connected_slaves", 0);
-    lines.add("master_failover_state", "no-failover");
-    lines.add("master_replid", engine.replication_id());
-    lines.add("master_replid2", "0".repeat(40));
-    lines.add("master_repl_offset", 0);
-    lines.add("second_repl_offset", -1);
-    lines.add("repl_backlog_active", 0);
-    lines.add("repl_backlog_size", engine.config.memory(crate::config::Id::ReplBacklogSize));
-    lines.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
 }
 
 fn cpu(engine: &Engine, _: Now, lines: &mut Lines) {

@@ -17,6 +17,7 @@ mod misc;
 mod persistence;
 mod protocol;
 mod replication;
+mod replication_info;
 mod slowlog;
 mod sparkline;
 #[cfg(test)]

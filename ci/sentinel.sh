@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# sentinel.sh [ROUNDS]: three of Debian's Sentinels watch a master with replicas, ours alone and mixed with
+# Redis; the master is killed, somebody takes over, the old master comes back as a replica. What `WAIT 1`
+# counted is still there.
+set -eu
+cd "$(dirname "$0")/.."
+VARVE=${VARVE:-target/release/varve}
+rounds=${1:-2}
+down_after=1000
+folder=$(mktemp -d)
+pids=()
+trap 'kill -9 "${pids[@]}" 2>/dev/null; rm -rf "$folder"' EXIT
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+fail() { echo "FAILED: $*"; tail -n 15 "$folder"/*.log; exit 1; }
+wait_for() { local said=$1; shift; for _ in $(seq 300); do "$@" && return 0; sleep 0.1; done; fail "never: $said"; }
+answers() { redis-cli -p "$1" PING 2>/dev/null | grep -q PONG; }
+info() { redis-cli -p "$1" INFO replication 2>/dev/null | tr -d '\r' | sed -n "s/^$2://p"; }
+is_up() { [ "$(info "$1" master_link_status)" = up ]; }
+declare -A kind pid
+run() { # run KIND PORT
+    local common=(--port "$2" --dir "$folder/$2" --save "" --repl-diskless-sync-delay 0 --repl-backlog-size 16mb)
+    mkdir -p "$folder/$2"; touch "$folder/$2.conf"
+    case $1 in
+    redis) redis-server "$folder/$2.conf" "${common[@]}" --appendonly no "${@:3}" >>"$folder/$2.log" 2>&1 & ;;
+    varve) "$VARVE" "$folder/$2.conf" "${common[@]}" --appendonly no "${@:3}" >>"$folder/$2.log" 2>&1 & ;;
+    esac
+    pid[$2]=$!; kind[$2]=$1; pids+=($!); disown
+    wait_for "$1 at $2 serves" answers "$2"
+}
+master_now() { redis-cli -p "${sentinels[0]}" SENTINEL GET-MASTER-ADDR-BY-NAME it | tail -1; }
+moved() { local now; now=$(master_now); [ "$now" != "$1" ] && [ "$(info "$now" role)" = master ]; }
+settled() { # the others follow the master
+    local now; now=$(master_now)
+    for one in "${servers[@]}"; do
+        [ "$one" = "$now" ] || { [ "$(info "$one" master_port)" = "$now" ] && is_up "$one"; } || return 1
+    done
+    redis-cli -p "${sentinels[0]}" SENTINEL CKQUORUM it | grep -q ^OK
+}
+known() { [ "$(redis-cli -p "${sentinels[0]}" SENTINEL REPLICAS it | grep -c '^runid$')" -ge $((${#servers[@]} - 1)) ]; }
+
+for mix in "varve varve varve" "varve redis varve"; do
+    servers=() sentinels=()
+    for each in $mix; do
+        port=$(free_port)
+        if [ ${#servers[@]} = 0 ]; then run "$each" "$port"; else run "$each" "$port" --replicaof 127.0.0.1 "${servers[0]}"; fi
+        servers+=("$port")
+    done
+    for one in "${servers[@]:1}"; do wait_for "$one follows" is_up "$one"; done
+    for _ in 1 2 3; do
+        port=$(free_port)
+        {
+            echo "port $port"; echo "dir $folder"
+            echo "sentinel monitor it 127.0.0.1 ${servers[0]} 2"
+            echo "sentinel down-after-milliseconds it $down_after"
+            echo "sentinel failover-timeout it 10000"
+        } >"$folder/sentinel-$port.conf"
+        redis-server "$folder/sentinel-$port.conf" --sentinel >"$folder/sentinel-$port.log" 2>&1 &
+        pids+=($!); disown; sentinels+=("$port")
+        wait_for "a sentinel serves" answers "$port"
+    done
+    wait_for "the sentinels agree" settled
+    wait_for "the sentinels know everybody" known
+    for round in $(seq "$rounds"); do
+        master=$(master_now)
+        counted=0
+        for i in $(seq 50); do
+            n=$(printf 'SET kept-%s-%s 1\nWAIT 1 500\n' "$round" "$i" | redis-cli -p "$master" | tail -1)
+            [ "$n" -ge 1 ] && counted=$i
+        done
+        [ "$counted" -ge 1 ] || fail "no replica counted"
+        kill -9 "${pid[$master]}"; gone() { ! kill -0 "${pid[$master]}" 2>/dev/null; }; wait_for "$master is gone" gone
+        began=$(date +%s%N)
+        wait_for "somebody takes over from $master" moved "$master"
+        took=$((($(date +%s%N) - began) / 1000000))
+        [ $took -le $((down_after + 5000)) ] || fail "it took $took ms"
+        new=$(master_now)
+        for i in $(seq $counted); do
+            [ "$(redis-cli -p "$new" GET "kept-$round-$i")" = 1 ] || fail "kept-$round-$i is lost"
+        done
+        run "${kind[$master]}" "$master"
+        wait_for "the old master follows" settled
+        wait_for "the sentinels know everybody" known
+        echo "--- $mix: round $round: $master (${kind[$master]}) -> $new (${kind[$new]}) in $took ms"
+    done
+    for one in "${servers[@]}"; do kill -9 "${pid[$one]}"; done
+done

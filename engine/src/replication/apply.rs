@@ -1,0 +1,160 @@
+//! [`Applier`]: runs what a master sends.
+
+use crate::affected::Affected;
+use crate::clients::Client;
+use crate::cx::{CallResult, Rest};
+use crate::dispatch::Call;
+use crate::effects::{Effects, collect, log};
+use crate::engine::Engine;
+use crate::session::{SessionState, special};
+use replication::Unit;
+use resp::{Output, Request};
+use runtime::Now;
+use smallvec::SmallVec;
+use std::sync::Arc;
+use storage::{Db, Locks, Lsn, ShardSet, Tx};
+
+type Calls<'a> = SmallVec<[(Db, Call<'a>); 1]>;
+
+/// Applies a master's stream to an engine that serves: its own log, waiting clients, caches and listeners
+/// are told, replicas of ours get the bytes as they came. Nothing expires but by the master's word.
+pub struct Applier<'e> {
+    engine: &'e Engine,
+    generation: u64,
+    session: SessionState,
+    out: Output,
+    lsn: Option<Lsn>,
+}
+
+impl<'e> Applier<'e> {
+    /// For one connection to a master, which `client` is shown as.
+    pub fn new(engine: &'e Engine, generation: u64, client: Arc<Client>) -> Self {
+        let mut session = SessionState::new(client);
+        session.set_special(special::REPLAY | special::NO_BLOCK, true);
+        Applier { engine, generation, session, out: Output::new(), lsn: None }
+    }
+
+    /// Applies one unit; false when this master is not followed any more, and nothing was done.
+    ///
+    /// # Errors
+    /// The unit cannot be applied: a database that is not there, a disk that fails.
+    pub fn apply(&mut self, unit: &Unit<'_>, now: Now) -> Result<bool, String> {
+        let engine = self.engine;
+        let calls = calls(engine, unit)?;
+        let mut shards = ShardSet::new();
+        calls.iter().for_each(|(db, call)| engine.add_shards(*call, *db, &mut shards));
+        let (mut current, mut affected) = (true, Affected::default());
+        let ran =
+            engine.transact("the replication stream", shards.locks(), now.wall_ms, &mut |tx| {
+                tx.set_timeless();
+                current = engine.replication.generation() == self.generation;
+                if current {
+                    self.run(&calls, shards.locks(), tx, now, &mut affected);
+                    engine.replication.out.pass_on(unit.bytes, unit.db);
+                }
+            });
+        self.out.release();
+        ran.map_err(|error| error.to_string())?;
+        self.tell(affected, now);
+        Ok(current)
+    }
+
+    /// What is to be done after some units: the log's buffer goes to the kernel, replicas of ours are woken.
+    pub fn flush(&mut self) {
+        self.session.flush_counts(&self.engine.stats);
+        if let (Some(lsn), Some(journal)) = (self.lsn.take(), &self.engine.journal) {
+            journal.write_up_to(lsn);
+        }
+        self.engine.replication.wake();
+    }
+
+    fn run(
+        &mut self,
+        calls: &[(Db, Call<'_>)],
+        locks: Locks<'_>,
+        tx: &mut dyn Tx,
+        now: Now,
+        affected: &mut Affected,
+    ) {
+        let engine = self.engine;
+        let mut effects = Vec::new();
+        for (db, call) in calls {
+            self.session.db = *db;
+            let mut result = CallResult::default();
+            if engine.call(call, locks, &mut self.session, tx, &mut self.out, now, &mut result) {
+                self.complain(call);
+            }
+            self.session.counts.changes += result.dirty;
+            let mut rest = result.take_rest();
+            if result.dirty > 0
+                && let Some(journal) = engine.logging_journal()
+            {
+                match calls {
+                    [_] => self.logged(log(journal, call, *db, rest.as_deref()), tx),
+                    _ => collect(&mut effects, *call, *db, taken(&mut rest)),
+                }
+            }
+            affected.append(rest.map(|rest| rest.affected).unwrap_or_default());
+        }
+        if let (Some(journal), false) = (engine.logging_journal(), effects.is_empty()) {
+            self.logged(Some(journal.append_atomic(&effects)), tx);
+        }
+    }
+
+    fn logged(&mut self, lsn: Option<Lsn>, tx: &mut dyn Tx) {
+        if let Some(lsn) = lsn {
+            tx.set_applied(lsn);
+            self.lsn = Some(lsn);
+        }
+    }
+
+    /// A master's command that fails here says that we are not what the master is.
+    fn complain(&self, call: &Call<'_>) {
+        let reply = self.out.to_vec();
+        let reply = String::from_utf8_lossy(&reply);
+        let reply = reply.trim_end().rsplit("\r\n").next().unwrap_or_default();
+        let command = &call.entry.full_name;
+        tracing::error!(command, reply, "a command of the master fails here");
+    }
+
+    fn tell(&mut self, mut affected: Affected, now: Now) {
+        if affected.is_empty() {
+            return;
+        }
+        let client = self.session.client().clone();
+        affected.tell(self.engine, &client, None);
+        if !affected.ready.is_empty() {
+            let served = self.engine.serve(affected.ready, now);
+            self.lsn = self.lsn.max(served);
+        }
+    }
+}
+
+fn calls<'a>(engine: &'a Engine, unit: &'a Unit<'_>) -> Result<Calls<'a>, String> {
+    let databases = engine.databases();
+    let mut calls = Calls::new();
+    for (db, request) in &unit.effects {
+        if *db >= databases {
+            return Err(format!("the master has a database {db}: raise `databases`"));
+        }
+        calls.extend(call(engine, *request).map(|call| (*db, call)));
+    }
+    Ok(calls)
+}
+
+/// A request looked up. One that is not known here is passed over, as in Redis.
+fn call<'a>(engine: &'a Engine, request: Request<'a>) -> Option<Call<'a>> {
+    let entry = engine.commands.resolve(request);
+    let Some(entry) = entry.filter(|entry| entry.accepts(request.len())) else {
+        let command = String::from_utf8_lossy(request.arg(0));
+        tracing::error!(%command, "the master sends a command that cannot be run here");
+        return None;
+    };
+    let hash = entry.first_key.and_then(|at| request.get(at));
+    let hash = hash.map(|key| engine.backend.hash(key));
+    Some(Call { entry, request, hash })
+}
+
+fn taken(rest: &mut Option<Box<Rest>>) -> Effects {
+    rest.as_mut().map_or(Effects::Verbatim, |rest| std::mem::take(&mut rest.effects))
+}

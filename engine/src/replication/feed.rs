@@ -1,0 +1,397 @@
+//! The stream that replicas read: [`Outgoing`], and [`Tee`], the journal that writes it.
+
+use parking_lot::Mutex;
+use replication::{Answer, Backlog, History, Id, command};
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::Waker;
+use storage::journal::Durability;
+use storage::{Db, Journal, Lsn};
+
+/// Effects are logged.
+pub(crate) const LOGGED: u8 = 1;
+/// Effects go into the stream.
+pub(crate) const FED: u8 = 2;
+
+/// A moment in a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The history.
+    pub id: Id,
+    /// The position in it.
+    pub position: u64,
+    /// The database that the stream is in there.
+    pub db: Db,
+}
+
+/// The stream, its history, and what is held of it.
+pub struct Outgoing {
+    inner: Mutex<Inner>,
+    /// The position behind the last byte, for those who only look.
+    end: AtomicU64,
+    needed: AtomicU64,
+    /// Bytes kept for replicas that come back.
+    size: AtomicU64,
+}
+
+struct Inner {
+    history: History,
+    backlog: Option<Backlog>,
+    /// The position, while there is no backlog.
+    position: u64,
+    /// The database that the last effect was in; unknown after a cut.
+    db: Option<Db>,
+    /// The position behind the last request for acknowledgements.
+    asked_at: u64,
+}
+
+impl Inner {
+    fn append(&mut self, bytes: &[u8], needed: u64) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.append(bytes, needed);
+            self.position = backlog.end();
+        }
+    }
+
+    fn turn_to(&mut self, db: Db, needed: u64) {
+        if self.db != Some(db) {
+            self.db = Some(db);
+            let (mut bytes, mut number) = (Vec::with_capacity(32), itoa::Buffer::new());
+            command(&[b"SELECT", number.format(db).as_bytes()], &mut bytes);
+            self.append(&bytes, needed);
+        }
+    }
+}
+
+impl Outgoing {
+    pub(crate) fn new(id: Id) -> Self {
+        Outgoing {
+            inner: Mutex::new(Inner {
+                history: History::new(id),
+                backlog: None,
+                position: 0,
+                db: None,
+                asked_at: 0,
+            }),
+            end: AtomicU64::new(0),
+            needed: AtomicU64::new(u64::MAX),
+            size: AtomicU64::new(0),
+        }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Inner, u64) -> T) -> T {
+        let mut inner = self.inner.lock();
+        let result = work(&mut inner, self.needed.load(Ordering::Relaxed));
+        self.end.store(inner.position, Ordering::Release);
+        result
+    }
+
+    /// The position behind the last byte (`master_repl_offset`).
+    pub fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Which history it is.
+    pub fn history(&self) -> History {
+        self.inner.lock().history
+    }
+
+    /// Whether bytes are kept; what is appended meanwhile goes nowhere.
+    pub fn is_active(&self) -> bool {
+        self.inner.lock().backlog.is_some()
+    }
+
+    /// The first position held and how many bytes are behind it, if any are kept.
+    pub fn held(&self) -> Option<(u64, u64)> {
+        let inner = self.inner.lock();
+        inner.backlog.as_ref().map(|backlog| (backlog.first(), backlog.end() - backlog.first()))
+    }
+
+    /// Bytes of memory held.
+    pub fn held_bytes(&self) -> u64 {
+        self.inner.lock().backlog.as_ref().map_or(0, Backlog::held_bytes)
+    }
+
+    /// Appends an effect in `db`, already encoded.
+    pub(crate) fn append(&self, db: Db, encoded: &[u8]) {
+        self.with(|inner, needed| {
+            inner.turn_to(db, needed);
+            inner.append(encoded, needed);
+        });
+    }
+
+    /// Appends effects that belong together.
+    fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)]) {
+        let Some((first, _)) = effects.first() else { return };
+        self.with(|inner, needed| {
+            inner.turn_to(*first, needed);
+            inner.append(b"*1\r\n$5\r\nMULTI\r\n", needed);
+            let mut bytes = Vec::new();
+            for (db, effect) in effects {
+                inner.turn_to(*db, needed);
+                bytes.clear();
+                resp::encode_command(effect.iter().map(Vec::as_slice), &mut bytes);
+                inner.append(&bytes, needed);
+            }
+            inner.append(b"*1\r\n$4\r\nEXEC\r\n", needed);
+        });
+    }
+
+    /// Appends a command that concerns no database.
+    pub(crate) fn append_plain(&self, words: &[&[u8]]) {
+        let mut bytes = Vec::new();
+        command(words, &mut bytes);
+        self.with(|inner, needed| inner.append(&bytes, needed));
+    }
+
+    /// Asks replicas how far they are, unless that was the last thing said.
+    pub(crate) fn ask(&self) {
+        let mut bytes = Vec::new();
+        command(&[b"REPLCONF", b"GETACK", b"*"], &mut bytes);
+        self.with(|inner, needed| {
+            if inner.asked_at != inner.position || inner.position == 0 {
+                inner.append(&bytes, needed);
+                inner.asked_at = inner.position;
+            }
+        });
+    }
+
+    /// Appends a master's bytes, after which its stream is in `db`.
+    pub(crate) fn pass_on(&self, bytes: &[u8], db: Db) {
+        self.with(|inner, needed| {
+            inner.append(bytes, needed);
+            inner.db = Some(db);
+        });
+    }
+
+    /// The present moment. With `select`, what is appended next says which database it is in: whoever
+    /// begins here need not know.
+    pub fn cut(&self, select: bool) -> Cut {
+        self.with(|inner, _| {
+            let db = inner.db.unwrap_or(0);
+            if select {
+                inner.db = None;
+            }
+            Cut { id: inner.history.id, position: inner.position, db }
+        })
+    }
+
+    /// Begins to keep bytes, from here on.
+    pub(crate) fn activate(&self, size: u64) {
+        self.size.store(size, Ordering::Relaxed);
+        self.with(|inner, _| {
+            let position = inner.position;
+            if inner.backlog.is_none() {
+                inner.backlog = Some(Backlog::new(position, size));
+                inner.db = None;
+            }
+        });
+    }
+
+    /// Keeps so many bytes.
+    pub(crate) fn resize(&self, size: u64) {
+        self.size.store(size, Ordering::Relaxed);
+        self.with(|inner, needed| {
+            if let Some(backlog) = &mut inner.backlog {
+                backlog.set_size(size);
+                backlog.trim(needed);
+            }
+        });
+    }
+
+    /// Bytes kept for replicas that come back.
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// Becomes another history at some position; `keep` if bytes are to be kept from there on.
+    pub(crate) fn begin(&self, history: History, position: u64, db: Db, keep: Option<u64>) {
+        self.with(|inner, _| {
+            *inner = Inner {
+                history,
+                backlog: keep.map(|size| Backlog::new(position, size)),
+                position,
+                db: Some(db),
+                asked_at: 0,
+            };
+        });
+    }
+
+    /// From here on it is a history of its own.
+    pub(crate) fn branch(&self, id: Id) {
+        self.with(|inner, _| {
+            inner.history.branch(id, inner.position);
+            inner.db = None;
+        });
+    }
+
+    /// The same history under another name.
+    pub(crate) fn rename(&self, history: History) {
+        self.with(|inner, _| inner.history = history);
+    }
+
+    /// What to tell a replica that asks to go on; if it can, it is noted as needing what is behind.
+    pub(crate) fn answer(&self, id: &[u8], offset: i64) -> Answer {
+        self.with(|inner, _| match &inner.backlog {
+            Some(backlog) => {
+                let (first, end) = (backlog.first(), backlog.end());
+                let answer = inner.history.answer(id, offset, first, end);
+                if let Answer::Continue(position) = answer {
+                    self.needed.fetch_min(position, Ordering::Relaxed);
+                    inner.db = None;
+                }
+                answer
+            }
+            None => Answer::Full,
+        })
+    }
+
+    /// Copies what is behind a position to `out`, up to `max` bytes; `None` if it is not held any more.
+    pub(crate) fn read(&self, position: u64, max: usize, out: &mut Vec<u8>) -> Option<usize> {
+        let inner = self.inner.lock();
+        let backlog = inner.backlog.as_ref().filter(|backlog| backlog.holds(position))?;
+        Some(backlog.read(position, max, out))
+    }
+
+    pub(crate) fn set_needed(&self, position: u64) {
+        self.needed.store(position, Ordering::Relaxed);
+    }
+}
+
+thread_local! {
+    /// Where an effect is encoded, once for the stream and the log.
+    static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An effect that is larger than this does not keep its buffer.
+const KEPT_MAX: usize = 64 << 10;
+
+/// Writes effects into the stream, and into the journal if they are logged.
+pub(crate) struct Tee {
+    pub journal: Option<Arc<dyn Journal>>,
+    pub out: Arc<Outgoing>,
+    /// [`LOGGED`], [`FED`].
+    pub recording: AtomicU8,
+}
+
+impl Tee {
+    pub fn set(&self, bit: u8, on: bool) {
+        match on {
+            true => self.recording.fetch_or(bit, Ordering::SeqCst),
+            false => self.recording.fetch_and(!bit, Ordering::SeqCst),
+        };
+    }
+
+    #[inline]
+    pub fn is(&self, bit: u8) -> bool {
+        self.recording.load(Ordering::Relaxed) & bit != 0
+    }
+
+    fn logged(&self) -> Option<&dyn Journal> {
+        self.journal.as_deref().filter(|_| self.is(LOGGED))
+    }
+}
+
+impl Journal for Tee {
+    fn append(&self, db: Db, effect: &[&[u8]]) -> Lsn {
+        ENCODED.with_borrow_mut(|encoded| {
+            encoded.clear();
+            command(effect, encoded);
+            let lsn = self.append_encoded(db, encoded);
+            if encoded.capacity() > KEPT_MAX {
+                *encoded = Vec::new();
+            }
+            lsn
+        })
+    }
+
+    fn append_encoded(&self, db: Db, resp: &[u8]) -> Lsn {
+        self.out.append(db, resp);
+        self.logged().map_or(Lsn(0), |journal| journal.append_encoded(db, resp))
+    }
+
+    fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Lsn {
+        if let [(db, effect)] = effects {
+            let effect: Vec<&[u8]> = effect.iter().map(Vec::as_slice).collect();
+            return self.append(*db, &effect);
+        }
+        self.out.append_atomic(effects);
+        self.logged().map_or(Lsn(0), |journal| journal.append_atomic(effects))
+    }
+
+    fn write_up_to(&self, lsn: Lsn) {
+        self.logged().into_iter().for_each(|journal| journal.write_up_to(lsn));
+    }
+
+    fn poll_durable(&self, lsn: Lsn, waker: &Waker) -> storage::Result<bool> {
+        self.logged().map_or(Ok(true), |journal| journal.poll_durable(lsn, waker))
+    }
+
+    fn sync(&self) -> storage::Result<()> {
+        self.logged().map_or(Ok(()), Journal::sync)
+    }
+
+    fn durability(&self) -> Durability {
+        self.logged().map_or(Durability::default(), Journal::durability)
+    }
+
+    fn set_durability(&self, durability: Durability) {
+        self.journal.iter().for_each(|journal| journal.set_durability(durability));
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.logged().and_then(Journal::failure)
+    }
+
+    fn backlog_bytes(&self) -> u64 {
+        self.logged().map_or(0, Journal::backlog_bytes)
+    }
+
+    fn stats(&self) -> Vec<(&'static str, String)> {
+        self.logged().map_or(Vec::new(), Journal::stats)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(out: &Outgoing, from: u64) -> String {
+        let mut bytes = Vec::new();
+        out.read(from, usize::MAX, &mut bytes).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        text.lines().filter(|line| !line.starts_with(['*', '$'])).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_stream_says_where_it_is_and_what_belongs_together() {
+        let out = Arc::new(Outgoing::new(Id::NONE));
+        let tee = Tee { journal: None, out: out.clone(), recording: AtomicU8::new(FED) };
+        tee.append(0, &[b"SET", b"lost", b"1"]);
+        assert_eq!(out.end(), 0, "nobody has asked yet");
+        out.activate(1000);
+        tee.append(0, &[b"SET", b"a", b"1"]);
+        tee.append(0, &[b"DEL", b"a"]);
+        let owned = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        tee.append_atomic(&[(2, owned(&["INCR", "x"])), (3, owned(&["INCR", "y"]))]);
+        tee.append_atomic(&[(3, owned(&["INCR", "z"]))]);
+        let cut = out.cut(true);
+        tee.append(3, &[b"DEL", b"z"]);
+        let whole = "SELECT 0 SET a 1 DEL a SELECT 2 MULTI INCR x SELECT 3 INCR y EXEC INCR z";
+        assert_eq!(text(&out, 0), format!("{whole} SELECT 3 DEL z"));
+        assert_eq!((cut.db, text(&out, cut.position)), (3, "SELECT 3 DEL z".into()));
+    }
+
+    #[test]
+    fn acknowledgements_are_asked_for_once() {
+        let out = Outgoing::new(Id::NONE);
+        out.activate(1000);
+        out.ask();
+        out.ask();
+        assert_eq!(text(&out, 0), "REPLCONF GETACK");
+        out.append_plain(&[b"PING"]);
+        out.ask();
+        assert_eq!(text(&out, 0), "REPLCONF GETACK PING REPLCONF GETACK");
+    }
+}

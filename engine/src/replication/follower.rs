@@ -1,0 +1,371 @@
+//! [`Follower`]: a session that is sent all data, and then the stream.
+
+use super::{Counts, Replication};
+use crate::clients::{Client, flag};
+use crate::engine::Engine;
+use crate::session::{SessionState, special};
+use crate::tuning::OutputClass;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use replication::{Ack, Acks, Answer};
+use resp::Output;
+use runtime::Peer;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Bytes moved to a session's output before its peer has read what is there.
+const WINDOW: usize = 256 << 10;
+
+/// Where a replica is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for a synchronization to begin.
+    Waiting,
+    /// It is being sent all data.
+    Receiving,
+    /// It has been sent all data, and is to say that it is ready for the stream.
+    Unready,
+    /// It is sent the stream.
+    Online,
+}
+
+/// What a replica says of itself before it asks to follow (`REPLCONF`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// The port it serves.
+    pub port: u16,
+    /// The address it wants to be shown with.
+    pub ip: String,
+    /// It finds the end of a file by a mark (`capa eof`).
+    pub eof: bool,
+    /// It understands a change of the history's name (`capa psync2`).
+    pub psync2: bool,
+    /// It wants the file and nothing else.
+    pub rdb_only: bool,
+    /// What of the data it wants.
+    pub wanted: Wanted,
+}
+
+/// What of the data a replica wants (`REPLCONF rdb-filter-only`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// All of it.
+    #[default]
+    Everything,
+    /// Function libraries.
+    Functions,
+    /// Nothing: the stream alone.
+    Nothing,
+}
+
+/// What became of moving bytes to a replica's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fed {
+    /// Everything was moved.
+    All,
+    /// More waits than fits.
+    More,
+    /// It has all it wanted, and the session ends.
+    Over,
+    /// It is too far behind.
+    Lost,
+}
+
+/// A connected replica.
+pub struct Follower {
+    /// Its connection.
+    pub client: Arc<Client>,
+    /// What it said of itself.
+    pub announced: Announced,
+    /// It came with `SYNC`: it is told no history, and does not acknowledge.
+    pub is_legacy: bool,
+    woken: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    phase: Phase,
+    queue: VecDeque<Bytes>,
+    queued: usize,
+    /// What it is to be sent next, from the cut of its file on.
+    position: Option<u64>,
+    /// The file is complete in `queue`.
+    is_file_whole: bool,
+    ack: Ack,
+}
+
+impl Follower {
+    fn new(client: Arc<Client>, announced: Announced, is_legacy: bool, now_ms: u64) -> Self {
+        let state = State {
+            phase: Phase::Waiting,
+            queue: VecDeque::new(),
+            queued: 0,
+            position: None,
+            is_file_whole: false,
+            ack: Ack { at_ms: now_ms, ..Ack::default() },
+        };
+        let woken = AtomicBool::new(false);
+        Follower { client, announced, is_legacy, woken, state: Mutex::new(state) }
+    }
+
+    /// Where it is.
+    pub fn phase(&self) -> Phase {
+        self.state.lock().phase
+    }
+
+    /// What it said last.
+    pub fn ack(&self) -> Ack {
+        self.state.lock().ack
+    }
+
+    /// Has its session look for what is new.
+    pub fn wake(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.client.waker().wake_by_ref();
+        }
+    }
+
+    /// The position that it is still to read from.
+    pub(super) fn needs(&self) -> Option<u64> {
+        self.state.lock().position
+    }
+
+    /// Bytes that wait for it, of its file.
+    pub fn queued(&self) -> usize {
+        self.state.lock().queued
+    }
+
+    /// Whether it is still there, and being sent its file.
+    pub fn is_receiving(&self) -> bool {
+        !self.client.is_killed() && self.phase() == Phase::Receiving
+    }
+
+    /// Begins to send its file, whose cut is at `position`.
+    pub fn begin(&self, position: u64, head: Bytes) {
+        let mut state = self.state.lock();
+        state.phase = Phase::Receiving;
+        state.position = Some(position);
+        drop(state);
+        self.send(head);
+    }
+
+    /// Sends bytes of the file, or signs of life before it.
+    pub fn send(&self, bytes: Bytes) {
+        let mut state = self.state.lock();
+        state.queued += bytes.len();
+        state.queue.push_back(bytes);
+        drop(state);
+        self.wake();
+    }
+
+    /// The file is complete. With `wait`, the stream begins when the replica says that it is ready.
+    pub fn finish(&self, wait: bool, now_ms: u64) {
+        let mut state = self.state.lock();
+        state.is_file_whole = true;
+        state.ack.at_ms = now_ms;
+        state.phase = if wait { Phase::Unready } else { Phase::Online };
+        drop(state);
+        self.wake();
+    }
+
+    /// The address to show: what it announced, or where it connected from.
+    pub fn ip(&self) -> String {
+        match &self.client.peer {
+            _ if !self.announced.ip.is_empty() => self.announced.ip.clone(),
+            Peer::Tcp { remote, .. } => remote.ip().to_canonical().to_string(),
+            Peer::Unix(_) => "127.0.0.1".into(),
+        }
+    }
+
+    fn acknowledge(&self, position: u64, durable: Option<u64>, now_ms: u64) {
+        let mut state = self.state.lock();
+        let ack = &mut state.ack;
+        ack.position = ack.position.max(position);
+        ack.durable = durable.map_or(ack.durable, |durable| durable.max(ack.durable));
+        ack.at_ms = now_ms;
+        if state.phase == Phase::Unready {
+            state.phase = Phase::Online;
+        }
+    }
+
+    /// Moves what fits to the session's output.
+    fn pump(&self, replication: &Replication, out: &mut Output) -> Fed {
+        self.woken.store(false, Ordering::Release);
+        let mut state = self.state.lock();
+        while out.len() < WINDOW
+            && let Some(bytes) = state.queue.pop_front()
+        {
+            state.queued -= bytes.len();
+            out.share(bytes);
+        }
+        if !state.queue.is_empty() || out.len() >= WINDOW {
+            return Fed::More;
+        }
+        if state.is_file_whole && self.announced.rdb_only {
+            return Fed::Over;
+        }
+        let Some(position) = state.position.filter(|_| state.phase == Phase::Online) else {
+            return Fed::All;
+        };
+        let room = WINDOW - out.len();
+        let Some(read) = replication.out.read(position, room, out.tail()) else {
+            return Fed::Lost;
+        };
+        state.position = Some(position + read as u64);
+        if read == room { Fed::More } else { Fed::All }
+    }
+
+    /// Bytes of the stream that it has not been sent, from its position to `end`.
+    fn behind(&self, end: u64) -> u64 {
+        self.needs().map_or(0, |position| end.saturating_sub(position))
+    }
+
+    /// The name of its phase in `INFO`.
+    pub(crate) fn state_name(&self) -> &'static str {
+        match self.phase() {
+            Phase::Waiting => "wait_bgsave",
+            Phase::Receiving | Phase::Unready => "send_bulk",
+            Phase::Online => "online",
+        }
+    }
+}
+
+impl Replication {
+    /// What all replicas that are sent the stream said last.
+    pub fn acks(&self) -> Acks {
+        let followers = self.followers.read();
+        let online = followers.iter().filter(|follower| follower.phase() == Phase::Online);
+        Acks(online.map(|follower| follower.ack()).collect())
+    }
+
+    /// Begins to send a file, cut at `position`, to some of the replicas. To be called under every lock.
+    pub fn begin_file(
+        &self,
+        followers: &[Arc<Follower>],
+        position: u64,
+        head: impl Fn(&Follower) -> Bytes,
+    ) {
+        followers.iter().for_each(|follower| follower.begin(position, head(follower)));
+        self.update_needed();
+    }
+
+    fn add(&self, follower: &Arc<Follower>) {
+        follower.client.set_flag(flag::REPLICA, true);
+        self.followers.write().push(follower.clone());
+        self.update_needed();
+    }
+}
+
+impl Engine {
+    /// Makes a session a replica's: `PSYNC` and `SYNC`. What it is told at once, if anything.
+    pub(crate) fn admit_follower(
+        &self,
+        session: &mut SessionState,
+        asked: Option<(&[u8], i64)>,
+        now_ms: u64,
+    ) -> Option<String> {
+        let announced = session.take_announced();
+        self.begin_feeding();
+        let Counts { partial_ok, partial_err, .. } = &self.replication.counts;
+        let answer = asked.map_or(Answer::Full, |(id, at)| self.replication.out.answer(id, at));
+        let psync2 = announced.psync2;
+        let client = session.client().clone();
+        let follower = Arc::new(Follower::new(client, announced, asked.is_none(), now_ms));
+        if let Answer::Continue(position) = answer {
+            partial_ok.fetch_add(1, Ordering::Relaxed);
+            let mut state = follower.state.lock();
+            (state.phase, state.position) = (Phase::Online, Some(position));
+            state.ack.position = position;
+        } else if asked.is_some_and(|(id, _)| id != b"?") {
+            partial_err.fetch_add(1, Ordering::Relaxed);
+        }
+        self.replication.add(&follower);
+        session.follow(follower);
+        match answer {
+            Answer::Continue(position) => {
+                tracing::info!(client = session.client().id, position, "a replica goes on");
+                let id = self.replication.out.history().id;
+                Some(if psync2 { format!("CONTINUE {id}") } else { "CONTINUE".into() })
+            }
+            Answer::Full => {
+                self.replication.counts.full.fetch_add(1, Ordering::Relaxed);
+                self.environment.host.begin_sync();
+                None
+            }
+        }
+    }
+
+    /// Takes a replica out, when its session ends.
+    pub(crate) fn end_follower(&self, session: &SessionState) {
+        let Some(follower) = session.follower() else { return };
+        self.replication.followers.write().retain(|other| !Arc::ptr_eq(other, follower));
+        self.replication.update_needed();
+        self.update_replica_gate(None);
+    }
+
+    /// Moves what there is for a replica to its session's output.
+    pub(crate) fn feed_follower(&self, session: &SessionState, out: &mut Output) -> Fed {
+        let Some(follower) = session.follower() else { return Fed::All };
+        let fed = follower.pump(&self.replication, out);
+        if follower.phase() == Phase::Online {
+            self.replication.update_needed();
+        }
+        if self.is_too_far_behind(follower) {
+            self.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
+            return Fed::Lost;
+        }
+        fed
+    }
+
+    /// Whether more waits for a replica than `client-output-buffer-limit` allows.
+    pub(super) fn is_too_far_behind(&self, follower: &Follower) -> bool {
+        let behind = follower.behind(self.replication.out.end());
+        let limit = self.tuning.output_limit(OutputClass::Replica).hard_bytes;
+        let over = limit > 0 && behind > limit.max(self.replication.out.size());
+        if over {
+            tracing::warn!(
+                client = follower.client.id,
+                behind,
+                "output limit reached by a replica"
+            );
+        }
+        over
+    }
+
+    /// A replica says how far it is.
+    pub(crate) fn acknowledged(
+        &self,
+        session: &SessionState,
+        position: u64,
+        durable: Option<u64>,
+        now: runtime::Now,
+    ) {
+        if let Some(follower) = session.follower() {
+            follower.acknowledge(position, durable, now.wall_ms);
+            self.update_replica_gate(Some(now));
+            self.serve_acks(now);
+        }
+    }
+}
+
+impl SessionState {
+    /// The replica that this session serves.
+    pub(crate) fn follower(&self) -> Option<&Arc<Follower>> {
+        self.rare().and_then(|rare| rare.follower.as_ref())
+    }
+
+    fn follow(&mut self, follower: Arc<Follower>) {
+        self.rare_mut().follower = Some(follower);
+        self.set_special(special::FOLLOWER, true);
+    }
+
+    /// What the client said of itself as a replica.
+    pub(crate) fn announced(&mut self) -> &mut Announced {
+        self.rare_mut().announced.get_or_insert_default()
+    }
+
+    fn take_announced(&mut self) -> Announced {
+        self.rare_mut().announced.take().map_or(Announced::default(), |announced| *announced)
+    }
+}

@@ -1,0 +1,97 @@
+//! Replication, as far as the engine is concerned: the stream beside the log, who reads it, and whom we
+//! follow. What is said on the wire is `replication`'s, sockets and threads are the
+//! [`Host`](crate::Host)'s.
+//!
+//! - As a master: a [`tee`](feed::Tee) beside the journal writes every effect into a backlog, under the
+//!   locks of its shards, so in the order of every key. There is one as soon as somebody has asked to
+//!   follow; before, a write does not even look. A [`Follower`] is a session that is sent all data, cut
+//!   while every shard was locked, and then the stream from that position.
+//! - As a replica: [`Applier`] runs what a master sends, and puts the master's own bytes into the
+//!   backlog, so that replicas chain.
+
+mod apply;
+mod failover;
+pub(crate) mod feed;
+mod follower;
+mod roles;
+mod tend;
+mod waiting;
+
+pub use apply::Applier;
+pub(crate) use failover::Failover;
+pub(crate) use feed::Tee;
+pub use feed::{Cut, Outgoing};
+pub(crate) use follower::Fed;
+pub use follower::{Announced, Follower, Phase, Wanted};
+pub use replication as wire;
+pub use roles::{Link, Source};
+
+use crate::blocking::Waiter;
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// What the engine keeps about replication.
+pub struct Replication {
+    /// The stream that replicas of ours read.
+    pub out: Arc<Outgoing>,
+    followers: RwLock<Vec<Arc<Follower>>>,
+    /// Whom we follow; `None` for a master.
+    source: Mutex<Option<Source>>,
+    /// Grows with every change of whom we follow: what belongs to an earlier one is over.
+    generation: AtomicU64,
+    waiters: Mutex<Vec<Arc<Waiter>>>,
+    waiting: AtomicUsize,
+    failover: Mutex<Option<Failover>>,
+    tended: Mutex<tend::Tended>,
+    /// Counted for `INFO stats`.
+    pub counts: Counts,
+}
+
+/// How often replicas of ours were synchronized.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// With all data.
+    pub full: AtomicU64,
+    /// From the backlog.
+    pub partial_ok: AtomicU64,
+    /// Asked to go on, and could not.
+    pub partial_err: AtomicU64,
+}
+
+impl Replication {
+    pub(crate) fn new(out: Arc<Outgoing>) -> Self {
+        Replication {
+            out,
+            followers: RwLock::default(),
+            source: Mutex::default(),
+            generation: AtomicU64::new(0),
+            waiters: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            failover: Mutex::default(),
+            tended: Mutex::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// The replicas that are connected.
+    pub fn followers(&self) -> Vec<Arc<Follower>> {
+        self.followers.read().clone()
+    }
+
+    /// Which change of whom we follow was the last.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// Has every connected replica look for what is new.
+    pub fn wake(&self) {
+        self.followers.read().iter().for_each(|follower| follower.wake());
+    }
+
+    /// The position up to which a replica is still to read, of all of them.
+    fn update_needed(&self) {
+        let followers = self.followers.read();
+        self.out.set_needed(followers.iter().filter_map(|f| f.needs()).min().unwrap_or(u64::MAX));
+    }
+}

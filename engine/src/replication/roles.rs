@@ -1,0 +1,309 @@
+//! Master or replica: whom we follow, how that goes, and how it changes.
+//!
+//! A role changes while every shard is locked (`REPLICAOF` locks them, as does the start), so no effect
+//! is half of one role and half of the other.
+
+use super::feed::{FED, LOGGED};
+use super::{Cut, Replication};
+use crate::clients::flag;
+use crate::config::{Id as Directive, by_id};
+use crate::engine::{Engine, gate};
+use crate::tracking::Stale;
+use replication::{History, Id, Resume};
+use std::sync::atomic::Ordering;
+
+/// What waiting clients of a master are told that becomes a replica.
+const ROLE_CHANGED: &str = "UNBLOCKED force unblock from blocking operation, instance state changed \
+    (master -> replica?)";
+
+/// How the connection to a master is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// There is none yet, or it broke.
+    #[default]
+    Down,
+    /// It is being made.
+    Connecting,
+    /// The master is being spoken to.
+    Handshake,
+    /// All data are on their way, or are being loaded.
+    Sync,
+    /// The stream is followed.
+    Up,
+}
+
+impl Link {
+    /// As `ROLE` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Link::Down => "connect",
+            Link::Connecting => "connecting",
+            Link::Handshake => "handshake",
+            Link::Sync => "sync",
+            Link::Up => "connected",
+        }
+    }
+}
+
+/// Whom we follow, and how that goes.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// How the connection is.
+    pub link: Link,
+    /// When it was last not up, Unix milliseconds.
+    pub down_since_ms: u64,
+    /// When the master was last heard of, Unix milliseconds.
+    pub last_io_ms: u64,
+    /// Bytes of the file that have come.
+    pub file_read: u64,
+    /// Bytes that are to come, where that is known.
+    pub file_left: Option<u64>,
+    /// The stream was followed at some time: it can be gone on with.
+    pub can_resume: bool,
+}
+
+impl Replication {
+    /// Whom we follow.
+    pub fn source(&self) -> Option<Source> {
+        self.source.lock().clone()
+    }
+
+    /// Where to go on, if the history we have is one to go on with.
+    pub fn resume(&self) -> Option<Resume> {
+        let can = self.source.lock().as_ref().is_some_and(|source| source.can_resume);
+        let Cut { id, position, .. } = self.out.cut(false);
+        can.then_some(Resume { id, position })
+    }
+
+    fn is_current(&self, generation: u64) -> bool {
+        self.generation() == generation
+    }
+}
+
+impl Engine {
+    /// Whether we follow somebody.
+    #[inline]
+    pub fn is_replica(&self) -> bool {
+        self.gate() & gate::REPLICA != 0
+    }
+
+    /// Whether effects go into the stream.
+    #[inline]
+    pub(crate) fn is_fed(&self) -> bool {
+        self.tee.is(FED)
+    }
+
+    /// Tells replicas of a published message: those are no effects, and not logged.
+    pub(crate) fn feed_message(&self, db: storage::Db, words: &[&[u8]]) {
+        let mut encoded = Vec::new();
+        replication::command(words, &mut encoded);
+        self.replication.out.append(db, &encoded);
+        self.replication.wake();
+    }
+
+    /// Begins to put effects into the stream; somebody wants to follow.
+    pub(crate) fn begin_feeding(&self) {
+        let replication = &self.replication;
+        if !replication.out.is_active() {
+            // Nothing of what was before is held: nobody can have followed it.
+            let position = replication.out.end();
+            let size = self.config.memory(Directive::ReplBacklogSize);
+            replication.out.begin(History::new(self.new_history_id()), position, 0, Some(size));
+        }
+        if !self.is_replica() {
+            self.tee.set(FED, true);
+        }
+    }
+
+    /// Stops putting effects into the stream, and forgets what is held: nobody has followed for long.
+    pub(super) fn end_feeding(&self) {
+        let position = self.replication.out.end();
+        self.tee.set(FED, false);
+        let history = History::new(self.new_history_id());
+        self.replication.out.begin(history, position, 0, None);
+    }
+
+    /// Becomes a replica. Every shard has to be locked. Returns which change this is, for [`Engine::set_link`].
+    pub fn follow(&self, host: &str, port: u16, now_ms: u64) -> u64 {
+        let replication = &self.replication;
+        let was_replica = self.is_replica();
+        self.tee.set(FED, false);
+        // What a master has written, its successor has read: with luck it goes on from there.
+        let can_resume = match &*replication.source.lock() {
+            Some(source) => source.can_resume,
+            None => replication.out.is_active(),
+        };
+        let size = self.config.memory(Directive::ReplBacklogSize);
+        replication.out.activate(size);
+        let (link, host) = (Link::Down, host.to_owned());
+        let source =
+            Source { host, port, link, can_resume, down_since_ms: now_ms, ..Source::default() };
+        *replication.source.lock() = Some(source);
+        self.set_gate(gate::REPLICA, true);
+        self.keyspace.set_keeps_expired(true);
+        self.update_stale_gate();
+        let generation = replication.generation.fetch_add(1, Ordering::SeqCst) + 1;
+        self.remember_source();
+        if !was_replica {
+            // Waits for keys are for writes, which are refused from now on.
+            self.unblock_all();
+        }
+        generation
+    }
+
+    /// Stops following: the history goes on under a name of its own. Every shard has to be locked. False if
+    /// we are nobody's replica.
+    pub fn lead(&self) -> bool {
+        let replication = &self.replication;
+        if replication.source.lock().take().is_none() {
+            return false;
+        }
+        replication.generation.fetch_add(1, Ordering::SeqCst);
+        replication.out.branch(self.new_history_id());
+        self.set_gate(gate::REPLICA, false);
+        self.keyspace.set_keeps_expired(self.gate() & gate::PAUSED != 0);
+        self.update_stale_gate();
+        self.tee.set(FED, replication.out.is_active());
+        // They are to learn that their history has another name now.
+        self.drop_followers();
+        self.remember_source();
+        true
+    }
+
+    /// Ends the connections of all replicas; they come back.
+    pub fn drop_followers(&self) {
+        self.replication.followers.read().iter().for_each(|follower| follower.client.kill());
+    }
+
+    /// `replicaof` as `CONFIG GET` and `CONFIG REWRITE` show it.
+    fn remember_source(&self) {
+        let words = match self.replication.source() {
+            Some(Source { host, port, .. }) => [host, port.to_string()],
+            None => ["no".into(), "one".into()],
+        };
+        let words = words.each_ref().map(String::as_str);
+        if let Err(reason) = self.config.load(by_id(Directive::Replicaof), &words) {
+            tracing::warn!(reason, "replicaof cannot be kept in the configuration");
+        }
+    }
+
+    pub(crate) fn new_history_id(&self) -> Id {
+        let digits = crate::engine::hex_digits(self.random());
+        Id::parse(digits.as_bytes()).unwrap_or(Id::NONE)
+    }
+
+    /// Notes how the connection to our master is; false when it is not our master any more.
+    pub fn set_link(&self, generation: u64, link: Link, now_ms: u64) -> bool {
+        let replication = &self.replication;
+        let mut source = replication.source.lock();
+        let Some(source_now) = source.as_mut().filter(|_| replication.is_current(generation))
+        else {
+            return false;
+        };
+        if source_now.link == Link::Up && link != Link::Up {
+            source_now.down_since_ms = now_ms;
+        }
+        if link == Link::Up {
+            source_now.can_resume = true;
+        }
+        source_now.link = link;
+        source_now.last_io_ms = now_ms;
+        (source_now.file_read, source_now.file_left) = (0, None);
+        drop(source);
+        self.update_stale_gate();
+        true
+    }
+
+    /// Notes that the master was heard of, and how much of its file has come; false when it is not our
+    /// master any more.
+    pub fn heard(&self, generation: u64, now_ms: u64, file: Option<(u64, Option<u64>)>) -> bool {
+        let replication = &self.replication;
+        let mut source = replication.source.lock();
+        let Some(source) = source.as_mut().filter(|_| replication.is_current(generation)) else {
+            return false;
+        };
+        source.last_io_ms = now_ms;
+        if let Some((read, left)) = file {
+            (source.file_read, source.file_left) = (read, left);
+        }
+        true
+    }
+
+    /// What was followed until now cannot be gone on with: data are about to be replaced.
+    pub fn forget_history(&self) {
+        if let Some(source) = &mut *self.replication.source.lock() {
+            source.can_resume = false;
+        }
+        self.drop_followers();
+    }
+
+    /// All data are others than before, and no command said so: tells whoever watches or caches keys.
+    pub fn everything_replaced(&self) {
+        for db in 0..self.databases() {
+            let watched = self.keyspace.watched_in(db);
+            watched.iter().for_each(|key| self.keyspace.modified(db, key));
+        }
+        if self.tracking.is_on() {
+            let mut stale = Stale::default();
+            self.invalidate_all(0, &mut stale);
+            self.tell_stale(stale, None, None);
+        }
+    }
+
+    /// All data have been loaded: they are those of this history at this position.
+    pub fn adopt(&self, id: Id, position: u64, db: storage::Db) {
+        let size = self.config.memory(Directive::ReplBacklogSize);
+        self.replication.out.begin(History::new(id), position, db, Some(size));
+    }
+
+    /// The master goes on from where we are, perhaps under another name.
+    pub fn go_on(&self, id: Option<Id>) {
+        let out = &self.replication.out;
+        let history = out.history();
+        if let Some(id) = id.filter(|id| *id != history.id) {
+            let position = out.end();
+            out.rename(History { id, before: Some((history.id, position)) });
+            self.drop_followers();
+        }
+    }
+
+    /// Takes up a history that was kept with the data, when the server starts.
+    pub fn restore_history(&self, cut: Cut, follows: bool) {
+        let size = self.config.memory(Directive::ReplBacklogSize);
+        let Cut { id, position, db } = cut;
+        if follows {
+            self.replication.out.begin(History::new(id), position, db, Some(size));
+            if let Some(source) = &mut *self.replication.source.lock() {
+                source.can_resume = true;
+            }
+            return;
+        }
+        let mut history = History::new(id);
+        history.branch(self.new_history_id(), position);
+        self.replication.out.begin(history, position, db, Some(size));
+        self.tee.set(FED, true);
+    }
+
+    /// Whether commands about data are refused because the master is away (`replica-serve-stale-data`).
+    pub(crate) fn update_stale_gate(&self) {
+        let source = self.replication.source.lock();
+        let down = source.as_ref().is_some_and(|source| source.link != Link::Up);
+        drop(source);
+        self.set_gate(gate::STALE, down && !self.config.boolean(Directive::ReplicaServeStaleData));
+    }
+
+    pub(crate) fn set_logged(&self, on: bool) {
+        self.tee.set(LOGGED, on);
+    }
+
+    /// Ends every wait with an error.
+    fn unblock_all(&self) {
+        for client in self.clients.list().iter().filter(|client| client.has_flag(flag::BLOCKED)) {
+            self.unblock(client.id, Some(ROLE_CHANGED));
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `WAIT` and `WAITAOF`: sessions that wait for replicas.
+
+use super::Replication;
+use crate::blocking::Waiter;
+use crate::engine::Engine;
+use runtime::Now;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Replication {
+    pub(crate) fn add_waiter(&self, waiter: &Arc<Waiter>) {
+        self.waiters.lock().push(waiter.clone());
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn remove_waiter(&self, waiter: &Arc<Waiter>) {
+        let mut waiters = self.waiters.lock();
+        let before = waiters.len();
+        waiters.retain(|other| !Arc::ptr_eq(other, waiter));
+        self.waiting.fetch_sub(before - waiters.len(), Ordering::SeqCst);
+    }
+}
+
+impl Engine {
+    /// Lets those who wait for replicas look again.
+    pub(crate) fn serve_acks(&self, now: Now) {
+        if self.replication.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let waiters = self.replication.waiters.lock().clone();
+        for waiter in waiters {
+            self.serve_one(&waiter, now);
+        }
+    }
+}

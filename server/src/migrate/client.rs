@@ -1,0 +1,153 @@
+//! A client of two servers, one request at a time.
+
+use resp::Value;
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A digest of much data takes long.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Where a server is, and how to get in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub host: String,
+    pub port: u16,
+    pub user: String,
+    pub password: String,
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rest = text.strip_prefix("redis://").ok_or("it has to begin with redis://")?;
+        let (login, place) = rest.rsplit_once('@').unwrap_or(("", rest));
+        let (user, password) = login.split_once(':').unwrap_or(("", login));
+        let place = place.split_once('/').map_or(place, |(place, _)| place);
+        let (host, port) = place.rsplit_once(':').unwrap_or((place, "6379"));
+        let port = port.parse().map_err(|_| format!("'{port}' is no port"))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        match host.is_empty() {
+            true => Err("there is no host".into()),
+            false => Ok(Place { host, port, user: user.into(), password: password.into() }),
+        }
+    }
+}
+
+/// An answer, as far as it matters here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    Text(String),
+    Error(String),
+}
+
+impl Reply {
+    pub fn ok(self) -> Result<(), String> {
+        match self {
+            Reply::Text(_) => Ok(()),
+            Reply::Error(error) => Err(error),
+        }
+    }
+}
+
+/// The lines of a section of `INFO`.
+pub(super) struct Info(String);
+
+impl Info {
+    pub fn text(&self, name: &str) -> String {
+        let find = |line: &str| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned());
+        self.0.lines().find_map(find).unwrap_or_default()
+    }
+
+    pub fn number(&self, name: &str) -> u64 {
+        self.text(name).parse().unwrap_or(0)
+    }
+}
+
+/// A connection.
+pub(super) struct Client(TcpStream);
+
+impl Client {
+    pub fn connect(place: &Place) -> Result<Self, String> {
+        let told = |error: std::io::Error| crate::error::plain(&error);
+        let address = (place.host.as_str(), place.port).to_socket_addrs().map_err(told)?.next();
+        let address = address.ok_or("no address")?;
+        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).map_err(told)?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(told)?;
+        let mut client = Client(stream);
+        match (place.user.as_str(), place.password.as_str()) {
+            (_, "") => {}
+            ("", password) => client.ask(&["AUTH", password])?.ok()?,
+            (user, password) => client.ask(&["AUTH", user, password])?.ok()?,
+        }
+        Ok(client)
+    }
+
+    /// Sends a request and reads its answer.
+    pub fn ask(&mut self, words: &[&str]) -> Result<Reply, String> {
+        let told = |error: std::io::Error| crate::error::plain(&error);
+        let mut bytes = Vec::new();
+        resp::encode_command(words.iter().map(|word| word.as_bytes()), &mut bytes);
+        self.0.write_all(&bytes).map_err(told)?;
+        let (mut answer, mut chunk) = (Vec::new(), [0; 16 << 10]);
+        loop {
+            if let Some((value, _)) = resp::decode(&answer).map_err(|error| error.to_string())? {
+                return Ok(reply(&value));
+            }
+            match self.0.read(&mut chunk).map_err(told)? {
+                0 => return Err("the connection was closed".into()),
+                read => answer.extend_from_slice(&chunk[..read]),
+            }
+        }
+    }
+
+    /// A section of `INFO`.
+    pub fn info_all(&mut self, section: &str) -> Result<Info, String> {
+        self.info_text(section).map(Info)
+    }
+
+    pub fn info_text(&mut self, section: &str) -> Result<String, String> {
+        match self.ask(&["INFO", section])? {
+            Reply::Text(text) => Ok(text),
+            Reply::Error(error) => Err(error),
+        }
+    }
+
+    /// A line of `INFO`.
+    pub fn info(&mut self, section: &str, name: &str) -> Result<String, String> {
+        self.info_all(section).map(|info| info.text(name))
+    }
+}
+
+fn reply(value: &Value) -> Reply {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match value.as_error() {
+        Some(error) => Reply::Error(text(error)),
+        None => Reply::Text(value.as_bytes().map_or(String::new(), text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read() {
+        let place = |host: &str, port, user: &str, password: &str| Place {
+            host: host.into(),
+            port,
+            user: user.into(),
+            password: password.into(),
+        };
+        let read = |text: &str| text.parse::<Place>();
+        assert_eq!(read("redis://h"), Ok(place("h", 6379, "", "")));
+        assert_eq!(read("redis://u:p@h:1/3"), Ok(place("h", 1, "u", "p")));
+        assert_eq!(read("redis://:p@[::1]:2"), Ok(place("::1", 2, "", "p")));
+        assert_eq!(read("redis://p@h"), Ok(place("h", 6379, "", "p")));
+        for wrong in ["h:1", "redis://h:x", "redis://:1"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}

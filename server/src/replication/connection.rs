@@ -1,0 +1,110 @@
+//! [`Connection`]: a connection to a master, read a piece at a time with an eye on what else happens.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+/// How long a read waits before the thread looks around.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// Bytes read at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// Longest line that is waited for.
+const LINE_MAX: usize = 64 << 10;
+
+/// A connection, with what has come and was not used.
+pub(super) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    timeout: Duration,
+    heard: Instant,
+}
+
+impl Connection {
+    /// Connects within `timeout`, which later is how long the other end may be silent.
+    pub fn open(host: &str, port: u16, timeout: Duration) -> io::Result<Self> {
+        let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
+        for address in (host, port).to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, timeout) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    stream.set_read_timeout(Some(TICK))?;
+                    stream.set_write_timeout(Some(timeout))?;
+                    let (buffer, heard) = (Vec::new(), Instant::now());
+                    return Ok(Connection { stream, buffer, timeout, heard });
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Both ends: theirs, ours.
+    pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.stream.peer_addr()?, self.stream.local_addr()?))
+    }
+
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        (&self.stream).write_all(bytes)
+    }
+
+    /// Another handle for sending, for a thread that says that we are alive.
+    pub fn sender(&self) -> io::Result<TcpStream> {
+        self.stream.try_clone()
+    }
+
+    /// What has come, to be taken away with [`Connection::used`].
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Drops bytes at the front that were used.
+    pub fn used(&mut self, count: usize) {
+        self.buffer.drain(..count);
+    }
+
+    /// Reads once, for at most a tick; whether anything came.
+    pub fn fill(&mut self) -> io::Result<bool> {
+        let before = self.buffer.len();
+        self.buffer.resize(before + READ_BYTES, 0);
+        let read = (&self.stream).read(&mut self.buffer[before..]);
+        self.buffer.truncate(before + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => {
+                Err(io::Error::new(ErrorKind::UnexpectedEof, "the master closed the connection"))
+            }
+            Ok(_) => {
+                self.heard = Instant::now();
+                Ok(true)
+            }
+            Err(error) if is_nothing(&error) && self.heard.elapsed() > self.timeout => {
+                Err(io::Error::new(ErrorKind::TimedOut, "the master is silent"))
+            }
+            Err(error) if is_nothing(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next line without its end, if it is there.
+    pub fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') else {
+            if self.buffer.len() > LINE_MAX {
+                return Err(io::Error::new(ErrorKind::InvalidData, "the master sends no lines"));
+            }
+            return Ok(None);
+        };
+        let mut line: Vec<u8> = self.buffer.drain(..=end).collect();
+        line.truncate(line.trim_ascii_end().len());
+        Ok(Some(line))
+    }
+
+    /// Long work was done meanwhile: the silence was ours.
+    pub fn forgive(&mut self) {
+        self.heard = Instant::now();
+    }
+}
+
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}

@@ -1,0 +1,113 @@
+//! Replication's threads: one that follows a master ([`link`]), one that sends all data to replicas
+//! ([`sync`]). What is said and when is `replication`'s and the engine's.
+
+mod connection;
+pub(crate) mod kept;
+mod link;
+mod receive;
+mod sync;
+
+use crate::host::Process;
+use engine::Engine;
+use engine::config::Id;
+use engine::replication::Cut;
+use parking_lot::Mutex;
+use runtime::Now;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::JoinHandle;
+
+/// The threads, and how to begin and end them.
+#[derive(Default)]
+pub(crate) struct Replicator {
+    process: OnceLock<Weak<Process>>,
+    link: Mutex<Option<JoinHandle<()>>>,
+    sync: Mutex<Option<JoinHandle<()>>>,
+    syncing: AtomicBool,
+    stopped: AtomicBool,
+}
+
+impl Replicator {
+    /// Tells whose threads these are.
+    pub fn attach(&self, process: &Arc<Process>) {
+        let first = self.process.set(Arc::downgrade(process)).is_ok();
+        debug_assert!(first, "a process has one replicator");
+    }
+
+    /// Whether the server ends.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// What says that.
+    pub fn stop_flag(&self) -> &AtomicBool {
+        &self.stopped
+    }
+
+    /// Follows what the configuration says, when serving begins.
+    pub fn resume(&self, engine: &Engine) {
+        if let Some(source) = engine.replication.source() {
+            let generation = engine.replication.generation();
+            self.follow(Some((&source.host, source.port)), generation);
+        }
+    }
+
+    /// Follows a master in a thread of its own. The thread of an earlier one ends by itself.
+    pub fn follow(&self, source: Option<(&str, u16)>, generation: u64) {
+        let Some(process) = self.process.get().and_then(Weak::upgrade) else { return };
+        let (Some((host, port)), false) = (source, self.is_stopped()) else { return };
+        let mut link = self.link.lock();
+        let (before, host) = (link.take(), host.to_owned());
+        let work = move || {
+            // Whoever was followed before is let go first: what it still does must not mix with this.
+            if let Some(before) = before {
+                let _ = before.join(); // a panic there was reported when it happened
+            }
+            link::follow(&process, &host, port, generation);
+        };
+        match std::thread::Builder::new().name("replication".into()).spawn(work) {
+            Ok(thread) => *link = Some(thread),
+            Err(error) => tracing::error!(%error, "cannot start a thread to follow the master"),
+        }
+    }
+
+    /// Sends all data to the replicas that wait for them, unless that is being done.
+    pub fn begin_sync(&self) {
+        let Some(process) = self.process.get().and_then(Weak::upgrade) else { return };
+        if self.is_stopped() || self.syncing.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let work = move || sync::serve(&process, &process.replicator.syncing);
+        match std::thread::Builder::new().name("sync".into()).spawn(work) {
+            Ok(thread) => *self.sync.lock() = Some(thread),
+            Err(error) => {
+                tracing::error!(%error, "cannot start a thread to synchronize replicas");
+                self.syncing.store(false, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Ends the threads, and waits for that.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        let threads = [self.link.lock().take(), self.sync.lock().take()];
+        for thread in threads.into_iter().flatten() {
+            let _ = thread.join(); // a panic there was reported when it happened
+        }
+    }
+}
+
+/// Takes up, at the start, what was followed and how far the data are.
+pub(crate) fn restore(engine: &Engine, dir: &Path, position: Option<Cut>, now: Now) {
+    let position = kept::take(engine, dir).or(position);
+    let text = engine.config.text(Id::Replicaof);
+    let source = text.rsplit_once(' ');
+    let source = source.and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    if let Some((host, port)) = source {
+        engine.follow(host, port, now.wall_ms);
+    }
+    if let Some(position) = position {
+        engine.restore_history(position, source.is_some());
+    }
+}

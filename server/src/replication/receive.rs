@@ -1,0 +1,163 @@
+//! Taking all data from a master: first into a file, then, when they are all there, in place of ours.
+
+use super::connection::Connection;
+use super::link::Following;
+use crate::{host, snapshot};
+use engine::engine::gate;
+use engine::replication::Link;
+use engine::replication::wire::{Framing, Id};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How often a master hears from us while we load.
+const ALIVE_EVERY: Duration = Duration::from_millis(500);
+
+/// The file on its way; removed in the end, whatever came of it.
+struct Received(PathBuf);
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        // It may never have been made.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Receives the master's data and puts them in place of ours: they are those of history `id` at
+/// `position`.
+pub(super) fn everything(
+    following: &Following<'_>,
+    connection: &mut Connection,
+    id: Id,
+    position: u64,
+) -> Result<(), String> {
+    following.set(Link::Sync);
+    let name = format!("temp-repl-{}.rdb", std::process::id());
+    let file = Received(following.process.dir().join(name));
+    receive(following, connection, &file.0)?;
+    following.check()?;
+    let alive = Alive::start(connection).map_err(|error| error.to_string())?;
+    let loaded = replace(following, &file.0, id, position);
+    drop(alive);
+    connection.forgive();
+    loaded
+}
+
+fn receive(
+    following: &Following<'_>,
+    connection: &mut Connection,
+    path: &Path,
+) -> Result<(), String> {
+    let told = |error: io::Error| format!("receiving the data: {error}");
+    let mut file = File::create(path).map_err(told)?;
+    let (mut framing, mut bytes, mut read) = (Framing::new(), Vec::new(), 0);
+    loop {
+        let used =
+            framing.take(connection.bytes(), &mut bytes).map_err(|error| error.to_string())?;
+        connection.used(used);
+        file.write_all(&bytes).map_err(told)?;
+        read += bytes.len() as u64;
+        bytes.clear();
+        let now_ms = following.now().wall_ms;
+        following.engine.heard(following.generation, now_ms, Some((read, framing.left())));
+        if framing.is_done() {
+            tracing::info!(bytes = read, "the master's data have come");
+            return file.flush().map_err(told);
+        }
+        following.check()?;
+        while !connection.fill().map_err(told)? {
+            following.check()?;
+        }
+    }
+}
+
+/// Empties the engine and fills it from the file.
+fn replace(following: &Following<'_>, path: &Path, id: Id, position: u64) -> Result<(), String> {
+    let engine = &following.engine;
+    engine.forget_history();
+    engine.set_gate(gate::LOADING, true);
+    // The log would not hold what is loaded: it begins anew behind it.
+    let logs = engine.is_logging();
+    engine.set_logging(false);
+    let loaded = fill(following, path);
+    if loaded.is_err() {
+        // Half of the data is worse than none.
+        if let Err(error) = host::clear(engine) {
+            tracing::error!(error, "what was loaded in part cannot be removed");
+        }
+    }
+    engine.everything_replaced();
+    if let Ok(db) = &loaded {
+        engine.adopt(id, position, *db);
+    }
+    engine.set_gate(gate::LOADING, false);
+    if logs {
+        begin_log(following);
+    }
+    loaded.map(drop)
+}
+
+/// Loads the file; the database that the stream behind it is in.
+fn fill(following: &Following<'_>, path: &Path) -> Result<storage::Db, String> {
+    let engine = &following.engine;
+    host::clear(engine)?;
+    engine.remove_libraries();
+    let mut library = |text: &[u8]| {
+        following.check()?;
+        engine.restore_library(text)
+    };
+    // What has expired stays until the master says that it goes.
+    let loaded = snapshot::load(&*engine.backend, engine.databases(), path, 0, true, &mut library)?;
+    engine.backend.flush().map_err(|error| error.to_string())?;
+    let keys = loaded.keys;
+    tracing::info!(keys, "the master's data are loaded");
+    Ok(loaded.position.map_or(0, |cut| cut.db))
+}
+
+/// Begins the log anew with what is there now.
+fn begin_log(following: &Following<'_>) {
+    let engine = &following.engine;
+    let Some(log) = following.process.log() else { return };
+    // One that is being rewritten is of the data before: it is waited for.
+    while !following.process.replicator.is_stopped() {
+        let at_cut = |engine: &engine::Engine| engine.set_logging(true);
+        match log.rewrite_then(engine, &following.process.saver.turn, at_cut, |_, _| {}) {
+            Ok(()) => return,
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// Lets the master know that we are alive while we load, from a thread of its own.
+struct Alive {
+    over: std::sync::Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Alive {
+    fn start(connection: &Connection) -> io::Result<Self> {
+        let (mut sender, over) =
+            (connection.sender()?, std::sync::Arc::new(AtomicBool::new(false)));
+        let told = over.clone();
+        let work = move || {
+            // When the master is gone the next read says so.
+            while !told.load(Ordering::SeqCst) && sender.write_all(b"\n").is_ok() {
+                std::thread::park_timeout(ALIVE_EVERY);
+            }
+        };
+        let thread = std::thread::Builder::new().name("replication-alive".into()).spawn(work)?;
+        Ok(Alive { over, thread: Some(thread) })
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join(); // it cannot panic
+        }
+    }
+}
