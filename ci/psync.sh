@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 VARVE=${VARVE:-target/release/varve}
 what=${1:?from-redis, to-redis or cli}
-seconds=${2:-15} rate=${3:-5000} cuts=${4:-6} keys=${5:-20000}
+seconds=${2:-6} rate=${3:-5000} cuts=${4:-4} keys=${5:-20000}
 folder=$(mktemp -d)
 pids=()
 trap 'kill -9 "${pids[@]}" 2>/dev/null; rm -rf "$folder"' EXIT

@@ -2,6 +2,7 @@
 
 use crate::affected::Affected;
 use crate::clients::Client;
+use crate::command::{Entry, Flag};
 use crate::cx::{CallResult, Rest};
 use crate::dispatch::Call;
 use crate::effects::{Effects, collect, log};
@@ -142,10 +143,15 @@ fn calls<'a>(engine: &'a Engine, unit: &'a Unit<'_>) -> Result<Calls<'a>, String
     Ok(calls)
 }
 
-/// A request looked up. One that is not known here is passed over, as in Redis.
+/// A request looked up. One that is not known here is passed over, as in Redis; so is one that no master
+/// puts into its stream (`SUBSCRIBE`, `REPLICAOF` …): it would run in a session that is nobody's.
 fn call<'a>(engine: &'a Engine, request: Request<'a>) -> Option<Call<'a>> {
     let entry = engine.commands.resolve(request);
-    let Some(entry) = entry.filter(|entry| entry.accepts(request.len())) else {
+    let belongs = |entry: &&Entry| {
+        let replicates = entry.has(Flag::Write) || entry.has(Flag::MayReplicate);
+        entry.accepts(request.len()) && replicates
+    };
+    let Some(entry) = entry.filter(belongs) else {
         let command = String::from_utf8_lossy(request.arg(0));
         tracing::error!(%command, "the master sends a command that cannot be run here");
         return None;

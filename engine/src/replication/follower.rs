@@ -2,6 +2,7 @@
 
 use super::{Counts, Replication};
 use crate::clients::{Client, flag};
+use crate::config::OutputBufferLimit;
 use crate::engine::Engine;
 use crate::session::{SessionState, special};
 use crate::tuning::OutputClass;
@@ -93,6 +94,8 @@ struct State {
     /// The file is complete in `queue`.
     is_file_whole: bool,
     ack: Ack,
+    /// Since when more waits for it than the soft limit allows, Unix milliseconds.
+    over_soft_since_ms: Option<u64>,
 }
 
 impl Follower {
@@ -104,6 +107,7 @@ impl Follower {
             position: None,
             is_file_whole: false,
             ack: Ack { at_ms: now_ms, ..Ack::default() },
+            over_soft_since_ms: None,
         };
         let woken = AtomicBool::new(false);
         Follower { client, announced, is_legacy, woken, state: Mutex::new(state) }
@@ -216,6 +220,23 @@ impl Follower {
         if read == room { Fed::More } else { Fed::All }
     }
 
+    /// Shows that we are alive while it waits, unless it has not even read that we were.
+    pub(super) fn send_sign_of_life(&self) {
+        if self.queued() == 0 {
+            self.send(Bytes::from_static(b"\n"));
+        }
+    }
+
+    /// Whether so much has waited for it for longer than the soft limit allows.
+    fn is_over_soft(&self, behind: u64, limit: OutputBufferLimit, now_ms: u64) -> bool {
+        let since = &mut self.state.lock().over_soft_since_ms;
+        if limit.soft_bytes == 0 || behind < limit.soft_bytes {
+            *since = None;
+            return false;
+        }
+        now_ms.saturating_sub(*since.get_or_insert(now_ms)) / 1000 > limit.soft_seconds
+    }
+
     /// Bytes of the stream that it has not been sent, from its position to `end`.
     fn behind(&self, end: u64) -> u64 {
         self.needs().map_or(0, |position| end.saturating_sub(position))
@@ -311,24 +332,21 @@ impl Engine {
         if follower.phase() == Phase::Online {
             self.replication.update_needed();
         }
-        if self.is_too_far_behind(follower) {
-            self.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
-            return Fed::Lost;
-        }
-        fed
+        if self.is_too_far_behind(follower, None) { Fed::Lost } else { fed }
     }
 
-    /// Whether more waits for a replica than `client-output-buffer-limit` allows.
-    pub(super) fn is_too_far_behind(&self, follower: &Follower) -> bool {
+    /// Whether more waits for a replica than `client-output-buffer-limit` allows: at once, or, where the
+    /// time is given, for too long.
+    pub(super) fn is_too_far_behind(&self, follower: &Follower, now_ms: Option<u64>) -> bool {
         let behind = follower.behind(self.replication.out.end());
-        let limit = self.tuning.output_limit(OutputClass::Replica).hard_bytes;
-        let over = limit > 0 && behind > limit.max(self.replication.out.size());
+        let limit = self.tuning.output_limit(OutputClass::Replica);
+        let hard = limit.hard_bytes;
+        let over = hard > 0 && behind > hard.max(self.replication.out.size())
+            || now_ms.is_some_and(|now_ms| follower.is_over_soft(behind, limit, now_ms));
         if over {
-            tracing::warn!(
-                client = follower.client.id,
-                behind,
-                "output limit reached by a replica"
-            );
+            let client = follower.client.id;
+            tracing::warn!(client, behind, "output limit reached by a replica");
+            self.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
         }
         over
     }

@@ -3,7 +3,6 @@
 use super::Phase;
 use crate::config::Id;
 use crate::engine::{Engine, gate};
-use bytes::Bytes;
 use runtime::Now;
 
 /// When things were last done, monotonic milliseconds.
@@ -35,7 +34,7 @@ impl Engine {
         if now_ms.saturating_sub(tended.life_ms) >= 1000 {
             tended.life_ms = now_ms;
             let waiting = followers.iter().filter(|f| f.phase() == Phase::Waiting && !f.is_legacy);
-            waiting.for_each(|follower| follower.send(Bytes::from_static(b"\n")));
+            waiting.for_each(|follower| follower.send_sign_of_life());
         }
         let alone = followers.is_empty() && !self.is_replica();
         tended.alone_ms = alone.then(|| tended.alone_ms.unwrap_or(now_ms));
@@ -60,7 +59,8 @@ impl Engine {
                 tracing::warn!(client = follower.client.id, "a replica timed out");
                 follower.client.kill();
             }
-            if self.is_too_far_behind(&follower) {
+            let there = !follower.client.is_killed();
+            if there && self.is_too_far_behind(&follower, Some(now.wall_ms)) {
                 follower.client.kill();
             }
         }

@@ -66,7 +66,7 @@ pub(super) fn admit(
         return Err(failure("LOADING Redis is loading the dataset in memory"));
     }
     check_busy(engine, session, entry, request)?;
-    check_monitor(session, nature)?;
+    check_monitor(session, entry, nature)?;
     if let Some(until_ms) = paused_until(engine, entry, nature, now_ms) {
         return Ok(Admission::Pause(until_ms));
     }
@@ -185,10 +185,17 @@ fn check_subscribed(session: &SessionState, entry: &Entry) -> Result<(), Failure
     )))
 }
 
-/// Who monitors is a kind of replica to Redis, and replicas leave the keyspace alone.
-fn check_monitor(session: &SessionState, nature: Nature) -> Result<(), Failure> {
+/// Who monitors is a kind of replica to Redis, and replicas leave the keyspace alone. A real one asks for
+/// nothing: an answer would stand in the middle of the stream, so that its session ends instead.
+fn check_monitor(session: &SessionState, entry: &Entry, nature: Nature) -> Result<(), Failure> {
+    let client = session.client();
+    let silent = matches!(entry.spec.name, "replconf" | "psync" | "sync");
+    if client.has_flag(flag::REPLICA) && !silent {
+        tracing::warn!(client = client.id, command = %entry.full_name, "a replica asks: closed");
+        client.kill();
+    }
     let uses_keys = nature.propagates() || nature.has(Flag::Readonly);
-    if uses_keys && session.client().has_flag(flag::MONITOR | flag::REPLICA) {
+    if uses_keys && client.has_flag(flag::MONITOR | flag::REPLICA) {
         return Err(failure("ERR Replica can't interact with the keyspace"));
     }
     Ok(())

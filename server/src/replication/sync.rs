@@ -184,6 +184,8 @@ impl Broadcast<'_> {
 
 impl Write for Broadcast<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // A large value goes piece by piece, too.
+        let bytes = &bytes[..bytes.len().min(AHEAD_MAX)];
         let shared = Bytes::copy_from_slice(bytes);
         for follower in self.group.iter().filter(|follower| follower.is_receiving()) {
             follower.send(shared.clone());

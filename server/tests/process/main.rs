@@ -10,6 +10,7 @@ mod library;
 mod migrate;
 mod panics;
 mod replication;
+mod replication_peers;
 mod serving;
 mod sockets;
 mod support;

@@ -6,38 +6,45 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Longer than any synchronization here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server that can be a master: it does not wait for more replicas than there are.
-fn master(dir: &Path, args: &[&str]) -> Varve {
+pub fn master(dir: &Path, args: &[&str]) -> Varve {
     let all =
         [&["--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes"], args].concat();
     Varve::start(dir, &all)
 }
 
 fn replica(dir: &Path, of: &Varve, args: &[&str]) -> Varve {
-    let port = of.port.to_string();
+    replica_of(dir, of.port, args)
+}
+
+pub fn replica_of(dir: &Path, port: u16, args: &[&str]) -> Varve {
+    let port = port.to_string();
     master(dir, &[&["--replicaof", "127.0.0.1", &port], args].concat())
 }
 
-fn ask<T: redis::FromRedisValue>(connection: &mut Connection, words: &[&str]) -> RedisResult<T> {
+pub fn ask<T: redis::FromRedisValue>(
+    connection: &mut Connection,
+    words: &[&str],
+) -> RedisResult<T> {
     redis::cmd(words[0]).arg(&words[1..]).query(connection)
 }
 
 /// A line of `INFO replication`.
-fn info(connection: &mut Connection, name: &str) -> String {
+pub fn info(connection: &mut Connection, name: &str) -> String {
     let text: String = ask(connection, &["INFO", "replication"]).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_default().to_owned()
 }
 
-fn stat(connection: &mut Connection, name: &str) -> String {
+pub fn stat(connection: &mut Connection, name: &str) -> String {
     let text: String = ask(connection, &["INFO", "stats"]).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_default().to_owned()
 }
 
-fn until(what: &str, mut test: impl FnMut() -> bool) {
+pub fn until(what: &str, mut test: impl FnMut() -> bool) {
     let began = Instant::now();
     while !test() {
         assert!(began.elapsed() < PATIENCE, "never: {what}");
@@ -45,7 +52,7 @@ fn until(what: &str, mut test: impl FnMut() -> bool) {
     }
 }
 
-fn wait_until_up(replica: &mut Connection) {
+pub fn wait_until_up(replica: &mut Connection) {
     until("the link is up", || info(replica, "master_link_status") == "up");
 }
 

@@ -1,8 +1,9 @@
 //! Replication: ROLE, REPLICAOF, REPLCONF, SYNC, PSYNC, FAILOVER, WAIT, WAITAOF.
 
 use super::{SERVER, replication_info};
-use crate::args::{OwnedRequest, integer};
+use crate::args::{OwnedRequest, integer, is_word};
 use crate::blocking::{Block, LateReply};
+use crate::clients::flag;
 use crate::command::{Category, Flag, Flag::*, Group, LockRule, SPEC, Spec};
 use crate::config::Id;
 use crate::cx::Cx;
@@ -48,6 +49,14 @@ fn replicaof(cx: &mut Cx<'_>) -> Outcome {
 
 /// What a replica says of itself, option by option.
 fn replconf(cx: &mut Cx<'_>) -> Outcome {
+    let word = cx.args.get(1).unwrap_or_default();
+    let silent = ["ack", "fack", "getack"].iter().any(|silent| is_word(word, silent));
+    if cx.session.follower().is_some() && !silent {
+        // The answer would stand in the middle of the stream.
+        tracing::warn!(client = cx.session.client().id, "a replica asks: closed");
+        cx.session.client().kill();
+        return Ok(());
+    }
     if cx.argc().is_multiple_of(2) {
         return Err(SYNTAX);
     }
@@ -138,7 +147,7 @@ fn take_over(cx: &mut Cx<'_>) -> Outcome {
 
 fn psync(cx: &mut Cx<'_>) -> Outcome {
     let legacy = cx.argc() == 1;
-    if cx.session.follower().is_some() {
+    if cx.session.client().has_flag(flag::REPLICA | flag::MONITOR) {
         return Ok(());
     }
     if cx.argc() > 3 && cx.is(3, "FAILOVER") {
