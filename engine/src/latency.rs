@@ -47,11 +47,16 @@ impl LatencyMonitor {
         self.threshold_ms.load(Relaxed) > 0
     }
 
+    /// Shorter moments are not kept, in nanoseconds; `None` if none are.
+    pub fn threshold_nanos(&self) -> Option<u64> {
+        let threshold_ms = self.threshold_ms.load(Relaxed);
+        (threshold_ms > 0).then(|| threshold_ms.saturating_mul(1_000_000))
+    }
+
     /// Notes that `event` took `nanos`, if that is long.
     #[inline]
     pub fn note(&self, event: &'static str, nanos: u64, now_ms: u64) {
-        let threshold = self.threshold_ms.load(Relaxed);
-        if threshold > 0 && nanos >= threshold.saturating_mul(1_000_000) {
+        if self.threshold_nanos().is_some_and(|threshold| nanos >= threshold) {
             self.add(event, nanos / 1_000_000, now_ms / 1000);
         }
     }

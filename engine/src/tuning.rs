@@ -67,6 +67,7 @@ impl Limit {
 pub struct Tuning {
     limits: [Limit; 3],
     times_each: AtomicBool,
+    notable_nanos: AtomicU64,
 }
 
 /// Below this `slowlog-log-slower-than` a command that takes no time to speak of may be one that is
@@ -79,6 +80,13 @@ impl Tuning {
     #[inline]
     pub fn times_each(&self) -> bool {
         self.times_each.load(Ordering::Relaxed)
+    }
+
+    /// The shortest time that the slow log or the latency monitor keeps anything of, nanoseconds;
+    /// [`u64::MAX`] where they keep nothing.
+    #[inline]
+    pub fn notable_nanos(&self) -> u64 {
+        self.notable_nanos.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -223,11 +231,15 @@ fn apply(engine: &Engine, id: Id) {
     }
 }
 
-/// How exactly commands must be measured.
+/// How exactly commands must be measured, and what is to be heard of.
 fn follow_measuring(engine: &Engine) {
     let slower_than_us = engine.config.integer(Id::SlowlogLogSlowerThan);
     let each = (0..TIMED_IN_RUNS_US).contains(&slower_than_us) || engine.latency.is_on();
     engine.tuning.times_each.store(each, Ordering::Relaxed);
+    // A negative threshold is no time at all.
+    let slow = u64::try_from(slower_than_us).map_or(u64::MAX, |us| us.saturating_mul(1000));
+    let notable = slow.min(engine.latency.threshold_nanos().unwrap_or(u64::MAX));
+    engine.tuning.notable_nanos.store(notable, Ordering::Relaxed);
 }
 
 /// The policy an `appendfsync` value names.

@@ -34,6 +34,8 @@ enum Task {
     Tidy,
     /// Run .ci/run, as the continuous integration does
     Ci,
+    /// Measure how many requests a second one core of the load generator drives
+    LoadSpeed(load::speed::SpeedArgs),
     #[command(hide = true)]
     Echo(echo::EchoArgs),
 }
@@ -55,6 +57,7 @@ fn run(task: Task) -> Result<()> {
         Task::NewCommand(args) => new_command::run(&args, &project_root()?),
         Task::Tidy => tidy::run(&project_root()?),
         Task::Ci => ci(),
+        Task::LoadSpeed(args) => load::speed::measure(&args),
         Task::Echo(args) => echo::run(&args),
     }
 }

@@ -650,18 +650,26 @@ impl<'a> Timer<'a> {
             Some(waiter) => waiter.spend(nanos),
             None => self.engine.stats.ran(self.command, self.calls, nanos),
         }
-        let entry = self.engine.commands.entry(self.command);
-        // A run of fast commands is one moment: nobody else was served meanwhile.
-        self.engine.note_moment(entry, nanos, self.now);
-        if let (Some(last), None) = (self.last, waiter) {
-            let (mean, client) = (nanos / self.calls, Some(self.client));
-            self.engine.note_slow(entry, last, mean, client, self.now);
+        if nanos >= self.engine.tuning.notable_nanos() {
+            self.note(waiter, nanos);
         }
         self.begun = now;
         self.calls = 0;
         if self.each {
             // The next one begins anew, whatever it is.
             self.command = UNKNOWN;
+        }
+    }
+
+    /// Hands on what took long.
+    #[cold]
+    fn note(&self, waiter: Option<&Waiter>, nanos: u64) {
+        let entry = self.engine.commands.entry(self.command);
+        // A run of fast commands is one moment: nobody else was served meanwhile.
+        self.engine.note_moment(entry, nanos, self.now);
+        if let (Some(last), None) = (self.last, waiter) {
+            let (mean, client) = (nanos / self.calls, Some(self.client));
+            self.engine.note_slow(entry, last, mean, client, self.now);
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod messages;
 pub mod reply;
 pub mod request;
 pub mod rng;
+pub mod speed;
 #[cfg(test)]
 mod tests;
 mod wire;

@@ -1,0 +1,237 @@
+//! What every turn of a session ends with: what others may see of it, which limits it has reached,
+//! whether its replies may go, and what the runtime is to do about it next.
+
+use super::state::special;
+use super::{Machine, OUTPUT_FREE, Parked, Withheld, seconds};
+use crate::clients::{Ending, capped};
+use crate::config::{Id, OutputBufferLimit};
+use crate::engine::Engine;
+use crate::replication::Fed;
+use resp::Output;
+use runtime::{Flow, Input, Next, Now, Status};
+use std::sync::atomic::Ordering;
+use storage::journal::Durability;
+
+impl Machine {
+    /// Has others see what waits to be executed.
+    fn show_input(&self) {
+        let client = self.state.client();
+        let (taken, arguments) = match (&self.parked, self.pending.is_empty()) {
+            (Parked::Blocked { waiter, .. }, _) => (0, waiter.request.argument_bytes()),
+            (_, true) => (0, 0),
+            // Half a request: its first arguments are no longer input.
+            (Parked::No, false) => self.parser.half_read(),
+            _ => (0, 0),
+        };
+        let input = self.pending.len().saturating_sub(taken);
+        client.input_bytes.store(input, Ordering::Relaxed);
+        client.argument_bytes.store(capped(arguments), Ordering::Relaxed);
+    }
+
+    /// Tells others what waits here, and closes a session whose peer reads too slowly
+    /// (`client-output-buffer-limit`).
+    pub(super) fn check_buffers(&mut self, engine: &Engine, now: Now) {
+        let client = self.state.client();
+        let waiting = self.out.len();
+        let before = client.output_bytes.load(Ordering::Relaxed);
+        client.output_bytes.store(waiting, Ordering::Relaxed);
+        if waiting > 0 {
+            client.reply_bytes.store(capped(waiting), Ordering::Relaxed);
+        }
+        // Redis looks only at what does not fit the buffer that every client has.
+        if waiting <= OUTPUT_FREE {
+            self.over_soft_limit_since = None;
+            return;
+        }
+        if engine.client_eviction.is_limited() {
+            engine.note_client_growth(waiting.saturating_sub(before));
+        }
+        self.out.close_large_tail();
+        let limit = engine.tuning.output_limit(self.output_class());
+        let over_hard = limit.hard_bytes > 0 && waiting as u64 >= limit.hard_bytes;
+        if over_hard || self.over_soft_too_long(waiting as u64, limit, now) {
+            self.state.client().end(Ending::Overflow);
+        }
+    }
+
+    fn over_soft_too_long(&mut self, waiting: u64, limit: OutputBufferLimit, now: Now) -> bool {
+        if limit.soft_bytes == 0 || waiting < limit.soft_bytes {
+            self.over_soft_limit_since = None;
+            return false;
+        }
+        let now_s = seconds(now);
+        let since = *self.over_soft_limit_since.get_or_insert(now_s);
+        u64::from(now_s.get() - since.get()) > limit.soft_seconds
+    }
+
+    /// When it will have been over the soft limit for too long, if it is over it.
+    fn soft_limit_deadline_us(&self, engine: &Engine) -> Option<u64> {
+        let since = u64::from(self.over_soft_limit_since?.get());
+        let longest = engine.tuning.output_limit(self.output_class()).soft_seconds;
+        Some(since.saturating_add(longest).saturating_add(1).saturating_mul(1_000_000))
+    }
+
+    /// Ends the session if somebody, or a limit, has said so.
+    fn check_ending(&mut self, engine: &Engine) {
+        let client = self.state.client();
+        if !client.is_killed() || self.state.flow == Flow::Abort {
+            return;
+        }
+        if client.has_overflowed() {
+            engine.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(client = client.id, peer = %client.peer, unread = self.out.len(),
+                "a client is closed: it has left more unread than its output limit");
+        }
+        self.state.flow = Flow::Abort;
+    }
+
+    /// Withholds replies until what they promise is durable, or lets them go, and is true then.
+    fn check_durability(&mut self, engine: &Engine) -> bool {
+        let Some(journal) = &engine.journal else { return false };
+        if let Some(lsn) = self.written
+            && journal.durability() == Durability::Always
+        {
+            let nothing = Output::new();
+            let withheld =
+                self.withheld.get_or_insert_with(|| Box::new(Withheld { until: lsn, nothing }));
+            withheld.until = withheld.until.max(lsn);
+            self.written = None;
+            if engine.is_traced() {
+                self.trace.withhold(engine);
+            }
+        }
+        let Some(lsn) = self.withheld.as_ref().map(|withheld| withheld.until) else {
+            return false;
+        };
+        match journal.poll_durable(lsn, self.state.client().waker()) {
+            Ok(true) => {
+                self.withheld = None;
+                self.trace.release(engine);
+                return true;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                // The reply would be a lie, and cannot be taken back once sent.
+                tracing::error!(%error, "journal failed: closing a client that waits for it");
+                self.withheld = None;
+                self.state.flow = Flow::Abort;
+            }
+        }
+        false
+    }
+
+    /// Gives a replica's session what there is for it; whether more is waiting than fits.
+    #[cold]
+    fn feed_follower(&mut self, engine: &Engine) -> bool {
+        let fed = engine.feed_follower(&self.state, &mut self.out);
+        match fed {
+            Fed::Lost => self.state.flow = Flow::Abort,
+            Fed::Over => self.state.flow = Flow::CloseAfterFlush,
+            Fed::All | Fed::More => {}
+        }
+        fed == Fed::More
+    }
+
+    /// What every call ends with.
+    #[inline]
+    pub(super) fn status(&mut self, engine: &Engine, now: Now) -> Status {
+        match self.is_at_rest(engine) {
+            true => self.rest(),
+            false => self.look_around(engine, now),
+        }
+    }
+
+    /// Whether nothing is to be looked after, as nearly always: everything received is executed, no
+    /// reply has to wait, what is unwritten is below every limit, and nobody ends the session.
+    #[inline]
+    fn is_at_rest(&self, engine: &Engine) -> bool {
+        let waits = engine.journal.is_some() && (self.written.is_some() || self.withheld.is_some());
+        let limited = self.out.len() > OUTPUT_FREE || self.over_soft_limit_since.is_some();
+        let input = self.is_parked() || !self.pending.is_empty();
+        let ends =
+            self.state.flow != Flow::Open || self.draining || self.state.client().is_killed();
+        // A replica is sent what there is for it.
+        let follows = self.state.special & special::FOLLOWER != 0;
+        !(waits || limited || input || ends || follows)
+    }
+
+    /// [`Machine::status`] of a session that is at rest.
+    #[inline]
+    fn rest(&self) -> Status {
+        let (client, waiting) = (self.state.client(), self.out.len());
+        client.output_bytes.store(waiting, Ordering::Relaxed);
+        if waiting > 0 {
+            client.reply_bytes.store(capped(waiting), Ordering::Relaxed);
+        }
+        client.input_bytes.store(0, Ordering::Relaxed);
+        client.argument_bytes.store(0, Ordering::Relaxed);
+        Status { flow: Flow::Open, input: Input::Wanted, next: Next::Nothing }
+    }
+
+    #[inline(never)]
+    fn look_around(&mut self, engine: &Engine, now: Now) -> Status {
+        let released = self.check_durability(engine);
+        let more = self.state.special & special::FOLLOWER != 0 && self.feed_follower(engine);
+        self.check_buffers(engine, now);
+        self.check_ending(engine);
+        if !self.is_parked() {
+            if released && !self.pending.is_empty() {
+                self.parked = Parked::Yielding;
+            } else if self.draining && self.state.flow == Flow::Open && self.withheld.is_none() {
+                self.state.flow = Flow::CloseAfterFlush;
+            }
+        }
+        // Whatever is withheld must be let go before the connection may close.
+        let flow = match self.state.flow {
+            Flow::CloseAfterFlush if self.withheld.is_some() => Flow::Open,
+            flow => flow,
+        };
+        self.show_input();
+        let (input, next) = self.wishes(engine);
+        // A replica that is not sent everything yet is sent more when it has read.
+        let next = if more && next == Next::Nothing { Next::OnceWritten } else { next };
+        Status { flow, input, next }
+    }
+
+    /// What is to be done about input, and what it does next without an event.
+    fn wishes(&mut self, engine: &Engine) -> (Input, Next) {
+        if self.state.flow != Flow::Open {
+            return (Input::Held, Next::Nothing);
+        }
+        if self.is_waiting() {
+            return (Input::Kept, Next::Nothing);
+        }
+        if self.withheld.is_some() {
+            return (Input::Held, Next::Nothing);
+        }
+        if !self.is_parked() {
+            return (Input::Wanted, Next::Nothing);
+        }
+        if self.out.len() < engine.tuning.output_ceiling(self.output_class()) {
+            self.parked = Parked::Yielding;
+            return (Input::Held, Next::AnotherTurn);
+        }
+        self.parked = Parked::OutputFull;
+        (if self.draining { Input::Held } else { Input::Wanted }, Next::OnceWritten)
+    }
+
+    #[inline]
+    pub(super) fn deadline_us(&self, engine: &Engine) -> Option<u64> {
+        let may_time_out = engine.config.integer(Id::Timeout) != 0;
+        match may_time_out || self.is_parked() || self.over_soft_limit_since.is_some() {
+            true => self.earliest_deadline_us(engine),
+            false => None,
+        }
+    }
+
+    #[inline(never)]
+    fn earliest_deadline_us(&self, engine: &Engine) -> Option<u64> {
+        let parked = match &self.parked {
+            Parked::Blocked { deadline_us, .. } => *deadline_us,
+            Parked::Paused { until_us } => Some(*until_us),
+            Parked::No | Parked::Held | Parked::Yielding | Parked::OutputFull => None,
+        };
+        let limits = [self.idle_deadline_us(engine), self.soft_limit_deadline_us(engine)];
+        limits.into_iter().chain([parked]).flatten().min()
+    }
+}
