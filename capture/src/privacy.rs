@@ -40,7 +40,7 @@ pub struct Roles {
 
 impl Default for Roles {
     fn default() -> Self {
-        let table = CommandTable::new(engine::families::all());
+        let table = CommandTable::new(commands::all());
         let table = table.expect("built-in commands have distinct names");
         Roles { table, grammars: HashMap::new() }
     }

@@ -32,26 +32,26 @@ pub struct Block {
 }
 
 /// What a wait for replicas answers when its time is over; the request is the one that waits.
-pub(crate) type LateReply = fn(&Engine, Request<'_>, &mut Reply<'_>);
+pub type LateReply = fn(&Engine, Request<'_>, &mut Reply<'_>);
 
 const WAITING: u8 = 0;
 const BEING_SERVED: u8 = 1;
 const OVER: u8 = 2;
 
 /// A parked command.
-pub(crate) struct Waiter {
-    pub client: Arc<Client>,
-    pub db: Db,
-    pub command: CommandId,
-    pub request: OwnedRequest,
-    pub keys: Vec<Box<[u8]>>,
-    pub on_timeout: fn(&mut Reply<'_>),
+pub struct Waiter {
+    pub(crate) client: Arc<Client>,
+    pub(crate) db: Db,
+    pub(crate) command: CommandId,
+    pub(crate) request: OwnedRequest,
+    pub(crate) keys: Vec<Box<[u8]>>,
+    pub(crate) on_timeout: fn(&mut Reply<'_>),
     /// The request as the client sent it, where another waits in its place.
-    pub sent: Option<OwnedRequest>,
+    pub(crate) sent: Option<OwnedRequest>,
     /// See [`Block::needs_keys`].
     needs_keys: bool,
     /// `CLIENT CACHING` decides about it.
-    pub caching: bool,
+    pub(crate) caching: bool,
     /// How long it has run so far, nanoseconds: the time that it waits does not count.
     spent: AtomicU64,
     /// It waits for replicas, not for keys.
@@ -60,7 +60,7 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    pub fn new(
+    pub(crate) fn new(
         client: Arc<Client>,
         db: Db,
         command: CommandId,
@@ -219,7 +219,7 @@ impl Engine {
 
     /// Ends a client's wait with its time-out reply, or with an error; false when it waits for
     /// nothing. From now on nothing is given to it.
-    pub(crate) fn unblock(&self, id: u64, error: Option<&'static str>) -> bool {
+    pub fn unblock(&self, id: u64, error: Option<&'static str>) -> bool {
         let Some(waiter) = self.blocking.of_client(id).filter(|waiter| waiter.end()) else {
             return false;
         };

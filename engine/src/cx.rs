@@ -4,6 +4,7 @@ use crate::affected::Affected;
 use crate::args::is_word;
 use crate::blocking::{Block, LateReply};
 use crate::clients::Message;
+use crate::command::Entry;
 use crate::dispatch::Call;
 use crate::effects::Effects;
 use crate::engine::Engine;
@@ -124,6 +125,11 @@ impl<'a> Cx<'a> {
         Key { db, hash: self.engine.backend.hash(bytes), bytes }
     }
 
+    /// The row of the running command.
+    pub fn entry(&self) -> &'a Entry {
+        self.call.entry
+    }
+
     /// Number of arguments, the name included.
     #[inline]
     pub fn argc(&self) -> usize {
@@ -168,7 +174,7 @@ impl<'a> Cx<'a> {
 
     /// What the keys are that somebody watches in `db`, in the database of that number and in
     /// `other`: to be asked before the one becomes the other, for [`Cx::database_modified`].
-    pub(crate) fn watched_in(
+    pub fn watched_in(
         &mut self,
         db: storage::Db,
         other: Option<storage::Db>,
@@ -188,7 +194,7 @@ impl<'a> Cx<'a> {
 
     /// Says that a whole database was changed (`FLUSHDB`, `SWAPDB`), and what this means to the
     /// keys that are watched.
-    pub(crate) fn database_modified(&mut self, db: storage::Db, replaced: Replaced) {
+    pub fn database_modified(&mut self, db: storage::Db, replaced: Replaced) {
         self.out.dirty += 1;
         for (key, was, is) in replaced {
             self.engine.keyspace.replaced(db, &key, was, is);
@@ -200,7 +206,7 @@ impl<'a> Cx<'a> {
 
     /// Says that every key is gone (`FLUSHALL`); of one database it is the same to caches, because
     /// they know none (`FLUSHDB`).
-    pub(crate) fn everything_invalid(&mut self) {
+    pub fn everything_invalid(&mut self) {
         if self.engine.tracking.is_on() {
             let by = self.session.client().id;
             self.engine.invalidate_all(by, &mut self.out.rest().affected.stale);
@@ -233,7 +239,7 @@ impl<'a> Cx<'a> {
     }
 
     /// Has the session write messages to itself behind its reply.
-    pub(crate) fn keep_messages(&mut self, mut messages: Vec<Message>) {
+    pub fn keep_messages(&mut self, mut messages: Vec<Message>) {
         if !messages.is_empty() {
             self.out.rest().affected.messages.append(&mut messages);
         }
@@ -260,7 +266,7 @@ impl<'a> Cx<'a> {
     }
 
     /// Listeners hear that a key expired before they hear what the command that met it did.
-    pub(crate) fn announce_expired(&mut self) {
+    pub fn announce_expired(&mut self) {
         if !self.tx.met_expired() {
             return;
         }
@@ -270,7 +276,7 @@ impl<'a> Cx<'a> {
     }
 
     /// Notes that blocked clients may be served from `key`. [`Cx::modified`] does so already.
-    pub(crate) fn ready(&mut self, key: &Key<'_>) {
+    pub fn ready(&mut self, key: &Key<'_>) {
         if self.engine.blocking.is_awaited(key.db, key.bytes) {
             self.out.rest().affected.ready.push((key.db, key.bytes.into()));
         }
@@ -347,12 +353,28 @@ impl<'a> Cx<'a> {
     }
 
     /// As [`Cx::block`], until replicas have acknowledged something.
-    pub(crate) fn block_for_replicas(&mut self, block: Block, late: LateReply) -> bool {
+    pub fn block_for_replicas(&mut self, block: Block, late: LateReply) -> bool {
         let blocks = self.block(block);
         if blocks {
             self.out.rest().late = Some(late);
         }
         blocks
+    }
+
+    /// Sends keys to another server and parks the session until that has answered. Unless they
+    /// stay here, the keys are held meanwhile. Not where nothing may wait.
+    pub fn run_errand(&mut self, errand: Errand) {
+        if !errand.copies {
+            self.engine.hold(&errand.keys);
+        }
+        self.out.rest().errand = Some(Box::new(errand));
+        self.block(Block {
+            keys: Vec::new(),
+            timeout_us: None,
+            on_timeout: |reply| reply.null(),
+            request: None,
+            needs_keys: false,
+        });
     }
 
     /// The reply to `HELP`: the form of the container, its subcommands, and `HELP` itself.

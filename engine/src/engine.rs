@@ -9,7 +9,6 @@ use crate::command::{CommandId, CommandTable, DuplicateCommand, Spec};
 use crate::config::{ConfigStore, Id, keyspace_events as bits};
 use crate::cross_protocol::CrossProtocol;
 use crate::eviction::Eviction;
-use crate::families::scripting::Scripting;
 use crate::holds::Holds;
 use crate::housekeeping::ActiveExpire;
 use crate::keyspace::{Class, Keyspace};
@@ -20,6 +19,7 @@ use crate::peers::{Answers, Errand, PeerError, Requests, Target};
 use crate::pubsub::{self, PubSub};
 use crate::rates::Rates;
 use crate::replication::{Outgoing, Replication, Tee, feed};
+use crate::scripting::Scripting;
 use crate::session::Session;
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
@@ -271,7 +271,7 @@ pub struct Parts {
     pub journal: Option<Arc<dyn Journal>>,
     /// The configuration.
     pub config: Arc<ConfigStore>,
-    /// Commands besides the built-in ones.
+    /// Every command there is: the built-in ones are in the crate `commands`.
     pub commands: Vec<&'static [Spec]>,
     /// The process around it.
     pub environment: Environment,
@@ -347,8 +347,7 @@ impl Engine {
     /// # Errors
     /// When two commands have one name.
     pub fn new(parts: Parts) -> Result<Arc<Self>, DuplicateCommand> {
-        let families = crate::families::all().chain(parts.commands.iter().copied());
-        let commands = CommandTable::new(families)?;
+        let commands = CommandTable::new(parts.commands.iter().copied())?;
         Ok(Self::assemble(parts, commands))
     }
 
@@ -358,8 +357,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::new`] and [`CommandTable::rename`].
     pub fn with_names(parts: Parts, names: &[(String, String)]) -> Result<Arc<Self>, String> {
-        let families = crate::families::all().chain(parts.commands.iter().copied());
-        let mut commands = CommandTable::new(families).map_err(|error| error.to_string())?;
+        let commands = CommandTable::new(parts.commands.iter().copied());
+        let mut commands = commands.map_err(|error| error.to_string())?;
         for (old, new) in names {
             let renamed = commands.rename(old, new);
             renamed.map_err(|reason| format!("rename-command {old}: {reason}"))?;
@@ -369,7 +368,7 @@ impl Engine {
 
     fn assemble(parts: Parts, commands: CommandTable) -> Arc<Self> {
         let id = |name| commands.entries().iter().find(|entry| entry.full_name == name);
-        let id = |name| id(name).expect("a built-in command").id;
+        let id = |name| id(name).map_or(CommandId::MAX, |entry| entry.id);
         let (exec, client_reply) = (id("exec"), id("client|reply"));
         let history = hex_digits(parts.environment.seed);
         let out = Arc::new(Outgoing::new(Id40::parse(history.as_bytes()).unwrap_or(Id40::NONE)));

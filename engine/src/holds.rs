@@ -32,7 +32,7 @@ struct Inner {
 
 impl Engine {
     /// Holds keys from now on. The caller has their shards locked.
-    pub(crate) fn hold(&self, keys: &[Box<[u8]>]) {
+    pub fn hold(&self, keys: &[Box<[u8]>]) {
         let mut holds = self.holds.0.lock();
         holds.keys.extend(keys.iter().cloned());
         self.keyspace.set_holding(!holds.keys.is_empty());

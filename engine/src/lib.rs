@@ -1,11 +1,11 @@
-//! The sans-IO core: sessions, dispatcher, command table, one file per command family.
+//! The sans-IO core: sessions, dispatcher, command table, and how scripts run.
 //!
 //! Promises: the same bytes at the same times, from the same seed, give the same bytes. A command
-//! is a row in its family's file; lookup, arity, key extraction, locking, logging, `COMMAND` and
-//! ACL categories derive from the row. A single command, a `MULTI`/`EXEC` and a script are each
+//! is a row of the table that the engine is given; lookup, arity, key extraction, locking, logging,
+//! `COMMAND` and ACL categories derive from the row. A single command, a `MULTI`/`EXEC` and a script are each
 //! one storage transaction.
 //!
-//! Must not know: sockets, threads, `async`, any runtime, any particular backend. It reads no
+//! Must not know: any command, sockets, threads, `async`, any runtime, any particular backend. It reads no
 //! clock and no random source: both are arguments ([`runtime::Now`], [`Environment`]).
 //!
 //! | module | what |
@@ -13,7 +13,7 @@
 //! | [`session`] | one client's state machine: bytes in, bytes out |
 //! | [`command`] | rows, and the table that finds them |
 //! | [`cx`] | what a handler sees |
-//! | [`families`] | the handlers and their rows |
+//! | [`scripting`] | how scripts and functions run, and what sessions share of them |
 //! | [`engine`](mod@engine) | what sessions share |
 //! | [`acl`] | users, and what they may do |
 //! | [`expiry`], [`long_double`], [`args`], [`glob`] | what arguments mean |
@@ -42,9 +42,8 @@ mod dispatch;
 mod effects;
 pub mod engine;
 pub mod eviction;
-mod expiry;
+pub mod expiry;
 pub mod failure;
-pub mod families;
 pub mod glob;
 mod holds;
 pub mod housekeeping;
@@ -58,6 +57,7 @@ pub mod pubsub;
 pub mod rates;
 pub mod replay;
 pub mod replication;
+pub mod scripting;
 pub mod session;
 pub mod slowlog;
 mod stages;

@@ -59,7 +59,7 @@ impl Answers {
     }
 
     /// The error that a client is told, if there is one.
-    pub(crate) fn failure(&self) -> Option<Failure> {
+    pub fn failure(&self) -> Option<Failure> {
         match (&self.refusal, self.broken) {
             (Some(refusal), _) => {
                 Some(Failure::text(format!("ERR Target instance replied with error: {refusal}")))
@@ -94,16 +94,20 @@ impl PeerError {
 
 /// Keys for another server, while their client waits: see [`crate::Host::run_aside`].
 pub struct Errand {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) timeout: Duration,
-    pub(crate) requests: Requests,
+    /// The other server's host name or address.
+    pub host: String,
+    /// Its port; nobody listens on 0.
+    pub port: u16,
+    /// How long connecting, and each exchange, may take.
+    pub timeout: Duration,
+    /// What is sent.
+    pub requests: Requests,
     /// The keys, in the order of the requests.
-    pub(crate) keys: Vec<Box<[u8]>>,
+    pub keys: Vec<Box<[u8]>>,
     /// They stay here, too, and are not held.
-    pub(crate) copies: bool,
+    pub copies: bool,
     /// Who waits for the outcome; known once the client is parked.
-    pub(crate) waiter: Option<Arc<Waiter>>,
+    pub waiter: Option<Arc<Waiter>>,
 }
 
 impl Errand {

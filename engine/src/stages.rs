@@ -47,7 +47,7 @@ impl Engine {
 
     /// Whether times of stages are taken.
     #[inline]
-    pub(crate) fn is_traced(&self) -> bool {
+    pub fn is_traced(&self) -> bool {
         self.gate() & gate::TRACED != 0
     }
 

@@ -94,7 +94,7 @@ struct Command {
 }
 
 static TABLE: LazyLock<CommandTable> =
-    LazyLock::new(|| CommandTable::new(engine::families::all()).expect("no name twice"));
+    LazyLock::new(|| CommandTable::new(commands::all()).expect("no name twice"));
 
 static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
     let runs = TABLE.entries().iter().filter(|entry| entry.subcommands.is_empty());
@@ -173,7 +173,7 @@ impl<'a> Dice<'a> {
 fn server() -> Harness {
     let limits = EncodingLimits::default();
     let config = Config { shards: 4, databases: 16, hash_seed: 7, limits };
-    let mut server = Harness::recording(Arc::new(MemoryBackend::new(config)));
+    let mut server = Harness::recording(commands::all(), Arc::new(MemoryBackend::new(config)));
     // The longest string, and so the most one request may make grow.
     assert_eq!(server.text("CONFIG SET proto-max-bulk-len 1mb"), "OK");
     server

@@ -65,7 +65,7 @@ pub(crate) fn on(
     let environment =
         Environment { stopwatch: || 0, seed: 42, started: START, host: Arc::new(NoHost) };
     let journal = log.map(|log| log as Arc<dyn Journal>);
-    let parts = Parts { backend, journal, config, commands: Vec::new(), environment };
+    let parts = Parts { backend, journal, config, commands: commands::all(), environment };
     EngineService(Engine::new(parts).expect("built-in commands have distinct names"))
 }
 

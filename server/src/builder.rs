@@ -99,7 +99,8 @@ impl ServerBuilder {
     /// See [`StartError`].
     pub fn build(mut self) -> Result<Server, StartError> {
         let config = self.configure()?;
-        check_names(&self.loaded.renamed_commands, &self.commands)?;
+        let commands = [commands::all(), self.commands.clone()].concat();
+        check_names(&self.loaded.renamed_commands, &commands)?;
         let runtime = self.choose_runtime(&config)?;
         let open = self.choose_storage(&config)?;
         let journal_wanted = loading::journal_wanted(&self.loaded)?;
@@ -123,7 +124,7 @@ impl ServerBuilder {
             backend: backend.clone(),
             journal: journal.clone().map(|journal| journal as Arc<dyn Journal>),
             config: config.clone(),
-            commands: self.commands.clone(),
+            commands: commands.clone(),
             environment: Environment {
                 stopwatch: system::stopwatch,
                 seed: system::random(),
@@ -141,7 +142,6 @@ impl ServerBuilder {
         let streams = std::mem::take(&mut bound.streams);
         let mut serving = Serving::new(streams, &engine, process.clone(), clock);
         let (libraries, position) = (Mutex::default(), Mutex::default());
-        let (config, commands) = (config.clone(), self.commands);
         let data = Data { backend, config: config.clone(), commands, libraries, position };
         engine.set_gate(gate::LOADING, true);
         let load = || loading::load(&data, &process, journal_wanted);
@@ -205,9 +205,8 @@ fn load_users(engine: &Engine, loaded: &Loaded) -> Result<(), StartError> {
 }
 
 /// Whether commands can be renamed so: better said before anything is opened.
-fn check_names(names: &[(String, String)], own: &[&'static [Spec]]) -> Result<(), StartError> {
-    let families = engine::families::all().chain(own.iter().copied());
-    let mut table = CommandTable::new(families).map_err(StartError::other)?;
+fn check_names(names: &[(String, String)], commands: &[&'static [Spec]]) -> Result<(), StartError> {
+    let mut table = CommandTable::new(commands.iter().copied()).map_err(StartError::other)?;
     names.iter().try_for_each(|(old, new)| {
         let renamed = table.rename(old, new);
         renamed.map_err(|reason| StartError::Other(format!("'rename-command {old}': {reason}")))

@@ -53,7 +53,7 @@ fn engine(backend: &Arc<dyn Backend>, journal: Option<Arc<dyn Journal>>) -> Arc<
         backend: backend.clone(),
         journal,
         config: Arc::new(ConfigStore::new()),
-        commands: Vec::new(),
+        commands: commands::all(),
         environment: Environment { stopwatch: || 0, seed: 1, started, host },
     })
     .unwrap()

@@ -209,7 +209,7 @@ impl Engine {
 
     /// Whether the session's user may have a request read keys that it does not declare: if he may
     /// read every key.
-    pub(crate) fn may_read_all(
+    pub fn may_read_all(
         &self,
         session: &SessionState,
         entry: &Entry,
@@ -278,7 +278,7 @@ impl Engine {
     }
 
     /// Counts a refusal and notes it in `ACL LOG`.
-    pub(crate) fn note_denied(
+    pub fn note_denied(
         &self,
         session: &SessionState,
         reason: Reason,
@@ -294,7 +294,7 @@ impl Engine {
             context,
             object: object.to_vec(),
             user: user.to_vec(),
-            client: crate::families::client::describe(self, session.client(), true, now_ms),
+            client: crate::clients::describe(self, session.client(), true, now_ms),
             id: 0,
             created_ms: now_ms,
             updated_ms: now_ms,

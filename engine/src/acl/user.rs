@@ -283,7 +283,7 @@ fn check_no_spaces(text: &[u8]) -> Ruled {
 }
 
 /// What Redis allows neither in names nor in patterns.
-pub(crate) fn is_space(byte: u8) -> bool {
+pub fn is_space(byte: u8) -> bool {
     byte == 0 || byte == 0x0b || byte.is_ascii_whitespace()
 }
 
@@ -441,7 +441,7 @@ fn hash(password: &[u8]) -> Vec<u8> {
 }
 
 /// Bytes in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> Vec<u8> {
+pub fn hex(bytes: &[u8]) -> Vec<u8> {
     let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

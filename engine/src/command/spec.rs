@@ -2,6 +2,7 @@
 
 use super::keys::KeyFinder;
 use super::secrets::Secret;
+use crate::config::Id;
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::failure::Outcome;
@@ -412,6 +413,8 @@ pub struct Spec {
     pub find_keys: Option<KeyFinder>,
     /// Which arguments are channels.
     pub channels: Channels,
+    /// The directive (`enable-…-command`) that says who may run it, if one does.
+    pub enabled_by: Option<Id>,
     /// Its arguments after the name, in the notation of the Redis documentation: literal words in
     /// capitals, `[…]` optional, `|` alternatives, `<a|b>` a required choice, `x [x ...]`
     /// repetition.
@@ -444,6 +447,7 @@ pub const SPEC: Spec = Spec {
     secrets: &[],
     find_keys: None,
     channels: Channels::None,
+    enabled_by: None,
     syntax: "",
     tips: &[],
     history: &[],

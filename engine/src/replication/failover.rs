@@ -16,7 +16,7 @@ const FOR_EVER_MS: u64 = 1 << 40;
 
 /// A handover under way.
 #[derive(Clone, Debug)]
-pub(crate) struct Failover {
+pub struct Failover {
     /// To whom; `None` for whoever has everything first.
     pub target: Option<(String, u16)>,
     /// When it is given up, or forced; Unix milliseconds.
@@ -29,7 +29,7 @@ pub(crate) struct Failover {
 
 impl Engine {
     /// `master_failover_state`.
-    pub(crate) fn failover_state(&self) -> &'static str {
+    pub fn failover_state(&self) -> &'static str {
         match &*self.replication.failover.lock() {
             None => "no-failover",
             Some(Failover { told: None, .. }) => "waiting-for-sync",
@@ -38,7 +38,7 @@ impl Engine {
     }
 
     /// Begins a handover.
-    pub(crate) fn begin_failover(&self, failover: Failover, now: Now) -> Result<(), Failure> {
+    pub fn begin_failover(&self, failover: Failover, now: Now) -> Result<(), Failure> {
         let mut current = self.replication.failover.lock();
         if current.is_some() {
             return Err(failure("ERR FAILOVER already in progress."));
@@ -68,7 +68,7 @@ impl Engine {
     }
 
     /// Gives a handover up; false if there is none.
-    pub(crate) fn abort_failover(&self) -> bool {
+    pub fn abort_failover(&self) -> bool {
         let failover = self.replication.failover.lock().take();
         if failover.as_ref().is_some_and(|failover| failover.told.is_some()) {
             let led = self.transact("a failover", Locks::All, 0, &mut |_| {

@@ -146,7 +146,7 @@ impl Outgoing {
     }
 
     /// Asks replicas how far they are, unless that was the last thing said.
-    pub(crate) fn ask(&self) {
+    pub fn ask(&self) {
         let mut bytes = Vec::new();
         command(&[b"REPLCONF", b"GETACK", b"*"], &mut bytes);
         self.with(|inner, needed| {

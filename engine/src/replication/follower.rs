@@ -243,7 +243,7 @@ impl Follower {
     }
 
     /// The name of its phase in `INFO`.
-    pub(crate) fn state_name(&self) -> &'static str {
+    pub fn state_name(&self) -> &'static str {
         match self.phase() {
             Phase::Waiting => "wait_bgsave",
             Phase::Receiving | Phase::Unready => "send_bulk",
@@ -280,7 +280,7 @@ impl Replication {
 
 impl Engine {
     /// Makes a session a replica's: `PSYNC` and `SYNC`. What it is told at once, if anything.
-    pub(crate) fn admit_follower(
+    pub fn admit_follower(
         &self,
         session: &mut SessionState,
         asked: Option<(&[u8], i64)>,
@@ -352,7 +352,7 @@ impl Engine {
     }
 
     /// A replica says how far it is.
-    pub(crate) fn acknowledged(
+    pub fn acknowledged(
         &self,
         session: &SessionState,
         position: u64,
@@ -369,7 +369,7 @@ impl Engine {
 
 impl SessionState {
     /// The replica that this session serves.
-    pub(crate) fn follower(&self) -> Option<&Arc<Follower>> {
+    pub fn follower(&self) -> Option<&Arc<Follower>> {
         self.rare().and_then(|rare| rare.follower.as_ref())
     }
 
@@ -379,7 +379,7 @@ impl SessionState {
     }
 
     /// What the client said of itself as a replica.
-    pub(crate) fn announced(&mut self) -> &mut Announced {
+    pub fn announced(&mut self) -> &mut Announced {
         self.rare_mut().announced.get_or_insert_default()
     }
 

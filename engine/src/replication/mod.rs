@@ -18,7 +18,7 @@ mod tend;
 mod waiting;
 
 pub use apply::Applier;
-pub(crate) use failover::Failover;
+pub use failover::Failover;
 pub(crate) use feed::Tee;
 pub use feed::{Cut, Outgoing};
 pub(crate) use follower::Fed;

@@ -93,12 +93,12 @@ impl Engine {
 
     /// Whether effects go into the stream.
     #[inline]
-    pub(crate) fn is_fed(&self) -> bool {
+    pub fn is_fed(&self) -> bool {
         self.tee.is(FED)
     }
 
     /// Tells replicas of a published message: those are no effects, and not logged.
-    pub(crate) fn feed_message(&self, db: storage::Db, words: &[&[u8]]) {
+    pub fn feed_message(&self, db: storage::Db, words: &[&[u8]]) {
         let mut encoded = Vec::new();
         replication::command(words, &mut encoded);
         self.replication.out.append(db, &encoded);

@@ -5,13 +5,12 @@
 
 use super::state::{SessionState, special};
 use crate::acl::Context;
-use crate::clients::flag;
+use crate::clients::{Client, flag};
 use crate::command::{Entry, Flag};
-use crate::config::Id;
+use crate::config::{Id, by_id};
 use crate::dispatch::Call;
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, MASTER_DOWN, NO_AUTH, NO_REPLICAS, OOM, READ_ONLY, failure};
-use crate::families::server::check_enabled;
 use resp::Request;
 use runtime::Now;
 use storage::ShardSet;
@@ -40,7 +39,7 @@ pub(super) fn admit(
     let now_ms = now.wall_ms;
     if session.in_multi() {
         // At the top it is the command itself that looks.
-        check_enabled(engine, session.client(), entry)?;
+        engine.check_enabled(session.client(), entry)?;
     }
     if !session.is_authenticated() && !entry.has(Flag::NoAuth) {
         return Err(NO_AUTH);
@@ -74,6 +73,31 @@ pub(super) fn admit(
         true => Admission::Queue,
         false => Admission::Run,
     })
+}
+
+impl Engine {
+    /// Whether a command that a directive guards ([`Spec::enabled_by`](crate::command::Spec::enabled_by)), if this is one, may run
+    /// for a client.
+    ///
+    /// # Errors
+    /// Redis's, for one that may not.
+    pub fn check_enabled(&self, client: &Client, entry: &Entry) -> Result<(), Failure> {
+        let Some(id) = entry.spec.enabled_by else { return Ok(()) };
+        let allowed = match self.config.choice(id) {
+            "yes" => true,
+            "local" => client.is_local(),
+            _ => false,
+        };
+        if allowed {
+            return Ok(());
+        }
+        let option = by_id(id).name;
+        let name = option.trim_start_matches("enable-").trim_end_matches("-command");
+        let command = name.to_uppercase();
+        Err(Failure::text(format!(
+            "ERR {command} command not allowed. If the {option} option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server."
+        )))
+    }
 }
 
 /// What a request does: for `EXEC`, what all that it ends does together.

@@ -8,8 +8,6 @@ mod admit;
 mod run;
 mod state;
 mod status;
-#[cfg(test)]
-mod tests;
 
 pub use state::{Multi, ReplyMode, SessionState, Watched};
 pub(crate) use state::{Queued, special};

@@ -334,7 +334,7 @@ impl SessionState {
     }
 
     /// Notes that `CLIENT CACHING` decides about the next request.
-    pub(crate) fn set_caching(&mut self, on: bool) {
+    pub fn set_caching(&mut self, on: bool) {
         self.set_special(special::CACHING, on);
     }
 
@@ -358,7 +358,7 @@ impl SessionState {
     }
 
     /// Whether what the running command replies is not sent.
-    pub(crate) fn is_silent(&self) -> bool {
+    pub fn is_silent(&self) -> bool {
         match self.reply_mode {
             ReplyMode::On => false,
             ReplyMode::Off => true,
@@ -381,7 +381,7 @@ impl SessionState {
     }
 
     /// Ends the transaction, returning what was queued.
-    pub(crate) fn end_multi(&mut self) -> Option<Box<Multi>> {
+    pub fn end_multi(&mut self) -> Option<Box<Multi>> {
         let multi = self.take_multi();
         self.show_multi(None);
         multi

@@ -9,7 +9,8 @@
 //! # fn backend() -> std::sync::Arc<dyn storage::Backend> {
 //! #     std::sync::Arc::new(MemoryBackend::new(Config::default()))
 //! # }
-//! let mut server = engine::testing::Harness::new(backend());
+//! # let commands = Vec::new();
+//! let mut server = engine::testing::Harness::new(commands, backend());
 //! assert_eq!(server.text("SET k v EX 10"), "OK");
 //! server.advance(10_000);
 //! assert_eq!(server.text("GET k"), "(nil)");
@@ -25,6 +26,7 @@ pub use recorder::Recorder;
 pub use spy::{Names, Spy};
 pub use text::{quote, text};
 
+use crate::command::Spec;
 use crate::config::ConfigStore;
 use crate::engine::{Engine, Environment, Host, NoHost, Parts};
 use crate::session::Session;
@@ -101,25 +103,33 @@ pub struct Harness {
     clients: BTreeMap<String, Client>,
     now: Now,
     recorder: Option<Arc<Recorder>>,
+    /// The rows it was made with, to make another engine of.
+    commands: Vec<&'static [Spec]>,
 }
 
 impl Harness {
-    /// An engine over `backend` with default configuration, seed 1, and no journal.
-    pub fn new(backend: Arc<dyn Backend>) -> Self {
-        Self::build(backend, None, Arc::new(NoHost))
+    /// An engine with these commands over `backend`, with default configuration, seed 1, and no
+    /// journal.
+    pub fn new(commands: Vec<&'static [Spec]>, backend: Arc<dyn Backend>) -> Self {
+        Self::build(commands, backend, None, Arc::new(NoHost))
     }
 
     /// [`Harness::new`] that keeps what is logged.
-    pub fn recording(backend: Arc<dyn Backend>) -> Self {
-        Self::build(backend, Some(Arc::new(Recorder::default())), Arc::new(NoHost))
+    pub fn recording(commands: Vec<&'static [Spec]>, backend: Arc<dyn Backend>) -> Self {
+        Self::build(commands, backend, Some(Arc::new(Recorder::default())), Arc::new(NoHost))
     }
 
     /// [`Harness::new`] with a process around it.
-    pub fn with_host(backend: Arc<dyn Backend>, host: Arc<dyn Host>) -> Self {
-        Self::build(backend, None, host)
+    pub fn with_host(
+        commands: Vec<&'static [Spec]>,
+        backend: Arc<dyn Backend>,
+        host: Arc<dyn Host>,
+    ) -> Self {
+        Self::build(commands, backend, None, host)
     }
 
     fn build(
+        commands: Vec<&'static [Spec]>,
         backend: Arc<dyn Backend>,
         recorder: Option<Arc<Recorder>>,
         host: Arc<dyn Host>,
@@ -130,17 +140,17 @@ impl Harness {
             backend,
             journal: recorder.clone().map(|recorder| recorder as Arc<dyn Journal>),
             config: Arc::new(ConfigStore::new()),
-            commands: Vec::new(),
+            commands: commands.clone(),
             environment,
         };
         let engine = Engine::new(parts).expect("built-in commands have distinct names");
-        Harness { engine, clients: BTreeMap::new(), now, recorder }
+        Harness { engine, clients: BTreeMap::new(), now, recorder, commands }
     }
 
     /// A harness around an engine that was put together elsewhere.
     pub fn around(engine: Arc<Engine>) -> Self {
         let now = engine.environment.started;
-        Harness { engine, clients: BTreeMap::new(), now, recorder: None }
+        Harness { engine, clients: BTreeMap::new(), now, recorder: None, commands: Vec::new() }
     }
 
     /// The engine.
@@ -265,7 +275,7 @@ impl Harness {
     /// # Panics
     /// When an effect cannot be run again.
     pub fn replay(&self, onto: Arc<dyn Backend>) -> Harness {
-        let other = Harness::new(onto);
+        let other = Harness::new(self.commands.clone(), onto);
         let replayed = self.recorder.iter().try_for_each(|log| log.replay(&other.engine));
         assert_eq!(replayed, Ok(()));
         other

@@ -14,8 +14,6 @@
 mod notice;
 mod prefixes;
 mod table;
-#[cfg(test)]
-mod tests;
 
 pub use notice::Notice;
 use prefixes::Prefixes;
@@ -120,7 +118,7 @@ impl Tracking {
 impl Engine {
     /// Has a client track keys from now on, or otherwise than before. Prefixes are added to those
     /// it has.
-    pub(crate) fn begin_tracking(
+    pub fn begin_tracking(
         &self,
         session: &mut SessionState,
         options: Options,
@@ -148,7 +146,7 @@ impl Engine {
 
     /// Ends what [`Engine::begin_tracking`] began (`CLIENT TRACKING off`, `RESET`, the end of the
     /// connection).
-    pub(crate) fn end_tracking(&self, session: &mut SessionState) {
+    pub fn end_tracking(&self, session: &mut SessionState) {
         if !session.client().has_flag(flag::TRACKING) {
             return;
         }
@@ -314,4 +312,9 @@ fn give(receiver: &Arc<Client>, notice: Notice, own: &mut Option<Own<'_>>, redir
         }
         _ => receiver.send_notice(notice),
     }
+}
+
+/// The client that is told instead: 0 if none is, -1 where nothing is tracked.
+pub fn redirection(tracker: Option<&Tracker>) -> i64 {
+    tracker.map_or(-1, |tracker| tracker.redirect.unwrap_or(0) as i64)
 }

@@ -173,7 +173,7 @@ fn put_together(
     config.load(row, &["KEA"]).unwrap();
     let now = Now { wall_ms: 1_700_000_000_000, mono_us: 1_000_000 };
     let environment = Environment { stopwatch: || 0, seed: 1, started: now, host };
-    let (config, commands) = (Arc::new(config), vec![BOOM]);
+    let (config, commands) = (Arc::new(config), [commands::all(), vec![BOOM]].concat());
     Engine::new(Parts { backend, journal, config, commands, environment }).unwrap()
 }
 

@@ -179,7 +179,7 @@ pub const LOAD_CONNECTIONS: usize = 16;
 
 /// All tasks, jobs that can share a loaded server standing together.
 pub fn tasks(args: &BenchArgs, workloads: &[Workload], sizes: &Sizes) -> Result<Vec<Task>> {
-    let table = CommandTable::new(engine::families::all()).context("the table of commands")?;
+    let table = CommandTable::new(commands::all()).context("the table of commands")?;
     let none_writes = !workloads.iter().any(|workload| workload.writes(&table));
     let mut tasks: Vec<(String, Task)> = Vec::new();
     for workload in workloads {

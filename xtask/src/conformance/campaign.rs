@@ -279,7 +279,7 @@ impl Share<'_, '_> {
 /// # Errors
 /// When a side fails, or answers differ that are not known to.
 pub fn run(args: &GenerateArgs, newer: bool, address: SocketAddr, root: &Path) -> Result<()> {
-    let table = CommandTable::new(engine::families::all())?;
+    let table = CommandTable::new(commands::all())?;
     let catalog = Catalog::new(&table, newer);
     let known = if newer { Known::nothing() } else { Known::read(root)? };
     let families = if args.family.is_empty() { &Family::ALL[..] } else { &args.family };

@@ -11,7 +11,7 @@ use engine::command::CommandTable;
 use resp::Value;
 
 fn table() -> CommandTable {
-    CommandTable::new(engine::families::all()).expect("names are distinct")
+    CommandTable::new(commands::all()).expect("names are distinct")
 }
 
 /// Says one too many wherever a list is longer than two.

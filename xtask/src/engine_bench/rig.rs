@@ -52,7 +52,7 @@ impl Rig {
             backend,
             journal: None,
             config: Arc::new(ConfigStore::new()),
-            commands: Vec::new(),
+            commands: commands::all(),
             environment,
         });
         let engine = engine.map_err(|error| anyhow!("{error}"))?;

@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn what_writes_is_known_from_the_command_table() {
-        let table = CommandTable::new(engine::families::all()).unwrap();
+        let table = CommandTable::new(commands::all()).unwrap();
         let writes = |name: &str| Workload::find(name).unwrap().writes(&table);
         assert!(writes("set") && writes("mixed") && writes("ycsb-e"));
         assert!(!writes("get") && !writes("ycsb-c"));

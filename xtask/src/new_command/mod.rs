@@ -17,13 +17,13 @@ use template::Template;
 /// Write a command to start from: a handler, a row and a golden script that run at once
 #[derive(Args)]
 pub struct NewCommandArgs {
-    /// The family: a file or folder in engine/src/families, made if it is not there
+    /// The family: a file or folder in commands/src, made if it is not there
     family: String,
     /// The command's name
     name: String,
 }
 
-const FAMILIES: &str = "engine/src/families";
+const FAMILIES: &str = "commands/src";
 
 /// Words that cannot be the name of a function or a module.
 const KEYWORDS: &[&str] = &[
@@ -37,7 +37,7 @@ const KEYWORDS: &[&str] = &[
 /// Writes the files and says what to do with them.
 pub fn run(args: &NewCommandArgs, root: &Path) -> Result<()> {
     let name = args.name.to_ascii_lowercase();
-    let table = CommandTable::new(engine::families::all()).context("the table of commands")?;
+    let table = CommandTable::new(commands::all()).context("the table of commands")?;
     ensure!(table.find(name.as_bytes()).is_none(), "there is a command named {name} already");
     let mut tree = Tree::new(root);
     let script = scaffold(&mut tree, &args.family, &name)?;
@@ -118,13 +118,13 @@ fn layout(tree: &Tree, family: &str) -> Result<Layout> {
     let (file, folder) = (format!("{FAMILIES}/{family}.rs"), format!("{FAMILIES}/{family}"));
     let main = format!("{folder}/mod.rs");
     if tree.exists(&file) {
-        let registered = tree.read(&format!("{FAMILIES}/mod.rs"))?;
+        let registered = tree.read(&format!("{FAMILIES}/lib.rs"))?;
         ensure!(registered.contains(&format!(" {family}::COMMANDS,")), "{family} is no family");
         ensure!(edit::has_rows(&tree.read(&file)?), "{file} has no list of rows to add to");
         return Ok(Layout::File(file));
     }
     if !tree.exists(&main) {
-        let registry = format!("{FAMILIES}/mod.rs");
+        let registry = format!("{FAMILIES}/lib.rs");
         return Ok(Layout::Registry { registry, folder: FAMILIES.to_string() });
     }
     if edit::has_registry(&tree.read(&main)?) {
@@ -179,7 +179,7 @@ fn in_new_file(
     registry: String,
     folder: String,
 ) -> Result<()> {
-    // In `families/` itself the file is the family; elsewhere it is one command of it.
+    // In `commands/src` itself the file is the family; elsewhere it is one command of it.
     let top = folder == FAMILIES;
     let module = if top {
         family.to_string()
@@ -205,7 +205,7 @@ fn in_folder(tree: &mut Tree, family: &str, name: &str, rows: &str) -> Result<()
     let row = Template::new(family, name, &format!("{module}::{function}")).row();
     tree.edit(rows, |text| {
         let text = edit::add_row(text, name, &row)?;
-        let text = edit::add_imports(&text, "crate::command", template::ROW_IMPORTS);
+        let text = edit::add_imports(&text, "engine::command", template::ROW_IMPORTS);
         let beside = rows.ends_with("/mod.rs");
         Ok(if beside { text } else { edit::add_imports(&text, "super", &[&module]) })
     })
@@ -221,7 +221,7 @@ fn in_file(tree: &mut Tree, family: &str, name: &str, file: &str) -> Result<()> 
         for (path, items) in template.handler_imports() {
             text = edit::add_imports(&text, path, items);
         }
-        Ok(edit::add_imports(&text, "crate::command", template::ROW_IMPORTS))
+        Ok(edit::add_imports(&text, "engine::command", template::ROW_IMPORTS))
     })
 }
 

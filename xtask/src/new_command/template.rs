@@ -2,7 +2,7 @@
 
 use super::edit::indent;
 
-/// What a row needs from `crate::command`.
+/// What a row needs from `engine::command`.
 pub const ROW_IMPORTS: &[&str] = &["Flag::*", "Group", "SPEC", "Spec", "key"];
 
 /// The parts of a value's type that the texts mention.
@@ -45,7 +45,7 @@ impl<'a> Template<'a> {
     /// A file that has everything.
     pub fn file_with_rows(&self) -> String {
         let (shown, noun) = (self.shown(), self.kind.noun);
-        let imports = self.imports(&[("crate::command", ROW_IMPORTS)]);
+        let imports = self.imports(&[("engine::command", ROW_IMPORTS)]);
         let (handler, row) = (self.handler(""), self.row());
         format!(
             "//! Commands of the family {}: {shown}, the length of a {noun}.\n\n{imports}\n{handler}\n\
@@ -57,7 +57,7 @@ impl<'a> Template<'a> {
     /// What the handler uses, by path.
     pub fn handler_imports(&self) -> Vec<(&'static str, &'static [&'static str])> {
         let mut imports: Vec<(&'static str, &'static [&'static str])> =
-            vec![("crate::cx", &["Cx"]), ("crate::failure", &["Outcome"])];
+            vec![("engine::cx", &["Cx"]), ("engine::failure", &["Outcome"])];
         if self.kind.open.is_some() {
             imports.push(("storage", &["Open"]));
         }

@@ -73,14 +73,14 @@ fn a_family_that_is_new_takes_one_and_then_another() {
     let mut tree = tree();
     scaffold(&mut tree, "nosuchfamily", "mongoose").expect("a new family");
     check(&tree);
-    let file = &tree.changed["engine/src/families/nosuchfamily.rs"];
+    let file = &tree.changed["commands/src/nosuchfamily.rs"];
     assert!(file.contains("COMMANDS: &[Spec] = &[Spec {\n    name: \"mongoose\","), "{file}");
-    let all = &tree.changed["engine/src/families/mod.rs"];
+    let all = &tree.changed["commands/src/lib.rs"];
     assert!(all.contains("pub mod nosuchfamily;\n"), "{all}");
     assert!(all.contains("    nosuchfamily::COMMANDS,\n"), "{all}");
     scaffold(&mut tree, "nosuchfamily", "aardvark").expect("another command");
     check(&tree);
-    let file = &tree.changed["engine/src/families/nosuchfamily.rs"];
+    let file = &tree.changed["commands/src/nosuchfamily.rs"];
     let at = |name: &str| file.find(&format!("        name: \"{name}\",\n")).expect("a row");
     assert!(at("aardvark") < at("mongoose"), "{file}");
 }
@@ -91,9 +91,9 @@ fn a_folder_gets_a_file_a_module_and_a_row() {
     scaffold(&mut tree, "hash", "json.len").expect("a command");
     let changed: Vec<&str> = tree.changed.keys().map(String::as_str).collect();
     let expected = [
-        "engine/src/families/hash/json_len.rs",
-        "engine/src/families/hash/mod.rs",
-        "engine/src/families/hash/rows.rs",
+        "commands/src/hash/json_len.rs",
+        "commands/src/hash/mod.rs",
+        "commands/src/hash/rows.rs",
         "golden/scripts/hash/json_len.txt",
     ];
     assert_eq!(changed, expected);
@@ -124,11 +124,11 @@ fn what_is_there_already_is_refused() {
 fn long_imports_are_broken_as_rustfmt_does() {
     let items: Vec<String> = (10..40).map(|n| format!("Imported{n}")).collect();
     let items: Vec<&str> = items.iter().map(String::as_str).collect();
-    let text = edit::import("crate::command", &items);
+    let text = edit::import("engine::command", &items);
     assert_eq!(formatted(&text), text);
     let one = "//! File.\n\nuse super::b;\nuse std::fmt;\n";
     let added = edit::add_imports(one, "super", &["a"]);
     assert_eq!(added, "//! File.\n\nuse super::{a, b};\nuse std::fmt;\n");
-    let none = edit::add_imports(one, "crate::cx", &["Cx"]);
-    assert_eq!(none, "//! File.\n\nuse super::b;\nuse crate::cx::Cx;\nuse std::fmt;\n");
+    let none = edit::add_imports(one, "engine::cx", &["Cx"]);
+    assert_eq!(none, "//! File.\n\nuse super::b;\nuse engine::cx::Cx;\nuse std::fmt;\n");
 }

@@ -12,10 +12,14 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("script", &["lua", "resp"]),
     ("replication", &["resp"]),
     ("engine", &["replication", "resp", "runtime", "script", "storage"]),
+    ("commands", &["engine", "resp", "runtime", "script", "storage"]),
 ];
 
 /// Adapters, by the beginning of their name.
 const RUNTIMES: (&str, &[&str]) = ("runtime-", &["resp", "runtime"]);
+
+/// Crates that do no input, output or scheduling of their own.
+const SANS_IO: &[&str] = &["engine", "commands", "replication"];
 
 /// What would let the engine do its own input, output or scheduling.
 const BANNED_IN_ENGINE: &[&str] = &["tokio", "mio", "crossbeam", "rayon", "socket2", "rand"];
@@ -38,9 +42,7 @@ pub fn directions(tree: &Tree) -> Vec<Violation> {
 
 fn objection(member: &str, dependency: &str, members: &[String]) -> Option<String> {
     let banned = |name: &&&str| dependency == **name || dependency.starts_with(&format!("{name}-"));
-    if ["engine", "replication"].contains(&member)
-        && BANNED_IN_ENGINE.iter().any(|name| banned(&name))
-    {
+    if SANS_IO.contains(&member) && BANNED_IN_ENGINE.iter().any(|name| banned(&name)) {
         return Some(format!("{member} is sans-IO: it must not depend on {dependency}"));
     }
     if dependency == "async-trait" && member != "server" {

@@ -112,7 +112,7 @@ fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<S
 fn complaints(entry: &Entry, seed: u64) -> Vec<String> {
     let backend = MemoryBackend::new(Config { shards: 64, ..Config::default() });
     let spy = Spy::new(Arc::new(backend));
-    let mut server = Harness::with_host(spy.clone(), Arc::new(Obliging));
+    let mut server = Harness::with_host(commands::all(), spy.clone(), Arc::new(Obliging));
     let (mut rng, form) = (Rng::new(seed), form(entry, true));
     let mut pools = Pools { rng: &mut rng, odd: 2, hostile: 20 };
     let requests = if entry.spec.keys.is_empty() { REQUESTS_WITHOUT_KEYS } else { REQUESTS };
@@ -131,7 +131,9 @@ fn complaints(entry: &Entry, seed: u64) -> Vec<String> {
 
 #[test]
 fn keys_touched_are_keys_declared() {
-    let all = Harness::new(Arc::new(MemoryBackend::new(Config::default()))).engine().clone();
+    let all = Harness::new(commands::all(), Arc::new(MemoryBackend::new(Config::default())))
+        .engine()
+        .clone();
     let mut found = Vec::new();
     let mut tried = 0;
     for entry in all.commands.entries() {

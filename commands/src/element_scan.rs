@@ -1,0 +1,93 @@
+//! What `SSCAN`, `HSCAN` and `ZSCAN` have in common: the cursor, the options, the reply's shape.
+
+use crate::generic::iterate::parse_cursor;
+use engine::args::{integer, is_word};
+use engine::failure::{Failure, SYNTAX, failure};
+use engine::glob;
+use resp::{Output, Reply, Request};
+
+const INVALID_CURSOR: Failure = failure("ERR invalid cursor");
+
+/// About how many elements a call visits unless told.
+const COUNT_DEFAULT: usize = 10;
+
+/// The cursor of a request.
+///
+/// # Errors
+/// When it is none.
+pub fn cursor(arg: &[u8]) -> Result<u64, Failure> {
+    parse_cursor(arg).ok_or(INVALID_CURSOR)
+}
+
+/// `[MATCH pattern] [COUNT count] [NOVALUES]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanOptions<'a> {
+    /// Only elements like this.
+    pub pattern: Option<&'a [u8]>,
+    /// About how many elements to visit.
+    pub count: usize,
+    /// Fields without their values.
+    pub no_values: bool,
+}
+
+impl<'a> ScanOptions<'a> {
+    /// The options from argument `from` on; `NOVALUES` is one only if `may_omit_values`.
+    ///
+    /// # Errors
+    /// As Redis: a count below one is a syntax error.
+    pub fn parse(args: Request<'a>, from: usize, may_omit_values: bool) -> Result<Self, Failure> {
+        let mut options = ScanOptions { pattern: None, count: COUNT_DEFAULT, no_values: false };
+        let mut at = from;
+        while let Some(word) = args.get(at) {
+            let value = args.get(at + 1);
+            match value {
+                Some(value) if is_word(word, "COUNT") => {
+                    options.count = match integer(value)? {
+                        ..1 => return Err(SYNTAX),
+                        count => count as usize,
+                    };
+                    at += 1;
+                }
+                Some(value) if is_word(word, "MATCH") => {
+                    options.pattern = Some(value).filter(|pattern| *pattern != b"*");
+                    at += 1;
+                }
+                _ if may_omit_values && is_word(word, "NOVALUES") => options.no_values = true,
+                _ => return Err(SYNTAX),
+            }
+            at += 1;
+        }
+        Ok(options)
+    }
+
+    /// Whether an element is asked for.
+    pub fn admits(&self, element: &[u8]) -> bool {
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, element, false))
+    }
+}
+
+/// Replies with a cursor and elements; `visit` writes the elements, counts them, and returns the
+/// next cursor and that count.
+///
+/// # Errors
+/// Those of `visit`.
+pub fn reply_page(
+    reply: &mut Reply<'_>,
+    visit: impl FnOnce(&mut Reply<'_>) -> Result<(u64, usize), Failure>,
+) -> Result<(), Failure> {
+    // The cursor comes first, and is known last.
+    let mut page = Output::new();
+    let (next, count) = visit(&mut Reply::new(&mut page, reply.proto()))?;
+    reply.array(2);
+    reply.bulk(itoa::Buffer::new().format(next).as_bytes());
+    reply.array(count);
+    reply.output().append(page);
+    Ok(())
+}
+
+/// [`reply_page`] for a key that does not exist.
+pub fn reply_nothing(reply: &mut Reply<'_>) {
+    reply.array(2);
+    reply.bulk(b"0");
+    reply.array(0);
+}

@@ -1,0 +1,172 @@
+//! KEYS, SCAN, RANDOMKEY: keys nobody named.
+
+use engine::args::integer;
+use engine::cx::Cx;
+use engine::engine::Engine;
+use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::glob;
+use resp::Request;
+use storage::{Db, Kind, ShardSet};
+
+/// Keys visited per storage call while all shards are locked anyway.
+const KEYS_STEP: usize = 1024;
+
+/// Redis's default for `SCAN … COUNT`.
+const COUNT_DEFAULT: u64 = 10;
+
+/// Whether a name matches; `*` matches every name, the empty one included.
+fn matches(pattern: Option<&[u8]>, name: &[u8]) -> bool {
+    pattern.is_none_or(|pattern| glob::matches(pattern, name, false))
+}
+
+fn pattern_of(argument: &[u8]) -> Option<&[u8]> {
+    (argument != b"*").then_some(argument)
+}
+
+pub(super) fn keys(cx: &mut Cx<'_>) -> Outcome {
+    let pattern = pattern_of(cx.args.arg(1));
+    let db = cx.session.db;
+    let mark = cx.reply.deferred();
+    let mut count = 0;
+    let mut cursor = 0;
+    loop {
+        let reply = &mut cx.reply;
+        cursor = cx.tx.scan(db, cursor, KEYS_STEP, &mut |name, kind| {
+            if kind.is_some() && matches(pattern, name) {
+                reply.bulk(name);
+                count += 1;
+            }
+        })?;
+        if cursor == 0 {
+            break;
+        }
+    }
+    cx.reply.finish_array(mark, count);
+    Ok(())
+}
+
+pub(super) fn randomkey(cx: &mut Cx<'_>) -> Outcome {
+    match cx.tx.random_key(cx.session.db, cx.engine.random())? {
+        Some(name) => cx.reply.bulk(&name),
+        None => cx.reply.null(),
+    }
+    Ok(())
+}
+
+/// A cursor as C's `strtoul` reads it: an empty one is 0, a negative one wraps around.
+pub(crate) fn parse_cursor(argument: &[u8]) -> Option<u64> {
+    if argument.is_empty() {
+        return Some(0);
+    }
+    let text = std::str::from_utf8(argument).ok()?;
+    match text.strip_prefix('-') {
+        Some(digits) if !digits.starts_with('+') => {
+            digits.parse::<u64>().ok().map(u64::wrapping_neg)
+        }
+        _ => text.parse().ok(),
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Options<'a> {
+    cursor: u64,
+    pattern: Option<&'a [u8]>,
+    count: u64,
+    /// The name of a type; one nobody knows fits no key.
+    kind: Option<&'a [u8]>,
+}
+
+fn parse<'a>(request: Request<'a>) -> Result<Options<'a>, Failure> {
+    let cursor = parse_cursor(request.arg(1)).ok_or(failure("ERR invalid cursor"))?;
+    let mut options = Options { cursor, pattern: None, count: COUNT_DEFAULT, kind: None };
+    let mut i = 2;
+    while i < request.len() {
+        let is = |word: &str| request.arg(i).eq_ignore_ascii_case(word.as_bytes());
+        let value = request.get(i + 1).ok_or(SYNTAX)?;
+        if is("COUNT") {
+            options.count = u64::try_from(integer(value)?).map_err(|_| SYNTAX)?;
+            if options.count == 0 {
+                return Err(SYNTAX);
+            }
+        } else if is("MATCH") {
+            options.pattern = pattern_of(value);
+        } else if is("TYPE") {
+            options.kind = Some(value);
+        } else {
+            return Err(SYNTAX);
+        }
+        i += 2;
+    }
+    Ok(options)
+}
+
+/// The shards one `SCAN` visits: that of its cursor, and as many after it as `COUNT` keys are
+/// likely to be spread over. A large database needs one; a small one, spread thinly, is not worth
+/// a call per shard.
+pub(super) fn scan_shards(engine: &Engine, db: Db, request: Request<'_>) -> ShardSet {
+    let mut shards = ShardSet::new();
+    let Ok(options) = parse(request) else { return shards };
+    let count = u64::from(engine.backend.shard_count());
+    let first = engine.backend.shard_of_cursor(options.cursor);
+    let keys = engine.backend.len(db).max(1);
+    let wanted = (options.count.saturating_mul(count) / keys).clamp(1, count) as u32;
+    let end = first.saturating_add(wanted).min(engine.backend.shard_count());
+    (first..end).for_each(|shard| shards.add(shard));
+    shards
+}
+
+pub(super) fn scan(cx: &mut Cx<'_>) -> Outcome {
+    let options = parse(cx.args)?;
+    let db = cx.session.db;
+    let kind_fits = |kind: Kind| match options.kind {
+        Some(name) => name.eq_ignore_ascii_case(kind.name().as_bytes()),
+        None => true,
+    };
+    let (mut names, mut stale) = (Vec::new(), Vec::new());
+    let mut visited = 0;
+    let mut cursor = options.cursor;
+    loop {
+        let step = usize::try_from(options.count - visited).unwrap_or(usize::MAX);
+        cursor = cx.tx.scan(db, cursor, step, &mut |name, kind| {
+            visited += 1;
+            match kind {
+                None if matches(options.pattern, name) => stale.push(name.to_vec()),
+                Some(kind) if kind_fits(kind) && matches(options.pattern, name) => {
+                    names.push(name.to_vec());
+                }
+                _ => {}
+            }
+        })?;
+        let done = cursor == 0 || visited >= options.count;
+        if done || !cx.is_locked(cx.engine.backend.shard_of_cursor(cursor)) {
+            break;
+        }
+    }
+    for name in &stale {
+        // What it would have told of, it deletes; `KEYS` does not.
+        let key = cx.key_of(name);
+        cx.tx.kind(&key)?;
+    }
+    cx.reply.array(2);
+    cx.reply.bulk(itoa::Buffer::new().format(cursor).as_bytes());
+    cx.reply.array(names.len());
+    names.iter().for_each(|name| cx.reply.bulk(name));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_cursor;
+
+    #[test]
+    fn cursors_as_strtoul_reads_them() {
+        assert_eq!(parse_cursor(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(parse_cursor(b"18446744073709551616"), None);
+        assert_eq!(parse_cursor(b""), Some(0));
+        assert_eq!(parse_cursor(b"+7"), Some(7));
+        assert_eq!(parse_cursor(b"-1"), Some(u64::MAX));
+        for wrong in ["x", "1x", " 1", "-+1", "-"] {
+            assert_eq!(parse_cursor(wrong.as_bytes()), None, "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `CLUSTER`, `READONLY`, `READWRITE`, `ASKING`: what a server outside of a cluster answers.
+
+use super::CONTAINER;
+use engine::command::{Category, Flag, Flag::*, Group, LockRule, SPEC, Spec};
+use engine::cx::Cx;
+use engine::failure::{Outcome, failure};
+
+fn disabled(_: &mut Cx<'_>) -> Outcome {
+    Err(failure("ERR This instance has cluster support disabled"))
+}
+
+/// What all rows have in common.
+const CLUSTER: Spec = Spec {
+    since: "3.0.0",
+    complexity: "O(1)",
+    group: Group::Cluster,
+    flags: &[Stale],
+    locks: LockRule::None,
+    handler: disabled,
+    ..SPEC
+};
+
+/// A row that only shows something.
+const fn shows(
+    name: &'static str,
+    arity: i32,
+    syntax: &'static str,
+    summary: &'static str,
+) -> Spec {
+    Spec { name, arity, syntax, summary, ..CLUSTER }
+}
+
+/// A row that shows something that differs from node to node.
+const fn varies(
+    name: &'static str,
+    arity: i32,
+    syntax: &'static str,
+    summary: &'static str,
+) -> Spec {
+    Spec { tips: &["nondeterministic_output"], ..shows(name, arity, syntax, summary) }
+}
+
+/// A row that changes the cluster.
+const fn changes(
+    name: &'static str,
+    arity: i32,
+    syntax: &'static str,
+    summary: &'static str,
+) -> Spec {
+    Spec { flags: &[Flag::Admin, Stale, NoAsyncLoading], ..shows(name, arity, syntax, summary) }
+}
+
+/// A row of one of the older connection-wide switches.
+const fn switch(name: &'static str, flags: &'static [Flag], summary: &'static str) -> Spec {
+    Spec { flags, categories: &[Category::Connection], ..shows(name, 1, "", summary) }
+}
+
+const SLOTS_GIVEN: &str = "O(N) where N is the total number of hash slot arguments";
+const SLOTS_BETWEEN: &str =
+    "O(N) where N is the total number of the slots between the start slot and end slot arguments.";
+const NODES: &str = "O(N) where N is the total number of Cluster nodes";
+
+/// The subcommands of `CLUSTER`.
+const SUBCOMMANDS: &[Spec] = &[
+    Spec {
+        complexity: SLOTS_GIVEN,
+        ..changes("addslots", -3, "slot [slot ...]", "Assigns new hash slots to a node.")
+    },
+    Spec {
+        since: "7.0.0",
+        complexity: SLOTS_BETWEEN,
+        ..changes(
+            "addslotsrange",
+            -4,
+            "range: <start-slot end-slot [start-slot end-slot ...]>",
+            "Assigns new hash slot ranges to a node.",
+        )
+    },
+    Spec {
+        tips: &["nondeterministic_output"],
+        ..changes("bumpepoch", 2, "", "Advances the cluster config epoch.")
+    },
+    Spec {
+        complexity: "O(N) where N is the number of failure reports",
+        flags: &[Flag::Admin, Stale],
+        ..varies(
+            "count-failure-reports",
+            3,
+            "node-id",
+            "Returns the number of active failure reports active for a node.",
+        )
+    },
+    shows("countkeysinslot", 3, "slot", "Returns the number of keys in a hash slot."),
+    Spec {
+        complexity: SLOTS_GIVEN,
+        ..changes("delslots", -3, "slot [slot ...]", "Sets hash slots as unbound for a node.")
+    },
+    Spec {
+        since: "7.0.0",
+        complexity: SLOTS_BETWEEN,
+        ..changes(
+            "delslotsrange",
+            -4,
+            "range: <start-slot end-slot [start-slot end-slot ...]>",
+            "Sets hash slot ranges as unbound for a node.",
+        )
+    },
+    changes(
+        "failover",
+        -2,
+        "options: [FORCE|TAKEOVER]",
+        "Forces a replica to perform a manual failover of its master.",
+    ),
+    changes("flushslots", 2, "", "Deletes all slots information from a node."),
+    changes("forget", 3, "node-id", "Removes a node from the nodes table."),
+    Spec {
+        complexity: "O(N) where N is the number of requested keys",
+        ..varies("getkeysinslot", 4, "slot count", "Returns the key names in a hash slot.")
+    },
+    Spec {
+        since: "5.0.0",
+        flags: &[Loading, Stale],
+        ..shows("help", 2, "", "Returns helpful text about the different subcommands.")
+    },
+    varies("info", 2, "", "Returns information about the state of a node."),
+    Spec {
+        complexity: "O(N) where N is the number of bytes in the key",
+        ..shows("keyslot", 3, "key", "Returns the hash slot for a key.")
+    },
+    Spec {
+        since: "7.0.0",
+        complexity: NODES,
+        ..varies("links", 2, "", "Returns a list of all TCP links to and from peer nodes.")
+    },
+    Spec {
+        history: &[("4.0.0", "Added the optional `cluster_bus_port` argument.")],
+        ..changes(
+            "meet",
+            -4,
+            "ip port [cluster-bus-port] @4.0.0",
+            "Forces a node to handshake with another node.",
+        )
+    },
+    shows("myid", 2, "", "Returns the ID of a node."),
+    Spec { since: "7.2.0", ..varies("myshardid", 2, "", "Returns the shard ID of a node.") },
+    Spec {
+        complexity: NODES,
+        ..varies("nodes", 2, "", "Returns the cluster configuration for a node.")
+    },
+    Spec {
+        since: "5.0.0",
+        complexity: "O(N) where N is the number of replicas.",
+        flags: &[Flag::Admin, Stale],
+        ..varies("replicas", 3, "node-id", "Lists the replica nodes of a master node.")
+    },
+    changes("replicate", 3, "node-id", "Configure a node as replica of a master node."),
+    Spec {
+        complexity: "O(N) where N is the number of known nodes. The command may execute a FLUSHALL as a side effect.",
+        flags: &[Flag::Admin, NoScript, Stale],
+        ..shows("reset", -2, "reset-type: [HARD|SOFT]", "Resets a node.")
+    },
+    changes("saveconfig", 2, "", "Forces a node to save the cluster configuration to disk."),
+    changes("set-config-epoch", 3, "config-epoch", "Sets the configuration epoch for a new node."),
+    changes(
+        "setslot",
+        -4,
+        "slot subcommand: <importing: IMPORTING node-id|migrating: MIGRATING node-id|node: NODE node-id|STABLE>",
+        "Binds a hash slot to a node.",
+    ),
+    Spec {
+        since: "7.0.0",
+        complexity: "O(N) where N is the total number of cluster nodes",
+        ..varies("shards", 2, "", "Returns the mapping of cluster slots to shards.")
+    },
+    Spec {
+        complexity: "O(N) where N is the number of replicas.",
+        flags: &[Flag::Admin, Stale],
+        deprecated: Some(("5.0.0", "`CLUSTER REPLICAS`")),
+        ..varies("slaves", 3, "node-id", "Lists the replica nodes of a master node.")
+    },
+    Spec {
+        complexity: NODES,
+        deprecated: Some(("7.0.0", "`CLUSTER SHARDS`")),
+        history: &[
+            ("4.0.0", "Added node IDs."),
+            ("7.0.0", "Added additional networking metadata field."),
+        ],
+        ..varies("slots", 2, "", "Returns the mapping of cluster slots to nodes.")
+    },
+];
+
+/// The rows of this file.
+pub const COMMANDS: &[Spec] = &[
+    Spec {
+        name: "cluster",
+        summary: "A container for Redis Cluster commands.",
+        since: "3.0.0",
+        group: Group::Cluster,
+        subcommands: SUBCOMMANDS,
+        ..CONTAINER
+    },
+    switch(
+        "readonly",
+        &[Loading, Stale, Fast],
+        "Enables read-only queries for a connection to a Redis Cluster replica node.",
+    ),
+    switch(
+        "readwrite",
+        &[Loading, Stale, Fast],
+        "Enables read-write queries for a connection to a Reids Cluster replica node.",
+    ),
+    switch("asking", &[Fast], "Signals that a cluster client is following an -ASK redirect."),
+];

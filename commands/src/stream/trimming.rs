@@ -1,0 +1,132 @@
+//! XTRIM, and the grammar it shares with XADD: `MAXLEN|MINID [=|~] threshold [LIMIT count]`.
+
+use super::ids::{self, IdText, NewId, id_text};
+use engine::args::{integer, non_negative};
+use engine::config::Id;
+use engine::cx::Cx;
+use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::keyspace::Class;
+use storage::Open;
+use storage::stream::{StreamId, StreamInfo, Trim, TrimTo};
+
+/// Entries that `~` may remove at once when the nodes do not say.
+const LIMIT_DEFAULT: u64 = 10_000;
+/// Most that `~` removes at once unless told otherwise.
+const LIMIT_MAX: u64 = 1_000_000;
+/// What `~` may remove at once, in nodes.
+const LIMIT_NODES: u64 = 100;
+
+/// The options of `XADD` and `XTRIM`.
+pub(super) struct Options {
+    /// How to trim, if at all.
+    pub trim: Option<Trim>,
+    /// Whether a stream is made when there is none.
+    pub make: bool,
+    /// The ID of a new entry.
+    pub id: NewId,
+    /// Where the options end: the ID argument of `XADD`.
+    pub end: usize,
+}
+
+/// The options from argument 2 on; `adding` for `XADD`, where an ID ends them.
+pub(super) fn parse(cx: &Cx<'_>, adding: bool) -> Result<Options, Failure> {
+    let mut options = Options { trim: None, make: true, id: NewId::Auto, end: cx.argc() };
+    let (mut limit, mut approximate) = (None, false);
+    let mut i = 2;
+    while i < cx.argc() {
+        let more = i + 1 < cx.argc();
+        if adding && cx.args.arg(i) == b"*" {
+            options.end = i;
+            break;
+        } else if more && (cx.is(i, "MAXLEN") || cx.is(i, "MINID")) {
+            if options.trim.is_some() {
+                return Err(failure(
+                    "ERR syntax error, MAXLEN and MINID options at the same time are not compatible",
+                ));
+            }
+            let by_len = cx.is(i, "MAXLEN");
+            let sign = cx.args.arg(i + 1);
+            let signed = i + 2 < cx.argc() && (sign == b"~" || sign == b"=");
+            approximate = signed && sign == b"~";
+            i += 1 + usize::from(signed);
+            let to = threshold(cx.args.arg(i), by_len)?;
+            options.trim = Some(Trim { to, approximate, limit: 0 });
+        } else if more && cx.is(i, "LIMIT") {
+            i += 1;
+            limit = Some(non_negative(cx.args.arg(i), "ERR The LIMIT argument must be >= 0.")?);
+        } else if adding && cx.is(i, "NOMKSTREAM") {
+            options.make = false;
+        } else if adding {
+            options.id = ids::new_id(cx.args.arg(i))?;
+            options.end = i;
+            break;
+        } else {
+            return Err(SYNTAX);
+        }
+        i += 1;
+    }
+    match (&mut options.trim, limit) {
+        (None, Some(1..)) => Err(failure(
+            "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
+        )),
+        (None, _) if !adding => {
+            Err(failure("ERR syntax error, XTRIM must be called with a trimming strategy"))
+        }
+        (_, Some(_)) if !approximate => {
+            Err(failure("ERR syntax error, LIMIT cannot be used without the special ~ option"))
+        }
+        (Some(trim), limit) if approximate => {
+            trim.limit = limit.unwrap_or_else(|| default_limit(cx));
+            Ok(options)
+        }
+        _ => Ok(options),
+    }
+}
+
+fn threshold(argument: &[u8], by_len: bool) -> Result<TrimTo, Failure> {
+    if !by_len {
+        return ids::strict_id(argument, 0).map(TrimTo::MinId);
+    }
+    let len = u64::try_from(integer(argument)?);
+    let len = len.map_err(|_| failure("ERR The MAXLEN argument must be >= 0."))?;
+    Ok(TrimTo::MaxLen(len))
+}
+
+/// How many entries `~` may remove at once when nothing is said.
+fn default_limit(cx: &Cx<'_>) -> u64 {
+    let nodes = cx.engine.config.integer(Id::StreamNodeMaxEntries).max(0) as u64;
+    match nodes.saturating_mul(LIMIT_NODES) {
+        0 => LIMIT_DEFAULT,
+        limit => limit.min(LIMIT_MAX),
+    }
+}
+
+/// An approximate trimming as the exact one it came to: word and threshold.
+pub(super) fn exactly(trim: &Trim, after: &StreamInfo) -> (&'static [u8], IdText) {
+    match trim.to {
+        TrimTo::MaxLen(_) => (b"MAXLEN", itoa::Buffer::new().format(after.len).as_bytes().into()),
+        TrimTo::MinId(_) => {
+            (b"MINID", id_text(if after.len == 0 { StreamId::MAX } else { after.first_id }))
+        }
+    }
+}
+
+pub(super) fn xtrim(cx: &mut Cx<'_>) -> Outcome {
+    let Some(trim) = parse(cx, false)?.trim else { return Err(SYNTAX) };
+    let key = cx.key(1);
+    let (mut gone, mut after) = (0, StreamInfo::default());
+    if let Some(mut stream) = cx.tx.stream(&key, Open::Existing)? {
+        gone = stream.trim(&trim)?;
+        after = stream.info()?;
+    }
+    if gone > 0 {
+        cx.modified(&key, Class::Stream, "xtrim");
+        cx.count_changes(gone - 1);
+        if trim.approximate {
+            let (word, threshold) = exactly(&trim, &after);
+            cx.log(&[b"XTRIM", key.bytes, word, b"=", &threshold]);
+        }
+    }
+    cx.reply.integer(gone as i64);
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Transactions: MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+
+use engine::command::{Flag::*, Group, LockRule, SPEC, Spec, key_range};
+use engine::cx::Cx;
+use engine::failure::{Outcome, failure};
+use engine::session::Watched;
+use std::sync::atomic::Ordering;
+use storage::Presence;
+
+fn multi(cx: &mut Cx<'_>) -> Outcome {
+    if cx.session.in_multi() {
+        return Err(failure("ERR MULTI calls can not be nested"));
+    }
+    cx.session.begin_multi();
+    cx.reply.ok();
+    Ok(())
+}
+
+/// Only reached where no transaction can be: the session itself runs `EXEC`.
+fn exec(_cx: &mut Cx<'_>) -> Outcome {
+    Err(failure("ERR EXEC without MULTI"))
+}
+
+fn discard(cx: &mut Cx<'_>) -> Outcome {
+    if cx.session.end_multi().is_none() {
+        return Err(failure("ERR DISCARD without MULTI"));
+    }
+    cx.engine.forget_watches(cx.session);
+    cx.reply.ok();
+    Ok(())
+}
+
+fn watch(cx: &mut Cx<'_>) -> Outcome {
+    if cx.session.in_multi() {
+        return Err(failure("ERR WATCH inside MULTI is not allowed"));
+    }
+    for i in 1..cx.argc() {
+        let key = cx.key(i);
+        let presence = cx.tx.presence(&key)?;
+        if presence == Presence::Live {
+            // Fields already expired go now, so that their going is not taken for a change.
+            cx.tx.kind(&key)?;
+            cx.announce_expired();
+        }
+        let watched = Watched { db: key.db, key: key.bytes.into() };
+        if !cx.session.watched.contains(&watched) {
+            let (client, stale) = (cx.session.client().clone(), presence == Presence::Stale);
+            cx.engine.keyspace.watch(watched.clone(), client, stale);
+            cx.session.watched.push(watched);
+        }
+    }
+    let count = cx.session.watched.len() as u32;
+    cx.session.client().watched.store(count, Ordering::Relaxed);
+    cx.reply.ok();
+    Ok(())
+}
+
+fn unwatch(cx: &mut Cx<'_>) -> Outcome {
+    cx.engine.forget_watches(cx.session);
+    cx.reply.ok();
+    Ok(())
+}
+
+/// The family's rows.
+pub const COMMANDS: &[Spec] = &[
+    Spec {
+        name: "multi",
+        summary: "Starts a transaction.",
+        since: "1.2.0",
+        complexity: "O(1)",
+        arity: 1,
+        group: Group::Transactions,
+        flags: &[NoScript, Loading, Stale, Fast, AllowBusy, NotQueued],
+        locks: LockRule::None,
+        handler: multi,
+        ..SPEC
+    },
+    Spec {
+        name: "exec",
+        summary: "Executes all commands in a transaction.",
+        since: "1.2.0",
+        complexity: "Depends on commands in the transaction",
+        arity: 1,
+        group: Group::Transactions,
+        flags: &[NoScript, Loading, Stale, SkipSlowlog, NotQueued],
+        locks: LockRule::None,
+        handler: exec,
+        ..SPEC
+    },
+    Spec {
+        name: "discard",
+        summary: "Discards a transaction.",
+        since: "2.0.0",
+        complexity: "O(N), when N is the number of queued commands",
+        arity: 1,
+        group: Group::Transactions,
+        flags: &[NoScript, Loading, Stale, Fast, AllowBusy, NotQueued],
+        locks: LockRule::None,
+        handler: discard,
+        ..SPEC
+    },
+    Spec {
+        name: "watch",
+        summary: "Monitors changes to keys to determine the execution of a transaction.",
+        since: "2.2.0",
+        complexity: "O(1) for every key.",
+        arity: -2,
+        group: Group::Transactions,
+        flags: &[NoScript, Loading, Stale, Fast, AllowBusy, NotQueued],
+        keys: &[key_range("RO", 1, -1, 1)],
+        syntax: "key [key ...]",
+        handler: watch,
+        ..SPEC
+    },
+    Spec {
+        name: "unwatch",
+        summary: "Forgets about watched keys of a transaction.",
+        since: "2.2.0",
+        complexity: "O(1)",
+        arity: 1,
+        group: Group::Transactions,
+        flags: &[NoScript, Loading, Stale, Fast, AllowBusy],
+        locks: LockRule::None,
+        handler: unwatch,
+        ..SPEC
+    },
+];

@@ -1,0 +1,512 @@
+//! [`Client`]: the part of a session that other threads may see, and the registry of all of them.
+
+mod describe;
+
+pub use describe::{describe, local_address};
+
+use crate::acl::Account;
+use crate::command::CommandId;
+use crate::session::Session;
+use crate::tracking::Notice;
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use resp::{Output, Proto, Reply};
+use runtime::Peer;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
+use std::task::Waker;
+use storage::Lsn;
+
+use bytes::Bytes;
+
+/// A message on its way to a subscriber.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// `message`, `pmessage`, `smessage`.
+    pub kind: &'static str,
+    /// The pattern that matched, for `pmessage`.
+    pub pattern: Option<Bytes>,
+    /// The channel.
+    pub channel: Bytes,
+    /// What was published.
+    pub payload: Bytes,
+}
+
+impl Message {
+    /// Writes the message as the protocol shows it.
+    pub fn write(&self, reply: &mut Reply<'_>) {
+        reply.push(3 + usize::from(self.pattern.is_some()));
+        reply.bulk(self.kind.as_bytes());
+        if let Some(pattern) = &self.pattern {
+            reply.bulk(pattern);
+        }
+        reply.bulk(&self.channel);
+        reply.bulk_shared(self.payload.clone());
+    }
+
+    /// Bytes it keeps alive, roughly.
+    fn size(&self) -> usize {
+        64 + self.channel.len() + self.payload.len()
+    }
+}
+
+/// Something that reaches a session from outside.
+#[derive(Debug)]
+pub enum Event {
+    /// A published message.
+    Message(Message),
+    /// The reply of a blocking command that was served by somebody else's write.
+    Served {
+        /// The reply.
+        reply: Output,
+        /// The journal position it depends on.
+        lsn: Option<Lsn>,
+    },
+    /// The wait was ended: with an error, or as if the time were over.
+    Unblocked {
+        /// The error to reply with.
+        error: Option<&'static str>,
+    },
+    /// Bytes to send as they are (`MONITOR` lines), unless the client wants no replies.
+    Raw(Bytes),
+    /// Bytes to send as they are, whatever the client said of replies.
+    Push(Bytes),
+    /// Something about the client's cache.
+    Cache(Notice),
+    /// Records of `CAPTURE` wait for the client.
+    Captured,
+    /// What the user may do has changed.
+    UserChanged,
+    /// Look again: a pause ended, a journal position became durable.
+    Poke,
+}
+
+/// Bits of [`Client::flags`].
+pub mod flag {
+    /// In `MULTI`.
+    pub const MULTI: u32 = 1;
+    /// Parked by a blocking command.
+    pub const BLOCKED: u32 = 1 << 1;
+    /// Subscribed to something.
+    pub const PUBSUB: u32 = 1 << 2;
+    /// `CLIENT NO-EVICT on`.
+    pub const NO_EVICT: u32 = 1 << 3;
+    /// `CLIENT NO-TOUCH on`.
+    pub const NO_TOUCH: u32 = 1 << 4;
+    /// `MONITOR`.
+    pub const MONITOR: u32 = 1 << 5;
+    /// Connected through a Unix-domain socket.
+    pub const UNIX: u32 = 1 << 6;
+    /// Closing once its output is written.
+    pub const CLOSING: u32 = 1 << 7;
+    /// `CLIENT TRACKING on`.
+    pub const TRACKING: u32 = 1 << 8;
+    /// `CLIENT TRACKING on … BCAST`.
+    pub const BROADCAST: u32 = 1 << 9;
+    /// The client that is told of this one's cache instead is gone.
+    pub const UNREACHABLE: u32 = 1 << 10;
+    /// A replica of ours.
+    pub const REPLICA: u32 = 1 << 14;
+    /// The master that we follow.
+    pub const MASTER: u32 = 1 << 15;
+    /// Notices about its cache were left out: it is to be told that everything has changed.
+    pub const OUT_OF_TOUCH: u32 = 1 << 11;
+    /// A request of its is held back by `CLIENT PAUSE`.
+    pub const PAUSED: u32 = 1 << 12;
+}
+
+/// No command yet, in [`Client::last_command`].
+pub const NO_COMMAND: u32 = u32::MAX;
+
+/// Bytes that may wait for a client before notices about its cache are left out.
+const NOTICES_MAX: usize = 16 << 20;
+
+/// Why a session ends that could go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// `CLIENT KILL`, `maxmemory-clients`, a user that is gone.
+    Killed = 1,
+    /// Too much waits for it to be read.
+    Overflow = 2,
+}
+
+/// A session as others see it. Numbers are kept with relaxed stores by the session itself.
+#[derive(Debug)]
+pub struct Client {
+    /// Unique, growing.
+    pub id: u64,
+    /// The other end.
+    pub peer: Peer,
+    /// When it connected, Unix milliseconds.
+    pub created_ms: u64,
+    /// Names it gave itself, and its user.
+    pub names: Mutex<BoxedNames>,
+    /// [`flag`] bits.
+    pub flags: AtomicU32,
+    /// Current database.
+    pub db: AtomicU32,
+    /// RESP version.
+    pub resp: AtomicU8,
+    /// The last command's number, or [`NO_COMMAND`].
+    pub last_command: AtomicU32,
+    /// Unix milliseconds of the last request.
+    pub last_seen_ms: AtomicU64,
+    /// Requests executed.
+    pub commands: AtomicU64,
+    /// Channels, patterns and shard channels subscribed to.
+    pub subscriptions: [AtomicU32; 3],
+    /// Commands queued in `MULTI`.
+    pub queued: AtomicU32,
+    /// Keys watched.
+    pub watched: AtomicU32,
+    /// Bytes of input not yet executed.
+    pub input_bytes: AtomicUsize,
+    /// Bytes of output not yet written.
+    pub output_bytes: AtomicUsize,
+    /// Bytes of the latest replies.
+    pub reply_bytes: AtomicU32,
+    /// Bytes of arguments: of the command that runs or waits, or of half a request.
+    pub argument_bytes: AtomicU32,
+    /// Bytes queued in `MULTI`.
+    pub queued_bytes: AtomicU32,
+    watch_failed: AtomicBool,
+    /// An [`Ending`], or 0.
+    ending: AtomicU8,
+    waker: Waker,
+    inbox: Mutex<Inbox>,
+    has_events: AtomicBool,
+}
+
+/// The texts of a client, allocated once one of them is given: most clients never say a word about
+/// themselves.
+#[derive(Clone, Debug, Default)]
+pub struct BoxedNames(Option<Box<Names>>);
+
+/// What a client is called that has not said anything.
+static UNNAMED: LazyLock<Names> = LazyLock::new(Names::default);
+
+impl Deref for BoxedNames {
+    type Target = Names;
+
+    fn deref(&self) -> &Names {
+        self.0.as_deref().unwrap_or(&UNNAMED)
+    }
+}
+
+impl DerefMut for BoxedNames {
+    fn deref_mut(&mut self) -> &mut Names {
+        self.0.get_or_insert_default()
+    }
+}
+
+/// The texts of a client.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// `CLIENT SETNAME`.
+    pub name: String,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub lib_name: String,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub lib_version: String,
+    /// The authenticated user.
+    pub user: String,
+    /// What that user may do; `None` for the default user.
+    pub account: Option<Arc<Account>>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Names {
+            name: String::new(),
+            lib_name: String::new(),
+            lib_version: String::new(),
+            user: "default".into(),
+            account: None,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    events: Vec<Event>,
+    bytes: usize,
+}
+
+impl Client {
+    pub(crate) fn new(id: u64, peer: Peer, waker: Waker, now_ms: u64) -> Self {
+        let unix = if matches!(peer, Peer::Unix(_)) { flag::UNIX } else { 0 };
+        Client {
+            id,
+            peer,
+            created_ms: now_ms,
+            names: Mutex::default(),
+            flags: AtomicU32::new(unix),
+            db: AtomicU32::new(0),
+            resp: AtomicU8::new(2),
+            last_command: AtomicU32::new(NO_COMMAND),
+            last_seen_ms: AtomicU64::new(now_ms),
+            commands: AtomicU64::new(0),
+            subscriptions: Default::default(),
+            queued: AtomicU32::new(0),
+            watched: AtomicU32::new(0),
+            input_bytes: AtomicUsize::new(0),
+            output_bytes: AtomicUsize::new(0),
+            reply_bytes: AtomicU32::new(0),
+            argument_bytes: AtomicU32::new(0),
+            queued_bytes: AtomicU32::new(0),
+            watch_failed: AtomicBool::new(false),
+            ending: AtomicU8::new(0),
+            waker,
+            inbox: Mutex::default(),
+            has_events: AtomicBool::new(false),
+        }
+    }
+
+    /// Puts an event in the inbox and wakes the session. When what waits there exceeds
+    /// `limit_bytes` (the output limit of the client's class; 0: none) the client is killed: it
+    /// reads too slowly.
+    pub fn send(&self, event: Event, limit_bytes: usize) {
+        let size = match &event {
+            Event::Message(message) => message.size(),
+            Event::Raw(bytes) | Event::Push(bytes) => bytes.len(),
+            Event::Cache(notice) => notice.size(),
+            _ => 0,
+        };
+        let mut inbox = self.inbox.lock();
+        inbox.bytes += size;
+        if limit_bytes > 0 && inbox.bytes + self.output_bytes.load(Ordering::Relaxed) > limit_bytes
+        {
+            self.ending.store(Ending::Overflow as u8, Ordering::SeqCst);
+        } else {
+            inbox.events.push(event);
+        }
+        self.has_events.store(true, Ordering::Release);
+        drop(inbox);
+        self.waker.wake_by_ref();
+    }
+
+    /// [`Client::send`] for what concerns a cache. When too much waits already, this notice and all
+    /// that follow become one: everything has changed.
+    pub(crate) fn send_notice(&self, notice: Notice) {
+        if self.waiting_bytes() <= NOTICES_MAX {
+            return self.send(Event::Cache(notice), 0);
+        }
+        self.set_flag(flag::OUT_OF_TOUCH, true);
+        self.waker.wake_by_ref();
+    }
+
+    /// Bytes of output that wait for the other end: in the session, and on their way to it.
+    pub fn waiting_bytes(&self) -> usize {
+        self.output_bytes.load(Ordering::Relaxed) + self.inbox.lock().bytes
+    }
+
+    /// Ends the session as soon as it looks.
+    pub fn kill(&self) {
+        self.end(Ending::Killed);
+    }
+
+    /// [`Client::kill`] with a reason.
+    pub(crate) fn end(&self, why: Ending) {
+        self.ending.store(why as u8, Ordering::SeqCst);
+        self.waker.wake_by_ref();
+    }
+
+    /// Whether the other end is on this machine: a loopback address or a Unix-domain socket.
+    pub fn is_local(&self) -> bool {
+        match &self.peer {
+            Peer::Tcp { remote, .. } => remote.ip().to_canonical().is_loopback(),
+            Peer::Unix(_) => true,
+        }
+    }
+
+    /// Whether the session is to end, or has, because somebody or a limit said so.
+    #[inline]
+    pub fn is_killed(&self) -> bool {
+        self.ending.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether that was because too much waits for it to be read.
+    pub(crate) fn has_overflowed(&self) -> bool {
+        self.ending.load(Ordering::Relaxed) == Ending::Overflow as u8
+    }
+
+    /// Bytes that the server holds because of it, as `CLIENT LIST` tells them and `maxmemory-clients`
+    /// counts them.
+    pub fn memory(&self) -> usize {
+        let small = [&self.argument_bytes, &self.queued_bytes].map(|n| n.load(Ordering::Relaxed));
+        let buffered = self.input_bytes.load(Ordering::Relaxed) + self.waiting_bytes();
+        let owned: u64 = small.into_iter().map(u64::from).sum();
+        size_of::<Client>() + size_of::<Session>() + buffered + owned as usize
+    }
+
+    pub(crate) fn has_events(&self) -> bool {
+        self.has_events.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take_events(&self) -> Vec<Event> {
+        let mut inbox = self.inbox.lock();
+        self.has_events.store(false, Ordering::Release);
+        inbox.bytes = 0;
+        std::mem::take(&mut inbox.events)
+    }
+
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    pub(crate) fn fail_transaction(&self) {
+        self.watch_failed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn transaction_failed(&self) -> bool {
+        self.watch_failed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn reset_transaction(&self) {
+        self.watch_failed.store(false, Ordering::SeqCst);
+    }
+
+    /// Sets or clears a [`flag`].
+    pub fn set_flag(&self, bit: u32, on: bool) {
+        match on {
+            true => self.flags.fetch_or(bit, Ordering::Relaxed),
+            false => self.flags.fetch_and(!bit, Ordering::Relaxed),
+        };
+    }
+
+    /// Whether any of some [`flag`]s is set.
+    pub fn has_flag(&self, bit: u32) -> bool {
+        self.flags.load(Ordering::Relaxed) & bit != 0
+    }
+
+    /// The protocol in use.
+    pub fn proto(&self) -> Proto {
+        if self.resp.load(Ordering::Relaxed) == 3 { Proto::Resp3 } else { Proto::Resp2 }
+    }
+
+    /// The last command's number.
+    pub fn last_command(&self) -> Option<CommandId> {
+        CommandId::try_from(self.last_command.load(Ordering::Relaxed)).ok()
+    }
+}
+
+/// A number of bytes for one of [`Client`]'s smaller counters, which end at 4 GiB.
+pub fn capped(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// `DEBUG REPLYBUFFER`: what [`Client`]s are said to have of buffers for replies. They have none of
+/// their own; they use their thread's while they are active.
+#[derive(Debug)]
+pub struct ReplyBuffers {
+    /// Milliseconds of rest after which a client has none; negative for never.
+    pub peak_reset_ms: AtomicI64,
+    /// Whether it ever has none.
+    pub resizing: AtomicBool,
+}
+
+impl ReplyBuffers {
+    /// Redis's `REPLY_BUFFER_DEFAULT_PEAK_RESET_TIME`.
+    pub const PEAK_RESET_MS: i64 = 5000;
+    /// Redis's `PROTO_REPLY_CHUNK_BYTES`.
+    pub const SIZE: usize = 16 * 1024;
+
+    /// The size of a client's buffer, and the most that was in it lately.
+    pub fn of(&self, client: &Client, now_ms: u64) -> (usize, usize) {
+        let rested_ms = now_ms.saturating_sub(client.last_seen_ms.load(Ordering::Relaxed));
+        let reset_ms = u64::try_from(self.peak_reset_ms.load(Ordering::Relaxed));
+        let active = reset_ms.map_or(true, |reset_ms| rested_ms < reset_ms);
+        let peak = (client.reply_bytes.load(Ordering::Relaxed) as usize).min(Self::SIZE);
+        let keeps = !self.resizing.load(Ordering::Relaxed);
+        (if active || keeps { Self::SIZE } else { 0 }, if active { peak } else { 0 })
+    }
+}
+
+impl Default for ReplyBuffers {
+    fn default() -> Self {
+        let peak_reset_ms = AtomicI64::new(Self::PEAK_RESET_MS);
+        ReplyBuffers { peak_reset_ms, resizing: AtomicBool::new(true) }
+    }
+}
+
+/// All connected clients.
+#[derive(Default)]
+pub struct Clients {
+    next_id: AtomicU64,
+    all: RwLock<HashMap<u64, Arc<Client>>>,
+    /// Connections accepted since start.
+    pub accepted: AtomicU64,
+    /// Connections refused because of `maxclients`.
+    pub rejected: AtomicU64,
+    /// What is said of buffers for replies.
+    pub reply_buffers: ReplyBuffers,
+}
+
+impl Clients {
+    /// Registers a new connection.
+    pub fn add(&self, peer: Peer, waker: Waker, now_ms: u64) -> Arc<Client> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let client = Arc::new(Client::new(id, peer, waker, now_ms));
+        self.all.write().insert(id, client.clone());
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        client
+    }
+
+    /// A client that is nobody's connection (the replay of a log), and is not listed.
+    pub(crate) fn unlisted(&self) -> Client {
+        Client::new(0, Peer::Unix(String::new()), Waker::noop().clone(), 0)
+    }
+
+    /// Forgets a connection that has ended.
+    pub fn remove(&self, id: u64) {
+        self.all.write().remove(&id);
+    }
+
+    /// How many are connected.
+    pub fn len(&self) -> usize {
+        self.all.read().len()
+    }
+
+    /// Whether nobody is connected.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The client with this id.
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.all.read().get(&id).cloned()
+    }
+
+    /// All clients, by id.
+    pub fn list(&self) -> Vec<Arc<Client>> {
+        let mut all: Vec<_> = self.all.read().values().cloned().collect();
+        all.sort_by_key(|client| client.id);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize as Count;
+
+    #[test]
+    fn names_cost_a_pointer_until_one_is_given() {
+        let mut names = BoxedNames::default();
+        assert_eq!((size_of::<BoxedNames>(), &*names.user), (8, "default"));
+        assert!(names.0.is_none(), "reading allocates nothing");
+        names.name = "worker".into();
+        assert_eq!((&*names.name, &*names.user), ("worker", "default"));
+    }
+
+    #[test]
+    fn a_client_fits_the_allocators_256_bytes() {
+        // With the two counters of the `Arc` around it.
+        let bytes = size_of::<Client>() + 2 * size_of::<Count>();
+        assert!(bytes <= 256, "{bytes}");
+    }
+}

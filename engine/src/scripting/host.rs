@@ -1,0 +1,369 @@
+//! [`ScriptHost`]: the commands of a running script.
+
+use super::eval::is_short_of_memory;
+use super::running::{Kind, Running};
+use super::watch::Watch;
+use crate::acl::Context;
+use crate::command::{Entry, Flag};
+use crate::config::Id;
+use crate::cx::{CallResult, Cx};
+use crate::dispatch::Call;
+use crate::effects::{Effects, owned_args};
+use crate::engine::gate;
+use crate::failure::{Failure, NO_REPLICAS, OOM, READ_ONLY, failure};
+use crate::session::special;
+use resp::{Output, Proto, Reply, Request};
+use script::Host;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use storage::{Locks, ShardSet};
+
+/// How a script may run.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    pub(crate) kind: Kind,
+    /// Writing commands are refused.
+    pub read_only: bool,
+    /// Memory over its limit does not matter.
+    pub allow_oom: bool,
+}
+
+/// Runs a script's commands in the transaction of the command that called it.
+pub struct ScriptHost<'h, 'a> {
+    cx: &'h mut Cx<'a>,
+    terms: Terms,
+    name: &'h dyn Fn() -> String,
+    /// Memory was over its limit when the request began.
+    short: bool,
+    /// A writing command was called.
+    wrote: bool,
+    /// A command was called whose effects cannot be taken back: one that writes or publishes.
+    acted: bool,
+    /// `redis.set_repl` lets effects into the log.
+    logs: bool,
+    /// A key outside of the locked shards was touched.
+    pub strayed: bool,
+    began_ns: u64,
+    /// When others are told that it runs too long, if ever.
+    deadline_ns: Option<u64>,
+    /// What others see of it.
+    watch: Arc<Watch>,
+    /// Others have been told.
+    slow: Option<Arc<Running>>,
+    /// The shards of the declared keys, while it is learned whether the script keeps to them.
+    watched: Option<ShardSet>,
+    /// The caller's database, protocol and special states.
+    before: (storage::Db, Proto, u32),
+}
+
+impl<'h, 'a> ScriptHost<'h, 'a> {
+    /// A host for one run in `cx`; `name` is asked only when a script runs too long.
+    /// `watched` are the shards of the keys it declares, if every shard is locked in order to see
+    /// whether it keeps to them.
+    pub fn new(
+        cx: &'h mut Cx<'a>,
+        terms: Terms,
+        name: &'h dyn Fn() -> String,
+        watched: Option<ShardSet>,
+        watch: Arc<Watch>,
+    ) -> Self {
+        let short = is_short_of_memory(cx);
+        let session = &mut cx.session;
+        let before = (session.db, session.proto, session.special);
+        session.set_special(special::NO_BLOCK | special::SCRIPT, true);
+        let began_ns = (cx.engine.environment.stopwatch)();
+        let threshold = u64::try_from(cx.engine.config.integer(Id::BusyReplyThreshold));
+        let limit_ns = threshold.ok().filter(|ms| *ms > 0).map(|ms| ms.saturating_mul(1_000_000));
+        let deadline_ns = limit_ns.map(|limit| began_ns.saturating_add(limit));
+        watch.begin(terms.kind, deadline_ns);
+        ScriptHost {
+            cx,
+            terms,
+            name,
+            short,
+            wrote: false,
+            acted: false,
+            watched,
+            logs: true,
+            strayed: false,
+            began_ns,
+            deadline_ns,
+            watch,
+            slow: None,
+            before,
+        }
+    }
+
+    fn refuse(&mut self, entry: Option<&Entry>, refusal: Failure, out: &mut Output) {
+        self.cx.engine.stats.rejected(entry.map(|entry| entry.id), refusal.code());
+        Reply::new(out, Proto::Resp2).error(refusal.as_str());
+    }
+
+    /// The checks of Redis's `scriptCall`, in its order.
+    fn admit(&self, entry: &Entry, request: Request<'_>) -> Result<(), Failure> {
+        if !entry.accepts(request.len()) {
+            return Err(failure("ERR Wrong number of args calling Redis command from script"));
+        }
+        if entry.has(Flag::NoScript) {
+            return Err(failure("ERR This Redis command is not allowed from script"));
+        }
+        let (engine, now_ms) = (self.cx.engine, self.cx.now.wall_ms);
+        engine.check_permission(self.cx.session, entry, request, Context::Lua, now_ms)?;
+        let replicates = entry.has(Flag::Write) || entry.has(Flag::MayReplicate);
+        if replicates && self.terms.read_only {
+            return Err(failure("ERR Write commands are not allowed from read-only scripts."));
+        }
+        if entry.has(Flag::Write) && engine.gate() & gate::JOURNAL_FAILED != 0 {
+            let cause = engine.journal().and_then(|j| j.failure()).unwrap_or_default();
+            return Err(Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}")));
+        }
+        if entry.has(Flag::Write) && engine.gate() & (gate::REPLICA | gate::FEW_REPLICAS) != 0 {
+            if engine.gate() & gate::FEW_REPLICAS != 0 {
+                return Err(NO_REPLICAS);
+            }
+            if engine.config.boolean(Id::ReplicaReadOnly) {
+                return Err(READ_ONLY);
+            }
+        }
+        let refused = self.short && !self.terms.allow_oom && !self.wrote;
+        if refused && entry.has(Flag::DenyOom) {
+            return Err(OOM);
+        }
+        Ok(())
+    }
+
+    fn is_declared(&self, shard: u32) -> bool {
+        match &self.watched {
+            Some(declared) => declared.contains(shard),
+            None => self.cx.is_locked(shard),
+        }
+    }
+
+    /// Whether the command's shards are locked; locks them if they can be.
+    fn locked(&mut self, call: Call<'_>) -> bool {
+        let (engine, db) = (self.cx.engine, self.cx.session.db);
+        if engine.keyspace.is_holding() && engine.is_held_up(&call, self.cx.session) {
+            // What has happened cannot be taken back, and half of a transaction cannot wait.
+            let may_wait = self.before.2 & special::NO_BLOCK == 0;
+            self.cx.out.rest().held = !self.acted && may_wait;
+            return false;
+        }
+        if matches!(*self.cx.locks, Locks::All) && self.watched.is_none() {
+            return true;
+        }
+        if let (Some(hash), true) = (call.hash, call.entry.single_key)
+            && self.is_declared(engine.backend.shard_of(hash))
+        {
+            return true;
+        }
+        let mut shards = ShardSet::new();
+        engine.add_shards(call, db, &mut shards);
+        let covered = match shards.locks() {
+            Locks::None => true,
+            Locks::One(shard) => self.is_declared(shard),
+            Locks::Many(many) => many.iter().all(|&shard| self.is_declared(shard)),
+            Locks::All => false,
+        };
+        if covered {
+            return true;
+        }
+        self.strayed = true;
+        if matches!(*self.cx.locks, Locks::All) {
+            self.watched = None;
+            return true;
+        }
+        if !self.acted {
+            // Nothing has happened yet that running it again would do twice.
+            self.cx.out.rest().widen = true;
+            return false;
+        }
+        self.cx.tx.extend(shards.locks())
+    }
+
+    fn run(&mut self, call: Call<'_>, proto: Proto, out: &mut Output) {
+        let (engine, now) = (self.cx.engine, self.cx.now);
+        let entry = call.entry;
+        self.acted |= entry.has(Flag::Write) || entry.has(Flag::MayReplicate);
+        if entry.has(Flag::Write) && !std::mem::replace(&mut self.wrote, true) {
+            self.watch.wrote.store(true, Ordering::Relaxed);
+        }
+        if entry.has(Flag::Write) {
+            engine.note_written(call.request);
+        }
+        if engine.gate() & gate::MONITORED != 0 {
+            engine.feed_monitors(call.entry, call.request, self.cx.session.db, "lua", now);
+        }
+        let db = self.cx.session.db;
+        self.cx.session.proto = proto;
+        let began = (engine.environment.stopwatch)();
+        let mut result = CallResult::default();
+        let (tx, session) = (&mut *self.cx.tx, &mut *self.cx.session);
+        engine.call(&call, *self.cx.locks, session, tx, out, now, &mut result);
+        let ended = (engine.environment.stopwatch)();
+        engine.note_call(call.entry, call.request, ended.saturating_sub(began), None, now);
+        self.cx.session.proto = self.before.1;
+        self.settle(call, db, result);
+        if self.deadline_ns.is_some_and(|deadline| deadline <= ended) {
+            self.say_so(ended);
+        }
+    }
+
+    /// Tells everybody that this script runs too long, once.
+    #[cold]
+    fn say_so(&mut self, now_ns: u64) {
+        if self.slow.is_some() {
+            return;
+        }
+        let engine = self.cx.engine;
+        let command = self.cx.args.iter().map(<[u8]>::to_vec).collect();
+        let name = (self.name)();
+        let ms = now_ns.saturating_sub(self.began_ns) / 1_000_000;
+        tracing::warn!(script = name, "slow script: still in execution after {ms} milliseconds");
+        let mut holds = ShardSet::new();
+        holds.add_locks(*self.cx.locks);
+        let (kind, began_ns, watch) = (self.terms.kind, self.began_ns, self.watch.clone());
+        let slow = Arc::new(Running { kind, name, command, began_ns, holds, watch });
+        engine.script_is_slow(&slow);
+        self.slow = Some(slow);
+        runtime::stand_in::send_for();
+    }
+
+    /// What the command did becomes part of what the script did.
+    fn settle(&mut self, call: Call<'_>, db: storage::Db, mut result: CallResult) {
+        let cx = &mut *self.cx;
+        let rest = result.take_rest();
+        if cx.tx.met_expired() {
+            let by = Some(cx.session.client());
+            let all = cx.out.rest();
+            let logged = |at| all.expired_lsn = Some(at);
+            cx.engine.settle_expired(by, cx.tx, &mut all.affected, logged);
+        }
+        cx.out.dirty += result.dirty;
+        let rest = *rest.unwrap_or_default();
+        if rest.expired_lsn.is_some() || !rest.affected.is_empty() {
+            let all = cx.out.rest();
+            all.expired_lsn = rest.expired_lsn.or(all.expired_lsn);
+            all.affected.append(rest.affected);
+        }
+        if result.dirty == 0 || cx.engine.journal().is_none() || !self.logs {
+            return;
+        }
+        match rest.effects {
+            Effects::Nothing => {}
+            Effects::Verbatim => {
+                if call.entry.has(Flag::Write) || call.entry.has(Flag::MayReplicate) {
+                    let mut args: Vec<&[u8]> = call.request.iter().collect();
+                    if let Some(name) = call.entry.renamed {
+                        args[0] = name.as_bytes();
+                    }
+                    cx.out.rest().effects.replace(db, &args);
+                }
+            }
+            Effects::Replaced(all) => {
+                for (db, effect) in &all {
+                    let args = owned_args(effect);
+                    let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+                    cx.out.rest().effects.replace(*db, &args);
+                }
+            }
+        }
+    }
+}
+
+/// `redis.log`.
+pub(crate) fn log(level: u8, text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    match level {
+        0 => tracing::debug!(target: "script", "{text}"),
+        1 | 2 => tracing::info!(target: "script", "{text}"),
+        _ => tracing::warn!(target: "script", "{text}"),
+    }
+}
+
+impl Drop for ScriptHost<'_, '_> {
+    fn drop(&mut self) {
+        let (db, proto, special) = self.before;
+        self.cx.session.db = db;
+        self.cx.session.proto = proto;
+        self.cx.session.special = special;
+        self.watch.end();
+        if let Some(slow) = self.slow.take() {
+            if self.watch.end.load(Ordering::Relaxed) {
+                // Half of a script is in no log.
+                self.cx.out.dirty = 0;
+                self.cx.out.rest().effects = Effects::Nothing;
+            }
+            self.cx.engine.slow_script_ended(&slow);
+        }
+    }
+}
+
+/// The reply that ends a script which is to be run again: nobody sees it.
+const AGAIN: &str = "ERR script touched a key it did not declare";
+/// The reply when locks cannot be had any more.
+const CONTENDED: &str = "BUSY script touched a key it did not declare, which others are using; \
+    what it wrote before stays";
+
+impl Host for ScriptHost<'_, '_> {
+    fn command(&mut self, request: Request<'_>, proto: Proto, out: &mut Output) -> bool {
+        let engine = self.cx.engine;
+        let Some(entry) = engine.commands.resolve(request) else {
+            let refusal = failure("ERR Unknown Redis command called from script");
+            self.refuse(None, refusal, out);
+            return true;
+        };
+        if !entry.subcommands.is_empty() && request.len() > 1 {
+            let refusal = failure("ERR Unknown Redis command called from script");
+            self.refuse(None, refusal, out);
+            return true;
+        }
+        if let Err(refusal) = self.admit(entry, request) {
+            self.refuse(Some(entry), refusal, out);
+            return true;
+        }
+        let hash = entry.first_key.and_then(|at| request.get(at));
+        let hash = hash.map(|key| engine.backend.hash(key));
+        let call = Call { entry, request, hash };
+        if !self.locked(call) {
+            let rest = self.cx.out.rest();
+            let again = rest.widen || rest.held;
+            Reply::new(out, proto).error(if again { AGAIN } else { CONTENDED });
+            return !again;
+        }
+        self.run(call, proto, out);
+        true
+    }
+
+    fn may_run(&mut self, request: Request<'_>) -> Option<bool> {
+        let entry = self.cx.engine.commands.resolve(request)?;
+        Some(self.cx.engine.may_run(self.cx.session, entry, request))
+    }
+
+    fn log(&mut self, level: u8, text: &[u8]) {
+        log(level, text);
+    }
+
+    fn set_replication(&mut self, to: u8) {
+        self.logs = to & 1 != 0;
+    }
+
+    fn interrupt(&mut self) -> Option<String> {
+        if self.watch.kill.load(Ordering::Relaxed) {
+            if self.watch.end.load(Ordering::Relaxed) {
+                return Some("ERR Script ended by the server's end".to_owned());
+            }
+            if !self.wrote {
+                return Some("ERR Script killed by user with SCRIPT KILL...".to_owned());
+            }
+        }
+        let now = (self.cx.engine.environment.stopwatch)();
+        if self.deadline_ns.is_some_and(|deadline| deadline <= now) {
+            self.say_so(now);
+        }
+        None
+    }
+
+    fn stopwatch_ns(&self) -> u64 {
+        (self.cx.engine.environment.stopwatch)()
+    }
+}

@@ -1,0 +1,128 @@
+//! Scripts that run for longer than `busy-reply-threshold`: everybody is told, and may kill them.
+//!
+//! What a script cannot tell, because it is within one long command, others see: [`super::watch`].
+//! Whoever needs no shard that such a script holds is served; whoever does is told that it is busy,
+//! and so is every command without keys, so that those who ask only how the server is learn of it.
+
+use super::watch::Watch;
+use crate::engine::{Engine, gate};
+use crate::failure::{BUSY_FUNCTION, BUSY_SCRIPT, Failure};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use storage::{Locks, ShardSet};
+
+/// What a script is called by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `EVAL`.
+    Script,
+    /// `FCALL`.
+    Function,
+}
+
+/// A script that runs too long.
+#[derive(Debug)]
+pub struct Running {
+    pub(crate) kind: Kind,
+    /// The digest, or the function's name.
+    pub name: String,
+    /// The request.
+    pub command: Vec<Vec<u8>>,
+    /// When it began, by the stopwatch.
+    pub began_ns: u64,
+    /// The shards it has locked.
+    pub holds: ShardSet,
+    pub(crate) watch: Arc<Watch>,
+}
+
+/// All of them, oldest first.
+#[derive(Default)]
+pub struct RunningScripts(Mutex<Vec<Arc<Running>>>);
+
+/// What `SCRIPT KILL` meets.
+pub enum Kill {
+    /// It ends soon.
+    Killed,
+    /// There is none.
+    NotBusy,
+    /// It has written.
+    Unkillable,
+    /// There are only ones of the other kind.
+    OtherKind,
+}
+
+impl RunningScripts {
+    /// The oldest.
+    pub fn first(&self) -> Option<Arc<Running>> {
+        self.0.lock().first().cloned()
+    }
+
+    fn watches(&self) -> Vec<Arc<Watch>> {
+        self.0.lock().iter().map(|script| script.watch.clone()).collect()
+    }
+}
+
+impl Engine {
+    /// Tells the oldest script of the kind that can be killed to end.
+    pub fn kill_script(&self, kind: Kind) -> Kill {
+        let mut running = self.scripting.running.watches();
+        running.extend(self.scripting.watches.overdue((self.environment.stopwatch)()));
+        let can_be_killed = |script: &&Arc<Watch>| !script.wrote.load(Ordering::Relaxed);
+        let of_kind = || running.iter().filter(|script| script.kind() == kind);
+        if running.is_empty() {
+            return Kill::NotBusy;
+        }
+        if running.iter().any(|script| can_be_killed(&script)) && of_kind().next().is_none() {
+            return Kill::OtherKind;
+        }
+        match of_kind().find(can_be_killed) {
+            None => Kill::Unkillable,
+            Some(script) => {
+                script.kill.store(true, Ordering::Relaxed);
+                Kill::Killed
+            }
+        }
+    }
+
+    /// What others are told while a script runs too long.
+    pub fn busy(&self) -> Failure {
+        match self.scripting.running.first().map(|script| script.kind) {
+            Some(Kind::Function) => BUSY_FUNCTION,
+            _ => BUSY_SCRIPT,
+        }
+    }
+
+    /// Whether a command's shards are all free of scripts that run too long; not when it has none.
+    pub(crate) fn is_aside_of_scripts(&self, shards: Locks<'_>) -> bool {
+        let all = self.backend.shard_count();
+        let running = self.scripting.running.0.lock();
+        let held = |shard| running.iter().any(|script| script.holds.contains(shard));
+        !matches!(shards, Locks::None) && !shards.any(all, held)
+    }
+
+    /// Ends the scripts that run too long, because the server ends: those that have written only
+    /// with `all`, since half of what they do would be kept.
+    pub fn end_slow_scripts(&self, all: bool) {
+        for script in self.scripting.running.0.lock().iter() {
+            script.watch.kill.store(true, Ordering::Relaxed);
+            script.watch.end.fetch_or(all, Ordering::Relaxed);
+        }
+    }
+
+    /// A script runs too long: from now on others are refused.
+    pub(crate) fn script_is_slow(&self, script: &Arc<Running>) {
+        let mut running = self.scripting.running.0.lock();
+        running.push(script.clone());
+        self.set_gate(gate::BUSY, true);
+        self.backend.set_busy(true);
+    }
+
+    /// It has ended.
+    pub(crate) fn slow_script_ended(&self, script: &Arc<Running>) {
+        let mut running = self.scripting.running.0.lock();
+        running.retain(|other| !Arc::ptr_eq(other, script));
+        self.set_gate(gate::BUSY, !running.is_empty());
+        self.backend.set_busy(!running.is_empty());
+    }
+}
