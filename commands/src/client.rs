@@ -6,7 +6,7 @@ use engine::clients::{Client, capped, describe, flag, local_address};
 use engine::command::Spec;
 use engine::cx::Cx;
 use engine::engine::Engine;
-use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::failure::{Failure, Outcome, SYNTAX, failure, subcommand_syntax};
 use engine::pause::PauseMode;
 use engine::session::ReplyMode;
 use resp::parse_i64;
@@ -310,7 +310,16 @@ pub(super) fn reply(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
+/// Refuses more arguments than the subcommand has: its row cannot say how many there may be at most.
+fn refuse_more_than(cx: &Cx<'_>, most: usize) -> Result<(), Failure> {
+    match cx.argc() > most {
+        true => Err(subcommand_syntax(cx.args)),
+        false => Ok(()),
+    }
+}
+
 pub(super) fn pause(cx: &mut Cx<'_>) -> Outcome {
+    refuse_more_than(cx, 4)?;
     let mode = match cx.args.get(3) {
         None => PauseMode::All,
         Some(word) if is_word(word, "ALL") => PauseMode::All,
@@ -333,6 +342,7 @@ pub(super) fn unpause(cx: &mut Cx<'_>) -> Outcome {
 }
 
 pub(super) fn unblock(cx: &mut Cx<'_>) -> Outcome {
+    refuse_more_than(cx, 4)?;
     let error = match cx.args.get(3) {
         None => false,
         Some(word) if is_word(word, "TIMEOUT") => false,

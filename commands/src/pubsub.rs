@@ -8,7 +8,7 @@ use engine::failure::{Failure, Outcome, subcommand_syntax};
 use engine::pubsub::Space;
 use engine::session::SessionState;
 use engine::tuning::OutputClass;
-use resp::{Output, Proto, Reply};
+use resp::{Output, Reply};
 
 /// Words of one space's confirmations.
 const fn words(space: Space) -> (&'static str, &'static str) {
@@ -49,12 +49,12 @@ fn write_confirmation(reply: &mut Reply<'_>, word: &str, name: Option<&[u8]>, co
     reply.integer(count);
 }
 
-/// A RESP2 client cannot tell messages from replies, so inside a transaction it may not begin to
-/// receive any.
+/// Inside a transaction Redis lets a client begin to receive messages, as it always did, but not
+/// those of a slot.
 fn refuse_in_exec(cx: &Cx<'_>, space: Space) -> Result<(), Failure> {
-    if cx.session.may_not_block() && cx.session.proto == Proto::Resp2 {
-        let name = words(space).0.to_uppercase();
-        return Err(Failure::text(format!("ERR {name} isn't allowed for a DENY BLOCKING client")));
+    if space == Space::Shard && cx.session.may_not_block() {
+        let reason = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client";
+        return Err(Failure::text(reason.to_owned()));
     }
     Ok(())
 }

@@ -50,6 +50,8 @@ pub struct Waiter {
     pub(crate) sent: Option<OwnedRequest>,
     /// See [`Block::needs_keys`].
     needs_keys: bool,
+    /// The wait ends at some time.
+    timed: bool,
     /// `CLIENT CACHING` decides about it.
     pub(crate) caching: bool,
     /// How long it has run so far, nanoseconds: the time that it waits does not count.
@@ -69,6 +71,7 @@ impl Waiter {
     ) -> Self {
         let keys = std::mem::take(&mut block.keys);
         let Block { on_timeout, needs_keys, .. } = *block;
+        let timed = block.timeout_us.is_some();
         let (sent, caching, late, spent) = (None, false, None, AtomicU64::new(0));
         let state = AtomicU8::new(WAITING);
         Waiter {
@@ -80,11 +83,18 @@ impl Waiter {
             on_timeout,
             sent,
             needs_keys,
+            timed,
             caching,
             spent,
             late,
             state,
         }
+    }
+
+    /// Has others see that its client waits.
+    pub fn show(&self) {
+        let timed = if self.timed { flag::TIMED } else { 0 };
+        self.client.set_flag(flag::BLOCKED | timed, true);
     }
 
     /// The request as the client sent it.
@@ -148,7 +158,7 @@ impl Blocking {
             queues.entry(watched).or_default().push_back(waiter.clone());
         }
         self.clients.fetch_add(1, Ordering::SeqCst);
-        waiter.client.set_flag(flag::BLOCKED, true);
+        waiter.show();
     }
 
     /// Takes a waiter out of all its queues.
@@ -163,7 +173,7 @@ impl Blocking {
             }
         }
         self.clients.fetch_sub(1, Ordering::SeqCst);
-        waiter.client.set_flag(flag::BLOCKED, false);
+        waiter.client.set_flag(flag::BLOCKED | flag::TIMED, false);
     }
 
     /// Those waiting for a key, in order of arrival.

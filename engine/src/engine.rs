@@ -236,6 +236,11 @@ pub trait Host: Send + Sync {
     /// return, the engine refuses every command from then on.
     fn fail_stop(&self, _cause: &str) {}
 
+    /// The time in microseconds since 1970 (`TIME`); `now` is when the request was received.
+    fn time_us(&self, now: Now) -> u64 {
+        now.wall_ms * 1000
+    }
+
     /// Holds the calling thread for a while (`DEBUG SLEEP`).
     fn sleep(&self, _time: Duration) {}
 

@@ -3,7 +3,7 @@
 use crate::acl::Context;
 use crate::affected::Ready;
 use crate::blocking::Waiter;
-use crate::clients::{Event, flag};
+use crate::clients::Event;
 use crate::dispatch::{Aftermath, Call};
 use crate::engine::Engine;
 use crate::session::SessionState;
@@ -75,7 +75,7 @@ impl Engine {
         }
         if aftermath.is_held() {
             // It is tried again when the key is held no longer.
-            waiter.client.set_flag(flag::BLOCKED, true);
+            waiter.show();
             waiter.release();
             return aftermath;
         }
@@ -84,7 +84,7 @@ impl Engine {
             Some((again, _)) => {
                 again.end();
                 self.unpark(&again);
-                waiter.client.set_flag(flag::BLOCKED, true);
+                waiter.show();
                 waiter.release();
             }
             None => {

@@ -279,7 +279,7 @@ fn run(vm: &mut Vm, code: &[u8], ends_at: u32) -> bool {
     let began = Instant::now();
     let _ = vm.eval(&sha, words.into_iter(), words.into_iter(), 7, &mut host);
     let mut out = Output::new();
-    vm.reply(&mut Reply::new(&mut out, Proto::Resp3));
+    let _ = vm.reply(&mut Reply::new(&mut out, Proto::Resp3), &mut host);
     assert!(began.elapsed() < TIME_MAX, "{}", String::from_utf8_lossy(code));
     !vm.is_spent()
 }

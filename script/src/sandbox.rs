@@ -325,6 +325,9 @@ fn load_string(lua: Lua) -> Returns {
     compile(lua, source, name)
 }
 
+/// What compiled code begins with.
+const BYTECODE: u8 = 0x1B;
+
 fn load(lua: Lua) -> Returns {
     if lua.kind(1) != Type::Function {
         return Err(lua.type_error(1, "function"));
@@ -345,11 +348,26 @@ fn load(lua: Lua) -> Returns {
         }
         match (lua.kind(-1), lua.text(-1)) {
             (Type::Nil, _) | (_, Some(b"")) => break,
+            // What is no source text is refused at once, however much of it would follow.
+            (_, Some(piece @ [BYTECODE, ..])) if source.is_empty() => {
+                source.extend_from_slice(piece);
+                break;
+            }
             (_, Some(piece)) if source.len() + piece.len() <= limit => {
                 source.extend_from_slice(piece);
             }
             (_, Some(_)) => return Err(Raise::Bare(NO_MEMORY.into())),
-            _ => return Err(Raise::at("reader function must return a string")),
+            _ => {
+                // An error that is caught has been through the handler of errors: it is a table.
+                lua.push_nil();
+                lua.push_table(0, 1);
+                lua.push_bytes(b"ERR ");
+                lua.push_where(1);
+                lua.push_bytes(b"reader function must return a string");
+                lua.concat(3);
+                lua.set_field(-2, "err");
+                return Ok(2);
+            }
         }
         lua.pop(1);
     }

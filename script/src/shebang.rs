@@ -1,4 +1,7 @@
-//! The first line of a script or library: `#!lua name=… flags=…`.
+//! The first line of a script or library: `#!lua name=… flags=…`. Its words are quoted as those of
+//! an inline request are.
+
+use resp::split_words;
 
 /// What a script may do, and where.
 pub mod flag {
@@ -46,8 +49,8 @@ pub fn script(source: &[u8]) -> Result<(u32, &[u8]), String> {
         return Ok((flag::COMPATIBLE, source));
     }
     let (line, code) = after_first_line(source).ok_or("Invalid script shebang")?;
-    let mut words = words(line);
-    let engine = words.next().unwrap_or(line);
+    let words = split_words(line).ok_or("Invalid engine in script shebang")?;
+    let (engine, words) = words.split_first().ok_or("Invalid engine in script shebang")?;
     if engine != b"#!lua" {
         return Err(format!("Unexpected engine in script shebang: {}", show(engine)));
     }
@@ -68,9 +71,9 @@ pub fn script(source: &[u8]) -> Result<(u32, &[u8]), String> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Library<'a> {
     /// `lua`.
-    pub engine: &'a [u8],
+    pub engine: Vec<u8>,
     /// The library's name.
-    pub name: &'a [u8],
+    pub name: Vec<u8>,
     /// What follows the first line.
     pub code: &'a [u8],
 }
@@ -84,24 +87,25 @@ pub fn library(source: &[u8]) -> Result<Library<'_>, String> {
         return Err("Missing library metadata".into());
     }
     let (line, code) = after_first_line(source).ok_or("Invalid library metadata")?;
-    let mut words = words(line);
-    let engine = words.next().and_then(|word| word.strip_prefix(b"#!")).unwrap_or_default();
+    let words = split_words(line).ok_or("Invalid library metadata")?;
+    let (engine, words) = words.split_first().ok_or("Invalid library metadata")?;
     let mut name = None;
     for word in words {
-        let Some(given) = word.strip_prefix(b"name=") else {
+        // Unlike `flags=`, it may be written in capitals.
+        let (key, given) = word.split_at_checked(NAME.len()).unwrap_or_default();
+        if !key.eq_ignore_ascii_case(NAME) {
             return Err(format!("Invalid metadata value given: {}", show(word)));
-        };
+        }
         if name.replace(given).is_some() {
             return Err("Invalid metadata value, name argument was given multiple times".into());
         }
     }
-    let name = name.ok_or("Library name was not given")?;
+    let name = name.ok_or("Library name was not given")?.to_vec();
+    let engine = engine.strip_prefix(b"#!").unwrap_or_default().to_vec();
     Ok(Library { engine, name, code })
 }
 
-fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty())
-}
+const NAME: &[u8] = b"name=";
 
 fn show(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(bytes)

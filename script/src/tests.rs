@@ -64,12 +64,28 @@ fn run(vm: &mut Vm, code: &str, host: &mut Recorder) -> Result<String, Failed> {
     }
     vm.eval(&sha, [].into_iter(), [].into_iter(), 0, host)?;
     let mut out = Output::new();
-    vm.reply(&mut Reply::new(&mut out, Proto::Resp2));
+    vm.reply(&mut Reply::new(&mut out, Proto::Resp2), host)?;
     Ok(String::from_utf8_lossy(&out.to_vec()).into_owned())
 }
 
 fn message(result: Result<String, Failed>) -> String {
     String::from_utf8_lossy(&result.expect_err("an error").message).into_owned()
+}
+
+#[test]
+fn a_reply_that_takes_as_long_as_a_script_can_be_ended_as_one() {
+    let mut vm = Vm::new(LIMIT, SEED).expect("memory");
+    let shared = "local a = {} for i = 1, 60 do a = {a, a} end return a";
+    let mut host = Recorder { patience: Some(2), ..Recorder::default() };
+    assert_eq!(message(run(&mut vm, shared, &mut host)), "ERR killed");
+    let mut host = Recorder::default();
+    let found = message(run(&mut vm, shared, &mut host));
+    assert_eq!(found, "ERR the reply is larger than a script may hold");
+    assert!(host.interrupts > 2, "{}", host.interrupts);
+    assert_eq!(
+        run(&mut vm, "return {1, 2}", &mut host).ok().as_deref(),
+        Some("*2\r\n:1\r\n:2\r\n")
+    );
 }
 
 #[test]

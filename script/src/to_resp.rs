@@ -1,6 +1,7 @@
 //! Lua values as replies. Source: Redis's "Lua API", "Data type conversion".
 
 use crate::raw::{Lua, Type};
+use crate::vm::Failed;
 use resp::{Proto, Reply};
 
 /// Stack slots that one level of a value needs.
@@ -10,18 +11,23 @@ const ROOM: i32 = 6;
 /// stack.
 const DEPTH_MAX: usize = 1000;
 
-/// Writes the value on top of the stack, and takes it. `proto` is the one the script chose with
-/// `redis.setresp`.
-pub(crate) fn write(lua: Lua, reply: &mut Reply<'_>, proto: Proto) {
+/// Writes the value on top of the stack. `proto` is the one the script chose with `redis.setresp`.
+/// The stack is left as it happens to be.
+///
+/// # Errors
+/// The host says that it is not to go on, or there is more of it than a script may hold. Nothing is
+/// written then.
+pub(crate) fn write(lua: Lua, reply: &mut Reply<'_>, proto: Proto) -> Result<(), Failed> {
     let begin = reply.deferred();
     let end = reply.output().len().saturating_add(lua.shared().budget.limit);
-    let mut writer = Writer { lua, reply, proto, end, full: false };
+    let mut writer = Writer { lua, reply, proto, end, stopped: false };
     writer.value(0);
-    if writer.full {
-        reply.rewind(begin);
-        reply.error("ERR the reply is larger than a script may hold");
+    if !writer.stopped {
+        return Ok(());
     }
-    lua.pop(1);
+    reply.rewind(begin);
+    let killed = lua.shared().killed.as_deref();
+    Err(Failed::new(killed.unwrap_or("ERR the reply is larger than a script may hold")))
 }
 
 /// Writes values as they are on top of the stack, and leaves them there.
@@ -31,15 +37,15 @@ struct Writer<'w, 'r> {
     proto: Proto,
     /// How long the output may get: a table that is in many others is written as often.
     end: usize,
-    /// It has become longer: what has been written is not a reply.
-    full: bool,
+    /// It has become longer, or is not to go on: what has been written is not a reply.
+    stopped: bool,
 }
 
 impl Writer<'_, '_> {
     fn value(&mut self, depth: usize) {
         let (lua, proto) = (self.lua, self.proto);
-        self.full |= self.reply.output().len() > self.end;
-        if self.full {
+        self.stopped |= self.reply.output().len() > self.end;
+        if self.stopped {
             return;
         }
         if depth > DEPTH_MAX || !lua.has_room(ROOM) {
@@ -103,7 +109,8 @@ impl Writer<'_, '_> {
             }
             lua.pop(1);
             len += 1;
-            if self.full {
+            self.pass(1);
+            if self.stopped {
                 return lua.pop(1);
             }
         }
@@ -144,15 +151,22 @@ impl Writer<'_, '_> {
         while self.has_element(len + 1) {
             len += 1;
         }
+        self.pass(len as usize + 1);
         self.reply.array(len as usize);
         for index in 1..=len {
             lua.raw_get_index(-1, index);
             self.value(depth + 1);
             lua.pop(1);
-            if self.full {
+            if self.stopped {
                 return;
             }
         }
+    }
+
+    /// Counts `cost` elements as the script's instructions are counted: a table that is in many others
+    /// takes as long as any script may.
+    fn pass(&mut self, cost: usize) {
+        self.stopped |= self.lua.pass(cost).is_err();
     }
 
     fn has_element(&self, index: i32) -> bool {

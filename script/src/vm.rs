@@ -341,18 +341,13 @@ impl Vm {
     ) -> Result<(), Failed> {
         let lua = self.lua;
         let shared = lua.shared();
-        // SAFETY: only the lifetime is forgotten; the pointer goes before this function returns.
-        let host: *mut dyn Host =
-            unsafe { std::mem::transmute::<*mut (dyn Host + '_), *mut (dyn Host + 'static)>(host) };
-        shared.host = Some(host);
         shared.proto = Proto::Resp2;
         shared.random = Random::new(seed);
         shared.budget.in_host = 0;
-        let ran = lua.call(arguments, 1, HANDLER);
+        let ran = hosted(lua, host, || lua.call(arguments, 1, HANDLER));
         lua.reset_collector();
         let shared = lua.shared();
         shared.budget.in_host = 1;
-        shared.host = None;
         let killed = shared.killed.take();
         if let Some(panic) = shared.panic.take() {
             self.spent = true;
@@ -402,14 +397,22 @@ impl Vm {
         self.lua.set_top(HANDLER);
     }
 
-    /// Writes the last result to `reply`, and forgets it.
-    pub fn reply(&mut self, reply: &mut Reply<'_>) {
+    /// Writes the last result to `reply`, and forgets it. `host` is only asked whether to go on.
+    ///
+    /// # Errors
+    /// It is not to go on, or the reply would be larger than a script may hold: nothing is written.
+    pub fn reply(&mut self, reply: &mut Reply<'_>, host: &mut dyn Host) -> Result<(), Failed> {
         let lua = self.lua;
-        if lua.top() > HANDLER {
-            let proto = lua.shared().proto;
-            to_resp::write(lua, reply, proto);
+        if lua.top() <= HANDLER {
+            return Ok(());
         }
+        let proto = lua.shared().proto;
+        let written = hosted(lua, host, || to_resp::write(lua, reply, proto));
         lua.set_top(HANDLER);
+        if lua.shared().killed.take().is_some() {
+            lua.interrupt_every(INTERRUPT_EVERY);
+        }
+        written
     }
 }
 
@@ -432,6 +435,17 @@ impl Registered {
             flags: self.flags,
         }
     }
+}
+
+/// Does `work`, during which the state's host is `host`.
+fn hosted<T>(lua: Lua, host: &mut dyn Host, work: impl FnOnce() -> T) -> T {
+    // SAFETY: only the lifetime is forgotten; the pointer goes before this function returns.
+    let host: *mut dyn Host =
+        unsafe { std::mem::transmute::<*mut (dyn Host + '_), *mut (dyn Host + 'static)>(host) };
+    lua.shared().host = Some(host);
+    let done = work();
+    lua.shared().host = None;
+    done
 }
 
 fn push_list<'a>(lua: Lua, values: impl ExactSizeIterator<Item = &'a [u8]>) {

@@ -49,16 +49,26 @@ impl Process {
     /// `BGREWRITEAOF`.
     pub fn begin_rewrite(&self, engine: &Arc<Engine>, when: When) -> Result<Begun, String> {
         let _deciding = self.scheduled.deciding.lock();
-        let log = self.log().filter(|_| engine.is_logging());
-        let log = log.ok_or("The append only file is disabled")?;
-        if log.is_rewriting() {
+        if self.is_rewriting() {
             return Err(REWRITING.into());
         }
-        if when == When::Later || self.saver.is_running() {
+        log_switch::check_possible(self, engine)?;
+        // What a log begins with is one, too.
+        let soon = self.saver.is_running() || self.scheduled.log.load(Ordering::SeqCst);
+        if when == When::Later || soon {
             self.scheduled.rewrite.store(true, Ordering::SeqCst);
             return Ok(Begun::Scheduled);
         }
-        log.rewrite(engine, &self.saver.turn).map(|()| Begun::Started)
+        self.rewrite(engine).map(|()| Begun::Started)
+    }
+
+    /// Rewrites the log. As in Redis that does not ask for `appendonly`: without, what is there at the
+    /// moment is written, and nothing behind it.
+    fn rewrite(&self, engine: &Arc<Engine>) -> Result<(), String> {
+        match self.log().filter(|_| engine.is_logging()) {
+            Some(log) => log.rewrite(engine, &self.saver.turn),
+            None => log_switch::open(self, engine).and_then(|()| log_switch::rewrite(self, engine)),
+        }
     }
 
     /// The rewrite that a log begins with. One that is under way cannot serve: what happened since its
@@ -87,9 +97,7 @@ impl Process {
         let begun = if taken(&self.scheduled.log) {
             log_switch::rewrite(self, &engine)
         } else if taken(&self.scheduled.rewrite) {
-            // Logging may have ended since.
-            let log = self.log().filter(|_| engine.is_logging());
-            log.map_or(Ok(()), |log| log.rewrite(&engine, &self.saver.turn))
+            self.rewrite(&engine)
         } else if taken(&self.scheduled.save) {
             self.saver.save_in_background(&engine)
         } else {

@@ -4,6 +4,7 @@
 use crate::background::Scheduled;
 use crate::data_dir::DataDir;
 use crate::journal::Log;
+use crate::late_journal::LateJournal;
 use crate::memory::Allocator;
 use crate::peer::Errands;
 use crate::replication::Replicator;
@@ -14,12 +15,12 @@ use engine::engine::{Begun, When, gate};
 use engine::peers::{Answers, Errand, Requests, Target};
 use engine::{Engine, Host};
 use parking_lot::Mutex;
-use runtime::{Clock, Runtime, Shutdown};
+use runtime::{Clock, Now, Runtime, Shutdown};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The process around an engine.
 pub(crate) struct Process {
@@ -46,6 +47,8 @@ pub(crate) struct Process {
     clock: Clock,
     errands: Arc<Errands>,
     log: OnceLock<Log>,
+    /// Where a log goes that is opened later.
+    late_journal: OnceLock<Arc<LateJournal>>,
     /// What waits for other work in the background to end.
     pub scheduled: Scheduled,
     /// One reload or shutdown at a time.
@@ -82,6 +85,7 @@ impl Process {
             clock,
             errands: Arc::default(),
             log: OnceLock::new(),
+            late_journal: OnceLock::new(),
             scheduled: Scheduled::default(),
             busy: Mutex::new(()),
         }
@@ -93,6 +97,17 @@ impl Process {
         self.replicator.attach(self);
         let first = self.engine.set(Arc::downgrade(engine)).is_ok();
         debug_assert!(first, "a process has one engine");
+    }
+
+    /// Keeps where a log goes that is opened later, once.
+    pub fn keep_late_journal(&self, late: Arc<LateJournal>) {
+        let first = self.late_journal.set(late).is_ok();
+        debug_assert!(first, "a process has one log");
+    }
+
+    /// Where a log goes that is opened later, in a binary that writes one.
+    pub fn late_journal(&self) -> Option<&LateJournal> {
+        self.late_journal.get().map(|late| &**late)
     }
 
     /// Keeps the log, once it is open.
@@ -207,6 +222,11 @@ impl Process {
 }
 
 impl Host for Process {
+    fn time_us(&self, _: Now) -> u64 {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        wall.as_micros() as u64
+    }
+
     fn shutdown(&self, save: Option<bool>, now: bool, force: bool) -> Result<(), String> {
         let engine = self.alive()?;
         // Nobody waits for a script that may never end. What one has written is kept by a save.

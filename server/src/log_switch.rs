@@ -14,13 +14,16 @@ use std::sync::atomic::Ordering;
 
 /// Follows `CONFIG SET appendonly` from now on. Without `late`, where a log would go, it is refused.
 pub(crate) fn follow(process: &Arc<Process>, late: Option<Arc<LateJournal>>) {
+    if let Some(late) = late {
+        process.keep_late_journal(late);
+    }
     let weak = Arc::downgrade(process);
     process.config.on_change(Box::new(move |id, value| {
         let (Id::Appendonly, Value::Number(wanted)) = (id, value) else { return Ok(()) };
         let Some(process) = weak.upgrade() else { return Ok(()) };
         let Some(engine) = process.engine() else { return Ok(()) };
         match (engine.is_logging(), *wanted != 0) {
-            (false, true) => begin(&process, &engine, late.as_deref()),
+            (false, true) => begin(&process, &engine),
             (true, false) => end(&process, &engine),
             _ => Ok(()),
         }
@@ -38,19 +41,32 @@ fn check_storage(engine: &Engine) -> Result<(), String> {
     }
 }
 
-fn begin(
-    process: &Process,
-    engine: &Arc<Engine>,
-    late: Option<&LateJournal>,
-) -> Result<(), String> {
+fn begin(process: &Process, engine: &Arc<Engine>) -> Result<(), String> {
+    open(process, engine)?;
+    process.begin_log(engine)
+}
+
+/// Whether a log can be written, be it on or off.
+pub(crate) fn check_possible(process: &Process, engine: &Engine) -> Result<(), String> {
+    if engine.is_logging() {
+        return Ok(());
+    }
     check_storage(engine)?;
-    if process.log().is_none() {
-        let late = late.ok_or("this binary writes no log: build it with `--features aof`")?;
+    let there = process.log().is_some() || process.late_journal().is_some();
+    there
+        .then_some(())
+        .ok_or_else(|| "this binary writes no log: build it with `--features aof`".into())
+}
+
+/// Opens the log, if it is not open yet. Nothing is logged before a [`rewrite`] begins it.
+pub(crate) fn open(process: &Process, engine: &Engine) -> Result<(), String> {
+    check_possible(process, engine)?;
+    if let (None, Some(late)) = (process.log(), process.late_journal()) {
         let log = journal::open_late(&engine.config, process.dir())?;
         late.open(log.journal());
         process.keep_log(log);
     }
-    process.begin_log(engine)
+    Ok(())
 }
 
 /// Begins the rewrite that a log begins with: effects are logged from its cut on.
@@ -71,6 +87,7 @@ pub(crate) fn rewrite(process: &Process, engine: &Arc<Engine>) -> Result<(), Str
 fn end(process: &Process, engine: &Engine) -> Result<(), String> {
     check_storage(engine)?;
     process.scheduled.log.store(false, Ordering::SeqCst);
+    process.scheduled.rewrite.store(false, Ordering::SeqCst);
     engine.set_logging(false);
     // Whoever waits for a position that was logged is served, and what was logged is kept.
     process.log().map_or(Ok(()), |log| log.journal().sync().map_err(|error| error.to_string()))

@@ -183,10 +183,14 @@ fn describe(cx: &mut Cx<'_>, library: &Arc<Library>, with_code: bool) {
 
 pub(super) fn stats(cx: &mut Cx<'_>) -> Outcome {
     let engine = cx.engine;
+    let running = engine.scripting.running.first();
+    if running.as_ref().is_some_and(|script| script.kind == Kind::Script) {
+        return Err(BUSY_SCRIPT);
+    }
     let reply = &mut cx.reply;
     reply.map(2);
     reply.bulk(b"running_script");
-    match engine.scripting.running.first() {
+    match running {
         None => reply.null(),
         Some(script) => {
             let now = (engine.environment.stopwatch)();

@@ -48,7 +48,8 @@ fn keys_of(cx: &Cx<'_>) -> Result<Found, Failure> {
     // A container is found for a request only where the second word is none of its own.
     let entry = entry.filter(|entry| entry.subcommands.is_empty() || request.len() == 1);
     let entry = entry.ok_or(failure("ERR Invalid command specified"))?;
-    if entry.spec.keys.is_empty() {
+    // Channels are told apart from keys by their specs.
+    if entry.spec.keys.iter().all(|spec| spec.flags.contains("not_key")) {
         return Err(failure("ERR The command has no key arguments"));
     }
     if !entry.accepts(request.len()) {

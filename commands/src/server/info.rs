@@ -140,8 +140,8 @@ fn clients(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("tracking_clients", with(flag::TRACKING));
     lines.add("pubsub_clients", with(flag::PUBSUB));
     lines.add("watching_clients", all.iter().filter(|c| c.watched.load(Relaxed) > 0).count());
-    // Every session keeps its own deadline; there is no table.
-    lines.add("clients_in_timeout_table", 0);
+    // Every session keeps its own deadline; there is no table, but there are those who would be in it.
+    lines.add("clients_in_timeout_table", with(flag::TIMED));
     lines.add("total_watched_keys", engine.keyspace.watched_keys());
     lines.add("total_blocking_keys", engine.blocking.key_count());
     lines.add("total_blocking_keys_on_nokey", engine.blocking.needed_key_count());

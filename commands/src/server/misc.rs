@@ -9,10 +9,14 @@ use engine::cx::Cx;
 use engine::failure::{Outcome, failure};
 
 fn time(cx: &mut Cx<'_>) -> Outcome {
-    let now_ms = cx.now.wall_ms;
+    // Time stands still while a script runs.
+    let now_us = match cx.session.in_script() {
+        true => cx.now.wall_ms * 1000,
+        false => cx.engine.environment.host.time_us(cx.now),
+    };
     cx.reply.array(2);
-    cx.reply.bulk_i64((now_ms / 1000) as i64);
-    cx.reply.bulk_i64((now_ms % 1000 * 1000) as i64);
+    cx.reply.bulk_i64((now_us / 1_000_000) as i64);
+    cx.reply.bulk_i64((now_us % 1_000_000) as i64);
     Ok(())
 }
 

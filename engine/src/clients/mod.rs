@@ -117,6 +117,8 @@ pub mod flag {
     pub const OUT_OF_TOUCH: u32 = 1 << 11;
     /// A request of its is held back by `CLIENT PAUSE`.
     pub const PAUSED: u32 = 1 << 12;
+    /// Parked by a blocking command that ends at some time.
+    pub const TIMED: u32 = 1 << 13;
 }
 
 /// No command yet, in [`Client::last_command`].

@@ -25,7 +25,7 @@ use crate::cx::Cx;
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, NOT_INTEGER, Outcome, failure};
 use crate::session::special;
-use resp::Request;
+use resp::{Output, Reply, Request};
 use script::shebang::flag;
 use script::{Failed, Sha};
 use storage::{Db, Locks, ShardSet};
@@ -180,11 +180,15 @@ pub fn run(
     let scripting = &cx.engine.scripting;
     let json = scripting.json(terms.kind);
     worker.vm.set_json(json);
+    let (mut replied, proto) = (Output::new(), cx.session.proto);
     let (ran, strayed) = {
         let watched = watched(cx);
         let watch = worker.watch.clone();
         let mut host = ScriptHost::new(cx, terms, name, watched, watch);
-        let ran = call(worker, &mut host, args, seed);
+        let ran = call(worker, &mut host, args, seed).and_then(|()| {
+            let reply = &mut Reply::new(&mut replied, proto);
+            worker.vm.reply(reply, &mut host)
+        });
         (ran, host.strayed)
     };
     if worker.vm.json() != json {
@@ -196,7 +200,7 @@ pub fn run(
         return Ok(());
     }
     match ran {
-        Ok(()) => worker.vm.reply(&mut cx.reply),
+        Ok(()) => cx.reply.output().append(replied),
         Err(Failed { message, counted }) => {
             if !counted {
                 let code = message.split(|&b| b == b' ').next().unwrap_or_default();

@@ -191,15 +191,15 @@ impl Engine {
         limited: bool,
     ) -> Result<Vec<u8>, String> {
         let parsed = shebang::library(text).map_err(|text| format!("ERR {text}"))?;
-        if !is_function_name(parsed.name) {
+        if !is_function_name(&parsed.name) {
             return Err(BAD_NAME.into());
         }
         if !parsed.engine.eq_ignore_ascii_case(b"lua") {
-            let engine = String::from_utf8_lossy(parsed.engine);
+            let engine = String::from_utf8_lossy(&parsed.engine);
             return Err(format!("ERR Engine '{engine}' not found"));
         }
-        if !replace && libraries.by_name.contains_key(parsed.name) {
-            let name = String::from_utf8_lossy(parsed.name);
+        if !replace && libraries.by_name.contains_key(&parsed.name) {
+            let name = String::from_utf8_lossy(&parsed.name);
             return Err(format!("ERR Library '{name}' already exists"));
         }
         let id = self.scripting.next_library_id();
@@ -211,7 +211,7 @@ impl Engine {
         if functions.is_empty() {
             return Err("ERR No functions registered".into());
         }
-        let name = parsed.name.to_vec();
+        let name = parsed.name;
         let library = Library { name: name.clone(), text: text.into(), id, functions };
         libraries.add(Arc::new(library), replace)?;
         Ok(name)

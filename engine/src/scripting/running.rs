@@ -24,7 +24,8 @@ pub enum Kind {
 /// A script that runs too long.
 #[derive(Debug)]
 pub struct Running {
-    pub(crate) kind: Kind,
+    /// What it is called by.
+    pub kind: Kind,
     /// The digest, or the function's name.
     pub name: String,
     /// The request.

@@ -250,7 +250,8 @@ fn unpack_value(lua: Lua, bytes: &[u8], depth: usize) -> Result<&[u8], Raise> {
         }
         0xCC..=0xCF => {
             let (number, rest) = take_number(rest, width(0xCC))?;
-            lua.push_number(number as f64);
+            // The library pushes a signed integer, whatever was packed.
+            lua.push_number(number as i64 as f64);
             return Ok(rest);
         }
         0xD0..=0xD3 => {

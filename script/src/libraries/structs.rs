@@ -210,7 +210,8 @@ fn unpack(lua: Lua) -> Returns {
                     if count == 0 || !lua.is_number(-1) {
                         return Err(Raise::at("format 'c0' needs a previous size"));
                     }
-                    item.size = lua.number(-1) as usize;
+                    // A negative size is one that no data has.
+                    item.size = lua.number(-1) as i64 as usize;
                     lua.pop(1);
                     count -= 1;
                     bytes =

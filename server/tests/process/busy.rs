@@ -65,6 +65,7 @@ fn a_script_that_does_not_end_can_be_killed_by_who_is_there_and_who_comes() {
             assert!(ask(&mut client, &["GET", "held"]).starts_with("BUSY"), "{runtime:?}");
             assert!(ask(&mut client, &["SHUTDOWN"]).starts_with("BUSY"), "{runtime:?}");
             assert!(ask(&mut client, &["FUNCTION", "KILL"]).starts_with("BUSY"), "{runtime:?}");
+            assert!(ask(&mut client, &["FUNCTION", "STATS"]).starts_with("BUSY"), "{runtime:?}");
             let keys = (0..64).map(|n| format!("other{n}"));
             let set = keys.filter(|key| ask(&mut client, &["SET", key, "value"]) == "OK").count();
             assert!(set > 10, "{runtime:?}: {set} of 64 other keys can be written");
@@ -84,11 +85,15 @@ fn a_script_that_does_not_end_can_be_killed_by_who_is_there_and_who_comes() {
 const MATCHER: &str = "redis.call('get', KEYS[1]) if ARGV[1] == 'on' then \
     string.find(('a'):rep(60), ('a?'):rep(60) .. ('a'):rep(60)) end return 'done'";
 
+/// Done at once, but what it returns has no end to speak of.
+const DOUBLING: &str = "local a = {redis.call('get', KEYS[1])} \
+    if ARGV[1] == 'on' then for i = 1, 60 do a = {a, a} end end return a";
+
 #[test]
-fn one_within_a_call_of_a_library_can_be_killed() {
-    for runtime in ONE_THREAD {
+fn one_within_a_call_of_a_library_can_be_killed_and_one_whose_reply_is_written() {
+    for (runtime, script) in ONE_THREAD.iter().flat_map(|r| [(r, MATCHER), (r, DOUBLING)]) {
         let (_folder, varve) = start(runtime);
-        let running = run_away(&varve, MATCHER, "held");
+        let running = run_away(&varve, script, "held");
         let mut client = varve.connect();
         assert!(ask(&mut client, &["GET", "held"]).starts_with("BUSY"), "{runtime:?}");
         assert_eq!(ask(&mut client, &["SCRIPT", "KILL"]), "OK", "{runtime:?}");

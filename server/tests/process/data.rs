@@ -208,6 +208,30 @@ fn answers(client: &mut redis::Connection, lines: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn a_log_that_is_off_can_be_rewritten_and_one_that_begins_says_that_it_is_being_written() {
+    let (_folder, data) = folder();
+    let server = Varve::start(&data, &["--appendonly", "no", "--save", ""]);
+    let mut client = server.connect();
+    let fill = "for i = 1, 100000 do redis.call('SET', i, string.rep('x', 100)) end";
+    redis::cmd("EVAL").arg(fill).arg(0).exec(&mut client).unwrap();
+    let found = answers(&mut client, &["BGREWRITEAOF", "BGREWRITEAOF"]);
+    assert_eq!(found[0], "Background append only file rewriting started");
+    assert!(found[1].contains("rewriting already in progress"), "{found:?}");
+    wait_until("it is written, and nothing behind it", || {
+        figure(&mut client, "aof_rewrites") == 1 && figure(&mut client, "aof_enabled") == 0
+    });
+    let on = "CONFIG SET appendonly yes";
+    let found = answers(&mut client, &["SET after 1", on, "BGREWRITEAOF", "SET later 2"]);
+    assert_eq!(found[1], "OK");
+    assert!(found[2].contains("rewriting already in progress"), "{found:?}");
+    wait_until("the log has begun", || figure(&mut client, "aof_rewrites") == 2);
+    server.kill();
+    let server = Varve::start(&data, &["--appendonly", "yes", "--save", ""]);
+    let kept: Vec<i64> = server.connect().mget(&["after", "later"]).unwrap();
+    assert_eq!(kept, [1, 2]);
+}
+
+#[test]
 fn work_in_the_background_is_scheduled_behind_other_work() {
     let (_folder, data) = folder();
     let server = Varve::start(&data, &["--appendonly", "yes", "--save", ""]);
