@@ -231,9 +231,13 @@ fn persistence(engine: &Engine, _: Now, lines: &mut Lines) {
     lines.add("rdb_current_bgsave_time_sec", -1);
     lines.zeros(&["rdb_saves", "rdb_last_cow_size"]);
     lines.zeros(&["rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
-    lines.add("aof_enabled", u8::from(engine.is_logging()));
-    if let Some(journal) = engine.logging_journal() {
-        journal.stats().into_iter().for_each(|(name, value)| lines.add(name, value));
+    let logging = engine.is_logging();
+    lines.add("aof_enabled", u8::from(logging));
+    // A log that is off can be rewritten, too; of its size and its syncs nothing is told then.
+    let of_rewrites = |name: &str| name.contains("rewrite") && name != "aof_pending_rewrite";
+    let told = engine.journal.iter().flat_map(|journal| journal.stats());
+    for (name, value) in told.filter(|(name, _)| logging || of_rewrites(name)) {
+        lines.add(name, value);
     }
     lines.zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
     lines.add("aof_last_rewrite_time_sec", -1);
