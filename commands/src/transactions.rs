@@ -2,10 +2,12 @@
 
 use engine::command::{Flag::*, Group, LockRule, SPEC, Spec, key_range};
 use engine::cx::Cx;
-use engine::failure::{Outcome, failure};
+use engine::engine::{Engine, gate};
+use engine::failure::{Failure, Outcome, failure};
 use engine::session::Watched;
+use resp::Request;
 use std::sync::atomic::Ordering;
-use storage::Presence;
+use storage::{Db, Key, Presence, ShardSet};
 
 fn multi(cx: &mut Cx<'_>) -> Outcome {
     if cx.session.in_multi() {
@@ -36,12 +38,7 @@ fn watch(cx: &mut Cx<'_>) -> Outcome {
     }
     for i in 1..cx.argc() {
         let key = cx.key(i);
-        let presence = cx.tx.presence(&key)?;
-        if presence == Presence::Live {
-            // Fields already expired go now, so that their going is not taken for a change.
-            cx.tx.kind(&key)?;
-            cx.announce_expired();
-        }
+        let presence = presence(cx, &key)?;
         let watched = Watched { db: key.db, key: key.bytes.into() };
         if !cx.session.watched.contains(&watched) {
             let (client, stale) = (cx.session.client().clone(), presence == Presence::Stale);
@@ -53,6 +50,32 @@ fn watch(cx: &mut Cx<'_>) -> Outcome {
     cx.session.client().watched.store(count, Ordering::Relaxed);
     cx.reply.ok();
     Ok(())
+}
+
+/// What a key is that is about to be watched. One that a slow script has is taken to be there: should
+/// it have been stale, its going fails the transaction, which does no harm.
+fn presence(cx: &mut Cx<'_>, key: &Key<'_>) -> Result<Presence, Failure> {
+    if !cx.is_locked(cx.engine.backend.shard_of(key.hash)) {
+        return Ok(Presence::Live);
+    }
+    let presence = cx.tx.presence(key)?;
+    if presence == Presence::Live {
+        // Fields already expired go now, so that their going is not taken for a change.
+        cx.tx.kind(key)?;
+        cx.announce_expired();
+    }
+    Ok(presence)
+}
+
+/// The shards of the keys to watch; none while a slow script has one of them: nobody waits for it, and
+/// what it changes from now on is told all the same.
+fn watch_locks(engine: &Engine, _: Db, request: Request<'_>) -> ShardSet {
+    let mut shards = ShardSet::new();
+    for key in request.tail(1).iter() {
+        shards.add(engine.backend.shard_of(engine.backend.hash(key)));
+    }
+    let busy = engine.gate() & gate::BUSY != 0;
+    if busy && !engine.is_aside_of_scripts(shards.locks()) { ShardSet::new() } else { shards }
 }
 
 fn unwatch(cx: &mut Cx<'_>) -> Outcome {
@@ -109,6 +132,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[NoScript, Loading, Stale, Fast, AllowBusy, NotQueued],
         keys: &[key_range("RO", 1, -1, 1)],
         syntax: "key [key ...]",
+        locks: LockRule::Custom(watch_locks),
         handler: watch,
         ..SPEC
     },

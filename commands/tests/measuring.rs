@@ -108,6 +108,24 @@ fn one_slow_command_is_in_the_log_by_default() {
 }
 
 #[test]
+fn a_pipeline_that_was_slow_is_told_as_one_and_looked_at_closely_then() {
+    let mut server = server();
+    pipeline(&mut server, &["TAKE 1", "TAKE 30000", "TAKE 2"]);
+    let run = "TAKE ... (3 in one pipeline, which took so long together)";
+    assert_eq!(slow(&server), [entry(run, 30_003)], "nobody knows which it was");
+    // The next time it is known.
+    pipeline(&mut server, &["TAKE 1", "TAKE 20000", "TAKE 9999", "TAKE 2"]);
+    assert_eq!(slow(&server)[1..], [entry("TAKE 20000", 20_000)]);
+    server.advance(1001);
+    server.keep_house();
+    pipeline(&mut server, &["TAKE 5000", "TAKE 4999"]);
+    assert_eq!(slow(&server).len(), 2, "all of it was quick enough");
+    pipeline(&mut server, &["TAKE 5000", "TAKE 5000"]);
+    let run = "TAKE ... (2 in one pipeline, which took so long together)";
+    assert_eq!(slow(&server)[2..], [entry(run, 10_000)]);
+}
+
+#[test]
 fn waiting_is_not_a_commands_time() {
     let mut server = server();
     server.run("CONFIG SET slowlog-log-slower-than 0");

@@ -93,9 +93,11 @@ fn a_later_pause_takes_nothing_from_an_earlier_one() {
         ("50 ALL", "200 WRITE", "GET k", 200),
     ] {
         let mut server = harness();
+        server.send("m", "MONITOR");
         server.text(&format!("CLIENT PAUSE {first}"));
         server.advance(10);
-        server.text(&format!("CLIENT PAUSE {second}"));
+        // Of all clients only a replica, which who monitors is one of, may say so now.
+        server.send("m", &format!("CLIENT PAUSE {second}"));
         server.send("b", request);
         let end = if first.starts_with("50") { ms } else { ms - 10 };
         server.advance(end);
@@ -103,6 +105,54 @@ fn a_later_pause_takes_nothing_from_an_earlier_one() {
         // A pause is over when its last millisecond is.
         server.advance(1);
         assert_eq!(server.replies("b").len(), 1, "{first}, then {second}");
+    }
+}
+
+#[test]
+fn a_pause_of_all_holds_back_everybody_but_monitors() {
+    let mut server = harness();
+    server.text("CLIENT PAUSE 1000 WRITE");
+    assert_eq!(server.text("CLIENT UNPAUSE"), "OK", "which is no write");
+    server.send("m", "MONITOR");
+    server.replies("m");
+    server.text("CLIENT PAUSE 1000 ALL");
+    for (client, request) in [("a", "CLIENT UNPAUSE"), ("b", "PING"), ("c", "QUIT"), ("d", "AUTH x")]
+    {
+        server.send(client, request);
+        assert_eq!(server.replies(client), [], "{request}");
+    }
+    // To Redis it is a replica.
+    server.send("m", "PING");
+    let pong = Value::Simple(b"PONG".to_vec());
+    assert!(server.replies("m").contains(&pong));
+    server.advance(1001);
+    for client in ["a", "b", "c", "d"] {
+        assert_eq!(server.replies(client).len(), 1, "{client}");
+    }
+}
+
+#[test]
+fn what_is_freed_later_is_counted() {
+    let mut server = harness();
+    let mut line = String::from("SADD large");
+    (0..1000).for_each(|n| line.push_str(&format!(" element:{n}")));
+    let count = |server: &mut Harness| -> u64 {
+        let info = server.text("INFO memory");
+        let line = info.split("\\r\\n").find_map(|line| line.strip_prefix("lazyfreed_objects:"));
+        line.and_then(|n| n.parse().ok()).expect("a line of INFO memory")
+    };
+    let rest = |server: &mut Harness| (0..1000).for_each(|_| server.keep_house());
+    for (lines, freed) in [
+        (&["SET small x", "UNLINK small"][..], 0),
+        (&[&line, "UNLINK large"], 1),
+        (&["MSET a 1 b 2 c 3", "FLUSHALL ASYNC"], 4),
+        (&[&line, "COPY large other", "UNLINK large other"], 6),
+        (&["CONFIG RESETSTAT"], 0),
+        (&[&line, "UNLINK large"], 1),
+    ] {
+        lines.iter().for_each(|line| drop(server.text(line)));
+        rest(&mut server);
+        assert_eq!(count(&mut server), freed, "{}", lines[lines.len() - 1]);
     }
 }
 

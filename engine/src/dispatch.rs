@@ -149,10 +149,27 @@ impl Engine {
             watch.end();
         });
         if let Err(error) = outcome {
-            self.not_committed(&error, call.entry.has(Flag::Write));
             out.truncate(mark);
+            if matches!(error, storage::Error::Busy) && call.entry.has(Flag::AllowBusy) {
+                return self.run_unlocked(call, session, out, now, aftermath);
+            }
+            self.not_committed(&error, call.entry.has(Flag::Write));
             self.fail(call.entry, self.storage_failure(error), session, out);
         }
+    }
+
+    /// Runs what is allowed while a slow script has its shards, and does without them then (`WATCH`).
+    #[cold]
+    #[inline(never)]
+    fn run_unlocked(
+        &self,
+        call: &Call<'_>,
+        session: &mut SessionState,
+        out: &mut Output,
+        now: Now,
+        aftermath: &mut Aftermath,
+    ) {
+        self.run_under::<false>(Locks::None, call, session, out, now, aftermath);
     }
 
     /// What a client is told of a transaction that failed.

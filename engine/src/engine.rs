@@ -261,6 +261,12 @@ pub trait Host: Send + Sync {
     fn memory_used(&self) -> u64 {
         0
     }
+
+    /// Bytes that the calling thread has allocated since it began, less those that it has freed; 0
+    /// where the allocator does not tell. Asked often: it should cost next to nothing.
+    fn allocated_here(&self) -> i64 {
+        0
+    }
 }
 
 /// A host that offers nothing, for tests.

@@ -2,8 +2,9 @@
 //!
 //! As in Redis, victims are found by sampling: each time, a few keys from a random place are compared
 //! with the best of earlier samples, and the one that `maxmemory-policy` values least goes. Room is
-//! made before a command runs, by the thread that is about to run it, a bounded slice at a time; what
-//! is used is asked for after so many bytes of requests, and by the housekeeper.
+//! made before a command runs, by the thread that is about to run it, a bounded slice at a time. What
+//! is used is asked for after so many bytes that requests brought or a thread allocated for them, and
+//! by the housekeeper: one command may take what it likes, and the next that wants more finds out.
 
 use crate::affected::Affected;
 use crate::config::Id;
@@ -11,8 +12,8 @@ use crate::dispatch::note_applied;
 use crate::engine::{Engine, gate};
 use crate::keyspace::Class;
 use parking_lot::Mutex;
-use resp::Request;
 use runtime::Now;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use storage::{Db, Key, Locks, Sampled, Tx};
 
@@ -20,12 +21,17 @@ use storage::{Db, Key, Locks, Sampled, Tx};
 const POOL_SIZE: usize = 16;
 /// Keys that one command evicts at most before it runs.
 const EVICTED_PER_COMMAND: usize = 128;
-/// Bytes of requests after which it is asked again how much memory is used.
+/// Bytes that came or were allocated after which it is asked again how much memory is used.
 const CHECK_EVERY_BYTES: u64 = 64 << 10;
 /// Slices of cleaning up before anything is evicted or refused.
 const RECLAIMED_SLICES: usize = 4096;
 /// Slices of cleaning up after one evicted key.
 const SLICES_PER_KEY: usize = 64;
+
+thread_local! {
+    /// What the thread had allocated and not freed when it was last looked at, bytes.
+    static HELD: Cell<i64> = const { Cell::new(0) };
+}
 
 /// What `maxmemory-policy` looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +92,8 @@ pub struct Eviction {
     pool: Mutex<Vec<Candidate>>,
     /// Whether there is a limit.
     limited: AtomicBool,
-    /// Bytes of requests since memory was last looked at.
-    received: AtomicU64,
+    /// Bytes that came or were allocated since memory was last looked at.
+    grown: AtomicU64,
 }
 
 impl Eviction {
@@ -117,26 +123,23 @@ impl Engine {
         self.backend.can_sample().then_some(policy)
     }
 
-    /// Counts bytes of requests that were executed.
+    /// Counts bytes of requests that were executed, or if that is more, what the thread has
+    /// allocated since it last did: small requests can make large values.
     #[inline(always)]
-    pub(crate) fn note_received(&self, bytes: usize) {
+    pub(crate) fn note_growth(&self, bytes: usize) {
         if self.eviction.limited.load(Ordering::Relaxed) {
-            self.count_received(bytes as u64);
-        }
-    }
-
-    /// Counts what a script writes: its own request says nothing of it.
-    pub(crate) fn note_written(&self, request: Request<'_>) {
-        if self.eviction.limited.load(Ordering::Relaxed) {
-            self.count_received(request.iter().map(|arg| arg.len() as u64).sum());
+            self.count_growth(bytes as u64);
         }
     }
 
     #[cold]
-    fn count_received(&self, bytes: u64) {
-        let received = self.eviction.received.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if received >= CHECK_EVERY_BYTES {
-            self.eviction.received.store(0, Ordering::Relaxed);
+    fn count_growth(&self, bytes: u64) {
+        let held = self.environment.host.allocated_here();
+        let allocated = u64::try_from(held.saturating_sub(HELD.replace(held))).unwrap_or(0);
+        let bytes = bytes.max(allocated);
+        let grown = self.eviction.grown.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if grown >= CHECK_EVERY_BYTES {
+            self.eviction.grown.store(0, Ordering::Relaxed);
             self.update_memory_gate();
         }
     }

@@ -56,6 +56,7 @@ impl Engine {
         self.evict_clients();
         self.tend_replication(now);
         self.update_gates(now);
+        self.end_close_look(now);
         more |= self.gate() & (gate::CROWDED | gate::OVER_MEMORY) == gate::CROWDED;
         self.rates.sample(&self.stats, now);
         more

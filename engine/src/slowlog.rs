@@ -32,6 +32,19 @@ pub struct SlowEntry {
     pub name: String,
 }
 
+impl SlowEntry {
+    fn new(args: Vec<Vec<u8>>, duration_us: u64, client: Option<&Client>, now: Now) -> Self {
+        SlowEntry {
+            id: 0,
+            time_s: now.wall_ms / 1000,
+            duration_us,
+            args,
+            peer: client.map_or_else(|| "?:0".to_owned(), |client| client.peer.to_string()),
+            name: client.map(|client| client.names.lock().name.clone()).unwrap_or_default(),
+        }
+    }
+}
+
 /// The slow log.
 #[derive(Debug)]
 pub struct SlowLog {
@@ -105,16 +118,27 @@ impl Engine {
         client: Option<&Client>,
         now: Now,
     ) {
-        self.stats.ran(entry.id, 1, nanos);
         self.note_moment(entry, nanos, now);
-        self.note_slow(entry, request, nanos, client, now);
+        self.note_over(entry, request, nanos, client, now);
     }
 
-    /// Counts a command that waited, and keeps it if it was long: once, when it is over.
+    /// Counts a command that waited, and keeps it if it was long: once, when it is over. Its moments
+    /// were noted as they were.
     pub(crate) fn note_waited(&self, waiter: &Waiter, now: Now) {
         let entry = self.commands.entry(waiter.command);
-        self.stats.ran(entry.id, 1, waiter.spent());
-        self.note_slow(entry, waiter.sent(), waiter.spent(), Some(&waiter.client), now);
+        self.note_over(entry, waiter.sent(), waiter.spent(), Some(&waiter.client), now);
+    }
+
+    fn note_over(
+        &self,
+        entry: &Entry,
+        request: Request<'_>,
+        nanos: u64,
+        client: Option<&Client>,
+        now: Now,
+    ) {
+        self.stats.ran(entry.id, 1, nanos);
+        self.note_slow(entry, request, nanos, client, now);
     }
 
     /// Keeps a command in the slow log if it took long. `client` is who sent it: a script is
@@ -131,14 +155,28 @@ impl Engine {
         if !self.slowlog.is_slow(duration_us) || entry.has(Flag::SkipSlowlog) {
             return;
         }
-        self.slowlog.add(SlowEntry {
-            id: 0,
-            time_s: now.wall_ms / 1000,
-            duration_us,
-            args: shorten(self.commands.shown(entry, request), request.len()),
-            peer: client.map_or_else(|| "?:0".to_owned(), |client| client.peer.to_string()),
-            name: client.map(|client| client.names.lock().name.clone()).unwrap_or_default(),
-        });
+        let args = shorten(self.commands.shown(entry, request), request.len());
+        self.slowlog.add(SlowEntry::new(args, duration_us, client, now));
+    }
+
+    /// Keeps a run of quick commands that was long as a whole. Which of them it was cannot be told, so
+    /// none is blamed: `last` gives the command's name. From now on it could be, for a while.
+    pub(crate) fn note_slow_run(
+        &self,
+        entry: &Entry,
+        last: Request<'_>,
+        calls: u64,
+        nanos: u64,
+        client: &Client,
+        now: Now,
+    ) {
+        self.look_closely(now);
+        if entry.has(Flag::SkipSlowlog) {
+            return;
+        }
+        let run = format!("... ({calls} in one pipeline, which took so long together)");
+        let args = vec![shorten_arg(last.arg(0)), run.into_bytes()];
+        self.slowlog.add(SlowEntry::new(args, nanos / 1000, Some(client), now));
     }
 }
 

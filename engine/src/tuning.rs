@@ -2,6 +2,7 @@
 
 use crate::config::{Id, OutputBufferLimit, Value};
 use crate::engine::Engine;
+use runtime::Now;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use storage::backend::EncodingLimits;
@@ -68,11 +69,16 @@ pub struct Tuning {
     limits: [Limit; 3],
     times_each: AtomicBool,
     notable_nanos: AtomicU64,
+    /// Until when [`Engine::look_closely`] has it so, monotonic microseconds; 0 for not at all.
+    closely_until_us: AtomicU64,
 }
 
 /// Below this `slowlog-log-slower-than` a command that takes no time to speak of may be one that is
 /// asked for, microseconds.
 const TIMED_IN_RUNS_US: i64 = 1000;
+
+/// After a run of quick commands was slow, each is measured by itself for so long, microseconds.
+const CLOSE_LOOK_US: u64 = 1_000_000;
 
 impl Tuning {
     /// Whether every command is measured by itself, however quick it is: the slow log or the latency
@@ -235,11 +241,29 @@ fn apply(engine: &Engine, id: Id) {
 fn follow_measuring(engine: &Engine) {
     let slower_than_us = engine.config.integer(Id::SlowlogLogSlowerThan);
     let each = (0..TIMED_IN_RUNS_US).contains(&slower_than_us) || engine.latency.is_on();
-    engine.tuning.times_each.store(each, Ordering::Relaxed);
+    let closely = engine.tuning.closely_until_us.load(Ordering::Relaxed) > 0;
+    engine.tuning.times_each.store(each || closely, Ordering::Relaxed);
     // A negative threshold is no time at all.
     let slow = u64::try_from(slower_than_us).map_or(u64::MAX, |us| us.saturating_mul(1000));
     let notable = slow.min(engine.latency.threshold_nanos().unwrap_or(u64::MAX));
     engine.tuning.notable_nanos.store(notable, Ordering::Relaxed);
+}
+
+impl Engine {
+    /// Has every command be measured by itself for a while.
+    pub(crate) fn look_closely(&self, now: Now) {
+        self.tuning.closely_until_us.store(now.mono_us + CLOSE_LOOK_US, Ordering::Relaxed);
+        follow_measuring(self);
+    }
+
+    /// Ends that when it is time.
+    pub(crate) fn end_close_look(&self, now: Now) {
+        let until_us = self.tuning.closely_until_us.load(Ordering::Relaxed);
+        if until_us > 0 && until_us <= now.mono_us {
+            self.tuning.closely_until_us.store(0, Ordering::Relaxed);
+            follow_measuring(self);
+        }
+    }
 }
 
 /// The policy an `appendfsync` value names.

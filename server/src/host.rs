@@ -358,6 +358,10 @@ impl Host for Process {
         self.note_memory(allocated);
         allocated
     }
+
+    fn allocated_here(&self) -> i64 {
+        (self.allocator.here)()
+    }
 }
 
 fn is_loading(engine: &Engine) -> bool {

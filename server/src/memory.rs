@@ -23,6 +23,8 @@ pub struct Allocator {
     pub name: &'static str,
     /// Reads the figures.
     pub figures: fn() -> MemoryFigures,
+    /// What the calling thread has allocated and not freed, bytes; 0 if that is not known.
+    pub here: fn() -> i64,
     /// What it tells of itself (`MEMORY MALLOC-STATS`), if it does.
     pub report: fn() -> Option<String>,
 }
@@ -30,13 +32,17 @@ pub struct Allocator {
 impl Default for Allocator {
     /// Any allocator: the kernel's view stands for all figures.
     fn default() -> Self {
-        Allocator { name: "libc", figures: of_the_kernel, report: || None }
+        Allocator { name: "libc", figures: of_the_kernel, here: || 0, report: || None }
     }
 }
 
 /// jemalloc, for programs that made it their global allocator.
-pub const JEMALLOC: Allocator =
-    Allocator { name: "jemalloc-5.3.1", figures: of_jemalloc, report: report_of_jemalloc };
+pub const JEMALLOC: Allocator = Allocator {
+    name: "jemalloc-5.3.1",
+    figures: of_jemalloc,
+    here: of_this_thread,
+    report: report_of_jemalloc,
+};
 
 /// Bytes of a report that are kept: with very many arenas it goes on for long.
 const REPORT_MAX: usize = 1 << 20;
@@ -73,6 +79,19 @@ fn of_jemalloc() -> MemoryFigures {
         resident: figure(stats::resident::read()),
         metadata: figure(stats::metadata::read()),
     }
+}
+
+fn of_this_thread() -> i64 {
+    use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
+    thread_local! {
+        /// Where jemalloc keeps the thread's two counters.
+        static COUNTERS: Option<(ThreadLocal<u64>, ThreadLocal<u64>)> =
+            Option::zip(allocatedp::read().ok(), deallocatedp::read().ok());
+    }
+    let held = COUNTERS.try_with(|counters| {
+        counters.map_or(0, |(allocated, freed)| allocated.get().wrapping_sub(freed.get()) as i64)
+    });
+    held.unwrap_or(0)
 }
 
 fn of_the_kernel() -> MemoryFigures {

@@ -47,6 +47,7 @@ fn grow(cx: &mut Cx<'_>, key: &Key<'_>, last: u64) -> Result<bool, Failure> {
     let grows = cx.tx.string_len(key)? <= last;
     if grows {
         cx.tx.set_range(key, last, &[0])?;
+        cx.engine.note_growth(0);
     }
     Ok(grows)
 }

@@ -188,7 +188,8 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
             self.watch.wrote.store(true, Ordering::Relaxed);
         }
         if entry.has(Flag::Write) {
-            engine.note_written(call.request);
+            // The script's own request says nothing of it.
+            engine.note_growth(call.request.iter().map(<[u8]>::len).sum());
         }
         if engine.gate() & gate::MONITORED != 0 {
             engine.feed_monitors(call.entry, call.request, self.cx.session.db, "lua", now);

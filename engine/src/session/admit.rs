@@ -66,7 +66,7 @@ pub(super) fn admit(
     }
     check_busy(engine, session, entry, request)?;
     check_monitor(session, entry, nature)?;
-    if let Some(until_ms) = paused_until(engine, entry, nature, now_ms) {
+    if let Some(until_ms) = paused_until(engine, session, nature, now_ms) {
         return Ok(Admission::Pause(until_ms));
     }
     Ok(match session.in_multi() && !entry.has(Flag::NotQueued) {
@@ -225,10 +225,16 @@ fn check_monitor(session: &SessionState, entry: &Entry, nature: Nature) -> Resul
     Ok(())
 }
 
-/// Until when (Unix milliseconds) `CLIENT PAUSE` holds a request back, if it does.
-fn paused_until(engine: &Engine, entry: &Entry, nature: Nature, now_ms: u64) -> Option<u64> {
-    // The pauser itself must be able to end it.
-    if engine.gate() & gate::PAUSED == 0 || entry.is_within(engine, "client") {
+/// Until when (Unix milliseconds) `CLIENT PAUSE` holds a request back, if it does. With `ALL` that is
+/// every request, `CLIENT UNPAUSE` among them, but those of replicas, as which who monitors counts.
+fn paused_until(
+    engine: &Engine,
+    session: &SessionState,
+    nature: Nature,
+    now_ms: u64,
+) -> Option<u64> {
+    let is_replica = session.client().has_flag(flag::MONITOR | flag::REPLICA);
+    if engine.gate() & gate::PAUSED == 0 || is_replica {
         return None;
     }
     engine.pause.holds(nature.propagates(), now_ms)

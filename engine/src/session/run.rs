@@ -145,6 +145,7 @@ impl Machine {
                 || self.parser.parse(rest, group, &limits, &mut scratch.batch),
             );
             let stopped = self.run_group::<TRACED>(engine, &mut scratch, rest, stop_at, now);
+            engine.note_growth(stopped.unwrap_or(progress.consumed));
             if let Some(end) = stopped {
                 // What follows is parsed again when the session goes on.
                 self.parser = resp::Parser::new();
@@ -166,7 +167,6 @@ impl Machine {
             }
         }
         SCRATCH.set(Some(scratch));
-        engine.note_received(done);
         done
     }
 
@@ -531,7 +531,7 @@ impl Machine {
             let ran = engine.run_all(&multi.queue, &mut self.state, &mut self.out, now);
             self.state.set_special(special::SHORT, false);
             // Queued, it took memory; done, it may take some more.
-            engine.note_received(multi.bytes);
+            engine.note_growth(multi.bytes);
             ran.unwrap_or_else(|| {
                 Reply::new(&mut self.out, proto).null_array();
                 Aftermath::default()
@@ -560,8 +560,9 @@ fn send_for_upcoming(engine: &Engine) {
 
 /// Measures commands without reading the clock for each: runs of one [`Entry::quick`] command,
 /// which takes a microsecond or less, share one measurement; any other command gets its own. A run
-/// that was slow nevertheless goes to the slow log with its last request and its average. Where that
-/// would be too coarse ([`Tuning::times_each`](crate::tuning::Tuning::times_each)), there are no runs.
+/// that was slow nevertheless goes to the slow log as what it is, and for a while there are none
+/// ([`Tuning::times_each`](crate::tuning::Tuning::times_each)), so that the next time it is known
+/// which request it was. Nor are there any where they would be too coarse.
 struct Timer<'a> {
     engine: &'a Engine,
     client: &'a Client,
@@ -653,6 +654,9 @@ impl<'a> Timer<'a> {
         if nanos >= self.engine.tuning.notable_nanos() {
             self.note(waiter, nanos);
         }
+        if self.alone {
+            self.engine.note_growth(0);
+        }
         self.begun = now;
         self.calls = 0;
         if self.each {
@@ -664,12 +668,17 @@ impl<'a> Timer<'a> {
     /// Hands on what took long.
     #[cold]
     fn note(&self, waiter: Option<&Waiter>, nanos: u64) {
-        let entry = self.engine.commands.entry(self.command);
+        let (engine, client, now) = (self.engine, self.client, self.now);
+        let entry = engine.commands.entry(self.command);
         // A run of fast commands is one moment: nobody else was served meanwhile.
-        self.engine.note_moment(entry, nanos, self.now);
-        if let (Some(last), None) = (self.last, waiter) {
-            let (mean, client) = (nanos / self.calls, Some(self.client));
-            self.engine.note_slow(entry, last, mean, client, self.now);
+        engine.note_moment(entry, nanos, now);
+        let (Some(last), None) = (self.last, waiter) else { return };
+        match self.calls {
+            1 => engine.note_slow(entry, last, nanos, Some(client), now),
+            calls if engine.slowlog.is_slow(nanos / 1000) => {
+                engine.note_slow_run(entry, last, calls, nanos, client, now);
+            }
+            _ => {}
         }
     }
 }

@@ -199,3 +199,30 @@ fn a_transaction_that_meets_a_slow_script_is_not_done_by_halves() {
         assert_eq!(ask(&mut client, &["EXISTS", "free"]), "int(0)");
     }
 }
+
+/// Takes its time, as the processor counts it, and changes its first key at last.
+const CHANGING: &str = "redis.call('get', KEYS[1]) local e = os.clock() + 2 \
+    while ARGV[1] == 'on' and os.clock() < e do end redis.call('set', KEYS[1], 'changed')";
+
+#[test]
+fn a_key_that_a_slow_script_has_can_be_watched_and_its_change_is_told() {
+    for runtime in &ONE_THREAD[..3] {
+        let (_folder, varve) = start(runtime);
+        let (mut changed, mut spared) = (varve.connect(), varve.connect());
+        let running = run_away(&varve, CHANGING, "held");
+        assert_eq!(ask(&mut changed, &["WATCH", "free", "held"]), "OK", "{runtime:?}");
+        assert_eq!(ask(&mut spared, &["WATCH", "held{held}"]), "OK", "{runtime:?}");
+        assert_eq!(ask(&mut spared, &["WATCH", "held", "free"]), "OK", "{runtime:?}");
+        assert_eq!(ask(&mut spared, &["UNWATCH"]), "OK", "{runtime:?}");
+        assert_eq!(ask(&mut spared, &["WATCH", "free"]), "OK", "{runtime:?}");
+        let still = ask(&mut varve.connect(), &["PING"]);
+        assert!(still.starts_with("BUSY"), "{runtime:?}: nobody waited for the script: {still}");
+        running.join().expect("it ends");
+        for (client, outcome) in [(&mut changed, "Nil"), (&mut spared, "PONG")] {
+            assert_eq!(ask(client, &["MULTI"]), "OK");
+            assert_eq!(ask(client, &["PING"]), "QUEUED");
+            let answer = ask(client, &["EXEC"]);
+            assert!(answer.to_lowercase().contains(&outcome.to_lowercase()), "{runtime:?}: {answer}");
+        }
+    }
+}

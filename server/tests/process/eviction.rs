@@ -142,6 +142,52 @@ fn writes_are_refused_when_nothing_may_go() {
     }
 }
 
+/// Small requests that make much of what is there: a long string, sets and a list of many numbers.
+const AMPLIFYING: &[&str] = &[
+    "SETRANGE new 40000000 x",
+    "SETBIT new 320000000 1",
+    "BITFIELD new SET u8 320000000 1",
+    "BITOP NOT new huge",
+    "COPY huge new",
+    "EVAL \"redis.call('setrange','new',40000000,'x')\" 0",
+    "MULTI\r\nSETRANGE new 40000000 x\r\nEXEC",
+    "DEBUG POPULATE 20 new 2000000",
+    "GETSET new x\r\nDEBUG POPULATE 400000",
+    "SUNIONSTORE new set other",
+    "SORT list STORE new",
+];
+
+/// One command may take more than there is, as in Redis; the next that wants more is refused, although
+/// it stands behind it in the same pipeline.
+#[test]
+fn what_makes_much_of_little_is_noticed_at_once() {
+    use std::io::{Read, Write};
+    for amplifying in AMPLIFYING {
+        let (_folder, data) = folder();
+        let varve = Varve::start(&data, &["--enable-debug-command", "yes", "--appendonly", "no"]);
+        let mut client = varve.connect();
+        let () = cmd("SETRANGE").arg("huge").arg(30_000_000).arg("x").query(&mut client).unwrap();
+        for (command, key, numbers) in
+            [("SADD", "set", 0..40_000), ("SADD", "other", 40_000..80_000), ("RPUSH", "list", 0..400_000)]
+        {
+            let numbers: Vec<String> = numbers.map(|n: u32| n.to_string()).collect();
+            let () = cmd(command).arg(key).arg(numbers).query(&mut client).unwrap();
+        }
+        let limit = figure(&mut client, "memory", "used_memory") + (1 << 20);
+        set(&mut client, "maxmemory", &limit.to_string());
+        let mut raw = std::net::TcpStream::connect(varve.address()).unwrap();
+        raw.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        raw.write_all(format!("SET first x\r\n{amplifying}\r\nSET next x\r\nQUIT\r\n").as_bytes())
+            .unwrap();
+        let mut replies = String::new();
+        raw.read_to_string(&mut replies).unwrap();
+        assert!(replies.starts_with("+OK\r\n"), "{amplifying}: {replies}");
+        assert_eq!(replies.matches("-OOM ").count(), 1, "{amplifying}: {replies}");
+        assert!(client.exists::<_, bool>("new").unwrap() || amplifying.contains("POPULATE"));
+        assert!(!client.exists::<_, bool>("next").unwrap(), "{amplifying}");
+    }
+}
+
 #[test]
 fn storages_on_disk_say_that_they_evict_nothing() {
     let (_folder, data) = folder();

@@ -166,7 +166,7 @@ fn who_leaves_while_waiting_gets_nothing() {
 fn who_leaves_while_paused_is_gone_and_who_half_closes_is_answered() {
     on_every_runtime(&["--appendonly", "yes", "--appendfsync", "always"], |server| {
         let mut admin = Raw::new(&server);
-        admin.ask("CLIENT PAUSE 100000 ALL", "+OK\r\n");
+        admin.ask("CLIENT PAUSE 100000 WRITE", "+OK\r\n");
         let mut paused = Raw::new(&server);
         paused.send("SET paused 1\r\n");
         std::thread::sleep(Duration::from_millis(20));
