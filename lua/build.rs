@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 fn main() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("csrc");
+    // Where they are now, not where this program was compiled: target folders are moved and copied.
+    let root = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where");
+    let folder = Path::new(&root).join("csrc");
     println!("cargo:rerun-if-changed={}", folder.display());
     let entries = std::fs::read_dir(&folder).expect("the sources are in csrc").flatten();
     let mut sources: Vec<PathBuf> =

@@ -688,6 +688,7 @@ LUA_API void lua_rawset (lua_State *L, int idx) {
   api_checknelems(L, 2);
   t = index2adr(L, idx);
   api_check(L, ttistable(t));
+  luaG_checkwrite(L, hvalue(t));
   setobj2t(L, luaH_set(L, hvalue(t), L->top-2), L->top-1);
   luaC_barriert(L, hvalue(t), L->top-1);
   L->top -= 2;
@@ -701,6 +702,7 @@ LUA_API void lua_rawseti (lua_State *L, int idx, int n) {
   api_checknelems(L, 1);
   o = index2adr(L, idx);
   api_check(L, ttistable(o));
+  luaG_checkwrite(L, hvalue(o));
   setobj2t(L, luaH_setnum(L, hvalue(o), n), L->top-1);
   luaC_barriert(L, hvalue(o), L->top-1);
   L->top--;
@@ -723,6 +725,7 @@ LUA_API int lua_setmetatable (lua_State *L, int objindex) {
   }
   switch (ttype(obj)) {
     case LUA_TTABLE: {
+      luaG_checkwrite(L, hvalue(obj));
       hvalue(obj)->metatable = mt;
       if (mt)
         luaC_objbarriert(L, hvalue(obj), mt);
@@ -894,6 +897,13 @@ LUA_API int  lua_status (lua_State *L) {
 /*
 ** Garbage-collection function
 */
+
+LUA_API void lua_setreadonly (lua_State *L, int idx, int on) {
+  const TValue *t = index2adr(L, idx);
+  api_check(L, ttistable(t));
+  hvalue(t)->readonly = cast_byte(on != 0);
+}
+
 
 LUA_API void lua_resetgc (lua_State *L) {
   global_State *g = G(L);

@@ -26,6 +26,9 @@ LUAI_FUNC void luaG_aritherror (lua_State *L, const TValue *p1,
 LUAI_FUNC int luaG_ordererror (lua_State *L, const TValue *p1,
                                              const TValue *p2);
 LUAI_FUNC void luaG_runerror (lua_State *L, const char *fmt, ...);
+/* varve: a table that is about to be changed must not be a read-only one. */
+#define luaG_checkwrite(L, h) \
+  { if ((h)->readonly) luaG_runerror(L, "Attempt to modify a readonly table"); }
 LUAI_FUNC void luaG_errormsg (lua_State *L);
 LUAI_FUNC int luaG_checkcode (const Proto *pt);
 LUAI_FUNC int luaG_checkopenop (Instruction i);

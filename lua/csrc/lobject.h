@@ -341,6 +341,7 @@ typedef struct Table {
   lu_byte flags;  /* 1<<p means tagmethod(p) is not present */ 
   lu_byte lsizenode;  /* log2 of size of `node' array */
   lu_byte seeded;  /* varve: its keys collided: hashes depend on the seed */
+  lu_byte readonly;  /* varve: whatever would change it is an error */
   struct Table *metatable;
   TValue *array;  /* array part */
   Node *node;

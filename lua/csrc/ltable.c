@@ -379,6 +379,7 @@ Table *luaH_new (lua_State *L, int narray, int nhash) {
   t->metatable = NULL;
   t->flags = cast_byte(~0);
   t->seeded = 0;
+  t->readonly = 0;
   /* temporary values (kept only if some malloc fails) */
   t->array = NULL;
   t->sizearray = 0;

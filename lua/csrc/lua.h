@@ -356,6 +356,8 @@ LUA_API void lua_tick (lua_State *L, size_t cost);
 ** does counts for who resumed it.
 */
 LUA_API void lua_sharehook (lua_State *from, lua_State *to);
+/* varve: whether the table at `idx' can be changed, by scripts and by this interface. */
+LUA_API void lua_setreadonly (lua_State *L, int idx, int on);
 /* varve: the collector's own settings, whatever a script has made of them. */
 LUA_API void lua_resetgc (lua_State *L);
 /* Begins to count anew: the hook's work was done by somebody else. */

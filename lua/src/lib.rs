@@ -83,7 +83,6 @@ unsafe extern "C-unwind" {
     pub fn lua_tonumber(L: *mut lua_State, idx: c_int) -> f64;
     pub fn lua_toboolean(L: *mut lua_State, idx: c_int) -> c_int;
     pub fn lua_tolstring(L: *mut lua_State, idx: c_int, len: *mut usize) -> *const c_char;
-    pub fn lua_objlen(L: *mut lua_State, idx: c_int) -> usize;
     pub fn lua_touserdata(L: *mut lua_State, idx: c_int) -> *mut c_void;
 
     pub fn lua_pushnil(L: *mut lua_State);
@@ -123,6 +122,8 @@ unsafe extern "C-unwind" {
     pub fn lua_charge(L: *mut lua_State, cost: usize) -> c_int;
     /// Begins to count anew: what the hook does was done.
     pub fn lua_charged(L: *mut lua_State);
+    /// Whether the table at `idx` can be changed, by scripts and by the functions above.
+    pub fn lua_setreadonly(L: *mut lua_State, idx: c_int, on: c_int);
     /// The collector's own settings again, whatever a script has made of them.
     pub fn lua_resetgc(L: *mut lua_State);
 

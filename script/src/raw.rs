@@ -283,8 +283,6 @@ calls! {
     /// A new table with room for `array` and `hash` values.
     push_table(array: usize, hash: usize) =
         |l| ffi::lua_createtable(l, array.min(1 << 16) as c_int, hash.min(1 << 16) as c_int);
-    /// The length of a string, or of a table's array.
-    raw_len(index: c_int) -> usize = |l| ffi::lua_objlen(l, index);
     /// Replaces the key on top by its value.
     raw_get(table: c_int) = |l| ffi::lua_rawget(l, table);
     raw_get_index(table: c_int, key: c_int) = |l| ffi::lua_rawgeti(l, table, key);
@@ -293,6 +291,9 @@ calls! {
     raw_set_index(table: c_int, key: c_int) = |l| ffi::lua_rawseti(l, table, key);
     /// Whether there is a metatable, which is then pushed.
     push_metatable(index: c_int) -> bool = |l| ffi::lua_getmetatable(l, index) != 0;
+    /// Whether the table can be changed, by scripts and by the host. Changing one that cannot be is an
+    /// error of Lua's, which a host function must not cause: it may have something to drop.
+    set_read_only(index: c_int, on: bool) = |l| ffi::lua_setreadonly(l, index, on.into());
     set_metatable(index: c_int) = |l| { ffi::lua_setmetatable(l, index); };
     concat(count: c_int) = |l| ffi::lua_concat(l, count);
     /// Keeps the value on top in the registry.
@@ -301,8 +302,6 @@ calls! {
     push_kept(kept: c_int) = |l| ffi::lua_rawgeti(l, ffi::LUA_REGISTRYINDEX, kept);
     /// Pushes the position of the function at `level`, as messages begin with it.
     push_where(level: c_int) = |l| ffi::luaL_where(l, level);
-    /// Makes the table on top the one that chunks compiled from now on take for their globals.
-    set_globals() = |l| ffi::lua_replace(l, ffi::LUA_GLOBALSINDEX);
     push_globals() = |l| ffi::lua_pushvalue(l, ffi::LUA_GLOBALSINDEX);
     /// Gives the function at `index` the table on top for its globals.
     set_environment(index: c_int) = |l| { ffi::lua_setfenv(l, index); };
@@ -321,18 +320,6 @@ impl Lua {
     pub fn next(self, table: c_int) -> bool {
         // SAFETY: as in `calls!`; keys come from this function or are nil, so Lua knows them.
         unsafe { ffi::lua_next(self.0, table) != 0 }
-    }
-
-    /// Whether `key` at the top is a key of the table, or nil: what [`Lua::next`] needs.
-    pub fn has_key(self, table: c_int) -> bool {
-        if self.kind(-1) == Type::Nil {
-            return true;
-        }
-        self.copy(-1);
-        self.raw_get(if table < 0 { table - 1 } else { table });
-        let found = self.kind(-1) != Type::Nil;
-        self.pop(1);
-        found
     }
 
     /// The bytes of a string (not of a number), valid while it stays on the stack.

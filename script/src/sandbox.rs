@@ -1,14 +1,10 @@
 //! What a script sees: globals it can only read, and Lua's own functions where Redis has others.
 //!
-//! Redis patches Lua so that tables can be made read-only. Here such a table is an empty one in
-//! front of the real one: reading finds the real table through the metatable, writing meets a
-//! function that refuses, and functions that pass metatables by (`rawset`, `table.insert` …) are
-//! replaced by ones that know.
+//! Tables are made read-only as in Redis, by a patch of Lua: they can be walked through, and whatever
+//! would change one is an error.
 
 use crate::raw::{Lua, NO_MEMORY, Raise, Returns, Type};
 use std::ffi::{CString, c_int};
-
-const READ_ONLY: &str = "Attempt to modify a readonly table";
 
 /// Globals of Lua that scripts do not get.
 const REMOVED: [&str; 6] = ["dofile", "loadfile", "print", "newproxy", "getfenv", "setfenv"];
@@ -26,95 +22,38 @@ pub(crate) fn close(lua: Lua, libraries: &[&str]) {
     for name in libraries {
         lua.push_field(globals, name);
         protect(lua);
-        lua.set_field(globals, name);
+        lua.pop(1);
     }
     lua.push_field(globals, "redis");
     lua.set_field(globals, crate::redis::ALIAS);
-    protect_strings(lua, globals);
+    protect_strings(lua);
     refuse_unknown(lua, globals);
-    lua.copy(globals);
-    lua.shared().globals = lua.keep();
-    lua.copy(globals);
     protect(lua);
-    lua.copy(-1);
-    lua.set_field(globals, "_G");
-    lua.set_globals();
-    lua.pop(1);
+    lua.shared().globals = lua.keep();
 }
 
 fn replace_functions(lua: Lua, globals: c_int) {
-    lua.push_field(globals, "next");
-    lua.shared().next = lua.keep();
     lua.copy(globals);
-    lua.set_functions(&[
-        ("pcall", pcall),
-        ("pairs", pairs),
-        ("rawset", raw_set),
-        ("rawget", raw_get),
-        ("setmetatable", set_metatable),
-        ("load", load),
-        ("loadstring", load_string),
-    ]);
-    lua.push_field(-1, "table");
-    lua.set_functions(&[("insert", insert)]);
-    lua.pop(1);
+    lua.set_functions(&[("pcall", pcall), ("load", load), ("loadstring", load_string)]);
     lua.push_field(-1, "math");
     lua.set_functions(&[("random", random), ("randomseed", random_seed)]);
     lua.pop(2);
 }
 
-/// Replaces the table on top by an empty one that stands in front of it.
+/// Makes the table on top, and its metatable if it has one, read-only.
 pub(crate) fn protect(lua: Lua) {
-    let real = lua.top();
-    lua.push_table(0, 0);
-    lua.push_table(0, 4);
-    lua.copy(real);
-    lua.set_field(-2, "__index");
-    lua.push_function(refuse_write);
-    lua.set_field(-2, "__newindex");
-    mark(lua);
-    // Who asks for the metatable must not find the real table there.
-    lua.push_table(0, 1);
-    lua.copy(real + 1);
-    lua.set_field(-2, "__index");
-    push_view(lua);
-    lua.remove(-2);
-    lua.set_field(-2, "__metatable");
-    lua.set_metatable(-2);
-    lua.replace(real);
+    lua.set_read_only(-1, true);
+    if lua.push_metatable(-1) {
+        lua.set_read_only(-1, true);
+        lua.pop(1);
+    }
 }
 
-/// Pushes a table that reads as the one on top, and cannot be changed.
-fn push_view(lua: Lua) {
-    lua.push_table(0, 0);
-    lua.push_table(0, 4);
-    lua.copy(-3);
-    lua.set_field(-2, "__index");
-    lua.push_function(refuse_write);
-    lua.set_field(-2, "__newindex");
-    lua.push_boolean(false);
-    lua.set_field(-2, "__metatable");
-    mark(lua);
-    lua.set_metatable(-2);
-}
-
-/// What metatables of protected tables have at this index.
-const MARK: c_int = -7201;
-
-/// Marks the metatable on top.
-fn mark(lua: Lua) {
-    lua.push_boolean(true);
-    lua.raw_set_index(-2, MARK);
-}
-
-/// Methods of strings come from the protected table, too.
-fn protect_strings(lua: Lua, globals: c_int) {
+/// What all strings share is not for scripts to change.
+fn protect_strings(lua: Lua) {
     lua.push_bytes(b"");
     if lua.push_metatable(-1) {
-        lua.push_field(globals, "string");
-        lua.set_field(-2, "__index");
-        push_view(lua);
-        lua.set_field(-2, "__metatable");
+        protect(lua);
         lua.pop(1);
     }
     lua.pop(1);
@@ -128,17 +67,6 @@ pub(crate) fn refuse_unknown(lua: Lua, globals: c_int) {
     lua.set_metatable(globals);
 }
 
-/// Whether the table at `index` is one that scripts may only read.
-fn is_protected(lua: Lua, index: c_int) -> bool {
-    if !lua.push_metatable(index) {
-        return false;
-    }
-    lua.raw_get_index(-1, MARK);
-    let marked = lua.kind(-1) == Type::Boolean;
-    lua.pop(2);
-    marked
-}
-
 /// Whether the value can be a key: not nil, and a number if it is one.
 pub(crate) fn is_key(lua: Lua, index: c_int) -> bool {
     match lua.kind(index) {
@@ -146,10 +74,6 @@ pub(crate) fn is_key(lua: Lua, index: c_int) -> bool {
         Type::Number => !lua.number(index).is_nan(),
         _ => true,
     }
-}
-
-fn refuse_write(_: Lua) -> Returns {
-    Err(Raise::at(READ_ONLY))
 }
 
 fn unknown_global(lua: Lua) -> Returns {
@@ -178,68 +102,6 @@ fn pcall(lua: Lua) -> Returns {
     Ok(lua.top())
 }
 
-fn pairs(lua: Lua) -> Returns {
-    if lua.kind(1) != Type::Table {
-        return Err(lua.type_error(1, "table"));
-    }
-    if is_protected(lua, 1) {
-        lua.push_function(next_protected);
-    } else {
-        lua.push_kept(lua.shared().next);
-    }
-    lua.copy(1);
-    lua.push_nil();
-    Ok(3)
-}
-
-/// `next` over the table behind a protected one.
-fn next_protected(lua: Lua) -> Returns {
-    lua.set_top(2);
-    push_real(lua, 1);
-    lua.replace(1);
-    if !lua.has_key(1) {
-        return Err(Raise::Bare("invalid key to 'next'".into()));
-    }
-    if lua.next(1) {
-        return Ok(2);
-    }
-    lua.push_nil();
-    Ok(1)
-}
-
-/// Pushes the table behind a protected one.
-fn push_real(lua: Lua, index: c_int) {
-    if lua.push_metatable(index) {
-        lua.push_field(-1, "__index");
-        lua.remove(-2);
-    } else {
-        lua.push_nil();
-    }
-}
-
-fn check_table(lua: Lua, index: c_int) -> Result<(), Raise> {
-    match lua.kind(index) {
-        Type::Table => Ok(()),
-        _ => Err(lua.type_error(index, "table")),
-    }
-}
-
-fn raw_set(lua: Lua) -> Returns {
-    check_table(lua, 1)?;
-    for index in [2, 3] {
-        if lua.kind(index) == Type::None {
-            return Err(Raise::Argument(index, "value expected".into()));
-        }
-    }
-    lua.set_top(3);
-    if is_protected(lua, 1) {
-        return Err(Raise::Bare(READ_ONLY.into()));
-    }
-    check_key(lua, 2)?;
-    lua.raw_set(1);
-    Ok(1)
-}
-
 /// The error Lua raises for what cannot be a key.
 pub(crate) fn check_key(lua: Lua, index: c_int) -> Result<(), Raise> {
     if is_key(lua, index) {
@@ -247,61 +109,6 @@ pub(crate) fn check_key(lua: Lua, index: c_int) -> Result<(), Raise> {
     }
     let what = if lua.kind(index) == Type::Number { "NaN" } else { "nil" };
     Err(Raise::Bare(format!("table index is {what}")))
-}
-
-fn raw_get(lua: Lua) -> Returns {
-    check_table(lua, 1)?;
-    if lua.kind(2) == Type::None {
-        return Err(Raise::Argument(2, "value expected".into()));
-    }
-    lua.set_top(2);
-    if is_protected(lua, 1) {
-        push_real(lua, 1);
-        lua.replace(1);
-    }
-    lua.raw_get(1);
-    Ok(1)
-}
-
-fn set_metatable(lua: Lua) -> Returns {
-    check_table(lua, 1)?;
-    if !matches!(lua.kind(2), Type::Nil | Type::Table) {
-        return Err(Raise::Argument(2, "nil or table expected".into()));
-    }
-    if is_protected(lua, 1) {
-        return Err(Raise::Bare(READ_ONLY.into()));
-    }
-    if lua.push_metatable(1) {
-        if lua.push_field(-1, "__metatable") != Type::Nil {
-            return Err(Raise::at("cannot change a protected metatable"));
-        }
-        lua.pop(2);
-    }
-    lua.set_top(2);
-    lua.set_metatable(1);
-    Ok(1)
-}
-
-fn insert(lua: Lua) -> Returns {
-    check_table(lua, 1)?;
-    if is_protected(lua, 1) {
-        return Err(Raise::Bare(READ_ONLY.into()));
-    }
-    let end = (lua.raw_len(1) as c_int).saturating_add(1);
-    match lua.top() {
-        2 => lua.raw_set_index(1, end),
-        3 => {
-            let position = lua.check_integer(2)? as c_int;
-            for index in (position.saturating_add(1)..=end.max(position)).rev() {
-                lua.pass(1)?;
-                lua.raw_get_index(1, index - 1);
-                lua.raw_set_index(1, index);
-            }
-            lua.raw_set_index(1, position);
-        }
-        _ => return Err(Raise::at("wrong number of arguments to 'insert'")),
-    }
-    Ok(0)
 }
 
 /// Compiles source text; nil and the message when it is none.

@@ -33,10 +33,8 @@ pub(crate) struct Shared {
     /// `math.random`.
     pub random: Random,
     pub json: Settings,
-    /// The real table behind the globals of scripts, in the registry.
+    /// The globals of scripts, in the registry.
     pub globals: std::ffi::c_int,
-    /// Lua's own `next`, in the registry.
-    pub next: std::ffi::c_int,
     pub registered: Vec<Registered>,
     /// A library is being loaded, so functions can be registered.
     pub loading: bool,
@@ -58,7 +56,6 @@ impl Shared {
             random: Random::new(0),
             json: Settings::default(),
             globals: 0,
-            next: 0,
             registered: Vec::new(),
             loading: false,
             killed: None,

@@ -245,10 +245,12 @@ impl Vm {
         };
         let lua = self.lua;
         lua.push_kept(lua.shared().globals);
+        lua.set_read_only(-1, false);
         push_list(lua, keys);
         lua.set_field(-2, "KEYS");
         push_list(lua, args);
         lua.set_field(-2, "ARGV");
+        lua.set_read_only(-1, true);
         lua.pop(1);
         lua.push_kept(function);
         self.run(0, seed, host, || String::from_utf8_lossy(&sha.hex()).into_owned())

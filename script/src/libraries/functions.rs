@@ -32,28 +32,36 @@ pub(crate) fn push_globals(lua: Lua) {
     }
     protect(lua);
     redis::set_names(lua);
-    refuse_unknown(lua, lua.top());
     lua.copy(-1);
-    protect(lua);
     lua.set_field(-2, "_G");
+    refuse_unknown(lua, lua.top());
+    protect(lua);
 }
 
-/// Pushes a new environment for a library that is about to be loaded.
+/// Pushes a new environment for a library that is about to be loaded: an empty table, as in Redis, whose
+/// metatable says where to look.
 pub(crate) fn push_environment(lua: Lua) {
+    lua.push_table(0, 0);
     lua.push_table(0, 1);
+    lua.push_table(0, 2);
     redis::push_for_loading(lua);
     refuse_unknown(lua, lua.top());
     protect(lua);
     redis::set_names(lua);
     refuse_unknown(lua, lua.top());
     protect(lua);
+    lua.set_field(-2, "__index");
+    lua.set_metatable(-2);
+    protect(lua);
 }
 
 /// Lets the environment on top see the globals of functions from now on.
 pub(crate) fn open_environment(lua: Lua, globals: c_int) {
     if lua.push_metatable(-1) {
+        lua.set_read_only(-1, false);
         lua.push_kept(globals);
         lua.set_field(-2, "__index");
+        lua.set_read_only(-1, true);
         lua.pop(1);
     }
 }
