@@ -92,6 +92,20 @@ const BOOM: &[Spec] = &[
 #[derive(Default)]
 struct Stops(AtomicBool);
 
+/// The same, with more memory in use than any limit.
+#[derive(Default)]
+struct FullStops(Stops);
+
+impl Host for FullStops {
+    fn fail_stop(&self, cause: &str) {
+        self.0.fail_stop(cause);
+    }
+
+    fn memory_used(&self) -> u64 {
+        1 << 40
+    }
+}
+
 impl Host for Stops {
     fn fail_stop(&self, cause: &str) {
         assert!(!cause.is_empty());
@@ -151,13 +165,16 @@ fn memory() -> Arc<dyn Backend> {
 }
 
 fn sled(dir: &Path) -> Arc<dyn Backend> {
-    let config = ordered::Config {
-        dir: dir.join("db"),
-        shards: 4,
-        databases: 16,
-        engine: ordered::Engine::Sled,
-        cache_bytes: 1 << 20,
-    };
+    on_disk(dir, ordered::Engine::Sled)
+}
+
+fn fjall(dir: &Path) -> Arc<dyn Backend> {
+    on_disk(dir, ordered::Engine::Fjall)
+}
+
+fn on_disk(dir: &Path, engine: ordered::Engine) -> Arc<dyn Backend> {
+    let dir = dir.join("db");
+    let config = ordered::Config { dir, shards: 4, databases: 16, engine, cache_bytes: 8 << 20 };
     Arc::new(OrderedBackend::open(&config).expect("a fresh store"))
 }
 
@@ -340,6 +357,7 @@ fn a_transaction_is_whole_or_undone_or_the_server_ends() {
             }
             check(case, |_| memory(), logs);
             check(case, sled, logs);
+            check(case, fjall, logs);
         }
     }
 }
@@ -362,7 +380,7 @@ fn who_serves_a_waiting_command_that_panics_goes_on() {
 
 #[test]
 fn a_panic_while_what_expired_is_logged_leaves_it_expired() {
-    let makers: [Make; 2] = [|_| memory(), sled];
+    let makers: [Make; 3] = [|_| memory(), sled, fjall];
     for make in makers {
         for after in [false, true] {
             let dir = tempfile::tempdir().unwrap();
@@ -378,6 +396,37 @@ fn a_panic_while_what_expired_is_logged_leaves_it_expired() {
             if !host.0.load(SeqCst) {
                 assert_eq!(harness.text("EXISTS k"), "(integer) 0");
             }
+        }
+    }
+}
+
+/// What gives way is gone from memory when its going is logged: a panic there ends the server, whoever
+/// evicts, and the log has all of it or nothing.
+#[test]
+fn a_panic_while_a_key_gives_way_ends_the_server() {
+    for after in [false, true] {
+        for by_command in [false, true] {
+            let journal = Arc::new(Faulty { log: Recorder::default(), left: 1.into(), after });
+            let host = Arc::new(FullStops::default());
+            let log: Arc<dyn Journal> = journal.clone();
+            let engine = put_together(memory(), Some(log), host.clone());
+            let mut harness = Harness::around(engine);
+            for step in
+                ["SET k v", "CONFIG SET maxmemory-policy allkeys-lru", "CONFIG SET maxmemory 1gb"]
+            {
+                assert_eq!(harness.text(step), "OK");
+            }
+            let evicted = catch_unwind(AssertUnwindSafe(|| match by_command {
+                true => harness.send("main", "SET other 1"),
+                false => harness.keep_house(),
+            }));
+            assert!(evicted.is_err(), "nothing was evicted");
+            assert!(host.0.0.load(SeqCst), "after: {after}, by a command: {by_command}");
+            let refused = harness.run_as("other", "PING");
+            assert!(matches!(refused, resp::Value::Error(_)), "{refused:?}");
+            let found = replayed(&journal.log);
+            let size = Harness::around(found).text("DBSIZE");
+            assert_eq!(size, if after { "(integer) 0" } else { "(integer) 1" });
         }
     }
 }
@@ -476,13 +525,13 @@ fn a_process_ends_rather_than_to_serve_half_a_transaction() {
 
 #[test]
 fn a_process_goes_on_where_nothing_is_left_behind() {
-    for storage in ["memory", "sled"] {
+    for storage in ["memory", "sled", "fjall"] {
         let (_folder, data) = folder();
         let args = format!("appendonly=yes;storage={storage}");
         let mut server = Running::start(&data, &args);
         let mut client = connect(server.1);
         redis::cmd("BOOM.BEFORE").arg("k").query::<redis::Value>(&mut client).unwrap_err();
-        if storage == "sled" {
+        if storage != "memory" {
             half_a_transaction(server.1);
         }
         let mut client = connect(server.1);

@@ -316,6 +316,100 @@ fn who_holds_most_is_evicted() {
     });
 }
 
+/// At the ceiling requests wait and go on being read, up to the limit of input; then the client is closed. So
+/// the two together bound what it makes the server hold.
+#[test]
+fn what_waits_behind_a_full_output_is_bounded() {
+    let options = [
+        "--appendonly",
+        "no",
+        "--client-output-ceiling",
+        "4mb",
+        "--client-query-buffer-limit",
+        "8mb",
+    ];
+    on_every_runtime(&options, |server| {
+        let mut client = server.connect();
+        let () = redis::cmd("SET").arg("key").arg("x".repeat(10_000)).query(&mut client).unwrap();
+        let before = resident_mb(&server);
+        let mut raw = Raw::narrow(&server, 64 << 10);
+        let requests = "GET key\r\n".repeat(1 << 16);
+        // Until it is closed, which a write finds.
+        let sent = (0..200).take_while(|_| raw.0.write_all(requests.as_bytes()).is_ok()).count();
+        assert!(sent < 200, "a hundred megabytes were taken");
+        assert_eq!(figure(&mut client, "client_query_buffer_limit_disconnections"), 1);
+        assert_eq!(figure(&mut client, "client_output_buffer_limit_disconnections"), 0);
+        let grown = resident_mb(&server).saturating_sub(before);
+        assert!(grown < 4 + 8 + 24, "{grown} MB for limits of 4 and 8");
+        raw.rest();
+    });
+}
+
+/// While a reply waits for a slow disk nothing more is read: what a client can send meanwhile is what the
+/// kernel keeps for it. All of it is answered when the disk has come round.
+#[test]
+fn what_is_sent_while_replies_wait_for_the_disk_is_bounded() {
+    const CHUNK: usize = 64 << 10;
+    let options =
+        ["--appendonly", "yes", "--appendfsync", "always", "--enable-debug-command", "yes"];
+    on_every_runtime(&options, |server| {
+        let mut other = Raw::new(&server);
+        let mut raw = Raw::narrow(&server, CHUNK as libc::c_int);
+        raw.ask("PING", "+PONG\r\n");
+        other.ask("DEBUG AOF-FLUSH-SLEEP 3000000", "+OK\r\n");
+        let before = resident_mb(&server);
+        raw.send("SET key value\r\n");
+        raw.0.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        let pings = "PING\r\n".repeat(CHUNK);
+        let mut sent = 0;
+        loop {
+            match raw.0.write(&pings.as_bytes()[sent % 6..]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+            assert!(sent < 64 << 20, "so much was taken");
+        }
+        let grown = resident_mb(&server).saturating_sub(before);
+        assert!(grown < 8, "{grown} MB");
+        other.ask("DEBUG AOF-FLUSH-SLEEP 0", "+OK\r\n");
+        raw.0.set_write_timeout(Some(PATIENCE)).unwrap();
+        let mut writer = raw.0.try_clone().unwrap();
+        let end = "PING\r\n"[sent % 6..].to_owned() + "QUIT\r\n";
+        let writing = std::thread::spawn(move || writer.write_all(end.as_bytes()));
+        let answers = (sent / 6 + 1) * "+PONG\r\n".len();
+        assert_eq!(raw.rest(), "+OK\r\n".len() + answers + "+OK\r\n".len());
+        writing.join().unwrap().unwrap();
+    });
+}
+
+/// What others send cannot wait: who does not read it is closed at the limit of its class, or at the ceiling
+/// where that has none.
+#[test]
+fn who_does_not_read_messages_is_closed() {
+    for limit in ["2mb", "0"] {
+        let options = ["--client-output-buffer-limit", "pubsub", limit, "0", "0"];
+        let ceiling = ["--appendonly", "no", "--client-output-ceiling", "2mb"];
+        on_every_runtime(&[&ceiling[..], &options].concat(), |server| {
+            let mut client = server.connect();
+            let mut raw = Raw::narrow(&server, 64 << 10);
+            raw.ask("SUBSCRIBE news", "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+            let before = resident_mb(&server);
+            let message = "x".repeat(10_000);
+            let mut publish = || -> i64 {
+                redis::cmd("PUBLISH").arg("news").arg(&message).query(&mut client).unwrap()
+            };
+            let told = (0..20_000).take_while(|_| publish() == 1).count();
+            // As much as the limit and what the kernel keeps, less what it got rid of.
+            assert!((200..2000).contains(&told), "{told} messages of 10 kB");
+            let grown = resident_mb(&server).saturating_sub(before);
+            assert!(grown < 2 + 16, "{grown} MB for a limit of 2");
+            assert_eq!(figure(&mut client, "client_output_buffer_limit_disconnections"), 1);
+            raw.rest();
+        });
+    }
+}
+
 /// What a browser was made to send ends the connection: nothing of it, and nothing behind it, is executed.
 #[test]
 fn http_is_no_request() {

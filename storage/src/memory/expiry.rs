@@ -2,6 +2,7 @@
 
 use super::guards::Rare;
 use super::shard::Live;
+use super::tx::CHANGED;
 use super::value::Value;
 use crate::tx::{Expired, Key};
 
@@ -13,24 +14,29 @@ pub(super) fn is_over(
     now_ms: u64,
     key: &Key<'_>,
     expired: &mut Rare<Expired>,
+    marks: &mut u8,
 ) -> bool {
     let entry = live.found.get();
     if entry.is_expired(now_ms) {
         return true;
     }
     entry.fields_due().is_some_and(|at_ms| at_ms <= now_ms)
-        && purge_fields(live, now_ms, key, expired)
+        && purge_fields(live, now_ms, key, expired, marks)
 }
 
-/// Removes expired fields; true when none is left.
+/// Removes expired fields; true when none is left. Half of that is a change that was begun; all of it
+/// is none, because what has expired counts as absent.
 #[cold]
 fn purge_fields(
     live: &mut Live<'_>,
     now_ms: u64,
     key: &Key<'_>,
     expired: &mut Rare<Expired>,
+    marks: &mut u8,
 ) -> bool {
-    live.change(|entry, common| match entry.boxed_mut() {
+    let before = *marks;
+    *marks |= CHANGED;
+    let is_over = live.change(|entry, common| match entry.boxed_mut() {
         Some(Value::Hash(hash)) => {
             let fields = hash.purge(&common.hasher, now_ms);
             if hash.len() > 0 {
@@ -40,5 +46,45 @@ fn purge_fields(
             hash.len() == 0
         }
         _ => false,
-    })
+    });
+    *marks = before;
+    is_over
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::memory::hash::PURGE_PANICS;
+    use crate::memory::{Config, MemoryBackend};
+    use crate::tx::{Key, Left, Open};
+    use crate::{Backend, Locks};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// Half of what purging does stays behind; all of it is as good as nothing.
+    #[test]
+    fn a_panic_while_fields_are_purged_leaves_something() {
+        for panics in [true, false] {
+            let backend = MemoryBackend::new(Config::default());
+            let key = Key { db: 0, hash: backend.hash(b"key"), bytes: b"key" };
+            let made = backend.transact(Locks::All, 1000, &mut |tx| {
+                let mut hash = tx.hash(&key, Open::Create).unwrap().unwrap();
+                for field in [b"a", b"b", b"c"] {
+                    hash.insert(field, b"value").unwrap();
+                }
+                for field in [b"a", b"b"] {
+                    hash.set_field_expiry(field, Some(2000)).unwrap();
+                }
+            });
+            made.unwrap();
+            PURGE_PANICS.set(panics);
+            let looked = backend.transact(Locks::All, 3000, &mut |tx| {
+                let kind = catch_unwind(AssertUnwindSafe(|| tx.kind(&key)));
+                assert_eq!(kind.is_err(), panics);
+                let left = if panics { Left::Something } else { Left::Nothing };
+                assert_eq!(tx.left_by_panic(), left);
+                tx.expired().clear();
+            });
+            looked.unwrap();
+            PURGE_PANICS.set(false);
+        }
+    }
 }

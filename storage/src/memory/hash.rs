@@ -42,6 +42,12 @@ struct Found {
     value: Range<usize>,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Has this thread's next [`HashValue::purge`] panic in its middle.
+    pub(super) static PURGE_PANICS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 impl HashValue {
     /// The empty hash.
     pub fn new() -> Self {
@@ -92,6 +98,8 @@ impl HashValue {
             let Some((_, field)) = fields.due.first() else { break };
             let field = field.clone();
             self.remove(hasher, &field);
+            #[cfg(test)]
+            assert!(!PURGE_PANICS.get(), "as a test wants it");
             purged.push(field);
         }
         purged

@@ -61,7 +61,7 @@ const NO_TOUCH: u8 = 1;
 /// A collection was opened, and may have been changed since.
 const OPENED: u8 = 2;
 /// A change was begun, and mostly ended, too.
-const CHANGED: u8 = 4;
+pub(super) const CHANGED: u8 = 4;
 /// What has expired stays.
 pub(super) const KEEP_EXPIRED: u8 = 8;
 
@@ -170,7 +170,9 @@ impl<'b> MemoryTx<'b> {
         let number = self.backend.shard_of_hash(key.hash);
         let state = locked(&mut self.first, &mut self.others, number);
         let mut live = state.find(key)?;
-        if live.found.get().is_mortal() && is_over(&mut live, self.due_ms, key, &mut self.expired) {
+        if live.found.get().is_mortal()
+            && is_over(&mut live, self.due_ms, key, &mut self.expired, &mut self.marks)
+        {
             if self.marks & KEEP_EXPIRED != 0 && live.found.get().is_expired(self.due_ms) {
                 return None;
             }
