@@ -3,9 +3,8 @@
 use super::acl::note_failed_auth;
 use crate::client::checked_name;
 use engine::acl::DEFAULT_USER;
-use engine::args::is_word;
 use engine::clients::flag;
-use engine::command::{Flag::*, Group, LockRule, Opt, SPEC, Secret, Spec};
+use engine::command::{Flag::*, Group, LockRule, Options, SPEC, Secret, Spec, Takes::Exactly};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
 use engine::pubsub::Space;
@@ -48,6 +47,8 @@ fn auth(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
+const HELLO: Options = Options(&[("AUTH", Exactly(2)), ("SETNAME", Exactly(1))]);
+
 /// What `HELLO` asks for.
 #[derive(Default)]
 struct Hello<'a> {
@@ -68,16 +69,18 @@ fn parse_hello<'a>(cx: &Cx<'a>) -> Result<Hello<'a>, Failure> {
         }
     });
     let mut at = 2;
-    while let Some(word) = cx.args.get(at) {
-        if is_word(word, "AUTH") && at + 2 < cx.argc() {
-            hello.credentials = Some((cx.args.arg(at + 1), cx.args.arg(at + 2)));
-            at += 3;
-        } else if is_word(word, "SETNAME") && at + 1 < cx.argc() {
-            hello.name = Some(cx.args.arg(at + 1));
+    for given in HELLO.walk(cx.args, 2) {
+        let Ok(given) = given else {
+            let word = String::from_utf8_lossy(cx.args.arg(at));
+            return Err(Failure::text(format!("ERR Syntax error in HELLO option '{word}'")));
+        };
+        at = given.at;
+        if given.word == "AUTH" {
+            hello.credentials = Some((cx.args.arg(at), cx.args.arg(at + 1)));
             at += 2;
         } else {
-            let word = String::from_utf8_lossy(word);
-            return Err(Failure::text(format!("ERR Syntax error in HELLO option '{word}'")));
+            hello.name = Some(cx.args.arg(at));
+            at += 1;
         }
     }
     Ok(hello)
@@ -177,7 +180,7 @@ pub const COMMANDS: &[Spec] = &[
         arity: -1,
         group: Group::Connection,
         flags: &[NoScript, Loading, Stale, Fast, NoAuth, AllowBusy],
-        secrets: &[Secret::Options(1, &[Opt::secret("AUTH", 2), Opt::plain("SETNAME", 1)])],
+        secrets: &[Secret::Options(1, HELLO, &["AUTH"])],
         syntax: "arguments: [protover [AUTH <username password>] [SETNAME clientname]]",
         history: &[(
             "6.2.0",

@@ -67,6 +67,29 @@ impl Test {
 }
 
 #[test]
+fn who_waits_counts_as_blocked_and_is_captured_once() {
+    let mut test = Test::new();
+    test.server.send("c", "CAPTURE");
+    test.server.replies("c");
+    test.migrate("m", "k 0 1000");
+    test.waits("w", "SET k new");
+    test.waits("w2", "GET k");
+    let clients = text(&test.server.run("INFO clients"));
+    assert!(clients.contains("blocked_clients:3"), "{clients}");
+    test.end(&[true], None);
+    assert_eq!(test.said("w"), ["OK"]);
+    let clients = text(&test.server.run("INFO clients"));
+    assert!(clients.contains("blocked_clients:0"), "{clients}");
+    test.server.run_as("w", "GET k");
+    let captured: Vec<String> = test.said("c");
+    for (request, times) in [("MIGRATE", 1), ("SET", 1), ("GET", 2)] {
+        let count =
+            captured.iter().filter(|record| record.contains(&format!("\"{request}\""))).count();
+        assert_eq!(count, times, "{request}: {captured:?}");
+    }
+}
+
+#[test]
 fn only_who_uses_the_keys_waits() {
     let mut test = Test::new();
     test.migrate("m", "\"\" 0 1000 KEYS k l");

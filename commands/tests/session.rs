@@ -116,7 +116,8 @@ fn a_pause_of_all_holds_back_everybody_but_monitors() {
     server.send("m", "MONITOR");
     server.replies("m");
     server.text("CLIENT PAUSE 1000 ALL");
-    for (client, request) in [("a", "CLIENT UNPAUSE"), ("b", "PING"), ("c", "QUIT"), ("d", "AUTH x")]
+    for (client, request) in
+        [("a", "CLIENT UNPAUSE"), ("b", "PING"), ("c", "QUIT"), ("d", "AUTH x")]
     {
         server.send(client, request);
         assert_eq!(server.replies(client), [], "{request}");

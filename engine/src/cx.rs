@@ -172,6 +172,20 @@ impl<'a> Cx<'a> {
         self.ready(key);
     }
 
+    /// [`Cx::modified`] for what takes the place of a key whose time had passed, without a look at that:
+    /// nobody is told that it expired, and to those who watch it it is as stale as before.
+    pub(crate) fn modified_unseen(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
+        let is_it = |gone: &storage::Expired| gone.db == key.db && *gone.key == *key.bytes;
+        self.tx.expired().retain(|gone| !is_it(gone));
+        self.out.dirty += 1;
+        if self.engine.keyspace.has_interest() {
+            self.engine.keyspace.replaced(key.db, key.bytes, Presence::Stale, Presence::Stale);
+            self.invalidate(key);
+            self.notify(key, class, event);
+            self.ready(key);
+        }
+    }
+
     /// What the keys are that somebody watches in `db`, in the database of that number and in
     /// `other`: to be asked before the one becomes the other, for [`Cx::database_modified`].
     pub fn watched_in(

@@ -393,7 +393,6 @@ impl Engine {
             if let Some(mut errand) = rest.errand {
                 // Nobody else ends this wait, neither `CLIENT UNBLOCK` nor the client's going.
                 waiter.claim();
-                waiter.client.set_flag(crate::clients::flag::BLOCKED, false);
                 errand.waiter = Some(waiter.clone());
                 aftermath.rest().errand = Some(errand);
             }

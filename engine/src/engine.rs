@@ -23,6 +23,7 @@ use crate::scripting::Scripting;
 use crate::session::Session;
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
+use crate::switches::Switches;
 use crate::tracking::Tracking;
 use crate::tuning::{self, OutputClass, Tuning};
 use ::replication::Id as Id40;
@@ -141,11 +142,12 @@ pub trait Host: Send + Sync {
         Err("The append only file is disabled".into())
     }
 
-    /// Writes the configuration back to its file (`CONFIG REWRITE`).
+    /// Writes the configuration back to its file (`CONFIG REWRITE`); with `all`, every directive,
+    /// those at their defaults too.
     ///
     /// # Errors
     /// When there is none, or it cannot be written.
-    fn rewrite_config(&self) -> Result<(), String> {
+    fn rewrite_config(&self, _all: bool) -> Result<(), String> {
         Err("The server is running without a config file".into())
     }
 
@@ -215,6 +217,29 @@ pub trait Host: Send + Sync {
     /// what it says if it does not.
     fn crash(&self, _why: &str) -> &'static str {
         "crashing is not available here"
+    }
+
+    /// Begins the process anew after a while, with the same arguments: a graceful one writes
+    /// configuration and data first, the other just ends as a crash does (`DEBUG RESTART`,
+    /// `CRASH-AND-RECOVER`). Returns only if it cannot.
+    fn restart(&self, _graceful: bool, _delay: Duration) {}
+
+    /// A number that the allocator knows by this name, after setting it to `new` (`DEBUG MALLCTL`);
+    /// `None` for one that can only be set.
+    ///
+    /// # Errors
+    /// The system's words for what is not there, or not allowed.
+    fn allocator_number(&self, _name: &[u8], _new: Option<i64>) -> Result<Option<i64>, String> {
+        Err("No such file or directory".into())
+    }
+
+    /// A text that the allocator knows by this name, before setting it to `new`; empty sets what
+    /// takes no value.
+    ///
+    /// # Errors
+    /// As [`Host::allocator_number`].
+    fn allocator_text(&self, _name: &[u8], _new: Option<&[u8]>) -> Result<Option<Vec<u8>>, String> {
+        Err("No such file or directory".into())
     }
 
     /// Sends requests to another server and waits for its answers (`MIGRATE`).
@@ -336,8 +361,8 @@ pub struct Engine {
     pub pause: Pause,
     /// `DEBUG SET-ACTIVE-EXPIRE`.
     pub active_expire: ActiveExpire,
-    /// `DEBUG PAUSE-CRON`.
-    pub housekeeping_paused: AtomicBool,
+    /// What else `DEBUG` turns on and off.
+    pub switches: Switches,
     /// What gives way when memory is full.
     pub eviction: Eviction,
     /// Scripts and functions.
@@ -410,7 +435,7 @@ impl Engine {
             replication: Replication::new(out),
             pause: Pause::default(),
             active_expire: ActiveExpire::default(),
-            housekeeping_paused: AtomicBool::new(false),
+            switches: Switches::default(),
             eviction: Eviction::default(),
             scripting: Scripting::default(),
             environment: parts.environment,

@@ -41,10 +41,18 @@ impl ActiveExpire {
 impl Engine {
     /// One round over all shards; true when more work is waiting than one round does.
     pub fn keep_house(&self, now: Now) -> bool {
-        let paused = self.housekeeping_paused.load(Ordering::Relaxed);
-        if paused || self.gate() & gate::BROKEN != 0 {
+        if self.switches.pauses_housekeeping.load(Ordering::Relaxed)
+            || self.gate() & gate::BROKEN != 0
+        {
             return false;
         }
+        if self.gate() & (gate::BUSY | gate::LOADING) != 0 {
+            return self.noting("while-blocked-cron", now, || self.keep_house_once(now));
+        }
+        self.keep_house_once(now)
+    }
+
+    fn keep_house_once(&self, now: Now) -> bool {
         // A replica deletes what its master says.
         let still = self.gate() & (gate::PAUSED | gate::REPLICA) != 0;
         let expire = self.active_expire.is_on() && !still;

@@ -62,6 +62,7 @@ pub mod session;
 pub mod slowlog;
 mod stages;
 pub mod stats;
+pub mod switches;
 pub mod testing;
 pub mod tracking;
 pub mod tuning;

@@ -9,7 +9,7 @@ use crate::memory::Allocator;
 use crate::peer::Errands;
 use crate::replication::Replicator;
 use crate::snapshot::{self, Saver, snapshot_path};
-use crate::{config, fail_stop, info, peer, system};
+use crate::{config, fail_stop, info, mallctl, peer, system};
 use engine::config::{ConfigStore, Id};
 use engine::engine::{Begun, When, gate};
 use engine::peers::{Answers, Errand, Requests, Target};
@@ -17,7 +17,9 @@ use engine::{Engine, Host};
 use parking_lot::Mutex;
 use runtime::{Clock, Now, Runtime, Shutdown};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -112,6 +114,9 @@ impl Process {
 
     /// Keeps the log, once it is open.
     pub fn keep_log(&self, log: Log) {
+        if let Some(engine) = self.engine.get() {
+            log.observe(engine.clone(), self.clock, &self.saver);
+        }
         let first = self.log.set(log).is_ok();
         debug_assert!(first, "a process has one log");
     }
@@ -221,6 +226,31 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Puts the same program with the same arguments in this one's place; what is open is closed by that.
+    /// Returns only if that cannot be, with the reason.
+    fn restart_now(&self, graceful: bool) -> String {
+        if let (true, Err(error)) = (graceful, self.write_everything()) {
+            return error;
+        }
+        tracing::warn!(graceful, "the server begins anew: a client asked for it");
+        let program = std::env::current_exe().unwrap_or_default();
+        Command::new(program).args(std::env::args_os().skip(1)).exec().to_string()
+    }
+
+    /// Configuration, data and log, each where it is kept.
+    fn write_everything(&self) -> Result<(), String> {
+        let engine = self.loaded()?;
+        if self.file.is_some() {
+            self.rewrite_config(false)?;
+        }
+        if !self.config.save_points().is_empty() {
+            self.saver.save(&engine)?;
+        }
+        self.close_storage(&engine)
+    }
+}
+
 impl Host for Process {
     fn time_us(&self, _: Now) -> u64 {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -278,7 +308,7 @@ impl Host for Process {
         fail_stop::end(self.log().map(|log| log.journal()));
     }
 
-    fn rewrite_config(&self) -> Result<(), String> {
+    fn rewrite_config(&self, all: bool) -> Result<(), String> {
         let Some(file) = &self.file else {
             return Err("The server is running without a config file".into());
         };
@@ -288,7 +318,7 @@ impl Host for Process {
             true => engine.user_lines(),
             false => Vec::new(),
         };
-        config::rewrite(file, &self.config, &users).map_err(|error| {
+        config::rewrite(file, &self.config, &users, all).map_err(|error| {
             tracing::warn!(%error, "CONFIG REWRITE failed");
             format!("Rewriting config file: {}", crate::error::plain(&error))
         })
@@ -316,6 +346,20 @@ impl Host for Process {
         clear(&engine)?;
         let path = snapshot_path(&engine);
         load(&engine, &path, true)
+    }
+
+    fn restart(&self, graceful: bool, delay: std::time::Duration) {
+        std::thread::sleep(delay);
+        let error = self.restart_now(graceful);
+        tracing::error!(error, "the server cannot be restarted");
+    }
+
+    fn allocator_number(&self, name: &[u8], new: Option<i64>) -> Result<Option<i64>, String> {
+        mallctl::number(name, new)
+    }
+
+    fn allocator_text(&self, name: &[u8], new: Option<&[u8]>) -> Result<Option<Vec<u8>>, String> {
+        mallctl::text(name, new)
     }
 
     fn allocator_report(&self) -> Option<String> {
@@ -371,7 +415,9 @@ fn is_loading(engine: &Engine) -> bool {
 /// Loads a snapshot into a running engine; `replaces` as in [`snapshot::load`].
 fn load(engine: &Engine, path: &Path, replaces: bool) -> Result<(), String> {
     let library = &mut |text: &[u8]| engine.restore_library(text);
-    snapshot::load(&*engine.backend, engine.databases(), path, 0, replaces, library).map(drop)
+    let checksum = engine.switches.checksum();
+    let (backend, databases) = (&*engine.backend, engine.databases());
+    snapshot::load(backend, databases, path, 0, replaces, checksum, library).map(drop)
 }
 
 /// Removes every key of every database.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
+use std::time::Duration;
 use storage::journal::Durability;
 use storage::{Db, Journal, Lsn};
 
@@ -58,6 +59,12 @@ impl Journal for LateJournal {
     fn set_durability(&self, durability: Durability) {
         if let Some(journal) = self.get() {
             journal.set_durability(durability);
+        }
+    }
+
+    fn set_write_delay(&self, delay: Duration) {
+        if let Some(journal) = self.get() {
+            journal.set_write_delay(delay);
         }
     }
 

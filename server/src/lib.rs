@@ -27,7 +27,7 @@
 //! | `listen`, `data_dir`, `limits`, `system` | sockets, files, the operating system |
 //! | `loading`, `journal`, `late_journal`, `log_switch`, `snapshot` | data on disk |
 //! | `serving` | the runtime at work, also while data are still being loaded |
-//! | `host`, `info`, [`memory`] | what commands about the process do |
+//! | `host`, `info`, [`memory`], `mallctl`, `moments` | what commands about the process do |
 //! | `replication` | the connection to a master, and the files that replicas are sent |
 //! | `subcommands`, `migrate` | `varve migrate`, `varve capture`, `varve advise` |
 //! | `housekeeper`, `signals`, `logging`, `banner` | around the serving |
@@ -53,7 +53,10 @@ mod listen;
 mod loading;
 mod log_switch;
 mod logging;
+mod mallctl;
 mod migrate;
+#[cfg(feature = "aof")]
+mod moments;
 mod plugins;
 mod replication;
 mod runtimes;

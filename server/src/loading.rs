@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use storage::Backend;
+use storage::rdb::Checksum;
 
 /// Loading that takes longer is worth a line in the log.
 const NOTEWORTHY: Duration = Duration::from_secs(1);
@@ -84,7 +85,8 @@ fn load_snapshot(data: &Data, process: &Process) -> Result<bool, StartError> {
         libraries.push(text.to_vec());
         Ok(())
     };
-    let loaded = snapshot::load(&*data.backend, databases, &path, unix_ms(), true, library);
+    let (backend, checksum) = (&*data.backend, Checksum::Compared);
+    let loaded = snapshot::load(backend, databases, &path, unix_ms(), true, checksum, library);
     let loaded = loaded.map_err(|error| StartError::other(format!("can't load {error}")))?;
     *data.libraries.lock() = libraries;
     *data.position.lock() = loaded.position;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use storage::rdb::{Item, Options, Reader, WriteError, Writer};
+use storage::rdb::{Checksum, Item, Options, Reader, WriteError, Writer};
 use storage::{Backend, Db, Error, Key, Locks, Snapshot, SnapshotSink};
 
 /// The version of Redis whose files these are.
@@ -176,8 +176,11 @@ fn write_file(engine: &Arc<Engine>, path: &Path, stopped: &AtomicBool) -> Result
         Ok(changes)
     });
     written.map_err(|error| {
+        let begun = Instant::now();
         // It may never have been created.
         let _ = fs::remove_file(&temporary);
+        let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        engine.latency.note("rdb-unlink-temp-file", nanos, unix_seconds() * 1000);
         error.to_string()
     })
 }
@@ -350,12 +353,14 @@ pub(crate) fn load(
     path: &Path,
     now_ms: u64,
     replaces: bool,
+    checksum: Checksum,
     library: &mut dyn FnMut(&[u8]) -> Result<(), String>,
 ) -> Result<LoadedSnapshot, String> {
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let file = File::open(path).map_err(|error| named(&crate::error::plain(&error)))?;
     let mut reader =
         Reader::new(BufReader::with_capacity(1 << 20, file)).map_err(|error| named(&error))?;
+    reader.set_checksum(checksum);
     let (mut loaded, mut position) = (LoadedSnapshot::default(), Position::default());
     while let Some(item) = reader.next().map_err(|error| named(&error))? {
         match item {

@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::tx::Db;
 use std::task::Waker;
+use std::time::Duration;
 
 /// A log sequence number: the position behind an effect. Larger is later, across restarts, too;
 /// the journal decides what else it means (see the `aof` module).
@@ -63,6 +64,9 @@ pub trait Journal: Send + Sync {
 
     /// Changes the policy; positions appended earlier follow the stricter of both.
     fn set_durability(&self, durability: Durability);
+
+    /// Has every write to the file be preceded by a pause: for tests of slow disks.
+    fn set_write_delay(&self, _delay: Duration) {}
 
     /// Why writes must be refused now (a failed write or sync, a full disk), if they must.
     fn failure(&self) -> Option<String>;

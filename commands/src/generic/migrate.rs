@@ -34,7 +34,7 @@ struct Plan {
     keys: Range<usize>,
 }
 
-const OPTIONS: Options = Options(&[
+pub(super) const OPTIONS: Options = Options(&[
     ("COPY", Exactly(0)),
     ("REPLACE", Exactly(0)),
     ("AUTH", Exactly(1)),

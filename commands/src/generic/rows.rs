@@ -2,7 +2,7 @@
 
 use super::{databases, expire, iterate, keys, migrate, moving, object, serialized};
 use engine::command::{
-    Category, Flag::*, Group, LockRule, Opt, SPEC, Secret, Spec, key, key_range, keyword_keys,
+    Category, Flag::*, Group, LockRule, SPEC, Secret, Spec, key, key_range, keyword_keys,
 };
 
 /// The family's rows.
@@ -132,16 +132,7 @@ pub const COMMANDS: &[Spec] = &[
             key("RW ACCESS DELETE", 3),
             keyword_keys("RW ACCESS DELETE incomplete", "KEYS", -2, -1, 0),
         ],
-        secrets: &[Secret::Options(
-            6,
-            &[
-                Opt::plain("COPY", 0),
-                Opt::plain("REPLACE", 0),
-                Opt::secret("AUTH", 1),
-                Opt::secret("AUTH2", 2),
-                Opt::plain("KEYS", usize::MAX),
-            ],
-        )],
+        secrets: &[Secret::Options(6, migrate::OPTIONS, &["AUTH", "AUTH2"])],
         syntax: "host port key-selector: <key|\"\"> destination-db timeout [COPY] @3.0.0 [REPLACE] @3.0.0 authentication: [auth: AUTH password @4.0.7|auth2: AUTH2 <username password> @6.0.0] keys: [KEYS key [key ...]] @3.0.6",
         tips: &["nondeterministic_output"],
         history: &[

@@ -5,7 +5,9 @@ use engine::cx::Cx;
 use engine::expiry::{PX, PXAT, is_past};
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
 use engine::keyspace::Class;
-use storage::rdb;
+use std::borrow::Cow;
+use storage::Presence;
+use storage::rdb::{self, Checksum};
 
 pub(super) fn dump(cx: &mut Cx<'_>) -> Outcome {
     let key = cx.key(1);
@@ -70,6 +72,14 @@ fn expiry(cx: &Cx<'_>, ttl: i64, options: &Options) -> Result<Option<i64>, Failu
     Ok((ttl != 0).then_some(at))
 }
 
+/// A payload as it goes into the log: whoever replays that looks at the checksum.
+fn sealed(payload: &[u8], checksum: Checksum) -> Cow<'_, [u8]> {
+    match checksum {
+        Checksum::Compared => payload.into(),
+        Checksum::Ignored => rdb::seal_payload_again(payload).into(),
+    }
+}
+
 pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
     let options = parse(cx)?;
     let key = cx.key(1);
@@ -78,8 +88,8 @@ pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
     }
     let ttl = ttl(cx)?;
     let payload = cx.args.arg(3);
-    let object =
-        rdb::decode_payload(payload).map_err(|error| Failure::text(format!("ERR {error}")))?;
+    let object = rdb::decode_payload_with(payload, cx.engine.switches.checksum())
+        .map_err(|error| Failure::text(format!("ERR {error}")))?;
     let expiry = expiry(cx, ttl, &options)?;
     if expiry.is_some_and(|at| is_past(cx, at)) {
         if cx.tx.remove(&key)? {
@@ -90,14 +100,20 @@ pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
         return Ok(());
     }
     let expiry = expiry.map(|at| at as u64);
+    // As in Redis, which looks at what is there only if it is not to be replaced.
+    let unseen = options.replace && cx.tx.presence(&key)? == Presence::Stale;
     cx.tx.restore(&key, object, expiry)?;
     let idle_ms = options.idle_s.map(|idle_s| idle_s.saturating_mul(1000));
     cx.tx.set_access(&key, idle_ms, options.freq);
     let mut digits = itoa::Buffer::new();
     let at = digits.format(expiry.unwrap_or(0)).as_bytes();
-    cx.log(&[b"RESTORE", key.bytes, at, payload, b"REPLACE", b"ABSTTL"]);
+    let payload = sealed(payload, cx.engine.switches.checksum());
+    cx.log(&[b"RESTORE", key.bytes, at, &payload, b"REPLACE", b"ABSTTL"]);
     cx.created(&key);
-    cx.modified(&key, Class::Generic, "restore");
+    match unseen {
+        true => cx.modified_unseen(&key, Class::Generic, "restore"),
+        false => cx.modified(&key, Class::Generic, "restore"),
+    }
     cx.reply.ok();
     Ok(())
 }

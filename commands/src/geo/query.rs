@@ -69,32 +69,31 @@ pub fn radius_by_member_keys(specs: &'static [KeySpec], request: Request<'_>) ->
     Command::Radius { by_member: true, may_store: true }.keys(specs, request)
 }
 
-const RADIUS: Options = Options(&[
-    ("WITHDIST", Exactly(0)),
-    ("WITHHASH", Exactly(0)),
-    ("WITHCOORD", Exactly(0)),
-    ("ANY", Exactly(0)),
-    ("ASC", Exactly(0)),
-    ("DESC", Exactly(0)),
-    ("COUNT", Exactly(1)),
-    ("STORE", Exactly(1)),
-    ("STOREDIST", Exactly(1)),
-]);
+/// The options of a command: those of all, and its own.
+macro_rules! options {
+    ($($own:expr),* $(,)?) => {
+        Options(&[
+            ("WITHDIST", Exactly(0)),
+            ("WITHHASH", Exactly(0)),
+            ("WITHCOORD", Exactly(0)),
+            ("ANY", Exactly(0)),
+            ("ASC", Exactly(0)),
+            ("DESC", Exactly(0)),
+            ("COUNT", Exactly(1)),
+            $($own),*
+        ])
+    };
+}
 
-const SEARCH: Options = Options(&[
-    ("WITHDIST", Exactly(0)),
-    ("WITHHASH", Exactly(0)),
-    ("WITHCOORD", Exactly(0)),
-    ("ANY", Exactly(0)),
-    ("ASC", Exactly(0)),
-    ("DESC", Exactly(0)),
-    ("COUNT", Exactly(1)),
+const RADIUS: Options = options![("STORE", Exactly(1)), ("STOREDIST", Exactly(1))];
+
+const SEARCH: Options = options![
     ("FROMMEMBER", Exactly(1)),
     ("FROMLONLAT", Exactly(2)),
     ("BYRADIUS", Exactly(2)),
     ("BYBOX", Exactly(3)),
     ("STOREDIST", Exactly(0)),
-]);
+];
 
 /// In which order members are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

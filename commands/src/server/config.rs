@@ -47,7 +47,7 @@ fn resetstat(cx: &mut Cx<'_>) -> Outcome {
 }
 
 fn rewrite(cx: &mut Cx<'_>) -> Outcome {
-    let done = cx.engine.environment.host.rewrite_config();
+    let done = cx.engine.environment.host.rewrite_config(false);
     done.map_err(|error| Failure::text(format!("ERR {error}")))?;
     cx.reply.ok();
     Ok(())

@@ -3,7 +3,7 @@
 use super::debug_data::{
     htstats, htstats_key, info_of, listpack, populate, quicklist, quicklist_fields, sdslen,
 };
-use super::{ADMIN, digest};
+use super::{ADMIN, debug_switches as switches, digest};
 use engine::args::is_word;
 use engine::clients::ReplyBuffers;
 use engine::command::{LockRule, Spec};
@@ -21,13 +21,18 @@ use storage::{Db, ShardSet};
 type Subcommand = (&'static str, i32, fn(&mut Cx<'_>) -> Outcome);
 
 const SUBCOMMANDS: &[Subcommand] = &[
+    ("AOF-FLUSH-SLEEP", 3, switches::aof_flush_sleep),
     ("ASSERT", -2, crash),
     ("CHANGE-REPL-ID", 2, change_repl_id),
     ("CLIENT-ENFORCE-REPLY-LIST", 3, nothing),
     ("CLIENT-EVICTION", 2, client_eviction),
+    ("CLUSTERLINK", 5, switches::clusterlink),
+    ("CONFIG-REWRITE-FORCE-ALL", 2, switches::config_rewrite),
+    ("CRASH-AND-RECOVER", -2, switches::restart),
     ("DICT-RESIZING", 3, nothing),
     ("DIGEST", 2, dataset_digest),
     ("DIGEST-VALUE", -2, digest_value),
+    ("DROP-CLUSTER-PACKET-FILTER", 3, nothing),
     ("ERROR", 3, error),
     ("HELP", 2, help),
     ("HTSTATS", -3, htstats),
@@ -37,10 +42,12 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("LISTPACK", 3, listpack),
     ("LOADAOF", 2, loadaof),
     ("LOG", 3, log),
+    ("MALLCTL", -3, switches::mallctl),
+    ("MALLCTL-STR", -3, switches::mallctl_str),
     ("OBJECT", -3, object),
     ("OOM", -2, crash),
     ("PANIC", -2, crash),
-    ("PAUSE-CRON", 3, pause_cron),
+    ("PAUSE-CRON", 3, |cx| switches::set(cx, |all| &all.pauses_housekeeping)),
     ("POPULATE", -3, populate),
     ("PROTOCOL", 3, super::protocol::protocol),
     ("QUICKLIST", -3, quicklist),
@@ -48,12 +55,15 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("RELOAD", -2, reload),
     ("REPLICATE", -3, nothing),
     ("REPLYBUFFER", 4, reply_buffer),
+    ("RESTART", -2, switches::restart),
     ("SDSLEN", 3, sdslen),
     ("SEGFAULT", -2, crash),
     ("SET-ACTIVE-EXPIRE", 3, set_active_expire),
-    ("SET-DISABLE-DENY-SCRIPTS", 3, nothing),
+    ("SET-DISABLE-DENY-SCRIPTS", 3, |cx| switches::set(cx, |all| &all.scripts_may_more)),
+    ("SET-SKIP-CHECKSUM-VALIDATION", 3, |cx| switches::set(cx, |all| &all.ignores_checksums)),
     ("SLEEP", 3, sleep),
     ("STRINGMATCH-LEN", 4, stringmatch_len),
+    ("STRINGMATCH-TEST", 2, switches::stringmatch_test),
     ("STRUCTSIZE", 2, structsize),
 ];
 
@@ -86,7 +96,7 @@ fn locks(engine: &Engine, _: Db, request: Request<'_>) -> ShardSet {
     shards
 }
 
-fn nothing(cx: &mut Cx<'_>) -> Outcome {
+pub(super) fn nothing(cx: &mut Cx<'_>) -> Outcome {
     cx.reply.ok();
     Ok(())
 }
@@ -146,7 +156,7 @@ fn object(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// C's `atoi`, as Redis uses here: what is no number is zero.
-fn truthy(word: &[u8]) -> bool {
+pub(super) fn truthy(word: &[u8]) -> bool {
     parse_i64(word).is_some_and(|number| number != 0)
 }
 
@@ -172,12 +182,6 @@ fn reply_buffer(cx: &mut Cx<'_>) -> Outcome {
 
 fn set_active_expire(cx: &mut Cx<'_>) -> Outcome {
     cx.engine.active_expire.set(truthy(cx.args.arg(2)));
-    nothing(cx)
-}
-
-/// Nothing is done between requests while it is paused: no key expires unless it is met.
-fn pause_cron(cx: &mut Cx<'_>) -> Outcome {
-    cx.engine.housekeeping_paused.store(truthy(cx.args.arg(2)), Ordering::Relaxed);
     nothing(cx)
 }
 
@@ -246,7 +250,7 @@ fn sleep(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// Loading needs every shard, so it cannot happen where some are held already.
-fn check_alone(cx: &Cx<'_>) -> Outcome {
+pub(super) fn check_alone(cx: &Cx<'_>) -> Outcome {
     match cx.session.may_not_block() {
         true => Err(failure("ERR loading is not possible inside a transaction or script")),
         false => Ok(()),

@@ -138,6 +138,18 @@ fn advise(text: &mut String, events: &[(&'static str, Series)]) {
             "aof-write",
             "Writing the log was slow: the disk is busy, or too slow for appendfsync as it is set.",
         ),
+        (
+            "aof-write-pending-fsync",
+            "Writes of the log waited for a sync of it: appendfsync no leaves syncing to the kernel.",
+        ),
+        (
+            "aof-write-active-child",
+            "The log was written slowly while a snapshot or a rewrite was: both want the disk.",
+        ),
+        (
+            "aof-fsync-always",
+            "Replies waited for the disk: appendfsync everysec gives them before it has the data.",
+        ),
     ];
     text.push('\n');
     for (event, line) in advice {

@@ -8,6 +8,7 @@ mod command_list;
 mod config;
 mod debug;
 mod debug_data;
+mod debug_switches;
 mod digest;
 mod help;
 mod info;

@@ -14,7 +14,7 @@ mod table;
 pub use argument::{Argument, Kind as ArgumentKind, arguments};
 pub use keys::{Found, KeyFinder, KeyPosition};
 pub use options::{Given, NoOption, Options, Takes, Walk};
-pub use secrets::{Opt, REDACTED, Secret};
+pub use secrets::{REDACTED, Secret};
 pub use spec::{
     Begin, Category, Channels, Find, Flag, Group, Handler, KeySpec, LockRule, SPEC, Spec, key,
     key_range, keyword_keys, numkeys,

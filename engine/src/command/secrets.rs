@@ -7,6 +7,7 @@
 //!
 //! [`Directive::sensitive`]: crate::config::Directive
 
+use super::options::{Options, Takes};
 use super::table::{CommandTable, Entry};
 use crate::args::is_word;
 use crate::config::lookup;
@@ -22,35 +23,13 @@ pub const REDACTED: &[u8] = b"(redacted)";
 pub enum Secret {
     /// Every argument from this one on.
     From(usize),
-    /// What stands behind some of these options, which begin at this argument.
-    Options(usize, &'static [Opt]),
+    /// What stands behind some of the command's options, which begin at this argument: those with
+    /// these words.
+    Options(usize, Options, &'static [&'static str]),
     /// The values of sensitive directives, whose names stand at this argument or behind it.
     Directives(usize),
     /// Those of the command that begins at this argument.
     Command(usize),
-}
-
-/// An option of a command that takes secrets.
-#[derive(Clone, Copy, Debug)]
-pub struct Opt {
-    /// Its word.
-    pub word: &'static str,
-    /// How many arguments it takes; the rest of the request if that is more.
-    pub takes: usize,
-    /// Whether they are secret.
-    pub secret: bool,
-}
-
-impl Opt {
-    /// An option with arguments that anyone may see.
-    pub const fn plain(word: &'static str, takes: usize) -> Self {
-        Opt { word, takes, secret: false }
-    }
-
-    /// An option whose arguments are secret.
-    pub const fn secret(word: &'static str, takes: usize) -> Self {
-        Opt { word, takes, secret: true }
-    }
 }
 
 /// Ranges of arguments in ascending order.
@@ -83,8 +62,8 @@ impl CommandTable {
                 let within = request.tail(first);
                 match *secret {
                     Secret::From(from) => push(&mut hidden, first + from..request.len()),
-                    Secret::Options(from, known) => {
-                        options(within, from, known, |range| {
+                    Secret::Options(from, known, secret) => {
+                        options(within, from, known, secret, |range| {
                             push(&mut hidden, first + range.start..first + range.end);
                         });
                     }
@@ -114,13 +93,22 @@ fn push(hidden: &mut Hidden, range: Range<usize>) {
 /// Gives the arguments of secret options to `hide`. What follows a word that is no option may be
 /// anything, a password whose option was forgotten as well. Numbers are no options: the version
 /// that `HELLO` begins with may be missing.
-fn options(request: Request<'_>, from: usize, known: &[Opt], mut hide: impl FnMut(Range<usize>)) {
+fn options(
+    request: Request<'_>,
+    from: usize,
+    known: Options,
+    secret: &[&str],
+    mut hide: impl FnMut(Range<usize>),
+) {
     let mut at = from;
     while let Some(word) = request.get(at) {
-        match known.iter().find(|option| is_word(word, option.word)) {
-            Some(option) => {
-                let end = (at + 1).saturating_add(option.takes).min(request.len());
-                if option.secret {
+        match known.0.iter().find(|(option, _)| is_word(word, option)) {
+            Some((option, takes)) => {
+                let end = match takes {
+                    Takes::Exactly(count) => (at + 1).saturating_add(*count).min(request.len()),
+                    Takes::Rest(_) => request.len(),
+                };
+                if secret.contains(option) {
                     hide(at + 1..end);
                 }
                 at = end;

@@ -4,7 +4,7 @@ use super::eval::is_short_of_memory;
 use super::running::{Kind, Running};
 use super::watch::Watch;
 use crate::acl::Context;
-use crate::command::{Entry, Flag};
+use crate::command::{Entry, Flag, Group};
 use crate::config::Id;
 use crate::cx::{CallResult, Cx};
 use crate::dispatch::Call;
@@ -104,7 +104,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         if !entry.accepts(request.len()) {
             return Err(failure("ERR Wrong number of args calling Redis command from script"));
         }
-        if entry.has(Flag::NoScript) {
+        if entry.has(Flag::NoScript) && !self.may_more(entry) {
             return Err(failure("ERR This Redis command is not allowed from script"));
         }
         let (engine, now_ms) = (self.cx.engine, self.cx.now.wall_ms);
@@ -130,6 +130,23 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
             return Err(OOM);
         }
         Ok(())
+    }
+
+    /// `DEBUG SET-DISABLE-DENY-SCRIPTS`: commands on data are let in. What is about the connection, the
+    /// server, transactions and scripts themselves is not, as it is not made to be nested.
+    fn may_more(&self, entry: &Entry) -> bool {
+        let about_data = !matches!(
+            entry.spec.group,
+            Group::Connection
+                | Group::Server
+                | Group::Scripting
+                | Group::Transactions
+                | Group::PubSub
+                | Group::Cluster
+        );
+        about_data
+            && !entry.has(Flag::NoMulti)
+            && self.cx.engine.switches.scripts_may_more.load(Ordering::Relaxed)
     }
 
     fn is_declared(&self, shard: u32) -> bool {

@@ -371,12 +371,12 @@ impl Machine {
         self.status(engine, now)
     }
 
-    fn before_write(&mut self, engine: &Engine, now: Now) {
+    fn before_write(&mut self, engine: &Engine) {
         if let (Some(lsn), Some(journal)) = (self.written.take(), &engine.journal) {
             if engine.is_traced() {
                 return self.trace.write_log(engine, &**journal, lsn);
             }
-            engine.noting("aof-write", now, || journal.write_up_to(lsn));
+            journal.write_up_to(lsn);
         }
     }
 
@@ -459,8 +459,8 @@ impl Connection for Session {
         self.machine.resume(&self.engine, now)
     }
 
-    fn before_write(&mut self, now: Now) {
-        self.machine.before_write(&self.engine, now);
+    fn before_write(&mut self, _: Now) {
+        self.machine.before_write(&self.engine);
     }
 
     fn output(&mut self) -> &mut Output {

@@ -335,6 +335,7 @@ impl Machine {
         now: Now,
         timer: &mut Timer<'r>,
     ) {
+        let captured = self.state.take_special(special::CAPTURED);
         let admission = admit(engine, &self.state, entry, request, now);
         // What had to give way for this request is told before it is answered.
         self.take_events(engine, now);
@@ -347,7 +348,9 @@ impl Machine {
             Ok(Admission::Pause(until_ms)) => self.pause(entry, until_ms, now),
             Ok(Admission::Run) => {
                 let reply = self.begin_reply();
-                self.capture(engine, entry, request, now);
+                if !captured {
+                    self.capture(engine, entry, request, now);
+                }
                 let first = is_shown_first(entry);
                 if first {
                     self.show(engine, entry, request, now);
@@ -359,7 +362,7 @@ impl Machine {
                 }
                 if matches!(self.parked, Parked::Held) {
                     // It comes again, and all of this with it.
-                    return;
+                    return self.state.set_special(special::CAPTURED, true);
                 }
                 if !first {
                     self.show(engine, entry, request, now);
@@ -485,6 +488,7 @@ impl Machine {
         let Some(rest) = aftermath.rest else { return };
         let Follow { mut affected, waiter, errand, held, .. } = *rest;
         if held {
+            self.state.client().set_flag(flag::PAUSED, true);
             self.parked = Parked::Held;
         }
         if let Some((waiter, timeout_us)) = waiter {

@@ -44,6 +44,8 @@ pub(crate) mod special {
     pub const HOLDER: u32 = 1 << 10;
     /// Inside `EXEC`: memory was over its limit when it began.
     pub const SHORT: u32 = 1 << 11;
+    /// The request that comes again was captured when it came first.
+    pub const CAPTURED: u32 = 1 << 13;
     /// No input will follow: nothing is waited for on its behalf.
     pub const LEAVING: u32 = 1 << 12;
     /// A replica's: it is sent the stream.
@@ -243,6 +245,13 @@ impl SessionState {
             true => self.special |= bit,
             false => self.special &= !bit,
         }
+    }
+
+    /// Whether a bit was set; it is no longer.
+    pub(crate) fn take_special(&mut self, bit: u32) -> bool {
+        let was = self.special & bit != 0;
+        self.special &= !bit;
+        was
     }
 
     /// Whether the client has authenticated, or need not.

@@ -2,16 +2,18 @@
 
 use crate::StartError;
 use crate::loading::Data;
+use crate::moments::Moments;
+use crate::snapshot::Saver;
 use crate::system;
 use engine::config::{ConfigStore, Id};
 use engine::replay::Replayer;
 use engine::tuning::durability;
 use engine::{Engine, Environment, NoHost, Parts};
 use parking_lot::Mutex;
-use runtime::Now;
+use runtime::{Clock, Now};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use storage::aof::{Aof, Command, Options, Replay};
 use storage::rdb::Entry;
@@ -171,6 +173,12 @@ impl Log {
     /// What the engine appends to.
     pub fn journal(&self) -> Arc<dyn Journal> {
         self.aof.clone()
+    }
+
+    /// Has the engine's latency monitor be told what the log spends time on; once only.
+    pub fn observe(&self, engine: Weak<Engine>, clock: Clock, saver: &Arc<Saver>) {
+        let (saver, rewriting) = (saver.clone(), self.rewriting.clone());
+        self.aof.observe(Box::new(Moments { engine, clock, saver, rewriting }));
     }
 
     /// Whether a rewrite is under way.

@@ -222,7 +222,10 @@ fn a_key_that_a_slow_script_has_can_be_watched_and_its_change_is_told() {
             assert_eq!(ask(client, &["MULTI"]), "OK");
             assert_eq!(ask(client, &["PING"]), "QUEUED");
             let answer = ask(client, &["EXEC"]);
-            assert!(answer.to_lowercase().contains(&outcome.to_lowercase()), "{runtime:?}: {answer}");
+            assert!(
+                answer.to_lowercase().contains(&outcome.to_lowercase()),
+                "{runtime:?}: {answer}"
+            );
         }
     }
 }

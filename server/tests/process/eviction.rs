@@ -167,9 +167,11 @@ fn what_makes_much_of_little_is_noticed_at_once() {
         let varve = Varve::start(&data, &["--enable-debug-command", "yes", "--appendonly", "no"]);
         let mut client = varve.connect();
         let () = cmd("SETRANGE").arg("huge").arg(30_000_000).arg("x").query(&mut client).unwrap();
-        for (command, key, numbers) in
-            [("SADD", "set", 0..40_000), ("SADD", "other", 40_000..80_000), ("RPUSH", "list", 0..400_000)]
-        {
+        for (command, key, numbers) in [
+            ("SADD", "set", 0..40_000),
+            ("SADD", "other", 40_000..80_000),
+            ("RPUSH", "list", 0..400_000),
+        ] {
             let numbers: Vec<String> = numbers.map(|n: u32| n.to_string()).collect();
             let () = cmd(command).arg(key).arg(numbers).query(&mut client).unwrap();
         }

@@ -3,6 +3,7 @@
 mod acl;
 mod busy;
 mod data;
+mod debug;
 mod eviction;
 mod failures;
 mod footprint;

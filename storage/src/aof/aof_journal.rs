@@ -5,6 +5,7 @@ use crate::Result;
 use crate::journal::{Durability, Journal, Lsn};
 use crate::tx::Db;
 use std::task::Waker;
+use std::time::Duration;
 
 impl Journal for Aof {
     fn append(&self, db: Db, effect: &[&[u8]]) -> Lsn {
@@ -45,6 +46,10 @@ impl Journal for Aof {
 
     fn set_durability(&self, durability: Durability) {
         self.syncer.set_durability(durability);
+    }
+
+    fn set_write_delay(&self, delay: Duration) {
+        self.syncer.log.set_delay(delay);
     }
 
     fn failure(&self) -> Option<String> {

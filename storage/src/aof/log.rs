@@ -12,13 +12,15 @@
 use super::encode;
 use super::file::LogFile;
 use super::health::Health;
+use super::moments::{Moment, Moments};
 use super::seal::{MARK_EVERY, Seal};
 use crate::journal::Lsn;
 use crate::tx::Db;
 use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Above so many bytes not yet written, appending writes itself, so that memory stays bounded.
 pub(super) const BACKLOG_MAX: usize = 64 << 20;
@@ -161,7 +163,12 @@ pub(super) struct Log {
     pending_bytes: AtomicU64,
     /// Length of the increment being written, for statistics.
     increment_len: AtomicU64,
+    /// Whether some thread is inside fdatasync(2).
+    syncing: AtomicBool,
+    /// Before each write it is slept for so long, microseconds: for tests (`DEBUG AOF-FLUSH-SLEEP`).
+    delay_us: AtomicU64,
     pub health: Health,
+    pub moments: Moments,
 }
 
 impl Log {
@@ -191,8 +198,22 @@ impl Log {
                 torn: 0,
                 next: None,
             }),
+            syncing: AtomicBool::new(false),
+            delay_us: AtomicU64::new(0),
             health: Health::default(),
+            moments: Moments::default(),
         }
+    }
+
+    /// Has every write wait for so long before it begins.
+    pub fn set_delay(&self, delay: Duration) {
+        let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        self.delay_us.store(micros, Ordering::Relaxed);
+    }
+
+    /// Whether some thread is inside fdatasync(2).
+    pub fn is_syncing(&self) -> bool {
+        self.syncing.load(Ordering::Relaxed)
     }
 
     /// Runs `encode` on the tail, after a `SELECT` when `db` is not the current database.
@@ -283,6 +304,10 @@ impl Log {
     fn write_unless_covered(&self, lsn: Lsn) {
         let mut current = self.file.lock();
         if self.written() < lsn && !self.health.cannot_write() {
+            let delay_us = self.delay_us.load(Ordering::Relaxed);
+            if delay_us > 0 {
+                std::thread::sleep(Duration::from_micros(delay_us));
+            }
             self.write(&mut current);
         }
     }
@@ -293,7 +318,9 @@ impl Log {
     }
 
     fn write(&self, current: &mut Current) {
-        let outcome = self.write_pending(current).and_then(|()| {
+        let what = Moment::Write { syncing: self.is_syncing() };
+        let outcome = self.moments.of(what, || {
+            self.write_pending(current)?;
             self.take_tail(current);
             self.write_pending(current)
         });
@@ -366,7 +393,10 @@ impl Log {
         if up_to <= self.synced() || self.health.cannot_sync() {
             return;
         }
-        match file.sync() {
+        self.syncing.store(true, Ordering::Relaxed);
+        let synced = file.sync();
+        self.syncing.store(false, Ordering::Relaxed);
+        match synced {
             // An earlier increment may have failed to sync while this one was synced.
             Ok(()) if self.health.cannot_sync() => {}
             Ok(()) => {

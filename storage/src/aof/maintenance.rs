@@ -2,6 +2,7 @@
 
 use super::files::FileSet;
 use super::log::{INCREMENT_LEN_MAX, Increment};
+use super::moments::Moment;
 use super::{Aof, base, image};
 use crate::backend::{Backend, Locks, Snapshot};
 use crate::journal::Journal;
@@ -104,7 +105,8 @@ impl Aof {
         // After a panic, too, there is an end, and the log is as good as before.
         let outcome = catch_unwind(AssertUnwindSafe(rewrite));
         let outcome = outcome.unwrap_or_else(|_| Err(Error::backend("rewriting panicked")));
-        self.progress.set_closed(set.closed_bytes());
+        let moments = &self.syncer.log.moments;
+        self.progress.set_closed(moments.of(Moment::Stat, || set.closed_bytes()));
         if outcome.is_ok() {
             self.progress.size_at_rewrite.store(self.size(), Ordering::Relaxed);
         }
@@ -162,7 +164,8 @@ impl Aof {
         let (part, temporary) = set.next_base();
         let written = base::write(&*set.files, &temporary, Some(snapshot), &sources);
         written.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
-        fs::rename(&temporary, set.path(&part)).map_err(Error::backend)?;
+        let rename = || fs::rename(&temporary, set.path(&part));
+        self.syncer.log.moments.of(Moment::Rename, rename).map_err(Error::backend)?;
         set.files.sync_dir(&set.dir).map_err(Error::backend)?;
         set.replace_before(seq, Some(part), None).map_err(Error::backend)?;
         self.syncer.log.replaced_before(seq);

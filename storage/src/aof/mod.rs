@@ -62,6 +62,7 @@ mod load;
 mod log;
 mod maintenance;
 pub mod manifest;
+mod moments;
 mod replay;
 mod seal;
 mod stats;
@@ -83,6 +84,7 @@ use load::Loader;
 use log::{Increment, Log, lsn};
 pub use maintenance::Libraries;
 use maintenance::Progress;
+pub use moments::{Moment, Observer};
 use parking_lot::Mutex;
 use seal::Seal;
 use std::path::PathBuf;
@@ -237,6 +239,11 @@ impl Aof {
         }
         let text = self.syncer.log.health.text();
         Err(Error::backend(text.unwrap_or_else(|| "the append-only file was not synced".into())))
+    }
+
+    /// Tells `observer` from now on what the log spends time on; once only.
+    pub fn observe(&self, observer: Box<dyn Observer>) {
+        self.syncer.log.moments.observe(observer);
     }
 
     /// Ends the thread, and syncs. Whoever waits afterwards is told that the log is closed.

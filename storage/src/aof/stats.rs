@@ -28,7 +28,7 @@ impl Aof {
             ("aof_base_size", self.progress.size_at_rewrite().to_string()),
             ("aof_pending_rewrite", "0".into()),
             ("aof_buffer_length", log.backlog_bytes().to_string()),
-            ("aof_pending_bio_fsync", u8::from(self.syncer.is_syncing()).to_string()),
+            ("aof_pending_bio_fsync", u8::from(log.is_syncing()).to_string()),
             ("aof_delayed_fsync", self.syncer.delayed_syncs.load(Ordering::Relaxed).to_string()),
         ]
     }

@@ -6,12 +6,13 @@
 //! tries again what could not be written.
 
 use super::log::Log;
+use super::moments::Moment;
 use crate::journal::{Durability, Lsn};
 use crate::{Error, Result};
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -27,7 +28,6 @@ pub(super) struct Syncer {
     always_until: AtomicU64,
     control: Mutex<Control>,
     wake: Condvar,
-    syncing: AtomicBool,
     /// Syncs that lasted longer than a tick.
     pub delayed_syncs: AtomicU64,
 }
@@ -46,7 +46,6 @@ impl Syncer {
             always_until: AtomicU64::new(0),
             control: Mutex::default(),
             wake: Condvar::new(),
-            syncing: AtomicBool::new(false),
             delayed_syncs: AtomicU64::new(0),
         })
     }
@@ -65,11 +64,6 @@ impl Syncer {
         }
         self.durability.store(durability as u8, Ordering::Release);
         self.wake.notify_one();
-    }
-
-    /// Whether the sync thread is inside fdatasync(2).
-    pub fn is_syncing(&self) -> bool {
-        self.syncing.load(Ordering::Relaxed)
     }
 
     /// Whether `lsn` must be synced before it counts as durable.
@@ -113,9 +107,10 @@ impl Syncer {
         } else {
             self.log.write_up_to(self.log.end());
         }
-        self.syncing.store(true, Ordering::Relaxed);
-        self.log.sync();
-        self.syncing.store(false, Ordering::Relaxed);
+        match self.durability() {
+            Durability::Always => self.log.moments.of(Moment::Sync, || self.log.sync()),
+            _ => self.log.sync(),
+        }
         if begin.elapsed() > TICK {
             self.delayed_syncs.fetch_add(1, Ordering::Relaxed);
         }

@@ -29,8 +29,8 @@ mod write_value;
 
 pub use error::{RdbError, RdbErrorKind};
 pub use payload::{
-    LibrariesError, PayloadError, decode_libraries, decode_payload, encode_libraries,
-    encode_payload, seal_payload,
+    Checksum, LibrariesError, PayloadError, decode_libraries, decode_payload, decode_payload_with,
+    encode_libraries, encode_payload, seal_payload, seal_payload_again,
 };
 pub use read::{Entry, Item, Reader};
 pub use value::{

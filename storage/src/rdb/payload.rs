@@ -42,23 +42,42 @@ impl std::error::Error for PayloadError {
     }
 }
 
+/// What becomes of a checksum that is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksum {
+    /// It must be right.
+    #[default]
+    Compared,
+    /// It is passed over: for fuzzers, whose data has none (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
+    Ignored,
+}
+
 /// Checks a payload and decodes its value.
 ///
 /// # Errors
 /// See [`PayloadError`]. An empty collection is bad data here.
 pub fn decode_payload(payload: &[u8]) -> Result<Object, PayloadError> {
-    let value = verify(payload).ok_or(PayloadError::VersionOrChecksum)?;
+    decode_payload_with(payload, Checksum::Compared)
+}
+
+/// [`decode_payload`] with or without looking at the checksum.
+///
+/// # Errors
+/// As [`decode_payload`].
+pub fn decode_payload_with(payload: &[u8], checksum: Checksum) -> Result<Object, PayloadError> {
+    let value = verify(payload, checksum).ok_or(PayloadError::VersionOrChecksum)?;
     let mut input = Input::new(value);
     let kind = input.byte().map_err(PayloadError::BadData)?;
     decode::object(&mut input, kind).map_err(PayloadError::BadData)
 }
 
 /// The value of a payload whose version and checksum are right.
-fn verify(payload: &[u8]) -> Option<&[u8]> {
+fn verify(payload: &[u8], compared: Checksum) -> Option<&[u8]> {
     let (body, checksum) = payload.split_last_chunk::<CHECKSUM>()?;
     let (value, version) = body.split_last_chunk::<VERSION>()?;
     let known = u16::from_le_bytes(*version) <= RDB_VERSION_MAX;
-    (known && crc64(body) == u64::from_le_bytes(*checksum)).then_some(value)
+    let right = || compared == Checksum::Ignored || crc64(body) == u64::from_le_bytes(*checksum);
+    (known && right()).then_some(value)
 }
 
 /// Encodes a value as a payload.
@@ -110,8 +129,11 @@ pub fn encode_libraries(texts: &[Vec<u8>]) -> Vec<u8> {
 ///
 /// # Errors
 /// See [`LibrariesError`].
-pub fn decode_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, LibrariesError> {
-    let body = verify(payload).ok_or(LibrariesError::VersionOrChecksum)?;
+pub fn decode_libraries(
+    payload: &[u8],
+    checksum: Checksum,
+) -> Result<Vec<Vec<u8>>, LibrariesError> {
+    let body = verify(payload, checksum).ok_or(LibrariesError::VersionOrChecksum)?;
     let mut input = Input::new(body);
     let mut texts = Vec::new();
     while input.offset() < body.len() as u64 {
@@ -122,6 +144,13 @@ pub fn decode_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, LibrariesError> 
         texts.push(input.string().map_err(|_| LibrariesError::Truncated)?);
     }
     Ok(texts)
+}
+
+/// A payload that was decoded, with the right checksum.
+pub fn seal_payload_again(payload: &[u8]) -> Vec<u8> {
+    let mut again = payload[..payload.len().saturating_sub(CHECKSUM)].to_vec();
+    again.extend_from_slice(&crc64(&again).to_le_bytes());
+    again
 }
 
 /// Makes a payload of an encoded value: appends the oldest version that has its encoding, and the

@@ -2,10 +2,14 @@
 
 use super::toy::{State, Toy};
 use super::{copy, names, part};
-use crate::Journal;
+use crate::aof::{Moment, Observer};
+use crate::{Durability, Journal};
+use parking_lot::Mutex;
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 #[test]
 fn a_rewrite_leaves_one_base_and_one_increment() {
@@ -33,6 +37,41 @@ fn a_rewrite_leaves_one_base_and_one_increment() {
     assert_eq!(again.get(2, "n").as_deref(), Some("1001"));
     assert_eq!((loaded.entries, loaded.commands), (1, 1));
     assert_eq!(*again.functions.lock(), *toy.functions.lock());
+}
+
+/// Keeps every moment.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<Moment>>>);
+
+impl Observer for Kept {
+    fn is_on(&self) -> bool {
+        true
+    }
+
+    fn took(&self, what: Moment, _: Duration) {
+        self.0.lock().push(what);
+    }
+}
+
+#[test]
+fn what_may_take_long_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (toy, aof, _) = Toy::open(dir.path()).unwrap();
+    let kept = Kept::default();
+    aof.observe(Box::new(kept.clone()));
+    let write = Moment::Write { syncing: false };
+    let lsn = toy.run(&aof, 0, &[b"INCR", b"n"]);
+    aof.write_up_to(lsn);
+    assert_eq!(std::mem::take(&mut *kept.0.lock()), [write]);
+    aof.sync().unwrap();
+    assert!(!kept.0.lock().contains(&Moment::Sync), "nobody waits for it");
+    aof.set_durability(Durability::Always);
+    aof.sync().unwrap();
+    assert!(kept.0.lock().contains(&Moment::Sync));
+    kept.0.lock().clear();
+    toy.rewrite(&aof).unwrap();
+    let told = kept.0.lock().clone();
+    assert!(told.contains(&Moment::Rename) && told.contains(&Moment::Stat), "{told:?}");
 }
 
 /// Writers count up without pause; copies taken at any moment must each load to a state in which

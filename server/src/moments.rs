@@ -1,0 +1,90 @@
+//! [`Moments`]: what the log spends time on, as events of the latency monitor.
+
+use crate::snapshot::Saver;
+use engine::Engine;
+use runtime::Clock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use storage::aof::{Moment, Observer};
+
+/// Tells the engine's latency monitor, in Redis's words.
+pub(crate) struct Moments {
+    pub engine: Weak<Engine>,
+    pub clock: Clock,
+    /// Who else may use the disk at the moment.
+    pub saver: Arc<Saver>,
+    pub rewriting: Arc<AtomicBool>,
+}
+
+impl Moments {
+    fn is_disk_shared(&self) -> bool {
+        self.rewriting.load(Ordering::Relaxed) || self.saver.is_running()
+    }
+}
+
+impl Observer for Moments {
+    fn is_on(&self) -> bool {
+        self.engine.upgrade().is_some_and(|engine| engine.latency.is_on())
+    }
+
+    fn took(&self, what: Moment, time: Duration) {
+        let Some(engine) = self.engine.upgrade() else { return };
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let note = |event| engine.latency.note(event, nanos, self.clock.now().wall_ms);
+        match what {
+            Moment::Write { syncing } => {
+                note(match (syncing, self.is_disk_shared()) {
+                    (true, _) => "aof-write-pending-fsync",
+                    (false, true) => "aof-write-active-child",
+                    (false, false) => "aof-write-alone",
+                });
+                note("aof-write");
+            }
+            Moment::Sync => note("aof-fsync-always"),
+            Moment::Stat => note("aof-fstat"),
+            Moment::Rename => note("aof-rename"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::testing::Harness;
+    use storage::memory::{Config, MemoryBackend};
+
+    #[test]
+    fn moments_have_the_names_that_redis_gives_them() {
+        let server = Harness::new(Arc::new(MemoryBackend::new(Config::default())));
+        let engine = server.engine();
+        let (saver, rewriting) = (Arc::new(Saver::new()), Arc::<AtomicBool>::default());
+        let clock = Clock::default();
+        let moments =
+            Moments { engine: Arc::downgrade(engine), clock, saver, rewriting: rewriting.clone() };
+        let long = Duration::from_millis(7);
+        moments.took(Moment::Sync, long);
+        assert!(!moments.is_on() && engine.latency.all().is_empty(), "off by default");
+        engine.latency.set_threshold_ms(5);
+        assert!(moments.is_on());
+        moments.took(Moment::Sync, Duration::from_millis(4));
+        assert!(engine.latency.all().is_empty(), "quick enough");
+        let write = |syncing| Moment::Write { syncing };
+        for (what, rewrites, expected) in [
+            (write(false), false, &["aof-write", "aof-write-alone"][..]),
+            (write(false), true, &["aof-write", "aof-write-active-child"]),
+            (write(true), true, &["aof-write", "aof-write-pending-fsync"]),
+            (Moment::Sync, false, &["aof-fsync-always"]),
+            (Moment::Stat, false, &["aof-fstat"]),
+            (Moment::Rename, false, &["aof-rename"]),
+        ] {
+            rewriting.store(rewrites, Ordering::Relaxed);
+            moments.took(what, long);
+            let all = engine.latency.all();
+            let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+            assert_eq!(names, expected);
+            assert!(all.iter().all(|(_, series)| series.max_ms == 7), "{what:?}");
+            engine.latency.reset(|_| true);
+        }
+    }
+}
