@@ -29,7 +29,7 @@ use crate::tuning::{self, OutputClass, Tuning};
 use ::replication::Id as Id40;
 use runtime::{Connection, Now, Peer, Refusal, Service};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 use storage::{Backend, Db, Journal};

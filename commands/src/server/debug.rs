@@ -53,7 +53,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("QUICKLIST", -3, quicklist),
     ("QUICKLIST-PACKED-THRESHOLD", 3, packed_threshold),
     ("RELOAD", -2, reload),
-    ("REPLICATE", -3, nothing),
+    ("REPLICATE", -3, switches::replicate),
     ("REPLYBUFFER", 4, reply_buffer),
     ("RESTART", -2, switches::restart),
     ("SDSLEN", 3, sdslen),

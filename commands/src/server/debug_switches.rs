@@ -16,6 +16,16 @@ pub(super) fn set(cx: &mut Cx<'_>, which: fn(&Switches) -> &AtomicBool) -> Outco
     nothing(cx)
 }
 
+/// `REPLICATE command …`: a command that only replicas run, so that they differ.
+pub(super) fn replicate(cx: &mut Cx<'_>) -> Outcome {
+    if !cx.engine.is_replica() {
+        let words: Vec<&[u8]> = cx.args.tail(2).iter().collect();
+        cx.engine.replication.out.append_plain(&words);
+        cx.engine.replication.wake();
+    }
+    nothing(cx)
+}
+
 /// Longer sleeps before a write of the log are cut to this, microseconds.
 const FLUSH_SLEEP_MAX: u64 = 60_000_000;
 

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 use storage::journal::Durability;
 use storage::{Db, Journal, Lsn};
 
@@ -338,6 +339,10 @@ impl Journal for Tee {
 
     fn set_durability(&self, durability: Durability) {
         self.journal.iter().for_each(|journal| journal.set_durability(durability));
+    }
+
+    fn set_write_delay(&self, delay: Duration) {
+        self.journal.iter().for_each(|journal| journal.set_write_delay(delay));
     }
 
     fn failure(&self) -> Option<String> {

@@ -45,7 +45,7 @@ pub(crate) mod special {
     /// Inside `EXEC`: memory was over its limit when it began.
     pub const SHORT: u32 = 1 << 11;
     /// The request that comes again was captured when it came first.
-    pub const CAPTURED: u32 = 1 << 13;
+    pub const CAPTURED: u32 = 1 << 14;
     /// No input will follow: nothing is waited for on its behalf.
     pub const LEAVING: u32 = 1 << 12;
     /// A replica's: it is sent the stream.

@@ -109,7 +109,9 @@ fn fill(following: &Following<'_>, path: &Path) -> Result<storage::Db, String> {
         engine.restore_library(text)
     };
     // What has expired stays until the master says that it goes.
-    let loaded = snapshot::load(&*engine.backend, engine.databases(), path, 0, true, &mut library)?;
+    let (backend, databases) = (&*engine.backend, engine.databases());
+    let checksum = engine.switches.checksum();
+    let loaded = snapshot::load(backend, databases, path, 0, true, checksum, &mut library)?;
     engine.backend.flush().map_err(|error| error.to_string())?;
     let keys = loaded.keys;
     tracing::info!(keys, "the master's data are loaded");

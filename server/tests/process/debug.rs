@@ -1,5 +1,6 @@
 //! What `DEBUG` does with the process: its allocator, its files, its beginning anew.
 
+use crate::replication::{master, replica_of, until, wait_until_up};
 use crate::support::{Varve, folder};
 use redis::{Commands, Connection, RedisResult, Value, cmd};
 use std::fs;
@@ -116,4 +117,18 @@ fn it_begins_anew_when_it_is_told_to() {
     let mut client = again(&varve);
     assert_ne!(run_id(&mut client), second);
     assert_eq!(client.get::<_, String>("key").unwrap(), "value", "a crash saves nothing");
+}
+
+#[test]
+fn a_command_for_replicas_alone_makes_them_differ() {
+    let ((_one, first), (_two, second)) = (folder(), folder());
+    let varve = master(&first, &["--appendonly", "no"]);
+    let replica = replica_of(&second, varve.port, &["--appendonly", "no"]);
+    let (mut client, mut follower) = (varve.connect(), replica.connect());
+    wait_until_up(&mut follower);
+    let () = client.set("both", 1).unwrap();
+    let () = debug(&mut client, &["REPLICATE", "SET", "there", "x"]).unwrap();
+    until("the replica has it", || follower.exists("there").unwrap());
+    assert!(!client.exists::<_, bool>("there").unwrap());
+    assert!(follower.exists::<_, bool>("both").unwrap());
 }
