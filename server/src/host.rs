@@ -230,7 +230,7 @@ impl Process {
     /// Puts the same program with the same arguments in this one's place; what is open is closed by that.
     /// Returns only if that cannot be, with the reason.
     fn restart_now(&self, graceful: bool) -> String {
-        if let (true, Err(error)) = (graceful, self.write_everything()) {
+        if graceful && let Err(error) = self.write_everything() {
             return error;
         }
         tracing::warn!(graceful, "the server begins anew: a client asked for it");
