@@ -10,7 +10,7 @@ pub struct Switches {
     pub pauses_housekeeping: AtomicBool,
     /// `SET-SKIP-CHECKSUM-VALIDATION`.
     pub ignores_checksums: AtomicBool,
-    /// `SET-DISABLE-DENY-SCRIPTS`: scripts may use commands on data that are not for them.
+    /// `SET-DISABLE-DENY-SCRIPTS`: scripts may use `DEBUG`.
     pub scripts_may_more: AtomicBool,
 }
 

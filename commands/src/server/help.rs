@@ -160,7 +160,7 @@ pub(super) const DEBUG: &[&str] = &[
     "    accessed (otherwise the Redis behavior). Setting it to 1 reenables back the",
     "    default.",
     "SET-DISABLE-DENY-SCRIPTS <0|1>",
-    "    Have scripts use commands on data that are not meant for them, such as BLPOP.",
+    "    Have scripts use DEBUG, which is not meant for them.",
     "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
     "    Enables or disables checksum checks for RDB files and RESTORE's payload.",
     "SLEEP <seconds>",

@@ -4,7 +4,7 @@ use super::eval::is_short_of_memory;
 use super::running::{Kind, Running};
 use super::watch::Watch;
 use crate::acl::Context;
-use crate::command::{Entry, Flag, Group};
+use crate::command::{Entry, Flag};
 use crate::config::Id;
 use crate::cx::{CallResult, Cx};
 use crate::dispatch::Call;
@@ -132,20 +132,10 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         Ok(())
     }
 
-    /// `DEBUG SET-DISABLE-DENY-SCRIPTS`: commands on data are let in. What is about the connection, the
-    /// server, transactions and scripts themselves is not, as it is not made to be nested.
+    /// `DEBUG SET-DISABLE-DENY-SCRIPTS`: of what is not for scripts, `DEBUG` is let in, which suites want
+    /// there. The rest, about connections, transactions and scripts, is not made to be nested.
     fn may_more(&self, entry: &Entry) -> bool {
-        let about_data = !matches!(
-            entry.spec.group,
-            Group::Connection
-                | Group::Server
-                | Group::Scripting
-                | Group::Transactions
-                | Group::PubSub
-                | Group::Cluster
-        );
-        about_data
-            && !entry.has(Flag::NoMulti)
+        entry.spec.name == "debug"
             && self.cx.engine.switches.scripts_may_more.load(Ordering::Relaxed)
     }
 
