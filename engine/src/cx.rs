@@ -174,7 +174,7 @@ impl<'a> Cx<'a> {
 
     /// [`Cx::modified`] for what takes the place of a key whose time had passed, without a look at that:
     /// nobody is told that it expired, and to those who watch it it is as stale as before.
-    pub(crate) fn modified_unseen(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
+    pub fn modified_unseen(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
         let is_it = |gone: &storage::Expired| gone.db == key.db && *gone.key == *key.bytes;
         self.tx.expired().retain(|gone| !is_it(gone));
         self.out.dirty += 1;

@@ -126,7 +126,7 @@ impl Engine {
     /// Counts bytes of requests that were executed, or if that is more, what the thread has
     /// allocated since it last did: small requests can make large values.
     #[inline(always)]
-    pub(crate) fn note_growth(&self, bytes: usize) {
+    pub fn note_growth(&self, bytes: usize) {
         if self.eviction.limited.load(Ordering::Relaxed) {
             self.count_growth(bytes as u64);
         }

@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn moments_have_the_names_that_redis_gives_them() {
-        let server = Harness::new(Arc::new(MemoryBackend::new(Config::default())));
+        let server = Harness::new(Vec::new(), Arc::new(MemoryBackend::new(Config::default())));
         let engine = server.engine();
         let (saver, rewriting) = (Arc::new(Saver::new()), Arc::<AtomicBool>::default());
         let clock = Clock::default();

@@ -140,7 +140,7 @@ impl Outgoing {
     }
 
     /// Appends a command that concerns no database.
-    pub(crate) fn append_plain(&self, words: &[&[u8]]) {
+    pub fn append_plain(&self, words: &[&[u8]]) {
         let mut bytes = Vec::new();
         command(words, &mut bytes);
         self.with(|inner, needed| inner.append(&bytes, needed));

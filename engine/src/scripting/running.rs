@@ -95,7 +95,7 @@ impl Engine {
     }
 
     /// Whether a command's shards are all free of scripts that run too long; not when it has none.
-    pub(crate) fn is_aside_of_scripts(&self, shards: Locks<'_>) -> bool {
+    pub fn is_aside_of_scripts(&self, shards: Locks<'_>) -> bool {
         let all = self.backend.shard_count();
         let running = self.scripting.running.0.lock();
         let held = |shard| running.iter().any(|script| script.holds.contains(shard));
