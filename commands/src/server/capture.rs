@@ -1,6 +1,6 @@
 //! `CAPTURE`: the connection becomes a stream of what clients ask, for `varve capture`.
 
-use super::ADMIN;
+use super::base::ADMIN;
 use engine::args::{integer, is_word};
 use engine::capture::{BUFFER_DEFAULT, BUFFER_RANGE};
 use engine::command::Spec;

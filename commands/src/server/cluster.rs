@@ -1,6 +1,6 @@
 //! `CLUSTER`, `READONLY`, `READWRITE`, `ASKING`: what a server outside of a cluster answers.
 
-use super::CONTAINER;
+use super::base::CONTAINER;
 use engine::command::{Category, Flag, Flag::*, Group, LockRule, SPEC, Spec};
 use engine::cx::Cx;
 use engine::failure::{Outcome, failure};

@@ -1,7 +1,8 @@
 //! `COMMAND`: what the table of commands says, for clients and tools.
 
+use super::base::{CONTAINER, HELP, SERVER};
+use super::command_docs;
 use super::command_list::{count, getkeys, getkeys_and_flags, list};
-use super::{CONTAINER, HELP, SERVER, command_docs};
 use engine::command::{
     Begin, Category, Entry, Find, Flag, Flag::*, Group, KeySpec, LockRule, Secret, Spec,
 };

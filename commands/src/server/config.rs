@@ -1,6 +1,6 @@
 //! `CONFIG`: directives read and changed while the server runs.
 
-use super::{ADMIN, CONTAINER, HELP};
+use super::base::{ADMIN, CONTAINER, HELP};
 use engine::command::{Secret, Spec};
 use engine::config::SetContext;
 use engine::cx::Cx;

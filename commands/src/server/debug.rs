@@ -1,9 +1,10 @@
 //! `DEBUG`: what test suites rely on, behind `enable-debug-command`.
 
+use super::base::ADMIN;
 use super::debug_data::{
     htstats, htstats_key, info_of, listpack, populate, quicklist, quicklist_fields, sdslen,
 };
-use super::{ADMIN, debug_switches as switches, digest};
+use super::{debug_switches as switches, digest};
 use engine::args::is_word;
 use engine::clients::ReplyBuffers;
 use engine::command::{LockRule, Spec};

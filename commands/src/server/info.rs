@@ -3,7 +3,8 @@
 //! What only the process knows comes from [`Host::info`](engine::Host::info): its lines are shown
 //! in its order, and a name it gives is not given by the engine too.
 
-use super::{SERVER, replication_info};
+use super::base::SERVER;
+use super::replication_info;
 use crate::auth::REDIS_VERSION;
 use engine::clients::flag;
 use engine::command::{CommandId, Flag::*, Spec};

@@ -1,6 +1,7 @@
 //! `LATENCY`: what the latency monitor and the commands' histograms recorded.
 
-use super::{ADMIN, CONTAINER, HELP, sparkline};
+use super::base::{ADMIN, CONTAINER, HELP};
+use super::sparkline;
 use engine::command::{CommandId, Entry, Spec};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome};

@@ -1,7 +1,7 @@
 //! `MEMORY`: what keys and the whole server hold.
 
+use super::base::{CONTAINER, HELP, SERVER};
 use super::info::{Lines, clients_memory, section};
-use super::{CONTAINER, HELP, SERVER};
 use engine::args::integer;
 use engine::command::{Flag, LockRule, Spec, key};
 use engine::cx::Cx;

@@ -1,6 +1,6 @@
 //! TIME, MONITOR, LOLWUT, MODULE.
 
-use super::{CONTAINER, HELP, SERVER};
+use super::base::{CONTAINER, HELP, SERVER};
 use crate::auth::REDIS_VERSION;
 use engine::args::integer;
 use engine::command::{Flag::*, Spec};

@@ -1,5 +1,6 @@
 //! Commands about the server itself: its figures, its configuration, its commands, its end.
 
+mod base;
 mod capture;
 mod cluster;
 mod command;
@@ -24,7 +25,7 @@ mod sparkline;
 #[cfg(test)]
 mod tests;
 
-use engine::command::{Flag, Group, LockRule, SPEC, Spec};
+use engine::command::Spec;
 
 /// The rows of this folder.
 pub const ALL: &[&[Spec]] = &[
@@ -41,23 +42,3 @@ pub const ALL: &[&[Spec]] = &[
     replication::COMMANDS,
     slowlog::COMMANDS,
 ];
-
-/// What most rows here have in common.
-const SERVER: Spec = Spec { group: Group::Server, locks: LockRule::None, ..SPEC };
-
-/// An administrator's row.
-const ADMIN: Spec =
-    Spec { flags: &[Flag::Admin, Flag::NoScript, Flag::Loading, Flag::Stale], ..SERVER };
-
-/// A container's row: only its subcommands do something.
-const CONTAINER: Spec = Spec { complexity: "Depends on subcommand.", arity: -2, ..SERVER };
-
-/// A `HELP` row.
-const HELP: Spec = Spec {
-    name: "help",
-    summary: "Returns helpful text about the different subcommands.",
-    since: "5.0.0",
-    arity: 2,
-    flags: &[Flag::Loading, Flag::Stale],
-    ..SERVER
-};

@@ -1,6 +1,6 @@
 //! Saving, and the end: SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, SHUTDOWN.
 
-use super::SERVER;
+use super::base::SERVER;
 use super::info::section;
 use engine::command::{Category, Flag::*, Spec};
 use engine::cx::Cx;

@@ -1,6 +1,7 @@
 //! Replication: ROLE, REPLICAOF, REPLCONF, SYNC, PSYNC, FAILOVER, WAIT, WAITAOF.
 
-use super::{SERVER, replication_info};
+use super::base::SERVER;
+use super::replication_info;
 use engine::args::{OwnedRequest, integer, is_word};
 use engine::blocking::{Block, LateReply};
 use engine::clients::flag;

@@ -1,6 +1,6 @@
 //! `SLOWLOG`: what took long, newest first.
 
-use super::{CONTAINER, HELP};
+use super::base::{CONTAINER, HELP};
 use engine::args::parse_i64;
 use engine::command::{Flag, Spec};
 use engine::cx::Cx;
@@ -49,8 +49,11 @@ fn help(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// What the subcommands have in common.
-const SLOWLOG: Spec =
-    Spec { since: "2.2.12", flags: &[Flag::Admin, Flag::Loading, Flag::Stale], ..super::SERVER };
+const SLOWLOG: Spec = Spec {
+    since: "2.2.12",
+    flags: &[Flag::Admin, Flag::Loading, Flag::Stale],
+    ..super::base::SERVER
+};
 
 /// The rows of this file.
 pub const COMMANDS: &[Spec] = &[Spec {

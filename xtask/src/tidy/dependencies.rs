@@ -1,5 +1,6 @@
 //! Rules about manifests: which crate may know which, and why a dependency is there.
 
+use super::lexer;
 use super::tree::{File, Tree, Violation};
 use toml::{Table, Value};
 
@@ -78,6 +79,52 @@ pub fn reasons(tree: &Tree) -> Vec<Violation> {
     found
 }
 
+/// A dependency is used by the crate that names it: in the sources it is built from, or, where only
+/// tests have it, anywhere in the crate.
+pub fn unused(tree: &Tree) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for member in members(tree) {
+        let Some(file) = tree.file(&format!("{member}/Cargo.toml")) else { continue };
+        let code = |folders: &[&str]| -> Vec<String> {
+            let inside = |path: &str| folders.iter().any(|folder| path.starts_with(folder));
+            let files = tree.ending(".rs").filter_map(|file| {
+                let path = file.path.strip_prefix(&format!("{member}/"))?;
+                inside(path).then(|| lexer::split(&file.text).code)
+            });
+            files.collect()
+        };
+        let kinds: [(&str, &[&str]); 3] = [
+            ("dependencies", &["src/"]),
+            ("build-dependencies", &["build.rs"]),
+            ("dev-dependencies", &["src/", "tests/", "benches/", "examples/"]),
+        ];
+        for (kind, folders) in kinds {
+            let code = code(folders);
+            for name in of_kind(file, kind) {
+                let word = name.replace('-', "_");
+                if !code.iter().any(|code| names(code, &word)) {
+                    let what = format!("{name} is in {kind}, and nothing there uses it");
+                    found.push(Violation::new(
+                        &file.path,
+                        line_of(&file.text, &name),
+                        "unused",
+                        what,
+                    ));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Whether `code` has `word` as a whole word.
+fn names(code: &str, word: &str) -> bool {
+    let letter = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(word).any(|(at, _)| {
+        !code[..at].ends_with(letter) && !code[at + word.len()..].starts_with(letter)
+    })
+}
+
 /// The workspace's members, in the order the root manifest names them.
 pub fn members(tree: &Tree) -> Vec<String> {
     let manifest = tree.file("Cargo.toml").and_then(|file| file.text.parse::<Table>().ok());
@@ -88,14 +135,17 @@ pub fn members(tree: &Tree) -> Vec<String> {
 
 /// What a crate is built with; what only its tests need may point anywhere.
 fn dependencies(file: &File) -> Vec<String> {
+    ["dependencies", "build-dependencies"].iter().flat_map(|kind| of_kind(file, kind)).collect()
+}
+
+/// The names in a manifest's tables of one kind, those for some targets only as well.
+fn of_kind(file: &File, kind: &str) -> Vec<String> {
     let Ok(manifest) = file.text.parse::<Table>() else { return Vec::new() };
     let targets = manifest.get("target").and_then(Value::as_table);
     let targets = targets.into_iter().flat_map(|table| table.values()).filter_map(Value::as_table);
     let tables = std::iter::once(&manifest).chain(targets);
     tables
-        .flat_map(|table| ["dependencies", "build-dependencies"].map(|kind| table.get(kind)))
-        .flatten()
-        .filter_map(Value::as_table)
+        .filter_map(|table| table.get(kind)?.as_table())
         .flat_map(|table| table.keys().cloned())
         .collect()
 }
@@ -142,6 +192,26 @@ mod tests {
         assert!(objections("server/Cargo.toml", &on("async-trait")).is_empty());
         let target = "[target.'cfg(unix)'.dependencies]\nmio = \"1\"\n";
         assert_eq!(objections("engine/Cargo.toml", target), [2]);
+    }
+
+    #[test]
+    fn a_dependency_that_nothing_uses_is_found() {
+        let manifest = "[dependencies]\na-b.workspace = true\nc = \"1\"\n[dev-dependencies]\nd = \"1\"\n\
+                        [build-dependencies]\ncc = \"1\"\n";
+        let lines = |source: &str, test: &str| -> Vec<usize> {
+            let files = [
+                ("Cargo.toml", ROOT),
+                ("resp/Cargo.toml", manifest),
+                ("resp/src/lib.rs", source),
+                ("resp/tests/t.rs", test),
+                ("resp/build.rs", "cc::Build::new()"),
+                ("engine/src/lib.rs", "use c::x;"),
+            ];
+            unused(&tree(&files)).into_iter().map(|violation| violation.line).collect()
+        };
+        assert_eq!(lines("use a_b::X; c::f()", "use d::x;"), [0; 0]);
+        assert_eq!(lines("use a_b::X; // c::f()", "use d::x; c::f()"), [3]);
+        assert_eq!(lines("use a_bc::X; ac::f(); c!()", ""), [2, 5]);
     }
 
     #[test]

@@ -3,9 +3,12 @@
 //! A rule is a function from the tree to its violations. One line is printed per violation, as
 //! `path:line: rule: what`, and any violation fails the run.
 
+mod allowed;
 mod dependencies;
 mod documents;
+mod functions;
 mod lexer;
+mod modules;
 mod source;
 mod tree;
 
@@ -20,15 +23,19 @@ type Rule = fn(&Tree) -> Vec<Violation>;
 const RULES: &[Rule] = &[
     dependencies::directions,
     dependencies::reasons,
+    dependencies::unused,
     documents::architecture,
     documents::changelog,
     documents::links,
+    functions::length,
+    modules::circles,
     source::purpose,
     source::length,
     source::engine,
     source::forks,
     source::unfinished,
     source::safety,
+    source::sleeps,
 ];
 
 /// Checks the project at `root`.

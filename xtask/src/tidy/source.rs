@@ -1,5 +1,6 @@
 //! Rules about Rust sources.
 
+use super::allowed::{Measured, judge};
 use super::lexer;
 use super::tree::{File, Tree, Violation};
 
@@ -111,6 +112,27 @@ pub fn safety(tree: &Tree) -> Vec<Violation> {
     found
 }
 
+/// A test that sleeps is slow, and fails where sleeping takes longer than it thinks.
+pub fn sleeps(tree: &Tree) -> Vec<Violation> {
+    let all: Vec<Measured> = tree.ending(".rs").filter_map(sleeps_in).collect();
+    judge(tree, "sleeps", 0, &all)
+}
+
+/// Calls of `sleep` in what a file has of tests; `None` without any.
+fn sleeps_in(file: &File) -> Option<Measured> {
+    let code = lexer::split(&file.text).code;
+    let begin = match file.path.contains("/tests/") || file.path.ends_with("/tests.rs") {
+        true => 0,
+        false => without_tests(&code).len(),
+    };
+    let calls = code[begin..].match_indices("sleep(").map(|(at, _)| begin + at);
+    let is_call = |at: &usize| !code[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    let calls: Vec<usize> = calls.filter(is_call).collect();
+    let line = code[..*calls.first()?].matches('\n').count() + 1;
+    let (path, size) = (file.path.clone(), calls.len());
+    Some(Measured { name: path.clone(), path, line, size, what: format!("{size} sleeps") })
+}
+
 fn in_code(
     tree: &Tree,
     wrong: impl Fn(&str) -> bool,
@@ -131,7 +153,7 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// Code up to the test module that ends the file by convention.
-fn without_tests(code: &str) -> &str {
+pub fn without_tests(code: &str) -> &str {
     code.find("\n#[cfg(test)]\nmod tests {").map_or(code, |at| &code[..at])
 }
 
@@ -186,6 +208,16 @@ mod tests {
         assert_eq!(lines(unfinished, "a.rs", &format!("fn f() {{ {call} }}")), [1]);
         assert_eq!(lines(unfinished, "a.rs", &["#[", "ignore]\n"].concat()), [1]);
         assert!(lines(unfinished, "a.rs", "let mastodon = \"TODO\";\n").is_empty());
+    }
+
+    #[test]
+    fn sleeping_is_for_programs_not_for_tests() {
+        let text =
+            "use x;\nfn f() { sleep(1) }\n\n#[cfg(test)]\nmod tests {\n    thread::sleep(1)\n}\n";
+        assert_eq!(lines(sleeps, "a/src/a.rs", text), [6]);
+        assert_eq!(lines(sleeps, "a/tests/a.rs", text), [2]);
+        assert!(lines(sleeps, "a/tests/a.rs", "oversleep(1); // sleep(\n").is_empty());
+        assert!(lines(sleeps, "a/tests/a.rs", "let 日本 = 1; no_sleep(1);\n").is_empty());
     }
 
     #[test]

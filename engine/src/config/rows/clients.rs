@@ -1,6 +1,6 @@
 //! Clients and limits: how many clients, and how much each may make Varve remember.
 
-use super::{LONG_MAX, MB, NATURAL_LONG};
+use super::bounds::{LONG_MAX, MB, NATURAL_LONG};
 use crate::config::directive::{integer, memory, memory_or_percent, special};
 use crate::config::{Directive, Id, Initial, Special};
 

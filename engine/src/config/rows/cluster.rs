@@ -1,6 +1,6 @@
 //! Cluster: Redis Cluster: not there yet.
 
-use super::{NATURAL, NATURAL_LONG};
+use super::bounds::{NATURAL, NATURAL_LONG};
 use crate::config::directive::{choice, integer, memory, text, yes_no};
 use crate::config::{Directive, Id};
 

@@ -1,6 +1,6 @@
 //! General: the process, its log and how it ends.
 
-use super::{INT_MAX, NATURAL};
+use super::bounds::{INT_MAX, NATURAL};
 use crate::config::directive::{choice, flags, integer, special, text, yes_no};
 use crate::config::{Directive, Id, Initial, Special};
 

@@ -1,6 +1,6 @@
 //! Memory: how much memory, and what gives way when it is full.
 
-use super::{INT_MAX, LONG_MAX, MB, NATURAL};
+use super::bounds::{INT_MAX, LONG_MAX, MB, NATURAL};
 use crate::config::directive::{choice, integer, memory, yes_no};
 use crate::config::{Directive, Id};
 

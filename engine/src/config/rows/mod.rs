@@ -4,6 +4,7 @@ use super::{Directive, Id};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+mod bounds;
 mod clients;
 mod cluster;
 mod general;
@@ -17,19 +18,6 @@ mod security;
 mod tls;
 mod types;
 mod varve;
-
-/// C's `INT_MAX`, the bound of many of Redis's integers; it shows in error texts.
-const INT_MAX: i64 = i32::MAX as i64;
-/// C's `INT_MIN`.
-const INT_MIN: i64 = i32::MIN as i64;
-/// C's `LONG_MAX`, as a size.
-const LONG_MAX: u64 = i64::MAX as u64;
-/// From 0 to `INT_MAX`.
-const NATURAL: (i64, i64) = (0, INT_MAX);
-/// From 0 to `LONG_MAX`.
-const NATURAL_LONG: (i64, i64) = (0, i64::MAX);
-/// 1 MiB.
-const MB: u64 = 1 << 20;
 
 /// The directives of one topic.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! Network: where Varve listens and how connections are kept.
 
-use super::NATURAL;
+use super::bounds::NATURAL;
 use crate::config::directive::{integer, octal, special, text, yes_no};
 use crate::config::{Directive, Id, Initial, Special};
 

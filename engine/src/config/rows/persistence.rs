@@ -1,6 +1,6 @@
 //! Persistence: the append-only file, snapshots, and where they lie.
 
-use super::{INT_MAX, INT_MIN, LONG_MAX, MB, NATURAL};
+use super::bounds::{INT_MAX, INT_MIN, LONG_MAX, MB, NATURAL};
 use crate::config::directive::{choice, integer, memory, special, text, yes_no};
 use crate::config::{Directive, Id, Initial, Special};
 

@@ -1,6 +1,6 @@
 //! Replication.
 
-use super::{INT_MAX, LONG_MAX, MB, NATURAL, NATURAL_LONG};
+use super::bounds::{INT_MAX, LONG_MAX, MB, NATURAL, NATURAL_LONG};
 use crate::config::directive::{choice, integer, memory, special, text, yes_no};
 use crate::config::{Directive, Id, Initial, Special};
 

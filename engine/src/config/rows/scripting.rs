@@ -1,6 +1,6 @@
 //! Scripting and events: Lua, functions, notifications.
 
-use super::NATURAL_LONG;
+use super::bounds::NATURAL_LONG;
 use crate::config::directive::{integer, special, yes_no};
 use crate::config::{Directive, Id, Initial, Special};
 

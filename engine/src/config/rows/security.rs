@@ -1,6 +1,6 @@
 //! Security: who may do what.
 
-use super::NATURAL_LONG;
+use super::bounds::NATURAL_LONG;
 use crate::config::directive::{choice, integer, text};
 use crate::config::{Directive, Id};
 

@@ -1,6 +1,6 @@
 //! TLS: encrypted connections.
 
-use super::NATURAL;
+use super::bounds::NATURAL;
 use crate::config::directive::{choice, integer, text, yes_no};
 use crate::config::{Directive, Id};
 

@@ -1,6 +1,6 @@
 //! Data types: when small collections become large ones.
 
-use super::{INT_MAX, INT_MIN, LONG_MAX, NATURAL, NATURAL_LONG};
+use super::bounds::{INT_MAX, INT_MIN, LONG_MAX, NATURAL, NATURAL_LONG};
 use crate::config::directive::{integer, memory};
 use crate::config::{Directive, Id};
 
