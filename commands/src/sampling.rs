@@ -4,6 +4,8 @@
 use engine::args::integer;
 use engine::failure::{Failure, OUT_OF_RANGE, failure};
 use hashbrown::HashMap;
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
 use storage::Result;
 use storage::types::{Hash, Set, SortedSet};
 
@@ -50,20 +52,13 @@ impl Count {
     }
 }
 
-/// Random numbers from one seed: SplitMix64.
-struct Rng(u64);
+/// Random numbers from one seed.
+struct Rng(SplitMix64);
 
 impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
     /// A number below `bound`, which is not zero.
     fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.0.next_u64() % bound
     }
 }
 
@@ -156,7 +151,7 @@ pub fn pick<P: Pool + ?Sized>(
     count: Count,
     seed: u64,
 ) -> Result<Vec<(Vec<u8>, P::Extra)>> {
-    let mut rng = Rng(seed);
+    let mut rng = Rng(SplitMix64::seed_from_u64(seed));
     match count {
         Count::Repeating(count) => pick_repeating(pool, count, &mut rng),
         Count::Distinct(count) => {
@@ -179,7 +174,7 @@ fn pick_repeating<P: Pool + ?Sized>(
 ) -> Result<Vec<(Vec<u8>, P::Extra)>> {
     let mut picked = Vec::new();
     for _ in 0..count {
-        let Some(element) = pool.pick(rng.next())? else { break };
+        let Some(element) = pool.pick(rng.0.next_u64())? else { break };
         picked.push(element);
     }
     Ok(picked)
@@ -214,7 +209,7 @@ fn pick_sparse<P: Pool + ?Sized>(
         if picked.len() as u64 == count {
             return Ok(picked.into_iter().collect());
         }
-        let Some((name, extra)) = pool.pick(rng.next())? else { break };
+        let Some((name, extra)) = pool.pick(rng.0.next_u64())? else { break };
         picked.insert(name, extra);
     }
     pick_from_all(pool, count, rng)

@@ -27,6 +27,8 @@ use crate::switches::Switches;
 use crate::tracking::Tracking;
 use crate::tuning::{self, OutputClass, Tuning};
 use ::replication::Id as Id40;
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
 use runtime::{Connection, Now, Peer, Refusal, Service};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -496,7 +498,7 @@ impl Engine {
 
     /// The next random number (splitmix64 from the environment's seed).
     pub fn random(&self) -> u64 {
-        mix(self.random.fetch_add(GOLDEN, Ordering::Relaxed).wrapping_add(GOLDEN))
+        SplitMix64::seed_from_u64(self.random.fetch_add(GOLDEN, Ordering::Relaxed)).next_u64()
     }
 
     /// Gives the history a new identity.
@@ -538,20 +540,14 @@ impl Engine {
     }
 }
 
-/// The step of splitmix64.
+/// SplitMix64's step, by which threads share one sequence.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-
-/// The output function of splitmix64.
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
 
 /// Forty hexadecimal digits that follow from a seed.
 pub(crate) fn hex_digits(seed: u64) -> String {
-    let word = |i: u64| mix(seed.wrapping_sub(GOLDEN.wrapping_mul(i)));
-    let mut digits: String = (1..=3).map(|i| format!("{:016x}", word(i))).collect();
+    let start = |i: u64| seed.wrapping_sub(GOLDEN.wrapping_mul(i));
+    let word = |i| SplitMix64::seed_from_u64(start(i)).next_u64();
+    let mut digits: String = (2..=4).map(|i| format!("{:016x}", word(i))).collect();
     digits.truncate(40);
     digits
 }

@@ -30,6 +30,7 @@ pub mod journal;
 pub mod memory;
 #[cfg(feature = "ordered")]
 pub mod ordered;
+mod random;
 pub mod rdb;
 pub mod stream;
 pub mod testing;

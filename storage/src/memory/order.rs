@@ -357,7 +357,7 @@ impl Order {
 mod tests {
     use super::*;
     use crate::memory::entry::{Entry, Payload};
-    use crate::memory::hashing::mix;
+    use crate::random::mix;
     use crate::tx::Kind;
 
     fn entries(n: u64) -> Vec<Entry> {

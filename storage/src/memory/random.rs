@@ -1,7 +1,7 @@
 //! `RANDOMKEY`: a key of any of the shards.
 
-use super::hashing::mix;
 use super::tx::{KEEP_EXPIRED, MemoryTx};
+use crate::random::mix;
 use crate::tx::{Db, Key};
 
 /// Expired keys looked at before one of them is the answer, while they are kept.

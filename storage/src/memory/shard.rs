@@ -3,11 +3,12 @@
 use super::directory::{Directory, Pool, Slot, Source};
 use super::entry::Entry;
 use super::grave::{Freed, Grave};
-use super::hashing::{Hasher, mix};
+use super::hashing::Hasher;
 use super::prefetch;
 use super::segment::Probe;
 use super::snapshot::{NO_DB, Saving};
 use super::table::{Occupied, Table};
+use crate::random::mix;
 use crate::tx::Db;
 use crate::{EncodingLimits, Key};
 use parking_lot::Mutex;

@@ -10,9 +10,10 @@
 
 use super::directory::{BUCKETS_MAX, Directory, HOME_BITS, MAX_DEPTH, SegmentRef, Source};
 use super::entry::Entry;
-use super::hashing::{Hasher, mix};
+use super::hashing::Hasher;
 use super::prefetch;
 use super::segment::WAYS;
+use crate::random::mix;
 use std::ptr::NonNull;
 
 /// Cache lines per segment, header included: powers of two while a table is small, then four steps

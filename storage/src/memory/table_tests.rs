@@ -2,8 +2,9 @@
 
 use super::directory::{Pool, Source};
 use super::entry::{Entry, Payload};
-use super::hashing::{Hasher, mix};
+use super::hashing::Hasher;
 use super::table::Table;
+use crate::random::mix;
 use crate::tx::Kind;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,6 +3,9 @@
 //! The hash orders keys on disk, so it has to be the same in every run and for every compiler: the
 //! standard library promises neither. The seed keeps hostile keys from aiming at one shard.
 
+use crate::random::mix;
+use siphasher::sip::SipHasher13;
+
 /// The two halves of a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(pub u64, pub u64);
@@ -46,51 +49,12 @@ pub const DRAW_STEPS: u64 = 16;
 /// Where a draw lands in hash order, and how many elements it steps over from there. Mixes the
 /// number (splitmix64), so that poor ones do.
 pub fn draw(random: u64) -> (u64, u64) {
-    let mut mixed = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^= mixed >> 31;
+    let mixed = mix(random);
     (mixed, mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & (DRAW_STEPS - 1))
 }
 
-#[inline]
-fn round(v: &mut [u64; 4]) {
-    v[0] = v[0].wrapping_add(v[1]);
-    v[1] = v[1].rotate_left(13) ^ v[0];
-    v[0] = v[0].rotate_left(32);
-    v[2] = v[2].wrapping_add(v[3]);
-    v[3] = v[3].rotate_left(16) ^ v[2];
-    v[0] = v[0].wrapping_add(v[3]);
-    v[3] = v[3].rotate_left(21) ^ v[0];
-    v[2] = v[2].wrapping_add(v[1]);
-    v[1] = v[1].rotate_left(17) ^ v[2];
-    v[2] = v[2].rotate_left(32);
-}
-
 fn siphash_1_3(k0: u64, k1: u64, bytes: &[u8]) -> u64 {
-    let mut v = [
-        k0 ^ 0x736f_6d65_7073_6575,
-        k1 ^ 0x646f_7261_6e64_6f6d,
-        k0 ^ 0x6c79_6765_6e65_7261,
-        k1 ^ 0x7465_6462_7974_6573,
-    ];
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
-        v[3] ^= word;
-        round(&mut v);
-        v[0] ^= word;
-    }
-    let mut last = (bytes.len() as u64) << 56;
-    for (at, &byte) in chunks.remainder().iter().enumerate() {
-        last |= u64::from(byte) << (8 * at);
-    }
-    v[3] ^= last;
-    round(&mut v);
-    v[0] ^= last;
-    v[2] ^= 0xff;
-    (0..3).for_each(|_| round(&mut v));
-    v[0] ^ v[1] ^ v[2] ^ v[3]
+    SipHasher13::new_with_keys(k0, k1).hash(bytes)
 }
 
 #[cfg(test)]

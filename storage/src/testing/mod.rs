@@ -8,6 +8,9 @@
 //! its own. A test speaks only through the traits; whatever it needs to know of a backend it asks
 //! the backend.
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
+
 // The names of the tests say what they test.
 #[allow(missing_docs)]
 pub mod concurrency;
@@ -221,22 +224,17 @@ impl Drop for Raise<'_> {
 }
 
 /// A deterministic source of random numbers.
-pub struct Random(u64);
+pub struct Random(SplitMix64);
 
 impl Random {
     /// The same numbers for the same seed.
     pub fn new(seed: u64) -> Self {
-        Random(seed)
+        Random(SplitMix64::seed_from_u64(seed))
     }
 
     /// The next number.
     pub fn number(&mut self) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
+        self.0.next_u64()
     }
 
     /// A number below `limit`.

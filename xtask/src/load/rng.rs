@@ -1,21 +1,23 @@
 //! A small seeded generator of random numbers: a few instructions per draw, the same sequence for
 //! the same seed, so that two servers get the same requests.
 
-/// SplitMix64: one addition and three multiplies-and-shifts per number.
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
+
+/// SplitMix64.
 #[derive(Debug, Clone)]
-pub struct Rng(u64);
+pub struct Rng(SplitMix64);
 
 impl Rng {
     /// A generator whose whole sequence follows from `seed`.
     pub fn new(seed: u64) -> Self {
-        Rng(seed ^ 0x9E37_79B9_7F4A_7C15)
+        Rng(SplitMix64::seed_from_u64(seed))
     }
 
     /// The next 64 random bits.
     #[inline]
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        mix(self.0)
+        self.0.next_u64()
     }
 
     /// A number in `0..n`, by multiplication instead of division; 0 when `n` is 0.
@@ -33,7 +35,5 @@ impl Rng {
 /// Spreads the bits of `x` over the whole word, one to one.
 #[inline]
 pub fn mix(x: u64) -> u64 {
-    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
+    SplitMix64::seed_from_u64(x).next_u64()
 }
