@@ -175,7 +175,7 @@ pub fn next_steps(family: &str, name: &str, script: &str, written: &[String]) ->
     text + &format!(
         "\n{shown} runs already. Next:\n\
          1. Accept what it answers, and read the transcript:\n   \
-         GOLDEN={family}/{stem} INSTA_UPDATE=always cargo test --workspace --test golden memory_answers_as_kept\n\
+         INSTA_UPDATE=always cargo test --workspace --test golden {family}/{stem}\n\
          2. Try it:\n   \
          cargo run --release &  redis-cli SET k hello; redis-cli {shown} k\n\
          3. Make it the command you want: the handler, each field of the row, the script. Repeat 1.\n\

@@ -28,6 +28,23 @@ fn missing(name: &str) -> Violation {
     Violation::new(name, 1, "documents", "there is no such file")
 }
 
+/// A golden script says in its first line what it shows, and its answers stand beside it.
+pub fn scripts(tree: &Tree) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for file in tree.ending(".txt").filter(|file| file.path.starts_with("golden/scripts/")) {
+        let first = file.text.lines().next().unwrap_or_default();
+        if !first.strip_prefix("# ").is_some_and(|text| text.trim().contains(' ')) {
+            let what = "the first line does not say what the script shows";
+            found.push(Violation::new(&file.path, 1, "scripts", what));
+        }
+        let answers = file.path.replace(".txt", ".snap");
+        if !tree.exists(&answers) {
+            found.push(Violation::new(&file.path, 1, "scripts", format!("there is no {answers}")));
+        }
+    }
+    found
+}
+
 /// Links between files lead to files.
 pub fn links(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -101,6 +118,18 @@ mod tests {
     fn a_missing_changelog_is_found() {
         assert_eq!(changelog(&tree(&[])).len(), 1);
         assert!(changelog(&tree(&[("CHANGELOG.md", "")])).is_empty());
+    }
+
+    #[test]
+    fn golden_scripts_say_what_they_show_and_have_answers() {
+        let found = |text: &str, answers: &str| {
+            let files = [("golden/scripts/list/a.txt", text), (answers, "")];
+            scripts(&tree(&files)).len()
+        };
+        assert_eq!(found("# What it shows.\nPING\n", "golden/scripts/list/a.snap"), 0);
+        assert_eq!(found("PING\n", "golden/scripts/list/a.snap"), 1);
+        assert_eq!(found("#\nPING\n", "golden/scripts/list/b.snap"), 2);
+        assert!(scripts(&tree(&[("ci/requirements.txt", "x")])).is_empty());
     }
 
     #[test]

@@ -27,6 +27,7 @@ const RULES: &[Rule] = &[
     documents::architecture,
     documents::changelog,
     documents::links,
+    documents::scripts,
     functions::length,
     modules::circles,
     source::purpose,
