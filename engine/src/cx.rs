@@ -92,6 +92,12 @@ impl CallResult {
         self.dirty > 0 || self.rest.is_some()
     }
 
+    /// The number of changes, and the rarer part.
+    #[inline(always)]
+    pub fn into_parts(self) -> (u64, Option<Box<Rest>>) {
+        (self.dirty, self.rest)
+    }
+
     /// The rarer part, taken out.
     #[inline(always)]
     pub fn take_rest(&mut self) -> Option<Box<Rest>> {

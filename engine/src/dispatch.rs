@@ -144,7 +144,10 @@ impl Engine {
             self.call(call, locks, session, watch.tx, out, now, &mut result);
             if result.is_something() || watch.tx.met_expired() {
                 watch.logging = true;
-                self.settle::<TRACED>(call, session, watch.tx, &mut result, aftermath);
+                self.settle::<TRACED>(call, session, watch.tx, result, aftermath);
+            } else {
+                // Nothing is in it: not even the call that frees nothing.
+                std::mem::forget(result);
             }
             watch.end();
         });
@@ -323,21 +326,22 @@ impl Engine {
     }
 
     /// What follows a call, still under its locks: logging, announcing what expired, parking.
+    #[inline]
     fn settle<const TRACED: bool>(
         &self,
         call: &Call<'_>,
         session: &mut SessionState,
         tx: &mut dyn Tx,
-        result: &mut CallResult,
+        result: CallResult,
         aftermath: &mut Aftermath,
     ) {
-        let rest = result.take_rest();
+        let (dirty, rest) = result.into_parts();
         aftermath.lsn = rest.as_ref().and_then(|rest| rest.expired_lsn).or(aftermath.lsn);
         if tx.met_expired() {
             self.settle_met(session, tx, aftermath);
         }
-        if result.dirty > 0 {
-            session.counts.changes += result.dirty;
+        if dirty > 0 {
+            session.counts.changes += dirty;
             if let Some(journal) = self.journal().filter(|_| !session.is_replay())
                 && let Some(lsn) = self.spend::<TRACED, _>(
                     |spent| &mut spent.journal,
