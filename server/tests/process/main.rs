@@ -5,6 +5,7 @@ mod busy;
 mod data;
 mod debug;
 mod eviction;
+mod failover;
 mod failures;
 mod footprint;
 mod library;

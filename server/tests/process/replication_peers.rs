@@ -204,3 +204,29 @@ fn a_password_that_is_wrong_is_refused_and_one_that_is_right_is_taken() {
         wait_until_up(&mut copy);
     }
 }
+
+#[test]
+fn silence_ends_a_link_at_both_ends() {
+    let (_dir, here) = folder();
+    let impostor = Impostor::start();
+    let server = replica_of(&here, impostor.port, &["--repl-timeout", "1"]);
+    let mut connection = server.connect();
+    impostor.say(&[&full()]);
+    // It says nothing from here on.
+    impostor.wait_until_left();
+    impostor.say(&[b"-ERR gone\r\n"]);
+    impostor.wait_until_left();
+    assert_eq!(info(&mut connection, "master_link_status"), "down");
+
+    let (_dir, here) = folder();
+    let server = master(&here, &["--repl-timeout", "2", "--repl-ping-replica-period", "1"]);
+    let mut stream = follower(server.port);
+    // From the file's end on, whoever follows has to say so.
+    stream.write_all(b"REPLCONF ACK 0\r\n").unwrap();
+    let mut sent = Vec::new();
+    let ended = stream.read_to_end(&mut sent);
+    assert!(ended.is_ok() || ended.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset));
+    let ping = b"*1\r\n$4\r\nPING\r\n";
+    assert!(sent.windows(ping.len()).any(|bytes| bytes == ping), "the master shows that it lives");
+    assert_eq!(info(&mut server.connect(), "connected_slaves"), "0");
+}

@@ -1,0 +1,105 @@
+//! Roles that change while something is wrong: a replica that hangs, a master that is gone.
+
+use crate::replication::{ask, info, master, replica_of, until, wait_until_up};
+use crate::support::{Varve, folder};
+use redis::{Commands, Connection};
+
+/// A master and its replica, which hangs from now on and lacks a write.
+fn hanging(above: &Varve, below: &Varve) -> Connection {
+    let mut source = above.connect();
+    wait_until_up(&mut below.connect());
+    below.signal(libc::SIGSTOP);
+    let () = source.set("late", "1").unwrap();
+    source
+}
+
+#[test]
+fn a_handover_that_nobody_can_take_is_given_up_or_undone() {
+    let ((_one, here), (_other, there)) = (folder(), folder());
+    let above = master(&here, &[]);
+    let below = replica_of(&there, above.port, &[]);
+    let mut source = hanging(&above, &below);
+    let port = below.port.to_string();
+    for (words, text) in [
+        (&["FAILOVER", "TO", "127.0.0.1", "1"][..], "is not a replica"),
+        (&["FAILOVER", "FORCE"], "requires both a timeout and target"),
+        (&["FAILOVER", "TIMEOUT", "0"], "timeout must be greater than 0"),
+        (&["FAILOVER", "ABORT"], "No failover in progress"),
+    ] {
+        let refused = ask::<()>(&mut source, words).unwrap_err().to_string();
+        assert!(refused.contains(text), "{words:?}: {refused}");
+    }
+
+    // The time is over: it stays what it is.
+    let _: () = ask(&mut source, &["FAILOVER", "TIMEOUT", "100"]).unwrap();
+    assert_eq!(info(&mut source, "master_failover_state"), "waiting-for-sync");
+    let () = source.set("held", "1").unwrap();
+    assert_eq!(info(&mut source, "master_failover_state"), "no-failover");
+    assert_eq!(info(&mut source, "role"), "master");
+
+    // Nobody waits for ever.
+    let to = ["FAILOVER", "TO", "127.0.0.1", &port, "TIMEOUT", "1000000"];
+    let _: () = ask(&mut source, &to).unwrap();
+    let again = ask::<()>(&mut source, &to).unwrap_err().to_string();
+    assert!(again.contains("already in progress"), "{again}");
+    let refused = ask::<()>(&mut source, &["REPLICAOF", "NO", "ONE"]).unwrap_err().to_string();
+    assert!(refused.contains("not allowed while failing over"), "{refused}");
+    let mut waiting = above.connect();
+    let held = std::thread::spawn(move || waiting.set::<_, _, ()>("held", "2"));
+    until("a write is held back", || {
+        let list: String = ask(&mut source, &["CLIENT", "LIST"]).unwrap();
+        list.lines().any(|line| line.contains("cmd=set") && line.contains("flags=b"))
+    });
+    let _: () = ask(&mut source, &["FAILOVER", "ABORT"]).unwrap();
+    held.join().unwrap().unwrap();
+    assert_eq!(info(&mut source, "master_failover_state"), "no-failover");
+
+    below.signal(libc::SIGCONT);
+    let end = info(&mut source, "master_repl_offset");
+    let mut copy = below.connect();
+    until("it has what it lacked", || copy.get("held") == Ok(Some("2".to_owned())));
+    let reached = info(&mut copy, "slave_repl_offset").parse::<u64>().unwrap();
+    assert!(reached >= end.parse::<u64>().unwrap());
+}
+
+#[test]
+fn a_handover_can_be_forced() {
+    let ((_one, here), (_other, there)) = (folder(), folder());
+    let above = master(&here, &[]);
+    let below = replica_of(&there, above.port, &[]);
+    let mut source = hanging(&above, &below);
+    let port = below.port.to_string();
+    let to = ["FAILOVER", "TO", "127.0.0.1", &port, "FORCE", "TIMEOUT", "100"];
+    let _: () = ask(&mut source, &to).unwrap();
+    until("it follows", || info(&mut source, "role") == "slave");
+    assert_eq!(info(&mut source, "master_failover_state"), "failover-in-progress");
+    below.signal(libc::SIGCONT);
+    let mut copy = below.connect();
+    until("the other leads", || info(&mut copy, "role") == "master");
+    until("it is over", || info(&mut source, "master_failover_state") == "no-failover");
+    let () = copy.set("after", "1").unwrap();
+    until("it has what was written", || source.get("after") == Ok(Some("1".to_owned())));
+}
+
+#[test]
+fn a_replica_that_lost_its_master_says_so_if_it_is_to() {
+    let ((_one, here), (_other, there)) = (folder(), folder());
+    let above = master(&here, &[]);
+    let () = above.connect().set("k", "v").unwrap();
+    let below = replica_of(&there, above.port, &["--replica-serve-stale-data", "no"]);
+    let mut copy = below.connect();
+    wait_until_up(&mut copy);
+    assert_eq!(copy.get::<_, String>("k").unwrap(), "v");
+    above.kill();
+    until("it knows", || info(&mut copy, "master_link_status") == "down");
+    for words in [&["GET", "k"][..], &["PING"], &["EVAL", "return 1", "0"]] {
+        let refused = ask::<redis::Value>(&mut copy, words).unwrap_err().to_string();
+        let told = refused.contains("MASTERDOWN");
+        assert!(told || refused.contains("Link with MASTER is down"), "{words:?}: {refused}");
+    }
+    let _: redis::Value = ask(&mut copy, &["ROLE"]).unwrap();
+    let _: () = ask(&mut copy, &["CONFIG", "SET", "replica-serve-stale-data", "yes"]).unwrap();
+    assert_eq!(copy.get::<_, String>("k").unwrap(), "v");
+    let _: () = ask(&mut copy, &["REPLICAOF", "NO", "ONE"]).unwrap();
+    let () = copy.set("k", "w").unwrap();
+}
