@@ -468,6 +468,7 @@ impl Engine {
         match self.tee.recording.load(Ordering::Relaxed) {
             0 => None,
             feed::LOGGED => self.journal.as_deref(),
+            feed::APART => None,
             _ => Some(&self.tee),
         }
     }

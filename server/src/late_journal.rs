@@ -38,6 +38,10 @@ impl Journal for LateJournal {
         self.get().map_or(Lsn(0), |journal| journal.append_atomic(effects))
     }
 
+    fn note(&self, text: &str) {
+        self.get().into_iter().for_each(|journal| journal.note(text));
+    }
+
     fn write_up_to(&self, lsn: Lsn) {
         if let Some(journal) = self.get() {
             journal.write_up_to(lsn);

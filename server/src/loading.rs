@@ -64,6 +64,7 @@ pub(crate) fn load(
     let (log, opened) = journal::open(data, process.dir())?;
     note("log", process.dir(), opened.keys + opened.commands, began.elapsed());
     process.loaded_keys.store(opened.keys, Ordering::Relaxed);
+    *data.position.lock() = opened.position;
     // Redis would start empty here, and lose the snapshot at its next save.
     if opened.fresh && load_snapshot(data, process)? {
         log.rewrite_now(data).map_err(StartError::Other)?;

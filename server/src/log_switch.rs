@@ -79,9 +79,11 @@ pub(crate) fn rewrite(process: &Process, engine: &Arc<Engine>) -> Result<(), Str
             let _ = engine.config.load(by_id(Id::Appendonly), &["no"]);
         } else if !engine.config.boolean(Id::Appendonly) {
             engine.set_logging(false);
+        } else {
+            engine.log_began();
         }
     };
-    log.rewrite_then(engine, &process.saver.turn, |engine| engine.set_logging(true), done)
+    log.rewrite_then(engine, &process.saver.turn, Engine::begin_log, done)
 }
 
 fn end(process: &Process, engine: &Engine) -> Result<(), String> {

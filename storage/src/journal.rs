@@ -38,6 +38,10 @@ pub trait Journal: Send + Sync {
     /// database.
     fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Lsn;
 
+    /// Appends a remark, text without line ends, which is given back in its place when the log is read
+    /// ([`Replay::note`](crate::aof::Replay::note)). A journal that cannot keep remarks passes it over.
+    fn note(&self, _text: &str) {}
+
     /// Hands everything appended up to `lsn` to the operating system, so that it survives the end
     /// of this process (not of the machine). Called before replies are written; cheap when another
     /// thread's write already covered `lsn`. A failure shows in [`Journal::failure`].

@@ -50,7 +50,7 @@ impl<'e> Applier<'e> {
                 tx.set_timeless();
                 current = engine.replication.generation() == self.generation;
                 if current {
-                    self.run(&calls, shards.locks(), tx, now, &mut affected);
+                    self.run(unit, &calls, shards.locks(), tx, now, &mut affected);
                     engine.replication.out.pass_on(unit.bytes, unit.db);
                 }
             });
@@ -71,6 +71,7 @@ impl<'e> Applier<'e> {
 
     fn run(
         &mut self,
+        unit: &Unit<'_>,
         calls: &[(Db, Call<'_>)],
         locks: Locks<'_>,
         tx: &mut dyn Tx,
@@ -91,15 +92,32 @@ impl<'e> Applier<'e> {
                 && let Some(journal) = engine.logging_journal()
             {
                 match calls {
-                    [_] => self.logged(log(journal, call, *db, rest.as_deref()), tx),
+                    [_] => {
+                        self.mark(unit, *db, call, rest.as_deref());
+                        self.logged(log(journal, call, *db, rest.as_deref()), tx);
+                    }
                     _ => collect(&mut effects, *call, *db, taken(&mut rest)),
                 }
             }
             affected.append(rest.map(|rest| rest.affected).unwrap_or_default());
         }
         if let (Some(journal), false) = (engine.logging_journal(), effects.is_empty()) {
+            engine.replication.out.mark(journal, unit.bytes.len(), None, unit.db);
             self.logged(Some(journal.append_atomic(&effects)), tx);
         }
+    }
+
+    /// Says in the log how far the stream will be with what is about to be logged for a single command.
+    fn mark(&self, unit: &Unit<'_>, db: Db, call: &Call<'_>, rest: Option<&Rest>) {
+        let Some(journal) = self.engine.logging_journal() else { return };
+        let verbatim = rest.is_none_or(|rest| matches!(rest.effects, Effects::Verbatim));
+        let len = || {
+            let mut encoded = Vec::new();
+            resp::encode_command(call.request.iter(), &mut encoded);
+            encoded.len() as u64
+        };
+        let len = (verbatim && unit.db == db).then(len);
+        self.engine.replication.out.mark(journal, unit.bytes.len(), len, unit.db);
     }
 
     fn logged(&mut self, lsn: Option<Lsn>, tx: &mut dyn Tx) {

@@ -1,7 +1,8 @@
 //! The stream that replicas read: [`Outgoing`], and [`Tee`], the journal that writes it.
 
+use super::trail::Marks;
 use parking_lot::Mutex;
-use replication::{Answer, Backlog, History, Id, command};
+use replication::{Answer, Backlog, History, Id, Resume, command};
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -14,6 +15,8 @@ use storage::{Db, Journal, Lsn};
 pub(crate) const LOGGED: u8 = 1;
 /// Effects go into the stream.
 pub(crate) const FED: u8 = 2;
+/// Effects that do not go into the stream are to be logged as such: the log has told where in it the data are.
+pub(crate) const APART: u8 = 4;
 
 /// A moment in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +48,17 @@ struct Inner {
     db: Option<Db>,
     /// The position behind the last request for acknowledgements.
     asked_at: u64,
+    /// What the log says about the position.
+    marks: Marks,
+    /// The identity was told to somebody.
+    is_shared: bool,
 }
 
 impl Inner {
+    fn cut(&self) -> Cut {
+        Cut { id: self.history.id, position: self.position, db: self.db.unwrap_or(0) }
+    }
+
     fn append(&mut self, bytes: &[u8], needed: u64) {
         if let Some(backlog) = &mut self.backlog {
             backlog.append(bytes, needed);
@@ -74,6 +85,8 @@ impl Outgoing {
                 position: 0,
                 db: None,
                 asked_at: 0,
+                marks: Marks::Off,
+                is_shared: false,
             }),
             end: AtomicU64::new(0),
             needed: AtomicU64::new(u64::MAX),
@@ -114,8 +127,23 @@ impl Outgoing {
         self.inner.lock().backlog.as_ref().map_or(0, Backlog::held_bytes)
     }
 
-    /// Appends an effect in `db`, already encoded.
-    pub(crate) fn append(&self, db: Db, encoded: &[u8]) {
+    /// Appends an effect in `db`, already encoded, here and in the log: in one order.
+    pub(crate) fn append(&self, db: Db, encoded: &[u8], journal: Option<&dyn Journal>) -> Lsn {
+        self.with(|inner, needed| {
+            inner.turn_to(db, needed);
+            let (cut, len) = (inner.cut(), encoded.len() as u64);
+            inner.append(encoded, needed);
+            let Some(journal) = journal else {
+                inner.marks.renew();
+                return Lsn(0);
+            };
+            inner.marks.before(journal, cut, inner.position, Some(len), db);
+            journal.append_encoded(db, encoded)
+        })
+    }
+
+    /// Appends what is no effect, and not logged.
+    pub(crate) fn append_message(&self, db: Db, encoded: &[u8]) {
         self.with(|inner, needed| {
             inner.turn_to(db, needed);
             inner.append(encoded, needed);
@@ -123,10 +151,13 @@ impl Outgoing {
     }
 
     /// Appends effects that belong together.
-    fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)]) {
-        let Some((first, _)) = effects.first() else { return };
+    fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)], journal: Option<&dyn Journal>) -> Lsn {
+        let (Some((first, _)), Some((last, _))) = (effects.first(), effects.last()) else {
+            return Lsn(0);
+        };
         self.with(|inner, needed| {
             inner.turn_to(*first, needed);
+            let cut = inner.cut();
             inner.append(b"*1\r\n$5\r\nMULTI\r\n", needed);
             let mut bytes = Vec::new();
             for (db, effect) in effects {
@@ -136,7 +167,54 @@ impl Outgoing {
                 inner.append(&bytes, needed);
             }
             inner.append(b"*1\r\n$4\r\nEXEC\r\n", needed);
+            let Some(journal) = journal else {
+                inner.marks.renew();
+                return Lsn(0);
+            };
+            inner.marks.before(journal, cut, inner.position, None, *last);
+            journal.append_atomic(effects)
+        })
+    }
+
+    /// Says in the log what a master's bytes are, before what they do is logged there: `len` is the length of
+    /// that record if it is a single command, in `db`.
+    pub(crate) fn mark(&self, journal: &dyn Journal, bytes: usize, len: Option<u64>, db: Db) {
+        self.with(|inner, _| {
+            let after = inner.position + bytes as u64;
+            inner.marks.before(journal, inner.cut(), after, len, db);
         });
+    }
+
+    /// The log begins anew: says in it where the data are. With `later` that is said before the next record,
+    /// for others come first.
+    pub(crate) fn mark_place(&self, journal: &dyn Journal, later: bool) {
+        self.with(|inner, _| match inner.marks {
+            Marks::Off => {}
+            _ if later => {
+                inner.marks.end(journal);
+                inner.marks = Marks::Due;
+            }
+            _ => inner.marks.place(journal, inner.cut()),
+        });
+    }
+
+    /// What is logged from here on is in no stream: nobody is to take the log for one.
+    pub(crate) fn end_marks(&self, journal: &dyn Journal) {
+        self.with(|inner, _| inner.marks.end(journal));
+    }
+
+    /// From here on all that is logged is in the stream. To be called where nothing is being written.
+    pub(crate) fn begin_marks(&self) {
+        self.with(|inner, _| inner.marks = Marks::Due);
+    }
+
+    /// Whose history to ask a master to go on with: ours, or the one before, if this one is known to nobody
+    /// and nothing has happened in it.
+    pub(crate) fn resume(&self) -> Resume {
+        let inner = self.inner.lock();
+        let Inner { history, position, .. } = &*inner;
+        let before = history.before.filter(|(_, upto)| upto == position && !inner.is_shared);
+        Resume { id: before.map_or(history.id, |(id, _)| id), position: *position }
     }
 
     /// Appends a command that concerns no database.
@@ -173,6 +251,11 @@ impl Outgoing {
             let db = inner.db.unwrap_or(0);
             if select {
                 inner.db = None;
+                inner.is_shared = true;
+                // Every shard is locked, so that whatever is written from here on is in the stream.
+                if inner.backlog.is_some() {
+                    inner.marks = Marks::Due;
+                }
             }
             Cut { id: inner.history.id, position: inner.position, db }
         })
@@ -215,7 +298,10 @@ impl Outgoing {
                 position,
                 db: Some(db),
                 asked_at: 0,
+                marks: inner.marks,
+                is_shared: false,
             };
+            inner.marks.renew();
         });
     }
 
@@ -224,12 +310,17 @@ impl Outgoing {
         self.with(|inner, _| {
             inner.history.branch(id, inner.position);
             inner.db = None;
+            inner.is_shared = false;
+            inner.marks.renew();
         });
     }
 
     /// The same history under another name.
     pub(crate) fn rename(&self, history: History) {
-        self.with(|inner, _| inner.history = history);
+        self.with(|inner, _| {
+            inner.history = history;
+            inner.marks.renew();
+        });
     }
 
     /// What to tell a replica that asks to go on; if it can, it is noted as needing what is behind.
@@ -239,6 +330,7 @@ impl Outgoing {
                 let (first, end) = (backlog.first(), backlog.end());
                 let answer = inner.history.answer(id, offset, first, end);
                 if let Answer::Continue(position) = answer {
+                    inner.is_shared = true;
                     self.needed.fetch_min(position, Ordering::Relaxed);
                     inner.db = None;
                 }
@@ -292,6 +384,14 @@ impl Tee {
     fn logged(&self) -> Option<&dyn Journal> {
         self.journal.as_deref().filter(|_| self.is(LOGGED))
     }
+
+    /// The log, for what is in no stream.
+    fn logged_alone(&self) -> Option<&dyn Journal> {
+        let journal = self.logged()?;
+        self.out.end_marks(journal);
+        self.set(APART, false);
+        Some(journal)
+    }
 }
 
 impl Journal for Tee {
@@ -308,8 +408,11 @@ impl Journal for Tee {
     }
 
     fn append_encoded(&self, db: Db, resp: &[u8]) -> Lsn {
-        self.out.append(db, resp);
-        self.logged().map_or(Lsn(0), |journal| journal.append_encoded(db, resp))
+        if self.is(FED) {
+            return self.out.append(db, resp, self.logged());
+        }
+        let Some(journal) = self.logged_alone() else { return Lsn(0) };
+        journal.append_encoded(db, resp)
     }
 
     fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Lsn {
@@ -317,8 +420,11 @@ impl Journal for Tee {
             let effect: Vec<&[u8]> = effect.iter().map(Vec::as_slice).collect();
             return self.append(*db, &effect);
         }
-        self.out.append_atomic(effects);
-        self.logged().map_or(Lsn(0), |journal| journal.append_atomic(effects))
+        if self.is(FED) {
+            return self.out.append_atomic(effects, self.logged());
+        }
+        let Some(journal) = self.logged_alone() else { return Lsn(0) };
+        journal.append_atomic(effects)
     }
 
     fn write_up_to(&self, lsn: Lsn) {

@@ -15,6 +15,7 @@ pub(crate) mod feed;
 mod follower;
 mod roles;
 mod tend;
+mod trail;
 mod waiting;
 
 pub use apply::Applier;
@@ -25,6 +26,7 @@ pub(crate) use follower::Fed;
 pub use follower::{Announced, Follower, Phase, Wanted};
 pub use replication as wire;
 pub use roles::{Link, Source};
+pub use trail::Trail;
 
 use crate::blocking::Waiter;
 use parking_lot::{Mutex, RwLock};

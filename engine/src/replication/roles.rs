@@ -3,7 +3,7 @@
 //! A role changes while every shard is locked (`REPLICAOF` locks them, as does the start), so no effect
 //! is half of one role and half of the other.
 
-use super::feed::{FED, LOGGED};
+use super::feed::{APART, FED, LOGGED};
 use super::{Cut, Replication};
 use crate::clients::flag;
 use crate::config::{Id as Directive, by_id};
@@ -75,8 +75,7 @@ impl Replication {
     /// Where to go on, if the history we have is one to go on with.
     pub fn resume(&self) -> Option<Resume> {
         let can = self.source.lock().as_ref().is_some_and(|source| source.can_resume);
-        let Cut { id, position, .. } = self.out.cut(false);
-        can.then_some(Resume { id, position })
+        can.then(|| self.out.resume())
     }
 
     fn is_current(&self, generation: u64) -> bool {
@@ -101,7 +100,7 @@ impl Engine {
     pub fn feed_message(&self, db: storage::Db, words: &[&[u8]]) {
         let mut encoded = Vec::new();
         replication::command(words, &mut encoded);
-        self.replication.out.append(db, &encoded);
+        self.replication.out.append_message(db, &encoded);
         self.replication.wake();
     }
 
@@ -122,6 +121,7 @@ impl Engine {
     /// Stops putting effects into the stream, and forgets what is held: nobody has followed for long.
     pub(super) fn end_feeding(&self) {
         let position = self.replication.out.end();
+        self.tee.set(APART, true);
         self.tee.set(FED, false);
         let history = History::new(self.new_history_id());
         self.replication.out.begin(history, position, 0, None);
@@ -131,6 +131,7 @@ impl Engine {
     pub fn follow(&self, host: &str, port: u16, now_ms: u64) -> u64 {
         let replication = &self.replication;
         let was_replica = self.is_replica();
+        self.tee.set(APART, true);
         self.tee.set(FED, false);
         // What a master has written, its successor has read: with luck it goes on from there.
         let can_resume = match &*replication.source.lock() {
@@ -168,6 +169,7 @@ impl Engine {
         self.keyspace.set_keeps_expired(self.gate() & gate::PAUSED != 0);
         self.update_stale_gate();
         self.tee.set(FED, replication.out.is_active());
+        replication.out.begin_marks();
         // They are to learn that their history has another name now.
         self.drop_followers();
         self.remember_source();
@@ -260,14 +262,38 @@ impl Engine {
         self.replication.out.begin(History::new(id), position, db, Some(size));
     }
 
-    /// The master goes on from where we are, perhaps under another name.
-    pub fn go_on(&self, id: Option<Id>) {
+    /// The master goes on from where we are in the history that was asked for, perhaps under another name.
+    pub fn go_on(&self, asked: Id, id: Option<Id>) {
         let out = &self.replication.out;
-        let history = out.history();
-        if let Some(id) = id.filter(|id| *id != history.id) {
-            let position = out.end();
-            out.rename(History { id, before: Some((history.id, position)) });
+        let (history, id) = (out.history(), id.unwrap_or(asked));
+        if id != history.id {
+            let before = if id == asked { history.id } else { asked };
+            out.rename(History { id, before: Some((before, out.end())) });
             self.drop_followers();
+        }
+    }
+
+    /// The log goes on in another file, every shard is locked: says there where in the stream the data are.
+    pub fn mark_log(&self) {
+        if let Some(journal) = self.logging_journal() {
+            self.replication.out.mark_place(journal, self.backend.persistent());
+        }
+    }
+
+    /// Begins a log whose data are not what the log before led to, every shard is locked. Until that has given
+    /// way ([`Engine::log_began`]), a crash would find both, and is to take them for nothing of a stream.
+    pub fn begin_log(&self) {
+        self.set_logging(true);
+        if let Some(journal) = self.logging_journal() {
+            self.replication.out.end_marks(journal);
+        }
+    }
+
+    /// The log of before has given way: where in the stream the data are is said again.
+    pub fn log_began(&self) {
+        if self.is_replica() || self.is_fed() {
+            self.tee.set(APART, self.is_replica());
+            self.replication.out.begin_marks();
         }
     }
 
@@ -277,6 +303,8 @@ impl Engine {
         let Cut { id, position, db } = cut;
         if follows {
             self.replication.out.begin(History::new(id), position, db, Some(size));
+            self.replication.out.begin_marks();
+            self.tee.set(APART, true);
             if let Some(source) = &mut *self.replication.source.lock() {
                 source.can_resume = true;
             }
@@ -285,6 +313,7 @@ impl Engine {
         let mut history = History::new(id);
         history.branch(self.new_history_id(), position);
         self.replication.out.begin(history, position, db, Some(size));
+        self.replication.out.begin_marks();
         self.tee.set(FED, true);
     }
 

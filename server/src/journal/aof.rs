@@ -7,6 +7,7 @@ use crate::snapshot::Saver;
 use crate::system;
 use engine::config::{ConfigStore, Id};
 use engine::replay::Replayer;
+use engine::replication::{Cut, Trail};
 use engine::tuning::durability;
 use engine::{Engine, Environment, NoHost, Parts};
 use parking_lot::Mutex;
@@ -42,6 +43,8 @@ pub(crate) struct Opened {
     pub keys: u64,
     /// Commands behind it.
     pub commands: u64,
+    /// Where in a stream its data are, if it says so.
+    pub position: Option<Cut>,
 }
 
 /// Loads the log into the storage and opens it for appending; begins one if there is none.
@@ -56,7 +59,8 @@ pub(crate) fn open(data: &Data, dir: &Path) -> Result<(Log, Opened), StartError>
     *data.libraries.lock() = engine.library_texts();
     let (keys, commands) = (loaded.entries, loaded.commands);
     let log = Log { aof, rewriting: Arc::default() };
-    Ok((log, Opened { fresh: loaded.fresh, keys, commands }))
+    let position = loader.trail.cut().filter(|_| !loaded.image_ahead);
+    Ok((log, Opened { fresh: loaded.fresh, keys, commands, position }))
 }
 
 /// How a log is opened, in front of a storage that keeps nothing.
@@ -120,6 +124,7 @@ struct Loader<'e> {
     records: u64,
     spoke: Instant,
     engine: &'e Engine,
+    trail: Trail,
 }
 
 impl<'e> Loader<'e> {
@@ -131,6 +136,7 @@ impl<'e> Loader<'e> {
             records: 0,
             spoke: Instant::now(),
             engine,
+            trail: Trail::default(),
         }
     }
 
@@ -167,6 +173,14 @@ impl Replay for Loader<'_> {
         }
         self.replayer.record(Some(at), commands.iter().map(|command| (command.db, command.request)))
     }
+
+    fn record(&mut self, bytes: u64, db: Db) {
+        self.trail.record(bytes, db);
+    }
+
+    fn note(&mut self, text: &str) {
+        self.trail.note(text);
+    }
 }
 
 impl Log {
@@ -188,7 +202,7 @@ impl Log {
 
     /// Begins a rewrite in a thread of its own, which has its `turn` at taking a snapshot.
     pub fn rewrite(&self, engine: &Arc<Engine>, turn: &Turn) -> Result<(), String> {
-        self.rewrite_then(engine, turn, |_| {}, |_, _| {})
+        self.rewrite_then(engine, turn, Engine::mark_log, |_, _| {})
     }
 
     /// As [`Log::rewrite`]; `at_cut` is called when everything that will be in the new base has

@@ -29,6 +29,7 @@ pub(crate) struct Opened {
     pub fresh: bool,
     pub keys: u64,
     pub commands: u64,
+    pub position: Option<engine::replication::Cut>,
 }
 
 impl Log {

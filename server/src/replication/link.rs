@@ -7,7 +7,7 @@ use crate::host::Process;
 use engine::Engine;
 use engine::clients::{Client, flag};
 use engine::config::Id;
-use engine::replication::wire::{Handshake, Login, Presence, Step, Stream, command};
+use engine::replication::wire::{self, Handshake, Login, Presence, Resume, Step, Stream, command};
 use engine::replication::{Applier, Link};
 use runtime::{Clock, Now, Peer};
 use std::sync::Arc;
@@ -92,7 +92,9 @@ impl Following<'_> {
         let mut connection = Connection::open(host, port, Duration::from_secs(timeout_s))
             .map_err(|error| format!("connecting: {error}"))?;
         self.set(Link::Handshake);
-        let began = self.introduce(&mut connection)?;
+        let resume = self.engine.replication.resume();
+        let asked = resume.map_or(wire::Id::NONE, |resume| resume.id);
+        let began = self.introduce(&mut connection, resume)?;
         match began {
             Step::Full { id, position } => {
                 tracing::info!(host, port, %id, position, "full synchronization with the master");
@@ -103,14 +105,18 @@ impl Following<'_> {
                 let position = self.engine.replication.out.end();
                 tracing::info!(host, port, position, "partial synchronization with the master");
                 self.engine.handed_over(self.generation, true);
-                self.engine.go_on(id);
+                self.engine.go_on(asked, id);
             }
             Step::Send(_) | Step::Read | Step::Refused(_) => return Err("no answer".into()),
         }
         self.stream(&mut connection)
     }
 
-    fn introduce(&self, connection: &mut Connection) -> Result<Step, String> {
+    fn introduce(
+        &self,
+        connection: &mut Connection,
+        resume: Option<Resume>,
+    ) -> Result<Step, String> {
         let config = &self.engine.config;
         let text = |id| config.text(id).to_string();
         let login = Login { user: text(Id::Masteruser), password: text(Id::Masterauth) };
@@ -118,7 +124,6 @@ impl Following<'_> {
         let own = self.process.addresses.first().map_or(0, |address| address.port());
         let port = if announced != 0 { announced } else { own };
         let presence = Presence { port, ip: text(Id::ReplicaAnnounceIp) };
-        let resume = self.engine.replication.resume();
         let (mut talk, first) = Handshake::new(login, presence, resume);
         if self.engine.is_handing_over(self.generation) {
             talk = talk.take_over();

@@ -3,6 +3,7 @@
 use super::connection::Connection;
 use super::link::Following;
 use crate::{host, snapshot};
+use engine::Engine;
 use engine::engine::gate;
 use engine::replication::Link;
 use engine::replication::wire::{Framing, Id};
@@ -94,7 +95,7 @@ fn replace(following: &Following<'_>, path: &Path, id: Id, position: u64) -> Res
     }
     engine.set_gate(gate::LOADING, false);
     if logs {
-        begin_log(following);
+        begin_log(following, loaded.is_ok());
     }
     loaded.map(drop)
 }
@@ -118,14 +119,18 @@ fn fill(following: &Following<'_>, path: &Path) -> Result<storage::Db, String> {
     Ok(loaded.position.map_or(0, |cut| cut.db))
 }
 
-/// Begins the log anew with what is there now.
-fn begin_log(following: &Following<'_>) {
+/// Begins the log anew with what is there now; nothing, unless the data are `whole`.
+fn begin_log(following: &Following<'_>, whole: bool) {
     let engine = &following.engine;
     let Some(log) = following.process.log() else { return };
     // One that is being rewritten is of the data before: it is waited for.
     while !following.process.replicator.is_stopped() {
-        let at_cut = |engine: &engine::Engine| engine.set_logging(true);
-        match log.rewrite_then(engine, &following.process.saver.turn, at_cut, |_, _| {}) {
+        let done = move |engine: &Engine, ok| {
+            if ok && whole {
+                engine.log_began();
+            }
+        };
+        match log.rewrite_then(engine, &following.process.saver.turn, Engine::begin_log, done) {
             Ok(()) => return,
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }

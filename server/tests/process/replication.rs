@@ -338,6 +338,7 @@ fn a_restart_goes_on_where_it_was() {
         fill(&mut source);
         let below = replica(&there, &above, options);
         assert_in_step(&mut source, &mut below.connect());
+        wait_for_log(&mut below.connect());
         let _: RedisResult<()> = ask(&mut below.connect(), &["SHUTDOWN"]);
         assert!(below.ended().status.success());
         change(&mut source);
@@ -346,6 +347,88 @@ fn a_restart_goes_on_where_it_was() {
         let counts = [stat(&mut source, "sync_full"), stat(&mut source, "sync_partial_ok")];
         assert_eq!(counts, ["1", "1"], "{options:?}");
     }
+}
+
+/// Waits until a log that is being begun or rewritten has taken the place of the one before.
+fn wait_for_log(connection: &mut Connection) {
+    until("the log is rewritten", || {
+        let text: String = ask(connection, &["INFO", "persistence"]).unwrap();
+        ["aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"]
+            .iter()
+            .all(|line| text.contains(line))
+    });
+}
+
+fn rewrite_log(connection: &mut Connection) {
+    let _: redis::Value = ask(connection, &["BGREWRITEAOF"]).unwrap();
+    wait_for_log(connection);
+}
+
+#[test]
+fn a_killed_server_goes_on_where_its_log_ends() {
+    for (storage, rewrite) in [("memory", false), ("memory", true), ("fjall", false)] {
+        let ((_one, here), (_other, there)) = (folder(), folder());
+        let options = ["--appendonly", "yes", "--storage", storage];
+        let above = master(&here, &options);
+        let mut source = above.connect();
+        fill(&mut source);
+        let below = replica(&there, &above, &options);
+        let mut copy = below.connect();
+        assert_in_step(&mut source, &mut copy);
+        wait_for_log(&mut copy);
+        if rewrite {
+            rewrite_log(&mut source);
+            rewrite_log(&mut copy);
+        }
+        for _ in 0..3 {
+            change(&mut source);
+            let _: i64 = ask(&mut source, &["WAIT", "1", "20000"]).unwrap();
+            let _: i64 = ask(&mut source, &["PUBLISH", "channel", "message"]).unwrap();
+        }
+        assert_in_step(&mut source, &mut copy);
+
+        // The replica is killed, and misses something.
+        below.kill();
+        change(&mut source);
+        let below = replica(&there, &above, &options);
+        let mut copy = below.connect();
+        assert_in_step(&mut source, &mut copy);
+        let counts = [stat(&mut source, "sync_full"), stat(&mut source, "sync_partial_ok")];
+        assert_eq!(counts, ["1", "1"], "{storage}, rewritten: {rewrite}");
+
+        // The master is killed, the replica takes over, and the master comes back as a replica.
+        above.kill();
+        let _: () = ask(&mut copy, &["REPLICAOF", "NO", "ONE"]).unwrap();
+        change(&mut copy);
+        let above = master(&here, &options);
+        let mut source = above.connect();
+        let port = below.port.to_string();
+        let _: () = ask(&mut source, &["REPLICAOF", "127.0.0.1", &port]).unwrap();
+        assert_in_step(&mut copy, &mut source);
+        let counts = [stat(&mut copy, "sync_full"), stat(&mut copy, "sync_partial_ok")];
+        assert_eq!(counts, ["0", "1"], "{storage}, rewritten: {rewrite}");
+    }
+}
+
+#[test]
+fn a_log_with_writes_of_its_own_is_of_no_stream() {
+    let ((_one, here), (_other, there)) = (folder(), folder());
+    let above = master(&here, &[]);
+    let mut source = above.connect();
+    fill(&mut source);
+    let options = ["--appendonly", "yes", "--replica-read-only", "no"];
+    let below = replica(&there, &above, &options);
+    let mut copy = below.connect();
+    assert_in_step(&mut source, &mut copy);
+    wait_for_log(&mut copy);
+    let () = source.set("theirs", "1").unwrap();
+    assert_in_step(&mut source, &mut copy);
+    let () = copy.set("own", "1").unwrap();
+    below.kill();
+    let below = replica(&there, &above, &options);
+    let mut copy = below.connect();
+    assert_in_step(&mut source, &mut copy);
+    assert_eq!(stat(&mut source, "sync_full"), "2");
 }
 
 #[test]

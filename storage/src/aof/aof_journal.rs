@@ -24,6 +24,10 @@ impl Journal for Aof {
         }
     }
 
+    fn note(&self, text: &str) {
+        self.syncer.log.note(text);
+    }
+
     fn write_up_to(&self, lsn: Lsn) {
         self.syncer.log.write_up_to(lsn);
     }

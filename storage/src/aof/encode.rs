@@ -40,6 +40,16 @@ pub(super) fn select(out: &mut Vec<u8>, db: Db) {
     command(out, &[&b"SELECT"[..], itoa::Buffer::new().format(db).as_bytes()]);
 }
 
+/// What an annotation with a remark begins with.
+pub(super) const NOTE: &[u8] = b"#varve-note:";
+
+/// A remark, as an annotation.
+pub(super) fn note(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(NOTE);
+    out.extend(text.bytes().filter(|byte| !b"\r\n".contains(byte)));
+    out.extend_from_slice(b"\r\n");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,8 @@ pub struct Loaded {
     pub bytes: u64,
     /// What was cut off the end.
     pub truncated: Option<Truncation>,
+    /// The image may hold what the log has lost.
+    pub image_ahead: bool,
 }
 
 /// How to load.

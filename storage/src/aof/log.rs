@@ -240,6 +240,15 @@ impl Log {
         self.appended(tail)
     }
 
+    /// Appends an annotation that is given back when the file is read.
+    pub fn note(&self, text: &str) {
+        let mut tail = self.tail.lock();
+        tail.settled();
+        tail.begin_seal();
+        encode::note(&mut tail.buffer, text);
+        self.appended(tail);
+    }
+
     /// Counts a record. Nothing between the moment it counts and the end of its append may panic.
     #[inline]
     fn appended(&self, mut tail: MutexGuard<'_, Tail>) -> Lsn {

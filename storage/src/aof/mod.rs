@@ -156,6 +156,13 @@ pub trait Replay {
     /// # Errors
     /// When a command is unknown or fails in a way that it could not when it was logged.
     fn commands(&mut self, at: Lsn, commands: &[Command<'_>]) -> Result<(), String>;
+
+    /// A record was applied: a single command is so many bytes; what a transaction is says nobody. The
+    /// database is the one that the log was in then.
+    fn record(&mut self, _bytes: u64, _db: Db) {}
+
+    /// A remark ([`Journal::note`](crate::Journal::note)).
+    fn note(&mut self, _text: &str) {}
 }
 
 /// What was cut off the end of a log.
@@ -214,10 +221,12 @@ impl Aof {
         let image = options.image.as_deref();
         let start = image::start(&mut set, image)?;
         let loader = Loader::new(&set, image, *load_truncated, replay);
-        let (loaded, seal) = loader.load(start)?;
+        let (mut loaded, seal) = loader.load(start)?;
         set.delete_history();
         let increment = open_increment(&mut set, start, image)
             .map_err(|error| LoadError::of(&set.dir, error))?;
+        // A new one was begun behind all that the image has seen.
+        loaded.image_ahead = image.is_some() && increment.len == 0;
         let increment = resume(&set, increment, seal)?;
         let syncer = Syncer::new(Log::new(increment), options.durability);
         let thread = syncer.start().map_err(|error| LoadError::of(&set.dir, error))?;

@@ -4,6 +4,7 @@
 //! may be; here every line end and every count is checked, so that a flipped bit in the framing is
 //! found where it is, not some bytes later or never.
 
+use super::encode;
 use super::error::LoadError;
 use super::log::lsn;
 use super::seal::{self, Seal};
@@ -134,6 +135,7 @@ impl<'r> FileReplay<'r> {
                 let Some(len) = self.comment(consumed, rest)? else { break };
                 self.sum(summed, &buffer[summed..consumed])?;
                 let is_mark = self.mark(consumed, &rest[..len])?;
+                self.note(&rest[..len]);
                 summed = if is_mark { consumed + len } else { consumed };
                 consumed += len;
                 continue;
@@ -194,6 +196,15 @@ impl<'r> FileReplay<'r> {
         }
     }
 
+    /// Hands on a remark, in a file that only this server can have written.
+    fn note(&mut self, line: &[u8]) {
+        let text = line.trim_ascii_end().strip_prefix(encode::NOTE);
+        let text = text.filter(|_| self.seal.is_some() && self.transaction.is_none());
+        if let Some(text) = text.and_then(|text| std::str::from_utf8(text).ok()) {
+            self.replay.note(text);
+        }
+    }
+
     /// The length of an annotation (`#TS:…`), line end included, if it is all there.
     fn comment(&self, at: usize, rest: &[u8]) -> Result<Option<usize>, LoadError> {
         match memchr(b'\n', rest) {
@@ -251,7 +262,9 @@ impl<'r> FileReplay<'r> {
     ) -> Result<(), LoadError> {
         self.commands += commands.len() as u64;
         let at = lsn(self.seq, self.base + end as u64);
-        self.replay.commands(at, commands).map_err(|cause| self.error(start, cause))
+        self.replay.commands(at, commands).map_err(|cause| self.error(start, cause))?;
+        self.replay.record((end - start) as u64, self.db);
+        Ok(())
     }
 
     fn select(&mut self, start: usize, request: Request<'_>) -> Result<(), LoadError> {

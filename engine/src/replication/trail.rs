@@ -1,0 +1,226 @@
+//! Where in the stream the log is: remarks that a master and a replica leave in it ([`Marks`]), and what a
+//! start makes of them ([`Trail`]).
+//!
+//! Whoever reads the log up to some record is to know which position of the stream its data are of. A record
+//! mostly takes as many bytes in the log as in the stream, so little has to be said:
+//!
+//! | remark | says |
+//! | --- | --- |
+//! | `<id> <position> <db>` | what is before it is that position of that history, whose stream is in that database |
+//! | `><bytes> <db>` | with the next record the stream goes on by so many bytes, instead of its length, and is in that database |
+//! | `-` | from here on nobody knows |
+//!
+//! A remark stands in front of its record, so that a log that ends between the two is right as well.
+
+use super::feed::Cut;
+use replication::Id;
+use std::fmt::Write;
+use storage::{Db, Journal};
+
+/// What a reader of the log knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Marks {
+    /// Nothing; and nobody is to know.
+    #[default]
+    Off,
+    /// It has to be told everything before the next record.
+    Due,
+    /// That the data are those of this position.
+    At(u64),
+}
+
+impl Marks {
+    /// Says what has to be said before a record that takes the stream from `cut` to `after`. `len` is the
+    /// record's length if it is a single command, whose database the stream is then in.
+    pub fn before(
+        &mut self,
+        journal: &dyn Journal,
+        cut: Cut,
+        after: u64,
+        len: Option<u64>,
+        db: Db,
+    ) {
+        let at = match *self {
+            Marks::Off => return,
+            Marks::At(at) if at <= after => at,
+            Marks::Due | Marks::At(_) => {
+                self.place(journal, cut);
+                cut.position
+            }
+        };
+        if Some(after - at) != len {
+            journal.note(&format!(">{} {db}", after - at));
+        }
+        *self = Marks::At(after);
+    }
+
+    /// Says where the data are.
+    pub fn place(&mut self, journal: &dyn Journal, cut: Cut) {
+        let mut text = String::with_capacity(64);
+        let _ = write!(text, "{} {} {}", cut.id, cut.position, cut.db); // into memory
+        journal.note(&text);
+        *self = Marks::At(cut.position);
+    }
+
+    /// Says that nobody knows.
+    pub fn end(&mut self, journal: &dyn Journal) {
+        if *self != Marks::Off {
+            journal.note("-");
+            *self = Marks::Off;
+        }
+    }
+
+    /// What was said holds no longer: all of it has to be said again.
+    pub fn renew(&mut self) {
+        if *self != Marks::Off {
+            *self = Marks::Due;
+        }
+    }
+}
+
+/// Follows a log's remarks while it is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trail {
+    cut: Option<Cut>,
+    /// What the next record adds, and where it ends.
+    next: Option<(u64, Db)>,
+}
+
+impl Trail {
+    /// Takes a remark.
+    pub fn note(&mut self, text: &str) {
+        let mut words = text.trim_start_matches('>').split(' ');
+        let mut word = || words.next().unwrap_or_default();
+        if text.starts_with('>') {
+            self.next = word().parse().ok().zip(word().parse().ok());
+            // What cannot be read must not be passed over.
+            if self.next.is_none() {
+                self.cut = None;
+            }
+            return;
+        }
+        let id = Id::parse(word().as_bytes());
+        let numbers = word().parse().ok().zip(word().parse().ok());
+        let cut = |(id, (position, db))| Cut { id, position, db };
+        *self = Trail { cut: id.zip(numbers).map(cut), next: None };
+    }
+
+    /// Takes a record of so many bytes, after which the log is in a database.
+    pub fn record(&mut self, bytes: u64, db: Db) {
+        let (bytes, db) = self.next.take().unwrap_or((bytes, db));
+        self.cut = self.cut.and_then(|cut| {
+            let position = cut.position.checked_add(bytes)?;
+            Some(Cut { position, db, ..cut })
+        });
+    }
+
+    /// The moment that the data are of, as far as was read.
+    pub fn cut(&self) -> Option<Cut> {
+        self.cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use std::task::Waker;
+    use storage::Lsn;
+    use storage::journal::Durability;
+
+    /// A log of remarks and records, in one list.
+    #[derive(Default)]
+    struct Written(Mutex<Vec<Result<(u64, Db), String>>>);
+
+    impl Journal for Written {
+        fn append(&self, _: Db, _: &[&[u8]]) -> Lsn {
+            Lsn(0)
+        }
+        fn append_encoded(&self, db: Db, resp: &[u8]) -> Lsn {
+            self.0.lock().push(Ok((resp.len() as u64, db)));
+            Lsn(0)
+        }
+        fn append_atomic(&self, _: &[(Db, Vec<Vec<u8>>)]) -> Lsn {
+            self.0.lock().push(Ok((1, 0)));
+            Lsn(0)
+        }
+        fn note(&self, text: &str) {
+            self.0.lock().push(Err(text.to_owned()));
+        }
+        fn write_up_to(&self, _: Lsn) {}
+        fn poll_durable(&self, _: Lsn, _: &Waker) -> storage::Result<bool> {
+            Ok(true)
+        }
+        fn durability(&self) -> Durability {
+            Durability::default()
+        }
+        fn set_durability(&self, _: Durability) {}
+        fn failure(&self) -> Option<String> {
+            None
+        }
+        fn backlog_bytes(&self) -> u64 {
+            0
+        }
+        fn stats(&self) -> Vec<(&'static str, String)> {
+            Vec::new()
+        }
+    }
+
+    /// What a reader knows after each record and remark.
+    fn read(written: &Written) -> Vec<Option<Cut>> {
+        let (mut trail, mut known) = (Trail::default(), Vec::new());
+        for entry in written.0.lock().iter() {
+            match entry {
+                Ok((bytes, db)) => trail.record(*bytes, *db),
+                Err(text) => trail.note(text),
+            }
+            known.push(trail.cut());
+        }
+        known
+    }
+
+    #[test]
+    fn a_reader_knows_at_every_record_where_it_is() {
+        let (log, mut marks) = (Written::default(), Marks::Due);
+        let id = Id::parse("a".repeat(40).as_bytes()).unwrap();
+        let mut cut = Cut { id, position: 100, db: 0 };
+        // Bytes of the stream that are no effect, those of the effect, the record's, and its database.
+        let steps =
+            [(0, 30, 30, 0), (0, 30, 30, 0), (37, 30, 30, 0), (0, 50, 40, 2), (23, 9, 9, 3)];
+        let mut expected = Vec::new();
+        for (gap, stream, record, db) in steps {
+            cut.position += gap;
+            let after = cut.position + stream;
+            marks.before(&log, cut, after, Some(record).filter(|_| db < 2), db);
+            log.append_encoded(if db == 2 { 1 } else { db }, &vec![0; record as usize]);
+            cut = Cut { position: after, db, ..cut };
+            expected.push(Some(cut));
+        }
+        let records: Vec<bool> = log.0.lock().iter().map(Result::is_ok).collect();
+        let known = read(&log);
+        let at = |n: &usize| records[*n];
+        let known_at: Vec<_> = (0..known.len()).filter(at).map(|n| known[n]).collect();
+        assert_eq!(known_at, expected);
+        assert_eq!(records.iter().filter(|is_record| !**is_record).count(), 4, "little is said");
+        for (n, is_record) in records.iter().enumerate().skip(1) {
+            assert!(*is_record || known[n] == known[n - 1], "a remark alone changes nothing");
+        }
+        marks.end(&log);
+        assert_eq!(read(&log).last(), Some(&None));
+        marks.before(&log, cut, 1000, None, 0);
+        assert_eq!(read(&log).last(), Some(&None), "it stays so");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_nothing() {
+        let place = format!("{} 7 1", "b".repeat(40));
+        for text in ["x", "", "> ", ">-1 0", ">1", "b 1 1", &format!("{place}x")] {
+            let mut trail = Trail::default();
+            trail.note(&place);
+            assert_eq!(trail.cut().map(|cut| (cut.position, cut.db)), Some((7, 1)));
+            trail.note(text);
+            trail.record(1, 0);
+            assert_eq!(trail.cut(), None, "{text:?}");
+        }
+    }
+}
