@@ -11,7 +11,7 @@ use runtime::Now;
 use std::sync::Arc;
 use storage::Locks;
 
-/// How long writes may be held back at most, milliseconds, when no limit was given.
+/// How long writes are held back, milliseconds, unless the handover ends before.
 const FOR_EVER_MS: u64 = 1 << 40;
 
 /// A handover under way.
@@ -58,7 +58,8 @@ impl Engine {
                 return Err(failure("ERR FAILOVER target replica is not online."));
             }
         }
-        let until_ms = failover.until_ms.unwrap_or(now.wall_ms + FOR_EVER_MS);
+        // Also when there is a limit: until the handover is given up, nothing may be written behind its back.
+        let until_ms = now.wall_ms + FOR_EVER_MS;
         *current = Some(failover);
         drop(current);
         self.pause_clients(until_ms, PauseMode::Write, now.wall_ms);

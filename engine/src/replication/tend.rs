@@ -54,7 +54,8 @@ impl Engine {
         let timeout_s = self.config.integer(Id::ReplTimeout) as u64;
         for follower in self.replication.followers() {
             let silent_s = now.wall_ms.saturating_sub(follower.ack().at_ms) / 1000;
-            let speaks = follower.phase() == Phase::Online && !follower.is_legacy;
+            let is_whole = matches!(follower.phase(), Phase::Unready | Phase::Online);
+            let speaks = is_whole && !follower.is_legacy;
             if speaks && silent_s > timeout_s {
                 tracing::warn!(client = follower.client.id, "a replica timed out");
                 follower.client.kill();

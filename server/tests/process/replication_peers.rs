@@ -221,12 +221,20 @@ fn silence_ends_a_link_at_both_ends() {
     let (_dir, here) = folder();
     let server = master(&here, &["--repl-timeout", "2", "--repl-ping-replica-period", "1"]);
     let mut stream = follower(server.port);
-    // From the file's end on, whoever follows has to say so.
-    stream.write_all(b"REPLCONF ACK 0\r\n").unwrap();
+    let mut connection = server.connect();
+    until("it is sent the stream", || {
+        stream.write_all(b"REPLCONF ACK 0\r\n").unwrap();
+        info(&mut connection, "slave0").contains("online")
+    });
     let mut sent = Vec::new();
     let ended = stream.read_to_end(&mut sent);
     assert!(ended.is_ok() || ended.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset));
     let ping = b"*1\r\n$4\r\nPING\r\n";
     assert!(sent.windows(ping.len()).any(|bytes| bytes == ping), "the master shows that it lives");
-    assert_eq!(info(&mut server.connect(), "connected_slaves"), "0");
+    assert_eq!(info(&mut connection, "connected_slaves"), "0");
+
+    // Nor is one waited for that has all data and never says so.
+    let _mute = follower(server.port);
+    until("it is there", || info(&mut connection, "connected_slaves") == "1");
+    until("it is given up", || info(&mut connection, "connected_slaves") == "0");
 }

@@ -63,6 +63,8 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
         let (toy, ..) = Toy::open(dir.path()).unwrap();
         let loaded = toy.get(0, "n").map_or(0, |n| n.parse::<u64>().unwrap());
         assert!(loaded == last || loaded == last + 1, "acknowledged {last}, loaded {loaded}");
+        // On a busy machine a child may be killed before it has said anything.
+        last = loaded;
     }
     assert!(last > 0, "no child got anywhere");
 }
