@@ -13,6 +13,19 @@ fn hanging(above: &Varve, below: &Varve) -> Connection {
     source
 }
 
+/// What `FAILOVER` refuses before it begins.
+fn check_refusals(source: &mut Connection) {
+    for (words, text) in [
+        (&["FAILOVER", "TO", "127.0.0.1", "1"][..], "is not a replica"),
+        (&["FAILOVER", "FORCE"], "requires both a timeout and target"),
+        (&["FAILOVER", "TIMEOUT", "0"], "timeout must be greater than 0"),
+        (&["FAILOVER", "ABORT"], "No failover in progress"),
+    ] {
+        let refused = ask::<()>(source, words).unwrap_err().to_string();
+        assert!(refused.contains(text), "{words:?}: {refused}");
+    }
+}
+
 #[test]
 fn a_handover_that_nobody_can_take_is_given_up_or_undone() {
     let ((_one, here), (_other, there)) = (folder(), folder());
@@ -20,15 +33,7 @@ fn a_handover_that_nobody_can_take_is_given_up_or_undone() {
     let below = replica_of(&there, above.port, &[]);
     let mut source = hanging(&above, &below);
     let port = below.port.to_string();
-    for (words, text) in [
-        (&["FAILOVER", "TO", "127.0.0.1", "1"][..], "is not a replica"),
-        (&["FAILOVER", "FORCE"], "requires both a timeout and target"),
-        (&["FAILOVER", "TIMEOUT", "0"], "timeout must be greater than 0"),
-        (&["FAILOVER", "ABORT"], "No failover in progress"),
-    ] {
-        let refused = ask::<()>(&mut source, words).unwrap_err().to_string();
-        assert!(refused.contains(text), "{words:?}: {refused}");
-    }
+    check_refusals(&mut source);
 
     // The time is over: it stays what it is.
     let _: () = ask(&mut source, &["FAILOVER", "TIMEOUT", "100"]).unwrap();

@@ -364,6 +364,15 @@ fn rewrite_log(connection: &mut Connection) {
     wait_for_log(connection);
 }
 
+/// Changes data, and sends what is no effect in between.
+fn change_and_publish(source: &mut Connection) {
+    for _ in 0..3 {
+        change(source);
+        let _: i64 = ask(source, &["WAIT", "1", "20000"]).unwrap();
+        let _: i64 = ask(source, &["PUBLISH", "channel", "message"]).unwrap();
+    }
+}
+
 #[test]
 fn a_killed_server_goes_on_where_its_log_ends() {
     for (storage, rewrite) in [("memory", false), ("memory", true), ("fjall", false)] {
@@ -380,11 +389,7 @@ fn a_killed_server_goes_on_where_its_log_ends() {
             rewrite_log(&mut source);
             rewrite_log(&mut copy);
         }
-        for _ in 0..3 {
-            change(&mut source);
-            let _: i64 = ask(&mut source, &["WAIT", "1", "20000"]).unwrap();
-            let _: i64 = ask(&mut source, &["PUBLISH", "channel", "message"]).unwrap();
-        }
+        change_and_publish(&mut source);
         assert_in_step(&mut source, &mut copy);
 
         // The replica is killed, and misses something.
