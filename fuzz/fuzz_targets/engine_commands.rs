@@ -75,13 +75,19 @@ const REQUESTS_MAX: usize = 64;
 
 /// Not in runs that count replies or replay the log: they silence, delay or close, or change what a
 /// replay with the default configuration must refuse.
-const UNRULY: [&str; 8] = [
+const UNRULY: [&str; 14] = [
     "client|reply",
     "client|pause",
     "client|tracking",
     "client|kill",
     "config|set",
     "monitor",
+    "sync",
+    "psync",
+    "replconf",
+    "replicaof",
+    "slaveof",
+    "failover",
     "quit",
     "shutdown",
 ];
