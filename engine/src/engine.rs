@@ -350,7 +350,7 @@ pub struct Engine {
     /// Commands that took long.
     pub slowlog: SlowLog,
     /// Moments that were long (`LATENCY`).
-    pub latency: LatencyMonitor,
+    pub latency: Arc<LatencyMonitor>,
     /// What happens per second.
     pub rates: Rates,
     /// Who sees every command (`MONITOR`).
@@ -430,7 +430,7 @@ impl Engine {
             client_eviction: ClientEviction::default(),
             cross_protocol: CrossProtocol::default(),
             slowlog: SlowLog::default(),
-            latency: LatencyMonitor::default(),
+            latency: Arc::default(),
             rates: Rates::default(),
             monitors: Monitors::default(),
             captures: Captures::default(),

@@ -114,8 +114,8 @@ impl Process {
 
     /// Keeps the log, once it is open.
     pub fn keep_log(&self, log: Log) {
-        if let Some(engine) = self.engine.get() {
-            log.observe(engine.clone(), self.clock, &self.saver);
+        if let Some(engine) = self.engine() {
+            log.observe(&engine, self.clock, &self.saver);
         }
         let first = self.log.set(log).is_ok();
         debug_assert!(first, "a process has one log");

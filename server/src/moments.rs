@@ -1,16 +1,16 @@
 //! [`Moments`]: what the log spends time on, as events of the latency monitor.
 
 use crate::snapshot::Saver;
-use engine::Engine;
+use engine::latency::LatencyMonitor;
 use runtime::Clock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::aof::{Moment, Observer};
 
 /// Tells the engine's latency monitor, in Redis's words.
 pub(crate) struct Moments {
-    pub engine: Weak<Engine>,
+    pub latency: Arc<LatencyMonitor>,
     pub clock: Clock,
     /// Who else may use the disk at the moment.
     pub saver: Arc<Saver>,
@@ -25,13 +25,12 @@ impl Moments {
 
 impl Observer for Moments {
     fn is_on(&self) -> bool {
-        self.engine.upgrade().is_some_and(|engine| engine.latency.is_on())
+        self.latency.is_on()
     }
 
     fn took(&self, what: Moment, time: Duration) {
-        let Some(engine) = self.engine.upgrade() else { return };
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let note = |event| engine.latency.note(event, nanos, self.clock.now().wall_ms);
+        let note = |event| self.latency.note(event, nanos, self.clock.now().wall_ms);
         match what {
             Moment::Write { syncing } => {
                 note(match (syncing, self.is_disk_shared()) {
@@ -61,7 +60,7 @@ mod tests {
         let (saver, rewriting) = (Arc::new(Saver::new()), Arc::<AtomicBool>::default());
         let clock = Clock::default();
         let moments =
-            Moments { engine: Arc::downgrade(engine), clock, saver, rewriting: rewriting.clone() };
+            Moments { latency: engine.latency.clone(), clock, saver, rewriting: rewriting.clone() };
         let long = Duration::from_millis(7);
         moments.took(Moment::Sync, long);
         assert!(!moments.is_on() && engine.latency.all().is_empty(), "off by default");

@@ -13,8 +13,8 @@ use engine::{Engine, Environment, NoHost, Parts};
 use parking_lot::Mutex;
 use runtime::{Clock, Now};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use storage::aof::{Aof, Command, Options, Replay};
 use storage::rdb::Entry;
@@ -190,9 +190,10 @@ impl Log {
     }
 
     /// Has the engine's latency monitor be told what the log spends time on; once only.
-    pub fn observe(&self, engine: Weak<Engine>, clock: Clock, saver: &Arc<Saver>) {
+    pub fn observe(&self, engine: &Engine, clock: Clock, saver: &Arc<Saver>) {
+        let latency = engine.latency.clone();
         let (saver, rewriting) = (saver.clone(), self.rewriting.clone());
-        self.aof.observe(Box::new(Moments { engine, clock, saver, rewriting }));
+        self.aof.observe(Box::new(Moments { latency, clock, saver, rewriting }));
     }
 
     /// Whether a rewrite is under way.

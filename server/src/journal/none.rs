@@ -8,7 +8,7 @@ use engine::config::ConfigStore;
 use parking_lot::Mutex;
 use runtime::Clock;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use storage::Journal;
 
 /// Never one; `appendonly yes` was refused before.
@@ -37,7 +37,7 @@ impl Log {
         match *self {}
     }
 
-    pub fn observe(&self, _engine: Weak<Engine>, _clock: Clock, _saver: &Arc<Saver>) {
+    pub fn observe(&self, _engine: &Engine, _clock: Clock, _saver: &Arc<Saver>) {
         match *self {}
     }
 
