@@ -3,24 +3,11 @@
 # data are written and the connection is cut; what redis-cli reads from us.
 set -eu
 cd "$(dirname "$0")/.."
-VARVE=${VARVE:-target/release/varve}
 what=${1:?from-redis, to-redis or cli}
 seconds=${2:-6} rate=${3:-5000} cuts=${4:-4} keys=${5:-20000}
-folder=$(mktemp -d)
-pids=()
-trap 'kill -9 "${pids[@]}" 2>/dev/null; rm -rf "$folder"' EXIT
-free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-fail() { echo "FAILED: $*"; tail -n 20 "$folder"/*.log; exit 1; }
-wait_for() { # wait_for WHAT COMMAND…
-    local said=$1; shift
-    for _ in $(seq 600); do "$@" && return 0; sleep 0.1; done
-    fail "never: $said"
-}
-answers() { redis-cli -p "$1" PING 2>/dev/null | grep -q PONG; }
-# start KIND NAME OPTIONS…: the port is in $port.
-start() {
+. ci/servers.sh
+# launch KIND NAME OPTIONS…: the port is in $port.
+launch() {
     local kind=$1 name=$2; shift 2
     port=$(free_port)
     mkdir -p "$folder/$name"
@@ -33,8 +20,6 @@ start() {
     pids+=($!); disown
     wait_for "$name serves" answers "$port"
 }
-info() { redis-cli -p "$1" INFO "${3:-replication}" | tr -d '\r' | sed -n "s/^$2://p"; }
-is_up() { [ "$(info "$1" master_link_status)" = up ]; }
 reached() { [ "$(info "$1" slave_repl_offset)" -ge "$2" ] && is_up "$1"; }
 digest() { redis-cli -p "$1" DEBUG DIGEST; }
 # in_step MASTER REPLICA…: everything has arrived, and is the same. Expiry is stopped, so that nothing
@@ -68,9 +53,9 @@ expect_syncs() { # expect_syncs MASTER FULL PARTIAL
 case $what in
 from-redis)
     for diskless in yes no; do
-        start redis "redis-$diskless" --repl-diskless-sync $diskless --appendonly no; master=$port
+        launch redis "redis-$diskless" --repl-diskless-sync $diskless --appendonly no; master=$port
         populate "$master"
-        start varve "varve-$diskless" --replicaof 127.0.0.1 "$master" --appendonly $diskless; replica=$port
+        launch varve "varve-$diskless" --replicaof 127.0.0.1 "$master" --appendonly $diskless; replica=$port
         wait_for "the link is up" is_up "$replica"
         under_load "$master" "$replica"
         in_step "$master" "$replica"
@@ -79,10 +64,10 @@ from-redis)
     done
     ;;
 to-redis)
-    start varve first --appendonly no; first=$port
+    launch varve first --appendonly no; first=$port
     populate "$first"
-    start redis second --replicaof 127.0.0.1 "$first" --appendonly no; second=$port
-    start varve third --replicaof 127.0.0.1 "$second" --appendonly no; third=$port
+    launch redis second --replicaof 127.0.0.1 "$first" --appendonly no; second=$port
+    launch varve third --replicaof 127.0.0.1 "$second" --appendonly no; third=$port
     wait_for "the link is up" is_up "$second"
     wait_for "the link is up" is_up "$third"
     under_load "$first" "$second"
@@ -92,14 +77,14 @@ to-redis)
     echo "--- redis follows varve, and varve follows that: in step after $cuts cuts"
     ;;
 cli)
-    start varve served --appendonly no; master=$port
+    launch varve served --appendonly no; master=$port
     populate "$master"
     redis-cli -p "$master" FUNCTION LOAD "#!lua name=lib
 redis.register_function('f', function() return 1 end)" >/dev/null
     redis-cli -p "$master" DEBUG SET-ACTIVE-EXPIRE 0 >/dev/null
     mkdir -p "$folder/loaded"
     redis-cli -p "$master" --rdb "$folder/loaded/dump.rdb" >/dev/null 2>&1 || fail "--rdb"
-    start redis loaded --appendonly no; loaded=$port
+    launch redis loaded --appendonly no; loaded=$port
     # Redis leaves out what has expired since, so does a look at it here.
     redis-cli -p "$loaded" DEBUG SET-ACTIVE-EXPIRE 0 >/dev/null
     [ "$(redis-cli -p "$loaded" FUNCTION LIST | grep -c lib)" -ge 1 ] || fail "no library in the file"

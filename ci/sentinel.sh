@@ -7,21 +7,10 @@
 # before they try again, whoever it is that they watch.
 set -eu
 cd "$(dirname "$0")/.."
-VARVE=${VARVE:-target/release/varve}
 rounds=${1:-2}
 if [ $# -gt 1 ]; then mixes=("${@:2}"); else mixes=("varve varve varve" "varve redis varve"); fi
 down_after=1800 failover_timeout=5000
-folder=$(mktemp -d)
-pids=()
-trap 'kill -9 "${pids[@]}" 2>/dev/null; rm -rf "$folder"' EXIT
-free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-fail() { echo "FAILED: $*"; tail -n 15 "$folder"/*.log; exit 1; }
-wait_for() { local said=$1; shift; for _ in $(seq 900); do "$@" && return 0; sleep 0.1; done; fail "never: $said"; }
-answers() { redis-cli -p "$1" PING 2>/dev/null | grep -q PONG; }
-info() { redis-cli -p "$1" INFO replication 2>/dev/null | tr -d '\r' | sed -n "s/^$2://p"; }
-is_up() { [ "$(info "$1" master_link_status)" = up ]; }
+. ci/servers.sh
 declare -A kind pid
 run() { # run KIND PORT
     local common=(--port "$2" --dir "$folder/$2" --save "" --repl-diskless-sync-delay 0 --repl-backlog-size 16mb)
