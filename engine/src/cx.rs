@@ -69,8 +69,9 @@ pub(crate) struct Rest {
     pub errand: Option<Box<Errand>>,
     /// The wait that `block` asks for is one for replicas: what to reply when the time is over.
     pub late: Option<LateReply>,
-    /// The journal position of keys met expired and already announced.
-    pub expired_lsn: Option<storage::Lsn>,
+    /// The position that the reply depends on besides what the command logs: of keys met expired and
+    /// already announced.
+    pub depends_on: Option<storage::Position>,
 }
 
 impl CallResult {
@@ -291,8 +292,8 @@ impl<'a> Cx<'a> {
             return;
         }
         let by = Some(self.session.client());
-        let Rest { expired_lsn, affected, .. } = self.out.rest();
-        self.engine.settle_expired(by, self.tx, affected, |at| *expired_lsn = Some(at));
+        let Rest { depends_on, affected, .. } = self.out.rest();
+        self.engine.settle_expired(by, self.tx, affected, |at| *depends_on = Some(at));
     }
 
     /// Notes that blocked clients may be served from `key`. [`Cx::modified`] does so already.

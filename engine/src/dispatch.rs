@@ -19,7 +19,7 @@ use runtime::Now;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use storage::{Db, Expired, Locks, Lsn, ShardSet, Tx};
+use storage::{Db, Expired, Locks, Position, Refusal, ShardSet, Tx};
 
 /// One request about to run.
 #[derive(Clone, Copy)]
@@ -33,8 +33,8 @@ pub(crate) struct Call<'a> {
 /// What running left to do once the locks are gone.
 #[derive(Default)]
 pub(crate) struct Aftermath {
-    /// The journal position the reply depends on.
-    pub lsn: Option<Lsn>,
+    /// The position in a stream of effects that the reply depends on.
+    pub position: Option<Position>,
     /// What hardly any command leaves.
     pub rest: Option<Box<Follow>>,
 }
@@ -81,7 +81,7 @@ impl Aftermath {
     /// Whether there is anything to do.
     #[inline(always)]
     pub fn is_something(&self) -> bool {
-        self.lsn.is_some() || self.rest.is_some()
+        self.position.is_some() || self.rest.is_some()
     }
 }
 
@@ -144,7 +144,7 @@ impl Engine {
             self.call(call, locks, session, watch.tx, out, now, &mut result);
             if result.is_something() || watch.tx.met_expired() {
                 watch.logging = true;
-                self.settle::<TRACED>(call, session, watch.tx, result, aftermath);
+                self.settle::<TRACED>(call, session, watch.tx, (out, mark), result, aftermath);
             } else {
                 // Nothing is in it: not even the call that frees nothing.
                 std::mem::forget(result);
@@ -265,9 +265,9 @@ impl Engine {
         }
         if let Some(tracker) = session.tracker().filter(|tracker| !tracker.options.broadcast) {
             if tx.met_expired() {
-                let Rest { affected, expired_lsn, .. } = result.rest();
+                let Rest { affected, depends_on, .. } = result.rest();
                 let by = Some(session.client());
-                self.settle_expired(by, tx, affected, |at| *expired_lsn = Some(at));
+                self.settle_expired(by, tx, affected, |at| *depends_on = Some(at));
             }
             let stale = self.remember_keys(tracker, session.is_caching(), call);
             result.make_stale(stale);
@@ -325,6 +325,20 @@ impl Engine {
         Reply::new(out, session.proto).error(failure.as_str());
     }
 
+    /// Replies that the journal does not take what a command did, which was taken back.
+    #[cold]
+    fn refuse(
+        &self,
+        entry: &Entry,
+        refusal: Refusal,
+        session: &SessionState,
+        out: &mut Output,
+        mark: usize,
+    ) {
+        out.truncate(mark);
+        self.fail(entry, Failure::text(refusal.0), session, out);
+    }
+
     /// What follows a call, still under its locks: logging, announcing what expired, parking.
     #[inline]
     fn settle<const TRACED: bool>(
@@ -332,24 +346,27 @@ impl Engine {
         call: &Call<'_>,
         session: &mut SessionState,
         tx: &mut dyn Tx,
+        (out, mark): (&mut Output, usize),
         result: CallResult,
         aftermath: &mut Aftermath,
     ) {
         let (dirty, rest) = result.into_parts();
-        aftermath.lsn = rest.as_ref().and_then(|rest| rest.expired_lsn).or(aftermath.lsn);
+        aftermath.position = rest.as_ref().and_then(|rest| rest.depends_on).or(aftermath.position);
         if tx.met_expired() {
             self.settle_met(session, tx, aftermath);
         }
         if dirty > 0 {
             session.counts.changes += dirty;
             if let Some(journal) = self.journal().filter(|_| !session.is_replay())
-                && let Some(lsn) = self.spend::<TRACED, _>(
+                && let Some(appended) = self.spend::<TRACED, _>(
                     |spent| &mut spent.journal,
-                    || log(journal, call, session.db, rest.as_deref()),
+                    || log(journal, call, (session.slot, session.db), rest.as_deref()),
                 )
             {
-                note_applied(tx, lsn);
-                aftermath.lsn = Some(lsn);
+                match self.note_appended(tx, appended) {
+                    Ok(position) => aftermath.position = Some(position),
+                    Err(refusal) => return self.refuse(call.entry, refusal, session, out, mark),
+                }
             }
         }
         if let Some(rest) = rest {
@@ -362,7 +379,7 @@ impl Engine {
     fn settle_met(&self, session: &SessionState, tx: &mut dyn Tx, aftermath: &mut Aftermath) {
         let mut affected = Affected::default();
         let by = Some(session.client());
-        self.settle_expired(by, tx, &mut affected, aftermath_lsn(&mut aftermath.lsn));
+        self.settle_expired(by, tx, &mut affected, aftermath_position(&mut aftermath.position));
         aftermath.affect(affected);
     }
 
@@ -411,7 +428,7 @@ impl Engine {
         by: Option<&Arc<Client>>,
         tx: &mut dyn Tx,
         affected: &mut Affected,
-        mut logged: impl FnMut(Lsn),
+        mut logged: impl FnMut(Position),
     ) {
         for Expired { db, key, fields } in std::mem::take(tx.expired()) {
             let whole = fields.is_empty();
@@ -419,9 +436,8 @@ impl Engine {
                 let name: &[u8] = if whole { b"DEL" } else { b"HDEL" };
                 let mut effect: SmallVec<[&[u8]; 8]> = SmallVec::from_slice(&[name, &key]);
                 effect.extend(fields.iter().map(|field| &field[..]));
-                let lsn = journal.append(db, &effect);
-                note_applied(tx, lsn);
-                logged(lsn);
+                let appended = journal.append(self.slot_of(&key), db, &effect);
+                self.note_taken(tx, appended).into_iter().for_each(&mut logged);
             }
             if whole {
                 self.stats.expired_keys.fetch_add(1, Ordering::Relaxed);
@@ -457,7 +473,7 @@ impl Engine {
     /// The storage's.
     pub(crate) fn run_record(
         &self,
-        at: Option<Lsn>,
+        at: Option<Position>,
         calls: &[(Db, Call<'_>)],
         session: &mut SessionState,
         out: &mut Output,
@@ -476,7 +492,7 @@ impl Engine {
 
     fn run_record_locked(
         &self,
-        at: Option<Lsn>,
+        at: Option<Position>,
         calls: &[(Db, Call<'_>)],
         locks: Locks<'_>,
         session: &mut SessionState,
@@ -484,7 +500,7 @@ impl Engine {
         out: &mut Output,
     ) -> storage::Result<bool> {
         let applied = match at {
-            Some(at) => tx.applied()? >= at,
+            Some(at) => self.backend.persistent() && tx.last(at.stream) >= at,
             None => false,
         };
         for (db, call) in calls {
@@ -499,7 +515,7 @@ impl Engine {
             }
         }
         if let Some(at) = at.filter(|_| !applied) {
-            tx.set_applied(at);
+            tx.set_last(at);
         }
         Ok(true)
     }
@@ -546,7 +562,7 @@ impl Engine {
             watch.end();
         });
         if let Err(error) = outcome {
-            self.not_committed(&error, aftermath.lsn.is_some());
+            self.not_committed(&error, aftermath.position.is_some());
             Reply::new(out, session.proto).error(self.storage_failure(error).as_str());
             return Some(aftermath);
         }
@@ -571,6 +587,7 @@ impl Engine {
         // `CLIENT REPLY` decides about single elements, so how many there are is known at the end.
         let varies = session.special & special::SILENT != 0
             || queue.iter().any(|queued| queued.command == self.client_reply);
+        let begun = out.len();
         let (header, mut left_out) = (Reply::new(out, session.proto).deferred(), 0);
         if !varies {
             Reply::new(out, session.proto).array(queue.len());
@@ -601,7 +618,7 @@ impl Engine {
                 self.feed_monitors(entry, call.request, session.db, &source, now);
             }
             let rest = result.take_rest().unwrap_or_default();
-            aftermath.lsn = rest.expired_lsn.or(aftermath.lsn);
+            aftermath.position = rest.depends_on.or(aftermath.position);
             self.settle_met(session, watch.tx, aftermath);
             aftermath.affect(rest.affected);
             if result.dirty > 0 {
@@ -616,9 +633,14 @@ impl Engine {
         }
         if let (Some(journal), false) = (self.journal(), effects.is_empty()) {
             watch.logging = true;
-            let lsn = journal.append_atomic(&effects);
-            note_applied(watch.tx, lsn);
-            aftermath.lsn = Some(lsn);
+            let appended = journal.append_atomic(session.slot, &effects);
+            match self.note_appended(watch.tx, appended) {
+                Ok(position) => aftermath.position = Some(position),
+                Err(refusal) => {
+                    let entry = self.commands.entry(self.exec);
+                    self.refuse(entry, refusal, session, out, begun);
+                }
+            }
         }
         true
     }
@@ -650,14 +672,6 @@ fn is_left_out(session: &SessionState, out: &mut Output, mark: usize) -> bool {
     out.len() == mark
 }
 
-fn aftermath_lsn(lsn: &mut Option<Lsn>) -> impl FnMut(Lsn) {
-    |appended| *lsn = Some(appended)
-}
-
-/// Notes the position of what was logged; zero stands for an effect that only replicas are told.
-#[inline]
-pub(crate) fn note_applied(tx: &mut dyn Tx, lsn: Lsn) {
-    if lsn != Lsn(0) {
-        tx.set_applied(lsn);
-    }
+fn aftermath_position(position: &mut Option<Position>) -> impl FnMut(Position) {
+    |appended| *position = Some(appended)
 }

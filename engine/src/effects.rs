@@ -4,8 +4,9 @@ use crate::args::OwnedRequest;
 use crate::command::Flag;
 use crate::cx::Rest;
 use crate::dispatch::Call;
+use crate::engine::Engine;
 use smallvec::SmallVec;
-use storage::{Db, Lsn};
+use storage::{Appended, Db, Position, Refusal, Tx};
 
 /// What to log for one command.
 #[derive(Debug, Default)]
@@ -59,28 +60,73 @@ pub(crate) fn collect(all: &mut Vec<(Db, Vec<Vec<u8>>)>, call: Call<'_>, db: Db,
 pub(crate) fn log(
     journal: &dyn storage::Journal,
     call: &Call<'_>,
-    db: Db,
+    (slot, db): (u16, Db),
     rest: Option<&Rest>,
-) -> Option<Lsn> {
+) -> Option<Appended> {
     match rest.map_or(&Effects::Verbatim, |rest| &rest.effects) {
         Effects::Verbatim if call.entry.has(Flag::Write) || call.entry.has(Flag::MayReplicate) => {
             let mut args: SmallVec<[&[u8]; 16]> = call.request.iter().collect();
             if let Some(name) = call.entry.renamed {
                 args[0] = name.as_bytes();
             }
-            Some(journal.append(db, &args))
+            Some(journal.append(slot, db, &args))
         }
         Effects::Verbatim | Effects::Nothing => None,
         Effects::Replaced(all) => match &all[..] {
             [(db, one)] => {
                 let args: SmallVec<[&[u8]; 16]> = one.view().iter().collect();
-                Some(journal.append(*db, &args))
+                Some(journal.append(slot, *db, &args))
             }
             many => {
                 let many: Vec<_> = many.iter().map(|(db, e)| (*db, owned_args(e))).collect();
-                Some(journal.append_atomic(&many))
+                Some(journal.append_atomic(slot, &many))
             }
         },
+    }
+}
+
+impl Engine {
+    /// Notes in `tx` where what was appended is in its stream; zero stands for an effect that only
+    /// replicas are told.
+    ///
+    /// # Errors
+    /// The journal's. What the transaction has changed is then taken back, or where that cannot be,
+    /// everything ends: data and journal would not agree.
+    #[inline]
+    pub(crate) fn note_appended(
+        &self,
+        tx: &mut dyn Tx,
+        appended: Appended,
+    ) -> Result<Position, Refusal> {
+        let position = match appended {
+            Ok(position) => position,
+            Err(refusal) => {
+                if !tx.roll_back() {
+                    self.not_taken(&refusal);
+                }
+                return Err(refusal);
+            }
+        };
+        if position.seq != 0 {
+            tx.set_last(position);
+        }
+        Ok(position)
+    }
+
+    /// [`Engine::note_appended`] for what the journal has to take: it was asked before.
+    pub(crate) fn note_taken(&self, tx: &mut dyn Tx, appended: Appended) -> Option<Position> {
+        match appended {
+            Ok(_) => self.note_appended(tx, appended).ok(),
+            Err(refusal) => {
+                self.not_taken(&refusal);
+                None
+            }
+        }
+    }
+
+    #[cold]
+    fn not_taken(&self, refusal: &Refusal) {
+        self.fail_stop(&format!("the journal does not take what was done: {}", refusal.0));
     }
 }
 

@@ -8,7 +8,6 @@
 
 use crate::affected::Affected;
 use crate::config::Id;
-use crate::dispatch::note_applied;
 use crate::engine::{Engine, gate};
 use crate::keyspace::Class;
 use parking_lot::Mutex;
@@ -258,8 +257,9 @@ impl Engine {
                 && tx.remove(&name).is_ok_and(|removed| removed)
             {
                 freed = Some(info.bytes);
-                let logged = self.journal().map(|journal| journal.append(*db, &[b"DEL", key]));
-                logged.into_iter().for_each(|lsn| note_applied(tx, lsn));
+                let slot = self.slot_of(key);
+                let logged = self.journal().map(|j| j.append(slot, *db, &[b"DEL", key]));
+                logged.and_then(|appended| self.note_taken(tx, appended));
                 self.announce_evicted(*db, key, hash, &mut affected);
             }
             self.settle_expired(None, tx, &mut affected, |_| {});

@@ -90,13 +90,13 @@ impl Engine {
     fn expire_step(&self, shard: u32, now: Now) -> bool {
         let mut more = false;
         let mut affected = Affected::default();
-        let mut lsn = None;
+        let mut position = None;
         let outcome = self.backend.transact(Locks::One(shard), now.wall_ms, &mut |tx| {
             // Whether what has expired is logged as gone, or is still there: it reads the same.
             let watch = Watch::new(self, Doing::Work("expiry"), tx);
             self.noting("expire-del", now, || {
                 more = watch.tx.expire_due(shard, EXPIRE_BATCH).unwrap_or(false);
-                self.settle_expired(None, watch.tx, &mut affected, |at| lsn = Some(at));
+                self.settle_expired(None, watch.tx, &mut affected, |at| position = Some(at));
             });
             watch.end();
         });

@@ -33,6 +33,7 @@ pub mod blocking;
 pub mod capture;
 mod client_eviction;
 pub mod clients;
+mod cluster;
 pub mod command;
 pub mod config;
 mod containment;

@@ -159,7 +159,7 @@ impl Engine {
         }
         self.note_waited(&waiter, now);
         self.unpark(&waiter);
-        waiter.client.send(Event::Served { reply, lsn: aftermath.lsn }, 0);
+        waiter.client.send(Event::Served { reply, position: aftermath.position }, 0);
         self.serve(ready, now);
     }
 

@@ -7,7 +7,7 @@ use crate::session::special;
 use resp::{Output, Request};
 use smallvec::SmallVec;
 use std::sync::Arc;
-use storage::{Db, Lsn};
+use storage::{Db, Position};
 
 /// Applies the effects of a log to an engine's storage: nothing is logged again, nothing expires,
 /// nobody is told.
@@ -44,7 +44,7 @@ impl<'e> Replayer<'e> {
     /// written by a server with other commands.
     pub fn record<'r>(
         &mut self,
-        at: Option<Lsn>,
+        at: Option<Position>,
         effects: impl IntoIterator<Item = (Db, Request<'r>)>,
     ) -> Result<(), String>
     where

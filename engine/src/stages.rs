@@ -7,7 +7,7 @@
 use crate::engine::{Engine, gate};
 use runtime::trace::{self, Stage};
 use std::cell::Cell;
-use storage::{Journal, Locks, Lsn};
+use storage::{Journal, Locks, Position};
 
 /// What the turn under way on this thread has spent so far, nanoseconds.
 #[derive(Clone, Copy, Default)]
@@ -117,7 +117,7 @@ impl Pending {
     /// Does the turn's part of writing the log.
     #[cold]
     #[inline(never)]
-    pub fn write_log(&mut self, engine: &Engine, journal: &dyn Journal, up_to: Lsn) {
+    pub fn write_log(&mut self, engine: &Engine, journal: &dyn Journal, up_to: Position) {
         let begun = engine.nanos();
         journal.write_up_to(up_to);
         self.journal += engine.nanos().saturating_sub(begun);

@@ -13,18 +13,18 @@ use runtime::Now;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use storage::Lsn;
+use storage::Position;
 
 impl Engine {
     /// Serves those who wait for `ready` keys, first come first served, until nobody more can be:
     /// a served command may itself make further keys ready.
-    pub(crate) fn serve(&self, ready: Ready, now: Now) -> Option<Lsn> {
+    pub(crate) fn serve(&self, ready: Ready, now: Now) -> Option<Position> {
         let mut keys: VecDeque<_> = ready.into_iter().collect();
         let mut last = None;
         while let Some((db, key)) = keys.pop_front() {
             for waiter in self.blocking.queue(db, &key) {
                 let aftermath = self.serve_one(&waiter, now);
-                last = aftermath.lsn.or(last);
+                last = aftermath.position.or(last);
                 keys.extend(aftermath.rest.into_iter().flat_map(|rest| rest.affected.ready));
             }
         }
@@ -48,7 +48,7 @@ impl Engine {
             self.stats.rejected(Some(entry.id), failure.code());
             Reply::new(&mut out, session.proto).error(failure.as_str());
             self.unpark(waiter);
-            waiter.client.send(Event::Served { reply: out, lsn: None }, 0);
+            waiter.client.send(Event::Served { reply: out, position: None }, 0);
             return Aftermath::default();
         }
         let hash = entry.first_key.and_then(|at| request.get(at)).map(|k| self.backend.hash(k));
@@ -90,7 +90,7 @@ impl Engine {
             None => {
                 self.note_waited(waiter, now);
                 self.unpark(waiter);
-                waiter.client.send(Event::Served { reply: out, lsn: aftermath.lsn }, 0);
+                waiter.client.send(Event::Served { reply: out, position: aftermath.position }, 0);
             }
         }
         aftermath

@@ -3,13 +3,16 @@
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
-use storage::journal::Durability;
-use storage::{Db, Journal, Lsn};
+use storage::Db;
+use storage::journal::{Appended, Durability, Fate, Journal, Position, Withholds};
 
 /// Passes everything on to the log, once there is one. Until then the data are being loaded, all
 /// writes are refused, and there is nothing to pass on.
 #[derive(Default)]
 pub(crate) struct LateJournal(OnceLock<Arc<dyn Journal>>);
+
+/// What appending gives before there is a log.
+const NOTHING: Appended = Ok(Position::log(0));
 
 impl LateJournal {
     /// The log is open; once only. Has to happen before writes are let in.
@@ -26,30 +29,34 @@ impl LateJournal {
 
 impl Journal for LateJournal {
     #[inline]
-    fn append(&self, db: Db, effect: &[&[u8]]) -> Lsn {
-        self.get().map_or(Lsn(0), |journal| journal.append(db, effect))
+    fn append(&self, slot: u16, db: Db, effect: &[&[u8]]) -> Appended {
+        self.get().map_or(NOTHING, |journal| journal.append(slot, db, effect))
     }
 
-    fn append_encoded(&self, db: Db, resp: &[u8]) -> Lsn {
-        self.get().map_or(Lsn(0), |journal| journal.append_encoded(db, resp))
+    fn append_encoded(&self, slot: u16, db: Db, resp: &[u8]) -> Appended {
+        self.get().map_or(NOTHING, |journal| journal.append_encoded(slot, db, resp))
     }
 
-    fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Lsn {
-        self.get().map_or(Lsn(0), |journal| journal.append_atomic(effects))
+    fn append_atomic(&self, slot: u16, effects: &[(Db, Vec<Vec<u8>>)]) -> Appended {
+        self.get().map_or(NOTHING, |journal| journal.append_atomic(slot, effects))
     }
 
     fn note(&self, text: &str) {
         self.get().into_iter().for_each(|journal| journal.note(text));
     }
 
-    fn write_up_to(&self, lsn: Lsn) {
+    fn write_up_to(&self, position: Position) {
         if let Some(journal) = self.get() {
-            journal.write_up_to(lsn);
+            journal.write_up_to(position);
         }
     }
 
-    fn poll_durable(&self, lsn: Lsn, waker: &Waker) -> storage::Result<bool> {
-        self.get().map_or(Ok(true), |journal| journal.poll_durable(lsn, waker))
+    fn poll(&self, position: Position, waker: &Waker) -> Fate {
+        self.get().map_or(Fate::Kept, |journal| journal.poll(position, waker))
+    }
+
+    fn withholds(&self) -> Withholds {
+        self.get().map_or(Withholds::Nothing, Journal::withholds)
     }
 
     fn sync(&self) -> storage::Result<()> {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use std::{env, thread};
 use storage::aof::{Aof, Options, Replay};
 use storage::ordered::{Config, Engine as Kind, OrderedBackend};
-use storage::{Backend, Durability, Journal, Lsn, rdb};
+use storage::{Backend, Durability, Journal, Position, rdb};
 
 /// Names the engine and the directory the child works in: `sled:/tmp/…`.
 const CHILD: &str = "VARVE_TEST_AOF_IMAGE";
@@ -41,7 +41,11 @@ impl Replay for Restore<'_> {
         Err("no functions here".into())
     }
 
-    fn commands(&mut self, at: Lsn, commands: &[storage::aof::Command<'_>]) -> Result<(), String> {
+    fn commands(
+        &mut self,
+        at: Position,
+        commands: &[storage::aof::Command<'_>],
+    ) -> Result<(), String> {
         self.replayer.record(Some(at), commands.iter().map(|command| (command.db, command.request)))
     }
 }

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::thread;
 use storage::aof::{Aof, Command, Options, Replay};
-use storage::{Durability, Journal, Lsn, rdb};
+use storage::{Durability, Journal, Position, rdb};
 
 /// Counts what it is given.
 #[derive(Default)]
@@ -25,7 +25,7 @@ impl Replay for Count {
         Ok(())
     }
 
-    fn commands(&mut self, _: Lsn, commands: &[Command<'_>]) -> Result<(), String> {
+    fn commands(&mut self, _: Position, commands: &[Command<'_>]) -> Result<(), String> {
         self.commands += commands.len() as u64;
         self.bytes +=
             commands.iter().flat_map(|c| c.request.iter()).map(|a| a.len() as u64).sum::<u64>();
@@ -46,14 +46,15 @@ fn pipelines(aof: &Aof, commands: u64) -> (u64, u64) {
     let (value, mut appending, mut writing) = ([b'v'; 64], 0, 0);
     for pipeline in 0..commands / 64 {
         let begin = cpu_ns();
-        let mut lsn = Lsn(0);
+        let mut position = Position::log(0);
         for i in 0..64 {
             let mut digits = itoa::Buffer::new();
             let key = digits.format(1_000_000_000_000_000 + pipeline % 16_384 * 64 + i).as_bytes();
-            lsn = black_box(aof.append(0, &[b"SET", key, &value]));
+            position =
+                black_box(aof.append(0, 0, &[b"SET", key, &value]).expect("it takes everything"));
         }
         let appended = cpu_ns();
-        aof.write_up_to(lsn);
+        aof.write_up_to(position);
         appending += appended - begin;
         writing += cpu_ns() - appended;
     }

@@ -1,6 +1,6 @@
 //! [`Backend`]: what every storage offers, whatever it is made of.
 
-use crate::journal::Lsn;
+use crate::journal::Position;
 use crate::tx::{Db, Tx};
 use crate::{Result, rdb};
 use smallvec::SmallVec;
@@ -236,13 +236,10 @@ pub trait Backend: Send + Sync {
         Ok(None)
     }
 
-    /// The highest position that [`Tx::set_applied`] stored for any shard and that is in the store
-    /// now. Only meaningful for persistent backends.
-    ///
-    /// # Errors
-    /// As [`Backend::transact`].
-    fn applied(&self) -> Result<Lsn> {
-        Ok(Lsn(0))
+    /// The highest position in `stream` that [`Tx::set_last`] stored for any shard and that is in the
+    /// store now. Only meaningful for persistent backends. Not to be called inside a transaction.
+    fn last(&self, stream: u16) -> Position {
+        Position { stream, seq: 0 }
     }
 
     /// Whether somebody holds one of these locks at this moment: a hint, for telling transactions

@@ -13,7 +13,7 @@
 //! | [`tx`] | [`Tx`], [`Key`]: the locked keys |
 //! | [`types`] | [`List`], [`Set`], [`Hash`], [`SortedSet`]: element-level operations |
 //! | [`stream`] | [`Stream`]: the same for streams |
-//! | [`journal`] | [`Journal`], [`Lsn`]: the log of effects |
+//! | [`journal`] | [`Journal`], [`Position`]: streams of effects |
 //! | [`memory`] | the default backend: sharded cache-line tables |
 //! | `ordered` | every type over an ordered key-value engine: sled, fjall |
 //! | [`rdb`] | Redis's dump format |
@@ -39,7 +39,7 @@ pub mod types;
 
 pub use backend::{Backend, BackendStats, EncodingLimits, Locks, ShardSet, Snapshot, SnapshotSink};
 pub use error::{Error, Result};
-pub use journal::{Durability, Journal, Lsn};
+pub use journal::{Appended, Durability, Fate, Journal, Position, Refusal, Withholds};
 pub use stream::{Stream, StreamId};
 pub use tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Left, Open, Presence, Sampled, Str, Tx};
 pub use types::{Hash, List, Set, SortedSet};

@@ -1,7 +1,7 @@
 //! [`Tx`]: typed access to the keys a transaction has locked.
 
 use crate::backend::Locks;
-use crate::journal::Lsn;
+use crate::journal::Position;
 use crate::stream::Stream;
 use crate::types::{Hash, List, Set, SortedSet};
 use crate::{Result, rdb};
@@ -197,18 +197,24 @@ pub trait Tx {
     /// Nothing expires from here on: a master, or a log, says when something goes.
     fn set_timeless(&mut self);
 
-    /// Notes that with this transaction the locked shards hold the effects up to the journal
-    /// position `lsn`. To be called after each append to the journal, before the transaction ends.
+    /// Notes that with this transaction the locked shards hold the effects up to `position` of its
+    /// stream. To be called after each append to the journal, before the transaction ends; the last
+    /// call for a stream counts.
     ///
     /// A persistent backend stores the position for every shard the transaction has locked, in the
-    /// same atomic batch as the changes (the last call counts), so that a replay can tell exactly
-    /// which records its image lacks. For other backends there is nothing to do.
-    fn set_applied(&mut self, _lsn: Lsn) {}
+    /// same atomic batch as the changes, so that a replay can tell exactly which records its image
+    /// lacks. Others remember it while they run.
+    fn set_last(&mut self, position: Position);
 
-    /// The highest position stored for any of the locked shards. While a log is replayed, a record
-    /// at or below it is in the image already and must not be applied again.
-    fn applied(&mut self) -> Result<Lsn> {
-        Ok(Lsn(0))
+    /// The highest position in `stream` noted for any of the locked shards: what whoever has seen
+    /// their data depends on. While a log is replayed, a record at or below it is in a persistent
+    /// backend's image already and must not be applied again.
+    fn last(&self, stream: u16) -> Position;
+
+    /// Takes back all that this transaction has changed, and goes on; false when that cannot be done,
+    /// and nothing was.
+    fn roll_back(&mut self) -> bool {
+        false
     }
 
     /// What would stay if the transaction were left now. For whoever catches it: shards are still

@@ -19,7 +19,7 @@ use std::sync::atomic::{
     AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 use std::task::Waker;
-use storage::Lsn;
+use storage::Position;
 
 use bytes::Bytes;
 
@@ -64,7 +64,7 @@ pub enum Event {
         /// The reply.
         reply: Output,
         /// The journal position it depends on.
-        lsn: Option<Lsn>,
+        position: Option<Position>,
     },
     /// The wait was ended: with an error, or as if the time were over.
     Unblocked {

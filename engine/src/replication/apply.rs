@@ -13,7 +13,7 @@ use resp::{Output, Request};
 use runtime::Now;
 use smallvec::SmallVec;
 use std::sync::Arc;
-use storage::{Db, Locks, Lsn, ShardSet, Tx};
+use storage::{Appended, Db, Locks, Position, ShardSet, Tx};
 
 type Calls<'a> = SmallVec<[(Db, Call<'a>); 1]>;
 
@@ -24,7 +24,7 @@ pub struct Applier<'e> {
     generation: u64,
     session: SessionState,
     out: Output,
-    lsn: Option<Lsn>,
+    position: Option<Position>,
 }
 
 impl<'e> Applier<'e> {
@@ -32,7 +32,7 @@ impl<'e> Applier<'e> {
     pub fn new(engine: &'e Engine, generation: u64, client: Arc<Client>) -> Self {
         let mut session = SessionState::new(client);
         session.set_special(special::REPLAY | special::NO_BLOCK, true);
-        Applier { engine, generation, session, out: Output::new(), lsn: None }
+        Applier { engine, generation, session, out: Output::new(), position: None }
     }
 
     /// Applies one unit; false when this master is not followed any more, and nothing was done.
@@ -63,8 +63,8 @@ impl<'e> Applier<'e> {
     /// What is to be done after some units: the log's buffer goes to the kernel, replicas of ours are woken.
     pub fn flush(&mut self) {
         self.session.flush_counts(&self.engine.stats);
-        if let (Some(lsn), Some(journal)) = (self.lsn.take(), &self.engine.journal) {
-            journal.write_up_to(lsn);
+        if let (Some(position), Some(journal)) = (self.position.take(), &self.engine.journal) {
+            journal.write_up_to(position);
         }
         self.engine.replication.wake();
     }
@@ -94,7 +94,8 @@ impl<'e> Applier<'e> {
                 match calls {
                     [_] => {
                         self.mark(unit, *db, call, rest.as_deref());
-                        self.logged(log(journal, call, *db, rest.as_deref()), tx);
+                        let logged = log(journal, call, (self.session.slot, *db), rest.as_deref());
+                        self.logged(logged, tx);
                     }
                     _ => collect(&mut effects, *call, *db, taken(&mut rest)),
                 }
@@ -103,7 +104,7 @@ impl<'e> Applier<'e> {
         }
         if let (Some(journal), false) = (engine.logging_journal(), effects.is_empty()) {
             engine.replication.out.mark(journal, unit.bytes.len(), None, unit.db);
-            self.logged(Some(journal.append_atomic(&effects)), tx);
+            self.logged(Some(journal.append_atomic(self.session.slot, &effects)), tx);
         }
     }
 
@@ -120,11 +121,9 @@ impl<'e> Applier<'e> {
         self.engine.replication.out.mark(journal, unit.bytes.len(), len, unit.db);
     }
 
-    fn logged(&mut self, lsn: Option<Lsn>, tx: &mut dyn Tx) {
-        if let Some(lsn) = lsn {
-            tx.set_applied(lsn);
-            self.lsn = Some(lsn);
-        }
+    fn logged(&mut self, appended: Option<Appended>, tx: &mut dyn Tx) {
+        let position = appended.and_then(|appended| self.engine.note_taken(tx, appended));
+        self.position = position.or(self.position);
     }
 
     /// A master's command that fails here says that we are not what the master is.
@@ -144,7 +143,7 @@ impl<'e> Applier<'e> {
         affected.tell(self.engine, &client, None);
         if !affected.ready.is_empty() {
             let served = self.engine.serve(affected.ready, now);
-            self.lsn = self.lsn.max(served);
+            self.position = self.position.max(served);
         }
     }
 }

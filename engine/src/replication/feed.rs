@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 use storage::journal::Durability;
-use storage::{Db, Journal, Lsn};
+use storage::{Appended, Db, Fate, Journal, Position, Refusal, Withholds};
 
 /// Effects are logged.
 pub(crate) const LOGGED: u8 = 1;
@@ -69,11 +69,40 @@ impl Inner {
     fn turn_to(&mut self, db: Db, needed: u64) {
         if self.db != Some(db) {
             self.db = Some(db);
-            let (mut bytes, mut number) = (Vec::with_capacity(32), itoa::Buffer::new());
-            command(&[b"SELECT", number.format(db).as_bytes()], &mut bytes);
+            let mut bytes = Vec::with_capacity(32);
+            select(db, &mut bytes);
             self.append(&bytes, needed);
         }
     }
+
+    /// Has the log take what is about to go into the stream, which is then `bytes` further on and in
+    /// `db`. `record` is the length of that record if it is a single command.
+    fn logged(
+        &mut self,
+        journal: Option<&dyn Journal>,
+        bytes: u64,
+        record: Option<u64>,
+        db: Db,
+        append: impl FnOnce(&dyn Journal) -> Appended,
+    ) -> Appended {
+        let Some(journal) = journal else {
+            self.marks.renew();
+            return Ok(Position::log(0));
+        };
+        let after = self.position + if self.backlog.is_some() { bytes } else { 0 };
+        self.marks.before(journal, self.cut(), after, record, db);
+        let appended = append(journal);
+        if appended.is_err() {
+            // What was just said is of a record that does not come.
+            self.marks.renew();
+        }
+        appended
+    }
+}
+
+/// Appends the command that turns the stream to a database.
+fn select(db: Db, bytes: &mut Vec<u8>) {
+    command(&[b"SELECT", itoa::Buffer::new().format(db).as_bytes()], bytes);
 }
 
 impl Outgoing {
@@ -127,18 +156,23 @@ impl Outgoing {
         self.inner.lock().backlog.as_ref().map_or(0, Backlog::held_bytes)
     }
 
-    /// Appends an effect in `db`, already encoded, here and in the log: in one order.
-    pub(crate) fn append(&self, db: Db, encoded: &[u8], journal: Option<&dyn Journal>) -> Lsn {
+    /// Appends an effect in `db`, already encoded, to the log and here: in one order, and here only
+    /// what the log has taken.
+    pub(crate) fn append(
+        &self,
+        slot: u16,
+        db: Db,
+        encoded: &[u8],
+        journal: Option<&dyn Journal>,
+    ) -> Appended {
         self.with(|inner, needed| {
             inner.turn_to(db, needed);
-            let (cut, len) = (inner.cut(), encoded.len() as u64);
+            let len = encoded.len() as u64;
+            let position = inner.logged(journal, len, Some(len), db, |journal| {
+                journal.append_encoded(slot, db, encoded)
+            })?;
             inner.append(encoded, needed);
-            let Some(journal) = journal else {
-                inner.marks.renew();
-                return Lsn(0);
-            };
-            inner.marks.before(journal, cut, inner.position, Some(len), db);
-            journal.append_encoded(db, encoded)
+            Ok(position)
         })
     }
 
@@ -150,29 +184,32 @@ impl Outgoing {
         });
     }
 
-    /// Appends effects that belong together.
-    fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)], journal: Option<&dyn Journal>) -> Lsn {
+    /// As [`Outgoing::append`], for effects that belong together.
+    fn append_atomic(
+        &self,
+        slot: u16,
+        effects: &[(Db, Vec<Vec<u8>>)],
+        journal: Option<&dyn Journal>,
+    ) -> Appended {
         let (Some((first, _)), Some((last, _))) = (effects.first(), effects.last()) else {
-            return Lsn(0);
+            return Ok(Position::log(0));
         };
         self.with(|inner, needed| {
             inner.turn_to(*first, needed);
-            let cut = inner.cut();
-            inner.append(b"*1\r\n$5\r\nMULTI\r\n", needed);
-            let mut bytes = Vec::new();
+            let (mut bytes, mut current) = (b"*1\r\n$5\r\nMULTI\r\n".to_vec(), *first);
             for (db, effect) in effects {
-                inner.turn_to(*db, needed);
-                bytes.clear();
+                if std::mem::replace(&mut current, *db) != *db {
+                    select(*db, &mut bytes);
+                }
                 resp::encode_command(effect.iter().map(Vec::as_slice), &mut bytes);
-                inner.append(&bytes, needed);
             }
-            inner.append(b"*1\r\n$4\r\nEXEC\r\n", needed);
-            let Some(journal) = journal else {
-                inner.marks.renew();
-                return Lsn(0);
-            };
-            inner.marks.before(journal, cut, inner.position, None, *last);
-            journal.append_atomic(effects)
+            bytes.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
+            let position = inner.logged(journal, bytes.len() as u64, None, *last, |journal| {
+                journal.append_atomic(slot, effects)
+            })?;
+            inner.append(&bytes, needed);
+            inner.db = Some(*last);
+            Ok(position)
         })
     }
 
@@ -395,44 +432,56 @@ impl Tee {
 }
 
 impl Journal for Tee {
-    fn append(&self, db: Db, effect: &[&[u8]]) -> Lsn {
+    fn append(&self, slot: u16, db: Db, effect: &[&[u8]]) -> Appended {
         ENCODED.with_borrow_mut(|encoded| {
             encoded.clear();
             command(effect, encoded);
-            let lsn = self.append_encoded(db, encoded);
+            let position = self.append_encoded(slot, db, encoded);
             if encoded.capacity() > KEPT_MAX {
                 *encoded = Vec::new();
             }
-            lsn
+            position
         })
     }
 
-    fn append_encoded(&self, db: Db, resp: &[u8]) -> Lsn {
+    fn append_encoded(&self, slot: u16, db: Db, resp: &[u8]) -> Appended {
         if self.is(FED) {
-            return self.out.append(db, resp, self.logged());
+            return self.out.append(slot, db, resp, self.logged());
         }
-        let Some(journal) = self.logged_alone() else { return Lsn(0) };
-        journal.append_encoded(db, resp)
+        let Some(journal) = self.logged_alone() else { return Ok(Position::log(0)) };
+        journal.append_encoded(slot, db, resp)
     }
 
-    fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Lsn {
+    fn append_atomic(&self, slot: u16, effects: &[(Db, Vec<Vec<u8>>)]) -> Appended {
         if let [(db, effect)] = effects {
             let effect: Vec<&[u8]> = effect.iter().map(Vec::as_slice).collect();
-            return self.append(*db, &effect);
+            return self.append(slot, *db, &effect);
         }
         if self.is(FED) {
-            return self.out.append_atomic(effects, self.logged());
+            return self.out.append_atomic(slot, effects, self.logged());
         }
-        let Some(journal) = self.logged_alone() else { return Lsn(0) };
-        journal.append_atomic(effects)
+        let Some(journal) = self.logged_alone() else { return Ok(Position::log(0)) };
+        journal.append_atomic(slot, effects)
     }
 
-    fn write_up_to(&self, lsn: Lsn) {
-        self.logged().into_iter().for_each(|journal| journal.write_up_to(lsn));
+    fn admit(&self, slot: u16) -> Result<(), Refusal> {
+        self.logged().map_or(Ok(()), |journal| journal.admit(slot))
     }
 
-    fn poll_durable(&self, lsn: Lsn, waker: &Waker) -> storage::Result<bool> {
-        self.logged().map_or(Ok(true), |journal| journal.poll_durable(lsn, waker))
+    fn may_refuse(&self) -> bool {
+        self.journal.as_deref().is_some_and(Journal::may_refuse)
+    }
+
+    fn write_up_to(&self, position: Position) {
+        self.logged().into_iter().for_each(|journal| journal.write_up_to(position));
+    }
+
+    fn poll(&self, position: Position, waker: &Waker) -> Fate {
+        self.logged().map_or(Fate::Kept, |journal| journal.poll(position, waker))
+    }
+
+    fn withholds(&self) -> Withholds {
+        self.logged().map_or(Withholds::Nothing, Journal::withholds)
     }
 
     fn sync(&self) -> storage::Result<()> {
@@ -467,6 +516,7 @@ impl Journal for Tee {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use storage::testing::scripted::Scripted;
 
     fn text(out: &Outgoing, from: u64) -> String {
         let mut bytes = Vec::new();
@@ -479,16 +529,16 @@ mod tests {
     fn the_stream_says_where_it_is_and_what_belongs_together() {
         let out = Arc::new(Outgoing::new(Id::NONE));
         let tee = Tee { journal: None, out: out.clone(), recording: AtomicU8::new(FED) };
-        tee.append(0, &[b"SET", b"lost", b"1"]);
+        tee.append(0, 0, &[b"SET", b"lost", b"1"]).unwrap();
         assert_eq!(out.end(), 0, "nobody has asked yet");
         out.activate(1000);
-        tee.append(0, &[b"SET", b"a", b"1"]);
-        tee.append(0, &[b"DEL", b"a"]);
+        tee.append(0, 0, &[b"SET", b"a", b"1"]).unwrap();
+        tee.append(0, 0, &[b"DEL", b"a"]).unwrap();
         let owned = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect();
-        tee.append_atomic(&[(2, owned(&["INCR", "x"])), (3, owned(&["INCR", "y"]))]);
-        tee.append_atomic(&[(3, owned(&["INCR", "z"]))]);
+        tee.append_atomic(0, &[(2, owned(&["INCR", "x"])), (3, owned(&["INCR", "y"]))]).unwrap();
+        tee.append_atomic(0, &[(3, owned(&["INCR", "z"]))]).unwrap();
         let cut = out.cut(true);
-        tee.append(3, &[b"DEL", b"z"]);
+        tee.append(0, 3, &[b"DEL", b"z"]).unwrap();
         let whole = "SELECT 0 SET a 1 DEL a SELECT 2 MULTI INCR x SELECT 3 INCR y EXEC INCR z";
         assert_eq!(text(&out, 0), format!("{whole} SELECT 3 DEL z"));
         assert_eq!((cut.db, text(&out, cut.position)), (3, "SELECT 3 DEL z".into()));
@@ -504,5 +554,31 @@ mod tests {
         out.append_plain(&[b"PING"]);
         out.ask();
         assert_eq!(text(&out, 0), "REPLCONF GETACK PING REPLCONF GETACK");
+    }
+
+    storage::testing::journals::journals!(tee, || {
+        let out = Arc::new(Outgoing::new(Id::NONE));
+        out.activate(1 << 20);
+        let log: Arc<dyn Journal> = Arc::new(Scripted::new(Withholds::Writes));
+        let recording = AtomicU8::new(LOGGED | FED);
+        (Arc::new(Tee { journal: Some(log), out, recording }), ())
+    });
+
+    #[test]
+    fn what_the_log_refuses_is_not_in_the_stream() {
+        let out = Arc::new(Outgoing::new(Id::NONE));
+        out.activate(1000);
+        let log = Arc::new(Scripted::new(Withholds::Writes));
+        let journal = Some(log.clone() as Arc<dyn Journal>);
+        let tee = Tee { journal, out: out.clone(), recording: AtomicU8::new(LOGGED | FED) };
+        assert_eq!(tee.append(0, 0, &[b"DEL", b"a"]).unwrap().seq, 1);
+        log.refuse_late(Some("TRYAGAIN later"));
+        assert!(tee.append(0, 0, &[b"DEL", b"b"]).is_err());
+        let effect = |key: &[u8]| (0, vec![b"DEL".to_vec(), key.to_vec()]);
+        assert!(tee.append_atomic(0, &[effect(b"c"), effect(b"d")]).is_err());
+        log.refuse_late(None);
+        assert_eq!(tee.append(0, 0, &[b"DEL", b"e"]).unwrap().seq, 2);
+        assert_eq!(text(&out, 0), "SELECT 0 DEL a DEL e");
+        assert_eq!(log.take(), ["DEL a", "DEL e"]);
     }
 }

@@ -125,44 +125,30 @@ mod tests {
     use super::*;
     use parking_lot::Mutex;
     use std::task::Waker;
-    use storage::Lsn;
-    use storage::journal::Durability;
+    use storage::{Appended, Fate, Position};
 
     /// A log of remarks and records, in one list.
     #[derive(Default)]
     struct Written(Mutex<Vec<Result<(u64, Db), String>>>);
 
     impl Journal for Written {
-        fn append(&self, _: Db, _: &[&[u8]]) -> Lsn {
-            Lsn(0)
+        fn append(&self, _: u16, _: Db, _: &[&[u8]]) -> Appended {
+            Ok(Position::default())
         }
-        fn append_encoded(&self, db: Db, resp: &[u8]) -> Lsn {
+        fn append_encoded(&self, _: u16, db: Db, resp: &[u8]) -> Appended {
             self.0.lock().push(Ok((resp.len() as u64, db)));
-            Lsn(0)
+            Ok(Position::default())
         }
-        fn append_atomic(&self, _: &[(Db, Vec<Vec<u8>>)]) -> Lsn {
+        fn append_atomic(&self, _: u16, _: &[(Db, Vec<Vec<u8>>)]) -> Appended {
             self.0.lock().push(Ok((1, 0)));
-            Lsn(0)
+            Ok(Position::default())
         }
         fn note(&self, text: &str) {
             self.0.lock().push(Err(text.to_owned()));
         }
-        fn write_up_to(&self, _: Lsn) {}
-        fn poll_durable(&self, _: Lsn, _: &Waker) -> storage::Result<bool> {
-            Ok(true)
-        }
-        fn durability(&self) -> Durability {
-            Durability::default()
-        }
-        fn set_durability(&self, _: Durability) {}
-        fn failure(&self) -> Option<String> {
-            None
-        }
-        fn backlog_bytes(&self) -> u64 {
-            0
-        }
-        fn stats(&self) -> Vec<(&'static str, String)> {
-            Vec::new()
+        fn write_up_to(&self, _: Position) {}
+        fn poll(&self, _: Position, _: &Waker) -> Fate {
+            Fate::Kept
         }
     }
 
@@ -192,7 +178,7 @@ mod tests {
             cut.position += gap;
             let after = cut.position + stream;
             marks.before(&log, cut, after, Some(record).filter(|_| db < 2), db);
-            log.append_encoded(if db == 2 { 1 } else { db }, &vec![0; record as usize]);
+            log.append_encoded(0, if db == 2 { 1 } else { db }, &vec![0; record as usize]).unwrap();
             cut = Cut { position: after, db, ..cut };
             expected.push(Some(cut));
         }

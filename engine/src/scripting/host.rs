@@ -243,14 +243,14 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         if cx.tx.met_expired() {
             let by = Some(cx.session.client());
             let all = cx.out.rest();
-            let logged = |at| all.expired_lsn = Some(at);
+            let logged = |at| all.depends_on = Some(at);
             cx.engine.settle_expired(by, cx.tx, &mut all.affected, logged);
         }
         cx.out.dirty += result.dirty;
         let rest = *rest.unwrap_or_default();
-        if rest.expired_lsn.is_some() || !rest.affected.is_empty() {
+        if rest.depends_on.is_some() || !rest.affected.is_empty() {
             let all = cx.out.rest();
-            all.expired_lsn = rest.expired_lsn.or(all.expired_lsn);
+            all.depends_on = rest.depends_on.or(all.depends_on);
             all.affected.append(rest.affected);
         }
         if result.dirty == 0 || cx.engine.journal().is_none() || !self.logs {

@@ -8,6 +8,7 @@ mod admit;
 mod run;
 mod state;
 mod status;
+mod withheld;
 
 pub use state::{Multi, ReplyMode, SessionState, Watched};
 pub(crate) use state::{Queued, special};
@@ -27,7 +28,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
-use storage::Lsn;
+use storage::Position;
+use withheld::Withheld;
 
 /// Unwritten output up to which notices about the client's cache that were left out are made up for.
 const IN_TOUCH_MAX: usize = 1 << 20;
@@ -55,14 +57,6 @@ enum Parked {
     OutputFull,
 }
 
-/// Why the runtime is not shown any replies for now.
-struct Withheld {
-    /// The position that must be durable first.
-    until: Lsn,
-    /// What the runtime sees meanwhile.
-    nothing: Output,
-}
-
 /// One client.
 pub struct Session {
     engine: Arc<Engine>,
@@ -78,8 +72,8 @@ struct Machine {
     pending: BytesMut,
     out: Output,
     parked: Parked,
-    /// The journal position that replies in `out` depend on.
-    written: Option<Lsn>,
+    /// The last position appended that the journal has not been told to hand on.
+    written: Option<Position>,
     /// Replies are withheld.
     withheld: Option<Box<Withheld>>,
     /// When the output first exceeded the soft limit, by [`seconds`]: Redis counts whole ones, too.
@@ -225,7 +219,7 @@ impl Machine {
                     let unwritten = self.out.len();
                     self.out.share(engine.take_captured(self.state.client(), unwritten, now));
                 }
-                Event::Served { reply, lsn } => self.served(reply, lsn),
+                Event::Served { reply, position } => self.served(engine, reply, position),
                 Event::Unblocked { error } => self.unblocked(engine, error, now),
                 Event::Poke => self.unpause(engine, now),
                 Event::UserChanged => self.state.refresh_user(&engine.acl),
@@ -263,12 +257,13 @@ impl Machine {
         }
     }
 
-    fn served(&mut self, reply: Output, lsn: Option<Lsn>) {
+    fn served(&mut self, engine: &Engine, reply: Output, position: Option<Position>) {
         self.parked = Parked::No;
-        self.written = self.written.max(lsn);
+        let start = self.out.len();
         if self.state.reply_mode == ReplyMode::On {
             self.out.append(reply);
         }
+        position.into_iter().for_each(|position| self.depend(engine, position, start));
         self.state.end_skip();
     }
 
@@ -372,11 +367,11 @@ impl Machine {
     }
 
     fn before_write(&mut self, engine: &Engine) {
-        if let (Some(lsn), Some(journal)) = (self.written.take(), &engine.journal) {
+        if let (Some(position), Some(journal)) = (self.written.take(), &engine.journal) {
             if engine.is_traced() {
-                return self.trace.write_log(engine, &**journal, lsn);
+                return self.trace.write_log(engine, &**journal, position);
             }
-            journal.write_up_to(lsn);
+            journal.write_up_to(position);
         }
     }
 

@@ -409,6 +409,7 @@ impl Machine {
         }
         if self.state.reply_mode != ReplyMode::On {
             self.out.truncate(mark);
+            self.forget_marks();
         }
         // The reply of a command that waits is the one to skip, when it comes.
         if !self.is_parked() {
@@ -462,7 +463,7 @@ impl Machine {
             // What is slow may look at the counters (INFO, CONFIG RESETSTAT).
             self.state.flush_counts(&engine.stats);
         }
-        let mut aftermath = Aftermath::default();
+        let (mut aftermath, start) = (Aftermath::default(), self.out.len());
         if entry.id == engine.exec {
             aftermath = self.exec(engine, now);
         } else {
@@ -474,16 +475,25 @@ impl Machine {
         }
         timer.after(&aftermath);
         if aftermath.is_something() {
-            self.conclude(engine, aftermath, now, timer);
+            self.conclude(engine, aftermath, start, now, timer);
         }
     }
 
     /// What follows once the locks are gone.
     #[inline(never)]
-    fn conclude(&mut self, engine: &Engine, aftermath: Aftermath, now: Now, timer: &mut Timer<'_>) {
-        self.written = self.written.max(aftermath.lsn);
-        if aftermath.lsn.is_some() && engine.is_fed() {
-            engine.replication.wake();
+    fn conclude(
+        &mut self,
+        engine: &Engine,
+        aftermath: Aftermath,
+        start: usize,
+        now: Now,
+        timer: &mut Timer<'_>,
+    ) {
+        if let Some(position) = aftermath.position {
+            self.depend(engine, position, start);
+            if engine.is_fed() {
+                engine.replication.wake();
+            }
         }
         let Some(rest) = aftermath.rest else { return };
         let Follow { mut affected, waiter, errand, held, .. } = *rest;
@@ -501,7 +511,8 @@ impl Machine {
         self.tell(engine, &mut affected);
         if !affected.ready.is_empty() {
             timer.pause();
-            self.written = self.written.max(engine.serve(affected.ready, now));
+            let served = engine.serve(affected.ready, now);
+            served.into_iter().for_each(|position| self.note_written(engine, position));
             timer.go_on();
         }
     }

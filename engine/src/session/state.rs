@@ -121,6 +121,8 @@ pub struct SessionState {
     client: Arc<Client>,
     /// Current database.
     pub db: Db,
+    /// The cluster's slot of the running request's keys; 0 without a cluster.
+    pub(crate) slot: u16,
     /// Protocol version.
     pub proto: Proto,
     pub(crate) special: u32,
@@ -159,6 +161,7 @@ impl SessionState {
         SessionState {
             client,
             db: 0,
+            slot: 0,
             proto: Proto::Resp2,
             special: 0,
             counts: Counts::default(),

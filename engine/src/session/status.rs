@@ -2,15 +2,13 @@
 //! whether its replies may go, and what the runtime is to do about it next.
 
 use super::state::special;
-use super::{Machine, OUTPUT_FREE, Parked, Withheld, seconds};
+use super::{Machine, OUTPUT_FREE, Parked, seconds};
 use crate::clients::{Ending, capped};
 use crate::config::{Id, OutputBufferLimit};
 use crate::engine::Engine;
 use crate::replication::Fed;
-use resp::Output;
 use runtime::{Flow, Input, Next, Now, Status};
 use std::sync::atomic::Ordering;
-use storage::journal::Durability;
 
 impl Machine {
     /// Has others see what waits to be executed.
@@ -85,41 +83,6 @@ impl Machine {
         self.state.flow = Flow::Abort;
     }
 
-    /// Withholds replies until what they promise is durable, or lets them go, and is true then.
-    fn check_durability(&mut self, engine: &Engine) -> bool {
-        let Some(journal) = &engine.journal else { return false };
-        if let Some(lsn) = self.written
-            && journal.durability() == Durability::Always
-        {
-            let nothing = Output::new();
-            let withheld =
-                self.withheld.get_or_insert_with(|| Box::new(Withheld { until: lsn, nothing }));
-            withheld.until = withheld.until.max(lsn);
-            self.written = None;
-            if engine.is_traced() {
-                self.trace.withhold(engine);
-            }
-        }
-        let Some(lsn) = self.withheld.as_ref().map(|withheld| withheld.until) else {
-            return false;
-        };
-        match journal.poll_durable(lsn, self.state.client().waker()) {
-            Ok(true) => {
-                self.withheld = None;
-                self.trace.release(engine);
-                return true;
-            }
-            Ok(false) => {}
-            Err(error) => {
-                // The reply would be a lie, and cannot be taken back once sent.
-                tracing::error!(%error, "journal failed: closing a client that waits for it");
-                self.withheld = None;
-                self.state.flow = Flow::Abort;
-            }
-        }
-        false
-    }
-
     /// Gives a replica's session what there is for it; whether more is waiting than fits.
     #[cold]
     fn feed_follower(&mut self, engine: &Engine) -> bool {
@@ -135,7 +98,7 @@ impl Machine {
     /// What every call ends with.
     #[inline]
     pub(super) fn status(&mut self, engine: &Engine, now: Now) -> Status {
-        match self.is_at_rest(engine) {
+        match self.is_at_rest() {
             true => self.rest(),
             false => self.look_around(engine, now),
         }
@@ -144,15 +107,14 @@ impl Machine {
     /// Whether nothing is to be looked after, as nearly always: everything received is executed, no
     /// reply has to wait, what is unwritten is below every limit, and nobody ends the session.
     #[inline]
-    fn is_at_rest(&self, engine: &Engine) -> bool {
-        let waits = engine.journal.is_some() && (self.written.is_some() || self.withheld.is_some());
+    fn is_at_rest(&self) -> bool {
         let limited = self.out.len() > OUTPUT_FREE || self.over_soft_limit_since.is_some();
         let input = self.is_parked() || !self.pending.is_empty();
         let ends =
             self.state.flow != Flow::Open || self.draining || self.state.client().is_killed();
         // A replica is sent what there is for it.
         let follows = self.state.special & special::FOLLOWER != 0;
-        !(waits || limited || input || ends || follows)
+        !(self.withheld.is_some() || limited || input || ends || follows)
     }
 
     /// [`Machine::status`] of a session that is at rest.
@@ -170,7 +132,7 @@ impl Machine {
 
     #[inline(never)]
     fn look_around(&mut self, engine: &Engine, now: Now) -> Status {
-        let released = self.check_durability(engine);
+        let released = self.check_withheld(engine);
         let more = self.state.special & special::FOLLOWER != 0 && self.feed_follower(engine);
         self.check_buffers(engine, now);
         self.check_ending(engine);

@@ -111,12 +111,24 @@ impl Harness {
     /// An engine with these commands over `backend`, with default configuration, seed 1, and no
     /// journal.
     pub fn new(commands: Vec<&'static [Spec]>, backend: Arc<dyn Backend>) -> Self {
-        Self::build(commands, backend, None, Arc::new(NoHost))
+        Self::assemble(commands, backend, None, Arc::new(NoHost))
     }
 
     /// [`Harness::new`] that keeps what is logged.
     pub fn recording(commands: Vec<&'static [Spec]>, backend: Arc<dyn Backend>) -> Self {
-        Self::build(commands, backend, Some(Arc::new(Recorder::default())), Arc::new(NoHost))
+        let recorder = Arc::new(Recorder::default());
+        let journal = Some(recorder.clone() as Arc<dyn Journal>);
+        let recorder = Some(recorder);
+        Harness { recorder, ..Self::assemble(commands, backend, journal, Arc::new(NoHost)) }
+    }
+
+    /// [`Harness::new`] with this journal.
+    pub fn with_journal(
+        commands: Vec<&'static [Spec]>,
+        backend: Arc<dyn Backend>,
+        journal: Arc<dyn Journal>,
+    ) -> Self {
+        Self::assemble(commands, backend, Some(journal), Arc::new(NoHost))
     }
 
     /// [`Harness::new`] with a process around it.
@@ -125,26 +137,26 @@ impl Harness {
         backend: Arc<dyn Backend>,
         host: Arc<dyn Host>,
     ) -> Self {
-        Self::build(commands, backend, None, host)
+        Self::assemble(commands, backend, None, host)
     }
 
-    fn build(
+    fn assemble(
         commands: Vec<&'static [Spec]>,
         backend: Arc<dyn Backend>,
-        recorder: Option<Arc<Recorder>>,
+        journal: Option<Arc<dyn Journal>>,
         host: Arc<dyn Host>,
     ) -> Self {
         let now = Now { wall_ms: START_MS, mono_us: 1_000_000 };
         let environment = Environment { stopwatch: || 0, seed: 1, started: now, host };
         let parts = Parts {
             backend,
-            journal: recorder.clone().map(|recorder| recorder as Arc<dyn Journal>),
+            journal,
             config: Arc::new(ConfigStore::new()),
             commands: commands.clone(),
             environment,
         };
         let engine = Engine::new(parts).expect("built-in commands have distinct names");
-        Harness { engine, clients: BTreeMap::new(), now, recorder, commands }
+        Harness { engine, clients: BTreeMap::new(), now, recorder: None, commands }
     }
 
     /// A harness around an engine that was put together elsewhere.

@@ -7,8 +7,7 @@ use crate::replay::Replayer;
 use parking_lot::Mutex;
 use resp::{Batch, Limits, Parser};
 use std::task::Waker;
-use storage::journal::Durability;
-use storage::{Db, Journal, Lsn};
+use storage::{Appended, Db, Fate, Journal, Position};
 
 /// One logged command and its database.
 pub(super) type Effect = (Db, Vec<Vec<u8>>);
@@ -58,12 +57,12 @@ impl Recorder {
         Ok(())
     }
 
-    fn push(&self, effects: &[Effect]) -> Lsn {
+    fn push(&self, effects: &[Effect]) -> Position {
         let mut inner = self.inner.lock();
         inner.effects.extend_from_slice(effects);
         let end = inner.effects.len();
         inner.ends.push(end);
-        Lsn(end as u64)
+        Position::log(end as u64)
     }
 }
 
@@ -80,43 +79,25 @@ fn word_of(word: &[u8]) -> String {
 }
 
 impl Journal for Recorder {
-    fn append(&self, db: Db, effect: &[&[u8]]) -> Lsn {
-        self.push(&[(db, effect.iter().map(|arg| arg.to_vec()).collect())])
+    fn append(&self, _: u16, db: Db, effect: &[&[u8]]) -> Appended {
+        Ok(self.push(&[(db, effect.iter().map(|arg| arg.to_vec()).collect())]))
     }
 
-    fn append_encoded(&self, db: Db, resp: &[u8]) -> Lsn {
+    fn append_encoded(&self, _: u16, db: Db, resp: &[u8]) -> Appended {
         let mut batch = Batch::new();
         let _ = Parser::new().parse(resp, 1, &Limits::default(), &mut batch);
         assert_eq!(batch.len(), 1, "an effect is one request");
         let request = batch.view(batch.request(0), resp);
-        self.push(&[(db, request.iter().map(<[u8]>::to_vec).collect())])
+        Ok(self.push(&[(db, request.iter().map(<[u8]>::to_vec).collect())]))
     }
 
-    fn append_atomic(&self, effects: &[Effect]) -> Lsn {
-        self.push(effects)
+    fn append_atomic(&self, _: u16, effects: &[Effect]) -> Appended {
+        Ok(self.push(effects))
     }
 
-    fn write_up_to(&self, _lsn: Lsn) {}
+    fn write_up_to(&self, _: Position) {}
 
-    fn poll_durable(&self, _lsn: Lsn, _waker: &Waker) -> storage::Result<bool> {
-        Ok(true)
-    }
-
-    fn durability(&self) -> Durability {
-        Durability::Never
-    }
-
-    fn set_durability(&self, _durability: Durability) {}
-
-    fn failure(&self) -> Option<String> {
-        None
-    }
-
-    fn backlog_bytes(&self) -> u64 {
-        0
-    }
-
-    fn stats(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
+    fn poll(&self, _: Position, _: &Waker) -> Fate {
+        Fate::Kept
     }
 }

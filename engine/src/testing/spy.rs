@@ -7,7 +7,7 @@ use storage::stream::Stream;
 use storage::types::{Hash, List, Set, SortedSet};
 use storage::{
     Backend, BackendStats, Db, EncodingLimits, Expired, Expiry, Key, KeyInfo, Kind, Locks, Open,
-    Presence, Result, Snapshot, Str, Tx, rdb,
+    Position, Presence, Result, Snapshot, Str, Tx, rdb,
 };
 
 /// Keys by name, whatever the database.
@@ -135,6 +135,18 @@ impl Tx for SpyTx<'_> {
 
     fn set_no_touch(&mut self, no_touch: bool) {
         self.tx.set_no_touch(no_touch);
+    }
+
+    fn set_last(&mut self, position: Position) {
+        self.tx.set_last(position);
+    }
+
+    fn last(&self, stream: u16) -> Position {
+        self.tx.last(stream)
+    }
+
+    fn roll_back(&mut self) -> bool {
+        self.tx.roll_back()
     }
 
     fn extend(&mut self, locks: Locks<'_>) -> bool {

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use storage::aof::{Aof, Command, Options, Replay};
 use storage::rdb::Entry;
-use storage::{Backend, Db, Journal, Lsn};
+use storage::{Backend, Db, Journal, Position};
 
 /// How often a long load says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -94,7 +94,7 @@ impl Replay for Passed {
         Ok(())
     }
 
-    fn commands(&mut self, _: Lsn, _: &[Command<'_>]) -> Result<(), String> {
+    fn commands(&mut self, _: Position, _: &[Command<'_>]) -> Result<(), String> {
         Ok(())
     }
 }
@@ -166,7 +166,7 @@ impl Replay for Loader<'_> {
         self.engine.restore_library(code)
     }
 
-    fn commands(&mut self, at: Lsn, commands: &[Command<'_>]) -> Result<(), String> {
+    fn commands(&mut self, at: Position, commands: &[Command<'_>]) -> Result<(), String> {
         self.count();
         for command in commands {
             self.check(u64::from(command.db))?;

@@ -17,7 +17,8 @@ fn path(dir: &Path) -> PathBuf {
 /// The position behind everything logged, zero without a log. Data and log that were changed since the
 /// file was written have another.
 fn logged(engine: &Engine) -> u64 {
-    engine.logging_journal().map_or(0, |journal| journal.append_atomic(&[]).0)
+    let end = engine.logging_journal().and_then(|journal| journal.append_atomic(0, &[]).ok());
+    end.map_or(0, |position| position.seq)
 }
 
 fn is_kept(engine: &Engine) -> bool {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use storage::backend::EncodingLimits;
 use storage::memory::{Config, MemoryBackend};
 use storage::ordered::{self, OrderedBackend};
-use storage::{Backend, Db, Durability, Expiry, Journal, Lsn, Open};
+use storage::{Appended, Backend, Db, Expiry, Fate, Journal, Open, Position};
 
 /// Panics as it comes.
 fn before(_: &mut Cx<'_>) -> Outcome {
@@ -121,41 +121,28 @@ struct Faulty {
 }
 
 impl Faulty {
-    fn append(&self, append: impl FnOnce(&Recorder) -> Lsn) -> Lsn {
+    fn append(&self, append: impl FnOnce(&Recorder) -> Appended) -> Appended {
         let panics = self.left.fetch_sub(1, SeqCst) == 0;
         assert!(!panics || self.after, "before the log has it");
-        let lsn = append(&self.log);
+        let position = append(&self.log);
         assert!(!panics, "after the log has it");
-        lsn
+        position
     }
 }
 
 impl Journal for Faulty {
-    fn append(&self, db: Db, effect: &[&[u8]]) -> Lsn {
-        self.append(|log| log.append(db, effect))
+    fn append(&self, slot: u16, db: Db, effect: &[&[u8]]) -> Appended {
+        self.append(|log| log.append(slot, db, effect))
     }
-    fn append_encoded(&self, db: Db, resp: &[u8]) -> Lsn {
-        self.append(|log| log.append_encoded(db, resp))
+    fn append_encoded(&self, slot: u16, db: Db, resp: &[u8]) -> Appended {
+        self.append(|log| log.append_encoded(slot, db, resp))
     }
-    fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Lsn {
-        self.append(|log| log.append_atomic(effects))
+    fn append_atomic(&self, slot: u16, effects: &[(Db, Vec<Vec<u8>>)]) -> Appended {
+        self.append(|log| log.append_atomic(slot, effects))
     }
-    fn write_up_to(&self, _: Lsn) {}
-    fn poll_durable(&self, _: Lsn, _: &Waker) -> storage::Result<bool> {
-        Ok(true)
-    }
-    fn durability(&self) -> Durability {
-        Durability::Never
-    }
-    fn set_durability(&self, _: Durability) {}
-    fn failure(&self) -> Option<String> {
-        None
-    }
-    fn backlog_bytes(&self) -> u64 {
-        0
-    }
-    fn stats(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
+    fn write_up_to(&self, _: Position) {}
+    fn poll(&self, _: Position, _: &Waker) -> Fate {
+        Fate::Kept
     }
 }
 

@@ -2,38 +2,46 @@
 
 use super::{Aof, encode};
 use crate::Result;
-use crate::journal::{Durability, Journal, Lsn};
+use crate::journal::{Appended, Durability, Fate, Journal, Position, Withholds};
 use crate::tx::Db;
 use std::task::Waker;
 use std::time::Duration;
 
+/// The file is one stream, whatever the slot.
 impl Journal for Aof {
-    fn append(&self, db: Db, effect: &[&[u8]]) -> Lsn {
-        self.syncer.log.append(db, |out| encode::command(out, effect))
+    fn append(&self, _: u16, db: Db, effect: &[&[u8]]) -> Appended {
+        Ok(self.syncer.log.append(db, |out| encode::command(out, effect)))
     }
 
-    fn append_encoded(&self, db: Db, resp: &[u8]) -> Lsn {
-        self.syncer.log.append(db, |out| out.extend_from_slice(resp))
+    fn append_encoded(&self, _: u16, db: Db, resp: &[u8]) -> Appended {
+        Ok(self.syncer.log.append(db, |out| out.extend_from_slice(resp)))
     }
 
-    fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Lsn {
-        match effects {
+    fn append_atomic(&self, _: u16, effects: &[(Db, Vec<Vec<u8>>)]) -> Appended {
+        Ok(match effects {
             [] => self.syncer.log.end(),
             [(db, effect)] => self.syncer.log.append(*db, |out| encode::command(out, effect)),
             many => self.syncer.log.append_atomic(many),
-        }
+        })
     }
 
     fn note(&self, text: &str) {
         self.syncer.log.note(text);
     }
 
-    fn write_up_to(&self, lsn: Lsn) {
-        self.syncer.log.write_up_to(lsn);
+    fn write_up_to(&self, position: Position) {
+        self.syncer.log.write_up_to(position);
     }
 
-    fn poll_durable(&self, lsn: Lsn, waker: &Waker) -> Result<bool> {
-        self.syncer.poll_durable(lsn, waker)
+    fn poll(&self, position: Position, waker: &Waker) -> Fate {
+        self.syncer.poll(position, waker)
+    }
+
+    fn withholds(&self) -> Withholds {
+        match self.syncer.durability() {
+            Durability::Always => Withholds::Writes,
+            Durability::EverySecond | Durability::Never => Withholds::Nothing,
+        }
     }
 
     fn sync(&self) -> Result<()> {

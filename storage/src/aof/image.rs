@@ -6,7 +6,7 @@ use super::error::LoadError;
 use super::files::FileSet;
 use super::log::seq_of;
 use crate::backend::{Backend, Locks};
-use crate::journal::Lsn;
+use crate::journal::{LOG, Position};
 use crate::{Error, Result};
 
 /// What [`Backend::set_checkpoint`] holds.
@@ -52,7 +52,7 @@ pub(super) fn clear(backend: &dyn Backend) -> Result<()> {
     let mut cleared = Ok(());
     backend.transact(Locks::All, 0, &mut |tx| {
         cleared = dbs.iter().try_for_each(|&db| tx.clear(db).map(drop));
-        tx.set_applied(Lsn(0));
+        tx.set_last(Position::log(0));
     })?;
     cleared
 }
@@ -81,7 +81,7 @@ pub(super) fn start(set: &mut FileSet, image: Option<&dyn Backend>) -> Result<St
     let name = backend.name();
     let at_dir = |error: Error| LoadError::of(&set.dir, error);
     let mark = Mark::read(backend).map_err(at_dir)?;
-    let applied = seq_of(backend.applied().map_err(at_dir)?);
+    let applied = seq_of(backend.last(LOG));
     match (&set.manifest.image, mark) {
         (Some(other), _) if other != name => {
             refuse(format!("this log is the tail of a {other} store, not of {name}"))

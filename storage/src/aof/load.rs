@@ -8,7 +8,7 @@ use super::replay::{Outcome, replay_file};
 use super::seal::Seal;
 use super::{Command, Replay, Truncation};
 use crate::backend::Backend;
-use crate::journal::Lsn;
+use crate::journal::Position;
 use crate::rdb;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ impl Replay for Unheeded {
         Ok(())
     }
 
-    fn commands(&mut self, _: Lsn, _: &[Command<'_>]) -> Result<(), String> {
+    fn commands(&mut self, _: Position, _: &[Command<'_>]) -> Result<(), String> {
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use super::file::LogFile;
 use super::health::Health;
 use super::moments::{Moment, Moments};
 use super::seal::{MARK_EVERY, Seal};
-use crate::journal::Lsn;
+use crate::journal::Position;
 use crate::tx::Db;
 use parking_lot::{Mutex, MutexGuard};
 use std::io;
@@ -27,14 +27,14 @@ pub(super) const BACKLOG_MAX: usize = 64 << 20;
 /// Bytes of capacity that an emptied buffer keeps.
 const BUFFER_KEPT: usize = 1 << 20;
 
-/// Bits of an [`Lsn`] that are the offset within an increment; the rest is its sequence number.
+/// Bits of a [`Position`] that are the offset within an increment; the rest is its sequence number.
 const OFFSET_BITS: u32 = 40;
 /// An increment of this size is followed by a new one, long before offsets run out.
 pub(super) const INCREMENT_LEN_MAX: u64 = 1 << (OFFSET_BITS - 1);
 
 /// The position at `offset` of increment `seq`.
-pub(super) fn lsn(seq: u64, offset: u64) -> Lsn {
-    Lsn((seq << OFFSET_BITS) | offset)
+pub(super) fn position(seq: u64, offset: u64) -> Position {
+    Position::log((seq << OFFSET_BITS) | offset)
 }
 
 /// The offset of a position in its increment.
@@ -43,8 +43,8 @@ fn offset_of(end: u64) -> u64 {
 }
 
 /// The sequence number of the increment that a position is in.
-pub(super) fn seq_of(lsn: Lsn) -> u64 {
-    lsn.0 >> OFFSET_BITS
+pub(super) fn seq_of(position: Position) -> u64 {
+    position.seq >> OFFSET_BITS
 }
 
 /// An increment that is open for appending.
@@ -173,9 +173,10 @@ pub(super) struct Log {
 
 impl Log {
     pub fn new(increment: Increment) -> Self {
-        let end = lsn(increment.seq, increment.len).0;
+        let end = position(increment.seq, increment.len).seq;
         let seal = increment.seal;
-        let mark_at = seal.map_or(u64::MAX, |seal| lsn(increment.seq, seal.since()).0 + MARK_EVERY);
+        let mark_at =
+            seal.map_or(u64::MAX, |seal| position(increment.seq, seal.since()).seq + MARK_EVERY);
         Log {
             tail: Mutex::new(Tail {
                 buffer: Vec::new(),
@@ -218,7 +219,7 @@ impl Log {
 
     /// Runs `encode` on the tail, after a `SELECT` when `db` is not the current database.
     #[inline]
-    pub fn append(&self, db: Db, encode: impl FnOnce(&mut Vec<u8>)) -> Lsn {
+    pub fn append(&self, db: Db, encode: impl FnOnce(&mut Vec<u8>)) -> Position {
         let mut tail = self.tail.lock();
         tail.settled();
         select(&mut tail, db);
@@ -227,7 +228,7 @@ impl Log {
     }
 
     /// Appends effects between `MULTI` and `EXEC`.
-    pub fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Lsn {
+    pub fn append_atomic(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Position {
         let mut tail = self.tail.lock();
         tail.settled();
         tail.begin_seal();
@@ -251,9 +252,9 @@ impl Log {
 
     /// Counts a record. Nothing between the moment it counts and the end of its append may panic.
     #[inline]
-    fn appended(&self, mut tail: MutexGuard<'_, Tail>) -> Lsn {
+    fn appended(&self, mut tail: MutexGuard<'_, Tail>) -> Position {
         tail.count();
-        let end = Lsn(tail.end);
+        let end = Position::log(tail.end);
         if tail.end >= tail.mark_at {
             tail.mark();
         }
@@ -271,20 +272,20 @@ impl Log {
     }
 
     /// The position behind everything appended.
-    pub fn end(&self) -> Lsn {
-        Lsn(self.tail.lock().end)
+    pub fn end(&self) -> Position {
+        Position::log(self.tail.lock().end)
     }
 
     /// The position up to which the operating system has everything.
     #[inline]
-    pub fn written(&self) -> Lsn {
-        Lsn(self.written.load(Ordering::Acquire))
+    pub fn written(&self) -> Position {
+        Position::log(self.written.load(Ordering::Acquire))
     }
 
     /// The position up to which everything survives power loss.
     #[inline]
-    pub fn synced(&self) -> Lsn {
-        Lsn(self.synced.load(Ordering::Acquire))
+    pub fn synced(&self) -> Position {
+        Position::log(self.synced.load(Ordering::Acquire))
     }
 
     /// Bytes appended and not written.
@@ -299,20 +300,20 @@ impl Log {
         self.increment_len.load(Ordering::Relaxed)
     }
 
-    /// Writes until `lsn` is covered, unless writing fails at the moment: it is then tried again
+    /// Writes until `position` is covered, unless writing fails at the moment: it is then tried again
     /// by [`Log::retry`], not by every session.
     #[inline]
-    pub fn write_up_to(&self, lsn: Lsn) {
-        if self.written() < lsn && !self.health.cannot_write() {
-            self.write_unless_covered(lsn);
+    pub fn write_up_to(&self, position: Position) {
+        if self.written() < position && !self.health.cannot_write() {
+            self.write_unless_covered(position);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn write_unless_covered(&self, lsn: Lsn) {
+    fn write_unless_covered(&self, position: Position) {
         let mut current = self.file.lock();
-        if self.written() < lsn && !self.health.cannot_write() {
+        if self.written() < position && !self.health.cannot_write() {
             let delay_us = self.delay_us.load(Ordering::Relaxed);
             if delay_us > 0 {
                 std::thread::sleep(Duration::from_micros(delay_us));
@@ -409,7 +410,7 @@ impl Log {
             // An earlier increment may have failed to sync while this one was synced.
             Ok(()) if self.health.cannot_sync() => {}
             Ok(()) => {
-                self.synced.fetch_max(up_to.0, Ordering::AcqRel);
+                self.synced.fetch_max(up_to.seq, Ordering::AcqRel);
             }
             Err(error) => self.health.sync_failed(&error),
         }
@@ -423,7 +424,7 @@ impl Log {
 
     /// What is appended from here on goes to `next`, an empty increment. Only swaps buffers.
     /// Returns the position of the switch. Must not be called while [`Log::is_switching`].
-    pub fn switch(&self, next: Increment) -> Lsn {
+    pub fn switch(&self, next: Increment) -> Position {
         let mut tail = self.tail.lock();
         debug_assert!(tail.switch.is_none(), "one switch at a time");
         tail.mark();
@@ -431,10 +432,10 @@ impl Log {
         let sealed_end = tail.end;
         tail.seal = None;
         tail.mark_at = u64::MAX;
-        tail.end = lsn(next.seq, 0).0;
+        tail.end = position(next.seq, 0).seq;
         tail.db = None;
         tail.switch = Some(Switch { sealed, sealed_end, next });
-        Lsn(tail.end)
+        Position::log(tail.end)
     }
 
     /// Everything before increment `seq` is safe elsewhere: drops what could not be written to

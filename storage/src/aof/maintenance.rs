@@ -1,11 +1,12 @@
 //! Rewriting the log, or checkpointing a persistent backend; and when that is due.
 
+use super::encode;
 use super::files::FileSet;
 use super::log::{INCREMENT_LEN_MAX, Increment};
 use super::moments::Moment;
 use super::{Aof, base, image};
 use crate::backend::{Backend, Locks, Snapshot};
-use crate::journal::Journal;
+
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::fs;
@@ -213,7 +214,7 @@ impl Aof {
         backend.transact(Locks::All, 0, &mut |_| {
             for code in libraries() {
                 let effect: [&[u8]; 4] = [b"FUNCTION", b"LOAD", b"REPLACE", &code];
-                Journal::append(self, 0, &effect);
+                self.syncer.log.append(0, |out| encode::command(out, &effect));
             }
         })?;
         backend.flush()?;

@@ -5,7 +5,7 @@
 //!
 //! # Positions
 //!
-//! An [`Lsn`] is the number of the increment in the upper 24 bits and the offset behind the record
+//! A [`Position`] is the number of the increment in the upper 24 bits and the offset behind the record
 //! in the lower 40. So it grows across restarts, and a record has, when it is replayed, the very
 //! position it was given when it was appended.
 //!
@@ -30,14 +30,14 @@
 //! is), so replay must apply exactly the transactions that the image lacks. Hence:
 //!
 //! 1. A transaction appends its effects while its shards are locked, and then calls
-//!    [`Tx::set_applied`](crate::Tx::set_applied) with the position. The backend stores it, for
+//!    [`Tx::set_last`](crate::Tx::set_last) with the position. The backend stores it, for
 //!    every shard the transaction locked, in the same atomic batch as the changes. So the image of a
 //!    shard and its *applied position* always agree, and applied positions only grow: shards are
 //!    locked until the batch is written.
 //! 2. Replay runs each record (or `MULTI` group) as one transaction over the same keys. Inside it,
 //!    if [`Tx::applied`](crate::Tx::applied), the highest position of the locked shards, is at
 //!    or above the record's, the record's transaction is in the image: one batch held all its
-//!    shards. Otherwise it is not, on none of them, and is applied, with `set_applied`. A crash
+//!    shards. Otherwise it is not, on none of them, and is applied, with `set_last`. A crash
 //!    during replay is therefore no special case.
 //! 3. A checkpoint ([`Aof::rewrite`] with such a backend) turns to a new increment N, locks every
 //!    shard once (after which all that was appended before N is committed), flushes the
@@ -74,14 +74,14 @@ pub use error::LoadError;
 pub use load::Loaded;
 
 use crate::backend::Backend;
-use crate::journal::{Durability, Lsn};
+use crate::journal::{Durability, LOG, Position};
 use crate::tx::Db;
 use crate::{Error, Result, rdb};
 use file::{Disk, Files};
 use files::FileSet;
 use image::Start;
 use load::Loader;
-use log::{Increment, Log, lsn};
+use log::{Increment, Log, position};
 pub use maintenance::Libraries;
 use maintenance::Progress;
 pub use moments::{Moment, Observer};
@@ -151,11 +151,11 @@ pub trait Replay {
     /// Commands to be applied in one transaction, all or none; mostly one. `at` is the position of
     /// the record: where the backend is persistent, the transaction must do nothing if
     /// [`Tx::applied`](crate::Tx::applied) is at or above it, and else must call
-    /// [`Tx::set_applied`](crate::Tx::set_applied) with it.
+    /// [`Tx::set_last`](crate::Tx::set_last) with it.
     ///
     /// # Errors
     /// When a command is unknown or fails in a way that it could not when it was logged.
-    fn commands(&mut self, at: Lsn, commands: &[Command<'_>]) -> Result<(), String>;
+    fn commands(&mut self, at: Position, commands: &[Command<'_>]) -> Result<(), String>;
 
     /// A record was applied: a single command is so many bytes; what a transaction is says nobody. The
     /// database is the one that the log was in then.
@@ -287,10 +287,10 @@ fn open_increment(
     if set.fresh {
         begin(set, image)?;
     }
-    let applied = image.map_or(Ok(Lsn(0)), Backend::applied)?;
-    let least = if let Start::Increment(seq) = start { lsn(seq, 0) } else { Lsn(0) };
+    let applied = image.map_or(Position::log(0), |image| image.last(LOG));
+    let least = if let Start::Increment(seq) = start { position(seq, 0) } else { Position::log(0) };
     let last = set.open_last().map_err(Error::backend)?;
-    match last.filter(|last| lsn(last.seq, last.len) >= applied.max(least)) {
+    match last.filter(|last| position(last.seq, last.len) >= applied.max(least)) {
         Some(last) => Ok(last),
         None => {
             set.seq_min = set.seq_min.max(log::seq_of(applied) + 1);

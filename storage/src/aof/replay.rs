@@ -6,7 +6,7 @@
 
 use super::encode;
 use super::error::LoadError;
-use super::log::lsn;
+use super::log::position;
 use super::seal::{self, Seal};
 use super::{Command, Replay};
 use crate::tx::Db;
@@ -261,7 +261,7 @@ impl<'r> FileReplay<'r> {
         commands: &[Command<'_>],
     ) -> Result<(), LoadError> {
         self.commands += commands.len() as u64;
-        let at = lsn(self.seq, self.base + end as u64);
+        let at = position(self.seq, self.base + end as u64);
         self.replay.commands(at, commands).map_err(|cause| self.error(start, cause))?;
         self.replay.record((end - start) as u64, self.db);
         Ok(())

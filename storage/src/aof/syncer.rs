@@ -7,8 +7,7 @@
 
 use super::log::Log;
 use super::moments::Moment;
-use crate::journal::{Durability, Lsn};
-use crate::{Error, Result};
+use crate::journal::{Durability, Fate, Position};
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -35,7 +34,7 @@ pub(super) struct Syncer {
 #[derive(Default)]
 struct Control {
     stop: bool,
-    waiters: Vec<(Lsn, Waker)>,
+    waiters: Vec<(Position, Waker)>,
 }
 
 impl Syncer {
@@ -60,43 +59,48 @@ impl Syncer {
 
     pub fn set_durability(&self, durability: Durability) {
         if self.durability() == Durability::Always {
-            self.always_until.fetch_max(self.log.end().0, Ordering::AcqRel);
+            self.always_until.fetch_max(self.log.end().seq, Ordering::AcqRel);
         }
         self.durability.store(durability as u8, Ordering::Release);
         self.wake.notify_one();
     }
 
-    /// Whether `lsn` must be synced before it counts as durable.
-    fn must_be_synced(&self, lsn: Lsn) -> bool {
+    /// Whether `position` must be synced before it counts as durable.
+    fn must_be_synced(&self, position: Position) -> bool {
         self.durability() == Durability::Always
-            || lsn.0 <= self.always_until.load(Ordering::Acquire)
+            || position.seq <= self.always_until.load(Ordering::Acquire)
     }
 
-    pub fn poll_durable(&self, lsn: Lsn, waker: &Waker) -> Result<bool> {
-        if !self.must_be_synced(lsn) {
-            self.log.write_up_to(lsn);
-            return if self.log.written() >= lsn { Ok(true) } else { Err(self.error()) };
+    /// What has become of what was appended up to there. When writing or syncing failed nobody knows:
+    /// some of it may be on the disk.
+    pub fn poll(&self, position: Position, waker: &Waker) -> Fate {
+        if !self.must_be_synced(position) {
+            self.log.write_up_to(position);
+            return if self.log.written() >= position { Fate::Kept } else { self.unknown() };
         }
-        if self.log.synced() >= lsn {
-            return Ok(true);
+        if self.log.synced() >= position {
+            return Fate::Kept;
         }
         let mut control = self.control.lock();
         // Looked at again under the lock that the thread takes before it wakes anyone.
-        if self.log.synced() >= lsn {
-            return Ok(true);
+        if self.log.synced() >= position {
+            return Fate::Kept;
         }
         if self.log.health.failed() || control.stop {
-            return Err(self.error());
+            return self.unknown();
         }
-        control.waiters.push((lsn, waker.clone()));
+        control.waiters.push((position, waker.clone()));
         drop(control);
         self.wake.notify_one();
-        Ok(false)
+        Fate::Pending
     }
 
-    fn error(&self) -> Error {
-        let text = self.log.health.text();
-        Error::backend(text.unwrap_or_else(|| "the append-only file is closed".into()))
+    #[cold]
+    fn unknown(&self) -> Fate {
+        let cause = self.log.health.text();
+        let cause = cause.as_deref().unwrap_or("the append-only file is closed");
+        tracing::error!(cause, "whether a write is kept will not be known");
+        Fate::Unknown
     }
 
     /// Writes and syncs everything appended so far, and wakes who waited for it.
@@ -119,10 +123,11 @@ impl Syncer {
 
     /// Wakes those whose position is synced; everyone when that cannot come about.
     pub fn wake_covered(&self) {
-        let covered = if self.log.health.failed() { Lsn(u64::MAX) } else { self.log.synced() };
+        let covered =
+            if self.log.health.failed() { Position::log(u64::MAX) } else { self.log.synced() };
         let mut ready = Vec::new();
-        self.control.lock().waiters.retain_mut(|(lsn, waker)| {
-            let done = *lsn <= covered;
+        self.control.lock().waiters.retain_mut(|(position, waker)| {
+            let done = *position <= covered;
             if done {
                 ready.push(std::mem::replace(waker, Waker::noop().clone()));
             }
@@ -176,7 +181,7 @@ impl Syncer {
     fn tick(&self) {
         self.log.mark();
         let needs_sync = self.durability() != Durability::Never
-            || self.log.synced().0 < self.always_until.load(Ordering::Acquire);
+            || self.log.synced().seq < self.always_until.load(Ordering::Acquire);
         if needs_sync {
             self.sync();
         } else if self.log.health.cannot_write() {

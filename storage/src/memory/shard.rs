@@ -8,6 +8,7 @@ use super::prefetch;
 use super::segment::Probe;
 use super::snapshot::{NO_DB, Saving};
 use super::table::{Occupied, Table};
+use crate::journal::Positions;
 use crate::random::mix;
 use crate::tx::Db;
 use crate::{EncodingLimits, Key};
@@ -87,6 +88,8 @@ pub struct Common {
     pub freed: Arc<Freed>,
     /// Where tables get their directories from.
     pub pool: Arc<Pool>,
+    /// The journal's positions that the shard's data are of.
+    pub last: Positions,
     /// The snapshot epoch: the bit of entries made or saved since the last cut.
     pub epoch: bool,
     /// Present while a snapshot is not through with this shard.
@@ -336,6 +339,7 @@ impl Shard {
             graves: VecDeque::new(),
             freed,
             pool,
+            last: Positions::default(),
             epoch: false,
             saving: None,
         };

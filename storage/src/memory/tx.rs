@@ -16,6 +16,7 @@ use super::table::CURSOR_BITS;
 use super::value::Value;
 use super::zset::SortedSetValue;
 use crate::backend::Locks;
+use crate::journal::Position;
 use crate::random::mix;
 use crate::stream::Stream;
 use crate::tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Left, Open, Presence, Sampled, Str, Tx};
@@ -316,6 +317,15 @@ impl Tx for MemoryTx<'_> {
 
     fn set_no_touch(&mut self, no_touch: bool) {
         self.marks = self.marks & !NO_TOUCH | if no_touch { NO_TOUCH } else { 0 };
+    }
+
+    fn set_last(&mut self, position: Position) {
+        self.guards_mut().for_each(|(_, state)| state.common.last.set(position));
+    }
+
+    fn last(&self, stream: u16) -> Position {
+        let last = self.guards().map(|(_, state)| state.common.last.last(stream)).max();
+        last.unwrap_or(Position { stream, seq: 0 })
     }
 
     fn left_by_panic(&self) -> Left {

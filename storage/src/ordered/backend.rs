@@ -8,8 +8,10 @@ use super::snapshot::{CopyOnWrite, SnapshotRun};
 use super::tx::{Deltas, OrderedTx};
 use crate::backend::HeldUp;
 use crate::busy::Busy;
+use crate::journal::Positions;
 use crate::{
-    Backend, BackendStats, Db, EncodingLimits, Error, Key, Locks, Lsn, Result, Snapshot, Tx, rdb,
+    Backend, BackendStats, Db, EncodingLimits, Error, Key, Locks, Position, Result, Snapshot, Tx,
+    rdb,
 };
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
@@ -32,8 +34,6 @@ pub struct OrderedBackend {
     pub(super) shard_shift: u32,
     pub(super) shards: Vec<Mutex<Shard>>,
     pub(super) counts: Vec<ShardCounts>,
-    /// The journal position each shard's records correspond to; written under the shard's lock.
-    pub(super) applied: Vec<AtomicU64>,
     /// The physical database of each logical one; changes only while all shards are locked.
     pub(super) physical: Vec<AtomicU32>,
     pub(super) next_physical: AtomicU32,
@@ -58,11 +58,13 @@ pub(super) struct Shard {
     /// Nothing in the expiry index is due before this time: an engine that keeps tombstones would
     /// walk over everything that ever expired.
     pub(super) due_from_ms: u64,
+    /// The journal's positions that the shard's records are of.
+    pub(super) last: Positions,
 }
 
 impl Shard {
-    pub(super) fn new() -> Self {
-        Shard { recent: vec![(0, 0); RECENT_ENTRIES], due_from_ms: 0 }
+    pub(super) fn new(last: Positions) -> Self {
+        Shard { recent: vec![(0, 0); RECENT_ENTRIES], due_from_ms: 0, last }
     }
 
     fn slot(&mut self, hash: u64) -> &mut (u64, u64) {
@@ -296,9 +298,9 @@ impl Backend for OrderedBackend {
         self.kv.get(keys::SYSTEM, super::open::CHECKPOINT)
     }
 
-    fn applied(&self) -> Result<Lsn> {
-        let applied = self.applied.iter().map(|lsn| lsn.load(Ordering::Relaxed));
-        Ok(Lsn(applied.max().unwrap_or(0)))
+    fn last(&self, stream: u16) -> Position {
+        let last = self.shards.iter().map(|shard| shard.lock().last.last(stream));
+        last.max().unwrap_or(Position { stream, seq: 0 })
     }
 
     fn may_block(&self) -> bool {

@@ -85,9 +85,24 @@ pub fn meta_physical(key: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(key.get(..HASH_AT)?.try_into().ok()?))
 }
 
-/// The record of a shard's journal position.
-pub fn applied(shard: u32) -> Vec<u8> {
-    [&b"applied:"[..], &shard.to_be_bytes()].concat()
+/// The record of a shard's last position in a stream. The log's has no number.
+pub fn last(shard: u32, stream: u16) -> Vec<u8> {
+    let stream = stream.to_be_bytes();
+    let number = if stream == [0, 0] { &[][..] } else { &stream };
+    [&b"applied:"[..], &shard.to_be_bytes(), number].concat()
+}
+
+/// Where the records of a shard's positions begin, and where they have ended.
+pub fn positions(shard: u32) -> (Vec<u8>, Vec<u8>) {
+    let mut end = last(shard, u16::MAX);
+    end.push(0);
+    (last(shard, 0), end)
+}
+
+/// The stream in the key of a position.
+pub fn position_stream(key: &[u8]) -> u16 {
+    let number = key.get(b"applied:".len() + 4..).and_then(|number| number.try_into().ok());
+    number.map_or(0, u16::from_be_bytes)
 }
 
 /// An expiry record.

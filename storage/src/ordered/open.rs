@@ -7,7 +7,8 @@ use super::hash::Seed;
 use super::kv::{Batch, OrderedKv};
 use super::{Config, Engine, keys};
 use crate::busy::Busy;
-use crate::{Backend, Error, Result};
+use crate::journal::Positions;
+use crate::{Backend, Error, Position, Result};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -62,15 +63,14 @@ impl OrderedBackend {
         let databases = databases.clamp(1, DATABASES_MAX);
         let seed = found_or_created(&*kv)?;
         let map = database_map(&*kv, databases)?;
-        let (shards, applied) = applied_positions(&*kv, shards)?;
+        let (shards, last) = last_positions(&*kv, shards)?;
         let stored = read_u64(&*kv, SHARDS)?.unwrap_or(u64::from(shards));
         let versions = read_u64(&*kv, VERSIONS)?.unwrap_or(1);
         let backend = OrderedBackend {
             seed,
             shard_shift: 64 - shards.trailing_zeros(),
-            shards: (0..shards).map(|_| Mutex::new(Shard::new())).collect(),
+            shards: last.into_iter().map(|last| Mutex::new(Shard::new(last))).collect(),
             counts: (0..shards).map(|_| ShardCounts::new(map.physical.len())).collect(),
-            applied: applied.into_iter().map(AtomicU64::new).collect(),
             physical: map.physical.iter().map(|&physical| AtomicU32::new(physical)).collect(),
             next_physical: AtomicU32::new(map.next),
             versions: Versions::from_mark(versions),
@@ -260,12 +260,11 @@ fn database_map(kv: &dyn OrderedKv, databases: u32) -> Result<DbMap> {
 /// unless that would merge shards whose positions differ after a crash. One position cannot stand
 /// for two, and a replay has to know exactly what it finds; the next start after a clean stop (when
 /// everything appended is in the store) can merge them.
-fn applied_positions(kv: &dyn OrderedKv, asked: u32) -> Result<(u32, Vec<u64>)> {
+fn last_positions(kv: &dyn OrderedKv, asked: u32) -> Result<(u32, Vec<Positions>)> {
     let stored = read_u64(kv, APPLIED_SHARDS)?.unwrap_or(u64::from(asked));
     let valid = u32::try_from(stored).ok().filter(|n| n.is_power_of_two() && *n <= SHARDS_MAX);
     let stored = valid.ok_or_else(|| Error::corrupt("the stored number of shards"))?;
-    let read = |shard| Ok(read_u64(kv, &keys::applied(shard))?.unwrap_or(0));
-    let old = (0..stored).map(read).collect::<Result<Vec<u64>>>()?;
+    let old = (0..stored).map(|shard| positions_of(kv, shard)).collect::<Result<Vec<_>>>()?;
     let clean = kv.get(keys::SYSTEM, CLEAN)?.is_some();
     let merged = old.chunks((stored / asked).max(1) as usize);
     let exact = clean || merged.clone().all(|group| group.iter().all(|at| *at == group[0]));
@@ -273,15 +272,38 @@ fn applied_positions(kv: &dyn OrderedKv, asked: u32) -> Result<(u32, Vec<u64>)> 
         tracing::warn!(asked, kept = stored, "keeping the number of shards until a clean stop");
         return Ok((stored, old));
     }
-    let merged = merged.map(|group| group.iter().copied().max().unwrap_or(0));
     let copies = (asked / stored).max(1) as usize;
-    let new: Vec<u64> = merged.flat_map(|at| std::iter::repeat_n(at, copies)).collect();
+    let new: Vec<Positions> =
+        merged.map(latest).flat_map(|last| std::iter::repeat_n(last, copies)).collect();
     let mut batch = Batch::default();
-    (0..stored).for_each(|shard| batch.delete(keys::SYSTEM, keys::applied(shard)));
-    for (shard, &at) in (0..asked).zip(&new).filter(|(_, at)| **at != 0) {
-        batch.put(keys::SYSTEM, keys::applied(shard), be(at));
+    for (shard, last) in (0..stored).zip(&old) {
+        last.iter().for_each(|at| batch.delete(keys::SYSTEM, keys::last(shard, at.stream)));
+    }
+    for (shard, last) in (0..asked).zip(&new) {
+        let written = last.iter().filter(|at| at.seq != 0);
+        written.for_each(|at| batch.put(keys::SYSTEM, keys::last(shard, at.stream), be(at.seq)));
     }
     batch.put(keys::SYSTEM, APPLIED_SHARDS.to_vec(), be(u64::from(asked)));
     kv.write(batch)?;
     Ok((asked, new))
+}
+
+/// The stored positions of a shard.
+fn positions_of(kv: &dyn OrderedKv, shard: u32) -> Result<Positions> {
+    let ((lo, hi), mut last) = (keys::positions(shard), Positions::default());
+    kv.scan(keys::SYSTEM, &lo, &hi, false, &mut |key, seq| {
+        let (stream, seq) = (keys::position_stream(key), keys::be64(seq).unwrap_or(0));
+        last.set(Position { stream, seq });
+        true
+    })?;
+    Ok(last)
+}
+
+/// The latest positions of some shards.
+fn latest(shards: &[Positions]) -> Positions {
+    let mut latest = Positions::default();
+    for position in shards.iter().flat_map(Positions::iter) {
+        latest.set(position.max(latest.last(position.stream)));
+    }
+    latest
 }

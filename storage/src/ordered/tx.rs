@@ -8,7 +8,8 @@ use super::backend::{Guards, OrderedBackend, Shard, no_such_db};
 use super::codec::{self, Body, DbMap, Head, Map, MapKind};
 use super::keys;
 use super::kv::{Batch, Read, Space, VisitRecord, scan_merged};
-use crate::{Db, Error, Expired, Key, Lsn, Result};
+use crate::journal::Positions;
+use crate::{Db, Error, Expired, Key, Result};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
@@ -30,8 +31,8 @@ pub(super) struct OrderedTx<'b> {
     pub(super) deltas: Deltas,
     /// The database map, once this transaction changed it.
     pub(super) map: Option<DbMap>,
-    /// The journal position this transaction's changes belong to, once it was told.
-    pub(super) applied: Option<Lsn>,
+    /// The journal's positions that this transaction's changes belong to, once it was told.
+    pub(super) last: Positions,
     /// Versions created here: nothing of theirs is in the engine yet.
     fresh: SmallVec<[u64; 4]>,
     /// What the last string read lent out.
@@ -156,7 +157,7 @@ impl<'b> OrderedTx<'b> {
             batch: Batch::default(),
             deltas: Deltas::new(),
             map: None,
-            applied: None,
+            last: Positions::default(),
             fresh: SmallVec::new(),
             lent: Bytes::new(),
             lent_record: Vec::new(),
@@ -169,15 +170,15 @@ impl<'b> OrderedTx<'b> {
             let record = codec::encode(map, &[]);
             self.batch.put(keys::SYSTEM, super::open::DATABASES.to_vec(), record);
         }
-        for &(shard, _) in self.guards.iter().filter(|_| self.applied.is_some()) {
-            let position = self.applied.map_or(0, |lsn| lsn.0);
-            self.batch.put(keys::SYSTEM, keys::applied(shard), position.to_be_bytes().to_vec());
+        for position in self.last.iter() {
+            for &(shard, _) in &self.guards {
+                let key = keys::last(shard, position.stream);
+                self.batch.put(keys::SYSTEM, key, position.seq.to_be_bytes().to_vec());
+            }
         }
         self.backend.write(std::mem::take(&mut self.batch))?;
-        if let Some(Lsn(position)) = self.applied {
-            for &(shard, _) in &self.guards {
-                self.backend.applied[shard as usize].store(position, Ordering::Relaxed);
-            }
+        for position in self.last.iter() {
+            self.guards.iter_mut().for_each(|(_, shard)| shard.last.set(position));
         }
         self.backend.apply_counts(&self.deltas);
         if let Some(map) = &self.map {
@@ -202,10 +203,14 @@ impl<'b> OrderedTx<'b> {
         Ok(version)
     }
 
-    /// The highest journal position stored for a locked shard.
-    pub(super) fn applied_before(&self) -> Lsn {
-        let load = |shard: u32| self.backend.applied[shard as usize].load(Ordering::Relaxed);
-        Lsn(self.guards.iter().map(|&(shard, _)| load(shard)).max().unwrap_or(0))
+    /// Forgets every change.
+    pub(super) fn forget(&mut self) {
+        self.batch = Batch::default();
+        self.last = Positions::default();
+        self.map = None;
+        self.deltas.clear();
+        self.fresh.clear();
+        self.expired.clear();
     }
 
     // -- places ----------------------------------------------------------------------------------

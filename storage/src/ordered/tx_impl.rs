@@ -11,7 +11,7 @@ use super::stream::OrderedStream;
 use super::tx::{OrderedTx, Place, Record};
 use super::{encoding, hash, keys, strings, value};
 use crate::{
-    Backend, Db, Expired, Expiry, Hash, Key, KeyInfo, Kind, Left, List, Lsn, Open, Presence,
+    Backend, Db, Expired, Expiry, Hash, Key, KeyInfo, Kind, Left, List, Open, Position, Presence,
     Result, Set, SortedSet, Str, Stream, Tx, rdb,
 };
 use std::sync::atomic::Ordering;
@@ -55,12 +55,18 @@ impl Tx for OrderedTx<'_> {
         self.due_ms = 0;
     }
 
-    fn set_applied(&mut self, lsn: Lsn) {
-        self.applied = Some(lsn);
+    fn set_last(&mut self, position: Position) {
+        self.last.set(position);
     }
 
-    fn applied(&mut self) -> Result<Lsn> {
-        Ok(self.applied.unwrap_or_default().max(self.applied_before()))
+    fn last(&self, stream: u16) -> Position {
+        let before = self.guards.iter().map(|(_, shard)| shard.last.last(stream)).max();
+        before.unwrap_or_default().max(self.last.last(stream))
+    }
+
+    fn roll_back(&mut self) -> bool {
+        self.forget();
+        true
     }
 
     fn kind(&mut self, key: &Key<'_>) -> Result<Option<Kind>> {

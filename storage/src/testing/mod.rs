@@ -21,6 +21,8 @@ pub mod expiry;
 #[allow(missing_docs)]
 pub mod hashes;
 #[allow(missing_docs)]
+pub mod journals;
+#[allow(missing_docs)]
 pub mod keys;
 #[allow(missing_docs)]
 pub mod lists;
@@ -28,6 +30,7 @@ pub mod lists;
 pub mod model;
 #[allow(missing_docs)]
 pub mod scans;
+pub mod scripted;
 #[allow(missing_docs)]
 pub mod sets;
 #[allow(missing_docs)]

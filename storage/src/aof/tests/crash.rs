@@ -1,7 +1,7 @@
 //! kill -9, and bytes that anything may have happened to.
 
 use super::part;
-use super::round_trip::wait_durable;
+use super::round_trip::decided;
 use super::toy::{Toy, options};
 use crate::aof::Options;
 use crate::{Durability, Journal};
@@ -32,9 +32,9 @@ fn child() {
         });
         let mut out = std::io::stderr();
         loop {
-            let lsn = toy.run(&aof, 0, &[b"INCR", b"n"]);
-            aof.write_up_to(lsn);
-            wait_durable(&aof, lsn).unwrap();
+            let position = toy.run(&aof, 0, &[b"INCR", b"n"]);
+            aof.write_up_to(position);
+            assert_eq!(decided(&aof, position), crate::Fate::Kept);
             let _ = writeln!(out, "{}", toy.get(0, "n").unwrap());
         }
     });

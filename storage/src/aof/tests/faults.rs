@@ -1,11 +1,11 @@
 //! Disks that fail: full, short writes, failing syncs.
 
 use super::part;
-use super::round_trip::wait_durable;
+use super::round_trip::decided;
 use super::toy::Toy;
 use crate::aof::Options;
 use crate::aof::file::{Disk, Files, LogFile};
-use crate::{Durability, Journal};
+use crate::{Durability, Fate, Journal};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -99,8 +99,8 @@ fn a_full_disk_is_told_and_recovered_from() {
         aof.write_up_to(second);
         let failure = aof.failure().unwrap();
         assert!(failure.contains("No space left on device"), "{failure}");
-        assert!(aof.poll_durable(second, Waker::noop()).is_err());
-        assert!(aof.poll_durable(first, Waker::noop()).unwrap());
+        assert_eq!(aof.poll(second, Waker::noop()), Fate::Unknown);
+        assert_eq!(aof.poll(first, Waker::noop()), Fate::Kept);
         let now = fs::read(part(dir.path(), "1.incr.aof")).unwrap();
         assert_eq!(now.len(), good.len() + if stuck { 20 } else { 0 }, "cut back if possible");
         assert!(aof.stats().contains(&("aof_last_write_status", "err".into())));
@@ -108,7 +108,7 @@ fn a_full_disk_is_told_and_recovered_from() {
         let third = toy.run(&aof, 0, &[b"INCR", b"a"]);
         faults.room.store(-1, Ordering::SeqCst);
         wait_until("recovery", || aof.failure().is_none());
-        assert!(aof.poll_durable(third, Waker::noop()).unwrap());
+        assert_eq!(aof.poll(third, Waker::noop()), Fate::Kept);
         drop(aof);
         let (again, _aof, loaded) = Toy::open(dir.path()).unwrap();
         assert_eq!(*again.state.lock(), *toy.state.lock());
@@ -122,25 +122,26 @@ fn a_failed_sync_is_for_good_until_a_rewrite() {
     let (options, faults) = faulty(dir.path(), Durability::Always);
     let (toy, aof, _) = Toy::open_with(options).unwrap();
     let good = toy.run(&aof, 0, &[b"INCR", b"n"]);
-    wait_durable(&aof, good).unwrap();
+    assert_eq!(decided(&aof, good), Fate::Kept);
 
     faults.sync_fails.store(true, Ordering::SeqCst);
     let lost = toy.run(&aof, 0, &[b"INCR", b"n"]);
-    let error = wait_durable(&aof, lost).unwrap_err();
-    assert!(error.to_string().contains("Input/output error"), "{error}");
+    assert_eq!(decided(&aof, lost), Fate::Unknown);
+    let failure = aof.failure().unwrap();
+    assert!(failure.contains("Input/output error"), "{failure}");
     faults.sync_fails.store(false, Ordering::SeqCst);
     let later = toy.run(&aof, 0, &[b"INCR", b"n"]);
-    assert!(wait_durable(&aof, later).is_err(), "a later success means nothing");
+    assert_eq!(decided(&aof, later), Fate::Unknown, "a later success means nothing");
     assert!(aof.sync().is_err());
     assert!(aof.failure().unwrap().contains("BGREWRITEAOF"));
-    assert!(aof.poll_durable(good, Waker::noop()).unwrap());
+    assert_eq!(aof.poll(good, Waker::noop()), Fate::Kept);
     assert!(aof.should_rewrite(0, 0), "only that mends it");
 
     toy.rewrite(&aof).unwrap();
     assert_eq!(aof.failure(), None);
-    wait_durable(&aof, later).unwrap();
+    assert_eq!(decided(&aof, later), Fate::Kept);
     let after = toy.run(&aof, 0, &[b"INCR", b"n"]);
-    wait_durable(&aof, after).unwrap();
+    assert_eq!(decided(&aof, after), Fate::Kept);
     drop(aof);
     assert_eq!(Toy::open(dir.path()).unwrap().0.get(0, "n").as_deref(), Some("4"));
 }
@@ -177,8 +178,8 @@ fn a_rewrite_makes_room_for_what_the_old_file_could_not_take() {
     let (options, faults) = faulty(dir.path(), Durability::EverySecond);
     let (toy, aof, _) = Toy::open_with(options).unwrap();
     faults.room.store(3, Ordering::SeqCst);
-    let lsn = toy.run(&aof, 0, &[b"INCR", b"n"]);
-    aof.write_up_to(lsn);
+    let position = toy.run(&aof, 0, &[b"INCR", b"n"]);
+    aof.write_up_to(position);
     assert!(aof.failure().is_some());
     faults.room.store(-1, Ordering::SeqCst);
     toy.rewrite(&aof).unwrap();

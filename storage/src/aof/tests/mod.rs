@@ -38,3 +38,20 @@ fn copy(from: &Path) -> tempfile::TempDir {
     }
     to
 }
+
+mod suite {
+    use crate::Durability;
+    use crate::aof::Options;
+    use crate::aof::tests::toy::Toy;
+    use crate::testing::journals::journals;
+
+    fn open(durability: Durability) -> (std::sync::Arc<crate::aof::Aof>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { durability, ..Options::new(dir.path()) };
+        (Toy::open_with(options).unwrap().1, dir)
+    }
+
+    journals!(always, || open(Durability::Always));
+    journals!(every_second, || open(Durability::EverySecond));
+    journals!(never, || open(Durability::Never));
+}

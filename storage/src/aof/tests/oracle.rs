@@ -164,5 +164,5 @@ fn redis_check_aof_finds_our_log_valid() {
 }
 
 fn aof_atomic(aof: &crate::aof::Aof, effects: &[(u32, Vec<Vec<u8>>)]) {
-    crate::Journal::append_atomic(aof, effects);
+    crate::Journal::append_atomic(aof, 0, effects).unwrap();
 }

@@ -60,8 +60,8 @@ fn what_may_take_long_is_told() {
     let kept = Kept::default();
     aof.observe(Box::new(kept.clone()));
     let write = Moment::Write { syncing: false };
-    let lsn = toy.run(&aof, 0, &[b"INCR", b"n"]);
-    aof.write_up_to(lsn);
+    let position = toy.run(&aof, 0, &[b"INCR", b"n"]);
+    aof.write_up_to(position);
     assert_eq!(std::mem::take(&mut *kept.0.lock()), [write]);
     aof.sync().unwrap();
     assert!(!kept.0.lock().contains(&Moment::Sync), "nobody waits for it");
@@ -87,8 +87,8 @@ fn a_crash_at_any_moment_of_a_rewrite_loads() {
             scope.spawn(move || {
                 let key = format!("writer{writer}");
                 while !done.load(Ordering::Relaxed) {
-                    let lsn = toy.run(aof, writer, &[b"INCR", key.as_bytes()]);
-                    aof.write_up_to(lsn);
+                    let position = toy.run(aof, writer, &[b"INCR", key.as_bytes()]);
+                    aof.write_up_to(position);
                 }
             });
         }
@@ -177,8 +177,8 @@ fn a_rewrite_is_due_by_growth() {
     let size = aof.size();
     assert!(!aof.should_rewrite(100, 0));
     let value = vec![b'x'; size as usize];
-    let lsn = toy.run(&aof, 0, &[b"SET", b"key", &value]);
-    aof.write_up_to(lsn);
+    let position = toy.run(&aof, 0, &[b"SET", b"key", &value]);
+    aof.write_up_to(position);
     assert!(aof.should_rewrite(100, 0));
     assert!(!aof.should_rewrite(0, 0), "0 turns it off");
     assert!(!aof.should_rewrite(100, 1 << 20), "too small to bother");

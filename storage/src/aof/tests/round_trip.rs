@@ -3,7 +3,7 @@
 use super::toy::{Replayer, Toy};
 use super::{names, part};
 use crate::aof::{Aof, Options};
-use crate::{Durability, Journal, Lsn};
+use crate::{Durability, Fate, Journal, Position};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +20,8 @@ fn what_is_appended_is_loaded() {
     toy.run(&aof, 3, &[b"SET", b"b", b"\r\n*1\r\n"]);
     let atomic =
         [(3, vec![b"INCR".to_vec(), b"n".to_vec()]), (0, vec![b"INCR".to_vec(), b"a".to_vec()])];
-    aof.append_atomic(&atomic);
-    let end = aof.append_encoded(0, b"*2\r\n$4\r\nINCR\r\n$1\r\na\r\n");
+    aof.append_atomic(0, &atomic).unwrap();
+    let end = aof.append_encoded(0, 0, b"*2\r\n$4\r\nINCR\r\n$1\r\na\r\n").unwrap();
     aof.write_up_to(end);
     drop(aof);
 
@@ -43,12 +43,12 @@ fn written_is_in_the_file_before_it_is_synced() {
     let dir = tempfile::tempdir().unwrap();
     let (toy, aof, _) = Toy::open(dir.path()).unwrap();
     aof.set_durability(Durability::Never);
-    let lsn = toy.run(&aof, 0, &[b"SET", b"key", b"value"]);
-    aof.write_up_to(lsn);
+    let position = toy.run(&aof, 0, &[b"SET", b"key", b"value"]);
+    aof.write_up_to(position);
     let text = fs::read(part(dir.path(), "1.incr.aof")).unwrap();
     assert!(text.ends_with(b"$3\r\nkey\r\n$5\r\nvalue\r\n"));
     assert_eq!(aof.backlog_bytes(), 0);
-    assert!(aof.poll_durable(lsn, Waker::noop()).unwrap());
+    assert_eq!(aof.poll(position, Waker::noop()), Fate::Kept);
 }
 
 #[test]
@@ -75,17 +75,19 @@ impl Wake for Unpark {
 }
 
 /// Waits as a session would.
-pub fn wait_durable(aof: &Aof, lsn: Lsn) -> crate::Result<()> {
+pub fn decided(aof: &Aof, position: Position) -> Fate {
     let unpark = Arc::new(Unpark(thread::current(), AtomicU64::new(0)));
     let waker = Waker::from(unpark.clone());
     let mut polls = 0;
-    while !aof.poll_durable(lsn, &waker)? {
-        polls += 1;
+    loop {
+        match aof.poll(position, &waker) {
+            Fate::Pending => polls += 1,
+            fate => return fate,
+        }
         while unpark.1.load(Ordering::SeqCst) < polls {
             thread::park_timeout(Duration::from_secs(10));
         }
     }
-    Ok(())
 }
 
 #[test]
@@ -99,8 +101,8 @@ fn always_waits_for_the_sync_and_wakes_everyone() {
             scope.spawn(move || {
                 for _ in 0..50 {
                     let key = format!("writer{writer}");
-                    let lsn = toy.run(aof, 0, &[b"INCR", key.as_bytes()]);
-                    wait_durable(aof, lsn).unwrap();
+                    let position = toy.run(aof, 0, &[b"INCR", key.as_bytes()]);
+                    assert_eq!(decided(aof, position), Fate::Kept);
                 }
             });
         }
@@ -123,8 +125,8 @@ fn positions_appended_under_always_stay_strict() {
     aof.set_durability(Durability::Never);
     assert_eq!(aof.durability(), Durability::Never);
     let lax = toy.run(&aof, 0, &[b"INCR", b"n"]);
-    assert!(aof.poll_durable(lax, Waker::noop()).unwrap(), "written is enough");
-    wait_durable(&aof, strict).unwrap();
+    assert_eq!(aof.poll(lax, Waker::noop()), Fate::Kept, "written is enough");
+    assert_eq!(decided(&aof, strict), Fate::Kept);
 }
 
 #[test]
@@ -132,11 +134,11 @@ fn closed_is_an_error_and_not_a_wait() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { durability: Durability::Always, ..Options::new(dir.path()) };
     let (toy, aof, _) = Toy::open_with(options).unwrap();
-    let lsn = toy.run(&aof, 0, &[b"INCR", b"n"]);
+    let position = toy.run(&aof, 0, &[b"INCR", b"n"]);
     aof.close().unwrap();
-    assert!(aof.poll_durable(lsn, Waker::noop()).unwrap());
+    assert_eq!(aof.poll(position, Waker::noop()), Fate::Kept);
     let late = toy.run(&aof, 0, &[b"INCR", b"n"]);
-    assert!(aof.poll_durable(late, Waker::noop()).is_err());
+    assert_eq!(aof.poll(late, Waker::noop()), Fate::Unknown);
 }
 
 #[test]
@@ -176,11 +178,11 @@ fn a_backlog_beyond_the_bound_writes_itself() {
 fn statistics_have_the_names_of_redis() {
     let dir = tempfile::tempdir().unwrap();
     let (toy, aof, _) = Toy::open(dir.path()).unwrap();
-    let lsn = toy.run(&aof, 0, &[b"SET", b"a", b"1"]);
+    let position = toy.run(&aof, 0, &[b"SET", b"a", b"1"]);
     let stat = |name: &str| aof.stats().into_iter().find(|(n, _)| *n == name).unwrap().1;
     assert_eq!(stat("aof_enabled"), "1");
     let before: u64 = stat("aof_current_size").parse().unwrap();
-    aof.write_up_to(lsn);
+    aof.write_up_to(position);
     let text = fs::read(part(dir.path(), "1.incr.aof")).unwrap();
     assert_eq!(stat("aof_current_size"), (before + text.len() as u64).to_string());
     assert_eq!(stat("aof_base_size"), before.to_string());
@@ -189,7 +191,7 @@ fn statistics_have_the_names_of_redis() {
 
 #[test]
 fn replay_is_told_the_position_it_was_appended_at() {
-    struct Positions(Vec<Lsn>);
+    struct Positions(Vec<Position>);
     impl crate::aof::Replay for Positions {
         fn entry(&mut self, _: crate::rdb::Entry) -> Result<(), String> {
             Err("no entries".into())
@@ -197,7 +199,7 @@ fn replay_is_told_the_position_it_was_appended_at() {
         fn function(&mut self, _: &[u8]) -> Result<(), String> {
             Err("no functions".into())
         }
-        fn commands(&mut self, at: Lsn, _: &[crate::aof::Command<'_>]) -> Result<(), String> {
+        fn commands(&mut self, at: Position, _: &[crate::aof::Command<'_>]) -> Result<(), String> {
             self.0.push(at);
             Ok(())
         }
@@ -206,7 +208,7 @@ fn replay_is_told_the_position_it_was_appended_at() {
     let (toy, aof, _) = Toy::open(dir.path()).unwrap();
     let mut appended = vec![toy.run(&aof, 0, &[b"INCR", b"n"]), toy.run(&aof, 5, &[b"INCR", b"n"])];
     let effect = || vec![b"INCR".to_vec(), b"n".to_vec()];
-    appended.push(aof.append_atomic(&[(0, effect()), (1, effect())]));
+    appended.push(aof.append_atomic(0, &[(0, effect()), (1, effect())]).unwrap());
     toy.rewrite(&aof).unwrap();
     drop(aof);
     let (aof, _) = Aof::open(Options::new(dir.path()), &mut Replayer(toy.clone())).unwrap();

@@ -151,7 +151,7 @@ fn a_transaction_that_lost_its_end_in_the_middle_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (toy, aof, _) = Toy::open(dir.path()).unwrap();
     let effect = || vec![b"INCR".to_vec(), b"n".to_vec()];
-    aof.append_atomic(&[(0, effect()), (0, effect())]);
+    aof.append_atomic(0, &[(0, effect()), (0, effect())]).unwrap();
     toy.run(&aof, 0, &[b"SET", b"a", b"1"]);
     aof.close().unwrap();
     drop(aof);
@@ -224,9 +224,9 @@ fn marks_cost_little() {
     let dir = tempfile::tempdir().unwrap();
     let (toy, aof, _) = Toy::open(dir.path()).unwrap();
     for _ in 0..10_000 {
-        let lsn = toy.run(&aof, 0, &[b"INCR", b"n"]);
+        let position = toy.run(&aof, 0, &[b"INCR", b"n"]);
         // One write(2) each.
-        aof.write_up_to(lsn);
+        aof.write_up_to(position);
     }
     aof.close().unwrap();
     let bytes = fs::read(file(dir.path())).unwrap();

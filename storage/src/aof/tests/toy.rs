@@ -4,7 +4,9 @@
 use crate::aof::file::{Disk, Files, LogFile};
 use crate::aof::{Aof, Command, LoadError, Loaded, Options, Replay};
 use crate::rdb::{self, Object, ValueWriter};
-use crate::{Backend, BackendStats, Db, Journal, Locks, Lsn, Result, Snapshot, SnapshotSink, Tx};
+use crate::{
+    Backend, BackendStats, Db, Journal, Locks, Position, Result, Snapshot, SnapshotSink, Tx,
+};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -52,12 +54,12 @@ impl Toy {
     }
 
     /// Runs a command as a server would: changes and logs under the lock.
-    pub fn run(&self, aof: &Aof, db: Db, args: &[&[u8]]) -> Lsn {
+    pub fn run(&self, aof: &Aof, db: Db, args: &[&[u8]]) -> Position {
         let mut state = self.state.lock();
         apply(&mut state, db, args).unwrap();
-        let lsn = aof.append(db, args);
-        *self.applied.lock() = lsn.0;
-        lsn
+        let position = aof.append(0, db, args).unwrap();
+        *self.applied.lock() = position.seq;
+        position
     }
 
     pub fn get(&self, db: Db, key: &str) -> Option<String> {
@@ -158,17 +160,17 @@ impl Replay for Replayer {
         Ok(())
     }
 
-    fn commands(&mut self, at: Lsn, commands: &[Command<'_>]) -> Result<(), String> {
+    fn commands(&mut self, at: Position, commands: &[Command<'_>]) -> Result<(), String> {
         let mut state = self.0.state.lock();
         let mut applied = self.0.applied.lock();
-        if self.0.persistent && *applied >= at.0 {
+        if self.0.persistent && *applied >= at.seq {
             return Ok(());
         }
         for command in commands {
             let args: Vec<_> = command.request.iter().collect();
             apply(&mut state, command.db, &args)?;
         }
-        *applied = at.0;
+        *applied = at.seq;
         Ok(())
     }
 }
@@ -236,8 +238,8 @@ impl Backend for Toy {
         self.persistent
     }
 
-    fn applied(&self) -> Result<Lsn> {
-        Ok(Lsn(*self.applied.lock()))
+    fn last(&self, stream: u16) -> Position {
+        Position { stream, seq: *self.applied.lock() }
     }
 
     fn set_checkpoint(&self, mark: &[u8]) -> Result<()> {

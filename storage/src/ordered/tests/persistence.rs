@@ -1,7 +1,8 @@
 //! What survives: closing, a crash after a flush, a snapshot while writes go on.
 
 use super::*;
-use crate::{Db, Expiry, Lsn, Open, Result, SnapshotSink};
+use crate::journal::LOG;
+use crate::{Db, Expiry, Open, Position, Result, SnapshotSink};
 use std::collections::BTreeMap;
 
 fn fill(backend: &OrderedBackend) {
@@ -183,27 +184,38 @@ fn applied_positions_follow_the_shards(engine: Engine) {
     let backend = open(dir.path(), engine, 4);
     let set = |shard: u32, position| {
         let body = &mut |tx: &mut dyn Tx| {
-            assert!(tx.applied().unwrap() < Lsn(position));
-            tx.set_applied(Lsn(position));
-            assert_eq!(tx.applied().unwrap(), Lsn(position));
+            assert!(tx.last(LOG) < Position::log(position));
+            // A second stream's positions are stored beside them.
+            for position in [Position { stream: 7, seq: 100 - position }, Position::log(position)] {
+                tx.set_last(position);
+                assert_eq!(tx.last(position.stream), position);
+            }
         };
         backend.transact(Locks::One(shard), 1, body).unwrap();
     };
     (0..4).for_each(|shard| set(shard, 10 + u64::from(shard)));
-    assert_eq!(backend.applied().unwrap(), Lsn(13));
+    assert_eq!(backend.last(LOG), Position::log(13));
     backend.flush().unwrap();
     copy_dir(dir.path(), crashed.path());
-    let positions = |backend: &OrderedBackend| -> Vec<u64> {
-        let at =
-            |lsn: &std::sync::atomic::AtomicU64| lsn.load(std::sync::atomic::Ordering::Relaxed);
-        backend.applied.iter().map(at).collect()
+    let positions = |backend: &OrderedBackend| -> Vec<(u64, u64)> {
+        let last = |shard: u32| {
+            let mut last = (0, 0);
+            let body = &mut |tx: &mut dyn Tx| last = (tx.last(LOG).seq, tx.last(7).seq);
+            backend.transact(Locks::One(shard), 1, body).unwrap();
+            last
+        };
+        (0..backend.shards.len() as u32).map(last).collect()
     };
     // After a crash two shards cannot become one, but one can become two.
-    assert_eq!(positions(&open(crashed.path(), engine, 2)), [10, 11, 12, 13]);
+    assert_eq!(
+        positions(&open(crashed.path(), engine, 2)),
+        [(10, 90), (11, 89), (12, 88), (13, 87)]
+    );
     drop(backend);
-    assert_eq!(positions(&open(dir.path(), engine, 8)), [10, 10, 11, 11, 12, 12, 13, 13]);
-    assert_eq!(positions(&open(dir.path(), engine, 2)), [11, 13]);
-    assert_eq!(positions(&open(dir.path(), engine, 2)), [11, 13]);
+    let split = [(10, 90), (11, 89), (12, 88), (13, 87)].map(|at| [at, at]).concat();
+    assert_eq!(positions(&open(dir.path(), engine, 8)), split);
+    assert_eq!(positions(&open(dir.path(), engine, 2)), [(11, 90), (13, 88)]);
+    assert_eq!(positions(&open(dir.path(), engine, 2)), [(11, 90), (13, 88)]);
 }
 
 on_engines!(
