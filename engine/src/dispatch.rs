@@ -8,12 +8,12 @@ use crate::clients::Client;
 use crate::command::{Entry, Flag, Group, LockRule};
 use crate::containment::{Doing, Watch};
 use crate::cx::{CallResult, Cx, Rest};
-use crate::effects::{collect, log};
-use crate::engine::{Engine, gate};
+use crate::effects::log;
+use crate::engine::Engine;
 use crate::failure::{Failure, Outcome};
 use crate::keyspace::Class;
 use crate::peers::Errand;
-use crate::session::{Queued, SessionState, special};
+use crate::session::SessionState;
 use resp::{Output, Reply, Request};
 use runtime::Now;
 use smallvec::SmallVec;
@@ -177,7 +177,7 @@ impl Engine {
 
     /// What a client is told of a transaction that failed.
     #[cold]
-    fn storage_failure(&self, error: storage::Error) -> Failure {
+    pub(crate) fn storage_failure(&self, error: storage::Error) -> Failure {
         match error {
             storage::Error::Busy => self.busy(),
             error => error.into(),
@@ -320,14 +320,20 @@ impl Engine {
     }
 
     #[cold]
-    fn fail(&self, entry: &Entry, failure: Failure, session: &SessionState, out: &mut Output) {
+    pub(crate) fn fail(
+        &self,
+        entry: &Entry,
+        failure: Failure,
+        session: &SessionState,
+        out: &mut Output,
+    ) {
         self.stats.failed(entry.id, failure.code());
         Reply::new(out, session.proto).error(failure.as_str());
     }
 
     /// Replies that the journal does not take what a command did, which was taken back.
     #[cold]
-    fn refuse(
+    pub(crate) fn refuse(
         &self,
         entry: &Entry,
         refusal: Refusal,
@@ -376,7 +382,12 @@ impl Engine {
 
     /// [`Engine::settle_expired`], with what it leaves going to `aftermath`.
     #[cold]
-    fn settle_met(&self, session: &SessionState, tx: &mut dyn Tx, aftermath: &mut Aftermath) {
+    pub(crate) fn settle_met(
+        &self,
+        session: &SessionState,
+        tx: &mut dyn Tx,
+        aftermath: &mut Aftermath,
+    ) {
         let mut affected = Affected::default();
         let by = Some(session.client());
         self.settle_expired(by, tx, &mut affected, aftermath_position(&mut aftermath.position));
@@ -519,157 +530,6 @@ impl Engine {
         }
         Ok(true)
     }
-
-    /// Runs the commands of a transaction: all under the same locks, logged as one.
-    pub(crate) fn run_all(
-        &self,
-        queue: &[Queued],
-        session: &mut SessionState,
-        out: &mut Output,
-        now: Now,
-    ) -> Option<Aftermath> {
-        let mut shards = ShardSet::new();
-        for queued in queue {
-            let entry = self.commands.entry(queued.command);
-            let call = Call { entry, request: queued.request.view(), hash: None };
-            // A script that touches an undeclared key cannot be run again here.
-            match entry.has(Flag::NoMandatoryKeys) {
-                true => shards.add_all(),
-                false => self.add_shards(call, session.db, &mut shards),
-            }
-        }
-        for watched in &session.watched {
-            shards.add(self.backend.shard_of(self.backend.hash(&watched.key)));
-        }
-        let mut aftermath = Aftermath::default();
-        let mut committed = false;
-        self.begin_waiting(self.is_traced(), shards.locks());
-        let outcome = self.backend.transact(shards.locks(), now.wall_ms, &mut |tx| {
-            self.end_waiting(self.is_traced());
-            if self.is_replica() {
-                // Watched keys are only looked at.
-                tx.set_keep_expired(true);
-            }
-            let locks = shards.locks();
-            if self.keyspace.is_holding() && self.is_any_held_up(queue, session) {
-                aftermath.rest().held = true;
-                committed = true;
-                return;
-            }
-            let mut watch = Watch::new(self, Doing::Queue(queue), tx);
-            committed =
-                self.run_locked(queue, locks, session, &mut watch, out, now, &mut aftermath);
-            watch.end();
-        });
-        if let Err(error) = outcome {
-            self.not_committed(&error, aftermath.position.is_some());
-            Reply::new(out, session.proto).error(self.storage_failure(error).as_str());
-            return Some(aftermath);
-        }
-        committed.then_some(aftermath)
-    }
-
-    /// The body of `EXEC`; false when a watched key changed.
-    #[allow(clippy::too_many_arguments, reason = "the parts of a Cx, borrowed apart")]
-    fn run_locked(
-        &self,
-        queue: &[Queued],
-        locks: Locks<'_>,
-        session: &mut SessionState,
-        watch: &mut Watch<'_>,
-        out: &mut Output,
-        now: Now,
-        aftermath: &mut Aftermath,
-    ) -> bool {
-        if self.watch_failed(session, watch.tx, aftermath) {
-            return false;
-        }
-        // `CLIENT REPLY` decides about single elements, so how many there are is known at the end.
-        let varies = session.special & special::SILENT != 0
-            || queue.iter().any(|queued| queued.command == self.client_reply);
-        let begun = out.len();
-        let (header, mut left_out) = (Reply::new(out, session.proto).deferred(), 0);
-        if !varies {
-            Reply::new(out, session.proto).array(queue.len());
-        }
-        let mut effects = Vec::new();
-        session.set_special(special::NO_BLOCK, true);
-        for queued in queue {
-            let mark = out.len();
-            let entry = self.commands.entry(queued.command);
-            let call = Call { entry, request: queued.request.view(), hash: None };
-            if let Err(failure) = self.check_queued(session, entry, call.request, now.wall_ms) {
-                self.fail(entry, failure, session, out);
-                left_out += usize::from(varies && is_left_out(session, out, mark));
-                continue;
-            }
-            let mut result = CallResult::default();
-            let db = session.db;
-            let begin = (self.environment.stopwatch)();
-            if !entry.has(Flag::Fast) {
-                // What is slow may look at the counters.
-                session.flush_counts(&self.stats);
-            }
-            self.call(&call, locks, session, watch.tx, out, now, &mut result);
-            let took = (self.environment.stopwatch)().saturating_sub(begin);
-            self.note_call(entry, call.request, took, Some(session.client()), now);
-            if self.gate() & gate::MONITORED != 0 {
-                let source = session.client().peer.to_string();
-                self.feed_monitors(entry, call.request, session.db, &source, now);
-            }
-            let rest = result.take_rest().unwrap_or_default();
-            aftermath.position = rest.depends_on.or(aftermath.position);
-            self.settle_met(session, watch.tx, aftermath);
-            aftermath.affect(rest.affected);
-            if result.dirty > 0 {
-                session.counts.changes += result.dirty;
-                collect(&mut effects, call, db, rest.effects);
-            }
-            left_out += usize::from(varies && is_left_out(session, out, mark));
-        }
-        session.set_special(special::NO_BLOCK, false);
-        if varies {
-            Reply::new(out, session.proto).finish_array(header, queue.len() - left_out);
-        }
-        if let (Some(journal), false) = (self.journal(), effects.is_empty()) {
-            watch.logging = true;
-            let appended = journal.append_atomic(session.slot, &effects);
-            match self.note_appended(watch.tx, appended) {
-                Ok(position) => aftermath.position = Some(position),
-                Err(refusal) => {
-                    let entry = self.commands.entry(self.exec);
-                    self.refuse(entry, refusal, session, out, begun);
-                }
-            }
-        }
-        true
-    }
-
-    /// Whether a watched key changed, or its time has passed since.
-    fn watch_failed(
-        &self,
-        session: &SessionState,
-        tx: &mut dyn Tx,
-        aftermath: &mut Aftermath,
-    ) -> bool {
-        for watched in &session.watched {
-            let hash = self.backend.hash(&watched.key);
-            if self.keyspace.has_expired(watched, hash, session.client(), tx) {
-                return true;
-            }
-        }
-        self.settle_met(session, tx, aftermath);
-        session.client().transaction_failed()
-    }
-}
-
-/// Whether `CLIENT REPLY` keeps what the last command of a transaction replied, from `mark` on, out
-/// of the transaction's reply; takes it back then.
-fn is_left_out(session: &SessionState, out: &mut Output, mark: usize) -> bool {
-    if session.is_silent() {
-        out.truncate(mark);
-    }
-    out.len() == mark
 }
 
 fn aftermath_position(position: &mut Option<Position>) -> impl FnMut(Position) {

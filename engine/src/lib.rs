@@ -43,6 +43,7 @@ mod dispatch;
 mod effects;
 pub mod engine;
 pub mod eviction;
+mod exec;
 pub mod expiry;
 pub mod failure;
 pub mod glob;

@@ -24,12 +24,13 @@ use crate::tuning::OutputClass;
 use bytes::{Buf, BytesMut};
 use resp::{Limits, Output, Parser, Reply};
 use runtime::{Connection, Flow, Now, Peer, Status};
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 use storage::Position;
-use withheld::Withheld;
 
 /// Unwritten output up to which notices about the client's cache that were left out are made up for.
 const IN_TOUCH_MAX: usize = 1 << 20;
@@ -55,6 +56,25 @@ enum Parked {
     Yielding,
     /// As much output waits as may: the peer must read first. What it sends meanwhile is kept.
     OutputFull,
+}
+
+/// A reply that depends on what may not be kept yet.
+struct Mark {
+    /// What it depends on.
+    position: Position,
+    /// Where it is in the output.
+    reply: Range<usize>,
+}
+
+/// Why the runtime is not shown any replies for now.
+#[derive(Default)]
+struct Withheld {
+    /// Replies whose dependence is not decided, in order.
+    marks: VecDeque<Mark>,
+    /// Replies that must not be sent, in order, with what is said instead.
+    lost: Vec<(Range<usize>, Box<str>)>,
+    /// What the runtime sees meanwhile.
+    nothing: Output,
 }
 
 /// One client.

@@ -4,34 +4,14 @@
 //! those before and after it are sent. While one waits the session executes nothing more: what would
 //! follow could only wait as well.
 
-use super::Machine;
+use super::{Machine, Mark};
 use crate::engine::Engine;
-use resp::{Output, Reply};
-use std::collections::VecDeque;
+use resp::Reply;
 use std::ops::Range;
 use storage::{Fate, Position, Withholds};
 
 /// What is said of a write of which nobody knows whether it will be kept.
 const UNKNOWN: &str = "UNKNOWN whether this was done is not known: it may have been, or may yet be";
-
-/// A reply that depends on what may not be kept yet.
-struct Mark {
-    /// What it depends on.
-    position: Position,
-    /// Where it is in the output.
-    reply: Range<usize>,
-}
-
-/// Why the runtime is not shown any replies for now.
-#[derive(Default)]
-pub(super) struct Withheld {
-    /// Replies whose dependence is not decided, in order.
-    marks: VecDeque<Mark>,
-    /// Replies that must not be sent, in order, with what is said instead.
-    lost: Vec<(Range<usize>, Box<str>)>,
-    /// What the runtime sees meanwhile.
-    pub nothing: Output,
-}
 
 impl Machine {
     /// Notes that the journal is to hand on what was appended up to `position`.
