@@ -19,7 +19,7 @@ use runtime::Now;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use storage::{Db, Expired, Locks, Position, Refusal, ShardSet, Tx};
+use storage::{Db, Expired, Expiry, Locks, Position, Refusal, ShardSet, Tx};
 
 /// One request about to run.
 #[derive(Clone, Copy)]
@@ -255,13 +255,13 @@ impl Engine {
         }
         // Scripts write, whatever their row says.
         let reads = call.entry.has(Flag::Readonly) && !call.entry.has(Flag::NoMandatoryKeys);
-        let keeps = reads && self.keyspace.keeps_expired();
-        if keeps {
-            tx.set_keep_expired(true);
+        let hides = reads && self.keyspace.hides_expired() && !session.is_replay();
+        if hides {
+            tx.set_expiry_mode(Expiry::Hide);
         }
         let failed = self.handle(call, locks, session, tx, out, now, result);
-        if keeps {
-            tx.set_keep_expired(false);
+        if hides {
+            tx.set_expiry_mode(Expiry::Delete);
         }
         if let Some(tracker) = session.tracker().filter(|tracker| !tracker.options.broadcast) {
             if tx.met_expired() {
@@ -496,6 +496,7 @@ impl Engine {
         let locks = shards.locks();
         let mut outcome = Ok(true);
         self.backend.transact(locks, 0, &mut |tx| {
+            tx.set_expiry_mode(Expiry::Ignore);
             outcome = self.run_record_locked(at, calls, locks, session, tx, out);
         })?;
         outcome

@@ -9,7 +9,7 @@ use crate::engine::{Engine, gate};
 use crate::session::{Queued, SessionState, special};
 use resp::{Output, Reply};
 use runtime::Now;
-use storage::{Db, Locks, ShardSet, Tx};
+use storage::{Db, Expiry, Locks, ShardSet, Tx};
 
 impl Engine {
     /// Runs the commands of a transaction: all under the same locks, logged as one.
@@ -40,7 +40,7 @@ impl Engine {
             self.end_waiting(self.is_traced());
             if self.is_replica() {
                 // Watched keys are only looked at.
-                tx.set_keep_expired(true);
+                tx.set_expiry_mode(Expiry::Hide);
             }
             let locks = shards.locks();
             if self.keyspace.is_holding() && self.is_any_held_up(queue, session) {

@@ -44,10 +44,10 @@ pub enum Class {
 
 /// Among the bits of [`Keyspace`]'s events: some keys are held.
 const HOLDING: u32 = 1 << 31;
-/// Among them: [`Keyspace::keeps_expired`].
-const KEEPS_EXPIRED: u32 = 1 << 30;
+/// Among them: [`Keyspace::hides_expired`].
+const HIDES_EXPIRED: u32 = 1 << 30;
 /// What is no event.
-const MARKS: u32 = HOLDING | KEEPS_EXPIRED;
+const MARKS: u32 = HOLDING | HIDES_EXPIRED;
 
 /// A client that watches a key.
 struct Watcher {
@@ -93,7 +93,7 @@ impl Keyspace {
     }
 
     /// Whether there is more to a command than its handler: see [`Keyspace::announces_new`],
-    /// [`Keyspace::is_holding`] and [`Keyspace::keeps_expired`].
+    /// [`Keyspace::is_holding`] and [`Keyspace::hides_expired`].
     #[inline]
     pub(crate) fn is_attended(&self) -> bool {
         self.event_flags.load(Ordering::Relaxed) & (Class::New as u32 | MARKS) != 0
@@ -118,15 +118,15 @@ impl Keyspace {
     }
 
     /// Whether what has expired stays where it is, for as long as clients are paused.
-    pub fn keeps_expired(&self) -> bool {
-        self.event_flags.load(Ordering::Relaxed) & KEEPS_EXPIRED != 0
+    pub fn hides_expired(&self) -> bool {
+        self.event_flags.load(Ordering::Relaxed) & HIDES_EXPIRED != 0
     }
 
-    /// Sets [`Keyspace::keeps_expired`].
-    pub(crate) fn set_keeps_expired(&self, keeps: bool) {
+    /// Sets [`Keyspace::hides_expired`].
+    pub(crate) fn set_hides_expired(&self, keeps: bool) {
         match keeps {
-            true => self.event_flags.fetch_or(KEEPS_EXPIRED, Ordering::SeqCst),
-            false => self.event_flags.fetch_and(!KEEPS_EXPIRED, Ordering::SeqCst),
+            true => self.event_flags.fetch_or(HIDES_EXPIRED, Ordering::SeqCst),
+            false => self.event_flags.fetch_and(!HIDES_EXPIRED, Ordering::SeqCst),
         };
     }
 

@@ -47,7 +47,7 @@ impl Engine {
     /// Nothing is written now; nor does anything expire or give way.
     fn set_paused(&self, paused: bool) {
         self.set_gate(gate::PAUSED, paused);
-        self.keyspace.set_keeps_expired(paused || self.is_replica());
+        self.keyspace.set_hides_expired(paused || self.is_replica());
     }
 
     /// Ends the pause and lets everybody go on.

@@ -7,14 +7,14 @@ use server::engine::args::integer;
 use server::engine::command::{Flag::*, Group, SPEC, Spec, key};
 use server::engine::keyspace::Class;
 use server::engine::{Cx, Outcome};
-use server::storage::Expiry;
+use server::storage::NewExpiry;
 use std::process::ExitCode;
 
 fn setmax(cx: &mut Cx<'_>) -> Outcome {
     let (key, candidate) = (cx.key(1), integer(cx.args.arg(2))?);
     let current = cx.tx.string(&key)?.map(|value| integer(value.as_bytes())).transpose()?;
     if current.is_none_or(|current| candidate > current) {
-        cx.tx.set_string(&key, candidate.to_string().as_bytes(), Expiry::Keep)?;
+        cx.tx.set_string(&key, candidate.to_string().as_bytes(), NewExpiry::Keep)?;
         cx.modified(&key, Class::String, "setmax");
     }
     cx.reply.integer(current.map_or(candidate, |current| current.max(candidate)));

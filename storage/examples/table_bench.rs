@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use storage::memory::{Config, MemoryBackend};
 use storage::types::End;
-use storage::{Backend, Expiry, Key, Locks, Open, Tx};
+use storage::{Backend, Key, Locks, NewExpiry, Open, Tx};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -67,7 +67,7 @@ impl Bench {
         self.backend.transact(Locks::One(shard), NOW_MS, body).expect("memory does not fail");
     }
 
-    fn set(&self, name: &Name, hash: u64, value: &[u8], expiry: Expiry) {
+    fn set(&self, name: &Name, hash: u64, value: &[u8], expiry: NewExpiry) {
         let key = Key { db: 0, hash, bytes: name };
         self.run(hash, &mut |tx| tx.set_string(&key, value, expiry).expect("set"));
     }
@@ -104,7 +104,7 @@ impl Bench {
 
     /// Inserts keys in ascending order of number, which is random order of hash: nanoseconds per
     /// key.
-    fn fill(&self, expiry: Expiry) -> f64 {
+    fn fill(&self, expiry: NewExpiry) -> f64 {
         let start = thread_time();
         for n in 0..self.keys {
             let name = name(n);
@@ -118,7 +118,7 @@ impl Bench {
         for (n, least) in least.iter_mut().enumerate() {
             let name = name(n as u64);
             let before = thread_time();
-            self.set(&name, self.backend.hash(&name), &[b'v'; 64], Expiry::Clear);
+            self.set(&name, self.backend.hash(&name), &[b'v'; 64], NewExpiry::Clear);
             *least = (*least).min(thread_time() - before);
         }
     }
@@ -133,7 +133,7 @@ fn bench(shards: u32, keys: u64) -> Bench {
 fn measure(shards: u32, keys: u64, with_expiry: bool) {
     let before = resident();
     let bench = bench(shards, keys);
-    let expiry = if with_expiry { Expiry::At(NOW_MS + 1_000_000) } else { Expiry::Clear };
+    let expiry = if with_expiry { NewExpiry::At(NOW_MS + 1_000_000) } else { NewExpiry::Clear };
     let mean = bench.fill(expiry);
     let per_key = (resident() - before) as f64 / keys as f64;
     let counted = bench.backend.stats().memory_bytes as f64 / keys as f64;
@@ -154,7 +154,7 @@ fn operations(bench: &Bench) {
     for prefetch in [false, true] {
         let get = bench.batches(prefetch, Bench::get) - hashing;
         let set = bench.batches(prefetch, |bench, name, hash| {
-            bench.set(name, hash, &[b'w'; 64], Expiry::Clear);
+            bench.set(name, hash, &[b'w'; 64], NewExpiry::Clear);
         }) - hashing;
         println!("  prefetch {prefetch}: GET {get:.1} ns, overwriting SET {set:.1} ns");
     }

@@ -26,6 +26,7 @@ pub mod backend;
 mod busy;
 pub mod error;
 mod fields;
+mod hiding;
 pub mod journal;
 pub mod memory;
 #[cfg(feature = "ordered")]
@@ -41,5 +42,7 @@ pub use backend::{Backend, BackendStats, EncodingLimits, Locks, ShardSet, Snapsh
 pub use error::{Error, Result};
 pub use journal::{Appended, Durability, Fate, Journal, Position, Refusal, Withholds};
 pub use stream::{Stream, StreamId};
-pub use tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Left, Open, Presence, Sampled, Str, Tx};
+pub use tx::{
+    Db, Expired, Expiry, Key, KeyInfo, Kind, Left, NewExpiry, Open, Presence, Sampled, Str, Tx,
+};
 pub use types::{Hash, List, Set, SortedSet};

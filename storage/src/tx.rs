@@ -72,9 +72,22 @@ impl<'a> Str<'a> {
     }
 }
 
+/// What becomes of keys, and fields of hashes, whose time has passed when a transaction meets them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiry {
+    /// They are absent: deleted, and noted in [`Tx::expired`].
+    #[default]
+    Delete,
+    /// They are absent, and stay where they are: a master will say that they go, or nothing may
+    /// change now. Only while nothing is written, for a key that is there cannot be made.
+    Hide,
+    /// They are there. A master, or a log, says when something goes.
+    Ignore,
+}
+
 /// What happens to a key's expiry when its value is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expiry {
+pub enum NewExpiry {
     /// It goes.
     Clear,
     /// It stays.
@@ -174,7 +187,7 @@ pub enum Left {
 /// The locked keys.
 ///
 /// Every operation but [`Tx::presence`] and [`Tx::scan`] first treats a key whose expiry has passed
-/// as absent: it is deleted, and noted in [`Tx::expired`]. Reading marks the key as accessed unless [`Tx::set_no_touch`] was called.
+/// as its [`Expiry`] says: usually it is deleted, and noted in [`Tx::expired`]. Reading marks the key as accessed unless [`Tx::set_no_touch`] was called.
 /// Using a key outside the locked shards is a programming error and panics in debug builds.
 pub trait Tx {
     /// The time this transaction runs at, Unix milliseconds.
@@ -187,15 +200,12 @@ pub trait Tx {
     /// Whether [`Tx::expired`] may hold anything: asked after every command.
     fn met_expired(&self) -> bool;
 
-    /// When true, what has expired is absent from here on but not deleted (`CLIENT PAUSE` holds the
-    /// data still). Only while nothing is written: a key that is there cannot be made.
-    fn set_keep_expired(&mut self, keep: bool);
+    /// What becomes of expired keys and fields from here on; a transaction begins with
+    /// [`Expiry::Delete`].
+    fn set_expiry_mode(&mut self, mode: Expiry);
 
     /// When true, accesses from here on leave idle times and counters alone (`CLIENT NO-TOUCH`).
     fn set_no_touch(&mut self, no_touch: bool);
-
-    /// Nothing expires from here on: a master, or a log, says when something goes.
-    fn set_timeless(&mut self);
 
     /// Notes that with this transaction the locked shards hold the effects up to `position` of its
     /// stream. To be called after each append to the journal, before the transaction ends; the last
@@ -279,7 +289,7 @@ pub trait Tx {
     fn string_len(&mut self, key: &Key<'_>) -> Result<u64>;
 
     /// Replaces whatever the key held, of any type.
-    fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: Expiry) -> Result<()>;
+    fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: NewExpiry) -> Result<()>;
 
     /// Appends, creating the key when needed; the new length.
     fn append(&mut self, key: &Key<'_>, suffix: &[u8]) -> Result<u64>;

@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use storage::memory::{Config, MemoryBackend};
-use storage::{Backend, Expiry, Key, Locks};
+use storage::{Backend, Key, Locks, NewExpiry};
 
 /// Counts what the current thread allocates.
 struct Counting;
@@ -51,7 +51,7 @@ impl Subject {
         Subject { backend, names, hashes }
     }
 
-    fn set(&self, value: &[u8], expiry: Expiry) {
+    fn set(&self, value: &[u8], expiry: NewExpiry) {
         for (name, &hash) in self.names.iter().zip(&self.hashes) {
             let key = Key { db: 0, hash, bytes: name };
             let locks = Locks::One(self.backend.shard_of(hash));
@@ -79,24 +79,24 @@ impl Subject {
 #[test]
 fn reading_and_overwriting_allocate_nothing() {
     let subject = Subject::new();
-    assert!(allocations(|| subject.set(&[b'v'; 64], Expiry::Clear)) >= 1000, "the count counts");
+    assert!(allocations(|| subject.set(&[b'v'; 64], NewExpiry::Clear)) >= 1000, "the count counts");
     assert_eq!(allocations(|| assert_eq!(subject.get(), 64_000)), 0);
-    assert_eq!(allocations(|| subject.set(&[b'w'; 64], Expiry::Clear)), 0);
-    assert_eq!(allocations(|| subject.set(&[b'w'; 60], Expiry::Keep)), 0, "the same size class");
+    assert_eq!(allocations(|| subject.set(&[b'w'; 64], NewExpiry::Clear)), 0);
+    assert_eq!(allocations(|| subject.set(&[b'w'; 60], NewExpiry::Keep)), 0, "the same size class");
     assert_eq!(allocations(|| subject.backend.prefetch(0, &subject.hashes)), 0);
 }
 
 #[test]
 fn overwriting_with_an_expiry_allocates_once() {
     let subject = Subject::new();
-    subject.set(&[b'v'; 64], Expiry::At(NOW_MS + 5));
-    assert_eq!(allocations(|| subject.set(&[b'w'; 64], Expiry::At(NOW_MS + 9))), 0);
-    assert_eq!(allocations(|| subject.set(&[b'w'; 64], Expiry::Clear)), 0, "the room is kept");
+    subject.set(&[b'v'; 64], NewExpiry::At(NOW_MS + 5));
+    assert_eq!(allocations(|| subject.set(&[b'w'; 64], NewExpiry::At(NOW_MS + 9))), 0);
+    assert_eq!(allocations(|| subject.set(&[b'w'; 64], NewExpiry::Clear)), 0, "the room is kept");
 }
 
 #[test]
 fn large_values_are_read_without_copying() {
     let subject = Subject::new();
-    subject.set(&vec![b'v'; 20_000], Expiry::Clear);
+    subject.set(&vec![b'v'; 20_000], NewExpiry::Clear);
     assert_eq!(allocations(|| assert_eq!(subject.get(), 20_000_000)), 0);
 }

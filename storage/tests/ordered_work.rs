@@ -9,7 +9,7 @@ use storage::ordered::kv::Space;
 use storage::stream::{Pending, StreamId, Trim, TrimTo};
 use storage::testing::counting_kv::CountingKv;
 use storage::types::{End, Hash, LexBound, List, ScoreBound, Set, SortedSet, ZRange};
-use storage::{Backend, Expiry, Key, Locks, Open, Stream, Tx};
+use storage::{Backend, Key, Locks, NewExpiry, Open, Stream, Tx};
 
 /// Enough for two levels of counts in a sorted set.
 const MANY: u64 = 40_000;
@@ -333,7 +333,7 @@ fn drops(bench: &mut Bench) {
     };
     one(bench, "DEL", &mut |tx, key| assert!(tx.remove(key).expect("removes")));
     one(bench, "SET over a collection", &mut |tx, key| {
-        tx.set_string(key, b"value", Expiry::Clear).expect("sets");
+        tx.set_string(key, b"value", NewExpiry::Clear).expect("sets");
     });
     bench.at(1, "hash", &mut |tx, key| assert!(tx.remove(key).expect("removes")));
     one(bench, "RENAME", &mut |tx, key| {

@@ -5,7 +5,7 @@ use engine::args::is_word;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
 use engine::keyspace::Class;
-use storage::Expiry;
+use storage::NewExpiry;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
@@ -70,7 +70,7 @@ pub(super) fn bitop(cx: &mut Cx<'_>) -> Outcome {
 fn store(cx: &mut Cx<'_>, result: &[u8]) -> Outcome {
     let destination = cx.key(2);
     if !result.is_empty() {
-        set_raw(cx, &destination, result, Expiry::Clear)?;
+        set_raw(cx, &destination, result, NewExpiry::Clear)?;
         cx.modified(&destination, Class::String, "set");
     } else if cx.tx.remove(&destination)? {
         cx.modified(&destination, Class::Generic, "del");

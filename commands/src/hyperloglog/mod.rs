@@ -20,7 +20,7 @@ use engine::config::Id;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome};
 use engine::keyspace::Class;
-use storage::{Expiry, Key};
+use storage::{Key, NewExpiry};
 use value::{HyperLogLog, REGISTERS, Registers};
 
 pub use rows::COMMANDS;
@@ -32,7 +32,7 @@ fn load(cx: &mut Cx<'_>, key: &Key<'_>) -> Result<Option<HyperLogLog<Vec<u8>>>, 
 }
 
 fn save(cx: &mut Cx<'_>, key: &Key<'_>, value: &HyperLogLog<Vec<u8>>) -> Outcome {
-    set_raw(cx, key, value.bytes(), Expiry::Keep)
+    set_raw(cx, key, value.bytes(), NewExpiry::Keep)
 }
 
 /// `hll-sparse-max-bytes`.

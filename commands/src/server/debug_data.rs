@@ -4,7 +4,7 @@ use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{Failure, NO_SUCH_KEY, Outcome, failure, subcommand_syntax};
 use engine::keyspace::Class;
-use storage::{Expiry, KeyInfo, Kind, Open};
+use storage::{KeyInfo, Kind, NewExpiry, Open};
 
 /// Bytes of a made-up key, as in Redis.
 const NAME_MAX: usize = 127;
@@ -31,7 +31,7 @@ pub(super) fn populate(cx: &mut Cx<'_>) -> Outcome {
         if size > 0 {
             value.resize(size, 0);
         }
-        cx.tx.set_string(&key, &value, Expiry::Clear)?;
+        cx.tx.set_string(&key, &value, NewExpiry::Clear)?;
         cx.modified(&key, Class::String, "set");
         cx.log(&[b"SET", &name, &value]);
     }

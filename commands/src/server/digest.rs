@@ -9,7 +9,7 @@ use engine::cx::Cx;
 use engine::failure::Failure;
 use sha1_smol::Sha1;
 use storage::rdb::{Object, decode_payload, seal_payload};
-use storage::{Db, Key};
+use storage::{Db, Expiry, Key};
 
 /// A fingerprint.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -105,7 +105,14 @@ impl Digest {
 /// The fingerprint of every database. The caller holds every shard.
 pub(super) fn of_everything(cx: &mut Cx<'_>) -> Result<Digest, Failure> {
     // As in Redis, what has expired counts until it is deleted.
-    cx.tx.set_timeless();
+    cx.tx.set_expiry_mode(Expiry::Ignore);
+    let digest = of_all(cx);
+    // Others of the same transaction come after it.
+    cx.tx.set_expiry_mode(Expiry::Delete);
+    digest
+}
+
+fn of_all(cx: &mut Cx<'_>) -> Result<Digest, Failure> {
     let mut digest = Digest::default();
     for db in 0..cx.engine.databases() {
         let keys = keys_of(cx, db)?;

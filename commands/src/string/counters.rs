@@ -6,7 +6,7 @@ use engine::failure::{NOT_FLOAT, NOT_INTEGER, Outcome, failure};
 use engine::keyspace::Class;
 use engine::long_double::{LongDouble, Parsed};
 use resp::parse_i64;
-use storage::{Expiry, Key};
+use storage::{Key, NewExpiry};
 
 /// Adds to the integer at `key`, which counts as 0 when missing.
 fn add(cx: &mut Cx<'_>, key: &Key<'_>, delta: i64) -> Outcome {
@@ -17,7 +17,7 @@ fn add(cx: &mut Cx<'_>, key: &Key<'_>, delta: i64) -> Outcome {
     let overflow = failure("ERR increment or decrement would overflow");
     let sum = value.checked_add(delta).ok_or(overflow)?;
     let mut digits = itoa::Buffer::new();
-    cx.tx.set_string(key, digits.format(sum).as_bytes(), Expiry::Keep)?;
+    cx.tx.set_string(key, digits.format(sum).as_bytes(), NewExpiry::Keep)?;
     cx.modified(key, Class::String, "incrby");
     cx.reply.integer(sum);
     Ok(())
@@ -60,7 +60,7 @@ pub(super) fn incrbyfloat(cx: &mut Cx<'_>) -> Outcome {
     let sum = sum.ok_or(failure("ERR increment would produce NaN or Infinity"))?;
     let mut text = Vec::new();
     sum.format(&mut text);
-    cx.tx.set_string(&key, &text, Expiry::Keep)?;
+    cx.tx.set_string(&key, &text, NewExpiry::Keep)?;
     cx.log(&[b"SET", key.bytes, &text, b"KEEPTTL"]);
     cx.modified(&key, Class::String, "incrbyfloat");
     cx.reply.bulk(&text);

@@ -11,7 +11,7 @@ use engine::config::Id;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
 use engine::keyspace::Class;
-use storage::{Expiry, Key, Str};
+use storage::{Key, NewExpiry, Str};
 
 pub use rows::COMMANDS;
 
@@ -40,7 +40,7 @@ fn reply_value(cx: &mut Cx<'_>, key: &Key<'_>) -> Result<bool, Failure> {
 const EMBSTR_MAX: u64 = 44;
 
 /// Sets a key to a string that Redis would have built in place, and so reports as `raw`.
-pub(super) fn set_raw(cx: &mut Cx<'_>, key: &Key<'_>, value: &[u8], expiry: Expiry) -> Outcome {
+pub(super) fn set_raw(cx: &mut Cx<'_>, key: &Key<'_>, value: &[u8], expiry: NewExpiry) -> Outcome {
     cx.tx.set_string(key, value, expiry)?;
     unshare(cx, key)
 }

@@ -3,7 +3,7 @@
 use engine::cx::Cx;
 use engine::failure::Outcome;
 use engine::keyspace::Class;
-use storage::{Error, Expiry, Str};
+use storage::{Error, NewExpiry, Str};
 
 /// What holds another type answers like what is not there.
 pub(super) fn mget(cx: &mut Cx<'_>) -> Outcome {
@@ -62,7 +62,7 @@ pub(super) fn msetnx(cx: &mut Cx<'_>) -> Outcome {
 fn set_all(cx: &mut Cx<'_>) -> Outcome {
     for i in (1..cx.argc()).step_by(2) {
         let key = cx.key(i);
-        cx.tx.set_string(&key, cx.args.arg(i + 1), Expiry::Clear)?;
+        cx.tx.set_string(&key, cx.args.arg(i + 1), NewExpiry::Clear)?;
         cx.modified(&key, Class::String, "set");
     }
     Ok(())

@@ -8,7 +8,7 @@ use engine::expiry::{EX, EXAT, PX, PXAT, Unit, positive_expiry};
 use engine::failure::{Failure, Outcome, SYNTAX};
 use engine::keyspace::Class;
 use resp::Request;
-use storage::{Expiry, Key};
+use storage::{Key, NewExpiry};
 
 /// Whether the key must exist.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,19 +101,19 @@ fn parse_lifetime(
 }
 
 /// Sets the value, tells, and logs what replays to the same whenever it is run.
-fn store(cx: &mut Cx<'_>, key: &Key<'_>, value: &[u8], expiry: Expiry) -> Outcome {
+fn store(cx: &mut Cx<'_>, key: &Key<'_>, value: &[u8], expiry: NewExpiry) -> Outcome {
     cx.tx.set_string(key, value, expiry)?;
     match expiry {
-        Expiry::At(at) => {
+        NewExpiry::At(at) => {
             let mut digits = itoa::Buffer::new();
             let at = digits.format(at).as_bytes();
             cx.log(&[b"SET", key.bytes, value, b"PXAT", at]);
         }
-        Expiry::Keep => cx.log(&[b"SET", key.bytes, value, b"KEEPTTL"]),
-        Expiry::Clear => cx.log(&[b"SET", key.bytes, value]),
+        NewExpiry::Keep => cx.log(&[b"SET", key.bytes, value, b"KEEPTTL"]),
+        NewExpiry::Clear => cx.log(&[b"SET", key.bytes, value]),
     }
     cx.modified(key, Class::String, "set");
-    if let (Expiry::At(_), true) = (expiry, cx.engine.keyspace.has_interest()) {
+    if let (NewExpiry::At(_), true) = (expiry, cx.engine.keyspace.has_interest()) {
         cx.notify(key, Class::Generic, "expire");
     }
     Ok(())
@@ -124,7 +124,7 @@ pub(super) fn set(cx: &mut Cx<'_>) -> Outcome {
         return set_with_options(cx);
     }
     let key = cx.key(1);
-    cx.tx.set_string(&key, cx.args.arg(2), Expiry::Clear)?;
+    cx.tx.set_string(&key, cx.args.arg(2), NewExpiry::Clear)?;
     cx.modified(&key, Class::String, "set");
     cx.reply.ok();
     Ok(())
@@ -133,9 +133,9 @@ pub(super) fn set(cx: &mut Cx<'_>) -> Outcome {
 fn set_with_options(cx: &mut Cx<'_>) -> Outcome {
     let options = parse(cx, For::Set)?;
     let expiry = match options.lifetime {
-        Lifetime::Until(unit, at) => Expiry::At(positive_expiry(cx, at, unit)?),
-        Lifetime::Keep => Expiry::Keep,
-        Lifetime::Default | Lifetime::Persist => Expiry::Clear,
+        Lifetime::Until(unit, at) => NewExpiry::At(positive_expiry(cx, at, unit)?),
+        Lifetime::Keep => NewExpiry::Keep,
+        Lifetime::Default | Lifetime::Persist => NewExpiry::Clear,
     };
     let key = cx.key(1);
     let found = match (options.get, options.when) {
@@ -163,7 +163,7 @@ pub(super) fn setnx(cx: &mut Cx<'_>) -> Outcome {
     let key = cx.key(1);
     let absent = cx.tx.kind(&key)?.is_none();
     if absent {
-        store(cx, &key, cx.args.arg(2), Expiry::Clear)?;
+        store(cx, &key, cx.args.arg(2), NewExpiry::Clear)?;
     }
     cx.reply.integer(absent.into());
     Ok(())
@@ -181,7 +181,7 @@ pub(super) fn psetex(cx: &mut Cx<'_>) -> Outcome {
 fn set_until(cx: &mut Cx<'_>, unit: Unit) -> Outcome {
     let at = positive_expiry(cx, 2, unit)?;
     let key = cx.key(1);
-    store(cx, &key, cx.args.arg(3), Expiry::At(at))?;
+    store(cx, &key, cx.args.arg(3), NewExpiry::At(at))?;
     cx.reply.ok();
     Ok(())
 }
@@ -189,7 +189,7 @@ fn set_until(cx: &mut Cx<'_>, unit: Unit) -> Outcome {
 pub(super) fn getset(cx: &mut Cx<'_>) -> Outcome {
     let key = cx.key(1);
     reply_value(cx, &key)?;
-    store(cx, &key, cx.args.arg(2), Expiry::Clear)
+    store(cx, &key, cx.args.arg(2), NewExpiry::Clear)
 }
 
 pub(super) fn getex(cx: &mut Cx<'_>) -> Outcome {

@@ -13,7 +13,7 @@ use resp::{Output, Request};
 use runtime::Now;
 use smallvec::SmallVec;
 use std::sync::Arc;
-use storage::{Appended, Db, Locks, Position, ShardSet, Tx};
+use storage::{Appended, Db, Expiry, Locks, Position, ShardSet, Tx};
 
 type Calls<'a> = SmallVec<[(Db, Call<'a>); 1]>;
 
@@ -47,7 +47,7 @@ impl<'e> Applier<'e> {
         let (mut current, mut affected) = (true, Affected::default());
         let ran =
             engine.transact("the replication stream", shards.locks(), now.wall_ms, &mut |tx| {
-                tx.set_timeless();
+                tx.set_expiry_mode(Expiry::Ignore);
                 current = engine.replication.generation() == self.generation;
                 if current {
                     self.run(unit, &calls, shards.locks(), tx, now, &mut affected);

@@ -145,7 +145,7 @@ impl Engine {
             Source { host, port, link, can_resume, down_since_ms: now_ms, ..Source::default() };
         *replication.source.lock() = Some(source);
         self.set_gate(gate::REPLICA, true);
-        self.keyspace.set_keeps_expired(true);
+        self.keyspace.set_hides_expired(true);
         self.update_stale_gate();
         let generation = replication.generation.fetch_add(1, Ordering::SeqCst) + 1;
         self.remember_source();
@@ -166,7 +166,7 @@ impl Engine {
         replication.generation.fetch_add(1, Ordering::SeqCst);
         replication.out.branch(self.new_history_id());
         self.set_gate(gate::REPLICA, false);
-        self.keyspace.set_keeps_expired(self.gate() & gate::PAUSED != 0);
+        self.keyspace.set_hides_expired(self.gate() & gate::PAUSED != 0);
         self.update_stale_gate();
         self.tee.set(FED, replication.out.is_active());
         replication.out.begin_marks();

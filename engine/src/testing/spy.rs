@@ -6,8 +6,8 @@ use std::sync::Arc;
 use storage::stream::Stream;
 use storage::types::{Hash, List, Set, SortedSet};
 use storage::{
-    Backend, BackendStats, Db, EncodingLimits, Expired, Expiry, Key, KeyInfo, Kind, Locks, Open,
-    Position, Presence, Result, Snapshot, Str, Tx, rdb,
+    Backend, BackendStats, Db, EncodingLimits, Expired, Expiry, Key, KeyInfo, Kind, Locks,
+    NewExpiry, Open, Position, Presence, Result, Snapshot, Str, Tx, rdb,
 };
 
 /// Keys by name, whatever the database.
@@ -125,12 +125,8 @@ impl Tx for SpyTx<'_> {
         self.tx.met_expired()
     }
 
-    fn set_keep_expired(&mut self, keep: bool) {
-        self.tx.set_keep_expired(keep);
-    }
-
-    fn set_timeless(&mut self) {
-        self.tx.set_timeless();
+    fn set_expiry_mode(&mut self, mode: Expiry) {
+        self.tx.set_expiry_mode(mode);
     }
 
     fn set_no_touch(&mut self, no_touch: bool) {
@@ -207,7 +203,7 @@ impl Tx for SpyTx<'_> {
         self.with(key).string_len(key)
     }
 
-    fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: Expiry) -> Result<()> {
+    fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: NewExpiry) -> Result<()> {
         self.with(key).set_string(key, value, expiry)
     }
 

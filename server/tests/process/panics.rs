@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use storage::backend::EncodingLimits;
 use storage::memory::{Config, MemoryBackend};
 use storage::ordered::{self, OrderedBackend};
-use storage::{Appended, Backend, Db, Expiry, Fate, Journal, Open, Position};
+use storage::{Appended, Backend, Db, Fate, Journal, NewExpiry, Open, Position};
 
 /// Panics as it comes.
 fn before(_: &mut Cx<'_>) -> Outcome {
@@ -30,7 +30,7 @@ fn before(_: &mut Cx<'_>) -> Outcome {
 /// Changes its key, and panics.
 fn after(cx: &mut Cx<'_>) -> Outcome {
     let key = cx.key(1);
-    cx.tx.set_string(&key, b"changed", Expiry::Clear)?;
+    cx.tx.set_string(&key, b"changed", NewExpiry::Clear)?;
     cx.modified(&key, Class::String, "boom");
     panic!("after its change")
 }

@@ -1,8 +1,9 @@
 //! What has expired: a key, or fields of a hash.
 
+use super::entry::Entry;
 use super::guards::Rare;
 use super::shard::Live;
-use super::tx::CHANGED;
+use super::tx::{CHANGED, HIDES_EXPIRED};
 use super::value::Value;
 use crate::tx::{Expired, Key};
 
@@ -20,8 +21,22 @@ pub(super) fn is_over(
     if entry.is_expired(now_ms) {
         return true;
     }
-    entry.fields_due().is_some_and(|at_ms| at_ms <= now_ms)
-        && purge_fields(live, now_ms, key, expired, marks)
+    if entry.fields_due().is_none_or(|at_ms| at_ms > now_ms) {
+        return false;
+    }
+    match *marks & HIDES_EXPIRED != 0 {
+        true => lives_on_hidden_fields(entry, now_ms),
+        false => purge_fields(live, now_ms, key, expired, marks),
+    }
+}
+
+/// Whether every field of a hash is one that is to be hidden.
+#[cold]
+fn lives_on_hidden_fields(entry: &Entry, now_ms: u64) -> bool {
+    match entry.boxed() {
+        Some(Value::Hash(hash)) => hash.due_by(now_ms).len() == hash.len(),
+        _ => false,
+    }
 }
 
 /// Removes expired fields; true when none is left. Half of that is a change that was begun; all of it

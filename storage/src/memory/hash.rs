@@ -90,6 +90,13 @@ impl HashValue {
         }
     }
 
+    /// The fields whose expiry has passed.
+    pub fn due_by(&self, now_ms: u64) -> Vec<Box<[u8]>> {
+        let HashValue::Large(fields) = self else { return Vec::new() };
+        let due = fields.due.iter().take_while(|(at_ms, _)| *at_ms <= now_ms);
+        due.map(|(_, field)| field.clone()).collect()
+    }
+
     /// Removes the fields whose expiry has passed; which.
     pub fn purge(&mut self, hasher: &Hasher, now_ms: u64) -> Vec<Box<[u8]>> {
         let mut purged = Vec::new();

@@ -1,20 +1,20 @@
 //! `RANDOMKEY`: a key of any of the shards.
 
-use super::tx::{KEEP_EXPIRED, MemoryTx};
+use super::tx::{HIDES_EXPIRED, MemoryTx};
 use crate::random::mix;
 use crate::tx::{Db, Key};
 
-/// Expired keys looked at before one of them is the answer, while they are kept.
+/// Expired keys looked at before one of them is the answer, while they are hidden.
 const EXPIRED_MAX: u32 = 100;
 
 impl MemoryTx<'_> {
     /// A key that has not expired, if there is one and the others do not hide it.
     pub(super) fn random_live(&mut self, db: Db, mut seed: u64) -> Option<Vec<u8>> {
-        // An expired key is deleted here, so the loop ends; those that are kept are counted.
+        // An expired key is deleted here, so the loop ends; those that are hidden are counted.
         for tried in 1.. {
             seed = mix(seed);
             let (hash, bytes) = self.any_key(db, seed)?;
-            let kept = self.marks & KEEP_EXPIRED != 0 && tried == EXPIRED_MAX;
+            let kept = self.marks & HIDES_EXPIRED != 0 && tried == EXPIRED_MAX;
             if self.live(&Key { db, hash, bytes: &bytes }).is_some() || kept {
                 return Some(bytes);
             }

@@ -16,10 +16,13 @@ use super::table::CURSOR_BITS;
 use super::value::Value;
 use super::zset::SortedSetValue;
 use crate::backend::Locks;
+use crate::hiding::HidingHash;
 use crate::journal::Position;
 use crate::random::mix;
 use crate::stream::Stream;
-use crate::tx::{Db, Expired, Expiry, Key, KeyInfo, Kind, Left, Open, Presence, Sampled, Str, Tx};
+use crate::tx::{
+    Db, Expired, Expiry, Key, KeyInfo, Kind, Left, NewExpiry, Open, Presence, Sampled, Str, Tx,
+};
 use crate::types::{Hash, List, Set, SortedSet};
 use crate::{Error, Result, rdb};
 use bytes::Bytes;
@@ -50,7 +53,7 @@ pub struct MemoryTx<'b> {
     now_ms: u64,
     /// What has a time before this one has expired; zero when nothing has.
     due_ms: u64,
-    /// [`NO_TOUCH`], [`KEEP_EXPIRED`], and what a panic would leave: [`OPENED`], [`CHANGED`].
+    /// [`NO_TOUCH`], [`HIDES_EXPIRED`], and what a panic would leave: [`OPENED`], [`CHANGED`].
     pub(super) marks: u8,
     /// The database whose sizes may have changed, [`NO_DB`] or [`SEVERAL_DBS`].
     used_db: Db,
@@ -63,8 +66,8 @@ const NO_TOUCH: u8 = 1;
 const OPENED: u8 = 2;
 /// A change was begun, and mostly ended, too.
 pub(super) const CHANGED: u8 = 4;
-/// What has expired stays.
-pub(super) const KEEP_EXPIRED: u8 = 8;
+/// What has expired is absent, and stays.
+pub(super) const HIDES_EXPIRED: u8 = 8;
 
 /// No database was used.
 const NO_DB: Db = Db::MAX;
@@ -174,7 +177,7 @@ impl<'b> MemoryTx<'b> {
         if live.found.get().is_mortal()
             && is_over(&mut live, self.due_ms, key, &mut self.expired, &mut self.marks)
         {
-            if self.marks & KEEP_EXPIRED != 0 && live.found.get().is_expired(self.due_ms) {
+            if self.marks & HIDES_EXPIRED != 0 {
                 return None;
             }
             self.expired.get_or_insert_default().push(Expired::key(key.db, key.bytes));
@@ -311,8 +314,10 @@ impl Tx for MemoryTx<'_> {
         self.expired.get_or_insert_default()
     }
 
-    fn set_keep_expired(&mut self, keep: bool) {
-        self.marks = self.marks & !KEEP_EXPIRED | if keep { KEEP_EXPIRED } else { 0 };
+    fn set_expiry_mode(&mut self, mode: Expiry) {
+        let hides = if mode == Expiry::Hide { HIDES_EXPIRED } else { 0 };
+        self.marks = self.marks & !HIDES_EXPIRED | hides;
+        self.due_ms = if mode == Expiry::Ignore { 0 } else { self.now_ms };
     }
 
     fn set_no_touch(&mut self, no_touch: bool) {
@@ -334,10 +339,6 @@ impl Tx for MemoryTx<'_> {
             marks if marks & OPENED != 0 => Left::Perhaps,
             _ => Left::Nothing,
         }
-    }
-
-    fn set_timeless(&mut self) {
-        self.due_ms = 0;
     }
 
     fn kind(&mut self, key: &Key<'_>) -> Result<Option<Kind>> {
@@ -449,19 +450,19 @@ impl Tx for MemoryTx<'_> {
         Ok(live.map_or(0, |live| strings::get(live.found.get()).as_bytes().len() as u64))
     }
 
-    fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: Expiry) -> Result<()> {
+    fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: NewExpiry) -> Result<()> {
         self.marks |= CHANGED;
         let Some(mut live) = self.accessed(key) else {
-            let at_ms = if let Expiry::At(at_ms) = expiry { Some(at_ms) } else { None };
+            let at_ms = if let NewExpiry::At(at_ms) = expiry { Some(at_ms) } else { None };
             self.insert_string(key, value, at_ms);
             return Ok(());
         };
         live.before_change();
         let entry = live.found.get_mut();
         let keeps = match expiry {
-            Expiry::Keep => true,
-            Expiry::Clear => entry.expiry().is_none(),
-            Expiry::At(_) => false,
+            NewExpiry::Keep => true,
+            NewExpiry::Clear => entry.expiry().is_none(),
+            NewExpiry::At(_) => false,
         };
         if keeps && entry.overwrite(value) {
             // In place: no size, no expiry, nothing that is counted has changed.
@@ -470,9 +471,9 @@ impl Tx for MemoryTx<'_> {
         live.change(|entry, common| {
             strings::set(entry, common, value);
             match expiry {
-                Expiry::Clear => entry.set_expiry(None),
-                Expiry::Keep => {}
-                Expiry::At(at_ms) => entry.set_expiry(Some(at_ms)),
+                NewExpiry::Clear => entry.set_expiry(None),
+                NewExpiry::Keep => {}
+                NewExpiry::At(at_ms) => entry.set_expiry(Some(at_ms)),
             }
         });
         Ok(())
@@ -523,8 +524,12 @@ impl Tx for MemoryTx<'_> {
 
     fn hash<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Hash + 't>>> {
         let empty = || Value::Hash(HashValue::new());
+        let due_ms = if self.marks & HIDES_EXPIRED != 0 { self.due_ms } else { 0 };
         let handle: Option<Handle<'t, HashValue>> = self.open(key, open, Kind::Hash, empty)?;
-        Ok(handle.map(|handle| Box::new(handle) as _))
+        Ok(handle.map(|mut handle| {
+            let hidden = if due_ms == 0 { Vec::new() } else { handle.value().due_by(due_ms) };
+            HidingHash::over(Box::new(handle), hidden)
+        }))
     }
 
     fn sorted_set<'t>(

@@ -8,7 +8,7 @@ use super::codec::{Body, Head};
 use super::keys;
 use super::kv::Read;
 use super::tx::{OrderedTx, Place, Record};
-use crate::{Error, Expiry, Key, Result, Str};
+use crate::{Error, Key, NewExpiry, Result, Str};
 use bytes::Bytes;
 
 /// Longest string kept in the metadata record, bytes.
@@ -109,16 +109,16 @@ impl OrderedTx<'_> {
         &mut self,
         key: &Key<'_>,
         value: &[u8],
-        expiry: Expiry,
+        expiry: NewExpiry,
     ) -> Result<()> {
         if value.len() as u64 > STRING_MAX {
             return Err(Error::TooLarge);
         }
         let (place, record) = self.load(key)?;
         let expiry_ms = match expiry {
-            Expiry::Clear => 0,
-            Expiry::At(at_ms) => at_ms,
-            Expiry::Keep => record.as_ref().map_or(0, |record| record.head.expiry_ms),
+            NewExpiry::Clear => 0,
+            NewExpiry::At(at_ms) => at_ms,
+            NewExpiry::Keep => record.as_ref().map_or(0, |record| record.head.expiry_ms),
         };
         self.replace_string(&place, key, record, expiry_ms, value, false)?;
         self.note_access(&place);

@@ -25,7 +25,8 @@ pub(super) struct OrderedTx<'b> {
     /// What has a time before this one has expired; zero when nothing has.
     pub(super) due_ms: u64,
     pub(super) no_touch: bool,
-    pub(super) keep_expired: bool,
+    /// What has expired is absent, and stays.
+    pub(super) hides_expired: bool,
     pub(super) expired: Vec<Expired>,
     pub(super) batch: Batch,
     pub(super) deltas: Deltas,
@@ -152,7 +153,7 @@ impl<'b> OrderedTx<'b> {
             now_ms,
             due_ms: now_ms,
             no_touch: false,
-            keep_expired: false,
+            hides_expired: false,
             expired: Vec::new(),
             batch: Batch::default(),
             deltas: Deltas::new(),
@@ -272,8 +273,11 @@ impl<'b> OrderedTx<'b> {
             return Ok(Some(record));
         }
         let mut gone = due(record.head.expiry_ms);
-        if gone && self.keep_expired {
-            return Ok(None);
+        if self.hides_expired {
+            if let (false, Body::Map(map)) = (gone, &record.head.body) {
+                gone = self.due_fields(map)?.len() as u64 == map.len;
+            }
+            return Ok((!gone).then_some(record));
         }
         if let (false, Body::Map(map)) = (gone, &mut record.head.body) {
             let fields = self.purge_fields(map)?;
@@ -296,12 +300,7 @@ impl<'b> OrderedTx<'b> {
 
     /// Deletes the fields of a hash whose time has passed; which.
     fn purge_fields(&mut self, map: &mut Map) -> Result<Vec<Box<[u8]>>> {
-        let mut due = Vec::new();
-        let (lo, hi) = keys::field_expiries(map.version, map.next_expiry_ms, self.now_ms);
-        self.scan(keys::ELEMENTS, &lo, &hi, false, &mut |key, _| {
-            due.push(key.to_vec());
-            true
-        })?;
+        let due = self.due_fields(map)?;
         let mut chunked = Vec::new();
         for key in due.iter().filter(|_| map.overflow) {
             let field = keys::field_expiry_parts(key).map(|(_, field)| field).unwrap_or_default();
@@ -320,6 +319,32 @@ impl<'b> OrderedTx<'b> {
         chunked.into_iter().for_each(|(version, _)| self.discard(version, false));
         map.next_expiry_ms = self.first_field_expiry(map.version, self.now_ms)?;
         Ok(fields)
+    }
+
+    /// The entries in a hash's expiry index of the fields whose time has passed.
+    fn due_fields(&self, map: &Map) -> Result<Vec<Vec<u8>>> {
+        let mut due = Vec::new();
+        if map.next_expiry_ms == 0 {
+            return Ok(due);
+        }
+        let (lo, hi) = keys::field_expiries(map.version, map.next_expiry_ms, self.due_ms);
+        self.scan(keys::ELEMENTS, &lo, &hi, false, &mut |key, _| {
+            due.push(key.to_vec());
+            true
+        })?;
+        Ok(due)
+    }
+
+    /// The fields of a hash that are there and to be hidden.
+    pub(super) fn hidden_fields(&self, map: &Map) -> Result<Vec<Box<[u8]>>> {
+        let mut hidden = Vec::new();
+        if self.hides_expired {
+            for key in self.due_fields(map)? {
+                let field = keys::field_expiry_parts(&key).map(|(_, field)| field);
+                hidden.extend(self.field_name(field.unwrap_or_default())?);
+            }
+        }
+        Ok(hidden)
     }
 
     /// The field that a member key is of; a long one is kept in the record.

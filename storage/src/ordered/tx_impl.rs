@@ -10,9 +10,10 @@ use super::sorted_set::OrderedSortedSet;
 use super::stream::OrderedStream;
 use super::tx::{OrderedTx, Place, Record};
 use super::{encoding, hash, keys, strings, value};
+use crate::hiding::HidingHash;
 use crate::{
-    Backend, Db, Expired, Expiry, Hash, Key, KeyInfo, Kind, Left, List, Open, Position, Presence,
-    Result, Set, SortedSet, Str, Stream, Tx, rdb,
+    Backend, Db, Expired, Expiry, Hash, Key, KeyInfo, Kind, Left, List, NewExpiry, Open, Position,
+    Presence, Result, Set, SortedSet, Str, Stream, Tx, rdb,
 };
 use std::sync::atomic::Ordering;
 
@@ -38,8 +39,9 @@ impl Tx for OrderedTx<'_> {
         &mut self.expired
     }
 
-    fn set_keep_expired(&mut self, keep: bool) {
-        self.keep_expired = keep;
+    fn set_expiry_mode(&mut self, mode: Expiry) {
+        self.hides_expired = mode == Expiry::Hide;
+        self.due_ms = if mode == Expiry::Ignore { 0 } else { self.now_ms };
     }
 
     fn set_no_touch(&mut self, no_touch: bool) {
@@ -49,10 +51,6 @@ impl Tx for OrderedTx<'_> {
     fn left_by_panic(&self) -> Left {
         // Changes are in the batch, and go with it.
         Left::Nothing
-    }
-
-    fn set_timeless(&mut self) {
-        self.due_ms = 0;
     }
 
     fn set_last(&mut self, position: Position) {
@@ -177,7 +175,7 @@ impl Tx for OrderedTx<'_> {
         self.read_string_len(key)
     }
 
-    fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: Expiry) -> Result<()> {
+    fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: NewExpiry) -> Result<()> {
         self.write_string(key, value, expiry)
     }
 
@@ -204,8 +202,9 @@ impl Tx for OrderedTx<'_> {
     }
 
     fn hash<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Hash + 't>>> {
-        let opened = OpenedMap::open(self, key, open, MapKind::Hash)?;
-        Ok(opened.map(|map| Box::new(OrderedHash(map)) as Box<dyn Hash>))
+        let Some(map) = OpenedMap::open(self, key, open, MapKind::Hash)? else { return Ok(None) };
+        let hidden = map.0.tx.hidden_fields(map.meta()?)?;
+        Ok(Some(HidingHash::over(Box::new(OrderedHash(map)), hidden)))
     }
 
     fn sorted_set<'t>(

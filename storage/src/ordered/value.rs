@@ -10,7 +10,7 @@ use super::{keys, list, stream};
 use crate::rdb::{Object, Options, StreamMeta, StreamObject, ValueWriter};
 use crate::stream::Pending;
 use crate::types::{End, List as _};
-use crate::{Error, Expiry, Key, Open, Result, Stream, StreamId, Tx};
+use crate::{Error, Key, NewExpiry, Open, Result, Stream, StreamId, Tx};
 
 /// Appends a value as an RDB type byte and encoding. `inline` is a short string's value.
 pub(super) fn encode(
@@ -153,7 +153,11 @@ impl OrderedTx<'_> {
         expiry_ms: Option<u64>,
     ) -> Result<()> {
         if let Object::String(value) = object {
-            return self.write_string(key, &value, expiry_ms.map_or(Expiry::Clear, Expiry::At));
+            return self.write_string(
+                key,
+                &value,
+                expiry_ms.map_or(NewExpiry::Clear, NewExpiry::At),
+            );
         }
         if let Object::Stream(stream) = &object
             && has_long_names(stream)

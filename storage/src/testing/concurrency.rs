@@ -2,7 +2,7 @@
 
 use super::{NOW, Raise, Store};
 use crate::Locks;
-use crate::tx::{Expiry, Key, Left, Open, Tx};
+use crate::tx::{Key, Left, NewExpiry, Open, Tx};
 use crate::types::End;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ fn number(tx: &mut dyn Tx, key: &Key<'_>) -> i64 {
 
 fn add(tx: &mut dyn Tx, key: &Key<'_>, amount: i64) {
     let sum = number(tx, key) + amount;
-    tx.set_string(key, sum.to_string().as_bytes(), Expiry::Clear).unwrap();
+    tx.set_string(key, sum.to_string().as_bytes(), NewExpiry::Clear).unwrap();
 }
 
 pub fn increments_are_not_lost(store: &Store) {
@@ -93,9 +93,9 @@ pub fn transactions_are_seen_whole(store: &Store) {
             let (a, b) = (store.key(first), store.key(second));
             for n in 0..1000u32 {
                 store.with(&[a, b], |tx| {
-                    tx.set_string(&a, &n.to_le_bytes(), Expiry::Clear).unwrap();
+                    tx.set_string(&a, &n.to_le_bytes(), NewExpiry::Clear).unwrap();
                     thread::yield_now();
-                    tx.set_string(&b, &n.to_le_bytes(), Expiry::Clear).unwrap();
+                    tx.set_string(&b, &n.to_le_bytes(), NewExpiry::Clear).unwrap();
                 });
             }
         });
@@ -158,8 +158,8 @@ pub fn a_panic_releases_locks_and_tells_what_stays(store: &Store) {
                     left = tx.left_by_panic();
                 }
                 if steps > 1 {
-                    tx.set_string(&a, b"after", Expiry::Clear).unwrap();
-                    tx.set_string(&b, b"after", Expiry::Clear).unwrap();
+                    tx.set_string(&a, b"after", NewExpiry::Clear).unwrap();
+                    tx.set_string(&b, b"after", NewExpiry::Clear).unwrap();
                     left = tx.left_by_panic();
                 }
                 assert_eq!(steps, usize::MAX, "a panic in the middle");

@@ -1,13 +1,13 @@
 //! Expiry of keys.
 
 use super::{NOW, Store};
-use crate::tx::{Expiry, Open, Presence};
+use crate::tx::{Expiry, NewExpiry, Open, Presence};
 use crate::types::End;
 use crate::{Expired, Locks};
 
 fn set_until(store: &Store, name: &str, at_ms: u64) {
     let key = store.key(name);
-    store.with(&[key], |tx| tx.set_string(&key, b"value", Expiry::At(at_ms))).unwrap();
+    store.with(&[key], |tx| tx.set_string(&key, b"value", NewExpiry::At(at_ms))).unwrap();
 }
 
 pub fn expired_keys_are_absent_and_noted(store: &Store) {
@@ -18,7 +18,7 @@ pub fn expired_keys_are_absent_and_noted(store: &Store) {
         assert_eq!(tx.kind(&key).unwrap(), None);
         assert_eq!(tx.kind(&key).unwrap(), None);
         assert_eq!(*tx.expired(), [Expired::key(0, b"key")], "noted once");
-        tx.set_string(&key, b"again", Expiry::Clear).unwrap();
+        tx.set_string(&key, b"again", NewExpiry::Clear).unwrap();
     });
     assert_eq!(store.get_at(NOW + 1000, "key"), Some(b"again".to_vec()));
     // A collection whose time has passed does not live on in a new one.
@@ -41,7 +41,7 @@ pub fn what_has_expired_is_kept_when_asked(store: &Store) {
     set_until(store, "key", NOW + 100);
     let key = store.key("key");
     store.with_at(NOW + 100, &[key], |tx| {
-        tx.set_keep_expired(true);
+        tx.set_expiry_mode(Expiry::Hide);
         assert_eq!(tx.kind(&key).unwrap(), None);
         assert!(tx.string(&key).unwrap().is_none());
         assert!(!tx.met_expired());
@@ -57,13 +57,13 @@ pub fn what_has_expired_is_kept_when_asked(store: &Store) {
 pub fn expiry_is_kept_cleared_and_set(store: &Store) {
     let key = store.key("key");
     store.with(&[key], |tx| {
-        tx.set_string(&key, b"1", Expiry::At(NOW + 50)).unwrap();
+        tx.set_string(&key, b"1", NewExpiry::At(NOW + 50)).unwrap();
         assert_eq!(tx.expiry(&key).unwrap(), Some(Some(NOW + 50)));
-        tx.set_string(&key, b"a longer value than before, moved perhaps", Expiry::Keep).unwrap();
+        tx.set_string(&key, b"a longer value than before, moved perhaps", NewExpiry::Keep).unwrap();
         assert_eq!(tx.expiry(&key).unwrap(), Some(Some(NOW + 50)));
         tx.append(&key, b"more").unwrap();
         assert_eq!(tx.expiry(&key).unwrap(), Some(Some(NOW + 50)));
-        tx.set_string(&key, b"2", Expiry::Clear).unwrap();
+        tx.set_string(&key, b"2", NewExpiry::Clear).unwrap();
         assert_eq!(tx.expiry(&key).unwrap(), Some(None));
         assert!(tx.set_expiry(&key, Some(NOW + 70)).unwrap());
         assert_eq!(tx.expiry(&key).unwrap(), Some(Some(NOW + 70)));

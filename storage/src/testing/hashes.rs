@@ -1,7 +1,7 @@
 //! Hashes, and the expiry of fields.
 
 use super::{NOW, Random, Store};
-use crate::tx::{Expired, Open};
+use crate::tx::{Expired, Expiry, Open};
 use crate::types::{FieldExpiry, Hash};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -135,6 +135,67 @@ pub fn expired_fields_are_noted(store: &Store) {
         assert!(tx.hash(&key, Open::Existing).unwrap().is_some());
         assert!(tx.expired().is_empty(), "noted once");
     });
+}
+
+/// Looks at a key as whoever changes nothing does: what has expired is hidden.
+fn look_at(store: &Store, at_ms: u64, look: impl FnOnce(Option<&mut dyn Hash>)) {
+    let key = store.key("hash");
+    store.with_at(at_ms, &[key], |tx| {
+        tx.set_expiry_mode(Expiry::Hide);
+        let is_there = tx.kind(&key).unwrap().is_some();
+        let mut hash = tx.hash(&key, Open::Existing).unwrap();
+        assert_eq!(hash.is_some(), is_there);
+        look(hash.as_mut().map(|hash| &mut **hash as &mut dyn Hash));
+        drop(hash);
+        assert!(!tx.met_expired());
+    });
+}
+
+fn scanned(hash: &mut dyn Hash) -> Vec<Vec<u8>> {
+    let (mut scanned, mut cursor) = (Vec::new(), 0);
+    loop {
+        let visit = &mut |field: &[u8], _: &[u8]| {
+            scanned.push(field.to_vec());
+            true
+        };
+        cursor = hash.scan(cursor, 10, visit).unwrap();
+        if cursor == 0 {
+            return scanned;
+        }
+    }
+}
+
+pub fn expired_fields_are_hidden_when_asked(store: &Store) {
+    // A name that no disk backend keeps in its keys, and a value that is not in its record.
+    let (long, large) = (vec![b'l'; 5000], vec![b'v'; 40_000]);
+    on_hash(store, |hash| {
+        for (field, at_ms) in [(&b"stays"[..], NOW + 20), (b"hides", NOW + 10), (&long, NOW + 9)] {
+            hash.insert(field, &large).unwrap();
+            assert!(hash.set_field_expiry(field, Some(at_ms)).unwrap());
+        }
+    });
+    look_at(store, NOW + 10, |hash| {
+        let hash = hash.expect("one field is left");
+        assert_eq!(all(hash), [(b"stays".to_vec(), large.clone())]);
+        for field in [b"hides", &long[..]] {
+            assert_eq!(hash.get(field).unwrap(), None);
+            assert_eq!(hash.field_expiry(field).unwrap(), FieldExpiry::NoField);
+        }
+        assert_eq!(scanned(hash), [b"stays".to_vec()]);
+        (0..20).for_each(|n| assert_eq!(hash.random(n).unwrap().unwrap().0, b"stays"));
+    });
+    look_at(store, NOW + 20, |hash| assert!(hash.is_none(), "no field, no hash"));
+    // Nothing has gone: who says which goes finds it.
+    let key = store.key("hash");
+    store.with_at(NOW + 30, &[key], |tx| {
+        tx.set_expiry_mode(Expiry::Ignore);
+        let mut hash = tx.hash(&key, Open::Existing).unwrap().unwrap();
+        assert_eq!(hash.len().unwrap(), 3);
+        assert!(hash.remove(b"hides").unwrap() && hash.remove(&long).unwrap());
+        assert_eq!(hash.get(b"stays").unwrap(), Some(&large[..]));
+    });
+    store.with_at(NOW + 30, &[key], |tx| assert_eq!(tx.kind(&key).unwrap(), None));
+    assert_eq!(store.backend.len(0), 0);
 }
 
 pub fn random_fields(store: &Store) {

@@ -1,7 +1,7 @@
 //! What holds for keys of any type.
 
 use super::{NOW, Store};
-use crate::tx::{Expiry, Kind, Open, Tx};
+use crate::tx::{Kind, NewExpiry, Open, Tx};
 use crate::types::End;
 use crate::{Error, Key, rdb};
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 fn one_of_each(store: &Store) {
     let [s, l, e, h, z] = ["string", "list", "set", "hash", "zset"].map(|name| store.key(name));
     store.with(&[s, l, e, h, z], |tx| {
-        tx.set_string(&s, b"text", Expiry::Clear).unwrap();
+        tx.set_string(&s, b"text", NewExpiry::Clear).unwrap();
         tx.list(&l, Open::Create).unwrap().unwrap().push(End::Tail, b"element").unwrap();
         tx.set(&e, Open::Create).unwrap().unwrap().insert(b"member").unwrap();
         tx.hash(&h, Open::Create).unwrap().unwrap().insert(b"field", b"value").unwrap();
@@ -162,7 +162,7 @@ pub fn databases_are_separate(store: &Store) {
     for db in [0, 1, 3] {
         let key = store.key_in(db, "key");
         let value = [db as u8];
-        store.with(&[key], |tx| tx.set_string(&key, &value, Expiry::Clear)).unwrap();
+        store.with(&[key], |tx| tx.set_string(&key, &value, NewExpiry::Clear)).unwrap();
     }
     for db in [0, 1, 3] {
         let key = store.key_in(db, "key");
@@ -180,7 +180,7 @@ pub fn clearing(store: &Store) {
     }
     one_of_each(store);
     let other = store.key_in(1, "other");
-    store.with(&[other], |tx| tx.set_string(&other, b"stays", Expiry::Clear)).unwrap();
+    store.with(&[other], |tx| tx.set_string(&other, b"stays", NewExpiry::Clear)).unwrap();
     assert_eq!(store.with_all(|tx| tx.clear(0).unwrap()), 1005);
     assert_eq!(store.with_all(|tx| tx.clear(0).unwrap()), 0);
     assert_eq!((store.backend.len(0), store.backend.len(1)), (0, 1));
@@ -209,9 +209,9 @@ pub fn dropping_large_keys(store: &Store) {
         });
         store.with_all(|tx| match way {
             0 => assert!(tx.remove(&large).unwrap()),
-            1 => tx.set_string(&large, b"short", Expiry::Clear).unwrap(),
+            1 => tx.set_string(&large, b"short", NewExpiry::Clear).unwrap(),
             2 => {
-                tx.set_string(&other, b"short", Expiry::Clear).unwrap();
+                tx.set_string(&other, b"short", NewExpiry::Clear).unwrap();
                 assert!(tx.rename(&other, &large).unwrap());
             }
             3 => assert!(tx.set_expiry(&large, Some(NOW - 1)).unwrap()),
@@ -237,7 +237,7 @@ pub fn dropping_large_keys(store: &Store) {
 pub fn swapping_databases(store: &Store) {
     store.set("zero", b"0");
     let one = store.key_in(1, "one");
-    store.with(&[one], |tx| tx.set_string(&one, b"1", Expiry::At(NOW + 5000))).unwrap();
+    store.with(&[one], |tx| tx.set_string(&one, b"1", NewExpiry::At(NOW + 5000))).unwrap();
     store.with_all(|tx| tx.swap_dbs(0, 1).unwrap());
     assert_eq!((store.get("zero"), store.get("one")), (None, Some(b"1".to_vec())));
     assert_eq!((store.backend.len(0), store.backend.len(1)), (1, 1));
@@ -339,7 +339,7 @@ pub fn binary_keys(store: &Store) {
     let names: [&[u8]; 6] = [b"", b"\0", b"\0\0", b"\xff\xfe", b"a\r\nb", &long];
     for (n, name) in names.iter().enumerate() {
         let key = store.key(name);
-        store.with(&[key], |tx| tx.set_string(&key, &[n as u8], Expiry::Clear)).unwrap();
+        store.with(&[key], |tx| tx.set_string(&key, &[n as u8], NewExpiry::Clear)).unwrap();
     }
     for (n, name) in names.iter().enumerate() {
         let key = store.key(name);

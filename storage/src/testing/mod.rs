@@ -69,7 +69,8 @@ macro_rules! __storage_suite {
                 trimming_to_little, ranging,
                 like_a_deque, empty_lists_go;
             sets: members, integers_and_text, random_members, scanning_members, empty_sets_go;
-            hashes: fields, insertion_order, field_expiry, expired_fields_are_noted, random_fields,
+            hashes: fields, insertion_order, field_expiry, expired_fields_are_noted,
+                expired_fields_are_hidden_when_asked, random_fields,
                 scanning_fields, empty_hashes_go, many_fields;
             sorted_sets: ordering, ranks, ranges_by_score, ranges_by_lex, ranges_by_rank,
                 popping, removing_ranges, scanning_scores, like_a_sorted_vector,
@@ -169,7 +170,7 @@ impl Store {
     /// Sets a string of database 0.
     pub fn set(&self, name: &str, value: &[u8]) {
         let key = self.key(name);
-        self.with(&[key], |tx| tx.set_string(&key, value, crate::Expiry::Clear)).expect("set");
+        self.with(&[key], |tx| tx.set_string(&key, value, crate::NewExpiry::Clear)).expect("set");
     }
 
     /// A string of database 0 at some time.

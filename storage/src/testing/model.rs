@@ -1,7 +1,7 @@
 //! Random operations on keys, against a plain map.
 
 use super::{NOW, Random, Store};
-use crate::tx::{Expiry, Key};
+use crate::tx::{Key, NewExpiry};
 use std::collections::BTreeMap;
 
 /// A key of the model: value and expiry.
@@ -22,15 +22,15 @@ fn step(store: &Store, random: &mut Random, model: &mut Model, now_ms: u64) {
     let choice = random.below(10);
     store.with_at(now_ms, &[key, to], |tx| match choice {
         0 | 1 => {
-            tx.set_string(&key, &value, Expiry::Clear).unwrap();
+            tx.set_string(&key, &value, NewExpiry::Clear).unwrap();
             model.insert(name, (value, None));
         }
         2 => {
-            tx.set_string(&key, &value, Expiry::At(at_ms)).unwrap();
+            tx.set_string(&key, &value, NewExpiry::At(at_ms)).unwrap();
             model.insert(name, (value, Some(at_ms)));
         }
         3 => {
-            tx.set_string(&key, &value, Expiry::Keep).unwrap();
+            tx.set_string(&key, &value, NewExpiry::Keep).unwrap();
             model.entry(name).or_default().0 = value;
         }
         4 => {

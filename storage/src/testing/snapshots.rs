@@ -4,7 +4,7 @@ use super::concurrency::transfer;
 use super::keys::sorted;
 use super::{NOW, Raise, Random, Store};
 use crate::stream::{Pending, Stream, Trim, TrimTo};
-use crate::tx::{Db, Expiry, Open};
+use crate::tx::{Db, NewExpiry, Open};
 use crate::types::{End, List};
 use crate::{Error, Result, SnapshotSink, rdb};
 use std::collections::BTreeMap;
@@ -73,8 +73,8 @@ fn change(store: &Store, random: &mut Random) {
     let (key, other) = (store.key_in(random.below(2) as Db, &name), store.key(&other));
     let (value, choice) = (random.bytes(100), random.below(13));
     store.with(&[key, other], |tx| match choice {
-        0..=2 => tx.set_string(&key, &value, Expiry::Keep).unwrap(),
-        3 => tx.set_string(&key, &value, Expiry::At(NOW + 1_000_000)).unwrap(),
+        0..=2 => tx.set_string(&key, &value, NewExpiry::Keep).unwrap(),
+        3 => tx.set_string(&key, &value, NewExpiry::At(NOW + 1_000_000)).unwrap(),
         4 => drop(tx.remove(&key).unwrap()),
         5 => drop(tx.rename(&key, &other).unwrap()),
         6 => drop(tx.set_expiry(&key, Some(NOW + 2_000_000)).unwrap()),

@@ -1,7 +1,7 @@
 //! Strings.
 
 use super::{NOW, Store};
-use crate::tx::{Expiry, Kind, Open};
+use crate::tx::{Kind, NewExpiry, Open};
 
 pub fn setting_and_getting(store: &Store) {
     store.set("key", b"value");
@@ -108,7 +108,7 @@ pub fn growing_through_every_size(store: &Store) {
     let key = store.key("a key of some length");
     for len in (0..300).chain((300..40_000).step_by(977)) {
         let value = vec![len as u8; len];
-        let expiry = if len % 3 == 0 { Expiry::At(NOW + 1) } else { Expiry::Keep };
+        let expiry = if len % 3 == 0 { NewExpiry::At(NOW + 1) } else { NewExpiry::Keep };
         store.with(&[key], |tx| {
             tx.set_string(&key, &value, expiry).unwrap();
             assert!(tx.string(&key).unwrap().unwrap().as_bytes() == value, "{len} bytes");

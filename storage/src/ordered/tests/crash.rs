@@ -3,7 +3,7 @@
 
 use super::super::keys;
 use super::*;
-use crate::{Expiry, Open};
+use crate::{NewExpiry, Open};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn child() {
                 }
             }
             tx.set_expiry(&one, when).unwrap();
-            tx.set_string(&key(&backend, 1, name.as_bytes()), b"seen", Expiry::Keep).unwrap();
+            tx.set_string(&key(&backend, 1, name.as_bytes()), b"seen", NewExpiry::Keep).unwrap();
         });
         backend.maintain(0);
         std::fs::write(Path::new(&dir).with_file_name(READY), b"").unwrap();

@@ -3,7 +3,7 @@
 use super::super::kv::{Batch, OrderedKv, Read, Space, VisitRecord};
 use super::super::{keys, open::DATABASES};
 use super::*;
-use crate::{Error, Expiry, Open, Result, StreamId};
+use crate::{Error, NewExpiry, Open, Result, StreamId};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Rewrites every record of a space with bytes that are none.
@@ -23,7 +23,7 @@ fn damaged_records_are_reported(engine: Engine) {
     let (text, hash) = (key(&backend, 0, b"text"), key(&backend, 0, b"hash"));
     let stream = key(&backend, 0, b"stream");
     at(&backend, 1, |tx| {
-        tx.set_string(&text, b"value", Expiry::Clear).unwrap();
+        tx.set_string(&text, b"value", NewExpiry::Clear).unwrap();
         tx.hash(&hash, Open::Create).unwrap().unwrap().insert(b"field", b"value").unwrap();
         let mut opened = tx.stream(&stream, Open::Create).unwrap().unwrap();
         opened.append(StreamId { ms: 1, seq: 1 }, &[(b"field", b"value")]).unwrap();
@@ -162,12 +162,12 @@ fn a_failed_transaction_leaves_nothing_behind() {
     let (fail, panic) = (engine.fail.clone(), engine.panic.clone());
     let backend = OrderedBackend::over(Box::new(engine), 4, 2).unwrap();
     let (a, b) = (key(&backend, 0, b"a"), key(&backend, 0, b"b"));
-    at(&backend, 1, |tx| tx.set_string(&a, b"old", Expiry::At(5000)).unwrap());
+    at(&backend, 1, |tx| tx.set_string(&a, b"old", NewExpiry::At(5000)).unwrap());
     for switch in [fail, panic] {
         switch.store(true, Ordering::Relaxed);
         let result = backend.transact(Locks::All, 1, &mut |tx| {
-            tx.set_string(&a, b"new", Expiry::Clear).unwrap();
-            tx.set_string(&b, b"new", Expiry::Clear).unwrap();
+            tx.set_string(&a, b"new", NewExpiry::Clear).unwrap();
+            tx.set_string(&b, b"new", NewExpiry::Clear).unwrap();
             assert_eq!(tx.string(&a).unwrap().unwrap().as_bytes(), b"new", "its own writes");
             tx.clear(1).unwrap();
         });

@@ -4,7 +4,7 @@
 use super::*;
 use crate::rdb::{Object, decode_payload, seal_payload};
 use crate::types::{End, Inserted, ScoreBound, ZRange};
-use crate::{Expiry, Kind, Open};
+use crate::{Kind, NewExpiry, Open};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +87,7 @@ fn step(tx: &mut dyn Tx, backend: &OrderedBackend, model: &mut Model, random: &m
         }
         5 => {
             let value = content(random);
-            tx.set_string(&at, &value, Expiry::Keep).unwrap();
+            tx.set_string(&at, &value, NewExpiry::Keep).unwrap();
             model.entry(slot).or_insert((Value::Text(Vec::new()), None)).0 = Value::Text(value);
         }
         pick => {

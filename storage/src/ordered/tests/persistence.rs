@@ -2,14 +2,14 @@
 
 use super::*;
 use crate::journal::LOG;
-use crate::{Db, Expiry, Open, Position, Result, SnapshotSink};
+use crate::{Db, NewExpiry, Open, Position, Result, SnapshotSink};
 use std::collections::BTreeMap;
 
 fn fill(backend: &OrderedBackend) {
     for n in 0..300u32 {
         let name = format!("key:{n}");
         at(backend, 1, |tx| {
-            let expiry = if n % 3 == 0 { Expiry::At(50_000) } else { Expiry::Clear };
+            let expiry = if n % 3 == 0 { NewExpiry::At(50_000) } else { NewExpiry::Clear };
             tx.set_string(&key(backend, n % 2, name.as_bytes()), name.as_bytes(), expiry).unwrap();
         });
     }
@@ -123,7 +123,7 @@ fn fill_differently(backend: &OrderedBackend) {
             let name = format!("key:{n}");
             tx.remove(&key(backend, n % 2, name.as_bytes())).unwrap();
             let name = format!("new:{n}");
-            tx.set_string(&key(backend, 0, name.as_bytes()), b"new", Expiry::Clear).unwrap();
+            tx.set_string(&key(backend, 0, name.as_bytes()), b"new", NewExpiry::Clear).unwrap();
         });
     }
     at(backend, 1, |tx| tx.clear(1).unwrap());
@@ -136,7 +136,7 @@ fn transactions_are_isolated(engine: Engine) {
     let names: Vec<String> = (0..16).map(|n| format!("account:{n}")).collect();
     at(&backend, 1, |tx| {
         for name in &names {
-            tx.set_string(&key(&backend, 0, name.as_bytes()), b"100", Expiry::Clear).unwrap();
+            tx.set_string(&key(&backend, 0, name.as_bytes()), b"100", NewExpiry::Clear).unwrap();
         }
     });
     std::thread::scope(|scope| {
@@ -172,7 +172,7 @@ fn transfer(backend: &OrderedBackend, names: &[String], random: &mut Random) {
     let body = &mut |tx: &mut dyn Tx| {
         for (at, by) in [(&from, -1), (&to, 1)] {
             let text = (balance(tx, at) + by).to_string();
-            tx.set_string(at, text.as_bytes(), Expiry::Clear).unwrap();
+            tx.set_string(at, text.as_bytes(), NewExpiry::Clear).unwrap();
         }
     };
     backend.transact(shards.locks(), 1, body).unwrap();

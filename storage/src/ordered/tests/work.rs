@@ -3,7 +3,7 @@
 use super::super::keys;
 use super::*;
 use crate::types::FieldExpiry;
-use crate::{Expiry, Kind, Open};
+use crate::{Kind, NewExpiry, Open};
 use std::time::{Duration, Instant};
 
 fn fill_hash(backend: &OrderedBackend, name: &[u8], fields: u32) {
@@ -104,10 +104,11 @@ fn encodings_follow_redis(engine: Engine) {
     let dir = tempfile::tempdir().unwrap();
     let backend = open(dir.path(), engine, 2);
     let named = |name: &'static str| key(&backend, 0, name.as_bytes());
-    let encoding =
-        |name| at(&backend, 1, |tx| tx.info(&named(name), 0).unwrap().map(|info| info.encoding));
+    let info = |name| at(&backend, 1, |tx| tx.info(&named(name), 0).unwrap().unwrap());
+    let encoding = |name| Some(info(name).encoding);
+    let clear = NewExpiry::Clear;
     for (value, expected) in [("12", "int"), ("x", "embstr"), (&"x".repeat(45), "raw")] {
-        at(&backend, 1, |tx| tx.set_string(&named("s"), value.as_bytes(), Expiry::Clear).unwrap());
+        at(&backend, 1, |tx| tx.set_string(&named("s"), value.as_bytes(), clear).unwrap());
         assert_eq!(encoding("s"), Some(expected));
     }
     let add = |from: u32, to: u32| {
@@ -130,8 +131,7 @@ fn encodings_follow_redis(engine: Engine) {
         });
         all
     };
-    add(90, 100);
-    add(5, 12);
+    [(90, 100), (5, 12)].iter().for_each(|&(from, to)| add(from, to));
     assert_eq!(encoding("set"), Some("intset"));
     assert_eq!(members()[..3], ["5", "6", "7"]);
     at(&backend, 1, |tx| {
