@@ -122,7 +122,7 @@ fn publish_to(cx: &mut Cx<'_>, shard: bool) -> Outcome {
     let own = Some((cx.session.client(), &mut kept));
     let count = cx.engine.pubsub.publish(shard, channel, payload, limit, own);
     cx.keep_messages(kept);
-    if cx.engine.is_fed() && !cx.session.is_replay() {
+    if cx.engine.is_fed() && !cx.session.is_unlogged() {
         let name: &[u8] = if shard { b"SPUBLISH" } else { b"PUBLISH" };
         cx.engine.feed_message(cx.session.db, &[name, channel, payload]);
     }

@@ -1,7 +1,10 @@
 //! Replies that wait until what they depend on is kept, and what becomes of them.
 
+use engine::session::SessionState;
 use engine::testing::{Harness, text};
+use engine::{Cluster, Route};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use storage::Withholds;
 use storage::memory::{Config, MemoryBackend};
 use storage::testing::scripted::Scripted;
@@ -95,4 +98,192 @@ fn who_wants_no_replies_waits_for_nothing() {
     pipeline(&mut server, "a", &["CLIENT REPLY SKIP", "SET k 2", "SET k 3"]);
     journal.keep(3);
     assert_eq!(sent(&mut server, "a"), ["OK"]);
+}
+
+/// Two keys of different shards.
+fn apart(server: &Harness) -> (String, String) {
+    let backend = &server.engine().backend;
+    let shard = |key: &str| backend.shard_of(backend.hash(key.as_bytes()));
+    let other = (0..).map(|n| format!("other{n}")).find(|key| shard(key) != shard("k")).unwrap();
+    ("k".into(), other)
+}
+
+#[test]
+fn reads_wait_for_the_write_they_saw() {
+    let (mut server, journal) = server(Withholds::Everything);
+    let (key, other) = apart(&server);
+    pipeline(&mut server, "writes", &[&format!("SET {key} 1")]);
+    for (client, line) in [("reads", format!("GET {key}")), ("elsewhere", format!("GET {other}"))] {
+        pipeline(&mut server, client, &[&line]);
+    }
+    pipeline(&mut server, "sees nothing", &["PING"]);
+    assert_eq!(sent(&mut server, "elsewhere"), ["(nil)"]);
+    assert_eq!(sent(&mut server, "sees nothing"), ["PONG"]);
+    assert_eq!(sent(&mut server, "reads"), [""; 0]);
+    journal.keep(1);
+    assert_eq!(sent(&mut server, "reads"), ["\"1\""]);
+    assert_eq!(sent(&mut server, "writes"), ["OK"]);
+    pipeline(&mut server, "reads", &[&format!("GET {key}")]);
+    assert_eq!(sent(&mut server, "reads"), ["\"1\""], "what is kept is not waited for");
+}
+
+#[test]
+fn what_did_nothing_waits_for_what_it_saw() {
+    for lines in [
+        &["SET k 2 NX"][..],
+        &["LPUSH k x"],
+        &["EVAL return(redis.call('GET',KEYS[1])) 1 k"],
+        &["MULTI", "GET k", "EXEC"],
+        &["MULTI", "SET k 2 NX", "EXEC"],
+    ] {
+        let (mut server, journal) = server(Withholds::Everything);
+        pipeline(&mut server, "writes", &["SET k 1"]);
+        pipeline(&mut server, "a", lines);
+        assert_eq!(sent(&mut server, "a"), [""; 0], "{lines:?}");
+        journal.cut(1, "MOVED 7 there:1");
+        let answers = sent(&mut server, "a");
+        assert_eq!(answers.len(), lines.len(), "{lines:?}");
+        assert_eq!(answers.last().unwrap(), "(error) MOVED 7 there:1");
+        assert_eq!(journal.end(), 1, "{lines:?}");
+    }
+}
+
+#[test]
+fn a_failed_watch_waits_for_what_made_it_fail() {
+    let (mut server, journal) = server(Withholds::Everything);
+    pipeline(&mut server, "a", &["WATCH k"]);
+    assert_eq!(sent(&mut server, "a"), ["OK"]);
+    pipeline(&mut server, "b", &["SET k 1"]);
+    pipeline(&mut server, "a", &["MULTI", "PING", "EXEC"]);
+    assert_eq!(sent(&mut server, "a"), [""; 0]);
+    journal.keep(1);
+    assert_eq!(sent(&mut server, "a"), ["OK", "QUEUED", "(nil)"]);
+}
+
+#[test]
+fn what_the_journal_does_not_admit_leaves_no_trace() {
+    let (mut server, journal) = server(Withholds::Writes);
+    pipeline(&mut server, "a", &["SET k v PX 100", "HSET h f v"]);
+    journal.keep(journal.end());
+    assert_eq!(sent(&mut server, "a").len(), 2);
+    journal.take();
+    let (before, full) = (server.contents(), "TRYAGAIN the window is full");
+    journal.refuse(Some(full));
+    server.advance(100);
+    server.keep_house();
+    let script = "redis.call('SET',KEYS[1],1) return 1";
+    server.send_bytes("a", &{
+        let mut bytes = Vec::new();
+        resp::encode_command(&["EVAL", script, "1", "k"], &mut bytes);
+        bytes
+    });
+    let error = format!("(error) {full}");
+    assert_eq!(sent(&mut server, "a"), [&error[..]]);
+    for line in ["SET k 2", "DEL h", "HSET h f w", "FLUSHALL", "RPUSH l x", "PUBLISH c m"] {
+        pipeline(&mut server, "a", &[line]);
+        assert_eq!(sent(&mut server, "a"), [&error[..]], "{line}");
+    }
+    pipeline(&mut server, "a", &["MULTI", "SET a 1", "GET h", "EXEC"]);
+    assert_eq!(sent(&mut server, "a"), ["OK", "QUEUED", "QUEUED", &error]);
+    // Reads go on; what has expired is hidden, for nobody can be told that it went.
+    pipeline(&mut server, "a", &["GET k", "HGET h f", "DBSIZE", "MULTI", "GET k", "EXEC"]);
+    let seen = sent(&mut server, "a");
+    assert_eq!(seen, ["(nil)", "\"v\"", "(integer) 2", "OK", "QUEUED", "1) (nil)"]);
+    assert_eq!((server.contents(), journal.take()), (before, vec![]));
+    journal.refuse(None);
+    pipeline(&mut server, "a", &["GET k", "SET a 1"]);
+    journal.keep(journal.end());
+    assert_eq!(sent(&mut server, "a"), ["(nil)", "OK"]);
+    assert_eq!(journal.take(), ["DEL k", "SET a 1"]);
+}
+
+/// A cluster of which this server has the first half of the slots, until it has not.
+#[derive(Default)]
+struct Half {
+    lost: AtomicBool,
+    /// The fence that was lowered after it was last told.
+    lowered: AtomicBool,
+}
+
+impl Cluster for Half {
+    fn route(&self, slot: u16, _: &SessionState) -> Route {
+        match slot {
+            _ if self.lost.load(SeqCst) && self.lowered.load(SeqCst) => Route::TryAgain,
+            0..8192 => Route::Serve { stream: slot, fence: 3 },
+            8192..16000 => Route::Moved("there:7".into()),
+            _ => Route::Down,
+        }
+    }
+
+    fn is_current(&self, _: u16, fence: u64) -> bool {
+        self.lowered.store(true, SeqCst);
+        fence == 3 && !self.lost.load(SeqCst)
+    }
+}
+
+#[test]
+fn a_cluster_says_who_executes_and_which_stream_it_is_in() {
+    let (mut server, journal) = server(Withholds::Everything);
+    let cluster = Arc::new(Half::default());
+    server.engine().join(cluster.clone());
+    // `foo` is in slot 12182, `bar` in 5061.
+    for (line, reply) in [
+        ("GET foo", "(error) MOVED 12182 there:7"),
+        ("MGET foo bar", "(error) CROSSSLOT Keys in request don't hash to the same slot"),
+        ("GET {foo}bar", "(error) MOVED 12182 there:7"),
+        ("PING", "PONG"),
+        ("GET bar", "(nil)"),
+    ] {
+        pipeline(&mut server, "a", &[line]);
+        assert_eq!(sent(&mut server, "a"), [reply], "{line}");
+    }
+    pipeline(&mut server, "a", &["SET bar 1", "MULTI", "APPEND {bar}x 1", "GET foo", "EXEC"]);
+    assert_eq!(sent(&mut server, "a"), [""; 0]);
+    journal.keep(1);
+    let sent_now = sent(&mut server, "a");
+    assert_eq!(sent_now[..3], ["OK", "OK", "QUEUED"]);
+    assert!(sent_now[3].starts_with("(error) MOVED") && sent_now[4].contains("EXECABORT"));
+    assert_eq!(journal.take(), ["SET bar 1"]);
+    let backend = &server.engine().backend;
+    let shard = backend.shard_of(backend.hash(b"bar"));
+    let mut last = (0, 0);
+    let look = &mut |tx: &mut dyn storage::Tx| last = (tx.last(5061).seq, tx.last(0).seq);
+    backend.transact(storage::Locks::One(shard), 0, look).unwrap();
+    assert_eq!(last, (1, 0));
+}
+
+#[test]
+fn behind_a_lowered_fence_nothing_is_executed() {
+    let (mut server, journal) = server(Withholds::Everything);
+    let cluster = Arc::new(Half::default());
+    server.engine().join(cluster.clone());
+    // It is routed here, and lost before its locks are taken.
+    cluster.lost.store(true, SeqCst);
+    pipeline(&mut server, "a", &["SET bar 1"]);
+    assert!(sent(&mut server, "a")[0].starts_with("(error) TRYAGAIN"));
+    cluster.lowered.store(false, SeqCst);
+    pipeline(&mut server, "b", &["MULTI", "SET bar 1"]);
+    cluster.lowered.store(false, SeqCst);
+    pipeline(&mut server, "b", &["EXEC"]);
+    assert!(sent(&mut server, "b").last().unwrap().starts_with("(error) TRYAGAIN"));
+    assert_eq!((server.contents().len(), journal.end()), (0, 0));
+}
+
+#[test]
+fn a_client_draws_its_own_numbers() {
+    let drawn = |disturbed: bool| {
+        let (mut server, _) = server(Withholds::Nothing);
+        server.run_as("a", "SADD s 1 2 3 4 5 6 7 8 9");
+        server.run_as("other", "PING");
+        (0..20)
+            .map(|n| {
+                if disturbed && n % 3 == 0 {
+                    server.run_as("other", "SRANDMEMBER s 5");
+                }
+                text(&server.run_as("a", "SRANDMEMBER s"))
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(drawn(true), drawn(false));
+    assert!(drawn(false).iter().any(|member| *member != drawn(false)[0]));
 }

@@ -409,9 +409,9 @@ impl<'a> Cx<'a> {
         self.reply.simple("    Prints this help.");
     }
 
-    /// A random number, reproducible from the engine's seed.
-    pub fn random(&self) -> u64 {
-        self.engine.random()
+    /// A random number, which follows from the engine's seed, the client, and how many it was given.
+    pub fn random(&mut self) -> u64 {
+        self.session.random(self.engine.environment.seed)
     }
 
     /// The running command's name as error texts give it: `get`, `client|id`.

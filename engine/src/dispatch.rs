@@ -135,9 +135,8 @@ impl Engine {
         aftermath: &mut Aftermath,
     ) {
         let mark = out.len();
-        let time_ms = self.time_of(session, now);
         self.begin_waiting(TRACED, locks);
-        let outcome = self.backend.transact(locks, time_ms, &mut |tx| {
+        let outcome = self.backend.transact(locks, now.wall_ms, &mut |tx| {
             self.end_waiting(TRACED);
             let mut watch = Watch::new(self, Doing::Command(call.entry), tx);
             let mut result = CallResult::default();
@@ -182,11 +181,6 @@ impl Engine {
             storage::Error::Busy => self.busy(),
             error => error.into(),
         }
-    }
-
-    /// A log is replayed outside of time: nothing in it expires before its own end.
-    fn time_of(&self, session: &SessionState, now: Now) -> u64 {
-        if session.is_replay() { 0 } else { now.wall_ms }
     }
 
     /// Adds the shards a request needs.
@@ -242,11 +236,38 @@ impl Engine {
         result: &mut CallResult,
     ) -> bool {
         // A transaction or a script has looked already.
-        let looks = self.keyspace.is_holding() && !session.may_not_block();
-        if looks && self.is_held_up(call, session) {
+        let looks = !session.may_not_block();
+        if looks && self.keyspace.is_holding() && self.is_held_up(call, session) {
             result.rest().held = true;
             return true;
         }
+        let guarded = self.keyspace.is_guarded();
+        if guarded
+            && looks
+            && let Err(failure) = self.guard(session, call.entry)
+        {
+            self.fail(call.entry, failure, session, out);
+            return true;
+        }
+        let failed = self.call_noted(call, locks, session, tx, out, now, result);
+        if guarded && let Some(seen) = self.seen(session, tx) {
+            result.rest().depends_on = Some(seen);
+        }
+        failed
+    }
+
+    /// A call whose accesses, expired keys, new keys or stale caches are looked after.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a Cx, borrowed apart")]
+    fn call_noted(
+        &self,
+        call: &Call<'_>,
+        locks: Locks<'_>,
+        session: &mut SessionState,
+        tx: &mut dyn Tx,
+        out: &mut Output,
+        now: Now,
+        result: &mut CallResult,
+    ) -> bool {
         if session.no_touch {
             tx.set_no_touch(!call.entry.spec.name.eq("touch"));
         }
@@ -255,7 +276,9 @@ impl Engine {
         }
         // Scripts write, whatever their row says.
         let reads = call.entry.has(Flag::Readonly) && !call.entry.has(Flag::NoMandatoryKeys);
-        let hides = reads && self.keyspace.hides_expired() && !session.is_replay();
+        let may_delete = || !self.keyspace.is_guarded() || self.is_admitted(session.slot);
+        let hides =
+            reads && !session.is_timeless() && (self.keyspace.hides_expired() || !may_delete());
         if hides {
             tx.set_expiry_mode(Expiry::Hide);
         }
@@ -363,7 +386,7 @@ impl Engine {
         }
         if dirty > 0 {
             session.counts.changes += dirty;
-            if let Some(journal) = self.journal().filter(|_| !session.is_replay())
+            if let Some(journal) = self.journal()
                 && let Some(appended) = self.spend::<TRACED, _>(
                     |spent| &mut spent.journal,
                     || log(journal, call, (session.slot, session.db), rest.as_deref()),

@@ -4,9 +4,8 @@ use crate::args::OwnedRequest;
 use crate::command::Flag;
 use crate::cx::Rest;
 use crate::dispatch::Call;
-use crate::engine::Engine;
 use smallvec::SmallVec;
-use storage::{Appended, Db, Position, Refusal, Tx};
+use storage::{Appended, Db};
 
 /// What to log for one command.
 #[derive(Debug, Default)]
@@ -82,51 +81,6 @@ pub(crate) fn log(
                 Some(journal.append_atomic(slot, &many))
             }
         },
-    }
-}
-
-impl Engine {
-    /// Notes in `tx` where what was appended is in its stream; zero stands for an effect that only
-    /// replicas are told.
-    ///
-    /// # Errors
-    /// The journal's. What the transaction has changed is then taken back, or where that cannot be,
-    /// everything ends: data and journal would not agree.
-    #[inline]
-    pub(crate) fn note_appended(
-        &self,
-        tx: &mut dyn Tx,
-        appended: Appended,
-    ) -> Result<Position, Refusal> {
-        let position = match appended {
-            Ok(position) => position,
-            Err(refusal) => {
-                if !tx.roll_back() {
-                    self.not_taken(&refusal);
-                }
-                return Err(refusal);
-            }
-        };
-        if position.seq != 0 {
-            tx.set_last(position);
-        }
-        Ok(position)
-    }
-
-    /// [`Engine::note_appended`] for what the journal has to take: it was asked before.
-    pub(crate) fn note_taken(&self, tx: &mut dyn Tx, appended: Appended) -> Option<Position> {
-        match appended {
-            Ok(_) => self.note_appended(tx, appended).ok(),
-            Err(refusal) => {
-                self.not_taken(&refusal);
-                None
-            }
-        }
-    }
-
-    #[cold]
-    fn not_taken(&self, refusal: &Refusal) {
-        self.fail_stop(&format!("the journal does not take what was done: {}", refusal.0));
     }
 }
 

@@ -20,7 +20,7 @@ use crate::pubsub::{self, PubSub};
 use crate::rates::Rates;
 use crate::replication::{Outgoing, Replication, Tee, feed};
 use crate::scripting::Scripting;
-use crate::session::Session;
+use crate::session::{Session, SessionState};
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
 use crate::switches::Switches;
@@ -30,8 +30,8 @@ use ::replication::Id as Id40;
 use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
 use runtime::{Connection, Now, Peer, Refusal, Service};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 use storage::{Backend, Db, Journal};
@@ -62,6 +62,8 @@ pub mod gate {
     pub const REPLICA: u32 = 1 << 9;
     /// The master is away, and what is here must not be shown (`replica-serve-stale-data no`).
     pub const STALE: u32 = 1 << 10;
+    /// A cluster decides who executes.
+    pub const CLUSTER: u32 = 1 << 12;
     /// Fewer replicas than `min-replicas-to-write` follow.
     pub const FEW_REPLICAS: u32 = 1 << 11;
 }
@@ -296,6 +298,39 @@ pub trait Host: Send + Sync {
     }
 }
 
+/// Who is to execute a request; texts are `host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// This server. Effects go to `stream`; `fence` is what [`Cluster::is_current`] is asked about.
+    Serve {
+        /// The stream of the slot's effects.
+        stream: u16,
+        /// Stands for the time during which this server executes: a term of leadership.
+        fence: u64,
+    },
+    /// Another, from now on.
+    Moved(Box<str>),
+    /// Another, this once.
+    Ask(Box<str>),
+    /// Nobody at this moment: some of the keys are there, some here.
+    TryAgain,
+    /// Nobody that is known.
+    Down,
+}
+
+/// Who executes now, where several servers agree on that ([`Engine::join`]). Without it this server
+/// executes everything, and nobody is asked.
+pub trait Cluster: Send + Sync {
+    /// Who executes requests for `slot` of this session (which may have said `READONLY` or
+    /// `ASKING`). Asked before the locks are taken.
+    fn route(&self, slot: u16, session: &SessionState) -> Route;
+
+    /// Whether [`Route::Serve`] with this stream and fence would still be the answer. Asked while the
+    /// shards of the keys are locked: who steps down lowers the fence first, then takes every shard
+    /// once, and knows then that nothing more is executed behind it. Has to be cheap.
+    fn is_current(&self, stream: u16, fence: u64) -> bool;
+}
+
 /// A host that offers nothing, for tests.
 pub struct NoHost;
 
@@ -371,6 +406,8 @@ pub struct Engine {
     pub scripting: Scripting,
     /// What the process gave.
     pub environment: Environment,
+    /// Who executes what, if that is not always this server.
+    pub(crate) cluster: OnceLock<Arc<dyn Cluster>>,
     /// Limits derived from directives that are texts.
     pub tuning: Tuning,
     pub(crate) exec: CommandId,
@@ -441,19 +478,26 @@ impl Engine {
             eviction: Eviction::default(),
             scripting: Scripting::default(),
             environment: parts.environment,
+            cluster: OnceLock::new(),
             tuning: Tuning::default(),
             exec,
             client_reply,
             gate: AtomicU32::new(0),
         });
-        let stopwatch = engine.environment.stopwatch;
-        let watches = Arc::downgrade(&engine.scripting.watches);
-        let held_up = move || Some(!watches.upgrade()?.overdue(stopwatch()).is_empty());
-        engine.backend.when_waiting(Box::new(held_up));
-        engine.set_logged(engine.journal.is_some());
+        engine.begin();
         tuning::follow(&engine);
         crate::acl::follow(&engine);
         engine
+    }
+
+    /// Tells storage and keyspace what they need to know of the rest.
+    fn begin(&self) {
+        let stopwatch = self.environment.stopwatch;
+        let watches = Arc::downgrade(&self.scripting.watches);
+        let held_up = move || Some(!watches.upgrade()?.overdue(stopwatch()).is_empty());
+        self.backend.when_waiting(Box::new(held_up));
+        self.set_logged(self.journal.is_some());
+        self.keyspace.set_guarded(self.is_to_be_guarded());
     }
 
     /// The [`gate`] bits in force.
@@ -497,7 +541,8 @@ impl Engine {
         };
     }
 
-    /// The next random number (splitmix64 from the environment's seed).
+    /// The next random number (splitmix64 from the environment's seed) for what is nobody's request;
+    /// requests have [`Cx::random`](crate::Cx::random).
     pub fn random(&self) -> u64 {
         SplitMix64::seed_from_u64(self.random.fetch_add(GOLDEN, Ordering::Relaxed)).next_u64()
     }

@@ -16,6 +16,9 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use storage::{Db, Key, Locks, Sampled, Tx};
 
+/// Samples none of which could be evicted before it is given up: others may decide about all of them.
+const ROUNDS_MAX: usize = 100;
+
 /// Candidates remembered from earlier samples; Redis's `EVPOOL_SIZE`.
 const POOL_SIZE: usize = 16;
 /// Keys that one command evicts at most before it runs.
@@ -200,7 +203,7 @@ impl Engine {
 
     /// Evicts the best victim found; how many bytes it held.
     fn evict_one(&self, pool: &mut Vec<Candidate>, policy: Policy, now: Now) -> Option<u64> {
-        loop {
+        for _ in 0..ROUNDS_MAX {
             self.sample(pool, policy, now);
             // What it says of a key may be long ago: then the next one is tried.
             while let Some(victim) = pool.pop() {
@@ -209,9 +212,10 @@ impl Engine {
                 }
             }
             if !self.sample(pool, policy, now) {
-                return None;
+                break;
             }
         }
+        None
     }
 
     /// Adds keys of a random shard that has some; false when none has.
@@ -252,12 +256,13 @@ impl Engine {
         let (mut freed, mut affected) = (None, Affected::default());
         let mut remove = |tx: &mut dyn Tx| {
             let name = Key { db: *db, hash, bytes: key };
-            if (!policy.volatile || matches!(tx.expiry(&name), Ok(Some(Some(_)))))
+            let slot = self.slot_of(key);
+            if self.is_admitted(slot)
+                && (!policy.volatile || matches!(tx.expiry(&name), Ok(Some(Some(_)))))
                 && let Ok(Some(info)) = tx.info(&name, 1)
                 && tx.remove(&name).is_ok_and(|removed| removed)
             {
                 freed = Some(info.bytes);
-                let slot = self.slot_of(key);
                 let logged = self.journal().map(|j| j.append(slot, *db, &[b"DEL", key]));
                 logged.and_then(|appended| self.note_taken(tx, appended));
                 self.announce_evicted(*db, key, hash, &mut affected);

@@ -12,14 +12,55 @@ use runtime::Now;
 use storage::{Db, Expiry, Locks, ShardSet, Tx};
 
 impl Engine {
-    /// Runs the commands of a transaction: all under the same locks, logged as one.
+    /// Runs the commands of a transaction: all under the same locks, logged as one,
+    /// unless a watched key changed.
     pub(crate) fn run_all(
         &self,
         queue: &[Queued],
         session: &mut SessionState,
         out: &mut Output,
         now: Now,
-    ) -> Option<Aftermath> {
+    ) -> Aftermath {
+        let shards = self.shards_of(queue, session);
+        let mut aftermath = Aftermath::default();
+        let mut committed = false;
+        self.begin_waiting(self.is_traced(), shards.locks());
+        let outcome = self.backend.transact(shards.locks(), now.wall_ms, &mut |tx| {
+            self.end_waiting(self.is_traced());
+            let guarded = self.keyspace.is_guarded();
+            if self.is_replica() || guarded && !self.is_admitted(session.slot) {
+                // Watched keys are only looked at.
+                tx.set_expiry_mode(Expiry::Hide);
+            }
+            let locks = shards.locks();
+            if self.keyspace.is_holding() && self.is_any_held_up(queue, session) {
+                aftermath.rest().held = true;
+                committed = true;
+                return;
+            }
+            if guarded && let Err(failure) = self.guard_all(session, queue) {
+                committed = true;
+                return self.fail(self.exec_entry(), failure, session, out);
+            }
+            let mut watch = Watch::new(self, Doing::Queue(queue), tx);
+            committed =
+                self.run_locked(queue, locks, session, &mut watch, out, now, &mut aftermath);
+            if guarded {
+                aftermath.position = self.seen(session, watch.tx).or(aftermath.position);
+            }
+            watch.end();
+        });
+        if let Err(error) = outcome {
+            self.not_committed(&error, aftermath.position.is_some());
+            Reply::new(out, session.proto).error(self.storage_failure(error).as_str());
+        } else if !committed {
+            Reply::new(out, session.proto).null_array();
+        }
+        aftermath
+    }
+
+    /// The shards of everything that is queued and watched.
+    fn shards_of(&self, queue: &[Queued], session: &SessionState) -> ShardSet {
         let mut shards = ShardSet::new();
         for queued in queue {
             let entry = self.commands.entry(queued.command);
@@ -33,32 +74,7 @@ impl Engine {
         for watched in &session.watched {
             shards.add(self.backend.shard_of(self.backend.hash(&watched.key)));
         }
-        let mut aftermath = Aftermath::default();
-        let mut committed = false;
-        self.begin_waiting(self.is_traced(), shards.locks());
-        let outcome = self.backend.transact(shards.locks(), now.wall_ms, &mut |tx| {
-            self.end_waiting(self.is_traced());
-            if self.is_replica() {
-                // Watched keys are only looked at.
-                tx.set_expiry_mode(Expiry::Hide);
-            }
-            let locks = shards.locks();
-            if self.keyspace.is_holding() && self.is_any_held_up(queue, session) {
-                aftermath.rest().held = true;
-                committed = true;
-                return;
-            }
-            let mut watch = Watch::new(self, Doing::Queue(queue), tx);
-            committed =
-                self.run_locked(queue, locks, session, &mut watch, out, now, &mut aftermath);
-            watch.end();
-        });
-        if let Err(error) = outcome {
-            self.not_committed(&error, aftermath.position.is_some());
-            Reply::new(out, session.proto).error(self.storage_failure(error).as_str());
-            return Some(aftermath);
-        }
-        committed.then_some(aftermath)
+        shards
     }
 
     /// The body of `EXEC`; false when a watched key changed.

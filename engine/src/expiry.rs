@@ -45,5 +45,5 @@ pub fn positive_expiry(cx: &Cx<'_>, index: usize, unit: Unit) -> Result<u64, Fai
 /// Whether a key that expires then is gone already. Never while a log is replayed: what it wrote
 /// was there at the time, and the log itself says when it went.
 pub fn is_past(cx: &Cx<'_>, at_ms: i64) -> bool {
-    !cx.session.is_replay() && at_ms <= cx.now.wall_ms as i64
+    !cx.session.is_timeless() && at_ms <= cx.now.wall_ms as i64
 }

@@ -54,7 +54,7 @@ impl Engine {
 
     fn keep_house_once(&self, now: Now) -> bool {
         // A replica deletes what its master says.
-        let still = self.gate() & (gate::PAUSED | gate::REPLICA) != 0;
+        let still = self.gate() & (gate::PAUSED | gate::REPLICA | gate::CLUSTER) != 0;
         let expire = self.active_expire.is_on() && !still;
         let mut more = expire && self.noting("expire-cycle", now, || self.expire_all(now));
         for shard in 0..self.backend.shard_count() {
@@ -95,6 +95,10 @@ impl Engine {
             // Whether what has expired is logged as gone, or is still there: it reads the same.
             let watch = Watch::new(self, Doing::Work("expiry"), tx);
             self.noting("expire-del", now, || {
+                if !self.is_admitted(0) {
+                    // Who may not say what goes leaves it.
+                    return;
+                }
                 more = watch.tx.expire_due(shard, EXPIRE_BATCH).unwrap_or(false);
                 self.settle_expired(None, watch.tx, &mut affected, |at| position = Some(at));
             });

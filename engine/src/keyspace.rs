@@ -46,8 +46,10 @@ pub enum Class {
 const HOLDING: u32 = 1 << 31;
 /// Among them: [`Keyspace::hides_expired`].
 const HIDES_EXPIRED: u32 = 1 << 30;
+/// Among them: [`Keyspace::is_guarded`].
+const GUARDED: u32 = 1 << 29;
 /// What is no event.
-const MARKS: u32 = HOLDING | HIDES_EXPIRED;
+const MARKS: u32 = HOLDING | HIDES_EXPIRED | GUARDED;
 
 /// A client that watches a key.
 struct Watcher {
@@ -93,7 +95,7 @@ impl Keyspace {
     }
 
     /// Whether there is more to a command than its handler: see [`Keyspace::announces_new`],
-    /// [`Keyspace::is_holding`] and [`Keyspace::hides_expired`].
+    /// [`Keyspace::is_holding`], [`Keyspace::hides_expired`] and [`Keyspace::is_guarded`].
     #[inline]
     pub(crate) fn is_attended(&self) -> bool {
         self.event_flags.load(Ordering::Relaxed) & (Class::New as u32 | MARKS) != 0
@@ -104,12 +106,26 @@ impl Keyspace {
         self.event_flags.load(Ordering::SeqCst) & HOLDING != 0
     }
 
+    /// Whether it is to be asked who executes, or what a reply depends on: see [`crate::commit`].
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.event_flags.load(Ordering::Relaxed) & GUARDED != 0
+    }
+
+    /// Sets [`Keyspace::is_guarded`].
+    pub(crate) fn set_guarded(&self, guarded: bool) {
+        self.set_mark(GUARDED, guarded);
+    }
+
+    fn set_mark(&self, mark: u32, on: bool) {
+        match on {
+            true => self.event_flags.fetch_or(mark, Ordering::SeqCst),
+            false => self.event_flags.fetch_and(!mark, Ordering::SeqCst),
+        };
+    }
+
     /// Says whether keys are held.
     pub(crate) fn set_holding(&self, holding: bool) {
-        match holding {
-            true => self.event_flags.fetch_or(HOLDING, Ordering::SeqCst),
-            false => self.event_flags.fetch_and(!HOLDING, Ordering::SeqCst),
-        };
+        self.set_mark(HOLDING, holding);
     }
 
     /// Whether somebody may listen to keys being made: what has to be looked at before a command.
@@ -124,10 +140,7 @@ impl Keyspace {
 
     /// Sets [`Keyspace::hides_expired`].
     pub(crate) fn set_hides_expired(&self, keeps: bool) {
-        match keeps {
-            true => self.event_flags.fetch_or(HIDES_EXPIRED, Ordering::SeqCst),
-            false => self.event_flags.fetch_and(!HIDES_EXPIRED, Ordering::SeqCst),
-        };
+        self.set_mark(HIDES_EXPIRED, keeps);
     }
 
     /// Sets the bits of `notify-keyspace-events`.

@@ -33,8 +33,8 @@ pub mod blocking;
 pub mod capture;
 mod client_eviction;
 pub mod clients;
-mod cluster;
 pub mod command;
+pub mod commit;
 pub mod config;
 mod containment;
 pub mod cross_protocol;
@@ -71,7 +71,7 @@ pub mod tuning;
 mod waiters;
 
 pub use cx::Cx;
-pub use engine::{Engine, EngineService, Environment, Host, NoHost, Parts};
+pub use engine::{Cluster, Engine, EngineService, Environment, Host, NoHost, Parts, Route};
 pub use failure::{Failure, Outcome};
 pub use runtime::histogram;
 pub use session::Session;

@@ -174,6 +174,9 @@ impl Engine {
             let (mut out, mut aftermath) = (Output::new(), Aftermath::default());
             let mut session = SessionState::stand_in(waiter, self);
             session.set_special(special::HOLDER, true);
+            if let Err(failure) = self.route(&mut session, entry, request.view()) {
+                return (aftermath, Some(failure));
+            }
             self.run::<false>(&call, &mut session, &mut out, now, &mut aftermath);
             session.flush_counts(&self.stats);
             let reply = out.to_vec();

@@ -21,7 +21,7 @@ impl<'e> Replayer<'e> {
     /// A replayer for one log.
     pub fn new(engine: &'e Engine) -> Self {
         let mut session = SessionState::new(Arc::new(engine.clients.unlisted()));
-        session.set_special(special::REPLAY | special::NO_BLOCK, true);
+        session.set_special(special::SOURCE | special::NO_BLOCK, true);
         Replayer { engine, session, out: Output::new() }
     }
 

@@ -41,10 +41,10 @@ impl Engine {
         let mut out = Output::new();
         let entry = self.commands.entry(waiter.command);
         let request = waiter.request.view();
-        // What it may do may have changed while it waited.
-        let context = Context::TopLevel;
-        if let Err(failure) = self.check_permission(&session, entry, request, context, now.wall_ms)
-        {
+        // What it may do, and where, may have changed while it waited.
+        let allowed =
+            self.check_permission(&session, entry, request, Context::TopLevel, now.wall_ms);
+        if let Err(failure) = allowed.and_then(|()| self.route(&mut session, entry, request)) {
             self.stats.rejected(Some(entry.id), failure.code());
             Reply::new(&mut out, session.proto).error(failure.as_str());
             self.unpark(waiter);

@@ -155,7 +155,7 @@ fn genpass(cx: &mut Cx<'_>) -> Outcome {
     let digits = (bits as usize).div_ceil(4);
     let mut random = vec![0; digits.div_ceil(2)];
     let host = &cx.engine.environment.host;
-    host.fill_random(&mut random, &mut || cx.engine.random()).map_err(Failure::text)?;
+    host.fill_random(&mut random, &mut || cx.random()).map_err(Failure::text)?;
     cx.reply.bulk(&hex(&random)[..digits]);
     Ok(())
 }

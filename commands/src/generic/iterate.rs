@@ -46,7 +46,8 @@ pub(super) fn keys(cx: &mut Cx<'_>) -> Outcome {
 }
 
 pub(super) fn randomkey(cx: &mut Cx<'_>) -> Outcome {
-    match cx.tx.random_key(cx.session.db, cx.engine.random())? {
+    let seed = cx.random();
+    match cx.tx.random_key(cx.session.db, seed)? {
         Some(name) => cx.reply.bulk(&name),
         None => cx.reply.null(),
     }

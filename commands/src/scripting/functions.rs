@@ -61,7 +61,7 @@ pub(super) fn load(cx: &mut Cx<'_>) -> Outcome {
         let unknown = String::from_utf8_lossy(cx.args.arg(unknown)).into_owned();
         return Err(Failure::text(format!("ERR Unknown option given: {unknown}")));
     }
-    let (text, limited) = (cx.args.arg(last), !cx.session.is_replay());
+    let (text, limited) = (cx.args.arg(last), !cx.session.is_trusted());
     let name =
         change(cx, |cx, libraries| cx.engine.load_library(libraries, text, replace, limited))?;
     cx.reply.bulk(&name);
@@ -118,7 +118,7 @@ pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
     let checksum = cx.engine.switches.checksum();
     let texts = rdb::decode_libraries(cx.args.arg(2), checksum)
         .map_err(|error| Failure::text(format!("ERR {error}")))?;
-    let limited = !cx.session.is_replay();
+    let limited = !cx.session.is_trusted();
     cx.engine.restore_libraries(&texts, policy, limited).map_err(Failure::text)?;
     if checksum == rdb::Checksum::Ignored {
         // Whoever replays the log looks at it.

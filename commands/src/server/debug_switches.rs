@@ -89,7 +89,7 @@ const MATCH_LEN_MAX: u64 = 16;
 /// Matches patterns made up of bytes that mean something against such strings.
 pub(super) fn stringmatch_test(cx: &mut Cx<'_>) -> Outcome {
     const BYTES: &[u8] = b"*?[]^-\\ab\xff";
-    let made_up = || -> Vec<u8> {
+    let mut made_up = || -> Vec<u8> {
         let (mut bits, len) = (cx.random(), cx.random() % MATCH_LEN_MAX);
         let mut next = || {
             let byte = BYTES[(bits % BYTES.len() as u64) as usize];

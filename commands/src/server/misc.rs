@@ -73,7 +73,7 @@ fn lolwut(cx: &mut Cx<'_>) -> Outcome {
         given.map_or(default, |n| n.clamp(1, max) as usize)
     };
     let (columns, rows) = (size(at, 66, 160), size(at + 1, 16, 60));
-    let mut text = core(columns, rows, || cx.engine.random());
+    let mut text = core(columns, rows, || cx.random());
     text.push_str(&format!(
         "\nA varve is one year at the bottom of a lake. Varve ver. {}, Redis ver. {REDIS_VERSION}\n",
         env!("CARGO_PKG_VERSION")

@@ -161,10 +161,10 @@ pub(super) fn xclaim(cx: &mut Cx<'_>) -> Outcome {
     let claim = parse(cx)?;
     let now_ms = cx.now.wall_ms;
     // A log is replayed outside of time: what it says is taken as it is.
-    let latest_ms = if cx.session.is_replay() { u64::MAX } else { now_ms };
+    let latest_ms = if cx.session.is_timeless() { u64::MAX } else { now_ms };
     let time_ms = claim.time_ms.filter(|at| *at >= 0).map_or(now_ms, |at| at as u64);
     let time_ms = if time_ms > latest_ms { now_ms } else { time_ms };
-    let seen_ms = if cx.session.is_replay() { time_ms } else { now_ms };
+    let seen_ms = if cx.session.is_timeless() { time_ms } else { now_ms };
     let reply = &mut cx.reply;
     let Some(mut stream) = cx.tx.stream(&key, Open::Existing)? else { return Ok(()) };
     let reads_on = claim.last_id > known.last_id;

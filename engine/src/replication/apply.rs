@@ -31,7 +31,7 @@ impl<'e> Applier<'e> {
     /// For one connection to a master, which `client` is shown as.
     pub fn new(engine: &'e Engine, generation: u64, client: Arc<Client>) -> Self {
         let mut session = SessionState::new(client);
-        session.set_special(special::REPLAY | special::NO_BLOCK, true);
+        session.set_special(special::SOURCE | special::NO_BLOCK, true);
         Applier { engine, generation, session, out: Output::new(), position: None }
     }
 

@@ -28,14 +28,11 @@ pub(super) enum Admission {
 /// Decides about a request whose name and arity are right.
 pub(super) fn admit(
     engine: &Engine,
-    session: &SessionState,
+    session: &mut SessionState,
     entry: &Entry,
     request: Request<'_>,
     now: Now,
 ) -> Result<Admission, Failure> {
-    if session.is_replay() {
-        return Ok(Admission::Run);
-    }
     let now_ms = now.wall_ms;
     if session.in_multi() {
         // At the top it is the command itself that looks.
@@ -52,6 +49,7 @@ pub(super) fn admit(
     if engine.gate() & gate::BROKEN != 0 {
         return Err(failure("ERR a panic left half a transaction: the server ends"));
     }
+    engine.route(session, entry, request)?;
     engine.make_room(now);
     let nature = Nature::of(engine, session, entry, request);
     check_memory(engine, session, entry, nature, now)?;

@@ -454,10 +454,8 @@ impl Machine {
                 engine.pubsub.unsubscribe(space, name, self.state.client());
             }
         }
-        if !self.state.is_replay() {
-            engine.capture_close(self.state.client(), now);
-            engine.clients.remove(self.state.client().id);
-        }
+        engine.capture_close(self.state.client(), now);
+        engine.clients.remove(self.state.client().id);
     }
 }
 

@@ -336,7 +336,7 @@ impl Machine {
         timer: &mut Timer<'r>,
     ) {
         let captured = self.state.take_special(special::CAPTURED);
-        let admission = admit(engine, &self.state, entry, request, now);
+        let admission = admit(engine, &mut self.state, entry, request, now);
         // What had to give way for this request is told before it is answered.
         self.take_events(engine, now);
         match admission {
@@ -543,14 +543,11 @@ impl Machine {
             Aftermath::default()
         } else {
             self.state.set_special(special::SHORT, engine.gate() & gate::OVER_MEMORY != 0);
-            let ran = engine.run_all(&multi.queue, &mut self.state, &mut self.out, now);
+            let aftermath = engine.run_all(&multi.queue, &mut self.state, &mut self.out, now);
             self.state.set_special(special::SHORT, false);
             // Queued, it took memory; done, it may take some more.
             engine.note_growth(multi.bytes);
-            ran.unwrap_or_else(|| {
-                Reply::new(&mut self.out, proto).null_array();
-                Aftermath::default()
-            })
+            aftermath
         };
         if aftermath.is_held() {
             self.state.resume_multi(multi);

@@ -11,6 +11,8 @@ use crate::replication::{Announced, Follower};
 use crate::stats::Stats;
 use crate::tracking::Tracker;
 use bytes::Bytes;
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use resp::{Proto, Request};
 use runtime::Flow;
 use std::collections::BTreeSet;
@@ -30,8 +32,8 @@ pub(crate) mod special {
     pub const SILENT: u32 = 1 << 3;
     /// Stands in for a parked session whose command is being tried again.
     pub const SERVED: u32 = 1 << 4;
-    /// Replays a log: no checks, no logging.
-    pub const REPLAY: u32 = 1 << 5;
+    /// What it asks for was checked where it comes from: a log, or a master.
+    pub const TRUSTED: u32 = 1 << 5;
     /// Inside `EXEC`, a script, or served on behalf of a waiter: nothing may wait.
     pub const NO_BLOCK: u32 = 1 << 6;
     /// Inside a script.
@@ -50,6 +52,12 @@ pub(crate) mod special {
     pub const LEAVING: u32 = 1 << 12;
     /// A replica's: it is sent the stream.
     pub const FOLLOWER: u32 = 1 << 13;
+    /// Time does not pass for it: what it says was so when it was said.
+    pub const TIMELESS: u32 = 1 << 15;
+    /// What it does is logged and passed on elsewhere, or was.
+    pub const UNLOGGED: u32 = 1 << 16;
+    /// All that a log, or a master, is.
+    pub const SOURCE: u32 = TRUSTED | TIMELESS | UNLOGGED;
 }
 
 /// A key of a database, as watched or waited for.
@@ -123,6 +131,10 @@ pub struct SessionState {
     pub db: Db,
     /// The cluster's slot of the running request's keys; 0 without a cluster.
     pub(crate) slot: u16,
+    /// The stream of that slot, and the fence that the request runs behind.
+    pub(crate) fence: Option<(u16, u64)>,
+    /// How many random numbers it was given.
+    draws: u64,
     /// Protocol version.
     pub proto: Proto,
     pub(crate) special: u32,
@@ -162,6 +174,8 @@ impl SessionState {
             client,
             db: 0,
             slot: 0,
+            fence: None,
+            draws: 0,
             proto: Proto::Resp2,
             special: 0,
             counts: Counts::default(),
@@ -238,9 +252,28 @@ impl SessionState {
         self.special & special::HOLDER != 0
     }
 
-    /// Whether this is the replay of a log rather than a client.
-    pub fn is_replay(&self) -> bool {
-        self.special & special::REPLAY != 0
+    /// Whether what it asks for was checked where it comes from.
+    pub fn is_trusted(&self) -> bool {
+        self.special & special::TRUSTED != 0
+    }
+
+    /// Whether time does not pass for it: nothing it says is too late, or too early.
+    pub fn is_timeless(&self) -> bool {
+        self.special & special::TIMELESS != 0
+    }
+
+    /// Whether what it does goes into no log and to no replica by itself.
+    pub fn is_unlogged(&self) -> bool {
+        self.special & special::UNLOGGED != 0
+    }
+
+    /// The next random number, which follows from `seed`, the client's number and how many it was
+    /// given before: whatever other clients do meanwhile changes nothing.
+    pub(crate) fn random(&mut self, seed: u64) -> u64 {
+        let mut random = SplitMix64::seed_from_u64(seed ^ self.client.id.rotate_left(32));
+        let mine = random.next_u64().wrapping_add(self.draws);
+        self.draws += 1;
+        SplitMix64::seed_from_u64(mine).next_u64()
     }
 
     pub(crate) fn set_special(&mut self, bit: u32, on: bool) {

@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 use storage::backend::EncodingLimits;
 use storage::memory::{Config, MemoryBackend};
 use storage::ordered::{self, OrderedBackend};
-use storage::{Appended, Backend, Db, Fate, Journal, NewExpiry, Open, Position};
+use storage::testing::scripted::Scripted;
+use storage::{Appended, Backend, Db, Fate, Journal, NewExpiry, Open, Position, Withholds};
 
 /// Panics as it comes.
 fn before(_: &mut Cx<'_>) -> Outcome {
@@ -530,5 +531,37 @@ fn a_process_goes_on_where_nothing_is_left_behind() {
         let mut client = connect(server.1);
         let found: (i64, bool) = (client.get("later").unwrap(), client.exists("half").unwrap());
         assert_eq!(found, (1, false), "{args}");
+    }
+}
+
+/// A journal that refuses what it has admitted: the storage takes the change back, or, where it
+/// cannot, the server ends.
+#[test]
+fn what_the_journal_refuses_late_is_taken_back_or_is_the_end() {
+    for make in [|_: &Path| memory(), sled as Make, fjall] {
+        let dir = tempfile::tempdir().unwrap();
+        let (backend, host) = (make(dir.path()), Arc::new(Stops::default()));
+        let journal = Arc::new(Scripted::new(Withholds::Nothing));
+        let log = Some(journal.clone() as Arc<dyn Journal>);
+        let mut harness = Harness::around(put_together(backend.clone(), log, host.clone()));
+        harness.run_as("main", "RPUSH l a b");
+        let before = contents(backend.clone());
+        journal.refuse_late(Some("TRYAGAIN later"));
+        let refused = resp::Value::Error("TRYAGAIN later".into());
+        assert_eq!(harness.run_as("main", "LPOP l"), refused);
+        assert_eq!(host.0.load(SeqCst), !backend.persistent());
+        if !backend.persistent() {
+            continue;
+        }
+        for line in ["SET a 1", "FLUSHALL", "SORT l ALPHA STORE m"] {
+            assert_eq!(harness.run_as("main", line), refused, "{line}");
+        }
+        ["MULTI", "DEL l", "SET a 1"].iter().for_each(|step| harness.send("main", step));
+        harness.replies("main");
+        assert_eq!(harness.run_as("main", "EXEC"), refused);
+        assert_eq!(contents(backend.clone()), before);
+        journal.refuse_late(None);
+        assert_eq!(harness.run_as("main", "RPUSH l c"), resp::Value::Integer(3));
+        assert_eq!(journal.take(), ["RPUSH l a b", "RPUSH l c"]);
     }
 }

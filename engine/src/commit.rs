@@ -1,0 +1,242 @@
+//! The seam to whoever commits: who executes a request now, whether its effects would be taken, and
+//! what its reply depends on.
+//!
+//! With a journal that takes everything and withholds no reads, and without a [`Cluster`], nothing of
+//! this is asked: a mark of the keyspace ([`Keyspace::is_guarded`](crate::keyspace::Keyspace)) leads
+//! here. Otherwise, in this order:
+//!
+//! 1. before its locks, a request is routed: its slot's stream, and the fence it runs behind;
+//! 2. under its locks, the fence must still stand, and the journal must admit what the request may
+//!    append; nothing is executed otherwise. A read that would not be admitted deletes nothing that
+//!    has expired: who may not write does not say what goes;
+//! 3. under its locks still, what it appended, or else the last that was appended to the shards it
+//!    looked at, is what its reply depends on.
+
+use crate::command::{Entry, Flag};
+use crate::engine::{Cluster, Engine, Route, gate};
+use crate::failure::{Failure, failure};
+use crate::session::{Queued, SessionState};
+use resp::Request;
+use std::sync::Arc;
+use storage::{Appended, Position, Refusal, Tx, Withholds};
+
+/// Slots of a cluster.
+pub const SLOTS: u16 = 16_384;
+
+/// The slot of a key: CRC-16 (XMODEM) of it, or of what is between its first braces, if that is
+/// anything. Source: Redis's cluster specification.
+pub fn slot(key: &[u8]) -> u16 {
+    let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
+        let behind = &key[open + 1..];
+        let len = behind.iter().position(|byte| *byte == b'}').filter(|len| *len > 0)?;
+        Some(&behind[..len])
+    });
+    tag.unwrap_or(key).iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
+            (crc << 1) ^ if crc & 0x8000 != 0 { 0x1021 } else { 0 }
+        })
+    }) % SLOTS
+}
+
+const CROSS_SLOT: Failure = failure("CROSSSLOT Keys in request don't hash to the same slot");
+const TRY_AGAIN: Failure = failure("TRYAGAIN Multiple keys request during rehashing of slot");
+const DOWN: Failure = failure("CLUSTERDOWN Hash slot not served");
+
+/// Whether a command may append effects.
+fn writes(entry: &Entry) -> bool {
+    entry.has(Flag::Write) || entry.has(Flag::MayReplicate)
+}
+
+impl Engine {
+    /// Asks `cluster` from now on who executes what; once, before anything is served.
+    pub fn join(&self, cluster: Arc<dyn Cluster>) {
+        let first = self.cluster.set(cluster).is_ok();
+        debug_assert!(first, "a server is in one cluster");
+        self.set_gate(gate::CLUSTER, true);
+        self.keyspace.set_guarded(true);
+    }
+
+    /// Whether the journal, as it is when the engine begins, asks for anything to be guarded.
+    pub(crate) fn is_to_be_guarded(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| {
+            journal.may_refuse() || journal.withholds() == Withholds::Everything
+        })
+    }
+
+    /// The cluster's slot of a key; 0 without a cluster.
+    pub(crate) fn slot_of(&self, key: &[u8]) -> u16 {
+        if self.gate() & gate::CLUSTER != 0 { slot(key) } else { 0 }
+    }
+
+    /// Finds out who serves a request, and notes it in the session.
+    ///
+    /// # Errors
+    /// Where the client is to go instead, in Redis's words.
+    pub(crate) fn route(
+        &self,
+        session: &mut SessionState,
+        entry: &Entry,
+        request: Request<'_>,
+    ) -> Result<(), Failure> {
+        if self.gate() & gate::CLUSTER == 0 {
+            return Ok(());
+        }
+        let mut slot = self.common_slot(None, entry, request)?;
+        if entry.id == self.exec {
+            let queue = session.multi.as_ref().map_or(&[][..], |multi| &multi.queue[..]);
+            for queued in queue {
+                let entry = self.commands.entry(queued.command);
+                slot = self.common_slot(slot, entry, queued.request.view())?;
+            }
+        }
+        (session.slot, session.fence) = (slot.unwrap_or(0), None);
+        if slot.is_some() {
+            session.fence = self.serving(session)?;
+        }
+        Ok(())
+    }
+
+    /// The slot that the keys of a request share with those of slot `before`.
+    fn common_slot(
+        &self,
+        before: Option<u16>,
+        entry: &Entry,
+        request: Request<'_>,
+    ) -> Result<Option<u16>, Failure> {
+        let keys = entry.keys(request).unwrap_or_default();
+        let mut slots = keys.iter().map(|key| slot(request.arg(key.index)));
+        let Some(first) = before.or_else(|| slots.next()) else { return Ok(None) };
+        if slots.all(|slot| slot == first) { Ok(Some(first)) } else { Err(CROSS_SLOT) }
+    }
+
+    /// The stream and fence of the session's slot, if it is served here.
+    fn serving(&self, session: &SessionState) -> Result<Option<(u16, u64)>, Failure> {
+        let Some(cluster) = self.cluster.get() else { return Ok(None) };
+        let redirect =
+            |word, to: Box<str>| Err(Failure::text(format!("{word} {} {to}", session.slot)));
+        match cluster.route(session.slot, session) {
+            Route::Serve { stream, fence } => Ok(Some((stream, fence))),
+            Route::Moved(to) => redirect("MOVED", to),
+            Route::Ask(to) => redirect("ASK", to),
+            Route::TryAgain => Err(TRY_AGAIN),
+            Route::Down => Err(DOWN),
+        }
+    }
+
+    /// Under the locks: whether a command may be executed now.
+    ///
+    /// # Errors
+    /// What the client is told instead.
+    pub(crate) fn guard(&self, session: &SessionState, entry: &Entry) -> Result<(), Failure> {
+        self.guard_any(session, writes(entry))
+    }
+
+    /// [`Engine::guard`] for all commands of a transaction.
+    pub(crate) fn guard_all(
+        &self,
+        session: &SessionState,
+        queue: &[Queued],
+    ) -> Result<(), Failure> {
+        let mut entries = queue.iter().map(|queued| self.commands.entry(queued.command));
+        self.guard_any(session, entries.any(writes))
+    }
+
+    fn guard_any(&self, session: &SessionState, writes: bool) -> Result<(), Failure> {
+        if session.is_trusted() {
+            return Ok(());
+        }
+        if let (Some((stream, fence)), Some(cluster)) = (session.fence, self.cluster.get())
+            && !cluster.is_current(stream, fence)
+        {
+            // It has changed hands since it was routed. Whoever serves it now, it is not this one.
+            return self.serving(session).and(Err(TRY_AGAIN));
+        }
+        match self.journal().filter(|_| writes).map(|journal| journal.admit(session.slot)) {
+            Some(Err(refusal)) => Err(Failure::text(refusal.0)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether effects of a slot would be taken now; there is no journal that would not, or it takes
+    /// them.
+    pub(crate) fn is_admitted(&self, slot: u16) -> bool {
+        self.journal().is_none_or(|journal| journal.admit(slot).is_ok())
+    }
+
+    /// The last position that was appended to the shards that are locked: what the reply of whoever
+    /// looked at them depends on, where reads depend on anything.
+    pub(crate) fn seen(&self, session: &SessionState, tx: &dyn Tx) -> Option<Position> {
+        let withholds = self.journal.as_ref().map(|journal| journal.withholds());
+        if withholds != Some(Withholds::Everything) {
+            return None;
+        }
+        let last = tx.last(session.fence.map_or(storage::journal::LOG, |(stream, _)| stream));
+        Some(last).filter(|last| last.seq != 0)
+    }
+
+    /// Notes in `tx` where what was appended is in its stream; zero stands for an effect that only
+    /// replicas are told.
+    ///
+    /// # Errors
+    /// The journal's. What the transaction has changed is then taken back, or where that cannot be,
+    /// everything ends: data and journal would not agree.
+    #[inline]
+    pub(crate) fn note_appended(
+        &self,
+        tx: &mut dyn Tx,
+        appended: Appended,
+    ) -> Result<Position, Refusal> {
+        let position = match appended {
+            Ok(position) => position,
+            Err(refusal) => {
+                if !tx.roll_back() {
+                    self.not_taken(&refusal);
+                }
+                return Err(refusal);
+            }
+        };
+        if position.seq != 0 {
+            tx.set_last(position);
+        }
+        Ok(position)
+    }
+
+    /// [`Engine::note_appended`] for what the journal has to take: it was asked before.
+    pub(crate) fn note_taken(&self, tx: &mut dyn Tx, appended: Appended) -> Option<Position> {
+        match appended {
+            Ok(_) => self.note_appended(tx, appended).ok(),
+            Err(refusal) => {
+                self.not_taken(&refusal);
+                None
+            }
+        }
+    }
+
+    #[cold]
+    fn not_taken(&self, refusal: &Refusal) {
+        self.fail_stop(&format!("the journal does not take what was done: {}", refusal.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::slot;
+
+    #[test]
+    fn slots_are_those_of_redis() {
+        for (key, expected) in [
+            ("", 0),
+            ("foo", 12182),
+            ("123456789", 12739),
+            ("{user1000}.following", 3443),
+            ("user1000", 3443),
+            ("foo{}{bar}", 8363),
+            ("foo{{bar}}zap", 4015),
+            ("{bar", 4015),
+            ("foo{bar}{zap}", 5061),
+            ("bar", 5061),
+        ] {
+            assert_eq!(slot(key.as_bytes()), expected, "{key}");
+        }
+    }
+}
