@@ -89,9 +89,11 @@ impl Engine {
                 slot = self.common_slot(slot, entry, queued.request.view())?;
             }
         }
-        (session.slot, session.fence) = (slot.unwrap_or(0), None);
+        session.slot = slot.unwrap_or(0);
+        session.set_fence(None);
         if slot.is_some() {
-            session.fence = self.serving(session)?;
+            let fence = self.serving(session)?;
+            session.set_fence(fence);
         }
         Ok(())
     }
@@ -145,7 +147,7 @@ impl Engine {
         if session.is_trusted() {
             return Ok(());
         }
-        if let (Some((stream, fence)), Some(cluster)) = (session.fence, self.cluster.get())
+        if let (Some((stream, fence)), Some(cluster)) = (session.fence(), self.cluster.get())
             && !cluster.is_current(stream, fence)
         {
             // It has changed hands since it was routed. Whoever serves it now, it is not this one.
@@ -170,7 +172,7 @@ impl Engine {
         if withholds != Some(Withholds::Everything) {
             return None;
         }
-        let last = tx.last(session.fence.map_or(storage::journal::LOG, |(stream, _)| stream));
+        let last = tx.last(session.fence().map_or(storage::journal::LOG, |(stream, _)| stream));
         Some(last).filter(|last| last.seq != 0)
     }
 

@@ -92,8 +92,9 @@ struct Machine {
     pending: BytesMut,
     out: Output,
     parked: Parked,
-    /// The last position appended that the journal has not been told to hand on.
-    written: Option<Position>,
+    /// The last position appended that the journal has not been told to hand on; numbered 0 when
+    /// there is none.
+    written: Position,
     /// Replies are withheld.
     withheld: Option<Box<Withheld>>,
     /// When the output first exceeded the soft limit, by [`seconds`]: Redis counts whole ones, too.
@@ -138,7 +139,7 @@ impl Machine {
             pending: BytesMut::new(),
             out: Output::new(),
             parked: Parked::No,
-            written: None,
+            written: Position::default(),
             withheld: None,
             over_soft_limit_since: None,
             active_us: now.mono_us,
@@ -387,7 +388,11 @@ impl Machine {
     }
 
     fn before_write(&mut self, engine: &Engine) {
-        if let (Some(position), Some(journal)) = (self.written.take(), &engine.journal) {
+        let position = self.written;
+        if position.seq != 0
+            && let Some(journal) = &engine.journal
+        {
+            self.written.seq = 0;
             if engine.is_traced() {
                 return self.trace.write_log(engine, &**journal, position);
             }

@@ -56,6 +56,8 @@ pub(crate) mod special {
     pub const TIMELESS: u32 = 1 << 15;
     /// What it does is logged and passed on elsewhere, or was.
     pub const UNLOGGED: u32 = 1 << 16;
+    /// A cluster has said who serves the running request.
+    pub const ROUTED: u32 = 1 << 17;
     /// All that a log, or a master, is.
     pub const SOURCE: u32 = TRUSTED | TIMELESS | UNLOGGED;
 }
@@ -131,10 +133,12 @@ pub struct SessionState {
     pub db: Db,
     /// The cluster's slot of the running request's keys; 0 without a cluster.
     pub(crate) slot: u16,
-    /// The stream of that slot, and the fence that the request runs behind.
-    pub(crate) fence: Option<(u16, u64)>,
+    /// With [`special::ROUTED`], the stream of that slot.
+    stream: u16,
     /// How many random numbers it was given.
-    draws: u64,
+    draws: u32,
+    /// With [`special::ROUTED`], the fence that the request runs behind.
+    fence: u64,
     /// Protocol version.
     pub proto: Proto,
     pub(crate) special: u32,
@@ -174,8 +178,9 @@ impl SessionState {
             client,
             db: 0,
             slot: 0,
-            fence: None,
+            stream: 0,
             draws: 0,
+            fence: 0,
             proto: Proto::Resp2,
             special: 0,
             counts: Counts::default(),
@@ -267,12 +272,24 @@ impl SessionState {
         self.special & special::UNLOGGED != 0
     }
 
+    /// The stream that the running request's slot is in, and the fence that it runs behind, if a
+    /// cluster has said so.
+    pub(crate) fn fence(&self) -> Option<(u16, u64)> {
+        (self.special & special::ROUTED != 0).then_some((self.stream, self.fence))
+    }
+
+    /// Notes what [`SessionState::fence`] is.
+    pub(crate) fn set_fence(&mut self, fence: Option<(u16, u64)>) {
+        self.set_special(special::ROUTED, fence.is_some());
+        (self.stream, self.fence) = fence.unwrap_or_default();
+    }
+
     /// The next random number, which follows from `seed`, the client's number and how many it was
     /// given before: whatever other clients do meanwhile changes nothing.
     pub(crate) fn random(&mut self, seed: u64) -> u64 {
         let mut random = SplitMix64::seed_from_u64(seed ^ self.client.id.rotate_left(32));
-        let mine = random.next_u64().wrapping_add(self.draws);
-        self.draws += 1;
+        let mine = random.next_u64().wrapping_add(self.draws.into());
+        self.draws = self.draws.wrapping_add(1);
         SplitMix64::seed_from_u64(mine).next_u64()
     }
 

@@ -17,13 +17,11 @@ impl Machine {
     /// Notes that the journal is to hand on what was appended up to `position`.
     #[inline]
     pub(super) fn note_written(&mut self, engine: &Engine, position: Position) {
-        if let Some(before) = self.written.filter(|before| before.stream != position.stream)
-            && let Some(journal) = &engine.journal
-        {
-            journal.write_up_to(before);
-            self.written = None;
+        if self.written.stream != position.stream {
+            self.before_write(engine);
+            self.written = position;
         }
-        self.written = self.written.max(Some(position));
+        self.written.seq = self.written.seq.max(position.seq);
     }
 
     /// Notes what the reply from `start` on depends on.
