@@ -1,0 +1,290 @@
+//! What was executed and is not committed: the window, and how it is undone.
+
+use super::{Action, Base, Batch, Bytes, Fault, Group, Raft, Settings, Work};
+use std::collections::VecDeque;
+
+/// Bytes of effects after which a batch is proposed without waiting for the end of a turn.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// A batch that was proposed here and is not decided.
+#[derive(Debug)]
+pub(super) struct Proposed {
+    pub index: u64,
+    pub term: u64,
+    pub run: u64,
+    pub first: u64,
+    pub last: u64,
+    bytes: usize,
+    /// Whether the state has it. Not after an undo.
+    pub executed: bool,
+}
+
+/// Effects that are not proposed yet.
+#[derive(Debug, Default)]
+struct Tail {
+    term: u64,
+    run: u64,
+    first: u64,
+    count: u64,
+    time: u64,
+    effects: Vec<u8>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Speculation {
+    tail: Tail,
+    pub proposed: VecDeque<Proposed>,
+    bytes: usize,
+    /// The state has something in it that will never be committed.
+    pub undo: bool,
+    /// What is executed belongs to this run; none before the first.
+    pub run: Option<u64>,
+    cut: Option<(Cut, Option<CutOutcome>)>,
+}
+
+/// Where a snapshot of the executed state was taken: behind this entry. It may not be kept before
+/// that entry is committed, since no disk is ever ahead of the quorum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// The entry.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+    /// The last effect.
+    pub seq: u64,
+    /// The group's time.
+    pub time: u64,
+}
+
+/// What became of a [`Cut`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CutOutcome {
+    /// It is committed: the snapshot may be kept, and the log begins behind this base.
+    Kept(Base),
+    /// Not decided.
+    Pending,
+    /// The snapshot shows what never happened.
+    Lost,
+}
+
+impl Speculation {
+    /// `whose`: the term and the run. `seq`: the last effect committed.
+    pub fn append(
+        &mut self,
+        whose: (u64, u64),
+        bytes: &[u8],
+        count: u64,
+        seq: u64,
+        time: u64,
+    ) -> u64 {
+        if self.tail.count == 0 {
+            let ((term, run), first) = (whose, self.executed(seq) + 1);
+            self.tail = Tail { term, run, first, count: 0, time, effects: Vec::new() };
+        }
+        self.tail.count += count;
+        self.tail.time = time;
+        self.tail.effects.extend_from_slice(bytes);
+        self.tail.first + self.tail.count - 1
+    }
+
+    /// The last effect executed; `seq` is the last one committed.
+    pub fn executed(&self, seq: u64) -> u64 {
+        if self.tail.count > 0 {
+            return self.tail.first + self.tail.count - 1;
+        }
+        let last = self.proposed.back().filter(|last| last.executed);
+        last.map_or(seq, |last| last.last)
+    }
+
+    pub fn tail_is_long(&self, more: usize) -> bool {
+        self.tail.count > 0 && self.tail.effects.len() + more > BATCH_BYTES
+    }
+
+    pub fn is_full(&self, settings: &Settings) -> bool {
+        self.bytes + self.tail.effects.len() >= settings.window_bytes
+            || self.proposed.len() >= settings.window_batches
+    }
+
+    pub fn is_settled(&self) -> bool {
+        self.tail.count == 0 && !self.undo && !self.proposed.iter().any(|it| it.executed)
+    }
+
+    /// Whether entries of this node's, not yet decided, are not in the state: after an undo.
+    pub fn is_behind(&self) -> bool {
+        self.proposed.iter().any(|it| !it.executed)
+    }
+
+    fn push(&mut self, index: u64, term: u64, tail: Tail) {
+        let (first, last) = (tail.first, tail.first + tail.count - 1);
+        let (run, bytes) = (tail.run, tail.effects.len());
+        self.bytes += bytes;
+        self.proposed.push_back(Proposed { index, term, run, first, last, bytes, executed: true });
+    }
+
+    pub fn pop(&mut self) -> Option<Proposed> {
+        let front = self.proposed.pop_front()?;
+        self.bytes -= front.bytes;
+        Some(front)
+    }
+}
+
+impl<R: Raft> Group<R> {
+    /// Proposes the tail, or gives it up if this node does not lead any more.
+    pub(super) fn propose_tail(&mut self) {
+        if self.speculation.tail.count == 0 {
+            return;
+        }
+        let status = self.raft.status();
+        let older = self.settings.faults.has(Fault::OlderTerm);
+        let led = self.leading.as_ref().map(|leading| leading.term);
+        if led != Some(self.speculation.tail.term) && !(older && led.is_some()) {
+            return self.drop_tail();
+        }
+        let tail = &self.speculation.tail;
+        let batch = Batch {
+            term: tail.term,
+            first: tail.first,
+            count: tail.count,
+            time: tail.time,
+            effects: Bytes::copy_from_slice(&tail.effects),
+        };
+        if self.raft.propose(batch.encode()).is_err() {
+            return self.drop_tail();
+        }
+        let tail = std::mem::take(&mut self.speculation.tail);
+        self.speculation.push(self.raft.status().last, status.term, tail);
+    }
+
+    /// What was executed and not proposed will never be committed.
+    fn drop_tail(&mut self) {
+        let tail = std::mem::take(&mut self.speculation.tail);
+        if tail.count > 0 {
+            self.outcomes.cut(tail.run, tail.first);
+            self.speculation.undo = true;
+        }
+    }
+
+    /// The fence is down from here on.
+    pub(super) fn step_down(&mut self) {
+        self.leading = None;
+        if self.settings.faults.has(Fault::CutWhatCommits) {
+            self.outcomes.cut(self.speculation.run.unwrap_or(0), self.seq + 1);
+        }
+        if !self.settings.faults.has(Fault::OlderTerm) {
+            self.drop_tail();
+        }
+    }
+
+    /// An entry that was executed here has turned out to be another one. All behind it stood on it.
+    pub(super) fn cut_proposed(&mut self) {
+        while let Some(it) = self.speculation.pop() {
+            self.outcomes.cut(it.run, it.first);
+            self.speculation.undo |= it.executed;
+        }
+        self.lose_cut();
+    }
+
+    /// Another state takes the place of ours, and does not say what it holds.
+    pub(super) fn restored(&mut self, base: &Base, actions: &mut Vec<Action>) {
+        while let Some(it) = self.speculation.pop() {
+            self.outcomes.lose(it.run);
+        }
+        self.drop_tail();
+        self.speculation.undo = false;
+        self.lose_cut();
+        self.applied = (base.index, base.term);
+        (self.seq, self.time) = (base.seq, self.time.max(base.time));
+        self.members = base.members.clone();
+        actions.push(Action::Restore(base.clone()));
+        actions.push(Action::Members(base.members.clone()));
+    }
+
+    /// Makes the state again, if it has something in it that will not be committed.
+    pub(super) fn undo(&mut self, actions: &mut Vec<Action>) {
+        if !std::mem::take(&mut self.speculation.undo) || self.settings.faults.has(Fault::NoUndo) {
+            return;
+        }
+        self.drop_tail();
+        (self.speculation.undo, self.speculation.run) = (false, None);
+        self.speculation.proposed.iter_mut().for_each(|it| it.executed = false);
+        self.lose_cut();
+        actions.retain(|action| matches!(action, Action::Members(_)));
+        let base = self.raft.base().clone();
+        let behind = self.raft.entries_behind(base.index);
+        actions.push(Action::Restore(base));
+        let applied = behind.into_iter().take_while(|entry| entry.index <= self.applied.0);
+        actions.extend(applied.filter_map(|entry| self.batch_of(&entry)).map(Action::Apply));
+    }
+
+    /// Work that only undoes.
+    pub(super) fn undo_only(&mut self) -> Work {
+        let mut actions = Vec::new();
+        self.undo(&mut actions);
+        Work {
+            number: 0,
+            restore: None,
+            hard_state: None,
+            entries: Vec::new(),
+            must_sync: false,
+            messages: Vec::new(),
+            after_sync: Vec::new(),
+            actions,
+        }
+    }
+
+    /// Where a snapshot of the state as it is now stands in the log. The state must be copied before
+    /// anything else is executed or applied. `None` while it cannot be said, or while the last
+    /// snapshot is not decided.
+    pub fn cut(&mut self) -> Option<Cut> {
+        self.propose_tail();
+        if self.speculation.undo || self.speculation.cut.is_some() {
+            return None;
+        }
+        let (index, term) = match self.speculation.proposed.back() {
+            Some(last) if last.executed => (last.index, last.term),
+            Some(_) => return None,
+            None => self.applied,
+        };
+        let cut = Cut { index, term, seq: self.executed(), time: self.time };
+        let at_once = (index == self.applied.0).then(|| CutOutcome::Kept(self.base_of(&cut)));
+        self.speculation.cut = Some((cut, at_once));
+        Some(cut)
+    }
+
+    /// What became of the last cut. Told once; then another may be made.
+    pub fn cut_outcome(&mut self) -> Option<CutOutcome> {
+        match &mut self.speculation.cut {
+            Some((_, outcome @ Some(_))) => {
+                let outcome = outcome.take();
+                self.speculation.cut = None;
+                outcome
+            }
+            Some((_, None)) => Some(CutOutcome::Pending),
+            None => None,
+        }
+    }
+
+    fn base_of(&self, cut: &Cut) -> Base {
+        let Cut { index, term, seq, time } = *cut;
+        Base { index, term, members: self.members.clone(), seq, time }
+    }
+
+    fn lose_cut(&mut self) {
+        if let Some((_, outcome @ None)) = &mut self.speculation.cut {
+            *outcome = Some(CutOutcome::Lost);
+        }
+    }
+
+    /// An entry was applied that may be the one behind which a snapshot was taken.
+    pub(super) fn decide_cut(&mut self) {
+        let Some((cut, None)) = &self.speculation.cut else { return };
+        if cut.index == self.applied.0 {
+            let kept = cut.term == self.applied.1;
+            let outcome = if kept { CutOutcome::Kept(self.base_of(cut)) } else { CutOutcome::Lost };
+            if let Some((_, undecided)) = &mut self.speculation.cut {
+                *undecided = Some(outcome);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A disk in memory that forgets, tears, fails and fills up as disks do.
+
+use crate::store::{FileError, Files};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// A file: what is in it, and how much of that would survive.
+#[derive(Debug, Clone, Default)]
+struct Content {
+    bytes: Vec<u8>,
+    synced: usize,
+    /// Whether its name was synced.
+    named: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<String, Content>,
+    free: Option<usize>,
+    failing: bool,
+}
+
+/// A disk; clones are the same disk.
+#[derive(Debug, Clone, Default)]
+pub struct Disk(Rc<RefCell<State>>);
+
+impl Disk {
+    /// Syncs fail from now on, or no longer.
+    pub fn fail_syncs(&self, failing: bool) {
+        self.0.borrow_mut().failing = failing;
+    }
+
+    /// So many bytes fit from now on; `None` for any number.
+    pub fn set_free(&self, free: Option<usize>) {
+        self.0.borrow_mut().free = free;
+    }
+
+    /// Bytes that were written and not synced.
+    pub fn unsynced(&self) -> usize {
+        let state = self.0.borrow();
+        state.files.values().map(|file| file.bytes.len() - file.synced).sum()
+    }
+
+    /// The power fails. Of every file survives what was synced, and a part of the rest, as `choose`
+    /// says: given a length, a number up to it, and whether the last byte is altered.
+    pub fn crash(&self, mut choose: impl FnMut(usize) -> (usize, bool)) {
+        let mut state = self.0.borrow_mut();
+        (state.failing, state.free) = (false, None);
+        state.files.retain(|_, file| {
+            let (more, altered) = choose(file.bytes.len() - file.synced);
+            file.bytes.truncate(file.synced + more);
+            if altered && more > 0 {
+                *file.bytes.last_mut().unwrap_or(&mut 0) ^= 0x55;
+            }
+            let survives = file.named || more > 0;
+            (file.synced, file.named) = (file.bytes.len(), true);
+            survives
+        });
+    }
+
+    /// Everything is gone: a disk was exchanged.
+    pub fn wipe(&self) {
+        *self.0.borrow_mut() = State::default();
+    }
+
+    /// Alters a byte that was synced.
+    pub fn rot(&self, name: &str, at: usize) {
+        if let Some(byte) =
+            self.0.borrow_mut().files.get_mut(name).and_then(|f| f.bytes.get_mut(at))
+        {
+            *byte ^= 0x10;
+        }
+    }
+}
+
+fn missing(name: &str) -> FileError {
+    FileError::Failed(format!("no such file: {name}"))
+}
+
+impl Files for Disk {
+    fn list(&self) -> Result<Vec<String>, FileError> {
+        Ok(self.0.borrow().files.keys().cloned().collect())
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, FileError> {
+        let state = self.0.borrow();
+        state.files.get(name).map(|file| file.bytes.clone()).ok_or_else(|| missing(name))
+    }
+
+    fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
+        let mut state = self.0.borrow_mut();
+        let fits = state.free.unwrap_or(usize::MAX).min(bytes.len());
+        state.free = state.free.map(|free| free - fits);
+        let file = state.files.entry(name.to_string()).or_default();
+        file.bytes.extend_from_slice(&bytes[..fits]);
+        if fits < bytes.len() { Err(FileError::Full) } else { Ok(()) }
+    }
+
+    fn cut(&mut self, name: &str, length: usize) -> Result<(), FileError> {
+        let mut state = self.0.borrow_mut();
+        let file = state.files.get_mut(name).ok_or_else(|| missing(name))?;
+        file.bytes.truncate(length);
+        (file.synced, file.named) = (file.bytes.len(), true);
+        Ok(())
+    }
+
+    fn sync(&mut self, name: &str) -> Result<(), FileError> {
+        let mut state = self.0.borrow_mut();
+        if state.failing {
+            return Err(FileError::Failed("the disk does not answer".into()));
+        }
+        let file = state.files.get_mut(name).ok_or_else(|| missing(name))?;
+        (file.synced, file.named) = (file.bytes.len(), true);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), FileError> {
+        let removed = self.0.borrow_mut().files.remove(name);
+        removed.map(drop).ok_or_else(|| missing(name))
+    }
+}

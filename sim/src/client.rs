@@ -1,0 +1,171 @@
+//! Clients: they ask one thing after the other, and note what they saw.
+
+use crate::check::append::{self, Transaction};
+use crate::check::number::{History, Number};
+use crate::check::{Span, Verdict, linear};
+use crate::machine::{Command, Micro, Reply};
+use crate::node::Answer;
+use consensus::NodeId;
+use consensus::testing::Numbers;
+use std::collections::BTreeMap;
+
+/// Keys that hold numbers.
+const NUMBERS: u64 = 3;
+
+/// Keys that hold lists, behind those of numbers.
+const LISTS: u64 = 3;
+
+/// Steps that the check of one key may take.
+const STEPS: u64 = 400_000;
+
+/// Something that was asked.
+#[derive(Debug, Clone)]
+struct Operation {
+    command: Command,
+    span: Span,
+    reply: Option<Reply>,
+    /// It did not happen: the answer said so.
+    cut: bool,
+}
+
+/// A client.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Whom it asks.
+    pub target: NodeId,
+    /// What it waits for.
+    pub waiting: Option<u64>,
+    /// It asks the same node whatever that says: it would see a stale leader.
+    pub stubborn: bool,
+}
+
+/// All clients, and what they saw.
+#[derive(Debug, Default)]
+pub struct Clients {
+    /// The clients.
+    pub all: Vec<Client>,
+    operations: Vec<Operation>,
+    /// Counts answers and questions, so that the history has an order.
+    moment: u64,
+    /// What is written is never written twice.
+    value: u64,
+    /// Operations that were answered.
+    pub answered: u64,
+}
+
+impl Clients {
+    /// So many clients.
+    pub fn new(count: usize) -> Clients {
+        let client = |at: usize| Client { target: 1, waiting: None, stubborn: at % 2 == 1 };
+        Clients { all: (0..count).map(client).collect(), ..Clients::default() }
+    }
+
+    /// A command, at random; at the end of a run only what reads.
+    pub fn choose(&mut self, numbers: &mut Numbers, only_reads: bool) -> Command {
+        self.value += 1;
+        let value = self.value;
+        let key = numbers.below(NUMBERS) as u8;
+        let list = |numbers: &mut Numbers| (NUMBERS + numbers.below(LISTS)) as u8;
+        if only_reads {
+            let lists = (NUMBERS..NUMBERS + LISTS).map(|key| Micro::Read(key as u8)).collect();
+            return if numbers.one_in(2) { Command::Get(key) } else { Command::Exec(lists) };
+        }
+        match numbers.below(12) {
+            0..=2 => Command::Get(key),
+            3..=4 => Command::Set(key, value),
+            // What expires is not set by condition: of an unknown outcome nobody could say what it left.
+            5 => Command::SetNx(1 + key % 2, value),
+            6 => Command::Del(key),
+            7 => Command::SetPx(0, value, 200 + numbers.below(2_000)),
+            8 => Command::Exec(vec![Micro::Read(list(numbers)), Micro::Read(list(numbers))]),
+            9 => Command::Exec(vec![Micro::Append(list(numbers), value)]),
+            _ => {
+                let (one, other) = (list(numbers), list(numbers));
+                let append = [Micro::Append(one, value), Micro::Append(other, value + 1_000_000)];
+                Command::Exec([&append[..], &[Micro::Read(one), Micro::Read(other)]].concat())
+            }
+        }
+    }
+
+    /// A client asks; the number of the operation.
+    pub fn ask(&mut self, client: usize, command: Command) -> u64 {
+        self.moment += 1;
+        let span = Span { begin: self.moment, end: None };
+        self.operations.push(Operation { command, span, reply: None, cut: false });
+        let operation = self.operations.len() as u64 - 1;
+        self.all[client].waiting = Some(operation);
+        operation
+    }
+
+    /// A client is answered. False if it does not wait for that any more.
+    pub fn answer(&mut self, client: usize, operation: u64, answer: Answer<Reply>) -> bool {
+        if self.all[client].waiting != Some(operation) {
+            return false;
+        }
+        self.all[client].waiting = None;
+        self.moment += 1;
+        let it = &mut self.operations[operation as usize];
+        match answer {
+            Answer::Reply(reply) => {
+                it.span.end = Some(self.moment);
+                it.reply = Some(reply);
+                self.answered += 1;
+            }
+            Answer::Moved(leader) => {
+                it.cut = true;
+                if !self.all[client].stubborn && leader != 0 {
+                    self.all[client].target = leader;
+                }
+            }
+            Answer::Unknown => {}
+        }
+        true
+    }
+
+    /// Whether what they saw can have happened; how many checks gave up.
+    pub fn check(&self) -> (Result<(), String>, u64) {
+        let mut gave_up = 0;
+        for (key, history) in self.numbers() {
+            match linear::check(&Number, &history, STEPS) {
+                Verdict::Possible => {}
+                Verdict::GaveUp => gave_up += 1,
+                Verdict::Impossible(what) => {
+                    return (Err(format!("key {key} is not linearizable: {what}")), gave_up);
+                }
+            }
+        }
+        match append::check(&self.transactions()) {
+            Verdict::Impossible(what) => (Err(format!("not serializable: {what}")), gave_up),
+            _ => (Ok(()), gave_up),
+        }
+    }
+
+    /// By key, what was asked about numbers. Without what did not happen, or only read and was not
+    /// answered.
+    pub fn numbers(&self) -> BTreeMap<u8, History> {
+        let mut all: BTreeMap<u8, History> = BTreeMap::new();
+        for it in self.operations.iter().filter(|it| !it.cut) {
+            let unread = matches!(it.command, Command::Get(_)) && it.reply.is_none();
+            if let Some(key) = it.command.number_key().filter(|_| !unread) {
+                let operation = (it.command.clone(), it.reply.clone());
+                all.entry(key).or_default().push((it.span, operation));
+            }
+        }
+        all
+    }
+
+    /// The transactions on lists.
+    pub fn transactions(&self) -> Vec<Transaction> {
+        let happened = self.operations.iter().filter(|it| !it.cut);
+        let transaction = |it: &Operation| match (&it.command, &it.reply) {
+            (Command::Exec(steps), Some(Reply::Lists(read))) => {
+                Some(Transaction { span: it.span, steps: steps.clone(), read: Some(read.clone()) })
+            }
+            (Command::Exec(steps), _) => {
+                Some(Transaction { span: it.span, steps: steps.clone(), read: None })
+            }
+            _ => None,
+        };
+        happened.filter_map(transaction).collect()
+    }
+}

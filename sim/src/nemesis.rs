@@ -1,0 +1,320 @@
+//! Faults, and the operator who changes the members meanwhile.
+
+use crate::world::{CHAOS, Event, World};
+use consensus::{Change, Membership, NodeId, Step};
+
+/// Who changes the members: one thing at a time, by asking whoever leads.
+#[derive(Debug)]
+pub struct Operator {
+    /// The next node's id. Ids are never used again.
+    next: NodeId,
+    /// It is to become a voter.
+    joining: Option<NodeId>,
+    /// It is to leave.
+    leaving: Option<NodeId>,
+    /// Steps that are asked for one after the other, without waiting.
+    hasty: Vec<Step>,
+    /// Disks that were exchanged.
+    wiped: u32,
+}
+
+impl Operator {
+    /// Nothing to do yet.
+    pub fn new(next: NodeId) -> Operator {
+        Operator { next, joining: None, leaving: None, hasty: Vec::new(), wiped: 0 }
+    }
+
+    /// What to ask of a leader whose group has these members.
+    fn wish(&mut self, members: &Membership) -> Option<Change> {
+        if let Some(id) = self.joining {
+            if members.voters.contains(&id) {
+                self.joining = None;
+            } else if !members.learners.contains(&id) {
+                return Some(Change { steps: vec![Step::Learner(id)] });
+            } else {
+                let away = self.leaving.filter(|id| members.voters.contains(id));
+                let mut steps = vec![Step::Voter(id)];
+                steps.extend(away.map(Step::Remove));
+                return Some(Change { steps });
+            }
+        }
+        let id = self.leaving?;
+        if !members.all().contains(&id) {
+            self.leaving = None;
+            return None;
+        }
+        Some(Change { steps: vec![Step::Remove(id)] })
+    }
+}
+
+impl World {
+    /// The operator asks for the next step.
+    pub fn operate(&mut self) {
+        let quick = !self.operator.hasty.is_empty();
+        self.after(if quick { 20_000 } else { 200_000 }, Event::Operate);
+        let Some((id, node)) = self.leader() else { return };
+        let members = node.group.members().clone();
+        self.retire(&members);
+        let change = match self.operator.hasty.pop() {
+            Some(step) => Some(Change { steps: vec![step] }),
+            None => self.operator.wish(&members),
+        };
+        if let Some(change) = change {
+            self.with(id, |node, _, _| {
+                // Refused while another is under way: it is asked for again.
+                let _ = node.group.change(&change);
+                Ok(())
+            });
+        }
+    }
+
+    /// Turns off who was removed, once every member knows.
+    fn retire(&mut self, members: &Membership) {
+        let all = members.all();
+        let knows = |id: NodeId, away: NodeId| {
+            let node = self.hosts.get(&id).and_then(|host| host.node.as_ref());
+            node.is_some_and(|node| {
+                let known = node.group.members().all();
+                !known.is_empty() && !known.contains(&away)
+            })
+        };
+        let away: Vec<NodeId> = self
+            .hosts
+            .iter()
+            .filter(|(_, host)| host.node.as_ref().is_some_and(|node| node.group.is_removed()))
+            .map(|(away, _)| *away)
+            .filter(|away| all.iter().all(|id| knows(*id, *away)))
+            .collect();
+        for id in away {
+            if let Some(host) = self.hosts.get_mut(&id) {
+                (host.gone, host.node) = (true, None);
+            }
+        }
+    }
+
+    /// Something goes wrong, and soon something else.
+    pub fn fault(&mut self) {
+        if self.healed {
+            return;
+        }
+        let delay = 30_000 + self.numbers.below(700_000);
+        self.after(delay, Event::Fault);
+        let running: Vec<NodeId> =
+            self.hosts.iter().filter(|(_, host)| host.node.is_some()).map(|(id, _)| *id).collect();
+        if running.is_empty() {
+            return;
+        }
+        let id = match self.leader().map(|(leader, _)| leader) {
+            Some(leader) if self.numbers.one_in(2) => leader,
+            _ => *self.numbers.pick(&running),
+        };
+        match self.numbers.below(17) {
+            0 => self.split(),
+            1 => self.isolate(id, true, true),
+            2 => self.isolate(id, true, false),
+            3 => self.isolate(id, false, true),
+            4 => self.burst(),
+            5 | 6 => self.kill(id),
+            7 => running.iter().for_each(|id| self.kill(*id)),
+            8 => self.pause(id),
+            9 => self.step_clock(id),
+            10 => self.ill_disk(id),
+            11 => self.transfer(),
+            12 => self.join(),
+            13 => self.leave(id),
+            14 => self.hasty(),
+            15 => self.bridge(),
+            _ => self.wipe(id),
+        }
+    }
+
+    fn mend_soon(&mut self) {
+        let delay = 100_000 + self.numbers.below(2_500_000);
+        self.after(delay, Event::Mend);
+    }
+
+    /// What was cut, lost or ill works again.
+    pub fn mend(&mut self) {
+        self.network.heal();
+        for host in self.hosts.values() {
+            host.disk.fail_syncs(false);
+            host.disk.set_free(None);
+        }
+    }
+
+    /// All faults end, and everybody who can comes back.
+    pub fn heal(&mut self) {
+        debug_assert!(self.now >= CHAOS);
+        (self.healed, self.quiet) = (true, false);
+        self.operator.hasty.clear();
+        self.mend();
+        let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
+        for id in ids {
+            self.resume(id);
+            self.after(1_000, Event::Start(id));
+        }
+    }
+
+    /// Two sides that do not hear each other.
+    fn split(&mut self) {
+        let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
+        let side: Vec<bool> = ids.iter().map(|_| self.numbers.one_in(2)).collect();
+        for (a, left) in ids.iter().zip(&side) {
+            for (b, right) in ids.iter().zip(&side) {
+                if left != right {
+                    self.network.cut(*a, *b);
+                }
+            }
+        }
+        self.mend_soon();
+    }
+
+    /// A node hears nobody, is heard by nobody, or both.
+    fn isolate(&mut self, id: NodeId, deaf: bool, dumb: bool) {
+        let others: Vec<NodeId> = self.hosts.keys().copied().filter(|it| *it != id).collect();
+        for other in others {
+            if deaf {
+                self.network.cut(other, id);
+            }
+            if dumb {
+                self.network.cut(id, other);
+            }
+        }
+        self.mend_soon();
+    }
+
+    fn burst(&mut self) {
+        self.network.loss = self.numbers.below(300);
+        self.network.twice = self.numbers.below(200);
+        self.network.delay = 2_000 << self.numbers.below(8);
+        self.mend_soon();
+    }
+
+    fn kill(&mut self, id: NodeId) {
+        let quick = if self.numbers.one_in(2) { 50_000 } else { 2_000_000 };
+        let delay = 5_000 + self.numbers.below(quick);
+        self.crash(id, delay);
+    }
+
+    fn pause(&mut self, id: NodeId) {
+        let delay = 50_000 + self.numbers.below(2_500_000);
+        if let Some(host) = self.hosts.get_mut(&id)
+            && host.held.is_none()
+        {
+            host.held = Some(Vec::new());
+            self.after(delay, Event::Resume(id));
+        }
+    }
+
+    fn step_clock(&mut self, id: NodeId) {
+        let step = self.numbers.below(120_001) as i64 - 60_000;
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.wall = step;
+        }
+    }
+
+    fn ill_disk(&mut self, id: NodeId) {
+        let full = self.numbers.one_in(2).then(|| self.numbers.below(3_000) as usize);
+        if let Some(host) = self.hosts.get(&id) {
+            match full {
+                Some(free) => host.disk.set_free(Some(free)),
+                None => host.disk.fail_syncs(true),
+            }
+        }
+        self.mend_soon();
+    }
+
+    /// The leader hands over; at the same time it may lose sight of the others.
+    fn transfer(&mut self) {
+        let Some((leader, node)) = self.leader() else { return };
+        let voters = node.group.members().voters.clone();
+        let to = *self.numbers.pick(&voters);
+        self.with(leader, |node, _, _| {
+            let _ = node.group.transfer(to);
+            Ok(())
+        });
+        if self.numbers.one_in(2) {
+            self.isolate(leader, true, false);
+        }
+    }
+
+    /// One follower does not see the leader, the other one sees both and keeps the leader's lease alive,
+    /// while nothing is written. Then that one restarts, and sees the leader no longer: it must not
+    /// elect the first one before the lease has ended.
+    fn bridge(&mut self) {
+        let Some((leader, _)) = self.leader() else { return };
+        let mut others = self.voters();
+        others.retain(|id| *id != leader);
+        if let [first, second] = others[..] {
+            self.network.heal();
+            self.quiet = true;
+            self.network.cut(leader, first);
+            self.network.cut(first, leader);
+            let delay = 1_000_000 + self.numbers.below(1_500_000);
+            self.after(delay, Event::Betray(leader, second));
+        }
+    }
+
+    /// See [`bridge`](Self::bridge).
+    pub fn betray(&mut self, leader: NodeId, voter: NodeId) {
+        if !self.healed {
+            self.quiet = false;
+            self.network.cut(leader, voter);
+            self.network.cut(voter, leader);
+            let delay = 1_000 + self.numbers.below(50_000);
+            self.crash(voter, delay);
+            self.mend_soon();
+        }
+    }
+
+    fn join(&mut self) {
+        if self.operator.joining.is_none() && self.operator.next < 12 {
+            let id = self.operator.next;
+            self.operator.next += 1;
+            self.operator.joining = Some(id);
+            self.add_host(id, Vec::new());
+        }
+    }
+
+    fn voters(&self) -> Vec<NodeId> {
+        self.leader().map(|(_, node)| node.group.members().voters.clone()).unwrap_or_default()
+    }
+
+    fn leave(&mut self, id: NodeId) {
+        let voters = self.voters();
+        if self.operator.leaving.is_none() && voters.len() > 3 && voters.contains(&id) {
+            self.operator.leaving = Some(id);
+        }
+    }
+
+    /// The leader is cut off, and the operator takes the others for dead: away with them, one after
+    /// the other.
+    fn hasty(&mut self) {
+        let Some((leader, _)) = self.leader() else { return };
+        let voters = self.voters();
+        if voters.len() < 3 || self.operator.leaving.is_some() || self.operator.joining.is_some() {
+            return;
+        }
+        self.isolate(leader, true, true);
+        let others = voters.into_iter().filter(|id| *id != leader).map(Step::Remove);
+        self.operator.hasty = others.collect();
+        self.operate();
+    }
+
+    /// A disk is exchanged: the node never comes back under its name, a new one takes its place.
+    fn wipe(&mut self, id: NodeId) {
+        let voters = self.voters();
+        let busy = self.operator.leaving.is_some() || self.operator.joining.is_some();
+        if busy || self.operator.wiped > 0 || voters.len() < 3 || !voters.contains(&id) {
+            return;
+        }
+        self.operator.wiped += 1;
+        self.crash(id, 0);
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.disk.wipe();
+            host.gone = true;
+        }
+        self.operator.leaving = Some(id);
+        self.join();
+    }
+}

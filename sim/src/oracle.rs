@@ -1,0 +1,123 @@
+//! What must hold at every step, whatever the faults.
+
+use crate::digest;
+use consensus::{Base, Entry, Group, GroupId, NodeId, Raft, Role};
+use std::collections::{BTreeMap, HashMap};
+
+/// The group that is simulated.
+pub const GROUP: GroupId = 1;
+
+/// Who sees everything. The first violation is kept.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    /// By term, who leads it.
+    leaders: BTreeMap<u64, NodeId>,
+    /// By index and term, a digest of the entry.
+    entries: HashMap<(u64, u64), u64>,
+    /// From index 2 on (the first is what everybody begins with), the terms of committed entries, and
+    /// those in which they were found to be committed.
+    committed: Vec<(u64, u64)>,
+    /// By index, a digest of the state and the number of effects.
+    states: HashMap<u64, (u64, u64)>,
+    /// What went wrong first.
+    pub violation: Option<String>,
+}
+
+/// Entries before the first that `committed` knows.
+const BEFORE: u64 = 1;
+
+impl Oracle {
+    /// Notes that something may not be.
+    pub fn blame(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    /// The last entry that anybody knows to be committed.
+    pub fn commit(&self) -> u64 {
+        BEFORE + self.committed.len() as u64
+    }
+
+    /// A node writes entries: whoever has an entry of that index and term has the same.
+    pub fn wrote(&mut self, id: NodeId, entries: &[Entry]) {
+        for entry in entries {
+            let sum = digest::of(&entry.data);
+            let known = *self.entries.entry((entry.index, entry.term)).or_insert(sum);
+            if known != sum {
+                let Entry { index, term, .. } = entry;
+                self.blame(format!("node {id} has another entry {index} of term {term}"));
+            }
+        }
+    }
+
+    /// A node was doing something: who leads, what is committed and what is applied must fit.
+    pub fn look<R: Raft>(&mut self, id: NodeId, group: &Group<R>) {
+        let status = group.status();
+        if status.role == Role::Leader {
+            let is_new = !self.leaders.contains_key(&status.term);
+            let leader = *self.leaders.entry(status.term).or_insert(id);
+            if leader != id {
+                self.blame(format!("{leader} and {id} lead term {}", status.term));
+            }
+            if is_new {
+                self.has_all(id, group);
+            }
+            self.advance(id, status.commit, group);
+        }
+        let (index, term, _) = group.applied();
+        // A leader may have committed its own end, and lead no more.
+        self.advance(id, index, group);
+        if let Some(at) = self.term_of(index)
+            && at != term
+        {
+            self.blame(format!("node {id} applied {index} of term {term}, not {at}"));
+        }
+    }
+
+    fn term_of(&self, index: u64) -> Option<u64> {
+        self.committed.get(index.checked_sub(BEFORE + 1)? as usize).map(|(term, _)| *term)
+    }
+
+    /// Who is elected has all that was committed in terms before. Not what was later: a paused node may
+    /// find out late that it was elected.
+    fn has_all<R: Raft>(&mut self, id: NodeId, group: &Group<R>) {
+        let (base, led) = (group.base().index, group.status().term);
+        let entries = group.entries_behind(base);
+        let known = self.committed.iter().take_while(|(_, since)| *since < led).count();
+        for index in base + 1..=BEFORE + known as u64 {
+            let has = entries.get((index - base - 1) as usize).map(|entry| entry.term);
+            if index > BEFORE && has != self.term_of(index) {
+                return self.blame(format!("node {id} leads without the committed entry {index}"));
+            }
+        }
+    }
+
+    /// Everything up to `commit` is committed.
+    fn advance<R: Raft>(&mut self, id: NodeId, commit: u64, group: &Group<R>) {
+        let known = self.commit();
+        if commit <= known {
+            return;
+        }
+        if group.base().index > known {
+            return self.blame(format!("node {id} has a snapshot ahead of what is committed"));
+        }
+        let (new, since) = (group.entries_behind(known), group.status().term);
+        let new = new.iter().take((commit - known) as usize);
+        self.committed.extend(new.map(|entry| (entry.term, since)));
+    }
+
+    /// The state of a node, all of it committed, behind the entry `index`.
+    pub fn state(&mut self, id: NodeId, index: u64, digest: u64, seq: u64) {
+        let known = *self.states.entry(index).or_insert((digest, seq));
+        if known != (digest, seq) {
+            self.blame(format!("node {id} has another state at {index}: effect {seq}"));
+        }
+    }
+
+    /// A node keeps a snapshot on its disk.
+    pub fn kept(&mut self, id: NodeId, base: &Base, digest: u64) {
+        if base.index > self.commit() {
+            self.blame(format!("node {id} keeps a snapshot at {}, ahead of all", base.index));
+        }
+        self.state(id, base.index, digest, base.seq);
+    }
+}

@@ -1,0 +1,478 @@
+//! The world: one thread, one queue of events, one seed.
+
+use crate::client::Clients;
+use crate::digest::Digest;
+use crate::machine::{Command, Reply, Store};
+use crate::nemesis::Operator;
+use crate::network::Network;
+use crate::node::{Answer, Node, Output, Packet, Plan};
+use crate::oracle::Oracle;
+use crate::planted::Planted;
+use consensus::testing::{Disk, Numbers};
+use consensus::{NodeId, Role};
+use std::collections::BTreeMap;
+
+/// Faults happen until here, microseconds.
+pub const CHAOS: u64 = 8_000_000;
+
+/// From here on only reads are asked.
+const READS: u64 = 13_000_000;
+
+/// What is committed here, everybody must have at the end.
+const LATE: u64 = 14_000_000;
+
+/// The end.
+const END: u64 = 15_000_000;
+
+/// Answers that must come between [`READS`] and [`END`].
+const PROGRESS: u64 = 20;
+
+/// After so long a client gives up waiting.
+const PATIENCE: u64 = 1_500_000;
+
+/// The wall clock at the beginning, milliseconds.
+const EPOCH: u64 = 1_700_000_000_000;
+
+/// What can happen.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A node's tick, in one of its lives.
+    Tick(NodeId, u64),
+    /// The end of a turn in which commands were executed.
+    Flush(NodeId, u64),
+    /// A sync is done.
+    Synced(NodeId, u64),
+    /// A message arrives.
+    Deliver(Box<Packet>),
+    /// A client thinks of something.
+    Ask(usize),
+    /// It arrives at a node.
+    Request(usize, u64, NodeId, Command),
+    /// A client is answered.
+    Answer(usize, u64, Answer<Reply>),
+    /// A client waits no longer.
+    GiveUp(usize, u64),
+    /// A node starts.
+    Start(NodeId),
+    /// A paused node goes on.
+    Resume(NodeId),
+    /// The operator looks after the members.
+    Operate,
+    /// A fault.
+    Fault,
+    /// The second half of [`World::bridge`].
+    Betray(NodeId, NodeId),
+    /// A cut ends, a burst of loss, a disk's illness.
+    Mend,
+    /// All faults end.
+    Heal,
+    /// See [`READS`] and [`LATE`].
+    OnlyReads,
+    /// See [`LATE`].
+    NoteCommit,
+}
+
+/// A machine on which a node runs, or not.
+pub struct Host {
+    /// How.
+    pub plan: Plan,
+    /// Its disk.
+    pub disk: Disk,
+    /// The node, while it runs.
+    pub node: Option<Node<Store>>,
+    /// Counts starts: events of a life before are nobody's.
+    pub life: u64,
+    /// What happened while it was paused.
+    pub held: Option<Vec<Event>>,
+    /// It never comes back.
+    pub gone: bool,
+    /// How quick its clock is: a millionth is one.
+    rate: u64,
+    /// How wrong its wall clock is, milliseconds.
+    pub wall: i64,
+    flush_due: bool,
+}
+
+impl Host {
+    /// Its clock that never goes back, microseconds.
+    fn now(&self, now: u64) -> u64 {
+        (u128::from(now) * u128::from(self.rate) / 1_000_000) as u64
+    }
+
+    /// Its wall clock, milliseconds.
+    fn wall(&self, now: u64) -> u64 {
+        (EPOCH + self.now(now) / 1_000).saturating_add_signed(self.wall)
+    }
+}
+
+/// See the module.
+pub struct World {
+    /// Microseconds since the beginning.
+    pub now: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    count: u64,
+    /// All machines there ever were.
+    pub hosts: BTreeMap<NodeId, Host>,
+    /// Between them.
+    pub network: Network,
+    /// All chances.
+    pub numbers: Numbers,
+    /// Who sees everything.
+    pub oracle: Oracle,
+    /// Who asks.
+    pub clients: Clients,
+    /// Who changes the members.
+    pub operator: Operator,
+    /// Whether faults are over.
+    pub healed: bool,
+    /// Clients only read for now.
+    pub quiet: bool,
+    only_reads: bool,
+    answered_before: u64,
+    late: u64,
+    digest: Digest,
+    seed: u64,
+    planted: Option<Planted>,
+}
+
+impl World {
+    /// As `seed` wants it.
+    pub fn new(seed: u64, planted: Option<Planted>) -> World {
+        let mut numbers = Numbers::new(seed);
+        let size = if numbers.one_in(3) { 5 } else { 3 };
+        let mut world = World {
+            now: 0,
+            queue: BTreeMap::new(),
+            count: 0,
+            hosts: BTreeMap::new(),
+            network: Network::good(),
+            oracle: Oracle::default(),
+            clients: Clients::new(5),
+            operator: Operator::new(size + 1),
+            healed: false,
+            quiet: false,
+            only_reads: false,
+            answered_before: 0,
+            late: 0,
+            digest: Digest::default(),
+            seed,
+            planted,
+            numbers,
+        };
+        let founders: Vec<NodeId> = (1..=size).collect();
+        for id in 1..=size {
+            world.add_host(id, founders.clone());
+        }
+        for client in 0..world.clients.all.len() {
+            world.clients.all[client].target = 1 + world.numbers.below(size);
+            world.after(300_000, Event::Ask(client));
+        }
+        world.after(500_000, Event::Fault);
+        world.after(200_000, Event::Operate);
+        world.after(CHAOS, Event::Heal);
+        world.after(READS, Event::OnlyReads);
+        world.after(LATE, Event::NoteCommit);
+        world
+    }
+
+    /// Another machine, with an empty disk, that starts at once.
+    pub fn add_host(&mut self, id: NodeId, founders: Vec<NodeId>) {
+        let plan = Plan {
+            id,
+            seed: self.seed,
+            founders,
+            planted: self.planted,
+            snapshot_every: 10 + self.numbers.below(60),
+        };
+        let rate = 970_000 + self.numbers.below(60_001);
+        let host = Host {
+            plan,
+            disk: Disk::default(),
+            node: None,
+            life: 0,
+            held: None,
+            gone: false,
+            rate,
+            wall: 0,
+            flush_due: false,
+        };
+        self.hosts.insert(id, host);
+        self.after(self.count % 50, Event::Start(id));
+    }
+
+    /// Something happens in so many microseconds.
+    pub fn after(&mut self, delay: u64, event: Event) {
+        self.count += 1;
+        self.queue.insert((self.now + delay, self.count), event);
+    }
+
+    /// Until the end, or the first violation. What it comes to: a digest of all that happened.
+    pub fn run(&mut self) -> u64 {
+        while let Some(((now, count), event)) = self.queue.pop_first() {
+            if now > END || self.oracle.violation.is_some() {
+                break;
+            }
+            self.now = now;
+            self.digest.add(now ^ count << 40);
+            self.happen(event);
+        }
+        if self.oracle.violation.is_none() {
+            self.judge();
+        }
+        self.digest.value()
+    }
+
+    /// At the end: everybody has everything, and clients were served.
+    fn judge(&mut self) {
+        let served = self.clients.answered - self.answered_before;
+        if served < PROGRESS {
+            self.oracle
+                .blame(format!("after the faults only {served} answers: {}", self.describe()));
+        }
+        let members = self.leader().map(|(_, node)| node.group.members().all()).unwrap_or_default();
+        let applied = |id: &NodeId| {
+            let node = self.hosts.get(id).and_then(|host| host.node.as_ref());
+            node.map_or(0, |node| node.group.applied().0)
+        };
+        let behind = members.iter().find(|id| applied(id) < self.late).copied();
+        if let Some(id) = behind {
+            let at = applied(&id);
+            self.oracle.blame(format!("after the faults node {id} is at {at} of {}", self.late));
+        }
+    }
+
+    /// How each node is doing, for the report.
+    fn describe(&self) -> String {
+        let of = |(id, host): (&NodeId, &Host)| match &host.node {
+            Some(node) => {
+                let (status, members) = (node.group.status(), node.group.members());
+                let (applied, _, _) = node.group.applied();
+                format!("{id}: {status:?}, applied {applied}, {members:?}")
+            }
+            None => format!("{id}: down, gone {}", host.gone),
+        };
+        self.hosts.iter().map(of).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Who leads, if anybody does: the latest term.
+    pub fn leader(&self) -> Option<(NodeId, &Node<Store>)> {
+        let running = self.hosts.iter().filter_map(|(id, host)| Some((*id, host.node.as_ref()?)));
+        let leaders = running.filter(|(_, node)| node.group.status().role == Role::Leader);
+        leaders.max_by_key(|(_, node)| node.group.status().term)
+    }
+
+    fn happen(&mut self, event: Event) {
+        let Some(event) = self.hold(event) else { return };
+        match event {
+            Event::Tick(id, life) if self.lives(id, life) => {
+                let period = 100_000 * 1_000_000 / self.hosts[&id].rate;
+                self.after(period, Event::Tick(id, life));
+                self.with(id, |node, wall, now| {
+                    node.tick(wall, now);
+                    Ok(())
+                });
+            }
+            Event::Flush(id, life) if self.lives(id, life) => {
+                if let Some(host) = self.hosts.get_mut(&id) {
+                    host.flush_due = false;
+                }
+                self.with(id, |node, _, now| {
+                    node.group.flush(now);
+                    Ok(())
+                });
+            }
+            Event::Synced(id, life) if self.lives(id, life) => {
+                self.with(id, |node, _, _| node.synced());
+            }
+            Event::Tick(..) | Event::Flush(..) | Event::Synced(..) => {}
+            Event::Deliver(packet) => self.deliver(*packet),
+            Event::Start(id) => self.start(id),
+            Event::Resume(id) => self.resume(id),
+            Event::Operate => self.operate(),
+            Event::Fault => self.fault(),
+            Event::Betray(leader, voter) => self.betray(leader, voter),
+            Event::Mend => self.mend(),
+            Event::Heal => self.heal(),
+            Event::OnlyReads => {
+                self.only_reads = true;
+                self.answered_before = self.clients.answered;
+            }
+            Event::NoteCommit => self.late = self.oracle.commit(),
+            other => self.serve(other),
+        }
+    }
+
+    /// What happens to a paused node waits; but for ticks, of which one is enough.
+    fn hold(&mut self, event: Event) -> Option<Event> {
+        let id = match &event {
+            Event::Tick(id, _) | Event::Flush(id, _) | Event::Synced(id, _) => *id,
+            Event::Request(_, _, id, _) => *id,
+            Event::Deliver(packet) => packet.message.to,
+            _ => return Some(event),
+        };
+        match self.hosts.get_mut(&id).and_then(|host| host.held.as_mut()) {
+            None => Some(event),
+            Some(held) => {
+                held.push(event);
+                None
+            }
+        }
+    }
+
+    /// A paused node goes on.
+    pub fn resume(&mut self, id: NodeId) {
+        let held = self.hosts.get_mut(&id).and_then(|host| host.held.take());
+        for event in held.unwrap_or_default() {
+            self.after(0, event);
+        }
+    }
+
+    fn lives(&self, id: NodeId, life: u64) -> bool {
+        self.hosts.get(&id).is_some_and(|host| host.node.is_some() && host.life == life)
+    }
+
+    /// Lets a node do something, and then what follows from it.
+    pub fn with(
+        &mut self,
+        id: NodeId,
+        what: impl FnOnce(&mut Node<Store>, u64, u64) -> Result<(), String>,
+    ) {
+        let Some(host) = self.hosts.get_mut(&id) else { return };
+        let (wall, now) = (host.wall(self.now), host.now(self.now));
+        let Some(node) = &mut host.node else { return };
+        let done = what(node, wall, now).and_then(|()| node.turn(&mut self.oracle));
+        let outputs = std::mem::take(&mut node.out);
+        let (index, term, seq) = node.group.applied();
+        let life = host.life;
+        [id, index, term, seq].into_iter().for_each(|number| self.digest.add(number));
+        if let Err(what) = done {
+            if what.contains("acknowledged") || what.contains("damaged") {
+                self.oracle.blame(format!("node {id}: {what}"));
+            }
+            let delay = 100_000 + self.numbers.below(1_000_000);
+            return self.crash(id, delay);
+        }
+        outputs.into_iter().for_each(|output| self.carry_out(id, life, output));
+    }
+
+    fn carry_out(&mut self, id: NodeId, life: u64, output: Output<Reply>) {
+        match output {
+            Output::Send(packet) => {
+                self.digest.add(packet.message.to << 8 | packet.message.kind as u64);
+                let delays = self.network.send(id, packet.message.to, &mut self.numbers);
+                for delay in delays {
+                    self.after(delay, Event::Deliver(packet.clone()));
+                }
+            }
+            Output::Sync => {
+                let slow = if self.numbers.one_in(40) { 60_000 } else { 1_500 };
+                let delay = 100 + self.numbers.below(slow);
+                self.after(delay, Event::Synced(id, life));
+            }
+            Output::Answer(operation, answer) => {
+                let client = self.clients.all.iter().position(|it| it.waiting == Some(operation));
+                // Now and then an answer is lost with its connection.
+                if let Some(client) = client.filter(|_| self.healed || !self.numbers.one_in(100)) {
+                    let delay = 50 + self.numbers.below(1_000);
+                    self.after(delay, Event::Answer(client, operation, answer));
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, packet: Packet) {
+        let (from, to) = (packet.message.from, packet.message.to);
+        if self.network.passes(from, to) {
+            self.with(to, |node, _, now| node.receive(packet, now));
+        }
+    }
+
+    fn serve(&mut self, event: Event) {
+        match event {
+            Event::Ask(client) if self.clients.all[client].waiting.is_none() => {
+                let command = self.clients.choose(&mut self.numbers, self.only_reads || self.quiet);
+                let target = self.clients.all[client].target;
+                let operation = self.clients.ask(client, command.clone());
+                let delay = 50 + self.numbers.below(1_000);
+                self.after(delay, Event::Request(client, operation, target, command));
+                self.after(PATIENCE, Event::GiveUp(client, operation));
+            }
+            Event::Request(client, operation, id, command) => {
+                let running = self.hosts.get(&id).is_some_and(|host| host.node.is_some());
+                if !running {
+                    return self.after(100, Event::Answer(client, operation, Answer::Moved(0)));
+                }
+                self.with(id, |node, wall, now| {
+                    node.command(operation, &command, wall, now);
+                    Ok(())
+                });
+                self.flush_soon(id);
+            }
+            Event::Answer(client, operation, answer) => {
+                let elsewhere = !matches!(answer, Answer::Reply(_));
+                if self.clients.answer(client, operation, answer.clone()) {
+                    self.next_question(client, elsewhere, answer == Answer::Moved(0));
+                }
+            }
+            Event::GiveUp(client, operation)
+                if self.clients.answer(client, operation, Answer::Unknown) =>
+            {
+                self.next_question(client, true, true);
+            }
+            _ => {}
+        }
+    }
+
+    fn flush_soon(&mut self, id: NodeId) {
+        let delay = self.numbers.below(3_000);
+        let Some(host) = self.hosts.get_mut(&id) else { return };
+        if host.node.is_some() && !std::mem::replace(&mut host.flush_due, true) {
+            let life = host.life;
+            self.after(delay, Event::Flush(id, life));
+        }
+    }
+
+    /// The client thinks for a while, and may look for another node.
+    fn next_question(&mut self, client: usize, elsewhere: bool, anywhere: bool) {
+        let stubborn = self.clients.all[client].stubborn && !self.healed && !self.numbers.one_in(8);
+        if elsewhere && (anywhere || self.clients.all[client].stubborn) && !stubborn {
+            let ids: Vec<NodeId> =
+                self.hosts.iter().filter(|(_, host)| !host.gone).map(|(id, _)| *id).collect();
+            self.clients.all[client].target = *self.numbers.pick(&ids);
+        }
+        let delay = 1_000 + self.numbers.below(if elsewhere { 30_000 } else { 60_000 });
+        self.after(delay, Event::Ask(client));
+    }
+
+    /// The process ends and what is not synced may be lost; it starts again after a while.
+    pub fn crash(&mut self, id: NodeId, delay: u64) {
+        let Some(host) = self.hosts.get_mut(&id) else { return };
+        host.life += 1;
+        (host.node, host.held, host.flush_due) = (None, None, false);
+        let numbers = &mut self.numbers;
+        host.disk.crash(|length| match numbers.below(3) {
+            0 => (0, false),
+            1 => (length, false),
+            _ => (numbers.below(length as u64 + 1) as usize, numbers.one_in(2)),
+        });
+        self.after(delay, Event::Start(id));
+    }
+
+    fn start(&mut self, id: NodeId) {
+        let now = self.now;
+        let Some(host) = self.hosts.get_mut(&id) else { return };
+        if host.node.is_some() || host.gone {
+            return;
+        }
+        match Node::start(host.plan.clone(), host.disk.clone(), host.now(now)) {
+            Err(what) => self.oracle.blame(format!("node {id} cannot start: {what}")),
+            Ok(node) => {
+                host.node = Some(node);
+                let life = host.life;
+                let delay = self.numbers.below(100_000);
+                self.after(delay, Event::Tick(id, life));
+                self.with(id, |_, _, _| Ok(()));
+            }
+        }
+    }
+}

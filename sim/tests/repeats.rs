@@ -1,0 +1,22 @@
+//! A seed is a run: twice the same, to the last event, and nothing is wrong in it.
+
+use std::thread;
+
+/// Seeds that are played twice.
+const SEEDS: u64 = 100;
+
+#[test]
+fn two_runs_of_a_seed_are_the_same_and_find_nothing() {
+    let half = |first: u64| {
+        for seed in (first..=SEEDS).step_by(2) {
+            let (one, other) = (sim::run(seed, None), sim::run(seed, None));
+            assert_eq!(one, other, "seed {seed} does not repeat");
+            assert_eq!(one.violation, None, "seed {seed}");
+            assert!(one.answered > 100 && one.commit > 20, "seed {seed} is no test: {one:?}");
+            assert_eq!(one.gave_up, 0, "seed {seed}");
+        }
+    };
+    let other = thread::spawn(move || half(2));
+    half(1);
+    other.join().unwrap();
+}
