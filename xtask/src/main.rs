@@ -7,6 +7,7 @@ mod echo;
 mod engine_bench;
 mod load;
 mod new_command;
+mod sim;
 mod tidy;
 
 use anyhow::{Context, Result, bail};
@@ -32,6 +33,8 @@ enum Task {
     NewCommand(new_command::NewCommandArgs),
     /// Check the project's invariants: dependency directions, banned calls, files and documents
     Tidy,
+    /// Play the cluster from seeds, with faults and without mercy; --seeds, --seed, --planted, --only
+    Sim(sim::SimArgs),
     /// Run .ci/run, as the continuous integration does
     Ci,
     /// Measure how many requests a second one core of the load generator drives
@@ -56,6 +59,7 @@ fn run(task: Task) -> Result<()> {
         Task::Conformance(args) => conformance::run(&args, &project_root()?),
         Task::NewCommand(args) => new_command::run(&args, &project_root()?),
         Task::Tidy => tidy::run(&project_root()?),
+        Task::Sim(args) => sim::run(&args, &project_root()?),
         Task::Ci => ci(),
         Task::LoadSpeed(args) => load::speed::measure(&args),
         Task::Echo(args) => echo::run(&args),

@@ -12,6 +12,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("lua", &[]),
     ("script", &["lua", "resp"]),
     ("replication", &["resp"]),
+    ("consensus", &[]),
+    ("sim", &["consensus"]),
     ("engine", &["replication", "resp", "runtime", "script", "storage"]),
     ("commands", &["engine", "resp", "runtime", "script", "storage"]),
 ];
@@ -20,7 +22,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
 const RUNTIMES: (&str, &[&str]) = ("runtime-", &["resp", "runtime"]);
 
 /// Crates that do no input, output or scheduling of their own.
-const SANS_IO: &[&str] = &["engine", "commands", "replication"];
+const SANS_IO: &[&str] = &["engine", "commands", "replication", "consensus", "sim"];
 
 /// What would let the engine do its own input, output or scheduling.
 const BANNED_IN_ENGINE: &[&str] = &["tokio", "mio", "crossbeam", "rayon", "socket2", "rand"];
@@ -48,6 +50,12 @@ fn objection(member: &str, dependency: &str, members: &[String]) -> Option<Strin
     }
     if dependency == "async-trait" && member != "server" {
         return Some("async-trait is for the server's cold seams only".to_string());
+    }
+    if dependency == "raft" && member != "consensus" {
+        return Some("only consensus knows the crate raft".to_string());
+    }
+    if dependency == "sim" {
+        return Some("sim is for tests only".to_string());
     }
     let allowed = match DIRECTIONS.iter().find(|(name, _)| *name == member) {
         Some((_, allowed)) => allowed,
@@ -163,7 +171,8 @@ mod tests {
     use super::super::tree::sample::tree;
     use super::*;
 
-    const ROOT: &str = "[workspace]\nmembers = [\"resp\", \"engine\", \"runtime-x\", \"server\"]\n";
+    const ROOT: &str =
+        "[workspace]\nmembers = [\"resp\", \"engine\", \"runtime-x\", \"server\", \"consensus\"]\n";
 
     fn objections(path: &str, manifest: &str) -> Vec<usize> {
         let tree = tree(&[("Cargo.toml", ROOT), (path, manifest)]);
@@ -190,6 +199,10 @@ mod tests {
         assert!(objections("engine/Cargo.toml", &on("miow")).is_empty());
         assert_eq!(objections("resp/Cargo.toml", &on("async-trait")), [2]);
         assert!(objections("server/Cargo.toml", &on("async-trait")).is_empty());
+        assert_eq!(objections("server/Cargo.toml", &on("raft")), [2]);
+        assert!(objections("consensus/Cargo.toml", &on("raft")).is_empty());
+        assert_eq!(objections("consensus/Cargo.toml", &on("rand")), [2]);
+        assert_eq!(objections("server/Cargo.toml", &on("sim")), [2]);
         let target = "[target.'cfg(unix)'.dependencies]\nmio = \"1\"\n";
         assert_eq!(objections("engine/Cargo.toml", target), [2]);
     }
