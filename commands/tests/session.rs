@@ -409,3 +409,16 @@ fn what_gives_way_for_a_request_is_told_before_it_is_answered() {
     server.keep_house();
     assert_eq!(server.text("GET k"), "\"v\"");
 }
+
+#[test]
+fn behind_a_digest_a_transaction_sees_what_the_time_is() {
+    let mut server = harness();
+    let (_, row) = engine::config::lookup("enable-debug-command").unwrap();
+    server.engine().config.load(row, &["yes"]).unwrap();
+    for line in ["SET k v PX 100", "MULTI", "DEBUG DIGEST", "GET k"] {
+        server.run(line);
+    }
+    server.advance(100);
+    let reply = server.text("EXEC");
+    assert!(reply.trim_end().ends_with("(nil)"), "{reply}");
+}

@@ -162,3 +162,21 @@ fn a_blocked_reader_is_remembered_when_it_is_served() {
     server.run_as(MAIN, "XADD s 1-2 f v");
     assert_eq!(received(&mut server, "a").len(), 1);
 }
+
+/// What a transaction finds expired goes, and is told, although it is not run.
+#[test]
+fn a_transaction_that_is_not_run_tells_what_it_found_expired() {
+    let mut server = server();
+    tracker(&mut server, "caches", "");
+    server.run("HSET h f v g v");
+    server.run("HPEXPIRE h 100 FIELDS 1 f");
+    server.run_as("caches", "HGET h g");
+    server.run("WATCH h");
+    server.run("MULTI");
+    server.run("PING");
+    server.advance(100);
+    assert_eq!(text(&server.run("EXEC")).trim_end(), "(nil)");
+    let told = received(&mut server, "caches");
+    assert!(told.len() == 1 && told[0].contains("invalidate"), "{told:?}");
+    assert_eq!(text(&server.run("HLEN h")).trim_end(), "(integer) 1");
+}
