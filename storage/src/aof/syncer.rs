@@ -76,7 +76,7 @@ impl Syncer {
     pub fn poll(&self, position: Position, waker: &Waker) -> Fate {
         if !self.must_be_synced(position) {
             self.log.write_up_to(position);
-            return if self.log.written() >= position { Fate::Kept } else { self.unknown() };
+            return if self.log.written() >= position { Fate::Kept } else { Fate::Unknown };
         }
         if self.log.synced() >= position {
             return Fate::Kept;
@@ -87,20 +87,12 @@ impl Syncer {
             return Fate::Kept;
         }
         if self.log.health.failed() || control.stop {
-            return self.unknown();
+            return Fate::Unknown;
         }
         control.waiters.push((position, waker.clone()));
         drop(control);
         self.wake.notify_one();
         Fate::Pending
-    }
-
-    #[cold]
-    fn unknown(&self) -> Fate {
-        let cause = self.log.health.text();
-        let cause = cause.as_deref().unwrap_or("the append-only file is closed");
-        tracing::error!(cause, "whether a write is kept will not be known");
-        Fate::Unknown
     }
 
     /// Writes and syncs everything appended so far, and wakes who waited for it.
