@@ -14,14 +14,14 @@ pub struct Operator {
     leaving: Option<NodeId>,
     /// Steps that are asked for one after the other, without waiting.
     hasty: Vec<Step>,
-    /// Disks that were exchanged.
-    wiped: u32,
+    /// A disk was exchanged, or nodes may have left in haste. Both in one run could lose a quorum for good.
+    once: bool,
 }
 
 impl Operator {
     /// Nothing to do yet.
     pub fn new(next: NodeId) -> Operator {
-        Operator { next, joining: None, leaving: None, hasty: Vec::new(), wiped: 0 }
+        Operator { next, joining: None, leaving: None, hasty: Vec::new(), once: false }
     }
 
     /// What to ask of a leader whose group has these members.
@@ -99,6 +99,9 @@ impl World {
         }
         let delay = 30_000 + self.numbers.below(700_000);
         self.after(delay, Event::Fault);
+        if self.quiet {
+            return;
+        }
         let running: Vec<NodeId> =
             self.hosts.iter().filter(|(_, host)| host.node.is_some()).map(|(id, _)| *id).collect();
         if running.is_empty() {
@@ -135,7 +138,13 @@ impl World {
 
     /// What was cut, lost or ill works again.
     pub fn mend(&mut self) {
+        if self.quiet {
+            return;
+        }
         self.network.heal();
+        for at in 0..self.clients.all.len() {
+            self.clients.all[at].stubborn = at % 2 == 1;
+        }
         for host in self.hosts.values() {
             host.disk.fail_syncs(false);
             host.disk.set_free(None);
@@ -252,6 +261,11 @@ impl World {
             self.network.cut(first, leader);
             let delay = 1_000_000 + self.numbers.below(1_500_000);
             self.after(delay, Event::Betray(leader, second));
+            // Some ask the leader whatever happens, and some the other.
+            for at in 0..self.clients.all.len() {
+                self.clients.all[at].target = if at % 2 == 0 { leader } else { first };
+                self.clients.all[at].stubborn = true;
+            }
         }
     }
 
@@ -292,9 +306,11 @@ impl World {
     fn hasty(&mut self) {
         let Some((leader, _)) = self.leader() else { return };
         let voters = self.voters();
-        if voters.len() < 3 || self.operator.leaving.is_some() || self.operator.joining.is_some() {
+        let busy = self.operator.leaving.is_some() || self.operator.joining.is_some();
+        if voters.len() < 3 || busy || self.operator.once {
             return;
         }
+        self.operator.once = true;
         self.isolate(leader, true, true);
         let others = voters.into_iter().filter(|id| *id != leader).map(Step::Remove);
         self.operator.hasty = others.collect();
@@ -305,10 +321,10 @@ impl World {
     fn wipe(&mut self, id: NodeId) {
         let voters = self.voters();
         let busy = self.operator.leaving.is_some() || self.operator.joining.is_some();
-        if busy || self.operator.wiped > 0 || voters.len() < 3 || !voters.contains(&id) {
+        if busy || self.operator.once || voters.len() < 3 || !voters.contains(&id) {
             return;
         }
-        self.operator.wiped += 1;
+        self.operator.once = true;
         self.crash(id, 0);
         if let Some(host) = self.hosts.get_mut(&id) {
             host.disk.wipe();

@@ -319,10 +319,14 @@ impl World {
         }
     }
 
-    /// A paused node goes on.
+    /// A paused node goes on. What clients asked meanwhile may be read before what nodes said.
     pub fn resume(&mut self, id: NodeId) {
         let held = self.hosts.get_mut(&id).and_then(|host| host.held.take());
-        for event in held.unwrap_or_default() {
+        let mut held = held.unwrap_or_default();
+        if self.numbers.one_in(2) {
+            held.sort_by_key(|event| !matches!(event, Event::Request(..)));
+        }
+        for event in held {
             self.after(0, event);
         }
     }

@@ -23,6 +23,9 @@ const QUICK: &[(Planted, u64)] = &[
     (Planted::MovedForCommitted, 17),
     (Planted::ExecSplit, 1),
     (Planted::AppliedTwice, 1),
+    (Planted::OlderTerm, 18),
+    (Planted::LeaseSurvivesTransfer, 107),
+    (Planted::NoLeaseCheck, 622),
 ];
 
 #[test]

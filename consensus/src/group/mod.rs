@@ -255,7 +255,8 @@ impl<R: Raft> Group<R> {
         };
         let early = self.settings.faults.has(Fault::EarlyReads);
         let behind = self.applied.0 < leading.first || self.speculation.is_behind();
-        let hands_over = self.raft.status().hands_over || self.is_removed();
+        let survives = self.settings.faults.has(Fault::LeaseSurvivesTransfer);
+        let hands_over = (self.raft.status().hands_over && !survives) || self.is_removed();
         if self.speculation.undo || (!early && behind) || hands_over {
             return Err(Blocked::NotReady);
         }

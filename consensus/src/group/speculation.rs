@@ -138,6 +138,9 @@ impl<R: Raft> Group<R> {
         let status = self.raft.status();
         let older = self.settings.faults.has(Fault::OlderTerm);
         let led = self.leading.as_ref().map(|leading| leading.term);
+        if older && led.is_none() {
+            return;
+        }
         if led != Some(self.speculation.tail.term) && !(older && led.is_some()) {
             return self.drop_tail();
         }
