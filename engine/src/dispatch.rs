@@ -35,6 +35,8 @@ pub(crate) struct Call<'a> {
 pub(crate) struct Aftermath {
     /// The position in a stream of effects that the reply depends on.
     pub position: Option<Position>,
+    /// Where in the output that reply begins.
+    pub start: usize,
     /// What hardly any command leaves.
     pub rest: Option<Box<Follow>>,
 }
@@ -379,6 +381,7 @@ impl Engine {
         result: CallResult,
         aftermath: &mut Aftermath,
     ) {
+        aftermath.start = mark;
         let (dirty, rest) = result.into_parts();
         aftermath.position = rest.as_ref().and_then(|rest| rest.depends_on).or(aftermath.position);
         if tx.met_expired() {

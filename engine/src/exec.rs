@@ -22,7 +22,7 @@ impl Engine {
         now: Now,
     ) -> Aftermath {
         let shards = self.shards_of(queue, session);
-        let mut aftermath = Aftermath::default();
+        let mut aftermath = Aftermath { start: out.len(), ..Aftermath::default() };
         let mut committed = false;
         self.begin_waiting(self.is_traced(), shards.locks());
         let outcome = self.backend.transact(shards.locks(), now.wall_ms, &mut |tx| {

@@ -463,7 +463,7 @@ impl Machine {
             // What is slow may look at the counters (INFO, CONFIG RESETSTAT).
             self.state.flush_counts(&engine.stats);
         }
-        let (mut aftermath, start) = (Aftermath::default(), self.out.len());
+        let mut aftermath = Aftermath::default();
         if entry.id == engine.exec {
             aftermath = self.exec(engine, now);
         } else {
@@ -475,22 +475,15 @@ impl Machine {
         }
         timer.after(&aftermath);
         if aftermath.is_something() {
-            self.conclude(engine, aftermath, start, now, timer);
+            self.conclude(engine, aftermath, now, timer);
         }
     }
 
     /// What follows once the locks are gone.
     #[inline(never)]
-    fn conclude(
-        &mut self,
-        engine: &Engine,
-        aftermath: Aftermath,
-        start: usize,
-        now: Now,
-        timer: &mut Timer<'_>,
-    ) {
+    fn conclude(&mut self, engine: &Engine, aftermath: Aftermath, now: Now, timer: &mut Timer<'_>) {
         if let Some(position) = aftermath.position {
-            self.depend(engine, position, start);
+            self.depend(engine, position, aftermath.start);
             if engine.is_fed() {
                 engine.replication.wake();
             }
