@@ -25,7 +25,7 @@ pub fn run(args: &SimArgs, root: &Path) -> Result<()> {
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
     let played = Command::new(target.join("debug/sim")).args(&args.args).status();
     if !played.context("running the simulator")?.success() {
-        bail!("the simulator found something");
+        bail!("see above: a violation, or a planted bug that was not found");
     }
     Ok(())
 }
