@@ -14,7 +14,7 @@ use resp::parse_i64;
 
 /// The version Varve answers as: what clients decide by. With less than 7.4, redis-py refuses to have a
 /// client-side cache, and others hide the expiry of hash fields.
-pub use script::REDIS_VERSION;
+pub use engine::REDIS_VERSION;
 
 const WRONG_PASS: Failure =
     failure("WRONGPASS invalid username-password pair or user is disabled.");

@@ -9,6 +9,7 @@ use crate::command::{CommandId, CommandTable, DuplicateCommand, Spec};
 use crate::config::{ConfigStore, Id, keyspace_events as bits};
 use crate::cross_protocol::CrossProtocol;
 use crate::eviction::Eviction;
+use crate::figures::Sheet;
 use crate::holds::Holds;
 use crate::housekeeping::ActiveExpire;
 use crate::keyspace::{Class, Keyspace};
@@ -198,14 +199,11 @@ pub trait Host: Send + Sync {
     /// A replica waits for all data: has them sent soon, to all who wait.
     fn begin_sync(&self) {}
 
-    /// Lines of an `INFO` section that only the process knows: `server`, `memory`, `cpu`,
-    /// `persistence`, `clients`, `stats`. They are shown in this order, among the engine's own; a
-    /// name given here replaces the engine's line of that name. `CONFIG REWRITE` aside, other
-    /// commands read single figures from here too: `MEMORY STATS` the section `memory`, `LASTSAVE`
-    /// the line `rdb_last_save_time` of `persistence`.
-    fn info(&self, _section: &str) -> Vec<(String, String)> {
-        Vec::new()
-    }
+    /// Puts the figures of an `INFO` section that only the process knows into the sheet: `server`, `memory`,
+    /// `cpu`, `persistence`, `clients`, `stats`. They are shown in this order, among the engine's own; a
+    /// name given here replaces the engine's row of that name. Other commands read single figures from
+    /// here too: `MEMORY STATS` the section `memory`, `LASTSAVE` `rdb_last_save_time` of `persistence`.
+    fn figures(&self, _section: &str, _sheet: &mut Sheet) {}
 
     /// Replaces the data by what the snapshot file holds, without saving first
     /// (`DEBUG RELOAD NOSAVE`). With `keep`, what is there stays; a key that the file has too is

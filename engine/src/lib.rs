@@ -21,6 +21,7 @@
 //! | `holds` | keys on their way to another server |
 //! | [`peers`] | other servers, which only the process around reaches |
 //! | [`replay`] | running logged effects again |
+//! | [`figures`], [`observe`] | what a row of figures is, and the rows: what `INFO` and metrics show |
 //! | `containment` | what a panic inside a transaction may do |
 //! | [`replication`](mod@replication) | who follows us, and whom we follow |
 //! | [`housekeeping`] | work done between requests: expiry, maintenance |
@@ -46,6 +47,7 @@ pub mod eviction;
 mod exec;
 pub mod expiry;
 pub mod failure;
+pub mod figures;
 pub mod glob;
 mod holds;
 pub mod housekeeping;
@@ -53,6 +55,7 @@ pub mod keyspace;
 pub mod latency;
 pub mod long_double;
 pub mod monitor;
+pub mod observe;
 pub mod pause;
 pub mod peers;
 pub mod pubsub;
@@ -74,4 +77,6 @@ pub use cx::Cx;
 pub use engine::{Cluster, Engine, EngineService, Environment, Host, NoHost, Parts, Route};
 pub use failure::{Failure, Outcome};
 pub use runtime::histogram;
+/// The version of Redis that this server says it is.
+pub use script::REDIS_VERSION;
 pub use session::Session;

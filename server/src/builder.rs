@@ -140,10 +140,10 @@ impl ServerBuilder {
         limits::fit_maxclients(&config);
         limits::follow(&process);
         let streams = std::mem::take(&mut bound.streams);
-        let mut serving = Serving::new(streams, &engine, process.clone(), clock);
+        engine.set_gate(gate::LOADING, true);
+        let mut serving = Serving::new(streams, &engine, process.clone(), clock)?;
         let (libraries, position) = (Mutex::default(), Mutex::default());
         let data = Data { backend, config: config.clone(), commands, libraries, position };
-        engine.set_gate(gate::LOADING, true);
         let load = || loading::load(&data, &process, journal_wanted);
         let log = serving.while_loading(load)??;
         data.libraries.into_inner().iter().try_for_each(|text| {

@@ -12,6 +12,7 @@ use crate::snapshot::{self, Saver, snapshot_path};
 use crate::{config, fail_stop, info, mallctl, peer, system};
 use engine::config::{ConfigStore, Id};
 use engine::engine::{Begun, When, gate};
+use engine::figures::Sheet;
 use engine::peers::{Answers, Errand, Requests, Target};
 use engine::{Engine, Host};
 use parking_lot::Mutex;
@@ -46,7 +47,7 @@ pub(crate) struct Process {
     /// Threads for replication.
     pub replicator: Replicator,
     engine: OnceLock<Weak<Engine>>,
-    clock: Clock,
+    pub clock: Clock,
     errands: Arc<Errands>,
     log: OnceLock<Log>,
     /// Where a log goes that is opened later.
@@ -393,8 +394,8 @@ impl Host for Process {
         std::thread::sleep(time);
     }
 
-    fn info(&self, section: &str) -> Vec<(String, String)> {
-        info::section(self, section)
+    fn figures(&self, section: &str, sheet: &mut Sheet) {
+        info::section(self, section, sheet);
     }
 
     fn memory_used(&self) -> u64 {

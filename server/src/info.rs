@@ -1,166 +1,235 @@
-//! Lines of `INFO` that only the process knows, with Redis's names and formats. The engine puts
-//! them among its own, and leaves out what is said here.
+//! Figures that only the process knows, with Redis's names: rows, as the engine's own are.
 
 use crate::host::Process;
-use crate::memory::{human, resident_bytes, total_bytes};
-use crate::system::{cpu_time, operating_system};
+use crate::memory::{MemoryFigures, resident_bytes, total_bytes};
+use crate::system::{CpuTime, cpu_time, operating_system};
 use engine::config::Id;
-use runtime::RuntimeStats;
+use engine::figures::{Figure, Sheet, Unit, Value, counter, gauge, human, note, percent, ratio};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// The lines of one section, in order; empty for sections the process has nothing to say about.
-pub(crate) fn section(process: &Process, name: &str) -> Vec<(String, String)> {
-    let mut lines = Lines::default();
+/// What the rows are read from: the process, and what it costs to ask for more than once.
+struct Reading<'a> {
+    process: &'a Process,
+    memory: MemoryFigures,
+    resident: u64,
+    cpu: CpuTime,
+}
+
+type Row = Figure<for<'a, 'b> fn(&'b Reading<'a>) -> Value>;
+
+/// Puts the figures of one section, in order; none for sections the process has nothing to say about.
+pub(crate) fn section(process: &Process, name: &str, sheet: &mut Sheet) {
+    let rows: &[Row] = match name {
+        "server" => SERVER,
+        "memory" => MEMORY,
+        "persistence" => PERSISTENCE,
+        "cpu" => CPU,
+        "stats" => STATS,
+        _ => return,
+    };
+    let memory = (process.allocator.figures)();
+    let reading = Reading { process, memory, resident: resident_bytes(), cpu: cpu_time() };
+    rows.iter().for_each(|row| sheet.add(row, || (row.read)(&reading)));
     match name {
-        "server" => server(process, &mut lines),
-        "memory" => memory(process, &mut lines),
-        "persistence" => persistence(process, &mut lines),
-        "cpu" => cpu(&mut lines),
-        "stats" => stats(&process.runtime.stats(), &mut lines),
+        "server" => threads(process, sheet),
+        "memory" => storage(process, sheet),
+        "persistence" => disk(process, sheet),
         _ => {}
     }
-    lines.0
 }
 
-#[derive(Default)]
-struct Lines(Vec<(String, String)>);
+const SERVER: &[Row] = &[
+    note("os", |_| operating_system().into()),
+    note("monotonic_clock", |_| "POSIX clock_gettime".into()),
+    note("multiplexing_api", |_| if cfg!(target_os = "linux") { "epoll" } else { "kqueue" }.into()),
+    note("atomicvar_api", |_| "c11-builtin".into()),
+    note("process_id", |_| u64::from(std::process::id()).into()),
+    note("process_supervised", |_| "no".into()),
+    note("run_id", |r| r.process.run_id.to_string().into()),
+    note("tcp_port", |r| r.process.addresses.first().map_or(0, |a| u64::from(a.port())).into()),
+    note("executable", |_| {
+        std::env::current_exe().unwrap_or_default().display().to_string().into()
+    }),
+    note("config_file", |r| {
+        r.process.file.as_ref().map_or(String::new(), |file| file.display().to_string()).into()
+    }),
+    note("io_threads_active", |_| 0_u64.into()),
+];
 
-impl Lines {
-    fn add(&mut self, name: &str, value: impl ToString) {
-        self.0.push((name.to_owned(), value.to_string()));
-    }
-
-    /// A size in bytes, and once more for people.
-    fn size(&mut self, name: &str, bytes: u64) {
-        self.add(name, bytes);
-        self.add(&format!("{name}_human"), human(bytes));
-    }
-
-    fn flag(&mut self, name: &str, on: bool) {
-        self.add(name, u8::from(on));
-    }
-}
-
-fn server(process: &Process, lines: &mut Lines) {
-    lines.add("os", operating_system());
-    lines.add("monotonic_clock", "POSIX clock_gettime");
-    lines.add("multiplexing_api", if cfg!(target_os = "linux") { "epoll" } else { "kqueue" });
-    lines.add("atomicvar_api", "c11-builtin");
-    lines.add("process_id", std::process::id());
-    lines.add("process_supervised", "no");
-    lines.add("run_id", &process.run_id);
-    lines.add("tcp_port", process.addresses.first().map_or(0, |address| address.port()));
-    let executable = std::env::current_exe().unwrap_or_default();
-    lines.add("executable", executable.display());
-    let file = process.file.as_ref().map_or(String::new(), |file| file.display().to_string());
-    lines.add("config_file", file);
-    lines.add("io_threads_active", 0);
+fn threads(process: &Process, sheet: &mut Sheet) {
     for (number, address) in process.addresses.iter().enumerate() {
         let text = format!("name=tcp,bind={},port={}", address.ip(), address.port());
-        lines.add(&format!("listener{number}"), text);
+        sheet.add_free(format!("listener{number}"), text);
     }
-    lines.add("varve_runtime", process.runtime.name());
+    sheet.put(note("varve_runtime", process.runtime.name().into()));
     if process.runtime.name() == "epoll" {
-        lines.add("varve_epoll_execution", process.config.choice(Id::EpollExecution));
+        let execution = process.config.choice(Id::EpollExecution).to_owned();
+        sheet.put(note("varve_epoll_execution", execution.into()));
     }
-    lines.add("varve_threads", process.runtime.stats().threads.load(Relaxed));
+    let threads = process.runtime.stats().threads.load(Relaxed).into();
+    sheet.put(gauge("varve_threads", Unit::One, "Threads that serve clients", threads));
 }
 
-fn memory(process: &Process, lines: &mut Lines) {
-    let figures = (process.allocator.figures)();
-    let rss = resident_bytes();
-    let peak = process.note_memory(figures.allocated);
-    let startup = process.memory_at_start.load(Relaxed);
-    let dataset = figures.allocated.saturating_sub(startup);
-    lines.size("used_memory", figures.allocated);
-    lines.size("used_memory_rss", rss);
-    lines.size("used_memory_peak", peak);
-    lines.add("used_memory_peak_perc", percent(figures.allocated, peak));
-    lines.add("used_memory_overhead", startup);
-    lines.add("used_memory_startup", startup);
-    lines.add("used_memory_dataset", dataset);
-    lines.add("used_memory_dataset_perc", percent(dataset, figures.allocated));
-    lines.add("allocator_allocated", figures.allocated);
-    lines.add("allocator_active", figures.active);
-    lines.add("allocator_resident", figures.resident);
-    lines.size("total_system_memory", total_bytes());
-    let limit = process.config.memory(Id::Maxmemory);
-    lines.size("maxmemory", limit);
-    lines.add("maxmemory_policy", process.config.choice(Id::MaxmemoryPolicy));
-    lines.add("allocator_frag_ratio", ratio(figures.active, figures.allocated));
-    lines.add("allocator_frag_bytes", figures.active.saturating_sub(figures.allocated));
-    lines.add("allocator_rss_ratio", ratio(figures.resident, figures.active));
-    lines.add("allocator_rss_bytes", difference(figures.resident, figures.active));
-    lines.add("rss_overhead_ratio", ratio(rss, figures.resident));
-    lines.add("rss_overhead_bytes", difference(rss, figures.resident));
-    lines.add("mem_fragmentation_ratio", ratio(rss, figures.allocated));
-    lines.add("mem_fragmentation_bytes", difference(rss, figures.allocated));
-    lines.add("mem_allocator", process.allocator.name);
-    lines.add("active_defrag_running", 0);
-    if let Some(engine) = process.engine() {
-        let stats = engine.backend.stats();
-        lines.add("varve_storage_memory_bytes", stats.memory_bytes);
-        for (name, value) in stats.details {
-            lines.add(&format!("varve_storage_{name}"), value);
-        }
+/// A size, bytes.
+const fn bytes(
+    name: &'static str,
+    help: &'static str,
+    read: for<'a, 'b> fn(&'b Reading<'a>) -> Value,
+) -> Row {
+    gauge(name, Unit::Bytes, help, read)
+}
+
+impl Reading<'_> {
+    fn peak(&self) -> u64 {
+        self.process.note_memory(self.memory.allocated)
+    }
+
+    fn at_start(&self) -> u64 {
+        self.process.memory_at_start.load(Relaxed)
+    }
+
+    fn dataset(&self) -> u64 {
+        self.memory.allocated.saturating_sub(self.at_start())
+    }
+
+    fn limit(&self) -> u64 {
+        self.process.config.memory(Id::Maxmemory)
     }
 }
 
-fn persistence(process: &Process, lines: &mut Lines) {
-    let state = process.saver.state();
-    let seconds = |time: Option<Duration>| time.map_or(-1, |time| time.as_secs() as i64);
-    lines.flag("rdb_bgsave_in_progress", state.running_since.is_some());
-    lines.add("rdb_last_save_time", state.last_success_s);
-    lines.add("rdb_last_bgsave_status", if state.last_ok { "ok" } else { "err" });
-    lines.add("rdb_last_bgsave_time_sec", seconds(state.last_took));
-    lines.add(
-        "rdb_current_bgsave_time_sec",
-        seconds(state.running_since.map(|since| since.elapsed())),
-    );
-    lines.add("rdb_saves", state.saves);
-    lines.add("rdb_last_cow_size", 0);
-    let scheduled = &process.scheduled;
-    let rewrite = scheduled.rewrite.load(Relaxed) || scheduled.log.load(Relaxed);
-    lines.flag("aof_rewrite_scheduled", rewrite);
-    lines.add("rdb_last_load_keys_expired", process.loaded_expired.load(Relaxed));
-    lines.add("rdb_last_load_keys_loaded", process.loaded_keys.load(Relaxed));
+fn for_people(bytes: u64) -> Value {
+    human(bytes).into()
+}
+
+fn difference(a: u64, b: u64) -> Value {
+    Value::Signed(a as i64 - b as i64)
+}
+
+const MEMORY: &[Row] = &[
+    bytes("used_memory", "Allocated", |r| r.memory.allocated.into()),
+    note("used_memory_human", |r| for_people(r.memory.allocated)),
+    bytes("used_memory_rss", "Physical memory of the process", |r| r.resident.into()),
+    note("used_memory_rss_human", |r| for_people(r.resident)),
+    bytes("used_memory_peak", "The most that was allocated", |r| r.peak().into()),
+    note("used_memory_peak_human", |r| for_people(r.peak())),
+    note("used_memory_peak_perc", |r| percent(r.memory.allocated, r.peak())),
+    note("used_memory_overhead", |r| r.at_start().into()),
+    bytes("used_memory_startup", "Allocated when the server had started", |r| r.at_start().into()),
+    bytes("used_memory_dataset", "Allocated since then", |r| r.dataset().into()),
+    note("used_memory_dataset_perc", |r| percent(r.dataset(), r.memory.allocated)),
+    note("allocator_allocated", |r| r.memory.allocated.into()),
+    bytes("allocator_active", "The allocator's pages in use", |r| r.memory.active.into()),
+    bytes("allocator_resident", "The allocator's physical memory", |r| r.memory.resident.into()),
+    note("total_system_memory", |_| total_bytes().into()),
+    note("total_system_memory_human", |_| for_people(total_bytes())),
+    bytes("maxmemory", "The limit of memory; 0 is none", |r| r.limit().into()),
+    note("maxmemory_human", |r| for_people(r.limit())),
+    note("maxmemory_policy", |r| r.process.config.choice(Id::MaxmemoryPolicy).to_owned().into()),
+    note("allocator_frag_ratio", |r| ratio(r.memory.active, r.memory.allocated)),
+    note("allocator_frag_bytes", |r| r.memory.active.saturating_sub(r.memory.allocated).into()),
+    note("allocator_rss_ratio", |r| ratio(r.memory.resident, r.memory.active)),
+    note("allocator_rss_bytes", |r| difference(r.memory.resident, r.memory.active)),
+    note("rss_overhead_ratio", |r| ratio(r.resident, r.memory.resident)),
+    note("rss_overhead_bytes", |r| difference(r.resident, r.memory.resident)),
+    gauge("mem_fragmentation_ratio", Unit::One, "Physical memory over allocated", |r| {
+        ratio(r.resident, r.memory.allocated)
+    }),
+    note("mem_fragmentation_bytes", |r| difference(r.resident, r.memory.allocated)),
+    note("mem_allocator", |r| r.process.allocator.name.into()),
+    note("active_defrag_running", |_| 0_u64.into()),
+];
+
+fn storage(process: &Process, sheet: &mut Sheet) {
+    let Some(engine) = process.engine() else { return };
+    let stats = engine.backend.stats();
+    let help = "What the storage holds in memory, as far as it counts it";
+    let held = stats.memory_bytes.into();
+    sheet.put(gauge("varve_storage_memory_bytes", Unit::Bytes, help, held));
+    for (name, value) in stats.details {
+        sheet.add_free(format!("varve_storage_{name}"), value);
+    }
+}
+
+/// Whole seconds; -1 where there are none.
+fn seconds(time: Option<Duration>) -> Value {
+    Value::Signed(time.map_or(-1, |time| time.as_secs() as i64))
+}
+
+const PERSISTENCE: &[Row] = &[
+    gauge("rdb_bgsave_in_progress", Unit::One, "Whether a snapshot is being written", |r| {
+        r.process.saver.state().running_since.is_some().into()
+    }),
+    gauge(
+        "rdb_last_save_time",
+        Unit::Seconds,
+        "When the last snapshot succeeded, Unix time",
+        |r| r.process.saver.state().last_success_s.into(),
+    ),
+    note("rdb_last_bgsave_status", |r| {
+        if r.process.saver.state().last_ok { "ok" } else { "err" }.into()
+    }),
+    gauge("rdb_last_bgsave_time_sec", Unit::Seconds, "How long the last snapshot took", |r| {
+        seconds(r.process.saver.state().last_took)
+    }),
+    note("rdb_current_bgsave_time_sec", |r| {
+        seconds(r.process.saver.state().running_since.map(|since| since.elapsed()))
+    }),
+    counter("rdb_saves", Unit::One, "Snapshots written", |r| r.process.saver.state().saves.into()),
+    note("rdb_last_cow_size", |_| 0_u64.into()),
+    note("aof_rewrite_scheduled", |r| {
+        let scheduled = &r.process.scheduled;
+        (scheduled.rewrite.load(Relaxed) || scheduled.log.load(Relaxed)).into()
+    }),
+    note("rdb_last_load_keys_expired", |r| r.process.loaded_expired.load(Relaxed).into()),
+    note("rdb_last_load_keys_loaded", |r| r.process.loaded_keys.load(Relaxed).into()),
+];
+
+fn disk(process: &Process, sheet: &mut Sheet) {
     if let Some(engine) = process.engine().filter(|engine| engine.backend.persistent()) {
-        lines.add("varve_storage_disk_bytes", engine.backend.stats().disk_bytes);
+        let help = "What the storage holds on disk";
+        let held = engine.backend.stats().disk_bytes.into();
+        sheet.put(gauge("varve_storage_disk_bytes", Unit::Bytes, help, held));
     }
 }
 
-fn cpu(lines: &mut Lines) {
-    let used = cpu_time();
-    let text = |time: Duration| format!("{}.{:06}", time.as_secs(), time.subsec_micros());
-    lines.add("used_cpu_sys", text(used.system));
-    lines.add("used_cpu_user", text(used.user));
+fn cpu_seconds(time: Duration) -> Value {
+    Value::Real(time.as_secs_f64(), 6)
+}
+
+const CPU: &[Row] = &[
+    counter("used_cpu_sys", Unit::Seconds, "Processor time in the kernel", |r| {
+        cpu_seconds(r.cpu.system)
+    }),
+    counter("used_cpu_user", Unit::Seconds, "Processor time outside the kernel", |r| {
+        cpu_seconds(r.cpu.user)
+    }),
     // Nothing forks, so there are no children to account for.
-    lines.add("used_cpu_sys_children", "0.000000");
-    lines.add("used_cpu_user_children", "0.000000");
+    note("used_cpu_sys_children", |_| cpu_seconds(Duration::ZERO)),
+    note("used_cpu_user_children", |_| cpu_seconds(Duration::ZERO)),
+];
+
+fn load(counter: &AtomicU64) -> Value {
+    counter.load(Relaxed).into()
 }
 
-fn stats(stats: &RuntimeStats, lines: &mut Lines) {
-    let counters: [(&str, &AtomicU64); 5] = [
-        ("varve_runtime_loops", &stats.loops),
-        ("varve_runtime_wakes", &stats.wakes),
-        ("varve_runtime_queue_depth", &stats.queue_depth),
-        ("varve_runtime_panics", &stats.panics),
-        ("varve_runtime_accept_errors", &stats.accept_errors),
-    ];
-    for (name, counter) in counters {
-        lines.add(name, counter.load(Relaxed));
-    }
-}
-
-fn ratio(a: u64, b: u64) -> String {
-    format!("{:.2}", a as f64 / b.max(1) as f64)
-}
-
-fn percent(part: u64, whole: u64) -> String {
-    format!("{:.2}%", part as f64 * 100.0 / whole.max(1) as f64)
-}
-
-fn difference(a: u64, b: u64) -> i64 {
-    a as i64 - b as i64
-}
+const STATS: &[Row] = &[
+    counter("varve_runtime_loops", Unit::One, "Turns of the reactors' loops", |r| {
+        load(&r.process.runtime.stats().loops)
+    }),
+    counter("varve_runtime_wakes", Unit::One, "Wake-ups of reactors by other threads", |r| {
+        load(&r.process.runtime.stats().wakes)
+    }),
+    gauge("varve_runtime_queue_depth", Unit::One, "Connections waiting for a thread", |r| {
+        load(&r.process.runtime.stats().queue_depth)
+    }),
+    counter("varve_runtime_panics", Unit::One, "Panics that ended a connection", |r| {
+        load(&r.process.runtime.stats().panics)
+    }),
+    counter(
+        "varve_runtime_accept_errors",
+        Unit::One,
+        "Connections that could not be accepted",
+        |r| load(&r.process.runtime.stats().accept_errors),
+    ),
+];

@@ -30,6 +30,7 @@
 //! | `host`, `info`, [`memory`], `mallctl`, `moments` | what commands about the process do |
 //! | `replication` | the connection to a master, and the files that replicas are sent |
 //! | `subcommands`, `migrate` | `varve migrate`, `varve capture`, `varve advise` |
+//! | `admin` | the admin port, and what must hold for the server to be ready |
 //! | `housekeeper`, `signals`, `logging`, `banner` | around the serving |
 
 pub mod command_line;
@@ -37,6 +38,8 @@ pub mod config;
 pub mod memory;
 mod peer;
 
+#[cfg(feature = "admin")]
+mod admin;
 mod background;
 mod banner;
 mod builder;

@@ -122,24 +122,9 @@ fn page_bytes() -> u64 {
     u64::try_from(bytes).unwrap_or(4096)
 }
 
-/// Bytes the way Redis shows them to people: `1.50M`.
-pub(crate) fn human(bytes: u64) -> String {
-    let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
-    match units.into_iter().find(|(shift, _)| bytes >> shift > 0) {
-        Some((shift, unit)) => format!("{:.2}{unit}", bytes as f64 / (1u64 << shift) as f64),
-        None => format!("{bytes}B"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_read_as_in_redis() {
-        let shown = [0, 1023, 1024, 1536, 10 << 20, 3 << 30].map(human);
-        assert_eq!(shown, ["0B", "1023B", "1.00K", "1.50K", "10.00M", "3.00G"]);
-    }
 
     #[test]
     fn the_kernel_tells_something() {

@@ -23,20 +23,33 @@ pub(crate) struct Serving {
     clock: Clock,
     listeners: Vec<Listener>,
     thread: Option<JoinHandle<io::Result<()>>>,
+    /// Answers operators until this is dropped.
+    #[cfg(feature = "admin")]
+    _admin: Option<admin::serving::Serving>,
 }
 
 impl Serving {
-    /// Nobody is served yet.
+    /// No client is served yet; operators are.
+    ///
+    /// # Errors
+    /// Those of the admin port.
     pub fn new(
         streams: Vec<Stream>,
         engine: &Arc<Engine>,
         process: Arc<Process>,
         clock: Clock,
-    ) -> Self {
+    ) -> Result<Self, StartError> {
         let service: Arc<dyn Service> = Arc::new(EngineService(engine.clone()));
         let listener = |stream| Listener { stream, service: service.clone() };
         let listeners = streams.into_iter().map(listener).collect();
-        Serving { process, clock, listeners, thread: None }
+        Ok(Serving {
+            #[cfg(feature = "admin")]
+            _admin: crate::admin::start(engine, &process)?,
+            process,
+            clock,
+            listeners,
+            thread: None,
+        })
     }
 
     /// Runs `load`, and serves meanwhile if that takes long.

@@ -94,6 +94,7 @@ pub const COMMANDS: &[Spec] = &[
         summary: "Sets or clears the bit at offset of the string value. Creates the key if it doesn't exist.",
         since: "2.2.0",
         complexity: "O(1)",
+        quick: true,
         arity: 4,
         group: Group::Bitmap,
         flags: &[Write, DenyOom],

@@ -324,6 +324,7 @@ pub const COMMANDS: &[Spec] = &[
         summary: "Renames a key and overwrites the destination.",
         since: "1.0.0",
         complexity: "O(1)",
+        quick: true,
         arity: 3,
         group: Group::Generic,
         flags: &[Write],

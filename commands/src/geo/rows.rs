@@ -31,6 +31,7 @@ pub const COMMANDS: &[Spec] = &[
         summary: "Returns the distance between two members of a geospatial index.",
         since: "3.2.0",
         complexity: "O(1)",
+        quick: true,
         arity: -4,
         group: Group::Geo,
         flags: &[Readonly],

@@ -1,11 +1,12 @@
 //! `MEMORY`: what keys and the whole server hold.
 
 use super::base::{CONTAINER, HELP, SERVER};
-use super::info::{Lines, clients_memory, section};
 use engine::args::integer;
 use engine::command::{Flag, LockRule, Spec, key};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX};
+use engine::figures::Sheet;
+use engine::observe::{clients_memory, section};
 
 /// Elements looked at when nobody says how many.
 const SAMPLES: usize = 5;
@@ -23,7 +24,7 @@ fn usage(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-fn memory_lines(cx: &Cx<'_>) -> Lines {
+fn memory_lines(cx: &Cx<'_>) -> Sheet {
     section(cx.engine, "memory", cx.now)
 }
 
@@ -94,7 +95,7 @@ fn stats(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-fn allocator(figures: &mut Figures<'_, '_>, lines: &Lines) {
+fn allocator(figures: &mut Figures<'_, '_>, lines: &Sheet) {
     for name in ["allocator.allocated", "allocator.active", "allocator.resident"] {
         figures.integer(name, lines.number(&name.replace('.', "_")));
     }
@@ -120,7 +121,7 @@ fn doctor(cx: &mut Cx<'_>) -> Outcome {
 const SMALL: f64 = 5.0 * 1024.0 * 1024.0;
 
 /// The thresholds are those of Redis's doctor; the advice is ours.
-fn diagnose(lines: &Lines, bytes_per_client: f64) -> String {
+fn diagnose(lines: &Sheet, bytes_per_client: f64) -> String {
     let used = lines.number("used_memory");
     if used < SMALL {
         return "There is too little data here to say anything about it.\n".to_owned();

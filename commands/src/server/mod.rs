@@ -19,7 +19,7 @@ mod misc;
 mod persistence;
 mod protocol;
 mod replication;
-mod replication_info;
+mod role;
 mod slowlog;
 mod sparkline;
 #[cfg(test)]

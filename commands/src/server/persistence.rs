@@ -1,11 +1,11 @@
 //! Saving, and the end: SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, SHUTDOWN.
 
 use super::base::SERVER;
-use super::info::section;
 use engine::command::{Category, Flag::*, Spec};
 use engine::cx::Cx;
 use engine::engine::{Begun, When, gate};
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::observe::section;
 use runtime::Flow;
 
 /// A refusal of the host, as an error reply.

@@ -1,7 +1,7 @@
 //! Replication: ROLE, REPLICAOF, REPLCONF, SYNC, PSYNC, FAILOVER, WAIT, WAITAOF.
 
 use super::base::SERVER;
-use super::replication_info;
+use super::role;
 use engine::args::{OwnedRequest, integer, is_word};
 use engine::blocking::{Block, LateReply};
 use engine::clients::flag;
@@ -347,7 +347,7 @@ pub const COMMANDS: &[Spec] = &[
         arity: 1,
         flags: &[NoScript, Loading, Stale, Fast],
         categories: &[Category::Admin, Category::Dangerous],
-        handler: replication_info::role,
+        handler: role::role,
         ..SERVER
     },
     Spec {

@@ -483,6 +483,11 @@ impl Clients {
         self.all.read().get(&id).cloned()
     }
 
+    /// Something of each client, in no order: nobody connects or leaves meanwhile.
+    pub fn survey<T>(&self, of: impl Fn(&Client) -> T) -> Vec<T> {
+        self.all.read().values().map(|client| of(client)).collect()
+    }
+
     /// All clients, by id.
     pub fn list(&self) -> Vec<Arc<Client>> {
         let mut all: Vec<_> = self.all.read().values().cloned().collect();

@@ -395,6 +395,9 @@ pub struct Spec {
     pub since: &'static str,
     /// Its cost, as `COMMAND DOCS` shows it.
     pub complexity: &'static str,
+    /// It takes constant time, although Redis does not flag it `fast`: in a pipeline it is timed together
+    /// with its neighbours.
+    pub quick: bool,
     /// Arguments including the name (and the container's name, for a subcommand); negative: at
     /// least that many.
     pub arity: i32,
@@ -439,6 +442,7 @@ pub const SPEC: Spec = Spec {
     summary: "",
     since: "1.0.0",
     complexity: "O(1)",
+    quick: false,
     arity: -1,
     group: Group::Generic,
     flags: &[],

@@ -106,7 +106,7 @@ fn accepted_arity(spec: &Spec) -> i32 {
 /// A command that may wait is measured by itself: what it waits is not its time.
 fn is_quick(spec: &Spec) -> bool {
     let has = |flag| spec.flags.contains(&flag);
-    !has(Flag::Blocking) && (has(Flag::Fast) || spec.complexity == "O(1)")
+    !has(Flag::Blocking) && (has(Flag::Fast) || spec.quick)
 }
 
 /// The argument of the first key, when the first spec is a plain position.

@@ -31,6 +31,9 @@ const NOT_IN_7_0: &[&str] = &[
     "set-max-listpack-value",
     // Varve
     // Varve
+    "admin-bind",
+    "admin-port",
+    "admin-token",
     "client-output-ceiling",
     "epoll-execution",
     "log-format",

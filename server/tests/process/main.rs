@@ -1,6 +1,8 @@
 //! The binary as its users meet it: started, stopped, killed, misconfigured.
 
 mod acl;
+#[cfg(feature = "admin")]
+mod admin;
 mod busy;
 mod data;
 mod debug;

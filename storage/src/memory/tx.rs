@@ -524,8 +524,11 @@ impl Tx for MemoryTx<'_> {
 
     fn hash<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Hash + 't>>> {
         let empty = || Value::Hash(HashValue::new());
-        let due_ms = if self.marks & HIDES_EXPIRED != 0 { self.due_ms } else { 0 };
+        let (hides, due_ms) = (self.marks & HIDES_EXPIRED != 0, self.due_ms);
         let handle: Option<Handle<'t, HashValue>> = self.open(key, open, Kind::Hash, empty)?;
+        if !hides {
+            return Ok(handle.map(|handle| Box::new(handle) as _));
+        }
         Ok(handle.map(|mut handle| {
             let hidden = if due_ms == 0 { Vec::new() } else { handle.value().due_by(due_ms) };
             HidingHash::over(Box::new(handle), hidden)

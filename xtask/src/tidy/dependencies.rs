@@ -48,8 +48,11 @@ fn objection(member: &str, dependency: &str, members: &[String]) -> Option<Strin
     if SANS_IO.contains(&member) && BANNED_IN_ENGINE.iter().any(|name| banned(&name)) {
         return Some(format!("{member} is sans-IO: it must not depend on {dependency}"));
     }
-    if dependency == "async-trait" && member != "server" {
-        return Some("async-trait is for the server's cold seams only".to_string());
+    if dependency == "async-trait" && !["admin", "server"].contains(&member) {
+        return Some(
+            "async-trait is for cold seams only: those of the server and the admin port"
+                .to_string(),
+        );
     }
     if dependency == "raft" && member != "consensus" {
         return Some("only consensus knows the crate raft".to_string());

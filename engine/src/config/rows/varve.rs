@@ -1,6 +1,6 @@
 //! Varve: which layers are put together; Redis has none of these.
 
-use crate::config::directive::{choice, integer, memory, yes_no};
+use crate::config::directive::{choice, integer, memory, text, yes_no};
 use crate::config::{Directive, Id};
 
 const RUNTIMES: &[(&str, i64)] = &[("epoll", 0), ("tokio", 1), ("threads", 2)];
@@ -37,5 +37,17 @@ pub(super) static ROWS: &[Directive] = &[
         256 << 20,
         "Unread output of a client without a limit above which its requests wait",
     ),
+    integer(
+        Id::AdminPort,
+        "admin-port",
+        (0, 65_535),
+        0,
+        "Port of metrics, health and state over HTTP; 0: none",
+    )
+    .immutable(),
+    text(Id::AdminBind, "admin-bind", "127.0.0.1", "Address of the admin port").immutable(),
+    text(Id::AdminToken, "admin-token", "", "Bearer token that the admin port asks for")
+        .sensitive()
+        .immutable(),
     yes_no(Id::Trace, "trace", false, "Take the times of a request's stages, for INFO trace"),
 ];

@@ -1,0 +1,58 @@
+//! The admin port: HTTP for operators and their tools, beside the port that clients use.
+//!
+//! Promises: a question costs clients nothing but the processor time of answering it; no shard is locked.
+//! However many connect and however slowly they send, what they hold is bounded ([`serving`]).
+//! Who may ask is settled before a question is looked at ([`Access`]).
+//!
+//! Must not know: commands, what keys hold, how clients are served.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`serving`] | the thread, its connections, and their bounds |
+//! | [`access`] | who may ask |
+//! | [`health`] | whether the server is alive, and whether it is ready |
+//! | [`metrics`] | the figures, as Prometheus reads them |
+//! | [`state`] | figures, configuration, clients and slow commands as JSON |
+
+pub mod access;
+pub mod health;
+pub mod metrics;
+pub mod serving;
+pub mod state;
+
+pub use access::Access;
+pub use health::Check;
+
+use axum::Router;
+use axum::routing::get;
+use engine::Engine;
+use runtime::Clock;
+use std::sync::Arc;
+
+/// What the answers are made of.
+pub struct Admin {
+    /// Whose figures.
+    pub engine: Arc<Engine>,
+    /// The server's clock.
+    pub clock: Clock,
+    /// What must hold for the server to be ready.
+    pub checks: Vec<Box<dyn Check>>,
+    /// Who may ask.
+    pub access: Access,
+}
+
+/// All paths of the admin port.
+pub fn router(admin: Admin) -> Router {
+    let admin = Arc::new(admin);
+    Router::new()
+        .route("/metrics", get(metrics::metrics))
+        .route("/health", get(health::ready))
+        .route("/health/ready", get(health::ready))
+        .route("/health/live", get(health::live))
+        .route("/info", get(state::info))
+        .route("/config", get(state::config))
+        .route("/clients", get(state::clients))
+        .route("/slowlog", get(state::slow))
+        .layer(axum::middleware::from_fn_with_state(admin.clone(), access::guard))
+        .with_state(admin)
+}

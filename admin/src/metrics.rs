@@ -1,0 +1,201 @@
+//! `/metrics`: every figure of [`engine::observe`] that is a number, in Prometheus's text format.
+//!
+//! A figure's name is `varve_` and `INFO`'s name for it; its unit is a suffix (`_bytes`, `_seconds`), and
+//! counters end in `_total`. Families have a label: `varve_cmdstat_calls_total{command="get"}`.
+
+use crate::Admin;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use engine::Engine;
+use engine::figures::{self, Family, Kind, Line, Unit};
+use engine::observe::{self, SECTIONS};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit as Suffix};
+use runtime::Now;
+use std::fmt::{self, Debug, Formatter};
+use std::sync::Arc;
+
+/// Upper bounds of the histograms' buckets, microseconds: 2 µs to 8.4 s.
+const BOUNDS: std::ops::RangeInclusive<u32> = 1..=23;
+
+/// `/metrics`.
+pub async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, FORMAT)], text(&admin.engine, admin.clock.now()))
+}
+
+/// The text that `/metrics` gives.
+pub fn text(engine: &Arc<Engine>, now: Now) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Figures { engine: engine.clone(), now }));
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+struct Figures {
+    engine: Arc<Engine>,
+    now: Now,
+}
+
+impl Debug for Figures {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("Figures")
+    }
+}
+
+/// Members of a family: the name of each, and the values of its fields.
+type Members<'a> = Vec<(&'a str, &'a [figures::Value])>;
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        SECTIONS.iter().try_for_each(|section| self.section(section.key, &mut encoder))?;
+        self.durations(&mut encoder)
+    }
+}
+
+impl Figures {
+    /// The figures of one section; those of a family together, as the format demands.
+    fn section(&self, key: &str, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let sheet = observe::section(&self.engine, key, self.now);
+        let mut families: Vec<(&'static Family, Members<'_>)> = Vec::new();
+        for line in sheet.lines() {
+            match line {
+                Line::One(figure) => {
+                    let described = (figure.name, figure.kind, figure.unit, figure.help);
+                    single(encoder, described, figure.read.number())?;
+                }
+                Line::Many(family, of, values) => {
+                    match families.iter_mut().find(|(known, _)| known.name == family.name) {
+                        Some((_, members)) => members.push((of, values)),
+                        None => families.push((family, vec![(of, values)])),
+                    }
+                }
+                Line::Free(..) => {}
+            }
+        }
+        families.iter().try_for_each(|(family, members)| many(encoder, family, members))
+    }
+
+    /// How long calls took, by command.
+    fn durations(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "How long calls took";
+        let mut metric = encoder.encode_descriptor(
+            "varve_command_duration",
+            help,
+            Some(&Suffix::Seconds),
+            MetricType::Histogram,
+        )?;
+        for entry in self.engine.commands.entries() {
+            let histogram = self.engine.stats.histogram(entry.id);
+            if histogram.is_empty() {
+                continue;
+            }
+            let (sum_s, buckets) =
+                (self.engine.stats.command(entry.id).nanos as f64 / 1e9, buckets(&histogram));
+            let labels = [("command", entry.full_name.as_str())];
+            let mut one = metric.encode_family(&labels)?;
+            one.encode_histogram::<[(&str, &str); 0]>(sum_s, histogram.count(), &buckets, None)?;
+        }
+        Ok(())
+    }
+}
+
+/// Upper bounds in seconds, each with how many values are below it and above the one before.
+fn buckets(histogram: &engine::histogram::Histogram) -> Vec<(f64, u64)> {
+    let told = histogram.cumulative_micros();
+    let mut before = 0;
+    let upper = BOUNDS.map(|power| {
+        let limit = 1_u64 << power;
+        let seen = told
+            .iter()
+            .take_while(|(bound, _)| *bound <= limit)
+            .last()
+            .map_or(0, |(_, seen)| *seen);
+        let own = (limit as f64 / 1e6, seen - before);
+        before = seen;
+        own
+    });
+    let mut all: Vec<_> = upper.collect();
+    all.push((f64::INFINITY, histogram.count() - before));
+    all
+}
+
+type Described = (&'static str, Kind, Unit, &'static str);
+
+/// The name without what the suffix says again, the suffix, and by how much values are divided.
+fn name_and_unit((name, kind, unit, _): Described) -> (String, Option<Suffix>, f64) {
+    let (endings, suffix, divisor): (&[&str], _, _) = match unit {
+        Unit::One => (&[], None, 1.0),
+        Unit::Bytes => (&["_bytes"], Some(Suffix::Bytes), 1.0),
+        Unit::Seconds => (
+            &["_in_seconds", "_seconds_ago", "_seconds", "_time_sec", "_sec"],
+            Some(Suffix::Seconds),
+            1.0,
+        ),
+        Unit::Micros => (&["_usec", "usec"], Some(Suffix::Seconds), 1e6),
+    };
+    let mut short = name.strip_prefix("varve_").unwrap_or(name);
+    if kind == Kind::Counter {
+        short = short.strip_prefix("total_").unwrap_or(short);
+    }
+    let ending = endings.iter().find(|ending| short.ends_with(*ending));
+    short = &short[..short.len() - ending.map_or(0, |ending| ending.len())];
+    (format!("varve_{short}"), suffix, divisor)
+}
+
+fn single(
+    encoder: &mut DescriptorEncoder<'_>,
+    described: Described,
+    value: Option<f64>,
+) -> fmt::Result {
+    let Some(value) = value.filter(|_| described.1 != Kind::Note) else { return Ok(()) };
+    let (name, suffix, divisor) = name_and_unit(described);
+    let metric =
+        encoder.encode_descriptor(&name, described.3, suffix.as_ref(), kind(described.1))?;
+    one(metric, described.1, value / divisor)
+}
+
+fn many(
+    encoder: &mut DescriptorEncoder<'_>,
+    family: &'static Family,
+    members: &Members<'_>,
+) -> fmt::Result {
+    for (at, field) in
+        family.fields.iter().enumerate().filter(|(_, field)| field.kind != Kind::Note)
+    {
+        let (own, suffix, divisor) =
+            name_and_unit((field.name, field.kind, field.unit, field.help));
+        let of = family.name.trim_end_matches('_');
+        let name = format!("varve_{of}_{}", own.trim_start_matches("varve_"));
+        let name = name.trim_end_matches('_');
+        let mut metric =
+            encoder.encode_descriptor(name, field.help, suffix.as_ref(), kind(field.kind))?;
+        for (member, values) in members {
+            let Some(value) = values.get(at).and_then(figures::Value::number) else { continue };
+            one(metric.encode_family(&[(family.label, *member)])?, field.kind, value / divisor)?;
+        }
+    }
+    Ok(())
+}
+
+fn kind(kind: Kind) -> MetricType {
+    match kind {
+        Kind::Counter => MetricType::Counter,
+        _ => MetricType::Gauge,
+    }
+}
+
+fn one(metric: MetricEncoder<'_>, kind: Kind, value: f64) -> fmt::Result {
+    match kind {
+        Kind::Counter => ConstCounter::new(value).encode(metric),
+        _ => ConstGauge::new(value).encode(metric),
+    }
+}

@@ -1,0 +1,119 @@
+//! The thread that answers, and what its connections may hold: so many of them, so many bytes of headers,
+//! so long for a request. HTTP/1.1 and HTTP/2.
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::net::TcpListener;
+use std::pin::pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+/// Connections at once; others wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a connection may take to begin a request, and to send its headers.
+const HEADERS_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection may go on; then it finishes what it answers.
+const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
+/// Bytes of headers at most.
+const HEADERS_MAX: usize = 16 << 10;
+/// Waited after a failure to accept, which usually is that descriptors have run out.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// A thread that answers. Dropping this ends it.
+pub struct Serving {
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Begins to answer.
+    ///
+    /// # Errors
+    /// When the thread cannot be started, or the socket cannot be used.
+    pub fn start(listener: TcpListener, router: Router) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = watch::channel(false);
+        let work = move || {
+            if let Err(error) = executor.block_on(accept(listener, router, stopped)) {
+                tracing::error!(%error, "the admin port is closed");
+            }
+            // A check that still runs is not waited for.
+            executor.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("admin".into()).spawn(work)?;
+        Ok(Serving { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the admin port's thread panicked");
+        }
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let router = router.clone();
+        match accepted {
+            Ok((stream, _)) => drop(tokio::spawn(async move {
+                answer(stream, router).await;
+                drop(place);
+            })),
+            Err(_) => tokio::time::sleep(AFTER_FAILURE).await,
+        }
+    }
+}
+
+/// Answers on one connection until either side has had enough.
+async fn answer(stream: TcpStream, router: Router) {
+    // The version is told by the first bytes, for which the builder below waits without an end.
+    if !matches!(timeout(HEADERS_WITHIN, stream.peek(&mut [0])).await, Ok(Ok(1..))) {
+        return;
+    }
+    let builder = builder();
+    let service = TowerToHyperService::new(router);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // How a connection ended matters to nobody but its peer.
+    if timeout(CONNECTION_WITHIN, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(HEADERS_WITHIN, connection).await;
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN)
+        .max_buf_size(HEADERS_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(16)
+        .max_header_list_size(HEADERS_MAX as u32)
+        .keep_alive_interval(HEADERS_WITHIN);
+    builder
+}

@@ -1,0 +1,94 @@
+//! What the server is doing, as JSON.
+
+use crate::Admin;
+use axum::Json;
+use axum::extract::State;
+use engine::clients::describe;
+use engine::config::lookup;
+use engine::figures::{Line, Value as Figure};
+use engine::observe::{self, SECTIONS};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// Slow commands that are shown.
+const SLOW_MAX: usize = 128;
+
+fn figure(value: &Figure) -> Value {
+    match value {
+        Figure::Whole(value) => (*value).into(),
+        Figure::Signed(value) => (*value).into(),
+        Figure::Real(value, _) => (*value).into(),
+        Figure::Text(text) => text.as_ref().into(),
+    }
+}
+
+fn line(line: &Line) -> (String, Value) {
+    match line {
+        Line::One(one) => (one.name.to_owned(), figure(&one.read)),
+        Line::Free(name, value) => (name.clone(), figure(value)),
+        Line::Many(family, of, values) => {
+            let fields = family.fields.iter().zip(values);
+            let fields: Map<_, _> =
+                fields.map(|(field, value)| (field.name.to_owned(), figure(value))).collect();
+            (format!("{}{of}", family.name), fields.into())
+        }
+    }
+}
+
+/// `/info`: all figures, by section.
+pub async fn info(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    let now = admin.clock.now();
+    let section =
+        |key| observe::section(&admin.engine, key, now).lines().map(line).collect::<Map<_, _>>();
+    let sections = SECTIONS.iter().map(|of| (of.key.to_owned(), section(of.key).into()));
+    Json(sections.collect::<Map<_, _>>().into())
+}
+
+/// `/config`: every directive and its value. Secrets are hidden.
+pub async fn config(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    let all = admin.engine.config.get_matching(&["*"]).into_iter();
+    let shown = all.map(|(name, value)| {
+        let is_secret =
+            lookup(&name).is_some_and(|(_, directive)| directive.sensitive) && !value.is_empty();
+        (name, if is_secret { "(hidden)".into() } else { value.into() })
+    });
+    Json(shown.collect::<Map<_, _>>().into())
+}
+
+/// `/clients`: one object per client, with the fields of `CLIENT LIST`.
+pub async fn clients(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    let now_ms = admin.clock.now().wall_ms;
+    let all = admin.engine.clients.list();
+    let fields = |text: String| -> Map<String, Value> {
+        let pairs = text.trim_end().split(' ').filter_map(|field| field.split_once('='));
+        pairs.map(|(name, value)| (name.to_owned(), value.into())).collect()
+    };
+    all.iter()
+        .map(|client| fields(describe(&admin.engine, client, false, now_ms)))
+        .collect::<Vec<_>>()
+        .into_json()
+}
+
+/// `/slowlog`: the newest slow commands.
+pub async fn slow(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    let shown = |entry: engine::slowlog::SlowEntry| {
+        let words: Vec<_> =
+            entry.args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
+        json!({
+            "id": entry.id, "unix_time_s": entry.time_s, "duration_us": entry.duration_us,
+            "arguments": words, "client": entry.peer, "client_name": entry.name,
+        })
+    };
+    admin.engine.slowlog.newest(SLOW_MAX).into_iter().map(shown).collect::<Vec<_>>().into_json()
+}
+
+/// A list as an answer.
+trait IntoJson {
+    fn into_json(self) -> Json<Value>;
+}
+
+impl<T: Into<Value>> IntoJson for Vec<T> {
+    fn into_json(self) -> Json<Value> {
+        Json(Value::Array(self.into_iter().map(Into::into).collect()))
+    }
+}

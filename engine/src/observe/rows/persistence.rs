@@ -1,0 +1,77 @@
+//! `INFO persistence`.
+
+use super::super::{Reading, Row};
+use super::{level, shown, zero};
+use crate::engine::gate;
+use crate::figures::Sheet;
+use crate::figures::{Figure, Kind, Unit, Value};
+
+/// What the log tells that is a number to watch: the rest is for people.
+const OF_THE_LOG: [(&str, Kind, Unit, &str); 8] = [
+    ("aof_current_size", Kind::Gauge, Unit::Bytes, "The log's files"),
+    ("aof_base_size", Kind::Gauge, Unit::Bytes, "The log's files after the last rewrite"),
+    ("aof_buffer_length", Kind::Gauge, Unit::Bytes, "Appended to the log and not yet handed over"),
+    ("aof_pending_bio_fsync", Kind::Gauge, Unit::One, "Syncs of the log under way"),
+    ("aof_delayed_fsync", Kind::Counter, Unit::One, "Syncs of the log that writes waited for"),
+    ("aof_rewrites", Kind::Counter, Unit::One, "Rewrites of the log"),
+    ("aof_rewrite_in_progress", Kind::Gauge, Unit::One, "Whether the log is being rewritten"),
+    ("aof_last_rewrite_time_sec", Kind::Gauge, Unit::Seconds, "How long the last rewrite took"),
+];
+
+/// A log that is off can be rewritten, too; of its size and its syncs nothing is told then.
+fn log(r: &Reading<'_>, sheet: &mut Sheet) {
+    let logging = r.engine.is_logging();
+    let of_rewrites = |name: &str| name.contains("rewrite") && name != "aof_pending_rewrite";
+    let told = r.engine.journal.iter().flat_map(|journal| journal.stats());
+    for (name, text) in told.filter(|(name, _)| logging || of_rewrites(name)) {
+        let known = OF_THE_LOG.iter().find(|(known, ..)| *known == name);
+        let (kind, unit, help) = known.map_or((Kind::Note, Unit::One, ""), |k| (k.1, k.2, k.3));
+        let read = text.parse().map_or_else(|_| Value::Text(text.into()), Value::Signed);
+        sheet.put(Figure { name, kind, unit, help, read });
+    }
+}
+
+pub(super) const ROWS: &[Row] = &[
+    Row::Host,
+    level("loading", "Whether the data is still being loaded", |r| {
+        (r.engine.gate() & gate::LOADING != 0).into()
+    }),
+    zero("async_loading"),
+    // Nothing forks, so nothing is copied on write.
+    zero("current_cow_peak"),
+    zero("current_cow_size"),
+    zero("current_cow_size_age"),
+    shown("current_fork_perc", |_| "0.00".into()),
+    zero("current_save_keys_processed"),
+    zero("current_save_keys_total"),
+    level("rdb_changes_since_last_save", "Changes since the last snapshot", |r| {
+        r.engine.stats.unsaved_changes().into()
+    }),
+    zero("rdb_bgsave_in_progress"),
+    shown("rdb_last_save_time", |r| (r.engine.environment.started.wall_ms / 1000).into()),
+    shown("rdb_last_bgsave_status", |_| "ok".into()),
+    shown("rdb_last_bgsave_time_sec", |_| Value::Signed(-1)),
+    shown("rdb_current_bgsave_time_sec", |_| Value::Signed(-1)),
+    zero("rdb_saves"),
+    zero("rdb_last_cow_size"),
+    zero("rdb_last_load_keys_expired"),
+    zero("rdb_last_load_keys_loaded"),
+    level("aof_enabled", "Whether there is a log", |r| r.engine.is_logging().into()),
+    Row::Free(log),
+    zero("aof_rewrite_in_progress"),
+    zero("aof_rewrite_scheduled"),
+    shown("aof_last_rewrite_time_sec", |_| Value::Signed(-1)),
+    shown("aof_current_rewrite_time_sec", |_| Value::Signed(-1)),
+    shown("aof_last_bgrewrite_status", |_| "ok".into()),
+    zero("aof_rewrites"),
+    zero("aof_rewrites_consecutive_failures"),
+    shown("aof_last_write_status", |r| {
+        match r.engine.journal().is_some_and(|j| j.failure().is_some()) {
+            true => "err".into(),
+            false => "ok".into(),
+        }
+    }),
+    zero("aof_last_cow_size"),
+    zero("module_fork_in_progress"),
+    zero("module_fork_last_cow_size"),
+];

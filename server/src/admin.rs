@@ -1,0 +1,63 @@
+//! The admin port of this process: where it listens, and what must hold for the server to be ready.
+
+use crate::StartError;
+use crate::host::Process;
+use admin::health::gates;
+use admin::serving::Serving;
+use admin::{Access, Admin, Check, router};
+use async_trait::async_trait;
+use engine::Engine;
+use engine::config::Id;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Starts to answer on the admin port, if there is to be one: also while the data is being loaded.
+///
+/// # Errors
+/// When it cannot listen, or would be open to others without a token.
+pub(crate) fn start(
+    engine: &Arc<Engine>,
+    process: &Process,
+) -> Result<Option<Serving>, StartError> {
+    let config = &process.config;
+    let port = config.integer(Id::AdminPort) as u16;
+    if port == 0 {
+        return Ok(None);
+    }
+    let ip = config.text(Id::AdminBind);
+    let ip: IpAddr =
+        ip.parse().map_err(|_| StartError::other(format!("admin-bind: '{ip}' is no address")))?;
+    let access = Access::new(ip, &config.text(Id::AdminToken)).map_err(StartError::Other)?;
+    let address = SocketAddr::new(ip, port);
+    let failed = |source| StartError::Listen { address: address.to_string(), source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let mut checks = gates(engine);
+    checks.push(Box::new(Disk(process.dir().to_owned())));
+    let admin = Admin { engine: engine.clone(), clock: process.clock, checks, access };
+    let serving = Serving::start(listener, router(admin)).map_err(failed)?;
+    tracing::info!(%address, "the admin port is open");
+    Ok(Some(serving))
+}
+
+/// The folder of the data can be written.
+struct Disk(PathBuf);
+
+/// Writes a file and removes it.
+fn try_writing(folder: &Path) -> std::io::Result<()> {
+    let path = folder.join(format!("health-{}.tmp", std::process::id()));
+    std::fs::write(&path, "ready?\n").and_then(|()| std::fs::remove_file(&path))
+}
+
+#[async_trait]
+impl Check for Disk {
+    fn name(&self) -> &'static str {
+        "disk"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let folder = self.0.clone();
+        let tried = tokio::task::spawn_blocking(move || try_writing(&folder)).await;
+        tried.map_err(std::io::Error::other).flatten().map_err(|error| error.to_string())
+    }
+}

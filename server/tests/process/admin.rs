@@ -1,0 +1,142 @@
+//! The admin port: what it tells, whom it refuses, and what holds it up.
+
+use crate::support::{Varve, folder, free_port, run};
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// What a request is answered with: the status code and the body.
+fn ask(port: u16, path: &str, headers: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the port is open");
+    let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer of HTTP");
+    (head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status"), body.to_owned())
+}
+
+const LOCAL: &str = "Host: localhost\r\n";
+
+fn metric(port: u16, name: &str) -> f64 {
+    let (_, text) = ask(port, "/metrics", LOCAL);
+    let line =
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    line.unwrap_or_else(|| panic!("no {name} in\n{text}"))
+}
+
+fn with_admin(more: &[&str]) -> (tempfile::TempDir, Varve, u16) {
+    let ((folder, data), port) = (folder(), free_port());
+    let port_text = port.to_string();
+    let args = [&["--admin-port", &port_text], more].concat();
+    (folder, Varve::start(&data, &args), port)
+}
+
+#[test]
+fn metrics_move_under_load() {
+    let (_folder, varve, port) = with_admin(&[]);
+    let mut client = varve.connect();
+    let before = metric(port, "varve_commands_processed_total");
+    for _ in 0..10 {
+        redis::cmd("SET").arg("k").arg("v").exec(&mut client).unwrap();
+        redis::cmd("LPUSH").arg("k").arg("v").exec(&mut client).unwrap_err();
+    }
+    assert!(metric(port, "varve_commands_processed_total") >= before + 20.0);
+    assert_eq!(metric(port, "varve_cmdstat_calls_total{command=\"set\"}"), 10.0);
+    assert_eq!(metric(port, "varve_errorstat_count_total{code=\"WRONGTYPE\"}"), 10.0);
+    assert_eq!(metric(port, "varve_db_keys{db=\"0\"}"), 1.0);
+    assert_eq!(metric(port, "varve_command_duration_seconds_count{command=\"set\"}"), 10.0);
+    let all = "varve_command_duration_seconds_bucket{le=\"+Inf\",command=\"set\"}";
+    assert_eq!(metric(port, all), 10.0);
+    assert!(metric(port, "varve_net_input_bytes_total") > 0.0);
+    assert_eq!(metric(port, "varve_connected_clients"), 1.0);
+}
+
+#[test]
+fn metrics_are_those_of_the_document() {
+    let (_folder, varve, port) = with_admin(&[]);
+    let mut client = varve.connect();
+    redis::cmd("SET").arg("k").arg("v").exec(&mut client).unwrap();
+    redis::cmd("LPUSH").arg("k").arg("v").exec(&mut client).unwrap_err();
+    let (_, text) = ask(port, "/metrics", LOCAL);
+    let told = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let told: BTreeSet<&str> = told.collect();
+    let document = include_str!("../../../docs/metrics.md");
+    let rows = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `").filter(|row| row.starts_with("varve_")));
+    let (always, sometimes): (Vec<_>, Vec<_>) =
+        rows.partition(|row| !row.ends_with("(sometimes) |"));
+    let name = |row: &str| row.split('`').next().unwrap_or_default().to_owned();
+    let (always, sometimes): (BTreeSet<_>, BTreeSet<_>) =
+        (always.into_iter().map(name).collect(), sometimes.into_iter().map(name).collect());
+    let missing: Vec<_> = always.iter().filter(|name| !told.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "documented, and not told: {missing:?}");
+    let unknown: Vec<_> = told
+        .iter()
+        .filter(|name| !always.contains(**name) && !sometimes.contains(**name))
+        .collect();
+    assert!(unknown.is_empty(), "told, and not documented: {unknown:?}");
+}
+
+#[test]
+fn a_server_is_ready_only_when_what_must_hold_does() {
+    let (folder, varve, port) = with_admin(&["--min-replicas-to-write", "1"]);
+    let (code, body) = ask(port, "/health/ready", LOCAL);
+    assert_eq!(code, 503, "{body}");
+    assert!(body.contains("\"replicas\":\"fewer replicas"), "{body}");
+    assert_eq!(ask(port, "/health/live", LOCAL).0, 200);
+    redis::cmd("CONFIG")
+        .arg(&["SET", "min-replicas-to-write", "0"])
+        .exec(&mut varve.connect())
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(5);
+    while ask(port, "/health", LOCAL).0 != 200 {
+        assert!(Instant::now() < until, "{}", ask(port, "/health", LOCAL).1);
+    }
+    drop((varve, folder));
+}
+
+#[test]
+fn state_is_told_as_json_and_secrets_are_not() {
+    let (_folder, varve, port) =
+        with_admin(&["--masterauth", "hunter2", "--slowlog-log-slower-than", "0"]);
+    let mut client = varve.connect();
+    redis::cmd("CLIENT").arg(&["SETNAME", "me"]).exec(&mut client).unwrap();
+    let json =
+        |path| serde_json::from_str::<serde_json::Value>(&ask(port, path, LOCAL).1).expect("JSON");
+    assert_eq!(json("/clients")[0]["name"], "me");
+    assert_eq!(json("/info")["clients"]["connected_clients"], 1);
+    assert_eq!(json("/config")["masterauth"], "(hidden)");
+    assert_eq!(json("/config")["maxclients"], "10000");
+    let slow = json("/slowlog");
+    assert_eq!(slow[0]["arguments"], serde_json::json!(["CLIENT", "SETNAME", "me"]));
+    assert_eq!(ask(port, "/nothing", LOCAL).0, 404);
+}
+
+#[test]
+fn others_need_a_token() {
+    let ((_folder, data), port) = (folder(), free_port().to_string());
+    let args =
+        ["--port", "0", "--unixsocket", "s", "--admin-port", &port, "--admin-bind", "0.0.0.0"];
+    let ended = run(&[&["--dir", data.to_str().unwrap()], &args[..]].concat());
+    assert!(ended.stderr.contains("set admin-token"), "{}", ended.stderr);
+    let (_folder, _varve, port) = with_admin(&["--admin-token", "secret"]);
+    assert_eq!(ask(port, "/metrics", LOCAL).0, 401);
+    assert_eq!(ask(port, "/metrics", "Host: evil\r\nAuthorization: Bearer secret\r\n").0, 200);
+    assert_eq!(ask(port, "/health", LOCAL).0, 200);
+    let (_folder, _varve, port) = with_admin(&[]);
+    assert_eq!(ask(port, "/metrics", "Host: evil.example\r\n").0, 403);
+}
+
+#[test]
+fn connections_that_send_nothing_hold_nobody_up_for_long() {
+    let (_folder, varve, port) = with_admin(&[]);
+    let idle: Vec<_> = (0..64).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    // All places are taken: the next waits until the idle ones are closed for sending no headers.
+    let begun = Instant::now();
+    assert_eq!(ask(port, "/health/live", LOCAL).0, 200);
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+    drop((idle, varve));
+}
