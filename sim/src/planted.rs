@@ -31,7 +31,7 @@ pub enum Planted {
     EarlyChange,
     /// `MOVED` for a write that is committed later (#23).
     MovedForCommitted,
-    /// A restarted node votes at once. Not found in 1,000 seeds: it takes a candidate that is neither
+    /// A restarted node votes at once. Not found yet, in two searches of a minute and a half: it takes a candidate that is neither
     /// behind nor hears the leader, within 800 ms of the restart.
     VotesAtOnce,
     /// A lease outlives a transfer.

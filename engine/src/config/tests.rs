@@ -30,7 +30,6 @@ const NOT_IN_7_0: &[&str] = &[
     "set-max-listpack-entries",
     "set-max-listpack-value",
     // Varve
-    // Varve
     "admin-bind",
     "admin-port",
     "admin-token",
