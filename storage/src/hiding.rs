@@ -4,66 +4,79 @@ use crate::types::{FieldExpiry, VisitPair};
 use crate::{Hash, Result};
 use std::collections::BTreeSet;
 
+/// Random draws that may meet a hidden field before the fields are walked.
+const DRAWS_MAX: u64 = 16;
+
+/// A hash that keeps what has expired, and knows which that is.
+pub(crate) trait ExpiringHash: Hash {
+    /// Whether any field has expired by then; asked often.
+    fn has_expired(&mut self, now_ms: u64) -> Result<bool>;
+
+    /// The fields that have: a step for each.
+    fn expired(&mut self, now_ms: u64) -> Result<Vec<Box<[u8]>>>;
+}
+
 /// Hides fields of a hash, of any storage. What is written to a hidden field finds none there.
-pub(crate) struct HidingHash<'t> {
-    hash: Box<dyn Hash + 't>,
-    hidden: BTreeSet<Box<[u8]>>,
+pub(crate) struct HidingHash<H> {
+    hash: H,
+    now_ms: u64,
+    /// The names of what is hidden, once something is asked that needs them all.
+    hidden: Option<BTreeSet<Box<[u8]>>>,
     /// What the last random draw lent out.
     lent: (Vec<u8>, Vec<u8>),
 }
 
-impl<'t> HidingHash<'t> {
-    /// The hash as it is without these of its fields.
-    pub fn over(hash: Box<dyn Hash + 't>, hidden: Vec<Box<[u8]>>) -> Box<dyn Hash + 't> {
-        match hidden.is_empty() {
-            true => hash,
-            false => Box::new(HidingHash {
-                hash,
-                hidden: hidden.into_iter().collect(),
-                lent: Default::default(),
-            }),
-        }
+impl<'t, H: ExpiringHash + 't> HidingHash<H> {
+    /// The hash as it is without the fields that have expired by `now_ms`.
+    pub fn over(mut hash: H, now_ms: u64) -> Result<Box<dyn Hash + 't>> {
+        Ok(match hash.has_expired(now_ms)? {
+            false => Box::new(hash),
+            true => Box::new(HidingHash { hash, now_ms, hidden: None, lent: Default::default() }),
+        })
     }
 }
 
-impl Hash for HidingHash<'_> {
-    fn len(&mut self) -> Result<u64> {
-        Ok(self.hash.len()?.saturating_sub(self.hidden.len() as u64))
+/// The fields of `hash` that have expired; found the first time.
+fn names<'h, H: ExpiringHash>(
+    hash: &mut H,
+    hidden: &'h mut Option<BTreeSet<Box<[u8]>>>,
+    now_ms: u64,
+) -> Result<&'h BTreeSet<Box<[u8]>>> {
+    if hidden.is_none() {
+        *hidden = Some(hash.expired(now_ms)?.into_iter().collect());
     }
+    Ok(hidden.get_or_insert_default())
+}
 
-    fn get(&mut self, field: &[u8]) -> Result<Option<&[u8]>> {
-        if self.hidden.contains(field) { Ok(None) } else { self.hash.get(field) }
-    }
-
-    fn insert(&mut self, field: &[u8], value: &[u8]) -> Result<bool> {
-        let was_hidden = self.hidden.remove(field);
-        Ok(self.hash.insert(field, value)? || was_hidden)
-    }
-
-    fn update(&mut self, field: &[u8], value: &[u8]) -> Result<bool> {
-        match self.hidden.contains(field) {
-            true => self.insert(field, value),
-            false => self.hash.update(field, value),
+impl<H: ExpiringHash> HidingHash<H> {
+    fn hides(&mut self, field: &[u8]) -> Result<bool> {
+        if let Some(hidden) = &self.hidden {
+            return Ok(hidden.contains(field));
         }
+        let expiry = self.hash.field_expiry(field)?;
+        Ok(matches!(expiry, FieldExpiry::At(at_ms) if at_ms <= self.now_ms))
     }
 
-    fn remove(&mut self, field: &[u8]) -> Result<bool> {
-        if self.hidden.contains(field) { Ok(false) } else { self.hash.remove(field) }
+    /// Draws until a field is met that is not hidden; whether one was.
+    fn draw(&mut self, random: u64) -> Result<bool> {
+        for attempt in 0..DRAWS_MAX {
+            // Other bits each time; the first draw is the caller's own.
+            let random = random.rotate_left((attempt * 3) as u32).wrapping_add(attempt);
+            let Some((field, value)) = self.hash.random(random)? else { return Ok(false) };
+            self.lent = (field.to_vec(), value.to_vec());
+            let field = std::mem::take(&mut self.lent.0);
+            let hides = self.hides(&field)?;
+            self.lent.0 = field;
+            if !hides {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    fn for_each(&mut self, visit: VisitPair<'_>) -> Result<()> {
-        let hidden = &self.hidden;
-        self.hash.for_each(&mut |field, value| hidden.contains(field) || visit(field, value))
-    }
-
-    fn scan(&mut self, cursor: u64, count: usize, visit: VisitPair<'_>) -> Result<u64> {
-        let hidden = &self.hidden;
-        let show = &mut |field: &[u8], value: &[u8]| hidden.contains(field) || visit(field, value);
-        self.hash.scan(cursor, count, show)
-    }
-
-    fn random(&mut self, random: u64) -> Result<Option<(&[u8], &[u8])>> {
-        let Some(mut left) = random.checked_rem(self.len()?) else { return Ok(None) };
+    /// Takes the one of the fields that are not hidden whose place `random` says; whether there is one.
+    fn walk(&mut self, random: u64) -> Result<bool> {
+        let Some(mut left) = random.checked_rem(self.len()?) else { return Ok(false) };
         let mut lent = std::mem::take(&mut self.lent);
         self.for_each(&mut |field, value| {
             if left == 0 {
@@ -74,18 +87,64 @@ impl Hash for HidingHash<'_> {
             true
         })?;
         self.lent = lent;
-        Ok(Some((&self.lent.0, &self.lent.1)))
+        Ok(true)
+    }
+}
+
+impl<H: ExpiringHash> Hash for HidingHash<H> {
+    fn len(&mut self) -> Result<u64> {
+        let hidden = names(&mut self.hash, &mut self.hidden, self.now_ms)?.len();
+        Ok(self.hash.len()?.saturating_sub(hidden as u64))
+    }
+
+    fn get(&mut self, field: &[u8]) -> Result<Option<&[u8]>> {
+        if self.hides(field)? { Ok(None) } else { self.hash.get(field) }
+    }
+
+    fn insert(&mut self, field: &[u8], value: &[u8]) -> Result<bool> {
+        let was_hidden = self.hides(field)?;
+        if let Some(hidden) = &mut self.hidden {
+            hidden.remove(field);
+        }
+        Ok(self.hash.insert(field, value)? || was_hidden)
+    }
+
+    fn update(&mut self, field: &[u8], value: &[u8]) -> Result<bool> {
+        match self.hides(field)? {
+            true => self.insert(field, value),
+            false => self.hash.update(field, value),
+        }
+    }
+
+    fn remove(&mut self, field: &[u8]) -> Result<bool> {
+        if self.hides(field)? { Ok(false) } else { self.hash.remove(field) }
+    }
+
+    fn for_each(&mut self, visit: VisitPair<'_>) -> Result<()> {
+        let hidden = names(&mut self.hash, &mut self.hidden, self.now_ms)?;
+        self.hash.for_each(&mut |field, value| hidden.contains(field) || visit(field, value))
+    }
+
+    fn scan(&mut self, cursor: u64, count: usize, visit: VisitPair<'_>) -> Result<u64> {
+        let hidden = names(&mut self.hash, &mut self.hidden, self.now_ms)?;
+        let show = &mut |field: &[u8], value: &[u8]| hidden.contains(field) || visit(field, value);
+        self.hash.scan(cursor, count, show)
+    }
+
+    fn random(&mut self, random: u64) -> Result<Option<(&[u8], &[u8])>> {
+        let found = self.draw(random)? || self.walk(random)?;
+        Ok(found.then_some((&self.lent.0[..], &self.lent.1[..])))
     }
 
     fn field_expiry(&mut self, field: &[u8]) -> Result<FieldExpiry> {
-        match self.hidden.contains(field) {
+        match self.hides(field)? {
             true => Ok(FieldExpiry::NoField),
             false => self.hash.field_expiry(field),
         }
     }
 
     fn set_field_expiry(&mut self, field: &[u8], at_ms: Option<u64>) -> Result<bool> {
-        match self.hidden.contains(field) {
+        match self.hides(field)? {
             true => Ok(false),
             false => self.hash.set_field_expiry(field, at_ms),
         }

@@ -50,6 +50,7 @@ impl Positions {
     }
 
     /// All of them.
+    #[cfg(feature = "ordered")]
     pub fn iter(&self) -> impl Iterator<Item = Position> {
         self.0.iter().copied()
     }

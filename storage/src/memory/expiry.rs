@@ -34,7 +34,7 @@ pub(super) fn is_over(
 #[cold]
 fn lives_on_hidden_fields(entry: &Entry, now_ms: u64) -> bool {
     match entry.boxed() {
-        Some(Value::Hash(hash)) => hash.due_by(now_ms).len() == hash.len(),
+        Some(Value::Hash(hash)) => hash.last_due().is_some_and(|at_ms| at_ms <= now_ms),
         _ => false,
     }
 }

@@ -12,6 +12,7 @@ use super::shard::{Live, Measure};
 use super::stream::StreamValue;
 use super::value::Value;
 use super::zset::SortedSetValue;
+use crate::hiding::ExpiringHash;
 use crate::types::{
     End, FieldExpiry, Hash, Inserted, List, Set, SortedSet, Visit, VisitPair, VisitScored, ZRange,
 };
@@ -239,6 +240,16 @@ impl Hash for Handle<'_, HashValue> {
     fn set_field_expiry(&mut self, field: &[u8], at_ms: Option<u64>) -> Result<bool> {
         let (hash, hasher, ..) = self.parts_mut();
         Ok(hash.set_field_expiry(hasher, field, at_ms))
+    }
+}
+
+impl ExpiringHash for Handle<'_, HashValue> {
+    fn has_expired(&mut self, now_ms: u64) -> Result<bool> {
+        Ok(self.value().next_due().is_some_and(|at_ms| at_ms <= now_ms))
+    }
+
+    fn expired(&mut self, now_ms: u64) -> Result<Vec<Box<[u8]>>> {
+        Ok(self.value().due_by(now_ms))
     }
 }
 

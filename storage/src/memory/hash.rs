@@ -90,6 +90,16 @@ impl HashValue {
         }
     }
 
+    /// The latest expiry of a field, if all fields have one.
+    pub fn last_due(&self) -> Option<u64> {
+        match self {
+            HashValue::Large(fields) if fields.due.len() == self.len() => {
+                fields.due.last().map(|(at_ms, _)| *at_ms)
+            }
+            _ => None,
+        }
+    }
+
     /// The fields whose expiry has passed.
     pub fn due_by(&self, now_ms: u64) -> Vec<Box<[u8]>> {
         let HashValue::Large(fields) = self else { return Vec::new() };

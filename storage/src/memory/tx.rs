@@ -529,10 +529,7 @@ impl Tx for MemoryTx<'_> {
         if !hides {
             return Ok(handle.map(|handle| Box::new(handle) as _));
         }
-        Ok(handle.map(|mut handle| {
-            let hidden = if due_ms == 0 { Vec::new() } else { handle.value().due_by(due_ms) };
-            HidingHash::over(Box::new(handle), hidden)
-        }))
+        handle.map(|handle| HidingHash::over(handle, due_ms)).transpose()
     }
 
     fn sorted_set<'t>(

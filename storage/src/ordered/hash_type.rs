@@ -7,6 +7,7 @@
 use super::codec::Map;
 use super::elements::OpenedMap;
 use super::keys;
+use crate::hiding::ExpiringHash;
 use crate::types::{FieldExpiry, VisitPair};
 use crate::{Hash, Result};
 
@@ -108,5 +109,17 @@ impl Hash for OrderedHash<'_, '_> {
         self.0.rewrite(field, &element)?;
         self.reindex(field, from_ms, at_ms.unwrap_or(0))?;
         Ok(true)
+    }
+}
+
+impl ExpiringHash for OrderedHash<'_, '_> {
+    fn has_expired(&mut self, now_ms: u64) -> Result<bool> {
+        let next_ms = self.0.meta()?.next_expiry_ms;
+        Ok(next_ms != 0 && next_ms <= now_ms)
+    }
+
+    /// The transaction's own time counts.
+    fn expired(&mut self, _now_ms: u64) -> Result<Vec<Box<[u8]>>> {
+        self.0.0.tx.expired_fields(self.0.meta()?)
     }
 }

@@ -335,16 +335,14 @@ impl<'b> OrderedTx<'b> {
         Ok(due)
     }
 
-    /// The fields of a hash that are there and to be hidden.
-    pub(super) fn hidden_fields(&self, map: &Map) -> Result<Vec<Box<[u8]>>> {
-        let mut hidden = Vec::new();
-        if self.hides_expired {
-            for key in self.due_fields(map)? {
-                let field = keys::field_expiry_parts(&key).map(|(_, field)| field);
-                hidden.extend(self.field_name(field.unwrap_or_default())?);
-            }
+    /// The fields of a hash that have expired and are still there.
+    pub(super) fn expired_fields(&self, map: &Map) -> Result<Vec<Box<[u8]>>> {
+        let mut expired = Vec::new();
+        for key in self.due_fields(map)? {
+            let field = keys::field_expiry_parts(&key).map(|(_, field)| field);
+            expired.extend(self.field_name(field.unwrap_or_default())?);
         }
-        Ok(hidden)
+        Ok(expired)
     }
 
     /// The field that a member key is of; a long one is kept in the record.

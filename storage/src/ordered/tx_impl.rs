@@ -203,8 +203,11 @@ impl Tx for OrderedTx<'_> {
 
     fn hash<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Hash + 't>>> {
         let Some(map) = OpenedMap::open(self, key, open, MapKind::Hash)? else { return Ok(None) };
-        let hidden = map.0.tx.hidden_fields(map.meta()?)?;
-        Ok(Some(HidingHash::over(Box::new(OrderedHash(map)), hidden)))
+        if !map.0.tx.hides_expired {
+            return Ok(Some(Box::new(OrderedHash(map))));
+        }
+        let now_ms = map.0.tx.due_ms;
+        HidingHash::over(OrderedHash(map), now_ms).map(Some)
     }
 
     fn sorted_set<'t>(

@@ -17,6 +17,9 @@ pub mod concurrency;
 #[cfg(feature = "ordered")]
 pub mod counting_kv;
 #[allow(missing_docs)]
+#[cfg(feature = "ordered")]
+pub mod engines;
+#[allow(missing_docs)]
 pub mod expiry;
 #[allow(missing_docs)]
 pub mod hashes;

@@ -11,6 +11,7 @@ use super::{Config, Engine, OrderedBackend};
 use crate::{Backend, Key, Locks, Tx};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// One test per engine for each function named.
 macro_rules! on_engines {
@@ -29,7 +30,37 @@ pub(crate) use on_engines;
 
 fn open(dir: &Path, engine: Engine, shards: u32) -> Arc<OrderedBackend> {
     let config = Config { shards, cache_bytes: 8 << 20, ..Config::new(dir, engine) };
-    Arc::new(OrderedBackend::open(&config).expect("the store opens"))
+    Arc::new(until_free(|| OrderedBackend::open(&config)))
+}
+
+/// Opens a store once nobody has it open any more: sled's own threads may let go of it a moment after it was dropped.
+fn until_free<T>(open: impl Fn() -> crate::Result<T>) -> T {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        match open() {
+            Err(error) if error.to_string().contains("acquire lock") && Instant::now() < until => {
+                std::thread::yield_now();
+            }
+            opened => return opened.expect("the store opens"),
+        }
+    }
+}
+
+/// The suite of all engines.
+mod engines {
+    #[cfg(feature = "fjall")]
+    crate::testing::engines::engines!(fjall, |dir: &std::path::Path| {
+        crate::ordered::fjall::FjallKv::open(dir, 8 << 20, &["a", "b"]).expect("it opens")
+    });
+    #[cfg(feature = "sled")]
+    mod on_sled {
+        crate::testing::engines::engines!(sled, |dir: &std::path::Path| {
+            crate::ordered::tests::until_free(|| crate::ordered::sled::SledKv::open(dir, 8 << 20))
+        });
+    }
+    crate::testing::engines::engines!(volatile counting, |_: &std::path::Path| {
+        crate::testing::counting_kv::CountingKv::default()
+    });
 }
 
 /// Runs `body` over all shards.
