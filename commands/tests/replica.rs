@@ -62,6 +62,19 @@ fn a_replica_hides_fields_and_removes_none() {
 }
 
 #[test]
+fn a_transaction_that_writes_to_what_has_expired_finds_nothing_there() {
+    let (mut server, _) = replica();
+    server.run("CONFIG SET replica-read-only no");
+    server.advance(200);
+    server.run("WATCH k");
+    for line in ["MULTI", "HSET k field value", "GET h", "EXEC"] {
+        server.run(line);
+    }
+    assert_eq!(server.text("HGETALL k").trim_end(), "1) \"field\"\n2) \"value\"");
+    assert_eq!(server.text("DBSIZE").trim_end(), "(integer) 2", "one entry for each key");
+}
+
+#[test]
 fn a_hash_of_hidden_fields_is_hidden_and_comes_back_with_the_role() {
     let (mut server, generation) = replica();
     hear(&server, generation, &[b"HDEL", b"h", b"stays"]);

@@ -16,12 +16,15 @@ use crate::command::{Entry, Flag};
 use crate::engine::{Cluster, Engine, Route, gate};
 use crate::failure::{Failure, failure};
 use crate::session::{Queued, SessionState};
+use crc::{CRC_16_XMODEM, Crc};
 use resp::Request;
 use std::sync::Arc;
 use storage::{Appended, Position, Refusal, Tx, Withholds};
 
 /// Slots of a cluster.
 pub const SLOTS: u16 = 16_384;
+
+const XMODEM: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
 /// The slot of a key: CRC-16 (XMODEM) of it, or of what is between its first braces, if that is
 /// anything. Source: Redis's cluster specification.
@@ -31,11 +34,7 @@ pub fn slot(key: &[u8]) -> u16 {
         let len = behind.iter().position(|byte| *byte == b'}').filter(|len| *len > 0)?;
         Some(&behind[..len])
     });
-    tag.unwrap_or(key).iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
-            (crc << 1) ^ if crc & 0x8000 != 0 { 0x1021 } else { 0 }
-        })
-    }) % SLOTS
+    XMODEM.checksum(tag.unwrap_or(key)) % SLOTS
 }
 
 const CROSS_SLOT: Failure = failure("CROSSSLOT Keys in request don't hash to the same slot");

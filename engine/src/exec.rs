@@ -28,10 +28,6 @@ impl Engine {
         let outcome = self.backend.transact(shards.locks(), now.wall_ms, &mut |tx| {
             self.end_waiting(self.is_traced());
             let guarded = self.keyspace.is_guarded();
-            if self.is_replica() || guarded && !self.is_admitted(session.slot) {
-                // Watched keys are only looked at.
-                tx.set_expiry_mode(Expiry::Hide);
-            }
             let locks = shards.locks();
             if self.keyspace.is_holding() && self.is_any_held_up(queue, session) {
                 aftermath.rest().held = true;
@@ -89,7 +85,7 @@ impl Engine {
         now: Now,
         aftermath: &mut Aftermath,
     ) -> bool {
-        if self.watch_failed(session, watch.tx, aftermath) {
+        if self.is_watch_lost(session, watch.tx, aftermath) {
             return false;
         }
         // `CLIENT REPLY` decides about single elements, so how many there are is known at the end.
@@ -121,6 +117,26 @@ impl Engine {
             }
         }
         true
+    }
+
+    /// Whether a watched key has changed. Who may not delete what has expired only looks at them; each
+    /// command of the queue says for itself afterwards whether it only looks.
+    fn is_watch_lost(
+        &self,
+        session: &mut SessionState,
+        tx: &mut dyn Tx,
+        aftermath: &mut Aftermath,
+    ) -> bool {
+        let only_looks =
+            self.is_replica() || self.keyspace.is_guarded() && !self.is_admitted(session.slot);
+        if only_looks {
+            tx.set_expiry_mode(Expiry::Hide);
+        }
+        let lost = self.watch_failed(session, tx, aftermath);
+        if only_looks {
+            tx.set_expiry_mode(Expiry::Delete);
+        }
+        lost
     }
 
     /// Runs one command of a transaction; what is to be logged of it is added to `effects`.

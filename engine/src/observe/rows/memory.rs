@@ -4,7 +4,7 @@ use super::super::{Reading, Row};
 use super::clients::clients_memory;
 use super::{bytes, count, level, shown, zero};
 use crate::config::Id;
-use crate::figures::human;
+use crate::figures::{Value, human};
 use std::sync::atomic::Ordering::Relaxed;
 
 fn used(r: &Reading<'_>) -> u64 {
@@ -55,7 +55,7 @@ pub(super) const ROWS: &[Row] = &[
     }),
     shown("used_memory_scripts", |r| scripts(r).into()),
     shown("used_memory_scripts_human", |r| human(scripts(r) as u64).into()),
-    shown("mem_fragmentation_ratio", |_| "1.00".into()),
+    shown("mem_fragmentation_ratio", |_| Value::Real(1.0, 2)),
     zero("mem_not_counted_for_evict"),
     bytes("mem_replication_backlog", "What is kept for replicas that come back", |r| {
         r.engine.replication.out.held_bytes().into()
