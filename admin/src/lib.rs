@@ -1,6 +1,6 @@
 //! The admin port: HTTP for operators and their tools, beside the port that clients use.
 //!
-//! Promises: a question costs clients nothing but the processor time of answering it; no shard is locked.
+//! Promises: a question costs clients nothing but the processor time of answering it; it waits for no shard.
 //! However many connect and however slowly they send, what they hold is bounded ([`serving`]).
 //! Who may ask is settled before a question is looked at ([`Access`]).
 //!

@@ -9,7 +9,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use engine::Engine;
 use engine::figures::{self, Family, Kind, Line, Unit};
-use engine::observe::{self, SECTIONS};
+use engine::observe::{self, Row, SECTIONS, Section};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
@@ -21,8 +21,8 @@ use runtime::Now;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
 
-/// Upper bounds of the histograms' buckets, microseconds: 2 µs to 8.4 s.
-const BOUNDS: std::ops::RangeInclusive<u32> = 1..=23;
+/// Upper bounds of the histograms' buckets: these powers of two of nanoseconds, 2 µs to 8.6 s.
+const BOUNDS: std::ops::RangeInclusive<u32> = 11..=33;
 
 /// `/metrics`.
 pub async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
@@ -56,7 +56,11 @@ type Members<'a> = Vec<(&'a str, &'a [figures::Value])>;
 
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        SECTIONS.iter().try_for_each(|section| self.section(section.key, &mut encoder))?;
+        // Where no name is known before, there is nothing for a time series.
+        let is_named =
+            |section: &&Section| !section.rows.iter().all(|row| matches!(row, Row::Free(_)));
+        let mut sections = SECTIONS.iter().filter(is_named);
+        sections.try_for_each(|section| self.section(section.key, &mut encoder))?;
         self.durations(&mut encoder)
     }
 }
@@ -98,8 +102,8 @@ impl Figures {
             if histogram.is_empty() {
                 continue;
             }
-            let (sum_s, buckets) =
-                (self.engine.stats.command(entry.id).nanos as f64 / 1e9, buckets(&histogram));
+            // Not the command's total: that goes on while latency-tracking is off.
+            let (sum_s, buckets) = (histogram.sum_nanos() / 1e9, buckets(&histogram));
             let labels = [("command", entry.full_name.as_str())];
             let mut one = metric.encode_family(&labels)?;
             one.encode_histogram::<[(&str, &str); 0]>(sum_s, histogram.count(), &buckets, None)?;
@@ -110,16 +114,10 @@ impl Figures {
 
 /// Upper bounds in seconds, each with how many values are below it and above the one before.
 fn buckets(histogram: &engine::histogram::Histogram) -> Vec<(f64, u64)> {
-    let told = histogram.cumulative_micros();
     let mut before = 0;
     let upper = BOUNDS.map(|power| {
-        let limit = 1_u64 << power;
-        let seen = told
-            .iter()
-            .take_while(|(bound, _)| *bound <= limit)
-            .last()
-            .map_or(0, |(_, seen)| *seen);
-        let own = (limit as f64 / 1e6, seen - before);
+        let seen = histogram.below_power(power);
+        let own = ((1_u64 << power) as f64 / 1e9, seen - before);
         before = seen;
         own
     });
@@ -197,5 +195,30 @@ fn one(metric: MetricEncoder<'_>, kind: Kind, value: f64) -> fmt::Result {
     match kind {
         Kind::Counter => ConstCounter::new(value).encode(metric),
         _ => ConstGauge::new(value).encode(metric),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::histogram::{Histogram, Recorder};
+
+    #[test]
+    fn a_value_is_in_the_bucket_around_it() {
+        for power in 8..40 {
+            let (recorder, mut histogram) = (Recorder::default(), Histogram::default());
+            let nanos = (1_u64 << power) + (1 << power) / 3;
+            recorder.record(nanos, 1);
+            histogram.add(&recorder);
+            let buckets = buckets(&histogram);
+            let at = buckets.iter().position(|(_, count)| *count == 1).expect("it is counted");
+            let value = nanos as f64 / 1e9;
+            assert!(value < buckets[at].0, "{nanos} ns are not below {}", buckets[at].0);
+            assert!(at == 0 || value >= buckets[at - 1].0, "{nanos} ns are not above");
+            assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), 1);
+            // Beyond half a minute all values share a bucket.
+            let sum = histogram.sum_nanos();
+            assert!(power > 33 || (sum / nanos as f64 - 1.0).abs() < 0.07, "{nanos} became {sum}");
+        }
     }
 }

@@ -2,6 +2,8 @@
 //! so long for a request. HTTP/1.1 and HTTP/2.
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::map_request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -9,6 +11,7 @@ use std::io;
 use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -70,9 +73,12 @@ async fn accept(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async {
+            let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((place, listener.accept().await))
+        };
+        let (place, accepted) = tokio::select! {
+            next = next => next?,
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         };
         let router = router.clone();
@@ -92,10 +98,19 @@ async fn answer(stream: TcpStream, router: Router) {
     if !matches!(timeout(HEADERS_WITHIN, stream.peek(&mut [0])).await, Ok(Ok(1..))) {
         return;
     }
+    let asked = Arc::new(AtomicBool::new(false));
+    let note = asked.clone();
+    let router = router.layer(map_request(move |request: Request| {
+        note.store(true, Relaxed);
+        std::future::ready(request)
+    }));
     let builder = builder();
     let service = TowerToHyperService::new(router);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    // How a connection ended matters to nobody but its peer.
+    // How a connection ended matters to nobody but its peer. One that has begun and asks nothing is let go early.
+    if timeout(HEADERS_WITHIN, connection.as_mut()).await.is_ok() || !asked.load(Relaxed) {
+        return;
+    }
     if timeout(CONNECTION_WITHIN, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
         let _ = timeout(HEADERS_WITHIN, connection).await;
@@ -112,7 +127,7 @@ fn builder() -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(16)
+        .max_concurrent_streams(1)
         .max_header_list_size(HEADERS_MAX as u32)
         .keep_alive_interval(HEADERS_WITHIN);
     builder

@@ -101,6 +101,20 @@ impl Histogram {
         0
     }
 
+    /// How many values are below this power of two of nanoseconds, which is where buckets end.
+    pub fn below_power(&self, power: u32) -> u64 {
+        let limit = 1 << power;
+        let counts = self.0.iter().enumerate().take_while(|(index, _)| upper(*index) <= limit);
+        counts.map(|(_, count)| count).sum()
+    }
+
+    /// What all values come to, nanoseconds: each counts as the middle of its bucket.
+    pub fn sum_nanos(&self) -> f64 {
+        let middle = |index: usize| (upper(index.saturating_sub(1)) + upper(index)) as f64 / 2.0;
+        let counts = self.0.iter().enumerate().filter(|(_, count)| **count > 0);
+        counts.map(|(index, count)| middle(index) * *count as f64).sum()
+    }
+
     /// How many values do not exceed each power of two from 1,024 ns on, as `LATENCY HISTOGRAM`
     /// shows it: microseconds and the cumulative count, only where the count grows.
     pub fn cumulative_micros(&self) -> Vec<(u64, u64)> {

@@ -11,6 +11,7 @@ use engine::config::Id;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::Mutex;
 
 /// Starts to answer on the admin port, if there is to be one: also while the data is being loaded.
 ///
@@ -33,15 +34,16 @@ pub(crate) fn start(
     let failed = |source| StartError::Listen { address: address.to_string(), source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     let mut checks = gates(engine);
-    checks.push(Box::new(Disk(process.dir().to_owned())));
+    checks.push(Box::new(Disk(process.dir().to_owned(), Arc::default())));
     let admin = Admin { engine: engine.clone(), clock: process.clock, checks, access };
     let serving = Serving::start(listener, router(admin)).map_err(failed)?;
     tracing::info!(%address, "the admin port is open");
     Ok(Some(serving))
 }
 
-/// The folder of the data can be written.
-struct Disk(PathBuf);
+/// The folder of the data can be written. One at a time tries: a disk that hangs holds up one thread, and
+/// nobody removes another's file.
+struct Disk(PathBuf, Arc<Mutex<()>>);
 
 /// Writes a file and removes it.
 fn try_writing(folder: &Path) -> std::io::Result<()> {
@@ -56,8 +58,13 @@ impl Check for Disk {
     }
 
     async fn check(&self) -> Result<(), String> {
-        let folder = self.0.clone();
-        let tried = tokio::task::spawn_blocking(move || try_writing(&folder)).await;
+        let (folder, turn) = (self.0.clone(), self.1.clone().lock_owned().await);
+        let try_it = move || {
+            let tried = try_writing(&folder);
+            drop(turn);
+            tried
+        };
+        let tried = tokio::task::spawn_blocking(try_it).await;
         tried.map_err(std::io::Error::other).flatten().map_err(|error| error.to_string())
     }
 }

@@ -5,15 +5,16 @@ use crate::memory::{MemoryFigures, resident_bytes, total_bytes};
 use crate::system::{CpuTime, cpu_time, operating_system};
 use engine::config::Id;
 use engine::figures::{Figure, Sheet, Unit, Value, counter, gauge, human, note, percent, ratio};
+use std::cell::OnceCell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// What the rows are read from: the process, and what it costs to ask for more than once.
 struct Reading<'a> {
     process: &'a Process,
-    memory: MemoryFigures,
-    resident: u64,
-    cpu: CpuTime,
+    memory: OnceCell<MemoryFigures>,
+    resident: OnceCell<u64>,
+    cpu: OnceCell<CpuTime>,
 }
 
 type Row = Figure<for<'a, 'b> fn(&'b Reading<'a>) -> Value>;
@@ -28,8 +29,12 @@ pub(crate) fn section(process: &Process, name: &str, sheet: &mut Sheet) {
         "stats" => STATS,
         _ => return,
     };
-    let memory = (process.allocator.figures)();
-    let reading = Reading { process, memory, resident: resident_bytes(), cpu: cpu_time() };
+    let reading = Reading {
+        process,
+        memory: OnceCell::new(),
+        resident: OnceCell::new(),
+        cpu: OnceCell::new(),
+    };
     rows.iter().for_each(|row| sheet.add(row, || (row.read)(&reading)));
     match name {
         "server" => threads(process, sheet),
@@ -81,8 +86,20 @@ const fn bytes(
 }
 
 impl Reading<'_> {
+    fn memory(&self) -> MemoryFigures {
+        *self.memory.get_or_init(|| (self.process.allocator.figures)())
+    }
+
+    fn resident(&self) -> u64 {
+        *self.resident.get_or_init(resident_bytes)
+    }
+
+    fn cpu(&self) -> CpuTime {
+        *self.cpu.get_or_init(cpu_time)
+    }
+
     fn peak(&self) -> u64 {
-        self.process.note_memory(self.memory.allocated)
+        self.process.note_memory(self.memory().allocated)
     }
 
     fn at_start(&self) -> u64 {
@@ -90,7 +107,7 @@ impl Reading<'_> {
     }
 
     fn dataset(&self) -> u64 {
-        self.memory.allocated.saturating_sub(self.at_start())
+        self.memory().allocated.saturating_sub(self.at_start())
     }
 
     fn limit(&self) -> u64 {
@@ -107,35 +124,35 @@ fn difference(a: u64, b: u64) -> Value {
 }
 
 const MEMORY: &[Row] = &[
-    bytes("used_memory", "Allocated", |r| r.memory.allocated.into()),
-    note("used_memory_human", |r| for_people(r.memory.allocated)),
-    bytes("used_memory_rss", "Physical memory of the process", |r| r.resident.into()),
-    note("used_memory_rss_human", |r| for_people(r.resident)),
+    bytes("used_memory", "Allocated", |r| r.memory().allocated.into()),
+    note("used_memory_human", |r| for_people(r.memory().allocated)),
+    bytes("used_memory_rss", "Physical memory of the process", |r| r.resident().into()),
+    note("used_memory_rss_human", |r| for_people(r.resident())),
     bytes("used_memory_peak", "The most that was allocated", |r| r.peak().into()),
     note("used_memory_peak_human", |r| for_people(r.peak())),
-    note("used_memory_peak_perc", |r| percent(r.memory.allocated, r.peak())),
+    note("used_memory_peak_perc", |r| percent(r.memory().allocated, r.peak())),
     note("used_memory_overhead", |r| r.at_start().into()),
     bytes("used_memory_startup", "Allocated when the server had started", |r| r.at_start().into()),
     bytes("used_memory_dataset", "Allocated since then", |r| r.dataset().into()),
-    note("used_memory_dataset_perc", |r| percent(r.dataset(), r.memory.allocated)),
-    note("allocator_allocated", |r| r.memory.allocated.into()),
-    bytes("allocator_active", "The allocator's pages in use", |r| r.memory.active.into()),
-    bytes("allocator_resident", "The allocator's physical memory", |r| r.memory.resident.into()),
+    note("used_memory_dataset_perc", |r| percent(r.dataset(), r.memory().allocated)),
+    note("allocator_allocated", |r| r.memory().allocated.into()),
+    bytes("allocator_active", "The allocator's pages in use", |r| r.memory().active.into()),
+    bytes("allocator_resident", "The allocator's physical memory", |r| r.memory().resident.into()),
     note("total_system_memory", |_| total_bytes().into()),
     note("total_system_memory_human", |_| for_people(total_bytes())),
     bytes("maxmemory", "The limit of memory; 0 is none", |r| r.limit().into()),
     note("maxmemory_human", |r| for_people(r.limit())),
     note("maxmemory_policy", |r| r.process.config.choice(Id::MaxmemoryPolicy).to_owned().into()),
-    note("allocator_frag_ratio", |r| ratio(r.memory.active, r.memory.allocated)),
-    note("allocator_frag_bytes", |r| r.memory.active.saturating_sub(r.memory.allocated).into()),
-    note("allocator_rss_ratio", |r| ratio(r.memory.resident, r.memory.active)),
-    note("allocator_rss_bytes", |r| difference(r.memory.resident, r.memory.active)),
-    note("rss_overhead_ratio", |r| ratio(r.resident, r.memory.resident)),
-    note("rss_overhead_bytes", |r| difference(r.resident, r.memory.resident)),
+    note("allocator_frag_ratio", |r| ratio(r.memory().active, r.memory().allocated)),
+    note("allocator_frag_bytes", |r| r.memory().active.saturating_sub(r.memory().allocated).into()),
+    note("allocator_rss_ratio", |r| ratio(r.memory().resident, r.memory().active)),
+    note("allocator_rss_bytes", |r| difference(r.memory().resident, r.memory().active)),
+    note("rss_overhead_ratio", |r| ratio(r.resident(), r.memory().resident)),
+    note("rss_overhead_bytes", |r| difference(r.resident(), r.memory().resident)),
     gauge("mem_fragmentation_ratio", Unit::One, "Physical memory over allocated", |r| {
-        ratio(r.resident, r.memory.allocated)
+        ratio(r.resident(), r.memory().allocated)
     }),
-    note("mem_fragmentation_bytes", |r| difference(r.resident, r.memory.allocated)),
+    note("mem_fragmentation_bytes", |r| difference(r.resident(), r.memory().allocated)),
     note("mem_allocator", |r| r.process.allocator.name.into()),
     note("active_defrag_running", |_| 0_u64.into()),
 ];
@@ -199,10 +216,10 @@ fn cpu_seconds(time: Duration) -> Value {
 
 const CPU: &[Row] = &[
     counter("used_cpu_sys", Unit::Seconds, "Processor time in the kernel", |r| {
-        cpu_seconds(r.cpu.system)
+        cpu_seconds(r.cpu().system)
     }),
     counter("used_cpu_user", Unit::Seconds, "Processor time outside the kernel", |r| {
-        cpu_seconds(r.cpu.user)
+        cpu_seconds(r.cpu().user)
     }),
     // Nothing forks, so there are no children to account for.
     note("used_cpu_sys_children", |_| cpu_seconds(Duration::ZERO)),

@@ -140,3 +140,26 @@ fn connections_that_send_nothing_hold_nobody_up_for_long() {
     assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
     drop((idle, varve));
 }
+
+#[test]
+fn the_end_does_not_wait_for_connections() {
+    let (_folder, varve, port) = with_admin(&[]);
+    let idle: Vec<_> = (0..70).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    let begun = Instant::now();
+    assert!(varve.stop().status.success());
+    // Idle ones would be closed after five seconds.
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    drop(idle);
+}
+
+#[test]
+fn who_begins_and_asks_nothing_is_let_go() {
+    let (_folder, _varve, port) = with_admin(&[]);
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    // HTTP/2's preface and empty settings: after these a client may be silent for long.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let begun = Instant::now();
+    stream.read_to_end(&mut Vec::new()).expect("the server closes");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
