@@ -4,9 +4,9 @@
 set -u
 cd "$(dirname "$0")/.."
 jobs=$1; shift
-if grep -c '(waiting)' golden/scripts/*/*.snap | sort -t: -k2 -nr | sed 's|^golden/scripts/||; s|\.snap:.*$||' |
-    xargs -P "$jobs" -I SCRIPT bash -c 'out=$("$@" SCRIPT 2>&1) || { printf "%s: %s\n" SCRIPT "$out"; exit 1; }' by_script "$@"; then
-    echo "$(ls golden/scripts/*/*.txt | wc -l) scripts: as they should be"
-else
-    exit 1
-fi
+waits() { grep -c '(waiting)' "${1%.txt}.snap" 2>/dev/null || true; }
+scripts=$(for script in golden/scripts/*/*.txt; do echo "$(waits "$script") $script"; done | sort -nr |
+    sed 's|^[0-9]* *golden/scripts/||; s|\.txt$||')
+xargs -P "$jobs" -I SCRIPT bash -c 'out=$("$@" SCRIPT 2>&1) || { printf "%s: %s\n" SCRIPT "$out"; exit 1; }' by_script "$@" \
+    <<<"$scripts" || exit 1
+echo "$(wc -l <<<"$scripts") scripts: as they should be"

@@ -112,7 +112,12 @@ pub fn run(args: &ConformanceArgs, address: SocketAddr, root: &Path) -> Result<(
     let only = args.only.clone().unwrap_or_default();
     let comparison = Comparison { args, known: Known::read(root)? };
     let mut tally = Tally::default();
-    for name in scripts_under(&folder)?.iter().filter(|name| name.starts_with(&only)) {
+    let names: Vec<_> = scripts_under(&folder)?;
+    let chosen: Vec<_> = names.iter().filter(|name| name.starts_with(&only)).collect();
+    if chosen.is_empty() {
+        bail!("there is no script '{only}'");
+    }
+    for name in chosen {
         let script = Script::read(&folder, name)?;
         for protocol in [2, 3] {
             tally.add(comparison.script(&script, address, protocol)?);
