@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use engine::Engine;
-use engine::figures::{self, Family, Kind, Line, Unit};
+use engine::figures::{Family, Figure, Kind, Line, Unit, Value};
 use engine::observe::{self, Row, SECTIONS, Section};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -52,7 +52,7 @@ impl Debug for Figures {
 }
 
 /// Members of a family: the name of each, and the values of its fields.
-type Members<'a> = Vec<(&'a str, &'a [figures::Value])>;
+type Members<'a> = Vec<(&'a str, &'a [Value])>;
 
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -72,10 +72,7 @@ impl Figures {
         let mut families: Vec<(&'static Family, Members<'_>)> = Vec::new();
         for line in sheet.lines() {
             match line {
-                Line::One(figure) => {
-                    let described = (figure.name, figure.kind, figure.unit, figure.help);
-                    single(encoder, described, figure.read.number())?;
-                }
+                Line::One(figure) => single(encoder, figure)?,
                 Line::Many(family, of, values) => {
                     match families.iter_mut().find(|(known, _)| known.name == family.name) {
                         Some((_, members)) => members.push((of, values)),
@@ -126,11 +123,9 @@ fn buckets(histogram: &engine::histogram::Histogram) -> Vec<(f64, u64)> {
     all
 }
 
-type Described = (&'static str, Kind, Unit, &'static str);
-
 /// The name without what the suffix says again, the suffix, and by how much values are divided.
-fn name_and_unit((name, kind, unit, _): Described) -> (String, Option<Suffix>, f64) {
-    let (endings, suffix, divisor): (&[&str], _, _) = match unit {
+fn name_and_unit<R>(figure: &Figure<R>) -> (String, Option<Suffix>, f64) {
+    let (endings, suffix, divisor): (&[&str], _, _) = match figure.unit {
         Unit::One => (&[], None, 1.0),
         Unit::Bytes => (&["_bytes"], Some(Suffix::Bytes), 1.0),
         Unit::Seconds => (
@@ -140,8 +135,8 @@ fn name_and_unit((name, kind, unit, _): Described) -> (String, Option<Suffix>, f
         ),
         Unit::Micros => (&["_usec", "usec"], Some(Suffix::Seconds), 1e6),
     };
-    let mut short = name.strip_prefix("varve_").unwrap_or(name);
-    if kind == Kind::Counter {
+    let mut short = figure.name.strip_prefix("varve_").unwrap_or(figure.name);
+    if figure.kind == Kind::Counter {
         short = short.strip_prefix("total_").unwrap_or(short);
     }
     let ending = endings.iter().find(|ending| short.ends_with(*ending));
@@ -149,16 +144,14 @@ fn name_and_unit((name, kind, unit, _): Described) -> (String, Option<Suffix>, f
     (format!("varve_{short}"), suffix, divisor)
 }
 
-fn single(
-    encoder: &mut DescriptorEncoder<'_>,
-    described: Described,
-    value: Option<f64>,
-) -> fmt::Result {
-    let Some(value) = value.filter(|_| described.1 != Kind::Note) else { return Ok(()) };
-    let (name, suffix, divisor) = name_and_unit(described);
-    let metric =
-        encoder.encode_descriptor(&name, described.3, suffix.as_ref(), kind(described.1))?;
-    one(metric, described.1, value / divisor)
+fn single(encoder: &mut DescriptorEncoder<'_>, figure: &Figure<Value>) -> fmt::Result {
+    let Some(value) = figure.read.number().filter(|_| figure.kind != Kind::Note) else {
+        return Ok(());
+    };
+    let (name, suffix, divisor) = name_and_unit(figure);
+    let kind = kind(figure.kind);
+    let metric = encoder.encode_descriptor(&name, figure.help, suffix.as_ref(), kind)?;
+    one(metric, figure.kind, value / divisor)
 }
 
 fn many(
@@ -169,15 +162,14 @@ fn many(
     for (at, field) in
         family.fields.iter().enumerate().filter(|(_, field)| field.kind != Kind::Note)
     {
-        let (own, suffix, divisor) =
-            name_and_unit((field.name, field.kind, field.unit, field.help));
+        let (own, suffix, divisor) = name_and_unit(field);
         let of = family.name.trim_end_matches('_');
         let name = format!("varve_{of}_{}", own.trim_start_matches("varve_"));
         let name = name.trim_end_matches('_');
         let mut metric =
             encoder.encode_descriptor(name, field.help, suffix.as_ref(), kind(field.kind))?;
         for (member, values) in members {
-            let Some(value) = values.get(at).and_then(figures::Value::number) else { continue };
+            let Some(value) = values.get(at).and_then(Value::number) else { continue };
             one(metric.encode_family(&[(family.label, *member)])?, field.kind, value / divisor)?;
         }
     }

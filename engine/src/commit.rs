@@ -24,7 +24,7 @@ use storage::{Appended, Position, Refusal, Tx, Withholds};
 /// Slots of a cluster.
 pub const SLOTS: u16 = 16_384;
 
-const XMODEM: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
+static XMODEM: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
 /// The slot of a key: CRC-16 (XMODEM) of it, or of what is between its first braces, if that is
 /// anything. Source: Redis's cluster specification.

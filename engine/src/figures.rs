@@ -120,19 +120,6 @@ pub struct Figure<R> {
     pub read: R,
 }
 
-/// One of the values that every member of a family has.
-#[derive(Clone, Copy, Debug)]
-pub struct Field {
-    /// `INFO`'s name for it, before `=`.
-    pub name: &'static str,
-    /// What may be done with it.
-    pub kind: Kind,
-    /// What it counts.
-    pub unit: Unit,
-    /// One sentence on what it tells, without an end mark; empty for notes.
-    pub help: &'static str,
-}
-
 /// Figures of the same kind of several things: of each command, each database, each replica.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
@@ -140,8 +127,8 @@ pub struct Family {
     pub name: &'static str,
     /// What kind of thing: the label that tells the figures apart.
     pub label: &'static str,
-    /// The values that each has.
-    pub fields: &'static [Field],
+    /// The values that each has; they are read together.
+    pub fields: &'static [Figure<()>],
 }
 
 /// One of a family: its name, and the values of the family's fields.

@@ -3,28 +3,19 @@
 use super::super::{Reading, Row};
 use super::shown;
 use crate::command::CommandId;
-use crate::figures::Sheet;
-use crate::figures::{Family, Field, Kind, Unit, Value};
+use crate::figures::{Family, Sheet, Unit, Value, counter, note};
 use crate::stats::CommandTotals;
 use runtime::trace;
-
-const fn counted(name: &'static str, unit: Unit, help: &'static str) -> Field {
-    Field { name, kind: Kind::Counter, unit, help }
-}
-
-const fn shown_too(name: &'static str) -> Field {
-    Field { name, kind: Kind::Note, unit: Unit::One, help: "" }
-}
 
 const CALLS: Family = Family {
     name: "cmdstat_",
     label: "command",
     fields: &[
-        counted("calls", Unit::One, "Calls that ran"),
-        counted("usec", Unit::Micros, "Time spent running"),
-        shown_too("usec_per_call"),
-        counted("rejected_calls", Unit::One, "Calls refused before they ran"),
-        counted("failed_calls", Unit::One, "Calls that ran and answered with an error"),
+        counter("calls", Unit::One, "Calls that ran", ()),
+        counter("usec", Unit::Micros, "Time spent running", ()),
+        note("usec_per_call", ()),
+        counter("rejected_calls", Unit::One, "Calls refused before they ran", ()),
+        counter("failed_calls", Unit::One, "Calls that ran and answered with an error", ()),
     ],
 };
 
@@ -48,7 +39,7 @@ pub(super) const COMMANDS: &[Row] = &[Row::Many(&CALLS, |r| {
 const CODES: Family = Family {
     name: "errorstat_",
     label: "code",
-    fields: &[counted("count", Unit::One, "Error replies by their code")],
+    fields: &[counter("count", Unit::One, "Error replies by their code", ())],
 };
 
 pub(super) const ERRORS: &[Row] = &[Row::Many(&CODES, |r| {
@@ -77,10 +68,10 @@ const STAGE: Family = Family {
     name: "trace_",
     label: "stage",
     fields: &[
-        counted("turns", Unit::One, "Turns that went through the stage, while trace is on"),
-        counted("usec", Unit::Micros, "Time spent in the stage, while trace is on"),
-        shown_too("p50"),
-        shown_too("p99"),
+        counter("turns", Unit::One, "Turns that went through the stage, while trace is on", ()),
+        counter("usec", Unit::Micros, "Time spent in the stage, while trace is on", ()),
+        note("p50", ()),
+        note("p99", ()),
     ],
 };
 

@@ -3,19 +3,18 @@
 use super::super::{Reading, Row};
 use super::{level, shown, zero};
 use crate::engine::gate;
-use crate::figures::Sheet;
-use crate::figures::{Figure, Kind, Unit, Value};
+use crate::figures::{Figure, Sheet, Unit, Value, counter, gauge, note};
 
 /// What the log tells that is a number to watch: the rest is for people.
-const OF_THE_LOG: [(&str, Kind, Unit, &str); 8] = [
-    ("aof_current_size", Kind::Gauge, Unit::Bytes, "The log's files"),
-    ("aof_base_size", Kind::Gauge, Unit::Bytes, "The log's files after the last rewrite"),
-    ("aof_buffer_length", Kind::Gauge, Unit::Bytes, "Appended to the log and not yet handed over"),
-    ("aof_pending_bio_fsync", Kind::Gauge, Unit::One, "Syncs of the log under way"),
-    ("aof_delayed_fsync", Kind::Counter, Unit::One, "Syncs of the log that writes waited for"),
-    ("aof_rewrites", Kind::Counter, Unit::One, "Rewrites of the log"),
-    ("aof_rewrite_in_progress", Kind::Gauge, Unit::One, "Whether the log is being rewritten"),
-    ("aof_last_rewrite_time_sec", Kind::Gauge, Unit::Seconds, "How long the last rewrite took"),
+const OF_THE_LOG: [Figure<()>; 8] = [
+    gauge("aof_current_size", Unit::Bytes, "The log's files", ()),
+    gauge("aof_base_size", Unit::Bytes, "The log's files after the last rewrite", ()),
+    gauge("aof_buffer_length", Unit::Bytes, "Appended to the log and not yet handed over", ()),
+    gauge("aof_pending_bio_fsync", Unit::One, "Syncs of the log under way", ()),
+    counter("aof_delayed_fsync", Unit::One, "Syncs of the log that writes waited for", ()),
+    counter("aof_rewrites", Unit::One, "Rewrites of the log", ()),
+    gauge("aof_rewrite_in_progress", Unit::One, "Whether the log is being rewritten", ()),
+    gauge("aof_last_rewrite_time_sec", Unit::Seconds, "How long the last rewrite took", ()),
 ];
 
 /// A log that is off can be rewritten, too; of its size and its syncs nothing is told then.
@@ -24,10 +23,9 @@ fn log(r: &Reading<'_>, sheet: &mut Sheet) {
     let of_rewrites = |name: &str| name.contains("rewrite") && name != "aof_pending_rewrite";
     let told = r.engine.journal.iter().flat_map(|journal| journal.stats());
     for (name, text) in told.filter(|(name, _)| logging || of_rewrites(name)) {
-        let known = OF_THE_LOG.iter().find(|(known, ..)| *known == name);
-        let (kind, unit, help) = known.map_or((Kind::Note, Unit::One, ""), |k| (k.1, k.2, k.3));
-        let read = text.parse().map_or_else(|_| Value::Text(text.into()), Value::Signed);
-        sheet.put(Figure { name, kind, unit, help, read });
+        let known = OF_THE_LOG.into_iter().find(|figure| figure.name == name);
+        let read = || text.parse().map_or_else(|_| Value::Text(text.into()), Value::Signed);
+        sheet.add(&known.unwrap_or(note(name, ())), read);
     }
 }
 

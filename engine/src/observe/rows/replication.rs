@@ -3,7 +3,7 @@
 use super::super::{Reading, Row};
 use super::{bytes, level, shown};
 use crate::config::Id;
-use crate::figures::{Family, Field, Kind, Unit, Value, gauge, note};
+use crate::figures::{Family, Unit, Value, gauge, note};
 use crate::figures::{Member, Sheet};
 use crate::replication::{Link, Source, wire};
 
@@ -79,29 +79,15 @@ fn good_replicas(r: &Reading<'_>, sheet: &mut Sheet) {
     }
 }
 
-const fn shown_too(name: &'static str) -> Field {
-    Field { name, kind: Kind::Note, unit: Unit::One, help: "" }
-}
-
 const REPLICA: Family = Family {
     name: "slave",
     label: "replica",
     fields: &[
-        shown_too("ip"),
-        shown_too("port"),
-        shown_too("state"),
-        Field {
-            name: "offset",
-            kind: Kind::Gauge,
-            unit: Unit::Bytes,
-            help: "What the replica says that it has of the stream",
-        },
-        Field {
-            name: "lag",
-            kind: Kind::Gauge,
-            unit: Unit::Seconds,
-            help: "Since the replica last said so",
-        },
+        note("ip", ()),
+        note("port", ()),
+        note("state", ()),
+        gauge("offset", Unit::Bytes, "What the replica says that it has of the stream", ()),
+        gauge("lag", Unit::Seconds, "Since the replica last said so", ()),
     ],
 };
 

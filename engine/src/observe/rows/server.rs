@@ -4,7 +4,7 @@ use super::super::{Reading, Row};
 use super::{figure, level, shown};
 use crate::REDIS_VERSION;
 use crate::config::Id;
-use crate::figures::{Family, Field, Kind, Unit, Value, gauge};
+use crate::figures::{Family, Unit, Value, gauge, note};
 
 fn uptime_s(r: &Reading<'_>) -> u64 {
     r.now.wall_ms.saturating_sub(r.engine.environment.started.wall_ms) / 1000
@@ -44,15 +44,11 @@ const DATABASE: Family = Family {
     name: "db",
     label: "db",
     fields: &[
-        field("keys", "Keys in the database"),
-        field("expires", "Keys in the database that have a time to live"),
-        Field { name: "avg_ttl", kind: Kind::Note, unit: Unit::One, help: "" },
+        gauge("keys", Unit::One, "Keys in the database", ()),
+        gauge("expires", Unit::One, "Keys in the database that have a time to live", ()),
+        note("avg_ttl", ()),
     ],
 };
-
-const fn field(name: &'static str, help: &'static str) -> Field {
-    Field { name, kind: Kind::Gauge, unit: Unit::One, help }
-}
 
 pub(super) const KEYSPACE: &[Row] = &[Row::Many(&DATABASE, |r| {
     let backend = &r.engine.backend;
