@@ -53,10 +53,12 @@ for panel in json.load(open('deploy/grafana/varve.json'))['panels']:
 while read -r expression; do
     [ -n "$(value "$expression")" ] || { echo "the dashboard shows nothing for: $expression"; exit 1; }
 done <"$store/expressions"
+unit="the systemd unit was not checked: no systemd-analyze"
 if command -v systemd-analyze >/dev/null; then
     sed "s|/usr/bin/varve|$PWD/$VARVE|" deploy/systemd/varve.service >"$store/varve.service"
     systemd-analyze verify "$store/varve.service" 2>"$store/verified" || true
     ! grep varve.service "$store/verified" || exit 1
+    unit="the systemd unit is as systemd wants it"
 fi
 took=$(value scrape_duration_seconds)
-echo "Prometheus scraped $(value scrape_samples_scraped) samples in $took s, $(wc -l <"$store/expressions") expressions shown"
+echo "Prometheus scraped $(value scrape_samples_scraped) samples in $took s, $(wc -l <"$store/expressions") expressions shown; $unit"

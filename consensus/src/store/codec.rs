@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crc::{CRC_32_ISCSI, Crc, Table};
 
 /// CRC-32C, as iSCSI and ext4 use it.
-pub const CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+pub static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
 /// The first byte of a record.
 const MAGIC: u8 = 0xb7;
