@@ -281,7 +281,7 @@ impl Reactor {
                 let waker = ConnectionWaker::new();
                 let (host, now) = (&self.group.host, self.now);
                 let std_waker = waker.clone().into();
-                match host.connect(&*service, (socket, peer), std_waker, now) {
+                match Driver::connect(host, &*service, (socket, peer), std_waker, now) {
                     Some(driver) => self.settle(driver, waker, Events::NONE),
                     None => drop(self.mailbox.load.fetch_sub(1, Relaxed)),
                 }

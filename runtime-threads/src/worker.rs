@@ -47,7 +47,9 @@ impl Worker {
             let (host, Newcomer { accepted, service, .. }) = (&self.pool.host, newcomer);
             let waker = ConnectionWaker::new(self.bell.clone(), host.stats.clone());
             let now = host.clock.now();
-            if let Some(driver) = host.connect(&*service, accepted, waker.clone().into(), now) {
+            if let Some(driver) =
+                Driver::connect(host, &*service, accepted, waker.clone().into(), now)
+            {
                 self.serve(driver, &waker);
             }
             waker.retire();

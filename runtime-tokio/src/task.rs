@@ -70,7 +70,7 @@ impl Task {
             Ok(socket) => socket,
             Err(error) => return tracing::warn!(%error, "cannot poll a connection"),
         };
-        let connected = host.connect(service, (socket, peer), std_waker, host.clock.now());
+        let connected = Driver::connect(host, service, (socket, peer), std_waker, host.clock.now());
         let Some(driver) = connected else { return };
         let number = shared.registry.add(waker.clone());
         tokio::spawn(Task {

@@ -9,14 +9,19 @@
 //! other crate of the workspace.
 
 mod driver;
+mod events;
+pub mod filter;
 pub mod histogram;
 mod service;
 mod socket;
 pub mod stand_in;
 pub mod testing;
 pub mod trace;
+mod turn;
 
-pub use driver::{Driver, Events, Fetched, Host, Turn};
+pub use driver::{Driver, Fetched, Turn};
+pub use events::Events;
+pub use turn::{Exchange, Host, Onward};
 
 pub use service::{
     Clock, Connection, Flow, Input, Listener, Next, Now, Peer, Refusal, Runtime, RuntimeStats,

@@ -141,8 +141,15 @@ pub trait Connection: Send {
     /// What is to be written. The runtime removes from it what the socket took.
     fn output(&mut self) -> &mut resp::Output;
 
-    /// Told that [`Connection::output`] was written, as far as the socket took it.
-    fn written(&mut self) {}
+    /// Told that [`Connection::output`] was written, as far as the socket took it. True when more can be
+    /// had there at once: a filter makes its output ready by portions.
+    fn written(&mut self) -> bool {
+        false
+    }
+
+    /// Told how many bytes a filter around this connection holds of it, in either direction, so that
+    /// limits and reports count them.
+    fn held_outside(&mut self, _bytes: usize) {}
 
     /// The monotonic time (µs, as in [`Now::mono_us`]) at which [`Connection::resume`] must be
     /// called if nothing else happens before.

@@ -169,6 +169,8 @@ pub struct Client {
     pub input_bytes: AtomicUsize,
     /// Bytes of output not yet written.
     pub output_bytes: AtomicUsize,
+    /// Bytes of it that a filter (TLS) holds, in either direction.
+    pub outside_bytes: AtomicUsize,
     /// Bytes of the latest replies.
     pub reply_bytes: AtomicU32,
     /// Bytes of arguments: of the command that runs or waits, or of half a request.
@@ -257,6 +259,7 @@ impl Client {
             watched: AtomicU32::new(0),
             input_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
+            outside_bytes: AtomicUsize::new(0),
             reply_bytes: AtomicU32::new(0),
             argument_bytes: AtomicU32::new(0),
             queued_bytes: AtomicU32::new(0),
@@ -280,8 +283,7 @@ impl Client {
         };
         let mut inbox = self.inbox.lock();
         inbox.bytes += size;
-        if limit_bytes > 0 && inbox.bytes + self.output_bytes.load(Ordering::Relaxed) > limit_bytes
-        {
+        if limit_bytes > 0 && inbox.bytes + self.unwritten_bytes() > limit_bytes {
             self.ending.store(Ending::Overflow as u8, Ordering::SeqCst);
         } else {
             inbox.events.push(event);
@@ -303,7 +305,11 @@ impl Client {
 
     /// Bytes of output that wait for the other end: in the session, and on their way to it.
     pub fn waiting_bytes(&self) -> usize {
-        self.output_bytes.load(Ordering::Relaxed) + self.inbox.lock().bytes
+        self.unwritten_bytes() + self.inbox.lock().bytes
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        self.output_bytes.load(Ordering::Relaxed) + self.outside_bytes.load(Ordering::Relaxed)
     }
 
     /// Ends the session as soon as it looks.

@@ -409,7 +409,9 @@ impl Machine {
 
     fn written(&mut self, engine: &Engine) {
         let waiting = self.out.len();
-        self.state.client().output_bytes.store(waiting, Ordering::Relaxed);
+        let client = self.state.client();
+        client.output_bytes.store(waiting, Ordering::Relaxed);
+        let waiting = waiting + client.outside_bytes.load(Ordering::Relaxed);
         if self.over_soft_limit_since.is_some() {
             let limit = engine.tuning.output_limit(self.output_class());
             if (waiting as u64) < limit.soft_bytes {
@@ -485,8 +487,13 @@ impl Connection for Session {
         self.machine.output()
     }
 
-    fn written(&mut self) {
+    fn written(&mut self) -> bool {
         self.machine.written(&self.engine);
+        false
+    }
+
+    fn held_outside(&mut self, bytes: usize) {
+        self.machine.state.client().outside_bytes.store(bytes, Ordering::Relaxed);
     }
 
     fn deadline_us(&self) -> Option<u64> {

@@ -36,13 +36,15 @@ impl Machine {
         if waiting > 0 {
             client.reply_bytes.store(capped(waiting), Ordering::Relaxed);
         }
+        let grown = waiting.saturating_sub(before);
+        let waiting = waiting + client.outside_bytes.load(Ordering::Relaxed);
         // Redis looks only at what does not fit the buffer that every client has.
         if waiting <= OUTPUT_FREE {
             self.over_soft_limit_since = None;
             return;
         }
         if engine.client_eviction.is_limited() {
-            engine.note_client_growth(waiting.saturating_sub(before));
+            engine.note_client_growth(grown);
         }
         self.out.close_large_tail();
         let limit = engine.tuning.output_limit(self.output_class());

@@ -1,14 +1,10 @@
 //! The cases, one function each; [`crate::suite!`] makes a test of every one.
 
-use super::harness::{Client, Running, eventually};
+use super::harness::{Client, Running, Subject, eventually};
 use super::toy::OUTPUT_MAX;
-use crate::Runtime;
 use std::io::ErrorKind;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
-
-type Subject = Arc<dyn Runtime>;
 
 /// How much later than asked a deadline may fire on a busy machine.
 const LATE_MAX: Duration = Duration::from_millis(400);
@@ -66,7 +62,7 @@ pub fn slow_reader_of_a_pipeline(runtime: Subject) {
 /// take next to nothing of it, gets all answers: reading never waits for the peer to read. Another
 /// client of the same thread is served meanwhile.
 pub fn peer_that_writes_before_it_reads(runtime: Subject) {
-    const REQUESTS: usize = 40_000;
+    const REQUESTS: usize = 4000;
     let server = Running::start(runtime);
     let (mut client, mut other) = (server.narrow_client(), server.client());
     let text = "0123456789".repeat(20);

@@ -1,7 +1,7 @@
 //! What a runtime does when the process has no file descriptor left. Not part of the suite proper:
 //! it uses up what all tests of a process share, so it needs a test binary of its own.
 
-use super::harness::{Running, eventually};
+use super::harness::{Running, Subject, eventually};
 use crate::Runtime;
 use std::fs::File;
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Clients that cannot be accepted wait, those served go on, nothing spins, and once descriptors
 /// are free again the waiting are let in.
 pub fn out_of_descriptors(runtime: Arc<dyn Runtime>) {
-    let server = Running::start(runtime);
+    let server = Running::start(Subject::plain(runtime));
     let mut served = server.client();
     served.ask("echo x", "x");
     limit_descriptors(1000);

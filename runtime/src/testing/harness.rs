@@ -1,7 +1,9 @@
 //! A runtime serving the toy on fresh ports, and clients to talk to it.
 
-use super::toy::{Toy, ToyService};
-use crate::{Clock, Listener, Runtime, Shutdown, Stream};
+use super::toy::Toy;
+use super::veil::{self, Unveiling, Veil};
+use crate::filter::FilterService;
+use crate::{Clock, Listener, Runtime, Service, Shutdown, Stream};
 use socket2::SockRef;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,6 +20,34 @@ const NARROW: usize = 16 << 10;
 /// How long a client of the suite waits for anything before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a veiled connection may take to begin.
+pub(super) const VEIL_PATIENCE: Duration = Duration::from_millis(300);
+
+/// What a case is about: a runtime, serving the toy plainly or behind the toy filter.
+#[derive(Clone)]
+pub struct Subject {
+    runtime: Arc<dyn Runtime>,
+    veiled: bool,
+}
+
+impl Subject {
+    /// `runtime`, serving plainly.
+    pub fn plain(runtime: Arc<dyn Runtime>) -> Subject {
+        Subject { runtime, veiled: false }
+    }
+
+    /// `runtime`, serving behind the [`Veil`].
+    pub fn veiled(runtime: Arc<dyn Runtime>) -> Subject {
+        Subject { runtime, veiled: true }
+    }
+}
+
+impl<R: Runtime + 'static> From<Arc<R>> for Subject {
+    fn from(runtime: Arc<R>) -> Subject {
+        Subject::plain(runtime)
+    }
+}
+
 /// A runtime at work. Dropping it stops the runtime and checks that every connection was closed
 /// exactly once and that nothing is left over.
 pub struct Running {
@@ -29,18 +59,20 @@ pub struct Running {
     pub shutdown: Shutdown,
     addresses: Vec<SocketAddr>,
     unix_path: PathBuf,
+    veiled: bool,
     server: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Running {
     /// Starts `runtime` with two TCP listeners, the second with small socket buffers, and a
     /// Unix-domain one.
-    pub fn start(runtime: Arc<dyn Runtime>) -> Running {
-        Self::start_draining(runtime, PATIENCE)
+    pub fn start(subject: impl Into<Subject>) -> Running {
+        Self::start_draining(subject, PATIENCE)
     }
 
     /// The same with a `drain_timeout` of one's own.
-    pub fn start_draining(runtime: Arc<dyn Runtime>, drain_timeout: Duration) -> Running {
+    pub fn start_draining(subject: impl Into<Subject>, drain_timeout: Duration) -> Running {
+        let Subject { runtime, veiled } = subject.into();
         raise_descriptor_limit();
         let toy = Arc::new(Toy::default());
         let unix_path = fresh_path();
@@ -53,19 +85,29 @@ impl Running {
         unix.set_nonblocking(true).expect("set non-blocking");
         let unix = Stream::Unix(unix, unix_path.display().to_string());
         let streams = streams.drain(..).map(|(stream, _)| stream).chain([unix]);
-        let service = Arc::new(ToyService(toy.clone()));
+        let service = service(&toy, veiled);
         let listeners = streams.map(|stream| Listener { stream, service: service.clone() });
         let listeners: Vec<Listener> = listeners.collect();
         let shutdown = Shutdown::new();
         let (serving, stop) = (runtime.clone(), shutdown.clone());
         let server =
             std::thread::spawn(move || serving.serve(listeners, Clock::new(), stop, drain_timeout));
-        Running { toy, runtime, shutdown, addresses, unix_path, server: Some(server) }
+        Running { toy, runtime, shutdown, addresses, unix_path, veiled, server: Some(server) }
     }
 
     /// A client of the first listener.
     pub fn client(&self) -> Client {
+        self.dressed(Client::tcp(self.addresses[0]))
+    }
+
+    /// A client of the first listener that knows of no filter.
+    pub fn bare_client(&self) -> Client {
         Client::tcp(self.addresses[0])
+    }
+
+    /// `client` behind the veil, where the server is.
+    fn dressed(&self, client: Client) -> Client {
+        if self.veiled { client.veiled() } else { client }
     }
 
     /// Where the first listener is.
@@ -75,19 +117,20 @@ impl Running {
 
     /// A client of the second listener.
     pub fn other_client(&self) -> Client {
-        Client::tcp(self.addresses[1])
+        self.dressed(Client::tcp(self.addresses[1]))
     }
 
     /// The same, with small socket buffers at its own end, too.
     pub fn narrow_client(&self) -> Client {
         let stream = TcpStream::connect(self.addresses[1]).expect("connect");
         narrow(&stream);
-        Client::of_tcp(stream)
+        self.dressed(Client::of_tcp(stream))
     }
 
     /// A client of the Unix-domain listener.
     pub fn unix_client(&self) -> Client {
-        Client::unix(UnixStream::connect(&self.unix_path).expect("connect to the unix socket"))
+        let stream = UnixStream::connect(&self.unix_path).expect("connect to the unix socket");
+        self.dressed(Client::unix(stream))
     }
 
     /// Whether a new connection is taken.
@@ -153,6 +196,14 @@ fn eventually_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bo
     condition()
 }
 
+fn service(toy: &Arc<Toy>, veiled: bool) -> Arc<dyn Service> {
+    let inner = toy.service();
+    if !veiled {
+        return inner;
+    }
+    Arc::new(FilterService { inner, make: || Ok(Veil::default()), patience: VEIL_PATIENCE })
+}
+
 fn tcp() -> (Stream, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind a port");
     listener.set_nonblocking(true).expect("set non-blocking");
@@ -190,6 +241,10 @@ trait Duplex: Read + Write + Send {
     fn end_sending(&self);
     /// Has the close be a reset, where there is such a thing.
     fn reset_on_close(&self) {}
+    /// Whether the other end has said that nothing follows, where such a thing is said.
+    fn has_said_goodbye(&self) -> bool {
+        true
+    }
     fn clone(&self) -> Box<dyn Duplex>;
 }
 
@@ -217,6 +272,63 @@ impl Duplex for UnixStream {
     }
 }
 
+/// A stream behind the veil.
+struct Veiled {
+    stream: Box<dyn Duplex>,
+    reading: Unveiling,
+    plain: Vec<u8>,
+}
+
+impl Read for Veiled {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut wire = [0; 16 << 10];
+        while self.plain.is_empty() {
+            let n = self.stream.read(&mut wire)?;
+            self.plain = self.reading.take(&wire[..n]);
+            if n == 0 && self.plain.is_empty() {
+                return Ok(0);
+            }
+        }
+        let n = buffer.len().min(self.plain.len());
+        buffer[..n].copy_from_slice(&self.plain[..n]);
+        self.plain.drain(..n);
+        Ok(n)
+    }
+}
+
+impl Write for Veiled {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = &bytes[..bytes.len().min(veil::RECORD_MAX)];
+        self.stream.write_all(&veil::wrapped(piece))?;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Duplex for Veiled {
+    /// Says goodbye inside the veil; the socket stays as it is.
+    fn end_sending(&self) {
+        let mut stream = self.stream.clone();
+        stream.write_all(&[0, 0]).expect("say goodbye");
+    }
+
+    fn reset_on_close(&self) {
+        self.stream.reset_on_close();
+    }
+
+    fn has_said_goodbye(&self) -> bool {
+        self.reading.ended
+    }
+
+    fn clone(&self) -> Box<dyn Duplex> {
+        let (reading, plain) = (Unveiling::default(), Vec::new());
+        Box::new(Veiled { stream: self.stream.clone(), reading, plain })
+    }
+}
+
 /// A blocking client of the toy protocol.
 pub struct Client(BufReader<Box<dyn Duplex>>);
 
@@ -234,6 +346,14 @@ impl Client {
     fn unix(stream: UnixStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("set timeout");
         Client(BufReader::new(Box::new(stream)))
+    }
+
+    fn veiled(self) -> Client {
+        let mut stream = self.0.into_inner();
+        // A server that refuses has closed already.
+        let _ = stream.write_all(veil::hello());
+        let (reading, plain) = (Unveiling::default(), Vec::new());
+        Client(BufReader::new(Box::new(Veiled { stream, reading, plain })))
     }
 
     /// Sends `text` as it is.
@@ -307,5 +427,6 @@ impl Client {
         let mut rest = Vec::new();
         self.0.read_to_end(&mut rest).expect("an orderly end");
         assert!(rest.is_empty(), "got {:.80?}", String::from_utf8_lossy(&rest));
+        assert!(self.0.get_ref().has_said_goodbye(), "no goodbye");
     }
 }

@@ -42,6 +42,8 @@ pub struct Toy {
     pub unsettled: AtomicU64,
     /// The most output any connection had queued, in bytes.
     pub output_max: AtomicUsize,
+    /// The most bytes that a filter held of any connection.
+    pub held_max: AtomicUsize,
     /// Lines executed.
     pub lines: AtomicU64,
     /// How many connections each thread has made.
@@ -70,6 +72,11 @@ impl Toy {
         true
     }
 
+    /// What makes connections of this toy.
+    pub fn service(self: &Arc<Self>) -> Arc<dyn Service> {
+        Arc::new(ToyService(self.clone()))
+    }
+
     /// The waker of the connection called `name`.
     pub fn waker(&self, name: &str) -> Waker {
         self.named.lock().unwrap()[name].waker.clone()
@@ -77,7 +84,7 @@ impl Toy {
 }
 
 /// Makes connections of a shared [`Toy`].
-pub(super) struct ToyService(pub Arc<Toy>);
+struct ToyService(Arc<Toy>);
 
 impl Service for ToyService {
     fn connect(&self, peer: Peer, waker: Waker, _: Now) -> Result<Box<dyn Connection>, Refusal> {
@@ -314,6 +321,10 @@ impl Connection for Line {
             self.toy.unsettled.fetch_add(1, SeqCst);
         }
         &mut self.output
+    }
+
+    fn held_outside(&mut self, bytes: usize) {
+        self.toy.held_max.fetch_max(bytes, SeqCst);
     }
 
     fn deadline_us(&self) -> Option<u64> {
