@@ -4,7 +4,7 @@ use engine::testing::{Harness, contents};
 use std::sync::Arc;
 use storage::Backend;
 use storage::backend::EncodingLimits;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 fn backend() -> Arc<dyn Backend> {
     let limits = EncodingLimits::default();

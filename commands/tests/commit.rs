@@ -6,8 +6,8 @@ use engine::{Cluster, Route};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use storage::Withholds;
-use storage::memory::{Config, MemoryBackend};
 use storage::testing::scripted::Scripted;
+use storage_memory::{Config, MemoryBackend};
 
 fn server(withholds: Withholds) -> (Harness, Arc<Scripted>) {
     let journal = Arc::new(Scripted::new(withholds));

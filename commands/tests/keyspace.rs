@@ -4,7 +4,7 @@ use engine::config::SetContext;
 use engine::testing::{Harness, START_MS};
 use std::sync::Arc;
 use storage::Backend;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 fn backend() -> Arc<dyn Backend> {
     Arc::new(MemoryBackend::new(Config { shards: 4, ..Config::default() }))

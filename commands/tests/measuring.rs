@@ -10,7 +10,7 @@ use resp::encode_command;
 use runtime::Now;
 use std::cell::Cell;
 use std::sync::Arc;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 const NOW: Now = Now { wall_ms: 1_700_000_000_000, mono_us: 1_000_000 };
 

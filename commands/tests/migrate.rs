@@ -7,7 +7,7 @@ use engine::testing::{Harness, MAIN, text};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 /// Keeps errands until they are to end. What is asked for at once is answered at once.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use engine::testing::Harness;
 use runtime::Peer;
 use std::sync::Arc;
 use std::task::Waker;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 /// A server with a hash of three fields, of which two expire, that then became a replica.
 fn replica() -> (Harness, u64) {

@@ -2,7 +2,7 @@
 
 use engine::testing::Harness;
 use std::sync::Arc;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 fn harness() -> Harness {
     Harness::recording(commands::all(), Arc::new(MemoryBackend::new(Config::default())))

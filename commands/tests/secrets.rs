@@ -4,7 +4,7 @@ use engine::testing::{Harness, text};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use storage::backend::EncodingLimits;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 /// What must not be seen.
 const SECRET: &str = "hunter2";

@@ -6,7 +6,7 @@ use resp::{Value, encode_command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 fn harness() -> Harness {
     Harness::recording(commands::all(), Arc::new(MemoryBackend::new(Config::default())))

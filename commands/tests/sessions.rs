@@ -6,7 +6,7 @@ use runtime::{Connection, Flow, Input, Next, Now, Peer, Status};
 use std::sync::Arc;
 use std::task::Waker;
 use storage::backend::EncodingLimits;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 #[test]
 fn a_session_fits_the_allocators_320_bytes() {

@@ -4,7 +4,7 @@ use engine::clients::flag;
 use engine::testing::{Harness, MAIN, text};
 use std::sync::Arc;
 use storage::backend::EncodingLimits;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 fn server() -> Harness {
     let limits = EncodingLimits::default();

@@ -13,7 +13,7 @@ use resp::encode_command;
 use runtime::Flow;
 use std::sync::{Arc, LazyLock};
 use storage::backend::EncodingLimits;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 /// Few keys, so that commands meet each other's.
 const KEYS: [&str; 6] = ["k", "l", "m", "{t}a", "{t}b", ""];

@@ -11,7 +11,7 @@ use engine::testing::{Contents, Recorder, contents, quote};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use storage::backend::EncodingLimits;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 /// Replays `log` and compares what that leads to with what `engine` holds.
 ///

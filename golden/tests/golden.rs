@@ -8,9 +8,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use storage::backend::EncodingLimits;
-use storage::memory::{Config, MemoryBackend};
-use storage::ordered::{self, OrderedBackend};
 use storage::{Backend, Locks};
+use storage_memory::{Config, MemoryBackend};
+use storage_ordered::OrderedBackend;
 
 fn main() {
     let names = scripts_under(&root()).expect("the scripts are readable");
@@ -75,13 +75,13 @@ impl Mirror {
 
     fn open(&self) -> Store {
         let engine = match self.storage {
-            "sled" => ordered::Engine::Sled,
-            "fjall" => ordered::Engine::Fjall,
+            "sled" => storage_ordered::Engine::Sled,
+            "fjall" => storage_ordered::Engine::Fjall,
             _ => return Store { backend: memory(1, 99), _folder: None },
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (dir, cache_bytes) = (folder.path().join("db"), 16 << 20);
-        let config = ordered::Config { dir, shards: 4, databases: 16, engine, cache_bytes };
+        let config = storage_ordered::Config { dir, shards: 4, databases: 16, engine, cache_bytes };
         let backend = Arc::new(OrderedBackend::open(&config).expect("a fresh store"));
         Store { backend, _folder: Some(folder) }
     }

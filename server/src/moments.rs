@@ -6,7 +6,7 @@ use runtime::Clock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use storage::aof::{Moment, Observer};
+use storage_aof::{Moment, Observer};
 
 /// Tells the engine's latency monitor, in Redis's words.
 pub(crate) struct Moments {
@@ -51,7 +51,7 @@ impl Observer for Moments {
 mod tests {
     use super::*;
     use engine::testing::Harness;
-    use storage::memory::{Config, MemoryBackend};
+    use storage_memory::{Config, MemoryBackend};
 
     #[test]
     fn moments_have_the_names_that_redis_gives_them() {

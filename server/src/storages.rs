@@ -38,7 +38,7 @@ fn shards(config: &ConfigStore, per_core: usize) -> u32 {
 }
 
 fn memory(config: &ConfigStore, _dir: &Path) -> storage::Result<Arc<dyn Backend>> {
-    use storage::memory::{Config, MemoryBackend};
+    use storage_memory::{Config, MemoryBackend};
     Ok(Arc::new(MemoryBackend::new(Config {
         shards: shards(config, 32),
         databases: config.integer(Id::Databases) as u32,
@@ -49,21 +49,21 @@ fn memory(config: &ConfigStore, _dir: &Path) -> storage::Result<Arc<dyn Backend>
 
 #[cfg(feature = "storage-sled")]
 fn sled(config: &ConfigStore, dir: &Path) -> storage::Result<Arc<dyn Backend>> {
-    ordered(config, dir.join("sled"), storage::ordered::Engine::Sled)
+    ordered(config, dir.join("sled"), storage_ordered::Engine::Sled)
 }
 
 #[cfg(feature = "storage-fjall")]
 fn fjall(config: &ConfigStore, dir: &Path) -> storage::Result<Arc<dyn Backend>> {
-    ordered(config, dir.join("fjall"), storage::ordered::Engine::Fjall)
+    ordered(config, dir.join("fjall"), storage_ordered::Engine::Fjall)
 }
 
 #[cfg(any(feature = "storage-sled", feature = "storage-fjall"))]
 fn ordered(
     config: &ConfigStore,
     dir: std::path::PathBuf,
-    engine: storage::ordered::Engine,
+    engine: storage_ordered::Engine,
 ) -> storage::Result<Arc<dyn Backend>> {
-    use storage::ordered::{Config, OrderedBackend};
+    use storage_ordered::{Config, OrderedBackend};
     let config = Config {
         shards: shards(config, 16),
         databases: config.integer(Id::Databases) as u32,

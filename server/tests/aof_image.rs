@@ -16,9 +16,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{env, thread};
-use storage::aof::{Aof, Options, Replay};
-use storage::ordered::{Config, Engine as Kind, OrderedBackend};
 use storage::{Backend, Durability, Journal, Position, rdb};
+use storage_aof::{Aof, Options, Replay};
+use storage_ordered::{Config, Engine as Kind, OrderedBackend};
 
 /// Names the engine and the directory the child works in: `sled:/tmp/…`.
 const CHILD: &str = "VARVE_TEST_AOF_IMAGE";
@@ -44,7 +44,7 @@ impl Replay for Restore<'_> {
     fn commands(
         &mut self,
         at: Position,
-        commands: &[storage::aof::Command<'_>],
+        commands: &[storage_aof::Command<'_>],
     ) -> Result<(), String> {
         self.replayer.record(Some(at), commands.iter().map(|command| (command.db, command.request)))
     }

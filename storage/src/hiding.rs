@@ -8,16 +8,22 @@ use std::collections::BTreeSet;
 const DRAWS_MAX: u64 = 16;
 
 /// A hash that keeps what has expired, and knows which that is.
-pub(crate) trait ExpiringHash: Hash {
+pub trait ExpiringHash: Hash {
     /// Whether any field has expired by then; asked often.
+    ///
+    /// # Errors
+    /// The storage's.
     fn has_expired(&mut self, now_ms: u64) -> Result<bool>;
 
     /// The fields that have: a step for each.
+    ///
+    /// # Errors
+    /// The storage's.
     fn expired(&mut self, now_ms: u64) -> Result<Vec<Box<[u8]>>>;
 }
 
 /// Hides fields of a hash, of any storage. What is written to a hidden field finds none there.
-pub(crate) struct HidingHash<H> {
+pub struct HidingHash<H> {
     hash: H,
     now_ms: u64,
     /// The names of what is hidden, once something is asked that needs them all.
@@ -28,6 +34,9 @@ pub(crate) struct HidingHash<H> {
 
 impl<'t, H: ExpiringHash + 't> HidingHash<H> {
     /// The hash as it is without the fields that have expired by `now_ms`.
+    ///
+    /// # Errors
+    /// The storage's.
     pub fn over(mut hash: H, now_ms: u64) -> Result<Box<dyn Hash + 't>> {
         Ok(match hash.has_expired(now_ms)? {
             false => Box::new(hash),

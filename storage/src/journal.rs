@@ -28,10 +28,11 @@ impl Position {
 
 /// The last position in each of some streams, by stream. Usually there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Positions(SmallVec<[Position; 1]>);
+pub struct Positions(SmallVec<[Position; 1]>);
 
 impl Positions {
     /// The last position in a stream, with number 0 when there is none.
+    #[inline]
     pub fn last(&self, stream: u16) -> Position {
         let found = self.0.iter().find(|position| position.stream == stream);
         found.copied().unwrap_or(Position { stream, seq: 0 })
@@ -50,7 +51,6 @@ impl Positions {
     }
 
     /// All of them.
-    #[cfg(feature = "ordered")]
     pub fn iter(&self) -> impl Iterator<Item = Position> {
         self.0.iter().copied()
     }
@@ -150,7 +150,7 @@ pub trait Journal: Send + Sync {
     }
 
     /// Appends a remark, text without line ends, which is given back in its place when the log is read
-    /// ([`Replay::note`](crate::aof::Replay::note)). A journal that cannot keep remarks passes it over.
+    /// (`Replay::note` in `storage-aof`). A journal that cannot keep remarks passes it over.
     fn note(&self, _text: &str) {}
 
     /// Hands everything appended up to `position` on: the append-only file's to the operating system,

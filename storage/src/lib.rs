@@ -1,11 +1,13 @@
-//! Where the data lives: the storage traits, and the backends behind them.
+//! Where the data lives: the storage traits, what backends share, and the suites they pass. The
+//! backends themselves are crates of their own beside this one.
 //!
 //! Promises: a [`Backend`] runs a body over a set of locked shards ([`Backend::transact`]); inside,
 //! a [`Tx`] gives typed access to keys, element by element. Everything a body does is atomic and
 //! isolated: nobody sees half of it, on any thread. A backend says when it may block, never forks,
 //! and never pays for one key's command with another key's growth beyond a bounded slice of work.
 //!
-//! Must not know: connections, sessions, commands, and no wire format but that of its own files.
+//! Must not know: connections, sessions, commands, any backend, any wire format (values travel as
+//! objects of [`rdb`], the crate below this one).
 //!
 //! | module | what |
 //! | --- | --- |
@@ -14,25 +16,25 @@
 //! | [`types`] | [`List`], [`Set`], [`Hash`], [`SortedSet`]: element-level operations |
 //! | [`stream`] | [`Stream`]: the same for streams |
 //! | [`journal`] | [`Journal`], [`Position`]: streams of effects |
-//! | [`memory`] | the default backend: sharded cache-line tables |
-//! | `ordered` | every type over an ordered key-value engine: sled, fjall |
-//! | [`rdb`] | Redis's dump format |
-//! | [`aof`] | the multi-part append-only log |
-//! | [`testing`] | the conformance suite that every backend runs |
+//! | [`error`] | [`Error`]: why a storage refused |
+//! | [`busy`], [`hiding`], [`random`] | what several backends need: waiting for a long script, fields that have expired, numbers from a seed |
+//! | [`testing`] | the conformance suites that every backend and every journal runs |
+//!
+//! Behind the traits, in folders below this crate's:
+//!
+//! | crate | what |
+//! | --- | --- |
+//! | `storage-memory` | the default backend: sharded cache-line tables |
+//! | `storage-ordered` | a backend over an ordered key-value engine: sled, fjall |
+//! | `storage-aof` | the journal: Redis's multi-part append-only file |
+//! | [`rdb`] (`storage-rdb`) | Redis's dump format; this crate's only dependency within the workspace besides `resp` |
 
-#[cfg(feature = "aof")]
-pub mod aof;
 pub mod backend;
-mod busy;
+pub mod busy;
 pub mod error;
-mod fields;
-mod hiding;
+pub mod hiding;
 pub mod journal;
-pub mod memory;
-#[cfg(feature = "ordered")]
-pub mod ordered;
-mod random;
-pub mod rdb;
+pub mod random;
 pub mod stream;
 pub mod testing;
 pub mod tx;
@@ -41,6 +43,7 @@ pub mod types;
 pub use backend::{Backend, BackendStats, EncodingLimits, Locks, ShardSet, Snapshot, SnapshotSink};
 pub use error::{Error, Result};
 pub use journal::{Appended, Durability, Fate, Journal, Position, Refusal, Withholds};
+pub use storage_rdb::{self as rdb, fields};
 pub use stream::{Stream, StreamId};
 pub use tx::{
     Db, Expired, Expiry, Key, KeyInfo, Kind, Left, NewExpiry, Open, Presence, Sampled, Str, Tx,

@@ -7,31 +7,6 @@ use crate::Result;
 pub use crate::fields::Fields;
 pub use crate::rdb::StreamId;
 
-impl StreamId {
-    /// The smallest ID.
-    pub const MIN: StreamId = StreamId { ms: 0, seq: 0 };
-    /// The largest ID.
-    pub const MAX: StreamId = StreamId { ms: u64::MAX, seq: u64::MAX };
-
-    /// The ID right after this one, `None` after the last.
-    pub fn next(self) -> Option<StreamId> {
-        match (self.ms, self.seq) {
-            (u64::MAX, u64::MAX) => None,
-            (ms, u64::MAX) => Some(StreamId { ms: ms + 1, seq: 0 }),
-            (ms, seq) => Some(StreamId { ms, seq: seq + 1 }),
-        }
-    }
-
-    /// The ID right before this one, `None` before the first.
-    pub fn previous(self) -> Option<StreamId> {
-        match (self.ms, self.seq) {
-            (0, 0) => None,
-            (ms, 0) => Some(StreamId { ms: ms - 1, seq: u64::MAX }),
-            (ms, seq) => Some(StreamId { ms, seq: seq - 1 }),
-        }
-    }
-}
-
 /// What a stream knows besides its entries and groups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamInfo {
@@ -75,7 +50,8 @@ pub struct Trim {
 
 impl Trim {
     /// So many entries stay in any case.
-    pub(crate) fn keeps(&self) -> u64 {
+    #[inline]
+    pub fn keeps(&self) -> u64 {
         match self.to {
             TrimTo::MaxLen(max) => max,
             TrimTo::MinId(_) => 0,

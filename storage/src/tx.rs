@@ -135,7 +135,8 @@ pub enum Presence {
 
 impl Presence {
     /// Of a key that is there, whether its time has passed.
-    pub(crate) fn of(found: Option<bool>) -> Self {
+    #[inline]
+    pub fn of(found: Option<bool>) -> Self {
         match found {
             None => Presence::Absent,
             Some(true) => Presence::Stale,

@@ -5,15 +5,12 @@
 //! keeps what is logged, for [`Harness::logged`] to show and [`Harness::replay`] to run again.
 //!
 //! ```no_run
-//! # use storage::memory::{Config, MemoryBackend};
-//! # fn backend() -> std::sync::Arc<dyn storage::Backend> {
-//! #     std::sync::Arc::new(MemoryBackend::new(Config::default()))
-//! # }
-//! # let commands = Vec::new();
-//! let mut server = engine::testing::Harness::new(commands, backend());
+//! # fn example(commands: Vec<&'static engine::command::Spec>, backend: std::sync::Arc<dyn storage::Backend>) {
+//! let mut server = engine::testing::Harness::new(commands, backend);
 //! assert_eq!(server.text("SET k v EX 10"), "OK");
 //! server.advance(10_000);
 //! assert_eq!(server.text("GET k"), "(nil)");
+//! # }
 //! ```
 
 mod contents;

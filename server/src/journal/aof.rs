@@ -16,9 +16,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use storage::aof::{Aof, Command, Options, Replay};
 use storage::rdb::Entry;
 use storage::{Backend, Db, Journal, Position};
+use storage_aof::{Aof, Command, Options, Replay};
 
 /// How often a long load says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);

@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 use storage::backend::EncodingLimits;
-use storage::memory::{Config, MemoryBackend};
-use storage::ordered::{self, OrderedBackend};
 use storage::testing::scripted::Scripted;
 use storage::{Appended, Backend, Db, Fate, Journal, NewExpiry, Open, Position, Withholds};
+use storage_memory::{Config, MemoryBackend};
+use storage_ordered::OrderedBackend;
 
 /// Panics as it comes.
 fn before(_: &mut Cx<'_>) -> Outcome {
@@ -153,16 +153,17 @@ fn memory() -> Arc<dyn Backend> {
 }
 
 fn sled(dir: &Path) -> Arc<dyn Backend> {
-    on_disk(dir, ordered::Engine::Sled)
+    on_disk(dir, storage_ordered::Engine::Sled)
 }
 
 fn fjall(dir: &Path) -> Arc<dyn Backend> {
-    on_disk(dir, ordered::Engine::Fjall)
+    on_disk(dir, storage_ordered::Engine::Fjall)
 }
 
-fn on_disk(dir: &Path, engine: ordered::Engine) -> Arc<dyn Backend> {
+fn on_disk(dir: &Path, engine: storage_ordered::Engine) -> Arc<dyn Backend> {
     let dir = dir.join("db");
-    let config = ordered::Config { dir, shards: 4, databases: 16, engine, cache_bytes: 8 << 20 };
+    let config =
+        storage_ordered::Config { dir, shards: 4, databases: 16, engine, cache_bytes: 8 << 20 };
     Arc::new(OrderedBackend::open(&config).expect("a fresh store"))
 }
 

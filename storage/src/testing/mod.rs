@@ -14,11 +14,6 @@ use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
 // The names of the tests say what they test.
 #[allow(missing_docs)]
 pub mod concurrency;
-#[cfg(feature = "ordered")]
-pub mod counting_kv;
-#[allow(missing_docs)]
-#[cfg(feature = "ordered")]
-pub mod engines;
 #[allow(missing_docs)]
 pub mod expiry;
 #[allow(missing_docs)]

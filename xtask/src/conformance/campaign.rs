@@ -18,8 +18,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use storage::Backend;
-use storage::memory::{self, MemoryBackend};
-use storage::ordered::{self, OrderedBackend};
+use storage_memory::MemoryBackend;
+use storage_ordered::OrderedBackend;
 use tempfile::TempDir;
 
 /// Trials that making one program small may take.
@@ -74,7 +74,7 @@ impl Storage {
     pub fn open(self) -> Result<(Arc<dyn Backend>, Option<TempDir>)> {
         let engine = match self {
             Storage::Memory => {
-                let config = memory::Config {
+                let config = storage_memory::Config {
                     shards: 4,
                     databases: 16,
                     hash_seed: 7,
@@ -82,13 +82,18 @@ impl Storage {
                 };
                 return Ok((Arc::new(MemoryBackend::new(config)), None));
             }
-            Storage::Sled => ordered::Engine::Sled,
-            Storage::Fjall => ordered::Engine::Fjall,
+            Storage::Sled => storage_ordered::Engine::Sled,
+            Storage::Fjall => storage_ordered::Engine::Fjall,
         };
         let folder = tempfile::tempdir()?;
         let dir = folder.path().join("db");
-        let config =
-            ordered::Config { dir, shards: 4, databases: 16, engine, cache_bytes: 16 << 20 };
+        let config = storage_ordered::Config {
+            dir,
+            shards: 4,
+            databases: 16,
+            engine,
+            cache_bytes: 16 << 20,
+        };
         let backend = OrderedBackend::open(&config).context("opening the storage")?;
         Ok((Arc::new(backend), Some(folder)))
     }

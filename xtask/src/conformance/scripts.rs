@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use storage::backend::EncodingLimits;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 fn in_process() -> EngineDriver {
     EngineDriver::new(|| {

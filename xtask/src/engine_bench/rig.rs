@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::task::Waker;
 use storage::Backend;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 /// Reads up to this long are announced before they are handed over, as the runtimes do.
 const ANNOUNCED_MAX: usize = 1024;
@@ -24,17 +24,20 @@ const SEED: u64 = 0x7661_7276_6521;
 
 /// Opens a storage by the name the server knows it by; disk-based ones live in `dir`.
 pub fn open(storage: &str, dir: &Path, shards: u32) -> Result<Arc<dyn Backend>> {
-    use storage::ordered::{self, OrderedBackend};
+    use storage_ordered::OrderedBackend;
     let engine = match storage {
         "memory" => {
             let config = Config { shards, hash_seed: SEED, ..Config::default() };
             return Ok(Arc::new(MemoryBackend::new(config)));
         }
-        "sled" => ordered::Engine::Sled,
-        "fjall" => ordered::Engine::Fjall,
+        "sled" => storage_ordered::Engine::Sled,
+        "fjall" => storage_ordered::Engine::Fjall,
         other => bail!("storage `{other}` is none of memory, sled, fjall"),
     };
-    let config = ordered::Config { shards, ..ordered::Config::new(dir.join(storage), engine) };
+    let config = storage_ordered::Config {
+        shards,
+        ..storage_ordered::Config::new(dir.join(storage), engine)
+    };
     Ok(Arc::new(OrderedBackend::open(&config).with_context(|| dir.display().to_string())?))
 }
 

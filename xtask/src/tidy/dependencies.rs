@@ -4,11 +4,16 @@ use super::lexer;
 use super::tree::{File, Tree, Violation};
 use toml::{Table, Value};
 
-/// What each workspace crate may depend on, of the workspace; crates not named are free.
+/// What each workspace crate may depend on, of the workspace; crates not named are free. No backend is among
+/// what anything may depend on but what chooses one.
 const DIRECTIONS: &[(&str, &[&str])] = &[
     ("resp", &[]),
     ("runtime", &["resp"]),
-    ("storage", &["resp"]),
+    ("storage-rdb", &["resp"]),
+    ("storage", &["resp", "storage-rdb"]),
+    ("storage-memory", &["storage"]),
+    ("storage-ordered", &["storage"]),
+    ("storage-aof", &["resp", "storage"]),
     ("lua", &[]),
     ("script", &["lua", "resp"]),
     ("replication", &["resp"]),
@@ -30,11 +35,12 @@ const BANNED_IN_ENGINE: &[&str] = &["tokio", "mio", "crossbeam", "rayon", "socke
 /// Dependencies point the way ARCHITECTURE.md draws them.
 pub fn directions(tree: &Tree) -> Vec<Violation> {
     let members = members(tree);
+    let packages: Vec<String> = members.iter().map(|member| package(member)).collect();
     let mut found = Vec::new();
     for member in &members {
         let Some(file) = tree.file(&format!("{member}/Cargo.toml")) else { continue };
         for dependency in dependencies(file) {
-            if let Some(what) = objection(member, &dependency, &members) {
+            if let Some(what) = objection(&package(member), &dependency, &packages) {
                 let line = line_of(&file.text, &dependency);
                 found.push(Violation::new(&file.path, line, "directions", what));
             }
@@ -43,6 +49,12 @@ pub fn directions(tree: &Tree) -> Vec<Violation> {
     found
 }
 
+/// The name of the crate in a folder: `storage/memory` is `storage-memory`.
+pub fn package(member: &str) -> String {
+    member.replace('/', "-")
+}
+
+/// What is wrong with the crate `member` depending on `dependency`, if anything.
 fn objection(member: &str, dependency: &str, members: &[String]) -> Option<String> {
     let banned = |name: &&&str| dependency == **name || dependency.starts_with(&format!("{name}-"));
     if SANS_IO.contains(&member) && BANNED_IN_ENGINE.iter().any(|name| banned(&name)) {
@@ -174,8 +186,7 @@ mod tests {
     use super::super::tree::sample::tree;
     use super::*;
 
-    const ROOT: &str =
-        "[workspace]\nmembers = [\"resp\", \"engine\", \"runtime-x\", \"server\", \"consensus\"]\n";
+    const ROOT: &str = "[workspace]\nmembers = [\"resp\", \"engine\", \"runtime-x\", \"server\", \"consensus\", \"storage\", \"storage/memory\"]\n";
 
     fn objections(path: &str, manifest: &str) -> Vec<usize> {
         let tree = tree(&[("Cargo.toml", ROOT), (path, manifest)]);
@@ -190,6 +201,10 @@ mod tests {
         assert_eq!(objections("engine/Cargo.toml", &on("server")), [3]);
         assert!(objections("engine/Cargo.toml", &on("resp")).is_empty());
         assert!(objections("server/Cargo.toml", &on("engine")).is_empty());
+        assert_eq!(objections("storage/Cargo.toml", &on("storage-memory")), [3]);
+        assert_eq!(objections("engine/Cargo.toml", &on("storage-memory")), [3]);
+        assert_eq!(objections("storage/memory/Cargo.toml", &on("engine")), [3]);
+        assert!(objections("storage/memory/Cargo.toml", &on("storage")).is_empty());
         let test = "[dev-dependencies]\nengine.workspace = true\n";
         assert!(objections("resp/Cargo.toml", test).is_empty());
     }

@@ -1,7 +1,7 @@
 //! Rules about documents: that they exist, that they know all crates, that their links lead
 //! somewhere.
 
-use super::dependencies::members;
+use super::dependencies::{members, package};
 use super::tree::{File, Tree, Violation};
 
 /// ARCHITECTURE.md names every crate of the workspace.
@@ -10,7 +10,8 @@ pub fn architecture(tree: &Tree) -> Vec<Violation> {
     let Some(file) = tree.file(name) else { return vec![missing(name)] };
     let words: Vec<&str> =
         file.text.split(|c: char| !c.is_alphanumeric() && c != '-' && c != '_').collect();
-    let unnamed = members(tree).into_iter().filter(|member| !words.contains(&member.as_str()));
+    let packages = members(tree).into_iter().map(|member| package(&member));
+    let unnamed = packages.filter(|package| !words.contains(&package.as_str()));
     unnamed
         .map(|member| {
             Violation::new(name, 1, "architecture", format!("does not mention the crate {member}"))

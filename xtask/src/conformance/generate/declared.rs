@@ -11,7 +11,7 @@ use engine::engine::Host;
 use engine::peers::{Answers, Requests, Target};
 use engine::testing::{Contents, Harness, Names, Spy, contents};
 use std::sync::Arc;
-use storage::memory::{Config, MemoryBackend};
+use storage_memory::{Config, MemoryBackend};
 
 /// Requests per command with keys, and without.
 const REQUESTS: u64 = 40;

@@ -1,0 +1,148 @@
+//! Removed values that are too large to be dropped within one command.
+
+use super::chunk::Chunk;
+use super::entry::{Entry, EntryRef};
+use super::hash::HashValue;
+use super::order::Order;
+use super::set::SetValue;
+use super::shard::Common;
+use super::stream::StreamValue;
+use super::table::Table;
+use super::value::Value;
+use super::zset::SortedSetValue;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use storage::backend::LazilyFreed;
+
+/// Chunks of a list dropped per slice.
+const CHUNKS_PER_SLICE: usize = 64;
+
+/// Elements above which freeing a value counts as work.
+const LABOUR_MIN: usize = 64;
+
+/// Counts what is freed later, and what was.
+#[derive(Debug, Default)]
+pub struct Freed {
+    pending: AtomicU64,
+    freed: AtomicU64,
+}
+
+impl Freed {
+    /// So many objects are to be freed.
+    fn begun(&self, objects: u64) {
+        self.pending.fetch_add(objects, Ordering::Relaxed);
+    }
+
+    /// So many have been.
+    fn ended(&self, objects: u64) {
+        self.freed.fetch_add(objects, Ordering::Relaxed);
+        self.pending.fetch_sub(objects, Ordering::Relaxed);
+    }
+
+    /// The counts.
+    pub fn counts(&self) -> LazilyFreed {
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        LazilyFreed { pending: count(&self.pending), freed: count(&self.freed) }
+    }
+}
+
+impl Common {
+    /// Forgets an entry: drops it, or leaves the taking apart of a large one to `maintain`.
+    pub fn bury(&mut self, entry: Entry) {
+        let before = self.graves.len();
+        self.bury_part(entry);
+        if self.graves.iter().skip(before).any(Grave::is_laborious) {
+            self.end_with(1);
+        }
+    }
+
+    /// [`Common::bury`] for what is not counted.
+    fn bury_part(&mut self, mut entry: Entry) {
+        if let Some(value) = entry.take_boxed() {
+            self.graves.extend(Grave::of(value));
+        }
+    }
+
+    /// Leaves the taking apart of a database's keys to `maintain`.
+    pub fn bury_keys(&mut self, table: Table) {
+        let keys = table.len() as u64;
+        self.graves.push_back(Grave::Table(Box::new(table)));
+        self.end_with(keys);
+    }
+
+    /// With what was left last, so many objects are gone.
+    fn end_with(&mut self, objects: u64) {
+        self.freed.begun(objects);
+        self.graves.push_back(Grave::End(objects));
+    }
+}
+
+/// Something to be taken apart in bounded slices.
+#[derive(Debug)]
+pub enum Grave {
+    /// The elements of a set, hash or sorted set, or the keys of a database.
+    Table(Box<Table>),
+    /// A list.
+    Chunks(VecDeque<Chunk>),
+    /// The order of a sorted set.
+    Order(Order<EntryRef>),
+    /// A stream, or parts of one.
+    Stream(Box<StreamValue>),
+    /// Nothing: with what was before it, so many objects are gone.
+    End(u64),
+}
+
+impl Grave {
+    /// The parts of a value that are large; what is small is dropped here.
+    pub fn of(value: Value) -> impl Iterator<Item = Grave> {
+        let (first, second) = match value {
+            Value::Taken | Value::Str(_) => (None, None),
+            Value::List(list) => (Grave::of_chunks(list.into_chunks()), None),
+            Value::Set(SetValue::Large(elements)) => (Some(Grave::Table(elements.table)), None),
+            Value::Set(_) => (None, None),
+            Value::Stream(stream) => (stream.is_large().then_some(Grave::Stream(stream)), None),
+            Value::Hash(hash) => {
+                (HashValue::into_elements(hash).map(|e| Grave::Table(e.table)), None)
+            }
+            Value::SortedSet(zset) => match SortedSetValue::into_parts(zset) {
+                Some((elements, order)) => {
+                    (Some(Grave::Order(order)), Some(Grave::Table(elements.table)))
+                }
+                None => (None, None),
+            },
+        };
+        first.into_iter().chain(second)
+    }
+
+    /// Chunks, if there are enough to be worth doing in slices; few are dropped here.
+    pub fn of_chunks(chunks: VecDeque<Chunk>) -> Option<Grave> {
+        (chunks.len() > CHUNKS_PER_SLICE).then_some(Grave::Chunks(chunks))
+    }
+
+    /// Whether it holds more than Redis frees at once (`LAZYFREE_THRESHOLD`).
+    fn is_laborious(&self) -> bool {
+        match self {
+            Grave::Table(table) => table.len() > LABOUR_MIN,
+            Grave::Chunks(chunks) => chunks.len() > LABOUR_MIN,
+            Grave::Stream(_) => true,
+            Grave::Order(_) | Grave::End(_) => false,
+        }
+    }
+
+    /// Takes apart one slice; true when something is left.
+    pub fn sweep(&mut self, common: &mut Common) -> bool {
+        match self {
+            Grave::Table(table) => table.sweep(&mut |entry| common.bury_part(entry)),
+            Grave::Chunks(chunks) => {
+                chunks.truncate(chunks.len().saturating_sub(CHUNKS_PER_SLICE));
+                !chunks.is_empty()
+            }
+            Grave::Order(order) => order.sweep(),
+            Grave::Stream(stream) => stream.dismantle(),
+            Grave::End(objects) => {
+                common.freed.ended(*objects);
+                false
+            }
+        }
+    }
+}

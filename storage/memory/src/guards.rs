@@ -1,0 +1,44 @@
+//! The locks that a transaction holds, and the marks it carries.
+
+use super::shard::State;
+use parking_lot::MutexGuard;
+use std::time::Duration;
+
+/// How long a transaction waits for a shard before it lets go of those it has and starts again.
+pub(super) const PATIENCE: Duration = Duration::from_millis(20);
+/// A change was begun, and mostly ended, too.
+pub(super) const CHANGED: u8 = 4;
+/// What has expired is absent, and stays.
+pub(super) const HIDES_EXPIRED: u8 = 8;
+
+/// A shard's number, with its lock held.
+pub(super) type Guard<'b> = (u32, MutexGuard<'b, State>);
+
+/// What most transactions have nothing of: empty, it costs a word to make and a comparison to drop.
+#[allow(clippy::box_collection, reason = "a vector of its own would be three words")]
+pub(super) type Rare<T> = Option<Box<Vec<T>>>;
+
+/// The state of a shard that the transaction has locked.
+///
+/// # Panics
+/// When it has not: going on would be a data race.
+#[inline]
+pub(super) fn locked<'g>(
+    first: &'g mut Option<Guard<'_>>,
+    others: &'g mut Rare<Guard<'_>>,
+    number: u32,
+) -> &'g mut State {
+    match first {
+        Some((at, state)) if *at == number => state,
+        _ => locked_further(others, number),
+    }
+}
+
+#[inline(never)]
+fn locked_further<'g>(others: &'g mut Rare<Guard<'_>>, number: u32) -> &'g mut State {
+    let others = others.as_deref_mut().map_or(&mut [][..], |others| &mut others[..]);
+    match others.binary_search_by_key(&number, |(number, _)| *number) {
+        Ok(at) => &mut others[at].1,
+        Err(_) => panic!("shard {number} is not locked by this transaction"),
+    }
+}

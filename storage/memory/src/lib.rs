@@ -1,0 +1,337 @@
+//! The memory backend: shards of cache-line hash tables.
+//!
+//! Promises: what `storage::Backend` does, one thread per shard at a time; a table grows in bounded steps; a
+//! snapshot is taken while writes go on; reading and overwriting a string allocate nothing.
+//!
+//! Must not know: other backends, files, the clock.
+//!
+//! ```text
+//! MemoryBackend ── Shard (lock) ── Keyspace per database ── Table ── Directory ── segments ── buckets ── Entry
+//! ```
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `shard` | one lock's worth of keys: find, insert, change, remove, with all counts kept |
+//! | `table`, `directory`, `segment` | the hash table, growing in bounded steps, scanned in hash order |
+//! | `entry` | header, expiry, key and value in one allocation |
+//! | `hashing`, `random`, `prefetch` | the keyed hash, random keys, memory sent for before it is needed |
+//! | `value` and `hash`, `list`, `set`, `strings`, `stream`, `zset` | what does not fit in an entry, by type |
+//! | `chunk`, `packed`, `intset`, `order` | what values are made of: packed elements, sorted integers, an order of scores |
+//! | `object`, `size` | a value as an RDB object and back; how many bytes it takes |
+//! | `expiry` | fields and keys whose time has passed |
+//! | `tx`, `handle`, `guards` | the transaction, the open collections, the locks it holds |
+//! | `snapshot` | point-in-time snapshots while writes go on |
+//! | `grave` | taking apart what was removed, in slices |
+
+mod chunk;
+mod directory;
+mod entry;
+mod expiry;
+mod grave;
+mod guards;
+mod handle;
+mod hash;
+mod hashing;
+mod intset;
+mod list;
+mod object;
+mod order;
+mod packed;
+mod prefetch;
+mod random;
+mod segment;
+mod set;
+mod shard;
+mod size;
+mod snapshot;
+mod stream;
+mod strings;
+mod table;
+#[cfg(test)]
+mod table_tests;
+mod tx;
+mod value;
+mod zset;
+
+use directory::Pool;
+use entry::Frequency;
+use grave::Freed;
+use hashing::Hasher;
+use parking_lot::{Mutex, MutexGuard};
+use segment::Probe;
+use shard::{Shard, State};
+use snapshot::MemorySnapshot;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+use storage::backend::{HeldUp, LazilyFreed};
+use storage::busy::Busy;
+use storage::tx::{Db, Key, Tx};
+use storage::{Backend, BackendStats, EncodingLimits, Locks, Result, Snapshot, rdb};
+use tx::MemoryTx;
+
+/// More shards than this only cost memory.
+const SHARDS_MAX: u32 = 1024;
+
+/// How to set up a [`MemoryBackend`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Number of shards; rounded up to a power of two, 1 to 1024.
+    pub shards: u32,
+    /// Number of databases.
+    pub databases: u32,
+    /// The secret of the hash function; random per process.
+    pub hash_seed: u64,
+    /// When collections stop being compact.
+    pub limits: EncodingLimits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { shards: 16, databases: 16, hash_seed: 0, limits: EncodingLimits::default() }
+    }
+}
+
+/// The memory backend.
+#[derive(Debug)]
+pub struct MemoryBackend {
+    shards: Box<[Shard]>,
+    hasher: Hasher,
+    shard_bits: u32,
+    databases: u32,
+    /// What is freed later, and was.
+    freed: Arc<Freed>,
+    /// The limits in force, and their version; shards keep copies.
+    limits: Mutex<EncodingLimits>,
+    limits_version: AtomicU32,
+    /// How access counters move.
+    frequency: Frequency,
+    /// A script runs that may hold its shards for long.
+    busy: Busy,
+    /// One snapshot at a time: an entry has one bit to say whether it is saved.
+    snapshotting: AtomicBool,
+}
+
+impl MemoryBackend {
+    /// An empty store.
+    pub fn new(config: Config) -> Self {
+        let shards = config.shards.clamp(1, SHARDS_MAX).next_power_of_two();
+        let hasher = Hasher::new(config.hash_seed);
+        let (pool, freed) = (Arc::new(Pool::default()), Arc::new(Freed::default()));
+        let shard = |number| {
+            let databases = config.databases.max(1) as usize;
+            let (pool, freed) = (Arc::clone(&pool), Arc::clone(&freed));
+            Shard::new(databases, hasher, config.limits.clone(), pool, freed, number)
+        };
+        MemoryBackend {
+            shards: (0..shards).map(shard).collect(),
+            hasher,
+            shard_bits: shards.trailing_zeros(),
+            databases: config.databases.max(1),
+            freed,
+            limits: Mutex::new(config.limits),
+            limits_version: AtomicU32::new(0),
+            frequency: Frequency::default(),
+            busy: Busy::default(),
+            snapshotting: AtomicBool::new(false),
+        }
+    }
+
+    #[inline]
+    fn shard_of_hash(&self, hash: u64) -> u32 {
+        hash as u32 & (self.shards.len() as u32 - 1)
+    }
+
+    #[inline]
+    fn hash_key(&self, key: &[u8]) -> u64 {
+        self.hasher.hash(key)
+    }
+
+    fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    fn shard_bits(&self) -> u32 {
+        self.shard_bits
+    }
+
+    fn shard(&self, number: u32) -> &Shard {
+        &self.shards[number as usize]
+    }
+
+    /// Adds up a size of a database over all shards, without a lock.
+    fn sum(&self, db: Db, size: impl Fn(&shard::Sizes) -> &AtomicUsize) -> u64 {
+        let sizes = self.shards.iter().filter_map(|shard| shard.sizes(db));
+        sizes.map(|sizes| size(sizes).load(Ordering::Relaxed) as u64).sum()
+    }
+
+    /// Locks a shard, and gives it the limits in force if it has older ones. `None` when it could
+    /// not be had for so long.
+    #[inline(always)]
+    fn lock_shard(&self, number: u32, patience: Duration) -> Option<MutexGuard<'_, State>> {
+        let mut state = self.shard(number).state.try_lock_for(patience)?;
+        if state.common.limits_version != self.limits_version.load(Ordering::Relaxed) {
+            self.refresh_limits(&mut state);
+        }
+        Some(state)
+    }
+
+    #[cold]
+    fn refresh_limits(&self, state: &mut State) {
+        state.common.limits_version = self.limits_version.load(Ordering::Relaxed);
+        state.common.limits = self.limits.lock().clone();
+    }
+}
+
+impl Backend for MemoryBackend {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn shard_count(&self) -> u32 {
+        self.shards.len() as u32
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.hash_key(key)
+    }
+
+    #[inline]
+    fn shard_of(&self, hash: u64) -> u32 {
+        self.shard_of_hash(hash)
+    }
+
+    fn shard_of_cursor(&self, cursor: u64) -> u32 {
+        self.shard_of_hash(cursor)
+    }
+
+    fn prefetch(&self, db: Db, hashes: &[u64]) {
+        /// Enough for memory to answer in parallel.
+        const GROUP: usize = 32;
+        // Whatever probes lead to stays readable until this is dropped.
+        let _pinned = crossbeam_epoch::pin();
+        for hashes in hashes.chunks(GROUP) {
+            let mut probes = [Probe::NONE; GROUP];
+            for (probe, &hash) in probes.iter_mut().zip(hashes) {
+                *probe = self.shard(self.shard_of_hash(hash)).probe(db, hash);
+                probe.prefetch_bucket();
+            }
+            for probe in &probes[..hashes.len()] {
+                // SAFETY: the segment was found under the pin.
+                unsafe { probe.prefetch_entry() };
+            }
+        }
+    }
+
+    #[inline]
+    fn transact(
+        &self,
+        locks: Locks<'_>,
+        now_ms: u64,
+        body: &mut dyn FnMut(&mut dyn Tx),
+    ) -> Result<()> {
+        if let Locks::One(number) = locks
+            && let Some(mut tx) = MemoryTx::on(self, number, now_ms)
+        {
+            body(&mut tx);
+            return Ok(());
+        }
+        let mut tx = MemoryTx::new(self, now_ms);
+        while !tx.lock_all(locks) {
+            // Whoever has the shard may be a script that wants one of ours: see `Tx::extend`.
+            tx.unlock();
+            if self.busy.is_so() {
+                return Err(storage::Error::Busy);
+            }
+        }
+        body(&mut tx);
+        Ok(())
+    }
+
+    fn is_contended(&self, locks: Locks<'_>) -> bool {
+        locks.any(self.shard_count(), |number| self.shard(number).state.is_locked())
+    }
+
+    fn len(&self, db: Db) -> u64 {
+        self.sum(db, |sizes| &sizes.keys)
+    }
+
+    fn expires_len(&self, db: Db) -> u64 {
+        self.sum(db, |sizes| &sizes.expires)
+    }
+
+    fn used_dbs(&self) -> Vec<Db> {
+        (0..self.databases).filter(|&db| self.len(db) > 0).collect()
+    }
+
+    fn maintain(&self, shard: u32) -> bool {
+        // Segments retired lately go back to the allocator even when nothing else happens.
+        crossbeam_epoch::pin().flush();
+        // A script may have the shard for long; there are others to look after.
+        self.shard(shard).state.try_lock().is_some_and(|mut state| state.sweep())
+    }
+
+    fn snapshot(self: Arc<Self>, at_cut: &mut dyn FnMut()) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(MemorySnapshot::cut(self, at_cut)?))
+    }
+
+    fn set_busy(&self, busy: bool) {
+        self.busy.tell(busy);
+    }
+
+    fn when_waiting(&self, ask: HeldUp) {
+        self.busy.ask(ask);
+    }
+
+    fn can_sample(&self) -> bool {
+        true
+    }
+
+    fn set_frequency(&self, log_factor: u32, decay_min: u32) {
+        self.frequency.set(log_factor, decay_min);
+    }
+
+    fn can_extend(&self) -> bool {
+        true
+    }
+
+    fn set_encoding_limits(&self, limits: &EncodingLimits) {
+        // Shards take them over when they are next locked: the caller may hold some now.
+        *self.limits.lock() = limits.clone();
+        self.limits_version.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn load(&self, db: Db, key: &[u8], expiry_ms: Option<u64>, object: rdb::Object) -> Result<()> {
+        let hash = self.hash_key(key);
+        let key = Key { db, hash, bytes: key };
+        let mut object = Some(object);
+        let mut loaded = Ok(());
+        // At time 0 nothing has expired: what a file says is loaded as it is.
+        self.transact(Locks::One(self.shard_of_hash(hash)), 0, &mut |tx| {
+            if let Some(object) = object.take() {
+                loaded = tx.restore(&key, object, expiry_ms);
+            }
+        })?;
+        loaded
+    }
+
+    fn lazily_freed(&self) -> LazilyFreed {
+        self.freed.counts()
+    }
+
+    fn stats(&self) -> BackendStats {
+        let memory_bytes: usize = self.shards.iter().map(Shard::bytes).sum();
+        // A shard in use is left out: the caller itself may be using it.
+        let free = self.shards.iter().filter_map(|shard| shard.state.try_lock());
+        let graves: usize = free.map(|state| state.common.graves.len()).sum();
+        BackendStats {
+            memory_bytes: memory_bytes as u64,
+            disk_bytes: 0,
+            details: vec![
+                ("shards", self.shards.len().to_string()),
+                ("values_being_dropped", graves.to_string()),
+            ],
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! [`CopyOnWrite`]: what commits replace while a snapshot is written of an engine that keeps no old versions.
+
+use super::keys;
+use super::kv::{Batch, Changes, OrderedKv, SPACES_MAX, Space};
+use parking_lot::{Mutex, MutexGuard};
+use storage::Result;
+
+/// What commits have replaced since the cut. Grows with the number of distinct records changed
+/// while the snapshot is written.
+pub(super) struct CopyOnWrite {
+    cut_version: u64,
+    saved: Mutex<[Changes; SPACES_MAX]>,
+}
+
+impl CopyOnWrite {
+    /// Nothing saved yet. Elements of versions from `cut_version` on are newer than the snapshot.
+    pub(super) fn since(cut_version: u64) -> Self {
+        CopyOnWrite { cut_version, saved: Mutex::default() }
+    }
+
+    /// What is saved so far, by space.
+    pub(super) fn saved(&self) -> MutexGuard<'_, [Changes; SPACES_MAX]> {
+        self.saved.lock()
+    }
+
+    /// Saves what a batch is about to change, unless it is saved already. The batch's shards are
+    /// locked, so nobody else changes these records meanwhile.
+    pub(super) fn save(&self, kv: &dyn OrderedKv, batch: &Batch) -> Result<()> {
+        for space in [keys::META, keys::ELEMENTS] {
+            for key in batch.space(space).keys() {
+                if self.needs(space, key) {
+                    let old = kv.get(space, key)?;
+                    self.saved.lock()[usize::from(space.0)].entry(key.clone()).or_insert(old);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn needs(&self, space: Space, key: &[u8]) -> bool {
+        let version = key.get(..8).and_then(keys::be64).unwrap_or_default();
+        let newer = space == keys::ELEMENTS && version >= self.cut_version;
+        !newer && !self.saved.lock()[usize::from(space.0)].contains_key(key)
+    }
+}
