@@ -100,15 +100,26 @@ impl Script {
         Script::parse(name, &text).map_err(io::Error::other)
     }
 
-    /// Names of all commands sent, lower-case, with the word behind (a possible subcommand).
-    pub fn commands(&self) -> impl Iterator<Item = (String, String)> {
-        let lower = |arg: Option<&Vec<u8>>| {
-            arg.map(|a| String::from_utf8_lossy(a).to_lowercase()).unwrap_or_default()
+    /// The commands that the script is about, as the table has them (`get`, `client|id`): those that its
+    /// line `# Commands: GET, CLIENT ID` names.
+    pub fn subjects(&self) -> impl Iterator<Item = String> {
+        let lists = self.steps.iter().filter_map(|step| step.text.strip_prefix("# Commands: "));
+        lists.flat_map(|list| list.split(", ")).map(|name| name.to_lowercase().replace(' ', "|"))
+    }
+
+    /// Names of all commands sent, as the table may have them, each word by itself and with the one behind
+    /// it: `get` and `get|k`, `client` and `client|id`.
+    pub fn sent(&self) -> impl Iterator<Item = String> {
+        let word = |arg: &[u8]| String::from_utf8_lossy(arg).to_lowercase();
+        let names = move |step: &Step| match &step.action {
+            Some(Action::Send { args, .. }) => {
+                let name = word(args.first().map_or(&[], Vec::as_slice));
+                let both = args.get(1).map(|second| format!("{name}|{}", word(second)));
+                [Some(name), both]
+            }
+            _ => [None, None],
         };
-        self.steps.iter().filter_map(move |step| match &step.action {
-            Some(Action::Send { args, .. }) => Some((lower(args.first()), lower(args.get(1)))),
-            _ => None,
-        })
+        self.steps.iter().flat_map(names).flatten()
     }
 }
 

@@ -122,6 +122,7 @@ impl<'a> Template<'a> {
         format!(
             "# {shown}: the length of a {}. Steps marked @ours are not compared with Redis, which does\n\
              # not know this command; if it does, take the marks away.\n\
+             # Commands: {shown}\n\
              @ours {shown} k\n{}\n@ours {shown} k\n\n\
              # Another type, and the wrong number of arguments.\n\
              {}\n@ours {shown} other\n@ours {shown}\n@ours {shown} k other\n",

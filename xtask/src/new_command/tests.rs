@@ -101,7 +101,7 @@ fn a_folder_gets_a_file_a_module_and_a_row() {
     assert!(rows.contains("        name: \"json.len\",\n"), "{rows}");
     assert!(rows.contains("        handler: json_len::json_len,\n"), "{rows}");
     assert!(tree.changed[expected[1]].contains("\nmod json_len;\n"));
-    assert!(tree.changed[expected[3]].contains("\n@ours JSON.LEN k\n"));
+    assert!(tree.changed[expected[3]].contains("\n# Commands: JSON.LEN\n@ours JSON.LEN k\n"));
 }
 
 #[test]
