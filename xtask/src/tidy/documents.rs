@@ -46,6 +46,33 @@ pub fn scripts(tree: &Tree) -> Vec<Violation> {
     found
 }
 
+/// Documents whose commands CI runs (`ci/docs.sh`).
+const RUN: &[&str] = &["README.md", "CONTRIBUTING.md", "golden/README.md"];
+
+/// What people are told to type is in blocks that CI runs: every block says what it holds, and no command
+/// stands in one that is merely indented.
+pub fn commands(tree: &Tree) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for file in RUN.iter().filter_map(|path| tree.file(path)) {
+        let mut inside = false;
+        for (index, line) in file.text.lines().enumerate() {
+            let text = line.trim_start();
+            let what = match text.strip_prefix("```") {
+                Some("") if !inside => Some("a block that does not say what it holds"),
+                Some(_) => None,
+                None if inside || line.len() < text.len() + 4 => None,
+                None => ["cargo ", "redis-cli "]
+                    .iter()
+                    .any(|program| text.starts_with(program))
+                    .then_some("a command outside of a block for `sh`"),
+            };
+            inside ^= text.starts_with("```");
+            found.extend(what.map(|what| Violation::new(&file.path, index + 1, "commands", what)));
+        }
+    }
+    found
+}
+
 /// Links between files lead to files.
 pub fn links(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -103,7 +130,7 @@ fn resolve(from: &str, target: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::sample::tree;
+    use super::super::tree::sample::{lines, tree};
     use super::*;
 
     #[test]
@@ -140,5 +167,15 @@ mod tests {
         let files = [("docs/a.md", text), ("docs/b.md", ""), ("README.md", "")];
         let lines: Vec<usize> = links(&tree(&files)).iter().map(|v| v.line).collect();
         assert_eq!(lines, [2, 7]);
+    }
+
+    #[test]
+    fn commands_are_in_blocks_that_are_run() {
+        let found = |text: &str| lines(commands, "README.md", text);
+        assert_eq!(found("```sh\ncargo test\n```\n```text\nx\n```\n"), [0; 0]);
+        assert_eq!(found("```\ncargo test\n```\n"), [1]);
+        assert_eq!(found("1. So:\n\n       cargo test\n"), [3]);
+        assert_eq!(found("   ```sh no-run: because\n   cargo test\n   ```\n"), [0; 0]);
+        assert_eq!(lines(commands, "docs/a.md", "```\n```\n"), [0; 0]);
     }
 }

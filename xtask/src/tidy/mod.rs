@@ -26,6 +26,7 @@ const RULES: &[Rule] = &[
     dependencies::unused,
     documents::architecture,
     documents::changelog,
+    documents::commands,
     documents::links,
     documents::scripts,
     functions::length,

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Runs the commands that README.md, CONTRIBUTING.md and golden/README.md tell people to type: every block that begins
+# with ```sh. One that cannot run here says why, where it begins (```sh no-run: REASON), and is listed.
+# `ci/docs.sh list` only lists. Uses what .ci/run has built: the debug and the release binaries, the tests.
+set -eu
+cd "$(dirname "$0")/.."
+root=$PWD
+folder=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$folder"' EXIT
+
+# What stands for a command that would compile everything with other features, or never end.
+cargo() {
+    case "$*" in
+    "run --release"*) # in the background, until it answers
+        shift 2; [ "${1-}" != -- ] || shift
+        "${VARVE:-$root/target/release/varve}" --dir "$(mktemp -d -p "$folder")" "$@" >>"$folder/server.log" 2>&1 &
+        echo $! >>"$folder/servers" ;;
+    "build --release --no-default-features"*) # compiled in the step before, by clippy
+        shift 2; command cargo clippy --quiet --package server "$@" ;;
+    "xtask "*) shift; "${XTASK:-$root/target/debug/xtask}" "$@" ;;
+    "test --workspace") echo "(CI's step 'tests' is this command)" ;;
+    *) command cargo "$@" ;;
+    esac
+}
+# A server that was started just now may need a moment.
+redis-cli() {
+    for _ in $(seq 50); do
+        case "$(command redis-cli "${@:1:2}" PING 2>&1)" in *PONG*) break ;; esac
+        sleep 0.1
+    done
+    command redis-cli "$@"
+}
+export -f cargo redis-cli
+export folder root
+
+# blocks FILE: writes each block to $folder/N.sh, and prints "N LINE REASON" for it (no reason: it runs).
+blocks() {
+    awk -v folder="$folder" '
+        /^ *```/ && inside { inside = 0; close(out); next }
+        /^ *```sh( no-run: .+)?$/ {
+            indent = index($0, "`") - 1; reason = $0
+            sub(/^ *```sh( no-run: )?/, "", reason)
+            out = folder "/" ++n ".sh"; printf "" > out; inside = 1
+            print n, NR, reason; next
+        }
+        /^ *```/ { inside = 1; out = "/dev/null"; next }
+        inside { print substr($0, indent + 1) > out }' "$1"
+}
+
+failed=0
+for file in README.md CONTRIBUTING.md golden/README.md; do
+    while read -r number line reason; do
+        if [ -n "$reason" ] || [ "${1-}" = list ]; then
+            echo "$file:$line: ${reason:+not run: }${reason:-run}"
+            continue
+        fi
+        began=$(date +%s)
+        if timeout 120 bash -eu "$folder/$number.sh" >"$folder/out" 2>&1 </dev/null; then
+            echo "$file:$line: ok, $(($(date +%s) - began)) s"
+        else
+            echo "$file:$line: FAILED"; cat "$folder/$number.sh" "$folder/out"; failed=1
+        fi
+        while read -r server; do kill "$server" 2>/dev/null || true; done < <(cat "$folder/servers" 2>/dev/null)
+        rm -f "$folder/servers"
+    done < <(blocks "$file")
+done
+exit $failed
