@@ -123,6 +123,7 @@ impl HashValue {
     }
 
     /// The value of a field.
+    #[inline]
     pub fn get(&self, hasher: &Hasher, field: &[u8]) -> Option<&[u8]> {
         match self {
             HashValue::Small(packed) => Some(packed.get(find(packed, field)?.value)),
@@ -361,6 +362,7 @@ fn field_value(entry: &Entry) -> &[u8] {
     }
 }
 
+#[inline]
 fn find(packed: &Packed, field: &[u8]) -> Option<Found> {
     let mut at = packed.start();
     while let Some((name, middle)) = packed.item(at) {

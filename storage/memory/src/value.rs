@@ -30,6 +30,7 @@ pub enum Value {
 
 impl Value {
     /// Bytes held outside the entry.
+    #[inline]
     pub fn bytes(&self) -> usize {
         match self {
             Value::Taken => 0,
@@ -55,6 +56,7 @@ impl Value {
     }
 
     /// The number of elements; none for strings.
+    #[inline]
     pub fn len(&self) -> usize {
         match self {
             Value::Taken | Value::Str(_) => 0,
@@ -67,6 +69,7 @@ impl Value {
     }
 
     /// Whether it is a collection that must not be there without elements, and has none.
+    #[inline]
     pub fn is_void(&self) -> bool {
         !matches!(self, Value::Stream(_)) && self.len() == 0
     }
