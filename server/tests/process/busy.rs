@@ -3,7 +3,7 @@
 use crate::support::{ONE_THREAD, Varve, folder};
 use redis::{Connection, RedisResult, Value, cmd};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use storage::testing::until;
 
 /// Keeps to its key, so that it is locked by that alone once it is known.
 const SCRIPT: &str = "redis.call('get', KEYS[1]) while ARGV[1] == 'on' do end return 'done'";
@@ -38,11 +38,7 @@ fn run_away(varve: &Varve, script: &'static str, key: &'static str) -> JoinHandl
     ask(&mut client, &["EVAL", script, "1", key, "off"]);
     let thread = std::thread::spawn(move || ask(&mut client, &["EVAL", script, "1", key, "on"]));
     let mut client = varve.connect();
-    let began = Instant::now();
-    while !ask(&mut client, &["PING"]).starts_with("BUSY") {
-        assert!(began.elapsed() < Duration::from_secs(20), "nobody is told");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("others are told", || ask(&mut client, &["PING"]).starts_with("BUSY"));
     thread
 }
 

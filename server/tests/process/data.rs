@@ -3,6 +3,7 @@
 use crate::support::{Varve, folder};
 use redis::Commands;
 use std::path::Path;
+use storage::testing::until;
 
 /// Every configuration that promises to keep data when its process is killed.
 const KEEPERS: &[&[&str]] = &[
@@ -125,12 +126,11 @@ fn the_log_begins_and_ends_while_the_server_runs() {
         let () =
             redis::cmd("CONFIG").arg("SET").arg("appendonly").arg(value).query(client).unwrap();
     };
-    let wait_for_rewrite = |client: &mut redis::Connection| loop {
-        let text: String = redis::cmd("INFO").arg("persistence").query(client).unwrap();
-        if text.contains("aof_enabled:1") && text.contains("aof_rewrite_in_progress:0") {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
+    let wait_for_rewrite = |client: &mut redis::Connection| {
+        until("the log is written anew", || {
+            let text: String = redis::cmd("INFO").arg("persistence").query(client).unwrap();
+            text.contains("aof_enabled:1") && text.contains("aof_rewrite_in_progress:0")
+        });
     };
     let off = ["--appendonly", "no", "--save", ""];
     let server = Varve::start(&data, &off);
@@ -177,14 +177,6 @@ fn figure(client: &mut redis::Connection, name: &str) -> i64 {
     info.get(name).unwrap_or_else(|| panic!("no {name}"))
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let began = std::time::Instant::now();
-    while !done() {
-        assert!(began.elapsed().as_secs() < 60, "{what}");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-}
-
 /// The answers to commands sent in one go, errors as their texts.
 fn answers(client: &mut redis::Connection, lines: &[&str]) -> Vec<String> {
     let mut pipe = redis::pipe();
@@ -217,14 +209,14 @@ fn a_log_that_is_off_can_be_rewritten_and_one_that_begins_says_that_it_is_being_
     let found = answers(&mut client, &["BGREWRITEAOF", "BGREWRITEAOF"]);
     assert_eq!(found[0], "Background append only file rewriting started");
     assert!(found[1].contains("rewriting already in progress"), "{found:?}");
-    wait_until("it is written, and nothing behind it", || {
+    until("it is written, and nothing behind it", || {
         figure(&mut client, "aof_rewrites") == 1 && figure(&mut client, "aof_enabled") == 0
     });
     let on = "CONFIG SET appendonly yes";
     let found = answers(&mut client, &["SET after 1", on, "BGREWRITEAOF", "SET later 2"]);
     assert_eq!(found[1], "OK");
     assert!(found[2].contains("rewriting already in progress"), "{found:?}");
-    wait_until("the log has begun", || figure(&mut client, "aof_rewrites") == 2);
+    until("the log has begun", || figure(&mut client, "aof_rewrites") == 2);
     server.kill();
     let server = Varve::start(&data, &["--appendonly", "yes", "--save", ""]);
     let kept: Vec<i64> = server.connect().mget(&["after", "later"]).unwrap();
@@ -247,9 +239,7 @@ fn work_in_the_background_is_scheduled_behind_other_work() {
     );
     assert!(found[2].contains("Another child process is active (AOF?): can't BGSAVE"), "{found:?}");
     assert_eq!(found[3], "Background saving scheduled");
-    wait_until("the snapshot is written after the rewrite", || {
-        figure(&mut client, "rdb_saves") == 1
-    });
+    until("the snapshot is written after the rewrite", || figure(&mut client, "rdb_saves") == 1);
     assert_eq!(figure(&mut client, "aof_rewrites"), 1);
 
     let found = answers(&mut client, &["BGSAVE", "BGSAVE", "BGREWRITEAOF", "INFO persistence"]);
@@ -257,16 +247,14 @@ fn work_in_the_background_is_scheduled_behind_other_work() {
     assert!(found[1].contains("Background save already in progress"), "{found:?}");
     assert_eq!(found[2], "Background append only file rewriting scheduled");
     assert!(found[3].contains("aof_rewrite_scheduled:1"), "{found:?}");
-    wait_until("the log is rewritten after the snapshot", || {
-        figure(&mut client, "aof_rewrites") == 2
-    });
+    until("the log is rewritten after the snapshot", || figure(&mut client, "aof_rewrites") == 2);
     assert_eq!(figure(&mut client, "aof_rewrite_scheduled"), 0);
 
     // A log that ends and begins again while it is rewritten, and one that a snapshot delays.
     let (off, on) = ("CONFIG SET appendonly no", "CONFIG SET appendonly yes");
     let found = answers(&mut client, &["BGREWRITEAOF", off, on, "SET during 1", "BGSAVE SCHEDULE"]);
     assert_eq!(found[1..4], ["OK", "OK", "OK"], "{found:?}");
-    wait_until("both have happened", || {
+    until("both have happened", || {
         figure(&mut client, "aof_rewrites") == 4 && figure(&mut client, "rdb_saves") == 3
     });
     assert_eq!(answers(&mut client, &["SAVE", "SET after 1", "DEBUG LOADAOF"])[..2], ["OK", "OK"]);
@@ -274,7 +262,7 @@ fn work_in_the_background_is_scheduled_behind_other_work() {
     let found = answers(&mut client, &["MULTI", "BGSAVE", "BGREWRITEAOF", "EXEC"]);
     assert!(found[3].contains("Background saving scheduled"), "{found:?}");
     assert!(found[3].contains("Background append only file rewriting scheduled"), "{found:?}");
-    wait_until("what EXEC scheduled has happened", || {
+    until("what EXEC scheduled has happened", || {
         figure(&mut client, "aof_rewrites") == 5 && figure(&mut client, "rdb_saves") == 5
     });
     server.kill();

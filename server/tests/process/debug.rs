@@ -1,10 +1,10 @@
 //! What `DEBUG` does with the process: its allocator, its files, its beginning anew.
 
-use crate::replication::{master, replica_of, until, wait_until_up};
+use crate::replication::{master, replica_of, wait_until_up};
 use crate::support::{Varve, folder};
 use redis::{Commands, Connection, RedisResult, Value, cmd};
 use std::fs;
-use std::time::{Duration, Instant};
+use storage::testing::{until, until_some};
 
 fn debug<T: redis::FromRedisValue>(client: &mut Connection, args: &[&str]) -> RedisResult<T> {
     cmd("DEBUG").arg(args).query(client)
@@ -12,20 +12,13 @@ fn debug<T: redis::FromRedisValue>(client: &mut Connection, args: &[&str]) -> Re
 
 /// A connection to a process that is beginning anew.
 fn again(varve: &Varve) -> Connection {
-    let began = Instant::now();
-    loop {
+    until_some("it answers again", || {
         let client = redis::Client::open(format!("redis://{}/", varve.address())).unwrap();
-        let answers = client.get_connection().and_then(|mut connection| {
-            let pong: String = cmd("PING").query(&mut connection)?;
-            assert_eq!(pong, "PONG");
-            Ok(connection)
-        });
-        match answers {
-            Ok(connection) => return connection,
-            Err(error) => assert!(began.elapsed() < Duration::from_secs(30), "{error}"),
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        let mut connection = client.get_connection().ok()?;
+        let pong: String = cmd("PING").query(&mut connection).ok()?;
+        assert_eq!(pong, "PONG");
+        Some(connection)
+    })
 }
 
 fn run_id(client: &mut Connection) -> String {

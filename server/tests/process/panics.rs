@@ -16,9 +16,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 use std::task::Waker;
-use std::time::{Duration, Instant};
 use storage::backend::EncodingLimits;
 use storage::testing::scripted::Scripted;
+use storage::testing::{until, until_some};
 use storage::{Appended, Backend, Db, Fate, Journal, NewExpiry, Open, Position, Withholds};
 use storage_memory::{Config, MemoryBackend};
 use storage_ordered::OrderedBackend;
@@ -452,28 +452,18 @@ impl Running {
             .unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let running = Running(child, address);
-        let began = Instant::now();
-        while redis::Client::open(format!("redis://{address}/"))
-            .and_then(|client| client.get_connection())
-            .and_then(|mut connection| redis::cmd("PING").query::<String>(&mut connection))
-            .is_err()
-        {
-            assert!(began.elapsed() < Duration::from_secs(30), "it does not answer");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until("it answers", || {
+            redis::Client::open(format!("redis://{address}/"))
+                .and_then(|client| client.get_connection())
+                .and_then(|mut connection| redis::cmd("PING").query::<String>(&mut connection))
+                .is_ok()
+        });
         running
     }
 
     /// The exit code, which must come soon.
     fn exit_code(&mut self) -> Option<i32> {
-        let began = Instant::now();
-        loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(began.elapsed() < Duration::from_secs(20), "it hangs");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until_some("it ends", || self.0.try_wait().unwrap()).code()
     }
 }
 

@@ -4,6 +4,7 @@ use crate::support::{Varve, folder, run};
 use redis::{Commands, Connection, RedisResult};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use storage::testing::until;
 
 /// Longer than any synchronization here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,14 +43,6 @@ pub fn stat(connection: &mut Connection, name: &str) -> String {
     let text: String = ask(connection, &["INFO", "stats"]).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_default().to_owned()
-}
-
-pub fn until(what: &str, mut test: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !test() {
-        assert!(began.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 pub fn wait_until_up(replica: &mut Connection) {

@@ -1,11 +1,12 @@
 //! Masters and replicas that misbehave: nothing of theirs ends a server, or makes it grow.
 
-use crate::replication::{PATIENCE, ask, info, master, replica_of, stat, until, wait_until_up};
+use crate::replication::{PATIENCE, ask, info, master, replica_of, stat, wait_until_up};
 use crate::support::folder;
 use redis::Commands;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use storage::testing::until;
 
 /// An empty RDB file without a checksum.
 const EMPTY: &[u8] = b"REDIS0011\xff\0\0\0\0\0\0\0\0";

@@ -5,6 +5,7 @@ use redis::Commands;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
+use storage::testing::{until, until_some};
 
 /// Every way to serve.
 pub const RUNTIMES: &[&[&str]] = &[
@@ -83,9 +84,7 @@ fn clients_are_told_while_data_are_loaded() {
     assert_eq!(ask("SET 1 2"), told);
     assert_eq!(ask("SAVE"), told);
     assert_eq!(ask("CLIENT SETNAME early"), "+OK\r\n");
-    while ask("PING") == told {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("it has loaded", || ask("PING") != told);
     assert_eq!(ask("DBSIZE"), format!(":{KEYS}\r\n"));
     assert_eq!(ask("SET 1 2"), "+OK\r\n");
     assert_eq!(server.stop().status.code(), Some(0));
@@ -97,16 +96,7 @@ fn clients_are_told_while_data_are_loaded() {
 
 /// A connection to a server that may not listen yet.
 fn patient_connect(server: &Varve) -> TcpStream {
-    let began = std::time::Instant::now();
-    loop {
-        match TcpStream::connect(server.address()) {
-            Ok(stream) => return stream,
-            Err(_) if began.elapsed().as_secs() < 30 => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Err(error) => panic!("nobody listens: {error}"),
-        }
-    }
+    until_some("somebody listens", || TcpStream::connect(server.address()).ok())
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
+use storage::testing::until;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -83,15 +84,6 @@ fn figure(client: &mut redis::Connection, name: &str) -> u64 {
     line.and_then(|figure| figure.parse().ok()).unwrap_or_else(|| panic!("{name}: {text}"))
 }
 
-#[track_caller]
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 fn resident_mb(server: &Varve) -> usize {
     let text = std::fs::read_to_string(format!("/proc/{}/statm", server.pid())).unwrap();
     let pages: usize = text.split(' ').nth(1).unwrap().parse().unwrap();
@@ -139,10 +131,10 @@ fn who_leaves_while_waiting_gets_nothing() {
                     let mut raw = Raw::new(&server);
                     raw.send(&format!("{wait}\r\n"));
                     let others = || figure(&mut server.connect(), "blocked_clients");
-                    eventually("it waits", || others() == 1);
+                    until("it waits", || others() == 1);
                     raw.send(behind);
                     leave(raw);
-                    eventually("it is noticed", || others() == 0);
+                    until("it is noticed", || others() == 0);
                     let _ = ask(serve);
                     let left = match wait.split(' ').next() {
                         Some("XREADGROUP") => ask("XPENDING k g"),
@@ -172,7 +164,7 @@ fn who_leaves_while_paused_is_gone_and_who_half_closes_is_answered() {
         std::thread::sleep(Duration::from_millis(20));
         paused.send(&"PING\r\n".repeat(1000));
         drop(paused);
-        eventually("it is gone", || {
+        until("it is gone", || {
             admin.send("CLIENT LIST\r\n");
             let mut text = vec![0; 1 << 16];
             let n = admin.0.read(&mut text).unwrap();
@@ -218,7 +210,7 @@ fn who_writes_before_reading_is_answered() {
         let mut raw = Raw::narrow(&server, 64 << 10);
         raw.send(&"GET key\r\n".repeat(20_000));
         raw.send(&"INCR done\r\n".repeat(1000));
-        eventually("all is done", || {
+        until("all is done", || {
             other.send("GET done\r\n");
             let mut text = [0; 64];
             let n = other.0.read(&mut text).unwrap();
@@ -242,7 +234,7 @@ fn who_does_not_read_is_closed_at_its_limit() {
             let (sent, end) = (raw.0.try_clone().unwrap(), "INCR never\r\n");
             // It may be closed before all of it is sent.
             let _ = { sent }.write_all((("GET key\r\n").repeat(requests) + end).as_bytes());
-            eventually("it is closed", || {
+            until("it is closed", || {
                 figure(&mut client, "client_output_buffer_limit_disconnections") == closed + 1
             });
             let grown = resident_mb(&server).saturating_sub(before);
@@ -273,7 +265,7 @@ fn who_stays_over_the_soft_limit_is_closed() {
         raw.ask("PING", "+PONG\r\n");
         raw.send(&"GET key\r\n".repeat(20));
         let began = Instant::now();
-        eventually("it is closed", || {
+        until("it is closed", || {
             figure(&mut client, "client_output_buffer_limit_disconnections") == 1
         });
         assert!(began.elapsed() > Duration::from_millis(900), "{:?}", began.elapsed());
@@ -302,7 +294,7 @@ fn who_holds_most_is_evicted() {
             let all = request.repeat((20 << 20) / request.len());
             let _ = raw.0.write_all(all.as_bytes());
             let evicted = 1 + number as u64;
-            eventually("it is evicted", || figure(&mut client, "evicted_clients") == evicted);
+            until("it is evicted", || figure(&mut client, "evicted_clients") == evicted);
             raw.rest();
         }
         let mut spared = Raw::new(&server);
@@ -427,7 +419,7 @@ fn http_is_no_request() {
             let mut waiting = Raw::new(&server);
             waiting.send(&format!("BLPOP list 0\r\n{bad}"));
             let blocked = || figure(&mut server.connect(), "blocked_clients");
-            eventually("it waits", || blocked() == 1);
+            until("it waits", || blocked() == 1);
             other.ask("RPUSH list x", ":1\r\n");
             waiting.rest();
         }

@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use storage::testing::{until, until_some};
 use tempfile::TempDir;
 
 /// Every runtime, with one thread for all clients.
@@ -83,14 +84,12 @@ impl Varve {
     }
 
     fn wait_until_ready(&mut self) {
-        let began = Instant::now();
-        while self.ping().is_err() {
+        until("it answers", || {
             if let Ok(Some(status)) = self.child.try_wait() {
                 panic!("it ended with {status}: {}", read(self.child.stderr.take()));
             }
-            assert!(began.elapsed() < PATIENCE, "it does not answer");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+            self.ping().is_ok()
+        });
     }
 
     /// Connections may be refused, or be reset when the start fails after listening.
@@ -136,15 +135,9 @@ impl Varve {
 
     /// Waits for the end.
     pub fn ended(mut self) -> Ended {
-        let began = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("our child") {
-                let stdout = read(self.child.stdout.take());
-                return Ended { status, stdout, stderr: read(self.child.stderr.take()) };
-            }
-            assert!(began.elapsed() < PATIENCE, "it does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let status = until_some("it ends", || self.child.try_wait().expect("our child"));
+        let stdout = read(self.child.stdout.take());
+        Ended { status, stdout, stderr: read(self.child.stderr.take()) }
     }
 }
 

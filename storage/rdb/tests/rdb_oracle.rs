@@ -7,11 +7,11 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use rdb_support::encodings::examples;
 use rdb_support::{contents, entries, fixture, items, sorted};
 use resp::Value;
+use storage::testing::{until, until_some};
 use storage_rdb::{Item, Object, Options, Writer, decode_payload, encode_payload, seal_payload};
 
 /// A server in a directory of its own, reached through a socket there; killed when dropped.
@@ -58,9 +58,10 @@ impl Redis {
     }
 
     fn wait_until_loaded(&mut self) {
-        while matches!(self.call(&[b"PING"]), Value::Error(text) if text.starts_with(b"LOADING")) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until(
+            "it has loaded",
+            || !matches!(self.call(&[b"PING"]), Value::Error(text) if text.starts_with(b"LOADING")),
+        );
     }
 
     fn call(&mut self, args: &[&[u8]]) -> Value {
@@ -96,14 +97,11 @@ impl Redis {
 }
 
 fn connect(socket: &PathBuf, child: &mut Child) -> Option<UnixStream> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
-        if let Ok(stream) = UnixStream::connect(socket) {
-            return Some(stream);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    None
+    until_some("it listens, or has ended", || match UnixStream::connect(socket) {
+        Ok(stream) => Some(Some(stream)),
+        Err(_) if matches!(child.try_wait(), Ok(None)) => None,
+        Err(_) => Some(None),
+    })
 }
 
 /// Writes what was read, item by item.

@@ -43,6 +43,7 @@ pub mod strings;
 use crate::tx::{Db, Key, Kind, Tx};
 use crate::{Backend, Locks, ShardSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use crate::__storage_suite as suite;
 
@@ -212,6 +213,35 @@ impl Store {
             }
             between();
         }
+    }
+}
+
+/// How long [`until`] waits.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds, and asks every few milliseconds: for tests of what another thread or another
+/// process does in its own time.
+///
+/// # Panics
+/// When it does not hold within a minute.
+#[track_caller]
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    until_some(what, || condition().then_some(()));
+}
+
+/// Waits until there is something, as [`until`] does, and returns it.
+///
+/// # Panics
+/// When there is nothing within a minute.
+#[track_caller]
+pub fn until_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = find() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

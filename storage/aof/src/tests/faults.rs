@@ -11,8 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::Waker;
-use std::thread;
-use std::time::{Duration, Instant};
+use storage::testing::until;
 use storage::{Durability, Fate, Journal};
 
 /// What fails.
@@ -75,14 +74,6 @@ fn faulty(dir: &Path, durability: Durability) -> (Options, Arc<Faults>) {
     (Options { files, durability, ..Options::new(dir) }, faults)
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !done() {
-        assert!(Instant::now() < deadline, "{what} did not happen");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
 #[test]
 fn a_full_disk_is_told_and_recovered_from() {
     for stuck in [false, true] {
@@ -107,7 +98,7 @@ fn a_full_disk_is_told_and_recovered_from() {
 
         let third = toy.run(&aof, 0, &[b"INCR", b"a"]);
         faults.room.store(-1, Ordering::SeqCst);
-        wait_until("recovery", || aof.failure().is_none());
+        until("recovery", || aof.failure().is_none());
         assert_eq!(aof.poll(third, Waker::noop()), Fate::Kept);
         drop(aof);
         let (again, _aof, loaded) = Toy::open(dir.path()).unwrap();

@@ -8,8 +8,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use storage::testing::{until, until_some};
 
 fn installed(tool: &str) -> bool {
     let found = Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok();
@@ -49,17 +49,10 @@ impl Redis {
 }
 
 fn connect(port: u16) -> TcpStream {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                return stream;
-            }
-            Err(error) => assert!(Instant::now() < deadline, "redis-server: {error}"),
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
+    let connect = || TcpStream::connect(("127.0.0.1", port)).ok();
+    let stream = until_some("redis-server listens", connect);
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
 }
 
 impl Drop for Redis {
@@ -79,13 +72,10 @@ fn a_directory_of_redis_loads_here() {
     let mut redis = Redis::start(dir.path(), &aof);
     redis.run("SET a 1\r\nSELECT 5\r\nSET b text\r\nBGREWRITEAOF\r\n", "started\r\n");
     let rewritten = part(dir.path(), "2.incr.aof");
-    for _ in 0..500 {
+    until("the log is rewritten", || {
         let manifest = fs::read_to_string(part(dir.path(), "manifest")).unwrap_or_default();
-        if rewritten.exists() && manifest.contains("2.base.rdb") && !manifest.contains("type h") {
-            break;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
+        rewritten.exists() && manifest.contains("2.base.rdb") && !manifest.contains("type h")
+    });
     redis.run("MULTI\r\nINCR n\r\nINCR n\r\nEXEC\r\nINCR n\r\nPING\r\n", "+PONG\r\n");
     drop(redis);
     let (toy, aof, loaded) = Toy::open(dir.path()).unwrap();

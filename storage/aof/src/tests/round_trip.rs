@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use storage::testing::until;
 use storage::{Durability, Fate, Journal, Position};
 
 #[test]
@@ -56,10 +57,7 @@ fn the_thread_writes_what_nobody_else_does() {
     let dir = tempfile::tempdir().unwrap();
     let (toy, aof, _) = Toy::open(dir.path()).unwrap();
     toy.run(&aof, 0, &[b"SET", b"key", b"value"]);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while aof.backlog_bytes() > 0 && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(20));
-    }
+    until("it is written", || aof.backlog_bytes() == 0);
     let text = fs::read(part(dir.path(), "1.incr.aof")).unwrap();
     assert!(memchr::memmem::find(&text, b"$5\r\nvalue\r\n").is_some());
 }

@@ -5,6 +5,7 @@ use super::super::keys;
 use super::*;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use storage::testing::until;
 use storage::{NewExpiry, Open};
 
 const DIR: &str = "VARVE_CRASH_DIR";
@@ -75,14 +76,13 @@ fn kill_nine_leaves_whole_transactions(engine: Engine) {
     for round in 0..5u64 {
         let mut child = spawn(&store, engine);
         // A busy machine takes its time to begin; then everybody is killed at another moment.
-        let began = std::time::Instant::now();
-        while !ready.exists() && began.elapsed() < Duration::from_secs(60) {
-            std::thread::sleep(Duration::from_millis(10));
+        until("it writes", || {
             // The store that was checked last may still be closing, and hold its lock.
             if child.try_wait().unwrap().is_some() {
                 child = spawn(&store, engine);
             }
-        }
+            ready.exists()
+        });
         std::thread::sleep(Duration::from_millis(700 + 130 * round));
         child.kill().unwrap();
         child.wait().unwrap();
