@@ -70,8 +70,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// How many programs are tried: fewer where each step costs fifty times as much (`ci/valgrind.sh`).
+fn cases() -> u32 {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    asked.and_then(|number| number.parse().ok()).unwrap_or(64)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 64 }))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn behaves_like_a_map(steps in proptest::collection::vec(step(), 1..3000)) {
