@@ -1,8 +1,9 @@
 //! Roles that change while something is wrong: a replica that hangs, a master that is gone.
 
-use crate::replication::{ask, info, master, replica_of, until, wait_until_up};
+use crate::replication::{ask, info, master, replica_of, wait_until_up};
 use crate::support::{Varve, folder};
 use redis::{Commands, Connection};
+use storage::testing::until;
 
 /// A master and its replica, which hangs from now on and lacks a write.
 fn hanging(above: &Varve, below: &Varve) -> Connection {
