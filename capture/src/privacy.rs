@@ -8,16 +8,16 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// What an argument is to the one whose data it is.
+/// The role of an argument, which decides whether it is private.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The command's own words and numbers.
     Plain,
     /// A key.
     Key,
-    /// What is told apart from others of its kind: members, fields, channels, patterns.
+    /// A name among others of its kind: members, fields, channels, patterns.
     Name,
-    /// What is only kept: values, elements, messages.
+    /// A value that is only kept: values, elements, messages.
     Value,
 }
 

@@ -6,14 +6,14 @@ use crate::plan::Plan;
 use crate::replay::{self, Edge, Options, Report};
 use anyhow::{Context, Result};
 
-/// What a trial measured.
+/// The result of a trial.
 #[derive(Debug, Clone)]
 pub struct Trial {
-    /// What the replay saw.
+    /// The result of the replay.
     pub report: Report,
     /// From the start of the process to the first PONG, ms.
     pub start_ms: Option<f64>,
-    /// What the server used during the replay.
+    /// The server's use of the machine during the replay.
     pub usage: Option<Usage>,
     /// Resident memory of the empty server, bytes.
     pub empty_bytes: Option<u64>,

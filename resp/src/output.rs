@@ -1,4 +1,4 @@
-//! What is waiting to be written to one peer: a queue of chunks fit for `writev`.
+//! The bytes waiting to be written to one peer: a queue of chunks fit for `writev`.
 
 use bytes::Bytes;
 use std::cell::RefCell;

@@ -13,7 +13,7 @@ use std::fmt;
 /// Offsets are 32 bits wide; what lies behind is looked at when the front has been consumed.
 const WINDOW_MAX: usize = u32::MAX as usize;
 
-/// What an unauthenticated client may send (`processMultibulkBuffer`).
+/// The limits for an unauthenticated client (`processMultibulkBuffer`).
 const UNAUTHENTICATED_ARGS_MAX: u32 = 10;
 /// Longest bulk of an unauthenticated client, in bytes.
 const UNAUTHENTICATED_BULK_LEN_MAX: u32 = 16 * 1024;
@@ -22,7 +22,7 @@ const UNAUTHENTICATED_BULK_LEN_MAX: u32 = 16 * 1024;
 /// come: that costs less than an allocation to remember them, and is still linear in the bytes.
 const RESUME_ARGS_MIN: usize = 16;
 
-/// What a peer may send.
+/// The limits for a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Longest bulk in bytes: `proto-max-bulk-len`. More than 4 GiB is refused in any case.
@@ -128,7 +128,7 @@ impl fmt::Display for ProtocolError {
 
 impl std::error::Error for ProtocolError {}
 
-/// What one call of [`Parser::parse`] achieved.
+/// The result of one call of [`Parser::parse`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Progress {
@@ -494,7 +494,7 @@ impl Parser {
     }
 }
 
-/// What arguments hold together.
+/// Returns the total length of some arguments, in bytes.
 fn bytes_of(args: &[Range]) -> u32 {
     args.iter().fold(0, |sum: u32, arg| sum.saturating_add(arg.len))
 }

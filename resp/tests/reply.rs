@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use resp::{Output, Proto, ProtocolError, Reply, SHARE_MIN, format_double, parse_i64, split_words};
 
-/// What `write` writes, in RESP2 and in RESP3.
+/// Returns the bytes that `write` writes, in RESP2 and in RESP3.
 fn both(write: impl Fn(&mut Reply<'_>)) -> [String; 2] {
     [Proto::Resp2, Proto::Resp3].map(|proto| {
         let mut out = Output::new();
@@ -129,7 +129,7 @@ fn headers_that_come_last() {
     );
 }
 
-/// What Redis 7.2's `d2string` and `fpconv_dtoa` print.
+/// Tests the texts that Redis 7.2's `d2string` and `fpconv_dtoa` print.
 #[test]
 fn doubles() {
     let cases: [(f64, &str); 30] = [

@@ -11,7 +11,7 @@ use std::ffi::c_void;
 /// Lua's strictest alignment: doubles and pointers.
 const ALIGN: usize = 8;
 
-/// What a VM holds, and may hold.
+/// The memory of a VM: bytes allocated, and the limit.
 #[derive(Debug)]
 pub(crate) struct Budget {
     /// Bytes held.

@@ -5,7 +5,7 @@ use super::{LIMIT, Recorder, SEED, message, run};
 use crate::Vm;
 use std::time::{Duration, Instant};
 
-/// What the code answers, or its error.
+/// Returns the code's answer, or its error.
 fn answer(code: &str) -> String {
     let mut vm = Vm::new(LIMIT, SEED).expect("memory");
     let mut host = Recorder::default();

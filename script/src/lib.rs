@@ -38,7 +38,7 @@ pub use vm::{BySha, Declared, Failed, MEMORY_LIMIT, Sha, Vm, digest};
 
 use resp::{Output, Proto, Request};
 
-/// What a running script may do outside of its VM.
+/// The world outside of the VM, as a running script reaches it.
 pub trait Host {
     /// Runs a command and writes its reply, of the given protocol, to `reply`. Errors are replies.
     /// False when the script must end: whatever it does next is an error.

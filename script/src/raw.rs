@@ -83,7 +83,7 @@ impl Raise {
     }
 }
 
-/// What a host function returns: how many values it pushed.
+/// The result of a host function: how many values it pushed.
 pub(crate) type Returns = Result<c_int, Raise>;
 
 /// A function of the host.
@@ -100,7 +100,7 @@ pub(crate) struct Position {
     pub line: c_int,
 }
 
-/// What scripts are told that want more than they may hold; Lua's own text.
+/// The error of scripts that need more memory than they may have; Lua's own text.
 pub(crate) const NO_MEMORY: &str = "not enough memory";
 
 /// The upvalue every host function has: its Rust function.
@@ -146,7 +146,7 @@ unsafe extern "C-unwind" fn enter(state: *mut State) -> c_int {
     }
 }
 
-/// What `prepare` returns for an error about an argument: text and number are on the stack.
+/// The result of `prepare` for an error about an argument: text and number are on the stack.
 const ARGUMENT: c_int = -1;
 
 /// Called every so many instructions.

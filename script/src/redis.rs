@@ -78,7 +78,7 @@ pub(crate) fn set_names(lua: Lua) {
     lua.set_field(-2, "redis");
 }
 
-/// What Valkey calls the table `redis`.
+/// Valkey's name for the table `redis`.
 pub(crate) const ALIAS: &str = "server";
 
 fn push_constants(lua: Lua, numbers: &[(&str, f64)]) {

@@ -1,4 +1,4 @@
-//! What a script sees: globals it can only read, and Lua's own functions where Redis has others.
+//! The sandbox of scripts: globals it can only read, and Lua's own functions where Redis has others.
 //!
 //! Tables are made read-only as in Redis, by a patch of Lua: they can be walked through, and whatever
 //! would change one is an error.
@@ -49,7 +49,7 @@ pub(crate) fn protect(lua: Lua) {
     }
 }
 
-/// What all strings share is not for scripts to change.
+/// Protects the metatable that all strings share.
 fn protect_strings(lua: Lua) {
     lua.push_bytes(b"");
     if lua.push_metatable(-1) {
@@ -132,7 +132,7 @@ fn load_string(lua: Lua) -> Returns {
     compile(lua, source, name)
 }
 
-/// What compiled code begins with.
+/// The first byte of compiled code.
 const BYTECODE: u8 = 0x1B;
 
 fn load(lua: Lua) -> Returns {

@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     /// [`crate::vm::Vm`].
     pub host: Option<*mut dyn Host>,
     pub proto: Proto,
-    /// What `redis.call` replied, and its arguments: buffers that are used again.
+    /// The reply to `redis.call`, and its arguments: buffers that are used again.
     pub reply: Output,
     pub ranges: Vec<Range>,
     pub arguments: Vec<u8>,

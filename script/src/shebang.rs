@@ -3,7 +3,7 @@
 
 use resp::split_words;
 
-/// What a script may do, and where.
+/// The flags of a script: what it may do, and where.
 pub mod flag {
     /// `no-writes`: writing commands are refused.
     pub const NO_WRITES: u32 = 1;
@@ -67,14 +67,14 @@ pub fn script(source: &[u8]) -> Result<(u32, &[u8]), String> {
     Ok((flags, code))
 }
 
-/// What a library's first line says.
+/// The parsed first line of a library.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Library<'a> {
     /// `lua`.
     pub engine: Vec<u8>,
     /// The library's name.
     pub name: Vec<u8>,
-    /// What follows the first line.
+    /// The text that follows the first line.
     pub code: &'a [u8],
 }
 

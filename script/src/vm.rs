@@ -106,7 +106,7 @@ impl Failed {
 pub struct Declared {
     /// Its name.
     pub name: Vec<u8>,
-    /// What its author says of it.
+    /// The description that its author gave.
     pub description: Option<Vec<u8>>,
     /// Bits of [`crate::shebang::flag`].
     pub flags: u32,
@@ -177,7 +177,7 @@ impl Vm {
         self.lua.shared().budget.used
     }
 
-    /// What scripts have set of `cjson`.
+    /// The options of `cjson` that scripts have set.
     pub fn json(&self) -> JsonSettings {
         self.lua.shared().json
     }
@@ -231,7 +231,7 @@ impl Vm {
     /// `math.random`.
     ///
     /// # Errors
-    /// What the script raised, or that it is not compiled here.
+    /// When the script raises an error, or is not compiled here.
     pub fn eval<'a>(
         &mut self,
         sha: &Sha,
@@ -313,7 +313,7 @@ impl Vm {
     /// Calls a function of a loaded library, as [`Vm::eval`].
     ///
     /// # Errors
-    /// What it raised, or that there is none of this name.
+    /// When the function raises an error, or there is none of this name.
     pub fn call_function<'a>(
         &mut self,
         library: u64,

@@ -231,7 +231,7 @@ pub trait Backend: Send + Sync {
         Ok(())
     }
 
-    /// What [`Backend::set_checkpoint`] last stored.
+    /// Returns the mark that [`Backend::set_checkpoint`] stored last.
     fn checkpoint(&self) -> Result<Option<Vec<u8>>> {
         Ok(None)
     }
@@ -294,7 +294,7 @@ pub trait Backend: Send + Sync {
     fn stats(&self) -> BackendStats;
 }
 
-/// What is freed after the request that removed it: values of many elements, the keys of a database.
+/// Counts of values that are freed after the request that removed them: collections of many elements, the keys of a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LazilyFreed {
     /// Still to be freed.

@@ -1,4 +1,4 @@
-//! What can go wrong in storage.
+//! [`Error`]: the reasons why a storage refuses.
 
 use std::fmt;
 use std::sync::Arc;

@@ -28,7 +28,7 @@ pub struct HidingHash<H> {
     now_ms: u64,
     /// The names of what is hidden, once something is asked that needs them all.
     hidden: Option<BTreeSet<Box<[u8]>>>,
-    /// What the last random draw lent out.
+    /// The field and value that the last random draw returned references to.
     lent: (Vec<u8>, Vec<u8>),
 }
 

@@ -67,10 +67,10 @@ impl From<&str> for Refusal {
     }
 }
 
-/// What appending gives: the position behind the effect, unless the journal refuses.
+/// The result of appending: the position behind the effect, unless the journal refuses.
 pub type Appended = std::result::Result<Position, Refusal>;
 
-/// What has become of an effect, and of everything in its stream before it.
+/// The fate of an effect, and of everything in its stream before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is kept, as safely as the journal's policy promises.
@@ -159,7 +159,7 @@ pub trait Journal: Send + Sync {
     /// [`Journal::failure`].
     fn write_up_to(&self, position: Position);
 
-    /// What has become of everything up to `position`. While that is not decided the waker is kept,
+    /// Returns the fate of everything up to `position`. While that is not decided the waker is kept,
     /// and fires when it may be.
     fn poll(&self, position: Position, waker: &Waker) -> Fate;
 

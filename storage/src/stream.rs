@@ -7,7 +7,7 @@ use crate::Result;
 pub use crate::fields::Fields;
 pub use crate::rdb::StreamId;
 
-/// What a stream knows besides its entries and groups.
+/// The counters and IDs of a stream, besides its entries and groups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamInfo {
     /// Number of entries.
@@ -40,7 +40,7 @@ pub enum TrimTo {
 /// How to trim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trim {
-    /// What goes.
+    /// The entries that are removed.
     pub to: TrimTo,
     /// Only whole nodes go: what is cheap to remove.
     pub approximate: bool,
@@ -105,7 +105,7 @@ pub type VisitPending<'a> = &'a mut dyn FnMut(Pending<'_>) -> bool;
 /// A stream. Groups are named; a method that is given the name of a group or consumer that does
 /// not exist finds or changes nothing, unless it says otherwise.
 pub trait Stream {
-    /// What is known of it.
+    /// Returns the counters and IDs of the stream.
     fn info(&mut self) -> Result<StreamInfo>;
     /// Replaces [`StreamInfo::last_id`], and what else is given.
     fn set_ids(

@@ -72,7 +72,7 @@ impl<'a> Str<'a> {
     }
 }
 
-/// What becomes of keys, and fields of hashes, whose time has passed when a transaction meets them.
+/// How a transaction treats keys, and fields of hashes, whose time has passed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expiry {
     /// They are absent: deleted, and noted in [`Tx::expired`].
@@ -85,7 +85,7 @@ pub enum Expiry {
     Ignore,
 }
 
-/// What happens to a key's expiry when its value is replaced.
+/// The expiry that a key gets when its value is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewExpiry {
     /// It goes.
@@ -96,7 +96,7 @@ pub enum NewExpiry {
     At(u64),
 }
 
-/// What `OBJECT` and `MEMORY USAGE` tell of a key.
+/// The facts about a key that `OBJECT` and `MEMORY USAGE` report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyInfo {
     /// The type.
@@ -111,7 +111,7 @@ pub struct KeyInfo {
     pub bytes: u64,
 }
 
-/// What a key is judged by when one must give way.
+/// The facts by which eviction judges a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sampled {
     /// Milliseconds since the last access.
@@ -122,7 +122,7 @@ pub struct Sampled {
     pub expiry_ms: Option<u64>,
 }
 
-/// What is at a key's place, expired or not.
+/// Says whether a key exists, and whether it has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// Nothing.
@@ -174,12 +174,12 @@ impl Expired {
     }
 }
 
-/// What stays of a transaction that is left in its middle, by a panic.
+/// The effect of a transaction that is abandoned in its middle, by a panic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Left {
     /// Nothing: it has changed nothing, or its changes go with it.
     Nothing,
-    /// What was done to the collections that it opened, if anything was.
+    /// The changes to the collections that it opened, if there were any.
     Perhaps,
     /// Something, which may be half of an operation.
     Something,
@@ -194,14 +194,14 @@ pub trait Tx {
     /// The time this transaction runs at, Unix milliseconds.
     fn now_ms(&self) -> u64;
 
-    /// What this transaction found expired and deleted, in order. The caller takes it, logs and
+    /// Returns the keys that this transaction found expired and deleted, in order. The caller takes them, logs and
     /// announces it: a log that does not say when a field went cannot be replayed exactly.
     fn expired(&mut self) -> &mut Vec<Expired>;
 
     /// Whether [`Tx::expired`] may hold anything: asked after every command.
     fn met_expired(&self) -> bool;
 
-    /// What becomes of expired keys and fields from here on; a transaction begins with
+    /// Sets how expired keys and fields are treated from here on; a transaction begins with
     /// [`Expiry::Delete`].
     fn set_expiry_mode(&mut self, mode: Expiry);
 
@@ -228,7 +228,7 @@ pub trait Tx {
         false
     }
 
-    /// What would stay if the transaction were left now. For whoever catches it: shards are still
+    /// Returns what would stay if the transaction were abandoned now. For whoever catches it: shards are still
     /// locked.
     fn left_by_panic(&self) -> Left {
         Left::Something
@@ -246,7 +246,7 @@ pub trait Tx {
     /// The type of the value, `None` when there is no such key. Does not count as an access.
     fn kind(&mut self, key: &Key<'_>) -> Result<Option<Kind>>;
 
-    /// What is there, without deleting a key whose expiry has passed. Does not count as an access.
+    /// Returns whether the key exists, without deleting one whose expiry has passed. Does not count as an access.
     fn presence(&mut self, key: &Key<'_>) -> Result<Presence>;
 
     /// Removes a key and all it holds, in bounded time: what is large is cleaned up later.
@@ -262,7 +262,7 @@ pub trait Tx {
     /// the source. O(1) in the size of the value on memory.
     fn rename(&mut self, from: &Key<'_>, to: &Key<'_>) -> Result<bool>;
 
-    /// What introspection tells, without counting as an access. `samples` bounds how many elements
+    /// Returns the facts about a key, without counting as an access. `samples` bounds how many elements
     /// are looked at for the size; 0 means all.
     fn info(&mut self, key: &Key<'_>, samples: usize) -> Result<Option<KeyInfo>>;
 

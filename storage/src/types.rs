@@ -85,7 +85,7 @@ pub trait Set {
     fn random(&mut self, random: u64) -> Result<Option<&[u8]>>;
 }
 
-/// What setting or clearing a field's expiry did.
+/// The result of setting or clearing a field's expiry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldExpiry {
     /// No such field.
@@ -126,7 +126,7 @@ pub trait Hash {
     fn set_field_expiry(&mut self, field: &[u8], at_ms: Option<u64>) -> Result<bool>;
 }
 
-/// What [`SortedSet::insert`] did.
+/// The result of [`SortedSet::insert`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
     /// The member is new.

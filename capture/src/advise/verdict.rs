@@ -19,7 +19,7 @@ pub struct Contender {
     pub name: String,
     /// How to set it up; other programs have none, and cannot be advised.
     pub setup: Option<Setup>,
-    /// What was measured, one per round.
+    /// The measurements, one per round.
     pub trials: Vec<Trial>,
     /// Why it could not be tried.
     pub failure: Option<String>,
@@ -32,7 +32,7 @@ impl Contender {
     }
 }
 
-/// What the verdict rests on: medians over the rounds.
+/// The figures that the verdict rests on: medians over the rounds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Figures {
     /// Latencies, µs.

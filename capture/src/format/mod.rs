@@ -53,7 +53,7 @@ const BLOCK_TARGET: usize = 256 << 10;
 /// Arguments longer than this become filler, bytes.
 const ARG_MAX: usize = 1 << 20;
 
-/// What the arguments of one request may have together before the rest becomes filler, bytes.
+/// The most bytes of arguments kept of one request; the rest becomes filler.
 const REQUEST_MAX: usize = 16 << 20;
 
 /// Arguments of one request that are kept; a server takes more.
@@ -114,14 +114,14 @@ pub enum Record<'a> {
     },
 }
 
-/// What is known of a capture as a whole.
+/// The facts about a capture as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Header {
     /// `CAPTURE` or `MONITOR`.
     pub method: String,
     /// The server's address.
     pub source: String,
-    /// What it said it is.
+    /// The name and version that it reported.
     pub server: String,
     /// When the capture began, Unix milliseconds.
     pub started_ms: u64,
@@ -131,7 +131,7 @@ pub struct Header {
     pub values_scrubbed: bool,
     /// Keys the server held, in all databases.
     pub keys: Option<u64>,
-    /// What it said its data takes, bytes.
+    /// The memory of its data as it reported it, in bytes.
     pub used_memory: Option<u64>,
 }
 
@@ -191,7 +191,7 @@ pub enum FormatError {
     Damaged {
         /// Offset of the block.
         at: u64,
-        /// What does not fit.
+        /// The part that does not fit.
         what: &'static str,
     },
 }

@@ -70,7 +70,7 @@ impl<R: Read> Reader<R> {
         Ok(Reader { input, header, block, next, left, time_us, block_at, at, total, tail })
     }
 
-    /// What is known of the capture as a whole.
+    /// The facts about the capture as a whole.
     pub fn header(&self) -> &Header {
         &self.header
     }

@@ -1,4 +1,4 @@
-//! What Linux's `/proc` tells about a server process and the machine. Elsewhere, and for servers
+//! Figures of Linux's `/proc` about a server process and the machine. Elsewhere, and for servers
 //! that run on another machine, there is nothing, and the columns stay empty.
 
 use std::fs;
@@ -17,7 +17,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What was used since `earlier`.
+    /// Returns the use since `earlier`.
     pub fn since(self, earlier: Usage) -> Usage {
         Usage {
             cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns),

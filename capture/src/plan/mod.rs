@@ -29,13 +29,13 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-/// What all requests of a plan may take, bytes: they are kept in memory.
+/// The most bytes for all requests of a plan: they are kept in memory.
 const WIRE_MAX: usize = 2 << 30;
 
 /// Letters for filler: no two stretches alike soon, or storages that compress would look too good.
 const LETTERS: usize = 64 << 10;
 
-/// What a step does.
+/// The action of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Connects.
@@ -70,7 +70,7 @@ pub struct Step {
     length: u32,
 }
 
-/// What was not sent as it was captured.
+/// Counts of requests that were not sent as they were captured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notes {
     /// Requests left out, by command.
@@ -85,7 +85,7 @@ pub struct Notes {
 
 /// See the module.
 pub struct Plan {
-    /// What the file says of itself.
+    /// The file's facts about itself.
     pub header: Header,
     /// In the order of time.
     pub steps: Vec<Step>,
@@ -99,9 +99,9 @@ pub struct Plan {
     pub requests: u64,
     /// Keys the capture touches.
     pub keys: u64,
-    /// What exists before.
+    /// The data that exist before.
     pub preload: Preload,
-    /// What is different.
+    /// Counts of the differences.
     pub notes: Notes,
     wire: Vec<u8>,
 }
@@ -152,7 +152,7 @@ impl Plan {
         self.requests as f64 / (self.length_us.max(1) as f64 / 1e6)
     }
 
-    /// What a reader should know about the plan, one line each.
+    /// Returns remarks for a reader of the plan, one line each.
     pub fn remarks(&self) -> Vec<String> {
         let notes = &self.notes;
         let mut lines = Vec::new();

@@ -19,7 +19,7 @@ const VALUE_DEFAULT: u64 = 64;
 /// Elements of a collection that is read as a whole.
 const ELEMENTS: usize = 10;
 
-/// What exists before a replay begins.
+/// The data that exist before a replay begins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Preload {
     /// Requests, encoded, by database.
@@ -87,7 +87,7 @@ impl Observer {
         is_new
     }
 
-    /// What is to be created.
+    /// The keys to be created.
     pub(super) fn finish(self, letters: &[u8]) -> Preload {
         let average = self.value_bytes.checked_div(self.values).unwrap_or(VALUE_DEFAULT);
         let value_size = average.clamp(1, 1 << 20);

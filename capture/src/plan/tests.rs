@@ -1,4 +1,4 @@
-//! What a capture becomes before it is replayed.
+//! Tests of plans: what a capture becomes before it is replayed.
 
 use super::*;
 use crate::format::Writer;

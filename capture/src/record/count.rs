@@ -1,4 +1,4 @@
-//! What is in a capture: its requests by command, as the engine's `commandstats` would count them.
+//! The contents of a capture: its requests by command, as the engine's `commandstats` would count them.
 
 use crate::format::{Arg, Reader, Record, Tail};
 use crate::privacy::Roles;

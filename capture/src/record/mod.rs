@@ -79,7 +79,7 @@ pub struct RecordArgs {
     pub buffer: u64,
 }
 
-/// What a recording has got so far.
+/// The counts of a recording so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
     /// `CAPTURE` or `MONITOR`.
@@ -90,7 +90,7 @@ pub struct Summary {
     pub connections: u64,
     /// Records the server had to drop.
     pub lost: u64,
-    /// What could not be understood.
+    /// Counts of what could not be parsed.
     pub strange: u64,
     /// Bytes of the file.
     pub bytes: u64,

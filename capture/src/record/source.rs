@@ -11,7 +11,7 @@ const RECORD_MAX: usize = 2 << 30;
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// What a server says about itself.
+/// A server's facts about itself.
 pub(super) struct About {
     pub server: String,
     pub keys: Option<u64>,

@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 
-/// What may be encoded and not yet taken by the socket, bytes: beyond it, steps wait as numbers.
+/// The most bytes encoded and not yet taken by the socket: beyond it, steps wait as numbers.
 const OUT_MAX: usize = 1 << 20;
 
 /// Longest reply that is waited for, bytes.
@@ -42,7 +42,7 @@ pub(super) struct Connection {
     db: u32,
 }
 
-/// What a connection wants after [`Connection::pump`].
+/// The events that a connection waits for after [`Connection::pump`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Want {
     Nothing,

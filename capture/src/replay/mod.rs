@@ -73,7 +73,7 @@ pub enum Edge {
     End,
 }
 
-/// What a replay saw.
+/// The result of a replay.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// Requests sent.

@@ -22,7 +22,7 @@ pub(crate) fn push(lua: Lua) {
     ]);
 }
 
-/// What is added to a double so that its low bits are those of the integer, rounded.
+/// The number added to a double so that its low bits are those of the integer, rounded.
 const TO_INTEGER: f64 = 6_755_399_441_055_744.0;
 
 /// An argument modulo 2³².

@@ -69,7 +69,7 @@ impl<'a> Format<'a> {
         Ok(number as usize)
     }
 
-    /// What changes how the rest is read.
+    /// An option that changes how the rest is read.
     fn control(&mut self, option: u8) -> Result<(), Raise> {
         match option {
             b' ' => {}

@@ -1,4 +1,4 @@
-//! What the log costs: nanoseconds to append an effect, from one thread and from several, and
+//! Measures the cost of the log: nanoseconds to append an effect, from one thread and from several, and
 //! commands per second when it is loaded.
 //!
 //! `cargo run --release -p storage-aof --example aof_bench [commands]`

@@ -40,7 +40,7 @@ pub(super) fn select(out: &mut Vec<u8>, db: Db) {
     command(out, &[&b"SELECT"[..], itoa::Buffer::new().format(db).as_bytes()]);
 }
 
-/// What an annotation with a remark begins with.
+/// The beginning of an annotation that holds a remark.
 pub(super) const NOTE: &[u8] = b"#varve-note:";
 
 /// A remark, as an annotation.

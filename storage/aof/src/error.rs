@@ -10,7 +10,7 @@ pub struct LoadError {
     pub path: PathBuf,
     /// Where in the file, bytes from its start, when it is about a place.
     pub offset: Option<u64>,
-    /// What is wrong there.
+    /// The reason.
     pub cause: String,
 }
 

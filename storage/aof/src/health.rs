@@ -1,4 +1,4 @@
-//! What has gone wrong with the files, and whether it can come right by itself.
+//! The state of the files: the error, if there is one, and whether it can be overcome.
 //!
 //! A failed write (a full disk) is tried again and forgotten once it succeeds: nothing was lost,
 //! the bytes are still in memory. A failed sync is for good: the kernel may have dropped the pages
@@ -35,7 +35,7 @@ impl Health {
         self.cannot_write() || self.cannot_sync()
     }
 
-    /// What is wrong, for operators.
+    /// Returns the error as a text for operators, if there is one.
     pub fn text(&self) -> Option<String> {
         if !self.failed() {
             return None;

@@ -9,7 +9,7 @@ use storage::backend::{Backend, Locks};
 use storage::journal::{LOG, Position};
 use storage::{Error, Result};
 
-/// What [`Backend::set_checkpoint`] holds.
+/// The mark that is stored by [`Backend::set_checkpoint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
     /// No log has been in front of this store.
@@ -57,7 +57,7 @@ pub(super) fn clear(backend: &dyn Backend) -> Result<()> {
     cleared
 }
 
-/// What of the log is to be loaded.
+/// The part of the log that is to be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
     /// The base and all increments.

@@ -180,7 +180,7 @@ pub trait Replay {
     fn note(&mut self, _text: &str) {}
 }
 
-/// What was cut off the end of a log.
+/// The part that was cut off the end of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Truncation {
     /// The file.
@@ -329,7 +329,7 @@ fn resume(
     Ok(Increment { seal: Some(seal), ..increment })
 }
 
-/// What a new log starts with: an empty base, as Redis writes, or the image.
+/// Writes the beginning of a new log: an empty base, as Redis writes, or the image.
 fn begin(set: &mut FileSet, image: Option<&dyn Backend>) -> Result<()> {
     match image {
         Some(backend) => {

@@ -13,7 +13,7 @@ use storage::backend::Backend;
 use storage::journal::Position;
 use storage::rdb;
 
-/// What was loaded.
+/// Counts of what was loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     /// Whether there was no log, and an empty one was begun.
@@ -24,7 +24,7 @@ pub struct Loaded {
     pub commands: u64,
     /// Bytes read.
     pub bytes: u64,
-    /// What was cut off the end.
+    /// The part that was cut off the end.
     pub truncated: Option<Truncation>,
     /// The image may hold what the log has lost.
     pub image_ahead: bool,
@@ -89,7 +89,7 @@ impl<'a> Loader<'a> {
         Ok((loaded, self.seal))
     }
 
-    /// What a store that keeps its data is given cannot be taken back: before it gets anything, all of
+    /// Data given to a persistent store cannot be taken back: before it gets anything, all of
     /// the increments from `from` on are looked at.
     fn look_for_damage(&self, from: u64) -> Result<(), LoadError> {
         let parts = self.set.manifest.increments.iter().filter(|part| part.seq >= from);

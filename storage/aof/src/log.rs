@@ -141,7 +141,7 @@ struct Switch {
     next: Increment,
 }
 
-/// What the writer is at.
+/// The state of the writer.
 struct Current {
     increment: Increment,
     /// Being written to the increment; not empty only while writing, or after it failed.
@@ -422,7 +422,7 @@ impl Log {
         current.next.is_some() || self.tail.lock().switch.is_some()
     }
 
-    /// What is appended from here on goes to `next`, an empty increment. Only swaps buffers.
+    /// Has everything appended from here on go to `next`, an empty increment. Only swaps buffers.
     /// Returns the position of the switch. Must not be called while [`Log::is_switching`].
     pub fn switch(&self, next: Increment) -> Position {
         let mut tail = self.tail.lock();

@@ -25,7 +25,7 @@ const COMMENT_LEN_MAX: usize = 64 << 10;
 /// Bytes looked at a time for zeros at the end.
 const ZEROS_CHUNK: usize = 64 << 10;
 
-/// What a file held.
+/// Counts of the contents of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
     /// Commands applied.
@@ -62,7 +62,7 @@ struct Transaction {
     commands: Vec<(Db, usize, usize)>,
 }
 
-/// What the log may hold was accepted when it was written, whatever the limits are now.
+/// The limits for records. They were accepted when the log was written, whatever the limits are now.
 const LIMITS: Limits = Limits {
     bulk_len_max: u32::MAX as usize,
     args_max: i32::MAX as usize,
@@ -389,7 +389,7 @@ fn framing_error(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// What a header that may be cut short was found to be.
+/// The result of parsing a header that may be cut short.
 enum Prefix {
     /// Its number, and where it ends.
     Whole(usize, usize),

@@ -71,7 +71,7 @@ impl Syncer {
             || position.seq <= self.always_until.load(Ordering::Acquire)
     }
 
-    /// What has become of what was appended up to there. When writing or syncing failed nobody knows:
+    /// Returns the fate of everything appended up to there. When writing or syncing failed nobody knows:
     /// some of it may be on the disk.
     pub fn poll(&self, position: Position, waker: &Waker) -> Fate {
         if !self.must_be_synced(position) {
@@ -169,7 +169,7 @@ impl Syncer {
         }
     }
 
-    /// What happens once a second.
+    /// The work that is done once a second.
     fn tick(&self) {
         self.log.mark();
         let needs_sync = self.durability() != Durability::Never

@@ -1,4 +1,4 @@
-//! What the memory backend's table costs, measured through the trait objects a server uses.
+//! Measures the cost of the memory backend's table, through the trait objects a server uses.
 //!
 //! `cargo run --release -p storage-memory --example table_bench [keys] [growth keys]`
 //!

@@ -55,7 +55,7 @@ fn length_bytes(mut len: usize) -> ([u8; LENGTH_BYTES], usize) {
     (bytes, at + 1)
 }
 
-/// What a chunk that has to hold `len` bytes is given. It is filled again and again: larger steps
+/// Returns the capacity of a chunk that has to hold `len` bytes. It is filled again and again: larger steps
 /// than one class, but not past a power of two, which is where the usual limits leave it.
 fn roomy(len: usize) -> usize {
     size_class(len + len / 4).min(len.next_power_of_two())
@@ -332,12 +332,10 @@ mod tests {
         out
     }
 
-    /// A deterministic sequence: the multiplier is Knuth's for 64 bits.
-    fn numbers(mut seed: u64) -> impl FnMut(usize) -> usize {
-        move |below| {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (seed >> 33) as usize % below
-        }
+    /// Numbers below what is asked for, the same for the same seed.
+    fn numbers(seed: u64) -> impl FnMut(usize) -> usize {
+        let mut random = storage::testing::Random::new(seed);
+        move |below| random.below(below as u64) as usize
     }
 
     #[test]

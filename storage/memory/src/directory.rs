@@ -117,7 +117,7 @@ impl Directory {
         self.0.as_ptr()
     }
 
-    /// What [`Directory::as_ptr`] gave, if not null.
+    /// The pointer that [`Directory::as_ptr`] returned, if not null.
     #[inline]
     pub fn from_ptr(tagged: *mut Slot) -> Option<Self> {
         NonNull::new(tagged).map(Directory)

@@ -44,7 +44,7 @@ const CLOCK_MASK: u64 = 0x3f_ffff;
 /// A new key starts here so that it is not the first to be evicted; Redis's `LFU_INIT_VAL`.
 const FREQ_INIT: u64 = 5;
 
-/// What an entry is made from.
+/// The value that an entry is made from.
 pub enum Payload<'a> {
     /// A short string, or a member's raw bytes.
     Inline(&'a [u8]),
@@ -487,7 +487,7 @@ impl Frequency {
         (*random >> 32) * odds < 1 << 32
     }
 
-    /// What is left of a counter: it loses one for so many ends of minutes gone by.
+    /// Returns a counter's value now: it loses one for so many ends of minutes gone by.
     #[inline]
     fn decayed(&self, freq: u64, then_s: u64, now_s: u64) -> u64 {
         let now_s = if now_s < then_s { now_s + CLOCK_MASK + 1 } else { now_s };

@@ -1,4 +1,4 @@
-//! What has expired: a key, or fields of a hash.
+//! Finds and deletes what has expired: a key, or fields of a hash.
 
 use super::entry::Entry;
 use super::guards::{CHANGED, HIDES_EXPIRED, Rare};

@@ -8,13 +8,13 @@ use std::time::Duration;
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 /// A change was begun, and mostly ended, too.
 pub(super) const CHANGED: u8 = 4;
-/// What has expired is absent, and stays.
+/// The mark that expired keys and fields are treated as absent, and stay.
 pub(super) const HIDES_EXPIRED: u8 = 8;
 
 /// A shard's number, with its lock held.
 pub(super) type Guard<'b> = (u32, MutexGuard<'b, State>);
 
-/// What most transactions have nothing of: empty, it costs a word to make and a comparison to drop.
+/// A list that is empty in most transactions: then it costs a word to make and a comparison to drop.
 #[allow(clippy::box_collection, reason = "a vector of its own would be three words")]
 pub(super) type Rare<T> = Option<Box<Vec<T>>>;
 

@@ -6,7 +6,7 @@
 //! Must not know: other backends, files, the clock.
 //!
 //! ```text
-//! MemoryBackend ── Shard (lock) ── Keyspace per database ── Table ── Directory ── segments ── buckets ── Entry
+//! MemoryBackend ── Shard (lock) ── Database ── Table ── Directory ── segments ── buckets ── Entry
 //! ```
 //!
 //! | module | what |
@@ -99,7 +99,7 @@ pub struct MemoryBackend {
     hasher: Hasher,
     shard_bits: u32,
     databases: u32,
-    /// What is freed later, and was.
+    /// Counts of values that wait to be freed, and that were.
     freed: Arc<Freed>,
     /// The limits in force, and their version; shards keep copies.
     limits: Mutex<EncodingLimits>,

@@ -50,7 +50,7 @@ impl<T> std::ops::Deref for OwnLine<T> {
 // The lock and what it protects directly are to be in one line.
 const _: () = assert!(size_of::<OwnLine<Mutex<State>>>() == 64);
 
-/// The sizes of a keyspace.
+/// The sizes of a database.
 #[derive(Debug, Default)]
 pub struct Sizes {
     /// Number of keys.
@@ -61,19 +61,19 @@ pub struct Sizes {
     pub bytes: AtomicUsize,
 }
 
-/// What a shard's lock protects.
+/// The state that a shard's lock protects.
 #[derive(Debug)]
 pub struct State {
     /// A table per database, made when first needed.
-    pub spaces: Box<[Option<Box<Keyspace>>]>,
+    pub spaces: Box<[Option<Box<Database>>]>,
     /// State of the access counters' random numbers: written by every access, so it lies beside
     /// the lock.
     pub random: u64,
-    /// What all databases of the shard share.
+    /// The state that all databases of the shard share.
     pub common: Box<Common>,
 }
 
-/// What all databases of a shard share.
+/// The state that all databases of a shard share.
 #[derive(Debug)]
 pub struct Common {
     /// Hashes keys, fields and members.
@@ -82,7 +82,7 @@ pub struct Common {
     pub limits: EncodingLimits,
     /// Which of the backend's limits these are.
     pub limits_version: u32,
-    /// What was removed and is still to be taken apart.
+    /// Removed values that are still to be taken apart.
     pub graves: VecDeque<Grave>,
     /// How much that is, and was, in all shards.
     pub freed: Arc<Freed>,
@@ -98,14 +98,14 @@ pub struct Common {
 
 /// The keys of one database in one shard.
 #[derive(Debug)]
-pub struct Keyspace {
+pub struct Database {
     /// The entries.
     pub table: Table,
-    /// What is counted beside them.
+    /// The counts of its entries.
     pub tally: Tally,
 }
 
-/// Counts and cursors of a keyspace.
+/// Counts and cursors of a database.
 #[derive(Debug)]
 pub struct Tally {
     /// Entries with an expiry.
@@ -181,7 +181,7 @@ impl Tally {
     }
 }
 
-/// What a keyspace counts of an entry.
+/// An entry's share in the counts of its database.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Measure {
     bytes: usize,
@@ -211,7 +211,7 @@ pub struct Live<'s> {
 }
 
 impl Live<'_> {
-    /// Takes the entry out of its keyspace.
+    /// Takes the entry out of its database.
     pub fn take(mut self) -> Entry {
         self.before_change();
         let entry = self.found.remove(&self.common.hasher);
@@ -238,7 +238,7 @@ impl Live<'_> {
     }
 }
 
-impl Keyspace {
+impl Database {
     /// Hands entries whose expiry has passed to `due`, at most `limit` (by whole buckets) and
     /// looking at no more than `budget` entries; true when it is worth going on at once: as in
     /// Redis, when more than a tenth of what was looked at was due.
@@ -295,15 +295,15 @@ impl State {
         entry.set_epoch(self.common.epoch);
         let space = self.spaces[db as usize].get_or_insert_with(|| {
             let table = Table::new(Source::Pool(Arc::clone(&self.common.pool)));
-            Box::new(Keyspace { table, tally: Tally::new() })
+            Box::new(Database { table, tally: Tally::new() })
         });
         space.tally.changed(Measure::default(), Measure::of(&entry));
         space.table.insert(&self.common.hasher, hash, entry);
         space.table.directory()
     }
 
-    /// Forgets a whole keyspace; `maintain` takes it apart.
-    pub fn bury_space(&mut self, space: Keyspace) {
+    /// Forgets a whole database; `maintain` takes it apart.
+    pub fn bury_space(&mut self, space: Database) {
         match &mut self.common.saving {
             Some(saving) => saving.detach(space.tally.cut_db, space.table),
             None => self.common.bury_keys(space.table),
@@ -381,11 +381,11 @@ impl Shard {
     }
 
     #[inline(never)]
-    fn publish_anew(&self, space: Option<&mut Keyspace>, db: Db) {
+    fn publish_anew(&self, space: Option<&mut Database>, db: Db) {
         let Some(sizes) = self.sizes.get(db as usize) else { return };
         match space {
             None => sizes.store(0, 0, 0),
-            Some(Keyspace { table, tally }) => {
+            Some(Database { table, tally }) => {
                 sizes.store(table.len(), tally.expires, table.own_bytes() + tally.bytes);
                 tally.stale = false;
             }

@@ -26,7 +26,7 @@ const ENTRIES_PER_SLICE: usize = 128;
 /// … or so many bytes.
 const BYTES_PER_SLICE: usize = 256 << 10;
 
-/// A keyspace that did not exist at the cut.
+/// A database that did not exist at the cut.
 pub const NO_DB: Db = Db::MAX;
 
 /// Encoded entries, one after another.
@@ -75,19 +75,19 @@ impl Batch {
     }
 }
 
-/// What a shard keeps while a snapshot is not through with it.
+/// The state of a shard while a snapshot is not through with it.
 #[derive(Debug, Default)]
 pub struct Saving {
     /// Saved by commands.
     saved: Batch,
-    /// Keyspaces that were cleared, with the database they were at the cut.
+    /// Databases that were cleared, with the database they were at the cut.
     detached: Vec<(Db, Table)>,
     /// The snapshot was abandoned: bits are still brought up to date, nothing is saved.
     abandoned: bool,
 }
 
 impl Saving {
-    /// Takes over a keyspace that is being cleared.
+    /// Takes over a database that is being cleared.
     pub fn detach(&mut self, db: Db, table: Table) {
         self.detached.push((db, table));
     }
@@ -130,7 +130,7 @@ impl State {
 
     /// Saves a slice of a database's entries from hash position `at` on; where to go on.
     fn save_slice(&mut self, db: Db, at: u64, batch: &mut Batch) -> Option<u64> {
-        let of_cut = |space: &&mut Box<super::shard::Keyspace>| space.tally.cut_db == db;
+        let of_cut = |space: &&mut Box<super::shard::Database>| space.tally.cut_db == db;
         let space = self.spaces.iter_mut().flatten().find(of_cut)?;
         let (epoch, hasher) = (self.common.epoch, &self.common.hasher);
         let abandoned = self.common.saving.as_ref().is_some_and(|saving| saving.abandoned);

@@ -9,7 +9,7 @@ use super::hash::HashValue;
 use super::list::ListValue;
 use super::object;
 use super::set::SetValue;
-use super::shard::{Keyspace, Live, State};
+use super::shard::{Database, Live, State};
 use super::stream::StreamValue;
 use super::strings;
 use super::table::CURSOR_BITS;
@@ -29,7 +29,7 @@ use storage::tx::{
 use storage::types::{Hash, List, Set, SortedSet};
 use storage::{Error, Result, rdb};
 
-/// What a table spends per key beside the entry: a pointer and a tag, at the usual load.
+/// The bytes of a table per key beside the entry: a pointer and a tag, at the usual load.
 const SLOT_BYTES: u64 = 12;
 /// Entries looked at per key that [`Tx::expire_due`] may delete.
 const EXAMINED_PER_DELETION: usize = 16;
@@ -49,7 +49,7 @@ pub struct MemoryTx<'b> {
     /// transactions have none: to begin and to end one must cost next to nothing.
     others: ManuallyDrop<Rare<Guard<'b>>>,
     now_ms: u64,
-    /// What has a time before this one has expired; zero when nothing has.
+    /// Keys and fields with a time before this one have expired; zero when none has.
     due_ms: u64,
     /// [`NO_TOUCH`], [`HIDES_EXPIRED`], and what a panic would leave: [`OPENED`], [`CHANGED`].
     pub(super) marks: u8,
@@ -241,7 +241,7 @@ impl<'b> MemoryTx<'b> {
     }
 
     /// Every shard's keyspace of a database.
-    pub(super) fn spaces(&self, db: Db) -> impl Iterator<Item = &Keyspace> {
+    pub(super) fn spaces(&self, db: Db) -> impl Iterator<Item = &Database> {
         self.guards().filter_map(move |(_, state)| state.spaces.get(db as usize)?.as_deref())
     }
 

@@ -1,4 +1,4 @@
-//! What one operation costs on each ordered engine, in process, one thread, one transaction each:
+//! Measures the cost of one operation on each ordered engine, in process, one thread, one transaction each:
 //! `cargo run --release -p storage-ordered --features sled,fjall --example ordered_bench -- [ELEMENTS] [CACHE]`
 //! (VARVE_BENCH_ENGINE=sled runs that engine only).
 //!

@@ -40,14 +40,14 @@ pub struct OrderedBackend {
     pub(super) garbage: AtomicBool,
     /// Records that the cleaner has deleted since the start.
     pub(super) cleaned: AtomicU64,
-    /// What a snapshot under way needs saved; set and cleared while all shards are locked.
+    /// The copies for a snapshot under way; set and cleared while all shards are locked.
     pub(super) copying: RwLock<Option<Arc<CopyOnWrite>>>,
     pub(super) snapshotting: AtomicBool,
     /// A script runs that may hold its shards for long.
     pub(super) busy: Busy,
 }
 
-/// What a shard's lock guards beside its keys. Which of them were accessed lately: a read does not
+/// The state that a shard's lock guards beside its keys. The times of recent accesses: a read does not
 /// write to disk, so this is all that `OBJECT IDLETIME` knows. And where what expires begins.
 pub(super) struct Shard {
     recent: Vec<(u64, u64)>,

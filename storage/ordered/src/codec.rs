@@ -12,7 +12,7 @@ pub struct Head {
     pub expiry_ms: u64,
     /// Length of the key's name when it is kept here, else 0.
     pub name_bytes: u32,
-    /// What the key holds.
+    /// The type of the value, and its facts.
     pub body: Body,
 }
 
@@ -84,7 +84,7 @@ pub struct Map {
     pub version: u64,
     /// Elements.
     pub len: u64,
-    /// What Redis would hold it in; only ever grows.
+    /// The encoding that Redis would use; only ever grows.
     pub form: Form,
     /// The number the next element of a compact collection gets: its insertion order.
     pub next_order: u32,
@@ -116,7 +116,7 @@ pub enum MapKind {
     SortedSet,
 }
 
-/// What Redis would hold a collection in.
+/// The encoding that Redis would use for a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Form {
     /// `intset`: visited in numeric order.

@@ -5,7 +5,7 @@ use super::kv::{Batch, Changes, OrderedKv, SPACES_MAX, Space};
 use parking_lot::{Mutex, MutexGuard};
 use storage::Result;
 
-/// What commits have replaced since the cut. Grows with the number of distinct records changed
+/// Copies of the records that commits have replaced since the cut. Grows with the number of distinct records changed
 /// while the snapshot is written.
 pub(super) struct CopyOnWrite {
     cut_version: u64,
@@ -18,7 +18,7 @@ impl CopyOnWrite {
         CopyOnWrite { cut_version, saved: Mutex::default() }
     }
 
-    /// What is saved so far, by space.
+    /// Returns the records saved so far, by space.
     pub(super) fn saved(&self) -> MutexGuard<'_, [Changes; SPACES_MAX]> {
         self.saved.lock()
     }

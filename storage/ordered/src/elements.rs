@@ -1,4 +1,4 @@
-//! What the collections share: an opened key, and named elements with values.
+//! Code that the collections share: an opened key, and named elements with values.
 //!
 //! A set's members, a hash's fields and a sorted set's members are the same records: named by
 //! version, hash and name; carrying insertion order, an optional expiry and a value.
@@ -23,7 +23,7 @@ pub(super) struct Opened<'t, 'b> {
     /// The head as it is stored, to see whether it has to be written again.
     stored: Option<Head>,
     pub(super) changed: bool,
-    /// What the last read lent out: name, value.
+    /// The name and value that the last read returned references to.
     pub(super) lent: (Vec<u8>, Vec<u8>),
 }
 

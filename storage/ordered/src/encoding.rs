@@ -1,4 +1,4 @@
-//! What Redis would call the encoding of a value, kept up so that `OBJECT ENCODING` agrees across
+//! Redis's name for the encoding of a value, kept up so that `OBJECT ENCODING` agrees across
 //! backends. Nothing is stored differently because of it, but compact collections are visited in
 //! the order Redis visits them.
 

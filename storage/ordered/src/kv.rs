@@ -19,7 +19,7 @@ pub const SPACES_MAX: usize = 8;
 /// Longest key a caller may use, bytes (fjall's limit is 65,535).
 pub const KEY_BYTES_MAX: usize = 60_000;
 
-/// What [`Read::scan`] feeds: key and value; returning false stops.
+/// The callback of [`Read::scan`]: key and value; returning false stops.
 pub type VisitRecord<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 
 /// Reading records: an engine, a snapshot of one, or a transaction's view.
@@ -116,7 +116,7 @@ impl Batch {
         self.spaces[usize::from(space.0)].remove(key);
     }
 
-    /// What the batch says of a key: nothing, or its change.
+    /// Returns the batch's change of a key, if it has one.
     pub fn get(&self, space: Space, key: &[u8]) -> Option<Option<&[u8]>> {
         self.spaces[usize::from(space.0)].get(key).map(Option::as_deref)
     }

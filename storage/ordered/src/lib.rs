@@ -90,7 +90,7 @@ pub struct Config {
     pub databases: u32,
     /// The engine.
     pub engine: Engine,
-    /// What the engine may cache, bytes. Not a cap on its memory: both engines hold write buffers
+    /// The engine's cache, in bytes. Not a cap on its memory: both engines hold write buffers
     /// beside it, and sled's accounting is approximate.
     pub cache_bytes: u64,
 }

@@ -47,7 +47,7 @@ struct Bounds(Vec<u8>);
 const ENTRY_BYTES: usize = 6;
 
 impl Bounds {
-    fn encode(entries: &[Entry]) -> Self {
+    fn encode(entries: &[Child]) -> Self {
         let mut out = (entries.len() as u16).to_be_bytes().to_vec();
         let mut end = 0u16;
         for entry in entries {
@@ -91,8 +91,8 @@ impl Bounds {
         low.saturating_sub(1)
     }
 
-    fn entries(&self, counts: &[u64]) -> Vec<Entry> {
-        let entry = |(index, &count): (usize, &u64)| Entry {
+    fn entries(&self, counts: &[u64]) -> Vec<Child> {
+        let entry = |(index, &count): (usize, &u64)| Child {
             bound: self.bound(index).to_vec(),
             child: self.child(index),
             count,
@@ -122,7 +122,7 @@ fn decode_counts(record: &[u8]) -> Option<Vec<u64>> {
 
 /// One entry of a node: a bucket, or a node below.
 #[derive(Clone, Debug)]
-struct Entry {
+struct Child {
     bound: Vec<u8>,
     child: u32,
     count: u64,
@@ -239,7 +239,7 @@ impl Tree {
         tx.batch.put(keys::ELEMENTS, keys::rank_counts(self.version, node), record);
     }
 
-    fn put_node(&self, tx: &mut OrderedTx<'_>, node: u32, entries: &[Entry]) {
+    fn put_node(&self, tx: &mut OrderedTx<'_>, node: u32, entries: &[Child]) {
         let Bounds(record) = Bounds::encode(entries);
         tx.batch.put(keys::ELEMENTS, keys::rank_bounds(self.version, node), record);
         let counts: Vec<u64> = entries.iter().map(|entry| entry.count).collect();
@@ -351,7 +351,7 @@ impl Tree {
         Ok(())
     }
 
-    fn entries(&self, tx: &OrderedTx<'_>, step: &Step) -> Result<Vec<Entry>> {
+    fn entries(&self, tx: &OrderedTx<'_>, step: &Step) -> Result<Vec<Child>> {
         let bounds = self.bounds(tx, step.node)?;
         let counts = self.counts(tx, step.node, &bounds)?;
         match step.at < counts.len() {
@@ -368,7 +368,7 @@ impl Tree {
             return Ok(());
         };
         entries[leaf.at].count = left;
-        entries.insert(leaf.at + 1, Entry { bound, child: ROOT, count: count - left });
+        entries.insert(leaf.at + 1, Child { bound, child: ROOT, count: count - left });
         let mut node = leaf.node;
         while entries.len() > NODE_MAX {
             let right = entries.split_off(entries.len() / 2);
@@ -389,10 +389,10 @@ impl Tree {
 
     /// Writes half of a divided node in its place, or as a new one instead of the root; the entry
     /// that leads to it.
-    fn put_half(&mut self, tx: &mut OrderedTx<'_>, node: u32, entries: &[Entry]) -> Entry {
+    fn put_half(&mut self, tx: &mut OrderedTx<'_>, node: u32, entries: &[Child]) -> Child {
         let child = if node == ROOT { self.new_node() } else { node };
         self.put_node(tx, child, entries);
-        Entry {
+        Child {
             bound: entries.first().map(|entry| entry.bound.clone()).unwrap_or_default(),
             child,
             count: entries.iter().map(|entry| entry.count).sum(),
@@ -454,14 +454,14 @@ impl Tree {
 
     /// Makes the tree of a sorted set that has none, from its `count` by-score records.
     pub(super) fn build(&mut self, tx: &mut OrderedTx<'_>, count: u64) -> Result<()> {
-        let mut entries = vec![Entry { bound: Vec::new(), child: ROOT, count }];
+        let mut entries = vec![Child { bound: Vec::new(), child: ROOT, count }];
         let mut begun = 0;
         self.each_bound(tx, &[], count, &mut |bound, before| {
             if before - begun >= BUCKET_MAX / 2 {
                 if let Some(last) = entries.last_mut() {
                     last.count = before - begun;
                 }
-                entries.push(Entry { bound: bound.to_vec(), child: ROOT, count: count - before });
+                entries.push(Child { bound: bound.to_vec(), child: ROOT, count: count - before });
                 begun = before;
             }
         })?;

@@ -25,7 +25,7 @@ use storage::{Error, Result};
 
 /// Bytes written and not yet on their way to the disk, beyond which writers wait.
 const BACKLOG_BYTES_MAX: u64 = 8 << 20;
-/// What a record costs in sled's log beside its bytes, roughly.
+/// The overhead of a record in sled's log, in bytes, roughly.
 const LOG_RECORD_BYTES: u64 = 256;
 
 /// Key prefix of the intents; spaces have lower ones.

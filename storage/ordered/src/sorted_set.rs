@@ -17,7 +17,7 @@ pub(super) struct OrderedSortedSet<'t, 'b>(pub(super) OpenedMap<'t, 'b>);
 /// The value of a by-score record whose score is −0, which sorts as 0 and prints as `-0`.
 const NEGATIVE_ZERO: &[u8] = b"-";
 
-/// What is walked over rather than looked up in the tree, records.
+/// The largest distance that is walked rather than looked up in the tree, in records.
 const WALK_MAX: u64 = 64;
 
 /// Records in score order: the bounds, how many to leave out, how many to visit.
@@ -56,7 +56,7 @@ impl OrderedSortedSet<'_, '_> {
         Ok((map.ranks.levels > 0).then_some(Tree { version: map.version, ranks: map.ranks }))
     }
 
-    /// What the tree, if there is one, has to know to follow a member from one key to another.
+    /// The change that the tree, if there is one, needs to follow a member from one key to another.
     fn plan(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Result<Option<Plan>> {
         let (old, new) = (old.map(place), new.map(place));
         self.tree()?.map(|tree| tree.plan(self.0.0.tx, old, new)).transpose()

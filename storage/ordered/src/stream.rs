@@ -19,7 +19,7 @@ use storage::stream::{
 };
 use storage::{Error, Key, Open, Result};
 
-/// What a group's record holds.
+/// The record of a group.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct GroupHead {
     last_id: StreamId,
@@ -30,7 +30,7 @@ pub(super) struct GroupHead {
     next_consumer: u64,
 }
 
-/// What a consumer's record holds.
+/// The record of a consumer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct ConsumerHead {
     number: u64,
@@ -39,7 +39,7 @@ struct ConsumerHead {
     pending: u64,
 }
 
-/// What a pending entry's record holds; the consumer's name follows.
+/// The record of a pending entry; the consumer's name follows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct PendingHead {
     consumer: u64,

@@ -19,10 +19,10 @@ pub(super) struct OrderedTx<'b> {
     pub(super) backend: &'b OrderedBackend,
     pub(super) guards: Guards<'b>,
     pub(super) now_ms: u64,
-    /// What has a time before this one has expired; zero when nothing has.
+    /// Keys and fields with a time before this one have expired; zero when none has.
     pub(super) due_ms: u64,
     pub(super) no_touch: bool,
-    /// What has expired is absent, and stays.
+    /// Says that expired keys and fields are treated as absent, and stay.
     pub(super) hides_expired: bool,
     pub(super) expired: Vec<Expired>,
     pub(super) batch: Batch,
@@ -33,7 +33,7 @@ pub(super) struct OrderedTx<'b> {
     pub(super) last: Positions,
     /// Versions created here: nothing of theirs is in the engine yet.
     fresh: SmallVec<[u64; 4]>,
-    /// What the last string read lent out.
+    /// The bytes that the last read of a string returned a reference to.
     pub(super) lent: Bytes,
     pub(super) lent_record: Vec<u8>,
 }
@@ -68,7 +68,7 @@ impl Record {
     }
 }
 
-/// What the indexes and counters say of a key before it changes.
+/// The facts about a key that indexes and counters hold before it changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Was {
     due_ms: u64,
@@ -258,7 +258,7 @@ impl<'b> OrderedTx<'b> {
         Ok((place, record))
     }
 
-    /// What is left of a record at this time.
+    /// Returns a record as it is at this time.
     pub(super) fn live(
         &mut self,
         place: &Place,
@@ -452,7 +452,7 @@ impl<'b> OrderedTx<'b> {
         }
     }
 
-    /// What the lock of a shard guards, if this transaction has it.
+    /// Returns the state that the lock of a shard guards, if this transaction has it.
     pub(super) fn held(&mut self, shard: u32) -> Option<&mut Shard> {
         let (_, guard) = self.guards.iter_mut().find(|(held, _)| *held == shard)?;
         Some(guard)

@@ -21,7 +21,7 @@ use storage::{
 const UNIFORM_MAX: u64 = 128;
 /// Expired keys that a random draw steps over before it gives up on a stretch.
 const DRAW_STEPS_MAX: usize = 1024;
-/// What an access counter starts with in Redis (`LFU_INIT_VAL`); ours never moves.
+/// The initial value of an access counter in Redis (`LFU_INIT_VAL`); ours never moves.
 const FREQ_INITIAL: u8 = 5;
 /// Estimated bytes an engine spends per record beside key and value.
 const RECORD_OVERHEAD_BYTES: u64 = 16;
@@ -246,7 +246,7 @@ impl Tx for OrderedTx<'_> {
             }
             seen += 1;
             seen_hash = hash;
-            result = Entry::read(key, record).map(|entry| {
+            result = KeyRecord::read(key, record).map(|entry| {
                 visit(&entry.name, (!entry.is_due(now_ms)).then_some(entry.kind));
             });
             result.is_ok()
@@ -334,8 +334,8 @@ impl Tx for OrderedTx<'_> {
     }
 }
 
-/// What whole-database operations need of a metadata record.
-struct Entry {
+/// The fields of a metadata record that whole-database operations need.
+struct KeyRecord {
     name: Vec<u8>,
     kind: Kind,
     due_ms: u64,
@@ -343,14 +343,14 @@ struct Entry {
     key_due: bool,
 }
 
-impl Entry {
+impl KeyRecord {
     fn read(key: &[u8], record: &[u8]) -> Result<Self> {
         let (head, name_at, value_at) = super::codec::decode_meta(record)?;
         let tagged = key.get(keys::NAME_AT..).unwrap_or_default();
         let name = keys::whole_name(tagged).unwrap_or(&record[name_at..value_at]).to_vec();
         let due_ms = head.due_ms();
         let key_due = head.expiry_ms == due_ms;
-        Ok(Entry { name, kind: head.body.kind(), due_ms, key_due })
+        Ok(KeyRecord { name, kind: head.body.kind(), due_ms, key_due })
     }
 
     /// Whether the key has expired; one that may only have lost fields counts as alive.
@@ -389,7 +389,7 @@ impl OrderedTx<'_> {
         let (mut live, mut stale, mut steps, mut result) = (Vec::new(), Vec::new(), 0, Ok(()));
         Read::scan(self, keys::META, &lo, &hi, false, &mut |key, record| {
             steps += 1;
-            result = Entry::read(key, record).map(|entry| match entry.is_due(self.due_ms) {
+            result = KeyRecord::read(key, record).map(|entry| match entry.is_due(self.due_ms) {
                 true => stale.push((keys::meta_hash(key).unwrap_or_default(), entry.name)),
                 false => live.push(entry.name),
             });

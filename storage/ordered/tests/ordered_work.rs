@@ -317,7 +317,7 @@ fn streams(bench: &mut Bench) {
     );
 }
 
-/// What drops a whole collection.
+/// Operations that drop a whole collection.
 fn drops(bench: &mut Bench) {
     let one = |bench: &mut Bench, what, drop_it: &mut dyn FnMut(&mut dyn Tx, &Key<'_>)| {
         bench.fill("hash", &mut |tx, key, n| {
@@ -351,7 +351,7 @@ fn drops(bench: &mut Bench) {
     bench.at(1, "hash", &mut |tx, key| assert_eq!(tx.kind(key).expect("reads"), None));
 }
 
-/// What empties a collection at one go; a stream stays, with its groups.
+/// Operations that empty a collection at one go; a stream stays, with its groups.
 fn empty(bench: &mut Bench) {
     // A small one is emptied record by record.
     let most = if bench.size < 1000 { (120, 120) } else { (12, 12) };

@@ -34,7 +34,7 @@ pub(crate) mod types {
     pub const HASH_LISTPACK_EX: u8 = 25;
 }
 
-/// What may stand where a value type could.
+/// Opcodes, which may stand where a value type could.
 pub(crate) mod opcodes {
     /// Cluster mode of 7.4: sizes of one slot, a hint.
     pub const SLOT_INFO: u8 = 244;

@@ -178,7 +178,7 @@ fn group<R: BufRead>(input: &mut Input<R>, kind: u8, meta: &StreamMeta) -> Resul
     Ok(StreamGroup { name, last_id, entries_read, pending, consumers })
 }
 
-/// What Redis (`streamEstimateDistanceFromFirstEverEntry`) puts for files older than the counter.
+/// The count that Redis (`streamEstimateDistanceFromFirstEverEntry`) assumes for files older than the counter.
 fn estimate_entries_read(meta: &StreamMeta, last_id: StreamId) -> Option<u64> {
     use std::cmp::Ordering::{Equal, Greater, Less};
     if meta.entries_added == 0 {

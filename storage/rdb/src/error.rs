@@ -1,4 +1,4 @@
-//! What can be wrong with an RDB file, and where.
+//! [`RdbError`]: the reason why an RDB file was refused, and the offset.
 
 use std::{fmt, io};
 
@@ -9,11 +9,11 @@ use super::packed::PackedError;
 pub struct RdbError {
     /// Bytes from the start of the file or payload.
     pub offset: u64,
-    /// What was wrong there.
+    /// The reason.
     pub kind: RdbErrorKind,
 }
 
-/// What was wrong.
+/// The reasons why a file is refused.
 #[derive(Debug)]
 pub enum RdbErrorKind {
     /// Reading failed.

@@ -8,7 +8,7 @@ use super::error::{RdbError, RdbErrorKind};
 use super::lzf;
 use super::packed::PackedError;
 
-/// What a string's buffer starts with at most; beyond it, buffers grow as bytes really arrive.
+/// The largest initial capacity of a string's buffer, in bytes; beyond it, buffers grow as bytes really arrive.
 const RESERVE_BYTES_MAX: u64 = 64 << 10;
 /// The same for collections, in elements.
 const RESERVE_ELEMENTS_MAX: u64 = 256;
@@ -99,7 +99,7 @@ impl<R: BufRead> Input<R> {
         Ok(result)
     }
 
-    /// What of the current buffer was not read yet.
+    /// The part of the current buffer that was not read yet.
     fn unread(&mut self) -> Result<&[u8], RdbError> {
         let offset = self.offset();
         let buffer = fill(&mut self.inner)

@@ -1,4 +1,4 @@
-//! What `DUMP` returns and `RESTORE` takes: a value, then the RDB version (two bytes) and the CRC64
+//! The payload of `DUMP` and `RESTORE`: a value, then the RDB version (two bytes) and the CRC64
 //! of all before it, both little endian.
 
 use std::fmt;
@@ -42,7 +42,7 @@ impl std::error::Error for PayloadError {
     }
 }
 
-/// What becomes of a checksum that is read.
+/// Says whether a checksum that is read is compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
     /// It must be right.

@@ -13,7 +13,7 @@ use super::value::Object;
 /// Before version 5, files end without a checksum.
 const VERSION_WITH_CHECKSUM: u16 = 5;
 
-/// What a file is made of, in file order.
+/// One element of a file; the reader returns them in file order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
     /// A remark about the file: `redis-ver`, `ctime`, `repl-id`, `aof-base` …
@@ -60,7 +60,7 @@ pub struct Entry {
     pub object: Object,
 }
 
-/// What may precede a key.
+/// The attributes that may precede a key.
 #[derive(Default)]
 struct KeyMeta {
     expiry_ms: Option<u64>,

@@ -113,7 +113,7 @@ pub struct StreamObject {
     pub meta: StreamMeta,
 }
 
-/// What a stream knows besides its entries.
+/// The counters and IDs of a stream, besides its entries.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StreamMeta {
     /// Highest ID ever added; at least that of the last entry.

@@ -179,7 +179,7 @@ impl<'a> ValueWriter<'a> {
     }
 }
 
-/// What all collections share: the count that was announced must come.
+/// Checks, for every collection, that as many elements come as were announced.
 struct Counted<'a> {
     out: &'a mut Vec<u8>,
     options: Options,

@@ -1,4 +1,4 @@
-//! What every journal promises, as tests that a journal runs in one line.
+//! The suite of journals: what every one promises, as tests that a journal runs in one line.
 //!
 //! ```text
 //! storage::testing::journals!(aof, || open_in_a_new_directory());

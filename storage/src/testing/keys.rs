@@ -1,4 +1,4 @@
-//! What holds for keys of any type.
+//! Tests of keys of any type.
 
 use super::{NOW, Store};
 use crate::tx::{Kind, NewExpiry, Open, Tx};

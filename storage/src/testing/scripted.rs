@@ -16,7 +16,7 @@ pub struct Scripted {
 
 #[derive(Default)]
 struct State {
-    /// What was appended, one text per effect, those of one record joined.
+    /// The appended effects, one text each, those of one record joined.
     records: Vec<String>,
     end: u64,
     kept: u64,
@@ -43,7 +43,7 @@ impl Scripted {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// What was appended since the last call, a line for what belongs together.
+    /// Returns the effects appended since the last call, a line for those that belong together.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().records)
     }
@@ -63,7 +63,7 @@ impl Scripted {
         self.decide(|state| state.cut = Some((from, answer.into())));
     }
 
-    /// What becomes of everything from this number on will not be known.
+    /// The fate of everything from this number on is reported as unknown.
     pub fn lose(&self, from: u64) {
         self.decide(|state| state.unknown = Some(from));
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// What a snapshot held: value and expiry by database and key.
+/// The contents of a snapshot: value and expiry by database and key.
 type Contents = BTreeMap<(Db, Vec<u8>), (rdb::Object, Option<u64>)>;
 
 /// Collects a snapshot; `during` runs at every entry.

@@ -204,7 +204,7 @@ fn deliver(stream: &mut dyn Stream, consumer: &[u8], at: StreamId, deliveries: u
     stream.set_pending(b"g", &pending).unwrap();
 }
 
-/// What is pending: ID, consumer, deliveries.
+/// The pending entries: ID, consumer, deliveries.
 fn pending(
     stream: &mut dyn Stream,
     consumer: Option<&[u8]>,

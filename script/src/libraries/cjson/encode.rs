@@ -167,7 +167,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// What is being written must not outgrow what the script may hold, nor take for ever.
+    /// Fails when the text outgrows the script's memory, or takes for ever.
     fn within_limit(&self) -> Result<(), Raise> {
         if self.out.len() > self.lua.shared().budget.limit {
             return Err(Raise::Bare(NO_MEMORY.into()));

@@ -6,7 +6,7 @@ mod encode;
 use crate::raw::{Lua, Raise, Returns, Type};
 use std::ffi::c_int;
 
-/// What scripts can set (`cjson.encode_max_depth` and its kin). In Redis it stays set for all scripts
+/// Options that scripts can set (`cjson.encode_max_depth` and its kin). In Redis it stays set for all scripts
 /// that follow, so the host keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -40,7 +40,7 @@ impl Default for Settings {
 /// The deepest nesting, by default. Scripts may ask for less; more would be this thread's stack.
 const DEPTH_MAX: i64 = 1000;
 
-/// What becomes of infinities and of what is no number.
+/// How infinities and NaN are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Invalid {
     Refuse,

@@ -61,7 +61,7 @@ impl Group {
         names + self.pending.len() * PENDING_BYTES
     }
 
-    /// What is told of it.
+    /// Returns the facts that `XINFO` reports of it.
     pub fn info(&self) -> GroupInfo {
         GroupInfo {
             last_id: self.last_id,

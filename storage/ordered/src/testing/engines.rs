@@ -1,4 +1,4 @@
-//! What every ordered engine promises ([`OrderedKv`]), as tests that an engine runs in one line.
+//! The suite of ordered engines ([`OrderedKv`]): what every one promises, as tests that an engine runs in one line.
 //!
 //! ```text
 //! storage_ordered::testing::engines!(fjall, |dir| FjallKv::open(dir, 8 << 20, &["a", "b"]).unwrap());

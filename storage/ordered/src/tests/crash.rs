@@ -20,7 +20,7 @@ fn child() {
     let (Ok(dir), Ok(name)) = (std::env::var(DIR), std::env::var(ENGINE)) else { return };
     let engine = engine_named(&name);
     let backend = open(Path::new(&dir), engine, 4);
-    let mut random = Random(u64::from(std::process::id()));
+    let mut random = Random::new(u64::from(std::process::id()));
     loop {
         let name = format!("key:{}", random.below(KEYS));
         let other = format!("twin:{name}");

@@ -11,6 +11,7 @@ use super::{Config, Engine, OrderedBackend};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use storage::testing::Random;
 use storage::{Backend, Key, Locks, Tx};
 
 /// One test per engine for each function named.
@@ -94,21 +95,6 @@ fn records(backend: &OrderedBackend, space: super::kv::Space) -> usize {
     };
     backend.kv.scan(space, &[], &[], false, &mut one).expect("the engine scans");
     count
-}
-
-/// A small generator of reproducible numbers.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 ^ (self.0 >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 16
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
 }
 
 fn copy_dir(from: &Path, to: &Path) {

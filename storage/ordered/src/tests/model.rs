@@ -46,7 +46,8 @@ fn content(random: &mut Random) -> Vec<u8> {
         1..5 => 4000 + random.below(300),
         n => n % 30,
     };
-    (0..len).map(|at| (random.0 >> 7) as u8 ^ at as u8).collect()
+    let first = random.number() as u8;
+    (0..len).map(|at| first ^ at as u8).collect()
 }
 
 fn scored(sorted: &BTreeMap<Vec<u8>, u64>) -> Vec<(Vec<u8>, f64)> {
@@ -229,7 +230,7 @@ fn step_set(
             assert_eq!(handle.insert(&member).unwrap(), set.insert(member));
         }
     }
-    let drawn = handle.random(random.next() << 20).unwrap().map(<[u8]>::to_vec);
+    let drawn = handle.random(random.number() << 20).unwrap().map(<[u8]>::to_vec);
     assert_eq!(drawn.is_some(), !set.is_empty());
     assert!(drawn.is_none_or(|member| set.contains(&member)));
     true
@@ -373,7 +374,7 @@ fn check(tx: &mut dyn Tx, at: &Key<'_>, value: &Value, expiry: Option<u64>) {
 
 fn random_transactions(engine: Engine) {
     let dir = tempfile::tempdir().unwrap();
-    let mut random = Random(42);
+    let mut random = Random::new(42);
     let mut model = Model::new();
     for round in 0..6u32 {
         // Another number of shards each time: the expiry index is rebuilt, nothing else changes.

@@ -143,7 +143,7 @@ fn transactions_are_isolated(engine: Engine) {
         for seed in 0..3 {
             let (backend, names) = (&backend, &names);
             scope.spawn(move || {
-                let mut random = Random(seed);
+                let mut random = Random::new(seed);
                 (0..100).for_each(|_| transfer(backend, names, &mut random));
             });
         }

@@ -21,7 +21,7 @@ fn fill_hash(backend: &OrderedBackend, name: &[u8], fields: u32) {
 /// The median time of setting one field, each in its own transaction.
 fn set_one_field(backend: &OrderedBackend, name: &[u8], fields: u64) -> Duration {
     let at_key = key(backend, 0, name);
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let mut times: Vec<_> = (0..2001)
         .map(|n: u32| {
             let field = format!("field:{}", random.below(fields));

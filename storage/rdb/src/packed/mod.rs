@@ -15,7 +15,7 @@ pub struct PackedError {
     pub encoding: &'static str,
     /// Bytes from the start of the packed bytes.
     pub at: usize,
-    /// What is wrong there.
+    /// The reason, in words.
     pub what: &'static str,
 }
 

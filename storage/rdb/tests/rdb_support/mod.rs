@@ -1,4 +1,4 @@
-//! What the fixtures in `tests/rdb/` hold, and helpers to compare it with what was read.
+//! The contents of the fixtures in `tests/rdb/`, and helpers to compare them with what was read.
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod encodings;
