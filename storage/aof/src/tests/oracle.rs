@@ -49,10 +49,14 @@ impl Redis {
 }
 
 fn connect(port: u16) -> TcpStream {
-    let connect = || TcpStream::connect(("127.0.0.1", port)).ok();
-    let stream = until_some("redis-server listens", connect);
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream
+    until_some("redis-server answers, and has loaded", || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(b"PING\r\n").ok()?;
+        let mut reply = [0; 64];
+        let length = stream.read(&mut reply).ok()?;
+        reply[..length].starts_with(b"+PONG").then_some(stream)
+    })
 }
 
 impl Drop for Redis {
