@@ -12,7 +12,7 @@
 //! 3. under its locks still, what it appended, or else the last that was appended to the shards it
 //!    looked at, is what its reply depends on.
 
-use crate::command::{Entry, Flag};
+use crate::command::Entry;
 use crate::engine::{Cluster, Engine, Route, gate};
 use crate::failure::{Failure, failure};
 use crate::session::{Queued, SessionState};
@@ -40,11 +40,6 @@ pub fn slot(key: &[u8]) -> u16 {
 const CROSS_SLOT: Failure = failure("CROSSSLOT Keys in request don't hash to the same slot");
 const TRY_AGAIN: Failure = failure("TRYAGAIN Multiple keys request during rehashing of slot");
 const DOWN: Failure = failure("CLUSTERDOWN Hash slot not served");
-
-/// Whether a command may append effects.
-fn writes(entry: &Entry) -> bool {
-    entry.has(Flag::Write) || entry.has(Flag::MayReplicate)
-}
 
 impl Engine {
     /// Asks `cluster` from now on who executes what; once, before anything is served.
@@ -129,7 +124,7 @@ impl Engine {
     /// # Errors
     /// What the client is told instead.
     pub(crate) fn guard(&self, session: &SessionState, entry: &Entry) -> Result<(), Failure> {
-        self.guard_any(session, writes(entry))
+        self.guard_any(session, entry.replicates())
     }
 
     /// [`Engine::guard`] for all commands of a transaction.
@@ -139,7 +134,7 @@ impl Engine {
         queue: &[Queued],
     ) -> Result<(), Failure> {
         let mut entries = queue.iter().map(|queued| self.commands.entry(queued.command));
-        self.guard_any(session, entries.any(writes))
+        self.guard_any(session, entries.any(Entry::replicates))
     }
 
     fn guard_any(&self, session: &SessionState, writes: bool) -> Result<(), Failure> {

@@ -1,13 +1,11 @@
 //! [`Cx`]: all that a handler has: its arguments, the locked keys, the reply, and what to tell.
 
-use crate::affected::Affected;
 use crate::args::is_word;
 use crate::blocking::{Block, LateReply};
 use crate::clients::Message;
 use crate::command::Entry;
-use crate::dispatch::Call;
-use crate::effects::Effects;
 use crate::engine::Engine;
+use crate::execute::{Call, Changes, Turn};
 use crate::failure::{Failure, wrong_arity};
 use crate::keyspace::Class;
 use crate::peers::Errand;
@@ -36,80 +34,44 @@ pub struct Cx<'a> {
     pub now: Now,
     pub(crate) call: &'a Call<'a>,
     pub(crate) locks: &'a Locks<'a>,
-    pub(crate) out: &'a mut CallResult,
-}
-
-/// What a handler left behind besides its reply; filled through [`Cx`], used by the dispatcher.
-///
-/// Nearly every call leaves a number of changes and nothing else, so the rest is in a box.
-#[derive(Default)]
-pub(crate) struct CallResult {
-    /// Changes made, as Redis counts them (`rdb_changes_since_last_save`).
-    pub dirty: u64,
-    rest: Option<Box<Rest>>,
-}
-
-/// The rarer part of a [`CallResult`].
-#[derive(Default)]
-pub(crate) struct Rest {
-    /// What to log.
-    pub effects: Effects,
-    /// The handler wants the session to wait.
-    pub block: Option<Block>,
-    /// Who is to hear of changes.
-    pub affected: Affected,
-    /// Keys of the current database that were not there, while it is told when one is made.
-    pub absent: Vec<Box<[u8]>>,
-    /// A script touched a key outside of its locks before it wrote anything: it is to run again
-    /// with every shard locked.
-    pub widen: bool,
-    /// A key is held: nothing was done, and the request is to be tried again.
-    pub held: bool,
-    /// What the session waits for, besides keys.
-    pub errand: Option<Box<Errand>>,
-    /// The wait that `block` asks for is one for replicas: what to reply when the time is over.
-    pub late: Option<LateReply>,
-    /// The position that the reply depends on besides what the command logs: of keys met expired and
-    /// already announced.
-    pub depends_on: Option<storage::Position>,
-}
-
-impl CallResult {
-    /// The rarer part, made when it is first needed.
-    pub fn rest(&mut self) -> &mut Rest {
-        self.rest.get_or_insert_default()
-    }
-
-    /// Adds what caches are to be told.
-    pub fn make_stale(&mut self, stale: Stale) {
-        if !stale.is_empty() {
-            self.rest().affected.stale.append(stale);
-        }
-    }
-
-    /// Whether the call left anything to settle.
-    #[inline(always)]
-    pub fn is_something(&self) -> bool {
-        self.dirty > 0 || self.rest.is_some()
-    }
-
-    /// The number of changes, and the rarer part.
-    #[inline(always)]
-    pub fn into_parts(self) -> (u64, Option<Box<Rest>>) {
-        (self.dirty, self.rest)
-    }
-
-    /// The rarer part, taken out.
-    #[inline(always)]
-    pub fn take_rest(&mut self) -> Option<Box<Rest>> {
-        self.rest.take()
-    }
+    pub(crate) changes: &'a mut Changes,
 }
 
 /// Watched keys of a database: what they were, and what they are now.
 pub(crate) type Replaced = Vec<(Box<[u8]>, Presence, Presence)>;
 
 impl<'a> Cx<'a> {
+    /// The surroundings of a turn, once its shards are locked.
+    #[inline(always)]
+    pub(crate) fn new(
+        engine: &'a Engine,
+        turn: Turn<'a>,
+        locks: &'a Locks<'a>,
+        tx: &'a mut (dyn Tx + 'a),
+    ) -> Self {
+        let Turn { call, session, out, now, changes } = turn;
+        let reply = Reply::new(out, session.proto);
+        Cx { args: call.request, tx, reply, session, engine, now, call, locks, changes }
+    }
+
+    /// The surroundings of another call within this one, which replies to the same client and leaves
+    /// what it does in `changes`.
+    pub(crate) fn within<'c>(
+        &'c mut self,
+        call: &'c Call<'c>,
+        changes: &'c mut Changes,
+    ) -> Cx<'c> {
+        let (session, out, now) = (&mut *self.session, self.reply.output(), self.now);
+        let turn = Turn { call, session, out, now, changes };
+        Cx::new(self.engine, turn, self.locks, self.tx)
+    }
+
+    /// Answers with an error, which is counted.
+    #[cold]
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        self.engine.fail(self.call.entry, failure, self.session, self.reply.output());
+    }
+
     /// Argument `index` as a key of the current database.
     #[inline]
     pub fn key(&self, index: usize) -> Key<'a> {
@@ -155,7 +117,7 @@ impl<'a> Cx<'a> {
     /// Every change must be said; the dispatcher logs the command only if something was.
     #[inline]
     pub fn modified(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
-        self.out.dirty += 1;
+        self.changes.count += 1;
         if self.engine.keyspace.has_interest() {
             self.announce(key, class, event);
         }
@@ -164,7 +126,7 @@ impl<'a> Cx<'a> {
     /// Says that `key` was changed in what Redis does not count as its value, the state of a
     /// stream's consumer groups: listeners hear of it, those who watch the key do not.
     pub fn modified_aside(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
-        self.out.dirty += 1;
+        self.changes.count += 1;
         if self.engine.keyspace.has_interest() {
             self.notify(key, class, event);
         }
@@ -184,7 +146,7 @@ impl<'a> Cx<'a> {
     pub fn modified_unseen(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
         let is_it = |gone: &storage::Expired| gone.db == key.db && *gone.key == *key.bytes;
         self.tx.expired().retain(|gone| !is_it(gone));
-        self.out.dirty += 1;
+        self.changes.count += 1;
         if self.engine.keyspace.has_interest() {
             self.engine.keyspace.replaced(key.db, key.bytes, Presence::Stale, Presence::Stale);
             self.invalidate(key);
@@ -216,12 +178,12 @@ impl<'a> Cx<'a> {
     /// Says that a whole database was changed (`FLUSHDB`, `SWAPDB`), and what this means to the
     /// keys that are watched.
     pub fn database_modified(&mut self, db: storage::Db, replaced: Replaced) {
-        self.out.dirty += 1;
+        self.changes.count += 1;
         for (key, was, is) in replaced {
             self.engine.keyspace.replaced(db, &key, was, is);
         }
         let awaited = self.engine.blocking.awaited_keys(db);
-        let ready = &mut self.out.rest().affected.ready;
+        let ready = &mut self.changes.rest().ready;
         ready.extend(awaited.into_iter().map(|key| (db, key)));
     }
 
@@ -230,7 +192,7 @@ impl<'a> Cx<'a> {
     pub fn everything_invalid(&mut self) {
         if self.engine.tracking.is_on() {
             let by = self.session.client().id;
-            self.engine.invalidate_all(by, &mut self.out.rest().affected.stale);
+            self.engine.invalidate_all(by, &mut self.changes.rest().stale);
         }
     }
 
@@ -239,7 +201,7 @@ impl<'a> Cx<'a> {
             let by = Some(self.session.client().id);
             let mut stale = Stale::default();
             self.engine.invalidate(key.hash, key.bytes, by, false, &mut stale);
-            self.out.make_stale(stale);
+            self.changes.make_stale(stale);
         }
     }
 
@@ -262,7 +224,7 @@ impl<'a> Cx<'a> {
     /// Has the session write messages to itself behind its reply.
     pub fn keep_messages(&mut self, mut messages: Vec<Message>) {
         if !messages.is_empty() {
-            self.out.rest().affected.messages.append(&mut messages);
+            self.changes.rest().messages.append(&mut messages);
         }
     }
 
@@ -272,13 +234,13 @@ impl<'a> Cx<'a> {
     pub fn created(&mut self, key: &Key<'_>) {
         if self.engine.keyspace.announces_new() {
             self.announce_expired();
-            self.out.rest().absent.retain(|absent| **absent != *key.bytes);
+            self.changes.rest().absent.retain(|absent| **absent != *key.bytes);
             self.publish_event(key, Class::New, "new");
         }
     }
 
     fn was_absent(&mut self, key: &Key<'_>) -> bool {
-        let absent = &self.out.rest().absent;
+        let absent = &self.changes.rest().absent;
         key.db == self.session.db && absent.iter().any(|absent| **absent == *key.bytes)
     }
 
@@ -291,22 +253,20 @@ impl<'a> Cx<'a> {
         if !self.tx.met_expired() {
             return;
         }
-        let by = Some(self.session.client());
-        let Rest { depends_on, affected, .. } = self.out.rest();
-        self.engine.settle_expired(by, self.tx, affected, |at| *depends_on = Some(at));
+        self.engine.settle_expired(Some(self.session.client()), self.tx, self.changes);
     }
 
     /// Notes that blocked clients may be served from `key`. [`Cx::modified`] does so already.
     pub fn ready(&mut self, key: &Key<'_>) {
         if self.engine.blocking.is_awaited(key.db, key.bytes) {
-            self.out.rest().affected.ready.push((key.db, key.bytes.into()));
+            self.changes.rest().ready.push((key.db, key.bytes.into()));
         }
     }
 
     /// Counts `n` further changes (a command that changed several elements).
     #[inline]
     pub fn count_changes(&mut self, n: u64) {
-        self.out.dirty += n;
+        self.changes.count += n;
     }
 
     /// Says whether a reading command found `key`: counts it (`keyspace_hits`, `keyspace_misses`),
@@ -348,12 +308,12 @@ impl<'a> Cx<'a> {
         if self.engine.journal().is_none() {
             return;
         }
-        self.out.rest().effects.replace(db, effect);
+        self.changes.rest().effects.replace(db, effect);
     }
 
     /// Logs nothing for this command, although it changed something.
     pub fn log_nothing(&mut self) {
-        self.out.rest().effects.suppress();
+        self.changes.rest().effects.suppress();
     }
 
     /// Parks the session until a key it waits for becomes ready, or the time is over; ends one whose
@@ -369,7 +329,7 @@ impl<'a> Cx<'a> {
             self.session.flow = Flow::CloseAfterFlush;
             return true;
         }
-        self.out.rest().block = Some(block);
+        self.changes.rest().block = Some(block);
         true
     }
 
@@ -377,7 +337,7 @@ impl<'a> Cx<'a> {
     pub fn block_for_replicas(&mut self, block: Block, late: LateReply) -> bool {
         let blocks = self.block(block);
         if blocks {
-            self.out.rest().late = Some(late);
+            self.changes.rest().late = Some(late);
         }
         blocks
     }
@@ -388,7 +348,7 @@ impl<'a> Cx<'a> {
         if !errand.copies {
             self.engine.hold(&errand.keys);
         }
-        self.out.rest().errand = Some(Box::new(errand));
+        self.changes.rest().errand = Some(Box::new(errand));
         self.block(Block {
             keys: Vec::new(),
             timeout_us: None,

@@ -6,9 +6,9 @@
 //! is used is asked for after so many bytes that requests brought or a thread allocated for them, and
 //! by the housekeeper: one command may take what it likes, and the next that wants more finds out.
 
-use crate::affected::Affected;
 use crate::config::Id;
 use crate::engine::{Engine, gate};
+use crate::execute::Changes;
 use crate::keyspace::Class;
 use parking_lot::Mutex;
 use runtime::Now;
@@ -253,7 +253,7 @@ impl Engine {
         let Candidate { db, key, .. } = victim;
         let hash = self.backend.hash(key);
         let shard = self.backend.shard_of(hash);
-        let (mut freed, mut affected) = (None, Affected::default());
+        let (mut freed, mut changes) = (None, Changes::default());
         let mut remove = |tx: &mut dyn Tx| {
             let name = Key { db: *db, hash, bytes: key };
             let slot = self.slot_of(key);
@@ -265,17 +265,14 @@ impl Engine {
                 freed = Some(info.bytes);
                 let logged = self.journal().map(|j| j.append(slot, *db, &[b"DEL", key]));
                 logged.and_then(|appended| self.note_taken(tx, appended));
-                self.announce_evicted(*db, key, hash, &mut affected);
+                self.announce_evicted(*db, key, hash, &mut changes);
             }
-            self.settle_expired(None, tx, &mut affected, |_| {});
+            self.settle_expired(None, tx, &mut changes);
         };
         let evicted = self.noting("eviction-del", now, || {
             self.transact("eviction", Locks::One(shard), now.wall_ms, &mut remove)
         });
-        self.tell_stale(affected.stale, None, None);
-        if !affected.ready.is_empty() {
-            self.serve(affected.ready, now);
-        }
+        self.conclude(changes, None, now);
         if evicted.is_err() || freed.is_none() {
             return None;
         }
@@ -287,15 +284,15 @@ impl Engine {
     }
 
     /// Counts an eviction, and tells everyone it concerns.
-    fn announce_evicted(&self, db: Db, key: &[u8], hash: u64, affected: &mut Affected) {
+    fn announce_evicted(&self, db: Db, key: &[u8], hash: u64, changes: &mut Changes) {
         self.stats.evicted_keys.fetch_add(1, Ordering::Relaxed);
         if self.keyspace.has_interest() {
             self.keyspace.modified(db, key);
-            self.invalidate(hash, key, None, true, &mut affected.stale);
+            self.invalidate(hash, key, None, true, &mut changes.rest().stale);
             self.notify_event(db, key, Class::Evicted, "evicted", None);
         }
         if self.blocking.is_awaited(db, key) {
-            affected.ready.push((db, key.into()));
+            changes.rest().ready.push((db, key.into()));
         }
     }
 }

@@ -6,10 +6,10 @@
 //!
 //! Keys are held by name, whatever the database: `MOVE`, `COPY` and their kin reach into others.
 
-use crate::affected::Ready;
+use crate::execute::Ready;
 use crate::clients::{Client, Event};
 use crate::command::{Flag, Group, LockRule};
-use crate::dispatch::Call;
+use crate::execute::Call;
 use crate::engine::Engine;
 use crate::session::{Queued, SessionState};
 use hashbrown::{HashMap, HashSet};

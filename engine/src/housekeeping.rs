@@ -3,9 +3,9 @@
 //! The process calls [`Engine::keep_house`] regularly from a thread of its own choosing. Every
 //! step locks one shard and does a bounded slice there.
 
-use crate::affected::Affected;
 use crate::containment::{Doing, Watch};
 use crate::engine::{Engine, gate};
+use crate::execute::Changes;
 use runtime::Now;
 use std::sync::atomic::{AtomicBool, Ordering};
 use storage::Locks;
@@ -89,8 +89,7 @@ impl Engine {
 
     fn expire_step(&self, shard: u32, now: Now) -> bool {
         let mut more = false;
-        let mut affected = Affected::default();
-        let mut position = None;
+        let mut changes = Changes::default();
         let outcome = self.backend.transact(Locks::One(shard), now.wall_ms, &mut |tx| {
             // Whether what has expired is logged as gone, or is still there: it reads the same.
             let watch = Watch::new(self, Doing::Work("expiry"), tx);
@@ -100,7 +99,7 @@ impl Engine {
                     return;
                 }
                 more = watch.tx.expire_due(shard, EXPIRE_BATCH).unwrap_or(false);
-                self.settle_expired(None, watch.tx, &mut affected, |at| position = Some(at));
+                self.settle_expired(None, watch.tx, &mut changes);
             });
             watch.end();
         });
@@ -113,10 +112,7 @@ impl Engine {
                 return false;
             }
         }
-        self.tell_stale(affected.stale, None, None);
-        if !affected.ready.is_empty() {
-            self.serve(affected.ready, now);
-        }
+        self.conclude(changes, None, now);
         more
     }
 

@@ -13,6 +13,7 @@
 //! | [`session`] | one client's state machine: bytes in, bytes out |
 //! | [`command`] | rows, and the table that finds them |
 //! | [`cx`] | what a handler sees |
+//! | `execute` | running a command under its locks, and what follows |
 //! | [`scripting`] | how scripts and functions run, and what sessions share of them |
 //! | [`engine`](mod@engine) | what sessions share |
 //! | [`acl`] | users, and what they may do |
@@ -28,7 +29,6 @@
 //! | [`testing`] | driving all of it in a test |
 
 pub mod acl;
-mod affected;
 pub mod args;
 pub mod blocking;
 pub mod capture;
@@ -40,11 +40,9 @@ pub mod config;
 mod containment;
 pub mod cross_protocol;
 pub mod cx;
-mod dispatch;
-mod effects;
 pub mod engine;
 pub mod eviction;
-mod exec;
+mod execute;
 pub mod expiry;
 pub mod failure;
 pub mod figures;
@@ -71,7 +69,6 @@ pub mod switches;
 pub mod testing;
 pub mod tracking;
 pub mod tuning;
-mod waiters;
 
 pub use cx::Cx;
 pub use engine::{Cluster, Engine, EngineService, Environment, Host, NoHost, Parts, Route};

@@ -4,7 +4,7 @@
 use crate::args::OwnedRequest;
 use crate::blocking::Waiter;
 use crate::clients::Event;
-use crate::dispatch::{Aftermath, Call};
+use crate::execute::{Call, Changes, Turn};
 use crate::engine::{Engine, gate};
 use crate::failure::Failure;
 use crate::session::{SessionState, special};
@@ -139,11 +139,11 @@ impl Engine {
         let mut reply = Output::new();
         let taken = keys.iter().zip(&answers.done).filter(|(_, done)| **done);
         let taken: Vec<&[u8]> = taken.map(|(key, _)| &**key).collect();
-        let mut aftermath = Aftermath::default();
+        let mut changes = Changes::default();
         let mut failure = answers.failure();
         if !copies && !taken.is_empty() {
             let forgotten;
-            (aftermath, forgotten) = self.forget(&taken, &waiter, now);
+            (changes, forgotten) = self.forget(&taken, &waiter, now);
             failure = failure.or(forgotten);
         }
         let mut writer = Reply::new(&mut reply, waiter.client.proto());
@@ -152,32 +152,38 @@ impl Engine {
             None => writer.ok(),
         }
         let mut ready = if copies { Default::default() } else { self.let_go(&keys) };
-        if let Some(rest) = &mut aftermath.rest {
+        if let Some(rest) = changes.rare() {
             let own = Own { client: &waiter.client, out: &mut reply, subscribed: false };
-            rest.affected.tell(self, &waiter.client, Some(own));
-            ready.append(&mut rest.affected.ready);
+            rest.tell(self, &waiter.client, Some(own));
+            ready.append(&mut rest.ready);
         }
         self.note_waited(&waiter, now);
         self.unpark(&waiter);
-        waiter.client.send(Event::Served { reply, position: aftermath.position }, 0);
+        waiter.client.send(Event::Served { reply, position: changes.position }, 0);
         self.serve(ready, now);
     }
 
     /// Deletes keys that the other server has: as `DEL` does it, log and listeners included.
-    fn forget(&self, keys: &[&[u8]], waiter: &Waiter, now: Now) -> (Aftermath, Option<Failure>) {
+    fn forget(&self, keys: &[&[u8]], waiter: &Waiter, now: Now) -> (Changes, Option<Failure>) {
         const PATIENCE: Duration = Duration::from_millis(5);
         let words = [&b"DEL"[..]].into_iter().chain(keys.iter().copied());
         let request = OwnedRequest::new(words);
         let Some(entry) = self.commands.find_full(b"del") else { return Default::default() };
         let call = Call { entry, request: request.view(), hash: None };
         loop {
-            let (mut out, mut aftermath) = (Output::new(), Aftermath::default());
+            let (mut out, mut changes) = (Output::new(), Changes::default());
             let mut session = SessionState::stand_in(waiter, self);
             session.set_special(special::HOLDER, true);
             if let Err(failure) = self.route(&mut session, entry, request.view()) {
-                return (aftermath, Some(failure));
+                return (changes, Some(failure));
             }
-            self.run::<false>(&call, &mut session, &mut out, now, &mut aftermath);
+            self.run::<false>(Turn {
+                call: &call,
+                session: &mut session,
+                out: &mut out,
+                now,
+                changes: &mut changes,
+            });
             session.flush_counts(&self.stats);
             let reply = out.to_vec();
             let error = reply
@@ -185,7 +191,7 @@ impl Engine {
                 .map(|text| Failure::text(String::from_utf8_lossy(text).trim_end().to_owned()));
             // A script that runs too long has a shard: the keys are there until it lets go.
             if error.is_none() || self.gate() & gate::BUSY == 0 {
-                return (aftermath, error);
+                return (changes, error);
             }
             self.environment.host.sleep(PATIENCE);
         }

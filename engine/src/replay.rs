@@ -1,13 +1,16 @@
 //! [`Replayer`]: runs logged effects again, at start.
 
-use crate::dispatch::Call;
+use crate::command::Group;
+use crate::cx::Cx;
 use crate::engine::Engine;
+use crate::execute::{Call, Changes, Turn};
 use crate::session::SessionState;
 use crate::session::special;
 use resp::{Output, Request};
+use runtime::Now;
 use smallvec::SmallVec;
 use std::sync::Arc;
-use storage::{Db, Position};
+use storage::{Db, Expiry, Position, ShardSet};
 
 /// Applies the effects of a log to an engine's storage: nothing is logged again, nothing expires,
 /// nobody is told.
@@ -54,14 +57,44 @@ impl<'e> Replayer<'e> {
         for (db, request) in effects {
             calls.push((db, self.call(request)?));
         }
-        let ran = self.engine.run_record(at, &calls, &mut self.session, &mut self.out);
-        let outcome = match ran {
+        let outcome = match self.run(at, &calls) {
             Ok(true) => Ok(()),
             Ok(false) => Err(last_error(&self.out.to_vec())),
             Err(error) => Err(error.to_string()),
         };
         self.out.release();
         outcome
+    }
+
+    /// Runs the effects of one record, all under the same locks, unless the storage already holds
+    /// them: a persistent backend knows how far it got before the log was cut off from it. Stops at
+    /// the first that fails, and is then false.
+    ///
+    /// # Errors
+    /// The storage's.
+    fn run(&mut self, at: Option<Position>, calls: &[(Db, Call<'_>)]) -> storage::Result<bool> {
+        let Replayer { engine, session, out } = self;
+        let mut shards = ShardSet::new();
+        calls.iter().for_each(|(db, call)| engine.add_shards(*call, *db, &mut shards));
+        let locks = shards.locks();
+        let mut whole = false;
+        engine.backend.transact(locks, 0, &mut |tx| {
+            tx.set_expiry_mode(Expiry::Ignore);
+            let persistent = engine.backend.persistent();
+            let applied = at.is_some_and(|at| persistent && tx.last(at.stream) >= at);
+            // Functions are not in the storage: it cannot hold what a record says of them.
+            let is_missing = |call: &Call<'_>| !applied || call.entry.spec.group == Group::Scripting;
+            whole = calls.iter().filter(|(_, call)| is_missing(call)).all(|(db, call)| {
+                session.db = *db;
+                let (now, changes) = (Now::default(), &mut Changes::default());
+                let turn = Turn { call, session, out, now, changes };
+                !engine.call(&mut Cx::new(engine, turn, &locks, tx))
+            });
+            if let Some(at) = at.filter(|_| whole && !applied) {
+                tx.set_last(at);
+            }
+        })?;
+        Ok(whole)
     }
 
     fn call<'r>(&self, request: Request<'r>) -> Result<Call<'r>, String>

@@ -49,6 +49,12 @@ impl Entry {
         self.flags & flag.bit() != 0
     }
 
+    /// Whether what it does may be for the log and for replicas.
+    #[inline]
+    pub fn replicates(&self) -> bool {
+        self.flags & (Flag::Write.bit() | Flag::MayReplicate.bit()) != 0
+    }
+
     /// Whether it is a subcommand of `container`.
     pub fn is_within(&self, engine: &Engine, container: &str) -> bool {
         self.parent.is_some_and(|id| engine.commands.entry(id).spec.name == container)

@@ -1,12 +1,10 @@
 //! [`Applier`]: runs what a master sends.
 
-use crate::affected::Affected;
 use crate::clients::Client;
-use crate::command::{Entry, Flag};
-use crate::cx::{CallResult, Rest};
-use crate::dispatch::Call;
-use crate::effects::{Effects, collect, log};
+use crate::command::Entry;
+use crate::cx::Cx;
 use crate::engine::Engine;
+use crate::execute::{Call, Changes, Effects, Turn, log};
 use crate::session::{SessionState, special};
 use replication::Unit;
 use resp::{Output, Request};
@@ -44,19 +42,19 @@ impl<'e> Applier<'e> {
         let calls = calls(engine, unit)?;
         let mut shards = ShardSet::new();
         calls.iter().for_each(|(db, call)| engine.add_shards(*call, *db, &mut shards));
-        let (mut current, mut affected) = (true, Affected::default());
+        let (mut current, mut all) = (true, Changes::default());
         let ran =
             engine.transact("the replication stream", shards.locks(), now.wall_ms, &mut |tx| {
                 tx.set_expiry_mode(Expiry::Ignore);
                 current = engine.replication.generation() == self.generation;
                 if current {
-                    self.run(unit, &calls, shards.locks(), tx, now, &mut affected);
+                    self.run(unit, &calls, shards.locks(), tx, now, &mut all);
                     engine.replication.out.pass_on(unit.bytes, unit.db);
                 }
             });
         self.out.release();
         ran.map_err(|error| error.to_string())?;
-        self.tell(affected, now);
+        self.tell(all, now);
         Ok(current)
     }
 
@@ -76,31 +74,32 @@ impl<'e> Applier<'e> {
         locks: Locks<'_>,
         tx: &mut dyn Tx,
         now: Now,
-        affected: &mut Affected,
+        all: &mut Changes,
     ) {
         let engine = self.engine;
         let mut effects = Vec::new();
         for (db, call) in calls {
             self.session.db = *db;
-            let mut result = CallResult::default();
-            if engine.call(call, locks, &mut self.session, tx, &mut self.out, now, &mut result) {
+            let mut changes = Changes::default();
+            let (session, out) = (&mut self.session, &mut self.out);
+            let turn = Turn { call, session, out, now, changes: &mut changes };
+            if engine.call(&mut Cx::new(engine, turn, &locks, tx)) {
                 self.complain(call);
             }
-            self.session.counts.changes += result.dirty;
-            let mut rest = result.take_rest();
-            if result.dirty > 0
+            self.session.counts.changes += changes.count;
+            if changes.count > 0
                 && let Some(journal) = engine.logging_journal()
             {
                 match calls {
                     [_] => {
-                        self.mark(unit, *db, call, rest.as_deref());
-                        let logged = log(journal, call, (self.session.slot, *db), rest.as_deref());
+                        self.mark(unit, *db, call, &changes);
+                        let logged = log(journal, call, (self.session.slot, *db), &changes);
                         self.logged(logged, tx);
                     }
-                    _ => collect(&mut effects, *call, *db, taken(&mut rest)),
+                    _ => changes.effects().collect(call, *db, &mut effects),
                 }
             }
-            affected.append(rest.map(|rest| rest.affected).unwrap_or_default());
+            all.absorb(changes);
         }
         if let (Some(journal), false) = (engine.logging_journal(), effects.is_empty()) {
             engine.replication.out.mark(journal, unit.bytes.len(), None, unit.db);
@@ -109,9 +108,9 @@ impl<'e> Applier<'e> {
     }
 
     /// Says in the log how far the stream will be with what is about to be logged for a single command.
-    fn mark(&self, unit: &Unit<'_>, db: Db, call: &Call<'_>, rest: Option<&Rest>) {
+    fn mark(&self, unit: &Unit<'_>, db: Db, call: &Call<'_>, changes: &Changes) {
         let Some(journal) = self.engine.logging_journal() else { return };
-        let verbatim = rest.is_none_or(|rest| matches!(rest.effects, Effects::Verbatim));
+        let verbatim = matches!(changes.effects(), Effects::Verbatim);
         let len = || {
             let mut encoded = Vec::new();
             resp::encode_command(call.request.iter(), &mut encoded);
@@ -135,16 +134,9 @@ impl<'e> Applier<'e> {
         tracing::error!(command, reply, "a command of the master fails here");
     }
 
-    fn tell(&mut self, mut affected: Affected, now: Now) {
-        if affected.is_empty() {
-            return;
-        }
-        let client = self.session.client().clone();
-        affected.tell(self.engine, &client, None);
-        if !affected.ready.is_empty() {
-            let served = self.engine.serve(affected.ready, now);
-            self.position = self.position.max(served);
-        }
+    fn tell(&mut self, changes: Changes, now: Now) {
+        let served = self.engine.conclude(changes, Some(self.session.client()), now);
+        self.position = self.position.max(served);
     }
 }
 
@@ -165,8 +157,7 @@ fn calls<'a>(engine: &'a Engine, unit: &'a Unit<'_>) -> Result<Calls<'a>, String
 fn call<'a>(engine: &'a Engine, request: Request<'a>) -> Option<Call<'a>> {
     let entry = engine.commands.resolve(request);
     let belongs = |entry: &&Entry| {
-        let replicates = entry.has(Flag::Write) || entry.has(Flag::MayReplicate);
-        entry.accepts(request.len()) && replicates
+        entry.accepts(request.len()) && entry.replicates()
     };
     let Some(entry) = entry.filter(belongs) else {
         let command = String::from_utf8_lossy(request.arg(0));
@@ -176,8 +167,4 @@ fn call<'a>(engine: &'a Engine, request: Request<'a>) -> Option<Call<'a>> {
     let hash = entry.first_key.and_then(|at| request.get(at));
     let hash = hash.map(|key| engine.backend.hash(key));
     Some(Call { entry, request, hash })
-}
-
-fn taken(rest: &mut Option<Box<Rest>>) -> Effects {
-    rest.as_mut().map_or(Effects::Verbatim, |rest| std::mem::take(&mut rest.effects))
 }

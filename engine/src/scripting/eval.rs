@@ -176,7 +176,8 @@ pub fn run(
 ) -> Outcome {
     let args = cx.args;
     let seed = cx.random() as u32;
-    cx.log_nothing();
+    // Its commands say what they did.
+    cx.changes.rest().effects.suppress();
     let scripting = &cx.engine.scripting;
     let json = scripting.json(terms.kind);
     worker.vm.set_json(json);
@@ -195,7 +196,7 @@ pub fn run(
         scripting.set_json(terms.kind, worker.vm.json());
     }
     learn(cx, args, strayed, ran.is_ok());
-    if cx.out.rest().widen || cx.out.rest().held {
+    if cx.changes.again().is_some() {
         worker.vm.discard();
         return Ok(());
     }

@@ -6,10 +6,9 @@ use super::watch::Watch;
 use crate::acl::Context;
 use crate::command::{Entry, Flag};
 use crate::config::Id;
-use crate::cx::{CallResult, Cx};
-use crate::dispatch::Call;
-use crate::effects::{Effects, owned_args};
+use crate::cx::Cx;
 use crate::engine::gate;
+use crate::execute::{Again, Call, Changes, Effects};
 use crate::failure::{Failure, NO_REPLICAS, OOM, READ_ONLY, failure};
 use crate::session::special;
 use resp::{Output, Proto, Reply, Request};
@@ -109,8 +108,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         }
         let (engine, now_ms) = (self.cx.engine, self.cx.now.wall_ms);
         engine.check_permission(self.cx.session, entry, request, Context::Lua, now_ms)?;
-        let replicates = entry.has(Flag::Write) || entry.has(Flag::MayReplicate);
-        if replicates && self.terms.read_only {
+        if entry.replicates() && self.terms.read_only {
             return Err(failure("ERR Write commands are not allowed from read-only scripts."));
         }
         if entry.has(Flag::Write) && engine.gate() & gate::JOURNAL_FAILED != 0 {
@@ -152,7 +150,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         if engine.keyspace.is_holding() && engine.is_held_up(&call, self.cx.session) {
             // What has happened cannot be taken back, and half of a transaction cannot wait.
             let may_wait = self.before.2 & special::NO_BLOCK == 0;
-            self.cx.out.rest().held = !self.acted && may_wait;
+            self.cx.changes.rest().again = (!self.acted && may_wait).then_some(Again::Held);
             return false;
         }
         if matches!(*self.cx.locks, Locks::All) && self.watched.is_none() {
@@ -181,7 +179,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         }
         if !self.acted {
             // Nothing has happened yet that running it again would do twice.
-            self.cx.out.rest().widen = true;
+            self.cx.changes.rest().again = Some(Again::Widened);
             return false;
         }
         self.cx.tx.extend(shards.locks())
@@ -190,7 +188,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
     fn run(&mut self, call: Call<'_>, proto: Proto, out: &mut Output) {
         let (engine, now) = (self.cx.engine, self.cx.now);
         let entry = call.entry;
-        self.acted |= entry.has(Flag::Write) || entry.has(Flag::MayReplicate);
+        self.acted |= entry.replicates();
         if entry.has(Flag::Write) && !std::mem::replace(&mut self.wrote, true) {
             self.watch.wrote.store(true, Ordering::Relaxed);
         }
@@ -204,13 +202,14 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         let db = self.cx.session.db;
         self.cx.session.proto = proto;
         let began = (engine.environment.stopwatch)();
-        let mut result = CallResult::default();
-        let (tx, session) = (&mut *self.cx.tx, &mut *self.cx.session);
-        engine.call(&call, *self.cx.locks, session, tx, out, now, &mut result);
+        let mut changes = Changes::default();
+        let mut cx = self.cx.within(&call, &mut changes);
+        cx.reply = Reply::new(out, proto);
+        engine.call(&mut cx);
         let ended = (engine.environment.stopwatch)();
         engine.note_call(call.entry, call.request, ended.saturating_sub(began), None, now);
         self.cx.session.proto = self.before.1;
-        self.settle(call, db, result);
+        self.settle(call, db, changes);
         if self.deadline_ns.is_some_and(|deadline| deadline <= ended) {
             self.say_so(ended);
         }
@@ -237,44 +236,14 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
     }
 
     /// What the command did becomes part of what the script did.
-    fn settle(&mut self, call: Call<'_>, db: storage::Db, mut result: CallResult) {
+    fn settle(&mut self, call: Call<'_>, db: storage::Db, changes: Changes) {
         let cx = &mut *self.cx;
-        let rest = result.take_rest();
-        if cx.tx.met_expired() {
-            let by = Some(cx.session.client());
-            let all = cx.out.rest();
-            let logged = |at| all.depends_on = Some(at);
-            cx.engine.settle_expired(by, cx.tx, &mut all.affected, logged);
+        if changes.count > 0 && self.logs && cx.engine.journal().is_some() {
+            let all = &mut cx.changes.rest().effects;
+            changes.effects().render(&call, db, |db, args| all.replace(db, args));
         }
-        cx.out.dirty += result.dirty;
-        let rest = *rest.unwrap_or_default();
-        if rest.depends_on.is_some() || !rest.affected.is_empty() {
-            let all = cx.out.rest();
-            all.depends_on = rest.depends_on.or(all.depends_on);
-            all.affected.append(rest.affected);
-        }
-        if result.dirty == 0 || cx.engine.journal().is_none() || !self.logs {
-            return;
-        }
-        match rest.effects {
-            Effects::Nothing => {}
-            Effects::Verbatim => {
-                if call.entry.has(Flag::Write) || call.entry.has(Flag::MayReplicate) {
-                    let mut args: Vec<&[u8]> = call.request.iter().collect();
-                    if let Some(name) = call.entry.renamed {
-                        args[0] = name.as_bytes();
-                    }
-                    cx.out.rest().effects.replace(db, &args);
-                }
-            }
-            Effects::Replaced(all) => {
-                for (db, effect) in &all {
-                    let args = owned_args(effect);
-                    let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-                    cx.out.rest().effects.replace(*db, &args);
-                }
-            }
-        }
+        cx.changes.absorb(changes);
+        cx.announce_expired();
     }
 }
 
@@ -298,8 +267,8 @@ impl Drop for ScriptHost<'_, '_> {
         if let Some(slow) = self.slow.take() {
             if self.watch.end.load(Ordering::Relaxed) {
                 // Half of a script is in no log.
-                self.cx.out.dirty = 0;
-                self.cx.out.rest().effects = Effects::Nothing;
+                self.cx.changes.count = 0;
+                self.cx.changes.rest().effects = Effects::Nothing;
             }
             self.cx.engine.slow_script_ended(&slow);
         }
@@ -333,8 +302,7 @@ impl Host for ScriptHost<'_, '_> {
         let hash = hash.map(|key| engine.backend.hash(key));
         let call = Call { entry, request, hash };
         if !self.locked(call) {
-            let rest = self.cx.out.rest();
-            let again = rest.widen || rest.held;
+            let again = self.cx.changes.again().is_some();
             Reply::new(out, proto).error(if again { AGAIN } else { CONTENDED });
             return !again;
         }

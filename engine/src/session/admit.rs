@@ -8,7 +8,7 @@ use crate::acl::Context;
 use crate::clients::{Client, flag};
 use crate::command::{Entry, Flag};
 use crate::config::{Id, by_id};
-use crate::dispatch::Call;
+use crate::execute::Call;
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, MASTER_DOWN, NO_AUTH, NO_REPLICAS, OOM, READ_ONLY, failure};
 use resp::Request;

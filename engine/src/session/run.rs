@@ -3,13 +3,12 @@
 use super::admit::{Admission, admit};
 use super::state::{ReplyMode, special};
 use super::{Machine, Parked};
-use crate::affected::Affected;
 use crate::blocking::Waiter;
 use crate::clients::{Client, NO_COMMAND, flag};
 use crate::command::{CommandId, Entry, Flag};
 use crate::cross_protocol;
-use crate::dispatch::{Aftermath, Call, Follow};
 use crate::engine::{Engine, gate};
+use crate::execute::{Again, Call, Changes, Rest, Turn};
 use crate::failure::{self, EXEC_ABORT, Failure};
 use crate::monitor::is_shown_first;
 use crate::tracking::Own;
@@ -463,55 +462,61 @@ impl Machine {
             // What is slow may look at the counters (INFO, CONFIG RESETSTAT).
             self.state.flush_counts(&engine.stats);
         }
-        let mut aftermath = Aftermath::default();
+        let call = Call { entry, request, hash: planned.hash };
+        let mut changes = Changes::at(self.out.len());
         if entry.id == engine.exec {
-            aftermath = self.exec(engine, now);
+            self.exec(engine, &call, now, &mut changes);
         } else {
-            let call = Call { entry, request, hash: planned.hash };
-            engine.run::<TRACED>(&call, &mut self.state, &mut self.out, now, &mut aftermath);
+            let (session, out) = (&mut self.state, &mut self.out);
+            engine.run::<TRACED>(Turn { call: &call, session, out, now, changes: &mut changes });
         }
-        if aftermath.is_held() {
+        if changes.is_held() {
             timer.retract();
         }
-        timer.after(&aftermath);
-        if aftermath.is_something() {
-            self.conclude(engine, aftermath, now, timer);
+        timer.after(&changes);
+        if changes.is_to_be_concluded() {
+            self.conclude(engine, changes, now, timer);
         }
     }
 
     /// What follows once the locks are gone.
     #[inline(never)]
-    fn conclude(&mut self, engine: &Engine, aftermath: Aftermath, now: Now, timer: &mut Timer<'_>) {
-        if let Some(position) = aftermath.position {
-            self.depend(engine, position, aftermath.start);
+    fn conclude(
+        &mut self,
+        engine: &Engine,
+        mut changes: Changes,
+        now: Now,
+        timer: &mut Timer<'_>,
+    ) {
+        if let Some(position) = changes.position {
+            self.depend(engine, position, changes.start);
             if engine.is_fed() {
                 engine.replication.wake();
             }
         }
-        let Some(rest) = aftermath.rest else { return };
-        let Follow { mut affected, waiter, errand, held, .. } = *rest;
-        if held {
+        let Some(mut rest) = changes.take_rest() else { return };
+        if rest.again == Some(Again::Held) {
             self.state.client().set_flag(flag::PAUSED, true);
             self.parked = Parked::Held;
         }
-        if let Some((waiter, timeout_us)) = waiter {
+        if let Some((waiter, timeout_us)) = rest.waiter.take() {
             let deadline_us = timeout_us.map(|t| now.mono_us.saturating_add(t));
             self.parked = Parked::Blocked { waiter, deadline_us };
         }
-        if let Some(errand) = errand {
+        if let Some(errand) = rest.errand.take() {
             engine.begin_errand(errand, now);
         }
-        self.tell(engine, &mut affected);
-        if !affected.ready.is_empty() {
+        self.tell(engine, &mut rest);
+        if !rest.ready.is_empty() {
             timer.pause();
-            let served = engine.serve(affected.ready, now);
+            let served = engine.serve(rest.ready, now);
             served.into_iter().for_each(|position| self.note_written(engine, position));
             timer.go_on();
         }
     }
 
     /// Tells whom a request concerns; what is for ourselves stands behind its reply.
-    fn tell(&mut self, engine: &Engine, affected: &mut Affected) {
+    fn tell(&mut self, engine: &Engine, rest: &mut Rest) {
         let subscribed = self.state.is_subscribed();
         let client = self.state.client();
         // Without replies, what is written now would be taken back with this one's.
@@ -520,35 +525,31 @@ impl Machine {
             out: &mut self.out,
             subscribed,
         });
-        affected.tell(engine, client, own);
+        rest.tell(engine, client, own);
     }
 
     /// `EXEC`.
     #[inline(never)]
-    fn exec(&mut self, engine: &Engine, now: Now) -> Aftermath {
-        let proto = self.state.proto;
+    fn exec(&mut self, engine: &Engine, call: &Call<'_>, now: Now, changes: &mut Changes) {
         let Some(multi) = self.state.take_multi() else {
-            Reply::new(&mut self.out, proto).error("ERR EXEC without MULTI");
-            return Aftermath::default();
+            return Reply::new(&mut self.out, self.state.proto).error("ERR EXEC without MULTI");
         };
-        let aftermath = if multi.failed {
-            Reply::new(&mut self.out, proto).error(EXEC_ABORT.as_str());
-            Aftermath::default()
+        if multi.failed {
+            Reply::new(&mut self.out, self.state.proto).error(EXEC_ABORT.as_str());
         } else {
             self.state.set_special(special::SHORT, engine.gate() & gate::OVER_MEMORY != 0);
-            let aftermath = engine.run_all(&multi.queue, &mut self.state, &mut self.out, now);
+            let (session, out) = (&mut self.state, &mut self.out);
+            let turn = Turn { call, session, out, now, changes: &mut *changes };
+            engine.run_all(&multi.queue, turn);
             self.state.set_special(special::SHORT, false);
             // Queued, it took memory; done, it may take some more.
             engine.note_growth(multi.bytes);
-            aftermath
-        };
-        if aftermath.is_held() {
-            self.state.resume_multi(multi);
-            return aftermath;
+        }
+        if changes.is_held() {
+            return self.state.resume_multi(multi);
         }
         self.state.show_multi(None);
         engine.forget_watches(&mut self.state);
-        aftermath
     }
 }
 
@@ -628,9 +629,9 @@ impl<'a> Timer<'a> {
     }
 
     #[inline]
-    fn after(&mut self, aftermath: &Aftermath) {
+    fn after(&mut self, changes: &Changes) {
         if self.alone {
-            self.book(aftermath.waiter());
+            self.book(changes.waiter());
         }
     }
 

@@ -22,7 +22,7 @@ pub(crate) use prefixes::Stale;
 use crate::clients::{Client, flag};
 use crate::command::{Flag, Group};
 use crate::config::Id;
-use crate::dispatch::Call;
+use crate::execute::Call;
 use crate::engine::Engine;
 use crate::session::SessionState;
 use bytes::Bytes;

@@ -1,0 +1,206 @@
+//! One command: which shards, and its handler under their locks.
+
+use super::{Again, Call, Turn};
+use crate::command::{Entry, Flag, LockRule};
+use crate::containment::{Doing, Watch};
+use crate::cx::Cx;
+use crate::engine::Engine;
+use crate::failure::{Failure, Outcome};
+use crate::session::SessionState;
+use resp::{Output, Reply};
+use storage::{Db, Expiry, Key, Locks, ShardSet};
+
+impl Engine {
+    /// Runs one command in a transaction of its own. What is left to do is in the turn's changes. If
+    /// `TRACED`, the time for locks and log is told apart.
+    #[inline(always)]
+    pub(crate) fn run<const TRACED: bool>(&self, turn: Turn<'_>) {
+        match turn.call.hash {
+            Some(hash) if turn.call.entry.single_key => {
+                let locks = Locks::One(self.backend.shard_of(hash));
+                self.run_under::<TRACED>(locks, turn);
+            }
+            _ => self.run_under_several::<TRACED>(turn),
+        }
+    }
+
+    #[inline(never)]
+    fn run_under_several<const TRACED: bool>(&self, mut turn: Turn<'_>) {
+        let mut shards = ShardSet::new();
+        self.add_shards(*turn.call, turn.session.db, &mut shards);
+        self.run_under::<TRACED>(shards.locks(), turn.again());
+        if turn.changes.again() == Some(Again::Widened) {
+            turn.changes.rest().again = None;
+            self.run_under::<TRACED>(Locks::All, turn);
+        }
+    }
+
+    #[inline(always)]
+    fn run_under<const TRACED: bool>(&self, locks: Locks<'_>, turn: Turn<'_>) {
+        let Turn { call, session, out, now, changes } = turn;
+        self.begin_waiting(TRACED, locks);
+        let outcome = self.backend.transact(locks, now.wall_ms, &mut |tx| {
+            self.end_waiting(TRACED);
+            let mut watch = Watch::new(self, Doing::Command(call.entry), tx);
+            let turn = Turn { call, session, out, now, changes };
+            let mut cx = Cx::new(self, turn, &locks, watch.tx);
+            self.call(&mut cx);
+            if cx.changes.is_to_be_settled() || cx.tx.met_expired() {
+                watch.logging = true;
+                self.settle::<TRACED>(&mut cx);
+            }
+            watch.end();
+        });
+        if let Err(error) = outcome {
+            self.run_failed(error, Turn { call, session, out, now, changes });
+        }
+    }
+
+    /// Answers that a transaction failed, unless its command is allowed while a slow script has its
+    /// shards, and does without them then (`WATCH`).
+    #[cold]
+    #[inline(never)]
+    fn run_failed(&self, error: storage::Error, turn: Turn<'_>) {
+        turn.out.truncate(turn.changes.start);
+        let entry = turn.call.entry;
+        if matches!(error, storage::Error::Busy) && entry.has(Flag::AllowBusy) {
+            return self.run_under::<false>(Locks::None, turn);
+        }
+        self.not_committed(&error, entry.has(Flag::Write));
+        self.fail(entry, self.storage_failure(error), turn.session, turn.out);
+    }
+
+    /// What a client is told of a transaction that failed.
+    #[cold]
+    pub(crate) fn storage_failure(&self, error: storage::Error) -> Failure {
+        match error {
+            storage::Error::Busy => self.busy(),
+            error => error.into(),
+        }
+    }
+
+    /// Adds the shards a request needs.
+    pub(crate) fn add_shards(&self, call: Call<'_>, db: Db, shards: &mut ShardSet) {
+        match call.entry.spec.locks {
+            LockRule::None => {}
+            LockRule::All => shards.add_all(),
+            LockRule::Custom(rule) => shards.add_locks(rule(self, db, call.request).locks()),
+            LockRule::Keys => match call.entry.keys(call.request) {
+                Some(keys) => {
+                    for key in keys {
+                        let hash = self.backend.hash(call.request.arg(key.index));
+                        shards.add(self.backend.shard_of(hash));
+                    }
+                }
+                // The handler will refuse the request; should it touch a key first, it may.
+                None => shards.add_all(),
+            },
+        }
+    }
+
+    /// Runs one command; true when it answered with an error.
+    #[inline(always)]
+    pub(crate) fn call(&self, cx: &mut Cx<'_>) -> bool {
+        match cx.session.is_attended || self.keyspace.is_attended() {
+            true => self.call_attended(cx),
+            false => self.handle(cx),
+        }
+    }
+
+    /// A call with more to it than its handler: see [`SessionState::is_attended`] and
+    /// [`Keyspace::is_attended`](crate::keyspace::Keyspace::is_attended).
+    #[inline(never)]
+    fn call_attended(&self, cx: &mut Cx<'_>) -> bool {
+        // A transaction or a script has looked already.
+        let looks = !cx.session.may_not_block();
+        if looks && self.keyspace.is_holding() && self.is_held_up(cx.call, cx.session) {
+            cx.changes.rest().again = Some(Again::Held);
+            return true;
+        }
+        let guarded = self.keyspace.is_guarded();
+        if guarded
+            && looks
+            && let Err(failure) = self.guard(cx.session, cx.call.entry)
+        {
+            cx.fail(failure);
+            return true;
+        }
+        let failed = self.call_noted(cx);
+        if guarded && let Some(seen) = self.seen(cx.session, cx.tx) {
+            cx.changes.position = Some(seen);
+        }
+        failed
+    }
+
+    /// A call whose accesses, expired keys, new keys or stale caches are looked after.
+    fn call_noted(&self, cx: &mut Cx<'_>) -> bool {
+        let entry = cx.call.entry;
+        if cx.session.no_touch {
+            cx.tx.set_no_touch(!entry.spec.name.eq("touch"));
+        }
+        if entry.has(Flag::Write) && self.keyspace.announces_new() {
+            cx.changes.rest().absent = self.absent_keys(cx);
+        }
+        let hides = self.hides_expired_from(entry, cx.session);
+        if hides {
+            cx.tx.set_expiry_mode(Expiry::Hide);
+        }
+        let failed = self.handle(cx);
+        if hides {
+            cx.tx.set_expiry_mode(Expiry::Delete);
+        }
+        let caches = cx.session.tracker().is_some_and(|tracker| !tracker.options.broadcast);
+        if caches {
+            cx.announce_expired();
+        }
+        if let Some(tracker) = cx.session.tracker().filter(|_| caches) {
+            let stale = self.remember_keys(tracker, cx.session.is_caching(), cx.call);
+            cx.changes.make_stale(stale);
+        }
+        failed
+    }
+
+    /// Whether a command only looks at what has expired, and leaves it there.
+    fn hides_expired_from(&self, entry: &Entry, session: &SessionState) -> bool {
+        // Scripts write, whatever their row says.
+        let reads = entry.has(Flag::Readonly) && !entry.has(Flag::NoMandatoryKeys);
+        let may_delete = || !self.keyspace.is_guarded() || self.is_admitted(session.slot);
+        reads && !session.is_timeless() && (self.keyspace.hides_expired() || !may_delete())
+    }
+
+    /// The keys of a request that are not there: those it may make.
+    fn absent_keys(&self, cx: &mut Cx<'_>) -> Vec<Box<[u8]>> {
+        let keys = cx.call.entry.keys(cx.args).unwrap_or_default();
+        let keys = keys.iter().map(|key| cx.args.arg(key.index));
+        let db = cx.session.db;
+        let absent = keys.filter(|bytes| {
+            let key = Key { db, hash: self.backend.hash(bytes), bytes };
+            matches!(cx.tx.kind(&key), Ok(None))
+        });
+        absent.map(Into::into).collect()
+    }
+
+    /// Runs the handler, whatever else there is to a call; true when it answered with an error.
+    #[inline(always)]
+    fn handle(&self, cx: &mut Cx<'_>) -> bool {
+        let mark = cx.reply.output().len();
+        let outcome: Outcome = (cx.call.entry.handler)(cx);
+        let Err(failure) = outcome else { return false };
+        cx.reply.output().truncate(mark);
+        cx.fail(failure);
+        true
+    }
+
+    /// Answers `entry` with an error.
+    #[cold]
+    pub(crate) fn fail(
+        &self,
+        entry: &Entry,
+        failure: Failure,
+        session: &SessionState,
+        out: &mut Output,
+    ) {
+        self.stats.failed(entry.id, failure.code());
+        Reply::new(out, session.proto).error(failure.as_str());
+    }
+}

@@ -1,0 +1,86 @@
+//! [`Effects`]: what a write leaves in the log, when it is not the command as it came.
+
+use super::{Call, Changes};
+use crate::args::OwnedRequest;
+use smallvec::SmallVec;
+use storage::{Appended, Db, Journal};
+
+/// What to log for one command.
+#[derive(Debug, Default)]
+pub(crate) enum Effects {
+    /// The command verbatim: the row's default.
+    #[default]
+    Verbatim,
+    /// Nothing.
+    Nothing,
+    /// These commands.
+    Replaced(Vec<(Db, OwnedRequest)>),
+}
+
+impl Effects {
+    /// Adds an effect that replaces the verbatim command.
+    pub fn replace(&mut self, db: Db, effect: &[&[u8]]) {
+        let owned = OwnedRequest::new(effect.iter().copied());
+        match self {
+            Effects::Replaced(all) => all.push((db, owned)),
+            _ => *self = Effects::Replaced(vec![(db, owned)]),
+        }
+    }
+
+    /// Logs nothing, unless something else was already given.
+    pub fn suppress(&mut self) {
+        if matches!(self, Effects::Verbatim) {
+            *self = Effects::Nothing;
+        }
+    }
+
+    /// Hands each effect of `call`, which ran in database `db`, to `each`: its database and its
+    /// arguments. This is the one place that says what of a call gets into a log.
+    #[inline(always)]
+    pub fn render(&self, call: &Call<'_>, db: Db, mut each: impl FnMut(Db, &[&[u8]])) {
+        match self {
+            Effects::Verbatim if call.entry.replicates() => {
+                let mut args: SmallVec<[&[u8]; 16]> = call.request.iter().collect();
+                if let Some(name) = call.entry.renamed {
+                    args[0] = name.as_bytes();
+                }
+                each(db, &args);
+            }
+            Effects::Verbatim | Effects::Nothing => {}
+            Effects::Replaced(all) => {
+                for (db, effect) in all {
+                    let args: SmallVec<[&[u8]; 16]> = effect.view().iter().collect();
+                    each(*db, &args);
+                }
+            }
+        }
+    }
+
+    /// Adds the effects of `call` to those that are to be logged as one.
+    pub fn collect(&self, call: &Call<'_>, db: Db, all: &mut Vec<(Db, Vec<Vec<u8>>)>) {
+        self.render(call, db, |db, args| {
+            all.push((db, args.iter().map(|arg| arg.to_vec()).collect()));
+        });
+    }
+}
+
+/// Appends what a command did in database `db` to the journal; several effects as one.
+#[inline(always)]
+pub(crate) fn log(
+    journal: &dyn Journal,
+    call: &Call<'_>,
+    (slot, db): (u16, Db),
+    changes: &Changes,
+) -> Option<Appended> {
+    let effects = changes.effects();
+    if let Effects::Replaced(many) = effects
+        && many.len() > 1
+    {
+        let mut all = Vec::with_capacity(many.len());
+        effects.collect(call, db, &mut all);
+        return Some(journal.append_atomic(slot, &all));
+    }
+    let mut appended = None;
+    effects.render(call, db, |db, args| appended = Some(journal.append(slot, db, args)));
+    appended
+}

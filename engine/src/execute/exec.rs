@@ -1,0 +1,180 @@
+//! `EXEC`: the commands of a transaction, under the locks of all of them, logged as one.
+
+use super::{Again, Call, Changes, Turn};
+use crate::command::Flag;
+use crate::containment::{Doing, Watch};
+use crate::cx::Cx;
+use crate::engine::{Engine, gate};
+use crate::session::{Queued, SessionState, special};
+use resp::Reply;
+use storage::{Db, Expiry, ShardSet};
+
+/// What is logged of a transaction.
+type Logged = Vec<(Db, Vec<Vec<u8>>)>;
+
+impl Engine {
+    /// Runs the commands of a transaction: all under the same locks, logged as one,
+    /// unless a watched key changed. The turn is that of `EXEC`.
+    pub(crate) fn run_all(&self, queue: &[Queued], turn: Turn<'_>) {
+        let Turn { call, session, out, now, changes } = turn;
+        let shards = self.shards_of(queue, session);
+        let locks = shards.locks();
+        let mut committed = false;
+        self.begin_waiting(self.is_traced(), locks);
+        let outcome = self.backend.transact(locks, now.wall_ms, &mut |tx| {
+            self.end_waiting(self.is_traced());
+            let mut watch = Watch::new(self, Doing::Queue(queue), tx);
+            let turn = Turn { call, session, out, now, changes };
+            let mut cx = Cx::new(self, turn, &locks, watch.tx);
+            committed = self.exec_guarded(queue, &mut cx, &mut watch.logging);
+            watch.end();
+        });
+        if let Err(error) = outcome {
+            self.not_committed(&error, changes.position.is_some());
+            Reply::new(out, session.proto).error(self.storage_failure(error).as_str());
+        } else if !committed {
+            Reply::new(out, session.proto).null_array();
+        }
+    }
+
+    /// The shards of everything that is queued and watched.
+    fn shards_of(&self, queue: &[Queued], session: &SessionState) -> ShardSet {
+        let mut shards = ShardSet::new();
+        for queued in queue {
+            let entry = self.commands.entry(queued.command);
+            let call = Call { entry, request: queued.request.view(), hash: None };
+            // A script that touches an undeclared key cannot be run again here.
+            match entry.has(Flag::NoMandatoryKeys) {
+                true => shards.add_all(),
+                false => self.add_shards(call, session.db, &mut shards),
+            }
+        }
+        for watched in &session.watched {
+            shards.add(self.backend.shard_of(self.backend.hash(&watched.key)));
+        }
+        shards
+    }
+
+    /// `EXEC` under its locks, if it may run now; false when a watched key changed. `logging` is set
+    /// when something may be in the log.
+    fn exec_guarded(&self, queue: &[Queued], cx: &mut Cx<'_>, logging: &mut bool) -> bool {
+        if self.keyspace.is_holding() && self.is_any_held_up(queue, cx.session) {
+            cx.changes.rest().again = Some(Again::Held);
+            return true;
+        }
+        let guarded = self.keyspace.is_guarded();
+        if guarded && let Err(failure) = self.guard_all(cx.session, queue) {
+            cx.fail(failure);
+            return true;
+        }
+        let lost = self.is_watch_lost(cx);
+        if !lost {
+            let effects = self.exec_queue(queue, cx);
+            if !effects.is_empty() {
+                *logging = true;
+                self.log_all(&effects, cx);
+            }
+        }
+        if guarded {
+            cx.changes.position = self.seen(cx.session, cx.tx).or(cx.changes.position);
+        }
+        !lost
+    }
+
+    /// Runs the commands; what is to be logged of them is returned.
+    fn exec_queue(&self, queue: &[Queued], cx: &mut Cx<'_>) -> Logged {
+        // `CLIENT REPLY` decides about single elements, so how many there are is known at the end.
+        let varies = cx.session.special & special::SILENT != 0
+            || queue.iter().any(|queued| queued.command == self.client_reply);
+        let (header, mut left_out) = (cx.reply.deferred(), 0);
+        if !varies {
+            cx.reply.array(queue.len());
+        }
+        let mut effects = Vec::new();
+        cx.session.set_special(special::NO_BLOCK, true);
+        for queued in queue {
+            let mark = cx.reply.output().len();
+            self.run_queued(queued, cx, &mut effects);
+            left_out += usize::from(varies && is_left_out(cx, mark));
+        }
+        cx.session.set_special(special::NO_BLOCK, false);
+        if varies {
+            cx.reply.finish_array(header, queue.len() - left_out);
+        }
+        effects
+    }
+
+    /// Logs what a transaction did, as one.
+    fn log_all(&self, effects: &Logged, cx: &mut Cx<'_>) {
+        let Some(journal) = self.journal() else { return };
+        let appended = journal.append_atomic(cx.session.slot, effects);
+        match self.note_appended(cx.tx, appended) {
+            Ok(position) => cx.changes.position = Some(position),
+            Err(refusal) => self.refuse(cx, refusal),
+        }
+    }
+
+    /// Whether a watched key has changed. Who may not delete what has expired only looks at them; each
+    /// command of the queue says for itself afterwards whether it only looks.
+    fn is_watch_lost(&self, cx: &mut Cx<'_>) -> bool {
+        let only_looks =
+            self.is_replica() || self.keyspace.is_guarded() && !self.is_admitted(cx.session.slot);
+        if only_looks {
+            cx.tx.set_expiry_mode(Expiry::Hide);
+        }
+        let lost = self.watch_failed(cx);
+        if only_looks {
+            cx.tx.set_expiry_mode(Expiry::Delete);
+        }
+        lost
+    }
+
+    /// Runs one command of a transaction; what is to be logged of it is added to `effects`.
+    fn run_queued(&self, queued: &Queued, cx: &mut Cx<'_>, effects: &mut Logged) {
+        let entry = self.commands.entry(queued.command);
+        let call = Call { entry, request: queued.request.view(), hash: None };
+        if let Err(failure) = self.check_queued(cx.session, entry, call.request, cx.now.wall_ms) {
+            return self.fail(entry, failure, cx.session, cx.reply.output());
+        }
+        let (mut changes, db) = (Changes::default(), cx.session.db);
+        let begin = (self.environment.stopwatch)();
+        if !entry.has(Flag::Fast) {
+            // What is slow may look at the counters.
+            cx.session.flush_counts(&self.stats);
+        }
+        self.call(&mut cx.within(&call, &mut changes));
+        let took = (self.environment.stopwatch)().saturating_sub(begin);
+        self.note_call(entry, call.request, took, Some(cx.session.client()), cx.now);
+        if self.gate() & gate::MONITORED != 0 {
+            let source = cx.session.client().peer.to_string();
+            self.feed_monitors(entry, call.request, cx.session.db, &source, cx.now);
+        }
+        if changes.count > 0 {
+            cx.session.counts.changes += changes.count;
+            changes.effects().collect(&call, db, effects);
+        }
+        cx.changes.absorb(changes);
+        cx.announce_expired();
+    }
+
+    /// Whether a watched key changed, or its time has passed since.
+    fn watch_failed(&self, cx: &mut Cx<'_>) -> bool {
+        for watched in &cx.session.watched {
+            let hash = self.backend.hash(&watched.key);
+            if self.keyspace.has_expired(watched, hash, cx.session.client(), cx.tx) {
+                return true;
+            }
+        }
+        cx.announce_expired();
+        cx.session.client().transaction_failed()
+    }
+}
+
+/// Whether `CLIENT REPLY` keeps what the last command of a transaction replied, from `mark` on, out
+/// of the transaction's reply; takes it back then.
+fn is_left_out(cx: &mut Cx<'_>, mark: usize) -> bool {
+    if cx.session.is_silent() {
+        cx.reply.output().truncate(mark);
+    }
+    cx.reply.output().len() == mark
+}

@@ -1,0 +1,131 @@
+//! What follows a handler while its shards are still locked: logging, announcing what expired,
+//! parking.
+
+use super::effects::log;
+use super::{Changes, Rest};
+use crate::args::OwnedRequest;
+use crate::blocking::Waiter;
+use crate::clients::Client;
+use crate::cx::Cx;
+use crate::engine::Engine;
+use crate::failure::Failure;
+use crate::keyspace::Class;
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use storage::{Expired, Refusal, Tx};
+
+impl Engine {
+    /// Settles what a call left.
+    #[inline]
+    pub(super) fn settle<const TRACED: bool>(&self, cx: &mut Cx<'_>) {
+        if cx.tx.met_expired() {
+            cx.announce_expired();
+        }
+        if cx.changes.count > 0 {
+            cx.session.counts.changes += cx.changes.count;
+            if let Some(journal) = self.journal()
+                && let Some(appended) = self.spend::<TRACED, _>(
+                    |spent| &mut spent.journal,
+                    || log(journal, cx.call, (cx.session.slot, cx.session.db), cx.changes),
+                )
+            {
+                match self.note_appended(cx.tx, appended) {
+                    Ok(position) => cx.changes.position = Some(position),
+                    Err(refusal) => return self.refuse(cx, refusal),
+                }
+            }
+        }
+        if cx.changes.rare().is_some_and(|rest| rest.block.is_some()) {
+            self.park_caller(cx);
+        }
+    }
+
+    /// Replies that the journal does not take what a command did, which was taken back.
+    #[cold]
+    pub(super) fn refuse(&self, cx: &mut Cx<'_>, refusal: Refusal) {
+        // Nobody hears of what has not happened; to caches it does no harm.
+        if let Some(rest) = cx.changes.take_rest() {
+            cx.changes.make_stale(rest.stale);
+        }
+        let start = cx.changes.start;
+        cx.reply.output().truncate(start);
+        cx.fail(Failure::text(refusal.0));
+    }
+
+    /// Has the session wait as its handler asked.
+    #[inline(never)]
+    fn park_caller(&self, cx: &mut Cx<'_>) {
+        let (request, call) = (cx.args, cx.call);
+        let rest = cx.changes.rest();
+        let Some(mut block) = rest.block.take() else { return };
+        let sent = OwnedRequest::new(request.iter());
+        let (request, sent) = match block.request.take() {
+            Some(other) => (other, Some(sent)),
+            None => (sent, None),
+        };
+        let client = cx.session.client().clone();
+        let mut waiter = Waiter::new(client, cx.session.db, call.entry.id, request, &mut block);
+        waiter.sent = sent;
+        waiter.caching = cx.session.is_caching();
+        waiter.late = rest.late;
+        let waiter = Arc::new(waiter);
+        self.park(&waiter);
+        if let Some(errand) = &mut rest.errand {
+            // Nobody else ends this wait, neither `CLIENT UNBLOCK` nor the client's going.
+            waiter.claim();
+            errand.waiter = Some(waiter.clone());
+        }
+        rest.waiter = Some((waiter, block.timeout_us));
+    }
+
+    /// Logs and announces what a transaction met expired and deleted: keys, and fields of hashes.
+    /// `by` is the client whose command runs.
+    pub(crate) fn settle_expired(
+        &self,
+        by: Option<&Arc<Client>>,
+        tx: &mut dyn Tx,
+        changes: &mut Changes,
+    ) {
+        for expired in std::mem::take(tx.expired()) {
+            let Expired { db, key, fields } = &expired;
+            if let Some(journal) = self.journal() {
+                let name: &[u8] = if fields.is_empty() { b"DEL" } else { b"HDEL" };
+                let mut effect: SmallVec<[&[u8]; 8]> = SmallVec::from_slice(&[name, key]);
+                effect.extend(fields.iter().map(|field| &field[..]));
+                let appended = journal.append(self.slot_of(key), *db, &effect);
+                changes.position = self.note_taken(tx, appended).or(changes.position);
+            }
+            if self.keyspace.has_interest() {
+                self.announce_expired(by, &expired, changes.rest());
+            }
+            if fields.is_empty() {
+                self.stats.expired_keys.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.stats.expired_fields.fetch_add(fields.len() as u64, Ordering::Relaxed);
+            }
+            if self.blocking.is_awaited(expired.db, &expired.key) {
+                changes.rest().ready.push((expired.db, expired.key));
+            }
+        }
+    }
+
+    /// Tells those who watch, cache or listen to it what expired.
+    fn announce_expired(&self, by: Option<&Arc<Client>>, expired: &Expired, rest: &mut Rest) {
+        let Expired { db, key, fields } = expired;
+        let (class, event) = match fields.is_empty() {
+            true => {
+                self.keyspace.expired(*db, key);
+                (Class::Expired, "expired")
+            }
+            false => {
+                self.keyspace.modified(*db, key);
+                (Class::Hash, "hexpired")
+            }
+        };
+        let hash = self.backend.hash(key);
+        self.invalidate(hash, key, by.map(|by| by.id), true, &mut rest.stale);
+        let own = by.map(|by| (by, &mut rest.messages));
+        self.notify_event(*db, key, class, event, own);
+    }
+}

@@ -1,0 +1,119 @@
+//! Serving those who wait: whoever made a key ready runs the commands that are parked at it.
+
+use super::{Call, Changes, Ready, Turn};
+use crate::acl::Context;
+use crate::blocking::Waiter;
+use crate::clients::Event;
+use crate::engine::Engine;
+use crate::failure::Failure;
+use crate::session::SessionState;
+use crate::tracking::Own;
+use resp::{Output, Reply};
+use runtime::Now;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use storage::Position;
+
+impl Engine {
+    /// Serves those who wait for `ready` keys, first come first served, until nobody more can be:
+    /// a served command may itself make further keys ready.
+    pub(crate) fn serve(&self, ready: Ready, now: Now) -> Option<Position> {
+        let mut keys: VecDeque<_> = ready.into_iter().collect();
+        let mut last = None;
+        while let Some((db, key)) = keys.pop_front() {
+            for waiter in self.blocking.queue(db, &key) {
+                let mut changes = self.serve_one(&waiter, now);
+                last = changes.position.or(last);
+                keys.extend(changes.take_ready());
+            }
+        }
+        last
+    }
+
+    /// Runs a waiter's command on its behalf, if it is still waiting.
+    pub(crate) fn serve_one(&self, waiter: &Arc<Waiter>, now: Now) -> Changes {
+        // Who is on the way out gets nothing more.
+        if waiter.client.is_killed() || !waiter.claim() {
+            return Changes::default();
+        }
+        let mut session = SessionState::stand_in(waiter, self);
+        let mut out = Output::new();
+        if let Err(failure) = self.may_still_run(waiter, &mut session, now) {
+            let entry = self.commands.entry(waiter.command);
+            self.stats.rejected(Some(entry.id), failure.code());
+            Reply::new(&mut out, session.proto).error(failure.as_str());
+            self.end_wait(waiter, out, None);
+            return Changes::default();
+        }
+        let run = || self.run_for(waiter, &mut session, &mut out, now);
+        let Ok(mut changes) = catch_unwind(AssertUnwindSafe(run)) else {
+            // Whose command it was is closed, as if it had run it itself: not who served it.
+            tracing::error!(client = waiter.client.id, "a waiting client's command panicked");
+            self.unpark(waiter);
+            waiter.client.kill();
+            return Changes::default();
+        };
+        session.flush_counts(&self.stats);
+        let is_held = changes.is_held();
+        let again = changes.rare().and_then(|rest| rest.waiter.take());
+        if let Some(rest) = changes.rare() {
+            let own = Own { client: &waiter.client, out: &mut out, subscribed: false };
+            // Who waits on has no reply for them to follow.
+            let own = (again.is_none() && !is_held).then_some(own);
+            rest.tell(self, &waiter.client, own);
+        }
+        if let Some((again, _)) = &again {
+            // It would have to wait again: the second registration goes, the first stays.
+            again.end();
+            self.unpark(again);
+        }
+        if again.is_some() || is_held {
+            // One whose key is held is tried again when it is held no longer.
+            waiter.show();
+            waiter.release();
+        } else {
+            self.note_waited(waiter, now);
+            self.end_wait(waiter, out, changes.position);
+        }
+        changes
+    }
+
+    /// Whether a waiter's command may run, and where: both may have changed while it waited.
+    fn may_still_run(
+        &self,
+        waiter: &Waiter,
+        session: &mut SessionState,
+        now: Now,
+    ) -> Result<(), Failure> {
+        let (entry, request) = (self.commands.entry(waiter.command), waiter.request.view());
+        self.check_permission(session, entry, request, Context::TopLevel, now.wall_ms)?;
+        self.route(session, entry, request)
+    }
+
+    /// Runs a waiter's command, and books the time that it takes.
+    fn run_for(
+        &self,
+        waiter: &Waiter,
+        session: &mut SessionState,
+        out: &mut Output,
+        now: Now,
+    ) -> Changes {
+        let (entry, request) = (self.commands.entry(waiter.command), waiter.request.view());
+        let hash = entry.first_key.and_then(|at| request.get(at)).map(|k| self.backend.hash(k));
+        let call = Call { entry, request, hash };
+        let mut changes = Changes::default();
+        let begin = (self.environment.stopwatch)();
+        self.run::<false>(Turn { call: &call, session, out, now, changes: &mut changes });
+        let took = (self.environment.stopwatch)().saturating_sub(begin);
+        waiter.spend(took);
+        self.note_moment(entry, took, now);
+        changes
+    }
+
+    /// Ends a wait with a reply, which depends on `position`.
+    fn end_wait(&self, waiter: &Arc<Waiter>, reply: Output, position: Option<Position>) {
+        self.unpark(waiter);
+        waiter.client.send(Event::Served { reply, position }, 0);
+    }
+}
