@@ -111,25 +111,30 @@ impl<'a> Cx<'a> {
         is_word(self.args.arg(index), word)
     }
 
-    /// Says that `key` was changed: counts it, and tells everyone who watches, waits for, caches
-    /// or listens to it. `event` is the keyspace event's name, as Redis names it.
+    /// Says that the value of `key` was changed: counts one change, and tells everyone who watches,
+    /// waits for, caches or listens to it. `event` is the keyspace event's name, as Redis names it.
     ///
-    /// Every change must be said; the dispatcher logs the command only if something was.
-    #[inline]
+    /// Every change must be said; the command is logged only if something was.
+    #[inline(always)]
     pub fn modified(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
-        self.changes.count += 1;
+        self.modified_by(1, key, class, event);
+    }
+
+    /// [`Cx::modified`] for what Redis counts as `n` changes, one for each element. `n` is not 0.
+    #[inline]
+    pub fn modified_by(&mut self, n: u64, key: &Key<'_>, class: Class, event: &'static str) {
+        debug_assert!(n > 0, "{event}: what changed nothing is not told");
+        self.changes.count += n;
         if self.engine.keyspace.has_interest() {
             self.announce(key, class, event);
         }
     }
 
-    /// Says that `key` was changed in what Redis does not count as its value, the state of a
-    /// stream's consumer groups: listeners hear of it, those who watch the key do not.
-    pub fn modified_aside(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
-        self.changes.count += 1;
-        if self.engine.keyspace.has_interest() {
-            self.notify(key, class, event);
-        }
+    /// Says that `n` changes were made that are to be logged, but that concern nobody who watches,
+    /// waits for or caches a key: to the groups of a stream, to libraries.
+    #[inline]
+    pub fn changed_silently(&mut self, n: u64) {
+        self.changes.count += n;
     }
 
     #[cold]
@@ -137,7 +142,7 @@ impl<'a> Cx<'a> {
         self.announce_expired();
         self.engine.keyspace.modified(key.db, key.bytes);
         self.invalidate(key);
-        self.notify(key, class, event);
+        self.announce_event(key, class, event);
         self.ready(key);
     }
 
@@ -205,8 +210,17 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// A keyspace event without a change to the key (`expire` on an unchanged value, `keymiss`).
+    /// A keyspace event, and nothing else: what it tells is no change (`keymiss`), or one that was said
+    /// already (`del`, when the last element has gone).
+    #[inline]
     pub fn notify(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
+        if self.engine.keyspace.has_interest() {
+            self.announce_event(key, class, event);
+        }
+    }
+
+    #[cold]
+    fn announce_event(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
         self.announce_expired();
         if self.engine.keyspace.announces_new() && self.was_absent(key) && self.is_there(key) {
             self.created(key);
@@ -263,27 +277,14 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// Counts `n` further changes (a command that changed several elements).
-    #[inline]
-    pub fn count_changes(&mut self, n: u64) {
-        self.changes.count += n;
-    }
-
     /// Says whether a reading command found `key`: counts it (`keyspace_hits`, `keyspace_misses`),
     /// and tells whoever listens to misses.
     #[inline]
     pub fn looked_up(&mut self, key: &Key<'_>, found: bool) {
-        self.count_lookup(found);
-        if !found && self.engine.keyspace.has_interest() {
+        self.session.count_lookup(found);
+        if !found {
             self.notify(key, Class::KeyMiss, "keymiss");
         }
-    }
-
-    /// [`Cx::looked_up`] for commands that Redis lets miss in silence (`OBJECT`).
-    #[inline]
-    pub fn count_lookup(&mut self, found: bool) {
-        self.session.counts.hits += u32::from(found);
-        self.session.counts.misses += u32::from(!found);
     }
 
     /// Whether this command may touch keys of `shard`; for what has no declared keys (`SCAN`).
@@ -299,21 +300,9 @@ impl<'a> Cx<'a> {
     /// Logs `effect` instead of the command as it came. May be called several times: all are
     /// logged, in order.
     pub fn log(&mut self, effect: &[&[u8]]) {
-        let db = self.session.db;
-        self.log_in(db, effect);
-    }
-
-    /// [`Cx::log`] for another database.
-    pub fn log_in(&mut self, db: storage::Db, effect: &[&[u8]]) {
-        if self.engine.journal().is_none() {
-            return;
+        if self.engine.journal().is_some() {
+            self.changes.rest().effects.replace(self.session.db, effect);
         }
-        self.changes.rest().effects.replace(db, effect);
-    }
-
-    /// Logs nothing for this command, although it changed something.
-    pub fn log_nothing(&mut self) {
-        self.changes.rest().effects.suppress();
     }
 
     /// Parks the session until a key it waits for becomes ready, or the time is over; ends one whose

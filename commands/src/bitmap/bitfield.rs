@@ -127,11 +127,10 @@ fn run(cx: &mut Cx<'_>, steps: &[Step]) -> Outcome {
         unshare(cx, &key)?;
     }
     if changes > 0 {
-        cx.modified(&key, Class::String, "setbit");
-        cx.count_changes(changes - 1);
+        cx.modified_by(changes, &key, Class::String, "setbit");
     } else if grew {
         // Nothing fitted, but the string is longer: told to nobody, as in Redis, but logged.
-        cx.count_changes(1);
+        cx.changed_silently(1);
     }
     Ok(())
 }

@@ -154,7 +154,7 @@ fn tell(cx: &mut Cx<'_>, key: &Key<'_>, at_ms: u64, changes: &Changes<'_>) {
     if !changes.deleted.is_empty() {
         let mut effect: SmallVec<[&[u8]; 10]> = SmallVec::from_slice(&[b"HDEL", key.bytes]);
         effect.extend_from_slice(&changes.deleted);
-        super::tell_removed(cx, key, changes.emptied);
+        super::tell_removed(cx, key, 1, changes.emptied);
         cx.log(&effect);
     }
 }

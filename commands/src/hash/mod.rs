@@ -34,8 +34,7 @@ fn set_pairs(cx: &mut Cx<'_>) -> Result<i64, Failure> {
             added += i64::from(hash.insert(args.arg(at), args.arg(at + 1))?);
         }
     }
-    cx.modified(&key, Class::Hash, "hset");
-    cx.count_changes(args.len() as u64 / 2 - 2);
+    cx.modified_by(args.len() as u64 / 2 - 1, &key, Class::Hash, "hset");
     Ok(added)
 }
 
@@ -199,16 +198,15 @@ fn hdel(cx: &mut Cx<'_>) -> Outcome {
         emptied = hash.is_empty()?;
     }
     if removed > 0 {
-        tell_removed(cx, &key, emptied);
-        cx.count_changes(removed - 1);
+        tell_removed(cx, &key, removed, emptied);
     }
     cx.reply.integer(removed as i64);
     Ok(())
 }
 
 /// Announces that fields went, and the key with the last of them.
-fn tell_removed(cx: &mut Cx<'_>, key: &Key<'_>, emptied: bool) {
-    cx.modified(key, Class::Hash, "hdel");
+fn tell_removed(cx: &mut Cx<'_>, key: &Key<'_>, removed: u64, emptied: bool) {
+    cx.modified_by(removed, key, Class::Hash, "hdel");
     if emptied {
         cx.modified(key, Class::Generic, "del");
     }

@@ -41,7 +41,7 @@ fn make_dense(
     if converts {
         value.make_dense()?;
         save(cx, key, &value)?;
-        cx.count_changes(1);
+        cx.changed_silently(1);
     }
     Ok((value, converts))
 }

@@ -52,8 +52,7 @@ fn pfadd(cx: &mut Cx<'_>) -> Outcome {
     if changes > 0 {
         value.forget();
         save(cx, &key, &value)?;
-        cx.modified(&key, Class::String, "pfadd");
-        cx.count_changes(changes - 1);
+        cx.modified_by(changes, &key, Class::String, "pfadd");
     }
     cx.reply.integer(i64::from(changes > 0));
     Ok(())
@@ -85,7 +84,7 @@ fn count_one(cx: &mut Cx<'_>) -> Result<u64, Failure> {
         cx.tx.set_range(&key, at, &bytes)?;
         // A change to the bytes, but to nothing a listener would want to know.
         cx.engine.keyspace.modified(key.db, key.bytes);
-        cx.count_changes(1);
+        cx.changed_silently(1);
     }
     Ok(cardinality)
 }

@@ -63,7 +63,7 @@ fn move_and_reply(cx: &mut Cx<'_>, ends: Ends) -> Outcome {
         return Ok(());
     };
     cx.modified(&destination, Class::List, push_event(ends.to));
-    removed(cx, &source, pop_event(ends.from), moved.left);
+    removed(cx, &source, pop_event(ends.from), 1, moved.left);
     cx.reply.bulk(&moved.element);
     Ok(())
 }

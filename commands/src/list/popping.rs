@@ -36,8 +36,7 @@ fn pop(cx: &mut Cx<'_>, key: &Key<'_>, end: End, shape: Shape) -> Result<Option<
     })?;
     drop(list);
     if popped > 0 {
-        removed(cx, key, pop_event(end), len - popped);
-        cx.count_changes(popped - 1);
+        removed(cx, key, pop_event(end), popped, len - popped);
     }
     Ok(Some(popped))
 }

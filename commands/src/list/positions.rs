@@ -91,8 +91,7 @@ pub(super) fn lrem(cx: &mut Cx<'_>) -> Outcome {
     let left = list.len()?;
     drop(list);
     if gone > 0 {
-        removed(cx, &key, "lrem", left);
-        cx.count_changes(gone - 1);
+        removed(cx, &key, "lrem", gone, left);
     }
     cx.reply.integer(gone as i64);
     Ok(())
@@ -113,8 +112,7 @@ pub(super) fn ltrim(cx: &mut Cx<'_>) -> Outcome {
     }
     drop(list);
     if left < len {
-        removed(cx, &key, "ltrim", left);
-        cx.count_changes(len - left - 1);
+        removed(cx, &key, "ltrim", len - left, left);
     } else {
         // Redis tells of a trim that trims nothing.
         cx.notify(&key, Class::List, "ltrim");

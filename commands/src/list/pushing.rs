@@ -21,8 +21,7 @@ fn push(cx: &mut Cx<'_>, end: End, open: Open) -> Outcome {
     let key = cx.key(1);
     let len = push_all(cx, &key, end, open)?;
     if len.is_some() {
-        cx.modified(&key, Class::List, push_event(end));
-        cx.count_changes(cx.argc() as u64 - 3);
+        cx.modified_by(cx.argc() as u64 - 2, &key, Class::List, push_event(end));
     }
     cx.reply.integer(len.unwrap_or(0) as i64);
     Ok(())

@@ -50,7 +50,7 @@ fn change<T>(
     let engine = cx.engine;
     let changed = engine.change_libraries(|libraries| change(cx, libraries));
     let changed = changed.map_err(Failure::text)?;
-    cx.count_changes(1);
+    cx.changed_silently(1);
     Ok(changed)
 }
 
@@ -127,7 +127,7 @@ pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
         words[2] = &payload;
         cx.log(&words);
     }
-    cx.count_changes(1);
+    cx.changed_silently(1);
     cx.reply.ok();
     Ok(())
 }

@@ -13,8 +13,8 @@ use storage::{Key, Kind, Open};
 pub use rows::COMMANDS;
 
 /// Says that members were removed, and if none are `left`, that the key is gone with them.
-fn removed(cx: &mut Cx<'_>, key: &Key<'_>, event: &'static str, left: u64) {
-    cx.modified(key, Class::Set, event);
+fn removed(cx: &mut Cx<'_>, key: &Key<'_>, event: &'static str, gone: u64, left: u64) {
+    cx.modified_by(gone, key, Class::Set, event);
     if left == 0 {
         cx.notify(key, Class::Generic, "del");
     }
@@ -29,8 +29,7 @@ fn sadd(cx: &mut Cx<'_>) -> Outcome {
         }
     }
     if added > 0 {
-        cx.modified(&key, Class::Set, "sadd");
-        cx.count_changes(added - 1);
+        cx.modified_by(added, &key, Class::Set, "sadd");
     }
     cx.reply.integer(added as i64);
     Ok(())
@@ -46,8 +45,7 @@ fn srem(cx: &mut Cx<'_>) -> Outcome {
         }
     }
     if gone > 0 {
-        removed(cx, &key, "srem", left - gone);
-        cx.count_changes(gone - 1);
+        removed(cx, &key, "srem", gone, left - gone);
     }
     cx.reply.integer(gone as i64);
     Ok(())
@@ -142,7 +140,7 @@ fn move_member(cx: &mut Cx<'_>, from: &Key<'_>, to: &Key<'_>, member: &[u8]) -> 
     if let Some(mut target) = cx.tx.set(to, Open::Create)? {
         added = target.insert(member)?;
     }
-    removed(cx, from, "srem", left);
+    removed(cx, from, "srem", 1, left);
     if added {
         cx.modified(to, Class::Set, "sadd");
     }

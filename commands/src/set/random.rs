@@ -37,7 +37,7 @@ fn spop_one(cx: &mut Cx<'_>) -> Outcome {
     drop(set);
     cx.reply.bulk(&member);
     cx.log(&[b"SREM", key.bytes, &member]);
-    removed(cx, &key, "spop", left);
+    removed(cx, &key, "spop", 1, left);
     Ok(())
 }
 
@@ -62,8 +62,7 @@ fn spop_many(cx: &mut Cx<'_>) -> Outcome {
         all if all == len => pop_whole(cx, &key, all)?,
         some => {
             log_removal(cx, &key, &popped);
-            removed(cx, &key, "spop", len - some);
-            cx.count_changes(some - 1);
+            removed(cx, &key, "spop", some, len - some);
         }
     }
     Ok(())
@@ -73,8 +72,7 @@ fn spop_many(cx: &mut Cx<'_>) -> Outcome {
 fn pop_whole(cx: &mut Cx<'_>, key: &Key<'_>, len: u64) -> Outcome {
     cx.tx.remove(key)?;
     cx.log(&[b"DEL", key.bytes]);
-    removed(cx, key, "spop", 0);
-    cx.count_changes(len - 1);
+    removed(cx, key, "spop", len, 0);
     Ok(())
 }
 

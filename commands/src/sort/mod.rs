@@ -331,8 +331,7 @@ fn store(
                 list.push(End::Tail, element)?;
             }
         }
-        cx.modified(&key, Class::List, "sortstore");
-        cx.count_changes(stored.len() as u64 - 1);
+        cx.modified_by(stored.len() as u64, &key, Class::List, "sortstore");
     } else if replaced {
         cx.modified(&key, Class::Generic, "del");
     }

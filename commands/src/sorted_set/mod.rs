@@ -48,9 +48,15 @@ fn reading(
     Ok(())
 }
 
-/// Announces a change, and the key's end when no member is left.
-fn tell_removed(cx: &mut Cx<'_>, key: &Key<'_>, event: &'static str, emptied: bool) {
-    cx.modified(key, Class::SortedSet, event);
+/// Announces that members were removed, and the key's end when none is left.
+fn tell_removed(
+    cx: &mut Cx<'_>,
+    key: &Key<'_>,
+    event: &'static str,
+    removed: u64,
+    emptied: bool,
+) {
+    cx.modified_by(removed, key, Class::SortedSet, event);
     if emptied {
         cx.modified(key, Class::Generic, "del");
     }

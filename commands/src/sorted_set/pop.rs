@@ -33,8 +33,7 @@ fn take(
             true => (b"ZPOPMAX", "zpopmax"),
             false => (b"ZPOPMIN", "zpopmin"),
         };
-        tell_removed(cx, key, event, emptied);
-        cx.count_changes(taken.len() as u64 - 1);
+        tell_removed(cx, key, event, taken.len() as u64, emptied);
         cx.log(&[name, key.bytes, itoa::Buffer::new().format(taken.len()).as_bytes()]);
     }
     Ok(Some(taken))

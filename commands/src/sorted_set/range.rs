@@ -211,8 +211,7 @@ fn remove(cx: &mut Cx<'_>, span: Span<'_>, event: &'static str) -> Outcome {
     let key = cx.key(1);
     let (removed, emptied) = remove_span(cx, &key, span)?;
     if removed > 0 {
-        tell_removed(cx, &key, event, emptied);
-        cx.count_changes(removed - 1);
+        tell_removed(cx, &key, event, removed, emptied);
     }
     cx.reply.integer(removed as i64);
     Ok(())

@@ -171,8 +171,8 @@ pub(crate) fn add<'a>(
         }
     }
     if changes.count() > 0 {
-        cx.modified(&key, Class::SortedSet, if options.incr { "zincr" } else { "zadd" });
-        cx.count_changes(changes.count() - 1);
+        let event = if options.incr { "zincr" } else { "zadd" };
+        cx.modified_by(changes.count(), &key, Class::SortedSet, event);
     }
     Ok(changes)
 }
@@ -209,8 +209,7 @@ fn zrem(cx: &mut Cx<'_>) -> Outcome {
         emptied = zset.is_empty()?;
     }
     if removed > 0 {
-        tell_removed(cx, &key, "zrem", emptied);
-        cx.count_changes(removed - 1);
+        tell_removed(cx, &key, "zrem", removed, emptied);
     }
     cx.reply.integer(removed as i64);
     Ok(())

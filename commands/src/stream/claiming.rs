@@ -81,7 +81,7 @@ struct Claimed {
 
 impl Claimed {
     fn log(&self, cx: &mut Cx<'_>, key: &Key<'_>, whose: (&[u8], &[u8]), time_ms: u64) {
-        cx.count_changes((self.taken.len() + self.gone.len()) as u64);
+        cx.changed_silently((self.taken.len() + self.gone.len()) as u64);
         for same in self.taken.chunk_by(|a, b| a.1 == b.1) {
             let ids: Vec<_> = same.iter().map(|(id, _)| *id).collect();
             log_claim(cx, key, whose, &ids, time_ms, same[0].1);
@@ -208,7 +208,7 @@ pub(super) fn xclaim(cx: &mut Cx<'_>) -> Outcome {
     }
     claimed.log(cx, &key, (group, consumer), time_ms);
     if reads_on {
-        cx.count_changes(1);
+        cx.changed_silently(1);
         super::groups::log_read(cx, &key, group, claim.last_id, known.entries_read);
     }
     Ok(())

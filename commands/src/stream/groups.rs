@@ -1,7 +1,7 @@
 //! XGROUP.
 
 use super::ids::{id, id_text, strict_id};
-use super::no_such_group;
+use super::{changed_aside, no_such_group};
 use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure, subcommand_syntax};
@@ -78,7 +78,7 @@ pub(super) fn create(cx: &mut Cx<'_>) -> Outcome {
     stream.set_group(group, id, entries_read)?;
     drop(stream);
     match last_id {
-        Some(_) => cx.modified_aside(&key, Class::Stream, "xgroup-create"),
+        Some(_) => changed_aside(cx, &key, "xgroup-create"),
         None => cx.modified(&key, Class::Stream, "xgroup-create"),
     }
     cx.reply.ok();
@@ -99,7 +99,7 @@ pub(super) fn setid(cx: &mut Cx<'_>) -> Outcome {
     };
     stream.set_group(group, last_id, entries_read)?;
     drop(stream);
-    cx.modified_aside(&key, Class::Stream, "xgroup-setid");
+    changed_aside(cx, &key, "xgroup-setid");
     cx.reply.ok();
     Ok(())
 }
@@ -108,7 +108,7 @@ pub(super) fn destroy(cx: &mut Cx<'_>) -> Outcome {
     let (key, group) = (cx.key(2), cx.args.arg(3));
     let gone = open(cx, &key)?.remove_group(group)?;
     if gone {
-        cx.modified_aside(&key, Class::Stream, "xgroup-destroy");
+        changed_aside(cx, &key, "xgroup-destroy");
         // Those who wait for the group learn that it is gone.
         cx.ready(&key);
     }
@@ -126,7 +126,7 @@ pub(super) fn createconsumer(cx: &mut Cx<'_>) -> Outcome {
     }
     drop(stream);
     if new {
-        cx.modified_aside(&key, Class::Stream, "xgroup-createconsumer");
+        changed_aside(cx, &key, "xgroup-createconsumer");
     }
     cx.reply.integer(new.into());
     Ok(())
@@ -136,7 +136,7 @@ pub(super) fn delconsumer(cx: &mut Cx<'_>) -> Outcome {
     let (key, group, name) = (cx.key(2), cx.args.arg(3), cx.args.arg(4));
     let pending = open_group(cx, &key, group)?.remove_consumer(group, name)?;
     if pending.is_some() {
-        cx.modified_aside(&key, Class::Stream, "xgroup-delconsumer");
+        changed_aside(cx, &key, "xgroup-delconsumer");
     }
     cx.reply.integer(pending.unwrap_or(0) as i64);
     Ok(())

@@ -106,10 +106,17 @@ fn see_consumer(
     Ok((active_ms, new))
 }
 
+/// Says that the state of a stream's groups was changed, which Redis does not count as its value:
+/// listeners hear of it, those who watch the key do not.
+fn changed_aside(cx: &mut Cx<'_>, key: &Key<'_>, event: &'static str) {
+    cx.changed_silently(1);
+    cx.notify(key, Class::Stream, event);
+}
+
 /// Tells of a consumer that a command made by the way, and logs it as made by hand: what else the
 /// command does may come to nothing.
 fn consumer_made(cx: &mut Cx<'_>, key: &Key<'_>, group: &[u8], consumer: &[u8]) {
-    cx.modified_aside(key, Class::Stream, "xgroup-createconsumer");
+    changed_aside(cx, key, "xgroup-createconsumer");
     cx.log(&[b"XGROUP", b"CREATECONSUMER", key.bytes, group, consumer]);
 }
 
@@ -133,8 +140,7 @@ fn xdel(cx: &mut Cx<'_>) -> Outcome {
         }
     }
     if deleted > 0 {
-        cx.modified(&key, Class::Stream, "xdel");
-        cx.count_changes(deleted - 1);
+        cx.modified_by(deleted, &key, Class::Stream, "xdel");
     }
     cx.reply.integer(deleted as i64);
     Ok(())
@@ -197,7 +203,7 @@ fn xsetid(cx: &mut Cx<'_>) -> Outcome {
     }
     stream.set_ids(last_id, max_deleted_id, entries_added)?;
     drop(stream);
-    cx.modified_aside(&key, Class::Stream, "xsetid");
+    changed_aside(cx, &key, "xsetid");
     cx.reply.ok();
     Ok(())
 }

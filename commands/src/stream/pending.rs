@@ -19,7 +19,7 @@ pub(super) fn xack(cx: &mut Cx<'_>) -> Outcome {
             acknowledged += u64::from(stream.remove_pending(group, id)?);
         }
     }
-    cx.count_changes(acknowledged);
+    cx.changed_silently(acknowledged);
     cx.reply.integer(acknowledged as i64);
     Ok(())
 }

@@ -329,7 +329,7 @@ impl Delivery {
     fn log(&self, cx: &mut Cx<'_>, key: &Key<'_>, no_ack: bool, whose: (&[u8], &[u8])) {
         let now_ms = cx.now.wall_ms;
         if !self.new.is_empty() {
-            cx.count_changes(1);
+            cx.changed_silently(1);
             if !no_ack {
                 super::claiming::log_claim(cx, key, whose, &self.new, now_ms, 1);
             }
@@ -337,7 +337,7 @@ impl Delivery {
             super::groups::log_read(cx, key, whose.0, last, self.entries_read);
         }
         for (id, deliveries) in &self.again {
-            cx.count_changes(1);
+            cx.changed_silently(1);
             super::claiming::log_claim(cx, key, whose, &[*id], now_ms, *deliveries);
         }
     }

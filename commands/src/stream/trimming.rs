@@ -120,8 +120,7 @@ pub(super) fn xtrim(cx: &mut Cx<'_>) -> Outcome {
         after = stream.info()?;
     }
     if gone > 0 {
-        cx.modified(&key, Class::Stream, "xtrim");
-        cx.count_changes(gone - 1);
+        cx.modified_by(gone, &key, Class::Stream, "xtrim");
         if trim.approximate {
             let (word, threshold) = exactly(&trim, &after);
             cx.log(&[b"XTRIM", key.bytes, word, b"=", &threshold]);

@@ -113,7 +113,7 @@ fn store(cx: &mut Cx<'_>, key: &Key<'_>, value: &[u8], expiry: NewExpiry) -> Out
         NewExpiry::Clear => cx.log(&[b"SET", key.bytes, value]),
     }
     cx.modified(key, Class::String, "set");
-    if let (NewExpiry::At(_), true) = (expiry, cx.engine.keyspace.has_interest()) {
+    if let NewExpiry::At(_) = expiry {
         cx.notify(key, Class::Generic, "expire");
     }
     Ok(())

@@ -215,6 +215,14 @@ impl SessionState {
         &self.client
     }
 
+    /// Counts that a key was looked for (`keyspace_hits`, `keyspace_misses`), and nothing else: what
+    /// Redis lets miss in silence (`OBJECT`). Other commands say [`Cx::looked_up`](crate::Cx::looked_up).
+    #[inline]
+    pub fn count_lookup(&mut self, found: bool) {
+        self.counts.hits += u32::from(found);
+        self.counts.misses += u32::from(!found);
+    }
+
     /// Adds what was counted to the engine's counters.
     #[inline]
     pub(crate) fn flush_counts(&mut self, stats: &Stats) {

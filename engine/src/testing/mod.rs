@@ -113,10 +113,18 @@ impl Harness {
 
     /// [`Harness::new`] that keeps what is logged.
     pub fn recording(commands: Vec<&'static [Spec]>, backend: Arc<dyn Backend>) -> Self {
+        Self::recording_with(commands, backend, Arc::new(NoHost))
+    }
+
+    /// [`Harness::recording`] with a process around it.
+    pub fn recording_with(
+        commands: Vec<&'static [Spec]>,
+        backend: Arc<dyn Backend>,
+        host: Arc<dyn Host>,
+    ) -> Self {
         let recorder = Arc::new(Recorder::default());
         let journal = Some(recorder.clone() as Arc<dyn Journal>);
-        let recorder = Some(recorder);
-        Harness { recorder, ..Self::assemble(commands, backend, journal, Arc::new(NoHost)) }
+        Harness { recorder: Some(recorder), ..Self::assemble(commands, backend, journal, host) }
     }
 
     /// [`Harness::new`] with this journal.

@@ -1,5 +1,6 @@
 //! Every command, with arguments made to confuse it, keeps to the keys that its row finds: locks
-//! and permissions depend on it.
+//! and permissions depend on it. And it says what it did: a change is counted, those who watch the key
+//! hear of it, and what is logged leads to the same data.
 
 use super::arguments::fill;
 use super::catalog::form;
@@ -10,6 +11,7 @@ use engine::command::{Entry, LockRule};
 use engine::engine::Host;
 use engine::peers::{Answers, Requests, Target};
 use engine::testing::{Contents, Harness, Names, Spy, contents};
+use resp::Value;
 use std::sync::Arc;
 use storage_memory::{Config, MemoryBackend};
 
@@ -32,6 +34,21 @@ const TOUCHED_ALL_THE_SAME: &[(&str, &str)] = &[
         "patterns name keys by elements: every shard is locked, and every key must be readable",
     ),
     ("sort_ro", "as SORT"),
+];
+
+/// What those who watch a key do not hear of, with the reason.
+const CHANGED_SILENTLY: &[(&str, &str)] = &[
+    ("xgroup|create", "the groups of a stream are no part of its value"),
+    ("xgroup|createconsumer", "as XGROUP CREATE"),
+    ("xgroup|delconsumer", "as XGROUP CREATE"),
+    ("xgroup|destroy", "as XGROUP CREATE"),
+    ("xgroup|setid", "as XGROUP CREATE"),
+    ("xsetid", "as in Redis"),
+    ("xreadgroup", "as XGROUP CREATE"),
+    ("xack", "as XGROUP CREATE"),
+    ("xclaim", "as XGROUP CREATE"),
+    ("xautoclaim", "as XGROUP CREATE"),
+    ("bitfield", "one that overflowed may have made the string longer, as in Redis"),
 ];
 
 /// Another server that takes whatever it is sent.
@@ -83,6 +100,12 @@ fn shown(names: &Names, but: &Names) -> String {
     texts.join(" ")
 }
 
+fn send<A: AsRef<[u8]>>(server: &mut Harness, client: &str, args: &[A]) {
+    let mut bytes = Vec::new();
+    resp::encode_command(args, &mut bytes);
+    server.send_bytes(client, &bytes);
+}
+
 /// One request: what it did that it must not do.
 fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<String> {
     let request = OwnedRequest::new(args.iter().map(Vec::as_slice));
@@ -93,10 +116,13 @@ fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<S
     let declared: Names = found.iter().map(|key| name(key.index)).collect();
     let written = found.iter().filter(|key| key.is_written()).map(|key| name(key.index)).collect();
     let before = contents(spy.clone());
+    let counted = engine.stats.changes();
+    let names = names();
+    let watch: Vec<&[u8]> =
+        [&b"WATCH"[..]].into_iter().chain(names.iter().map(String::as_bytes)).collect();
+    send(server, "watcher", &watch);
     spy.take();
-    let mut bytes = Vec::new();
-    resp::encode_command(args, &mut bytes);
-    server.send_bytes("it", &bytes);
+    send(server, "it", args);
     server.close("it");
     let touched = spy.take();
     let excused = |by: &[(&str, &str)]| by.iter().any(|(name, _)| *name == entry.full_name);
@@ -104,15 +130,56 @@ fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<S
         return Some(format!("touched {} undeclared", shown(&touched, &declared)));
     }
     let changed = changed(&before, &contents(spy.clone()));
-    (!changed.is_subset(&written) && !excused(WRITTEN_ALL_THE_SAME))
-        .then(|| format!("wrote {} without permission", shown(&changed, &written)))
+    if !changed.is_subset(&written) && !excused(WRITTEN_ALL_THE_SAME) {
+        return Some(format!("wrote {} without permission", shown(&changed, &written)));
+    }
+    let told = Told { counted: engine.stats.changes() > counted, watched: is_told(server) };
+    told.complaint(entry, &changed).filter(|_| told.watched || !excused(CHANGED_SILENTLY))
+}
+
+/// Whether somebody who watched all names has heard of a change.
+fn is_told(server: &mut Harness) -> bool {
+    server.replies("watcher");
+    server.send("watcher", "MULTI");
+    server.send("watcher", "EXEC");
+    let answers = server.replies("watcher");
+    server.close("watcher");
+    matches!(answers.last(), Some(Value::Null | Value::NullArray))
+}
+
+/// What a command said of what it did.
+struct Told {
+    /// That something was changed: it is logged then.
+    counted: bool,
+    /// To those who watch.
+    watched: bool,
+}
+
+impl Told {
+    fn complaint(&self, entry: &Entry, changed: &Names) -> Option<String> {
+        let names = shown(changed, &Names::new());
+        match (changed.is_empty(), self.counted) {
+            (false, false) => Some(format!("changed {names} and did not say so")),
+            (true, true) if !entry.replicates() => Some("reads, and says that it wrote".into()),
+            (false, true) if !self.watched => Some(format!("no watcher hears of {names}")),
+            _ => None,
+        }
+    }
+}
+
+/// Where what was logged leads to something else than what was done.
+fn unlogged(server: &Harness, spy: &Arc<Spy>) -> Option<String> {
+    let replayed = server.replay(Arc::new(MemoryBackend::new(Config::default())));
+    let differs = changed(&contents(spy.clone()), &replayed.contents());
+    let names = shown(&differs, &Names::new());
+    (!differs.is_empty()).then(|| format!("{names} would be something else after a restart"))
 }
 
 /// What a command did that it must not do, in so many requests.
 fn complaints(entry: &Entry, seed: u64) -> Vec<String> {
     let backend = MemoryBackend::new(Config { shards: 64, ..Config::default() });
     let spy = Spy::new(Arc::new(backend));
-    let mut server = Harness::with_host(commands::all(), spy.clone(), Arc::new(Obliging));
+    let mut server = Harness::recording_with(commands::all(), spy.clone(), Arc::new(Obliging));
     let (mut rng, form) = (Rng::new(seed), form(entry, true));
     let mut pools = Pools { rng: &mut rng, odd: 2, hostile: 20 };
     let requests = if entry.spec.keys.is_empty() { REQUESTS_WITHOUT_KEYS } else { REQUESTS };
@@ -126,11 +193,13 @@ fn complaints(entry: &Entry, seed: u64) -> Vec<String> {
         let complaint = complaint(&mut server, &spy, &args);
         complaints.extend(complaint.map(|complaint| format!("{}: {complaint}", words.join(" "))));
     }
+    let unlogged = unlogged(&server, &spy);
+    complaints.extend(unlogged.map(|complaint| format!("{}: {complaint}", entry.full_name)));
     complaints
 }
 
 #[test]
-fn keys_touched_are_keys_declared() {
+fn keys_touched_are_keys_declared_and_changes_are_told() {
     let all = Harness::new(commands::all(), Arc::new(MemoryBackend::new(Config::default())))
         .engine()
         .clone();
