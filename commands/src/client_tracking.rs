@@ -1,7 +1,7 @@
 //! `CLIENT TRACKING` and its kin: a client's cache, seen from its connection.
 
 use bytes::Bytes;
-use engine::args::{integer, is_word};
+use engine::args::integer;
 use engine::clients::flag;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
@@ -17,23 +17,21 @@ struct Wanted<'a> {
 
 fn parse<'a>(cx: &Cx<'a>) -> Result<Wanted<'a>, Failure> {
     let mut wanted = Wanted::default();
-    let mut words = (3..cx.argc()).map(|at| cx.args.arg(at));
-    while let Some(word) = words.next() {
-        let is = |name| is_word(word, name);
+    let mut args = cx.args_from(3);
+    while !args.is_empty() {
         let options = &mut wanted.options;
-        if is("BCAST") {
+        if args.keyword("BCAST") {
             options.broadcast = true;
-        } else if is("OPTIN") {
+        } else if args.keyword("OPTIN") {
             options.opt_in = true;
-        } else if is("OPTOUT") {
+        } else if args.keyword("OPTOUT") {
             options.opt_out = true;
-        } else if is("NOLOOP") {
+        } else if args.keyword("NOLOOP") {
             options.no_loop = true;
-        } else if is("REDIRECT") {
-            let value = words.next().ok_or(SYNTAX)?;
+        } else if let Some(value) = args.option("REDIRECT") {
             wanted.redirect = Some(receiver(cx, &wanted, value)?);
-        } else if is("PREFIX") {
-            wanted.prefixes.push(words.next().ok_or(SYNTAX)?);
+        } else if let Some(prefix) = args.option("PREFIX") {
+            wanted.prefixes.push(prefix);
         } else {
             return Err(SYNTAX);
         }

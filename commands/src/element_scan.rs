@@ -1,7 +1,7 @@
 //! What `SSCAN`, `HSCAN` and `ZSCAN` have in common: the cursor, the options, the reply's shape.
 
 use crate::generic::iterate::parse_cursor;
-use engine::args::{integer, is_word};
+use engine::args::{Args, integer};
 use engine::failure::{Failure, SYNTAX, failure};
 use engine::glob;
 use resp::{Output, Reply, Request};
@@ -37,25 +37,20 @@ impl<'a> ScanOptions<'a> {
     /// As Redis: a count below one is a syntax error.
     pub fn parse(args: Request<'a>, from: usize, may_omit_values: bool) -> Result<Self, Failure> {
         let mut options = ScanOptions { pattern: None, count: COUNT_DEFAULT, no_values: false };
-        let mut at = from;
-        while let Some(word) = args.get(at) {
-            let value = args.get(at + 1);
-            match value {
-                Some(value) if is_word(word, "COUNT") => {
-                    options.count = match integer(value)? {
-                        ..1 => return Err(SYNTAX),
-                        count => count as usize,
-                    };
-                    at += 1;
-                }
-                Some(value) if is_word(word, "MATCH") => {
-                    options.pattern = Some(value).filter(|pattern| *pattern != b"*");
-                    at += 1;
-                }
-                _ if may_omit_values && is_word(word, "NOVALUES") => options.no_values = true,
-                _ => return Err(SYNTAX),
+        let mut args = Args::new(args, from);
+        while !args.is_empty() {
+            if let Some(value) = args.option("COUNT") {
+                options.count = match integer(value)? {
+                    ..1 => return Err(SYNTAX),
+                    count => count as usize,
+                };
+            } else if let Some(value) = args.option("MATCH") {
+                options.pattern = Some(value).filter(|pattern| *pattern != b"*");
+            } else if may_omit_values && args.keyword("NOVALUES") {
+                options.no_values = true;
+            } else {
+                return Err(SYNTAX);
             }
-            at += 1;
         }
         Ok(options)
     }

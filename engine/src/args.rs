@@ -1,6 +1,6 @@
-//! Owned requests, and numbers in arguments.
+//! Owned requests, a cursor over arguments, and numbers in them.
 
-use crate::failure::{Failure, NOT_FLOAT, NOT_INTEGER, failure};
+use crate::failure::{Failure, NOT_FLOAT, NOT_INTEGER, SYNTAX, failure};
 use resp::{Range, Request};
 
 pub use resp::parse_i64;
@@ -41,6 +41,107 @@ impl OwnedRequest {
     /// Bytes held.
     pub fn size(&self) -> usize {
         self.bytes.capacity() + self.ranges.capacity() * size_of::<Range>()
+    }
+}
+
+/// A cursor over the arguments of a request, for options in any order: each is tried in turn, and
+/// what fits is passed.
+///
+/// ```
+/// # use engine::args::{Args, OwnedRequest};
+/// # use engine::failure::{Failure, SYNTAX};
+/// # fn main() -> Result<(), Failure> {
+/// let request = OwnedRequest::new([&b"COPY"[..], b"a", b"b", b"db", b"1", b"REPLACE"]);
+/// let (mut args, mut db, mut replace) = (Args::new(request.view(), 3), None, false);
+/// while !args.is_empty() {
+///     if args.keyword("REPLACE") {
+///         replace = true;
+///     } else if let Some(value) = args.option("DB") {
+///         db = Some(value);
+///     } else {
+///         return Err(SYNTAX);
+///     }
+/// }
+/// assert_eq!((db, replace), (Some(&b"1"[..]), true));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy)]
+pub struct Args<'r> {
+    request: Request<'r>,
+    at: usize,
+}
+
+impl<'r> Args<'r> {
+    /// A cursor that stands before argument `at`.
+    #[inline]
+    pub fn new(request: Request<'r>, at: usize) -> Self {
+        Args { request, at }
+    }
+
+    /// The index of the next argument.
+    #[inline]
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// How many arguments are left.
+    #[inline]
+    pub fn left(&self) -> usize {
+        self.request.len().saturating_sub(self.at)
+    }
+
+    /// Whether none is.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.left() == 0
+    }
+
+    /// The next argument, which is not passed.
+    #[inline]
+    pub fn peek(&self) -> Option<&'r [u8]> {
+        self.request.get(self.at)
+    }
+
+    /// Whether the next argument is `word`, ignoring case; it is passed then.
+    #[inline]
+    pub fn keyword(&mut self, word: &str) -> bool {
+        self.keyword_before(word, 0)
+    }
+
+    /// [`Args::keyword`] with `values` arguments or more behind it. The word is passed, they are not.
+    #[inline]
+    pub fn keyword_before(&mut self, word: &str, values: usize) -> bool {
+        let found = self.left() > values && self.peek().is_some_and(|arg| is_word(arg, word));
+        self.at += usize::from(found);
+        found
+    }
+
+    /// The argument behind the next, if that is `word` and there is one; both are passed.
+    #[inline]
+    pub fn option(&mut self, word: &str) -> Option<&'r [u8]> {
+        if self.keyword_before(word, 1) { self.next() } else { None }
+    }
+
+    /// The next argument.
+    ///
+    /// # Errors
+    /// A syntax error when there is none.
+    #[inline]
+    pub fn expect(&mut self) -> Result<&'r [u8], Failure> {
+        self.next().ok_or(SYNTAX)
+    }
+}
+
+/// The arguments that are left, each of which is passed.
+impl<'r> Iterator for Args<'r> {
+    type Item = &'r [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'r [u8]> {
+        let arg = self.peek()?;
+        self.at += 1;
+        Some(arg)
     }
 }
 
@@ -133,7 +234,20 @@ pub fn is_word(arg: &[u8], word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_f64, parse_f64_lenient};
+    use super::{Args, OwnedRequest, parse_f64, parse_f64_lenient};
+
+    #[test]
+    fn a_cursor_passes_what_fits_and_nothing_else() {
+        let request = OwnedRequest::new([&b"X"[..], b"flag", b"one", b"1", b"ONE"]);
+        let mut args = Args::new(request.view(), 1);
+        assert!(!args.keyword("ONE") && args.keyword("FLAG") && args.at() == 2);
+        assert!(!args.keyword_before("one", 3) && args.left() == 3);
+        assert_eq!(args.option("One"), Some(&b"1"[..]));
+        // There is nothing behind the last word: it is no option, and stays.
+        assert_eq!((args.option("ONE"), args.peek()), (None, Some(&b"ONE"[..])));
+        assert_eq!((args.expect().ok(), args.is_empty()), (Some(&b"ONE"[..]), true));
+        assert!(args.expect().is_err() && args.next().is_none());
+    }
 
     #[test]
     fn doubles_as_strtod_reads_them() {

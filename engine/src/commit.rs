@@ -12,10 +12,11 @@
 //! 3. under its locks still, what it appended, or else the last that was appended to the shards it
 //!    looked at, is what its reply depends on.
 
+use crate::cluster::{Cluster, Route};
 use crate::command::Entry;
-use crate::engine::{Cluster, Engine, Route, gate};
+use crate::engine::{Engine, gate};
 use crate::failure::{Failure, failure};
-use crate::session::{Queued, SessionState};
+use crate::session::state::{Queued, SessionState};
 use crc::{CRC_16_XMODEM, Crc};
 use resp::Request;
 use std::sync::Arc;

@@ -15,7 +15,7 @@
 
 use crate::command::{Entry, Flag, Group};
 use crate::engine::{Engine, gate};
-use crate::session::Queued;
+use crate::session::state::Queued;
 use storage::{Backend, Left, Locks, Result, Tx};
 
 /// Whose transaction it is.

@@ -1,6 +1,6 @@
 //! [`Cx`]: all that a handler has: its arguments, the locked keys, the reply, and what to tell.
 
-use crate::args::is_word;
+use crate::args::{Args, is_word};
 use crate::blocking::{Block, LateReply};
 use crate::clients::Message;
 use crate::command::Entry;
@@ -9,7 +9,7 @@ use crate::execute::{Call, Changes, Turn};
 use crate::failure::{Failure, wrong_arity};
 use crate::keyspace::Class;
 use crate::peers::Errand;
-use crate::session::SessionState;
+use crate::session::state::SessionState;
 use crate::tracking::Stale;
 use resp::{Reply, Request};
 use runtime::{Flow, Now};
@@ -56,11 +56,7 @@ impl<'a> Cx<'a> {
 
     /// The surroundings of another call within this one, which replies to the same client and leaves
     /// what it does in `changes`.
-    pub(crate) fn within<'c>(
-        &'c mut self,
-        call: &'c Call<'c>,
-        changes: &'c mut Changes,
-    ) -> Cx<'c> {
+    pub(crate) fn within<'c>(&'c mut self, call: &'c Call<'c>, changes: &'c mut Changes) -> Cx<'c> {
         let (session, out, now) = (&mut *self.session, self.reply.output(), self.now);
         let turn = Turn { call, session, out, now, changes };
         Cx::new(self.engine, turn, self.locks, self.tx)
@@ -97,6 +93,12 @@ impl<'a> Cx<'a> {
     /// The row of the running command.
     pub fn entry(&self) -> &'a Entry {
         self.call.entry
+    }
+
+    /// A cursor over the arguments from `index` on, for options in any order.
+    #[inline]
+    pub fn args_from(&self, index: usize) -> Args<'a> {
+        Args::new(self.args, index)
     }
 
     /// Number of arguments, the name included.

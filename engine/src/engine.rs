@@ -5,36 +5,32 @@ use crate::blocking::Blocking;
 use crate::capture::Captures;
 use crate::client_eviction::ClientEviction;
 use crate::clients::Clients;
+use crate::cluster::Cluster;
 use crate::command::{CommandId, CommandTable, DuplicateCommand, Spec};
-use crate::config::{ConfigStore, Id, keyspace_events as bits};
+use crate::config::{ConfigStore, Id};
 use crate::cross_protocol::CrossProtocol;
 use crate::eviction::Eviction;
-use crate::figures::Sheet;
 use crate::holds::Holds;
-use crate::housekeeping::ActiveExpire;
-use crate::keyspace::{Class, Keyspace};
+use crate::host::Host;
+use crate::keyspace::Keyspace;
 use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
-use crate::peers::{Answers, Errand, PeerError, Requests, Target};
-use crate::pubsub::{self, PubSub};
+use crate::pubsub::PubSub;
 use crate::rates::Rates;
 use crate::replication::{Outgoing, Replication, Tee, feed};
 use crate::scripting::Scripting;
-use crate::session::{Session, SessionState};
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
-use crate::switches::Switches;
+use crate::switches::{ActiveExpire, Switches};
 use crate::tracking::Tracking;
-use crate::tuning::{self, OutputClass, Tuning};
+use crate::tuning::Tuning;
 use ::replication::Id as Id40;
 use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
-use runtime::{Connection, Now, Peer, Refusal, Service};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use runtime::Now;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::Waker;
-use std::time::Duration;
 use storage::{Backend, Db, Journal};
 
 /// Reasons for which the dispatcher must look closer before it runs a command.
@@ -80,259 +76,6 @@ pub struct Environment {
     /// The process around the engine.
     pub host: Arc<dyn Host>,
 }
-
-/// When work in the background is to begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// At once, or not at all.
-    Now,
-    /// At once, or when what is under way has ended.
-    Soon,
-    /// When the transaction that asks has ended, at the earliest.
-    Later,
-}
-
-/// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begun {
-    /// It has begun.
-    Started,
-    /// It will.
-    Scheduled,
-}
-
-/// What the process around the engine does for commands that are about it.
-///
-/// Every method has a default that says it is not available, so tests and embedders implement only
-/// what they need.
-pub trait Host: Send + Sync {
-    /// Ends the server (`SHUTDOWN`); `save` as `SAVE`/`NOSAVE` asked, `None` for the default.
-    ///
-    /// # Errors
-    /// When saving failed and the shutdown was therefore given up.
-    fn shutdown(&self, _save: Option<bool>, _now: bool, _force: bool) -> Result<(), String> {
-        Err("shutdown is not available here".into())
-    }
-
-    /// Takes back a shutdown under way (`SHUTDOWN ABORT`).
-    ///
-    /// # Errors
-    /// When none is.
-    fn abort_shutdown(&self) -> Result<(), String> {
-        Err("No shutdown in progress.".into())
-    }
-
-    /// Writes a snapshot (`SAVE`).
-    ///
-    /// # Errors
-    /// When one is running, or writing failed.
-    fn save(&self) -> Result<(), String> {
-        Err("saving is not available here".into())
-    }
-
-    /// Writes a snapshot in the background (`BGSAVE`).
-    ///
-    /// # Errors
-    /// When one is running, or something else with which it does not go together is and it is not
-    /// to be begun later.
-    fn save_in_background(&self, _when: When) -> Result<Begun, String> {
-        Err("saving is not available here".into())
-    }
-
-    /// Compacts the journal in the background (`BGREWRITEAOF`).
-    ///
-    /// # Errors
-    /// When there is no journal, or a compaction is running.
-    fn rewrite_journal(&self, _when: When) -> Result<Begun, String> {
-        Err("The append only file is disabled".into())
-    }
-
-    /// Writes the configuration back to its file (`CONFIG REWRITE`); with `all`, every directive,
-    /// those at their defaults too.
-    ///
-    /// # Errors
-    /// When there is none, or it cannot be written.
-    fn rewrite_config(&self, _all: bool) -> Result<(), String> {
-        Err("The server is running without a config file".into())
-    }
-
-    /// What an `aclfile` holds (`ACL LOAD`).
-    ///
-    /// # Errors
-    /// Why it cannot be read.
-    fn read_acl_file(&self, _path: &str) -> Result<Vec<u8>, String> {
-        Err("there are no files here".into())
-    }
-
-    /// Replaces an `aclfile` at once and durably (`ACL SAVE`).
-    ///
-    /// # Errors
-    /// Why it cannot be written.
-    fn write_acl_file(&self, _path: &str, _text: &[u8]) -> Result<(), String> {
-        Err("there are no files here".into())
-    }
-
-    /// Fills `bytes` with what nobody can guess (`ACL GENPASS`). `seeded` gives the engine's own
-    /// random numbers, which are good enough for tests only.
-    ///
-    /// # Errors
-    /// When the system has none.
-    fn fill_random(&self, bytes: &mut [u8], seeded: &mut dyn FnMut() -> u64) -> Result<(), String> {
-        for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&seeded().to_le_bytes()[..chunk.len()]);
-        }
-        Ok(())
-    }
-
-    /// Throws the data away and loads it again from disk (`DEBUG RELOAD`, `DEBUG LOADAOF`).
-    ///
-    /// # Errors
-    /// When that failed.
-    fn reload(&self, _from_journal: bool) -> Result<(), String> {
-        Err("reloading is not available here".into())
-    }
-
-    /// Begins to follow a master, or stops following: `generation` is the engine's, and whatever belongs to
-    /// an earlier one ends by itself. Must not wait for locks.
-    fn follow(&self, _source: Option<(&str, u16)>, _generation: u64) {}
-
-    /// A replica waits for all data: has them sent soon, to all who wait.
-    fn begin_sync(&self) {}
-
-    /// Puts the figures of an `INFO` section that only the process knows into the sheet: `server`, `memory`,
-    /// `cpu`, `persistence`, `clients`, `stats`. They are shown in this order, among the engine's own; a
-    /// name given here replaces the engine's row of that name. Other commands read single figures from
-    /// here too: `MEMORY STATS` the section `memory`, `LASTSAVE` `rdb_last_save_time` of `persistence`.
-    fn figures(&self, _section: &str, _sheet: &mut Sheet) {}
-
-    /// Replaces the data by what the snapshot file holds, without saving first
-    /// (`DEBUG RELOAD NOSAVE`). With `keep`, what is there stays; a key that the file has too is
-    /// replaced with `merge`, and an error without: what was loaded before it stays.
-    ///
-    /// # Errors
-    /// When that failed.
-    fn load_snapshot(&self, _keep: bool, _merge: bool) -> Result<(), String> {
-        Err("reloading is not available here".into())
-    }
-
-    /// Ends the process at once with a line in its log that says why (`DEBUG PANIC` and its kin);
-    /// what it says if it does not.
-    fn crash(&self, _why: &str) -> &'static str {
-        "crashing is not available here"
-    }
-
-    /// Begins the process anew after a while, with the same arguments: a graceful one writes
-    /// configuration and data first, the other just ends as a crash does (`DEBUG RESTART`,
-    /// `CRASH-AND-RECOVER`). Returns only if it cannot.
-    fn restart(&self, _graceful: bool, _delay: Duration) {}
-
-    /// A number that the allocator knows by this name, after setting it to `new` (`DEBUG MALLCTL`);
-    /// `None` for one that can only be set.
-    ///
-    /// # Errors
-    /// The system's words for what is not there, or not allowed.
-    fn allocator_number(&self, _name: &[u8], _new: Option<i64>) -> Result<Option<i64>, String> {
-        Err("No such file or directory".into())
-    }
-
-    /// A text that the allocator knows by this name, before setting it to `new`; empty sets what
-    /// takes no value.
-    ///
-    /// # Errors
-    /// As [`Host::allocator_number`].
-    fn allocator_text(&self, _name: &[u8], _new: Option<&[u8]>) -> Result<Option<Vec<u8>>, String> {
-        Err("No such file or directory".into())
-    }
-
-    /// Sends requests to another server and waits for its answers (`MIGRATE`).
-    fn exchange(&self, _target: &Target<'_>, _requests: &Requests) -> Answers {
-        Answers::none(PeerError::Connecting)
-    }
-
-    /// Has another thread do what [`Host::exchange`] does for an errand, and then call
-    /// [`Engine::end_errand`]. Returns at once.
-    ///
-    /// # Errors
-    /// The errand, when there is no other thread.
-    fn run_aside(&self, errand: Box<Errand>) -> Result<(), Box<Errand>> {
-        Err(errand)
-    }
-
-    /// Ends the process without delay, because data and log may not agree: no snapshot, no orderly
-    /// shutdown, only what was logged is made durable. Called while shards are locked. Should it
-    /// return, the engine refuses every command from then on.
-    fn fail_stop(&self, _cause: &str) {}
-
-    /// The time in microseconds since 1970 (`TIME`); `now` is when the request was received.
-    fn time_us(&self, now: Now) -> u64 {
-        now.wall_ms * 1000
-    }
-
-    /// Holds the calling thread for a while (`DEBUG SLEEP`).
-    fn sleep(&self, _time: Duration) {}
-
-    /// Gives unused memory back to the system (`MEMORY PURGE`).
-    ///
-    /// # Errors
-    /// When the allocator refuses.
-    fn purge_memory(&self) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// What the allocator tells of itself (`MEMORY MALLOC-STATS`), if it does.
-    fn allocator_report(&self) -> Option<String> {
-        None
-    }
-
-    /// Bytes of memory the process has allocated.
-    fn memory_used(&self) -> u64 {
-        0
-    }
-
-    /// Bytes that the calling thread has allocated since it began, less those that it has freed; 0
-    /// where the allocator does not tell. Asked often: it should cost next to nothing.
-    fn allocated_here(&self) -> i64 {
-        0
-    }
-}
-
-/// Who is to execute a request; texts are `host:port`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// This server. Effects go to `stream`; `fence` is what [`Cluster::is_current`] is asked about.
-    Serve {
-        /// The stream of the slot's effects.
-        stream: u16,
-        /// Stands for the time during which this server executes: a term of leadership.
-        fence: u64,
-    },
-    /// Another, from now on.
-    Moved(Box<str>),
-    /// Another, this once.
-    Ask(Box<str>),
-    /// Nobody at this moment: some of the keys are there, some here.
-    TryAgain,
-    /// Nobody that is known.
-    Down,
-}
-
-/// Who executes now, where several servers agree on that ([`Engine::join`]). Without it this server
-/// executes everything, and nobody is asked.
-pub trait Cluster: Send + Sync {
-    /// Who executes requests for `slot` of this session (which may have said `READONLY` or
-    /// `ASKING`). Asked before the locks are taken.
-    fn route(&self, slot: u16, session: &SessionState) -> Route;
-
-    /// Whether [`Route::Serve`] with this stream and fence would still be the answer. Asked while the
-    /// shards of the keys are locked: who steps down lowers the fence first, then takes every shard
-    /// once, and knows then that nothing more is executed behind it. Has to be cheap.
-    fn is_current(&self, stream: u16, fence: u64) -> bool;
-}
-
-/// A host that offers nothing, for tests.
-pub struct NoHost;
-
-impl Host for NoHost {}
 
 /// What an engine is made of.
 pub struct Parts {
@@ -440,18 +183,14 @@ impl Engine {
     }
 
     fn assemble(parts: Parts, commands: CommandTable) -> Arc<Self> {
-        let id = |name| commands.entries().iter().find(|entry| entry.full_name == name);
-        let id = |name| id(name).map_or(CommandId::MAX, |entry| entry.id);
-        let (exec, client_reply) = (id("exec"), id("client|reply"));
+        let (exec, client_reply) = (commands.id_of("exec"), commands.id_of("client|reply"));
         let history = hex_digits(parts.environment.seed);
         let out = Arc::new(Outgoing::new(Id40::parse(history.as_bytes()).unwrap_or(Id40::NONE)));
-        let tee =
-            Tee { journal: parts.journal.clone(), out: out.clone(), recording: AtomicU8::new(0) };
         let engine = Arc::new(Engine {
             stats: Stats::new(commands.entries().len()),
             random: AtomicU64::new(parts.environment.seed),
             backend: parts.backend,
-            tee,
+            tee: Tee::new(parts.journal.clone(), out.clone()),
             journal: parts.journal,
             config: parts.config,
             commands,
@@ -483,19 +222,19 @@ impl Engine {
             gate: AtomicU32::new(0),
         });
         engine.begin();
-        tuning::follow(&engine);
-        crate::acl::follow(&engine);
         engine
     }
 
-    /// Tells storage and keyspace what they need to know of the rest.
-    fn begin(&self) {
+    /// Tells storage and keyspace what they need to know of the rest, and follows the configuration.
+    fn begin(self: &Arc<Self>) {
         let stopwatch = self.environment.stopwatch;
         let watches = Arc::downgrade(&self.scripting.watches);
         let held_up = move || Some(!watches.upgrade()?.overdue(stopwatch()).is_empty());
         self.backend.when_waiting(Box::new(held_up));
         self.set_logged(self.journal.is_some());
         self.keyspace.set_guarded(self.is_to_be_guarded());
+        self.follow_tuning();
+        self.follow_acl();
     }
 
     /// The [`gate`] bits in force.
@@ -555,33 +294,6 @@ impl Engine {
     pub fn databases(&self) -> Db {
         self.config.integer(Id::Databases) as Db
     }
-
-    /// Publishes a keyspace event if its class is listened to; `own` as in [`PubSub::publish`]. Source: Redis's
-    /// "Keyspace notifications" documentation.
-    pub fn notify_event(
-        &self,
-        db: Db,
-        key: &[u8],
-        class: Class,
-        event: &str,
-        mut own: Option<pubsub::Own<'_>>,
-    ) {
-        let flags = self.keyspace.event_flags();
-        if flags & class as u32 == 0 {
-            return;
-        }
-        let limit = self.tuning.push_limit(OutputClass::PubSub);
-        if flags & bits::KEYSPACE as u32 != 0 {
-            let mut channel = format!("__keyspace@{db}__:").into_bytes();
-            channel.extend_from_slice(key);
-            let own = own.as_mut().map(|(own, kept)| (*own, &mut **kept));
-            self.pubsub.publish(false, &channel, event.as_bytes(), limit, own);
-        }
-        if flags & bits::KEYEVENT as u32 != 0 {
-            let channel = format!("__keyevent@{db}__:{event}");
-            self.pubsub.publish(false, channel.as_bytes(), key, limit, own);
-        }
-    }
 }
 
 /// SplitMix64's step, by which threads share one sequence.
@@ -594,43 +306,4 @@ pub(crate) fn hex_digits(seed: u64) -> String {
     let mut digits: String = (2..=4).map(|i| format!("{:016x}", word(i))).collect();
     digits.truncate(40);
     digits
-}
-
-/// What a client from elsewhere is told in protected mode: Redis's code, our words.
-const PROTECTED: &str = "-DENIED The server is in protected mode: it has no password, so it only \
-    serves clients on its own machine. To serve others, set one (requirepass), or switch the mode \
-    off there with CONFIG SET protected-mode no, or start with --protected-mode no where the \
-    network is closed to strangers.\r\n";
-
-impl Engine {
-    /// Whether `protected-mode` keeps this client out: there is no password, and it comes from
-    /// another machine.
-    fn is_protected_from(&self, peer: &Peer) -> bool {
-        let Peer::Tcp { remote, .. } = peer else { return false };
-        !remote.ip().to_canonical().is_loopback()
-            && self.config.boolean(Id::ProtectedMode)
-            && !self.acl.has_default_password()
-    }
-}
-
-/// An engine as what a runtime serves.
-pub struct EngineService(pub Arc<Engine>);
-
-impl Service for EngineService {
-    fn connect(&self, peer: Peer, waker: Waker, now: Now) -> Result<Box<dyn Connection>, Refusal> {
-        let engine = &self.0;
-        if engine.clients.len() >= engine.config.integer(Id::Maxclients) as usize {
-            engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
-            return Err(Refusal(b"-ERR max number of clients reached\r\n".to_vec()));
-        }
-        if engine.is_protected_from(&peer) {
-            engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
-            return Err(Refusal(PROTECTED.as_bytes().to_vec()));
-        }
-        Ok(Box::new(Session::new(engine.clone(), peer, waker, now)))
-    }
-
-    fn may_block(&self) -> bool {
-        self.0.backend.may_block()
-    }
 }

@@ -7,7 +7,7 @@ use crate::containment::{Doing, Watch};
 use crate::engine::{Engine, gate};
 use crate::execute::Changes;
 use runtime::Now;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use storage::Locks;
 
 /// Keys one step may expire.
@@ -15,28 +15,6 @@ const EXPIRE_BATCH: usize = 64;
 
 /// Steps in a row on one shard before going on to the next.
 const STEPS_PER_SHARD: usize = 16;
-
-/// `DEBUG SET-ACTIVE-EXPIRE`.
-#[derive(Debug)]
-pub struct ActiveExpire(AtomicBool);
-
-impl Default for ActiveExpire {
-    fn default() -> Self {
-        ActiveExpire(AtomicBool::new(true))
-    }
-}
-
-impl ActiveExpire {
-    /// Turns active expiry on or off; keys met expired are deleted either way.
-    pub fn set(&self, on: bool) {
-        self.0.store(on, Ordering::Relaxed);
-    }
-
-    /// Whether it is on.
-    pub fn is_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 impl Engine {
     /// One round over all shards; true when more work is waiting than one round does.

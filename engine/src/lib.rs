@@ -5,6 +5,9 @@
 //! `COMMAND` and ACL categories derive from the row. A single command, a `MULTI`/`EXEC` and a script are each
 //! one storage transaction.
 //!
+//! What is kept on a topic does not know the engine (`eviction/mod.rs`); what the engine does with it stands beside
+//! it (`eviction/engine.rs`). So [`Engine`] can have fields of all topics without a circle through all files.
+//!
 //! Must not know: any command, sockets, threads, `async`, any runtime, any particular backend. It reads no
 //! clock and no random source: both are arguments ([`runtime::Now`], [`Environment`]).
 //!
@@ -19,6 +22,7 @@
 //! | [`acl`] | users, and what they may do |
 //! | [`expiry`], [`long_double`], [`args`], [`glob`] | what arguments mean |
 //! | [`keyspace`], [`blocking`], [`pubsub`], [`tracking`] | who is told what |
+//! | [`cluster`], [`host`] | what is asked of whoever decides who executes, and of the process around |
 //! | `holds` | keys on their way to another server |
 //! | [`peers`] | other servers, which only the process around reaches |
 //! | [`replay`] | running logged effects again |
@@ -34,6 +38,7 @@ pub mod blocking;
 pub mod capture;
 mod client_eviction;
 pub mod clients;
+pub mod cluster;
 pub mod command;
 pub mod commit;
 pub mod config;
@@ -48,6 +53,7 @@ pub mod failure;
 pub mod figures;
 pub mod glob;
 mod holds;
+pub mod host;
 pub mod housekeeping;
 pub mod keyspace;
 pub mod latency;
@@ -70,10 +76,12 @@ pub mod testing;
 pub mod tracking;
 pub mod tuning;
 
+pub use cluster::{Cluster, Route};
 pub use cx::Cx;
-pub use engine::{Cluster, Engine, EngineService, Environment, Host, NoHost, Parts, Route};
+pub use engine::{Engine, Environment, Parts};
 pub use failure::{Failure, Outcome};
+pub use host::{Host, NoHost};
 pub use runtime::histogram;
 /// The version of Redis that this server says it is.
 pub use script::REDIS_VERSION;
-pub use session::Session;
+pub use session::{EngineService, Session};

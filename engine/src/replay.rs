@@ -4,8 +4,8 @@ use crate::command::Group;
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::execute::{Call, Changes, Turn};
-use crate::session::SessionState;
-use crate::session::special;
+use crate::session::state::SessionState;
+use crate::session::state::special;
 use resp::{Output, Request};
 use runtime::Now;
 use smallvec::SmallVec;
@@ -83,7 +83,8 @@ impl<'e> Replayer<'e> {
             let persistent = engine.backend.persistent();
             let applied = at.is_some_and(|at| persistent && tx.last(at.stream) >= at);
             // Functions are not in the storage: it cannot hold what a record says of them.
-            let is_missing = |call: &Call<'_>| !applied || call.entry.spec.group == Group::Scripting;
+            let is_missing =
+                |call: &Call<'_>| !applied || call.entry.spec.group == Group::Scripting;
             whole = calls.iter().filter(|(_, call)| is_missing(call)).all(|(db, call)| {
                 session.db = *db;
                 let (now, changes) = (Now::default(), &mut Changes::default());

@@ -23,3 +23,25 @@ impl Switches {
         }
     }
 }
+
+/// `DEBUG SET-ACTIVE-EXPIRE`.
+#[derive(Debug)]
+pub struct ActiveExpire(AtomicBool);
+
+impl Default for ActiveExpire {
+    fn default() -> Self {
+        ActiveExpire(AtomicBool::new(true))
+    }
+}
+
+impl ActiveExpire {
+    /// Turns active expiry on or off; keys met expired are deleted either way.
+    pub fn set(&self, on: bool) {
+        self.0.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether it is on.
+    pub fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

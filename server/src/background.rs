@@ -4,7 +4,7 @@
 use crate::host::Process;
 use crate::log_switch;
 use engine::Engine;
-use engine::engine::{Begun, When};
+use engine::host::{Begun, When};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,6 @@
 //! KEYS, SCAN, RANDOMKEY: keys nobody named.
 
-use engine::args::integer;
+use engine::args::{Args, integer};
 use engine::cx::Cx;
 use engine::engine::Engine;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
@@ -80,23 +80,20 @@ struct Options<'a> {
 fn parse<'a>(request: Request<'a>) -> Result<Options<'a>, Failure> {
     let cursor = parse_cursor(request.arg(1)).ok_or(failure("ERR invalid cursor"))?;
     let mut options = Options { cursor, pattern: None, count: COUNT_DEFAULT, kind: None };
-    let mut i = 2;
-    while i < request.len() {
-        let is = |word: &str| request.arg(i).eq_ignore_ascii_case(word.as_bytes());
-        let value = request.get(i + 1).ok_or(SYNTAX)?;
-        if is("COUNT") {
+    let mut args = Args::new(request, 2);
+    while !args.is_empty() {
+        if let Some(value) = args.option("COUNT") {
             options.count = u64::try_from(integer(value)?).map_err(|_| SYNTAX)?;
             if options.count == 0 {
                 return Err(SYNTAX);
             }
-        } else if is("MATCH") {
+        } else if let Some(value) = args.option("MATCH") {
             options.pattern = pattern_of(value);
-        } else if is("TYPE") {
+        } else if let Some(value) = args.option("TYPE") {
             options.kind = Some(value);
         } else {
             return Err(SYNTAX);
         }
-        i += 2;
     }
     Ok(options)
 }

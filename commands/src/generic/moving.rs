@@ -59,17 +59,16 @@ pub(super) fn move_key(cx: &mut Cx<'_>) -> Outcome {
 
 pub(super) fn copy(cx: &mut Cx<'_>) -> Outcome {
     let (mut db, mut replace) = (cx.session.db, false);
-    let mut i = 3;
-    while i < cx.argc() {
-        if cx.is(i, "REPLACE") {
+    let mut args = cx.args_from(3);
+    while !args.is_empty() {
+        if args.keyword("REPLACE") {
             replace = true;
-        } else if cx.is(i, "DB") && i + 1 < cx.argc() {
-            db = database(cx, i + 1)?;
-            i += 1;
+        } else if args.keyword_before("DB", 1) {
+            db = database(cx, args.at())?;
+            args.expect()?;
         } else {
             return Err(SYNTAX);
         }
-        i += 1;
     }
     let from = cx.key(1);
     let to = Key { db, ..cx.key(2) };

@@ -33,27 +33,27 @@ struct Options {
 
 fn parse(cx: &Cx<'_>) -> Result<Options, Failure> {
     let mut options = Options::default();
-    let mut i = 4;
-    while i < cx.argc() {
-        let more = i + 1 < cx.argc();
-        if cx.is(i, "REPLACE") {
+    let mut args = cx.args_from(4);
+    while !args.is_empty() {
+        if args.keyword("REPLACE") {
             options.replace = true;
-        } else if cx.is(i, "ABSTTL") {
+        } else if args.keyword("ABSTTL") {
             options.absolute = true;
-        } else if cx.is(i, "IDLETIME") && more && options.freq.is_none() {
-            let idle_s = u64::try_from(integer(cx.args.arg(i + 1))?);
+        } else if options.freq.is_none()
+            && let Some(value) = args.option("IDLETIME")
+        {
+            let idle_s = u64::try_from(integer(value)?);
             let invalid = failure("ERR Invalid IDLETIME value, must be >= 0");
             options.idle_s = Some(idle_s.map_err(|_| invalid)?);
-            i += 1;
-        } else if cx.is(i, "FREQ") && more && options.idle_s.is_none() {
-            let freq = u8::try_from(integer(cx.args.arg(i + 1))?);
+        } else if options.idle_s.is_none()
+            && let Some(value) = args.option("FREQ")
+        {
+            let freq = u8::try_from(integer(value)?);
             let invalid = failure("ERR Invalid FREQ value, must be >= 0 and <= 255");
             options.freq = Some(freq.map_err(|_| invalid)?);
-            i += 1;
         } else {
             return Err(SYNTAX);
         }
-        i += 1;
     }
     Ok(options)
 }

@@ -134,21 +134,17 @@ pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
 
 pub(super) fn list(cx: &mut Cx<'_>) -> Outcome {
     let (mut with_code, mut pattern) = (false, None);
-    let mut i = 2;
-    while i < cx.argc() {
-        if !with_code && cx.is(i, "WITHCODE") {
+    let mut args = cx.args_from(2);
+    while let Some(word) = args.peek() {
+        if !with_code && args.keyword("WITHCODE") {
             with_code = true;
-        } else if pattern.is_none() && cx.is(i, "LIBRARYNAME") {
-            i += 1;
-            let Some(given) = cx.args.get(i) else {
-                return Err(failure("ERR library name argument was not given"));
-            };
-            pattern = Some(given);
+        } else if pattern.is_none() && args.keyword("LIBRARYNAME") {
+            let missing = failure("ERR library name argument was not given");
+            pattern = Some(args.next().ok_or(missing)?);
         } else {
-            let unknown = String::from_utf8_lossy(cx.args.arg(i)).into_owned();
+            let unknown = String::from_utf8_lossy(word);
             return Err(Failure::text(format!("ERR Unknown argument {unknown}")));
         }
-        i += 1;
     }
     let libraries = cx.engine.scripting.libraries.read().clone();
     let shown = |name: &[u8]| pattern.is_none_or(|pattern| matches(pattern, name, true));

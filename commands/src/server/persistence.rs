@@ -3,8 +3,9 @@
 use super::base::SERVER;
 use engine::command::{Category, Flag::*, Spec};
 use engine::cx::Cx;
-use engine::engine::{Begun, When, gate};
+use engine::engine::gate;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::host::{Begun, When};
 use engine::observe::section;
 use runtime::Flow;
 

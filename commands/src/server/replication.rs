@@ -170,16 +170,17 @@ fn psync(cx: &mut Cx<'_>) -> Outcome {
 }
 
 fn failover(cx: &mut Cx<'_>) -> Outcome {
-    let (mut at, mut timeout_ms, mut target, mut force) = (1, None, None, false);
-    while at < cx.argc() {
-        if cx.is(at, "TIMEOUT") && at + 1 < cx.argc() && timeout_ms.is_none() {
-            let ms = integer(cx.args.arg(at + 1))?;
+    let (mut args, mut timeout_ms, mut target, mut force) = (cx.args_from(1), None, None, false);
+    while !args.is_empty() {
+        if timeout_ms.is_none()
+            && let Some(value) = args.option("TIMEOUT")
+        {
+            let ms = integer(value)?;
             if ms <= 0 {
                 return Err(failure("ERR FAILOVER timeout must be greater than 0"));
             }
             timeout_ms = Some(ms as u64);
-            at += 2;
-        } else if cx.is(at, "ABORT") && cx.argc() == 2 {
+        } else if cx.argc() == 2 && args.keyword("ABORT") {
             return match cx.engine.abort_failover() {
                 true => {
                     cx.reply.ok();
@@ -187,13 +188,11 @@ fn failover(cx: &mut Cx<'_>) -> Outcome {
                 }
                 false => Err(failure("ERR No failover in progress.")),
             };
-        } else if cx.is(at, "TO") && at + 2 < cx.argc() && target.is_none() {
-            let host = String::from_utf8_lossy(cx.args.arg(at + 1)).into_owned();
-            target = Some((host, integer(cx.args.arg(at + 2))? as u16));
-            at += 3;
-        } else if cx.is(at, "FORCE") && !force {
+        } else if target.is_none() && args.keyword_before("TO", 2) {
+            let host = String::from_utf8_lossy(args.expect()?).into_owned();
+            target = Some((host, integer(args.expect()?)? as u16));
+        } else if !force && args.keyword("FORCE") {
             force = true;
-            at += 1;
         } else {
             return Err(SYNTAX);
         }

@@ -198,13 +198,12 @@ pub(super) fn sdiffstore(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// The `[LIMIT limit]` of `SINTERCARD` from argument `at` on; 0 means none.
-fn card_limit(cx: &Cx<'_>, mut at: usize) -> Result<usize, Failure> {
-    let mut limit = 0;
-    while at < cx.argc() {
-        let value = cx.args.get(at + 1).filter(|_| cx.is(at, "LIMIT")).ok_or(SYNTAX)?;
+fn card_limit(cx: &Cx<'_>, at: usize) -> Result<usize, Failure> {
+    let (mut args, mut limit) = (cx.args_from(at), 0);
+    while !args.is_empty() {
+        let value = args.option("LIMIT").ok_or(SYNTAX)?;
         let number = integer(value).ok().and_then(|number| usize::try_from(number).ok());
         limit = number.ok_or(failure("ERR LIMIT can't be negative"))?;
-        at += 2;
     }
     Ok(if limit == 0 { usize::MAX } else { limit })
 }

@@ -108,27 +108,22 @@ impl Query {
     }
 
     fn options(&mut self, cx: &Cx<'_>, operation: Operation, purpose: Purpose) -> Outcome {
-        let (args, numkeys) = (cx.args, self.keys.len());
+        let numkeys = self.keys.len();
         let weighted = operation != Operation::Diff && purpose != Purpose::Count;
-        let mut at = self.keys.end;
-        while let Some(word) = args.get(at) {
-            let left = args.len() - at - 1;
-            if weighted && left >= numkeys && is_word(word, "WEIGHTS") {
-                let weights = (at + 1..=at + numkeys).map(|i| parse_f64(args.arg(i)));
+        let mut args = cx.args_from(self.keys.end);
+        while !args.is_empty() {
+            if weighted && args.keyword_before("WEIGHTS", numkeys) {
+                let weights = args.by_ref().take(numkeys).map(parse_f64);
                 self.weights = weights.collect::<Option<_>>().ok_or(NOT_WEIGHT)?;
-                at += numkeys;
-            } else if weighted && left >= 1 && is_word(word, "AGGREGATE") {
-                self.aggregate = aggregate(args.arg(at + 1))?;
-                at += 1;
-            } else if purpose == Purpose::Reply && is_word(word, "WITHSCORES") {
+            } else if weighted && args.keyword_before("AGGREGATE", 1) {
+                self.aggregate = aggregate(args.expect()?)?;
+            } else if purpose == Purpose::Reply && args.keyword("WITHSCORES") {
                 self.with_scores = true;
-            } else if purpose == Purpose::Count && left >= 1 && is_word(word, "LIMIT") {
-                self.limit = limit(args.arg(at + 1))?;
-                at += 1;
+            } else if purpose == Purpose::Count && args.keyword_before("LIMIT", 1) {
+                self.limit = limit(args.expect()?)?;
             } else {
                 return Err(SYNTAX);
             }
-            at += 1;
         }
         Ok(())
     }

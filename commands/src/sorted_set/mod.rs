@@ -49,13 +49,7 @@ fn reading(
 }
 
 /// Announces that members were removed, and the key's end when none is left.
-fn tell_removed(
-    cx: &mut Cx<'_>,
-    key: &Key<'_>,
-    event: &'static str,
-    removed: u64,
-    emptied: bool,
-) {
+fn tell_removed(cx: &mut Cx<'_>, key: &Key<'_>, event: &'static str, removed: u64, emptied: bool) {
     cx.modified_by(removed, key, Class::SortedSet, event);
     if emptied {
         cx.modified(key, Class::Generic, "del");

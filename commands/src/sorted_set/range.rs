@@ -2,7 +2,7 @@
 
 use super::bounds::{Indices, lex_range, score_range};
 use super::{Scored, Shape, reading, store, tell_removed};
-use engine::args::{integer, is_word};
+use engine::args::{Args, integer};
 use engine::command::{Flag::*, Group, SPEC, Spec, key};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
@@ -62,24 +62,22 @@ impl Words {
     ) -> std::result::Result<Self, Failure> {
         let Fixed { by, reverse } = fixed;
         let mut words = Words { by, reverse, with_scores: false, offset: 0, limit: -1 };
-        let mut at = from;
-        while let Some(word) = args.get(at) {
-            if !stored && is_word(word, "WITHSCORES") {
+        let mut args = Args::new(args, from);
+        while !args.is_empty() {
+            if !stored && args.keyword("WITHSCORES") {
                 words.with_scores = true;
-            } else if is_word(word, "LIMIT") && at + 2 < args.len() {
-                words.offset = integer(args.arg(at + 1))?;
-                words.limit = integer(args.arg(at + 2))?;
-                at += 2;
-            } else if words.reverse.is_none() && is_word(word, "REV") {
+            } else if args.keyword_before("LIMIT", 2) {
+                words.offset = integer(args.expect()?)?;
+                words.limit = integer(args.expect()?)?;
+            } else if words.reverse.is_none() && args.keyword("REV") {
                 words.reverse = Some(true);
-            } else if words.by.is_none() && is_word(word, "BYLEX") {
+            } else if words.by.is_none() && args.keyword("BYLEX") {
                 words.by = Some(By::Lex);
-            } else if words.by.is_none() && is_word(word, "BYSCORE") {
+            } else if words.by.is_none() && args.keyword("BYSCORE") {
                 words.by = Some(By::Score);
             } else {
                 return Err(SYNTAX);
             }
-            at += 1;
         }
         words.check()
     }

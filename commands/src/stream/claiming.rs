@@ -35,37 +35,31 @@ fn min_idle(argument: &[u8], error: &'static str) -> Result<i64, Failure> {
 fn parse(cx: &Cx<'_>) -> Result<Claim, Failure> {
     let min_idle_ms = min_idle(cx.args.arg(4), "ERR Invalid min-idle-time argument for XCLAIM")?;
     let mut claim = Claim { min_idle_ms, ..Claim::default() };
-    let mut i = 5;
-    while let Some(Ok(id)) = cx.args.get(i).map(|text| strict_id(text, 0)) {
+    let mut args = cx.args_from(5);
+    while let Some(Ok(id)) = args.peek().map(|text| strict_id(text, 0)) {
         claim.ids.push(id);
-        i += 1;
+        args.next();
     }
-    let number = |at, error| integer(cx.args.arg(at)).map_err(|_| failure(error));
-    while i < cx.argc() {
-        let more = i + 1 < cx.argc();
-        if cx.is(i, "FORCE") {
+    let number = |value, error| integer(value).map_err(|_| failure(error));
+    while let Some(word) = args.peek() {
+        if args.keyword("FORCE") {
             claim.force = true;
-        } else if cx.is(i, "JUSTID") {
+        } else if args.keyword("JUSTID") {
             claim.just_id = true;
-        } else if cx.is(i, "IDLE") && more {
-            i += 1;
-            let idle = number(i, "ERR Invalid IDLE option argument for XCLAIM")?;
+        } else if let Some(value) = args.option("IDLE") {
+            let idle = number(value, "ERR Invalid IDLE option argument for XCLAIM")?;
             claim.time_ms = Some((cx.now.wall_ms as i64).wrapping_sub(idle));
-        } else if cx.is(i, "TIME") && more {
-            i += 1;
-            claim.time_ms = Some(number(i, "ERR Invalid TIME option argument for XCLAIM")?);
-        } else if cx.is(i, "RETRYCOUNT") && more {
-            i += 1;
-            let count = number(i, "ERR Invalid RETRYCOUNT option argument for XCLAIM")?;
+        } else if let Some(value) = args.option("TIME") {
+            claim.time_ms = Some(number(value, "ERR Invalid TIME option argument for XCLAIM")?);
+        } else if let Some(value) = args.option("RETRYCOUNT") {
+            let count = number(value, "ERR Invalid RETRYCOUNT option argument for XCLAIM")?;
             claim.deliveries = u64::try_from(count).ok();
-        } else if cx.is(i, "LASTID") && more {
-            i += 1;
-            claim.last_id = strict_id(cx.args.arg(i), 0)?;
+        } else if let Some(value) = args.option("LASTID") {
+            claim.last_id = strict_id(value, 0)?;
         } else {
-            let word = shown(cx.args.arg(i));
+            let word = shown(word);
             return Err(Failure::text(format!("ERR Unrecognized XCLAIM option '{word}'")));
         }
-        i += 1;
     }
     Ok(claim)
 }
@@ -227,18 +221,16 @@ fn parse_auto(cx: &Cx<'_>) -> Result<AutoClaim, Failure> {
     let min_idle_ms = min_idle(cx.args.arg(4), error)?;
     let first = first_id(cx.args.arg(5))?;
     let mut claim = AutoClaim { min_idle_ms, first, count: 100, just_id: false };
-    let mut i = 6;
-    while i < cx.argc() {
-        if cx.is(i, "COUNT") && i + 1 < cx.argc() {
-            i += 1;
-            let count = integer(cx.args.arg(i)).ok().filter(|n| (1..=COUNT_MAX).contains(n));
+    let mut args = cx.args_from(6);
+    while !args.is_empty() {
+        if let Some(value) = args.option("COUNT") {
+            let count = integer(value).ok().filter(|n| (1..=COUNT_MAX).contains(n));
             claim.count = count.ok_or(failure("ERR COUNT must be > 0"))? as u64;
-        } else if cx.is(i, "JUSTID") {
+        } else if args.keyword("JUSTID") {
             claim.just_id = true;
         } else {
             return Err(SYNTAX);
         }
-        i += 1;
     }
     Ok(claim)
 }

@@ -15,20 +15,18 @@ const NO_KEY: Failure = failure(
 
 /// `[MKSTREAM] [ENTRIESREAD entries-read]` from argument 5 on.
 fn options(cx: &Cx<'_>, may_make: bool) -> Result<(bool, Option<u64>), Failure> {
-    let (mut make, mut read, mut i) = (false, None, 5);
-    while i < cx.argc() {
-        if may_make && cx.is(i, "MKSTREAM") {
+    let (mut make, mut read, mut args) = (false, None, cx.args_from(5));
+    while !args.is_empty() {
+        if may_make && args.keyword("MKSTREAM") {
             make = true;
-            i += 1;
-        } else if cx.is(i, "ENTRIESREAD") && i + 1 < cx.argc() {
-            read = match integer(cx.args.arg(i + 1))? {
+        } else if let Some(value) = args.option("ENTRIESREAD") {
+            read = match integer(value)? {
                 -1 => None,
                 count => Some(
                     u64::try_from(count)
                         .map_err(|_| failure("ERR value for ENTRIESREAD must be positive or -1"))?,
                 ),
             };
-            i += 2;
         } else {
             return Err(subcommand_syntax(cx.args));
         }

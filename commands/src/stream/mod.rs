@@ -156,13 +156,12 @@ struct SetIds {
 fn parse_xsetid(cx: &Cx<'_>) -> Result<SetIds, Failure> {
     let last_id = strict_id(cx.args.arg(2), 0)?;
     let mut ids = SetIds { last_id, max_deleted_id: None, entries_added: None };
-    let mut i = 3;
-    while i < cx.argc() {
-        let value = cx.args.get(i + 1).ok_or(engine::failure::SYNTAX)?;
-        if cx.is(i, "ENTRIESADDED") {
+    let mut args = cx.args_from(3);
+    while !args.is_empty() {
+        if let Some(value) = args.option("ENTRIESADDED") {
             let added = engine::args::non_negative(value, "ERR entries_added must be positive")?;
             ids.entries_added = Some(added);
-        } else if cx.is(i, "MAXDELETEDID") {
+        } else if let Some(value) = args.option("MAXDELETEDID") {
             let deleted = strict_id(value, 0)?;
             if last_id < deleted {
                 return Err(failure(
@@ -174,7 +173,6 @@ fn parse_xsetid(cx: &Cx<'_>) -> Result<SetIds, Failure> {
         } else {
             return Err(engine::failure::SYNTAX);
         }
-        i += 2;
     }
     Ok(ids)
 }

@@ -1,7 +1,7 @@
 //! XTRIM, and the grammar it shares with XADD: `MAXLEN|MINID [=|~] threshold [LIMIT count]`.
 
 use super::ids::{self, IdText, NewId, id_text};
-use engine::args::{integer, non_negative};
+use engine::args::{Args, integer, is_word, non_negative};
 use engine::config::Id;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
@@ -15,6 +15,9 @@ const LIMIT_DEFAULT: u64 = 10_000;
 const LIMIT_MAX: u64 = 1_000_000;
 /// What `~` may remove at once, in nodes.
 const LIMIT_NODES: u64 = 100;
+
+const TWO_STRATEGIES: Failure =
+    failure("ERR syntax error, MAXLEN and MINID options at the same time are not compatible");
 
 /// The options of `XADD` and `XTRIM`.
 pub(super) struct Options {
@@ -31,40 +34,28 @@ pub(super) struct Options {
 /// The options from argument 2 on; `adding` for `XADD`, where an ID ends them.
 pub(super) fn parse(cx: &Cx<'_>, adding: bool) -> Result<Options, Failure> {
     let mut options = Options { trim: None, make: true, id: NewId::Auto, end: cx.argc() };
-    let (mut limit, mut approximate) = (None, false);
-    let mut i = 2;
-    while i < cx.argc() {
-        let more = i + 1 < cx.argc();
-        if adding && cx.args.arg(i) == b"*" {
-            options.end = i;
+    let (mut limit, mut args) = (None, cx.args_from(2));
+    while let Some(word) = args.peek() {
+        if adding && word == b"*" {
             break;
-        } else if more && (cx.is(i, "MAXLEN") || cx.is(i, "MINID")) {
+        } else if args.keyword_before("MAXLEN", 1) || args.keyword_before("MINID", 1) {
             if options.trim.is_some() {
-                return Err(failure(
-                    "ERR syntax error, MAXLEN and MINID options at the same time are not compatible",
-                ));
+                return Err(TWO_STRATEGIES);
             }
-            let by_len = cx.is(i, "MAXLEN");
-            let sign = cx.args.arg(i + 1);
-            let signed = i + 2 < cx.argc() && (sign == b"~" || sign == b"=");
-            approximate = signed && sign == b"~";
-            i += 1 + usize::from(signed);
-            let to = threshold(cx.args.arg(i), by_len)?;
-            options.trim = Some(Trim { to, approximate, limit: 0 });
-        } else if more && cx.is(i, "LIMIT") {
-            i += 1;
-            limit = Some(non_negative(cx.args.arg(i), "ERR The LIMIT argument must be >= 0.")?);
-        } else if adding && cx.is(i, "NOMKSTREAM") {
+            options.trim = Some(strategy(&mut args, is_word(word, "MAXLEN"))?);
+        } else if let Some(value) = args.option("LIMIT") {
+            limit = Some(non_negative(value, "ERR The LIMIT argument must be >= 0.")?);
+        } else if adding && args.keyword("NOMKSTREAM") {
             options.make = false;
         } else if adding {
-            options.id = ids::new_id(cx.args.arg(i))?;
-            options.end = i;
+            options.id = ids::new_id(word)?;
             break;
         } else {
             return Err(SYNTAX);
         }
-        i += 1;
     }
+    options.end = args.at();
+    let approximate = options.trim.is_some_and(|trim| trim.approximate);
     match (&mut options.trim, limit) {
         (None, Some(1..)) => Err(failure(
             "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
@@ -81,6 +72,15 @@ pub(super) fn parse(cx: &Cx<'_>, adding: bool) -> Result<Options, Failure> {
         }
         _ => Ok(options),
     }
+}
+
+/// What stands behind `MAXLEN` or `MINID`.
+fn strategy(args: &mut Args<'_>, by_len: bool) -> Result<Trim, Failure> {
+    let approximate = args.keyword_before("~", 1);
+    if !approximate {
+        args.keyword_before("=", 1);
+    }
+    Ok(Trim { to: threshold(args.expect()?, by_len)?, approximate, limit: 0 })
 }
 
 fn threshold(argument: &[u8], by_len: bool) -> Result<TrimTo, Failure> {

@@ -19,21 +19,19 @@ struct Options {
 
 fn parse(cx: &Cx<'_>) -> Result<Options, Failure> {
     let mut options = Options::default();
-    let mut i = 3;
-    while i < cx.argc() {
-        if cx.is(i, "LEN") {
+    let mut args = cx.args_from(3);
+    while !args.is_empty() {
+        if args.keyword("LEN") {
             options.len = true;
-        } else if cx.is(i, "IDX") {
+        } else if args.keyword("IDX") {
             options.idx = true;
-        } else if cx.is(i, "WITHMATCHLEN") {
+        } else if args.keyword("WITHMATCHLEN") {
             options.with_match_len = true;
-        } else if cx.is(i, "MINMATCHLEN") && i + 1 < cx.argc() {
-            options.min_match_len = integer(cx.args.arg(i + 1))?.max(0) as u64;
-            i += 1;
+        } else if let Some(value) = args.option("MINMATCHLEN") {
+            options.min_match_len = integer(value)?.max(0) as u64;
         } else {
             return Err(SYNTAX);
         }
-        i += 1;
     }
     match options.len && options.idx {
         true => Err(failure("ERR If you want both the length and indexes, please just use IDX.")),

@@ -1,7 +1,7 @@
 //! SET and its older forms, and GETEX: values that come or stay with an expiry.
 
 use super::reply_value;
-use engine::args::is_word;
+use engine::args::{Args, is_word};
 use engine::command::{Found, KeyPosition, KeySpec};
 use engine::cx::Cx;
 use engine::expiry::{EX, EXAT, PX, PXAT, Unit, positive_expiry};
@@ -54,50 +54,44 @@ pub(super) fn key(_: &'static [KeySpec], request: Request<'_>) -> Option<Found> 
 fn parse(cx: &Cx<'_>, command: For) -> Result<Options, Failure> {
     let mut options = Options { when: When::Always, get: false, lifetime: Lifetime::Default };
     let is_set = command == For::Set;
-    let mut i = if is_set { 3 } else { 2 };
-    while i < cx.argc() {
-        if is_set && cx.is(i, "NX") && options.when != When::Existing {
+    let mut args = cx.args_from(if is_set { 3 } else { 2 });
+    while !args.is_empty() {
+        if is_set && options.when != When::Existing && args.keyword("NX") {
             options.when = When::Missing;
-        } else if is_set && cx.is(i, "XX") && options.when != When::Missing {
+        } else if is_set && options.when != When::Missing && args.keyword("XX") {
             options.when = When::Existing;
-        } else if is_set && cx.is(i, "GET") {
+        } else if is_set && args.keyword("GET") {
             options.get = true;
         } else {
-            i = parse_lifetime(cx, command, i, &mut options.lifetime)?;
+            parse_lifetime(&mut args, command, &mut options.lifetime)?;
         }
-        i += 1;
     }
     Ok(options)
 }
 
-/// One option about the expiry at `i`; the index of its last argument. As in Redis the same one
-/// may come twice, and the last counts.
-fn parse_lifetime(
-    cx: &Cx<'_>,
-    command: For,
-    i: usize,
-    lifetime: &mut Lifetime,
-) -> Result<usize, Failure> {
+/// One option about the expiry. As in Redis the same one may come twice, and the last counts.
+fn parse_lifetime(args: &mut Args<'_>, command: For, lifetime: &mut Lifetime) -> Outcome {
     let words: [(&str, For, Lifetime); 2] =
         [("KEEPTTL", For::Set, Lifetime::Keep), ("PERSIST", For::GetEx, Lifetime::Persist)];
     for (word, of, meaning) in words {
-        if cx.is(i, word) && of == command && [Lifetime::Default, meaning].contains(lifetime) {
+        let fits = of == command && [Lifetime::Default, meaning].contains(lifetime);
+        if fits && args.keyword(word) {
             *lifetime = meaning;
-            return Ok(i);
+            return Ok(());
         }
     }
     let units = [("EX", EX), ("PX", PX), ("EXAT", EXAT), ("PXAT", PXAT)];
-    let unit = units.into_iter().find(|(word, _)| cx.is(i, word)).ok_or(SYNTAX)?.1;
+    let unit = units.into_iter().find(|(word, _)| args.keyword_before(word, 1)).ok_or(SYNTAX)?.1;
     let free = match *lifetime {
         Lifetime::Default => true,
         Lifetime::Until(before, _) => before == unit,
         Lifetime::Keep | Lifetime::Persist => false,
     };
-    if !free || i + 1 >= cx.argc() {
+    if !free {
         return Err(SYNTAX);
     }
-    *lifetime = Lifetime::Until(unit, i + 1);
-    Ok(i + 1)
+    *lifetime = Lifetime::Until(unit, args.at());
+    args.expect().map(drop)
 }
 
 /// Sets the value, tells, and logs what replays to the same whenever it is run.

@@ -1,40 +1,18 @@
 //! May this request run?
 
 use super::Account;
-use super::log::{Entry as LogEntry, Reason};
+use super::log::{Context, Entry as LogEntry, Reason};
 use super::user::{Selector, User};
 use crate::command::{Channels, Entry, Flag, Found};
 use crate::engine::Engine;
 use crate::failure::{Failure, failure};
 use crate::glob;
-use crate::session::SessionState;
+use crate::session::state::SessionState;
 use resp::Request;
 use std::cmp::Ordering as Order;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// Where a request comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Context {
-    /// A client.
-    TopLevel,
-    /// A client, to be queued, or run by `EXEC`.
-    Multi,
-    /// A script.
-    Lua,
-}
-
-impl Context {
-    /// As `ACL LOG` names it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Context::TopLevel => "toplevel",
-            Context::Multi => "multi",
-            Context::Lua => "lua",
-        }
-    }
-}
 
 /// What is forbidden; the later kinds say more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

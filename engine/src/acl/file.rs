@@ -49,14 +49,17 @@ impl Engine {
             *errors += &format!("WARNING: Duplicate user '{name}' found on line {number}. ");
             return;
         }
-        let mut user = User::new(self.channels_by_default());
+        let all_channels = self.channels_by_default();
+        let mut user = User::new(all_channels);
         match merge_selectors(words) {
             Err(_) => {
                 *errors +=
                     &format!("{path}:{number}: Unmatched parenthesis in selector definition.");
             }
             Ok(rules) => {
-                for error in rules.iter().filter_map(|rule| user.apply(rule, self).err()) {
+                let mut apply =
+                    |rule: &Vec<u8>| user.apply(rule, &self.commands, all_channels).err();
+                for error in rules.iter().filter_map(&mut apply) {
                     *errors += &format!("{path}:{number}: {}. ", error.text());
                 }
             }

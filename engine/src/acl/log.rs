@@ -1,6 +1,5 @@
 //! [`AclLog`]: what was refused lately, newest first.
 
-use super::check::Context;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,6 +9,28 @@ const GROUPED_MS: u64 = 60_000;
 
 /// Bytes of a key, channel or name that are kept.
 const OBJECT_MAX: usize = 1024;
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// A client.
+    TopLevel,
+    /// A client, to be queued, or run by `EXEC`.
+    Multi,
+    /// A script.
+    Lua,
+}
+
+impl Context {
+    /// As `ACL LOG` names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Context::TopLevel => "toplevel",
+            Context::Multi => "multi",
+            Context::Lua => "lua",
+        }
+    }
+}
 
 /// Why something was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 //! `+@read`, `-flushall`, `(…)` …) that change it. The rules are those of Redis's ACL documentation.
 
 use crate::command::{Category, CommandId, CommandTable, Entry};
-use crate::engine::Engine;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -360,9 +359,13 @@ impl User {
     ///
     /// # Errors
     /// Why it was refused. A user with a refused rule must not be used.
-    pub fn apply(&mut self, rule: &[u8], engine: &Engine) -> Result<(), RuleError> {
+    pub fn apply(
+        &mut self,
+        rule: &[u8],
+        table: &CommandTable,
+        all_channels: bool,
+    ) -> Result<(), RuleError> {
         let is = |word: &str| rule.eq_ignore_ascii_case(word.as_bytes());
-        let table = &engine.commands;
         if is("on") || is("off") {
             self.enabled = is("on");
         } else if is("nopass") {
@@ -378,31 +381,31 @@ impl User {
         } else if is("clearselectors") {
             self.selectors.clear();
         } else if is("reset") {
-            *self = User::new(engine.channels_by_default());
+            *self = User::new(all_channels);
             self.root.set_all_commands(table, false);
         } else {
-            return self.apply_prefixed(rule, engine);
+            return self.apply_prefixed(rule, table, all_channels);
         }
         Ok(())
     }
 
-    fn apply_prefixed(&mut self, rule: &[u8], engine: &Engine) -> Ruled {
+    fn apply_prefixed(&mut self, rule: &[u8], table: &CommandTable, all_channels: bool) -> Ruled {
         match rule {
             [b'>', password @ ..] => self.add_password(hash(password)),
             [b'#', hash @ ..] => self.add_password(checked_hash(hash)?),
             [b'<', password @ ..] => return self.remove_password(&hash(password)),
             [b'!', hash @ ..] => return self.remove_password(&checked_hash(hash)?),
             [b'(', inside @ .., b')'] => {
-                let mut selector = Selector::new(engine.channels_by_default());
+                let mut selector = Selector::new(all_channels);
                 let words = inside.split(|byte| is_space(*byte)).filter(|word| !word.is_empty());
                 for word in words {
-                    selector.apply(word, &engine.commands)?;
+                    selector.apply(word, table)?;
                 }
                 self.selectors.push(selector);
             }
             rule => {
-                self.settle_bits(&engine.commands);
-                return self.root.apply(rule, &engine.commands);
+                self.settle_bits(table);
+                return self.root.apply(rule, table);
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use super::{Client, ReplyBuffers, flag};
 use crate::engine::Engine;
 use crate::pubsub::Space;
+use crate::session::Session;
 use runtime::Peer;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -50,18 +51,7 @@ pub fn describe(engine: &Engine, client: &Client, is_own: bool, now_ms: u64) -> 
     let (fixed, list) = (output.min(ReplyBuffers::SIZE), output.saturating_sub(ReplyBuffers::SIZE));
     let (reply_buffer, peak) = engine.clients.reply_buffers.of(client, now_ms);
     let command = client.last_command().map_or("NULL", |id| &engine.commands.entry(id).full_name);
-    let seen_ms = client.last_seen_ms.load(Ordering::Relaxed);
-    let mut line = format!(
-        "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db={}",
-        client.id,
-        client.peer,
-        local_address(&client.peer),
-        names.name,
-        now_ms.saturating_sub(client.created_ms) / 1000,
-        now_ms.saturating_sub(seen_ms) / 1000,
-        flag_letters(client),
-        get(&client.db),
-    );
+    let mut line = identity(client, &names.name, now_ms);
     let subscribed = |space: Space| get(&client.subscriptions[space as usize]);
     let _ = write!(
         line,
@@ -80,4 +70,30 @@ pub fn describe(engine: &Engine, client: &Client, is_own: bool, now_ms: u64) -> 
         names.lib_version,
     );
     line
+}
+
+/// Who and where it is, since when, and what it has last been seen doing.
+fn identity(client: &Client, name: &str, now_ms: u64) -> String {
+    let seen_ms = client.last_seen_ms.load(Ordering::Relaxed);
+    format!(
+        "id={} addr={} laddr={} fd=0 name={name} age={} idle={} flags={} db={}",
+        client.id,
+        client.peer,
+        local_address(&client.peer),
+        now_ms.saturating_sub(client.created_ms) / 1000,
+        now_ms.saturating_sub(seen_ms) / 1000,
+        flag_letters(client),
+        client.db.load(Ordering::Relaxed),
+    )
+}
+
+impl Client {
+    /// Bytes that the server holds because of it, as `CLIENT LIST` tells them and `maxmemory-clients`
+    /// counts them.
+    pub fn memory(&self) -> usize {
+        let small = [&self.argument_bytes, &self.queued_bytes].map(|n| n.load(Ordering::Relaxed));
+        let buffered = self.input_bytes.load(Ordering::Relaxed) + self.waiting_bytes();
+        let owned: u64 = small.into_iter().map(u64::from).sum();
+        size_of::<Client>() + size_of::<Session>() + buffered + owned as usize
+    }
 }

@@ -6,7 +6,6 @@ pub use describe::{describe, local_address};
 
 use crate::acl::Account;
 use crate::command::CommandId;
-use crate::session::Session;
 use crate::tracking::Notice;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -340,15 +339,6 @@ impl Client {
     /// Whether that was because too much waits for it to be read.
     pub(crate) fn has_overflowed(&self) -> bool {
         self.ending.load(Ordering::Relaxed) == Ending::Overflow as u8
-    }
-
-    /// Bytes that the server holds because of it, as `CLIENT LIST` tells them and `maxmemory-clients`
-    /// counts them.
-    pub fn memory(&self) -> usize {
-        let small = [&self.argument_bytes, &self.queued_bytes].map(|n| n.load(Ordering::Relaxed));
-        let buffered = self.input_bytes.load(Ordering::Relaxed) + self.waiting_bytes();
-        let owned: u64 = small.into_iter().map(u64::from).sum();
-        size_of::<Client>() + size_of::<Session>() + buffered + owned as usize
     }
 
     pub(crate) fn has_events(&self) -> bool {

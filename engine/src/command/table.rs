@@ -171,6 +171,12 @@ pub struct CommandTable {
 }
 
 impl CommandTable {
+    /// The number of a command by its full name; [`CommandId::MAX`], which none has, if it is not there.
+    pub(crate) fn id_of(&self, full_name: &str) -> CommandId {
+        let found = self.entries().iter().find(|entry| entry.full_name == full_name);
+        found.map_or(CommandId::MAX, |entry| entry.id)
+    }
+
     /// Builds the table from slices of rows.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use crate::containment::{Doing, Watch};
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::failure::{Failure, Outcome};
-use crate::session::SessionState;
+use crate::session::state::SessionState;
 use resp::{Output, Reply};
 use storage::{Db, Expiry, Key, Locks, ShardSet};
 

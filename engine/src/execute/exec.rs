@@ -5,7 +5,7 @@ use crate::command::Flag;
 use crate::containment::{Doing, Watch};
 use crate::cx::Cx;
 use crate::engine::{Engine, gate};
-use crate::session::{Queued, SessionState, special};
+use crate::session::state::{Queued, SessionState, special};
 use resp::Reply;
 use storage::{Db, Expiry, ShardSet};
 

@@ -6,6 +6,7 @@
 //! | `call` | which shards, and the handler under their locks |
 //! | `settle` | what follows the handler, still under the locks |
 //! | `exec` | a transaction's commands, under the locks of all of them |
+//! | `errands` | what other servers are asked to do, and what follows |
 //! | `waiters` | who waits for a key is served |
 //! | `changes` | [`Changes`]: what a call leaves behind, from its handler until after the locks |
 //! | `effects` | what of it is logged |
@@ -15,6 +16,7 @@
 mod call;
 mod changes;
 mod effects;
+mod errands;
 mod exec;
 mod settle;
 mod waiters;
@@ -23,7 +25,7 @@ pub(crate) use changes::{Again, Changes, Ready, Rest};
 pub(crate) use effects::{Effects, log};
 
 use crate::command::Entry;
-use crate::session::SessionState;
+use crate::session::state::SessionState;
 use resp::{Output, Request};
 use runtime::Now;
 

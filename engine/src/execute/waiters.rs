@@ -6,7 +6,7 @@ use crate::blocking::Waiter;
 use crate::clients::Event;
 use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::session::SessionState;
+use crate::session::state::SessionState;
 use crate::tracking::Own;
 use resp::{Output, Reply};
 use runtime::Now;
@@ -37,21 +37,17 @@ impl Engine {
         if waiter.client.is_killed() || !waiter.claim() {
             return Changes::default();
         }
-        let mut session = SessionState::stand_in(waiter, self);
+        let mut session = SessionState::stand_in(waiter, &self.acl, &self.tracking);
         let mut out = Output::new();
         if let Err(failure) = self.may_still_run(waiter, &mut session, now) {
-            let entry = self.commands.entry(waiter.command);
-            self.stats.rejected(Some(entry.id), failure.code());
+            self.stats.rejected(Some(waiter.command), failure.code());
             Reply::new(&mut out, session.proto).error(failure.as_str());
             self.end_wait(waiter, out, None);
             return Changes::default();
         }
         let run = || self.run_for(waiter, &mut session, &mut out, now);
         let Ok(mut changes) = catch_unwind(AssertUnwindSafe(run)) else {
-            // Whose command it was is closed, as if it had run it itself: not who served it.
-            tracing::error!(client = waiter.client.id, "a waiting client's command panicked");
-            self.unpark(waiter);
-            waiter.client.kill();
+            self.end_panicked(waiter);
             return Changes::default();
         };
         session.flush_counts(&self.stats);
@@ -109,6 +105,14 @@ impl Engine {
         waiter.spend(took);
         self.note_moment(entry, took, now);
         changes
+    }
+
+    /// Ends a wait whose command panicked: its client is closed, as if it had run it itself, not who
+    /// served it.
+    fn end_panicked(&self, waiter: &Arc<Waiter>) {
+        tracing::error!(client = waiter.client.id, "a waiting client's command panicked");
+        self.unpark(waiter);
+        waiter.client.kill();
     }
 
     /// Ends a wait with a reply, which depends on `position`.

@@ -406,6 +406,11 @@ pub(crate) struct Tee {
 }
 
 impl Tee {
+    /// A tee that writes nothing yet.
+    pub fn new(journal: Option<Arc<dyn Journal>>, out: Arc<Outgoing>) -> Self {
+        Tee { journal, out, recording: AtomicU8::new(0) }
+    }
+
     pub fn set(&self, bit: u8, on: bool) {
         match on {
             true => self.recording.fetch_or(bit, Ordering::SeqCst),

@@ -1,14 +1,11 @@
 //! [`Follower`]: a session that is sent all data, and then the stream.
 
-use super::{Counts, Replication};
+use super::Replication;
 use crate::clients::{Client, flag};
 use crate::config::OutputBufferLimit;
-use crate::engine::Engine;
-use crate::session::{SessionState, special};
-use crate::tuning::OutputClass;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use replication::{Ack, Acks, Answer};
+use replication::{Ack, Acks};
 use resp::Output;
 use runtime::Peer;
 use std::collections::VecDeque;
@@ -99,7 +96,12 @@ struct State {
 }
 
 impl Follower {
-    fn new(client: Arc<Client>, announced: Announced, is_legacy: bool, now_ms: u64) -> Self {
+    pub(super) fn new(
+        client: Arc<Client>,
+        announced: Announced,
+        is_legacy: bool,
+        now_ms: u64,
+    ) -> Self {
         let state = State {
             phase: Phase::Waiting,
             queue: VecDeque::new(),
@@ -182,7 +184,14 @@ impl Follower {
         }
     }
 
-    fn acknowledge(&self, position: u64, durable: Option<u64>, now_ms: u64) {
+    /// It has all data up to `position`: it is sent the stream from there.
+    pub(super) fn go_on(&self, position: u64) {
+        let mut state = self.state.lock();
+        (state.phase, state.position) = (Phase::Online, Some(position));
+        state.ack.position = position;
+    }
+
+    pub(super) fn acknowledge(&self, position: u64, durable: Option<u64>, now_ms: u64) {
         let mut state = self.state.lock();
         let ack = &mut state.ack;
         ack.position = ack.position.max(position);
@@ -194,7 +203,7 @@ impl Follower {
     }
 
     /// Moves what fits to the session's output.
-    fn pump(&self, replication: &Replication, out: &mut Output) -> Fed {
+    pub(super) fn pump(&self, replication: &Replication, out: &mut Output) -> Fed {
         self.woken.store(false, Ordering::Release);
         let mut state = self.state.lock();
         while out.len() < WINDOW
@@ -228,7 +237,7 @@ impl Follower {
     }
 
     /// Whether so much has waited for it for longer than the soft limit allows.
-    fn is_over_soft(&self, behind: u64, limit: OutputBufferLimit, now_ms: u64) -> bool {
+    pub(super) fn is_over_soft(&self, behind: u64, limit: OutputBufferLimit, now_ms: u64) -> bool {
         let since = &mut self.state.lock().over_soft_since_ms;
         if limit.soft_bytes == 0 || behind < limit.soft_bytes {
             *since = None;
@@ -238,7 +247,7 @@ impl Follower {
     }
 
     /// Bytes of the stream that it has not been sent, from its position to `end`.
-    fn behind(&self, end: u64) -> u64 {
+    pub(super) fn behind(&self, end: u64) -> u64 {
         self.needs().map_or(0, |position| end.saturating_sub(position))
     }
 
@@ -271,119 +280,9 @@ impl Replication {
         self.update_needed();
     }
 
-    fn add(&self, follower: &Arc<Follower>) {
+    pub(super) fn add(&self, follower: &Arc<Follower>) {
         follower.client.set_flag(flag::REPLICA, true);
         self.followers.write().push(follower.clone());
         self.update_needed();
-    }
-}
-
-impl Engine {
-    /// Makes a session a replica's: `PSYNC` and `SYNC`. What it is told at once, if anything.
-    pub fn admit_follower(
-        &self,
-        session: &mut SessionState,
-        asked: Option<(&[u8], i64)>,
-        now_ms: u64,
-    ) -> Option<String> {
-        let announced = session.take_announced();
-        self.begin_feeding();
-        let Counts { partial_ok, partial_err, .. } = &self.replication.counts;
-        let answer = asked.map_or(Answer::Full, |(id, at)| self.replication.out.answer(id, at));
-        let psync2 = announced.psync2;
-        let client = session.client().clone();
-        let follower = Arc::new(Follower::new(client, announced, asked.is_none(), now_ms));
-        if let Answer::Continue(position) = answer {
-            partial_ok.fetch_add(1, Ordering::Relaxed);
-            let mut state = follower.state.lock();
-            (state.phase, state.position) = (Phase::Online, Some(position));
-            state.ack.position = position;
-        } else if asked.is_some_and(|(id, _)| id != b"?") {
-            partial_err.fetch_add(1, Ordering::Relaxed);
-        }
-        self.replication.add(&follower);
-        session.follow(follower);
-        match answer {
-            Answer::Continue(position) => {
-                tracing::info!(client = session.client().id, position, "a replica goes on");
-                let id = self.replication.out.history().id;
-                Some(if psync2 { format!("CONTINUE {id}") } else { "CONTINUE".into() })
-            }
-            Answer::Full => {
-                self.replication.counts.full.fetch_add(1, Ordering::Relaxed);
-                self.environment.host.begin_sync();
-                None
-            }
-        }
-    }
-
-    /// Takes a replica out, when its session ends.
-    pub(crate) fn end_follower(&self, session: &SessionState) {
-        let Some(follower) = session.follower() else { return };
-        self.replication.followers.write().retain(|other| !Arc::ptr_eq(other, follower));
-        self.replication.update_needed();
-        self.update_replica_gate(None);
-    }
-
-    /// Moves what there is for a replica to its session's output.
-    pub(crate) fn feed_follower(&self, session: &SessionState, out: &mut Output) -> Fed {
-        let Some(follower) = session.follower() else { return Fed::All };
-        let fed = follower.pump(&self.replication, out);
-        if follower.phase() == Phase::Online {
-            self.replication.update_needed();
-        }
-        if self.is_too_far_behind(follower, None) { Fed::Lost } else { fed }
-    }
-
-    /// Whether more waits for a replica than `client-output-buffer-limit` allows: at once, or, where the
-    /// time is given, for too long.
-    pub(super) fn is_too_far_behind(&self, follower: &Follower, now_ms: Option<u64>) -> bool {
-        let behind = follower.behind(self.replication.out.end());
-        let limit = self.tuning.output_limit(OutputClass::Replica);
-        let hard = limit.hard_bytes;
-        let over = hard > 0 && behind > hard.max(self.replication.out.size())
-            || now_ms.is_some_and(|now_ms| follower.is_over_soft(behind, limit, now_ms));
-        if over {
-            let client = follower.client.id;
-            tracing::warn!(client, behind, "output limit reached by a replica");
-            self.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
-        }
-        over
-    }
-
-    /// A replica says how far it is.
-    pub fn acknowledged(
-        &self,
-        session: &SessionState,
-        position: u64,
-        durable: Option<u64>,
-        now: runtime::Now,
-    ) {
-        if let Some(follower) = session.follower() {
-            follower.acknowledge(position, durable, now.wall_ms);
-            self.update_replica_gate(Some(now));
-            self.serve_acks(now);
-        }
-    }
-}
-
-impl SessionState {
-    /// The replica that this session serves.
-    pub fn follower(&self) -> Option<&Arc<Follower>> {
-        self.rare().and_then(|rare| rare.follower.as_ref())
-    }
-
-    fn follow(&mut self, follower: Arc<Follower>) {
-        self.rare_mut().follower = Some(follower);
-        self.set_special(special::FOLLOWER, true);
-    }
-
-    /// What the client said of itself as a replica.
-    pub fn announced(&mut self) -> &mut Announced {
-        self.rare_mut().announced.get_or_insert_default()
-    }
-
-    fn take_announced(&mut self) -> Announced {
-        self.rare_mut().announced.take().map_or(Announced::default(), |announced| *announced)
     }
 }

@@ -13,6 +13,7 @@ mod apply;
 mod failover;
 pub(crate) mod feed;
 mod follower;
+mod following;
 mod roles;
 mod tend;
 mod trail;
@@ -45,9 +46,18 @@ pub struct Replication {
     waiters: Mutex<Vec<Arc<Waiter>>>,
     waiting: AtomicUsize,
     failover: Mutex<Option<Failover>>,
-    tended: Mutex<tend::Tended>,
+    tended: Mutex<Tended>,
     /// Counted for `INFO stats`.
     pub counts: Counts,
+}
+
+/// When things were last done, monotonic milliseconds.
+#[derive(Debug, Default)]
+struct Tended {
+    ping_ms: u64,
+    life_ms: u64,
+    /// Since when there is no replica.
+    alone_ms: Option<u64>,
 }
 
 /// How often replicas of ours were synchronized.

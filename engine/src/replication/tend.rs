@@ -5,15 +5,6 @@ use crate::config::Id;
 use crate::engine::{Engine, gate};
 use runtime::Now;
 
-/// When things were last done, monotonic milliseconds.
-#[derive(Debug, Default)]
-pub(super) struct Tended {
-    ping_ms: u64,
-    life_ms: u64,
-    /// Since when there is no replica.
-    alone_ms: Option<u64>,
-}
-
 impl Engine {
     /// A round; called some times a second.
     pub(crate) fn tend_replication(&self, now: Now) {

@@ -24,7 +24,7 @@ use crate::args::integer;
 use crate::cx::Cx;
 use crate::engine::{Engine, gate};
 use crate::failure::{Failure, NOT_INTEGER, Outcome, failure};
-use crate::session::special;
+use crate::session::state::special;
 use resp::{Output, Reply, Request};
 use script::shebang::flag;
 use script::{Failed, Sha};

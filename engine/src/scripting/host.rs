@@ -10,7 +10,7 @@ use crate::cx::Cx;
 use crate::engine::gate;
 use crate::execute::{Again, Call, Changes, Effects};
 use crate::failure::{Failure, NO_REPLICAS, OOM, READ_ONLY, failure};
-use crate::session::special;
+use crate::session::state::special;
 use resp::{Output, Proto, Reply, Request};
 use script::Host;
 use std::sync::Arc;

@@ -6,12 +6,16 @@
 
 mod admit;
 mod run;
-mod state;
+mod service;
+pub(crate) mod state;
 mod status;
 mod withheld;
 
-pub use state::{Multi, ReplyMode, SessionState, Watched};
-pub(crate) use state::{Queued, special};
+pub use crate::keyspace::Watched;
+pub use service::EngineService;
+pub use state::{Multi, ReplyMode, SessionState};
+
+use state::special;
 
 use crate::blocking::Waiter;
 use crate::clients::{Event, flag};

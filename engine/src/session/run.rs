@@ -10,7 +10,7 @@ use crate::cross_protocol;
 use crate::engine::{Engine, gate};
 use crate::execute::{Again, Call, Changes, Rest, Turn};
 use crate::failure::{self, EXEC_ABORT, Failure};
-use crate::monitor::is_shown_first;
+use crate::monitor::engine::is_shown_first;
 use crate::tracking::Own;
 use resp::{Batch, Reply, Request};
 use runtime::{Flow, Now};
@@ -481,13 +481,7 @@ impl Machine {
 
     /// What follows once the locks are gone.
     #[inline(never)]
-    fn conclude(
-        &mut self,
-        engine: &Engine,
-        mut changes: Changes,
-        now: Now,
-        timer: &mut Timer<'_>,
-    ) {
+    fn conclude(&mut self, engine: &Engine, mut changes: Changes, now: Now, timer: &mut Timer<'_>) {
         if let Some(position) = changes.position {
             self.depend(engine, position, changes.start);
             if engine.is_fed() {

@@ -5,11 +5,11 @@ use crate::args::OwnedRequest;
 use crate::blocking::Waiter;
 use crate::clients::{Client, capped, flag};
 use crate::command::CommandId;
-use crate::engine::Engine;
+use crate::keyspace::Watched;
 use crate::pubsub::Space;
 use crate::replication::{Announced, Follower};
 use crate::stats::Stats;
-use crate::tracking::Tracker;
+use crate::tracking::{Tracker, Tracking};
 use bytes::Bytes;
 use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
@@ -60,15 +60,6 @@ pub(crate) mod special {
     pub const ROUTED: u32 = 1 << 17;
     /// All that a log, or a master, is.
     pub const SOURCE: u32 = TRUSTED | TIMELESS | UNLOGGED;
-}
-
-/// A key of a database, as watched or waited for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Watched {
-    /// The database.
-    pub db: Db,
-    /// The key.
-    pub key: Box<[u8]>,
 }
 
 /// A command queued by `MULTI`.
@@ -196,14 +187,14 @@ impl SessionState {
     }
 
     /// A stand-in for a parked session, for running its command on its behalf.
-    pub(crate) fn stand_in(waiter: &Waiter, engine: &Engine) -> Self {
+    pub(crate) fn stand_in(waiter: &Waiter, acl: &Acl, tracking: &Tracking) -> Self {
         let mut state = SessionState::new(waiter.client.clone());
         state.db = waiter.db;
         state.proto = waiter.client.proto();
         state.special = special::SERVED;
-        state.refresh_user(&engine.acl);
+        state.refresh_user(acl);
         if waiter.client.has_flag(flag::TRACKING) {
-            state.set_tracker(engine.tracking.of(waiter.client.id));
+            state.set_tracker(tracking.of(waiter.client.id));
             state.set_caching(waiter.caching);
         }
         state

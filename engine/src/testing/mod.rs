@@ -25,7 +25,8 @@ pub use text::{quote, text};
 
 use crate::command::Spec;
 use crate::config::ConfigStore;
-use crate::engine::{Engine, Environment, Host, NoHost, Parts};
+use crate::engine::{Engine, Environment, Parts};
+use crate::host::{Host, NoHost};
 use crate::session::Session;
 use resp::{Value, decode, encode_command};
 use runtime::{Connection, Flow, Next, Now, Peer, Status};

@@ -6,9 +6,9 @@ use super::arguments::fill;
 use super::catalog::form;
 use super::pools::{OPTION_WORDS, Pools};
 use crate::load::rng::Rng;
+use engine::Host;
 use engine::args::OwnedRequest;
 use engine::command::{Entry, LockRule};
-use engine::engine::Host;
 use engine::peers::{Answers, Requests, Target};
 use engine::testing::{Contents, Harness, Names, Spy, contents};
 use resp::Value;
@@ -117,10 +117,7 @@ fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<S
     let written = found.iter().filter(|key| key.is_written()).map(|key| name(key.index)).collect();
     let before = contents(spy.clone());
     let counted = engine.stats.changes();
-    let names = names();
-    let watch: Vec<&[u8]> =
-        [&b"WATCH"[..]].into_iter().chain(names.iter().map(String::as_bytes)).collect();
-    send(server, "watcher", &watch);
+    watch(server, args);
     spy.take();
     send(server, "it", args);
     server.close("it");
@@ -137,7 +134,17 @@ fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<S
     told.complaint(entry, &changed).filter(|_| told.watched || !excused(CHANGED_SILENTLY))
 }
 
-/// Whether somebody who watched all names has heard of a change.
+/// Has somebody watch whatever could be a key of the request, in both databases that it may be about.
+fn watch(server: &mut Harness, args: &[Vec<u8>]) {
+    let words = args.iter().map(Vec::as_slice);
+    let watch: Vec<&[u8]> = [&b"WATCH"[..]].into_iter().chain(words).collect();
+    for database in ["1", "0"] {
+        server.send("watcher", &format!("SELECT {database}"));
+        send(server, "watcher", &watch);
+    }
+}
+
+/// Whether the one who watches has heard of a change.
 fn is_told(server: &mut Harness) -> bool {
     server.replies("watcher");
     server.send("watcher", "MULTI");

@@ -1,10 +1,9 @@
 //! [`LatencyMonitor`]: the slowest moments by kind of event (`LATENCY`), when
 //! `latency-monitor-threshold` asks for it.
 
-use crate::command::{Entry, Flag};
-use crate::engine::Engine;
+mod engine;
+
 use parking_lot::Mutex;
-use runtime::Now;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -97,30 +96,6 @@ impl LatencyMonitor {
         let before = events.len();
         events.retain(|name, _| !forget(name));
         before - events.len()
-    }
-}
-
-impl Engine {
-    /// Does `work`, and notes as `event` how long it took, if that is long.
-    #[inline]
-    pub(crate) fn noting<T>(&self, event: &'static str, now: Now, work: impl FnOnce() -> T) -> T {
-        if !self.latency.is_on() {
-            return work();
-        }
-        let begun = (self.environment.stopwatch)();
-        let done = work();
-        let took = (self.environment.stopwatch)().saturating_sub(begun);
-        self.latency.note(event, took, now.wall_ms);
-        done
-    }
-
-    /// Notes how long a command took, if that is long.
-    #[inline]
-    pub(crate) fn note_moment(&self, entry: &Entry, nanos: u64, now: Now) {
-        if self.latency.is_on() {
-            let event = if entry.has(Flag::Fast) { "fast-command" } else { "command" };
-            self.latency.note(event, nanos, now.wall_ms);
-        }
     }
 }
 

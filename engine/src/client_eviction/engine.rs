@@ -1,42 +1,16 @@
-//! Client eviction: connections that give way when all of them together hold more than
-//! `maxmemory-clients`.
-//!
-//! As in Redis, those go first that hold most, until the rest is below the limit; `CLIENT NO-EVICT`
-//! and those who monitor are spared. What is held is looked at after so many bytes of growth, by the
-//! session that grew and before it executes more, and by the housekeeper: nothing is counted while
-//! there is no limit.
+//! Who gives way, and when that is looked at.
 
 use crate::clients::{Client, Ending, flag};
 use crate::config::Id;
 use crate::engine::Engine;
-use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// The smallest limit that is applied: with less nobody could connect to set another.
 const LIMIT_MIN: u64 = 128 << 10;
 
 /// Looked again after growth by this part of the limit.
 const LOOKS_PER_LIMIT: u64 = 64;
-
-/// What is kept between looks.
-#[derive(Debug, Default)]
-pub(crate) struct ClientEviction {
-    /// Whether there is a limit.
-    limited: AtomicBool,
-    /// Bytes that buffers have grown by since the last look.
-    grown: AtomicU64,
-    /// Whoever has it evicts.
-    evicting: Mutex<()>,
-}
-
-impl ClientEviction {
-    /// Whether there is a limit: growth is to be told.
-    #[inline]
-    pub fn is_limited(&self) -> bool {
-        self.limited.load(Ordering::Relaxed)
-    }
-}
 
 impl Engine {
     /// `maxmemory-clients` in bytes; `None` when there is no limit.

@@ -1,20 +1,15 @@
-//! `MONITOR`: clients that see every command that runs.
+//! Who monitors, and what they are shown.
 
 use crate::clients::{Client, Event, flag};
 use crate::command::{Entry, Flag, Group};
 use crate::engine::{Engine, gate};
 use crate::tuning::OutputClass;
 use bytes::Bytes;
-use parking_lot::Mutex;
 use resp::Request;
 use runtime::Now;
 use std::fmt::Write;
 use std::sync::Arc;
 use storage::Db;
-
-/// The clients that monitor.
-#[derive(Debug, Default)]
-pub struct Monitors(Mutex<Vec<Arc<Client>>>);
 
 impl Engine {
     /// Has a client see every command from now on.

@@ -1,26 +1,18 @@
-//! Eviction: keys that give way when memory is over `maxmemory`.
-//!
-//! As in Redis, victims are found by sampling: each time, a few keys from a random place are compared
-//! with the best of earlier samples, and the one that `maxmemory-policy` values least goes. Room is
-//! made before a command runs, by the thread that is about to run it, a bounded slice at a time. What
-//! is used is asked for after so many bytes that requests brought or a thread allocated for them, and
-//! by the housekeeper: one command may take what it likes, and the next that wants more finds out.
+//! When room is made, and by deleting what.
 
+use super::{Candidate, Policy, Value, remember};
 use crate::config::Id;
 use crate::engine::{Engine, gate};
 use crate::execute::Changes;
 use crate::keyspace::Class;
-use parking_lot::Mutex;
 use runtime::Now;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use storage::{Db, Key, Locks, Sampled, Tx};
+use std::sync::atomic::Ordering;
+use storage::{Db, Key, Locks, Tx};
 
 /// Samples none of which could be evicted before it is given up: others may decide about all of them.
 const ROUNDS_MAX: usize = 100;
 
-/// Candidates remembered from earlier samples; Redis's `EVPOOL_SIZE`.
-const POOL_SIZE: usize = 16;
 /// Keys that one command evicts at most before it runs.
 const EVICTED_PER_COMMAND: usize = 128;
 /// Bytes that came or were allocated after which it is asked again how much memory is used.
@@ -33,76 +25,6 @@ const SLICES_PER_KEY: usize = 64;
 thread_local! {
     /// What the thread had allocated and not freed when it was last looked at, bytes.
     static HELD: Cell<i64> = const { Cell::new(0) };
-}
-
-/// What `maxmemory-policy` looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Value {
-    /// The time of the last access.
-    Recency,
-    /// The access counter.
-    Frequency,
-    /// How long it has to live.
-    Life,
-    /// Nothing.
-    Nothing,
-}
-
-/// A `maxmemory-policy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Policy {
-    /// Only keys with an expiry may go.
-    volatile: bool,
-    value: Value,
-}
-
-impl Policy {
-    /// That of a name; `None` when nothing may be evicted.
-    fn named(name: &str) -> Option<Policy> {
-        let (keys, value) = name.split_once('-')?;
-        let value = match value {
-            "lru" => Value::Recency,
-            "lfu" => Value::Frequency,
-            "ttl" => Value::Life,
-            _ => Value::Nothing,
-        };
-        Some(Policy { volatile: keys == "volatile", value })
-    }
-
-    /// The higher, the sooner it goes.
-    fn score(self, key: &Sampled) -> u64 {
-        match self.value {
-            Value::Recency => key.idle_ms,
-            Value::Frequency => 255 - u64::from(key.freq),
-            Value::Life => u64::MAX - key.expiry_ms.unwrap_or(u64::MAX),
-            Value::Nothing => 0,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Candidate {
-    score: u64,
-    db: Db,
-    key: Box<[u8]>,
-}
-
-/// What is kept between evictions.
-#[derive(Debug, Default)]
-pub struct Eviction {
-    /// Ascending by score. Whoever has the lock evicts.
-    pool: Mutex<Vec<Candidate>>,
-    /// Whether there is a limit.
-    limited: AtomicBool,
-    /// Bytes that came or were allocated since memory was last looked at.
-    grown: AtomicU64,
-}
-
-impl Eviction {
-    /// Forgets candidates: they were found by another policy.
-    pub(crate) fn forget(&self) {
-        self.pool.lock().clear();
-    }
 }
 
 impl Engine {
@@ -294,55 +216,5 @@ impl Engine {
         if self.blocking.is_awaited(db, key) {
             changes.rest().ready.push((db, key.into()));
         }
-    }
-}
-
-/// Keeps the candidates with the highest scores.
-fn remember(pool: &mut Vec<Candidate>, candidate: Candidate) {
-    if pool.iter().any(|other| other.db == candidate.db && other.key == candidate.key) {
-        return;
-    }
-    let at = pool.partition_point(|other| other.score <= candidate.score);
-    pool.insert(at, candidate);
-    if pool.len() > POOL_SIZE {
-        pool.remove(0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sampled(idle_ms: u64, freq: u8, expiry_ms: Option<u64>) -> Sampled {
-        Sampled { idle_ms, freq, expiry_ms }
-    }
-
-    #[test]
-    fn policies_value_what_their_names_say() {
-        let (old, fresh) = (sampled(9000, 3, Some(50)), sampled(1000, 9, Some(90)));
-        for (name, volatile) in [
-            ("allkeys-lru", false),
-            ("allkeys-lfu", false),
-            ("volatile-lru", true),
-            ("volatile-lfu", true),
-            ("volatile-ttl", true),
-        ] {
-            let policy = Policy::named(name).expect(name);
-            assert_eq!(policy.volatile, volatile, "{name}");
-            assert!(policy.score(&old) > policy.score(&fresh), "{name}");
-        }
-        assert_eq!(Policy::named("noeviction"), None);
-        assert_eq!(Policy::named("allkeys-random").map(|p| p.value), Some(Value::Nothing));
-    }
-
-    #[test]
-    fn the_pool_keeps_the_best_and_each_once() {
-        let mut pool = Vec::new();
-        for score in (0..40).chain(0..40) {
-            let key = [score as u8];
-            remember(&mut pool, Candidate { score, db: 0, key: key.as_slice().into() });
-        }
-        let scores: Vec<u64> = pool.iter().map(|candidate| candidate.score).collect();
-        assert_eq!(scores, (24..40).collect::<Vec<_>>());
     }
 }

@@ -4,11 +4,13 @@
 //! that changed it runs the waiter's command in a transaction of its own, first come first served,
 //! before it goes on to its own next request; the reply travels through the waiter's inbox.
 
+mod engine;
+
 use crate::args::OwnedRequest;
-use crate::clients::{Client, Event, flag};
+use crate::clients::{Client, flag};
 use crate::command::CommandId;
 use crate::engine::Engine;
-use crate::session::Watched;
+use crate::keyspace::Watched;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use resp::{Reply, Request};
@@ -214,36 +216,5 @@ impl Blocking {
     /// Number of parked clients.
     pub fn clients(&self) -> usize {
         self.clients.load(Ordering::Relaxed)
-    }
-}
-
-impl Engine {
-    /// Registers a waiter; see [`Blocking`].
-    pub(crate) fn park(&self, waiter: &Arc<Waiter>) {
-        self.keyspace.add_interest();
-        self.blocking.add(waiter);
-        if waiter.late.is_some() {
-            self.replication.add_waiter(waiter);
-        }
-    }
-
-    /// Ends a client's wait with its time-out reply, or with an error; false when it waits for
-    /// nothing. From now on nothing is given to it.
-    pub fn unblock(&self, id: u64, error: Option<&'static str>) -> bool {
-        let Some(waiter) = self.blocking.of_client(id).filter(|waiter| waiter.end()) else {
-            return false;
-        };
-        self.unpark(&waiter);
-        waiter.client.send(Event::Unblocked { error }, 0);
-        true
-    }
-
-    /// Takes a waiter out of all its queues.
-    pub(crate) fn unpark(&self, waiter: &Arc<Waiter>) {
-        self.blocking.remove(waiter);
-        if waiter.late.is_some() {
-            self.replication.remove_waiter(waiter);
-        }
-        self.keyspace.release_interest();
     }
 }

@@ -3,9 +3,10 @@
 //! That a key expires is a change to those who watched it alive, and none to those who watched it
 //! when its time had passed already: to them it was never there.
 
+mod engine;
+
 use crate::clients::Client;
 use crate::config::keyspace_events as bits;
-use crate::session::Watched;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -40,6 +41,15 @@ pub enum Class {
     Module = bits::MODULE as u32,
     /// `n`: a new key.
     New = bits::NEW as u32,
+}
+
+/// A key of a database, as watched or waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Watched {
+    /// The database.
+    pub db: Db,
+    /// The key.
+    pub key: Box<[u8]>,
 }
 
 /// Among the bits of [`Keyspace`]'s events: some keys are held.

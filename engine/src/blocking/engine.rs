@@ -1,0 +1,37 @@
+//! Waits as they begin and end.
+
+use super::Waiter;
+use crate::clients::Event;
+use crate::engine::Engine;
+use std::sync::Arc;
+
+impl Engine {
+    /// Registers a waiter; see [`Blocking`].
+    pub(crate) fn park(&self, waiter: &Arc<Waiter>) {
+        self.keyspace.add_interest();
+        self.blocking.add(waiter);
+        if waiter.late.is_some() {
+            self.replication.add_waiter(waiter);
+        }
+    }
+
+    /// Ends a client's wait with its time-out reply, or with an error; false when it waits for
+    /// nothing. From now on nothing is given to it.
+    pub fn unblock(&self, id: u64, error: Option<&'static str>) -> bool {
+        let Some(waiter) = self.blocking.of_client(id).filter(|waiter| waiter.end()) else {
+            return false;
+        };
+        self.unpark(&waiter);
+        waiter.client.send(Event::Unblocked { error }, 0);
+        true
+    }
+
+    /// Takes a waiter out of all its queues.
+    pub(crate) fn unpark(&self, waiter: &Arc<Waiter>) {
+        self.blocking.remove(waiter);
+        if waiter.late.is_some() {
+            self.replication.remove_waiter(waiter);
+        }
+        self.keyspace.release_interest();
+    }
+}

@@ -1,0 +1,89 @@
+//! Errands to other servers, and what their end means here.
+
+use super::{Call, Changes, Turn};
+use crate::args::OwnedRequest;
+use crate::blocking::Waiter;
+use crate::clients::Event;
+use crate::engine::{Engine, gate};
+use crate::failure::Failure;
+use crate::peers::{Answers, Errand};
+use crate::session::state::{SessionState, special};
+use crate::tracking::Own;
+use resp::{Output, Reply};
+use runtime::Now;
+use std::time::Duration;
+
+impl Engine {
+    /// Has an errand run, by another thread if there is one.
+    pub(crate) fn begin_errand(&self, errand: Box<Errand>, now: Now) {
+        if let Err(errand) = self.environment.host.run_aside(errand) {
+            let answers = self.environment.host.exchange(&errand.target(), errand.requests());
+            self.end_errand(*errand, &answers, now);
+        }
+    }
+
+    /// Ends an errand: keys that the other server has are deleted here, all are let go of, and the
+    /// client is told. Locks shards: not to be called within a transaction.
+    pub fn end_errand(&self, errand: Errand, answers: &Answers, now: Now) {
+        let Errand { keys, copies, waiter: Some(waiter), .. } = errand else { return };
+        let mut reply = Output::new();
+        let taken = keys.iter().zip(&answers.done).filter(|(_, done)| **done);
+        let taken: Vec<&[u8]> = taken.map(|(key, _)| &**key).collect();
+        let mut changes = Changes::default();
+        let mut failure = answers.failure();
+        if !copies && !taken.is_empty() {
+            let forgotten;
+            (changes, forgotten) = self.forget(&taken, &waiter, now);
+            failure = failure.or(forgotten);
+        }
+        let mut writer = Reply::new(&mut reply, waiter.client.proto());
+        match failure {
+            Some(failure) => writer.error(failure.as_str()),
+            None => writer.ok(),
+        }
+        let mut ready = if copies { Default::default() } else { self.let_go(&keys) };
+        if let Some(rest) = changes.rare() {
+            let own = Own { client: &waiter.client, out: &mut reply, subscribed: false };
+            rest.tell(self, &waiter.client, Some(own));
+            ready.append(&mut rest.ready);
+        }
+        self.note_waited(&waiter, now);
+        self.unpark(&waiter);
+        waiter.client.send(Event::Served { reply, position: changes.position }, 0);
+        self.serve(ready, now);
+    }
+
+    /// Deletes keys that the other server has: as `DEL` does it, log and listeners included.
+    fn forget(&self, keys: &[&[u8]], waiter: &Waiter, now: Now) -> (Changes, Option<Failure>) {
+        const PATIENCE: Duration = Duration::from_millis(5);
+        let words = [&b"DEL"[..]].into_iter().chain(keys.iter().copied());
+        let request = OwnedRequest::new(words);
+        let Some(entry) = self.commands.find_full(b"del") else { return Default::default() };
+        let call = Call { entry, request: request.view(), hash: None };
+        loop {
+            let (mut out, mut changes) = (Output::new(), Changes::default());
+            let mut session = SessionState::stand_in(waiter, &self.acl, &self.tracking);
+            session.set_special(special::HOLDER, true);
+            if let Err(failure) = self.route(&mut session, entry, request.view()) {
+                return (changes, Some(failure));
+            }
+            self.run::<false>(Turn {
+                call: &call,
+                session: &mut session,
+                out: &mut out,
+                now,
+                changes: &mut changes,
+            });
+            session.flush_counts(&self.stats);
+            let reply = out.to_vec();
+            let error = reply
+                .strip_prefix(b"-")
+                .map(|text| Failure::text(String::from_utf8_lossy(text).trim_end().to_owned()));
+            // A script that runs too long has a shard: the keys are there until it lets go.
+            if error.is_none() || self.gate() & gate::BUSY == 0 {
+                return (changes, error);
+            }
+            self.environment.host.sleep(PATIENCE);
+        }
+    }
+}

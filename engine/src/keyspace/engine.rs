@@ -1,0 +1,37 @@
+//! Keyspace events as they are published.
+
+use super::Class;
+use crate::config::keyspace_events as bits;
+use crate::engine::Engine;
+use crate::pubsub;
+use crate::tuning::OutputClass;
+use storage::Db;
+
+impl Engine {
+    /// Publishes a keyspace event if its class is listened to; `own` as in [`PubSub::publish`](pubsub::PubSub::publish). Source: Redis's
+    /// "Keyspace notifications" documentation.
+    pub fn notify_event(
+        &self,
+        db: Db,
+        key: &[u8],
+        class: Class,
+        event: &str,
+        mut own: Option<pubsub::Own<'_>>,
+    ) {
+        let flags = self.keyspace.event_flags();
+        if flags & class as u32 == 0 {
+            return;
+        }
+        let limit = self.tuning.push_limit(OutputClass::PubSub);
+        if flags & bits::KEYSPACE as u32 != 0 {
+            let mut channel = format!("__keyspace@{db}__:").into_bytes();
+            channel.extend_from_slice(key);
+            let own = own.as_mut().map(|(own, kept)| (*own, &mut **kept));
+            self.pubsub.publish(false, &channel, event.as_bytes(), limit, own);
+        }
+        if flags & bits::KEYEVENT as u32 != 0 {
+            let channel = format!("__keyevent@{db}__:{event}");
+            self.pubsub.publish(false, channel.as_bytes(), key, limit, own);
+        }
+    }
+}

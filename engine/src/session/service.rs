@@ -1,0 +1,48 @@
+//! [`EngineService`]: an engine as what a runtime serves.
+
+use super::Session;
+use crate::config::Id;
+use crate::engine::Engine;
+use runtime::{Connection, Now, Peer, Refusal, Service};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+/// What a client from elsewhere is told in protected mode: Redis's code, our words.
+const PROTECTED: &str = "-DENIED The server is in protected mode: it has no password, so it only \
+    serves clients on its own machine. To serve others, set one (requirepass), or switch the mode \
+    off there with CONFIG SET protected-mode no, or start with --protected-mode no where the \
+    network is closed to strangers.\r\n";
+
+impl Engine {
+    /// Whether `protected-mode` keeps this client out: there is no password, and it comes from
+    /// another machine.
+    fn is_protected_from(&self, peer: &Peer) -> bool {
+        let Peer::Tcp { remote, .. } = peer else { return false };
+        !remote.ip().to_canonical().is_loopback()
+            && self.config.boolean(Id::ProtectedMode)
+            && !self.acl.has_default_password()
+    }
+}
+
+/// An engine as what a runtime serves.
+pub struct EngineService(pub Arc<Engine>);
+
+impl Service for EngineService {
+    fn connect(&self, peer: Peer, waker: Waker, now: Now) -> Result<Box<dyn Connection>, Refusal> {
+        let engine = &self.0;
+        if engine.clients.len() >= engine.config.integer(Id::Maxclients) as usize {
+            engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
+            return Err(Refusal(b"-ERR max number of clients reached\r\n".to_vec()));
+        }
+        if engine.is_protected_from(&peer) {
+            engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
+            return Err(Refusal(PROTECTED.as_bytes().to_vec()));
+        }
+        Ok(Box::new(Session::new(engine.clone(), peer, waker, now)))
+    }
+
+    fn may_block(&self) -> bool {
+        self.0.backend.may_block()
+    }
+}

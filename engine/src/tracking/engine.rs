@@ -1,0 +1,220 @@
+//! Remembering who has read which keys, and telling them.
+
+use super::notice;
+use super::table::Holders;
+use super::{Notice, Options, Own, Stale, Tracker};
+use crate::clients::{Client, flag};
+use crate::command::{Flag, Group};
+use crate::config::Id;
+use crate::engine::Engine;
+use crate::execute::Call;
+use crate::session::state::SessionState;
+use bytes::Bytes;
+use resp::Reply;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Keys that one command may have to drop from a table that is too large.
+const DROPS_MAX: usize = 100;
+
+/// A key's list of clients is swept when it has grown to a power of two, from here on.
+const SWEEP_FROM: usize = 16;
+
+impl Engine {
+    /// Has a client track keys from now on, or otherwise than before. Prefixes are added to those
+    /// it has.
+    pub fn begin_tracking(
+        &self,
+        session: &mut SessionState,
+        options: Options,
+        redirect: Option<u64>,
+        mut prefixes: Vec<Bytes>,
+    ) {
+        let client = session.client().clone();
+        let mut trackers = self.tracking.trackers.write();
+        let before = trackers.get(&client.id).cloned();
+        prefixes.extend(before.iter().flat_map(|before| before.prefixes.iter().cloned()));
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        let tracker = Arc::new(Tracker { client: client.clone(), options, redirect, prefixes });
+        self.tracking.prefixes.replace(before.as_ref(), Some(&tracker));
+        if trackers.insert(client.id, tracker.clone()).is_none() {
+            self.tracking.count.fetch_add(1, Ordering::SeqCst);
+            self.keyspace.add_interest();
+        }
+        drop(trackers);
+        client.set_flag(flag::TRACKING, true);
+        client.set_flag(flag::BROADCAST, options.broadcast);
+        client.set_flag(flag::UNREACHABLE, false);
+        session.set_tracker(Some(tracker));
+    }
+
+    /// Ends what [`Engine::begin_tracking`] began (`CLIENT TRACKING off`, `RESET`, the end of the
+    /// connection).
+    pub fn end_tracking(&self, session: &mut SessionState) {
+        if !session.client().has_flag(flag::TRACKING) {
+            return;
+        }
+        session.set_tracker(None);
+        let client = session.client();
+        client.set_flag(flag::TRACKING | flag::BROADCAST | flag::UNREACHABLE, false);
+        let mut trackers = self.tracking.trackers.write();
+        let Some(tracker) = trackers.remove(&client.id) else { return };
+        self.tracking.prefixes.replace(Some(&tracker), None);
+        self.tracking.count.fetch_sub(1, Ordering::SeqCst);
+        self.keyspace.release_interest();
+        if trackers.is_empty() {
+            // Under the lock: whoever comes next must not lose what it reads.
+            self.tracking.table.clear();
+        }
+    }
+
+    /// Notes the keys that a command read, under their locks; what that pushed out of the table. The caller has announced what was
+    /// met expired: a key that went before it was read must not be forgotten after.
+    pub(crate) fn remember_keys(&self, tracker: &Tracker, caching: bool, call: &Call<'_>) -> Stale {
+        let Call { entry, request, .. } = *call;
+        // Of a script the commands it runs count, and channels are no keys.
+        let keyless = matches!(entry.spec.group, Group::Scripting | Group::PubSub);
+        if !entry.has(Flag::Readonly) || keyless || tracker.opted_out(caching) {
+            return Stale::default();
+        }
+        let id = tracker.client.id;
+        for key in entry.keys(request).unwrap_or_default() {
+            let key = request.arg(key.index);
+            let hash = self.backend.hash(key);
+            let holders = self.tracking.table.add(hash, key, id);
+            if holders >= SWEEP_FROM && holders.is_power_of_two() {
+                let trackers = self.tracking.trackers.read();
+                self.tracking.table.sweep(hash, key, |holder| trackers.contains_key(&holder));
+            }
+        }
+        self.limit_tracking(Some(id))
+    }
+
+    /// Forgets keys until there are no more than `tracking-table-max-keys`, or enough was done for
+    /// now. Their clients are told as if the keys had changed.
+    pub(crate) fn limit_tracking(&self, by: Option<u64>) -> Stale {
+        let mut stale = Stale::default();
+        let limit = self.config.integer(Id::TrackingTableMaxKeys) as usize;
+        for _ in 0..DROPS_MAX {
+            if limit == 0 || self.tracking.keys() <= limit {
+                break;
+            }
+            let Some((key, holders)) = self.tracking.table.take_any(self.random()) else { break };
+            self.tell_holders(&key, &holders, by, false, &mut stale);
+        }
+        stale
+    }
+
+    /// Tells whoever may have cached `key` that it has changed, under its lock. `by` is the client
+    /// whose command runs; `expired` that the change is not its doing.
+    pub(crate) fn invalidate(
+        &self,
+        hash: u64,
+        key: &[u8],
+        by: Option<u64>,
+        expired: bool,
+        stale: &mut Stale,
+    ) {
+        if !self.tracking.is_on() {
+            return;
+        }
+        self.tracking.prefixes.collect(key, !expired, stale);
+        let holders = self.tracking.table.take(hash, key);
+        if !holders.is_empty() {
+            self.tell_holders(key, &holders, by, !expired, stale);
+        }
+    }
+
+    /// `own`: the change is the doing of `by`.
+    fn tell_holders(
+        &self,
+        key: &[u8],
+        holders: &Holders,
+        by: Option<u64>,
+        own: bool,
+        stale: &mut Stale,
+    ) {
+        let keys = notice::array([key].into_iter());
+        let trackers = self.tracking.trackers.read();
+        for id in holders {
+            // Who changed to broadcasts since has what it read before no longer.
+            let tracker = trackers.get(id).filter(|tracker| !tracker.options.broadcast);
+            let Some(tracker) = tracker else { continue };
+            match by == Some(*id) {
+                true if own && tracker.options.no_loop => {}
+                true => stale.own.push(Some(keys.clone())),
+                false => self.hand(tracker, Notice::Stale(Some(keys.clone())), &mut None),
+            }
+        }
+    }
+
+    /// Tells everyone who tracks that all keys have changed. The caller has every lock.
+    pub(crate) fn invalidate_all(&self, by: u64, stale: &mut Stale) {
+        if !self.tracking.is_on() {
+            return;
+        }
+        for (id, tracker) in &*self.tracking.trackers.read() {
+            match by == *id {
+                true => stale.own.push(None),
+                false => self.hand(tracker, Notice::Stale(None), &mut None),
+            }
+        }
+        self.tracking.table.clear();
+    }
+
+    /// Sends what had to wait for the end of a command of the client `by`; `own` is its session,
+    /// where that is at hand.
+    #[inline(never)]
+    pub(crate) fn tell_stale(&self, stale: Stale, by: Option<u64>, mut own: Option<Own<'_>>) {
+        if !stale.own.is_empty()
+            && let Some(tracker) = by.and_then(|by| self.tracking.of(by))
+        {
+            for keys in stale.own {
+                self.hand(&tracker, Notice::Stale(keys), &mut own);
+            }
+        }
+        for (prefix, keys) in &stale.broadcast {
+            let all = notice::array(keys.keys().map(|key| &**key));
+            for tracker in self.tracking.prefixes.trackers(prefix) {
+                if !tracker.options.no_loop || Some(tracker.client.id) != by {
+                    self.hand(&tracker, Notice::Stale(Some(all.clone())), &mut own);
+                    continue;
+                }
+                let others: Vec<_> = keys.iter().filter(|(_, own)| !**own).collect();
+                if !others.is_empty() {
+                    let others = notice::array(others.iter().map(|(key, _)| &***key));
+                    self.hand(&tracker, Notice::Stale(Some(others)), &mut own);
+                }
+            }
+        }
+    }
+
+    /// Gives a notice to the client that is to have it.
+    fn hand(&self, tracker: &Tracker, notice: Notice, own: &mut Option<Own<'_>>) {
+        let Some(redirect) = tracker.redirect else {
+            return give(&tracker.client, notice, own, false);
+        };
+        match self.clients.get(redirect) {
+            Some(receiver) => give(&receiver, notice, own, true),
+            None => {
+                tracker.client.set_flag(flag::UNREACHABLE, true);
+                give(&tracker.client, Notice::Unreachable(redirect), own, false);
+            }
+        }
+    }
+}
+
+/// RESP2 has no way to tell a client of its own cache.
+fn give(receiver: &Arc<Client>, notice: Notice, own: &mut Option<Own<'_>>, redirected: bool) {
+    let proto = receiver.proto();
+    if proto == resp::Proto::Resp2 && !(redirected && receiver.has_flag(flag::PUBSUB)) {
+        return;
+    }
+    match own {
+        Some(own) if Arc::ptr_eq(own.client, receiver) => {
+            notice.write(&mut Reply::new(own.out, proto), own.subscribed);
+        }
+        _ => receiver.send_notice(notice),
+    }
+}

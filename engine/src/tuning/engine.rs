@@ -1,0 +1,174 @@
+//! Directives as they are set: what follows from each.
+
+use super::durability;
+use crate::config::{Id, Value};
+use crate::engine::Engine;
+use runtime::Now;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use storage::backend::EncodingLimits;
+
+/// Below this `slowlog-log-slower-than` a command that takes no time to speak of may be one that is
+/// asked for, microseconds.
+const TIMED_IN_RUNS_US: i64 = 1000;
+
+/// After a run of quick commands was slow, each is measured by itself for so long, microseconds.
+const CLOSE_LOOK_US: u64 = 1_000_000;
+
+/// Whether the engine can do what a directive asks for.
+fn check(engine: &Engine, id: Id) -> Result<(), String> {
+    let evicts = engine.config.choice(Id::MaxmemoryPolicy) != "noeviction";
+    if id == Id::MaxmemoryPolicy && evicts && !engine.backend.can_sample() {
+        let storage = engine.backend.name();
+        return Err(format!("the storage {storage} keeps its data on disk and evicts nothing"));
+    }
+    Ok(())
+}
+
+/// The directives this module acts on.
+const FOLLOWED: &[Id] = &[
+    Id::ClientOutputBufferLimit,
+    Id::ClientOutputCeiling,
+    Id::MaxmemoryClients,
+    Id::NotifyKeyspaceEvents,
+    Id::LatencyMonitorThreshold,
+    Id::Maxmemory,
+    Id::MaxmemoryPolicy,
+    Id::LfuLogFactor,
+    Id::LfuDecayTime,
+    Id::LatencyTracking,
+    Id::SlowlogLogSlowerThan,
+    Id::SlowlogMaxLen,
+    Id::Appendfsync,
+    Id::HashMaxListpackEntries,
+    Id::HashMaxListpackValue,
+    Id::SetMaxIntsetEntries,
+    Id::SetMaxListpackEntries,
+    Id::SetMaxListpackValue,
+    Id::ZsetMaxListpackEntries,
+    Id::ZsetMaxListpackValue,
+    Id::ListMaxListpackSize,
+    Id::StreamNodeMaxBytes,
+    Id::StreamNodeMaxEntries,
+    Id::Trace,
+    Id::ReplBacklogSize,
+    Id::MinReplicasToWrite,
+    Id::MinReplicasMaxLag,
+    Id::ReplicaServeStaleData,
+];
+
+fn apply(engine: &Engine, id: Id) {
+    let config = &engine.config;
+    match id {
+        Id::ClientOutputBufferLimit | Id::ClientOutputCeiling => {
+            apply_output_limits(engine);
+        }
+        Id::MaxmemoryClients => engine.update_client_limit(),
+        Id::NotifyKeyspaceEvents => engine.keyspace.set_event_flags(config.integer(id) as u32),
+        Id::SlowlogLogSlowerThan => {
+            engine.slowlog.threshold_us.store(config.integer(id), Ordering::Relaxed);
+            follow_measuring(engine);
+        }
+        Id::LatencyMonitorThreshold => {
+            engine.latency.set_threshold_ms(config.integer(id) as u64);
+            follow_measuring(engine);
+        }
+        Id::Maxmemory => {
+            engine.update_memory_gate();
+            engine.update_client_limit();
+        }
+        Id::MaxmemoryPolicy => {
+            engine.eviction.forget();
+            engine.update_memory_gate();
+        }
+        Id::LfuLogFactor | Id::LfuDecayTime => apply_frequency(engine),
+        Id::LatencyTracking => engine.stats.set_track_times(config.boolean(id)),
+        Id::SlowlogMaxLen => {
+            engine.slowlog.max_len.store(config.integer(id) as usize, Ordering::Relaxed);
+        }
+        Id::Appendfsync => {
+            if let Some(journal) = &engine.journal {
+                journal.set_durability(durability(config.choice(id)));
+            }
+        }
+        Id::ReplBacklogSize => engine.replication.out.resize(config.memory(id)),
+        Id::MinReplicasToWrite | Id::MinReplicasMaxLag => engine.update_replica_gate(None),
+        Id::ReplicaServeStaleData => engine.update_stale_gate(),
+        Id::Trace => engine.trace(config.boolean(id)),
+        _ => engine.backend.set_encoding_limits(&encoding_limits(engine)),
+    }
+}
+
+fn apply_frequency(engine: &Engine) {
+    let setting = |id| u32::try_from(engine.config.integer(id)).unwrap_or(u32::MAX);
+    engine.backend.set_frequency(setting(Id::LfuLogFactor), setting(Id::LfuDecayTime));
+}
+
+fn apply_output_limits(engine: &Engine) {
+    let ceiling = engine.config.memory(Id::ClientOutputCeiling) as usize;
+    let limits = engine.tuning.limits.iter().zip(engine.config.output_buffer_limits());
+    limits.for_each(|(limit, new)| limit.set(new, ceiling));
+}
+
+/// How exactly commands must be measured, and what is to be heard of.
+fn follow_measuring(engine: &Engine) {
+    let slower_than_us = engine.config.integer(Id::SlowlogLogSlowerThan);
+    let each = (0..TIMED_IN_RUNS_US).contains(&slower_than_us) || engine.latency.is_on();
+    let closely = engine.tuning.closely_until_us.load(Ordering::Relaxed) > 0;
+    engine.tuning.times_each.store(each || closely, Ordering::Relaxed);
+    // A negative threshold is no time at all.
+    let slow = u64::try_from(slower_than_us).map_or(u64::MAX, |us| us.saturating_mul(1000));
+    let notable = slow.min(engine.latency.threshold_nanos().unwrap_or(u64::MAX));
+    engine.tuning.notable_nanos.store(notable, Ordering::Relaxed);
+}
+
+impl Engine {
+    /// Applies the directives in force, and every later change of them.
+    pub(crate) fn follow_tuning(self: &Arc<Self>) {
+        for id in FOLLOWED {
+            if let Err(reason) = check(self, *id) {
+                tracing::warn!("{reason}");
+            }
+            apply(self, *id);
+        }
+        let weak: Weak<Engine> = Arc::downgrade(self);
+        self.config.on_change(Box::new(move |id, _value: &Value| {
+            if let (Some(engine), true) = (weak.upgrade(), FOLLOWED.contains(&id)) {
+                check(&engine, id)?;
+                apply(&engine, id);
+            }
+            Ok(())
+        }));
+    }
+
+    /// Has every command be measured by itself for a while.
+    pub(crate) fn look_closely(&self, now: Now) {
+        self.tuning.closely_until_us.store(now.mono_us + CLOSE_LOOK_US, Ordering::Relaxed);
+        follow_measuring(self);
+    }
+
+    /// Ends that when it is time.
+    pub(crate) fn end_close_look(&self, now: Now) {
+        let until_us = self.tuning.closely_until_us.load(Ordering::Relaxed);
+        if until_us > 0 && until_us <= now.mono_us {
+            self.tuning.closely_until_us.store(0, Ordering::Relaxed);
+            follow_measuring(self);
+        }
+    }
+}
+
+fn encoding_limits(engine: &Engine) -> EncodingLimits {
+    let size = |id| engine.config.integer(id) as usize;
+    EncodingLimits {
+        hash_entries: size(Id::HashMaxListpackEntries),
+        hash_value: size(Id::HashMaxListpackValue),
+        set_intset_entries: size(Id::SetMaxIntsetEntries),
+        set_entries: size(Id::SetMaxListpackEntries),
+        set_value: size(Id::SetMaxListpackValue),
+        zset_entries: size(Id::ZsetMaxListpackEntries),
+        zset_value: size(Id::ZsetMaxListpackValue),
+        list_size: engine.config.integer(Id::ListMaxListpackSize),
+        stream_node_entries: size(Id::StreamNodeMaxEntries),
+        stream_node_bytes: engine.config.memory(Id::StreamNodeMaxBytes) as usize,
+    }
+}
