@@ -139,7 +139,9 @@ impl ServerBuilder {
         load_users(&engine, &self.loaded)?;
         limits::fit_maxclients(&config);
         limits::follow(&process);
-        let streams = std::mem::take(&mut bound.streams);
+        #[cfg(feature = "tls")]
+        crate::tls::start(&process)?;
+        let streams = (std::mem::take(&mut bound.streams), std::mem::take(&mut bound.encrypted));
         engine.set_gate(gate::LOADING, true);
         let mut serving = Serving::new(streams, &engine, process.clone(), clock)?;
         let (libraries, position) = (Mutex::default(), Mutex::default());

@@ -47,6 +47,9 @@ pub(crate) struct Process {
     memory_peak: AtomicU64,
     /// Threads for replication.
     pub replicator: Replicator,
+    /// TLS, for clients and for masters.
+    #[cfg(feature = "tls")]
+    pub encryption: crate::tls::Encryption,
     engine: OnceLock<Weak<Engine>>,
     pub clock: Clock,
     errands: Arc<Errands>,
@@ -85,6 +88,8 @@ impl Process {
             loaded_expired: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
             replicator: Replicator::default(),
+            #[cfg(feature = "tls")]
+            encryption: crate::tls::Encryption::default(),
             engine: OnceLock::new(),
             clock,
             errands: Arc::default(),

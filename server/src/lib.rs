@@ -70,6 +70,8 @@ mod snapshot;
 mod storages;
 mod subcommands;
 mod system;
+#[cfg(feature = "tls")]
+mod tls;
 
 // So that a program with commands of its own needs no other dependency.
 pub use {engine, runtime, storage};

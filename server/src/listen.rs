@@ -16,6 +16,8 @@ use std::time::Duration;
 pub(crate) struct Bound {
     /// To be handed to the runtime.
     pub streams: Vec<Stream>,
+    /// The same, for what is served through TLS.
+    pub encrypted: Vec<Stream>,
     /// Where TCP clients find us.
     pub addresses: Vec<SocketAddr>,
     /// The path of the Unix socket; removed when this is dropped.
@@ -43,11 +45,21 @@ pub(crate) fn bind(config: &ConfigStore, instead: &[SocketAddr]) -> Result<Bound
     if instead.is_empty() && port != 0 {
         config.bind_addresses().iter().try_for_each(|word| bound.add_word(word, port, config))?;
     }
+    let tls_port = config.integer(Id::TlsPort) as u16;
+    if tls_port != 0 {
+        if !cfg!(feature = "tls") {
+            return Err(StartError::other("this server was built without TLS (feature `tls`)"));
+        }
+        let mut encrypted = Bound::default();
+        let mut words = config.bind_addresses().into_iter();
+        words.try_for_each(|word| encrypted.add_word(&word, tls_port, config))?;
+        bound.encrypted = encrypted.streams;
+    }
     let path = config.text(Id::Unixsocket);
     if !path.is_empty() {
         bound.add_unix(Path::new(&*path), config.integer(Id::Unixsocketperm) as u32)?;
     }
-    if bound.streams.is_empty() {
+    if bound.streams.is_empty() && bound.encrypted.is_empty() {
         return Err(StartError::other("configured to not listen anywhere"));
     }
     Ok(bound)

@@ -34,14 +34,21 @@ impl Serving {
     /// # Errors
     /// Those of the admin port.
     pub fn new(
-        streams: Vec<Stream>,
+        (streams, encrypted): (Vec<Stream>, Vec<Stream>),
         engine: &Arc<Engine>,
         process: Arc<Process>,
         clock: Clock,
     ) -> Result<Self, StartError> {
         let service: Arc<dyn Service> = Arc::new(EngineService(engine.clone()));
         let listener = |stream| Listener { stream, service: service.clone() };
-        let listeners = streams.into_iter().map(listener).collect();
+        let mut listeners: Vec<Listener> = streams.into_iter().map(listener).collect();
+        #[cfg(feature = "tls")]
+        if let Some(service) = process.encryption.serve(service.clone()) {
+            let listener = |stream| Listener { stream, service: service.clone() };
+            listeners.extend(encrypted.into_iter().map(listener));
+        }
+        #[cfg(not(feature = "tls"))]
+        debug_assert!(encrypted.is_empty(), "binding them was refused");
         Ok(Serving {
             #[cfg(feature = "admin")]
             _admin: crate::admin::start(engine, &process)?,

@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: the first asks the server to finish, the second ends it at once.
+//! SIGTERM and SIGINT: the first asks the server to finish, the second ends it at once. SIGHUP has the
+//! files of certificates read again.
 
 use crate::host::Process;
 use engine::Host;
@@ -25,13 +26,17 @@ pub(crate) struct SignalWatch {
 }
 
 impl SignalWatch {
-    /// Takes over SIGTERM and SIGINT; SIGHUP is ignored, as in Redis.
+    /// Takes over SIGTERM, SIGINT and SIGHUP.
     pub fn start(process: Arc<Process>) -> io::Result<Self> {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let handle = signals.handle();
         let work = move || {
             let asked = Arc::new(AtomicBool::new(false));
-            for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
+            for signal in signals.forever() {
+                if signal == SIGHUP {
+                    reload(&process);
+                    continue;
+                }
                 if asked.swap(true, Ordering::SeqCst) {
                     tracing::warn!("a second signal: ending at once");
                     std::process::exit(1);
@@ -52,6 +57,17 @@ impl Drop for SignalWatch {
             let _ = thread.join();
         }
     }
+}
+
+/// Reads certificates again. Redis ignores SIGHUP; nothing is lost by it here either.
+fn reload(process: &Process) {
+    #[cfg(feature = "tls")]
+    match process.encryption.reload(&process.config) {
+        Ok(()) => tracing::info!("SIGHUP: the files of certificates were read again"),
+        Err(error) => tracing::warn!(error, "SIGHUP: the TLS settings stay as they were"),
+    }
+    #[cfg(not(feature = "tls"))]
+    let _ = process;
 }
 
 /// Asks for the end, in a thread of its own: saving may take long, and a second signal must be

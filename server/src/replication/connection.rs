@@ -13,9 +13,71 @@ const READ_BYTES: usize = 64 << 10;
 /// Longest line that is waited for.
 const LINE_MAX: usize = 64 << 10;
 
+/// What bytes come and go through.
+#[derive(Clone)]
+pub(super) enum Wire {
+    Plain(std::sync::Arc<TcpStream>),
+    #[cfg(feature = "tls")]
+    Encrypted(tls::stream::TlsStream),
+}
+
+/// How to speak to masters (`tls-replication`).
+#[derive(Clone, Default)]
+pub(super) struct Speech {
+    #[cfg(feature = "tls")]
+    pub encrypted: Option<std::sync::Arc<tls::ClientConfig>>,
+}
+
+impl Wire {
+    fn new(socket: TcpStream, host: &str, speech: &Speech) -> io::Result<Wire> {
+        #[cfg(feature = "tls")]
+        if let Some(config) = &speech.encrypted {
+            // A step of the handshake may take as long as an answer, not only a tick.
+            socket.set_read_timeout(socket.write_timeout()?)?;
+            let stream = tls::stream::TlsStream::connect(socket, host, config.clone())?;
+            stream.socket().set_read_timeout(Some(TICK))?;
+            return Ok(Wire::Encrypted(stream));
+        }
+        let _ = (host, speech);
+        Ok(Wire::Plain(std::sync::Arc::new(socket)))
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Wire::Plain(socket) => socket,
+            #[cfg(feature = "tls")]
+            Wire::Encrypted(stream) => stream.socket(),
+        }
+    }
+}
+
+impl Read for &Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(socket) => (&**socket).read(buffer),
+            #[cfg(feature = "tls")]
+            Wire::Encrypted(stream) => (&mut &*stream).read(buffer),
+        }
+    }
+}
+
+impl Write for &Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(socket) => (&**socket).write(bytes),
+            #[cfg(feature = "tls")]
+            Wire::Encrypted(stream) => (&mut &*stream).write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A connection, with what has come and was not used.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Wire,
     buffer: Vec<u8>,
     timeout: Duration,
     heard: Instant,
@@ -23,7 +85,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects within `timeout`, which later is how long the other end may be silent.
-    pub fn open(host: &str, port: u16, timeout: Duration) -> io::Result<Self> {
+    pub fn open(host: &str, port: u16, timeout: Duration, speech: &Speech) -> io::Result<Self> {
         let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
         for address in (host, port).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, timeout) {
@@ -31,6 +93,7 @@ impl Connection {
                     stream.set_nodelay(true)?;
                     stream.set_read_timeout(Some(TICK))?;
                     stream.set_write_timeout(Some(timeout))?;
+                    let stream = Wire::new(stream, host, speech)?;
                     let (buffer, heard) = (Vec::new(), Instant::now());
                     return Ok(Connection { stream, buffer, timeout, heard });
                 }
@@ -42,7 +105,8 @@ impl Connection {
 
     /// Both ends: theirs, ours.
     pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
-        Ok((self.stream.peer_addr()?, self.stream.local_addr()?))
+        let socket = self.stream.socket();
+        Ok((socket.peer_addr()?, socket.local_addr()?))
     }
 
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
@@ -50,8 +114,8 @@ impl Connection {
     }
 
     /// Another handle for sending, for a thread that says that we are alive.
-    pub fn sender(&self) -> io::Result<TcpStream> {
-        self.stream.try_clone()
+    pub fn sender(&self) -> Wire {
+        self.stream.clone()
     }
 
     /// What has come, to be taken away with [`Connection::used`].

@@ -1,7 +1,7 @@
 //! Following a master: connect, introduce ourselves, take all data if need be, apply the stream; again
 //! when the connection breaks.
 
-use super::connection::Connection;
+use super::connection::{Connection, Speech};
 use super::receive;
 use crate::host::Process;
 use engine::Engine;
@@ -85,11 +85,24 @@ impl Following<'_> {
         }
     }
 
+    /// By TLS, where `tls-replication` says so.
+    fn speech(&self) -> Result<Speech, String> {
+        if !self.engine.config.boolean(Id::TlsReplication) {
+            return Ok(Speech::default());
+        }
+        #[cfg(feature = "tls")]
+        if let Some(config) = self.process.encryption.client() {
+            return Ok(Speech { encrypted: Some(config) });
+        }
+        Err("tls-replication: there is nothing to make a TLS connection by".into())
+    }
+
     /// One connection, to its end.
     fn once(&self, host: &str, port: u16) -> Result<std::convert::Infallible, String> {
         let timeout_s = self.engine.config.integer(Id::ReplTimeout).unsigned_abs();
         self.set(Link::Connecting);
-        let mut connection = Connection::open(host, port, Duration::from_secs(timeout_s))
+        let (timeout, speech) = (Duration::from_secs(timeout_s), self.speech()?);
+        let mut connection = Connection::open(host, port, timeout, &speech)
             .map_err(|error| format!("connecting: {error}"))?;
         self.set(Link::Handshake);
         let resume = self.engine.replication.resume();
@@ -121,7 +134,11 @@ impl Following<'_> {
         let text = |id| config.text(id).to_string();
         let login = Login { user: text(Id::Masteruser), password: text(Id::Masterauth) };
         let announced = config.integer(Id::ReplicaAnnouncePort) as u16;
-        let own = self.process.addresses.first().map_or(0, |address| address.port());
+        let config = &self.engine.config;
+        let own = match (config.boolean(Id::TlsReplication), config.integer(Id::TlsPort) as u16) {
+            (true, port @ 1..) => port,
+            _ => self.process.addresses.first().map_or(0, |address| address.port()),
+        };
         let port = if announced != 0 { announced } else { own };
         let presence = Presence { port, ip: text(Id::ReplicaAnnounceIp) };
         let (mut talk, first) = Handshake::new(login, presence, resume);

@@ -145,12 +145,11 @@ struct Alive {
 
 impl Alive {
     fn start(connection: &Connection) -> io::Result<Self> {
-        let (mut sender, over) =
-            (connection.sender()?, std::sync::Arc::new(AtomicBool::new(false)));
+        let (sender, over) = (connection.sender(), std::sync::Arc::new(AtomicBool::new(false)));
         let told = over.clone();
         let work = move || {
             // When the master is gone the next read says so.
-            while !told.load(Ordering::SeqCst) && sender.write_all(b"\n").is_ok() {
+            while !told.load(Ordering::SeqCst) && (&sender).write_all(b"\n").is_ok() {
                 std::thread::park_timeout(ALIVE_EVERY);
             }
         };

@@ -19,3 +19,5 @@ mod serving;
 mod sockets;
 mod support;
 mod telling;
+#[cfg(feature = "tls")]
+mod tls;

@@ -4,46 +4,36 @@ use super::bounds::NATURAL;
 use crate::config::directive::{choice, integer, text, yes_no};
 use crate::config::{Directive, Id};
 
-const NO_TLS: &str = "Varve has no TLS yet: this would send in the clear what should be encrypted";
+const NO_TLS: &str =
+    "Varve has no cluster bus yet: this would send in the clear what should be encrypted";
 const TLS_AUTH: &[(&str, i64)] = &[("no", 0), ("yes", 1), ("optional", 2)];
 
 /// Encrypted connections.
 pub(super) static ROWS: &[Directive] = &[
-    integer(Id::TlsPort, "tls-port", (0, 65_535), 0, "Port for TLS; 0: none")
-        .immutable()
-        .refused(NO_TLS),
+    integer(Id::TlsPort, "tls-port", (0, 65_535), 0, "Port for TLS; 0: none").immutable(),
     yes_no(Id::TlsCluster, "tls-cluster", false, "Encrypt the cluster bus").refused(NO_TLS),
-    yes_no(Id::TlsReplication, "tls-replication", false, "Encrypt replication").refused(NO_TLS),
-    choice(Id::TlsAuthClients, "tls-auth-clients", TLS_AUTH, 1, "Ask clients for certificates")
-        .kept(),
-    text(Id::TlsCertFile, "tls-cert-file", "", "Certificate").kept(),
-    text(Id::TlsKeyFile, "tls-key-file", "", "Private key").kept(),
-    text(Id::TlsKeyFilePass, "tls-key-file-pass", "", "Password of the private key")
-        .kept()
-        .sensitive(),
-    text(Id::TlsClientCertFile, "tls-client-cert-file", "", "Certificate for outgoing connections")
-        .kept(),
-    text(Id::TlsClientKeyFile, "tls-client-key-file", "", "Its private key").kept(),
-    text(Id::TlsClientKeyFilePass, "tls-client-key-file-pass", "", "Its password")
-        .kept()
-        .sensitive(),
+    yes_no(Id::TlsReplication, "tls-replication", false, "Encrypt the link to a master"),
+    choice(Id::TlsAuthClients, "tls-auth-clients", TLS_AUTH, 1, "Ask clients for certificates"),
+    text(Id::TlsCertFile, "tls-cert-file", "", "Certificate"),
+    text(Id::TlsKeyFile, "tls-key-file", "", "Private key"),
+    text(Id::TlsKeyFilePass, "tls-key-file-pass", "", "Password of the private key").sensitive(),
+    text(Id::TlsClientCertFile, "tls-client-cert-file", "", "Certificate for outgoing connections"),
+    text(Id::TlsClientKeyFile, "tls-client-key-file", "", "Its private key"),
+    text(Id::TlsClientKeyFilePass, "tls-client-key-file-pass", "", "Its password").sensitive(),
     text(Id::TlsDhParamsFile, "tls-dh-params-file", "", "Diffie-Hellman parameters").kept(),
-    text(Id::TlsCaCertFile, "tls-ca-cert-file", "", "Certificates of authorities").kept(),
-    text(Id::TlsCaCertDir, "tls-ca-cert-dir", "", "Folder of such certificates").kept(),
-    text(Id::TlsProtocols, "tls-protocols", "", "Versions of TLS").kept(),
-    text(Id::TlsCiphers, "tls-ciphers", "", "Ciphers of TLS 1.2").kept(),
-    text(Id::TlsCiphersuites, "tls-ciphersuites", "", "Ciphers of TLS 1.3").kept(),
+    text(Id::TlsCaCertFile, "tls-ca-cert-file", "", "Certificates of authorities"),
+    text(Id::TlsCaCertDir, "tls-ca-cert-dir", "", "Folder of such certificates"),
+    text(Id::TlsProtocols, "tls-protocols", "", "Versions of TLS"),
+    text(Id::TlsCiphers, "tls-ciphers", "", "Ciphers of TLS 1.2"),
+    text(Id::TlsCiphersuites, "tls-ciphersuites", "", "Ciphers of TLS 1.3"),
     yes_no(
         Id::TlsPreferServerCiphers,
         "tls-prefer-server-ciphers",
         false,
         "The server chooses the cipher",
-    )
-    .kept(),
-    yes_no(Id::TlsSessionCaching, "tls-session-caching", true, "Let clients resume sessions")
-        .kept(),
-    integer(Id::TlsSessionCacheSize, "tls-session-cache-size", NATURAL, 20480, "Sessions kept")
-        .kept(),
+    ),
+    yes_no(Id::TlsSessionCaching, "tls-session-caching", true, "Let clients resume sessions"),
+    integer(Id::TlsSessionCacheSize, "tls-session-cache-size", NATURAL, 20480, "Sessions kept"),
     integer(
         Id::TlsSessionCacheTimeout,
         "tls-session-cache-timeout",

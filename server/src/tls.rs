@@ -1,0 +1,112 @@
+//! TLS of this process: settings from the configuration, exchanged while running by `CONFIG SET` of any
+//! `tls-*` directive (as in Redis) and by SIGHUP, which reads the files again.
+
+use crate::StartError;
+use crate::host::Process;
+use engine::config::{ConfigStore, Id, Value};
+use parking_lot::RwLock;
+use runtime::Service;
+use std::sync::{Arc, Weak};
+use tls::{ClientCertificates, Settings, Tls};
+
+/// What is in force; nothing as long as nobody needs it.
+#[derive(Default)]
+pub(crate) struct Encryption(RwLock<Option<Arc<Tls>>>);
+
+impl Encryption {
+    /// Reads the settings again, where they are used. When that fails, all is as before.
+    pub fn reload(&self, config: &ConfigStore) -> Result<(), String> {
+        if !is_used(config) {
+            return Ok(());
+        }
+        let settings = settings(config);
+        let mut tls = self.0.write();
+        match &*tls {
+            Some(tls) => tls.reload(&settings).map_err(|error| error.to_string()),
+            None => {
+                *tls = Some(Tls::new(&settings).map_err(|error| error.to_string())?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Serves what `inner` does, through TLS.
+    pub fn serve(&self, inner: Arc<dyn Service>) -> Option<Arc<dyn Service>> {
+        self.0.read().as_ref().map(|tls| tls.serve(inner))
+    }
+
+    /// What a connection to a master is made by.
+    pub fn client(&self) -> Option<Arc<tls::ClientConfig>> {
+        self.0.read().as_ref().and_then(|tls| tls.client())
+    }
+}
+
+fn is_used(config: &ConfigStore) -> bool {
+    config.integer(Id::TlsPort) != 0 || config.boolean(Id::TlsReplication)
+}
+
+/// Reads the settings, and follows their changes from now on.
+///
+/// # Errors
+/// What is wrong with them, where TLS is asked for.
+pub(crate) fn start(process: &Arc<Process>) -> Result<(), StartError> {
+    process.encryption.reload(&process.config).map_err(StartError::Other)?;
+    let weak = Arc::downgrade(process);
+    process.config.on_change(Box::new(move |id, _: &Value| changed(&weak, id)));
+    Ok(())
+}
+
+fn changed(process: &Weak<Process>, id: Id) -> Result<(), String> {
+    let Some(process) = process.upgrade() else { return Ok(()) };
+    if !IDS.contains(&id) {
+        return Ok(());
+    }
+    process.encryption.reload(&process.config).map_err(|error| {
+        tracing::warn!(error, "the TLS settings stay as they were");
+        "Unable to update TLS configuration. Check server logs.".to_owned()
+    })
+}
+
+const IDS: &[Id] = &[
+    Id::TlsReplication,
+    Id::TlsCertFile,
+    Id::TlsKeyFile,
+    Id::TlsKeyFilePass,
+    Id::TlsClientCertFile,
+    Id::TlsClientKeyFile,
+    Id::TlsClientKeyFilePass,
+    Id::TlsCaCertFile,
+    Id::TlsCaCertDir,
+    Id::TlsAuthClients,
+    Id::TlsProtocols,
+    Id::TlsCiphers,
+    Id::TlsCiphersuites,
+    Id::TlsPreferServerCiphers,
+    Id::TlsSessionCaching,
+    Id::TlsSessionCacheSize,
+];
+
+fn settings(config: &ConfigStore) -> Settings {
+    let text = |id| config.text(id).to_string();
+    let sessions = usize::try_from(config.integer(Id::TlsSessionCacheSize)).unwrap_or(usize::MAX);
+    Settings {
+        certificate: text(Id::TlsCertFile),
+        key: text(Id::TlsKeyFile),
+        key_password: text(Id::TlsKeyFilePass),
+        client_certificate: text(Id::TlsClientCertFile),
+        client_key: text(Id::TlsClientKeyFile),
+        client_key_password: text(Id::TlsClientKeyFilePass),
+        authorities: text(Id::TlsCaCertFile),
+        authorities_folder: text(Id::TlsCaCertDir),
+        clients: match config.choice(Id::TlsAuthClients) {
+            "no" => ClientCertificates::No,
+            "optional" => ClientCertificates::Optional,
+            _ => ClientCertificates::Required,
+        },
+        protocols: text(Id::TlsProtocols),
+        ciphers: text(Id::TlsCiphers),
+        ciphersuites: text(Id::TlsCiphersuites),
+        prefer_server_ciphers: config.boolean(Id::TlsPreferServerCiphers),
+        sessions: config.boolean(Id::TlsSessionCaching).then_some(sessions),
+    }
+}

@@ -1,0 +1,232 @@
+//! TLS: on every runtime, with and without certificates of clients, exchanged while it runs, for
+//! replication, and against those who come too slowly.
+
+use crate::support::{Varve, folder, free_port, run};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tls::Settings;
+use tls::stream::TlsStream;
+
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+/// An authority; whoever it certifies, others that trust it believe.
+struct Authority(rcgen::Issuer<'static, rcgen::KeyPair>, String);
+
+impl Authority {
+    fn new() -> Authority {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Authority(rcgen::Issuer::new(params, key), pem)
+    }
+
+    /// Writes `NAME.crt`, `NAME.key` and `NAME-ca.crt`; valid, or long expired.
+    fn certify(&self, folder: &Path, name: &str, expired: bool) -> Files {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        if expired {
+            params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        }
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let write = |suffix: &str, text: &str| {
+            let path = folder.join(format!("{name}{suffix}"));
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        Files {
+            certificate: write(".crt", &certificate.pem()),
+            key: write(".key", &key.serialize_pem()),
+            authority: write("-ca.crt", &self.1),
+        }
+    }
+}
+
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    authority: PathBuf,
+}
+
+impl Files {
+    fn args(&self, port: u16) -> Vec<String> {
+        let path = |path: &Path| path.display().to_string();
+        let words = ["--tls-port", &port.to_string(), "--tls-cert-file", &path(&self.certificate)];
+        let more =
+            ["--tls-key-file", &path(&self.key), "--tls-ca-cert-file", &path(&self.authority)];
+        words.iter().chain(&more).map(|word| (*word).to_owned()).collect()
+    }
+
+    fn client(&self) -> Settings {
+        let text = |path: &Path| path.display().to_string();
+        Settings {
+            certificate: text(&self.certificate),
+            key: text(&self.key),
+            authorities: text(&self.authority),
+            ..Settings::default()
+        }
+    }
+
+    fn connect(&self, port: u16) -> std::io::Result<TlsStream> {
+        connect(port, &self.client())
+    }
+}
+
+fn connect(port: u16, settings: &Settings) -> std::io::Result<TlsStream> {
+    let socket = TcpStream::connect(("127.0.0.1", port))?;
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    TlsStream::connect(socket, "127.0.0.1", settings.client().unwrap().into())
+}
+
+/// Sends `request` and reads until the answer ends as `expected` does.
+#[track_caller]
+fn ask(stream: &TlsStream, request: &[u8], expected: &str) {
+    (&mut &*stream).write_all(request).unwrap();
+    let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+    while !answer.ends_with(expected.as_bytes()) {
+        let n = (&mut &*stream).read(&mut buffer).expect("an answer in time");
+        assert!(n > 0, "closed after {:?}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&buffer[..n]);
+    }
+}
+
+fn serving(more: &[&str]) -> (TempDir, Varve, Files, u16) {
+    let ((folder, data), port) = (folder(), free_port());
+    let files = Authority::new().certify(folder.path(), "server", false);
+    let args = files.args(port);
+    let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
+    let varve = Varve::start(&data, &args);
+    (folder, varve, files, port)
+}
+
+#[test]
+fn every_runtime_serves_it() {
+    let pool = ["--runtime", "epoll", "--epoll-execution", "pool"];
+    for runtime in
+        [&["--runtime", "epoll"][..], &pool, &["--runtime", "tokio"], &["--runtime", "threads"]]
+    {
+        let (_folder, varve, files, port) = serving(runtime);
+        let stream = files.connect(port).unwrap();
+        ask(&stream, PING, "+PONG\r\n");
+        let value = "x".repeat(3_000_000);
+        let set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n{value}\r\n", value.len());
+        ask(&stream, set.as_bytes(), "+OK\r\n");
+        ask(&stream, b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", &format!("{value}\r\n"));
+        ask(&stream, &PING.repeat(5000), &"+PONG\r\n".repeat(5000));
+        let plain: String = redis::cmd("PING").query(&mut varve.connect()).unwrap();
+        assert_eq!(plain, "PONG");
+        let ended = varve.stop();
+        assert!(ended.status.success(), "{runtime:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn clients_show_certificates_where_they_must() {
+    let (folder, _varve, files, port) = serving(&[]);
+    let stranger = Authority::new().certify(folder.path(), "stranger", false);
+    let wrong = Settings { authorities: files.client().authorities, ..stranger.client() };
+    let nobody = Settings { certificate: String::new(), ..files.client() };
+    for settings in [&wrong, &nobody] {
+        // Under TLS 1.3 the client has finished before the server looks at its certificate.
+        let refused = connect(port, settings).and_then(|stream| {
+            (&mut &stream).write_all(PING)?;
+            (&mut &stream).read(&mut [0; 100])
+        });
+        assert!(!matches!(refused, Ok(1..)), "{refused:?}");
+    }
+    ask(&files.connect(port).unwrap(), PING, "+PONG\r\n");
+    // And the client believes only whom its authority knows.
+    assert!(stranger.connect(port).is_err());
+}
+
+#[test]
+fn certificates_are_exchanged_while_clients_are_connected() {
+    let (folder, varve, files, port) = serving(&["--tls-auth-clients", "no"]);
+    let before = files.connect(port).unwrap();
+    let other = Authority::new().certify(folder.path(), "other", false);
+    let mut admin = varve.connect();
+    let mut set = |certificate: &Path, key: &Path| {
+        let mut command = redis::cmd("CONFIG");
+        command.arg("SET").arg("tls-cert-file").arg(certificate.display().to_string());
+        command.arg("tls-key-file").arg(key.display().to_string()).exec(&mut admin)
+    };
+    set(&other.certificate, &other.key).unwrap();
+    ask(&before, PING, "+PONG\r\n");
+    assert!(files.connect(port).is_err(), "the old authority does not know the new certificate");
+    ask(&other.connect(port).unwrap(), PING, "+PONG\r\n");
+    // What does not fit changes nothing.
+    let error = set(&files.certificate, &other.key).expect_err("refused").to_string();
+    assert!(error.contains("Unable to update TLS configuration"), "{error}");
+    ask(&other.connect(port).unwrap(), PING, "+PONG\r\n");
+    // The same files with other contents, as tools that renew certificates leave them.
+    std::fs::copy(&files.certificate, &other.certificate).unwrap();
+    std::fs::copy(&files.key, &other.key).unwrap();
+    varve.signal(libc::SIGHUP);
+    let until = Instant::now() + Duration::from_secs(10);
+    while files.connect(port).is_err() {
+        assert!(Instant::now() < until, "SIGHUP was not heard");
+    }
+    ask(&before, PING, "+PONG\r\n");
+}
+
+#[test]
+fn an_expired_certificate_is_not_believed() {
+    let (folder, data) = folder();
+    let (port, authority) = (free_port(), Authority::new());
+    let expired = authority.certify(folder.path(), "expired", true);
+    let args = expired.args(port);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let _varve = Varve::start(&data, &args);
+    let error = expired.connect(port).err().expect("not believed");
+    assert!(error.to_string().contains("expired"), "{error}");
+}
+
+#[test]
+fn who_does_not_shake_hands_is_closed() {
+    let (_folder, varve, _files, port) = serving(&[]);
+    let mut silent = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut nonsense = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    nonsense.write_all(PING).unwrap();
+    let mut answer = Vec::new();
+    nonsense.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer.first(), Some(&21), "an alert of TLS, {answer:?}");
+    silent.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let start = Instant::now();
+    assert_eq!(silent.read(&mut [0; 10]).unwrap(), 0);
+    assert!(start.elapsed() > Duration::from_secs(5), "{:?}", start.elapsed());
+    let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut varve.connect()).unwrap();
+    assert_eq!(clients.lines().count(), 1, "{clients}");
+}
+
+#[test]
+fn replicas_follow_through_it() {
+    let (folder, master, files, port) = serving(&["--tls-replication", "yes"]);
+    let mut writer = master.connect();
+    redis::cmd("SET").arg("before").arg("1").exec(&mut writer).unwrap();
+    let data = folder.path().join("replica");
+    std::fs::create_dir(&data).unwrap();
+    let args = files.args(free_port());
+    let (port, args) = (port.to_string(), args.iter().map(String::as_str));
+    let more = ["--tls-replication", "yes", "--replicaof", "127.0.0.1", &port];
+    let replica = Varve::start(&data, &args.chain(more).collect::<Vec<_>>());
+    redis::cmd("SET").arg("after").arg("2").exec(&mut writer).unwrap();
+    let (mut reader, until) = (replica.connect(), Instant::now() + Duration::from_secs(20));
+    loop {
+        let both: redis::RedisResult<(Option<String>, Option<String>)> =
+            redis::cmd("MGET").arg("before").arg("after").query(&mut reader);
+        if both.is_ok_and(|both| both == (Some("1".into()), Some("2".into()))) {
+            return;
+        }
+        assert!(Instant::now() < until, "the replica does not follow");
+    }
+}
+
+#[test]
+fn what_cannot_be_honoured_stops_the_start() {
+    let port = free_port().to_string();
+    let ended = run(&["--port", "0", "--tls-port", &port, "--save", ""]);
+    assert!(!ended.status.success() && ended.stderr.contains("tls-cert-file"), "{}", ended.stderr);
+}

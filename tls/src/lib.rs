@@ -1,0 +1,98 @@
+//! TLS around connections, on any runtime.
+//!
+//! - [`filter`]: the sans-IO filter over rustls that [`runtime::filter`] puts around a session.
+//! - [`settings`]: what the configuration says, as rustls wants it: certificates, keys, authorities,
+//!   versions, ciphers.
+//! - [`stream`]: a blocking connection to another server, for replication.
+//!
+//! Promises: certificates and everything else can be exchanged while clients are connected
+//! ([`Tls::reload`]); who is connected keeps what it has. A setting that cannot be honoured is an error
+//! with the file's name, never a weaker connection. What a peer can make it keep is one record.
+//!
+//! Must not know: sessions, commands, the configuration's registry.
+
+pub mod filter;
+pub mod settings;
+pub mod stream;
+
+use filter::TlsFilter;
+use parking_lot::RwLock;
+use runtime::filter::FilterService;
+use runtime::{Refusal, Service};
+pub use rustls::ClientConfig;
+use rustls::{ServerConfig, ServerConnection};
+pub use settings::{ClientCertificates, Settings};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a handshake may take, in all.
+pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why TLS cannot be had as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read or does not hold what it should.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The settings contradict each other, or something is missing.
+    #[error("{0}")]
+    Settings(String),
+}
+
+/// The settings in force, for new connections.
+pub struct Tls {
+    server: RwLock<Arc<ServerConfig>>,
+    client: RwLock<Option<Arc<ClientConfig>>>,
+}
+
+impl Tls {
+    /// Reads everything that `settings` names.
+    ///
+    /// # Errors
+    /// See [`TlsError`].
+    pub fn new(settings: &Settings) -> Result<Arc<Tls>, TlsError> {
+        let (server, client) = read(settings)?;
+        Ok(Arc::new(Tls { server: RwLock::new(server), client: RwLock::new(client) }))
+    }
+
+    /// The same again: connections made from now on are by `settings`. When it fails, all is as before.
+    ///
+    /// # Errors
+    /// See [`TlsError`].
+    pub fn reload(&self, settings: &Settings) -> Result<(), TlsError> {
+        let (server, client) = read(settings)?;
+        *self.server.write() = server;
+        *self.client.write() = client;
+        Ok(())
+    }
+
+    /// Serves what `inner` serves, through TLS.
+    pub fn serve(self: &Arc<Self>, inner: Arc<dyn Service>) -> Arc<dyn Service> {
+        let tls = self.clone();
+        let make = move || {
+            let connection = ServerConnection::new(tls.server.read().clone());
+            // Only a configuration that cannot work at all is refused here, and such a one is not made.
+            connection.map(TlsFilter::new).map_err(|_| Refusal(Vec::new()))
+        };
+        Arc::new(FilterService { inner, make, patience: HANDSHAKE_PATIENCE })
+    }
+
+    /// What connections to others are made by. `None` without authorities to trust.
+    pub fn client(&self) -> Option<Arc<ClientConfig>> {
+        self.client.read().clone()
+    }
+}
+
+type Configs = (Arc<ServerConfig>, Option<Arc<ClientConfig>>);
+
+fn read(settings: &Settings) -> Result<Configs, TlsError> {
+    let server = Arc::new(settings.server()?);
+    let client = if settings.names_authorities() { Some(settings.client()?) } else { None };
+    Ok((server, client.map(Arc::new)))
+}

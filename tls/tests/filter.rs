@@ -1,0 +1,234 @@
+//! The filter alone: a client of rustls in memory on one side, the toy of the runtimes' suite on the other.
+
+use runtime::testing::{OUTPUT_MAX, Toy};
+use runtime::{Clock, Exchange, Host, Now, Onward, Peer, RuntimeStats, Sent};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::task::Waker;
+use tempfile::TempDir;
+use tls::{ClientCertificates, HANDSHAKE_PATIENCE, Settings, Tls};
+
+/// Writes an authority and a certificate by it, good for servers and clients.
+fn certificates(folder: &Path) -> Settings {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = authority.self_signed(&authority_key).unwrap();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["varve.test".into()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    let write = |name: &str, text: String| {
+        std::fs::write(folder.join(name), text).unwrap();
+        folder.join(name).display().to_string()
+    };
+    Settings {
+        certificate: write("server.crt", certificate.pem()),
+        key: write("server.key", key.serialize_pem()),
+        authorities: write("ca.crt", root.pem()),
+        sessions: Some(100),
+        ..Settings::default()
+    }
+}
+
+/// Both ends, and the wire between them.
+struct Ends {
+    client: ClientConnection,
+    exchange: Exchange,
+    toy: Arc<Toy>,
+    now: Now,
+    closed: bool,
+    _folder: TempDir,
+}
+
+impl Ends {
+    fn new(change: impl Fn(&mut Settings), client: impl Fn(&Settings) -> ClientConfig) -> Ends {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = certificates(folder.path());
+        let config = client(&settings);
+        change(&mut settings);
+        let tls = Tls::new(&settings).unwrap();
+        let toy = Arc::new(Toy::default());
+        let host = Arc::new(Host { clock: Clock::new(), stats: Arc::<RuntimeStats>::default() });
+        let (service, peer) = (tls.serve(toy.service()), Peer::Unix("/nowhere".into()));
+        let exchange = host.introduce(&*service, peer, Waker::noop().clone(), Now::default());
+        let name = ServerName::try_from("varve.test").unwrap();
+        Ends {
+            client: ClientConnection::new(Arc::new(config), name).unwrap(),
+            exchange: exchange.expect("not refused"),
+            toy,
+            now: Now::default(),
+            closed: false,
+            _folder: folder,
+        }
+    }
+
+    fn ordinary() -> Ends {
+        Ends::new(|_| {}, |settings| settings.client().unwrap())
+    }
+
+    /// Carries bytes both ways, at most `step` at once, until nothing moves any more.
+    fn carry(&mut self, step: usize) -> Result<(), rustls::Error> {
+        loop {
+            let mut wire = Vec::new();
+            while self.client.wants_write() {
+                self.client.write_tls(&mut wire).unwrap();
+            }
+            wire.chunks(step).for_each(|piece| self.exchange.receive(piece, self.now));
+            let back = self.answers();
+            if wire.is_empty() && back.is_empty() {
+                return Ok(());
+            }
+            let mut back = &back[..];
+            while !back.is_empty() {
+                self.client.read_tls(&mut back).unwrap();
+                self.client.process_new_packets()?;
+            }
+        }
+    }
+
+    fn answers(&mut self) -> Vec<u8> {
+        let mut sent = Vec::new();
+        while !self.closed {
+            let outcome = self.exchange.write(self.now, |output| {
+                sent.extend(output.to_vec());
+                output.consume(output.len());
+                Ok(Sent::All)
+            });
+            match outcome.map(|sent| self.exchange.onward(sent, self.now)) {
+                None | Some(Onward::Finish) => self.closed = true,
+                Some(Onward::Wait) if outcome == Some(Sent::All) => break,
+                _ => {}
+            }
+        }
+        sent
+    }
+
+    fn say(&mut self, text: &str) {
+        self.client.writer().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn heard(&mut self) -> String {
+        let mut text = Vec::new();
+        // An error says that nothing more has come.
+        let _ = self.client.reader().read_to_end(&mut text);
+        String::from_utf8(text).unwrap()
+    }
+}
+
+#[test]
+fn commands_come_and_answers_go() {
+    for step in [1, 100, 1 << 20] {
+        let mut ends = Ends::ordinary();
+        ends.say("echo one\necho two\n");
+        ends.carry(step).unwrap();
+        assert_eq!(ends.heard(), "one\ntwo\n", "in pieces of {step}");
+        assert_eq!(ends.client.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+    }
+}
+
+#[test]
+fn long_answers_come_by_portions() {
+    let mut ends = Ends::ordinary();
+    ends.carry(1 << 20).unwrap();
+    let size = 40 * OUTPUT_MAX;
+    ends.say(&format!("bytes {size}\n"));
+    let mut wire = Vec::new();
+    ends.client.write_tls(&mut wire).unwrap();
+    ends.exchange.receive(&wire, ends.now);
+    let back = ends.answers();
+    let (mut back, mut got) = (&back[..], 0);
+    while !back.is_empty() {
+        ends.client.read_tls(&mut back).unwrap();
+        ends.client.process_new_packets().unwrap();
+        got += ends.heard().len();
+    }
+    assert_eq!(got, size + 1);
+    let held = ends.toy.held_max.load(SeqCst);
+    assert!(held < runtime::filter::PORTION * 2, "{held} bytes held");
+}
+
+#[test]
+fn goodbyes_are_said_both_ways() {
+    let mut ends = Ends::ordinary();
+    ends.say("echo last\n");
+    ends.carry(1 << 20).unwrap();
+    ends.client.send_close_notify();
+    ends.carry(1 << 20).unwrap();
+    assert!(ends.closed);
+    let state = ends.client.process_new_packets().unwrap();
+    assert!(state.peer_has_closed());
+    assert_eq!(ends.heard(), "last\n");
+}
+
+#[test]
+fn who_shows_no_certificate_is_not_served() {
+    let anonymous = |settings: &Settings| {
+        let nobody = Settings { certificate: String::new(), ..settings.clone() };
+        nobody.client().unwrap()
+    };
+    let mut ends = Ends::new(|_| {}, anonymous);
+    ends.say("echo x\n");
+    let refused = ends.carry(1 << 20);
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!((ends.toy.lines.load(SeqCst), ends.closed), (0, true));
+    for clients in [ClientCertificates::No, ClientCertificates::Optional] {
+        let mut ends = Ends::new(|settings| settings.clients = clients, anonymous);
+        ends.say("echo x\n");
+        ends.carry(1 << 20).unwrap();
+        assert_eq!(ends.heard(), "x\n");
+    }
+}
+
+#[test]
+fn nonsense_and_slowness_end_the_connection() {
+    let mut ends = Ends::ordinary();
+    ends.exchange.receive(b"*1\r\n$4\r\nPING\r\n", ends.now);
+    let alert = ends.answers();
+    assert!(ends.closed && alert.first() == Some(&21), "an alert, {alert:?}");
+    let mut ends = Ends::ordinary();
+    ends.exchange.receive(&[22, 3, 1], ends.now);
+    let deadline = ends.exchange.deadline_us().expect("a deadline");
+    assert_eq!(deadline, HANDSHAKE_PATIENCE.as_micros() as u64);
+    ends.now.mono_us = deadline;
+    ends.exchange.notify(runtime::Events::WAKE, ends.now);
+    ends.answers();
+    assert!(ends.closed);
+}
+
+#[test]
+fn versions_and_ciphers_are_those_configured() {
+    let old = |settings: &mut Settings| {
+        settings.protocols = "TLSv1.2".into();
+        settings.ciphers = "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-AES128-GCM-SHA256".into();
+    };
+    let mut ends = Ends::new(old, |settings| settings.client().unwrap());
+    ends.say("echo x\n");
+    ends.carry(1 << 20).unwrap();
+    assert_eq!(ends.heard(), "x\n");
+    assert_eq!(ends.client.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_2));
+    let suite = ends.client.negotiated_cipher_suite().unwrap().suite();
+    assert_eq!(suite, rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256);
+}
+
+#[test]
+fn what_cannot_be_honoured_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = certificates(folder.path());
+    let with = |change: fn(&mut Settings)| {
+        let mut settings = good.clone();
+        change(&mut settings);
+        settings.server().expect_err("refused").to_string()
+    };
+    assert!(with(|s| s.certificate = "/no/such.crt".into()).contains("/no/such.crt"));
+    assert!(with(|s| s.key = s.certificate.clone()).contains("no private key"));
+    assert!(with(|s| s.certificate = s.authorities.clone()).contains("does not fit"));
+    assert!(with(|s| s.authorities.clear()).contains("tls-ca-cert-file"));
+    assert!(with(|s| s.protocols = "SSLv3".into()).contains("Invalid tls-protocols"));
+    assert!(with(|s| s.protocols = "TLSv1.1".into()).contains("not safe"));
+    assert!(with(|s| s.ciphers = "RC4-MD5".into()).contains("none of 'RC4-MD5'"));
+}
