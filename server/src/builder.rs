@@ -139,8 +139,6 @@ impl ServerBuilder {
         load_users(&engine, &self.loaded)?;
         limits::fit_maxclients(&config);
         limits::follow(&process);
-        #[cfg(feature = "tls")]
-        crate::tls::start(&process)?;
         let streams = (std::mem::take(&mut bound.streams), std::mem::take(&mut bound.encrypted));
         engine.set_gate(gate::LOADING, true);
         let mut serving = Serving::new(streams, &engine, process.clone(), clock)?;

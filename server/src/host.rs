@@ -49,7 +49,7 @@ pub(crate) struct Process {
     pub replicator: Replicator,
     /// TLS, for clients and for masters.
     #[cfg(feature = "tls")]
-    pub encryption: crate::tls::Encryption,
+    pub encryption: Arc<crate::tls::Encryption>,
     engine: OnceLock<Weak<Engine>>,
     pub clock: Clock,
     errands: Arc<Errands>,
@@ -89,7 +89,7 @@ impl Process {
             memory_peak: AtomicU64::new(0),
             replicator: Replicator::default(),
             #[cfg(feature = "tls")]
-            encryption: crate::tls::Encryption::default(),
+            encryption: Arc::default(),
             engine: OnceLock::new(),
             clock,
             errands: Arc::default(),

@@ -32,13 +32,15 @@ impl Serving {
     /// No client is served yet; operators are.
     ///
     /// # Errors
-    /// Those of the admin port.
+    /// Those of the admin port, and of the settings of TLS.
     pub fn new(
         (streams, encrypted): (Vec<Stream>, Vec<Stream>),
         engine: &Arc<Engine>,
         process: Arc<Process>,
         clock: Clock,
     ) -> Result<Self, StartError> {
+        #[cfg(feature = "tls")]
+        crate::tls::start(&process.encryption, &process.config)?;
         let service: Arc<dyn Service> = Arc::new(EngineService(engine.clone()));
         let listener = |stream| Listener { stream, service: service.clone() };
         let mut listeners: Vec<Listener> = streams.into_iter().map(listener).collect();

@@ -2,11 +2,10 @@
 //! `tls-*` directive (as in Redis) and by SIGHUP, which reads the files again.
 
 use crate::StartError;
-use crate::host::Process;
 use engine::config::{ConfigStore, Id, Value};
 use parking_lot::RwLock;
 use runtime::Service;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use tls::{ClientCertificates, Settings, Tls};
 
 /// What is in force; nothing as long as nobody needs it.
@@ -49,19 +48,22 @@ fn is_used(config: &ConfigStore) -> bool {
 ///
 /// # Errors
 /// What is wrong with them, where TLS is asked for.
-pub(crate) fn start(process: &Arc<Process>) -> Result<(), StartError> {
-    process.encryption.reload(&process.config).map_err(StartError::Other)?;
-    let weak = Arc::downgrade(process);
-    process.config.on_change(Box::new(move |id, _: &Value| changed(&weak, id)));
+pub(crate) fn start(
+    encryption: &Arc<Encryption>,
+    config: &Arc<ConfigStore>,
+) -> Result<(), StartError> {
+    encryption.reload(config).map_err(StartError::Other)?;
+    let weak = (Arc::downgrade(encryption), Arc::downgrade(config));
+    let observer = move |id, _: &Value| match (weak.0.upgrade(), weak.1.upgrade()) {
+        (Some(encryption), Some(config)) if IDS.contains(&id) => changed(&encryption, &config),
+        _ => Ok(()),
+    };
+    config.on_change(Box::new(observer));
     Ok(())
 }
 
-fn changed(process: &Weak<Process>, id: Id) -> Result<(), String> {
-    let Some(process) = process.upgrade() else { return Ok(()) };
-    if !IDS.contains(&id) {
-        return Ok(());
-    }
-    process.encryption.reload(&process.config).map_err(|error| {
+fn changed(encryption: &Encryption, config: &ConfigStore) -> Result<(), String> {
+    encryption.reload(config).map_err(|error| {
         tracing::warn!(error, "the TLS settings stay as they were");
         "Unable to update TLS configuration. Check server logs.".to_owned()
     })

@@ -358,7 +358,7 @@ fn context_decides_on_protected_and_loading() {
 fn what_would_lose_data_or_security_is_refused() {
     let store = ConfigStore::new();
     for (name, harmless, dangerous) in
-        [("cluster-enabled", &["no"][..], &["yes"][..]), ("tls-port", &["0"], &["6380"])]
+        [("cluster-enabled", &["no"][..], &["yes"][..]), ("tls-cluster", &["no"], &["yes"])]
     {
         let (_, row) = lookup(name).expect("known");
         assert_eq!(store.load(row, harmless), Ok(()), "{name}");

@@ -112,7 +112,7 @@ fn harmless_directives_warn_once_and_dangerous_ones_are_refused() {
     for line in [
         "cluster-enabled yes",
         "loadmodule /x.so",
-        "tls-port 6380",
+        "tls-cluster yes",
         "redisearch.timeout 5",
         "sentinel monitor m 1.2.3.4 1 1",
     ] {

@@ -14,6 +14,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("storage-memory", &["storage"]),
     ("storage-ordered", &["storage"]),
     ("storage-aof", &["resp", "storage"]),
+    ("tls", &["resp", "runtime"]),
     ("lua", &[]),
     ("script", &["lua", "resp"]),
     ("replication", &["resp"]),
