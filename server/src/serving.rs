@@ -43,14 +43,8 @@ impl Serving {
         crate::tls::start(&process.encryption, &process.config)?;
         let service: Arc<dyn Service> = Arc::new(EngineService(engine.clone()));
         let listener = |stream| Listener { stream, service: service.clone() };
-        let mut listeners: Vec<Listener> = streams.into_iter().map(listener).collect();
-        #[cfg(feature = "tls")]
-        if let Some(service) = process.encryption.serve(service.clone()) {
-            let listener = |stream| Listener { stream, service: service.clone() };
-            listeners.extend(encrypted.into_iter().map(listener));
-        }
-        #[cfg(not(feature = "tls"))]
-        debug_assert!(encrypted.is_empty(), "binding them was refused");
+        let listeners = streams.into_iter().map(listener);
+        let listeners = listeners.chain(through_tls(&process, &service, encrypted)).collect();
         Ok(Serving {
             #[cfg(feature = "admin")]
             _admin: crate::admin::start(engine, &process)?,
@@ -109,6 +103,24 @@ impl Serving {
         served
             .map_err(|error| StartError::other(format!("{}: {error}", self.process.runtime.name())))
     }
+}
+
+/// What is served through TLS.
+#[cfg(feature = "tls")]
+fn through_tls(
+    process: &Process,
+    service: &Arc<dyn Service>,
+    streams: Vec<Stream>,
+) -> Vec<Listener> {
+    let Some(service) = process.encryption.serve(service.clone()) else { return Vec::new() };
+    let listener = |stream| Listener { stream, service: service.clone() };
+    streams.into_iter().map(listener).collect()
+}
+
+/// Nothing: binding sockets for TLS was refused.
+#[cfg(not(feature = "tls"))]
+fn through_tls(_: &Process, _: &Arc<dyn Service>, _: Vec<Stream>) -> Vec<Listener> {
+    Vec::new()
 }
 
 fn serve(process: &Process, listeners: Vec<Listener>, clock: Clock) -> io::Result<()> {
