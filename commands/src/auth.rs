@@ -144,6 +144,7 @@ fn reset(cx: &mut Cx<'_>) -> Outcome {
     cx.engine.end_tracking(cx.session);
     client.set_flag(flag::NO_EVICT | flag::NO_TOUCH, false);
     client.names.lock().name.clear();
+    cx.session.set_readonly(false);
     cx.session.select(0);
     if cx.session.reply_mode == ReplyMode::Off {
         cx.session.set_reply_mode(ReplyMode::On);

@@ -51,6 +51,11 @@ impl Engine {
         self.keyspace.set_guarded(true);
     }
 
+    /// Whether a cluster decides who executes.
+    pub fn is_in_cluster(&self) -> bool {
+        self.gate() & gate::CLUSTER != 0
+    }
+
     /// Whether the journal, as it is when the engine begins, asks for anything to be guarded.
     pub(crate) fn is_to_be_guarded(&self) -> bool {
         self.journal.as_ref().is_some_and(|journal| {
@@ -108,10 +113,24 @@ impl Engine {
 
     /// The stream and fence of the session's slot, if it is served here.
     fn serving(&self, session: &SessionState) -> Result<Option<(u16, u64)>, Failure> {
+        self.serving_slot(session.slot, session)
+    }
+
+    /// Where a client is to try again what never happened, if a cluster knows.
+    pub(crate) fn redirect(&self, slot: u16, session: &SessionState) -> Option<Box<str>> {
+        self.cluster.get()?;
+        let serving = self.serving_slot(slot, session).and(Err::<(), _>(TRY_AGAIN));
+        serving.err().map(|failure| failure.as_str().into())
+    }
+
+    fn serving_slot(
+        &self,
+        slot: u16,
+        session: &SessionState,
+    ) -> Result<Option<(u16, u64)>, Failure> {
         let Some(cluster) = self.cluster.get() else { return Ok(None) };
-        let redirect =
-            |word, to: Box<str>| Err(Failure::text(format!("{word} {} {to}", session.slot)));
-        match cluster.route(session.slot, session) {
+        let redirect = |word, to: Box<str>| Err(Failure::text(format!("{word} {slot} {to}")));
+        match cluster.route(slot, session) {
             Route::Serve { stream, fence } => Ok(Some((stream, fence))),
             Route::Moved(to) => redirect("MOVED", to),
             Route::Ask(to) => redirect("ASK", to),
@@ -163,12 +182,13 @@ impl Engine {
     /// The last position that was appended to the shards that are locked: what the reply of whoever
     /// looked at them depends on, where reads depend on anything.
     pub(crate) fn seen(&self, session: &SessionState, tx: &dyn Tx) -> Option<Position> {
-        let withholds = self.journal.as_ref().map(|journal| journal.withholds());
-        if withholds != Some(Withholds::Everything) {
+        let journal = self.journal.as_ref()?;
+        if journal.withholds() != Withholds::Everything || session.is_trusted() {
             return None;
         }
         let last = tx.last(session.fence().map_or(storage::journal::LOG, |(stream, _)| stream));
-        Some(last).filter(|last| last.seq != 0)
+        let fence = session.fence().map(|(_, fence)| fence);
+        Some(journal.seen(last, fence)).filter(|last| last.seq != 0)
     }
 
     /// Notes in `tx` where what was appended is in its stream; zero stands for an effect that only

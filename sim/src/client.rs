@@ -3,8 +3,7 @@
 use crate::check::append::{self, Transaction};
 use crate::check::number::{History, Number};
 use crate::check::{Span, Verdict, linear};
-use crate::machine::{Command, Micro, Reply};
-use crate::node::Answer;
+use crate::command::{Answer, Command, Micro, Reply};
 use consensus::NodeId;
 use consensus::testing::Numbers;
 use std::collections::BTreeMap;
@@ -98,7 +97,7 @@ impl Clients {
     }
 
     /// A client is answered. False if it does not wait for that any more.
-    pub fn answer(&mut self, client: usize, operation: u64, answer: Answer<Reply>) -> bool {
+    pub fn answer(&mut self, client: usize, operation: u64, answer: Answer) -> bool {
         if self.all[client].waiting != Some(operation) {
             return false;
         }

@@ -1,6 +1,6 @@
 //! The cluster in one thread, from one seed. Only tests use it.
 //!
-//! [`run`] plays fifteen seconds: nodes with real groups and real log segments on virtual disks, a
+//! [`run`] plays fifteen seconds: nodes with real engines, groups and log segments on virtual disks, a
 //! virtual network, clocks that differ, clients that ask; for eight seconds faults of all kinds at once,
 //! then everything heals. It looks after every step whether what must hold does ([`oracle`]), at the end
 //! whether clients were served again and whether what they saw can have happened ([`check`]).
@@ -12,8 +12,8 @@
 
 pub mod check;
 mod client;
+mod command;
 mod digest;
-mod machine;
 mod nemesis;
 mod network;
 mod node;
@@ -21,7 +21,7 @@ pub mod oracle;
 mod planted;
 mod world;
 
-pub use machine::{Command, Machine, Micro, Reply};
+pub use command::{Answer, Command, Micro, Reply};
 pub use planted::Planted;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

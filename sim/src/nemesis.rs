@@ -53,16 +53,16 @@ impl World {
         let quick = !self.operator.hasty.is_empty();
         self.after(if quick { 20_000 } else { 200_000 }, Event::Operate);
         let Some((id, node)) = self.leader() else { return };
-        let members = node.group.members().clone();
+        let members = node.member().group().members().clone();
         self.retire(&members);
         let change = match self.operator.hasty.pop() {
             Some(step) => Some(Change { steps: vec![step] }),
             None => self.operator.wish(&members),
         };
         if let Some(change) = change {
-            self.with(id, |node, _, _| {
+            self.with(id, |node| {
                 // Refused while another is under way: it is asked for again.
-                let _ = node.group.change(&change);
+                let _ = node.member().with(|group| group.change(&change));
                 Ok(())
             });
         }
@@ -74,14 +74,16 @@ impl World {
         let knows = |id: NodeId, away: NodeId| {
             let node = self.hosts.get(&id).and_then(|host| host.node.as_ref());
             node.is_some_and(|node| {
-                let known = node.group.members().all();
+                let known = node.member().group().members().all();
                 !known.is_empty() && !known.contains(&away)
             })
         };
         let away: Vec<NodeId> = self
             .hosts
             .iter()
-            .filter(|(_, host)| host.node.as_ref().is_some_and(|node| node.group.is_removed()))
+            .filter(|(_, host)| {
+                host.node.as_ref().is_some_and(|node| node.member().group().is_removed())
+            })
             .map(|(away, _)| *away)
             .filter(|away| all.iter().all(|id| knows(*id, *away)))
             .collect();
@@ -236,10 +238,10 @@ impl World {
     /// The leader hands over; at the same time it may lose sight of the others.
     fn transfer(&mut self) {
         let Some((leader, node)) = self.leader() else { return };
-        let voters = node.group.members().voters.clone();
+        let voters = node.member().group().members().voters.clone();
         let to = *self.numbers.pick(&voters);
-        self.with(leader, |node, _, _| {
-            let _ = node.group.transfer(to);
+        self.with(leader, |node| {
+            let _ = node.member().with(|group| group.transfer(to));
             Ok(())
         });
         if self.numbers.one_in(2) {
@@ -291,7 +293,9 @@ impl World {
     }
 
     fn voters(&self) -> Vec<NodeId> {
-        self.leader().map(|(_, node)| node.group.members().voters.clone()).unwrap_or_default()
+        self.leader()
+            .map(|(_, node)| node.member().group().members().voters.clone())
+            .unwrap_or_default()
     }
 
     fn leave(&mut self, id: NodeId) {

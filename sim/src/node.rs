@@ -1,52 +1,38 @@
-//! A node: what a server does around a group, with a virtual disk and a state machine.
+//! A node: a real engine that is a real member of a group, with sessions for what clients ask.
 
-use crate::machine::{Machine, SHARDS};
-use crate::oracle::{GROUP, Oracle};
+use crate::command::{Answer, Command, address};
+use crate::digest::Digest;
+use crate::oracle::Oracle;
 use crate::planted::Planted;
 use consensus::testing::Disk;
-use consensus::{Action, Base, Blocked, CutOutcome, Faults, Files, Group, LogStore, Message};
-use consensus::{MessageKind, NodeId, Outcome, Recovered, SegmentStore, Settings, Snapshots};
-use consensus::{StoreError, TikvRaft, Wait, Work, founded};
+use consensus::{Base, Entry, Faults, NodeId, Settings};
+use engine::config::ConfigStore;
+use engine::{Engine, Environment, NoHost, Parts, Session};
+use member::{Contents, Flaws, Member, Output as Wanted, Packet};
+use runtime::{Connection, Now, Peer};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Wake, Waker};
+use storage::rdb::Object;
+use storage::{Backend, Locks};
+use storage_memory::{Config, MemoryBackend};
 
 /// Bytes of a segment: small, so that segments come and go.
 const SEGMENT: usize = 4_096;
 
-/// A message on its way, with the state if it is a snapshot.
-#[derive(Debug, Clone)]
-pub struct Packet {
-    /// The message.
-    pub message: Message,
-    /// The snapshot's state.
-    pub data: Option<Vec<u8>>,
-}
-
-/// What a client is told.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Answer<R> {
-    /// The reply.
-    Reply(R),
-    /// Not executed here, or undone; this node may lead (zero if none is known).
-    Moved(NodeId),
-    /// Perhaps.
-    Unknown,
-}
+/// Shards of the storage: few, so that keys share one.
+const SHARDS: u32 = 4;
 
 /// What a node wants of the world.
 #[derive(Debug)]
-pub enum Output<R> {
+pub enum Output {
     /// A message for another node.
     Send(Box<Packet>),
     /// A sync takes its time from now on.
     Sync,
     /// An answer to a client's operation.
-    Answer(u64, Answer<R>),
-}
-
-/// A reply that waits.
-struct Pending<R> {
-    operation: u64,
-    wait: Wait,
-    reply: R,
+    Answer(u64, Answer),
 }
 
 /// How a node is run.
@@ -64,317 +50,270 @@ pub struct Plan {
     pub snapshot_every: u64,
 }
 
+/// Nodes that there can be.
+const NODES_MAX: NodeId = 16;
+
+impl Plan {
+    fn of_member(&self) -> member::Plan {
+        let faults = Faults::of(self.planted.and_then(Planted::of_group));
+        let settings =
+            Settings { faults, behind: 20, window_batches: 200, ..Settings::new(self.id) };
+        member::Plan {
+            seed: self.seed,
+            founders: self.founders.clone(),
+            addresses: (1..NODES_MAX).map(|id| (id, address(id))).collect(),
+            settings,
+            segment_bytes: SEGMENT,
+            snapshot_entries: self.snapshot_every,
+            snapshot_bytes: u64::MAX,
+            flaws: Flaws::of(self.planted.and_then(Planted::of_member)),
+        }
+    }
+}
+
+/// What a node's clocks say: set before it does anything.
+#[derive(Debug, Default)]
+struct Time {
+    wall_ms: AtomicU64,
+    mono_us: AtomicU64,
+}
+
+impl Time {
+    fn set(&self, wall_ms: u64, mono_us: u64) {
+        self.wall_ms.store(wall_ms, Ordering::Relaxed);
+        self.mono_us.store(mono_us, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> Now {
+        let of = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        Now { wall_ms: of(&self.wall_ms), mono_us: of(&self.mono_us) }
+    }
+}
+
+#[derive(Default)]
+struct Alarm(AtomicBool);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A client's connection, with one operation on it.
+struct Asked {
+    command: Command,
+    session: Session,
+    alarm: Arc<Alarm>,
+    received: Vec<u8>,
+}
+
 /// A running node.
-pub struct Node<M: Machine> {
+pub struct Node {
     plan: Plan,
-    /// Its member of the group.
-    pub group: Group<TikvRaft>,
-    store: SegmentStore<Disk>,
-    /// The state, with what is executed and not committed.
-    pub machine: M,
-    /// By shard, the last effect on it.
-    shards: [u64; SHARDS],
-    pending: Vec<Pending<M::Reply>>,
-    /// Written and not synced: the last work, and what is sent afterwards.
-    unsynced: Option<(u64, Vec<Message>)>,
-    /// The same, while the disk is at it.
-    syncing: Option<(u64, Vec<Message>)>,
-    /// A copy of the state for a snapshot that is not decided.
-    copied: Option<Vec<u8>>,
-    /// Planted: what happens to the next effects.
-    next_apply: Option<Planted>,
+    inner: member::Node<Disk>,
+    time: Arc<Time>,
+    /// By operation.
+    asked: BTreeMap<u64, Asked>,
     /// The last entry whose state was compared.
     compared: u64,
     /// What it wants of the world.
-    pub out: Vec<Output<M::Reply>>,
+    pub out: Vec<Output>,
 }
 
-/// Whether the plan has this bug.
-fn has(plan: &Plan, planted: Planted) -> bool {
-    plan.planted == Some(planted)
-}
-
-impl<M: Machine> Node<M> {
+impl Node {
     /// Starts a node on its disk, new or with what is there.
-    pub fn start(plan: Plan, disk: Disk, now: u64) -> Result<Node<M>, String> {
-        let open =
-            |disk: Disk| SegmentStore::open(disk, SEGMENT).map_err(|error| error.to_string());
-        let mut store = open(disk)?;
-        let found = store.recovered().remove(&GROUP);
-        let restarted = found.is_some();
-        let found = match found {
-            Some(found) => found,
-            None => found_group(&plan, &mut store).map_err(|error| error.to_string())?,
-        };
-        let machine = load(&plan, &mut store, &found.base)?;
-        let faults = Faults::of(plan.planted.and_then(Planted::of_group));
-        let settings =
-            Settings { faults, behind: 20, window_batches: 200, ..Settings::new(plan.id) };
-        let raft = TikvRaft::new(plan.id, plan.seed, found).ok_or("the log contradicts itself")?;
-        let apart = [Planted::OneApart, Planted::AppliedTwice];
-        let next_apply = plan.planted.filter(|it| restarted && apart.contains(it));
-        Ok(Node {
-            group: Group::new(raft, settings, restarted, now),
-            store,
-            machine,
-            shards: [0; SHARDS],
-            pending: Vec::new(),
-            unsynced: None,
-            syncing: None,
-            copied: None,
-            next_apply,
-            compared: 0,
-            out: Vec::new(),
-            plan,
-        })
+    pub fn start(plan: Plan, disk: Disk, wall: u64, now: u64) -> Result<Node, String> {
+        let time = Arc::new(Time::default());
+        time.set(wall, now);
+        let clock = time.clone();
+        let clock = Arc::new(move || clock.now());
+        let opened = member::Opened::open(plan.of_member(), disk, clock, Box::new(|| {}));
+        let opened = opened.map_err(|error| error.to_string())?;
+        let engine = engine_of(&plan, opened.member.clone(), time.now());
+        let inner = opened.start(engine).map_err(|error| error.to_string())?;
+        Ok(Node { plan, inner, time, asked: BTreeMap::new(), compared: 0, out: Vec::new() })
+    }
+
+    /// Its member of the group.
+    pub fn member(&self) -> &Member {
+        self.inner.member()
+    }
+
+    /// What its clocks say from now on.
+    pub fn set_time(&self, wall: u64, now: u64) {
+        // Commands are executed at the group's time, which never goes back.
+        let wall = self.member().group().time(wall);
+        self.time.set(wall, now);
     }
 
     /// A message has come.
-    pub fn receive(&mut self, packet: Packet, now: u64) -> Result<(), String> {
-        let Packet { message, data } = packet;
-        if let (Some(base), Some(data)) = (&message.snapshot, data)
-            && base.index > self.group.applied().0
-        {
-            self.keep(base, &data).map_err(|error| error.to_string())?;
-        }
-        match self.group.step(message, now) {
-            Err(consensus::Refused::Emptied) => Err("entries it acknowledged are gone".into()),
-            _ => Ok(()),
-        }
+    pub fn receive(&mut self, packet: Packet) -> Result<(), String> {
+        self.inner.receive(packet).map_err(|error| error.to_string())
     }
 
     /// A client asks something.
-    pub fn command(&mut self, operation: u64, command: &M::Command, wall: u64, now: u64) {
-        let fence = match self.group.fence() {
-            Ok(fence) => fence,
-            Err(blocked) => {
-                let leader = match blocked {
-                    Blocked::Elsewhere(leader) => leader,
-                    Blocked::NotReady | Blocked::Full => 0,
-                };
-                return self.out.push(Output::Answer(operation, Answer::Moved(leader)));
-            }
-        };
-        let time = self.group.time(wall);
-        let mut effects = Vec::new();
-        let reply = self.machine.execute(command, time, &mut effects);
-        let shards = M::shards(command);
-        let seen = shards.iter().map(|shard| self.shards[*shard]).max().unwrap_or(0);
-        let mut last = seen;
-        let parts = match has(&self.plan, Planted::ExecSplit) {
-            true => effects.clone(),
-            false => vec![effects.concat()],
-        };
-        for part in parts.iter().filter(|part| !part.is_empty()) {
-            let count = if parts.len() > 1 { 1 } else { effects.len() as u64 };
-            match self.group.append(fence, part, count, time) {
-                Ok(seq) => last = last.max(seq),
-                // The planted bugs alone come here.
-                Err(_) => return self.out.push(Output::Answer(operation, Answer::Unknown)),
-            }
-            if parts.len() > 1 {
-                self.group.flush(now);
-            }
+    pub fn command(&mut self, operation: u64, command: Command) {
+        let (alarm, now) = (Arc::new(Alarm::default()), self.time.now());
+        let peer = Peer::Unix(String::new());
+        let engine = self.inner.engine().clone();
+        let mut session = Session::new(engine, peer, Waker::from(alarm.clone()), now);
+        session.receive(&command.encode(), now);
+        let mut asked = Asked { command, session, alarm, received: Vec::new() };
+        if let Some(answer) = asked.collect(now) {
+            return self.out.push(Output::Answer(operation, answer));
         }
-        shards.iter().for_each(|shard| self.shards[*shard] = last);
-        let wrote = !effects.is_empty();
-        if has(&self.plan, Planted::ConditionNotWithheld) && !wrote && M::is_refusal(&reply) {
-            return self.out.push(Output::Answer(operation, Answer::Reply(reply)));
-        }
-        let wait = self.group.wait(fence.term, last, wrote, now);
-        self.pending.push(Pending { operation, wait, reply });
+        self.asked.insert(operation, asked);
     }
 
     /// A tick has passed.
-    pub fn tick(&mut self, wall: u64, now: u64) {
-        self.group.tick(now);
-        if has(&self.plan, Planted::FollowerExpires) && self.group.fence().is_err() {
-            self.machine.expire(wall);
+    pub fn tick(&mut self) {
+        self.inner.tick();
+        if self.plan.planted == Some(Planted::FollowerExpires)
+            && self.member().group().led().is_err()
+        {
+            self.expire();
         }
+    }
+
+    /// The planted bug: a follower deletes what has expired by its own clock.
+    fn expire(&self) {
+        for shard in 0..SHARDS {
+            let backend: &dyn Backend = &*self.inner.engine().backend;
+            let _ = backend.transact(Locks::One(shard), self.time.now().wall_ms, &mut |tx| {
+                let _ = tx.expire_due(shard, 64);
+                tx.expired().clear();
+            });
+        }
+    }
+
+    /// The end of a turn in which commands were executed.
+    pub fn flush(&mut self) {
+        self.inner.flush();
     }
 
     /// The sync that was under way is done.
     pub fn synced(&mut self) -> Result<(), String> {
-        let Some((number, messages)) = self.syncing.take() else { return Ok(()) };
-        self.store.sync().map_err(|error| error.to_string())?;
-        self.group.persisted(number);
-        self.send(messages);
-        Ok(())
+        self.inner.synced().map_err(|error| error.to_string())
     }
 
     /// Does what is to be done. An error is the end of the process.
     pub fn turn(&mut self, oracle: &mut Oracle) -> Result<(), String> {
-        while let Some(work) = self.group.work() {
-            self.carry_out(work, oracle).map_err(|error| error.to_string())?;
+        let text = |error: member::Fatal| error.to_string();
+        let member = self.inner.member().clone();
+        let mut watch = Watch { id: self.plan.id, member, oracle };
+        self.inner.turn(&mut watch).map_err(text)?;
+        for wanted in std::mem::take(&mut self.inner.out) {
+            match wanted {
+                Wanted::Send(packet) => self.out.push(Output::Send(packet)),
+                Wanted::Sync => self.out.push(Output::Sync),
+                Wanted::Capture(capture) => self.inner.captured(capture.run()).map_err(text)?,
+            }
         }
-        if self.syncing.is_none() && self.unsynced.is_some() {
-            self.syncing = self.unsynced.take();
-            self.out.push(Output::Sync);
-        }
-        oracle.look(self.plan.id, &self.group);
-        let (index, _, seq) = self.group.applied();
-        if self.group.is_settled() && index > self.compared {
+        oracle.look(self.plan.id, &*self.member().group());
+        let ((index, _, seq), settled) = {
+            let group = self.member().group();
+            (group.applied(), group.is_settled())
+        };
+        if settled && index > self.compared {
             self.compared = index;
-            oracle.state(self.plan.id, index, self.machine.digest(), seq);
+            let contents = member::contents_of(self.inner.engine());
+            let contents = contents.map_err(|error| error.to_string())?;
+            oracle.state(self.plan.id, index, digest(contents), seq);
         }
-        self.snapshot(oracle).map_err(|error| error.to_string())?;
         self.answer();
         Ok(())
     }
 
-    fn carry_out(&mut self, work: Work, oracle: &mut Oracle) -> Result<(), StoreError> {
-        if let Some(base) = &work.restore {
-            self.store.set_base(GROUP, base)?;
-        }
-        if let Some(state) = work.hard_state.filter(|_| !has(&self.plan, Planted::VoteNotKept)) {
-            self.store.set_hard_state(GROUP, state)?;
-        }
-        if !work.entries.is_empty() {
-            oracle.wrote(self.plan.id, &work.entries);
-            self.store.append(GROUP, &work.entries)?;
-        }
-        for action in work.actions {
-            self.act(action);
-        }
-        self.send(work.messages);
-        if work.number == 0 {
-            return Ok(());
-        }
-        let early = has(&self.plan, Planted::AcknowledgedUnsynced);
-        if early || !(work.must_sync || self.unsynced.is_some() || self.syncing.is_some()) {
-            self.group.persisted(work.number);
-            self.send(work.after_sync);
-            if work.must_sync {
-                self.unsynced = Some((work.number, Vec::new()));
-            }
-            return Ok(());
-        }
-        let (number, messages) = self.unsynced.get_or_insert((0, Vec::new()));
-        *number = work.number;
-        messages.extend(work.after_sync);
-        Ok(())
-    }
-
-    fn act(&mut self, action: Action) {
-        match action {
-            Action::Restore(base) => {
-                // A state that cannot be loaded was checked when it was kept; the oracle compares.
-                self.machine = load(&self.plan, &mut self.store, &base).unwrap_or_default();
-                self.shards = [base.seq; SHARDS];
-                self.copied = None;
-            }
-            Action::Apply(batch) => match self.next_apply.take() {
-                Some(Planted::OneApart) => {}
-                again => {
-                    self.machine.apply(&batch.effects);
-                    if again.is_some() {
-                        self.machine.apply(&batch.effects);
-                    }
-                }
-            },
-            // The group says who belongs to it when asked.
-            Action::Members(_) => {}
-        }
-    }
-
-    /// Takes a snapshot now and then, and keeps it once its last entry is committed.
-    fn snapshot(&mut self, oracle: &mut Oracle) -> Result<(), StoreError> {
-        let every = if self.group.wants_snapshot() { 1 } else { self.plan.snapshot_every };
-        if self.copied.is_none()
-            && self.group.applied().0 >= self.group.base().index + every
-            && self.group.cut().is_some()
-        {
-            self.copied = Some(self.machine.snapshot());
-        }
-        match self.group.cut_outcome() {
-            Some(CutOutcome::Kept(base)) => {
-                let Some(data) = self.copied.take() else { return Ok(()) };
-                oracle.kept(self.plan.id, &base, M::restore(&data).digest());
-                self.keep(&base, &data)?;
-                self.store.set_base(GROUP, &base)?;
-                self.store.sync()?;
-                self.group.compact(base.clone());
-                Snapshots(self.store.files()).remove_before(GROUP, &base)?;
-            }
-            Some(CutOutcome::Lost) => self.copied = None,
-            Some(CutOutcome::Pending) | None => {}
-        }
-        Ok(())
-    }
-
-    fn keep(&mut self, base: &Base, data: &[u8]) -> Result<(), StoreError> {
-        keep(&self.plan, &mut self.store, base, data)
-    }
-
-    fn send(&mut self, messages: Vec<Message>) {
-        for message in messages {
-            let mut data = None;
-            if let (MessageKind::Snapshot, Some(base)) = (message.kind, &message.snapshot) {
-                data = load::<M>(&self.plan, &mut self.store, base).ok().map(|it| it.snapshot());
-                self.group.snapshot_sent(message.to, data.is_some());
-                if data.is_none() {
-                    continue;
-                }
-            }
-            self.out.push(Output::Send(Box::new(Packet { message, data })));
-        }
-    }
-
-    /// Answers what is decided.
+    /// Resumes whoever was woken, and answers what is decided.
     fn answer(&mut self) {
-        let leader = self.group.status().leader;
-        let (group, out) = (&self.group, &mut self.out);
-        self.pending.retain(|it| {
-            let answer = match group.poll(&it.wait) {
-                Outcome::Pending => return true,
-                Outcome::Kept => Answer::Reply(it.reply.clone()),
-                Outcome::Cut => Answer::Moved(leader),
-                Outcome::Unknown => Answer::Unknown,
-            };
-            out.push(Output::Answer(it.operation, answer));
-            false
-        });
+        let now = self.time.now();
+        let woken = |it: &Asked| it.alarm.0.swap(false, Ordering::SeqCst);
+        let woken: Vec<u64> = self
+            .asked
+            .iter()
+            .filter(|(_, it)| woken(it))
+            .map(|(operation, _)| *operation)
+            .collect();
+        for operation in woken {
+            let Some(asked) = self.asked.get_mut(&operation) else { continue };
+            asked.session.resume(now);
+            if let Some(answer) = asked.collect(now) {
+                self.asked.remove(&operation);
+                self.out.push(Output::Answer(operation, answer));
+            }
+        }
     }
 }
 
-/// The first log of a group, and the snapshot of nothing that it begins behind.
-fn found_group(plan: &Plan, store: &mut SegmentStore<Disk>) -> Result<Recovered, StoreError> {
-    if plan.founders.is_empty() {
-        return Ok(Recovered::default());
+impl Asked {
+    /// Takes what may be written; the answer, once it is complete. The session ends with it.
+    fn collect(&mut self, now: Now) -> Option<Answer> {
+        self.session.before_write(now);
+        let output = self.session.output();
+        let bytes = output.to_vec();
+        output.consume(bytes.len());
+        self.session.written();
+        self.received.extend_from_slice(&bytes);
+        let (mut replies, mut at) = (Vec::new(), 0);
+        while let Ok(Some((reply, used))) = resp::decode(&self.received[at..]) {
+            replies.push(reply);
+            at += used;
+        }
+        if replies.len() < self.command.replies() {
+            return None;
+        }
+        self.session.closed(now);
+        Some(self.command.answer(&replies))
     }
-    let found = founded(plan.founders.iter().copied());
-    Snapshots(store.files()).keep(GROUP, &found.base, &[])?;
-    store.set_base(GROUP, &found.base)?;
-    store.sync()?;
-    Ok(found)
 }
 
-/// Where the planted bug writes a snapshot.
-fn torn_name(base: &Base) -> String {
-    format!("torn-{}-{}", base.index, base.term)
+/// Passes on what is written and kept.
+struct Watch<'o> {
+    id: NodeId,
+    member: Arc<Member>,
+    oracle: &'o mut Oracle,
 }
 
-fn keep(
-    plan: &Plan,
-    store: &mut SegmentStore<Disk>,
-    base: &Base,
-    data: &[u8],
-) -> Result<(), StoreError> {
-    if has(plan, Planted::TornSnapshot) {
-        return Ok(store.files().append(&torn_name(base), data)?);
+impl member::Watch for Watch<'_> {
+    fn wrote(&mut self, entries: &[Entry]) {
+        self.oracle.wrote(self.id, entries);
     }
-    Ok(Snapshots(store.files()).keep(GROUP, base, data)?)
+
+    fn kept(&mut self, base: &Base, data: &[u8]) {
+        // What it knows to be committed it may have learnt in this very turn.
+        self.oracle.look(self.id, &*self.member.group());
+        match member::contents_in(data) {
+            Ok(contents) => self.oracle.kept(self.id, base, digest(contents)),
+            Err(error) => self.oracle.blame(format!("node {} keeps a snapshot: {error}", self.id)),
+        }
+    }
 }
 
-/// The state of a base.
-fn load<M: Machine>(plan: &Plan, store: &mut SegmentStore<Disk>, base: &Base) -> Result<M, String> {
-    if base.index == 0 {
-        return Ok(M::default());
+fn engine_of(plan: &Plan, member: Arc<Member>, started: Now) -> Arc<Engine> {
+    let config = Config { shards: SHARDS, databases: 1, ..Config::default() };
+    let seed = plan.seed ^ plan.id;
+    let environment = Environment { stopwatch: || 0, seed, started, host: Arc::new(NoHost) };
+    let parts = Parts {
+        backend: Arc::new(MemoryBackend::new(config)),
+        journal: Some(member),
+        config: Arc::new(ConfigStore::new()),
+        commands: commands::all(),
+        environment,
+    };
+    Engine::new(parts).expect("built-in commands have distinct names")
+}
+
+/// Equal for equal states, and hardly for others.
+fn digest(contents: Contents) -> u64 {
+    let mut digest = Digest::default();
+    for (key, value) in contents {
+        digest.bytes(&key);
+        digest.add(value.0.unwrap_or(0));
+        match value.1 {
+            Object::String(bytes) => digest.bytes(&bytes),
+            Object::List(items) => items.iter().for_each(|item| digest.bytes(item)),
+            other => digest.bytes(format!("{other:?}").as_bytes()),
+        }
     }
-    if has(plan, Planted::TornSnapshot) && base.index > 1 {
-        let bytes = store.files().read(&torn_name(base)).unwrap_or_default();
-        return Ok(M::restore(&bytes));
-    }
-    let data = Snapshots(store.files()).load(GROUP, base).map_err(|error| error.to_string())?;
-    Ok(M::restore(&data))
+    digest.value()
 }

@@ -1,6 +1,7 @@
 //! Bugs that are planted on purpose, to see whether they are found.
 
 use consensus::Fault;
+use member::Flaw;
 
 /// A bug. The numbers are those of issues that Jepsen's report on RedisRaft led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +77,20 @@ impl Planted {
             Planted::MovedForCommitted => Fault::CutWhatCommits,
             Planted::VotesAtOnce => Fault::VotesAtOnce,
             Planted::LeaseSurvivesTransfer => Fault::LeaseSurvivesTransfer,
+            _ => return None,
+        })
+    }
+
+    /// The flaw of the member that it is, if it is one.
+    pub fn of_member(self) -> Option<Flaw> {
+        Some(match self {
+            Planted::VoteNotKept => Flaw::VoteNotKept,
+            Planted::AcknowledgedUnsynced => Flaw::AcknowledgedUnsynced,
+            Planted::ConditionNotWithheld => Flaw::ConditionNotWithheld,
+            Planted::OneApart => Flaw::OneApart,
+            Planted::TornSnapshot => Flaw::TornSnapshot,
+            Planted::ExecSplit => Flaw::ExecSplit,
+            Planted::AppliedTwice => Flaw::AppliedTwice,
             _ => return None,
         })
     }

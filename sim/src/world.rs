@@ -1,15 +1,16 @@
 //! The world: one thread, one queue of events, one seed.
 
 use crate::client::Clients;
+use crate::command::{Answer, Command};
 use crate::digest::Digest;
-use crate::machine::{Command, Reply, Store};
 use crate::nemesis::Operator;
 use crate::network::Network;
-use crate::node::{Answer, Node, Output, Packet, Plan};
+use crate::node::{Node, Output, Plan};
 use crate::oracle::Oracle;
 use crate::planted::Planted;
 use consensus::testing::{Disk, Numbers};
 use consensus::{NodeId, Role};
+use member::Packet;
 use std::collections::BTreeMap;
 
 /// Faults happen until here, microseconds.
@@ -49,7 +50,7 @@ pub enum Event {
     /// It arrives at a node.
     Request(usize, u64, NodeId, Command),
     /// A client is answered.
-    Answer(usize, u64, Answer<Reply>),
+    Answer(usize, u64, Answer),
     /// A client waits no longer.
     GiveUp(usize, u64),
     /// A node starts.
@@ -79,7 +80,7 @@ pub struct Host {
     /// Its disk.
     pub disk: Disk,
     /// The node, while it runs.
-    pub node: Option<Node<Store>>,
+    pub node: Option<Node>,
     /// Counts starts: events of a life before are nobody's.
     pub life: u64,
     /// What happened while it was paused.
@@ -229,10 +230,13 @@ impl World {
             self.oracle
                 .blame(format!("after the faults only {served} answers: {}", self.describe()));
         }
-        let members = self.leader().map(|(_, node)| node.group.members().all()).unwrap_or_default();
+        let members = self
+            .leader()
+            .map(|(_, node)| node.member().group().members().all())
+            .unwrap_or_default();
         let applied = |id: &NodeId| {
             let node = self.hosts.get(id).and_then(|host| host.node.as_ref());
-            node.map_or(0, |node| node.group.applied().0)
+            node.map_or(0, |node| node.member().group().applied().0)
         };
         let behind = members.iter().find(|id| applied(id) < self.late).copied();
         if let Some(id) = behind {
@@ -245,8 +249,9 @@ impl World {
     fn describe(&self) -> String {
         let of = |(id, host): (&NodeId, &Host)| match &host.node {
             Some(node) => {
-                let (status, members) = (node.group.status(), node.group.members());
-                let (applied, _, _) = node.group.applied();
+                let group = node.member().group();
+                let (status, members) = (group.status(), group.members());
+                let (applied, _, _) = group.applied();
                 format!("{id}: {status:?}, applied {applied}, {members:?}")
             }
             None => format!("{id}: down, gone {}", host.gone),
@@ -255,10 +260,11 @@ impl World {
     }
 
     /// Who leads, if anybody does: the latest term.
-    pub fn leader(&self) -> Option<(NodeId, &Node<Store>)> {
+    pub fn leader(&self) -> Option<(NodeId, &Node)> {
         let running = self.hosts.iter().filter_map(|(id, host)| Some((*id, host.node.as_ref()?)));
-        let leaders = running.filter(|(_, node)| node.group.status().role == Role::Leader);
-        leaders.max_by_key(|(_, node)| node.group.status().term)
+        let leaders =
+            running.filter(|(_, node)| node.member().group().status().role == Role::Leader);
+        leaders.max_by_key(|(_, node)| node.member().group().status().term)
     }
 
     fn happen(&mut self, event: Event) {
@@ -267,8 +273,8 @@ impl World {
             Event::Tick(id, life) if self.lives(id, life) => {
                 let period = 100_000 * 1_000_000 / self.hosts[&id].rate;
                 self.after(period, Event::Tick(id, life));
-                self.with(id, |node, wall, now| {
-                    node.tick(wall, now);
+                self.with(id, |node| {
+                    node.tick();
                     Ok(())
                 });
             }
@@ -276,13 +282,13 @@ impl World {
                 if let Some(host) = self.hosts.get_mut(&id) {
                     host.flush_due = false;
                 }
-                self.with(id, |node, _, now| {
-                    node.group.flush(now);
+                self.with(id, |node| {
+                    node.flush();
                     Ok(())
                 });
             }
             Event::Synced(id, life) if self.lives(id, life) => {
-                self.with(id, |node, _, _| node.synced());
+                self.with(id, Node::synced);
             }
             Event::Tick(..) | Event::Flush(..) | Event::Synced(..) => {}
             Event::Deliver(packet) => self.deliver(*packet),
@@ -336,17 +342,14 @@ impl World {
     }
 
     /// Lets a node do something, and then what follows from it.
-    pub fn with(
-        &mut self,
-        id: NodeId,
-        what: impl FnOnce(&mut Node<Store>, u64, u64) -> Result<(), String>,
-    ) {
+    pub fn with(&mut self, id: NodeId, what: impl FnOnce(&mut Node) -> Result<(), String>) {
         let Some(host) = self.hosts.get_mut(&id) else { return };
         let (wall, now) = (host.wall(self.now), host.now(self.now));
         let Some(node) = &mut host.node else { return };
-        let done = what(node, wall, now).and_then(|()| node.turn(&mut self.oracle));
+        node.set_time(wall, now);
+        let done = what(node).and_then(|()| node.turn(&mut self.oracle));
         let outputs = std::mem::take(&mut node.out);
-        let (index, term, seq) = node.group.applied();
+        let (index, term, seq) = node.member().group().applied();
         let life = host.life;
         [id, index, term, seq].into_iter().for_each(|number| self.digest.add(number));
         if let Err(what) = done {
@@ -359,7 +362,7 @@ impl World {
         outputs.into_iter().for_each(|output| self.carry_out(id, life, output));
     }
 
-    fn carry_out(&mut self, id: NodeId, life: u64, output: Output<Reply>) {
+    fn carry_out(&mut self, id: NodeId, life: u64, output: Output) {
         match output {
             Output::Send(packet) => {
                 self.digest.add(packet.message.to << 8 | packet.message.kind as u64);
@@ -387,7 +390,7 @@ impl World {
     fn deliver(&mut self, packet: Packet) {
         let (from, to) = (packet.message.from, packet.message.to);
         if self.network.passes(from, to) {
-            self.with(to, |node, _, now| node.receive(packet, now));
+            self.with(to, |node| node.receive(packet));
         }
     }
 
@@ -406,8 +409,8 @@ impl World {
                 if !running {
                     return self.after(100, Event::Answer(client, operation, Answer::Moved(0)));
                 }
-                self.with(id, |node, wall, now| {
-                    node.command(operation, &command, wall, now);
+                self.with(id, |node| {
+                    node.command(operation, command);
                     Ok(())
                 });
                 self.flush_soon(id);
@@ -468,14 +471,14 @@ impl World {
         if host.node.is_some() || host.gone {
             return;
         }
-        match Node::start(host.plan.clone(), host.disk.clone(), host.now(now)) {
+        match Node::start(host.plan.clone(), host.disk.clone(), host.wall(now), host.now(now)) {
             Err(what) => self.oracle.blame(format!("node {id} cannot start: {what}")),
             Ok(node) => {
                 host.node = Some(node);
                 let life = host.life;
                 let delay = self.numbers.below(100_000);
                 self.after(delay, Event::Tick(id, life));
-                self.with(id, |_, _, _| Ok(()));
+                self.with(id, |_| Ok(()));
             }
         }
     }

@@ -163,6 +163,15 @@ pub trait Journal: Send + Sync {
     /// and fires when it may be.
     fn poll(&self, position: Position, waker: &Waker) -> Fate;
 
+    /// What the reply of a command depends on that appended nothing, and saw what was appended up to
+    /// `last`. Asked under its locks, after it was executed, where [`Withholds::Everything`] holds. `fence`
+    /// is what it ran behind, if a cluster said so. Number 0 is nothing. A journal that does not know by
+    /// itself who else may have written answers with a position of a stream of its own, which is decided
+    /// when it does.
+    fn seen(&self, last: Position, _fence: Option<u64>) -> Position {
+        last
+    }
+
     /// Which replies wait for [`Journal::poll`]. May change with the policy, in
     /// [`Journal::set_durability`].
     fn withholds(&self) -> Withholds {

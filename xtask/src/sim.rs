@@ -23,9 +23,26 @@ pub fn run(args: &SimArgs, root: &Path) -> Result<()> {
     }
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    let played = Command::new(target.join("debug/sim")).args(&args.args).status();
-    if !played.context("running the simulator")?.success() {
+    let played = shares(&args.args)
+        .into_iter()
+        .map(|share| Command::new(target.join("debug/sim")).args(&args.args).args(share).spawn());
+    let played: std::io::Result<Vec<_>> = played.collect();
+    let mut passed = true;
+    for mut share in played.context("running the simulator")? {
+        passed &= share.wait().context("running the simulator")?.success();
+    }
+    if !passed {
         bail!("see above: a violation, or a planted bug that was not found");
     }
     Ok(())
+}
+
+/// Many seeds are shared out among processes, one for each core; each is told its share.
+fn shares(args: &[String]) -> Vec<Vec<String>> {
+    if args.iter().any(|arg| matches!(arg.as_str(), "--seed" | "--planted" | "--help")) {
+        return vec![Vec::new()];
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = |skip| ["--step", &cores.to_string(), "--skip", &format!("{skip}")].map(Into::into);
+    (0..cores).map(|skip: usize| share(skip).to_vec()).collect()
 }

@@ -1,12 +1,30 @@
-//! `CLUSTER`, `READONLY`, `READWRITE`, `ASKING`: what a server outside of a cluster answers.
+//! `CLUSTER`, `READONLY`, `READWRITE`, `ASKING`: what a server outside of a cluster answers, and who in one
+//! may read from followers.
 
 use super::base::CONTAINER;
-use engine::command::{Category, Flag, Flag::*, Group, LockRule, SPEC, Spec};
+use engine::command::{Category, Flag, Flag::*, Group, Handler, LockRule, SPEC, Spec};
 use engine::cx::Cx;
 use engine::failure::{Outcome, failure};
 
 fn disabled(_: &mut Cx<'_>) -> Outcome {
     Err(failure("ERR This instance has cluster support disabled"))
+}
+
+fn readonly(cx: &mut Cx<'_>) -> Outcome {
+    set_readonly(cx, true)
+}
+
+fn readwrite(cx: &mut Cx<'_>) -> Outcome {
+    set_readonly(cx, false)
+}
+
+fn set_readonly(cx: &mut Cx<'_>, on: bool) -> Outcome {
+    if !cx.engine.is_in_cluster() {
+        return disabled(cx);
+    }
+    cx.session.set_readonly(on);
+    cx.reply.ok();
+    Ok(())
 }
 
 /// What all rows have in common.
@@ -51,8 +69,13 @@ const fn changes(
 }
 
 /// A row of one of the older connection-wide switches.
-const fn switch(name: &'static str, flags: &'static [Flag], summary: &'static str) -> Spec {
-    Spec { flags, categories: &[Category::Connection], ..shows(name, 1, "", summary) }
+const fn switch(
+    name: &'static str,
+    flags: &'static [Flag],
+    summary: &'static str,
+    handler: Handler,
+) -> Spec {
+    Spec { flags, handler, categories: &[Category::Connection], ..shows(name, 1, "", summary) }
 }
 
 const SLOTS_GIVEN: &str = "O(N) where N is the total number of hash slot arguments";
@@ -203,11 +226,18 @@ pub const COMMANDS: &[Spec] = &[
         "readonly",
         &[Loading, Stale, Fast],
         "Enables read-only queries for a connection to a Redis Cluster replica node.",
+        readonly,
     ),
     switch(
         "readwrite",
         &[Loading, Stale, Fast],
         "Enables read-write queries for a connection to a Reids Cluster replica node.",
+        readwrite,
     ),
-    switch("asking", &[Fast], "Signals that a cluster client is following an -ASK redirect."),
+    switch(
+        "asking",
+        &[Fast],
+        "Signals that a cluster client is following an -ASK redirect.",
+        disabled,
+    ),
 ];

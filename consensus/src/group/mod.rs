@@ -250,6 +250,12 @@ impl<R: Raft> Group<R> {
 
     /// Whether a command may be executed here now.
     pub fn fence(&self) -> Result<Fence, Blocked> {
+        let fence = self.led()?;
+        if self.speculation.is_full(&self.settings) { Err(Blocked::Full) } else { Ok(fence) }
+    }
+
+    /// [`fence`](Self::fence), however much is executed and not committed.
+    pub fn led(&self) -> Result<Fence, Blocked> {
         let Some(leading) = &self.leading else {
             return Err(Blocked::Elsewhere(self.raft.status().leader));
         };
@@ -260,14 +266,12 @@ impl<R: Raft> Group<R> {
         if self.speculation.undo || (!early && behind) || hands_over {
             return Err(Blocked::NotReady);
         }
-        if self.speculation.is_full(&self.settings) {
-            return Err(Blocked::Full);
-        }
         Ok(Fence { term: leading.term })
     }
 
     /// The effects of a command that was executed behind `fence`: `count` of them, at `time`
-    /// milliseconds. They stay together in one entry. Returns the number of the last one.
+    /// milliseconds. They stay together in one entry. Returns the number of the last one. The window was
+    /// looked at before they were executed: now they are taken.
     pub fn append(
         &mut self,
         fence: Fence,
@@ -275,7 +279,7 @@ impl<R: Raft> Group<R> {
         count: u64,
         time: u64,
     ) -> Result<u64, Blocked> {
-        match self.fence() {
+        match self.led() {
             Ok(now) if now == fence => {}
             Ok(_) => return Err(Blocked::NotReady),
             Err(blocked) => return Err(blocked),
@@ -286,6 +290,12 @@ impl<R: Raft> Group<R> {
         self.time = self.time.max(time);
         let run = self.run();
         Ok(self.speculation.append((fence.term, run), effects, count, self.seq, self.time))
+    }
+
+    /// Something was executed behind a fence that fell before its effects could be appended: the state is
+    /// made again.
+    pub fn abandon(&mut self) {
+        self.speculation.undo = true;
     }
 
     /// What this node executes belongs to this run.

@@ -66,6 +66,8 @@ enum Parked {
 struct Mark {
     /// What it depends on.
     position: Position,
+    /// The cluster's slot that it was about.
+    slot: u16,
     /// Where it is in the output.
     reply: Range<usize>,
 }

@@ -58,6 +58,8 @@ pub(crate) mod special {
     pub const UNLOGGED: u32 = 1 << 16;
     /// A cluster has said who serves the running request.
     pub const ROUTED: u32 = 1 << 17;
+    /// `READONLY`: in a cluster it reads from who follows, too.
+    pub const READONLY: u32 = 1 << 18;
     /// All that a log, or a master, is.
     pub const SOURCE: u32 = TRUSTED | TIMELESS | UNLOGGED;
 }
@@ -290,6 +292,16 @@ impl SessionState {
         let mine = random.next_u64().wrapping_add(self.draws.into());
         self.draws = self.draws.wrapping_add(1);
         SplitMix64::seed_from_u64(mine).next_u64()
+    }
+
+    /// Whether it may be shown what a follower has (`READONLY`).
+    pub fn is_readonly(&self) -> bool {
+        self.special & special::READONLY != 0
+    }
+
+    /// Sets [`SessionState::is_readonly`].
+    pub fn set_readonly(&mut self, on: bool) {
+        self.set_special(special::READONLY, on);
     }
 
     pub(crate) fn set_special(&mut self, bit: u32, on: bool) {

@@ -38,7 +38,8 @@ impl Machine {
         let reply = start..self.out.len();
         // Without a reply nothing has to wait; nor for what only replicas are told.
         if !reply.is_empty() && position.seq != 0 {
-            self.withheld.get_or_insert_default().marks.push_back(Mark { position, reply });
+            let mark = Mark { position, slot: self.state.slot, reply };
+            self.withheld.get_or_insert_default().marks.push_back(mark);
         }
     }
 
@@ -54,7 +55,7 @@ impl Machine {
     pub(super) fn check_withheld(&mut self, engine: &Engine) -> bool {
         let Some(withheld) = &mut self.withheld else { return false };
         let waker = self.state.client().waker();
-        while let Some(Mark { position, reply }) = withheld.marks.front() {
+        while let Some(Mark { position, slot, reply }) = withheld.marks.front() {
             let fate = engine.journal.as_ref().map_or(Fate::Kept, |j| j.poll(*position, waker));
             match fate {
                 Fate::Kept => {}
@@ -64,7 +65,10 @@ impl Machine {
                     }
                     return false;
                 }
-                Fate::Cut(refusal) => withheld.lost.push((reply.clone(), refusal.0)),
+                Fate::Cut(refusal) => {
+                    let elsewhere = engine.redirect(*slot, &self.state);
+                    withheld.lost.push((reply.clone(), elsewhere.unwrap_or(refusal.0)));
+                }
                 Fate::Unknown => withheld.lost.push((reply.clone(), UNKNOWN.into())),
             }
             withheld.marks.pop_front();

@@ -6,7 +6,7 @@
 //! reads that disagree on an order, or show what nobody wrote, or a part of a transaction.
 
 use super::{Span, Verdict};
-use crate::machine::Micro;
+use crate::command::Micro;
 use std::collections::BTreeMap;
 
 /// A transaction: when, its steps, and what they read if there was an answer.

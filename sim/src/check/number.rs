@@ -2,7 +2,7 @@
 
 use super::Span;
 use super::linear::Model;
-use crate::machine::{Command, Reply};
+use crate::command::{Command, Reply};
 
 /// See the module.
 pub struct Number;

@@ -19,7 +19,20 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("script", &["lua", "resp"]),
     ("replication", &["resp"]),
     ("consensus", &[]),
-    ("sim", &["consensus"]),
+    ("member", &["consensus", "engine", "resp", "runtime", "storage"]),
+    (
+        "sim",
+        &[
+            "commands",
+            "consensus",
+            "engine",
+            "member",
+            "resp",
+            "runtime",
+            "storage",
+            "storage-memory",
+        ],
+    ),
     ("engine", &["replication", "resp", "runtime", "script", "storage"]),
     ("commands", &["engine", "resp", "runtime", "script", "storage"]),
 ];
@@ -28,7 +41,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
 const RUNTIMES: (&str, &[&str]) = ("runtime-", &["resp", "runtime"]);
 
 /// Crates that do no input, output or scheduling of their own.
-const SANS_IO: &[&str] = &["engine", "commands", "replication", "consensus", "sim"];
+const SANS_IO: &[&str] = &["engine", "commands", "replication", "consensus", "member", "sim"];
 
 /// What would let the engine do its own input, output or scheduling.
 const BANNED_IN_ENGINE: &[&str] = &["tokio", "mio", "crossbeam", "rayon", "socket2", "rand"];

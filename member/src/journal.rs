@@ -1,0 +1,114 @@
+//! [`Member`] as the engine's journal.
+
+use crate::effects::{begin, end};
+use crate::flaw::Flaw;
+use crate::member::Member;
+use consensus::{Blocked, Outcome};
+use std::task::Waker;
+use storage::Db;
+use storage::journal::{Appended, Fate, Journal, Position, Refusal, Withholds};
+
+/// What is not executed now may be in a moment.
+const TRY_AGAIN: &str = "TRYAGAIN The group is not ready for this: it is about to be";
+
+impl Member {
+    /// Appends a record, which `encode` writes.
+    fn push(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Position {
+        let now = (self.clock)();
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        inner.scratch.clear();
+        encode(&mut inner.scratch);
+        let appended = inner.open.and_then(|fence| {
+            let seq = inner.group.append(fence, &inner.scratch, 1, now.wall_ms).ok()?;
+            Some((fence, seq))
+        });
+        match appended {
+            Some((fence, seq)) => inner.executed(fence, seq, now.mono_us),
+            None => inner.too_late(),
+        }
+    }
+
+    /// The planted bug: a record for each effect, and an entry for each record.
+    fn push_split(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Position {
+        let mut last = Position::default();
+        for (_, effect) in effects {
+            last = self.push(|out| write(&[effect], out));
+            let now = (self.clock)();
+            self.with(|group| group.flush(now.mono_us));
+        }
+        last
+    }
+}
+
+/// Writes a record of these commands.
+fn write(commands: &[&Vec<Vec<u8>>], out: &mut Vec<u8>) {
+    let start = begin(commands.len(), out);
+    commands.iter().for_each(|command| resp::encode_command(command.iter(), out));
+    end(start, out);
+}
+
+impl Journal for Member {
+    fn append(&self, _: u16, _: Db, effect: &[&[u8]]) -> Appended {
+        Ok(self.push(|out| {
+            let start = begin(1, out);
+            resp::encode_command(effect, out);
+            end(start, out);
+        }))
+    }
+
+    fn append_encoded(&self, _: u16, _: Db, resp: &[u8]) -> Appended {
+        Ok(self.push(|out| {
+            let start = begin(1, out);
+            out.extend_from_slice(resp);
+            end(start, out);
+        }))
+    }
+
+    fn append_atomic(&self, _: u16, effects: &[(Db, Vec<Vec<u8>>)]) -> Appended {
+        if self.flaws.has(Flaw::ExecSplit) {
+            return Ok(self.push_split(effects));
+        }
+        let commands: Vec<&Vec<Vec<u8>>> = effects.iter().map(|(_, effect)| effect).collect();
+        Ok(self.push(|out| write(&commands, out)))
+    }
+
+    fn admit(&self, slot: u16) -> Result<(), Refusal> {
+        self.may_append().map_err(|blocked| match blocked {
+            Blocked::NotReady | Blocked::Full => TRY_AGAIN.into(),
+            Blocked::Elsewhere(leader) => match self.address(leader) {
+                Some(address) => Refusal(format!("MOVED {slot} {address}").into()),
+                None => "CLUSTERDOWN Hash slot not served".into(),
+            },
+        })
+    }
+
+    fn may_refuse(&self) -> bool {
+        true
+    }
+
+    fn write_up_to(&self, _: Position) {
+        self.kick();
+    }
+
+    fn poll(&self, position: Position, waker: &Waker) -> Fate {
+        match self.inner.lock().wait(position, waker) {
+            Outcome::Kept => Fate::Kept,
+            Outcome::Pending => Fate::Pending,
+            Outcome::Cut => Fate::Cut(TRY_AGAIN.into()),
+            Outcome::Unknown => Fate::Unknown,
+        }
+    }
+
+    fn seen(&self, last: Position, fence: Option<u64>) -> Position {
+        let now = (self.clock)();
+        self.inner.lock().seen(last, fence, now.mono_us)
+    }
+
+    fn withholds(&self) -> Withholds {
+        match self.flaws.has(Flaw::ConditionNotWithheld) {
+            true => Withholds::Writes,
+            false => Withholds::Everything,
+        }
+    }
+}

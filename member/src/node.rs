@@ -1,0 +1,466 @@
+//! [`Node`]: what one thread drives of a member: messages, ticks, the log's store, snapshots, the state.
+//!
+//! [`Node::turn`] is to be called after everything else. What it wants done is in [`Node::out`].
+
+use crate::flaw::{Flaw, Flaws};
+use crate::member::{Clock, Kick, Member};
+use crate::positions::Kind;
+use crate::state::{Capture, restore};
+use crate::{GROUP, effects};
+use bytes::Bytes;
+use consensus::{Action, Base, Batch, CutOutcome, Entry, Files, Group, LogStore, Message};
+use consensus::{MessageKind, NodeId, Recovered, Refused, SegmentStore, Settings, Snapshots};
+use consensus::{StoreError, TikvRaft, Work, founded};
+use engine::Engine;
+use engine::replay::Replayer;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use storage::Locks;
+
+/// A message on its way, with the state if it is a snapshot.
+#[derive(Debug, Clone)]
+pub struct Packet {
+    /// The message.
+    pub message: Message,
+    /// The snapshot's state, as [`Capture::run`] wrote it.
+    pub data: Option<Bytes>,
+}
+
+/// Why a node does not go on. Its process ends, and may begin anew.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fatal {
+    /// The log's store does not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Entries that this node acknowledged are gone: its disk was emptied or exchanged.
+    #[error("entries that this node has acknowledged are gone: it must come back as a new node")]
+    Emptied,
+    /// What the log or a snapshot holds cannot be, or cannot be applied.
+    #[error("the log or a snapshot is damaged: {0}")]
+    Damaged(String),
+    /// The storage failed.
+    #[error("the storage failed: {0}")]
+    Storage(String),
+}
+
+impl Fatal {
+    pub(crate) fn storage(error: impl ToString) -> Fatal {
+        Fatal::Storage(error.to_string())
+    }
+
+    pub(crate) fn damaged(error: impl ToString) -> Fatal {
+        Fatal::Damaged(error.to_string())
+    }
+}
+
+/// What a node wants done.
+pub enum Output {
+    /// A message is to be sent. It may be lost.
+    Send(Box<Packet>),
+    /// [`Node::synced`] is to be called.
+    Sync,
+    /// The capture is to be run, elsewhere if it is large, and its result given to [`Node::captured`].
+    Capture(Box<Capture>),
+}
+
+/// Sees what must hold, in tests.
+pub trait Watch {
+    /// Entries are written.
+    fn wrote(&mut self, _entries: &[Entry]) {}
+    /// A snapshot is kept.
+    fn kept(&mut self, _base: &Base, _data: &[u8]) {}
+}
+
+impl Watch for () {}
+
+/// How a node is run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Decides its elections.
+    pub seed: u64,
+    /// Who founds the group; empty for a node that joins.
+    pub founders: Vec<NodeId>,
+    /// Where clients find the nodes: `host:port`.
+    pub addresses: BTreeMap<NodeId, Box<str>>,
+    /// How the group is run, and as whom.
+    pub settings: Settings,
+    /// Bytes after which another segment of the log begins.
+    pub segment_bytes: usize,
+    /// Entries after which it takes a snapshot.
+    pub snapshot_entries: u64,
+    /// Bytes of effects after which it takes one.
+    pub snapshot_bytes: u64,
+    /// For the simulator.
+    pub flaws: Flaws,
+}
+
+/// A log that is open, and a member whose engine is to be made: it is the engine's journal.
+pub struct Opened<F: Files> {
+    plan: Plan,
+    store: SegmentStore<F>,
+    base: Base,
+    restarted: bool,
+    /// The member.
+    pub member: Arc<Member>,
+}
+
+/// A snapshot that is being taken, and may be kept once it is committed.
+#[derive(Default)]
+struct Taking {
+    data: Option<Bytes>,
+    base: Option<Base>,
+    lost: bool,
+}
+
+/// See the module.
+pub struct Node<F: Files> {
+    plan: Plan,
+    member: Arc<Member>,
+    engine: Arc<Engine>,
+    store: SegmentStore<F>,
+    /// Written and not synced: the last work, and what is sent afterwards.
+    unsynced: Option<(u64, Vec<Message>)>,
+    /// The same, while the disk is at it.
+    syncing: Option<(u64, Vec<Message>)>,
+    taking: Option<Taking>,
+    /// Bytes of effects since the last snapshot.
+    since: u64,
+    /// Planted: what happens to the next effects.
+    next_apply: Option<Flaw>,
+    /// What it wants done.
+    pub out: Vec<Output>,
+}
+
+impl<F: Files> Opened<F> {
+    /// Opens the log in `files`, new or as it was left.
+    ///
+    /// # Errors
+    /// The log's.
+    pub fn open(plan: Plan, files: F, clock: Clock, kick: Kick) -> Result<Self, Fatal> {
+        let mut store = SegmentStore::open(files, plan.segment_bytes)?;
+        let found = store.recovered().remove(&GROUP);
+        let restarted = found.is_some();
+        let found = match found {
+            Some(found) => found,
+            None => found_group(&plan, &mut store)?,
+        };
+        let (id, base) = (plan.settings.id, found.base.clone());
+        let raft = TikvRaft::new(id, plan.seed, found)
+            .ok_or_else(|| Fatal::damaged("it contradicts itself"))?;
+        let group = Group::new(raft, plan.settings.clone(), restarted, clock().mono_us);
+        let member = Member::new(id, group, plan.addresses.clone(), clock, kick, plan.flaws);
+        Ok(Opened { plan, store, base, restarted, member: Arc::new(member) })
+    }
+
+    /// The node, with an engine whose journal is [`Opened::member`], and which holds nothing yet.
+    ///
+    /// # Errors
+    /// The last snapshot's.
+    pub fn start(self, engine: Arc<Engine>) -> Result<Node<F>, Fatal> {
+        let Opened { plan, store, base, restarted, member } = self;
+        engine.join(member.clone());
+        let mut next_apply = None;
+        for flaw in [Flaw::OneApart, Flaw::AppliedTwice] {
+            next_apply = next_apply.or((restarted && plan.flaws.has(flaw)).then_some(flaw));
+        }
+        let mut node = Node {
+            plan,
+            member,
+            engine,
+            store,
+            unsynced: None,
+            syncing: None,
+            taking: None,
+            since: 0,
+            next_apply,
+            out: Vec::new(),
+        };
+        node.restore(&base)?;
+        Ok(node)
+    }
+}
+
+impl<F: Files> Node<F> {
+    /// The member that it drives.
+    pub fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// A message has come.
+    ///
+    /// # Errors
+    /// Those that end the node.
+    pub fn receive(&mut self, packet: Packet) -> Result<(), Fatal> {
+        let Packet { message, data } = packet;
+        if let (Some(base), Some(data)) = (&message.snapshot, data)
+            && base.index > self.member.group().applied().0
+        {
+            self.keep(base, &data)?;
+        }
+        let now = self.now_us();
+        match self.member.with(|group| group.step(message, now)) {
+            Err(Refused::Emptied) => Err(Fatal::Emptied),
+            _ => Ok(()),
+        }
+    }
+
+    /// A tick has passed.
+    pub fn tick(&mut self) {
+        let now = self.now_us();
+        self.member.with(|group| group.tick(now));
+    }
+
+    /// The end of a turn in which commands were executed.
+    pub fn flush(&mut self) {
+        let now = self.now_us();
+        self.member.with(|group| group.flush(now));
+    }
+
+    /// The sync that was asked for is to be done, and takes its time.
+    ///
+    /// # Errors
+    /// The disk's: nobody knows what is on it.
+    pub fn synced(&mut self) -> Result<(), Fatal> {
+        let Some((number, messages)) = self.syncing.take() else { return Ok(()) };
+        self.store.sync()?;
+        self.member.with(|group| group.persisted(number));
+        self.send(messages);
+        Ok(())
+    }
+
+    /// A capture has run.
+    ///
+    /// # Errors
+    /// Its own.
+    pub fn captured(&mut self, data: Result<Vec<u8>, Fatal>) -> Result<(), Fatal> {
+        let data = data?;
+        if let Some(taking) = &mut self.taking {
+            taking.data = Some(data.into());
+        }
+        Ok(())
+    }
+
+    /// Does what is to be done.
+    ///
+    /// # Errors
+    /// Those that end the node.
+    pub fn turn(&mut self, watch: &mut dyn Watch) -> Result<(), Fatal> {
+        loop {
+            self.wait_for_fallen()?;
+            let Some(work) = self.member.with(Group::work) else { break };
+            self.wait_for_fallen()?;
+            self.carry_out(work, watch)?;
+        }
+        self.member.raise();
+        if self.syncing.is_none() && self.unsynced.is_some() {
+            self.syncing = self.unsynced.take();
+            self.out.push(Output::Sync);
+        }
+        self.snapshot(watch)?;
+        self.member.settle();
+        Ok(())
+    }
+
+    fn now_us(&self) -> u64 {
+        (self.member.clock)().mono_us
+    }
+
+    /// Whoever executed behind a fence that fell is done when every shard was taken once.
+    fn wait_for_fallen(&self) -> Result<(), Fatal> {
+        if !self.member.has_fallen() {
+            return Ok(());
+        }
+        self.engine.backend.transact(Locks::All, 0, &mut |_| {}).map_err(Fatal::storage)
+    }
+
+    fn carry_out(&mut self, work: Work, watch: &mut dyn Watch) -> Result<(), Fatal> {
+        if let Some(base) = &work.restore {
+            self.store.set_base(GROUP, base)?;
+        }
+        if let Some(state) = work.hard_state.filter(|_| !self.plan.flaws.has(Flaw::VoteNotKept)) {
+            self.store.set_hard_state(GROUP, state)?;
+        }
+        if !work.entries.is_empty() {
+            watch.wrote(&work.entries);
+            self.since += work.entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
+            self.store.append(GROUP, &work.entries)?;
+        }
+        self.send(work.messages);
+        for action in work.actions {
+            self.act(action)?;
+        }
+        if work.number == 0 {
+            return Ok(());
+        }
+        let early = self.plan.flaws.has(Flaw::AcknowledgedUnsynced);
+        if early || !(work.must_sync || self.unsynced.is_some() || self.syncing.is_some()) {
+            self.member.with(|group| group.persisted(work.number));
+            self.send(work.after_sync);
+            if work.must_sync {
+                self.unsynced = Some((work.number, Vec::new()));
+            }
+            return Ok(());
+        }
+        let (number, messages) = self.unsynced.get_or_insert((0, Vec::new()));
+        *number = work.number;
+        messages.extend(work.after_sync);
+        Ok(())
+    }
+
+    fn act(&mut self, action: Action) -> Result<(), Fatal> {
+        match action {
+            Action::Restore(base) => {
+                if let Some(taking) = &mut self.taking {
+                    taking.lost = true;
+                }
+                self.restore(&base)
+            }
+            Action::Apply(batch) => match self.next_apply.take() {
+                Some(Flaw::OneApart) => Ok(()),
+                Some(_) => self.apply(&batch).and_then(|()| self.apply(&batch)),
+                None => self.apply(&batch),
+            },
+            // The group says who belongs to it when asked.
+            Action::Members(_) => Ok(()),
+        }
+    }
+
+    /// Has the engine replay what others executed, each record as a whole.
+    fn apply(&mut self, batch: &Batch) -> Result<(), Fatal> {
+        let damaged = || Fatal::Damaged(format!("effect {} cannot be read", batch.first));
+        let records = effects::records(&batch.effects).ok_or_else(damaged)?;
+        let mut replayer = Replayer::new(&self.engine);
+        for (seq, record) in (batch.first..).zip(&records) {
+            let at = self.member.inner.lock().positions.give(Kind::Committed, seq);
+            let effects = record.requests().map(|request| (0, request));
+            replayer.record(Some(at), effects).map_err(Fatal::Damaged)?;
+        }
+        Ok(())
+    }
+
+    /// Has the engine become what the snapshot of this base says.
+    fn restore(&mut self, base: &Base) -> Result<(), Fatal> {
+        let data = self.load(base)?;
+        let at = self.member.inner.lock().positions.anew(base.seq);
+        restore(&self.engine, &data, at)
+    }
+
+    /// Takes a snapshot now and then, and keeps it once its last entry is committed.
+    fn snapshot(&mut self, watch: &mut dyn Watch) -> Result<(), Fatal> {
+        if self.taking.is_none() && self.wants_snapshot() {
+            self.take()?;
+        }
+        match self.member.with(Group::cut_outcome) {
+            Some(CutOutcome::Kept(base)) => {
+                if let Some(taking) = &mut self.taking {
+                    taking.base = Some(base);
+                }
+            }
+            Some(CutOutcome::Lost) => {
+                if let Some(taking) = &mut self.taking {
+                    taking.lost = true;
+                }
+            }
+            Some(CutOutcome::Pending) | None => {}
+        }
+        let ready =
+            |taking: &mut Taking| taking.data.is_some() && (taking.lost || taking.base.is_some());
+        let Some(Taking { data: Some(data), base, lost }) = self.taking.take_if(ready) else {
+            return Ok(());
+        };
+        match base.filter(|_| !lost) {
+            Some(base) => self.keep_own(base, &data, watch),
+            None => Ok(()),
+        }
+    }
+
+    fn wants_snapshot(&self) -> bool {
+        let group = self.member.group();
+        let entries = match group.wants_snapshot() {
+            true => 1,
+            false => self.plan.snapshot_entries,
+        };
+        let behind = group.applied().0 - group.base().index;
+        behind >= entries || (behind > 0 && self.since >= self.plan.snapshot_bytes)
+    }
+
+    fn take(&mut self) -> Result<(), Fatal> {
+        let mut cut = None;
+        let member = &self.member;
+        let capture = Capture::take(&self.engine, &mut || cut = member.with(Group::cut))?;
+        if cut.is_some() {
+            self.taking = Some(Taking::default());
+            self.since = 0;
+            self.out.push(Output::Capture(Box::new(capture)));
+        }
+        Ok(())
+    }
+
+    fn keep_own(&mut self, base: Base, data: &[u8], watch: &mut dyn Watch) -> Result<(), Fatal> {
+        watch.kept(&base, data);
+        self.keep(&base, data)?;
+        self.store.set_base(GROUP, &base)?;
+        self.store.sync()?;
+        self.member.with(|group| group.compact(base.clone()));
+        Snapshots(self.store.files()).remove_before(GROUP, &base).map_err(StoreError::from)?;
+        Ok(())
+    }
+
+    fn keep(&mut self, base: &Base, data: &[u8]) -> Result<(), StoreError> {
+        if self.plan.flaws.has(Flaw::TornSnapshot) {
+            return Ok(self.store.files().append(&torn_name(base), data)?);
+        }
+        Ok(Snapshots(self.store.files()).keep(GROUP, base, data)?)
+    }
+
+    /// The state of a base, as it was kept.
+    fn load(&mut self, base: &Base) -> Result<Vec<u8>, Fatal> {
+        if base.index == 0 {
+            return Ok(Vec::new());
+        }
+        if self.plan.flaws.has(Flaw::TornSnapshot) && base.index > 1 {
+            return Ok(self.store.files().read(&torn_name(base)).unwrap_or_default());
+        }
+        Snapshots(self.store.files()).load(GROUP, base).map_err(Fatal::damaged)
+    }
+
+    fn send(&mut self, messages: Vec<Message>) {
+        for message in messages {
+            let mut data = None;
+            if let (MessageKind::Snapshot, Some(base)) = (message.kind, message.snapshot.clone()) {
+                data = self.load(&base).ok().map(Bytes::from);
+                let (to, ok) = (message.to, data.is_some());
+                self.member.with(|group| group.snapshot_sent(to, ok));
+                if !ok {
+                    continue;
+                }
+            }
+            self.out.push(Output::Send(Box::new(Packet { message, data })));
+        }
+    }
+}
+
+/// The first log of a group, and the snapshot of nothing that it begins behind.
+fn found_group<F: Files>(
+    plan: &Plan,
+    store: &mut SegmentStore<F>,
+) -> Result<Recovered, StoreError> {
+    if plan.founders.is_empty() {
+        return Ok(Recovered::default());
+    }
+    let found = founded(plan.founders.iter().copied());
+    Snapshots(store.files()).keep(GROUP, &found.base, &[])?;
+    store.set_base(GROUP, &found.base)?;
+    store.sync()?;
+    Ok(found)
+}
+
+/// Where the planted bug writes a snapshot.
+fn torn_name(base: &Base) -> String {
+    format!("torn-{}-{}", base.index, base.term)
+}

@@ -1,0 +1,185 @@
+//! Positions as the engine knows them: numbers that only grow, while the group numbers effects anew
+//! after an undo.
+//!
+//! They are divided into stretches, each of one kind. A stretch begins behind every position given
+//! before, so that larger is later whatever becomes of the group's numbers.
+
+use consensus::Wait;
+use std::collections::VecDeque;
+use storage::Position;
+use storage::journal::LOG;
+
+/// Stretches that are remembered. What is older was decided long ago, and is still in the state: it was
+/// kept.
+const STRETCHES_MAX: usize = 64;
+
+/// Rounds that are remembered. A reply that waits for an older one is asked for again.
+const ROUNDS_MAX: usize = 1024;
+
+/// The stream of positions that stand for rounds.
+const ROUNDS: u16 = u16::MAX;
+
+/// What becomes of the effects of a stretch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// They were committed when they were applied here.
+    Committed,
+    /// They were executed here, in this run, and its outcomes decide.
+    Run(u64),
+    /// They came too late to be taken.
+    Cut,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    kind: Kind,
+    /// Its first position, and the group's number of that effect.
+    first: u64,
+    seq: u64,
+}
+
+/// What a position stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// Nothing that anybody would have to wait for.
+    Committed,
+    /// An effect of a run.
+    Executed {
+        /// The run.
+        run: u64,
+        /// Its number in it.
+        seq: u64,
+    },
+    /// A read, and all it saw.
+    Read(Wait),
+    /// It never happened.
+    Cut,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Positions {
+    stretches: VecDeque<Stretch>,
+    last: u64,
+    rounds: VecDeque<(u64, Wait)>,
+    next_round: u64,
+}
+
+impl Positions {
+    /// The position of effect `seq`, which is of this kind.
+    pub fn give(&mut self, kind: Kind, seq: u64) -> Position {
+        let goes_on = |it: &&Stretch| {
+            it.kind == kind && seq >= it.seq && it.first + (seq - it.seq) >= self.last
+        };
+        let stretch = match self.stretches.back().filter(goes_on) {
+            Some(stretch) => *stretch,
+            None => self.begin(kind, seq),
+        };
+        self.last = stretch.first + (seq - stretch.seq);
+        Position { stream: LOG, seq: self.last }
+    }
+
+    /// A position of the state as it is after effect `seq`, in place of all positions before.
+    pub fn anew(&mut self, seq: u64) -> Position {
+        self.last = self.begin(Kind::Committed, seq).first;
+        Position { stream: LOG, seq: self.last }
+    }
+
+    fn begin(&mut self, kind: Kind, seq: u64) -> Stretch {
+        let stretch = Stretch { kind, first: self.last + 1, seq };
+        self.stretches.push_back(stretch);
+        if self.stretches.len() > STRETCHES_MAX {
+            self.stretches.pop_front();
+        }
+        stretch
+    }
+
+    /// The position of a read that waits for a round, with all others that wait for the same.
+    pub fn read(&mut self, wait: Wait) -> Position {
+        let same = |it: &&mut (u64, Wait)| Wait { seq: wait.seq, ..it.1 } == wait;
+        let number = match self.rounds.back_mut().filter(same) {
+            Some((number, shared)) => {
+                shared.seq = shared.seq.max(wait.seq);
+                *number
+            }
+            None => {
+                self.next_round += 1;
+                self.rounds.push_back((self.next_round, wait));
+                self.next_round
+            }
+        };
+        if self.rounds.len() > ROUNDS_MAX {
+            self.rounds.pop_front();
+        }
+        Position { stream: ROUNDS, seq: number }
+    }
+
+    /// The position of a read of which it is certain that it may not be shown.
+    pub fn never() -> Position {
+        Position { stream: ROUNDS, seq: u64::MAX }
+    }
+
+    /// What a position stands for.
+    pub fn meaning(&self, position: Position) -> Meaning {
+        if position.stream == ROUNDS {
+            let found = self.rounds.binary_search_by_key(&position.seq, |(number, _)| *number);
+            return found.map_or(Meaning::Cut, |at| Meaning::Read(self.rounds[at].1));
+        }
+        let at = self.stretches.partition_point(|it| it.first <= position.seq);
+        let Some(stretch) = at.checked_sub(1).map(|at| self.stretches[at]) else {
+            return Meaning::Committed;
+        };
+        match stretch.kind {
+            Kind::Committed => Meaning::Committed,
+            Kind::Cut => Meaning::Cut,
+            Kind::Run(run) => {
+                Meaning::Executed { run, seq: stretch.seq + (position.seq - stretch.first) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn executed(run: u64, seq: u64) -> Meaning {
+        Meaning::Executed { run, seq }
+    }
+
+    #[test]
+    fn positions_only_grow_and_keep_their_meaning() {
+        let mut positions = Positions::default();
+        let all = [
+            positions.give(Kind::Committed, 7),
+            positions.give(Kind::Committed, 9),
+            positions.give(Kind::Run(1), 10),
+            positions.give(Kind::Run(1), 12),
+            positions.give(Kind::Cut, 0),
+            positions.anew(9),
+            positions.give(Kind::Committed, 10),
+            positions.give(Kind::Run(2), 11),
+        ];
+        assert!(all.is_sorted_by(|a, b| a < b), "{all:?}");
+        let meanings = all.map(|position| positions.meaning(position));
+        use Meaning::{Committed, Cut};
+        let (ten, twelve, last) = (executed(1, 10), executed(1, 12), executed(2, 11));
+        assert_eq!(meanings, [Committed, Committed, ten, twelve, Cut, Committed, Committed, last]);
+        assert_eq!(positions.meaning(Position::log(0)), Committed);
+    }
+
+    #[test]
+    fn reads_share_a_round_and_old_ones_are_forgotten() {
+        let mut positions = Positions::default();
+        let wait = |round, seq| Wait { term: 1, run: 1, seq, round: Some(round) };
+        let (one, same) = (positions.read(wait(1, 5)), positions.read(wait(1, 4)));
+        let other = positions.read(wait(2, 3));
+        assert!(one == same && one < other);
+        assert_eq!(positions.meaning(one), Meaning::Read(wait(1, 5)));
+        for round in 3..2_000 {
+            positions.read(wait(round, 3));
+        }
+        assert_eq!(positions.meaning(one), Meaning::Cut);
+        assert_eq!(positions.meaning(Positions::never()), Meaning::Cut);
+    }
+}

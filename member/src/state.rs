@@ -1,0 +1,141 @@
+//! The state, whole: captured as an RDB file, and made again from one.
+
+use crate::node::Fatal;
+use engine::Engine;
+use engine::engine::gate;
+use engine::replay::Replayer;
+use resp::{Batch, Limits, Parser};
+use std::collections::BTreeMap;
+use storage::backend::{Snapshot, SnapshotSink};
+use storage::rdb::{Item, Object, Options, Reader, Writer, decode_payload, seal_payload};
+use storage::{Db, Error, Position};
+
+/// All data as they were at one moment, to be written out.
+pub struct Capture {
+    snapshot: Box<dyn Snapshot>,
+    libraries: Vec<Vec<u8>>,
+}
+
+impl Capture {
+    /// Of this moment: `at_cut` runs while every shard is locked.
+    pub(crate) fn take(engine: &Engine, at_cut: &mut dyn FnMut()) -> Result<Capture, Fatal> {
+        let mut libraries = Vec::new();
+        let snapshot = engine.backend.clone().snapshot(&mut || {
+            libraries = engine.library_texts();
+            at_cut();
+        });
+        Ok(Capture { snapshot: snapshot.map_err(Fatal::storage)?, libraries })
+    }
+
+    /// Writes it out, as an RDB file. Takes as long as there are data; writes go on meanwhile.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub fn run(self) -> Result<Vec<u8>, Fatal> {
+        let mut writer = Writer::new(Vec::new(), Options::default());
+        self.libraries.iter().try_for_each(|text| writer.function(text)).map_err(Fatal::storage)?;
+        let mut sink = Sink(writer);
+        self.snapshot.write(&mut sink).map_err(Fatal::storage)?;
+        sink.0.finish().map_err(Fatal::storage)
+    }
+}
+
+struct Sink(Writer<Vec<u8>>);
+
+impl SnapshotSink for Sink {
+    fn entry(
+        &mut self,
+        _: Db,
+        key: &[u8],
+        expiry_ms: Option<u64>,
+        value: &[u8],
+    ) -> storage::Result<()> {
+        self.0.encoded_entry(key, expiry_ms, value).map_err(Error::backend)
+    }
+}
+
+/// Makes the engine's state that of a file that [`Capture::run`] wrote; nothing, of no bytes. Clients of
+/// it are told that it loads meanwhile.
+pub(crate) fn restore(engine: &Engine, bytes: &[u8], position: Position) -> Result<(), Fatal> {
+    engine.set_gate(gate::LOADING, true);
+    let done = clear(engine, position).and_then(|()| load(engine, bytes));
+    engine.set_gate(gate::LOADING, false);
+    engine.everything_replaced();
+    done
+}
+
+/// Deletes everything. Every shard is locked once, and is at this position then.
+fn clear(engine: &Engine, position: Position) -> Result<(), Fatal> {
+    let (mut batch, mut bytes) = (Batch::new(), Vec::new());
+    resp::encode_command([b"FLUSHALL", b"SYNC".as_slice()], &mut bytes);
+    let _ = Parser::new().parse(&bytes, 1, &Limits::default(), &mut batch);
+    let request = batch.view(batch.request(0), &bytes);
+    let cleared = Replayer::new(engine).record(Some(position), [(0, request)]);
+    engine.remove_libraries();
+    cleared.map_err(Fatal::Damaged)
+}
+
+fn load(engine: &Engine, bytes: &[u8]) -> Result<(), Fatal> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let mut reader = Reader::new(bytes).map_err(Fatal::damaged)?;
+    while let Some(item) = reader.next().map_err(Fatal::damaged)? {
+        match item {
+            Item::Entry(entry) => {
+                let loaded = engine.backend.load(0, &entry.key, entry.expiry_ms, entry.object);
+                loaded.map_err(Fatal::storage)?;
+            }
+            Item::Function(text) => engine.restore_library(&text).map_err(Fatal::Damaged)?,
+            Item::Aux { .. } | Item::ModuleAux { .. } | Item::SelectDb(_) | Item::Resize { .. } => {
+            }
+        }
+    }
+    Ok(())
+}
+
+/// By key, its expiry and its value: to be compared.
+pub type Contents = BTreeMap<Vec<u8>, (Option<u64>, Object)>;
+
+struct Collector(Contents);
+
+impl SnapshotSink for Collector {
+    fn entry(
+        &mut self,
+        _: Db,
+        key: &[u8],
+        expiry_ms: Option<u64>,
+        value: &[u8],
+    ) -> storage::Result<()> {
+        let mut payload = value.to_vec();
+        seal_payload(&mut payload);
+        let object = decode_payload(&payload).map_err(Error::corrupt)?;
+        self.0.insert(key.to_vec(), (expiry_ms, object));
+        Ok(())
+    }
+}
+
+/// Everything in an engine's storage.
+///
+/// # Errors
+/// The storage's.
+pub fn contents_of(engine: &Engine) -> storage::Result<Contents> {
+    let mut collector = Collector(BTreeMap::new());
+    engine.backend.clone().snapshot(&mut || {})?.write(&mut collector)?;
+    Ok(collector.0)
+}
+
+/// Everything in a file that [`Capture::run`] wrote.
+///
+/// # Errors
+/// When it is none.
+pub fn contents_in(bytes: &[u8]) -> Result<Contents, Fatal> {
+    let mut reader = Reader::new(bytes).map_err(Fatal::damaged)?;
+    let mut contents = Contents::new();
+    while let Some(item) = reader.next().map_err(Fatal::damaged)? {
+        if let Item::Entry(entry) = item {
+            contents.insert(entry.key, (entry.expiry_ms, entry.object));
+        }
+    }
+    Ok(contents)
+}

@@ -1,0 +1,270 @@
+//! Three nodes with real engines, whose disks and network are as quick as calls.
+
+use crate::{Flaws, Node, Opened, Output, Packet, Plan, contents_of};
+use consensus::testing::Disk;
+use consensus::{NodeId, Settings};
+use engine::config::ConfigStore;
+use engine::replay::Replayer;
+use engine::testing::{Harness, START_MS, text};
+use engine::{Engine, Environment, NoHost, Parts};
+use runtime::Now;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+use storage::Journal;
+use storage::journal::Fate;
+use storage_memory::{Config, MemoryBackend};
+
+/// A node, its clients, and its disk.
+struct Host {
+    node: Node<Disk>,
+    clients: Harness,
+    disk: Disk,
+}
+
+struct Trio {
+    hosts: BTreeMap<NodeId, Host>,
+    /// Microseconds.
+    now: Arc<AtomicU64>,
+    /// Who hears and says nothing.
+    away: Vec<NodeId>,
+}
+
+fn start(id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> Host {
+    let plan = Plan {
+        seed: 7,
+        founders: vec![1, 2, 3],
+        addresses: (1..=3).map(|id| (id, format!("node:{id}").into())).collect(),
+        settings: Settings::new(id),
+        segment_bytes: 4_096,
+        snapshot_entries: 50,
+        snapshot_bytes: 1 << 20,
+        flaws: Flaws::default(),
+    };
+    let time = now.clone();
+    let clock = move || {
+        let mono_us = time.load(Ordering::SeqCst);
+        Now { wall_ms: START_MS + mono_us / 1_000, mono_us }
+    };
+    let started = clock();
+    let opened = Opened::open(plan, disk.clone(), Arc::new(clock), Box::new(|| {})).unwrap();
+    let backend = MemoryBackend::new(Config { shards: 4, databases: 1, ..Config::default() });
+    let environment = Environment { stopwatch: || 0, seed: id, started, host: Arc::new(NoHost) };
+    let parts = Parts {
+        backend: Arc::new(backend),
+        journal: Some(opened.member.clone()),
+        config: Arc::new(ConfigStore::new()),
+        commands: commands::all(),
+        environment,
+    };
+    let engine = Engine::new(parts).unwrap();
+    Host { node: opened.start(engine.clone()).unwrap(), clients: Harness::around(engine), disk }
+}
+
+impl Trio {
+    fn new() -> Trio {
+        let now = Arc::new(AtomicU64::new(1_000_000));
+        let hosts = (1..=3).map(|id| (id, start(id, Disk::default(), &now))).collect();
+        Trio { hosts, now, away: Vec::new() }
+    }
+
+    /// Does all there is to do, and delivers all messages, until there is none.
+    fn settle(&mut self) {
+        loop {
+            let mut packets: Vec<Packet> = Vec::new();
+            for host in self.hosts.values_mut() {
+                host.node.flush();
+                host.node.turn(&mut ()).unwrap();
+                while let Some(output) = host.node.out.pop() {
+                    match output {
+                        Output::Send(packet) => packets.push(*packet),
+                        Output::Sync => host.node.synced().unwrap(),
+                        Output::Capture(capture) => host.node.captured(capture.run()).unwrap(),
+                    }
+                    host.node.turn(&mut ()).unwrap();
+                }
+                host.clients.advance(0);
+            }
+            let away = &self.away;
+            packets.retain(|Packet { message, .. }| {
+                !away.contains(&message.from) && !away.contains(&message.to)
+            });
+            if packets.is_empty() {
+                return;
+            }
+            for packet in packets {
+                self.host(packet.message.to).node.receive(packet).unwrap();
+            }
+        }
+    }
+
+    /// Lets time pass until a leader other than `than` serves.
+    fn elect(&mut self, than: NodeId) -> NodeId {
+        for _ in 0..100 {
+            self.pass(100);
+            let ready = |(id, host): &(&NodeId, &Host)| {
+                **id != than && !self.away.contains(id) && host.node.member().may_append().is_ok()
+            };
+            if let Some((id, _)) = self.hosts.iter().find(ready) {
+                return *id;
+            }
+        }
+        panic!("nobody leads");
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.fetch_add(ms * 1_000, Ordering::SeqCst);
+        for host in self.hosts.values_mut() {
+            host.clients.advance(ms);
+            host.node.tick();
+        }
+        self.settle();
+    }
+
+    fn host(&mut self, id: NodeId) -> &mut Host {
+        self.hosts.get_mut(&id).unwrap()
+    }
+
+    /// What a client of a node is told, once everybody has done what there is to do.
+    fn ask(&mut self, id: NodeId, line: &str) -> String {
+        self.host(id).clients.send("client", line);
+        self.settle();
+        let replies = self.host(id).clients.replies("client");
+        replies.iter().map(text).collect::<Vec<_>>().join("; ")
+    }
+
+    fn followers(&self, leader: NodeId) -> Vec<NodeId> {
+        self.hosts.keys().copied().filter(|id| *id != leader).collect()
+    }
+
+    fn keys(&self, id: NodeId) -> Vec<String> {
+        let contents = contents_of(self.hosts[&id].node.engine()).unwrap();
+        contents.keys().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
+    }
+}
+
+#[test]
+fn a_leader_serves_and_followers_have_what_it_did() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    assert_eq!(trio.ask(leader, "SET k v"), "OK");
+    assert_eq!(trio.ask(leader, "RPUSH l a b"), "(integer) 2");
+    assert_eq!(trio.ask(leader, "GET k"), "\"v\"");
+    let expected = contents_of(trio.hosts[&leader].node.engine()).unwrap();
+    for id in trio.followers(leader) {
+        assert_eq!(contents_of(trio.hosts[&id].node.engine()).unwrap(), expected);
+        assert_eq!(trio.ask(id, "GET k"), format!("(error) MOVED 7629 node:{leader}"));
+    }
+}
+
+#[test]
+fn replies_wait_for_a_quorum_and_reads_for_a_round() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    assert_eq!(trio.ask(leader, "SET k v"), "OK");
+    trio.away = trio.followers(leader);
+    assert_eq!(trio.ask(leader, "SET k w"), "");
+    trio.host(leader).clients.send("other", "GET k");
+    assert_eq!(
+        trio.host(leader).clients.replies("other"),
+        [],
+        "what is not committed is not shown"
+    );
+    // The lease ends: even what nobody has changed may have been changed elsewhere.
+    trio.now.fetch_add(900_000, Ordering::SeqCst);
+    trio.host(leader).clients.send("third", "GET nothing");
+    trio.settle();
+    assert_eq!(trio.host(leader).clients.replies("third"), []);
+    trio.away.clear();
+    trio.pass(100);
+    for (client, expected) in [("client", "OK"), ("other", "\"w\""), ("third", "(nil)")] {
+        let replies = trio.host(leader).clients.replies(client);
+        assert_eq!(replies.iter().map(text).collect::<Vec<_>>(), [expected], "{client}");
+    }
+}
+
+#[test]
+fn what_a_deposed_leader_did_is_undone_and_said_so() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    assert_eq!(trio.ask(leader, "SET kept 1"), "OK");
+    trio.away = vec![leader];
+    assert_eq!(trio.ask(leader, "SET cut 1"), "");
+    assert_eq!(trio.keys(leader), ["cut", "kept"]);
+    let next = trio.elect(leader);
+    assert_eq!(trio.ask(next, "SET later 1"), "OK");
+    trio.away.clear();
+    trio.pass(100);
+    trio.pass(100);
+    let told = trio.ask(leader, "PING");
+    assert!(told.starts_with("(error) MOVED ") && told.contains(&format!("node:{next}")), "{told}");
+    assert_eq!(trio.keys(leader), ["kept", "later"]);
+}
+
+#[test]
+fn what_is_executed_while_the_fence_falls_is_cut_and_undone() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    assert_eq!(trio.ask(leader, "SET kept 1"), "OK");
+    let host = trio.host(leader);
+    let member = host.node.member().clone();
+    // A thread that was admitted, and has changed the state, is overtaken by the driver's.
+    assert!(member.may_append().is_ok());
+    let (mut batch, bytes) = (resp::Batch::new(), b"*3\r\n$3\r\nSET\r\n$4\r\nlate\r\n$1\r\n1\r\n");
+    let _ = resp::Parser::new().parse(bytes, 1, &resp::Limits::default(), &mut batch);
+    let request = batch.view(batch.request(0), bytes);
+    Replayer::new(host.node.engine()).apply(0, request).unwrap();
+    let to = trio.followers(leader)[0];
+    member.with(|group| group.transfer(to)).unwrap();
+    let position = member.append(0, 0, &[b"SET", b"late", b"1"]).unwrap();
+    assert!(matches!(member.poll(position, Waker::noop()), Fate::Cut(_)));
+    assert_eq!(trio.keys(leader), ["kept", "late"]);
+    trio.settle();
+    assert_eq!(trio.keys(leader), ["kept"]);
+}
+
+#[test]
+fn only_the_leader_deletes_what_has_expired() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    assert_eq!(trio.ask(leader, "SET k v PX 500"), "OK");
+    for _ in 0..10 {
+        trio.pass(100);
+    }
+    let follower = trio.followers(leader)[0];
+    assert_eq!(trio.ask(follower, "DBSIZE"), "(integer) 1");
+    assert_eq!(trio.keys(follower), ["k"]);
+    assert_eq!(trio.ask(leader, "GET k"), "(nil)");
+    assert!(trio.keys(follower).is_empty());
+}
+
+#[test]
+fn who_has_said_readonly_reads_from_followers_and_writes_nowhere_else() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    assert_eq!(trio.ask(leader, "SET k v"), "OK");
+    let follower = trio.followers(leader)[0];
+    assert_eq!(trio.ask(follower, "READONLY"), "OK");
+    assert_eq!(trio.ask(follower, "GET k"), "\"v\"");
+    let moved = format!("(error) MOVED 7629 node:{leader}");
+    assert_eq!(trio.ask(follower, "SET k w"), moved);
+    assert_eq!(trio.ask(follower, "READWRITE"), "OK");
+    assert_eq!(trio.ask(follower, "GET k"), moved);
+}
+
+#[test]
+fn a_node_comes_back_with_snapshot_and_log() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    for at in 0..120 {
+        assert_eq!(trio.ask(leader, &format!("SET key:{at} {at}")), "OK");
+    }
+    let expected = contents_of(trio.hosts[&leader].node.engine()).unwrap();
+    assert!(trio.hosts[&leader].node.member().group().base().index > 1, "no snapshot was taken");
+    let id = trio.followers(leader)[0];
+    let host = start(id, trio.hosts[&id].disk.clone(), &trio.now);
+    trio.hosts.insert(id, host);
+    (0..20).for_each(|_| trio.pass(100));
+    assert_eq!(contents_of(trio.hosts[&id].node.engine()).unwrap(), expected);
+}
