@@ -1,7 +1,7 @@
 //! The engine as a member of a consensus group, without input or output.
 //!
 //! A [`Member`] stands between the engine's sessions and a [`consensus::Group`]: to the sessions it is
-//! the journal and the cluster ([`storage::Journal`], [`engine::engine::Cluster`]), asked from any thread,
+//! the journal and the cluster ([`storage::Journal`], [`engine::cluster::Cluster`]), asked from any thread,
 //! under the locks of shards. A [`Node`] is what one thread drives: messages, ticks, the log's store,
 //! snapshots, and what others executed, which it has the engine replay.
 //!

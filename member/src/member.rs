@@ -3,7 +3,7 @@
 use crate::flaw::Flaws;
 use crate::positions::{Kind, Meaning, Positions};
 use consensus::{Blocked, Fence, Group, NodeId, Outcome, TikvRaft, Wait};
-use engine::engine::{Cluster, Route};
+use engine::cluster::{Cluster, Route};
 use engine::session::SessionState;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use runtime::Now;

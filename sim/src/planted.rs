@@ -32,8 +32,7 @@ pub enum Planted {
     EarlyChange,
     /// `MOVED` for a write that is committed later (#23).
     MovedForCommitted,
-    /// A restarted node votes at once. Not found yet, in two searches of a minute and a half: it takes a candidate that is neither
-    /// behind nor hears the leader, within 800 ms of the restart.
+    /// A restarted node votes at once: the lease of the leader it has forgotten may still hold.
     VotesAtOnce,
     /// A lease outlives a transfer.
     LeaseSurvivesTransfer,
