@@ -29,7 +29,7 @@ redis-cli() {
         case "$(command redis-cli "${@:1:2}" PING 2>&1)" in *PONG*) break ;; esac
         sleep 0.1
     done
-    command redis-cli "$@"
+    command redis-cli -e "$@" # an error is a failure
 }
 export -f cargo redis-cli
 export folder root
@@ -60,6 +60,7 @@ for file in README.md CONTRIBUTING.md golden/README.md; do
             echo "$file:$line: ok, $(($(date +%s) - began)) s"
         else
             echo "$file:$line: FAILED"; cat "$folder/$number.sh" "$folder/out"; failed=1
+            tail -n 20 "$folder/server.log" 2>/dev/null || true
         fi
         while read -r server; do kill "$server" 2>/dev/null || true; done < <(cat "$folder/servers" 2>/dev/null)
         rm -f "$folder/servers"

@@ -81,7 +81,8 @@ for round in 1 2 3; do
         begin "$program" "$plain" "$tls" "${open[@]}"
         before=$(cpu "$begun")
         redis-benchmark -p "$tls" "${secure[@]}" -n 400000 -P 16 -c 50 -r 100000 -t get -q >/dev/null 2>&1
-        echo "${program##*/} $(($(cpu "$begun") - before))"
+        echo "${program##*/} $(($(cpu "$begun") - before))" >>"$folder/ticks"
         kill -9 "$begun"
     done
-done | awk '{sum[$1] += $2} END {printf "CPU of 3 x 400,000 GET at pipeline 16 through TLS: varve %d ticks, redis-server %d, ratio %.2f\n", sum["varve"], sum["redis-server"], sum["varve"] / sum["redis-server"]}'
+done
+awk '{sum[$1] += $2} END {printf "CPU of 3 x 400,000 GET at pipeline 16 through TLS: varve %d ticks, redis-server %d, ratio %.2f\n", sum["varve"], sum["redis-server"], sum["varve"] / sum["redis-server"]}' "$folder/ticks"

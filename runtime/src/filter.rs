@@ -173,7 +173,8 @@ impl<F: Filter> Connection for Filtered<F> {
     fn resume(&mut self, now: Now) -> Status {
         if self.too_slow(now) {
             self.status.flow = Flow::Abort;
-        } else if !self.over {
+        } else {
+            // Whoever kills it is heard also when only last words are left.
             self.status = self.inner.resume(now);
         }
         self.outward()

@@ -19,6 +19,9 @@ use std::task::Waker;
 /// Times one write goes on with what a filter has ready next, before others get their turn.
 const PORTIONS_MAX: u32 = 16;
 
+/// How long a peer may take to read the last answers of a connection that is to close, in µs.
+const CLOSING_US: u64 = 60_000_000;
+
 /// What all connections of a runtime share.
 #[derive(Debug)]
 pub struct Host {
@@ -83,18 +86,28 @@ pub struct Exchange {
     input_over: bool,
     /// The connection was called since its last `before_write`.
     unsettled: bool,
+    /// When to give up on a peer that does not read the last answers.
+    closing_until_us: Option<u64>,
 }
 
 impl Exchange {
     fn new(host: Arc<Host>, connection: Box<dyn Connection>) -> Self {
         host.stats.connections.fetch_add(1, Relaxed);
-        Exchange { connection, host, status: Status::READING, input_over: false, unsettled: false }
+        Exchange {
+            connection,
+            host,
+            status: Status::READING,
+            input_over: false,
+            unsettled: false,
+            closing_until_us: None,
+        }
     }
 
     /// When the connection must be woken if nothing else happens, in [`Now::mono_us`].
     #[inline]
     pub fn deadline_us(&self) -> Option<u64> {
-        self.connection.deadline_us()
+        // What it waited for before it was to close means nothing any more.
+        if self.is_open() { self.connection.deadline_us() } else { self.closing_until_us }
     }
 
     /// Whether it goes on: otherwise only what is queued may still be written.
@@ -120,13 +133,27 @@ impl Exchange {
     #[inline]
     pub fn notify(&mut self, events: Events, now: Now) {
         if !self.is_open() {
-            return;
+            return self.notify_closing(events, now);
         }
         if events.any(Events::WAKE) || self.status.next == Next::AnotherTurn {
             self.resume(now);
         }
         if events.any(Events::DRAIN) {
             self.end_input(now);
+        }
+    }
+
+    /// One that only has its last answers written can still be ended at once: by whoever kills it, or
+    /// because its peer takes too long.
+    #[cold]
+    fn notify_closing(&mut self, events: Events, now: Now) {
+        if self.status.flow != Flow::CloseAfterFlush || !events.any(Events::WAKE) {
+            return;
+        }
+        let late = self.closing_until_us.is_some_and(|until_us| now.mono_us >= until_us);
+        let said = self.guarded("resume", |exchange| exchange.connection.resume(now).flow);
+        if late || said == Some(Flow::Abort) {
+            self.abort();
         }
     }
 
@@ -210,8 +237,12 @@ impl Exchange {
         if all && self.finished() {
             return Onward::Finish;
         }
+        if !self.is_open() {
+            self.closing_until_us.get_or_insert(now.mono_us.saturating_add(CLOSING_US));
+            return Onward::Wait;
+        }
         match self.status.next {
-            Next::AnotherTurn if self.is_open() => Onward::Turn,
+            Next::AnotherTurn => Onward::Turn,
             Next::OnceWritten if all => {
                 self.resume(now);
                 Onward::Write

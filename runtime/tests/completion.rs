@@ -133,3 +133,25 @@ fn who_is_aborted_gets_nothing_more() {
     client.go_on();
     assert_eq!((client.closed, client.text()), (true, String::new()));
 }
+
+#[test]
+fn who_does_not_read_the_last_answers_is_given_up() {
+    let mut client = Completions::new(0);
+    client.exchange.receive(b"sleep 30\n", client.now);
+    client.now.mono_us = client.exchange.deadline_us().expect("the sleep's");
+    client.exchange.notify(Events::WAKE, client.now);
+    client.exchange.receive(b"echo last\nquit\n", client.now);
+    let blocked = |client: &mut Completions| {
+        let outcome = client.exchange.write(client.now, |_| Ok(Sent::Blocked));
+        outcome.map(|sent| client.exchange.onward(sent, client.now))
+    };
+    assert_eq!(blocked(&mut client), Some(Onward::Wait));
+    assert!(!client.exchange.is_open());
+    let until_us = client.exchange.deadline_us().expect("it is not waited for for ever");
+    assert!(until_us > client.now.mono_us, "waiting costs nothing");
+    client.exchange.notify(Events::WAKE, client.now);
+    assert_eq!(blocked(&mut client), Some(Onward::Wait));
+    client.now.mono_us = until_us;
+    client.exchange.notify(Events::WAKE, client.now);
+    assert_eq!(blocked(&mut client), None);
+}

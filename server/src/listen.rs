@@ -54,6 +54,8 @@ pub(crate) fn bind(config: &ConfigStore, instead: &[SocketAddr]) -> Result<Bound
         let mut words = config.bind_addresses().into_iter();
         words.try_for_each(|word| encrypted.add_word(&word, tls_port, config))?;
         bound.encrypted = encrypted.streams;
+        // Behind the plain ones: the first is what a replica tells its master.
+        bound.addresses.extend(encrypted.addresses);
     }
     let path = config.text(Id::Unixsocket);
     if !path.is_empty() {

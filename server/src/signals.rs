@@ -63,7 +63,8 @@ impl Drop for SignalWatch {
 fn reload(process: &Process) {
     #[cfg(feature = "tls")]
     match process.encryption.reload(&process.config) {
-        Ok(()) => tracing::info!("SIGHUP: the files of certificates were read again"),
+        Ok(false) => {}
+        Ok(true) => tracing::info!("SIGHUP: the files of certificates were read again"),
         Err(error) => tracing::warn!(error, "SIGHUP: the TLS settings stay as they were"),
     }
     #[cfg(not(feature = "tls"))]

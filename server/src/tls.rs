@@ -13,20 +13,19 @@ use tls::{ClientCertificates, Settings, Tls};
 pub(crate) struct Encryption(RwLock<Option<Arc<Tls>>>);
 
 impl Encryption {
-    /// Reads the settings again, where they are used. When that fails, all is as before.
-    pub fn reload(&self, config: &ConfigStore) -> Result<(), String> {
+    /// Reads the settings again, where they are used; whether they are. When that fails, all is as before.
+    pub fn reload(&self, config: &ConfigStore) -> Result<bool, String> {
+        // Read under the lock: of two that reload at once the later one has the later settings.
+        let mut tls = self.0.write();
         if !is_used(config) {
-            return Ok(());
+            return Ok(false);
         }
         let settings = settings(config);
-        let mut tls = self.0.write();
         match &*tls {
-            Some(tls) => tls.reload(&settings).map_err(|error| error.to_string()),
-            None => {
-                *tls = Some(Tls::new(&settings).map_err(|error| error.to_string())?);
-                Ok(())
-            }
+            Some(tls) => tls.reload(&settings).map_err(|error| error.to_string())?,
+            None => *tls = Some(Tls::new(&settings).map_err(|error| error.to_string())?),
         }
+        Ok(true)
     }
 
     /// Serves what `inner` does, through TLS.
@@ -63,7 +62,7 @@ pub(crate) fn start(
 }
 
 fn changed(encryption: &Encryption, config: &ConfigStore) -> Result<(), String> {
-    encryption.reload(config).map_err(|error| {
+    encryption.reload(config).map(drop).map_err(|error| {
         tracing::warn!(error, "the TLS settings stay as they were");
         "Unable to update TLS configuration. Check server logs.".to_owned()
     })
@@ -110,5 +109,6 @@ fn settings(config: &ConfigStore) -> Settings {
         ciphersuites: text(Id::TlsCiphersuites),
         prefer_server_ciphers: config.boolean(Id::TlsPreferServerCiphers),
         sessions: config.boolean(Id::TlsSessionCaching).then_some(sessions),
+        outgoing: config.boolean(Id::TlsReplication),
     }
 }

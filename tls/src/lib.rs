@@ -93,6 +93,7 @@ type Configs = (Arc<ServerConfig>, Option<Arc<ClientConfig>>);
 
 fn read(settings: &Settings) -> Result<Configs, TlsError> {
     let server = Arc::new(settings.server()?);
-    let client = if settings.names_authorities() { Some(settings.client()?) } else { None };
+    let outgoing = settings.outgoing || settings.names_authorities();
+    let client = if outgoing { Some(settings.client()?) } else { None };
     Ok((server, client.map(Arc::new)))
 }

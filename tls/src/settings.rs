@@ -14,6 +14,9 @@ use rustls::{
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Sessions kept at most: the library takes the memory for all of them at once.
+pub const SESSIONS_MAX: usize = 20_480;
+
 /// Whether clients must show a certificate (`tls-auth-clients`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientCertificates {
@@ -55,8 +58,11 @@ pub struct Settings {
     pub ciphersuites: String,
     /// `tls-prefer-server-ciphers`.
     pub prefer_server_ciphers: bool,
-    /// Sessions kept for resumption; `None`: `tls-session-caching no`.
+    /// Sessions kept for resumption, [`SESSIONS_MAX`] at most, and that many for zero (OpenSSL's "no
+    /// limit"); `None`: `tls-session-caching no`.
     pub sessions: Option<usize>,
+    /// Connections to others are wanted, so somebody must be named to trust.
+    pub outgoing: bool,
 }
 
 impl Settings {
@@ -82,6 +88,8 @@ impl Settings {
             asked => {
                 let roots = Arc::new(self.roots()?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                // Redis does not tell clients whom it trusts either; of many, the list is long.
+                let verifier = verifier.clear_root_hint_subjects();
                 let verifier = match asked {
                     ClientCertificates::Optional => verifier.allow_unauthenticated(),
                     _ => verifier,
@@ -95,7 +103,10 @@ impl Settings {
         })?;
         config.ignore_client_order = self.prefer_server_ciphers;
         match self.sessions {
-            Some(count) => config.session_storage = ServerSessionMemoryCache::new(count.max(1)),
+            Some(count) => {
+                let count = if count == 0 { SESSIONS_MAX } else { count.min(SESSIONS_MAX) };
+                config.session_storage = ServerSessionMemoryCache::new(count);
+            }
             None => {
                 config.session_storage = Arc::new(NoServerSessionStorage {});
                 config.send_tls13_tickets = 0;
@@ -174,7 +185,11 @@ impl Settings {
         }
         let mut roots = RootCertStore::empty();
         if !self.authorities.is_empty() {
-            add_roots(&mut roots, Path::new(&self.authorities))?;
+            let path = Path::new(&self.authorities);
+            add_roots(&mut roots, path)?;
+            if roots.is_empty() {
+                return Err(file(path, "no certificate of an authority that can be read"));
+            }
         }
         if !self.authorities_folder.is_empty() {
             let folder = Path::new(&self.authorities_folder);
@@ -206,10 +221,9 @@ fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// Adds those of a file's certificates that can be read: bundles have old ones among them.
 fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsError> {
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| file(path, error))?;
-    }
+    roots.add_parsable_certificates(certificates(path)?);
     Ok(())
 }
 
@@ -248,37 +262,72 @@ fn private_key(path: &Path, password: &str) -> Result<PrivateKeyDer<'static>, Tl
     PrivateKeyDer::try_from(opened.as_bytes().to_vec()).map_err(|error| file(path, error))
 }
 
-/// The suites that `list` names, in its order; all of `known` without a list. Words that select by
-/// property (`HIGH`, `DEFAULT`) stand for all, as every suite here is of that kind; `!` takes away.
+/// What OpenSSL's lists take away that nothing here has.
+const NEVER_OFFERED: &[&str] = &[
+    "3DES", "ADH", "AECDH", "CAMELLIA", "DES", "DH", "DSS", "EXP", "EXPORT", "EXPORT40",
+    "EXPORT56", "IDEA", "LOW", "MD5", "MEDIUM", "NULL", "PSK", "RC2", "RC4", "SEED", "SRP",
+    "SSLv2", "SSLv3", "aDH", "aDSS", "aNULL", "eNULL", "kDHE", "kEDH", "kRSA", "SHA", "SHA1",
+];
+
+/// The suites that `list` names or selects, in its order; all of `known` without a list. As with OpenSSL,
+/// `!` takes away for good, `-` until it is named again, and what a word selects comes behind what is there.
 fn choose(
     directive: &str,
     list: &str,
     known: &[&SupportedCipherSuite],
 ) -> Result<Vec<SupportedCipherSuite>, TlsError> {
-    let mut chosen: Vec<SupportedCipherSuite> = Vec::new();
+    let (mut chosen, mut banned): (Vec<SupportedCipherSuite>, Vec<SupportedCipherSuite>) =
+        Default::default();
     for word in list.split([':', ',', ' ']).filter(|word| !word.is_empty()) {
-        let (taken_away, name) = match word.strip_prefix(['!', '-']) {
-            Some(name) => (true, name),
-            None => (false, word.trim_start_matches('+')),
-        };
-        let named = |suite: &SupportedCipherSuite| openssl_name(suite) == name;
-        match known.iter().find(|suite| named(suite)) {
-            Some(suite) if taken_away => chosen.retain(|other| other != *suite),
-            Some(suite) if !chosen.contains(suite) => chosen.push(**suite),
-            Some(_) => {}
-            None if taken_away || name.starts_with('@') => {}
-            None if ["ALL", "DEFAULT", "HIGH", "ECDHE", "EECDH"].contains(&name) => {
-                chosen = known.iter().map(|suite| **suite).collect();
+        let name = word.trim_start_matches(['!', '-', '+']);
+        let selected: Vec<_> =
+            known.iter().filter(|suite| selects(name, suite)).map(|suite| **suite).collect();
+        match word.as_bytes()[0] {
+            b'!' | b'-' => {
+                if selected.is_empty() && !NEVER_OFFERED.contains(&name) {
+                    return Err(wrong(format!("{directive}: '{word}' cannot be honoured")));
+                }
+                chosen.retain(|suite| !selected.contains(suite));
+                if word.starts_with('!') {
+                    banned.extend(selected);
+                }
             }
+            // Order by strength, which is how they are known.
+            b'@' => {}
             // A list may name what only others have; what is left must be something.
-            None => {}
+            _ => chosen.extend(
+                selected.into_iter().filter(|suite| !banned.contains(suite)).collect::<Vec<_>>(),
+            ),
         }
     }
+    let mut seen: Vec<SupportedCipherSuite> = Vec::new();
+    chosen.retain(|suite| {
+        !seen.contains(suite) && {
+            seen.push(*suite);
+            true
+        }
+    });
     match (list.trim().is_empty(), chosen.is_empty()) {
         (true, _) => Ok(known.iter().map(|suite| **suite).collect()),
         (false, true) => Err(wrong(format!("{directive}: none of '{list}' is offered"))),
         (false, false) => Ok(chosen),
     }
+}
+
+/// Whether a word of a list names a suite, or all of its properties (joined by `+`) are the suite's.
+fn selects(word: &str, suite: &SupportedCipherSuite) -> bool {
+    let name = openssl_name(suite);
+    let has = |property: &str| match property {
+        "ALL" | "DEFAULT" | "HIGH" | "ECDHE" | "EECDH" | "kECDHE" | "kEECDH" | "TLSv1.2"
+        | "AEAD" => true,
+        "AES" | "AES128" | "AES256" | "CHACHA20" => name.contains(property),
+        "AESGCM" => name.contains("GCM"),
+        "ECDSA" | "aECDSA" => name.contains("ECDSA"),
+        "RSA" | "aRSA" => name.contains("RSA"),
+        "SHA256" | "SHA384" => name.ends_with(property),
+        other => name == other,
+    };
+    name == word || word.split('+').all(has)
 }
 
 /// `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256` is `ECDHE-RSA-AES128-GCM-SHA256` to OpenSSL; those of TLS 1.3

@@ -7,6 +7,7 @@ use rustls::{ClientConfig, ClientConnection};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A connection to another server through TLS. Time-outs are those of the socket.
 #[derive(Clone)]
@@ -18,30 +19,28 @@ struct Inner {
 }
 
 impl TlsStream {
-    /// Shakes hands with `host` over `socket`, whose time-outs bound each step of it.
+    /// Shakes hands with `host` over `socket`, within `patience` in all. `stop` is asked whenever a read
+    /// of the socket has timed out.
     ///
     /// # Errors
-    /// Those of the socket; `InvalidData` where the other end cannot be trusted or speaks no TLS.
-    pub fn connect(socket: TcpStream, host: &str, config: Arc<ClientConfig>) -> io::Result<Self> {
+    /// Those of the socket; `InvalidData` where the other end cannot be trusted or speaks no TLS;
+    /// `TimedOut`, also when it is to stop.
+    pub fn connect(
+        socket: TcpStream,
+        host: &str,
+        config: Arc<ClientConfig>,
+        patience: Duration,
+        stop: &dyn Fn() -> bool,
+    ) -> io::Result<Self> {
         let name = match ServerName::try_from(host.to_owned()) {
             Ok(name) => name,
             Err(error) => return Err(io::Error::new(ErrorKind::InvalidInput, error)),
         };
-        let mut connection = ClientConnection::new(config, name).map_err(invalid)?;
-        while connection.is_handshaking() {
-            while connection.wants_write() {
-                connection.write_tls(&mut &socket)?;
-            }
-            if connection.is_handshaking() && connection.read_tls(&mut &socket)? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            if let Err(error) = connection.process_new_packets() {
-                // The alert says why we do not go on; that it cannot be sent changes nothing.
-                let _ = connection.write_tls(&mut &socket);
-                return Err(invalid(error));
-            }
-        }
-        Ok(TlsStream(Arc::new(Inner { socket, connection: Mutex::new(connection) })))
+        let connection = ClientConnection::new(config, name).map_err(invalid)?;
+        let inner = Inner { socket, connection: Mutex::new(connection) };
+        let until = Instant::now() + patience;
+        inner.shake_hands(&|| stop() || Instant::now() >= until)?;
+        Ok(TlsStream(Arc::new(inner)))
     }
 
     /// The socket below.
@@ -51,6 +50,36 @@ impl TlsStream {
 }
 
 impl Inner {
+    fn shake_hands(&self, stop: &dyn Fn() -> bool) -> io::Result<()> {
+        let mut connection = self.connection.lock();
+        while connection.is_handshaking() {
+            self.flush(&mut connection)?;
+            if stop() {
+                return Err(io::Error::new(
+                    ErrorKind::TimedOut,
+                    "the TLS handshake takes too long",
+                ));
+            }
+            match self.take(&mut connection) {
+                Err(error) if is_nothing(&error) => {}
+                taken => taken?,
+            }
+        }
+        self.flush(&mut connection)
+    }
+
+    /// Reads from the socket once, and has rustls work on it.
+    fn take(&self, connection: &mut ClientConnection) -> io::Result<()> {
+        if connection.read_tls(&mut &self.socket)? == 0 && connection.is_handshaking() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        let processed = connection.process_new_packets().map_err(invalid);
+        // Keys are renewed, and that is answered; or an alert says why we do not go on, and whether it
+        // arrives changes nothing.
+        let flushed = self.flush(connection);
+        processed.and(flushed)
+    }
+
     fn flush(&self, connection: &mut ClientConnection) -> io::Result<()> {
         while connection.wants_write() {
             connection.write_tls(&mut &self.socket)?;
@@ -60,21 +89,17 @@ impl Inner {
 }
 
 impl Read for &TlsStream {
-    /// What has come; waits for the socket, for as long as its time-out says, where nothing has. Who
-    /// writes waits meanwhile.
+    /// What has come. Where nothing has, the socket is read once, for as long as its time-out says; who
+    /// writes waits meanwhile. `WouldBlock` when that brought nothing whole.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let inner = &*self.0;
         let mut connection = inner.connection.lock();
-        loop {
-            match connection.reader().read(buffer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                read => return read,
-            }
-            connection.read_tls(&mut &inner.socket)?;
-            connection.process_new_packets().map_err(invalid)?;
-            // Keys are renewed, and that is answered.
-            inner.flush(&mut connection)?;
+        match connection.reader().read(buffer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            read => return read,
         }
+        inner.take(&mut connection)?;
+        connection.reader().read(buffer)
     }
 }
 
@@ -89,6 +114,11 @@ impl Write for &TlsStream {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Whether a read brought nothing, for now.
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 fn invalid(error: rustls::Error) -> io::Error {

@@ -68,14 +68,13 @@ impl Engine {
             return true;
         }
         let lost = self.is_watch_lost(cx);
-        if !lost {
-            let effects = self.exec_queue(queue, cx);
-            if !effects.is_empty() {
-                *logging = true;
-                self.log_all(&effects, cx);
-            }
-        }
-        if guarded {
+        let effects = if lost { Logged::default() } else { self.exec_queue(queue, cx) };
+        if !effects.is_empty() {
+            *logging = true;
+            self.log_all(&effects, cx);
+        } else if guarded {
+            // What wrote depends on what it appended, which comes after all it saw: a read that cannot be
+            // shown never happened, but that may well have.
             cx.changes.position = self.seen(cx.session, cx.tx).or(cx.changes.position);
         }
         !lost

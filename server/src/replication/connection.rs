@@ -29,16 +29,19 @@ pub(super) struct Speech {
 }
 
 impl Wire {
-    fn new(socket: TcpStream, host: &str, speech: &Speech) -> io::Result<Wire> {
+    fn new(
+        socket: TcpStream,
+        host: &str,
+        speech: &Speech,
+        stop: &dyn Fn() -> bool,
+    ) -> io::Result<Wire> {
         #[cfg(feature = "tls")]
         if let Some(config) = &speech.encrypted {
-            // A step of the handshake may take as long as an answer, not only a tick.
-            socket.set_read_timeout(socket.write_timeout()?)?;
-            let stream = tls::stream::TlsStream::connect(socket, host, config.clone())?;
-            stream.socket().set_read_timeout(Some(TICK))?;
+            let (config, patience) = (config.clone(), tls::HANDSHAKE_PATIENCE);
+            let stream = tls::stream::TlsStream::connect(socket, host, config, patience, stop)?;
             return Ok(Wire::Encrypted(stream));
         }
-        let _ = (host, speech);
+        let _ = (host, speech, stop);
         Ok(Wire::Plain(std::sync::Arc::new(socket)))
     }
 
@@ -85,7 +88,13 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects within `timeout`, which later is how long the other end may be silent.
-    pub fn open(host: &str, port: u16, timeout: Duration, speech: &Speech) -> io::Result<Self> {
+    /// `stop` is asked while hands are shaken.
+    pub fn open(
+        (host, port): (&str, u16),
+        timeout: Duration,
+        speech: &Speech,
+        stop: &dyn Fn() -> bool,
+    ) -> io::Result<Self> {
         let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
         for address in (host, port).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, timeout) {
@@ -93,9 +102,13 @@ impl Connection {
                     stream.set_nodelay(true)?;
                     stream.set_read_timeout(Some(TICK))?;
                     stream.set_write_timeout(Some(timeout))?;
-                    let stream = Wire::new(stream, host, speech)?;
-                    let (buffer, heard) = (Vec::new(), Instant::now());
-                    return Ok(Connection { stream, buffer, timeout, heard });
+                    match Wire::new(stream, host, speech, stop) {
+                        Ok(stream) => {
+                            let (buffer, heard) = (Vec::new(), Instant::now());
+                            return Ok(Connection { stream, buffer, timeout, heard });
+                        }
+                        Err(error) => last = error,
+                    }
                 }
                 Err(error) => last = error,
             }

@@ -102,7 +102,7 @@ impl Following<'_> {
         let timeout_s = self.engine.config.integer(Id::ReplTimeout).unsigned_abs();
         self.set(Link::Connecting);
         let (timeout, speech) = (Duration::from_secs(timeout_s), self.speech()?);
-        let mut connection = Connection::open(host, port, timeout, &speech)
+        let mut connection = Connection::open((host, port), timeout, &speech, &|| self.is_over())
             .map_err(|error| format!("connecting: {error}"))?;
         self.set(Link::Handshake);
         let resume = self.engine.replication.resume();

@@ -78,7 +78,8 @@ impl Files {
 fn connect(port: u16, settings: &Settings) -> std::io::Result<TlsStream> {
     let socket = TcpStream::connect(("127.0.0.1", port))?;
     socket.set_read_timeout(Some(Duration::from_secs(10)))?;
-    TlsStream::connect(socket, "127.0.0.1", settings.client().unwrap().into())
+    let config = settings.client().unwrap().into();
+    TlsStream::connect(socket, "127.0.0.1", config, Duration::from_secs(10), &|| false)
 }
 
 /// Sends `request` and reads until the answer ends as `expected` does.
@@ -226,7 +227,8 @@ fn replicas_follow_through_it() {
 
 #[test]
 fn what_cannot_be_honoured_stops_the_start() {
-    let port = free_port().to_string();
-    let ended = run(&["--port", "0", "--tls-port", &port, "--save", ""]);
+    let ((_folder, data), port) = (folder(), free_port().to_string());
+    let data = data.display().to_string();
+    let ended = run(&["--port", "0", "--tls-port", &port, "--dir", &data]);
     assert!(!ended.status.success() && ended.stderr.contains("tls-cert-file"), "{}", ended.stderr);
 }

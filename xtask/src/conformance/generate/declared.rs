@@ -131,7 +131,8 @@ fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<S
         return Some(format!("wrote {} without permission", shown(&changed, &written)));
     }
     let told = Told { counted: engine.stats.changes() > counted, watched: is_told(server) };
-    told.complaint(entry, &changed).filter(|_| told.watched || !excused(CHANGED_SILENTLY))
+    let told = Told { watched: told.watched || excused(CHANGED_SILENTLY), ..told };
+    told.complaint(entry, &changed)
 }
 
 /// Has somebody watch whatever could be a key of the request, in both databases that it may be about.
