@@ -149,6 +149,27 @@ fn what_did_nothing_waits_for_what_it_saw() {
 }
 
 #[test]
+fn what_wrote_is_answered_by_what_it_appended_whatever_it_saw() {
+    let (mut server, journal) = server(Withholds::Everything);
+    journal.cut_what_is_seen("MOVED 7 there:1");
+    let script = "EVAL return(redis.call('INCR',KEYS[1])) 1 k";
+    for (lines, answer) in [
+        (&["INCR k"][..], "(integer) 1"),
+        (&["MULTI", "GET k", "INCR k", "EXEC"], "1) \"1\"\n2) (integer) 2"),
+        (&[script], "(integer) 3"),
+    ] {
+        pipeline(&mut server, "a", lines);
+        assert_eq!(sent(&mut server, "a"), [""; 0], "{lines:?}");
+        journal.keep(journal.end());
+        assert_eq!(sent(&mut server, "a").last().unwrap(), answer, "{lines:?}");
+    }
+    pipeline(&mut server, "a", &["GET k"]);
+    assert_eq!(sent(&mut server, "a"), ["(error) MOVED 7 there:1"]);
+    pipeline(&mut server, "a", &["MULTI", "GET k", "EXEC"]);
+    assert_eq!(sent(&mut server, "a").last().unwrap(), "(error) MOVED 7 there:1");
+}
+
+#[test]
 fn a_failed_watch_waits_for_what_made_it_fail() {
     let (mut server, journal) = server(Withholds::Everything);
     pipeline(&mut server, "a", &["WATCH k"]);

@@ -14,6 +14,9 @@ pub struct Scripted {
     state: Mutex<State>,
 }
 
+/// The stream of what is only seen, where it has one.
+const SEEN: u16 = u16::MAX;
+
 #[derive(Default)]
 struct State {
     /// The appended effects, one text each, those of one record joined.
@@ -26,6 +29,8 @@ struct State {
     unknown: Option<u64>,
     refusal: Option<Refusal>,
     late: Option<Refusal>,
+    /// What becomes of all that is only seen, in a stream of its own.
+    seen: Option<Refusal>,
     waiting: Vec<Waker>,
 }
 
@@ -78,6 +83,12 @@ impl Scripted {
         self.state.lock().late = answer.map(Refusal::from);
     }
 
+    /// Has whatever is only seen depend on something else than what was appended, and that be cut: as if
+    /// somebody else might lead by now.
+    pub fn cut_what_is_seen(&self, answer: &str) {
+        self.state.lock().seen = Some(answer.into());
+    }
+
     fn push(&self, slot: u16, effects: &[Vec<u8>]) -> Appended {
         let mut state = self.state.lock();
         if let Some(refusal) = &state.late {
@@ -120,8 +131,18 @@ impl Journal for Scripted {
 
     fn write_up_to(&self, _: Position) {}
 
+    fn seen(&self, last: Position, _: Option<u64>) -> Position {
+        match self.state.lock().seen {
+            Some(_) => Position { stream: SEEN, seq: 1 },
+            None => last,
+        }
+    }
+
     fn poll(&self, position: Position, waker: &Waker) -> Fate {
         let mut state = self.state.lock();
+        if let (SEEN, Some(refusal)) = (position.stream, &state.seen) {
+            return Fate::Cut(refusal.clone());
+        }
         match &state.cut {
             _ if position.seq <= state.kept => return Fate::Kept,
             Some((from, refusal)) if position.seq >= *from => return Fate::Cut(refusal.clone()),
