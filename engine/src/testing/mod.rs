@@ -5,7 +5,7 @@
 //! keeps what is logged, for [`Harness::logged`] to show and [`Harness::replay`] to run again.
 //!
 //! ```no_run
-//! # fn example(commands: Vec<&'static engine::command::Spec>, backend: std::sync::Arc<dyn storage::Backend>) {
+//! # fn example(commands: Vec<&'static [engine::command::Spec]>, backend: std::sync::Arc<dyn storage::Backend>) {
 //! let mut server = engine::testing::Harness::new(commands, backend);
 //! assert_eq!(server.text("SET k v EX 10"), "OK");
 //! server.advance(10_000);
