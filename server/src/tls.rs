@@ -10,32 +10,51 @@ use tls::{ClientCertificates, Settings, Tls};
 
 /// What is in force; nothing as long as nobody needs it.
 #[derive(Default)]
-pub(crate) struct Encryption(RwLock<Option<Arc<Tls>>>);
+pub(crate) struct Encryption(RwLock<Current>);
+
+#[derive(Default)]
+struct Current {
+    tls: Option<Arc<Tls>>,
+    /// The configuration's number when it was read.
+    version: u64,
+}
 
 impl Encryption {
-    /// Reads the settings again, where they are used; whether they are. When that fails, all is as before.
+    /// Reads the settings and their files again, where they are used; whether they are. When that fails, all
+    /// is as before.
     pub fn reload(&self, config: &ConfigStore) -> Result<bool, String> {
         // Read under the lock: of two that reload at once the later one has the later settings.
-        let mut tls = self.0.write();
+        let mut current = self.0.write();
         if !is_used(config) {
             return Ok(false);
         }
-        let settings = settings(config);
-        match &*tls {
+        let (settings, version) = (settings(config), config.version());
+        match &current.tls {
             Some(tls) => tls.reload(&settings).map_err(|error| error.to_string())?,
-            None => *tls = Some(Tls::new(&settings).map_err(|error| error.to_string())?),
+            None => current.tls = Some(Tls::new(&settings).map_err(|error| error.to_string())?),
         }
+        current.version = version;
         Ok(true)
+    }
+
+    /// The same because a directive has changed. Of a `CONFIG SET` of several the first to be told of has
+    /// done it for all: they are stored before anybody is told.
+    fn follow(&self, config: &ConfigStore) -> Result<(), String> {
+        let done = {
+            let current = self.0.read();
+            current.tls.is_some() && current.version == config.version()
+        };
+        if done { Ok(()) } else { self.reload(config).map(drop) }
     }
 
     /// Serves what `inner` does, through TLS.
     pub fn serve(&self, inner: Arc<dyn Service>) -> Option<Arc<dyn Service>> {
-        self.0.read().as_ref().map(|tls| tls.serve(inner))
+        self.0.read().tls.as_ref().map(|tls| tls.serve(inner))
     }
 
     /// What a connection to a master is made by.
     pub fn client(&self) -> Option<Arc<tls::ClientConfig>> {
-        self.0.read().as_ref().and_then(|tls| tls.client())
+        self.0.read().tls.as_ref().and_then(|tls| tls.client())
     }
 }
 
@@ -62,7 +81,7 @@ pub(crate) fn start(
 }
 
 fn changed(encryption: &Encryption, config: &ConfigStore) -> Result<(), String> {
-    encryption.reload(config).map(drop).map_err(|error| {
+    encryption.follow(config).map_err(|error| {
         tracing::warn!(error, "the TLS settings stay as they were");
         "Unable to update TLS configuration. Check server logs.".to_owned()
     })

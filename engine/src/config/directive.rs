@@ -29,6 +29,9 @@ pub struct Directive {
     pub hidden: bool,
     /// `CONFIG SET` answers LOADING while the data set loads.
     pub denied_while_loading: bool,
+    /// Names a file: setting it again has the file read again, so observers are told although the value is
+    /// the same.
+    pub names_file: bool,
 }
 
 /// The values a directive takes.
@@ -128,6 +131,7 @@ impl Directive {
             protected: false,
             hidden: false,
             denied_while_loading: false,
+            names_file: false,
         }
     }
 
@@ -161,6 +165,11 @@ impl Directive {
 
     pub(super) const fn protected(mut self) -> Self {
         self.protected = true;
+        self
+    }
+
+    pub(super) const fn names_file(mut self) -> Self {
+        self.names_file = true;
         self
     }
 

@@ -273,7 +273,7 @@ impl ConfigStore {
         }
         let tell = |id: Id, value: &Value| observers.iter().try_for_each(|tell| tell(id, value));
         for (at, (directive, name, value)) in changes.iter().enumerate() {
-            if before[at].1 == *value {
+            if before[at].1 == *value && !directive.names_file {
                 continue;
             }
             if let Err(reason) = tell(directive.id, value) {

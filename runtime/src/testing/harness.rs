@@ -299,7 +299,7 @@ impl Read for Veiled {
 impl Write for Veiled {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let piece = &bytes[..bytes.len().min(veil::RECORD_MAX)];
-        self.stream.write_all(&veil::wrapped(piece))?;
+        self.stream.write_all(&veil::veiled(piece))?;
         Ok(piece.len())
     }
 
@@ -351,7 +351,7 @@ impl Client {
     fn veiled(self) -> Client {
         let mut stream = self.0.into_inner();
         // A server that refuses has closed already.
-        let _ = stream.write_all(veil::hello());
+        let _ = stream.write_all(veil::HELLO);
         let (reading, plain) = (Unveiling::default(), Vec::new());
         Client(BufReader::new(Box::new(Veiled { stream, reading, plain })))
     }

@@ -10,7 +10,8 @@ use resp::Output;
 /// The longest record's payload, in bytes.
 pub const RECORD_MAX: usize = 4096;
 
-const HELLO: &[u8] = b"veil";
+/// What a client sends first.
+pub(super) const HELLO: &[u8] = b"veil";
 const ANSWER: &[u8] = b"VEIL";
 const HEADER: usize = 2;
 
@@ -93,8 +94,8 @@ fn unveiled(payload: &[u8]) -> Vec<u8> {
     payload.iter().map(|byte| byte ^ 0x5A).collect()
 }
 
-/// `plain` in records.
-fn veiled(plain: &[u8]) -> Vec<u8> {
+/// `plain` in records, as either side sends it.
+pub(super) fn veiled(plain: &[u8]) -> Vec<u8> {
     let mut wire = Vec::with_capacity(plain.len() + HEADER);
     for piece in plain.chunks(RECORD_MAX) {
         wire.extend_from_slice(&(piece.len() as u16).to_be_bytes());
@@ -133,14 +134,4 @@ impl Unveiling {
         }
         plain
     }
-}
-
-/// What a client sends first.
-pub(super) fn hello() -> &'static [u8] {
-    HELLO
-}
-
-/// What a client sends for `plain`.
-pub(super) fn wrapped(plain: &[u8]) -> Vec<u8> {
-    veiled(plain)
 }

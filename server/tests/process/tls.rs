@@ -180,6 +180,12 @@ fn certificates_are_exchanged_while_clients_are_connected() {
     while files.connect(port).is_err() {
         assert!(Instant::now() < until, "SIGHUP was not heard");
     }
+    // As Redis's users do it: the same names are set again.
+    let third = Authority::new().certify(folder.path(), "third", false);
+    std::fs::copy(&third.certificate, &other.certificate).unwrap();
+    std::fs::copy(&third.key, &other.key).unwrap();
+    set(&other.certificate, &other.key).unwrap();
+    ask(&third.connect(port).unwrap(), PING, "+PONG\r\n");
     ask(&before, PING, "+PONG\r\n");
 }
 
