@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// How long an answer may take before the command counts as waiting.
 const ANSWER: Duration = Duration::from_millis(400);
 
+/// How long emptying the server may take: it may still be busy with what an earlier script began.
+const EMPTIED: Duration = Duration::from_secs(60);
+
 /// How long to look for what other clients receive.
 const ELSEWHERE: Duration = Duration::from_millis(15);
 
@@ -105,7 +108,7 @@ impl Driver for SocketDriver {
         self.protocol = 2;
         let mut cleaner = self.connect()?;
         cleaner.send(&[b"FLUSHALL".to_vec()])?;
-        let cleaned = cleaner.read(Duration::from_secs(5), true)?;
+        let cleaned = cleaner.read(EMPTIED, true)?;
         if !matches!(cleaned.first(), Some(Some(Value::Simple(_)))) {
             return Err(format!("FLUSHALL answered {cleaned:?}"));
         }

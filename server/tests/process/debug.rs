@@ -26,6 +26,15 @@ fn run_id(client: &mut Connection) -> String {
     text.lines().find(|line| line.starts_with("run_id:")).expect("a run has an id").to_owned()
 }
 
+/// No golden script asks for it: Redis would try ten million patterns, and be busy for what comes next.
+#[test]
+fn made_up_patterns_are_tried() {
+    let (_folder, data) = folder();
+    let varve = Varve::start(&data, &["--enable-debug-command", "yes", "--appendonly", "no"]);
+    let tried: String = debug(&mut varve.connect(), &["STRINGMATCH-TEST"]).unwrap();
+    assert_eq!(tried, "Apparently Redis did not crash: test passed");
+}
+
 #[test]
 fn the_allocator_is_asked_and_set_as_far_as_that_is_safe() {
     let (_folder, data) = folder();
