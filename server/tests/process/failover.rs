@@ -9,6 +9,8 @@ use storage::testing::until;
 fn hanging(above: &Varve, below: &Varve) -> Connection {
     let mut source = above.connect();
     wait_until_up(&mut below.connect());
+    // It may be in step before its master has heard so.
+    until("its master counts on it", || info(&mut source, "slave0").contains("state=online"));
     below.signal(libc::SIGSTOP);
     let () = source.set("late", "1").unwrap();
     source
