@@ -110,6 +110,7 @@ fn hello(cx: &mut Cx<'_>) -> Outcome {
 fn reply_hello(cx: &mut Cx<'_>) {
     let version = if cx.session.proto == Proto::Resp3 { 3 } else { 2 };
     let id = cx.session.client().id as i64;
+    let mode = if cx.engine.is_in_cluster() { "cluster" } else { "standalone" };
     let reply = &mut cx.reply;
     reply.map(7);
     reply.bulk(b"server");
@@ -121,7 +122,7 @@ fn reply_hello(cx: &mut Cx<'_>) {
     reply.bulk(b"id");
     reply.integer(id);
     reply.bulk(b"mode");
-    reply.bulk(b"standalone");
+    reply.bulk(mode.as_bytes());
     reply.bulk(b"role");
     reply.bulk(b"master");
     reply.bulk(b"modules");

@@ -2,7 +2,7 @@
 
 use engine::command::{Flag::*, Group, LockRule, SPEC, Spec};
 use engine::cx::Cx;
-use engine::failure::Outcome;
+use engine::failure::{Outcome, failure};
 use resp::Proto;
 use runtime::Flow;
 
@@ -32,6 +32,9 @@ fn echo(cx: &mut Cx<'_>) -> Outcome {
 
 fn select(cx: &mut Cx<'_>) -> Outcome {
     let db = super::generic::database(cx, 1)?;
+    if db != 0 && cx.engine.is_in_cluster() {
+        return Err(failure("ERR SELECT is not allowed in cluster mode"));
+    }
     cx.session.select(db);
     cx.reply.ok();
     Ok(())

@@ -12,6 +12,7 @@ pub mod bitmap;
 pub mod client;
 mod client_rows;
 mod client_tracking;
+pub mod cluster;
 pub mod connection;
 pub mod element_scan;
 pub mod generic;
@@ -40,6 +41,7 @@ pub const ALL: &[&[Spec]] = &[
     auth::COMMANDS,
     bitmap::COMMANDS,
     client::COMMANDS,
+    cluster::COMMANDS,
     connection::COMMANDS,
     generic::COMMANDS,
     geo::COMMANDS,

@@ -56,6 +56,11 @@ impl Engine {
         self.gate() & gate::CLUSTER != 0
     }
 
+    /// Who decides who executes, if anybody does.
+    pub fn cluster(&self) -> Option<&dyn Cluster> {
+        self.cluster.get().map(|cluster| &**cluster)
+    }
+
     /// Whether the journal, as it is when the engine begins, asks for anything to be guarded.
     pub(crate) fn is_to_be_guarded(&self) -> bool {
         self.journal.as_ref().is_some_and(|journal| {

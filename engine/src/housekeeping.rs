@@ -32,7 +32,7 @@ impl Engine {
 
     fn keep_house_once(&self, now: Now) -> bool {
         // A replica deletes what its master says.
-        let still = self.gate() & (gate::PAUSED | gate::REPLICA | gate::CLUSTER) != 0;
+        let still = self.gate() & (gate::PAUSED | gate::REPLICA) != 0;
         let expire = self.active_expire.is_on() && !still;
         let mut more = expire && self.noting("expire-cycle", now, || self.expire_all(now));
         for shard in 0..self.backend.shard_count() {

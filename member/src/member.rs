@@ -5,7 +5,7 @@ use crate::positions::{Kind, Meaning, Positions};
 use consensus::{Blocked, Fence, Group, NodeId, Outcome, TikvRaft, Wait};
 use engine::cluster::{Cluster, Route};
 use engine::session::SessionState;
-use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard, RwLock};
 use runtime::Now;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct Member {
     /// Who leads, as far as is known; zero for nobody.
     leader: AtomicU64,
     /// Where clients find the nodes.
-    addresses: BTreeMap<NodeId, Box<str>>,
+    addresses: RwLock<BTreeMap<NodeId, Box<str>>>,
     pub(crate) inner: Mutex<Inner>,
 }
 
@@ -68,6 +68,7 @@ impl Member {
             scratch: Vec::new(),
         };
         let (fence, leader) = (AtomicU64::new(0), AtomicU64::new(0));
+        let addresses = RwLock::new(addresses);
         Member { id, clock, kick, flaws, fence, leader, addresses, inner: Mutex::new(inner) }
     }
 
@@ -134,13 +135,13 @@ impl Member {
     }
 
     /// Where clients find a node.
-    pub fn address(&self, id: NodeId) -> Option<&str> {
-        self.addresses.get(&id).map(|address| &**address)
+    pub fn address(&self, id: NodeId) -> Option<Box<str>> {
+        self.addresses.read().get(&id).cloned()
     }
 
-    /// Where clients find the nodes.
-    pub fn addresses(&self) -> &BTreeMap<NodeId, Box<str>> {
-        &self.addresses
+    /// Clients find the nodes there from now on.
+    pub fn set_addresses(&self, addresses: BTreeMap<NodeId, Box<str>>) {
+        *self.addresses.write() = addresses;
     }
 
     pub(crate) fn kick(&self) {
@@ -223,7 +224,7 @@ impl Cluster for Member {
             // It does not write: what it would have to, nobody admits.
             Some(_) if session.is_readonly() => Route::Serve { stream: LOG, fence: NO_FENCE },
             Some(leader) => match self.address(leader) {
-                Some(address) => Route::Moved(address.into()),
+                Some(address) => Route::Moved(address),
                 None => Route::Down,
             },
             None => Route::Down,

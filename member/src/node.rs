@@ -12,6 +12,7 @@ use consensus::{Action, Base, Batch, CutOutcome, Entry, Files, Group, LogStore, 
 use consensus::{MessageKind, NodeId, Recovered, Refused, SegmentStore, Settings, Snapshots};
 use consensus::{StoreError, TikvRaft, Work, founded};
 use engine::Engine;
+use engine::cluster::Cluster;
 use engine::replay::Replayer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -157,8 +158,21 @@ impl<F: Files> Opened<F> {
     /// # Errors
     /// The last snapshot's.
     pub fn start(self, engine: Arc<Engine>) -> Result<Node<F>, Fatal> {
+        let member = self.member.clone();
+        self.start_behind(engine, member)
+    }
+
+    /// As [`Opened::start`], with somebody in front of the member who answers for the cluster.
+    ///
+    /// # Errors
+    /// The last snapshot's.
+    pub fn start_behind(
+        self,
+        engine: Arc<Engine>,
+        cluster: Arc<dyn Cluster>,
+    ) -> Result<Node<F>, Fatal> {
         let Opened { plan, store, base, restarted, member } = self;
-        engine.join(member.clone());
+        engine.join(cluster);
         let mut next_apply = None;
         for flaw in [Flaw::OneApart, Flaw::AppliedTwice] {
             next_apply = next_apply.or((restarted && plan.flaws.has(flaw)).then_some(flaw));
@@ -189,6 +203,24 @@ impl<F: Files> Node<F> {
     /// The engine.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// Founds the group with this node as its only member, if nothing is known of one here. Whether it
+    /// did.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn found(&mut self) -> Result<bool, Fatal> {
+        if !self.member.group().is_blank() {
+            return Ok(false);
+        }
+        let id = self.plan.settings.id;
+        let found = found_by([id], &mut self.store)?;
+        let raft = TikvRaft::new(id, self.plan.seed, found)
+            .ok_or_else(|| Fatal::damaged("it contradicts itself"))?;
+        let (settings, now) = (self.plan.settings.clone(), self.now_us());
+        self.member.with(|group| *group = Group::new(raft, settings, false, now));
+        Ok(true)
     }
 
     /// A message has come.
@@ -450,10 +482,17 @@ fn found_group<F: Files>(
     plan: &Plan,
     store: &mut SegmentStore<F>,
 ) -> Result<Recovered, StoreError> {
-    if plan.founders.is_empty() {
-        return Ok(Recovered::default());
+    match plan.founders.is_empty() {
+        true => Ok(Recovered::default()),
+        false => found_by(plan.founders.iter().copied(), store),
     }
-    let found = founded(plan.founders.iter().copied());
+}
+
+fn found_by<F: Files>(
+    founders: impl IntoIterator<Item = NodeId>,
+    store: &mut SegmentStore<F>,
+) -> Result<Recovered, StoreError> {
+    let found = founded(founders);
     Snapshots(store.files()).keep(GROUP, &found.base, &[])?;
     store.set_base(GROUP, &found.base)?;
     store.sync()?;

@@ -1,5 +1,6 @@
 //! [`ServerBuilder`]: from choices to a server that is bound, loaded and ready to serve.
 
+use crate::cluster::Seat;
 use crate::config::Loaded;
 use crate::data_dir::DataDir;
 use crate::error::StartError;
@@ -9,13 +10,12 @@ use crate::loading::{self, Data};
 use crate::memory::Allocator;
 use crate::server::Server;
 use crate::serving::Serving;
-use crate::{limits, listen, log_switch, replication, runtimes, storages, system};
+use crate::{cluster, limits, listen, log_switch, replication, runtimes, storages, system};
 use engine::command::{CommandTable, Spec};
 use engine::config::{ConfigStore, Id, by_id, lookup};
 use engine::engine::gate;
 use engine::tuning::durability;
 use engine::{Engine, Environment, Parts};
-use parking_lot::Mutex;
 use runtime::{Clock, Runtime};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -102,6 +102,7 @@ impl ServerBuilder {
         let commands = [commands::all(), self.commands.clone()].concat();
         check_names(&self.loaded.renamed_commands, &commands)?;
         let runtime = self.choose_runtime(&config)?;
+        let in_cluster = cluster::wanted(&self.loaded)?;
         let open = self.choose_storage(&config)?;
         let journal_wanted = loading::journal_wanted(&self.loaded)?;
         let mut bound = listen::bind(&config, &self.listen)?;
@@ -118,23 +119,22 @@ impl ServerBuilder {
             clock,
         ));
         let backend = open(&config, process.dir())?;
+        let (addresses, dir) = (&bound.addresses, process.dir());
+        let entrance = in_cluster.then(|| cluster::enter(&config, addresses, dir, clock));
+        let entrance = entrance.transpose()?;
         // Without a log now there may be one later (`CONFIG SET appendonly yes`).
         let journal = cfg!(feature = "aof").then(Arc::<LateJournal>::default);
+        let late = journal.clone().map(|journal| journal as Arc<dyn Journal>);
         let parts = Parts {
             backend: backend.clone(),
-            journal: journal.clone().map(|journal| journal as Arc<dyn Journal>),
+            journal: entrance.as_ref().map_or(late, |entrance| Some(entrance.journal())),
             config: config.clone(),
             commands: commands.clone(),
-            environment: Environment {
-                stopwatch: system::stopwatch,
-                seed: system::random(),
-                started: clock.now(),
-                host: process.clone(),
-            },
+            environment: environment(&process),
         };
         let engine = Engine::with_names(parts, &self.loaded.renamed_commands);
         let engine = engine.map_err(StartError::Other)?;
-        engine.set_logging(journal_wanted);
+        engine.set_logging(journal_wanted || in_cluster);
         process.attach(&engine);
         load_users(&engine, &self.loaded)?;
         limits::fit_maxclients(&config);
@@ -142,23 +142,18 @@ impl ServerBuilder {
         let streams = (std::mem::take(&mut bound.streams), std::mem::take(&mut bound.encrypted));
         engine.set_gate(gate::LOADING, true);
         let mut serving = Serving::new(streams, &engine, process.clone(), clock)?;
-        let (libraries, position) = (Mutex::default(), Mutex::default());
-        let data = Data { backend, config: config.clone(), commands, libraries, position };
-        let load = || loading::load(&data, &process, journal_wanted);
-        let log = serving.while_loading(load)??;
-        data.libraries.into_inner().iter().try_for_each(|text| {
-            let restored = engine.restore_library(text);
-            restored.map_err(|error| StartError::other(format!("function library: {error}")))
-        })?;
-        if let (Some(log), Some(journal)) = (log, &journal) {
-            journal.open(log.journal());
-            journal.set_durability(durability(config.choice(Id::Appendfsync)));
-            process.keep_log(log);
-        }
-        log_switch::follow(&process, journal);
-        replication::restore(&engine, process.dir(), data.position.into_inner(), clock.now());
+        let seat = match entrance {
+            Some(entrance) => serving.while_loading(|| entrance.start(&engine))??,
+            None => {
+                let data = Data::new(backend, config, commands);
+                load(&mut serving, &data, journal_wanted, (&engine, &process), journal)?;
+                Seat::default()
+            }
+        };
+        let leaving = seat.clone();
+        process.before_end(move || leaving.hand_over());
         engine.set_gate(gate::LOADING, false);
-        Ok(Server { engine, process, bound, clock, serving })
+        Ok(Server { engine, process, bound, clock, serving, seat })
     }
 
     fn choose_runtime(&mut self, config: &ConfigStore) -> Result<Arc<dyn Runtime>, StartError> {
@@ -180,6 +175,40 @@ impl ServerBuilder {
             open(config, dir).map_err(|error| StartError::other(format!("{name}: {error}")))
         }))
     }
+}
+
+/// What the engine is given by the process.
+fn environment(process: &Arc<Process>) -> Environment {
+    Environment {
+        stopwatch: system::stopwatch,
+        seed: system::random(),
+        started: process.clock.now(),
+        host: process.clone(),
+    }
+}
+
+/// Brings back what an earlier run left, while clients are told so if it takes long, and opens the log.
+fn load(
+    serving: &mut Serving,
+    data: &Data,
+    journal_wanted: bool,
+    (engine, process): (&Arc<Engine>, &Arc<Process>),
+    journal: Option<Arc<LateJournal>>,
+) -> Result<(), StartError> {
+    let log = serving.while_loading(|| loading::load(data, process, journal_wanted))??;
+    std::mem::take(&mut *data.libraries.lock()).iter().try_for_each(|text| {
+        let restored = engine.restore_library(text);
+        restored.map_err(|error| StartError::other(format!("function library: {error}")))
+    })?;
+    if let (Some(log), Some(journal)) = (log, &journal) {
+        journal.open(log.journal());
+        journal.set_durability(durability(engine.config.choice(Id::Appendfsync)));
+        process.keep_log(log);
+    }
+    log_switch::follow(process, journal);
+    let position = data.position.lock().take();
+    replication::restore(engine, process.dir(), position, process.clock.now());
+    Ok(())
 }
 
 type Open = Box<dyn FnOnce(&ConfigStore, &Path) -> Result<Arc<dyn Backend>, StartError>>;

@@ -56,6 +56,8 @@ pub(crate) struct Process {
     log: OnceLock<Log>,
     /// Where a log goes that is opened later.
     late_journal: OnceLock<Arc<LateJournal>>,
+    /// Done once before the end, while clients are still served.
+    farewell: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// What waits for other work in the background to end.
     pub scheduled: Scheduled,
     /// One reload or shutdown at a time.
@@ -95,6 +97,7 @@ impl Process {
             errands: Arc::default(),
             log: OnceLock::new(),
             late_journal: OnceLock::new(),
+            farewell: OnceLock::new(),
             scheduled: Scheduled::default(),
             busy: Mutex::new(()),
         }
@@ -117,6 +120,12 @@ impl Process {
     /// Where a log goes that is opened later, in a binary that writes one.
     pub fn late_journal(&self) -> Option<&LateJournal> {
         self.late_journal.get().map(|late| &**late)
+    }
+
+    /// Has this done before the end, while clients are still served. It may take a moment.
+    pub fn before_end(&self, farewell: impl Fn() + Send + Sync + 'static) {
+        let first = self.farewell.set(Box::new(farewell)).is_ok();
+        debug_assert!(first, "there is one farewell");
     }
 
     /// Keeps the log, once it is open.
@@ -205,6 +214,15 @@ impl Process {
 }
 
 impl Process {
+    /// The engine, if its data are its own to replace.
+    fn replaceable(&self) -> Result<Arc<Engine>, String> {
+        let engine = self.loaded()?;
+        match engine.is_in_cluster() {
+            true => Err("in a cluster the data are what the group agreed on".into()),
+            false => Ok(engine),
+        }
+    }
+
     /// Throws the data away and loads them again from the log (`DEBUG LOADAOF`). When the log turns
     /// out to be unreadable the data are only there, and nothing may be written over it: the server
     /// ends, as Redis does.
@@ -280,6 +298,7 @@ impl Host for Process {
             }
         }
         tracing::info!(now, "user requested shutdown");
+        self.farewell.get().into_iter().for_each(|farewell| farewell());
         self.shutdown.request();
         Ok(())
     }
@@ -344,7 +363,7 @@ impl Host for Process {
     }
 
     fn reload(&self, from_journal: bool) -> Result<(), String> {
-        let engine = self.loaded()?;
+        let engine = self.replaceable()?;
         let _one = self.busy.lock();
         if from_journal {
             return self.reload_log(&engine);
@@ -379,7 +398,7 @@ impl Host for Process {
     }
 
     fn load_snapshot(&self, keep: bool, merge: bool) -> Result<(), String> {
-        let engine = self.loaded()?;
+        let engine = self.replaceable()?;
         let _one = self.busy.lock();
         if !keep {
             clear(&engine)?;

@@ -29,7 +29,8 @@
 //! | `serving` | the runtime at work, also while data are still being loaded |
 //! | `host`, `info`, [`memory`], `mallctl`, `moments` | what commands about the process do |
 //! | `replication` | the connection to a master, and the files that replicas are sent |
-//! | `subcommands`, `migrate` | `varve migrate`, `varve capture`, `varve advise` |
+//! | `cluster` | a node of a group: its directives, its folder, its port |
+//! | `subcommands`, `migrate`, `cluster_try` | `varve migrate`, `varve capture`, `varve advise`, `varve cluster try` |
 //! | `admin` | the admin port, and what must hold for the server to be ready |
 //! | `housekeeper`, `signals`, `logging`, `banner` | around the serving |
 
@@ -43,6 +44,13 @@ mod admin;
 mod background;
 mod banner;
 mod builder;
+#[cfg(feature = "cluster")]
+mod cluster;
+#[cfg(not(feature = "cluster"))]
+#[path = "no_cluster.rs"]
+mod cluster;
+#[cfg(feature = "cluster")]
+mod cluster_try;
 mod data_dir;
 mod error;
 mod fail_stop;

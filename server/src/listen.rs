@@ -11,6 +11,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Nodes that connect at once.
+#[cfg(feature = "cluster")]
+const BUS_BACKLOG: i32 = 128;
+
 /// The sockets of a server, bound and listening, not yet served.
 #[derive(Debug, Default)]
 pub(crate) struct Bound {
@@ -125,6 +129,13 @@ fn remove_stale_socket(path: &Path) -> io::Result<()> {
 }
 
 fn tcp(address: SocketAddr, config: &ConfigStore) -> io::Result<TcpListener> {
+    let backlog = config.integer(Id::TcpBacklog).clamp(1, i64::from(i32::MAX)) as i32;
+    let listener = listener(address, backlog)?;
+    set_keepalive(&listener, config.integer(Id::TcpKeepalive))?;
+    Ok(listener)
+}
+
+fn listener(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -132,10 +143,14 @@ fn tcp(address: SocketAddr, config: &ConfigStore) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(config.integer(Id::TcpBacklog).clamp(1, i64::from(i32::MAX)) as i32)?;
-    let listener = TcpListener::from(socket);
-    set_keepalive(&listener, config.integer(Id::TcpKeepalive))?;
-    Ok(listener)
+    socket.listen(backlog)?;
+    Ok(TcpListener::from(socket))
+}
+
+/// A listener for the other nodes of a cluster.
+#[cfg(feature = "cluster")]
+pub(crate) fn bus(address: SocketAddr) -> io::Result<TcpListener> {
+    listener(address, BUS_BACKLOG)
 }
 
 /// Sets `tcp-keepalive` on a listener: the sockets it accepts inherit it. As in Redis, probes

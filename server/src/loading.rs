@@ -31,6 +31,17 @@ pub(crate) struct Data {
     pub position: Mutex<Option<Cut>>,
 }
 
+impl Data {
+    /// Nothing is loaded yet.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        config: Arc<ConfigStore>,
+        commands: Vec<&'static [Spec]>,
+    ) -> Data {
+        Data { backend, config, commands, libraries: Mutex::default(), position: Mutex::default() }
+    }
+}
+
 /// Whether a log is to be written. Without the feature, a wish for one is refused, and a default
 /// gives way.
 pub(crate) fn journal_wanted(loaded: &Loaded) -> Result<bool, StartError> {

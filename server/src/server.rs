@@ -2,6 +2,7 @@
 
 use crate::banner;
 use crate::builder::ServerBuilder;
+use crate::cluster::Seat;
 use crate::error::StartError;
 use crate::host::Process;
 use crate::housekeeper::Housekeeper;
@@ -21,6 +22,7 @@ pub struct Server {
     pub(crate) bound: Bound,
     pub(crate) clock: Clock,
     pub(crate) serving: Serving,
+    pub(crate) seat: Seat,
 }
 
 impl Server {
@@ -66,12 +68,13 @@ impl Server {
     }
 
     fn serve(self) -> Result<Arc<Engine>, StartError> {
-        let Server { engine, process, bound, clock, serving } = self;
+        let Server { engine, process, bound, clock, serving, seat } = self;
         let housekeeper = Housekeeper::start(engine.clone(), process.clone(), clock);
         let housekeeper = housekeeper.map_err(StartError::other)?;
         process.replicator.resume(&engine);
         let served = serving.finish();
         drop((bound, housekeeper));
+        seat.stop();
         process.replicator.stop();
         process.saver.stop();
         let closed = process.close_storage(&engine);

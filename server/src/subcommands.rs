@@ -1,5 +1,5 @@
-//! What the program does besides serving: `varve migrate`, and with the feature `capture`
-//! `varve capture` and `varve advise`.
+//! What the program does besides serving: `varve migrate`, with the feature `capture` `varve capture` and
+//! `varve advise`, and with the feature `cluster` `varve cluster try`.
 
 use crate::error::StartError;
 use crate::migrate::{self, MigrateArgs};
@@ -10,6 +10,11 @@ pub fn add_to(cli: Command) -> Command {
     let cli = cli.subcommand(MigrateArgs::augment_args(Command::new("migrate")));
     #[cfg(feature = "capture")]
     let cli = add_capture(cli);
+    #[cfg(feature = "cluster")]
+    let cli = {
+        use crate::cluster_try::ClusterArgs;
+        cli.subcommand(ClusterArgs::augment_args(Command::new("cluster")))
+    };
     cli
 }
 
@@ -27,6 +32,8 @@ fn add_capture(cli: Command) -> Command {
 pub fn run(name: &str, matches: &ArgMatches) -> Result<(), StartError> {
     match name {
         "migrate" => migrate::run(&read::<MigrateArgs>(matches)),
+        #[cfg(feature = "cluster")]
+        "cluster" => crate::cluster_try::run(&read(matches)),
         _ => run_captures(name, matches),
     }
 }

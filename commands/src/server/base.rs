@@ -10,7 +10,7 @@ pub(super) const ADMIN: Spec =
     Spec { flags: &[Flag::Admin, Flag::NoScript, Flag::Loading, Flag::Stale], ..SERVER };
 
 /// A container's row: only its subcommands do something.
-pub(super) const CONTAINER: Spec =
+pub(crate) const CONTAINER: Spec =
     Spec { complexity: "Depends on subcommand.", arity: -2, ..SERVER };
 
 /// A `HELP` row.

@@ -1,8 +1,7 @@
 //! Commands about the server itself: its figures, its configuration, its commands, its end.
 
-mod base;
+pub(crate) mod base;
 mod capture;
-mod cluster;
 mod command;
 mod command_docs;
 mod command_list;
@@ -30,7 +29,6 @@ use engine::command::Spec;
 /// The rows of this folder.
 pub const ALL: &[&[Spec]] = &[
     capture::COMMANDS,
-    cluster::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,
     debug::COMMANDS,

@@ -19,6 +19,9 @@ const IP_LEN_MAX: usize = 255;
 
 fn replicaof(cx: &mut Cx<'_>) -> Outcome {
     let engine = cx.engine;
+    if engine.is_in_cluster() {
+        return Err(failure("ERR REPLICAOF not allowed in cluster mode."));
+    }
     if engine.failover_state() != "no-failover" {
         return Err(failure("ERR REPLICAOF not allowed while failing over."));
     }

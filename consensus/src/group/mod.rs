@@ -366,11 +366,28 @@ impl<R: Raft> Group<R> {
         if self.leading.is_none() || self.members.voters.contains(&self.settings.id) {
             return;
         }
-        let matched = |id: &&NodeId| (self.raft.matched(**id), **id);
-        if let Some(to) = self.members.voters.iter().max_by_key(matched).copied() {
+        if let Some(to) = self.successor() {
             // Refused only by who does not lead.
             let _ = self.transfer(to);
         }
+    }
+
+    /// Who of the other voters has most of the log; known to the leader only.
+    pub fn successor(&self) -> Option<NodeId> {
+        let matched = |id: &NodeId| (self.raft.matched(*id), *id);
+        let others = self.members.voters.iter().copied().filter(|id| *id != self.settings.id);
+        self.leading.as_ref().and(others.max_by_key(matched))
+    }
+
+    /// How far a member has the log, as far as the leader knows.
+    pub fn matched(&self, id: NodeId) -> Option<u64> {
+        self.raft.matched(id)
+    }
+
+    /// Whether nothing is known of the group here: no member, no entry, no vote.
+    pub fn is_blank(&self) -> bool {
+        let status = self.raft.status();
+        (status.term, status.last) == (0, 0) && self.members.all().is_empty()
     }
 
     /// A snapshot of `base` is kept and synced, and the log store knows it.

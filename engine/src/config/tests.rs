@@ -357,9 +357,7 @@ fn context_decides_on_protected_and_loading() {
 #[test]
 fn what_would_lose_data_or_security_is_refused() {
     let store = ConfigStore::new();
-    for (name, harmless, dangerous) in
-        [("cluster-enabled", &["no"][..], &["yes"][..]), ("tls-cluster", &["no"], &["yes"])]
-    {
+    for (name, harmless, dangerous) in [("tls-cluster", &["no"][..], &["yes"][..])] {
         let (_, row) = lookup(name).expect("known");
         assert_eq!(store.load(row, harmless), Ok(()), "{name}");
         let refusal = store.load(row, dangerous).expect_err("refused");

@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Where a server is, and how to get in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     pub host: String,
     pub port: u16,
     pub user: String,
@@ -38,7 +38,7 @@ impl FromStr for Place {
 
 /// An answer, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Text(String),
     Error(String),
 }
@@ -53,7 +53,7 @@ impl Reply {
 }
 
 /// The lines of a section of `INFO`.
-pub(super) struct Info(String);
+pub(crate) struct Info(String);
 
 impl Info {
     pub fn text(&self, name: &str) -> String {
@@ -67,7 +67,7 @@ impl Info {
 }
 
 /// A connection.
-pub(super) struct Client(TcpStream);
+pub(crate) struct Client(TcpStream);
 
 impl Client {
     pub fn connect(place: &Place) -> Result<Self, String> {
@@ -83,6 +83,12 @@ impl Client {
             (user, password) => client.ask(&["AUTH", user, password])?.ok()?,
         }
         Ok(client)
+    }
+
+    /// An answer may take so long from now on.
+    #[cfg(feature = "cluster")]
+    pub fn set_patience(&self, patience: Duration) -> Result<(), String> {
+        self.0.set_read_timeout(Some(patience)).map_err(|error| crate::error::plain(&error))
     }
 
     /// Sends a request and reads its answer.

@@ -1,7 +1,7 @@
 //! `varve migrate --from redis://…`: moves all data of a running Redis into a running server of ours, without
 //! a stop: ours follows it, both are compared, ours becomes the master.
 
-mod client;
+pub(crate) mod client;
 mod progress;
 
 use crate::error::StartError;

@@ -4,6 +4,8 @@ mod acl;
 #[cfg(feature = "admin")]
 mod admin;
 mod busy;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod data;
 mod debug;
 mod eviction;

@@ -60,9 +60,19 @@ impl Varve {
         varve
     }
 
+    /// Starts a server on this port, and waits until it serves.
+    pub fn start_at(dir: &Path, port: u16, args: &[&str]) -> Varve {
+        let mut varve = Self::launch_at(dir, port, args);
+        varve.wait_until_ready();
+        varve
+    }
+
     /// Starts a server, and does not wait: it may still be loading.
     pub fn launch(dir: &Path, args: &[&str]) -> Varve {
-        let port = free_port();
+        Self::launch_at(dir, free_port(), args)
+    }
+
+    fn launch_at(dir: &Path, port: u16, args: &[&str]) -> Varve {
         let (port_text, dir) = (port.to_string(), dir.to_str().expect("a UTF-8 path"));
         Self::spawn(&["--port", &port_text, "--dir", dir], args, port)
     }

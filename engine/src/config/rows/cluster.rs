@@ -1,4 +1,4 @@
-//! Cluster: Redis Cluster: not there yet.
+//! Cluster: nodes that agree on every write.
 
 use super::bounds::{NATURAL, NATURAL_LONG};
 use crate::config::directive::{choice, integer, memory, text, yes_no};
@@ -6,11 +6,9 @@ use crate::config::{Directive, Id};
 
 const ENDPOINT: &[(&str, i64)] = &[("ip", 0), ("hostname", 1), ("unknown-endpoint", 2)];
 
-/// Redis Cluster: not there yet.
+/// Nodes that agree on every write.
 pub(super) static ROWS: &[Directive] = &[
-    yes_no(Id::ClusterEnabled, "cluster-enabled", false, "Be a node of a cluster")
-        .immutable()
-        .refused("Varve has no cluster yet"),
+    yes_no(Id::ClusterEnabled, "cluster-enabled", false, "Be a node of a cluster").immutable(),
     text(
         Id::ClusterConfigFile,
         "cluster-config-file",
@@ -25,12 +23,9 @@ pub(super) static ROWS: &[Directive] = &[
         NATURAL_LONG,
         15000,
         "Milliseconds until a node counts as failed",
-    )
-    .kept(),
-    integer(Id::ClusterPort, "cluster-port", (0, 65_535), 0, "Port of the cluster bus")
-        .kept()
-        .immutable(),
-    text(Id::ClusterAnnounceIp, "cluster-announce-ip", "", "Address shown to other nodes").kept(),
+    ),
+    integer(Id::ClusterPort, "cluster-port", (0, 65_535), 0, "Port of the cluster bus").immutable(),
+    text(Id::ClusterAnnounceIp, "cluster-announce-ip", "", "Address shown to other nodes"),
     text(
         Id::ClusterAnnounceHostname,
         "cluster-announce-hostname",
@@ -53,8 +48,7 @@ pub(super) static ROWS: &[Directive] = &[
         (0, 65_535),
         0,
         "Port shown to other nodes",
-    )
-    .kept(),
+    ),
     integer(
         Id::ClusterAnnounceTlsPort,
         "cluster-announce-tls-port",
@@ -69,8 +63,7 @@ pub(super) static ROWS: &[Directive] = &[
         (0, 65_535),
         0,
         "Bus port shown to other nodes",
-    )
-    .kept(),
+    ),
     choice(
         Id::ClusterPreferredEndpointType,
         "cluster-preferred-endpoint-type",

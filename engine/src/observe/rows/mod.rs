@@ -46,10 +46,12 @@ pub const SECTIONS: &[Section] = &[
     on_demand("commandstats", "Commandstats", calls::COMMANDS),
     section("errorstats", "Errorstats", calls::ERRORS),
     on_demand("latencystats", "Latencystats", calls::TIMES),
-    section("cluster", "Cluster", &[zero("cluster_enabled")]),
+    section("cluster", "Cluster", CLUSTER),
     section("keyspace", "Keyspace", server::KEYSPACE),
     on_demand("trace", "Trace", calls::STAGES),
 ];
+
+const CLUSTER: &[Row] = &[shown("cluster_enabled", |r| u64::from(r.engine.is_in_cluster()).into())];
 
 type Read = for<'a, 'b> fn(&'b Reading<'a>) -> Value;
 

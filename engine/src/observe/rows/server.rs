@@ -22,7 +22,9 @@ pub(super) const ROWS: &[Row] = &[
     shown("redis_git_sha1", |_| "00000000".into()),
     shown("redis_git_dirty", |_| 0_u64.into()),
     shown("redis_build_id", |_| format!("{:016x}", build_id()).into()),
-    shown("redis_mode", |_| "standalone".into()),
+    shown("redis_mode", |r| {
+        if r.engine.is_in_cluster() { "cluster".into() } else { "standalone".into() }
+    }),
     Row::Host,
     shown("arch_bits", |_| u64::from(usize::BITS).into()),
     shown("tcp_port", |r| r.engine.config.integer(Id::Port).into()),

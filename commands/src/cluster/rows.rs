@@ -1,13 +1,17 @@
-//! `CLUSTER`, `READONLY`, `READWRITE`, `ASKING`: what a server outside of a cluster answers, and who in one
-//! may read from followers.
+//! The rows: names, forms, and who handles them.
 
-use super::base::CONTAINER;
+use super::{change, keys, show};
+use crate::server::base::CONTAINER;
 use engine::command::{Category, Flag, Flag::*, Group, Handler, LockRule, SPEC, Spec};
 use engine::cx::Cx;
-use engine::failure::{Outcome, failure};
+use engine::failure::{Failure, Outcome, failure};
 
-fn disabled(_: &mut Cx<'_>) -> Outcome {
-    Err(failure("ERR This instance has cluster support disabled"))
+const DISABLED: Failure = failure("ERR This instance has cluster support disabled");
+const MISSING: Failure = failure("ERR This is not supported by this cluster yet");
+
+/// What is not there yet; without a cluster, Redis's answer to everything.
+fn missing(cx: &mut Cx<'_>) -> Outcome {
+    Err(if cx.engine.is_in_cluster() { MISSING } else { DISABLED })
 }
 
 fn readonly(cx: &mut Cx<'_>) -> Outcome {
@@ -20,9 +24,18 @@ fn readwrite(cx: &mut Cx<'_>) -> Outcome {
 
 fn set_readonly(cx: &mut Cx<'_>, on: bool) -> Outcome {
     if !cx.engine.is_in_cluster() {
-        return disabled(cx);
+        return Err(DISABLED);
     }
     cx.session.set_readonly(on);
+    cx.reply.ok();
+    Ok(())
+}
+
+/// Slots do not move, so nobody has to be asked whether one may be looked at early.
+fn asking(cx: &mut Cx<'_>) -> Outcome {
+    if !cx.engine.is_in_cluster() {
+        return Err(DISABLED);
+    }
     cx.reply.ok();
     Ok(())
 }
@@ -34,7 +47,7 @@ const CLUSTER: Spec = Spec {
     group: Group::Cluster,
     flags: &[Stale],
     locks: LockRule::None,
-    handler: disabled,
+    handler: missing,
     ..SPEC
 };
 
@@ -86,10 +99,12 @@ const NODES: &str = "O(N) where N is the total number of Cluster nodes";
 /// The subcommands of `CLUSTER`.
 const SUBCOMMANDS: &[Spec] = &[
     Spec {
+        handler: change::add_slots,
         complexity: SLOTS_GIVEN,
         ..changes("addslots", -3, "slot [slot ...]", "Assigns new hash slots to a node.")
     },
     Spec {
+        handler: change::add_slots_range,
         since: "7.0.0",
         complexity: SLOTS_BETWEEN,
         ..changes(
@@ -113,7 +128,11 @@ const SUBCOMMANDS: &[Spec] = &[
             "Returns the number of active failure reports active for a node.",
         )
     },
-    shows("countkeysinslot", 3, "slot", "Returns the number of keys in a hash slot."),
+    Spec {
+        handler: keys::count,
+        locks: LockRule::All,
+        ..shows("countkeysinslot", 3, "slot", "Returns the number of keys in a hash slot.")
+    },
     Spec {
         complexity: SLOTS_GIVEN,
         ..changes("delslots", -3, "slot [slot ...]", "Sets hash slots as unbound for a node.")
@@ -135,27 +154,39 @@ const SUBCOMMANDS: &[Spec] = &[
         "Forces a replica to perform a manual failover of its master.",
     ),
     changes("flushslots", 2, "", "Deletes all slots information from a node."),
-    changes("forget", 3, "node-id", "Removes a node from the nodes table."),
     Spec {
+        handler: change::forget,
+        ..changes("forget", 3, "node-id", "Removes a node from the nodes table.")
+    },
+    Spec {
+        handler: keys::get,
+        locks: LockRule::All,
         complexity: "O(N) where N is the number of requested keys",
         ..varies("getkeysinslot", 4, "slot count", "Returns the key names in a hash slot.")
     },
     Spec {
+        handler: show::help,
         since: "5.0.0",
         flags: &[Loading, Stale],
         ..shows("help", 2, "", "Returns helpful text about the different subcommands.")
     },
-    varies("info", 2, "", "Returns information about the state of a node."),
     Spec {
+        handler: show::info,
+        ..varies("info", 2, "", "Returns information about the state of a node.")
+    },
+    Spec {
+        handler: keys::slot_of,
         complexity: "O(N) where N is the number of bytes in the key",
         ..shows("keyslot", 3, "key", "Returns the hash slot for a key.")
     },
     Spec {
+        handler: show::links,
         since: "7.0.0",
         complexity: NODES,
         ..varies("links", 2, "", "Returns a list of all TCP links to and from peer nodes.")
     },
     Spec {
+        handler: change::meet,
         history: &[("4.0.0", "Added the optional `cluster_bus_port` argument.")],
         ..changes(
             "meet",
@@ -164,13 +195,19 @@ const SUBCOMMANDS: &[Spec] = &[
             "Forces a node to handshake with another node.",
         )
     },
-    shows("myid", 2, "", "Returns the ID of a node."),
-    Spec { since: "7.2.0", ..varies("myshardid", 2, "", "Returns the shard ID of a node.") },
+    Spec { handler: show::my_id, ..shows("myid", 2, "", "Returns the ID of a node.") },
     Spec {
+        handler: show::my_shard_id,
+        since: "7.2.0",
+        ..varies("myshardid", 2, "", "Returns the shard ID of a node.")
+    },
+    Spec {
+        handler: show::nodes,
         complexity: NODES,
         ..varies("nodes", 2, "", "Returns the cluster configuration for a node.")
     },
     Spec {
+        handler: show::replicas,
         since: "5.0.0",
         complexity: "O(N) where N is the number of replicas.",
         flags: &[Flag::Admin, Stale],
@@ -182,7 +219,10 @@ const SUBCOMMANDS: &[Spec] = &[
         flags: &[Flag::Admin, NoScript, Stale],
         ..shows("reset", -2, "reset-type: [HARD|SOFT]", "Resets a node.")
     },
-    changes("saveconfig", 2, "", "Forces a node to save the cluster configuration to disk."),
+    Spec {
+        handler: change::save_config,
+        ..changes("saveconfig", 2, "", "Forces a node to save the cluster configuration to disk.")
+    },
     changes("set-config-epoch", 3, "config-epoch", "Sets the configuration epoch for a new node."),
     changes(
         "setslot",
@@ -191,17 +231,20 @@ const SUBCOMMANDS: &[Spec] = &[
         "Binds a hash slot to a node.",
     ),
     Spec {
+        handler: show::shards,
         since: "7.0.0",
         complexity: "O(N) where N is the total number of cluster nodes",
         ..varies("shards", 2, "", "Returns the mapping of cluster slots to shards.")
     },
     Spec {
+        handler: show::replicas,
         complexity: "O(N) where N is the number of replicas.",
         flags: &[Flag::Admin, Stale],
         deprecated: Some(("5.0.0", "`CLUSTER REPLICAS`")),
         ..varies("slaves", 3, "node-id", "Lists the replica nodes of a master node.")
     },
     Spec {
+        handler: show::slots,
         complexity: NODES,
         deprecated: Some(("7.0.0", "`CLUSTER SHARDS`")),
         history: &[
@@ -238,6 +281,6 @@ pub const COMMANDS: &[Spec] = &[
         "asking",
         &[Fast],
         "Signals that a cluster client is following an -ASK redirect.",
-        disabled,
+        asking,
     ),
 ];

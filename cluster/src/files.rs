@@ -1,0 +1,127 @@
+//! [`Folder`]: a folder of the file system as the disk of a log.
+
+use consensus::{FileError, Files};
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// A folder, of which one file at a time is being written.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    /// The file that was written last.
+    open: Option<(String, File)>,
+    /// Files whose names may not survive a crash.
+    unnamed: BTreeSet<String>,
+}
+
+impl Folder {
+    /// The folder at `path`, made if it is not there.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn open(path: &Path) -> std::io::Result<Folder> {
+        std::fs::create_dir_all(path)?;
+        if let Some(parent) = path.parent() {
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(Folder { path: path.to_owned(), open: None, unnamed: BTreeSet::new() })
+    }
+
+    fn file(&mut self, name: &str) -> Result<&mut File, FileError> {
+        if self.open.as_ref().is_none_or(|(open, _)| open != name) {
+            let path = self.path.join(name);
+            if !path.exists() {
+                self.unnamed.insert(name.to_owned());
+            }
+            let file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
+            self.open = Some((name.to_owned(), file));
+        }
+        match &mut self.open {
+            Some((_, file)) => Ok(file),
+            None => Err(FileError::Failed(format!("{name} is not open"))),
+        }
+    }
+
+    fn sync_names(&self) -> Result<(), FileError> {
+        File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(failed)
+    }
+}
+
+fn failed(error: std::io::Error) -> FileError {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FileError::Full,
+        _ => FileError::Failed(error.to_string()),
+    }
+}
+
+impl Files for Folder {
+    fn list(&self) -> Result<Vec<String>, FileError> {
+        let entries = std::fs::read_dir(&self.path).map_err(failed)?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            // Names that are no text are nobody's here.
+            if let Ok(name) = entry.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, FileError> {
+        std::fs::read(self.path.join(name)).map_err(failed)
+    }
+
+    fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
+        self.file(name)?.write_all(bytes).map_err(failed)
+    }
+
+    fn cut(&mut self, name: &str, length: usize) -> Result<(), FileError> {
+        let file = self.file(name)?;
+        file.set_len(length as u64).and_then(|()| file.sync_all()).map_err(failed)
+    }
+
+    fn sync(&mut self, name: &str) -> Result<(), FileError> {
+        self.file(name)?.sync_data().map_err(failed)?;
+        if self.unnamed.remove(name) {
+            self.sync_names()?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), FileError> {
+        self.open.take_if(|(open, _)| open == name);
+        self.unnamed.remove(name);
+        std::fs::remove_file(self.path.join(name)).map_err(failed)?;
+        self.sync_names()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_and_what_was_removed_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        let mut folder = Folder::open(&path).unwrap();
+        folder.append("2", b"two").unwrap();
+        folder.append("1", b"one").unwrap();
+        folder.append("2", b" and more").unwrap();
+        folder.sync("2").unwrap();
+        folder.sync("1").unwrap();
+        let mut folder = Folder::open(&path).unwrap();
+        assert_eq!(folder.list().unwrap(), ["1", "2"]);
+        assert_eq!(folder.read("2").unwrap(), b"two and more");
+        folder.cut("2", 3).unwrap();
+        folder.append("2", b"!").unwrap();
+        assert_eq!(folder.read("2").unwrap(), b"two!");
+        folder.remove("2").unwrap();
+        assert_eq!(folder.list().unwrap(), ["1"]);
+        assert!(matches!(folder.read("2"), Err(FileError::Failed(_))));
+    }
+}

@@ -1,0 +1,252 @@
+//! [`Hub`]: what the threads of a node share about itself and the others.
+
+use crate::book::{Book, Stranger};
+use crate::transport::Counts;
+use crate::wire::{Greeting, Peer};
+use consensus::{Files, NodeId};
+use member::Member;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::Notify;
+
+/// The file that says who a node is and whom it knows.
+const FILE: &str = "nodes.varve";
+
+/// The same, while it is being written.
+const NEW_FILE: &str = "nodes.varve.new";
+
+/// Strangers that are named in the log, each once: no more than this.
+const NAMED_MAX: usize = 256;
+
+/// See the module.
+pub struct Hub {
+    book: Mutex<Book>,
+    folder: PathBuf,
+    member: OnceLock<Arc<Member>>,
+    named: Mutex<HashSet<(NodeId, Stranger)>>,
+    /// What was sent, received, and lost.
+    pub counts: Counts,
+    /// Told whenever the book has changed.
+    pub changed: Notify,
+}
+
+/// How a node presents itself when it starts.
+#[derive(Debug, Clone)]
+pub struct Announce {
+    /// Its host; empty to be learnt from the others.
+    pub host: String,
+    /// Where clients connect.
+    pub port: u16,
+    /// Where other nodes do.
+    pub bus_port: u16,
+}
+
+impl Hub {
+    /// Who this node was, or somebody new: `fresh` is an identity that nobody has, `stamp` larger than at
+    /// any start before (a time).
+    ///
+    /// # Errors
+    /// The file system's, in words, or that the file is damaged or missing.
+    pub fn open(
+        folder: &Path,
+        announce: &Announce,
+        fresh: NodeId,
+        stamp: u64,
+    ) -> Result<Hub, String> {
+        let path = folder.join(FILE);
+        let shown = path.display();
+        let mut book = match std::fs::read(&path) {
+            Ok(bytes) => Book::decode(&bytes).ok_or_else(|| format!("{shown} is damaged"))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if has_log(folder)? {
+                    return Err(format!("{shown} is missing beside the log of a group"));
+                }
+                Book::new(Peer { id: fresh, ..Peer::default() })
+            }
+            Err(error) => return Err(format!("{shown}: {error}")),
+        };
+        let me = &mut book.me;
+        me.stamp = stamp.max(me.stamp + 1);
+        (me.port, me.bus_port) = (announce.port.into(), announce.bus_port.into());
+        if !announce.host.is_empty() {
+            me.host.clone_from(&announce.host);
+        }
+        let hub = Hub {
+            book: Mutex::new(book.clone()),
+            folder: folder.to_owned(),
+            member: OnceLock::new(),
+            named: Mutex::default(),
+            counts: Counts::default(),
+            changed: Notify::new(),
+        };
+        hub.keep(&book).map_err(|error| format!("{shown}: {error}"))?;
+        Ok(hub)
+    }
+
+    /// Tells whose addresses these are.
+    pub fn attach(&self, member: Arc<Member>) {
+        let first = self.member.set(member).is_ok();
+        debug_assert!(first, "a node has one member");
+        self.publish(&self.book.lock());
+    }
+
+    /// A copy of the book.
+    pub fn book(&self) -> Book {
+        self.book.lock().clone()
+    }
+
+    /// This node.
+    pub fn id(&self) -> NodeId {
+        self.book.lock().me.id
+    }
+
+    /// The cluster; zero while it is in none.
+    pub fn cluster(&self) -> u64 {
+        self.book.lock().cluster
+    }
+
+    /// A node that is known.
+    pub fn peer(&self, id: NodeId) -> Option<Peer> {
+        self.book.lock().others.get(&id).cloned()
+    }
+
+    /// Whether somebody who says to be `from` in `cluster` may send messages.
+    pub fn admits(&self, version: u32, cluster: u64, from: NodeId) -> Result<(), Stranger> {
+        let book = self.book.lock();
+        if version != crate::wire::VERSION {
+            Err(Stranger::Version)
+        } else if book.cluster == 0 || cluster != book.cluster {
+            Err(Stranger::Cluster)
+        } else if book.forgotten.contains(&from) {
+            Err(Stranger::Forgotten)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes what another node says.
+    ///
+    /// # Errors
+    /// When it is a stranger, which is counted, and named once.
+    pub fn hear(&self, said: Greeting, heard_from: &str) -> Result<(), Stranger> {
+        let from = said.from;
+        let heard = self.change(|book| book.hear(said, heard_from));
+        heard.map(drop).map_err(|why| self.refuse(from, heard_from, why))
+    }
+
+    /// Counts a stranger, and names it in the log if that was not done.
+    pub fn refuse(&self, from: NodeId, host: &str, why: Stranger) -> Stranger {
+        self.counts.refused.add(1);
+        let mut named = self.named.lock();
+        if named.len() < NAMED_MAX && named.insert((from, why)) {
+            tracing::warn!(node = crate::book::name_of(from), host, %why, "a node was refused");
+        }
+        why
+    }
+
+    /// Founds a cluster, unless the node is in one.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn found(&self, cluster: u64) -> std::io::Result<()> {
+        let mut book = self.book.lock();
+        if book.cluster == 0 {
+            let founded = Book { cluster: cluster.max(1), ..book.clone() };
+            self.keep(&founded)?;
+            *book = founded;
+        }
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// The node is gone for good. Whether it was known.
+    pub fn forget(&self, id: NodeId) -> bool {
+        self.change(|book| Ok(book.forget(id))).unwrap_or(false)
+    }
+
+    /// Changes the book, keeps it if that changed anything, and tells whoever wants to know. Whether it did.
+    fn change(
+        &self,
+        what: impl FnOnce(&mut Book) -> Result<bool, Stranger>,
+    ) -> Result<bool, Stranger> {
+        let mut book = self.book.lock();
+        let changed = what(&mut book)?;
+        if changed {
+            if let Err(error) = self.keep(&book) {
+                // What is known is told again after a restart.
+                tracing::warn!(%error, "who belongs to the cluster could not be kept");
+            }
+            self.publish(&book);
+            self.changed.notify_waiters();
+        }
+        Ok(changed)
+    }
+
+    fn publish(&self, book: &Book) {
+        let Some(member) = self.member.get() else { return };
+        let peers = book.others.values().chain([&book.me]);
+        let address = |peer: &Peer| (peer.id, format!("{}:{}", peer.host, peer.port).into());
+        member.set_addresses(peers.map(address).collect::<BTreeMap<_, _>>());
+    }
+
+    fn keep(&self, book: &Book) -> std::io::Result<()> {
+        let new = self.folder.join(NEW_FILE);
+        let mut file = std::fs::File::create(&new)?;
+        std::io::Write::write_all(&mut file, &book.encode())?;
+        file.sync_all()?;
+        std::fs::rename(&new, self.folder.join(FILE))?;
+        std::fs::File::open(&self.folder)?.sync_all()
+    }
+}
+
+/// Whether the folder holds the log of a group.
+fn has_log(folder: &Path) -> Result<bool, String> {
+    let files = crate::files::Folder::open(folder).map_err(|error| error.to_string())?;
+    let names = files.list().map_err(|error| error.to_string())?;
+    Ok(names.iter().any(|name| name.ends_with(".log")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_survives_and_an_emptied_folder_is_somebody_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let announce = Announce { host: String::new(), port: 7000, bus_port: 17_000 };
+        let first = Hub::open(dir.path(), &announce, 11, 5).unwrap();
+        first.found(77).unwrap();
+        first.found(78).unwrap();
+        drop(first);
+        // The clock went back meanwhile.
+        let again = Hub::open(dir.path(), &announce, 12, 4).unwrap();
+        assert_eq!((again.id(), again.cluster(), again.book().me.stamp), (11, 77, 6));
+        std::fs::write(dir.path().join("1.log"), "").unwrap();
+        std::fs::write(dir.path().join(FILE), "what?").unwrap();
+        let error = |hub: Result<Hub, String>| hub.err().unwrap();
+        assert!(error(Hub::open(dir.path(), &announce, 13, 9)).ends_with("is damaged"));
+        std::fs::remove_file(dir.path().join(FILE)).unwrap();
+        assert!(error(Hub::open(dir.path(), &announce, 13, 9)).contains("is missing"));
+        std::fs::remove_file(dir.path().join("1.log")).unwrap();
+        assert_eq!(Hub::open(dir.path(), &announce, 13, 9).unwrap().id(), 13);
+    }
+
+    #[test]
+    fn strangers_are_counted_each_time_and_messages_need_a_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        let announce = Announce { host: "h".into(), port: 7000, bus_port: 17_000 };
+        let hub = Hub::open(dir.path(), &announce, 11, 5).unwrap();
+        assert_eq!(hub.admits(1, 0, 2), Err(Stranger::Cluster));
+        hub.found(77).unwrap();
+        assert_eq!(hub.admits(1, 77, 2), Ok(()));
+        assert_eq!(hub.admits(2, 77, 2), Err(Stranger::Version));
+        assert_eq!(hub.admits(1, 78, 2), Err(Stranger::Cluster));
+        let said = Greeting { version: 9, from: 2, ..Greeting::default() };
+        for _ in 0..3 {
+            assert_eq!(hub.hear(said.clone(), "h"), Err(Stranger::Version));
+        }
+        assert_eq!(hub.counts.refused.get(), 3);
+    }
+}

@@ -1,0 +1,398 @@
+//! [`Links`]: connections to all other nodes, by gRPC, in threads of their own.
+//!
+//! To each node that is known there is one connection, made again whenever it ends. It carries a stream of
+//! batches, a greeting now and then, and snapshots in streams of their own. Queues are bounded, and what does
+//! not fit, or has no connection, is lost: whoever sends never waits for another node.
+
+use crate::book::{Book, Stranger};
+use crate::hub::Hub;
+use crate::receive::{Receiver, host_of};
+use crate::service::{PeersClient, PeersServer};
+use crate::transport::{Inbox, Transport};
+use crate::wire::{Batch, Chunk, Peer, Raft, VERSION, weight};
+use consensus::{Message, NodeId};
+use member::Packet;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use tonic::codegen::tokio_stream::{Stream, StreamExt as _, iter};
+use tonic::transport::{Endpoint, Server};
+
+/// Messages that wait for a connection, at most.
+const QUEUE: usize = 8_192;
+
+/// Bytes of messages that wait for a connection, at most.
+const QUEUE_BYTES: usize = 64 << 20;
+
+/// Messages in one batch, and bytes, about.
+const BATCH: (usize, usize) = (256, 1 << 20);
+
+/// Bytes in one piece of a snapshot.
+const PIECE: usize = 1 << 20;
+
+/// How long connecting, or the answer to a greeting, may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two greetings.
+const GREETING: Duration = Duration::from_millis(500);
+
+/// Between two attempts to connect: this long at first, and that at most.
+const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How long a node that was never met is tried.
+const MEETING: Duration = Duration::from_secs(15);
+
+/// Nodes that are being met at once, at most.
+const MEETINGS_MAX: usize = 64;
+
+/// A connection to another node, or the lack of one.
+#[derive(Default)]
+struct Link {
+    queue: Mutex<Option<mpsc::Sender<Message>>>,
+    bytes: Arc<AtomicUsize>,
+    client: Mutex<Option<PeersClient>>,
+    /// One snapshot at a time.
+    busy: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+/// When something was heard of a node.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen {
+    /// Whether there is a connection.
+    pub is_up: bool,
+    /// When the connection was made.
+    pub since: Option<Instant>,
+    /// When it answered last.
+    pub heard: Option<Instant>,
+}
+
+/// What all tasks share.
+struct Shared {
+    hub: Arc<Hub>,
+    links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
+    meetings: AtomicUsize,
+}
+
+/// See the module. Dropping it ends all connections.
+pub struct Links {
+    shared: Arc<Shared>,
+    runtime: Option<Runtime>,
+}
+
+impl Links {
+    /// Listens on `listeners`, and connects to whoever is known.
+    ///
+    /// # Errors
+    /// Those of starting threads.
+    pub fn start(
+        hub: Arc<Hub>,
+        inbox: Inbox,
+        listeners: Vec<std::net::TcpListener>,
+    ) -> io::Result<Links> {
+        let mut runtime = Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).thread_name("peers").enable_all().build()?;
+        let receiver = Arc::new(Receiver::new(hub.clone(), inbox));
+        for listener in listeners {
+            listener.set_nonblocking(true)?;
+            let _inside = runtime.enter();
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            runtime.spawn(listen(listener, receiver.clone()));
+        }
+        let links = Mutex::default();
+        let shared = Arc::new(Shared { hub, links, meetings: AtomicUsize::new(0) });
+        runtime.spawn(tend_all(shared.clone()));
+        Ok(Links { shared, runtime: Some(runtime) })
+    }
+
+    /// When something was heard of a node.
+    pub fn seen(&self, id: NodeId) -> Seen {
+        self.shared.links.lock().get(&id).map_or(Seen::default(), |link| *link.seen.lock())
+    }
+
+    /// Bytes that wait to be sent to a node.
+    pub fn waiting(&self, id: NodeId) -> usize {
+        self.shared.links.lock().get(&id).map_or(0, |link| link.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Tries for a while to make the acquaintance of who listens there.
+    pub fn meet(&self, ip: IpAddr, bus_port: u16) {
+        let Some(runtime) = &self.runtime else { return };
+        let shared = self.shared.clone();
+        if shared.meetings.fetch_add(1, Ordering::SeqCst) >= MEETINGS_MAX {
+            shared.meetings.fetch_sub(1, Ordering::SeqCst);
+            return;
+        }
+        runtime.spawn(async move {
+            let began = Instant::now();
+            while began.elapsed() < MEETING {
+                match meet(&shared.hub, &host_of(ip), bus_port).await {
+                    Ok(()) => break,
+                    Err(error) => tracing::debug!(error, %ip, bus_port, "a node was not met"),
+                }
+                tokio::time::sleep(REST.1 / 4).await;
+            }
+            shared.meetings.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Transport for Arc<Links> {
+    fn send(&self, packet: Packet) {
+        let Packet { message, data } = packet;
+        let link = self.shared.links.lock().get(&message.to).cloned();
+        let sent = match (link, data, &self.runtime) {
+            (Some(link), Some(data), Some(runtime)) => {
+                send_snapshot(&self.shared, runtime, link, message, data)
+            }
+            (Some(link), None, _) => link.send(message),
+            _ => false,
+        };
+        let counts = &self.shared.hub.counts;
+        if sent { counts.sent.add(1) } else { counts.lost.add(1) }
+    }
+}
+
+impl Link {
+    fn send(&self, message: Message) -> bool {
+        let queue = self.queue.lock();
+        let Some(queue) = &*queue else { return false };
+        let bytes = weight(&message);
+        let before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        let sent =
+            (before == 0 || before + bytes <= QUEUE_BYTES) && queue.try_send(message).is_ok();
+        if !sent {
+            self.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        }
+        sent
+    }
+
+    fn close(&self) {
+        *self.queue.lock() = None;
+        *self.client.lock() = None;
+        self.bytes.store(0, Ordering::SeqCst);
+        self.seen.lock().is_up = false;
+    }
+}
+
+async fn listen(listener: tokio::net::TcpListener, receiver: Arc<Receiver>) {
+    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = Server::builder()
+        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(16 << 20)
+        .max_concurrent_streams(64)
+        .http2_keepalive_interval(Some(PATIENCE))
+        .http2_keepalive_timeout(Some(PATIENCE));
+    let mut server = server;
+    let served = server.add_service(PeersServer(receiver)).serve_with_incoming(incoming).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "nobody listens to other nodes any more");
+    }
+}
+
+/// Has a task for each node that is known.
+async fn tend_all(shared: Arc<Shared>) {
+    loop {
+        let changed = shared.hub.changed.notified();
+        tend_each(&shared);
+        // What changes between the two is seen a moment later.
+        let _ = tokio::time::timeout(GREETING, changed).await;
+    }
+}
+
+fn tend_each(shared: &Arc<Shared>) {
+    let book = shared.hub.book();
+    let mut links = shared.links.lock();
+    links.retain(|id, _| book.others.contains_key(id));
+    for id in book.others.keys() {
+        links.entry(*id).or_insert_with(|| {
+            let link = Arc::new(Link::default());
+            tokio::spawn(tend(shared.clone(), *id, link.clone()));
+            link
+        });
+    }
+}
+
+/// Keeps up a connection to a node until that is forgotten.
+async fn tend(shared: Arc<Shared>, id: NodeId, link: Arc<Link>) {
+    let mut rest = REST.0;
+    while let Some(peer) = shared.hub.peer(id) {
+        let began = Instant::now();
+        if let Err(error) = visit(&shared.hub, &peer, &link).await {
+            tracing::debug!(
+                error,
+                host = peer.host,
+                port = peer.bus_port,
+                "no connection to a node"
+            );
+        }
+        link.close();
+        rest = if began.elapsed() > REST.1 { REST.0 } else { (rest * 2).min(REST.1) };
+        tokio::time::sleep(rest).await;
+    }
+}
+
+/// Connects to where another node listens.
+async fn connect(host: &str, port: u32) -> Result<PeersClient, String> {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let endpoint = Endpoint::from_shared(format!("http://{host}:{port}"));
+    let endpoint = endpoint.map_err(|error| error.to_string())?;
+    let endpoint = endpoint
+        .connect_timeout(PATIENCE)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(16 << 20)
+        .http2_keep_alive_interval(PATIENCE / 2)
+        .keep_alive_timeout(PATIENCE)
+        .keep_alive_while_idle(true);
+    let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
+    Ok(PeersClient::new(channel))
+}
+
+/// Exchanges greetings; who it was.
+async fn greet(hub: &Hub, client: &mut PeersClient, host: &str) -> Result<NodeId, String> {
+    let greeting = hub.book().greeting(host);
+    let answer = tokio::time::timeout(PATIENCE, client.greet(greeting)).await;
+    let answer = answer.map_err(|_| "it does not answer")?.map_err(|error| error.to_string())?;
+    let from = answer.from;
+    hub.hear(answer, host).map_err(|why| why.to_string())?;
+    Ok(from)
+}
+
+async fn meet(hub: &Hub, host: &str, port: u16) -> Result<(), String> {
+    let mut client = connect(host, port.into()).await?;
+    greet(hub, &mut client, host).await.map(drop)
+}
+
+/// A connection's life.
+async fn visit(hub: &Arc<Hub>, peer: &Peer, link: &Link) -> Result<(), String> {
+    let mut client = connect(&peer.host, peer.bus_port).await?;
+    let found = greet(hub, &mut client, &peer.host).await?;
+    if found != peer.id {
+        return Err(hub.refuse(found, &peer.host, Stranger::Another).to_string());
+    }
+    let (queue, messages) = mpsc::channel(QUEUE);
+    link.bytes.store(0, Ordering::SeqCst);
+    *link.queue.lock() = Some(queue);
+    *link.client.lock() = Some(client.clone());
+    let now = Some(Instant::now());
+    *link.seen.lock() = Seen { is_up: true, since: now, heard: now };
+    let stream = Outgoing::new(hub.book(), messages, link.bytes.clone());
+    let mut sender = client.clone();
+    tokio::select! {
+        ended = sender.messages(stream) => ended.map_err(|error| error.to_string()),
+        ended = keep_greeting(hub, client, peer, link) => ended,
+    }
+}
+
+/// Greets now and then, until the node does not answer or has moved.
+async fn keep_greeting(
+    hub: &Hub,
+    mut client: PeersClient,
+    peer: &Peer,
+    link: &Link,
+) -> Result<(), String> {
+    let cluster = hub.cluster();
+    loop {
+        tokio::time::sleep(GREETING).await;
+        greet(hub, &mut client, &peer.host).await?;
+        link.seen.lock().heard = Some(Instant::now());
+        let now = hub.peer(peer.id).ok_or("it was forgotten")?;
+        if (&now.host, now.bus_port) != (&peer.host, peer.bus_port) || hub.cluster() != cluster {
+            return Ok(());
+        }
+    }
+}
+
+/// Messages become batches, of what waits.
+struct Outgoing {
+    messages: mpsc::Receiver<Message>,
+    bytes: Arc<AtomicUsize>,
+    cluster: u64,
+    from: NodeId,
+    waiting: Vec<Message>,
+}
+
+impl Outgoing {
+    fn new(book: Book, messages: mpsc::Receiver<Message>, bytes: Arc<AtomicUsize>) -> Outgoing {
+        Outgoing { messages, bytes, cluster: book.cluster, from: book.me.id, waiting: Vec::new() }
+    }
+}
+
+impl Stream for Outgoing {
+    type Item = Batch;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Batch>> {
+        let this = &mut *self;
+        if this.waiting.is_empty() {
+            let taken = this.messages.poll_recv_many(context, &mut this.waiting, BATCH.0);
+            if ready!(taken) == 0 {
+                return Poll::Ready(None);
+            }
+        }
+        let mut bytes = 0;
+        let fits = |message: &&Message| {
+            let before = bytes;
+            bytes += weight(message);
+            before < BATCH.1
+        };
+        let count = this.waiting.iter().take_while(fits).count();
+        let messages: Vec<Message> = this.waiting.drain(..count).collect();
+        let weight = messages.iter().map(weight).sum();
+        // A connection that has ended has set it to zero.
+        let _ = this.bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |bytes: usize| {
+            Some(bytes.saturating_sub(weight))
+        });
+        let messages = messages.into_iter().map(Raft::from).collect();
+        let (cluster, from) = (this.cluster, this.from);
+        Poll::Ready(Some(Batch { version: VERSION, cluster, from, messages }))
+    }
+}
+
+/// Begins to send a snapshot, unless one is on its way to that node.
+fn send_snapshot(
+    shared: &Shared,
+    runtime: &Runtime,
+    link: Arc<Link>,
+    message: Message,
+    data: bytes::Bytes,
+) -> bool {
+    let Some(mut client) = link.client.lock().clone() else { return false };
+    if link.busy.swap(true, Ordering::SeqCst) {
+        return false;
+    }
+    let book = shared.hub.book();
+    let total = data.len() as u64;
+    let piece = move |at: usize| Chunk {
+        version: VERSION,
+        cluster: book.cluster,
+        from: book.me.id,
+        message: (at == 0).then(|| Raft::from(message.clone())),
+        total: if at == 0 { total } else { 0 },
+        data: data.slice(at..(at + PIECE).min(data.len())),
+    };
+    let pieces = iter((0..(total as usize).max(1)).step_by(PIECE)).map(piece);
+    runtime.spawn(async move {
+        if let Err(error) = client.snapshot(pieces).await {
+            tracing::warn!(%error, "a snapshot did not get through");
+        }
+        link.busy.store(false, Ordering::SeqCst);
+    });
+    true
+}

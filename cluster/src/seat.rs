@@ -1,0 +1,175 @@
+//! [`Seat`]: a node as the engine's cluster: who executes, and what commands show and change.
+
+use crate::book::{id_of, name_of};
+use crate::hub::Hub;
+use crate::links::Links;
+use crate::transport::{Event, Inbox};
+use crate::wire::Peer;
+use consensus::NodeId;
+use crossbeam_channel::bounded;
+use engine::cluster::{Cluster, NodeView, Role, Route, Topology};
+use engine::commit::SLOTS;
+use engine::session::SessionState;
+use member::Member;
+use parking_lot::Mutex;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How long founding may take: two writes to a disk.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub struct Seat {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) member: Arc<Member>,
+    pub(crate) inbox: Inbox,
+    /// Set once connections are made.
+    pub(crate) links: OnceLock<Arc<Links>>,
+    /// Slots that were given to this node before it had all of them.
+    pub(crate) slots: Mutex<Vec<bool>>,
+    /// Stands for the cluster, if it is founded here.
+    pub(crate) fresh: u64,
+    /// After so long without a word a node counts as failed.
+    pub(crate) timeout: Duration,
+    /// The wall clock, milliseconds.
+    pub(crate) wall_ms: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Seat {
+    fn seen(&self, id: NodeId) -> crate::links::Seen {
+        self.links.get().map_or_else(Default::default, |links| links.seen(id))
+    }
+
+    fn view(&self, peer: &Peer, me: NodeId) -> NodeView {
+        let now = Instant::now();
+        let seen = self.seen(peer.id);
+        let wall = |at: Option<Instant>| {
+            at.map_or(0, |at| (self.wall_ms)().saturating_sub((now - at).as_millis() as u64))
+        };
+        let is_me = peer.id == me;
+        let silent = seen.heard.is_none_or(|heard| now - heard > self.timeout);
+        NodeView {
+            id: name_of(peer.id),
+            host: peer.host.clone(),
+            port: peer.port as u16,
+            bus_port: peer.bus_port as u16,
+            role: Role::Apart,
+            is_me,
+            is_up: is_me || seen.is_up,
+            has_failed: !is_me && silent && !seen.is_up,
+            times: (wall(seen.since), wall(seen.heard)),
+            waiting: self.links.get().map_or(0, |links| links.waiting(peer.id)),
+            offset: 0,
+        }
+    }
+
+    /// What each node is to the group.
+    fn assign(&self, nodes: &mut [(NodeId, NodeView)]) {
+        let group = self.member.group();
+        let (members, status) = (group.members().all(), group.status());
+        for (id, node) in nodes {
+            if status.leader == *id {
+                node.role = Role::Leads;
+            } else if members.contains(id) {
+                node.role = Role::Follows;
+            }
+            node.offset = match node.is_me {
+                true => group.applied().0,
+                false => group.matched(*id).unwrap_or(0),
+            };
+        }
+    }
+
+    fn ranges(&self) -> Vec<(u16, u16)> {
+        let mut ranges: Vec<(u16, u16)> = Vec::new();
+        for (slot, _) in (0..).zip(&*self.slots.lock()).filter(|(_, given)| **given) {
+            match ranges.last_mut() {
+                Some((_, last)) if *last + 1 == slot => *last = slot,
+                _ => ranges.push((slot, slot)),
+            }
+        }
+        ranges
+    }
+
+    fn found(&self) -> Result<(), Box<str>> {
+        let failed = |error: std::io::Error| format!("ERR The cluster cannot be founded: {error}");
+        self.hub.found(self.fresh).map_err(failed)?;
+        let (answer, answered) = bounded(1);
+        self.inbox.tell(Event::Found(answer));
+        match answered.recv_timeout(PATIENCE) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("ERR This node belongs to a cluster already".into()),
+            Err(_) => Err("ERR The cluster was not founded in time".into()),
+        }
+    }
+}
+
+impl Cluster for Seat {
+    fn route(&self, slot: u16, session: &SessionState) -> Route {
+        self.member.route(slot, session)
+    }
+
+    fn is_current(&self, stream: u16, fence: u64) -> bool {
+        self.member.is_current(stream, fence)
+    }
+
+    fn topology(&self) -> Topology {
+        let book = self.hub.book();
+        let peers = book.others.values().chain([&book.me]);
+        let mut nodes: Vec<_> = peers.map(|peer| (peer.id, self.view(peer, book.me.id))).collect();
+        nodes.sort_by_key(|(id, _)| *id);
+        self.assign(&mut nodes);
+        let (epoch, voters) = {
+            let group = self.member.group();
+            (group.status().term, group.members().voters.len())
+        };
+        let is_founded = voters > 0;
+        let counts = &self.hub.counts;
+        Topology {
+            is_ok: is_founded && self.member.leader().is_some(),
+            nodes: nodes.into_iter().map(|(_, node)| node).collect(),
+            shard: name_of(!book.cluster),
+            slots: if is_founded { vec![(0, SLOTS - 1)] } else { self.ranges() },
+            voters,
+            epoch,
+            sent: counts.sent.get(),
+            received: counts.received.get(),
+            lost: counts.lost.get(),
+            refused: counts.refused.get(),
+        }
+    }
+
+    fn meet(&self, ip: IpAddr, bus_port: u16) -> Result<(), Box<str>> {
+        match self.links.get() {
+            Some(links) => links.meet(ip, bus_port),
+            None => return Err("ERR The node is only just starting".into()),
+        }
+        Ok(())
+    }
+
+    fn forget(&self, id: &str) -> Result<(), Box<str>> {
+        let unknown = || format!("ERR Unknown node {id}").into();
+        let node = id_of(id).ok_or_else(unknown)?;
+        if node == self.hub.id() {
+            return Err("ERR I tried hard but I can't forget myself...".into());
+        }
+        if self.member.leader() == Some(node) {
+            return Err("ERR Can't forget my master!".into());
+        }
+        if self.hub.forget(node) { Ok(()) } else { Err(unknown()) }
+    }
+
+    fn add_slots(&self, slots: &[u16]) -> Result<(), Box<str>> {
+        let mut given = self.slots.lock();
+        let founded = !self.member.group().members().voters.is_empty();
+        let busy = |slot: &&u16| founded || given[usize::from(**slot)];
+        if let Some(slot) = slots.iter().find(busy) {
+            return Err(format!("ERR Slot {slot} is already busy").into());
+        }
+        slots.iter().for_each(|slot| given[usize::from(*slot)] = true);
+        let all = given.iter().all(|given| *given);
+        drop(given);
+        if all { self.found() } else { Ok(()) }
+    }
+}

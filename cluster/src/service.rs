@@ -1,0 +1,156 @@
+//! The gRPC service between nodes, `varve.Peers`: what `tonic-prost-build` would generate, by hand.
+//!
+//! See `docs/decisions/0039-peers-by-hand.md` for why.
+
+use crate::wire::{Batch, Chunk, Done, Greeting};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tonic::body::Body;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::codegen::tokio_stream::Stream;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::server::{ClientStreamingService, NamedService, UnaryService};
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+/// Bytes of one gRPC message, at most: a batch is shorter, and so is a piece of a snapshot, but a single
+/// entry may be as long as a client's longest value.
+pub const MESSAGE_MAX: usize = 1 << 30;
+
+const GREET: &str = "/varve.Peers/Greet";
+const MESSAGES: &str = "/varve.Peers/Messages";
+const SNAPSHOT: &str = "/varve.Peers/Snapshot";
+
+/// What answers other nodes.
+pub trait Peers: Send + Sync + 'static {
+    /// Two nodes say who they are and whom they know.
+    fn greet(&self, request: Request<Greeting>) -> Result<Response<Greeting>, Status>;
+    /// Takes messages until the stream ends.
+    fn messages(
+        self: Arc<Self>,
+        request: Request<Streaming<Batch>>,
+    ) -> BoxFuture<Response<Done>, Status>;
+    /// Takes a snapshot.
+    fn snapshot(
+        self: Arc<Self>,
+        request: Request<Streaming<Chunk>>,
+    ) -> BoxFuture<Response<Done>, Status>;
+}
+
+/// The server's side.
+pub struct PeersServer<P>(pub Arc<P>);
+
+impl<P> Clone for PeersServer<P> {
+    fn clone(&self) -> Self {
+        PeersServer(self.0.clone())
+    }
+}
+
+impl<P> NamedService for PeersServer<P> {
+    const NAME: &'static str = "varve.Peers";
+}
+
+impl<P: Peers> UnaryService<Greeting> for PeersServer<P> {
+    type Response = Greeting;
+    type Future = std::future::Ready<Result<Response<Greeting>, Status>>;
+
+    fn call(&mut self, request: Request<Greeting>) -> Self::Future {
+        std::future::ready(self.0.greet(request))
+    }
+}
+
+impl<P: Peers> ClientStreamingService<Batch> for PeersServer<P> {
+    type Response = Done;
+    type Future = BoxFuture<Response<Done>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<Batch>>) -> Self::Future {
+        self.0.clone().messages(request)
+    }
+}
+
+impl<P: Peers> ClientStreamingService<Chunk> for PeersServer<P> {
+    type Response = Done;
+    type Future = BoxFuture<Response<Done>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<Chunk>>) -> Self::Future {
+        self.0.clone().snapshot(request)
+    }
+}
+
+impl<P: Peers> Service<http::Request<Body>> for PeersServer<P> {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<http::Response<Body>, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = self.clone();
+        match request.uri().path() {
+            GREET => Box::pin(async move {
+                let codec = ProstCodec::<Greeting, Greeting>::default();
+                Ok(tonic::server::Grpc::new(codec).unary(service, request).await)
+            }),
+            MESSAGES => Box::pin(async move {
+                let codec = ProstCodec::<Done, Batch>::default();
+                let grpc = tonic::server::Grpc::new(codec);
+                let mut grpc = grpc.max_decoding_message_size(MESSAGE_MAX);
+                Ok(grpc.client_streaming(service, request).await)
+            }),
+            SNAPSHOT => Box::pin(async move {
+                let codec = ProstCodec::<Done, Chunk>::default();
+                Ok(tonic::server::Grpc::new(codec).client_streaming(service, request).await)
+            }),
+            _ => Box::pin(async { Ok(Status::unimplemented("").into_http()) }),
+        }
+    }
+}
+
+/// The client's side of a connection.
+#[derive(Clone)]
+pub struct PeersClient(tonic::client::Grpc<Channel>);
+
+impl PeersClient {
+    /// Over this connection.
+    pub fn new(channel: Channel) -> Self {
+        PeersClient(tonic::client::Grpc::new(channel).max_encoding_message_size(MESSAGE_MAX))
+    }
+
+    async fn ready(&mut self) -> Result<(), Status> {
+        self.0.ready().await.map_err(|error| Status::unavailable(error.to_string()))
+    }
+
+    /// See [`Peers::greet`].
+    pub async fn greet(&mut self, greeting: Greeting) -> Result<Greeting, Status> {
+        self.ready().await?;
+        let codec = ProstCodec::<Greeting, Greeting>::default();
+        let path = PathAndQuery::from_static(GREET);
+        Ok(self.0.unary(Request::new(greeting), path, codec).await?.into_inner())
+    }
+
+    /// See [`Peers::messages`].
+    pub async fn messages(
+        &mut self,
+        batches: impl Stream<Item = Batch> + Send + 'static,
+    ) -> Result<(), Status> {
+        self.ready().await?;
+        let codec = ProstCodec::<Batch, Done>::default();
+        let path = PathAndQuery::from_static(MESSAGES);
+        self.0.client_streaming(Request::new(batches), path, codec).await.map(drop)
+    }
+
+    /// See [`Peers::snapshot`].
+    pub async fn snapshot(
+        &mut self,
+        chunks: impl Stream<Item = Chunk> + Send + 'static,
+    ) -> Result<(), Status> {
+        self.ready().await?;
+        let codec = ProstCodec::<Chunk, Done>::default();
+        let path = PathAndQuery::from_static(SNAPSHOT);
+        self.0.client_streaming(Request::new(chunks), path, codec).await.map(drop)
+    }
+}

@@ -1,0 +1,169 @@
+//! [`Prepared`] and [`Running`]: from a folder and listeners to a node that runs.
+
+use crate::driver::Driver;
+use crate::files::Folder;
+use crate::hub::{Announce, Hub};
+use crate::links::Links;
+use crate::seat::Seat;
+use crate::transport::{Event, Inbox, Outlet, inbox};
+use consensus::{ELECTION_TICKS, Settings};
+use engine::Engine;
+use engine::commit::SLOTS;
+use member::{Fatal, Flaws, Member, Opened};
+use parking_lot::Mutex;
+use runtime::Clock;
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Bytes after which another segment of the log begins.
+const SEGMENT: usize = 16 << 20;
+
+/// Entries after which the log is compacted by a snapshot.
+const SNAPSHOT_ENTRIES: u64 = 1_000_000;
+
+/// Bytes of effects after which it is.
+const SNAPSHOT_BYTES: u64 = 64 << 20;
+
+/// Between two looks at whether something has happened.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How a node is run.
+pub struct Plan {
+    /// The folder of its log, its snapshots, and its identity.
+    pub folder: PathBuf,
+    /// How it presents itself.
+    pub announce: Announce,
+    /// Without a word of the leader for so long, another one is elected.
+    pub election: Duration,
+    /// Numbers that nobody can guess, and that nobody else was given.
+    pub fresh: [u64; 2],
+    /// The clock of the server.
+    pub clock: Clock,
+}
+
+/// A node whose log is open, and whose engine is to be made: its journal is [`Prepared::member`].
+pub struct Prepared {
+    opened: Opened<Folder>,
+    hub: Arc<Hub>,
+    ways: (Inbox, Outlet),
+    plan: Plan,
+}
+
+/// A node that runs. Dropping it stops it.
+pub struct Running {
+    seat: Arc<Seat>,
+    election: Duration,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Prepared {
+    /// Opens what is in the folder, or makes it.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn open(plan: Plan) -> Result<Prepared, String> {
+        let folder = Folder::open(&plan.folder);
+        let folder = folder.map_err(|error| format!("{}: {error}", plan.folder.display()))?;
+        let now = plan.clock.now();
+        let id = plan.fresh[0].max(1);
+        let hub = Arc::new(Hub::open(&plan.folder, &plan.announce, id, now.wall_ms)?);
+        let (inbox, outlet) = inbox();
+        let (clock, kicked) = (plan.clock, inbox.clone());
+        let clock = Arc::new(move || clock.now());
+        let kick = Box::new(move || kicked.kick());
+        let opened = Opened::open(member_plan(&plan, &hub), folder, clock, kick);
+        let opened =
+            opened.map_err(|error| format!("the log in {}: {error}", plan.folder.display()))?;
+        hub.attach(opened.member.clone());
+        Ok(Prepared { opened, hub, ways: (inbox, outlet), plan })
+    }
+
+    /// What is to be the engine's journal.
+    pub fn member(&self) -> Arc<Member> {
+        self.opened.member.clone()
+    }
+
+    /// Starts the node, with an engine that holds nothing yet; other nodes come by `listeners`. `ended` is
+    /// called with the reason if the node cannot go on.
+    ///
+    /// # Errors
+    /// What is wrong with the last snapshot, or that threads cannot be started.
+    pub fn start(
+        self,
+        engine: Arc<Engine>,
+        listeners: Vec<TcpListener>,
+        ended: impl FnOnce(Fatal) + Send + 'static,
+    ) -> Result<Running, String> {
+        let Prepared { opened, hub, ways: (inbox, outlet), plan } = self;
+        let seat = Arc::new(Seat {
+            hub: hub.clone(),
+            member: opened.member.clone(),
+            inbox: inbox.clone(),
+            links: OnceLock::new(),
+            slots: Mutex::new(vec![false; usize::from(SLOTS)]),
+            fresh: plan.fresh[1],
+            timeout: plan.election * 2,
+            wall_ms: Box::new(move || plan.clock.now().wall_ms),
+        });
+        let node = opened.start_behind(engine, seat.clone()).map_err(|error| error.to_string())?;
+        let links = Links::start(hub.clone(), inbox.clone(), listeners);
+        let links = Arc::new(links.map_err(|error| error.to_string())?);
+        let first = seat.links.set(links.clone()).is_ok();
+        debug_assert!(first, "links are made once");
+        let tick = plan.election / ELECTION_TICKS as u32;
+        let driver = Driver { node, transport: links, hub, inbox, outlet, tick };
+        let thread = std::thread::Builder::new().name("group".into()).spawn(move || {
+            if let Err(error) = driver.run() {
+                ended(error);
+            }
+        });
+        let thread = Some(thread.map_err(|error| error.to_string())?);
+        Ok(Running { seat, election: plan.election, thread })
+    }
+}
+
+fn member_plan(plan: &Plan, hub: &Hub) -> member::Plan {
+    let tick = (plan.election / ELECTION_TICKS as u32).as_micros() as u64;
+    member::Plan {
+        seed: plan.fresh[1],
+        founders: Vec::new(),
+        addresses: BTreeMap::new(),
+        settings: Settings { tick, ..Settings::new(hub.id()) },
+        segment_bytes: SEGMENT,
+        snapshot_entries: SNAPSHOT_ENTRIES,
+        snapshot_bytes: SNAPSHOT_BYTES,
+        flaws: Flaws::default(),
+    }
+}
+
+impl Running {
+    /// Hands the leadership over, if it is here and somebody can take it, and waits for that: an election
+    /// timeout at most.
+    pub fn hand_over(&self) {
+        let member = &self.seat.member;
+        if member.group().successor().is_none() || !self.seat.inbox.tell(Event::HandOver) {
+            return;
+        }
+        let began = Instant::now();
+        while began.elapsed() < self.election {
+            if member.leader().is_some_and(|leader| leader != member.id()) {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.seat.inbox.tell(Event::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}

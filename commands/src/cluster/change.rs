@@ -1,0 +1,112 @@
+//! What changes the cluster: `ADDSLOTS`, `ADDSLOTSRANGE`, `MEET`, `FORGET`.
+
+use super::cluster;
+use engine::commit::SLOTS;
+use engine::cx::Cx;
+use engine::failure::{Failure, Outcome, failure};
+use std::net::IpAddr;
+
+/// From a node's port to the one where other nodes connect.
+const BUS_OFFSET: u16 = 1_000;
+
+const BAD_SLOT: Failure = failure("ERR Invalid or out of range slot");
+
+/// An argument that is to be a slot.
+fn slot(cx: &Cx<'_>, index: usize) -> Result<u16, Failure> {
+    let number = engine::args::integer(cx.args.arg(index)).ok();
+    let number = number.and_then(|number| u16::try_from(number).ok());
+    number.filter(|slot| *slot < SLOTS).ok_or(BAD_SLOT)
+}
+
+/// Notes slots, each of which may be named once.
+struct Named(Vec<bool>);
+
+impl Named {
+    fn new() -> Named {
+        Named(vec![false; usize::from(SLOTS)])
+    }
+
+    fn add(&mut self, slot: u16) -> Outcome {
+        match std::mem::replace(&mut self.0[usize::from(slot)], true) {
+            false => Ok(()),
+            true => Err(Failure::text(format!("ERR Slot {slot} specified multiple times"))),
+        }
+    }
+
+    fn assign(&self, cx: &mut Cx<'_>) -> Outcome {
+        let slots: Vec<u16> = (0..SLOTS).filter(|slot| self.0[usize::from(*slot)]).collect();
+        cluster(cx)?.add_slots(&slots).map_err(Failure::text)?;
+        cx.reply.ok();
+        Ok(())
+    }
+}
+
+pub(super) fn add_slots(cx: &mut Cx<'_>) -> Outcome {
+    cluster(cx)?;
+    let mut named = Named::new();
+    let slots = (2..cx.argc()).map(|index| slot(cx, index)).collect::<Result<Vec<_>, _>>()?;
+    slots.into_iter().try_for_each(|slot| named.add(slot))?;
+    named.assign(cx)
+}
+
+pub(super) fn add_slots_range(cx: &mut Cx<'_>) -> Outcome {
+    cluster(cx)?;
+    if cx.argc() % 2 == 1 {
+        return Err(cx.wrong_arity());
+    }
+    let mut named = Named::new();
+    for index in (2..cx.argc()).step_by(2) {
+        let (first, last) = (slot(cx, index)?, slot(cx, index + 1)?);
+        if first > last {
+            let text = "ERR start slot number {} is greater than end slot number {}";
+            let text = text.replacen("{}", &first.to_string(), 1);
+            return Err(Failure::text(text.replacen("{}", &last.to_string(), 1)));
+        }
+        (first..=last).try_for_each(|slot| named.add(slot))?;
+    }
+    named.assign(cx)
+}
+
+/// An argument that is to be a port, `what` it is for.
+fn port(cx: &Cx<'_>, index: usize, what: &str) -> Result<u16, Failure> {
+    let argument = cx.args.arg(index);
+    let number = engine::args::integer(argument).ok();
+    number.and_then(|number| u16::try_from(number).ok()).ok_or_else(|| {
+        let given = String::from_utf8_lossy(argument);
+        Failure::text(format!("ERR Invalid {what} port specified: {given}"))
+    })
+}
+
+pub(super) fn meet(cx: &mut Cx<'_>) -> Outcome {
+    let cluster = cluster(cx)?;
+    if cx.argc() > 5 {
+        return Err(cx.wrong_arity());
+    }
+    let base = port(cx, 3, "base")?;
+    let bus = match cx.argc() {
+        5 => port(cx, 4, "bus")?,
+        _ => base.checked_add(BUS_OFFSET).unwrap_or(0),
+    };
+    let host = String::from_utf8_lossy(cx.args.arg(2)).into_owned();
+    let ip = host.parse::<IpAddr>().ok().filter(|_| base > 0 && bus > 0);
+    let ip = ip.ok_or_else(|| {
+        Failure::text(format!("ERR Invalid node address specified: {host}:{base}"))
+    })?;
+    cluster.meet(ip, bus).map_err(Failure::text)?;
+    cx.reply.ok();
+    Ok(())
+}
+
+pub(super) fn forget(cx: &mut Cx<'_>) -> Outcome {
+    let id = String::from_utf8_lossy(cx.args.arg(2)).into_owned();
+    cluster(cx)?.forget(&id).map_err(Failure::text)?;
+    cx.reply.ok();
+    Ok(())
+}
+
+/// Everything is kept when it changes.
+pub(super) fn save_config(cx: &mut Cx<'_>) -> Outcome {
+    cluster(cx)?;
+    cx.reply.ok();
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! Slots and their keys: `KEYSLOT`, `COUNTKEYSINSLOT`, `GETKEYSINSLOT`.
+//!
+//! Keys are not kept by slot: all of them are looked at.
+
+use super::cluster;
+use engine::commit::{SLOTS, slot};
+use engine::cx::Cx;
+use engine::failure::{Failure, Outcome, failure};
+
+/// Keys visited per storage call while all shards are locked anyway.
+const STEP: usize = 1_024;
+
+pub(super) fn slot_of(cx: &mut Cx<'_>) -> Outcome {
+    cluster(cx)?;
+    cx.reply.integer(slot(cx.args.arg(2)).into());
+    Ok(())
+}
+
+/// Calls `each` for the keys of a slot until it says that it has enough.
+fn visit(cx: &mut Cx<'_>, wanted: u16, each: &mut dyn FnMut(&[u8]) -> bool) -> Outcome {
+    let (db, mut cursor, mut enough) = (cx.session.db, 0, false);
+    loop {
+        cursor = cx.tx.scan(db, cursor, STEP, &mut |name, kind| {
+            if kind.is_some() && !enough && slot(name) == wanted {
+                enough = !each(name);
+            }
+        })?;
+        if cursor == 0 || enough {
+            return Ok(());
+        }
+    }
+}
+
+/// An argument that is to be a slot; what is said if it is a number and none.
+fn slot_at(cx: &Cx<'_>, index: usize, otherwise: Failure) -> Result<u16, Failure> {
+    let number = engine::args::integer(cx.args.arg(index))?;
+    u16::try_from(number).ok().filter(|slot| *slot < SLOTS).ok_or(otherwise)
+}
+
+pub(super) fn count(cx: &mut Cx<'_>) -> Outcome {
+    cluster(cx)?;
+    let slot = slot_at(cx, 2, failure("ERR Invalid slot"))?;
+    let mut count = 0;
+    visit(cx, slot, &mut |_| {
+        count += 1;
+        true
+    })?;
+    cx.reply.integer(count);
+    Ok(())
+}
+
+pub(super) fn get(cx: &mut Cx<'_>) -> Outcome {
+    const WRONG: Failure = failure("ERR Invalid slot or number of keys");
+    cluster(cx)?;
+    let slot = slot_at(cx, 2, WRONG)?;
+    let wanted = usize::try_from(engine::args::integer(cx.args.arg(3))?).map_err(|_| WRONG)?;
+    let mut names: Vec<Vec<u8>> = Vec::new();
+    if wanted > 0 {
+        visit(cx, slot, &mut |name| {
+            names.push(name.to_vec());
+            names.len() < wanted
+        })?;
+    }
+    cx.reply.array(names.len());
+    names.iter().for_each(|name| cx.reply.bulk(name));
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! What shows the cluster: `INFO`, `NODES`, `SLOTS`, `SHARDS`, `LINKS` and their kin.
+
+use super::{cluster, topology};
+use engine::cluster::{NodeView, Role, Topology};
+use engine::cx::Cx;
+use engine::failure::{Failure, Outcome};
+use std::fmt::Write as _;
+
+pub(super) fn help(cx: &mut Cx<'_>) -> Outcome {
+    cluster(cx)?;
+    cx.help("CLUSTER", HELP);
+    Ok(())
+}
+
+const HELP: &[&str] = &[
+    "COUNTKEYSINSLOT <slot>",
+    "    Return the number of keys in <slot>.",
+    "GETKEYSINSLOT <slot> <count>",
+    "    Return key names stored by current node in a slot.",
+    "INFO",
+    "    Return information about the cluster.",
+    "KEYSLOT <key>",
+    "    Return the hash slot for <key>.",
+    "MEET <ip> <port> [<bus-port>]",
+    "    Connect nodes into a working cluster.",
+    "MYID",
+    "    Return the node id.",
+    "MYSHARDID",
+    "    Return the node's shard id.",
+    "NODES",
+    "    Return cluster configuration seen by node. Output format:",
+    "    <id> <ip:port@bus-port[,hostname]> <flags> <master> <pings> <pongs> <epoch> <link> <slot> ...",
+    "REPLICAS <node-id>",
+    "    Return <node-id> replicas.",
+    "SAVECONFIG",
+    "    Force saving cluster configuration on disk.",
+    "SLOTS",
+    "    Return information about slots range mappings. Each range is made of:",
+    "    start, end, master and replicas IP addresses, ports and ids",
+    "SHARDS",
+    "    Return information about slot range mappings and the nodes associated with them.",
+    "ADDSLOTS <slot> [<slot> ...]",
+    "    Assign slots to current node.",
+    "ADDSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
+    "    Assign slots which are between <start-slot> and <end-slot> to current node.",
+    "FORGET <node-id>",
+    "    Remove a node from the cluster.",
+    "LINKS",
+    "    Return information about all network links between this node and its peers.",
+    "    Output format is an array where each array element is a map containing attributes of a link",
+];
+
+pub(super) fn my_id(cx: &mut Cx<'_>) -> Outcome {
+    let topology = topology(cx)?;
+    cx.reply.bulk(topology.me().map_or("", |me| &me.id).as_bytes());
+    Ok(())
+}
+
+pub(super) fn my_shard_id(cx: &mut Cx<'_>) -> Outcome {
+    let topology = topology(cx)?;
+    cx.reply.bulk(topology.shard.as_bytes());
+    Ok(())
+}
+
+/// Who has the slots: the leader; before the cluster is founded, this node those it was given.
+fn owner(topology: &Topology) -> Option<&NodeView> {
+    topology.leader().or_else(|| topology.me().filter(|me| me.role == Role::Apart))
+}
+
+/// How many slots are assigned.
+fn assigned(topology: &Topology) -> u32 {
+    topology.slots.iter().map(|(first, last)| u32::from(last - first) + 1).sum()
+}
+
+pub(super) fn info(cx: &mut Cx<'_>) -> Outcome {
+    let topology = topology(cx)?;
+    let slots = assigned(&topology);
+    let (ok, fail) = if topology.is_ok { (slots, 0) } else { (0, slots) };
+    let mut text = String::new();
+    let mut line = |name: &str, value: &dyn std::fmt::Display| {
+        // Into a string it cannot fail.
+        let _ = write!(text, "{name}:{value}\r\n");
+    };
+    line("cluster_state", &if topology.is_ok { "ok" } else { "fail" });
+    line("cluster_slots_assigned", &slots);
+    line("cluster_slots_ok", &ok);
+    line("cluster_slots_pfail", &0);
+    line("cluster_slots_fail", &fail);
+    line("cluster_known_nodes", &topology.nodes.len());
+    line("cluster_size", &u8::from(slots > 0));
+    line("cluster_current_epoch", &topology.epoch);
+    line("cluster_my_epoch", &topology.epoch);
+    line("cluster_stats_messages_sent", &topology.sent);
+    line("cluster_stats_messages_received", &topology.received);
+    line("total_cluster_links_buffer_limit_exceeded", &0);
+    line("varve_cluster_voters", &topology.voters);
+    line("varve_cluster_messages_lost", &topology.lost);
+    line("varve_cluster_messages_refused", &topology.refused);
+    cx.reply.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+fn flags(node: &NodeView) -> String {
+    let role = if node.role == Role::Follows { "slave" } else { "master" };
+    let me = if node.is_me { "myself," } else { "" };
+    let failed = if node.has_failed { ",fail" } else { "" };
+    format!("{me}{role}{failed}")
+}
+
+/// A node's line of `NODES`.
+fn line(topology: &Topology, node: &NodeView) -> String {
+    let leader = topology.leader().filter(|_| node.role == Role::Follows);
+    let mut line = format!(
+        "{} {}:{}@{} {} {} {} {} {} {}",
+        node.id,
+        node.host,
+        node.port,
+        node.bus_port,
+        flags(node),
+        leader.map_or("-", |leader| &leader.id),
+        0,
+        if node.is_me { 0 } else { node.times.1 },
+        topology.epoch,
+        if node.is_up { "connected" } else { "disconnected" },
+    );
+    if owner(topology).is_some_and(|owner| owner.id == node.id) {
+        for (first, last) in &topology.slots {
+            // Into a string it cannot fail.
+            let _ = match first == last {
+                true => write!(line, " {first}"),
+                false => write!(line, " {first}-{last}"),
+            };
+        }
+    }
+    line
+}
+
+pub(super) fn nodes(cx: &mut Cx<'_>) -> Outcome {
+    let topology = topology(cx)?;
+    let lines = topology.nodes.iter().map(|node| line(&topology, node) + "\n");
+    cx.reply.verbatim("txt", lines.collect::<String>().as_bytes());
+    Ok(())
+}
+
+pub(super) fn replicas(cx: &mut Cx<'_>) -> Outcome {
+    let topology = topology(cx)?;
+    let id = String::from_utf8_lossy(cx.args.arg(2)).into_owned();
+    let node = topology.nodes.iter().find(|node| node.id == id);
+    let node = node.ok_or_else(|| Failure::text(format!("ERR Unknown node {id}")))?;
+    if node.role == Role::Follows {
+        return Err(Failure::text("ERR The specified node is not a master"));
+    }
+    let follows = |other: &&NodeView| node.role == Role::Leads && other.role == Role::Follows;
+    let lines: Vec<_> = topology.nodes.iter().filter(follows).collect();
+    cx.reply.array(lines.len());
+    lines.iter().for_each(|node| cx.reply.bulk(line(&topology, node).as_bytes()));
+    Ok(())
+}
+
+/// The owner of the slots, and who follows it and is not lost.
+fn members(topology: &Topology) -> Vec<&NodeView> {
+    let followers = topology.nodes.iter();
+    let followers = followers.filter(|node| node.role == Role::Follows && !node.has_failed);
+    owner(topology).into_iter().chain(followers).collect()
+}
+
+pub(super) fn slots(cx: &mut Cx<'_>) -> Outcome {
+    let topology = topology(cx)?;
+    let members = match owner(&topology) {
+        Some(_) => members(&topology),
+        None => Vec::new(),
+    };
+    let ranges: &[(u16, u16)] = if members.is_empty() { &[] } else { &topology.slots };
+    let reply = &mut cx.reply;
+    reply.array(ranges.len());
+    for (first, last) in ranges {
+        reply.array(2 + members.len());
+        reply.integer((*first).into());
+        reply.integer((*last).into());
+        for node in &members {
+            reply.array(4);
+            reply.bulk(node.host.as_bytes());
+            reply.integer(node.port.into());
+            reply.bulk(node.id.as_bytes());
+            reply.map(0);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn shards(cx: &mut Cx<'_>) -> Outcome {
+    let topology = topology(cx)?;
+    let apart = |node: &&NodeView| node.role == Role::Apart;
+    let group: Vec<_> = topology.nodes.iter().filter(|node| !apart(node)).collect();
+    let others: Vec<_> = topology.nodes.iter().filter(apart).collect();
+    cx.reply.array(others.len() + usize::from(!group.is_empty()));
+    if !group.is_empty() {
+        shard(cx, &topology.slots, &group);
+    }
+    for node in others {
+        let owns = group.is_empty() && node.is_me;
+        shard(cx, if owns { &topology.slots } else { &[] }, &[node]);
+    }
+    Ok(())
+}
+
+fn shard(cx: &mut Cx<'_>, slots: &[(u16, u16)], nodes: &[&NodeView]) {
+    let reply = &mut cx.reply;
+    reply.map(2);
+    reply.bulk(b"slots");
+    reply.array(2 * slots.len());
+    for (first, last) in slots {
+        reply.integer((*first).into());
+        reply.integer((*last).into());
+    }
+    reply.bulk(b"nodes");
+    reply.array(nodes.len());
+    for node in nodes {
+        reply.map(7);
+        reply.bulk(b"id");
+        reply.bulk(node.id.as_bytes());
+        reply.bulk(b"port");
+        reply.integer(node.port.into());
+        reply.bulk(b"ip");
+        reply.bulk(node.host.as_bytes());
+        reply.bulk(b"endpoint");
+        reply.bulk(node.host.as_bytes());
+        reply.bulk(b"role");
+        reply.bulk(if node.role == Role::Follows { b"replica".as_slice() } else { b"master" });
+        reply.bulk(b"replication-offset");
+        reply.integer(node.offset as i64);
+        reply.bulk(b"health");
+        reply.bulk(if node.has_failed { b"fail".as_slice() } else { b"online" });
+    }
+}
+
+pub(super) fn links(cx: &mut Cx<'_>) -> Outcome {
+    let topology = topology(cx)?;
+    let links: Vec<_> = topology.nodes.iter().filter(|node| !node.is_me && node.is_up).collect();
+    let reply = &mut cx.reply;
+    reply.array(links.len());
+    for node in links {
+        reply.map(6);
+        reply.bulk(b"direction");
+        reply.bulk(b"to");
+        reply.bulk(b"node");
+        reply.bulk(node.id.as_bytes());
+        reply.bulk(b"create-time");
+        reply.integer(node.times.0 as i64);
+        reply.bulk(b"events");
+        reply.bulk(b"rw");
+        reply.bulk(b"send-buffer-allocated");
+        reply.integer(node.waiting as i64);
+        reply.bulk(b"send-buffer-used");
+        reply.integer(node.waiting as i64);
+    }
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! Three servers that agree on every write: founded, killed, restarted, outvoted.
+
+use crate::support::{Varve, folder, run};
+use redis::{Connection, RedisResult};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use storage::testing::{until, until_some};
+use tempfile::TempDir;
+
+/// A node and where its data are.
+pub struct Member {
+    varve: Option<Varve>,
+    folder: (TempDir, PathBuf),
+    port: u16,
+}
+
+/// From a node's port to the one for other nodes.
+const BUS: u16 = 1_000;
+
+/// A port that is free, as is the one for other nodes.
+fn free_pair() -> u16 {
+    until_some("two ports are free", || {
+        let listener = TcpListener::bind("127.0.0.1:0").ok()?;
+        let port = listener.local_addr().ok()?.port();
+        let bus = port.checked_add(BUS)?;
+        TcpListener::bind(("127.0.0.1", bus)).ok().map(|_| port)
+    })
+}
+
+fn start(dir: &Path, port: u16) -> Varve {
+    let args = ["--cluster-enabled", "yes", "--bind", "127.0.0.1", "--save", ""];
+    Varve::start_at(dir, port, &args)
+}
+
+impl Member {
+    fn new() -> Member {
+        let (folder, port) = (folder(), free_pair());
+        let varve = Some(start(&folder.1, port));
+        Member { varve, folder, port }
+    }
+
+    fn running(&self) -> &Varve {
+        self.varve.as_ref().expect("it runs")
+    }
+
+    fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
+        ask(&mut self.running().connect(), words)
+    }
+
+    fn info(&self, name: &str) -> String {
+        let text: String = self.ask(&["CLUSTER", "INFO"]).expect("it answers");
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+        line.expect("it is there").to_owned()
+    }
+
+    fn kill(&mut self) {
+        self.varve.take().expect("it runs").kill();
+    }
+
+    fn restart(&mut self) {
+        self.varve = Some(start(&self.folder.1, self.port));
+    }
+
+    fn leads(&self) -> bool {
+        let nodes: String = self.ask(&["CLUSTER", "NODES"]).expect("it answers");
+        nodes.lines().any(|line| line.contains("myself,master") && line.contains("0-16383"))
+    }
+}
+
+fn ask<T: redis::FromRedisValue>(connection: &mut Connection, words: &[&str]) -> RedisResult<T> {
+    let mut command = redis::cmd(words[0]);
+    words[1..].iter().for_each(|word| drop(command.arg(*word)));
+    command.query(connection)
+}
+
+/// Three nodes, of which the first founded the cluster, and all vote.
+fn three() -> [Member; 3] {
+    let nodes = [Member::new(), Member::new(), Member::new()];
+    let _: () = nodes[0].ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
+    let port = nodes[0].port.to_string();
+    // To it, and from it.
+    let _: () = nodes[1].ask(&["CLUSTER", "MEET", "127.0.0.1", &port]).unwrap();
+    let other = nodes[2].port.to_string();
+    let _: () = nodes[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &other]).unwrap();
+    until("all three belong", || nodes.iter().all(|node| replicas(node) == 2));
+    until("all three vote", || nodes[0].info("varve_cluster_voters") == "3");
+    nodes
+}
+
+/// How many nodes follow the leader, as a node sees it.
+fn replicas(node: &Member) -> usize {
+    let nodes: String = node.ask(&["CLUSTER", "NODES"]).expect("it answers");
+    nodes.lines().filter(|line| line.contains("slave") && line.contains(" connected")).count()
+}
+
+/// Which of the nodes that run leads.
+fn leader(nodes: &[Member]) -> usize {
+    until_some("somebody leads", || {
+        nodes.iter().position(|node| node.varve.is_some() && node.leads())
+    })
+}
+
+fn error(result: RedisResult<()>) -> String {
+    let error = result.expect_err("it is refused");
+    format!("{} {}", error.code().unwrap_or(""), error.detail().unwrap_or(""))
+}
+
+#[test]
+fn what_was_acknowledged_survives_the_leader_and_who_returns_follows() {
+    let mut nodes = three();
+    let first = leader(&nodes);
+    assert_eq!(first, 0, "who founded leads");
+    let mut client = nodes[first].running().connect();
+    for number in 0..500 {
+        let key = format!("key:{number}");
+        let _: () = ask(&mut client, &["SET", &key, &number.to_string()]).unwrap();
+    }
+    let refused = error(nodes[1].ask(&["SET", "key:1", "x"]));
+    let address = format!("127.0.0.1:{}", nodes[first].port);
+    assert!(refused.starts_with("MOVED") && refused.contains(&address), "{refused}");
+
+    nodes[first].kill();
+    let second = leader(&nodes);
+    assert_ne!(second, first);
+    let mut client = nodes[second].running().connect();
+    for number in 0..500 {
+        let got: String = ask(&mut client, &["GET", &format!("key:{number}")]).unwrap();
+        assert_eq!(got, number.to_string());
+    }
+    let _: () = ask(&mut client, &["SET", "later", "1"]).unwrap();
+
+    nodes[first].restart();
+    let mut reader = nodes[first].running().connect();
+    let _: () = ask(&mut reader, &["READONLY"]).unwrap();
+    until("it has what was written without it", || {
+        ask::<Option<String>>(&mut reader, &["GET", "later"]).ok().flatten().is_some()
+    });
+    let got: String = ask(&mut reader, &["GET", "key:499"]).unwrap();
+    assert_eq!(got, "499");
+}
+
+#[test]
+fn a_minority_serves_nothing_and_says_so() {
+    let mut nodes = three();
+    let first = leader(&nodes);
+    let mut client = nodes[first].running().connect();
+    let _: () = ask(&mut client, &["SET", "key", "1"]).unwrap();
+    let others: Vec<usize> = (0..3).filter(|at| *at != first).collect();
+    others.iter().for_each(|at| nodes[*at].kill());
+    // It is not known what became of it: the majority may have had it.
+    let written = error(ask(&mut client, &["SET", "key", "2"]));
+    assert!(written.starts_with("UNKNOWN") || written.starts_with("CLUSTERDOWN"), "{written}");
+    until("it says that the cluster is down", || {
+        let read: RedisResult<()> = ask(&mut client, &["GET", "key"]);
+        read.is_err_and(|error| error.code() == Some("CLUSTERDOWN"))
+    });
+    until("it knows", || nodes[first].info("cluster_state") == "fail");
+    nodes[others[0]].restart();
+    let again = leader(&nodes);
+    let value: String = until_some("it is served again", || nodes[again].ask(&["GET", "key"]).ok());
+    assert!(value == "1" || value == "2", "{value}");
+}
+
+#[test]
+fn who_is_told_to_end_hands_over_first() {
+    let mut nodes = three();
+    let first = leader(&nodes);
+    let _: () = nodes[first].ask(&["SET", "key", "1"]).unwrap();
+    let ended = nodes[first].varve.take().expect("it runs").stop();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    // Nobody had to notice that it was gone.
+    let second = nodes.iter().position(|node| node.varve.is_some() && node.leads());
+    let second = second.expect("somebody leads already");
+    let got: String = nodes[second].ask(&["GET", "key"]).unwrap();
+    assert_eq!(got, "1");
+}
+
+#[test]
+fn a_node_that_is_forgotten_belongs_no_longer_and_slots_are_given_once() {
+    let nodes = three();
+    let id: String = nodes[2].ask(&["CLUSTER", "MYID"]).unwrap();
+    let _: () = nodes[0].ask(&["CLUSTER", "FORGET", &id]).unwrap();
+    until("two are left", || nodes[0].info("varve_cluster_voters") == "2");
+    until("it is forgotten everywhere", || {
+        let nodes: String = nodes[1].ask(&["CLUSTER", "NODES"]).expect("it answers");
+        !nodes.contains(&id)
+    });
+    let _: () = nodes[0].ask(&["SET", "key", "1"]).unwrap();
+    let refused = error(nodes[0].ask(&["CLUSTER", "FORGET", &id]));
+    assert!(refused.contains("Unknown node"), "{refused}");
+    let refused = error(nodes[1].ask(&["CLUSTER", "ADDSLOTS", "7"]));
+    assert!(refused.contains("Slot 7 is already busy"), "{refused}");
+}
+
+#[test]
+fn what_does_not_go_together_with_a_cluster_is_refused_at_the_start() {
+    let (_dir, data) = folder();
+    let data = data.to_str().expect("a UTF-8 path");
+    for (args, why) in [
+        (&["--appendonly", "yes"][..], "the group's log takes the place"),
+        (&["--storage", "fjall"], "only the storage 'memory'"),
+        (&["--replicaof", "127.0.0.1 1"], "follows who was elected"),
+    ] {
+        let all = [&["--cluster-enabled", "yes", "--port", "0", "--dir", data], args].concat();
+        let ended = run(&all);
+        assert!(!ended.status.success());
+        assert!(ended.stderr.contains(why), "{args:?}: {}", ended.stderr);
+    }
+}
