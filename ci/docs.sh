@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the commands that README.md, CONTRIBUTING.md and golden/README.md tell people to type: every block that begins
+# Runs the commands that README.md, CONTRIBUTING.md, golden/README.md and docs/cluster.md tell people to type: every block that begins
 # with ```sh. One that cannot run here says why, where it begins (```sh no-run: REASON), and is listed.
 # `ci/docs.sh list` only lists. Uses what .ci/run has built: the debug and the release binaries, the tests.
 set -eu
@@ -49,7 +49,7 @@ blocks() {
 }
 
 failed=0
-for file in README.md CONTRIBUTING.md golden/README.md; do
+for file in README.md CONTRIBUTING.md golden/README.md docs/cluster.md; do
     while read -r number line reason; do
         if [ -n "$reason" ] || [ "${1-}" = list ]; then
             echo "$file:$line: ${reason:+not run: }${reason:-run}"

@@ -67,9 +67,11 @@ impl Seat {
     /// What each node is to the group.
     fn assign(&self, nodes: &mut [(NodeId, NodeView)]) {
         let group = self.member.group();
-        let (members, status) = (group.members().all(), group.status());
+        let members = group.members().all();
+        // Who led last keeps its slots, as in Redis, until another leads: clients ask again meanwhile.
+        let leader = self.member.last_leader();
         for (id, node) in nodes {
-            if status.leader == *id {
+            if leader == Some(*id) {
                 node.role = Role::Leads;
             } else if members.contains(id) {
                 node.role = Role::Follows;

@@ -33,6 +33,8 @@ pub struct Member {
     fence: AtomicU64,
     /// Who leads, as far as is known; zero for nobody.
     leader: AtomicU64,
+    /// Who led last, as far as is known; zero for nobody.
+    last_leader: AtomicU64,
     /// Where clients find the nodes.
     addresses: RwLock<BTreeMap<NodeId, Box<str>>>,
     pub(crate) inner: Mutex<Inner>,
@@ -69,7 +71,9 @@ impl Member {
         };
         let (fence, leader) = (AtomicU64::new(0), AtomicU64::new(0));
         let addresses = RwLock::new(addresses);
-        Member { id, clock, kick, flaws, fence, leader, addresses, inner: Mutex::new(inner) }
+        let last_leader = AtomicU64::new(0);
+        let inner = Mutex::new(inner);
+        Member { id, clock, kick, flaws, fence, leader, last_leader, addresses, inner }
     }
 
     /// The group, to be looked at.
@@ -81,7 +85,11 @@ impl Member {
     pub fn with<R>(&self, what: impl FnOnce(&mut Group<TikvRaft>) -> R) -> R {
         let mut inner = self.inner.lock();
         let done = what(&mut inner.group);
-        self.leader.store(inner.group.status().leader, Ordering::SeqCst);
+        let leader = inner.group.status().leader;
+        self.leader.store(leader, Ordering::SeqCst);
+        if leader != 0 {
+            self.last_leader.store(leader, Ordering::Relaxed);
+        }
         if let Some(open) = inner.open
             && inner.group.led() != Ok(open)
         {
@@ -132,6 +140,11 @@ impl Member {
     /// Who leads, as far as is known.
     pub fn leader(&self) -> Option<NodeId> {
         Some(self.leader.load(Ordering::SeqCst)).filter(|id| *id != 0)
+    }
+
+    /// Who leads, or led last if nobody does now, as far as is known.
+    pub fn last_leader(&self) -> Option<NodeId> {
+        Some(self.last_leader.load(Ordering::Relaxed)).filter(|id| *id != 0)
     }
 
     /// Where clients find a node.

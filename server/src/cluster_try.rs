@@ -298,8 +298,9 @@ fn figure(port: u16, name: &str) -> Result<String, String> {
 /// Who leads, as it says itself.
 fn leader(ports: &[u16]) -> Option<u16> {
     let leads = |port: &&u16| {
+        let ok = figure(**port, "cluster_state").is_ok_and(|state| state == "ok");
         let nodes = ask(**port, &["CLUSTER", "NODES"]).unwrap_or_default();
-        nodes.lines().any(|line| line.contains("myself,master") && line.ends_with(" 0-16383"))
+        ok && nodes.lines().any(|line| line.contains("myself,master") && line.ends_with(" 0-16383"))
     };
     ports.iter().find(leads).copied()
 }

@@ -62,8 +62,10 @@ impl Member {
     }
 
     fn leads(&self) -> bool {
+        // Without a leader, who led last is still shown.
+        let ok = self.info("cluster_state") == "ok";
         let nodes: String = self.ask(&["CLUSTER", "NODES"]).expect("it answers");
-        nodes.lines().any(|line| line.contains("myself,master") && line.contains("0-16383"))
+        ok && nodes.lines().any(|line| line.contains("myself,master") && line.contains("0-16383"))
     }
 }
 
