@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
 use tonic::codegen::tokio_stream::{Stream, StreamExt as _, iter};
 use tonic::transport::{Endpoint, Server};
@@ -85,7 +85,9 @@ struct Shared {
 /// See the module. Dropping it ends all connections.
 pub struct Links {
     shared: Arc<Shared>,
-    runtime: Option<Runtime>,
+    handle: Handle,
+    /// While it is not stopped.
+    runtime: Mutex<Option<Runtime>>,
 }
 
 impl Links {
@@ -110,7 +112,8 @@ impl Links {
         let links = Mutex::default();
         let shared = Arc::new(Shared { hub, links, meetings: AtomicUsize::new(0) });
         runtime.spawn(tend_all(shared.clone()));
-        Ok(Links { shared, runtime: Some(runtime) })
+        let handle = runtime.handle().clone();
+        Ok(Links { shared, handle, runtime: Mutex::new(Some(runtime)) })
     }
 
     /// When something was heard of a node.
@@ -125,13 +128,12 @@ impl Links {
 
     /// Tries for a while to make the acquaintance of who listens there.
     pub fn meet(&self, ip: IpAddr, bus_port: u16) {
-        let Some(runtime) = &self.runtime else { return };
         let shared = self.shared.clone();
         if shared.meetings.fetch_add(1, Ordering::SeqCst) >= MEETINGS_MAX {
             shared.meetings.fetch_sub(1, Ordering::SeqCst);
             return;
         }
-        runtime.spawn(async move {
+        self.handle.spawn(async move {
             let began = Instant::now();
             while began.elapsed() < MEETING {
                 match meet(&shared.hub, &host_of(ip), bus_port).await {
@@ -145,11 +147,18 @@ impl Links {
     }
 }
 
-impl Drop for Links {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+impl Links {
+    /// Ends all connections, and listens no longer.
+    pub fn stop(&self) {
+        if let Some(runtime) = self.runtime.lock().take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -157,12 +166,12 @@ impl Transport for Arc<Links> {
     fn send(&self, packet: Packet) {
         let Packet { message, data } = packet;
         let link = self.shared.links.lock().get(&message.to).cloned();
-        let sent = match (link, data, &self.runtime) {
-            (Some(link), Some(data), Some(runtime)) => {
-                send_snapshot(&self.shared, runtime, link, message, data)
+        let sent = match (link, data) {
+            (Some(link), Some(data)) => {
+                send_snapshot(&self.shared, &self.handle, link, message, data)
             }
-            (Some(link), None, _) => link.send(message),
-            _ => false,
+            (Some(link), None) => link.send(message),
+            (None, _) => false,
         };
         let counts = &self.shared.hub.counts;
         if sent { counts.sent.add(1) } else { counts.lost.add(1) }
@@ -368,7 +377,7 @@ impl Stream for Outgoing {
 /// Begins to send a snapshot, unless one is on its way to that node.
 fn send_snapshot(
     shared: &Shared,
-    runtime: &Runtime,
+    runtime: &Handle,
     link: Arc<Link>,
     message: Message,
     data: bytes::Bytes,

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 /// How long founding may take: two writes to a disk.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+const BELONGS: &str = "ERR This node belongs to a cluster already";
+
 /// See the module.
 pub struct Seat {
     pub(crate) hub: Arc<Hub>,
@@ -95,13 +97,16 @@ impl Seat {
     }
 
     fn found(&self) -> Result<(), Box<str>> {
+        if self.hub.cluster() != 0 {
+            return Err(BELONGS.into());
+        }
         let failed = |error: std::io::Error| format!("ERR The cluster cannot be founded: {error}");
         self.hub.found(self.fresh).map_err(failed)?;
         let (answer, answered) = bounded(1);
         self.inbox.tell(Event::Found(answer));
         match answered.recv_timeout(PATIENCE) {
             Ok(true) => Ok(()),
-            Ok(false) => Err("ERR This node belongs to a cluster already".into()),
+            Ok(false) => Err(BELONGS.into()),
             Err(_) => Err("ERR The cluster was not founded in time".into()),
         }
     }

@@ -165,5 +165,6 @@ impl Drop for Running {
             // A panic there was reported when it happened.
             let _ = thread.join();
         }
+        self.seat.links.get().into_iter().for_each(|links| links.stop());
     }
 }

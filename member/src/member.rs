@@ -47,6 +47,10 @@ pub(crate) struct Inner {
     pub open: Option<Fence>,
     /// It fell, and whoever executed behind it may not be done.
     fallen: bool,
+    /// When it fell, microseconds.
+    fell_us: u64,
+    /// It fell so long ago that nobody waits any longer to hear what became of it.
+    gave_up: bool,
     pub positions: Positions,
     waiting: BTreeMap<Position, Vec<Waker>>,
     pub scratch: Vec<u8>,
@@ -65,6 +69,8 @@ impl Member {
             group,
             open: None,
             fallen: false,
+            fell_us: 0,
+            gave_up: false,
             positions: Positions::default(),
             waiting: BTreeMap::new(),
             scratch: Vec::new(),
@@ -94,6 +100,7 @@ impl Member {
             && inner.group.led() != Ok(open)
         {
             (inner.open, inner.fallen) = (None, true);
+            inner.fell_us = (self.clock)().mono_us;
             self.fence.store(0, Ordering::SeqCst);
         }
         done
@@ -112,9 +119,17 @@ impl Member {
             && !inner.fallen
             && let Ok(fence) = inner.group.led()
         {
-            inner.open = Some(fence);
+            (inner.open, inner.gave_up) = (Some(fence), false);
             self.fence.store(fence.term, Ordering::SeqCst);
         }
+    }
+
+    /// After so many microseconds without a fence it is not waited any longer for what was executed behind
+    /// the last one: a client is told that nobody knows, instead of nothing.
+    pub(crate) fn give_up_after(&self, patience_us: u64) {
+        let now = (self.clock)().mono_us;
+        let mut inner = self.inner.lock();
+        inner.gave_up |= inner.open.is_none() && now >= inner.fell_us.saturating_add(patience_us);
     }
 
     /// Wakes whoever waits for what is decided by now.
@@ -123,7 +138,7 @@ impl Member {
         let mut inner = self.inner.lock();
         let waiting = std::mem::take(&mut inner.waiting);
         for (position, wakers) in waiting {
-            match inner.outcome(position) {
+            match inner.told(position) {
                 Outcome::Pending => drop(inner.waiting.insert(position, wakers)),
                 _ => woken.extend(wakers),
             }
@@ -175,9 +190,21 @@ impl Inner {
         }
     }
 
-    /// [`outcome`](Self::outcome); whoever has to wait is noted.
+    /// What whoever waits for a position is told: its [`outcome`](Self::outcome), unless that takes too long.
+    fn told(&self, position: Position) -> Outcome {
+        match (self.outcome(position), self.gave_up) {
+            (Outcome::Pending, true) => match self.positions.meaning(position) {
+                // It changed nothing.
+                Meaning::Read(_) => Outcome::Cut,
+                _ => Outcome::Unknown,
+            },
+            (outcome, _) => outcome,
+        }
+    }
+
+    /// [`told`](Self::told); whoever has to wait is noted.
     pub fn wait(&mut self, position: Position, waker: &Waker) -> Outcome {
-        let outcome = self.outcome(position);
+        let outcome = self.told(position);
         if outcome == Outcome::Pending {
             let wakers = self.waiting.entry(position).or_default();
             if !wakers.iter().any(|known| known.will_wake(waker)) {

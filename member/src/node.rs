@@ -18,6 +18,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use storage::Locks;
 
+/// Election timeouts after which nobody waits to hear what became of what a leader executed.
+const GIVE_UP: u64 = 2;
+
 /// A message on its way, with the state if it is a snapshot.
 #[derive(Debug, Clone)]
 pub struct Packet {
@@ -126,6 +129,8 @@ pub struct Node<F: Files> {
     taking: Option<Taking>,
     /// Bytes of effects since the last snapshot.
     since: u64,
+    /// Bytes of the last snapshot: the next one is not worth its while before as much was written.
+    snapshot: u64,
     /// Planted: what happens to the next effects.
     next_apply: Option<Flaw>,
     /// What it wants done.
@@ -186,6 +191,7 @@ impl<F: Files> Opened<F> {
             syncing: None,
             taking: None,
             since: 0,
+            snapshot: 0,
             next_apply,
             out: Vec::new(),
         };
@@ -245,6 +251,7 @@ impl<F: Files> Node<F> {
     pub fn tick(&mut self) {
         let now = self.now_us();
         self.member.with(|group| group.tick(now));
+        self.member.give_up_after(GIVE_UP * self.plan.settings.election());
     }
 
     /// The end of a turn in which commands were executed.
@@ -418,7 +425,8 @@ impl<F: Files> Node<F> {
             false => self.plan.snapshot_entries,
         };
         let behind = group.applied().0 - group.base().index;
-        behind >= entries || (behind > 0 && self.since >= self.plan.snapshot_bytes)
+        behind >= entries
+            || (behind > 0 && self.since >= self.plan.snapshot_bytes.max(self.snapshot))
     }
 
     fn take(&mut self) -> Result<(), Fatal> {
@@ -444,6 +452,7 @@ impl<F: Files> Node<F> {
     }
 
     fn keep(&mut self, base: &Base, data: &[u8]) -> Result<(), StoreError> {
+        self.snapshot = data.len() as u64;
         if self.plan.flaws.has(Flaw::TornSnapshot) {
             return Ok(self.store.files().append(&torn_name(base), data)?);
         }

@@ -185,6 +185,26 @@ fn replies_wait_for_a_quorum_and_reads_for_a_round() {
 }
 
 #[test]
+fn nobody_waits_for_ever_for_what_is_not_decided() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    assert_eq!(trio.ask(leader, "SET k 1"), "OK");
+    trio.away = trio.followers(leader);
+    assert_eq!(trio.ask(leader, "SET k 2"), "");
+    (0..60).for_each(|_| trio.pass(100));
+    let told = trio.host(leader).clients.replies("client");
+    let told: Vec<String> = told.iter().map(text).collect();
+    assert!(told.len() == 1 && told[0].starts_with("(error) UNKNOWN "), "{told:?}");
+    // It may have been done elsewhere: what is here is not shown to those who are content with less.
+    assert_eq!(trio.ask(leader, "READONLY"), "OK");
+    assert_eq!(trio.ask(leader, "GET k"), "(error) CLUSTERDOWN Hash slot not served");
+    trio.away.clear();
+    (0..30).for_each(|_| trio.pass(100));
+    let next = trio.elect(0);
+    assert_eq!(trio.ask(next, "GET k"), "\"2\"");
+}
+
+#[test]
 fn what_a_deposed_leader_did_is_undone_and_said_so() {
     let mut trio = Trio::new();
     let leader = trio.elect(0);

@@ -201,7 +201,7 @@ fn what_does_not_go_together_with_a_cluster_is_refused_at_the_start() {
     for (args, why) in [
         (&["--appendonly", "yes"][..], "the group's log takes the place"),
         (&["--storage", "fjall"], "only the storage 'memory'"),
-        (&["--replicaof", "127.0.0.1 1"], "follows who was elected"),
+        (&["--replicaof", "127.0.0.1", "1"], "follows who was elected"),
     ] {
         let all = [&["--cluster-enabled", "yes", "--port", "0", "--dir", data], args].concat();
         let ended = run(&all);
