@@ -82,7 +82,7 @@ impl<F: consensus::Files, T: Transport> Driver<F, T> {
         match event {
             Event::Packet(packet) => {
                 self.outlet.free(&packet);
-                self.node.receive(packet)?;
+                self.node.receive(*packet)?;
             }
             Event::Captured(data) => self.node.captured(data)?,
             Event::Found(answer) => {

@@ -147,7 +147,9 @@ impl Cluster for Seat {
         }
     }
 
-    fn meet(&self, ip: IpAddr, bus_port: u16) -> Result<(), Box<str>> {
+    fn meet(&self, ip: &str, port: u16, bus_port: u16) -> Result<(), Box<str>> {
+        let found = ip.parse::<IpAddr>().ok().filter(|_| port > 0 && bus_port > 0);
+        let ip = found.ok_or_else(|| format!("ERR Invalid node address specified: {ip}:{port}"))?;
         match self.links.get() {
             Some(links) => links.meet(ip, bus_port),
             None => return Err("ERR The node is only just starting".into()),

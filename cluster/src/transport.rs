@@ -44,7 +44,7 @@ pub struct Counts {
 /// What the driver is told.
 pub enum Event {
     /// A message has come.
-    Packet(Packet),
+    Packet(Box<Packet>),
     /// A snapshot was captured.
     Captured(Result<Vec<u8>, Fatal>),
     /// The group is to be founded here; whether it was.
@@ -96,7 +96,7 @@ impl Inbox {
         let (bytes, is_snapshot) = (bytes_of(&packet), packet.data.is_some());
         let before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
         let fits = before == 0 || is_snapshot || before + bytes <= BYTES_MAX;
-        let taken = fits && self.events.try_send(Event::Packet(packet)).is_ok();
+        let taken = fits && self.events.try_send(Event::Packet(Box::new(packet))).is_ok();
         if !taken {
             self.bytes.fetch_sub(bytes, Ordering::SeqCst);
         }

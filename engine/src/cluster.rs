@@ -1,7 +1,6 @@
 //! [`Cluster`]: who executes, where several servers agree on that.
 
 use crate::session::state::SessionState;
-use std::net::IpAddr;
 
 /// Who is to execute a request; texts are `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,11 +39,12 @@ pub trait Cluster: Send + Sync {
         Topology::default()
     }
 
-    /// Has the server make the acquaintance of another (`CLUSTER MEET`), which takes its time.
+    /// Has the server make the acquaintance of another (`CLUSTER MEET`), whose address and ports these are. It
+    /// takes its time.
     ///
     /// # Errors
     /// What the client is told.
-    fn meet(&self, _ip: IpAddr, _bus_port: u16) -> Result<(), Box<str>> {
+    fn meet(&self, _ip: &str, _port: u16, _bus_port: u16) -> Result<(), Box<str>> {
         Err(UNAVAILABLE.into())
     }
 

@@ -232,8 +232,8 @@ impl Nodes {
 
     fn restart(&mut self, port: u16) -> Result<(), StartError> {
         let again = self.spawn(port)?;
-        for (_, child) in self.children.iter_mut().filter(|(of, _)| *of == port) {
-            return Ok(*child = again);
+        if let Some((_, child)) = self.children.iter_mut().find(|(of, _)| *of == port) {
+            *child = again;
         }
         Ok(())
     }

@@ -4,7 +4,6 @@ use super::cluster;
 use engine::commit::SLOTS;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
-use std::net::IpAddr;
 
 /// From a node's port to the one where other nodes connect.
 const BUS_OFFSET: u16 = 1_000;
@@ -88,11 +87,7 @@ pub(super) fn meet(cx: &mut Cx<'_>) -> Outcome {
         _ => base.checked_add(BUS_OFFSET).unwrap_or(0),
     };
     let host = String::from_utf8_lossy(cx.args.arg(2)).into_owned();
-    let ip = host.parse::<IpAddr>().ok().filter(|_| base > 0 && bus > 0);
-    let ip = ip.ok_or_else(|| {
-        Failure::text(format!("ERR Invalid node address specified: {host}:{base}"))
-    })?;
-    cluster.meet(ip, bus).map_err(Failure::text)?;
+    cluster.meet(&host, base, bus).map_err(Failure::text)?;
     cx.reply.ok();
     Ok(())
 }
