@@ -70,9 +70,7 @@ impl Member {
 }
 
 fn ask<T: redis::FromRedisValue>(connection: &mut Connection, words: &[&str]) -> RedisResult<T> {
-    let mut command = redis::cmd(words[0]);
-    words[1..].iter().for_each(|word| drop(command.arg(*word)));
-    command.query(connection)
+    redis::cmd(words[0]).arg(&words[1..]).query(connection)
 }
 
 /// Three nodes, of which the first founded the cluster, and all vote.
