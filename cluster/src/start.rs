@@ -28,6 +28,9 @@ const SNAPSHOT_ENTRIES: u64 = 1_000_000;
 /// Bytes of effects after which it is.
 const SNAPSHOT_BYTES: u64 = 64 << 20;
 
+/// Election timeouts until somebody has taken the leadership over.
+const HANDING: u32 = 5;
+
 /// Between two looks at whether something has happened.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -141,17 +144,17 @@ fn member_plan(plan: &Plan, hub: &Hub) -> member::Plan {
 }
 
 impl Running {
-    /// Hands the leadership over, if it is here and somebody can take it, and waits for that: an election
-    /// timeout at most.
+    /// Hands the leadership over, if it is here and somebody can take it, and waits for that: a few
+    /// election timeouts at most.
     pub fn hand_over(&self) {
         let member = &self.seat.member;
         if member.group().successor().is_none() || !self.seat.inbox.tell(Event::HandOver) {
             return;
         }
         let began = Instant::now();
-        while began.elapsed() < self.election {
+        while began.elapsed() < self.election * HANDING {
             if member.leader().is_some_and(|leader| leader != member.id()) {
-                return;
+                return tracing::info!("the leadership was handed over");
             }
             std::thread::sleep(LOOK);
         }

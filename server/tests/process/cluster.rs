@@ -122,6 +122,8 @@ fn what_was_acknowledged_survives_the_leader_and_who_returns_follows() {
     nodes[first].kill();
     let second = leader(&nodes);
     assert_ne!(second, first);
+    // It may not have applied everything yet, and says so.
+    until("it serves", || nodes[second].ask::<String>(&["GET", "key:0"]).is_ok());
     let mut client = nodes[second].running().connect();
     for number in 0..500 {
         let got: String = ask(&mut client, &["GET", &format!("key:{number}")]).unwrap();
@@ -168,10 +170,10 @@ fn who_is_told_to_end_hands_over_first() {
     let _: () = nodes[first].ask(&["SET", "key", "1"]).unwrap();
     let ended = nodes[first].varve.take().expect("it runs").stop();
     assert!(ended.status.success(), "{}", ended.stderr);
-    // Nobody had to notice that it was gone.
-    let second = nodes.iter().position(|node| node.varve.is_some() && node.leads());
-    let second = second.expect("somebody leads already");
-    let got: String = nodes[second].ask(&["GET", "key"]).unwrap();
+    let said = [ended.stdout, ended.stderr].concat();
+    assert!(said.contains("the leadership was handed over"), "{said}");
+    let second = leader(&nodes);
+    let got: String = until_some("it serves", || nodes[second].ask(&["GET", "key"]).ok());
     assert_eq!(got, "1");
 }
 
