@@ -110,7 +110,6 @@ fn harmless_directives_warn_once_and_dangerous_ones_are_refused() {
     assert_eq!(loaded.warnings[1], "kept, but without effect in Varve: activedefrag, io-threads");
     assert_eq!(loaded.store.integer(Id::IoThreads), 8);
     for line in [
-        "cluster-enabled yes",
         "loadmodule /x.so",
         "tls-cluster yes",
         "redisearch.timeout 5",
