@@ -43,6 +43,11 @@ impl Seat {
         self.links.get().map_or_else(Default::default, |links| links.seen(id))
     }
 
+    /// Whether there is a connection to any other node.
+    pub(crate) fn hears_of_others(&self) -> bool {
+        self.hub.book().others.keys().any(|id| self.seen(*id).is_up)
+    }
+
     fn view(&self, peer: &Peer, me: NodeId) -> NodeView {
         let now = Instant::now();
         let seen = self.seen(peer.id);

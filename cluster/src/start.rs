@@ -144,15 +144,15 @@ fn member_plan(plan: &Plan, hub: &Hub) -> member::Plan {
 }
 
 impl Running {
-    /// Hands the leadership over, if it is here and somebody can take it, and waits for that: a few
-    /// election timeouts at most.
+    /// Hands the leadership over, if it is here and somebody can take it, and waits for that while
+    /// there are others: a few election timeouts at most.
     pub fn hand_over(&self) {
         let member = &self.seat.member;
         if member.group().successor().is_none() || !self.seat.inbox.tell(Event::HandOver) {
             return;
         }
         let began = Instant::now();
-        while began.elapsed() < self.election * HANDING {
+        while began.elapsed() < self.election * HANDING && self.seat.hears_of_others() {
             if member.leader().is_some_and(|leader| leader != member.id()) {
                 return tracing::info!("the leadership was handed over");
             }

@@ -12,7 +12,7 @@ use storage::Journal;
 
 /// Never one.
 #[derive(Clone, Default)]
-pub(crate) struct Seat;
+pub(crate) struct Seat(());
 
 /// Never one.
 pub(crate) enum Entrance {}

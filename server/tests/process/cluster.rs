@@ -1,8 +1,9 @@
 //! Three servers that agree on every write: founded, killed, restarted, outvoted.
 
-use crate::support::{Varve, folder, run};
+use crate::support::{Varve, command, connect, folder, run};
 use redis::{Connection, RedisResult};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use storage::testing::{until, until_some};
 use tempfile::TempDir;
@@ -192,6 +193,29 @@ fn a_node_that_is_forgotten_belongs_no_longer_and_slots_are_given_once() {
     assert!(refused.contains("Unknown node"), "{refused}");
     let refused = error(nodes[1].ask(&["CLUSTER", "ADDSLOTS", "7"]));
     assert!(refused.contains("Slot 7 is already busy"), "{refused}");
+}
+
+#[test]
+fn a_cluster_to_be_tried_is_there_with_one_command_and_goes_with_it() {
+    let mut process = command(&["cluster", "try"]).spawn().expect("it starts");
+    let mut line = String::new();
+    let output = process.stdout.take().expect("it is piped");
+    BufReader::new(output).read_line(&mut line).expect("it says where it is");
+    let ports: Vec<u16> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+    assert_eq!(ports.len(), 3, "{line}");
+    until("somebody takes a write", || {
+        ports.iter().any(|port| {
+            let written = ask(&mut connect(([127, 0, 0, 1], *port).into()), &["SET", "k", "v"]);
+            written.is_ok_and(|(): ()| true)
+        })
+    });
+    // SAFETY: kill takes two integers; the process is our child and not yet waited for.
+    assert_eq!(unsafe { libc::kill(process.id() as libc::pid_t, libc::SIGINT) }, 0);
+    let status = until_some("it ends", || process.try_wait().expect("our child"));
+    assert!(status.success(), "{status}");
+    for port in ports {
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "{port} still listens");
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub struct Ended {
 }
 
 /// The binary, with an environment that cannot interfere.
-fn command(args: &[&str]) -> Command {
+pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_varve"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("VARVE_")) {
