@@ -150,10 +150,13 @@ impl Nodes {
 
     fn announce(&self) {
         let ports: Vec<String> = self.children.iter().map(|(port, _)| port.to_string()).collect();
-        println!("A cluster of {NODES}: ports {} (Ctrl-C ends it)", ports.join(" "));
-        println!("  redis-cli -c -p {} set greeting hello", ports[0]);
-        println!("  data and logs in {}", self.dir.display());
-        let _ = std::io::stdout().flush(); // nobody may be reading
+        say(&format!(
+            "A cluster of {NODES}: ports {} (Ctrl-C ends it)\n  \
+             redis-cli -c -p {} set greeting hello\n  data and logs in {}\n",
+            ports.join(" "),
+            ports[0],
+            self.dir.display()
+        ));
     }
 
     /// Waits until something is so; whether that was before the end.
@@ -218,7 +221,7 @@ impl Nodes {
                 shown = Instant::now();
             }
         }
-        println!();
+        say("\n");
         Ok(())
     }
 
@@ -252,6 +255,12 @@ impl Drop for Nodes {
             let _ = std::fs::remove_dir_all(&self.dir); // it may not have been made
         }
     }
+}
+
+/// Shows something at once. Nobody may be reading: the cluster is there all the same.
+fn say(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// The ports of the nodes: free ones, beginning with the first if it is given.
@@ -372,10 +381,9 @@ impl Writer {
             self.kills
         );
         match std::io::stdout().is_terminal() {
-            true => print!("\r{text}  "),
-            false => println!("{text}"),
+            true => say(&format!("\r{text}  ")),
+            false => say(&format!("{text}\n")),
         }
-        let _ = std::io::stdout().flush(); // nobody may be reading
     }
 }
 
