@@ -405,3 +405,120 @@ fn send_snapshot(
     });
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Announce;
+    use crate::transport::{Event, Outlet, inbox};
+    use consensus::{Base, Membership, MessageKind};
+    use std::io::{Read, Write};
+    use storage::testing::until;
+
+    struct Side {
+        hub: Arc<Hub>,
+        links: Arc<Links>,
+        outlet: Outlet,
+        port: u16,
+        _dir: tempfile::TempDir,
+    }
+
+    fn side(id: NodeId) -> Side {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let announce = Announce { host: String::new(), port: 1, bus_port: port };
+        let hub = Arc::new(Hub::open(dir.path(), &announce, id, 1).unwrap());
+        let (inbox, outlet) = inbox();
+        let links = Arc::new(Links::start(hub.clone(), inbox, vec![listener]).unwrap());
+        Side { hub, links, outlet, port, _dir: dir }
+    }
+
+    /// Two nodes of one cluster that have met.
+    fn pair() -> (Side, Side) {
+        let (one, two) = (side(1), side(2));
+        one.hub.found(77).unwrap();
+        two.links.meet([127, 0, 0, 1].into(), one.port);
+        until("they have met", || one.links.seen(2).is_up && two.links.seen(1).is_up);
+        assert_eq!(two.hub.cluster(), 77);
+        (one, two)
+    }
+
+    fn packet(index: u64, data: Option<Vec<u8>>) -> Packet {
+        let base = Base { index: 5, term: 1, members: Membership::of([1, 2]), seq: 0, time: 0 };
+        let kind = if data.is_some() { MessageKind::Snapshot } else { MessageKind::Append };
+        let message = Message {
+            kind,
+            to: 1,
+            from: 2,
+            term: 3,
+            log_term: 2,
+            index,
+            entries: Vec::new(),
+            commit: 0,
+            commit_term: 0,
+            snapshot: data.is_some().then_some(base),
+            request_snapshot: 0,
+            reject: false,
+            reject_hint: 0,
+            context: bytes::Bytes::new(),
+            priority: 0,
+        };
+        Packet { message, data: data.map(bytes::Bytes::from) }
+    }
+
+    fn received(side: &Side) -> Packet {
+        let event = side.outlet.events.recv_timeout(Duration::from_secs(30)).unwrap();
+        let Event::Packet(packet) = event else { panic!("nothing else is sent") };
+        *packet
+    }
+
+    #[test]
+    fn messages_arrive_in_order_and_snapshots_whole() {
+        let (one, two) = pair();
+        (0..1_000).for_each(|index| two.links.send(packet(index, None)));
+        for index in 0..1_000 {
+            assert_eq!(received(&one).message, packet(index, None).message);
+        }
+        let data: Vec<u8> = (0..3_500_000_u32).map(|at| (at % 251) as u8).collect();
+        two.links.send(packet(0, Some(data.clone())));
+        assert!(received(&one).data.is_some_and(|got| got == data));
+        two.links
+            .send(Packet { message: Message { to: 9, ..packet(0, None).message }, data: None });
+        assert_eq!(two.hub.counts.lost.get(), 1, "nobody knows a node 9");
+    }
+
+    #[test]
+    fn strangers_and_garbage_are_refused_and_hold_up_nobody() {
+        let (one, two) = pair();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let raft = Raft::from(packet(1, None).message);
+        let batch = |version, cluster, from, raft: &Raft| Batch {
+            version,
+            cluster,
+            from,
+            messages: vec![raft.clone()],
+        };
+        let bad = [
+            batch(2, 77, 2, &raft),
+            batch(1, 78, 2, &raft),
+            batch(1, 77, 3, &raft),
+            batch(1, 77, 2, &Raft { kind: 99, ..raft.clone() }),
+        ];
+        let refused = bad.len() as u64;
+        runtime.block_on(async {
+            for batch in bad {
+                let mut client = connect("127.0.0.1", one.port.into()).await.unwrap();
+                let status = client.messages(iter([batch])).await.unwrap_err();
+                assert_eq!(status.code(), tonic::Code::PermissionDenied);
+            }
+        });
+        assert_eq!(one.hub.counts.refused.get(), refused);
+        let mut raw = std::net::TcpStream::connect(("127.0.0.1", one.port)).unwrap();
+        raw.write_all(&[b'x'; 4_096]).unwrap();
+        // It is closed, or reset.
+        let _ = raw.read_to_end(&mut Vec::new());
+        two.links.send(packet(7, None));
+        assert_eq!(received(&one).message.index, 7);
+    }
+}

@@ -196,6 +196,33 @@ fn a_node_that_is_forgotten_belongs_no_longer_and_slots_are_given_once() {
 }
 
 #[test]
+fn who_joins_late_gets_all_there_is_and_everybody_may_be_killed() {
+    let mut nodes = [Member::new(), Member::new()];
+    let _: () = nodes[0].ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
+    let mut client = nodes[0].running().connect();
+    until("it serves", || ask::<()>(&mut client, &["SET", "key:0", "v"]).is_ok());
+    let value = "v".repeat(20_000);
+    for number in 0..200 {
+        let _: () = ask(&mut client, &["SET", &format!("key:{number}"), &value]).unwrap();
+    }
+    let port = nodes[1].port.to_string();
+    let _: () = nodes[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &port]).unwrap();
+    until("both vote", || nodes[0].info("varve_cluster_voters") == "2");
+    let has_all = |node: &Member| node.ask::<u64>(&["DBSIZE"]).is_ok_and(|keys| keys == 200);
+    until("it has everything", || has_all(&nodes[1]));
+    let mut reader = nodes[1].running().connect();
+    let _: () = ask(&mut reader, &["READONLY"]).unwrap();
+    let got: String = ask(&mut reader, &["GET", "key:199"]).unwrap();
+    assert_eq!(got, value);
+    nodes.iter_mut().for_each(Member::kill);
+    nodes.iter_mut().for_each(Member::restart);
+    let first = leader(&nodes);
+    let got: String = until_some("it serves", || nodes[first].ask(&["GET", "key:7"]).ok());
+    assert_eq!(got, value);
+    assert!(has_all(&nodes[first]));
+}
+
+#[test]
 fn a_cluster_to_be_tried_is_there_with_one_command_and_goes_with_it() {
     let mut process = command(&["cluster", "try"]).spawn().expect("it starts");
     let mut line = String::new();
