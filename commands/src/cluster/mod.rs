@@ -6,6 +6,8 @@ mod change;
 mod keys;
 mod rows;
 mod show;
+#[cfg(test)]
+mod tests;
 
 use engine::cluster::{Cluster, Topology};
 use engine::cx::Cx;
