@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use engine::Engine;
-use engine::engine::gate;
+use engine::engine::Gate;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,47 +29,47 @@ pub trait Check: Send + Sync {
 }
 
 /// Checks of what the engine itself knows: each a gate that turns commands away.
-pub struct Gate {
+pub struct GateCheck {
     engine: Arc<Engine>,
     name: &'static str,
-    bit: u32,
+    reason: Gate,
     why: &'static str,
 }
 
 /// Everything for which the engine itself turns commands away, but what the configuration asks for.
 pub fn gates(engine: &Arc<Engine>) -> Vec<Box<dyn Check>> {
     let known = [
-        ("loading", gate::LOADING, "the data is still being loaded"),
-        ("log", gate::JOURNAL_FAILED, "the log cannot be written"),
-        ("master", gate::STALE, "the master is away, and replica-serve-stale-data is no"),
-        ("replicas", gate::FEW_REPLICAS, "fewer replicas than min-replicas-to-write follow"),
-        ("intact", gate::BROKEN, "a transaction was left half done: restart the server"),
+        ("loading", Gate::LOADING, "the data is still being loaded"),
+        ("log", Gate::JOURNAL_FAILED, "the log cannot be written"),
+        ("master", Gate::STALE, "the master is away, and replica-serve-stale-data is no"),
+        ("replicas", Gate::FEW_REPLICAS, "fewer replicas than min-replicas-to-write follow"),
+        ("intact", Gate::BROKEN, "a transaction was left half done: restart the server"),
     ];
-    let check = |(name, bit, why)| {
-        Box::new(Gate { engine: engine.clone(), name, bit, why }) as Box<dyn Check>
+    let check = |(name, reason, why)| {
+        Box::new(GateCheck { engine: engine.clone(), name, reason, why }) as Box<dyn Check>
     };
     known.into_iter().map(check).collect()
 }
 
 #[async_trait]
-impl Check for Gate {
+impl Check for GateCheck {
     fn name(&self) -> &'static str {
         self.name
     }
 
     async fn check(&self) -> Result<(), String> {
-        match self.engine.gate() & self.bit {
-            0 => Ok(()),
-            _ => Err(self.why.to_owned()),
+        match self.engine.gate().intersects(self.reason) {
+            false => Ok(()),
+            true => Err(self.why.to_owned()),
         }
     }
 }
 
 /// `/health/live`.
 pub async fn live(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
-    match admin.engine.gate() & gate::BROKEN {
-        0 => (StatusCode::OK, "ok\n"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "broken\n"),
+    match admin.engine.gate().contains(Gate::BROKEN) {
+        false => (StatusCode::OK, "ok\n"),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "broken\n"),
     }
 }
 

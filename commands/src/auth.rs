@@ -3,7 +3,7 @@
 use super::acl::note_failed_auth;
 use crate::client::checked_name;
 use engine::acl::DEFAULT_USER;
-use engine::clients::flag;
+use engine::clients::ClientFlags;
 use engine::command::{Flag::*, Group, LockRule, Options, SPEC, Secret, Spec, Takes::Exactly};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
@@ -143,7 +143,7 @@ fn reset(cx: &mut Cx<'_>) -> Outcome {
     cx.engine.end_monitor(&client);
     cx.engine.end_capture(&client);
     cx.engine.end_tracking(cx.session);
-    client.set_flag(flag::NO_EVICT | flag::NO_TOUCH, false);
+    client.set_flag(ClientFlags::NO_EVICT | ClientFlags::NO_TOUCH, false);
     client.names.lock().name.clear();
     cx.session.set_readonly(false);
     cx.session.select(0);

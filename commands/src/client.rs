@@ -2,7 +2,7 @@
 
 use super::client_rows;
 use engine::args::{integer, is_word};
-use engine::clients::{Client, capped, describe, flag, local_address};
+use engine::clients::{Client, ClientFlags, capped, describe, local_address};
 use engine::command::Spec;
 use engine::cx::Cx;
 use engine::engine::Engine;
@@ -121,9 +121,9 @@ fn client_type(word: &[u8]) -> Result<ClientType, Failure> {
 
 fn has_type(client: &Client, wanted: ClientType) -> bool {
     let is = match client {
-        client if client.has_flag(flag::MASTER) => ClientType::Master,
-        client if client.has_flag(flag::REPLICA) => ClientType::Replica,
-        client if client.has_flag(flag::PUBSUB) => ClientType::PubSub,
+        client if client.has_flag(ClientFlags::MASTER) => ClientType::Master,
+        client if client.has_flag(ClientFlags::REPLICA) => ClientType::Replica,
+        client if client.has_flag(ClientFlags::PUBSUB) => ClientType::PubSub,
         _ => ClientType::Normal,
     };
     is == wanted
@@ -275,20 +275,20 @@ fn on_off(word: &[u8]) -> Result<bool, Failure> {
     }
 }
 
-fn switch(cx: &mut Cx<'_>, bit: u32) -> Outcome {
+fn switch(cx: &mut Cx<'_>, flag: ClientFlags) -> Outcome {
     let on = on_off(cx.args.arg(2))?;
-    cx.session.client().set_flag(bit, on);
+    cx.session.client().set_flag(flag, on);
     cx.reply.ok();
     Ok(())
 }
 
 pub(super) fn no_evict(cx: &mut Cx<'_>) -> Outcome {
-    switch(cx, flag::NO_EVICT)
+    switch(cx, ClientFlags::NO_EVICT)
 }
 
 pub(super) fn no_touch(cx: &mut Cx<'_>) -> Outcome {
-    switch(cx, flag::NO_TOUCH)?;
-    let on = cx.session.client().has_flag(flag::NO_TOUCH);
+    switch(cx, ClientFlags::NO_TOUCH)?;
+    let on = cx.session.client().has_flag(ClientFlags::NO_TOUCH);
     cx.session.set_no_touch(on);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use engine::args::integer;
-use engine::clients::flag;
+use engine::clients::ClientFlags;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
 use engine::tracking::{Options, Tracker};
@@ -157,7 +157,7 @@ fn words(cx: &Cx<'_>) -> Vec<&'static str> {
         return vec!["off"];
     };
     let caching = cx.session.is_caching();
-    let unreachable = cx.session.client().has_flag(flag::UNREACHABLE);
+    let unreachable = cx.session.client().has_flag(ClientFlags::UNREACHABLE);
     let words = [
         (true, "on"),
         (broadcast, "bcast"),

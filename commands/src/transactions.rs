@@ -2,7 +2,7 @@
 
 use engine::command::{Flag::*, Group, LockRule, SPEC, Spec, key_range};
 use engine::cx::Cx;
-use engine::engine::{Engine, gate};
+use engine::engine::{Engine, Gate};
 use engine::failure::{Failure, Outcome, failure};
 use engine::session::Watched;
 use resp::Request;
@@ -74,7 +74,7 @@ fn watch_locks(engine: &Engine, _: Db, request: Request<'_>) -> ShardSet {
     for key in request.tail(1).iter() {
         shards.add(engine.backend.shard_of(engine.backend.hash(key)));
     }
-    let busy = engine.gate() & gate::BUSY != 0;
+    let busy = engine.gate().contains(Gate::BUSY);
     if busy && !engine.is_aside_of_scripts(shards.locks()) { ShardSet::new() } else { shards }
 }
 

@@ -1,5 +1,6 @@
 //! What `CAPTURE` records, and what it does for a reader that is slow.
 
+use engine::engine::Gate;
 use engine::testing::Harness;
 use resp::{Value, encode_command};
 use std::sync::Arc;
@@ -55,7 +56,7 @@ fn everything_that_is_admitted_is_recorded_once_and_in_order() {
     server.run_as("c", "RESET");
     server.run("PING");
     assert!(records(&mut server, "c").is_empty());
-    assert_eq!(server.engine().gate(), 0, "nothing is looked at once nobody captures");
+    assert_eq!(server.engine().gate(), Gate::empty(), "nothing is looked at once nobody captures");
 }
 
 #[test]

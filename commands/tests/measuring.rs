@@ -3,7 +3,7 @@
 
 use engine::command::{Flag, SPEC, Spec};
 use engine::config::ConfigStore;
-use engine::engine::gate;
+use engine::engine::Gate;
 use engine::testing::{Harness, Recorder, text};
 use engine::{Cx, Engine, Environment, Host, NoHost, Outcome, Parts};
 use resp::encode_command;
@@ -227,9 +227,9 @@ fn what_is_done_between_commands_is_told_when_it_is_long() {
     server.keep_house();
     assert_eq!(events(&server), ["expire-cycle", "expire-del"]);
     server.engine().latency.reset(|_| true);
-    server.engine().set_gate(gate::LOADING, true);
+    server.engine().set_gate(Gate::LOADING, true);
     server.keep_house();
-    server.engine().set_gate(gate::LOADING, false);
+    server.engine().set_gate(Gate::LOADING, false);
     assert!(events(&server).contains(&"while-blocked-cron"));
     server.run("CONFIG SET maxmemory-policy allkeys-lru maxmemory 100mb");
     server.engine().latency.reset(|_| true);

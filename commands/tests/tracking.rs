@@ -1,6 +1,6 @@
 //! What golden scripts cannot show: limits, who is swept, what waits too long.
 
-use engine::clients::flag;
+use engine::clients::ClientFlags;
 use engine::testing::{Harness, MAIN, text};
 use std::sync::Arc;
 use storage::backend::EncodingLimits;
@@ -137,7 +137,7 @@ fn who_does_not_read_is_told_that_everything_has_changed() {
     let mut server = server();
     tracker(&mut server, "a", "BCAST");
     let engine = server.engine().clone();
-    let client = engine.clients.list().into_iter().find(|c| c.has_flag(flag::TRACKING));
+    let client = engine.clients.list().into_iter().find(|c| c.has_flag(ClientFlags::TRACKING));
     let client = client.expect("a client that tracks");
     // As if so much had been written to it that it has not read.
     client.output_bytes.store(1 << 30, std::sync::atomic::Ordering::Relaxed);
@@ -145,7 +145,7 @@ fn who_does_not_read_is_told_that_everything_has_changed() {
     let told = received(&mut server, "a");
     assert_eq!(told.len(), 1);
     assert!(told[0].contains("(nil)"), "{told:?}");
-    assert!(!client.has_flag(flag::OUT_OF_TOUCH));
+    assert!(!client.has_flag(ClientFlags::OUT_OF_TOUCH));
     server.run("SET k v");
     assert!(received(&mut server, "a")[0].contains("\"k\""));
 }

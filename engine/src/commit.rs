@@ -14,7 +14,7 @@
 
 use crate::cluster::{Cluster, Route};
 use crate::command::Entry;
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 use crate::failure::{Failure, failure};
 use crate::session::state::{Queued, SessionState};
 use crc::{CRC_16_XMODEM, Crc};
@@ -47,13 +47,13 @@ impl Engine {
     pub fn join(&self, cluster: Arc<dyn Cluster>) {
         let first = self.cluster.set(cluster).is_ok();
         debug_assert!(first, "a server is in one cluster");
-        self.set_gate(gate::CLUSTER, true);
+        self.set_gate(Gate::CLUSTER, true);
         self.keyspace.set_guarded(true);
     }
 
     /// Whether a cluster decides who executes.
     pub fn is_in_cluster(&self) -> bool {
-        self.gate() & gate::CLUSTER != 0
+        self.gate().contains(Gate::CLUSTER)
     }
 
     /// Who decides who executes, if anybody does.
@@ -70,7 +70,7 @@ impl Engine {
 
     /// The cluster's slot of a key; 0 without a cluster.
     pub(crate) fn slot_of(&self, key: &[u8]) -> u16 {
-        if self.gate() & gate::CLUSTER != 0 { slot(key) } else { 0 }
+        if self.gate().contains(Gate::CLUSTER) { slot(key) } else { 0 }
     }
 
     /// Finds out who serves a request, and notes it in the session.
@@ -83,7 +83,7 @@ impl Engine {
         entry: &Entry,
         request: Request<'_>,
     ) -> Result<(), Failure> {
-        if self.gate() & gate::CLUSTER == 0 {
+        if !self.gate().contains(Gate::CLUSTER) {
             return Ok(());
         }
         let mut slot = self.common_slot(None, entry, request)?;

@@ -14,7 +14,7 @@
 //! [`Host::fail_stop`]: crate::Host::fail_stop
 
 use crate::command::{Entry, Flag, Group};
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 use crate::session::state::Queued;
 use storage::{Backend, Left, Locks, Result, Tx};
 
@@ -126,7 +126,7 @@ impl Engine {
     /// Refuses everything from now on, and has the process end: data and log may not agree.
     #[cold]
     pub(crate) fn fail_stop(&self, cause: &str) {
-        self.set_gate(gate::BROKEN, true);
+        self.set_gate(Gate::BROKEN, true);
         self.environment.host.fail_stop(cause);
     }
 

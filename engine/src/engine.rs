@@ -33,36 +33,39 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use storage::{Backend, Db, Journal};
 
-/// Reasons for which the dispatcher must look closer before it runs a command.
-pub mod gate {
-    /// `CLIENT PAUSE` is in force.
-    pub const PAUSED: u32 = 1;
-    /// The journal cannot write: writes are refused.
-    pub const JOURNAL_FAILED: u32 = 1 << 1;
-    /// Memory is over `maxmemory`, and nothing can be evicted.
-    pub const OVER_MEMORY: u32 = 1 << 2;
-    /// Memory is over `maxmemory`, and there is a policy for what gives way.
-    pub const CROWDED: u32 = 1 << 29;
-    /// A script runs for longer than `busy-reply-threshold`.
-    pub const BUSY: u32 = 1 << 30;
-    /// The data is still being loaded.
-    pub const LOADING: u32 = 1 << 3;
-    /// A panic left half a transaction: nothing is served any more.
-    pub const BROKEN: u32 = 1 << 28;
-    /// Somebody monitors.
-    pub const MONITORED: u32 = 1 << 4;
-    /// Somebody captures.
-    pub const CAPTURED: u32 = 1 << 8;
-    /// Times of stages are taken (`trace`).
-    pub const TRACED: u32 = 1 << 6;
-    /// This server follows a master.
-    pub const REPLICA: u32 = 1 << 9;
-    /// The master is away, and what is here must not be shown (`replica-serve-stale-data no`).
-    pub const STALE: u32 = 1 << 10;
-    /// A cluster decides who executes.
-    pub const CLUSTER: u32 = 1 << 12;
-    /// Fewer replicas than `min-replicas-to-write` follow.
-    pub const FEW_REPLICAS: u32 = 1 << 11;
+bitflags::bitflags! {
+    /// Reasons for which the dispatcher must look closer before it runs a command.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Gate: u32 {
+        /// `CLIENT PAUSE` is in force.
+        const PAUSED = 1;
+        /// The journal cannot write: writes are refused.
+        const JOURNAL_FAILED = 1 << 1;
+        /// Memory is over `maxmemory`, and nothing can be evicted.
+        const OVER_MEMORY = 1 << 2;
+        /// Memory is over `maxmemory`, and there is a policy for what gives way.
+        const CROWDED = 1 << 29;
+        /// A script runs for longer than `busy-reply-threshold`.
+        const BUSY = 1 << 30;
+        /// The data is still being loaded.
+        const LOADING = 1 << 3;
+        /// A panic left half a transaction: nothing is served any more.
+        const BROKEN = 1 << 28;
+        /// Somebody monitors.
+        const MONITORED = 1 << 4;
+        /// Somebody captures.
+        const CAPTURED = 1 << 8;
+        /// Times of stages are taken (`trace`).
+        const TRACED = 1 << 6;
+        /// This server follows a master.
+        const REPLICA = 1 << 9;
+        /// The master is away, and what is here must not be shown (`replica-serve-stale-data no`).
+        const STALE = 1 << 10;
+        /// A cluster decides who executes.
+        const CLUSTER = 1 << 12;
+        /// Fewer replicas than `min-replicas-to-write` follow.
+        const FEW_REPLICAS = 1 << 11;
+    }
 }
 
 /// What the engine is given by the process around it, so that it need not ask the system itself.
@@ -237,10 +240,10 @@ impl Engine {
         self.follow_acl();
     }
 
-    /// The [`gate`] bits in force.
+    /// The reasons in force to look closer.
     #[inline]
-    pub fn gate(&self) -> u32 {
-        self.gate.load(Ordering::Relaxed)
+    pub fn gate(&self) -> Gate {
+        Gate::from_bits_retain(self.gate.load(Ordering::Relaxed))
     }
 
     /// Where effects go, if they go anywhere now: to the log, to replicas, or both.
@@ -270,11 +273,11 @@ impl Engine {
         self.set_logged(on && self.journal.is_some());
     }
 
-    /// Sets or clears a [`gate`] bit.
-    pub fn set_gate(&self, bit: u32, on: bool) {
+    /// Adds reasons to look closer, or takes them away.
+    pub fn set_gate(&self, reasons: Gate, on: bool) {
         match on {
-            true => self.gate.fetch_or(bit, Ordering::SeqCst),
-            false => self.gate.fetch_and(!bit, Ordering::SeqCst),
+            true => self.gate.fetch_or(reasons.bits(), Ordering::SeqCst),
+            false => self.gate.fetch_and(!reasons.bits(), Ordering::SeqCst),
         };
     }
 

@@ -4,7 +4,7 @@
 //! step locks one shard and does a bounded slice there.
 
 use crate::containment::{Doing, Watch};
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 use crate::execute::Changes;
 use runtime::Now;
 use std::sync::atomic::Ordering;
@@ -20,11 +20,11 @@ impl Engine {
     /// One round over all shards; true when more work is waiting than one round does.
     pub fn keep_house(&self, now: Now) -> bool {
         if self.switches.pauses_housekeeping.load(Ordering::Relaxed)
-            || self.gate() & gate::BROKEN != 0
+            || self.gate().contains(Gate::BROKEN)
         {
             return false;
         }
-        if self.gate() & (gate::BUSY | gate::LOADING) != 0 {
+        if self.gate().intersects(Gate::BUSY | Gate::LOADING) {
             return self.noting("while-blocked-cron", now, || self.keep_house_once(now));
         }
         self.keep_house_once(now)
@@ -32,7 +32,7 @@ impl Engine {
 
     fn keep_house_once(&self, now: Now) -> bool {
         // A replica deletes what its master says.
-        let still = self.gate() & (gate::PAUSED | gate::REPLICA) != 0;
+        let still = self.gate().intersects(Gate::PAUSED | Gate::REPLICA);
         let expire = self.active_expire.is_on() && !still;
         let mut more = expire && self.noting("expire-cycle", now, || self.expire_all(now));
         for shard in 0..self.backend.shard_count() {
@@ -43,7 +43,7 @@ impl Engine {
         self.tend_replication(now);
         self.update_gates(now);
         self.end_close_look(now);
-        more |= self.gate() & (gate::CROWDED | gate::OVER_MEMORY) == gate::CROWDED;
+        more |= self.gate() & (Gate::CROWDED | Gate::OVER_MEMORY) == Gate::CROWDED;
         self.rates.sample(&self.stats, now);
         more
     }
@@ -98,8 +98,8 @@ impl Engine {
         self.update_memory_gate();
         self.make_room(now);
         let failed = self.logging_journal().is_some_and(|journal| journal.failure().is_some());
-        self.set_gate(gate::JOURNAL_FAILED, failed);
-        if self.gate() & gate::PAUSED != 0 && self.pause.current(now.wall_ms).is_none() {
+        self.set_gate(Gate::JOURNAL_FAILED, failed);
+        if self.gate().contains(Gate::PAUSED) && self.pause.current(now.wall_ms).is_none() {
             self.unpause_clients();
         }
     }

@@ -5,7 +5,7 @@ use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::execute::{Call, Changes, Turn};
 use crate::session::state::SessionState;
-use crate::session::state::special;
+use crate::session::state::Special;
 use resp::{Output, Request};
 use runtime::Now;
 use smallvec::SmallVec;
@@ -24,7 +24,7 @@ impl<'e> Replayer<'e> {
     /// A replayer for one log.
     pub fn new(engine: &'e Engine) -> Self {
         let mut session = SessionState::new(Arc::new(engine.clients.unlisted()));
-        session.set_special(special::SOURCE | special::NO_BLOCK, true);
+        session.set_special(Special::SOURCE | Special::NO_BLOCK, true);
         Replayer { engine, session, out: Output::new() }
     }
 

@@ -1,10 +1,10 @@
 //! The engine's part of [`runtime::trace`]: what a turn spends on parsing, on waiting for locks and
 //! on the log, taken out of the time that its execution takes as a whole.
 //!
-//! While nobody traces ([`gate::TRACED`](crate::engine::gate::TRACED) is not set), none of this
+//! While nobody traces ([`Gate::TRACED`](crate::engine::Gate::TRACED) is not set), none of this
 //! runs. Times come from the environment's stopwatch.
 
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 use runtime::trace::{self, Stage};
 use std::cell::Cell;
 use storage::{Journal, Locks, Position};
@@ -40,7 +40,7 @@ impl Engine {
     /// started it does not stop another's.
     pub(crate) fn trace(&self, on: bool) {
         if on != self.is_traced() {
-            self.set_gate(gate::TRACED, on);
+            self.set_gate(Gate::TRACED, on);
             trace::switch(on);
         }
     }
@@ -48,7 +48,7 @@ impl Engine {
     /// Whether times of stages are taken.
     #[inline]
     pub fn is_traced(&self) -> bool {
-        self.gate() & gate::TRACED != 0
+        self.gate().contains(Gate::TRACED)
     }
 
     fn nanos(&self) -> u64 {

@@ -2,7 +2,7 @@
 
 use crate::node::Fatal;
 use engine::Engine;
-use engine::engine::gate;
+use engine::engine::Gate;
 use engine::replay::Replayer;
 use resp::{Batch, Limits, Parser};
 use std::collections::BTreeMap;
@@ -57,9 +57,9 @@ impl SnapshotSink for Sink {
 /// Makes the engine's state that of a file that [`Capture::run`] wrote; nothing, of no bytes. Clients of
 /// it are told that it loads meanwhile.
 pub(crate) fn restore(engine: &Engine, bytes: &[u8], position: Position) -> Result<(), Fatal> {
-    engine.set_gate(gate::LOADING, true);
+    engine.set_gate(Gate::LOADING, true);
     let done = clear(engine, position).and_then(|()| load(engine, bytes));
-    engine.set_gate(gate::LOADING, false);
+    engine.set_gate(Gate::LOADING, false);
     engine.everything_replaced();
     done
 }

@@ -203,7 +203,7 @@ impl Reactor {
             // Also one that goes on at once may find that its peer reads again.
             Turn::More => {
                 self.arm(key);
-                self.enqueue(key, Events::NONE);
+                self.enqueue(key, Events::empty());
             }
             Turn::Closed => self.remove(key),
         }
@@ -282,7 +282,7 @@ impl Reactor {
                 let (host, now) = (&self.group.host, self.now);
                 let std_waker = waker.clone().into();
                 match Driver::connect(host, &*service, (socket, peer), std_waker, now) {
-                    Some(driver) => self.settle(driver, waker, Events::NONE),
+                    Some(driver) => self.settle(driver, waker, Events::empty()),
                     None => drop(self.mailbox.load.fetch_sub(1, Relaxed)),
                 }
             }
@@ -315,9 +315,9 @@ impl Reactor {
     fn returned(&mut self, key: Key, driver: Driver, turn: Turn) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.driver = Some(driver);
-        let missed = slot.events != Events::NONE;
+        let missed = !slot.events.is_empty();
         match turn {
-            Turn::Wait if missed => self.enqueue(key, Events::NONE),
+            Turn::Wait if missed => self.enqueue(key, Events::empty()),
             turn => self.after_turn(key, turn),
         }
     }

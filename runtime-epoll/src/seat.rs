@@ -144,7 +144,7 @@ impl Seat {
             let Some(key) = self.reactor().and_then(|mut reactor| reactor.next_ready()) else {
                 return;
             };
-            self.visit::<TRACED>(key, Events::NONE);
+            self.visit::<TRACED>(key, Events::empty());
         }
     }
 

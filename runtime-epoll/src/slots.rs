@@ -77,7 +77,7 @@ impl Slots {
         self.entries[key.index as usize].slot = Some(Slot {
             driver: Some(driver),
             waker,
-            events: Events::NONE,
+            events: Events::empty(),
             queued: false,
             to_speak: false,
             watches_writes: false,

@@ -105,7 +105,7 @@ impl Worker {
 
     fn shutdown_noticed(&mut self) -> Events {
         if self.drain_until_us.is_some() || !self.pool.shutdown.requested() {
-            return Events::NONE;
+            return Events::empty();
         }
         let timeout_us = self.pool.drain_timeout.as_micros() as u64;
         self.drain_until_us = Some(self.pool.host.clock.now().mono_us.saturating_add(timeout_us));

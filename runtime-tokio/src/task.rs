@@ -99,7 +99,7 @@ impl Task {
     /// it, and what happens later is told anew.
     #[inline]
     fn socket_events(&mut self, cx: &mut Context<'_>) -> Events {
-        let mut events = Events::NONE;
+        let mut events = Events::empty();
         if !self.end_seen
             && let Poll::Ready(ready) = self.driver.socket().0.poll_read_ready(cx)
         {
@@ -108,7 +108,7 @@ impl Task {
                 events |= closed(guard.ready());
                 guard.clear_ready();
             }
-            self.end_seen = events.any(Events::READ_CLOSED);
+            self.end_seen = events.intersects(Events::READ_CLOSED);
         }
         // After the end of input this alone tells that the peer is gone altogether.
         if (self.driver.write_blocked() || (self.end_seen && !self.hangup_seen))
@@ -120,7 +120,7 @@ impl Task {
                 guard.clear_ready();
             }
         }
-        self.hangup_seen |= events.any(Events::HANGUP);
+        self.hangup_seen |= events.intersects(Events::HANGUP);
         events
     }
 
@@ -141,7 +141,7 @@ impl Future for Task {
         for _ in 0..TURNS_MAX {
             let mut events = task.socket_events(cx) | task.waker.take();
             events |= Events::WAKE.when(task.timer.fired(&task.driver, &task.shared, cx));
-            if events == Events::NONE && !task.more {
+            if events.is_empty() && !task.more {
                 return Poll::Pending;
             }
             match task.turn(events) {

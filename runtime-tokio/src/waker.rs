@@ -38,7 +38,7 @@ impl ConnectionWaker {
     #[inline]
     pub fn take(&self) -> Events {
         if self.flags.load(Relaxed) == 0 {
-            return Events::NONE;
+            return Events::empty();
         }
         let flags = self.flags.swap(0, AcqRel);
         Events::WAKE.when(flags & WAKE != 0) | Events::DRAIN.when(flags & DRAIN != 0)

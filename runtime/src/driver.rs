@@ -101,7 +101,7 @@ impl<S: AsRef<Socket>> Driver<S> {
     /// Whether output is waiting for the kernel to take more.
     #[inline]
     pub fn write_blocked(&self) -> bool {
-        !self.ready.any(Events::WRITABLE)
+        !self.ready.intersects(Events::WRITABLE)
     }
 
     /// Whether input is wanted now; level-triggered pollers ask for it only then.
@@ -111,7 +111,7 @@ impl<S: AsRef<Socket>> Driver<S> {
 
     /// Whether the peer's end of input was reported; level-triggered pollers stop asking then.
     pub fn saw_read_closed(&self) -> bool {
-        self.ready.any(Events::READ_CLOSED)
+        self.ready.intersects(Events::READ_CLOSED)
     }
 
     /// Both halves of a turn.
@@ -147,9 +147,9 @@ impl<S: AsRef<Socket>> Driver<S> {
     /// be read from: [`Driver::fetch`] must follow.
     #[inline]
     pub fn notice(&mut self, events: Events, now: Now) -> bool {
-        self.ready |= events.and(Events::LASTING);
+        self.ready |= events & Events::LASTING;
         // What is left to read or write then shows the error.
-        self.ready |= (Events::READABLE | Events::WRITABLE).when(events.any(Events::HANGUP));
+        self.ready |= (Events::READABLE | Events::WRITABLE).when(events.intersects(Events::HANGUP));
         self.exchange.notify(events, now);
         match self.next_step() {
             Step::Wait => return false,
@@ -206,13 +206,13 @@ impl<S: AsRef<Socket>> Driver<S> {
     fn send<const TRACED: bool>(&mut self, now: Now) -> Option<Sent> {
         let Driver { exchange, socket, ready } = self;
         exchange.write(now, |output| {
-            if !ready.any(Events::WRITABLE) {
+            if !ready.intersects(Events::WRITABLE) {
                 return Ok(Sent::Blocked);
             }
             let socket = socket.as_ref();
             let sent = trace::time::<TRACED, _>(Stage::Write, || socket.send(output, WRITE_MAX))?;
             if sent == Sent::Blocked {
-                *ready = ready.without(Events::WRITABLE);
+                *ready = ready.difference(Events::WRITABLE);
             }
             Ok(sent)
         })
@@ -225,24 +225,24 @@ impl<S: AsRef<Socket>> Driver<S> {
         }
         match self.exchange.input() {
             Input::Wanted => self.read_or_wait(),
-            Input::Kept if !self.ready.any(Events::GONE) => self.read_or_wait(),
+            Input::Kept if !self.ready.intersects(Events::GONE) => self.read_or_wait(),
             _ => self.while_held(),
         }
     }
 
     #[inline]
     fn read_or_wait(&self) -> Step {
-        if self.ready.any(Events::READABLE) { Step::Read } else { Step::Wait }
+        if self.ready.intersects(Events::READABLE) { Step::Read } else { Step::Wait }
     }
 
     /// Looks after a connection that is not to be read from: when the peer has left, it must not go
     /// on waiting for others. Where it does not, unread requests before the end of input are still
     /// owed an answer.
     fn while_held(&self) -> Step {
-        if self.ready.any(Events::HANGUP) {
+        if self.ready.intersects(Events::HANGUP) {
             return Step::Close;
         }
-        if self.exchange.input_is_over() || !self.ready.any(Events::READ_CLOSED) {
+        if self.exchange.input_is_over() || !self.ready.intersects(Events::READ_CLOSED) {
             return Step::Wait;
         }
         let ended = self.exchange.input() == Input::Kept || self.socket.as_ref().at_end();
@@ -257,8 +257,8 @@ impl<S: AsRef<Socket>> Driver<S> {
             Ok(n) => {
                 // A short read emptied the socket: the next arrival is a new edge. Only the end
                 // of input may have been announced already, so then read until it shows.
-                if n < buffer.len() && !self.ready.any(Events::READ_CLOSED) {
-                    self.ready = self.ready.without(Events::READABLE);
+                if n < buffer.len() && !self.ready.intersects(Events::READ_CLOSED) {
+                    self.ready = self.ready.difference(Events::READABLE);
                 }
                 return if n <= FEW { Fetched::Few(n) } else { Fetched::Many(n) };
             }
@@ -269,7 +269,7 @@ impl<S: AsRef<Socket>> Driver<S> {
 
     fn read_failed(&mut self, error: &io::Error) {
         match error.kind() {
-            ErrorKind::WouldBlock => self.ready = self.ready.without(Events::READABLE),
+            ErrorKind::WouldBlock => self.ready = self.ready.difference(Events::READABLE),
             ErrorKind::Interrupted => {}
             _ => self.exchange.abort(),
         }

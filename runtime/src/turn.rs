@@ -135,10 +135,10 @@ impl Exchange {
         if !self.is_open() {
             return self.notify_closing(events, now);
         }
-        if events.any(Events::WAKE) || self.status.next == Next::AnotherTurn {
+        if events.intersects(Events::WAKE) || self.status.next == Next::AnotherTurn {
             self.resume(now);
         }
-        if events.any(Events::DRAIN) {
+        if events.intersects(Events::DRAIN) {
             self.end_input(now);
         }
     }
@@ -147,7 +147,7 @@ impl Exchange {
     /// because its peer takes too long.
     #[cold]
     fn notify_closing(&mut self, events: Events, now: Now) {
-        if self.status.flow != Flow::CloseAfterFlush || !events.any(Events::WAKE) {
+        if self.status.flow != Flow::CloseAfterFlush || !events.intersects(Events::WAKE) {
             return;
         }
         let late = self.closing_until_us.is_some_and(|until_us| now.mono_us >= until_us);

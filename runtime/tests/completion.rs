@@ -48,7 +48,7 @@ impl Completions {
             match self.exchange.onward(outcome, self.now) {
                 Onward::Wait if outcome == Sent::All => return,
                 Onward::Wait | Onward::Write => {}
-                Onward::Turn => self.exchange.notify(Events::NONE, self.now),
+                Onward::Turn => self.exchange.notify(Events::empty(), self.now),
                 Onward::Finish => self.closed = true,
             }
         }

@@ -4,6 +4,7 @@ use crate::Host;
 use crate::alloc::Budget;
 use crate::libraries::cjson::Settings;
 use crate::random::Random;
+use crate::shebang::ScriptFlags;
 use resp::{Output, Proto, Range};
 use std::any::Any;
 
@@ -12,7 +13,7 @@ use std::any::Any;
 pub(crate) struct Registered {
     pub name: Vec<u8>,
     pub description: Option<Vec<u8>>,
-    pub flags: u32,
+    pub flags: ScriptFlags,
     /// The callback's place in the registry.
     pub callback: std::ffi::c_int,
 }

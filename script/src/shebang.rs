@@ -3,34 +3,39 @@
 
 use resp::split_words;
 
-/// The flags of a script: what it may do, and where.
-pub mod flag {
-    /// `no-writes`: writing commands are refused.
-    pub const NO_WRITES: u32 = 1;
-    /// `allow-oom`: runs although memory is over its limit.
-    pub const ALLOW_OOM: u32 = 1 << 1;
-    /// `allow-stale`.
-    pub const ALLOW_STALE: u32 = 1 << 2;
-    /// `no-cluster`.
-    pub const NO_CLUSTER: u32 = 1 << 3;
-    /// `allow-cross-slot-keys`.
-    pub const ALLOW_CROSS_SLOT_KEYS: u32 = 1 << 4;
-    /// The script says nothing of itself: it is from before there were flags.
-    pub const COMPATIBLE: u32 = 1 << 5;
+bitflags::bitflags! {
+    /// The flags of a script: what it may do, and where.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct ScriptFlags: u32 {
+        /// `no-writes`: writing commands are refused.
+        const NO_WRITES = 1;
+        /// `allow-oom`: runs although memory is over its limit.
+        const ALLOW_OOM = 1 << 1;
+        /// `allow-stale`.
+        const ALLOW_STALE = 1 << 2;
+        /// `no-cluster`.
+        const NO_CLUSTER = 1 << 3;
+        /// `allow-cross-slot-keys`.
+        const ALLOW_CROSS_SLOT_KEYS = 1 << 4;
+        /// The script says nothing of itself: it is from before there were flags.
+        const COMPATIBLE = 1 << 5;
+    }
 }
 
-/// Names of flags, with their bits, in the order `FUNCTION LIST` shows them.
-pub const FLAGS: [(&str, u32); 5] = [
-    ("no-writes", flag::NO_WRITES),
-    ("allow-oom", flag::ALLOW_OOM),
-    ("allow-stale", flag::ALLOW_STALE),
-    ("no-cluster", flag::NO_CLUSTER),
-    ("allow-cross-slot-keys", flag::ALLOW_CROSS_SLOT_KEYS),
-];
+impl ScriptFlags {
+    /// The flags that a script can give itself, with their names, in the order of `FUNCTION LIST`.
+    pub const NAMED: [(&str, Self); 5] = [
+        ("no-writes", Self::NO_WRITES),
+        ("allow-oom", Self::ALLOW_OOM),
+        ("allow-stale", Self::ALLOW_STALE),
+        ("no-cluster", Self::NO_CLUSTER),
+        ("allow-cross-slot-keys", Self::ALLOW_CROSS_SLOT_KEYS),
+    ];
 
-/// The bit of a flag.
-pub fn flag_bit(name: &[u8]) -> Option<u32> {
-    FLAGS.iter().find(|(flag, _)| flag.as_bytes() == name).map(|(_, bit)| *bit)
+    /// The flag of that name; `None` if there is no such flag.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        Self::NAMED.iter().find(|(flag, _)| flag.as_bytes() == name).map(|(_, flag)| *flag)
+    }
 }
 
 /// Where the code begins, the line with the shebang replaced by nothing: the newline stays, so
@@ -44,9 +49,9 @@ fn after_first_line(source: &[u8]) -> Option<(&[u8], &[u8])> {
 ///
 /// # Errors
 /// The text of the refusal, without code.
-pub fn script(source: &[u8]) -> Result<(u32, &[u8]), String> {
+pub fn script(source: &[u8]) -> Result<(ScriptFlags, &[u8]), String> {
     if !source.starts_with(b"#!") {
-        return Ok((flag::COMPATIBLE, source));
+        return Ok((ScriptFlags::COMPATIBLE, source));
     }
     let (line, code) = after_first_line(source).ok_or("Invalid script shebang")?;
     let words = split_words(line).ok_or("Invalid engine in script shebang")?;
@@ -54,13 +59,13 @@ pub fn script(source: &[u8]) -> Result<(u32, &[u8]), String> {
     if engine != b"#!lua" {
         return Err(format!("Unexpected engine in script shebang: {}", show(engine)));
     }
-    let mut flags = 0;
+    let mut flags = ScriptFlags::empty();
     for word in words {
         let Some(list) = word.strip_prefix(b"flags=") else {
             return Err(format!("Unknown lua shebang option: {}", show(word)));
         };
         for name in list.split(|&b| b == b',').filter(|_| !list.is_empty()) {
-            flags |= flag_bit(name)
+            flags |= ScriptFlags::named(name)
                 .ok_or_else(|| format!("Unexpected flag in script shebang: {}", show(name)))?;
         }
     }

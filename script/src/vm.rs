@@ -4,6 +4,7 @@ use crate::libraries;
 use crate::random::Random;
 use crate::raw::{Library, Lua, Returns, Type};
 use crate::shared::{Registered, Shared};
+use crate::shebang::ScriptFlags;
 use crate::{Host, JsonSettings, redis, sandbox, to_resp};
 use resp::{Proto, Reply};
 use std::collections::HashMap;
@@ -108,8 +109,8 @@ pub struct Declared {
     pub name: Vec<u8>,
     /// The description that its author gave.
     pub description: Option<Vec<u8>>,
-    /// Bits of [`crate::shebang::flag`].
-    pub flags: u32,
+    /// What the function says of itself.
+    pub flags: ScriptFlags,
 }
 
 /// A loaded library: its functions' places in the registry.

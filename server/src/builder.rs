@@ -13,7 +13,7 @@ use crate::serving::Serving;
 use crate::{cluster, limits, listen, log_switch, replication, runtimes, storages, system};
 use engine::command::{CommandTable, Spec};
 use engine::config::{ConfigStore, Id, by_id, lookup};
-use engine::engine::gate;
+use engine::engine::Gate;
 use engine::tuning::durability;
 use engine::{Engine, Environment, Parts};
 use runtime::{Clock, Runtime};
@@ -140,7 +140,7 @@ impl ServerBuilder {
         limits::fit_maxclients(&config);
         limits::follow(&process);
         let streams = (std::mem::take(&mut bound.streams), std::mem::take(&mut bound.encrypted));
-        engine.set_gate(gate::LOADING, true);
+        engine.set_gate(Gate::LOADING, true);
         let mut serving = Serving::new(streams, &engine, process.clone(), clock)?;
         let seat = match entrance {
             Some(entrance) => serving.while_loading(|| entrance.start(&engine))??,
@@ -152,7 +152,7 @@ impl ServerBuilder {
         };
         let leaving = seat.clone();
         process.before_end(move || leaving.hand_over());
-        engine.set_gate(gate::LOADING, false);
+        engine.set_gate(Gate::LOADING, false);
         Ok(Server { engine, process, bound, clock, serving, seat })
     }
 

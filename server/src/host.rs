@@ -11,7 +11,7 @@ use crate::replication::Replicator;
 use crate::snapshot::{self, Saver, snapshot_path};
 use crate::{config, fail_stop, info, mallctl, peer, system};
 use engine::config::{ConfigStore, Id};
-use engine::engine::gate;
+use engine::engine::Gate;
 use engine::figures::Sheet;
 use engine::host::{Begun, When};
 use engine::peers::{Answers, Errand, Requests, Target};
@@ -235,7 +235,7 @@ impl Process {
                 "The append only file does not hold all of what storage {name} has"
             ));
         }
-        engine.set_gate(gate::LOADING, true);
+        engine.set_gate(Gate::LOADING, true);
         let mut emptied = false;
         let reloaded = log.reload(engine, &mut || {
             emptied = true;
@@ -246,7 +246,7 @@ impl Process {
             self.shutdown.request();
             return reloaded;
         }
-        engine.set_gate(gate::LOADING, false);
+        engine.set_gate(Gate::LOADING, false);
         reloaded
     }
 }
@@ -435,7 +435,7 @@ impl Host for Process {
 }
 
 fn is_loading(engine: &Engine) -> bool {
-    engine.gate() & gate::LOADING != 0
+    engine.gate().contains(Gate::LOADING)
 }
 
 /// Loads a snapshot into a running engine; `replaces` as in [`snapshot::load`].

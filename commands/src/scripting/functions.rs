@@ -8,7 +8,7 @@ use engine::scripting::eval::{key_count, run, split, terms, with_worker};
 use engine::scripting::libraries::{Libraries, Library, Policy};
 use engine::scripting::running::{Kill, Kind};
 use script::Failed;
-use script::shebang::FLAGS;
+use script::shebang::ScriptFlags;
 use std::sync::Arc;
 use storage::rdb;
 
@@ -175,7 +175,8 @@ fn describe(cx: &mut Cx<'_>, library: &Arc<Library>, with_code: bool) {
             None => reply.null(),
         }
         reply.bulk(b"flags");
-        let flags: Vec<_> = FLAGS.iter().filter(|(_, bit)| function.flags & bit != 0).collect();
+        let flags: Vec<_> =
+            ScriptFlags::NAMED.iter().filter(|(_, flag)| function.flags.contains(*flag)).collect();
         reply.set(flags.len());
         flags.iter().for_each(|(name, _)| reply.simple(name));
     }

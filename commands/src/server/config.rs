@@ -4,7 +4,7 @@ use super::base::{ADMIN, CONTAINER, HELP};
 use engine::command::{Secret, Spec};
 use engine::config::SetContext;
 use engine::cx::Cx;
-use engine::engine::gate;
+use engine::engine::Gate;
 use engine::failure::{Failure, Outcome, SYNTAX};
 use std::sync::atomic::Ordering;
 
@@ -27,7 +27,7 @@ fn set(cx: &mut Cx<'_>) -> Outcome {
     let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|p| (p[0], p[1])).collect();
     let context = SetContext {
         local: cx.session.client().is_local(),
-        loading: cx.engine.gate() & gate::LOADING != 0,
+        loading: cx.engine.gate().contains(Gate::LOADING),
     };
     cx.engine.config.set_many(&pairs, context).map_err(|error| Failure::text(error.to_string()))?;
     cx.reply.ok();

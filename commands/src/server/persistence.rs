@@ -3,7 +3,7 @@
 use super::base::SERVER;
 use engine::command::{Category, Flag::*, Spec};
 use engine::cx::Cx;
-use engine::engine::gate;
+use engine::engine::Gate;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
 use engine::host::{Begun, When};
 use engine::observe::section;
@@ -94,7 +94,7 @@ fn shutdown(cx: &mut Cx<'_>) -> Outcome {
         cx.reply.ok();
         return Ok(());
     }
-    if request.save != Some(false) && cx.engine.gate() & gate::BUSY != 0 {
+    if request.save != Some(false) && cx.engine.gate().contains(Gate::BUSY) {
         return Err(cx.engine.busy());
     }
     if cx.session.may_not_block() && !request.now {

@@ -4,7 +4,7 @@ use super::base::SERVER;
 use super::role;
 use engine::args::{OwnedRequest, integer, is_word};
 use engine::blocking::{Block, LateReply};
-use engine::clients::flag;
+use engine::clients::ClientFlags;
 use engine::command::{Category, Flag, Flag::*, Group, LockRule, SPEC, Spec};
 use engine::config::Id;
 use engine::cx::Cx;
@@ -151,7 +151,7 @@ fn take_over(cx: &mut Cx<'_>) -> Outcome {
 
 fn psync(cx: &mut Cx<'_>) -> Outcome {
     let legacy = cx.argc() == 1;
-    if cx.session.client().has_flag(flag::REPLICA | flag::MONITOR) {
+    if cx.session.client().has_flag(ClientFlags::REPLICA | ClientFlags::MONITOR) {
         return Ok(());
     }
     if cx.argc() > 3 && cx.is(3, "FAILOVER") {

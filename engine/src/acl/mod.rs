@@ -10,7 +10,7 @@
 //!
 //! A [`User`] never changes: a change makes another, and puts it into the [`Account`] that sessions
 //! hold. A session whose user may do everything has no mark at all, so that its requests are not
-//! looked at. Those of others carry `special::RESTRICTED`; a change of a user sends
+//! looked at. Those of others carry `Special::RESTRICTED`; a change of a user sends
 //! [`Event::UserChanged`] to its clients, which look again before their next request.
 
 mod check;

@@ -7,7 +7,7 @@
 mod engine;
 
 use crate::args::OwnedRequest;
-use crate::clients::{Client, flag};
+use crate::clients::{Client, ClientFlags};
 use crate::command::CommandId;
 use crate::engine::Engine;
 use crate::keyspace::Watched;
@@ -95,8 +95,8 @@ impl Waiter {
 
     /// Has others see that its client waits.
     pub fn show(&self) {
-        let timed = if self.timed { flag::TIMED } else { 0 };
-        self.client.set_flag(flag::BLOCKED | timed, true);
+        let timed = if self.timed { ClientFlags::TIMED } else { ClientFlags::empty() };
+        self.client.set_flag(ClientFlags::BLOCKED | timed, true);
     }
 
     /// The request as the client sent it.
@@ -175,7 +175,7 @@ impl Blocking {
             }
         }
         self.clients.fetch_sub(1, Ordering::SeqCst);
-        waiter.client.set_flag(flag::BLOCKED | flag::TIMED, false);
+        waiter.client.set_flag(ClientFlags::BLOCKED | ClientFlags::TIMED, false);
     }
 
     /// Those waiting for a key, in order of arrival.

@@ -3,7 +3,7 @@
 use super::{LOST_BYTES, Reader, bulk, head};
 use crate::clients::Client;
 use crate::command::{Entry, Flag};
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 use bytes::Bytes;
 use resp::Request;
 use runtime::Now;
@@ -23,17 +23,17 @@ impl Engine {
             reader.offer(&record, now);
         }
         state.readers.push(reader);
-        self.set_gate(gate::CAPTURED, true);
+        self.set_gate(Gate::CAPTURED, true);
     }
 
     /// Ends what [`Engine::begin_capture`] began (`RESET`, the end of the connection).
     pub fn end_capture(&self, client: &Arc<Client>) {
-        if self.gate() & gate::CAPTURED == 0 {
+        if !self.gate().contains(Gate::CAPTURED) {
             return;
         }
         let mut state = self.captures.0.lock();
         state.readers.retain(|reader| !Arc::ptr_eq(&reader.client, client));
-        self.set_gate(gate::CAPTURED, !state.readers.is_empty());
+        self.set_gate(Gate::CAPTURED, !state.readers.is_empty());
     }
 
     /// What waits for a client that captures; `unwritten` bytes of output wait before it.
@@ -62,7 +62,7 @@ impl Engine {
         db: Db,
         now: Now,
     ) {
-        if self.gate() & gate::CAPTURED == 0 || entry.has(Flag::Admin) {
+        if !self.gate().contains(Gate::CAPTURED) || entry.has(Flag::Admin) {
             return;
         }
         self.captures.0.lock().tell(client.id, now, |out| {
@@ -74,14 +74,14 @@ impl Engine {
 
     /// Records that a client connected.
     pub(crate) fn capture_open(&self, client: &Client, now: Now) {
-        if self.gate() & gate::CAPTURED != 0 {
+        if self.gate().contains(Gate::CAPTURED) {
             self.captures.0.lock().tell(client.id, now, |out| encode_open(out, client, now));
         }
     }
 
     /// Records that a client is gone.
     pub(crate) fn capture_close(&self, client: &Client, now: Now) {
-        if self.gate() & gate::CAPTURED != 0 {
+        if self.gate().contains(Gate::CAPTURED) {
             let times = [now.mono_us, client.id];
             self.captures.0.lock().tell(client.id, now, |out| head(out, "close", &times, 0));
         }

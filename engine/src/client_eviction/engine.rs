@@ -1,6 +1,6 @@
 //! Who gives way, and when that is looked at.
 
-use crate::clients::{Client, Ending, flag};
+use crate::clients::{Client, ClientFlags, Ending};
 use crate::config::Id;
 use crate::engine::Engine;
 use std::sync::Arc;
@@ -51,12 +51,12 @@ impl Engine {
         let Some(_evicting) = self.client_eviction.evicting.try_lock() else { return };
         self.client_eviction.grown.store(0, Ordering::Relaxed);
         let mut clients = self.clients.list();
-        clients.retain(|client| !client.is_killed() && !client.has_flag(flag::MONITOR));
+        clients.retain(|client| !client.is_killed() && !client.has_flag(ClientFlags::MONITOR));
         let mut held: u64 = clients.iter().map(|client| client.memory() as u64).sum();
         if held < limit {
             return;
         }
-        clients.retain(|client| !client.has_flag(flag::NO_EVICT));
+        clients.retain(|client| !client.has_flag(ClientFlags::NO_EVICT));
         clients.sort_by_cached_key(|client| client.memory());
         while held >= limit {
             let Some(client) = clients.pop() else {

@@ -1,6 +1,6 @@
 //! What `CLIENT LIST` says of a client.
 
-use super::{Client, ReplyBuffers, flag};
+use super::{Client, ClientFlags, ReplyBuffers};
 use crate::engine::Engine;
 use crate::pubsub::Space;
 use crate::session::Session;
@@ -11,19 +11,19 @@ use std::sync::atomic::Ordering;
 /// The letters of `flags=`.
 fn flag_letters(client: &Client) -> String {
     let letters = [
-        (flag::REPLICA, 'S'),
-        (flag::MASTER, 'M'),
-        (flag::MONITOR, 'O'),
-        (flag::PUBSUB, 'P'),
-        (flag::MULTI, 'x'),
-        (flag::BLOCKED | flag::PAUSED, 'b'),
-        (flag::TRACKING, 't'),
-        (flag::UNREACHABLE, 'R'),
-        (flag::BROADCAST, 'B'),
-        (flag::CLOSING, 'c'),
-        (flag::UNIX, 'U'),
-        (flag::NO_EVICT, 'e'),
-        (flag::NO_TOUCH, 'T'),
+        (ClientFlags::REPLICA, 'S'),
+        (ClientFlags::MASTER, 'M'),
+        (ClientFlags::MONITOR, 'O'),
+        (ClientFlags::PUBSUB, 'P'),
+        (ClientFlags::MULTI, 'x'),
+        (ClientFlags::BLOCKED | ClientFlags::PAUSED, 'b'),
+        (ClientFlags::TRACKING, 't'),
+        (ClientFlags::UNREACHABLE, 'R'),
+        (ClientFlags::BROADCAST, 'B'),
+        (ClientFlags::CLOSING, 'c'),
+        (ClientFlags::UNIX, 'U'),
+        (ClientFlags::NO_EVICT, 'e'),
+        (ClientFlags::NO_TOUCH, 'T'),
     ];
     let set = letters.iter().filter(|(bit, _)| client.has_flag(*bit));
     let text: String = set.map(|(_, letter)| letter).collect();
@@ -42,7 +42,7 @@ pub fn local_address(peer: &Peer) -> String {
 pub fn describe(engine: &Engine, client: &Client, is_own: bool, now_ms: u64) -> String {
     let names = client.names.lock().clone();
     let get = |n: &std::sync::atomic::AtomicU32| n.load(Ordering::Relaxed);
-    let in_multi = client.has_flag(flag::MULTI);
+    let in_multi = client.has_flag(ClientFlags::MULTI);
     let multi = if in_multi { i64::from(get(&client.queued)) } else { -1 };
     let input = client.input_bytes.load(Ordering::Relaxed);
     let output = client.waiting_bytes();

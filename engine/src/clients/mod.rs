@@ -84,40 +84,43 @@ pub enum Event {
     Poke,
 }
 
-/// Bits of [`Client::flags`].
-pub mod flag {
-    /// In `MULTI`.
-    pub const MULTI: u32 = 1;
-    /// Parked by a blocking command.
-    pub const BLOCKED: u32 = 1 << 1;
-    /// Subscribed to something.
-    pub const PUBSUB: u32 = 1 << 2;
-    /// `CLIENT NO-EVICT on`.
-    pub const NO_EVICT: u32 = 1 << 3;
-    /// `CLIENT NO-TOUCH on`.
-    pub const NO_TOUCH: u32 = 1 << 4;
-    /// `MONITOR`.
-    pub const MONITOR: u32 = 1 << 5;
-    /// Connected through a Unix-domain socket.
-    pub const UNIX: u32 = 1 << 6;
-    /// Closing once its output is written.
-    pub const CLOSING: u32 = 1 << 7;
-    /// `CLIENT TRACKING on`.
-    pub const TRACKING: u32 = 1 << 8;
-    /// `CLIENT TRACKING on … BCAST`.
-    pub const BROADCAST: u32 = 1 << 9;
-    /// The client that is told of this one's cache instead is gone.
-    pub const UNREACHABLE: u32 = 1 << 10;
-    /// A replica of ours.
-    pub const REPLICA: u32 = 1 << 14;
-    /// The master that we follow.
-    pub const MASTER: u32 = 1 << 15;
-    /// Notices about its cache were left out: it is to be told that everything has changed.
-    pub const OUT_OF_TOUCH: u32 = 1 << 11;
-    /// A request of its is held back by `CLIENT PAUSE`.
-    pub const PAUSED: u32 = 1 << 12;
-    /// Parked by a blocking command that ends at some time.
-    pub const TIMED: u32 = 1 << 13;
+bitflags::bitflags! {
+    /// What a client is like, and what it does: what `CLIENT LIST` shows as `flags=`, and more.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct ClientFlags: u32 {
+        /// In `MULTI`.
+        const MULTI = 1;
+        /// Parked by a blocking command.
+        const BLOCKED = 1 << 1;
+        /// Subscribed to something.
+        const PUBSUB = 1 << 2;
+        /// `CLIENT NO-EVICT on`.
+        const NO_EVICT = 1 << 3;
+        /// `CLIENT NO-TOUCH on`.
+        const NO_TOUCH = 1 << 4;
+        /// `MONITOR`.
+        const MONITOR = 1 << 5;
+        /// Connected through a Unix-domain socket.
+        const UNIX = 1 << 6;
+        /// Closing once its output is written.
+        const CLOSING = 1 << 7;
+        /// `CLIENT TRACKING on`.
+        const TRACKING = 1 << 8;
+        /// `CLIENT TRACKING on … BCAST`.
+        const BROADCAST = 1 << 9;
+        /// The client that is told of this one's cache instead is gone.
+        const UNREACHABLE = 1 << 10;
+        /// A replica of ours.
+        const REPLICA = 1 << 14;
+        /// The master that we follow.
+        const MASTER = 1 << 15;
+        /// Notices about its cache were left out: it is to be told that everything has changed.
+        const OUT_OF_TOUCH = 1 << 11;
+        /// A request of its is held back by `CLIENT PAUSE`.
+        const PAUSED = 1 << 12;
+        /// Parked by a blocking command that ends at some time.
+        const TIMED = 1 << 13;
+    }
 }
 
 /// No command yet, in [`Client::last_command`].
@@ -146,8 +149,8 @@ pub struct Client {
     pub created_ms: u64,
     /// Names it gave itself, and its user.
     pub names: Mutex<BoxedNames>,
-    /// [`flag`] bits.
-    pub flags: AtomicU32,
+    /// Bits of [`ClientFlags`].
+    flags: AtomicU32,
     /// Current database.
     pub db: AtomicU32,
     /// RESP version.
@@ -241,13 +244,14 @@ struct Inbox {
 
 impl Client {
     pub(crate) fn new(id: u64, peer: Peer, waker: Waker, now_ms: u64) -> Self {
-        let unix = if matches!(peer, Peer::Unix(_)) { flag::UNIX } else { 0 };
+        let is_unix = matches!(peer, Peer::Unix(_));
+        let unix = if is_unix { ClientFlags::UNIX } else { ClientFlags::empty() };
         Client {
             id,
             peer,
             created_ms: now_ms,
             names: Mutex::default(),
-            flags: AtomicU32::new(unix),
+            flags: AtomicU32::new(unix.bits()),
             db: AtomicU32::new(0),
             resp: AtomicU8::new(2),
             last_command: AtomicU32::new(NO_COMMAND),
@@ -298,7 +302,7 @@ impl Client {
         if self.waiting_bytes() <= NOTICES_MAX {
             return self.send(Event::Cache(notice), 0);
         }
-        self.set_flag(flag::OUT_OF_TOUCH, true);
+        self.set_flag(ClientFlags::OUT_OF_TOUCH, true);
         self.waker.wake_by_ref();
     }
 
@@ -368,17 +372,17 @@ impl Client {
         self.watch_failed.store(false, Ordering::SeqCst);
     }
 
-    /// Sets or clears a [`flag`].
-    pub fn set_flag(&self, bit: u32, on: bool) {
+    /// Sets or clears flags.
+    pub fn set_flag(&self, flags: ClientFlags, on: bool) {
         match on {
-            true => self.flags.fetch_or(bit, Ordering::Relaxed),
-            false => self.flags.fetch_and(!bit, Ordering::Relaxed),
+            true => self.flags.fetch_or(flags.bits(), Ordering::Relaxed),
+            false => self.flags.fetch_and(!flags.bits(), Ordering::Relaxed),
         };
     }
 
-    /// Whether any of some [`flag`]s is set.
-    pub fn has_flag(&self, bit: u32) -> bool {
-        self.flags.load(Ordering::Relaxed) & bit != 0
+    /// Whether any of some flags is set.
+    pub fn has_flag(&self, any: ClientFlags) -> bool {
+        self.flags.load(Ordering::Relaxed) & any.bits() != 0
     }
 
     /// The protocol in use.

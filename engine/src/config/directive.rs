@@ -67,17 +67,17 @@ pub enum Kind {
     /// Any text the function accepts.
     Text(fn(&str) -> Result<(), &'static str>),
     /// A little grammar of its own.
-    Special(Special),
+    Grammar(Grammar),
 }
 
 /// Directives with a grammar of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Special {
+pub enum Grammar {
     /// `save`: pairs of seconds and changes.
     Save,
     /// `client-output-buffer-limit`: class, hard limit, soft limit, seconds.
     OutputBufferLimits,
-    /// `notify-keyspace-events`: letters, see [`super::keyspace_events`].
+    /// `notify-keyspace-events`: letters, see [`super::KeyspaceEvents`].
     KeyspaceEvents,
     /// `bind`: addresses.
     Bind,
@@ -264,14 +264,14 @@ pub(super) const fn text(
     Directive::new(id, name, Kind::Text(any_text), Initial::Text(initial), summary)
 }
 
-pub(super) const fn special(
+pub(super) const fn grammar(
     id: Id,
     name: &'static str,
-    special: Special,
+    grammar: Grammar,
     initial: Initial,
     summary: &'static str,
 ) -> Directive {
-    Directive::new(id, name, Kind::Special(special), initial, summary)
+    Directive::new(id, name, Kind::Grammar(grammar), initial, summary)
 }
 
 fn any_text(_: &str) -> Result<(), &'static str> {

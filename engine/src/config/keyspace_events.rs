@@ -1,66 +1,79 @@
-//! The classes of keyspace notifications: the letters of `notify-keyspace-events` as bits.
+//! [`KeyspaceEvents`]: the letters of `notify-keyspace-events` as a set.
 
-/// `K`: publish on `__keyspace@<db>__:<key>`.
-pub const KEYSPACE: i64 = 1;
-/// `E`: publish on `__keyevent@<db>__:<event>`.
-pub const KEYEVENT: i64 = 1 << 1;
-/// `g`: commands of any type (DEL, EXPIRE, RENAME, …).
-pub const GENERIC: i64 = 1 << 2;
-/// `$`: strings.
-pub const STRING: i64 = 1 << 3;
-/// `l`: lists.
-pub const LIST: i64 = 1 << 4;
-/// `s`: sets.
-pub const SET: i64 = 1 << 5;
-/// `h`: hashes.
-pub const HASH: i64 = 1 << 6;
-/// `z`: sorted sets.
-pub const ZSET: i64 = 1 << 7;
-/// `x`: a key expired.
-pub const EXPIRED: i64 = 1 << 8;
-/// `e`: a key was evicted.
-pub const EVICTED: i64 = 1 << 9;
-/// `t`: streams.
-pub const STREAM: i64 = 1 << 10;
-/// `m`: a read found no key (not part of `A`).
-pub const KEY_MISS: i64 = 1 << 11;
-/// `d`: module types.
-pub const MODULE: i64 = 1 << 13;
-/// `n`: a key was created (not part of `A`).
-pub const NEW: i64 = 1 << 14;
-/// `A`: all classes that `A` stands for.
-pub const ALL: i64 =
-    GENERIC | STRING | LIST | SET | HASH | ZSET | EXPIRED | EVICTED | STREAM | MODULE;
-
-const CLASSES: &[(char, i64)] = &[
-    ('g', GENERIC),
-    ('$', STRING),
-    ('l', LIST),
-    ('s', SET),
-    ('h', HASH),
-    ('z', ZSET),
-    ('x', EXPIRED),
-    ('e', EVICTED),
-    ('t', STREAM),
-    ('d', MODULE),
-    ('n', NEW),
-];
-const DELIVERY: &[(char, i64)] = &[('K', KEYSPACE), ('E', KEYEVENT), ('m', KEY_MISS)];
-
-/// The bits of a string of letters, or `None` when one is unknown.
-pub fn parse(letters: &str) -> Option<i64> {
-    letters.chars().try_fold(0, |bits, letter| {
-        let known = CLASSES.iter().chain(DELIVERY).chain(&[('A', ALL)]);
-        known.clone().find(|(name, _)| *name == letter).map(|(_, bit)| bits | bit)
-    })
+bitflags::bitflags! {
+    /// Which keyspace events are published, and on which channels.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct KeyspaceEvents: u32 {
+        /// `K`: publish on `__keyspace@<db>__:<key>`.
+        const KEYSPACE = 1;
+        /// `E`: publish on `__keyevent@<db>__:<event>`.
+        const KEYEVENT = 1 << 1;
+        /// `g`: commands of any type (DEL, EXPIRE, RENAME, …).
+        const GENERIC = 1 << 2;
+        /// `$`: strings.
+        const STRING = 1 << 3;
+        /// `l`: lists.
+        const LIST = 1 << 4;
+        /// `s`: sets.
+        const SET = 1 << 5;
+        /// `h`: hashes.
+        const HASH = 1 << 6;
+        /// `z`: sorted sets.
+        const ZSET = 1 << 7;
+        /// `x`: a key expired.
+        const EXPIRED = 1 << 8;
+        /// `e`: a key was evicted.
+        const EVICTED = 1 << 9;
+        /// `t`: streams.
+        const STREAM = 1 << 10;
+        /// `m`: a read found no key (not part of `A`).
+        const KEY_MISS = 1 << 11;
+        /// `d`: module types.
+        const MODULE = 1 << 13;
+        /// `n`: a key was created (not part of `A`).
+        const NEW = 1 << 14;
+        /// `A`: all classes that `A` stands for.
+        const ALL = Self::GENERIC.bits() | Self::STRING.bits() | Self::LIST.bits() | Self::SET.bits()
+            | Self::HASH.bits() | Self::ZSET.bits() | Self::EXPIRED.bits() | Self::EVICTED.bits()
+            | Self::STREAM.bits() | Self::MODULE.bits();
+    }
 }
 
-/// The letters of some bits, in Redis's order (`A` first; it hides `n`, as in Redis).
-pub fn render(bits: i64) -> String {
-    let all = [('A', ALL)];
-    let classes = if bits & ALL == ALL { &all[..] } else { CLASSES };
-    let set = |(_, bit): &&(char, i64)| bits & bit == *bit;
-    classes.iter().chain(DELIVERY).filter(set).map(|(letter, _)| letter).collect()
+const CLASSES: &[(char, KeyspaceEvents)] = &[
+    ('g', KeyspaceEvents::GENERIC),
+    ('$', KeyspaceEvents::STRING),
+    ('l', KeyspaceEvents::LIST),
+    ('s', KeyspaceEvents::SET),
+    ('h', KeyspaceEvents::HASH),
+    ('z', KeyspaceEvents::ZSET),
+    ('x', KeyspaceEvents::EXPIRED),
+    ('e', KeyspaceEvents::EVICTED),
+    ('t', KeyspaceEvents::STREAM),
+    ('d', KeyspaceEvents::MODULE),
+    ('n', KeyspaceEvents::NEW),
+];
+const DELIVERY: &[(char, KeyspaceEvents)] = &[
+    ('K', KeyspaceEvents::KEYSPACE),
+    ('E', KeyspaceEvents::KEYEVENT),
+    ('m', KeyspaceEvents::KEY_MISS),
+];
+
+impl KeyspaceEvents {
+    /// The set that a string of letters stands for, or `None` when one is unknown.
+    pub fn parse(letters: &str) -> Option<Self> {
+        letters.chars().try_fold(Self::empty(), |set, letter| {
+            let known = CLASSES.iter().chain(DELIVERY).chain(&[('A', Self::ALL)]);
+            known.clone().find(|(name, _)| *name == letter).map(|(_, event)| set | *event)
+        })
+    }
+
+    /// The letters of a set, in Redis's order (`A` first; it hides `n`, as in Redis).
+    pub fn render(self) -> String {
+        let all = [('A', Self::ALL)];
+        let classes = if self.contains(Self::ALL) { &all[..] } else { CLASSES };
+        let letters = classes.iter().chain(DELIVERY);
+        letters.filter(|(_, event)| self.contains(*event)).map(|(letter, _)| letter).collect()
+    }
 }
 
 #[cfg(test)]
@@ -79,8 +92,8 @@ mod tests {
             ("KEAmn", "AKEm"),
             ("KEg$lshzxetd", "AKE"),
         ] {
-            assert_eq!(render(parse(set).expect("known letters")), get);
+            assert_eq!(KeyspaceEvents::parse(set).expect("known letters").render(), get);
         }
-        assert_eq!(parse("q"), None);
+        assert_eq!(KeyspaceEvents::parse("q"), None);
     }
 }

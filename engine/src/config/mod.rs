@@ -10,19 +10,20 @@
 //! store. To add a directive: a name in `id.rs`, a row in `rows/`. Tests over all rows do the rest.
 
 mod directive;
+mod grammar;
 mod id;
-pub mod keyspace_events;
+mod keyspace_events;
 pub mod memory;
 pub mod rows;
-mod special;
 mod store;
 #[cfg(test)]
 mod tests;
 mod value;
 
-pub use directive::{Directive, Effect, Initial, Kind, Special};
+pub use directive::{Directive, Effect, Grammar, Initial, Kind};
+pub use grammar::{OutputBufferLimit, SavePoint};
 pub use id::Id;
+pub use keyspace_events::KeyspaceEvents;
 pub use rows::{Section, all, by_id, lookup, names};
-pub use special::{OutputBufferLimit, SavePoint};
 pub use store::{ConfigStore, Observer, SetContext, SetError};
 pub use value::Value;

@@ -1,6 +1,6 @@
 //! The current values, shared by all threads.
 
-use super::special::{self, OutputBufferLimit, SavePoint};
+use super::grammar::{self, OutputBufferLimit, SavePoint};
 use super::value::choice_name;
 use super::{Directive, Id, Kind, Value, all, by_id, lookup, names};
 use crate::glob;
@@ -97,7 +97,7 @@ impl ConfigStore {
     }
 
     /// The value of a number-like directive: integers, octal, the number of a choice, flags, bits of
-    /// [`super::keyspace_events`]; a percentage of `maxmemory-clients` is negative.
+    /// [`super::KeyspaceEvents`]; a percentage of `maxmemory-clients` is negative.
     pub fn integer(&self, id: Id) -> i64 {
         self.numbers[id as usize].load(Relaxed)
     }
@@ -138,12 +138,12 @@ impl ConfigStore {
 
     /// The conditions of `save`.
     pub fn save_points(&self) -> Vec<SavePoint> {
-        special::save_points(&self.text(Id::Save))
+        grammar::save_points(&self.text(Id::Save))
     }
 
     /// The limits of `client-output-buffer-limit`: normal, replica and pubsub clients.
     pub fn output_buffer_limits(&self) -> [OutputBufferLimit; 3] {
-        special::parse_limits(&self.text(Id::ClientOutputBufferLimit))
+        grammar::parse_limits(&self.text(Id::ClientOutputBufferLimit))
     }
 
     /// The addresses of `bind`; `*` means all of IPv4, a leading `-` that failing is no error.

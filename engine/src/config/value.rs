@@ -1,6 +1,6 @@
 //! From words to a value and back: what each [`Kind`] accepts, with Redis's error texts.
 
-use super::{Directive, Effect, Initial, Kind, Special, keyspace_events, memory, special};
+use super::{Directive, Effect, Grammar, Initial, KeyspaceEvents, Kind, grammar, memory};
 use std::sync::Arc;
 
 /// The value of a directive.
@@ -25,7 +25,7 @@ impl Directive {
     pub fn takes_many_words(&self) -> bool {
         match self.kind {
             Kind::Flags(_) => true,
-            Kind::Special(special) => special != Special::KeyspaceEvents,
+            Kind::Grammar(grammar) => grammar != Grammar::KeyspaceEvents,
             _ => false,
         }
     }
@@ -59,8 +59,8 @@ impl Directive {
     fn parse_many(&self, words: &[&str], current: &Value) -> Result<Value, String> {
         match self.kind {
             Kind::Flags(bits) => parse_flags(bits, words).map(Value::Number),
-            Kind::Special(which) => {
-                special::normalize(which, words, current).map(|text| Value::Text(text.into()))
+            Kind::Grammar(which) => {
+                grammar::normalize(which, words, current).map(|text| Value::Text(text.into()))
             }
             _ => Err("wrong number of arguments".into()),
         }
@@ -78,7 +78,8 @@ impl Directive {
                 check(word)?;
                 return Ok(Value::Text(word.into()));
             }
-            Kind::Special(_) | Kind::Flags(_) => keyspace_events::parse(word)
+            Kind::Grammar(_) | Kind::Flags(_) => KeyspaceEvents::parse(word)
+                .map(|events| events.bits().into())
                 .ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?,
         };
         Ok(Value::Number(number))
@@ -97,7 +98,9 @@ impl Directive {
             Kind::Octal { .. } => format!("{number:o}"),
             Kind::Choice(choices) => choice_name(choices, number).into(),
             Kind::Flags(bits) => render_flags(bits, number),
-            Kind::Special(Special::KeyspaceEvents) => keyspace_events::render(number),
+            Kind::Grammar(Grammar::KeyspaceEvents) => {
+                KeyspaceEvents::from_bits_retain(number as u32).render()
+            }
             _ => number.to_string(),
         }
     }

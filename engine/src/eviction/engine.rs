@@ -2,7 +2,7 @@
 
 use super::{Candidate, Policy, Value, remember};
 use crate::config::Id;
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 use crate::execute::Changes;
 use crate::keyspace::Class;
 use runtime::Now;
@@ -36,9 +36,9 @@ impl Engine {
         let ignored = self.is_replica() && self.config.boolean(Id::ReplicaIgnoreMaxmemory);
         let over = limit > 0 && !ignored && self.environment.host.memory_used() > limit;
         let evicts = self.eviction_policy().is_some();
-        self.set_gate(gate::CROWDED, over && evicts);
+        self.set_gate(Gate::CROWDED, over && evicts);
         if !over || !evicts {
-            self.set_gate(gate::OVER_MEMORY, over);
+            self.set_gate(Gate::OVER_MEMORY, over);
         }
     }
 
@@ -72,19 +72,19 @@ impl Engine {
     /// nothing more, to evict. Looks anew before it says so.
     #[cold]
     pub(crate) fn is_out_of_memory(&self, now: Now) -> bool {
-        if self.gate() & gate::PAUSED != 0 {
+        if self.gate().contains(Gate::PAUSED) {
             return false;
         }
         self.reclaim();
         self.update_memory_gate();
         self.make_room(now);
-        self.gate() & gate::OVER_MEMORY != 0
+        self.gate().contains(Gate::OVER_MEMORY)
     }
 
     /// Evicts what one command may evict, if memory is over its limit and no other thread does.
     pub(crate) fn make_room(&self, now: Now) {
         // What is paused is not to change.
-        if self.gate() & (gate::CROWDED | gate::PAUSED) != gate::CROWDED {
+        if self.gate() & (Gate::CROWDED | Gate::PAUSED) != Gate::CROWDED {
             return;
         }
         let Some(mut pool) = self.eviction.pool.try_lock() else { return };
@@ -104,12 +104,12 @@ impl Engine {
             match self.evict_one(pool, policy, now) {
                 Some(freed) => excess = excess.saturating_sub(freed),
                 // Nothing that may go: from now on commands are refused.
-                None => return self.set_gate(gate::OVER_MEMORY, true),
+                None => return self.set_gate(Gate::OVER_MEMORY, true),
             }
         }
-        self.set_gate(gate::OVER_MEMORY, false);
+        self.set_gate(Gate::OVER_MEMORY, false);
         let over = limit > 0 && self.environment.host.memory_used() > limit;
-        self.set_gate(gate::CROWDED, over);
+        self.set_gate(Gate::CROWDED, over);
     }
 
     /// Frees what was removed before and not yet taken apart (`FLUSHALL`, large values): nothing

@@ -4,10 +4,10 @@ use super::{Call, Changes, Turn};
 use crate::args::OwnedRequest;
 use crate::blocking::Waiter;
 use crate::clients::Event;
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 use crate::failure::Failure;
 use crate::peers::{Answers, Errand};
-use crate::session::state::{SessionState, special};
+use crate::session::state::{SessionState, Special};
 use crate::tracking::Own;
 use resp::{Output, Reply};
 use runtime::Now;
@@ -63,7 +63,7 @@ impl Engine {
         loop {
             let (mut out, mut changes) = (Output::new(), Changes::default());
             let mut session = SessionState::stand_in(waiter, &self.acl, &self.tracking);
-            session.set_special(special::HOLDER, true);
+            session.set_special(Special::HOLDER, true);
             if let Err(failure) = self.route(&mut session, entry, request.view()) {
                 return (changes, Some(failure));
             }
@@ -80,7 +80,7 @@ impl Engine {
                 .strip_prefix(b"-")
                 .map(|text| Failure::text(String::from_utf8_lossy(text).trim_end().to_owned()));
             // A script that runs too long has a shard: the keys are there until it lets go.
-            if error.is_none() || self.gate() & gate::BUSY == 0 {
+            if error.is_none() || !self.gate().contains(Gate::BUSY) {
                 return (changes, error);
             }
             self.environment.host.sleep(PATIENCE);

@@ -4,8 +4,8 @@ use super::{Again, Call, Changes, Turn};
 use crate::command::Flag;
 use crate::containment::{Doing, Watch};
 use crate::cx::Cx;
-use crate::engine::{Engine, gate};
-use crate::session::state::{Queued, SessionState, special};
+use crate::engine::{Engine, Gate};
+use crate::session::state::{Queued, SessionState, Special};
 use resp::Reply;
 use storage::{Db, Expiry, ShardSet};
 
@@ -83,20 +83,20 @@ impl Engine {
     /// Runs the commands; what is to be logged of them is returned.
     fn exec_queue(&self, queue: &[Queued], cx: &mut Cx<'_>) -> Logged {
         // `CLIENT REPLY` decides about single elements, so how many there are is known at the end.
-        let varies = cx.session.special & special::SILENT != 0
+        let varies = cx.session.special.contains(Special::SILENT)
             || queue.iter().any(|queued| queued.command == self.client_reply);
         let (header, mut left_out) = (cx.reply.deferred(), 0);
         if !varies {
             cx.reply.array(queue.len());
         }
         let mut effects = Vec::new();
-        cx.session.set_special(special::NO_BLOCK, true);
+        cx.session.set_special(Special::NO_BLOCK, true);
         for queued in queue {
             let mark = cx.reply.output().len();
             self.run_queued(queued, cx, &mut effects);
             left_out += usize::from(varies && is_left_out(cx, mark));
         }
-        cx.session.set_special(special::NO_BLOCK, false);
+        cx.session.set_special(Special::NO_BLOCK, false);
         if varies {
             cx.reply.finish_array(header, queue.len() - left_out);
         }
@@ -144,7 +144,7 @@ impl Engine {
         self.call(&mut cx.within(&call, &mut changes));
         let took = (self.environment.stopwatch)().saturating_sub(begin);
         self.note_call(entry, call.request, took, Some(cx.session.client()), cx.now);
-        if self.gate() & gate::MONITORED != 0 {
+        if self.gate().contains(Gate::MONITORED) {
             let source = cx.session.client().peer.to_string();
             self.feed_monitors(entry, call.request, cx.session.db, &source, cx.now);
         }

@@ -1,7 +1,7 @@
 //! Keyspace events as they are published.
 
 use super::Class;
-use crate::config::keyspace_events as bits;
+use crate::config::KeyspaceEvents;
 use crate::engine::Engine;
 use crate::pubsub;
 use crate::tuning::OutputClass;
@@ -18,18 +18,18 @@ impl Engine {
         event: &str,
         mut own: Option<pubsub::Own<'_>>,
     ) {
-        let flags = self.keyspace.event_flags();
-        if flags & class as u32 == 0 {
+        let events = self.keyspace.events();
+        if events.bits() & class as u32 == 0 {
             return;
         }
         let limit = self.tuning.push_limit(OutputClass::PubSub);
-        if flags & bits::KEYSPACE as u32 != 0 {
+        if events.contains(KeyspaceEvents::KEYSPACE) {
             let mut channel = format!("__keyspace@{db}__:").into_bytes();
             channel.extend_from_slice(key);
             let own = own.as_mut().map(|(own, kept)| (*own, &mut **kept));
             self.pubsub.publish(false, &channel, event.as_bytes(), limit, own);
         }
-        if flags & bits::KEYEVENT as u32 != 0 {
+        if events.contains(KeyspaceEvents::KEYEVENT) {
             let channel = format!("__keyevent@{db}__:{event}");
             self.pubsub.publish(false, channel.as_bytes(), key, limit, own);
         }

@@ -6,7 +6,7 @@
 mod engine;
 
 use crate::clients::Client;
-use crate::config::keyspace_events as bits;
+use crate::config::KeyspaceEvents;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -18,29 +18,29 @@ use storage::{Db, Key, Presence, Tx};
 #[repr(u32)]
 pub enum Class {
     /// `g`: commands for any type.
-    Generic = bits::GENERIC as u32,
+    Generic = KeyspaceEvents::GENERIC.bits(),
     /// `$`
-    String = bits::STRING as u32,
+    String = KeyspaceEvents::STRING.bits(),
     /// `l`
-    List = bits::LIST as u32,
+    List = KeyspaceEvents::LIST.bits(),
     /// `s`
-    Set = bits::SET as u32,
+    Set = KeyspaceEvents::SET.bits(),
     /// `h`
-    Hash = bits::HASH as u32,
+    Hash = KeyspaceEvents::HASH.bits(),
     /// `z`
-    SortedSet = bits::ZSET as u32,
+    SortedSet = KeyspaceEvents::ZSET.bits(),
     /// `x`
-    Expired = bits::EXPIRED as u32,
+    Expired = KeyspaceEvents::EXPIRED.bits(),
     /// `e`
-    Evicted = bits::EVICTED as u32,
+    Evicted = KeyspaceEvents::EVICTED.bits(),
     /// `t`
-    Stream = bits::STREAM as u32,
+    Stream = KeyspaceEvents::STREAM.bits(),
     /// `m`: a key that was looked for and not there.
-    KeyMiss = bits::KEY_MISS as u32,
+    KeyMiss = KeyspaceEvents::KEY_MISS.bits(),
     /// `d`: module types.
-    Module = bits::MODULE as u32,
+    Module = KeyspaceEvents::MODULE.bits(),
     /// `n`: a new key.
-    New = bits::NEW as u32,
+    New = KeyspaceEvents::NEW.bits(),
 }
 
 /// A key of a database, as watched or waited for.
@@ -52,14 +52,21 @@ pub struct Watched {
     pub key: Box<[u8]>,
 }
 
-/// Among the bits of [`Keyspace`]'s events: some keys are held.
-const HOLDING: u32 = 1 << 31;
-/// Among them: [`Keyspace::hides_expired`].
-const HIDES_EXPIRED: u32 = 1 << 30;
-/// Among them: [`Keyspace::is_guarded`].
-const GUARDED: u32 = 1 << 29;
-/// What is no event.
-const MARKS: u32 = HOLDING | HIDES_EXPIRED | GUARDED;
+bitflags::bitflags! {
+    /// What stands beside [`KeyspaceEvents`] in one word, so that a command asks once for all of it.
+    #[derive(Clone, Copy)]
+    struct Marks: u32 {
+        /// Some keys are held.
+        const HOLDING = 1 << 31;
+        /// [`Keyspace::hides_expired`].
+        const HIDES_EXPIRED = 1 << 30;
+        /// [`Keyspace::is_guarded`].
+        const GUARDED = 1 << 29;
+    }
+}
+
+/// The bits that are marks and no events.
+const MARKS: u32 = Marks::all().bits();
 
 /// A client that watches a key.
 struct Watcher {
@@ -76,7 +83,7 @@ pub struct Keyspace {
     /// Number of reasons to look any further: watched keys, awaited keys, clients that track, and
     /// one for keyspace events being on. Zero on the ordinary path.
     interest: AtomicU32,
-    /// `notify-keyspace-events` as bits, and [`MARKS`].
+    /// [`KeyspaceEvents`] and [`Marks`].
     event_flags: AtomicU32,
     watchers: Mutex<Watchers>,
 }
@@ -99,9 +106,9 @@ impl Keyspace {
         debug_assert!(before > 0, "interest released more often than added");
     }
 
-    /// The bits of `notify-keyspace-events`.
-    pub fn event_flags(&self) -> u32 {
-        self.event_flags.load(Ordering::Relaxed) & !MARKS
+    /// `notify-keyspace-events`.
+    pub fn events(&self) -> KeyspaceEvents {
+        KeyspaceEvents::from_bits_retain(self.event_flags.load(Ordering::Relaxed) & !MARKS)
     }
 
     /// Whether there is more to a command than its handler: see [`Keyspace::announces_new`],
@@ -113,53 +120,53 @@ impl Keyspace {
 
     /// Whether keys are held: see [`crate::holds`].
     pub(crate) fn is_holding(&self) -> bool {
-        self.event_flags.load(Ordering::SeqCst) & HOLDING != 0
+        self.event_flags.load(Ordering::SeqCst) & Marks::HOLDING.bits() != 0
     }
 
     /// Whether it is to be asked who executes, or what a reply depends on: see [`crate::commit`].
     pub(crate) fn is_guarded(&self) -> bool {
-        self.event_flags.load(Ordering::Relaxed) & GUARDED != 0
+        self.event_flags.load(Ordering::Relaxed) & Marks::GUARDED.bits() != 0
     }
 
     /// Sets [`Keyspace::is_guarded`].
     pub(crate) fn set_guarded(&self, guarded: bool) {
-        self.set_mark(GUARDED, guarded);
+        self.set_mark(Marks::GUARDED, guarded);
     }
 
-    fn set_mark(&self, mark: u32, on: bool) {
+    fn set_mark(&self, mark: Marks, on: bool) {
         match on {
-            true => self.event_flags.fetch_or(mark, Ordering::SeqCst),
-            false => self.event_flags.fetch_and(!mark, Ordering::SeqCst),
+            true => self.event_flags.fetch_or(mark.bits(), Ordering::SeqCst),
+            false => self.event_flags.fetch_and(!mark.bits(), Ordering::SeqCst),
         };
     }
 
     /// Says whether keys are held.
     pub(crate) fn set_holding(&self, holding: bool) {
-        self.set_mark(HOLDING, holding);
+        self.set_mark(Marks::HOLDING, holding);
     }
 
     /// Whether somebody may listen to keys being made: what has to be looked at before a command.
     pub fn announces_new(&self) -> bool {
-        self.event_flags() & Class::New as u32 != 0
+        self.events().contains(KeyspaceEvents::NEW)
     }
 
     /// Whether what has expired stays where it is, for as long as clients are paused.
     pub fn hides_expired(&self) -> bool {
-        self.event_flags.load(Ordering::Relaxed) & HIDES_EXPIRED != 0
+        self.event_flags.load(Ordering::Relaxed) & Marks::HIDES_EXPIRED.bits() != 0
     }
 
     /// Sets [`Keyspace::hides_expired`].
     pub(crate) fn set_hides_expired(&self, keeps: bool) {
-        self.set_mark(HIDES_EXPIRED, keeps);
+        self.set_mark(Marks::HIDES_EXPIRED, keeps);
     }
 
-    /// Sets the bits of `notify-keyspace-events`.
-    pub fn set_event_flags(&self, flags: u32) {
-        let merge = |before| Some(before & MARKS | flags & !MARKS);
+    /// Sets `notify-keyspace-events`.
+    pub fn set_events(&self, events: KeyspaceEvents) {
+        let merge = |before| Some(before & MARKS | events.bits());
         let (order, load) = (Ordering::SeqCst, Ordering::SeqCst);
         let before = self.event_flags.fetch_update(order, load, merge).unwrap_or_default();
         let before = before & !MARKS;
-        match (before != 0, flags != 0) {
+        match (before != 0, !events.is_empty()) {
             (false, true) => self.add_interest(),
             (true, false) => self.release_interest(),
             _ => {}

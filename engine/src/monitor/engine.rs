@@ -1,8 +1,8 @@
 //! Who monitors, and what they are shown.
 
-use crate::clients::{Client, Event, flag};
+use crate::clients::{Client, ClientFlags, Event};
 use crate::command::{Entry, Flag, Group};
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 use crate::tuning::OutputClass;
 use bytes::Bytes;
 use resp::Request;
@@ -15,22 +15,22 @@ impl Engine {
     /// Has a client see every command from now on.
     pub fn begin_monitor(&self, client: &Arc<Client>) {
         let mut monitors = self.monitors.0.lock();
-        if !client.has_flag(flag::MONITOR) {
-            client.set_flag(flag::MONITOR, true);
+        if !client.has_flag(ClientFlags::MONITOR) {
+            client.set_flag(ClientFlags::MONITOR, true);
             monitors.push(client.clone());
         }
-        self.set_gate(gate::MONITORED, true);
+        self.set_gate(Gate::MONITORED, true);
     }
 
     /// Ends what [`Engine::begin_monitor`] began (`RESET`, the end of the connection).
     pub fn end_monitor(&self, client: &Arc<Client>) {
-        if !client.has_flag(flag::MONITOR) {
+        if !client.has_flag(ClientFlags::MONITOR) {
             return;
         }
         let mut monitors = self.monitors.0.lock();
-        client.set_flag(flag::MONITOR, false);
+        client.set_flag(ClientFlags::MONITOR, false);
         monitors.retain(|other| !Arc::ptr_eq(other, client));
-        self.set_gate(gate::MONITORED, !monitors.is_empty());
+        self.set_gate(Gate::MONITORED, !monitors.is_empty());
     }
 
     /// Shows a command to everyone who monitors. `source` is the client's address, or `lua`.
@@ -42,7 +42,7 @@ impl Engine {
         source: &str,
         now: Now,
     ) {
-        if self.gate() & gate::MONITORED == 0 || !is_shown(entry) {
+        if !self.gate().contains(Gate::MONITORED) || !is_shown(entry) {
             return;
         }
         let args = self.commands.shown(entry, request);

@@ -2,7 +2,7 @@
 
 use super::PauseMode;
 use crate::clients::Event;
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 
 impl Engine {
     /// Begins a pause, or lengthens the one in force: the later end and the stricter mode win.
@@ -17,7 +17,7 @@ impl Engine {
 
     /// Nothing is written now; nor does anything expire or give way.
     fn set_paused(&self, paused: bool) {
-        self.set_gate(gate::PAUSED, paused);
+        self.set_gate(Gate::PAUSED, paused);
         self.keyspace.set_hides_expired(paused || self.is_replica());
     }
 

@@ -5,7 +5,7 @@ use crate::command::Entry;
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::execute::{Call, Changes, Effects, Turn, log};
-use crate::session::state::{SessionState, special};
+use crate::session::state::{SessionState, Special};
 use replication::Unit;
 use resp::{Output, Request};
 use runtime::Now;
@@ -29,7 +29,7 @@ impl<'e> Applier<'e> {
     /// For one connection to a master, which `client` is shown as.
     pub fn new(engine: &'e Engine, generation: u64, client: Arc<Client>) -> Self {
         let mut session = SessionState::new(client);
-        session.set_special(special::SOURCE | special::NO_BLOCK, true);
+        session.set_special(Special::SOURCE | Special::NO_BLOCK, true);
         Applier { engine, generation, session, out: Output::new(), position: None }
     }
 

@@ -1,7 +1,7 @@
 //! [`Follower`]: a session that is sent all data, and then the stream.
 
 use super::Replication;
-use crate::clients::{Client, flag};
+use crate::clients::{Client, ClientFlags};
 use crate::config::OutputBufferLimit;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -281,7 +281,7 @@ impl Replication {
     }
 
     pub(super) fn add(&self, follower: &Arc<Follower>) {
-        follower.client.set_flag(flag::REPLICA, true);
+        follower.client.set_flag(ClientFlags::REPLICA, true);
         self.followers.write().push(follower.clone());
         self.update_needed();
     }

@@ -2,7 +2,7 @@
 
 use super::{Announced, Counts, Fed, Follower, Phase};
 use crate::engine::Engine;
-use crate::session::state::{SessionState, special};
+use crate::session::state::{SessionState, Special};
 use crate::tuning::OutputClass;
 use replication::Answer;
 use resp::Output;
@@ -104,7 +104,7 @@ impl SessionState {
 
     fn follow(&mut self, follower: Arc<Follower>) {
         self.rare_mut().follower = Some(follower);
-        self.set_special(special::FOLLOWER, true);
+        self.set_special(Special::FOLLOWER, true);
     }
 
     /// What the client said of itself as a replica.

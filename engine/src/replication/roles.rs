@@ -5,9 +5,9 @@
 
 use super::feed::{APART, FED, LOGGED};
 use super::{Cut, Replication};
-use crate::clients::flag;
+use crate::clients::ClientFlags;
 use crate::config::{Id as Directive, by_id};
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 use crate::tracking::Stale;
 use replication::{History, Id, Resume};
 use std::sync::atomic::Ordering;
@@ -87,7 +87,7 @@ impl Engine {
     /// Whether we follow somebody.
     #[inline]
     pub fn is_replica(&self) -> bool {
-        self.gate() & gate::REPLICA != 0
+        self.gate().contains(Gate::REPLICA)
     }
 
     /// Whether effects go into the stream.
@@ -144,7 +144,7 @@ impl Engine {
         let source =
             Source { host, port, link, can_resume, down_since_ms: now_ms, ..Source::default() };
         *replication.source.lock() = Some(source);
-        self.set_gate(gate::REPLICA, true);
+        self.set_gate(Gate::REPLICA, true);
         self.keyspace.set_hides_expired(true);
         self.update_stale_gate();
         let generation = replication.generation.fetch_add(1, Ordering::SeqCst) + 1;
@@ -165,8 +165,8 @@ impl Engine {
         }
         replication.generation.fetch_add(1, Ordering::SeqCst);
         replication.out.branch(self.new_history_id());
-        self.set_gate(gate::REPLICA, false);
-        self.keyspace.set_hides_expired(self.gate() & gate::PAUSED != 0);
+        self.set_gate(Gate::REPLICA, false);
+        self.keyspace.set_hides_expired(self.gate().contains(Gate::PAUSED));
         self.update_stale_gate();
         self.tee.set(FED, replication.out.is_active());
         replication.out.begin_marks();
@@ -322,7 +322,7 @@ impl Engine {
         let source = self.replication.source.lock();
         let down = source.as_ref().is_some_and(|source| source.link != Link::Up);
         drop(source);
-        self.set_gate(gate::STALE, down && !self.config.boolean(Directive::ReplicaServeStaleData));
+        self.set_gate(Gate::STALE, down && !self.config.boolean(Directive::ReplicaServeStaleData));
     }
 
     pub(crate) fn set_logged(&self, on: bool) {
@@ -331,7 +331,9 @@ impl Engine {
 
     /// Ends every wait with an error.
     fn unblock_all(&self) {
-        for client in self.clients.list().iter().filter(|client| client.has_flag(flag::BLOCKED)) {
+        for client in
+            self.clients.list().iter().filter(|client| client.has_flag(ClientFlags::BLOCKED))
+        {
             self.unblock(client.id, Some(ROLE_CHANGED));
         }
     }

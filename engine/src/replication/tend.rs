@@ -2,7 +2,7 @@
 
 use super::Phase;
 use crate::config::Id;
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 use runtime::Now;
 
 impl Engine {
@@ -66,8 +66,8 @@ impl Engine {
         let few = least > 0 && lag_s > 0 && {
             self.replication.acks().good(now.map_or(0, |now| now.wall_ms), lag_s) < least
         };
-        if few != (self.gate() & gate::FEW_REPLICAS != 0) {
-            self.set_gate(gate::FEW_REPLICAS, few);
+        if few != (self.gate().contains(Gate::FEW_REPLICAS)) {
+            self.set_gate(Gate::FEW_REPLICAS, few);
         }
     }
 }

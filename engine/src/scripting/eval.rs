@@ -22,11 +22,11 @@ use super::running::Kind;
 use super::state::{Conduct, Worker};
 use crate::args::integer;
 use crate::cx::Cx;
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 use crate::failure::{Failure, NOT_INTEGER, Outcome, failure};
-use crate::session::state::special;
+use crate::session::state::Special;
 use resp::{Output, Reply, Request};
-use script::shebang::flag;
+use script::shebang::ScriptFlags;
 use script::{Failed, Sha};
 use storage::{Db, Locks, ShardSet};
 
@@ -116,7 +116,7 @@ fn run_script(
     cx: &mut Cx<'_>,
     worker: &mut Worker,
     sha: Sha,
-    flags: u32,
+    flags: ScriptFlags,
     keys: usize,
     read_only: bool,
 ) -> Outcome {
@@ -141,16 +141,21 @@ pub fn split(
 /// script itself, does not end it half-way. Source: Redis's `pre_command_oom_state`.
 pub(crate) fn is_short_of_memory(cx: &Cx<'_>) -> bool {
     match cx.session.may_not_block() {
-        true => cx.session.special & special::SHORT != 0,
-        false => cx.engine.gate() & gate::OVER_MEMORY != 0,
+        true => cx.session.special.contains(Special::SHORT),
+        false => cx.engine.gate().contains(Gate::OVER_MEMORY),
     }
 }
 
 /// How a script with these flags may run; the checks of Redis's `scriptPrepareForRun`.
-pub fn terms(cx: &Cx<'_>, kind: Kind, flags: u32, read_only: bool) -> Result<Terms, Failure> {
-    let no_writes = flags & flag::NO_WRITES != 0;
-    let allow_oom = flags & flag::ALLOW_OOM != 0;
-    if flags & flag::COMPATIBLE == 0 {
+pub fn terms(
+    cx: &Cx<'_>,
+    kind: Kind,
+    flags: ScriptFlags,
+    read_only: bool,
+) -> Result<Terms, Failure> {
+    let no_writes = flags.contains(ScriptFlags::NO_WRITES);
+    let allow_oom = flags.contains(ScriptFlags::ALLOW_OOM);
+    if !flags.contains(ScriptFlags::COMPATIBLE) {
         if read_only && !no_writes {
             return Err(failure(
                 "ERR Can not execute a script with write flag using *_ro command.",

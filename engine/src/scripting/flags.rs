@@ -5,20 +5,22 @@ use crate::command::{Entry, Flag};
 use crate::engine::Engine;
 use resp::Request;
 use script::Sha;
-use script::shebang::{self, flag};
+use script::shebang::{self, ScriptFlags};
 
 impl Engine {
     /// [`Flag::bit`]s of a request: those of its row, unless it calls a script that has flags of its
     /// own. Source: Redis's `getCommandFlags` and `scriptFlagsToCmdFlags`.
     pub(crate) fn flags_of(&self, entry: &Entry, request: Request<'_>) -> u32 {
         match self.script_flags(entry, request) {
-            Some(script) if script & flag::COMPATIBLE == 0 => as_command(entry.flags, script),
+            Some(script) if !script.contains(ScriptFlags::COMPATIBLE) => {
+                as_command(entry.flags, script)
+            }
             _ => entry.flags,
         }
     }
 
     /// The flags of the script or function that a request calls, if it does and they are known.
-    fn script_flags(&self, entry: &Entry, request: Request<'_>) -> Option<u32> {
+    fn script_flags(&self, entry: &Entry, request: Request<'_>) -> Option<ScriptFlags> {
         let scripting = &self.scripting;
         match entry.spec.name {
             "eval" | "eval_ro" => Some(shebang::script(request.get(1)?).ok()?.0),
@@ -33,14 +35,14 @@ impl Engine {
 }
 
 /// A row's flags as changed by those of a script.
-fn as_command(row: u32, script: u32) -> u32 {
+fn as_command(row: u32, script: ScriptFlags) -> u32 {
     let changed = [Flag::Stale, Flag::DenyOom, Flag::Write, Flag::MayReplicate];
     let row = changed.iter().fold(row, |row, flag| row & !flag.bit());
-    let has = |bits| script & bits != 0;
+    let has = |any| script.intersects(any);
     let given = [
-        (Flag::DenyOom, !has(flag::ALLOW_OOM | flag::NO_WRITES)),
-        (Flag::Write, !has(flag::NO_WRITES)),
-        (Flag::Stale, has(flag::ALLOW_STALE)),
+        (Flag::DenyOom, !has(ScriptFlags::ALLOW_OOM | ScriptFlags::NO_WRITES)),
+        (Flag::Write, !has(ScriptFlags::NO_WRITES)),
+        (Flag::Stale, has(ScriptFlags::ALLOW_STALE)),
     ];
     given.iter().filter(|(_, given)| *given).fold(row, |row, (flag, _)| row | flag.bit())
 }
@@ -53,8 +55,8 @@ mod tests {
     fn a_script_without_flags_writes_and_grows() {
         let row = Flag::MayReplicate.bit() | Flag::Stale.bit() | Flag::NoScript.bit();
         let writes = Flag::NoScript.bit() | Flag::Write.bit();
-        assert_eq!(as_command(row, 0), writes | Flag::DenyOom.bit());
-        assert_eq!(as_command(row, flag::ALLOW_OOM), writes);
-        assert_eq!(as_command(row, flag::NO_WRITES), Flag::NoScript.bit());
+        assert_eq!(as_command(row, ScriptFlags::empty()), writes | Flag::DenyOom.bit());
+        assert_eq!(as_command(row, ScriptFlags::ALLOW_OOM), writes);
+        assert_eq!(as_command(row, ScriptFlags::NO_WRITES), Flag::NoScript.bit());
     }
 }

@@ -7,10 +7,10 @@ use crate::acl::Context;
 use crate::command::{Entry, Flag};
 use crate::config::Id;
 use crate::cx::Cx;
-use crate::engine::gate;
+use crate::engine::Gate;
 use crate::execute::{Again, Call, Changes, Effects};
 use crate::failure::{Failure, NO_REPLICAS, OOM, READ_ONLY, failure};
-use crate::session::state::special;
+use crate::session::state::Special;
 use resp::{Output, Proto, Reply, Request};
 use script::Host;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub struct ScriptHost<'h, 'a> {
     /// The shards of the declared keys, while it is learned whether the script keeps to them.
     watched: Option<ShardSet>,
     /// The caller's database, protocol and special states.
-    before: (storage::Db, Proto, u32),
+    before: (storage::Db, Proto, Special),
 }
 
 impl<'h, 'a> ScriptHost<'h, 'a> {
@@ -69,7 +69,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         let short = is_short_of_memory(cx);
         let session = &mut cx.session;
         let before = (session.db, session.proto, session.special);
-        session.set_special(special::NO_BLOCK | special::SCRIPT, true);
+        session.set_special(Special::NO_BLOCK | Special::SCRIPT, true);
         let began_ns = (cx.engine.environment.stopwatch)();
         let threshold = u64::try_from(cx.engine.config.integer(Id::BusyReplyThreshold));
         let limit_ns = threshold.ok().filter(|ms| *ms > 0).map(|ms| ms.saturating_mul(1_000_000));
@@ -111,12 +111,12 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         if entry.replicates() && self.terms.read_only {
             return Err(failure("ERR Write commands are not allowed from read-only scripts."));
         }
-        if entry.has(Flag::Write) && engine.gate() & gate::JOURNAL_FAILED != 0 {
+        if entry.has(Flag::Write) && engine.gate().contains(Gate::JOURNAL_FAILED) {
             let cause = engine.journal().and_then(|j| j.failure()).unwrap_or_default();
             return Err(Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}")));
         }
-        if entry.has(Flag::Write) && engine.gate() & (gate::REPLICA | gate::FEW_REPLICAS) != 0 {
-            if engine.gate() & gate::FEW_REPLICAS != 0 {
+        if entry.has(Flag::Write) && engine.gate().intersects(Gate::REPLICA | Gate::FEW_REPLICAS) {
+            if engine.gate().contains(Gate::FEW_REPLICAS) {
                 return Err(NO_REPLICAS);
             }
             if engine.config.boolean(Id::ReplicaReadOnly) {
@@ -149,7 +149,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         let (engine, db) = (self.cx.engine, self.cx.session.db);
         if engine.keyspace.is_holding() && engine.is_held_up(&call, self.cx.session) {
             // What has happened cannot be taken back, and half of a transaction cannot wait.
-            let may_wait = self.before.2 & special::NO_BLOCK == 0;
+            let may_wait = !self.before.2.contains(Special::NO_BLOCK);
             self.cx.changes.rest().again = (!self.acted && may_wait).then_some(Again::Held);
             return false;
         }
@@ -196,7 +196,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
             // The script's own request says nothing of it.
             engine.note_growth(call.request.iter().map(<[u8]>::len).sum());
         }
-        if engine.gate() & gate::MONITORED != 0 {
+        if engine.gate().contains(Gate::MONITORED) {
             engine.feed_monitors(call.entry, call.request, self.cx.session.db, "lua", now);
         }
         let db = self.cx.session.db;

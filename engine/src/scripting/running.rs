@@ -5,7 +5,7 @@
 //! and so is every command without keys, so that those who ask only how the server is learn of it.
 
 use super::watch::Watch;
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 use crate::failure::{BUSY_FUNCTION, BUSY_SCRIPT, Failure};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ impl Engine {
     pub(crate) fn script_is_slow(&self, script: &Arc<Running>) {
         let mut running = self.scripting.running.0.lock();
         running.push(script.clone());
-        self.set_gate(gate::BUSY, true);
+        self.set_gate(Gate::BUSY, true);
         self.backend.set_busy(true);
     }
 
@@ -123,7 +123,7 @@ impl Engine {
     pub(crate) fn slow_script_ended(&self, script: &Arc<Running>) {
         let mut running = self.scripting.running.0.lock();
         running.retain(|other| !Arc::ptr_eq(other, script));
-        self.set_gate(gate::BUSY, !running.is_empty());
+        self.set_gate(Gate::BUSY, !running.is_empty());
         self.backend.set_busy(!running.is_empty());
     }
 }

@@ -7,7 +7,7 @@ use super::watch::{Watch, Watches};
 use crate::engine::Engine;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
-use script::shebang;
+use script::shebang::{self, ScriptFlags};
 use script::{JsonSettings, MEMORY_LIMIT, Sha, Vm};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -29,8 +29,8 @@ pub struct Script {
     pub text: Box<[u8]>,
     /// Where the code begins, behind a shebang's line.
     code: usize,
-    /// Bits of [`shebang::flag`].
-    pub flags: u32,
+    /// What the script says of itself.
+    pub flags: ScriptFlags,
 }
 
 impl Script {
@@ -214,7 +214,7 @@ impl Scripting {
     }
 
     /// The flags of a cached script.
-    pub(crate) fn flags_of(&self, sha: &Sha) -> Option<u32> {
+    pub(crate) fn flags_of(&self, sha: &Sha) -> Option<ScriptFlags> {
         self.cache.read().get(sha).map(|script| script.flags)
     }
 

@@ -3,12 +3,12 @@
 //! The order of the checks is that of Redis's `processCommand`, so that the first error is the
 //! same. Ordinary requests of ordinary clients never come here.
 
-use super::state::{SessionState, special};
+use super::state::{SessionState, Special};
 use crate::acl::Context;
-use crate::clients::{Client, flag};
+use crate::clients::{Client, ClientFlags};
 use crate::command::{Entry, Flag};
 use crate::config::{Id, by_id};
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 use crate::execute::Call;
 use crate::failure::{Failure, MASTER_DOWN, NO_AUTH, NO_REPLICAS, OOM, READ_ONLY, failure};
 use resp::Request;
@@ -46,7 +46,7 @@ pub(super) fn admit(
     }
     let context = if session.in_multi() { Context::Multi } else { Context::TopLevel };
     engine.check_permission(session, entry, request, context, now_ms)?;
-    if engine.gate() & gate::BROKEN != 0 {
+    if engine.gate().contains(Gate::BROKEN) {
         return Err(failure("ERR a panic left half a transaction: the server ends"));
     }
     engine.route(session, entry, request)?;
@@ -56,10 +56,10 @@ pub(super) fn admit(
     check_journal(engine, entry, nature)?;
     check_replication(engine, nature)?;
     check_subscribed(session, entry)?;
-    if engine.gate() & gate::STALE != 0 && nature.lacks(Flag::Stale) {
+    if engine.gate().contains(Gate::STALE) && nature.lacks(Flag::Stale) {
         return Err(MASTER_DOWN);
     }
-    if engine.gate() & gate::LOADING != 0 && nature.lacks(Flag::Loading) {
+    if engine.gate().contains(Gate::LOADING) && nature.lacks(Flag::Loading) {
         return Err(failure("LOADING Redis is loading the dataset in memory"));
     }
     check_busy(engine, session, entry, request)?;
@@ -137,17 +137,17 @@ fn check_memory(
     const ENDING: [&str; 4] = ["exec", "discard", "quit", "reset"];
     let grows =
         nature.has(Flag::DenyOom) || (session.in_multi() && !ENDING.contains(&entry.spec.name));
-    let over = engine.gate() & gate::OVER_MEMORY != 0;
+    let over = engine.gate().contains(Gate::OVER_MEMORY);
     if over && grows && engine.is_out_of_memory(now) { Err(OOM) } else { Ok(()) }
 }
 
 /// Writes need enough replicas, and a master.
 fn check_replication(engine: &Engine, nature: Nature) -> Result<(), Failure> {
-    let gate = engine.gate() & (gate::FEW_REPLICAS | gate::REPLICA);
-    if gate == 0 || !nature.has(Flag::Write) {
+    let gate = engine.gate() & (Gate::FEW_REPLICAS | Gate::REPLICA);
+    if gate.is_empty() || !nature.has(Flag::Write) {
         return Ok(());
     }
-    if gate & gate::FEW_REPLICAS != 0 {
+    if gate.contains(Gate::FEW_REPLICAS) {
         return Err(NO_REPLICAS);
     }
     if engine.config.boolean(Id::ReplicaReadOnly) { Err(READ_ONLY) } else { Ok(()) }
@@ -155,7 +155,7 @@ fn check_replication(engine: &Engine, nature: Nature) -> Result<(), Failure> {
 
 /// When the log cannot be written nothing changes; `PING` says so.
 fn check_journal(engine: &Engine, entry: &Entry, nature: Nature) -> Result<(), Failure> {
-    let failed = engine.gate() & (gate::JOURNAL_FAILED | gate::REPLICA) == gate::JOURNAL_FAILED;
+    let failed = engine.gate() & (Gate::JOURNAL_FAILED | Gate::REPLICA) == Gate::JOURNAL_FAILED;
     if !failed || !(nature.has(Flag::Write) || entry.spec.name == "ping") {
         return Ok(());
     }
@@ -171,7 +171,7 @@ fn check_busy(
     entry: &Entry,
     request: Request<'_>,
 ) -> Result<(), Failure> {
-    if engine.gate() & gate::BUSY == 0 || entry.has(Flag::AllowBusy) {
+    if !engine.gate().contains(Gate::BUSY) || entry.has(Flag::AllowBusy) {
         return Ok(());
     }
     if session.in_multi() {
@@ -198,7 +198,7 @@ fn check_subscribed(session: &SessionState, entry: &Entry) -> Result<(), Failure
         "quit",
         "reset",
     ];
-    if session.special & special::SUBSCRIBED == 0 || ALLOWED.contains(&entry.spec.name) {
+    if !session.special.contains(Special::SUBSCRIBED) || ALLOWED.contains(&entry.spec.name) {
         return Ok(());
     }
     Err(Failure::text(format!(
@@ -212,12 +212,12 @@ fn check_subscribed(session: &SessionState, entry: &Entry) -> Result<(), Failure
 fn check_monitor(session: &SessionState, entry: &Entry, nature: Nature) -> Result<(), Failure> {
     let client = session.client();
     let silent = matches!(entry.spec.name, "replconf" | "psync" | "sync");
-    if client.has_flag(flag::REPLICA) && !silent {
+    if client.has_flag(ClientFlags::REPLICA) && !silent {
         tracing::warn!(client = client.id, command = %entry.full_name, "a replica asks: closed");
         client.kill();
     }
     let uses_keys = nature.propagates() || nature.has(Flag::Readonly);
-    if uses_keys && client.has_flag(flag::MONITOR | flag::REPLICA) {
+    if uses_keys && client.has_flag(ClientFlags::MONITOR | ClientFlags::REPLICA) {
         return Err(failure("ERR Replica can't interact with the keyspace"));
     }
     Ok(())
@@ -231,8 +231,8 @@ fn paused_until(
     nature: Nature,
     now_ms: u64,
 ) -> Option<u64> {
-    let is_replica = session.client().has_flag(flag::MONITOR | flag::REPLICA);
-    if engine.gate() & gate::PAUSED == 0 || is_replica {
+    let is_replica = session.client().has_flag(ClientFlags::MONITOR | ClientFlags::REPLICA);
+    if !engine.gate().contains(Gate::PAUSED) || is_replica {
         return None;
     }
     engine.pause.holds(nature.propagates(), now_ms)

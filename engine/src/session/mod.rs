@@ -15,10 +15,10 @@ pub use crate::keyspace::Watched;
 pub use service::EngineService;
 pub use state::{Multi, ReplyMode, SessionState};
 
-use state::special;
+use state::Special;
 
 use crate::blocking::Waiter;
-use crate::clients::{Event, flag};
+use crate::clients::{ClientFlags, Event};
 use crate::config::Id;
 use crate::engine::Engine;
 use crate::pubsub::Space;
@@ -257,8 +257,8 @@ impl Machine {
     /// Makes up for notices about the client's cache that were left out.
     fn get_in_touch(&mut self) {
         let client = self.state.client();
-        if client.has_flag(flag::OUT_OF_TOUCH) && self.out.len() < IN_TOUCH_MAX {
-            client.set_flag(flag::OUT_OF_TOUCH, false);
+        if client.has_flag(ClientFlags::OUT_OF_TOUCH) && self.out.len() < IN_TOUCH_MAX {
+            client.set_flag(ClientFlags::OUT_OF_TOUCH, false);
             let subscribed = self.state.is_subscribed();
             let reply = &mut Reply::new(&mut self.out, self.state.proto);
             Notice::Stale(None).write(reply, subscribed);
@@ -279,7 +279,7 @@ impl Machine {
     /// Lets a request go on that was held back.
     fn end_pause(&mut self) {
         if matches!(self.parked, Parked::Paused { .. } | Parked::Held) {
-            self.state.client().set_flag(flag::PAUSED, false);
+            self.state.client().set_flag(ClientFlags::PAUSED, false);
             self.parked = Parked::No;
         }
     }
@@ -351,13 +351,13 @@ impl Machine {
         let spared = timeout_s == 0
             || self.is_waiting()
             || self.state.is_subscribed()
-            || self.state.special & special::FOLLOWER != 0;
+            || self.state.special.contains(Special::FOLLOWER);
         (!spared).then(|| self.active_us + timeout_s * 1_000_000)
     }
 
     fn output_class(&self) -> OutputClass {
         match self.state.is_subscribed() {
-            _ if self.state.client().has_flag(flag::MONITOR | flag::REPLICA) => {
+            _ if self.state.client().has_flag(ClientFlags::MONITOR | ClientFlags::REPLICA) => {
                 OutputClass::Replica
             }
             true => OutputClass::PubSub,
@@ -428,7 +428,7 @@ impl Machine {
 
     fn drain(&mut self, engine: &Engine, now: Now) -> Status {
         self.draining = true;
-        self.state.set_special(special::LEAVING, true);
+        self.state.set_special(Special::LEAVING, true);
         // Redis ends blocked clients at shutdown without a reply. A session whose output is full
         // goes on: it owes the answers to what it has taken.
         if self.is_waiting() {

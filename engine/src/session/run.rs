@@ -1,13 +1,13 @@
 //! Steps 4 to 8: a buffer of requests parsed, prefetched and run.
 
 use super::admit::{Admission, admit};
-use super::state::{ReplyMode, special};
+use super::state::{ReplyMode, Special};
 use super::{Machine, Parked};
 use crate::blocking::Waiter;
-use crate::clients::{Client, NO_COMMAND, flag};
+use crate::clients::{Client, ClientFlags, NO_COMMAND};
 use crate::command::{CommandId, Entry, Flag};
 use crate::cross_protocol;
-use crate::engine::{Engine, gate};
+use crate::engine::{Engine, Gate};
 use crate::execute::{Again, Call, Changes, Rest, Turn};
 use crate::failure::{self, EXEC_ABORT, Failure};
 use crate::monitor::engine::is_shown_first;
@@ -268,7 +268,7 @@ impl Machine {
         if !entry.accepts(request.len()) {
             return self.refuse(engine, entry, request, now);
         }
-        if self.state.special | engine.gate() != 0 {
+        if self.state.special.bits() | engine.gate().bits() != 0 {
             return self.run_special(engine, entry, planned, request, now, timer);
         }
         self.run_admitted::<false>(engine, entry, planned, request, now, timer);
@@ -334,7 +334,7 @@ impl Machine {
         now: Now,
         timer: &mut Timer<'r>,
     ) {
-        let captured = self.state.take_special(special::CAPTURED);
+        let captured = self.state.take_special(Special::CAPTURED);
         let admission = admit(engine, &mut self.state, entry, request, now);
         // What had to give way for this request is told before it is answered.
         self.take_events(engine, now);
@@ -361,7 +361,7 @@ impl Machine {
                 }
                 if matches!(self.parked, Parked::Held) {
                     // It comes again, and all of this with it.
-                    return self.state.set_special(special::CAPTURED, true);
+                    return self.state.set_special(Special::CAPTURED, true);
                 }
                 if !first {
                     self.show(engine, entry, request, now);
@@ -382,7 +382,7 @@ impl Machine {
 
     /// Shows a request to those who monitor.
     fn show(&self, engine: &Engine, entry: &Entry, request: Request<'_>, now: Now) {
-        if engine.gate() & gate::MONITORED != 0 {
+        if engine.gate().contains(Gate::MONITORED) {
             let source = self.state.client().peer.to_string();
             engine.feed_monitors(entry, request, self.state.db, &source, now);
         }
@@ -444,7 +444,7 @@ impl Machine {
         self.note_command(Some(entry));
         // The millisecond that it is has begun already: one more makes the pause a whole one.
         let wait_us = (until_ms.saturating_sub(now.wall_ms) + 1).saturating_mul(1000);
-        self.state.client().set_flag(flag::PAUSED, true);
+        self.state.client().set_flag(ClientFlags::PAUSED, true);
         self.parked = Parked::Paused { until_us: now.mono_us.saturating_add(wait_us) };
     }
 
@@ -490,7 +490,7 @@ impl Machine {
         }
         let Some(mut rest) = changes.take_rest() else { return };
         if rest.again == Some(Again::Held) {
-            self.state.client().set_flag(flag::PAUSED, true);
+            self.state.client().set_flag(ClientFlags::PAUSED, true);
             self.parked = Parked::Held;
         }
         if let Some((waiter, timeout_us)) = rest.waiter.take() {
@@ -531,11 +531,11 @@ impl Machine {
         if multi.failed {
             Reply::new(&mut self.out, self.state.proto).error(EXEC_ABORT.as_str());
         } else {
-            self.state.set_special(special::SHORT, engine.gate() & gate::OVER_MEMORY != 0);
+            self.state.set_special(Special::SHORT, engine.gate().contains(Gate::OVER_MEMORY));
             let (session, out) = (&mut self.state, &mut self.out);
             let turn = Turn { call, session, out, now, changes: &mut *changes };
             engine.run_all(&multi.queue, turn);
-            self.state.set_special(special::SHORT, false);
+            self.state.set_special(Special::SHORT, false);
             // Queued, it took memory; done, it may take some more.
             engine.note_growth(multi.bytes);
         }

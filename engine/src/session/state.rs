@@ -3,7 +3,7 @@
 use crate::acl::{Account, Acl};
 use crate::args::OwnedRequest;
 use crate::blocking::Waiter;
-use crate::clients::{Client, capped, flag};
+use crate::clients::{Client, ClientFlags, capped};
 use crate::command::CommandId;
 use crate::keyspace::Watched;
 use crate::pubsub::Space;
@@ -20,48 +20,51 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use storage::Db;
 
-/// Reasons for which the dispatcher must look closer at this session's requests.
-pub(crate) mod special {
-    /// In `MULTI`.
-    pub const MULTI: u32 = 1;
-    /// Subscribed, in RESP2: only a few commands are allowed.
-    pub const SUBSCRIBED: u32 = 1 << 1;
-    /// Not authenticated.
-    pub const UNAUTHENTICATED: u32 = 1 << 2;
-    /// `CLIENT REPLY OFF` or `SKIP`.
-    pub const SILENT: u32 = 1 << 3;
-    /// Stands in for a parked session whose command is being tried again.
-    pub const SERVED: u32 = 1 << 4;
-    /// What it asks for was checked where it comes from: a log, or a master.
-    pub const TRUSTED: u32 = 1 << 5;
-    /// Inside `EXEC`, a script, or served on behalf of a waiter: nothing may wait.
-    pub const NO_BLOCK: u32 = 1 << 6;
-    /// Inside a script.
-    pub const SCRIPT: u32 = 1 << 7;
-    /// There are things its user may not do.
-    pub const RESTRICTED: u32 = 1 << 8;
-    /// `CLIENT CACHING` decides about this request.
-    pub const CACHING: u32 = 1 << 9;
-    /// Stands in for what holds keys.
-    pub const HOLDER: u32 = 1 << 10;
-    /// Inside `EXEC`: memory was over its limit when it began.
-    pub const SHORT: u32 = 1 << 11;
-    /// The request that comes again was captured when it came first.
-    pub const CAPTURED: u32 = 1 << 14;
-    /// No input will follow: nothing is waited for on its behalf.
-    pub const LEAVING: u32 = 1 << 12;
-    /// A replica's: it is sent the stream.
-    pub const FOLLOWER: u32 = 1 << 13;
-    /// Time does not pass for it: what it says was so when it was said.
-    pub const TIMELESS: u32 = 1 << 15;
-    /// What it does is logged and passed on elsewhere, or was.
-    pub const UNLOGGED: u32 = 1 << 16;
-    /// A cluster has said who serves the running request.
-    pub const ROUTED: u32 = 1 << 17;
-    /// `READONLY`: in a cluster it reads from who follows, too.
-    pub const READONLY: u32 = 1 << 18;
-    /// All that a log, or a master, is.
-    pub const SOURCE: u32 = TRUSTED | TIMELESS | UNLOGGED;
+bitflags::bitflags! {
+    /// Reasons for which the dispatcher must look closer at this session's requests.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Special: u32 {
+        /// In `MULTI`.
+        const MULTI = 1;
+        /// Subscribed, in RESP2: only a few commands are allowed.
+        const SUBSCRIBED = 1 << 1;
+        /// Not authenticated.
+        const UNAUTHENTICATED = 1 << 2;
+        /// `CLIENT REPLY OFF` or `SKIP`.
+        const SILENT = 1 << 3;
+        /// Stands in for a parked session whose command is being tried again.
+        const SERVED = 1 << 4;
+        /// What it asks for was checked where it comes from: a log, or a master.
+        const TRUSTED = 1 << 5;
+        /// Inside `EXEC`, a script, or served on behalf of a waiter: nothing may wait.
+        const NO_BLOCK = 1 << 6;
+        /// Inside a script.
+        const SCRIPT = 1 << 7;
+        /// There are things its user may not do.
+        const RESTRICTED = 1 << 8;
+        /// `CLIENT CACHING` decides about this request.
+        const CACHING = 1 << 9;
+        /// Stands in for what holds keys.
+        const HOLDER = 1 << 10;
+        /// Inside `EXEC`: memory was over its limit when it began.
+        const SHORT = 1 << 11;
+        /// The request that comes again was captured when it came first.
+        const CAPTURED = 1 << 14;
+        /// No input will follow: nothing is waited for on its behalf.
+        const LEAVING = 1 << 12;
+        /// A replica's: it is sent the stream.
+        const FOLLOWER = 1 << 13;
+        /// Time does not pass for it: what it says was so when it was said.
+        const TIMELESS = 1 << 15;
+        /// What it does is logged and passed on elsewhere, or was.
+        const UNLOGGED = 1 << 16;
+        /// A cluster has said who serves the running request.
+        const ROUTED = 1 << 17;
+        /// `READONLY`: in a cluster it reads from who follows, too.
+        const READONLY = 1 << 18;
+        /// All that a log, or a master, is.
+        const SOURCE = Self::TRUSTED.bits() | Self::TIMELESS.bits() | Self::UNLOGGED.bits();
+    }
 }
 
 /// A command queued by `MULTI`.
@@ -126,15 +129,15 @@ pub struct SessionState {
     pub db: Db,
     /// The cluster's slot of the running request's keys; 0 without a cluster.
     pub(crate) slot: u16,
-    /// With [`special::ROUTED`], the stream of that slot.
+    /// With [`Special::ROUTED`], the stream of that slot.
     stream: u16,
     /// How many random numbers it was given.
     draws: u32,
-    /// With [`special::ROUTED`], the fence that the request runs behind.
+    /// With [`Special::ROUTED`], the fence that the request runs behind.
     fence: u64,
     /// Protocol version.
     pub proto: Proto,
-    pub(crate) special: u32,
+    pub(crate) special: Special,
     pub(crate) counts: Counts,
     /// Set by a handler that ends the connection.
     pub flow: Flow,
@@ -175,7 +178,7 @@ impl SessionState {
             draws: 0,
             fence: 0,
             proto: Proto::Resp2,
-            special: 0,
+            special: Special::empty(),
             counts: Counts::default(),
             flow: Flow::Open,
             multi: None,
@@ -193,9 +196,9 @@ impl SessionState {
         let mut state = SessionState::new(waiter.client.clone());
         state.db = waiter.db;
         state.proto = waiter.client.proto();
-        state.special = special::SERVED;
+        state.special = Special::SERVED;
         state.refresh_user(acl);
-        if waiter.client.has_flag(flag::TRACKING) {
+        if waiter.client.has_flag(ClientFlags::TRACKING) {
             state.set_tracker(tracking.of(waiter.client.id));
             state.set_caching(waiter.caching);
         }
@@ -230,58 +233,58 @@ impl SessionState {
 
     /// Whether `MULTI` is in progress.
     pub fn in_multi(&self) -> bool {
-        self.special & special::MULTI != 0
+        self.special.contains(Special::MULTI)
     }
 
     /// Whether a blocking command must answer at once.
     pub fn may_not_block(&self) -> bool {
-        self.special & special::NO_BLOCK != 0
+        self.special.contains(Special::NO_BLOCK)
     }
 
     /// Whether no input will follow: nobody is there to wait for anything.
     pub fn is_leaving(&self) -> bool {
-        self.special & special::LEAVING != 0
+        self.special.contains(Special::LEAVING)
     }
 
     /// Whether a script runs.
     pub fn in_script(&self) -> bool {
-        self.special & special::SCRIPT != 0
+        self.special.contains(Special::SCRIPT)
     }
 
     /// Whether a command that waited is being tried again.
     pub fn is_served(&self) -> bool {
-        self.special & special::SERVED != 0
+        self.special.contains(Special::SERVED)
     }
 
     /// Whether it may use keys that are held.
     pub(crate) fn is_holder(&self) -> bool {
-        self.special & special::HOLDER != 0
+        self.special.contains(Special::HOLDER)
     }
 
     /// Whether what it asks for was checked where it comes from.
     pub fn is_trusted(&self) -> bool {
-        self.special & special::TRUSTED != 0
+        self.special.contains(Special::TRUSTED)
     }
 
     /// Whether time does not pass for it: nothing it says is too late, or too early.
     pub fn is_timeless(&self) -> bool {
-        self.special & special::TIMELESS != 0
+        self.special.contains(Special::TIMELESS)
     }
 
     /// Whether what it does goes into no log and to no replica by itself.
     pub fn is_unlogged(&self) -> bool {
-        self.special & special::UNLOGGED != 0
+        self.special.contains(Special::UNLOGGED)
     }
 
     /// The stream that the running request's slot is in, and the fence that it runs behind, if a
     /// cluster has said so.
     pub(crate) fn fence(&self) -> Option<(u16, u64)> {
-        (self.special & special::ROUTED != 0).then_some((self.stream, self.fence))
+        (self.special.contains(Special::ROUTED)).then_some((self.stream, self.fence))
     }
 
     /// Notes what [`SessionState::fence`] is.
     pub(crate) fn set_fence(&mut self, fence: Option<(u16, u64)>) {
-        self.set_special(special::ROUTED, fence.is_some());
+        self.set_special(Special::ROUTED, fence.is_some());
         (self.stream, self.fence) = fence.unwrap_or_default();
     }
 
@@ -296,37 +299,34 @@ impl SessionState {
 
     /// Whether it may be shown what a follower has (`READONLY`).
     pub fn is_readonly(&self) -> bool {
-        self.special & special::READONLY != 0
+        self.special.contains(Special::READONLY)
     }
 
     /// Sets [`SessionState::is_readonly`].
     pub fn set_readonly(&mut self, on: bool) {
-        self.set_special(special::READONLY, on);
+        self.set_special(Special::READONLY, on);
     }
 
-    pub(crate) fn set_special(&mut self, bit: u32, on: bool) {
-        match on {
-            true => self.special |= bit,
-            false => self.special &= !bit,
-        }
+    pub(crate) fn set_special(&mut self, reasons: Special, on: bool) {
+        self.special.set(reasons, on);
     }
 
     /// Whether a bit was set; it is no longer.
-    pub(crate) fn take_special(&mut self, bit: u32) -> bool {
-        let was = self.special & bit != 0;
-        self.special &= !bit;
+    pub(crate) fn take_special(&mut self, reason: Special) -> bool {
+        let was = self.special.contains(reason);
+        self.special.remove(reason);
         was
     }
 
     /// Whether the client has authenticated, or need not.
     pub fn is_authenticated(&self) -> bool {
-        self.special & special::UNAUTHENTICATED == 0
+        !self.special.contains(Special::UNAUTHENTICATED)
     }
 
     /// Whether there is anything that its user may not do.
     #[inline]
     pub fn is_restricted(&self) -> bool {
-        self.special & special::RESTRICTED != 0
+        self.special.contains(Special::RESTRICTED)
     }
 
     /// Its user's account; `None` for the default user.
@@ -347,14 +347,14 @@ impl SessionState {
             names.account = (!Arc::ptr_eq(&account, acl.default_account())).then_some(account);
         }
         drop(names);
-        self.set_special(special::UNAUTHENTICATED, false);
+        self.set_special(Special::UNAUTHENTICATED, false);
         self.refresh_user(acl);
     }
 
     /// Makes it a client that has not said who it is.
     pub fn sign_out(&mut self, acl: &Acl) {
         self.sign_in(acl.default_account().clone(), acl);
-        self.set_special(special::UNAUTHENTICATED, !acl.is_open());
+        self.set_special(Special::UNAUTHENTICATED, !acl.is_open());
     }
 
     /// Looks again at what its user may do.
@@ -362,9 +362,9 @@ impl SessionState {
         let account = self.account();
         let user = account.as_ref().unwrap_or(acl.default_account()).user();
         let restricted = !user.is_unrestricted();
-        self.set_special(special::RESTRICTED, restricted);
+        self.set_special(Special::RESTRICTED, restricted);
         if !self.is_authenticated() && acl.is_open() {
-            self.set_special(special::UNAUTHENTICATED, false);
+            self.set_special(Special::UNAUTHENTICATED, false);
         }
     }
 
@@ -403,12 +403,12 @@ impl SessionState {
 
     /// Whether `CLIENT CACHING` decides about this request.
     pub fn is_caching(&self) -> bool {
-        self.special & special::CACHING != 0
+        self.special.contains(Special::CACHING)
     }
 
     /// Notes that `CLIENT CACHING` decides about the next request.
     pub fn set_caching(&mut self, on: bool) {
-        self.set_special(special::CACHING, on);
+        self.set_special(Special::CACHING, on);
     }
 
     fn update_attended(&mut self) {
@@ -420,7 +420,7 @@ impl SessionState {
     pub fn set_reply_mode(&mut self, mode: ReplyMode) {
         self.reply_mode = mode;
         self.skip_armed = mode == ReplyMode::SkipNext;
-        self.set_special(special::SILENT, mode != ReplyMode::On);
+        self.set_special(Special::SILENT, mode != ReplyMode::On);
     }
 
     /// Ends `CLIENT REPLY SKIP`, unless the request that just ran said it.
@@ -442,13 +442,13 @@ impl SessionState {
     /// Begins a transaction.
     pub fn begin_multi(&mut self) {
         self.multi = Some(Box::default());
-        self.set_special(special::MULTI, true);
+        self.set_special(Special::MULTI, true);
         self.show_multi(self.multi.as_deref());
     }
 
     /// Takes the end of the transaction back.
     pub(crate) fn resume_multi(&mut self, multi: Box<Multi>) {
-        self.set_special(special::MULTI, true);
+        self.set_special(Special::MULTI, true);
         self.show_multi(Some(&multi));
         self.multi = Some(multi);
     }
@@ -462,14 +462,14 @@ impl SessionState {
 
     /// [`SessionState::end_multi`], which others do not see yet.
     pub(crate) fn take_multi(&mut self) -> Option<Box<Multi>> {
-        self.set_special(special::MULTI, false);
+        self.set_special(Special::MULTI, false);
         self.multi.take()
     }
 
     /// Has others see a transaction, or none.
     pub(crate) fn show_multi(&self, multi: Option<&Multi>) {
         let (queued, bytes) = multi.map_or((0, 0), |multi| (multi.queue.len(), multi.bytes));
-        self.client.set_flag(flag::MULTI, multi.is_some());
+        self.client.set_flag(ClientFlags::MULTI, multi.is_some());
         self.client.queued.store(queued as u32, Ordering::Relaxed);
         self.client.queued_bytes.store(capped(bytes), Ordering::Relaxed);
     }
@@ -529,7 +529,7 @@ impl SessionState {
         }
         let subscribed = self.is_subscribed();
         self.forget_rare();
-        self.client.set_flag(flag::PUBSUB, subscribed);
-        self.set_special(special::SUBSCRIBED, subscribed && self.proto == Proto::Resp2);
+        self.client.set_flag(ClientFlags::PUBSUB, subscribed);
+        self.set_special(Special::SUBSCRIBED, subscribed && self.proto == Proto::Resp2);
     }
 }

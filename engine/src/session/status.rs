@@ -1,7 +1,7 @@
 //! What every turn of a session ends with: what others may see of it, which limits it has reached,
 //! whether its replies may go, and what the runtime is to do about it next.
 
-use super::state::special;
+use super::state::Special;
 use super::{Machine, OUTPUT_FREE, Parked, seconds};
 use crate::clients::{Ending, capped};
 use crate::config::{Id, OutputBufferLimit};
@@ -115,7 +115,7 @@ impl Machine {
         let ends =
             self.state.flow != Flow::Open || self.draining || self.state.client().is_killed();
         // A replica is sent what there is for it.
-        let follows = self.state.special & special::FOLLOWER != 0;
+        let follows = self.state.special.contains(Special::FOLLOWER);
         !(self.withheld.is_some() || limited || input || ends || follows)
     }
 
@@ -135,7 +135,7 @@ impl Machine {
     #[inline(never)]
     fn look_around(&mut self, engine: &Engine, now: Now) -> Status {
         let released = self.check_withheld(engine);
-        let more = self.state.special & special::FOLLOWER != 0 && self.feed_follower(engine);
+        let more = self.state.special.contains(Special::FOLLOWER) && self.feed_follower(engine);
         self.check_buffers(engine, now);
         self.check_ending(engine);
         if !self.is_parked() {

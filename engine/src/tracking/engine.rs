@@ -3,7 +3,7 @@
 use super::notice;
 use super::table::Holders;
 use super::{Notice, Options, Own, Stale, Tracker};
-use crate::clients::{Client, flag};
+use crate::clients::{Client, ClientFlags};
 use crate::command::{Flag, Group};
 use crate::config::Id;
 use crate::engine::Engine;
@@ -43,21 +43,24 @@ impl Engine {
             self.keyspace.add_interest();
         }
         drop(trackers);
-        client.set_flag(flag::TRACKING, true);
-        client.set_flag(flag::BROADCAST, options.broadcast);
-        client.set_flag(flag::UNREACHABLE, false);
+        client.set_flag(ClientFlags::TRACKING, true);
+        client.set_flag(ClientFlags::BROADCAST, options.broadcast);
+        client.set_flag(ClientFlags::UNREACHABLE, false);
         session.set_tracker(Some(tracker));
     }
 
     /// Ends what [`Engine::begin_tracking`] began (`CLIENT TRACKING off`, `RESET`, the end of the
     /// connection).
     pub fn end_tracking(&self, session: &mut SessionState) {
-        if !session.client().has_flag(flag::TRACKING) {
+        if !session.client().has_flag(ClientFlags::TRACKING) {
             return;
         }
         session.set_tracker(None);
         let client = session.client();
-        client.set_flag(flag::TRACKING | flag::BROADCAST | flag::UNREACHABLE, false);
+        client.set_flag(
+            ClientFlags::TRACKING | ClientFlags::BROADCAST | ClientFlags::UNREACHABLE,
+            false,
+        );
         let mut trackers = self.tracking.trackers.write();
         let Some(tracker) = trackers.remove(&client.id) else { return };
         self.tracking.prefixes.replace(Some(&tracker), None);
@@ -198,7 +201,7 @@ impl Engine {
         match self.clients.get(redirect) {
             Some(receiver) => give(&receiver, notice, own, true),
             None => {
-                tracker.client.set_flag(flag::UNREACHABLE, true);
+                tracker.client.set_flag(ClientFlags::UNREACHABLE, true);
                 give(&tracker.client, Notice::Unreachable(redirect), own, false);
             }
         }
@@ -208,7 +211,7 @@ impl Engine {
 /// RESP2 has no way to tell a client of its own cache.
 fn give(receiver: &Arc<Client>, notice: Notice, own: &mut Option<Own<'_>>, redirected: bool) {
     let proto = receiver.proto();
-    if proto == resp::Proto::Resp2 && !(redirected && receiver.has_flag(flag::PUBSUB)) {
+    if proto == resp::Proto::Resp2 && !(redirected && receiver.has_flag(ClientFlags::PUBSUB)) {
         return;
     }
     match own {

@@ -1,7 +1,7 @@
 //! Directives as they are set: what follows from each.
 
 use super::durability;
-use crate::config::{Id, Value};
+use crate::config::{Id, KeyspaceEvents, Value};
 use crate::engine::Engine;
 use runtime::Now;
 use std::sync::atomic::Ordering;
@@ -64,7 +64,10 @@ fn apply(engine: &Engine, id: Id) {
             apply_output_limits(engine);
         }
         Id::MaxmemoryClients => engine.update_client_limit(),
-        Id::NotifyKeyspaceEvents => engine.keyspace.set_event_flags(config.integer(id) as u32),
+        Id::NotifyKeyspaceEvents => {
+            let events = KeyspaceEvents::from_bits_truncate(config.integer(id) as u32);
+            engine.keyspace.set_events(events);
+        }
         Id::SlowlogLogSlowerThan => {
             engine.slowlog.threshold_us.store(config.integer(id), Ordering::Relaxed);
             follow_measuring(engine);

@@ -5,7 +5,7 @@ use crate::raw::{Lua, Raise, Returns, Type};
 use crate::redis;
 use crate::sandbox::{protect, refuse_unknown};
 use crate::shared::Registered;
-use crate::shebang::flag_bit;
+use crate::shebang::ScriptFlags;
 use std::ffi::c_int;
 
 /// Of the table `redis`, what functions do not have.
@@ -108,7 +108,7 @@ fn positional(lua: Lua) -> Result<Registered, Raise> {
     }
     let name = check_name(lua, name)?;
     lua.copy(2);
-    Ok(Registered { name, description: None, flags: 0, callback: lua.keep() })
+    Ok(Registered { name, description: None, flags: ScriptFlags::empty(), callback: lua.keep() })
 }
 
 fn check_name(lua: Lua, name: &[u8]) -> Result<Vec<u8>, Raise> {
@@ -124,7 +124,8 @@ fn named(lua: Lua) -> Result<Registered, Raise> {
     if lua.kind(1) != Type::Table {
         return refuse(lua, SINGLE);
     }
-    let (mut name, mut description, mut flags, mut callback) = (None, None, 0, false);
+    let (mut name, mut description, mut flags, mut callback) =
+        (None, None, ScriptFlags::empty(), false);
     lua.push_nil();
     while lua.next(1) {
         let key = match lua.kind(-2) {
@@ -185,19 +186,19 @@ fn push_callback(lua: Lua) {
     lua.push_nil();
 }
 
-/// The bits of the list of flags on top.
-fn flags_of(lua: Lua) -> Result<u32, Raise> {
+/// The flags of the list of flags on top.
+fn flags_of(lua: Lua) -> Result<ScriptFlags, Raise> {
     if lua.kind(-1) != Type::Table {
         let text =
             "flags argument to redis.register_function must be a table representing function flags";
         return refuse(lua, text);
     }
-    let mut flags = 0;
+    let mut flags = ScriptFlags::empty();
     for index in 1.. {
         lua.raw_get_index(-1, index);
         let bit = match lua.kind(-1) {
             Type::Nil => break,
-            _ => lua.text(-1).and_then(flag_bit),
+            _ => lua.text(-1).and_then(ScriptFlags::named),
         };
         let Some(bit) = bit else { return refuse(lua, "unknown flag given") };
         flags |= bit;

@@ -49,6 +49,6 @@ fn values(kind: Kind) -> String {
         Kind::Choice(choices) => names(choices, "|"),
         Kind::Flags(bits) => names(bits, " "),
         Kind::Text(_) => "text".into(),
-        Kind::Special(_) => "words".into(),
+        Kind::Grammar(_) => "words".into(),
     }
 }

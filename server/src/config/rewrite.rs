@@ -6,7 +6,7 @@
 
 use super::redis_conf::{line_words, quote_word};
 use super::structured::Format;
-use engine::config::{ConfigStore, Directive, Id, Kind, Special, Value, all, lookup, memory};
+use engine::config::{ConfigStore, Directive, Grammar, Id, Kind, Value, all, lookup, memory};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -119,17 +119,17 @@ fn render(directive: &Directive, store: &ConfigStore) -> Vec<String> {
     let text = store.text(directive.id);
     let line = |words: &str| format!("{name} {words}");
     match directive.kind {
-        Kind::Special(Special::Save) if !text.is_empty() => {
+        Kind::Grammar(Grammar::Save) if !text.is_empty() => {
             let points = store.save_points();
             points
                 .iter()
                 .map(|point| line(&format!("{} {}", point.seconds, point.changes)))
                 .collect()
         }
-        Kind::Special(Special::OutputBufferLimits) => render_limits(name, store),
-        Kind::Special(Special::ReplicaOf) if text.is_empty() => Vec::new(),
-        Kind::Special(Special::KeyspaceEvents) | Kind::Text(_) => vec![line(&quote_word(&text))],
-        Kind::Special(_) if text.is_empty() => vec![line("\"\"")],
+        Kind::Grammar(Grammar::OutputBufferLimits) => render_limits(name, store),
+        Kind::Grammar(Grammar::ReplicaOf) if text.is_empty() => Vec::new(),
+        Kind::Grammar(Grammar::KeyspaceEvents) | Kind::Text(_) => vec![line(&quote_word(&text))],
+        Kind::Grammar(_) if text.is_empty() => vec![line("\"\"")],
         Kind::Memory { .. } => vec![line(&memory::shortest(store.memory(directive.id)))],
         _ => vec![line(&text)],
     }

@@ -5,7 +5,7 @@ use super::connection::{Connection, Speech};
 use super::receive;
 use crate::host::Process;
 use engine::Engine;
-use engine::clients::{Client, flag};
+use engine::clients::{Client, ClientFlags};
 use engine::config::Id;
 use engine::replication::wire::{self, Handshake, Login, Presence, Resume, Step, Stream, command};
 use engine::replication::{Applier, Link};
@@ -178,7 +178,7 @@ impl Following<'_> {
         let (remote, local) = connection.addresses().map_err(|error| error.to_string())?;
         let peer = Peer::Tcp { remote, local };
         let client = self.engine.clients.add(peer, Waker::noop().clone(), self.now().wall_ms);
-        client.set_flag(flag::MASTER, true);
+        client.set_flag(ClientFlags::MASTER, true);
         Ok(client)
     }
 

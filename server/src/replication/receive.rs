@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::link::Following;
 use crate::{host, snapshot};
 use engine::Engine;
-use engine::engine::gate;
+use engine::engine::Gate;
 use engine::replication::Link;
 use engine::replication::wire::{Framing, Id};
 use std::fs::{self, File};
@@ -78,7 +78,7 @@ fn receive(
 fn replace(following: &Following<'_>, path: &Path, id: Id, position: u64) -> Result<(), String> {
     let engine = &following.engine;
     engine.forget_history();
-    engine.set_gate(gate::LOADING, true);
+    engine.set_gate(Gate::LOADING, true);
     // The log would not hold what is loaded: it begins anew behind it.
     let logs = engine.is_logging();
     engine.set_logging(false);
@@ -93,7 +93,7 @@ fn replace(following: &Following<'_>, path: &Path, id: Id, position: u64) -> Res
     if let Ok(db) = &loaded {
         engine.adopt(id, position, *db);
     }
-    engine.set_gate(gate::LOADING, false);
+    engine.set_gate(Gate::LOADING, false);
     if logs {
         begin_log(following, loaded.is_ok());
     }

@@ -1,7 +1,7 @@
 //! Finds and deletes what has expired: a key, or fields of a hash.
 
 use super::entry::Entry;
-use super::guards::{CHANGED, HIDES_EXPIRED, Rare};
+use super::guards::{Marks, Rare};
 use super::shard::Live;
 use super::value::Value;
 use storage::tx::{Expired, Key};
@@ -14,7 +14,7 @@ pub(super) fn is_over(
     now_ms: u64,
     key: &Key<'_>,
     expired: &mut Rare<Expired>,
-    marks: &mut u8,
+    marks: &mut Marks,
 ) -> bool {
     let entry = live.found.get();
     if entry.is_expired(now_ms) {
@@ -23,7 +23,7 @@ pub(super) fn is_over(
     if entry.fields_due().is_none_or(|at_ms| at_ms > now_ms) {
         return false;
     }
-    match *marks & HIDES_EXPIRED != 0 {
+    match marks.contains(Marks::HIDES_EXPIRED) {
         true => lives_on_hidden_fields(entry, now_ms),
         false => purge_fields(live, now_ms, key, expired, marks),
     }
@@ -46,10 +46,10 @@ fn purge_fields(
     now_ms: u64,
     key: &Key<'_>,
     expired: &mut Rare<Expired>,
-    marks: &mut u8,
+    marks: &mut Marks,
 ) -> bool {
     let before = *marks;
-    *marks |= CHANGED;
+    *marks |= Marks::CHANGED;
     let is_over = live.change(|entry, common| match entry.boxed_mut() {
         Some(Value::Hash(hash)) => {
             let fields = hash.purge(&common.hasher, now_ms);

@@ -6,10 +6,21 @@ use std::time::Duration;
 
 /// How long a transaction waits for a shard before it lets go of those it has and starts again.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
-/// A change was begun, and mostly ended, too.
-pub(super) const CHANGED: u8 = 4;
-/// The mark that expired keys and fields are treated as absent, and stay.
-pub(super) const HIDES_EXPIRED: u8 = 8;
+
+bitflags::bitflags! {
+    /// How a transaction treats keys, and what a panic in it would leave.
+    #[derive(Clone, Copy)]
+    pub(super) struct Marks: u8 {
+        /// Accesses are not noted.
+        const NO_TOUCH = 1;
+        /// A collection was opened, and may have been changed since.
+        const OPENED = 1 << 1;
+        /// A change was begun, and mostly ended, too.
+        const CHANGED = 1 << 2;
+        /// Expired keys and fields are treated as absent, and stay.
+        const HIDES_EXPIRED = 1 << 3;
+    }
+}
 
 /// A shard's number, with its lock held.
 pub(super) type Guard<'b> = (u32, MutexGuard<'b, State>);

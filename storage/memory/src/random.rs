@@ -1,6 +1,6 @@
 //! `RANDOMKEY`: a key of any of the shards.
 
-use super::guards::HIDES_EXPIRED;
+use super::guards::Marks;
 use super::tx::MemoryTx;
 use storage::random::mix;
 use storage::tx::{Db, Key};
@@ -15,7 +15,7 @@ impl MemoryTx<'_> {
         for tried in 1.. {
             seed = mix(seed);
             let (hash, bytes) = self.any_key(db, seed)?;
-            let kept = self.marks & HIDES_EXPIRED != 0 && tried == EXPIRED_MAX;
+            let kept = self.marks.contains(Marks::HIDES_EXPIRED) && tried == EXPIRED_MAX;
             if self.live(&Key { db, hash, bytes: &bytes }).is_some() || kept {
                 return Some(bytes);
             }

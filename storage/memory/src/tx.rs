@@ -3,7 +3,7 @@
 use super::MemoryBackend;
 use super::entry::{Entry, INLINE_MAX, Payload};
 use super::expiry::is_over;
-use super::guards::{CHANGED, Guard, HIDES_EXPIRED, PATIENCE, Rare, locked};
+use super::guards::{Guard, Marks, PATIENCE, Rare, locked};
 use super::handle::{Handle, InValue};
 use super::hash::HashValue;
 use super::list::ListValue;
@@ -51,17 +51,12 @@ pub struct MemoryTx<'b> {
     now_ms: u64,
     /// Keys and fields with a time before this one have expired; zero when none has.
     due_ms: u64,
-    /// [`NO_TOUCH`], [`HIDES_EXPIRED`], and what a panic would leave: [`OPENED`], [`CHANGED`].
-    pub(super) marks: u8,
+    /// How it treats keys, and what a panic would leave.
+    pub(super) marks: Marks,
     /// The database whose sizes may have changed, [`NO_DB`] or [`SEVERAL_DBS`].
     used_db: Db,
     expired: ManuallyDrop<Rare<Expired>>,
 }
-
-/// Accesses are not noted.
-const NO_TOUCH: u8 = 1;
-/// A collection was opened, and may have been changed since.
-const OPENED: u8 = 2;
 
 /// No database was used.
 const NO_DB: Db = Db::MAX;
@@ -79,7 +74,16 @@ impl<'b> MemoryTx<'b> {
     fn holding(backend: &'b MemoryBackend, first: Option<Guard<'b>>, now_ms: u64) -> Self {
         let (others, expired) = (ManuallyDrop::new(None), ManuallyDrop::new(None));
         let due_ms = now_ms;
-        MemoryTx { backend, first, others, now_ms, due_ms, marks: 0, used_db: NO_DB, expired }
+        MemoryTx {
+            backend,
+            first,
+            others,
+            now_ms,
+            due_ms,
+            marks: Marks::empty(),
+            used_db: NO_DB,
+            expired,
+        }
     }
 
     /// A transaction that has locked one shard; `None` as for [`MemoryTx::lock_all`].
@@ -171,12 +175,12 @@ impl<'b> MemoryTx<'b> {
         if live.found.get().is_mortal()
             && is_over(&mut live, self.due_ms, key, &mut self.expired, &mut self.marks)
         {
-            if self.marks & HIDES_EXPIRED != 0 {
+            if self.marks.contains(Marks::HIDES_EXPIRED) {
                 return None;
             }
             self.expired.get_or_insert_default().push(Expired::key(key.db, key.bytes));
             // What has expired counts as absent, once it is gone as much as before.
-            let marks = std::mem::replace(&mut self.marks, CHANGED);
+            let marks = std::mem::replace(&mut self.marks, Marks::CHANGED);
             live.remove();
             self.marks = marks;
             return None;
@@ -187,7 +191,7 @@ impl<'b> MemoryTx<'b> {
     /// As `live`, marking the key as accessed.
     #[inline(always)]
     fn accessed(&mut self, key: &Key<'_>) -> Option<Live<'_>> {
-        let (now_ms, no_touch) = (self.now_ms, self.marks & NO_TOUCH != 0);
+        let (now_ms, no_touch) = (self.now_ms, self.marks.contains(Marks::NO_TOUCH));
         let frequency = &self.backend.frequency;
         let mut live = self.live(key)?;
         if !no_touch {
@@ -206,7 +210,7 @@ impl<'b> MemoryTx<'b> {
     }
 
     fn insert(&mut self, key: &Key<'_>, mut entry: Entry) {
-        self.marks |= CHANGED;
+        self.marks |= Marks::CHANGED;
         let shard = self.backend.shard_of_hash(key.hash);
         entry.start_clock(self.now_ms);
         let directory = self.shard(shard).insert(key.db, key.hash, entry);
@@ -229,7 +233,7 @@ impl<'b> MemoryTx<'b> {
         kind: Kind,
         empty: fn() -> Value,
     ) -> Result<Option<Handle<'t, T>>> {
-        self.marks |= OPENED;
+        self.marks |= Marks::OPENED;
         match self.accessed(key) {
             Some(live) if live.found.get().kind() != kind => return Err(Error::WrongType),
             Some(_) => {}
@@ -309,13 +313,12 @@ impl Tx for MemoryTx<'_> {
     }
 
     fn set_expiry_mode(&mut self, mode: Expiry) {
-        let hides = if mode == Expiry::Hide { HIDES_EXPIRED } else { 0 };
-        self.marks = self.marks & !HIDES_EXPIRED | hides;
+        self.marks.set(Marks::HIDES_EXPIRED, mode == Expiry::Hide);
         self.due_ms = if mode == Expiry::Ignore { 0 } else { self.now_ms };
     }
 
     fn set_no_touch(&mut self, no_touch: bool) {
-        self.marks = self.marks & !NO_TOUCH | if no_touch { NO_TOUCH } else { 0 };
+        self.marks.set(Marks::NO_TOUCH, no_touch);
     }
 
     fn set_last(&mut self, position: Position) {
@@ -329,8 +332,8 @@ impl Tx for MemoryTx<'_> {
 
     fn left_by_panic(&self) -> Left {
         match self.marks {
-            marks if marks & CHANGED != 0 => Left::Something,
-            marks if marks & OPENED != 0 => Left::Perhaps,
+            marks if marks.contains(Marks::CHANGED) => Left::Something,
+            marks if marks.contains(Marks::OPENED) => Left::Perhaps,
             _ => Left::Nothing,
         }
     }
@@ -346,7 +349,7 @@ impl Tx for MemoryTx<'_> {
     }
 
     fn remove(&mut self, key: &Key<'_>) -> Result<bool> {
-        self.marks |= CHANGED;
+        self.marks |= Marks::CHANGED;
         Ok(self.live(key).map(Live::remove).is_some())
     }
 
@@ -355,14 +358,14 @@ impl Tx for MemoryTx<'_> {
     }
 
     fn set_expiry(&mut self, key: &Key<'_>, at_ms: Option<u64>) -> Result<bool> {
-        self.marks |= CHANGED;
+        self.marks |= Marks::CHANGED;
         let Some(mut live) = self.live(key) else { return Ok(false) };
         live.change(|entry, _| entry.set_expiry(at_ms));
         Ok(true)
     }
 
     fn rename(&mut self, from: &Key<'_>, to: &Key<'_>) -> Result<bool> {
-        self.marks |= CHANGED;
+        self.marks |= Marks::CHANGED;
         let Some(live) = self.live(from) else { return Ok(false) };
         if from.db == to.db && from.bytes == to.bytes {
             return Ok(true);
@@ -445,7 +448,7 @@ impl Tx for MemoryTx<'_> {
     }
 
     fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: NewExpiry) -> Result<()> {
-        self.marks |= CHANGED;
+        self.marks |= Marks::CHANGED;
         let Some(mut live) = self.accessed(key) else {
             let at_ms = if let NewExpiry::At(at_ms) = expiry { Some(at_ms) } else { None };
             self.insert_string(key, value, at_ms);
@@ -474,7 +477,7 @@ impl Tx for MemoryTx<'_> {
     }
 
     fn append(&mut self, key: &Key<'_>, suffix: &[u8]) -> Result<u64> {
-        self.marks |= CHANGED;
+        self.marks |= Marks::CHANGED;
         let Some(mut live) = self.accessed_string(key)? else {
             self.insert_string(key, suffix, None);
             return Ok(suffix.len() as u64);
@@ -487,7 +490,7 @@ impl Tx for MemoryTx<'_> {
         if bytes.is_empty() {
             return self.string_len(key);
         }
-        self.marks |= CHANGED;
+        self.marks |= Marks::CHANGED;
         if self.accessed_string(key)?.is_none() {
             self.insert_string(key, &[], None);
         }
@@ -518,7 +521,7 @@ impl Tx for MemoryTx<'_> {
 
     fn hash<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Hash + 't>>> {
         let empty = || Value::Hash(HashValue::new());
-        let (hides, due_ms) = (self.marks & HIDES_EXPIRED != 0, self.due_ms);
+        let (hides, due_ms) = (self.marks.contains(Marks::HIDES_EXPIRED), self.due_ms);
         let handle: Option<Handle<'t, HashValue>> = self.open(key, open, Kind::Hash, empty)?;
         if !hides {
             return Ok(handle.map(|handle| Box::new(handle) as _));
@@ -615,7 +618,7 @@ impl Tx for MemoryTx<'_> {
     fn clear(&mut self, db: Db) -> Result<u64> {
         self.assert_all();
         self.use_db(db);
-        self.marks |= CHANGED;
+        self.marks |= Marks::CHANGED;
         let mut removed = 0;
         let backend = self.backend;
         for (number, state) in self.guards_mut() {
@@ -632,7 +635,7 @@ impl Tx for MemoryTx<'_> {
     fn swap_dbs(&mut self, a: Db, b: Db) -> Result<()> {
         self.assert_all();
         self.used_db = SEVERAL_DBS;
-        self.marks |= CHANGED;
+        self.marks |= Marks::CHANGED;
         let backend = self.backend;
         for (number, state) in self.guards_mut() {
             state.spaces.swap(a as usize, b as usize);

@@ -1,8 +1,8 @@
 //! Clients and limits: how many clients, and how much each may make Varve remember.
 
 use super::bounds::{LONG_MAX, MB, NATURAL_LONG};
-use crate::config::directive::{integer, memory, memory_or_percent, special};
-use crate::config::{Directive, Id, Initial, Special};
+use crate::config::directive::{grammar, integer, memory, memory_or_percent};
+use crate::config::{Directive, Grammar, Id, Initial};
 
 /// Redis's defaults: no limit for normal clients, 256mb/64mb for replicas, 32mb/8mb for subscribers.
 const OUTPUT_BUFFER_LIMITS: &str =
@@ -29,10 +29,10 @@ pub(super) static ROWS: &[Directive] = &[
         1024 * MB,
         "Bytes of one unfinished request",
     ),
-    special(
+    grammar(
         Id::ClientOutputBufferLimit,
         "client-output-buffer-limit",
-        Special::OutputBufferLimits,
+        Grammar::OutputBufferLimits,
         Initial::Text(OUTPUT_BUFFER_LIMITS),
         "Output that may wait: class, hard limit, soft limit, seconds",
     ),

@@ -1,8 +1,8 @@
 //! General: the process, its log and how it ends.
 
 use super::bounds::{INT_MAX, NATURAL};
-use crate::config::directive::{choice, flags, integer, special, text, yes_no};
-use crate::config::{Directive, Id, Initial, Special};
+use crate::config::directive::{choice, flags, grammar, integer, text, yes_no};
+use crate::config::{Directive, Grammar, Id, Initial};
 
 const SUPERVISED: &[(&str, i64)] = &[("upstart", 3), ("systemd", 2), ("auto", 1), ("no", 0)];
 const LOG_LEVELS: &[(&str, i64)] =
@@ -78,10 +78,10 @@ pub(super) static ROWS: &[Directive] = &[
         "Hint for the kernel's out-of-memory killer",
     )
     .kept(),
-    special(
+    grammar(
         Id::OomScoreAdjValues,
         "oom-score-adj-values",
-        Special::OomScores,
+        Grammar::OomScores,
         Initial::Text("0 200 800"),
         "Scores of master, replica and child processes",
     )

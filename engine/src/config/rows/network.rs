@@ -1,15 +1,15 @@
 //! Network: where Varve listens and how connections are kept.
 
 use super::bounds::NATURAL;
-use crate::config::directive::{integer, octal, special, text, yes_no};
-use crate::config::{Directive, Id, Initial, Special};
+use crate::config::directive::{grammar, integer, octal, text, yes_no};
+use crate::config::{Directive, Grammar, Id, Initial};
 
 /// Where Varve listens and how connections are kept.
 pub(super) static ROWS: &[Directive] = &[
-    special(
+    grammar(
         Id::Bind,
         "bind",
-        Special::Bind,
+        Grammar::Bind,
         Initial::Text("127.0.0.1"),
         "Addresses to listen on (`* -::*`: all; a leading - : failing is no error)",
     )

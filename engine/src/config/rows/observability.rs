@@ -1,8 +1,8 @@
 //! Slow log and latency: what Varve remembers about its own speed.
 
 use super::bounds::NATURAL_LONG;
-use crate::config::directive::{integer, special, yes_no};
-use crate::config::{Directive, Id, Initial, Special};
+use crate::config::directive::{grammar, integer, yes_no};
+use crate::config::{Directive, Grammar, Id, Initial};
 
 /// What Varve remembers about its own speed.
 pub(super) static ROWS: &[Directive] = &[
@@ -22,10 +22,10 @@ pub(super) static ROWS: &[Directive] = &[
         "Milliseconds from which LATENCY remembers an event; 0: none",
     ),
     yes_no(Id::LatencyTracking, "latency-tracking", true, "Keep latency histograms per command"),
-    special(
+    grammar(
         Id::LatencyTrackingInfoPercentiles,
         "latency-tracking-info-percentiles",
-        Special::Percentiles,
+        Grammar::Percentiles,
         Initial::Text("50 99 99.9"),
         "Percentiles that INFO latencystats shows",
     ),

@@ -1,8 +1,8 @@
 //! Persistence: the append-only file, snapshots, and where they lie.
 
 use super::bounds::{INT_MAX, INT_MIN, LONG_MAX, MB, NATURAL};
-use crate::config::directive::{choice, integer, memory, special, text, yes_no};
-use crate::config::{Directive, Id, Initial, Special};
+use crate::config::directive::{choice, grammar, integer, memory, text, yes_no};
+use crate::config::{Directive, Grammar, Id, Initial};
 
 const FSYNC: &[(&str, i64)] = &[("everysec", 1), ("always", 2), ("no", 0)];
 
@@ -73,10 +73,10 @@ pub(super) static ROWS: &[Directive] = &[
         "Keep files that a rewrite has replaced",
     )
     .kept(),
-    special(
+    grammar(
         Id::Save,
         "save",
-        Special::Save,
+        Grammar::Save,
         Initial::Text(""),
         "Snapshot after <seconds> with <changes>, any number of pairs",
     ),

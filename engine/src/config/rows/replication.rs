@@ -1,15 +1,15 @@
 //! Replication.
 
 use super::bounds::{INT_MAX, LONG_MAX, MB, NATURAL, NATURAL_LONG};
-use crate::config::directive::{choice, integer, memory, special, text, yes_no};
-use crate::config::{Directive, Id, Initial, Special};
+use crate::config::directive::{choice, grammar, integer, memory, text, yes_no};
+use crate::config::{Directive, Grammar, Id, Initial};
 
 const DISKLESS_LOAD: &[(&str, i64)] = &[("disabled", 0), ("on-empty-db", 1), ("swapdb", 2)];
 const PROPAGATION: &[(&str, i64)] = &[("ignore", 0), ("panic", 1), ("panic-on-replicas", 2)];
 
 /// Masters and replicas.
 pub(super) static ROWS: &[Directive] = &[
-    special(Id::Replicaof, "replicaof", Special::ReplicaOf, Initial::Text(""), "Follow a master")
+    grammar(Id::Replicaof, "replicaof", Grammar::ReplicaOf, Initial::Text(""), "Follow a master")
         .alias(&["slaveof"])
         .immutable(),
     text(Id::Masterauth, "masterauth", "", "Password for the master").sensitive(),

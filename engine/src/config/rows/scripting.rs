@@ -1,8 +1,8 @@
 //! Scripting and events: Lua, functions, notifications.
 
 use super::bounds::NATURAL_LONG;
-use crate::config::directive::{integer, special, yes_no};
-use crate::config::{Directive, Id, Initial, Special};
+use crate::config::directive::{grammar, integer, yes_no};
+use crate::config::{Directive, Grammar, Id, Initial};
 
 /// Lua, functions, notifications.
 pub(super) static ROWS: &[Directive] = &[
@@ -23,10 +23,10 @@ pub(super) static ROWS: &[Directive] = &[
     .kept()
     .immutable()
     .hidden(),
-    special(
+    grammar(
         Id::NotifyKeyspaceEvents,
         "notify-keyspace-events",
-        Special::KeyspaceEvents,
+        Grammar::KeyspaceEvents,
         Initial::Number(0),
         "Classes of keyspace notifications to publish",
     ),

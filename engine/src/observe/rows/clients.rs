@@ -2,14 +2,14 @@
 
 use super::super::{Reading, Row};
 use super::{level, shown, zero};
-use crate::clients::{Client, flag};
+use crate::clients::{Client, ClientFlags};
 use crate::config::Id;
 use crate::engine::Engine;
 use crate::figures::Value;
 use std::sync::atomic::Ordering::Relaxed;
 
-fn with(r: &Reading<'_>, bit: u32) -> Value {
-    counted(r, |client| client.has_flag(bit))
+fn with(r: &Reading<'_>, any: ClientFlags) -> Value {
+    counted(r, |client| client.has_flag(any))
 }
 
 fn counted(r: &Reading<'_>, is: impl Fn(&Client) -> bool) -> Value {
@@ -35,15 +35,17 @@ pub(super) const ROWS: &[Row] = &[
     shown("client_recent_max_input_buffer", |r| most(r, |c| c.input_bytes.load(Relaxed))),
     shown("client_recent_max_output_buffer", |r| most(r, |c| c.output_bytes.load(Relaxed))),
     level("blocked_clients", "Clients that wait in a blocking command", |r| {
-        with(r, flag::BLOCKED | flag::PAUSED)
+        with(r, ClientFlags::BLOCKED | ClientFlags::PAUSED)
     }),
-    level("tracking_clients", "Clients with client-side caching", |r| with(r, flag::TRACKING)),
-    level("pubsub_clients", "Clients that are subscribed", |r| with(r, flag::PUBSUB)),
+    level("tracking_clients", "Clients with client-side caching", |r| {
+        with(r, ClientFlags::TRACKING)
+    }),
+    level("pubsub_clients", "Clients that are subscribed", |r| with(r, ClientFlags::PUBSUB)),
     level("watching_clients", "Clients that watch a key", |r| {
         counted(r, |client| client.watched.load(Relaxed) > 0)
     }),
     // Every session keeps its own deadline; there is no table, but there are those who would be in it.
-    shown("clients_in_timeout_table", |r| with(r, flag::TIMED)),
+    shown("clients_in_timeout_table", |r| with(r, ClientFlags::TIMED)),
     level("total_watched_keys", "Keys that somebody watches", |r| {
         r.engine.keyspace.watched_keys().into()
     }),

@@ -2,7 +2,7 @@
 
 use super::super::{Reading, Row};
 use super::{level, shown, zero};
-use crate::engine::gate;
+use crate::engine::Gate;
 use crate::figures::{Figure, Sheet, Unit, Value, counter, gauge, note};
 
 /// What the log tells that is a number to watch: the rest is for people.
@@ -32,7 +32,7 @@ fn log(r: &Reading<'_>, sheet: &mut Sheet) {
 pub(super) const ROWS: &[Row] = &[
     Row::Host,
     level("loading", "Whether the data is still being loaded", |r| {
-        (r.engine.gate() & gate::LOADING != 0).into()
+        (r.engine.gate().contains(Gate::LOADING)).into()
     }),
     zero("async_loading"),
     // Nothing forks, so nothing is copied on write.

@@ -1,6 +1,6 @@
 //! Directives with a grammar of their own: parsed, checked and brought to one canonical text.
 
-use super::{Special, Value, memory};
+use super::{Grammar, Value, memory};
 
 /// One condition of `save`: a snapshot after this many seconds with at least this many changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,18 +27,18 @@ const CLASSES: [&str; 3] = ["normal", "slave", "pubsub"];
 /// Redis's `CONFIG_BINDADDR_MAX`.
 const BIND_MAX: usize = 16;
 
-/// Checks the words of a special directive and gives its canonical text.
-pub(super) fn normalize(which: Special, words: &[&str], now: &Value) -> Result<String, String> {
+/// Checks the words of a directive with a grammar of its own and gives its canonical text.
+pub(super) fn normalize(which: Grammar, words: &[&str], now: &Value) -> Result<String, String> {
     // A single empty word (`save ""` in a file) stands for none.
     let words = if words == [""] { &[] } else { words };
     match which {
-        Special::Save => save(words),
-        Special::OutputBufferLimits => output_buffer_limits(words, now),
-        Special::Bind => bind(words),
-        Special::OomScores => oom_scores(words),
-        Special::Percentiles => percentiles(words),
-        Special::ReplicaOf => replica_of(words),
-        Special::KeyspaceEvents => Err("wrong number of arguments".into()),
+        Grammar::Save => save(words),
+        Grammar::OutputBufferLimits => output_buffer_limits(words, now),
+        Grammar::Bind => bind(words),
+        Grammar::OomScores => oom_scores(words),
+        Grammar::Percentiles => percentiles(words),
+        Grammar::ReplicaOf => replica_of(words),
+        Grammar::KeyspaceEvents => Err("wrong number of arguments".into()),
     }
 }
 
