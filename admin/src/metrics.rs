@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use engine::Engine;
-use engine::figures::{Family, Figure, Kind, Line, Unit, Value};
+use engine::observe::figures::{Family, Figure, Kind, Line, Unit, Value};
 use engine::observe::{self, Row, SECTIONS, Section};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;

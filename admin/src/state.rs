@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use engine::clients::describe;
 use engine::config::lookup;
-use engine::figures::{Line, Value as Figure};
+use engine::observe::figures::{Line, Value as Figure};
 use engine::observe::{self, SECTIONS};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -71,7 +71,7 @@ pub async fn clients(State(admin): State<Arc<Admin>>) -> Json<Value> {
 
 /// `/slowlog`: the newest slow commands.
 pub async fn slow(State(admin): State<Arc<Admin>>) -> Json<Value> {
-    let shown = |entry: engine::slowlog::SlowEntry| {
+    let shown = |entry: engine::observe::slowlog::SlowEntry| {
         let words: Vec<_> =
             entry.args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
         json!({

@@ -2,8 +2,8 @@
 //! them when a capture must not give them away.
 
 use crate::format::Arg;
-use engine::args::OwnedRequest;
 use engine::command::{Argument, ArgumentKind, CommandId, CommandTable, arguments};
+use engine::text::args::OwnedRequest;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -7,7 +7,7 @@ use engine::clients::ClientFlags;
 use engine::command::{Flag::*, Group, LockRule, Options, SPEC, Secret, Spec, Takes::Exactly};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
-use engine::pubsub::Space;
+use engine::notify::pubsub::Space;
 use engine::session::ReplyMode;
 use resp::Proto;
 use resp::parse_i64;

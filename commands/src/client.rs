@@ -1,14 +1,14 @@
 //! `CLIENT`: connections seen from inside.
 
 use super::client_rows;
-use engine::args::{integer, is_word};
+use engine::clients::pause::PauseMode;
 use engine::clients::{Client, ClientFlags, capped, describe, local_address};
 use engine::command::Spec;
 use engine::cx::Cx;
 use engine::engine::Engine;
 use engine::failure::{Failure, Outcome, SYNTAX, failure, subcommand_syntax};
-use engine::pause::PauseMode;
 use engine::session::ReplyMode;
+use engine::text::args::{integer, is_word};
 use resp::parse_i64;
 use runtime::Flow;
 use std::sync::Arc;

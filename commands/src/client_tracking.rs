@@ -1,11 +1,11 @@
 //! `CLIENT TRACKING` and its kin: a client's cache, seen from its connection.
 
 use bytes::Bytes;
-use engine::args::integer;
 use engine::clients::ClientFlags;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
-use engine::tracking::{Options, Tracker};
+use engine::notify::tracking::{Options, Tracker};
+use engine::text::args::integer;
 
 /// What `CLIENT TRACKING` was given behind `on` or `off`.
 #[derive(Default)]
@@ -145,7 +145,9 @@ pub(super) fn caching(cx: &mut Cx<'_>) -> Outcome {
 }
 
 pub(super) fn getredir(cx: &mut Cx<'_>) -> Outcome {
-    cx.reply.integer(engine::tracking::redirection(cx.session.tracker().map(|tracker| &**tracker)));
+    cx.reply.integer(engine::notify::tracking::redirection(
+        cx.session.tracker().map(|tracker| &**tracker),
+    ));
     Ok(())
 }
 
@@ -180,7 +182,7 @@ pub(super) fn trackinginfo(cx: &mut Cx<'_>) -> Outcome {
     reply.set(words.len());
     words.iter().for_each(|word| reply.bulk(word.as_bytes()));
     reply.bulk(b"redirect");
-    reply.integer(engine::tracking::redirection(tracker));
+    reply.integer(engine::notify::tracking::redirection(tracker));
     reply.bulk(b"prefixes");
     let prefixes: &[Bytes] = tracker.map_or(&[], |tracker| &tracker.prefixes);
     reply.array(prefixes.len());

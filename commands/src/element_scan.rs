@@ -1,9 +1,9 @@
 //! What `SSCAN`, `HSCAN` and `ZSCAN` have in common: the cursor, the options, the reply's shape.
 
 use crate::generic::iterate::parse_cursor;
-use engine::args::{Args, integer};
 use engine::failure::{Failure, SYNTAX, failure};
-use engine::glob;
+use engine::text::args::{Args, integer};
+use engine::text::glob;
 use resp::{Output, Reply, Request};
 
 const INVALID_CURSOR: Failure = failure("ERR invalid cursor");

@@ -5,7 +5,7 @@ use engine::clients::Event;
 use engine::command::{Channels, Flag::*, Group, LockRule, SPEC, Spec, key_range};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, subcommand_syntax};
-use engine::pubsub::Space;
+use engine::notify::pubsub::Space;
 use engine::session::SessionState;
 use engine::tuning::OutputClass;
 use resp::{Output, Reply};

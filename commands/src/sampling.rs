@@ -1,8 +1,8 @@
 //! Random elements of a collection, as `SRANDMEMBER`, `HRANDFIELD` and `ZRANDMEMBER` pick them:
 //! how many are asked for, and which.
 
-use engine::args::integer;
 use engine::failure::{Failure, OUT_OF_RANGE, failure};
+use engine::text::args::integer;
 use hashbrown::HashMap;
 use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng};

@@ -1,10 +1,10 @@
 //! What commands that can wait for a key have in common (`BLPOP`, `BZPOPMIN` …): the timeout, the
 //! number of keys, and how a key of another type counts.
 
-use engine::args::{integer, parse_f64};
-use engine::blocking::Block;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, WRONG_TYPE, failure};
+use engine::notify::blocking::Block;
+use engine::text::args::{integer, parse_f64};
 use resp::{Reply, Request};
 use std::ops::Range;
 use storage::{Key, Kind};

@@ -32,7 +32,7 @@ fn pass(micros: u64) {
 
 /// `TAKE micros`: takes so long.
 fn take(cx: &mut Cx<'_>) -> Outcome {
-    pass(engine::args::integer(cx.args.arg(1))? as u64);
+    pass(engine::text::args::integer(cx.args.arg(1))? as u64);
     cx.reply.ok();
     Ok(())
 }

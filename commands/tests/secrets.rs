@@ -126,7 +126,7 @@ fn every_command_with_a_secret_is_tried() {
         .iter()
         .filter_map(|request| {
             let words = request.split(' ').map(str::as_bytes);
-            let request = engine::args::OwnedRequest::new(words);
+            let request = engine::text::args::OwnedRequest::new(words);
             server.engine().commands.resolve(request.view()).map(|entry| entry.id)
         })
         .collect();

@@ -1,7 +1,7 @@
 //! Which arguments others than their sender may see.
 
-use engine::args::OwnedRequest;
 use engine::command::{CommandTable, arguments};
+use engine::text::args::OwnedRequest;
 
 fn shown(line: &str) -> String {
     let table = CommandTable::new(commands::all()).expect("no name twice");

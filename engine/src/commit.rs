@@ -2,7 +2,7 @@
 //! what its reply depends on.
 //!
 //! With a journal that takes everything and withholds no reads, and without a [`Cluster`], nothing of
-//! this is asked: a mark of the keyspace ([`Keyspace::is_guarded`](crate::keyspace::Keyspace)) leads
+//! this is asked: a mark of the keyspace ([`Keyspace::is_guarded`](crate::notify::keyspace::Keyspace)) leads
 //! here. Otherwise, in this order:
 //!
 //! 1. before its locks, a request is routed: its slot's stream, and the fence it runs behind;

@@ -1,16 +1,16 @@
 //! [`Cx`]: all that a handler has: its arguments, the locked keys, the reply, and what to tell.
 
-use crate::args::{Args, is_word};
-use crate::blocking::{Block, LateReply};
 use crate::clients::Message;
 use crate::command::Entry;
 use crate::engine::Engine;
 use crate::execute::{Call, Changes, Turn};
 use crate::failure::{Failure, wrong_arity};
-use crate::keyspace::Class;
+use crate::notify::blocking::{Block, LateReply};
+use crate::notify::keyspace::Class;
+use crate::notify::tracking::Stale;
 use crate::peers::Errand;
 use crate::session::state::SessionState;
-use crate::tracking::Stale;
+use crate::text::args::{Args, is_word};
 use resp::{Reply, Request};
 use runtime::{Flow, Now};
 use storage::{Key, Locks, Presence, Tx};

@@ -1,6 +1,6 @@
 //! [`Host`]: what the process around an engine does for it.
 
-use crate::figures::Sheet;
+use crate::observe::figures::Sheet;
 use crate::peers::{Answers, Errand, PeerError, Requests, Target};
 use runtime::Now;
 use std::time::Duration;

@@ -5,8 +5,8 @@
 //! `COMMAND` and ACL categories derive from the row. A single command, a `MULTI`/`EXEC` and a script are each
 //! one storage transaction.
 //!
-//! What is kept on a topic does not know the engine (`eviction/mod.rs`); what the engine does with it stands beside
-//! it (`eviction/engine.rs`). So [`Engine`] can have fields of all topics without a circle through all files.
+//! What is kept on a topic does not know the engine (`upkeep/eviction/mod.rs`); what the engine does with it stands beside
+//! it (`upkeep/eviction/engine.rs`). So [`Engine`] can have fields of all topics without a circle through all files.
 //!
 //! Must not know: any command, sockets, threads, `async`, any runtime, any particular backend. It reads no
 //! clock and no random source: both are arguments ([`runtime::Now`], [`Environment`]).
@@ -15,66 +15,45 @@
 //! | --- | --- |
 //! | [`session`] | one client's state machine: bytes in, bytes out |
 //! | [`command`] | rows, and the table that finds them |
-//! | [`cx`] | what a handler sees |
+//! | [`cx`], [`failure`] | what a handler sees, and the errors it answers with |
 //! | `execute` | running a command under its locks, and what follows |
 //! | [`scripting`] | how scripts and functions run, and what sessions share of them |
 //! | [`engine`](mod@engine) | what sessions share |
 //! | [`acl`] | users, and what they may do |
-//! | [`expiry`], [`long_double`], [`args`], [`glob`] | what arguments mean |
-//! | [`keyspace`], [`blocking`], [`pubsub`], [`tracking`] | who is told what |
-//! | [`cluster`], [`host`] | what is asked of whoever decides who executes, and of the process around |
-//! | `holds` | keys on their way to another server |
-//! | [`peers`] | other servers, which only the process around reaches |
+//! | [`clients`] | who is connected |
+//! | [`config`], [`tuning`] | directives and their values, and what changes with them while the server runs |
+//! | [`notify`] | who is told what: watchers, waiters, caches, subscribers, monitors |
+//! | [`observe`] | figures: what `INFO` and metrics show, what is counted, what took long |
+//! | [`upkeep`] | work done between requests: expiry, eviction, maintenance |
+//! | [`text`] | what arguments mean: numbers, times, patterns |
+//! | [`cluster`], [`commit`], [`host`] | what is asked of whoever decides who executes, of who keeps effects, and of the process around |
+//! | [`peers`] | other servers, which only the process around reaches, and keys on their way there |
 //! | [`replay`] | running logged effects again |
-//! | [`figures`], [`observe`] | what a row of figures is, and the rows: what `INFO` and metrics show |
-//! | `containment` | what a panic inside a transaction may do |
 //! | [`replication`](mod@replication) | who follows us, and whom we follow |
-//! | [`housekeeping`] | work done between requests: expiry, maintenance |
 //! | [`testing`] | driving all of it in a test |
 
 pub mod acl;
-pub mod args;
-pub mod blocking;
-pub mod capture;
-mod client_eviction;
 pub mod clients;
 pub mod cluster;
 pub mod command;
 pub mod commit;
 pub mod config;
-mod containment;
-pub mod cross_protocol;
 pub mod cx;
 pub mod engine;
-pub mod eviction;
 mod execute;
-pub mod expiry;
 pub mod failure;
-pub mod figures;
-pub mod glob;
-mod holds;
 pub mod host;
-pub mod housekeeping;
-pub mod keyspace;
-pub mod latency;
-pub mod long_double;
-pub mod monitor;
+pub mod notify;
 pub mod observe;
-pub mod pause;
 pub mod peers;
-pub mod pubsub;
-pub mod rates;
 pub mod replay;
 pub mod replication;
 pub mod scripting;
 pub mod session;
-pub mod slowlog;
-mod stages;
-pub mod stats;
-pub mod switches;
 pub mod testing;
-pub mod tracking;
+pub mod text;
 pub mod tuning;
+pub mod upkeep;
 
 pub use cluster::{Cluster, Route};
 pub use cx::Cx;

@@ -3,9 +3,9 @@
 //! `cargo run --example custom_command -- --port 6380`, then `redis-cli -p 6380 SETMAX record 7`.
 
 use server::Server;
-use server::engine::args::integer;
 use server::engine::command::{Flag::*, Group, SPEC, Spec, key};
-use server::engine::keyspace::Class;
+use server::engine::notify::keyspace::Class;
+use server::engine::text::args::integer;
 use server::engine::{Cx, Outcome};
 use server::storage::NewExpiry;
 use std::process::ExitCode;

@@ -4,7 +4,9 @@ use crate::host::Process;
 use crate::memory::{MemoryFigures, resident_bytes, total_bytes};
 use crate::system::{CpuTime, cpu_time, operating_system};
 use engine::config::Id;
-use engine::figures::{Figure, Sheet, Unit, Value, counter, gauge, human, note, percent, ratio};
+use engine::observe::figures::{
+    Figure, Sheet, Unit, Value, counter, gauge, human, note, percent, ratio,
+};
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! [`Moments`]: what the log spends time on, as events of the latency monitor.
 
 use crate::snapshot::Saver;
-use engine::latency::LatencyMonitor;
+use engine::observe::latency::LatencyMonitor;
 use runtime::Clock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

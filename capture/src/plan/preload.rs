@@ -7,8 +7,8 @@
 use super::{fill, is_value};
 use crate::format::Arg;
 use crate::privacy::{Role, Roles};
-use engine::args::OwnedRequest;
 use engine::command::{Flag, Group};
+use engine::text::args::OwnedRequest;
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasher;

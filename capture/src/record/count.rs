@@ -3,7 +3,7 @@
 use crate::format::{Arg, Reader, Record, Tail};
 use crate::privacy::Roles;
 use anyhow::{Context, Result};
-use engine::args::OwnedRequest;
+use engine::text::args::OwnedRequest;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;

@@ -8,11 +8,11 @@ pub use rows::COMMANDS;
 use engine::acl::log::Reason;
 use engine::acl::user::{Selector, User, hex, is_space, merge_selectors};
 use engine::acl::user_line;
-use engine::args::{integer, is_word};
 use engine::command::{Category, Entry};
 use engine::config::Id;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure, subcommand_syntax, wrong_arity};
+use engine::text::args::{integer, is_word};
 use runtime::Flow;
 
 const NO_FILE: Failure = failure(

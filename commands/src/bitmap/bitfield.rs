@@ -3,12 +3,12 @@
 use super::field::{Overflow, SPAN_MAX, Type};
 use super::{grow, offset};
 use crate::string::unshare;
-use engine::args::{integer, is_word};
 use engine::command::Takes::Exactly;
 use engine::command::{Found, Given, KeyPosition, KeySpec, NoOption, Options};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::{integer, is_word};
 use resp::Request;
 use storage::Key;
 

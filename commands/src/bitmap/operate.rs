@@ -1,10 +1,10 @@
 //! BITOP: strings combined bit by bit.
 
 use super::super::string::set_raw;
-use engine::args::is_word;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::is_word;
 use storage::NewExpiry;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

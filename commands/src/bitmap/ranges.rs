@@ -1,9 +1,9 @@
 //! BITCOUNT and BITPOS: bits in a range of bytes or bits.
 
 use super::bits;
-use engine::args::{integer, is_word};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::text::args::{integer, is_word};
 use std::ops::Range;
 
 /// What the indices of a range count.

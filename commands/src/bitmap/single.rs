@@ -4,7 +4,7 @@ use super::{grow, offset};
 use crate::string::unshare;
 use engine::cx::Cx;
 use engine::failure::{Outcome, failure};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
 use resp::parse_i64;
 
 /// The mask of a bit within its byte.

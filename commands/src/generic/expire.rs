@@ -1,10 +1,10 @@
 //! EXPIRE and its kin: when keys go, and when they would.
 
-use engine::args::integer;
 use engine::cx::Cx;
-use engine::expiry::{EX, EXAT, PX, PXAT, Unit, invalid_expire, is_past};
 use engine::failure::{Failure, Outcome, failure, shown};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::integer;
+use engine::text::expiry::{EX, EXAT, PX, PXAT, Unit, invalid_expire, is_past};
 use storage::Key;
 
 /// On which condition the expiry is set.

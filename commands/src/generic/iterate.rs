@@ -1,10 +1,10 @@
 //! KEYS, SCAN, RANDOMKEY: keys nobody named.
 
-use engine::args::{Args, integer};
 use engine::cx::Cx;
 use engine::engine::Engine;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
-use engine::glob;
+use engine::text::args::{Args, integer};
+use engine::text::glob;
 use resp::Request;
 use storage::{Db, Kind, ShardSet};
 

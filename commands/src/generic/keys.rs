@@ -2,7 +2,7 @@
 
 use engine::cx::Cx;
 use engine::failure::Outcome;
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
 
 /// Also UNLINK: removing takes bounded time either way, see [`storage::Tx::remove`].
 pub(super) fn del(cx: &mut Cx<'_>) -> Outcome {

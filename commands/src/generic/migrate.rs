@@ -1,16 +1,16 @@
 //! MIGRATE: keys handed to another server, as DUMP payloads that it restores.
 //!
-//! The keys are held ([`engine::holds`]) until the other side has answered, and nothing else is:
+//! The keys are held ([`engine::peers::holds`]) until the other side has answered, and nothing else is:
 //! another thread speaks with it ([`engine::Host::run_aside`]), and what it took over is deleted
 //! here when its answer has come. An answer that never comes, or is no reply, deletes nothing.
 
-use engine::args::integer;
 use engine::command::Takes::{Exactly, Rest};
 use engine::command::{Found, Given, KeyPosition, KeySpec, NoOption, Options};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
 use engine::peers::{Errand, Requests, Target};
+use engine::text::args::integer;
 use resp::{Request, encode_command};
 use std::ops::Range;
 use std::time::Duration;

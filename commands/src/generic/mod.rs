@@ -10,9 +10,9 @@ mod object;
 mod rows;
 mod serialized;
 
-use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{Failure, NOT_INTEGER, failure};
+use engine::text::args::integer;
 use storage::Db;
 
 pub use expire::{expire_at, persist_key};

@@ -4,7 +4,7 @@ use super::{SAME_OBJECT, database};
 use crate::string::unshare;
 use engine::cx::Cx;
 use engine::failure::{Failure, NO_SUCH_KEY, Outcome, SYNTAX};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
 use storage::{Error, Key, Kind, rdb};
 
 /// Renames argument 1 to argument 2; false when the target was there and had to stay.

@@ -1,10 +1,10 @@
 //! DUMP and RESTORE.
 
-use engine::args::integer;
 use engine::cx::Cx;
-use engine::expiry::{PX, PXAT, is_past};
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::integer;
+use engine::text::expiry::{PX, PXAT, is_past};
 use std::borrow::Cow;
 use storage::Presence;
 use storage::rdb::{self, Checksum};

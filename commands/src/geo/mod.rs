@@ -13,9 +13,9 @@ mod search;
 
 use crate::sorted_set::update::{Options, add};
 use crate::sorted_set::{Scored, store};
-use engine::args::{float, is_word};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::text::args::{float, is_word};
 use geohash::{Cell, LATITUDE_MAX, LONGITUDE_MAX, Point};
 use query::{Command, Order, Query};
 use search::Found;

@@ -3,11 +3,11 @@
 use super::geohash::Point;
 use super::search::{Form, Shape};
 use super::{member_place, point, unit};
-use engine::args::{integer, parse_f64};
 use engine::command::Takes::Exactly;
 use engine::command::{Found, Given, KeyPosition, KeySpec, NoOption, Options};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::text::args::{integer, parse_f64};
 use resp::Request;
 use storage::Key;
 

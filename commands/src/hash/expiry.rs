@@ -1,11 +1,11 @@
 //! Expiry of single hash fields, as in Redis 7.4: `HEXPIRE` and its kin, `HTTL` and its kin,
 //! `HPERSIST`.
 
-use engine::args::{integer, is_word, parse_i64};
 use engine::cx::Cx;
-use engine::expiry::{EX, EXAT, PX, PXAT, Unit, invalid_expire};
 use engine::failure::{Failure, Outcome, failure};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::{integer, is_word, parse_i64};
+use engine::text::expiry::{EX, EXAT, PX, PXAT, Unit, invalid_expire};
 use resp::{Reply, Request};
 use smallvec::SmallVec;
 use storage::types::{FieldExpiry, Hash};

@@ -7,11 +7,11 @@ mod rows;
 
 pub use rows::COMMANDS;
 
-use engine::args::{integer, parse_i64};
 use engine::cx::Cx;
 use engine::failure::{Failure, NOT_FLOAT, Outcome, failure};
-use engine::keyspace::Class;
-use engine::long_double::{LongDouble, Parsed};
+use engine::notify::keyspace::Class;
+use engine::text::args::{integer, parse_i64};
+use engine::text::long_double::{LongDouble, Parsed};
 use resp::Reply;
 use storage::types::{FieldExpiry, Hash};
 use storage::{Key, Open};

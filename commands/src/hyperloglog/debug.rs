@@ -2,9 +2,9 @@
 
 use super::value::{self, HyperLogLog, REGISTERS};
 use super::{load, save, sparse};
-use engine::args::is_word;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
+use engine::text::args::is_word;
 use storage::Key;
 
 pub(super) fn pfdebug(cx: &mut Cx<'_>) -> Outcome {

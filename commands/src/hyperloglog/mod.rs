@@ -19,7 +19,7 @@ use super::string::set_raw;
 use engine::config::Id;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
 use storage::{Key, NewExpiry};
 use value::{HyperLogLog, REGISTERS, Registers};
 

@@ -6,10 +6,10 @@ mod positions;
 mod pushing;
 mod rows;
 
-use engine::args::{integer, is_word};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::{integer, is_word};
 use std::ops::Range;
 use storage::types::End;
 use storage::{Key, Open};

@@ -4,7 +4,7 @@ use super::{end_of, end_word, pop_event, push_event, removed};
 use crate::waiting::{is_ready, timeout_us, wait};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, WRONG_TYPE};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
 use storage::types::End;
 use storage::{Key, Kind, Open, Tx};
 

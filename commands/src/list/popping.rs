@@ -2,9 +2,9 @@
 
 use super::{end_of, pop_event, removed};
 use crate::waiting::{counted_keys, is_ready, timeout_us, wait};
-use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::text::args::integer;
 use std::ops::Range;
 use storage::types::End;
 use storage::{Key, Kind, Open};

@@ -1,10 +1,10 @@
 //! LINDEX, LSET, LINSERT, LREM, LTRIM, LPOS: elements by their index, and indices by their element.
 
 use super::{clamp, place, removed};
-use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{Failure, INDEX_OUT_OF_RANGE, NO_SUCH_KEY, Outcome, SYNTAX, failure};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::integer;
 use storage::types::{End, List};
 use storage::{Open, Result as Stored};
 

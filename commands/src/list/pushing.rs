@@ -3,7 +3,7 @@
 use super::push_event;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
 use storage::types::End;
 use storage::{Key, Open};
 

@@ -1,12 +1,12 @@
 //! `FUNCTION` and `FCALL`.
 
-use engine::args::is_word;
 use engine::cx::Cx;
 use engine::failure::{BUSY_FUNCTION, BUSY_SCRIPT, Failure, Outcome, failure, subcommand_syntax};
-use engine::glob::matches;
 use engine::scripting::eval::{key_count, run, split, terms, with_worker};
 use engine::scripting::libraries::{Libraries, Library, Policy};
 use engine::scripting::running::{Kill, Kind};
+use engine::text::args::is_word;
+use engine::text::glob::matches;
 use script::Failed;
 use script::shebang::ScriptFlags;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
 //! `CAPTURE`: the connection becomes a stream of what clients ask, for `varve capture`.
 
 use super::base::ADMIN;
-use engine::args::{integer, is_word};
-use engine::capture::{BUFFER_DEFAULT, BUFFER_RANGE};
 use engine::command::Spec;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::notify::capture::{BUFFER_DEFAULT, BUFFER_RANGE};
+use engine::text::args::{integer, is_word};
 
 fn capture(cx: &mut Cx<'_>) -> Outcome {
     if cx.session.may_not_block() {

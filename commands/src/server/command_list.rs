@@ -1,11 +1,11 @@
 //! `COMMAND COUNT|LIST|GETKEYS|GETKEYSANDFLAGS`.
 
 use super::command::{category_names, key_flags};
-use engine::args::is_word;
 use engine::command::{Entry, Flag, Found};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
-use engine::glob;
+use engine::text::args::is_word;
+use engine::text::glob;
 
 pub(super) fn count(cx: &mut Cx<'_>) -> Outcome {
     let count = cx.engine.commands.entries().iter().filter(|e| e.parent.is_none()).count();

@@ -5,14 +5,14 @@ use super::debug_data::{
     htstats, htstats_key, info_of, listpack, populate, quicklist, quicklist_fields, sdslen,
 };
 use super::{debug_switches as switches, digest};
-use engine::args::is_word;
 use engine::clients::ReplyBuffers;
 use engine::command::{LockRule, Spec};
 use engine::config::{Id, memory};
 use engine::cx::Cx;
 use engine::engine::Engine;
 use engine::failure::{Failure, NOT_INTEGER, Outcome, failure, subcommand_syntax};
-use engine::glob;
+use engine::text::args::is_word;
+use engine::text::glob;
 use resp::{Request, parse_i64};
 use std::sync::atomic::Ordering;
 use std::time::Duration;

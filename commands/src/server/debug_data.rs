@@ -1,9 +1,9 @@
 //! The part of `DEBUG` that is about data: keys made up for tests, and how values are kept.
 
-use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{Failure, NO_SUCH_KEY, Outcome, failure, subcommand_syntax};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::integer;
 use storage::{KeyInfo, Kind, NewExpiry, Open};
 
 /// Bytes of a made-up key, as in Redis.

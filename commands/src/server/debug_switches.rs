@@ -1,11 +1,11 @@
 //! The part of `DEBUG` that changes how the server goes on: switches, the allocator's settings, starts.
 
 use super::debug::{check_alone, nothing, truthy};
-use engine::args::{integer, is_word};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
-use engine::glob;
-use engine::switches::Switches;
+use engine::text::args::{integer, is_word};
+use engine::text::glob;
+use engine::tuning::switches::Switches;
 use resp::parse_i64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -6,7 +6,7 @@ use engine::command::{CommandId, Entry, Spec};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome};
 use engine::histogram::Histogram;
-use engine::latency::Series;
+use engine::observe::latency::Series;
 use std::fmt::Write;
 
 fn latest(cx: &mut Cx<'_>) -> Outcome {

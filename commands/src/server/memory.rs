@@ -1,12 +1,12 @@
 //! `MEMORY`: what keys and the whole server hold.
 
 use super::base::{CONTAINER, HELP, SERVER};
-use engine::args::integer;
 use engine::command::{Flag, LockRule, Spec, key};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX};
-use engine::figures::Sheet;
+use engine::observe::figures::Sheet;
 use engine::observe::{clients_memory, section};
+use engine::text::args::integer;
 
 /// Elements looked at when nobody says how many.
 const SAMPLES: usize = 5;

@@ -2,11 +2,11 @@
 
 use super::base::{CONTAINER, HELP, SERVER};
 use crate::auth::REDIS_VERSION;
-use engine::args::integer;
 use engine::command::{Flag::*, Spec};
 use engine::config::Id;
 use engine::cx::Cx;
 use engine::failure::{Outcome, failure};
+use engine::text::args::integer;
 
 fn time(cx: &mut Cx<'_>) -> Outcome {
     // Time stands still while a script runs.

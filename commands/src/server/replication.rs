@@ -2,15 +2,15 @@
 
 use super::base::SERVER;
 use super::role;
-use engine::args::{OwnedRequest, integer, is_word};
-use engine::blocking::{Block, LateReply};
 use engine::clients::ClientFlags;
 use engine::command::{Category, Flag, Flag::*, Group, LockRule, SPEC, Spec};
 use engine::config::Id;
 use engine::cx::Cx;
 use engine::engine::Engine;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::notify::blocking::{Block, LateReply};
 use engine::replication::{Failover, Link, Wanted};
+use engine::text::args::{OwnedRequest, integer, is_word};
 use resp::{Reply, Request, parse_i64};
 use storage::{Db, ShardSet};
 

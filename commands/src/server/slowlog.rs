@@ -1,10 +1,10 @@
 //! `SLOWLOG`: what took long, newest first.
 
 use super::base::{CONTAINER, HELP};
-use engine::args::parse_i64;
 use engine::command::{Flag, Spec};
 use engine::cx::Cx;
 use engine::failure::{Outcome, failure, subcommand_syntax};
+use engine::text::args::parse_i64;
 
 fn get(cx: &mut Cx<'_>) -> Outcome {
     if cx.argc() > 3 {

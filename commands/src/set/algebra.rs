@@ -5,10 +5,10 @@
 
 use crate::members::Members;
 use crate::waiting::counted_keys;
-use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::integer;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use std::ops::Range;

@@ -7,7 +7,7 @@ mod rows;
 use crate::element_scan::{ScanOptions, cursor, reply_nothing, reply_page};
 use engine::cx::Cx;
 use engine::failure::{Outcome, WRONG_TYPE};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
 use storage::{Key, Kind, Open};
 
 pub use rows::COMMANDS;

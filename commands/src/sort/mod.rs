@@ -7,13 +7,13 @@ mod pattern;
 mod rows;
 
 use crate::members::Members;
-use engine::args::{integer, parse_f64};
 use engine::command::Takes::Exactly;
 use engine::command::{Found, Given, KeyPosition, KeySpec, NoOption};
 use engine::cx::Cx;
 use engine::engine::Engine;
 use engine::failure::{Failure, Outcome, SYNTAX, WRONG_TYPE, failure};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::{integer, parse_f64};
 use pattern::Pattern;
 use resp::Request;
 use std::cmp::Ordering;

@@ -1,7 +1,7 @@
 //! Scores and ranges as arguments spell them: `(1.5`, `-inf`, `[a`, `-`, `+`, `0 -1`.
 
-use engine::args::{integer, parse_f64, parse_f64_lenient};
 use engine::failure::{Failure, failure};
+use engine::text::args::{integer, parse_f64, parse_f64_lenient};
 use storage::types::{LexBound, ScoreBound, ZRange};
 
 const NOT_SCORE_RANGE: Failure = failure("ERR min or max is not a float");

@@ -1,10 +1,10 @@
 //! Unions, intersections and differences of sorted sets; plain sets count with score 1.
 
 use super::{Scored, Shape, store};
-use engine::args::{integer, is_word, parse_f64};
 use engine::command::{Flag::*, Group, SPEC, Spec, key, numkeys};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, WRONG_TYPE, failure};
+use engine::text::args::{integer, is_word, parse_f64};
 use hashbrown::HashMap;
 use std::ops::Range;
 use storage::types::{Set, SortedSet, VisitScored, ZRange};
@@ -140,7 +140,7 @@ fn aggregate(word: &[u8]) -> std::result::Result<Aggregate, Failure> {
 
 /// At most this many; 0 is no limit.
 fn limit(arg: &[u8]) -> std::result::Result<u64, Failure> {
-    let limit = engine::args::parse_i64(arg).and_then(|limit| u64::try_from(limit).ok());
+    let limit = engine::text::args::parse_i64(arg).and_then(|limit| u64::try_from(limit).ok());
     match limit.ok_or(NEGATIVE_LIMIT)? {
         0 => Ok(u64::MAX),
         limit => Ok(limit),

@@ -18,7 +18,7 @@ pub mod update;
 
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
 use resp::Reply;
 use storage::types::SortedSet;
 use storage::{Key, Open};

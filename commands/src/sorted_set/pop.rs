@@ -2,10 +2,10 @@
 
 use super::{Scored, Shape, tell_removed};
 use crate::waiting::{counted_keys, is_ready, timeout_us, wait};
-use engine::args::{is_word, parse_i64};
 use engine::command::{Flag::*, Group, SPEC, Spec, key, key_range, numkeys};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::text::args::{is_word, parse_i64};
 use std::ops::Range;
 use storage::{Key, Kind, Open};
 

@@ -2,10 +2,10 @@
 
 use super::bounds::{Indices, lex_range, score_range};
 use super::{Scored, Shape, reading, store, tell_removed};
-use engine::args::{Args, integer};
 use engine::command::{Flag::*, Group, SPEC, Spec, key};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::text::args::{Args, integer};
 use resp::Request;
 use storage::types::{SortedSet, VisitScored, ZRange};
 use storage::{Key, Open, Result};

@@ -1,11 +1,11 @@
 //! `ZADD`, `ZINCRBY` and `ZREM`.
 
 use super::{bounds, tell_removed};
-use engine::args::is_word;
 use engine::command::{Flag::*, Group, SPEC, Spec, key};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::is_word;
 use resp::Request;
 use smallvec::SmallVec;
 use storage::Open;

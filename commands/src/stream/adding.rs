@@ -4,7 +4,7 @@ use super::ids::{NewId, id_text};
 use super::trimming::{self, exactly};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
 use smallvec::SmallVec;
 use storage::stream::{StreamId, StreamInfo, Trim};
 use storage::{Key, Open};

@@ -2,9 +2,9 @@
 
 use super::ids::{first_id, id_text, strict_id};
 use super::{Ids, consumer_made, no_group, see_consumer, write_id, write_one};
-use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure, shown};
+use engine::text::args::integer;
 use resp::Reply;
 use smallvec::SmallVec;
 use storage::stream::{Pending, Stream, StreamId};

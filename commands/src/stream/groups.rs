@@ -2,10 +2,10 @@
 
 use super::ids::{id, id_text, strict_id};
 use super::{changed_aside, no_such_group};
-use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure, subcommand_syntax};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::integer;
 use storage::stream::{Stream, StreamId};
 use storage::{Key, Open};
 

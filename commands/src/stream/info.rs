@@ -3,9 +3,9 @@
 use super::counters::lag;
 use super::pending::write_pending;
 use super::{no_such_group, write_entry, write_id, write_range};
-use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{Failure, NO_SUCH_KEY, Outcome, subcommand_syntax};
+use engine::text::args::integer;
 use resp::Reply;
 use storage::Open;
 use storage::stream::{ConsumerInfo, GroupInfo, Stream, StreamId, StreamInfo};

@@ -14,7 +14,7 @@ mod trimming;
 
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure, shown};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
 use ids::{id_text, strict_id};
 use resp::{Reply, Request};
 use smallvec::SmallVec;
@@ -159,7 +159,8 @@ fn parse_xsetid(cx: &Cx<'_>) -> Result<SetIds, Failure> {
     let mut args = cx.args_from(3);
     while !args.is_empty() {
         if let Some(value) = args.option("ENTRIESADDED") {
-            let added = engine::args::non_negative(value, "ERR entries_added must be positive")?;
+            let added =
+                engine::text::args::non_negative(value, "ERR entries_added must be positive")?;
             ids.entries_added = Some(added);
         } else if let Some(value) = args.option("MAXDELETEDID") {
             let deleted = strict_id(value, 0)?;

@@ -2,9 +2,9 @@
 
 use super::ids::{first_id, last_id};
 use super::{ids_from, no_group, write_id};
-use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX};
+use engine::text::args::integer;
 use resp::Reply;
 use storage::Open;
 use storage::stream::{Pending, Stream, StreamId};

@@ -1,9 +1,9 @@
 //! XRANGE and XREVRANGE.
 
 use super::ids::{first_id, last_id};
-use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX};
+use engine::text::args::integer;
 use storage::Open;
 
 /// `COUNT count` from argument `at` on, as often as it is there; none is `None`.

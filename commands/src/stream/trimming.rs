@@ -1,11 +1,11 @@
 //! XTRIM, and the grammar it shares with XADD: `MAXLEN|MINID [=|~] threshold [LIMIT count]`.
 
 use super::ids::{self, IdText, NewId, id_text};
-use engine::args::{Args, integer, is_word, non_negative};
 use engine::config::Id;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::{Args, integer, is_word, non_negative};
 use storage::Open;
 use storage::stream::{StreamId, StreamInfo, Trim, TrimTo};
 

@@ -1,10 +1,10 @@
 //! INCR, DECR and their kin: strings that are numbers.
 
-use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{NOT_FLOAT, NOT_INTEGER, Outcome, failure};
-use engine::keyspace::Class;
-use engine::long_double::{LongDouble, Parsed};
+use engine::notify::keyspace::Class;
+use engine::text::args::integer;
+use engine::text::long_double::{LongDouble, Parsed};
 use resp::parse_i64;
 use storage::{Key, NewExpiry};
 

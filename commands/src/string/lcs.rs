@@ -1,8 +1,8 @@
 //! LCS: the longest common subsequence of two strings.
 
-use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::text::args::integer;
 use storage::Error;
 
 /// Cells of the table, four bytes each. Redis asks its allocator for any size, and answers with

@@ -10,7 +10,7 @@ mod set;
 use engine::config::Id;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
 use storage::{Key, NewExpiry, Str};
 
 pub use rows::COMMANDS;

@@ -2,7 +2,7 @@
 
 use engine::cx::Cx;
 use engine::failure::Outcome;
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
 use storage::{Error, NewExpiry, Str};
 
 /// What holds another type answers like what is not there.

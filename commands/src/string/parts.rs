@@ -1,10 +1,10 @@
 //! APPEND, GETRANGE, SETRANGE: parts of a string.
 
 use super::check_len;
-use engine::args::integer;
 use engine::cx::Cx;
 use engine::failure::{Outcome, failure};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::integer;
 
 pub(super) fn append(cx: &mut Cx<'_>) -> Outcome {
     let key = cx.key(1);

@@ -1,12 +1,12 @@
 //! SET and its older forms, and GETEX: values that come or stay with an expiry.
 
 use super::reply_value;
-use engine::args::{Args, is_word};
 use engine::command::{Found, KeyPosition, KeySpec};
 use engine::cx::Cx;
-use engine::expiry::{EX, EXAT, PX, PXAT, Unit, positive_expiry};
 use engine::failure::{Failure, Outcome, SYNTAX};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
+use engine::text::args::{Args, is_word};
+use engine::text::expiry::{EX, EXAT, PX, PXAT, Unit, positive_expiry};
 use resp::Request;
 use storage::{Key, NewExpiry};
 

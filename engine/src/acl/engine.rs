@@ -4,7 +4,7 @@ use super::{Account, Accounts, DEFAULT_USER, RuleError, User};
 use crate::clients::{Client, Event};
 use crate::config::{Id, Value};
 use crate::engine::Engine;
-use crate::pubsub::Space;
+use crate::notify::pubsub::Space;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Weak};
 

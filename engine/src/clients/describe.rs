@@ -2,7 +2,7 @@
 
 use super::{Client, ClientFlags, ReplyBuffers};
 use crate::engine::Engine;
-use crate::pubsub::Space;
+use crate::notify::pubsub::Space;
 use crate::session::Session;
 use runtime::Peer;
 use std::fmt::Write;
@@ -64,7 +64,7 @@ pub fn describe(engine: &Engine, client: &Client, is_own: bool, now_ms: u64) -> 
         client.memory(),
         if output > 0 && !is_own { "rw" } else { "r" },
         names.user,
-        crate::tracking::redirection(engine.tracking.of(client.id).as_deref()),
+        crate::notify::tracking::redirection(engine.tracking.of(client.id).as_deref()),
         client.resp.load(Ordering::Relaxed),
         names.lib_name,
         names.lib_version,

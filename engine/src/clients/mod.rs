@@ -1,12 +1,15 @@
-//! [`Client`]: the part of a session that other threads may see, and the registry of all of them.
+//! [`Client`]: the part of a session that other threads may see, and the registry of all of them;
+//! holding all of them back ([`pause`]), and peers that are no clients ([`cross_protocol`]).
 
+pub mod cross_protocol;
 mod describe;
+pub mod pause;
 
 pub use describe::{describe, local_address};
 
 use crate::acl::Account;
 use crate::command::CommandId;
-use crate::tracking::Notice;
+use crate::notify::tracking::Notice;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use resp::{Output, Proto, Reply};

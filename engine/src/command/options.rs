@@ -71,7 +71,7 @@ impl Iterator for Walk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::OwnedRequest;
+    use crate::text::args::OwnedRequest;
 
     const OPTIONS: Options = Options(&[
         ("FLAG", Takes::Exactly(0)),

@@ -9,8 +9,8 @@
 
 use super::options::{Options, Takes};
 use super::table::{CommandTable, Entry};
-use crate::args::is_word;
 use crate::config::lookup;
+use crate::text::args::is_word;
 use resp::{Request, parse_i64};
 use smallvec::SmallVec;
 use std::ops::Range;

@@ -59,6 +59,11 @@ const DELIVERY: &[(char, KeyspaceEvents)] = &[
 ];
 
 impl KeyspaceEvents {
+    /// The set whose bits are the value of the directive.
+    pub fn of(value: i64) -> Self {
+        Self::from_bits_truncate(value as u32)
+    }
+
     /// The set that a string of letters stands for, or `None` when one is unknown.
     pub fn parse(letters: &str) -> Option<Self> {
         letters.chars().try_fold(Self::empty(), |set, letter| {

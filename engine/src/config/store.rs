@@ -3,7 +3,7 @@
 use super::grammar::{self, OutputBufferLimit, SavePoint};
 use super::value::choice_name;
 use super::{Directive, Id, Kind, Value, all, by_id, lookup, names};
-use crate::glob;
+use crate::text::glob;
 use parking_lot::{Mutex, RwLock};
 use std::fmt;
 use std::sync::Arc;

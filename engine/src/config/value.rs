@@ -98,9 +98,7 @@ impl Directive {
             Kind::Octal { .. } => format!("{number:o}"),
             Kind::Choice(choices) => choice_name(choices, number).into(),
             Kind::Flags(bits) => render_flags(bits, number),
-            Kind::Grammar(Grammar::KeyspaceEvents) => {
-                KeyspaceEvents::from_bits_retain(number as u32).render()
-            }
+            Kind::Grammar(Grammar::KeyspaceEvents) => KeyspaceEvents::of(number).render(),
             _ => number.to_string(),
         }
     }

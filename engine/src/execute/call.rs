@@ -2,9 +2,9 @@
 
 use super::{Again, Call, Turn};
 use crate::command::{Entry, Flag, LockRule};
-use crate::containment::{Doing, Watch};
 use crate::cx::Cx;
 use crate::engine::Engine;
+use crate::execute::containment::{Doing, Watch};
 use crate::failure::{Failure, Outcome};
 use crate::session::state::SessionState;
 use resp::{Output, Reply};
@@ -108,7 +108,7 @@ impl Engine {
     }
 
     /// A call with more to it than its handler: see [`SessionState::is_attended`] and
-    /// [`Keyspace::is_attended`](crate::keyspace::Keyspace::is_attended).
+    /// [`Keyspace::is_attended`](crate::notify::keyspace::Keyspace::is_attended).
     #[inline(never)]
     fn call_attended(&self, cx: &mut Cx<'_>) -> bool {
         // A transaction or a script has looked already.

@@ -1,11 +1,11 @@
 //! [`Changes`]: what a call leaves behind besides its reply.
 
 use super::effects::Effects;
-use crate::blocking::{Block, LateReply, Waiter};
 use crate::clients::{Client, Event, Message};
 use crate::engine::Engine;
+use crate::notify::blocking::{Block, LateReply, Waiter};
+use crate::notify::tracking::{Own, Stale};
 use crate::peers::Errand;
-use crate::tracking::{Own, Stale};
 use crate::tuning::OutputClass;
 use resp::Reply;
 use runtime::Now;

@@ -1,7 +1,7 @@
 //! [`Effects`]: what a write leaves in the log, when it is not the command as it came.
 
 use super::{Call, Changes};
-use crate::args::OwnedRequest;
+use crate::text::args::OwnedRequest;
 use smallvec::SmallVec;
 use storage::{Appended, Db, Journal};
 

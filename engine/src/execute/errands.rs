@@ -1,14 +1,14 @@
 //! Errands to other servers, and what their end means here.
 
 use super::{Call, Changes, Turn};
-use crate::args::OwnedRequest;
-use crate::blocking::Waiter;
 use crate::clients::Event;
 use crate::engine::{Engine, Gate};
 use crate::failure::Failure;
+use crate::notify::blocking::Waiter;
+use crate::notify::tracking::Own;
 use crate::peers::{Answers, Errand};
 use crate::session::state::{SessionState, Special};
-use crate::tracking::Own;
+use crate::text::args::OwnedRequest;
 use resp::{Output, Reply};
 use runtime::Now;
 use std::time::Duration;

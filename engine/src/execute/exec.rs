@@ -2,9 +2,9 @@
 
 use super::{Again, Call, Changes, Turn};
 use crate::command::Flag;
-use crate::containment::{Doing, Watch};
 use crate::cx::Cx;
 use crate::engine::{Engine, Gate};
+use crate::execute::containment::{Doing, Watch};
 use crate::session::state::{Queued, SessionState, Special};
 use resp::Reply;
 use storage::{Db, Expiry, ShardSet};

@@ -10,11 +10,13 @@
 //! | `waiters` | who waits for a key is served |
 //! | `changes` | [`Changes`]: what a call leaves behind, from its handler until after the locks |
 //! | `effects` | what of it is logged |
+//! | `containment` | what a panic in between may do |
 //!
 //! A request travels as a [`Turn`]; under the locks, the turn and they are a [`Cx`](crate::Cx).
 
 mod call;
 mod changes;
+pub(crate) mod containment;
 mod effects;
 mod errands;
 mod exec;

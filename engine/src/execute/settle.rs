@@ -3,13 +3,13 @@
 
 use super::effects::log;
 use super::{Changes, Rest};
-use crate::args::OwnedRequest;
-use crate::blocking::Waiter;
 use crate::clients::Client;
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::keyspace::Class;
+use crate::notify::blocking::Waiter;
+use crate::notify::keyspace::Class;
+use crate::text::args::OwnedRequest;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

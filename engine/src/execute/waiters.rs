@@ -2,12 +2,12 @@
 
 use super::{Call, Changes, Ready, Turn};
 use crate::acl::Context;
-use crate::blocking::Waiter;
 use crate::clients::Event;
 use crate::engine::Engine;
 use crate::failure::Failure;
+use crate::notify::blocking::Waiter;
+use crate::notify::tracking::Own;
 use crate::session::state::SessionState;
-use crate::tracking::Own;
 use resp::{Output, Reply};
 use runtime::Now;
 use std::collections::VecDeque;

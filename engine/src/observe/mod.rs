@@ -3,13 +3,27 @@
 //! `INFO` shows the rows of a section in their order; `/metrics` gives those that are numbers to
 //! Prometheus. What only the process knows comes from [`Host::figures`](crate::engine::Host::figures);
 //! a name that it gives is not given by the engine too.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`figures`] | what a row of figures is, and how `INFO` writes it |
+//! | `rows` | the rows |
+//! | [`stats`], [`rates`] | what is counted, and how much of it happens per second |
+//! | [`slowlog`], [`latency`] | commands and moments that took long |
+//! | `stages` | where the time of a turn goes |
 
+pub mod figures;
+pub mod latency;
+pub mod rates;
 mod rows;
+pub mod slowlog;
+pub(crate) mod stages;
+pub mod stats;
 
 pub use rows::{SECTIONS, Section, clients_memory};
 
 use crate::engine::Engine;
-use crate::figures::{Family, Figure, Member, Sheet, Value};
+use crate::observe::figures::{Family, Figure, Member, Sheet, Value};
 use runtime::Now;
 
 /// What the engine's rows are read from.

@@ -4,9 +4,9 @@
 //! so, from us as its replica.
 
 use super::{Follower, Link, Phase};
+use crate::clients::pause::PauseMode;
 use crate::engine::Engine;
 use crate::failure::{Failure, failure};
-use crate::pause::PauseMode;
 use runtime::Now;
 use std::sync::Arc;
 use storage::Locks;

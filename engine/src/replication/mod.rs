@@ -29,7 +29,7 @@ pub use replication as wire;
 pub use roles::{Link, Source};
 pub use trail::Trail;
 
-use crate::blocking::Waiter;
+use crate::notify::blocking::Waiter;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -8,7 +8,7 @@ use super::{Cut, Replication};
 use crate::clients::ClientFlags;
 use crate::config::{Id as Directive, by_id};
 use crate::engine::{Engine, Gate};
-use crate::tracking::Stale;
+use crate::notify::tracking::Stale;
 use replication::{History, Id, Resume};
 use std::sync::atomic::Ordering;
 

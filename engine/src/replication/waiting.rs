@@ -1,8 +1,8 @@
 //! `WAIT` and `WAITAOF`: sessions that wait for replicas.
 
 use super::Replication;
-use crate::blocking::Waiter;
 use crate::engine::Engine;
+use crate::notify::blocking::Waiter;
 use runtime::Now;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -20,11 +20,11 @@
 use super::host::{ScriptHost, Terms};
 use super::running::Kind;
 use super::state::{Conduct, Worker};
-use crate::args::integer;
 use crate::cx::Cx;
 use crate::engine::{Engine, Gate};
 use crate::failure::{Failure, NOT_INTEGER, Outcome, failure};
 use crate::session::state::Special;
+use crate::text::args::integer;
 use resp::{Output, Reply, Request};
 use script::shebang::ScriptFlags;
 use script::{Failed, Sha};

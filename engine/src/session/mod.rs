@@ -11,19 +11,19 @@ pub(crate) mod state;
 mod status;
 mod withheld;
 
-pub use crate::keyspace::Watched;
+pub use crate::notify::keyspace::Watched;
 pub use service::EngineService;
 pub use state::{Multi, ReplyMode, SessionState};
 
 use state::Special;
 
-use crate::blocking::Waiter;
 use crate::clients::{ClientFlags, Event};
 use crate::config::Id;
 use crate::engine::Engine;
-use crate::pubsub::Space;
-use crate::stages;
-use crate::tracking::Notice;
+use crate::notify::blocking::Waiter;
+use crate::notify::pubsub::Space;
+use crate::notify::tracking::Notice;
+use crate::observe::stages;
 use crate::tuning::OutputClass;
 use bytes::{Buf, BytesMut};
 use resp::{Limits, Output, Parser, Reply};

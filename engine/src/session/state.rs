@@ -1,15 +1,15 @@
 //! [`SessionState`]: what handlers may see and change of their client.
 
 use crate::acl::{Account, Acl};
-use crate::args::OwnedRequest;
-use crate::blocking::Waiter;
 use crate::clients::{Client, ClientFlags, capped};
 use crate::command::CommandId;
-use crate::keyspace::Watched;
-use crate::pubsub::Space;
+use crate::notify::blocking::Waiter;
+use crate::notify::keyspace::Watched;
+use crate::notify::pubsub::Space;
+use crate::notify::tracking::{Tracker, Tracking};
+use crate::observe::stats::Stats;
 use crate::replication::{Announced, Follower};
-use crate::stats::Stats;
-use crate::tracking::{Tracker, Tracking};
+use crate::text::args::OwnedRequest;
 use bytes::Bytes;
 use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};

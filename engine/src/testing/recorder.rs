@@ -1,9 +1,9 @@
 //! [`Recorder`]: a journal that only remembers.
 
 use super::text::quote;
-use crate::args::OwnedRequest;
 use crate::engine::Engine;
 use crate::replay::Replayer;
+use crate::text::args::OwnedRequest;
 use parking_lot::Mutex;
 use resp::{Batch, Limits, Parser};
 use std::task::Waker;

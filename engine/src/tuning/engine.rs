@@ -60,13 +60,10 @@ const FOLLOWED: &[Id] = &[
 fn apply(engine: &Engine, id: Id) {
     let config = &engine.config;
     match id {
-        Id::ClientOutputBufferLimit | Id::ClientOutputCeiling => {
-            apply_output_limits(engine);
-        }
+        Id::ClientOutputBufferLimit | Id::ClientOutputCeiling => apply_output_limits(engine),
         Id::MaxmemoryClients => engine.update_client_limit(),
         Id::NotifyKeyspaceEvents => {
-            let events = KeyspaceEvents::from_bits_truncate(config.integer(id) as u32);
-            engine.keyspace.set_events(events);
+            engine.keyspace.set_events(KeyspaceEvents::of(config.integer(id)));
         }
         Id::SlowlogLogSlowerThan => {
             engine.slowlog.threshold_us.store(config.integer(id), Ordering::Relaxed);

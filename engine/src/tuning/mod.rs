@@ -1,6 +1,8 @@
-//! Directives that change the engine while it runs: who must be told when they are set.
+//! Directives that change the engine while it runs: who must be told when they are set; and what
+//! `DEBUG` changes ([`switches`]).
 
 mod engine;
+pub mod switches;
 
 use crate::config::OutputBufferLimit;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

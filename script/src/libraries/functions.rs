@@ -120,12 +120,48 @@ pub fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
 }
 
+/// What a table of named arguments says; its callback stays in the table.
+#[derive(Default)]
+struct Named {
+    name: Option<Vec<u8>>,
+    description: Option<Vec<u8>>,
+    flags: ScriptFlags,
+    callback: bool,
+}
+
+impl Named {
+    /// Takes the argument whose value is on top of the stack.
+    fn take(&mut self, lua: Lua, key: &[u8]) -> Result<(), Raise> {
+        let given = lua.text(-1).map(<[u8]>::to_vec);
+        match key.to_ascii_lowercase().as_slice() {
+            b"function_name" if given.is_some() => self.name = given,
+            b"function_name" => {
+                let text =
+                    "function_name argument given to redis.register_function must be a string";
+                return refuse(lua, text);
+            }
+            b"description" if given.is_some() => self.description = given,
+            b"description" => {
+                let text = "description argument given to redis.register_function must be a string";
+                return refuse(lua, text);
+            }
+            b"callback" if lua.kind(-1) == Type::Function => self.callback = true,
+            b"callback" => {
+                let text = "callback argument given to redis.register_function must be a function";
+                return refuse(lua, text);
+            }
+            b"flags" => self.flags = flags_of(lua)?,
+            _ => return refuse(lua, "unknown argument given to redis.register_function"),
+        }
+        Ok(())
+    }
+}
+
 fn named(lua: Lua) -> Result<Registered, Raise> {
     if lua.kind(1) != Type::Table {
         return refuse(lua, SINGLE);
     }
-    let (mut name, mut description, mut flags, mut callback) =
-        (None, None, ScriptFlags::empty(), false);
+    let mut named = Named::default();
     lua.push_nil();
     while lua.next(1) {
         let key = match lua.kind(-2) {
@@ -136,41 +172,18 @@ fn named(lua: Lua) -> Result<Registered, Raise> {
                 return refuse(lua, text);
             }
         };
-        match key.to_ascii_lowercase().as_slice() {
-            b"function_name" => match lua.text(-1) {
-                Some(given) => name = Some(given.to_vec()),
-                None => {
-                    let text =
-                        "function_name argument given to redis.register_function must be a string";
-                    return refuse(lua, text);
-                }
-            },
-            b"description" => match lua.text(-1) {
-                Some(given) => description = Some(given.to_vec()),
-                None => {
-                    let text =
-                        "description argument given to redis.register_function must be a string";
-                    return refuse(lua, text);
-                }
-            },
-            b"callback" if lua.kind(-1) == Type::Function => callback = true,
-            b"callback" => {
-                let text = "callback argument given to redis.register_function must be a function";
-                return refuse(lua, text);
-            }
-            b"flags" => flags = flags_of(lua)?,
-            _ => return refuse(lua, "unknown argument given to redis.register_function"),
-        }
+        named.take(lua, key)?;
         lua.pop(1);
     }
-    let Some(name) = name else {
+    let Some(name) = named.name else {
         return refuse(lua, "redis.register_function must get a function name argument");
     };
-    if !callback {
+    if !named.callback {
         return refuse(lua, "redis.register_function must get a callback argument");
     }
     let name = check_name(lua, &name)?;
     push_callback(lua);
+    let (description, flags) = (named.description, named.flags);
     Ok(Registered { name, description, flags, callback: lua.keep() })
 }
 

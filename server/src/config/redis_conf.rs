@@ -180,7 +180,7 @@ fn matching(folder: &Path, pattern: &str) -> Vec<PathBuf> {
     let mut names = names().unwrap_or_default();
     names.retain(|name| {
         (pattern.starts_with('.') || !name.starts_with('.'))
-            && engine::glob::matches(pattern.as_bytes(), name.as_bytes(), false)
+            && engine::text::glob::matches(pattern.as_bytes(), name.as_bytes(), false)
     });
     names.sort();
     names.iter().map(|name| folder.join(name)).collect()

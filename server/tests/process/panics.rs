@@ -3,7 +3,7 @@
 use crate::support::{connect, folder, free_port};
 use engine::command::{Flag, Flag::*, Group, KeySpec, SPEC, Spec, key};
 use engine::config::{ConfigStore, lookup};
-use engine::keyspace::Class;
+use engine::notify::keyspace::Class;
 use engine::testing::{Contents, Harness, Recorder, contents};
 use engine::{Cx, Engine, Environment, Host, NoHost, Outcome, Parts};
 use redis::Commands;
@@ -49,7 +49,7 @@ fn waiting(cx: &mut Cx<'_>) -> Outcome {
     if cx.tx.kind(&key)?.is_some() {
         panic!("when served")
     }
-    let block = engine::blocking::Block {
+    let block = engine::notify::blocking::Block {
         keys: vec![cx.args.arg(1).into()],
         timeout_us: None,
         on_timeout: |reply: &mut resp::Reply<'_>| reply.null(),

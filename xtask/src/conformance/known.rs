@@ -48,7 +48,7 @@ impl Known {
             (about == family || about == "*").then_some(pattern)
         });
         let matches =
-            |pattern: &str| engine::glob::matches(pattern.as_bytes(), line.as_bytes(), true);
+            |pattern: &str| engine::text::glob::matches(pattern.as_bytes(), line.as_bytes(), true);
         patterns.into_iter().any(matches)
     }
 }

@@ -3,8 +3,8 @@
 use super::super::{Reading, Row};
 use super::shown;
 use crate::command::CommandId;
-use crate::figures::{Family, Sheet, Unit, Value, counter, note};
-use crate::stats::CommandTotals;
+use crate::observe::figures::{Family, Sheet, Unit, Value, counter, note};
+use crate::observe::stats::CommandTotals;
 use runtime::trace;
 
 const CALLS: Family = Family {

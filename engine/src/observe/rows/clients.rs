@@ -5,7 +5,7 @@ use super::{level, shown, zero};
 use crate::clients::{Client, ClientFlags};
 use crate::config::Id;
 use crate::engine::Engine;
-use crate::figures::Value;
+use crate::observe::figures::Value;
 use std::sync::atomic::Ordering::Relaxed;
 
 fn with(r: &Reading<'_>, any: ClientFlags) -> Value {

@@ -4,7 +4,7 @@ use super::super::{Reading, Row};
 use super::clients::clients_memory;
 use super::{bytes, count, level, shown, zero};
 use crate::config::Id;
-use crate::figures::{Value, human};
+use crate::observe::figures::{Value, human};
 use std::sync::atomic::Ordering::Relaxed;
 
 fn used(r: &Reading<'_>) -> u64 {

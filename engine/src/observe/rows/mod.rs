@@ -9,7 +9,7 @@ mod server;
 mod stats;
 
 use super::{Reading, Row};
-use crate::figures::{Figure, Unit, Value, counter, gauge, note};
+use crate::observe::figures::{Figure, Unit, Value, counter, gauge, note};
 
 pub use clients::clients_memory;
 

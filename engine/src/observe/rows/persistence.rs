@@ -3,7 +3,7 @@
 use super::super::{Reading, Row};
 use super::{level, shown, zero};
 use crate::engine::Gate;
-use crate::figures::{Figure, Sheet, Unit, Value, counter, gauge, note};
+use crate::observe::figures::{Figure, Sheet, Unit, Value, counter, gauge, note};
 
 /// What the log tells that is a number to watch: the rest is for people.
 const OF_THE_LOG: [Figure<()>; 8] = [

@@ -3,8 +3,8 @@
 use super::super::{Reading, Row};
 use super::{bytes, level, shown};
 use crate::config::Id;
-use crate::figures::{Family, Unit, Value, gauge, note};
-use crate::figures::{Member, Sheet};
+use crate::observe::figures::{Family, Unit, Value, gauge, note};
+use crate::observe::figures::{Member, Sheet};
 use crate::replication::{Link, Source, wire};
 
 /// Seconds from a moment until now.

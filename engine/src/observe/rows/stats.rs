@@ -2,8 +2,8 @@
 
 use super::super::Row;
 use super::{count, figure, level, shown, zero};
-use crate::figures::{Unit, Value, counter};
-use crate::pubsub::Space;
+use crate::notify::pubsub::Space;
+use crate::observe::figures::{Unit, Value, counter};
 use std::sync::atomic::Ordering::Relaxed;
 
 fn kbps(bytes_per_second: f64) -> Value {

@@ -1,6 +1,6 @@
 //! [`Rates`]: how much happens per second, averaged over the last moments.
 
-use crate::stats::Stats;
+use crate::observe::stats::Stats;
 use parking_lot::Mutex;
 use runtime::Now;
 

@@ -48,7 +48,7 @@ impl OwnedRequest {
 /// what fits is passed.
 ///
 /// ```
-/// # use engine::args::{Args, OwnedRequest};
+/// # use engine::text::args::{Args, OwnedRequest};
 /// # use engine::failure::{Failure, SYNTAX};
 /// # fn main() -> Result<(), Failure> {
 /// let request = OwnedRequest::new([&b"COPY"[..], b"a", b"b", b"db", b"1", b"REPLACE"]);

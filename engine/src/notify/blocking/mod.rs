@@ -6,11 +6,11 @@
 
 mod engine;
 
-use crate::args::OwnedRequest;
 use crate::clients::{Client, ClientFlags};
 use crate::command::CommandId;
 use crate::engine::Engine;
-use crate::keyspace::Watched;
+use crate::notify::keyspace::Watched;
+use crate::text::args::OwnedRequest;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use resp::{Reply, Request};

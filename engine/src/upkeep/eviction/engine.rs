@@ -4,7 +4,7 @@ use super::{Candidate, Policy, Value, remember};
 use crate::config::Id;
 use crate::engine::{Engine, Gate};
 use crate::execute::Changes;
-use crate::keyspace::Class;
+use crate::notify::keyspace::Class;
 use runtime::Now;
 use std::cell::Cell;
 use std::sync::atomic::Ordering;

@@ -1,7 +1,7 @@
 //! Publish and subscribe: who listens to which channel.
 
 use crate::clients::{Client, Event, Message};
-use crate::glob;
+use crate::text::glob;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use parking_lot::RwLock;

@@ -9,7 +9,7 @@
 //! broadcasts, wait in [`Stale`] until the command, the transaction or the script has replied.
 //!
 //! While nobody tracks, none of this is reached: reading looks at a flag of its own session, and
-//! writing at [`Keyspace::has_interest`](crate::keyspace::Keyspace::has_interest).
+//! writing at [`Keyspace::has_interest`](crate::notify::keyspace::Keyspace::has_interest).
 
 mod engine;
 mod notice;

@@ -118,7 +118,7 @@ impl Keyspace {
         self.event_flags.load(Ordering::Relaxed) & (Class::New as u32 | MARKS) != 0
     }
 
-    /// Whether keys are held: see [`crate::holds`].
+    /// Whether keys are held: see [`crate::peers::holds`].
     pub(crate) fn is_holding(&self) -> bool {
         self.event_flags.load(Ordering::SeqCst) & Marks::HOLDING.bits() != 0
     }

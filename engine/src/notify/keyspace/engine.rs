@@ -3,7 +3,7 @@
 use super::Class;
 use crate::config::KeyspaceEvents;
 use crate::engine::Engine;
-use crate::pubsub;
+use crate::notify::pubsub;
 use crate::tuning::OutputClass;
 use storage::Db;
 

@@ -1,8 +1,8 @@
 //! Expiry times in arguments: one grammar for `SET`, `GETEX`, `EXPIRE` and their kin.
 
-use crate::args::integer;
 use crate::cx::Cx;
 use crate::failure::Failure;
+use crate::text::args::integer;
 
 /// What a number stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

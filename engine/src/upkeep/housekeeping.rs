@@ -3,9 +3,9 @@
 //! The process calls [`Engine::keep_house`] regularly from a thread of its own choosing. Every
 //! step locks one shard and does a bounded slice there.
 
-use crate::containment::{Doing, Watch};
 use crate::engine::{Engine, Gate};
 use crate::execute::Changes;
+use crate::execute::containment::{Doing, Watch};
 use runtime::Now;
 use std::sync::atomic::Ordering;
 use storage::Locks;

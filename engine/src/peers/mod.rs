@@ -1,8 +1,10 @@
 //! Other servers, as commands speak to them: the engine knows no sockets, its
-//! [`Host`](crate::Host) does.
+//! [`Host`](crate::Host) does. Keys on their way there are held (`holds`).
 
-use crate::blocking::Waiter;
+pub(crate) mod holds;
+
 use crate::failure::Failure;
+use crate::notify::blocking::Waiter;
 use std::sync::Arc;
 use std::time::Duration;
 

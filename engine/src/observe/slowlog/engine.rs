@@ -1,10 +1,10 @@
 //! Which commands are kept, and what of them.
 
 use super::SlowEntry;
-use crate::blocking::Waiter;
 use crate::clients::Client;
 use crate::command::{Entry, Flag};
 use crate::engine::Engine;
+use crate::notify::blocking::Waiter;
 use resp::Request;
 use runtime::Now;
 
