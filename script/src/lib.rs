@@ -31,7 +31,7 @@ mod to_lua;
 mod to_resp;
 mod vm;
 
-pub use libraries::cjson::Settings as JsonSettings;
+pub use libraries::cjson::settings::Settings as JsonSettings;
 pub use libraries::functions::is_name as is_function_name;
 pub use redis::{REDIS_VERSION, REDIS_VERSION_NUMBER};
 pub use vm::{BySha, Declared, Failed, MEMORY_LIMIT, Sha, Vm, digest};

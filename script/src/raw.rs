@@ -89,6 +89,9 @@ pub(crate) type Returns = Result<c_int, Raise>;
 /// A function of the host.
 pub(crate) type Function = fn(Lua) -> Returns;
 
+/// Stack slots that telling a script of its end needs.
+const INTERRUPT_ROOM: c_int = 4;
+
 /// The stack of a running state.
 #[derive(Clone, Copy)]
 pub(crate) struct Lua(*mut State);
@@ -154,7 +157,7 @@ unsafe extern "C-unwind" fn on_count(state: *mut State, _: *mut ffi::lua_Debug) 
     let lua = Lua(state);
     let shared = lua.shared();
     shared.budget.in_host += 1;
-    let killed = catch_unwind(AssertUnwindSafe(|| crate::vm::interrupt(lua)));
+    let killed = catch_unwind(AssertUnwindSafe(|| lua.is_interrupted()));
     shared.budget.in_host -= 1;
     match killed {
         Ok(false) => {}
@@ -392,7 +395,7 @@ impl Lua {
         if due {
             // SAFETY: as in `calls!`.
             unsafe { ffi::lua_charged(self.0) };
-            if crate::vm::interrupt(self) {
+            if self.is_interrupted() {
                 self.interrupt_every_line();
                 return Err(Raise::Top);
             }
@@ -417,6 +420,27 @@ impl Lua {
         let called = self.call(arguments, results, 0);
         self.shared().budget.in_host = in_host;
         called
+    }
+
+    /// Asks the host whether the script may go on; true when it may not, with the error on the stack.
+    pub fn is_interrupted(self) -> bool {
+        let shared = self.shared();
+        if shared.panic.is_some() {
+            self.push_bytes(b"host function panicked");
+            return true;
+        }
+        if shared.killed.is_none() {
+            shared.killed = shared.host().and_then(|host| host.interrupt());
+        }
+        let Some(text) = &shared.killed else { return false };
+        if !self.has_room(INTERRUPT_ROOM) {
+            // Soon there is: it is asked again when this has returned.
+            return false;
+        }
+        self.push_table(0, 1);
+        self.push_bytes(text.as_bytes());
+        self.set_field(-2, "err");
+        true
     }
 
     /// Has the host asked every `count` instructions whether to go on.

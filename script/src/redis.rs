@@ -74,12 +74,9 @@ pub(crate) fn push_for_loading(lua: Lua) {
 /// Gives the table below the one on top that table by its names, and takes it.
 pub(crate) fn set_names(lua: Lua) {
     lua.copy(-1);
-    lua.set_field(-3, ALIAS);
+    lua.set_field(-3, crate::sandbox::ALIAS);
     lua.set_field(-2, "redis");
 }
-
-/// Valkey's name for the table `redis`.
-pub(crate) const ALIAS: &str = "server";
 
 fn push_constants(lua: Lua, numbers: &[(&str, f64)]) {
     for (name, number) in numbers {
@@ -144,7 +141,7 @@ fn command(lua: Lua, raise: bool) -> Returns {
         lua.set_top(0);
         // Asked again, it says so if that is why.
         lua.pass(1)?;
-        if crate::vm::interrupt(lua) {
+        if lua.is_interrupted() {
             return Err(Raise::Top);
         }
         return fail(lua, raise, "ERR the reply is nested too deeply");

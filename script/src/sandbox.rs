@@ -6,6 +6,9 @@
 use crate::raw::{Lua, NO_MEMORY, Raise, Returns, Type};
 use std::ffi::{CString, c_int};
 
+/// Valkey's name for the table `redis`.
+pub(crate) const ALIAS: &str = "server";
+
 /// Globals of Lua that scripts do not get.
 const REMOVED: [&str; 6] = ["dofile", "loadfile", "print", "newproxy", "getfenv", "setfenv"];
 
@@ -25,7 +28,7 @@ pub(crate) fn close(lua: Lua, libraries: &[&str]) {
         lua.pop(1);
     }
     lua.push_field(globals, "redis");
-    lua.set_field(globals, crate::redis::ALIAS);
+    lua.set_field(globals, ALIAS);
     protect_strings(lua);
     refuse_unknown(lua, globals);
     protect(lua);

@@ -2,7 +2,7 @@
 
 use crate::Host;
 use crate::alloc::Budget;
-use crate::libraries::cjson::Settings;
+use crate::libraries::cjson::settings::Settings;
 use crate::random::Random;
 use crate::shebang::ScriptFlags;
 use resp::{Output, Proto, Range};

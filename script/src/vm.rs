@@ -459,30 +459,6 @@ fn push_list<'a>(lua: Lua, values: impl ExactSizeIterator<Item = &'a [u8]>) {
     }
 }
 
-/// Stack slots that saying so needs.
-const INTERRUPT_ROOM: c_int = 4;
-
-/// Asks the host whether the script may go on; true when it may not, with the error on the stack.
-pub(crate) fn interrupt(lua: Lua) -> bool {
-    let shared = lua.shared();
-    if shared.panic.is_some() {
-        lua.push_bytes(b"host function panicked");
-        return true;
-    }
-    if shared.killed.is_none() {
-        shared.killed = shared.host().and_then(|host| host.interrupt());
-    }
-    let Some(text) = &shared.killed else { return false };
-    if !lua.has_room(INTERRUPT_ROOM) {
-        // Soon there is: it is asked again when this has returned.
-        return false;
-    }
-    lua.push_table(0, 1);
-    lua.push_bytes(text.as_bytes());
-    lua.set_field(-2, "err");
-    true
-}
-
 /// Turns an error nobody caught into a table with the position it comes from.
 fn on_error(lua: Lua) -> Returns {
     lua.set_top(1);

@@ -5,25 +5,13 @@ use crate::host::Process;
 use crate::log_switch;
 use engine::Engine;
 use engine::host::{Begun, When};
-use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 const SAVING: &str = "Background save already in progress";
 const REWRITING: &str = "Background append only file rewriting already in progress";
 const NOT_WITH_REWRITE: &str = "Another child process is active (AOF?): can't BGSAVE right now. \
     Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.";
-
-/// What is to begin when nothing else is under way.
-#[derive(Default)]
-pub(crate) struct Scheduled {
-    save: AtomicBool,
-    pub rewrite: AtomicBool,
-    /// The rewrite that a log begins with.
-    pub log: AtomicBool,
-    /// Held while it is decided what begins.
-    deciding: Mutex<()>,
-}
 
 impl Process {
     fn is_rewriting(&self) -> bool {

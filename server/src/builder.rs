@@ -2,11 +2,12 @@
 
 use crate::cluster::Seat;
 use crate::config::Loaded;
+use crate::data::Data;
 use crate::data_dir::DataDir;
 use crate::error::StartError;
 use crate::host::Process;
 use crate::late_journal::LateJournal;
-use crate::loading::{self, Data};
+use crate::loading;
 use crate::memory::Allocator;
 use crate::server::Server;
 use crate::serving::Serving;

@@ -1,13 +1,13 @@
 //! [`Process`]: what commands about the process around the engine (`SHUTDOWN`, `SAVE`, `INFO`,
 //! `CONFIG REWRITE` …) really do.
 
-use crate::background::Scheduled;
 use crate::data_dir::DataDir;
 use crate::journal::Log;
 use crate::late_journal::LateJournal;
 use crate::memory::Allocator;
 use crate::peer::Errands;
 use crate::replication::Replicator;
+use crate::scheduled::Scheduled;
 use crate::snapshot::{self, Saver, snapshot_path};
 use crate::{config, fail_stop, info, mallctl, peer, system};
 use engine::config::{ConfigStore, Id};

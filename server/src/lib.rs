@@ -51,6 +51,7 @@ mod cluster;
 mod cluster;
 #[cfg(feature = "cluster")]
 mod cluster_try;
+mod data;
 mod data_dir;
 mod error;
 mod fail_stop;
@@ -71,6 +72,7 @@ mod moments;
 mod plugins;
 mod replication;
 mod runtimes;
+mod scheduled;
 mod server;
 mod serving;
 mod signals;

@@ -2,45 +2,18 @@
 
 use crate::StartError;
 use crate::config::Loaded;
+use crate::data::Data;
 use crate::host::Process;
 use crate::journal::{self, Log};
 use crate::snapshot;
-use engine::command::Spec;
-use engine::config::{ConfigStore, Id, by_id};
-use engine::replication::Cut;
-use parking_lot::Mutex;
+use engine::config::{Id, by_id};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use storage::Backend;
 use storage::rdb::Checksum;
 
 /// Loading that takes longer is worth a line in the log.
 const NOTEWORTHY: Duration = Duration::from_secs(1);
-
-/// What data are loaded into.
-pub(crate) struct Data {
-    pub backend: Arc<dyn Backend>,
-    pub config: Arc<ConfigStore>,
-    #[cfg_attr(not(feature = "aof"), expect(dead_code, reason = "only a log is replayed"))]
-    pub commands: Vec<&'static [Spec]>,
-    /// Texts of function libraries that were found: the engine that serves is made later.
-    pub libraries: Mutex<Vec<Vec<u8>>>,
-    /// The position in a stream that the data are of, if that is known.
-    pub position: Mutex<Option<Cut>>,
-}
-
-impl Data {
-    /// Nothing is loaded yet.
-    pub fn new(
-        backend: Arc<dyn Backend>,
-        config: Arc<ConfigStore>,
-        commands: Vec<&'static [Spec]>,
-    ) -> Data {
-        Data { backend, config, commands, libraries: Mutex::default(), position: Mutex::default() }
-    }
-}
 
 /// Whether a log is to be written. Without the feature, a wish for one is refused, and a default
 /// gives way.

@@ -1,7 +1,7 @@
 //! The append-only file as the server's log.
 
 use crate::StartError;
-use crate::loading::Data;
+use crate::data::Data;
 use crate::moments::Moments;
 use crate::snapshot::Saver;
 use crate::system;

@@ -1,7 +1,7 @@
 //! No log: what a server without the feature `aof` has.
 
 use crate::StartError;
-use crate::loading::Data;
+use crate::data::Data;
 use crate::snapshot::Saver;
 use engine::Engine;
 use engine::config::ConfigStore;

@@ -2,7 +2,8 @@
 
 use super::EngineArgs;
 use super::scaling::Share;
-use crate::bench::{Grid, Spread};
+use crate::bench::report::Grid;
+use crate::bench::stats::Spread;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::Path;

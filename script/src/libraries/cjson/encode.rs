@@ -1,6 +1,6 @@
 //! `cjson.encode`.
 
-use super::{Invalid, Settings};
+use super::settings::{Invalid, Settings};
 use crate::number::push_general;
 use crate::raw::{Lua, NO_MEMORY, Raise, Returns, Type};
 

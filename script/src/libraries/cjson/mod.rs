@@ -2,51 +2,12 @@
 
 mod decode;
 mod encode;
+pub(crate) mod settings;
 
 use crate::raw::{Lua, Raise, Returns, Type};
+pub use settings::Settings;
+use settings::{DEPTH_MAX, Invalid};
 use std::ffi::c_int;
-
-/// Options that scripts can set (`cjson.encode_max_depth` and its kin). In Redis it stays set for all scripts
-/// that follow, so the host keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    sparse_convert: bool,
-    sparse_ratio: i64,
-    sparse_safe: i64,
-    encode_depth: i64,
-    decode_depth: i64,
-    precision: i64,
-    keep_buffer: bool,
-    encode_invalid: Invalid,
-    decode_invalid: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            sparse_convert: false,
-            sparse_ratio: 2,
-            sparse_safe: 10,
-            encode_depth: DEPTH_MAX,
-            decode_depth: DEPTH_MAX,
-            precision: 14,
-            keep_buffer: true,
-            encode_invalid: Invalid::Refuse,
-            decode_invalid: true,
-        }
-    }
-}
-
-/// The deepest nesting, by default. Scripts may ask for less; more would be this thread's stack.
-const DEPTH_MAX: i64 = 1000;
-
-/// How infinities and NaN are encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Invalid {
-    Refuse,
-    Allow,
-    Null,
-}
 
 /// Pushes the library.
 pub(crate) fn push(lua: Lua) {

@@ -1,0 +1,31 @@
+//! [`Data`]: what data are loaded into at start.
+
+use engine::command::Spec;
+use engine::config::ConfigStore;
+use engine::replication::Cut;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use storage::Backend;
+
+/// What data are loaded into.
+pub(crate) struct Data {
+    pub backend: Arc<dyn Backend>,
+    pub config: Arc<ConfigStore>,
+    #[cfg_attr(not(feature = "aof"), expect(dead_code, reason = "only a log is replayed"))]
+    pub commands: Vec<&'static [Spec]>,
+    /// Texts of function libraries that were found: the engine that serves is made later.
+    pub libraries: Mutex<Vec<Vec<u8>>>,
+    /// The position in a stream that the data are of, if that is known.
+    pub position: Mutex<Option<Cut>>,
+}
+
+impl Data {
+    /// Nothing is loaded yet.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        config: Arc<ConfigStore>,
+        commands: Vec<&'static [Spec]>,
+    ) -> Data {
+        Data { backend, config, commands, libraries: Mutex::default(), position: Mutex::default() }
+    }
+}
