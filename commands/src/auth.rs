@@ -49,7 +49,7 @@ fn auth(cx: &mut Cx<'_>) -> Outcome {
 
 const HELLO: Options = Options(&[("AUTH", Exactly(2)), ("SETNAME", Exactly(1))]);
 
-/// What `HELLO` asks for.
+/// The parsed options of `HELLO`.
 #[derive(Default)]
 struct Hello<'a> {
     proto: Option<Proto>,

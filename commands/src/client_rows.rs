@@ -3,7 +3,7 @@
 use super::{client, client_tracking};
 use engine::command::{Flag::*, Group, LockRule, SPEC, Spec};
 
-/// What all rows have in common.
+/// The fields that all rows share.
 const CLIENT: Spec = Spec {
     group: Group::Connection,
     since: "2.4.0",

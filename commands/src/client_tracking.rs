@@ -7,7 +7,7 @@ use engine::failure::{Failure, Outcome, SYNTAX, failure};
 use engine::notify::tracking::{Options, Tracker};
 use engine::text::args::integer;
 
-/// What `CLIENT TRACKING` was given behind `on` or `off`.
+/// The parsed options of `CLIENT TRACKING`.
 #[derive(Default)]
 struct Wanted<'a> {
     options: Options,

@@ -1,4 +1,4 @@
-//! What `SSCAN`, `HSCAN` and `ZSCAN` have in common: the cursor, the options, the reply's shape.
+//! The shared part of `SSCAN`, `HSCAN` and `ZSCAN`: the cursor, the options, the reply's shape.
 
 use crate::generic::iterate::parse_cursor;
 use engine::failure::{Failure, SYNTAX, failure};

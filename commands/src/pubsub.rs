@@ -199,7 +199,7 @@ fn pubsub_help(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// What the rows of this family have in common.
+/// The fields that all rows share.
 const PUBSUB: Spec = Spec {
     group: Group::PubSub,
     flags: &[PubSub, NoScript, Loading, Stale],

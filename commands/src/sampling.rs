@@ -64,7 +64,7 @@ impl Rng {
 
 /// A collection to pick from: names, and what belongs to each.
 pub trait Pool {
-    /// What belongs to a name.
+    /// The value that belongs to a name: a field's value, a member's score.
     type Extra;
     /// Number of elements.
     ///

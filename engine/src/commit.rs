@@ -147,7 +147,7 @@ impl Engine {
     /// Under the locks: whether a command may be executed now.
     ///
     /// # Errors
-    /// What the client is told instead.
+    /// The error that the client gets instead of the command's reply.
     pub(crate) fn guard(&self, session: &SessionState, entry: &Entry) -> Result<(), Failure> {
         self.guard_any(session, entry.replicates())
     }

@@ -68,7 +68,7 @@ bitflags::bitflags! {
     }
 }
 
-/// What the engine is given by the process around it, so that it need not ask the system itself.
+/// Time, randomness and the process around the engine, which asks the system for nothing itself.
 pub struct Environment {
     /// Nanoseconds since any fixed moment: for measuring how long a command took, nothing else.
     pub stopwatch: fn() -> u64,
@@ -80,7 +80,7 @@ pub struct Environment {
     pub host: Arc<dyn Host>,
 }
 
-/// What an engine is made of.
+/// The arguments of [`Engine::new`].
 pub struct Parts {
     /// Where the data lives.
     pub backend: Arc<dyn Backend>,
@@ -130,7 +130,7 @@ pub struct Engine {
     pub slowlog: SlowLog,
     /// Moments that were long (`LATENCY`).
     pub latency: Arc<LatencyMonitor>,
-    /// What happens per second.
+    /// How much happens per second.
     pub rates: Rates,
     /// Who sees every command (`MONITOR`).
     pub monitors: Monitors,
@@ -142,13 +142,13 @@ pub struct Engine {
     pub pause: Pause,
     /// `DEBUG SET-ACTIVE-EXPIRE`.
     pub active_expire: ActiveExpire,
-    /// What else `DEBUG` turns on and off.
+    /// Switches of `DEBUG` beside that one.
     pub switches: Switches,
-    /// What gives way when memory is full.
+    /// Which keys give way when memory is over `maxmemory`.
     pub eviction: Eviction,
     /// Scripts and functions.
     pub scripting: Scripting,
-    /// What the process gave.
+    /// The environment that the engine was made with.
     pub environment: Environment,
     /// Who executes what, if that is not always this server.
     pub(crate) cluster: OnceLock<Arc<dyn Cluster>>,

@@ -6,7 +6,7 @@ use crate::command::Entry;
 use resp::Request;
 use std::borrow::Cow;
 
-/// What a handler returns. `Ok` means it replied (or parked).
+/// A handler's result: `Ok` if it replied or waits, and else the error that is its reply.
 pub type Outcome = Result<(), Failure>;
 
 /// An error reply, its first word the error code: `ERR …`, `WRONGTYPE …`.
@@ -61,7 +61,7 @@ pub const MASTER_DOWN: Failure =
 pub const READ_ONLY: Failure = failure("READONLY You can't write against a read only replica.");
 /// Memory is over `maxmemory`.
 pub const OOM: Failure = failure("OOM command not allowed when used memory > 'maxmemory'.");
-/// What others are told while a script runs too long.
+/// The error for other clients while a script runs too long.
 pub const BUSY_SCRIPT: Failure = failure(
     "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
 );
@@ -132,7 +132,7 @@ pub fn subcommand_syntax(request: Request<'_>) -> Failure {
     ))
 }
 
-/// What a client sent, as Redis shows it in errors: for C, a zero byte ends it.
+/// A client's bytes as Redis shows them in errors: they end before the first zero byte, as in C.
 pub fn shown(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes.split(|&byte| byte == 0).next().unwrap_or_default())
 }

@@ -16,7 +16,7 @@ pub enum When {
     Later,
 }
 
-/// What became of it.
+/// Whether the work has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begun {
     /// It has begun.
@@ -25,7 +25,7 @@ pub enum Begun {
     Scheduled,
 }
 
-/// What the process around the engine does for commands that are about it.
+/// The process around the engine, as commands use it: files, memory figures, other servers, shutting down.
 ///
 /// Every method has a default that says it is not available, so tests and embedders implement only
 /// what they need.
@@ -80,7 +80,7 @@ pub trait Host: Send + Sync {
         Err("The server is running without a config file".into())
     }
 
-    /// What an `aclfile` holds (`ACL LOAD`).
+    /// The text of the `aclfile` (`ACL LOAD`).
     ///
     /// # Errors
     /// Why it cannot be read.
@@ -203,7 +203,7 @@ pub trait Host: Send + Sync {
         Ok(())
     }
 
-    /// What the allocator tells of itself (`MEMORY MALLOC-STATS`), if it does.
+    /// The allocator's report (`MEMORY MALLOC-STATS`); `None` for an allocator without one.
     fn allocator_report(&self) -> Option<String> {
         None
     }

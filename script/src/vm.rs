@@ -109,7 +109,7 @@ pub struct Declared {
     pub name: Vec<u8>,
     /// The description that its author gave.
     pub description: Option<Vec<u8>>,
-    /// What the function says of itself.
+    /// The flags that it was registered with.
     pub flags: ScriptFlags,
 }
 

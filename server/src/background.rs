@@ -6,7 +6,7 @@ use crate::log_switch;
 use engine::Engine;
 use engine::host::{Begun, When};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const SAVING: &str = "Background save already in progress";
 const REWRITING: &str = "Background append only file rewriting already in progress";

@@ -1,4 +1,4 @@
-//! What a server says of itself when it starts, and how each choice is changed.
+//! The text that a server prints when it starts: its choices, and how each is changed.
 
 use crate::host::Process;
 use engine::Engine;

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 /// Runs `builder`'s server with the process's arguments and environment: all that `main` does.
 ///
-/// What goes wrong at start is one line on standard error, and exit code 1.
+/// Runs the program. An error at start is one line on standard error, and exit code 1.
 pub fn run(builder: ServerBuilder) -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let invocation = match config::parse_invocation(subcommands::add_to(config::cli()), args) {

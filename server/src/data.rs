@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use storage::Backend;
 
-/// What data are loaded into.
+/// The parts that a start loads data into.
 pub(crate) struct Data {
     pub backend: Arc<dyn Backend>,
     pub config: Arc<ConfigStore>,

@@ -14,11 +14,11 @@ pub enum StartError {
     NotCompiledIn {
         /// The directive that asked: `runtime`, `storage`, `appendonly`.
         directive: &'static str,
-        /// What it asked for.
+        /// The value that was given.
         value: String,
         /// The cargo feature that adds it; `None` when there is no such layer in this version.
         feature: Option<&'static str>,
-        /// What it could be instead.
+        /// The values that are available.
         available: Vec<&'static str>,
     },
     /// An address cannot be listened on.
@@ -30,7 +30,7 @@ pub enum StartError {
     },
     /// Something is wrong with a file or a folder.
     File {
-        /// What was to be done with it.
+        /// The action that failed.
         action: &'static str,
         /// Which.
         path: PathBuf,

@@ -58,7 +58,7 @@ pub(crate) struct Process {
     late_journal: OnceLock<Arc<LateJournal>>,
     /// Done once before the end, while clients are still served.
     farewell: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// What waits for other work in the background to end.
+    /// Work that waits for other work in the background to end.
     pub scheduled: Scheduled,
     /// One reload or shutdown at a time.
     busy: Mutex<()>,

@@ -20,7 +20,7 @@ const REST_PER_WORK: u32 = 4;
 /// The longest rest while work waits.
 const REST_MAX: Duration = Duration::from_millis(20);
 
-/// What panicked once may do so each time.
+/// The pause after a panic of the housekeeping, which may happen each time.
 const REST_AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// The running thread. Dropping it ends the thread.

@@ -11,7 +11,7 @@ use std::cell::OnceCell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// What the rows are read from: the process, and what it costs to ask for more than once.
+/// The source of the rows: the process, and figures that are asked for once per report.
 struct Reading<'a> {
     process: &'a Process,
     memory: OnceCell<MemoryFigures>,

@@ -11,7 +11,7 @@ use storage::journal::{Appended, Durability, Fate, Journal, Position, Withholds}
 #[derive(Default)]
 pub(crate) struct LateJournal(OnceLock<Arc<dyn Journal>>);
 
-/// What appending gives before there is a log.
+/// The position that appending gives before there is a log.
 const NOTHING: Appended = Ok(Position::log(0));
 
 impl LateJournal {

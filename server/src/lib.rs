@@ -25,7 +25,8 @@
 //! | [`config`] | the layers of configuration |
 //! | `runtimes`, `storages`, `plugins` | what can be chosen by name |
 //! | `listen`, `data_dir`, `limits`, `system` | sockets, files, the operating system |
-//! | `loading`, `journal`, `late_journal`, `log_switch`, `snapshot` | data on disk |
+//! | `loading`, `data`, `journal`, `late_journal`, `log_switch`, `snapshot` | data on disk |
+//! | `background`, `scheduled` | snapshots and rewrites of the log, one at a time |
 //! | `serving` | the runtime at work, also while data are still being loaded |
 //! | `host`, `info`, [`memory`], `mallctl`, `moments` | what commands about the process do |
 //! | `replication` | the connection to a master, and the files that replicas are sent |

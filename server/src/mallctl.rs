@@ -6,7 +6,7 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 
-/// What may be set: the parts of a name, `*` for a number.
+/// Names that may be set, in parts, `*` for a number.
 const SETTABLE: &[&str] = &[
     "epoch",
     "background_thread",
@@ -22,7 +22,7 @@ const SETTABLE: &[&str] = &[
     "arena.*.purge",
 ];
 
-/// What is a text.
+/// Names whose values are texts.
 const TEXTS: &[&str] = &[
     "version",
     "config.malloc_conf",

@@ -10,7 +10,7 @@ pub struct MemoryFigures {
     pub allocated: u64,
     /// Pages the allocator has in use.
     pub active: u64,
-    /// What the allocator holds of physical memory.
+    /// Bytes of physical memory that the allocator holds.
     pub resident: u64,
     /// The allocator's own bookkeeping.
     pub metadata: u64,
@@ -23,9 +23,9 @@ pub struct Allocator {
     pub name: &'static str,
     /// Reads the figures.
     pub figures: fn() -> MemoryFigures,
-    /// What the calling thread has allocated and not freed, bytes; 0 if that is not known.
+    /// Bytes that the calling thread has allocated and not freed; 0 if that is not known.
     pub here: fn() -> i64,
-    /// What it tells of itself (`MEMORY MALLOC-STATS`), if it does.
+    /// The allocator's report (`MEMORY MALLOC-STATS`); `None` for one without.
     pub report: fn() -> Option<String>,
 }
 

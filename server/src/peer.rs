@@ -50,7 +50,7 @@ struct Peer {
     timeout: Duration,
     /// When all of it must be over.
     end: Option<Instant>,
-    /// What was read, and how much of it was used.
+    /// Bytes that were read; the first of them are used.
     read: Vec<u8>,
     used: usize,
 }

@@ -1,4 +1,4 @@
-//! What the registries of [`crate::runtimes`] and [`crate::storages`] share: a layer's name, the
+//! An entry of the registries [`crate::runtimes`] and [`crate::storages`]: a layer's name, the
 //! cargo feature it needs, and how to make one, if that feature is on.
 
 use crate::StartError;

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use std::sync::atomic::AtomicBool;
 
-/// What is to begin when nothing else is under way.
+/// Work that begins when nothing else is under way.
 #[derive(Default)]
 pub(crate) struct Scheduled {
     /// A snapshot.

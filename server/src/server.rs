@@ -36,7 +36,7 @@ impl Server {
         &self.bound.addresses
     }
 
-    /// What runs, and how to change it: a few lines of text.
+    /// A few lines of text: the choices that run, and how to change each.
     pub fn banner(&self) -> String {
         banner::text(&self.engine, &self.process)
     }

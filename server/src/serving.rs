@@ -17,7 +17,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// they are served, and told.
 const QUIET_LOADING: Duration = Duration::from_millis(50);
 
-/// What is needed to serve, or a thread that does. Dropping it stops the server.
+/// The parts needed to serve, or the thread that does. Dropping it stops the server.
 pub(crate) struct Serving {
     process: Arc<Process>,
     clock: Clock,

@@ -22,7 +22,7 @@ const REDIS_VERSION: &str = "7.2.0";
 /// Why a snapshot is not finished.
 const GIVEN_UP: &str = "given up, because the server is shutting down";
 
-/// What is known of saving, for `INFO persistence`, `LASTSAVE` and the `save` points.
+/// The state of saving, for `INFO persistence`, `LASTSAVE` and the `save` points.
 #[derive(Clone, Debug)]
 pub(crate) struct SaveState {
     /// When the one under way began.
@@ -307,7 +307,7 @@ impl<W: Write + Send> SnapshotSink for FileSink<'_, W> {
     }
 }
 
-/// What loading a snapshot found.
+/// The contents of a snapshot that was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LoadedSnapshot {
     /// Keys now in the store.
@@ -318,7 +318,7 @@ pub(crate) struct LoadedSnapshot {
     pub position: Option<Cut>,
 }
 
-/// What a file says of its place in a stream, remark by remark.
+/// A file's place in a stream of replication, read remark by remark.
 #[derive(Default)]
 struct Position {
     id: Option<HistoryId>,

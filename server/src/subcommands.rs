@@ -1,4 +1,4 @@
-//! What the program does besides serving: `varve migrate`, with the feature `capture` `varve capture` and
+//! The program's subcommands: `varve migrate`, with the feature `capture` `varve capture` and
 //! `varve advise`, and with the feature `cluster` `varve cluster try`.
 
 use crate::error::StartError;

@@ -8,7 +8,7 @@ use runtime::Service;
 use std::sync::Arc;
 use tls::{ClientCertificates, Settings, Tls};
 
-/// What is in force; nothing as long as nobody needs it.
+/// The settings in force; none as long as nobody needs TLS.
 #[derive(Default)]
 pub(crate) struct Encryption(RwLock<Current>);
 
@@ -52,7 +52,7 @@ impl Encryption {
         self.0.read().tls.as_ref().map(|tls| tls.serve(inner))
     }
 
-    /// What a connection to a master is made by.
+    /// The settings that connections to a master are made with, if there are any.
     pub fn client(&self) -> Option<Arc<tls::ClientConfig>> {
         self.0.read().tls.as_ref().and_then(|tls| tls.client())
     }

@@ -1,4 +1,4 @@
-//! What `ACL HELP` says: Redis's words.
+//! The lines of `ACL HELP`, in Redis's words.
 
 pub(super) const LINES: &[&str] = &[
     "CAT [<category>]",

@@ -3,7 +3,7 @@
 use super::{cat, deluser, dryrun, genpass, getuser, help, list, load, log, save, setuser, users};
 use engine::command::{Flag, Group, LockRule, SPEC, Secret, Spec};
 
-/// What all have in common.
+/// The fields that all rows share.
 const ACL: Spec = Spec {
     since: "6.0.0",
     group: Group::Server,
@@ -12,11 +12,11 @@ const ACL: Spec = Spec {
     ..SPEC
 };
 
-/// What the administrator's have in common.
+/// The fields that the administrator's rows share.
 const ADMIN: Spec =
     Spec { flags: &[Flag::Admin, Flag::NoScript, Flag::Loading, Flag::Stale], ..ACL };
 
-/// What `ACL` contains.
+/// The subcommands of `ACL`.
 const SUBCOMMANDS: &[Spec] = &[
     Spec {
         name: "cat",

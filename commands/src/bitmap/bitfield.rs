@@ -33,7 +33,7 @@ impl Step {
         !matches!(self.action, Action::Get)
     }
 
-    /// What to store and what to answer, from the present number; `None` when it does not fit.
+    /// The number to store and the one to answer, from the present number; `None` when it does not fit.
     fn apply(&self, present: i64) -> Option<(i64, i64)> {
         let (number, answers_new) = match self.action {
             Action::Get => return Some((present, present)),

@@ -17,7 +17,7 @@ pub struct Type {
     pub width: u32,
 }
 
-/// What happens to a number that does not fit.
+/// How a number that does not fit is treated (`OVERFLOW`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
     /// Its low bits are kept.
@@ -58,7 +58,7 @@ impl Type {
         if self.signed { high as i64 >> unused } else { (high >> unused) as i64 }
     }
 
-    /// What is stored for a number; `None` when it does not fit and must.
+    /// The number stored in place of `number`; `None` when it does not fit and must.
     pub fn fit(self, number: i128, overflow: Overflow) -> Option<i64> {
         let (min, max) = self.limits();
         if (min..=max).contains(&number) {

@@ -6,7 +6,7 @@ use engine::failure::{Failure, Outcome, SYNTAX, failure};
 use engine::text::args::{integer, is_word};
 use std::ops::Range;
 
-/// What the indices of a range count.
+/// Whether the indices of a range count bytes or bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit {
     Byte,

@@ -12,7 +12,7 @@ const BAD_SLOT: Failure = failure("ERR Invalid or out of range slot");
 
 /// An argument that is to be a slot.
 fn slot(cx: &Cx<'_>, index: usize) -> Result<u16, Failure> {
-    let number = engine::args::integer(cx.args.arg(index)).ok();
+    let number = engine::text::args::integer(cx.args.arg(index)).ok();
     let number = number.and_then(|number| u16::try_from(number).ok());
     number.filter(|slot| *slot < SLOTS).ok_or(BAD_SLOT)
 }
@@ -69,7 +69,7 @@ pub(super) fn add_slots_range(cx: &mut Cx<'_>) -> Outcome {
 /// An argument that is to be a port, `what` it is for.
 fn port(cx: &Cx<'_>, index: usize, what: &str) -> Result<u16, Failure> {
     let argument = cx.args.arg(index);
-    let number = engine::args::integer(argument).ok();
+    let number = engine::text::args::integer(argument).ok();
     number.and_then(|number| u16::try_from(number).ok()).ok_or_else(|| {
         let given = String::from_utf8_lossy(argument);
         Failure::text(format!("ERR Invalid {what} port specified: {given}"))

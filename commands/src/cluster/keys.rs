@@ -33,7 +33,7 @@ fn visit(cx: &mut Cx<'_>, wanted: u16, each: &mut dyn FnMut(&[u8]) -> bool) -> O
 
 /// An argument that is to be a slot; what is said if it is a number and none.
 fn slot_at(cx: &Cx<'_>, index: usize, otherwise: Failure) -> Result<u16, Failure> {
-    let number = engine::args::integer(cx.args.arg(index))?;
+    let number = engine::text::args::integer(cx.args.arg(index))?;
     u16::try_from(number).ok().filter(|slot| *slot < SLOTS).ok_or(otherwise)
 }
 
@@ -53,7 +53,8 @@ pub(super) fn get(cx: &mut Cx<'_>) -> Outcome {
     const WRONG: Failure = failure("ERR Invalid slot or number of keys");
     cluster(cx)?;
     let slot = slot_at(cx, 2, WRONG)?;
-    let wanted = usize::try_from(engine::args::integer(cx.args.arg(3))?).map_err(|_| WRONG)?;
+    let wanted =
+        usize::try_from(engine::text::args::integer(cx.args.arg(3))?).map_err(|_| WRONG)?;
     let mut names: Vec<Vec<u8>> = Vec::new();
     if wanted > 0 {
         visit(cx, slot, &mut |name| {

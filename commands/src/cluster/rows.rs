@@ -40,7 +40,7 @@ fn asking(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// What all rows have in common.
+/// The fields that all rows share.
 const CLUSTER: Spec = Spec {
     since: "3.0.0",
     complexity: "O(1)",

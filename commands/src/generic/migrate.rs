@@ -105,7 +105,7 @@ fn restore(
     Ok(true)
 }
 
-/// What goes before the keys: who we are, and the database.
+/// Writes the requests that go before the keys: `AUTH` and `SELECT`.
 fn greet(cx: &Cx<'_>, plan: &Plan, requests: &mut Requests) {
     let auth = plan.auth.clone().map(|i| cx.args.arg(i));
     let auth: Vec<_> = [b"AUTH".as_slice()].into_iter().chain(auth).collect();

@@ -5,7 +5,7 @@ use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
 use storage::KeyInfo;
 
-/// What the storage knows of argument 2; replies with nothing itself when there is no such key.
+/// The storage's facts about the key in argument 2; `None` when there is none, and nothing was replied.
 fn info(cx: &mut Cx<'_>) -> Result<Option<KeyInfo>, Failure> {
     /// The size is not asked for, so one element is enough to look at.
     const SAMPLES: usize = 1;

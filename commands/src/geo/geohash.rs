@@ -173,7 +173,7 @@ pub fn step_for(radius: f64, latitude: f64) -> u32 {
     step.clamp(1, STEP_MAX as i32) as u32
 }
 
-/// What lies within `width` metres to either side and `height` metres up and down, roughly.
+/// The area within `width` metres to either side and `height` metres up and down, roughly.
 pub fn bounds(center: Point, width: f64, height: f64) -> Area {
     let up = height / EARTH_RADIUS / RADIANS;
     // Meridians are nearest to each other at the side that is away from the equator.

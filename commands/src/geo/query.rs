@@ -254,7 +254,7 @@ impl Query {
         Ok(())
     }
 
-    /// What only the options together can tell.
+    /// Refuses options that do not go together.
     fn check(&self, cx: &Cx<'_>, command: Command) -> Outcome {
         let name = String::from_utf8_lossy(cx.args.arg(0));
         let with = self.with_distance || self.with_hash || self.with_place;

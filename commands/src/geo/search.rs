@@ -13,7 +13,7 @@ pub enum Form {
     Box { width: f64, height: f64 },
 }
 
-/// What is searched.
+/// The area that is searched: its centre and its form.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
     pub center: Point,

@@ -46,7 +46,7 @@ fn fields<'a>(args: Request<'a>, at: usize, bad_count: Failure) -> Result<Fields
     Ok(fields)
 }
 
-/// What a field's present expiry must be like.
+/// The condition on a field's present expiry (`NX`, `XX`, `GT`, `LT`).
 #[derive(Clone, Copy)]
 enum Condition {
     Any,
@@ -85,7 +85,7 @@ fn parse_time(cx: &Cx<'_>, unit: Unit, now_ms: u64) -> Result<u64, Failure> {
     at_ms.filter(|&at_ms| at_ms <= AT_MS_MAX).ok_or_else(|| invalid_expire(cx))
 }
 
-/// What happened to which fields.
+/// The fields that were changed, by what happened to them.
 #[derive(Default)]
 struct Changes<'a> {
     answers: SmallVec<[i64; 8]>,

@@ -87,7 +87,7 @@ fn push(out: &mut Vec<u8>, value: u8, len: usize) {
     }
 }
 
-/// What setting a register came to.
+/// The outcome of setting a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Raised {
     /// The register was as high already.

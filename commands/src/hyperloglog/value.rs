@@ -68,7 +68,7 @@ impl<B: AsRef<[u8]>> HyperLogLog<B> {
         self.bytes()[ENCODING_AT] == DENSE
     }
 
-    /// What follows the header.
+    /// The bytes behind the header.
     pub fn body(&self) -> &[u8] {
         &self.bytes()[HEADER_LEN..]
     }

@@ -21,7 +21,7 @@ fn parse_ends(cx: &Cx<'_>) -> Result<Ends, Failure> {
     Ok(Ends { from: end_of(cx.args.arg(3))?, to: end_of(cx.args.arg(4))? })
 }
 
-/// What was moved, and how many elements the source has left.
+/// The element that was moved, and the number of elements that the source has left.
 struct Moved {
     element: Vec<u8>,
     left: u64,

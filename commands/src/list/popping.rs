@@ -71,7 +71,7 @@ pub(super) fn rpop(cx: &mut Cx<'_>) -> Outcome {
     pop_command(cx, End::Tail)
 }
 
-/// What `LMPOP` and `BLMPOP` are asked for.
+/// The parsed arguments of `LMPOP` and `BLMPOP`.
 struct ManyPop {
     keys: Range<usize>,
     end: End,

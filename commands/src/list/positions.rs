@@ -121,7 +121,7 @@ pub(super) fn ltrim(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// What `LPOS` looks for.
+/// The parsed options of `LPOS`.
 #[derive(Clone, Copy)]
 struct Search {
     from: End,

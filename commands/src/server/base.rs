@@ -1,8 +1,8 @@
-//! What the rows of this folder are filled up from.
+//! The rows that those of this folder are filled up from.
 
 use engine::command::{Flag, Group, LockRule, SPEC, Spec};
 
-/// What most rows here have in common.
+/// The fields that most rows here share.
 pub(super) const SERVER: Spec = Spec { group: Group::Server, locks: LockRule::None, ..SPEC };
 
 /// An administrator's row.

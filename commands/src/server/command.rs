@@ -186,7 +186,7 @@ fn help(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// What the subcommands have in common.
+/// The fields that the subcommands share.
 const COMMAND: Spec = Spec {
     group: Group::Server,
     since: "2.8.13",

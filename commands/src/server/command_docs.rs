@@ -6,7 +6,7 @@ use engine::engine::Engine;
 use engine::failure::Outcome;
 use resp::Reply;
 
-/// What servers say to each other, and their own tests to them.
+/// Commands that servers send each other, and that only tests use: `COMMAND DOCS` flags them as such.
 const SYSTEM_COMMANDS: &[&str] = &["debug", "pfdebug", "pfselftest", "replconf", "restore-asking"];
 
 pub(super) fn docs(cx: &mut Cx<'_>) -> Outcome {

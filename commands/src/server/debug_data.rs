@@ -47,7 +47,7 @@ fn positive(cx: &Cx<'_>, at: usize, max: usize) -> Result<usize, Failure> {
         .ok_or(failure("ERR value is out of range, must be positive"))
 }
 
-/// What is known of the key that a subcommand names.
+/// The storage's facts about the key that a subcommand names.
 pub(super) fn info_of(cx: &mut Cx<'_>) -> Result<KeyInfo, Failure> {
     let key = cx.key(2);
     cx.tx.info(&key, 0)?.ok_or(NO_SUCH_KEY)
@@ -139,7 +139,7 @@ pub(super) fn sdslen(cx: &mut Cx<'_>) -> Outcome {
 /// The type of a list of packed nodes in a dump.
 const QUICKLIST: u8 = 18;
 
-/// What `OBJECT` adds for a list of several nodes, whose dump `value` is.
+/// The fields that `DEBUG OBJECT` adds for a list of several nodes, whose dump `value` is.
 pub(super) fn quicklist_fields(cx: &mut Cx<'_>, value: &[u8]) -> Result<String, Failure> {
     let nodes = match value {
         [QUICKLIST, rest @ ..] => dumped_length(rest).unwrap_or(1).max(1),

@@ -116,7 +116,7 @@ fn report(text: &mut String, name: &str, series: &Series) {
     );
 }
 
-/// What the events that occurred suggest.
+/// Appends the advice that follows from the events that occurred.
 fn advise(text: &mut String, events: &[(&'static str, Series)]) {
     let advice = [
         (
@@ -201,7 +201,7 @@ fn help(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// What the subcommands have in common.
+/// The fields that the subcommands share.
 const LATENCY: Spec = Spec {
     since: "2.8.13",
     arity: 2,

@@ -47,7 +47,7 @@ impl Figures<'_, '_> {
         self.cx.reply.double(value);
     }
 
-    /// What a database's tables cost. Keys and values share their memory with the table here, so
+    /// The overhead of a database's tables, bytes. Keys and values share their memory with the table here, so
     /// it is part of the data set and not told apart.
     fn database(&mut self, db: storage::Db) {
         self.pairs += 1;
@@ -180,7 +180,7 @@ fn help(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// What the subcommands have in common.
+/// The fields that the subcommands share.
 const MEMORY: Spec = Spec {
     since: "4.0.0",
     arity: 2,

@@ -102,7 +102,7 @@ fn module_help(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// What the commands that would load something have in common.
+/// The fields shared by commands that would load something.
 const LOADER: Spec = Spec {
     since: "4.0.0",
     flags: &[Admin, NoScript, NoAsyncLoading],

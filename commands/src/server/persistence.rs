@@ -54,7 +54,7 @@ fn lastsave(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// What `SHUTDOWN` asks for.
+/// The parsed options of `SHUTDOWN`.
 #[derive(Default)]
 struct Request {
     save: Option<bool>,

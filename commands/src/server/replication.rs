@@ -51,7 +51,7 @@ fn replicaof(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// What a replica says of itself, option by option.
+/// `REPLCONF`: notes a replica's description of itself, option by option.
 fn replconf(cx: &mut Cx<'_>) -> Outcome {
     let word = cx.args.get(1).unwrap_or_default();
     let silent = ["ack", "fack", "getack"].iter().any(|silent| is_word(word, silent));
@@ -318,7 +318,7 @@ fn waited_for_disk(engine: &Engine, request: Request<'_>, reply: &mut Reply<'_>)
     reply.integer(engine.replication.acks().durable(position) as i64);
 }
 
-/// What `REPLICAOF` and its older name have in common.
+/// The fields shared by `REPLICAOF` and its older name.
 const REPLICAOF: Spec = Spec {
     complexity: "O(1)",
     arity: 3,

@@ -48,7 +48,7 @@ fn help(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// What the subcommands have in common.
+/// The fields that the subcommands share.
 const SLOWLOG: Spec = Spec {
     since: "2.2.12",
     flags: &[Flag::Admin, Flag::Loading, Flag::Stale],

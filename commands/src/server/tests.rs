@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 /// categories sorted, key specs written as [`key_text`] does.
 const INFO: &str = include_str!("testdata/command-info-7.0.15.tsv");
 
-/// What differs on purpose: command (`*` any), column (`*` any), reason.
+/// Differences on purpose: command (`*` any), column (`*` any), reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("acl|deluser", "tips", "7.2 adds request and response policies"),
     ("acl|save", "tips", "7.2 adds request and response policies"),

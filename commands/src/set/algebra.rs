@@ -14,7 +14,7 @@ use hashbrown::hash_table::Entry;
 use std::ops::Range;
 use storage::{Backend, Key, Open};
 
-/// What is made of several sets.
+/// Computes the members of an operation on the sets whose keys are these arguments.
 type Combine = fn(&mut Cx<'_>, Range<usize>) -> Result<Members, Failure>;
 
 /// How large the set at each argument is, `None` where there is none.

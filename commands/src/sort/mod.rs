@@ -210,7 +210,7 @@ fn load_sorted_set(
     Ok(members)
 }
 
-/// What an element is sorted by, besides itself.
+/// The value that elements are sorted by, if not themselves.
 enum Weight {
     Score(f64),
     Text(Option<Vec<u8>>),
@@ -267,7 +267,7 @@ fn order(cx: &mut Cx<'_>, members: &Members, options: &Options<'_>) -> Result<Ve
     Ok(order[options.window(order.len())].to_vec())
 }
 
-/// What is answered or stored: elements, or what the `GET` patterns find for them.
+/// The values to answer or store: elements, or those that the `GET` patterns find for them.
 fn results(
     cx: &mut Cx<'_>,
     members: &Members,

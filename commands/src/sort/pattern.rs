@@ -12,9 +12,9 @@ pub(super) enum Pattern<'a> {
     Fixed,
     /// `before*after`, or `before*after->field`.
     Key {
-        /// What comes before the element.
+        /// The bytes before the element.
         before: &'a [u8],
-        /// What comes behind it.
+        /// The bytes behind it.
         after: &'a [u8],
         /// The field of a hash.
         field: Option<&'a [u8]>,
@@ -42,7 +42,7 @@ impl<'a> Pattern<'a> {
         matches!(self, Pattern::Key { .. })
     }
 
-    /// What it finds for an element; keys of the wrong type are as good as none.
+    /// The value it finds for an element; keys of the wrong type are as good as none.
     pub fn look_up(&self, cx: &mut Cx<'_>, element: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         let (before, after, field) = match *self {
             Pattern::Element => return Ok(Some(element.to_vec())),

@@ -24,7 +24,7 @@ enum Operation {
     Diff,
 }
 
-/// What becomes of the scores of a member found more than once.
+/// How the scores of a member found more than once are combined (`AGGREGATE`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Aggregate {
     Sum,

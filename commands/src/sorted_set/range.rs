@@ -10,7 +10,7 @@ use resp::Request;
 use storage::types::{SortedSet, VisitScored, ZRange};
 use storage::{Key, Open, Result};
 
-/// What a range is of.
+/// Whether a range is of ranks, scores or members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
     Rank,
@@ -18,7 +18,7 @@ enum By {
     Lex,
 }
 
-/// What a command's name says; `None` is left to its options.
+/// The part of a range that a command's name fixes; `None` is left to its options.
 #[derive(Clone, Copy, Debug)]
 struct Fixed {
     by: Option<By>,

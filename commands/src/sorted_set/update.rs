@@ -102,7 +102,7 @@ impl Options {
     }
 }
 
-/// What one command did to a sorted set.
+/// The numbers of members that one command added and changed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Changes {
     added: u64,

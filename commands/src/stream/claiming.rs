@@ -64,7 +64,7 @@ fn parse(cx: &Cx<'_>) -> Result<Claim, Failure> {
     Ok(claim)
 }
 
-/// What is to be told of entries that were looked at.
+/// The entries that were looked at: those claimed, and those that turned out to be gone.
 #[derive(Default)]
 struct Claimed {
     /// Claimed, and how often they are delivered by now.

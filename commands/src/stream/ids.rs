@@ -77,7 +77,7 @@ pub(super) fn id(text: &[u8], missing: u64) -> Result<StreamId, Failure> {
     }
 }
 
-/// What `XADD` is to give an entry.
+/// The ID that `XADD` asks for: given, partly given, or generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NewId {
     /// `*`

@@ -146,7 +146,7 @@ fn xdel(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// What `XSETID` is asked for.
+/// The parsed arguments of `XSETID`.
 struct SetIds {
     last_id: StreamId,
     max_deleted_id: Option<StreamId>,

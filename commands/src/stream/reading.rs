@@ -137,7 +137,7 @@ fn from(argument: &[u8], grouped: bool, last: Last) -> Result<From, Failure> {
     }
 }
 
-/// What `$` and `+` are of a stream: the last ID it gave, and that of the last entry it still has.
+/// The IDs that `$` and `+` stand for: the last ID that the stream gave, and that of the last entry it still has.
 #[derive(Clone, Copy)]
 struct Last {
     last_id: StreamId,
@@ -261,7 +261,7 @@ fn read_group(
     Ok(served)
 }
 
-/// What a consumer was given.
+/// The entries that a consumer was given.
 #[derive(Default)]
 struct Delivery {
     /// For the first time.

@@ -13,7 +13,7 @@ use storage::stream::{StreamId, StreamInfo, Trim, TrimTo};
 const LIMIT_DEFAULT: u64 = 10_000;
 /// Most that `~` removes at once unless told otherwise.
 const LIMIT_MAX: u64 = 1_000_000;
-/// What `~` may remove at once, in nodes.
+/// The most nodes that a trim with `~` removes at once.
 const LIMIT_NODES: u64 = 100;
 
 const TWO_STRATEGIES: Failure =
@@ -74,7 +74,7 @@ pub(super) fn parse(cx: &Cx<'_>, adding: bool) -> Result<Options, Failure> {
     }
 }
 
-/// What stands behind `MAXLEN` or `MINID`.
+/// Parses the words behind `MAXLEN` or `MINID`.
 fn strategy(args: &mut Args<'_>, by_len: bool) -> Result<Trim, Failure> {
     let approximate = args.keyword_before("~", 1);
     if !approximate {

@@ -5,7 +5,7 @@ use engine::failure::Outcome;
 use engine::notify::keyspace::Class;
 use storage::{Error, NewExpiry, Str};
 
-/// What holds another type answers like what is not there.
+/// `MGET`: a key of another type answers like one that is not there.
 pub(super) fn mget(cx: &mut Cx<'_>) -> Outcome {
     cx.reply.array(cx.argc() - 1);
     for i in 1..cx.argc() {

@@ -18,7 +18,7 @@ enum When {
     Existing,
 }
 
-/// What happens to the expiry.
+/// How the command treats the key's expiry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lifetime {
     Default,

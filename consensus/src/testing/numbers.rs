@@ -1,21 +1,25 @@
 //! Numbers that follow from a seed: SplitMix64.
 
 use crate::tikv::mix;
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct Numbers(u64);
+pub struct Numbers(SplitMix64);
 
 impl Numbers {
     /// The numbers of a seed.
     pub fn new(seed: u64) -> Numbers {
-        Numbers(mix(seed))
+        let mut numbers = SplitMix64::seed_from_u64(mix(seed));
+        // Runs are known by their seeds: the numbers are those that they have always been.
+        numbers.next_u64();
+        Numbers(numbers)
     }
 
     /// Any number.
     pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
+        self.0.next_u64()
     }
 
     /// A number below `end`, which is not zero.

@@ -23,6 +23,8 @@ use convert::{change_in, entry_out, message_in, message_out};
 use convert::{hard_state_out, members_out};
 use mirror::Mirror;
 use raft::{Config, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use slog::{Discard, Logger, o};
 
 /// Ticks without a word of the leader until a follower may campaign.
@@ -118,12 +120,9 @@ impl TikvRaft {
     }
 }
 
-/// SplitMix64's finalizer.
+/// A cheap, well-mixed function of a number: one step of SplitMix64.
 pub(crate) fn mix(value: u64) -> u64 {
-    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
+    SplitMix64::seed_from_u64(value).next_u64()
 }
 
 impl Raft for TikvRaft {

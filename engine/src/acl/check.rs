@@ -1,7 +1,7 @@
 //! May this request run?
 
 use super::Account;
-use super::log::{Context, Entry as LogEntry, Reason};
+use super::log::{Context, Reason, Refusal};
 use super::user::{Selector, User};
 use crate::command::{Channels, Entry, Flag, Found};
 use crate::engine::Engine;
@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// What is forbidden; the later kinds say more.
+/// Why a user may not run a request, from the least telling reason to the most telling one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Denied {
     /// The command.
@@ -26,7 +26,7 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// What is to be said; `full` names key or channel.
+    /// The text of the refusal (Redis's `NOPERM …`); with `full`, the key or channel is named in it.
     pub fn text(self, user: &str, entry: &Entry, request: Request<'_>, full: bool) -> String {
         let arg = |at| String::from_utf8_lossy(request.get(at).unwrap_or_default());
         match self {
@@ -128,7 +128,7 @@ impl User {
     /// does, the answer is that which came closest.
     ///
     /// # Errors
-    /// What is forbidden.
+    /// The first thing that the user may not do.
     pub fn check(&self, entry: &Entry, request: Request<'_>) -> Result<(), Denied> {
         let mut keys = None;
         let mut closest = Denied::Command;
@@ -266,7 +266,7 @@ impl Engine {
         now_ms: u64,
     ) {
         self.acl.log.denied[reason as usize].fetch_add(1, Ordering::Relaxed);
-        self.acl.log.add(LogEntry {
+        self.acl.log.add(Refusal {
             count: 1,
             reason,
             context,

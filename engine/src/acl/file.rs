@@ -82,7 +82,7 @@ impl Engine {
     /// Adds the users of a redis.conf's `user` lines: name and rules of one each.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The text that names the first wrong line.
     pub fn add_users(&self, lines: &[Vec<String>]) -> Result<(), String> {
         let mut seen = std::collections::HashSet::new();
         for line in lines {

@@ -55,7 +55,7 @@ impl Reason {
 
 /// Refusals of one kind.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct Refusal {
     /// How many.
     pub count: u64,
     /// Why.
@@ -76,10 +76,10 @@ pub struct Entry {
     pub updated_ms: u64,
 }
 
-/// What was refused lately.
+/// `ACL LOG`: the latest refusals, newest first, similar ones counted together.
 #[derive(Default)]
 pub struct AclLog {
-    entries: Mutex<VecDeque<Entry>>,
+    entries: Mutex<VecDeque<Refusal>>,
     max_len: AtomicUsize,
     next_id: AtomicU64,
     /// Refusals by [`Reason`], for `INFO`.
@@ -88,11 +88,11 @@ pub struct AclLog {
 
 impl AclLog {
     /// Adds a refusal, or counts it with one like it.
-    pub(crate) fn add(&self, mut entry: Entry) {
+    pub(crate) fn add(&self, mut entry: Refusal) {
         entry.object.truncate(OBJECT_MAX);
         entry.user.truncate(OBJECT_MAX);
         let mut entries = self.entries.lock();
-        let alike = |old: &Entry| {
+        let alike = |old: &Refusal| {
             (old.reason, old.context) == (entry.reason, entry.context)
                 && entry.updated_ms.saturating_sub(old.updated_ms) <= GROUPED_MS
                 && old.object == entry.object
@@ -110,7 +110,7 @@ impl AclLog {
     }
 
     /// The newest entries.
-    pub fn newest(&self, count: usize) -> Vec<Entry> {
+    pub fn newest(&self, count: usize) -> Vec<Refusal> {
         self.entries.lock().iter().take(count).cloned().collect()
     }
 

@@ -53,7 +53,7 @@ impl Account {
         Arc::new(Account { name, current: RwLock::new(Arc::new(user)) })
     }
 
-    /// What the user may do now.
+    /// The user's permissions as they are now; a later change makes another `User`.
     pub fn user(&self) -> Arc<User> {
         self.current.read().clone()
     }
@@ -68,7 +68,7 @@ pub struct Acl {
     default: Arc<Account>,
     /// Changes happen one after the other.
     changing: Mutex<()>,
-    /// What was refused.
+    /// `ACL LOG`.
     pub log: AclLog,
 }
 

@@ -25,7 +25,7 @@ pub enum RuleError {
 }
 
 impl RuleError {
-    /// What Redis says.
+    /// Redis's text for the error, without the modifier it is about.
     pub const fn text(self) -> &'static str {
         match self {
             RuleError::Syntax => "Syntax error",
@@ -281,7 +281,7 @@ fn check_no_spaces(text: &[u8]) -> Ruled {
     }
 }
 
-/// What Redis allows neither in names nor in patterns.
+/// Whether Redis allows this byte neither in names of users nor in patterns: white space and zero.
 pub fn is_space(byte: u8) -> bool {
     byte == 0 || byte == 0x0b || byte.is_ascii_whitespace()
 }
@@ -306,9 +306,9 @@ pub struct User {
     pub sanitize: Sanitize,
     /// SHA-256 in hexadecimal.
     pub passwords: Vec<Vec<u8>>,
-    /// What the rules outside of parentheses say.
+    /// The rules outside of parentheses.
     pub root: Selector,
-    /// What those within say.
+    /// The rules of each pair of parentheses, in their order.
     pub selectors: Vec<Selector>,
 }
 

@@ -1,4 +1,4 @@
-//! What `CLIENT LIST` says of a client.
+//! The text by which `CLIENT LIST` and `CLIENT INFO` describe a client.
 
 use super::{Client, ClientFlags, ReplyBuffers};
 use crate::engine::Engine;

@@ -34,7 +34,7 @@ pub struct Message {
     pub pattern: Option<Bytes>,
     /// The channel.
     pub channel: Bytes,
-    /// What was published.
+    /// The message's bytes.
     pub payload: Bytes,
 }
 
@@ -81,14 +81,14 @@ pub enum Event {
     Cache(Notice),
     /// Records of `CAPTURE` wait for the client.
     Captured,
-    /// What the user may do has changed.
+    /// The permissions of the client's user have changed.
     UserChanged,
     /// Look again: a pause ended, a journal position became durable.
     Poke,
 }
 
 bitflags::bitflags! {
-    /// What a client is like, and what it does: what `CLIENT LIST` shows as `flags=`, and more.
+    /// The states of a client that other threads see: those of `CLIENT LIST`'s `flags=`, and a few more.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct ClientFlags: u32 {
         /// In `MULTI`.
@@ -195,7 +195,7 @@ pub struct Client {
 #[derive(Clone, Debug, Default)]
 pub struct BoxedNames(Option<Box<Names>>);
 
-/// What a client is called that has not said anything.
+/// The names of all clients that have given none.
 static UNNAMED: LazyLock<Names> = LazyLock::new(Names::default);
 
 impl Deref for BoxedNames {
@@ -223,7 +223,7 @@ pub struct Names {
     pub lib_version: String,
     /// The authenticated user.
     pub user: String,
-    /// What that user may do; `None` for the default user.
+    /// That user's account; `None` for the default user.
     pub account: Option<Arc<Account>>,
 }
 
@@ -447,7 +447,7 @@ pub struct Clients {
     pub accepted: AtomicU64,
     /// Connections refused because of `maxclients`.
     pub rejected: AtomicU64,
-    /// What is said of buffers for replies.
+    /// The sizes that `CLIENT LIST` shows for buffers of replies.
     pub reply_buffers: ReplyBuffers,
 }
 

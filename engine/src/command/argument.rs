@@ -53,11 +53,11 @@ impl Kind {
 /// One argument.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Argument {
-    /// What it is called.
+    /// Its name in `COMMAND DOCS`.
     pub name: String,
     /// Of a value: what stands for it where a command is shown; mostly its name.
     pub display: String,
-    /// What it is.
+    /// Its type in `COMMAND DOCS`.
     pub kind: Kind,
     /// The literal in front of it.
     pub token: Option<String>,

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 pub struct KeyPosition {
     /// Index of the argument.
     pub index: usize,
-    /// What happens to it, in the words of [`KeySpec::flags`].
+    /// How the command uses it, in the words of [`KeySpec::flags`].
     pub flags: &'static str,
 }
 

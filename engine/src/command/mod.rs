@@ -1,4 +1,4 @@
-//! What a command is: the row that describes it, and the table of all rows.
+//! The row that describes a command, and the table of all rows.
 //!
 //! A row is the single source: lookup, arity errors, key extraction, locking, `COMMAND`, ACL
 //! categories and the docs page all derive from it.

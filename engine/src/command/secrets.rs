@@ -15,7 +15,7 @@ use resp::{Request, parse_i64};
 use smallvec::SmallVec;
 use std::ops::Range;
 
-/// What stands in the place of a secret, as in Redis.
+/// The text shown in the place of a secret, as in Redis.
 pub const REDACTED: &[u8] = b"(redacted)";
 
 /// Where a command's secrets are.

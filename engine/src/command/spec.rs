@@ -12,7 +12,7 @@ use storage::{Db, ShardSet};
 /// Runs a command: parse the arguments, run a pure operation on the keyspace, reply.
 pub type Handler = for<'a> fn(&mut Cx<'a>) -> Outcome;
 
-/// What a command is like; see <https://redis.io/docs/latest/commands/command/>, "Flags".
+/// A command's flags; see <https://redis.io/docs/latest/commands/command/>, "Flags".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Flag {
@@ -381,7 +381,7 @@ pub enum LockRule {
     All,
     /// None: the handler touches no key.
     None,
-    /// What this function says, for commands whose shards follow from something else than keys.
+    /// The shards that this function returns, for commands whose shards do not follow from keys.
     Custom(fn(&Engine, Db, Request<'_>) -> ShardSet),
 }
 
@@ -403,7 +403,7 @@ pub struct Spec {
     pub arity: i32,
     /// Its family.
     pub group: Group,
-    /// What it is like.
+    /// Its flags, in any order.
     pub flags: &'static [Flag],
     /// ACL categories beyond those that follow from group and flags.
     pub categories: &'static [Category],
@@ -430,13 +430,13 @@ pub struct Spec {
     pub deprecated: Option<(&'static str, &'static str)>,
     /// Which shards to lock.
     pub locks: LockRule,
-    /// What runs.
+    /// The function that runs it. It parses, operates and replies once, or returns a [`Failure`](crate::Failure).
     pub handler: Handler,
     /// Commands named by the second word.
     pub subcommands: &'static [Spec],
 }
 
-/// What rows fill up from: `Spec { name: …, ..SPEC }`.
+/// The default of every field, for rows to fill up from: `Spec { name: …, ..SPEC }`.
 pub const SPEC: Spec = Spec {
     name: "",
     summary: "",

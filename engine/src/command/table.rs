@@ -153,7 +153,7 @@ const EMPTY: CommandId = CommandId::MAX;
 struct Slot {
     /// [`pack`] of the name.
     packed: u64,
-    /// What the command is, or [`EMPTY`].
+    /// The command's number, or [`EMPTY`].
     id: CommandId,
     /// Whether equal `packed` means equal names.
     exact: bool,

@@ -1,4 +1,4 @@
-//! What a row of the registry says, and the little language the rows are written in.
+//! [`Directive`], a row of the registry, and the constructors that rows are written with.
 
 use super::Id;
 
@@ -11,13 +11,13 @@ pub struct Directive {
     pub name: &'static str,
     /// Older names that mean the same (`slave-…`, `…-ziplist-…`).
     pub aliases: &'static [&'static str],
-    /// What values it takes.
+    /// The values it accepts.
     pub kind: Kind,
     /// Its value when nobody sets one.
     pub initial: Initial,
     /// One line for `--help` and the docs.
     pub summary: &'static str,
-    /// What setting it does here.
+    /// The effect of setting it.
     pub effect: Effect,
     /// Fixed once the server runs: `CONFIG SET` refuses it.
     pub immutable: bool,
@@ -98,7 +98,7 @@ pub enum Initial {
     Text(&'static str),
 }
 
-/// What setting a directive does in Varve.
+/// The effect that setting a directive has in Varve, which does not need all of Redis's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// It has its effect.

@@ -46,7 +46,7 @@ pub enum SetError {
     Failed {
         /// The directive, by the name that was used.
         name: String,
-        /// What is wrong with it.
+        /// The reason, in Redis's words where Redis has the directive.
         reason: String,
     },
     /// One of the directives cannot change while the data set loads.
@@ -188,7 +188,7 @@ impl ConfigStore {
     /// be set here.
     ///
     /// # Errors
-    /// What is wrong with the words.
+    /// The words are no value of the directive: the reason, in Redis's words.
     pub fn load(&self, directive: &'static Directive, words: &[&str]) -> Result<(), String> {
         let observers = self.observers.lock();
         let value = directive.parse(words, &self.get(directive.id))?;

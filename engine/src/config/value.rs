@@ -43,7 +43,7 @@ impl Directive {
     /// changes only the classes it names.
     ///
     /// # Errors
-    /// What is wrong, in Redis's words, or why Varve refuses the value.
+    /// The words are no value: the reason, in Redis's words. Or Varve refuses the value, and says why.
     pub fn parse(&self, words: &[&str], current: &Value) -> Result<Value, String> {
         let value = match (words, self.takes_many_words()) {
             (words, true) => self.parse_many(words, current)?,

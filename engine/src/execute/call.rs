@@ -70,7 +70,7 @@ impl Engine {
         self.fail(entry, self.storage_failure(error), turn.session, turn.out);
     }
 
-    /// What a client is told of a transaction that failed.
+    /// The error for a client whose transaction the storage refused.
     #[cold]
     pub(crate) fn storage_failure(&self, error: storage::Error) -> Failure {
         match error {

@@ -4,7 +4,7 @@ use super::effects::Effects;
 use crate::clients::{Client, Event, Message};
 use crate::engine::Engine;
 use crate::notify::blocking::{Block, LateReply, Waiter};
-use crate::notify::tracking::{Own, Stale};
+use crate::notify::tracking::{Issuer, Stale};
 use crate::peers::Errand;
 use crate::tuning::OutputClass;
 use resp::Reply;
@@ -16,7 +16,7 @@ use storage::{Db, Position};
 /// Keys that may serve somebody who waits, collected while locks were held.
 pub(crate) type Ready = SmallVec<[(Db, Box<[u8]>); 1]>;
 
-/// What a call leaves behind besides its reply. The handler fills it through [`Cx`](crate::Cx); under
+/// Everything a call leaves behind besides its reply. The handler fills it through [`Cx`](crate::Cx); under
 /// the locks it is settled; what then is still in it is done once they are gone.
 ///
 /// Nearly every call leaves a number of changes and a position at most, so the rest is in a box.
@@ -34,7 +34,7 @@ pub(crate) struct Changes {
 /// The rarer part of [`Changes`].
 #[derive(Default)]
 pub(crate) struct Rest {
-    /// What to log.
+    /// The effects to log.
     pub effects: Effects,
     /// Keys of the current database that were not there, while it is told when one is made.
     pub absent: Vec<Box<[u8]>>,
@@ -42,7 +42,7 @@ pub(crate) struct Rest {
     pub ready: Ready,
     /// Messages to the client whose command it was: they follow its reply.
     pub messages: Vec<Message>,
-    /// What caches are to be told.
+    /// The keys that caches are told to forget.
     pub stale: Stale,
     /// Nothing was done: the request is to run again.
     pub again: Option<Again>,
@@ -50,7 +50,7 @@ pub(crate) struct Rest {
     pub block: Option<Block>,
     /// That is a wait for replicas: what to reply when the time is over.
     pub late: Option<LateReply>,
-    /// What the session waits for, besides keys.
+    /// The work of other servers that the session waits for.
     pub errand: Option<Box<Errand>>,
     /// The session waits, for so many microseconds at most.
     pub waiter: Option<(Arc<Waiter>, Option<u64>)>,
@@ -100,7 +100,7 @@ impl Changes {
         self.position.is_some() || self.rest.is_some()
     }
 
-    /// What is to be logged.
+    /// The effects to log.
     #[inline(always)]
     pub fn effects(&self) -> &Effects {
         self.rest.as_ref().map_or(&Effects::Verbatim, |rest| &rest.effects)
@@ -152,7 +152,7 @@ impl Changes {
 impl Rest {
     /// Tells all but those who wait for a key. `by` is the client whose command it was, `own` its
     /// session, if that has just replied.
-    pub fn tell(&mut self, engine: &Engine, by: &Arc<Client>, mut own: Option<Own<'_>>) {
+    pub fn tell(&mut self, engine: &Engine, by: &Arc<Client>, mut own: Option<Issuer<'_>>) {
         for message in std::mem::take(&mut self.messages) {
             match &mut own {
                 Some(own) => message.write(&mut Reply::new(own.out, by.proto())),

@@ -1,4 +1,4 @@
-//! What a panic inside a transaction may do: close its connection, or end the server.
+//! A panic inside a transaction closes its connection, or ends the server.
 //!
 //! A panic is a bug, and runtimes close the connection that it came from. That is enough as long as
 //! nothing of the transaction stays behind. Half a transaction must not: it would be in memory and not

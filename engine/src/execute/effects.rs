@@ -5,7 +5,7 @@ use crate::text::args::OwnedRequest;
 use smallvec::SmallVec;
 use storage::{Appended, Db, Journal};
 
-/// What to log for one command.
+/// The log's record of one command.
 #[derive(Debug, Default)]
 pub(crate) enum Effects {
     /// The command verbatim: the row's default.

@@ -5,7 +5,7 @@ use crate::clients::Event;
 use crate::engine::{Engine, Gate};
 use crate::failure::Failure;
 use crate::notify::blocking::Waiter;
-use crate::notify::tracking::Own;
+use crate::notify::tracking::Issuer;
 use crate::peers::{Answers, Errand};
 use crate::session::state::{SessionState, Special};
 use crate::text::args::OwnedRequest;
@@ -43,7 +43,7 @@ impl Engine {
         }
         let mut ready = if copies { Default::default() } else { self.let_go(&keys) };
         if let Some(rest) = changes.rare() {
-            let own = Own { client: &waiter.client, out: &mut reply, subscribed: false };
+            let own = Issuer { client: &waiter.client, out: &mut reply, subscribed: false };
             rest.tell(self, &waiter.client, Some(own));
             ready.append(&mut rest.ready);
         }

@@ -9,7 +9,7 @@ use crate::session::state::{Queued, SessionState, Special};
 use resp::Reply;
 use storage::{Db, Expiry, ShardSet};
 
-/// What is logged of a transaction.
+/// The effects of a transaction, each with its database.
 type Logged = Vec<(Db, Vec<Vec<u8>>)>;
 
 impl Engine {

@@ -1,4 +1,4 @@
-//! What follows a handler while its shards are still locked: logging, announcing what expired,
+//! The steps that follow a handler while its shards are still locked: logging, announcing what expired,
 //! parking.
 
 use super::effects::log;

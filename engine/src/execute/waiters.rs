@@ -6,7 +6,7 @@ use crate::clients::Event;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::notify::blocking::Waiter;
-use crate::notify::tracking::Own;
+use crate::notify::tracking::Issuer;
 use crate::session::state::SessionState;
 use resp::{Output, Reply};
 use runtime::Now;
@@ -54,7 +54,7 @@ impl Engine {
         let is_held = changes.is_held();
         let again = changes.rare().and_then(|rest| rest.waiter.take());
         if let Some(rest) = changes.rare() {
-            let own = Own { client: &waiter.client, out: &mut out, subscribed: false };
+            let own = Issuer { client: &waiter.client, out: &mut out, subscribed: false };
             // Who waits on has no reply for them to follow.
             let own = (again.is_none() && !is_held).then_some(own);
             rest.tell(self, &waiter.client, own);

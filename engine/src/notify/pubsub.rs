@@ -28,7 +28,7 @@ pub struct PubSub {
 }
 
 /// The client that publishes, and where messages to itself go: they are to follow its reply.
-pub type Own<'a> = (&'a Arc<Client>, &'a mut Vec<Message>);
+pub type Publisher<'a> = (&'a Arc<Client>, &'a mut Vec<Message>);
 
 impl PubSub {
     /// Adds a subscription; the session keeps its own set, so it is not there yet.
@@ -55,7 +55,7 @@ impl PubSub {
         channel: &'a [u8],
         payload: &'a [u8],
         limit_bytes: usize,
-        own: Option<Own<'a>>,
+        own: Option<Publisher<'a>>,
     ) -> usize {
         let mut delivery = Delivery { channel, payload, limit_bytes, own, made: None, count: 0 };
         if shard {
@@ -101,7 +101,7 @@ struct Delivery<'a> {
     channel: &'a [u8],
     payload: &'a [u8],
     limit_bytes: usize,
-    own: Option<Own<'a>>,
+    own: Option<Publisher<'a>>,
     made: Option<(Bytes, Bytes)>,
     count: usize,
 }

@@ -360,7 +360,7 @@ impl Outgoing {
         });
     }
 
-    /// What to tell a replica that asks to go on; if it can, it is noted as needing what is behind.
+    /// The answer to a replica that asks to go on; if it can, it is noted as needing what is behind.
     pub(crate) fn answer(&self, id: &[u8], offset: i64) -> Answer {
         self.with(|inner, _| match &inner.backlog {
             Some(backlog) => {

@@ -28,7 +28,7 @@ pub enum Phase {
     Online,
 }
 
-/// What a replica says of itself before it asks to follow (`REPLCONF`).
+/// A replica's description of itself, before it asks to follow (`REPLCONF`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Announced {
     /// The port it serves.
@@ -41,11 +41,11 @@ pub struct Announced {
     pub psync2: bool,
     /// It wants the file and nothing else.
     pub rdb_only: bool,
-    /// What of the data it wants.
+    /// The part of the data that it wants.
     pub wanted: Wanted,
 }
 
-/// What of the data a replica wants (`REPLCONF rdb-filter-only`).
+/// The part of the data that a replica wants (`REPLCONF rdb-filter-only`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wanted {
     /// All of it.
@@ -57,7 +57,7 @@ pub enum Wanted {
     Nothing,
 }
 
-/// What became of moving bytes to a replica's session.
+/// The outcome of moving bytes to a replica's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fed {
     /// Everything was moved.
@@ -74,7 +74,7 @@ pub(crate) enum Fed {
 pub struct Follower {
     /// Its connection.
     pub client: Arc<Client>,
-    /// What it said of itself.
+    /// Its description of itself.
     pub announced: Announced,
     /// It came with `SYNC`: it is told no history, and does not acknowledge.
     pub is_legacy: bool,
@@ -86,7 +86,7 @@ struct State {
     phase: Phase,
     queue: VecDeque<Bytes>,
     queued: usize,
-    /// What it is to be sent next, from the cut of its file on.
+    /// The position that it is sent next, from the cut of its file on.
     position: Option<u64>,
     /// The file is complete in `queue`.
     is_file_whole: bool,
@@ -120,7 +120,7 @@ impl Follower {
         self.state.lock().phase
     }
 
-    /// What it said last.
+    /// The position that it acknowledged last, and when.
     pub fn ack(&self) -> Ack {
         self.state.lock().ack
     }
@@ -262,7 +262,7 @@ impl Follower {
 }
 
 impl Replication {
-    /// What all replicas that are sent the stream said last.
+    /// The last acknowledgements of all replicas that are sent the stream.
     pub fn acks(&self) -> Acks {
         let followers = self.followers.read();
         let online = followers.iter().filter(|follower| follower.phase() == Phase::Online);

@@ -107,7 +107,7 @@ impl SessionState {
         self.set_special(Special::FOLLOWER, true);
     }
 
-    /// What the client said of itself as a replica.
+    /// The client's description of itself as a replica; made empty when it has given none.
     pub fn announced(&mut self) -> &mut Announced {
         self.rare_mut().announced.get_or_insert_default()
     }

@@ -34,7 +34,7 @@ use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// What the engine keeps about replication.
+/// The engine's state of replication: the stream for our replicas, and the master we follow.
 pub struct Replication {
     /// The stream that replicas of ours read.
     pub out: Arc<Outgoing>,

@@ -12,7 +12,7 @@ use crate::notify::tracking::Stale;
 use replication::{History, Id, Resume};
 use std::sync::atomic::Ordering;
 
-/// What waiting clients of a master are told that becomes a replica.
+/// The error for waiting clients of a master that becomes a replica.
 const ROLE_CHANGED: &str = "UNBLOCKED force unblock from blocking operation, instance state changed \
     (master -> replica?)";
 
@@ -235,7 +235,7 @@ impl Engine {
         true
     }
 
-    /// What was followed until now cannot be gone on with: data are about to be replaced.
+    /// Forgets the history that was followed: data are about to be replaced, so it cannot be gone on with.
     pub fn forget_history(&self) {
         if let Some(source) = &mut *self.replication.source.lock() {
             source.can_resume = false;

@@ -1,4 +1,4 @@
-//! What replication does with time: pings, signs of life, time-outs, the end of a backlog.
+//! Replication's work as time passes: pings, signs of life, time-outs, the end of a backlog.
 
 use super::Phase;
 use crate::config::Id;

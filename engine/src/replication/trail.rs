@@ -17,7 +17,7 @@ use replication::Id;
 use std::fmt::Write;
 use storage::{Db, Journal};
 
-/// What a reader of the log knows.
+/// How much a reader of the log knows of the stream's position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Marks {
     /// Nothing; and nobody is to know.
@@ -70,7 +70,7 @@ impl Marks {
         }
     }
 
-    /// What was said holds no longer: all of it has to be said again.
+    /// Marks written before no longer hold: all of them are to be written again.
     pub fn renew(&mut self) {
         if *self != Marks::Off {
             *self = Marks::Due;
@@ -82,7 +82,7 @@ impl Marks {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trail {
     cut: Option<Cut>,
-    /// What the next record adds, and where it ends.
+    /// The bytes that the next record adds, and the database it ends in.
     next: Option<(u64, Db)>,
 }
 

@@ -67,7 +67,7 @@ fn declared(engine: &Engine, request: Request<'_>) -> ShardSet {
     shards
 }
 
-/// What a script is remembered by.
+/// The hash that a script's conduct is kept under.
 fn name_hash(engine: &Engine, request: Request<'_>) -> u64 {
     engine.backend.hash(request.arg(1))
 }

@@ -1,4 +1,4 @@
-//! What is known of a script's call before it runs: scripts that say what they do are taken at
+//! The flags of a script's call before it runs: scripts that say what they do are taken at
 //! their word.
 
 use crate::command::{Entry, Flag};

@@ -45,7 +45,7 @@ pub struct ScriptHost<'h, 'a> {
     began_ns: u64,
     /// When others are told that it runs too long, if ever.
     deadline_ns: Option<u64>,
-    /// What others see of it.
+    /// The part of its state that other threads read.
     watch: Arc<Watch>,
     /// Others have been told.
     slow: Option<Arc<Running>>,
@@ -235,7 +235,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         runtime::stand_in::send_for();
     }
 
-    /// What the command did becomes part of what the script did.
+    /// Adds a command's changes to those of the script.
     fn settle(&mut self, call: Call<'_>, db: storage::Db, changes: Changes) {
         let cx = &mut *self.cx;
         if changes.count > 0 && self.logs && cx.engine.journal().is_some() {

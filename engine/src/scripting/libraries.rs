@@ -20,7 +20,7 @@ pub struct Library {
     pub text: Box<[u8]>,
     /// Unique among all libraries ever loaded: VMs know libraries by it.
     pub id: u64,
-    /// What it registered, in that order.
+    /// The functions that it registered, in that order.
     pub functions: Vec<Declared>,
 }
 
@@ -124,7 +124,7 @@ fn exists(what: &str, name: &[u8]) -> String {
     format!("ERR {what} {} already exists", String::from_utf8_lossy(name))
 }
 
-/// What to do with libraries that are there when others are restored.
+/// What `FUNCTION RESTORE` does with libraries that are there: its argument `FLUSH`, `APPEND` or `REPLACE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Delete them all.

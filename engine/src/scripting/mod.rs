@@ -1,4 +1,4 @@
-//! What sessions share of scripts and functions: their texts, the VMs that run them, which locks
+//! State of scripts and functions that sessions share: their texts, the VMs that run them, which locks
 //! they need, and which of them run too long. The commands are in the `commands` crate.
 
 pub mod eval;

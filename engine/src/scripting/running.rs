@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use storage::{Locks, ShardSet};
 
-/// What a script is called by.
+/// Whether `EVAL` or `FCALL` called it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `EVAL`.
@@ -24,7 +24,7 @@ pub enum Kind {
 /// A script that runs too long.
 #[derive(Debug)]
 pub struct Running {
-    /// What it is called by.
+    /// Whether it is a script or a function.
     pub kind: Kind,
     /// The digest, or the function's name.
     pub name: String,
@@ -41,7 +41,7 @@ pub struct Running {
 #[derive(Default)]
 pub struct RunningScripts(Mutex<Vec<Arc<Running>>>);
 
-/// What `SCRIPT KILL` meets.
+/// The outcome of `SCRIPT KILL` and `FUNCTION KILL`.
 pub enum Kill {
     /// It ends soon.
     Killed,
@@ -86,7 +86,7 @@ impl Engine {
         }
     }
 
-    /// What others are told while a script runs too long.
+    /// The error for other clients while a script or function runs too long.
     pub fn busy(&self) -> Failure {
         match self.scripting.running.first().map(|script| script.kind) {
             Some(Kind::Function) => BUSY_FUNCTION,

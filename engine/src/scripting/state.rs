@@ -12,7 +12,7 @@ use script::{JsonSettings, MEMORY_LIMIT, Sha, Vm};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// What is remembered of a script's conduct is forgotten when there are this many.
+/// Conducts of so many scripts are kept; with one more, all are forgotten.
 const CONDUCTS_MAX: usize = 65_536;
 
 /// Scripts that a VM finds by their text, without computing the digest.
@@ -29,7 +29,7 @@ pub struct Script {
     pub text: Box<[u8]>,
     /// Where the code begins, behind a shebang's line.
     code: usize,
-    /// What the script says of itself.
+    /// The flags of its first line.
     pub flags: ScriptFlags,
 }
 
@@ -62,7 +62,7 @@ pub enum Conduct {
 pub struct Worker {
     /// The Lua state.
     pub vm: Vm,
-    /// What others see of the script in it.
+    /// The part of the running script's state that other threads read.
     pub watch: Arc<Watch>,
     by_sha: script::BySha<Arc<Script>>,
     by_text: HashMap<u64, Arc<Script>>,
@@ -70,7 +70,7 @@ pub struct Worker {
     version: u64,
     /// The version of the libraries it has.
     libraries_version: u64,
-    /// What the VM held when it was last counted.
+    /// Bytes that the VM held when they were last counted.
     counted: usize,
 }
 
@@ -118,7 +118,7 @@ pub struct Scripting {
     /// The function libraries, replaced as a whole.
     pub libraries: RwLock<Arc<Libraries>>,
     library_ids: AtomicU64,
-    /// What scripts, and what functions, have set of `cjson`.
+    /// The settings of `cjson`: those of scripts, those of functions.
     json: [RwLock<JsonSettings>; 2],
     /// Scripts that have run for longer than `busy-reply-threshold`.
     pub running: RunningScripts,
@@ -139,7 +139,7 @@ impl Scripting {
         Some(worker)
     }
 
-    /// What scripts, or functions, have set of `cjson`.
+    /// The settings of `cjson` that scripts, or functions, have made.
     pub(crate) fn json(&self, kind: Kind) -> JsonSettings {
         *self.json[kind as usize].read()
     }
@@ -234,7 +234,7 @@ impl Scripting {
         });
     }
 
-    /// What is known of the script or function that `name` hashes to.
+    /// The conduct of the script or function that `name` hashes to, if it is known.
     pub(crate) fn conduct(&self, name: u64) -> Option<Conduct> {
         self.conducts.read().get(&name).copied()
     }

@@ -15,7 +15,7 @@ use resp::Request;
 use runtime::Now;
 use storage::ShardSet;
 
-/// What becomes of a request.
+/// Whether a request runs.
 pub(super) enum Admission {
     /// It runs.
     Run,
@@ -98,7 +98,7 @@ impl Engine {
     }
 }
 
-/// What a request does: for `EXEC`, what all that it ends does together.
+/// The flags of a request: for `EXEC`, those of all the commands it ends, together.
 #[derive(Clone, Copy)]
 struct Nature {
     has: u32,

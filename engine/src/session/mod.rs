@@ -64,7 +64,7 @@ enum Parked {
 
 /// A reply that depends on what may not be kept yet.
 struct Mark {
-    /// What it depends on.
+    /// The log position that it depends on.
     position: Position,
     /// The cluster's slot that it was about.
     slot: u16,
@@ -79,7 +79,7 @@ struct Withheld {
     marks: VecDeque<Mark>,
     /// Replies that must not be sent, in order, with what is said instead.
     lost: Vec<(Range<usize>, Box<str>)>,
-    /// What the runtime sees meanwhile.
+    /// The empty output that the runtime sees meanwhile.
     nothing: Output,
 }
 
@@ -125,7 +125,7 @@ impl Session {
         Session { engine, machine: Machine::new(state, now) }
     }
 
-    /// What handlers see of this client, for tests.
+    /// The state that handlers see, for tests.
     pub fn state(&self) -> &SessionState {
         &self.machine.state
     }

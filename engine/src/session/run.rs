@@ -11,7 +11,7 @@ use crate::execute::{Again, Call, Changes, Rest, Turn};
 use crate::failure::{self, EXEC_ABORT, Failure};
 use crate::notify::blocking::Waiter;
 use crate::notify::monitor::engine::is_shown_first;
-use crate::notify::tracking::Own;
+use crate::notify::tracking::Issuer;
 use resp::{Batch, Reply, Request};
 use runtime::{Flow, Now};
 use std::cell::{Cell, RefCell};
@@ -38,7 +38,7 @@ thread_local! {
     static ENDED: Cell<Option<(Now, u64)>> = const { Cell::new(None) };
 }
 
-/// What is needed while a group runs.
+/// Buffers for the group of requests that runs, kept for the next one.
 #[derive(Default)]
 struct Scratch {
     batch: Batch,
@@ -372,7 +372,7 @@ impl Machine {
         }
     }
 
-    /// What `CLIENT CACHING` said was about this request, or this transaction.
+    /// Ends the effect of `CLIENT CACHING`, which is for one request or one transaction.
     fn end_caching(&mut self, engine: &Engine, entry: Option<&Entry>) {
         let is_client = entry.is_some_and(|entry| entry.is_within(engine, "client"));
         if self.state.is_caching() && !self.state.in_multi() && !is_client {
@@ -479,7 +479,7 @@ impl Machine {
         }
     }
 
-    /// What follows once the locks are gone.
+    /// Does what is left of a call once its locks are gone.
     #[inline(never)]
     fn conclude(&mut self, engine: &Engine, mut changes: Changes, now: Now, timer: &mut Timer<'_>) {
         if let Some(position) = changes.position {
@@ -514,7 +514,7 @@ impl Machine {
         let subscribed = self.state.is_subscribed();
         let client = self.state.client();
         // Without replies, what is written now would be taken back with this one's.
-        let own = (self.state.reply_mode == ReplyMode::On).then_some(Own {
+        let own = (self.state.reply_mode == ReplyMode::On).then_some(Issuer {
             client,
             out: &mut self.out,
             subscribed,
@@ -629,12 +629,12 @@ impl<'a> Timer<'a> {
         }
     }
 
-    /// What follows is nobody's time: it is told before it that the run is over.
+    /// Ends the time of the running command: what follows is nobody's.
     fn pause(&mut self) {
         self.book(None);
     }
 
-    /// What follows is a command's time again.
+    /// Begins to measure again: what follows is a command's time.
     fn go_on(&mut self) {
         self.begun = (self.engine.environment.stopwatch)();
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-/// What a client from elsewhere is told in protected mode: Redis's code, our words.
+/// The refusal of clients from elsewhere in protected mode: Redis's code, our words.
 const PROTECTED: &str = "-DENIED The server is in protected mode: it has no password, so it only \
     serves clients on its own machine. To serve others, set one (requirepass), or switch the mode \
     off there with CONFIG SET protected-mode no, or start with --protected-mode no where the \

@@ -34,7 +34,7 @@ bitflags::bitflags! {
         const SILENT = 1 << 3;
         /// Stands in for a parked session whose command is being tried again.
         const SERVED = 1 << 4;
-        /// What it asks for was checked where it comes from: a log, or a master.
+        /// Its requests were checked where they come from: a log, or a master.
         const TRUSTED = 1 << 5;
         /// Inside `EXEC`, a script, or served on behalf of a waiter: nothing may wait.
         const NO_BLOCK = 1 << 6;
@@ -56,7 +56,7 @@ bitflags::bitflags! {
         const FOLLOWER = 1 << 13;
         /// Time does not pass for it: what it says was so when it was said.
         const TIMELESS = 1 << 15;
-        /// What it does is logged and passed on elsewhere, or was.
+        /// Its effects are logged and passed on elsewhere, or were.
         const UNLOGGED = 1 << 16;
         /// A cluster has said who serves the running request.
         const ROUTED = 1 << 17;
@@ -110,7 +110,7 @@ pub enum ReplyMode {
     SkipNext,
 }
 
-/// What was counted since the counts were last flushed to [`Stats`]: once per group of requests,
+/// Counts since they were last flushed to [`Stats`]: once per group of requests,
 /// so that a command touches no shared cache line.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -156,14 +156,14 @@ pub struct SessionState {
     rare: Option<Box<Rare>>,
 }
 
-/// What few sessions ever have.
+/// State that few sessions ever have.
 #[derive(Default)]
 pub(crate) struct Rare {
     subscriptions: [BTreeSet<Bytes>; 3],
     tracker: Option<Arc<Tracker>>,
     /// The replica it serves.
     pub follower: Option<Arc<Follower>>,
-    /// What a replica said of itself before it asked to follow.
+    /// A replica's description of itself, before it asked to follow.
     pub announced: Option<Box<Announced>>,
 }
 

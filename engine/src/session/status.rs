@@ -1,4 +1,4 @@
-//! What every turn of a session ends with: what others may see of it, which limits it has reached,
+//! The end of every turn of a session: figures that others see, limits it has reached,
 //! whether its replies may go, and what the runtime is to do about it next.
 
 use super::state::Special;
@@ -97,7 +97,7 @@ impl Machine {
         fed == Fed::More
     }
 
-    /// What every call ends with.
+    /// Ends a call: publishes figures, checks limits, and says what the runtime is to do.
     #[inline]
     pub(super) fn status(&mut self, engine: &Engine, now: Now) -> Status {
         match self.is_at_rest() {
@@ -157,7 +157,7 @@ impl Machine {
         Status { flow, input, next }
     }
 
-    /// What is to be done about input, and what it does next without an event.
+    /// Whether input is wanted, and what the session does next without an event.
     fn wishes(&mut self, engine: &Engine) -> (Input, Next) {
         if self.state.flow != Flow::Open {
             return (Input::Held, Next::Nothing);

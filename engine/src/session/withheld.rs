@@ -10,7 +10,7 @@ use resp::Reply;
 use std::ops::Range;
 use storage::{Fate, Position, Withholds};
 
-/// What is said of a write of which nobody knows whether it will be kept.
+/// The error for a write of which nobody knows whether it will be kept.
 const UNKNOWN: &str = "UNKNOWN whether this was done is not known: it may have been, or may yet be";
 
 impl Machine {

@@ -1,4 +1,4 @@
-//! What a backend holds, in a form that can be compared.
+//! The contents of a backend, in a form that can be compared.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -70,7 +70,7 @@ impl Client {
         Client { session, alarm, received: Vec::new(), status: Status::READING }
     }
 
-    /// What a runtime does after a call: writes what there is, and calls again where that is wanted.
+    /// Does what a runtime does after a call: writes what there is, and calls again where that is wanted.
     fn follow_up(&mut self, status: Status, now: Now) {
         self.status = status;
         self.collect(now);
@@ -252,7 +252,7 @@ impl Harness {
         self.settle();
     }
 
-    /// What a client received since it was last asked, pushed messages included.
+    /// Returns what a client received since the last call, pushed messages included.
     ///
     /// # Panics
     /// When it received something that is no reply.
@@ -268,7 +268,7 @@ impl Harness {
         replies
     }
 
-    /// What the engine told the runtime about a client when it was last called.
+    /// The status that the session returned to its runtime last.
     pub fn status(&mut self, client: &str) -> Status {
         self.client(client).status
     }
@@ -281,7 +281,7 @@ impl Harness {
         self.settle();
     }
 
-    /// What was logged since it was last asked, one effect per line: `SET k v`, or with another
+    /// The effects logged since the last call, one per line: `SET k v`, or with another
     /// database than 0 `[1] SET k v`. Empty without [`Harness::recording`].
     pub fn logged(&mut self) -> Vec<String> {
         let effects = self.recorder.as_ref().map(|recorder| recorder.take()).unwrap_or_default();

@@ -4,7 +4,7 @@ use crate::cx::Cx;
 use crate::failure::Failure;
 use crate::text::args::integer;
 
-/// What a number stands for.
+/// The unit of a time in an argument, and whether it counts from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unit {
     /// Milliseconds in one.

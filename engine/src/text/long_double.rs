@@ -25,7 +25,7 @@ pub struct LongDouble {
     exponent: i32,
 }
 
-/// What a text may spell.
+/// The outcome of parsing a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// A number.

@@ -1,4 +1,4 @@
-//! What texts in requests mean: arguments, numbers, times, patterns.
+//! Parsing of texts in requests: arguments, numbers, times, patterns.
 //!
 //! | module | what |
 //! | --- | --- |

@@ -27,7 +27,7 @@ struct Limit {
     hard_bytes: AtomicU64,
     soft_bytes: AtomicU64,
     soft_seconds: AtomicU64,
-    /// What follows from it, see the methods of [`Tuning`].
+    /// The limits that follow from it, see the methods of [`Tuning`].
     ceiling: AtomicUsize,
     push_limit: AtomicUsize,
     per_turn: AtomicUsize,

@@ -15,7 +15,7 @@ pub struct Switches {
 }
 
 impl Switches {
-    /// What becomes of checksums in snapshots and payloads.
+    /// Whether checksums of snapshots and payloads are compared.
     pub fn checksum(&self) -> Checksum {
         match self.ignores_checksums.load(Ordering::Relaxed) {
             true => Checksum::Ignored,

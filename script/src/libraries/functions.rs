@@ -120,7 +120,7 @@ pub fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
 }
 
-/// What a table of named arguments says; its callback stays in the table.
+/// The named arguments of `redis.register_function`; the callback stays in their table.
 #[derive(Default)]
 struct Named {
     name: Option<Vec<u8>>,

@@ -2,7 +2,7 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-/// What to do.
+/// Whether to serve, or which subcommand to run.
 #[derive(Debug)]
 pub enum Invocation {
     /// Serve; these words go to [`super::load`].

@@ -5,7 +5,7 @@ use super::layers::Setting;
 use super::redis_conf::split_words;
 use engine::config::lookup;
 
-/// What a command line says.
+/// The parsed command line.
 #[derive(Debug, Default)]
 pub(super) struct CommandLine {
     /// The file; `-` is standard input.

@@ -32,7 +32,7 @@ pub struct ConfigError {
     pub origin: Origin,
     /// The directive concerned, as it was written.
     pub directive: Option<String>,
-    /// What is wrong.
+    /// The reason.
     pub reason: String,
 }
 

@@ -35,7 +35,7 @@ fn line(row: &Directive, store: &ConfigStore) -> String {
     format!("  {option}\n      {}{default}\n", row.summary)
 }
 
-/// What values a kind takes, in few letters.
+/// The values that a kind accepts, in few letters.
 fn values(kind: Kind) -> String {
     let names = |names: &[(&str, i64)], separator| {
         names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(separator)

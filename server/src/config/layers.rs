@@ -30,7 +30,7 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// The directives that some layer sets, be it to their default.
     pub given: BTreeSet<Id>,
-    /// What the owner should know, one line each.
+    /// Warnings for the owner, one line each.
     pub warnings: Vec<String>,
     /// `rename-command` lines, in order: old name, new name (empty: the command is to be removed).
     /// They protect commands: a server that cannot apply them must not start.

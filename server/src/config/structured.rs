@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 
-/// What a file is written in, told by its extension.
+/// The language of a file, by its extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Toml,
@@ -79,7 +79,7 @@ pub(super) fn parse(text: &str, path: &Path, format: Format) -> Result<Vec<Setti
     Ok(settings)
 }
 
-/// What is wrong with a TOML text, without its lines: they may hold a password.
+/// The error of a TOML text, without its lines: they may hold a password.
 fn without_text(error: &toml::de::Error, text: &str) -> String {
     let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
     format!("line {line}: {}", error.message())

@@ -35,7 +35,7 @@ pub(crate) struct Log {
     rewriting: Arc<AtomicBool>,
 }
 
-/// What opening found.
+/// The contents of the log that was opened.
 pub(crate) struct Opened {
     /// There was no log, and one was begun.
     pub fresh: bool,
@@ -184,7 +184,7 @@ impl Replay for Loader<'_> {
 }
 
 impl Log {
-    /// What the engine appends to.
+    /// The journal that the engine appends to.
     pub fn journal(&self) -> Arc<dyn Journal> {
         self.aof.clone()
     }

@@ -24,7 +24,7 @@ pub(crate) fn open_late(_config: &ConfigStore, _dir: &Path) -> Result<Log, Strin
     Err("this binary writes no log: build it with `--features aof`".into())
 }
 
-/// What opening found.
+/// The contents of the log that was opened.
 pub(crate) struct Opened {
     pub fresh: bool,
     pub keys: u64,

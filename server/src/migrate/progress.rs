@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Lines are written so often.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// What the user sees.
+/// The progress bars, or lines where there is no terminal.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     said: Option<Instant>,

@@ -13,7 +13,7 @@ const READ_BYTES: usize = 64 << 10;
 /// Longest line that is waited for.
 const LINE_MAX: usize = 64 << 10;
 
-/// What bytes come and go through.
+/// The stream to a master, plain or through TLS.
 #[derive(Clone)]
 pub(super) enum Wire {
     Plain(std::sync::Arc<TcpStream>),
@@ -131,7 +131,7 @@ impl Connection {
         self.stream.clone()
     }
 
-    /// What has come, to be taken away with [`Connection::used`].
+    /// Bytes that have come and are not used yet; [`Connection::used`] takes them away.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer
     }

@@ -26,7 +26,7 @@ const REST: [Duration; 5] = [
     Duration::from_secs(1),
 ];
 
-/// What one connection to a master needs.
+/// The state of one connection to a master.
 pub(super) struct Following<'p> {
     pub process: &'p Process,
     pub engine: Arc<Engine>,

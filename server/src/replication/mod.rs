@@ -40,7 +40,7 @@ impl Replicator {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// What says that.
+    /// The flag that is set when the server ends.
     pub fn stop_flag(&self) -> &AtomicBool {
         &self.stopped
     }

@@ -3,7 +3,7 @@
 //! A handle keeps its entry found. When it goes, the sizes are brought up to date, and a
 //! collection left empty is removed: so nothing ever observes an empty collection.
 
-use super::grave::Grave;
+use super::garbage::Garbage;
 use super::hash::HashValue;
 use super::hashing::Hasher;
 use super::list::ListValue;
@@ -89,9 +89,9 @@ impl<'t, T: InValue> Handle<'t, T> {
     }
 
     /// Leaves something removed to be taken apart later.
-    pub fn bury(&mut self, grave: Option<Grave>) {
+    pub fn discard(&mut self, garbage: Option<Garbage>) {
         if let Some(live) = &mut self.live {
-            live.common.graves.extend(grave);
+            live.common.garbage.extend(garbage);
         }
     }
 }
@@ -147,7 +147,7 @@ impl List for Handle<'_, ListValue> {
 
     fn trim(&mut self, start: u64, end: u64) -> Result<()> {
         let gone = self.value_mut().trim(start as usize, end as usize);
-        self.bury(Grave::of_chunks(gone));
+        self.discard(Garbage::of_chunks(gone));
         Ok(())
     }
 

@@ -21,13 +21,13 @@
 //! | `expiry` | fields and keys whose time has passed |
 //! | `tx`, `handle`, `guards` | the transaction, the open collections, the locks it holds |
 //! | `snapshot` | point-in-time snapshots while writes go on |
-//! | `grave` | taking apart what was removed, in slices |
+//! | `garbage` | taking apart what was removed, in slices |
 
 mod chunk;
 mod directory;
 mod entry;
 mod expiry;
-mod grave;
+mod garbage;
 mod guards;
 mod handle;
 mod hash;
@@ -55,7 +55,7 @@ mod zset;
 
 use directory::Pool;
 use entry::Frequency;
-use grave::Freed;
+use garbage::Freed;
 use hashing::Hasher;
 use parking_lot::{Mutex, MutexGuard};
 use segment::Probe;
@@ -324,13 +324,13 @@ impl Backend for MemoryBackend {
         let memory_bytes: usize = self.shards.iter().map(Shard::bytes).sum();
         // A shard in use is left out: the caller itself may be using it.
         let free = self.shards.iter().filter_map(|shard| shard.state.try_lock());
-        let graves: usize = free.map(|state| state.common.graves.len()).sum();
+        let garbage: usize = free.map(|state| state.common.garbage.len()).sum();
         BackendStats {
             memory_bytes: memory_bytes as u64,
             disk_bytes: 0,
             details: vec![
                 ("shards", self.shards.len().to_string()),
-                ("values_being_dropped", graves.to_string()),
+                ("values_being_dropped", garbage.to_string()),
             ],
         }
     }

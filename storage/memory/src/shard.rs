@@ -2,7 +2,7 @@
 
 use super::directory::{Directory, Pool, Slot, Source};
 use super::entry::Entry;
-use super::grave::{Freed, Grave};
+use super::garbage::{Freed, Garbage};
 use super::hashing::Hasher;
 use super::prefetch;
 use super::segment::Probe;
@@ -83,7 +83,7 @@ pub struct Common {
     /// Which of the backend's limits these are.
     pub limits_version: u32,
     /// Removed values that are still to be taken apart.
-    pub graves: VecDeque<Grave>,
+    pub garbage: VecDeque<Garbage>,
     /// How much that is, and was, in all shards.
     pub freed: Arc<Freed>,
     /// Where tables get their directories from.
@@ -223,7 +223,7 @@ impl Live<'_> {
     pub fn remove(self) {
         let Live { found, random, common, tally } = self;
         let entry = Live { found, random, common: &mut *common, tally }.take();
-        common.bury(entry);
+        common.discard(entry);
     }
 
     /// Changes the entry, keeping counts and sizes right.
@@ -303,22 +303,22 @@ impl State {
     }
 
     /// Forgets a whole database; `maintain` takes it apart.
-    pub fn bury_space(&mut self, space: Database) {
+    pub fn discard_space(&mut self, space: Database) {
         match &mut self.common.saving {
             Some(saving) => saving.detach(space.tally.cut_db, space.table),
-            None => self.common.bury_keys(space.table),
+            None => self.common.discard_keys(space.table),
         }
     }
 
     /// Takes apart a slice of what was removed; true when more is waiting.
     pub fn sweep(&mut self) -> bool {
-        if let Some(mut grave) = self.common.graves.pop_front() {
-            // Values found in a removed table are buried in turn, not dropped at once.
-            if grave.sweep(&mut self.common) {
-                self.common.graves.push_front(grave);
+        if let Some(mut garbage) = self.common.garbage.pop_front() {
+            // Values found in a removed table are discarded in turn, not dropped at once.
+            if garbage.sweep(&mut self.common) {
+                self.common.garbage.push_front(garbage);
             }
         }
-        !self.common.graves.is_empty()
+        !self.common.garbage.is_empty()
     }
 }
 
@@ -336,7 +336,7 @@ impl Shard {
             hasher,
             limits,
             limits_version: 0,
-            graves: VecDeque::new(),
+            garbage: VecDeque::new(),
             freed,
             pool,
             last: Positions::default(),

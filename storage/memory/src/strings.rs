@@ -43,7 +43,7 @@ pub fn boxed(bytes: Bytes) -> Value {
 /// Replaces the value, of whatever type, by a string.
 pub fn set(entry: &mut Entry, common: &mut Common, value: &[u8]) {
     if let Some(old) = entry.take_boxed() {
-        common.graves.extend(super::grave::Grave::of(old));
+        common.garbage.extend(super::garbage::Garbage::of(old));
     }
     if value.len() <= INLINE_MAX {
         entry.resize_inline(value.len(), false).copy_from_slice(value);

@@ -626,7 +626,7 @@ impl Tx for MemoryTx<'_> {
                 continue;
             };
             removed += space.table.len() as u64;
-            state.bury_space(*space);
+            state.discard_space(*space);
             backend.shard(*number).publish(db, None);
         }
         Ok(removed)

@@ -29,7 +29,7 @@ struct State {
     unknown: Option<u64>,
     refusal: Option<Refusal>,
     late: Option<Refusal>,
-    /// What becomes of all that is only seen, in a stream of its own.
+    /// The fate of all positions that are only seen, in a stream of their own.
     seen: Option<Refusal>,
     waiting: Vec<Waker>,
 }

@@ -4,7 +4,7 @@ mod engine;
 
 use parking_lot::Mutex;
 
-/// What is held back.
+/// Which commands a pause holds back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PauseMode {
     /// Writes, and what may propagate.

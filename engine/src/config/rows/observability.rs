@@ -4,7 +4,7 @@ use super::bounds::NATURAL_LONG;
 use crate::config::directive::{grammar, integer, yes_no};
 use crate::config::{Directive, Grammar, Id, Initial};
 
-/// What Varve remembers about its own speed.
+/// Directives about what is measured, and kept of it.
 pub(super) static ROWS: &[Directive] = &[
     integer(
         Id::SlowlogLogSlowerThan,

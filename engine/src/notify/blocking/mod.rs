@@ -19,13 +19,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use storage::Db;
 
-/// What a handler asks for when it cannot answer yet.
+/// A handler's wish to wait, since it cannot answer yet.
 pub struct Block {
     /// Keys of the current database, any of which may make the command succeed.
     pub keys: Vec<Box<[u8]>>,
     /// How long to wait, microseconds; `None` for ever.
     pub timeout_us: Option<u64>,
-    /// What to reply when the time is over.
+    /// The reply when the time is over.
     pub on_timeout: fn(&mut Reply<'_>),
     /// The command to run then, when it is not the one that waits as it came (`XREAD … $`).
     pub request: Option<OwnedRequest>,
@@ -33,7 +33,7 @@ pub struct Block {
     pub needs_keys: bool,
 }
 
-/// What a wait for replicas answers when its time is over; the request is the one that waits.
+/// Writes the reply to a wait for replicas whose time is over, from the request that waits.
 pub type LateReply = fn(&Engine, Request<'_>, &mut Reply<'_>);
 
 const WAITING: u8 = 0;
@@ -196,7 +196,7 @@ impl Blocking {
         queues.keys().filter(|w| w.db == db).map(|w| w.key.clone()).collect()
     }
 
-    /// What a client waits for; looks everywhere.
+    /// The client's waiter, if it waits; looks at every key that anybody waits for.
     fn of_client(&self, id: u64) -> Option<Arc<Waiter>> {
         let queues = self.queues.lock();
         queues.values().flatten().find(|waiter| waiter.client.id == id).cloned()

@@ -1,4 +1,4 @@
-//! What the engine tells those who capture.
+//! Records for clients that capture, and how they come to them.
 
 use super::{LOST_BYTES, Reader, bulk, head};
 use crate::clients::Client;
@@ -36,7 +36,7 @@ impl Engine {
         self.set_gate(Gate::CAPTURED, !state.readers.is_empty());
     }
 
-    /// What waits for a client that captures; `unwritten` bytes of output wait before it.
+    /// The records that wait for a client that captures; `unwritten` bytes of output wait before them.
     pub(crate) fn take_captured(&self, client: &Client, unwritten: usize, now: Now) -> Bytes {
         let mut state = self.captures.0.lock();
         let readers = &mut state.readers;

@@ -29,7 +29,7 @@ use std::sync::atomic::Ordering;
 /// Bytes that may wait for one reader, unless it says otherwise.
 pub const BUFFER_DEFAULT: usize = 32 << 20;
 
-/// What a reader may ask for, bytes.
+/// The sizes of a buffer that a reader may ask for, bytes.
 pub const BUFFER_RANGE: std::ops::RangeInclusive<usize> = (64 << 10)..=(1 << 30);
 
 /// A `lost` record fits in so many bytes.

@@ -16,7 +16,7 @@ impl Engine {
         key: &[u8],
         class: Class,
         event: &str,
-        mut own: Option<pubsub::Own<'_>>,
+        mut own: Option<pubsub::Publisher<'_>>,
     ) {
         let events = self.keyspace.events();
         if events.bits() & class as u32 == 0 {

@@ -53,7 +53,7 @@ pub struct Watched {
 }
 
 bitflags::bitflags! {
-    /// What stands beside [`KeyspaceEvents`] in one word, so that a command asks once for all of it.
+    /// Flags that stand beside [`KeyspaceEvents`] in one word, so that a command asks once for all of them.
     #[derive(Clone, Copy)]
     struct Marks: u32 {
         /// Some keys are held.

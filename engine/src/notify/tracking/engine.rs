@@ -2,7 +2,7 @@
 
 use super::notice;
 use super::table::Holders;
-use super::{Notice, Options, Own, Stale, Tracker};
+use super::{Issuer, Notice, Options, Stale, Tracker};
 use crate::clients::{Client, ClientFlags};
 use crate::command::{Flag, Group};
 use crate::config::Id;
@@ -169,7 +169,7 @@ impl Engine {
     /// Sends what had to wait for the end of a command of the client `by`; `own` is its session,
     /// where that is at hand.
     #[inline(never)]
-    pub(crate) fn tell_stale(&self, stale: Stale, by: Option<u64>, mut own: Option<Own<'_>>) {
+    pub(crate) fn tell_stale(&self, stale: Stale, by: Option<u64>, mut own: Option<Issuer<'_>>) {
         if !stale.own.is_empty()
             && let Some(tracker) = by.and_then(|by| self.tracking.of(by))
         {
@@ -194,7 +194,7 @@ impl Engine {
     }
 
     /// Gives a notice to the client that is to have it.
-    fn hand(&self, tracker: &Tracker, notice: Notice, own: &mut Option<Own<'_>>) {
+    fn hand(&self, tracker: &Tracker, notice: Notice, own: &mut Option<Issuer<'_>>) {
         let Some(redirect) = tracker.redirect else {
             return give(&tracker.client, notice, own, false);
         };
@@ -209,7 +209,7 @@ impl Engine {
 }
 
 /// RESP2 has no way to tell a client of its own cache.
-fn give(receiver: &Arc<Client>, notice: Notice, own: &mut Option<Own<'_>>, redirected: bool) {
+fn give(receiver: &Arc<Client>, notice: Notice, own: &mut Option<Issuer<'_>>, redirected: bool) {
     let proto = receiver.proto();
     if proto == resp::Proto::Resp2 && !(redirected && receiver.has_flag(ClientFlags::PUBSUB)) {
         return;

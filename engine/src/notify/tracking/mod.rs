@@ -62,7 +62,7 @@ impl Tracker {
 }
 
 /// The session that runs a command: its notices are written where its reply was.
-pub(crate) struct Own<'a> {
+pub(crate) struct Issuer<'a> {
     pub client: &'a Arc<Client>,
     pub out: &'a mut Output,
     pub subscribed: bool,

@@ -11,7 +11,7 @@ mod engine;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What is kept between looks.
+/// State kept between looks.
 #[derive(Debug, Default)]
 pub(crate) struct ClientEviction {
     /// Whether there is a limit.

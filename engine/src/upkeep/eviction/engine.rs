@@ -23,7 +23,7 @@ const RECLAIMED_SLICES: usize = 4096;
 const SLICES_PER_KEY: usize = 64;
 
 thread_local! {
-    /// What the thread had allocated and not freed when it was last looked at, bytes.
+    /// Bytes that the thread had allocated and not freed when they were last counted.
     static HELD: Cell<i64> = const { Cell::new(0) };
 }
 

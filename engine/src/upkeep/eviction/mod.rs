@@ -14,7 +14,7 @@ use storage::{Db, Sampled};
 
 /// Candidates remembered from earlier samples; Redis's `EVPOOL_SIZE`.
 const POOL_SIZE: usize = 16;
-/// What `maxmemory-policy` looks at.
+/// The property of a key that `maxmemory-policy` ranks by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Value {
     /// The time of the last access.
@@ -66,7 +66,7 @@ struct Candidate {
     key: Box<[u8]>,
 }
 
-/// What is kept between evictions.
+/// State kept between evictions.
 #[derive(Debug, Default)]
 pub struct Eviction {
     /// Ascending by score. Whoever has the lock evicts.

@@ -32,7 +32,7 @@ impl Default for Settings {
 }
 
 /// The deepest nesting, by default. Scripts may ask for less; more would be this thread's stack.
-const DEPTH_MAX: i64 = 1000;
+pub(super) const DEPTH_MAX: i64 = 1000;
 
 /// How infinities and NaN are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

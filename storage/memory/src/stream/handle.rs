@@ -1,6 +1,6 @@
 //! [`Stream`] for an open stream.
 
-use super::super::grave::Grave;
+use super::super::garbage::Garbage;
 use super::super::handle::Handle;
 use super::StreamValue;
 use super::group::Group;
@@ -69,7 +69,7 @@ impl Stream for Handle<'_, StreamValue> {
 
     fn trim(&mut self, trim: &Trim) -> Result<u64> {
         let (gone, nodes) = self.value_mut().trim(trim);
-        self.bury(StreamValue::remains(nodes, None).map(Grave::Stream));
+        self.discard(StreamValue::remains(nodes, None).map(Garbage::Stream));
         Ok(gone)
     }
 
@@ -102,7 +102,7 @@ impl Stream for Handle<'_, StreamValue> {
         let stream = self.value_mut();
         let Some(group) = stream.groups.remove(name) else { return Ok(false) };
         stream.group_bytes -= Group::own_bytes(name) + group.bytes();
-        self.bury(StreamValue::remains(VecDeque::new(), Some(group)).map(Grave::Stream));
+        self.discard(StreamValue::remains(VecDeque::new(), Some(group)).map(Garbage::Stream));
         Ok(true)
     }
 

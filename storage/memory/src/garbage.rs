@@ -48,38 +48,38 @@ impl Freed {
 
 impl Common {
     /// Forgets an entry: drops it, or leaves the taking apart of a large one to `maintain`.
-    pub fn bury(&mut self, entry: Entry) {
-        let before = self.graves.len();
-        self.bury_part(entry);
-        if self.graves.iter().skip(before).any(Grave::is_laborious) {
+    pub fn discard(&mut self, entry: Entry) {
+        let before = self.garbage.len();
+        self.discard_part(entry);
+        if self.garbage.iter().skip(before).any(Garbage::is_laborious) {
             self.end_with(1);
         }
     }
 
-    /// [`Common::bury`] for what is not counted.
-    fn bury_part(&mut self, mut entry: Entry) {
+    /// [`Common::discard`] for what is not counted.
+    fn discard_part(&mut self, mut entry: Entry) {
         if let Some(value) = entry.take_boxed() {
-            self.graves.extend(Grave::of(value));
+            self.garbage.extend(Garbage::of(value));
         }
     }
 
     /// Leaves the taking apart of a database's keys to `maintain`.
-    pub fn bury_keys(&mut self, table: Table) {
+    pub fn discard_keys(&mut self, table: Table) {
         let keys = table.len() as u64;
-        self.graves.push_back(Grave::Table(Box::new(table)));
+        self.garbage.push_back(Garbage::Table(Box::new(table)));
         self.end_with(keys);
     }
 
     /// With what was left last, so many objects are gone.
     fn end_with(&mut self, objects: u64) {
         self.freed.begun(objects);
-        self.graves.push_back(Grave::End(objects));
+        self.garbage.push_back(Garbage::End(objects));
     }
 }
 
 /// Something to be taken apart in bounded slices.
 #[derive(Debug)]
-pub enum Grave {
+pub enum Garbage {
     /// The elements of a set, hash or sorted set, or the keys of a database.
     Table(Box<Table>),
     /// A list.
@@ -92,21 +92,21 @@ pub enum Grave {
     End(u64),
 }
 
-impl Grave {
+impl Garbage {
     /// The parts of a value that are large; what is small is dropped here.
-    pub fn of(value: Value) -> impl Iterator<Item = Grave> {
+    pub fn of(value: Value) -> impl Iterator<Item = Garbage> {
         let (first, second) = match value {
             Value::Taken | Value::Str(_) => (None, None),
-            Value::List(list) => (Grave::of_chunks(list.into_chunks()), None),
-            Value::Set(SetValue::Large(elements)) => (Some(Grave::Table(elements.table)), None),
+            Value::List(list) => (Garbage::of_chunks(list.into_chunks()), None),
+            Value::Set(SetValue::Large(elements)) => (Some(Garbage::Table(elements.table)), None),
             Value::Set(_) => (None, None),
-            Value::Stream(stream) => (stream.is_large().then_some(Grave::Stream(stream)), None),
+            Value::Stream(stream) => (stream.is_large().then_some(Garbage::Stream(stream)), None),
             Value::Hash(hash) => {
-                (HashValue::into_elements(hash).map(|e| Grave::Table(e.table)), None)
+                (HashValue::into_elements(hash).map(|e| Garbage::Table(e.table)), None)
             }
             Value::SortedSet(zset) => match SortedSetValue::into_parts(zset) {
                 Some((elements, order)) => {
-                    (Some(Grave::Order(order)), Some(Grave::Table(elements.table)))
+                    (Some(Garbage::Order(order)), Some(Garbage::Table(elements.table)))
                 }
                 None => (None, None),
             },
@@ -115,31 +115,31 @@ impl Grave {
     }
 
     /// Chunks, if there are enough to be worth doing in slices; few are dropped here.
-    pub fn of_chunks(chunks: VecDeque<Chunk>) -> Option<Grave> {
-        (chunks.len() > CHUNKS_PER_SLICE).then_some(Grave::Chunks(chunks))
+    pub fn of_chunks(chunks: VecDeque<Chunk>) -> Option<Garbage> {
+        (chunks.len() > CHUNKS_PER_SLICE).then_some(Garbage::Chunks(chunks))
     }
 
     /// Whether it holds more than Redis frees at once (`LAZYFREE_THRESHOLD`).
     fn is_laborious(&self) -> bool {
         match self {
-            Grave::Table(table) => table.len() > LABOUR_MIN,
-            Grave::Chunks(chunks) => chunks.len() > LABOUR_MIN,
-            Grave::Stream(_) => true,
-            Grave::Order(_) | Grave::End(_) => false,
+            Garbage::Table(table) => table.len() > LABOUR_MIN,
+            Garbage::Chunks(chunks) => chunks.len() > LABOUR_MIN,
+            Garbage::Stream(_) => true,
+            Garbage::Order(_) | Garbage::End(_) => false,
         }
     }
 
     /// Takes apart one slice; true when something is left.
     pub fn sweep(&mut self, common: &mut Common) -> bool {
         match self {
-            Grave::Table(table) => table.sweep(&mut |entry| common.bury_part(entry)),
-            Grave::Chunks(chunks) => {
+            Garbage::Table(table) => table.sweep(&mut |entry| common.discard_part(entry)),
+            Garbage::Chunks(chunks) => {
                 chunks.truncate(chunks.len().saturating_sub(CHUNKS_PER_SLICE));
                 !chunks.is_empty()
             }
-            Grave::Order(order) => order.sweep(),
-            Grave::Stream(stream) => stream.dismantle(),
-            Grave::End(objects) => {
+            Garbage::Order(order) => order.sweep(),
+            Garbage::Stream(stream) => stream.dismantle(),
+            Garbage::End(objects) => {
                 common.freed.ended(*objects);
                 false
             }
