@@ -185,7 +185,7 @@ impl BenchArgs {
         self.html.clone().unwrap_or_else(beside)
     }
 
-    /// What the advice after a replay must respect.
+    /// The demands that the advice after a replay must respect.
     pub fn demands(&self) -> Demands {
         let (p99_budget, memory_limit) = (self.p99_budget, self.memory_budget);
         Demands { p99_budget, memory_limit, durability: self.promise }

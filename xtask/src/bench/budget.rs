@@ -8,7 +8,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// … and no longer than this: beyond it a longer window changes little.
 const LONGEST: Duration = Duration::from_millis(600);
 
-/// What a window costs besides itself: connecting, and warming up for at least 100 ms.
+/// The time a window takes besides itself: connecting, and warming up for at least 100 ms.
 const AROUND: Duration = Duration::from_millis(120);
 
 /// Warm-up before a window: a quarter of it, at least 100 ms after the server was thawed.
@@ -24,7 +24,7 @@ pub struct Budget {
     fixed: Option<Duration>,
 }
 
-/// What was decided for one task.
+/// The plan for one task.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Plan {
     /// Length of a window.

@@ -26,7 +26,7 @@ const COUNTED: u64 = 10_000;
 /// gives back: redis-server looks after two seconds.
 const IDLE: Duration = Duration::from_millis(3500);
 
-/// What a whole campaign found.
+/// The results of a whole campaign.
 pub struct Outcome {
     /// Rows that ran.
     pub rows: Vec<RowResult>,

@@ -22,7 +22,7 @@ pub struct Entry {
     pub row: Row,
     /// Its server, where the present task needs one and it could be started.
     pub server: Option<Server>,
-    /// What was measured.
+    /// The measurements so far.
     pub result: RowResult,
 }
 

@@ -19,11 +19,11 @@ const ECHO: &str = "echo";
 pub struct Figure {
     /// Stem of a file's name, unique in a report.
     pub name: String,
-    /// What it shows, in a few words.
+    /// Its subject, in a few words.
     pub title: String,
     /// The same where the headings above it have said the rest.
     pub caption: String,
-    /// What is to be seen, for those who cannot.
+    /// A description for readers who cannot see it.
     pub label: String,
     /// The pipeline it is of, where it is of one.
     pub depth: Option<usize>,
@@ -41,7 +41,7 @@ impl Block {
 /// Figures that belong side by side.
 #[derive(Debug, Clone)]
 pub struct Block {
-    /// What they show.
+    /// Their subject.
     pub title: String,
     /// How to read them.
     pub about: String,
@@ -144,13 +144,13 @@ pub fn is_plain(row: &RowResult) -> bool {
 
 /// Rows that share a chart.
 struct Group<'r> {
-    /// What they have in common, empty if that is everything.
+    /// The properties that they share, empty if those are all.
     title: String,
     rows: Vec<(&'r RowResult, Ink)>,
 }
 
 impl Group<'_> {
-    /// What the title does not say already.
+    /// The part of a row's name that the title does not have already.
     fn name_of(&self, row: &RowResult) -> String {
         if self.title.is_empty() { row.name.clone() } else { parts(row).who.into() }
     }
@@ -247,7 +247,7 @@ impl View<'_> {
         }
     }
 
-    /// What one operation is, if it is no request.
+    /// The name of one operation, if it is no request.
     fn operation(&self) -> String {
         let operation = self.cells().find_map(|cell| cell.operation.as_ref());
         operation.map_or(String::new(), |operation| format!(" An operation is a {operation}."))

@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::path::Path;
 use svg::escape;
 
-/// What the page looks like, besides the charts' own sheet.
+/// The page's style sheet, besides the charts' own.
 const STYLE: &str = "
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:80rem;padding:1rem;background:var(--paper);color:var(--text);

@@ -1,4 +1,4 @@
-//! What is measured: workloads turned into jobs, and jobs into tasks that share loaded servers.
+//! Workloads turned into jobs, and jobs into tasks that share loaded servers.
 
 use super::args::{Aof, BenchArgs};
 use super::matrix::{Row, Target};
@@ -16,25 +16,25 @@ use std::time::Duration;
 const KEY_BYTES: u64 = 150;
 const DISK_BYTES: u64 = 200 << 20;
 
-/// What the command line says about the data, for every row alike or nearly so.
+/// The command line's sizes of data, for every row alike or nearly so.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
     /// `--keys`, `--value-size`.
     pub memory: Defaults,
     /// The same for storages on disk, which take ten times as long to load.
     pub disk: Defaults,
-    /// What a server of a larger-than-memory workload may use, bytes.
+    /// Bytes of memory that a server of a larger-than-memory workload may use.
     pub memory_limit: u64,
 }
 
 impl Sizes {
-    /// What `workload` finds on `row`.
+    /// The sizes of `workload` on `row`.
     pub fn of(&self, workload: &Workload, row: &Row) -> Defaults {
         let defaults = if row.is_on_disk() { self.disk } else { self.memory };
         workload.fitted(defaults, self.memory_limit)
     }
 
-    /// What `keys` keys take in the server of `row`, bytes: an estimate.
+    /// Bytes that `keys` keys take in the server of `row`: an estimate.
     pub fn row_bytes(&self, row: &Row, keys: u64) -> u64 {
         match (&row.target, row.is_on_disk()) {
             (Target::Echo | Target::Running(_), _) => 0,
@@ -43,13 +43,13 @@ impl Sizes {
         }
     }
 
-    /// What all `rows` take with their keys.
+    /// Bytes that all `rows` take with their keys: an estimate.
     pub fn bytes(&self, rows: &[Row]) -> u64 {
         rows.iter().map(|row| self.row_bytes(row, self.memory.keys)).sum()
     }
 }
 
-/// What a job sends.
+/// The requests of a job.
 #[derive(Clone)]
 pub enum Load {
     /// Requests: to rows in memory, and to rows on disk, which may hold fewer keys.
@@ -68,9 +68,9 @@ pub struct Job {
     pub connections: usize,
     /// How fast.
     pub wanted: Wanted,
-    /// What is sent.
+    /// The requests.
     pub load: Load,
-    /// What a window uses up.
+    /// Requests that make again what a window uses up.
     pub refill: Option<Generator>,
     /// Whether it is of interest on rows that make writes durable.
     durable: bool,
@@ -130,7 +130,7 @@ fn fits(workload: &Workload, row: &Row) -> bool {
     storage && (workload.times_memory.is_none() || row.is_on_disk())
 }
 
-/// What is done from starting servers to stopping them.
+/// Work from starting servers to stopping them.
 pub enum Task {
     /// All rows hold the same data, and rounds go over all of them.
     Shared(Vec<Job>),

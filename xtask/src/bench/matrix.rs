@@ -33,7 +33,7 @@ pub enum Dialect {
     Garnet,
 }
 
-/// What a row runs.
+/// The server that a row runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// The bare echo server, out of this program.
@@ -59,9 +59,9 @@ pub enum Target {
 /// One row of the comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// What tables and `--baseline` call it.
+    /// Its name in tables and in `--baseline`.
     pub name: String,
-    /// What it runs.
+    /// The server that it runs.
     pub target: Target,
     /// With which durability.
     pub aof: Aof,

@@ -8,7 +8,7 @@ use comfy_table::{Cell as Field, CellAlignment, ContentArrangement, Table, prese
 /// A table that is not yet drawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grid {
-    /// What it shows, in one line.
+    /// Its subject, in one line.
     pub title: String,
     /// Names of the columns.
     pub header: Vec<String>,
@@ -89,7 +89,7 @@ pub fn pipelines(results: &Results, workload: &str) -> Vec<usize> {
     depths
 }
 
-/// What `row` did of `workload` at a depth.
+/// The measurement of `workload` on `row` at a depth of pipelining, if there is one.
 pub fn find<'r>(row: &'r RowResult, workload: &str, pipeline: usize) -> Option<&'r Cell> {
     row.cells.iter().find(|cell| cell.workload == workload && cell.pipeline == pipeline)
 }
@@ -131,7 +131,7 @@ pub fn throughput(results: &Results, workload: &str) -> Grid {
     grid
 }
 
-/// What a reader must know about the pace of `workload` and about what it counts.
+/// The note on the pace of `workload`, and on what it counts.
 fn pace(results: &Results, workload: &str) -> String {
     let mut cells = results.rows.iter().flat_map(|row| &row.cells);
     let Some(cell) = cells.find(|cell| cell.workload == workload) else { return String::new() };
@@ -218,7 +218,7 @@ pub fn memory(results: &Results) -> Grid {
     grid
 }
 
-/// What elements and idle connections cost, each beside the baseline's.
+/// The memory of elements and idle connections, each beside the baseline's.
 pub fn footprints(results: &Results) -> Grid {
     let header = ["server", "workload", "what", "count", "bytes each", "÷ baseline", "seconds"];
     let mut grid = Grid::new("Memory per element".into(), &header);

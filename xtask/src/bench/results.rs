@@ -26,7 +26,7 @@ pub struct Results {
     pub unix_seconds: u64,
     /// Where it ran.
     pub machine: Machine,
-    /// What was asked for.
+    /// The settings of the run.
     pub settings: Settings,
     /// Servers that ran.
     pub rows: Vec<RowResult>,
@@ -49,7 +49,7 @@ pub struct Machine {
     pub commit: Option<String>,
 }
 
-/// What was asked for.
+/// The settings of the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Rounds.
@@ -94,7 +94,7 @@ pub struct RowResult {
     pub aof: String,
     /// Whether ratios may refer to it by default.
     pub redis_like: bool,
-    /// What the server says it is.
+    /// The version that the server reports.
     pub version: Option<String>,
     /// From the start of the process to the first PONG, ms.
     pub start_ms: Option<f64>,
@@ -103,13 +103,13 @@ pub struct RowResult {
     /// Threads of this server, where they differ from the settings'.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// What a reader should know about this row, a sentence each.
+    /// Notes on this row, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// What things of one kind cost in memory: elements of collections, idle connections.
+    /// The memory of things of one kind: elements of collections, idle connections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub footprints: Vec<Footprint>,
-    /// What was measured.
+    /// The measurements.
     pub cells: Vec<Cell>,
 }
 
@@ -176,7 +176,7 @@ pub struct Cell {
     pub connections: usize,
     /// Requests per second that were due, for an open loop at a rate that is the same for all rows.
     pub rate: Option<f64>,
-    /// What one operation is, where it is not a request: `delivery`, `hand-over`.
+    /// The name of one operation, where it is not a request: `delivery`, `hand-over`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
     /// For an open loop at a share of what this row takes: the share, 0 to 1.
@@ -210,7 +210,7 @@ pub struct Trace {
     pub stages: Vec<StageTimes>,
 }
 
-/// What turns spent in one stage. A turn is one read of one connection with all commands in it.
+/// The time that turns spent in one stage. A turn is one read of one connection with all commands in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageTimes {
     /// `queue`, `read`, `parse`, `lock_wait`, `execute`, `journal`, `fsync_wait`, `write`.
@@ -246,11 +246,11 @@ pub struct Sample {
     pub p999_us: f64,
     /// The longest.
     pub max_us: f64,
-    /// What the server used meanwhile.
+    /// The server's use of CPU and memory meanwhile.
     pub server: Option<ServerCost>,
 }
 
-/// What a server process used in a window.
+/// A server process's use of CPU and memory in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ServerCost {
     /// Time on a CPU, ns.

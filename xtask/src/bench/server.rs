@@ -6,7 +6,7 @@ use capture::lab::Launch;
 pub use capture::lab::Server;
 use std::path::{Path, PathBuf};
 
-/// What all servers of a run share.
+/// The settings that all servers of a run share.
 #[derive(Debug, Clone)]
 pub struct Setting {
     /// The server's binary, for Varve's rows.

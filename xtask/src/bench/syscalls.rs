@@ -39,7 +39,7 @@ impl Counter {
         }
     }
 
-    /// What `results.json` calls the way of counting.
+    /// The name of the way of counting in `results.json`.
     pub fn name(&self) -> &'static str {
         match self {
             Counter::Events(_) => "perf_event",

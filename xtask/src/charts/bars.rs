@@ -26,7 +26,7 @@ pub struct Bar {
 pub struct Bars {
     /// Names of the parts, for the legend; of a single one nothing is said.
     pub parts: Vec<String>,
-    /// What a part is called that none of the names fits.
+    /// The name of a part that none of the names fits.
     pub rest: String,
     /// The rows, first at the top.
     pub bars: Vec<Bar>,

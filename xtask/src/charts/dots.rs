@@ -23,7 +23,7 @@ pub struct DotRow {
 /// A chart of marks.
 #[derive(Debug, Clone)]
 pub struct Dots {
-    /// What the marks are, for the legend.
+    /// The names of the marks in the legend.
     pub marks: Vec<String>,
     /// A value of the axis as text.
     pub number: fn(f64) -> String,

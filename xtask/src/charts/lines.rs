@@ -14,9 +14,9 @@ const LEFT: u32 = 92;
 /// One line.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// What it is, for the legend.
+    /// Its name in the legend.
     pub name: String,
-    /// What it is drawn with.
+    /// The ink that it is drawn with.
     pub ink: Ink,
     /// Its points; both numbers positive.
     pub points: Vec<(f64, f64)>,
@@ -25,9 +25,9 @@ pub struct Line {
 /// A chart of lines.
 #[derive(Debug, Clone)]
 pub struct Lines {
-    /// What the horizontal axis shows.
+    /// The title of the horizontal axis.
     pub x: String,
-    /// What the vertical axis shows, with its unit.
+    /// The title of the vertical axis, with its unit.
     pub y: String,
     /// A vertical value as text.
     pub number: fn(f64) -> String,

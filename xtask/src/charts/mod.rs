@@ -37,7 +37,7 @@ const PLOTTERS_FONT: f64 = 1.24;
 /// Different colours; then they start again, dashed.
 pub const HUES: usize = 8;
 
-/// What something is drawn with: a name that the style sheet gives a colour.
+/// An ink: a name that the style sheet gives a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ink {
     /// Text to be read.
@@ -46,7 +46,7 @@ pub enum Ink {
     Muted,
     /// Lines of the grid.
     Rule,
-    /// What others are measured by.
+    /// The ink of what others are measured by.
     Reference,
     /// The n-th of several.
     Series(usize),
@@ -138,7 +138,7 @@ fn mark(area: &Area<'_>, (x, y): (i32, i32), shape: usize, ink: Ink) -> Result<(
     Ok(())
 }
 
-/// What a mark or a colour stands for.
+/// An entry of the legend: a mark or a colour, and what it stands for.
 struct Key<'a> {
     name: &'a str,
     ink: Ink,

@@ -120,7 +120,7 @@ pub struct Pair<'a> {
 /// The first answers of a program that are not alike.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// What was asked: a command of the program, or one about what it left.
+    /// The request: a command of the program, or one about what it left.
     pub command: Command,
     /// Our answer.
     pub ours: Value,
@@ -129,7 +129,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// What findings of one cause mostly have in common.
+    /// A text that findings of one cause mostly share.
     fn signature(&self) -> String {
         let error = |value: &Value| match value.as_error() {
             Some(text) => String::from_utf8_lossy(text).chars().take(24).collect(),
@@ -198,7 +198,7 @@ fn first(
     None
 }
 
-/// What was done.
+/// Counts of programs, commands, known differences and findings.
 #[derive(Default)]
 struct Tally {
     programs: u64,

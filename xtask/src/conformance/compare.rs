@@ -51,7 +51,7 @@ pub struct Comparer<'a> {
     encodings: bool,
     /// Whether the other side is as new as ours.
     newer: bool,
-    /// What each client has queued since its `MULTI`.
+    /// The commands that each client has queued since its `MULTI`.
     queued: [Vec<Rule>; super::side::CLIENTS],
     /// The key that was last asked for its type, and the answer.
     typed: Option<(Vec<u8>, Value)>,

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What generated programs' lines begin with, in place of a script's name.
+/// The prefix of generated programs' lines, in place of a script's name.
 const GENERATED: &str = "generated/";
 
 /// `family/name: command line` → reason; for generated programs the command line is a pattern.

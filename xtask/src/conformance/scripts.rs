@@ -18,13 +18,13 @@ fn in_process() -> EngineDriver {
     })
 }
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Default)]
 struct Tally {
     compared: usize,
     left_out: usize,
     known: usize,
-    /// What differs, to be printed.
+    /// The differences, to be printed.
     differing: Vec<String>,
     /// How many scripts were asked twice.
     again: usize,

@@ -3,7 +3,7 @@
 
 use super::generate::{Command, may_be_simplified};
 
-/// What an argument may become, simplest first.
+/// Replacements for an argument, simplest first.
 const SIMPLE: &[&[u8]] = &[b"", b"0", b"1", b"a"];
 
 /// The smallest program found within `attempts` trials for which `fails` still holds; `program`

@@ -10,7 +10,7 @@ use std::process::Command;
 /// How far a count may be above the baseline; as far below, the baseline should be renewed.
 const TOLERANCE: f64 = 0.03;
 
-/// What counts depend on besides the code.
+/// The facts that counts depend on besides the code.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
@@ -34,7 +34,7 @@ pub struct Baseline {
     pub instructions: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
-/// What a count is beside its baseline.
+/// The relation of a count to its baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Within the tolerance.
@@ -58,7 +58,7 @@ impl Machine {
         })
     }
 
-    /// What is not as it is here.
+    /// The facts that differ from those here.
     pub fn differences(&self, here: &Machine) -> Vec<String> {
         let pairs = [
             (&self.rustc, &here.rustc),
@@ -112,7 +112,7 @@ impl Baseline {
         self.instructions.get(one.case.name)?.get(&depth(one)).copied()
     }
 
-    /// What one count is beside its baseline.
+    /// The relation of one count to its baseline.
     pub fn verdict(&self, one: &Counted) -> Verdict {
         match self.of(one).map(|was| one.instructions / was) {
             None => Verdict::New,

@@ -76,7 +76,7 @@ impl Case {
         generator(self.request, Keys::new(Distribution::Uniform, self.keys, SEED))
     }
 
-    /// What fills the key space, if anything.
+    /// The requests that fill the key space, if there are any.
     pub fn preload(&self) -> Result<Vec<Generator>> {
         let keys = Keys::new(Distribution::Sequential, self.keys, SEED);
         let text = self.preload;

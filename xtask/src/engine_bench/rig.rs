@@ -93,7 +93,7 @@ impl Rig {
     }
 }
 
-/// What the connections of a thread receive in one turn.
+/// The bytes that the connections of a thread receive in one turn.
 #[derive(Default)]
 pub struct Turn {
     bytes: Vec<u8>,

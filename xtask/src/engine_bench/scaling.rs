@@ -177,17 +177,17 @@ impl Bed {
 #[repr(align(128))]
 struct Over(AtomicBool);
 
-/// What one thread did in a window.
+/// One thread's work in a window.
 pub struct Share {
     /// Requests answered.
     pub operations: u64,
     /// Length of the window.
     pub seconds: f64,
-    /// What the scheduler says of it.
+    /// The scheduler's counts for the thread.
     pub scheduled: Scheduled,
 }
 
-/// What Linux's scheduler counts of the calling thread; zero elsewhere.
+/// Counts of Linux's scheduler for the calling thread; zero elsewhere.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Scheduled {
     /// Ready to run, but another had the core, ns.

@@ -1,4 +1,4 @@
-//! What `bench engine` measured: rows for a table or a report, and the JSON file.
+//! The results of `bench engine`: rows for a table or a report, and the JSON file.
 
 use super::EngineArgs;
 use super::scaling::Share;
@@ -139,7 +139,7 @@ impl Scaling {
         grid
     }
 
-    /// What the columns mean.
+    /// An explanation of the columns.
     pub fn notes(&self) -> String {
         "medians of the rounds; `beside one` divides each round by its own, with the extremes; \
          `hot` sends everything to one key; making the requests is part of every figure; \

@@ -60,7 +60,7 @@ impl Messages {
         self.senders + self.receivers
     }
 
-    /// What is counted.
+    /// The name of what is counted.
     pub fn operation(&self) -> &'static str {
         match self.pattern {
             Pattern::FanOut => "delivery",

@@ -79,7 +79,7 @@ pub enum Edge {
     End,
 }
 
-/// What a run measured.
+/// The measurements of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// Replies inside the window, errors and nulls among them.

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, bail};
 
-/// What came back.
+/// The replies that came back, counted by kind.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tally {
     /// Complete replies, errors included.

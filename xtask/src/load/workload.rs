@@ -100,7 +100,7 @@ enum Rate {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
-    /// What `--workloads` calls it.
+    /// Its name in `--workloads`.
     pub name: String,
     /// One line for `--list`.
     pub about: String,
@@ -146,7 +146,7 @@ pub struct Workload {
     /// The data set is so many times the memory that the server is given (`--memory-limit`): the
     /// number of keys follows from that. For storages on disk only.
     pub times_memory: Option<f64>,
-    /// What one `preload` request makes: the memory of each is reported, and nothing else.
+    /// The element that one `preload` request makes: the memory of each is reported, and nothing else.
     pub element: Option<String>,
     /// How many of them one `preload` request makes.
     #[serde(default = "one_each")]
@@ -179,7 +179,7 @@ fn one_each() -> u64 {
     1
 }
 
-/// What a workload says about its pace.
+/// A workload's pace.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Wanted {
     /// Known before anything runs.
@@ -188,7 +188,7 @@ pub enum Wanted {
     Share(f64),
 }
 
-/// What the command line says where a workload says nothing.
+/// The command line's values where a workload has none.
 #[derive(Debug, Clone, Copy)]
 pub struct Defaults {
     /// `--keys`
@@ -316,7 +316,7 @@ impl Workload {
         self.preload.iter().map(|request| self.pass(request, defaults)).collect()
     }
 
-    /// What is sent before every window.
+    /// The requests that are sent before every window.
     pub fn refill(&self, defaults: Defaults) -> Result<Option<Generator>> {
         self.refill.as_ref().map(|request| self.pass(request, defaults)).transpose()
     }

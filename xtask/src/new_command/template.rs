@@ -2,14 +2,14 @@
 
 use super::edit::indent;
 
-/// What a row needs from `engine::command`.
+/// The imports of a row from `engine::command`.
 pub const ROW_IMPORTS: &[&str] = &["Flag::*", "Group", "SPEC", "Spec", "key"];
 
 /// The parts of a value's type that the texts mention.
 struct Kind {
     /// The variant of `Group`.
     group: &'static str,
-    /// What a value of it is called.
+    /// The word for a value of it.
     noun: &'static str,
     /// The transaction's access to a collection; none for strings.
     open: Option<&'static str>,
@@ -54,7 +54,7 @@ impl<'a> Template<'a> {
         )
     }
 
-    /// What the handler uses, by path.
+    /// The imports of the handler, by path.
     pub fn handler_imports(&self) -> Vec<(&'static str, &'static [&'static str])> {
         let mut imports: Vec<(&'static str, &'static [&'static str])> =
             vec![("engine::cx", &["Cx"]), ("engine::failure", &["Outcome"])];
@@ -165,7 +165,7 @@ fn group(family: &str) -> &'static str {
     }
 }
 
-/// What to do with what was written.
+/// The next steps with the files that were written, as text.
 pub fn next_steps(family: &str, name: &str, script: &str, written: &[String]) -> String {
     let stem = script.rsplit('/').next().unwrap_or(script).trim_end_matches(".txt");
     let shown = name.to_ascii_uppercase();

@@ -13,11 +13,11 @@ pub struct Measured {
     pub path: String,
     /// From 1.
     pub line: usize,
-    /// What it is called in `ci/tidy.toml`.
+    /// Its name in `ci/tidy.toml`.
     pub name: String,
     /// How large it is.
     pub size: usize,
-    /// What has that size, for the message: "a function of 50 lines".
+    /// The thing that has that size, for the message: "a function of 50 lines".
     pub what: String,
 }
 

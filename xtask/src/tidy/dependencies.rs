@@ -43,7 +43,7 @@ const RUNTIMES: (&str, &[&str]) = ("runtime-", &["resp", "runtime"]);
 /// Crates that do no input, output or scheduling of their own.
 const SANS_IO: &[&str] = &["engine", "commands", "replication", "consensus", "member", "sim"];
 
-/// What would let the engine do its own input, output or scheduling.
+/// Crates that would let the engine do its own input, output or scheduling.
 const BANNED_IN_ENGINE: &[&str] = &["tokio", "mio", "crossbeam", "rayon", "socket2", "rand"];
 
 /// Dependencies point the way ARCHITECTURE.md draws them.
@@ -68,7 +68,7 @@ pub fn package(member: &str) -> String {
     member.replace('/', "-")
 }
 
-/// What is wrong with the crate `member` depending on `dependency`, if anything.
+/// The objection to the crate `member` depending on `dependency`, if there is one.
 fn objection(member: &str, dependency: &str, members: &[String]) -> Option<String> {
     let banned = |name: &&&str| dependency == **name || dependency.starts_with(&format!("{name}-"));
     if SANS_IO.contains(&member) && BANNED_IN_ENGINE.iter().any(|name| banned(&name)) {

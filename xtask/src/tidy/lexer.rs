@@ -1,7 +1,7 @@
 //! Just enough of Rust's grammar to tell code from comments and literals, so that a rule about
 //! calls is not set off by a sentence or a string (this program's own, for instance).
 
-/// What a piece of source is.
+/// The kind of a piece of source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     Code,

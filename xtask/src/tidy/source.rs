@@ -57,7 +57,7 @@ pub fn length(tree: &Tree) -> Vec<Violation> {
     .collect()
 }
 
-/// What is sans-IO has no clock, no sockets, no threads, no randomness of its own.
+/// Crates that are sans-IO have no clock, no sockets, no threads, no randomness of their own.
 pub fn engine(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
     let sans_io = |file: &&File| SANS_IO.iter().any(|folder| file.path.starts_with(folder));

@@ -1,4 +1,4 @@
-//! What tidy looks at: the files git knows, and the finding it reports.
+//! The files that tidy looks at, which are those git knows, and the violations it reports.
 
 use anyhow::{Context, Result, bail};
 use std::fmt;
@@ -70,7 +70,7 @@ pub struct Violation {
     pub line: usize,
     /// Which rule.
     pub rule: &'static str,
-    /// What is wrong.
+    /// The text of the violation.
     pub what: String,
 }
 

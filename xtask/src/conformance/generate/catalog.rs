@@ -43,7 +43,7 @@ pub struct Form {
     pub group: Group,
     /// Whether it may wait.
     pub blocking: bool,
-    /// What it takes.
+    /// Its arguments.
     pub arguments: Vec<Argument>,
     /// How often it is picked.
     pub weight: usize,

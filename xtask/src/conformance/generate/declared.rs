@@ -21,13 +21,13 @@ const REQUESTS_WITHOUT_KEYS: u64 = 4;
 /// Requests between two beginnings from the same data.
 const ROUND: u64 = 10;
 
-/// What is written although the row finds no key to write, with the reason.
+/// Commands that write although the row finds no key to write, with the reason.
 const WRITTEN_ALL_THE_SAME: &[(&str, &str)] = &[
     ("xreadgroup", "to Redis, what a group has read is no part of the stream"),
     ("pfcount", "it keeps the count that it took the trouble to find, as in Redis"),
 ];
 
-/// What is read although the row finds no key there, with the reason.
+/// Commands that read although the row finds no key there, with the reason.
 const TOUCHED_ALL_THE_SAME: &[(&str, &str)] = &[
     (
         "sort",
@@ -36,7 +36,7 @@ const TOUCHED_ALL_THE_SAME: &[(&str, &str)] = &[
     ("sort_ro", "as SORT"),
 ];
 
-/// What those who watch a key do not hear of, with the reason.
+/// Changes that fail no transaction watching the key, with the reason.
 const CHANGED_SILENTLY: &[(&str, &str)] = &[
     ("xgroup|create", "the groups of a stream are no part of its value"),
     ("xgroup|createconsumer", "as XGROUP CREATE"),
@@ -155,7 +155,7 @@ fn is_told(server: &mut Harness) -> bool {
     matches!(answers.last(), Some(Value::Null | Value::NullArray))
 }
 
-/// What a command said of what it did.
+/// A command's report of what it did.
 struct Told {
     /// That something was changed: it is logged then.
     counted: bool,
@@ -183,7 +183,7 @@ fn unlogged(server: &Harness, spy: &Arc<Spy>) -> Option<String> {
     (!differs.is_empty()).then(|| format!("{names} would be something else after a restart"))
 }
 
-/// What a command did that it must not do, in so many requests.
+/// Breaches of its row that a command made, in so many requests.
 fn complaints(entry: &Entry, seed: u64) -> Vec<String> {
     let backend = MemoryBackend::new(Config { shards: 64, ..Config::default() });
     let spy = Spy::new(Arc::new(backend));

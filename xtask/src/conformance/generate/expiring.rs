@@ -13,7 +13,7 @@ const WAIT_S: &str = "0.12";
 
 const KEYS: &[&str] = &["s1", "s2", "l1"];
 
-/// What is asked in between; `K` is a key, `L` its life.
+/// Requests in between; `K` is a key, `L` its life.
 const TOUCHES: &[&str] = &[
     "EXISTS K",
     "GET K",

@@ -83,7 +83,7 @@ impl Family {
     }
 }
 
-/// What keys of a group's type are called: a letter, followed by a digit.
+/// The letter that names of keys of a group's type begin with; a digit follows.
 pub fn key_letter(group: Group) -> Option<char> {
     Some(match group {
         Group::String | Group::Bitmap => 's',

@@ -313,7 +313,7 @@ impl Pools<'_> {
         }
     }
 
-    /// What a name means in its family.
+    /// A value for a name that has a meaning of its own in its family.
     fn of_group(&mut self, form: &Form, name: &str) -> Option<Vec<u8>> {
         let command = form.full_name.as_str();
         let pool: Pool = match (form.group, name) {

@@ -34,7 +34,7 @@ const DATA: [Group; 9] = [
 pub struct Program {
     /// The protocol, 2 or 3.
     pub protocol: u8,
-    /// What is sent.
+    /// The commands, in their order.
     pub commands: Vec<Command>,
 }
 
@@ -68,7 +68,7 @@ pub fn generate(catalog: &Catalog, family: Family, seed: u64) -> Program {
     Program { protocol, commands }
 }
 
-/// What comes before every program: no data, no state of clients, limits as usual.
+/// The commands before every program: no data, no state of clients, limits as usual.
 pub fn preparation(protocol: u8) -> Vec<Command> {
     let mut commands = Vec::new();
     for client in 0..CLIENTS {
