@@ -1,7 +1,7 @@
 # Shared by the scripts about several servers, besides lib.sh: $pids are those that end with the script.
 . ci/lib.sh
 pids=()
-trap 'kill -9 "${pids[@]}" 2>/dev/null; rm -rf "$folder"' EXIT
+trap 'kill -9 "${pids[@]}" 2>/dev/null || true; rm -rf "$folder"' EXIT
 fail() { echo "FAILED: $*"; tail -n 20 "$folder"/*.log; exit 1; }
 wait_for() { # wait_for WHAT COMMAND…
     local said=$1; shift

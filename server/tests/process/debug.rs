@@ -35,6 +35,18 @@ fn made_up_patterns_are_tried() {
     assert_eq!(tried, "Apparently Redis did not crash: test passed");
 }
 
+/// No golden script asks for it: Redis does it, and waits for a disk that may be busy.
+#[test]
+fn loading_inside_a_transaction_would_wait_for_itself() {
+    let (_folder, data) = folder();
+    let varve = Varve::start(&data, &["--enable-debug-command", "yes", "--appendonly", "no"]);
+    let mut client = varve.connect();
+    let () = cmd("MULTI").query(&mut client).unwrap();
+    let () = cmd("DEBUG").arg("RELOAD").query(&mut client).unwrap();
+    let refused = cmd("EXEC").query::<Value>(&mut client).unwrap_err().to_string();
+    assert!(refused.contains("loading is not possible inside a transaction"), "{refused}");
+}
+
 #[test]
 fn the_allocator_is_asked_and_set_as_far_as_that_is_safe() {
     let (_folder, data) = folder();
