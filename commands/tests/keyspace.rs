@@ -131,7 +131,7 @@ fn reading_counts_hits_and_misses_once_per_key() {
 #[test]
 fn listeners_hear_of_every_change_in_order() {
     let mut server = Harness::new(commands::all(), backend());
-    let context = SetContext { local: true, loading: false };
+    let context = SetContext { local: true, ..SetContext::default() };
     let set = server.engine().config.set_many(&[("notify-keyspace-events", "EAm")], context);
     assert_eq!(set, Ok(()));
     server.send("n", "PSUBSCRIBE __keyevent@*");

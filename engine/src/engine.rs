@@ -4,6 +4,7 @@ use crate::acl::Acl;
 use crate::clients::Clients;
 use crate::clients::cross_protocol::CrossProtocol;
 use crate::clients::pause::Pause;
+use crate::clients::rate_limits::RateLimits;
 use crate::cluster::Cluster;
 use crate::command::{CommandId, CommandTable, DuplicateCommand, Spec};
 use crate::config::{ConfigStore, Id};
@@ -63,6 +64,8 @@ bitflags::bitflags! {
         const STALE = 1 << 10;
         /// A cluster decides who executes.
         const CLUSTER = 1 << 12;
+        /// There are limits to what may be asked for in a second.
+        const LIMITED = 1 << 14;
         /// Fewer replicas than `min-replicas-to-write` follow.
         const FEW_REPLICAS = 1 << 11;
     }
@@ -108,6 +111,8 @@ pub struct Engine {
     pub commands: CommandTable,
     /// Every connection.
     pub clients: Clients,
+    /// How much may be asked for in a second.
+    pub rate_limits: RateLimits,
     /// Who has to go when clients hold too much memory.
     pub(crate) client_eviction: ClientEviction,
     /// When a browser's request was last warned of.
@@ -204,6 +209,7 @@ impl Engine {
             pubsub: PubSub::default(),
             tracking: Tracking::default(),
             acl: Acl::default(),
+            rate_limits: RateLimits::default(),
             client_eviction: ClientEviction::default(),
             cross_protocol: CrossProtocol::default(),
             slowlog: SlowLog::default(),

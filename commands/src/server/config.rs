@@ -28,6 +28,7 @@ fn set(cx: &mut Cx<'_>) -> Outcome {
     let context = SetContext {
         local: cx.session.client().is_local(),
         loading: cx.engine.gate().contains(Gate::LOADING),
+        owner: false,
     };
     cx.engine.config.set_many(&pairs, context).map_err(|error| Failure::text(error.to_string()))?;
     cx.reply.ok();

@@ -25,6 +25,7 @@ pub use describe::user_line;
 pub use log::Context;
 pub use user::{RuleError, User};
 
+use crate::clients::rate_limits::Buckets;
 use log::AclLog;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -37,6 +38,8 @@ pub const DEFAULT_USER: &str = "default";
 pub struct Account {
     /// The name as `CLIENT LIST` shows it.
     pub name: String,
+    /// What was asked for in its name, where that is limited.
+    pub(crate) buckets: Buckets,
     current: RwLock<Arc<User>>,
 }
 
@@ -50,7 +53,8 @@ impl std::fmt::Debug for Account {
 impl Account {
     fn new(name: &[u8], user: User) -> Arc<Self> {
         let name = String::from_utf8_lossy(name).into_owned();
-        Arc::new(Account { name, current: RwLock::new(Arc::new(user)) })
+        let (buckets, current) = (Buckets::default(), RwLock::new(Arc::new(user)));
+        Arc::new(Account { name, buckets, current })
     }
 
     /// The user's permissions as they are now; a later change makes another `User`.

@@ -4,6 +4,7 @@
 pub mod cross_protocol;
 mod describe;
 pub mod pause;
+pub mod rate_limits;
 
 pub use describe::{describe, local_address};
 
@@ -24,6 +25,7 @@ use std::task::Waker;
 use storage::Position;
 
 use bytes::Bytes;
+use rate_limits::Buckets;
 
 /// A message on its way to a subscriber.
 #[derive(Clone, Debug)]
@@ -182,6 +184,8 @@ pub struct Client {
     pub argument_bytes: AtomicU32,
     /// Bytes queued in `MULTI`.
     pub queued_bytes: AtomicU32,
+    /// What it asked for, where that is limited.
+    pub(crate) buckets: Buckets,
     watch_failed: AtomicBool,
     /// An [`Ending`], or 0.
     ending: AtomicU8,
@@ -269,6 +273,7 @@ impl Client {
             reply_bytes: AtomicU32::new(0),
             argument_bytes: AtomicU32::new(0),
             queued_bytes: AtomicU32::new(0),
+            buckets: Buckets::default(),
             watch_failed: AtomicBool::new(false),
             ending: AtomicU8::new(0),
             waker,

@@ -35,6 +35,8 @@ pub struct SetContext {
     pub local: bool,
     /// The data set is being loaded.
     pub loading: bool,
+    /// It is no client who asks but whoever may write the configuration file: nothing is protected from them.
+    pub owner: bool,
 }
 
 /// Why a `CONFIG SET` failed; displayed, it is the error line Redis sends, code included.
@@ -243,7 +245,7 @@ impl ConfigStore {
         if directive.immutable {
             return Err(failed(&shown, "can't set immutable config"));
         }
-        if directive.protected && !self.protected_allowed(context.local) {
+        if directive.protected && !context.owner && !self.protected_allowed(context.local) {
             return Err(failed(&shown, "can't set protected config"));
         }
         if directive.denied_while_loading && context.loading {

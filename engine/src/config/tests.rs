@@ -36,11 +36,22 @@ const NOT_IN_7_0: &[&str] = &[
     "client-output-ceiling",
     "epoll-execution",
     "log-format",
+    "rate-limit-action",
+    "rate-limit-address",
+    "rate-limit-address-bytes",
+    "rate-limit-burst",
+    "rate-limit-client",
+    "rate-limit-client-bytes",
+    "rate-limit-user",
+    "rate-limit-user-bytes",
     "runtime",
     "shards",
     "storage",
     "threads",
     "trace",
+    "websocket-origins",
+    "websocket-port",
+    "websocket-tls-port",
 ];
 
 struct Recorded {
@@ -342,12 +353,12 @@ fn observers_hear_changes_and_may_refuse_them() {
 #[test]
 fn context_decides_on_protected_and_loading() {
     let store = ConfigStore::new();
-    let loading = SetContext { loading: true, local: false };
+    let loading = SetContext { loading: true, ..SetContext::default() };
     let answer = store.set_many(&[("appendonly", "no")], loading);
     assert_eq!(answer, Err(SetError::Loading));
     let (_, gate) = lookup("enable-protected-configs").expect("known");
     store.load(gate, &["local"]).expect("a file may set it");
-    let local = SetContext { local: true, loading: false };
+    let local = SetContext { local: true, ..SetContext::default() };
     assert_eq!(store.set_many(&[("dbfilename", "x.rdb")], local), Ok(()));
     assert!(set(&store, "dbfilename", "y.rdb").is_err());
     let path = store.set_many(&[("dbfilename", "a/b")], local);

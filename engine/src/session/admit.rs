@@ -5,6 +5,7 @@
 
 use super::state::{SessionState, Special};
 use crate::acl::Context;
+use crate::clients::rate_limits::Over;
 use crate::clients::{Client, ClientFlags};
 use crate::command::{Entry, Flag};
 use crate::config::{Id, by_id};
@@ -13,6 +14,7 @@ use crate::execute::Call;
 use crate::failure::{Failure, MASTER_DOWN, NO_AUTH, NO_REPLICAS, OOM, READ_ONLY, failure};
 use resp::Request;
 use runtime::Now;
+use std::sync::atomic::Ordering;
 use storage::ShardSet;
 
 /// Whether a request runs.
@@ -34,6 +36,11 @@ pub(super) fn admit(
     now: Now,
 ) -> Result<Admission, Failure> {
     let now_ms = now.wall_ms;
+    if engine.gate().contains(Gate::LIMITED)
+        && let Some(admission) = check_rate(engine, session, request, now)?
+    {
+        return Ok(admission);
+    }
     if session.in_multi() {
         // At the top it is the command itself that looks.
         engine.check_enabled(session.client(), entry)?;
@@ -123,6 +130,36 @@ impl Nature {
 
     fn propagates(self) -> bool {
         self.has(Flag::Write) || self.has(Flag::MayReplicate)
+    }
+}
+
+/// Whether its client, user and address may ask for this now. It comes first, so that guesses at passwords are
+/// limited as well. Replicas and masters are not clients that ask for something.
+#[cold]
+fn check_rate(
+    engine: &Engine,
+    session: &SessionState,
+    request: Request<'_>,
+    now: Now,
+) -> Result<Option<Admission>, Failure> {
+    let client = session.client();
+    if client.has_flag(ClientFlags::REPLICA) || client.has_flag(ClientFlags::MASTER) {
+        return Ok(None);
+    }
+    let bytes =
+        (0..request.len()).filter_map(|at| request.get(at)).map(|arg| arg.len() as u64).sum();
+    let account = session.account();
+    let account = account.as_ref().unwrap_or(engine.acl.default_account());
+    let who = (&client.buckets, &account.buckets, &client.peer);
+    match engine.rate_limits.admit(who, bytes, now) {
+        Ok(()) => Ok(None),
+        Err(over) => {
+            engine.rate_limits.limited.fetch_add(1, Ordering::Relaxed);
+            match over {
+                Over::Delay(ms) => Ok(Some(Admission::Pause(now.wall_ms.saturating_add(ms)))),
+                Over::Refuse(ms) => Err(Failure::text(format!("RATELIMITED retry after {ms} ms"))),
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::durability;
 use crate::config::{Id, KeyspaceEvents, Value};
-use crate::engine::Engine;
+use crate::engine::{Engine, Gate};
 use runtime::Now;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -55,6 +55,14 @@ const FOLLOWED: &[Id] = &[
     Id::MinReplicasToWrite,
     Id::MinReplicasMaxLag,
     Id::ReplicaServeStaleData,
+    Id::RateLimitAction,
+    Id::RateLimitAddress,
+    Id::RateLimitAddressBytes,
+    Id::RateLimitBurst,
+    Id::RateLimitClient,
+    Id::RateLimitClientBytes,
+    Id::RateLimitUser,
+    Id::RateLimitUserBytes,
 ];
 
 fn apply(engine: &Engine, id: Id) {
@@ -95,6 +103,16 @@ fn apply(engine: &Engine, id: Id) {
         Id::MinReplicasToWrite | Id::MinReplicasMaxLag => engine.update_replica_gate(None),
         Id::ReplicaServeStaleData => engine.update_stale_gate(),
         Id::Trace => engine.trace(config.boolean(id)),
+        Id::RateLimitAction
+        | Id::RateLimitAddress
+        | Id::RateLimitAddressBytes
+        | Id::RateLimitBurst
+        | Id::RateLimitClient
+        | Id::RateLimitClientBytes
+        | Id::RateLimitUser
+        | Id::RateLimitUserBytes => {
+            engine.set_gate(Gate::LIMITED, engine.rate_limits.follow(config));
+        }
         _ => engine.backend.set_encoding_limits(&encoding_limits(engine)),
     }
 }

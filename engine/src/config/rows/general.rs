@@ -25,16 +25,8 @@ const OOM_SCORE_ADJ: &[(&str, i64)] = &[("no", 0), ("yes", 1), ("relative", 1), 
 
 /// The process, its log and how it ends.
 pub(super) static ROWS: &[Directive] = &[
-    yes_no(
-        Id::Daemonize,
-        "daemonize",
-        false,
-        "Run in the background (Varve stays in front; use a supervisor)",
-    )
-    .kept()
-    .immutable(),
-    choice(Id::Supervised, "supervised", SUPERVISED, 0, "Tell a supervisor when ready")
-        .kept()
+    yes_no(Id::Daemonize, "daemonize", false, "Run in the background").immutable(),
+    choice(Id::Supervised, "supervised", SUPERVISED, 0, "Tell systemd when ready, and when ending")
         .immutable(),
     text(Id::Pidfile, "pidfile", "", "File for the process id").immutable(),
     choice(Id::Loglevel, "loglevel", LOG_LEVELS, 2, "Least important log lines to write"),

@@ -8,6 +8,13 @@ const EXECUTIONS: &[(&str, i64)] = &[("inline", 0), ("pool", 1)];
 const STORAGES: &[(&str, i64)] = &[("memory", 0), ("sled", 1), ("fjall", 2)];
 const LOG_FORMATS: &[(&str, i64)] = &[("text", 0), ("json", 1)];
 
+const RATE_ACTIONS: &[(&str, i64)] = &[("refuse", 0), ("delay", 1)];
+
+/// A second has no more nanoseconds.
+const RATE: (i64, i64) = (0, 1_000_000_000);
+
+const PORT: (i64, i64) = (0, 65_535);
+
 /// Which layers are put together; Redis has none of these.
 pub(super) static ROWS: &[Directive] = &[
     choice(Id::Runtime, "runtime", RUNTIMES, 0, "How connections are served").immutable(),
@@ -40,7 +47,7 @@ pub(super) static ROWS: &[Directive] = &[
     integer(
         Id::AdminPort,
         "admin-port",
-        (0, 65_535),
+        PORT,
         0,
         "Port of metrics, health and state over HTTP; 0: none",
     )
@@ -49,5 +56,77 @@ pub(super) static ROWS: &[Directive] = &[
     text(Id::AdminToken, "admin-token", "", "Bearer token that the admin port asks for")
         .sensitive()
         .immutable(),
+    integer(Id::WebsocketPort, "websocket-port", PORT, 0, "Port of RESP over WebSocket; 0: none")
+        .immutable(),
+    integer(
+        Id::WebsocketTlsPort,
+        "websocket-tls-port",
+        PORT,
+        0,
+        "The same through TLS (wss); 0: none",
+    )
+    .immutable(),
+    text(
+        Id::WebsocketOrigins,
+        "websocket-origins",
+        "",
+        "Origins of the web pages that may connect, separated by spaces; *: any page",
+    ),
+    integer(
+        Id::RateLimitClient,
+        "rate-limit-client",
+        RATE,
+        0,
+        "Requests a second that one client may send; 0: any number",
+    ),
+    memory(
+        Id::RateLimitClientBytes,
+        "rate-limit-client-bytes",
+        (0, RATE.1 as u64),
+        0,
+        "Bytes of arguments a second that one client may send",
+    ),
+    integer(
+        Id::RateLimitUser,
+        "rate-limit-user",
+        RATE,
+        0,
+        "Requests a second of all clients of one ACL user together",
+    ),
+    memory(
+        Id::RateLimitUserBytes,
+        "rate-limit-user-bytes",
+        (0, RATE.1 as u64),
+        0,
+        "Bytes of their arguments a second",
+    ),
+    integer(
+        Id::RateLimitAddress,
+        "rate-limit-address",
+        RATE,
+        0,
+        "Requests a second of all clients of one address (IPv6: of one /64) together",
+    ),
+    memory(
+        Id::RateLimitAddressBytes,
+        "rate-limit-address-bytes",
+        (0, RATE.1 as u64),
+        0,
+        "Bytes of their arguments a second",
+    ),
+    integer(
+        Id::RateLimitBurst,
+        "rate-limit-burst",
+        (0, 3_600_000),
+        100,
+        "Milliseconds by which rate limits may be run ahead of",
+    ),
+    choice(
+        Id::RateLimitAction,
+        "rate-limit-action",
+        RATE_ACTIONS,
+        0,
+        "What is done with requests above a rate limit",
+    ),
     yes_no(Id::Trace, "trace", false, "Take the times of a request's stages, for INFO trace"),
 ];

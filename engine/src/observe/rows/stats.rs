@@ -58,6 +58,9 @@ pub(super) const ROWS: &[Row] = &[
     count("evicted_clients", "Clients closed for maxmemory-clients", |r| {
         r.engine.stats.evicted_clients.load(Relaxed).into()
     }),
+    count("rate_limited_requests", "Requests refused or delayed by rate limits", |r| {
+        r.engine.rate_limits.limited.load(Relaxed).into()
+    }),
     zero("evicted_scripts"),
     zero("total_eviction_exceeded_time"),
     zero("current_eviction_exceeded_time"),

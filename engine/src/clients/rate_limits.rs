@@ -1,0 +1,254 @@
+//! Token buckets: how much a client, a user, an address may ask for (`rate-limit-…`).
+//!
+//! A bucket is one number, the time at which what was asked for so far has been earned at the rate that is set
+//! (the generic cell rate algorithm, ITU-T I.371). Who is ahead of it by more than `rate-limit-burst` waits. A request is
+//! charged whole when it is let through, also one that is larger than the burst: it makes the next one wait the longer.
+
+use crate::config::{ConfigStore, Id};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use runtime::{Now, Peer};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Addresses remembered at once. Those that have earned what they asked for are forgotten first; when all are in
+/// debt, who comes then shares one bucket.
+const ADDRESSES_MAX: usize = 1 << 16;
+
+const NANOS: u64 = 1_000_000_000;
+
+/// A bucket of commands and one of bytes.
+#[derive(Debug, Default)]
+pub struct Buckets {
+    /// When what was asked for is earned, nanoseconds of the monotonic clock.
+    earned_ns: [AtomicU64; 2],
+}
+
+/// What may be asked for in a second; zero: as much as they like.
+#[derive(Debug, Default)]
+struct Rate {
+    per_second: [AtomicU64; 2],
+}
+
+impl Rate {
+    fn set(&self, commands: u64, bytes: u64) {
+        self.per_second[0].store(commands, Ordering::Relaxed);
+        self.per_second[1].store(bytes, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.per_second.iter().any(|rate| rate.load(Ordering::Relaxed) > 0)
+    }
+
+    /// How long `buckets` have to wait until there is something again, nanoseconds.
+    fn wait_ns(&self, buckets: &Buckets, now_ns: u64, burst_ns: u64) -> u64 {
+        let wait_ns = |(rate, earned): (&AtomicU64, &AtomicU64)| match rate.load(Ordering::Relaxed)
+        {
+            0 => 0,
+            _ => earned.load(Ordering::Relaxed).saturating_sub(now_ns.saturating_add(burst_ns)),
+        };
+        self.per_second.iter().zip(&buckets.earned_ns).map(wait_ns).max().unwrap_or(0)
+    }
+
+    /// Takes what one request of `bytes` costs.
+    fn charge(&self, buckets: &Buckets, bytes: u64, now_ns: u64) {
+        let costs = self.per_second.iter().zip(&buckets.earned_ns).zip([1, bytes]);
+        for ((rate, earned), cost) in costs {
+            let rate = rate.load(Ordering::Relaxed);
+            if rate > 0 {
+                let cost_ns = u128::from(cost) * u128::from(NANOS) / u128::from(rate);
+                let cost_ns = u64::try_from(cost_ns).unwrap_or(u64::MAX);
+                let add = |ns: u64| Some(ns.max(now_ns).saturating_add(cost_ns));
+                // The closure refuses nothing.
+                let _ = earned.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+            }
+        }
+    }
+}
+
+/// What is to become of a request that is over a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// It is refused; it could come again after so many milliseconds.
+    Refuse(u64),
+    /// It waits so many milliseconds.
+    Delay(u64),
+}
+
+/// All limits, and the buckets of addresses; those of clients and users are theirs.
+#[derive(Debug, Default)]
+pub struct RateLimits {
+    client: Rate,
+    user: Rate,
+    address: Rate,
+    burst_ns: AtomicU64,
+    delays: AtomicBool,
+    addresses: Mutex<HashMap<IpAddr, Arc<Buckets>>>,
+    /// For addresses beyond [`ADDRESSES_MAX`].
+    others: Arc<Buckets>,
+    /// Requests that were refused or had to wait.
+    pub limited: AtomicU64,
+}
+
+impl RateLimits {
+    /// Takes the limits from the configuration; whether there are any.
+    pub(crate) fn follow(&self, config: &ConfigStore) -> bool {
+        let number = |id| config.integer(id) as u64;
+        let scopes = [
+            (&self.client, Id::RateLimitClient, Id::RateLimitClientBytes),
+            (&self.user, Id::RateLimitUser, Id::RateLimitUserBytes),
+            (&self.address, Id::RateLimitAddress, Id::RateLimitAddressBytes),
+        ];
+        for (rate, commands, bytes) in scopes {
+            rate.set(number(commands), config.memory(bytes));
+        }
+        let burst_ns = number(Id::RateLimitBurst).saturating_mul(NANOS / 1000);
+        self.burst_ns.store(burst_ns, Ordering::Relaxed);
+        self.delays.store(config.choice(Id::RateLimitAction) == "delay", Ordering::Relaxed);
+        let any = scopes.iter().any(|(rate, ..)| rate.is_set());
+        if !any {
+            self.addresses.lock().clear();
+        }
+        any
+    }
+
+    /// Lets a request of so many bytes through, and charges it; or says what is to become of it, and charges nothing.
+    pub(crate) fn admit(
+        &self,
+        (client, user, peer): (&Buckets, &Buckets, &Peer),
+        bytes: u64,
+        now: Now,
+    ) -> Result<(), Over> {
+        let now_ns = now.mono_us.saturating_mul(1000);
+        let burst_ns = self.burst_ns.load(Ordering::Relaxed);
+        let address = self.address.is_set().then(|| self.of_address(peer, now_ns));
+        let address = address.flatten();
+        let scopes = [
+            (&self.client, Some(client)),
+            (&self.user, Some(user)),
+            (&self.address, address.as_deref()),
+        ];
+        let scopes = scopes.iter().filter_map(|(rate, buckets)| Some((*rate, (*buckets)?)));
+        let wait_ns = scopes.clone().map(|(rate, buckets)| rate.wait_ns(buckets, now_ns, burst_ns));
+        match wait_ns.max().unwrap_or(0) {
+            0 => {
+                scopes.for_each(|(rate, buckets)| rate.charge(buckets, bytes, now_ns));
+                Ok(())
+            }
+            wait_ns => {
+                let wait_ms = wait_ns.div_ceil(NANOS / 1000);
+                let delays = self.delays.load(Ordering::Relaxed);
+                Err(if delays { Over::Delay(wait_ms) } else { Over::Refuse(wait_ms) })
+            }
+        }
+    }
+
+    /// The buckets of an address; none for a Unix socket.
+    fn of_address(&self, peer: &Peer, now_ns: u64) -> Option<Arc<Buckets>> {
+        let Peer::Tcp { remote, .. } = peer else { return None };
+        let address = whose(remote.ip());
+        let mut addresses = self.addresses.lock();
+        if let Some(buckets) = addresses.get(&address) {
+            return Some(buckets.clone());
+        }
+        if addresses.len() >= ADDRESSES_MAX {
+            addresses.retain(|_, buckets| {
+                buckets.earned_ns.iter().any(|ns| ns.load(Ordering::Relaxed) > now_ns)
+            });
+            if addresses.len() >= ADDRESSES_MAX {
+                return Some(self.others.clone());
+            }
+        }
+        Some(addresses.entry(address).or_default().clone())
+    }
+}
+
+/// Who has an IPv6 address has the 2^64 others of its network, too.
+fn whose(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none() => {
+            IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64))
+        }
+        other => other.to_canonical(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> u64 {
+        ms * 1_000_000
+    }
+
+    #[test]
+    fn the_rate_holds_over_any_time_and_the_burst_once() {
+        let (rate, buckets) = (Rate::default(), Buckets::default());
+        rate.set(1000, 0);
+        let mut passed = 0;
+        // Asked ten times in each of 10,000 milliseconds.
+        for ms in 1..=10_000 {
+            for _ in 0..10 {
+                if rate.wait_ns(&buckets, at(ms), at(100)) == 0 {
+                    rate.charge(&buckets, 1, at(ms));
+                    passed += 1;
+                }
+            }
+        }
+        assert!((10_000..=10_102).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn what_is_larger_than_the_burst_passes_and_is_paid_for() {
+        let (rate, buckets) = (Rate::default(), Buckets::default());
+        rate.set(0, 1000);
+        assert_eq!(rate.wait_ns(&buckets, at(1), at(100)), 0);
+        rate.charge(&buckets, 5000, at(1));
+        assert_eq!(rate.wait_ns(&buckets, at(1), at(100)), at(4900));
+        assert_eq!(rate.wait_ns(&buckets, at(4901), at(100)), 0);
+        rate.charge(&buckets, u64::MAX, at(4901));
+        assert!(rate.wait_ns(&buckets, at(1 << 40), at(100)) > 0);
+    }
+
+    #[test]
+    fn an_address_has_one_bucket_and_the_unix_socket_none() {
+        let limits = RateLimits::default();
+        limits.address.set(10, 0);
+        let now = Now { mono_us: 1_000_000, ..Now::default() };
+        let ask =
+            |peer: &Peer| limits.admit((&Buckets::default(), &Buckets::default(), peer), 1, now);
+        let tcp = |last, port| {
+            let remote = (std::net::Ipv4Addr::new(10, 0, 0, last), port).into();
+            Peer::Tcp { remote, local: remote }
+        };
+        assert_eq!(ask(&tcp(1, 1)), Ok(()));
+        assert_eq!(ask(&tcp(1, 2)), Err(Over::Refuse(100)));
+        assert_eq!(ask(&tcp(2, 1)), Ok(()));
+        let unix = Peer::Unix("/s".into());
+        assert_eq!((ask(&unix), ask(&unix)), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn addresses_are_bounded() {
+        let limits = RateLimits::default();
+        let peer = |n: u32| {
+            let remote = (std::net::Ipv4Addr::from_bits(n), 1).into();
+            Peer::Tcp { remote, local: remote }
+        };
+        limits.address.set(1, 0);
+        for n in 0..ADDRESSES_MAX as u32 + 10 {
+            let buckets = limits.of_address(&peer(n), at(1)).unwrap();
+            limits.address.charge(&buckets, 1, at(1));
+        }
+        assert_eq!(limits.addresses.lock().len(), ADDRESSES_MAX);
+        assert!(Arc::ptr_eq(&limits.of_address(&peer(1 << 30), at(1)).unwrap(), &limits.others));
+        // Two seconds later all have earned it.
+        limits.of_address(&peer(1 << 30), at(2001)).unwrap();
+        assert_eq!(limits.addresses.lock().len(), 1);
+        let network = |text: &str| whose(text.parse().unwrap());
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
+    }
+}
