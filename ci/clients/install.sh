@@ -14,6 +14,7 @@ python() { # python FOLDER REQUIREMENTS
 }
 python target/ci/venv ci/clients/python/requirements.txt &
 python target/ci/venv-jobs ci/clients/python/requirements-jobs.txt &
+python target/ci/venv-deploy ci/deploy/requirements.txt &
 
 node() {
     if ! have npm && [ "$(id -u)" = 0 ] && have apt-get; then

@@ -1,11 +1,11 @@
 //! [`ServerBuilder`]: from choices to a server that is bound, loaded and ready to serve.
 
 use crate::cluster::Seat;
-use crate::config::Loaded;
+use crate::config::{Loaded, Origin, Reloader};
 use crate::data::Data;
 use crate::data_dir::DataDir;
 use crate::error::StartError;
-use crate::host::Process;
+use crate::host::{Configuration, Process};
 use crate::late_journal::LateJournal;
 use crate::loading;
 use crate::memory::Allocator;
@@ -87,7 +87,7 @@ impl ServerBuilder {
             let (_, directive) = lookup(&name).ok_or_else(|| wrong("unknown directive"))?;
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             loaded.store.load(directive, &words).map_err(|reason| wrong(&reason))?;
-            loaded.given.insert(directive.id);
+            loaded.given.insert(directive.id, Origin::Program);
         }
         Ok(loaded.store.clone())
     }
@@ -100,6 +100,8 @@ impl ServerBuilder {
     /// See [`StartError`].
     pub fn build(mut self) -> Result<Server, StartError> {
         let config = self.configure()?;
+        // Before what is chosen below is written into it.
+        let reloader = Reloader::new(&self.loaded);
         let commands = [commands::all(), self.commands.clone()].concat();
         check_names(&self.loaded.renamed_commands, &commands)?;
         let runtime = self.choose_runtime(&config)?;
@@ -111,10 +113,9 @@ impl ServerBuilder {
         set(&config, Id::Dir, &dir.path.display().to_string())?;
         let clock = Clock::new();
         let process = Arc::new(Process::new(
-            config.clone(),
+            Configuration { store: config.clone(), file: self.loaded.file.clone(), reloader },
             runtime,
             self.allocator,
-            self.loaded.file.clone(),
             bound.addresses.clone(),
             dir,
             clock,
@@ -140,7 +141,7 @@ impl ServerBuilder {
         load_users(&engine, &self.loaded)?;
         limits::fit_maxclients(&config);
         limits::follow(&process);
-        let streams = (std::mem::take(&mut bound.streams), std::mem::take(&mut bound.encrypted));
+        let streams = std::mem::take(&mut bound.streams);
         engine.set_gate(Gate::LOADING, true);
         let mut serving = Serving::new(streams, &engine, process.clone(), clock)?;
         let seat = match entrance {
@@ -157,11 +158,27 @@ impl ServerBuilder {
         Ok(Server { engine, process, bound, clock, serving, seat })
     }
 
+    /// Whether [`ServerBuilder::build`] could do its work, as far as that can be told without sockets and data.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn check(mut self) -> Result<(), StartError> {
+        let config = self.configure()?;
+        let commands = [commands::all(), self.commands.clone()].concat();
+        check_names(&self.loaded.renamed_commands, &commands)?;
+        self.choose_runtime(&config)?;
+        drop(self.choose_storage(&config)?);
+        loading::journal_wanted(&self.loaded)?;
+        #[cfg(feature = "tls")]
+        crate::tls::Encryption::default().reload(&config).map_err(StartError::Other)?;
+        Ok(())
+    }
+
     fn choose_runtime(&mut self, config: &ConfigStore) -> Result<Arc<dyn Runtime>, StartError> {
         if let Some(runtime) = self.runtime.take() {
             return Ok(runtime);
         }
-        let (name, runtime) = runtimes::make(config, self.loaded.given.contains(&Id::Runtime))?;
+        let (name, runtime) = runtimes::make(config, self.loaded.given.contains_key(&Id::Runtime))?;
         set(config, Id::Runtime, name)?;
         Ok(runtime)
     }
@@ -170,7 +187,7 @@ impl ServerBuilder {
         if let Some(storage) = self.storage.take() {
             return Ok(Box::new(move |_, _| Ok(storage)));
         }
-        let (name, open) = storages::choice(config, self.loaded.given.contains(&Id::Storage))?;
+        let (name, open) = storages::choice(config, self.loaded.given.contains_key(&Id::Storage))?;
         set(config, Id::Storage, name)?;
         Ok(Box::new(move |config, dir| {
             open(config, dir).map_err(|error| StartError::other(format!("{name}: {error}")))

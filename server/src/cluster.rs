@@ -50,12 +50,12 @@ pub(crate) fn wanted(loaded: &Loaded) -> Result<bool, StartError> {
         return Ok(false);
     }
     let refuse = |what: &str| Err(StartError::other(format!("'cluster-enabled yes': {what}")));
-    if store.boolean(Id::Appendonly) && loaded.given.contains(&Id::Appendonly) {
+    if store.boolean(Id::Appendonly) && loaded.given.contains_key(&Id::Appendonly) {
         return refuse(
             "the group's log takes the place of the append-only file ('appendonly yes')",
         );
     }
-    if loaded.given.contains(&Id::Storage) && store.choice(Id::Storage) != "memory" {
+    if loaded.given.contains_key(&Id::Storage) && store.choice(Id::Storage) != "memory" {
         return refuse("only the storage 'memory' can be kept by a group so far");
     }
     if !store.text(Id::Replicaof).is_empty() {
@@ -64,7 +64,7 @@ pub(crate) fn wanted(loaded: &Loaded) -> Result<bool, StartError> {
     for (id, word) in [(Id::Appendonly, "no"), (Id::Storage, "memory"), (Id::Databases, "1")] {
         store.load(by_id(id), &[word]).map_err(StartError::Other)?;
     }
-    if !loaded.given.contains(&Id::ClusterNodeTimeout) {
+    if !loaded.given.contains_key(&Id::ClusterNodeTimeout) {
         let word = ELECTION_MS.to_string();
         store.load(by_id(Id::ClusterNodeTimeout), &[&word]).map_err(StartError::Other)?;
     }

@@ -2,9 +2,9 @@
 
 use crate::config::{self, Invocation};
 use crate::error::StartError;
-use crate::logging;
 use crate::subcommands;
 use crate::{Server, ServerBuilder};
+use crate::{lifecycle, logging};
 use engine::config::Id;
 use std::process::ExitCode;
 
@@ -36,12 +36,16 @@ fn serve(builder: ServerBuilder, words: &[String]) -> Result<(), StartError> {
     let warnings = loaded.warnings.clone();
     let mut builder = builder.config(loaded);
     let config = builder.configure()?;
+    if config.boolean(Id::Daemonize) {
+        lifecycle::daemonize().map_err(|error| StartError::other(format!("daemonize: {error}")))?;
+    }
     logging::init(&config)?;
     logging::report_panics();
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let server = builder.build()?;
-    write_pid_file(&config.text(Id::Pidfile))?;
+    write_pid_file(&config.text(Id::Pidfile));
     show_banner(&server, config.text(Id::Logfile).is_empty(), config.choice(Id::LogFormat));
+    lifecycle::tell_ready(&config);
     let ended = server.run_to_end();
     remove_pid_file(&config.text(Id::Pidfile));
     let engine = ended?;
@@ -62,12 +66,14 @@ fn show_banner(server: &Server, on_terminal: bool, format: &str) {
     }
 }
 
-fn write_pid_file(path: &str) -> Result<(), StartError> {
+/// A file that cannot be written is no reason not to serve, as in Redis.
+fn write_pid_file(path: &str) {
     if path.is_empty() {
-        return Ok(());
+        return;
     }
-    let written = std::fs::write(path, format!("{}\n", std::process::id()));
-    written.map_err(|error| StartError::file("write the pid file", path.as_ref(), error))
+    if let Err(error) = std::fs::write(path, format!("{}\n", std::process::id())) {
+        tracing::warn!("can't write the pid file {path}: {error}");
+    }
 }
 
 fn remove_pid_file(path: &str) {

@@ -1,6 +1,7 @@
 //! [`Process`]: what commands about the process around the engine (`SHUTDOWN`, `SAVE`, `INFO`,
 //! `CONFIG REWRITE` …) really do.
 
+use crate::config::Reloader;
 use crate::data_dir::DataDir;
 use crate::journal::Log;
 use crate::late_journal::LateJournal;
@@ -35,6 +36,8 @@ pub(crate) struct Process {
     pub allocator: Allocator,
     /// The configuration file, for `CONFIG REWRITE`.
     pub file: Option<PathBuf>,
+    /// Reads the configuration again.
+    pub reloader: Reloader,
     dir: DataDir,
     /// Where clients find us.
     pub addresses: Vec<SocketAddr>,
@@ -50,6 +53,9 @@ pub(crate) struct Process {
     /// TLS, for clients and for masters.
     #[cfg(feature = "tls")]
     pub encryption: Arc<crate::tls::Encryption>,
+    /// WebSocket, for clients.
+    #[cfg(feature = "websocket")]
+    pub websocket: Arc<websocket::WebSocket>,
     engine: OnceLock<Weak<Engine>>,
     pub clock: Clock,
     errands: Arc<Errands>,
@@ -64,18 +70,27 @@ pub(crate) struct Process {
     busy: Mutex<()>,
 }
 
+/// The configuration of a process.
+pub(crate) struct Configuration {
+    pub store: Arc<ConfigStore>,
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    pub reloader: Reloader,
+}
+
 impl Process {
     pub fn new(
-        config: Arc<ConfigStore>,
+        configuration: Configuration,
         runtime: Arc<dyn Runtime>,
         allocator: Allocator,
-        file: Option<PathBuf>,
         addresses: Vec<SocketAddr>,
         dir: DataDir,
         clock: Clock,
     ) -> Self {
+        let Configuration { store: config, file, reloader } = configuration;
         Process {
             config,
+            reloader,
             runtime,
             shutdown: Shutdown::new(),
             saver: Arc::new(Saver::new()),
@@ -92,6 +107,8 @@ impl Process {
             replicator: Replicator::default(),
             #[cfg(feature = "tls")]
             encryption: Arc::default(),
+            #[cfg(feature = "websocket")]
+            websocket: Arc::default(),
             engine: OnceLock::new(),
             clock,
             errands: Arc::default(),

@@ -52,7 +52,7 @@ const SERVER: &[Row] = &[
     note("multiplexing_api", |_| if cfg!(target_os = "linux") { "epoll" } else { "kqueue" }.into()),
     note("atomicvar_api", |_| "c11-builtin".into()),
     note("process_id", |_| u64::from(std::process::id()).into()),
-    note("process_supervised", |_| "no".into()),
+    note("process_supervised", |r| crate::lifecycle::supervisor(&r.process.config).into()),
     note("run_id", |r| r.process.run_id.to_string().into()),
     note("tcp_port", |r| r.process.addresses.first().map_or(0, |a| u64::from(a.port())).into()),
     note("executable", |_| {

@@ -32,8 +32,9 @@
 //! | `replication` | the connection to a master, and the files that replicas are sent |
 //! | `cluster` | a node of a group: its directives, its folder, its port |
 //! | `subcommands`, `migrate`, `cluster_try` | `varve migrate`, `varve capture`, `varve advise`, `varve cluster try` |
+//! | `tls`, `websocket` | what is around the sessions of some ports |
 //! | `admin` | the admin port, and what must hold for the server to be ready |
-//! | `housekeeper`, `signals`, `logging`, `banner` | around the serving |
+//! | `housekeeper`, `lifecycle`, `signals`, `logging`, `banner` | around the serving |
 
 pub mod command_line;
 pub mod config;
@@ -61,6 +62,7 @@ mod housekeeper;
 mod info;
 mod journal;
 mod late_journal;
+mod lifecycle;
 mod limits;
 mod listen;
 mod loading;
@@ -83,6 +85,8 @@ mod subcommands;
 mod system;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 // So that a program with commands of its own needs no other dependency.
 pub use {engine, runtime, storage};

@@ -7,7 +7,7 @@ use engine::config::{ConfigStore, Id, Value, by_id};
 use std::sync::{Arc, Weak};
 
 /// File descriptors besides those of clients: listeners, pollers, data files, the log.
-const RESERVED_FILES: u64 = 128;
+pub(crate) const RESERVED_FILES: u64 = 128;
 
 /// Raises the limit of open files for `maxclients`; lowers `maxclients` when that does not go far
 /// enough, as Redis does.

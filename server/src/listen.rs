@@ -15,13 +15,45 @@ use std::time::Duration;
 #[cfg(feature = "cluster")]
 const BUS_BACKLOG: i32 = 128;
 
+/// What is around the sessions of a socket's clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Through {
+    /// RESP itself.
+    Nothing,
+    Tls,
+    WebSocket,
+    WebSocketInTls,
+}
+
+/// The directives that name ports. The first address is what a replica tells its master.
+const PORTS: [(Id, Through); 4] = [
+    (Id::Port, Through::Nothing),
+    (Id::TlsPort, Through::Tls),
+    (Id::WebsocketPort, Through::WebSocket),
+    (Id::WebsocketTlsPort, Through::WebSocketInTls),
+];
+
+impl Through {
+    /// Whether this server was built with what it takes.
+    fn check(self) -> Result<(), StartError> {
+        let lacks = |what| Err(StartError::other(format!("this server was built without {what}")));
+        match self {
+            Through::Tls | Through::WebSocketInTls if !cfg!(feature = "tls") => {
+                lacks("TLS (feature `tls`)")
+            }
+            Through::WebSocket | Through::WebSocketInTls if !cfg!(feature = "websocket") => {
+                lacks("WebSocket (feature `websocket`)")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The sockets of a server, bound and listening, not yet served.
 #[derive(Debug, Default)]
 pub(crate) struct Bound {
     /// To be handed to the runtime.
-    pub streams: Vec<Stream>,
-    /// The same, for what is served through TLS.
-    pub encrypted: Vec<Stream>,
+    pub streams: Vec<(Through, Stream)>,
     /// Where TCP clients find us.
     pub addresses: Vec<SocketAddr>,
     /// The path of the Unix socket; removed when this is dropped.
@@ -43,29 +75,22 @@ impl Drop for UnixPath {
 pub(crate) fn bind(config: &ConfigStore, instead: &[SocketAddr]) -> Result<Bound, StartError> {
     let mut bound = Bound::default();
     for address in instead {
-        bound.add_tcp(tcp(*address, config), &address.to_string())?;
+        bound.add_tcp(tcp(*address, config), &address.to_string(), Through::Nothing)?;
     }
-    let port = config.integer(Id::Port) as u16;
-    if instead.is_empty() && port != 0 {
-        config.bind_addresses().iter().try_for_each(|word| bound.add_word(word, port, config))?;
-    }
-    let tls_port = config.integer(Id::TlsPort) as u16;
-    if tls_port != 0 {
-        if !cfg!(feature = "tls") {
-            return Err(StartError::other("this server was built without TLS (feature `tls`)"));
+    for (id, through) in PORTS {
+        let port = config.integer(id) as u16;
+        if port == 0 || id == Id::Port && !instead.is_empty() {
+            continue;
         }
-        let mut encrypted = Bound::default();
+        through.check()?;
         let mut words = config.bind_addresses().into_iter();
-        words.try_for_each(|word| encrypted.add_word(&word, tls_port, config))?;
-        bound.encrypted = encrypted.streams;
-        // Behind the plain ones: the first is what a replica tells its master.
-        bound.addresses.extend(encrypted.addresses);
+        words.try_for_each(|word| bound.add_word(&word, port, through, config))?;
     }
     let path = config.text(Id::Unixsocket);
     if !path.is_empty() {
         bound.add_unix(Path::new(&*path), config.integer(Id::Unixsocketperm) as u32)?;
     }
-    if bound.streams.is_empty() && bound.encrypted.is_empty() {
+    if bound.streams.is_empty() {
         return Err(StartError::other("configured to not listen anywhere"));
     }
     Ok(bound)
@@ -74,7 +99,13 @@ pub(crate) fn bind(config: &ConfigStore, instead: &[SocketAddr]) -> Result<Bound
 impl Bound {
     /// One word of `bind`. A leading `-` says that an address this machine does not have, or a
     /// protocol it does not speak, is no error.
-    fn add_word(&mut self, word: &str, port: u16, config: &ConfigStore) -> Result<(), StartError> {
+    fn add_word(
+        &mut self,
+        word: &str,
+        port: u16,
+        through: Through,
+        config: &ConfigStore,
+    ) -> Result<(), StartError> {
         let (host, optional) = match word.strip_prefix('-') {
             Some(host) => (host, true),
             None => (word, false),
@@ -89,15 +120,20 @@ impl Bound {
         });
         match address.and_then(|address| tcp(address, config)) {
             Err(error) if optional && is_missing(&error) => Ok(()),
-            result => self.add_tcp(result, &format!("{host}:{port}")),
+            result => self.add_tcp(result, &format!("{host}:{port}"), through),
         }
     }
 
-    fn add_tcp(&mut self, socket: io::Result<TcpListener>, name: &str) -> Result<(), StartError> {
+    fn add_tcp(
+        &mut self,
+        socket: io::Result<TcpListener>,
+        name: &str,
+        through: Through,
+    ) -> Result<(), StartError> {
         let failed = |source| StartError::Listen { address: name.to_owned(), source };
         let listener = socket.map_err(failed)?;
         self.addresses.push(listener.local_addr().map_err(failed)?);
-        self.streams.push(Stream::Tcp(listener));
+        self.streams.push((through, Stream::Tcp(listener)));
         Ok(())
     }
 
@@ -114,7 +150,8 @@ impl Bound {
             let mode = std::fs::Permissions::from_mode(mode);
             std::fs::set_permissions(path, mode).map_err(failed)?;
         }
-        self.streams.push(Stream::Unix(listener, path.display().to_string()));
+        let stream = Stream::Unix(listener, path.display().to_string());
+        self.streams.push((Through::Nothing, stream));
         Ok(())
     }
 }

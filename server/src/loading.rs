@@ -22,7 +22,7 @@ pub(crate) fn journal_wanted(loaded: &Loaded) -> Result<bool, StartError> {
     if !wanted || cfg!(feature = "aof") {
         return Ok(wanted);
     }
-    if loaded.given.contains(&Id::Appendonly) {
+    if loaded.given.contains_key(&Id::Appendonly) {
         return Err(StartError::NotCompiledIn {
             directive: "appendonly",
             value: "yes".into(),

@@ -73,6 +73,7 @@ impl Server {
         let housekeeper = housekeeper.map_err(StartError::other)?;
         process.replicator.resume(&engine);
         let served = serving.finish();
+        crate::lifecycle::tell_stopping(&process.config);
         drop((bound, housekeeper));
         seat.stop();
         process.replicator.stop();

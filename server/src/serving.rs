@@ -2,6 +2,7 @@
 
 use crate::StartError;
 use crate::host::Process;
+use crate::listen::Through;
 use engine::{Engine, EngineService};
 use runtime::{Clock, Listener, Service, Stream};
 use std::io;
@@ -34,7 +35,7 @@ impl Serving {
     /// # Errors
     /// Those of the admin port, and of the settings of TLS.
     pub fn new(
-        (streams, encrypted): (Vec<Stream>, Vec<Stream>),
+        streams: Vec<(Through, Stream)>,
         engine: &Arc<Engine>,
         process: Arc<Process>,
         clock: Clock,
@@ -42,9 +43,12 @@ impl Serving {
         #[cfg(feature = "tls")]
         crate::tls::start(&process.encryption, &process.config)?;
         let service: Arc<dyn Service> = Arc::new(EngineService(engine.clone()));
-        let listener = |stream| Listener { stream, service: service.clone() };
-        let listeners = streams.into_iter().map(listener);
-        let listeners = listeners.chain(through_tls(&process, &service, encrypted)).collect();
+        #[cfg(feature = "websocket")]
+        crate::websocket::start(&process.websocket, &process.config);
+        let listener = |(through, stream)| {
+            Some(Listener { stream, service: around(&process, &service, through)? })
+        };
+        let listeners = streams.into_iter().filter_map(listener).collect();
         Ok(Serving {
             #[cfg(feature = "admin")]
             _admin: crate::admin::start(engine, &process)?,
@@ -105,22 +109,29 @@ impl Serving {
     }
 }
 
-/// What is served through TLS.
-#[cfg(feature = "tls")]
-fn through_tls(
+/// `service` behind the filters that a socket asks for. None, where this server has no such filter:
+/// then such a socket was not bound.
+fn around(
     process: &Process,
     service: &Arc<dyn Service>,
-    streams: Vec<Stream>,
-) -> Vec<Listener> {
-    let Some(service) = process.encryption.serve(service.clone()) else { return Vec::new() };
-    let listener = |stream| Listener { stream, service: service.clone() };
-    streams.into_iter().map(listener).collect()
-}
-
-/// Nothing: binding sockets for TLS was refused.
-#[cfg(not(feature = "tls"))]
-fn through_tls(_: &Process, _: &Arc<dyn Service>, _: Vec<Stream>) -> Vec<Listener> {
-    Vec::new()
+    through: Through,
+) -> Option<Arc<dyn Service>> {
+    match through {
+        Through::Nothing => Some(service.clone()),
+        #[cfg(feature = "tls")]
+        Through::Tls => process.encryption.serve(service.clone()),
+        #[cfg(feature = "websocket")]
+        Through::WebSocket => Some(process.websocket.serve(service.clone())),
+        #[cfg(all(feature = "tls", feature = "websocket"))]
+        Through::WebSocketInTls => {
+            process.encryption.serve(process.websocket.serve(service.clone()))
+        }
+        #[allow(unreachable_patterns, reason = "reached without one of the features")]
+        _ => {
+            let _ = process;
+            None
+        }
+    }
 }
 
 fn serve(process: &Process, listeners: Vec<Listener>, clock: Clock) -> io::Result<()> {

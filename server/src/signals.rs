@@ -1,6 +1,7 @@
 //! SIGTERM and SIGINT: the first asks the server to finish, the second ends it at once. SIGHUP has the
-//! files of certificates read again.
+//! configuration and the files of certificates read again.
 
+use crate::config::Reloaded;
 use crate::host::Process;
 use engine::Host;
 use engine::config::Id;
@@ -59,16 +60,29 @@ impl Drop for SignalWatch {
     }
 }
 
-/// Reads certificates again. Redis ignores SIGHUP; nothing is lost by it here either.
+/// Reads the configuration and the certificates again. Redis ignores SIGHUP; nothing is lost by it here either:
+/// what is wrong changes nothing, and is in the log.
 fn reload(process: &Process) {
+    match process.reloader.reload(&process.config) {
+        Err(error) => tracing::warn!(error, "SIGHUP: the configuration stays as it was"),
+        Ok(Reloaded { applied, restart, warnings }) => {
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            let list = |names: &[&str]| match names {
+                [] => "nothing".to_owned(),
+                names => names.join(", "),
+            };
+            tracing::info!("SIGHUP: the configuration was read again; applied: {}", list(&applied));
+            if !restart.is_empty() {
+                tracing::warn!("after the next start only: {}", list(&restart));
+            }
+        }
+    }
     #[cfg(feature = "tls")]
     match process.encryption.reload(&process.config) {
         Ok(false) => {}
         Ok(true) => tracing::info!("SIGHUP: the files of certificates were read again"),
         Err(error) => tracing::warn!(error, "SIGHUP: the TLS settings stay as they were"),
     }
-    #[cfg(not(feature = "tls"))]
-    let _ = process;
 }
 
 /// Asks for the end, in a thread of its own: saving may take long, and a second signal must be

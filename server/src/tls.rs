@@ -59,7 +59,8 @@ impl Encryption {
 }
 
 fn is_used(config: &ConfigStore) -> bool {
-    config.integer(Id::TlsPort) != 0 || config.boolean(Id::TlsReplication)
+    let ports = [Id::TlsPort, Id::WebsocketTlsPort];
+    ports.iter().any(|id| config.integer(*id) != 0) || config.boolean(Id::TlsReplication)
 }
 
 /// Reads the settings, and follows their changes from now on.

@@ -17,7 +17,7 @@ pub fn cli() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Varve: a Redis-compatible server made of layers that come apart")
         .override_usage("varve [file|-] [--directive words…]…\n       varve <subcommand>")
-        .after_help(super::help::directives())
+        .after_help(super::help::first_directives())
         .disable_version_flag(true)
         .disable_help_subcommand(true)
         .args_conflicts_with_subcommands(true)
@@ -43,7 +43,14 @@ pub fn cli() -> Command {
 /// # Errors
 /// clap's; `error.exit()` prints help and version, or what is wrong, with the right exit status.
 pub fn parse_invocation(cli: Command, args: Vec<String>) -> Result<Invocation, clap::Error> {
-    let for_clap = match args.first().map(String::as_str) {
+    let first = args.first().map(String::as_str);
+    if first == Some("--help-all") {
+        // clap calls the text of a help an error.
+        let all =
+            cli.after_help(super::help::directives()).try_get_matches_from(["varve", "--help"]);
+        return all.map(|_| Invocation::Serve(args));
+    }
+    let for_clap = match first {
         Some("-h" | "--help" | "-v" | "--version") => true,
         Some(first) => cli.find_subcommand(first).is_some(),
         None => false,
@@ -96,6 +103,13 @@ mod tests {
     #[test]
     fn help_lists_the_registry_and_version_says_who() {
         let help = invoke(&["--help"]).unwrap_err();
+        assert_eq!(help.exit_code(), 0);
+        let short = help.to_string();
+        assert!(short.lines().count() < 80, "{short}");
+        for part in ["--maxmemory <bytes>", "advise", "--help-all"] {
+            assert!(short.contains(part), "{part} in {short}");
+        }
+        let help = invoke(&["--help-all"]).unwrap_err();
         assert_eq!(help.exit_code(), 0);
         let help = help.to_string();
         for part in ["--maxmemory <bytes>", "Persistence:", "--appendonly <yes|no>", "refused"] {

@@ -4,8 +4,20 @@ use super::error::{ConfigError, Origin, suggestion};
 use super::layers::Setting;
 use super::redis_conf::split_words;
 use engine::config::{Directive, names};
+use std::fs::File;
+use std::io::Read;
 
 const PREFIX: &str = "VARVE_";
+
+/// What a variable may point at with `_FILE`: secrets are short.
+const SECRET_MAX: u64 = 64 << 10;
+
+/// The variables that may be settings.
+pub(super) fn ours(
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Vec<(String, String)> {
+    environment.into_iter().filter(|(variable, _)| variable.starts_with(PREFIX)).collect()
+}
 
 /// The settings in the environment, and warnings about variables that are none.
 ///
@@ -25,10 +37,30 @@ pub(super) fn parse(
             Some((name, directive)) => {
                 settings.push(setting(&variable, name, directive, value)?);
             }
-            None => warnings.push(format!("{variable} ignored: no directive{}", suggestion(name))),
+            None => match name.strip_suffix("_FILE").and_then(directive_of) {
+                Some((name, directive)) => {
+                    let value = contents(&variable, name, &value)?;
+                    settings.push(setting(&variable, name, directive, value)?);
+                }
+                None => {
+                    warnings.push(format!("{variable} ignored: no directive{}", suggestion(name)));
+                }
+            },
         }
     }
     Ok((settings, warnings))
+}
+
+/// What the file holds that `VARVE_…_FILE` names, as orchestrators hand over secrets: its text without the end of
+/// its line.
+fn contents(variable: &str, name: &str, path: &str) -> Result<String, ConfigError> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(SECRET_MAX).read_to_string(&mut text));
+    read.map_err(|error| {
+        let origin = Origin::Environment(variable.to_owned());
+        ConfigError::about(origin, name, format!("can't read {path}: {error}"))
+    })?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn setting(
@@ -87,6 +119,24 @@ mod tests {
         ];
         assert_eq!(settings, expected);
         assert!(warnings.is_empty());
+    }
+
+    #[test]
+    fn secrets_come_from_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "with space \n").unwrap();
+        let path = path.to_str().unwrap();
+        // A directive that ends in `-file` is itself.
+        let (settings, warnings) =
+            read(&[("VARVE_REQUIREPASS_FILE", path), ("VARVE_TLS_CERT_FILE", path)]);
+        let expected = [("requirepass", "with space "), ("tls-cert-file", path)];
+        let expected = expected.map(|(name, word)| (name.to_owned(), vec![word.to_owned()]));
+        assert_eq!(settings, expected);
+        assert!(warnings.is_empty());
+        let error = parse([("VARVE_REQUIREPASS_FILE".into(), "/none".into())]).unwrap_err();
+        let text = "environment variable VARVE_REQUIREPASS_FILE: 'requirepass': can't read /none: ";
+        assert!(error.to_string().starts_with(text), "{error}");
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub enum Origin {
     Environment(String),
     /// An option of the command line.
     CommandLine,
+    /// The program that the server is part of.
+    Program,
 }
 
 impl fmt::Display for Origin {
@@ -21,6 +23,7 @@ impl fmt::Display for Origin {
             Origin::File(path, line) => write!(f, "{}:{line}", path.display()),
             Origin::Environment(name) => write!(f, "environment variable {name}"),
             Origin::CommandLine => f.write_str("command line"),
+            Origin::Program => f.write_str("program"),
         }
     }
 }

@@ -1,21 +1,57 @@
 //! The directives' part of `--help`, made from the registry.
 
 use engine::config::rows::SECTIONS;
-use engine::config::{ConfigStore, Directive, Effect, Kind};
+use engine::config::{ConfigStore, Directive, Effect, Id, Kind};
 use std::fmt::Write;
 
-/// All directives by topic, with values, meaning and default; those without effect only by name.
-pub(super) fn directives() -> String {
+/// The directives that most servers set.
+const FIRST: &[Id] = &[
+    Id::Port,
+    Id::Bind,
+    Id::Unixsocket,
+    Id::Maxclients,
+    Id::Requirepass,
+    Id::Maxmemory,
+    Id::MaxmemoryPolicy,
+    Id::Dir,
+    Id::Appendonly,
+    Id::Appendfsync,
+    Id::Save,
+    Id::Replicaof,
+    Id::TlsPort,
+    Id::Loglevel,
+    Id::Logfile,
+    Id::Runtime,
+    Id::Threads,
+    Id::Storage,
+    Id::AdminPort,
+    Id::WebsocketPort,
+];
+
+/// The directives that most servers set, by topic, with values, meaning and default.
+pub(super) fn first_directives() -> String {
+    let head = "The directives that most servers set, as options or in a file (all: --help-all):\n";
+    head.to_owned() + &sections(|row| FIRST.contains(&row.id))
+}
+
+fn sections(is_shown: impl Fn(&Directive) -> bool) -> String {
     let store = ConfigStore::new();
-    let mut help = String::from("Directives, as options or in a file:\n");
+    let mut help = String::new();
     for section in SECTIONS {
-        let shown = section.directives.iter().filter(|row| row.effect == Effect::Applied);
+        let shown = section.directives.iter().filter(|row| is_shown(row));
         let lines: Vec<String> = shown.map(|row| line(row, &store)).collect();
         if !lines.is_empty() {
             // Writing to a String cannot fail.
             let _ = write!(help, "\n{}:\n{}", section.title, lines.concat());
         }
     }
+    help
+}
+
+/// All directives; those without effect only by name.
+pub(super) fn directives() -> String {
+    let mut help = String::from("Directives, as options or in a file:\n");
+    help.push_str(&sections(|row| row.effect == Effect::Applied));
     help.push_str("\nKept without effect, so that files made for Redis work: ");
     let kept = |row: &&Directive| row.effect == Effect::Kept && !row.hidden;
     let names: Vec<_> = engine::config::all().filter(kept).map(|row| row.name).collect();
@@ -36,7 +72,7 @@ fn line(row: &Directive, store: &ConfigStore) -> String {
 }
 
 /// The values that a kind accepts, in few letters.
-fn values(kind: Kind) -> String {
+pub(super) fn values(kind: Kind) -> String {
     let names = |names: &[(&str, i64)], separator| {
         names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(separator)
     };

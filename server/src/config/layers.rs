@@ -4,7 +4,7 @@ use super::error::{ConfigError, Origin};
 use super::structured::{self, Format};
 use super::{command_line, environment};
 use engine::config::{ConfigStore, Directive, Effect, Id, lookup};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,8 +28,8 @@ pub struct Loaded {
     /// The file read, absolute, for `CONFIG REWRITE` and `INFO`; `None` without one and for standard
     /// input.
     pub file: Option<PathBuf>,
-    /// The directives that some layer sets, be it to their default.
-    pub given: BTreeSet<Id>,
+    /// The directives that some layer sets, be it to their default, and the last that does.
+    pub given: BTreeMap<Id, Origin>,
     /// Warnings for the owner, one line each.
     pub warnings: Vec<String>,
     /// `rename-command` lines, in order: old name, new name (empty: the command is to be removed).
@@ -38,6 +38,29 @@ pub struct Loaded {
     /// `user` lines, in order: name and rules of an ACL user each.
     /// They protect data: a server that cannot apply them must not start.
     pub users: Vec<Vec<String>>,
+    /// What was read, so that it can be read again; `None` for what a program put together.
+    pub sources: Option<Sources>,
+}
+
+/// Where a configuration came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources {
+    args: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// Reads all layers anew. The environment is that of the start: a process cannot be given another.
+    ///
+    /// # Errors
+    /// As [`load`]; standard input cannot be read twice.
+    pub fn read_again(&self) -> Result<Loaded, ConfigError> {
+        if command_line::parse(&self.args)?.file.as_deref() == Some("-") {
+            let origin = Origin::File("standard input".into(), 0);
+            return Err(ConfigError::at(origin, "it cannot be read again"));
+        }
+        load(&self.args, self.environment.iter().cloned())
+    }
 }
 
 /// Reads all layers: defaults, the file named by `args` (the words after the program's name), the
@@ -50,8 +73,10 @@ pub fn load(
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, ConfigError> {
     let command_line = command_line::parse(args)?;
+    let environment = environment::ours(environment);
+    let sources = Sources { args: args.to_vec(), environment: environment.clone() };
     let (variables, warnings) = environment::parse(environment)?;
-    let loaded = Loaded { warnings, ..Loaded::default() };
+    let loaded = Loaded { warnings, sources: Some(sources), ..Loaded::default() };
     let mut layers = Layers { loaded, kept: BTreeSet::new() };
     if let Some(file) = &command_line.file {
         let settings = read_file(file, &mut layers.loaded)?;
@@ -125,7 +150,7 @@ impl Layers {
         }
         let words: Vec<&str> = setting.words.iter().map(String::as_str).collect();
         self.loaded.store.load(directive, &words).map_err(wrong)?;
-        self.loaded.given.insert(directive.id);
+        self.loaded.given.insert(directive.id, setting.origin.clone());
         match directive.effect {
             Effect::Kept if !self.loaded.store.is_default(directive.id) => {
                 self.kept.insert(directive.name);

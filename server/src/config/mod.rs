@@ -4,12 +4,13 @@
 //! - [`load`] reads all layers into an [`engine::config::ConfigStore`].
 //! - [`cli`] is the clap command: `--help` (made from the registry), `--version`, subcommands; all
 //!   else on the command line goes to [`load`] as it is.
-//! - [`rewrite`] is `CONFIG REWRITE`.
+//! - [`rewrite`] is `CONFIG REWRITE`; `reload` is SIGHUP.
+//! - [`show`] tells where each value came from; [`reference`] is `docs/configuration.md`.
 //!
 //! | layer | form |
 //! | --- | --- |
 //! | file | `.toml`, `.yaml`/`.yml`, `.json`; anything else, and `-` for standard input, is redis.conf syntax |
-//! | environment | `VARVE_MAXMEMORY=1gb`: the name in capitals, `_` for `-` |
+//! | environment | `VARVE_MAXMEMORY=1gb`: the name in capitals, `_` for `-`; `VARVE_REQUIREPASS_FILE=/run/secrets/pass`: what that file holds |
 //! | command line | `varve [file] --port 6380 --save 3600 1 300 100 --appendonly no` |
 //!
 //! What is wrong is one line that says where, which directive, why, and the nearest known name.
@@ -23,14 +24,18 @@ mod error;
 mod help;
 mod layers;
 mod redis_conf;
+mod reload;
 mod rewrite;
+mod show;
 mod structured;
 #[cfg(test)]
 mod tests;
 
 pub use cli::{Invocation, cli, parse_invocation};
 pub use error::{ConfigError, Origin};
-pub use layers::{Loaded, load};
+pub use layers::{Loaded, Sources, load};
 pub use redis_conf::{quote_word, split_words};
+pub(crate) use reload::{Reloaded, Reloader};
 pub(crate) use rewrite::replace_file;
 pub use rewrite::rewrite;
+pub use show::{reference, show};

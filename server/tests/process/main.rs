@@ -14,6 +14,7 @@ mod failures;
 mod footprint;
 mod library;
 mod migrate;
+mod operating;
 mod panics;
 mod replication;
 mod replication_peers;
@@ -23,3 +24,5 @@ mod support;
 mod telling;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "websocket")]
+mod websocket;

@@ -67,6 +67,17 @@ impl Varve {
         varve
     }
 
+    /// The same with variables in its environment.
+    pub fn start_with(dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> Varve {
+        let port = free_port();
+        let (port_text, dir) = (port.to_string(), dir.to_str().expect("a UTF-8 path"));
+        let all = [&["--port", &port_text, "--dir", dir], args].concat();
+        let child = command(&all).envs(environment.iter().copied()).spawn();
+        let mut varve = Varve { child: child.expect("the binary starts"), port };
+        varve.wait_until_ready();
+        varve
+    }
+
     /// Starts a server, and does not wait: it may still be loading.
     pub fn launch(dir: &Path, args: &[&str]) -> Varve {
         Self::launch_at(dir, free_port(), args)
@@ -110,7 +121,10 @@ impl Varve {
         let mut reply = [0; 7];
         stream.read_exact(&mut reply)?;
         // The other answer is that it is loading.
-        if &reply == b"+PONG\r\n" { Ok(()) } else { Err(std::io::ErrorKind::WouldBlock.into()) }
+        match &reply {
+            b"+PONG\r\n" | b"-NOAUTH" => Ok(()),
+            _ => Err(std::io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     pub fn address(&self) -> SocketAddr {

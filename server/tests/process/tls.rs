@@ -248,3 +248,16 @@ fn what_cannot_be_honoured_stops_the_start() {
     let ended = run(&["--port", "0", "--tls-port", &port, "--dir", &data]);
     assert!(!ended.status.success() && ended.stderr.contains("tls-cert-file"), "{}", ended.stderr);
 }
+
+#[cfg(feature = "websocket")]
+#[test]
+fn pages_come_through_it() {
+    let port = free_port();
+    let (_folder, _varve, files, _) = serving(&["--websocket-tls-port", &port.to_string()]);
+    let stream = files.connect(port).unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    ask(&stream, request, "\r\n\r\n");
+    // A text frame, masked with zeros.
+    ask(&stream, b"\x81\x86\0\0\0\0PING\r\n", "+PONG\r\n");
+}

@@ -1,13 +1,21 @@
-//! The program's subcommands: `varve migrate`, with the feature `capture` `varve capture` and
-//! `varve advise`, and with the feature `cluster` `varve cluster try`.
+//! The program's subcommands: `varve config`, `varve doctor`, `varve migrate`, with the feature `capture` `varve capture`
+//! and `varve advise`, and with the feature `cluster` `varve cluster try`.
+
+mod configuration;
+mod doctor;
 
 use crate::error::StartError;
 use crate::migrate::{self, MigrateArgs};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
+use configuration::ConfigArgs;
+use doctor::DoctorArgs;
 
 /// Adds the subcommands that this program was built with.
 pub fn add_to(cli: Command) -> Command {
-    let cli = cli.subcommand(MigrateArgs::augment_args(Command::new("migrate")));
+    let cli = cli
+        .subcommand(ConfigArgs::augment_args(Command::new("config")))
+        .subcommand(DoctorArgs::augment_args(Command::new("doctor")))
+        .subcommand(MigrateArgs::augment_args(Command::new("migrate")));
     #[cfg(feature = "capture")]
     let cli = add_capture(cli);
     #[cfg(feature = "cluster")]
@@ -31,6 +39,8 @@ fn add_capture(cli: Command) -> Command {
 /// The subcommand's own.
 pub fn run(name: &str, matches: &ArgMatches) -> Result<(), StartError> {
     match name {
+        "config" => configuration::run(&read::<ConfigArgs>(matches)),
+        "doctor" => doctor::run(&read::<DoctorArgs>(matches)),
         "migrate" => migrate::run(&read::<MigrateArgs>(matches)),
         #[cfg(feature = "cluster")]
         "cluster" => crate::cluster_try::run(&read(matches)),

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# deploy.sh: the manifests of deploy/ against the schemas of Kubernetes and Compose, and their configuration against the server.
+set -eu
+cd "$(dirname "$0")/.."
+VARVE=${VARVE:-target/release/varve}
+bin=target/ci/venv-deploy/bin
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+"$bin/kubernetes-validate" --strict --quiet deploy/kubernetes/varve.yaml
+"$bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose/one.yml deploy/compose/monitored.yml
+# A schema that takes anything would take this, too.
+sed 's/replicas: 1/replicas: one/' deploy/kubernetes/varve.yaml >"$folder/wrong.yaml"
+if "$bin/kubernetes-validate" --strict --quiet "$folder/wrong.yaml" >/dev/null 2>&1; then echo "a wrong manifest is taken"; exit 1; fi
+
+"$bin/python" - "$folder" <<'PYTHON'
+import sys, yaml
+folder, (config,) = sys.argv[1], [d for d in yaml.safe_load_all(open("deploy/kubernetes/varve.yaml")) if d["kind"] == "ConfigMap"]
+open(f"{folder}/varve.toml", "w").write(config["data"]["varve.toml"])
+yaml.safe_load(open("deploy/kubernetes/monitor.yaml"))
+PYTHON
+echo token >"$folder/token"
+VARVE_ADMIN_TOKEN_FILE="$folder/token" "$VARVE" config check "$folder/varve.toml"
+echo "manifests: right"

@@ -1,0 +1,149 @@
+//! Reading the configuration again while the server runs.
+
+use super::{Loaded, Sources};
+use engine::config::{ConfigStore, Id, SetContext, by_id};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the layers said when they were last read.
+pub(crate) struct Reloader {
+    sources: Option<Sources>,
+    said: Mutex<Said>,
+}
+
+/// What a configuration says, without what has happened since.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Said {
+    values: BTreeMap<Id, String>,
+    /// `user` and `rename-command` lines.
+    lines: Vec<Vec<String>>,
+}
+
+/// What came of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reloaded {
+    /// In force from now on.
+    pub applied: Vec<&'static str>,
+    /// Changed in a layer, and in force after the next start.
+    pub restart: Vec<&'static str>,
+    /// What the owner should know, one line each.
+    pub warnings: Vec<String>,
+}
+
+impl Reloader {
+    /// Remembers what `loaded` says.
+    pub fn new(loaded: &Loaded) -> Self {
+        Reloader { sources: loaded.sources.clone(), said: Mutex::new(Said::of(loaded)) }
+    }
+
+    /// Reads all layers again. What they say otherwise than before is set in `store`, all or nothing; what a
+    /// `CONFIG SET` has changed meanwhile stays, unless its own line has changed.
+    ///
+    /// # Errors
+    /// What is wrong, in one line; then nothing has changed.
+    pub fn reload(&self, store: &ConfigStore) -> Result<Reloaded, String> {
+        let Some(sources) = &self.sources else {
+            return Err("this server was not configured by files".to_owned());
+        };
+        let loaded = sources.read_again().map_err(|error| error.to_string())?;
+        let now = Said::of(&loaded);
+        let mut said = self.said.lock();
+        let mut reloaded = Reloaded { warnings: loaded.warnings, ..Reloaded::default() };
+        let mut pairs = Vec::new();
+        for id in said.differing(&now) {
+            let (row, value) = (by_id(id), loaded.store.text(id));
+            if store.text(id) == value {
+                continue;
+            }
+            if row.immutable {
+                reloaded.restart.push(row.name);
+            } else {
+                reloaded.applied.push(row.name);
+                pairs.push((row.name, value));
+            }
+        }
+        if said.lines != now.lines {
+            reloaded.restart.push("user, rename-command");
+        }
+        let pairs: Vec<(&str, &str)> =
+            pairs.iter().map(|(name, value)| (*name, &**value)).collect();
+        if !pairs.is_empty() {
+            // Who can write the file and send the signal may do all that the owner may.
+            let context = SetContext { local: true, loading: false, owner: true };
+            store.set_many(&pairs, context).map_err(|error| error.to_string())?;
+        }
+        *said = now;
+        Ok(reloaded)
+    }
+}
+
+impl Said {
+    fn of(loaded: &Loaded) -> Said {
+        let value = |id: &Id| (*id, loaded.store.text(*id).to_string());
+        let renamed = loaded.renamed_commands.iter();
+        let renamed = renamed.map(|(old, new)| vec![old.clone(), new.clone()]);
+        Said {
+            values: loaded.given.keys().map(value).collect(),
+            lines: renamed.chain(loaded.users.iter().cloned()).collect(),
+        }
+    }
+
+    /// The directives of which one says something else than the other.
+    fn differing(&self, other: &Said) -> BTreeSet<Id> {
+        let ids = self.values.keys().chain(other.values.keys()).copied();
+        ids.filter(|id| self.values.get(id) != other.values.get(id)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load;
+    use std::path::Path;
+
+    fn started(path: &Path) -> (Reloader, std::sync::Arc<ConfigStore>) {
+        let args = [path.display().to_string(), "--slowlog-max-len".to_owned(), "50".to_owned()];
+        let loaded = load(&args, []).unwrap();
+        (Reloader::new(&loaded), loaded.store)
+    }
+
+    #[test]
+    fn only_what_its_layers_say_otherwise_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.conf");
+        std::fs::write(&path, "maxmemory 1mb\nslowlog-max-len 20\ntimeout 5\nport 7000\n").unwrap();
+        let (reloader, store) = started(&path);
+        assert_eq!(reloader.reload(&store), Ok(Reloaded::default()));
+
+        let set = [("maxclients", "77"), ("maxmemory", "3mb")];
+        store.set_many(&set, SetContext::default()).unwrap();
+        // The option of the command line stays above the file; `timeout` is back at its default.
+        std::fs::write(
+            &path,
+            "maxmemory 1mb\nslowlog-max-len 30\nport 7001\nsave 1 2\nuser a on\n",
+        )
+        .unwrap();
+        let reloaded = reloader.reload(&store).unwrap();
+        assert_eq!(reloaded.applied, ["save", "timeout"]);
+        assert_eq!(reloaded.restart, ["port", "user, rename-command"]);
+        let value = |id| store.text(id).to_string();
+        assert_eq!((value(Id::Maxclients), value(Id::Maxmemory)), ("77".into(), "3145728".into()));
+        assert_eq!((value(Id::Timeout), value(Id::Save)), ("0".into(), "1 2".into()));
+        assert_eq!((value(Id::SlowlogMaxLen), value(Id::Port)), ("50".into(), "7000".into()));
+    }
+
+    #[test]
+    fn what_is_wrong_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.conf");
+        std::fs::write(&path, "timeout 5\n").unwrap();
+        let (reloader, store) = started(&path);
+        std::fs::write(&path, "timeout 6\nmaxmemry 1\n").unwrap();
+        let error = reloader.reload(&store).unwrap_err();
+        assert!(error.ends_with("did you mean 'maxmemory'?"), "{error}");
+        assert_eq!(store.integer(Id::Timeout), 5);
+        std::fs::write(&path, "timeout 6\n").unwrap();
+        assert_eq!(reloader.reload(&store).unwrap().applied, ["timeout"]);
+        assert_eq!(store.integer(Id::Timeout), 6);
+    }
+}

@@ -1,0 +1,47 @@
+//! The process and whoever started it: going into the background, telling a supervisor.
+
+use engine::config::{ConfigStore, Id};
+use sd_notify::NotifyState;
+use std::io;
+
+/// Goes on in a process of its own, without terminal, standard input and output; the first one ends with exit code 0.
+///
+/// # Errors
+/// The system's.
+///
+/// To be called while there is one thread only: others would not be in the new process.
+pub(crate) fn daemonize() -> io::Result<()> {
+    // SAFETY: daemon takes two numbers. There is no other thread whose locks could stay held: the allocator's own
+    // prepares for a fork.
+    match unsafe { libc::daemon(1, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The supervisor by name, as `INFO` says it: the one that is configured, or found.
+pub(crate) fn supervisor(config: &ConfigStore) -> &'static str {
+    let asked = config.choice(Id::Supervised);
+    match asked {
+        "systemd" | "auto" if std::env::var_os("NOTIFY_SOCKET").is_some() => "systemd",
+        _ => "no",
+    }
+}
+
+/// Tells the supervisor that clients are served from now on.
+pub(crate) fn tell_ready(config: &ConfigStore) {
+    tell(config, &[NotifyState::Ready, NotifyState::Status("Ready to accept connections")]);
+}
+
+/// Tells the supervisor that the server ends.
+pub(crate) fn tell_stopping(config: &ConfigStore) {
+    tell(config, &[NotifyState::Stopping]);
+}
+
+fn tell(config: &ConfigStore, states: &[NotifyState<'_>]) {
+    if supervisor(config) == "systemd"
+        && let Err(error) = sd_notify::notify(false, states)
+    {
+        tracing::warn!(%error, "systemd can't be told");
+    }
+}

@@ -1,0 +1,48 @@
+//! RESP over WebSocket (RFC 6455), on any runtime: a page in a browser is a client.
+//!
+//! - [`handshake`]: the request that begins a connection, and whether it may.
+//! - [`frames`]: what a peer's bytes carry, without keeping them.
+//! - [`filter`]: the sans-IO filter that [`runtime::filter`] puts around a session.
+//!
+//! Promises: a page of a site that was not named is refused, because a browser lets any page connect to
+//! `localhost` and there may be no password. Messages are pieces of the two streams of RESP and no more
+//! than that: a command may be spread over several, and an answer too. Per connection at most one
+//! frame's header, or one control frame, is kept of what has arrived; while the connection begins,
+//! [`handshake::HEAD_MAX`] bytes.
+//!
+//! Must not know: sessions, commands, the configuration's registry.
+
+pub mod filter;
+pub mod frames;
+pub mod handshake;
+
+use filter::WebSocketFilter;
+pub use handshake::Origins;
+use parking_lot::RwLock;
+use runtime::Service;
+use runtime::filter::FilterService;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a connection may take to begin, in all.
+pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What WebSocket needs to know, exchanged while clients are connected.
+#[derive(Default)]
+pub struct WebSocket {
+    origins: RwLock<Arc<Origins>>,
+}
+
+impl WebSocket {
+    /// Connections that begin from now on may come from these pages.
+    pub fn allow(&self, origins: Origins) {
+        *self.origins.write() = Arc::new(origins);
+    }
+
+    /// Serves what `inner` serves, through WebSocket.
+    pub fn serve(self: &Arc<Self>, inner: Arc<dyn Service>) -> Arc<dyn Service> {
+        let this = self.clone();
+        let make = move || Ok(WebSocketFilter::new(this.origins.read().clone()));
+        Arc::new(FilterService { inner, make, patience: HANDSHAKE_PATIENCE })
+    }
+}
