@@ -55,7 +55,10 @@ fn who_is_over_is_told_when_to_come_again_and_pays_nothing_for_it() {
     assert!(ask(&mut server, "SET k 3").ends_with("RATELIMITED retry after 1 ms"));
     server.advance(1);
     assert_eq!(ask(&mut server, "GET k"), "\"1\"");
-    assert_eq!(server.engine().rate_limits.limited.load(std::sync::atomic::Ordering::Relaxed), 2);
+    assert_eq!(
+        server.engine().clients.rate_limits.limited.load(std::sync::atomic::Ordering::Relaxed),
+        2
+    );
     // Guesses at passwords are requests.
     assert!(ask(&mut server, "AUTH x").contains("RATELIMITED"));
     // Inside a transaction a refusal dooms it.

@@ -4,7 +4,6 @@ use crate::acl::Acl;
 use crate::clients::Clients;
 use crate::clients::cross_protocol::CrossProtocol;
 use crate::clients::pause::Pause;
-use crate::clients::rate_limits::RateLimits;
 use crate::cluster::Cluster;
 use crate::command::{CommandId, CommandTable, DuplicateCommand, Spec};
 use crate::config::{ConfigStore, Id};
@@ -111,8 +110,6 @@ pub struct Engine {
     pub commands: CommandTable,
     /// Every connection.
     pub clients: Clients,
-    /// How much may be asked for in a second.
-    pub rate_limits: RateLimits,
     /// Who has to go when clients hold too much memory.
     pub(crate) client_eviction: ClientEviction,
     /// When a browser's request was last warned of.
@@ -209,7 +206,6 @@ impl Engine {
             pubsub: PubSub::default(),
             tracking: Tracking::default(),
             acl: Acl::default(),
-            rate_limits: RateLimits::default(),
             client_eviction: ClientEviction::default(),
             cross_protocol: CrossProtocol::default(),
             slowlog: SlowLog::default(),

@@ -92,6 +92,13 @@ impl ServerBuilder {
         Ok(loaded.store.clone())
     }
 
+    /// The configuration, and what it says before what is chosen by default is written into it.
+    fn configuration(&mut self) -> Result<Configuration, StartError> {
+        let store = self.configure()?;
+        let reloader = Reloader::new(&self.loaded);
+        Ok(Configuration { store, file: self.loaded.file.clone(), reloader })
+    }
+
     /// Binds, opens and loads everything. Nothing stays behind when it fails: sockets come first,
     /// so that a second server on a used port touches no data. Nothing is served yet, unless loading
     /// takes long: then clients are, with the few commands that need no data, and `-LOADING`.
@@ -99,9 +106,8 @@ impl ServerBuilder {
     /// # Errors
     /// See [`StartError`].
     pub fn build(mut self) -> Result<Server, StartError> {
-        let config = self.configure()?;
-        // Before what is chosen below is written into it.
-        let reloader = Reloader::new(&self.loaded);
+        let configuration = self.configuration()?;
+        let config = configuration.store.clone();
         let commands = [commands::all(), self.commands.clone()].concat();
         check_names(&self.loaded.renamed_commands, &commands)?;
         let runtime = self.choose_runtime(&config)?;
@@ -113,7 +119,7 @@ impl ServerBuilder {
         set(&config, Id::Dir, &dir.path.display().to_string())?;
         let clock = Clock::new();
         let process = Arc::new(Process::new(
-            Configuration { store: config.clone(), file: self.loaded.file.clone(), reloader },
+            configuration,
             runtime,
             self.allocator,
             bound.addresses.clone(),

@@ -25,7 +25,7 @@ use std::task::Waker;
 use storage::Position;
 
 use bytes::Bytes;
-use rate_limits::Buckets;
+use rate_limits::{Buckets, RateLimits};
 
 /// A message on its way to a subscriber.
 #[derive(Clone, Debug)]
@@ -454,6 +454,8 @@ pub struct Clients {
     pub rejected: AtomicU64,
     /// The sizes that `CLIENT LIST` shows for buffers of replies.
     pub reply_buffers: ReplyBuffers,
+    /// How much may be asked for in a second.
+    pub rate_limits: RateLimits,
 }
 
 impl Clients {

@@ -5,10 +5,10 @@
 //! charged whole when it is let through, also one that is larger than the burst: it makes the next one wait the longer.
 
 use crate::config::{ConfigStore, Id};
+use core::net::{IpAddr, Ipv6Addr};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use runtime::{Now, Peer};
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -219,7 +219,7 @@ mod tests {
         let ask =
             |peer: &Peer| limits.admit((&Buckets::default(), &Buckets::default(), peer), 1, now);
         let tcp = |last, port| {
-            let remote = (std::net::Ipv4Addr::new(10, 0, 0, last), port).into();
+            let remote = (core::net::Ipv4Addr::new(10, 0, 0, last), port).into();
             Peer::Tcp { remote, local: remote }
         };
         assert_eq!(ask(&tcp(1, 1)), Ok(()));
@@ -233,7 +233,7 @@ mod tests {
     fn addresses_are_bounded() {
         let limits = RateLimits::default();
         let peer = |n: u32| {
-            let remote = (std::net::Ipv4Addr::from_bits(n), 1).into();
+            let remote = (core::net::Ipv4Addr::from_bits(n), 1).into();
             Peer::Tcp { remote, local: remote }
         };
         limits.address.set(1, 0);

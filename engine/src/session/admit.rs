@@ -35,12 +35,22 @@ pub(super) fn admit(
     request: Request<'_>,
     now: Now,
 ) -> Result<Admission, Failure> {
-    let now_ms = now.wall_ms;
     if engine.gate().contains(Gate::LIMITED)
         && let Some(admission) = check_rate(engine, session, request, now)?
     {
         return Ok(admission);
     }
+    admit_within_rate(engine, session, entry, request, now)
+}
+
+fn admit_within_rate(
+    engine: &Engine,
+    session: &mut SessionState,
+    entry: &Entry,
+    request: Request<'_>,
+    now: Now,
+) -> Result<Admission, Failure> {
+    let now_ms = now.wall_ms;
     if session.in_multi() {
         // At the top it is the command itself that looks.
         engine.check_enabled(session.client(), entry)?;
@@ -151,10 +161,10 @@ fn check_rate(
     let account = session.account();
     let account = account.as_ref().unwrap_or(engine.acl.default_account());
     let who = (&client.buckets, &account.buckets, &client.peer);
-    match engine.rate_limits.admit(who, bytes, now) {
+    match engine.clients.rate_limits.admit(who, bytes, now) {
         Ok(()) => Ok(None),
         Err(over) => {
-            engine.rate_limits.limited.fetch_add(1, Ordering::Relaxed);
+            engine.clients.rate_limits.limited.fetch_add(1, Ordering::Relaxed);
             match over {
                 Over::Delay(ms) => Ok(Some(Admission::Pause(now.wall_ms.saturating_add(ms)))),
                 Over::Refuse(ms) => Err(Failure::text(format!("RATELIMITED retry after {ms} ms"))),

@@ -55,6 +55,10 @@ const FOLLOWED: &[Id] = &[
     Id::MinReplicasToWrite,
     Id::MinReplicasMaxLag,
     Id::ReplicaServeStaleData,
+];
+
+/// And those that [`RateLimits`](crate::clients::rate_limits::RateLimits) takes together.
+const RATE_LIMITS: &[Id] = &[
     Id::RateLimitAction,
     Id::RateLimitAddress,
     Id::RateLimitAddressBytes,
@@ -103,18 +107,13 @@ fn apply(engine: &Engine, id: Id) {
         Id::MinReplicasToWrite | Id::MinReplicasMaxLag => engine.update_replica_gate(None),
         Id::ReplicaServeStaleData => engine.update_stale_gate(),
         Id::Trace => engine.trace(config.boolean(id)),
-        Id::RateLimitAction
-        | Id::RateLimitAddress
-        | Id::RateLimitAddressBytes
-        | Id::RateLimitBurst
-        | Id::RateLimitClient
-        | Id::RateLimitClientBytes
-        | Id::RateLimitUser
-        | Id::RateLimitUserBytes => {
-            engine.set_gate(Gate::LIMITED, engine.rate_limits.follow(config));
-        }
+        id if RATE_LIMITS.contains(&id) => apply_rate_limits(engine),
         _ => engine.backend.set_encoding_limits(&encoding_limits(engine)),
     }
+}
+
+fn apply_rate_limits(engine: &Engine) {
+    engine.set_gate(Gate::LIMITED, engine.clients.rate_limits.follow(&engine.config));
 }
 
 fn apply_frequency(engine: &Engine) {
@@ -143,7 +142,7 @@ fn follow_measuring(engine: &Engine) {
 impl Engine {
     /// Applies the directives in force, and every later change of them.
     pub(crate) fn follow_tuning(self: &Arc<Self>) {
-        for id in FOLLOWED {
+        for id in FOLLOWED.iter().chain(RATE_LIMITS) {
             if let Err(reason) = check(self, *id) {
                 tracing::warn!("{reason}");
             }
@@ -151,7 +150,8 @@ impl Engine {
         }
         let weak: Weak<Engine> = Arc::downgrade(self);
         self.config.on_change(Box::new(move |id, _value: &Value| {
-            if let (Some(engine), true) = (weak.upgrade(), FOLLOWED.contains(&id)) {
+            let followed = FOLLOWED.contains(&id) || RATE_LIMITS.contains(&id);
+            if let (Some(engine), true) = (weak.upgrade(), followed) {
                 check(&engine, id)?;
                 apply(&engine, id);
             }

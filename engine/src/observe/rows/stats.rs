@@ -59,7 +59,7 @@ pub(super) const ROWS: &[Row] = &[
         r.engine.stats.evicted_clients.load(Relaxed).into()
     }),
     count("rate_limited_requests", "Requests refused or delayed by rate limits", |r| {
-        r.engine.rate_limits.limited.load(Relaxed).into()
+        r.engine.clients.rate_limits.limited.load(Relaxed).into()
     }),
     zero("evicted_scripts"),
     zero("total_eviction_exceeded_time"),
