@@ -65,6 +65,7 @@ impl Book {
             nodes: std::iter::once(&self.me).chain(self.others.values()).cloned().collect(),
             forgotten: self.forgotten.iter().copied().collect(),
             your_host: your_host.into(),
+            to: 0,
         }
     }
 
@@ -99,6 +100,9 @@ impl Book {
         }
         if self.cluster != 0 && said.cluster != 0 && self.cluster != said.cluster {
             return Err(Stranger::Cluster);
+        }
+        if said.to != 0 && said.to != self.me.id {
+            return Err(Stranger::Another);
         }
         if self.forgotten.contains(&said.from) {
             return Err(Stranger::Forgotten);
@@ -218,6 +222,7 @@ mod tests {
         for (said, why) in [
             (Greeting { version: 2, ..hello.clone() }, Stranger::Version),
             (Greeting { cluster: 78, ..hello.clone() }, Stranger::Cluster),
+            (Greeting { to: 9, ..hello.clone() }, Stranger::Another),
             (Greeting { from: 0, ..hello.clone() }, Stranger::Garbage),
             (Greeting { from: 1, ..hello.clone() }, Stranger::Garbage),
             (Greeting { nodes: vec![peer(2, 1, "h"); 65], ..hello.clone() }, Stranger::Garbage),

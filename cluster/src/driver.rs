@@ -5,6 +5,7 @@ use crate::transport::{Event, Inbox, Outlet, Transport};
 use consensus::{Change, Membership, NodeId, Step};
 use crossbeam_channel::select;
 use member::{Fatal, Node, Output};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -108,8 +109,10 @@ impl<F: consensus::Files, T: Transport> Driver<F, T> {
                     Output::Capture(capture) => {
                         let inbox = self.inbox.clone();
                         let run = move || {
+                            let panicked = |_| Err(Fatal::Storage("a snapshot panicked".into()));
+                            let data = catch_unwind(AssertUnwindSafe(|| capture.run()));
                             // Nobody listens any more once the server ends.
-                            inbox.tell(Event::Captured(capture.run()));
+                            inbox.tell(Event::Captured(data.unwrap_or_else(panicked)));
                         };
                         let thread = std::thread::Builder::new().name("group-snapshot".into());
                         thread.spawn(run).map_err(|error| Fatal::Storage(error.to_string()))?;
@@ -140,9 +143,12 @@ impl<F: consensus::Files, T: Transport> Driver<F, T> {
         }
         let book = self.hub.book();
         let members = member.group().members().clone();
-        let gone = |id: &&NodeId| book.forgotten.contains(id);
-        let steps = members.all().iter().find(gone).map(|id| Step::Remove(*id));
-        let steps = steps.into_iter().chain(newcomers(&members, book.others.keys()));
+        let all = members.all();
+        let leaving = self.hub.leaving(&all);
+        let gone = |id: &&NodeId| book.forgotten.contains(id) || leaving.contains(id);
+        let steps = all.iter().find(gone).map(|id| Step::Remove(*id));
+        let known = book.others.keys().filter(|id| !leaving.contains(id));
+        let steps = steps.into_iter().chain(newcomers(&members, known));
         for step in steps {
             let change = Change { steps: vec![step] };
             if member.with(|group| group.change(&change)).is_ok() {

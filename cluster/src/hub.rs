@@ -6,7 +6,7 @@ use crate::wire::{Greeting, Peer};
 use consensus::{Files, NodeId};
 use member::Member;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
@@ -26,8 +26,13 @@ pub struct Hub {
     folder: PathBuf,
     member: OnceLock<Arc<Member>>,
     named: Mutex<HashSet<(NodeId, Stranger)>>,
+    /// Members that are to be forgotten once the group has let them go: until then they are heard, for without
+    /// their word it may not be able to.
+    leaving: Mutex<BTreeSet<NodeId>>,
     /// What was sent, received, and lost.
     pub counts: Counts,
+    /// What other nodes have to know.
+    pub secret: crate::service::Secret,
     /// Told whenever the book has changed.
     pub changed: Notify,
 }
@@ -41,6 +46,8 @@ pub struct Announce {
     pub port: u16,
     /// Where other nodes do.
     pub bus_port: u16,
+    /// What all nodes of the cluster know: printable ASCII, or empty.
+    pub secret: Arc<str>,
 }
 
 impl Hub {
@@ -70,15 +77,16 @@ impl Hub {
         let me = &mut book.me;
         me.stamp = stamp.max(me.stamp + 1);
         (me.port, me.bus_port) = (announce.port.into(), announce.bus_port.into());
-        if !announce.host.is_empty() {
-            me.host.clone_from(&announce.host);
-        }
+        // What was learnt before may be out of date.
+        me.host.clone_from(&announce.host);
         let hub = Hub {
             book: Mutex::new(book.clone()),
             folder: folder.to_owned(),
             member: OnceLock::new(),
             named: Mutex::default(),
+            leaving: Mutex::default(),
             counts: Counts::default(),
+            secret: announce.secret.clone(),
             changed: Notify::new(),
         };
         hub.keep(&book).map_err(|error| format!("{shown}: {error}"))?;
@@ -161,6 +169,27 @@ impl Hub {
         Ok(())
     }
 
+    /// A member is to be let go by the group, which this node leads, and then forgotten.
+    pub fn let_go(&self, id: NodeId) {
+        self.leaving.lock().insert(id);
+    }
+
+    /// Those that are on their way out, of whom `members` still belong; the others are forgotten now.
+    pub fn leaving(&self, members: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        let mut leaving = self.leaving.lock();
+        let (stay, gone): (BTreeSet<_>, Vec<_>) = {
+            let (stay, gone): (Vec<_>, Vec<_>) =
+                leaving.iter().partition(|id| members.contains(*id));
+            (stay.into_iter().copied().collect(), gone.into_iter().copied().collect())
+        };
+        leaving.clone_from(&stay);
+        drop(leaving);
+        for id in gone {
+            self.forget(id);
+        }
+        stay
+    }
+
     /// The node is gone for good. Whether it was known.
     pub fn forget(&self, id: NodeId) -> bool {
         self.change(|book| Ok(book.forget(id))).unwrap_or(false)
@@ -215,7 +244,8 @@ mod tests {
     #[test]
     fn an_identity_survives_and_an_emptied_folder_is_somebody_new() {
         let dir = tempfile::tempdir().unwrap();
-        let announce = Announce { host: String::new(), port: 7000, bus_port: 17_000 };
+        let announce =
+            Announce { host: String::new(), port: 7000, bus_port: 17_000, secret: "".into() };
         let first = Hub::open(dir.path(), &announce, 11, 5).unwrap();
         first.found(77).unwrap();
         first.found(78).unwrap();
@@ -236,7 +266,8 @@ mod tests {
     #[test]
     fn strangers_are_counted_each_time_and_messages_need_a_cluster() {
         let dir = tempfile::tempdir().unwrap();
-        let announce = Announce { host: "h".into(), port: 7000, bus_port: 17_000 };
+        let announce =
+            Announce { host: "h".into(), port: 7000, bus_port: 17_000, secret: "".into() };
         let hub = Hub::open(dir.path(), &announce, 11, 5).unwrap();
         assert_eq!(hub.admits(1, 0, 2), Err(Stranger::Cluster));
         hub.found(77).unwrap();

@@ -7,9 +7,9 @@
 use crate::book::{Book, Stranger};
 use crate::hub::Hub;
 use crate::receive::{Receiver, host_of};
-use crate::service::{PeersClient, PeersServer};
+use crate::service::{PeersClient, PeersServer, Secret};
 use crate::transport::{Inbox, Transport};
-use crate::wire::{Batch, Chunk, Peer, Raft, VERSION, weight};
+use crate::wire::{Batch, Chunk, Greeting, Peer, Raft, VERSION, weight};
 use consensus::{Message, NodeId};
 use member::Packet;
 use parking_lot::Mutex;
@@ -107,7 +107,7 @@ impl Links {
             listener.set_nonblocking(true)?;
             let _inside = runtime.enter();
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            runtime.spawn(listen(listener, receiver.clone()));
+            runtime.spawn(listen(listener, receiver.clone(), hub.secret.clone()));
         }
         let links = Mutex::default();
         let shared = Arc::new(Shared { hub, links, meetings: AtomicUsize::new(0) });
@@ -200,7 +200,7 @@ impl Link {
     }
 }
 
-async fn listen(listener: tokio::net::TcpListener, receiver: Arc<Receiver>) {
+async fn listen(listener: tokio::net::TcpListener, receiver: Arc<Receiver>, secret: Secret) {
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()
         .initial_stream_window_size(8 << 20)
@@ -209,7 +209,8 @@ async fn listen(listener: tokio::net::TcpListener, receiver: Arc<Receiver>) {
         .http2_keepalive_interval(Some(PATIENCE))
         .http2_keepalive_timeout(Some(PATIENCE));
     let mut server = server;
-    let served = server.add_service(PeersServer(receiver)).serve_with_incoming(incoming).await;
+    let served =
+        server.add_service(PeersServer(receiver, secret)).serve_with_incoming(incoming).await;
     if let Err(error) = served {
         tracing::error!(%error, "nobody listens to other nodes any more");
     }
@@ -258,7 +259,7 @@ async fn tend(shared: Arc<Shared>, id: NodeId, link: Arc<Link>) {
 }
 
 /// Connects to where another node listens.
-async fn connect(host: &str, port: u32) -> Result<PeersClient, String> {
+async fn connect(host: &str, port: u32, secret: &str) -> Result<PeersClient, String> {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let endpoint = Endpoint::from_shared(format!("http://{host}:{port}"));
     let endpoint = endpoint.map_err(|error| error.to_string())?;
@@ -271,31 +272,29 @@ async fn connect(host: &str, port: u32) -> Result<PeersClient, String> {
         .keep_alive_timeout(PATIENCE)
         .keep_alive_while_idle(true);
     let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
-    Ok(PeersClient::new(channel))
+    Ok(PeersClient::new(channel, secret))
 }
 
-/// Exchanges greetings; who it was.
-async fn greet(hub: &Hub, client: &mut PeersClient, host: &str) -> Result<NodeId, String> {
-    let greeting = hub.book().greeting(host);
+/// Exchanges greetings with this node, or, for zero, with whoever answers: only that makes acquaintances.
+async fn greet(hub: &Hub, client: &mut PeersClient, host: &str, to: NodeId) -> Result<(), String> {
+    let greeting = Greeting { to, ..hub.book().greeting(host) };
     let answer = tokio::time::timeout(PATIENCE, client.greet(greeting)).await;
     let answer = answer.map_err(|_| "it does not answer")?.map_err(|error| error.to_string())?;
-    let from = answer.from;
-    hub.hear(answer, host).map_err(|why| why.to_string())?;
-    Ok(from)
+    if to != 0 && answer.from != to {
+        return Err(hub.refuse(answer.from, host, Stranger::Another).to_string());
+    }
+    hub.hear(answer, host).map_err(|why| why.to_string())
 }
 
 async fn meet(hub: &Hub, host: &str, port: u16) -> Result<(), String> {
-    let mut client = connect(host, port.into()).await?;
-    greet(hub, &mut client, host).await.map(drop)
+    let mut client = connect(host, port.into(), &hub.secret).await?;
+    greet(hub, &mut client, host, 0).await
 }
 
 /// A connection's life.
 async fn visit(hub: &Arc<Hub>, peer: &Peer, link: &Link) -> Result<(), String> {
-    let mut client = connect(&peer.host, peer.bus_port).await?;
-    let found = greet(hub, &mut client, &peer.host).await?;
-    if found != peer.id {
-        return Err(hub.refuse(found, &peer.host, Stranger::Another).to_string());
-    }
+    let mut client = connect(&peer.host, peer.bus_port, &hub.secret).await?;
+    greet(hub, &mut client, &peer.host, peer.id).await?;
     let (queue, messages) = mpsc::channel(QUEUE);
     link.bytes.store(0, Ordering::SeqCst);
     *link.queue.lock() = Some(queue);
@@ -320,7 +319,7 @@ async fn keep_greeting(
     let cluster = hub.cluster();
     loop {
         tokio::time::sleep(GREETING).await;
-        greet(hub, &mut client, &peer.host).await?;
+        greet(hub, &mut client, &peer.host, peer.id).await?;
         link.seen.lock().heard = Some(Instant::now());
         let now = hub.peer(peer.id).ok_or("it was forgotten")?;
         if (&now.host, now.bus_port) != (&peer.host, peer.bus_port) || hub.cluster() != cluster {
@@ -415,6 +414,8 @@ mod tests {
     use std::io::{Read, Write};
     use storage::testing::until;
 
+    const SECRET: &str = "nobody else knows";
+
     struct Side {
         hub: Arc<Hub>,
         links: Arc<Links>,
@@ -427,7 +428,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let announce = Announce { host: String::new(), port: 1, bus_port: port };
+        let host = String::new();
+        let announce = Announce { host, port: 1, bus_port: port, secret: SECRET.into() };
         let hub = Arc::new(Hub::open(dir.path(), &announce, id, 1).unwrap());
         let (inbox, outlet) = inbox();
         let links = Arc::new(Links::start(hub.clone(), inbox, vec![listener]).unwrap());
@@ -508,12 +510,20 @@ mod tests {
         let refused = bad.len() as u64;
         runtime.block_on(async {
             for batch in bad {
-                let mut client = connect("127.0.0.1", one.port.into()).await.unwrap();
+                let mut client = connect("127.0.0.1", one.port.into(), SECRET).await.unwrap();
                 let status = client.messages(iter([batch])).await.unwrap_err();
                 assert_eq!(status.code(), tonic::Code::PermissionDenied);
             }
         });
         assert_eq!(one.hub.counts.refused.get(), refused);
+        // Without the secret nothing is told, and nothing is looked at.
+        runtime.block_on(async {
+            for wrong in ["", "another"] {
+                let mut client = connect("127.0.0.1", one.port.into(), wrong).await.unwrap();
+                let status = client.greet(two.hub.book().greeting("")).await.unwrap_err();
+                assert_eq!(status.code(), tonic::Code::Unauthenticated);
+            }
+        });
         let mut raw = std::net::TcpStream::connect(("127.0.0.1", one.port)).unwrap();
         raw.write_all(&[b'x'; 4_096]).unwrap();
         // It is closed, or reset.

@@ -5,17 +5,21 @@ use crate::service::Peers;
 use crate::transport::Inbox;
 use crate::wire::{Batch, Chunk, Done, Greeting, Raft};
 use bytes::Bytes;
-use consensus::Message;
+use consensus::{Message, MessageKind};
 use member::Packet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tonic::codegen::BoxFuture;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Bytes of a snapshot, at most: as it comes it is held in memory.
 const SNAPSHOT_MAX: u64 = 64 << 30;
+
+/// Between two pieces of a snapshot, at most.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Hands on what comes.
 pub struct Receiver {
@@ -69,6 +73,10 @@ impl Receiver {
         admitted.map_err(|why| self.refuse(from, host, why))?;
         for raft in messages {
             let message = self.message(raft, from, host)?;
+            // Without its data a snapshot must not be believed: it comes in a stream of its own.
+            if message.kind == MessageKind::Snapshot {
+                return Err(self.refuse(from, host, crate::book::Stranger::Garbage));
+            }
             self.deliver(Packet { message, data: None });
         }
         Ok(())
@@ -90,17 +98,24 @@ impl Receiver {
         let (host, _) = ends(&request);
         let mut chunks = request.into_inner();
         let short = || Status::invalid_argument("the snapshot is not complete");
-        let mut chunk = chunks.message().await?.ok_or_else(short)?;
+        let mut chunk = next(&mut chunks).await?.ok_or_else(short)?;
         let (message, total) = self.first(&mut chunk, &host)?;
         let mut data = chunk.data.to_vec();
         while (data.len() as u64) < total {
-            data.extend_from_slice(&chunks.message().await?.ok_or_else(short)?.data);
+            let chunk = next(&mut chunks).await?.filter(|chunk| !chunk.data.is_empty());
+            data.extend_from_slice(&chunk.ok_or_else(short)?.data);
         }
         match data.len() as u64 == total {
             true => Ok(Packet { message, data: Some(Bytes::from(data)) }),
             false => Err(short()),
         }
     }
+}
+
+/// The next piece, unless it takes too long: another node may have one, too.
+async fn next(chunks: &mut Streaming<Chunk>) -> Result<Option<Chunk>, Status> {
+    let next = tokio::time::timeout(PATIENCE, chunks.message()).await;
+    next.map_err(|_| Status::deadline_exceeded("the snapshot does not go on"))?
 }
 
 impl Peers for Receiver {

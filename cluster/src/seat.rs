@@ -101,8 +101,32 @@ impl Seat {
         ranges
     }
 
+    /// Has a member removed, which most of those who vote now, it included, have to agree to.
+    fn let_go(&self, node: NodeId) -> Result<(), Box<str>> {
+        let (leads, voters) = {
+            let group = self.member.group();
+            (group.led().is_ok(), group.members().voters.clone())
+        };
+        if !leads {
+            let leader = self.member.leader().and_then(|leader| self.hub.peer(leader));
+            let whom =
+                leader.map_or("nobody leads now".into(), |it| format!("{}:{}", it.host, it.port));
+            return Err(format!("ERR Only the leader lets go members of the group: {whom}").into());
+        }
+        let me = self.hub.id();
+        let heard = voters.iter().filter(|id| **id == me || self.seen(**id).is_up).count();
+        if heard <= voters.len() / 2 {
+            return Err("ERR Too few members are there to agree on it".into());
+        }
+        self.hub.let_go(node);
+        Ok(())
+    }
+
     fn found(&self) -> Result<(), Box<str>> {
-        if self.hub.cluster() != 0 {
+        // Founding that was interrupted may go on: nobody else has heard of that cluster.
+        let book = self.hub.book();
+        let unfinished = self.member.group().is_blank() && book.others.is_empty();
+        if book.cluster != 0 && !unfinished {
             return Err(BELONGS.into());
         }
         let failed = |error: std::io::Error| format!("ERR The cluster cannot be founded: {error}");
@@ -171,6 +195,9 @@ impl Cluster for Seat {
         if self.member.leader() == Some(node) {
             return Err("ERR Can't forget my master!".into());
         }
+        if self.member.group().members().all().contains(&node) {
+            return self.let_go(node);
+        }
         if self.hub.forget(node) { Ok(()) } else { Err(unknown()) }
     }
 
@@ -184,6 +211,10 @@ impl Cluster for Seat {
         slots.iter().for_each(|slot| given[usize::from(*slot)] = true);
         let all = given.iter().all(|given| *given);
         drop(given);
-        if all { self.found() } else { Ok(()) }
+        let founded = if all { self.found() } else { Ok(()) };
+        if founded.is_err() {
+            self.slots.lock().fill(false);
+        }
+        founded
     }
 }

@@ -6,10 +6,12 @@ use crate::wire::{Batch, Chunk, Done, Greeting};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use subtle::ConstantTimeEq as _;
 use tonic::body::Body;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::codegen::{BoxFuture, Service, http};
+use tonic::metadata::AsciiMetadataValue;
 use tonic::server::{ClientStreamingService, NamedService, UnaryService};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
@@ -39,12 +41,26 @@ pub trait Peers: Send + Sync + 'static {
     ) -> BoxFuture<Response<Done>, Status>;
 }
 
+/// What all nodes of a cluster know and nobody else; empty where they need not.
+pub type Secret = Arc<str>;
+
+/// Where it stands in a request's head: it is looked at before anything is decoded.
+const HEADER: &str = "varve-secret";
+
 /// The server's side.
-pub struct PeersServer<P>(pub Arc<P>);
+pub struct PeersServer<P>(pub Arc<P>, pub Secret);
 
 impl<P> Clone for PeersServer<P> {
     fn clone(&self) -> Self {
-        PeersServer(self.0.clone())
+        PeersServer(self.0.clone(), self.1.clone())
+    }
+}
+
+impl<P> PeersServer<P> {
+    /// Whether the request comes from a node of ours.
+    fn knows(&self, request: &http::Request<Body>) -> bool {
+        let said = request.headers().get(HEADER).map_or(&b""[..], |said| said.as_bytes());
+        said.ct_eq(self.1.as_bytes()).into()
     }
 }
 
@@ -89,6 +105,10 @@ impl<P: Peers> Service<http::Request<Body>> for PeersServer<P> {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if !self.knows(&request) {
+            let refused = Status::unauthenticated("the secret of the cluster is another one");
+            return Box::pin(async { Ok(refused.into_http()) });
+        }
         let service = self.clone();
         match request.uri().path() {
             GREET => Box::pin(async move {
@@ -112,12 +132,23 @@ impl<P: Peers> Service<http::Request<Body>> for PeersServer<P> {
 
 /// The client's side of a connection.
 #[derive(Clone)]
-pub struct PeersClient(tonic::client::Grpc<Channel>);
+pub struct PeersClient(tonic::client::Grpc<Channel>, Option<AsciiMetadataValue>);
 
 impl PeersClient {
     /// Over this connection.
-    pub fn new(channel: Channel) -> Self {
-        PeersClient(tonic::client::Grpc::new(channel).max_encoding_message_size(MESSAGE_MAX))
+    pub fn new(channel: Channel, secret: &str) -> Self {
+        let grpc = tonic::client::Grpc::new(channel).max_encoding_message_size(MESSAGE_MAX);
+        // What cannot be in a head was refused as a secret.
+        PeersClient(grpc, secret.parse().ok().filter(|_| !secret.is_empty()))
+    }
+
+    /// A request with the secret in its head.
+    fn request<T>(&self, what: T) -> Request<T> {
+        let mut request = Request::new(what);
+        if let Some(secret) = &self.1 {
+            request.metadata_mut().insert(HEADER, secret.clone());
+        }
+        request
     }
 
     async fn ready(&mut self) -> Result<(), Status> {
@@ -129,7 +160,8 @@ impl PeersClient {
         self.ready().await?;
         let codec = ProstCodec::<Greeting, Greeting>::default();
         let path = PathAndQuery::from_static(GREET);
-        Ok(self.0.unary(Request::new(greeting), path, codec).await?.into_inner())
+        let request = self.request(greeting);
+        Ok(self.0.unary(request, path, codec).await?.into_inner())
     }
 
     /// See [`Peers::messages`].
@@ -140,7 +172,8 @@ impl PeersClient {
         self.ready().await?;
         let codec = ProstCodec::<Batch, Done>::default();
         let path = PathAndQuery::from_static(MESSAGES);
-        self.0.client_streaming(Request::new(batches), path, codec).await.map(drop)
+        let request = self.request(batches);
+        self.0.client_streaming(request, path, codec).await.map(drop)
     }
 
     /// See [`Peers::snapshot`].
@@ -151,6 +184,7 @@ impl PeersClient {
         self.ready().await?;
         let codec = ProstCodec::<Chunk, Done>::default();
         let path = PathAndQuery::from_static(SNAPSHOT);
-        self.0.client_streaming(Request::new(chunks), path, codec).await.map(drop)
+        let request = self.request(chunks);
+        self.0.client_streaming(request, path, codec).await.map(drop)
     }
 }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use runtime::Clock;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -30,6 +31,9 @@ const SNAPSHOT_BYTES: u64 = 64 << 20;
 
 /// Election timeouts until somebody has taken the leadership over.
 const HANDING: u32 = 5;
+
+/// The same, at most: who stops servers does not wait for ever.
+const HANDING_MAX: Duration = Duration::from_secs(10);
 
 /// Between two looks at whether something has happened.
 const LOOK: Duration = Duration::from_millis(5);
@@ -120,7 +124,9 @@ impl Prepared {
         let tick = plan.election / ELECTION_TICKS as u32;
         let driver = Driver { node, transport: links, hub, inbox, outlet, tick };
         let thread = std::thread::Builder::new().name("group".into()).spawn(move || {
-            if let Err(error) = driver.run() {
+            let panicked = |_| Err(Fatal::Storage("its thread panicked".into()));
+            let ran = catch_unwind(AssertUnwindSafe(move || driver.run()));
+            if let Err(error) = ran.unwrap_or_else(panicked) {
                 ended(error);
             }
         });
@@ -152,7 +158,8 @@ impl Running {
             return;
         }
         let began = Instant::now();
-        while began.elapsed() < self.election * HANDING && self.seat.hears_of_others() {
+        let patience = (self.election * HANDING).min(HANDING_MAX);
+        while began.elapsed() < patience && self.seat.hears_of_others() {
             if member.leader().is_some_and(|leader| leader != member.id()) {
                 return tracing::info!("the leadership was handed over");
             }

@@ -50,6 +50,9 @@ pub struct Greeting {
     /// The host under which it found the receiver.
     #[prost(string, tag = "6")]
     pub your_host: String,
+    /// Whom it expects there; zero for anybody, who is then asked to join.
+    #[prost(uint64, tag = "7")]
+    pub to: u64,
 }
 
 /// Messages between members of a group.

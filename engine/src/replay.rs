@@ -10,7 +10,7 @@ use resp::{Output, Request};
 use runtime::Now;
 use smallvec::SmallVec;
 use std::sync::Arc;
-use storage::{Db, Expiry, Position, ShardSet};
+use storage::{Db, Error, Expiry, Position, ShardSet, Tx};
 
 /// Applies the effects of a log to an engine's storage: nothing is logged again, nothing expires,
 /// nobody is told.
@@ -78,7 +78,7 @@ impl<'e> Replayer<'e> {
         calls.iter().for_each(|(db, call)| engine.add_shards(*call, *db, &mut shards));
         let locks = shards.locks();
         let mut whole = false;
-        engine.backend.transact(locks, 0, &mut |tx| {
+        let mut body = |tx: &mut dyn Tx| {
             tx.set_expiry_mode(Expiry::Ignore);
             let persistent = engine.backend.persistent();
             let applied = at.is_some_and(|at| persistent && tx.last(at.stream) >= at);
@@ -94,7 +94,14 @@ impl<'e> Replayer<'e> {
             if let Some(at) = at.filter(|_| whole && !applied) {
                 tx.set_last(at);
             }
-        })?;
+        };
+        // What others did has to be done here: who replays waits for a script, however long that runs.
+        loop {
+            match engine.backend.transact(locks, 0, &mut body) {
+                Err(Error::Busy) => {}
+                done => break done,
+            }
+        }?;
         Ok(whole)
     }
 

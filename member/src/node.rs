@@ -108,6 +108,9 @@ pub struct Opened<F: Files> {
     pub member: Arc<Member>,
 }
 
+/// Between two attempts to take a snapshot, microseconds.
+const SNAPSHOT_REST_US: u64 = 1_000_000;
+
 /// A snapshot that is being taken, and may be kept once it is committed.
 #[derive(Default)]
 struct Taking {
@@ -131,6 +134,8 @@ pub struct Node<F: Files> {
     since: u64,
     /// Bytes of the last snapshot: the next one is not worth its while before as much was written.
     snapshot: u64,
+    /// When a snapshot is tried again that the storage could not take.
+    not_before_us: u64,
     /// Planted: what happens to the next effects.
     next_apply: Option<Flaw>,
     /// What it wants done.
@@ -192,6 +197,7 @@ impl<F: Files> Opened<F> {
             taking: None,
             since: 0,
             snapshot: 0,
+            not_before_us: 0,
             next_apply,
             out: Vec::new(),
         };
@@ -314,7 +320,13 @@ impl<F: Files> Node<F> {
         if !self.member.has_fallen() {
             return Ok(());
         }
-        self.engine.backend.transact(Locks::All, 0, &mut |_| {}).map_err(Fatal::storage)
+        loop {
+            match self.engine.backend.transact(Locks::All, 0, &mut |_| {}) {
+                // A script that runs for long is one of those that are waited for.
+                Err(storage::Error::Busy) => {}
+                taken => return taken.map_err(Fatal::storage),
+            }
+        }
     }
 
     fn carry_out(&mut self, work: Work, watch: &mut dyn Watch) -> Result<(), Fatal> {
@@ -392,7 +404,7 @@ impl<F: Files> Node<F> {
     /// Takes a snapshot now and then, and keeps it once its last entry is committed.
     fn snapshot(&mut self, watch: &mut dyn Watch) -> Result<(), Fatal> {
         if self.taking.is_none() && self.wants_snapshot() {
-            self.take()?;
+            self.take();
         }
         match self.member.with(Group::cut_outcome) {
             Some(CutOutcome::Kept(base)) => {
@@ -419,6 +431,9 @@ impl<F: Files> Node<F> {
     }
 
     fn wants_snapshot(&self) -> bool {
+        if self.now_us() < self.not_before_us {
+            return false;
+        }
         let group = self.member.group();
         let entries = match group.wants_snapshot() {
             true => 1,
@@ -429,16 +444,20 @@ impl<F: Files> Node<F> {
             || (behind > 0 && self.since >= self.plan.snapshot_bytes.max(self.snapshot))
     }
 
-    fn take(&mut self) -> Result<(), Fatal> {
+    fn take(&mut self) {
         let mut cut = None;
         let member = &self.member;
-        let capture = Capture::take(&self.engine, &mut || cut = member.with(Group::cut))?;
+        let capture = Capture::take(&self.engine, &mut || cut = member.with(Group::cut));
+        let Ok(capture) = capture else {
+            // The storage writes another one (`BGSAVE`): the log can wait.
+            self.not_before_us = self.now_us() + SNAPSHOT_REST_US;
+            return;
+        };
         if cut.is_some() {
             self.taking = Some(Taking::default());
             self.since = 0;
             self.out.push(Output::Capture(Box::new(capture)));
         }
-        Ok(())
     }
 
     fn keep_own(&mut self, base: Base, data: &[u8], watch: &mut dyn Watch) -> Result<(), Fatal> {

@@ -88,16 +88,18 @@ pub(crate) fn enter(
     let bus_port = port(Id::ClusterPort).or_else(|| first.port().checked_add(BUS_OFFSET));
     let bus_port = bus_port
         .ok_or_else(|| StartError::other("no port is left for other nodes: set 'cluster-port'"))?;
-    let known = (!first.ip().is_unspecified()).then(|| first.ip().to_string());
+    refuse_what_is_there(config, dir)?;
+    let secret = secret(config, addresses)?;
     let host = Some(config.text(Id::ClusterAnnounceIp).to_string()).filter(|ip| !ip.is_empty());
     let (low, high) = ELECTION_RANGE_MS;
     let election = config.integer(Id::ClusterNodeTimeout).clamp(low, high) as u64;
     let plan = Plan {
         folder: dir.join(FOLDER),
         announce: Announce {
-            host: host.or(known).unwrap_or_default(),
+            host: host.or_else(|| own_address(addresses)).unwrap_or_default(),
             port: port(Id::ClusterAnnouncePort).unwrap_or(first.port()),
             bus_port: port(Id::ClusterAnnounceBusPort).unwrap_or(bus_port),
+            secret,
         },
         election: Duration::from_millis(election),
         fresh: [system::random(), system::random()],
@@ -106,6 +108,50 @@ pub(crate) fn enter(
     let listeners = listen(addresses, bus_port)?;
     let prepared = Prepared::open(plan).map_err(StartError::Other)?;
     Ok(Entrance { prepared, listeners })
+}
+
+/// Where others find this node, as far as its addresses tell: one that is not this machine's own, if there is any; none
+/// where it listens everywhere, for then the others say where they found it.
+fn own_address(addresses: &[SocketAddr]) -> Option<String> {
+    let ips = || addresses.iter().map(SocketAddr::ip);
+    let outer = ips().find(|ip| !ip.is_loopback() && !ip.is_unspecified());
+    let everywhere = ips().any(|ip| ip.is_unspecified());
+    outer.or_else(|| ips().next().filter(|_| !everywhere)).map(|ip| ip.to_string())
+}
+
+/// A node begins with what its group has. Data of a server that was alone would be neither loaded nor safe: the next
+/// snapshot would replace them.
+fn refuse_what_is_there(config: &ConfigStore, dir: &Path) -> Result<(), StartError> {
+    if dir.join(FOLDER).exists() {
+        return Ok(());
+    }
+    for id in [Id::Dbfilename, Id::Appenddirname] {
+        let path = dir.join(&*config.text(id));
+        if path.exists() {
+            let text = format!(
+                "'cluster-enabled yes': {} holds data, and a node begins without any: move it away, or choose another 'dir'",
+                path.display()
+            );
+            return Err(StartError::Other(text));
+        }
+    }
+    Ok(())
+}
+
+/// What other nodes have to know. Whoever reaches their port without it could become one: so it may only be missing where
+/// nobody from outside reaches it.
+fn secret(config: &ConfigStore, addresses: &[SocketAddr]) -> Result<Arc<str>, StartError> {
+    let secret = config.text(Id::ClusterSecret);
+    if !secret.bytes().all(|byte| (0x21..0x7F).contains(&byte)) {
+        return Err(StartError::other("'cluster-secret': only printable ASCII, without spaces"));
+    }
+    let outside = addresses.iter().any(|address| !address.ip().is_loopback());
+    if secret.is_empty() && outside && config.boolean(Id::ProtectedMode) {
+        return Err(StartError::other(
+            "other machines reach the port for nodes: set the same 'cluster-secret' on all of them (VARVE_CLUSTER_SECRET_FILE), or 'protected-mode no'",
+        ));
+    }
+    Ok(secret)
 }
 
 /// Listens for other nodes at every address where clients are listened for.
@@ -159,5 +205,49 @@ impl Seat {
     /// Takes no part any more.
     pub fn stop(&self) {
         drop(self.0.lock().take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 7000)).collect()
+    }
+
+    #[test]
+    fn an_address_that_others_can_use_is_told() {
+        let told = |list: &[&str]| own_address(&addresses(list));
+        assert_eq!(told(&["127.0.0.1", "10.0.0.5"]).as_deref(), Some("10.0.0.5"));
+        assert_eq!(told(&["127.0.0.1"]).as_deref(), Some("127.0.0.1"));
+        assert_eq!(told(&["0.0.0.0", "127.0.0.1"]), None);
+    }
+
+    #[test]
+    fn a_port_that_others_reach_needs_a_secret() {
+        let store = ConfigStore::new();
+        let set = |id, word: &str| store.load(by_id(id), &[word]).unwrap();
+        assert!(secret(&store, &addresses(&["127.0.0.1", "::1"])).is_ok());
+        assert!(secret(&store, &addresses(&["127.0.0.1", "10.0.0.5"])).is_err());
+        set(Id::ClusterSecret, "x y");
+        assert!(secret(&store, &addresses(&["127.0.0.1"])).is_err());
+        set(Id::ClusterSecret, "long-and-random");
+        assert_eq!(&*secret(&store, &addresses(&["0.0.0.0"])).unwrap(), "long-and-random");
+        set(Id::ClusterSecret, "");
+        set(Id::ProtectedMode, "no");
+        assert!(secret(&store, &addresses(&["0.0.0.0"])).is_ok());
+    }
+
+    #[test]
+    fn data_of_a_server_that_was_alone_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = ConfigStore::new();
+        assert!(refuse_what_is_there(&store, dir.path()).is_ok());
+        std::fs::write(dir.path().join("dump.rdb"), "data").unwrap();
+        let error = refuse_what_is_there(&store, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("dump.rdb holds data"), "{error}");
+        std::fs::create_dir(dir.path().join(FOLDER)).unwrap();
+        assert!(refuse_what_is_there(&store, dir.path()).is_ok());
     }
 }

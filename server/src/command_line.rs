@@ -7,6 +7,7 @@ use crate::{Server, ServerBuilder};
 use crate::{lifecycle, logging};
 use engine::config::Id;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Runs `builder`'s server with the process's arguments and environment: all that `main` does.
 ///
@@ -42,6 +43,9 @@ fn serve(builder: ServerBuilder, words: &[String]) -> Result<(), StartError> {
     logging::init(&config)?;
     logging::report_panics();
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    // Until the configuration can be read again, a SIGHUP must not end a server that loads.
+    let ignored = signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default());
+    ignored.map_err(StartError::other)?;
     let server = builder.build()?;
     write_pid_file(&config.text(Id::Pidfile));
     show_banner(&server, config.text(Id::Logfile).is_empty(), config.choice(Id::LogFormat));

@@ -18,6 +18,12 @@ const ADDRESSES_MAX: usize = 1 << 16;
 
 const NANOS: u64 = 1_000_000_000;
 
+/// Nobody is in debt for longer: one enormous request must not shut its user out for days.
+const DEBT_MAX_NS: u64 = 60 * NANOS;
+
+/// Between two looks for addresses that can be forgotten: each walks through all of them.
+const SWEEP_NS: u64 = NANOS / 10;
+
 /// A bucket of commands and one of bytes.
 #[derive(Debug, Default)]
 pub struct Buckets {
@@ -59,7 +65,8 @@ impl Rate {
             if rate > 0 {
                 let cost_ns = u128::from(cost) * u128::from(NANOS) / u128::from(rate);
                 let cost_ns = u64::try_from(cost_ns).unwrap_or(u64::MAX);
-                let add = |ns: u64| Some(ns.max(now_ns).saturating_add(cost_ns));
+                let latest_ns = now_ns.saturating_add(DEBT_MAX_NS);
+                let add = |ns: u64| Some(ns.max(now_ns).saturating_add(cost_ns).min(latest_ns));
                 // The closure refuses nothing.
                 let _ = earned.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
             }
@@ -85,6 +92,8 @@ pub struct RateLimits {
     burst_ns: AtomicU64,
     delays: AtomicBool,
     addresses: Mutex<HashMap<IpAddr, Arc<Buckets>>>,
+    /// When addresses were last looked through.
+    swept_ns: AtomicU64,
     /// For addresses beyond [`ADDRESSES_MAX`].
     others: Arc<Buckets>,
     /// Requests that were refused or had to wait.
@@ -113,10 +122,11 @@ impl RateLimits {
         any
     }
 
-    /// Lets a request of so many bytes through, and charges it; or says what is to become of it, and charges nothing.
+    /// Lets a request of so many bytes through, and charges it to its client, its user (if it has said who it is), and its
+    /// address; or says what is to become of it, and charges nothing.
     pub(crate) fn admit(
         &self,
-        (client, user, peer): (&Buckets, &Buckets, &Peer),
+        (client, user, peer): (&Buckets, Option<&Buckets>, &Peer),
         bytes: u64,
         now: Now,
     ) -> Result<(), Over> {
@@ -124,11 +134,8 @@ impl RateLimits {
         let burst_ns = self.burst_ns.load(Ordering::Relaxed);
         let address = self.address.is_set().then(|| self.of_address(peer, now_ns));
         let address = address.flatten();
-        let scopes = [
-            (&self.client, Some(client)),
-            (&self.user, Some(user)),
-            (&self.address, address.as_deref()),
-        ];
+        let scopes =
+            [(&self.client, Some(client)), (&self.user, user), (&self.address, address.as_deref())];
         let scopes = scopes.iter().filter_map(|(rate, buckets)| Some((*rate, (*buckets)?)));
         let wait_ns = scopes.clone().map(|(rate, buckets)| rate.wait_ns(buckets, now_ns, burst_ns));
         match wait_ns.max().unwrap_or(0) {
@@ -153,6 +160,11 @@ impl RateLimits {
             return Some(buckets.clone());
         }
         if addresses.len() >= ADDRESSES_MAX {
+            // Under the lock: one thread at a time.
+            if now_ns < self.swept_ns.load(Ordering::Relaxed).saturating_add(SWEEP_NS) {
+                return Some(self.others.clone());
+            }
+            self.swept_ns.store(now_ns, Ordering::Relaxed);
             addresses.retain(|_, buckets| {
                 buckets.earned_ns.iter().any(|ns| ns.load(Ordering::Relaxed) > now_ns)
             });
@@ -207,8 +219,9 @@ mod tests {
         rate.charge(&buckets, 5000, at(1));
         assert_eq!(rate.wait_ns(&buckets, at(1), at(100)), at(4900));
         assert_eq!(rate.wait_ns(&buckets, at(4901), at(100)), 0);
+        // No debt is for ever.
         rate.charge(&buckets, u64::MAX, at(4901));
-        assert!(rate.wait_ns(&buckets, at(1 << 40), at(100)) > 0);
+        assert_eq!(rate.wait_ns(&buckets, at(4901), at(100)), at(59_900));
     }
 
     #[test]
@@ -216,8 +229,7 @@ mod tests {
         let limits = RateLimits::default();
         limits.address.set(10, 0);
         let now = Now { mono_us: 1_000_000, ..Now::default() };
-        let ask =
-            |peer: &Peer| limits.admit((&Buckets::default(), &Buckets::default(), peer), 1, now);
+        let ask = |peer: &Peer| limits.admit((&Buckets::default(), None, peer), 1, now);
         let tcp = |last, port| {
             let remote = (core::net::Ipv4Addr::new(10, 0, 0, last), port).into();
             Peer::Tcp { remote, local: remote }
@@ -237,6 +249,7 @@ mod tests {
             Peer::Tcp { remote, local: remote }
         };
         limits.address.set(1, 0);
+        let at = |ms: u64| at(ms + 1000);
         for n in 0..ADDRESSES_MAX as u32 + 10 {
             let buckets = limits.of_address(&peer(n), at(1)).unwrap();
             limits.address.charge(&buckets, 1, at(1));

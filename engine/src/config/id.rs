@@ -72,6 +72,7 @@ ids! {
     ClusterReplicaNoFailover,
     ClusterReplicaValidityFactor,
     ClusterRequireFullCoverage,
+    ClusterSecret,
     CrashLogEnabled,
     CrashMemcheckEnabled,
     Daemonize,

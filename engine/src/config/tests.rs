@@ -34,6 +34,7 @@ const NOT_IN_7_0: &[&str] = &[
     "admin-port",
     "admin-token",
     "client-output-ceiling",
+    "cluster-secret",
     "epoll-execution",
     "log-format",
     "rate-limit-action",

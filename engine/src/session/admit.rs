@@ -158,9 +158,11 @@ fn check_rate(
     }
     let bytes =
         (0..request.len()).filter_map(|at| request.get(at)).map(|arg| arg.len() as u64).sum();
+    // Who has not said who they are asks in nobody's name: strangers must not use up what a user may.
     let account = session.account();
     let account = account.as_ref().unwrap_or(engine.acl.default_account());
-    let who = (&client.buckets, &account.buckets, &client.peer);
+    let user = session.is_authenticated().then_some(&account.buckets);
+    let who = (&client.buckets, user, &client.peer);
     match engine.clients.rate_limits.admit(who, bytes, now) {
         Ok(()) => Ok(None),
         Err(over) => {

@@ -54,13 +54,19 @@ pub(super) fn parse(
 /// What the file holds that `VARVE_…_FILE` names, as orchestrators hand over secrets: its text without the end of
 /// its line.
 fn contents(variable: &str, name: &str, path: &str) -> Result<String, ConfigError> {
+    let wrong =
+        |reason: String| ConfigError::about(Origin::Environment(variable.to_owned()), name, reason);
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(SECRET_MAX).read_to_string(&mut text));
-    read.map_err(|error| {
-        let origin = Origin::Environment(variable.to_owned());
-        ConfigError::about(origin, name, format!("can't read {path}: {error}"))
-    })?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    let read =
+        File::open(path).and_then(|file| file.take(SECRET_MAX + 1).read_to_string(&mut text));
+    read.map_err(|error| wrong(format!("can't read {path}: {error}")))?;
+    let value = text.trim_end_matches(['\r', '\n']);
+    // A file that is just being written must not be taken for the wish to have no password.
+    match value.len() as u64 {
+        0 => Err(wrong(format!("{path} is empty"))),
+        1..=SECRET_MAX => Ok(value.to_owned()),
+        _ => Err(wrong(format!("{path} is longer than {SECRET_MAX} bytes"))),
+    }
 }
 
 fn setting(
@@ -134,6 +140,11 @@ mod tests {
         let expected = expected.map(|(name, word)| (name.to_owned(), vec![word.to_owned()]));
         assert_eq!(settings, expected);
         assert!(warnings.is_empty());
+        let empty = folder.path().join("empty");
+        std::fs::write(&empty, "\n").unwrap();
+        let empty = empty.to_str().unwrap().to_owned();
+        let error = parse([("VARVE_REQUIREPASS_FILE".into(), empty)]).unwrap_err();
+        assert!(error.to_string().ends_with("is empty"), "{error}");
         let error = parse([("VARVE_REQUIREPASS_FILE".into(), "/none".into())]).unwrap_err();
         let text = "environment variable VARVE_REQUIREPASS_FILE: 'requirepass': can't read /none: ";
         assert!(error.to_string().starts_with(text), "{error}");

@@ -70,6 +70,18 @@ pub fn run(args: &ConfigArgs) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Whether a process runs this program, as far as the system tells. Its number may have gone to another one, which a
+/// SIGHUP would end.
+fn is_this_program(pid: libc::pid_t) -> bool {
+    let name = |path: std::io::Result<std::path::PathBuf>| {
+        let name = path.ok()?.file_name()?.to_str()?.to_owned();
+        // What was replaced while it runs.
+        Some(name.trim_end_matches(" (deleted)").to_owned())
+    };
+    let theirs = name(std::fs::read_link(format!("/proc/{pid}/exe")));
+    !Path::new("/proc/self/exe").exists() || theirs == name(std::env::current_exe())
+}
+
 /// Signals the server whose process stands in the pid file.
 fn reload(loaded: &Loaded) -> Result<(), StartError> {
     let path = loaded.store.text(Id::Pidfile);
@@ -80,6 +92,11 @@ fn reload(loaded: &Loaded) -> Result<(), StartError> {
         .map_err(|error| StartError::file("read the pid file", path.as_ref().as_ref(), error))?;
     let pid = text.trim().parse::<libc::pid_t>().ok().filter(|pid| *pid > 0);
     let pid = pid.ok_or_else(|| StartError::other(format!("{path} holds no process's number")))?;
+    if !is_this_program(pid) {
+        let reason =
+            "that process is no server like this one: it left the file behind, and has ended";
+        return Err(StartError::other(format!("process {pid} of {path}: {reason}")));
+    }
     // SAFETY: kill takes two numbers and touches no memory of ours.
     if unsafe { libc::kill(pid, libc::SIGHUP) } != 0 {
         let error = std::io::Error::last_os_error();

@@ -55,6 +55,10 @@ fn a_running_server_reads_its_configuration_again() {
     assert_eq!(setting(&varve, "maxclients"), "50");
     let logged = || std::fs::read_to_string(&log).unwrap();
     until("the log says what waits", || logged().contains("after the next start only: databases"));
+    // Whoever has the number of a server that was killed is left alone.
+    let other = file(folder.path(), "other.pid", &std::process::id().to_string());
+    let told = run(&["config", "reload", "--pidfile", &other]);
+    assert_eq!(told.status.code(), Some(1), "{}", told.stdout);
     file(folder.path(), "a.conf", &text("timeout x\n"));
     varve.signal(libc::SIGHUP);
     until("the log says what is wrong", || logged().contains("the configuration stays as it was"));
@@ -110,8 +114,10 @@ fn it_goes_into_the_background() {
     });
     let number = std::fs::read_to_string(&pid).unwrap();
     let number = number.trim();
-    let parent = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap();
-    assert!(!parent.contains(&format!(" {} ", std::process::id())), "{parent}");
+    let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap();
+    // Behind the name in parentheses: state, parent, group, session.
+    let session = stat.rsplit(')').next().unwrap().split_whitespace().nth(3);
+    assert_eq!(session, Some(number), "a session of its own: {stat}");
     let stopped = Command::new("kill").arg(number).status().unwrap();
     assert!(stopped.success());
     until("it has ended", || !Path::new(&pid).exists());

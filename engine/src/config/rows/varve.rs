@@ -56,6 +56,14 @@ pub(super) static ROWS: &[Directive] = &[
     text(Id::AdminToken, "admin-token", "", "Bearer token that the admin port asks for")
         .sensitive()
         .immutable(),
+    text(
+        Id::ClusterSecret,
+        "cluster-secret",
+        "",
+        "What all nodes of a cluster know, and nobody else",
+    )
+    .sensitive()
+    .immutable(),
     integer(Id::WebsocketPort, "websocket-port", PORT, 0, "Port of RESP over WebSocket; 0: none")
         .immutable(),
     integer(
