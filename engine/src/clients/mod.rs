@@ -25,7 +25,7 @@ use std::task::Waker;
 use storage::Position;
 
 use bytes::Bytes;
-use rate_limits::{Buckets, RateLimits};
+use rate_limits::RateLimits;
 
 /// A message on its way to a subscriber.
 #[derive(Clone, Debug)]
@@ -184,8 +184,6 @@ pub struct Client {
     pub argument_bytes: AtomicU32,
     /// Bytes queued in `MULTI`.
     pub queued_bytes: AtomicU32,
-    /// What it asked for, where that is limited.
-    pub(crate) buckets: Buckets,
     watch_failed: AtomicBool,
     /// An [`Ending`], or 0.
     ending: AtomicU8,
@@ -273,7 +271,6 @@ impl Client {
             reply_bytes: AtomicU32::new(0),
             argument_bytes: AtomicU32::new(0),
             queued_bytes: AtomicU32::new(0),
-            buckets: Buckets::default(),
             watch_failed: AtomicBool::new(false),
             ending: AtomicU8::new(0),
             waker,

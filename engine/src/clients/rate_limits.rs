@@ -31,6 +31,13 @@ pub struct Buckets {
     earned_ns: [AtomicU64; 2],
 }
 
+impl Buckets {
+    /// Whether nothing was ever asked for.
+    pub(crate) fn are_untouched(&self) -> bool {
+        self.earned_ns.iter().all(|ns| ns.load(Ordering::Relaxed) == 0)
+    }
+}
+
 /// What may be asked for in a second; zero: as much as they like.
 #[derive(Debug, Default)]
 struct Rate {

@@ -148,11 +148,11 @@ impl Nature {
 #[cold]
 fn check_rate(
     engine: &Engine,
-    session: &SessionState,
+    session: &mut SessionState,
     request: Request<'_>,
     now: Now,
 ) -> Result<Option<Admission>, Failure> {
-    let client = session.client();
+    let client = session.client().clone();
     if client.has_flag(ClientFlags::REPLICA) || client.has_flag(ClientFlags::MASTER) {
         return Ok(None);
     }
@@ -162,7 +162,7 @@ fn check_rate(
     let account = session.account();
     let account = account.as_ref().unwrap_or(engine.acl.default_account());
     let user = session.is_authenticated().then_some(&account.buckets);
-    let who = (&client.buckets, user, &client.peer);
+    let who = (&session.rare_mut().buckets, user, &client.peer);
     match engine.clients.rate_limits.admit(who, bytes, now) {
         Ok(()) => Ok(None),
         Err(over) => {

@@ -1,6 +1,7 @@
 //! [`SessionState`]: what handlers may see and change of their client.
 
 use crate::acl::{Account, Acl};
+use crate::clients::rate_limits::Buckets;
 use crate::clients::{Client, ClientFlags, capped};
 use crate::command::CommandId;
 use crate::notify::blocking::Waiter;
@@ -165,6 +166,8 @@ pub(crate) struct Rare {
     pub follower: Option<Arc<Follower>>,
     /// A replica's description of itself, before it asked to follow.
     pub announced: Option<Box<Announced>>,
+    /// What it asked for, where that is limited.
+    pub buckets: Buckets,
 }
 
 impl SessionState {
@@ -515,9 +518,11 @@ impl SessionState {
 
     /// Gives the memory back of what it has no longer.
     fn forget_rare(&mut self) {
-        let replica = |rare: &Rare| rare.follower.is_some() || rare.announced.is_some();
-        let is_replica = self.rare.as_deref().is_some_and(replica);
-        if self.tracker().is_none() && !self.is_subscribed() && !is_replica {
+        let needed = |rare: &Rare| {
+            rare.follower.is_some() || rare.announced.is_some() || !rare.buckets.are_untouched()
+        };
+        let is_needed = self.rare.as_deref().is_some_and(needed);
+        if self.tracker().is_none() && !self.is_subscribed() && !is_needed {
             self.rare = None;
         }
     }
