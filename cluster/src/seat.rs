@@ -101,11 +101,12 @@ impl Seat {
         ranges
     }
 
-    /// Has a member removed, which most of those who vote now, it included, have to agree to.
-    fn let_go(&self, node: NodeId) -> Result<(), Box<str>> {
-        let (leads, voters) = {
+    /// Has a node removed from the group, which this node has to lead: most of those who vote now, it included, have to
+    /// agree to it. Whether it was a member.
+    fn let_go(&self, node: NodeId) -> Result<bool, Box<str>> {
+        let (leads, members) = {
             let group = self.member.group();
-            (group.led().is_ok(), group.members().voters.clone())
+            (group.led().is_ok(), group.members().clone())
         };
         if !leads {
             let leader = self.member.leader().and_then(|leader| self.hub.peer(leader));
@@ -113,13 +114,16 @@ impl Seat {
                 leader.map_or("nobody leads now".into(), |it| format!("{}:{}", it.host, it.port));
             return Err(format!("ERR Only the leader lets go members of the group: {whom}").into());
         }
+        if !members.all().contains(&node) {
+            return Ok(false);
+        }
         let me = self.hub.id();
-        let heard = voters.iter().filter(|id| **id == me || self.seen(**id).is_up).count();
-        if heard <= voters.len() / 2 {
+        let heard = members.voters.iter().filter(|id| **id == me || self.seen(**id).is_up).count();
+        if heard <= members.voters.len() / 2 {
             return Err("ERR Too few members are there to agree on it".into());
         }
         self.hub.let_go(node);
-        Ok(())
+        Ok(true)
     }
 
     fn found(&self) -> Result<(), Box<str>> {
@@ -195,8 +199,9 @@ impl Cluster for Seat {
         if self.member.leader() == Some(node) {
             return Err("ERR Can't forget my master!".into());
         }
-        if self.member.group().members().all().contains(&node) {
-            return self.let_go(node);
+        // Only the leader knows for certain who belongs.
+        if self.hub.cluster() != 0 && self.let_go(node)? {
+            return Ok(());
         }
         if self.hub.forget(node) { Ok(()) } else { Err(unknown()) }
     }
