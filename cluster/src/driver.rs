@@ -141,10 +141,11 @@ impl<F: consensus::Files, T: Transport> Driver<F, T> {
         if member.group().led().is_err() {
             return;
         }
-        let book = self.hub.book();
         let members = member.group().members().clone();
         let all = members.all();
+        // Who has gone is forgotten by this, and must not be taken in again: the book is read after it.
         let leaving = self.hub.leaving(&all);
+        let book = self.hub.book();
         let gone = |id: &&NodeId| book.forgotten.contains(id) || leaving.contains(id);
         let steps = all.iter().find(gone).map(|id| Step::Remove(*id));
         let known = book.others.keys().filter(|id| !leaving.contains(id));

@@ -57,7 +57,7 @@ impl Member {
     }
 
     fn info(&self, name: &str) -> String {
-        let text: String = self.ask(&["CLUSTER", "INFO"]).expect("it answers");
+        let text: String = until_some("it answers", || self.ask(&["CLUSTER", "INFO"]).ok());
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
         line.expect("it is there").to_owned()
     }
@@ -70,11 +70,14 @@ impl Member {
         self.varve = Some(start(&self.folder.1, self.port, self.timeout_ms));
     }
 
+    /// Whether it says that it leads; who is loading says nothing.
     fn leads(&self) -> bool {
         // Without a leader, who led last is still shown.
-        let ok = self.info("cluster_state") == "ok";
-        let nodes: String = self.ask(&["CLUSTER", "NODES"]).expect("it answers");
-        ok && nodes.lines().any(|line| line.contains("myself,master") && line.contains("0-16383"))
+        let info: RedisResult<String> = self.ask(&["CLUSTER", "INFO"]);
+        let ok = info.is_ok_and(|info| info.contains("cluster_state:ok"));
+        let nodes: RedisResult<String> = self.ask(&["CLUSTER", "NODES"]);
+        let mine = |line: &str| line.contains("myself,master") && line.contains("0-16383");
+        ok && nodes.is_ok_and(|nodes| nodes.lines().any(mine))
     }
 }
 
@@ -115,6 +118,7 @@ fn run_by_leader<T: redis::FromRedisValue>(nodes: &[Member], words: &[&str]) -> 
     until_some("the leader answers", || running().find_map(|node| node.ask(words).ok()))
 }
 
+#[track_caller]
 fn error(result: RedisResult<()>) -> String {
     let error = result.expect_err("it is refused");
     format!("{} {}", error.code().unwrap_or(""), error.detail().unwrap_or(""))
