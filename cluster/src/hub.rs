@@ -177,11 +177,8 @@ impl Hub {
     /// Those that are on their way out, of whom `members` still belong; the others are forgotten now.
     pub fn leaving(&self, members: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
         let mut leaving = self.leaving.lock();
-        let (stay, gone): (BTreeSet<_>, Vec<_>) = {
-            let (stay, gone): (Vec<_>, Vec<_>) =
-                leaving.iter().partition(|id| members.contains(*id));
-            (stay.into_iter().copied().collect(), gone.into_iter().copied().collect())
-        };
+        let belongs = |id: &NodeId| members.contains(id);
+        let (stay, gone): (BTreeSet<_>, BTreeSet<_>) = leaving.iter().copied().partition(belongs);
         leaving.clone_from(&stay);
         drop(leaving);
         for id in gone {

@@ -4,8 +4,7 @@ use super::bounds::NATURAL;
 use crate::config::directive::{choice, integer, text, yes_no};
 use crate::config::{Directive, Id};
 
-const NO_TLS: &str =
-    "Varve has no cluster bus yet: this would send in the clear what should be encrypted";
+const NO_TLS: &str = "what nodes of a cluster send each other is not encrypted yet: this would send in the clear what should be";
 const TLS_AUTH: &[(&str, i64)] = &[("no", 0), ("yes", 1), ("optional", 2)];
 
 /// Encrypted connections.
