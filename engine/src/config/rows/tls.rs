@@ -4,7 +4,8 @@ use super::bounds::NATURAL;
 use crate::config::directive::{choice, integer, text, yes_no};
 use crate::config::{Directive, Id};
 
-const NO_TLS: &str = "what nodes of a cluster send each other is not encrypted yet: this would send in the clear what should be";
+const NO_TLS: &str =
+    "nodes of Varve do not encrypt what they send each other yet: it would go in the clear";
 const TLS_AUTH: &[(&str, i64)] = &[("no", 0), ("yes", 1), ("optional", 2)];
 
 /// Encrypted connections.
