@@ -1,6 +1,6 @@
 //! [`Access`]: who may ask. Without a token, those on this machine; with one, whoever sends it.
 
-use crate::Admin;
+use crate::{Admin, COMMAND_PATH};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -32,15 +32,21 @@ impl Access {
         }
     }
 
+    /// Whether `sent` is the port's token. The time it takes does not tell how much of it is right.
+    pub(crate) fn is_token(&self, sent: &str) -> bool {
+        match self {
+            Access::Token(token) => sent.as_bytes().ct_eq(token.as_bytes()).into(),
+            Access::Local => false,
+        }
+    }
+
     /// Whether a request may be answered, and if not, how it is refused.
     fn refuses(&self, path: &str, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
         match self {
             Access::Token(_) if path.starts_with("/health") => None,
-            Access::Token(token)
-                if sent_token(headers).is_some_and(|sent| is_same(sent, token)) =>
-            {
-                None
-            }
+            // Its own login says who may run what (`command/login.rs`).
+            Access::Token(_) if path == COMMAND_PATH => None,
+            Access::Token(_) if sent_token(headers).is_some_and(|sent| self.is_token(sent)) => None,
             Access::Token(_) => Some((StatusCode::UNAUTHORIZED, "a bearer token is needed\n")),
             // A page in a browser of this machine could have its own name lead here.
             Access::Local if names_this_machine(headers) => None,
@@ -53,11 +59,6 @@ impl Access {
 
 fn sent_token(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
-}
-
-/// Compares in a time that does not tell how much of it is right.
-fn is_same(sent: &str, token: &str) -> bool {
-    sent.as_bytes().ct_eq(token.as_bytes()).into()
 }
 
 /// Whether the request's `Host` is an address of this machine itself, or `localhost`. HTTP/2 has the name
@@ -111,6 +112,7 @@ mod tests {
             assert!(sent(wrong).is_some(), "{wrong}");
         }
         assert!(access.refuses("/health/ready", &HeaderMap::new()).is_none());
+        assert!(access.refuses(COMMAND_PATH, &HeaderMap::new()).is_none(), "it has its own login");
         assert!(access.refuses("/info", &HeaderMap::new()).is_some());
     }
 }

@@ -4,7 +4,7 @@
 //! However many connect and however slowly they send, what they hold is bounded ([`serving`]).
 //! Who may ask is settled before a question is looked at ([`Access`]).
 //!
-//! Must not know: commands, what keys hold, how clients are served.
+//! Must not know: any particular command, what keys hold, how the clients of other ports are served.
 //!
 //! | module | what |
 //! | --- | --- |
@@ -12,9 +12,11 @@
 //! | [`access`] | who may ask |
 //! | [`health`] | whether the server is alive, and whether it is ready |
 //! | [`metrics`] | the figures, as Prometheus reads them |
+//! | `command` | commands as JSON, for programs without a client library |
 //! | [`state`] | figures, configuration, clients and slow commands as JSON |
 
 pub mod access;
+mod command;
 pub mod health;
 pub mod metrics;
 pub mod serving;
@@ -24,10 +26,14 @@ pub use access::Access;
 pub use health::Check;
 
 use axum::Router;
-use axum::routing::get;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
 use engine::Engine;
 use runtime::Clock;
 use std::sync::Arc;
+
+/// Where commands are sent.
+const COMMAND_PATH: &str = "/v1/command";
 
 /// What the answers are made of.
 pub struct Admin {
@@ -53,6 +59,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/config", get(state::config))
         .route("/clients", get(state::clients))
         .route("/slowlog", get(state::slow))
+        .route(COMMAND_PATH, post(command::command))
+        .layer(DefaultBodyLimit::max(command::BODY_MAX))
         .layer(axum::middleware::from_fn_with_state(admin.clone(), access::guard))
         .with_state(admin)
 }

@@ -1,14 +1,15 @@
 //! The thread that answers, and what its connections may hold: so many of them, so many bytes of headers,
 //! so long for a request. HTTP/1.1 and HTTP/2.
 
-use axum::Router;
 use axum::extract::Request;
 use axum::middleware::map_request;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use runtime::Peer;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -92,18 +93,38 @@ async fn accept(
     }
 }
 
+/// The two ends of a connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
+    remote: SocketAddr,
+    local: SocketAddr,
+}
+
+impl Ends {
+    fn of(stream: &TcpStream) -> io::Result<Self> {
+        Ok(Ends { remote: stream.peer_addr()?, local: stream.local_addr()? })
+    }
+
+    /// As a session is told them.
+    pub fn peer(self) -> Peer {
+        Peer::Tcp { remote: self.remote, local: self.local }
+    }
+}
+
 /// Answers on one connection until either side has had enough.
 async fn answer(stream: TcpStream, router: Router) {
     // The version is told by the first bytes, for which the builder below waits without an end.
     if !matches!(timeout(HEADERS_WITHIN, stream.peek(&mut [0])).await, Ok(Ok(1..))) {
         return;
     }
+    let Ok(ends) = Ends::of(&stream) else { return };
     let asked = Arc::new(AtomicBool::new(false));
     let note = asked.clone();
     let router = router.layer(map_request(move |request: Request| {
         note.store(true, Relaxed);
         std::future::ready(request)
     }));
+    let router = router.layer(Extension(ends));
     let builder = builder();
     let service = TowerToHyperService::new(router);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
+use storage::testing::until;
 
 /// What a request is answered with: the status code and the body.
 fn ask(port: u16, path: &str, headers: &str) -> (u16, String) {
@@ -162,4 +163,100 @@ fn who_begins_and_asks_nothing_is_let_go() {
     let begun = Instant::now();
     stream.read_to_end(&mut Vec::new()).expect("the server closes");
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+/// What a body sent to `/v1/command` is answered with, in JSON.
+fn command(port: u16, headers: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the port is open");
+    stream.write_all(posted(headers, body).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer of HTTP");
+    (head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status"), body.to_owned())
+}
+
+fn posted(headers: &str, body: &str) -> String {
+    let len = body.len();
+    format!(
+        "POST /v1/command HTTP/1.1\r\n{LOCAL}Connection: close\r\nContent-Length: {len}\r\n{headers}\r\n{body}"
+    )
+}
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+#[test]
+fn commands_are_taken_and_answered_as_json() {
+    let (_folder, varve, port) = with_admin(&[]);
+    let ask = |body: &str| command(port, JSON, body);
+    assert_eq!(ask(r#"["SET", "k", "ü"]"#), (200, r#"{"result":"OK"}"#.into()));
+    let get: String = redis::cmd("GET").arg("k").query(&mut varve.connect()).unwrap();
+    assert_eq!(get, "ü");
+    assert_eq!(ask(r#"["GET", "k"]"#), (200, r#"{"result":"ü"}"#.into()));
+    let (status, text) = ask(r#"["LPUSH", "k", 1]"#);
+    assert_eq!(status, 400);
+    assert!(text.starts_with(r#"{"error":"WRONGTYPE "#), "{text}");
+    let batch = r#"[["MULTI"], ["HSET", "h", "f", 1.5], ["HGETALL", "h"], ["EXEC"], ["NOPE"]]"#;
+    let (status, text) = ask(batch);
+    assert_eq!(status, 200);
+    let said = r#"[{"result":"OK"},{"result":"QUEUED"},{"result":"QUEUED"},{"result":[1,{"f":"1.5"}]},{"error":"#;
+    assert!(text.starts_with(said), "{text}");
+    assert_eq!(ask(r#"["SUBSCRIBE", "c"]"#).0, 400);
+    assert_eq!(ask("no JSON").0, 400);
+    let long = format!(r#"["SET", "k", "{}"]"#, "x".repeat(1 << 20));
+    assert_eq!(ask(&long).0, 413);
+    // A page of another site can send this without being asked whether it may.
+    assert_eq!(command(port, "Content-Type: text/plain\r\n", r#"["FLUSHALL"]"#).0, 415);
+    assert_eq!(ask(r#"["DBSIZE"]"#), (200, r#"{"result":2}"#.into()));
+    let (_, clients) = ask(r#"["CLIENT", "LIST"]"#);
+    assert_eq!(
+        clients.matches("addr=127.0.0.1").count(),
+        1,
+        "who has its answer is gone: {clients}"
+    );
+}
+
+#[test]
+fn commands_run_as_the_user_whom_the_request_names() {
+    let (_folder, varve, port) = with_admin(&["--admin-token", "token", "--requirepass", "secret"]);
+    let mut client = varve.connect();
+    redis::cmd("AUTH").arg("secret").exec(&mut client).unwrap();
+    let rules = ["SETUSER", "ann", "on", ">pw", "+get", "~a*"];
+    redis::cmd("ACL").arg(&rules).exec(&mut client).unwrap();
+    let ask = |who: &str, body: &str| command(port, &format!("{JSON}{who}"), body);
+    let (ann, get) = ("Authorization: Basic YW5uOnB3\r\n", r#"["GET", "a"]"#);
+    assert_eq!(ask(ann, get), (200, r#"{"result":null}"#.into()));
+    assert_eq!(ask(ann, r#"["GET", "b"]"#).0, 403);
+    assert_eq!(ask(ann, r#"["SET", "a", 1]"#).0, 403);
+    assert_eq!(ask("Authorization: Basic YW5uOnB4\r\n", get).0, 401);
+    assert_eq!(ask("", get).0, 401);
+    assert_eq!(ask("Authorization: Bearer wrong\r\n", get).0, 401);
+    assert_eq!(ask("Authorization: Bearer secret\r\n", get).0, 200);
+    // The port's token opens the port; the user `default` has a password of its own.
+    assert_eq!(ask("Authorization: Bearer token\r\n", get).0, 401);
+}
+
+#[test]
+fn a_command_waits_as_long_as_its_sender_does() {
+    let (_folder, varve, port) = with_admin(&[]);
+    let mut client = varve.connect();
+    let blocked = |client: &mut redis::Connection, expected: &str| {
+        until("as many clients block", || {
+            let info: String = redis::cmd("INFO").arg("clients").query(client).unwrap();
+            info.contains(&format!("blocked_clients:{expected}\r"))
+        });
+    };
+    std::thread::scope(|scope| {
+        let popped = scope.spawn(|| command(port, JSON, r#"["BLPOP", "jobs", 0]"#));
+        blocked(&mut client, "1");
+        redis::cmd("RPUSH").arg("jobs").arg("first").exec(&mut client).unwrap();
+        assert_eq!(popped.join().unwrap(), (200, r#"{"result":["jobs","first"]}"#.into()));
+    });
+    let mut leaving = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    leaving.write_all(posted(JSON, r#"["BLPOP", "jobs", 0]"#).as_bytes()).unwrap();
+    blocked(&mut client, "1");
+    drop(leaving);
+    blocked(&mut client, "0");
+    redis::cmd("RPUSH").arg("jobs").arg("second").exec(&mut client).unwrap();
+    let left: usize = redis::cmd("LLEN").arg("jobs").query(&mut client).unwrap();
+    assert_eq!(left, 1, "no job goes to somebody who has left");
 }

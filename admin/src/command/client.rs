@@ -1,0 +1,214 @@
+//! A request's own client: a session that is handed bytes and gives bytes, on a thread that may wait.
+
+use crate::Admin;
+use axum::http::StatusCode;
+use engine::EngineService;
+use resp::Value;
+use runtime::{Clock, Connection, Flow, Next, Peer, Refusal, Service, Status};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+use std::task::{Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// Bytes of replies at most that one request gets.
+const REPLIES_MAX: usize = 64 << 20;
+/// Longest sleep without a look around.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What a client is to do.
+pub struct Call {
+    /// Commands, as on the wire.
+    pub request: Vec<u8>,
+    /// Replies that it waits for.
+    pub replies: usize,
+    /// When it gives up.
+    pub until: Instant,
+    /// Who asks.
+    pub peer: Peer,
+}
+
+/// Why a client has no replies.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was not let in.
+    Refused(String),
+    /// The server closed its connection.
+    Closed,
+    /// It waited too long.
+    Late,
+    /// Its replies are too long.
+    TooLong,
+    /// Its replies cannot be read, which is an error of the server.
+    Unreadable,
+    /// So is this; the panic is in the log.
+    Panicked,
+}
+
+impl Ended {
+    /// What HTTP says of it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Ended::Refused(_) | Ended::Closed => StatusCode::SERVICE_UNAVAILABLE,
+            Ended::Late => StatusCode::GATEWAY_TIMEOUT,
+            Ended::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Ended::Unreadable | Ended::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ended::Refused(why) => f.write_str(why),
+            Ended::Closed => f.write_str("the server closed the connection"),
+            Ended::Late => f.write_str("no answer in time: whether the command ran is unknown"),
+            Ended::TooLong => f.write_str("the replies are too long for HTTP"),
+            Ended::Unreadable => f.write_str("the replies cannot be read"),
+            Ended::Panicked => f.write_str("the command failed badly"),
+        }
+    }
+}
+
+/// Whether anybody still waits for the answer, and the thread that works on it.
+#[derive(Default)]
+pub struct Held {
+    left: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+/// Kept by whoever waits for the answer. Dropping it ends the client.
+pub struct Hold(Arc<Held>);
+
+impl Hold {
+    /// Both ends of it.
+    pub fn new() -> (Self, Arc<Held>) {
+        let held = Arc::<Held>::default();
+        (Hold(held.clone()), held)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.left.store(true, SeqCst);
+        self.0.wake_by_ref();
+    }
+}
+
+impl Wake for Held {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}
+
+/// Has a client of its own run `call`, on this thread.
+///
+/// # Errors
+/// When not all replies came: [`Ended`] says why. What had begun may have happened.
+pub fn run(admin: &Admin, call: Call, held: Arc<Held>) -> Result<Vec<Value>, Ended> {
+    held.thread.get_or_init(std::thread::current);
+    let service = EngineService(admin.engine.clone());
+    let waker = Waker::from(held.clone());
+    let connection = service.connect(call.peer.clone(), waker, admin.clock.now());
+    let connection = connection.map_err(|Refusal(bytes)| Ended::Refused(reason(&bytes)))?;
+    let mut client = Client { connection, clock: admin.clock, replies: Replies::default() };
+    // A panic takes only this request along, as it takes only its connection along in a runtime.
+    let conversed = catch_unwind(AssertUnwindSafe(|| client.converse(&call, &held)));
+    let closed = catch_unwind(AssertUnwindSafe(|| client.connection.closed(admin.clock.now())));
+    conversed.and_then(|result| closed.map(|()| result)).unwrap_or(Err(Ended::Panicked))
+}
+
+/// The text of a refusal, which is an error of RESP.
+fn reason(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_start_matches('-').trim_end().to_owned()
+}
+
+/// A session, and what it has answered.
+struct Client {
+    connection: Box<dyn Connection>,
+    clock: Clock,
+    replies: Replies,
+}
+
+impl Client {
+    fn converse(&mut self, call: &Call, held: &Held) -> Result<Vec<Value>, Ended> {
+        let mut status = self.connection.receive(&call.request, self.clock.now());
+        loop {
+            self.take()?;
+            if self.replies.found.len() >= call.replies {
+                return Ok(std::mem::take(&mut self.replies.found));
+            }
+            if status.flow != Flow::Open || held.left.load(SeqCst) {
+                return Err(Ended::Closed);
+            }
+            if Instant::now() >= call.until {
+                return Err(Ended::Late);
+            }
+            self.wait(status, call.until);
+            status = self.connection.resume(self.clock.now());
+        }
+    }
+
+    /// Takes what is to be written.
+    fn take(&mut self) -> Result<(), Ended> {
+        self.connection.before_write(self.clock.now());
+        loop {
+            let output = self.connection.output();
+            while !output.is_empty() {
+                let front = output.front();
+                let len = front.len();
+                self.replies.bytes.extend_from_slice(front);
+                output.consume(len);
+                if self.replies.bytes.len() > REPLIES_MAX {
+                    return Err(Ended::TooLong);
+                }
+            }
+            if !self.connection.written() {
+                return self.replies.read();
+            }
+        }
+    }
+
+    /// Sleeps until there may be something to do.
+    fn wait(&self, status: Status, until: Instant) {
+        if status.next != Next::Nothing {
+            return;
+        }
+        let deadline = self.connection.deadline_us().map(|at| self.clock.instant(at));
+        let until = deadline.map_or(until, |deadline| deadline.min(until));
+        std::thread::park_timeout(until.saturating_duration_since(Instant::now()).min(LOOK_EVERY));
+    }
+}
+
+/// Replies, as they come.
+#[derive(Default)]
+struct Replies {
+    bytes: Vec<u8>,
+    /// Of `bytes`, what is in `found`.
+    read: usize,
+    found: Vec<Value>,
+}
+
+impl Replies {
+    /// Reads those that are whole. A long one that comes in parts is skipped over first, so that it is built once.
+    fn read(&mut self) -> Result<(), Ended> {
+        while resp::skip_reply(&self.bytes[self.read..]).is_some() {
+            let decoded = resp::decode(&self.bytes[self.read..]).map_err(|_| Ended::Unreadable)?;
+            let Some((value, len)) = decoded else { break };
+            self.read += len;
+            // Invalidations and messages are no replies.
+            if !matches!(value, Value::Push(_)) {
+                self.found.push(value);
+            }
+        }
+        Ok(())
+    }
+}
