@@ -15,7 +15,7 @@ trap 'rm -rf "$profile"' EXIT
 fail() { echo "$*"; exit 1; }
 
 $XTASK bench --binary "$VARVE" --dir "$out/data" --json "$out/results.json" --rounds 2 --seconds 0.1 \
-    --keys 5000 --runtimes epoll-inline,epoll-pool,tokio --storages memory,sled,fjall --workloads get,set --pipelines 1,16 \
+    --keys 5000 --runtimes epoll-inline,tokio --storages memory,fjall --workloads get,set --pipelines 1,16 \
     >"$out/tables.txt" 2>"$out/errors.txt"
 [ ! -s "$out/errors.txt" ] || { cat "$out/errors.txt"; fail "bench wrote to standard error, which is no terminal"; }
 [ -s "$out/report.html" ] || fail "no report"

@@ -209,7 +209,7 @@ fn commands_are_taken_and_answered_as_json() {
     assert_eq!(ask(r#"["DBSIZE"]"#), (200, r#"{"result":2}"#.into()));
     let (_, clients) = ask(r#"["CLIENT", "LIST"]"#);
     assert_eq!(
-        clients.matches("addr=127.0.0.1").count(),
+        clients.matches(" addr=127.0.0.1").count(),
         1,
         "who has its answer is gone: {clients}"
     );
