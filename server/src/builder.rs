@@ -5,6 +5,7 @@ use crate::config::{Loaded, Origin, Reloader};
 use crate::data::Data;
 use crate::data_dir::DataDir;
 use crate::error::StartError;
+use crate::handover::Inherited;
 use crate::host::{Configuration, Process};
 use crate::late_journal::LateJournal;
 use crate::loading;
@@ -29,6 +30,7 @@ pub struct ServerBuilder {
     loaded: Loaded,
     settings: Vec<(String, Vec<String>)>,
     listen: Vec<SocketAddr>,
+    inherited: Inherited,
     runtime: Option<Arc<dyn Runtime>>,
     storage: Option<Arc<dyn Backend>>,
     commands: Vec<&'static [Spec]>,
@@ -52,6 +54,12 @@ impl ServerBuilder {
     /// Listens here instead of on `bind` and `port`; port 0 takes any free one. May be repeated.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen.push(address);
+        self
+    }
+
+    /// Serves on these sockets, too.
+    pub(crate) fn inherit(mut self, sockets: Inherited) -> Self {
+        self.inherited = sockets;
         self
     }
 
@@ -114,7 +122,7 @@ impl ServerBuilder {
         let in_cluster = cluster::wanted(&self.loaded)?;
         let open = self.choose_storage(&config)?;
         let journal_wanted = loading::journal_wanted(&self.loaded)?;
-        let mut bound = listen::bind(&config, &self.listen)?;
+        let mut bound = listen::bind(&config, &self.listen, std::mem::take(&mut self.inherited))?;
         let dir = DataDir::open(Path::new(&*config.text(Id::Dir)))?;
         set(&config, Id::Dir, &dir.path.display().to_string())?;
         let clock = Clock::new();

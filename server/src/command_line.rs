@@ -4,7 +4,7 @@ use crate::config::{self, Invocation};
 use crate::error::StartError;
 use crate::subcommands;
 use crate::{Server, ServerBuilder};
-use crate::{lifecycle, logging};
+use crate::{handover, lifecycle, logging};
 use engine::config::Id;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,9 +35,11 @@ pub fn run(builder: ServerBuilder) -> ExitCode {
 fn serve(builder: ServerBuilder, words: &[String]) -> Result<(), StartError> {
     let loaded = config::load(words, std::env::vars())?;
     let warnings = loaded.warnings.clone();
-    let mut builder = builder.config(loaded);
+    let inherited = handover::inherit().map_err(StartError::other)?;
+    let daemonize = !inherited.from_us;
+    let mut builder = builder.config(loaded).inherit(inherited);
     let config = builder.configure()?;
-    if config.boolean(Id::Daemonize) {
+    if config.boolean(Id::Daemonize) && daemonize {
         lifecycle::daemonize().map_err(|error| StartError::other(format!("daemonize: {error}")))?;
     }
     logging::init(&config)?;
@@ -50,14 +52,23 @@ fn serve(builder: ServerBuilder, words: &[String]) -> Result<(), StartError> {
     write_pid_file(&config.text(Id::Pidfile));
     show_banner(&server, config.text(Id::Logfile).is_empty(), config.choice(Id::LogFormat));
     lifecycle::tell_ready(&config);
+    let successor = server.successor();
     let ended = server.run_to_end();
     remove_pid_file(&config.text(Id::Pidfile));
     let engine = ended?;
-    if !engine.backend.persistent() {
+    if engine.backend.persistent() {
+        drop(engine);
+    } else {
         // The system takes memory back at once; freeing a large data set key by key takes seconds.
         std::mem::forget(engine);
     }
-    Ok(())
+    match successor.lock().take() {
+        None => Ok(()),
+        Some(sockets) => {
+            let error = handover::begin_anew(&handover::program(), sockets);
+            Err(StartError::other(format!("the new program did not start: {error}")))
+        }
+    }
 }
 
 /// Plain text for people who look at the terminal; log lines where lines have a form.

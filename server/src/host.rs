@@ -19,6 +19,7 @@ use engine::peers::{Answers, Errand, Requests, Target};
 use engine::{Engine, Host};
 use parking_lot::Mutex;
 use runtime::{Clock, Now, Runtime, Shutdown};
+use socket2::Socket;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,8 @@ pub(crate) struct Process {
     late_journal: OnceLock<Arc<LateJournal>>,
     /// Done once before the end, while clients are still served.
     farewell: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Sockets for the program that takes this one's place at the end, when there is to be one.
+    pub successor: Arc<Mutex<Option<Vec<Socket>>>>,
     /// Work that waits for other work in the background to end.
     pub scheduled: Scheduled,
     /// One reload or shutdown at a time.
@@ -115,6 +118,7 @@ impl Process {
             log: OnceLock::new(),
             late_journal: OnceLock::new(),
             farewell: OnceLock::new(),
+            successor: Arc::default(),
             scheduled: Scheduled::default(),
             busy: Mutex::new(()),
         }

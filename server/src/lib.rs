@@ -34,6 +34,7 @@
 //! | `subcommands`, `migrate`, `cluster_try` | `varve migrate`, `varve capture`, `varve advise`, `varve cluster try` |
 //! | `tls`, `websocket` | what is around the sessions of some ports |
 //! | `admin` | the admin port, and what must hold for the server to be ready |
+//! | `handover` | listening sockets that outlive a process |
 //! | `housekeeper`, `lifecycle`, `signals`, `logging`, `banner` | around the serving |
 
 pub mod command_line;
@@ -57,6 +58,7 @@ mod data;
 mod data_dir;
 mod error;
 mod fail_stop;
+mod handover;
 mod host;
 mod housekeeper;
 mod info;

@@ -33,9 +33,9 @@ pub(crate) fn tell_ready(config: &ConfigStore) {
     tell(config, &[NotifyState::Ready, NotifyState::Status("Ready to accept connections")]);
 }
 
-/// Tells the supervisor that the server ends.
-pub(crate) fn tell_stopping(config: &ConfigStore) {
-    tell(config, &[NotifyState::Stopping]);
+/// Tells the supervisor that the server ends, or that another program is about to go on in this process.
+pub(crate) fn tell_stopping(config: &ConfigStore, goes_on: bool) {
+    tell(config, &[if goes_on { NotifyState::Reloading } else { NotifyState::Stopping }]);
 }
 
 fn tell(config: &ConfigStore, states: &[NotifyState<'_>]) {

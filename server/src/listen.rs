@@ -1,6 +1,7 @@
 //! Binding the sockets that clients connect to.
 
 use crate::StartError;
+use crate::handover::Inherited;
 use engine::config::{ConfigStore, Id};
 use runtime::Stream;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -71,15 +72,23 @@ impl Drop for UnixPath {
     }
 }
 
-/// Binds what the configuration says; `instead` replaces its TCP addresses.
-pub(crate) fn bind(config: &ConfigStore, instead: &[SocketAddr]) -> Result<Bound, StartError> {
+/// Binds what the configuration says; `instead` replaces its TCP addresses. Where an inherited socket listens on a
+/// port already, that is the port's only one; one on a port that the configuration does not name serves plain RESP.
+pub(crate) fn bind(
+    config: &ConfigStore,
+    instead: &[SocketAddr],
+    inherited: Inherited,
+) -> Result<Bound, StartError> {
     let mut bound = Bound::default();
+    bound.take_over(inherited, config)?;
+    let inherited: Vec<u16> = bound.addresses.iter().map(SocketAddr::port).collect();
     for address in instead {
         bound.add_tcp(tcp(*address, config), &address.to_string(), Through::Nothing)?;
     }
     for (id, through) in PORTS {
         let port = config.integer(id) as u16;
-        if port == 0 || id == Id::Port && !instead.is_empty() {
+        let bound_before = inherited.contains(&port) || id == Id::Port && !instead.is_empty();
+        if port == 0 || bound_before {
             continue;
         }
         through.check()?;
@@ -87,7 +96,7 @@ pub(crate) fn bind(config: &ConfigStore, instead: &[SocketAddr]) -> Result<Bound
         words.try_for_each(|word| bound.add_word(&word, port, through, config))?;
     }
     let path = config.text(Id::Unixsocket);
-    if !path.is_empty() {
+    if !path.is_empty() && !bound.listens_at(&path) {
         bound.add_unix(Path::new(&*path), config.integer(Id::Unixsocketperm) as u32)?;
     }
     if bound.streams.is_empty() {
@@ -97,6 +106,31 @@ pub(crate) fn bind(config: &ConfigStore, instead: &[SocketAddr]) -> Result<Bound
 }
 
 impl Bound {
+    fn take_over(&mut self, inherited: Inherited, config: &ConfigStore) -> Result<(), StartError> {
+        for socket in inherited.sockets {
+            let address = socket.local_addr().map_err(StartError::other)?;
+            let Some(ip) = address.as_socket() else {
+                let path = address.as_pathname().unwrap_or(Path::new("")).to_owned();
+                // Whoever made the file removes it.
+                self.unix = inherited.from_us.then(|| UnixPath(path.clone()));
+                let stream = Stream::Unix(socket.into(), path.display().to_string());
+                self.streams.push((Through::Nothing, stream));
+                continue;
+            };
+            let named = PORTS.iter().find(|(id, _)| config.integer(*id) == i64::from(ip.port()));
+            let through = named.map_or(Through::Nothing, |(_, through)| *through);
+            through.check()?;
+            self.add_tcp(Ok(socket.into()), &ip.to_string(), through)?;
+        }
+        Ok(())
+    }
+
+    /// Whether one of the sockets is the Unix socket of that path.
+    fn listens_at(&self, path: &str) -> bool {
+        let at = |stream: &Stream| matches!(stream, Stream::Unix(_, other) if other == path);
+        self.streams.iter().any(|(_, stream)| at(stream))
+    }
+
     /// One word of `bind`. A leading `-` says that an address this machine does not have, or a
     /// protocol it does not speak, is no error.
     fn add_word(
@@ -236,23 +270,28 @@ mod tests {
     fn missing_addresses_are_errors_unless_optional() {
         // TEST-NET-1: no machine has it.
         let config = store(&[("bind", &["127.0.0.1", "-192.0.2.1"]), ("port", &["26391"])]);
-        let bound = bind(&config, &[]).unwrap();
-        assert_eq!(bound.addresses, ["127.0.0.1:26391".parse().unwrap()]);
+        let bound = bind(&config, &[], Inherited::default()).unwrap();
+        assert_eq!(bound.addresses, ["127.0.0.1:26391".parse().unwrap()], Inherited::default());
         assert!(std::net::TcpStream::connect(bound.addresses[0]).is_ok());
         drop(bound);
         let config = store(&[("bind", &["192.0.2.1"]), ("port", &["26391"])]);
-        let error = bind(&config, &[]).unwrap_err().to_string();
+        let error = bind(&config, &[], Inherited::default()).unwrap_err().to_string();
         assert!(error.starts_with("can't listen on 192.0.2.1:26391: "), "{error}");
     }
 
     #[test]
     fn used_ports_and_nowhere_are_refused() {
-        let first = bind(&ConfigStore::new(), &["127.0.0.1:0".parse().unwrap()]).unwrap();
-        let error = bind(&ConfigStore::new(), &first.addresses).unwrap_err().to_string();
+        let first =
+            bind(&ConfigStore::new(), &["127.0.0.1:0".parse().unwrap()], Inherited::default())
+                .unwrap();
+        let error = bind(&ConfigStore::new(), &first.addresses, Inherited::default())
+            .unwrap_err()
+            .to_string();
         let expected =
             format!("can't listen on {}: another program already does", first.addresses[0]);
         assert_eq!(error, expected);
-        let error = bind(&store(&[("port", &["0"])]), &[]).unwrap_err().to_string();
+        let error =
+            bind(&store(&[("port", &["0"])]), &[], Inherited::default()).unwrap_err().to_string();
         assert_eq!(error, "configured to not listen anywhere");
     }
 
@@ -263,16 +302,21 @@ mod tests {
         let text = path.to_str().unwrap();
         let config =
             store(&[("port", &["0"]), ("unixsocket", &[text]), ("unixsocketperm", &["700"])]);
-        let bound = bind(&config, &[]).unwrap();
+        let bound = bind(&config, &[], Inherited::default()).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
-        assert!(bind(&config, &[]).unwrap_err().to_string().contains("another program"));
+        assert!(
+            bind(&config, &[], Inherited::default())
+                .unwrap_err()
+                .to_string()
+                .contains("another program")
+        );
         drop(bound);
         assert!(!path.exists());
         drop(UnixListener::bind(&path).unwrap()); // what kill -9 leaves behind
-        drop(bind(&config, &[]).unwrap());
+        drop(bind(&config, &[], Inherited::default()).unwrap());
         std::fs::write(&path, "precious").unwrap();
-        assert!(bind(&config, &[]).is_err());
+        assert!(bind(&config, &[], Inherited::default()).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }
 }

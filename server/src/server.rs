@@ -10,7 +10,9 @@ use crate::listen::Bound;
 use crate::serving::Serving;
 use crate::signals::SignalWatch;
 use engine::Engine;
+use parking_lot::Mutex;
 use runtime::{Clock, Shutdown};
+use socket2::Socket;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -56,6 +58,11 @@ impl Server {
         self.serve()
     }
 
+    /// Holds sockets at the end, when another program is to go on with them.
+    pub(crate) fn successor(&self) -> Arc<Mutex<Option<Vec<Socket>>>> {
+        self.process.successor.clone()
+    }
+
     /// Serves in a thread of its own.
     ///
     /// # Errors
@@ -68,12 +75,17 @@ impl Server {
     }
 
     fn serve(self) -> Result<Arc<Engine>, StartError> {
-        let Server { engine, process, bound, clock, serving, seat } = self;
+        let Server { engine, process, mut bound, clock, serving, seat } = self;
         let housekeeper = Housekeeper::start(engine.clone(), process.clone(), clock);
         let housekeeper = housekeeper.map_err(StartError::other)?;
         process.replicator.resume(&engine);
         let served = serving.finish();
-        crate::lifecycle::tell_stopping(&process.config);
+        let goes_on = process.successor.lock().is_some();
+        crate::lifecycle::tell_stopping(&process.config, goes_on);
+        if goes_on {
+            // Its file stays for whoever is given the socket.
+            std::mem::forget(bound.unix.take());
+        }
         drop((bound, housekeeper));
         seat.stop();
         process.replicator.stop();

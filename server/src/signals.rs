@@ -1,13 +1,16 @@
 //! SIGTERM and SIGINT: the first asks the server to finish, the second ends it at once. SIGHUP has the
-//! configuration and the files of certificates read again.
+//! configuration and the files of certificates read again. SIGUSR2 has the program that is installed now go on in this
+//! process, with the same listening sockets.
 
 use crate::config::Reloaded;
+use crate::handover;
 use crate::host::Process;
 use engine::Host;
 use engine::config::Id;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -27,9 +30,9 @@ pub(crate) struct SignalWatch {
 }
 
 impl SignalWatch {
-    /// Takes over SIGTERM, SIGINT and SIGHUP.
+    /// Takes over SIGTERM, SIGINT, SIGHUP and SIGUSR2.
     pub fn start(process: Arc<Process>) -> io::Result<Self> {
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2])?;
         let handle = signals.handle();
         let work = move || {
             let asked = Arc::new(AtomicBool::new(false));
@@ -39,6 +42,9 @@ impl SignalWatch {
                     continue;
                 }
                 if asked.swap(true, Ordering::SeqCst) {
+                    if signal == SIGUSR2 {
+                        continue;
+                    }
                     tracing::warn!("a second signal: ending at once");
                     std::process::exit(1);
                 }
@@ -88,11 +94,28 @@ fn reload(process: &Process) {
 /// Asks for the end, in a thread of its own: saving may take long, and a second signal must be
 /// heard meanwhile.
 fn finish(process: &Arc<Process>, signal: i32, asked: &Arc<AtomicBool>) {
-    let (name, directive) = match signal {
-        SIGINT => ("SIGINT", Id::ShutdownOnSigint),
-        _ => ("SIGTERM", Id::ShutdownOnSigterm),
+    let name = match signal {
+        SIGINT => "SIGINT",
+        SIGUSR2 => "SIGUSR2",
+        _ => "SIGTERM",
     };
     tracing::info!("{name}: finishing what is under way");
+    let (process, asked) = (process.clone(), asked.clone());
+    std::thread::spawn(move || {
+        let begun = match signal {
+            SIGINT => end(&process, Id::ShutdownOnSigint),
+            SIGUSR2 => give_way(&process),
+            _ => end(&process, Id::ShutdownOnSigterm),
+        };
+        if let Err(error) = begun {
+            tracing::error!(error, "{name} came, but the server goes on");
+            asked.store(false, Ordering::SeqCst);
+        }
+    });
+}
+
+/// Ends as the directive says.
+fn end(process: &Process, directive: Id) -> Result<(), String> {
     let how = process.config.integer(directive);
     let has = |bit| how & bit != 0;
     let save = match (has(bits::SAVE), has(bits::NOSAVE)) {
@@ -100,12 +123,21 @@ fn finish(process: &Arc<Process>, signal: i32, asked: &Arc<AtomicBool>) {
         (_, true) => Some(false),
         _ => None,
     };
-    let (now, force) = (has(bits::NOW), has(bits::FORCE));
-    let (process, asked) = (process.clone(), asked.clone());
-    std::thread::spawn(move || {
-        if let Err(error) = process.shutdown(save, now, force) {
-            tracing::error!(error, "{name} came, but the server goes on");
-            asked.store(false, Ordering::SeqCst);
-        }
-    });
+    process.shutdown(save, has(bits::NOW), has(bits::FORCE))
+}
+
+/// Ends, and has the program that is installed now go on with the listening sockets. What is in memory only is saved
+/// first, whatever `save` says: this is no end for the data.
+fn give_way(process: &Process) -> Result<(), String> {
+    let engine = process.engine().ok_or("the server is stopping")?;
+    handover::try_out(&handover::program())?;
+    let path = process.config.text(Id::Unixsocket);
+    let sockets = handover::listening(&process.addresses, Path::new(&*path));
+    *process.successor.lock() = Some(sockets.map_err(|error| error.to_string())?);
+    let in_memory = !engine.backend.persistent() && !engine.is_logging();
+    let begun = process.shutdown(in_memory.then_some(true), false, false);
+    if begun.is_err() {
+        process.successor.lock().take();
+    }
+    begun
 }

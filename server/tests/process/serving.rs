@@ -219,3 +219,63 @@ fn many_clients_at_once() {
     let count: i64 = server.connect().get("count").unwrap();
     assert_eq!(count, 2000);
 }
+
+/// What `INFO server` says of a field.
+fn info(client: &mut redis::Connection, field: &str) -> String {
+    let text: String = redis::cmd("INFO").arg("server").query(client).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
+    line.expect(field).trim().to_owned()
+}
+
+#[test]
+fn a_supervisors_socket_is_served() {
+    let ((_dir, data), listener) = (folder(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = listener.local_addr().unwrap();
+    // The socket comes as standard input, which needs no system call here, and goes where systemd puts it.
+    let script = r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@""#;
+    let program = env!("CARGO_BIN_EXE_varve");
+    let mut child = Command::new("sh")
+        .args(["-c", script, "sh", program, "--port", "0", "--dir", data.to_str().unwrap()])
+        .stdin(std::os::fd::OwnedFd::from(listener))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    // The socket has listened all along: who connects early waits in its queue.
+    let pong: String = redis::cmd("PING").query(&mut connect(address)).unwrap();
+    assert_eq!(pong, "PONG");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn an_upgrade_keeps_data_and_refuses_nobody() {
+    let (dir, data) = folder();
+    let path = dir.path().join("socket");
+    let args = ["--appendonly", "no", "--save", "", "--unixsocket", path.to_str().unwrap()];
+    let varve = Varve::start(&data, &args);
+    let mut client = varve.connect();
+    let before = info(&mut client, "run_id");
+    redis::cmd("SET").arg("k").arg("v").exec(&mut client).unwrap();
+    varve.signal(libc::SIGUSR2);
+    let mut attempts = 0;
+    until("another run answers", || {
+        let mut stream = TcpStream::connect(varve.address()).expect("nobody is refused");
+        attempts += 1;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // One that the first run still took may be closed without an answer.
+        let _ = stream.write_all(b"PING\r\n");
+        let mut answer = [0; 7];
+        let _ = stream.read_exact(&mut answer);
+        &answer == b"+PONG\r\n" && info(&mut varve.connect(), "run_id") != before
+    });
+    assert!(attempts > 0);
+    let mut client = varve.connect();
+    let value: String = redis::cmd("GET").arg("k").query(&mut client).unwrap();
+    assert_eq!(value, "v");
+    assert_eq!(info(&mut client, "process_id"), varve.pid().to_string());
+    let local = redis::Client::open(format!("unix://{}", path.display())).unwrap();
+    let pong: String = redis::cmd("PING").query(&mut local.get_connection().unwrap()).unwrap();
+    assert_eq!(pong, "PONG");
+    assert!(varve.stop().status.success());
+    assert!(!path.exists(), "the last run removes the socket's file");
+}

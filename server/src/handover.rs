@@ -1,0 +1,129 @@
+//! Listening sockets that outlive a process: those a supervisor gives to this one (systemd's socket activation), and
+//! those that this one gives to the program that takes its place (SIGUSR2).
+//!
+//! Both use the protocol of `sd_listen_fds(3)`: descriptors from 3 on, and `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`.
+
+use socket2::Socket;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The first descriptor of the protocol.
+const FIRST: RawFd = 3;
+/// Above all descriptors that the protocol will use.
+const ABOVE: RawFd = 256;
+/// By which this program knows sockets that it has given to itself.
+const NAME: &str = "varve-upgrade";
+
+/// Sockets that were there before this process.
+#[derive(Debug, Default)]
+pub(crate) struct Inherited {
+    /// Bound and listening.
+    pub sockets: Vec<Socket>,
+    /// Whether an earlier version of this program gave them, in the same process.
+    pub from_us: bool,
+}
+
+/// Takes over what was given to this process. To be called once, early, while there is one thread.
+///
+/// # Errors
+/// When the environment announces sockets that are not there.
+pub(crate) fn inherit() -> io::Result<Inherited> {
+    let mut inherited = Inherited::default();
+    for (fd, name) in sd_notify::listen_fds_with_names(true)? {
+        inherited.from_us |= name == NAME;
+        // SAFETY: whoever started this process says that the descriptor is open and this process's to use; it is
+        // taken once, because the variables that announce it are gone now.
+        let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        if !is_listening(&socket) {
+            return Err(io::Error::other(format!("descriptor {fd} is no listening socket")));
+        }
+        socket.set_nonblocking(true)?;
+        inherited.sockets.push(socket);
+    }
+    Ok(inherited)
+}
+
+fn is_listening(socket: &Socket) -> bool {
+    socket.is_listener().unwrap_or(false)
+}
+
+/// The sockets among this process's descriptors that listen on `addresses` or at `path`, duplicated: they go on
+/// listening when their other owner closes them, and whoever connects waits in their queue.
+///
+/// # Errors
+/// When the descriptors cannot be listed.
+pub(crate) fn listening(addresses: &[SocketAddr], path: &Path) -> io::Result<Vec<Socket>> {
+    let listed = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
+    let ours = |socket: &Socket| {
+        let address = socket.local_addr().ok();
+        is_listening(socket)
+            && address.is_some_and(|address| match address.as_socket() {
+                Some(address) => addresses.contains(&address),
+                None => !path.as_os_str().is_empty() && address.as_pathname() == Some(path),
+            })
+    };
+    let mut found: Vec<Socket> = Vec::new();
+    for socket in listed.filter_map(duplicate).map(Socket::from).filter(ours) {
+        let address = socket.local_addr()?;
+        if found.iter().all(|other| other.local_addr().is_ok_and(|other| other != address)) {
+            found.push(socket);
+        }
+    }
+    Ok(found)
+}
+
+/// Another descriptor of the same file, above those of the protocol, closed by exec. None, if it is not open any more.
+fn duplicate(fd: RawFd) -> Option<OwnedFd> {
+    // SAFETY: fcntl takes numbers; a descriptor that is not open is an error.
+    let other = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, ABOVE) };
+    // SAFETY: it is new, and nobody else's.
+    (other >= 0).then(|| unsafe { OwnedFd::from_raw_fd(other) })
+}
+
+/// Whether `program` can be started at all: asked before this process gives itself up for it.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn try_out(program: &Path) -> Result<(), String> {
+    let tried = Command::new(program).arg("--version").output();
+    match tried {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!("{} --version: {}", program.display(), output.status)),
+        Err(error) => Err(format!("{}: {error}", program.display())),
+    }
+}
+
+/// Puts `program`, with this process's arguments, in its place, and gives it `sockets`. Returns only if that fails.
+pub(crate) fn begin_anew(program: &Path, sockets: Vec<Socket>) -> io::Error {
+    let names = vec![NAME; sockets.len()].join(":");
+    let mut command = Command::new(program);
+    command
+        .args(std::env::args_os().skip(1))
+        .env("LISTEN_FDS", sockets.len().to_string())
+        .env("LISTEN_PID", std::process::id().to_string())
+        .env("LISTEN_FDNAMES", names);
+    let place = move || {
+        for (socket, to) in sockets.iter().zip(FIRST..) {
+            // SAFETY: dup2 takes numbers. What it closes at `to` is this process's, which ends with the next call.
+            if unsafe { libc::dup2(socket.as_raw_fd(), to) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls only. It runs in this process, right before exec.
+    unsafe { command.pre_exec(place) };
+    command.exec()
+}
+
+/// Where this program is, also when a newer one has been put there since.
+pub(crate) fn program() -> PathBuf {
+    let path = std::env::current_exe().unwrap_or_default();
+    let text = path.to_string_lossy();
+    text.strip_suffix(" (deleted)").map_or(path.clone(), PathBuf::from)
+}
