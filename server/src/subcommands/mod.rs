@@ -1,12 +1,14 @@
-//! The program's subcommands: `varve config`, `varve doctor`, `varve migrate`, with the feature `capture` `varve capture`
+//! The program's subcommands: `varve config`, `varve completions`, `varve doctor`, `varve migrate`, with the feature `capture` `varve capture`
 //! and `varve advise`, and with the feature `cluster` `varve cluster try`.
 
+mod completions;
 mod configuration;
 mod doctor;
 
 use crate::error::StartError;
 use crate::migrate::{self, MigrateArgs};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
+use completions::CompletionsArgs;
 use configuration::ConfigArgs;
 use doctor::DoctorArgs;
 
@@ -14,6 +16,7 @@ use doctor::DoctorArgs;
 pub fn add_to(cli: Command) -> Command {
     let cli = cli
         .subcommand(ConfigArgs::augment_args(Command::new("config")))
+        .subcommand(CompletionsArgs::augment_args(Command::new("completions")))
         .subcommand(DoctorArgs::augment_args(Command::new("doctor")))
         .subcommand(MigrateArgs::augment_args(Command::new("migrate")));
     #[cfg(feature = "capture")]
@@ -40,6 +43,7 @@ fn add_capture(cli: Command) -> Command {
 pub fn run(name: &str, matches: &ArgMatches) -> Result<(), StartError> {
     match name {
         "config" => configuration::run(&read::<ConfigArgs>(matches)),
+        "completions" => completions::run(&read::<CompletionsArgs>(matches)),
         "doctor" => doctor::run(&read::<DoctorArgs>(matches)),
         "migrate" => migrate::run(&read::<MigrateArgs>(matches)),
         #[cfg(feature = "cluster")]
