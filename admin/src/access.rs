@@ -44,6 +44,8 @@ impl Access {
     fn refuses(&self, path: &str, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
         match self {
             Access::Token(_) if path.starts_with("/health") => None,
+            // What it shows is asked for with the token.
+            Access::Token(_) if ["/", "/page.js"].contains(&path) => None,
             // Its own login says who may run what (`command/login.rs`).
             Access::Token(_) if path == COMMAND_PATH => None,
             Access::Token(_) if sent_token(headers).is_some_and(|sent| self.is_token(sent)) => None,

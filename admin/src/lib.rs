@@ -13,12 +13,14 @@
 //! | [`health`] | whether the server is alive, and whether it is ready |
 //! | [`metrics`] | the figures, as Prometheus reads them |
 //! | `command` | commands as JSON, for programs without a client library |
+//! | `page` | a page for people, which reads the others |
 //! | [`state`] | figures, configuration, clients and slow commands as JSON |
 
 pub mod access;
 mod command;
 pub mod health;
 pub mod metrics;
+mod page;
 pub mod serving;
 pub mod state;
 
@@ -51,6 +53,8 @@ pub struct Admin {
 pub fn router(admin: Admin) -> Router {
     let admin = Arc::new(admin);
     Router::new()
+        .route("/", get(page::document))
+        .route("/page.js", get(page::script))
         .route("/metrics", get(metrics::metrics))
         .route("/health", get(health::ready))
         .route("/health/ready", get(health::ready))
