@@ -52,6 +52,30 @@ impl Reply {
     }
 }
 
+/// An answer, whole.
+pub(crate) struct Answer(Value);
+
+impl Answer {
+    /// What it holds.
+    ///
+    /// # Errors
+    /// The text of an error.
+    pub fn value(self) -> Result<Value, String> {
+        match self.0.as_error() {
+            Some(error) => Err(String::from_utf8_lossy(error).into_owned()),
+            None => Ok(self.0),
+        }
+    }
+
+    /// Nothing, where it is no error.
+    ///
+    /// # Errors
+    /// The text of an error.
+    pub fn ok(self) -> Result<(), String> {
+        self.value().map(drop)
+    }
+}
+
 /// The lines of a section of `INFO`.
 pub(crate) struct Info(String);
 
@@ -93,20 +117,37 @@ impl Client {
 
     /// Sends a request and reads its answer.
     pub fn ask(&mut self, words: &[&str]) -> Result<Reply, String> {
-        let told = |error: std::io::Error| crate::error::plain(&error);
         let mut bytes = Vec::new();
         resp::encode_command(words.iter().map(|word| word.as_bytes()), &mut bytes);
-        self.0.write_all(&bytes).map_err(told)?;
-        let (mut answer, mut chunk) = (Vec::new(), [0; 16 << 10]);
-        loop {
-            if let Some((value, _)) = resp::decode(&answer).map_err(|error| error.to_string())? {
-                return Ok(reply(&value));
+        Ok(reply(&self.exchange(&bytes, 1)?.remove(0).0))
+    }
+
+    /// Sends so many requests, already encoded, and reads their answers. They must be few enough to fit into the
+    /// sockets' buffers together, or have short answers: nothing is read before all are sent.
+    ///
+    /// # Errors
+    /// Those of the connection; an error that the server answers with is an [`Answer`].
+    pub fn exchange(&mut self, requests: &[u8], count: usize) -> Result<Vec<Answer>, String> {
+        let told = |error: std::io::Error| crate::error::plain(&error);
+        self.0.write_all(requests).map_err(told)?;
+        let (mut answers, mut bytes, mut read) = (Vec::new(), Vec::new(), 0);
+        let mut chunk = [0; 16 << 10];
+        while answers.len() < count {
+            // Skipping first keeps a long answer from being built again with every part of it that comes.
+            while resp::skip_reply(&bytes[read..]).is_some() {
+                let decoded = resp::decode(&bytes[read..]).map_err(|error| error.to_string())?;
+                let Some((value, len)) = decoded else { break };
+                read += len;
+                answers.push(Answer(value));
             }
-            match self.0.read(&mut chunk).map_err(told)? {
-                0 => return Err("the connection was closed".into()),
-                read => answer.extend_from_slice(&chunk[..read]),
+            if answers.len() < count {
+                match self.0.read(&mut chunk).map_err(told)? {
+                    0 => return Err("the connection was closed".into()),
+                    more => bytes.extend_from_slice(&chunk[..more]),
+                }
             }
         }
+        Ok(answers)
     }
 
     /// A section of `INFO`.

@@ -1,7 +1,9 @@
-//! `varve migrate --from redis://…`: moves all data of a running Redis into a running server of ours, without
-//! a stop: ours follows it, both are compared, ours becomes the master.
+//! Data from one server to another. `varve migrate --from redis://…` moves all data of a running Redis into a running server of ours, without
+//! a stop: ours follows it, both are compared, ours becomes the master. `varve export` and `varve import` take keys through a file.
 
 pub(crate) mod client;
+pub(crate) mod export;
+pub(crate) mod import;
 mod progress;
 
 use crate::error::StartError;
@@ -34,6 +36,10 @@ pub(crate) struct MigrateArgs {
 }
 
 type Outcome<T> = Result<T, String>;
+
+fn told(error: std::io::Error) -> String {
+    crate::error::plain(&error)
+}
 
 /// Runs the subcommand.
 ///

@@ -1,4 +1,4 @@
-//! The program's subcommands: `varve config`, `varve completions`, `varve doctor`, `varve migrate`, with the feature `capture` `varve capture`
+//! The program's subcommands: `varve config`, `varve completions`, `varve doctor`, `varve migrate`, `varve export`, `varve import`, with the feature `capture` `varve capture`
 //! and `varve advise`, and with the feature `cluster` `varve cluster try`.
 
 mod completions;
@@ -6,6 +6,8 @@ mod configuration;
 mod doctor;
 
 use crate::error::StartError;
+use crate::migrate::export::{self, ExportArgs};
+use crate::migrate::import::{self, ImportArgs};
 use crate::migrate::{self, MigrateArgs};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use completions::CompletionsArgs;
@@ -18,6 +20,8 @@ pub fn add_to(cli: Command) -> Command {
         .subcommand(ConfigArgs::augment_args(Command::new("config")))
         .subcommand(CompletionsArgs::augment_args(Command::new("completions")))
         .subcommand(DoctorArgs::augment_args(Command::new("doctor")))
+        .subcommand(ExportArgs::augment_args(Command::new("export")))
+        .subcommand(ImportArgs::augment_args(Command::new("import")))
         .subcommand(MigrateArgs::augment_args(Command::new("migrate")));
     #[cfg(feature = "capture")]
     let cli = add_capture(cli);
@@ -45,6 +49,8 @@ pub fn run(name: &str, matches: &ArgMatches) -> Result<(), StartError> {
         "config" => configuration::run(&read::<ConfigArgs>(matches)),
         "completions" => completions::run(&read::<CompletionsArgs>(matches)),
         "doctor" => doctor::run(&read::<DoctorArgs>(matches)),
+        "export" => export::run(&read::<ExportArgs>(matches)),
+        "import" => import::run(&read::<ImportArgs>(matches)),
         "migrate" => migrate::run(&read::<MigrateArgs>(matches)),
         #[cfg(feature = "cluster")]
         "cluster" => crate::cluster_try::run(&read(matches)),

@@ -1,6 +1,6 @@
 //! MIGRATE: keys go from one server to another, and are on one of them at every moment.
 
-use crate::support::{ONE_THREAD, Varve, folder};
+use crate::support::{ONE_THREAD, Varve, folder, run};
 use redis::{Commands, Connection, RedisResult};
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -160,4 +160,51 @@ fn a_strange_target_takes_nothing() {
     assert!(error.contains("error or timeout reading to target instance"), "{error}");
     drop(tell);
     assert_eq!(other.get::<_, String>("k").unwrap(), "v");
+}
+
+#[test]
+fn keys_go_through_a_file() {
+    let ((dir, here), (_other, there)) = (folder(), folder());
+    let (from, to) = (Varve::start(&here, &[]), Varve::start(&there, &["--storage", "fjall"]));
+    let mut source = from.connect();
+    // More than are read at a time, binary names and values, a time to live, another database.
+    let mut many = redis::pipe();
+    (0..1000).for_each(|at| drop(many.set(format!("k{at}"), vec![0xff; 100]).ignore()));
+    let () = many.query(&mut source).unwrap();
+    let () = source.set_ex(b"\xff\r\n", "bytes", 1000).unwrap();
+    let () = source.zadd("scores", "one", 1.5).unwrap();
+    let _: () = redis::pipe().cmd("SELECT").arg(3).set("far", "away").query(&mut source).unwrap();
+    let file = dir.path().join("keys");
+    let file = file.to_str().unwrap();
+    let varve = |args: &[&str]| run(args);
+    let (from, to) = (format!("redis://{}", from.address()), format!("redis://{}", to.address()));
+    let ended = varve(&["export", file, "--from", &from]);
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert!(ended.stderr.contains("1003 keys"), "{}", ended.stderr);
+    assert!(varve(&["export", file, "--from", &from]).stderr.contains("is there already"));
+
+    let ended = varve(&["import", file, "--to", &to]);
+    assert!(ended.stderr.contains("1003 keys restored"), "{}", ended.stderr);
+    let mut target = redis::Client::open(to.as_str()).unwrap().get_connection().unwrap();
+    assert_eq!(target.get::<_, Vec<u8>>("k999").unwrap(), vec![0xff; 100]);
+    assert_eq!(target.zscore::<_, _, f64>("scores", "one").unwrap(), 1.5);
+    let left: i64 = target.ttl(b"\xff\r\n").unwrap();
+    assert!((900..=1000).contains(&left), "{left}");
+    let ended = varve(&["import", file, "--to", &to]);
+    assert!(!ended.status.success() && ended.stderr.contains("BUSYKEY"), "{}", ended.stderr);
+    let ended = varve(&["import", file, "--to", &to, "--existing", "keep"]);
+    assert!(ended.stderr.contains("0 keys restored; 1003 were there"), "{}", ended.stderr);
+    let () = target.set("k1", "other").unwrap();
+    assert!(varve(&["import", file, "--to", &to, "--existing", "replace"]).status.success());
+    assert_eq!(target.get::<_, Vec<u8>>("k1").unwrap(), vec![0xff; 100]);
+    let _: () = redis::cmd("SELECT").arg(3).query(&mut target).unwrap();
+    assert_eq!(target.get::<_, String>("far").unwrap(), "away");
+
+    // Half a file, and something else.
+    let whole = std::fs::read(file).unwrap();
+    std::fs::write(file, &whole[..whole.len() - 3]).unwrap();
+    let ended = varve(&["import", file, "--to", &to, "--existing", "keep"]);
+    assert!(ended.stderr.contains("ends within a command"), "{}", ended.stderr);
+    std::fs::write(file, b"*1\r\n$8\r\nFLUSHALL\r\n").unwrap();
+    assert!(varve(&["import", file, "--to", &to]).stderr.contains("no export"));
 }
