@@ -169,7 +169,9 @@ fn keys_go_through_a_file() {
     let mut source = from.connect();
     // More than are read at a time, binary names and values, a time to live, another database.
     let mut many = redis::pipe();
-    (0..1000).for_each(|at| drop(many.set(format!("k{at}"), vec![0xff; 100]).ignore()));
+    for at in 0..1000 {
+        many.set(format!("k{at}"), vec![0xff; 100]).ignore();
+    }
     let () = many.query(&mut source).unwrap();
     let () = source.set_ex(b"\xff\r\n", "bytes", 1000).unwrap();
     let () = source.zadd("scores", "one", 1.5).unwrap();
