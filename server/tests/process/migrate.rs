@@ -178,35 +178,43 @@ fn keys_go_through_a_file() {
     let _: () = redis::pipe().cmd("SELECT").arg(3).set("far", "away").query(&mut source).unwrap();
     let file = dir.path().join("keys");
     let file = file.to_str().unwrap();
-    let varve = |args: &[&str]| run(args);
     let (from, to) = (format!("redis://{}", from.address()), format!("redis://{}", to.address()));
-    let ended = varve(&["export", file, "--from", &from]);
+    let ended = run(&["export", file, "--from", &from]);
     assert!(ended.status.success(), "{}", ended.stderr);
     assert!(ended.stderr.contains("1003 keys"), "{}", ended.stderr);
-    assert!(varve(&["export", file, "--from", &from]).stderr.contains("is there already"));
+    assert!(run(&["export", file, "--from", &from]).stderr.contains("is there already"));
 
-    let ended = varve(&["import", file, "--to", &to]);
+    let ended = run(&["import", file, "--to", &to]);
     assert!(ended.stderr.contains("1003 keys restored"), "{}", ended.stderr);
     let mut target = redis::Client::open(to.as_str()).unwrap().get_connection().unwrap();
     assert_eq!(target.get::<_, Vec<u8>>("k999").unwrap(), vec![0xff; 100]);
     assert_eq!(target.zscore::<_, _, f64>("scores", "one").unwrap(), 1.5);
     let left: i64 = target.ttl(b"\xff\r\n").unwrap();
     assert!((900..=1000).contains(&left), "{left}");
-    let ended = varve(&["import", file, "--to", &to]);
+    let ended = run(&["import", file, "--to", &to]);
     assert!(!ended.status.success() && ended.stderr.contains("BUSYKEY"), "{}", ended.stderr);
-    let ended = varve(&["import", file, "--to", &to, "--existing", "keep"]);
+    let ended = run(&["import", file, "--to", &to, "--existing", "keep"]);
     assert!(ended.stderr.contains("0 keys restored; 1003 were there"), "{}", ended.stderr);
     let () = target.set("k1", "other").unwrap();
-    assert!(varve(&["import", file, "--to", &to, "--existing", "replace"]).status.success());
+    assert!(run(&["import", file, "--to", &to, "--existing", "replace"]).status.success());
     assert_eq!(target.get::<_, Vec<u8>>("k1").unwrap(), vec![0xff; 100]);
     let _: () = redis::cmd("SELECT").arg(3).query(&mut target).unwrap();
     assert_eq!(target.get::<_, String>("far").unwrap(), "away");
+}
 
-    // Half a file, and something else.
-    let whole = std::fs::read(file).unwrap();
-    std::fs::write(file, &whole[..whole.len() - 3]).unwrap();
-    let ended = varve(&["import", file, "--to", &to, "--existing", "keep"]);
+#[test]
+fn half_a_file_and_other_commands_are_no_export() {
+    let ((dir, here), file) = (folder(), "keys");
+    let varve = Varve::start(&here, &[]);
+    let (file, url) = (dir.path().join(file), format!("redis://{}", varve.address()));
+    let text = file.to_str().unwrap();
+    let () = varve.connect().set("k", "v").unwrap();
+    assert!(run(&["export", text, "--from", &url]).status.success());
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() - 3]).unwrap();
+    let ended = run(&["import", text, "--to", &url, "--existing", "keep"]);
     assert!(ended.stderr.contains("ends within a command"), "{}", ended.stderr);
-    std::fs::write(file, b"*1\r\n$8\r\nFLUSHALL\r\n").unwrap();
-    assert!(varve(&["import", file, "--to", &to]).stderr.contains("no export"));
+    std::fs::write(&file, b"*1\r\n$8\r\nFLUSHALL\r\n").unwrap();
+    assert!(run(&["import", text, "--to", &url]).stderr.contains("no export"));
+    assert_eq!(varve.connect().get::<_, String>("k").unwrap(), "v");
 }
