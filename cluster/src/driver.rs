@@ -32,9 +32,11 @@ pub struct Driver<F: consensus::Files, T> {
     pub outlet: Outlet,
     /// Between two ticks.
     pub tick: Duration,
+    /// To whom it has tried to hand the leadership.
+    pub tried: Vec<NodeId>,
 }
 
-impl<F: consensus::Files, T: Transport> Driver<F, T> {
+impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
     /// Drives until it is told to stop.
     ///
     /// # Errors
@@ -86,11 +88,9 @@ impl<F: consensus::Files, T: Transport> Driver<F, T> {
                 self.node.receive(*packet)?;
             }
             Event::Captured(data) => self.node.captured(data)?,
-            Event::Found(answer) => {
-                let founded = self.node.found()?;
-                // Whoever asked may not wait any longer.
-                let _ = answer.send(founded);
-            }
+            Event::Kept(kept) => self.node.kept(kept)?,
+            Event::SnapshotSent(to, ok) => self.node.snapshot_sent(to, ok),
+            Event::Found(cluster, answer) => answer(self.found(cluster)?),
             Event::HandOver => self.hand_over(),
             Event::Stop => return Ok(false),
         }
@@ -105,18 +105,17 @@ impl<F: consensus::Files, T: Transport> Driver<F, T> {
             for output in std::mem::take(&mut self.node.out) {
                 match output {
                     Output::Send(packet) => self.transport.send(*packet),
+                    Output::Snapshot(snapshot) => {
+                        self.transport.send_snapshot(snapshot.0, snapshot.1);
+                    }
                     Output::Sync => sync = true,
                     Output::Capture(capture) => {
-                        let inbox = self.inbox.clone();
-                        let run = move || {
-                            let panicked = |_| Err(Fatal::Storage("a snapshot panicked".into()));
-                            let data = catch_unwind(AssertUnwindSafe(|| capture.run()));
-                            // Nobody listens any more once the server ends.
-                            inbox.tell(Event::Captured(data.unwrap_or_else(panicked)));
-                        };
-                        let thread = std::thread::Builder::new().name("group-snapshot".into());
-                        thread.spawn(run).map_err(|error| Fatal::Storage(error.to_string()))?;
+                        self.elsewhere(|| Event::Captured(capture.run()))?
                     }
+                    Output::Keep(keeping) => self.elsewhere(|| Event::Kept(keeping.run()))?,
+                    Output::Full => tracing::warn!(
+                        "no space is left for a snapshot: the log is kept, and it is tried again"
+                    ),
                 }
             }
             if !sync {
@@ -126,13 +125,48 @@ impl<F: consensus::Files, T: Transport> Driver<F, T> {
         }
     }
 
-    fn hand_over(&mut self) {
-        self.node.member().with(|group| {
-            if let Some(to) = group.successor() {
-                // Refused only by who does not lead.
-                let _ = group.transfer(to);
+    /// Does what takes as long as there are data in a thread of its own, and is told what came of it.
+    fn elsewhere(&self, what: impl FnOnce() -> Event + Send + 'static) -> Result<(), Fatal> {
+        let inbox = self.inbox.clone();
+        let run = move || {
+            let panicked = |_| Event::Captured(Err(Fatal::Storage("a snapshot panicked".into())));
+            let event = catch_unwind(AssertUnwindSafe(what)).unwrap_or_else(panicked);
+            // Nobody listens any more once the server ends.
+            inbox.tell(event);
+        };
+        let thread = std::thread::Builder::new().name("group-snapshot".into());
+        thread.spawn(run).map(drop).map_err(|error| Fatal::Storage(error.to_string()))
+    }
+
+    /// Founds the cluster: who it is comes to the disk before anybody can hear of it, and before the group does.
+    fn found(&mut self, cluster: u64) -> Result<bool, Fatal> {
+        match self.hub.found(cluster) {
+            Ok(true) => self.node.found(),
+            Ok(false) => {
+                tracing::error!("the cluster was not founded: this node belongs to one already");
+                Ok(false)
             }
-        });
+            Err(error) => {
+                tracing::error!(%error, "the cluster could not be founded");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Hands over to the best that was not tried yet; once all were, again to the best.
+    fn hand_over(&mut self) {
+        let member = self.node.member();
+        let mut successors = member.group().successors();
+        // Who does not answer comes last: the group learns of it later than the connection.
+        successors.sort_by_key(|id| !self.transport.reaches(*id));
+        if successors.iter().all(|id| self.tried.contains(id)) {
+            self.tried.clear();
+        }
+        let Some(to) = successors.into_iter().find(|id| !self.tried.contains(id)) else { return };
+        self.tried.push(to);
+        tracing::info!(to = crate::book::name_of(to), "the leadership is handed over");
+        // Refused only by who does not lead.
+        let _ = member.with(|group| group.transfer(to));
     }
 
     /// Takes in who is known and does not belong, and lets go who was forgotten: one step at a time.

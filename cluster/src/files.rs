@@ -1,9 +1,9 @@
 //! [`Folder`]: a folder of the file system as the disk of a log.
 
-use consensus::{FileError, Files};
+use consensus::{FileError, Files, Reading};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// A folder, of which one file at a time is being written.
@@ -56,6 +56,13 @@ fn failed(error: std::io::Error) -> FileError {
     }
 }
 
+/// The same folder, with no file of it open: for another thread, and other files.
+impl Clone for Folder {
+    fn clone(&self) -> Folder {
+        Folder { path: self.path.clone(), open: None, unnamed: BTreeSet::new() }
+    }
+}
+
 impl Files for Folder {
     fn list(&self) -> Result<Vec<String>, FileError> {
         let entries = std::fs::read_dir(&self.path).map_err(failed)?;
@@ -73,6 +80,12 @@ impl Files for Folder {
 
     fn read(&self, name: &str) -> Result<Vec<u8>, FileError> {
         std::fs::read(self.path.join(name)).map_err(failed)
+    }
+
+    fn open(&self, name: &str) -> Result<Reading, FileError> {
+        let file = File::open(self.path.join(name)).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        Ok(Reading { length, bytes: Box::new(BufReader::new(file)) })
     }
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), FileError> {

@@ -24,6 +24,8 @@ const NAMED_MAX: usize = 256;
 pub struct Hub {
     book: Mutex<Book>,
     folder: PathBuf,
+    /// What the file says. Held while it is written; the book is not.
+    written: Mutex<Book>,
     member: OnceLock<Arc<Member>>,
     named: Mutex<HashSet<(NodeId, Stranger)>>,
     /// Members that are to be forgotten once the group has let them go: until then they are heard, for without
@@ -81,6 +83,7 @@ impl Hub {
         me.host.clone_from(&announce.host);
         let hub = Hub {
             book: Mutex::new(book.clone()),
+            written: Mutex::new(book.clone()),
             folder: folder.to_owned(),
             member: OnceLock::new(),
             named: Mutex::default(),
@@ -154,19 +157,55 @@ impl Hub {
         why
     }
 
-    /// Founds a cluster, unless the node is in one.
+    /// Founds a cluster, unless the node is in another: it is on the disk before anybody can hear of it. Whether the node
+    /// is in it now.
     ///
     /// # Errors
     /// The file system's.
-    pub fn found(&self, cluster: u64) -> std::io::Result<()> {
+    pub fn found(&self, cluster: u64) -> std::io::Result<bool> {
+        let cluster = cluster.max(1);
+        let mut written = self.written.lock();
+        let founded = Book { cluster, ..self.book() };
+        if self.cluster() == 0 {
+            self.keep(&founded)?;
+            *written = founded;
+        }
+        drop(written);
         let mut book = self.book.lock();
         if book.cluster == 0 {
-            let founded = Book { cluster: cluster.max(1), ..book.clone() };
-            self.keep(&founded)?;
-            *book = founded;
+            book.cluster = cluster;
         }
+        let is_in_it = book.cluster == cluster;
+        drop(book);
         self.changed.notify_waiters();
-        Ok(())
+        Ok(is_in_it)
+    }
+
+    /// Writes down what has changed, and waits for the disk. The book can be read and changed meanwhile.
+    pub fn save(&self) {
+        let mut written = self.written.lock();
+        let book = self.book();
+        if *written == book {
+            return;
+        }
+        match self.keep(&book) {
+            Ok(()) => *written = book,
+            // It is tried again; and after a restart what is known is told again.
+            Err(error) => tracing::warn!(%error, "who belongs to the cluster could not be kept"),
+        }
+    }
+
+    /// The node is found there from now on; an empty host is learnt from the others.
+    pub fn announce(&self, what: impl FnOnce(&mut Peer)) {
+        let announced = self.change(|book| {
+            let before = book.me.clone();
+            what(&mut book.me);
+            let is_new = book.me != before;
+            // Of two words about a node the later one counts.
+            book.me.stamp += u64::from(is_new);
+            Ok(is_new)
+        });
+        debug_assert!(announced.is_ok(), "nobody refuses it");
     }
 
     /// A member is to be let go by the group, which this node leads, and then forgotten.
@@ -192,7 +231,8 @@ impl Hub {
         self.change(|book| Ok(book.forget(id))).unwrap_or(false)
     }
 
-    /// Changes the book, keeps it if that changed anything, and tells whoever wants to know. Whether it did.
+    /// Changes the book, and tells whoever wants to know if that changed anything, of whom one [saves](Self::save) it.
+    /// Whether it did.
     fn change(
         &self,
         what: impl FnOnce(&mut Book) -> Result<bool, Stranger>,
@@ -200,10 +240,6 @@ impl Hub {
         let mut book = self.book.lock();
         let changed = what(&mut book)?;
         if changed {
-            if let Err(error) = self.keep(&book) {
-                // What is known is told again after a restart.
-                tracing::warn!(%error, "who belongs to the cluster could not be kept");
-            }
             self.publish(&book);
             self.changed.notify_waiters();
         }
@@ -244,8 +280,7 @@ mod tests {
         let announce =
             Announce { host: String::new(), port: 7000, bus_port: 17_000, secret: "".into() };
         let first = Hub::open(dir.path(), &announce, 11, 5).unwrap();
-        first.found(77).unwrap();
-        first.found(78).unwrap();
+        assert!(first.found(77).unwrap() && !first.found(78).unwrap());
         drop(first);
         // The clock went back meanwhile.
         let again = Hub::open(dir.path(), &announce, 12, 4).unwrap();
@@ -276,5 +311,35 @@ mod tests {
             assert_eq!(hub.hear(said.clone(), "h"), Err(Stranger::Version));
         }
         assert_eq!(hub.counts.refused.get(), 3);
+    }
+
+    #[test]
+    fn nobody_waits_for_the_disk_to_read_the_book_or_to_change_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let announce =
+            Announce { host: "h".into(), port: 7000, bus_port: 17_000, secret: "".into() };
+        let hub = Arc::new(Hub::open(dir.path(), &announce, 11, 5).unwrap());
+        // A disk that does not answer: what is written to it waits for somebody to read.
+        let slow = dir.path().join(NEW_FILE);
+        assert!(std::process::Command::new("mkfifo").arg(&slow).status().unwrap().success());
+        let (done, is_done) = std::sync::mpsc::channel();
+        let busy = hub.clone();
+        let thread = std::thread::spawn(move || {
+            let peer = Peer { id: 2, stamp: 1, host: "h".into(), port: 1, bus_port: 2 };
+            let said = Greeting { version: 1, cluster: 7, from: 2, ..Greeting::default() };
+            busy.hear(Greeting { nodes: vec![peer], ..said }, "h").unwrap();
+            done.send(()).unwrap();
+            busy.save();
+        });
+        assert!(is_done.recv_timeout(std::time::Duration::from_secs(30)).is_ok());
+        assert_eq!((hub.cluster(), hub.book().others.len()), (7, 1));
+        assert!(hub.forget(2) && hub.peer(2).is_none());
+        std::fs::read(&slow).unwrap();
+        thread.join().unwrap();
+        std::fs::remove_file(&slow).unwrap();
+        hub.save();
+        drop(hub);
+        let again = Hub::open(dir.path(), &announce, 12, 9).unwrap();
+        assert_eq!((again.cluster(), again.book().forgotten), (7, BTreeSet::from([2])));
     }
 }

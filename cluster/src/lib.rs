@@ -33,6 +33,7 @@ mod start;
 mod transport;
 mod wire;
 
+pub use book::is_host;
 pub use hub::Announce;
-pub use start::{Plan, Prepared, Running};
+pub use start::{Announced, Plan, Prepared, Running};
 pub use transport::Transport;

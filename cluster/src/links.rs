@@ -4,13 +4,13 @@
 //! batches, a greeting now and then, and snapshots in streams of their own. Queues are bounded, and what does
 //! not fit, or has no connection, is lost: whoever sends never waits for another node.
 
-use crate::book::{Book, Stranger};
+use crate::book::{Book, Stranger, name_of};
 use crate::hub::Hub;
 use crate::receive::{Receiver, host_of};
 use crate::service::{PeersClient, PeersServer, Secret};
-use crate::transport::{Inbox, Transport};
+use crate::transport::{Event, Inbox, Transport};
 use crate::wire::{Batch, Chunk, Greeting, Peer, Raft, VERSION, weight};
-use consensus::{Message, NodeId};
+use consensus::{Message, NodeId, SnapshotReader};
 use member::Packet;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -23,7 +23,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
-use tonic::codegen::tokio_stream::{Stream, StreamExt as _, iter};
+use tonic::codegen::tokio_stream::Stream;
+use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Endpoint, Server};
 
 /// Messages that wait for a connection, at most.
@@ -43,6 +44,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Between two greetings.
 const GREETING: Duration = Duration::from_millis(500);
+
+/// Pieces of a snapshot that were read and not sent, at most.
+const PIECES: usize = 4;
 
 /// Between two attempts to connect: this long at first, and that at most.
 const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -78,6 +82,7 @@ pub struct Seen {
 /// What all tasks share.
 struct Shared {
     hub: Arc<Hub>,
+    inbox: Inbox,
     links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
     meetings: AtomicUsize,
 }
@@ -102,7 +107,7 @@ impl Links {
     ) -> io::Result<Links> {
         let mut runtime = Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).thread_name("peers").enable_all().build()?;
-        let receiver = Arc::new(Receiver::new(hub.clone(), inbox));
+        let receiver = Arc::new(Receiver::new(hub.clone(), inbox.clone()));
         for listener in listeners {
             listener.set_nonblocking(true)?;
             let _inside = runtime.enter();
@@ -110,7 +115,7 @@ impl Links {
             runtime.spawn(listen(listener, receiver.clone(), hub.secret.clone()));
         }
         let links = Mutex::default();
-        let shared = Arc::new(Shared { hub, links, meetings: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared { hub, inbox, links, meetings: AtomicUsize::new(0) });
         runtime.spawn(tend_all(shared.clone()));
         let handle = runtime.handle().clone();
         Ok(Links { shared, handle, runtime: Mutex::new(Some(runtime)) })
@@ -164,16 +169,36 @@ impl Drop for Links {
 
 impl Transport for Arc<Links> {
     fn send(&self, packet: Packet) {
-        let Packet { message, data } = packet;
+        let message = packet.message;
         let link = self.shared.links.lock().get(&message.to).cloned();
-        let sent = match (link, data) {
-            (Some(link), Some(data)) => {
-                send_snapshot(&self.shared, &self.handle, link, message, data)
+        self.shared.count(link.is_some_and(|link| link.send(message)));
+    }
+
+    fn send_snapshot(&self, message: Message, snapshot: SnapshotReader) {
+        let (shared, to) = (self.shared.clone(), message.to);
+        self.handle.spawn(async move {
+            let sent = send_snapshot(&shared, message, snapshot).await;
+            shared.count(sent.is_ok());
+            if let Err(error) = &sent {
+                tracing::warn!(error, to = name_of(to), "a snapshot did not get through");
+                // The next attempt follows at once.
+                tokio::time::sleep(REST.1).await;
             }
-            (Some(link), None) => link.send(message),
-            (None, _) => false,
-        };
-        let counts = &self.shared.hub.counts;
+            // Its inbox may be full for a while.
+            let told = move || shared.inbox.tell(Event::SnapshotSent(to, sent.is_ok()));
+            tokio::task::spawn_blocking(told);
+        });
+    }
+
+    fn reaches(&self, node: NodeId) -> bool {
+        let seen = self.seen(node);
+        seen.is_up && seen.heard.is_some_and(|heard| heard.elapsed() < GREETING * 3)
+    }
+}
+
+impl Shared {
+    fn count(&self, sent: bool) {
+        let counts = &self.hub.counts;
         if sent { counts.sent.add(1) } else { counts.lost.add(1) }
     }
 }
@@ -221,6 +246,9 @@ async fn tend_all(shared: Arc<Shared>) {
     loop {
         let changed = shared.hub.changed.notified();
         tend_each(&shared);
+        let hub = shared.hub.clone();
+        // A disk takes its time, and whoever else runs here has none.
+        let _ = tokio::task::spawn_blocking(move || hub.save()).await;
         // What changes between the two is seen a moment later.
         let _ = tokio::time::timeout(GREETING, changed).await;
     }
@@ -373,44 +401,69 @@ impl Stream for Outgoing {
     }
 }
 
-/// Begins to send a snapshot, unless one is on its way to that node.
-fn send_snapshot(
+/// Sends a snapshot, unless one is on its way to that node; done when that has taken it.
+async fn send_snapshot(
     shared: &Shared,
-    runtime: &Handle,
-    link: Arc<Link>,
     message: Message,
-    data: bytes::Bytes,
-) -> bool {
-    let Some(mut client) = link.client.lock().clone() else { return false };
+    snapshot: SnapshotReader,
+) -> Result<(), String> {
+    let link = shared.links.lock().get(&message.to).cloned();
+    let link = link.ok_or("nobody knows that node")?;
+    let client = link.client.lock().clone();
+    let mut client = client.ok_or("there is no connection")?;
     if link.busy.swap(true, Ordering::SeqCst) {
-        return false;
+        return Err("another one is on its way".into());
     }
+    let _free = Free(link);
+    let (pieces, read) = mpsc::channel(PIECES);
     let book = shared.hub.book();
-    let total = data.len() as u64;
-    let piece = move |at: usize| Chunk {
-        version: VERSION,
-        cluster: book.cluster,
-        from: book.me.id,
-        message: (at == 0).then(|| Raft::from(message.clone())),
-        total: if at == 0 { total } else { 0 },
-        data: data.slice(at..(at + PIECE).min(data.len())),
-    };
-    let pieces = iter((0..(total as usize).max(1)).step_by(PIECE)).map(piece);
-    runtime.spawn(async move {
-        if let Err(error) = client.snapshot(pieces).await {
-            tracing::warn!(%error, "a snapshot did not get through");
+    tokio::task::spawn_blocking(move || read_pieces(&book, message, snapshot, &pieces));
+    client.snapshot(ReceiverStream::new(read)).await.map_err(|error| error.to_string())
+}
+
+/// Lets the next snapshot go, however this one ended.
+struct Free(Arc<Link>);
+
+impl Drop for Free {
+    fn drop(&mut self) {
+        self.0.busy.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Reads a snapshot as fast as its pieces are sent. Of one that is damaged the last piece never comes: whoever receives it
+/// knows that it is not whole.
+fn read_pieces(
+    book: &Book,
+    message: Message,
+    mut snapshot: SnapshotReader,
+    pieces: &mpsc::Sender<Chunk>,
+) {
+    let (mut first, total) = (Some(Raft::from(message)), snapshot.length());
+    loop {
+        let piece = match snapshot.piece(PIECE) {
+            Ok(Some(piece)) => piece,
+            // Of nothing there is one piece, which says so.
+            Ok(None) if first.is_some() => Vec::new(),
+            Ok(None) => return,
+            Err(error) => return tracing::error!(%error, "a snapshot cannot be sent"),
+        };
+        let total = if first.is_some() { total } else { 0 };
+        let (message, data) = (first.take(), piece.into());
+        let (version, cluster, from) = (VERSION, book.cluster, book.me.id);
+        // Nobody takes it any more once the connection has ended.
+        if pieces.blocking_send(Chunk { version, cluster, from, message, total, data }).is_err() {
+            return;
         }
-        link.busy.store(false, Ordering::SeqCst);
-    });
-    true
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::hub::Announce;
-    use crate::transport::{Event, Outlet, inbox};
-    use consensus::{Base, Membership, MessageKind};
+    use crate::transport::{Outlet, inbox};
+    use consensus::testing::Disk;
+    use consensus::{Base, Files as _, Membership, MessageKind, Snapshots};
     use std::io::{Read, Write};
     use storage::testing::until;
 
@@ -446,9 +499,28 @@ mod tests {
         (one, two)
     }
 
-    fn packet(index: u64, data: Option<Vec<u8>>) -> Packet {
-        let base = Base { index: 5, term: 1, members: Membership::of([1, 2]), seq: 0, time: 0 };
-        let kind = if data.is_some() { MessageKind::Snapshot } else { MessageKind::Append };
+    fn base() -> Base {
+        Base { index: 5, term: 1, members: Membership::of([1, 2]), seq: 0, time: 0 }
+    }
+
+    /// A snapshot on a disk, of which a byte may be altered.
+    fn snapshot(data: &[u8], altered: Option<usize>) -> SnapshotReader {
+        let mut disk = Disk::default();
+        Snapshots(&mut disk).keep(0, &base(), data).unwrap();
+        let name = disk.list().unwrap().remove(0);
+        altered.into_iter().for_each(|at| disk.rot(&name, at));
+        Snapshots(&mut disk).open(0, &base()).unwrap()
+    }
+
+    /// What the driver is told of a snapshot that it had sent.
+    fn was_sent(side: &Side) -> bool {
+        let event = side.outlet.events.recv_timeout(Duration::from_secs(30)).unwrap();
+        let Event::SnapshotSent(1, sent) = event else { panic!("nothing else is told") };
+        sent
+    }
+
+    fn packet(index: u64, is_snapshot: bool) -> Packet {
+        let kind = if is_snapshot { MessageKind::Snapshot } else { MessageKind::Append };
         let message = Message {
             kind,
             to: 1,
@@ -459,14 +531,14 @@ mod tests {
             entries: Vec::new(),
             commit: 0,
             commit_term: 0,
-            snapshot: data.is_some().then_some(base),
+            snapshot: is_snapshot.then(base),
             request_snapshot: 0,
             reject: false,
             reject_hint: 0,
             context: bytes::Bytes::new(),
             priority: 0,
         };
-        Packet { message, data: data.map(bytes::Bytes::from) }
+        Packet { message, data: None }
     }
 
     fn received(side: &Side) -> Packet {
@@ -478,23 +550,31 @@ mod tests {
     #[test]
     fn messages_arrive_in_order_and_snapshots_whole() {
         let (one, two) = pair();
-        (0..1_000).for_each(|index| two.links.send(packet(index, None)));
+        (0..1_000).for_each(|index| two.links.send(packet(index, false)));
         for index in 0..1_000 {
-            assert_eq!(received(&one).message, packet(index, None).message);
+            assert_eq!(received(&one).message, packet(index, false).message);
         }
         let data: Vec<u8> = (0..3_500_000_u32).map(|at| (at % 251) as u8).collect();
-        two.links.send(packet(0, Some(data.clone())));
+        two.links.send_snapshot(packet(0, true).message, snapshot(&data, None));
         assert!(received(&one).data.is_some_and(|got| got == data));
+        assert!(was_sent(&two));
+        two.links.send_snapshot(packet(0, true).message, snapshot(&[], None));
+        assert!(received(&one).data.is_some_and(|got| got.is_empty()));
+        assert!(was_sent(&two));
+        // What is damaged on the disk of who sends it never counts as whole.
+        two.links.send_snapshot(packet(0, true).message, snapshot(&data, Some(2_000_000)));
+        assert!(!was_sent(&two));
+        assert!(one.outlet.events.is_empty());
         two.links
-            .send(Packet { message: Message { to: 9, ..packet(0, None).message }, data: None });
-        assert_eq!(two.hub.counts.lost.get(), 1, "nobody knows a node 9");
+            .send(Packet { message: Message { to: 9, ..packet(0, false).message }, data: None });
+        assert_eq!(two.hub.counts.lost.get(), 2, "nobody knows a node 9");
     }
 
     #[test]
     fn strangers_and_garbage_are_refused_and_hold_up_nobody() {
         let (one, two) = pair();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let raft = Raft::from(packet(1, None).message);
+        let raft = Raft::from(packet(1, false).message);
         let batch = |version, cluster, from, raft: &Raft| Batch {
             version,
             cluster,
@@ -511,7 +591,8 @@ mod tests {
         runtime.block_on(async {
             for batch in bad {
                 let mut client = connect("127.0.0.1", one.port.into(), SECRET).await.unwrap();
-                let status = client.messages(iter([batch])).await.unwrap_err();
+                let status =
+                    client.messages(tonic::codegen::tokio_stream::iter([batch])).await.unwrap_err();
                 assert_eq!(status.code(), tonic::Code::PermissionDenied);
             }
         });
@@ -528,7 +609,7 @@ mod tests {
         raw.write_all(&[b'x'; 4_096]).unwrap();
         // It is closed, or reset.
         let _ = raw.read_to_end(&mut Vec::new());
-        two.links.send(packet(7, None));
+        two.links.send(packet(7, false));
         assert_eq!(received(&one).message.index, 7);
     }
 }

@@ -54,11 +54,16 @@ impl Receiver {
         Status::permission_denied(self.hub.refuse(from, host, why).to_string())
     }
 
-    fn deliver(&self, packet: Packet) {
-        match self.inbox.deliver(packet) {
-            true => self.hub.counts.received.add(1),
-            false => self.hub.counts.lost.add(1),
+    /// Whether there was room for it.
+    fn deliver(&self, packet: Packet) -> bool {
+        let taken = self.inbox.deliver(packet);
+        let counts = &self.hub.counts;
+        if taken {
+            counts.received.add(1)
+        } else {
+            counts.lost.add(1)
         }
+        taken
     }
 
     /// A message that makes sense here.
@@ -154,8 +159,10 @@ impl Peers for Receiver {
             }
             let _free = Free(self.clone());
             let packet = self.collect(request).await?;
-            self.deliver(packet);
-            Ok(Response::new(Done {}))
+            match self.deliver(packet) {
+                true => Ok(Response::new(Done {})),
+                false => Err(Status::resource_exhausted("too much waits here")),
+            }
         })
     }
 }

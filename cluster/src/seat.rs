@@ -6,7 +6,6 @@ use crate::links::Links;
 use crate::transport::{Event, Inbox};
 use crate::wire::Peer;
 use consensus::NodeId;
-use crossbeam_channel::bounded;
 use engine::cluster::{Cluster, NodeView, Role, Route, Topology};
 use engine::commit::SLOTS;
 use engine::session::SessionState;
@@ -15,9 +14,6 @@ use parking_lot::Mutex;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-
-/// How long founding may take: two writes to a disk.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 const BELONGS: &str = "ERR This node belongs to a cluster already";
 
@@ -29,7 +25,7 @@ pub struct Seat {
     /// Set once connections are made.
     pub(crate) links: OnceLock<Arc<Links>>,
     /// Slots that were given to this node before it had all of them.
-    pub(crate) slots: Mutex<Vec<bool>>,
+    pub(crate) slots: Arc<Mutex<Vec<bool>>>,
     /// Stands for the cluster, if it is founded here.
     pub(crate) fresh: u64,
     /// After so long without a word a node counts as failed.
@@ -126,6 +122,7 @@ impl Seat {
         Ok(true)
     }
 
+    /// Has the cluster founded, which takes a moment: as in Redis it is then that its state is `ok`.
     fn found(&self) -> Result<(), Box<str>> {
         // Founding that was interrupted may go on: nobody else has heard of that cluster.
         let book = self.hub.book();
@@ -133,14 +130,16 @@ impl Seat {
         if book.cluster != 0 && !unfinished {
             return Err(BELONGS.into());
         }
-        let failed = |error: std::io::Error| format!("ERR The cluster cannot be founded: {error}");
-        self.hub.found(self.fresh).map_err(failed)?;
-        let (answer, answered) = bounded(1);
-        self.inbox.tell(Event::Found(answer));
-        match answered.recv_timeout(PATIENCE) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(BELONGS.into()),
-            Err(_) => Err("ERR The cluster was not founded in time".into()),
+        let cluster = if unfinished && book.cluster != 0 { book.cluster } else { self.fresh };
+        let slots = self.slots.clone();
+        let answer = move |founded: bool| {
+            if !founded {
+                slots.lock().fill(false);
+            }
+        };
+        match self.inbox.try_tell(Event::Found(cluster, Box::new(answer))) {
+            true => Ok(()),
+            false => Err("ERR This node is too busy to found a cluster".into()),
         }
     }
 }
@@ -152,6 +151,10 @@ impl Cluster for Seat {
 
     fn is_current(&self, stream: u16, fence: u64) -> bool {
         self.member.is_current(stream, fence)
+    }
+
+    fn largest_write(&self) -> usize {
+        self.member.largest_write()
     }
 
     fn topology(&self) -> Topology {

@@ -29,6 +29,9 @@ const SNAPSHOT_ENTRIES: u64 = 1_000_000;
 /// Bytes of effects after which it is.
 const SNAPSHOT_BYTES: u64 = 64 << 20;
 
+/// Attempts to hand the leadership over, within an election timeout.
+const ATTEMPTS: u32 = 4;
+
 /// Election timeouts until somebody has taken the leadership over.
 const HANDING: u32 = 5;
 
@@ -58,6 +61,17 @@ pub struct Prepared {
     hub: Arc<Hub>,
     ways: (Inbox, Outlet),
     plan: Plan,
+}
+
+/// A part of where a node is found.
+#[derive(Debug, Clone)]
+pub enum Announced {
+    /// Its host; empty to be learnt from the others.
+    Host(String),
+    /// Where clients connect.
+    Port(u16),
+    /// Where other nodes do.
+    BusPort(u16),
 }
 
 /// A node that runs. Dropping it stops it.
@@ -106,23 +120,14 @@ impl Prepared {
         ended: impl FnOnce(Fatal) + Send + 'static,
     ) -> Result<Running, String> {
         let Prepared { opened, hub, ways: (inbox, outlet), plan } = self;
-        let seat = Arc::new(Seat {
-            hub: hub.clone(),
-            member: opened.member.clone(),
-            inbox: inbox.clone(),
-            links: OnceLock::new(),
-            slots: Mutex::new(vec![false; usize::from(SLOTS)]),
-            fresh: plan.fresh[1],
-            timeout: plan.election * 2,
-            wall_ms: Box::new(move || plan.clock.now().wall_ms),
-        });
+        let seat = Arc::new(seat(&opened.member, &hub, inbox.clone(), &plan));
         let node = opened.start_behind(engine, seat.clone()).map_err(|error| error.to_string())?;
         let links = Links::start(hub.clone(), inbox.clone(), listeners);
         let links = Arc::new(links.map_err(|error| error.to_string())?);
         let first = seat.links.set(links.clone()).is_ok();
         debug_assert!(first, "links are made once");
         let tick = plan.election / ELECTION_TICKS as u32;
-        let driver = Driver { node, transport: links, hub, inbox, outlet, tick };
+        let driver = Driver { node, transport: links, hub, inbox, outlet, tick, tried: Vec::new() };
         let thread = std::thread::Builder::new().name("group".into()).spawn(move || {
             let panicked = |_| Err(Fatal::Storage("its thread panicked".into()));
             let ran = catch_unwind(AssertUnwindSafe(move || driver.run()));
@@ -132,6 +137,20 @@ impl Prepared {
         });
         let thread = Some(thread.map_err(|error| error.to_string())?);
         Ok(Running { seat, election: plan.election, thread })
+    }
+}
+
+fn seat(member: &Arc<Member>, hub: &Arc<Hub>, inbox: Inbox, plan: &Plan) -> Seat {
+    let clock = plan.clock;
+    Seat {
+        hub: hub.clone(),
+        member: member.clone(),
+        inbox,
+        links: OnceLock::new(),
+        slots: Arc::new(Mutex::new(vec![false; usize::from(SLOTS)])),
+        fresh: plan.fresh[1],
+        timeout: plan.election * 2,
+        wall_ms: Box::new(move || clock.now().wall_ms),
     }
 }
 
@@ -150,16 +169,31 @@ fn member_plan(plan: &Plan, hub: &Hub) -> member::Plan {
 }
 
 impl Running {
+    /// Other nodes and clients find this one there from now on.
+    pub fn announce(&self, what: Announced) {
+        self.seat.hub.announce(|me| match what {
+            Announced::Host(host) => me.host = host,
+            Announced::Port(port) => me.port = port.into(),
+            Announced::BusPort(port) => me.bus_port = port.into(),
+        });
+    }
+
     /// Hands the leadership over, if it is here and somebody can take it, and waits for that while
     /// there are others: a few election timeouts at most.
     pub fn hand_over(&self) {
         let member = &self.seat.member;
-        if member.group().successor().is_none() || !self.seat.inbox.tell(Event::HandOver) {
+        if member.group().successors().is_empty() {
             return;
         }
         let began = Instant::now();
         let patience = (self.election * HANDING).min(HANDING_MAX);
+        let mut attempts = 0;
         while began.elapsed() < patience && self.seat.hears_of_others() {
+            // Who was asked first may be unable to: then somebody else is.
+            if began.elapsed() >= self.election / ATTEMPTS * attempts {
+                attempts += 1;
+                self.seat.inbox.tell(Event::HandOver);
+            }
             if member.leader().is_some_and(|leader| leader != member.id()) {
                 return tracing::info!("the leadership was handed over");
             }
@@ -176,5 +210,34 @@ impl Drop for Running {
             let _ = thread.join();
         }
         self.seat.links.get().into_iter().for_each(|links| links.stop());
+        self.seat.hub.save();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::cluster::Cluster as _;
+
+    #[test]
+    fn who_gives_a_node_its_slots_does_not_wait_for_disks() {
+        let dir = tempfile::tempdir().unwrap();
+        let announce = Announce { host: "h".into(), port: 1, bus_port: 2, secret: "".into() };
+        let plan = Plan {
+            folder: dir.path().into(),
+            announce,
+            election: Duration::from_secs(1),
+            fresh: [11, 77],
+            clock: Clock::new(),
+        };
+        let Prepared { opened, hub, ways: (inbox, outlet), plan } = Prepared::open(plan).unwrap();
+        let seat = seat(&opened.member, &hub, inbox, &plan);
+        // Nobody drives the group: whoever waited for that would wait in vain.
+        let all: Vec<u16> = (0..SLOTS).collect();
+        assert_eq!(seat.add_slots(&all), Ok(()));
+        let Ok(Event::Found(77, answer)) = outlet.events.try_recv() else { panic!("it is asked") };
+        assert_eq!(seat.add_slots(&[7]), Err("ERR Slot 7 is already busy".into()));
+        answer(false);
+        assert_eq!(seat.add_slots(&[7]), Ok(()), "they are free again if it failed");
     }
 }

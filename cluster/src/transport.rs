@@ -1,8 +1,9 @@
 //! [`Transport`]: how messages leave a node, and [`Inbox`]: how they come in.
 
 use crate::wire::weight;
+use consensus::{Message, NodeId, SnapshotReader};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use member::{Fatal, Packet};
+use member::{Fatal, Kept, Packet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -10,6 +11,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub trait Transport: Send {
     /// Sends a message, or loses it. Never waits.
     fn send(&self, packet: Packet);
+
+    /// Sends a snapshot, which it reads in a thread of its own, and tells the driver ([`Event::SnapshotSent`]) once it has
+    /// arrived, or will not. Never waits.
+    fn send_snapshot(&self, message: Message, snapshot: SnapshotReader);
+
+    /// Whether there is a connection to a node, which answers.
+    fn reaches(&self, node: NodeId) -> bool;
 }
 
 /// A number that only grows.
@@ -47,9 +55,13 @@ pub enum Event {
     Packet(Box<Packet>),
     /// A snapshot was captured.
     Captured(Result<Vec<u8>, Fatal>),
-    /// The group is to be founded here; whether it was.
-    Found(Sender<bool>),
-    /// The leadership is to be handed to somebody, if it is here.
+    /// A snapshot of this node's own was written, or could not be.
+    Kept(Kept),
+    /// A snapshot for another node has arrived there, or will not.
+    SnapshotSent(NodeId, bool),
+    /// The group is to be founded here, as this cluster; who asked is told whether it was.
+    Found(u64, Box<dyn FnOnce(bool) + Send>),
+    /// The leadership is to be handed to somebody, if it is here: for the first time, or to another than before.
     HandOver,
     /// It is to end.
     Stop,
@@ -107,6 +119,11 @@ impl Inbox {
     /// serves clients. Whether it still listens.
     pub fn tell(&self, event: Event) -> bool {
         self.events.send(event).is_ok()
+    }
+
+    /// [`Inbox::tell`], for threads that serve clients: if there is no room, it is not told. Whether it was.
+    pub fn try_tell(&self, event: Event) -> bool {
+        self.events.try_send(event).is_ok()
     }
 
     /// There is something to do.

@@ -36,12 +36,15 @@ pub use batch::Batch;
 #[cfg(feature = "planted")]
 pub use fault::Fault;
 pub use fault::Faults;
-pub use group::{Action, Blocked, Cut, CutOutcome, Fence, Group, Settings, Wait, Work, founded};
+pub use group::{
+    Action, Blocked, Cut, CutOutcome, Fence, Group, RECORD_MAX, Settings, Wait, Work, founded,
+};
 pub use message::{Base, Change, Entry, EntryKind, GroupId, HardState, Membership, Message};
 pub use message::{MessageKind, NodeId, Step};
 pub use outcomes::Outcome;
 pub use raft::{Raft, Ready, Recovered, Refused, Role, Status};
 pub use store::{
-    FileError, Files, LogStore, MemoryStore, SegmentStore, Snapshots, StoreError, Torn,
+    FileError, Files, LogStore, MemoryStore, Reading, SegmentStore, SnapshotReader, Snapshots,
+    StoreError, Torn,
 };
 pub use tikv::{ELECTION_TICKS, TikvRaft};

@@ -124,6 +124,8 @@ pub trait Raft {
     fn base(&self) -> &Base;
     /// Whether a member waits for a snapshot newer than the base.
     fn wants_snapshot(&self) -> bool;
+    /// Whether the leader has heard of a member within the last election timeout, or the one before.
+    fn is_active(&self, id: NodeId) -> bool;
     /// The last entry that a member is known to have, as the leader sees it.
     fn matched(&self, id: NodeId) -> Option<u64>;
 }

@@ -148,3 +148,37 @@ fn a_snapshot_comes_back_whole_or_not_at_all() {
     disk.rot(&name, 50);
     assert!(Snapshots(&mut disk).load(1, &base(9)).is_err());
 }
+
+#[test]
+fn of_a_snapshot_that_did_not_fit_nothing_stays() {
+    let mut disk = Disk::default();
+    disk.set_free(Some(50));
+    assert_eq!(Snapshots(&mut disk).keep(7, &base(5), &[1; 100]), Err(FileError::Full));
+    assert_eq!(disk.list().unwrap(), Vec::<String>::new());
+    disk.set_free(None);
+    Snapshots(&mut disk).keep(7, &base(5), &[1; 100]).unwrap();
+    assert_eq!(Snapshots(&mut disk).load(7, &base(5)).unwrap(), [1; 100]);
+}
+
+#[test]
+fn a_snapshot_is_read_in_pieces_and_is_not_whole_if_it_is_damaged() {
+    let (mut disk, data) = (Disk::default(), [3; 100]);
+    Snapshots(&mut disk).keep(7, &base(5), &data).unwrap();
+    let read = |disk: &mut Disk| {
+        let mut reader = Snapshots(disk).open(7, &base(5)).unwrap();
+        assert_eq!(reader.length(), 100);
+        let mut pieces = Vec::new();
+        loop {
+            match reader.piece(40) {
+                Ok(Some(piece)) => pieces.push(piece.len()),
+                Ok(None) => return (pieces, true),
+                Err(_) => return (pieces, false),
+            }
+        }
+    };
+    assert_eq!(read(&mut disk), (vec![40, 40, 20], true));
+    let other = Base { members: Membership::of([1]), ..base(5) };
+    assert!(Snapshots(&mut disk).open(7, &other).is_err(), "it names other members");
+    disk.rot(&disk.list().unwrap()[0], 60);
+    assert_eq!(read(&mut disk), (vec![40, 40], false), "the last piece is not given out");
+}

@@ -34,6 +34,11 @@ pub trait Cluster: Send + Sync {
     /// once, and knows then that nothing more is executed behind it. Has to be cheap.
     fn is_current(&self, stream: u16, fence: u64) -> bool;
 
+    /// Bytes of a write, at most: one that is larger would be executed in vain.
+    fn largest_write(&self) -> usize {
+        usize::MAX
+    }
+
     /// The cluster as it is known here (`CLUSTER NODES` and its kin).
     fn topology(&self) -> Topology {
         Topology::default()
@@ -63,6 +68,11 @@ pub trait Cluster: Send + Sync {
     fn add_slots(&self, _slots: &[u16]) -> Result<(), Box<str>> {
         Err(UNAVAILABLE.into())
     }
+}
+
+/// What the client is told of a write that has more than `most` bytes.
+pub fn too_large(most: usize) -> Box<str> {
+    format!("ERR The write is larger than the {most} bytes that a cluster agrees on at once").into()
 }
 
 const UNAVAILABLE: &str = "ERR This is not available here";

@@ -12,7 +12,7 @@
 //! 3. under its locks still, what it appended, or else the last that was appended to the shards it
 //!    looked at, is what its reply depends on.
 
-use crate::cluster::{Cluster, Route};
+use crate::cluster::{Cluster, Route, too_large};
 use crate::command::Entry;
 use crate::engine::{Engine, Gate};
 use crate::failure::{Failure, failure};
@@ -41,6 +41,14 @@ pub fn slot(key: &[u8]) -> u16 {
 const CROSS_SLOT: Failure = failure("CROSSSLOT Keys in request don't hash to the same slot");
 const TRY_AGAIN: Failure = failure("TRYAGAIN Multiple keys request during rehashing of slot");
 const DOWN: Failure = failure("CLUSTERDOWN Hash slot not served");
+
+/// Bytes of a request that may come to be effects.
+fn written(entry: &Entry, request: Request<'_>) -> usize {
+    match entry.replicates() {
+        true => request.iter().map(<[u8]>::len).sum(),
+        false => 0,
+    }
+}
 
 impl Engine {
     /// Asks `cluster` from now on who executes what; once, before anything is served.
@@ -87,17 +95,23 @@ impl Engine {
             return Ok(());
         }
         let mut slot = self.common_slot(None, entry, request)?;
+        let mut bytes = written(entry, request);
         if entry.id == self.exec {
             let queue = session.multi.as_ref().map_or(&[][..], |multi| &multi.queue[..]);
             for queued in queue {
                 let entry = self.commands.entry(queued.command);
                 slot = self.common_slot(slot, entry, queued.request.view())?;
+                bytes += written(entry, queued.request.view());
             }
         }
         session.slot = slot.unwrap_or(0);
         session.set_fence(None);
         if slot.is_some() {
             let fence = self.serving(session)?;
+            let most = self.cluster().map_or(usize::MAX, Cluster::largest_write);
+            if bytes > most {
+                return Err(Failure::text(too_large(most)));
+            }
             session.set_fence(fence);
         }
         Ok(())

@@ -3,7 +3,9 @@
 use crate::effects::{begin, end};
 use crate::flaw::Flaw;
 use crate::member::Member;
+use crate::positions::Meaning;
 use consensus::{Blocked, Outcome};
+use engine::cluster::too_large;
 use std::task::Waker;
 use storage::Db;
 use storage::journal::{Appended, Fate, Journal, Position, Refusal, Withholds};
@@ -19,6 +21,10 @@ impl Member {
         let inner = &mut *guard;
         inner.scratch.clear();
         encode(&mut inner.scratch);
+        if inner.scratch.len() > self.record_max {
+            inner.scratch = Vec::new();
+            return inner.too_large();
+        }
         let appended = inner.open.and_then(|fence| {
             let seq = inner.group.append(fence, &inner.scratch, 1, now.wall_ms).ok()?;
             Some((fence, seq))
@@ -92,7 +98,11 @@ impl Journal for Member {
     }
 
     fn poll(&self, position: Position, waker: &Waker) -> Fate {
-        match self.inner.lock().wait(position, waker) {
+        let mut inner = self.inner.lock();
+        if inner.positions.meaning(position) == Meaning::TooLarge {
+            return Fate::Refused(Refusal(too_large(self.record_max)));
+        }
+        match inner.wait(position, waker) {
             Outcome::Kept => Fate::Kept,
             Outcome::Pending => Fate::Pending,
             Outcome::Cut => Fate::Cut(TRY_AGAIN.into()),

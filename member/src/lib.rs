@@ -33,7 +33,7 @@ mod tests;
 pub use flaw::Flaw;
 pub use flaw::Flaws;
 pub use member::{Clock, Kick, Member};
-pub use node::{Fatal, Node, Opened, Output, Packet, Plan, Watch};
+pub use node::{Fatal, Keeping, Kept, Node, Opened, Output, Packet, Plan, Watch};
 pub use state::{Capture, Contents, contents_in, contents_of};
 
 use consensus::GroupId;

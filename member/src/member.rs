@@ -29,6 +29,8 @@ pub struct Member {
     pub(crate) clock: Clock,
     kick: Kick,
     pub(crate) flaws: Flaws,
+    /// Bytes of one record of effects, at most.
+    pub(crate) record_max: usize,
     /// The term behind whose fence sessions execute; zero while nobody does.
     fence: AtomicU64,
     /// Who leads, as far as is known; zero for nobody.
@@ -65,6 +67,7 @@ impl Member {
         kick: Kick,
         flaws: Flaws,
     ) -> Member {
+        let record_max = group.settings().record_max;
         let inner = Inner {
             group,
             open: None,
@@ -79,7 +82,7 @@ impl Member {
         let addresses = RwLock::new(addresses);
         let last_leader = AtomicU64::new(0);
         let inner = Mutex::new(inner);
-        Member { id, clock, kick, flaws, fence, leader, last_leader, addresses, inner }
+        Member { id, clock, kick, flaws, record_max, fence, leader, last_leader, addresses, inner }
     }
 
     /// The group, to be looked at.
@@ -182,7 +185,7 @@ impl Inner {
     pub fn outcome(&self, position: Position) -> Outcome {
         match self.positions.meaning(position) {
             Meaning::Committed => Outcome::Kept,
-            Meaning::Cut => Outcome::Cut,
+            Meaning::Cut | Meaning::TooLarge => Outcome::Cut,
             Meaning::Read(wait) => self.group.poll(&wait),
             Meaning::Executed { run, seq } => {
                 self.group.poll(&Wait { term: 0, run, seq, round: None })
@@ -226,9 +229,18 @@ impl Inner {
         self.positions.give(Kind::Cut, 0)
     }
 
+    /// The position of what was executed, and is more than an entry may hold: it is undone.
+    pub fn too_large(&mut self) -> Position {
+        self.group.abandon();
+        self.positions.give(Kind::TooLarge, 0)
+    }
+
     /// What a reply depends on that saw what is up to `last`, behind the fence of `term` if any.
     pub fn seen(&mut self, last: Position, term: Option<u64>, now_us: u64) -> Position {
         let term = term.filter(|term| *term != NO_FENCE);
+        if matches!(self.positions.meaning(last), Meaning::Cut | Meaning::TooLarge) {
+            return Positions::never();
+        }
         let undecided =
             |inner: &Inner| matches!(inner.outcome(last), Outcome::Pending | Outcome::Cut);
         match (self.open, term) {
@@ -273,6 +285,10 @@ impl Cluster for Member {
 
     fn is_current(&self, _stream: u16, fence: u64) -> bool {
         self.fence.load(Ordering::SeqCst) == fence
+    }
+
+    fn largest_write(&self) -> usize {
+        self.record_max
     }
 }
 

@@ -8,7 +8,8 @@ use crate::positions::Kind;
 use crate::state::{Capture, restore};
 use crate::{GROUP, effects};
 use bytes::Bytes;
-use consensus::{Action, Base, Batch, CutOutcome, Entry, Files, Group, LogStore, Message};
+use consensus::{Action, Base, Batch, CutOutcome, Entry, FileError, Files, Group, LogStore};
+use consensus::{Message, SnapshotReader};
 use consensus::{MessageKind, NodeId, Recovered, Refused, SegmentStore, Settings, Snapshots};
 use consensus::{StoreError, TikvRaft, Work, founded};
 use engine::Engine;
@@ -58,13 +59,41 @@ impl Fatal {
 }
 
 /// What a node wants done.
-pub enum Output {
+pub enum Output<F> {
     /// A message is to be sent. It may be lost.
     Send(Box<Packet>),
+    /// A message is to be sent with the snapshot that it speaks of, which is to be read elsewhere if it is large. It may
+    /// be lost; [`Node::snapshot_sent`] is to be told once it is known whether it was.
+    Snapshot(Box<(Message, SnapshotReader)>),
     /// [`Node::synced`] is to be called.
     Sync,
     /// The capture is to be run, elsewhere if it is large, and its result given to [`Node::captured`].
     Capture(Box<Capture>),
+    /// A snapshot is to be written, elsewhere if it is large, and the result given to [`Node::kept`].
+    Keep(Box<Keeping<F>>),
+    /// The disk had no room for a snapshot. It is tried again later, and whoever drives the node may say so.
+    Full,
+}
+
+/// A snapshot of this node's own that may be kept, to be written.
+pub struct Keeping<F> {
+    files: F,
+    base: Base,
+    data: Bytes,
+}
+
+/// What became of a [`Keeping`].
+pub struct Kept {
+    base: Base,
+    done: Result<(), FileError>,
+}
+
+impl<F: Files> Keeping<F> {
+    /// Writes it, which takes as long as the disk does.
+    pub fn run(mut self) -> Kept {
+        let done = Snapshots(&mut self.files).keep(GROUP, &self.base, &self.data);
+        Kept { base: self.base, done }
+    }
 }
 
 /// Sees what must hold, in tests.
@@ -111,12 +140,17 @@ pub struct Opened<F: Files> {
 /// Between two attempts to take a snapshot, microseconds.
 const SNAPSHOT_REST_US: u64 = 1_000_000;
 
+/// The same, when the disk was full.
+const FULL_REST_US: u64 = 10_000_000;
+
 /// A snapshot that is being taken, and may be kept once it is committed.
 #[derive(Default)]
 struct Taking {
     data: Option<Bytes>,
     base: Option<Base>,
     lost: bool,
+    /// Bytes of effects that it holds since the one before.
+    since: u64,
 }
 
 /// See the module.
@@ -139,10 +173,10 @@ pub struct Node<F: Files> {
     /// Planted: what happens to the next effects.
     next_apply: Option<Flaw>,
     /// What it wants done.
-    pub out: Vec<Output>,
+    pub out: Vec<Output<F>>,
 }
 
-impl<F: Files> Opened<F> {
+impl<F: Files + Clone> Opened<F> {
     /// Opens the log in `files`, new or as it was left.
     ///
     /// # Errors
@@ -206,7 +240,7 @@ impl<F: Files> Opened<F> {
     }
 }
 
-impl<F: Files> Node<F> {
+impl<F: Files + Clone> Node<F> {
     /// The member that it drives.
     pub fn member(&self) -> &Arc<Member> {
         &self.member
@@ -244,7 +278,14 @@ impl<F: Files> Node<F> {
         if let (Some(base), Some(data)) = (&message.snapshot, data)
             && base.index > self.member.group().applied().0
         {
-            self.keep(base, &data)?;
+            match self.keep(base, &data) {
+                Err(StoreError::Files(FileError::Full)) => {
+                    // As if it had been lost: the leader sends it again.
+                    self.out.push(Output::Full);
+                    return Ok(());
+                }
+                kept => kept?,
+            }
         }
         let now = self.now_us();
         match self.member.with(|group| group.step(message, now)) {
@@ -288,6 +329,33 @@ impl<F: Files> Node<F> {
             taking.data = Some(data.into());
         }
         Ok(())
+    }
+
+    /// Sending a snapshot to a member has ended.
+    pub fn snapshot_sent(&mut self, to: NodeId, ok: bool) {
+        self.member.with(|group| group.snapshot_sent(to, ok));
+    }
+
+    /// A snapshot of its own was written, or could not be.
+    ///
+    /// # Errors
+    /// The disk's, except that it is full: then the log is kept, and another attempt made later.
+    pub fn kept(&mut self, kept: Kept) -> Result<(), Fatal> {
+        let Kept { base, done } = kept;
+        let Some(taking) = self.taking.take() else { return Ok(()) };
+        match done {
+            Ok(()) if !taking.lost => self.kept_own(&base),
+            Ok(()) => {
+                Ok(Snapshots(self.store.files()).remove(GROUP, &base).map_err(StoreError::from)?)
+            }
+            Err(FileError::Full) => {
+                self.since += taking.since;
+                self.not_before_us = self.now_us() + FULL_REST_US;
+                self.out.push(Output::Full);
+                Ok(())
+            }
+            Err(error) => Err(StoreError::from(error).into()),
+        }
     }
 
     /// Does what is to be done.
@@ -419,14 +487,18 @@ impl<F: Files> Node<F> {
             }
             Some(CutOutcome::Pending) | None => {}
         }
-        let ready =
-            |taking: &mut Taking| taking.data.is_some() && (taking.lost || taking.base.is_some());
-        let Some(Taking { data: Some(data), base, lost }) = self.taking.take_if(ready) else {
+        let Some(taking) = &mut self.taking else { return Ok(()) };
+        if taking.lost && taking.data.is_some() {
+            self.taking = None;
             return Ok(());
-        };
-        match base.filter(|_| !lost) {
-            Some(base) => self.keep_own(base, &data, watch),
-            None => Ok(()),
+        }
+        match (taking.base.take(), taking.data.take()) {
+            (Some(base), Some(data)) => self.keep_own(base, data, watch),
+            // While it is written there is neither.
+            undecided => {
+                (taking.base, taking.data) = undecided;
+                Ok(())
+            }
         }
     }
 
@@ -447,6 +519,9 @@ impl<F: Files> Node<F> {
     fn take(&mut self) {
         let mut cut = None;
         let member = &self.member;
+        if !member.with(Group::may_cut) {
+            return;
+        }
         let capture = Capture::take(&self.engine, &mut || cut = member.with(Group::cut));
         let Ok(capture) = capture else {
             // The storage writes another one (`BGSAVE`): the log can wait.
@@ -454,19 +529,31 @@ impl<F: Files> Node<F> {
             return;
         };
         if cut.is_some() {
-            self.taking = Some(Taking::default());
-            self.since = 0;
+            let since = std::mem::take(&mut self.since);
+            self.taking = Some(Taking { since, ..Taking::default() });
             self.out.push(Output::Capture(Box::new(capture)));
         }
     }
 
-    fn keep_own(&mut self, base: Base, data: &[u8], watch: &mut dyn Watch) -> Result<(), Fatal> {
-        watch.kept(&base, data);
-        self.keep(&base, data)?;
-        self.store.set_base(GROUP, &base)?;
+    fn keep_own(&mut self, base: Base, data: Bytes, watch: &mut dyn Watch) -> Result<(), Fatal> {
+        watch.kept(&base, &data);
+        if self.plan.flaws.has(Flaw::TornSnapshot) {
+            self.taking = None;
+            self.keep(&base, &data)?;
+            return self.kept_own(&base);
+        }
+        self.snapshot = data.len() as u64;
+        let files = self.store.files().clone();
+        self.out.push(Output::Keep(Box::new(Keeping { files, base, data })));
+        Ok(())
+    }
+
+    /// A snapshot of its own is written: what it holds is not needed in the log any more.
+    fn kept_own(&mut self, base: &Base) -> Result<(), Fatal> {
+        self.store.set_base(GROUP, base)?;
         self.store.sync()?;
         self.member.with(|group| group.compact(base.clone()));
-        Snapshots(self.store.files()).remove_before(GROUP, &base).map_err(StoreError::from)?;
+        Snapshots(self.store.files()).remove_before(GROUP, base).map_err(StoreError::from)?;
         Ok(())
     }
 
@@ -491,16 +578,22 @@ impl<F: Files> Node<F> {
 
     fn send(&mut self, messages: Vec<Message>) {
         for message in messages {
-            let mut data = None;
-            if let (MessageKind::Snapshot, Some(base)) = (message.kind, message.snapshot.clone()) {
-                data = self.load(&base).ok().map(Bytes::from);
-                let (to, ok) = (message.to, data.is_some());
-                self.member.with(|group| group.snapshot_sent(to, ok));
-                if !ok {
-                    continue;
-                }
+            match (message.kind, message.snapshot.clone()) {
+                (MessageKind::Snapshot, Some(base)) => self.send_snapshot(message, &base),
+                _ => self.out.push(Output::Send(Box::new(Packet { message, data: None }))),
             }
-            self.out.push(Output::Send(Box::new(Packet { message, data })));
+        }
+    }
+
+    fn send_snapshot(&mut self, message: Message, base: &Base) {
+        if self.plan.flaws.has(Flaw::TornSnapshot) {
+            let data = self.load(base).ok().map(Bytes::from);
+            self.snapshot_sent(message.to, true);
+            return self.out.push(Output::Send(Box::new(Packet { message, data })));
+        }
+        match Snapshots(self.store.files()).open(GROUP, base) {
+            Ok(reader) => self.out.push(Output::Snapshot(Box::new((message, reader)))),
+            Err(_) => self.snapshot_sent(message.to, false),
         }
     }
 }

@@ -28,6 +28,8 @@ pub enum Kind {
     Run(u64),
     /// They came too late to be taken.
     Cut,
+    /// They are more than an entry may hold.
+    TooLarge,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +56,8 @@ pub enum Meaning {
     Read(Wait),
     /// It never happened.
     Cut,
+    /// It never happened, and cannot.
+    TooLarge,
 }
 
 /// See the module.
@@ -132,6 +136,7 @@ impl Positions {
         match stretch.kind {
             Kind::Committed => Meaning::Committed,
             Kind::Cut => Meaning::Cut,
+            Kind::TooLarge => Meaning::TooLarge,
             Kind::Run(run) => {
                 Meaning::Executed { run, seq: stretch.seq + (position.seq - stretch.first) }
             }
@@ -156,15 +161,19 @@ mod tests {
             positions.give(Kind::Run(1), 10),
             positions.give(Kind::Run(1), 12),
             positions.give(Kind::Cut, 0),
+            positions.give(Kind::TooLarge, 0),
             positions.anew(9),
             positions.give(Kind::Committed, 10),
             positions.give(Kind::Run(2), 11),
         ];
         assert!(all.is_sorted_by(|a, b| a < b), "{all:?}");
         let meanings = all.map(|position| positions.meaning(position));
-        use Meaning::{Committed, Cut};
+        use Meaning::{Committed, Cut, TooLarge};
         let (ten, twelve, last) = (executed(1, 10), executed(1, 12), executed(2, 11));
-        assert_eq!(meanings, [Committed, Committed, ten, twelve, Cut, Committed, Committed, last]);
+        let refused = [Cut, TooLarge];
+        assert_eq!(meanings[..4], [Committed, Committed, ten, twelve]);
+        assert_eq!(meanings[4..6], refused);
+        assert_eq!(meanings[6..], [Committed, Committed, last]);
         assert_eq!(positions.meaning(Position::log(0)), Committed);
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{Flaws, Node, Opened, Output, Packet, Plan, contents_of};
 use consensus::testing::Disk;
-use consensus::{NodeId, Settings};
+use consensus::{Files as _, NodeId, Settings};
 use engine::config::ConfigStore;
 use engine::replay::Replayer;
 use engine::testing::{Harness, START_MS, text};
@@ -21,6 +21,8 @@ struct Host {
     node: Node<Disk>,
     clients: Harness,
     disk: Disk,
+    /// How often its disk had no room for a snapshot.
+    full: usize,
 }
 
 struct Trio {
@@ -31,12 +33,15 @@ struct Trio {
     away: Vec<NodeId>,
 }
 
+/// Bytes of a record, at most.
+const RECORD_MAX: usize = 2 << 20;
+
 fn start(id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> Host {
     let plan = Plan {
         seed: 7,
         founders: vec![1, 2, 3],
         addresses: (1..=3).map(|id| (id, format!("node:{id}").into())).collect(),
-        settings: Settings::new(id),
+        settings: Settings { record_max: RECORD_MAX, ..Settings::new(id) },
         segment_bytes: 4_096,
         snapshot_entries: 50,
         snapshot_bytes: 1 << 20,
@@ -59,7 +64,12 @@ fn start(id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> Host {
         environment,
     };
     let engine = Engine::new(parts).unwrap();
-    Host { node: opened.start(engine.clone()).unwrap(), clients: Harness::around(engine), disk }
+    Host {
+        node: opened.start(engine.clone()).unwrap(),
+        clients: Harness::around(engine),
+        disk,
+        full: 0,
+    }
 }
 
 impl Trio {
@@ -81,6 +91,15 @@ impl Trio {
                         Output::Send(packet) => packets.push(*packet),
                         Output::Sync => host.node.synced().unwrap(),
                         Output::Capture(capture) => host.node.captured(capture.run()).unwrap(),
+                        Output::Keep(keeping) => host.node.kept(keeping.run()).unwrap(),
+                        Output::Snapshot(wanted) => {
+                            let (message, mut snapshot) = *wanted;
+                            let most = snapshot.length() as usize;
+                            let data = snapshot.piece(most).unwrap().unwrap_or_default().into();
+                            host.node.snapshot_sent(message.to, true);
+                            packets.push(Packet { message, data: Some(data) });
+                        }
+                        Output::Full => host.full += 1,
                     }
                     host.node.turn(&mut ()).unwrap();
                 }
@@ -287,4 +306,78 @@ fn a_node_comes_back_with_snapshot_and_log() {
     trio.hosts.insert(id, host);
     (0..20).for_each(|_| trio.pass(100));
     assert_eq!(contents_of(trio.hosts[&id].node.engine()).unwrap(), expected);
+}
+
+#[test]
+fn a_full_disk_delays_a_snapshot_and_ends_nobody() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    let value = "v".repeat(2_000);
+    for at in 0..20 {
+        assert_eq!(trio.ask(leader, &format!("SET key:{at} {value}")), "OK");
+    }
+    // There is room for the log, and none for all the data.
+    trio.hosts.values().for_each(|host| host.disk.set_free(Some(20_000)));
+    for at in 0..40 {
+        assert_eq!(trio.ask(leader, &format!("SET small:{at} {at}")), "OK");
+    }
+    let base = |trio: &Trio| trio.hosts[&leader].node.member().group().base().index;
+    assert_eq!((base(&trio), trio.hosts[&leader].full), (1, 1), "it is not tried all the time");
+    let names = trio.hosts[&leader].disk.list().unwrap();
+    assert_eq!(names.iter().filter(|name| name.ends_with(".snapshot")).count(), 1, "{names:?}");
+    trio.hosts.values().for_each(|host| host.disk.set_free(None));
+    (0..110).for_each(|_| trio.pass(100));
+    assert!(base(&trio) > 50, "it was taken in the end");
+}
+
+#[test]
+fn a_snapshot_that_may_not_be_taken_is_not_begun() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    assert_eq!(trio.ask(leader, "SET kept 1"), "OK");
+    // Somebody else writes out all data: a snapshot would have to wait a second.
+    let engine = trio.host(leader).node.engine().clone();
+    let other = engine.backend.clone().snapshot(&mut || {}).unwrap();
+    trio.away = trio.followers(leader);
+    let value = "v".repeat(1 << 20);
+    assert_eq!(trio.ask(leader, &format!("SET large {value}")), "");
+    // What was executed is taken back, and may yet be committed: nobody knows what a snapshot would show.
+    trio.host(leader).node.member().with(|group| group.abandon());
+    trio.settle();
+    trio.now.fetch_add(1_000_000, Ordering::SeqCst);
+    trio.settle();
+    drop(other);
+    trio.away.clear();
+    trio.pass(100);
+    assert_eq!(trio.keys(leader), ["kept", "large"]);
+    assert!(trio.hosts[&leader].node.member().group().base().index > 1, "nothing stood in its way");
+}
+
+#[test]
+fn what_is_larger_than_an_entry_is_refused_and_undone() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    assert_eq!(trio.ask(leader, "SET k v"), "OK");
+    let large = "v".repeat(RECORD_MAX);
+    let refused =
+        "(error) ERR The write is larger than the 2097152 bytes that a cluster agrees on at once";
+    assert_eq!(trio.ask(leader, &format!("SET k {large}")), refused);
+    assert_eq!(trio.keys(leader), ["k"]);
+    // A request may be small, and its effects large: they are undone, and nobody sees them.
+    let half = "w".repeat(RECORD_MAX / 2);
+    assert_eq!(trio.ask(leader, &format!("SET {{k}}half {half}")), "OK");
+    let script = r#"EVAL "local\x20v=redis.call('GET',KEYS[2])redis.call('SET',KEYS[1],v..v..v)" 2 k {k}half"#;
+    trio.host(leader).clients.send("client", script);
+    trio.host(leader).clients.send("other", "GET k");
+    trio.settle();
+    (0..20).for_each(|_| trio.pass(100));
+    let told = |trio: &mut Trio, who| {
+        let replies = trio.host(leader).clients.replies(who);
+        replies.iter().map(text).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(told(&mut trio, "client"), refused);
+    let other = told(&mut trio, "other");
+    assert!(other == "\"v\"" || other.contains("TRYAGAIN"), "{}", &other[..other.len().min(90)]);
+    assert_eq!(trio.ask(leader, "GET k"), "\"v\"");
+    assert_eq!(trio.ask(leader, "SET k w"), "OK");
 }

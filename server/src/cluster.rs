@@ -6,7 +6,7 @@
 use crate::config::Loaded;
 use crate::error::StartError;
 use crate::{fail_stop, system};
-use cluster::{Announce, Plan, Prepared};
+use cluster::{Announce, Announced, Plan, Prepared, is_host};
 use engine::Engine;
 use engine::config::{ConfigStore, Id, Value, by_id};
 use parking_lot::Mutex;
@@ -29,6 +29,10 @@ const ELECTION_MS: i64 = 1_000;
 /// The same, as far as it may be set.
 const ELECTION_RANGE_MS: (i64, i64) = (100, 600_000);
 
+/// Why the election timeout does not change while a node runs.
+const SAME_EVERYWHERE: &str =
+    "a leader counts on all nodes having the same: stop them all, and start them with another";
+
 /// A node that runs, until this is stopped.
 #[derive(Clone, Default)]
 pub(crate) struct Seat(Arc<Mutex<Option<cluster::Running>>>);
@@ -37,6 +41,14 @@ pub(crate) struct Seat(Arc<Mutex<Option<cluster::Running>>>);
 pub(crate) struct Entrance {
     prepared: Prepared,
     listeners: Vec<TcpListener>,
+    own: Own,
+}
+
+/// Where a node is found, unless the configuration says otherwise.
+struct Own {
+    host: String,
+    port: u16,
+    bus_port: u16,
 }
 
 /// Whether the configuration asks for a cluster. What does not go together with one is refused, or, where it is
@@ -90,14 +102,17 @@ pub(crate) fn enter(
         .ok_or_else(|| StartError::other("no port is left for other nodes: set 'cluster-port'"))?;
     refuse_what_is_there(config, dir)?;
     let secret = secret(config, addresses)?;
-    let host = Some(config.text(Id::ClusterAnnounceIp).to_string()).filter(|ip| !ip.is_empty());
+    let own =
+        Own { host: own_address(addresses).unwrap_or_default(), port: first.port(), bus_port };
+    let host = own.host(&config.text(Id::ClusterAnnounceIp));
+    let host = host.map_err(|why| StartError::Other(format!("'cluster-announce-ip': {why}")))?;
     let (low, high) = ELECTION_RANGE_MS;
     let election = config.integer(Id::ClusterNodeTimeout).clamp(low, high) as u64;
     let plan = Plan {
         folder: dir.join(FOLDER),
         announce: Announce {
-            host: host.or_else(|| own_address(addresses)).unwrap_or_default(),
-            port: port(Id::ClusterAnnouncePort).unwrap_or(first.port()),
+            host,
+            port: port(Id::ClusterAnnouncePort).unwrap_or(own.port),
             bus_port: port(Id::ClusterAnnounceBusPort).unwrap_or(bus_port),
             secret,
         },
@@ -107,7 +122,7 @@ pub(crate) fn enter(
     };
     let listeners = listen(addresses, bus_port)?;
     let prepared = Prepared::open(plan).map_err(StartError::Other)?;
-    Ok(Entrance { prepared, listeners })
+    Ok(Entrance { prepared, listeners, own })
 }
 
 /// Where others find this node, as far as its addresses tell: one that is not this machine's own, if there is any; none
@@ -184,17 +199,49 @@ impl Entrance {
         };
         let running = self.prepared.start(engine.clone(), self.listeners, ended);
         let running = running.map_err(StartError::Other)?;
-        engine.config.on_change(Box::new(|id, value| match (id, value) {
-            (Id::Appendonly, Value::Number(wanted)) if *wanted != 0 => {
-                Err("the group's log takes the place of the append-only file".into())
-            }
-            _ => Ok(()),
-        }));
-        Ok(Seat(Arc::new(Mutex::new(Some(running)))))
+        let seat = Seat(Arc::new(Mutex::new(Some(running))));
+        let (told, own) = (seat.clone(), self.own);
+        engine.config.on_change(Box::new(move |id, value| told.changed(&own, id, value)));
+        Ok(seat)
+    }
+}
+
+impl Own {
+    /// The host that is announced, given what the configuration says.
+    fn host(&self, said: &str) -> Result<String, String> {
+        match said {
+            "" => Ok(self.host.clone()),
+            said if is_host(said) => Ok(said.to_owned()),
+            _ => Err("neither an address nor the name of a host".into()),
+        }
     }
 }
 
 impl Seat {
+    /// A directive is about to change.
+    fn changed(&self, own: &Own, id: Id, value: &Value) -> Result<(), String> {
+        let port = |said: &i64, otherwise| match u16::try_from(*said) {
+            Ok(0) | Err(_) => otherwise,
+            Ok(port) => port,
+        };
+        let announced = match (id, value) {
+            (Id::Appendonly, Value::Number(wanted)) if *wanted != 0 => {
+                return Err("the group's log takes the place of the append-only file".into());
+            }
+            (Id::ClusterNodeTimeout, _) => return Err(SAME_EVERYWHERE.into()),
+            (Id::ClusterAnnounceIp, Value::Text(said)) => Announced::Host(own.host(said)?),
+            (Id::ClusterAnnouncePort, Value::Number(said)) => Announced::Port(port(said, own.port)),
+            (Id::ClusterAnnounceBusPort, Value::Number(said)) => {
+                Announced::BusPort(port(said, own.bus_port))
+            }
+            _ => return Ok(()),
+        };
+        // Held by who hands over: the node ends.
+        let running = self.0.try_lock().ok_or("the node is about to end")?;
+        running.iter().for_each(|running| running.announce(announced.clone()));
+        Ok(())
+    }
+
     /// Hands the leadership over, if it is here, and waits for that for a moment.
     pub fn hand_over(&self) {
         if let Some(running) = &*self.0.lock() {

@@ -5,7 +5,7 @@ use crate::digest::Digest;
 use crate::oracle::Oracle;
 use crate::planted::Planted;
 use consensus::testing::Disk;
-use consensus::{Base, Entry, Faults, NodeId, Settings};
+use consensus::{Base, Entry, Faults, Message, NodeId, Settings, SnapshotReader};
 use engine::config::ConfigStore;
 use engine::{Engine, Environment, NoHost, Parts, Session};
 use member::{Contents, Flaws, Member, Output as Wanted, Packet};
@@ -207,6 +207,9 @@ impl Node {
                 Wanted::Send(packet) => self.out.push(Output::Send(packet)),
                 Wanted::Sync => self.out.push(Output::Sync),
                 Wanted::Capture(capture) => self.inner.captured(capture.run()).map_err(text)?,
+                Wanted::Keep(keeping) => self.inner.kept(keeping.run()).map_err(text)?,
+                Wanted::Snapshot(wanted) => self.send_snapshot(*wanted),
+                Wanted::Full => {}
             }
         }
         oracle.look(self.plan.id, &*self.member().group());
@@ -222,6 +225,16 @@ impl Node {
         }
         self.answer();
         Ok(())
+    }
+
+    /// Reads a snapshot, which then goes as one message.
+    fn send_snapshot(&mut self, (message, mut snapshot): (Message, SnapshotReader)) {
+        let most = snapshot.length() as usize;
+        let data = snapshot.piece(most).map(|piece| piece.unwrap_or_default().into());
+        self.inner.snapshot_sent(message.to, data.is_ok());
+        if let Ok(data) = data {
+            self.out.push(Output::Send(Box::new(Packet { message, data: Some(data) })));
+        }
     }
 
     /// Resumes whoever was woken, and answers what is decided.

@@ -79,6 +79,8 @@ pub enum Fate {
     Pending,
     /// It never happened, and will not: the request may be tried again where the text says.
     Cut(Refusal),
+    /// It never happened, and will not, wherever it is tried.
+    Refused(Refusal),
     /// Whether it is kept will not be known here. Who tries again may do it twice.
     Unknown,
 }

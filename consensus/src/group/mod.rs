@@ -34,6 +34,9 @@ pub use reads::Wait;
 use speculation::Speculation;
 pub use speculation::{Cut, CutOutcome};
 
+/// Bytes of one record of effects, at most, in a server. Messages and records of the log end at 1 GiB.
+pub const RECORD_MAX: usize = 960 << 20;
+
 /// How a group is run.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -41,6 +44,8 @@ pub struct Settings {
     pub id: NodeId,
     /// Between two ticks, and two heartbeats, microseconds.
     pub tick: u64,
+    /// Bytes of one record of effects, at most: an entry has to fit into a message, and into a record of the log.
+    pub record_max: usize,
     /// Bytes that may be executed and not committed.
     pub window_bytes: usize,
     /// Batches that may be executed and not committed.
@@ -57,6 +62,7 @@ impl Settings {
         Settings {
             id,
             tick: 100_000,
+            record_max: RECORD_MAX,
             window_bytes: 64 << 20,
             window_batches: 10_000,
             behind: 1_000,
@@ -319,6 +325,11 @@ impl<R: Raft> Group<R> {
         self.speculation.is_settled()
     }
 
+    /// How it is run.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// The group's time, given this node's wall clock, both in milliseconds. It never goes back.
     pub fn time(&self, wall: u64) -> u64 {
         self.time.max(wall)
@@ -366,17 +377,23 @@ impl<R: Raft> Group<R> {
         if self.leading.is_none() || self.members.voters.contains(&self.settings.id) {
             return;
         }
-        if let Some(to) = self.successor() {
+        if let Some(to) = self.successors().first().copied() {
             // Refused only by who does not lead.
             let _ = self.transfer(to);
         }
     }
 
-    /// Who of the other voters has most of the log; known to the leader only.
-    pub fn successor(&self) -> Option<NodeId> {
-        let matched = |id: &NodeId| (self.raft.matched(*id), *id);
+    /// The other voters, the best first to whom the leadership may be handed: who was heard of, and of those who has most
+    /// of the log. Known to the leader only.
+    pub fn successors(&self) -> Vec<NodeId> {
+        if self.leading.is_none() {
+            return Vec::new();
+        }
         let others = self.members.voters.iter().copied().filter(|id| *id != self.settings.id);
-        self.leading.as_ref().and(others.max_by_key(matched))
+        let mut others: Vec<NodeId> = others.collect();
+        let worth = |id: &NodeId| (self.raft.is_active(*id), self.raft.matched(*id), *id);
+        others.sort_by_key(|id| std::cmp::Reverse(worth(id)));
+        others
     }
 
     /// How far a member has the log, as far as the leader knows.

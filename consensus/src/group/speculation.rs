@@ -236,19 +236,22 @@ impl<R: Raft> Group<R> {
         }
     }
 
+    /// Whether a snapshot may be taken: what the state shows has a place in the log, and the last one is decided.
+    pub fn may_cut(&mut self) -> bool {
+        self.propose_tail();
+        let Speculation { undo, cut, proposed, .. } = &self.speculation;
+        !undo && cut.is_none() && proposed.back().is_none_or(|last| last.executed)
+    }
+
     /// Where a snapshot of the state as it is now stands in the log. The state must be copied before
     /// anything else is executed or applied. `None` while it cannot be said, or while the last
     /// snapshot is not decided.
     pub fn cut(&mut self) -> Option<Cut> {
-        self.propose_tail();
-        if self.speculation.undo || self.speculation.cut.is_some() {
+        if !self.may_cut() {
             return None;
         }
-        let (index, term) = match self.speculation.proposed.back() {
-            Some(last) if last.executed => (last.index, last.term),
-            Some(_) => return None,
-            None => self.applied,
-        };
+        let last = self.speculation.proposed.back();
+        let (index, term) = last.map_or(self.applied, |last| (last.index, last.term));
         let cut = Cut { index, term, seq: self.executed(), time: self.time };
         let at_once = (index == self.applied.0).then(|| CutOutcome::Kept(self.base_of(&cut)));
         self.speculation.cut = Some((cut, at_once));

@@ -229,3 +229,20 @@ fn message(kind: MessageKind, from: NodeId, term: u64) -> Message {
         priority: 0,
     }
 }
+
+#[test]
+fn who_is_silent_is_the_last_to_whom_the_leadership_goes() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    let others: Vec<NodeId> = (1..=3).filter(|id| *id != leader).collect();
+    // The one with the larger number, which comes first where all else is equal.
+    assert_eq!(trio.leader(leader).successors(), [others[1], others[0]]);
+    trio.away = vec![others[1]];
+    for _ in 0..25 {
+        trio.now += 100_000;
+        let now = trio.now;
+        trio.groups.values_mut().for_each(|group| group.tick(now));
+        trio.settle();
+    }
+    assert_eq!(trio.leader(leader).successors(), others);
+}

@@ -11,6 +11,14 @@ pub enum FileError {
     Failed(String),
 }
 
+/// A file that is read from its beginning, whatever becomes of its name meanwhile.
+pub struct Reading {
+    /// Its bytes when it was opened.
+    pub length: u64,
+    /// What is in it. May be read from another thread than the folder's.
+    pub bytes: Box<dyn std::io::Read + Send>,
+}
+
 /// A folder of files, written at their ends.
 ///
 /// What was written survives a crash once it was synced; before that, any part of it may.
@@ -19,6 +27,8 @@ pub trait Files {
     fn list(&self) -> Result<Vec<String>, FileError>;
     /// All of a file.
     fn read(&self, name: &str) -> Result<Vec<u8>, FileError>;
+    /// Opens a file to be read piece by piece.
+    fn open(&self, name: &str) -> Result<Reading, FileError>;
     /// Writes at the end of a file, which is made if it is not there.
     fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), FileError>;
     /// Cuts a file off at `length`, and syncs it.

@@ -7,10 +7,10 @@ mod replay;
 mod segments;
 mod snapshots;
 
-pub use files::{FileError, Files};
+pub use files::{FileError, Files, Reading};
 pub use memory::MemoryStore;
 pub use segments::SegmentStore;
-pub use snapshots::{Snapshots, Torn};
+pub use snapshots::{SnapshotReader, Snapshots, Torn};
 
 use crate::message::{Base, Entry, GroupId, HardState};
 use crate::raft::Recovered;

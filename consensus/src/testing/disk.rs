@@ -1,6 +1,6 @@
 //! A disk in memory that forgets, tears, fails and fills up as disks do.
 
-use crate::store::{FileError, Files};
+use crate::store::{FileError, Files, Reading};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -88,6 +88,12 @@ impl Files for Disk {
         state.files.get(name).map(|file| file.bytes.clone()).ok_or_else(|| missing(name))
     }
 
+    fn open(&self, name: &str) -> Result<Reading, FileError> {
+        let bytes = self.read(name)?;
+        let length = bytes.len() as u64;
+        Ok(Reading { length, bytes: Box::new(std::io::Cursor::new(bytes)) })
+    }
+
     fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
         let mut state = self.0.borrow_mut();
         let fits = state.free.unwrap_or(usize::MAX).min(bytes.len());
@@ -116,7 +122,9 @@ impl Files for Disk {
     }
 
     fn remove(&mut self, name: &str) -> Result<(), FileError> {
-        let removed = self.0.borrow_mut().files.remove(name);
-        removed.map(drop).ok_or_else(|| missing(name))
+        let mut state = self.0.borrow_mut();
+        let removed = state.files.remove(name).ok_or_else(|| missing(name))?;
+        state.free = state.free.map(|free| free + removed.bytes.len());
+        Ok(())
     }
 }

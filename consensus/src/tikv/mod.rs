@@ -283,6 +283,10 @@ impl Raft for TikvRaft {
         self.leads() && self.node.store().wanted.get()
     }
 
+    fn is_active(&self, id: NodeId) -> bool {
+        self.node.raft.prs().get(id).is_some_and(|progress| progress.recent_active)
+    }
+
     fn matched(&self, id: NodeId) -> Option<u64> {
         self.node.raft.prs().get(id).map(|progress| progress.matched)
     }

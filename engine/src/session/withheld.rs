@@ -69,6 +69,7 @@ impl Machine {
                     let elsewhere = engine.redirect(*slot, &self.state);
                     withheld.lost.push((reply.clone(), elsewhere.unwrap_or(refusal.0)));
                 }
+                Fate::Refused(refusal) => withheld.lost.push((reply.clone(), refusal.0)),
                 Fate::Unknown => withheld.lost.push((reply.clone(), UNKNOWN.into())),
             }
             withheld.marks.pop_front();

@@ -202,6 +202,44 @@ fn who_is_told_to_end_hands_over_first() {
 }
 
 #[test]
+fn who_does_not_answer_is_passed_over_when_the_leadership_is_handed_over() {
+    let mut nodes = three(CALM_MS);
+    let first = leader(&nodes);
+    let id = |at: usize| nodes[at].ask::<String>(&["CLUSTER", "MYID"]).unwrap();
+    let mut others: Vec<usize> = (0..3).filter(|at| *at != first).collect();
+    // Where all else is equal, who has the largest number comes first.
+    others.sort_by_key(|at| id(*at));
+    nodes[others[1]].running().signal(libc::SIGSTOP);
+    let ended = nodes[first].varve.take().expect("it runs").stop();
+    nodes[others[1]].running().signal(libc::SIGCONT);
+    let said = [ended.stdout, ended.stderr].concat();
+    assert!(said.contains("the leadership was handed over"), "{said}");
+}
+
+#[test]
+fn where_a_node_is_found_changes_while_it_runs_and_the_election_timeout_does_not() {
+    let nodes = three(CALM_MS);
+    let refused = error(nodes[1].ask(&["CONFIG", "SET", "cluster-node-timeout", "9000"]));
+    assert!(refused.contains("all nodes having the same"), "{refused}");
+    let refused = error(nodes[1].ask(&["CONFIG", "SET", "cluster-announce-ip", "a b"]));
+    assert!(refused.contains("nor the name of a host"), "{refused}");
+    let port = nodes[1].port.to_string();
+    let bus = (nodes[1].port + BUS).to_string();
+    let shown = |host: &str, port: &str| {
+        let line = format!(" {host}:{port}@{bus} ");
+        nodes.iter().all(|node| {
+            node.ask::<String>(&["CLUSTER", "NODES"]).is_ok_and(|nodes| nodes.contains(&line))
+        })
+    };
+    let _: () = nodes[1].ask(&["CONFIG", "SET", "cluster-announce-ip", "localhost"]).unwrap();
+    let _: () = nodes[1].ask(&["CONFIG", "SET", "cluster-announce-port", "7777"]).unwrap();
+    until("all know it under another address", || shown("localhost", "7777"));
+    let _: () = nodes[1].ask(&["CONFIG", "SET", "cluster-announce-ip", ""]).unwrap();
+    let _: () = nodes[1].ask(&["CONFIG", "SET", "cluster-announce-port", "0"]).unwrap();
+    until("all know it under its own", || shown("127.0.0.1", &port));
+}
+
+#[test]
 fn a_node_that_is_forgotten_belongs_no_longer_and_slots_are_given_once() {
     let nodes = three(CALM_MS);
     let id: String = nodes[2].ask(&["CLUSTER", "MYID"]).unwrap();
