@@ -17,7 +17,7 @@ const WRITE_MAX: usize = 1 << 20;
 /// ask for can be sent for together; a longer one is a pipeline, which is enough by itself.
 const FEW: usize = 1024;
 
-/// What the runtime does with a connection after its turn.
+/// The action the runtime takes on a connection after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// Wait for the next event, wake or deadline.
@@ -28,7 +28,7 @@ pub enum Turn {
     Closed,
 }
 
-/// What [`Driver::fetch`] found.
+/// The result of [`Driver::fetch`]: how much input was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fetched {
     /// Nothing, for now.
@@ -59,7 +59,7 @@ pub struct Driver<S: AsRef<Socket> = Socket> {
     ready: Events,
 }
 
-/// What the socket allows and the connection wants next.
+/// The next operation on the connection, given the socket's readiness and the connection's status.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Wait,

@@ -1,7 +1,7 @@
 //! [`Events`]: what happened to a connection.
 
 bitflags::bitflags! {
-    /// What happened to a connection.
+    /// The readiness events of a connection's socket, as a set of flags.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Events: u8 {
         /// Input, or its end, may have arrived.

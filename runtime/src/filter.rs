@@ -27,7 +27,7 @@ pub const PORTION: usize = 64 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken(pub String);
 
-/// What a [`Filter`] made of the bytes it was handed.
+/// The state of the peer's stream after a [`Filter`] has decoded the bytes it was handed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inward {
     /// More may follow.
@@ -125,7 +125,8 @@ impl<F: Filter> Filtered<F> {
         self.begin_until_us.is_some_and(|until_us| now.mono_us >= until_us)
     }
 
-    /// What the runtime is to do: what the connection says, unless the filter has ended it.
+    /// The status reported to the runtime: the inner connection's own, or, once the filter has
+    /// ended, to close after the output is flushed. An abort is always passed on.
     fn outward(&self) -> Status {
         if self.over && self.status.flow != Flow::Abort {
             return Status { flow: Flow::CloseAfterFlush, input: Input::Held, next: Next::Nothing };
@@ -221,7 +222,7 @@ impl<F: Filter> Connection for Filtered<F> {
 
 /// Serves what another service does, behind a filter of `make`.
 pub struct FilterService<M> {
-    /// What is served inside.
+    /// The service whose connections are wrapped in the filter.
     pub inner: Arc<dyn Service>,
     /// Makes a filter for each connection, or says why there can be none.
     pub make: M,

@@ -108,7 +108,8 @@ impl Histogram {
         counts.map(|(_, count)| count).sum()
     }
 
-    /// What all values come to, nanoseconds: each counts as the middle of its bucket.
+    /// The approximate sum of all values in nanoseconds; each value counts as the middle of its
+    /// bucket.
     pub fn sum_nanos(&self) -> f64 {
         let middle = |index: usize| (upper(index.saturating_sub(1)) + upper(index)) as f64 / 2.0;
         let counts = self.0.iter().enumerate().filter(|(_, count)| **count > 0);

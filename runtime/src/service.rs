@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// What time it is, as told to a connection. The engine never reads a clock itself.
+/// The current time, as passed to a connection. The engine never reads a clock itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// Unix time in milliseconds: what expiry and `TIME` are about.
@@ -66,7 +66,7 @@ pub enum Flow {
     Abort,
 }
 
-/// What is to be done about what the peer sends.
+/// How the runtime handles input from the peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Input {
     /// It is read and handed over, whether or not the peer reads its answers: one that writes a
@@ -82,7 +82,7 @@ pub enum Input {
     Held,
 }
 
-/// What a connection does next of its own accord.
+/// The work a connection has left to do without any further event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Next {
     /// Nothing: it waits for input, its waker or its deadline.
@@ -95,14 +95,14 @@ pub enum Next {
     OnceWritten,
 }
 
-/// What a connection wants after it was called.
+/// A connection's instructions to the runtime, returned after each call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Whether to go on, finish or abort.
     pub flow: Flow,
-    /// What to do about input; bytes already handed over are kept by the connection.
+    /// How to handle further input; bytes already handed over are kept by the connection.
     pub input: Input,
-    /// What it does next without an event.
+    /// The work it has left to do without any further event.
     pub next: Next,
 }
 
@@ -138,7 +138,8 @@ pub trait Connection: Send {
     /// so that one write of the journal serves them all.
     fn before_write(&mut self, _now: Now) {}
 
-    /// What is to be written. The runtime removes from it what the socket took.
+    /// The buffer of output to be written. The runtime removes from it the bytes that the socket
+    /// accepted.
     fn output(&mut self) -> &mut resp::Output;
 
     /// Told that [`Connection::output`] was written, as far as the socket took it. True when more can be
@@ -210,7 +211,8 @@ pub trait Service: Send + Sync {
 pub struct Listener {
     /// Where to accept.
     pub stream: Stream,
-    /// What to serve there: plain sessions, or a filter (TLS) around them.
+    /// The service for connections accepted there: plain sessions, or sessions behind a filter
+    /// (TLS).
     pub service: Arc<dyn Service>,
 }
 

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Instant;
 
-/// What a turn spends its time on, in the order in which that happens.
+/// The stages of a turn whose time is measured, in the order in which they happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// From readiness until somebody takes care of it: behind the other connections of a reactor's
@@ -70,7 +70,7 @@ impl Stage {
     }
 }
 
-/// What threads count into.
+/// A set of counters that threads record stage times and commands into.
 #[derive(Default)]
 struct Set {
     times: [Recorder; STAGES],
@@ -143,7 +143,7 @@ pub fn reset() {
     }
 }
 
-/// What was counted of one stage.
+/// The times recorded for one stage.
 #[derive(Clone, Debug, Default)]
 pub struct StageTimes {
     /// One value per turn that had this stage.
@@ -152,7 +152,7 @@ pub struct StageTimes {
     pub nanos: u64,
 }
 
-/// What was counted since the last [`reset`].
+/// The stage times and commands counted since the last [`reset`].
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// In the order of [`Stage::ALL`].

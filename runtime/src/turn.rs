@@ -22,7 +22,7 @@ const PORTIONS_MAX: u32 = 16;
 /// How long a peer may take to read the last answers of a connection that is to close, in µs.
 const CLOSING_US: u64 = 60_000_000;
 
-/// What all connections of a runtime share.
+/// The clock and counters that all connections of a runtime share.
 #[derive(Debug)]
 pub struct Host {
     /// The clock connections are told the time of.
@@ -60,7 +60,7 @@ impl Host {
     }
 }
 
-/// What follows a write.
+/// The step to take after a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Onward {
     /// Wait for input, as [`Exchange::input`] says, a wake or the deadline.
@@ -116,7 +116,7 @@ impl Exchange {
         self.status.flow == Flow::Open
     }
 
-    /// What is to be done about what the peer sends; nothing once its end was told.
+    /// How to handle input from the peer; [`Input::Held`] once the end of input was reported.
     #[inline]
     pub fn input(&self) -> Input {
         if self.input_over { Input::Held } else { self.status.input }

@@ -195,8 +195,8 @@ pub fn two_thousand_connections(runtime: Subject) {
     assert_eq!(server.toy.closed.load(SeqCst), 2000);
 }
 
-/// What was parsed when the stop was asked for is answered, then the connection ends, and nobody
-/// new is let in meanwhile.
+/// Requests parsed before the stop was asked for are answered and then the connection ends; no new
+/// connection is accepted meanwhile.
 pub fn shutdown_with_requests_in_flight(runtime: Subject) {
     let mut server = Running::start(runtime);
     let mut clients: Vec<Client> = (0..10).map(|_| server.client()).collect();

@@ -1,5 +1,6 @@
-//! What a runtime does when the process has no file descriptor left. Not part of the suite proper:
-//! it uses up what all tests of a process share, so it needs a test binary of its own.
+//! Tests of a runtime when the process has no file descriptor left. They are not part of the main
+//! suite: they use up the descriptors that all tests of a process share, so they need a test binary
+//! of their own.
 
 use super::harness::{Running, Subject, eventually};
 use crate::Runtime;

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a veiled connection may take to begin.
 pub(super) const VEIL_PATIENCE: Duration = Duration::from_millis(300);
 
-/// What a case is about: a runtime, serving the toy plainly or behind the toy filter.
+/// The subject of a test case: a runtime, serving the toy plainly or behind the toy filter.
 #[derive(Clone)]
 pub struct Subject {
     runtime: Arc<dyn Runtime>,
@@ -51,7 +51,7 @@ impl<R: Runtime + 'static> From<Arc<R>> for Subject {
 /// A runtime at work. Dropping it stops the runtime and checks that every connection was closed
 /// exactly once and that nothing is left over.
 pub struct Running {
-    /// What the runtime serves.
+    /// The toy server whose connections the runtime serves.
     pub toy: Arc<Toy>,
     /// The runtime under test.
     pub runtime: Arc<dyn Runtime>,

@@ -72,7 +72,7 @@ impl Toy {
         true
     }
 
-    /// What makes connections of this toy.
+    /// A service that makes connections to this toy.
     pub fn service(self: &Arc<Self>) -> Arc<dyn Service> {
         Arc::new(ToyService(self.clone()))
     }

@@ -10,7 +10,7 @@ use resp::Output;
 /// The longest record's payload, in bytes.
 pub const RECORD_MAX: usize = 4096;
 
-/// What a client sends first.
+/// The greeting that a client sends before its first record.
 pub(super) const HELLO: &[u8] = b"veil";
 const ANSWER: &[u8] = b"VEIL";
 const HEADER: usize = 2;
@@ -19,7 +19,7 @@ const HEADER: usize = 2;
 #[derive(Default)]
 pub struct Veil {
     begun: bool,
-    /// What has arrived of a record that is not whole.
+    /// The bytes of an incomplete record received so far.
     partial: Vec<u8>,
 }
 

@@ -21,7 +21,7 @@ pub fn beginning_is_bounded(subject: Subject) {
     client.ask("sleep 600", "slept 600");
 }
 
-/// What is not the filter's language is answered by the filter, and nothing of it is executed.
+/// Input that violates the filter's protocol is answered by the filter, and none of it is executed.
 pub fn nonsense_gets_last_words(subject: Subject) {
     let server = Running::start(subject);
     let mut client = server.bare_client();
@@ -36,8 +36,8 @@ pub fn nonsense_gets_last_words(subject: Subject) {
     server.client().ask("echo alive", "alive");
 }
 
-/// What the peer does not read stays in the connection, where it is counted; the filter holds one
-/// portion, and the connection knows of it.
+/// Output that the peer does not read stays in the connection, where it is counted; the filter
+/// holds only one portion of it, and the connection knows of that portion.
 pub fn output_waits_inside(subject: Subject) {
     const SIZE: usize = 16 << 20;
     let server = Running::start(subject);
