@@ -1,6 +1,6 @@
 //! [`Acks`]: how far each replica says it is.
 
-/// What one replica said last.
+/// The last acknowledgement received from one replica.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ack {
     /// The position it has applied.
@@ -11,7 +11,7 @@ pub struct Ack {
     pub at_ms: u64,
 }
 
-/// What all connected replicas said last.
+/// The last acknowledgement of each connected replica.
 #[derive(Clone, Debug, Default)]
 pub struct Acks(pub Vec<Ack>);
 

@@ -165,7 +165,8 @@ fn header(line: &[u8]) -> Result<State, FramingError> {
 mod tests {
     use super::*;
 
-    /// What is taken of `bytes` in pieces of every size, and what is left.
+    /// Feeds `bytes` to the framing in pieces of at most `piece` bytes; returns the file's bytes
+    /// and the bytes left over after it.
     fn take(bytes: &[u8], piece: usize) -> (Vec<u8>, Vec<u8>) {
         let (mut framing, mut file, mut left) = (Framing::new(), Vec::new(), Vec::new());
         for piece in bytes.chunks(piece) {

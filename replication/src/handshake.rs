@@ -30,7 +30,7 @@ pub struct Resume {
     pub position: u64,
 }
 
-/// What comes next.
+/// The replica's next step in the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Send these bytes and read a line.
@@ -90,7 +90,7 @@ impl Handshake {
         self
     }
 
-    /// What to do about a line of the master, given without its end.
+    /// Handles a line from the master, given without its line end, and returns the next step.
     pub fn line(&mut self, line: &[u8]) -> Step {
         let line = line.trim_ascii();
         if line.is_empty() {

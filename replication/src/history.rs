@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Id([u8; 40]);
 
 impl Id {
-    /// What Redis shows where there is no history.
+    /// The identity that Redis shows where there is no history: forty zeros.
     pub const NONE: Id = Id([b'0'; 40]);
 
     /// The identity that a text is; `None` unless it is forty letters or digits.
@@ -44,7 +44,7 @@ pub struct History {
     pub before: Option<(Id, u64)>,
 }
 
-/// What a replica that wants to go on is told.
+/// The answer to a replica that asks to continue from its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It goes on from this position.

@@ -32,12 +32,13 @@ impl fmt::Display for StreamError {
 
 impl std::error::Error for StreamError {}
 
-/// What is applied together.
+/// A part of the replication stream that is applied as one unit.
 #[derive(Debug)]
 pub struct Unit<'a> {
     /// Its bytes, as the master wrote them.
     pub bytes: &'a [u8],
-    /// What changes data (or may), each with its database; none for `PING`, `SELECT` and their kin.
+    /// The requests that change data, or may, each with its database number; empty for `PING`,
+    /// `SELECT` and the like.
     pub effects: SmallVec<[(u32, Request<'a>); 1]>,
     /// The database of what follows.
     pub db: u32,
