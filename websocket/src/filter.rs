@@ -22,7 +22,7 @@ pub struct WebSocketFilter {
 }
 
 enum Stage {
-    /// What has arrived of the request.
+    /// The bytes of the HTTP upgrade request received so far.
     Beginning(Vec<u8>),
     Open {
         frames: Frames,

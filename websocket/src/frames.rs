@@ -13,7 +13,7 @@ pub const CONTROL_MAX: usize = 125;
 /// Payload is unmasked in pieces of so many bytes.
 const PIECE: usize = 8 * 1024;
 
-/// What a peer said.
+/// Receives the contents of a peer's frames as they are decoded.
 pub trait Heard {
     /// The next bytes of its stream.
     fn data(&mut self, bytes: &[u8]);
@@ -36,10 +36,10 @@ struct Open {
 /// Takes a peer's bytes apart.
 #[derive(Default)]
 pub struct Frames {
-    /// What has arrived of a header.
+    /// The bytes of an incomplete frame header received so far.
     header: Vec<u8>,
     open: Option<Open>,
-    /// What has arrived of a control frame.
+    /// The payload bytes of an incomplete control frame received so far.
     control: Vec<u8>,
     /// A message's last frame has not come.
     within: bool,
@@ -51,7 +51,7 @@ impl Frames {
     /// Takes all of `bytes`; what follows a close is not looked at.
     ///
     /// # Errors
-    /// What breaks the protocol.
+    /// A description of the protocol violation, if the bytes contain one.
     pub fn take(&mut self, mut bytes: &[u8], heard: &mut impl Heard) -> Result<(), &'static str> {
         while !bytes.is_empty() && !self.over {
             bytes = match self.open {

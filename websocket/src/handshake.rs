@@ -29,7 +29,7 @@ impl Origins {
     }
 }
 
-/// What became of the bytes so far.
+/// The result of parsing the upgrade request from the bytes received so far.
 #[derive(Debug)]
 pub enum Begun {
     /// The request is not whole.

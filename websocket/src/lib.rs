@@ -27,7 +27,7 @@ use std::time::Duration;
 /// How long a connection may take to begin, in all.
 pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What WebSocket needs to know, exchanged while clients are connected.
+/// The WebSocket settings (the allowed origins), which can be replaced while clients are connected.
 #[derive(Default)]
 pub struct WebSocket {
     origins: RwLock<Arc<Origins>>,
