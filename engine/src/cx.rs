@@ -162,8 +162,9 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// What the keys are that somebody watches in `db`, in the database of that number and in
-    /// `other`: to be asked before the one becomes the other, for [`Cx::database_modified`].
+    /// Returns each watched key of `db` with its presence in `db` and its presence in `other`. It
+    /// is called before `db` is replaced by `other` (`None`: is emptied), for
+    /// [`Cx::database_modified`].
     pub fn watched_in(
         &mut self,
         db: storage::Db,

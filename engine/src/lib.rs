@@ -5,8 +5,10 @@
 //! `COMMAND` and ACL categories derive from the row. A single command, a `MULTI`/`EXEC` and a script are each
 //! one storage transaction.
 //!
-//! What is kept on a topic does not know the engine (`upkeep/eviction/mod.rs`); what the engine does with it stands beside
-//! it (`upkeep/eviction/engine.rs`). So [`Engine`] can have fields of all topics without a circle through all files.
+//! The state of a topic is defined in a module that does not depend on [`Engine`]
+//! (`upkeep/eviction/mod.rs`); the engine's methods that use it stand in a module beside it
+//! (`upkeep/eviction/engine.rs`). So [`Engine`] can have fields of all topics without circular
+//! dependencies between the modules.
 //!
 //! Must not know: any command, sockets, threads, `async`, any runtime, any particular backend. It reads no
 //! clock and no random source: both are arguments ([`runtime::Now`], [`Environment`]).

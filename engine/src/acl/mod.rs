@@ -38,7 +38,7 @@ pub const DEFAULT_USER: &str = "default";
 pub struct Account {
     /// The name as `CLIENT LIST` shows it.
     pub name: String,
-    /// What was asked for in its name, where that is limited.
+    /// The rate limiter's buckets for requests made in its name; used only where a limit is set.
     pub(crate) buckets: Buckets,
     current: RwLock<Arc<User>>,
 }

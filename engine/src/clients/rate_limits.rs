@@ -38,7 +38,7 @@ impl Buckets {
     }
 }
 
-/// What may be asked for in a second; zero: as much as they like.
+/// A rate limit: commands per second and bytes per second; zero means no limit.
 #[derive(Debug, Default)]
 struct Rate {
     per_second: [AtomicU64; 2],
@@ -81,7 +81,7 @@ impl Rate {
     }
 }
 
-/// What is to become of a request that is over a limit.
+/// The action taken on a request that exceeds a rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Over {
     /// It is refused; it could come again after so many milliseconds.

@@ -23,8 +23,8 @@ pub const REDACTED: &[u8] = b"(redacted)";
 pub enum Secret {
     /// Every argument from this one on.
     From(usize),
-    /// What stands behind some of the command's options, which begin at this argument: those with
-    /// these words.
+    /// The values of some of the command's options: the options begin at this argument, and those
+    /// with these words have secret values.
     Options(usize, Options, &'static [&'static str]),
     /// The values of sensitive directives, whose names stand at this argument or behind it.
     Directives(usize),

@@ -411,8 +411,9 @@ pub struct Spec {
     pub keys: &'static [KeySpec],
     /// Which arguments are secret.
     pub secrets: &'static [Secret],
-    /// What finds them where the specs cannot: an option's value may be called like an option, an
-    /// option may be repeated, and what happens to a key may depend on one.
+    /// A function that finds the keys where the key specifications cannot: an option's value may
+    /// equal an option's name, an option may be repeated, and the access to a key may depend on an
+    /// option.
     pub find_keys: Option<KeyFinder>,
     /// Which arguments are channels.
     pub channels: Channels,

@@ -167,7 +167,7 @@ fn label<'a>(node: &Node<'a>) -> Option<&'a str> {
     word.strip_suffix(':').filter(|name| !name.is_empty())
 }
 
-/// What `[x ...]` repeats: `x`.
+/// The repeated part of an optional repetition: `x` in `[x ...]`. `None` for any other node.
 fn repetition<'n, 'a>(node: &'n Node<'a>) -> Option<&'n [Node<'a>]> {
     let Node::Optional(alternatives) = node else { return None };
     let [sequence] = alternatives.as_slice() else { return None };
@@ -268,7 +268,8 @@ impl Argument {
         Argument { name: name.to_owned(), display: name.to_owned(), ..Argument::default() }
     }
 
-    /// What `@version` says.
+    /// Records the version from an `@version` annotation: the first version that has the argument,
+    /// or, after `!`, the version that deprecated it.
     fn set_version(&mut self, version: &str) {
         match version.strip_prefix('!') {
             Some(deprecated) => self.deprecated_since = Some(deprecated.to_owned()),

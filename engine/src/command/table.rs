@@ -17,8 +17,8 @@ pub struct Entry {
     pub handler: Handler,
     /// `get`, `client|id`.
     pub full_name: String,
-    /// What clients call it, in lower case: its own name unless it was renamed, nothing when it was
-    /// taken away. A subcommand's is not looked at.
+    /// The name that clients use, in lower case: its own name unless it was renamed, empty if it
+    /// was disabled. A subcommand's is never read.
     name: String,
     /// The first word of its requests as a log has it, if clients use another.
     pub renamed: Option<&'static str>,

@@ -81,7 +81,7 @@ impl From<String> for Value {
     }
 }
 
-/// What may be done with a figure.
+/// The kind of a figure: how its value changes, or that it is text for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Only grows, until `CONFIG RESETSTAT` or a restart.
@@ -92,7 +92,7 @@ pub enum Kind {
     Note,
 }
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Things.
@@ -110,9 +110,9 @@ pub enum Unit {
 pub struct Figure<R> {
     /// `INFO`'s name for it.
     pub name: &'static str,
-    /// What may be done with it.
+    /// Its kind: a counter, a gauge, or text for people.
     pub kind: Kind,
-    /// What it counts.
+    /// The unit of its value.
     pub unit: Unit,
     /// One sentence on what it tells, without an end mark; empty for notes.
     pub help: &'static str,
@@ -123,9 +123,9 @@ pub struct Figure<R> {
 /// Figures of the same kind of several things: of each command, each database, each replica.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
-    /// What `INFO`'s names begin with; the thing's own name follows.
+    /// The prefix of the names in `INFO`; the member's own name follows.
     pub name: &'static str,
-    /// What kind of thing: the label that tells the figures apart.
+    /// The name of the label that distinguishes the members.
     pub label: &'static str,
     /// The values that each has; they are read together.
     pub fields: &'static [Figure<()>],
@@ -186,7 +186,7 @@ impl Line {
     }
 }
 
-/// What the rows of a section say at one moment: each name once.
+/// The values of a section's rows at one moment; each name appears once.
 #[derive(Default)]
 pub struct Sheet(Vec<Line>);
 

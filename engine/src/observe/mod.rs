@@ -1,4 +1,4 @@
-//! What the server tells of itself: every figure is a row, read when somebody asks.
+//! The server's metrics: every figure is a row, read when it is requested.
 //!
 //! `INFO` shows the rows of a section in their order; `/metrics` gives those that are numbers to
 //! Prometheus. What only the process knows comes from [`Host::figures`](crate::engine::Host::figures);
@@ -26,7 +26,7 @@ use crate::engine::Engine;
 use crate::observe::figures::{Family, Figure, Member, Sheet, Value};
 use runtime::Now;
 
-/// What the engine's rows are read from.
+/// The source from which the engine's rows are read.
 #[derive(Clone, Copy)]
 pub struct Reading<'a> {
     /// Whose figures.

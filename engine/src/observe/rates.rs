@@ -9,7 +9,7 @@ const SAMPLES: usize = 16;
 /// Least time between two samples, microseconds.
 const INTERVAL_US: u64 = 100_000;
 
-/// What happens per second.
+/// Rates of events, per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PerSecond {
     /// Commands run.

@@ -9,7 +9,7 @@ use runtime::trace::{self, Stage};
 use std::cell::Cell;
 use storage::{Journal, Locks, Position};
 
-/// What the turn under way on this thread has spent so far, nanoseconds.
+/// The time spent so far in the current turn of this thread, nanoseconds per stage.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Spent {
     pub parse: u64,
@@ -85,7 +85,7 @@ impl Engine {
     }
 }
 
-/// What a session remembers of its turn beyond executing it.
+/// A session's timings of a turn other than the time of executing commands.
 #[derive(Default)]
 pub(crate) struct Pending {
     /// Spent on appending to the log, nanoseconds: counted together with writing it.

@@ -66,9 +66,9 @@ pub struct Stats {
     pub evicted_keys: AtomicU64,
     /// Error replies by code.
     pub errors: Mutex<HashMap<String, u64>>,
-    /// What [`Stats::changes`] was when the last snapshot was taken.
+    /// The value of [`Stats::changes`] when the last snapshot was taken.
     saved_changes: AtomicU64,
-    /// What had been freed lazily when the counters were last reset.
+    /// The number of lazily freed objects when the counters were last reset.
     pub lazily_freed_before: AtomicU64,
     /// Sessions closed for exceeding an output limit.
     pub output_limit_disconnections: AtomicU64,

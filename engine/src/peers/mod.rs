@@ -21,28 +21,28 @@ pub struct Target<'a> {
     pub limit: Duration,
 }
 
-/// What another server is sent: two groups of requests, each request answered by one line. The
-/// second group goes out only if every answer to the first was `+OK`.
+/// Two groups of requests to another server, each request answered by one line. The second group is
+/// sent only if every answer to the first was `+OK`.
 #[derive(Clone, Debug, Default)]
 pub struct Requests {
     /// Who we are, and which database is meant.
     pub greeting: Vec<u8>,
     /// How many requests that is.
     pub greetings: usize,
-    /// What is to be done.
+    /// The encoded requests of the second group, which do the work.
     pub work: Vec<u8>,
     /// How many requests that is.
     pub works: usize,
 }
 
-/// What another server answered.
+/// The answers of another server to [`Requests`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
     /// Of each request of the second group that was answered: whether the answer was `+OK`.
     pub done: Vec<bool>,
     /// The first error it answered with, without the `-`.
     pub refusal: Option<String>,
-    /// What kept the rest of the answers from coming.
+    /// The error because of which the remaining answers were not received, if any.
     pub broken: Option<PeerError>,
 }
 
@@ -64,7 +64,7 @@ impl Answers {
     }
 }
 
-/// What kept two servers from speaking to each other; shown as Redis words it.
+/// An error in the communication with another server, displayed in Redis's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerError {
     /// No address, or nobody answered there in time.
@@ -94,7 +94,7 @@ pub struct Errand {
     pub port: u16,
     /// How long connecting, and each exchange, may take.
     pub timeout: Duration,
-    /// What is sent.
+    /// The requests to send.
     pub requests: Requests,
     /// The keys, in the order of the requests.
     pub keys: Vec<Box<[u8]>>,
@@ -111,7 +111,7 @@ impl Errand {
         Target { host, port: *port, timeout: *timeout, limit: Duration::MAX }
     }
 
-    /// What is sent there.
+    /// The requests to send to the other server.
     pub fn requests(&self) -> &Requests {
         &self.requests
     }

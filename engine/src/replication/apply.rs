@@ -58,7 +58,8 @@ impl<'e> Applier<'e> {
         Ok(current)
     }
 
-    /// What is to be done after some units: the log's buffer goes to the kernel, replicas of ours are woken.
+    /// Completes the units applied so far: counts them, writes the log's buffer to the kernel, and
+    /// wakes this server's own replicas.
     pub fn flush(&mut self) {
         self.session.flush_counts(&self.engine.stats);
         if let (Some(position), Some(journal)) = (self.position.take(), &self.engine.journal) {

@@ -48,7 +48,7 @@ struct Inner {
     db: Option<Db>,
     /// The position behind the last request for acknowledgements.
     asked_at: u64,
-    /// What the log says about the position.
+    /// The state of the marks by which the log records the replication position.
     marks: Marks,
     /// The identity was told to somebody.
     is_shared: bool,
@@ -235,7 +235,8 @@ impl Outgoing {
         });
     }
 
-    /// What is logged from here on is in no stream: nobody is to take the log for one.
+    /// Marks in the log that the records from here on belong to no replication stream, so that a
+    /// reader does not derive a position from them.
     pub(crate) fn end_marks(&self, journal: &dyn Journal) {
         self.with(|inner, _| inner.marks.end(journal));
     }

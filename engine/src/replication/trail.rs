@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    /// What a reader knows after each record and remark.
+    /// The position that a reader of the log knows after each record and remark.
     fn read(written: &Written) -> Vec<Option<Cut>> {
         let (mut trail, mut known) = (Trail::default(), Vec::new());
         for entry in written.0.lock().iter() {

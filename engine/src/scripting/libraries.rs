@@ -124,7 +124,7 @@ fn exists(what: &str, name: &[u8]) -> String {
     format!("ERR {what} {} already exists", String::from_utf8_lossy(name))
 }
 
-/// What `FUNCTION RESTORE` does with libraries that are there: its argument `FLUSH`, `APPEND` or `REPLACE`.
+/// How `FUNCTION RESTORE` treats existing libraries: its argument `FLUSH`, `APPEND` or `REPLACE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Delete them all.

@@ -1,6 +1,6 @@
 //! Scripts that run for longer than `busy-reply-threshold`: everybody is told, and may kill them.
 //!
-//! What a script cannot tell, because it is within one long command, others see: [`super::watch`].
+//! A script inside one long command cannot check its own time; other threads do: [`super::watch`].
 //! Whoever needs no shard that such a script holds is served; whoever does is told that it is busy,
 //! and so is every command without keys, so that those who ask only how the server is learn of it.
 

@@ -393,8 +393,8 @@ impl Machine {
         engine.capture_request(entry, request, self.state.client(), self.state.db, now);
     }
 
-    /// What [`Machine::silence`] is to know of the moment before a request: whether replies were
-    /// sent, and where its own begins.
+    /// Returns the state before a request that [`Machine::silence`] needs: the reply mode, and the
+    /// length of the output, where the request's reply begins. Also clears the armed skip.
     fn begin_reply(&mut self) -> (ReplyMode, usize) {
         self.state.skip_armed = false;
         (self.state.reply_mode, self.out.len())

@@ -166,7 +166,7 @@ pub(crate) struct Rare {
     pub follower: Option<Arc<Follower>>,
     /// A replica's description of itself, before it asked to follow.
     pub announced: Option<Box<Announced>>,
-    /// What it asked for, where that is limited.
+    /// The rate limiter's buckets for its requests; used only where a limit is set.
     pub buckets: Buckets,
 }
 

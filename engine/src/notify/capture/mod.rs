@@ -1,8 +1,8 @@
 //! `CAPTURE`: clients that are sent every request with its time and its connection.
 //!
-//! What `MONITOR` is for people, this is for programs: records instead of text, when connections
-//! open and close, the time in microseconds, and a reader that is slow loses records, and is told
-//! how many, instead of making the server hold more and more for it.
+//! The counterpart of `MONITOR` for programs: it sends records instead of text, reports when
+//! connections open and close, and gives times in microseconds. A reader that is slow loses
+//! records, and is told how many, so the server's buffer for it stays bounded.
 //!
 //! A record is a flat array (a push in RESP3):
 //!

@@ -59,7 +59,7 @@ pub(crate) fn is_shown_first(entry: &Entry) -> bool {
     entry.spec.group == Group::Scripting && entry.has(Flag::SkipMonitor)
 }
 
-/// What administrators do is nobody else's business.
+/// Whether `MONITOR` shows the command; administrative commands are hidden, with few exceptions.
 fn is_shown(entry: &Entry) -> bool {
     let hidden = entry.has(Flag::Admin) || entry.has(Flag::SkipMonitor);
     !hidden || is_shown_first(entry)

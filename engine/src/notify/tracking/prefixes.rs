@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Keys that changed, and whether the client whose command ran changed them last.
 type Changed = BTreeMap<Box<[u8]>, bool>;
 
-/// What is to be told of caches when a command, a transaction or a script is done.
+/// The invalidation notices to send when a command, a transaction or a script is done.
 #[derive(Default)]
 pub(crate) struct Stale {
     /// To the client whose command it was: one notice each, as [`super::Notice::Stale`] holds it.

@@ -1,4 +1,4 @@
-//! What is measured.
+//! The engine's measurements for the latency monitor.
 
 use crate::command::{Entry, Flag};
 use crate::engine::Engine;

@@ -15,7 +15,7 @@ pub use clients::clients_memory;
 
 /// A part of `INFO`.
 pub struct Section {
-    /// What `INFO` is asked for by.
+    /// The argument of `INFO` that selects the section.
     pub key: &'static str,
     /// Its headline.
     pub title: &'static str,
@@ -75,7 +75,7 @@ const fn shown(name: &'static str, read: Read) -> Row {
     Row::One(note(name, read))
 }
 
-/// What Redis shows and has no meaning here.
+/// A row that Redis shows and that has no meaning here; its value is always zero.
 const fn zero(name: &'static str) -> Row {
     shown(name, |_| Value::Whole(0))
 }

@@ -5,7 +5,7 @@ use super::{level, shown, zero};
 use crate::engine::Gate;
 use crate::observe::figures::{Figure, Sheet, Unit, Value, counter, gauge, note};
 
-/// What the log tells that is a number to watch: the rest is for people.
+/// The log's figures that are numeric metrics; its other figures are text for people.
 const OF_THE_LOG: [Figure<()>; 8] = [
     gauge("aof_current_size", Unit::Bytes, "The log's files", ()),
     gauge("aof_base_size", Unit::Bytes, "The log's files after the last rewrite", ()),
