@@ -1,6 +1,7 @@
 //! Scripts that run for longer than `busy-reply-threshold`: everybody is told, and may kill them.
 //!
-//! A script inside one long command cannot check its own time; other threads do: [`super::watch`].
+//! A script inside one long command cannot check its own time, so whoever waits for its locks does
+//! ([`super::watch`]).
 //! Whoever needs no shard that such a script holds is served; whoever does is told that it is busy,
 //! and so is every command without keys, so that those who ask only how the server is learn of it.
 
