@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Something that must hold for the server to be ready.
 #[async_trait]
 pub trait Check: Send + Sync {
-    /// What is checked: one word.
+    /// The name of the check: one word.
     fn name(&self) -> &'static str;
 
     /// Checks it.

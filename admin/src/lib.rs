@@ -37,13 +37,13 @@ use std::sync::Arc;
 /// Where commands are sent.
 const COMMAND_PATH: &str = "/v1/command";
 
-/// What the answers are made of.
+/// The state from which the HTTP handlers answer.
 pub struct Admin {
     /// Whose figures.
     pub engine: Arc<Engine>,
     /// The server's clock.
     pub clock: Clock,
-    /// What must hold for the server to be ready.
+    /// The checks that must all pass for the server to be ready.
     pub checks: Vec<Box<dyn Check>>,
     /// Who may ask.
     pub access: Access,

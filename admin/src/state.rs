@@ -1,4 +1,4 @@
-//! What the server is doing, as JSON.
+//! The server's current state, as JSON.
 
 use crate::Admin;
 use axum::Json;

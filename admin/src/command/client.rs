@@ -18,7 +18,7 @@ const REPLIES_MAX: usize = 64 << 20;
 /// Longest sleep without a look around.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What a client is to do.
+/// A batch of requests for a client to send, with the replies it waits for.
 pub struct Call {
     /// Commands, as on the wire.
     pub request: Vec<u8>,
@@ -48,7 +48,7 @@ pub enum Ended {
 }
 
 impl Ended {
-    /// What HTTP says of it.
+    /// The HTTP status code that reports it.
     pub fn status(&self) -> StatusCode {
         match self {
             Ended::Refused(_) | Ended::Closed => StatusCode::SERVICE_UNAVAILABLE,

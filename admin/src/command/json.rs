@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 /// Commands of a batch at most.
 const BATCH_MAX: usize = 10_000;
 
-/// What a body asks for.
+/// The commands requested by the body of an HTTP request.
 #[derive(Debug, PartialEq)]
 pub struct Wanted {
     /// At least one command, each of at least one argument.
