@@ -21,7 +21,7 @@ pub enum Role {
     Value,
 }
 
-/// What to hide.
+/// The parts of captured requests to hide.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Privacy {
     /// Hash keys.

@@ -43,7 +43,7 @@ impl Setup {
         self.storage != "memory"
     }
 
-    /// What a configuration file says of it.
+    /// The setup's configuration directives, as names and values.
     pub fn directives(&self) -> Vec<(String, String)> {
         let mut list = Vec::new();
         let mut add = |name: &str, value: &str| list.push((name.to_string(), value.to_string()));

@@ -1,4 +1,5 @@
-//! What is written reads back; what is damaged is refused; what is cut off is cut, and said.
+//! Tests of the capture format: written records read back, damaged files are refused, and truncated
+//! files are read up to the cut, which is reported.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,8 +1,8 @@
 //! A capture made ready for replaying: what is sent when, by which connection.
 //!
-//! What is not sent, or not as it was:
+//! Requests that are not sent, or not as they were captured:
 //!
-//! - What administrators do, commands that are unknown here, `AUTH` (servers under test have no
+//! - Administrative commands, commands that are unknown here, `AUTH` (servers under test have no
 //!   password), `QUIT` (the connection closes by itself), `CLIENT REPLY` (every request is to be
 //!   answered, or its latency could not be measured).
 //! - `HELLO` keeps its protocol and loses its credentials.
@@ -59,7 +59,7 @@ pub struct Step {
     pub at_us: u64,
     /// Which connection, from 0.
     pub connection: u32,
-    /// What.
+    /// The kind of event.
     pub kind: Kind,
     /// The connection's protocol and database then, for reconnecting.
     pub resp: u8,

@@ -51,7 +51,8 @@ impl Source {
         }
     }
 
-    /// What `INFO` says; what it does not say is not known.
+    /// Asks the server for `INFO` and returns the facts found there; facts that it lacks are left
+    /// unknown.
     pub(super) fn about(&mut self) -> Result<About> {
         self.send(&["INFO"])?;
         let reply = self.reply()?;
@@ -127,7 +128,7 @@ impl Source {
         }
     }
 
-    /// What has arrived and was not consumed.
+    /// The bytes received and not yet consumed.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer
     }
