@@ -52,8 +52,9 @@ fn watch(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// What a key is that is about to be watched. One that a slow script has is taken to be there: should
-/// it have been stale, its going fails the transaction, which does no harm.
+/// The presence of a key that is about to be watched. A key in a shard held by a slow script is
+/// taken to be live: if it was in fact stale, its removal fails the transaction, which does no
+/// harm.
 fn presence(cx: &mut Cx<'_>, key: &Key<'_>) -> Result<Presence, Failure> {
     if !cx.is_locked(cx.engine.backend.shard_of(key.hash)) {
         return Ok(Presence::Live);

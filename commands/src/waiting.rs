@@ -1,5 +1,5 @@
-//! What commands that can wait for a key have in common (`BLPOP`, `BZPOPMIN` …): the timeout, the
-//! number of keys, and how a key of another type counts.
+//! The shared parts of commands that can block until a key has data (`BLPOP`, `BZPOPMIN` …): the
+//! timeout, the number of keys, and the treatment of a key of another type.
 
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, WRONG_TYPE, failure};

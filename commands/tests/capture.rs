@@ -1,4 +1,4 @@
-//! What `CAPTURE` records, and what it does for a reader that is slow.
+//! Tests of the records of `CAPTURE`, and of its treatment of a slow reader.
 
 use engine::engine::Gate;
 use engine::testing::Harness;

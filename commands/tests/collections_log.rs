@@ -1,4 +1,5 @@
-//! What hashes and sorted sets log, and that a log gives the same contents again.
+//! Tests of the log records of hash and sorted-set commands, and that replaying the log restores
+//! the same contents.
 
 use engine::testing::{Harness, contents};
 use std::sync::Arc;

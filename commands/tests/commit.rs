@@ -25,7 +25,7 @@ fn pipeline(server: &mut Harness, client: &str, lines: &[&str]) {
     server.send_bytes(client, &bytes);
 }
 
-/// What a client has been sent since it was last asked.
+/// The replies sent to a client since the last call for it.
 fn sent(server: &mut Harness, client: &str) -> Vec<String> {
     server.advance(0);
     server.replies(client).iter().map(|reply| text(reply).trim_end().to_owned()).collect()

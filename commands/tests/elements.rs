@@ -1,4 +1,5 @@
-//! What list, set and sort commands log, tell and leave behind: over the memory backend.
+//! Tests of the log records, notifications and resulting data of list, set and sort commands, over
+//! the memory backend.
 
 use engine::testing::Harness;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ fn backend() -> Arc<dyn Backend> {
     Arc::new(MemoryBackend::new(Config { shards: 4, ..Config::default() }))
 }
 
-/// What running `line` logs.
+/// Runs `line` and returns the records it logs.
 fn logged(server: &mut Harness, line: &str) -> Vec<String> {
     server.logged();
     server.run(line);

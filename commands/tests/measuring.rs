@@ -17,7 +17,7 @@ const NOW: Now = Now { wall_ms: 1_700_000_000_000, mono_us: 1_000_000 };
 thread_local! {
     /// The stopwatch, nanoseconds: a test has its own, and it goes on only when told.
     static CLOCK: Cell<u64> = const { Cell::new(0) };
-    /// What every look at it takes, nanoseconds.
+    /// The time by which each reading advances the clock, nanoseconds.
     static LOOK: Cell<u64> = const { Cell::new(0) };
 }
 

@@ -1,4 +1,4 @@
-//! What a replica does with what has expired: it hides it, until its master says that it goes.
+//! Tests of expired keys on a replica: it hides them until its master sends their deletion.
 
 use engine::replication::Applier;
 use engine::replication::wire::{Stream, command};

@@ -1,4 +1,4 @@
-//! What scripts lock, log and learn.
+//! Tests of the shards scripts lock, the records they log, and the facts they can learn.
 
 use engine::testing::Harness;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use storage::backend::EncodingLimits;
 use storage_memory::{Config, MemoryBackend};
 
-/// What must not be seen.
+/// The secret that must not appear anywhere.
 const SECRET: &str = "hunter2";
 
 /// Requests with a secret of every command that takes some, those that fail as well.

@@ -1,4 +1,5 @@
-//! What a peer can have a session hold, and what a session does for a peer that leaves.
+//! Tests of the limits on the memory a peer can make a session hold, and of the session's work for
+//! a peer that disconnects.
 
 use engine::Session;
 use engine::testing::{Harness, text};

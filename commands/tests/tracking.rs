@@ -1,4 +1,5 @@
-//! What golden scripts cannot show: limits, who is swept, what waits too long.
+//! Tests of client-side caching that golden scripts cannot express: limits, which clients are
+//! swept, and notices that wait too long.
 
 use engine::clients::ClientFlags;
 use engine::testing::{Harness, MAIN, text};
@@ -19,7 +20,7 @@ fn tracker(server: &mut Harness, name: &str, options: &str) {
     assert_eq!(text(&reply), "OK");
 }
 
-/// What a client received since, each as one line.
+/// The replies a client received since the last call, each as one line.
 fn received(server: &mut Harness, name: &str) -> Vec<String> {
     server.replies(name).iter().map(|value| text(value).replace('\n', " ")).collect()
 }
@@ -163,7 +164,8 @@ fn a_blocked_reader_is_remembered_when_it_is_served() {
     assert_eq!(received(&mut server, "a").len(), 1);
 }
 
-/// What a transaction finds expired goes, and is told, although it is not run.
+/// A key that a transaction finds expired is deleted, and its deletion is announced, although the
+/// transaction is not run.
 #[test]
 fn a_transaction_that_is_not_run_tells_what_it_found_expired() {
     let mut server = server();

@@ -103,7 +103,7 @@ pub enum Order {
     Descending,
 }
 
-/// What is asked for.
+/// The parsed arguments of a geospatial search.
 #[derive(Clone, Copy, Debug)]
 pub struct Query {
     center: Option<Point>,

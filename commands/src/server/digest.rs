@@ -195,7 +195,8 @@ mod tests {
         }
     }
 
-    /// What redis-server 7.0.15 answers to `DEBUG DIGEST-VALUE` for these values.
+    /// The expected digests are those redis-server 7.0.15 answers to `DEBUG DIGEST-VALUE` for these
+    /// values.
     #[test]
     fn values_have_the_digest_of_redis() {
         let digest = |object: &Object| {

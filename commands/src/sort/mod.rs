@@ -32,7 +32,7 @@ struct Terms {
     may_read_all: bool,
 }
 
-/// What is asked for.
+/// The parsed options of a `SORT` command.
 struct Options<'a> {
     by: Option<Pattern<'a>>,
     get: Vec<Pattern<'a>>,

@@ -59,7 +59,7 @@ fn number_or_zero(score: f64) -> f64 {
     if score.is_nan() { 0.0 } else { score }
 }
 
-/// What the command is used for.
+/// How the command uses the combined set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Reply,

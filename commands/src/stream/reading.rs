@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use storage::stream::{Pending, Stream, StreamId};
 use storage::{Error, Key, Open};
 
-/// What is asked for.
+/// The parsed arguments of `XREAD` or `XREADGROUP`.
 struct Request<'a> {
     /// Group and consumer, for `XREADGROUP`.
     group: Option<(&'a [u8], &'a [u8])>,
