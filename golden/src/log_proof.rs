@@ -16,7 +16,7 @@ use storage_memory::{Config, MemoryBackend};
 /// Replays `log` and compares what that leads to with what `engine` holds.
 ///
 /// # Errors
-/// What cannot be replayed, or the first difference.
+/// A description of the record that cannot be replayed, or of the first difference.
 pub(crate) fn check(engine: &Arc<Engine>, log: &Recorder) -> Result<(), String> {
     let limits = EncodingLimits::default();
     let databases = engine.databases();

@@ -19,7 +19,7 @@ pub struct Mark {
     pub ids: bool,
 }
 
-/// What a step does.
+/// The action of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// A client sends a command.
@@ -40,7 +40,7 @@ pub enum Action {
 pub struct Step {
     /// The line without its marks, as it is shown.
     pub text: String,
-    /// What it does; `None` for comments and empty lines, which are only shown.
+    /// Its action; `None` for comments and empty lines, which are only shown.
     pub action: Option<Action>,
     /// How its answer is treated.
     pub mark: Mark,
@@ -62,7 +62,7 @@ pub struct ScriptError {
     pub script: String,
     /// Counted from one.
     pub line: usize,
-    /// What is wrong.
+    /// A description of the error.
     pub reason: String,
 }
 

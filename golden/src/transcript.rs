@@ -39,7 +39,7 @@ pub trait Driver {
     /// All steps are carried out: what else can be seen of them is looked at.
     ///
     /// # Errors
-    /// What is wrong.
+    /// A description of the failure.
     fn finish(&mut self) -> Result<(), String> {
         Ok(())
     }
@@ -52,7 +52,7 @@ pub struct Entry {
     pub text: String,
     /// How to compare it.
     pub mark: Mark,
-    /// What was answered, empty for comments.
+    /// The answer; empty for comments.
     pub answer: String,
 }
 

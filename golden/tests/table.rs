@@ -5,7 +5,7 @@ use golden::{Script, scripts_under};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What no script can ask for, with reasons.
+/// The commands that no script can run, each with the reason.
 const WITHOUT: &[(&str, &str)] = &[
     ("save", "writes files, and an engine in a script has none"),
     ("bgrewriteaof", "writes files, and an engine in a script has none"),
