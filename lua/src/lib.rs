@@ -43,7 +43,7 @@ pub type lua_Hook = unsafe extern "C-unwind" fn(L: *mut lua_State, ar: *mut lua_
 /// `LUA_IDSIZE`.
 const ID_SIZE: usize = 60;
 
-/// What `lua_getinfo` tells of a function that is being called.
+/// The record in which `lua_getinfo` describes a function that is being called.
 #[repr(C)]
 pub struct lua_Debug {
     pub event: c_int,
