@@ -1,5 +1,5 @@
-//! What the patched Lua refuses, and that nothing a script does ends the process or takes for ever:
-//! a case for each entry of `lua/README.md`, and for our own libraries.
+//! Tests that the patched Lua refuses unsafe operations, and that no script can end the process or
+//! run for ever: a case for each entry of `lua/README.md`, and for our own libraries.
 
 use super::{LIMIT, Recorder, SEED, message, run};
 use crate::Vm;
