@@ -9,7 +9,7 @@ use std::io::Read;
 
 const PREFIX: &str = "VARVE_";
 
-/// What a variable may point at with `_FILE`: secrets are short.
+/// The largest size of a file named by a `_FILE` variable, in bytes: secrets are short.
 const SECRET_MAX: u64 = 64 << 10;
 
 /// The variables that may be settings.
@@ -51,8 +51,8 @@ pub(super) fn parse(
     Ok((settings, warnings))
 }
 
-/// What the file holds that `VARVE_…_FILE` names, as orchestrators hand over secrets: its text without the end of
-/// its line.
+/// Reads the file named by a `VARVE_…_FILE` variable, the way in which orchestrators pass secrets,
+/// and returns its text without trailing line ends. A file that is empty or too long is an error.
 fn contents(variable: &str, name: &str, path: &str) -> Result<String, ConfigError> {
     let wrong =
         |reason: String| ConfigError::about(Origin::Environment(variable.to_owned()), name, reason);

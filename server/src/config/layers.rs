@@ -38,7 +38,8 @@ pub struct Loaded {
     /// `user` lines, in order: name and rules of an ACL user each.
     /// They protect data: a server that cannot apply them must not start.
     pub users: Vec<Vec<String>>,
-    /// What was read, so that it can be read again; `None` for what a program put together.
+    /// The sources that were read, so that they can be read again; `None` for a configuration built
+    /// by a program.
     pub sources: Option<Sources>,
 }
 

@@ -13,7 +13,8 @@
 //! | environment | `VARVE_MAXMEMORY=1gb`: the name in capitals, `_` for `-`; `VARVE_REQUIREPASS_FILE=/run/secrets/pass`: what that file holds |
 //! | command line | `varve [file] --port 6380 --save 3600 1 300 100 --appendonly no` |
 //!
-//! What is wrong is one line that says where, which directive, why, and the nearest known name.
+//! An error is one line that gives the place, the directive, the reason, and the nearest known
+//! name.
 //! Unknown directives stop the start; directives without effect here are kept with one warning;
 //! those whose loss would cost data or security are refused.
 

@@ -5,13 +5,13 @@ use engine::config::{ConfigStore, Id, SetContext, by_id};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the layers said when they were last read.
+/// Reloads the configuration, and remembers its contents as of the last reading.
 pub(crate) struct Reloader {
     sources: Option<Sources>,
     said: Mutex<Said>,
 }
 
-/// What a configuration says, without what has happened since.
+/// The contents of a configuration as read, without later changes at run time.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Said {
     values: BTreeMap<Id, String>,
@@ -19,14 +19,14 @@ struct Said {
     lines: Vec<Vec<String>>,
 }
 
-/// What came of it.
+/// The result of a reload.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reloaded {
     /// In force from now on.
     pub applied: Vec<&'static str>,
     /// Changed in a layer, and in force after the next start.
     pub restart: Vec<&'static str>,
-    /// What the owner should know, one line each.
+    /// Warnings for the operator, one line each.
     pub warnings: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ impl Reloader {
     /// `CONFIG SET` has changed meanwhile stays, unless its own line has changed.
     ///
     /// # Errors
-    /// What is wrong, in one line; then nothing has changed.
+    /// A description of the error, in one line; nothing has changed then.
     pub fn reload(&self, store: &ConfigStore) -> Result<Reloaded, String> {
         let Some(sources) = &self.sources else {
             return Err("this server was not configured by files".to_owned());

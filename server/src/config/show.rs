@@ -1,4 +1,5 @@
-//! What people read of the configuration: values with their origins, and the reference of all directives.
+//! The configuration as text for people: the values with their origins, and the reference of all
+//! directives.
 
 use super::help::values;
 use super::{Loaded, quote_word};

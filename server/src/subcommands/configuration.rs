@@ -54,7 +54,7 @@ impl Words {
 /// Runs it.
 ///
 /// # Errors
-/// What is wrong with the configuration, or that no server could be told.
+/// An error in the configuration, or a failure to reach the server.
 pub fn run(args: &ConfigArgs) -> Result<(), StartError> {
     match &args.what {
         What::Check(words) => {

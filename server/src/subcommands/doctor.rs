@@ -22,9 +22,9 @@ pub struct DoctorArgs {
 /// One thing that was looked at.
 struct Finding {
     name: &'static str,
-    /// What was seen.
+    /// The observed value.
     seen: String,
-    /// What to do about it; nothing where it is good.
+    /// The recommended change; `None` where the check passed.
     advice: Option<String>,
 }
 
