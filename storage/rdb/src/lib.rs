@@ -12,8 +12,8 @@
 //! Input is hostile until proved otherwise: every length is checked against the bytes that are
 //! really there, so a file can make the reader allocate only in proportion to its own size.
 //!
-//! What is *not* checked here: duplicate hash fields, set members or sorted-set members. A backend
-//! inserts into a map anyway and sees them for free.
+//! Duplicate hash fields, set members and sorted-set members are *not* checked here. A backend
+//! inserts them into a map anyway and detects duplicates at no cost.
 
 //!
 //! | module | what |

@@ -14,7 +14,7 @@ use std::task::Waker;
 use storage::testing::until;
 use storage::{Durability, Fate, Journal};
 
-/// What fails.
+/// The faults to inject.
 #[derive(Default)]
 struct Faults {
     /// Bytes until the disk is full; negative: never.

@@ -1,4 +1,4 @@
-//! What is appended is loaded again; policies; statistics.
+//! Tests that appended records are loaded again, of the sync policies, and of the statistics.
 
 use super::toy::{Replayer, Toy};
 use super::{names, part};

@@ -15,7 +15,7 @@ use storage::{
 
 pub type State = BTreeMap<(Db, Vec<u8>), Vec<u8>>;
 
-/// What a persistent backend would have on disk.
+/// The contents that a persistent backend would have on disk.
 #[derive(Clone, Default)]
 pub struct Image {
     pub state: State,
@@ -46,7 +46,7 @@ impl Toy {
         })
     }
 
-    /// What is on disk now, one moment's.
+    /// A consistent copy of the contents on disk now.
     pub fn image(&self) -> Image {
         let state = self.state.lock();
         let (applied, mark) = (*self.applied.lock(), self.mark.lock().clone());

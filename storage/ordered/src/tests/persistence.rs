@@ -1,4 +1,4 @@
-//! What survives: closing, a crash after a flush, a snapshot while writes go on.
+//! Tests that data survive closing, a crash after a flush, and a snapshot taken during writes.
 
 use super::*;
 use std::collections::BTreeMap;
