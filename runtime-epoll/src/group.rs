@@ -15,7 +15,7 @@ use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What the reactors share.
+/// The state that all reactors share.
 pub(crate) struct Group {
     pub host: Arc<Host>,
     pub shutdown: Shutdown,
@@ -119,7 +119,7 @@ impl Group {
     /// Goes on with a reactor in another thread.
     ///
     /// # Errors
-    /// What was to be taken over, when there can be no other thread.
+    /// Returns `legacy` if no other thread could be started.
     pub fn launch_stand_in(&self, legacy: Legacy) -> Result<(), Legacy> {
         let left = Arc::new(Mutex::new(Some(legacy)));
         let taken = left.clone();

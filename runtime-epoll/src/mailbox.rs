@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::task::Wake;
 
-/// What a reactor is told.
+/// A message to a reactor from another thread.
 pub(crate) enum Message {
     /// A connection's waker fired.
     Wake(Key),

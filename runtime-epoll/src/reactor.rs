@@ -33,8 +33,8 @@ pub(crate) struct Reactor {
     /// Connections that have listened in this loop: all of them do before the first speaks, so
     /// that one write of the journal serves all.
     pub to_speak: VecDeque<Key>,
-    /// What was read in this loop and not yet handed over, by connection: where it lies in the
-    /// thread's buffer. Nothing stands for the end of input.
+    /// Input read in this loop and not yet handed over, by connection: its range in the thread's
+    /// buffer. An empty range stands for the end of input.
     pub fetched: VecDeque<(Key, Range<usize>)>,
     /// Read once per batch of events.
     pub now: Now,
@@ -108,7 +108,7 @@ impl Reactor {
         self.listeners.accept(self.now.mono_us, stats, |newcomer| group.place(newcomer));
     }
 
-    /// What is due besides the events of sockets: timers, messages, wakes.
+    /// Does the work that is due besides the events of sockets: timers, messages, wakes.
     pub fn look_around(&mut self) {
         if self.listeners.again_us().is_some_and(|at| at <= self.now.mono_us) {
             self.accept();
@@ -401,7 +401,7 @@ fn watch_writes(registry: &mio::Registry, driver: &Driver, key: Key) {
     }
 }
 
-/// What the kernel reports, in the driver's words.
+/// Translates an event reported by the kernel to the driver's [`Events`].
 #[inline]
 pub(crate) fn translate(event: &Event) -> Events {
     let readable = event.is_readable() || event.is_read_closed() || event.is_error();

@@ -23,7 +23,8 @@ const EVENTS_MAX: usize = 256;
 /// what other connections left there in the same loop.
 const BUFFER_SIZE: usize = 128 * 1024;
 
-/// What is left in the buffer is handed over when there is less room than this for the next read.
+/// Input left in the buffer is handed over when there is less room than this, in bytes, for the
+/// next read.
 const ROOM_MIN: usize = 64 * 1024;
 
 /// One thread's place in front of a reactor.
@@ -36,7 +37,7 @@ pub(crate) struct Seat {
     pooled: bool,
 }
 
-/// What one thread leaves to another.
+/// The reactor and the state that one thread hands over to another.
 pub(crate) struct Legacy {
     reactor: Box<Reactor>,
     buffer: Vec<u8>,

@@ -31,7 +31,7 @@ pub(crate) struct Slot {
     /// `None` while the connection is with a worker.
     pub driver: Option<Driver>,
     pub waker: Arc<ConnectionWaker>,
-    /// What happened since its last turn.
+    /// The events since its last turn.
     pub events: Events,
     /// Whether it is in the reactor's ready queue.
     pub queued: bool,

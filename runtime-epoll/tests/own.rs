@@ -1,4 +1,5 @@
-//! What only this runtime promises: connections spread over reactors, a pool keeps others going.
+//! Tests of guarantees specific to this runtime: connections are spread over the reactors, and a
+//! pool keeps the others going.
 
 use runtime::Runtime;
 use runtime::testing::{Client, Running};
