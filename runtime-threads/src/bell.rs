@@ -96,7 +96,7 @@ impl Wake for ConnectionWaker {
     }
 }
 
-/// What to wait for on one descriptor.
+/// The events to wait for on one descriptor.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wanted {
     pub read: bool,

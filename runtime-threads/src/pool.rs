@@ -29,7 +29,7 @@ impl Newcomer {
     }
 }
 
-/// What the workers of one `serve` call share.
+/// The state that the workers of one `serve` call share.
 pub(crate) struct Pool {
     pub host: Arc<Host>,
     pub shutdown: Shutdown,

@@ -89,7 +89,7 @@ impl Worker {
         events | Events::WAKE.when(due)
     }
 
-    /// What happens to the client within `timeout`.
+    /// Waits up to `timeout` for events of the client and returns them.
     fn look(&self, driver: &Driver, timeout: Option<Duration>) -> Events {
         let on_socket = Wanted {
             read: driver.reads(),
