@@ -56,7 +56,7 @@ pub struct TokioRuntime {
     stats: Arc<RuntimeStats>,
 }
 
-/// What all tasks of one `serve` call share.
+/// The state that all tasks of one `serve` call share.
 struct Shared {
     host: Arc<Host>,
     registry: Registry,

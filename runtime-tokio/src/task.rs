@@ -95,8 +95,8 @@ impl Task {
         }
     }
 
-    /// What the socket has to say. Tokio's own memory of it is cleared at once: the driver keeps
-    /// it, and what happens later is told anew.
+    /// The events that the socket is ready for. Tokio's own record of them is cleared at once: the
+    /// driver keeps them, and later events are reported again.
     #[inline]
     fn socket_events(&mut self, cx: &mut Context<'_>) -> Events {
         let mut events = Events::empty();
@@ -171,7 +171,7 @@ fn closed(ready: Ready) -> Events {
 #[derive(Default)]
 struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
-    /// What `sleep` is set to, in monotonic µs.
+    /// The time that `sleep` is set to, in monotonic µs.
     armed_us: u64,
 }
 

@@ -12,7 +12,7 @@ const DRAIN: u8 = 2;
 
 /// Lives as long as anyone keeps it; without a task, waking does nothing.
 pub(crate) struct ConnectionWaker {
-    /// What the task has not yet seen.
+    /// The flags that the task has not yet seen.
     flags: AtomicU8,
     task: Mutex<Option<Waker>>,
     stats: Arc<RuntimeStats>,
