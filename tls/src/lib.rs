@@ -37,7 +37,7 @@ pub enum TlsError {
     File {
         /// Which one.
         path: PathBuf,
-        /// What is wrong with it.
+        /// A description of the error.
         reason: String,
     },
     /// The settings contradict each other, or something is missing.
@@ -83,7 +83,7 @@ impl Tls {
         Arc::new(FilterService { inner, make, patience: HANDSHAKE_PATIENCE })
     }
 
-    /// What connections to others are made by. `None` without authorities to trust.
+    /// The configuration for outgoing connections; `None` if no trusted authorities are configured.
     pub fn client(&self) -> Option<Arc<ClientConfig>> {
         self.client.read().clone()
     }

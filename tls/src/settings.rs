@@ -262,7 +262,7 @@ fn private_key(path: &Path, password: &str) -> Result<PrivateKeyDer<'static>, Tl
     PrivateKeyDer::try_from(opened.as_bytes().to_vec()).map_err(|error| file(path, error))
 }
 
-/// What OpenSSL's lists take away that nothing here has.
+/// The names that OpenSSL cipher lists commonly exclude and that are never offered here.
 const NEVER_OFFERED: &[&str] = &[
     "3DES", "ADH", "AECDH", "CAMELLIA", "DES", "DH", "DSS", "EXP", "EXPORT", "EXPORT40",
     "EXPORT56", "IDEA", "LOW", "MD5", "MEDIUM", "NULL", "PSK", "RC2", "RC4", "SEED", "SRP",
