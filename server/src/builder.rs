@@ -209,7 +209,7 @@ impl ServerBuilder {
     }
 }
 
-/// What the engine is given by the process.
+/// The environment that the process provides to the engine.
 fn environment(process: &Arc<Process>) -> Environment {
     Environment {
         stopwatch: system::stopwatch,

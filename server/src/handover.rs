@@ -88,7 +88,7 @@ fn duplicate(fd: RawFd) -> Option<OwnedFd> {
 /// Whether `program` can be started at all: asked before this process gives itself up for it.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of why the program cannot be used.
 pub(crate) fn try_out(program: &Path) -> Result<(), String> {
     let tried = Command::new(program).arg("--version").output();
     match tried {

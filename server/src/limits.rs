@@ -1,5 +1,5 @@
-//! What the process around the engine does when a directive changes: file descriptors for
-//! `maxclients`, threads of the runtime, and refusals of what cannot change while running.
+//! The effects of a changed directive on the process around the engine: file descriptors for
+//! `maxclients`, threads of the runtime, and refusals of changes that are impossible while running.
 
 use crate::host::Process;
 use crate::system::raise_open_files;

@@ -16,7 +16,7 @@ use std::time::Duration;
 #[cfg(feature = "cluster")]
 const BUS_BACKLOG: i32 = 128;
 
-/// What is around the sessions of a socket's clients.
+/// The protocol layer around the sessions of a socket's clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Through {
     /// RESP itself.

@@ -1,4 +1,4 @@
-//! What a server without the feature `cluster` says to `cluster-enabled yes`.
+//! The refusal of `cluster-enabled yes` by a server built without the feature `cluster`.
 
 use crate::config::Loaded;
 use crate::error::StartError;

@@ -66,7 +66,7 @@ fn is_used(config: &ConfigStore) -> bool {
 /// Reads the settings, and follows their changes from now on.
 ///
 /// # Errors
-/// What is wrong with them, where TLS is asked for.
+/// An error in the settings, if they ask for TLS.
 pub(crate) fn start(
     encryption: &Arc<Encryption>,
     config: &Arc<ConfigStore>,

@@ -44,7 +44,8 @@ fn told(error: std::io::Error) -> String {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// What kept the data from being moved. The server then follows nobody, unless it did so before.
+/// The reason why the data could not be moved. The server is then not a replica, unless it was one
+/// before.
 pub(crate) fn run(args: &MigrateArgs) -> Result<(), StartError> {
     Migration::begin(args).and_then(|mut all| all.run()).map_err(StartError::Other)
 }

@@ -121,7 +121,7 @@ fn backlog(config: &ConfigStore, setting: &str) -> Option<Finding> {
     ))
 }
 
-/// What the machine, or the container, has for `maxmemory`.
+/// Compares `maxmemory` with the memory of the machine, or of the container.
 fn memory(config: &ConfigStore, meminfo: &str, group: &str) -> Option<Finding> {
     let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let total = total.split_whitespace().next()?.parse::<u64>().ok()?.saturating_mul(1024);
