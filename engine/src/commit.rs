@@ -13,7 +13,7 @@
 //!    looked at, is what its reply depends on.
 
 use crate::cluster::{Cluster, Route, too_large};
-use crate::command::Entry;
+use crate::command::CommandEntry;
 use crate::engine::{Engine, Gate};
 use crate::failure::{Failure, failure};
 use crate::session::state::{Queued, SessionState};
@@ -88,7 +88,7 @@ impl Engine {
     pub(crate) fn route(
         &self,
         session: &mut SessionState,
-        entry: &Entry,
+        entry: &CommandEntry,
         request: Request<'_>,
     ) -> Result<(), Failure> {
         if !self.gate().contains(Gate::CLUSTER) {
@@ -121,7 +121,7 @@ impl Engine {
     fn common_slot(
         &self,
         before: Option<u16>,
-        entry: &Entry,
+        entry: &CommandEntry,
         request: Request<'_>,
     ) -> Result<Option<u16>, Failure> {
         let keys = entry.keys(request).unwrap_or_default();
@@ -162,7 +162,11 @@ impl Engine {
     ///
     /// # Errors
     /// The error that the client gets instead of the command's reply.
-    pub(crate) fn guard(&self, session: &SessionState, entry: &Entry) -> Result<(), Failure> {
+    pub(crate) fn guard(
+        &self,
+        session: &SessionState,
+        entry: &CommandEntry,
+    ) -> Result<(), Failure> {
         self.guard_any(session, entry.replicates())
     }
 
@@ -173,7 +177,7 @@ impl Engine {
         queue: &[Queued],
     ) -> Result<(), Failure> {
         let mut entries = queue.iter().map(|queued| self.commands.entry(queued.command));
-        self.guard_any(session, entries.any(Entry::replicates))
+        self.guard_any(session, entries.any(CommandEntry::replicates))
     }
 
     fn guard_any(&self, session: &SessionState, writes: bool) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
 //! [`Cx`]: all that a handler has: its arguments, the locked keys, the reply, and what to tell.
 
 use crate::clients::Message;
-use crate::command::Entry;
+use crate::command::CommandEntry;
 use crate::engine::Engine;
 use crate::execute::{Call, Changes, Turn};
 use crate::failure::{Failure, wrong_arity};
@@ -91,7 +91,7 @@ impl<'a> Cx<'a> {
     }
 
     /// The row of the running command.
-    pub fn entry(&self) -> &'a Entry {
+    pub fn entry(&self) -> &'a CommandEntry {
         self.call.entry
     }
 

@@ -6,7 +6,7 @@
 //! again with other types and options are spelled right, some of them any bytes.
 #![no_main]
 
-use engine::command::{CommandTable, Entry, Flag};
+use engine::command::{CommandTable, CommandEntry, Flag};
 use engine::testing::{Harness, MAIN};
 use libfuzzer_sys::fuzz_target;
 use resp::encode_command;
@@ -94,7 +94,7 @@ const UNRULY: [&str; 14] = [
 
 /// A row that can be asked for, and the words its syntax knows.
 struct Command {
-    entry: &'static Entry,
+    entry: &'static CommandEntry,
     words: Vec<&'static str>,
     unruly: bool,
 }
@@ -107,7 +107,7 @@ static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
     runs.map(command).collect()
 });
 
-fn command(entry: &'static Entry) -> Command {
+fn command(entry: &'static CommandEntry) -> Command {
     let is_word = |word: &&str| word.starts_with(|c: char| c.is_ascii_uppercase());
     let words = entry.spec.syntax.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
     Command {

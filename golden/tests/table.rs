@@ -1,6 +1,6 @@
 //! Every row of the command table has a golden script that is about it.
 
-use engine::command::{CommandTable, Entry};
+use engine::command::{CommandEntry, CommandTable};
 use golden::{Script, scripts_under};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,7 +24,7 @@ fn scripts() -> Vec<Script> {
 fn every_command_is_the_subject_of_a_golden_script() {
     let table = CommandTable::new(commands::all()).expect("no name twice");
     let subjects: BTreeSet<String> = scripts().iter().flat_map(Script::subjects).collect();
-    let excused = |entry: &Entry| WITHOUT.iter().any(|(name, _)| *name == entry.full_name);
+    let excused = |entry: &CommandEntry| WITHOUT.iter().any(|(name, _)| *name == entry.full_name);
     let missing: Vec<&str> = table
         .entries()
         .iter()

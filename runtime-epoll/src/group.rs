@@ -4,10 +4,10 @@ use crate::accept::{Listeners, MAILBOX_TOKEN, Newcomer};
 use crate::mailbox::{Mailbox, Message, poller};
 use crate::pool::Pool;
 use crate::reactor::Reactor;
-use crate::seat::Legacy;
+use crate::reactor_thread::Handover;
 use crate::{EpollRuntime, Execution, pin};
 use parking_lot::Mutex;
-use runtime::{Clock, Host, Listener, Shutdown};
+use runtime::{Clock, Listener, RuntimeContext, Shutdown};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// The state that all reactors share.
 pub(crate) struct Group {
-    pub host: Arc<Host>,
+    pub context: Arc<RuntimeContext>,
     pub shutdown: Shutdown,
     pub drain_timeout: Duration,
     /// Workers, when connections are not called by their reactor.
@@ -46,7 +46,7 @@ impl Group {
         drain_timeout: Duration,
     ) -> io::Result<Arc<Self>> {
         let group = Arc::new(Group {
-            host: Arc::new(Host { clock, stats: runtime.stats.clone() }),
+            context: Arc::new(RuntimeContext { clock, stats: runtime.stats.clone() }),
             shutdown,
             drain_timeout,
             pool: build_pool(runtime.config.execution)?,
@@ -84,7 +84,7 @@ impl Group {
 
     /// A reactor the others know of, without a thread as yet.
     fn prepare(&self, listeners: Vec<Listener>) -> io::Result<Prepared> {
-        let (poll, mailbox) = poller(MAILBOX_TOKEN, self.host.stats.clone())?;
+        let (poll, mailbox) = poller(MAILBOX_TOKEN, self.context.stats.clone())?;
         let listeners = Listeners::register(listeners, poll.registry())?;
         self.shutdown.subscribe(Waker::from(mailbox.clone()));
         let mut reactors = self.reactors.lock();
@@ -99,16 +99,16 @@ impl Group {
             if group.pin {
                 pin::pin_to_core(n);
             }
-            Legacy::new(Reactor::new(group, poll, own, listeners)).run();
+            Handover::new(Reactor::new(group, poll, own, listeners)).run();
         };
-        self.host.stats.threads.fetch_add(1, Relaxed);
+        self.context.stats.threads.fetch_add(1, Relaxed);
         match std::thread::Builder::new().name(format!("reactor-{n}")).spawn(run) {
             Ok(thread) => {
                 self.threads.lock().push(thread);
                 Ok(())
             }
             Err(error) => {
-                self.host.stats.threads.fetch_sub(1, Relaxed);
+                self.context.stats.threads.fetch_sub(1, Relaxed);
                 self.reactors.lock().retain(|other| !Arc::ptr_eq(other, &mailbox));
                 mailbox.close();
                 Err(error)
@@ -119,14 +119,14 @@ impl Group {
     /// Goes on with a reactor in another thread.
     ///
     /// # Errors
-    /// Returns `legacy` if no other thread could be started.
-    pub fn launch_stand_in(&self, legacy: Legacy) -> Result<(), Legacy> {
-        let left = Arc::new(Mutex::new(Some(legacy)));
+    /// Returns `handover` if no other thread could be started.
+    pub fn launch_stand_in(&self, handover: Handover) -> Result<(), Handover> {
+        let left = Arc::new(Mutex::new(Some(handover)));
         let taken = left.clone();
         let run = move || {
-            let legacy = taken.lock().take();
-            if let Some(legacy) = legacy {
-                legacy.take_over();
+            let handover = taken.lock().take();
+            if let Some(handover) = handover {
+                handover.take_over();
             }
         };
         match std::thread::Builder::new().name("reactor-stand-in".to_owned()).spawn(run) {
@@ -143,7 +143,7 @@ impl Group {
             Err(error) => {
                 tracing::warn!(%error, "nobody stands in for a reactor");
                 match left.lock().take() {
-                    Some(legacy) => Err(legacy),
+                    Some(handover) => Err(handover),
                     None => Ok(()),
                 }
             }

@@ -8,7 +8,7 @@
 //! path of a readable event allocates nothing and takes no lock when inline. This crate sees bytes and
 //! [`runtime::Connection`]s only: no command, no key, no storage.
 //!
-//! Map: [`Config`] and [`EpollRuntime`] here; `group` starts, stops and resizes reactors; `seat` is
+//! Map: [`Config`] and [`EpollRuntime`] here; `group` starts, stops and resizes reactors; `reactor_thread` is
 //! the loop of a thread, and how another takes it over; `reactor` is what it goes round; `slots` its
 //! connections, `timers` their deadlines, `waker` and `mailbox` how others reach it; `pool` calls
 //! connections elsewhere; `accept` lets clients in; `pin` ties threads to cores.
@@ -19,7 +19,7 @@ mod mailbox;
 mod pin;
 mod pool;
 mod reactor;
-mod seat;
+mod reactor_thread;
 mod slots;
 mod timers;
 mod waker;

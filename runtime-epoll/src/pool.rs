@@ -8,7 +8,7 @@ use crate::slots::Key;
 use parking_lot::{Condvar, Mutex};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use runtime::trace::{self, Stage};
-use runtime::{Driver, Events, Host, stand_in};
+use runtime::{Driver, Events, RuntimeContext, stand_in};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -31,7 +31,7 @@ pub(crate) struct Job {
     pub key: Key,
     pub driver: Driver,
     pub events: Events,
-    pub host: Arc<Host>,
+    pub context: Arc<RuntimeContext>,
     /// Where the connection goes afterwards.
     pub mailbox: Arc<Mailbox>,
     /// When it was queued, while tracing.
@@ -40,12 +40,13 @@ pub(crate) struct Job {
 
 impl Job {
     fn run(self) {
-        let Job { key, mut driver, events, host, mailbox, queued_at } = self;
-        host.stats.queue_depth.fetch_sub(1, Relaxed);
+        let Job { key, mut driver, events, context, mailbox, queued_at } = self;
+        context.stats.queue_depth.fetch_sub(1, Relaxed);
         if let Some(queued_at) = queued_at {
             trace::record_since(Stage::Queue, queued_at);
         }
-        let turn = BUFFER.with_borrow_mut(|buffer| driver.turn(events, buffer, host.clock.now()));
+        let turn =
+            BUFFER.with_borrow_mut(|buffer| driver.turn(events, buffer, context.clock.now()));
         mailbox.send(Message::Returned(key, driver, turn));
     }
 }
@@ -81,7 +82,7 @@ impl Pool {
 
     /// Has the job done by the next thread that is free.
     pub fn queue(&self, job: Job) {
-        job.host.stats.queue_depth.fetch_add(1, Relaxed);
+        job.context.stats.queue_depth.fetch_add(1, Relaxed);
         self.shared.jobs.lock().push_back(job);
         if self.shared.stand_ins.load(SeqCst) > 0 {
             self.shared.changed.notify_one();

@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 /// One reactor, but for the calls of its connections: those a thread makes that has it, its
-/// [`crate::seat::Seat`].
+/// [`crate::reactor_thread::ReactorThread`].
 pub(crate) struct Reactor {
     pub group: Arc<Group>,
     poll: Poll,
@@ -30,9 +30,9 @@ pub(crate) struct Reactor {
     timers: Timers,
     /// Connections that want a turn though no event is due: woken, or not finished last time.
     pub ready: VecDeque<Key>,
-    /// Connections that have listened in this loop: all of them do before the first speaks, so
+    /// Connections that have received in this loop: all of them do before the first transmits, so
     /// that one write of the journal serves all.
-    pub to_speak: VecDeque<Key>,
+    pub to_transmit: VecDeque<Key>,
     /// Input read in this loop and not yet handed over, by connection: its range in the thread's
     /// buffer. An empty range stands for the end of input.
     pub fetched: VecDeque<(Key, Range<usize>)>,
@@ -54,7 +54,7 @@ impl Reactor {
         listeners: Listeners,
     ) -> Reactor {
         Reactor {
-            now: group.host.clock.now(),
+            now: group.context.clock.now(),
             awake_at: Instant::now(),
             group,
             poll,
@@ -63,7 +63,7 @@ impl Reactor {
             slots: Slots::default(),
             timers: Timers::default(),
             ready: VecDeque::new(),
-            to_speak: VecDeque::new(),
+            to_transmit: VecDeque::new(),
             fetched: VecDeque::new(),
             messages: Vec::new(),
             woken: Vec::new(),
@@ -85,8 +85,8 @@ impl Reactor {
             }
         }
         self.mailbox.awake();
-        self.now = self.group.host.clock.now();
-        count(&self.group.host.stats.loops);
+        self.now = self.group.context.clock.now();
+        count(&self.group.context.stats.loops);
     }
 
     /// How long the poller may sleep: none at all while something is ready.
@@ -97,14 +97,14 @@ impl Reactor {
         let times = [self.timers.next_us(), self.listeners.again_us(), self.drain_until_us];
         let next_us = times.into_iter().flatten().min()?;
         // The batch may have taken a while since `self.now` was read.
-        let now_us = self.group.host.clock.now().mono_us;
+        let now_us = self.group.context.clock.now().mono_us;
         Some(Duration::from_micros(next_us.saturating_sub(now_us)))
     }
 
     /// Lets in who waits.
     pub fn accept(&mut self) {
         let group = &self.group;
-        let stats = &group.host.stats;
+        let stats = &group.context.stats;
         self.listeners.accept(self.now.mono_us, stats, |newcomer| group.place(newcomer));
     }
 
@@ -135,22 +135,22 @@ impl Reactor {
         Some((driver, events))
     }
 
-    /// Takes a connection that has listened back; it is to speak.
+    /// Takes a connection that has received back; it is to transmit.
     #[inline]
     pub fn put_back(&mut self, key: Key, driver: Driver) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.driver = Some(driver);
-        if !std::mem::replace(&mut slot.to_speak, true) {
-            self.to_speak.push_back(key);
+        if !std::mem::replace(&mut slot.to_transmit, true) {
+            self.to_transmit.push_back(key);
         }
     }
 
-    /// The next connection that has listened and is to speak.
+    /// The next connection that has received and is to transmit.
     #[inline]
-    pub fn next_to_speak(&mut self) -> Option<(Key, Driver)> {
-        while let Some(key) = self.to_speak.pop_front() {
+    pub fn next_to_transmit(&mut self) -> Option<(Key, Driver)> {
+        while let Some(key) = self.to_transmit.pop_front() {
             let Some(slot) = self.slots.get_mut(key) else { continue };
-            slot.to_speak = false;
+            slot.to_transmit = false;
             if let Some(driver) = slot.driver.take() {
                 return Some((key, driver));
             }
@@ -181,9 +181,9 @@ impl Reactor {
         let Some(pool) = &self.group.pool else { return };
         let pool = pool.clone();
         if let Some((driver, events)) = self.take(key, events) {
-            let (host, mailbox) = (self.group.host.clone(), self.mailbox.clone());
+            let (context, mailbox) = (self.group.context.clone(), self.mailbox.clone());
             let queued_at = TRACED.then(Instant::now);
-            pool.queue(Job { key, driver, events, host, mailbox, queued_at });
+            pool.queue(Job { key, driver, events, context, mailbox, queued_at });
         }
     }
 
@@ -279,9 +279,9 @@ impl Reactor {
             Message::Accepted(newcomer) => {
                 let (socket, peer, service) = *newcomer;
                 let waker = ConnectionWaker::new();
-                let (host, now) = (&self.group.host, self.now);
+                let (context, now) = (&self.group.context, self.now);
                 let std_waker = waker.clone().into();
-                match Driver::connect(host, &*service, (socket, peer), std_waker, now) {
+                match Driver::connect(context, &*service, (socket, peer), std_waker, now) {
                     Some(driver) => self.settle(driver, waker, Events::empty()),
                     None => drop(self.mailbox.load.fetch_sub(1, Relaxed)),
                 }
@@ -341,7 +341,7 @@ impl Reactor {
     }
 
     /// Notices a requested shutdown, or that this reactor is to retire.
-    pub fn look_for_orders(&mut self) {
+    pub fn notice_shutdown(&mut self) {
         if self.drain_until_us.is_none() && self.group.shutdown.requested() {
             self.listeners.close();
             let timeout_us = self.group.drain_timeout.as_micros() as u64;
@@ -388,7 +388,7 @@ impl Reactor {
     pub fn end(mut self) {
         self.slots.keys().into_iter().for_each(|key| self.remove(key));
         self.mailbox.close();
-        self.group.host.stats.threads.fetch_sub(1, Relaxed);
+        self.group.context.stats.threads.fetch_sub(1, Relaxed);
     }
 }
 

@@ -35,8 +35,8 @@ pub(crate) struct Slot {
     pub events: Events,
     /// Whether it is in the reactor's ready queue.
     pub queued: bool,
-    /// Whether it has listened in this loop and is yet to speak.
-    pub to_speak: bool,
+    /// Whether it has received in this loop and is yet to transmit.
+    pub to_transmit: bool,
     /// Whether the poller watches for room to write. Only once it was needed: Unix-domain sockets
     /// report every reply their peer takes.
     pub watches_writes: bool,
@@ -44,7 +44,7 @@ pub(crate) struct Slot {
     pub armed_us: u64,
 }
 
-struct Entry {
+struct VersionedSlot {
     generation: u32,
     slot: Option<Slot>,
 }
@@ -52,7 +52,7 @@ struct Entry {
 /// The slots of one reactor.
 #[derive(Default)]
 pub(crate) struct Slots {
-    entries: Vec<Entry>,
+    entries: Vec<VersionedSlot>,
     free: Vec<u32>,
 }
 
@@ -65,7 +65,7 @@ impl Slots {
     pub fn next_key(&mut self) -> Key {
         if self.free.is_empty() {
             self.free.push(self.entries.len() as u32);
-            self.entries.push(Entry { generation: 0, slot: None });
+            self.entries.push(VersionedSlot { generation: 0, slot: None });
         }
         let index = self.free[self.free.len() - 1];
         Key { index, generation: self.entries[index as usize].generation }
@@ -79,7 +79,7 @@ impl Slots {
             waker,
             events: Events::empty(),
             queued: false,
-            to_speak: false,
+            to_transmit: false,
             watches_writes: false,
             armed_us: NEVER,
         });

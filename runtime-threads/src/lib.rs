@@ -8,22 +8,24 @@
 //! bytes and [`runtime::Connection`]s only: no command, no key, no storage.
 //!
 //! Map: [`ThreadsRuntime`] here accepts and hands out; `pool` is the queue and the number of
-//! workers; `worker` serves one client; `bell` is how other threads reach it.
+//! workers; `worker` serves one client; `waker` is how other threads reach it.
 
-mod bell;
 mod pool;
+mod waker;
 mod worker;
 
-use bell::{Bell, Wanted, poll};
 use parking_lot::Mutex;
 use pool::{Newcomer, Pool};
-use runtime::{Clock, Host, Listener, Runtime, RuntimeStats, Shutdown, accept_failed_for_good};
+use runtime::{
+    Clock, Listener, Runtime, RuntimeContext, RuntimeStats, Shutdown, accept_failed_for_good,
+};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 use std::time::Duration;
+use waker::{PollWaker, Wanted, poll};
 
 /// The most workers anyone may ask for.
 pub const THREADS_MAX: usize = 16 * 1024;
@@ -84,14 +86,14 @@ impl Runtime for ThreadsRuntime {
         shutdown: Shutdown,
         drain_timeout: Duration,
     ) -> io::Result<()> {
-        let host = Arc::new(Host { clock, stats: self.stats.clone() });
-        let bell = Arc::new(Bell::new()?);
-        shutdown.subscribe(Waker::from(bell.clone()));
-        let pool = Pool::new(host, shutdown, drain_timeout, self.config.queue_max);
+        let context = Arc::new(RuntimeContext { clock, stats: self.stats.clone() });
+        let poll_waker = Arc::new(PollWaker::new()?);
+        shutdown.subscribe(Waker::from(poll_waker.clone()));
+        let pool = Pool::new(context, shutdown, drain_timeout, self.config.queue_max);
         *self.serving.lock() = Some(pool.clone());
         let started = pool.resize(self.config.threads);
         if started.is_ok() {
-            accept_until_shutdown(&listeners, &pool, &bell);
+            accept_until_shutdown(&listeners, &pool, &poll_waker);
         }
         drop(listeners);
         *self.serving.lock() = None;
@@ -114,14 +116,14 @@ impl Runtime for ThreadsRuntime {
 }
 
 /// Accepts on the calling thread.
-fn accept_until_shutdown(listeners: &[Listener], pool: &Pool, bell: &Bell) {
+fn accept_until_shutdown(listeners: &[Listener], pool: &Pool, poll_waker: &PollWaker) {
     let wanted = Wanted { read: true, ..Wanted::default() };
     let listening = listeners.iter().map(|listener| (listener.as_raw_fd(), wanted));
-    let sources: Vec<_> = listening.chain([(bell.as_raw_fd(), wanted)]).collect();
+    let sources: Vec<_> = listening.chain([(poll_waker.as_raw_fd(), wanted)]).collect();
 
     while !pool.shutdown.requested() {
         poll(&sources, None);
-        bell.hush();
+        poll_waker.reset();
         for listener in listeners {
             if let Err(error) = accept_from(listener, pool) {
                 tracing::warn!(%error, "cannot accept connections, trying again shortly");
@@ -138,7 +140,7 @@ fn accept_from(listener: &Listener, pool: &Pool) -> io::Result<()> {
             Ok(accepted) => pool.push(Newcomer::new(accepted, listener.service.clone())),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) => {
-                pool.host.stats.accept_errors.fetch_add(1, Relaxed);
+                pool.context.stats.accept_errors.fetch_add(1, Relaxed);
                 if accept_failed_for_good(&error) {
                     return Err(error);
                 }

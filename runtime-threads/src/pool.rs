@@ -3,7 +3,7 @@
 use crate::worker::Worker;
 use parking_lot::{Condvar, Mutex};
 use runtime::trace::{self, Stage};
-use runtime::{Host, Peer, Service, Shutdown, Socket};
+use runtime::{Peer, RuntimeContext, Service, Shutdown, Socket};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Newcomer {
 
 /// The state that the workers of one `serve` call share.
 pub(crate) struct Pool {
-    pub host: Arc<Host>,
+    pub context: Arc<RuntimeContext>,
     pub shutdown: Shutdown,
     pub drain_timeout: Duration,
     queue_max: usize,
@@ -56,14 +56,14 @@ struct State {
 
 impl Pool {
     pub fn new(
-        host: Arc<Host>,
+        context: Arc<RuntimeContext>,
         shutdown: Shutdown,
         drain_timeout: Duration,
         queue_max: usize,
     ) -> Arc<Self> {
         let (arrived, taken) = (Condvar::new(), Condvar::new());
         let (state, queue_max) = (Mutex::default(), queue_max.max(1));
-        Arc::new(Pool { host, shutdown, drain_timeout, queue_max, state, arrived, taken })
+        Arc::new(Pool { context, shutdown, drain_timeout, queue_max, state, arrived, taken })
     }
 
     /// Brings the number of workers to `threads`; busy ones stay until their client leaves.
@@ -104,7 +104,7 @@ impl Pool {
 
     fn count_workers(&self, state: &mut State, change: isize) {
         state.alive = state.alive.saturating_add_signed(change);
-        self.host.stats.threads.store(state.alive as u64, Relaxed);
+        self.context.stats.threads.store(state.alive as u64, Relaxed);
     }
 
     /// Waits until the queue has room; false when the server stops.
@@ -118,7 +118,7 @@ impl Pool {
 
     pub fn push(&self, newcomer: Newcomer) {
         self.state.lock().queue.push_back(newcomer);
-        self.host.stats.queue_depth.fetch_add(1, Relaxed);
+        self.context.stats.queue_depth.fetch_add(1, Relaxed);
         self.arrived.notify_one();
     }
 
@@ -131,7 +131,7 @@ impl Pool {
                 return None;
             }
             if let Some(newcomer) = state.queue.pop_front() {
-                self.host.stats.queue_depth.fetch_sub(1, Relaxed);
+                self.context.stats.queue_depth.fetch_sub(1, Relaxed);
                 self.taken.notify_one();
                 if let Some(queued_at) = newcomer.queued_at {
                     trace::record_since(Stage::Queue, queued_at);
@@ -149,7 +149,7 @@ impl Pool {
             state.wanted = 0;
             (std::mem::take(&mut state.queue), std::mem::take(&mut state.threads))
         };
-        self.host.stats.queue_depth.fetch_sub(queue.len() as u64, Relaxed);
+        self.context.stats.queue_depth.fetch_sub(queue.len() as u64, Relaxed);
         drop(queue);
         self.arrived.notify_all();
         for thread in threads {

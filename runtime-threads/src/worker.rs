@@ -1,7 +1,7 @@
 //! A worker: serves one client from its first byte to its last, then the next.
 
-use crate::bell::{Bell, ConnectionWaker, Wanted, poll};
 use crate::pool::{Newcomer, Pool};
+use crate::waker::{ConnectionWaker, PollWaker, Wanted, poll};
 use runtime::{Driver, Events, Turn, stand_in};
 use std::cell::Cell;
 use std::io;
@@ -22,7 +22,7 @@ thread_local! {
 /// One worker; lives on its thread.
 pub(crate) struct Worker {
     pool: Arc<Pool>,
-    bell: Arc<Bell>,
+    poll_waker: Arc<PollWaker>,
     buffer: Vec<u8>,
     /// When to give up on a client that does not finish, once the server drains.
     drain_until_us: Option<u64>,
@@ -30,9 +30,9 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub fn new(pool: Arc<Pool>) -> io::Result<Self> {
-        let bell = Arc::new(Bell::new()?);
-        pool.shutdown.subscribe(Waker::from(bell.clone()));
-        Ok(Worker { pool, bell, buffer: vec![0; BUFFER_SIZE], drain_until_us: None })
+        let poll_waker = Arc::new(PollWaker::new()?);
+        pool.shutdown.subscribe(Waker::from(poll_waker.clone()));
+        Ok(Worker { pool, poll_waker, buffer: vec![0; BUFFER_SIZE], drain_until_us: None })
     }
 
     /// Serves clients until told to end.
@@ -44,11 +44,11 @@ impl Worker {
             }
         });
         while let Some(newcomer) = self.pool.next() {
-            let (host, Newcomer { accepted, service, .. }) = (&self.pool.host, newcomer);
-            let waker = ConnectionWaker::new(self.bell.clone(), host.stats.clone());
-            let now = host.clock.now();
+            let (context, Newcomer { accepted, service, .. }) = (&self.pool.context, newcomer);
+            let waker = ConnectionWaker::new(self.poll_waker.clone(), context.stats.clone());
+            let now = context.clock.now();
             if let Some(driver) =
-                Driver::connect(host, &*service, accepted, waker.clone().into(), now)
+                Driver::connect(context, &*service, accepted, waker.clone().into(), now)
             {
                 self.serve(driver, &waker);
             }
@@ -60,8 +60,8 @@ impl Worker {
         let mut events = Events::WAKE;
         loop {
             events |= waker.take() | self.shutdown_noticed();
-            let now = self.pool.host.clock.now();
-            self.pool.host.stats.loops.fetch_add(1, Relaxed);
+            let now = self.pool.context.clock.now();
+            self.pool.context.stats.loops.fetch_add(1, Relaxed);
             let turn = driver.turn(events, &mut self.buffer, now);
             if RELIEVED.take() {
                 self.pool.dismiss();
@@ -80,7 +80,7 @@ impl Worker {
 
     /// Sleeps until something happens to the client.
     fn wait(&self, driver: &Driver) -> Events {
-        let clock = &self.pool.host.clock;
+        let clock = &self.pool.context.clock;
         let next_us = [driver.deadline_us(), self.drain_until_us].into_iter().flatten().min();
         let timeout =
             next_us.map(|at| Duration::from_micros(at.saturating_sub(clock.now().mono_us)));
@@ -96,10 +96,11 @@ impl Worker {
             write: driver.write_blocked(),
             end: !driver.saw_read_closed(),
         };
-        let on_bell = Wanted { read: true, ..Wanted::default() };
-        let sources = [(driver.socket().as_raw_fd(), on_socket), (self.bell.as_raw_fd(), on_bell)];
+        let on_waker = Wanted { read: true, ..Wanted::default() };
+        let sources =
+            [(driver.socket().as_raw_fd(), on_socket), (self.poll_waker.as_raw_fd(), on_waker)];
         let events = poll(&sources, timeout);
-        self.bell.hush();
+        self.poll_waker.reset();
         events
     }
 
@@ -108,7 +109,8 @@ impl Worker {
             return Events::empty();
         }
         let timeout_us = self.pool.drain_timeout.as_micros() as u64;
-        self.drain_until_us = Some(self.pool.host.clock.now().mono_us.saturating_add(timeout_us));
+        self.drain_until_us =
+            Some(self.pool.context.clock.now().mono_us.saturating_add(timeout_us));
         Events::DRAIN
     }
 }

@@ -49,7 +49,7 @@ impl Polled {
             match self.accept_one(&shared).await {
                 Ok(()) => {}
                 Err(error) => {
-                    shared.host.stats.accept_errors.fetch_add(1, Relaxed);
+                    shared.context.stats.accept_errors.fetch_add(1, Relaxed);
                     if accept_failed_for_good(&error) {
                         tracing::warn!(%error, "cannot accept connections, trying again shortly");
                         tokio::time::sleep(BACK_OFF).await;

@@ -14,7 +14,7 @@ mod task;
 mod waker;
 
 use registry::Registry;
-use runtime::{Clock, Host, Listener, Runtime, RuntimeStats, Shutdown, stand_in};
+use runtime::{Clock, Listener, Runtime, RuntimeContext, RuntimeStats, Shutdown, stand_in};
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ pub struct TokioRuntime {
 
 /// The state that all tasks of one `serve` call share.
 struct Shared {
-    host: Arc<Host>,
+    context: Arc<RuntimeContext>,
     registry: Registry,
     /// Whether turns are made in `block_in_place`: the service may block in any of them.
     blocking: bool,
@@ -115,8 +115,8 @@ impl Runtime for TokioRuntime {
     ) -> io::Result<()> {
         let blocking = listeners.iter().any(|listener| listener.service.may_block());
         let scheduler = self.scheduler().enable_io().enable_time().build()?;
-        let host = Arc::new(Host { clock, stats: self.stats.clone() });
-        let shared = Arc::new(Shared { host, registry: Registry::default(), blocking });
+        let context = Arc::new(RuntimeContext { clock, stats: self.stats.clone() });
+        let shared = Arc::new(Shared { context, registry: Registry::default(), blocking });
         self.stats.threads.store(self.config.threads as u64, Relaxed);
         let result = scheduler.block_on(async {
             let accepting = accept::start(listeners, &shared)?;

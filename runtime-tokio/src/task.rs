@@ -63,14 +63,15 @@ pub(crate) struct Task {
 impl Task {
     /// Introduces a new client to the service and serves it, if it is taken.
     pub fn spawn(shared: &Arc<Shared>, service: &dyn Service, (socket, peer): (Socket, Peer)) {
-        let host = &shared.host;
-        let waker = ConnectionWaker::new(host.stats.clone());
+        let context = &shared.context;
+        let waker = ConnectionWaker::new(context.stats.clone());
         let std_waker = waker.clone().into();
         let socket = match Polled::new(socket) {
             Ok(socket) => socket,
             Err(error) => return tracing::warn!(%error, "cannot poll a connection"),
         };
-        let connected = Driver::connect(host, service, (socket, peer), std_waker, host.clock.now());
+        let connected =
+            Driver::connect(context, service, (socket, peer), std_waker, context.clock.now());
         let Some(driver) = connected else { return };
         let number = shared.registry.add(waker.clone());
         tokio::spawn(Task {
@@ -125,7 +126,7 @@ impl Task {
     }
 
     fn turn(&mut self, events: Events) -> Turn {
-        let (driver, clock) = (&mut self.driver, &self.shared.host.clock);
+        let (driver, clock) = (&mut self.driver, &self.shared.context.clock);
         let mut turn = || BUFFER.with_borrow_mut(|b| driver.turn(events, b, clock.now()));
         if self.shared.blocking { block_in_place(turn) } else { turn() }
     }
@@ -136,7 +137,7 @@ impl Future for Task {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let task = &mut *self;
-        task.shared.host.stats.loops.fetch_add(1, Relaxed);
+        task.shared.context.stats.loops.fetch_add(1, Relaxed);
         task.register(cx);
         for _ in 0..TURNS_MAX {
             let mut events = task.socket_events(cx) | task.waker.take();
@@ -181,7 +182,7 @@ impl Timer {
     #[inline]
     fn fired(&mut self, driver: &Driver<Polled>, shared: &Shared, cx: &mut Context<'_>) -> bool {
         let Some(deadline_us) = driver.deadline_us() else { return false };
-        let clock = &shared.host.clock;
+        let clock = &shared.context.clock;
         loop {
             if self.sleep.is_none() || deadline_us < self.armed_us {
                 self.set(deadline_us, clock.instant(deadline_us).into());

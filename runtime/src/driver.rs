@@ -2,7 +2,7 @@
 //! socket is ready: when to read and write, and how the socket's own events end a connection.
 
 use crate::trace::{self, Stage};
-use crate::{Events, Exchange, Host, Input, Now, Onward, Peer, Sent, Service, Socket};
+use crate::{Events, Exchange, Input, Now, Onward, Peer, RuntimeContext, Sent, Service, Socket};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::task::Waker;
@@ -43,8 +43,8 @@ pub enum Fetched {
 
 /// A connection with its socket. `S` is what the runtime keeps the socket in.
 ///
-/// A turn has two halves, [`Driver::listen`] and [`Driver::speak`], so that a runtime with several
-/// connections ready can let all of them listen first ([`crate::Connection::before_write`] says why).
+/// A turn has two halves, [`Driver::receive`] and [`Driver::transmit`], so that a runtime with several
+/// connections ready can let all of them receive first ([`crate::Connection::before_write`] says why).
 /// And listening has three parts, [`Driver::notice`], [`Driver::fetch`] and [`Driver::deliver`], so that
 /// it can read from all of them before it hands anything over.
 ///
@@ -72,13 +72,13 @@ impl<S: AsRef<Socket>> Driver<S> {
     /// Introduces an accepted socket to `service`. `None` when it was refused (and told so) or
     /// the service panicked.
     pub fn connect(
-        host: &Arc<Host>,
+        context: &Arc<RuntimeContext>,
         service: &dyn Service,
         (socket, peer): (S, Peer),
         waker: Waker,
         now: Now,
     ) -> Option<Self> {
-        match host.introduce(service, peer, waker, now) {
+        match context.introduce(service, peer, waker, now) {
             Ok(exchange) => Some(Driver { exchange, socket, ready: Events::WRITABLE }),
             Err(refusal) => {
                 socket.as_ref().refuse(&refusal.0);
@@ -119,20 +119,20 @@ impl<S: AsRef<Socket>> Driver<S> {
         if trace::is_on() {
             return self.traced_turn(events, buffer, now);
         }
-        self.listen::<false>(events, buffer, now);
-        self.speak::<false>(now)
+        self.receive::<false>(events, buffer, now);
+        self.transmit::<false>(now)
     }
 
     #[cold]
     fn traced_turn(&mut self, events: Events, buffer: &mut [u8], now: Now) -> Turn {
-        self.listen::<true>(events, buffer, now);
-        self.speak::<true>(now)
+        self.receive::<true>(events, buffer, now);
+        self.transmit::<true>(now)
     }
 
     /// Tells the connection what happened and reads at most once. `buffer` is lent for reading
-    /// into and keeps nothing. [`Driver::speak`] must follow.
+    /// into and keeps nothing. [`Driver::transmit`] must follow.
     #[inline]
-    pub fn listen<const TRACED: bool>(&mut self, events: Events, buffer: &mut [u8], now: Now) {
+    pub fn receive<const TRACED: bool>(&mut self, events: Events, buffer: &mut [u8], now: Now) {
         if !self.notice(events, now) {
             return;
         }
@@ -143,7 +143,7 @@ impl<S: AsRef<Socket>> Driver<S> {
         }
     }
 
-    /// The first part of [`Driver::listen`]: tells the connection what happened. True when it is to
+    /// The first part of [`Driver::receive`]: tells the connection what happened. True when it is to
     /// be read from: [`Driver::fetch`] must follow.
     #[inline]
     pub fn notice(&mut self, events: Events, now: Now) -> bool {
@@ -183,7 +183,7 @@ impl<S: AsRef<Socket>> Driver<S> {
 
     /// Writes what the connection has to say, and tells how to go on with it.
     #[inline]
-    pub fn speak<const TRACED: bool>(&mut self, now: Now) -> Turn {
+    pub fn transmit<const TRACED: bool>(&mut self, now: Now) -> Turn {
         for _ in 0..=REFILLS_MAX {
             let Some(sent) = self.send::<TRACED>(now) else { return Turn::Closed };
             if sent == Sent::Limit {

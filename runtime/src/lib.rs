@@ -21,7 +21,7 @@ mod turn;
 
 pub use driver::{Driver, Fetched, Turn};
 pub use events::Events;
-pub use turn::{Exchange, Host, Onward};
+pub use turn::{Exchange, Onward, RuntimeContext};
 
 pub use service::{
     Clock, Connection, Flow, Input, Listener, Next, Now, Peer, Refusal, Runtime, RuntimeStats,

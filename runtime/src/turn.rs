@@ -24,14 +24,14 @@ const CLOSING_US: u64 = 60_000_000;
 
 /// The clock and counters that all connections of a runtime share.
 #[derive(Debug)]
-pub struct Host {
+pub struct RuntimeContext {
     /// The clock connections are told the time of.
     pub clock: Clock,
     /// The runtime's counters.
     pub stats: Arc<RuntimeStats>,
 }
 
-impl Host {
+impl RuntimeContext {
     /// Introduces a peer to `service`.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ pub enum Onward {
 /// [`Connection::closed`] is called exactly once, when the exchange is dropped.
 pub struct Exchange {
     connection: Box<dyn Connection>,
-    host: Arc<Host>,
+    context: Arc<RuntimeContext>,
     status: Status,
     /// No further input is taken: the peer ended it, or the server drains.
     input_over: bool,
@@ -91,11 +91,11 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    fn new(host: Arc<Host>, connection: Box<dyn Connection>) -> Self {
-        host.stats.connections.fetch_add(1, Relaxed);
+    fn new(context: Arc<RuntimeContext>, connection: Box<dyn Connection>) -> Self {
+        context.stats.connections.fetch_add(1, Relaxed);
         Exchange {
             connection,
-            host,
+            context,
             status: Status::READING,
             input_over: false,
             unsettled: false,
@@ -277,7 +277,7 @@ impl Exchange {
 
     #[cold]
     fn panicked(&mut self, during: &str, panic: &(dyn Any + Send)) {
-        self.host.panicked(during, panic);
+        self.context.panicked(during, panic);
         self.abort();
         // Nothing more is asked of it.
         self.unsettled = false;
@@ -286,8 +286,8 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.host.stats.connections.fetch_sub(1, Relaxed);
-        let now = self.host.clock.now();
+        self.context.stats.connections.fetch_sub(1, Relaxed);
+        let now = self.context.clock.now();
         self.guarded("closed", |exchange| exchange.connection.closed(now));
     }
 }

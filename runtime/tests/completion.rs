@@ -3,7 +3,9 @@
 
 use resp::Output;
 use runtime::testing::{OUTPUT_MAX, Toy};
-use runtime::{Clock, Events, Exchange, Host, Input, Now, Onward, Peer, RuntimeStats, Sent};
+use runtime::{
+    Clock, Events, Exchange, Input, Now, Onward, Peer, RuntimeContext, RuntimeStats, Sent,
+};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::task::Waker;
@@ -22,10 +24,11 @@ struct Completions {
 impl Completions {
     fn new(portion: usize) -> Self {
         let toy = Arc::new(Toy::default());
-        let host = Arc::new(Host { clock: Clock::new(), stats: Arc::<RuntimeStats>::default() });
+        let context =
+            Arc::new(RuntimeContext { clock: Clock::new(), stats: Arc::<RuntimeStats>::default() });
         let peer = Peer::Unix("/nowhere".into());
         let now = Now::default();
-        let exchange = host.introduce(&*toy.service(), peer, Waker::noop().clone(), now);
+        let exchange = context.introduce(&*toy.service(), peer, Waker::noop().clone(), now);
         let exchange = exchange.expect("not refused");
         Completions { exchange, toy, portion, now, sent: Vec::new(), closed: false }
     }

@@ -1,7 +1,7 @@
 //! The filter alone: a client of rustls in memory on one side, the toy of the runtimes' suite on the other.
 
 use runtime::testing::{OUTPUT_MAX, Toy};
-use runtime::{Clock, Exchange, Host, Now, Onward, Peer, RuntimeStats, Sent};
+use runtime::{Clock, Exchange, Now, Onward, Peer, RuntimeContext, RuntimeStats, Sent};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use std::io::{Read, Write};
@@ -53,9 +53,10 @@ impl Ends {
         change(&mut settings);
         let tls = Tls::new(&settings).unwrap();
         let toy = Arc::new(Toy::default());
-        let host = Arc::new(Host { clock: Clock::new(), stats: Arc::<RuntimeStats>::default() });
+        let context =
+            Arc::new(RuntimeContext { clock: Clock::new(), stats: Arc::<RuntimeStats>::default() });
         let (service, peer) = (tls.serve(toy.service()), Peer::Unix("/nowhere".into()));
-        let exchange = host.introduce(&*service, peer, Waker::noop().clone(), Now::default());
+        let exchange = context.introduce(&*service, peer, Waker::noop().clone(), Now::default());
         let name = ServerName::try_from("varve.test").unwrap();
         Ends {
             client: ClientConnection::new(Arc::new(config), name).unwrap(),

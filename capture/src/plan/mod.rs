@@ -21,7 +21,7 @@ mod tests;
 use crate::format::{Arg, FormatError, Header, Reader, Record, Tail};
 use crate::privacy::{Role, Roles};
 use anyhow::{Context, Result, bail};
-use engine::command::{Entry, Flag};
+use engine::command::{CommandEntry, Flag};
 use engine::text::args::OwnedRequest;
 use preload::Preload;
 use std::collections::{BTreeMap, HashMap};
@@ -405,7 +405,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-fn kind(entry: &Entry, connection: &Connection, words: &[&[u8]]) -> Kind {
+fn kind(entry: &CommandEntry, connection: &Connection, words: &[&[u8]]) -> Kind {
     let subscribes = ["subscribe", "psubscribe", "ssubscribe"];
     if subscribes.contains(&entry.spec.name) || connection.listens {
         return Kind::Listen;

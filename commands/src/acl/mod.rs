@@ -8,7 +8,7 @@ pub use rows::COMMANDS;
 use engine::acl::log::Reason;
 use engine::acl::user::{Selector, User, hex, is_space, merge_selectors};
 use engine::acl::user_line;
-use engine::command::{Category, Entry};
+use engine::command::{Category, CommandEntry};
 use engine::config::Id;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure, subcommand_syntax, wrong_arity};
@@ -134,8 +134,8 @@ fn cat_commands(cx: &mut Cx<'_>, name: &[u8]) -> Outcome {
     let Some(category) = Category::ALL.iter().find(known) else {
         return Err(Failure::text(format!("ERR Unknown category '{}'", lossy(name))));
     };
-    let has = |entry: &&Entry| entry.categories & category.bit() != 0;
-    let found: Vec<&Entry> = cx.engine.commands.entries().iter().filter(has).collect();
+    let has = |entry: &&CommandEntry| entry.categories & category.bit() != 0;
+    let found: Vec<&CommandEntry> = cx.engine.commands.entries().iter().filter(has).collect();
     cx.reply.array(found.len());
     found.iter().for_each(|entry| cx.reply.bulk(entry.full_name.as_bytes()));
     Ok(())
@@ -212,7 +212,7 @@ fn dryrun(cx: &mut Cx<'_>) -> Outcome {
     };
     let request = cx.args.tail(3);
     let table = &cx.engine.commands;
-    let unknown = |entry: &&Entry| entry.subcommands.is_empty() || request.len() < 2;
+    let unknown = |entry: &&CommandEntry| entry.subcommands.is_empty() || request.len() < 2;
     let Some(entry) = table.resolve(request).filter(unknown) else {
         let command = lossy(request.arg(0));
         return Err(Failure::text(format!("ERR Command '{command}' not found")));

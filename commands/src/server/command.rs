@@ -4,7 +4,7 @@ use super::base::{CONTAINER, HELP, SERVER};
 use super::command_docs;
 use super::command_list::{count, getkeys, getkeys_and_flags, list};
 use engine::command::{
-    Begin, Category, Entry, Find, Flag, Flag::*, Group, KeySpec, LockRule, Secret, Spec,
+    Begin, Category, CommandEntry, Find, Flag, Flag::*, Group, KeySpec, LockRule, Secret, Spec,
 };
 use engine::cx::Cx;
 use engine::engine::Engine;
@@ -68,17 +68,17 @@ const FLAG_ORDER: [Flag; 20] = [
     NoMandatoryKeys,
 ];
 
-pub(super) fn flag_names(entry: &Entry) -> Vec<&'static str> {
+pub(super) fn flag_names(entry: &CommandEntry) -> Vec<&'static str> {
     FLAG_ORDER.iter().filter(|flag| entry.has(**flag)).filter_map(|flag| flag.name()).collect()
 }
 
-pub(super) fn category_names(entry: &Entry) -> Vec<&'static str> {
+pub(super) fn category_names(entry: &CommandEntry) -> Vec<&'static str> {
     let has = |category: &&Category| entry.categories & category.bit() != 0;
     Category::ALL.iter().filter(has).map(|category| category.name()).collect()
 }
 
 /// One command as `COMMAND INFO` shows it.
-fn describe(engine: &Engine, entry: &Entry, reply: &mut Reply<'_>) {
+fn describe(engine: &Engine, entry: &CommandEntry, reply: &mut Reply<'_>) {
     let spec = entry.spec;
     reply.array(10);
     reply.bulk(entry.full_name.as_bytes());
@@ -160,7 +160,7 @@ pub(super) fn key_flags(flags: &str) -> Vec<&str> {
 
 /// `COMMAND` itself: every top-level command.
 fn describe_all(cx: &mut Cx<'_>) -> Outcome {
-    let top: Vec<&Entry> =
+    let top: Vec<&CommandEntry> =
         cx.engine.commands.entries().iter().filter(|e| e.parent.is_none()).collect();
     cx.reply.array(top.len());
     top.into_iter().for_each(|entry| describe(cx.engine, entry, &mut cx.reply));

@@ -1,6 +1,6 @@
 //! `COMMAND DOCS`: the rows' documentation, with the argument tree read from their syntax.
 
-use engine::command::{Argument, ArgumentKind, Entry, arguments};
+use engine::command::{Argument, ArgumentKind, CommandEntry, arguments};
 use engine::cx::Cx;
 use engine::engine::Engine;
 use engine::failure::Outcome;
@@ -11,7 +11,7 @@ const SYSTEM_COMMANDS: &[&str] = &["debug", "pfdebug", "pfselftest", "replconf",
 
 pub(super) fn docs(cx: &mut Cx<'_>) -> Outcome {
     let engine = cx.engine;
-    let found: Vec<&Entry> = match cx.argc() {
+    let found: Vec<&CommandEntry> = match cx.argc() {
         2 => engine.commands.entries().iter().filter(|e| e.parent.is_none()).collect(),
         _ => cx.args.tail(2).iter().filter_map(|name| engine.commands.find_full(name)).collect(),
     };
@@ -21,12 +21,12 @@ pub(super) fn docs(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// A command's full name and its documentation.
-fn named(engine: &Engine, entry: &Entry, reply: &mut Reply<'_>) {
+fn named(engine: &Engine, entry: &CommandEntry, reply: &mut Reply<'_>) {
     reply.bulk(entry.full_name.as_bytes());
     describe(engine, entry, reply);
 }
 
-fn describe(engine: &Engine, entry: &Entry, reply: &mut Reply<'_>) {
+fn describe(engine: &Engine, entry: &CommandEntry, reply: &mut Reply<'_>) {
     let spec = entry.spec;
     // A row of ours is tested to parse; one of somebody else's is shown without arguments.
     let arguments = arguments(spec).unwrap_or_default();

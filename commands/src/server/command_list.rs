@@ -1,7 +1,7 @@
 //! `COMMAND COUNT|LIST|GETKEYS|GETKEYSANDFLAGS`.
 
 use super::command::{category_names, key_flags};
-use engine::command::{Entry, Flag, Found};
+use engine::command::{CommandEntry, Flag, Found};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
 use engine::text::args::is_word;
@@ -19,14 +19,15 @@ pub(super) fn list(cx: &mut Cx<'_>) -> Outcome {
         5 if cx.is(2, "FILTERBY") => filter(cx.args.arg(3), cx.args.arg(4))?,
         _ => return Err(SYNTAX),
     };
-    let found: Vec<&Entry> = cx.engine.commands.entries().iter().filter(|e| keep(e)).collect();
+    let found: Vec<&CommandEntry> =
+        cx.engine.commands.entries().iter().filter(|e| keep(e)).collect();
     cx.reply.array(found.len());
     found.iter().for_each(|entry| cx.reply.bulk(entry.full_name.as_bytes()));
     Ok(())
 }
 
 /// Which commands to list.
-type Keep<'a> = Box<dyn Fn(&Entry) -> bool + 'a>;
+type Keep<'a> = Box<dyn Fn(&CommandEntry) -> bool + 'a>;
 
 fn filter<'a>(by: &[u8], what: &'a [u8]) -> Result<Keep<'a>, Failure> {
     if is_word(by, "MODULE") {

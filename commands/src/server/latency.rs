@@ -2,7 +2,7 @@
 
 use super::base::{ADMIN, CONTAINER, HELP};
 use super::sparkline;
-use engine::command::{CommandId, Entry, Spec};
+use engine::command::{CommandEntry, CommandId, Spec};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome};
 use engine::histogram::Histogram;
@@ -162,7 +162,7 @@ fn advise(text: &mut String, events: &[(&'static str, Series)]) {
 
 fn histogram(cx: &mut Cx<'_>) -> Outcome {
     let engine = cx.engine;
-    let chosen: Vec<&Entry> = match cx.argc() {
+    let chosen: Vec<&CommandEntry> = match cx.argc() {
         2 => engine.commands.entries().iter().collect(),
         _ => {
             let named = cx.args.tail(2).iter().filter_map(|name| engine.commands.find_full(name));
@@ -190,7 +190,7 @@ fn histogram(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// An entry, and all that it contains.
-fn with_subcommands<'e>(cx: &Cx<'e>, entry: &'e Entry) -> Vec<&'e Entry> {
+fn with_subcommands<'e>(cx: &Cx<'e>, entry: &'e CommandEntry) -> Vec<&'e CommandEntry> {
     let commands = &cx.engine.commands;
     let inner = entry.subcommands.iter().map(|&id| commands.entry(id));
     std::iter::once(entry).chain(inner).collect()

@@ -3,7 +3,7 @@
 use super::command::{category_names, flag_names, key_flags, legacy_range};
 use super::command_list::shown_flag;
 use engine::command::{
-    Argument, ArgumentKind, Begin, CommandTable, Entry, Find, KeySpec, arguments,
+    Argument, ArgumentKind, Begin, CommandEntry, CommandTable, Find, KeySpec, arguments,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -60,7 +60,7 @@ fn every_row_is_documented() {
 /// One column of the fixture or of a row.
 type Row = BTreeMap<&'static str, String>;
 
-fn ours(entry: &Entry) -> Row {
+fn ours(entry: &CommandEntry) -> Row {
     let (first, last, step) = legacy_range(entry.spec.keys);
     let mut flags = flag_names(entry);
     flags.sort_unstable();

@@ -3,7 +3,7 @@
 use super::Account;
 use super::log::{Context, Reason, Refusal};
 use super::user::{Selector, User};
-use crate::command::{Channels, Entry, Flag, Found};
+use crate::command::{Channels, CommandEntry, Flag, Found};
 use crate::engine::Engine;
 use crate::failure::{Failure, failure};
 use crate::session::state::SessionState;
@@ -27,7 +27,13 @@ pub enum Denied {
 
 impl Denied {
     /// The text of the refusal (Redis's `NOPERM …`); with `full`, the key or channel is named in it.
-    pub fn text(self, user: &str, entry: &Entry, request: Request<'_>, full: bool) -> String {
+    pub fn text(
+        self,
+        user: &str,
+        entry: &CommandEntry,
+        request: Request<'_>,
+        full: bool,
+    ) -> String {
         let arg = |at| String::from_utf8_lossy(request.get(at).unwrap_or_default());
         match self {
             Denied::Command => {
@@ -55,7 +61,7 @@ impl Denied {
 }
 
 /// The arguments that are channels, and whether they are patterns.
-fn channels(entry: &Entry, request: Request<'_>) -> (Range<usize>, bool) {
+fn channels(entry: &CommandEntry, request: Request<'_>) -> (Range<usize>, bool) {
     match entry.spec.channels {
         Channels::None => (0..0, false),
         Channels::First => (1..request.len().min(2), false),
@@ -65,7 +71,7 @@ fn channels(entry: &Entry, request: Request<'_>) -> (Range<usize>, bool) {
 }
 
 impl Selector {
-    fn may_run(&self, entry: &Entry, request: Request<'_>) -> bool {
+    fn may_run(&self, entry: &CommandEntry, request: Request<'_>) -> bool {
         if self.all_commands || entry.has(Flag::NoAuth) || self.commands.contains(entry.id) {
             return true;
         }
@@ -99,7 +105,7 @@ impl Selector {
 
     fn check(
         &self,
-        entry: &Entry,
+        entry: &CommandEntry,
         request: Request<'_>,
         keys: &mut Option<Found>,
     ) -> Result<(), Denied> {
@@ -129,7 +135,7 @@ impl User {
     ///
     /// # Errors
     /// The first thing that the user may not do.
-    pub fn check(&self, entry: &Entry, request: Request<'_>) -> Result<(), Denied> {
+    pub fn check(&self, entry: &CommandEntry, request: Request<'_>) -> Result<(), Denied> {
         let mut keys = None;
         let mut closest = Denied::Command;
         for selector in self.all() {
@@ -148,7 +154,7 @@ impl User {
     }
 
     /// Whether a command may read every key: what `SORT … BY` and `GET` need.
-    pub fn may_read_all(&self, entry: &Entry, request: Request<'_>) -> bool {
+    pub fn may_read_all(&self, entry: &CommandEntry, request: Request<'_>) -> bool {
         let every = |selector: &Selector| {
             let star = |key: &super::user::KeyPattern| key.read && key.pattern == b"*";
             selector.all_keys || selector.keys.iter().any(star)
@@ -167,7 +173,7 @@ impl Engine {
     pub(crate) fn check_permission(
         &self,
         session: &SessionState,
-        entry: &Entry,
+        entry: &CommandEntry,
         request: Request<'_>,
         context: Context,
         now_ms: u64,
@@ -190,7 +196,7 @@ impl Engine {
     pub fn may_read_all(
         &self,
         session: &SessionState,
-        entry: &Entry,
+        entry: &CommandEntry,
         request: Request<'_>,
     ) -> bool {
         !session.is_restricted() || self.account_of(session).user().may_read_all(entry, request)
@@ -205,7 +211,7 @@ impl Engine {
     pub(crate) fn check_queued(
         &self,
         session: &SessionState,
-        entry: &Entry,
+        entry: &CommandEntry,
         request: Request<'_>,
         now_ms: u64,
     ) -> Result<(), Failure> {
@@ -230,7 +236,7 @@ impl Engine {
     pub(crate) fn may_run(
         &self,
         session: &SessionState,
-        entry: &Entry,
+        entry: &CommandEntry,
         request: Request<'_>,
     ) -> bool {
         !session.is_restricted() || self.account_of(session).user().check(entry, request).is_ok()
@@ -240,7 +246,7 @@ impl Engine {
     fn denied(
         &self,
         session: &SessionState,
-        entry: &Entry,
+        entry: &CommandEntry,
         request: Request<'_>,
         context: Context,
         now_ms: u64,

@@ -1,7 +1,7 @@
 //! [`User`] and [`Selector`]: what one user may do, and the rules (`on`, `>secret`, `~key:*`,
 //! `+@read`, `-flushall`, `(…)` …) that change it. The rules are those of Redis's ACL documentation.
 
-use crate::command::{Category, CommandId, CommandTable, Entry};
+use crate::command::{Category, CommandEntry, CommandId, CommandTable};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -230,7 +230,7 @@ impl Selector {
     }
 
     /// A command with all its subcommands.
-    fn set_command(&mut self, entry: &Entry, on: bool) {
+    fn set_command(&mut self, entry: &CommandEntry, on: bool) {
         self.set_one(entry.id, on);
         entry.subcommands.iter().for_each(|id| self.set_one(*id, on));
     }

@@ -19,4 +19,4 @@ pub use spec::{
     Begin, Category, Channels, Find, Flag, Group, Handler, KeySpec, LockRule, SPEC, Spec, key,
     key_range, keyword_keys, numkeys,
 };
-pub use table::{CommandId, CommandTable, DuplicateCommand, Entry};
+pub use table::{CommandEntry, CommandId, CommandTable, DuplicateCommand};

@@ -8,7 +8,7 @@
 //! [`Directive::sensitive`]: crate::config::Directive
 
 use super::options::{Options, Takes};
-use super::table::{CommandTable, Entry};
+use super::table::{CommandEntry, CommandTable};
 use crate::config::lookup;
 use crate::text::args::is_word;
 use resp::{Request, parse_i64};
@@ -39,7 +39,7 @@ impl CommandTable {
     /// The arguments of a request that `entry` runs, as others than its sender may see them.
     pub fn shown<'r>(
         &self,
-        entry: &Entry,
+        entry: &CommandEntry,
         request: Request<'r>,
     ) -> impl Iterator<Item = &'r [u8]> + use<'r> {
         let mut hidden = self.hidden(entry, request).into_iter().peekable();
@@ -52,7 +52,7 @@ impl CommandTable {
         })
     }
 
-    fn hidden(&self, entry: &Entry, request: Request<'_>) -> Hidden {
+    fn hidden(&self, entry: &CommandEntry, request: Request<'_>) -> Hidden {
         let (mut entry, mut first) = (entry, 0);
         let mut hidden = Hidden::new();
         // A command within a command, and so on: each begins behind the one before.

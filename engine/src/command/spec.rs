@@ -61,7 +61,7 @@ pub enum Flag {
 }
 
 impl Flag {
-    /// The bit this flag has in [`super::Entry::flags`].
+    /// The bit this flag has in [`super::CommandEntry::flags`].
     pub const fn bit(self) -> u32 {
         1 << self as u8
     }
@@ -234,7 +234,7 @@ impl Category {
     /// The bits of some types of values.
     const DATA_TYPES: u32 = Category::Set.bit() | Category::SortedSet.bit() | Category::List.bit();
 
-    /// The bit this category has in [`super::Entry::categories`].
+    /// The bit this category has in [`super::CommandEntry::categories`].
     pub const fn bit(self) -> u32 {
         1 << self as u8
     }

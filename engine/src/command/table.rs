@@ -10,7 +10,7 @@ use std::fmt;
 pub type CommandId = u16;
 
 /// A row as the dispatcher uses it: the slow facts turned into bits.
-pub struct Entry {
+pub struct CommandEntry {
     /// The row.
     pub spec: &'static Spec,
     /// The row's handler.
@@ -42,7 +42,7 @@ pub struct Entry {
     pub parent: Option<CommandId>,
 }
 
-impl Entry {
+impl CommandEntry {
     /// Whether the row has `flag`.
     #[inline]
     pub fn has(&self, flag: Flag) -> bool {
@@ -73,13 +73,13 @@ impl Entry {
         keys::find(self.spec, request)
     }
 
-    fn new(spec: &'static Spec, id: CommandId, parent: Option<&Entry>) -> Self {
+    fn new(spec: &'static Spec, id: CommandId, parent: Option<&CommandEntry>) -> Self {
         let full_name = match parent {
             Some(parent) => format!("{}|{}", parent.full_name, spec.name),
             None => spec.name.to_owned(),
         };
         let first_key = first_key(spec);
-        Entry {
+        CommandEntry {
             spec,
             handler: spec.handler,
             full_name,
@@ -165,7 +165,7 @@ const EMPTY_SLOT: Slot = Slot { packed: 0, id: EMPTY, exact: false, container: f
 
 /// All commands of a server.
 pub struct CommandTable {
-    entries: Vec<Entry>,
+    entries: Vec<CommandEntry>,
     /// Open addressing by name hash; top-level commands only.
     slots: Box<[Slot]>,
 }
@@ -245,19 +245,19 @@ impl CommandTable {
     }
 
     /// Every entry, containers before their subcommands.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[CommandEntry] {
         &self.entries
     }
 
     /// The entry with this number.
     #[inline]
-    pub fn entry(&self, id: CommandId) -> &Entry {
+    pub fn entry(&self, id: CommandId) -> &CommandEntry {
         &self.entries[id as usize]
     }
 
     /// Finds a top-level command, ignoring case.
     #[inline(always)]
-    pub fn find(&self, name: &[u8]) -> Option<&Entry> {
+    pub fn find(&self, name: &[u8]) -> Option<&CommandEntry> {
         self.slot(name).map(|slot| self.entry(slot.id))
     }
 
@@ -292,14 +292,14 @@ impl CommandTable {
     /// Finds the entry that runs a request: the subcommand's, where the command is a container and
     /// its second word is known; the container's own otherwise.
     #[inline(always)]
-    pub fn resolve(&self, request: Request<'_>) -> Option<&Entry> {
+    pub fn resolve(&self, request: Request<'_>) -> Option<&CommandEntry> {
         let slot = self.slot(request.arg(0))?;
         let entry = self.entry(slot.id);
         Some(if slot.container { self.within(entry, request) } else { entry })
     }
 
     /// The entry of a request whose first word is `entry`'s name.
-    fn within<'t>(&'t self, entry: &'t Entry, request: Request<'_>) -> &'t Entry {
+    fn within<'t>(&'t self, entry: &'t CommandEntry, request: Request<'_>) -> &'t CommandEntry {
         request.get(1).and_then(|word| self.subcommand(entry, word)).unwrap_or(entry)
     }
 
@@ -309,8 +309,8 @@ impl CommandTable {
     pub fn resolve_like<'t>(
         &'t self,
         request: Request<'_>,
-        last: &mut Option<(u64, &'t Entry)>,
-    ) -> Option<&'t Entry> {
+        last: &mut Option<(u64, &'t CommandEntry)>,
+    ) -> Option<&'t CommandEntry> {
         let packed = pack(request.arg(0));
         match *last {
             Some((known, entry)) if known == packed => Some(entry),
@@ -323,8 +323,8 @@ impl CommandTable {
         &'t self,
         request: Request<'_>,
         packed: u64,
-        last: &mut Option<(u64, &'t Entry)>,
-    ) -> Option<&'t Entry> {
+        last: &mut Option<(u64, &'t CommandEntry)>,
+    ) -> Option<&'t CommandEntry> {
         let slot = self.slot_of(request.arg(0), packed)?;
         if slot.exact && !slot.container {
             let entry = self.entry(slot.id);
@@ -335,7 +335,7 @@ impl CommandTable {
     }
 
     /// The subcommand of a container, ignoring case.
-    pub fn subcommand(&self, container: &Entry, word: &[u8]) -> Option<&Entry> {
+    pub fn subcommand(&self, container: &CommandEntry, word: &[u8]) -> Option<&CommandEntry> {
         container
             .subcommands
             .iter()
@@ -344,7 +344,7 @@ impl CommandTable {
     }
 
     /// Finds by full name: `get`, `client|id` (ignoring case).
-    pub fn find_full(&self, name: &[u8]) -> Option<&Entry> {
+    pub fn find_full(&self, name: &[u8]) -> Option<&CommandEntry> {
         match name.iter().position(|&b| b == b'|') {
             None => self.find_original(name),
             Some(bar) => self.subcommand(self.find_original(&name[..bar])?, &name[bar + 1..]),
@@ -352,8 +352,8 @@ impl CommandTable {
     }
 
     /// As [`CommandTable::find`]; a command that was renamed also by its own name.
-    fn find_original(&self, name: &[u8]) -> Option<&Entry> {
-        let renamed = |entry: &&Entry| entry.parent.is_none() && entry.renamed.is_some();
+    fn find_original(&self, name: &[u8]) -> Option<&CommandEntry> {
+        let renamed = |entry: &&CommandEntry| entry.parent.is_none() && entry.renamed.is_some();
         self.find(name).or_else(|| {
             let mut renamed = self.entries.iter().filter(renamed);
             renamed.find(|entry| entry.spec.name.as_bytes().eq_ignore_ascii_case(name))
@@ -362,14 +362,14 @@ impl CommandTable {
 }
 
 fn push_with_subcommands(
-    entries: &mut Vec<Entry>,
+    entries: &mut Vec<CommandEntry>,
     spec: &'static Spec,
 ) -> Result<(), DuplicateCommand> {
     let parent = entries.len();
-    entries.push(Entry::new(spec, parent as CommandId, None));
+    entries.push(CommandEntry::new(spec, parent as CommandId, None));
     for sub in spec.subcommands {
         let id = entries.len() as CommandId;
-        let entry = Entry::new(sub, id, Some(&entries[parent]));
+        let entry = CommandEntry::new(sub, id, Some(&entries[parent]));
         if entries[parent + 1..].iter().any(|e| e.spec.name == sub.name) {
             return Err(DuplicateCommand(entry.full_name));
         }

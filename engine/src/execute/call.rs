@@ -1,7 +1,7 @@
 //! One command: which shards, and its handler under their locks.
 
 use super::{Again, Call, Turn};
-use crate::command::{Entry, Flag, LockRule};
+use crate::command::{CommandEntry, Flag, LockRule};
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::execute::containment::{Doing, Watch};
@@ -161,7 +161,7 @@ impl Engine {
     }
 
     /// Whether a command only looks at what has expired, and leaves it there.
-    fn hides_expired_from(&self, entry: &Entry, session: &SessionState) -> bool {
+    fn hides_expired_from(&self, entry: &CommandEntry, session: &SessionState) -> bool {
         // Scripts write, whatever their row says.
         let reads = entry.has(Flag::Readonly) && !entry.has(Flag::NoMandatoryKeys);
         let may_delete = || !self.keyspace.is_guarded() || self.is_admitted(session.slot);
@@ -195,7 +195,7 @@ impl Engine {
     #[cold]
     pub(crate) fn fail(
         &self,
-        entry: &Entry,
+        entry: &CommandEntry,
         failure: Failure,
         session: &SessionState,
         out: &mut Output,

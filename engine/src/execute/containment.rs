@@ -13,7 +13,7 @@
 //!
 //! [`Host::fail_stop`]: crate::Host::fail_stop
 
-use crate::command::{Entry, Flag, Group};
+use crate::command::{CommandEntry, Flag, Group};
 use crate::engine::{Engine, Gate};
 use crate::session::state::Queued;
 use storage::{Backend, Left, Locks, Result, Tx};
@@ -22,7 +22,7 @@ use storage::{Backend, Left, Locks, Result, Tx};
 #[derive(Clone, Copy)]
 pub(crate) enum Doing<'w> {
     /// One command's.
-    Command(&'w Entry),
+    Command(&'w CommandEntry),
     /// `EXEC`'s.
     Queue(&'w [Queued]),
     /// The engine's own work.
@@ -74,7 +74,7 @@ impl Drop for Watch<'_> {
 }
 
 impl Doing<'_> {
-    fn entries<'e>(&'e self, engine: &'e Engine) -> impl Iterator<Item = &'e Entry> {
+    fn entries<'e>(&'e self, engine: &'e Engine) -> impl Iterator<Item = &'e CommandEntry> {
         let (one, queue) = match self {
             Doing::Command(entry) => (Some(*entry), &[][..]),
             Doing::Queue(queue) => (None, *queue),

@@ -26,7 +26,7 @@ mod waiters;
 pub(crate) use changes::{Again, Changes, Ready, Rest};
 pub(crate) use effects::{Effects, log};
 
-use crate::command::Entry;
+use crate::command::CommandEntry;
 use crate::session::state::SessionState;
 use resp::{Output, Request};
 use runtime::Now;
@@ -34,7 +34,7 @@ use runtime::Now;
 /// One request about to run.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
-    pub entry: &'a Entry,
+    pub entry: &'a CommandEntry,
     pub request: Request<'a>,
     /// The first key's hash, when it is known already.
     pub hash: Option<u64>,

@@ -1,7 +1,7 @@
 //! [`Applier`]: runs what a master sends.
 
 use crate::clients::Client;
-use crate::command::Entry;
+use crate::command::CommandEntry;
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::execute::{Call, Changes, Effects, Turn, log};
@@ -157,7 +157,7 @@ fn calls<'a>(engine: &'a Engine, unit: &'a Unit<'_>) -> Result<Calls<'a>, String
 /// puts into its stream (`SUBSCRIBE`, `REPLICAOF` …): it would run in a session that is nobody's.
 fn call<'a>(engine: &'a Engine, request: Request<'a>) -> Option<Call<'a>> {
     let entry = engine.commands.resolve(request);
-    let belongs = |entry: &&Entry| entry.accepts(request.len()) && entry.replicates();
+    let belongs = |entry: &&CommandEntry| entry.accepts(request.len()) && entry.replicates();
     let Some(entry) = entry.filter(belongs) else {
         let command = String::from_utf8_lossy(request.arg(0));
         tracing::error!(%command, "the master sends a command that cannot be run here");

@@ -1,7 +1,7 @@
 //! The flags of a script's call before it runs: scripts that say what they do are taken at
 //! their word.
 
-use crate::command::{Entry, Flag};
+use crate::command::{CommandEntry, Flag};
 use crate::engine::Engine;
 use resp::Request;
 use script::Sha;
@@ -10,7 +10,7 @@ use script::shebang::{self, ScriptFlags};
 impl Engine {
     /// [`Flag::bit`]s of a request: those of its row, unless it calls a script that has flags of its
     /// own. Source: Redis's `getCommandFlags` and `scriptFlagsToCmdFlags`.
-    pub(crate) fn flags_of(&self, entry: &Entry, request: Request<'_>) -> u32 {
+    pub(crate) fn flags_of(&self, entry: &CommandEntry, request: Request<'_>) -> u32 {
         match self.script_flags(entry, request) {
             Some(script) if !script.contains(ScriptFlags::COMPATIBLE) => {
                 as_command(entry.flags, script)
@@ -20,7 +20,7 @@ impl Engine {
     }
 
     /// The flags of the script or function that a request calls, if it does and they are known.
-    fn script_flags(&self, entry: &Entry, request: Request<'_>) -> Option<ScriptFlags> {
+    fn script_flags(&self, entry: &CommandEntry, request: Request<'_>) -> Option<ScriptFlags> {
         let scripting = &self.scripting;
         match entry.spec.name {
             "eval" | "eval_ro" => Some(shebang::script(request.get(1)?).ok()?.0),

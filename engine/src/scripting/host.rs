@@ -4,7 +4,7 @@ use super::eval::is_short_of_memory;
 use super::running::{Kind, Running};
 use super::watch::Watch;
 use crate::acl::Context;
-use crate::command::{Entry, Flag};
+use crate::command::{CommandEntry, Flag};
 use crate::config::Id;
 use crate::cx::Cx;
 use crate::engine::Gate;
@@ -93,13 +93,13 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         }
     }
 
-    fn refuse(&mut self, entry: Option<&Entry>, refusal: Failure, out: &mut Output) {
+    fn refuse(&mut self, entry: Option<&CommandEntry>, refusal: Failure, out: &mut Output) {
         self.cx.engine.stats.rejected(entry.map(|entry| entry.id), refusal.code());
         Reply::new(out, Proto::Resp2).error(refusal.as_str());
     }
 
     /// The checks of Redis's `scriptCall`, in its order.
-    fn admit(&self, entry: &Entry, request: Request<'_>) -> Result<(), Failure> {
+    fn admit(&self, entry: &CommandEntry, request: Request<'_>) -> Result<(), Failure> {
         if !entry.accepts(request.len()) {
             return Err(failure("ERR Wrong number of args calling Redis command from script"));
         }
@@ -132,7 +132,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
 
     /// `DEBUG SET-DISABLE-DENY-SCRIPTS`: of what is not for scripts, `DEBUG` is let in, which suites want
     /// there. The rest, about connections, transactions and scripts, is not made to be nested.
-    fn may_more(&self, entry: &Entry) -> bool {
+    fn may_more(&self, entry: &CommandEntry) -> bool {
         entry.spec.name == "debug"
             && self.cx.engine.switches.scripts_may_more.load(Ordering::Relaxed)
     }

@@ -7,7 +7,7 @@ use super::state::{SessionState, Special};
 use crate::acl::Context;
 use crate::clients::rate_limits::Over;
 use crate::clients::{Client, ClientFlags};
-use crate::command::{Entry, Flag};
+use crate::command::{CommandEntry, Flag};
 use crate::config::{Id, by_id};
 use crate::engine::{Engine, Gate};
 use crate::execute::Call;
@@ -31,7 +31,7 @@ pub(super) enum Admission {
 pub(super) fn admit(
     engine: &Engine,
     session: &mut SessionState,
-    entry: &Entry,
+    entry: &CommandEntry,
     request: Request<'_>,
     now: Now,
 ) -> Result<Admission, Failure> {
@@ -46,7 +46,7 @@ pub(super) fn admit(
 fn admit_within_rate(
     engine: &Engine,
     session: &mut SessionState,
-    entry: &Entry,
+    entry: &CommandEntry,
     request: Request<'_>,
     now: Now,
 ) -> Result<Admission, Failure> {
@@ -96,7 +96,7 @@ impl Engine {
     ///
     /// # Errors
     /// Redis's, for one that may not.
-    pub fn check_enabled(&self, client: &Client, entry: &Entry) -> Result<(), Failure> {
+    pub fn check_enabled(&self, client: &Client, entry: &CommandEntry) -> Result<(), Failure> {
         let Some(id) = entry.spec.enabled_by else { return Ok(()) };
         let allowed = match self.config.choice(id) {
             "yes" => true,
@@ -123,7 +123,12 @@ struct Nature {
 }
 
 impl Nature {
-    fn of(engine: &Engine, session: &SessionState, entry: &Entry, request: Request<'_>) -> Nature {
+    fn of(
+        engine: &Engine,
+        session: &SessionState,
+        entry: &CommandEntry,
+        request: Request<'_>,
+    ) -> Nature {
         let flags = engine.flags_of(entry, request);
         let multi = session.multi.as_ref().filter(|_| entry.id == engine.exec);
         let (has, lacks) = multi.map_or((0, 0), |multi| (multi.has, multi.lacks));
@@ -179,7 +184,7 @@ fn check_rate(
 fn check_memory(
     engine: &Engine,
     session: &SessionState,
-    entry: &Entry,
+    entry: &CommandEntry,
     nature: Nature,
     now: Now,
 ) -> Result<(), Failure> {
@@ -203,7 +208,7 @@ fn check_replication(engine: &Engine, nature: Nature) -> Result<(), Failure> {
 }
 
 /// When the log cannot be written nothing changes; `PING` says so.
-fn check_journal(engine: &Engine, entry: &Entry, nature: Nature) -> Result<(), Failure> {
+fn check_journal(engine: &Engine, entry: &CommandEntry, nature: Nature) -> Result<(), Failure> {
     let failed = engine.gate() & (Gate::JOURNAL_FAILED | Gate::REPLICA) == Gate::JOURNAL_FAILED;
     if !failed || !(nature.has(Flag::Write) || entry.spec.name == "ping") {
         return Ok(());
@@ -217,7 +222,7 @@ fn check_journal(engine: &Engine, entry: &Entry, nature: Nature) -> Result<(), F
 fn check_busy(
     engine: &Engine,
     session: &SessionState,
-    entry: &Entry,
+    entry: &CommandEntry,
     request: Request<'_>,
 ) -> Result<(), Failure> {
     if !engine.gate().contains(Gate::BUSY) || entry.has(Flag::AllowBusy) {
@@ -235,7 +240,7 @@ fn check_busy(
 }
 
 /// RESP2 has no pushes: a subscriber can only use commands whose replies look like messages.
-fn check_subscribed(session: &SessionState, entry: &Entry) -> Result<(), Failure> {
+fn check_subscribed(session: &SessionState, entry: &CommandEntry) -> Result<(), Failure> {
     const ALLOWED: [&str; 9] = [
         "ping",
         "subscribe",
@@ -258,7 +263,11 @@ fn check_subscribed(session: &SessionState, entry: &Entry) -> Result<(), Failure
 
 /// Who monitors is a kind of replica to Redis, and replicas leave the keyspace alone. A real one asks for
 /// nothing: an answer would stand in the middle of the stream, so that its session ends instead.
-fn check_monitor(session: &SessionState, entry: &Entry, nature: Nature) -> Result<(), Failure> {
+fn check_monitor(
+    session: &SessionState,
+    entry: &CommandEntry,
+    nature: Nature,
+) -> Result<(), Failure> {
     let client = session.client();
     let silent = matches!(entry.spec.name, "replconf" | "psync" | "sync");
     if client.has_flag(ClientFlags::REPLICA) && !silent {

@@ -5,7 +5,7 @@ use super::state::{ReplyMode, Special};
 use super::{Machine, Parked};
 use crate::clients::cross_protocol;
 use crate::clients::{Client, ClientFlags, NO_COMMAND};
-use crate::command::{CommandId, Entry, Flag};
+use crate::command::{CommandEntry, CommandId, Flag};
 use crate::engine::{Engine, Gate};
 use crate::execute::{Again, Call, Changes, Rest, Turn};
 use crate::failure::{self, EXEC_ABORT, Failure};
@@ -276,7 +276,7 @@ impl Machine {
 
     /// Refuses a request that its command does not accept.
     #[cold]
-    fn refuse(&mut self, engine: &Engine, entry: &Entry, request: Request<'_>, now: Now) {
+    fn refuse(&mut self, engine: &Engine, entry: &CommandEntry, request: Request<'_>, now: Now) {
         // A subcommand that does not exist is no command whose refusals could be counted.
         let counted = entry.subcommands.is_empty() || request.len() == 1;
         let failure = failure::not_accepted(entry, request);
@@ -297,7 +297,13 @@ impl Machine {
 
     /// Refuses a request before it runs; inside `MULTI` that dooms the transaction.
     #[cold]
-    fn reject(&mut self, engine: &Engine, entry: Option<&Entry>, mut failure: Failure, now: Now) {
+    fn reject(
+        &mut self,
+        engine: &Engine,
+        entry: Option<&CommandEntry>,
+        mut failure: Failure,
+        now: Now,
+    ) {
         engine.stats.rejected(entry.map(|e| e.id), failure.code());
         let reply = self.begin_reply();
         self.note_command(entry);
@@ -318,7 +324,7 @@ impl Machine {
     }
 
     /// Notes the last command, when it does not run at once.
-    fn note_command(&self, entry: Option<&Entry>) {
+    fn note_command(&self, entry: Option<&CommandEntry>) {
         let command = entry.map_or(NO_COMMAND, |entry| u32::from(entry.id));
         self.state.client().last_command.store(command, Ordering::Relaxed);
     }
@@ -328,7 +334,7 @@ impl Machine {
     fn run_special<'r>(
         &mut self,
         engine: &Engine,
-        entry: &Entry,
+        entry: &CommandEntry,
         planned: Planned,
         request: Request<'r>,
         now: Now,
@@ -373,7 +379,7 @@ impl Machine {
     }
 
     /// Ends the effect of `CLIENT CACHING`, which is for one request or one transaction.
-    fn end_caching(&mut self, engine: &Engine, entry: Option<&Entry>) {
+    fn end_caching(&mut self, engine: &Engine, entry: Option<&CommandEntry>) {
         let is_client = entry.is_some_and(|entry| entry.is_within(engine, "client"));
         if self.state.is_caching() && !self.state.in_multi() && !is_client {
             self.state.set_caching(false);
@@ -381,7 +387,7 @@ impl Machine {
     }
 
     /// Shows a request to those who monitor.
-    fn show(&self, engine: &Engine, entry: &Entry, request: Request<'_>, now: Now) {
+    fn show(&self, engine: &Engine, entry: &CommandEntry, request: Request<'_>, now: Now) {
         if engine.gate().contains(Gate::MONITORED) {
             let source = self.state.client().peer.to_string();
             engine.feed_monitors(entry, request, self.state.db, &source, now);
@@ -389,7 +395,7 @@ impl Machine {
     }
 
     /// Records a request for those who capture.
-    fn capture(&self, engine: &Engine, entry: &Entry, request: Request<'_>, now: Now) {
+    fn capture(&self, engine: &Engine, entry: &CommandEntry, request: Request<'_>, now: Now) {
         engine.capture_request(entry, request, self.state.client(), self.state.db, now);
     }
 
@@ -417,7 +423,7 @@ impl Machine {
         self.take_events(engine, now);
     }
 
-    fn queue(&mut self, engine: &Engine, entry: &Entry, request: Request<'_>, now: Now) {
+    fn queue(&mut self, engine: &Engine, entry: &CommandEntry, request: Request<'_>, now: Now) {
         let reply = self.begin_reply();
         let doomed = self.state.client().transaction_failed();
         self.note_command(Some(entry));
@@ -435,7 +441,7 @@ impl Machine {
     }
 
     /// Holds a request back until the pause is over: it is parsed again then.
-    fn pause(&mut self, entry: &Entry, until_ms: u64, now: Now) {
+    fn pause(&mut self, entry: &CommandEntry, until_ms: u64, now: Now) {
         if self.draining {
             // Nobody is there to wait for the end of it.
             self.state.flow = Flow::CloseAfterFlush;
@@ -451,7 +457,7 @@ impl Machine {
     fn run_admitted<'r, const TRACED: bool>(
         &mut self,
         engine: &Engine,
-        entry: &Entry,
+        entry: &CommandEntry,
         planned: Planned,
         request: Request<'r>,
         now: Now,
@@ -558,7 +564,7 @@ fn send_for_upcoming(engine: &Engine) {
     });
 }
 
-/// Measures commands without reading the clock for each: runs of one [`Entry::quick`] command,
+/// Measures commands without reading the clock for each: runs of one [`CommandEntry::quick`] command,
 /// which takes a microsecond or less, share one measurement; any other command gets its own. A run
 /// that was slow nevertheless goes to the slow log as what it is, and for a while there are none
 /// ([`Tuning::times_each`](crate::tuning::Tuning::times_each)), so that the next time it is known
@@ -595,7 +601,7 @@ impl<'a> Timer<'a> {
     }
 
     #[inline]
-    fn before(&mut self, entry: &Entry, request: Request<'a>) {
+    fn before(&mut self, entry: &CommandEntry, request: Request<'a>) {
         if entry.id != self.command {
             self.begin(entry);
         }
@@ -611,7 +617,7 @@ impl<'a> Timer<'a> {
 
     /// Begins another run.
     #[inline]
-    fn begin(&mut self, entry: &Entry) {
+    fn begin(&mut self, entry: &CommandEntry) {
         self.book(None);
         self.command = entry.id;
         self.each = self.engine.tuning.times_each();

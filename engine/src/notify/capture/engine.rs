@@ -2,7 +2,7 @@
 
 use super::{LOST_BYTES, Reader, bulk, head};
 use crate::clients::Client;
-use crate::command::{Entry, Flag};
+use crate::command::{CommandEntry, Flag};
 use crate::engine::{Engine, Gate};
 use bytes::Bytes;
 use resp::Request;
@@ -56,7 +56,7 @@ impl Engine {
     /// Records a request that was admitted.
     pub(crate) fn capture_request(
         &self,
-        entry: &Entry,
+        entry: &CommandEntry,
         request: Request<'_>,
         client: &Client,
         db: Db,

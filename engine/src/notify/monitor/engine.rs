@@ -1,7 +1,7 @@
 //! Who monitors, and what they are shown.
 
 use crate::clients::{Client, ClientFlags, Event};
-use crate::command::{Entry, Flag, Group};
+use crate::command::{CommandEntry, Flag, Group};
 use crate::engine::{Engine, Gate};
 use crate::tuning::OutputClass;
 use bytes::Bytes;
@@ -36,7 +36,7 @@ impl Engine {
     /// Shows a command to everyone who monitors. `source` is the client's address, or `lua`.
     pub fn feed_monitors(
         &self,
-        entry: &Entry,
+        entry: &CommandEntry,
         request: Request<'_>,
         db: Db,
         source: &str,
@@ -55,12 +55,12 @@ impl Engine {
 }
 
 /// Scripts are shown before they run, so that they stand before their own commands.
-pub(crate) fn is_shown_first(entry: &Entry) -> bool {
+pub(crate) fn is_shown_first(entry: &CommandEntry) -> bool {
     entry.spec.group == Group::Scripting && entry.has(Flag::SkipMonitor)
 }
 
 /// Whether `MONITOR` shows the command; administrative commands are hidden, with few exceptions.
-fn is_shown(entry: &Entry) -> bool {
+fn is_shown(entry: &CommandEntry) -> bool {
     let hidden = entry.has(Flag::Admin) || entry.has(Flag::SkipMonitor);
     !hidden || is_shown_first(entry)
 }

@@ -1,6 +1,6 @@
 //! The engine's measurements for the latency monitor.
 
-use crate::command::{Entry, Flag};
+use crate::command::{CommandEntry, Flag};
 use crate::engine::Engine;
 use runtime::Now;
 
@@ -20,7 +20,7 @@ impl Engine {
 
     /// Notes how long a command took, if that is long.
     #[inline]
-    pub(crate) fn note_moment(&self, entry: &Entry, nanos: u64, now: Now) {
+    pub(crate) fn note_moment(&self, entry: &CommandEntry, nanos: u64, now: Now) {
         if self.latency.is_on() {
             let event = if entry.has(Flag::Fast) { "fast-command" } else { "command" };
             self.latency.note(event, nanos, now.wall_ms);

@@ -2,7 +2,7 @@
 
 use super::SlowEntry;
 use crate::clients::Client;
-use crate::command::{Entry, Flag};
+use crate::command::{CommandEntry, Flag};
 use crate::engine::Engine;
 use crate::notify::blocking::Waiter;
 use resp::Request;
@@ -18,7 +18,7 @@ impl Engine {
     /// long. `client` as in [`Engine::note_slow`].
     pub(crate) fn note_call(
         &self,
-        entry: &Entry,
+        entry: &CommandEntry,
         request: Request<'_>,
         nanos: u64,
         client: Option<&Client>,
@@ -37,7 +37,7 @@ impl Engine {
 
     fn note_over(
         &self,
-        entry: &Entry,
+        entry: &CommandEntry,
         request: Request<'_>,
         nanos: u64,
         client: Option<&Client>,
@@ -51,7 +51,7 @@ impl Engine {
     /// nobody, as in Redis.
     pub(crate) fn note_slow(
         &self,
-        entry: &Entry,
+        entry: &CommandEntry,
         request: Request<'_>,
         nanos: u64,
         client: Option<&Client>,
@@ -69,7 +69,7 @@ impl Engine {
     /// none is blamed: `last` gives the command's name. From now on it could be, for a while.
     pub(crate) fn note_slow_run(
         &self,
-        entry: &Entry,
+        entry: &CommandEntry,
         last: Request<'_>,
         calls: u64,
         nanos: u64,

@@ -1,7 +1,7 @@
 //! [`Catalog`]: the commands programs are made of, with their arguments.
 
 use super::family::Family;
-use engine::command::{Argument, CommandTable, Entry, Flag, Group, arguments};
+use engine::command::{Argument, CommandEntry, CommandTable, Flag, Group, arguments};
 
 /// Commands that no program has: what they tell is about the server, or they wait for others.
 const LEFT_OUT: &[&str] = &[
@@ -85,7 +85,7 @@ fn version(text: &str) -> (u32, u32) {
 }
 
 /// A command with its arguments; those that are new only with `newer`.
-pub(super) fn form(entry: &Entry, newer: bool) -> Form {
+pub(super) fn form(entry: &CommandEntry, newer: bool) -> Form {
     let mut arguments = arguments(entry.spec).unwrap_or_default();
     let name = entry.full_name.as_str();
     for (_, token) in NEWER.iter().filter(|(command, _)| *command == name && !newer) {

@@ -7,7 +7,7 @@ use super::catalog::form;
 use super::pools::{OPTION_WORDS, Pools};
 use crate::load::rng::Rng;
 use engine::Host;
-use engine::command::{Entry, LockRule};
+use engine::command::{CommandEntry, LockRule};
 use engine::peers::{Answers, Requests, Target};
 use engine::testing::{Contents, Harness, Names, Spy, contents};
 use engine::text::args::OwnedRequest;
@@ -164,7 +164,7 @@ struct Told {
 }
 
 impl Told {
-    fn complaint(&self, entry: &Entry, changed: &Names) -> Option<String> {
+    fn complaint(&self, entry: &CommandEntry, changed: &Names) -> Option<String> {
         let names = shown(changed, &Names::new());
         match (changed.is_empty(), self.counted) {
             (false, false) => Some(format!("changed {names} and did not say so")),
@@ -184,7 +184,7 @@ fn unlogged(server: &Harness, spy: &Arc<Spy>) -> Option<String> {
 }
 
 /// Breaches of its row that a command made, in so many requests.
-fn complaints(entry: &Entry, seed: u64) -> Vec<String> {
+fn complaints(entry: &CommandEntry, seed: u64) -> Vec<String> {
     let backend = MemoryBackend::new(Config { shards: 64, ..Config::default() });
     let spy = Spy::new(Arc::new(backend));
     let mut server = Harness::recording_with(commands::all(), spy.clone(), Arc::new(Obliging));

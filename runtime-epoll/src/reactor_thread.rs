@@ -1,7 +1,7 @@
-//! [`Seat`]: a thread in the place of a reactor: the loop, and the calls of connections.
+//! [`ReactorThread`]: a thread in the place of a reactor: the loop, and the calls of connections.
 //!
 //! While a connection is called, the reactor is not borrowed. So when a call turns out to take long
-//! ([`runtime::stand_in`]), another thread takes the seat over: it gets the reactor as it is, with
+//! ([`runtime::stand_in`]), another thread takes its place: it gets the reactor as it is, with
 //! what was read and what is to be written, and goes on. The thread that stays behind finishes its
 //! one call, sends the connection back, as workers of a pool do, and ends.
 
@@ -10,7 +10,7 @@ use crate::mailbox::{Mailbox, Message};
 use crate::reactor::{Reactor, translate};
 use crate::slots::Key;
 use runtime::trace::{self, Stage};
-use runtime::{Driver, Events, Fetched, Host, stand_in};
+use runtime::{Driver, Events, Fetched, RuntimeContext, stand_in};
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,42 +28,42 @@ const BUFFER_SIZE: usize = 128 * 1024;
 const ROOM_MIN: usize = 64 * 1024;
 
 /// One thread's place in front of a reactor.
-pub(crate) struct Seat {
+pub(crate) struct ReactorThread {
     /// `None` once another thread has it.
     reactor: RefCell<Option<Box<Reactor>>>,
     buffer: RefCell<Vec<u8>>,
     mailbox: Arc<Mailbox>,
-    host: Arc<Host>,
+    context: Arc<RuntimeContext>,
     pooled: bool,
 }
 
 /// The reactor and the state that one thread hands over to another.
-pub(crate) struct Legacy {
+pub(crate) struct Handover {
     reactor: Box<Reactor>,
     buffer: Vec<u8>,
 }
 
-impl Legacy {
+impl Handover {
     /// That of a reactor at its beginning.
-    pub fn new(reactor: Reactor) -> Legacy {
-        Legacy { reactor: Box::new(reactor), buffer: vec![0; BUFFER_SIZE] }
+    pub fn new(reactor: Reactor) -> Handover {
+        Handover { reactor: Box::new(reactor), buffer: vec![0; BUFFER_SIZE] }
     }
 
     /// Serves on this thread until the server has drained, the reactor has handed everything over,
     /// or another thread has taken over.
     pub fn run(self) {
-        let Legacy { reactor, buffer } = self;
-        let seat = Rc::new(Seat {
+        let Handover { reactor, buffer } = self;
+        let serving = Rc::new(ReactorThread {
             mailbox: reactor.mailbox.clone(),
-            host: reactor.group.host.clone(),
+            context: reactor.group.context.clone(),
             pooled: reactor.group.pool.is_some(),
             reactor: RefCell::new(Some(reactor)),
             buffer: RefCell::new(buffer),
         });
-        seat.mailbox.adopt_thread();
-        let seated = seat.clone();
-        stand_in::provide(move || seated.make_way());
-        seat.serve();
+        serving.mailbox.adopt_thread();
+        let thread = serving.clone();
+        stand_in::provide(move || thread.make_way());
+        serving.serve();
     }
 
     /// Goes on in the middle of a loop.
@@ -73,7 +73,7 @@ impl Legacy {
     }
 }
 
-impl Seat {
+impl ReactorThread {
     fn serve(&self) {
         let mut events = mio::Events::with_capacity(EVENTS_MAX);
         // What another thread left undone comes first.
@@ -127,14 +127,14 @@ impl Seat {
         }
         self.with(Reactor::look_around);
         self.finish_turns::<TRACED>();
-        self.with(Reactor::look_for_orders);
+        self.with(Reactor::notice_shutdown);
     }
 
     #[inline(always)]
     fn finish_turns<const TRACED: bool>(&self) {
         self.run_ready::<TRACED>();
         self.deliver::<TRACED>();
-        self.speak::<TRACED>();
+        self.transmit::<TRACED>();
     }
 
     /// One turn for each connection that is ready now; those that become ready meanwhile wait for
@@ -178,7 +178,7 @@ impl Seat {
                     trace::record(Stage::Queue, begun.as_nanos() as u64);
                 }
                 driver.deliver(&self.buffer.borrow()[start..start + len], now);
-                return self.listened(key, driver);
+                return self.received(key, driver);
             }
         }
         let full = BUFFER_SIZE - reactor.room() < ROOM_MIN;
@@ -189,7 +189,7 @@ impl Seat {
         }
     }
 
-    fn listened(&self, key: Key, driver: Driver) {
+    fn received(&self, key: Key, driver: Driver) {
         match self.reactor() {
             Some(mut reactor) => reactor.put_back(key, driver),
             None => self.stay_behind(key, driver),
@@ -214,13 +214,13 @@ impl Seat {
         }
     }
 
-    /// Lets those that have listened write their answers.
-    fn speak<const TRACED: bool>(&self) {
+    /// Lets those that have received write their answers.
+    fn transmit<const TRACED: bool>(&self) {
         let Some(mut reactor) = self.reactor() else { return };
         let now = reactor.now;
-        while let Some((key, mut driver)) = reactor.next_to_speak() {
+        while let Some((key, mut driver)) = reactor.next_to_transmit() {
             drop(reactor);
-            let turn = driver.speak::<TRACED>(now);
+            let turn = driver.transmit::<TRACED>(now);
             reactor = match self.reactor() {
                 Some(reactor) => reactor,
                 None => return self.mailbox.send(Message::Returned(key, driver, turn)),
@@ -231,7 +231,7 @@ impl Seat {
 
     /// The rest of a turn on a thread that is no reactor any more.
     fn stay_behind(&self, key: Key, mut driver: Driver) {
-        let turn = driver.speak::<false>(self.host.clock.now());
+        let turn = driver.transmit::<false>(self.context.clock.now());
         self.mailbox.send(Message::Returned(key, driver, turn));
     }
 
@@ -241,10 +241,10 @@ impl Seat {
         let Ok(buffer) = self.buffer.try_borrow() else { return };
         let Some(reactor) = place.take() else { return };
         let group = reactor.group.clone();
-        let legacy = Legacy { reactor, buffer: buffer.clone() };
-        match group.launch_stand_in(legacy) {
+        let handover = Handover { reactor, buffer: buffer.clone() };
+        match group.launch_stand_in(handover) {
             Ok(()) => self.mailbox.leave_thread(),
-            Err(Legacy { reactor, .. }) => *place = Some(reactor),
+            Err(Handover { reactor, .. }) => *place = Some(reactor),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How other threads reach one that sleeps in `poll`: a socket pair, rung at most once per sleep.
+//! How other threads reach one that sleeps in `poll`: a socket pair, raised at most once per sleep.
 
 use parking_lot::Mutex;
 use runtime::{Events, RuntimeStats};
@@ -11,61 +11,61 @@ use std::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 use std::task::Wake;
 use std::time::Duration;
 
-/// A bell; its descriptor becomes readable when rung.
+/// Wakes a thread out of `poll`: its descriptor becomes readable when raised.
 #[derive(Debug)]
-pub(crate) struct Bell {
-    rung: AtomicBool,
-    ringing_end: UnixStream,
-    listening_end: UnixStream,
+pub(crate) struct PollWaker {
+    raised: AtomicBool,
+    raising_end: UnixStream,
+    polled_end: UnixStream,
 }
 
-impl Bell {
+impl PollWaker {
     pub fn new() -> io::Result<Self> {
-        let (ringing_end, listening_end) = UnixStream::pair()?;
-        ringing_end.set_nonblocking(true)?;
-        listening_end.set_nonblocking(true)?;
-        Ok(Bell { rung: AtomicBool::new(false), ringing_end, listening_end })
+        let (raising_end, polled_end) = UnixStream::pair()?;
+        raising_end.set_nonblocking(true)?;
+        polled_end.set_nonblocking(true)?;
+        Ok(PollWaker { raised: AtomicBool::new(false), raising_end, polled_end })
     }
 
-    /// Wakes whoever listens.
-    pub fn ring(&self) {
-        if !self.rung.swap(true, SeqCst) {
-            // Fails only when the pair is full, and then it has been rung.
-            let _ = (&self.ringing_end).write(&[0]);
+    /// Has the thread wake, or not sleep when it next would.
+    pub fn raise(&self) {
+        if !self.raised.swap(true, SeqCst) {
+            // Fails only when the pair is full, and then it has been raised.
+            let _ = (&self.raising_end).write(&[0]);
         }
     }
 
-    /// Makes it silent; what was rung for must be looked at afterwards.
-    pub fn hush(&self) {
-        if self.rung.load(SeqCst) {
-            let _ = (&self.listening_end).read(&mut [0; 16]);
-            // A swap, to see everything done before a ring that found it still rung.
-            self.rung.swap(false, SeqCst);
+    /// Takes the wake back; what was raised for must be looked at afterwards.
+    pub fn reset(&self) {
+        if self.raised.load(SeqCst) {
+            let _ = (&self.polled_end).read(&mut [0; 16]);
+            // A swap, to see everything done before a wake that found it still raised.
+            self.raised.swap(false, SeqCst);
         }
     }
 }
 
-impl AsRawFd for Bell {
+impl AsRawFd for PollWaker {
     fn as_raw_fd(&self) -> RawFd {
-        self.listening_end.as_raw_fd()
+        self.polled_end.as_raw_fd()
     }
 }
 
-impl Wake for Bell {
+impl Wake for PollWaker {
     fn wake(self: Arc<Self>) {
-        self.ring();
+        self.raise();
     }
 }
 
-/// The waker of one connection; rings the bell of the worker that serves it, until it has ended.
+/// The waker of one connection; wakes the worker that serves it, until it has ended.
 pub(crate) struct ConnectionWaker {
     woken: AtomicBool,
-    worker: Mutex<Option<Arc<Bell>>>,
+    worker: Mutex<Option<Arc<PollWaker>>>,
     stats: Arc<RuntimeStats>,
 }
 
 impl ConnectionWaker {
-    pub fn new(worker: Arc<Bell>, stats: Arc<RuntimeStats>) -> Arc<Self> {
+    pub fn new(worker: Arc<PollWaker>, stats: Arc<RuntimeStats>) -> Arc<Self> {
         let (woken, worker) = (AtomicBool::new(false), Mutex::new(Some(worker)));
         Arc::new(ConnectionWaker { woken, worker, stats })
     }
@@ -89,9 +89,9 @@ impl Wake for ConnectionWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         self.stats.wakes.fetch_add(1, Relaxed);
         if !self.woken.swap(true, AcqRel)
-            && let Some(bell) = &*self.worker.lock()
+            && let Some(poll_waker) = &*self.worker.lock()
         {
-            bell.ring();
+            poll_waker.raise();
         }
     }
 }
