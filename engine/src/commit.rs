@@ -43,7 +43,7 @@ const TRY_AGAIN: Failure = failure("TRYAGAIN Multiple keys request during rehash
 const DOWN: Failure = failure("CLUSTERDOWN Hash slot not served");
 
 /// Bytes of a request that may come to be effects.
-fn written(entry: &Entry, request: Request<'_>) -> usize {
+fn written(entry: &CommandEntry, request: Request<'_>) -> usize {
     match entry.replicates() {
         true => request.iter().map(<[u8]>::len).sum(),
         false => 0,
