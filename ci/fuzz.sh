@@ -18,7 +18,7 @@ one() { # one TARGET SECONDS
     corpus=$(mktemp -d)
     log=target/ci/fuzz-$1.log
     mkdir -p "$folder" target/ci
-    "fuzz/target/$host/release/$1" -artifact_prefix="$folder/" -max_total_time="$2" -rss_limit_mb=2048 "$corpus" >"$log" 2>&1 ||
+    timeout $(($2 + 120)) "fuzz/target/$host/release/$1" -artifact_prefix="$folder/" -max_total_time="$2" -timeout=30 -rss_limit_mb=2048 "$corpus" >"$log" 2>&1 ||
         { tail -n 60 "$log"; exit 255; }
     rm -rf "$corpus"
     tail -n 1 "$log"

@@ -7,12 +7,13 @@ const ROWS = 50
 const byId = (id) => document.getElementById(id)
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1, notation: "compact" })
 let token = sessionStorage.getItem("token") ?? ""
-let password = ""
+let login = "" // of the console, as the header says it
+let timer
 
-const authorized = (secret) => (secret ? { Authorization: `Bearer ${secret}` } : {})
+const bearer = (secret) => (secret ? { Authorization: `Bearer ${secret}` } : {})
 
 async function read(path) {
-    const answer = await fetch(path, { headers: authorized(token) })
+    const answer = await fetch(path, { headers: bearer(token) })
     if (answer.status === 401) byId("login").hidden = false
     if (!answer.ok) throw new Error(`${path}: ${answer.status} ${(await answer.text()).trim()}`)
     return answer
@@ -134,7 +135,7 @@ function show(info, metrics, clients, slow) {
     const linked = replication.role === "slave" ? [["master", `${replication.master_host}:${replication.master_port}`], ["link", replication.master_link_status]] : []
     list("peers", [["role", replication.role], ...linked, ["replicas", replication.connected_slaves], ["offset", replication.master_repl_offset],
         ...Object.entries(cluster).map(([name, value]) => [name.replace(/^(varve_)?cluster_/, "cluster: "), value])])
-    showCommands(info, calls - (before?.calls ?? calls))
+    showCommands(info, before ? Math.max(0.001, (at - before.at) / 1000) : 1)
     table("clients", [["id", "number"], ["address", ""], ["name", ""], ["user", ""], ["last command", ""], ["idle s", "number"], ["memory", "number"]],
         clients.map((it) => [it.id, it.addr, it.name, it.user, it.cmd, it.idle, bytes(Number(it["tot-mem"]))]))
     table("slow", [["when", ""], ["took", "number"], ["client", ""], ["command", "words"]],
@@ -142,13 +143,13 @@ function show(info, metrics, clients, slow) {
     before = { at, calls, took, by: info.commandstats }
 }
 
-function showCommands(info) {
+function showCommands(info, seconds) {
     const rows = Object.entries(info.commandstats).map(([key, it]) => {
         const name = key.replace("cmdstat_", "")
         const grown = it.calls - (before?.by?.[key]?.calls ?? 0)
         const shares = String(info.latencystats[`latency_percentiles_usec_${name}`] ?? "").matchAll(/=([\d.]+)/g)
         const [p50 = "–", p99 = "–", p999 = "–"] = [...shares].map(([, us]) => micros(Number(us)))
-        return { grown, row: [name.replace("|", " "), number.format(it.calls), before ? number.format(grown / (EVERY_MS / 1000)) : "–", p50, p99, p999, it.failed_calls + it.rejected_calls] }
+        return { grown, row: [name.replace("|", " "), number.format(it.calls), before ? number.format(grown / seconds) : "–", p50, p99, p999, it.failed_calls + it.rejected_calls] }
     })
     rows.sort((a, b) => b.grown - a.grown)
     const numbers = ["calls", "per second", "half within", "99 %", "99.9 %", "failed"].map((name) => [name, "number"])
@@ -164,7 +165,8 @@ async function look() {
     } catch (error) {
         byId("trouble").textContent = error.message
     }
-    setTimeout(look, document.hidden ? 5 * EVERY_MS : EVERY_MS)
+    clearTimeout(timer) // a login looks at once, besides
+    timer = setTimeout(look, document.hidden ? 5 * EVERY_MS : EVERY_MS)
 }
 
 // The console
@@ -184,7 +186,7 @@ function words(line) {
 }
 
 async function run(command) {
-    const headers = { "Content-Type": "application/json", ...authorized(password || token) }
+    const headers = { "Content-Type": "application/json", ...(login ? { Authorization: login } : bearer(token)) }
     const answer = await fetch("v1/command", { method: "POST", headers, body: JSON.stringify(command) })
     const said = await answer.json()
     return said.error === undefined ? { text: JSON.stringify(said.result, null, 1), good: true } : { text: said.error, good: false }
@@ -205,9 +207,10 @@ byId("console").addEventListener("submit", async (event) => {
     byId("line").value = ""
     const command = words(line)
     // A request is a client of its own: what it logs in with is kept here, in the page.
-    if (command[0].toUpperCase() === "AUTH" && command.length === 2) {
-        password = command[1]
-        return say("AUTH ***: is sent with what follows", "asked")
+    if (command[0].toUpperCase() === "AUTH" && command.length > 1) {
+        const pair = command.length > 2 ? command.slice(1, 3).join(":") : `default:${command[1]}`
+        login = `Basic ${btoa(String.fromCharCode(...new TextEncoder().encode(pair)))}`
+        return say("AUTH: is sent with what follows", "asked")
     }
     asked.push(line)
     place = asked.length

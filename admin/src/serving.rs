@@ -134,7 +134,8 @@ async fn answer(stream: TcpStream, router: Router) {
     }
     if timeout(CONNECTION_WITHIN, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
-        let _ = timeout(HEADERS_WITHIN, connection).await;
+        // A command that has just begun has its time.
+        let _ = timeout(HEADERS_WITHIN + crate::command::WITHIN, connection).await;
     }
 }
 

@@ -122,18 +122,16 @@ impl ServerBuilder {
         let in_cluster = cluster::wanted(&self.loaded)?;
         let open = self.choose_storage(&config)?;
         let journal_wanted = loading::journal_wanted(&self.loaded)?;
+        let supervised = !self.inherited.from_us && !self.inherited.sockets.is_empty();
         let mut bound = listen::bind(&config, &self.listen, std::mem::take(&mut self.inherited))?;
         let dir = DataDir::open(Path::new(&*config.text(Id::Dir)))?;
         set(&config, Id::Dir, &dir.path.display().to_string())?;
         let clock = Clock::new();
-        let process = Arc::new(Process::new(
-            configuration,
-            runtime,
-            self.allocator,
-            bound.addresses.clone(),
-            dir,
-            clock,
-        ));
+        let addresses = bound.addresses.clone();
+        let mut process =
+            Process::new(configuration, runtime, self.allocator, addresses, dir, clock);
+        process.supervised_sockets = supervised;
+        let process = Arc::new(process);
         let backend = open(&config, process.dir())?;
         let (addresses, dir) = (&bound.addresses, process.dir());
         let entrance = in_cluster.then(|| cluster::enter(&config, addresses, dir, clock));
@@ -153,6 +151,7 @@ impl ServerBuilder {
         engine.set_logging(journal_wanted || in_cluster);
         process.attach(&engine);
         load_users(&engine, &self.loaded)?;
+        process.users_at_start.get_or_init(|| engine.user_lines());
         limits::fit_maxclients(&config);
         limits::follow(&process);
         let streams = std::mem::take(&mut bound.streams);

@@ -7,7 +7,6 @@ use crate::{Server, ServerBuilder};
 use crate::{handover, lifecycle, logging};
 use engine::config::Id;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Runs `builder`'s server with the process's arguments and environment: all that `main` does.
 ///
@@ -33,6 +32,9 @@ pub fn run(builder: ServerBuilder) -> ExitCode {
 }
 
 fn serve(builder: ServerBuilder, words: &[String]) -> Result<(), StartError> {
+    // Until they can be obeyed, they must not end a server that loads.
+    handover::ignore_signals().map_err(StartError::other)?;
+    handover::program();
     let loaded = config::load(words, std::env::vars())?;
     let warnings = loaded.warnings.clone();
     let inherited = handover::inherit().map_err(StartError::other)?;
@@ -45,9 +47,6 @@ fn serve(builder: ServerBuilder, words: &[String]) -> Result<(), StartError> {
     logging::init(&config)?;
     logging::report_panics();
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    // Until the configuration can be read again, a SIGHUP must not end a server that loads.
-    let ignored = signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default());
-    ignored.map_err(StartError::other)?;
     let server = builder.build()?;
     write_pid_file(&config.text(Id::Pidfile));
     show_banner(&server, config.text(Id::Logfile).is_empty(), config.choice(Id::LogFormat));
@@ -65,7 +64,7 @@ fn serve(builder: ServerBuilder, words: &[String]) -> Result<(), StartError> {
     match successor.lock().take() {
         None => Ok(()),
         Some(sockets) => {
-            let error = handover::begin_anew(&handover::program(), sockets);
+            let error = handover::begin_anew(handover::program(), sockets);
             Err(StartError::other(format!("the new program did not start: {error}")))
         }
     }

@@ -3,18 +3,24 @@
 //!
 //! Both use the protocol of `sd_listen_fds(3)`: descriptors from 3 on, and `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`.
 
+use signal_hook::consts::{SIGHUP, SIGUSR2};
 use socket2::Socket;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// The first descriptor of the protocol.
 const FIRST: RawFd = 3;
 /// Above all descriptors that the protocol will use.
 const ABOVE: RawFd = 256;
+/// How long a new program may take to look at the configuration, and how often to look whether it has.
+const TRIED_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// By which this program knows sockets that it has given to itself.
 const NAME: &str = "varve-upgrade";
 
@@ -85,16 +91,32 @@ fn duplicate(fd: RawFd) -> Option<OwnedFd> {
     (other >= 0).then(|| unsafe { OwnedFd::from_raw_fd(other) })
 }
 
-/// Whether `program` can be started at all: asked before this process gives itself up for it.
+/// Has `program` look at the configuration with this process's arguments: asked before this one gives itself up for it.
 ///
 /// # Errors
 /// A description of why the program cannot be used.
 pub(crate) fn try_out(program: &Path) -> Result<(), String> {
-    let tried = Command::new(program).arg("--version").output();
-    match tried {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!("{} --version: {}", program.display(), output.status)),
-        Err(error) => Err(format!("{}: {error}", program.display())),
+    let name = program.display();
+    let mut command = Command::new(program);
+    command.args(["config", "check"]).args(std::env::args_os().skip(1));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
+    let until = Instant::now() + TRIED_WITHIN;
+    while child.try_wait().map_err(|error| format!("{name}: {error}"))?.is_none() {
+        if Instant::now() >= until {
+            // It may have ended just now.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("{name} does not say whether the configuration is right"));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    let output = child.wait_with_output().map_err(|error| format!("{name}: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+        }
     }
 }
 
@@ -114,6 +136,10 @@ pub(crate) fn begin_anew(program: &Path, sockets: Vec<Socket>) -> io::Error {
                 return Err(io::Error::last_os_error());
             }
         }
+        for signal in [SIGHUP, SIGUSR2] {
+            // SAFETY: it takes numbers. To be ignored survives exec, a handler does not: one that comes early ends nobody.
+            unsafe { libc::signal(signal, libc::SIG_IGN) };
+        }
         Ok(())
     };
     // SAFETY: the closure makes system calls only. It runs in this process, right before exec.
@@ -121,9 +147,29 @@ pub(crate) fn begin_anew(program: &Path, sockets: Vec<Socket>) -> io::Error {
     command.exec()
 }
 
-/// Where this program is, also when a newer one has been put there since.
-pub(crate) fn program() -> PathBuf {
-    let path = std::env::current_exe().unwrap_or_default();
-    let text = path.to_string_lossy();
-    text.strip_suffix(" (deleted)").map_or(path.clone(), PathBuf::from)
+/// Where this program was started from, as it was said then: by now something else may be there. To be called first at
+/// the start, while the folder of that time is the current one.
+pub(crate) fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let named = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+        let found = if named.components().count() > 1 {
+            std::path::absolute(&named).ok()
+        } else {
+            let folders = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&folders).map(|dir| dir.join(&named)).find(|path| path.is_file())
+        };
+        let found = found.filter(|path| path.is_file());
+        found.or_else(|| std::env::current_exe().ok()).unwrap_or(named)
+    })
+}
+
+/// Has the signals that ask for a reload or an upgrade do nothing in this thread's process until they are taken over.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn ignore_signals() -> io::Result<()> {
+    [SIGHUP, SIGUSR2]
+        .into_iter()
+        .try_for_each(|signal| signal_hook::flag::register(signal, Arc::default()).map(drop))
 }

@@ -67,6 +67,10 @@ pub(crate) struct Process {
     farewell: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Sockets for the program that takes this one's place at the end, when there is to be one.
     pub successor: Arc<Mutex<Option<Vec<Socket>>>>,
+    /// The sockets came from a supervisor, which holds them, too.
+    pub supervised_sockets: bool,
+    /// The lines of `ACL LIST` at the start.
+    pub users_at_start: OnceLock<Vec<Vec<u8>>>,
     /// Work that waits for other work in the background to end.
     pub scheduled: Scheduled,
     /// One reload or shutdown at a time.
@@ -119,6 +123,8 @@ impl Process {
             late_journal: OnceLock::new(),
             farewell: OnceLock::new(),
             successor: Arc::default(),
+            supervised_sockets: false,
+            users_at_start: OnceLock::new(),
             scheduled: Scheduled::default(),
             busy: Mutex::new(()),
         }
@@ -186,6 +192,11 @@ impl Process {
     pub fn close_storage(&self, engine: &Engine) -> Result<(), String> {
         let closed = self.log().map_or(Ok(()), |log| log.close(engine));
         engine.backend.flush().map_err(|error| error.to_string()).and(closed)
+    }
+
+    /// Whether the end of the process is the end of its data, unless they are saved.
+    pub fn is_in_memory_only(&self) -> bool {
+        self.engine().is_some_and(|engine| !engine.backend.persistent() && !engine.is_logging())
     }
 
     /// Remembers the highest figure; what it is now.

@@ -117,6 +117,7 @@ impl Bound {
                 self.streams.push((Through::Nothing, stream));
                 continue;
             };
+            // Those from us are of the ports that are configured: an upgrade is refused where they differ.
             let named = PORTS.iter().find(|(id, _)| config.integer(*id) == i64::from(ip.port()));
             let through = named.map_or(Through::Nothing, |(_, through)| *through);
             through.check()?;

@@ -89,6 +89,13 @@ impl Server {
         drop((bound, housekeeper));
         seat.stop();
         process.replicator.stop();
+        if goes_on && process.is_in_memory_only() {
+            // Clients were served until now. Without it the other program would begin with what there was before.
+            if let Err(error) = process.saver.save(&engine) {
+                process.successor.lock().take();
+                return Err(StartError::Other(format!("saving before the upgrade: {error}")));
+            }
+        }
         process.saver.stop();
         let closed = process.close_storage(&engine);
         if closed.is_ok() {

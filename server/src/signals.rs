@@ -9,6 +9,7 @@ use engine::Host;
 use engine::config::Id;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals};
+use socket2::Socket;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -45,8 +46,16 @@ impl SignalWatch {
                     if signal == SIGUSR2 {
                         continue;
                     }
+                    // Asked to end while it was to go on in another program, it ends; what that takes is under way.
+                    if process.successor.lock().take().is_some() {
+                        tracing::info!("the server ends, and no other program goes on");
+                        continue;
+                    }
                     tracing::warn!("a second signal: ending at once");
                     std::process::exit(1);
+                }
+                if signal == SIGUSR2 {
+                    *process.successor.lock() = Some(Vec::new());
                 }
                 finish(&process, signal, &asked);
             }
@@ -126,18 +135,51 @@ fn end(process: &Process, directive: Id) -> Result<(), String> {
     process.shutdown(save, has(bits::NOW), has(bits::FORCE))
 }
 
-/// Ends, and has the program that is installed now go on with the listening sockets. What is in memory only is saved
-/// first, whatever `save` says: this is no end for the data.
+/// Ends, and has the program that is installed now go on with the listening sockets. When it was asked to end meanwhile,
+/// it ends as for SIGTERM.
 fn give_way(process: &Process) -> Result<(), String> {
-    let engine = process.engine().ok_or("the server is stopping")?;
-    handover::try_out(&handover::program())?;
-    let path = process.config.text(Id::Unixsocket);
-    let sockets = handover::listening(&process.addresses, Path::new(&*path));
-    *process.successor.lock() = Some(sockets.map_err(|error| error.to_string())?);
-    let in_memory = !engine.backend.persistent() && !engine.is_logging();
-    let begun = process.shutdown(in_memory.then_some(true), false, false);
+    let prepared = prepare(process);
+    {
+        let mut successor = process.successor.lock();
+        match (successor.is_some(), prepared) {
+            (false, _) => {
+                drop(successor);
+                return end(process, Id::ShutdownOnSigterm);
+            }
+            (true, Ok(sockets)) => *successor = Some(sockets),
+            (true, Err(error)) => {
+                successor.take();
+                return Err(error);
+            }
+        }
+    }
+    // Saved now, to know that it can be, and again when nobody writes any more.
+    let begun = process.shutdown(process.is_in_memory_only().then_some(true), false, false);
     if begun.is_err() {
         process.successor.lock().take();
     }
     begun
+}
+
+/// The sockets to go on with, after a look at whether the program that is installed now would be the same server.
+fn prepare(process: &Process) -> Result<Vec<Socket>, String> {
+    let engine = process.engine().ok_or("the server is stopping")?;
+    if process.supervised_sockets {
+        return Err("a supervisor holds the sockets: restart the service, they stay open".into());
+    }
+    let changed = process.reloader.changed_by_a_start(&process.config)?;
+    if !changed.is_empty() {
+        return Err(format!("a start would change {}: restart the server", changed.join(", ")));
+    }
+    if process.users_at_start.get().is_some_and(|users| *users != engine.user_lines()) {
+        return Err("the users of the ACL have changed since the start: restart the server".into());
+    }
+    handover::try_out(handover::program())?;
+    let path = process.config.text(Id::Unixsocket);
+    let sockets = handover::listening(&process.addresses, Path::new(&*path));
+    let sockets = sockets.map_err(|error| error.to_string())?;
+    match process.addresses.len() + usize::from(!path.is_empty()) {
+        expected if sockets.len() == expected => Ok(sockets),
+        _ => Err("not all sockets can be kept: there are too few descriptors".into()),
+    }
 }

@@ -13,21 +13,33 @@ use std::task::{Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// Bytes of replies at most that one request gets.
-const REPLIES_MAX: usize = 64 << 20;
+/// Bytes of replies at most that one request gets. As values and as JSON they take some ten times as much, if they are many.
+const REPLIES_MAX: usize = 8 << 20;
 /// Longest sleep without a look around.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A batch of requests for a client to send, with the replies it waits for.
 pub struct Call {
-    /// Commands, as on the wire.
-    pub request: Vec<u8>,
-    /// Replies that it waits for.
-    pub replies: usize,
+    /// The login, as on the wire.
+    hello: Vec<u8>,
+    /// Commands, as on the wire. They are sent when the login has succeeded, and only then.
+    request: Vec<u8>,
+    /// Their number.
+    commands: usize,
     /// When it gives up.
-    pub until: Instant,
+    until: Instant,
     /// Who asks.
-    pub peer: Peer,
+    peer: Peer,
+}
+
+impl Call {
+    /// A login and commands, of somebody who waits until then.
+    pub fn new(hello: &[Vec<u8>], commands: &[Vec<Vec<u8>>], until: Instant, peer: Peer) -> Self {
+        let (mut first, mut request) = (Vec::new(), Vec::new());
+        resp::encode_command(hello, &mut first);
+        commands.iter().for_each(|command| resp::encode_command(command, &mut request));
+        Call { hello: first, request, commands: commands.len(), until, peer }
+    }
 }
 
 /// Why a client has no replies.
@@ -48,9 +60,17 @@ pub enum Ended {
 }
 
 impl Ended {
-    /// The HTTP status code that reports it.
-    pub fn status(&self) -> StatusCode {
+    /// The HTTP status code that reports it, and the text.
+    pub fn told(self) -> (StatusCode, String) {
+        (self.status(), self.to_string())
+    }
+
+    fn status(&self) -> StatusCode {
         match self {
+            // Of what a client can be refused for, this one passes.
+            Ended::Refused(why) if !why.contains("max number of clients") => {
+                super::json::failed(why.as_bytes()).0
+            }
             Ended::Refused(_) | Ended::Closed => StatusCode::SERVICE_UNAVAILABLE,
             Ended::Late => StatusCode::GATEWAY_TIMEOUT,
             Ended::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
@@ -113,7 +133,7 @@ impl Wake for Held {
 ///
 /// # Errors
 /// When not all replies came: [`Ended`] says why. What had begun may have happened.
-pub fn run(admin: &Admin, call: Call, held: Arc<Held>) -> Result<Vec<Value>, Ended> {
+pub fn run(admin: &Admin, call: &Call, held: Arc<Held>) -> Result<Vec<Value>, Ended> {
     held.thread.get_or_init(std::thread::current);
     let service = EngineService(admin.engine.clone());
     let waker = Waker::from(held.clone());
@@ -121,7 +141,7 @@ pub fn run(admin: &Admin, call: Call, held: Arc<Held>) -> Result<Vec<Value>, End
     let connection = connection.map_err(|Refusal(bytes)| Ended::Refused(reason(&bytes)))?;
     let mut client = Client { connection, clock: admin.clock, replies: Replies::default() };
     // A panic takes only this request along, as it takes only its connection along in a runtime.
-    let conversed = catch_unwind(AssertUnwindSafe(|| client.converse(&call, &held)));
+    let conversed = catch_unwind(AssertUnwindSafe(|| client.converse(call, &held)));
     let closed = catch_unwind(AssertUnwindSafe(|| client.connection.closed(admin.clock.now())));
     conversed.and_then(|result| closed.map(|()| result)).unwrap_or(Err(Ended::Panicked))
 }
@@ -140,10 +160,25 @@ struct Client {
 
 impl Client {
     fn converse(&mut self, call: &Call, held: &Held) -> Result<Vec<Value>, Ended> {
-        let mut status = self.connection.receive(&call.request, self.clock.now());
+        let hello = self.exchange(&call.hello, 1, call, held)?;
+        if let Some(error) = hello.first().and_then(Value::as_error) {
+            return Err(Ended::Refused(String::from_utf8_lossy(error).into_owned()));
+        }
+        self.exchange(&call.request, call.commands, call, held)
+    }
+
+    /// Sends requests, and waits for so many replies.
+    fn exchange(
+        &mut self,
+        requests: &[u8],
+        count: usize,
+        call: &Call,
+        held: &Held,
+    ) -> Result<Vec<Value>, Ended> {
+        let mut status = self.connection.receive(requests, self.clock.now());
         loop {
             self.take()?;
-            if self.replies.found.len() >= call.replies {
+            if self.replies.found.len() >= count {
                 return Ok(std::mem::take(&mut self.replies.found));
             }
             if status.flow != Flow::Open || held.left.load(SeqCst) {

@@ -18,7 +18,7 @@ pub struct Wanted {
     pub is_batch: bool,
 }
 
-/// Reads `["SET", "key", 1]`, or an array of such arrays. Arguments are strings, numbers (as they are written),
+/// Reads `["SET", "key", 1]`, or an array of such arrays. Arguments are strings, numbers (in their shortest form),
 /// or `{"base64": "…"}` for bytes that are no text.
 ///
 /// # Errors
@@ -54,11 +54,20 @@ fn word(item: &Value) -> Result<Vec<u8>, String> {
     let coded = |item: &Value| BASE64_STANDARD.decode(item.get("base64")?.as_str()?).ok();
     match item {
         Value::String(text) => Ok(text.clone().into_bytes()),
-        Value::Number(number) => Ok(number.to_string().into_bytes()),
+        Value::Number(number) if is_exact(number) => Ok(number.to_string().into_bytes()),
         Value::Object(fields) if fields.len() == 1 => coded(item).ok_or(()),
         _ => Err(()),
     }
-    .map_err(|()| "an argument is a string, a number, or {\"base64\": \"...\"}".into())
+    .map_err(|()| {
+        "an argument is a string, a number (a large one as a string), or {\"base64\": \"...\"}"
+            .into()
+    })
+}
+
+/// Whether a number is what was written: beyond 2^53 a fraction or an integer that needs more than 64 bits is not.
+fn is_exact(number: &serde_json::Number) -> bool {
+    const WHOLE_MAX: f64 = (1_u64 << 53) as f64;
+    number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|it| it.abs() < WHOLE_MAX)
 }
 
 /// A reply as `{"result": …}` or `{"error": "…"}`.
@@ -158,6 +167,7 @@ mod tests {
             r#"["GET", {"base64": "!"}]"#,
             r#"["GET", {"base64": "", "x": 1}]"#,
             r#"["GET", {}]"#,
+            r#"["GET", 18446744073709551616]"#,
         ] {
             assert!(read(body).is_err(), "{body}");
         }

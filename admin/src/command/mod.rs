@@ -19,14 +19,28 @@ use client::{Call, Hold};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// Bytes of a request's body at most.
 pub(crate) const BODY_MAX: usize = 1 << 20;
 /// How long commands may take in all: a blocking one waits no longer than this.
-const WITHIN: Duration = Duration::from_secs(30);
-/// Commands that answer with a stream, or make the connection something else than a client's.
-const STREAMING: [&str; 7] =
-    ["subscribe", "psubscribe", "ssubscribe", "monitor", "sync", "psync", "quit"];
+pub(crate) const WITHIN: Duration = Duration::from_secs(30);
+/// Requests that run at once: each holds a thread, also when its connection is gone before its command ends.
+static RUNNING: Semaphore = Semaphore::const_new(64);
+/// Commands that answer with a stream or not at all, or make the connection something else than a client's.
+const STREAMING: [&str; 11] = [
+    "subscribe",
+    "psubscribe",
+    "ssubscribe",
+    "unsubscribe",
+    "punsubscribe",
+    "sunsubscribe",
+    "monitor",
+    "sync",
+    "psync",
+    "replconf",
+    "quit",
+];
 
 /// Runs what the body says, as the user whom the headers name.
 ///
@@ -53,26 +67,35 @@ async fn run(
     body: &[u8],
 ) -> Result<Response, Refused> {
     is_json(headers)?;
-    let hello = login::hello(headers, &admin.access)?;
+    let login = login::login(headers, &admin.access)?;
+    if login.proves.as_ref().is_some_and(|user| needs_no_password(&admin, user)) {
+        let why = "NOAUTH this user has no password: the port's token is needed";
+        return Err((StatusCode::UNAUTHORIZED, why.into()));
+    }
     let wanted = json::commands(body).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
     wanted.commands.iter().try_for_each(|command| is_answered_once(command))?;
-    let mut request = Vec::with_capacity(body.len());
-    resp::encode_command(hello, &mut request);
-    for command in &wanted.commands {
-        resp::encode_command(command, &mut request);
-    }
+    let busy = || (StatusCode::SERVICE_UNAVAILABLE, "too many commands run at once".to_owned());
+    let place = RUNNING.try_acquire().map_err(|_| busy())?;
     let (hold, held) = Hold::new();
-    let replies = wanted.commands.len() + 1;
-    let call = Call { request, replies, until: Instant::now() + WITHIN, peer: ends.peer() };
-    // Whoever asks may leave: then `hold` is dropped, and the client ends as one whose socket was closed.
-    let ran = tokio::task::spawn_blocking(move || client::run(&admin, call, held)).await;
+    let call = Call::new(&login.hello, &wanted.commands, Instant::now() + WITHIN, ends.peer());
+    // Whoever asks may leave: then `hold` is dropped, and the client ends as one whose socket was closed. The text is
+    // made on that thread, too: a long one must not hold up those who ask how the server is.
+    let work = move || {
+        let answer =
+            client::run(&admin, &call, held).map(|replies| text(&replies, wanted.is_batch));
+        drop(place);
+        answer
+    };
+    let ran = tokio::task::spawn_blocking(work).await;
     drop(hold);
-    let replies = ran.unwrap_or(Err(client::Ended::Panicked));
-    let mut replies = replies.map_err(|ended| (ended.status(), ended.to_string()))?.into_iter();
-    if let Some(error) = replies.next().as_ref().and_then(resp::Value::as_error) {
-        return Err(json::failed(error));
-    }
-    Ok(answer(replies.collect(), wanted.is_batch))
+    let (status, text) =
+        ran.unwrap_or(Err(client::Ended::Panicked)).map_err(client::Ended::told)?;
+    Ok((status, [(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+/// Whether anybody may be this user, whatever password they send.
+fn needs_no_password(admin: &Admin, user: &[u8]) -> bool {
+    admin.engine.acl.find(user).is_some_and(|account| account.user().nopass)
 }
 
 /// A page of another site can send forms and plain text without asking the browser; JSON it cannot.
@@ -89,8 +112,13 @@ fn is_json(headers: &HeaderMap) -> Result<(), Refused> {
 }
 
 fn is_answered_once(command: &[Vec<u8>]) -> Result<(), Refused> {
-    let name = String::from_utf8_lossy(&command[0]).to_lowercase();
-    match STREAMING.contains(&name.as_str()) {
+    let word = |at: usize| {
+        let word = command.get(at).map(|word| String::from_utf8_lossy(word).to_lowercase());
+        word.unwrap_or_default()
+    };
+    let name = word(0);
+    let silent = name == "client" && word(1) == "reply";
+    match silent || STREAMING.contains(&name.as_str()) {
         false => Ok(()),
         true => Err((
             StatusCode::BAD_REQUEST,
@@ -99,11 +127,13 @@ fn is_answered_once(command: &[Vec<u8>]) -> Result<(), Refused> {
     }
 }
 
-fn answer(replies: Vec<resp::Value>, is_batch: bool) -> Response {
+/// The status and the body of an answer.
+fn text(replies: &[resp::Value], is_batch: bool) -> (StatusCode, String) {
     if is_batch {
-        return Json(Value::Array(replies.iter().map(json::outcome).collect())).into_response();
+        let outcomes = Value::Array(replies.iter().map(json::outcome).collect());
+        return (StatusCode::OK, outcomes.to_string());
     }
     let reply = replies.first().unwrap_or(&resp::Value::Null);
     let status = reply.as_error().map_or(StatusCode::OK, |error| json::failed(error).0);
-    (status, Json(json::outcome(reply))).into_response()
+    (status, json::outcome(reply).to_string())
 }

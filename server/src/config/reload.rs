@@ -4,6 +4,7 @@ use super::{Loaded, Sources};
 use engine::config::{ConfigStore, Id, SetContext, by_id};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 /// Reloads the configuration, and remembers its contents as of the last reading.
 pub(crate) struct Reloader {
@@ -77,6 +78,51 @@ impl Reloader {
     }
 }
 
+/// The directives on which it depends where clients find a server, who is let in, and what it loads.
+const KEPT_BY_UPGRADES: [Id; 18] = [
+    Id::Bind,
+    Id::Port,
+    Id::TlsPort,
+    Id::WebsocketPort,
+    Id::WebsocketTlsPort,
+    Id::Unixsocket,
+    Id::Requirepass,
+    Id::Aclfile,
+    Id::ProtectedMode,
+    Id::Storage,
+    Id::Databases,
+    Id::Dbfilename,
+    Id::Appendonly,
+    Id::Appendfilename,
+    Id::Appenddirname,
+    Id::Replicaof,
+    Id::ClusterEnabled,
+    Id::Dir,
+];
+
+impl Reloader {
+    /// Those of the directives that an upgrade must keep which a start with the same words would have otherwise than
+    /// they are in force, because files or a `CONFIG SET` have changed them.
+    ///
+    /// # Errors
+    /// A description of what such a start would fail with.
+    pub fn changed_by_a_start(&self, store: &ConfigStore) -> Result<Vec<&'static str>, String> {
+        let Some(sources) = &self.sources else { return Ok(Vec::new()) };
+        let next = sources.read_again().map_err(|error| error.to_string())?.store;
+        let same = |id: &Id| match id {
+            // In force it is absolute.
+            Id::Dir => canonical(&next.text(*id)) == canonical(&store.text(*id)),
+            id => next.text(*id) == store.text(*id),
+        };
+        let changed = KEPT_BY_UPGRADES.iter().filter(|id| !same(id));
+        Ok(changed.map(|id| by_id(*id).name).collect())
+    }
+}
+
+fn canonical(path: &str) -> Option<PathBuf> {
+    std::fs::canonicalize(path).ok()
+}
+
 impl Said {
     fn of(loaded: &Loaded) -> Said {
         let value = |id: &Id| (*id, loaded.store.text(*id).to_string());
@@ -145,5 +191,21 @@ mod tests {
         std::fs::write(&path, "timeout 6\n").unwrap();
         assert_eq!(reloader.reload(&store).unwrap().applied, ["timeout"]);
         assert_eq!(store.integer(Id::Timeout), 6);
+    }
+
+    #[test]
+    fn an_upgrade_would_change_what_was_set_since_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.conf");
+        std::fs::write(&path, "port 7000\nappendonly no\n").unwrap();
+        let (reloader, store) = started(&path);
+        assert_eq!(reloader.changed_by_a_start(&store), Ok(vec![]));
+        let set = [("appendonly", "yes"), ("requirepass", "secret"), ("timeout", "7")];
+        store.set_many(&set, SetContext { owner: true, ..SetContext::default() }).unwrap();
+        assert_eq!(reloader.changed_by_a_start(&store), Ok(vec!["requirepass", "appendonly"]));
+        std::fs::write(&path, "port 7001\nappendonly yes\nrequirepass secret\n").unwrap();
+        assert_eq!(reloader.changed_by_a_start(&store), Ok(vec!["port"]));
+        std::fs::write(&path, "nonsense 1\n").unwrap();
+        assert!(reloader.changed_by_a_start(&store).is_err());
     }
 }

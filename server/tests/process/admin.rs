@@ -261,3 +261,19 @@ fn a_command_waits_as_long_as_its_sender_does() {
     let left: usize = redis::cmd("LLEN").arg("jobs").query(&mut client).unwrap();
     assert_eq!(left, 1, "no job goes to somebody who has left");
 }
+
+#[test]
+fn nothing_runs_before_the_login_has_succeeded() {
+    // The user `default` has no password, and is no way around the port's token.
+    let (_folder, varve, port) = with_admin(&["--admin-token", "token"]);
+    let rules = ["SETUSER", "ann", "on", ">pw", "+@all", "~*"];
+    redis::cmd("ACL").arg(&rules).exec(&mut varve.connect()).unwrap();
+    let ask = |who: &str| command(port, &format!("{JSON}{who}"), r#"["INCR", "n"]"#);
+    // default:x, ann:px, nosuch:x
+    for refused in ["Basic ZGVmYXVsdDp4", "Basic YW5uOnB4", "Basic bm9zdWNoOng=", "Bearer x"] {
+        let (status, text) = ask(&format!("Authorization: {refused}\r\n"));
+        assert_eq!(status, 401, "{refused}: {text}");
+    }
+    assert_eq!(ask("Authorization: Bearer token\r\n"), (200, r#"{"result":1}"#.into()));
+    assert_eq!(ask("Authorization: Basic YW5uOnB3\r\n"), (200, r#"{"result":2}"#.into()));
+}

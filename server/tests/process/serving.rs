@@ -257,7 +257,18 @@ fn an_upgrade_keeps_data_and_refuses_nobody() {
     let mut client = varve.connect();
     let before = info(&mut client, "run_id");
     redis::cmd("SET").arg("k").arg("v").exec(&mut client).unwrap();
-    varve.signal(libc::SIGUSR2);
+    // Somebody writes until the connection is closed: what was answered is there afterwards.
+    let (mut writer, began) = (varve.connect(), std::sync::Barrier::new(2));
+    let written = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            began.wait();
+            let incr = |_: &i64| redis::cmd("INCR").arg("n").query::<i64>(&mut writer).ok();
+            std::iter::successors(Some(0), incr).last().unwrap_or(0)
+        });
+        began.wait();
+        varve.signal(libc::SIGUSR2);
+        writing.join().unwrap()
+    });
     let mut attempts = 0;
     until("another run answers", || {
         let mut stream = TcpStream::connect(varve.address()).expect("nobody is refused");
@@ -273,10 +284,32 @@ fn an_upgrade_keeps_data_and_refuses_nobody() {
     let mut client = varve.connect();
     let value: String = redis::cmd("GET").arg("k").query(&mut client).unwrap();
     assert_eq!(value, "v");
+    let counted: i64 = redis::cmd("GET").arg("n").query(&mut client).unwrap();
+    assert!(counted >= written && written > 0, "{counted} of {written}");
     assert_eq!(info(&mut client, "process_id"), varve.pid().to_string());
     let local = redis::Client::open(format!("unix://{}", path.display())).unwrap();
     let pong: String = redis::cmd("PING").query(&mut local.get_connection().unwrap()).unwrap();
     assert_eq!(pong, "PONG");
     assert!(varve.stop().status.success());
     assert!(!path.exists(), "the last run removes the socket's file");
+}
+
+#[test]
+fn an_upgrade_that_would_change_the_server_is_refused() {
+    let (dir, data) = folder();
+    let log = dir.path().join("log");
+    let varve = Varve::start(&data, &["--logfile", log.to_str().unwrap()]);
+    let mut client = varve.connect();
+    let before = info(&mut client, "run_id");
+    let mut refused = |change: &[&str], back: &[&str], why: &str| {
+        redis::cmd(change[0]).arg(&change[1..]).exec(&mut client).unwrap();
+        varve.signal(libc::SIGUSR2);
+        until(why, || std::fs::read_to_string(&log).unwrap().contains(why));
+        redis::cmd(back[0]).arg(&back[1..]).exec(&mut client).unwrap();
+    };
+    let set = |value| ["CONFIG", "SET", "appendonly", value];
+    refused(&set("no"), &set("yes"), "a start would change appendonly");
+    refused(&["ACL", "SETUSER", "ann", "on"], &["PING"], "the users of the ACL have changed");
+    assert_eq!(info(&mut client, "run_id"), before, "it goes on");
+    assert!(varve.stop().status.success());
 }
