@@ -248,6 +248,21 @@ fn a_supervisors_socket_is_served() {
     child.wait().unwrap();
 }
 
+/// Counts at the server until it closes the connection, after a signal: the last count that it answered.
+fn written_until_closed(varve: &Varve, signal: libc::c_int) -> i64 {
+    let (mut writer, began) = (varve.connect(), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            began.wait();
+            let incr = |_: &i64| redis::cmd("INCR").arg("n").query::<i64>(&mut writer).ok();
+            std::iter::successors(Some(0), incr).last().unwrap_or(0)
+        });
+        began.wait();
+        varve.signal(signal);
+        writing.join().unwrap()
+    })
+}
+
 #[test]
 fn an_upgrade_keeps_data_and_refuses_nobody() {
     let (dir, data) = folder();
@@ -257,18 +272,7 @@ fn an_upgrade_keeps_data_and_refuses_nobody() {
     let mut client = varve.connect();
     let before = info(&mut client, "run_id");
     redis::cmd("SET").arg("k").arg("v").exec(&mut client).unwrap();
-    // Somebody writes until the connection is closed: what was answered is there afterwards.
-    let (mut writer, began) = (varve.connect(), std::sync::Barrier::new(2));
-    let written = std::thread::scope(|scope| {
-        let writing = scope.spawn(|| {
-            began.wait();
-            let incr = |_: &i64| redis::cmd("INCR").arg("n").query::<i64>(&mut writer).ok();
-            std::iter::successors(Some(0), incr).last().unwrap_or(0)
-        });
-        began.wait();
-        varve.signal(libc::SIGUSR2);
-        writing.join().unwrap()
-    });
+    let written = written_until_closed(&varve, libc::SIGUSR2);
     let mut attempts = 0;
     until("another run answers", || {
         let mut stream = TcpStream::connect(varve.address()).expect("nobody is refused");
