@@ -28,4 +28,4 @@ cli CONFIG SET slowlog-log-slower-than -1 >/dev/null
 touch "$folder/loading"
 (exec 9>&-; while [ -e "$folder/loading" ] && redis-benchmark -p "$port" -q -n 2000 -c 5 -t set,get,lpush,zadd; do :; done) >/dev/null 2>&1 &
 load=$!
-timeout 120 python3 ci/admin_page.py "http://127.0.0.1:$admin/" secret "$out" 9>&-
+timeout 240 python3 ci/admin_page.py "http://127.0.0.1:$admin/" secret "$out" 9>&-

@@ -11,7 +11,7 @@ import tempfile
 import time
 
 url, token, folder = sys.argv[1:]
-PATIENCE = 30
+PATIENCE = 90
 
 
 class Browser:
@@ -90,7 +90,8 @@ class Browser:
 
 def run(browser):
     browser.call("Page.navigate", url=url)
-    browser.until("it asks for a token", "!document.getElementById('login')?.hidden")
+    browser.until("it is loaded", f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
+    browser.until("it asks for a token", "!document.getElementById('login').hidden")
     browser.ask(f"document.querySelector('#login input').value = {json.dumps(token)}")
     browser.ask("document.querySelector('#login button').click()")
     browser.until("it is open", "document.getElementById('login').hidden")
@@ -140,7 +141,9 @@ def picture(browser, name, width, scheme):
         file.write(shot)
 
 
-with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+# In memory, where that can be: what else CI runs keeps the disk busy, for which the browser's cache would wait.
+memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+with tempfile.TemporaryDirectory(dir=memory, ignore_cleanup_errors=True) as profile:
     browser = Browser(profile)
     try:
         run(browser)
