@@ -18,4 +18,4 @@ pub use number::{format_double, parse_i64};
 pub use output::{Output, SHARE_MIN};
 pub use parser::{Limits, Parser, Progress, ProtocolError};
 pub use reply::{Deferred, Proto, Reply};
-pub use value::{DecodeError, Value, decode, encode_command, skip_reply};
+pub use value::{DecodeError, Value, decode, decode_whole, encode_command, skip_reply};

@@ -361,6 +361,17 @@ fn count(bytes: &[u8], at: usize) -> Option<(Option<usize>, usize)> {
     Some((len, end))
 }
 
+/// As [`decode`], once the reply is whole: one that arrives in parts is skipped over until then, and built once.
+///
+/// # Errors
+/// Those of [`decode`].
+pub fn decode_whole(bytes: &[u8]) -> Result<Option<(Value, usize)>, DecodeError> {
+    match skip_reply(bytes) {
+        Some(_) => decode(bytes),
+        None => Ok(None),
+    }
+}
+
 /// Where the line at `at`, sigil included, ends: behind its first `\r` and one more byte.
 #[inline]
 fn line_end(bytes: &[u8], at: usize) -> Option<usize> {

@@ -233,17 +233,16 @@ struct Replies {
 }
 
 impl Replies {
-    /// Reads those that are whole. A long one that comes in parts is skipped over first, so that it is built once.
+    /// Reads those that are whole.
     fn read(&mut self) -> Result<(), Ended> {
-        while resp::skip_reply(&self.bytes[self.read..]).is_some() {
-            let decoded = resp::decode(&self.bytes[self.read..]).map_err(|_| Ended::Unreadable)?;
-            let Some((value, len)) = decoded else { break };
+        loop {
+            let decoded = resp::decode_whole(&self.bytes[self.read..]);
+            let Some((value, len)) = decoded.map_err(|_| Ended::Unreadable)? else { return Ok(()) };
             self.read += len;
             // Invalidations and messages are no replies.
             if !matches!(value, Value::Push(_)) {
                 self.found.push(value);
             }
         }
-        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! A client of two servers, one request at a time.
 
+use super::told;
 use resp::Value;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -95,7 +96,6 @@ pub(crate) struct Client(TcpStream);
 
 impl Client {
     pub fn connect(place: &Place) -> Result<Self, String> {
-        let told = |error: std::io::Error| crate::error::plain(&error);
         let address = (place.host.as_str(), place.port).to_socket_addrs().map_err(told)?.next();
         let address = address.ok_or("no address")?;
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).map_err(told)?;
@@ -112,7 +112,7 @@ impl Client {
     /// An answer may take so long from now on.
     #[cfg(feature = "cluster")]
     pub fn set_patience(&self, patience: Duration) -> Result<(), String> {
-        self.0.set_read_timeout(Some(patience)).map_err(|error| crate::error::plain(&error))
+        self.0.set_read_timeout(Some(patience)).map_err(told)
     }
 
     /// Sends a request and reads its answer.
@@ -128,15 +128,12 @@ impl Client {
     /// # Errors
     /// Those of the connection; an error that the server answers with is an [`Answer`].
     pub fn exchange(&mut self, requests: &[u8], count: usize) -> Result<Vec<Answer>, String> {
-        let told = |error: std::io::Error| crate::error::plain(&error);
         self.0.write_all(requests).map_err(told)?;
         let (mut answers, mut bytes, mut read) = (Vec::new(), Vec::new(), 0);
         let mut chunk = [0; 16 << 10];
         while answers.len() < count {
-            // Skipping first keeps a long answer from being built again with every part of it that comes.
-            while resp::skip_reply(&bytes[read..]).is_some() {
-                let decoded = resp::decode(&bytes[read..]).map_err(|error| error.to_string())?;
-                let Some((value, len)) = decoded else { break };
+            let whole = |bytes: &[u8]| resp::decode_whole(bytes).map_err(|error| error.to_string());
+            while let Some((value, len)) = whole(&bytes[read..])? {
                 read += len;
                 answers.push(Answer(value));
             }

@@ -95,9 +95,8 @@ impl Sender {
     /// Sends the commands that are whole; how many bytes they are.
     fn send(&mut self, bytes: &[u8]) -> Outcome<usize> {
         let (mut used, mut keys, mut request) = (0, Vec::new(), Vec::new());
-        while resp::skip_reply(&bytes[used..]).is_some() {
-            let decoded = resp::decode(&bytes[used..]).map_err(|error| error.to_string())?;
-            let Some((command, len)) = decoded else { break };
+        let whole = |bytes: &[u8]| resp::decode_whole(bytes).map_err(|error| error.to_string());
+        while let Some((command, len)) = whole(&bytes[used..])? {
             let words = command.as_slice().unwrap_or_default().iter();
             let words: Option<Vec<&[u8]>> = words.map(resp::Value::as_bytes).collect();
             let mut words = words.filter(|words| !words.is_empty()).ok_or("it is no export")?;
