@@ -3,6 +3,7 @@
 They pass on a real redis-server, too: `REDIS_7_0` guards what is younger than the 7.0 that Debian has.
 """
 
+import functools
 import sys
 import time
 import traceback
@@ -40,6 +41,17 @@ def eventually(holds, seconds=10):
             return got
         assert time.monotonic() < until, f"not within {seconds} s: {holds}"
         time.sleep(0.01)
+
+
+def alone(check):
+    """For a `check` of what the whole server shares (statistics, libraries of functions): such checks of other programs wait."""
+
+    @functools.wraps(check)
+    def in_turn(r):
+        with redis.Redis(port=PORT, db=0).lock("what the whole server shares", timeout=60):
+            check(r)
+
+    return in_turn
 
 
 def run(title, checks, protocols=(2, 3), **options):

@@ -3,7 +3,7 @@
 import time
 
 import redis
-from common import DATABASE, REDIS_7_0, client, eventually, raises, run
+from common import DATABASE, REDIS_7_0, alone, client, eventually, raises, run
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -260,6 +260,7 @@ def pool_of_healthy_connections(r):
     pool.disconnect()
 
 
+@alone
 def server(r):
     about = r.info()
     assert int(about["redis_version"].split(".")[0]) >= 7 and about["connected_clients"] >= 1 and about["tcp_port"] > 0

@@ -4,7 +4,7 @@ import threading
 import time
 
 import redis
-from common import DATABASE, client, eventually, raises, run
+from common import DATABASE, alone, client, eventually, raises, run
 from redis.exceptions import LockError, LockNotOwnedError
 
 
@@ -122,6 +122,7 @@ def scripts(r):
     assert told == '[1,"two",{"three":3}]3da39a3ee5e6b4b0d3255bfef95601890afd80709', told
 
 
+@alone
 def functions(r):
     library = f"library{DATABASE}"
     code = f"""#!lua name={library}
