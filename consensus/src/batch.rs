@@ -1,26 +1,26 @@
-//! A batch: the effects that become one entry.
+//! A batch: the effects that one entry of the log holds.
 
 use bytes::Bytes;
 
 /// Effects that were executed in one term, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// The term they were executed in. An entry of another term does not count.
+    /// The term in which they were executed. In an entry of another term the batch is ignored.
     pub term: u64,
-    /// The number of the first effect; numbers go on from batch to batch.
+    /// The number of the first effect. Numbers continue from batch to batch.
     pub first: u64,
-    /// How many effects there are.
+    /// The number of effects.
     pub count: u64,
-    /// The group's time when the last one was executed, milliseconds. It never goes back.
+    /// The group's time, in milliseconds, when the last effect was executed. It never goes back.
     pub time: u64,
-    /// The effects, one behind the other, as the state machine wrote them.
+    /// The effects, one after the other, as the state machine wrote them.
     pub effects: Bytes,
 }
 
-/// The layout's version, the first byte.
+/// The version of the layout, which is the first byte.
 const VERSION: u8 = 1;
 
-/// Bytes before the effects.
+/// The number of bytes before the effects.
 const HEAD: usize = 1 + 4 * 8;
 
 impl Batch {
@@ -29,7 +29,7 @@ impl Batch {
         (self.first + self.count).saturating_sub(1)
     }
 
-    /// As an entry keeps it.
+    /// Encodes the batch as the data of an entry.
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(HEAD + self.effects.len());
         out.push(VERSION);
@@ -40,7 +40,8 @@ impl Batch {
         out.into()
     }
 
-    /// The reverse of [`encode`](Self::encode), without copying; `None` for anything else.
+    /// Decodes what [`encode`](Self::encode) wrote, without copying the effects; `None` for
+    /// anything else.
     pub fn decode(data: &Bytes) -> Option<Batch> {
         if data.first() != Some(&VERSION) || data.len() < HEAD {
             return None;

@@ -1,30 +1,32 @@
-//! Bugs that others' systems had, planted here on purpose so that the simulator can prove that it
-//! would find them. Without the feature `planted` none of this is compiled in.
+//! Bugs that other systems had, planted on purpose so that the simulator can prove that it finds
+//! them. Without the feature `planted` none of them is compiled in.
 
-/// A bug. The numbers are those of Jepsen's report about RedisRaft.
+/// A planted bug. The numbers are those of the findings in Jepsen's report about RedisRaft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// A leader serves before its term's first commit (#18, #19).
+    /// A leader serves commands before the first entry of its term is committed (#18, #19).
     EarlyReads,
-    /// Replies do not wait for a lease or a round.
+    /// Replies to reads wait neither for a lease nor for a read round.
     NoLeaseCheck,
-    /// What an older term executed is proposed after an election, and applied.
+    /// Effects that were executed in an older term are proposed after an election, and applied.
     OlderTerm,
-    /// What was executed and cut stays in the state (#17, #44).
+    /// Effects that were executed and then cut stay in the state (#17, #44).
     NoUndo,
-    /// Followers acknowledge and do not apply (#14).
+    /// Followers acknowledge entries and do not apply them (#14).
     FollowerDoesNotApply,
-    /// A change of members counts as soon as it is in the log, and further ones are let in (#28, #48).
+    /// A change of the membership takes effect as soon as it is in the log, and others may follow
+    /// at once (#28, #48).
     EarlyChange,
-    /// Whoever loses the leadership says that nothing pending has happened (#23).
+    /// A node that loses the leadership reports pending effects as cut although they may be
+    /// committed (#23).
     CutWhatCommits,
-    /// A restarted node votes at once.
+    /// A restarted node votes at once, without waiting for an election timeout.
     VotesAtOnce,
-    /// A transfer leaves the lease as it is.
+    /// Handing over the leadership does not end the lease.
     LeaseSurvivesTransfer,
 }
 
-/// At most one planted bug.
+/// The set of planted bugs: none or one.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Faults {
     #[cfg(feature = "planted")]
@@ -32,19 +34,19 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// With this bug.
+    /// Plants `planted`.
     #[cfg(feature = "planted")]
     pub fn of(planted: Option<Fault>) -> Faults {
         Faults { planted }
     }
 
-    /// Whether it is planted: never, in a build that others use.
+    /// Whether `fault` is planted. Always false without the feature `planted`.
     #[cfg(feature = "planted")]
     pub(crate) fn has(self, fault: Fault) -> bool {
         self.planted == Some(fault)
     }
 
-    /// Whether it is planted: never, in a build that others use.
+    /// Whether `fault` is planted. Always false without the feature `planted`.
     #[cfg(not(feature = "planted"))]
     pub(crate) fn has(self, _: Fault) -> bool {
         false

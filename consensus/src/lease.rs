@@ -1,16 +1,17 @@
-//! Rounds by which a leader learns that it still leads, and the lease that follows from them.
+//! Read rounds, by which a leader learns that it still leads, and the lease that follows from them.
 
 use bytes::Bytes;
 use std::collections::VecDeque;
 
-/// Rounds that wait for an answer, at most: a leader without a quorum steps down before.
+/// The number of rounds that may wait for an answer. A leader without a quorum steps down before it
+/// gets there.
 const ROUNDS_MAX: usize = 64;
 
-/// Of an election timeout, how much of it a confirmed round leases, in tenths. The rest is for clocks
-/// that run at different speeds, and for the ticks in which followers count.
+/// The share of an election timeout that a confirmed round leases, in tenths. The rest allows for
+/// clocks that run at different speeds, and for followers counting whole ticks.
 const LEASED_TENTHS: u64 = 8;
 
-/// The rounds of one leader in one term. Times are microseconds of a clock that never goes back.
+/// The read rounds of one leader in one term. Times are microseconds of a monotonic clock.
 #[derive(Debug, Default)]
 pub struct Lease {
     term: u64,
@@ -18,21 +19,21 @@ pub struct Lease {
     next: u64,
     /// The latest round that a quorum has confirmed.
     confirmed: u64,
-    /// Rounds without an answer, and when they began.
+    /// Rounds without an answer: their numbers, and the times when they began.
     open: VecDeque<(u64, u64)>,
     until: u64,
-    /// Whether this term has no lease any more: a transfer may elect somebody at any time, since the
-    /// message that says so may arrive late.
+    /// Whether this term has lost its lease for good. Once a transfer has begun, another node may
+    /// be elected at any time, because the message that asks for it may arrive late.
     dropped: bool,
 }
 
 impl Lease {
-    /// Of a leader in `term`.
+    /// The rounds of a leader in `term`.
     pub fn new(term: u64) -> Lease {
         Lease { term, next: 1, ..Lease::default() }
     }
 
-    /// Begins a round; what to call it, or nothing when too many are open.
+    /// Begins a round and returns its name; `None` if too many are open.
     pub fn begin(&mut self, now: u64) -> Option<Bytes> {
         if self.open.len() >= ROUNDS_MAX {
             return None;
@@ -43,12 +44,14 @@ impl Lease {
         Some([self.term.to_le_bytes(), round.to_le_bytes()].concat().into())
     }
 
-    /// The round that is about to begin: whoever waits for it learns what is true after now.
+    /// The number of the next round to begin. Its confirmation proves that this node led at some
+    /// time after now.
     pub fn next(&self) -> u64 {
         self.next
     }
 
-    /// A quorum has answered. `election` is the election timeout, microseconds.
+    /// Records that a quorum confirmed the round `name`, and with it all earlier ones. `election`
+    /// is the election timeout in microseconds.
     pub fn confirm(&mut self, name: &[u8], election: u64) {
         let Some((term, round)) = name.split_first_chunk::<8>() else { return };
         let Ok(round) = round.try_into().map(u64::from_le_bytes) else { return };
@@ -62,17 +65,17 @@ impl Lease {
         }
     }
 
-    /// Whether a round is confirmed.
+    /// Whether the round of this number is confirmed.
     pub fn is_confirmed(&self, round: u64) -> bool {
         round <= self.confirmed
     }
 
-    /// Whether nobody else can lead at `now`.
+    /// Whether it is certain that no other node leads at `now`.
     pub fn holds(&self, now: u64) -> bool {
         now < self.until && !self.dropped
     }
 
-    /// No lease any more in this term.
+    /// Gives up the lease for the rest of the term.
     pub fn drop_for_term(&mut self) {
         self.dropped = true;
     }

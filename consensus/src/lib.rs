@@ -1,25 +1,28 @@
 //! Consensus without input or output: groups of Raft, and the stores their logs are kept in.
 //!
-//! What it promises, to whoever executes commands first and replies when told:
+//! The crate serves a state machine that executes commands first and replies when it is told to. It
+//! promises:
 //!
-//! - what [`Group::poll`] calls kept is in the log of a quorum, and stays; what it calls cut never
-//!   happened; anything else it says it does not know;
-//! - a reply that was kept and only read shows a state that was the latest at some moment between
-//!   command and reply;
-//! - effects are applied on every member in the same order, each once; a state that had something else
-//!   in it is made again;
-//! - nothing is kept on a disk that a quorum has not agreed on, but entries of the log;
-//! - two runs with the same calls are the same, to the byte.
+//! - An effect that [`Group::poll`] reports as kept is in the log of a quorum and stays there. One
+//!   that it reports as cut was never committed. Of any other it reports that the outcome is
+//!   unknown.
+//! - The reply to a read that was reported as kept shows a state that was the latest at some moment
+//!   between command and reply.
+//! - Effects are applied on every member in the same order, each once. A state that contains
+//!   anything else is built again from a snapshot and the log.
+//! - Apart from log entries, nothing is kept on a disk before a quorum has agreed on it.
+//! - Two runs with the same calls give the same results, byte for byte.
 //!
 //! | | |
 //! | --- | --- |
-//! | [`Raft`] | one member of one group; [`TikvRaft`] is it by the crate `raft`, which only `tikv` knows |
+//! | [`Raft`] | one member of one group; [`TikvRaft`] implements it with the crate `raft`, which
+//! only the module `tikv` names |
 //! | [`Group`] | Raft, and what executing first needs: fence, window, one term, outcomes, lease, undo |
 //! | [`LogStore`] | the logs of all groups of a node with one sync: [`SegmentStore`], [`MemoryStore`] |
 //! | [`Files`] | the disk below, which [`testing::Disk`] plays |
 //!
-//! It must not know: clocks, threads, sockets, random sources, commands, keys, the wire format of
-//! peers. Times, bytes and seeds come with the calls.
+//! The crate knows nothing of clocks, threads, sockets, random sources, commands, keys or the wire
+//! format of peers. Times, bytes and seeds come with the calls.
 
 mod batch;
 mod fault;

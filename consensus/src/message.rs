@@ -1,62 +1,63 @@
-//! What nodes say to each other, and what a log is made of: plain types of our own.
+//! The messages that nodes exchange and the entries that a log holds, as plain types of our own.
 //!
-//! They are copied field by field into what the crate `raft` uses, in both directions, so that its
-//! protobuf parser never sees a byte that a peer or a file controls.
+//! They are copied field by field to and from the types of the crate `raft`, so that its protobuf
+//! parser never sees a byte that a peer or a file controls.
 
 use bytes::Bytes;
 use std::collections::BTreeSet;
 
-/// A node's identity. Never zero, and never used again: a node whose disk was emptied is a new node.
+/// A node's identity. It is never zero and never reused: a node whose disk was emptied is a new
+/// node.
 pub type NodeId = u64;
 
-/// A group's identity. Group 0 is the metadata.
+/// A group's identity. Group 0 keeps the cluster's metadata.
 pub type GroupId = u64;
 
-/// What an entry holds.
+/// The kind of an entry, which says how its data is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A batch of effects, or nothing: the first entry of a leader's term.
+    /// A batch of effects, or no data at all in the first entry of a leader's term.
     Normal,
-    /// A change of the members, as [`Change::encode`] writes it.
+    /// A change of the membership, as [`Change::encode`] writes it.
     Change,
 }
 
 /// An entry of a group's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its place in the log, from 1.
+    /// Its position in the log, counted from 1.
     pub index: u64,
     /// The term of the leader that wrote it.
     pub term: u64,
-    /// What `data` is.
+    /// How `data` is to be read.
     pub kind: EntryKind,
     /// A [`Batch`](crate::Batch), a [`Change`], or nothing.
     pub data: Bytes,
 }
 
-/// What a node must remember beside the entries.
+/// The part of Raft's state that a node must keep on disk besides the entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HardState {
-    /// The latest term it knows.
+    /// The latest term that the node has seen.
     pub term: u64,
-    /// Whom it voted for in that term; zero for nobody.
+    /// The node it voted for in that term; zero if it has not voted.
     pub vote: NodeId,
-    /// The last entry it knows to be committed. May be old.
+    /// The index of the last entry that the node knows to be committed. It may be out of date.
     pub commit: u64,
 }
 
-/// Who belongs to a group.
+/// The members of a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Membership {
-    /// Those who vote.
+    /// Members that vote.
     pub voters: Vec<NodeId>,
-    /// Those who only receive.
+    /// Members that receive the log and do not vote.
     pub learners: Vec<NodeId>,
-    /// During a joint change: those who voted before it, and must still agree.
+    /// During a joint change: the voters before it, of which a majority must still agree.
     pub voters_outgoing: Vec<NodeId>,
-    /// During a joint change: voters who become learners at its end.
+    /// During a joint change: voters that become learners when it ends.
     pub learners_next: Vec<NodeId>,
-    /// During a joint change: whether the leader ends it by itself.
+    /// During a joint change: whether the leader ends it without being asked.
     pub auto_leave: bool,
 }
 
@@ -66,19 +67,19 @@ impl Membership {
         Membership { voters: voters.into_iter().collect(), ..Membership::default() }
     }
 
-    /// Everybody who belongs, once each, in ascending order.
+    /// Voters, outgoing voters and learners, each once, in ascending order.
     pub fn all(&self) -> BTreeSet<NodeId> {
         let lists = [&self.voters, &self.learners, &self.voters_outgoing];
         lists.into_iter().flatten().copied().collect()
     }
 
-    /// Whether a change is under way.
+    /// Whether a joint change is under way.
     pub fn is_joint(&self) -> bool {
         !self.voters_outgoing.is_empty()
     }
 
-    /// Whether the lists can belong to a group: somebody votes, nobody is zero, nobody is in a list
-    /// twice or both votes and learns.
+    /// Whether the lists are valid: there is at least one voter, no identity is zero or twice in
+    /// one list, and no node both votes and learns.
     pub fn is_sound(&self) -> bool {
         let lists = [&self.voters, &self.learners, &self.voters_outgoing, &self.learners_next];
         let distinct = |list: &&Vec<NodeId>| {
@@ -93,29 +94,30 @@ impl Membership {
     }
 }
 
-/// One step of a change of members.
+/// One step of a change of the membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// The node votes from now on.
+    /// The node becomes a voter.
     Voter(NodeId),
-    /// The node receives, without a vote.
+    /// The node becomes a learner: it receives the log and does not vote.
     Learner(NodeId),
-    /// The node belongs no longer.
+    /// The node leaves the group.
     Remove(NodeId),
 }
 
-/// A change of members: several steps are one joint change, none ends a joint change.
+/// A change of the membership. Several steps make a joint change; no step at all ends one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
     /// The steps.
     pub steps: Vec<Step>,
 }
 
-/// Steps in one change, at most.
+/// The highest number of steps in one change.
 const STEPS_MAX: usize = 64;
 
 impl Change {
-    /// As an entry keeps it: per step a byte for its kind and eight for the node.
+    /// Encodes the change as the data of an entry: for each step one byte for its kind and eight
+    /// for the node, little-endian.
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(9 * self.steps.len());
         for step in &self.steps {
@@ -130,7 +132,8 @@ impl Change {
         out.into()
     }
 
-    /// The reverse of [`encode`](Self::encode); `None` for bytes it would not write.
+    /// Decodes what [`encode`](Self::encode) wrote; `None` for anything else, and for more than
+    /// `STEPS_MAX` steps.
     pub fn decode(data: &[u8]) -> Option<Change> {
         if !data.len().is_multiple_of(9) || data.len() / 9 > STEPS_MAX {
             return None;
@@ -149,22 +152,24 @@ impl Change {
     }
 }
 
-/// Where a log begins: the state up to here is in a snapshot, and the entries are gone.
+/// The point where a log begins. A snapshot holds the state up to it, and the entries up to it are
+/// gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Base {
-    /// The last entry that the snapshot holds. Zero for a log that begins with its first entry.
+    /// The index of the last entry that the snapshot holds; zero for a log that begins with its
+    /// first entry.
     pub index: u64,
-    /// That entry's term.
+    /// The term of that entry.
     pub term: u64,
-    /// The members as of that entry.
+    /// The members of the group as of that entry.
     pub members: Membership,
-    /// Effects that the state has seen, from the group's first.
+    /// The number of effects that the state contains, counted from the group's first.
     pub seq: u64,
-    /// The group's time, milliseconds.
+    /// The group's time in milliseconds.
     pub time: u64,
 }
 
-/// What a message is about. The names are Raft's.
+/// The kind of a message. The names are Raft's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum MessageKind {
@@ -185,33 +190,34 @@ pub enum MessageKind {
 /// A message from one member of a group to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// What it is about.
+    /// The kind, which decides which of the other fields are used.
     pub kind: MessageKind,
     /// The receiver.
     pub to: NodeId,
     /// The sender.
     pub from: NodeId,
-    /// The sender's term, or the one it would like to lead.
+    /// The sender's term; in a pre-vote, the term that it would campaign for.
     pub term: u64,
     /// The term of the entry at `index`.
     pub log_term: u64,
-    /// The entry before `entries`, or the last one that a response is about.
+    /// The index of the entry before `entries`, or of the last entry that a response is about.
     pub index: u64,
     /// Entries to append.
     pub entries: Vec<Entry>,
-    /// How far the sender has committed.
+    /// The index of the last entry that the sender knows to be committed.
     pub commit: u64,
     /// The term of the entry at `commit`.
     pub commit_term: u64,
-    /// Where the log begins behind the snapshot that replaces the receiver's state.
+    /// The snapshot that replaces the receiver's state and log: the point where the log begins
+    /// behind it.
     pub snapshot: Option<Base>,
-    /// A follower asks for a snapshot at least this far.
+    /// The lowest index of a snapshot that a follower asks for; zero if it asks for none.
     pub request_snapshot: u64,
-    /// A response that refuses.
+    /// Whether a response refuses.
     pub reject: bool,
-    /// Where a refused append may succeed.
+    /// In a response that refuses: the index at which an append may succeed.
     pub reject_hint: u64,
-    /// What a round of reading is called, or why an election is held.
+    /// The name of a read round, or the reason for an election.
     pub context: Bytes,
     /// The sender's priority in elections.
     pub priority: i64,

@@ -1,41 +1,44 @@
-//! What became of effects that were executed here before they were committed.
+//! The outcomes of effects that this node executed before they were committed.
 
 use std::collections::VecDeque;
 
-/// Runs whose outcomes are remembered. Whoever waits longer gets no certain answer.
+/// The number of runs whose outcomes are remembered. A reply that waits longer gets
+/// [`Outcome::Unknown`].
 const RUNS_MAX: usize = 16;
 
-/// What became of an effect.
+/// The outcome of an effect that was executed before it was committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is committed: it can be told.
+    /// The effect is committed, so the reply may be sent.
     Kept,
-    /// Nobody knows yet.
+    /// The outcome is not decided yet.
     Pending,
-    /// It never happened, and never will: to be tried again elsewhere.
+    /// The effect was not committed and never will be, so the command may be retried elsewhere.
     Cut,
-    /// Nobody here will ever know.
+    /// This node cannot find out any more whether the effect was committed.
     Unknown,
 }
 
-/// Effects executed in one run: while leading, from one undo to the next.
+/// The effects of one run. A run begins when this node starts to lead or has undone something, and
+/// ends with the leadership or the next undo.
 #[derive(Debug)]
 struct Run {
     run: u64,
-    /// Effects up to this number are kept.
+    /// Effects up to and including this number are committed.
     kept: u64,
-    /// Effects from this number on are cut.
+    /// Effects from this number on will never be committed.
     cut: Option<u64>,
-    /// What is still pending will never be known.
+    /// Whether the outcome of the effects that are still pending can no longer be learnt.
     lost: bool,
 }
 
-/// See the module.
+/// The outcomes of the latest runs, oldest first.
 #[derive(Debug, Default)]
 pub struct Outcomes(VecDeque<Run>);
 
 impl Outcomes {
-    /// Another run begins; what it is called. `before` is the last effect of others.
+    /// Begins another run and returns its number, counted from 1. `before` is the number of the
+    /// last effect before the run.
     pub fn begin(&mut self, before: u64) -> u64 {
         let run = self.0.back().map_or(1, |last| last.run + 1);
         self.0.push_back(Run { run, kept: before, cut: None, lost: false });
@@ -49,28 +52,30 @@ impl Outcomes {
         self.0.iter_mut().find(|it| it.run == run)
     }
 
-    /// Effects of a run are committed up to this number.
+    /// Records that the effects of `run` up to and including `seq` are committed.
     pub fn keep(&mut self, run: u64, seq: u64) {
         if let Some(it) = self.run(run) {
             it.kept = it.kept.max(seq);
         }
     }
 
-    /// Effects of a run from this number on never happened.
+    /// Records that the effects of `run` from number `from` on will never be committed.
     pub fn cut(&mut self, run: u64, from: u64) {
         if let Some(it) = self.run(run) {
             it.cut = Some(it.cut.map_or(from, |cut| cut.min(from)));
         }
     }
 
-    /// What is pending of a run will not be known here.
+    /// Records that the outcome of those effects of `run` that are still pending cannot be learnt
+    /// here.
     pub fn lose(&mut self, run: u64) {
         if let Some(it) = self.run(run) {
             it.lost = true;
         }
     }
 
-    /// What became of an effect.
+    /// Returns the outcome of effect `seq` of `run`; [`Outcome::Unknown`] if the run is not
+    /// remembered.
     pub fn of(&self, run: u64, seq: u64) -> Outcome {
         let Some(it) = self.0.iter().find(|it| it.run == run) else { return Outcome::Unknown };
         match it.cut {

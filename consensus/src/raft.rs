@@ -3,129 +3,134 @@
 use crate::message::{Base, Change, Entry, HardState, Membership, Message, NodeId};
 use bytes::Bytes;
 
-/// What a member is at the moment.
+/// The role of a member in its current term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It receives, and votes if it may.
+    /// It receives the leader's entries, and votes when asked.
     Follower,
-    /// It asks for votes.
+    /// It asks the others for their votes.
     Candidate,
-    /// It decides the order of entries.
+    /// It appends entries, and so decides their order.
     Leader,
 }
 
-/// A member as it sees itself.
+/// The state of a member as it sees it itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
-    /// What it is.
+    /// Its role.
     pub role: Role,
-    /// The latest term it knows.
+    /// The latest term it has seen.
     pub term: u64,
-    /// Who leads that term; zero if it does not know.
+    /// The leader of that term; zero if it knows none.
     pub leader: NodeId,
-    /// The last entry it knows to be committed.
+    /// The index of the last entry that it knows to be committed.
     pub commit: u64,
-    /// The last entry of its log.
+    /// The index of the last entry of its log.
     pub last: u64,
-    /// Whether it hands the leadership over, and proposes nothing meanwhile.
+    /// Whether it is handing the leadership over; it proposes nothing meanwhile.
     pub hands_over: bool,
 }
 
-/// Why something was not done. Nothing has changed then.
+/// The reason why a call was refused. A refused call has changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Only the leader does that, and only while it hands over to nobody.
+    /// Only a leader that is not handing over may do this.
     #[error("not the leader")]
     NotLeader,
-    /// A change of members is under way, or would leave nobody.
+    /// Another change of the membership is under way, or this one would leave no voter.
     #[error("the members cannot be changed so, or not now")]
     Change,
-    /// A message is for somebody else, contradicts itself, or is none that a peer may send.
+    /// The message is for another node, contradicts itself, or is of a kind that no peer may send.
     #[error("a message that no peer may send")]
     Message,
-    /// The leader says that entries are committed which this member has acknowledged and does not
-    /// have: its disk was emptied or exchanged. It must come back as a new node.
+    /// The leader considers entries committed that this member has acknowledged and no longer has:
+    /// its disk was emptied or exchanged. It must join again as a new node.
     #[error("entries that this node acknowledged are gone")]
     Emptied,
 }
 
-/// What has to be done, in this order: `write` and sync; meanwhile send `messages`; when synced,
-/// call [`Raft::persisted`] and send `after_sync`; apply `committed`.
+/// The work that a member has for its driver. The driver writes `restore`, `hard_state` and
+/// `entries` and syncs them, sending `messages` meanwhile. When they are synced, it calls
+/// [`Raft::persisted`] and sends `after_sync`. It applies `committed` in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
-    /// Ascending, for [`Raft::persisted`].
+    /// The number to pass to [`Raft::persisted`]; numbers ascend.
     pub number: u64,
-    /// Before anything else: the snapshot that replaces the state. Its bytes came beside the message.
+    /// The snapshot that replaces the state, to be handled before anything else. Its contents
+    /// travel beside the message.
     pub restore: Option<Base>,
-    /// To be kept, if it has changed.
+    /// The state to write, if it has changed.
     pub hard_state: Option<HardState>,
-    /// To be kept; the first may overwrite what is there.
+    /// Entries to write. The first may overwrite one that is there, and with it all that follow.
     pub entries: Vec<Entry>,
-    /// Whether the above must be synced.
+    /// Whether what is written must be synced.
     pub must_sync: bool,
-    /// To be sent at once.
+    /// Messages to send at once.
     pub messages: Vec<Message>,
-    /// To be sent when the above is synced.
+    /// Messages to send once everything above is synced.
     pub after_sync: Vec<Message>,
-    /// Newly committed entries, each once.
+    /// Newly committed entries; each appears once.
     pub committed: Vec<Entry>,
-    /// Rounds of reading that a quorum has confirmed: their names, and the last entry that was
-    /// committed when they began.
+    /// Read rounds that a quorum has confirmed: the name of each, and the index of the last entry
+    /// that was committed when it began.
     pub reads: Vec<(Bytes, u64)>,
 }
 
-/// What was found at start.
+/// The log and the state of one member as a store found them at start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// Where the log begins, and who belonged to the group there.
+    /// The point where the log begins, with the group's members there.
     pub base: Base,
-    /// As last kept.
+    /// The hard state as it was last written.
     pub hard_state: HardState,
-    /// Everything behind the base, without gaps.
+    /// All entries behind the base, without gaps.
     pub entries: Vec<Entry>,
 }
 
-/// One member of one group. See the module.
+/// One member of one group, driven by calls.
 pub trait Raft {
-    /// Appends an entry as the leader of the current term. Never forwarded to another leader.
+    /// Appends an entry, as the leader of the current term. A proposal is never forwarded to
+    /// another leader.
     fn propose(&mut self, data: Bytes) -> Result<(), Refused>;
-    /// Takes a message of a peer.
+    /// Handles a message of a peer.
     fn step(&mut self, message: Message) -> Result<(), Refused>;
-    /// Another interval between heartbeats has passed.
+    /// Reports that one heartbeat interval has passed.
     fn tick(&mut self);
     /// Asks for votes now, without waiting for the election timeout.
     fn campaign(&mut self);
-    /// What is to be done; `None` when nothing is.
+    /// Takes the work that is to be done; `None` if there is none.
     fn ready(&mut self) -> Option<Ready>;
-    /// Everything up to this [`Ready::number`] is synced.
+    /// Reports that everything up to this [`Ready::number`] is synced.
     fn persisted(&mut self, number: u64);
-    /// Everything up to this entry is applied.
+    /// Reports that all entries up to `index` are applied.
     fn applied(&mut self, index: u64);
-    /// Begins a round by which a quorum confirms who leads. It may be dropped silently.
+    /// Begins a read round, in which a quorum confirms who leads. The round may be dropped
+    /// silently.
     fn read_index(&mut self, name: Bytes);
-    /// Proposes a change of members.
+    /// Proposes a change of the membership.
     fn change(&mut self, change: &Change) -> Result<(), Refused>;
-    /// Applies a change that was committed; who belongs to the group then.
+    /// Applies a committed change of the membership and returns the members after it.
     fn apply_change(&mut self, change: &Change) -> Result<Membership, Refused>;
-    /// Planted: lets in a change while another is under way.
+    /// Planted bug: permits a change while another is under way.
     #[cfg(feature = "planted")]
     fn forget_change(&mut self);
-    /// Hands the leadership to another voter, as soon as it has everything.
+    /// Hands the leadership to another voter once that voter has the whole log.
     fn transfer(&mut self, to: NodeId) -> Result<(), Refused>;
-    /// A snapshot up to here is kept: entries it holds may go.
+    /// Reports that a snapshot up to `base` is kept, so that the entries it holds may be dropped.
     fn compact(&mut self, base: Base);
-    /// Sending a snapshot to a peer has ended, well or not.
+    /// Reports that sending a snapshot to a peer has ended; `ok` says whether it arrived.
     fn snapshot_sent(&mut self, to: NodeId, ok: bool);
-    /// How it is doing.
+    /// The state of the member.
     fn status(&self) -> Status;
-    /// The entries behind `index`, as far as the log goes.
+    /// The entries behind `index`, up to the end of the log.
     fn entries_behind(&self, index: u64) -> Vec<Entry>;
-    /// Where the log begins.
+    /// The point where the log begins.
     fn base(&self) -> &Base;
-    /// Whether a member waits for a snapshot newer than the base.
+    /// Whether the leader needs a snapshot newer than the base for some member.
     fn wants_snapshot(&self) -> bool;
-    /// Whether the leader has heard of a member within the last election timeout, or the one before.
+    /// Whether the leader has heard from a member within this election timeout or the last.
     fn is_active(&self, id: NodeId) -> bool;
-    /// The last entry that a member is known to have, as the leader sees it.
+    /// The index of the last entry that the leader knows a member to have; `None` for an unknown
+    /// member.
     fn matched(&self, id: NodeId) -> Option<u64>;
 }

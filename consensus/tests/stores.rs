@@ -1,4 +1,4 @@
-//! The suite on both log stores, and what is particular to segments.
+//! Runs the suite on both log stores, and tests what is particular to segments.
 
 use consensus::testing::{Disk, Numbers, Rig};
 use consensus::{Base, Entry, EntryKind, Files, LogStore, Membership, MemoryStore};
@@ -19,7 +19,7 @@ impl Rig for Memory {
     }
 }
 
-/// Segments of so many bytes.
+/// Stores whose segments have this size in bytes.
 struct Segments(usize, Disk);
 
 impl Segments {

@@ -1,4 +1,4 @@
-//! Committed entries, in order.
+//! Application of committed entries, in order.
 
 use super::{Action, Batch, Change, Entry, EntryKind, Fault, Group, Raft};
 
@@ -25,7 +25,7 @@ impl<R: Raft> Group<R> {
         }
     }
 
-    /// Whether the entry was executed here already. Decides what became of it.
+    /// Whether this node has executed the entry already. Records the outcome of the proposed batch.
     fn resolve(&mut self, entry: &Entry) -> bool {
         let Some(front) = self.speculation.proposed.front() else { return false };
         if front.index != entry.index {
@@ -40,7 +40,7 @@ impl<R: Raft> Group<R> {
         front.executed
     }
 
-    /// The batch that an entry holds and that counts: executed in the entry's own term.
+    /// The batch of an entry, if it counts: it must have been executed in the entry's own term.
     pub(super) fn batch_of(&self, entry: &Entry) -> Option<Batch> {
         let batch = Batch::decode(&entry.data).filter(|_| entry.kind == EntryKind::Normal)?;
         let older = self.settings.faults.has(Fault::OlderTerm);
@@ -55,7 +55,7 @@ impl<R: Raft> Group<R> {
         if self.settings.faults.has(Fault::EarlyChange) {
             return;
         }
-        // A change that nobody can apply is one that everybody leaves out.
+        // Every member fails to decode the same changes, so all of them skip the same ones.
         let Some(change) = Change::decode(&entry.data) else { return };
         if let Ok(members) = self.raft.apply_change(&change) {
             self.members = members.clone();
@@ -63,7 +63,7 @@ impl<R: Raft> Group<R> {
         }
     }
 
-    /// The planted bug: changes count when they are written, whoever agrees.
+    /// The planted bug: a change takes effect when it is written, before a quorum agrees.
     pub(super) fn change_early(&mut self, entries: &[Entry], actions: &mut Vec<Action>) {
         #[cfg(feature = "planted")]
         self.raft.forget_change();

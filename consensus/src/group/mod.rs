@@ -1,8 +1,9 @@
-//! A group: Raft, and what makes executing before agreeing safe.
+//! A group: Raft, and what makes it safe to execute a command before its effects are committed.
 //!
-//! A leader executes a command first ([`Group::fence`] says whether it may), appends its effects
-//! ([`Group::append`]), and withholds the reply until they are committed or, for what only read, until
-//! it is sure that nobody else led meanwhile ([`Group::poll`]). Followers apply what is committed.
+//! A leader first executes a command, if [`Group::fence`] permits it, and appends the effects
+//! ([`Group::append`]). It withholds the reply until the effects are committed or, for a read,
+//! until it is certain that no other node led meanwhile ([`Group::poll`]). Followers apply what is
+//! committed.
 //!
 //! | | |
 //! | --- | --- |
@@ -13,7 +14,7 @@
 //! | removed | a leader that votes no longer hands over or steps down; a removed node votes until every member knows |
 //! | quiet | a node that restarted neither votes nor campaigns for one election timeout: it may have promised a lease |
 //!
-//! Times are microseconds of a clock of this node's that never goes back.
+//! Times are microseconds of a monotonic clock of this node.
 
 mod apply;
 mod reads;
@@ -34,30 +35,32 @@ pub use reads::Wait;
 use speculation::Speculation;
 pub use speculation::{Cut, CutOutcome};
 
-/// Bytes of one record of effects, at most, in a server. Messages and records of the log end at 1 GiB.
+/// The largest record of effects in a server, in bytes. Messages and log records are limited to 1
+/// GiB.
 pub const RECORD_MAX: usize = 960 << 20;
 
-/// How a group is run.
+/// The parameters of a group.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// This node.
+    /// The identity of this node.
     pub id: NodeId,
-    /// Between two ticks, and two heartbeats, microseconds.
+    /// The interval between two ticks, and between two heartbeats, in microseconds.
     pub tick: u64,
-    /// Bytes of one record of effects, at most: an entry has to fit into a message, and into a record of the log.
+    /// The largest record of effects, in bytes: an entry has to fit into a message and into a
+    /// record of the log.
     pub record_max: usize,
-    /// Bytes that may be executed and not committed.
+    /// The number of bytes that may be executed and not yet committed.
     pub window_bytes: usize,
-    /// Batches that may be executed and not committed.
+    /// The number of batches that may be executed and not yet committed.
     pub window_batches: usize,
-    /// Entries that a learner may be behind when it becomes a voter.
+    /// The number of entries that a learner may be behind and still become a voter.
     pub behind: u64,
-    /// For the simulator.
+    /// The planted bug, for the simulator.
     pub faults: Faults,
 }
 
 impl Settings {
-    /// As a server uses them: heartbeats every 100 ms, an election timeout of a second.
+    /// The settings of a server: heartbeats every 100 ms, and an election timeout of one second.
     pub fn new(id: NodeId) -> Settings {
         Settings {
             id,
@@ -70,99 +73,99 @@ impl Settings {
         }
     }
 
-    /// The election timeout, microseconds.
+    /// The election timeout in microseconds.
     pub fn election(&self) -> u64 {
         self.tick * ELECTION_TICKS
     }
 }
 
-/// The right to execute, in one term.
+/// The right to execute commands in one term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fence {
-    /// The term.
+    /// The term in which commands may be executed.
     pub term: u64,
 }
 
-/// Why nothing is executed here.
+/// The reason why no command can be executed here now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Blocked {
-    /// Another node leads; zero if nobody is known to.
+    /// Another node leads; zero if no leader is known.
     #[error("node {0} leads")]
     Elsewhere(NodeId),
-    /// This node leads, and does not know everything yet that was committed before.
+    /// This node leads, and has not yet applied everything that was committed before its term.
     #[error("not ready yet")]
     NotReady,
-    /// Too much is executed and not committed.
+    /// The bound on what is executed and not committed has been reached.
     #[error("the window is full")]
     Full,
 }
 
-/// What the state machine has to do, in order.
+/// A step for the state machine. Steps are to be taken in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Become what the snapshot of this base says.
+    /// Replace the state by the snapshot of this base.
     Restore(Base),
-    /// Apply effects. Never those that were executed here already.
+    /// Apply these effects. They are never effects that this node has executed already.
     Apply(Batch),
-    /// These belong to the group from now on.
+    /// The members of the group from now on.
     Members(Membership),
 }
 
-/// What is to be done. `restore`, `hard_state` and `entries` are written, in this order, and synced
-/// if `must_sync`; then [`Group::persisted`] is called and `after_sync` sent. `messages` and
-/// `actions` need not wait.
+/// The work that a group has for its driver. `restore`, `hard_state` and `entries` are written in
+/// this order and synced if `must_sync`; then the driver calls [`Group::persisted`] and sends
+/// `after_sync`. `messages` and `actions` need not wait for that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Work {
-    /// For [`Group::persisted`].
+    /// The number to pass to [`Group::persisted`].
     pub number: u64,
     /// The snapshot that replaces log and state.
     pub restore: Option<Base>,
-    /// Term and vote.
+    /// The hard state to write, if it has changed.
     pub hard_state: Option<HardState>,
-    /// Entries, over those that are there.
+    /// Entries to write; they may overwrite entries that are there.
     pub entries: Vec<Entry>,
-    /// Whether anything has to be synced.
+    /// Whether what is written has to be synced.
     pub must_sync: bool,
-    /// To be sent now.
+    /// Messages to send at once.
     pub messages: Vec<Message>,
-    /// To be sent when synced.
+    /// Messages to send once everything above is synced.
     pub after_sync: Vec<Message>,
-    /// For the state machine.
+    /// Steps for the state machine, in order.
     pub actions: Vec<Action>,
 }
 
-/// Leading, as long as it lasts.
+/// The state of a leader during one term.
 #[derive(Debug)]
 struct Leading {
     term: u64,
-    /// The first entry of the term: everything before it is committed once it is.
+    /// The index of the first entry of the term. Once it is committed, so is everything before it.
     first: u64,
     lease: Lease,
-    /// Whether somebody waits for a round.
+    /// Whether a reply waits for a read round that has not begun.
     wanted: bool,
 }
 
-/// One member of one group. See the module.
+/// One member of one group.
 pub struct Group<R> {
     raft: R,
     settings: Settings,
     members: Membership,
-    /// The last entry that is applied, and its term.
+    /// The index and term of the last entry that is applied.
     applied: (u64, u64),
-    /// The last effect of the committed part.
+    /// The number of the last committed effect.
     seq: u64,
-    /// The group's time, milliseconds.
+    /// The group's time in milliseconds.
     time: u64,
     leading: Option<Leading>,
     speculation: Speculation,
     outcomes: Outcomes,
-    /// Until when this node neither votes nor campaigns.
+    /// The time until which this node neither votes nor campaigns.
     quiet_until: u64,
 }
 
 impl<R: Raft> Group<R> {
-    /// The group as it was found. The state must be that of the log's base. `restarted`: this node
-    /// may have voted, or promised a lease, before.
+    /// Creates the member from its log. The state machine must have the state of the log's base.
+    /// `restarted` says whether this node may have voted, or promised a lease, before.
     pub fn new(raft: R, settings: Settings, restarted: bool, now: u64) -> Self {
         let base = raft.base().clone();
         let alone = base.members == Membership::of([settings.id]);
@@ -186,7 +189,7 @@ impl<R: Raft> Group<R> {
         group
     }
 
-    /// Takes a message of another member.
+    /// Handles a message of another member.
     pub fn step(&mut self, message: Message, now: u64) -> Result<(), Refused> {
         use MessageKind::{RequestPreVote, RequestVote, TimeoutNow};
         let votes = matches!(message.kind, RequestVote | RequestPreVote | TimeoutNow);
@@ -198,7 +201,7 @@ impl<R: Raft> Group<R> {
         done
     }
 
-    /// A tick has passed.
+    /// Reports that a tick has passed.
     pub fn tick(&mut self, now: u64) {
         self.raft.tick();
         self.notice();
@@ -206,8 +209,8 @@ impl<R: Raft> Group<R> {
         self.begin_round(now);
     }
 
-    /// Proposes what was executed since the last call, as one entry, and begins a round of reading if
-    /// somebody waits for one. To be called when a turn's commands are done.
+    /// Proposes the effects of the commands that were executed since the last call, as one entry,
+    /// and begins a read round if a reply waits for one. To be called at the end of a turn.
     pub fn flush(&mut self, now: u64) {
         self.propose_tail();
         if self.leading.as_ref().is_some_and(|leading| leading.wanted) {
@@ -215,7 +218,7 @@ impl<R: Raft> Group<R> {
         }
     }
 
-    /// What is to be done, if anything.
+    /// Takes the work that is to be done; `None` if there is none.
     pub fn work(&mut self) -> Option<Work> {
         let ready = match self.raft.ready() {
             Some(ready) => ready,
@@ -248,7 +251,7 @@ impl<R: Raft> Group<R> {
         })
     }
 
-    /// Everything up to this [`Work::number`] is synced.
+    /// Reports that everything up to this [`Work::number`] is synced.
     pub fn persisted(&mut self, number: u64) {
         self.raft.persisted(number);
         self.notice();
@@ -260,7 +263,7 @@ impl<R: Raft> Group<R> {
         if self.speculation.is_full(&self.settings) { Err(Blocked::Full) } else { Ok(fence) }
     }
 
-    /// [`fence`](Self::fence), however much is executed and not committed.
+    /// Like [`fence`](Self::fence), but without a bound on what is executed and not committed.
     pub fn led(&self) -> Result<Fence, Blocked> {
         let Some(leading) = &self.leading else {
             return Err(Blocked::Elsewhere(self.raft.status().leader));
@@ -275,9 +278,10 @@ impl<R: Raft> Group<R> {
         Ok(Fence { term: leading.term })
     }
 
-    /// The effects of a command that was executed behind `fence`: `count` of them, at `time`
-    /// milliseconds. They stay together in one entry. Returns the number of the last one. The window was
-    /// looked at before they were executed: now they are taken.
+    /// Appends the effects of a command that was executed under `fence`: `count` effects, executed
+    /// at `time` in milliseconds. They stay together in one entry. Returns the number of the last
+    /// one. The bound on uncommitted effects was checked before the command was executed, so it
+    /// does not apply here.
     pub fn append(
         &mut self,
         fence: Fence,
@@ -298,45 +302,47 @@ impl<R: Raft> Group<R> {
         Ok(self.speculation.append((fence.term, run), effects, count, self.seq, self.time))
     }
 
-    /// Something was executed behind a fence that fell before its effects could be appended: the state is
-    /// made again.
+    /// Reports that a command was executed under a fence that fell before its effects could be
+    /// appended. The state will be built again.
     pub fn abandon(&mut self) {
         self.speculation.undo = true;
     }
 
-    /// What this node executes belongs to this run.
+    /// The number of the current run; begins one if there is none.
     fn run(&mut self) -> u64 {
         let Group { outcomes, seq, speculation, .. } = self;
         *speculation.run.get_or_insert_with(|| outcomes.begin(*seq))
     }
 
-    /// The number of the last effect that the state has seen, committed or not.
+    /// The number of the last effect that the state contains, committed or not.
     pub fn executed(&self) -> u64 {
         self.speculation.executed(self.seq)
     }
 
-    /// Up to where the state is committed: entry, its term, and number of effects.
+    /// How far the state is committed: the index and term of the last applied entry, and the number
+    /// of the last effect.
     pub fn applied(&self) -> (u64, u64, u64) {
         (self.applied.0, self.applied.1, self.seq)
     }
 
-    /// Whether the state has nothing in it that is not committed.
+    /// Whether everything in the state is committed.
     pub fn is_settled(&self) -> bool {
         self.speculation.is_settled()
     }
 
-    /// How it is run.
+    /// The parameters of the group.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// The group's time, given this node's wall clock, both in milliseconds. It never goes back.
+    /// The group's time in milliseconds, given this node's wall clock in milliseconds. It never
+    /// goes back.
     pub fn time(&self, wall: u64) -> u64 {
         self.time.max(wall)
     }
 
-    /// Proposes a change of members. A node must be a learner, and near the end of the log, before it
-    /// can vote.
+    /// Proposes a change of the membership. Before a node can become a voter, it must be a learner
+    /// and be at most [`Settings::behind`] entries behind.
     pub fn change(&mut self, change: &Change) -> Result<(), Refused> {
         let last = self.raft.status().last;
         let may_vote = |id: &NodeId| {
@@ -359,7 +365,7 @@ impl<R: Raft> Group<R> {
         done
     }
 
-    /// Hands the leadership over. The lease goes first, for the rest of the term.
+    /// Hands the leadership over to a voter. The lease is given up first, for the rest of the term.
     pub fn transfer(&mut self, to: NodeId) -> Result<(), Refused> {
         self.propose_tail();
         if let Some(leading) = &mut self.leading
@@ -372,19 +378,20 @@ impl<R: Raft> Group<R> {
         done
     }
 
-    /// A leader that votes no longer cannot propose either: it hands over to who has most.
+    /// A leader that is no longer a voter cannot propose: it hands over to the voter with the
+    /// longest log.
     fn hand_over_if_removed(&mut self) {
         if self.leading.is_none() || self.members.voters.contains(&self.settings.id) {
             return;
         }
         if let Some(to) = self.successors().first().copied() {
-            // Refused only by who does not lead.
+            // Only a node that does not lead refuses.
             let _ = self.transfer(to);
         }
     }
 
-    /// The other voters, the best first to whom the leadership may be handed: who was heard of, and of those who has most
-    /// of the log. Known to the leader only.
+    /// The other voters, best successor first: those that the leader has heard from come first, and
+    /// among them those that have most of the log. Empty if this node does not lead.
     pub fn successors(&self) -> Vec<NodeId> {
         if self.leading.is_none() {
             return Vec::new();
@@ -396,50 +403,51 @@ impl<R: Raft> Group<R> {
         others
     }
 
-    /// How far a member has the log, as far as the leader knows.
+    /// The index of the last entry that the leader knows a member to have.
     pub fn matched(&self, id: NodeId) -> Option<u64> {
         self.raft.matched(id)
     }
 
-    /// Whether nothing is known of the group here: no member, no entry, no vote.
+    /// Whether this node knows nothing of the group: no member, no entry, no term.
     pub fn is_blank(&self) -> bool {
         let status = self.raft.status();
         (status.term, status.last) == (0, 0) && self.members.all().is_empty()
     }
 
-    /// A snapshot of `base` is kept and synced, and the log store knows it.
+    /// Reports that a snapshot of `base` is written and synced, and that the log store knows of it.
     pub fn compact(&mut self, base: Base) {
         self.raft.compact(base);
     }
 
-    /// Sending a snapshot to a member has ended.
+    /// Reports that sending a snapshot to a member has ended; `ok` says whether it arrived.
     pub fn snapshot_sent(&mut self, to: NodeId, ok: bool) {
         self.raft.snapshot_sent(to, ok);
         self.notice();
     }
 
-    /// Whether this node belonged to the group, and does no longer. It goes on voting: who does not know
-    /// yet may need its vote. It may go once every member knows.
+    /// Whether this node has been removed from the group. It goes on voting, because a member that
+    /// does not know yet may need its vote; it may be shut down once every member knows.
     pub fn is_removed(&self) -> bool {
         !self.members.voters.is_empty() && !self.members.all().contains(&self.settings.id)
     }
 
-    /// Who belongs to the group, as far as it is applied here.
+    /// The members of the group, as of the last entry that is applied here.
     pub fn members(&self) -> &Membership {
         &self.members
     }
 
-    /// How the member is doing.
+    /// The state of this member.
     pub fn status(&self) -> Status {
         self.raft.status()
     }
 
-    /// Whether a member waits for a snapshot newer than the last: one is to be taken soon.
+    /// Whether some member needs a snapshot newer than the last one, so that one should be taken
+    /// soon.
     pub fn wants_snapshot(&self) -> bool {
         self.raft.wants_snapshot()
     }
 
-    /// Where its log begins.
+    /// The point where the log begins.
     pub fn base(&self) -> &Base {
         self.raft.base()
     }
@@ -449,7 +457,8 @@ impl<R: Raft> Group<R> {
         self.raft.entries_behind(index)
     }
 
-    /// Looks whether this node has begun or ceased to lead. To be called after every call of Raft's.
+    /// Notices whether this node has begun or ceased to lead. To be called after every call to
+    /// Raft.
     fn notice(&mut self) {
         let status = self.raft.status();
         let leads = status.role == Role::Leader;
@@ -467,8 +476,8 @@ impl<R: Raft> Group<R> {
     }
 }
 
-/// The log of a group that is founded by these voters: everybody's first log is the same. It begins
-/// behind a snapshot of nothing, from which others can learn who founded it.
+/// The log of a new group of these voters. It is the same for every founding member, and begins
+/// behind an empty snapshot, from which nodes that join later learn who founded the group.
 pub fn founded(voters: impl IntoIterator<Item = NodeId>) -> Recovered {
     let base = Base { index: 1, term: 1, members: Membership::of(voters), seq: 0, time: 0 };
     Recovered { base, ..Recovered::default() }

@@ -1,24 +1,27 @@
-//! What a reply waits for.
+//! Waiting for the outcome of a command before its reply is sent.
 
 use super::{Fault, Group, Outcome, Raft};
 
-/// What a reply waits for: made when its command was executed, asked for until it is decided.
+/// The outcomes that a reply waits for. Made when its command was executed, and passed
+/// to [`Group::poll`] until that returns something other than [`Outcome::Pending`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
-    /// The term it was executed in.
+    /// The term in which the command was executed.
     pub term: u64,
-    /// What was executed between two undos. An effect's number is used again after one.
+    /// The run in which it was executed. An undo ends a run; after it, numbers of effects are used
+    /// again.
     pub run: u64,
-    /// The last effect it wrote, or that it may have seen.
+    /// The number of the last effect that the command wrote or may have seen.
     pub seq: u64,
-    /// The round that must be confirmed, since no lease held.
+    /// The read round that a quorum must confirm; `None` if the command wrote, or the lease held.
     pub round: Option<u64>,
 }
 
 impl<R: Raft> Group<R> {
-    /// What the reply to a command has to wait for that was executed just now in `term`. `seq` is the
-    /// last effect it wrote or may have seen; `wrote`, whether it wrote. Who wrote needs no lease: its
-    /// own entry is agreed on.
+    /// Returns what the reply to a command that has just been executed in `term` must wait for.
+    /// `seq` is the number of the last effect that it wrote or may have seen; `wrote` says whether
+    /// it wrote; `now` is in microseconds. A write needs neither lease nor round, because a quorum
+    /// agrees on its own entry.
     pub fn wait(&mut self, term: u64, seq: u64, wrote: bool, now: u64) -> Wait {
         let unchecked = wrote || self.settings.faults.has(Fault::NoLeaseCheck);
         let round = match &mut self.leading {
@@ -31,7 +34,8 @@ impl<R: Raft> Group<R> {
         Wait { term, run: self.run(), seq, round }
     }
 
-    /// Whether a reply may be sent.
+    /// Whether a reply may be sent. A read whose leader has changed is reported as cut, whatever it
+    /// saw.
     pub fn poll(&self, wait: &Wait) -> Outcome {
         let outcome = self.outcomes.of(wait.run, wait.seq);
         let (Some(round), Outcome::Kept) = (wait.round, outcome) else { return outcome };
@@ -40,13 +44,13 @@ impl<R: Raft> Group<R> {
                 let confirmed = leading.lease.is_confirmed(round);
                 if confirmed { Outcome::Kept } else { Outcome::Pending }
             }
-            // It wrote nothing: it can be asked again elsewhere.
+            // It wrote nothing, so it can be repeated elsewhere.
             _ => Outcome::Cut,
         }
     }
 
-    /// Begins a round, if this node leads. It may come to nothing; the next tick begins another, and
-    /// who waits for one is content with any later.
+    /// Begins a read round, if this node leads. The round may be dropped; then the next tick begins
+    /// another, and any later round serves a reply as well.
     pub(super) fn begin_round(&mut self, now: u64) {
         let Some(leading) = &mut self.leading else { return };
         leading.wanted = false;

@@ -1,12 +1,12 @@
-//! What was executed and is not committed: the window, and how it is undone.
+//! Effects that were executed and are not committed: their bound, and how they are undone.
 
 use super::{Action, Base, Batch, Bytes, Fault, Group, Raft, Settings, Work};
 use std::collections::VecDeque;
 
-/// Bytes of effects after which a batch is proposed without waiting for the end of a turn.
+/// The number of bytes of effects after which a batch is proposed before the turn ends.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// A batch that was proposed here and is not decided.
+/// A batch that this node proposed and whose outcome is not decided.
 #[derive(Debug)]
 pub(super) struct Proposed {
     pub index: u64,
@@ -15,11 +15,11 @@ pub(super) struct Proposed {
     pub first: u64,
     pub last: u64,
     bytes: usize,
-    /// Whether the state has it. Not after an undo.
+    /// Whether the state contains the batch. It no longer does after an undo.
     pub executed: bool,
 }
 
-/// Effects that are not proposed yet.
+/// Effects that are executed and not yet proposed.
 #[derive(Debug, Default)]
 struct Tail {
     term: u64,
@@ -30,46 +30,47 @@ struct Tail {
     effects: Vec<u8>,
 }
 
-/// See the module.
+/// Everything that was executed or proposed here and is not committed.
 #[derive(Debug, Default)]
 pub(super) struct Speculation {
     tail: Tail,
     pub proposed: VecDeque<Proposed>,
     bytes: usize,
-    /// The state has something in it that will never be committed.
+    /// Whether the state contains something that will never be committed.
     pub undo: bool,
-    /// What is executed belongs to this run; none before the first.
+    /// The run to which new effects belong; `None` before the first one.
     pub run: Option<u64>,
     cut: Option<(Cut, Option<CutOutcome>)>,
 }
 
-/// Where a snapshot of the executed state was taken: behind this entry. It may not be kept before
-/// that entry is committed, since no disk is ever ahead of the quorum.
+/// The entry behind which a snapshot of the executed state was taken. The snapshot may not be kept
+/// before that entry is committed, because no disk may be ahead of the quorum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
-    /// The entry.
+    /// The index of the entry.
     pub index: u64,
-    /// Its term.
+    /// The term of the entry.
     pub term: u64,
-    /// The last effect.
+    /// The number of the last effect in the snapshot.
     pub seq: u64,
-    /// The group's time.
+    /// The group's time in milliseconds.
     pub time: u64,
 }
 
-/// What became of a [`Cut`].
+/// The outcome of a [`Cut`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CutOutcome {
-    /// It is committed: the snapshot may be kept, and the log begins behind this base.
+    /// The entry is committed: the snapshot may be kept, and the log may begin behind this base.
     Kept(Base),
-    /// Not decided.
+    /// It is not decided whether the entry will be committed.
     Pending,
-    /// The snapshot shows what never happened.
+    /// The snapshot contains effects that were never committed, and must be thrown away.
     Lost,
 }
 
 impl Speculation {
-    /// `whose`: the term and the run. `seq`: the last effect committed.
+    /// Adds `count` effects and returns the number of the last one. `whose` is the term and the
+    /// run; `seq`, the number of the last committed effect.
     pub fn append(
         &mut self,
         whose: (u64, u64),
@@ -88,7 +89,7 @@ impl Speculation {
         self.tail.first + self.tail.count - 1
     }
 
-    /// The last effect executed; `seq` is the last one committed.
+    /// The number of the last executed effect, where `seq` is the last committed one.
     pub fn executed(&self, seq: u64) -> u64 {
         if self.tail.count > 0 {
             return self.tail.first + self.tail.count - 1;
@@ -110,7 +111,7 @@ impl Speculation {
         self.tail.count == 0 && !self.undo && !self.proposed.iter().any(|it| it.executed)
     }
 
-    /// Whether entries of this node's, not yet decided, are not in the state: after an undo.
+    /// Whether entries of this node are undecided and, after an undo, no longer in the state.
     pub fn is_behind(&self) -> bool {
         self.proposed.iter().any(|it| !it.executed)
     }
@@ -130,7 +131,7 @@ impl Speculation {
 }
 
 impl<R: Raft> Group<R> {
-    /// Proposes the tail, or gives it up if this node does not lead any more.
+    /// Proposes the executed effects, or drops them if this node no longer leads their term.
     pub(super) fn propose_tail(&mut self) {
         if self.speculation.tail.count == 0 {
             return;
@@ -159,7 +160,7 @@ impl<R: Raft> Group<R> {
         self.speculation.push(self.raft.status().last, status.term, tail);
     }
 
-    /// What was executed and not proposed will never be committed.
+    /// Drops effects that were executed and not proposed; they will never be committed.
     fn drop_tail(&mut self) {
         let tail = std::mem::take(&mut self.speculation.tail);
         if tail.count > 0 {
@@ -168,7 +169,7 @@ impl<R: Raft> Group<R> {
         }
     }
 
-    /// The fence is down from here on.
+    /// Ends the leadership: no command is executed from here on.
     pub(super) fn step_down(&mut self) {
         self.leading = None;
         if self.settings.faults.has(Fault::CutWhatCommits) {
@@ -179,7 +180,8 @@ impl<R: Raft> Group<R> {
         }
     }
 
-    /// An entry that was executed here has turned out to be another one. All behind it stood on it.
+    /// Another entry was committed in the place of one that this node had proposed. Everything
+    /// executed after it depended on it, and is cut as well.
     pub(super) fn cut_proposed(&mut self) {
         while let Some(it) = self.speculation.pop() {
             self.outcomes.cut(it.run, it.first);
@@ -188,7 +190,7 @@ impl<R: Raft> Group<R> {
         self.lose_cut();
     }
 
-    /// Another state takes the place of ours, and does not say what it holds.
+    /// A snapshot replaces the state. It does not say which of the pending effects it contains.
     pub(super) fn restored(&mut self, base: &Base, actions: &mut Vec<Action>) {
         while let Some(it) = self.speculation.pop() {
             self.outcomes.lose(it.run);
@@ -203,7 +205,7 @@ impl<R: Raft> Group<R> {
         actions.push(Action::Members(base.members.clone()));
     }
 
-    /// Makes the state again, if it has something in it that will not be committed.
+    /// Builds the state again if it contains something that will not be committed.
     pub(super) fn undo(&mut self, actions: &mut Vec<Action>) {
         if !std::mem::take(&mut self.speculation.undo) || self.settings.faults.has(Fault::NoUndo) {
             return;
@@ -220,7 +222,7 @@ impl<R: Raft> Group<R> {
         actions.extend(applied.filter_map(|entry| self.batch_of(&entry)).map(Action::Apply));
     }
 
-    /// Work that only undoes.
+    /// Work that consists of an undo alone.
     pub(super) fn undo_only(&mut self) -> Work {
         let mut actions = Vec::new();
         self.undo(&mut actions);
@@ -236,16 +238,17 @@ impl<R: Raft> Group<R> {
         }
     }
 
-    /// Whether a snapshot may be taken: what the state shows has a place in the log, and the last one is decided.
+    /// Whether a snapshot may be taken: every effect in the state belongs to an entry of the log,
+    /// and the last snapshot is decided.
     pub fn may_cut(&mut self) -> bool {
         self.propose_tail();
         let Speculation { undo, cut, proposed, .. } = &self.speculation;
         !undo && cut.is_none() && proposed.back().is_none_or(|last| last.executed)
     }
 
-    /// Where a snapshot of the state as it is now stands in the log. The state must be copied before
-    /// anything else is executed or applied. `None` while it cannot be said, or while the last
-    /// snapshot is not decided.
+    /// Returns the place in the log of a snapshot of the current state. The caller must copy the
+    /// state before anything else is executed or applied. `None` while no snapshot may be taken,
+    /// see [`may_cut`](Self::may_cut).
     pub fn cut(&mut self) -> Option<Cut> {
         if !self.may_cut() {
             return None;
@@ -258,7 +261,8 @@ impl<R: Raft> Group<R> {
         Some(cut)
     }
 
-    /// What became of the last cut. Told once; then another may be made.
+    /// The outcome of the last cut; `None` if there is none. A decided outcome is returned once;
+    /// after that another cut can be made.
     pub fn cut_outcome(&mut self) -> Option<CutOutcome> {
         match &mut self.speculation.cut {
             Some((_, outcome @ Some(_))) => {
@@ -282,7 +286,7 @@ impl<R: Raft> Group<R> {
         }
     }
 
-    /// An entry was applied that may be the one behind which a snapshot was taken.
+    /// Decides the cut if the entry just applied stands where the snapshot was taken.
     pub(super) fn decide_cut(&mut self) {
         let Some((cut, None)) = &self.speculation.cut else { return };
         if cut.index == self.applied.0 {

@@ -1,10 +1,11 @@
-//! Records of a segment.
+//! The format of a record in a segment.
 //!
-//! `magic length crc32c kind group term index payload`, little-endian, 34 bytes before the payload. The
-//! length is the payload's; the check covers everything behind itself. Kinds: an entry, an entry that
-//! changes members, term and vote, a base, the end of a group, and a *mark*: everything before the
-//! mark was synced when it was written. A record that does not check is a torn tail, unless a mark
-//! behind it says that it was synced.
+//! `magic length crc32c kind group term index payload`, little-endian, with 34 bytes before the
+//! payload. The length is that of the payload; the checksum covers the length and everything behind
+//! itself. Kinds are: an entry, an entry that changes the membership, the hard state, a base, a
+//! base that replaces the log, the removal of a group, and a *mark*, which says that everything
+//! before it was synced when it was written. A record with a wrong checksum is a torn tail, unless
+//! a mark behind it says that it was synced.
 
 use super::Record;
 use crate::message::{Base, Entry, EntryKind, GroupId, HardState, Membership};
@@ -17,10 +18,10 @@ pub static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCS
 /// The first byte of a record.
 const MAGIC: u8 = 0xb7;
 
-/// Bytes before the payload.
+/// The number of bytes before the payload.
 const HEAD: usize = 1 + 4 + 4 + 1 + 8 + 8 + 8;
 
-/// The most that a payload may have.
+/// The largest payload, in bytes.
 pub const PAYLOAD_MAX: usize = 1 << 30;
 
 const NORMAL: u8 = 1;
@@ -31,16 +32,16 @@ const REMOVED: u8 = 5;
 const MARK: u8 = 6;
 const RESET: u8 = 7;
 
-/// A record as it was read.
+/// The result of [`read`]: a record of a call, or a mark.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {
     /// A call.
     Call(GroupId, Record),
-    /// Everything before it was synced.
+    /// A mark: everything before it was synced.
     Mark,
 }
 
-/// Writes a call.
+/// Appends the record of a call to `out`.
 pub fn write(group: GroupId, record: &Record, out: &mut Vec<u8>) {
     match record {
         Record::Entry(entry) => {
@@ -60,7 +61,7 @@ pub fn write(group: GroupId, record: &Record, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes a mark.
+/// Appends a mark to `out`.
 pub fn write_mark(out: &mut Vec<u8>) {
     put(MARK, 0, 0, 0, &[], out);
 }
@@ -79,7 +80,7 @@ fn put(kind: u8, group: u64, term: u64, index: u64, payload: &[u8], out: &mut Ve
     out[check..check + 4].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// The length is part of it: a record of zeros must not check.
+/// The checksum includes the length, so that a record of zeros is not valid.
 fn checksum(length: u32, rest: &[u8]) -> u32 {
     let mut digest = CRC32C.digest();
     digest.update(&length.to_le_bytes());
@@ -87,7 +88,8 @@ fn checksum(length: u32, rest: &[u8]) -> u32 {
     digest.finalize()
 }
 
-/// The record at the beginning of `bytes`, and its length; `None` if there is none that checks.
+/// Reads the record at the beginning of `bytes`. Returns it with its length, or `None` if there is
+/// no valid record.
 pub fn read(bytes: &[u8]) -> Option<(Read, usize)> {
     let head = bytes.get(..HEAD)?;
     let length = u32::from_le_bytes(head[1..5].try_into().ok()?);
@@ -127,13 +129,14 @@ fn read_base(index: u64, term: u64, payload: &[u8]) -> Option<Base> {
     Some(Base { index, term, members: decode_members(rest)?, seq, time })
 }
 
-/// Whether a mark follows anywhere in `bytes`.
+/// Whether there is a mark anywhere in `bytes`.
 pub fn has_mark(bytes: &[u8]) -> bool {
     let at = |at: usize| bytes[at] == MAGIC && matches!(read(&bytes[at..]), Some((Read::Mark, _)));
     (0..bytes.len()).any(at)
 }
 
-/// Members, as a base or a snapshot keeps them: four lists, each with its length, and a flag.
+/// Encodes the members in a base or a snapshot: a flag, then four lists, each with its length
+/// before it.
 pub fn encode_members(members: &Membership) -> Vec<u8> {
     let Membership { voters, learners, voters_outgoing, learners_next, auto_leave } = members;
     let mut out = vec![u8::from(*auto_leave)];
@@ -144,7 +147,7 @@ pub fn encode_members(members: &Membership) -> Vec<u8> {
     out
 }
 
-/// The reverse of [`encode_members`].
+/// Decodes what [`encode_members`] wrote; `None` for anything else.
 pub fn decode_members(bytes: &[u8]) -> Option<Membership> {
     let (flag, mut rest) = bytes.split_first()?;
     let mut list = || -> Option<Vec<u64>> {

@@ -1,9 +1,9 @@
-//! `Files`: the few things that a store wants of a disk.
+//! `Files`: the file operations that a store needs.
 
 /// A file operation that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
-    /// Nothing was written, or a part of it.
+    /// The device is full. Nothing was written, or a part of it.
     #[error("no space left on the device")]
     Full,
     /// Anything else. After a failed sync, what was written before may be lost.
@@ -11,31 +11,32 @@ pub enum FileError {
     Failed(String),
 }
 
-/// A file that is read from its beginning, whatever becomes of its name meanwhile.
+/// A file opened for reading. It can be read to its end even if its name is removed meanwhile.
 pub struct Reading {
-    /// Its bytes when it was opened.
+    /// Its length in bytes when it was opened.
     pub length: u64,
-    /// What is in it. May be read from another thread than the folder's.
+    /// Its contents, from the beginning. They may be read on another thread than the store's.
     pub bytes: Box<dyn std::io::Read + Send>,
 }
 
-/// A folder of files, written at their ends.
+/// A folder of files that are only written at their ends.
 ///
-/// What was written survives a crash once it was synced; before that, any part of it may.
+/// Bytes that were written survive a crash once they are synced. Of bytes not yet synced, any part
+/// may survive.
 pub trait Files {
-    /// Their names, in ascending order.
+    /// The names of all files, in ascending order.
     fn list(&self) -> Result<Vec<String>, FileError>;
-    /// All of a file.
+    /// The whole contents of a file.
     fn read(&self, name: &str) -> Result<Vec<u8>, FileError>;
-    /// Opens a file to be read piece by piece.
+    /// Opens a file to be read in pieces.
     fn open(&self, name: &str) -> Result<Reading, FileError>;
-    /// Writes at the end of a file, which is made if it is not there.
+    /// Appends to a file, which is created if it does not exist.
     fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), FileError>;
-    /// Cuts a file off at `length`, and syncs it.
+    /// Truncates a file to `length` bytes, and syncs it.
     fn cut(&mut self, name: &str, length: usize) -> Result<(), FileError>;
-    /// Everything written to the file, and its name, survives from now on.
+    /// Syncs the contents and the name of a file: they survive a crash from now on.
     fn sync(&mut self, name: &str) -> Result<(), FileError>;
-    /// Removes a file, so that no crash brings it back: of several, a later one must not survive an
-    /// earlier one's removal alone.
+    /// Removes a file durably: once this returns, no crash brings it back. So files that are
+    /// removed one after the other are gone in that order.
     fn remove(&mut self, name: &str) -> Result<(), FileError>;
 }

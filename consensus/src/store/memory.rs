@@ -1,23 +1,23 @@
-//! A log store in memory that knows what a crash would leave of it.
+//! A log store in memory, which knows what a crash would leave of it. For tests and the simulator.
 
 use super::{LogStore, Logs, Record, StoreError};
 use crate::message::{Base, Entry, GroupId, HardState};
 use crate::raft::Recovered;
 use std::collections::BTreeMap;
 
-/// See the module.
+/// A log store in memory.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
-    /// What was synced.
+    /// The logs as of the last sync.
     kept: Logs,
-    /// What was written since, in order.
+    /// The records written since, in order.
     unsynced: Vec<(GroupId, Record)>,
-    /// Both.
+    /// The logs with both.
     all: Logs,
 }
 
 impl MemoryStore {
-    /// A crash, of which the first `kept` records of those not yet synced survive.
+    /// Simulates a crash that the first `kept` unsynced records survive.
     pub fn crash(&mut self, kept: usize) {
         for (group, record) in std::mem::take(&mut self.unsynced).into_iter().take(kept) {
             self.kept.apply(group, record);
@@ -25,7 +25,7 @@ impl MemoryStore {
         self.all = self.kept.clone();
     }
 
-    /// How many records are not synced.
+    /// The number of records that are not synced.
     pub fn unsynced(&self) -> usize {
         self.unsynced.len()
     }

@@ -1,4 +1,4 @@
-//! `LogStore`: where the logs of a node's groups are kept, all in one, with one sync.
+//! `LogStore`: keeps the logs of all groups of a node, with one sync for all.
 
 mod codec;
 mod files;
@@ -16,56 +16,57 @@ use crate::message::{Base, Entry, GroupId, HardState};
 use crate::raft::Recovered;
 use std::collections::BTreeMap;
 
-/// Why a store does not go on.
+/// The reason why a store cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The files failed. After a failed write or sync nobody knows what is on the disk, so that the
-    /// store refuses everything until it is opened again.
+    /// A file operation failed. After a failed write or sync nobody knows what is on the disk, so
+    /// the store refuses every call until it is opened again.
     #[error(transparent)]
     Files(#[from] FileError),
-    /// What was synced is not there any more, or not as it was written.
+    /// Records that were synced are missing, or are not as they were written.
     #[error("the log is damaged: {0}")]
     Damaged(String),
 }
 
 /// The logs of all groups of one node.
 ///
-/// Writes are kept in the order they were made: after a crash there is a prefix of them, and
-/// everything before the last sync that succeeded is in it.
+/// Calls take effect in order. After a crash the store has a prefix of them, which includes all
+/// calls before the last successful sync.
 pub trait LogStore {
-    /// What is kept, by group.
+    /// The contents of the logs, by group.
     fn recovered(&self) -> BTreeMap<GroupId, Recovered>;
-    /// Adds entries. One of another term than what is at its index replaces that and all behind it.
+    /// Appends entries. An entry whose term differs from that of the entry at its index replaces
+    /// that one and all behind it.
     fn append(&mut self, group: GroupId, entries: &[Entry]) -> Result<(), StoreError>;
-    /// Keeps term and vote.
+    /// Writes term, vote and commit index.
     fn set_hard_state(&mut self, group: GroupId, state: HardState) -> Result<(), StoreError>;
-    /// A snapshot up to `base` is kept. Entries behind it stay if the log has an entry of that index
-    /// and term, and go otherwise: then the snapshot replaces the log.
+    /// Records that a snapshot up to `base` is kept. If the log has an entry of that index and
+    /// term, the entries behind it stay; otherwise all go, and the snapshot replaces the log.
     fn set_base(&mut self, group: GroupId, base: &Base) -> Result<(), StoreError>;
-    /// Forgets a group.
+    /// Removes a group and its log.
     fn remove(&mut self, group: GroupId) -> Result<(), StoreError>;
-    /// Everything written so far survives from now on.
+    /// Syncs: everything written so far survives a crash.
     fn sync(&mut self) -> Result<(), StoreError>;
 }
 
-/// What a store's calls come to: the same for every store.
+/// The logs after a sequence of calls. The logic is the same for every store.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Logs(pub BTreeMap<GroupId, Recovered>);
 
-/// One call of a store.
+/// A call to a store, as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Record {
     Entry(Entry),
     HardState(HardState),
-    /// The log goes on behind a snapshot of itself.
+    /// The log continues behind a snapshot of itself.
     Base(Base),
-    /// The log begins anew behind a snapshot of another one.
+    /// The log starts anew behind a snapshot of another log.
     Reset(Base),
     Removed,
 }
 
 impl Logs {
-    /// Applies a call; `false` if it leaves a gap.
+    /// Applies a call. Returns false if it would leave a gap.
     pub fn apply(&mut self, group: GroupId, record: Record) -> bool {
         if record == Record::Removed {
             self.0.remove(&group);
@@ -74,12 +75,13 @@ impl Logs {
         let log = self.0.entry(group).or_default();
         match record {
             Record::Entry(entry) => {
-                // Below the base: written again by a leader that did not know of the snapshot.
+                // An entry below the base was written again by a leader that did not know of the
+                // snapshot.
                 let Some(at) = entry.index.checked_sub(log.base.index + 1) else { return true };
                 if at as usize > log.entries.len() {
                     return false;
                 }
-                // Of the same term, it is the same entry, and nothing behind it is wrong.
+                // An entry of the same term is the same entry, and those behind it stay valid.
                 if log.entries.get(at as usize).is_none_or(|old| old.term != entry.term) {
                     log.entries.truncate(at as usize);
                     log.entries.push(entry);
@@ -101,7 +103,8 @@ impl Logs {
         true
     }
 
-    /// See [`LogStore::set_base`]: what it comes to. `None` if the log begins further on.
+    /// The record to which [`LogStore::set_base`] amounts; `None` if the log begins behind `base`
+    /// already.
     pub fn base_record(&self, group: GroupId, base: &Base) -> Option<Record> {
         let Some(log) = self.0.get(&group) else { return Some(Record::Reset(base.clone())) };
         let gone = base.index.checked_sub(log.base.index)? as usize;

@@ -1,21 +1,21 @@
-//! What the records of all segments come to.
+//! Builds the logs from the records of all segments.
 //!
-//! Old segments are missing: they held only what snapshots hold by now, or what was written again
-//! further on. So every log is read as beginning where it begins in the end, and entries that do not
-//! follow on each other are left out until the first one comes again.
+//! The oldest segments are missing: they held only entries that snapshots hold by now, or that were
+//! written again later. So each log is read as if it had always begun at its final base, and
+//! entries with a gap before them are skipped until the first missing one appears again.
 
 use super::{Logs, Record, StoreError};
 use crate::message::{Base, Entry, GroupId};
 use std::collections::BTreeMap;
 
-/// Where a group's records begin to count, and its last base.
+/// The position from which on a group's records count, and its final base.
 #[derive(Debug, Default, Clone)]
 struct Begin {
     at: usize,
     base: Option<Base>,
 }
 
-/// The logs after these records, in the order they were written.
+/// Builds the logs from `records`, which are in the order in which they were written.
 ///
 /// # Errors
 /// Fails if entries are missing in a log.
@@ -47,23 +47,23 @@ pub fn replay(records: Vec<(GroupId, Record)>) -> Result<Logs, StoreError> {
     }
 }
 
-/// Logs as far as they are read.
+/// The state of reading.
 #[derive(Default)]
 struct Replay {
     logs: Logs,
     before: Before,
-    /// By group, an entry that had nothing before it.
+    /// By group, the index of an entry before which others are missing.
     gaps: BTreeMap<GroupId, u64>,
 }
 
 impl Replay {
-    /// Nothing is in the log any more.
+    /// Removes all entries of a group's log.
     fn clear(&mut self, group: GroupId) {
         self.gaps.remove(&group);
         self.logs.0.entry(group).or_default().entries.clear();
     }
 
-    /// An entry of a log that begins with `first` in the end.
+    /// Reads an entry. `first` is the index of the first entry behind the log's final base.
     fn entry(&mut self, group: GroupId, entry: Entry, first: u64) {
         let index = entry.index;
         if index < first {
@@ -83,12 +83,13 @@ impl Replay {
     }
 }
 
-/// The terms of entries before the beginning of a log, which decide what of the rest is replaced.
+/// The terms of entries before the base. They decide which later entries were replaced.
 #[derive(Debug, Default)]
 struct Before(BTreeMap<(GroupId, u64), u64>);
 
 impl Before {
-    /// Whether an entry of another term was there: all behind that one is gone as well.
+    /// Whether an entry of another term was at this index. If so, all entries behind that one are
+    /// gone as well.
     fn is_replaced(&mut self, group: GroupId, index: u64, term: u64) -> bool {
         let replaced = self.0.insert((group, index), term).is_some_and(|old| old != term);
         if replaced {
@@ -98,7 +99,7 @@ impl Before {
     }
 }
 
-/// By group: behind its last removal, and the furthest base from there on.
+/// Finds for each group the position of its last removal, and the furthest base from there on.
 fn begins(records: &[(GroupId, Record)]) -> BTreeMap<GroupId, Begin> {
     let mut begins: BTreeMap<GroupId, Begin> = BTreeMap::new();
     for (at, (group, record)) in records.iter().enumerate() {

@@ -1,8 +1,9 @@
 //! Logs in segments: files that are written at the end and removed from the front.
 //!
-//! A segment begins with what every group must remember (its base, term and vote), so that a segment
-//! can go as soon as no group needs an entry of it. A group that rarely writes would keep old segments
-//! alive; its entries are written again into the newest, once there are [`SEGMENTS_MAX`].
+//! A segment begins with the base and the hard state of every group, so that a segment can be
+//! removed as soon as no group needs an entry in it. A group that rarely writes would keep old
+//! segments alive; once there are more than [`SEGMENTS_MAX`], its entries are copied into the
+//! newest.
 
 use super::codec::{self, Read};
 use super::replay::replay;
@@ -11,44 +12,44 @@ use crate::message::{Base, Entry, GroupId, HardState};
 use crate::raft::Recovered;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Segments, beyond which quiet groups are written again.
+/// The number of segments above which the entries of the oldest one are copied.
 const SEGMENTS_MAX: usize = 8;
 
-/// Ends of segments' names; others' files are left alone.
+/// The suffix of segments' names. Files with other names are left alone.
 const SUFFIX: &str = ".log";
 
-/// One file.
+/// One segment.
 #[derive(Debug)]
 struct Segment {
     name: String,
-    /// By group, the highest index of an entry in it.
+    /// By group, the highest index of an entry in this segment.
     last: BTreeMap<GroupId, u64>,
 }
 
-/// See the module.
+/// A log store in segments.
 #[derive(Debug)]
 pub struct SegmentStore<F> {
     files: F,
     /// Oldest first; the last one is written to.
     segments: VecDeque<Segment>,
-    /// Bytes in the last one.
+    /// Bytes in the last segment.
     written: usize,
-    /// Bytes after which another one begins.
+    /// The size in bytes at which a new segment begins.
     segment_bytes: usize,
     /// Whether something was written since the last sync.
     dirty: bool,
-    /// Whether everything before was synced, and no mark says so yet.
+    /// Whether everything is synced and no mark says so yet.
     unmarked: bool,
     logs: Logs,
-    /// Why nothing goes any more.
+    /// The error after which every call is refused.
     broken: Option<StoreError>,
 }
 
 impl<F: Files> SegmentStore<F> {
-    /// Opens the logs in `files`. What a crash left of the last writes is cut off.
+    /// Opens the logs in `files`. An incomplete write at the end, left by a crash, is cut off.
     ///
     /// # Errors
-    /// Fails if a record that was synced does not check, or leaves a gap.
+    /// Fails if a file cannot be used, or if a record that was synced is damaged or missing.
     pub fn open(files: F, segment_bytes: usize) -> Result<Self, StoreError> {
         let names = files.list()?.into_iter().filter(|name| name.ends_with(SUFFIX)).collect();
         let mut store = SegmentStore {
@@ -93,20 +94,20 @@ impl<F: Files> SegmentStore<F> {
         Ok(())
     }
 
-    /// The files below, for those who keep snapshots beside the logs.
+    /// The files below, for snapshots that are kept beside the logs.
     pub fn files(&mut self) -> &mut F {
         &mut self.files
     }
 
-    /// How many segments there are.
+    /// The number of segments.
     pub fn segments(&self) -> usize {
         self.segments.len()
     }
 
-    /// Closes the last segment and begins another with what must not be forgotten.
+    /// Ends the last segment and begins another with the base and the hard state of every group.
     fn begin_segment(&mut self) -> Result<(), StoreError> {
         if let Some(last) = self.segments.back() {
-            // The next open takes it for complete.
+            // The next start takes this segment for complete.
             self.files.sync(&last.name)?;
         }
         let number = self.segments.back().and_then(|last| last.number()).unwrap_or(0) + 1;
@@ -151,7 +152,8 @@ impl<F: Files> SegmentStore<F> {
         Err(error)
     }
 
-    /// After a sync: another segment if this one is full, and away with those that nobody needs.
+    /// After a sync: begins another segment if this one is full, and removes those that no group
+    /// needs.
     fn tidy(&mut self) -> Result<(), StoreError> {
         if self.written < self.segment_bytes {
             return Ok(());
@@ -179,7 +181,7 @@ impl<F: Files> SegmentStore<F> {
         segment.last.iter().any(|(group, last)| *last > base(group))
     }
 
-    /// Writes the entries of the oldest segment's groups again, into the newest.
+    /// Copies the entries of the oldest segment's groups into the newest.
     fn carry(&mut self) -> Result<(), StoreError> {
         let groups: Vec<GroupId> = self.segments[0].last.keys().copied().collect();
         for group in groups {

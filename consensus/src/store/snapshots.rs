@@ -1,4 +1,4 @@
-//! Snapshots as files beside the logs, named by group, index and term.
+//! Snapshots as files beside the logs, named after group, index and term.
 
 use super::codec::{CRC32C, decode_members, encode_members};
 use super::{FileError, Files};
@@ -6,7 +6,7 @@ use crate::message::{Base, GroupId};
 use crc::{Digest, Table};
 use std::io::Read;
 
-/// A snapshot that is not there, or not as it was written.
+/// A snapshot is missing, or is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the snapshot {0} is missing or damaged")]
 pub struct Torn(pub String);
@@ -22,12 +22,12 @@ fn name(group: GroupId, base: &Base) -> String {
 }
 
 impl<F: Files> Snapshots<'_, F> {
-    /// Keeps a snapshot: synced when this returns. The log may be compacted afterwards, not before. Of one that could
-    /// not be written whole nothing stays.
+    /// Writes and syncs a snapshot. The log may be compacted only after this has returned. If the
+    /// snapshot cannot be written completely, nothing of it stays.
     pub fn keep(&mut self, group: GroupId, base: &Base, data: &[u8]) -> Result<(), FileError> {
         let name = name(group, base);
         if self.0.list()?.contains(&name) {
-            // Of an attempt that did not end, or the same once more.
+            // It is left from an attempt that was interrupted, or it is the same snapshot again.
             self.0.remove(&name)?;
         }
         let members = encode_members(&base.members);
@@ -39,13 +39,13 @@ impl<F: Files> Snapshots<'_, F> {
         let kept = parts.try_for_each(|part| self.0.append(&name, part));
         let kept = kept.and_then(|()| self.0.sync(&name));
         if kept.is_err() {
-            // It may not have been made at all.
+            // It may not have been created at all.
             let _ = self.0.remove(&name);
         }
         kept
     }
 
-    /// Opens the snapshot that a log's base speaks of, to be read elsewhere, piece by piece.
+    /// Opens the snapshot of a log's base, to be read in pieces.
     pub fn open(&self, group: GroupId, base: &Base) -> Result<SnapshotReader, Torn> {
         let name = name(group, base);
         let open = || {
@@ -56,12 +56,12 @@ impl<F: Files> Snapshots<'_, F> {
         reader.map(|(reader, _)| reader).ok_or(Torn(name.clone()))
     }
 
-    /// Removes a snapshot that is not needed.
+    /// Removes a snapshot that is no longer needed.
     pub fn remove(&mut self, group: GroupId, base: &Base) -> Result<(), FileError> {
         self.0.remove(&name(group, base))
     }
 
-    /// The snapshot that a log's base speaks of.
+    /// Reads the whole snapshot of a log's base.
     pub fn load(&self, group: GroupId, base: &Base) -> Result<Vec<u8>, Torn> {
         let name = name(group, base);
         let load = || -> Option<Vec<u8>> {
@@ -83,21 +83,22 @@ impl<F: Files> Snapshots<'_, F> {
     }
 }
 
-/// A snapshot that is read piece by piece. The last piece is given out only once the whole has been checked: what is
-/// damaged is never complete.
+/// A snapshot that is read in pieces. The last piece is returned only after the checksum has been
+/// verified, so that a damaged snapshot is never complete.
 pub struct SnapshotReader {
     name: String,
     bytes: Box<dyn Read + Send>,
-    /// Bytes of the state.
+    /// The size of the state in bytes.
     length: u64,
-    /// Those that were not read.
+    /// The number of bytes not yet read.
     left: u64,
-    /// Of what was read; none once everything was.
+    /// The checksum of what was read; `None` once everything was.
     sum: Option<Digest<'static, u32, Table<16>>>,
 }
 
 impl SnapshotReader {
-    /// With the members that it names; `None` if its beginning cannot be.
+    /// Reads the beginning. Returns the reader and the members in the snapshot; `None` if the
+    /// beginning is not valid.
     fn open(
         name: String,
         length: u64,
@@ -116,15 +117,15 @@ impl SnapshotReader {
         Some((reader, decode_members(&members)?))
     }
 
-    /// Bytes of the state.
+    /// The size of the state in bytes.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// The next bytes of it, so many unless fewer are left; none at its end.
+    /// Returns the next `most` bytes of the state, or as many as are left; `None` at the end.
     ///
     /// # Errors
-    /// When it cannot be read, or is not what was written.
+    /// Fails if the file cannot be read or its checksum is wrong.
     pub fn piece(&mut self, most: usize) -> Result<Option<Vec<u8>>, Torn> {
         let torn = || Torn(self.name.clone());
         let Some(mut sum) = self.sum.take() else { return Ok(None) };

@@ -1,11 +1,11 @@
-//! A disk in memory that forgets, tears, fails and fills up as disks do.
+//! A disk in memory that loses unsynced data, tears writes, fails and fills up as real disks do.
 
 use crate::store::{FileError, Files, Reading};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// A file: what is in it, and how much of that would survive.
+/// A file: its contents, and how many bytes of them are synced.
 #[derive(Debug, Clone, Default)]
 struct Content {
     bytes: Vec<u8>,
@@ -21,29 +21,30 @@ struct State {
     failing: bool,
 }
 
-/// A disk; clones are the same disk.
+/// A disk in memory. Clones share the same contents.
 #[derive(Debug, Clone, Default)]
 pub struct Disk(Rc<RefCell<State>>);
 
 impl Disk {
-    /// Syncs fail from now on, or no longer.
+    /// Makes every sync fail from now on, or no longer.
     pub fn fail_syncs(&self, failing: bool) {
         self.0.borrow_mut().failing = failing;
     }
 
-    /// So many bytes fit from now on; `None` for any number.
+    /// Sets the number of bytes that still fit; `None` for no limit.
     pub fn set_free(&self, free: Option<usize>) {
         self.0.borrow_mut().free = free;
     }
 
-    /// Bytes that were written and not synced.
+    /// The number of bytes that are written and not synced.
     pub fn unsynced(&self) -> usize {
         let state = self.0.borrow();
         state.files.values().map(|file| file.bytes.len() - file.synced).sum()
     }
 
-    /// The power fails. Of every file survives what was synced, and a part of the rest, as `choose`
-    /// says: given a length, a number up to it, and whether the last byte is altered.
+    /// Simulates a power failure. Of every file the synced bytes survive, and some of the others:
+    /// `choose` gets their number, and returns how many survive and whether the last of these is
+    /// altered.
     pub fn crash(&self, mut choose: impl FnMut(usize) -> (usize, bool)) {
         let mut state = self.0.borrow_mut();
         (state.failing, state.free) = (false, None);
@@ -59,12 +60,12 @@ impl Disk {
         });
     }
 
-    /// Everything is gone: a disk was exchanged.
+    /// Removes everything, as if the disk had been exchanged.
     pub fn wipe(&self) {
         *self.0.borrow_mut() = State::default();
     }
 
-    /// Alters a byte that was synced.
+    /// Alters a synced byte of a file.
     pub fn rot(&self, name: &str, at: usize) {
         if let Some(byte) =
             self.0.borrow_mut().files.get_mut(name).and_then(|f| f.bytes.get_mut(at))

@@ -8,7 +8,7 @@ pub use disk::Disk;
 pub use numbers::Numbers;
 pub use suite::{Rig, apart, as_written, bases, crashes, overwritten, removed, voted};
 
-/// The suite as tests of a module named `$name`, for what `$rig` makes.
+/// Runs the suite as tests in a module named `$name`, on the stores that `$rig` opens.
 #[macro_export]
 macro_rules! log_store_suite {
     ($name:ident, $rig:expr) => {

@@ -1,18 +1,18 @@
-//! What a log store must do.
+//! The conformance suite for log stores.
 
 use super::Numbers;
 use crate::message::{Base, Entry, EntryKind, GroupId, HardState, Membership};
 use crate::raft::Recovered;
 use crate::store::{LogStore, Logs, Record, StoreError};
 
-/// How a store is opened, and what a crash is to it.
+/// Opens the store under test, and simulates crashes.
 pub trait Rig {
-    /// The store.
+    /// The type of the store.
     type Store: LogStore;
-    /// An empty one.
+    /// Opens an empty store.
     fn open(&mut self) -> Self::Store;
-    /// The power fails, and the store is opened again. Of what was not synced, as much survives as
-    /// the numbers say.
+    /// Simulates a power failure and opens the store again. `numbers` decides how much survives of
+    /// what was not synced.
     fn crash(&mut self, store: Self::Store, numbers: &mut Numbers) -> Self::Store;
 }
 
@@ -38,7 +38,7 @@ fn log(store: &impl LogStore, group: GroupId) -> Recovered {
     store.recovered().remove(&group).unwrap_or_default()
 }
 
-/// What was written and synced is there after a crash.
+/// Everything that was written and synced is there after a crash.
 pub fn as_written<R: Rig>(rig: &mut R) {
     let mut store = rig.open();
     assert!(store.recovered().is_empty());
@@ -65,7 +65,7 @@ pub fn apart<R: Rig>(rig: &mut R) {
     assert_eq!(log(&store, 3), Recovered::default());
 }
 
-/// A new leader's entries take the place of others; gaps are refused.
+/// Entries of a new leader replace others, and gaps are refused.
 pub fn overwritten<R: Rig>(rig: &mut R) {
     let mut store = rig.open();
     store.append(1, &entries(1, 9, 1)).unwrap();
@@ -76,7 +76,7 @@ pub fn overwritten<R: Rig>(rig: &mut R) {
     assert!(store.append(1, &entries(7, 1, 2)).is_err());
 }
 
-/// A log begins behind its snapshot, and goes on if it agrees with it.
+/// A log begins behind its snapshot, and continues if it agrees with it.
 pub fn bases<R: Rig>(rig: &mut R) {
     let mut store = rig.open();
     store.append(1, &entries(1, 9, 1)).unwrap();
@@ -91,7 +91,7 @@ pub fn bases<R: Rig>(rig: &mut R) {
     store.append(1, &entries(21, 1, 3)).unwrap();
     let mut store = synced(rig, store);
     assert_eq!(log(&store, 1).entries, entries(21, 1, 3));
-    // What a snapshot holds already changes nothing.
+    // A base that the log has passed already changes nothing.
     store.append(1, &entries(19, 3, 3)).unwrap();
     store.set_base(1, &base(5, 1)).unwrap();
     let store = synced(rig, store);
@@ -99,7 +99,7 @@ pub fn bases<R: Rig>(rig: &mut R) {
     assert_eq!(log(&store, 1), found);
 }
 
-/// The last term and vote count.
+/// The latest hard state counts.
 pub fn voted<R: Rig>(rig: &mut R) {
     let mut store = rig.open();
     for term in 1..4 {
@@ -109,7 +109,7 @@ pub fn voted<R: Rig>(rig: &mut R) {
     assert_eq!(log(&store, 1).hard_state, HardState { term: 3, vote: 4, commit: 0 });
 }
 
-/// A group that was removed is gone, and may not come back with a crash.
+/// A group that was removed is gone, and no crash brings it back.
 pub fn removed<R: Rig>(rig: &mut R) {
     let mut store = rig.open();
     store.append(1, &entries(1, 3, 1)).unwrap();
@@ -119,11 +119,11 @@ pub fn removed<R: Rig>(rig: &mut R) {
     assert_eq!(store.recovered().keys().copied().collect::<Vec<_>>(), [2]);
 }
 
-/// After any crash there is a prefix of what was written, and all that was synced.
+/// After a crash there is a prefix of what was written, which includes everything that was synced.
 pub fn crashes<R: Rig>(rig: &mut R) {
     let mut numbers = Numbers::new(42);
     let mut store = rig.open();
-    // Every state since the last sync.
+    // Every state since the last sync, one of which must be found.
     let mut states = vec![Logs::default()];
     for _ in 0..2_000 {
         match numbers.below(20) {
@@ -143,7 +143,7 @@ pub fn crashes<R: Rig>(rig: &mut R) {
     }
 }
 
-/// One call, chosen at random among those that make sense.
+/// Makes one call, chosen at random among those that are valid.
 fn write(
     store: &mut impl LogStore,
     states: &mut Vec<Logs>,

@@ -1,12 +1,12 @@
-//! Our messages and the crate's, field by field.
+//! Conversion between our messages and those of the crate `raft`, field by field.
 
 use crate::message::{Base, Change, Entry, EntryKind, HardState, Membership};
 use crate::message::{Message, MessageKind, Step};
 use raft::prelude as pb;
 use raft::prelude::{ConfChangeTransition, ConfChangeType, EntryType, MessageType};
 
-/// The kinds that peers exchange. All others are calls of a member to itself, or proposals, which
-/// are never forwarded.
+/// The kinds of message that peers exchange. The crate's other kinds are calls of a member to
+/// itself, or proposals, which are never forwarded.
 const KINDS: &[(MessageKind, MessageType)] = &[
     (MessageKind::Append, MessageType::MsgAppend),
     (MessageKind::AppendResponse, MessageType::MsgAppendResponse),
@@ -22,7 +22,8 @@ const KINDS: &[(MessageKind, MessageType)] = &[
     (MessageKind::RequestPreVoteResponse, MessageType::MsgRequestPreVoteResponse),
 ];
 
-/// An entry for the crate. A change travels in `context`: what the crate would parse stays empty.
+/// Converts an entry for the crate. A change goes into `context`, so that the crate finds no data
+/// to parse.
 pub fn entry_in(entry: Entry) -> pb::Entry {
     let mut out = pb::Entry { index: entry.index, term: entry.term, ..Default::default() };
     match entry.kind {
@@ -44,7 +45,7 @@ pub fn entry_out(entry: &pb::Entry) -> Entry {
     Entry { index: entry.index, term: entry.term, kind, data }
 }
 
-/// Members for the crate.
+/// Converts members for the crate.
 pub fn members_in(members: &Membership) -> pb::ConfState {
     let mut out = pb::ConfState::default();
     out.set_voters(members.voters.clone());
@@ -71,8 +72,8 @@ pub fn members_out(state: &pb::ConfState) -> Membership {
     }
 }
 
-/// A snapshot for the crate: where the log begins behind it, and sixteen bytes of data that are ours.
-/// The state goes another way.
+/// Converts a base to a snapshot for the crate. Its data are sixteen bytes of ours; the state
+/// itself is sent separately.
 pub fn base_in(base: &Base) -> pb::Snapshot {
     let mut out = pb::Snapshot::default();
     let meta = out.mut_metadata();
@@ -94,7 +95,7 @@ pub fn base_out(snapshot: &pb::Snapshot) -> Base {
     Base { index: meta.index, term: meta.term, members, seq: number(0), time: number(8) }
 }
 
-/// What is to be kept beside the entries, for the crate.
+/// Converts a hard state for the crate.
 pub fn hard_state_in(state: HardState) -> pb::HardState {
     let HardState { term, vote, commit } = state;
     pb::HardState { term, vote, commit, ..Default::default() }
@@ -105,7 +106,7 @@ pub fn hard_state_out(state: &pb::HardState) -> HardState {
     HardState { term: state.term, vote: state.vote, commit: state.commit }
 }
 
-/// A change for the crate.
+/// Converts a change for the crate.
 pub fn change_in(change: &Change) -> pb::ConfChangeV2 {
     let mut out = pb::ConfChangeV2::default();
     let single = |step: &Step| {
@@ -123,7 +124,7 @@ pub fn change_in(change: &Change) -> pb::ConfChangeV2 {
     out
 }
 
-/// A message for the crate.
+/// Converts a message for the crate.
 pub fn message_in(message: Message) -> pb::Message {
     let kind = KINDS.iter().find(|(ours, _)| *ours == message.kind);
     let mut out = pb::Message {
@@ -143,7 +144,8 @@ pub fn message_in(message: Message) -> pb::Message {
     };
     out.set_msg_type(kind.map_or(MessageType::MsgHeartbeatResponse, |(_, theirs)| *theirs));
     if matches!(message.kind, MessageKind::ReadIndex | MessageKind::ReadIndexResponse) {
-        // The name of a round is the data of an entry there, and in `context` here.
+        // The crate keeps the name of a read round as the data of an entry; our messages have it in
+        // `context`.
         let data = std::mem::take(&mut out.context);
         out.set_entries(vec![pb::Entry { data, ..Default::default() }].into());
     } else {
@@ -155,7 +157,7 @@ pub fn message_in(message: Message) -> pb::Message {
     out
 }
 
-/// The reverse of [`message_in`]; `None` for what does not go to peers.
+/// The reverse of [`message_in`]; `None` for kinds that are not sent to peers.
 pub fn message_out(message: &pb::Message) -> Option<Message> {
     let theirs = message.get_msg_type();
     let (kind, _) = *KINDS.iter().find(|(_, kind)| *kind == theirs)?;

@@ -1,8 +1,7 @@
 //! The log in memory, as the crate reads it: everything behind the last snapshot.
 //!
-//! etcd does the same. A log is compacted by snapshots, so its length is bounded by who decides
-//! when to take one; reading never waits for a disk, and undoing what a deposed leader executed
-//! needs nobody else.
+//! etcd does the same. Its owner bounds the length of the log by taking snapshots. Reading never
+//! waits for a disk, and undoing what a deposed leader executed needs no other node.
 
 use super::convert::{base_in, entry_in, hard_state_in, members_in};
 use crate::message::{Base, HardState};
@@ -11,21 +10,21 @@ use raft::prelude as pb;
 use raft::{Error, GetEntriesContext, RaftState, Result, StorageError};
 use std::cell::Cell;
 
-/// See the module.
+/// The log in memory.
 pub struct Mirror {
-    /// Where the log begins.
+    /// The point where the log begins.
     pub base: Base,
-    /// As it was at start.
+    /// The hard state as it was found at start.
     hard_state: HardState,
     /// The entries behind the base, without gaps.
     entries: Vec<pb::Entry>,
-    /// Somebody needs a snapshot, and the last one is too old for it: it would refuse one that does not
-    /// name it as a member.
+    /// Whether some member needs a newer snapshot than the last one. A member refuses a snapshot
+    /// that does not name it.
     pub wanted: Cell<bool>,
 }
 
 impl Mirror {
-    /// The log that was found at start.
+    /// Takes over the log that was found at start.
     pub fn new(found: Recovered) -> Mirror {
         let entries = found.entries.into_iter().map(entry_in).collect();
         Mirror { base: found.base, hard_state: found.hard_state, entries, wanted: Cell::new(false) }
@@ -36,13 +35,13 @@ impl Mirror {
         self.base.index + self.entries.len() as u64
     }
 
-    /// Entries behind `index`.
+    /// The entries behind `index`.
     pub fn behind(&self, index: u64) -> &[pb::Entry] {
         let from = index.saturating_sub(self.base.index) as usize;
         self.entries.get(from..).unwrap_or_default()
     }
 
-    /// Adds entries, over those that are there.
+    /// Appends entries. They replace those that are there from the first one's index on.
     pub fn append(&mut self, entries: &[pb::Entry]) {
         let Some(first) = entries.first() else { return };
         let keep = first.index.saturating_sub(self.base.index + 1) as usize;
@@ -50,7 +49,7 @@ impl Mirror {
         self.entries.extend_from_slice(entries);
     }
 
-    /// Forgets what a snapshot holds.
+    /// Drops the entries that a snapshot up to `base` holds.
     pub fn compact(&mut self, base: Base) {
         let gone = base.index.saturating_sub(self.base.index) as usize;
         self.entries.drain(..gone.min(self.entries.len()));
@@ -58,7 +57,7 @@ impl Mirror {
         self.base = base;
     }
 
-    /// Begins anew behind a snapshot.
+    /// Replaces the log by one that begins behind a snapshot.
     pub fn restore(&mut self, base: Base) {
         self.entries.clear();
         self.base = base;

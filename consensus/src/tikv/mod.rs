@@ -1,17 +1,17 @@
-//! [`Raft`] by TiKV's crate of that name, the only place that knows it.
+//! [`Raft`] implemented with TiKV's crate `raft`. No other module names that crate.
 //!
-//! Its traps, and what is done about them here:
+//! The crate has pitfalls, which are handled here:
 //!
-//! - its election timeout comes from a random source: overwritten after every call by a function of
-//!   seed, node and term, so that two runs are the same;
-//! - followers forward proposals, so none is given to them;
-//! - a round of reading before the first commit of a term is dropped: the caller repeats it;
-//! - between a snapshot's `ready` and its sync it believes to have applied what is gone from the log, and
-//!   panics if it campaigns then: it is kept from that;
-//! - a leader that removed itself panics when it persists the next entry: it steps down when it applies
-//!   that;
-//! - it panics when told that entries are committed which it does not have, or that nobody belongs to
-//!   a group: such messages are refused before.
+//! - Its election timeout is random. It is overwritten after every call by a function of seed, node
+//!   and term, so that two runs are the same.
+//! - Followers would forward proposals, so they are given none.
+//! - A read round that begins before the first commit of a term is dropped; the caller repeats it.
+//! - Between the `ready` of a snapshot and its sync, the crate believes that it has applied entries
+//!   which are gone from the log, and panics if it campaigns. It is kept from campaigning then.
+//! - A leader that removed itself panics when it persists the next entry. It steps down when it
+//!   applies its removal.
+//! - It panics when told that entries are committed which it does not have, or that a group has no
+//!   members. Such messages are refused before.
 
 mod convert;
 mod mirror;
@@ -27,26 +27,28 @@ use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use slog::{Discard, Logger, o};
 
-/// Ticks without a word of the leader until a follower may campaign.
+/// The number of ticks without a message from the leader after which a follower may campaign.
 pub const ELECTION_TICKS: u64 = 10;
 
-/// Bytes of entries in one message, about.
+/// The approximate number of bytes of entries in one message.
 const MESSAGE_BYTES: u64 = 1 << 20;
 
-/// Messages on their way to a follower that have not been answered.
+/// The number of unanswered messages to a follower.
 const IN_FLIGHT: usize = 256;
 
-/// A member of a group, by the crate `raft`.
+/// A member of a group, implemented with the crate `raft`.
 pub struct TikvRaft {
     node: RawNode<Mirror>,
     seed: u64,
-    /// A snapshot that took the log's place and is not synced: number of its `ready`, and index.
+    /// The snapshot that replaces the log and is not synced yet: the number of its `ready`, and its
+    /// index.
     restoring: Option<(u64, u64)>,
 }
 
 impl TikvRaft {
-    /// A member that was found as `found`, whose state is that of `found.base`. `seed` decides its
-    /// election timeouts. `None` if `id` is zero or what was found contradicts itself.
+    /// Creates a member from the log that was found at start; the state machine has the state of
+    /// `found.base`. `seed` determines its election timeouts. `None` if `id` is zero or the log
+    /// contradicts itself.
     pub fn new(id: NodeId, seed: u64, found: Recovered) -> Option<TikvRaft> {
         let mut found = found;
         let first = found.base.index + 1;
@@ -54,8 +56,8 @@ impl TikvRaft {
         if id == 0 || !found.entries.iter().enumerate().all(ascending) {
             return None;
         }
-        // The last hard state may have been written before a snapshot came, or be ahead of entries
-        // that were not synced.
+        // The last hard state may be older than the snapshot, or ahead of entries that were not
+        // synced.
         let last = found.base.index + found.entries.len() as u64;
         found.hard_state.commit = found.hard_state.commit.clamp(found.base.index, last);
         found.hard_state.term = found.hard_state.term.max(found.base.term);
@@ -77,7 +79,8 @@ impl TikvRaft {
         Some(member)
     }
 
-    /// Overwrites the crate's random choice. To be called whenever it may have been made.
+    /// Overwrites the election timeout that the crate chose at random. To be called whenever it may
+    /// have chosen one.
     fn settle(&mut self) {
         let raft = &mut self.node.raft;
         let mixed = mix(self.seed ^ mix(raft.id) ^ mix(raft.term).rotate_left(17));
@@ -89,7 +92,7 @@ impl TikvRaft {
         self.node.raft.state == StateRole::Leader
     }
 
-    /// Whether a message may be given to the crate.
+    /// Checks whether a message may be given to the crate.
     fn check(&self, message: &Message) -> Result<(), Refused> {
         let raft = &self.node.raft;
         if message.to != raft.id || message.from == raft.id || message.from == 0 {
@@ -120,7 +123,7 @@ impl TikvRaft {
     }
 }
 
-/// A cheap, well-mixed function of a number: one step of SplitMix64.
+/// Mixes the bits of a number: one step of SplitMix64.
 pub(crate) fn mix(value: u64) -> u64 {
     SplitMix64::seed_from_u64(value).next_u64()
 }
@@ -140,7 +143,8 @@ impl Raft for TikvRaft {
         if self.restoring.is_some() && message.kind == MessageKind::TimeoutNow {
             return Ok(());
         }
-        // What it refuses, it has ignored: answers of nodes that no longer belong.
+        // A message that the crate refuses is ignored: it came from a node that is no longer a
+        // member.
         let _ = self.node.step(message_in(message));
         self.settle();
         Ok(())
