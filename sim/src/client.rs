@@ -1,4 +1,4 @@
-//! Clients: they ask one thing after the other, and note what they saw.
+//! Clients, which send one command after the other and record the history of what they saw.
 
 use crate::check::append::{self, Transaction};
 use crate::check::number::{History, Number};
@@ -8,58 +8,59 @@ use consensus::NodeId;
 use consensus::testing::Numbers;
 use std::collections::BTreeMap;
 
-/// Keys that hold numbers.
+/// The number of keys that hold numbers.
 const NUMBERS: u64 = 3;
 
-/// Keys that hold lists, behind those of numbers.
+/// The number of keys that hold lists. They follow those of numbers.
 const LISTS: u64 = 3;
 
-/// Steps that the check of one key may take.
+/// The number of steps after which the check of one key gives up.
 const STEPS: u64 = 400_000;
 
-/// Something that was asked.
+/// An operation in the history.
 #[derive(Debug, Clone)]
 struct Operation {
     command: Command,
     span: Span,
     reply: Option<Reply>,
-    /// It did not happen: the answer said so.
+    /// Whether the answer said that it was not executed.
     cut: bool,
 }
 
 /// A client.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// Whom it asks.
+    /// The node it asks.
     pub target: NodeId,
-    /// What it waits for.
+    /// The operation whose answer it waits for.
     pub waiting: Option<u64>,
-    /// It asks the same node whatever that says: it would see a stale leader.
+    /// Whether it keeps asking the same node whatever the answers, which would reveal a stale
+    /// leader.
     pub stubborn: bool,
 }
 
-/// All clients, and what they saw.
+/// All clients, and the history of what they saw.
 #[derive(Debug, Default)]
 pub struct Clients {
     /// The clients.
     pub all: Vec<Client>,
     operations: Vec<Operation>,
-    /// Counts answers and questions, so that the history has an order.
+    /// Counts questions and answers, which gives the history its order.
     moment: u64,
-    /// What is written is never written twice.
+    /// The value that was written last. No value is written twice.
     value: u64,
-    /// Operations that were answered.
+    /// The number of operations that were executed and answered.
     pub answered: u64,
 }
 
 impl Clients {
-    /// So many clients.
+    /// Creates `count` clients.
     pub fn new(count: usize) -> Clients {
         let client = |at: usize| Client { target: 1, waiting: None, stubborn: at % 2 == 1 };
         Clients { all: (0..count).map(client).collect(), ..Clients::default() }
     }
 
-    /// A command, at random; at the end of a run only what reads.
+    /// Chooses a command at random; one that only reads if `only_reads`.
     pub fn choose(&mut self, numbers: &mut Numbers, only_reads: bool) -> Command {
         self.value += 1;
         let value = self.value;
@@ -72,7 +73,8 @@ impl Clients {
         match numbers.below(12) {
             0..=2 => Command::Get(key),
             3..=4 => Command::Set(key, value),
-            // What expires is not set by condition: of an unknown outcome nobody could say what it left.
+            // The key with values that expire gets no conditional write: if its outcome were
+            // unknown, the model could not say what it left.
             5 => Command::SetNx(1 + key % 2, value),
             6 => Command::Del(key),
             7 => Command::SetPx(0, value, 200 + numbers.below(2_000)),
@@ -86,7 +88,7 @@ impl Clients {
         }
     }
 
-    /// A client asks; the number of the operation.
+    /// Records that a client sends a command. Returns the number of the operation.
     pub fn ask(&mut self, client: usize, command: Command) -> u64 {
         self.moment += 1;
         let span = Span { begin: self.moment, end: None };
@@ -96,7 +98,7 @@ impl Clients {
         operation
     }
 
-    /// A client is answered. False if it does not wait for that any more.
+    /// Records an answer to a client. Returns false if the client no longer waits for it.
     pub fn answer(&mut self, client: usize, operation: u64, answer: Answer) -> bool {
         if self.all[client].waiting != Some(operation) {
             return false;
@@ -121,7 +123,8 @@ impl Clients {
         true
     }
 
-    /// Whether what they saw can have happened; how many checks gave up.
+    /// Checks whether the history is possible. Returns the verdict and the number of checks that
+    /// gave up.
     pub fn check(&self) -> (Result<(), String>, u64) {
         let mut gave_up = 0;
         for (key, history) in self.numbers() {
@@ -139,8 +142,8 @@ impl Clients {
         }
     }
 
-    /// By key, what was asked about numbers. Without what did not happen, or only read and was not
-    /// answered.
+    /// The history of each number, by key. Operations that were not executed are left out, and so
+    /// are reads without an answer.
     pub fn numbers(&self) -> BTreeMap<u8, History> {
         let mut all: BTreeMap<u8, History> = BTreeMap::new();
         for it in self.operations.iter().filter(|it| !it.cut) {
@@ -153,7 +156,7 @@ impl Clients {
         all
     }
 
-    /// The transactions on lists.
+    /// The transactions on lists that may have been executed.
     pub fn transactions(&self) -> Vec<Transaction> {
         let happened = self.operations.iter().filter(|it| !it.cut);
         let transaction = |it: &Operation| match (&it.command, &it.reply) {

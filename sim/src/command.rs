@@ -1,65 +1,66 @@
-//! What clients ask of nodes, and what they are told: a few commands of Redis's, on numbers and lists.
+//! The commands that clients send to nodes and the replies they get: a few Redis commands on
+//! numbers and lists.
 
 use consensus::NodeId;
 use resp::Value;
 
-/// Keys of numbers and of lists do not overlap.
+/// A command. The keys of numbers and those of lists do not overlap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// A number.
+    /// Reads a number.
     Get(u8),
-    /// A number for good.
+    /// Sets a number.
     Set(u8, u64),
-    /// A number if there is none.
+    /// Sets a number if the key does not exist.
     SetNx(u8, u64),
-    /// A number for some milliseconds.
+    /// Sets a number that expires after some milliseconds.
     SetPx(u8, u64, u64),
-    /// Nothing.
+    /// Deletes a number.
     Del(u8),
-    /// Appends to lists and reads lists, as one.
+    /// Appends to lists and reads lists in one transaction.
     Exec(Vec<Micro>),
 }
 
 /// A step of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Micro {
-    /// Appends a number.
+    /// Appends a number to a list.
     Append(u8, u64),
-    /// Reads a list.
+    /// Reads a whole list.
     Read(u8),
 }
 
-/// What a node replies.
+/// The reply of a node to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// Done.
+    /// The command was executed.
     Ok,
-    /// A condition failed, or there was nothing to delete.
+    /// The condition of the command failed, or there was nothing to delete.
     No,
-    /// A number, or none.
+    /// The number, or `None` if the key does not exist.
     Number(Option<u64>),
-    /// What each step read.
+    /// For each step of a transaction: the list that it read, or `None` for an append.
     Lists(Vec<Option<Vec<u64>>>),
 }
 
-/// What a client is told.
+/// The outcome of a command as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// The reply.
+    /// The command was executed and this is its reply.
     Reply(Reply),
-    /// Not executed here, or undone; this node may lead (zero if none is known).
+    /// The command was not executed, or was undone. This node may lead; zero if no leader is known.
     Moved(NodeId),
-    /// Perhaps.
+    /// Nobody can say whether the command was executed.
     Unknown,
 }
 
-/// Where clients find a node.
+/// The address of a node, as the error `MOVED` shows it to clients.
 pub fn address(id: NodeId) -> Box<str> {
     format!("node:{id}").into()
 }
 
 impl Command {
-    /// The key, of a command about a number.
+    /// The key of a command about a number; `None` for a transaction.
     pub fn number_key(&self) -> Option<u8> {
         match self {
             Command::Get(key) | Command::Set(key, _) | Command::SetNx(key, _) => Some(*key),
@@ -68,7 +69,7 @@ impl Command {
         }
     }
 
-    /// How many replies there will be.
+    /// The number of replies that a node sends to the command.
     pub fn replies(&self) -> usize {
         match self {
             Command::Exec(steps) => steps.len() + 2,
@@ -76,7 +77,7 @@ impl Command {
         }
     }
 
-    /// As it is sent.
+    /// The bytes that a client sends.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let number = |key: &u8| format!("number:{key}");
@@ -104,16 +105,16 @@ impl Command {
         out
     }
 
-    /// What all the replies to it say.
+    /// Derives the outcome of the command from all replies to it.
     ///
     /// # Panics
-    /// When they are none that it can have.
+    /// Panics if the command cannot have such replies.
     pub fn answer(&self, replies: &[Value]) -> Answer {
         let error = |value: &Value| match value {
             Value::Error(text) => Some(String::from_utf8_lossy(text).into_owned()),
             _ => None,
         };
-        // What is said last counts, but that a transaction was given up has a cause before.
+        // The last error counts. `EXECABORT` only says that an earlier error was the cause.
         let last = replies.last().and_then(error);
         let text = match last.filter(|text| !text.starts_with("EXECABORT")) {
             Some(text) => Some(text),
@@ -152,7 +153,7 @@ impl Command {
     }
 }
 
-/// What an error stands for.
+/// The outcome that an error stands for.
 fn answer_of_error(text: &str) -> Answer {
     let mut words = text.split(' ');
     match words.next() {
@@ -174,7 +175,7 @@ fn number(value: &Value) -> Option<u64> {
 }
 
 impl Micro {
-    /// The list.
+    /// The key of the list.
     pub fn key(self) -> u8 {
         match self {
             Micro::Append(key, _) | Micro::Read(key) => key,

@@ -1,6 +1,7 @@
-//! A digest of bytes and numbers: FNV-1a over words, which no version of anything changes.
+//! A digest of bytes and numbers: FNV-1a over words. It does not depend on the version of any
+//! library.
 
-/// A digest that grows.
+/// A digest in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest(u64);
 
@@ -16,7 +17,7 @@ impl Digest {
         self.0 = (self.0 ^ number).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     }
 
-    /// Adds bytes, and how many they are.
+    /// Adds the length of `bytes`, then the bytes.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.add(bytes.len() as u64);
         for word in bytes.chunks(8) {
@@ -26,13 +27,13 @@ impl Digest {
         }
     }
 
-    /// What it comes to.
+    /// The digest of everything that was added.
     pub fn value(self) -> u64 {
         self.0
     }
 }
 
-/// Of some bytes.
+/// The digest of `bytes`.
 pub fn of(bytes: &[u8]) -> u64 {
     let mut digest = Digest::default();
     digest.bytes(bytes);

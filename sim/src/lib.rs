@@ -1,13 +1,13 @@
-//! The cluster in one thread, from one seed. Only tests use it.
+//! Simulates a cluster in one thread from one seed. Only tests and `cargo xtask sim` use it.
 //!
-//! [`run`] plays fifteen seconds: nodes with real engines, groups and log segments on virtual disks, a
-//! virtual network, clocks that differ, clients that ask; for eight seconds faults of all kinds at once,
-//! then everything heals. It looks after every step whether what must hold does ([`oracle`]), at the end
-//! whether clients were served again and whether what they saw can have happened ([`check`]).
+//! [`run`] simulates fifteen seconds: nodes with real engines, groups and log segments on virtual
+//! disks, a virtual network, clocks that differ, and clients. For eight seconds faults of all kinds
+//! occur, then everything heals. After every step it checks the invariants ([`oracle`]). At the end
+//! it checks that clients were served again after the faults, and that the history they saw is
+//! possible ([`check`]).
 //!
-//! The same seed is the same run, to the last event: [`Report::digest`] says so.
-//!
-//! It promises that whatever it finds happens again. It must not read a clock or a random source, nor
+//! The same seed gives the same run, to the last event; [`Report::digest`] proves it. So every
+//! finding can be repeated. For this, the crate must not read a clock or a random source, nor
 //! depend on the order of a hash map.
 
 pub mod check;
@@ -27,27 +27,27 @@ pub use planted::Planted;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
-/// How a run went.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Its seed.
+    /// The seed of the run.
     pub seed: u64,
-    /// What went wrong first.
+    /// The first violation that was found, in words.
     pub violation: Option<String>,
-    /// Of all that happened.
+    /// A digest of all events.
     pub digest: u64,
-    /// Operations that were answered.
+    /// The number of operations that were executed and answered.
     pub answered: u64,
-    /// The last committed entry.
+    /// The index of the last committed entry.
     pub commit: u64,
-    /// Checks that took too long.
+    /// The number of checks that gave up because they took too long.
     pub gave_up: u64,
 }
 
-/// Plays a seed, with a planted bug or none.
+/// Runs a seed, with a planted bug or none.
 pub fn run(seed: u64, planted: Option<Planted>) -> Report {
     let mut world = World::new(seed, planted);
-    // A panic is a violation like others, and a planted bug may well lead to one.
+    // A panic is a violation like any other. A planted bug may well lead to one.
     let played = catch_unwind(AssertUnwindSafe(|| world.run()));
     let (checked, gave_up) = match played {
         Ok(_) => world.clients.check(),
@@ -72,7 +72,8 @@ fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
 }
 
-/// The first of the seeds from `first` on that finds a planted bug, and what it found.
+/// Searches `seeds` seeds from `first` on for one that finds the planted bug. Returns the seed and
+/// the violation.
 pub fn find(planted: Planted, first: u64, seeds: u64) -> Option<(u64, String)> {
     let found = |seed| run(seed, Some(planted)).violation.map(|what| (seed, what));
     (first..first + seeds).find_map(found)

@@ -1,30 +1,31 @@
-//! Faults, and the operator who changes the members meanwhile.
+//! Injects faults, and plays the operator who changes the membership meanwhile.
 
 use crate::world::{CHAOS, Event, World};
 use consensus::{Change, Membership, NodeId, Step};
 
-/// Who changes the members: one thing at a time, by asking whoever leads.
+/// The operator, who changes the membership by asking the current leader for one step at a time.
 #[derive(Debug)]
 pub struct Operator {
-    /// The next node's id. Ids are never used again.
+    /// The identity of the next node. Identities are never reused.
     next: NodeId,
-    /// It is to become a voter.
+    /// The node that is to become a voter.
     joining: Option<NodeId>,
-    /// It is to leave.
+    /// The node that is to leave.
     leaving: Option<NodeId>,
-    /// Steps that are asked for one after the other, without waiting.
+    /// Steps that are asked for one after the other, without waiting for the previous one.
     hasty: Vec<Step>,
-    /// A disk was exchanged, or nodes may have left in haste. Both in one run could lose a quorum for good.
+    /// Whether a disk was exchanged or nodes were removed in haste. Both in one run could lose a
+    /// quorum for good.
     once: bool,
 }
 
 impl Operator {
-    /// Nothing to do yet.
+    /// An operator with nothing to do. `next` is the identity of the next node.
     pub fn new(next: NodeId) -> Operator {
         Operator { next, joining: None, leaving: None, hasty: Vec::new(), once: false }
     }
 
-    /// What to ask of a leader whose group has these members.
+    /// The next change to ask for, given the members that the leader knows.
     fn wish(&mut self, members: &Membership) -> Option<Change> {
         if let Some(id) = self.joining {
             if members.voters.contains(&id) {
@@ -48,7 +49,7 @@ impl Operator {
 }
 
 impl World {
-    /// The operator asks for the next step.
+    /// Asks the leader for the operator's next step.
     pub fn operate(&mut self) {
         let quick = !self.operator.hasty.is_empty();
         self.after(if quick { 20_000 } else { 200_000 }, Event::Operate);
@@ -61,14 +62,15 @@ impl World {
         };
         if let Some(change) = change {
             self.with(id, |node| {
-                // Refused while another is under way: it is asked for again.
+                // The group refuses while another change is under way; the operator asks again
+                // later.
                 let _ = node.member().with(|group| group.change(&change));
                 Ok(())
             });
         }
     }
 
-    /// Turns off who was removed, once every member knows.
+    /// Turns off removed nodes, once every member knows that they are removed.
     fn retire(&mut self, members: &Membership) {
         let all = members.all();
         let knows = |id: NodeId, away: NodeId| {
@@ -94,7 +96,7 @@ impl World {
         }
     }
 
-    /// Something goes wrong, and soon something else.
+    /// Injects a random fault, and schedules the next one.
     pub fn fault(&mut self) {
         if self.healed {
             return;
@@ -138,7 +140,7 @@ impl World {
         self.after(delay, Event::Mend);
     }
 
-    /// What was cut, lost or ill works again.
+    /// Ends cuts, message loss and disk failures.
     pub fn mend(&mut self) {
         if self.quiet {
             return;
@@ -153,7 +155,7 @@ impl World {
         }
     }
 
-    /// All faults end, and everybody who can comes back.
+    /// Ends all faults for good, and restarts every node that can come back.
     pub fn heal(&mut self) {
         debug_assert!(self.now >= CHAOS);
         (self.healed, self.quiet) = (true, false);
@@ -166,7 +168,7 @@ impl World {
         }
     }
 
-    /// Two sides that do not hear each other.
+    /// Splits the nodes at random in two sides that cannot reach each other.
     fn split(&mut self) {
         let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
         let side: Vec<bool> = ids.iter().map(|_| self.numbers.one_in(2)).collect();
@@ -180,7 +182,7 @@ impl World {
         self.mend_soon();
     }
 
-    /// A node hears nobody, is heard by nobody, or both.
+    /// Cuts a node off: `deaf`, it receives nothing; `dumb`, nothing that it sends arrives.
     fn isolate(&mut self, id: NodeId, deaf: bool, dumb: bool) {
         let others: Vec<NodeId> = self.hosts.keys().copied().filter(|it| *it != id).collect();
         for other in others {
@@ -235,7 +237,8 @@ impl World {
         self.mend_soon();
     }
 
-    /// The leader hands over; at the same time it may lose sight of the others.
+    /// Makes the leader hand over. In half of the cases its messages to the others are cut at the
+    /// same time.
     fn transfer(&mut self) {
         let Some((leader, node)) = self.leader() else { return };
         let voters = node.member().group().members().voters.clone();
@@ -249,9 +252,10 @@ impl World {
         }
     }
 
-    /// One follower does not see the leader, the other one sees both and keeps the leader's lease alive,
-    /// while nothing is written. Then that one restarts, and sees the leader no longer: it must not
-    /// elect the first one before the lease has ended.
+    /// Cuts one follower off from the leader, while the other one reaches both and so keeps the
+    /// leader's lease alive. Nothing is written meanwhile. Later the second follower restarts and
+    /// is cut off from the leader as well. It must not elect the first follower before the leader's
+    /// lease has ended.
     fn bridge(&mut self) {
         let Some((leader, _)) = self.leader() else { return };
         let mut others = self.voters();
@@ -263,7 +267,7 @@ impl World {
             self.network.cut(first, leader);
             let delay = 1_000_000 + self.numbers.below(1_500_000);
             self.after(delay, Event::Betray(leader, second));
-            // Some ask the leader whatever happens, and some the other.
+            // Half of the clients ask the leader whatever happens, the others ask the follower.
             for at in 0..self.clients.all.len() {
                 self.clients.all[at].target = if at % 2 == 0 { leader } else { first };
                 self.clients.all[at].stubborn = true;
@@ -271,7 +275,7 @@ impl World {
         }
     }
 
-    /// See [`bridge`](Self::bridge).
+    /// The second half of [`bridge`](Self::bridge).
     pub fn betray(&mut self, leader: NodeId, voter: NodeId) {
         if !self.healed {
             self.quiet = false;
@@ -305,8 +309,8 @@ impl World {
         }
     }
 
-    /// The leader is cut off, and the operator takes the others for dead: away with them, one after
-    /// the other.
+    /// Isolates the leader; the operator believes the other nodes to be dead and removes them one
+    /// after the other.
     fn hasty(&mut self) {
         let Some((leader, _)) = self.leader() else { return };
         let voters = self.voters();
@@ -321,7 +325,8 @@ impl World {
         self.operate();
     }
 
-    /// A disk is exchanged: the node never comes back under its name, a new one takes its place.
+    /// Exchanges a node's disk. The node never comes back under its identity, and a new node takes
+    /// its place.
     fn wipe(&mut self, id: NodeId) {
         let voters = self.voters();
         let busy = self.operator.leaving.is_some() || self.operator.joining.is_some();

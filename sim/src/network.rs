@@ -1,39 +1,40 @@
-//! The network: delay, loss, duplication, reordering, cuts in one direction or both.
+//! The network, with delay, loss, duplication, reordering, and cuts in one or both directions.
 
 use consensus::NodeId;
 use consensus::testing::Numbers;
 use std::collections::BTreeSet;
 
-/// How it is doing.
+/// The state of the network.
 #[derive(Debug, Default)]
 pub struct Network {
-    /// From, to: nothing passes.
+    /// The pairs of sender and receiver between which nothing passes.
     cut: BTreeSet<(NodeId, NodeId)>,
-    /// Of a thousand messages, how many are lost.
+    /// The number of messages lost in a thousand.
     pub loss: u64,
-    /// Of a thousand messages, how many come twice.
+    /// The number of messages in a thousand that arrive twice.
     pub twice: u64,
-    /// The longest delay, microseconds. Messages overtake each other.
+    /// The usual longest delay in microseconds; one message in fifty takes up to ten times as long.
+    /// Messages may overtake each other.
     pub delay: u64,
 }
 
 impl Network {
-    /// A quick one that loses nothing.
+    /// A fast network that loses nothing.
     pub fn good() -> Network {
         Network { delay: 2_000, ..Network::default() }
     }
 
-    /// Nothing passes from one to the other any more.
+    /// Cuts the direction from `from` to `to`.
     pub fn cut(&mut self, from: NodeId, to: NodeId) {
         self.cut.insert((from, to));
     }
 
-    /// Everything passes again.
+    /// Ends all cuts, losses and long delays.
     pub fn heal(&mut self) {
         *self = Network::good();
     }
 
-    /// After how many microseconds each copy of a message arrives.
+    /// The delay of each copy of a message, in microseconds; empty if it is lost.
     pub fn send(&self, from: NodeId, to: NodeId, numbers: &mut Numbers) -> Vec<u64> {
         if self.cut.contains(&(from, to)) || numbers.below(1_000) < self.loss {
             return Vec::new();
@@ -46,7 +47,7 @@ impl Network {
         (0..copies).map(|_| delay(numbers)).collect()
     }
 
-    /// Whether a message that is on its way arrives.
+    /// Whether a message already on its way may arrive.
     pub fn passes(&self, from: NodeId, to: NodeId) -> bool {
         !self.cut.contains(&(from, to))
     }

@@ -1,4 +1,5 @@
-//! A node: a real engine that is a real member of a group, with sessions for what clients ask.
+//! A node: a real engine as a real member of a group, with a session for each operation of a
+//! client.
 
 use crate::command::{Answer, Command, address};
 use crate::digest::Digest;
@@ -18,39 +19,39 @@ use storage::rdb::Object;
 use storage::{Backend, Locks};
 use storage_memory::{Config, MemoryBackend};
 
-/// Bytes of a segment: small, so that segments come and go.
+/// The size of a log segment in bytes. It is small, so that segments come and go.
 const SEGMENT: usize = 4_096;
 
-/// Shards of the storage: few, so that keys share one.
+/// The number of shards of the storage. It is small, so that keys share shards.
 const SHARDS: u32 = 4;
 
-/// What a node wants of the world.
+/// An action that a node asks the simulated world for.
 #[derive(Debug)]
 pub enum Output {
-    /// A message for another node.
+    /// Send a message to another node.
     Send(Box<Packet>),
-    /// A sync takes its time from now on.
+    /// Sync the disk, which takes some time.
     Sync,
-    /// An answer to a client's operation.
+    /// Send the answer to an operation to its client.
     Answer(u64, Answer),
 }
 
-/// How a node is run.
+/// The parameters of a node.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The node.
+    /// The identity of the node.
     pub id: NodeId,
-    /// Decides its elections.
+    /// The seed that determines its election timeouts.
     pub seed: u64,
-    /// Who founds the group; empty for a node that joins.
+    /// The founders of the group; empty for a node that joins later.
     pub founders: Vec<NodeId>,
     /// The planted bug.
     pub planted: Option<Planted>,
-    /// Entries after which it takes a snapshot.
+    /// The number of entries after which it takes a snapshot.
     pub snapshot_every: u64,
 }
 
-/// Nodes that there can be.
+/// A bound above all identities of nodes.
 const NODES_MAX: NodeId = 16;
 
 impl Plan {
@@ -71,7 +72,7 @@ impl Plan {
     }
 }
 
-/// What a node's clocks say: set before it does anything.
+/// A node's clocks, which are set before each event.
 #[derive(Debug, Default)]
 struct Time {
     wall_ms: AtomicU64,
@@ -99,7 +100,7 @@ impl Wake for Alarm {
     }
 }
 
-/// A client's connection, with one operation on it.
+/// An operation of a client, on a connection of its own.
 struct Asked {
     command: Command,
     session: Session,
@@ -112,16 +113,17 @@ pub struct Node {
     plan: Plan,
     inner: member::Node<Disk>,
     time: Arc<Time>,
-    /// By operation.
+    /// Operations without an answer, by number.
     asked: BTreeMap<u64, Asked>,
-    /// The last entry whose state was compared.
+    /// The index of the last entry behind which the state was compared with those of other nodes.
     compared: u64,
-    /// What it wants of the world.
+    /// The actions that it asks for.
     pub out: Vec<Output>,
 }
 
 impl Node {
-    /// Starts a node on its disk, new or with what is there.
+    /// Starts a node on a new disk, or from the data on its disk. `wall` is in milliseconds, `now`
+    /// in microseconds.
     pub fn start(plan: Plan, disk: Disk, wall: u64, now: u64) -> Result<Node, String> {
         let time = Arc::new(Time::default());
         time.set(wall, now);
@@ -134,24 +136,24 @@ impl Node {
         Ok(Node { plan, inner, time, asked: BTreeMap::new(), compared: 0, out: Vec::new() })
     }
 
-    /// Its member of the group.
+    /// The node as a member of its group.
     pub fn member(&self) -> &Member {
         self.inner.member()
     }
 
-    /// What its clocks say from now on.
+    /// Sets the clocks: `wall` in milliseconds, `now` in microseconds.
     pub fn set_time(&self, wall: u64, now: u64) {
         // Commands are executed at the group's time, which never goes back.
         let wall = self.member().group().time(wall);
         self.time.set(wall, now);
     }
 
-    /// A message has come.
+    /// Handles a message of another node.
     pub fn receive(&mut self, packet: Packet) -> Result<(), String> {
         self.inner.receive(packet).map_err(|error| error.to_string())
     }
 
-    /// A client asks something.
+    /// Executes a command of a client.
     pub fn command(&mut self, operation: u64, command: Command) {
         let (alarm, now) = (Arc::new(Alarm::default()), self.time.now());
         let peer = Peer::Unix(String::new());
@@ -186,17 +188,17 @@ impl Node {
         }
     }
 
-    /// The end of a turn in which commands were executed.
+    /// Ends a turn in which commands were executed.
     pub fn flush(&mut self) {
         self.inner.flush();
     }
 
-    /// The sync that was under way is done.
+    /// Reports that the sync has finished.
     pub fn synced(&mut self) -> Result<(), String> {
         self.inner.synced().map_err(|error| error.to_string())
     }
 
-    /// Does what is to be done. An error is the end of the process.
+    /// Does the pending work. An error ends the process.
     pub fn turn(&mut self, oracle: &mut Oracle) -> Result<(), String> {
         let text = |error: member::Fatal| error.to_string();
         let member = self.inner.member().clone();
@@ -227,7 +229,7 @@ impl Node {
         Ok(())
     }
 
-    /// Reads a snapshot, which then goes as one message.
+    /// Reads a snapshot, which is then sent as one message.
     fn send_snapshot(&mut self, (message, mut snapshot): (Message, SnapshotReader)) {
         let most = snapshot.length() as usize;
         let data = snapshot.piece(most).map(|piece| piece.unwrap_or_default().into());
@@ -237,7 +239,7 @@ impl Node {
         }
     }
 
-    /// Resumes whoever was woken, and answers what is decided.
+    /// Resumes the sessions that were woken, and collects the answers that are decided.
     fn answer(&mut self) {
         let now = self.time.now();
         let woken = |it: &Asked| it.alarm.0.swap(false, Ordering::SeqCst);
@@ -259,7 +261,8 @@ impl Node {
 }
 
 impl Asked {
-    /// Takes what may be written; the answer, once it is complete. The session ends with it.
+    /// Collects the output that may be written. Returns the answer once it is complete, and closes
+    /// the session.
     fn collect(&mut self, now: Now) -> Option<Answer> {
         self.session.before_write(now);
         let output = self.session.output();
@@ -280,7 +283,7 @@ impl Asked {
     }
 }
 
-/// Passes on what is written and kept.
+/// Passes what the node writes and keeps to the oracle.
 struct Watch<'o> {
     id: NodeId,
     member: Arc<Member>,
@@ -293,7 +296,7 @@ impl member::Watch for Watch<'_> {
     }
 
     fn kept(&mut self, base: &Base, data: &[u8]) {
-        // What it knows to be committed it may have learnt in this very turn.
+        // The node may have learnt in this very turn that the entry is committed.
         self.oracle.look(self.id, &*self.member.group());
         match member::contents_in(data) {
             Ok(contents) => self.oracle.kept(self.id, base, digest(contents)),
@@ -316,7 +319,7 @@ fn engine_of(plan: &Plan, member: Arc<Member>, started: Now) -> Arc<Engine> {
     Engine::new(parts).expect("built-in commands have distinct names")
 }
 
-/// Equal for equal states, and hardly for others.
+/// A digest of the state. Different states hardly ever have the same digest.
 fn digest(contents: Contents) -> u64 {
     let mut digest = Digest::default();
     for (key, value) in contents {

@@ -1,4 +1,4 @@
-//! What must hold at every step, whatever the faults.
+//! The invariants that must hold after every step, whatever the faults.
 
 use crate::digest;
 use consensus::{Base, Entry, Group, GroupId, NodeId, Raft, Role};
@@ -7,37 +7,37 @@ use std::collections::{BTreeMap, HashMap};
 /// The group that is simulated.
 pub const GROUP: GroupId = 1;
 
-/// Who sees everything. The first violation is kept.
+/// Checks the invariants with a view of all nodes. It keeps the first violation.
 #[derive(Debug, Default)]
 pub struct Oracle {
-    /// By term, who leads it.
+    /// The leader of each term.
     leaders: BTreeMap<u64, NodeId>,
-    /// By index and term, a digest of the entry.
+    /// A digest of each entry, by index and term.
     entries: HashMap<(u64, u64), u64>,
-    /// From index 2 on (the first is what everybody begins with), the terms of committed entries, and
-    /// those in which they were found to be committed.
+    /// The committed entries from index 2 on (the first is the same for everybody): the term of
+    /// each, and the term in which it was found to be committed.
     committed: Vec<(u64, u64)>,
-    /// By index, a digest of the state and the number of effects.
+    /// By index: a digest of the state behind that entry, and the number of effects in it.
     states: HashMap<u64, (u64, u64)>,
-    /// What went wrong first.
+    /// The first violation, in words.
     pub violation: Option<String>,
 }
 
-/// Entries before the first that `committed` knows.
+/// The number of entries before the first one in `committed`.
 const BEFORE: u64 = 1;
 
 impl Oracle {
-    /// Notes that something may not be.
+    /// Records a violation.
     pub fn blame(&mut self, what: String) {
         self.violation.get_or_insert(what);
     }
 
-    /// The last entry that anybody knows to be committed.
+    /// The index of the last entry that any node knows to be committed.
     pub fn commit(&self) -> u64 {
         BEFORE + self.committed.len() as u64
     }
 
-    /// A node writes entries: whoever has an entry of that index and term has the same.
+    /// A node writes entries. Entries of the same index and term must be the same on all nodes.
     pub fn wrote(&mut self, id: NodeId, entries: &[Entry]) {
         for entry in entries {
             let sum = digest::of(&entry.data);
@@ -49,7 +49,8 @@ impl Oracle {
         }
     }
 
-    /// A node was doing something: who leads, what is committed and what is applied must fit.
+    /// Checks a node after it did something: each term has one leader, and committed and applied
+    /// entries agree with those of other nodes.
     pub fn look<R: Raft>(&mut self, id: NodeId, group: &Group<R>) {
         let status = group.status();
         if status.role == Role::Leader {
@@ -64,7 +65,7 @@ impl Oracle {
             self.advance(id, status.commit, group);
         }
         let (index, term, _) = group.applied();
-        // A leader may have committed its own end, and lead no more.
+        // A leader may have committed its own removal, and lead no longer.
         self.advance(id, index, group);
         if let Some(at) = self.term_of(index)
             && at != term
@@ -77,8 +78,8 @@ impl Oracle {
         self.committed.get(index.checked_sub(BEFORE + 1)? as usize).map(|(term, _)| *term)
     }
 
-    /// Who is elected has all that was committed in terms before. Not what was later: a paused node may
-    /// find out late that it was elected.
+    /// Checks that a new leader has every entry that was committed in earlier terms. Entries of
+    /// later terms do not count, because a paused node may find out late that it was elected.
     fn has_all<R: Raft>(&mut self, id: NodeId, group: &Group<R>) {
         let (base, led) = (group.base().index, group.status().term);
         let entries = group.entries_behind(base);
@@ -91,7 +92,7 @@ impl Oracle {
         }
     }
 
-    /// Everything up to `commit` is committed.
+    /// Records that everything up to `commit` is committed.
     fn advance<R: Raft>(&mut self, id: NodeId, commit: u64, group: &Group<R>) {
         let known = self.commit();
         if commit <= known {
@@ -105,7 +106,7 @@ impl Oracle {
         self.committed.extend(new.map(|entry| (entry.term, since)));
     }
 
-    /// The state of a node, all of it committed, behind the entry `index`.
+    /// Compares the state behind entry `index`, all of it committed, with that of other nodes.
     pub fn state(&mut self, id: NodeId, index: u64, digest: u64, seq: u64) {
         let known = *self.states.entry(index).or_insert((digest, seq));
         if known != (digest, seq) {
@@ -113,7 +114,7 @@ impl Oracle {
         }
     }
 
-    /// A node keeps a snapshot on its disk.
+    /// A node writes a snapshot to its disk. It must not be ahead of what is committed.
     pub fn kept(&mut self, id: NodeId, base: &Base, digest: u64) {
         if base.index > self.commit() {
             self.blame(format!("node {id} keeps a snapshot at {}, ahead of all", base.index));

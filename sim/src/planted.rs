@@ -1,50 +1,53 @@
-//! Bugs that are planted on purpose, to see whether they are found.
+//! Bugs that are planted on purpose, to prove that the simulator finds them.
 
 use consensus::Fault;
 use member::Flaw;
 
-/// A bug. The numbers are those of issues that Jepsen's report on RedisRaft led to.
+/// A planted bug. The numbers are those of the issues that followed from Jepsen's report about
+/// RedisRaft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Planted {
-    /// Term and vote are not written.
+    /// Term and vote are not written to the disk.
     VoteNotKept,
     /// Entries are acknowledged before they are synced.
     AcknowledgedUnsynced,
-    /// A leader serves before its term's first commit (#18, #19).
+    /// A leader serves commands before the first entry of its term is committed (#18, #19).
     EarlyReads,
-    /// Replies wait for no lease and no round.
+    /// Replies to reads wait neither for a lease nor for a read round.
     NoLeaseCheck,
-    /// The reply of a failed condition is not withheld.
+    /// The reply of a command whose condition failed is not withheld.
     ConditionNotWithheld,
-    /// What an older term executed is proposed, and applied.
+    /// Effects that were executed in an older term are proposed, and applied.
     OlderTerm,
-    /// A follower deletes what expired by its own clock.
+    /// A follower deletes expired keys by its own clock.
     FollowerExpires,
-    /// What was executed and cut stays in the state (#17, #44).
+    /// Effects that were executed and then cut stay in the state (#17, #44).
     NoUndo,
     /// At start, log and snapshot are one entry apart (#43).
     OneApart,
-    /// A snapshot is not synced before the log is cut, and taken as it is (#654).
+    /// The log is compacted before the snapshot is synced, and a damaged snapshot is loaded without
+    /// a check (#654).
     TornSnapshot,
-    /// Followers acknowledge and do not apply (#14).
+    /// Followers acknowledge entries and do not apply them (#14).
     FollowerDoesNotApply,
-    /// Changes of members count before they are agreed on (#28, #48).
+    /// Changes of the membership take effect before a quorum agrees on them (#28, #48).
     EarlyChange,
-    /// `MOVED` for a write that is committed later (#23).
+    /// The reply to a write is `MOVED` although the write is committed later (#23).
     MovedForCommitted,
-    /// A restarted node votes at once: the lease of the leader it has forgotten may still hold. Not found yet, in 300 seeds: it takes
-    /// a candidate that is neither behind nor hears the leader, within 800 ms of the restart.
+    /// A restarted node votes at once, although the lease of the leader that it has forgotten may
+    /// still hold. No seed of the first 300 has found this: it takes a candidate that has the whole
+    /// log and does not hear the leader, within 800 ms of the restart.
     VotesAtOnce,
-    /// A lease outlives a transfer.
+    /// A lease outlives the transfer of the leadership.
     LeaseSurvivesTransfer,
-    /// A transaction becomes several entries.
+    /// A transaction is split into several entries.
     ExecSplit,
-    /// After a crash, an effect is applied twice (#52).
+    /// After a crash an effect is applied twice (#52).
     AppliedTwice,
 }
 
 impl Planted {
-    /// All of them.
+    /// All planted bugs.
     pub const ALL: &[Planted] = &[
         Planted::VoteNotKept,
         Planted::AcknowledgedUnsynced,
@@ -65,7 +68,7 @@ impl Planted {
         Planted::AppliedTwice,
     ];
 
-    /// The fault of the group that it is, if it is one.
+    /// The corresponding fault of the crate `consensus`, if the bug is one of those.
     pub fn of_group(self) -> Option<Fault> {
         Some(match self {
             Planted::EarlyReads => Fault::EarlyReads,
@@ -81,7 +84,7 @@ impl Planted {
         })
     }
 
-    /// The flaw of the member that it is, if it is one.
+    /// The corresponding flaw of the crate `member`, if the bug is one of those.
     pub fn of_member(self) -> Option<Flaw> {
         Some(match self {
             Planted::VoteNotKept => Flaw::VoteNotKept,

@@ -1,4 +1,4 @@
-//! The world: one thread, one queue of events, one seed.
+//! The simulated world: one thread, one queue of events, one seed.
 
 use crate::client::Clients;
 use crate::command::{Answer, Command};
@@ -13,120 +13,122 @@ use consensus::{NodeId, Role};
 use member::Packet;
 use std::collections::BTreeMap;
 
-/// Faults happen until here, microseconds.
+/// The time until which faults occur, in microseconds.
 pub const CHAOS: u64 = 8_000_000;
 
-/// From here on only reads are asked.
+/// The time from which clients only read, in microseconds.
 const READS: u64 = 13_000_000;
 
-/// What is committed here, everybody must have at the end.
+/// The time at which the last committed entry is noted; every member must have applied it at the
+/// end. In microseconds.
 const LATE: u64 = 14_000_000;
 
-/// The end.
+/// The time at which the run ends, in microseconds.
 const END: u64 = 15_000_000;
 
-/// Answers that must come between [`READS`] and [`END`].
+/// The number of answers that clients must get between [`READS`] and [`END`].
 const PROGRESS: u64 = 20;
 
-/// After so long a client gives up waiting.
+/// The time after which a client gives up waiting, in microseconds.
 const PATIENCE: u64 = 1_500_000;
 
-/// The wall clock at the beginning, milliseconds.
+/// The wall clock at the start of a run, in milliseconds.
 const EPOCH: u64 = 1_700_000_000_000;
 
-/// What can happen.
+/// An event of the simulation. The second number of an event of a node says in which of its lives
+/// it counts.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A node's tick, in one of its lives.
+    /// A node's tick.
     Tick(NodeId, u64),
     /// The end of a turn in which commands were executed.
     Flush(NodeId, u64),
-    /// A sync is done.
+    /// A node's sync has finished.
     Synced(NodeId, u64),
     /// A message arrives.
     Deliver(Box<Packet>),
-    /// A client thinks of something.
+    /// A client chooses its next command.
     Ask(usize),
-    /// It arrives at a node.
+    /// A client's command arrives at a node.
     Request(usize, u64, NodeId, Command),
-    /// A client is answered.
+    /// An answer arrives at a client.
     Answer(usize, u64, Answer),
-    /// A client waits no longer.
+    /// A client gives up waiting for an answer.
     GiveUp(usize, u64),
     /// A node starts.
     Start(NodeId),
-    /// A paused node goes on.
+    /// A paused node continues.
     Resume(NodeId),
-    /// The operator looks after the members.
+    /// The operator takes its next step.
     Operate,
-    /// A fault.
+    /// A fault occurs.
     Fault,
     /// The second half of [`World::bridge`].
     Betray(NodeId, NodeId),
-    /// A cut ends, a burst of loss, a disk's illness.
+    /// Cuts, message loss and disk failures end.
     Mend,
-    /// All faults end.
+    /// All faults end for good.
     Heal,
-    /// See [`READS`] and [`LATE`].
+    /// Clients only read from now on, see [`READS`].
     OnlyReads,
-    /// See [`LATE`].
+    /// The last committed entry is noted, see [`LATE`].
     NoteCommit,
 }
 
-/// A machine on which a node runs, or not.
+/// A machine, on which a node may be running.
 pub struct Host {
-    /// How.
+    /// The parameters of its node.
     pub plan: Plan,
     /// Its disk.
     pub disk: Disk,
-    /// The node, while it runs.
+    /// Its node, while it runs.
     pub node: Option<Node>,
-    /// Counts starts: events of a life before are nobody's.
+    /// The number of starts. Events for an earlier life are ignored.
     pub life: u64,
-    /// What happened while it was paused.
+    /// The events that arrived while it is paused; `None` if it is not.
     pub held: Option<Vec<Event>>,
-    /// It never comes back.
+    /// Whether it never comes back.
     pub gone: bool,
-    /// How quick its clock is: a millionth is one.
+    /// The speed of its clock, in millionths of the real one.
     rate: u64,
-    /// How wrong its wall clock is, milliseconds.
+    /// The error of its wall clock, in milliseconds.
     pub wall: i64,
     flush_due: bool,
 }
 
 impl Host {
-    /// Its clock that never goes back, microseconds.
+    /// Its monotonic clock, in microseconds.
     fn now(&self, now: u64) -> u64 {
         (u128::from(now) * u128::from(self.rate) / 1_000_000) as u64
     }
 
-    /// Its wall clock, milliseconds.
+    /// Its wall clock, in milliseconds.
     fn wall(&self, now: u64) -> u64 {
         (EPOCH + self.now(now) / 1_000).saturating_add_signed(self.wall)
     }
 }
 
-/// See the module.
+/// The state of a run.
 pub struct World {
-    /// Microseconds since the beginning.
+    /// The time since the start of the run, in microseconds.
     pub now: u64,
     queue: BTreeMap<(u64, u64), Event>,
     count: u64,
-    /// All machines there ever were.
+    /// All machines that ever existed.
     pub hosts: BTreeMap<NodeId, Host>,
-    /// Between them.
+    /// The network between them.
     pub network: Network,
-    /// All chances.
+    /// The source of all random choices.
     pub numbers: Numbers,
-    /// Who sees everything.
+    /// The invariants, which see the state of all nodes.
     pub oracle: Oracle,
-    /// Who asks.
+    /// The clients and their history.
     pub clients: Clients,
-    /// Who changes the members.
+    /// The operator who changes the membership.
     pub operator: Operator,
-    /// Whether faults are over.
+    /// Whether faults are over for good.
     pub healed: bool,
-    /// Clients only read for now.
+    /// Whether clients only read for the time being.
     pub quiet: bool,
     only_reads: bool,
     answered_before: u64,
@@ -137,7 +139,7 @@ pub struct World {
 }
 
 impl World {
-    /// As `seed` wants it.
+    /// The world at the start of the run of `seed`.
     pub fn new(seed: u64, planted: Option<Planted>) -> World {
         let mut numbers = Numbers::new(seed);
         let size = if numbers.one_in(3) { 5 } else { 3 };
@@ -176,7 +178,7 @@ impl World {
         world
     }
 
-    /// Another machine, with an empty disk, that starts at once.
+    /// Adds a machine with an empty disk; its node starts at once.
     pub fn add_host(&mut self, id: NodeId, founders: Vec<NodeId>) {
         let plan = Plan {
             id,
@@ -201,13 +203,13 @@ impl World {
         self.after(self.count % 50, Event::Start(id));
     }
 
-    /// Something happens in so many microseconds.
+    /// Schedules an event in `delay` microseconds.
     pub fn after(&mut self, delay: u64, event: Event) {
         self.count += 1;
         self.queue.insert((self.now + delay, self.count), event);
     }
 
-    /// Until the end, or the first violation. What it comes to: a digest of all that happened.
+    /// Runs until the end or the first violation. Returns a digest of all events.
     pub fn run(&mut self) -> u64 {
         while let Some(((now, count), event)) = self.queue.pop_first() {
             if now > END || self.oracle.violation.is_some() {
@@ -223,7 +225,8 @@ impl World {
         self.digest.value()
     }
 
-    /// At the end: everybody has everything, and clients were served.
+    /// Checks at the end that clients were served and that every member has applied what was
+    /// committed.
     fn judge(&mut self) {
         let served = self.clients.answered - self.answered_before;
         if served < PROGRESS {
@@ -245,7 +248,7 @@ impl World {
         }
     }
 
-    /// How each node is doing, for the report.
+    /// Describes the state of each node, for the report.
     fn describe(&self) -> String {
         let of = |(id, host): (&NodeId, &Host)| match &host.node {
             Some(node) => {
@@ -259,7 +262,7 @@ impl World {
         self.hosts.iter().map(of).collect::<Vec<_>>().join("; ")
     }
 
-    /// Who leads, if anybody does: the latest term.
+    /// The leader of the latest term, if some node leads.
     pub fn leader(&self) -> Option<(NodeId, &Node)> {
         let running = self.hosts.iter().filter_map(|(id, host)| Some((*id, host.node.as_ref()?)));
         let leaders =
@@ -308,7 +311,8 @@ impl World {
         }
     }
 
-    /// What happens to a paused node waits; but for ticks, of which one is enough.
+    /// Holds back an event for a paused node; returns any other. At most one tick is held, because
+    /// a held tick schedules no other.
     fn hold(&mut self, event: Event) -> Option<Event> {
         let id = match &event {
             Event::Tick(id, _) | Event::Flush(id, _) | Event::Synced(id, _) => *id,
@@ -325,7 +329,7 @@ impl World {
         }
     }
 
-    /// A paused node goes on. What clients asked meanwhile may be read before what nodes said.
+    /// Continues a paused node. Requests of clients may be delivered before messages of nodes.
     pub fn resume(&mut self, id: NodeId) {
         let held = self.hosts.get_mut(&id).and_then(|host| host.held.take());
         let mut held = held.unwrap_or_default();
@@ -341,7 +345,7 @@ impl World {
         self.hosts.get(&id).is_some_and(|host| host.node.is_some() && host.life == life)
     }
 
-    /// Lets a node do something, and then what follows from it.
+    /// Lets a node handle an event and then do the work that follows from it.
     pub fn with(&mut self, id: NodeId, what: impl FnOnce(&mut Node) -> Result<(), String>) {
         let Some(host) = self.hosts.get_mut(&id) else { return };
         let (wall, now) = (host.wall(self.now), host.now(self.now));
@@ -378,7 +382,7 @@ impl World {
             }
             Output::Answer(operation, answer) => {
                 let client = self.clients.all.iter().position(|it| it.waiting == Some(operation));
-                // Now and then an answer is lost with its connection.
+                // Sometimes the connection breaks and the answer is lost.
                 if let Some(client) = client.filter(|_| self.healed || !self.numbers.one_in(100)) {
                     let delay = 50 + self.numbers.below(1_000);
                     self.after(delay, Event::Answer(client, operation, answer));

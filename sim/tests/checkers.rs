@@ -1,4 +1,5 @@
-//! The checkers: histories that can have happened, and the same with one reply altered.
+//! Tests the checkers with histories that are possible, and with the same histories after one reply
+//! was altered.
 
 use consensus::testing::Numbers;
 use sim::check::append::{self, Transaction};
@@ -91,7 +92,7 @@ fn small_histories_have_known_verdicts() {
     assert!(!with(&[get(25, 26, Some(2)), get(30, 31, Some(1))]), "back in time");
     assert!(!with(&[get(50, 60, Some(1))]), "stale");
     assert!(!with(&[get(11, 12, None)]), "lost");
-    // What nobody knows the end of may take effect at any time, or never.
+    // An operation without an end may take effect at any time after its beginning, or never.
     assert!(possible(&[set(0, None, 1), get(5, 6, None), get(100, 101, Some(1))]));
     assert!(possible(&[set(0, None, 1), get(5, 6, None)]));
     assert!(!possible(&[set(0, None, 1), get(5, 6, Some(1)), get(7, 8, None)]));
@@ -159,7 +160,7 @@ fn a_transaction_with_one_read_altered_is_not() {
             let Some(list) = read.iter_mut().flatten().find(|list| list.len() > 1) else {
                 continue;
             };
-            // Nobody saw it in this order, or nobody wrote it.
+            // The list had another order, or the number was never written.
             if tried % 2 == 0 {
                 list.swap(0, 1)
             } else {
@@ -200,7 +201,7 @@ fn cycles_of_each_kind_are_found() {
     let one = transaction(0, 9, &[(read_b, Some(&[])), (a, None)]);
     let other = transaction(1, 8, &[(read_a, Some(&[])), (b, None)]);
     assert!(impossible(&[one, other]));
-    // Stale: it ended before, and is not seen; lost, if nobody ever sees it.
+    // A stale read: the write ended before and is not seen. If nobody ever sees it, it is lost.
     let stale = transaction(10, 11, &[(read_a, Some(&[]))]);
     assert!(impossible(&[both.clone(), stale]));
     let dirty = transaction(10, 11, &[(read_a, Some(&[5]))]);

@@ -1,14 +1,15 @@
-//! Planted bugs are found: here those that few seeds suffice for, as tests are built. `cargo xtask sim --planted`
-//! tries all of them, and says by which seed first.
+//! Planted bugs are found. This tests those for which few seeds suffice in a debug build. `cargo
+//! xtask sim --planted` tries all of them, and reports the first seed that finds each.
 
 use sim::Planted;
 use std::collections::BTreeSet;
 use std::thread;
 
-/// Seeds within which a bug must be found.
+/// The number of seeds within which a bug must be found.
 const SEEDS: u64 = 100;
 
-/// Those that few seeds find, and the first that did, from which to search: the engine may have changed since.
+/// The bugs that few seeds find, each with the first seed that found it. The search begins there,
+/// because a changed engine may need another seed.
 const FIRST: &[(Planted, u64)] = &[
     (Planted::VoteNotKept, 2),
     (Planted::EarlyReads, 14),

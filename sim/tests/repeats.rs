@@ -1,8 +1,8 @@
-//! A seed is a run: twice the same, to the last event, and nothing is wrong in it.
+//! Two runs of a seed are the same, to the last event, and find no violation.
 
 use std::thread;
 
-/// Seeds that are played twice.
+/// The number of seeds that are run twice.
 const SEEDS: u64 = 24;
 
 #[test]

@@ -1,31 +1,32 @@
-//! Strict serializability of transactions that append to lists and read lists.
+//! Checks strict serializability of transactions that append to lists and read lists.
 //!
-//! A read shows the order in which a list was appended to, so that who depends on whom follows from
-//! what was read: *ww* along a list, *wr* from the last writer to the reader, *rw* from the reader to
-//! the next writer, and *real time* from who ended to who began later. A cycle is impossible; so are
-//! reads that disagree on an order, or show what nobody wrote, or a part of a transaction.
+//! A read shows the order in which a list was appended to, so the dependencies between transactions
+//! follow from what was read: *ww* along a list, *wr* from the last writer to the reader, *rw* from
+//! the reader to the next writer, and *real time* from a transaction that ended to one that began
+//! later. A cycle of dependencies is impossible, and so are reads that disagree about an order,
+//! show a number that nobody wrote, or show part of a transaction.
 
 use super::{Span, Verdict};
 use crate::command::Micro;
 use std::collections::BTreeMap;
 
-/// A transaction: when, its steps, and what they read if there was an answer.
+/// A transaction: its time, its steps, and what they read if it was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transaction {
-    /// When.
+    /// The time between question and answer.
     pub span: Span,
-    /// What it did.
+    /// The steps, in order.
     pub steps: Vec<Micro>,
-    /// By step, what was read.
+    /// For each step, the list that it read; `None` if there was no answer.
     pub read: Option<Vec<Option<Vec<u64>>>>,
 }
 
-/// The graph of dependencies. Beside the transactions there are nodes for time: an edge for every pair
-/// of transactions would be too many.
+/// The graph of dependencies. It also has vertices for points in time, because an edge for every
+/// pair of transactions would be too many.
 struct Graph(Vec<Vec<usize>>);
 
-/// Whether the transactions can have happened one after the other, in the order of time. Numbers are
-/// appended once only, and to one list.
+/// Checks whether the transactions can have happened one after the other, in an order that respects
+/// time. Each number is appended once only, and to one list.
 pub fn check(history: &[Transaction]) -> Verdict {
     match graph(history) {
         Err(what) => Verdict::Impossible(what),
@@ -39,7 +40,7 @@ pub fn check(history: &[Transaction]) -> Verdict {
     }
 }
 
-/// What each transaction read of other transactions: the list, without what it appended itself.
+/// The lists that a transaction read, without the numbers that it appended itself.
 fn reads(transaction: &Transaction) -> Result<Vec<(u8, Vec<u64>)>, String> {
     let mut own: BTreeMap<u8, Vec<u64>> = BTreeMap::new();
     let mut found = Vec::new();
@@ -61,7 +62,7 @@ fn reads(transaction: &Transaction) -> Result<Vec<(u8, Vec<u64>)>, String> {
     Ok(found)
 }
 
-/// By list, the longest that was read; every other read must be a beginning of it.
+/// The longest version of each list that was read. Every other read must be a prefix of it.
 fn orders(history: &[Transaction]) -> Result<BTreeMap<u8, Vec<u64>>, String> {
     let mut orders: BTreeMap<u8, Vec<u64>> = BTreeMap::new();
     for transaction in history {
@@ -80,7 +81,7 @@ fn orders(history: &[Transaction]) -> Result<BTreeMap<u8, Vec<u64>>, String> {
     Ok(orders)
 }
 
-/// Who appended what: list and number, to transaction.
+/// The transaction that appended each number, by list and number.
 type Writers = BTreeMap<(u8, u64), usize>;
 
 fn writers(history: &[Transaction]) -> Writers {
@@ -95,8 +96,8 @@ fn writers(history: &[Transaction]) -> Writers {
     writers
 }
 
-/// By list, the transactions that happened and whose number there nobody has read: it comes behind what
-/// was read. Nothing says in which order these come.
+/// By list, the transactions that were executed and whose number in it nobody has read. The number
+/// comes behind those that were read, in an unknown order.
 fn unread(
     orders: &mut BTreeMap<u8, Vec<u64>>,
     writers: &Writers,
@@ -157,8 +158,8 @@ impl Graph {
         }
     }
 
-    /// A node for every end: from the transaction to it, from it to the next one, and to who began
-    /// between the two.
+    /// Adds a vertex for every end. Edges lead from the transaction to it, from it to the next end,
+    /// and from it to the transactions that began between the two.
     fn real_time(&mut self, history: &[Transaction], happened: &[bool]) {
         let mut ends: Vec<(u64, usize)> =
             history.iter().enumerate().filter_map(|(at, it)| Some((it.span.end?, at))).collect();
@@ -180,9 +181,9 @@ impl Graph {
         }
     }
 
-    /// Nodes of a cycle, if there is one: the path of a search in depth, when it meets itself.
+    /// The vertices of a cycle, if there is one, found by a depth-first search.
     fn cycle(&self) -> Option<Vec<usize>> {
-        // 0: not seen, 1: on the path, 2: done.
+        // 0: not visited, 1: on the path, 2: finished.
         let mut colour = vec![0u8; self.0.len()];
         for start in 0..self.0.len() {
             if colour[start] != 0 {

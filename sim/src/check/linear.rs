@@ -1,38 +1,39 @@
-//! Linearizability: the algorithm of Wing and Gong with the cache of Lowe, as Porcupine uses it.
+//! Checks linearizability: the algorithm of Wing and Gong with Lowe's cache, as Porcupine uses it.
 //!
-//! Operations are taken in some order that respects time: one may come next if it began before the
-//! first answer among those not taken yet. Where none fits the model, the last one is taken back. What
-//! was tried (the same operations taken, the same state) is not tried again.
+//! Operations are taken in an order that respects time: one may come next if it began before the
+//! first answer among those not yet taken. Where none fits the model, the last one is taken back. A
+//! combination of taken operations and state is tried once only.
 
 use super::{Span, Verdict};
 use std::collections::HashSet;
 use std::hash::Hash;
 
-/// What a single copy would do.
+/// The sequential specification: how a single copy of the data would behave.
 pub trait Model {
-    /// What it knows.
+    /// The state of the single copy.
     type State: Clone + Eq + Hash;
-    /// An operation with its answer, if there was one.
+    /// An operation, with its answer if there was one.
     type Operation;
 
-    /// Before anything happened.
+    /// The state before the first operation.
     fn initial(&self) -> Self::State;
-    /// The state after an operation that was answered so; `None` if it would answer otherwise.
+    /// The state after an operation with this answer; `None` if the operation cannot have this
+    /// answer.
     fn step(&self, state: &Self::State, operation: &Self::Operation) -> Option<Self::State>;
 }
 
-/// A call or an answer, in a list of those not taken.
+/// A call or an answer, in the linked list of those not taken.
 #[derive(Debug, Clone, Copy)]
 struct Event {
     operation: usize,
     is_call: bool,
     next: usize,
     previous: usize,
-    /// Of a call, where its answer is.
+    /// For a call: the position of its answer.
     answer: usize,
 }
 
-/// Not an event: the end of the list, and its beginning.
+/// The position of the list's head, which is not an event.
 const HEAD: usize = 0;
 
 struct Events(Vec<Event>);
@@ -42,7 +43,8 @@ impl Events {
         let mut all: Vec<(u64, bool, usize)> = Vec::new();
         for (operation, (span, _)) in history.iter().enumerate() {
             all.push((span.begin, true, operation));
-            // At the same moment, calls come first: that permits more, so blames nobody wrongly.
+            // At the same moment calls come before answers. That permits more orders, so no history
+            // is rejected wrongly.
             all.push((span.end.unwrap_or(u64::MAX), false, operation));
         }
         all.sort_by_key(|(time, is_call, operation)| (*time, !is_call, *operation));
@@ -76,34 +78,35 @@ impl Events {
         self.0[next].previous = at;
     }
 
-    /// Takes a call and its answer out.
+    /// Takes a call and its answer out of the list.
     fn take(&mut self, call: usize) {
         self.unlink(call);
         self.unlink(self.0[call].answer);
     }
 
-    /// Puts them back: the reverse order.
+    /// Puts a call and its answer back, in reverse order.
     fn untake(&mut self, call: usize) {
         self.relink(self.0[call].answer);
         self.relink(call);
     }
 }
 
-/// The search: what is taken, in which order, and what was tried.
+/// The state of the search: the operations taken, their order, and the combinations tried.
 struct Search<'a, M: Model> {
     model: &'a M,
     history: &'a [(Span, M::Operation)],
     events: Events,
-    /// Operations with an answer that are not taken.
+    /// The number of operations with an answer that are not taken.
     answers: usize,
-    /// A bit for each operation that is taken.
+    /// One bit for each operation that is taken.
     taken: Vec<u64>,
     tried: HashSet<(Vec<u64>, M::State)>,
     stack: Vec<(usize, M::State)>,
     state: M::State,
 }
 
-/// Whether the operations can have happened one after the other. Gives up after so many `steps`.
+/// Checks whether the operations can have happened one after the other. Gives up after `steps`
+/// steps.
 pub fn check<M: Model>(model: &M, history: &[(Span, M::Operation)], steps: u64) -> Verdict {
     let mut search = Search {
         model,
@@ -117,7 +120,7 @@ pub fn check<M: Model>(model: &M, history: &[(Span, M::Operation)], steps: u64) 
     };
     let mut at = search.events.0[HEAD].next;
     for _ in 0..steps {
-        // What nobody knows the outcome of need not have happened.
+        // Operations with an unknown outcome need not have happened.
         if search.answers == 0 {
             return Verdict::Possible;
         }
@@ -136,7 +139,8 @@ impl<M: Model> Search<'_, M> {
         self.taken[operation / 64] ^= 1 << (operation % 64);
     }
 
-    /// Takes a call if that fits the model and was not tried; where to go on.
+    /// Takes a call if it fits the model and the result was not tried before. Returns the position
+    /// at which to continue.
     fn take(&mut self, at: usize) -> usize {
         let Event { operation, next, .. } = self.events.0[at];
         let (span, what) = &self.history[operation];
@@ -152,8 +156,8 @@ impl<M: Model> Search<'_, M> {
         self.events.0[HEAD].next
     }
 
-    /// An answer whose call did not fit anywhere before it: takes the last one back; where to go on, if
-    /// there was one.
+    /// Called at an answer whose call fitted nowhere before it. Takes the last call back and
+    /// returns the position at which to continue; `None` if no call is taken.
     fn take_back(&mut self) -> Option<usize> {
         let (call, before) = self.stack.pop()?;
         let Event { operation, .. } = self.events.0[call];

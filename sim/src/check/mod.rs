@@ -1,25 +1,26 @@
-//! Checkers: whether what clients saw can have happened.
+//! Checkers, which decide whether the history that clients saw is possible.
 
 pub mod append;
 pub mod linear;
 pub mod number;
 
-/// When something began and ended, in the order of events. Who never learned the outcome has no end.
+/// The beginning and the end of an operation, counted in events. There is no end if its outcome was
+/// never learnt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// When it was asked.
+    /// The time of the question.
     pub begin: u64,
-    /// When it was answered.
+    /// The time of the answer.
     pub end: Option<u64>,
 }
 
-/// What a checker says.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It can have happened.
+    /// The history is possible.
     Possible,
-    /// It cannot, and why.
+    /// The history is impossible, for this reason.
     Impossible(String),
-    /// It took too long to say.
+    /// The check took too many steps.
     GaveUp,
 }

@@ -4,7 +4,7 @@ use super::Span;
 use super::linear::Model;
 use crate::command::{Command, Reply};
 
-/// See the module.
+/// The model.
 pub struct Number;
 
 /// A command about one key, and its reply if there was one.
@@ -13,11 +13,11 @@ pub type Operation = (Command, Option<Reply>);
 /// The history of one key.
 pub type History = Vec<(Span, Operation)>;
 
-/// A number, and whether it may vanish at any time.
+/// The number, if there is one, and whether it may expire at any time.
 type State = Option<(u64, bool)>;
 
 impl Number {
-    /// What a command does to a state, and what it replies.
+    /// The state after a command, and the reply to it.
     fn run(state: State, command: &Command) -> (State, Reply) {
         match *command {
             Command::Get(_) => (state, Reply::Number(state.map(|(number, _)| number))),
@@ -47,7 +47,7 @@ impl Model for Number {
         if would == *reply {
             return Some(after);
         }
-        // It may have expired in between, at a time that nobody else can know.
+        // The number may have expired in between, at a time that nobody else can know.
         let may_expire = state.is_some_and(|(_, expires)| expires);
         let (after, would) = Number::run(None, command);
         (may_expire && would == *reply).then_some(after)
