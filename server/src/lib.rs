@@ -30,8 +30,8 @@
 //! | `serving` | the runtime at work, also while data are still being loaded |
 //! | `host`, `info`, [`memory`], `mallctl`, `moments` | what commands about the process do |
 //! | `replication` | the connection to a master, and the files that replicas are sent |
-//! | `cluster` | a node of a group: its directives, its folder, its port |
-//! | `subcommands`, `migrate`, `cluster_try` | `varve migrate`, `varve capture`, `varve advise`, `varve cluster try` |
+//! | `cluster` | a node of a group: its directives, its folder, its port; `varve cluster try` |
+//! | `subcommands`, `migrate` | `varve migrate`, `varve capture`, `varve advise` |
 //! | `tls`, `websocket` | what is around the sessions of some ports |
 //! | `admin` | the admin port, and what must hold for the server to be ready |
 //! | `handover` | listening sockets that outlive a process |
@@ -47,13 +47,7 @@ mod admin;
 mod background;
 mod banner;
 mod builder;
-#[cfg(feature = "cluster")]
 mod cluster;
-#[cfg(not(feature = "cluster"))]
-#[path = "no_cluster.rs"]
-mod cluster;
-#[cfg(feature = "cluster")]
-mod cluster_try;
 mod data;
 mod data_dir;
 mod error;

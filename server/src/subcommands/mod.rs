@@ -27,7 +27,7 @@ pub fn add_to(cli: Command) -> Command {
     let cli = add_capture(cli);
     #[cfg(feature = "cluster")]
     let cli = {
-        use crate::cluster_try::ClusterArgs;
+        use crate::cluster::trial::ClusterArgs;
         cli.subcommand(ClusterArgs::augment_args(Command::new("cluster")))
     };
     cli
@@ -53,7 +53,7 @@ pub fn run(name: &str, matches: &ArgMatches) -> Result<(), StartError> {
         "import" => import::run(&read::<ImportArgs>(matches)),
         "migrate" => migrate::run(&read::<MigrateArgs>(matches)),
         #[cfg(feature = "cluster")]
-        "cluster" => crate::cluster_try::run(&read(matches)),
+        "cluster" => crate::cluster::trial::run(&read(matches)),
         _ => run_captures(name, matches),
     }
 }
