@@ -1,62 +1,64 @@
-//! [`Book`]: who a node is and whom it knows, as kept on disk and as nodes tell each other.
+//! [`Book`]: a node's identity and the other nodes that it knows, as nodes keep them on disk and
+//! tell them to each other.
 //!
-//! Addresses are not agreed upon: each node alone says what its own are, the later word counts, and
-//! everybody passes on what it knows. Who *belongs* to the group is the group's own matter.
+//! Nodes do not vote on addresses. Each node alone announces its own, the latest announcement
+//! counts, and every node passes on what it knows (gossip). Which nodes are *members* of the group
+//! is decided by the group.
 
 use crate::wire::{Greeting, Peer, VERSION};
 use consensus::NodeId;
 use prost::Message as _;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Nodes that are known, at most.
+/// The highest number of known nodes.
 pub const NODES_MAX: usize = 64;
 
-/// Nodes that are remembered as gone, at most.
+/// The highest number of nodes that are remembered as forgotten.
 const FORGOTTEN_MAX: usize = 4_096;
 
-/// Bytes of a host's name, at most.
+/// The longest name of a host, in bytes.
 const HOST_MAX: usize = 255;
 
-/// Why a greeting is not taken.
+/// The reason why a greeting is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Stranger {
-    /// It speaks another version.
+    /// The sender uses another version of the protocol.
     #[error("it speaks another version of the protocol")]
     Version,
-    /// It is in another cluster.
+    /// The sender belongs to another cluster.
     #[error("it belongs to another cluster")]
     Cluster,
-    /// It was forgotten.
+    /// The sender has been forgotten by this cluster.
     #[error("it was forgotten by this cluster")]
     Forgotten,
-    /// What it says cannot be.
+    /// The greeting is invalid.
     #[error("what it says makes no sense")]
     Garbage,
-    /// It was expected to be another node.
+    /// Another node than the expected one answered.
     #[error("another node answers at this address")]
     Another,
 }
 
-/// See the module.
+/// The nodes that a node knows, itself included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Book {
     /// This node.
     pub me: Peer,
-    /// The cluster; zero while it is in none.
+    /// The identity of the cluster; zero while the node belongs to none.
     pub cluster: u64,
-    /// The others.
+    /// The other nodes.
     pub others: BTreeMap<NodeId, Peer>,
-    /// Who is gone for good. Identities are never used again.
+    /// The nodes that were removed for good. Identities are never reused.
     pub forgotten: BTreeSet<NodeId>,
 }
 
 impl Book {
-    /// Of a node that knows nobody.
+    /// The book of a node that knows no other node.
     pub fn new(me: Peer) -> Book {
         Book { me, cluster: 0, others: BTreeMap::new(), forgotten: BTreeSet::new() }
     }
 
-    /// What this node says of itself and the others.
+    /// The greeting of this node. `your_host` is the host at which it reaches the receiver.
     pub fn greeting(&self, your_host: &str) -> Greeting {
         Greeting {
             version: VERSION,
@@ -69,10 +71,12 @@ impl Book {
         }
     }
 
-    /// Takes what another node says, which was heard from the host `heard_from`. Whether anything is new.
+    /// Merges what another node says, whose address is `heard_from`. Returns whether anything was
+    /// new.
     ///
     /// # Errors
-    /// When it is a stranger. Nothing is taken then.
+    /// Fails if the sender is not a node of this cluster or the greeting is invalid. Nothing is
+    /// merged then.
     pub fn hear(&mut self, said: Greeting, heard_from: &str) -> Result<bool, Stranger> {
         self.check(&said)?;
         let before = self.clone();
@@ -126,7 +130,7 @@ impl Book {
         }
     }
 
-    /// The node is gone for good. Whether it was known.
+    /// Forgets a node for good. Returns whether it was known.
     pub fn forget(&mut self, id: NodeId) -> bool {
         let known = self.others.remove(&id).is_some();
         if known && self.forgotten.len() < FORGOTTEN_MAX {
@@ -135,12 +139,12 @@ impl Book {
         known
     }
 
-    /// As a file keeps it.
+    /// Encodes the book as its file keeps it.
     pub fn encode(&self) -> Vec<u8> {
         self.greeting("").encode_to_vec()
     }
 
-    /// The reverse of [`Book::encode`]; `None` for bytes that it would not write.
+    /// Decodes what [`Book::encode`] wrote; `None` for anything else.
     pub fn decode(bytes: &[u8]) -> Option<Book> {
         let said = Greeting::decode(bytes).ok()?;
         let me = said.nodes.iter().find(|peer| peer.id == said.from && peer.id != 0)?.clone();
@@ -156,13 +160,15 @@ impl Book {
     }
 }
 
-/// Whether a text can be a host: its name goes into lines of replies.
+/// Whether a text is valid as a host. Hosts appear in lines of replies, so few characters are
+/// allowed.
 pub fn is_host(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
     !text.is_empty() && text.len() <= HOST_MAX && text.bytes().all(fits)
 }
 
-/// A node's identity as Redis shows it: forty hexadecimal digits, of which the first sixteen are it.
+/// A node's identity as Redis shows it: forty hexadecimal digits, of which the first sixteen are
+/// the identity.
 pub fn name_of(id: NodeId) -> String {
     let mut mixed = id;
     let mut word = || {
@@ -173,7 +179,7 @@ pub fn name_of(id: NodeId) -> String {
     format!("{id:016x}{first:016x}{:08x}", second >> 32)
 }
 
-/// The reverse of [`name_of`].
+/// The identity in a name that [`name_of`] made; `None` for any other text.
 pub fn id_of(name: &str) -> Option<NodeId> {
     let id = u64::from_str_radix(name.get(..16)?, 16).ok()?;
     name_of(id).eq_ignore_ascii_case(name).then_some(id)

@@ -1,4 +1,4 @@
-//! [`Driver`]: the thread that drives a node of a group, and does nothing else.
+//! [`Driver`]: the loop of the thread that drives a node of a group.
 
 use crate::hub::Hub;
 use crate::transport::{Event, Inbox, Outlet, Transport};
@@ -9,38 +9,38 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Events that are worked on before the log is written.
+/// The number of events that are handled before the log is written.
 const EVENTS: usize = 256;
 
-/// Ticks between two looks at who belongs to the group.
+/// The number of ticks between two checks of the membership.
 const LOOK: u64 = 2;
 
-/// Members that vote, at most; who comes later only follows.
+/// The highest number of voters. Nodes that join later remain learners.
 const VOTERS_MAX: usize = 5;
 
-/// See the module.
+/// The thread that drives a node, with everything it needs.
 pub struct Driver<F: consensus::Files, T> {
-    /// What it drives.
+    /// The node.
     pub node: Node<F>,
-    /// Where messages go.
+    /// Sends messages to other nodes.
     pub transport: T,
-    /// Who there is.
+    /// The known nodes, shared by the node's threads.
     pub hub: Arc<Hub>,
-    /// The way to it.
+    /// The sending end of the driver's queue.
     pub inbox: Inbox,
-    /// What it is told.
+    /// The receiving end of the driver's queue.
     pub outlet: Outlet,
-    /// Between two ticks.
+    /// The time between two ticks.
     pub tick: Duration,
-    /// To whom it has tried to hand the leadership.
+    /// The nodes to which it has tried to hand the leadership.
     pub tried: Vec<NodeId>,
 }
 
 impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
-    /// Drives until it is told to stop.
+    /// Runs until it is told to stop.
     ///
     /// # Errors
-    /// Those that end the node.
+    /// An error ends the node.
     pub fn run(mut self) -> Result<(), Fatal> {
         let (mut next, mut ticks) = (Instant::now(), 0_u64);
         loop {
@@ -51,7 +51,7 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
             let now = Instant::now();
             if now >= next {
                 self.node.tick();
-                // Ticks that were missed are not made up for: time stood still.
+                // Missed ticks are not made up for: the node was paused.
                 next = (next + self.tick).max(now);
                 ticks += 1;
                 if ticks.is_multiple_of(LOOK) {
@@ -62,7 +62,7 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
         }
     }
 
-    /// Waits until something happens, and takes it; whether to go on.
+    /// Waits for events until `until` and handles them. Returns whether to go on.
     fn listen(&mut self, until: Instant) -> Result<bool, Fatal> {
         let wait = until.saturating_duration_since(Instant::now());
         let first = select! {
@@ -97,7 +97,7 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
         Ok(true)
     }
 
-    /// Messages leave before the disk is waited for.
+    /// Does the node's pending work. Messages are sent before the disk is synced.
     fn turn(&mut self) -> Result<(), Fatal> {
         loop {
             self.node.turn(&mut ())?;
@@ -125,20 +125,21 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
         }
     }
 
-    /// Does what takes as long as there are data in a thread of its own, and is told what came of it.
+    /// Runs something slow in a thread of its own, which reports the result as an event.
     fn elsewhere(&self, what: impl FnOnce() -> Event + Send + 'static) -> Result<(), Fatal> {
         let inbox = self.inbox.clone();
         let run = move || {
             let panicked = |_| Event::Captured(Err(Fatal::Storage("a snapshot panicked".into())));
             let event = catch_unwind(AssertUnwindSafe(what)).unwrap_or_else(panicked);
-            // Nobody listens any more once the server ends.
+            // After the end of the server nobody receives the event.
             inbox.tell(event);
         };
         let thread = std::thread::Builder::new().name("group-snapshot".into());
         thread.spawn(run).map(drop).map_err(|error| Fatal::Storage(error.to_string()))
     }
 
-    /// Founds the cluster: who it is comes to the disk before anybody can hear of it, and before the group does.
+    /// Founds the cluster. Its identity is on the disk before another node can learn it, and before
+    /// the group is founded.
     fn found(&mut self, cluster: u64) -> Result<bool, Fatal> {
         match self.hub.found(cluster) {
             Ok(true) => self.node.found(),
@@ -153,11 +154,12 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
         }
     }
 
-    /// Hands over to the best that was not tried yet; once all were, again to the best.
+    /// Hands the leadership to the best successor that was not tried yet. Once all were tried, it
+    /// begins again with the best.
     fn hand_over(&mut self) {
         let member = self.node.member();
         let mut successors = member.group().successors();
-        // Who does not answer comes last: the group learns of it later than the connection.
+        // A node that does not answer comes last: the group notices later than the connection.
         successors.sort_by_key(|id| !self.transport.reaches(*id));
         if successors.iter().all(|id| self.tried.contains(id)) {
             self.tried.clear();
@@ -165,11 +167,11 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
         let Some(to) = successors.into_iter().find(|id| !self.tried.contains(id)) else { return };
         self.tried.push(to);
         tracing::info!(to = crate::book::name_of(to), "the leadership is handed over");
-        // Refused only by who does not lead.
+        // Only a node that does not lead refuses.
         let _ = member.with(|group| group.transfer(to));
     }
 
-    /// Takes in who is known and does not belong, and lets go who was forgotten: one step at a time.
+    /// Adds known nodes that are not members, and removes forgotten ones, one step at a time.
     fn look_after_members(&mut self) {
         let member = self.node.member();
         if member.group().led().is_err() {
@@ -177,7 +179,8 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
         }
         let members = member.group().members().clone();
         let all = members.all();
-        // Who has gone is forgotten by this, and must not be taken in again: the book is read after it.
+        // This forgets the nodes that have left, which must not be added again: so the book is read
+        // afterwards.
         let leaving = self.hub.leaving(&all);
         let book = self.hub.book();
         let gone = |id: &&NodeId| book.forgotten.contains(id) || leaving.contains(id);
@@ -194,8 +197,8 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
     }
 }
 
-/// What can be done for those who are to belong: a vote for who follows already, before anybody else
-/// begins to follow.
+/// The next steps for nodes that are to become members. Learners become voters before other nodes
+/// become learners.
 fn newcomers<'a>(
     members: &Membership,
     known: impl Iterator<Item = &'a NodeId>,

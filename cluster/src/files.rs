@@ -1,4 +1,4 @@
-//! [`Folder`]: a folder of the file system as the disk of a log.
+//! [`Folder`]: a folder of the file system, in which a node keeps its log and its snapshots.
 
 use consensus::{FileError, Files, Reading};
 use std::collections::BTreeSet;
@@ -6,21 +6,22 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// A folder, of which one file at a time is being written.
+/// A folder. One file at a time is kept open for writing.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
     /// The file that was written last.
     open: Option<(String, File)>,
-    /// Files whose names may not survive a crash.
+    /// The files whose names may not survive a crash, because the folder was not synced since they
+    /// were created.
     unnamed: BTreeSet<String>,
 }
 
 impl Folder {
-    /// The folder at `path`, made if it is not there.
+    /// Opens the folder at `path`, and creates it if it does not exist.
     ///
     /// # Errors
-    /// The file system's.
+    /// Fails if the file system does.
     pub fn open(path: &Path) -> std::io::Result<Folder> {
         std::fs::create_dir_all(path)?;
         if let Some(parent) = path.parent() {
@@ -56,7 +57,7 @@ fn failed(error: std::io::Error) -> FileError {
     }
 }
 
-/// The same folder, with no file of it open: for another thread, and other files.
+/// The same folder without an open file, for use by another thread on other files.
 impl Clone for Folder {
     fn clone(&self) -> Folder {
         Folder { path: self.path.clone(), open: None, unnamed: BTreeSet::new() }
@@ -69,7 +70,7 @@ impl Files for Folder {
         let mut names = Vec::new();
         for entry in entries {
             let entry = entry.map_err(failed)?;
-            // Names that are no text are nobody's here.
+            // Files whose names are not UTF-8 are not the node's.
             if let Ok(name) = entry.file_name().into_string() {
                 names.push(name);
             }

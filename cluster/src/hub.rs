@@ -1,4 +1,4 @@
-//! [`Hub`]: what the threads of a node share about itself and the others.
+//! [`Hub`]: what the threads of a node share about it and the other nodes.
 
 use crate::book::{Book, Stranger};
 use crate::transport::Counts;
@@ -11,53 +11,55 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 
-/// The file that says who a node is and whom it knows.
+/// The file that keeps the node's identity and the nodes it knows.
 const FILE: &str = "nodes.varve";
 
-/// The same, while it is being written.
+/// The name of that file while it is being written.
 const NEW_FILE: &str = "nodes.varve.new";
 
-/// Strangers that are named in the log, each once: no more than this.
+/// The highest number of refused nodes that are named in the log, each once.
 const NAMED_MAX: usize = 256;
 
-/// See the module.
+/// The state that the threads of a node share.
 pub struct Hub {
     book: Mutex<Book>,
     folder: PathBuf,
-    /// What the file says. Held while it is written; the book is not.
+    /// The contents of the file. The lock is held while the file is written, when the book's is
+    /// not.
     written: Mutex<Book>,
     member: OnceLock<Arc<Member>>,
     named: Mutex<HashSet<(NodeId, Stranger)>>,
-    /// Members that are to be forgotten once the group has let them go: until then they are heard, for without
-    /// their word it may not be able to.
+    /// The members that are to be forgotten once the group has removed them. Until then their
+    /// messages are accepted, because the group may need their vote for it.
     leaving: Mutex<BTreeSet<NodeId>>,
-    /// What was sent, received, and lost.
+    /// Counts of messages sent, received, lost and refused.
     pub counts: Counts,
-    /// What other nodes have to know.
+    /// The secret that other nodes must present.
     pub secret: crate::service::Secret,
-    /// Told whenever the book has changed.
+    /// Notified whenever the book has changed.
     pub changed: Notify,
 }
 
-/// How a node presents itself when it starts.
+/// The addresses that a node announces when it starts.
 #[derive(Debug, Clone)]
 pub struct Announce {
-    /// Its host; empty to be learnt from the others.
+    /// Its host; empty if the other nodes are to find it out.
     pub host: String,
-    /// Where clients connect.
+    /// The port for clients.
     pub port: u16,
-    /// Where other nodes do.
+    /// The port for other nodes.
     pub bus_port: u16,
-    /// What all nodes of the cluster know: printable ASCII, or empty.
+    /// The secret that all nodes of the cluster share: printable ASCII, or empty.
     pub secret: Arc<str>,
 }
 
 impl Hub {
-    /// Who this node was, or somebody new: `fresh` is an identity that nobody has, `stamp` larger than at
-    /// any start before (a time).
+    /// Loads the node's identity, or creates one: `fresh` is an identity that no other node has.
+    /// `stamp` must be larger than at any start before; a time will do.
     ///
     /// # Errors
-    /// The file system's, in words, or that the file is damaged or missing.
+    /// Fails, with a description, if the file system does, or if the file is damaged, or missing
+    /// beside a log.
     pub fn open(
         folder: &Path,
         announce: &Announce,
@@ -79,7 +81,7 @@ impl Hub {
         let me = &mut book.me;
         me.stamp = stamp.max(me.stamp + 1);
         (me.port, me.bus_port) = (announce.port.into(), announce.bus_port.into());
-        // What was learnt before may be out of date.
+        // The host that was found out before may be out of date.
         me.host.clone_from(&announce.host);
         let hub = Hub {
             book: Mutex::new(book.clone()),
@@ -96,7 +98,7 @@ impl Hub {
         Ok(hub)
     }
 
-    /// Tells whose addresses these are.
+    /// Sets the member that is told the addresses of nodes.
     pub fn attach(&self, member: Arc<Member>) {
         let first = self.member.set(member).is_ok();
         debug_assert!(first, "a node has one member");
@@ -108,22 +110,22 @@ impl Hub {
         self.book.lock().clone()
     }
 
-    /// This node.
+    /// The identity of this node.
     pub fn id(&self) -> NodeId {
         self.book.lock().me.id
     }
 
-    /// The cluster; zero while it is in none.
+    /// The identity of the cluster; zero while the node belongs to none.
     pub fn cluster(&self) -> u64 {
         self.book.lock().cluster
     }
 
-    /// A node that is known.
+    /// A known node.
     pub fn peer(&self, id: NodeId) -> Option<Peer> {
         self.book.lock().others.get(&id).cloned()
     }
 
-    /// Whether somebody who says to be `from` in `cluster` may send messages.
+    /// Checks whether a node that claims to be `from` in `cluster` may send messages.
     pub fn admits(&self, version: u32, cluster: u64, from: NodeId) -> Result<(), Stranger> {
         let book = self.book.lock();
         if version != crate::wire::VERSION {
@@ -137,17 +139,17 @@ impl Hub {
         }
     }
 
-    /// Takes what another node says.
+    /// Merges the greeting of another node.
     ///
     /// # Errors
-    /// When it is a stranger, which is counted, and named once.
+    /// Fails if the greeting is refused. That is counted, and logged once for each node and reason.
     pub fn hear(&self, said: Greeting, heard_from: &str) -> Result<(), Stranger> {
         let from = said.from;
         let heard = self.change(|book| book.hear(said, heard_from));
         heard.map(drop).map_err(|why| self.refuse(from, heard_from, why))
     }
 
-    /// Counts a stranger, and names it in the log if that was not done.
+    /// Counts a refused greeting or message, and logs it unless that was done before.
     pub fn refuse(&self, from: NodeId, host: &str, why: Stranger) -> Stranger {
         self.counts.refused.add(1);
         let mut named = self.named.lock();
@@ -157,11 +159,11 @@ impl Hub {
         why
     }
 
-    /// Founds a cluster, unless the node is in another: it is on the disk before anybody can hear of it. Whether the node
-    /// is in it now.
+    /// Founds a cluster, unless the node belongs to another. The cluster's identity is on the disk
+    /// before another node can learn it. Returns whether the node belongs to the cluster now.
     ///
     /// # Errors
-    /// The file system's.
+    /// Fails if the file system does.
     pub fn found(&self, cluster: u64) -> std::io::Result<bool> {
         let cluster = cluster.max(1);
         let mut written = self.written.lock();
@@ -181,7 +183,8 @@ impl Hub {
         Ok(is_in_it)
     }
 
-    /// Writes down what has changed, and waits for the disk. The book can be read and changed meanwhile.
+    /// Writes changes of the book to its file, and syncs it. The book can be read and changed
+    /// meanwhile.
     pub fn save(&self) {
         let mut written = self.written.lock();
         let book = self.book();
@@ -190,30 +193,31 @@ impl Hub {
         }
         match self.keep(&book) {
             Ok(()) => *written = book,
-            // It is tried again; and after a restart what is known is told again.
+            // Another attempt follows. After a restart the other nodes tell again what is missing.
             Err(error) => tracing::warn!(%error, "who belongs to the cluster could not be kept"),
         }
     }
 
-    /// The node is found there from now on; an empty host is learnt from the others.
+    /// Changes the announced addresses of this node. An empty host is found out by the other nodes.
     pub fn announce(&self, what: impl FnOnce(&mut Peer)) {
         let announced = self.change(|book| {
             let before = book.me.clone();
             what(&mut book.me);
             let is_new = book.me != before;
-            // Of two words about a node the later one counts.
+            // Of two announcements of a node the later one counts.
             book.me.stamp += u64::from(is_new);
             Ok(is_new)
         });
         debug_assert!(announced.is_ok(), "nobody refuses it");
     }
 
-    /// A member is to be let go by the group, which this node leads, and then forgotten.
+    /// Marks a member to be removed by the group, which this node leads, and then to be forgotten.
     pub fn let_go(&self, id: NodeId) {
         self.leaving.lock().insert(id);
     }
 
-    /// Those that are on their way out, of whom `members` still belong; the others are forgotten now.
+    /// The nodes that are to be removed and still are in `members`. Those that are not are
+    /// forgotten now.
     pub fn leaving(&self, members: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
         let mut leaving = self.leaving.lock();
         let belongs = |id: &NodeId| members.contains(id);
@@ -226,13 +230,13 @@ impl Hub {
         stay
     }
 
-    /// The node is gone for good. Whether it was known.
+    /// Forgets a node for good. Returns whether it was known.
     pub fn forget(&self, id: NodeId) -> bool {
         self.change(|book| Ok(book.forget(id))).unwrap_or(false)
     }
 
-    /// Changes the book, and tells whoever wants to know if that changed anything, of whom one [saves](Self::save) it.
-    /// Whether it did.
+    /// Changes the book. If `what` changed anything, those who wait for it are notified, and one of
+    /// them [saves](Self::save) the book. Returns whether anything changed.
     fn change(
         &self,
         what: impl FnOnce(&mut Book) -> Result<bool, Stranger>,

@@ -1,25 +1,27 @@
-//! A server as a node of a cluster: the thread that drives its group, its peers, its files.
+//! A server as a node of a cluster: the thread that drives the node, its connections to other
+//! nodes, and its files.
 //!
-//! `member` is what is driven, and knows no threads, clocks, sockets or files; here they are. What it
-//! promises:
+//! The crate `member` is driven; it knows no threads, clocks, sockets or files, which are here.
+//! This crate promises:
 //!
-//! - a peer that hangs, or talks nonsense, holds up nobody: queues are bounded, and what does not fit is
-//!   lost, which the group expects;
-//! - a node of another cluster, another version, or one that was forgotten is refused, counted, and named
-//!   once in the log;
-//! - an identity is never used twice: a node whose folder was emptied is a new node.
+//! - A peer that hangs or sends garbage delays nobody. Queues are bounded; a message that does not
+//!   fit is lost, which the group tolerates.
+//! - A node of another cluster or another version, or one that was forgotten, is refused, counted,
+//!   and logged once.
+//! - An identity is never reused: a node whose folder was emptied is a new node.
 //!
 //! | | |
 //! | --- | --- |
-//! | [`Prepared`], [`Running`] | a node that is opened, and one that runs |
+//! | [`Prepared`], [`Running`] | a node that is open, and one that is running |
 //! | `driver` | the thread that drives the member |
-//! | [`Transport`] | how messages leave; `links` is it by gRPC, `receive` and `service` are the other end |
-//! | `wire` | what nodes say, in protobuf |
-//! | `book`, `hub` | who a node is and whom it knows |
+//! | [`Transport`] | how messages leave; `links` implements it with gRPC, `receive` and `service`
+//! are the receiving side |
+//! | `wire` | the messages between nodes, in protobuf |
+//! | `book`, `hub` | the node's identity, and the nodes it knows |
 //! | `seat` | the node as the engine's cluster |
-//! | `files` | a folder as the disk of a log |
+//! | `files` | the folder that holds log and snapshots |
 //!
-//! It must not know: commands, keys, sessions, and what effects mean.
+//! The crate knows nothing of commands, keys, sessions, and the meaning of effects.
 
 mod book;
 mod driver;

@@ -1,8 +1,9 @@
-//! [`Links`]: connections to all other nodes, by gRPC, in threads of their own.
+//! [`Links`]: connections to all other nodes, by gRPC, on threads of their own.
 //!
-//! To each node that is known there is one connection, made again whenever it ends. It carries a stream of
-//! batches, a greeting now and then, and snapshots in streams of their own. Queues are bounded, and what does
-//! not fit, or has no connection, is lost: whoever sends never waits for another node.
+//! There is one connection to each known node, which is made again whenever it ends. It carries a
+//! stream of batches, regular greetings, and a separate stream for each snapshot. Queues are
+//! bounded. A message that does not fit, or has no connection, is lost, so a sender never waits for
+//! another node.
 
 use crate::book::{Book, Stranger, name_of};
 use crate::hub::Hub;
@@ -27,59 +28,59 @@ use tonic::codegen::tokio_stream::Stream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Endpoint, Server};
 
-/// Messages that wait for a connection, at most.
+/// The highest number of messages that wait for one connection.
 const QUEUE: usize = 8_192;
 
-/// Bytes of messages that wait for a connection, at most.
+/// The highest number of bytes of messages that wait for one connection.
 const QUEUE_BYTES: usize = 64 << 20;
 
-/// Messages in one batch, and bytes, about.
+/// The approximate number of messages and of bytes in one batch.
 const BATCH: (usize, usize) = (256, 1 << 20);
 
-/// Bytes in one piece of a snapshot.
+/// The number of bytes in one piece of a snapshot.
 const PIECE: usize = 1 << 20;
 
-/// How long connecting, or the answer to a greeting, may take.
+/// The time that connecting, or the answer to a greeting, may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Between two greetings.
+/// The time between two greetings.
 const GREETING: Duration = Duration::from_millis(500);
 
-/// Pieces of a snapshot that were read and not sent, at most.
+/// The number of pieces of a snapshot that may be read ahead.
 const PIECES: usize = 4;
 
-/// Between two attempts to connect: this long at first, and that at most.
+/// The time between two attempts to connect: at first, and at most.
 const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// How long a node that was never met is tried.
+/// The time for which contact with an unknown node is tried.
 const MEETING: Duration = Duration::from_secs(15);
 
-/// Nodes that are being met at once, at most.
+/// The highest number of unknown nodes that are contacted at once.
 const MEETINGS_MAX: usize = 64;
 
-/// A connection to another node, or the lack of one.
+/// The connection to another node, or its absence.
 #[derive(Default)]
 struct Link {
     queue: Mutex<Option<mpsc::Sender<Message>>>,
     bytes: Arc<AtomicUsize>,
     client: Mutex<Option<PeersClient>>,
-    /// One snapshot at a time.
+    /// Whether a snapshot is being sent. Only one is sent at a time.
     busy: AtomicBool,
     seen: Mutex<Seen>,
 }
 
-/// When something was heard of a node.
+/// The times of contact with a node.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen {
     /// Whether there is a connection.
     pub is_up: bool,
-    /// When the connection was made.
+    /// The time when the connection was made.
     pub since: Option<Instant>,
-    /// When it answered last.
+    /// The time of its last answer.
     pub heard: Option<Instant>,
 }
 
-/// What all tasks share.
+/// The state that all tasks share.
 struct Shared {
     hub: Arc<Hub>,
     inbox: Inbox,
@@ -87,19 +88,19 @@ struct Shared {
     meetings: AtomicUsize,
 }
 
-/// See the module. Dropping it ends all connections.
+/// The connections to all other nodes. Dropping this ends them.
 pub struct Links {
     shared: Arc<Shared>,
     handle: Handle,
-    /// While it is not stopped.
+    /// The runtime of the tasks; `None` once it is stopped.
     runtime: Mutex<Option<Runtime>>,
 }
 
 impl Links {
-    /// Listens on `listeners`, and connects to whoever is known.
+    /// Accepts connections on `listeners`, and connects to all known nodes.
     ///
     /// # Errors
-    /// Those of starting threads.
+    /// Fails if threads cannot be started.
     pub fn start(
         hub: Arc<Hub>,
         inbox: Inbox,
@@ -121,17 +122,18 @@ impl Links {
         Ok(Links { shared, handle, runtime: Mutex::new(Some(runtime)) })
     }
 
-    /// When something was heard of a node.
+    /// The times of contact with a node.
     pub fn seen(&self, id: NodeId) -> Seen {
         self.shared.links.lock().get(&id).map_or(Seen::default(), |link| *link.seen.lock())
     }
 
-    /// Bytes that wait to be sent to a node.
+    /// The number of bytes that wait to be sent to a node.
     pub fn waiting(&self, id: NodeId) -> usize {
         self.shared.links.lock().get(&id).map_or(0, |link| link.bytes.load(Ordering::Relaxed))
     }
 
-    /// Tries for a while to make the acquaintance of who listens there.
+    /// Tries for a while to reach an unknown node at this address, and to exchange greetings with
+    /// it.
     pub fn meet(&self, ip: IpAddr, bus_port: u16) {
         let shared = self.shared.clone();
         if shared.meetings.fetch_add(1, Ordering::SeqCst) >= MEETINGS_MAX {
@@ -153,7 +155,7 @@ impl Links {
 }
 
 impl Links {
-    /// Ends all connections, and listens no longer.
+    /// Ends all connections, and stops accepting new ones.
     pub fn stop(&self) {
         if let Some(runtime) = self.runtime.lock().take() {
             runtime.shutdown_background();
@@ -184,7 +186,7 @@ impl Transport for Arc<Links> {
                 // The next attempt follows at once.
                 tokio::time::sleep(REST.1).await;
             }
-            // Its inbox may be full for a while.
+            // The driver's queue may be full for a while.
             let told = move || shared.inbox.tell(Event::SnapshotSent(to, sent.is_ok()));
             tokio::task::spawn_blocking(told);
         });
@@ -241,15 +243,15 @@ async fn listen(listener: tokio::net::TcpListener, receiver: Arc<Receiver>, secr
     }
 }
 
-/// Has a task for each node that is known.
+/// Keeps one task for each known node, and saves the book when it has changed.
 async fn tend_all(shared: Arc<Shared>) {
     loop {
         let changed = shared.hub.changed.notified();
         tend_each(&shared);
         let hub = shared.hub.clone();
-        // A disk takes its time, and whoever else runs here has none.
+        // Saving waits for the disk, which the other tasks must not.
         let _ = tokio::task::spawn_blocking(move || hub.save()).await;
-        // What changes between the two is seen a moment later.
+        // A change between the two calls is noticed a moment later.
         let _ = tokio::time::timeout(GREETING, changed).await;
     }
 }
@@ -267,7 +269,7 @@ fn tend_each(shared: &Arc<Shared>) {
     }
 }
 
-/// Keeps up a connection to a node until that is forgotten.
+/// Keeps up the connection to a node until the node is forgotten.
 async fn tend(shared: Arc<Shared>, id: NodeId, link: Arc<Link>) {
     let mut rest = REST.0;
     while let Some(peer) = shared.hub.peer(id) {
@@ -286,7 +288,7 @@ async fn tend(shared: Arc<Shared>, id: NodeId, link: Arc<Link>) {
     }
 }
 
-/// Connects to where another node listens.
+/// Connects to another node.
 async fn connect(host: &str, port: u32, secret: &str) -> Result<PeersClient, String> {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let endpoint = Endpoint::from_shared(format!("http://{host}:{port}"));
@@ -303,7 +305,8 @@ async fn connect(host: &str, port: u32, secret: &str) -> Result<PeersClient, Str
     Ok(PeersClient::new(channel, secret))
 }
 
-/// Exchanges greetings with this node, or, for zero, with whoever answers: only that makes acquaintances.
+/// Exchanges greetings with the node `to`. Zero stands for any node, which is then asked to join;
+/// only this makes new contacts.
 async fn greet(hub: &Hub, client: &mut PeersClient, host: &str, to: NodeId) -> Result<(), String> {
     let greeting = Greeting { to, ..hub.book().greeting(host) };
     let answer = tokio::time::timeout(PATIENCE, client.greet(greeting)).await;
@@ -319,7 +322,7 @@ async fn meet(hub: &Hub, host: &str, port: u16) -> Result<(), String> {
     greet(hub, &mut client, host, 0).await
 }
 
-/// A connection's life.
+/// Uses a connection to a node from its beginning to its end.
 async fn visit(hub: &Arc<Hub>, peer: &Peer, link: &Link) -> Result<(), String> {
     let mut client = connect(&peer.host, peer.bus_port, &hub.secret).await?;
     greet(hub, &mut client, &peer.host, peer.id).await?;
@@ -337,7 +340,7 @@ async fn visit(hub: &Arc<Hub>, peer: &Peer, link: &Link) -> Result<(), String> {
     }
 }
 
-/// Greets now and then, until the node does not answer or has moved.
+/// Sends greetings regularly, until the node does not answer or has moved.
 async fn keep_greeting(
     hub: &Hub,
     mut client: PeersClient,
@@ -356,7 +359,7 @@ async fn keep_greeting(
     }
 }
 
-/// Messages become batches, of what waits.
+/// A stream of batches, made of the messages that wait.
 struct Outgoing {
     messages: mpsc::Receiver<Message>,
     bytes: Arc<AtomicUsize>,
@@ -391,7 +394,7 @@ impl Stream for Outgoing {
         let count = this.waiting.iter().take_while(fits).count();
         let messages: Vec<Message> = this.waiting.drain(..count).collect();
         let weight = messages.iter().map(weight).sum();
-        // A connection that has ended has set it to zero.
+        // The end of a connection sets it to zero.
         let _ = this.bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |bytes: usize| {
             Some(bytes.saturating_sub(weight))
         });
@@ -401,7 +404,8 @@ impl Stream for Outgoing {
     }
 }
 
-/// Sends a snapshot, unless one is on its way to that node; done when that has taken it.
+/// Sends a snapshot, unless another one is being sent to that node. Returns when the node has taken
+/// it.
 async fn send_snapshot(
     shared: &Shared,
     message: Message,
@@ -421,7 +425,7 @@ async fn send_snapshot(
     client.snapshot(ReceiverStream::new(read)).await.map_err(|error| error.to_string())
 }
 
-/// Lets the next snapshot go, however this one ended.
+/// Permits the next snapshot when dropped, however this one ended.
 struct Free(Arc<Link>);
 
 impl Drop for Free {
@@ -430,8 +434,8 @@ impl Drop for Free {
     }
 }
 
-/// Reads a snapshot as fast as its pieces are sent. Of one that is damaged the last piece never comes: whoever receives it
-/// knows that it is not whole.
+/// Reads a snapshot as fast as its pieces are sent. The last piece of a damaged one is never sent,
+/// so its receiver knows that it is incomplete.
 fn read_pieces(
     book: &Book,
     message: Message,
@@ -442,7 +446,7 @@ fn read_pieces(
     loop {
         let piece = match snapshot.piece(PIECE) {
             Ok(Some(piece)) => piece,
-            // Of nothing there is one piece, which says so.
+            // An empty snapshot has one empty piece.
             Ok(None) if first.is_some() => Vec::new(),
             Ok(None) => return,
             Err(error) => return tracing::error!(%error, "a snapshot cannot be sent"),
@@ -450,7 +454,7 @@ fn read_pieces(
         let total = if first.is_some() { total } else { 0 };
         let (message, data) = (first.take(), piece.into());
         let (version, cluster, from) = (VERSION, book.cluster, book.me.id);
-        // Nobody takes it any more once the connection has ended.
+        // Once the connection has ended nobody takes the pieces.
         if pieces.blocking_send(Chunk { version, cluster, from, message, total, data }).is_err() {
             return;
         }
@@ -512,7 +516,7 @@ mod tests {
         Snapshots(&mut disk).open(0, &base()).unwrap()
     }
 
-    /// What the driver is told of a snapshot that it had sent.
+    /// Whether the driver is told that its snapshot has arrived.
     fn was_sent(side: &Side) -> bool {
         let event = side.outlet.events.recv_timeout(Duration::from_secs(30)).unwrap();
         let Event::SnapshotSent(1, sent) = event else { panic!("nothing else is told") };

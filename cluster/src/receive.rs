@@ -1,4 +1,4 @@
-//! [`Receiver`]: what answers other nodes.
+//! [`Receiver`]: handles the requests of other nodes.
 
 use crate::hub::Hub;
 use crate::service::Peers;
@@ -15,26 +15,26 @@ use tonic::codegen::BoxFuture;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
 
-/// Bytes of a snapshot, at most: as it comes it is held in memory.
+/// The largest snapshot, in bytes. It is held in memory while it arrives.
 const SNAPSHOT_MAX: u64 = 64 << 30;
 
-/// Between two pieces of a snapshot, at most.
+/// The longest time between two pieces of a snapshot.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Hands on what comes.
+/// Passes messages and snapshots of other nodes to the driver.
 pub struct Receiver {
     hub: Arc<Hub>,
     inbox: Inbox,
-    /// One snapshot at a time.
+    /// Whether a snapshot is arriving. Only one is accepted at a time.
     busy: AtomicBool,
 }
 
-/// A host as it is written in an address.
+/// An IP address as a host in an announced address.
 pub fn host_of(ip: IpAddr) -> String {
     ip.to_canonical().to_string()
 }
 
-/// Who connected, and where to.
+/// The hosts at both ends of a request's connection.
 fn ends<T>(request: &Request<T>) -> (String, String) {
     let ends = request.extensions().get::<TcpConnectInfo>();
     let host = |address: Option<std::net::SocketAddr>| {
@@ -45,7 +45,7 @@ fn ends<T>(request: &Request<T>) -> (String, String) {
 }
 
 impl Receiver {
-    /// Hands on to `inbox`.
+    /// Passes everything to `inbox`.
     pub fn new(hub: Arc<Hub>, inbox: Inbox) -> Receiver {
         Receiver { hub, inbox, busy: AtomicBool::new(false) }
     }
@@ -54,7 +54,7 @@ impl Receiver {
         Status::permission_denied(self.hub.refuse(from, host, why).to_string())
     }
 
-    /// Whether there was room for it.
+    /// Passes a message to the driver. Returns whether the queue had room for it.
     fn deliver(&self, packet: Packet) -> bool {
         let taken = self.inbox.deliver(packet);
         let counts = &self.hub.counts;
@@ -66,7 +66,7 @@ impl Receiver {
         taken
     }
 
-    /// A message that makes sense here.
+    /// Decodes and checks a message.
     fn message(&self, raft: Raft, from: u64, host: &str) -> Result<Message, Status> {
         let garbage = || self.refuse(from, host, crate::book::Stranger::Garbage);
         raft.message(from, self.hub.id()).ok_or_else(garbage)
@@ -78,7 +78,7 @@ impl Receiver {
         admitted.map_err(|why| self.refuse(from, host, why))?;
         for raft in messages {
             let message = self.message(raft, from, host)?;
-            // Without its data a snapshot must not be believed: it comes in a stream of its own.
+            // A snapshot without its data must not be accepted. It comes in a stream of its own.
             if message.kind == MessageKind::Snapshot {
                 return Err(self.refuse(from, host, crate::book::Stranger::Garbage));
             }
@@ -87,7 +87,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// The first piece of a snapshot: its message, and its size.
+    /// Checks the first piece of a snapshot. Returns its message and the size of the snapshot.
     fn first(&self, chunk: &mut Chunk, host: &str) -> Result<(Message, u64), Status> {
         let admitted = self.hub.admits(chunk.version, chunk.cluster, chunk.from);
         admitted.map_err(|why| self.refuse(chunk.from, host, why))?;
@@ -117,7 +117,8 @@ impl Receiver {
     }
 }
 
-/// The next piece, unless it takes too long: another node may have one, too.
+/// The next piece. If it takes too long, the snapshot is given up, so that another node can send
+/// one.
 async fn next(chunks: &mut Streaming<Chunk>) -> Result<Option<Chunk>, Status> {
     let next = tokio::time::timeout(PATIENCE, chunks.message()).await;
     next.map_err(|_| Status::deadline_exceeded("the snapshot does not go on"))?
@@ -167,7 +168,7 @@ impl Peers for Receiver {
     }
 }
 
-/// Lets the next snapshot come, however this one ended.
+/// Permits the next snapshot when dropped, however this one ended.
 struct Free(Arc<Receiver>);
 
 impl Drop for Free {

@@ -1,4 +1,5 @@
-//! [`Seat`]: a node as the engine's cluster: who executes, and what commands show and change.
+//! [`Seat`]: the node as the engine's cluster, which routes commands and which `CLUSTER` shows and
+//! changes.
 
 use crate::book::{id_of, name_of};
 use crate::hub::Hub;
@@ -17,20 +18,20 @@ use std::time::{Duration, Instant};
 
 const BELONGS: &str = "ERR This node belongs to a cluster already";
 
-/// See the module.
+/// The node as the engine's cluster.
 pub struct Seat {
     pub(crate) hub: Arc<Hub>,
     pub(crate) member: Arc<Member>,
     pub(crate) inbox: Inbox,
-    /// Set once connections are made.
+    /// The connections to other nodes, once there are any.
     pub(crate) links: OnceLock<Arc<Links>>,
-    /// Slots that were given to this node before it had all of them.
+    /// The slots that were assigned to this node before it had all of them.
     pub(crate) slots: Arc<Mutex<Vec<bool>>>,
-    /// Stands for the cluster, if it is founded here.
+    /// The identity of the cluster, in case it is founded here.
     pub(crate) fresh: u64,
-    /// After so long without a word a node counts as failed.
+    /// The time without contact after which a node counts as failed.
     pub(crate) timeout: Duration,
-    /// The wall clock, milliseconds.
+    /// The wall clock in milliseconds.
     pub(crate) wall_ms: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
@@ -67,11 +68,12 @@ impl Seat {
         }
     }
 
-    /// What each node is to the group.
+    /// Sets the role of each node in the group.
     fn assign(&self, nodes: &mut [(NodeId, NodeView)]) {
         let group = self.member.group();
         let members = group.members().all();
-        // Who led last keeps its slots, as in Redis, until another leads: clients ask again meanwhile.
+        // As in Redis, a failed leader keeps its slots until another node leads; clients retry
+        // meanwhile.
         let leader = self.member.last_leader();
         for (id, node) in nodes {
             if leader == Some(*id) {
@@ -97,8 +99,8 @@ impl Seat {
         ranges
     }
 
-    /// Has a node removed from the group, which this node has to lead: most of those who vote now, it included, have to
-    /// agree to it. Whether it was a member.
+    /// Marks a member to be removed from the group. This node must lead the group, and a majority
+    /// of its voters must agree. Returns whether the node was a member.
     fn let_go(&self, node: NodeId) -> Result<bool, Box<str>> {
         let (leads, members) = {
             let group = self.member.group();
@@ -122,9 +124,10 @@ impl Seat {
         Ok(true)
     }
 
-    /// Has the cluster founded, which takes a moment: as in Redis it is then that its state is `ok`.
+    /// Founds the cluster, which takes a moment. As in Redis, its state is `ok` afterwards.
     fn found(&self) -> Result<(), Box<str>> {
-        // Founding that was interrupted may go on: nobody else has heard of that cluster.
+        // Founding that was interrupted may be continued, because no other node has learnt of that
+        // cluster.
         let book = self.hub.book();
         let unfinished = self.member.group().is_blank() && book.others.is_empty();
         if book.cluster != 0 && !unfinished {
@@ -202,7 +205,7 @@ impl Cluster for Seat {
         if self.member.leader() == Some(node) {
             return Err("ERR Can't forget my master!".into());
         }
-        // Only the leader knows for certain who belongs.
+        // Only the leader knows for certain which nodes are members.
         if self.hub.cluster() != 0 && self.let_go(node)? {
             return Ok(());
         }

@@ -1,6 +1,7 @@
-//! The gRPC service between nodes, `varve.Peers`: what `tonic-prost-build` would generate, by hand.
+//! The gRPC service between nodes, `varve.Peers`. This is what `tonic-prost-build` would generate,
+//! written by hand.
 //!
-//! See `docs/decisions/0039-peers-by-hand.md` for why.
+//! `docs/decisions/0039-peers-by-hand.md` says why.
 
 use crate::wire::{Batch, Chunk, Done, Greeting};
 use std::convert::Infallible;
@@ -17,17 +18,17 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-/// Bytes of one gRPC message, at most: a batch is shorter, and so is a piece of a snapshot, but a single
-/// entry may be as long as a client's longest value.
+/// The largest gRPC message, in bytes. A batch or a piece of a snapshot is smaller, but a single
+/// entry may be as large as a client's largest value.
 pub const MESSAGE_MAX: usize = 1 << 30;
 
 const GREET: &str = "/varve.Peers/Greet";
 const MESSAGES: &str = "/varve.Peers/Messages";
 const SNAPSHOT: &str = "/varve.Peers/Snapshot";
 
-/// What answers other nodes.
+/// Handles the requests of other nodes.
 pub trait Peers: Send + Sync + 'static {
-    /// Two nodes say who they are and whom they know.
+    /// Two nodes exchange what they know of themselves and of other nodes.
     fn greet(&self, request: Request<Greeting>) -> Result<Response<Greeting>, Status>;
     /// Takes messages until the stream ends.
     fn messages(
@@ -41,13 +42,13 @@ pub trait Peers: Send + Sync + 'static {
     ) -> BoxFuture<Response<Done>, Status>;
 }
 
-/// What all nodes of a cluster know and nobody else; empty where they need not.
+/// The secret that all nodes of a cluster share; empty if none is required.
 pub type Secret = Arc<str>;
 
-/// Where it stands in a request's head: it is looked at before anything is decoded.
+/// The request header with the secret. It is checked before anything is decoded.
 const HEADER: &str = "varve-secret";
 
-/// The server's side.
+/// The server side of the service.
 pub struct PeersServer<P>(pub Arc<P>, pub Secret);
 
 impl<P> Clone for PeersServer<P> {
@@ -57,7 +58,7 @@ impl<P> Clone for PeersServer<P> {
 }
 
 impl<P> PeersServer<P> {
-    /// Whether the request comes from a node of ours.
+    /// Whether the request has the right secret.
     fn knows(&self, request: &http::Request<Body>) -> bool {
         let said = request.headers().get(HEADER).map_or(&b""[..], |said| said.as_bytes());
         said.ct_eq(self.1.as_bytes()).into()
@@ -130,19 +131,19 @@ impl<P: Peers> Service<http::Request<Body>> for PeersServer<P> {
     }
 }
 
-/// The client's side of a connection.
+/// The client side of the service, on one connection.
 #[derive(Clone)]
 pub struct PeersClient(tonic::client::Grpc<Channel>, Option<AsciiMetadataValue>);
 
 impl PeersClient {
-    /// Over this connection.
+    /// Uses the connection `channel`.
     pub fn new(channel: Channel, secret: &str) -> Self {
         let grpc = tonic::client::Grpc::new(channel).max_encoding_message_size(MESSAGE_MAX);
-        // What cannot be in a head was refused as a secret.
+        // A secret that cannot be in a header was refused at start.
         PeersClient(grpc, secret.parse().ok().filter(|_| !secret.is_empty()))
     }
 
-    /// A request with the secret in its head.
+    /// A request with the secret in its header.
     fn request<T>(&self, what: T) -> Request<T> {
         let mut request = Request::new(what);
         if let Some(secret) = &self.1 {

@@ -1,4 +1,4 @@
-//! [`Prepared`] and [`Running`]: from a folder and listeners to a node that runs.
+//! [`Prepared`] and [`Running`]: from a folder and listeners to a running node.
 
 use crate::driver::Driver;
 use crate::files::Folder;
@@ -20,42 +20,44 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Bytes after which another segment of the log begins.
+/// The size in bytes at which a new segment of the log begins.
 const SEGMENT: usize = 16 << 20;
 
-/// Entries after which the log is compacted by a snapshot.
+/// The number of entries after which a snapshot compacts the log.
 const SNAPSHOT_ENTRIES: u64 = 1_000_000;
 
-/// Bytes of effects after which it is.
+/// The number of bytes of effects after which a snapshot compacts the log.
 const SNAPSHOT_BYTES: u64 = 64 << 20;
 
-/// Attempts to hand the leadership over, within an election timeout.
+/// The number of attempts to hand the leadership over within an election timeout.
 const ATTEMPTS: u32 = 4;
 
-/// Election timeouts until somebody has taken the leadership over.
+/// The number of election timeouts to wait until another node leads.
 const HANDING: u32 = 5;
 
-/// The same, at most: who stops servers does not wait for ever.
+/// The longest time to wait for that: stopping a server must not take for ever.
 const HANDING_MAX: Duration = Duration::from_secs(10);
 
-/// Between two looks at whether something has happened.
+/// The time between two checks of whether something has happened.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// How a node is run.
+/// The parameters of a node.
 pub struct Plan {
-    /// The folder of its log, its snapshots, and its identity.
+    /// The folder of its log, its snapshots and its identity.
     pub folder: PathBuf,
-    /// How it presents itself.
+    /// The addresses that it announces.
     pub announce: Announce,
-    /// Without a word of the leader for so long, another one is elected.
+    /// The election timeout: the time without a message from the leader after which another is
+    /// elected.
     pub election: Duration,
-    /// Numbers that nobody can guess, and that nobody else was given.
+    /// Random numbers that are unique and cannot be guessed: for the node's identity and the
+    /// cluster's.
     pub fresh: [u64; 2],
-    /// The clock of the server.
+    /// The server's clock.
     pub clock: Clock,
 }
 
-/// A node whose log is open, and whose engine is to be made: its journal is [`Prepared::member`].
+/// A node with an open log. An engine with [`Prepared::member`] as its journal is still to be made.
 pub struct Prepared {
     opened: Opened<Folder>,
     hub: Arc<Hub>,
@@ -63,18 +65,18 @@ pub struct Prepared {
     plan: Plan,
 }
 
-/// A part of where a node is found.
+/// A change of an announced address.
 #[derive(Debug, Clone)]
 pub enum Announced {
-    /// Its host; empty to be learnt from the others.
+    /// The host; empty if the other nodes are to find it out.
     Host(String),
-    /// Where clients connect.
+    /// The port for clients.
     Port(u16),
-    /// Where other nodes do.
+    /// The port for other nodes.
     BusPort(u16),
 }
 
-/// A node that runs. Dropping it stops it.
+/// A running node. Dropping it stops it.
 pub struct Running {
     seat: Arc<Seat>,
     election: Duration,
@@ -82,10 +84,10 @@ pub struct Running {
 }
 
 impl Prepared {
-    /// Opens what is in the folder, or makes it.
+    /// Opens the node in its folder, or creates one.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// Fails, with a description, if the folder cannot be used.
     pub fn open(plan: Plan) -> Result<Prepared, String> {
         let folder = Folder::open(&plan.folder);
         let folder = folder.map_err(|error| format!("{}: {error}", plan.folder.display()))?;
@@ -103,16 +105,16 @@ impl Prepared {
         Ok(Prepared { opened, hub, ways: (inbox, outlet), plan })
     }
 
-    /// What is to be the engine's journal.
+    /// The member, which is to be the engine's journal.
     pub fn member(&self) -> Arc<Member> {
         self.opened.member.clone()
     }
 
-    /// Starts the node, with an engine that holds nothing yet; other nodes come by `listeners`. `ended` is
-    /// called with the reason if the node cannot go on.
+    /// Starts the node. The storage of `engine` must be empty; other nodes connect to `listeners`.
+    /// `ended` is called with the reason if the node cannot go on.
     ///
     /// # Errors
-    /// What is wrong with the last snapshot, or that threads cannot be started.
+    /// Fails if the last snapshot cannot be loaded or threads cannot be started.
     pub fn start(
         self,
         engine: Arc<Engine>,
@@ -169,7 +171,7 @@ fn member_plan(plan: &Plan, hub: &Hub) -> member::Plan {
 }
 
 impl Running {
-    /// Other nodes and clients find this one there from now on.
+    /// Announces another address of this node to other nodes and clients.
     pub fn announce(&self, what: Announced) {
         self.seat.hub.announce(|me| match what {
             Announced::Host(host) => me.host = host,
@@ -178,8 +180,8 @@ impl Running {
         });
     }
 
-    /// Hands the leadership over, if it is here and somebody can take it, and waits for that while
-    /// there are others: a few election timeouts at most.
+    /// If this node leads and another one can take over, hands the leadership over and waits until
+    /// another node leads: a few election timeouts at most.
     pub fn hand_over(&self) {
         let member = &self.seat.member;
         if member.group().successors().is_empty() {
@@ -189,7 +191,7 @@ impl Running {
         let patience = (self.election * HANDING).min(HANDING_MAX);
         let mut attempts = 0;
         while began.elapsed() < patience && self.seat.hears_of_others() {
-            // Who was asked first may be unable to: then somebody else is.
+            // If the node that was asked first is unable to lead, another one is asked.
             if began.elapsed() >= self.election / ATTEMPTS * attempts {
                 attempts += 1;
                 self.seat.inbox.tell(Event::HandOver);

@@ -1,4 +1,4 @@
-//! [`Transport`]: how messages leave a node, and [`Inbox`]: how they come in.
+//! [`Transport`]: how messages leave a node; [`Inbox`]: how events reach its driver.
 
 use crate::wire::weight;
 use consensus::{Message, NodeId, SnapshotReader};
@@ -7,73 +7,76 @@ use member::{Fatal, Kept, Packet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Takes messages to other nodes. Whatever it cannot take at once is lost: the group expects that.
+/// Sends messages to other nodes. A message that cannot be sent at once is lost; the group
+/// tolerates that.
 pub trait Transport: Send {
-    /// Sends a message, or loses it. Never waits.
+    /// Sends a message or loses it. Never blocks.
     fn send(&self, packet: Packet);
 
-    /// Sends a snapshot, which it reads in a thread of its own, and tells the driver ([`Event::SnapshotSent`]) once it has
-    /// arrived, or will not. Never waits.
+    /// Sends a snapshot, which is read on another thread. Tells the driver
+    /// ([`Event::SnapshotSent`]) whether it has arrived. Never blocks.
     fn send_snapshot(&self, message: Message, snapshot: SnapshotReader);
 
-    /// Whether there is a connection to a node, which answers.
+    /// Whether there is a connection to a node and the node answers.
     fn reaches(&self, node: NodeId) -> bool;
 }
 
-/// A number that only grows.
+/// A counter.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// So many more.
+    /// Adds `more`.
     pub fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// How many.
+    /// The current count.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// What happened between this node and the others.
+/// Counts of messages between this node and others.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Messages that were handed to a connection.
     pub sent: Count,
-    /// Messages that came in and were taken.
+    /// Messages that arrived and were accepted.
     pub received: Count,
-    /// Messages that were lost: no connection, or a queue that was full.
+    /// Messages that were lost: there was no connection, or a queue was full.
     pub lost: Count,
-    /// Strangers, and what made no sense.
+    /// Greetings and messages that were refused, because of their sender or because they were
+    /// invalid.
     pub refused: Count,
 }
 
-/// What the driver is told.
+/// An event for the driver.
 pub enum Event {
-    /// A message has come.
+    /// A message has arrived.
     Packet(Box<Packet>),
     /// A snapshot was captured.
     Captured(Result<Vec<u8>, Fatal>),
-    /// A snapshot of this node's own was written, or could not be.
+    /// A snapshot of this node was written, or could not be.
     Kept(Kept),
-    /// A snapshot for another node has arrived there, or will not.
+    /// A snapshot for another node has arrived there (true), or will not (false).
     SnapshotSent(NodeId, bool),
-    /// The group is to be founded here, as this cluster; who asked is told whether it was.
+    /// Found the group here, as part of this cluster. The function is told whether that was done.
     Found(u64, Box<dyn FnOnce(bool) + Send>),
-    /// The leadership is to be handed to somebody, if it is here: for the first time, or to another than before.
+    /// Hand the leadership over, if this node leads. If this is repeated, to another node than
+    /// before.
     HandOver,
-    /// It is to end.
+    /// End the driver.
     Stop,
 }
 
-/// Events that wait, at most.
+/// The highest number of events in the queue.
 const EVENTS_MAX: usize = 16_384;
 
-/// Bytes of messages that wait, at most.
+/// The highest number of bytes of messages in the queue.
 const BYTES_MAX: usize = 256 << 20;
 
-/// The way to the driver, from any thread. It never waits.
+/// The sending end of the driver's queue, for any thread.
 #[derive(Clone)]
 pub struct Inbox {
     events: Sender<Event>,
@@ -81,16 +84,16 @@ pub struct Inbox {
     bytes: Arc<AtomicUsize>,
 }
 
-/// The driver's end of it.
+/// The receiving end of the driver's queue.
 pub struct Outlet {
-    /// What it is told.
+    /// The events.
     pub events: Receiver<Event>,
-    /// That there is something to do.
+    /// Says that there is work.
     pub kick: Receiver<()>,
     bytes: Arc<AtomicUsize>,
 }
 
-/// Both ends.
+/// Creates both ends of the queue.
 pub fn inbox() -> (Inbox, Outlet) {
     let ((events, receiver), (kick, kicked)) = (bounded(EVENTS_MAX), bounded(1));
     let bytes = Arc::new(AtomicUsize::new(0));
@@ -103,7 +106,8 @@ fn bytes_of(packet: &Packet) -> usize {
 }
 
 impl Inbox {
-    /// A message has come. Whether there was room for it; one snapshot fits whatever its size.
+    /// Passes a message to the driver. Returns whether there was room for it; for a snapshot there
+    /// is room whatever its size.
     pub fn deliver(&self, packet: Packet) -> bool {
         let (bytes, is_snapshot) = (bytes_of(&packet), packet.data.is_some());
         let before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
@@ -115,18 +119,18 @@ impl Inbox {
         taken
     }
 
-    /// Tells the driver something that must not be lost: waits for room, so never from a thread that
-    /// serves clients. Whether it still listens.
+    /// Passes an event that must not be lost. It waits for room, so it must not be called on a
+    /// thread that serves clients. Returns whether the driver still runs.
     pub fn tell(&self, event: Event) -> bool {
         self.events.send(event).is_ok()
     }
 
-    /// [`Inbox::tell`], for threads that serve clients: if there is no room, it is not told. Whether it was.
+    /// Like [`Inbox::tell`], but never blocks. Returns false if there is no room.
     pub fn try_tell(&self, event: Event) -> bool {
         self.events.try_send(event).is_ok()
     }
 
-    /// There is something to do.
+    /// Tells the driver that there is work.
     pub fn kick(&self) {
         // If it is full, the driver knows already.
         let _ = self.kick.try_send(());
@@ -134,7 +138,7 @@ impl Inbox {
 }
 
 impl Outlet {
-    /// A message that was received is about to be worked on: its room is free.
+    /// Frees the room of a message that is about to be handled.
     pub fn free(&self, packet: &Packet) {
         self.bytes.fetch_sub(bytes_of(packet), Ordering::SeqCst);
     }

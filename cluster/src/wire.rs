@@ -1,56 +1,57 @@
-//! What nodes send each other: protobuf messages, and their translation into the types of `consensus`.
+//! The messages between nodes, in protobuf, and their conversion to the types of `consensus`.
 //!
-//! The schema is `proto/peers.proto`; a number there is a tag here. Whatever does not translate is
-//! refused as a whole: nothing of it reaches the group.
+//! The schema is `proto/peers.proto`, whose field numbers are the tags here. A message that cannot
+//! be converted is refused as a whole.
 
 use bytes::Bytes;
 use consensus::{Base, Entry, EntryKind, Membership, Message, MessageKind, NodeId};
 
-/// The version of what is said. Nodes of another one are refused.
+/// The version of the protocol. Nodes with another one are refused.
 pub const VERSION: u32 = 1;
 
-/// A node, as others know it.
+/// A node as others know it.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Peer {
     /// Its identity.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    /// Grows with each of its starts: the later word about a node counts.
+    /// Increases with each of its starts and changes. Of two announcements of a node, the one with
+    /// the larger stamp counts.
     #[prost(uint64, tag = "2")]
     pub stamp: u64,
-    /// Its host, empty while it does not know it.
+    /// Its host; empty while the node does not know it.
     #[prost(string, tag = "3")]
     pub host: String,
-    /// Where clients connect.
+    /// The port for clients.
     #[prost(uint32, tag = "4")]
     pub port: u32,
-    /// Where other nodes do.
+    /// The port for other nodes.
     #[prost(uint32, tag = "5")]
     pub bus_port: u32,
 }
 
-/// Who a node is, and whom it knows.
+/// A greeting: who a node is, and which nodes it knows.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Greeting {
     /// See [`VERSION`].
     #[prost(uint32, tag = "1")]
     pub version: u32,
-    /// The cluster; zero for a node that is in none.
+    /// The identity of the cluster; zero for a node that belongs to none.
     #[prost(uint64, tag = "2")]
     pub cluster: u64,
-    /// Who speaks.
+    /// The sender.
     #[prost(uint64, tag = "3")]
     pub from: u64,
-    /// Everybody it knows, itself included.
+    /// All nodes that the sender knows, itself included.
     #[prost(message, repeated, tag = "4")]
     pub nodes: Vec<Peer>,
-    /// Nodes that are gone for good.
+    /// Nodes that were forgotten for good.
     #[prost(uint64, repeated, tag = "5")]
     pub forgotten: Vec<u64>,
-    /// The host under which it found the receiver.
+    /// The host at which the sender reaches the receiver.
     #[prost(string, tag = "6")]
     pub your_host: String,
-    /// Whom it expects there; zero for anybody, who is then asked to join.
+    /// The expected receiver; zero for any node, which is then asked to join.
     #[prost(uint64, tag = "7")]
     pub to: u64,
 }
@@ -61,13 +62,13 @@ pub struct Batch {
     /// See [`VERSION`].
     #[prost(uint32, tag = "1")]
     pub version: u32,
-    /// The cluster.
+    /// The identity of the cluster.
     #[prost(uint64, tag = "2")]
     pub cluster: u64,
-    /// Who speaks.
+    /// The sender.
     #[prost(uint64, tag = "3")]
     pub from: u64,
-    /// In order.
+    /// The messages, in order.
     #[prost(message, repeated, tag = "4")]
     pub messages: Vec<Raft>,
 }
@@ -78,28 +79,28 @@ pub struct Chunk {
     /// See [`VERSION`].
     #[prost(uint32, tag = "1")]
     pub version: u32,
-    /// The cluster.
+    /// The identity of the cluster.
     #[prost(uint64, tag = "2")]
     pub cluster: u64,
-    /// Who speaks.
+    /// The sender.
     #[prost(uint64, tag = "3")]
     pub from: u64,
-    /// The message that the snapshot belongs to; in the first piece only.
+    /// The message that announces the snapshot; in the first piece only.
     #[prost(message, optional, tag = "4")]
     pub message: Option<Raft>,
-    /// Bytes of the whole snapshot; in the first piece only.
+    /// The size of the whole snapshot in bytes; in the first piece only.
     #[prost(uint64, tag = "5")]
     pub total: u64,
-    /// The next bytes of it.
+    /// The next bytes of the snapshot.
     #[prost(bytes = "bytes", tag = "6")]
     pub data: Bytes,
 }
 
-/// An answer that says nothing more.
+/// An empty answer.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Done {}
 
-/// A message of Raft's.
+/// A message of Raft.
 #[derive(Clone, PartialEq, prost::Message)]
 #[allow(missing_docs)] // [`Message`] says what they are
 pub struct Raft {
@@ -149,7 +150,7 @@ pub struct RaftEntry {
     pub data: Bytes,
 }
 
-/// Where a log begins.
+/// The point where a log begins.
 #[derive(Clone, PartialEq, prost::Message)]
 #[allow(missing_docs)] // [`Base`] and [`Membership`] say what they are
 pub struct RaftBase {
@@ -173,7 +174,7 @@ pub struct RaftBase {
     pub auto_leave: bool,
 }
 
-/// Kinds of messages; their places, from one, are their numbers.
+/// The kinds of messages. The position of each, counted from one, is its number.
 const KINDS: [MessageKind; 12] = [
     MessageKind::Append,
     MessageKind::AppendResponse,
@@ -213,7 +214,7 @@ impl From<Message> for Raft {
 }
 
 impl Raft {
-    /// The message, if it is one from `from` to `to`.
+    /// Converts the message; `None` if it is invalid or is not from `from` to `to`.
     pub fn message(self, from: NodeId, to: NodeId) -> Option<Message> {
         let kind = *KINDS.get((self.kind as usize).checked_sub(1)?)?;
         (self.from == from && self.to == to).then_some(())?;
@@ -237,7 +238,7 @@ impl Raft {
     }
 }
 
-/// Bytes that a message holds on to, about.
+/// The approximate number of bytes of memory that a message occupies.
 pub fn weight(message: &Message) -> usize {
     256 + message.entries.iter().map(|entry| 64 + entry.data.len()).sum::<usize>()
 }

@@ -1,14 +1,15 @@
-//! How effects are written into a batch: records of commands in RESP, each applied as a whole.
+//! The format of effects in a batch: records of commands in RESP, each of which is applied as a
+//! whole.
 //!
-//! A record is its length in bytes and the number of its commands (four bytes each, little-endian), and
-//! the commands. A cluster has one database, so none is named.
+//! A record is the length of its commands in bytes and their number (four bytes each,
+//! little-endian), followed by the commands. A cluster has one database, so no database is named.
 
 use resp::{Batch, Limits, Parser, Request};
 
-/// Bytes before the commands.
+/// The number of bytes before the commands.
 const HEAD: usize = 8;
 
-/// Begins a record of so many commands; for [`end`].
+/// Begins a record of `commands` commands. Returns its position, for [`end`].
 pub fn begin(commands: usize, out: &mut Vec<u8>) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -16,26 +17,26 @@ pub fn begin(commands: usize, out: &mut Vec<u8>) -> usize {
     start
 }
 
-/// Ends the record that begins at `start`.
+/// Ends the record that begins at `start`, by filling in its length.
 pub fn end(start: usize, out: &mut [u8]) {
     let length = (out.len() - start - HEAD) as u32;
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-/// A record, parsed.
+/// A parsed record.
 pub struct Record<'b> {
     bytes: &'b [u8],
     batch: Batch,
 }
 
 impl Record<'_> {
-    /// Its commands.
+    /// The commands of the record.
     pub fn requests(&self) -> impl Iterator<Item = Request<'_>> {
         self.batch.spans().map(|span| self.batch.view(span, self.bytes))
     }
 }
 
-/// The records of a batch; `None` for bytes that are none.
+/// Parses the records of a batch; `None` for bytes that are not records.
 pub fn records(mut bytes: &[u8]) -> Option<Vec<Record<'_>>> {
     let mut records = Vec::new();
     while !bytes.is_empty() {

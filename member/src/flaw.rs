@@ -1,26 +1,28 @@
-//! Bugs that others' systems had, planted here on purpose so that the simulator can prove that it
-//! would find them. Without the feature `planted` none of this is compiled in.
+//! Bugs that other systems had, planted on purpose so that the simulator can prove that it finds
+//! them. Without the feature `planted` none of them is compiled in.
 
-/// A bug. The numbers are those of Jepsen's report about RedisRaft.
+/// A planted bug. The numbers are those of the findings in Jepsen's report about RedisRaft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
-    /// Term and vote are not written.
+    /// Term and vote are not written to the disk.
     VoteNotKept,
     /// Entries are acknowledged before they are synced.
     AcknowledgedUnsynced,
-    /// The reply of what wrote nothing, a failed condition for one, is not withheld.
+    /// The reply to a command that wrote nothing, for example one whose condition failed, is not
+    /// withheld.
     ConditionNotWithheld,
     /// At start, log and snapshot are one entry apart (#43).
     OneApart,
-    /// A snapshot is not synced before the log is cut, and taken as it is (#654).
+    /// The log is compacted before the snapshot is synced, and a damaged snapshot is loaded without
+    /// a check (#654).
     TornSnapshot,
-    /// A transaction becomes several entries.
+    /// A transaction is split into several entries.
     ExecSplit,
-    /// After a crash, an effect is applied twice (#52).
+    /// After a crash an effect is applied twice (#52).
     AppliedTwice,
 }
 
-/// At most one planted bug.
+/// The set of planted bugs: none or one.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Flaws {
     #[cfg(feature = "planted")]
@@ -28,19 +30,19 @@ pub struct Flaws {
 }
 
 impl Flaws {
-    /// With this bug.
+    /// Plants `planted`.
     #[cfg(feature = "planted")]
     pub fn of(planted: Option<Flaw>) -> Flaws {
         Flaws { planted }
     }
 
-    /// Whether it is planted: never, in a build that others use.
+    /// Whether `flaw` is planted. Always false without the feature `planted`.
     #[cfg(feature = "planted")]
     pub(crate) fn has(self, flaw: Flaw) -> bool {
         self.planted == Some(flaw)
     }
 
-    /// Whether it is planted: never, in a build that others use.
+    /// Whether `flaw` is planted. Always false without the feature `planted`.
     #[cfg(not(feature = "planted"))]
     pub(crate) fn has(self, _: Flaw) -> bool {
         false

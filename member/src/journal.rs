@@ -10,11 +10,11 @@ use std::task::Waker;
 use storage::Db;
 use storage::journal::{Appended, Fate, Journal, Position, Refusal, Withholds};
 
-/// What is not executed now may be in a moment.
+/// The error of a command that cannot be executed now, and probably can in a moment.
 const TRY_AGAIN: &str = "TRYAGAIN The group is not ready for this: it is about to be";
 
 impl Member {
-    /// Appends a record, which `encode` writes.
+    /// Appends a record, which `encode` writes. Returns its position.
     fn push(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Position {
         let now = (self.clock)();
         let mut guard = self.inner.lock();
@@ -35,7 +35,7 @@ impl Member {
         }
     }
 
-    /// The planted bug: a record for each effect, and an entry for each record.
+    /// The planted bug: every effect becomes a record, and every record an entry.
     fn push_split(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Position {
         let mut last = Position::default();
         for (_, effect) in effects {

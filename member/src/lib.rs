@@ -1,23 +1,24 @@
 //! The engine as a member of a consensus group, without input or output.
 //!
-//! A [`Member`] stands between the engine's sessions and a [`consensus::Group`]: to the sessions it is
-//! the journal and the cluster ([`storage::Journal`], [`engine::cluster::Cluster`]), asked from any thread,
-//! under the locks of shards. A [`Node`] is what one thread drives: messages, ticks, the log's store,
-//! snapshots, and what others executed, which it has the engine replay.
+//! A [`Member`] stands between the engine's sessions and a [`consensus::Group`]. To the sessions it
+//! is the journal and the cluster ([`storage::Journal`], [`engine::cluster::Cluster`]); they call
+//! it from any thread, while they hold shard locks. A [`Node`] is driven by one thread. It handles
+//! messages, ticks, the log store and snapshots, and has the engine replay what other nodes
+//! executed.
 //!
-//! What it promises:
+//! The crate promises:
 //!
-//! - effects go into the group's log in the order of every key; a batch is what was executed in one
-//!   turn, in one term;
-//! - a reply is sent once what it shows is committed, and, where it only read behind the fence, once it
-//!   is certain that nobody else led when it did;
-//! - between the moment that the fence falls and anything else done to the state, every shard is taken
-//!   once: whoever executed behind the fence has appended by then, and what came too late to be taken is
-//!   undone;
-//! - nothing is executed while committed effects are being applied, or undone.
+//! - Effects enter the group's log in an order that is right for every key. A batch holds what was
+//!   executed in one turn and one term.
+//! - A reply is sent once everything it shows is committed. If its command only read behind the
+//!   fence, it must also be certain that no other node led at that time.
+//! - After the fence has fallen, every shard is locked once before anything else is done to the
+//!   state. By then every session that executed behind the fence has appended its effects. Effects
+//!   that came too late are undone.
+//! - Nothing is executed while committed effects are applied or undone.
 //!
-//! It must not know sockets, threads, clocks, files: times and files come from whoever starts it. Locks
-//! are taken in this order: shards, then the member's.
+//! The crate knows nothing of sockets, threads, clocks and files; times and files come from its
+//! caller. Locks are taken in this order: first those of shards, then the member's.
 
 mod effects;
 mod flaw;
@@ -38,5 +39,5 @@ pub use state::{Capture, Contents, contents_in, contents_of};
 
 use consensus::GroupId;
 
-/// The one group that there is.
+/// The only group that exists.
 pub const GROUP: GroupId = 1;

@@ -1,4 +1,4 @@
-//! [`Member`]: the group as sessions see it, from any thread.
+//! [`Member`]: the group as sessions on any thread see it.
 
 use crate::flaw::Flaws;
 use crate::positions::{Kind, Meaning, Positions};
@@ -14,44 +14,45 @@ use std::task::Waker;
 use storage::Position;
 use storage::journal::LOG;
 
-/// Tells the time: what is asked under the locks of shards has none with it.
+/// The clock. Calls that are made under shard locks bring no time with them.
 pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
 
-/// Tells whoever drives the node that there is something to do. Called under locks: it must not wait.
+/// Tells the thread that drives the node that there is work. It is called under locks, so it must
+/// not block.
 pub type Kick = Box<dyn Fn() + Send + Sync>;
 
-/// What a session runs behind that is content with what a follower has.
+/// The fence of sessions that accept a follower's data (`READONLY`): there is none to check.
 const NO_FENCE: u64 = 0;
 
-/// The one group of a node, and what its sessions wait for. See the crate.
+/// The only group of a node, and the replies of its sessions that are withheld.
 pub struct Member {
     id: NodeId,
     pub(crate) clock: Clock,
     kick: Kick,
     pub(crate) flaws: Flaws,
-    /// Bytes of one record of effects, at most.
+    /// The largest record of effects, in bytes.
     pub(crate) record_max: usize,
-    /// The term behind whose fence sessions execute; zero while nobody does.
+    /// The term in which sessions execute; zero while they may not.
     fence: AtomicU64,
-    /// Who leads, as far as is known; zero for nobody.
+    /// The current leader as far as it is known; zero for none.
     leader: AtomicU64,
-    /// Who led last, as far as is known; zero for nobody.
+    /// The last leader that was known; zero for none.
     last_leader: AtomicU64,
-    /// Where clients find the nodes.
+    /// The addresses of nodes that clients are told.
     addresses: RwLock<BTreeMap<NodeId, Box<str>>>,
     pub(crate) inner: Mutex<Inner>,
 }
 
-/// The part behind the lock.
+/// The part of a member that its lock protects.
 pub(crate) struct Inner {
     pub group: Group<TikvRaft>,
-    /// The fence, while it stands.
+    /// The fence, while sessions may execute.
     pub open: Option<Fence>,
-    /// It fell, and whoever executed behind it may not be done.
+    /// Whether the fence has fallen and sessions that executed behind it may not have appended yet.
     fallen: bool,
-    /// When it fell, microseconds.
+    /// The time when the fence fell, in microseconds.
     fell_us: u64,
-    /// It fell so long ago that nobody waits any longer to hear what became of it.
+    /// Whether the fence fell so long ago that sessions no longer wait for outcomes.
     gave_up: bool,
     pub positions: Positions,
     waiting: BTreeMap<Position, Vec<Waker>>,
@@ -85,12 +86,12 @@ impl Member {
         Member { id, clock, kick, flaws, record_max, fence, leader, last_leader, addresses, inner }
     }
 
-    /// The group, to be looked at.
+    /// Locks the group for a look at its state.
     pub fn group(&self) -> MappedMutexGuard<'_, Group<TikvRaft>> {
         MutexGuard::map(self.inner.lock(), |inner| &mut inner.group)
     }
 
-    /// Does something to the group. The fence falls with it if that ended its leading.
+    /// Runs `what` on the group. If this ends the leadership, the fence falls.
     pub fn with<R>(&self, what: impl FnOnce(&mut Group<TikvRaft>) -> R) -> R {
         let mut inner = self.inner.lock();
         let done = what(&mut inner.group);
@@ -114,8 +115,8 @@ impl Member {
         std::mem::take(&mut self.inner.lock().fallen)
     }
 
-    /// Lets sessions execute, if the group is led here. Nobody may execute behind an earlier fence, and
-    /// nothing may be left to apply.
+    /// Lets sessions execute if this node leads the group. All sessions that executed behind an
+    /// earlier fence must be done, and no committed effects may be left to apply.
     pub(crate) fn raise(&self) {
         let mut inner = self.inner.lock();
         if inner.open.is_none()
@@ -127,15 +128,15 @@ impl Member {
         }
     }
 
-    /// After so many microseconds without a fence it is not waited any longer for what was executed behind
-    /// the last one: a client is told that nobody knows, instead of nothing.
+    /// Once there has been no fence for `patience_us` microseconds, replies that depend on an
+    /// earlier one are no longer withheld: clients are told that the outcome is unknown.
     pub(crate) fn give_up_after(&self, patience_us: u64) {
         let now = (self.clock)().mono_us;
         let mut inner = self.inner.lock();
         inner.gave_up |= inner.open.is_none() && now >= inner.fell_us.saturating_add(patience_us);
     }
 
-    /// Wakes whoever waits for what is decided by now.
+    /// Wakes the sessions whose replies are decided.
     pub(crate) fn settle(&self) {
         let mut woken = Vec::new();
         let mut inner = self.inner.lock();
@@ -150,27 +151,27 @@ impl Member {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// The node's.
+    /// The identity of the node.
     pub fn id(&self) -> NodeId {
         self.id
     }
 
-    /// Who leads, as far as is known.
+    /// The current leader, if it is known.
     pub fn leader(&self) -> Option<NodeId> {
         Some(self.leader.load(Ordering::SeqCst)).filter(|id| *id != 0)
     }
 
-    /// Who leads, or led last if nobody does now, as far as is known.
+    /// The current leader or, if there is none, the last one that was known.
     pub fn last_leader(&self) -> Option<NodeId> {
         Some(self.last_leader.load(Ordering::Relaxed)).filter(|id| *id != 0)
     }
 
-    /// Where clients find a node.
+    /// The address of a node that clients are told, `host:port`.
     pub fn address(&self, id: NodeId) -> Option<Box<str>> {
         self.addresses.read().get(&id).cloned()
     }
 
-    /// Clients find the nodes there from now on.
+    /// Replaces the addresses of nodes that clients are told.
     pub fn set_addresses(&self, addresses: BTreeMap<NodeId, Box<str>>) {
         *self.addresses.write() = addresses;
     }
@@ -181,7 +182,7 @@ impl Member {
 }
 
 impl Inner {
-    /// What has become of what a position stands for.
+    /// The outcome of what a position stands for.
     pub fn outcome(&self, position: Position) -> Outcome {
         match self.positions.meaning(position) {
             Meaning::Committed => Outcome::Kept,
@@ -193,11 +194,11 @@ impl Inner {
         }
     }
 
-    /// What whoever waits for a position is told: its [`outcome`](Self::outcome), unless that takes too long.
+    /// The outcome as sessions learn it: [`outcome`](Self::outcome), unless that takes too long.
     fn told(&self, position: Position) -> Outcome {
         match (self.outcome(position), self.gave_up) {
             (Outcome::Pending, true) => match self.positions.meaning(position) {
-                // It changed nothing.
+                // A read changed nothing, so it may be repeated.
                 Meaning::Read(_) => Outcome::Cut,
                 _ => Outcome::Unknown,
             },
@@ -205,7 +206,8 @@ impl Inner {
         }
     }
 
-    /// [`told`](Self::told); whoever has to wait is noted.
+    /// The outcome as sessions learn it. If it is pending, `waker` is kept and called when it is
+    /// decided.
     pub fn wait(&mut self, position: Position, waker: &Waker) -> Outcome {
         let outcome = self.told(position);
         if outcome == Outcome::Pending {
@@ -217,25 +219,26 @@ impl Inner {
         outcome
     }
 
-    /// The position of effects that a session has just appended behind the fence `open`.
+    /// The position of effects that a session has just appended behind the fence `fence`.
     pub fn executed(&mut self, fence: Fence, seq: u64, now_us: u64) -> Position {
         let run = self.group.wait(fence.term, seq, true, now_us).run;
         self.positions.give(Kind::Run(run), seq)
     }
 
-    /// The position of what was executed, and can be appended no more.
+    /// The position of effects that can no longer be appended. They are undone.
     pub fn too_late(&mut self) -> Position {
         self.group.abandon();
         self.positions.give(Kind::Cut, 0)
     }
 
-    /// The position of what was executed, and is more than an entry may hold: it is undone.
+    /// The position of effects that are larger than an entry may be. They are undone.
     pub fn too_large(&mut self) -> Position {
         self.group.abandon();
         self.positions.give(Kind::TooLarge, 0)
     }
 
-    /// What a reply depends on that saw what is up to `last`, behind the fence of `term` if any.
+    /// The position that the reply to a read depends on. The read saw everything up to `last`, and
+    /// was executed behind the fence of `term`, if behind any.
     pub fn seen(&mut self, last: Position, term: Option<u64>, now_us: u64) -> Position {
         let term = term.filter(|term| *term != NO_FENCE);
         if matches!(self.positions.meaning(last), Meaning::Cut | Meaning::TooLarge) {
@@ -248,7 +251,8 @@ impl Inner {
                 let run = self.group.wait(term, 0, true, now_us).run;
                 let seq = match self.positions.meaning(last) {
                     Meaning::Executed { run: of, seq } if of == run => seq,
-                    // Whoever leads has decided everything that others executed.
+                    // Before this node began to lead, everything that other nodes executed was
+                    // decided.
                     _ => 0,
                 };
                 let wait = self.group.wait(term, seq, false, now_us);
@@ -273,7 +277,7 @@ impl Cluster for Member {
         }
         match self.leader() {
             Some(leader) if leader == self.id => Route::TryAgain,
-            // It does not write: what it would have to, nobody admits.
+            // The session does not write: a write needs a fence.
             Some(_) if session.is_readonly() => Route::Serve { stream: LOG, fence: NO_FENCE },
             Some(leader) => match self.address(leader) {
                 Some(address) => Route::Moved(address),
@@ -293,7 +297,7 @@ impl Cluster for Member {
 }
 
 impl Member {
-    /// Whether effects would be taken now.
+    /// Whether effects would be accepted now.
     pub(crate) fn may_append(&self) -> Result<(), Blocked> {
         let inner = self.inner.lock();
         match inner.open {

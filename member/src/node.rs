@@ -1,6 +1,8 @@
-//! [`Node`]: what one thread drives of a member: messages, ticks, the log's store, snapshots, the state.
+//! [`Node`]: the part of a member that one thread drives: messages, ticks, the log store,
+//! snapshots, and the state.
 //!
-//! [`Node::turn`] is to be called after everything else. What it wants done is in [`Node::out`].
+//! [`Node::turn`] is to be called after every other call. It leaves in [`Node::out`] what its
+//! driver has to do.
 
 use crate::flaw::{Flaw, Flaws};
 use crate::member::{Clock, Kick, Member};
@@ -19,28 +21,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use storage::Locks;
 
-/// Election timeouts after which nobody waits to hear what became of what a leader executed.
+/// The number of election timeouts after which replies no longer wait for the outcome of what a
+/// former leader executed.
 const GIVE_UP: u64 = 2;
 
-/// A message on its way, with the state if it is a snapshot.
+/// A message between nodes, with the state if it announces a snapshot.
 #[derive(Debug, Clone)]
 pub struct Packet {
     /// The message.
     pub message: Message,
-    /// The snapshot's state, as [`Capture::run`] wrote it.
+    /// The state of the snapshot, as [`Capture::run`] wrote it.
     pub data: Option<Bytes>,
 }
 
-/// Why a node does not go on. Its process ends, and may begin anew.
+/// The reason why a node cannot go on. Its process ends, and may be started again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fatal {
-    /// The log's store does not.
+    /// The log store failed, or its log is damaged.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Entries that this node acknowledged are gone: its disk was emptied or exchanged.
     #[error("entries that this node has acknowledged are gone: it must come back as a new node")]
     Emptied,
-    /// What the log or a snapshot holds cannot be, or cannot be applied.
+    /// The log or a snapshot holds something invalid, or something that cannot be applied.
     #[error("the log or a snapshot is damaged: {0}")]
     Damaged(String),
     /// The storage failed.
@@ -58,129 +61,133 @@ impl Fatal {
     }
 }
 
-/// What a node wants done.
+/// An action that a node asks its driver for.
 pub enum Output<F> {
-    /// A message is to be sent. It may be lost.
+    /// Send a message. It may be lost.
     Send(Box<Packet>),
-    /// A message is to be sent with the snapshot that it speaks of, which is to be read elsewhere if it is large. It may
-    /// be lost; [`Node::snapshot_sent`] is to be told once it is known whether it was.
+    /// Send a message together with the snapshot that it announces. If the snapshot is large, it is
+    /// to be read on another thread. Both may be lost; [`Node::snapshot_sent`] must be called once
+    /// it is known whether they were.
     Snapshot(Box<(Message, SnapshotReader)>),
-    /// [`Node::synced`] is to be called.
+    /// Call [`Node::synced`].
     Sync,
-    /// The capture is to be run, elsewhere if it is large, and its result given to [`Node::captured`].
+    /// Run the capture, on another thread if it is large, and pass the result to
+    /// [`Node::captured`].
     Capture(Box<Capture>),
-    /// A snapshot is to be written, elsewhere if it is large, and the result given to [`Node::kept`].
+    /// Write a snapshot, on another thread if it is large, and pass the result to [`Node::kept`].
     Keep(Box<Keeping<F>>),
-    /// The disk had no room for a snapshot. It is tried again later, and whoever drives the node may say so.
+    /// Report, if it can, that the disk had no room for a snapshot. The node tries again later.
     Full,
 }
 
-/// A snapshot of this node's own that may be kept, to be written.
+/// A snapshot of this node that is committed and is to be written.
 pub struct Keeping<F> {
     files: F,
     base: Base,
     data: Bytes,
 }
 
-/// What became of a [`Keeping`].
+/// The result of a [`Keeping`].
 pub struct Kept {
     base: Base,
     done: Result<(), FileError>,
 }
 
 impl<F: Files> Keeping<F> {
-    /// Writes it, which takes as long as the disk does.
+    /// Writes the snapshot, which takes as long as the disk does.
     pub fn run(mut self) -> Kept {
         let done = Snapshots(&mut self.files).keep(GROUP, &self.base, &self.data);
         Kept { base: self.base, done }
     }
 }
 
-/// Sees what must hold, in tests.
+/// An observer of what is written, which tests use to check invariants.
 pub trait Watch {
-    /// Entries are written.
+    /// Called with entries that are being written.
     fn wrote(&mut self, _entries: &[Entry]) {}
-    /// A snapshot is kept.
+    /// Called with a snapshot that is being kept.
     fn kept(&mut self, _base: &Base, _data: &[u8]) {}
 }
 
 impl Watch for () {}
 
-/// How a node is run.
+/// The parameters of a node.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Decides its elections.
+    /// The seed that determines its election timeouts.
     pub seed: u64,
-    /// Who founds the group; empty for a node that joins.
+    /// The founders of the group; empty for a node that joins later.
     pub founders: Vec<NodeId>,
-    /// Where clients find the nodes: `host:port`.
+    /// The addresses of nodes that clients are told, each `host:port`.
     pub addresses: BTreeMap<NodeId, Box<str>>,
-    /// How the group is run, and as whom.
+    /// The parameters of the group, among them the node's identity.
     pub settings: Settings,
-    /// Bytes after which another segment of the log begins.
+    /// The size in bytes at which a new segment of the log begins.
     pub segment_bytes: usize,
-    /// Entries after which it takes a snapshot.
+    /// The number of entries after which a snapshot is taken.
     pub snapshot_entries: u64,
-    /// Bytes of effects after which it takes one.
+    /// The number of bytes of effects after which a snapshot is taken.
     pub snapshot_bytes: u64,
-    /// For the simulator.
+    /// The planted bug, for the simulator.
     pub flaws: Flaws,
 }
 
-/// A log that is open, and a member whose engine is to be made: it is the engine's journal.
+/// An open log with its member. An engine that uses the member as its journal is still to be made.
 pub struct Opened<F: Files> {
     plan: Plan,
     store: SegmentStore<F>,
     base: Base,
     restarted: bool,
-    /// The member.
+    /// The member, which is the engine's journal.
     pub member: Arc<Member>,
 }
 
-/// Between two attempts to take a snapshot, microseconds.
+/// The time between two attempts to take a snapshot, in microseconds.
 const SNAPSHOT_REST_US: u64 = 1_000_000;
 
-/// The same, when the disk was full.
+/// The same after the disk was full, in microseconds.
 const FULL_REST_US: u64 = 10_000_000;
 
-/// A snapshot that is being taken, and may be kept once it is committed.
+/// A snapshot that is being taken. It may be kept once it is committed.
 #[derive(Default)]
 struct Taking {
     data: Option<Bytes>,
     base: Option<Base>,
     lost: bool,
-    /// Bytes of effects that it holds since the one before.
+    /// The number of bytes of effects since the snapshot before this one.
     since: u64,
 }
 
-/// See the module.
+/// A node of the group, driven by calls from one thread.
 pub struct Node<F: Files> {
     plan: Plan,
     member: Arc<Member>,
     engine: Arc<Engine>,
     store: SegmentStore<F>,
-    /// Written and not synced: the last work, and what is sent afterwards.
+    /// The work that is written and not synced: the number of the last work, and the messages to send
+    /// afterwards.
     unsynced: Option<(u64, Vec<Message>)>,
-    /// The same, while the disk is at it.
+    /// The same, while the sync is under way.
     syncing: Option<(u64, Vec<Message>)>,
     taking: Option<Taking>,
-    /// Bytes of effects since the last snapshot.
+    /// The number of bytes of effects since the last snapshot.
     since: u64,
-    /// Bytes of the last snapshot: the next one is not worth its while before as much was written.
+    /// The size of the last snapshot in bytes. The next one is not worthwhile before as many bytes
+    /// of effects.
     snapshot: u64,
-    /// When a snapshot is tried again that the storage could not take.
+    /// The time before which no snapshot is tried, in microseconds.
     not_before_us: u64,
-    /// Planted: what happens to the next effects.
+    /// The planted bug that the next effects suffer.
     next_apply: Option<Flaw>,
-    /// What it wants done.
+    /// The actions that the driver is asked for.
     pub out: Vec<Output<F>>,
 }
 
 impl<F: Files + Clone> Opened<F> {
-    /// Opens the log in `files`, new or as it was left.
+    /// Opens the log in `files`, or creates one.
     ///
     /// # Errors
-    /// The log's.
+    /// Fails if the log cannot be opened.
     pub fn open(plan: Plan, files: F, clock: Clock, kick: Kick) -> Result<Self, Fatal> {
         let mut store = SegmentStore::open(files, plan.segment_bytes)?;
         let found = store.recovered().remove(&GROUP);
@@ -197,19 +204,20 @@ impl<F: Files + Clone> Opened<F> {
         Ok(Opened { plan, store, base, restarted, member: Arc::new(member) })
     }
 
-    /// The node, with an engine whose journal is [`Opened::member`], and which holds nothing yet.
+    /// Starts the node. The journal of `engine` must be [`Opened::member`], and its storage empty.
     ///
     /// # Errors
-    /// The last snapshot's.
+    /// Fails if the last snapshot cannot be loaded.
     pub fn start(self, engine: Arc<Engine>) -> Result<Node<F>, Fatal> {
         let member = self.member.clone();
         self.start_behind(engine, member)
     }
 
-    /// As [`Opened::start`], with somebody in front of the member who answers for the cluster.
+    /// Like [`Opened::start`], but with `cluster` in front of the member as the engine's view of
+    /// the cluster.
     ///
     /// # Errors
-    /// The last snapshot's.
+    /// Fails if the last snapshot cannot be loaded.
     pub fn start_behind(
         self,
         engine: Arc<Engine>,
@@ -241,21 +249,21 @@ impl<F: Files + Clone> Opened<F> {
 }
 
 impl<F: Files + Clone> Node<F> {
-    /// The member that it drives.
+    /// The member that the node drives.
     pub fn member(&self) -> &Arc<Member> {
         &self.member
     }
 
-    /// The engine.
+    /// The engine of the node.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
-    /// Founds the group with this node as its only member, if nothing is known of one here. Whether it
-    /// did.
+    /// Founds the group with this node as its only member, unless the node knows a group already.
+    /// Returns whether it did.
     ///
     /// # Errors
-    /// The disk's.
+    /// Fails if the disk does.
     pub fn found(&mut self) -> Result<bool, Fatal> {
         if !self.member.group().is_blank() {
             return Ok(false);
@@ -269,10 +277,10 @@ impl<F: Files + Clone> Node<F> {
         Ok(true)
     }
 
-    /// A message has come.
+    /// Handles a message of another node.
     ///
     /// # Errors
-    /// Those that end the node.
+    /// An error ends the node.
     pub fn receive(&mut self, packet: Packet) -> Result<(), Fatal> {
         let Packet { message, data } = packet;
         if let (Some(base), Some(data)) = (&message.snapshot, data)
@@ -280,7 +288,7 @@ impl<F: Files + Clone> Node<F> {
         {
             match self.keep(base, &data) {
                 Err(StoreError::Files(FileError::Full)) => {
-                    // As if it had been lost: the leader sends it again.
+                    // Treated as if the message had been lost: the leader sends it again.
                     self.out.push(Output::Full);
                     return Ok(());
                 }
@@ -294,23 +302,23 @@ impl<F: Files + Clone> Node<F> {
         }
     }
 
-    /// A tick has passed.
+    /// Reports that a tick has passed.
     pub fn tick(&mut self) {
         let now = self.now_us();
         self.member.with(|group| group.tick(now));
         self.member.give_up_after(GIVE_UP * self.plan.settings.election());
     }
 
-    /// The end of a turn in which commands were executed.
+    /// Ends a turn in which commands were executed.
     pub fn flush(&mut self) {
         let now = self.now_us();
         self.member.with(|group| group.flush(now));
     }
 
-    /// The sync that was asked for is to be done, and takes its time.
+    /// Syncs the disk, which was asked for by [`Output::Sync`] and takes some time.
     ///
     /// # Errors
-    /// The disk's: nobody knows what is on it.
+    /// Fails if the disk does; then nobody knows what is on it.
     pub fn synced(&mut self) -> Result<(), Fatal> {
         let Some((number, messages)) = self.syncing.take() else { return Ok(()) };
         self.store.sync()?;
@@ -319,10 +327,10 @@ impl<F: Files + Clone> Node<F> {
         Ok(())
     }
 
-    /// A capture has run.
+    /// Takes the result of a capture.
     ///
     /// # Errors
-    /// Its own.
+    /// Passes on the error of the capture.
     pub fn captured(&mut self, data: Result<Vec<u8>, Fatal>) -> Result<(), Fatal> {
         let data = data?;
         if let Some(taking) = &mut self.taking {
@@ -331,15 +339,16 @@ impl<F: Files + Clone> Node<F> {
         Ok(())
     }
 
-    /// Sending a snapshot to a member has ended.
+    /// Reports that sending a snapshot to a member has ended; `ok` says whether it arrived.
     pub fn snapshot_sent(&mut self, to: NodeId, ok: bool) {
         self.member.with(|group| group.snapshot_sent(to, ok));
     }
 
-    /// A snapshot of its own was written, or could not be.
+    /// Takes the result of writing a snapshot.
     ///
     /// # Errors
-    /// The disk's, except that it is full: then the log is kept, and another attempt made later.
+    /// Fails if the disk does, unless it was full. In that case the log is kept and another attempt
+    /// is made later.
     pub fn kept(&mut self, kept: Kept) -> Result<(), Fatal> {
         let Kept { base, done } = kept;
         let Some(taking) = self.taking.take() else { return Ok(()) };
@@ -358,10 +367,10 @@ impl<F: Files + Clone> Node<F> {
         }
     }
 
-    /// Does what is to be done.
+    /// Does the pending work.
     ///
     /// # Errors
-    /// Those that end the node.
+    /// An error ends the node.
     pub fn turn(&mut self, watch: &mut dyn Watch) -> Result<(), Fatal> {
         loop {
             self.wait_for_fallen()?;
@@ -383,7 +392,8 @@ impl<F: Files + Clone> Node<F> {
         (self.member.clock)().mono_us
     }
 
-    /// Whoever executed behind a fence that fell is done when every shard was taken once.
+    /// Waits for the sessions that executed behind a fence that has fallen. They are done once
+    /// every shard has been locked.
     fn wait_for_fallen(&self) -> Result<(), Fatal> {
         if !self.member.has_fallen() {
             return Ok(());
@@ -444,12 +454,12 @@ impl<F: Files + Clone> Node<F> {
                 Some(_) => self.apply(&batch).and_then(|()| self.apply(&batch)),
                 None => self.apply(&batch),
             },
-            // The group says who belongs to it when asked.
+            // The group is asked for its members when they are needed.
             Action::Members(_) => Ok(()),
         }
     }
 
-    /// Has the engine replay what others executed, each record as a whole.
+    /// Has the engine replay the effects of another node, each record as a whole.
     fn apply(&mut self, batch: &Batch) -> Result<(), Fatal> {
         let damaged = || Fatal::Damaged(format!("effect {} cannot be read", batch.first));
         let records = effects::records(&batch.effects).ok_or_else(damaged)?;
@@ -462,14 +472,14 @@ impl<F: Files + Clone> Node<F> {
         Ok(())
     }
 
-    /// Has the engine become what the snapshot of this base says.
+    /// Replaces the engine's state by the snapshot of this base.
     fn restore(&mut self, base: &Base) -> Result<(), Fatal> {
         let data = self.load(base)?;
         let at = self.member.inner.lock().positions.anew(base.seq);
         restore(&self.engine, &data, at)
     }
 
-    /// Takes a snapshot now and then, and keeps it once its last entry is committed.
+    /// Takes a snapshot when one is due, and keeps it once its last entry is committed.
     fn snapshot(&mut self, watch: &mut dyn Watch) -> Result<(), Fatal> {
         if self.taking.is_none() && self.wants_snapshot() {
             self.take();
@@ -494,7 +504,7 @@ impl<F: Files + Clone> Node<F> {
         }
         match (taking.base.take(), taking.data.take()) {
             (Some(base), Some(data)) => self.keep_own(base, data, watch),
-            // While it is written there is neither.
+            // While the snapshot is being written, both are `None`.
             undecided => {
                 (taking.base, taking.data) = undecided;
                 Ok(())
@@ -524,7 +534,7 @@ impl<F: Files + Clone> Node<F> {
         }
         let capture = Capture::take(&self.engine, &mut || cut = member.with(Group::cut));
         let Ok(capture) = capture else {
-            // The storage writes another one (`BGSAVE`): the log can wait.
+            // The storage is writing another one (`BGSAVE`), and the log can wait.
             self.not_before_us = self.now_us() + SNAPSHOT_REST_US;
             return;
         };
@@ -548,7 +558,7 @@ impl<F: Files + Clone> Node<F> {
         Ok(())
     }
 
-    /// A snapshot of its own is written: what it holds is not needed in the log any more.
+    /// Records that a snapshot of this node is written, and drops from the log what it holds.
     fn kept_own(&mut self, base: &Base) -> Result<(), Fatal> {
         self.store.set_base(GROUP, base)?;
         self.store.sync()?;
@@ -565,7 +575,7 @@ impl<F: Files + Clone> Node<F> {
         Ok(Snapshots(self.store.files()).keep(GROUP, base, data)?)
     }
 
-    /// The state of a base, as it was kept.
+    /// Reads the state of a base from its snapshot.
     fn load(&mut self, base: &Base) -> Result<Vec<u8>, Fatal> {
         if base.index == 0 {
             return Ok(Vec::new());
@@ -598,7 +608,7 @@ impl<F: Files + Clone> Node<F> {
     }
 }
 
-/// The first log of a group, and the snapshot of nothing that it begins behind.
+/// Writes the first log of a group, and the empty snapshot that it begins behind.
 fn found_group<F: Files>(
     plan: &Plan,
     store: &mut SegmentStore<F>,
@@ -620,7 +630,7 @@ fn found_by<F: Files>(
     Ok(found)
 }
 
-/// Where the planted bug writes a snapshot.
+/// The file to which the planted bug writes a snapshot.
 fn torn_name(base: &Base) -> String {
     format!("torn-{}-{}", base.index, base.term)
 }

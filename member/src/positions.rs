@@ -1,66 +1,68 @@
-//! Positions as the engine knows them: numbers that only grow, while the group numbers effects anew
-//! after an undo.
+//! The positions that the engine sees. They only grow, while the group uses numbers of effects
+//! again after an undo.
 //!
 //! They are divided into stretches, each of one kind. A stretch begins behind every position given
-//! before, so that larger is later whatever becomes of the group's numbers.
+//! before, so that a larger position is always a later one, whatever happens to the group's
+//! numbers.
 
 use consensus::Wait;
 use std::collections::VecDeque;
 use storage::Position;
 use storage::journal::LOG;
 
-/// Stretches that are remembered. What is older was decided long ago, and is still in the state: it was
-/// kept.
+/// The number of stretches that are remembered. Older effects were decided long ago and are still
+/// in the state, so they were committed.
 const STRETCHES_MAX: usize = 64;
 
-/// Rounds that are remembered. A reply that waits for an older one is asked for again.
+/// The number of read rounds that are remembered. A command that waits for an older one is reported
+/// as cut, so it may be repeated.
 const ROUNDS_MAX: usize = 1024;
 
-/// The stream of positions that stand for rounds.
+/// The stream of the positions that stand for read rounds.
 const ROUNDS: u16 = u16::MAX;
 
-/// What becomes of the effects of a stretch.
+/// The kind of a stretch, which says how the outcome of its effects is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// They were committed when they were applied here.
+    /// The effects were committed when they were applied here.
     Committed,
-    /// They were executed here, in this run, and its outcomes decide.
+    /// The effects were executed here in this run, whose outcomes decide.
     Run(u64),
-    /// They came too late to be taken.
+    /// The effects came too late to be appended.
     Cut,
-    /// They are more than an entry may hold.
+    /// The effects were larger than an entry may be.
     TooLarge,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Stretch {
     kind: Kind,
-    /// Its first position, and the group's number of that effect.
+    /// Its first position, and the group's number of the effect at that position.
     first: u64,
     seq: u64,
 }
 
-/// What a position stands for.
+/// The meaning of a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// Nothing that anybody would have to wait for.
+    /// The state at this position is committed, and nothing has to be waited for.
     Committed,
-    /// An effect of a run.
+    /// An effect of a run of this node.
     Executed {
         /// The run.
         run: u64,
-        /// Its number in it.
+        /// The group's number of the effect.
         seq: u64,
     },
-    /// A read, and all it saw.
+    /// A read, with the read round and the effects that it waits for.
     Read(Wait),
-    /// It never happened.
+    /// An effect that was undone and never committed.
     Cut,
-    /// It never happened, and cannot.
+    /// An effect that was undone because it is larger than an entry may be.
     TooLarge,
 }
 
-/// See the module.
+/// The positions given so far.
 #[derive(Debug, Default)]
 pub struct Positions {
     stretches: VecDeque<Stretch>,
@@ -70,7 +72,7 @@ pub struct Positions {
 }
 
 impl Positions {
-    /// The position of effect `seq`, which is of this kind.
+    /// Gives a position to effect `seq`, which is of this kind.
     pub fn give(&mut self, kind: Kind, seq: u64) -> Position {
         let goes_on = |it: &&Stretch| {
             it.kind == kind && seq >= it.seq && it.first + (seq - it.seq) >= self.last
@@ -83,7 +85,8 @@ impl Positions {
         Position { stream: LOG, seq: self.last }
     }
 
-    /// A position of the state as it is after effect `seq`, in place of all positions before.
+    /// Gives a position to the state as it is after effect `seq`. It replaces all earlier
+    /// positions.
     pub fn anew(&mut self, seq: u64) -> Position {
         self.last = self.begin(Kind::Committed, seq).first;
         Position { stream: LOG, seq: self.last }
@@ -98,7 +101,8 @@ impl Positions {
         stretch
     }
 
-    /// The position of a read that waits for a round, with all others that wait for the same.
+    /// Gives a position to a read that waits for a round. All reads that wait for the same round
+    /// share it.
     pub fn read(&mut self, wait: Wait) -> Position {
         let same = |it: &&mut (u64, Wait)| Wait { seq: wait.seq, ..it.1 } == wait;
         let number = match self.rounds.back_mut().filter(same) {
@@ -118,12 +122,12 @@ impl Positions {
         Position { stream: ROUNDS, seq: number }
     }
 
-    /// The position of a read of which it is certain that it may not be shown.
+    /// The position of a read whose reply must not be sent.
     pub fn never() -> Position {
         Position { stream: ROUNDS, seq: u64::MAX }
     }
 
-    /// What a position stands for.
+    /// The meaning of a position.
     pub fn meaning(&self, position: Position) -> Meaning {
         if position.stream == ROUNDS {
             let found = self.rounds.binary_search_by_key(&position.seq, |(number, _)| *number);

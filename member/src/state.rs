@@ -1,4 +1,4 @@
-//! The state, whole: captured as an RDB file, and made again from one.
+//! The whole state of an engine: captured as an RDB file, and restored from one.
 
 use crate::node::Fatal;
 use engine::Engine;
@@ -10,14 +10,14 @@ use storage::backend::{Snapshot, SnapshotSink};
 use storage::rdb::{Item, Object, Options, Reader, Writer, decode_payload, seal_payload};
 use storage::{Db, Error, Position};
 
-/// All data as they were at one moment, to be written out.
+/// All data as they were at one moment, ready to be written.
 pub struct Capture {
     snapshot: Box<dyn Snapshot>,
     libraries: Vec<Vec<u8>>,
 }
 
 impl Capture {
-    /// Of this moment: `at_cut` runs while every shard is locked.
+    /// Captures the current state. `at_cut` is called while every shard is locked.
     pub(crate) fn take(engine: &Engine, at_cut: &mut dyn FnMut()) -> Result<Capture, Fatal> {
         let mut libraries = Vec::new();
         let snapshot = engine.backend.clone().snapshot(&mut || {
@@ -27,10 +27,11 @@ impl Capture {
         Ok(Capture { snapshot: snapshot.map_err(Fatal::storage)?, libraries })
     }
 
-    /// Writes it out, as an RDB file. Takes as long as there are data; writes go on meanwhile.
+    /// Writes the state as an RDB file. This takes time in proportion to the data; commands go on
+    /// meanwhile.
     ///
     /// # Errors
-    /// The storage's.
+    /// Fails if the storage does.
     pub fn run(self) -> Result<Vec<u8>, Fatal> {
         let mut writer = Writer::new(Vec::new(), Options::default());
         self.libraries.iter().try_for_each(|text| writer.function(text)).map_err(Fatal::storage)?;
@@ -54,8 +55,8 @@ impl SnapshotSink for Sink {
     }
 }
 
-/// Makes the engine's state that of a file that [`Capture::run`] wrote; nothing, of no bytes. Clients of
-/// it are told that it loads meanwhile.
+/// Replaces the engine's state by that of a file that [`Capture::run`] wrote; no bytes mean an
+/// empty state. Meanwhile clients get the error that data are being loaded.
 pub(crate) fn restore(engine: &Engine, bytes: &[u8], position: Position) -> Result<(), Fatal> {
     engine.set_gate(Gate::LOADING, true);
     let done = clear(engine, position).and_then(|()| load(engine, bytes));
@@ -64,7 +65,7 @@ pub(crate) fn restore(engine: &Engine, bytes: &[u8], position: Position) -> Resu
     done
 }
 
-/// Deletes everything. Every shard is locked once, and is at this position then.
+/// Deletes everything. Every shard is locked once, and has this position afterwards.
 fn clear(engine: &Engine, position: Position) -> Result<(), Fatal> {
     let (mut batch, mut bytes) = (Batch::new(), Vec::new());
     resp::encode_command([b"FLUSHALL", b"SYNC".as_slice()], &mut bytes);
@@ -94,7 +95,7 @@ fn load(engine: &Engine, bytes: &[u8]) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// By key, its expiry and its value: to be compared.
+/// The expiry time in milliseconds and the value of every key, for comparisons.
 pub type Contents = BTreeMap<Vec<u8>, (Option<u64>, Object)>;
 
 struct Collector(Contents);
@@ -115,20 +116,20 @@ impl SnapshotSink for Collector {
     }
 }
 
-/// Everything in an engine's storage.
+/// The contents of an engine's storage.
 ///
 /// # Errors
-/// The storage's.
+/// Fails if the storage does.
 pub fn contents_of(engine: &Engine) -> storage::Result<Contents> {
     let mut collector = Collector(BTreeMap::new());
     engine.backend.clone().snapshot(&mut || {})?.write(&mut collector)?;
     Ok(collector.0)
 }
 
-/// Everything in a file that [`Capture::run`] wrote.
+/// The contents of a file that [`Capture::run`] wrote.
 ///
 /// # Errors
-/// When it is none.
+/// Fails if the bytes are not such a file.
 pub fn contents_in(bytes: &[u8]) -> Result<Contents, Fatal> {
     let mut reader = Reader::new(bytes).map_err(Fatal::damaged)?;
     let mut contents = Contents::new();

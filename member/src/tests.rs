@@ -1,4 +1,4 @@
-//! Three nodes with real engines, whose disks and network are as quick as calls.
+//! Three nodes with real engines. Their disks and their network need no time.
 
 use crate::{Flaws, Node, Opened, Output, Packet, Plan, contents_of};
 use consensus::testing::Disk;
@@ -21,19 +21,19 @@ struct Host {
     node: Node<Disk>,
     clients: Harness,
     disk: Disk,
-    /// How often its disk had no room for a snapshot.
+    /// The number of times that its disk had no room for a snapshot.
     full: usize,
 }
 
 struct Trio {
     hosts: BTreeMap<NodeId, Host>,
-    /// Microseconds.
+    /// The time in microseconds.
     now: Arc<AtomicU64>,
-    /// Who hears and says nothing.
+    /// The nodes that are cut off from the others.
     away: Vec<NodeId>,
 }
 
-/// Bytes of a record, at most.
+/// The largest record, in bytes.
 const RECORD_MAX: usize = 2 << 20;
 
 fn start(id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> Host {
@@ -79,7 +79,7 @@ impl Trio {
         Trio { hosts, now, away: Vec::new() }
     }
 
-    /// Does all there is to do, and delivers all messages, until there is none.
+    /// Does all pending work and delivers all messages, until nothing is left.
     fn settle(&mut self) {
         loop {
             let mut packets: Vec<Packet> = Vec::new();
@@ -145,7 +145,7 @@ impl Trio {
         self.hosts.get_mut(&id).unwrap()
     }
 
-    /// What a client of a node is told, once everybody has done what there is to do.
+    /// The replies that a client of a node has received once all pending work is done.
     fn ask(&mut self, id: NodeId, line: &str) -> String {
         self.host(id).clients.send("client", line);
         self.settle();
@@ -190,7 +190,7 @@ fn replies_wait_for_a_quorum_and_reads_for_a_round() {
         [],
         "what is not committed is not shown"
     );
-    // The lease ends: even what nobody has changed may have been changed elsewhere.
+    // The lease has ended: even keys that nobody here has changed may have been changed elsewhere.
     trio.now.fetch_add(900_000, Ordering::SeqCst);
     trio.host(leader).clients.send("third", "GET nothing");
     trio.settle();
@@ -214,7 +214,8 @@ fn nobody_waits_for_ever_for_what_is_not_decided() {
     let told = trio.host(leader).clients.replies("client");
     let told: Vec<String> = told.iter().map(text).collect();
     assert!(told.len() == 1 && told[0].starts_with("(error) UNKNOWN "), "{told:?}");
-    // It may have been done elsewhere: what is here is not shown to those who are content with less.
+    // The write may have been committed elsewhere, so the state here is not shown even to clients
+    // that accept stale data.
     assert_eq!(trio.ask(leader, "READONLY"), "OK");
     assert_eq!(trio.ask(leader, "GET k"), "(error) CLUSTERDOWN Hash slot not served");
     trio.away.clear();
@@ -248,7 +249,7 @@ fn what_is_executed_while_the_fence_falls_is_cut_and_undone() {
     assert_eq!(trio.ask(leader, "SET kept 1"), "OK");
     let host = trio.host(leader);
     let member = host.node.member().clone();
-    // A thread that was admitted, and has changed the state, is overtaken by the driver's.
+    // A thread was admitted and has changed the state; then the driver's thread overtakes it.
     assert!(member.may_append().is_ok());
     let (mut batch, bytes) = (resp::Batch::new(), b"*3\r\n$3\r\nSET\r\n$4\r\nlate\r\n$1\r\n1\r\n");
     let _ = resp::Parser::new().parse(bytes, 1, &resp::Limits::default(), &mut batch);
@@ -316,7 +317,7 @@ fn a_full_disk_delays_a_snapshot_and_ends_nobody() {
     for at in 0..20 {
         assert_eq!(trio.ask(leader, &format!("SET key:{at} {value}")), "OK");
     }
-    // There is room for the log, and none for all the data.
+    // There is room for the log, but not for all the data.
     trio.hosts.values().for_each(|host| host.disk.set_free(Some(20_000)));
     for at in 0..40 {
         assert_eq!(trio.ask(leader, &format!("SET small:{at} {at}")), "OK");
@@ -335,13 +336,14 @@ fn a_snapshot_that_may_not_be_taken_is_not_begun() {
     let mut trio = Trio::new();
     let leader = trio.elect(0);
     assert_eq!(trio.ask(leader, "SET kept 1"), "OK");
-    // Somebody else writes out all data: a snapshot would have to wait a second.
+    // Another snapshot is being written, so the group's has to wait a second.
     let engine = trio.host(leader).node.engine().clone();
     let other = engine.backend.clone().snapshot(&mut || {}).unwrap();
     trio.away = trio.followers(leader);
     let value = "v".repeat(1 << 20);
     assert_eq!(trio.ask(leader, &format!("SET large {value}")), "");
-    // What was executed is taken back, and may yet be committed: nobody knows what a snapshot would show.
+    // The state is rolled back, but its effects may yet be committed: it is not known what a
+    // snapshot would show.
     trio.host(leader).node.member().with(|group| group.abandon());
     trio.settle();
     trio.now.fetch_add(1_000_000, Ordering::SeqCst);
@@ -363,7 +365,7 @@ fn what_is_larger_than_an_entry_is_refused_and_undone() {
         "(error) ERR The write is larger than the 2097152 bytes that a cluster agrees on at once";
     assert_eq!(trio.ask(leader, &format!("SET k {large}")), refused);
     assert_eq!(trio.keys(leader), ["k"]);
-    // A request may be small, and its effects large: they are undone, and nobody sees them.
+    // A small request can have large effects. They are undone, and nobody sees them.
     let half = "w".repeat(RECORD_MAX / 2);
     assert_eq!(trio.ask(leader, &format!("SET {{k}}half {half}")), "OK");
     let script = r#"EVAL "local\x20v=redis.call('GET',KEYS[2])redis.call('SET',KEYS[1],v..v..v)" 2 k {k}half"#;
