@@ -1,144 +1,147 @@
-//! [`Cluster`]: who executes, where several servers agree on that.
+//! [`Cluster`]: the engine's view of a cluster, which decides on which server a command is
+//! executed.
 
 use crate::session::state::SessionState;
 
-/// Who is to execute a request; texts are `host:port`.
+/// The server that is to execute a request. Texts are `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// This server. Effects go to `stream`; `fence` is what [`Cluster::is_current`] is asked about.
+    /// This server. The effects go to `stream`; `fence` is for [`Cluster::is_current`].
     Serve {
         /// The stream of the slot's effects.
         stream: u16,
-        /// Stands for the time during which this server executes: a term of leadership.
+        /// Identifies the time during which this server may execute: a term of leadership.
         fence: u64,
     },
-    /// Another, from now on.
+    /// Another server, for this and all later requests.
     Moved(Box<str>),
-    /// Another, this once.
+    /// Another server, for this request only.
     Ask(Box<str>),
-    /// Nobody at this moment: some of the keys are there, some here.
+    /// No server at this moment: some of the keys are here, some elsewhere.
     TryAgain,
-    /// Nobody that is known.
+    /// No server that is known.
     Down,
 }
 
-/// Who executes now, where several servers agree on that ([`Engine::join`]). Without it this server
-/// executes everything, and nobody is asked.
+/// The cluster that a server has joined ([`Engine::join`](crate::Engine::join)). A server without one executes
+/// everything itself, and asks nothing.
 pub trait Cluster: Send + Sync {
-    /// Who executes requests for `slot` of this session (which may have said `READONLY` or
-    /// `ASKING`). Asked before the locks are taken.
+    /// Decides which server executes requests for `slot` in this session, which may be in the state
+    /// of `READONLY` or `ASKING`. Called before locks are taken.
     fn route(&self, slot: u16, session: &SessionState) -> Route;
 
-    /// Whether [`Route::Serve`] with this stream and fence would still be the answer. Asked while the
-    /// shards of the keys are locked: who steps down lowers the fence first, then takes every shard
-    /// once, and knows then that nothing more is executed behind it. Has to be cheap.
+    /// Whether [`Route::Serve`] with this stream and fence is still valid. Called while the shards
+    /// of the keys are locked. A server that ceases to lead lowers the fence first and then locks
+    /// every shard once; after that, nothing more is executed behind the fence. This must be cheap.
     fn is_current(&self, stream: u16, fence: u64) -> bool;
 
-    /// Bytes of a write, at most: one that is larger would be executed in vain.
+    /// The largest write, in bytes. A larger one would be executed and then undone.
     fn largest_write(&self) -> usize {
         usize::MAX
     }
 
-    /// The cluster as it is known here (`CLUSTER NODES` and its kin).
+    /// The state of the cluster as this server knows it, for `CLUSTER NODES` and similar commands.
     fn topology(&self) -> Topology {
         Topology::default()
     }
 
-    /// Has the server make the acquaintance of another (`CLUSTER MEET`), whose address and ports these are. It
-    /// takes its time.
+    /// Tries to reach another server at this address and to add it to the cluster (`CLUSTER MEET`).
+    /// Returns before that is done.
     ///
     /// # Errors
-    /// What the client is told.
+    /// The text of the error reply.
     fn meet(&self, _ip: &str, _port: u16, _bus_port: u16) -> Result<(), Box<str>> {
         Err(UNAVAILABLE.into())
     }
 
-    /// Takes a node out of the cluster for good (`CLUSTER FORGET`).
+    /// Removes a node from the cluster for good (`CLUSTER FORGET`).
     ///
     /// # Errors
-    /// What the client is told.
+    /// The text of the error reply.
     fn forget(&self, _id: &str) -> Result<(), Box<str>> {
         Err(UNAVAILABLE.into())
     }
 
-    /// Assigns slots to this server (`CLUSTER ADDSLOTS`). They are distinct, and assigned to nobody.
+    /// Assigns slots to this server (`CLUSTER ADDSLOTS`). The slots are distinct and not assigned
+    /// to any server.
     ///
     /// # Errors
-    /// What the client is told.
+    /// The text of the error reply.
     fn add_slots(&self, _slots: &[u16]) -> Result<(), Box<str>> {
         Err(UNAVAILABLE.into())
     }
 }
 
-/// What the client is told of a write that has more than `most` bytes.
+/// The text of the error reply to a write of more than `most` bytes.
 pub fn too_large(most: usize) -> Box<str> {
     format!("ERR The write is larger than the {most} bytes that a cluster agrees on at once").into()
 }
 
 const UNAVAILABLE: &str = "ERR This is not available here";
 
-/// What a node is to the cluster.
+/// The role of a node in the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// It executes: clients call it a master with slots.
+    /// The node executes commands; clients see a master with slots.
     Leads,
-    /// It has what the leader has, or is about to: a replica.
+    /// The node has what the leader has, or is catching up; clients see a replica.
     Follows,
-    /// It is known, and belongs to nobody: a master without slots.
+    /// The node is known and is not a member; clients see a master without slots.
     #[default]
     Apart,
 }
 
-/// A node, as it is known here.
+/// A node as this server knows it.
 #[derive(Clone, Debug, Default)]
 pub struct NodeView {
-    /// Forty hexadecimal digits.
+    /// Its identity: forty hexadecimal digits.
     pub id: String,
-    /// Empty while it is not known.
+    /// Its host; empty while it is not known.
     pub host: String,
-    /// Where clients connect.
+    /// The port for clients.
     pub port: u16,
-    /// Where other nodes do.
+    /// The port for other nodes.
     pub bus_port: u16,
-    /// What it is.
+    /// Its role.
     pub role: Role,
-    /// Whether it is this one.
+    /// Whether it is this server.
     pub is_me: bool,
     /// Whether there is a connection to it.
     pub is_up: bool,
-    /// Whether it was not heard of for too long.
+    /// Whether nothing has been received from it for too long.
     pub has_failed: bool,
-    /// When the connection was made, and when it answered last: milliseconds of the wall clock, zero for
-    /// never.
+    /// The time when the connection was made and the time of its last answer, in Unix milliseconds;
+    /// zero for never.
     pub times: (u64, u64),
-    /// Bytes that wait to be sent to it.
+    /// The number of bytes that wait to be sent to it.
     pub waiting: usize,
-    /// How far it is in the log of the cluster, as far as is known.
+    /// Its position in the log of the cluster, as far as it is known.
     pub offset: u64,
 }
 
-/// The cluster, as it is known here.
+/// The cluster as this server knows it.
 #[derive(Clone, Debug, Default)]
 pub struct Topology {
-    /// All nodes, in the order of their identities.
+    /// All nodes, in ascending order of their identities.
     pub nodes: Vec<NodeView>,
-    /// The one group of nodes that there is, forty hexadecimal digits.
+    /// The identity of the only group of nodes: forty hexadecimal digits.
     pub shard: String,
-    /// Slots that are assigned: all of them, or those that were given to this server so far, as ranges.
+    /// The ranges of assigned slots: all slots, or those that were assigned to this server so far.
     pub slots: Vec<(u16, u16)>,
-    /// Whether somebody leads who has all slots.
+    /// Whether some node leads and has all slots.
     pub is_ok: bool,
-    /// Nodes whose agreement counts.
+    /// The number of voters.
     pub voters: usize,
-    /// Counts leaders.
+    /// The current epoch, which is a leader's term.
     pub epoch: u64,
-    /// Messages that went to other nodes.
+    /// The number of messages sent to other nodes.
     pub sent: u64,
-    /// Messages that came from there.
+    /// The number of messages received from other nodes.
     pub received: u64,
-    /// Messages that were lost here, for want of a connection or of room.
+    /// The number of messages that were lost here, because there was no connection or no room.
     pub lost: u64,
-    /// Messages of strangers, and what made no sense.
+    /// The number of messages that were refused, because of their sender or because they were
+    /// invalid.
     pub refused: u64,
 }
 
@@ -148,7 +151,7 @@ impl Topology {
         self.nodes.iter().find(|node| node.is_me)
     }
 
-    /// Who leads.
+    /// The node that leads, if one does.
     pub fn leader(&self) -> Option<&NodeView> {
         self.nodes.iter().find(|node| node.role == Role::Leads)
     }

@@ -11,11 +11,11 @@ use resp::{Output, Proto, Reply, Request};
 use script::{Host, Vm, digest};
 use std::time::{Duration, Instant};
 
-/// What a script may hold.
+/// The memory limit of a script, in bytes.
 const MEMORY: usize = 16 << 20;
-/// How often it is asked whether it goes on, before it is told to end.
+/// The number of times that a script is asked whether it may continue before it is told to end.
 const PATIENCE: u32 = 20;
-/// Longer than the slowest host takes for that.
+/// A bound on the time of a script, longer than the slowest machine takes.
 const TIME_MAX: Duration = Duration::from_secs(30);
 const SEED: [u64; 2] = [3, 5];
 

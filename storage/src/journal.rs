@@ -6,14 +6,15 @@ use smallvec::SmallVec;
 use std::task::Waker;
 use std::time::Duration;
 
-/// The stream that the append-only file is.
+/// The stream of the append-only file.
 pub const LOG: u16 = 0;
 
-/// A place in a stream of effects: the one behind an effect. Within a stream, larger is later, across
-/// restarts, too; the journal decides what else the number means (see the `aof` module).
+/// A place in a stream of effects: the one behind an effect. Within a stream a larger position is a
+/// later one, also across restarts. Apart from that the journal decides what the number means (see
+/// the crate `storage-aof`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    /// The stream: [`LOG`], or one of those that a cluster's groups agree on.
+    /// The stream: [`LOG`], or that of a group of a cluster.
     pub stream: u16,
     /// The place in it; 0 is before every effect.
     pub seq: u64,
@@ -38,7 +39,7 @@ impl Positions {
         found.copied().unwrap_or(Position { stream, seq: 0 })
     }
 
-    /// Notes a position as the last in its stream.
+    /// Records a position as the last one in its stream.
     #[inline]
     pub fn set(&mut self, position: Position) {
         match self.0.iter_mut().find(|last| last.stream == position.stream) {
@@ -50,14 +51,14 @@ impl Positions {
         }
     }
 
-    /// All of them.
+    /// All positions, in ascending order of their streams.
     pub fn iter(&self) -> impl Iterator<Item = Position> {
         self.0.iter().copied()
     }
 }
 
-/// Why a journal does not take an effect, or does not keep one: what the client is told, an error's
-/// text with its code and without the dash (`MOVED 7 127.0.0.1:6380`).
+/// The reason why a journal does not accept an effect, or does not keep it: the text of the error
+/// reply, with its code and without the dash (`MOVED 7 127.0.0.1:6380`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(pub Box<str>);
 
@@ -75,116 +76,119 @@ pub type Appended = std::result::Result<Position, Refusal>;
 pub enum Fate {
     /// It is kept, as safely as the journal's policy promises.
     Kept,
-    /// That is not decided yet.
+    /// It is not decided yet.
     Pending,
-    /// It never happened, and will not: the request may be tried again where the text says.
+    /// It was not kept and never will be. The request may be tried again where the text says.
     Cut(Refusal),
-    /// It never happened, and will not, wherever it is tried.
+    /// It was not kept, and never can be, wherever it is tried.
     Refused(Refusal),
-    /// Whether it is kept will not be known here. Who tries again may do it twice.
+    /// This server cannot find out whether it is kept. A client that tries again may execute it
+    /// twice.
     Unknown,
 }
 
 /// Which replies wait until what they depend on is [kept](Fate::Kept).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Withholds {
-    /// None.
+    /// No reply waits.
     #[default]
     Nothing,
-    /// Those to what appended something.
+    /// Replies to commands that appended an effect.
     Writes,
-    /// All: what a command has seen, even where it then did nothing, may yet be cut.
+    /// All replies: even a command that changed nothing may have seen effects that are cut later.
     Everything,
 }
 
-/// When a reply may be sent, as the operator chose it (`appendfsync`).
+/// The condition for sending a reply, as the operator chose it (`appendfsync`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// Replies wait until their effects are synced; one sync serves every session waiting.
+    /// Replies wait until their effects are synced. One sync serves all sessions that wait.
     Always,
-    /// Synced once a second in the background.
+    /// Effects are synced once a second in the background; replies do not wait for it.
     #[default]
     EverySecond,
-    /// Written, never synced by us.
+    /// Effects are written, and the server never syncs them.
     Never,
 }
 
-/// Takes the effects of writes, in the order in which they happened.
+/// Accepts the effects of writes, in the order in which they happened.
 ///
-/// Appending is done while the shards the effects belong to are still locked, so the order of a
-/// stream agrees with the order of the data for every key. `slot` is the cluster's slot of the keys,
-/// which decides about the stream; without a cluster it is 0.
+/// Effects are appended while the shards they belong to are still locked, so for every key the
+/// order of the stream agrees with that of the data. `slot` is the cluster's slot of the keys,
+/// which determines the stream; without a cluster it is 0.
 pub trait Journal: Send + Sync {
-    /// Appends one effect: a command that, replayed in `db`, repeats the change. Only copies into a
-    /// buffer. Returns the position after it.
+    /// Appends one effect: a command that repeats the change when it is replayed in `db`. This only
+    /// copies into a buffer. Returns the position behind the effect.
     ///
     /// # Errors
-    /// When it cannot be taken; nothing is appended then. What was changed has to be taken back, and
-    /// not every storage can ([`Tx::roll_back`](crate::Tx::roll_back)), so a journal that may refuse
-    /// says so beforehand, in [`Journal::admit`].
+    /// Fails if the effect is refused; then nothing is appended. The change has to be rolled back,
+    /// which not every storage can do ([`Tx::roll_back`](crate::Tx::roll_back)). A journal that may
+    /// refuse must therefore say so beforehand, in [`Journal::admit`].
     fn append(&self, slot: u16, db: Db, effect: &[&[u8]]) -> Appended;
 
-    /// As [`Journal::append`], for an effect whose RESP text the caller already has.
+    /// Like [`Journal::append`], for an effect that is already encoded in RESP.
     ///
     /// # Errors
     /// As [`Journal::append`].
     fn append_encoded(&self, slot: u16, db: Db, resp: &[u8]) -> Appended;
 
-    /// Appends effects that must be replayed all or not at all (`MULTI` … `EXEC`), each with its
-    /// database. Without any it tells the position behind what was appended last.
+    /// Appends effects that must be replayed together or not at all (`MULTI` … `EXEC`), each with
+    /// its database. Without effects, returns the position behind the last one appended.
     ///
     /// # Errors
     /// As [`Journal::append`].
     fn append_atomic(&self, slot: u16, effects: &[(Db, Vec<Vec<u8>>)]) -> Appended;
 
-    /// Whether effects of `slot` would be taken now. Asked under the locks, before anything that may
-    /// write is done there: what is admitted is taken when it is appended under the same locks.
+    /// Whether effects of `slot` would be accepted now. Called under the locks, before anything
+    /// there may write. Effects that are admitted are accepted if they are appended under the same
+    /// locks.
     ///
     /// # Errors
-    /// When they would not. The command is answered with it, and not executed.
+    /// Fails if they would be refused. The error is the reply, and the command is not executed.
     fn admit(&self, _slot: u16) -> std::result::Result<(), Refusal> {
         Ok(())
     }
 
-    /// Whether [`Journal::admit`] has to be asked. Does not change.
+    /// Whether [`Journal::admit`] has to be called. The answer never changes.
     fn may_refuse(&self) -> bool {
         false
     }
 
-    /// Appends a remark, text without line ends, which is given back in its place when the log is read
-    /// (`Replay::note` in `storage-aof`). A journal that cannot keep remarks passes it over.
+    /// Appends a remark, text without line ends, which is returned in its place when the log is
+    /// read (`Replay::note` in `storage-aof`). A journal that cannot keep remarks ignores it.
     fn note(&self, _text: &str) {}
 
-    /// Hands everything appended up to `position` on: the append-only file's to the operating system,
-    /// so that it survives the end of this process (not of the machine). Called before replies are
-    /// written; cheap when another thread's call already covered `position`. A failure shows in
-    /// [`Journal::failure`].
+    /// Passes on everything appended up to `position`. The append-only file writes it to the
+    /// operating system, so that it survives the end of this process (but not of the machine).
+    /// Called before replies are written; cheap if a call on another thread has already covered
+    /// `position`. A failure is reported by [`Journal::failure`].
     fn write_up_to(&self, position: Position);
 
-    /// Returns the fate of everything up to `position`. While that is not decided the waker is kept,
-    /// and fires when it may be.
+    /// Returns the fate of everything up to `position`. If it is pending, the waker is kept, and
+    /// called when the fate may have been decided.
     fn poll(&self, position: Position, waker: &Waker) -> Fate;
 
-    /// What the reply of a command depends on that appended nothing, and saw what was appended up to
-    /// `last`. Asked under its locks, after it was executed, where [`Withholds::Everything`] holds. `fence`
-    /// is what it ran behind, if a cluster said so. Number 0 is nothing. A journal that does not know by
-    /// itself who else may have written answers with a position of a stream of its own, which is decided
-    /// when it does.
+    /// The position on which the reply to a command depends that appended nothing, and saw the
+    /// effects up to `last`. Called under the command's locks after its execution, if
+    /// [`Withholds::Everything`] is in force. `fence` is the cluster's fence behind which it was
+    /// executed, if there is one. A position with number 0 depends on nothing. A journal that does
+    /// not know whether other servers may have written returns a position in a stream of its own,
+    /// whose fate is decided once it knows.
     fn seen(&self, last: Position, _fence: Option<u64>) -> Position {
         last
     }
 
-    /// Which replies wait for [`Journal::poll`]. May change with the policy, in
-    /// [`Journal::set_durability`].
+    /// Which replies wait for [`Journal::poll`]. This may change when [`Journal::set_durability`]
+    /// is called.
     fn withholds(&self) -> Withholds {
         Withholds::Nothing
     }
 
     /// Writes and syncs everything appended before the call, whatever the policy (`WAITAOF`). A
-    /// journal that keeps no file has nothing to do.
+    /// journal without a file has nothing to do.
     ///
     /// # Errors
-    /// When that failed.
+    /// Fails if writing or syncing does.
     fn sync(&self) -> Result<()> {
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! [`TlsStream`]: a blocking connection to another server, as replication uses one: a thread reads a
-//! piece at a time, and another says now and then that we are alive.
+//! [`TlsStream`]: a blocking TLS connection to another server, for replication. One thread reads
+//! from it, while another one regularly writes acknowledgements.
 
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A connection to another server through TLS. Time-outs are those of the socket.
+/// A TLS connection to another server. Time-outs are those of the socket.
 #[derive(Clone)]
 pub struct TlsStream(Arc<Inner>);
 
@@ -19,12 +19,13 @@ struct Inner {
 }
 
 impl TlsStream {
-    /// Shakes hands with `host` over `socket`, within `patience` in all. `stop` is asked whenever a read
-    /// of the socket has timed out.
+    /// Performs the handshake with `host` over `socket`, which may take `patience` in all. `stop`
+    /// is called whenever a read from the socket has timed out, and ends the handshake if it
+    /// returns true.
     ///
     /// # Errors
-    /// Those of the socket; `InvalidData` where the other end cannot be trusted or speaks no TLS;
-    /// `TimedOut`, also when it is to stop.
+    /// Fails with the errors of the socket; with `InvalidData` if the other end cannot be trusted
+    /// or does not use TLS; with `TimedOut` if it takes too long or `stop` ends it.
     pub fn connect(
         socket: TcpStream,
         host: &str,
@@ -68,14 +69,14 @@ impl Inner {
         self.flush(&mut connection)
     }
 
-    /// Reads from the socket once, and has rustls work on it.
+    /// Reads from the socket once, and passes what was read to rustls.
     fn take(&self, connection: &mut ClientConnection) -> io::Result<()> {
         if connection.read_tls(&mut &self.socket)? == 0 && connection.is_handshaking() {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         let processed = connection.process_new_packets().map_err(invalid);
-        // Keys are renewed, and that is answered; or an alert says why we do not go on, and whether it
-        // arrives changes nothing.
+        // rustls may have to answer a key update, or to send an alert that says why the connection
+        // ends. It does not matter whether an alert arrives.
         let flushed = self.flush(connection);
         processed.and(flushed)
     }
@@ -89,8 +90,9 @@ impl Inner {
 }
 
 impl Read for &TlsStream {
-    /// What has come. Where nothing has, the socket is read once, for as long as its time-out says; who
-    /// writes waits meanwhile. `WouldBlock` when that brought nothing whole.
+    /// Returns decrypted bytes. If there are none, reads from the socket once, for at most its
+    /// time-out; a thread that writes waits meanwhile. Fails with `WouldBlock` if no whole record
+    /// has arrived.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let inner = &*self.0;
         let mut connection = inner.connection.lock();
@@ -116,7 +118,7 @@ impl Write for &TlsStream {
     }
 }
 
-/// Whether a read brought nothing, for now.
+/// Whether a read has brought nothing for now.
 fn is_nothing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }

@@ -1,4 +1,4 @@
-//! What changes the cluster: `ADDSLOTS`, `ADDSLOTSRANGE`, `MEET`, `FORGET`.
+//! The subcommands that change the cluster: `ADDSLOTS`, `ADDSLOTSRANGE`, `MEET`, `FORGET`.
 
 use super::cluster;
 use engine::commit::SLOTS;

@@ -9,7 +9,8 @@ use engine::failure::{Failure, Outcome, failure};
 const DISABLED: Failure = failure("ERR This instance has cluster support disabled");
 const MISSING: Failure = failure("ERR This is not supported by this cluster yet");
 
-/// What is not there yet; without a cluster, Redis's answer to everything.
+/// The handler of subcommands that are not implemented; without a cluster, Redis's reply to all of
+/// them.
 fn missing(cx: &mut Cx<'_>) -> Outcome {
     Err(if cx.engine.is_in_cluster() { MISSING } else { DISABLED })
 }

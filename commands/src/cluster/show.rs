@@ -1,4 +1,5 @@
-//! What shows the cluster: `INFO`, `NODES`, `SLOTS`, `SHARDS`, `LINKS` and their kin.
+//! The subcommands that show the cluster: `INFO`, `NODES`, `SLOTS`, `SHARDS`, `LINKS` and similar
+//! ones.
 
 use super::{cluster, topology};
 use engine::cluster::{NodeView, Role, Topology};

@@ -1,10 +1,11 @@
-//! Marks in the log that only this server can have written: they decide how a damaged file is read,
-//! so that nothing that a client wrote does.
+//! Marks in the log that only this server can have written. They decide how a damaged file is read,
+//! so that nothing that a client wrote can.
 //!
-//! What is left when a file ends within a record can have two causes. The write was torn: that is
-//! what a crash leaves, and the rest is cut off. Or a length was damaged, and takes everything behind
-//! it along: that must not be cut. From the bytes alone they cannot be told apart, because a value may
-//! hold whatever looks like records. So the log has annotations, which Redis's tools pass over:
+//! When a file ends within a record, there are two possible causes. The write may have been
+//! incomplete, as a crash leaves it; then the rest is cut off. Or a length may be damaged, so that
+//! the record seems to include everything behind it; then the rest must not be cut off. The bytes
+//! alone do not tell these cases apart, because a value may contain bytes that look like records.
+//! Therefore the log has annotations, which Redis's tools ignore:
 //!
 //! - `#varve-log:1:KEY:TOKEN`, once, where this server began to write the file. The key is random,
 //!   and no client ever sees the file.
@@ -25,18 +26,18 @@ use std::hash::BuildHasher;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// Bytes after which a mark is due: what marks cost is a hundredth.
+/// The number of bytes after which a mark is due; marks take about a hundredth of the file.
 pub(super) const MARK_EVERY: u64 = 4096;
 
 const HEADER: &[u8] = b"#varve-log:1:";
 const MARK: &[u8] = b"#varve:";
 const LINE_END: &[u8] = b"\r\n";
-/// Hexadecimal digits of a token or a sum.
+/// The number of hexadecimal digits of a token or a sum.
 const DIGITS: usize = 16;
 
 const ALGORITHM: CrcAlgorithm = CrcAlgorithm::Crc64Nvme;
 
-/// A file's secret.
+/// The random key of a file.
 type Key = [u8; 16];
 
 /// The marks of a file: its key, and the sum since the last one.

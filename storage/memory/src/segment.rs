@@ -31,14 +31,14 @@ impl std::fmt::Debug for Entry {
     }
 }
 
-/// A bucket that prefetching looks into without holding the table, and the tag it looks for.
+/// A bucket that is read for prefetching without locking the table, and the tag that is looked for.
 ///
-/// Whatever it reads is a guess that only decides what else to fetch.
+/// The bytes may be changing, so the result is only a guess of what else to fetch.
 #[derive(Clone, Copy)]
 pub struct Probe {
     bucket: *const Bucket,
     tag: u8,
-    /// There is no bucket behind.
+    /// Whether this is the last bucket.
     last: bool,
 }
 

@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use engine::command::CommandTable;
 use std::time::Duration;
 
-/// What a memory storage is assumed to take per key beyond its value, bytes, and a storage on disk
-/// in all: for the check that all servers fit in memory together.
+/// The assumed memory use, to check that all servers fit in memory together: for a storage in
+/// memory the bytes per key beyond its value, for a storage on disk the bytes in all.
 const KEY_BYTES: u64 = 150;
 const DISK_BYTES: u64 = 200 << 20;
 

@@ -512,7 +512,7 @@ pub mod tests {
         assert_eq!(check(&example(), false), [""; 0], "{text}");
     }
 
-    /// What loading says of the example with `change` made to its text.
+    /// The error of loading the example after `change` was made to its text.
     fn refused(change: impl Fn(&mut Value)) -> String {
         let mut value = serde_json::to_value(full()).unwrap();
         change(&mut value);

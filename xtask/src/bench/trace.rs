@@ -107,9 +107,9 @@ fn header<'t>(before: &[&'t str], traced: &[(&RowResult, &'t Trace)]) -> Vec<&'t
     before.iter().copied().chain(stages.iter().map(|stage| stage.name.as_str())).collect()
 }
 
-/// What a command costs: time by stage, with its share of the CPU time; waits without. Medians of
-/// turns, because the server is also interrupted in the middle of stages: the means have that in
-/// them, and the CPU time has not.
+/// The cost of a command: the time in each stage, with its share of the CPU time; without waits.
+/// These are medians over turns. The server is also interrupted within stages, which affects the
+/// means but not the CPU time.
 fn per_command((workload, pipeline): (&str, usize), traced: &[(&RowResult, &Trace)]) -> Grid {
     let title = format!(
         "{workload}, pipeline {pipeline}: µs per command in the median turn of each stage, and its \

@@ -48,8 +48,8 @@ impl Bars {
         })
     }
 
-    /// What the width of the chart stands for: all bars, and so much of their ranges as leaves the
-    /// bars readable.
+    /// The value at the right edge of the chart: the longest bar, or a longer range as far as the
+    /// bars stay readable.
     fn longest(&self) -> f64 {
         let most = |ends: &mut dyn Iterator<Item = f64>| {
             ends.filter(|end| end.is_finite()).fold(f64::MIN_POSITIVE, f64::max)

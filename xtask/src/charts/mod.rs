@@ -23,18 +23,18 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// Width of every chart, units.
+/// The width of every chart, in units.
 pub const WIDTH: i32 = 720;
-/// Size of text, units.
+/// The size of text, in units.
 const SMALL: i32 = 26;
-/// Height of a line of text, units.
+/// The height of a line of text, in units.
 const LINE: i32 = 37;
-/// What a character is taken to be wide, in parts of the text's size. Which font there is, the
-/// reader decides; this is that of a wide one.
+/// The assumed width of a character, as a part of the text's size. The reader's browser chooses the
+/// font; this is the width of a wide one.
 const EM: f64 = 0.62;
 /// `plotters` divides the size of a text by this before it writes it.
 const PLOTTERS_FONT: f64 = 1.24;
-/// Different colours; then they start again, dashed.
+/// The number of different colours. After that they are used again with dashed lines.
 pub const HUES: usize = 8;
 
 /// An ink: a name that the style sheet gives a colour.

@@ -1,16 +1,16 @@
-//! What charts of rows share: each row has a line of text, its name and its number, above what
-//! is drawn; so that names may be long and screens narrow.
+//! The common part of charts of rows. Above what is drawn in a row is a line of text with its name
+//! and its number, so that names may be long and screens narrow.
 
 use super::{Area, Ink, LINE, WIDTH, fit, text, text_width};
 use anyhow::Result;
 use plotters::style::text_anchor::HPos;
 
-/// Height of what is drawn, below the text.
+/// The height of what is drawn below the text.
 pub const TRACK: i32 = 20;
-/// Height of a row.
+/// The height of a row.
 pub const ROW: i32 = LINE + TRACK + 14;
 
-/// The row's text, with its top at `top`; returns the middle of its track.
+/// Draws the row's text, with its top at `top`. Returns the middle of what is drawn below.
 pub fn row(area: &Area<'_>, top: i32, (name, number): (&str, &str), ink: Ink) -> Result<i32> {
     let number = fit(number, WIDTH);
     let name = fit(name, WIDTH - text_width(&number) - 16);

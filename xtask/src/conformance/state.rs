@@ -1,5 +1,5 @@
-//! What a program left behind: every key's type, content, time to live and encoding, asked for
-//! with commands of every day.
+//! The state that a program left behind: the type, content, time to live and encoding of every key,
+//! read with ordinary commands.
 
 use super::generate::Command;
 use super::side::Side;
@@ -7,22 +7,23 @@ use anyhow::Result;
 use resp::Value;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Databases that programs use.
+/// The databases that programs use.
 const DATABASES: [&str; 2] = ["0", "1"];
 
-/// Milliseconds since 1970.
+/// The current time in Unix milliseconds.
 pub fn wall_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// Asks for the keys of every database. It belongs behind a program: a transaction that is still
-/// open is given up first.
+/// Commands that ask for the keys of every database. They follow a program, and first discard a
+/// transaction that is still open.
 pub fn keys_commands() -> Vec<Command> {
     let in_database = |db| [Command::new(&["SELECT", db]), Command::new(&["KEYS", "*"])];
     DATABASES.into_iter().flat_map(in_database).collect()
 }
 
-/// Asks for everything about the keys that `side` has: the answers to [`keys_commands`] say which.
+/// Commands that ask for everything about the keys of `side`, which the replies to
+/// [`keys_commands`] name.
 ///
 /// # Errors
 /// When the side does not answer.

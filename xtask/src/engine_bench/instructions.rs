@@ -1,11 +1,11 @@
-//! `bench engine --instructions`: instructions per request under callgrind, against a baseline
-//! that is kept in the repository. Unlike times they do not depend on the machine's mood, so a
-//! small regression shows at once.
+//! `bench engine --instructions`: counts instructions per request under callgrind, and compares
+//! them with a baseline in the repository. Unlike times, they do not depend on the machine's load,
+//! so that even a small regression shows.
 //!
-//! What makes two runs agree to the last instruction: see `count`; besides, jemalloc is told to do
-//! no work that depends on the clock, the environment is otherwise empty, and valgrind gives every
-//! run the same addresses and the same simulated processor (AVX2 where the real one has it, never
-//! more), so that memcpy is the same one too.
+//! Two runs agree to the last instruction for several reasons. See `count` for the first. jemalloc
+//! is told to do no work that depends on the clock. The environment is otherwise empty. valgrind
+//! gives every run the same addresses and the same simulated processor (AVX2 where the real one has
+//! it, never more), so that even memcpy is the same.
 
 use super::baseline::{Baseline, Machine, Verdict};
 use super::cases::{ALL, Case};
@@ -21,13 +21,13 @@ use std::sync::Mutex;
 /// The pipeline depths that are counted.
 pub const PIPELINES: [usize; 2] = [1, 64];
 
-/// The baseline, from the project's folder.
+/// The baseline, relative to the project's folder.
 const BASELINE: &str = "ci/instructions.toml";
 
-/// The same arenas whatever the machine; nothing is tidied up because time has passed.
+/// The same number of arenas on every machine, and no work that depends on the passing of time.
 const JEMALLOC: &str = "narenas:1,dirty_decay_ms:-1,muzzy_decay_ms:-1,experimental_tcache_gc:false";
 
-/// One case at one depth, and what it took: instructions per request.
+/// One case at one pipeline depth, with its instructions per request.
 #[derive(Debug, Clone, Copy)]
 pub struct Counted {
     /// The case.

@@ -33,7 +33,7 @@ pub struct EngineArgs {
     /// With --instructions: what was counted is the new baseline
     #[arg(long, requires = "instructions")]
     accept: bool,
-    /// What callgrind runs: one command, always the same way
+    /// The run under callgrind: one command, always the same way
     #[arg(long, hide = true)]
     count: Option<String>,
     /// Storages to run: memory, sled, fjall

@@ -122,8 +122,9 @@ impl Turn {
 pub struct Clients(Vec<Box<dyn Connection>>);
 
 impl Clients {
-    /// What the epoll runtime does with bytes that arrived on several connections: announce them,
-    /// hand them over, then let everybody speak. Returns how many bytes were answered.
+    /// Does what the epoll runtime does when bytes arrive on several connections: first announces
+    /// all of them, then passes them on, then collects the output. Returns the number of bytes of
+    /// output.
     #[inline]
     pub fn turn(&mut self, turn: &Turn, now: Now) -> Result<usize> {
         for (connection, bytes) in self.0.iter_mut().zip(turn.shares()) {

@@ -337,7 +337,7 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    /// What a sender is answered matters only when it is an error.
+    /// Reads the replies to a publisher, of which only errors matter.
     fn replies(&mut self, token: usize) -> Result<()> {
         let mut tally = Tally::default();
         self.wires[token].read(&mut self.buffer, |bytes| tally.count(bytes))?;

@@ -1,23 +1,24 @@
-//! Requests, encoded once and then only patched: a copy of a template and a few digits each.
+//! Requests, which are encoded once and then patched: each is a copy of a template with a few new
+//! digits.
 //!
-//! A template is written as a user would type it: `SET {key} {value}`. What stands in braces is
-//! filled in anew for every request; everything has a fixed width, so lengths never change.
+//! A template is written as a user would type it: `SET {key} {value}`. The parts in braces are
+//! filled in for every request. Each part has a fixed width, so lengths never change.
 
 use super::keys::Keys;
 use super::rng::Rng;
 use anyhow::{Result, bail};
 
-/// Random printable bytes that values are cut from: no two alike, so that a storage which
-/// compresses gains nothing it would not gain on real data.
+/// Random printable bytes from which values are cut. No two values are alike, so that a storage
+/// which compresses gains no more than on real data.
 const POOL: usize = 1 << 16;
 
-/// Choices of the weighted draw: weights are rounded to this many parts.
+/// The resolution of the weighted choice: weights are rounded to this many parts.
 const WHEEL: usize = 1024;
 
-/// A value's largest size, bytes.
+/// The largest size of a value, in bytes.
 pub const VALUE_MAX: usize = 64 << 20;
 
-/// What is filled in.
+/// A part of a template that is filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fill {
     /// `{key}`: `key:` and twelve digits, drawn from the key space once per request.

@@ -12,7 +12,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What a generator can do is what it does at best: whatever else the machine runs only slows it.
+/// The number of attempts, of which the best counts: other programs on the machine can only slow
+/// the generator down.
 const ATTEMPTS: usize = 20;
 
 /// The command line of `cargo xtask load-speed`.

@@ -1,7 +1,7 @@
 //! `cargo xtask new-command FAMILY NAME`: a handler, a row and a golden script that run at once.
 //!
-//! What it writes is a small but whole command (`NAME key`: the length of a value), to be turned
-//! into the one that is wanted. `CONTRIBUTING.md` goes on from there.
+//! It writes a small but complete command (`NAME key`, which replies with the length of a value),
+//! to be changed into the intended one. `CONTRIBUTING.md` describes the next steps.
 
 mod edit;
 mod template;

@@ -8,7 +8,7 @@ fn tree() -> Tree {
     Tree::new(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace"))
 }
 
-/// What rustfmt makes of a text; the text itself where there is no rustfmt.
+/// Formats a text with rustfmt; returns the text itself if rustfmt is not installed.
 fn formatted(text: &str) -> String {
     let mut rustfmt = Command::new("rustfmt");
     rustfmt.args(["--edition", "2024", "--config", "max_width=100,use_small_heuristics=Max"]);

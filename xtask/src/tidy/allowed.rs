@@ -1,9 +1,10 @@
-//! `ci/tidy.toml`: what was larger than a rule allows when the rule came. Its numbers only shrink.
+//! `ci/tidy.toml`: exceptions for what was too large when a rule was introduced. Its numbers only
+//! shrink.
 
 use super::tree::{Tree, Violation};
 use toml::Table;
 
-/// Where the numbers are: a table per rule, in it a number by the name of the thing.
+/// The file with the numbers: one table for each rule, which maps names to sizes.
 const FILE: &str = "ci/tidy.toml";
 
 /// Something that a rule has measured.
@@ -11,18 +12,18 @@ const FILE: &str = "ci/tidy.toml";
 pub struct Measured {
     /// The file to look at.
     pub path: String,
-    /// From 1.
+    /// The line, counted from 1.
     pub line: usize,
     /// Its name in `ci/tidy.toml`.
     pub name: String,
-    /// How large it is.
+    /// Its size, in the rule's unit.
     pub size: usize,
     /// The thing that has that size, for the message: "a function of 50 lines".
     pub what: String,
 }
 
-/// What is larger than `most` and than its number in the file, and the numbers that are larger than
-/// they need to be.
+/// Reports everything that is larger than `most` and than its number in the file. Also reports
+/// numbers that are larger than necessary.
 pub fn judge(tree: &Tree, rule: &'static str, most: usize, all: &[Measured]) -> Vec<Violation> {
     let listed = listed(tree, rule);
     let number = |name: &str| listed.iter().find(|(other, _)| other == name).map(|(_, n)| *n);

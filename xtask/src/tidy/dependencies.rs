@@ -1,11 +1,11 @@
-//! Rules about manifests: which crate may know which, and why a dependency is there.
+//! Rules about manifests: which crate may depend on which, and that each dependency has a reason.
 
 use super::lexer;
 use super::tree::{File, Tree, Violation};
 use toml::{Table, Value};
 
-/// What each workspace crate may depend on, of the workspace; crates not named are free. No backend is among
-/// what anything may depend on but what chooses one.
+/// The workspace crates that each crate may depend on; a crate that is not listed may depend on
+/// any. Only crates that choose a backend may depend on one.
 const DIRECTIONS: &[(&str, &[&str])] = &[
     ("resp", &[]),
     ("runtime", &["resp"]),
@@ -154,7 +154,7 @@ pub fn unused(tree: &Tree) -> Vec<Violation> {
     found
 }
 
-/// Whether `code` has `word` as a whole word.
+/// Whether `code` contains `word` as a whole word.
 fn names(code: &str, word: &str) -> bool {
     let letter = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(word).any(|(at, _)| {
@@ -162,7 +162,7 @@ fn names(code: &str, word: &str) -> bool {
     })
 }
 
-/// The workspace's members, in the order the root manifest names them.
+/// The members of the workspace, in the order of the root manifest.
 pub fn members(tree: &Tree) -> Vec<String> {
     let manifest = tree.file("Cargo.toml").and_then(|file| file.text.parse::<Table>().ok());
     let list = manifest.as_ref().and_then(|m| m.get("workspace")?.get("members")?.as_array());
@@ -170,12 +170,12 @@ pub fn members(tree: &Tree) -> Vec<String> {
     names.map(str::to_string).collect()
 }
 
-/// What a crate is built with; what only its tests need may point anywhere.
+/// The dependencies with which a crate is built. Those of its tests are not restricted.
 fn dependencies(file: &File) -> Vec<String> {
     ["dependencies", "build-dependencies"].iter().flat_map(|kind| of_kind(file, kind)).collect()
 }
 
-/// The names in a manifest's tables of one kind, those for some targets only as well.
+/// The names in a manifest's tables of one kind, including those for particular targets.
 fn of_kind(file: &File, kind: &str) -> Vec<String> {
     let Ok(manifest) = file.text.parse::<Table>() else { return Vec::new() };
     let targets = manifest.get("target").and_then(Value::as_table);

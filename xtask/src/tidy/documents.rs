@@ -1,5 +1,5 @@
-//! Rules about documents: that they exist, that they know all crates, that their links lead
-//! somewhere.
+//! Rules about documents: that they exist, that they mention all crates, and that their links are
+//! valid.
 
 use super::dependencies::{members, package};
 use super::tree::{File, Tree, Violation};
@@ -49,8 +49,8 @@ pub fn scripts(tree: &Tree) -> Vec<Violation> {
 /// Documents whose commands CI runs (`ci/docs.sh`).
 const RUN: &[&str] = &["README.md", "CONTRIBUTING.md", "golden/README.md"];
 
-/// What people are told to type is in blocks that CI runs: every block says what it holds, and no command
-/// stands in one that is merely indented.
+/// Every fenced block names its language, so that CI can run the commands, and no command is in a
+/// block that is merely indented.
 pub fn commands(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
     for file in RUN.iter().filter_map(|path| tree.file(path)) {

@@ -4,14 +4,13 @@ use super::allowed::{Measured, judge};
 use super::lexer;
 use super::tree::{File, Tree, Violation};
 
-/// Longest file, lines.
+/// The highest number of lines of a file.
 const LINES_MAX: usize = 700;
 
-/// An `unsafe` block's argument is at most so many lines above it.
+/// The highest number of lines between an `unsafe` block and its `SAFETY` comment above.
 const SAFETY_LINES: usize = 6;
 
-/// What crates that are sans-IO must not do themselves: their caller gives them time,
-/// randomness and bytes.
+/// Names that sans-IO crates must not use: time, randomness and bytes come from their callers.
 const BANNED_IN_ENGINE: &[&str] = &[
     "Instant::now",
     "SystemTime::now",
@@ -24,7 +23,7 @@ const BANNED_IN_ENGINE: &[&str] = &[
     "mio::",
 ];
 
-/// The folders this is about.
+/// The folders to which that rule applies.
 const SANS_IO: &[&str] = &[
     "engine/src/",
     "commands/src/",
@@ -34,7 +33,7 @@ const SANS_IO: &[&str] = &[
     "sim/src/",
 ];
 
-/// Marks of unfinished work: in comments, then in code.
+/// Marks of unfinished work: first those in comments, then those in code.
 const UNFINISHED_WORDS: &[&str] = &["TODO", "FIXME"];
 const UNFINISHED_CODE: &[&str] = &["todo!", "unimplemented!", "#[ignore"];
 

@@ -107,7 +107,7 @@ fn sync(client: &redis::Client) -> RedisResult<()> {
     Ok(())
 }
 
-/// What subscribes on a blocking connection.
+/// Subscribing and receiving on a blocking connection.
 fn sync_pubsub(client: &redis::Client, channel: &str) -> RedisResult<()> {
     let (mut con, mut publisher) = (client.get_connection()?, client.get_connection()?);
     let mut pubsub = con.as_pubsub();

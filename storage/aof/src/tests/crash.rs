@@ -96,8 +96,8 @@ fn mangled() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// Whatever the bytes, opening is refused with an offset within the file, or leads to a log
-    /// that opens again to the same state, unchanged.
+    /// For any bytes, opening the log either fails with an offset within the file, or gives a state
+    /// that does not change when the log is opened again.
     #[test]
     fn any_bytes_are_refused_or_settle(bytes in mangled()) {
         let dir = tempfile::tempdir().unwrap();

@@ -40,8 +40,8 @@ impl Filler<'_, '_> {
         }
     }
 
-    /// What a client may send whose author has not read the manual, or has: options that come
-    /// twice, at the end, or before what they stand behind.
+    /// Sometimes makes arguments unusual, as careless clients do: repeats options, and moves parts
+    /// to other places.
     fn disturb(&mut self, parts: &mut Vec<Vec<Vec<u8>>>) {
         let options = self.form.arguments.iter().filter(|argument| argument.optional);
         let options: Vec<&Argument> = options.collect();

@@ -353,7 +353,7 @@ impl Pools<'_> {
         Some(self.any(pool))
     }
 
-    /// What `ZRANGE` takes depends on an option behind it.
+    /// A bound for `ZRANGE`, whose type depends on a later option.
     fn zrange_bound(&mut self) -> Vec<u8> {
         let pool = match self.below(4) {
             0 => LEX,

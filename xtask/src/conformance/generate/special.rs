@@ -1,14 +1,14 @@
-//! What the syntax of commands does not tell: random picks that must come out the same, scans,
-//! `SORT` with its patterns, scripts around other commands, limits of encodings.
+//! Commands that the syntax alone does not generate well: random picks with a certain result,
+//! scans, `SORT` with patterns, scripts around other commands, and the limits of encodings.
 
 use super::pools::Pools;
 use super::{Command, word};
 use crate::conformance::compare::EVERYTHING;
 
-/// More elements than any program makes.
+/// A count that is larger than the number of elements any program makes.
 const ALL: &str = "100000";
 
-/// Scripts that run the command in `ARGV`, whole.
+/// Scripts that run the command in `ARGV`.
 const SCRIPTS: &[&str] = &[
     "return redis.call(unpack(ARGV))",
     "return redis.pcall(unpack(ARGV))",
