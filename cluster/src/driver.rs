@@ -15,6 +15,9 @@ const EVENTS: usize = 256;
 /// The number of ticks between two checks of the membership.
 const LOOK: u64 = 2;
 
+/// How long a node tries to become the leader once it was told to; as long as in Redis.
+const TAKING: Duration = Duration::from_secs(5);
+
 /// The highest number of voters. Nodes that join later remain learners.
 const VOTERS_MAX: usize = 5;
 
@@ -34,6 +37,8 @@ pub struct Driver<F: consensus::Files, T> {
     pub tick: Duration,
     /// The nodes to which it has tried to hand the leadership.
     pub tried: Vec<NodeId>,
+    /// Until when it tries to become the leader, if it was told to.
+    pub taking: Option<Instant>,
 }
 
 impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
@@ -55,6 +60,7 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
                 next = (next + self.tick).max(now);
                 ticks += 1;
                 if ticks.is_multiple_of(LOOK) {
+                    self.take_over();
                     self.look_after_members();
                 }
             }
@@ -92,6 +98,10 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
             Event::SnapshotSent(to, ok) => self.node.snapshot_sent(to, ok),
             Event::Found(cluster, answer) => answer(self.found(cluster)?),
             Event::HandOver => self.hand_over(),
+            Event::TakeOver => {
+                self.taking = Some(Instant::now() + TAKING);
+                self.take_over();
+            }
             Event::Stop => return Ok(false),
         }
         Ok(true)
@@ -169,6 +179,19 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
         tracing::info!(to = crate::book::name_of(to), "the leadership is handed over");
         // Only a node that does not lead refuses.
         let _ = member.with(|group| group.transfer(to));
+    }
+
+    /// Tries to become the leader, if it was told to.
+    fn take_over(&mut self) {
+        let Some(until) = self.taking else { return };
+        let member = self.node.member();
+        let leader = member.leader();
+        if Instant::now() >= until || leader == Some(member.id()) {
+            self.taking = None;
+            return;
+        }
+        let silent = leader.is_none_or(|leader| !self.transport.reaches(leader));
+        self.node.take_over(silent);
     }
 
     /// Adds known nodes that are not members, and removes forgotten ones, one step at a time.

@@ -211,6 +211,17 @@ impl Hub {
         debug_assert!(announced.is_ok(), "nobody refuses it");
     }
 
+    /// Everybody else is forgotten by a node that belongs to no group: who knows it may make its acquaintance again.
+    pub fn reset(&self) {
+        let reset = self.change(|book| {
+            let is_new = book.cluster != 0 || !book.others.is_empty();
+            book.cluster = 0;
+            book.others.clear();
+            Ok(is_new)
+        });
+        debug_assert!(reset.is_ok(), "nobody refuses it");
+    }
+
     /// Marks a member to be removed by the group, which this node leads, and then to be forgotten.
     pub fn let_go(&self, id: NodeId) {
         self.leaving.lock().insert(id);

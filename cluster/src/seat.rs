@@ -6,7 +6,7 @@ use crate::hub::Hub;
 use crate::links::Links;
 use crate::transport::{Event, Inbox};
 use crate::wire::Peer;
-use consensus::NodeId;
+use consensus::{Membership, NodeId};
 use engine::cluster::{Cluster, NodeView, Role, Route, Topology};
 use engine::commit::SLOTS;
 use engine::session::SessionState;
@@ -17,6 +17,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 const BELONGS: &str = "ERR This node belongs to a cluster already";
+
+const BELONGS_FOR_GOOD: &str = "ERR A node does not leave its group by itself: CLUSTER FORGET it at the leader, and start it again with an empty folder";
+
+const SERVES_ALL: &str = "ERR The group has all slots or is none: they are not taken from it. To take this node out, CLUSTER FORGET it at the leader";
+
+const IS_FOUNDED_NOW: &str = "ERR All slots are assigned: the cluster is being founded";
 
 /// The node as the engine's cluster.
 pub struct Seat {
@@ -115,13 +121,24 @@ impl Seat {
         if !members.all().contains(&node) {
             return Ok(false);
         }
-        let me = self.hub.id();
-        let heard = members.voters.iter().filter(|id| **id == me || self.seen(**id).is_up).count();
-        if heard <= members.voters.len() / 2 {
-            return Err("ERR Too few members are there to agree on it".into());
-        }
+        self.may_agree(&members)?;
         self.hub.let_go(node);
         Ok(true)
+    }
+
+    /// Whether most of those who vote, this node included, are there.
+    fn may_agree(&self, members: &Membership) -> Result<(), Box<str>> {
+        let me = self.hub.id();
+        let heard = members.voters.iter().filter(|id| **id == me || self.seen(**id).is_up).count();
+        match heard > members.voters.len() / 2 {
+            true => Ok(()),
+            false => Err("ERR Too few members are there to agree on it".into()),
+        }
+    }
+
+    /// Whether the cluster was founded, by this node or another, or this one belongs to one that is.
+    fn is_founded(&self) -> bool {
+        !self.member.group().members().voters.is_empty()
     }
 
     /// Founds the cluster, which takes a moment. As in Redis, its state is `ok` afterwards.
@@ -214,7 +231,7 @@ impl Cluster for Seat {
 
     fn add_slots(&self, slots: &[u16]) -> Result<(), Box<str>> {
         let mut given = self.slots.lock();
-        let founded = !self.member.group().members().voters.is_empty();
+        let founded = self.is_founded();
         let busy = |slot: &&u16| founded || given[usize::from(**slot)];
         if let Some(slot) = slots.iter().find(busy) {
             return Err(format!("ERR Slot {slot} is already busy").into());
@@ -227,5 +244,45 @@ impl Cluster for Seat {
             self.slots.lock().fill(false);
         }
         founded
+    }
+
+    fn remove_slots(&self, slots: &[u16]) -> Result<(), Box<str>> {
+        if self.is_founded() {
+            return Err(SERVES_ALL.into());
+        }
+        let mut given = self.slots.lock();
+        if let Some(slot) = slots.iter().find(|slot| !given[usize::from(**slot)]) {
+            return Err(format!("ERR Slot {slot} is already unassigned").into());
+        }
+        if given.iter().all(|given| *given) {
+            return Err(IS_FOUNDED_NOW.into());
+        }
+        slots.iter().for_each(|slot| given[usize::from(*slot)] = false);
+        Ok(())
+    }
+
+    fn take_over(&self) -> Result<(), Box<str>> {
+        let members = self.member.group().members().clone();
+        if !members.voters.contains(&self.hub.id()) {
+            return Err("ERR This node has no vote, and only those who have one can lead".into());
+        }
+        self.may_agree(&members)?;
+        match self.inbox.try_tell(Event::TakeOver) {
+            true => Ok(()),
+            false => Err("ERR This node is too busy to take over".into()),
+        }
+    }
+
+    fn reset(&self) -> Result<(), Box<str>> {
+        if !self.member.group().is_blank() {
+            return Err(BELONGS_FOR_GOOD.into());
+        }
+        let mut given = self.slots.lock();
+        if given.iter().all(|given| *given) {
+            return Err(IS_FOUNDED_NOW.into());
+        }
+        given.fill(false);
+        self.hub.reset();
+        Ok(())
     }
 }

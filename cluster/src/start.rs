@@ -129,7 +129,8 @@ impl Prepared {
         let first = seat.links.set(links.clone()).is_ok();
         debug_assert!(first, "links are made once");
         let tick = plan.election / ELECTION_TICKS as u32;
-        let driver = Driver { node, transport: links, hub, inbox, outlet, tick, tried: Vec::new() };
+        let (tried, taking) = (Vec::new(), None);
+        let driver = Driver { node, transport: links, hub, inbox, outlet, tick, tried, taking };
         let thread = std::thread::Builder::new().name("group".into()).spawn(move || {
             let panicked = |_| Err(Fatal::Storage("its thread panicked".into()));
             let ran = catch_unwind(AssertUnwindSafe(move || driver.run()));
@@ -236,9 +237,14 @@ mod tests {
         let seat = seat(&opened.member, &hub, inbox, &plan);
         // Nobody drives the group: whoever waited for that would wait in vain.
         let all: Vec<u16> = (0..SLOTS).collect();
+        assert_eq!(seat.add_slots(&[7, 8]), Ok(()));
+        assert_eq!(seat.remove_slots(&[6]), Err("ERR Slot 6 is already unassigned".into()));
+        assert_eq!(seat.remove_slots(&[7]), Ok(()));
+        assert_eq!((seat.reset(), seat.topology().slots), (Ok(()), Vec::new()));
         assert_eq!(seat.add_slots(&all), Ok(()));
         let Ok(Event::Found(77, answer)) = outlet.events.try_recv() else { panic!("it is asked") };
         assert_eq!(seat.add_slots(&[7]), Err("ERR Slot 7 is already busy".into()));
+        assert!(seat.remove_slots(&[7]).is_err() && seat.reset().is_err(), "others may hear of it");
         answer(false);
         assert_eq!(seat.add_slots(&[7]), Ok(()), "they are free again if it failed");
     }

@@ -66,6 +66,8 @@ pub enum Event {
     /// Hand the leadership over, if this node leads. If this is repeated, to another node than
     /// before.
     HandOver,
+    /// This node is to lead, which follows.
+    TakeOver,
     /// End the driver.
     Stop,
 }

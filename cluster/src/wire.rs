@@ -175,7 +175,7 @@ pub struct RaftBase {
 }
 
 /// The kinds of messages. The position of each, counted from one, is its number.
-const KINDS: [MessageKind; 12] = [
+const KINDS: [MessageKind; 13] = [
     MessageKind::Append,
     MessageKind::AppendResponse,
     MessageKind::RequestVote,
@@ -188,6 +188,7 @@ const KINDS: [MessageKind; 12] = [
     MessageKind::ReadIndexResponse,
     MessageKind::RequestPreVote,
     MessageKind::RequestPreVoteResponse,
+    MessageKind::TransferLeader,
 ];
 
 impl From<Message> for Raft {
@@ -328,7 +329,7 @@ mod tests {
         let sent = Raft::from(message(MessageKind::Append));
         assert_eq!(sent.clone().message(3, 2), None, "somebody speaks for another");
         assert_eq!(sent.clone().message(1, 3), None, "it is for another");
-        for kind in [0, 13, u32::MAX] {
+        for kind in [0, 14, u32::MAX] {
             assert_eq!(Raft { kind, ..sent.clone() }.message(1, 2), None, "kind {kind}");
         }
     }

@@ -185,6 +185,7 @@ pub enum MessageKind {
     ReadIndexResponse,
     RequestPreVote,
     RequestPreVoteResponse,
+    TransferLeader,
 }
 
 /// A message from one member of a group to another.

@@ -116,6 +116,8 @@ pub trait Raft {
     fn forget_change(&mut self);
     /// Hands the leadership to another voter once that voter has the whole log.
     fn transfer(&mut self, to: NodeId) -> Result<(), Refused>;
+    /// Asks the leader, if one is known, to hand the leadership to this member.
+    fn ask_to_lead(&mut self);
     /// Reports that a snapshot up to `base` is kept, so that the entries it holds may be dropped.
     fn compact(&mut self, base: Base);
     /// Reports that sending a snapshot to a peer has ended; `ok` says whether it arrived.

@@ -70,6 +70,31 @@ pub trait Cluster: Send + Sync {
     fn add_slots(&self, _slots: &[u16]) -> Result<(), Box<str>> {
         Err(UNAVAILABLE.into())
     }
+
+    /// Takes slots from this server that were assigned to it (`CLUSTER DELSLOTS`). They are distinct.
+    ///
+    /// # Errors
+    /// What the client is told.
+    fn remove_slots(&self, _slots: &[u16]) -> Result<(), Box<str>> {
+        Err(UNAVAILABLE.into())
+    }
+
+    /// Has this server, which follows, lead (`CLUSTER FAILOVER`). Who leads hands over; if nobody answers, the others are
+    /// asked for their votes. It takes its time, and may come to nothing.
+    ///
+    /// # Errors
+    /// What the client is told.
+    fn take_over(&self) -> Result<(), Box<str>> {
+        Err(UNAVAILABLE.into())
+    }
+
+    /// Forgets the other nodes, and the slots that were assigned to this server (`CLUSTER RESET`).
+    ///
+    /// # Errors
+    /// What the client is told.
+    fn reset(&self) -> Result<(), Box<str>> {
+        Err(UNAVAILABLE.into())
+    }
 }
 
 /// The text of the error reply to a write of more than `most` bytes.

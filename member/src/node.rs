@@ -309,6 +309,12 @@ impl<F: Files + Clone> Node<F> {
         self.member.give_up_after(GIVE_UP * self.plan.settings.election());
     }
 
+    /// See [`Group::take_over`].
+    pub fn take_over(&mut self, silent: bool) {
+        let now = self.now_us();
+        self.member.with(|group| group.take_over(silent, now));
+    }
+
     /// Ends a turn in which commands were executed.
     pub fn flush(&mut self) {
         let now = self.now_us();

@@ -1,6 +1,8 @@
-//! The subcommands that change the cluster: `ADDSLOTS`, `ADDSLOTSRANGE`, `MEET`, `FORGET`.
+//! What changes the cluster: `ADDSLOTS`, `DELSLOTS` and their ranges, `FLUSHSLOTS`, `SETSLOT`, `MEET`, `FORGET`.
 
-use super::cluster;
+use super::lead::node;
+use super::{cluster, topology};
+use engine::cluster::{Cluster, Role};
 use engine::commit::SLOTS;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
@@ -32,23 +34,45 @@ impl Named {
         }
     }
 
-    fn assign(&self, cx: &mut Cx<'_>) -> Outcome {
-        let slots: Vec<u16> = (0..SLOTS).filter(|slot| self.0[usize::from(*slot)]).collect();
-        cluster(cx)?.add_slots(&slots).map_err(Failure::text)?;
-        cx.reply.ok();
-        Ok(())
+    fn all(&self) -> Vec<u16> {
+        (0..SLOTS).filter(|slot| self.0[usize::from(*slot)]).collect()
     }
 }
 
+/// What is done to slots that were named.
+type Change = fn(&dyn Cluster, &[u16]) -> Result<(), Box<str>>;
+
+fn change(cx: &mut Cx<'_>, slots: &[u16], change: Change) -> Outcome {
+    change(cluster(cx)?, slots).map_err(Failure::text)?;
+    cx.reply.ok();
+    Ok(())
+}
+
 pub(super) fn add_slots(cx: &mut Cx<'_>) -> Outcome {
+    change_each(cx, |cluster, slots| cluster.add_slots(slots))
+}
+
+pub(super) fn del_slots(cx: &mut Cx<'_>) -> Outcome {
+    change_each(cx, |cluster, slots| cluster.remove_slots(slots))
+}
+
+fn change_each(cx: &mut Cx<'_>, what: Change) -> Outcome {
     cluster(cx)?;
     let mut named = Named::new();
     let slots = (2..cx.argc()).map(|index| slot(cx, index)).collect::<Result<Vec<_>, _>>()?;
     slots.into_iter().try_for_each(|slot| named.add(slot))?;
-    named.assign(cx)
+    change(cx, &named.all(), what)
 }
 
 pub(super) fn add_slots_range(cx: &mut Cx<'_>) -> Outcome {
+    change_ranges(cx, |cluster, slots| cluster.add_slots(slots))
+}
+
+pub(super) fn del_slots_range(cx: &mut Cx<'_>) -> Outcome {
+    change_ranges(cx, |cluster, slots| cluster.remove_slots(slots))
+}
+
+fn change_ranges(cx: &mut Cx<'_>, what: Change) -> Outcome {
     cluster(cx)?;
     if cx.argc() % 2 == 1 {
         return Err(cx.wrong_arity());
@@ -63,7 +87,59 @@ pub(super) fn add_slots_range(cx: &mut Cx<'_>) -> Outcome {
         }
         (first..=last).try_for_each(|slot| named.add(slot))?;
     }
-    named.assign(cx)
+    change(cx, &named.all(), what)
+}
+
+pub(super) fn flush_slots(cx: &mut Cx<'_>) -> Outcome {
+    let topology = topology(cx)?;
+    let slots = topology.slots.iter().flat_map(|(first, last)| *first..=*last);
+    change(cx, &slots.collect::<Vec<_>>(), |cluster, slots| cluster.remove_slots(slots))
+}
+
+const STAYS: Failure = failure(
+    "ERR One group has all slots, and none moves between its nodes. CLUSTER FAILOVER, sent to a replica, has that lead",
+);
+
+/// Slots do not move: what asks for nothing else is done, and all else refused, after what Redis checks.
+pub(super) fn set_slot(cx: &mut Cx<'_>) -> Outcome {
+    let topology = topology(cx)?;
+    let me = topology.me().map_or(Role::Apart, |me| me.role);
+    if me == Role::Follows {
+        return Err(failure("ERR You can use SETSLOT only with masters."));
+    }
+    let slot = slot(cx, 2)?;
+    let mine = topology.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot));
+    let word = cx.args.arg(3).to_ascii_lowercase();
+    let target = |unknown| node(cx, &topology, 4, unknown);
+    let target = match (&*word, cx.argc()) {
+        (b"stable", 4) => None,
+        (b"migrating", 5) if !mine => {
+            return Err(Failure::text(format!("ERR I'm not the owner of hash slot {slot}")));
+        }
+        (b"importing", 5) if mine => {
+            return Err(Failure::text(format!("ERR I'm already the owner of hash slot {slot}")));
+        }
+        (b"migrating" | b"importing", 5) => Some(target("I don't know about node")?),
+        (b"node", 5) => Some(target("Unknown node")?),
+        _ => {
+            return Err(failure(
+                "ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP",
+            ));
+        }
+    };
+    match target {
+        Some(target) if target.role == Role::Follows => {
+            Err(failure("ERR Target node is not a master"))
+        }
+        Some(target) if word == b"node" && target.is_me && !mine => {
+            change(cx, &[slot], |cluster, slots| cluster.add_slots(slots))
+        }
+        Some(target) if word != b"node" || !target.is_me => Err(STAYS),
+        _ => {
+            cx.reply.ok();
+            Ok(())
+        }
+    }
 }
 
 /// An argument that is to be a port, `what` it is for.

@@ -4,6 +4,7 @@
 
 mod change;
 mod keys;
+mod lead;
 mod rows;
 mod show;
 #[cfg(test)]

@@ -1,18 +1,16 @@
 //! The rows: names, forms, and who handles them.
 
-use super::{change, keys, show};
+use super::{change, keys, lead, show};
 use crate::server::base::CONTAINER;
 use engine::command::{Category, Flag, Flag::*, Group, Handler, LockRule, SPEC, Spec};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
 
 const DISABLED: Failure = failure("ERR This instance has cluster support disabled");
-const MISSING: Failure = failure("ERR This is not supported by this cluster yet");
 
-/// The handler of subcommands that are not implemented; without a cluster, Redis's reply to all of
-/// them.
-fn missing(cx: &mut Cx<'_>) -> Outcome {
-    Err(if cx.engine.is_in_cluster() { MISSING } else { DISABLED })
+/// Every row has a handler of its own instead.
+fn nothing(_: &mut Cx<'_>) -> Outcome {
+    Err(DISABLED)
 }
 
 fn readonly(cx: &mut Cx<'_>) -> Outcome {
@@ -48,7 +46,7 @@ const CLUSTER: Spec = Spec {
     group: Group::Cluster,
     flags: &[Stale],
     locks: LockRule::None,
-    handler: missing,
+    handler: nothing,
     ..SPEC
 };
 
@@ -116,10 +114,12 @@ const SUBCOMMANDS: &[Spec] = &[
         )
     },
     Spec {
+        handler: lead::bump_epoch,
         tips: &["nondeterministic_output"],
         ..changes("bumpepoch", 2, "", "Advances the cluster config epoch.")
     },
     Spec {
+        handler: lead::count_failure_reports,
         complexity: "O(N) where N is the number of failure reports",
         flags: &[Flag::Admin, Stale],
         ..varies(
@@ -135,10 +135,12 @@ const SUBCOMMANDS: &[Spec] = &[
         ..shows("countkeysinslot", 3, "slot", "Returns the number of keys in a hash slot.")
     },
     Spec {
+        handler: change::del_slots,
         complexity: SLOTS_GIVEN,
         ..changes("delslots", -3, "slot [slot ...]", "Sets hash slots as unbound for a node.")
     },
     Spec {
+        handler: change::del_slots_range,
         since: "7.0.0",
         complexity: SLOTS_BETWEEN,
         ..changes(
@@ -148,13 +150,19 @@ const SUBCOMMANDS: &[Spec] = &[
             "Sets hash slot ranges as unbound for a node.",
         )
     },
-    changes(
-        "failover",
-        -2,
-        "options: [FORCE|TAKEOVER]",
-        "Forces a replica to perform a manual failover of its master.",
-    ),
-    changes("flushslots", 2, "", "Deletes all slots information from a node."),
+    Spec {
+        handler: lead::fail_over,
+        ..changes(
+            "failover",
+            -2,
+            "options: [FORCE|TAKEOVER]",
+            "Forces a replica to perform a manual failover of its master.",
+        )
+    },
+    Spec {
+        handler: change::flush_slots,
+        ..changes("flushslots", 2, "", "Deletes all slots information from a node.")
+    },
     Spec {
         handler: change::forget,
         ..changes("forget", 3, "node-id", "Removes a node from the nodes table.")
@@ -214,8 +222,12 @@ const SUBCOMMANDS: &[Spec] = &[
         flags: &[Flag::Admin, Stale],
         ..varies("replicas", 3, "node-id", "Lists the replica nodes of a master node.")
     },
-    changes("replicate", 3, "node-id", "Configure a node as replica of a master node."),
     Spec {
+        handler: lead::replicate,
+        ..changes("replicate", 3, "node-id", "Configure a node as replica of a master node.")
+    },
+    Spec {
+        handler: lead::reset,
         complexity: "O(N) where N is the number of known nodes. The command may execute a FLUSHALL as a side effect.",
         flags: &[Flag::Admin, NoScript, Stale],
         ..shows("reset", -2, "reset-type: [HARD|SOFT]", "Resets a node.")
@@ -224,13 +236,24 @@ const SUBCOMMANDS: &[Spec] = &[
         handler: change::save_config,
         ..changes("saveconfig", 2, "", "Forces a node to save the cluster configuration to disk.")
     },
-    changes("set-config-epoch", 3, "config-epoch", "Sets the configuration epoch for a new node."),
-    changes(
-        "setslot",
-        -4,
-        "slot subcommand: <importing: IMPORTING node-id|migrating: MIGRATING node-id|node: NODE node-id|STABLE>",
-        "Binds a hash slot to a node.",
-    ),
+    Spec {
+        handler: lead::set_config_epoch,
+        ..changes(
+            "set-config-epoch",
+            3,
+            "config-epoch",
+            "Sets the configuration epoch for a new node.",
+        )
+    },
+    Spec {
+        handler: change::set_slot,
+        ..changes(
+            "setslot",
+            -4,
+            "slot subcommand: <importing: IMPORTING node-id|migrating: MIGRATING node-id|node: NODE node-id|STABLE>",
+            "Binds a hash slot to a node.",
+        )
+    },
     Spec {
         handler: show::shards,
         since: "7.0.0",

@@ -44,8 +44,28 @@ const HELP: &[&str] = &[
     "    Assign slots to current node.",
     "ADDSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
     "    Assign slots which are between <start-slot> and <end-slot> to current node.",
+    "BUMPEPOCH",
+    "    Advance the cluster config epoch.",
+    "COUNT-FAILURE-REPORTS <node-id>",
+    "    Return number of failure reports for <node-id>.",
+    "DELSLOTS <slot> [<slot> ...]",
+    "    Delete slots information from current node.",
+    "DELSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
+    "    Delete slots information which are between <start-slot> and <end-slot> from current node.",
+    "FAILOVER [FORCE|TAKEOVER]",
+    "    Promote current replica node to being a master.",
     "FORGET <node-id>",
     "    Remove a node from the cluster.",
+    "FLUSHSLOTS",
+    "    Delete current node own slots information.",
+    "REPLICATE <node-id>",
+    "    Configure current node as replica to <node-id>.",
+    "RESET [HARD|SOFT]",
+    "    Reset current node (default: soft).",
+    "SET-CONFIG-EPOCH <epoch>",
+    "    Set config epoch of current node.",
+    "SETSLOT <slot> (IMPORTING <node-id>|MIGRATING <node-id>|STABLE|NODE <node-id>)",
+    "    Set slot state.",
     "LINKS",
     "    Return information about all network links between this node and its peers.",
     "    Output format is an array where each array element is a map containing attributes of a link",
@@ -145,9 +165,7 @@ pub(super) fn nodes(cx: &mut Cx<'_>) -> Outcome {
 
 pub(super) fn replicas(cx: &mut Cx<'_>) -> Outcome {
     let topology = topology(cx)?;
-    let id = String::from_utf8_lossy(cx.args.arg(2)).into_owned();
-    let node = topology.nodes.iter().find(|node| node.id == id);
-    let node = node.ok_or_else(|| Failure::text(format!("ERR Unknown node {id}")))?;
+    let node = super::lead::node(cx, &topology, 2, "Unknown node")?;
     if node.role == Role::Follows {
         return Err(Failure::text("ERR The specified node is not a master"));
     }

@@ -5,11 +5,20 @@ use engine::session::SessionState;
 use engine::testing::Harness;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use storage_memory::{Config, MemoryBackend};
 
 /// Serves everything, and notes what is asked of it.
 #[derive(Default)]
-struct Known(Mutex<Vec<String>>);
+struct Known {
+    asked: Mutex<Vec<String>>,
+    /// It is the second node, which follows the first one; or the fourth, which belongs to nobody.
+    follows: AtomicBool,
+    apart: AtomicBool,
+    /// It hears nothing of the leader.
+    alone: AtomicBool,
+}
 
 fn node(id: char, port: u16, role: Role) -> NodeView {
     NodeView {
@@ -34,16 +43,21 @@ impl Cluster for Known {
     }
 
     fn topology(&self) -> Topology {
-        let leader = NodeView { is_me: true, ..node('a', 7_000, Role::Leads) };
+        let (follows, apart) = (self.follows.load(SeqCst), self.apart.load(SeqCst));
+        let is_up = !self.alone.load(SeqCst);
+        let is_me = !follows && !apart;
+        let leader = NodeView { is_me, is_up, ..node('a', 7_000, Role::Leads) };
         let lost = NodeView { has_failed: true, is_up: false, ..node('c', 7_002, Role::Follows) };
-        let nodes = vec![leader, node('b', 7_001, Role::Follows), lost];
+        let follower = NodeView { is_me: follows, ..node('b', 7_001, Role::Follows) };
+        let other = NodeView { is_me: apart, ..node('d', 7_003, Role::Apart) };
+        let nodes = vec![leader, follower, lost, other];
         let slots = vec![(0, 16_383)];
         let shard = "5".repeat(40);
         Topology { nodes, slots, shard, is_ok: true, voters: 3, epoch: 4, ..Topology::default() }
     }
 
     fn meet(&self, ip: &str, port: u16, bus_port: u16) -> Result<(), Box<str>> {
-        self.0.lock().push(format!("meet {ip} {port} {bus_port}"));
+        self.asked.lock().push(format!("meet {ip} {port} {bus_port}"));
         Ok(())
     }
 
@@ -52,7 +66,22 @@ impl Cluster for Known {
     }
 
     fn add_slots(&self, slots: &[u16]) -> Result<(), Box<str>> {
-        self.0.lock().push(format!("add {slots:?}"));
+        self.asked.lock().push(format!("add {slots:?}"));
+        Ok(())
+    }
+
+    fn remove_slots(&self, slots: &[u16]) -> Result<(), Box<str>> {
+        self.asked.lock().push(format!("remove {} from {}", slots.len(), slots[0]));
+        Ok(())
+    }
+
+    fn take_over(&self) -> Result<(), Box<str>> {
+        self.asked.lock().push("take over".into());
+        Ok(())
+    }
+
+    fn reset(&self) -> Result<(), Box<str>> {
+        self.asked.lock().push("reset".into());
         Ok(())
     }
 }
@@ -124,7 +153,7 @@ fn changes_are_checked_before_they_are_asked_for() {
     ] {
         assert_eq!(harness.text(line), told, "{line}");
     }
-    let asked = known.0.lock().clone();
+    let asked = known.asked.lock().clone();
     let meetings = ["meet 10.0.0.2 7000 8000", "meet 10.0.0.2 7000 9000"];
     assert_eq!(asked[..2], ["add [1, 2]", "add [3, 4, 5]"]);
     assert_eq!(asked[2..], meetings);
@@ -144,5 +173,103 @@ fn slots_have_keys() {
     assert_eq!(
         harness.text("CLUSTER GETKEYSINSLOT 16287 -1"),
         "(error) ERR Invalid slot or number of keys"
+    );
+}
+
+/// Each line's reply begins so.
+#[track_caller]
+fn tell(harness: &mut Harness, lines: &[(&str, &str)]) {
+    for (line, told) in lines {
+        let reply = harness.text(&format!("CLUSTER {line}"));
+        assert!(reply.starts_with(told), "{line}: {reply}");
+    }
+}
+
+const SYNTAX: &str = "(error) ERR syntax error";
+
+#[test]
+fn a_replica_takes_over_when_it_is_told_to() {
+    let (mut harness, known) = member();
+    let not_here = "(error) ERR You should send CLUSTER FAILOVER to a replica";
+    tell(&mut harness, &[("FAILOVER", not_here), ("FAILOVER NOW", SYNTAX)]);
+    let arity = "(error) ERR unknown subcommand or wrong number of arguments for 'FAILOVER'. Try";
+    tell(&mut harness, &[("FAILOVER FORCE 1", arity)]);
+    known.follows.store(true, SeqCst);
+    tell(&mut harness, &[("FAILOVER", "OK")]);
+    known.alone.store(true, SeqCst);
+    let down = "(error) ERR Master is down or failed, please use CLUSTER FAILOVER FORCE";
+    tell(
+        &mut harness,
+        &[("FAILOVER", down), ("FAILOVER force", "OK"), ("FAILOVER TAKEOVER", "OK")],
+    );
+    assert_eq!(*known.asked.lock(), ["take over"; 3]);
+}
+
+#[test]
+fn what_a_group_does_by_itself_is_confirmed_or_refused_with_the_reason() {
+    let (mut harness, known) = member();
+    let [a, b, d] = ["a", "b", "d"].map(|id| format!("REPLICATE {}", id.repeat(40)));
+    let counts = format!("COUNT-FAILURE-REPORTS {}", "c".repeat(40));
+    let arity = "(error) ERR unknown subcommand or wrong number of arguments for 'RESET'. Try";
+    tell(
+        &mut harness,
+        &[
+            (&a, "(error) ERR Can't replicate myself"),
+            (&b, "(error) ERR I can only replicate a master, not a replica."),
+            (&d, "(error) ERR Members of the group follow whom they elect."),
+            ("REPLICATE x", "(error) ERR Unknown node x"),
+            (&counts, "(integer) 0"),
+            ("COUNT-FAILURE-REPORTS x", "(error) ERR Unknown node x"),
+            ("BUMPEPOCH", "STILL 4"),
+            ("SET-CONFIG-EPOCH x", "(error) ERR value is not an integer or out of range"),
+            ("SET-CONFIG-EPOCH -1", "(error) ERR Invalid config epoch specified: -1"),
+            ("SET-CONFIG-EPOCH 7", "(error) ERR The user can assign a config epoch only when"),
+            ("RESET NOW", SYNTAX),
+            ("RESET SOFT 1", arity),
+            ("RESET HARD", "(error) ERR A node gets another identity by being started with"),
+            ("RESET", "OK"),
+            ("RESET soft", "OK"),
+            ("SAVECONFIG", "OK"),
+        ],
+    );
+    known.follows.store(true, SeqCst);
+    tell(&mut harness, &[(&a, "OK")]);
+    assert_eq!(*known.asked.lock(), ["reset"; 2]);
+}
+
+#[test]
+fn slots_stay_where_they_are() {
+    let (mut harness, known) = member();
+    let line = |rest: &str, id: &str| format!("SETSLOT 5 {rest} {}", id.repeat(40));
+    let stays = "(error) ERR One group has all slots, and none moves between its nodes.";
+    let replica = "(error) ERR Target node is not a master";
+    tell(
+        &mut harness,
+        &[
+            ("SETSLOT 5 STABLE", "OK"),
+            (&line("NODE", "a"), "OK"),
+            (&line("node", "d"), stays),
+            (&line("MIGRATING", "d"), stays),
+            (&line("NODE", "b"), replica),
+            (&line("MIGRATING", "b"), replica),
+            ("SETSLOT 5 NODE x", "(error) ERR Unknown node x"),
+            ("SETSLOT 5 MIGRATING x", "(error) ERR I don't know about node x"),
+            (&line("IMPORTING", "d"), "(error) ERR I'm already the owner of hash slot 5"),
+            ("SETSLOT 99999 STABLE", "(error) ERR Invalid or out of range slot"),
+            ("SETSLOT 5 NODE", "(error) ERR Invalid CLUSTER SETSLOT action or number of"),
+            ("SETSLOT 5 STABLE x", "(error) ERR Invalid CLUSTER SETSLOT action or number of"),
+            ("DELSLOTS 5 6", "OK"),
+            ("DELSLOTS 5 5", "(error) ERR Slot 5 specified multiple times"),
+            ("DELSLOTSRANGE 5 9", "OK"),
+            ("DELSLOTSRANGE 5 9 7", "(error) ERR wrong number of arguments for"),
+            ("FLUSHSLOTS", "OK"),
+        ],
+    );
+    let removed = ["remove 2 from 5", "remove 5 from 5", "remove 16384 from 0"];
+    assert_eq!(*known.asked.lock(), removed);
+    known.follows.store(true, SeqCst);
+    tell(
+        &mut harness,
+        &[("SETSLOT 5 STABLE", "(error) ERR You can use SETSLOT only with masters.")],
     );
 }

@@ -196,6 +196,10 @@ impl<R: Raft> Group<R> {
         if votes && now < self.quiet_until {
             return Ok(());
         }
+        if message.kind == MessageKind::TransferLeader {
+            self.asked_to_hand_over(&message);
+            return Ok(());
+        }
         let done = self.raft.step(message);
         self.notice();
         done
@@ -376,6 +380,31 @@ impl<R: Raft> Group<R> {
         let done = self.raft.transfer(to);
         self.notice();
         done
+    }
+
+    /// Has this member lead: it asks whoever leads to hand over or, if that one is `silent`, the others for their votes.
+    /// Nothing happens where it leads already, has no vote, or may not campaign yet; and what it asks for may be lost, or
+    /// refused.
+    pub fn take_over(&mut self, silent: bool, now: u64) {
+        let votes = self.members.voters.contains(&self.settings.id);
+        if self.leading.is_some() || !votes || now < self.quiet_until {
+            return;
+        }
+        match silent {
+            true => self.raft.campaign(),
+            false => self.raft.ask_to_lead(),
+        }
+        self.notice();
+    }
+
+    /// A member would like to lead. What it said in another term counts no longer.
+    fn asked_to_hand_over(&mut self, message: &Message) {
+        let status = self.raft.status();
+        let votes = self.members.voters.contains(&message.from);
+        if votes && message.term == status.term && !status.hands_over {
+            // Refused only by who does not lead.
+            let _ = self.transfer(message.from);
+        }
     }
 
     /// A leader that is no longer a voter cannot propose: it hands over to the voter with the

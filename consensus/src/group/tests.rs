@@ -246,3 +246,37 @@ fn who_is_silent_is_the_last_to_whom_the_leadership_goes() {
     }
     assert_eq!(trio.leader(leader).successors(), others);
 }
+
+#[test]
+fn who_is_told_to_take_over_asks_the_leader_or_if_that_is_silent_the_others() {
+    let mut trio = Trio::new();
+    let old = trio.elect(0);
+    let new = old % 3 + 1;
+    let wait = trio.execute(old, b"one");
+    trio.leader(new).take_over(false, 0);
+    trio.settle();
+    let now = trio.now;
+    trio.groups.values_mut().for_each(|group| group.tick(now));
+    trio.settle();
+    assert!(trio.leader(new).fence().is_ok(), "it leads, without an election timeout");
+    assert_eq!(trio.leader(old).poll(&wait), Outcome::Kept);
+    // What was said in an earlier term counts no longer, nor what somebody says who has no vote.
+    let term = trio.leader(new).status().term;
+    let asks = MessageKind::TransferLeader;
+    for (from, term) in [(old, term - 1), (9, term)] {
+        let asked = Message { to: new, ..message(asks, from, term) };
+        trio.leader(new).step(asked, now).unwrap();
+        assert!(trio.leader(new).fence().is_ok(), "{from} in {term}");
+    }
+    // The others have not heard of the leader for long enough.
+    trio.away = vec![new];
+    let third = 6 - old - new;
+    for _ in 0..ELECTION_TICKS {
+        trio.now += 100_000;
+        let now = trio.now;
+        trio.leader(third).tick(now);
+    }
+    trio.leader(old).take_over(true, 0);
+    trio.settle();
+    assert_eq!(trio.leader(old).status().role, Role::Leader);
+}

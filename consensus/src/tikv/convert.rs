@@ -20,6 +20,7 @@ const KINDS: &[(MessageKind, MessageType)] = &[
     (MessageKind::ReadIndexResponse, MessageType::MsgReadIndexResp),
     (MessageKind::RequestPreVote, MessageType::MsgRequestPreVote),
     (MessageKind::RequestPreVoteResponse, MessageType::MsgRequestPreVoteResponse),
+    (MessageKind::TransferLeader, MessageType::MsgTransferLeader),
 ];
 
 /// Converts an entry for the crate. A change goes into `context`, so that the crate finds no data

@@ -246,6 +246,14 @@ impl Raft for TikvRaft {
         Ok(())
     }
 
+    fn ask_to_lead(&mut self) {
+        if self.node.raft.state == StateRole::Follower {
+            // The crate sends it on to the leader.
+            self.node.transfer_leader(self.node.raft.id);
+            self.settle();
+        }
+    }
+
     fn compact(&mut self, base: Base) {
         if base.index > self.node.store().base.index {
             self.node.mut_store().compact(base);

@@ -202,6 +202,28 @@ fn who_is_told_to_end_hands_over_first() {
 }
 
 #[test]
+fn a_replica_that_is_told_to_lead_does_whether_its_leader_lives_or_not() {
+    let mut nodes = three(ELECTION_MS);
+    let first = leader(&nodes);
+    let refused = error(nodes[first].ask(&["CLUSTER", "FAILOVER"]));
+    assert!(refused.contains("to a replica"), "{refused}");
+    let second = (first + 1) % 3;
+    // For a moment nobody may lead.
+    until("it is told", || nodes[second].ask::<()>(&["CLUSTER", "FAILOVER"]).is_ok());
+    until("it leads", || nodes[second].leads());
+    run_by_leader::<()>(&nodes, &["SET", "key", "1"]);
+    let second = leader(&nodes);
+    let third = (second + 1) % 3;
+    nodes[second].kill();
+    until("it is told", || {
+        nodes[third].leads() || nodes[third].ask::<()>(&["CLUSTER", "FAILOVER", "FORCE"]).is_ok()
+    });
+    until("it leads, whoever led meanwhile", || nodes[third].leads());
+    let got: String = run_by_leader(&nodes, &["GET", "key"]);
+    assert_eq!(got, "1");
+}
+
+#[test]
 fn who_does_not_answer_is_passed_over_when_the_leadership_is_handed_over() {
     let mut nodes = three(CALM_MS);
     let first = leader(&nodes);
@@ -265,6 +287,14 @@ fn a_node_that_is_forgotten_belongs_no_longer_and_slots_are_given_once() {
     assert!(refused.contains("Unknown node"), "{refused}");
     let refused = error(nodes[0].ask(&["CLUSTER", "ADDSLOTS", "7"]));
     assert!(refused.contains("Slot 7 is already busy"), "{refused}");
+    for (words, why) in [
+        (&["DELSLOTS", "7"][..], "The group has all slots or is none"),
+        (&["FLUSHSLOTS"], "The group has all slots or is none"),
+        (&["RESET"], "A node does not leave its group by itself"),
+    ] {
+        let refused = error(nodes[0].ask(&[&["CLUSTER"], words].concat()));
+        assert!(refused.contains(why), "{refused}");
+    }
 }
 
 #[test]
