@@ -1,6 +1,7 @@
-//! Parsed requests: where each argument lies, in storage that is reused from batch to batch.
+//! Parsed requests: the position of each argument in the buffer. The memory is reused from batch to
+//! batch.
 
-/// Where one argument lies in the bytes its request was parsed from.
+/// The position of one argument in the bytes from which its request was parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
     /// Offset of its first byte.
@@ -9,7 +10,7 @@ pub struct Range {
     pub len: u32,
 }
 
-/// One parsed request of a [`Batch`]: which of the batch's ranges are its arguments.
+/// One parsed request of a [`Batch`]: it says which of the batch's ranges are its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     pub(crate) first: u32,
@@ -24,12 +25,13 @@ impl Span {
         self.argc as usize
     }
 
-    /// Where the request ends in the buffer it was parsed from: the first byte of the next one.
+    /// The end of the request in the buffer it was parsed from: the offset of the first byte behind
+    /// it.
     pub fn end(self) -> usize {
         self.end as usize
     }
 
-    /// Whether the request came as an inline line rather than as an array of bulks.
+    /// Whether the request is an inline line rather than an array of bulk strings.
     pub fn is_inline(self) -> bool {
         self.inline
     }
@@ -47,8 +49,8 @@ pub struct Batch {
     pub(crate) arena: Vec<u8>,
 }
 
-/// [`Batch::clear`] gives back memory above this many ranges (or arena bytes), so that one huge
-/// request does not stay paid for.
+/// [`Batch::clear`] frees memory beyond this many ranges (or arena bytes), so that one huge request
+/// does not occupy memory for ever.
 const KEPT_MAX: usize = 64 * 1024;
 
 impl Batch {
@@ -57,7 +59,7 @@ impl Batch {
         Batch { ranges: Vec::new(), requests: Vec::new(), arena: Vec::new() }
     }
 
-    /// Forgets all requests and keeps a reasonable amount of memory for the next ones.
+    /// Removes all requests and keeps a reasonable amount of memory for the next ones.
     pub fn clear(&mut self) {
         clear(&mut self.ranges);
         clear(&mut self.requests);

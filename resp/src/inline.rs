@@ -1,6 +1,6 @@
-//! Inline requests: a line of words, quoted as in a shell, for people with `telnet` or `nc`.
+//! Inline requests: a line of words, quoted as in a shell, for users of `telnet` or `nc`.
 
-/// The words of `line`, by the quoting rules of Redis's `sdssplitargs`; `None` when quotes are
+/// Splits `line` into words, by the quoting rules of Redis's `sdssplitargs`. `None` if quotes are
 /// unbalanced or a closing quote touches the next word.
 ///
 /// The same rules read `redis.conf` lines.
@@ -15,9 +15,9 @@ pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     Some(words)
 }
 
-/// Appends the first word of `line` to `arena`; returns what follows it.
+/// Appends the first word of `line` to `arena`, and returns the rest of the line.
 ///
-/// `None`: bad quoting. `Some(None)`: only white space was left.
+/// `None` means wrong quoting; `Some(None)`, that only white space was left.
 pub(crate) fn next_word<'a>(line: &'a [u8], arena: &mut Vec<u8>) -> Option<Option<&'a [u8]>> {
     let mut rest = trim_start(line);
     if rest.is_empty() {
@@ -41,8 +41,8 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
-/// Skips what the C library calls white space. NUL is skipped too: it ends a word here, and must
-/// not be returned as an endless series of empty words.
+/// Skips what the C library considers white space, and NUL. NUL ends a word here, so it must not
+/// produce an endless series of empty words.
 fn trim_start(line: &[u8]) -> &[u8] {
     let start = line.iter().position(|&b| !is_space(b) && b != 0).unwrap_or(line.len());
     &line[start..]

@@ -1,8 +1,8 @@
 //! RESP2, RESP3 and inline commands: parsed without copying, written without allocating.
 //!
-//! Promises: a request's arguments are ranges into the caller's bytes; a reply goes straight into
-//! an [`Output`]; every limit a peer could exceed is checked before memory is spent.
-//! Must not know: commands, sessions, sockets.
+//! Promises: the arguments of a request are ranges into the caller's bytes; a reply is written
+//! directly into an [`Output`]; every limit that a peer could exceed is checked before memory is
+//! allocated. The crate knows nothing of commands, sessions and sockets.
 
 mod batch;
 mod inline;

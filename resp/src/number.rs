@@ -5,11 +5,11 @@ use zmij::Buffer;
 /// The longest text of an `i64`: a sign and nineteen digits.
 const I64_LEN_MAX: usize = 20;
 
-/// The longest decimal a length header may have; more than this is never a usable length.
+/// The highest number of digits of a length. A longer one is never valid.
 const LENGTH_DIGITS_MAX: usize = 10;
 
-/// The integer `text` spells, by the rules of Redis's `string2ll`: an optional `-`, digits without
-/// leading zeros, nothing else, in range. `+1`, `01`, `-0`, ` 1` and the empty text are no integers.
+/// Parses an integer by the rules of Redis's `string2ll`: an optional `-`, digits without leading
+/// zeros, nothing else, and in range. `+1`, `01`, `-0`, ` 1` and the empty text are not integers.
 pub fn parse_i64(text: &[u8]) -> Option<i64> {
     if text == b"0" {
         return Some(0);
@@ -32,17 +32,18 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
-/// A line end as the two bytes lie in a little-endian word.
+/// A line end, as its two bytes appear in a little-endian word.
 const END: u64 = u16::from_le_bytes(*b"\r\n") as u64;
 
-/// Reads `<digits>\r.` behind the sigil at `at`: the value, and where the next thing starts.
+/// Reads the length header at `at`, `<digits>\r.` behind the type byte. Returns the value, and the
+/// offset behind the header.
 ///
-/// `None` means "look closer": not all there, not a plain number, or out of range. As in Redis, the
-/// byte behind `\r` must be there but is taken for the `\n` it should be.
+/// Returns `None` if a closer look is needed: the header is incomplete, not a plain number, or out
+/// of range. As in Redis, the byte behind `\r` must be present but may be any byte.
 #[inline(always)]
 pub(crate) fn length(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
-    // One check of the bounds covers every header of up to three digits. Anything unusual, a line
-    // end without its newline included, is left to the closer look.
+    // One check of the bounds covers every header of up to three digits. Anything unusual, such as
+    // a line end without its newline, is left to the slow path.
     if let Some(head) = bytes.get(at..).and_then(|b| b.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*head) >> 8;
         let digit = |i: u32| (word >> (8 * i)) as u32 & 0xff;
@@ -132,7 +133,7 @@ fn decompose(text: &str, digits: &mut [u8; 24]) -> (usize, i32) {
     (len, scale)
 }
 
-/// Lays out a finite, non-zero double: which of the three forms is fpconv's rule, not taste.
+/// Writes a finite, non-zero double in one of three forms, chosen by the rules of fpconv.
 fn format_finite(value: f64, out: &mut Vec<u8>) {
     let mut digits = [0; 24];
     let (len, scale) = decompose(Buffer::new().format_finite(value.abs()), &mut digits);

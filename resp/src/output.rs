@@ -1,4 +1,4 @@
-//! The bytes waiting to be written to one peer: a queue of chunks fit for `writev`.
+//! [`Output`]: the bytes waiting to be written to one peer, as a queue of chunks for `writev`.
 
 use bytes::Bytes;
 use std::cell::RefCell;
@@ -8,33 +8,34 @@ use std::io::IoSlice;
 /// Values at least this long are queued as shared [`Bytes`] instead of being copied.
 pub const SHARE_MIN: usize = 16 * 1024;
 
-/// A fresh tail buffer starts at this size.
+/// The initial capacity of a tail buffer, in bytes.
 const TAIL_START: usize = 16 * 1024;
 
-/// Tail buffers above this size are freed, not pooled, once drained.
+/// Drained tail buffers with a larger capacity than this are freed instead of pooled.
 const POOL_BUFFER_MAX: usize = 64 * 1024;
 
-/// Tails from this size on are closed when asked for: what was written of one takes room until all
-/// of it is.
+/// The length from which on [`Output::close_large_tail`] begins a new tail: the memory of a tail is
+/// only freed once all of it has been written.
 const TAIL_MAX: usize = 256 * 1024;
 
-/// Buffers a thread keeps for reuse.
+/// The highest number of buffers that a thread keeps for reuse.
 const POOL_LEN_MAX: usize = 8;
 
 thread_local! {
-    /// Drained buffers of this thread: an idle connection owns no output memory, and a busy one
-    /// pays no allocator call for getting some.
+    /// Drained buffers of this thread. An idle connection owns no output memory, and a busy one
+    /// gets some without calling the allocator.
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Bytes queued for one peer: contiguous text, with large values shared in between.
+/// The bytes queued for one peer: contiguous text, with large shared values in between.
 ///
-/// The unwritten order is `chunks` front to back, then `tail`.
+/// Unwritten bytes are in `chunks` from front to back, then in `tail`.
 #[derive(Debug, Default)]
 pub struct Output {
     /// Finished chunks.
     chunks: VecDeque<Bytes>,
-    /// Bytes already taken from the front (of `chunks[0]`, or of `tail` when there are none).
+    /// The number of bytes at the front that are already written: of `chunks[0]`, or of `tail` if
+    /// there are no chunks.
     taken: usize,
     /// Where small replies are appended.
     tail: Vec<u8>,
@@ -99,8 +100,8 @@ impl Output {
         other.release();
     }
 
-    /// Cuts what was queued after `mark`, a value of [`Output::len`] read earlier with nothing
-    /// written since: for taking a half-written reply back.
+    /// Removes what was queued after `mark`, a value of [`Output::len`] read earlier with nothing
+    /// written since. Used to take back a half-written reply.
     pub fn truncate(&mut self, mark: usize) {
         let mut excess = self.len().saturating_sub(mark);
         let from_tail = excess.min(self.tail.len());
@@ -116,13 +117,14 @@ impl Output {
                 self.chunks.push_back(last);
             }
         }
-        // What is left of the front chunk may all be written: an empty front would hide the rest.
+        // The rest of the front chunk may be written completely; an empty front would hide what
+        // follows.
         self.discard_taken_chunks();
     }
 
-    /// Puts `bytes` in at `mark`, a value of [`Output::len`] read earlier with nothing written
-    /// since: for headers that are known only when the rest is. Moves what lies behind, unless
-    /// that is shared.
+    /// Inserts `bytes` at `mark`, a value of [`Output::len`] read earlier with nothing written
+    /// since. Used for headers that are known only after what follows them. Moves what lies behind,
+    /// except shared chunks.
     pub fn insert(&mut self, mark: usize, bytes: &[u8]) {
         debug_assert!(mark <= self.len());
         // An empty chunk would hide what follows it.
@@ -145,7 +147,7 @@ impl Output {
                     self.chunks.remove(i);
                 }
                 self.chunked += bytes.len();
-                // `mark` 0 may split off a front that is wholly written.
+                // A `mark` of 0 may split off a front chunk that is completely written.
                 return self.discard_taken_chunks();
             }
             at -= len;
@@ -178,8 +180,8 @@ impl Output {
         }
     }
 
-    /// Forgets the first `n` bytes: they were written. When that empties the queue, its buffer
-    /// goes back to the thread's pool.
+    /// Removes the first `n` bytes, which were written. If that empties the queue, its buffer goes
+    /// back to the thread's pool.
     #[inline]
     pub fn consume(&mut self, n: usize) {
         debug_assert!(n <= self.len());
@@ -190,7 +192,7 @@ impl Output {
         }
     }
 
-    /// Gives all memory back; unwritten bytes are lost.
+    /// Frees all memory; unwritten bytes are lost.
     pub fn release(&mut self) {
         if self.chunks.capacity() > 0 {
             self.chunks = VecDeque::new();
@@ -208,13 +210,13 @@ impl Output {
         all
     }
 
-    /// Begins a new tail when this one is large. A peer that reads steadily, but never all, then holds
-    /// what it has not read and not what it has.
+    /// Begins a new tail if this one is large, so that for a peer which always leaves something
+    /// unread, memory is held only for the bytes it has not read.
     pub fn close_large_tail(&mut self) {
         if self.tail.len() < TAIL_MAX {
             return;
         }
-        // What it has grown beyond what is in it would stay as long as the peer takes to read.
+        // The spare capacity would stay allocated for as long as the peer takes to read.
         if self.tail.capacity() - self.tail.len() > self.tail.len() / 8 {
             self.tail.shrink_to_fit();
         }
@@ -241,7 +243,7 @@ impl Output {
         }
     }
 
-    /// Removes the written part for good, so that `taken` is zero or inside the first chunk.
+    /// Removes the written part, so that `taken` is zero or inside the first chunk.
     fn discard_taken(&mut self) {
         self.discard_taken_chunks();
         match self.chunks.front_mut() {

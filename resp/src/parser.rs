@@ -1,8 +1,8 @@
-//! Requests out of bytes: every complete request of a pipeline, found in one pass, nothing copied.
+//! Parses requests: finds every complete request of a pipeline in one pass, without copying.
 //!
-//! The rules, down to the error texts, are those of `processInputBuffer` and its two helpers in
-//! Redis 7.2's `networking.c`. Two of its leniencies are kept on purpose: the byte behind a
-//! header's `\r`, and the two bytes behind a bulk, are skipped unseen.
+//! The rules, including the error texts, are those of `processInputBuffer` and its two helpers in
+//! Redis 7.2's `networking.c`. Two of its leniencies are kept on purpose: the byte behind the `\r`
+//! of a header, and the two bytes behind a bulk string, are skipped without a check.
 
 use crate::batch::{Batch, Range, Span};
 use crate::inline::next_word;
@@ -10,7 +10,7 @@ use crate::number::{length, parse_i64};
 use memchr::memchr;
 use std::fmt;
 
-/// Offsets are 32 bits wide; what lies behind is looked at when the front has been consumed.
+/// Offsets have 32 bits. Bytes beyond the window are parsed once the front has been consumed.
 const WINDOW_MAX: usize = u32::MAX as usize;
 
 /// The limits for an unauthenticated client (`processMultibulkBuffer`).
@@ -18,21 +18,23 @@ const UNAUTHENTICATED_ARGS_MAX: u32 = 10;
 /// Longest bulk of an unauthenticated client, in bytes.
 const UNAUTHENTICATED_BULK_LEN_MAX: u32 = 16 * 1024;
 
-/// A half request with fewer arguments than this is read again from its start when more bytes
-/// come: that costs less than an allocation to remember them, and is still linear in the bytes.
+/// An incomplete request with fewer arguments than this is parsed again from its start when more
+/// bytes arrive. That costs less than an allocation to remember its arguments, and is still linear
+/// in the number of bytes.
 const RESUME_ARGS_MIN: usize = 16;
 
 /// The limits for a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest bulk in bytes: `proto-max-bulk-len`. More than 4 GiB is refused in any case.
+    /// The longest bulk string in bytes: `proto-max-bulk-len`. More than 4 GiB is always refused.
     pub bulk_len_max: usize,
-    /// Most arguments of one request; a C `int` at most. A claimed count takes no memory: arguments
-    /// do, as they come.
+    /// The highest number of arguments of one request; at most a C `int`. A claimed number
+    /// allocates no memory; only arguments that have arrived do.
     pub args_max: usize,
-    /// Longest inline request, and longest header line, in bytes.
+    /// The longest inline request, and the longest header line, in bytes.
     pub inline_len_max: usize,
-    /// Whether the peer has yet to authenticate: ten arguments of 16 KiB, and errors that say so.
+    /// Whether the peer has yet to authenticate: then ten arguments of 16 KiB are allowed, and
+    /// error texts say so.
     ///
     /// A request may change that, so parse one at a time (`max_requests` 1) while this is set.
     pub unauthenticated: bool,
@@ -50,19 +52,19 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The longest bulk that needs no closer look.
+    /// The length up to which a bulk string is valid without further checks.
     fn plain_bulk_len_max(&self) -> u32 {
         let max = u32::try_from(self.bulk_len_max).unwrap_or(u32::MAX);
         if self.unauthenticated { max.min(UNAUTHENTICATED_BULK_LEN_MAX) } else { max }
     }
 
-    /// The most arguments that are allowed; a C `int` in Redis.
+    /// The highest number of arguments; at most a C `int`, as in Redis.
     fn plain_args_max(&self) -> u32 {
         let max = self.args_max.min(i32::MAX as usize) as u32;
         if self.unauthenticated { max.min(UNAUTHENTICATED_ARGS_MAX) } else { max }
     }
 
-    /// Why a request of `count` arguments is refused, given that it is.
+    /// The error of a request with `count` arguments, which are known to be too many.
     fn args_error(&self, count: u32) -> ProtocolError {
         if self.unauthenticated && count as usize <= self.args_max.min(i32::MAX as usize) {
             ProtocolError::UnauthenticatedMultibulkLength
@@ -71,7 +73,7 @@ impl Limits {
         }
     }
 
-    /// Why a bulk of `len` bytes is refused, given that it is.
+    /// The error of a bulk string of `len` bytes, which is known to be invalid.
     fn bulk_error(&self, len: i64) -> ProtocolError {
         let valid = usize::try_from(len).is_ok_and(|n| n <= self.bulk_len_max);
         if valid && self.unauthenticated {
@@ -82,27 +84,27 @@ impl Limits {
     }
 }
 
-/// Why a peer's bytes are no request. The connection is to be closed after saying so: what
-/// follows cannot be understood.
+/// The reason why a peer's bytes are not a request. The connection must be closed after the error
+/// was sent, because what follows cannot be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProtocolError {
-    /// An inline line that is too long.
+    /// An inline line is too long.
     InlineTooBig,
-    /// An inline line whose quotes do not match.
+    /// The quotes of an inline line do not match.
     UnbalancedQuotes,
-    /// A `*` line that does not end.
+    /// A `*` line is too long.
     MultibulkCountTooBig,
-    /// A `*` count that is no number, or too large.
+    /// The count of a `*` line is not a number, or too large.
     InvalidMultibulkLength,
-    /// A `*` count that needs authentication.
+    /// The count of a `*` line is allowed only after authentication.
     UnauthenticatedMultibulkLength,
-    /// A `$` line that does not end.
+    /// A `$` line is too long.
     BulkCountTooBig,
-    /// Something else where a bulk should start.
+    /// A byte other than `$` where a bulk string should begin.
     ExpectedBulk(u8),
-    /// A `$` length that is no number, negative, or too large.
+    /// The length in a `$` line is not a number, negative, or too large.
     InvalidBulkLength,
-    /// A `$` length that needs authentication.
+    /// The length in a `$` line is allowed only after authentication.
     UnauthenticatedBulkLength,
 }
 
@@ -132,34 +134,35 @@ impl std::error::Error for ProtocolError {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Progress {
-    /// Bytes of complete requests: drop them before the next call, once the batch is executed.
+    /// The number of bytes in complete requests. They must be removed before the next call, once
+    /// the batch is executed.
     pub consumed: usize,
-    /// Found behind the complete requests, which are still valid.
+    /// An error behind the complete requests, which are still valid.
     pub error: Option<ProtocolError>,
-    /// `max_requests` were found, and bytes are left that may hold more.
+    /// Whether `max_requests` requests were found, and the remaining bytes may contain more.
     pub more: bool,
-    /// At least this many bytes are missing for the half request at the end, as far as known.
-    /// A peer can claim any number within its limits: cap it before reserving memory.
+    /// The least number of bytes that are missing to complete the request at the end, as far as
+    /// known. A peer can claim any number within its limits, so cap it before allocating memory.
     pub hint: usize,
 }
 
-/// The state of one connection's half-arrived request; owns no memory when there is none.
+/// The state of one connection's incomplete request. Owns no memory if there is none.
 #[derive(Debug, Default)]
 pub struct Parser {
-    /// A half request that is to be resumed: one of which many arguments were found.
+    /// An incomplete request with many arguments, at which parsing will continue.
     many: Option<Box<Many>>,
-    /// Where the next argument starts, relative to the request.
+    /// The offset of the next argument, relative to the request.
     next: u32,
-    /// Bytes of the half request before those that are still to be read as an argument, or as its
-    /// header; and what the arguments before them hold.
+    /// The number of bytes of the incomplete request before the argument or header that is to be
+    /// read next, and the number of bytes in the arguments before it.
     taken: u32,
     arg_bytes: u32,
-    /// No line end lies between the half request's current line and this offset, relative to the
-    /// request: a line that arrives byte by byte is searched once.
+    /// Between the incomplete request's current line and this offset, relative to the request,
+    /// there is no line end. So a line that arrives byte by byte is searched only once.
     searched: u32,
 }
 
-/// Many arguments of a half request.
+/// The arguments of an incomplete request with many arguments.
 #[derive(Debug, Default)]
 struct Many {
     args: Vec<Range>,
@@ -167,34 +170,35 @@ struct Many {
     left: u32,
 }
 
-/// Limits below which a request needs no closer look.
+/// Limits within which no further checks are necessary.
 #[derive(Clone, Copy)]
 struct Plain {
     args_max: u32,
     len_max: u32,
 }
 
-/// How the attempt to read one request ended.
+/// The result of trying to parse one request.
 enum Step {
-    /// A request was added to the batch; it ends here.
+    /// A request was added to the batch. It ends at this offset.
     Request(usize),
-    /// Something empty that asks for no reply ends here.
+    /// An empty request, which gets no reply, ends at this offset.
     Nothing(usize),
-    /// The request is not complete; at least so many bytes are missing.
+    /// The request is incomplete; at least this many bytes are missing.
     Half(usize),
 }
 
-/// Why the argument loop stopped; see [`arguments`].
+/// The reason why [`arguments`] stopped.
 enum Stop {
-    /// All arguments are there, up to this offset.
+    /// All arguments were found, up to this offset.
     Done(usize),
-    /// The header here is incomplete, wrong, or over the limit.
+    /// The header at this offset is incomplete, invalid, or over the limit.
     Header(usize),
-    /// The bulk whose header is here misses so many bytes.
+    /// The bulk string whose header is at this offset lacks this many bytes.
     Body(usize, usize),
 }
 
-/// Reads up to `left` bulks from `pos` on, and counts `left` down. The hot loop of the server.
+/// Reads up to `left` bulk strings from `pos` on, and decrements `left` for each. This is the hot
+/// loop of the server.
 #[inline(always)]
 fn arguments(view: &[u8], mut pos: usize, left: &mut u32, max: u32, out: &mut Vec<Range>) -> Stop {
     while *left > 0 {
@@ -217,22 +221,23 @@ fn arguments(view: &[u8], mut pos: usize, left: &mut u32, max: u32, out: &mut Ve
 }
 
 impl Parser {
-    /// A parser expecting the start of a request.
+    /// A parser at the start of a request.
     pub const fn new() -> Self {
         Parser { many: None, next: 0, taken: 0, arg_bytes: 0, searched: 0 }
     }
 
-    /// Of the half request that the last call of [`Parser::parse`] left: how many bytes at its start
-    /// are done with, and how many are in its whole arguments. Of no meaning without one.
+    /// For the incomplete request that the last call of [`Parser::parse`] left: the number of bytes
+    /// at its start that are parsed, and the number of bytes in its complete arguments. Meaningless
+    /// if there is none.
     pub fn half_read(&self) -> (usize, usize) {
         (self.taken as usize, self.arg_bytes as usize)
     }
 
     /// Adds the requests at the front of `buffer` to `batch`, at most `max_requests` of them.
     ///
-    /// `buffer` must start with the bytes the previous call did not consume, and may have grown
-    /// since. The batch's offsets refer to this very `buffer`: execute (or copy) and clear it
-    /// before handing over another.
+    /// `buffer` must start with the bytes that the previous call did not consume; more may follow
+    /// them. The offsets in the batch refer to this very `buffer`: execute (or copy) the requests
+    /// and clear the batch before passing another one.
     pub fn parse(
         &mut self,
         buffer: &[u8],
@@ -306,7 +311,7 @@ impl Parser {
         }
     }
 
-    /// Keeps what is needed of a request that is not complete yet.
+    /// Saves the state of a request that is not complete yet.
     #[cold]
     #[allow(clippy::too_many_arguments)]
     fn half(
@@ -330,7 +335,7 @@ impl Parser {
         self.stopped(view, start, stop, limits)
     }
 
-    /// Continues the half request at the start of `view`.
+    /// Continues the incomplete request at the start of `view`.
     #[cold]
     fn resume(
         &mut self,
@@ -359,7 +364,7 @@ impl Parser {
         }
     }
 
-    /// Tells a request that has yet to arrive from one that is wrong.
+    /// Distinguishes an incomplete request from an invalid one.
     fn stopped(
         &mut self,
         view: &[u8],
@@ -374,7 +379,7 @@ impl Parser {
                 taken = length(view, pos).map(|(_, body)| body);
                 (pos, missing)
             }
-            // It would end beyond what offsets can say.
+            // It would end beyond the range of offsets.
             Stop::Body(..) => return Err(ProtocolError::InvalidBulkLength),
             Stop::Header(pos) => (pos, self.bulk_header(view, start, pos, limits)?),
         };
@@ -383,8 +388,8 @@ impl Parser {
         Ok(Step::Half(missing))
     }
 
-    /// A closer look at a `$` line that was not plainly good; returns the hint if it is merely
-    /// incomplete.
+    /// Checks a `$` line that was not plainly valid. Returns the missing number of bytes if it is
+    /// merely incomplete.
     fn bulk_header(
         &mut self,
         view: &[u8],
@@ -405,7 +410,7 @@ impl Parser {
         }
     }
 
-    /// A closer look at a `*` line that holds no plain number: negative counts are skipped.
+    /// Checks a `*` line that holds no plain number. Requests with a negative count are skipped.
     #[cold]
     fn count_header(
         &mut self,
@@ -424,10 +429,10 @@ impl Parser {
         }
     }
 
-    /// Finds the `\r` of the header line at `pos`, if it and one more byte are there.
+    /// Finds the `\r` of the header line at `pos`, if it and one more byte are present.
     ///
-    /// Only for a line that [`length`] did not accept, of which a request has at most one, its
-    /// last: `searched` may lie behind lines that were accepted.
+    /// Only for a line that [`length`] did not accept. A request has at most one such line, its
+    /// last, so `searched` may lie behind lines that were accepted.
     fn line_end(
         &mut self,
         view: &[u8],
@@ -440,8 +445,8 @@ impl Parser {
         let found = memchr(b'\r', &view[from..]).map(|i| from + i);
         self.searched = (found.unwrap_or(view.len()) - start) as u32;
         match found {
-            // Redis notices this only while the line's end has not arrived. Here it does not
-            // depend on how the bytes were cut.
+            // Redis notices this only while the line's end has not arrived. Here it does not depend
+            // on how the bytes were split.
             Some(cr) if cr - pos > limits.inline_len_max => Err(too_big),
             Some(cr) => Ok((cr + 1 < view.len()).then_some(cr)),
             None if view.len().saturating_sub(pos) > limits.inline_len_max => Err(too_big),
@@ -449,7 +454,7 @@ impl Parser {
         }
     }
 
-    /// Silently ends something empty.
+    /// Ends an empty request, without a reply.
     fn nothing(&mut self, end: usize) -> Step {
         self.searched = 0;
         Step::Nothing(end)
@@ -499,8 +504,8 @@ fn bytes_of(args: &[Range]) -> u32 {
     args.iter().fold(0, |sum: u32, arg| sum.saturating_add(arg.len))
 }
 
-/// Adds the words of an inline `line` to the batch; whether there were any, or `None` if the
-/// quoting is wrong.
+/// Adds the words of an inline `line` to the batch. Returns whether there were any, or `None` if
+/// the quoting is wrong.
 fn words(line: &[u8], batch: &mut Batch) -> Option<bool> {
     let before = batch.ranges.len();
     let mut rest = line;

@@ -1,12 +1,12 @@
-//! Replies: one method per kind of reply, in the dialect the client asked for, straight into its
-//! [`Output`].
+//! Replies: one method for each kind, which writes directly into an [`Output`], in the protocol
+//! version that the client chose.
 
 use crate::number::format_double;
 use crate::output::{Output, SHARE_MIN};
 use crate::parser::ProtocolError;
 use bytes::Bytes;
 
-/// The dialect a client speaks; it starts with [`Proto::Resp2`] and changes with `HELLO`.
+/// The protocol version of a client. It begins with [`Proto::Resp2`] and changes with `HELLO`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Proto {
     /// Redis 1.2 and later.
@@ -16,10 +16,11 @@ pub enum Proto {
     Resp3,
 }
 
-/// The longest header: a sigil, twenty digits, and a line end.
+/// The longest header: a type byte, twenty digits, and a line end.
 const HEADER_LEN_MAX: usize = 23;
 
-/// Writes replies. It keeps no books: an array of three must be followed by three replies.
+/// Writes replies. It does not check that aggregates are complete: the header of an array of three
+/// must be followed by three replies.
 #[derive(Debug)]
 pub struct Reply<'a> {
     out: &'a mut Output,
@@ -32,30 +33,30 @@ pub struct Reply<'a> {
 pub struct Deferred(usize);
 
 impl<'a> Reply<'a> {
-    /// Replies in `proto` to the end of `out`.
+    /// Writes replies in `proto` at the end of `out`.
     #[inline]
     pub fn new(out: &'a mut Output, proto: Proto) -> Self {
         Reply { out, proto }
     }
 
-    /// The dialect in use.
+    /// The protocol version in use.
     #[inline]
     pub fn proto(&self) -> Proto {
         self.proto
     }
 
-    /// Whether the client speaks RESP3.
+    /// Whether the client uses RESP3.
     #[inline]
     pub fn is_resp3(&self) -> bool {
         self.proto == Proto::Resp3
     }
 
-    /// Changes the dialect of what follows.
+    /// Changes the protocol version of what follows.
     pub fn set_proto(&mut self, proto: Proto) {
         self.proto = proto;
     }
 
-    /// Where the replies go.
+    /// The output that replies are written to.
     #[inline]
     pub fn output(&mut self) -> &mut Output {
         self.out
@@ -72,13 +73,13 @@ impl<'a> Reply<'a> {
         self.line(b'+', text.as_bytes());
     }
 
-    /// An error: `text` is all of it but the `-`, so it starts with a code (`ERR …`). Line ends
-    /// in it become spaces, those around it are dropped, as Redis does.
+    /// An error. `text` is the whole error without the `-`, so it starts with a code (`ERR …`). As
+    /// in Redis, line ends inside it become spaces, and those around it are removed.
     pub fn error(&mut self, text: &str) {
         self.error_bytes(text.as_bytes());
     }
 
-    /// [`Reply::error`] for texts that quote a peer's bytes.
+    /// Like [`Reply::error`], for texts that contain a peer's bytes.
     pub fn error_bytes(&mut self, text: &[u8]) {
         let is_end = |b: &u8| matches!(b, b'\r' | b'\n');
         let start = text.iter().position(|b| !is_end(b)).unwrap_or(text.len());
@@ -86,10 +87,10 @@ impl<'a> Reply<'a> {
         self.line(b'-', &text[start..end]);
     }
 
-    /// The error that is said before closing a connection whose bytes are no requests.
+    /// The error that is sent before a connection is closed because its bytes are not a request.
     pub fn protocol_error(&mut self, error: ProtocolError) {
         match error {
-            // The raw byte, which Display can only show as a character.
+            // The raw byte; `Display` can only show it as a character.
             ProtocolError::ExpectedBulk(got) => {
                 let mut text = b"ERR Protocol error: expected '$', got '".to_vec();
                 text.extend_from_slice(&[got, b'\'']);
@@ -118,11 +119,11 @@ impl<'a> Reply<'a> {
         tail.extend_from_slice(b"\r\n");
     }
 
-    /// A string of `len` bytes that `write` appends; whatever it appends is cut or padded with
-    /// zeros to that length, so that the client stays in step.
+    /// A string of `len` bytes, which `write` appends. What it appends is cut or padded with zeros
+    /// to that length, so that the client stays in step.
     ///
     /// # Errors
-    /// Those of `write`. What was written until then is to be taken back.
+    /// Fails with the error of `write`. What was written until then must be taken back.
     pub fn bulk_with<E>(
         &mut self,
         len: usize,
@@ -163,13 +164,13 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// No value: `$-1`, or RESP3's `_`.
+    /// A null value: `$-1`, or `_` in RESP3.
     #[inline]
     pub fn null(&mut self) {
         self.by_proto(b"$-1\r\n", b"_\r\n");
     }
 
-    /// No array: `*-1`, or RESP3's `_`.
+    /// A null array: `*-1`, or `_` in RESP3.
     pub fn null_array(&mut self) {
         self.by_proto(b"*-1\r\n", b"_\r\n");
     }
@@ -193,14 +194,14 @@ impl<'a> Reply<'a> {
         self.aggregate(b'~', len);
     }
 
-    /// The header of something the client did not ask for (messages, invalidations); `len` replies
+    /// The header of data that the client did not ask for (messages, invalidations); `len` replies
     /// follow. An array in RESP2.
     pub fn push(&mut self, len: usize) {
         self.aggregate(b'>', len);
     }
 
-    /// The header of `pairs` attributes of the reply behind them. RESP2 has none: nothing is
-    /// written, `false` returned, and the pairs are to be left out.
+    /// The header of `pairs` attributes of the reply that follows them. RESP2 has no attributes:
+    /// then nothing is written, `false` is returned, and the pairs must be left out.
     pub fn attribute(&mut self, pairs: usize) -> bool {
         if self.is_resp3() {
             header(self.out.tail(), b'|', pairs as u64);
@@ -218,7 +219,9 @@ impl<'a> Reply<'a> {
                 tail.extend_from_slice(b"\r\n");
             }
             Proto::Resp2 => {
-                // No double's text has a hundred bytes: `$00\r\n`, cut to `$0\r\n` if short.
+                // The text of a double is shorter than a hundred bytes: write `$00\r
+                // `, and shorten it to `$0\r
+                // ` if possible.
                 let start = tail.len();
                 tail.extend_from_slice(b"$00\r\n");
                 format_double(value, tail);
@@ -233,7 +236,7 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// A double whose text is the caller's, as a string in RESP2.
+    /// A double with the text that the caller gives, as a string in RESP2.
     pub fn double_text(&mut self, text: &str) {
         match self.proto {
             Proto::Resp3 => self.ascii_line(b',', text),
@@ -241,7 +244,7 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// A truth value, 1 or 0 in RESP2.
+    /// A boolean, 1 or 0 in RESP2.
     pub fn boolean(&mut self, value: bool) {
         match value {
             true => self.by_proto(b":1\r\n", b"#t\r\n"),
@@ -257,7 +260,7 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Text for people, of the kind `ext` (three letters: `txt`, `mkd`); a string in RESP2.
+    /// Text for people in the format `ext` (three letters: `txt`, `mkd`); a string in RESP2.
     pub fn verbatim(&mut self, ext: &str, text: &[u8]) {
         debug_assert_eq!(ext.len(), 3);
         if self.proto == Proto::Resp2 {
@@ -273,28 +276,28 @@ impl<'a> Reply<'a> {
     }
 
     /// Marks the place of an aggregate whose length is known only when its elements are written.
-    /// Close it with one of the `finish_…` methods, inner ones first, before anything of this
-    /// output is sent. Closing moves what was written since: use it only for such replies.
+    /// Finish it with one of the `finish_…` methods, inner ones first, before any of this output is
+    /// sent. Finishing moves everything written since, so use it only for such replies.
     pub fn deferred(&self) -> Deferred {
         Deferred(self.out.len())
     }
 
-    /// Puts an array header of `len` where `mark` is.
+    /// Inserts an array header of `len` at `mark`.
     pub fn finish_array(&mut self, mark: Deferred, len: usize) {
         self.finish(mark, |reply| reply.array(len));
     }
 
-    /// Puts a map header of `pairs` where `mark` is.
+    /// Inserts a map header of `pairs` at `mark`.
     pub fn finish_map(&mut self, mark: Deferred, pairs: usize) {
         self.finish(mark, |reply| reply.map(pairs));
     }
 
-    /// Puts a set header of `len` where `mark` is.
+    /// Inserts a set header of `len` at `mark`.
     pub fn finish_set(&mut self, mark: Deferred, len: usize) {
         self.finish(mark, |reply| reply.set(len));
     }
 
-    /// Takes back everything written since `mark`, to write something else (an error) instead.
+    /// Removes everything written since `mark`, to write something else (an error) instead.
     pub fn rewind(&mut self, mark: Deferred) {
         self.out.truncate(mark.0);
     }
@@ -322,7 +325,7 @@ impl<'a> Reply<'a> {
         tail.extend_from_slice(b"\r\n");
     }
 
-    /// A line with any text: a line end inside it would end the reply, and becomes a space.
+    /// A line with any text. A line end inside it would end the reply, so it becomes a space.
     fn line(&mut self, sigil: u8, text: &[u8]) {
         let tail = self.out.tail();
         tail.reserve(text.len() + 3);

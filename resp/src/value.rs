@@ -1,24 +1,25 @@
-//! The client's side: commands written, replies read. For tests, load generators and comparisons;
-//! the server reads no replies.
+//! The client's side: writes commands and reads replies. For tests, load generators and
+//! comparisons; the server itself reads no replies.
 
 use crate::number::{length, parse_i64};
 use crate::reply::header;
 use memchr::memchr;
 use std::fmt;
 
-/// Deepest nesting [`decode`] follows.
+/// The deepest nesting that [`decode`] follows.
 const DEPTH_MAX: usize = 128;
 
-/// Longest string [`decode`] accepts, in bytes.
+/// The longest string that [`decode`] accepts, in bytes.
 const STRING_LEN_MAX: i64 = 1 << 30;
 
-/// Most elements of one aggregate [`decode`] accepts.
+/// The highest number of elements of an aggregate that [`decode`] accepts.
 const ELEMENTS_MAX: i64 = u32::MAX as i64;
 
-/// The shortest reply, `_\r\n`: tells how many elements the bytes at hand can hold at most.
+/// The length of the shortest reply, `_\r
+/// `, which bounds how many elements the available bytes can contain.
 const REPLY_LEN_MIN: usize = 3;
 
-/// One reply, of either dialect.
+/// One reply, in either protocol version.
 #[derive(Clone, PartialEq)]
 pub enum Value {
     /// `+`: a status.
@@ -39,7 +40,7 @@ pub enum Value {
     Array(Vec<Value>),
     /// `~`: elements in the order they came.
     Set(Vec<Value>),
-    /// `>`: not the reply to any request.
+    /// `>`: data that no request asked for.
     Push(Vec<Value>),
     /// `%`: pairs in the order they came.
     Map(Vec<(Value, Value)>),
@@ -51,7 +52,7 @@ pub enum Value {
     BigNumber(Vec<u8>),
     /// `=`: a kind of three bytes, and text.
     Verbatim([u8; 3], Vec<u8>),
-    /// `|`: pairs said about the value behind them.
+    /// `|`: attributes, and the value to which they belong.
     Attributed(Vec<(Value, Value)>, Box<Value>),
 }
 
@@ -92,7 +93,7 @@ impl Value {
 }
 
 impl fmt::Debug for Value {
-    /// Like a derived one, with strings as text.
+    /// Like a derived implementation, with strings as text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = |name: &str, bytes: &[u8]| write!(f, "{name}(\"{}\")", bytes.escape_ascii());
         match self {
@@ -118,18 +119,19 @@ impl fmt::Debug for Value {
     }
 }
 
-/// Why bytes are no reply.
+/// The reason why bytes are not a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecodeError {
     /// No type starts with this byte.
     UnknownType(u8),
-    /// A length or value that is none.
+    /// A length or value is not a number.
     InvalidNumber,
-    /// A string or aggregate too large to be meant.
+    /// A string or aggregate is too large.
     TooLong,
     /// Aggregates nested too deeply.
     TooDeep,
-    /// Something else where `\r\n` should be.
+    /// Another byte where `\r
+    /// ` should be.
     ExpectedLineEnd,
 }
 
@@ -149,13 +151,15 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// The first reply in `bytes` and its length; `None` if it is not all there yet.
+/// Decodes the first reply in `bytes` and returns it with its length; `None` if it is incomplete.
 ///
-/// Starts over at every call: for long replies that arrive in pieces, ask [`skip_reply`] first.
+/// Every call starts at the beginning. For long replies that arrive in pieces, call [`skip_reply`]
+/// first.
 ///
 /// # Errors
-/// If `bytes` cannot become a reply, or one beyond the bounds of nesting (128), of a string (1 GiB)
-/// or of an aggregate (2^32 elements). No memory is reserved for elements that are not there.
+/// Fails if `bytes` cannot become a valid reply, or exceed the bounds of nesting (128), of a string
+/// (1 GiB) or of an aggregate (2^32 elements). No memory is reserved for elements that have not
+/// arrived.
 pub fn decode(bytes: &[u8]) -> Result<Option<(Value, usize)>, DecodeError> {
     let mut decoder = Decoder { bytes, at: 0 };
     match decoder.value(0) {
@@ -202,7 +206,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Takes a line; returns it without sigil and line end.
+    /// Reads a line; returns it without type byte and line end.
     fn line(&mut self) -> Result<&'a [u8], Stop> {
         let rest = &self.bytes[self.at + 1..];
         let cr = memchr(b'\r', rest).ok_or(Stop::Incomplete)?;
@@ -270,7 +274,8 @@ impl<'a> Decoder<'a> {
         (0..len).map(|_| Ok((self.value(depth)?, self.value(depth)?))).collect()
     }
 
-    /// Too few bytes for so many elements: nothing is kept, but those that are there may be wrong.
+    /// There are too few bytes for so many elements. Nothing is kept, but those that have arrived
+    /// may be invalid.
     fn wait_for<T>(&mut self, len: usize, depth: usize) -> Result<T, Stop> {
         for _ in 0..len {
             self.value(depth)?;
@@ -283,7 +288,7 @@ fn count_of(line: &[u8]) -> Result<i64, Stop> {
     parse_i64(line).ok_or_else(|| DecodeError::InvalidNumber.into())
 }
 
-/// RESP3 allows an integer, but no length, a `+`.
+/// RESP3 allows a `+` in an integer, but not in a length.
 fn integer(line: &[u8]) -> Result<i64, Stop> {
     count_of(line.strip_prefix(b"+").unwrap_or(line))
 }
@@ -317,8 +322,8 @@ fn boolean(line: &[u8]) -> Result<Value, Stop> {
     }
 }
 
-/// The length of the first reply in `bytes`, `None` if it is not all there yet. Allocates nothing
-/// and looks only at lengths and line ends: what is no reply counts as a line.
+/// The length of the first reply in `bytes`; `None` if it is incomplete. Allocates nothing and
+/// looks only at lengths and line ends; a line of an unknown type counts as a reply.
 #[inline]
 pub fn skip_reply(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
@@ -328,7 +333,7 @@ pub fn skip_reply(bytes: &[u8]) -> Option<usize> {
         match *bytes.get(at)? {
             b'$' | b'!' | b'=' => {
                 let (len, body) = count(bytes, at)?;
-                // A null has no body, not even an empty one.
+                // A null has no body at all.
                 at = len.map_or(body, |len| body.saturating_add(len).saturating_add(2));
                 if at > bytes.len() {
                     return None;
@@ -350,7 +355,8 @@ pub fn skip_reply(bytes: &[u8]) -> Option<usize> {
     Some(at)
 }
 
-/// The number in the header at `at`, none if it is negative or wrong, and the offset behind.
+/// The number in the header at `at`, `None` if it is negative or invalid, and the offset behind the
+/// header.
 #[inline]
 fn count(bytes: &[u8], at: usize) -> Option<(Option<usize>, usize)> {
     if let Some((len, body)) = length(bytes, at) {
@@ -361,10 +367,11 @@ fn count(bytes: &[u8], at: usize) -> Option<(Option<usize>, usize)> {
     Some((len, end))
 }
 
-/// As [`decode`], once the reply is whole: one that arrives in parts is skipped over until then, and built once.
+/// Like [`decode`], but decodes a reply only once it is complete. One that arrives in parts is
+/// skipped until then.
 ///
 /// # Errors
-/// Those of [`decode`].
+/// Fails like [`decode`].
 pub fn decode_whole(bytes: &[u8]) -> Result<Option<(Value, usize)>, DecodeError> {
     match skip_reply(bytes) {
         Some(_) => decode(bytes),
@@ -372,14 +379,15 @@ pub fn decode_whole(bytes: &[u8]) -> Result<Option<(Value, usize)>, DecodeError>
     }
 }
 
-/// Where the line at `at`, sigil included, ends: behind its first `\r` and one more byte.
+/// The end of the line at `at`, which begins with its type byte: the offset behind its first `\r`
+/// and one more byte.
 #[inline]
 fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
     let end = at + 1 + memchr(b'\r', bytes.get(at + 1..)?)? + 2;
     (end <= bytes.len()).then_some(end)
 }
 
-/// Appends a command as a client sends it: an array of bulks.
+/// Appends a command as a client sends it: an array of bulk strings.
 pub fn encode_command<I>(args: I, out: &mut Vec<u8>)
 where
     I: IntoIterator<Item: AsRef<[u8]>, IntoIter: ExactSizeIterator>,
