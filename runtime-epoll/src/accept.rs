@@ -1,4 +1,4 @@
-//! Letting clients in: the listeners, which live on the first reactor.
+//! Accepts clients, on the listeners, which the first reactor polls.
 
 use crate::slots::SPECIAL_TOKENS;
 use mio::unix::SourceFd;
@@ -9,24 +9,24 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Connections accepted in one go, before those that are there get their turn.
+/// The number of connections accepted at once before existing ones get their turn.
 const ACCEPTS_MAX: usize = 128;
 
-/// How long to wait after `accept` failed: without a free file descriptor it fails again at once.
+/// The pause after `accept` failed, in µs: without a free file descriptor it fails again at once.
 const BACK_OFF_US: u64 = 80_000;
 
 /// The mailbox's token.
 pub(crate) const MAILBOX_TOKEN: Token = Token(usize::MAX);
 
-/// A client just let in, and what serves it.
+/// An accepted client, and the service for it.
 pub(crate) type Newcomer = (Socket, Peer, Arc<dyn Service>);
 
 /// The listeners of a server, polled by one reactor. Other reactors have an empty set.
 #[derive(Default)]
 pub(crate) struct Listeners {
     listeners: Vec<Listener>,
-    /// When to accept without being told to, in monotonic µs: after a failure, or because more
-    /// clients wait than were let in at once.
+    /// The monotonic time in µs at which to accept without an event: after a failure, or because
+    /// more clients wait than are accepted at once.
     again_us: Option<u64>,
 }
 
@@ -41,17 +41,18 @@ impl Listeners {
         Ok(Listeners { listeners, again_us: None })
     }
 
-    /// Whether the event of `token` is one of a listener.
+    /// Whether `token` belongs to a listener.
     pub fn owns(token: Token) -> bool {
         token.0 >= SPECIAL_TOKENS && token != MAILBOX_TOKEN
     }
 
-    /// When [`Listeners::accept`] is to be called though no event came.
+    /// The time at which [`Listeners::accept`] must be called even without an event.
     pub fn again_us(&self) -> Option<u64> {
         self.again_us
     }
 
-    /// Lets in who waits, within bounds. Edge-triggered: each listener is asked until it has none.
+    /// Accepts waiting clients, within bounds. Listeners are edge-triggered, so each is asked until
+    /// it has none.
     pub fn accept(&mut self, now_us: u64, stats: &RuntimeStats, mut admit: impl FnMut(Newcomer)) {
         self.again_us = None;
         for listener in &self.listeners {
@@ -62,13 +63,13 @@ impl Listeners {
         }
     }
 
-    /// Closes all of them: clients are turned away by the kernel.
+    /// Closes all listeners: the kernel refuses clients from now on.
     pub fn close(&mut self) {
         *self = Listeners::default();
     }
 }
 
-/// Accepts from one listener; says after how many µs it must be asked again, if it must.
+/// Accepts from one listener. Returns after how many µs it must be asked again, if it must.
 fn accept_from(
     listener: &Listener,
     stats: &RuntimeStats,

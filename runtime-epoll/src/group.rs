@@ -1,4 +1,4 @@
-//! The reactors of one `serve` call: starting, choosing between, resizing and joining them.
+//! The reactors of one `serve` call: starts, chooses, resizes and joins them.
 
 use crate::accept::{Listeners, MAILBOX_TOKEN, Newcomer};
 use crate::mailbox::{Mailbox, Message, poller};
@@ -20,15 +20,15 @@ pub(crate) struct Group {
     pub context: Arc<RuntimeContext>,
     pub shutdown: Shutdown,
     pub drain_timeout: Duration,
-    /// Workers, when connections are not called by their reactor.
+    /// The workers, if connections are not called by their reactor.
     pub pool: Option<Arc<Pool>>,
     pin: bool,
-    /// The reactors that take connections. The first has the listeners and is never retired.
+    /// The reactors that accept connections. The first has the listeners and is never retired.
     reactors: Mutex<Vec<Arc<Mailbox>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// A reactor about to run.
+/// A reactor whose thread is not started yet.
 struct Prepared {
     n: usize,
     poll: mio::Poll,
@@ -37,7 +37,7 @@ struct Prepared {
 }
 
 impl Group {
-    /// Starts the threads; nothing is left behind when one cannot start.
+    /// Starts the threads. If one cannot be started, none is left running.
     pub fn start(
         runtime: &EpollRuntime,
         listeners: Vec<Listener>,
@@ -54,7 +54,8 @@ impl Group {
             reactors: Mutex::default(),
             threads: Mutex::default(),
         });
-        // The one with the listeners starts last: the first clients shall find all the others.
+        // The reactor with the listeners starts last, so that the first clients find all others
+        // running.
         let first = group.prepare(listeners)?;
         let others = group.resize(runtime.config.threads);
         if let Err(error) = others.and_then(|()| group.launch(first)) {
@@ -82,7 +83,7 @@ impl Group {
         Ok(())
     }
 
-    /// A reactor the others know of, without a thread as yet.
+    /// Creates a reactor that the others know, still without a thread.
     fn prepare(&self, listeners: Vec<Listener>) -> io::Result<Prepared> {
         let (poll, mailbox) = poller(MAILBOX_TOKEN, self.context.stats.clone())?;
         let listeners = Listeners::register(listeners, poll.registry())?;
@@ -116,7 +117,7 @@ impl Group {
         }
     }
 
-    /// Goes on with a reactor in another thread.
+    /// Lets another thread take over a reactor.
     ///
     /// # Errors
     /// Returns `handover` if no other thread could be started.
@@ -150,7 +151,7 @@ impl Group {
         }
     }
 
-    /// Waits for all reactors, those started meanwhile included.
+    /// Waits for all reactors, including those started meanwhile.
     pub fn join(&self) {
         loop {
             let Some(thread) = self.threads.lock().pop() else { return };
@@ -170,8 +171,8 @@ impl Group {
         self.with_least_loaded(|mailbox| mailbox.send(Message::Accepted(Box::new(newcomer))));
     }
 
-    /// Calls `send` with the least loaded mailbox, counting one more connection there. Under the
-    /// lock, so that a reactor told to retire gets none afterwards.
+    /// Calls `send` with the least loaded mailbox, and counts one more connection there. This is
+    /// done under the lock, so that a retiring reactor gets none afterwards.
     pub fn with_least_loaded(&self, send: impl FnOnce(&Mailbox)) {
         let reactors = self.reactors.lock();
         if let Some(mailbox) = reactors.iter().min_by_key(|mailbox| mailbox.load.load(Relaxed)) {

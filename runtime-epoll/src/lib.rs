@@ -1,17 +1,18 @@
 //! The epoll runtime: N reactor threads, each with its own poller and its own connections.
 //!
-//! Two ways to execute: *inline*, the reactor itself calls its connections, the Redis way on many
-//! threads; *pool*, the reactor hands a connection with something to do to a rayon pool and goes
-//! back to polling, so that a slow call stalls nobody else.
+//! There are two ways to execute. *Inline*: the reactor itself calls its connections, as Redis
+//! does, but on many threads. *Pool*: the reactor passes a connection that has work to a rayon pool
+//! and returns to polling, so that a slow call delays no other connection.
 //!
-//! Promises: a connection is with one thread at a time; an idle connection owns no buffer; the
-//! path of a readable event allocates nothing and takes no lock when inline. This crate sees bytes and
-//! [`runtime::Connection`]s only: no command, no key, no storage.
+//! Promises: a connection is used by one thread at a time; an idle connection owns no buffer; the
+//! path of a readable event, when inline, allocates nothing and takes no lock. The crate sees only
+//! bytes and [`runtime::Connection`]s: no commands, keys or storage.
 //!
-//! Map: [`Config`] and [`EpollRuntime`] here; `group` starts, stops and resizes reactors; `reactor_thread` is
-//! the loop of a thread, and how another takes it over; `reactor` is what it goes round; `slots` its
-//! connections, `timers` their deadlines, `waker` and `mailbox` how others reach it; `pool` calls
-//! connections elsewhere; `accept` lets clients in; `pin` ties threads to cores.
+//! Modules: [`Config`] and [`EpollRuntime`] are here. `group` starts, stops and resizes reactors.
+//! `reactor_thread` is the loop of a thread, and lets another thread take it over; `reactor` is the
+//! state of the loop. `slots` holds its connections, `timers` their deadlines. Other threads reach
+//! it by `waker` and `mailbox`. `pool` calls connections on other threads. `accept` accepts
+//! clients. `pin` pins threads to cores.
 
 mod accept;
 mod group;
@@ -31,10 +32,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The most reactor threads anyone may ask for.
+/// The highest number of reactor threads.
 pub const THREADS_MAX: usize = 1024;
 
-/// Who calls the connections.
+/// Which threads call the connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Execution {
     /// The reactor thread that read the event.
@@ -47,14 +48,14 @@ pub enum Execution {
     },
 }
 
-/// How the runtime is set up.
+/// The parameters of the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Reactor threads, from one to [`THREADS_MAX`].
     pub threads: usize,
-    /// Who calls the connections.
+    /// Which threads call the connections.
     pub execution: Execution,
-    /// Whether reactor threads are tied to one core each, where the system can.
+    /// Whether each reactor thread is pinned to a core, where the system can do that.
     pub pin: bool,
 }
 
@@ -73,10 +74,10 @@ pub struct EpollRuntime {
 }
 
 impl EpollRuntime {
-    /// A runtime that starts threads once `serve` is called.
+    /// Creates a runtime. It starts its threads when `serve` is called.
     ///
     /// # Errors
-    /// No threads, or more than [`THREADS_MAX`].
+    /// Fails if the number of threads is zero or higher than [`THREADS_MAX`].
     pub fn new(config: Config) -> io::Result<Self> {
         check_threads(config.threads)?;
         if let Execution::Pool { workers } = config.execution {
@@ -117,7 +118,7 @@ impl Runtime for EpollRuntime {
         self.stats.clone()
     }
 
-    /// Grows at once; a surplus reactor hands its connections to the others and ends.
+    /// Adds threads at once. A surplus reactor passes its connections to the others and ends.
     fn resize(&self, threads: usize) -> io::Result<()> {
         check_threads(threads)?;
         match self.serving.lock().as_ref() {

@@ -1,4 +1,4 @@
-//! How other threads reach a reactor: messages, and one wake-up of its poller per sleep.
+//! How other threads reach a reactor: messages, with one wake-up of its poller per sleep.
 
 use crate::slots::Key;
 use crate::waker::ConnectionWaker;
@@ -14,34 +14,34 @@ use std::task::Wake;
 
 /// A message to a reactor from another thread.
 pub(crate) enum Message {
-    /// A connection's waker fired.
+    /// A connection's waker was woken.
     Wake(Key),
-    /// A fresh connection to serve.
+    /// A new connection.
     Accepted(Box<(Socket, Peer, Arc<dyn Service>)>),
-    /// A connection of another reactor, which ends.
+    /// A connection of a reactor that is retiring.
     Moved(Box<(Driver, Arc<ConnectionWaker>, Events)>),
-    /// A connection is back from the pool, with the outcome of its turn.
+    /// A connection that returns from the pool, with the result of its turn.
     Returned(Key, Driver, Turn),
 }
 
 thread_local! {
-    /// The mailbox of the reactor this thread is, as an address to compare; zero elsewhere.
+    /// The address of the mailbox of the reactor on this thread; zero on other threads.
     static OWN: Cell<usize> = const { Cell::new(0) };
-    /// Connections woken by their own reactor's thread: no lock, no system call.
+    /// Connections woken on their own reactor's thread: this needs no lock and no system call.
     static WOKEN: RefCell<Vec<Key>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The sending side; the reactor owns the receiving one.
+/// The sending side of a reactor's mailbox; the reactor owns the receiving side.
 pub(crate) struct Mailbox {
     messages: Mutex<Inner>,
-    /// Whether `messages` may hold something; spares the reactor the lock.
+    /// Whether `messages` may be non-empty; saves the reactor the lock.
     pending: AtomicBool,
-    /// Whether the reactor is in its poller, or about to be, and needs a push to come out.
+    /// Whether the reactor sleeps in its poller, or is about to, and has to be woken.
     sleeping: AtomicBool,
     poller: mio::Waker,
-    /// Connections this reactor has, or was promised.
+    /// The number of connections that this reactor has, or that are on their way to it.
     pub load: AtomicUsize,
-    /// Set when the reactor is to hand over its connections and end.
+    /// Whether the reactor is to pass on its connections and end.
     pub retire: AtomicBool,
     stats: Arc<RuntimeStats>,
 }
@@ -65,12 +65,12 @@ impl Mailbox {
         })
     }
 
-    /// Makes this thread the reactor's: wakes from it are kept apart.
+    /// Makes this thread the reactor's: wakes from it are handled without a message.
     pub fn adopt_thread(self: &Arc<Self>) {
         OWN.set(self.address());
     }
 
-    /// The reactor goes on in another thread: this one's wakes are messages from now on.
+    /// The reactor moves to another thread: wakes from this one become messages.
     pub fn leave_thread(self: &Arc<Self>) {
         OWN.set(0);
         let woken = WOKEN.take();
@@ -81,9 +81,9 @@ impl Mailbox {
         Arc::as_ptr(self) as usize
     }
 
-    /// Says that the connection `key` was woken, from whatever thread this is.
+    /// Reports, on any thread, that the connection `key` was woken.
     pub fn wake_connection(self: &Arc<Self>, key: Key) {
-        // A thread that is ending has no thread-locals any more; it certainly is no reactor.
+        // A thread that is ending has no thread-locals any more; it is not a reactor's.
         if OWN.try_with(Cell::get) == Ok(self.address()) {
             WOKEN.with_borrow_mut(|woken| woken.push(key));
         } else {
@@ -92,8 +92,8 @@ impl Mailbox {
         }
     }
 
-    /// Queues a message and makes sure the reactor sees it soon. One for a reactor that has ended
-    /// is dropped.
+    /// Queues a message and makes sure that the reactor sees it soon. A message to a reactor that
+    /// has ended is dropped.
     pub fn send(&self, message: Message) {
         {
             let mut inner = self.messages.lock();
@@ -106,7 +106,7 @@ impl Mailbox {
         self.notify();
     }
 
-    /// Makes the reactor look around soon: at messages, `retire`, a requested shutdown.
+    /// Makes the reactor check soon for messages, `retire` and a requested shutdown.
     pub fn notify(&self) {
         self.pending.store(true, SeqCst);
         if self.sleeping.swap(false, SeqCst)
@@ -116,18 +116,19 @@ impl Mailbox {
         }
     }
 
-    /// Before polling: true when the reactor may sleep. Every message sent from here on pushes it.
+    /// Called before polling. Returns true if the reactor may sleep; then every later message wakes
+    /// it.
     pub fn fall_asleep(&self) -> bool {
         self.sleeping.store(true, SeqCst);
         !self.pending.load(SeqCst) && WOKEN.with_borrow(Vec::is_empty)
     }
 
-    /// After polling.
+    /// Called after polling.
     pub fn awake(&self) {
         self.sleeping.store(false, Relaxed);
     }
 
-    /// Moves what has arrived into the two lists.
+    /// Moves everything that has arrived into the two lists.
     pub fn take(&self, messages: &mut Vec<Message>, woken: &mut Vec<Key>) {
         WOKEN.with_borrow_mut(|own| woken.append(own));
         if self.pending.load(Relaxed) && self.pending.swap(false, SeqCst) {
@@ -135,7 +136,7 @@ impl Mailbox {
         }
     }
 
-    /// Drops what is queued and whatever comes later.
+    /// Drops queued messages and all later ones.
     pub fn close(&self) {
         let queue = {
             let mut inner = self.messages.lock();

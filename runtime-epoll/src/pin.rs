@@ -1,6 +1,7 @@
-//! Tying a thread to a core.
+//! Pins a thread to a core.
 
-/// Ties the calling thread to the `n`-th of the cores the process may use, round and round.
+/// Pins the calling thread to the `n`-th of the cores that the process may use, modulo their
+/// number.
 #[cfg(target_os = "linux")]
 pub(crate) fn pin_to_core(n: usize) {
     let allowed = allowed_cores();
@@ -20,8 +21,8 @@ pub(crate) fn pin_to_core(n: usize) {
     }
 }
 
-/// The cores the process was started on. Read from the main thread: a pinned thread's own set,
-/// inherited by the threads it starts, has one core only.
+/// The cores that the process may use. They are read on the main thread, because a pinned thread's
+/// set, which its child threads inherit, has only one core.
 #[cfg(target_os = "linux")]
 fn allowed_cores() -> Vec<usize> {
     // SAFETY: the kernel fills the set it is given; CPU_ISSET is asked below CPU_SETSIZE.
@@ -35,7 +36,7 @@ fn allowed_cores() -> Vec<usize> {
     }
 }
 
-/// Elsewhere threads stay where the system puts them.
+/// On other systems, threads stay where the scheduler puts them.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn pin_to_core(_: usize) {
     tracing::warn!("this system does not pin threads");

@@ -1,7 +1,7 @@
-//! The workers that call connections when reactors do not.
+//! The workers that call connections in place of reactors.
 //!
-//! Jobs are in a queue of ours, and the pool is only told that there is one: so a thread that stands
-//! in for a worker held by a long call finds them, too.
+//! Jobs are in a queue of this module, and the rayon pool is only told that there is one. So a
+//! thread that stands in for a worker busy with a long call finds them, too.
 
 use crate::mailbox::{Mailbox, Message};
 use crate::slots::Key;
@@ -17,12 +17,12 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-/// The size of the one buffer a worker reads into.
+/// The size of a worker's read buffer, in bytes.
 const BUFFER_SIZE: usize = 128 * 1024;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_SIZE]);
-    /// Somebody stands in for this thread until its call has ended.
+    /// Whether another thread stands in for this one until its call has ended.
     static RELIEVED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -32,9 +32,9 @@ pub(crate) struct Job {
     pub driver: Driver,
     pub events: Events,
     pub context: Arc<RuntimeContext>,
-    /// Where the connection goes afterwards.
+    /// The mailbox to which the connection returns.
     pub mailbox: Arc<Mailbox>,
-    /// When it was queued, while tracing.
+    /// The time when it was queued, while tracing.
     pub queued_at: Option<Instant>,
 }
 
@@ -60,10 +60,10 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct Shared {
     jobs: Mutex<VecDeque<Job>>,
-    /// A job was queued, or a stand-in may leave.
+    /// Notified when a job was queued, or a stand-in may end.
     changed: Condvar,
-    /// Threads that stand in for workers, and workers held: there are as many of both, but for
-    /// moments.
+    /// The numbers of threads that stand in for workers, and of workers held by long calls. Apart
+    /// from short moments they are equal.
     stand_ins: AtomicUsize,
     held: AtomicUsize,
 }
@@ -80,7 +80,7 @@ impl Pool {
         Ok(Arc::new(Pool { workers, shared }))
     }
 
-    /// Has the job done by the next thread that is free.
+    /// Queues a job for the next free thread.
     pub fn queue(&self, job: Job) {
         job.context.stats.queue_depth.fetch_add(1, Relaxed);
         self.shared.jobs.lock().push_back(job);
@@ -92,7 +92,7 @@ impl Pool {
     }
 }
 
-/// Has another thread work when this one is held.
+/// Installs the hook that lets another thread work when this one is held by a long call.
 fn provide(shared: Weak<Shared>) {
     stand_in::provide(move || {
         if let Some(shared) = shared.upgrade() {
@@ -102,7 +102,7 @@ fn provide(shared: Weak<Shared>) {
 }
 
 impl Shared {
-    /// Does a job, unless a stand-in has done it already.
+    /// Does a job, unless a stand-in has already done it.
     fn work(&self) {
         let job = self.jobs.lock().pop_front();
         let Some(job) = job else { return };
@@ -128,7 +128,7 @@ impl Shared {
         }
     }
 
-    /// Works as long as more workers are held than others stand in.
+    /// Does jobs for as long as more workers are held than other threads stand in.
     fn stand_in(self: Arc<Self>) {
         provide(Arc::downgrade(&self));
         let mut jobs = self.jobs.lock();

@@ -1,4 +1,4 @@
-//! [`Reactor`]: the connections of one thread, what they wait for, and what is to be done next.
+//! [`Reactor`]: the connections of one thread, the events they wait for, and the work that is due.
 
 use crate::accept::Listeners;
 use crate::group::Group;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
-/// One reactor, but for the calls of its connections: those a thread makes that has it, its
+/// The state of one reactor. The connections are called by the thread that has it, its
 /// [`crate::reactor_thread::ReactorThread`].
 pub(crate) struct Reactor {
     pub group: Arc<Group>,
@@ -28,21 +28,21 @@ pub(crate) struct Reactor {
     listeners: Listeners,
     pub slots: Slots,
     timers: Timers,
-    /// Connections that want a turn though no event is due: woken, or not finished last time.
+    /// Connections that get a turn without an event: they were woken, or did not finish last time.
     pub ready: VecDeque<Key>,
-    /// Connections that have received in this loop: all of them do before the first transmits, so
+    /// Connections that have received in this loop. All of them do before the first transmits, so
     /// that one write of the journal serves all.
     pub to_transmit: VecDeque<Key>,
-    /// Input read in this loop and not yet handed over, by connection: its range in the thread's
-    /// buffer. An empty range stands for the end of input.
+    /// Input that was read in this loop and not yet passed on, by connection: its range in the
+    /// thread's buffer. An empty range means the end of input.
     pub fetched: VecDeque<(Key, Range<usize>)>,
-    /// Read once per batch of events.
+    /// The time, read once per batch of events.
     pub now: Now,
-    /// When that was, as exactly as [`trace`] wants it; only meaningful while tracing.
+    /// The exact time of the last wake-up for [`trace`]; only valid while tracing.
     pub awake_at: Instant,
     messages: Vec<Message>,
     woken: Vec<Key>,
-    /// When to give up on connections that do not finish, once the server drains.
+    /// The time at which to give up on connections that do not finish, once the server drains.
     drain_until_us: Option<u64>,
 }
 
@@ -71,14 +71,14 @@ impl Reactor {
         }
     }
 
-    /// Waits for events. Where times are taken, those that follow begin when it returns.
+    /// Waits for events. If times are recorded, those that follow begin when this returns.
     pub fn wait(&mut self, events: &mut mio::Events) {
         let timeout = self.timeout();
         match self.poll.poll(events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
             Err(error) => {
-                // Cannot happen with a valid poller; if it does, do not spin.
+                // This cannot happen with a valid poller. If it does, do not loop without a pause.
                 tracing::error!(%error, "polling failed");
                 events.clear();
                 std::thread::sleep(Duration::from_millis(10));
@@ -89,7 +89,7 @@ impl Reactor {
         count(&self.group.context.stats.loops);
     }
 
-    /// How long the poller may sleep: none at all while something is ready.
+    /// The time for which the poller may sleep: zero if a connection is ready.
     fn timeout(&self) -> Option<Duration> {
         if !self.mailbox.fall_asleep() || !self.ready.is_empty() {
             return Some(Duration::ZERO);
@@ -101,14 +101,14 @@ impl Reactor {
         Some(Duration::from_micros(next_us.saturating_sub(now_us)))
     }
 
-    /// Lets in who waits.
+    /// Accepts waiting clients.
     pub fn accept(&mut self) {
         let group = &self.group;
         let stats = &group.context.stats;
         self.listeners.accept(self.now.mono_us, stats, |newcomer| group.place(newcomer));
     }
 
-    /// Does the work that is due besides the events of sockets: timers, messages, wakes.
+    /// Does the work that does not come from sockets: timers, messages, wakes.
     pub fn look_around(&mut self) {
         if self.listeners.again_us().is_some_and(|at| at <= self.now.mono_us) {
             self.accept();
@@ -122,8 +122,8 @@ impl Reactor {
         (self.messages, self.woken) = (messages, woken);
     }
 
-    /// Takes a connection out for a call, with what happened to it. What happens to one that is
-    /// away is noted for when it is back.
+    /// Takes a connection out for a call, with its events. Events of a connection that is taken out
+    /// are kept until it returns.
     #[inline]
     pub fn take(&mut self, key: Key, events: Events) -> Option<(Driver, Events)> {
         let slot = self.slots.get_mut(key)?;
@@ -135,7 +135,7 @@ impl Reactor {
         Some((driver, events))
     }
 
-    /// Takes a connection that has received back; it is to transmit.
+    /// Puts a connection back that has received and is to transmit.
     #[inline]
     pub fn put_back(&mut self, key: Key, driver: Driver) {
         let Some(slot) = self.slots.get_mut(key) else { return };
@@ -158,7 +158,7 @@ impl Reactor {
         None
     }
 
-    /// The next connection with bytes to be handed over, and where those are.
+    /// The next connection with input to be passed on, and the range of that input.
     #[inline]
     pub fn next_fetched(&mut self) -> Option<(Key, Driver, Range<usize>)> {
         while let Some((key, range)) = self.fetched.pop_front() {
@@ -170,13 +170,13 @@ impl Reactor {
         None
     }
 
-    /// Where the next read may go in the buffer.
+    /// The offset in the buffer where the next read may go.
     #[inline]
     pub fn room(&self) -> usize {
         self.fetched.back().map_or(0, |(_, range)| range.end)
     }
 
-    /// Sends a connection to the pool for one turn. It comes back as a message.
+    /// Passes a connection to the pool for one turn. It returns as a message.
     pub fn hand_over<const TRACED: bool>(&mut self, key: Key, events: Events) {
         let Some(pool) = &self.group.pool else { return };
         let pool = pool.clone();
@@ -187,7 +187,7 @@ impl Reactor {
         }
     }
 
-    /// Takes a connection back after a turn, and notes what it wants next.
+    /// Puts a connection back after a turn, and arranges what it wants next.
     #[inline]
     pub fn finish_turn(&mut self, key: Key, driver: Driver, turn: Turn) {
         if let Some(slot) = self.slots.get_mut(key) {
@@ -200,7 +200,7 @@ impl Reactor {
     fn after_turn(&mut self, key: Key, turn: Turn) {
         match turn {
             Turn::Wait => self.arm(key),
-            // Also one that goes on at once may find that its peer reads again.
+            // A connection that goes on at once may nevertheless see that its peer reads again.
             Turn::More => {
                 self.arm(key);
                 self.enqueue(key, Events::empty());
@@ -209,7 +209,7 @@ impl Reactor {
         }
     }
 
-    /// Makes sure that what the connection waits for will be noticed.
+    /// Makes sure that the events for which the connection waits are noticed.
     #[inline]
     fn arm(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
@@ -244,7 +244,7 @@ impl Reactor {
         }
     }
 
-    /// The next connection that is ready though no event is due.
+    /// The next connection that is ready without an event.
     #[inline]
     pub fn next_ready(&mut self) -> Option<Key> {
         let key = self.ready.pop_front()?;
@@ -261,7 +261,7 @@ impl Reactor {
                 continue;
             }
             slot.armed_us = NEVER;
-            // Away at a worker: it is armed again when it returns.
+            // The connection is with a worker; its timer is set again when it returns.
             let deadline_us = slot.driver.as_ref().and_then(Driver::deadline_us);
             match deadline_us {
                 Some(due_us) if due_us <= self.now.mono_us => self.enqueue(key, Events::WAKE),
@@ -294,7 +294,7 @@ impl Reactor {
         }
     }
 
-    /// Takes a connection in: registers its socket, tells its waker, gives it a first turn, since
+    /// Adds a connection: registers its socket, tells its waker, and gives it a first turn, because
     /// it may have been woken before.
     fn settle(&mut self, driver: Driver, waker: Arc<ConnectionWaker>, events: Events) {
         let fd = driver.socket().as_raw_fd();
@@ -311,7 +311,7 @@ impl Reactor {
         self.enqueue(key, events | drain | Events::WAKE);
     }
 
-    /// A connection is back from the pool. What happened meanwhile gives it another turn.
+    /// Puts a connection back that returns from the pool. Events since then give it another turn.
     fn returned(&mut self, key: Key, driver: Driver, turn: Turn) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.driver = Some(driver);
@@ -322,8 +322,8 @@ impl Reactor {
         }
     }
 
-    /// Has everything reported again that sockets have to say: events that were taken from the
-    /// poller are lost when a thread is called away in the middle of them.
+    /// Makes the poller report all sockets' states again. Events that a thread took from the poller
+    /// are lost if the thread is held by a call before it has handled them.
     pub fn poll_anew(&mut self) {
         self.accept();
         for key in self.slots.keys() {
@@ -340,7 +340,7 @@ impl Reactor {
         }
     }
 
-    /// Notices a requested shutdown, or that this reactor is to retire.
+    /// Checks for a requested shutdown, and whether this reactor is to retire.
     pub fn notice_shutdown(&mut self) {
         if self.drain_until_us.is_none() && self.group.shutdown.requested() {
             self.listeners.close();
@@ -355,7 +355,7 @@ impl Reactor {
         }
     }
 
-    /// Gives every connection that is not with a worker to another reactor.
+    /// Passes every connection that is not with a worker to another reactor.
     fn hand_connections_on(&mut self) {
         for key in self.slots.keys() {
             if self.slots.get_mut(key).is_some_and(|slot| slot.driver.is_none()) {
@@ -373,7 +373,7 @@ impl Reactor {
         }
     }
 
-    /// Whether the server has drained, or this reactor has handed everything over.
+    /// Whether the server has drained, or this reactor has passed on all its connections.
     pub fn finished(&self) -> bool {
         let empty = self.slots.len() == 0;
         match self.drain_until_us {
@@ -384,7 +384,7 @@ impl Reactor {
         }
     }
 
-    /// Closes what did not finish in time, and the mailbox.
+    /// Closes the connections that did not finish in time, and the mailbox.
     pub fn end(mut self) {
         self.slots.keys().into_iter().for_each(|key| self.remove(key));
         self.mailbox.close();
@@ -392,7 +392,7 @@ impl Reactor {
     }
 }
 
-/// Has the poller report room to write from now on.
+/// Makes the poller report when the socket is writable.
 #[cold]
 fn watch_writes(registry: &mio::Registry, driver: &Driver, key: Key) {
     let (fd, interest) = (driver.socket().as_raw_fd(), Interest::READABLE | Interest::WRITABLE);

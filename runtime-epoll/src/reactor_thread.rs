@@ -1,9 +1,9 @@
-//! [`ReactorThread`]: a thread in the place of a reactor: the loop, and the calls of connections.
+//! [`ReactorThread`]: the loop of a reactor's thread, which calls the connections.
 //!
-//! While a connection is called, the reactor is not borrowed. So when a call turns out to take long
-//! ([`runtime::stand_in`]), another thread takes its place: it gets the reactor as it is, with
-//! what was read and what is to be written, and goes on. The thread that stays behind finishes its
-//! one call, sends the connection back, as workers of a pool do, and ends.
+//! While a connection is called, the reactor is not borrowed. So if a call turns out to take long
+//! ([`runtime::stand_in`]), another thread takes over the reactor, including what was read and what
+//! is to be written, and continues the loop. The first thread finishes its one call, sends the
+//! connection back as a pool's worker does, and ends.
 
 use crate::accept::{Listeners, MAILBOX_TOKEN};
 use crate::mailbox::{Mailbox, Message};
@@ -16,20 +16,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Events taken from the kernel at once: answers to the first wait for the last of them.
+/// The number of events taken from the poller at once. Replies to the first wait until the last is
+/// handled.
 const EVENTS_MAX: usize = 256;
 
-/// The size of the one buffer a thread reads into: a full pipeline of the usual clients, behind
-/// what other connections left there in the same loop.
+/// The size of the thread's read buffer, in bytes: enough for a full pipeline of usual clients
+/// behind the input of other connections in the same loop.
 const BUFFER_SIZE: usize = 128 * 1024;
 
-/// Input left in the buffer is handed over when there is less room than this, in bytes, for the
-/// next read.
+/// When the room left for the next read is smaller than this, in bytes, the input in the buffer is
+/// passed on.
 const ROOM_MIN: usize = 64 * 1024;
 
-/// One thread's place in front of a reactor.
+/// A thread and the reactor that it runs.
 pub(crate) struct ReactorThread {
-    /// `None` once another thread has it.
+    /// `None` once another thread has taken over.
     reactor: RefCell<Option<Box<Reactor>>>,
     buffer: RefCell<Vec<u8>>,
     mailbox: Arc<Mailbox>,
@@ -37,20 +38,20 @@ pub(crate) struct ReactorThread {
     pooled: bool,
 }
 
-/// The reactor and the state that one thread hands over to another.
+/// The reactor and the buffer that one thread passes to another.
 pub(crate) struct Handover {
     reactor: Box<Reactor>,
     buffer: Vec<u8>,
 }
 
 impl Handover {
-    /// That of a reactor at its beginning.
+    /// The state of a reactor that has not started yet.
     pub fn new(reactor: Reactor) -> Handover {
         Handover { reactor: Box::new(reactor), buffer: vec![0; BUFFER_SIZE] }
     }
 
-    /// Serves on this thread until the server has drained, the reactor has handed everything over,
-    /// or another thread has taken over.
+    /// Serves on this thread until the server has drained, the reactor has passed on all its
+    /// connections, or another thread has taken over.
     pub fn run(self) {
         let Handover { reactor, buffer } = self;
         let serving = Rc::new(ReactorThread {
@@ -66,7 +67,7 @@ impl Handover {
         serving.serve();
     }
 
-    /// Goes on in the middle of a loop.
+    /// Continues in the middle of a loop.
     pub fn take_over(mut self) {
         self.reactor.poll_anew();
         self.run();
@@ -76,10 +77,10 @@ impl Handover {
 impl ReactorThread {
     fn serve(&self) {
         let mut events = mio::Events::with_capacity(EVENTS_MAX);
-        // What another thread left undone comes first.
+        // The work that another thread left comes first.
         self.finish_turns::<false>();
         while self.wait(&mut events) {
-            // Decided on once for all turns of this loop.
+            // Decided once for all turns of this loop.
             if trace::is_on() {
                 self.with(|reactor| reactor.awake_at = Instant::now());
                 self.round::<true>(&events);
@@ -92,7 +93,7 @@ impl ReactorThread {
         }
     }
 
-    /// The reactor, unless another thread has it.
+    /// The reactor, unless another thread has taken over.
     #[inline(always)]
     fn reactor(&self) -> Option<RefMut<'_, Box<Reactor>>> {
         RefMut::filter_map(self.reactor.borrow_mut(), Option::as_mut).ok()
@@ -105,7 +106,7 @@ impl ReactorThread {
         }
     }
 
-    /// Waits for events; false when there is nothing more to do here.
+    /// Waits for events. Returns false if this thread has nothing more to do.
     fn wait(&self, events: &mut mio::Events) -> bool {
         let Some(mut reactor) = self.reactor() else { return false };
         if reactor.finished() {
@@ -137,8 +138,8 @@ impl ReactorThread {
         self.transmit::<TRACED>();
     }
 
-    /// One turn for each connection that is ready now; those that become ready meanwhile wait for
-    /// the next loop, after the sockets' events.
+    /// Gives one turn to each connection that is ready now. Those that become ready meanwhile wait
+    /// for the next loop, after the events of sockets.
     fn run_ready<const TRACED: bool>(&self) {
         let count = self.reactor().map_or(0, |reactor| reactor.ready.len());
         for _ in 0..count {
@@ -149,8 +150,8 @@ impl ReactorThread {
         }
     }
 
-    /// Tells a connection what happened and reads from it; what was read is handed over later, or
-    /// at once when it is much.
+    /// Tells a connection of its events and reads from it. A long read is passed on at once, a
+    /// short one later.
     #[inline]
     fn visit<const TRACED: bool>(&self, key: Key, events: Events) {
         let Some(mut reactor) = self.reactor() else { return };
@@ -196,7 +197,7 @@ impl ReactorThread {
         }
     }
 
-    /// Hands over what was read: by now the memory it needs is on its way.
+    /// Passes on what was read. The memory for it has been prefetched.
     fn deliver<const TRACED: bool>(&self) {
         let Some(mut reactor) = self.reactor() else { return };
         let (now, awake_at) = (reactor.now, reactor.awake_at);
@@ -214,7 +215,7 @@ impl ReactorThread {
         }
     }
 
-    /// Lets those that have received write their answers.
+    /// Lets the connections that have received write their replies.
     fn transmit<const TRACED: bool>(&self) {
         let Some(mut reactor) = self.reactor() else { return };
         let now = reactor.now;
@@ -229,13 +230,13 @@ impl ReactorThread {
         }
     }
 
-    /// The rest of a turn on a thread that is no reactor any more.
+    /// Does the rest of a turn on a thread that no longer has the reactor.
     fn stay_behind(&self, key: Key, mut driver: Driver) {
         let turn = driver.transmit::<false>(self.context.clock.now());
         self.mailbox.send(Message::Returned(key, driver, turn));
     }
 
-    /// A call takes long: another thread goes on with everything else.
+    /// Called when a call takes long: another thread takes over everything else.
     fn make_way(&self) {
         let Ok(mut place) = self.reactor.try_borrow_mut() else { return };
         let Ok(buffer) = self.buffer.try_borrow() else { return };

@@ -1,4 +1,4 @@
-//! A reactor's connections, in reusable slots found by index.
+//! A reactor's connections, in reusable slots that are found by index.
 
 use crate::timers::NEVER;
 use crate::waker::ConnectionWaker;
@@ -6,14 +6,14 @@ use mio::Token;
 use runtime::{Driver, Events};
 use std::sync::Arc;
 
-/// Names one connection of one reactor for good: a reused slot has another generation.
+/// Identifies one connection of one reactor uniquely: a reused slot has another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     index: u32,
     generation: u32,
 }
 
-/// Tokens at and above this are not connections: listeners and the mailbox.
+/// Tokens from this value on are not connections, but listeners and the mailbox.
 pub(crate) const SPECIAL_TOKENS: usize = usize::MAX - 0xFFFF;
 
 impl Key {
@@ -26,7 +26,7 @@ impl Key {
     }
 }
 
-/// One connection and the reactor's notes about it.
+/// One connection and the reactor's state for it.
 pub(crate) struct Slot {
     /// `None` while the connection is with a worker.
     pub driver: Option<Driver>,
@@ -37,10 +37,10 @@ pub(crate) struct Slot {
     pub queued: bool,
     /// Whether it has received in this loop and is yet to transmit.
     pub to_transmit: bool,
-    /// Whether the poller watches for room to write. Only once it was needed: Unix-domain sockets
-    /// report every reply their peer takes.
+    /// Whether the poller reports when the socket is writable. It is asked for that only once it
+    /// was needed, because Unix-domain sockets report every reply that their peer takes.
     pub watches_writes: bool,
-    /// The deadline the timers hold for it, [`NEVER`] if none.
+    /// The deadline for which a timer is set, [`NEVER`] if none.
     pub armed_us: u64,
 }
 

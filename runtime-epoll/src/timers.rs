@@ -1,9 +1,9 @@
-//! Deadlines of one reactor's connections: a heap in which outdated entries are left until they
+//! The deadlines of one reactor's connections: a heap in which outdated entries are left until they
 //! come up.
 //!
-//! A connection's deadline moves with almost every request (idle timeouts), mostly to later. So
-//! the heap is touched only when a deadline comes *nearer* than the one it holds; an entry that
-//! comes up early is put back at the time that then applies.
+//! The deadline of a connection moves with almost every request (idle timeouts), mostly to later.
+//! So the heap is changed only when a deadline comes *nearer* than the one in the heap. An entry
+//! that comes up early is put back with the deadline that then applies.
 
 use crate::slots::Key;
 use std::cmp::Reverse;
@@ -12,17 +12,18 @@ use std::collections::BinaryHeap;
 /// No deadline.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// Outdated entries are tolerated up to this many beyond twice the connections.
+/// The number of outdated entries that are allowed in addition to twice the number of connections.
 const SLACK: usize = 64;
 
-/// The heap. Which entry is current is known to the caller: the one it was last told to arm.
+/// The heap. The caller knows which entry of a connection is current: the one that was set last.
 #[derive(Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(u64, Key)>>,
 }
 
 impl Timers {
-    /// Arms `key` for `deadline_us` if that is nearer than `armed_us`, which is kept up to date.
+    /// Sets a timer for `key` at `deadline_us`, if that is earlier than `armed_us`, which is
+    /// updated.
     #[inline]
     pub fn arm(&mut self, key: Key, deadline_us: u64, armed_us: &mut u64) {
         if deadline_us < *armed_us {
@@ -31,12 +32,12 @@ impl Timers {
         }
     }
 
-    /// The nearest time at which [`Timers::pop_due`] may have something.
+    /// The earliest time at which [`Timers::pop_due`] may return an entry.
     pub fn next_us(&self) -> Option<u64> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes one entry that is due.
+    /// Removes and returns one entry that is due.
     pub fn pop_due(&mut self, now_us: u64) -> Option<(u64, Key)> {
         if self.next_us()? > now_us {
             return None;
@@ -45,7 +46,7 @@ impl Timers {
     }
 
     /// Drops outdated entries once they outnumber the `connections`, so that a peer that keeps
-    /// moving its deadline cannot grow the heap.
+    /// moving its deadline cannot make the heap grow.
     pub fn tidy(&mut self, connections: usize, mut armed_us: impl FnMut(Key) -> u64) {
         if self.heap.len() > 2 * connections + SLACK {
             self.heap.retain(|Reverse((at, key))| armed_us(*key) == *at);

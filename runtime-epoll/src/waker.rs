@@ -1,4 +1,4 @@
-//! The waker of one connection: finds the reactor it lives on now.
+//! The waker of one connection, which finds the reactor that has the connection now.
 
 use crate::mailbox::Mailbox;
 use crate::slots::Key;
@@ -8,11 +8,11 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::AcqRel;
 use std::task::Wake;
 
-/// Outlives its connection in whoever keeps it; waking then reaches a key that no longer exists.
+/// May outlive its connection; waking then has no effect.
 pub(crate) struct ConnectionWaker {
-    /// A wake is on its way and not yet taken: further ones add nothing.
+    /// Whether a wake is on its way; then further ones have no effect.
     queued: AtomicBool,
-    /// Where the connection is; none before it was placed.
+    /// The mailbox and the key of the connection; `None` before it has a place.
     home: Mutex<Option<(Arc<Mailbox>, Key)>>,
 }
 
@@ -21,14 +21,14 @@ impl ConnectionWaker {
         Arc::new(ConnectionWaker { queued: AtomicBool::new(false), home: Mutex::new(None) })
     }
 
-    /// Tells where the connection lives from now on. A wake that was sent elsewhere meanwhile may
-    /// be lost: the caller must give the connection a turn.
+    /// Sets the place of the connection. A wake that was sent elsewhere meanwhile may be lost, so
+    /// the caller must give the connection a turn.
     pub fn settle(&self, mailbox: Arc<Mailbox>, key: Key) {
         *self.home.lock() = Some((mailbox, key));
         self.take();
     }
 
-    /// Takes the wake, just before the connection is resumed: one that comes later counts anew.
+    /// Resets the wake just before the connection is resumed, so that a later one has an effect.
     pub fn take(&self) {
         self.queued.swap(false, AcqRel);
     }

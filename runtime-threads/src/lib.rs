@@ -1,14 +1,14 @@
 //! The threads runtime: a fixed pool of blocking threads, each with one client at a time.
 //!
-//! The classic design. A client keeps its worker until it leaves; clients beyond the number of
-//! workers wait in a bounded queue, and beyond that in the kernel's. The pool is resizable while
-//! running: busy workers leave only when their client has.
+//! This is the classic design. A client keeps its worker until it leaves. Clients beyond the number
+//! of workers wait in a bounded queue, and further ones in the kernel's. The number of workers can
+//! be changed while running; a busy worker ends only when its client has left.
 //!
-//! Promises: one thread per connection, nothing shared between them but the queue. This crate sees
-//! bytes and [`runtime::Connection`]s only: no command, no key, no storage.
+//! Promises: one thread per connection, with nothing shared between them but the queue. The crate
+//! sees only bytes and [`runtime::Connection`]s: no commands, keys or storage.
 //!
-//! Map: [`ThreadsRuntime`] here accepts and hands out; `pool` is the queue and the number of
-//! workers; `worker` serves one client; `waker` is how other threads reach it.
+//! Modules: [`ThreadsRuntime`], here, accepts clients and queues them. `pool` holds the queue and
+//! the number of workers. `worker` serves one client. `waker` is how other threads reach a worker.
 
 mod pool;
 mod waker;
@@ -27,18 +27,18 @@ use std::task::Waker;
 use std::time::Duration;
 use waker::{PollWaker, Wanted, poll};
 
-/// The most workers anyone may ask for.
+/// The highest number of workers.
 pub const THREADS_MAX: usize = 16 * 1024;
 
-/// How long to wait after `accept` failed: without a free file descriptor it fails again at once.
+/// The pause after `accept` failed: without a free file descriptor it fails again at once.
 const BACK_OFF: Duration = Duration::from_millis(80);
 
-/// How the runtime is set up.
+/// The parameters of the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Workers, and so clients served at once, from one to [`THREADS_MAX`].
+    /// The number of workers, and thus of clients served at once, from one to [`THREADS_MAX`].
     pub threads: usize,
-    /// Accepted clients that may wait for a worker.
+    /// The number of accepted clients that may wait for a worker.
     pub queue_max: usize,
 }
 
@@ -56,10 +56,10 @@ pub struct ThreadsRuntime {
 }
 
 impl ThreadsRuntime {
-    /// A runtime that starts threads once `serve` is called.
+    /// Creates a runtime. It starts its threads when `serve` is called.
     ///
     /// # Errors
-    /// No threads, or more than [`THREADS_MAX`].
+    /// Fails if the number of threads is zero or higher than [`THREADS_MAX`].
     pub fn new(config: Config) -> io::Result<Self> {
         check_threads(config.threads)?;
         Ok(ThreadsRuntime { config, stats: Arc::default(), serving: Mutex::new(None) })
@@ -105,7 +105,7 @@ impl Runtime for ThreadsRuntime {
         self.stats.clone()
     }
 
-    /// Grows at once; a surplus worker ends as soon as it has no client.
+    /// Adds workers at once. A surplus worker ends as soon as it has no client.
     fn resize(&self, threads: usize) -> io::Result<()> {
         check_threads(threads)?;
         match self.serving.lock().as_ref() {
@@ -133,7 +133,7 @@ fn accept_until_shutdown(listeners: &[Listener], pool: &Pool, poll_waker: &PollW
     }
 }
 
-/// Accepts all who wait on one listener, pausing while the queue is full.
+/// Accepts all clients that wait on one listener, but pauses while the queue is full.
 fn accept_from(listener: &Listener, pool: &Pool) -> io::Result<()> {
     while pool.wait_for_room() {
         match listener.stream.accept() {

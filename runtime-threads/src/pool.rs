@@ -1,4 +1,4 @@
-//! The queue of accepted clients, and how many workers there are and should be.
+//! The queue of accepted clients, and the actual and wanted number of workers.
 
 use crate::worker::Worker;
 use parking_lot::{Condvar, Mutex};
@@ -11,19 +11,19 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How often a full queue is looked at for a requested shutdown.
+/// The interval at which a full queue is checked for a requested shutdown.
 const ROOM_POLL: Duration = Duration::from_millis(50);
 
-/// An accepted client, and what serves it.
+/// An accepted client, and the service for it.
 pub(crate) struct Newcomer {
     pub accepted: (Socket, Peer),
     pub service: Arc<dyn Service>,
-    /// When it was queued, while tracing.
+    /// The time when it was queued, while tracing.
     queued_at: Option<Instant>,
 }
 
 impl Newcomer {
-    /// A client about to be queued.
+    /// A client that is about to be queued.
     pub fn new(accepted: (Socket, Peer), service: Arc<dyn Service>) -> Self {
         Newcomer { accepted, service, queued_at: trace::is_on().then(Instant::now) }
     }
@@ -36,20 +36,20 @@ pub(crate) struct Pool {
     pub drain_timeout: Duration,
     queue_max: usize,
     state: Mutex<State>,
-    /// A client was queued, or workers are to leave.
+    /// Notified when a client was queued, or workers are to end.
     arrived: Condvar,
-    /// A client was taken from the queue.
+    /// Notified when a client was taken from the queue.
     taken: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     queue: VecDeque<Newcomer>,
-    /// Workers there are.
+    /// The number of workers that exist.
     alive: usize,
-    /// Workers there should be, but for those who stand in for others.
+    /// The wanted number of workers, without those that stand in for others.
     wanted: usize,
-    /// Workers held by a long call: each has another stand in for it.
+    /// The number of workers held by a long call. For each of them another one stands in.
     held: usize,
     threads: Vec<JoinHandle<()>>,
 }
@@ -66,7 +66,7 @@ impl Pool {
         Arc::new(Pool { context, shutdown, drain_timeout, queue_max, state, arrived, taken })
     }
 
-    /// Brings the number of workers to `threads`; busy ones stay until their client leaves.
+    /// Changes the number of workers to `threads`. Busy ones end when their client has left.
     pub fn resize(self: &Arc<Self>, threads: usize) -> io::Result<()> {
         let mut state = self.state.lock();
         state.wanted = threads;
@@ -75,7 +75,8 @@ impl Pool {
         Ok(())
     }
 
-    /// A worker is held by a long call: another stands in, so that those who wait are served.
+    /// Reports that a worker is held by a long call: another one stands in, so that waiting clients
+    /// are served.
     pub fn relieve(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.held += 1;
@@ -84,7 +85,8 @@ impl Pool {
         }
     }
 
-    /// The long call has ended: there is a worker too many, until one has no client.
+    /// Reports that the long call has ended. From now on there is a worker too many, and the next
+    /// one without a client ends.
     pub fn dismiss(&self) {
         self.state.lock().held -= 1;
         self.arrived.notify_all();
@@ -107,7 +109,7 @@ impl Pool {
         self.context.stats.threads.store(state.alive as u64, Relaxed);
     }
 
-    /// Waits until the queue has room; false when the server stops.
+    /// Waits until the queue has room. Returns false if the server stops.
     pub fn wait_for_room(&self) -> bool {
         let mut state = self.state.lock();
         while state.queue.len() >= self.queue_max && !self.shutdown.requested() {
@@ -142,7 +144,7 @@ impl Pool {
         }
     }
 
-    /// Drops waiting clients and waits for the workers, which drain theirs.
+    /// Drops waiting clients and waits for the workers, which drain their clients.
     pub fn close(&self) {
         let (queue, threads) = {
             let mut state = self.state.lock();

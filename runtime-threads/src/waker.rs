@@ -1,4 +1,5 @@
-//! How other threads reach one that sleeps in `poll`: a socket pair, raised at most once per sleep.
+//! How other threads wake one that sleeps in `poll`: a socket pair, written to at most once per
+//! sleep.
 
 use parking_lot::Mutex;
 use runtime::{Events, RuntimeStats};
@@ -11,7 +12,7 @@ use std::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 use std::task::Wake;
 use std::time::Duration;
 
-/// Wakes a thread out of `poll`: its descriptor becomes readable when raised.
+/// Wakes a thread from `poll`: its descriptor becomes readable when it is raised.
 #[derive(Debug)]
 pub(crate) struct PollWaker {
     raised: AtomicBool,
@@ -27,19 +28,19 @@ impl PollWaker {
         Ok(PollWaker { raised: AtomicBool::new(false), raising_end, polled_end })
     }
 
-    /// Has the thread wake, or not sleep when it next would.
+    /// Wakes the thread, or prevents its next sleep.
     pub fn raise(&self) {
         if !self.raised.swap(true, SeqCst) {
-            // Fails only when the pair is full, and then it has been raised.
+            // This fails only if the pair is full, and then it has been raised.
             let _ = (&self.raising_end).write(&[0]);
         }
     }
 
-    /// Takes the wake back; what was raised for must be looked at afterwards.
+    /// Resets the wake. The reasons for it must be checked afterwards.
     pub fn reset(&self) {
         if self.raised.load(SeqCst) {
             let _ = (&self.polled_end).read(&mut [0; 16]);
-            // A swap, to see everything done before a wake that found it still raised.
+            // A swap, so that everything done before a wake that found it still raised is visible.
             self.raised.swap(false, SeqCst);
         }
     }
@@ -57,7 +58,7 @@ impl Wake for PollWaker {
     }
 }
 
-/// The waker of one connection; wakes the worker that serves it, until it has ended.
+/// The waker of one connection. It wakes the worker that serves the connection, until that ends.
 pub(crate) struct ConnectionWaker {
     woken: AtomicBool,
     worker: Mutex<Option<Arc<PollWaker>>>,
@@ -70,12 +71,12 @@ impl ConnectionWaker {
         Arc::new(ConnectionWaker { woken, worker, stats })
     }
 
-    /// Takes the wake that came, if one did.
+    /// Resets the wake and returns it, if there was one.
     pub fn take(&self) -> Events {
         Events::WAKE.when(self.woken.swap(false, AcqRel))
     }
 
-    /// The connection has ended; its worker serves others now.
+    /// Reports that the connection has ended, and its worker serves others.
     pub fn retire(&self) {
         *self.worker.lock() = None;
     }
@@ -101,7 +102,7 @@ impl Wake for ConnectionWaker {
 pub(crate) struct Wanted {
     pub read: bool,
     pub write: bool,
-    /// The end of the peer's input, also when not reading (Linux).
+    /// The end of the peer's input, which is reported even when not reading (Linux).
     pub end: bool,
 }
 
@@ -117,8 +118,8 @@ impl Wanted {
     }
 }
 
-/// Waits until one of `sources` has what is wanted, or for `timeout`; the events of the first.
-/// An interrupted wait reports nothing, as a timeout does.
+/// Waits until one of `sources` has a wanted event, or for `timeout`. Returns the events of the
+/// first source. An interrupted wait returns nothing, like a timeout.
 pub(crate) fn poll(sources: &[(RawFd, Wanted)], timeout: Option<Duration>) -> Events {
     let as_pollfd = |&(fd, wanted): &(RawFd, Wanted)| -> libc::pollfd {
         libc::pollfd { fd, events: wanted.bits(), revents: 0 }

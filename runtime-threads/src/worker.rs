@@ -1,4 +1,4 @@
-//! A worker: serves one client from its first byte to its last, then the next.
+//! A worker, which serves one client from its first byte to its last, and then the next.
 
 use crate::pool::{Newcomer, Pool};
 use crate::waker::{ConnectionWaker, PollWaker, Wanted, poll};
@@ -11,20 +11,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 use std::time::Duration;
 
-/// The size of a worker's read buffer; its pages exist once they are used.
+/// The size of a worker's read buffer, in bytes. Its pages exist once they are used.
 const BUFFER_SIZE: usize = 64 * 1024;
 
 thread_local! {
-    /// A long call holds this worker, and another stands in for it.
+    /// Whether this worker is held by a long call, and another one stands in for it.
     static RELIEVED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// One worker; lives on its thread.
+/// One worker, on its thread.
 pub(crate) struct Worker {
     pool: Arc<Pool>,
     poll_waker: Arc<PollWaker>,
     buffer: Vec<u8>,
-    /// When to give up on a client that does not finish, once the server drains.
+    /// The time at which to give up on a client that does not finish, once the server drains.
     drain_until_us: Option<u64>,
 }
 
@@ -35,7 +35,7 @@ impl Worker {
         Ok(Worker { pool, poll_waker, buffer: vec![0; BUFFER_SIZE], drain_until_us: None })
     }
 
-    /// Serves clients until told to end.
+    /// Serves clients until it has to end.
     pub fn run(mut self) {
         let pool = self.pool.clone();
         stand_in::provide(move || {
@@ -68,7 +68,8 @@ impl Worker {
             }
             match turn {
                 Turn::Closed => return,
-                // It goes on at once, and is told what happened meanwhile: that its peer reads, or left.
+                // The connection goes on at once, and is told of events meanwhile: that its peer
+                // reads, or has left.
                 Turn::More => events = self.look(&driver, Some(Duration::ZERO)),
                 Turn::Wait => events = self.wait(&driver),
             }
@@ -78,7 +79,7 @@ impl Worker {
         }
     }
 
-    /// Sleeps until something happens to the client.
+    /// Waits for an event of the client.
     fn wait(&self, driver: &Driver) -> Events {
         let clock = &self.pool.context.clock;
         let next_us = [driver.deadline_us(), self.drain_until_us].into_iter().flatten().min();

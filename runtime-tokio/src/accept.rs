@@ -1,4 +1,4 @@
-//! Letting clients in: one task per listener.
+//! Accepts clients: one task per listener.
 
 use crate::Shared;
 use crate::task::Task;
@@ -11,7 +11,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
-/// How long to wait after `accept` failed: without a free file descriptor it fails again at once.
+/// The pause after `accept` failed: without a free file descriptor it fails again at once.
 const BACK_OFF: Duration = Duration::from_millis(80);
 
 /// The tasks that accept.

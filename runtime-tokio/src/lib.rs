@@ -1,12 +1,12 @@
 //! The tokio runtime: one task per connection on a work-stealing scheduler.
 //!
-//! Promises: a task that panics takes its own connection down only; an idle connection owns
-//! neither buffer nor timer; `block_in_place` is used only for services that say they may block, and
-//! for calls that turn out to.
-//! This crate sees bytes and [`runtime::Connection`]s only: no command, no key, no storage.
+//! Promises: a task that panics ends only its own connection; an idle connection owns neither a
+//! buffer nor a timer; `block_in_place` is used only for services that may block, and for calls
+//! that turn out to take long. The crate sees only bytes and [`runtime::Connection`]s: no commands,
+//! keys or storage.
 //!
-//! Map: [`TokioRuntime`] here builds the scheduler and drains it; `accept` lets clients in; `task`
-//! is one connection; `waker` reaches a task from anywhere, `registry` all of them at once.
+//! Modules: [`TokioRuntime`], here, creates the scheduler and drains it. `accept` accepts clients.
+//! `task` is one connection. `waker` reaches a task from any thread, `registry` all tasks at once.
 
 mod accept;
 mod registry;
@@ -25,19 +25,19 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle};
 use tokio::task::block_in_place;
 
-/// The most scheduler threads anyone may ask for.
+/// The highest number of scheduler threads.
 pub const THREADS_MAX: usize = 1024;
 
-/// How often the drain looks whether all connections have ended.
+/// The interval at which draining checks whether all connections have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
-/// How long a thread may take to leave, blocked as it may be, once the server has drained.
+/// The time that a thread, which may be blocked, gets to end once the server has drained.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
 
-/// How long a thread whose call takes long waits for another to take its place.
+/// The time for which a thread in a long call waits until another one has taken its place.
 const MAKE_WAY_MAX: Duration = Duration::from_secs(1);
 
-/// How the runtime is set up.
+/// The parameters of the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Scheduler threads, from one to [`THREADS_MAX`].
@@ -60,15 +60,15 @@ pub struct TokioRuntime {
 struct Shared {
     context: Arc<RuntimeContext>,
     registry: Registry,
-    /// Whether turns are made in `block_in_place`: the service may block in any of them.
+    /// Whether turns run in `block_in_place`, because the service may block in any of them.
     blocking: bool,
 }
 
 impl TokioRuntime {
-    /// A runtime that starts threads once `serve` is called.
+    /// Creates a runtime. It starts its threads when `serve` is called.
     ///
     /// # Errors
-    /// No threads, or more than [`THREADS_MAX`].
+    /// Fails if the number of threads is zero or higher than [`THREADS_MAX`].
     pub fn new(config: Config) -> io::Result<Self> {
         if !(1..=THREADS_MAX).contains(&config.threads) {
             let text = format!("threads must be between 1 and {THREADS_MAX}");
@@ -77,8 +77,8 @@ impl TokioRuntime {
         Ok(TokioRuntime { config, stats: Arc::default() })
     }
 
-    /// Always the multi-thread scheduler: the other one is a little cheaper on one thread, but cannot
-    /// move its tasks away from a call that takes long.
+    /// This is always the multi-thread scheduler. The other one is slightly cheaper on one thread,
+    /// but cannot move its tasks away from a call that takes long.
     fn scheduler(&self) -> Builder {
         let mut builder = Builder::new_multi_thread();
         builder.worker_threads(self.config.threads).thread_name("tokio-worker");
@@ -87,13 +87,13 @@ impl TokioRuntime {
     }
 }
 
-/// A call takes long: the scheduler goes on without this thread. Returns when another one has taken
-/// its place, which is when a task runs there.
+/// Called when a call takes long: the scheduler goes on without this thread. Returns when another
+/// thread has taken its place, that is, when a task runs there.
 fn make_way() {
     let Ok(scheduler) = Handle::try_current() else { return };
     let (taken, seen) = sync_channel(1);
     scheduler.spawn(async move {
-        // Nobody waits any more when it took too long.
+        // If that took too long, nobody waits any more.
         let _ = taken.try_send(());
     });
     block_in_place(|| {
@@ -125,8 +125,8 @@ impl Runtime for TokioRuntime {
             drain(&shared, drain_timeout).await;
             Ok(())
         });
-        // Tasks that did not finish are dropped, which closes their connections. A thread that
-        // is blocked inside one is not waited for.
+        // Tasks that did not finish are dropped, which closes their connections. A thread that is
+        // blocked in one of them is not waited for.
         scheduler.shutdown_timeout(LEAVE_MAX);
         self.stats.threads.store(0, Relaxed);
         result
@@ -137,7 +137,7 @@ impl Runtime for TokioRuntime {
     }
 }
 
-/// Waits for the request to stop.
+/// Waits until a stop is requested.
 async fn requested(shutdown: &Shutdown) {
     let mut subscribed = false;
     poll_fn(|cx| {
@@ -152,7 +152,7 @@ async fn requested(shutdown: &Shutdown) {
     .await;
 }
 
-/// Tells every connection to finish and waits for that, within bounds.
+/// Tells every connection to finish, and waits for that, but at most for `timeout`.
 async fn drain(shared: &Shared, timeout: Duration) {
     let until = Instant::now() + timeout;
     shared.registry.drain();

@@ -1,4 +1,4 @@
-//! All live connections, so that a stop reaches them; touched when one begins and ends only.
+//! All open connections, so that a stop reaches them. It is used only when one begins or ends.
 
 use crate::waker::ConnectionWaker;
 use parking_lot::Mutex;
@@ -17,7 +17,7 @@ struct Inner {
 }
 
 impl Registry {
-    /// Adds a connection; returns its number. One that comes while draining is told at once.
+    /// Adds a connection and returns its number. One that is added while draining is told at once.
     pub fn add(&self, waker: Arc<ConnectionWaker>) -> u64 {
         let mut inner = self.0.lock();
         if inner.draining {

@@ -1,4 +1,4 @@
-//! One connection: a future that turns tokio's readiness, wakes and timers into turns.
+//! One connection: a future that makes turns of tokio's readiness, wakes and timers.
 
 use crate::Shared;
 use crate::waker::ConnectionWaker;
@@ -15,10 +15,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, Sleep};
 
-/// The size of the one buffer a thread reads into.
+/// The size of a thread's read buffer, in bytes.
 const BUFFER_SIZE: usize = 64 * 1024;
 
-/// Turns in one poll: tokio's scheduler expects polls to be short.
+/// The number of turns in one poll, because tokio's scheduler expects polls to be short.
 const TURNS_MAX: u32 = 4;
 
 thread_local! {
@@ -52,16 +52,16 @@ pub(crate) struct Task {
     timer: Timer,
     number: u64,
     shared: Arc<Shared>,
-    /// The end of input was seen: tokio would report it for ever.
+    /// Whether the end of input was seen, which tokio would report for ever.
     end_seen: bool,
-    /// The same of the end of both directions.
+    /// The same for the end of both directions.
     hangup_seen: bool,
-    /// It wants a turn though nothing happened: its last one left something to do.
+    /// Whether it needs a turn without an event, because the last one left work.
     more: bool,
 }
 
 impl Task {
-    /// Introduces a new client to the service and serves it, if it is taken.
+    /// Creates a connection of the service for a new client, and serves it unless it is refused.
     pub fn spawn(shared: &Arc<Shared>, service: &dyn Service, (socket, peer): (Socket, Peer)) {
         let context = &shared.context;
         let waker = ConnectionWaker::new(context.stats.clone());
@@ -87,7 +87,7 @@ impl Task {
         });
     }
 
-    /// Makes wakes reach this task. Its waker stays the same as long as it lives, as a rule.
+    /// Makes wakes reach this task. Usually its waker never changes.
     #[inline]
     fn register(&mut self, cx: &Context<'_>) {
         if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -96,7 +96,7 @@ impl Task {
         }
     }
 
-    /// The events that the socket is ready for. Tokio's own record of them is cleared at once: the
+    /// The events for which the socket is ready. Tokio's record of them is cleared at once: the
     /// driver keeps them, and later events are reported again.
     #[inline]
     fn socket_events(&mut self, cx: &mut Context<'_>) -> Events {
@@ -111,7 +111,7 @@ impl Task {
             }
             self.end_seen = events.intersects(Events::READ_CLOSED);
         }
-        // After the end of input this alone tells that the peer is gone altogether.
+        // After the end of input, only this tells that the peer is gone altogether.
         if (self.driver.write_blocked() || (self.end_seen && !self.hangup_seen))
             && let Poll::Ready(ready) = self.driver.socket().0.poll_write_ready(cx)
         {
@@ -168,7 +168,7 @@ fn closed(ready: Ready) -> Events {
     Events::READ_CLOSED.when(ready.is_read_closed()) | Events::HANGUP.when(ready.is_write_closed())
 }
 
-/// The timer of one connection; none as long as it never had a deadline.
+/// The timer of one connection; without a timer as long as there was no deadline.
 #[derive(Default)]
 struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
@@ -177,8 +177,8 @@ struct Timer {
 }
 
 impl Timer {
-    /// Whether the connection's deadline has passed. The timer is moved only when it must fire
-    /// earlier; one that fires early is set again.
+    /// Whether the connection's deadline has passed. The timer is moved only to an earlier time.
+    /// One that fires early is set again.
     #[inline]
     fn fired(&mut self, driver: &Driver<Polled>, shared: &Shared, cx: &mut Context<'_>) -> bool {
         let Some(deadline_us) = driver.deadline_us() else { return false };

@@ -1,4 +1,4 @@
-//! The waker of one connection: remembers what happened and forwards to the task's own waker.
+//! The waker of one connection. It remembers events, and forwards wakes to the task's own waker.
 
 use parking_lot::Mutex;
 use runtime::{Events, RuntimeStats};
@@ -10,7 +10,7 @@ use std::task::{Wake, Waker};
 const WAKE: u8 = 1;
 const DRAIN: u8 = 2;
 
-/// Lives as long as anyone keeps it; without a task, waking does nothing.
+/// May outlive its task; waking then has no effect.
 pub(crate) struct ConnectionWaker {
     /// The flags that the task has not yet seen.
     flags: AtomicU8,
@@ -23,18 +23,19 @@ impl ConnectionWaker {
         Arc::new(ConnectionWaker { flags: AtomicU8::new(0), task: Mutex::new(None), stats })
     }
 
-    /// Says which task to wake. What happened before must be looked for afterwards.
+    /// Sets the task to wake. Events from before must be checked afterwards.
     pub fn set_task(&self, waker: Waker) {
         *self.task.lock() = Some(waker);
     }
 
-    /// Forgets the task, which has ended: whoever keeps this no longer keeps the task's memory.
+    /// Forgets the task, which has ended, so that its memory is not kept by those who keep this
+    /// waker.
     pub fn forget_task(&self) {
         let task = self.task.lock().take();
         drop(task);
     }
 
-    /// Takes what has happened.
+    /// Returns and resets the events.
     #[inline]
     pub fn take(&self) -> Events {
         if self.flags.load(Relaxed) == 0 {

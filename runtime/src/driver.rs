@@ -1,5 +1,6 @@
 //! The half of a connection's turn that makes the system calls, for runtimes that are told when a
-//! socket is ready: when to read and write, and how the socket's own events end a connection.
+//! socket is ready. It decides when to read and write, and how events of the socket end a
+//! connection.
 
 use crate::trace::{self, Stage};
 use crate::{Events, Exchange, Input, Now, Onward, Peer, RuntimeContext, Sent, Service, Socket};
@@ -7,14 +8,16 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::task::Waker;
 
-/// Times one turn lets a connection go on because its output has drained, before others get theirs.
+/// The number of times that a connection may produce more output in one turn because its output has
+/// drained.
 const REFILLS_MAX: u32 = 4;
 
-/// Bytes one turn may write before others get theirs.
+/// The number of bytes that one turn may write before other connections get their turn.
 const WRITE_MAX: usize = 1 << 20;
 
-/// Reads up to this long are held back after [`Driver::fetch`], so that what several connections
-/// ask for can be sent for together; a longer one is a pipeline, which is enough by itself.
+/// Reads up to this many bytes may be held back after [`Driver::fetch`], so that the memory for the
+/// requests of several connections can be prefetched together. A longer read is a pipeline, which
+/// is enough by itself.
 const FEW: usize = 1024;
 
 /// The action the runtime takes on a connection after its turn.
@@ -22,7 +25,8 @@ const FEW: usize = 1024;
 pub enum Turn {
     /// Wait for the next event, wake or deadline.
     Wait,
-    /// Its share is used up, but there is more to do: give it another turn after the others'.
+    /// Its share of the turn is used up, but it has more to do: give it another turn after the
+    /// other connections.
     More,
     /// It has ended: drop the driver.
     Closed,
@@ -31,35 +35,37 @@ pub enum Turn {
 /// The result of [`Driver::fetch`]: how much input was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// Nothing, for now.
+    /// Nothing has arrived.
     Nothing,
-    /// So many bytes, which may be left until other connections have been read from.
+    /// This many bytes, which may be held back until other connections have been read from.
     Few(usize),
-    /// So many bytes, which it is best to hand over at once.
+    /// This many bytes, which are best passed on at once.
     Many(usize),
     /// The end of input.
     End,
 }
 
-/// A connection with its socket. `S` is what the runtime keeps the socket in.
+/// A connection with its socket. `S` is the type in which the runtime keeps the socket.
 ///
-/// A turn has two halves, [`Driver::receive`] and [`Driver::transmit`], so that a runtime with several
-/// connections ready can let all of them receive first ([`crate::Connection::before_write`] says why).
-/// And listening has three parts, [`Driver::notice`], [`Driver::fetch`] and [`Driver::deliver`], so that
-/// it can read from all of them before it hands anything over.
+/// A turn has two halves, [`Driver::receive`] and [`Driver::transmit`], so that a runtime with
+/// several ready connections can let all of them receive first ([`crate::Connection::before_write`]
+/// says why). The first half has three parts, [`Driver::notice`], [`Driver::fetch`] and
+/// [`Driver::deliver`], so that a runtime can read from all connections before it passes any input
+/// on.
 ///
-/// Promises, beside those of [`Exchange`]: output is written after every turn, and input is read as the
-/// connection wants it ([`Input`]) however much output waits.
+/// Promises, in addition to those of [`Exchange`]: output is written after every turn, and input is
+/// read as the connection wants it ([`Input`]), however much output waits.
 ///
-/// The parts of a turn exist twice: with `TRACED`, reads and writes are timed for [`trace`].
+/// Each part is compiled twice: with `TRACED`, reads and writes are timed for [`trace`].
 pub struct Driver<S: AsRef<Socket> = Socket> {
     exchange: Exchange,
     socket: S,
-    /// Lasting events not yet used up.
+    /// Events that persist and have not been used up yet.
     ready: Events,
 }
 
-/// The next operation on the connection, given the socket's readiness and the connection's status.
+/// The next operation, which depends on the readiness of the socket and the status of the
+/// connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Wait,
@@ -69,8 +75,8 @@ enum Step {
 }
 
 impl<S: AsRef<Socket>> Driver<S> {
-    /// Introduces an accepted socket to `service`. `None` when it was refused (and told so) or
-    /// the service panicked.
+    /// Creates a connection of `service` for an accepted socket. `None` if the service refused it
+    /// (which the peer was told) or panicked.
     pub fn connect(
         context: &Arc<RuntimeContext>,
         service: &dyn Service,
@@ -92,29 +98,31 @@ impl<S: AsRef<Socket>> Driver<S> {
         &self.socket
     }
 
-    /// When the connection must be woken if nothing else happens, in [`Now::mono_us`].
+    /// The monotonic time at which the connection must be resumed if nothing else happens, as in
+    /// [`Now::mono_us`].
     #[inline]
     pub fn deadline_us(&self) -> Option<u64> {
         self.exchange.deadline_us()
     }
 
-    /// Whether output is waiting for the kernel to take more.
+    /// Whether output waits until the socket is writable.
     #[inline]
     pub fn write_blocked(&self) -> bool {
         !self.ready.intersects(Events::WRITABLE)
     }
 
-    /// Whether input is wanted now; level-triggered pollers ask for it only then.
+    /// Whether input is wanted now. Level-triggered pollers must ask for it only then.
     pub fn reads(&self) -> bool {
         self.exchange.input() != Input::Held
     }
 
-    /// Whether the peer's end of input was reported; level-triggered pollers stop asking then.
+    /// Whether the peer's end of input was reported. Level-triggered pollers must not ask for input
+    /// then.
     pub fn saw_read_closed(&self) -> bool {
         self.ready.intersects(Events::READ_CLOSED)
     }
 
-    /// Both halves of a turn.
+    /// Runs both halves of a turn.
     pub fn turn(&mut self, events: Events, buffer: &mut [u8], now: Now) -> Turn {
         if trace::is_on() {
             return self.traced_turn(events, buffer, now);
@@ -129,8 +137,8 @@ impl<S: AsRef<Socket>> Driver<S> {
         self.transmit::<true>(now)
     }
 
-    /// Tells the connection what happened and reads at most once. `buffer` is lent for reading
-    /// into and keeps nothing. [`Driver::transmit`] must follow.
+    /// Tells the connection what happened, and reads at most once. `buffer` is only used during the
+    /// call. [`Driver::transmit`] must follow.
     #[inline]
     pub fn receive<const TRACED: bool>(&mut self, events: Events, buffer: &mut [u8], now: Now) {
         if !self.notice(events, now) {
@@ -143,12 +151,12 @@ impl<S: AsRef<Socket>> Driver<S> {
         }
     }
 
-    /// The first part of [`Driver::receive`]: tells the connection what happened. True when it is to
-    /// be read from: [`Driver::fetch`] must follow.
+    /// The first part of [`Driver::receive`]: tells the connection what happened. Returns true if
+    /// it is to be read from; then [`Driver::fetch`] must follow.
     #[inline]
     pub fn notice(&mut self, events: Events, now: Now) -> bool {
         self.ready |= events & Events::LASTING;
-        // What is left to read or write then shows the error.
+        // The read or write that follows will report the error.
         self.ready |= (Events::READABLE | Events::WRITABLE).when(events.intersects(Events::HANGUP));
         self.exchange.notify(events, now);
         match self.next_step() {
@@ -160,9 +168,10 @@ impl<S: AsRef<Socket>> Driver<S> {
         false
     }
 
-    /// The second part: reads at most once. The connection is not called, but for a hint what is
-    /// coming ([`crate::Connection::anticipate`]); bytes that were read are left in `buffer`, and
-    /// [`Driver::deliver`] must follow with them, after [`Fetched::End`] without any.
+    /// The second part: reads at most once. The connection only gets a hint of what is coming
+    /// ([`crate::Connection::anticipate`]). The bytes are left in `buffer` and must be passed to
+    /// [`Driver::deliver`]; after [`Fetched::End`], which has none, it must be called with an empty
+    /// slice.
     #[inline]
     pub fn fetch<const TRACED: bool>(&mut self, buffer: &mut [u8]) -> Fetched {
         let fetched = self.read::<TRACED>(buffer);
@@ -172,7 +181,8 @@ impl<S: AsRef<Socket>> Driver<S> {
         fetched
     }
 
-    /// Hands over what [`Driver::fetch`] left; nothing stands for the end of input.
+    /// The third part: passes on the bytes that [`Driver::fetch`] left. No bytes mean the end of
+    /// input.
     #[inline(always)]
     pub fn deliver(&mut self, bytes: &[u8], now: Now) {
         match bytes {
@@ -181,7 +191,7 @@ impl<S: AsRef<Socket>> Driver<S> {
         }
     }
 
-    /// Writes what the connection has to say, and tells how to go on with it.
+    /// Writes the connection's output, and returns what the runtime has to do next.
     #[inline]
     pub fn transmit<const TRACED: bool>(&mut self, now: Now) -> Turn {
         for _ in 0..=REFILLS_MAX {
@@ -235,9 +245,9 @@ impl<S: AsRef<Socket>> Driver<S> {
         if self.ready.intersects(Events::READABLE) { Step::Read } else { Step::Wait }
     }
 
-    /// Looks after a connection that is not to be read from: when the peer has left, it must not go
-    /// on waiting for others. Where it does not, unread requests before the end of input are still
-    /// owed an answer.
+    /// Handles events of a connection that is not to be read from. If the peer is gone, the
+    /// connection must not go on waiting. If not, unread requests before the end of input must
+    /// still be answered.
     fn while_held(&self) -> Step {
         if self.ready.intersects(Events::HANGUP) {
             return Step::Close;
@@ -255,8 +265,8 @@ impl<S: AsRef<Socket>> Driver<S> {
         match trace::time::<TRACED, _>(Stage::Read, || socket.receive(buffer)) {
             Ok(0) => return Fetched::End,
             Ok(n) => {
-                // A short read emptied the socket: the next arrival is a new edge. Only the end
-                // of input may have been announced already, so then read until it shows.
+                // A short read emptied the socket, so the next arrival is a new edge. Only the end
+                // of input may have been reported before; then read until it is reached.
                 if n < buffer.len() && !self.ready.intersects(Events::READ_CLOSED) {
                     self.ready = self.ready.difference(Events::READABLE);
                 }

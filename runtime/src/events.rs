@@ -1,4 +1,4 @@
-//! [`Events`]: what happened to a connection.
+//! [`Events`]: the events of a connection.
 
 bitflags::bitflags! {
     /// The readiness events of a connection's socket, as a set of flags.
@@ -14,19 +14,20 @@ bitflags::bitflags! {
         const HANGUP = 1 << 3;
         /// The waker fired, or the deadline passed.
         const WAKE = 1 << 4;
-        /// The server stops.
+        /// The server is stopping.
         const DRAIN = 1 << 5;
     }
 }
 
 impl Events {
-    /// The peer sends no more.
+    /// The peer will send nothing more.
     pub(crate) const GONE: Events = Events::READ_CLOSED.union(Events::HANGUP);
 
-    /// Those that persist between turns: facts about the socket, told once (edge-triggered).
+    /// Events that persist between turns: states of the socket that are reported only once
+    /// (edge-triggered).
     pub(crate) const LASTING: Events = Events::READABLE.union(Events::WRITABLE).union(Events::GONE);
 
-    /// This set if `condition`, the empty one otherwise.
+    /// Returns this set if `condition` holds, and the empty set otherwise.
     #[inline]
     pub fn when(self, condition: bool) -> Events {
         if condition { self } else { Events::empty() }

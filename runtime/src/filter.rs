@@ -1,18 +1,23 @@
-//! [`Filtered`]: a connection behind a filter that wraps its bytes (TLS, WebSocket), on any runtime.
+//! [`Filtered`]: a connection behind a filter that encodes its bytes (TLS, WebSocket), on any
+//! runtime.
 //!
-//! A filter is sans-IO, as the connection it stands around, and a [`Connection`] itself: a runtime
-//! cannot tell the two apart. What holds for a filtered connection:
+//! A filter is sans-IO, like the connection inside it, and the whole is a [`Connection`] again, so
+//! a runtime needs to know nothing of filters. For a filtered connection the following holds:
 //!
-//! - **Back-pressure.** At most [`PORTION`] bytes of output are wrapped ahead of the socket. What the peer
-//!   does not read stays in the connection's own output, where the limits of the connection count it.
-//! - **Limits count what is inside.** The connection is told how many bytes the filter holds
-//!   ([`Connection::held_outside`]), wrapped ones and those of a half-arrived record.
-//! - **Order.** What the answers promise is settled ([`Connection::before_write`]) before they are wrapped.
-//! - **The beginning is bounded.** Until the filter is open (a handshake), nothing of the connection's is
-//!   sent, and it has [`Filtered::new`]'s time for that, however the peer spreads its bytes.
-//! - **The end is told.** When the connection has said everything, the filter says goodbye
-//!   ([`Filter::close`]). An end said by the peer inside the filter is an end of input like any other.
-//! - **Nonsense ends it.** After a [`Broken`] the filter's own last words are written, and nothing else is.
+//! - **Back-pressure.** At most [`PORTION`] bytes of output are encoded ahead of the socket. Output
+//!   that the peer does not read stays in the inner connection, whose limits count it.
+//! - **Limits include the filter.** The inner connection is told how many bytes the filter holds
+//!   ([`Connection::held_outside`]): encoded ones, and those of an incomplete record.
+//! - **Order.** Before replies are encoded, what they promise is settled
+//!   ([`Connection::before_write`]).
+//! - **The handshake is bounded.** Until the filter is open, nothing of the inner connection is
+//!   sent. The handshake may take the time given to [`Filtered::new`], however slowly the peer
+//!   sends.
+//! - **The end is announced.** When the connection has sent everything, the filter announces the
+//!   end ([`Filter::close`]). If the peer announces its end inside the filter, that is an end of
+//!   input like any other.
+//! - **Invalid input ends it.** After a [`Broken`] error the filter's own last bytes are written,
+//!   and nothing else.
 
 use crate::{Connection, Flow, Input, Next, Now, Peer, Refusal, Service, Status};
 use resp::Output;
@@ -20,29 +25,30 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-/// Bytes of a connection's output that are wrapped ahead of the socket: four TLS records.
+/// The number of bytes of output that are encoded ahead of the socket: four TLS records.
 pub const PORTION: usize = 64 * 1024;
 
-/// The peer sent what the filter does not understand, or not from this peer.
+/// The peer sent bytes that the filter cannot decode, or that fail its authentication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken(pub String);
 
-/// The state of the peer's stream after a [`Filter`] has decoded the bytes it was handed.
+/// The state of the peer's stream after a [`Filter`] has decoded its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inward {
     /// More may follow.
     Open,
-    /// The peer said inside the filter that it sends no more.
+    /// The peer has announced inside the filter that it will send nothing more.
     Ended,
 }
 
-/// Turns the socket's bytes into a connection's and back.
+/// Decodes the bytes of a socket for a connection, and encodes the connection's.
 pub trait Filter: Send {
-    /// Takes bytes of the socket, all of them. What they carry goes to `plain`, in pieces; what the
-    /// filter answers by itself is appended to `wire`. It keeps no more than one unfinished record.
+    /// Decodes bytes from the socket, all of them. The contents go to `plain`, in pieces; answers
+    /// of the filter itself are appended to `wire`. The filter keeps no more than one incomplete
+    /// record.
     ///
     /// # Errors
-    /// [`Broken`]; last words for the peer may be in `wire`.
+    /// Fails with [`Broken`]; last bytes for the peer may then be in `wire`.
     fn unwrap(
         &mut self,
         bytes: &[u8],
@@ -50,16 +56,16 @@ pub trait Filter: Send {
         wire: &mut Output,
     ) -> Result<Inward, Broken>;
 
-    /// Whether the beginning is over, so that [`Filter::wrap`] may be called.
+    /// Whether the handshake is over, so that [`Filter::wrap`] may be called.
     fn is_open(&self) -> bool;
 
-    /// Appends `plain`, wrapped, to `wire`.
+    /// Encodes `plain` and appends it to `wire`.
     fn wrap(&mut self, plain: &[u8], wire: &mut Output);
 
-    /// Appends what tells the peer that nothing follows.
+    /// Appends the announcement that nothing follows.
     fn close(&mut self, wire: &mut Output);
 
-    /// Bytes held of what has arrived.
+    /// The number of bytes of an incomplete record that are held.
     fn held(&self) -> usize;
 }
 
@@ -67,20 +73,20 @@ pub trait Filter: Send {
 pub struct Filtered<F> {
     filter: F,
     inner: Box<dyn Connection>,
-    /// The connection's, as it last said.
+    /// The status that the inner connection returned last.
     status: Status,
-    /// Wrapped bytes.
+    /// Encoded bytes.
     wire: Output,
-    /// When the beginning must be over; `None` once it is.
+    /// The time until which the handshake must be over; `None` once it is.
     begin_until_us: Option<u64>,
-    /// The filter has said its last words; the connection is not asked for any.
+    /// Whether the filter has sent its last bytes. The connection gives no more output then.
     over: bool,
-    /// The connection was told that no input follows.
+    /// Whether the inner connection was told that no input follows.
     drained: bool,
 }
 
 impl<F: Filter> Filtered<F> {
-    /// Puts `filter` around `inner`. The filter must be open within `patience` from now.
+    /// Puts `filter` around `inner`. The handshake must be over within `patience` from now.
     pub fn new(filter: F, inner: Box<dyn Connection>, now: Now, patience: Duration) -> Self {
         let patience_us = u64::try_from(patience.as_micros()).unwrap_or(u64::MAX);
         Filtered {
@@ -120,7 +126,7 @@ impl<F: Filter> Filtered<F> {
         }
     }
 
-    /// Whether the beginning took too long.
+    /// Whether the handshake took too long.
     fn too_slow(&self, now: Now) -> bool {
         self.begin_until_us.is_some_and(|until_us| now.mono_us >= until_us)
     }
@@ -134,7 +140,7 @@ impl<F: Filter> Filtered<F> {
         self.status
     }
 
-    /// Wraps the next portion, when the last one is written.
+    /// Encodes the next portion once the last one is written.
     fn wrap(&mut self) {
         if self.over || !self.filter.is_open() {
             return;
@@ -175,7 +181,7 @@ impl<F: Filter> Connection for Filtered<F> {
         if self.too_slow(now) {
             self.status.flow = Flow::Abort;
         } else {
-            // Whoever kills it is heard also when only last words are left.
+            // A `CLIENT KILL` must have an effect even if only last bytes are left to write.
             self.status = self.inner.resume(now);
         }
         self.outward()
@@ -204,7 +210,7 @@ impl<F: Filter> Connection for Filtered<F> {
 
     fn drain(&mut self, now: Now) -> Status {
         self.end_input(now);
-        // Before the filter is open there is nobody to say anything to.
+        // Before the filter is open, nothing can be sent.
         if !self.filter.is_open() && self.status.flow == Flow::Open {
             self.status.flow = Flow::Abort;
         }
@@ -220,13 +226,13 @@ impl<F: Filter> Connection for Filtered<F> {
     }
 }
 
-/// Serves what another service does, behind a filter of `make`.
+/// A service whose connections are those of another service, behind filters.
 pub struct FilterService<M> {
     /// The service whose connections are wrapped in the filter.
     pub inner: Arc<dyn Service>,
     /// Makes a filter for each connection, or says why there can be none.
     pub make: M,
-    /// How long its beginning may take.
+    /// The time that a handshake may take.
     pub patience: Duration,
 }
 
@@ -237,7 +243,7 @@ where
 {
     fn connect(&self, peer: Peer, waker: Waker, now: Now) -> Result<Box<dyn Connection>, Refusal> {
         let filter = (self.make)()?;
-        // The text of a refusal would not be understood before the filter is open.
+        // Before the filter is open, the peer could not decode the text of a refusal.
         let inner = self.inner.connect(peer, waker, now).map_err(|_| Refusal(Vec::new()))?;
         Ok(Box::new(Filtered::new(filter, inner, now, self.patience)))
     }

@@ -1,7 +1,7 @@
-//! [`Histogram`]: how long commands took, in buckets that grow with the value.
+//! [`Histogram`]: a distribution of times, in buckets whose width grows with the value.
 //!
-//! Each power of two of nanoseconds is cut into eight equal buckets, so any value is known within
-//! an eighth, from a nanosecond to half a minute, in two kilobytes.
+//! Each power of two of nanoseconds is divided into eight equal buckets. So every value from a
+//! nanosecond to 17 seconds is known to within an eighth, in two kilobytes.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -1,12 +1,12 @@
-//! The seam between runtimes and sessions.
+//! The interface between runtimes and sessions.
 //!
-//! A *runtime* moves bytes, owns timers and threads, and wakes connections. A *service* makes a
+//! A *runtime* moves bytes, owns timers and threads, and wakes connections. A *service* creates a
 //! [`Connection`] for each accepted socket and knows what the bytes mean. Neither sees more of the
-//! other than the traits in this file, so runtimes and protocols can be exchanged freely.
+//! other than the traits in this crate, so runtimes and protocols can be exchanged freely.
 //!
-//! Promises: nothing here opens a socket by itself except [`testing`], reads a command, or holds
-//! a key. A runtime crate must depend on this crate and on `resp` (for [`resp::Output`]) and on no
-//! other crate of the workspace.
+//! Promises: nothing here opens a socket by itself (except [`testing`]), interprets a command, or
+//! holds a key. A runtime crate must depend on this crate and on `resp` (for [`resp::Output`]), and
+//! on no other crate of the workspace.
 
 mod driver;
 mod events;

@@ -1,4 +1,4 @@
-//! The traits themselves: [`Runtime`], [`Service`], [`Connection`], and the values they exchange.
+//! The traits [`Runtime`], [`Service`] and [`Connection`], and the values they exchange.
 
 use std::fmt;
 use std::io;
@@ -11,9 +11,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The current time, as passed to a connection. The engine never reads a clock itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Unix time in milliseconds: what expiry and `TIME` are about.
+    /// Unix time in milliseconds, for expiry and `TIME`.
     pub wall_ms: u64,
-    /// Microseconds since an arbitrary start, never going backwards: deadlines and durations.
+    /// Microseconds since an arbitrary start, which never go backwards: for deadlines and
+    /// durations.
     pub mono_us: u64,
 }
 
@@ -48,66 +49,67 @@ impl Clock {
         Now { wall_ms: wall.as_millis() as u64, mono_us: self.start.elapsed().as_micros() as u64 }
     }
 
-    /// The instant a monotonic time in microseconds stands for, for handing to timers.
+    /// Converts a monotonic time in microseconds to an instant, for timers.
     pub fn instant(&self, mono_us: u64) -> Instant {
         self.start + Duration::from_micros(mono_us)
     }
 }
 
-/// Whether a connection goes on.
+/// Whether a connection stays open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Flow {
-    /// Go on.
+    /// It stays open.
     #[default]
     Open,
     /// Write what is in the output, then close.
     CloseAfterFlush,
-    /// Close now; unwritten output is dropped (protocol abuse, `CLIENT KILL`, output limit).
+    /// Close now and drop unwritten output (protocol abuse, `CLIENT KILL`, output limit).
     Abort,
 }
 
 /// How the runtime handles input from the peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Input {
-    /// It is read and handed over, whether or not the peer reads its answers: one that writes a
-    /// whole pipeline before it reads anything would otherwise never come to read.
+    /// Input is read and passed on, whether or not the peer reads its replies. A peer that writes a
+    /// whole pipeline before it reads anything would otherwise never get to read.
     #[default]
     Wanted,
-    /// The connection waits for what others do (a blocking pop, a pause). Input is read and handed
-    /// over all the same, and kept, so that nothing hides the peer's end; when that is known, the
-    /// wait is over ([`Connection::drain`]), whatever is still unread before it.
+    /// The connection waits for something other than input (a blocking pop, a pause). Input is
+    /// nevertheless read, passed on and kept, so that the peer's end of input is noticed. The wait
+    /// ends then ([`Connection::drain`]), whatever input is before it.
     Kept,
-    /// It stays in the kernel for now: what was taken comes first. That must not depend on the peer
-    /// reading.
+    /// Input stays in the kernel for now, because the connection first has to handle what it has.
+    /// It must be able to do that without the peer reading.
     Held,
 }
 
 /// The work a connection has left to do without any further event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing: it waits for input, its waker or its deadline.
+    /// Nothing: it waits for input, for its waker or for its deadline.
     #[default]
     Nothing,
-    /// It has more to do with what it was handed than is fair in one turn: [`Connection::resume`] is
-    /// called in another one, after those of other connections, whether or not the peer reads.
+    /// It has more input to handle than is fair in one turn. [`Connection::resume`] is called in
+    /// another turn, after those of other connections, whether or not the peer reads.
     AnotherTurn,
-    /// So much output waits that the rest must: [`Connection::resume`] is called once all is written.
+    /// So much output waits that the rest has to wait: [`Connection::resume`] is called once
+    /// everything is written.
     OnceWritten,
 }
 
 /// A connection's instructions to the runtime, returned after each call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Whether to go on, finish or abort.
+    /// Whether the connection stays open.
     pub flow: Flow,
-    /// How to handle further input; bytes already handed over are kept by the connection.
+    /// How to handle further input. The connection keeps what it has been given already.
     pub input: Input,
-    /// The work it has left to do without any further event.
+    /// The work that it has left to do without any further event.
     pub next: Next,
 }
 
 impl Status {
-    /// Open and reading: the ordinary state.
+    /// Open and reading, the usual state.
     pub const READING: Status =
         Status { flow: Flow::Open, input: Input::Wanted, next: Next::Nothing };
 }
@@ -118,56 +120,57 @@ impl Status {
 /// returned [`Status`], writes what [`Connection::output`] holds, and re-arms the timer for
 /// [`Connection::deadline_us`].
 pub trait Connection: Send {
-    /// A hint: these bytes have arrived and will be handed to [`Connection::receive`] later in this
-    /// turn, once other connections' bytes have been read as well. Memory that will be needed can
-    /// be sent for; nothing may be done yet.
+    /// A hint: these bytes have arrived and will be passed to [`Connection::receive`] later in this
+    /// turn, after other connections have been read from as well. The connection may prefetch
+    /// memory that it will need, but may do nothing else yet.
     fn anticipate(&mut self, _bytes: &[u8]) {}
 
-    /// Takes bytes that arrived. All of `bytes` is consumed: complete requests are executed
-    /// straight from the slice, and what remains is copied. How much it keeps at most is the
-    /// connection's to bound: it ends itself when that is too much.
+    /// Takes bytes that have arrived, all of them. Complete requests are executed directly from the
+    /// slice; the rest is copied. The connection itself must bound how much it keeps, and end if
+    /// that is exceeded.
     fn receive(&mut self, bytes: &[u8], now: Now) -> Status;
 
-    /// Called after the connection's waker fired, or when its deadline passed, or for what it said
-    /// it does [`Next`]. Calls without such a cause happen too and must be harmless.
+    /// Called after the connection's waker was woken, when its deadline has passed, or as it asked
+    /// for with [`Next`]. Calls without such a cause happen too, and must be harmless.
     fn resume(&mut self, now: Now) -> Status;
 
-    /// Called once after one or more calls and before [`Connection::output`] is written: what the
-    /// answers promise (a journal write) happens here. A runtime that finds several connections
-    /// ready in one turn calls `receive` on all of them first and `before_write` on each only then,
-    /// so that one write of the journal serves them all.
+    /// Called once after one or more other calls, and before [`Connection::output`] is written.
+    /// What the replies promise is made true here (the journal is written). A runtime that finds
+    /// several connections ready in one turn first calls `receive` on all of them, and then
+    /// `before_write` on each, so that one write of the journal serves them all.
     fn before_write(&mut self, _now: Now) {}
 
     /// The buffer of output to be written. The runtime removes from it the bytes that the socket
     /// accepted.
     fn output(&mut self) -> &mut resp::Output;
 
-    /// Told that [`Connection::output`] was written, as far as the socket took it. True when more can be
-    /// had there at once: a filter makes its output ready by portions.
+    /// Called after [`Connection::output`] was written, as far as the socket took it. Returns true
+    /// if more output is available at once: a filter encodes its output in portions.
     fn written(&mut self) -> bool {
         false
     }
 
-    /// Told how many bytes a filter around this connection holds of it, in either direction, so that
-    /// limits and reports count them.
+    /// Tells the connection how many of its bytes a filter around it holds, in either direction, so
+    /// that limits and reports count them.
     fn held_outside(&mut self, _bytes: usize) {}
 
     /// The monotonic time (µs, as in [`Now::mono_us`]) at which [`Connection::resume`] must be
     /// called if nothing else happens before.
     fn deadline_us(&self) -> Option<u64>;
 
-    /// Told that no input will follow: the server drains, or the peer shut its sending side (or is
-    /// gone, which looks the same). Finish what was parsed. The returned status normally is
-    /// [`Flow::CloseAfterFlush`]; a connection that must still wait for something worth answering
-    /// stays open with [`Input::Held`] and says `CloseAfterFlush` from a later `resume`.
-    /// A wait for *other clients* (a blocking pop) must end here: nobody may be left to answer.
+    /// Tells the connection that no input will follow: the server drains, or the peer has ended its
+    /// sending side (or is gone, which looks the same). It should finish what was parsed. The
+    /// returned status normally is [`Flow::CloseAfterFlush`]. A connection that still waits for
+    /// something worth replying stays open with [`Input::Held`], and returns `CloseAfterFlush` from
+    /// a later `resume`. A wait for *other clients* (a blocking pop) must end here, because the
+    /// peer may be gone.
     fn drain(&mut self, now: Now) -> Status;
 
-    /// The peer is gone or the runtime closed the socket. No call follows.
+    /// The peer is gone or the runtime has closed the socket. No other call follows.
     fn closed(&mut self, now: Now);
 }
 
-/// Who is at the other end.
+/// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// A TCP peer: its address and ours.
@@ -190,26 +193,26 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Why a connection was not taken, with the bytes to send before closing.
+/// A refused connection, with the bytes to send before closing it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(pub Vec<u8>);
 
-/// Makes connections: what a listener serves.
+/// Creates connections for the sockets that a listener accepts.
 pub trait Service: Send + Sync {
-    /// A socket was accepted. `waker` may be kept and fired from any thread, any number of times,
-    /// also after the connection has closed.
+    /// Creates the connection for an accepted socket. `waker` may be kept and woken from any
+    /// thread, any number of times, also after the connection has closed.
     fn connect(&self, peer: Peer, waker: Waker, now: Now) -> Result<Box<dyn Connection>, Refusal>;
 
-    /// True when a call into a connection may block its thread for long (disk reads): a runtime
-    /// that has a way to keep other connections going meanwhile should use it.
+    /// Whether a call into a connection may block its thread for long (disk reads). A runtime that
+    /// can keep other connections going meanwhile should then do so.
     fn may_block(&self) -> bool {
         false
     }
 }
 
-/// A bound socket and what is served on it.
+/// A bound socket and the service behind it.
 pub struct Listener {
-    /// Where to accept.
+    /// The listening socket.
     pub stream: Stream,
     /// The service for connections accepted there: plain sessions, or sessions behind a filter
     /// (TLS).
@@ -226,7 +229,8 @@ pub enum Stream {
     Unix(std::os::unix::net::UnixListener, String),
 }
 
-/// A request to stop, shared between whoever asks (signals, `SHUTDOWN`) and the runtime.
+/// A request to stop, shared between the runtime and those who may ask for it (signals,
+/// `SHUTDOWN`).
 #[derive(Clone, Default)]
 pub struct Shutdown {
     inner: Arc<ShutdownInner>,
@@ -239,24 +243,24 @@ struct ShutdownInner {
 }
 
 impl Shutdown {
-    /// Not asked for yet.
+    /// A request that has not been made yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks for the stop; idempotent, callable from any thread.
+    /// Requests the stop. May be called from any thread, and repeatedly.
     pub fn request(&self) {
         self.inner.asked.store(true, Ordering::SeqCst);
         let wakers = std::mem::take(&mut *self.inner.wakers.lock().expect("no panic while held"));
         wakers.iter().for_each(Waker::wake_by_ref);
     }
 
-    /// Whether the stop was asked for.
+    /// Whether the stop was requested.
     pub fn requested(&self) -> bool {
         self.inner.asked.load(Ordering::SeqCst)
     }
 
-    /// Registers a waker that fires when the stop is asked for; fires at once when it already was.
+    /// Registers a waker that is woken when the stop is requested; at once if it has been already.
     pub fn subscribe(&self, waker: Waker) {
         self.inner.wakers.lock().expect("no panic while held").push(waker.clone());
         if self.requested() {
@@ -271,36 +275,37 @@ impl fmt::Debug for Shutdown {
     }
 }
 
-/// A runtime's own counters, for `INFO`, metrics and the bench. All only ever grow, but `threads`,
-/// `connections` and `queue_depth`.
+/// A runtime's counters, for `INFO`, metrics and benchmarks. All but `threads`, `connections` and
+/// `queue_depth` only increase.
 #[derive(Debug, Default)]
 pub struct RuntimeStats {
-    /// Threads that serve connections now.
+    /// The current number of threads that serve connections.
     pub threads: AtomicU64,
-    /// Connections open now.
+    /// The current number of open connections.
     pub connections: AtomicU64,
-    /// Times a poller returned, or a task was polled.
+    /// The number of times that a poller returned or a task was polled.
     pub loops: AtomicU64,
-    /// Wake-ups that came from other threads.
+    /// The number of wake-ups from other threads.
     pub wakes: AtomicU64,
-    /// Sessions waiting for a worker now (pool execution).
+    /// The current number of sessions that wait for a worker (pool execution).
     pub queue_depth: AtomicU64,
-    /// Connection calls that panicked and took only their own connection down.
+    /// The number of calls into connections that panicked; each ended only its own connection.
     pub panics: AtomicU64,
-    /// `accept` calls that failed (out of file descriptors, mostly).
+    /// The number of `accept` calls that failed (mostly for lack of file descriptors).
     pub accept_errors: AtomicU64,
 }
 
-/// Something that serves listeners until told to stop.
+/// Serves listeners until it is told to stop.
 pub trait Runtime: Send + Sync {
     /// The name used on the command line: `epoll`, `tokio`.
     fn name(&self) -> &'static str;
 
-    /// Serves until `shutdown` is requested, then stops accepting, lets every connection finish
-    /// what it has parsed ([`Connection::drain`]), flushes for at most `drain_timeout`, and closes.
+    /// Serves until `shutdown` is requested. Then it stops accepting, lets every connection finish
+    /// what it has parsed ([`Connection::drain`]), writes output for at most `drain_timeout`, and
+    /// closes.
     ///
-    /// Errors are those of starting (poller or thread creation); a failing connection never ends
-    /// the call.
+    /// Fails only if it cannot start (creation of pollers or threads); a failing connection never
+    /// ends the call.
     fn serve(
         &self,
         listeners: Vec<Listener>,
@@ -309,10 +314,11 @@ pub trait Runtime: Send + Sync {
         drain_timeout: Duration,
     ) -> io::Result<()>;
 
-    /// The counters; alive as long as the runtime.
+    /// The runtime's counters, which live as long as the runtime.
     fn stats(&self) -> Arc<RuntimeStats>;
 
-    /// Changes the number of serving threads while running. Runtimes that cannot say so.
+    /// Changes the number of serving threads while running. Fails with `Unsupported` in a runtime
+    /// that cannot.
     fn resize(&self, _threads: usize) -> io::Result<()> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this runtime's threads are fixed at start"))
     }

@@ -1,4 +1,4 @@
-//! One non-blocking stream socket, TCP or Unix-domain, with the four things runtimes do to it.
+//! A non-blocking stream socket, TCP or Unix-domain, with the operations that runtimes need.
 
 use crate::{Listener, Peer, Stream};
 use resp::Output;
@@ -7,23 +7,23 @@ use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-/// Chunks handed to one `writev`.
+/// The number of chunks in one `writev`.
 const SLICES_MAX: usize = 64;
 
-/// Bytes of unread input thrown away when closing, so that the close is not a reset which would
-/// destroy answers still on their way.
+/// The number of bytes of unread input that are discarded on closing. With unread input, closing
+/// would reset the connection and destroy replies on their way.
 const DISCARD_MAX: usize = 1 << 20;
 
 /// An accepted connection. Closed when dropped.
 #[derive(Debug)]
 pub struct Socket(socket2::Socket);
 
-/// How far [`Socket::send`] came.
+/// The result of [`Socket::send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// Everything is written.
     All,
-    /// The kernel takes no more for now.
+    /// The socket accepts no more for now.
     Blocked,
     /// The limit was reached; more may be written at once.
     Limit,
@@ -33,7 +33,8 @@ impl Stream {
     /// Accepts one connection and makes it non-blocking, without Nagle's delay.
     ///
     /// # Errors
-    /// Those of `accept`: `WouldBlock` when nobody waits; see [`accept_failed_for_good`].
+    /// Fails like `accept`, with `WouldBlock` if no connection waits; see
+    /// [`accept_failed_for_good`].
     pub fn accept(&self) -> io::Result<(Socket, Peer)> {
         let (socket, peer) = match self {
             Stream::Tcp(listener) => {
@@ -68,8 +69,8 @@ impl AsRawFd for Listener {
 }
 
 /// Whether an error of [`Stream::accept`] concerns the listener or the process (out of file
-/// descriptors, out of memory), so that trying again at once would spin. The others concern one
-/// peer that vanished while it waited.
+/// descriptors, out of memory), so that trying again at once would fail again. Other errors concern
+/// one peer that vanished while it waited.
 pub fn accept_failed_for_good(error: &io::Error) -> bool {
     use ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected};
     let one_peer = [ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected];
@@ -77,16 +78,16 @@ pub fn accept_failed_for_good(error: &io::Error) -> bool {
 }
 
 impl Socket {
-    /// Reads once into `buffer`; zero means the peer sends no more.
+    /// Reads once into `buffer`. Returns zero if the peer sends no more.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing has arrived; others mean the connection is gone.
+    /// `WouldBlock` if nothing has arrived; for any other error the connection is gone.
     #[inline]
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         (&self.0).read(buffer)
     }
 
-    /// Whether the peer's end of input is the very next thing to read.
+    /// Whether the next thing to read is the peer's end of input.
     pub fn at_end(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         match self.0.peek(&mut byte) {
@@ -95,11 +96,11 @@ impl Socket {
         }
     }
 
-    /// Writes what is in `output` until it is empty, the kernel blocks or about `limit` bytes
-    /// are gone.
+    /// Writes `output` until it is empty, the socket would block, or about `limit` bytes are
+    /// written.
     ///
     /// # Errors
-    /// The connection is gone.
+    /// Fails if the connection is gone.
     #[inline(always)]
     pub fn send(&self, output: &mut Output, limit: usize) -> io::Result<Sent> {
         let mut left = limit;
@@ -132,8 +133,8 @@ impl Socket {
         (&self.0).write_vectored(&slices[..filled])
     }
 
-    /// Ends the sending side and throws away what the peer has sent meanwhile: with unread input
-    /// a close would be a reset, and the peer might lose the last answers.
+    /// Ends the sending side and discards what the peer has sent meanwhile: with unread input,
+    /// closing would reset the connection, and the peer might lose the last replies.
     pub fn finish(&self) {
         let _ = self.0.shutdown(Shutdown::Write);
         let mut scratch = [0; 4096];
@@ -146,8 +147,8 @@ impl Socket {
         }
     }
 
-    /// Sends a few bytes of farewell, as far as the fresh socket's buffer takes them, and ends the
-    /// sending side.
+    /// Sends a few last bytes, as far as the new socket's buffer takes them, and ends the sending
+    /// side.
     pub fn refuse(&self, bytes: &[u8]) {
         let _ = (&self.0).write(bytes);
         self.finish();

@@ -1,9 +1,9 @@
-//! Stand-ins: what a runtime does about a thread that one connection keeps for long.
+//! Stand-ins: threads that take over from a thread which one connection keeps busy for long.
 //!
-//! A call into a connection normally takes microseconds, and while it does, the other connections
-//! of its thread wait. A script may take for ever. Whoever finds out that a call takes long, from
-//! within, says so with [`send_for`]; the runtime, which has [`provide`]d for that, has another
-//! thread take over what this one was to do besides.
+//! A call into a connection normally takes microseconds, during which the other connections of its
+//! thread wait. A script may run for ever. Code that notices, from within, that a call takes long,
+//! reports it with [`send_for`]. The runtime, which has installed a hook for that with [`provide`],
+//! lets another thread take over the rest of this thread's work.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,16 +14,16 @@ thread_local! {
     static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
 }
 
-/// Says what is to be done on this thread when a call takes long. Runtimes call it on every thread
-/// that calls connections. `hook` runs inside of the long call, perhaps more than once in one.
+/// Installs the hook for long calls on this thread. Runtimes do this on every thread that calls
+/// connections. `hook` runs inside the long call, perhaps more than once.
 pub fn provide(hook: impl Fn() + 'static) {
     HOOK.set(Some(Rc::new(hook)));
 }
 
-/// Says that the call under way will keep this thread for long. Returns soon, and does nothing on
-/// a thread that no runtime has provided for.
+/// Reports that the current call will keep this thread for long. Returns soon, and does nothing on
+/// a thread without a hook.
 pub fn send_for() {
-    // Not called while borrowed, and not at all on a thread that is ending.
+    // The hook is not called while it is borrowed, and not at all on a thread that is ending.
     let hook = HOOK.try_with(|hook| hook.borrow().clone());
     if let Ok(Some(hook)) = hook {
         hook();

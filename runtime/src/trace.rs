@@ -1,14 +1,13 @@
-//! Where a request's time goes: how long each turn of a connection spends in each stage.
+//! Where the time of a request goes: how long each turn of a connection spends in each stage.
 //!
-//! Off, it costs one predictable branch per turn and none per command: the traced paths are
-//! compiled beside the plain ones ([`Driver`](crate::Driver), the engine's sessions), and
-//! [`is_on`] chooses between them. On, each thread counts into buckets of a set that few others
-//! share, nothing is allocated after a set's first use, and [`report`] adds the sets up.
+//! When off, this costs one predictable branch per turn and none per command: the traced code is
+//! compiled beside the plain one ([`Driver`](crate::Driver), the engine's sessions), and [`is_on`]
+//! chooses. When on, each thread counts into a set of buckets that it shares with few others,
+//! nothing is allocated after a set's first use, and [`report`] adds the sets up.
 //!
-//! There is one trace per process, because it is about threads: whoever is asked for a time on any
-//! of them records it here. A *turn* is one event's worth of work for one connection: a read, the
-//! commands it brought, a write. All of a turn's commands share its times; [`Report::commands`]
-//! says how many that were.
+//! There is one trace per process, because any thread may record a time. A *turn* is the work for
+//! one event of one connection: a read, the commands it brought, and a write. All commands of a
+//! turn share its times; [`Report::commands`] is their number.
 
 use crate::histogram::{Histogram, Recorder};
 use std::sync::OnceLock;
@@ -19,27 +18,27 @@ use std::time::Instant;
 /// The stages of a turn whose time is measured, in the order in which they happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// From readiness until somebody takes care of it: behind the other connections of a reactor's
-    /// loop, in a pool's queue, or (once per client) in the queue of accepted clients. How long a
-    /// task of tokio's waits is known to tokio only.
+    /// From readiness until a thread handles it: behind other connections of a reactor's loop, in a
+    /// pool's queue, or (once per client) in the queue of accepted clients. How long a tokio task
+    /// waits is known only to tokio.
     Queue,
     /// The `read` system call.
     Read,
-    /// Parsing, looking commands up, hashing keys and sending for their memory.
+    /// Parsing, looking commands up, hashing keys and prefetching their memory.
     Parse,
-    /// Waiting for shards that somebody else had locked: commands that found theirs free add nothing.
+    /// Waiting for locked shards. A command that finds its shards free adds nothing.
     LockWait,
     /// Running the commands, up to the last reply in the output buffer.
     Execute,
-    /// Appending to the log, and handing it to the kernel.
+    /// Appending to the log, and writing it to the operating system.
     Journal,
-    /// Replies held back until the log is synced (`appendfsync always`).
+    /// Withholding replies until the log is synced (`appendfsync always`).
     FsyncWait,
     /// The `write` system call.
     Write,
 }
 
-/// Stages.
+/// The number of stages.
 const STAGES: usize = 8;
 
 impl Stage {
@@ -78,7 +77,7 @@ struct Set {
     commands: AtomicU64,
 }
 
-/// Sets there are at most; with more threads, some share one.
+/// The highest number of sets; with more threads, some share one.
 const SETS_MAX: usize = 64;
 
 static ON: AtomicBool = AtomicBool::new(false);
@@ -92,18 +91,18 @@ thread_local! {
     };
 }
 
-/// Whether times are taken.
+/// Whether times are recorded.
 #[inline(always)]
 pub fn is_on() -> bool {
     ON.load(Relaxed)
 }
 
-/// Starts or stops taking times. What was counted stays.
+/// Starts or stops recording times. What was recorded stays.
 pub fn switch(on: bool) {
     ON.store(on, Relaxed);
 }
 
-/// Counts one turn's time in a stage.
+/// Records the time of one turn in a stage, in nanoseconds.
 #[inline(never)]
 pub fn record(stage: Stage, nanos: u64) {
     SET.with(|set| {
@@ -112,12 +111,12 @@ pub fn record(stage: Stage, nanos: u64) {
     });
 }
 
-/// Counts the time since `begun` as a turn's time in a stage.
+/// Records the time since `begun` as that of one turn in a stage.
 pub fn record_since(stage: Stage, begun: Instant) {
     record(stage, begun.elapsed().as_nanos() as u64);
 }
 
-/// Does `work`, as the stage of a turn if `TRACED`.
+/// Runs `work`, and records its time as that of a turn in `stage` if `TRACED`.
 #[inline(always)]
 pub fn time<const TRACED: bool, T>(stage: Stage, work: impl FnOnce() -> T) -> T {
     if !TRACED {
@@ -129,12 +128,12 @@ pub fn time<const TRACED: bool, T>(stage: Stage, work: impl FnOnce() -> T) -> T 
     done
 }
 
-/// Counts commands that a turn executed.
+/// Adds to the number of executed commands.
 pub fn executed(commands: u64) {
     SET.with(|set| set.commands.fetch_add(commands, Relaxed));
 }
 
-/// Forgets everything counted.
+/// Resets everything that was recorded.
 pub fn reset() {
     for set in SETS.iter().filter_map(OnceLock::get) {
         set.times.iter().for_each(Recorder::clear);
@@ -168,7 +167,7 @@ impl Report {
     }
 }
 
-/// Adds up what all threads counted. Threads that go on counting meanwhile may be seen half way.
+/// Adds up what all threads have recorded. What they record meanwhile may be included in part.
 pub fn report() -> Report {
     let mut report = Report::default();
     for set in SETS.iter().filter_map(OnceLock::get) {

@@ -1,10 +1,11 @@
-//! The half of a connection's turn that makes no system call: bytes and events in, chunks out.
+//! The half of a connection's turn that makes no system calls: bytes and events in, chunks out.
 //!
-//! An [`Exchange`] is what every runtime does with a [`Connection`], whoever moves its bytes. A
-//! runtime that is told when a socket is *ready* reads and writes itself: [`Driver`](crate::Driver)
-//! is the other half for it. One that is told when a read or a write is *complete* (io_uring) calls
-//! the methods here: [`Exchange::receive`] for what a read brought, [`Exchange::write`] for the chunks
-//! to hand to the next write, [`Exchange::onward`] when that is done.
+//! An [`Exchange`] is what every runtime does with a [`Connection`], whichever way its bytes are
+//! moved. A runtime that is told when a socket is *ready* reads and writes itself;
+//! [`Driver`](crate::Driver) is the other half for it. A runtime that is told when a read or write
+//! is *complete* (io_uring) calls the methods here: [`Exchange::receive`] with the bytes of a read,
+//! [`Exchange::write`] for the chunks of the next write, and [`Exchange::onward`] when that is
+//! complete.
 
 use crate::{Clock, Connection, Events, Flow, Input, Next, Now, Peer, Refusal, RuntimeStats};
 use crate::{Sent, Service, Status};
@@ -16,26 +17,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 
-/// Times one write goes on with what a filter has ready next, before others get their turn.
+/// The number of portions of a filter's output that one call may write before other connections get
+/// their turn.
 const PORTIONS_MAX: u32 = 16;
 
-/// How long a peer may take to read the last answers of a connection that is to close, in µs.
+/// The time that a peer may take to read the last replies of a connection that is to close, in µs.
 const CLOSING_US: u64 = 60_000_000;
 
 /// The clock and counters that all connections of a runtime share.
 #[derive(Debug)]
 pub struct RuntimeContext {
-    /// The clock connections are told the time of.
+    /// The clock from which connections are told the time.
     pub clock: Clock,
     /// The runtime's counters.
     pub stats: Arc<RuntimeStats>,
 }
 
 impl RuntimeContext {
-    /// Introduces a peer to `service`.
+    /// Creates a connection of `service` for a peer.
     ///
     /// # Errors
-    /// The service refuses the peer, which is to be told so, or panicked: then there is nothing to tell.
+    /// Fails if the service refuses the peer, with the bytes to send, or if it panics, without any.
     pub fn introduce(
         self: &Arc<Self>,
         service: &dyn Service,
@@ -60,33 +62,33 @@ impl RuntimeContext {
     }
 }
 
-/// The step to take after a write.
+/// What a runtime has to do after a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Onward {
-    /// Wait for input, as [`Exchange::input`] says, a wake or the deadline.
+    /// Wait for input, as [`Exchange::input`] says, for a wake or for the deadline.
     Wait,
-    /// Write again: there is more by now.
+    /// Write again: more output is available.
     Write,
-    /// Give it another turn after those of others; [`Exchange::notify`] begins that.
+    /// Give it another turn after those of other connections, beginning with [`Exchange::notify`].
     Turn,
-    /// Everything is said: end the sending side in an orderly way and close.
+    /// All output is written: end the sending side in an orderly way and close.
     Finish,
 }
 
-/// A connection between those who move its bytes and itself.
+/// A connection as runtimes drive it.
 ///
-/// Promises: the connection is called by one thread at a time; [`Connection::before_write`] is called
-/// once between its other calls and a look at its output; a panic ends this connection only; and
-/// [`Connection::closed`] is called exactly once, when the exchange is dropped.
+/// Promises: the connection is called by one thread at a time. [`Connection::before_write`] is
+/// called once between its other calls and the writing of its output. A panic ends only this
+/// connection. [`Connection::closed`] is called exactly once, when the exchange is dropped.
 pub struct Exchange {
     connection: Box<dyn Connection>,
     context: Arc<RuntimeContext>,
     status: Status,
-    /// No further input is taken: the peer ended it, or the server drains.
+    /// Whether no further input is taken: the peer has ended it, or the server drains.
     input_over: bool,
-    /// The connection was called since its last `before_write`.
+    /// Whether the connection was called since its last `before_write`.
     unsettled: bool,
-    /// When to give up on a peer that does not read the last answers.
+    /// The time at which to give up on a peer that does not read the last replies.
     closing_until_us: Option<u64>,
 }
 
@@ -103,14 +105,15 @@ impl Exchange {
         }
     }
 
-    /// When the connection must be woken if nothing else happens, in [`Now::mono_us`].
+    /// The monotonic time at which the connection must be resumed if nothing else happens, as in
+    /// [`Now::mono_us`].
     #[inline]
     pub fn deadline_us(&self) -> Option<u64> {
-        // What it waited for before it was to close means nothing any more.
+        // A deadline from before it was to close no longer applies.
         if self.is_open() { self.connection.deadline_us() } else { self.closing_until_us }
     }
 
-    /// Whether it goes on: otherwise only what is queued may still be written.
+    /// Whether the connection is open. If not, only queued output may still be written.
     #[inline]
     pub fn is_open(&self) -> bool {
         self.status.flow == Flow::Open
@@ -122,14 +125,15 @@ impl Exchange {
         if self.input_over { Input::Held } else { self.status.input }
     }
 
-    /// Whether the end of input was told, by the peer or because the server drains.
+    /// Whether the connection was told that no input follows, because of the peer or because the
+    /// server drains.
     #[inline]
     pub fn input_is_over(&self) -> bool {
         self.input_over
     }
 
-    /// Tells of a wake ([`Events::WAKE`]), a drain ([`Events::DRAIN`]), or of another turn that it asked
-    /// for ([`Onward::Turn`]). Other events mean nothing here.
+    /// Tells the connection of a wake ([`Events::WAKE`]), a drain ([`Events::DRAIN`]), or another
+    /// turn that it asked for ([`Onward::Turn`]). Other events have no effect here.
     #[inline]
     pub fn notify(&mut self, events: Events, now: Now) {
         if !self.is_open() {
@@ -143,8 +147,8 @@ impl Exchange {
         }
     }
 
-    /// One that only has its last answers written can still be ended at once: by whoever kills it, or
-    /// because its peer takes too long.
+    /// A connection that only has its last replies left to write can still be ended at once: by
+    /// `CLIENT KILL`, or because its peer takes too long.
     #[cold]
     fn notify_closing(&mut self, events: Events, now: Now) {
         if self.status.flow != Flow::CloseAfterFlush || !events.intersects(Events::WAKE) {
@@ -163,7 +167,7 @@ impl Exchange {
         self.guarded("anticipate", |exchange| exchange.connection.anticipate(bytes));
     }
 
-    /// Hands over what arrived; all of it is taken.
+    /// Passes on input; all of it is taken.
     #[inline(always)]
     pub fn receive(&mut self, bytes: &[u8], now: Now) {
         if !self.is_open() {
@@ -175,8 +179,8 @@ impl Exchange {
         });
     }
 
-    /// Tells that no input follows: the peer has ended it, or the server drains. Only the first time
-    /// counts.
+    /// Tells the connection that no input follows: the peer has ended it, or the server drains.
+    /// Only the first call has an effect.
     pub fn end_input(&mut self, now: Now) {
         if self.input_over || !self.is_open() {
             return;
@@ -186,14 +190,14 @@ impl Exchange {
         self.guarded("drain", |exchange| exchange.status = exchange.connection.drain(now));
     }
 
-    /// Ends it: the socket is gone. What is queued is dropped.
+    /// Ends the connection: the socket is gone. Queued output is dropped.
     pub fn abort(&mut self) {
         self.status.flow = Flow::Abort;
     }
 
-    /// Settles what the answers promise, and lets `send` take from what is to be written: it removes
-    /// what it wrote, or what it has handed to the system to be written. It is called again for what a
-    /// filter has only then made ready, and not at all when nothing waits. `None`: close now.
+    /// Makes true what the replies promise, and lets `send` take from the output: it removes what
+    /// it wrote, or what it has passed to the system to be written. `send` is called again for
+    /// output that a filter encodes only then, and not at all if there is none. `None`: close now.
     #[inline]
     pub fn write(
         &mut self,
@@ -229,8 +233,8 @@ impl Exchange {
         Some(Sent::Limit)
     }
 
-    /// Says how to go on after [`Exchange::write`], and lets a connection that waited until all was
-    /// written go on.
+    /// Returns what to do after [`Exchange::write`], and resumes a connection that waited until
+    /// everything was written.
     #[inline]
     pub fn onward(&mut self, sent: Sent, now: Now) -> Onward {
         let all = sent == Sent::All;
@@ -251,7 +255,7 @@ impl Exchange {
         }
     }
 
-    /// Whether everything is said once nothing is left to write.
+    /// Whether the connection is finished once nothing is left to write.
     #[inline]
     fn finished(&self) -> bool {
         let wants_more = self.status.input == Input::Wanted;
@@ -263,7 +267,7 @@ impl Exchange {
         self.guarded("resume", |exchange| exchange.status = exchange.connection.resume(now));
     }
 
-    /// Has a panic of the connection end the connection.
+    /// Calls the connection. A panic ends it.
     #[inline(always)]
     fn guarded<T>(&mut self, during: &str, call: impl FnOnce(&mut Self) -> T) -> Option<T> {
         match catch_unwind(AssertUnwindSafe(|| call(self))) {
@@ -279,7 +283,7 @@ impl Exchange {
     fn panicked(&mut self, during: &str, panic: &(dyn Any + Send)) {
         self.context.panicked(during, panic);
         self.abort();
-        // Nothing more is asked of it.
+        // The connection is not called again.
         self.unsettled = false;
     }
 }
