@@ -1,4 +1,4 @@
-//! One command: which shards, and its handler under their locks.
+//! Runs one command: determines its shards, locks them, and calls its handler.
 
 use super::{Again, Call, Turn};
 use crate::command::{CommandEntry, Flag, LockRule};
@@ -11,8 +11,8 @@ use resp::{Output, Reply};
 use storage::{Db, Expiry, Key, Locks, ShardSet};
 
 impl Engine {
-    /// Runs one command in a transaction of its own. What is left to do is in the turn's changes. If
-    /// `TRACED`, the time for locks and log is told apart.
+    /// Runs one command in a transaction of its own. Work that is left for later is in the turn's
+    /// changes. If `TRACED`, the times for locks and log are recorded separately.
     #[inline(always)]
     pub(crate) fn run<const TRACED: bool>(&self, turn: Turn<'_>) {
         match turn.call.hash {
@@ -56,8 +56,8 @@ impl Engine {
         }
     }
 
-    /// Answers that a transaction failed, unless its command is allowed while a slow script has its
-    /// shards, and does without them then (`WATCH`).
+    /// Replies that a transaction failed. A command that is allowed while a slow script holds its
+    /// shards (`WATCH`) runs without them instead.
     #[cold]
     #[inline(never)]
     fn run_failed(&self, error: storage::Error, turn: Turn<'_>) {
@@ -70,7 +70,7 @@ impl Engine {
         self.fail(entry, self.storage_failure(error), turn.session, turn.out);
     }
 
-    /// The error for a client whose transaction the storage refused.
+    /// The error reply for a transaction that the storage refused.
     #[cold]
     pub(crate) fn storage_failure(&self, error: storage::Error) -> Failure {
         match error {
@@ -79,7 +79,7 @@ impl Engine {
         }
     }
 
-    /// Adds the shards a request needs.
+    /// Adds the shards that a request needs to `shards`.
     pub(crate) fn add_shards(&self, call: Call<'_>, db: Db, shards: &mut ShardSet) {
         match call.entry.spec.locks {
             LockRule::None => {}
@@ -92,13 +92,13 @@ impl Engine {
                         shards.add(self.backend.shard_of(hash));
                     }
                 }
-                // The handler will refuse the request; should it touch a key first, it may.
+                // The handler will refuse the request. If it touches a key first, it may.
                 None => shards.add_all(),
             },
         }
     }
 
-    /// Runs one command; true when it answered with an error.
+    /// Runs one command. Returns true if the reply is an error.
     #[inline(always)]
     pub(crate) fn call(&self, cx: &mut Cx<'_>) -> bool {
         match cx.session.is_attended || self.keyspace.is_attended() {
@@ -107,11 +107,11 @@ impl Engine {
         }
     }
 
-    /// A call with more to it than its handler: see [`SessionState::is_attended`] and
+    /// A call to which more belongs than its handler: see [`SessionState::is_attended`] and
     /// [`Keyspace::is_attended`](crate::notify::keyspace::Keyspace::is_attended).
     #[inline(never)]
     fn call_attended(&self, cx: &mut Cx<'_>) -> bool {
-        // A transaction or a script has looked already.
+        // For a command inside a transaction or a script, this was checked before.
         let looks = !cx.session.may_not_block();
         if looks && self.keyspace.is_holding() && self.is_held_up(cx.call, cx.session) {
             cx.changes.rest().again = Some(Again::Held);
@@ -132,7 +132,7 @@ impl Engine {
         failed
     }
 
-    /// A call whose accesses, expired keys, new keys or stale caches are looked after.
+    /// A call of which accesses, expired keys, new keys or stale caches are recorded.
     fn call_noted(&self, cx: &mut Cx<'_>) -> bool {
         let entry = cx.call.entry;
         if cx.session.no_touch {
@@ -160,15 +160,15 @@ impl Engine {
         failed
     }
 
-    /// Whether a command only looks at what has expired, and leaves it there.
+    /// Whether a command sees expired keys as missing, without deleting them.
     fn hides_expired_from(&self, entry: &CommandEntry, session: &SessionState) -> bool {
-        // Scripts write, whatever their row says.
+        // Scripts may write, whatever their row says.
         let reads = entry.has(Flag::Readonly) && !entry.has(Flag::NoMandatoryKeys);
         let may_delete = || !self.keyspace.is_guarded() || self.is_admitted(session.slot);
         reads && !session.is_timeless() && (self.keyspace.hides_expired() || !may_delete())
     }
 
-    /// The keys of a request that are not there: those it may make.
+    /// The keys of a request that do not exist, which the command may create.
     fn absent_keys(&self, cx: &mut Cx<'_>) -> Vec<Box<[u8]>> {
         let keys = cx.call.entry.keys(cx.args).unwrap_or_default();
         let keys = keys.iter().map(|key| cx.args.arg(key.index));
@@ -180,7 +180,7 @@ impl Engine {
         absent.map(Into::into).collect()
     }
 
-    /// Runs the handler, whatever else there is to a call; true when it answered with an error.
+    /// Runs the handler. Returns true if the reply is an error.
     #[inline(always)]
     fn handle(&self, cx: &mut Cx<'_>) -> bool {
         let mark = cx.reply.output().len();
@@ -191,7 +191,7 @@ impl Engine {
         true
     }
 
-    /// Answers `entry` with an error.
+    /// Replies with an error of `entry`.
     #[cold]
     pub(crate) fn fail(
         &self,

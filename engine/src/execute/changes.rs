@@ -1,4 +1,4 @@
-//! [`Changes`]: what a call leaves behind besides its reply.
+//! [`Changes`]: the consequences of a call other than its reply.
 
 use super::effects::Effects;
 use crate::clients::{Client, Event, Message};
@@ -13,20 +13,22 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use storage::{Db, Position};
 
-/// Keys that may serve somebody who waits, collected while locks were held.
+/// Keys that may serve waiting clients, collected under the locks.
 pub(crate) type Ready = SmallVec<[(Db, Box<[u8]>); 1]>;
 
-/// Everything a call leaves behind besides its reply. The handler fills it through [`Cx`](crate::Cx); under
-/// the locks it is settled; what then is still in it is done once they are gone.
+/// All consequences of a call other than its reply. The handler records them through
+/// [`Cx`](crate::Cx). Some are settled under the locks; the rest follow once the locks are
+/// released.
 ///
-/// Nearly every call leaves a number of changes and a position at most, so the rest is in a box.
+/// Nearly every call leaves at most a number of changes and a position, so everything else is in a
+/// box.
 #[derive(Default)]
 pub(crate) struct Changes {
-    /// Changes made, as Redis counts them (`rdb_changes_since_last_save`).
+    /// The number of changes, as Redis counts them (`rdb_changes_since_last_save`).
     pub count: u64,
     /// The position in a stream of effects that the reply depends on.
     pub position: Option<Position>,
-    /// Where in the output that reply begins.
+    /// The offset in the output at which that reply begins.
     pub start: usize,
     rest: Option<Box<Rest>>,
 }
@@ -36,65 +38,66 @@ pub(crate) struct Changes {
 pub(crate) struct Rest {
     /// The effects to log.
     pub effects: Effects,
-    /// Keys of the current database that were not there, while it is told when one is made.
+    /// The keys of the current database that did not exist; recorded only while clients are
+    /// notified of new keys.
     pub absent: Vec<Box<[u8]>>,
-    /// Keys that may serve somebody.
+    /// Keys that may serve waiting clients.
     pub ready: Ready,
-    /// Messages to the client whose command it was: they follow its reply.
+    /// Messages to the client that sent the command; they follow its reply.
     pub messages: Vec<Message>,
-    /// The keys that caches are told to forget.
+    /// The keys that client-side caches must forget.
     pub stale: Stale,
-    /// Nothing was done: the request is to run again.
+    /// If set, nothing was done, and the request must run again.
     pub again: Option<Again>,
-    /// The handler wants the session to wait.
+    /// If set, the handler wants the session to block.
     pub block: Option<Block>,
-    /// That is a wait for replicas: what to reply when the time is over.
+    /// If the session waits for replicas: the reply for when the time is over.
     pub late: Option<LateReply>,
-    /// The work of other servers that the session waits for.
+    /// The requests to another server for which the session waits.
     pub errand: Option<Box<Errand>>,
-    /// The session waits, for so many microseconds at most.
+    /// The wait of the session, with its time-out in microseconds.
     pub waiter: Option<(Arc<Waiter>, Option<u64>)>,
 }
 
-/// When a request that did nothing is to run again.
+/// The condition for running a request again that has done nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Again {
-    /// At once, with every shard locked: a script touched a key outside of its locks.
+    /// At once, with every shard locked, because a script touched a key outside its locks.
     Widened,
-    /// When a key is held no longer.
+    /// When a key is no longer held.
     Held,
 }
 
 impl Changes {
-    /// For a call whose reply begins at `start`.
+    /// The changes of a call whose reply begins at `start`.
     #[inline(always)]
     pub fn at(start: usize) -> Self {
         Changes { start, ..Changes::default() }
     }
 
-    /// The rarer part, made when it is first needed.
+    /// The rarer part, created when it is first needed.
     pub fn rest(&mut self) -> &mut Rest {
         self.rest.get_or_insert_default()
     }
 
-    /// The rarer part, if there is one.
+    /// The rarer part, if it exists.
     #[inline(always)]
     pub fn rare(&mut self) -> Option<&mut Rest> {
         self.rest.as_deref_mut()
     }
 
-    /// The rarer part, taken out.
+    /// Takes the rarer part out.
     pub fn take_rest(&mut self) -> Option<Box<Rest>> {
         self.rest.take()
     }
 
-    /// Whether the handler left anything to settle under the locks.
+    /// Whether the handler left anything to be settled under the locks.
     #[inline(always)]
     pub fn is_to_be_settled(&self) -> bool {
         self.count > 0 || self.rest.is_some()
     }
 
-    /// Whether there is anything to do once the locks are gone.
+    /// Whether anything is left to do once the locks are released.
     #[inline(always)]
     pub fn is_to_be_concluded(&self) -> bool {
         self.position.is_some() || self.rest.is_some()
@@ -106,30 +109,30 @@ impl Changes {
         self.rest.as_ref().map_or(&Effects::Verbatim, |rest| &rest.effects)
     }
 
-    /// Why the request is to run again, if it is.
+    /// When the request must run again, if it must.
     pub fn again(&self) -> Option<Again> {
         self.rest.as_ref()?.again
     }
 
-    /// Whether nothing was done because of a key that is held.
+    /// Whether nothing was done because a key is held.
     pub fn is_held(&self) -> bool {
         self.again() == Some(Again::Held)
     }
 
-    /// Who waits, if the command has not come to its end.
+    /// The wait of the session, if the command blocks.
     pub fn waiter(&self) -> Option<&Waiter> {
         let (waiter, _) = self.rest.as_ref()?.waiter.as_ref()?;
         Some(waiter)
     }
 
-    /// Adds what caches are to be told.
+    /// Adds keys that client-side caches must forget.
     pub fn make_stale(&mut self, stale: Stale) {
         if !stale.is_empty() {
             self.rest().stale.append(stale);
         }
     }
 
-    /// Takes over what a call within this one did, its effects excepted: how they are logged is
+    /// Adds the changes of a call within this one, except for its effects: how those are logged is
     /// decided here.
     pub fn absorb(&mut self, inner: Changes) {
         self.count += inner.count;
@@ -143,15 +146,15 @@ impl Changes {
         }
     }
 
-    /// The keys that may serve somebody, taken out.
+    /// Takes out the keys that may serve waiting clients.
     pub fn take_ready(&mut self) -> Ready {
         self.rare().map(|rest| std::mem::take(&mut rest.ready)).unwrap_or_default()
     }
 }
 
 impl Rest {
-    /// Tells all but those who wait for a key. `by` is the client whose command it was, `own` its
-    /// session, if that has just replied.
+    /// Notifies everyone except clients that wait for a key. `by` is the client that sent the
+    /// command; `own` is its session, if that has just replied.
     pub fn tell(&mut self, engine: &Engine, by: &Arc<Client>, mut own: Option<Issuer<'_>>) {
         for message in std::mem::take(&mut self.messages) {
             match &mut own {
@@ -169,8 +172,9 @@ impl Rest {
 }
 
 impl Engine {
-    /// Tells everyone whom changes concern, once the locks are gone, unless a session does so itself.
-    /// `by` is the client whose changes they are; the last position of who was served is returned.
+    /// Notifies everyone whom the changes concern, once the locks are released, unless a session
+    /// does so itself. `by` is the client that made the changes. Returns the last position of the
+    /// clients that were served.
     pub(crate) fn conclude(
         &self,
         mut changes: Changes,

@@ -1,15 +1,15 @@
 //! A panic inside a transaction closes its connection, or ends the server.
 //!
-//! A panic is a bug, and runtimes close the connection that it came from. That is enough as long as
-//! nothing of the transaction stays behind. Half a transaction must not: it would be in memory and not
-//! in the log, and the next start would disagree with what clients were told. So whoever runs a
-//! transaction keeps a [`Watch`] on it. When it is left by a panic, while its shards are still locked,
-//! the storage is asked what stays ([`Tx::left_by_panic`]):
+//! A panic is a bug, and runtimes close the connection from which it came. That is enough if
+//! nothing of the transaction is left. Half a transaction must not be left: it would be in memory
+//! and not in the log, and the next start would disagree with what clients were told. Therefore a
+//! [`Watch`] guards each transaction. If a panic leaves it, the storage is asked, while its shards
+//! are still locked, what is left of the transaction ([`Tx::left_by_panic`]):
 //!
-//! - nothing, and nothing was being logged: the transaction is undone, the server goes on;
-//! - something: whether it is whole and logged, or half and not, nobody can tell. The engine refuses
-//!   everything from then on, and the process around it is told to end ([`Host::fail_stop`]). The next
-//!   start has what the log says: all of the transaction or nothing.
+//! - Nothing, and nothing was being logged: the transaction is undone, and the server goes on.
+//! - Something: it is not known whether that is whole and logged, or half and not logged. From then
+//!   on the engine refuses every request, and the process is told to end ([`Host::fail_stop`]). The
+//!   next start has the state of the log: all of the transaction, or nothing.
 //!
 //! [`Host::fail_stop`]: crate::Host::fail_stop
 
@@ -18,35 +18,36 @@ use crate::engine::{Engine, Gate};
 use crate::session::state::Queued;
 use storage::{Backend, Left, Locks, Result, Tx};
 
-/// Whose transaction it is.
+/// The purpose of a transaction, for the report of a panic.
 #[derive(Clone, Copy)]
 pub(crate) enum Doing<'w> {
-    /// One command's.
+    /// It runs one command.
     Command(&'w CommandEntry),
-    /// `EXEC`'s.
+    /// It runs the commands of `EXEC`.
     Queue(&'w [Queued]),
-    /// The engine's own work.
+    /// It does the engine's own work.
     Work(&'static str),
 }
 
-/// Looks after a transaction. To be ended by [`Watch::end`]; dropped, it was left by a panic.
+/// Guards a transaction. [`Watch::end`] must be called at its end; if the guard is dropped instead,
+/// a panic has left the transaction.
 pub(crate) struct Watch<'w> {
     /// The transaction.
     pub tx: &'w mut (dyn Tx + 'w),
-    /// Its effects are being logged: they may be in the log already.
+    /// Whether effects are being logged, so that they may be in the log already.
     pub logging: bool,
     engine: &'w Engine,
     doing: Doing<'w>,
 }
 
 impl<'w> Watch<'w> {
-    /// Begins to look after `tx`.
+    /// Guards `tx`.
     #[inline(always)]
     pub fn new(engine: &'w Engine, doing: Doing<'w>, tx: &'w mut (dyn Tx + 'w)) -> Self {
         Watch { tx, logging: false, engine, doing }
     }
 
-    /// The transaction ends as it should. Costs nothing.
+    /// Ends the guard of a transaction that has ended normally. Costs nothing.
     #[inline(always)]
     pub fn end(self) {
         std::mem::forget(self);
@@ -58,7 +59,7 @@ impl Drop for Watch<'_> {
     fn drop(&mut self) {
         let reads = self.doing.only_reads(self.engine);
         let stays = match self.tx.left_by_panic() {
-            // Libraries are not in the storage, and do not go with its changes.
+            // Libraries are not in the storage, so undoing its changes does not undo theirs.
             Left::Nothing if self.doing.changes_libraries(self.engine) => true,
             Left::Nothing => self.logging && !reads && self.engine.journal().is_some(),
             Left::Perhaps => !reads,
@@ -102,11 +103,11 @@ impl Doing<'_> {
 }
 
 impl Engine {
-    /// As [`Backend::transact`], for the engine's own work and the process's: when `body` panics and
-    /// leaves something behind, everything ends.
+    /// Like [`Backend::transact`], for work of the engine and the process themselves. If `body`
+    /// panics and something is left of it, the process ends.
     ///
     /// # Errors
-    /// As [`Backend::transact`].
+    /// Fails like [`Backend::transact`].
     pub fn transact(
         &self,
         what: &'static str,
@@ -123,14 +124,15 @@ impl Engine {
         })
     }
 
-    /// Refuses everything from now on, and has the process end: data and log may not agree.
+    /// Refuses every request from now on, and tells the process to end: data and log may not agree.
     #[cold]
     pub(crate) fn fail_stop(&self, cause: &str) {
         self.set_gate(Gate::BROKEN, true);
         self.environment.host.fail_stop(cause);
     }
 
-    /// A transaction could not be committed. If the log has it, the data must not go on without.
+    /// Handles a transaction that could not be committed. If the log has it, the server must not go
+    /// on without it.
     #[cold]
     pub(crate) fn not_committed(&self, error: &storage::Error, writes: bool) {
         if writes && !matches!(error, storage::Error::Busy) && self.journal().is_some() {

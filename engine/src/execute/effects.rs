@@ -1,19 +1,19 @@
-//! [`Effects`]: what a write leaves in the log, when it is not the command as it came.
+//! [`Effects`]: what a write appends to the log, if that is not the command itself.
 
 use super::{Call, Changes};
 use crate::text::args::OwnedRequest;
 use smallvec::SmallVec;
 use storage::{Appended, Db, Journal};
 
-/// The log's record of one command.
+/// The commands that are logged for a call.
 #[derive(Debug, Default)]
 pub(crate) enum Effects {
-    /// The command verbatim: the row's default.
+    /// The command itself, as it came; this is the default.
     #[default]
     Verbatim,
     /// Nothing.
     Nothing,
-    /// These commands.
+    /// These commands instead, each with its database.
     Replaced(Vec<(Db, OwnedRequest)>),
 }
 
@@ -27,15 +27,15 @@ impl Effects {
         }
     }
 
-    /// Logs nothing, unless something else was already given.
+    /// Logs nothing, unless other effects were given before.
     pub fn suppress(&mut self) {
         if matches!(self, Effects::Verbatim) {
             *self = Effects::Nothing;
         }
     }
 
-    /// Hands each effect of `call`, which ran in database `db`, to `each`: its database and its
-    /// arguments. This is the one place that says what of a call gets into a log.
+    /// Passes each effect of `call`, which ran in database `db`, to `each`: its database and its
+    /// arguments. Only this function decides what is logged of a call.
     #[inline(always)]
     pub fn render(&self, call: &Call<'_>, db: Db, mut each: impl FnMut(Db, &[&[u8]])) {
         match self {
@@ -56,7 +56,7 @@ impl Effects {
         }
     }
 
-    /// Adds the effects of `call` to those that are to be logged as one.
+    /// Adds the effects of `call` to those that are logged together.
     pub fn collect(&self, call: &Call<'_>, db: Db, all: &mut Vec<(Db, Vec<Vec<u8>>)>) {
         self.render(call, db, |db, args| {
             all.push((db, args.iter().map(|arg| arg.to_vec()).collect()));
@@ -64,7 +64,8 @@ impl Effects {
     }
 }
 
-/// Appends what a command did in database `db` to the journal; several effects as one.
+/// Appends the effects of a command in database `db` to the journal; several effects are logged
+/// together.
 #[inline(always)]
 pub(crate) fn log(
     journal: &dyn Journal,

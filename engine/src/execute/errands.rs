@@ -1,4 +1,4 @@
-//! Errands to other servers, and what their end means here.
+//! Errands: requests to other servers, and what is done when they end.
 
 use super::{Call, Changes, Turn};
 use crate::clients::Event;
@@ -14,7 +14,7 @@ use runtime::Now;
 use std::time::Duration;
 
 impl Engine {
-    /// Has an errand run, by another thread if there is one.
+    /// Starts an errand, on another thread if there is one.
     pub(crate) fn begin_errand(&self, errand: Box<Errand>, now: Now) {
         if let Err(errand) = self.environment.host.run_aside(errand) {
             let answers = self.environment.host.exchange(&errand.target(), errand.requests());
@@ -22,8 +22,8 @@ impl Engine {
         }
     }
 
-    /// Ends an errand: keys that the other server has are deleted here, all are let go of, and the
-    /// client is told. Locks shards: not to be called within a transaction.
+    /// Ends an errand: deletes the keys here that the other server has taken, releases all keys,
+    /// and replies to the client. Locks shards, so it must not be called within a transaction.
     pub fn end_errand(&self, errand: Errand, answers: &Answers, now: Now) {
         let Errand { keys, copies, waiter: Some(waiter), .. } = errand else { return };
         let mut reply = Output::new();
@@ -53,7 +53,7 @@ impl Engine {
         self.serve(ready, now);
     }
 
-    /// Deletes keys that the other server has: as `DEL` does it, log and listeners included.
+    /// Deletes keys that the other server has taken. As with `DEL`, this is logged and announced.
     fn forget(&self, keys: &[&[u8]], waiter: &Waiter, now: Now) -> (Changes, Option<Failure>) {
         const PATIENCE: Duration = Duration::from_millis(5);
         let words = [&b"DEL"[..]].into_iter().chain(keys.iter().copied());
@@ -79,7 +79,7 @@ impl Engine {
             let error = reply
                 .strip_prefix(b"-")
                 .map(|text| Failure::text(String::from_utf8_lossy(text).trim_end().to_owned()));
-            // A script that runs too long has a shard: the keys are there until it lets go.
+            // A script that runs too long holds a shard: the keys stay until it releases the shard.
             if error.is_none() || !self.gate().contains(Gate::BUSY) {
                 return (changes, error);
             }

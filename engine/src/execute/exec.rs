@@ -1,4 +1,5 @@
-//! `EXEC`: the commands of a transaction, under the locks of all of them, logged as one.
+//! `EXEC`: runs the commands of a transaction under the locks of all of them, and logs them
+//! together.
 
 use super::{Again, Call, Changes, Turn};
 use crate::command::Flag;
@@ -13,8 +14,8 @@ use storage::{Db, Expiry, ShardSet};
 type Logged = Vec<(Db, Vec<Vec<u8>>)>;
 
 impl Engine {
-    /// Runs the commands of a transaction: all under the same locks, logged as one,
-    /// unless a watched key changed. The turn is that of `EXEC`.
+    /// Runs the commands of a transaction under the same locks and logs them together, unless a
+    /// watched key has changed. `turn` is that of `EXEC`.
     pub(crate) fn run_all(&self, queue: &[Queued], turn: Turn<'_>) {
         let Turn { call, session, out, now, changes } = turn;
         let shards = self.shards_of(queue, session);
@@ -37,13 +38,13 @@ impl Engine {
         }
     }
 
-    /// The shards of everything that is queued and watched.
+    /// The shards of all queued commands and of all watched keys.
     fn shards_of(&self, queue: &[Queued], session: &SessionState) -> ShardSet {
         let mut shards = ShardSet::new();
         for queued in queue {
             let entry = self.commands.entry(queued.command);
             let call = Call { entry, request: queued.request.view(), hash: None };
-            // A script that touches an undeclared key cannot be run again here.
+            // A script that touches an undeclared key could not be run again here.
             match entry.has(Flag::NoMandatoryKeys) {
                 true => shards.add_all(),
                 false => self.add_shards(call, session.db, &mut shards),
@@ -55,8 +56,8 @@ impl Engine {
         shards
     }
 
-    /// `EXEC` under its locks, if it may run now; false when a watched key changed. `logging` is set
-    /// when something may be in the log.
+    /// Runs `EXEC` under its locks, if it may run now. Returns false if a watched key has changed.
+    /// Sets `logging` once something may be in the log.
     fn exec_guarded(&self, queue: &[Queued], cx: &mut Cx<'_>, logging: &mut bool) -> bool {
         if self.keyspace.is_holding() && self.is_any_held_up(queue, cx.session) {
             cx.changes.rest().again = Some(Again::Held);
@@ -73,16 +74,17 @@ impl Engine {
             *logging = true;
             self.log_all(&effects, cx);
         } else if guarded {
-            // What wrote depends on what it appended, which comes after all it saw: a read that cannot be
-            // shown never happened, but that may well have.
+            // The reply to a transaction that wrote depends on the effects it appended, which come
+            // after everything it saw. A read whose reply may not be sent has no effect, but a
+            // write may have one.
             cx.changes.position = self.seen(cx.session, cx.tx).or(cx.changes.position);
         }
         !lost
     }
 
-    /// Runs the commands; what is to be logged of them is returned.
+    /// Runs the commands, and returns the effects to log.
     fn exec_queue(&self, queue: &[Queued], cx: &mut Cx<'_>) -> Logged {
-        // `CLIENT REPLY` decides about single elements, so how many there are is known at the end.
+        // `CLIENT REPLY` may leave elements out, so their number is known only at the end.
         let varies = cx.session.special.contains(Special::SILENT)
             || queue.iter().any(|queued| queued.command == self.client_reply);
         let (header, mut left_out) = (cx.reply.deferred(), 0);
@@ -103,7 +105,7 @@ impl Engine {
         effects
     }
 
-    /// Logs what a transaction did, as one.
+    /// Logs the effects of a transaction together.
     fn log_all(&self, effects: &Logged, cx: &mut Cx<'_>) {
         let Some(journal) = self.journal() else { return };
         let appended = journal.append_atomic(cx.session.slot, effects);
@@ -113,8 +115,8 @@ impl Engine {
         }
     }
 
-    /// Whether a watched key has changed. Who may not delete what has expired only looks at them; each
-    /// command of the queue says for itself afterwards whether it only looks.
+    /// Whether a watched key has changed. If this server may not delete expired keys, they are only
+    /// looked at; each command of the queue then decides for itself whether it only looks.
     fn is_watch_lost(&self, cx: &mut Cx<'_>) -> bool {
         let only_looks =
             self.is_replica() || self.keyspace.is_guarded() && !self.is_admitted(cx.session.slot);
@@ -128,7 +130,7 @@ impl Engine {
         lost
     }
 
-    /// Runs one command of a transaction; what is to be logged of it is added to `effects`.
+    /// Runs one command of a transaction, and adds the effects to log to `effects`.
     fn run_queued(&self, queued: &Queued, cx: &mut Cx<'_>, effects: &mut Logged) {
         let entry = self.commands.entry(queued.command);
         let call = Call { entry, request: queued.request.view(), hash: None };
@@ -138,7 +140,7 @@ impl Engine {
         let (mut changes, db) = (Changes::default(), cx.session.db);
         let begin = (self.environment.stopwatch)();
         if !entry.has(Flag::Fast) {
-            // What is slow may look at the counters.
+            // A slow command may read the counters.
             cx.session.flush_counts(&self.stats);
         }
         self.call(&mut cx.within(&call, &mut changes));
@@ -156,7 +158,7 @@ impl Engine {
         cx.announce_expired();
     }
 
-    /// Whether a watched key changed, or its time has passed since.
+    /// Whether a watched key has changed or expired since it was watched.
     fn watch_failed(&self, cx: &mut Cx<'_>) -> bool {
         for watched in &cx.session.watched {
             let hash = self.backend.hash(&watched.key);
@@ -169,8 +171,8 @@ impl Engine {
     }
 }
 
-/// Whether `CLIENT REPLY` keeps what the last command of a transaction replied, from `mark` on, out
-/// of the transaction's reply; takes it back then.
+/// Whether `CLIENT REPLY` leaves the reply of a transaction's last command, which begins at `mark`,
+/// out of the transaction's reply. If so, removes it.
 fn is_left_out(cx: &mut Cx<'_>, mark: usize) -> bool {
     if cx.session.is_silent() {
         cx.reply.output().truncate(mark);

@@ -1,18 +1,19 @@
 //! Steps 6 and 7 of a command: its shards are locked, its handler runs, and while they are still
-//! locked, what it did is logged and announced.
+//! locked, its effects are logged and announced.
 //!
-//! | file | what |
+//! | module | contents |
 //! | --- | --- |
-//! | `call` | which shards, and the handler under their locks |
+//! | `call` | locks the shards and calls the handler |
 //! | `settle` | what follows the handler, still under the locks |
 //! | `exec` | a transaction's commands, under the locks of all of them |
-//! | `errands` | what other servers are asked to do, and what follows |
-//! | `waiters` | who waits for a key is served |
-//! | `changes` | [`Changes`]: what a call leaves behind, from its handler until after the locks |
-//! | `effects` | what of it is logged |
-//! | `containment` | what a panic in between may do |
+//! | `errands` | requests to other servers, and what follows them |
+//! | `waiters` | serves clients that wait for a key |
+//! | `changes` | [`Changes`]: the consequences of a call, from its handler until after the locks |
+//! | `effects` | what is logged of them |
+//! | `containment` | what happens after a panic |
 //!
-//! A request travels as a [`Turn`]; under the locks, the turn and they are a [`Cx`](crate::Cx).
+//! A request is passed on as a [`Turn`]. Under the locks, the turn and the transaction make a
+//! [`Cx`](crate::Cx).
 
 mod call;
 mod changes;
@@ -31,17 +32,17 @@ use crate::session::state::SessionState;
 use resp::{Output, Request};
 use runtime::Now;
 
-/// One request about to run.
+/// One request that is about to run.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub entry: &'a CommandEntry,
     pub request: Request<'a>,
-    /// The first key's hash, when it is known already.
+    /// The hash of its first key, if it is known already.
     pub hash: Option<u64>,
 }
 
-/// A request on its way: what runs, for whom, where the reply goes, when, and what is left to do
-/// once the locks are gone.
+/// A request with its context: the call, its session, the output for the reply, the time, and the
+/// changes that are left to handle once the locks are released.
 pub(crate) struct Turn<'t> {
     pub call: &'t Call<'t>,
     pub session: &'t mut SessionState,
@@ -51,7 +52,7 @@ pub(crate) struct Turn<'t> {
 }
 
 impl Turn<'_> {
-    /// The same turn once more.
+    /// The same turn, to be used once more.
     pub fn again(&mut self) -> Turn<'_> {
         let Turn { call, session, out, now, changes } = self;
         Turn { call, session, out, now: *now, changes }

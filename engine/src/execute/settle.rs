@@ -1,5 +1,5 @@
-//! The steps that follow a handler while its shards are still locked: logging, announcing what expired,
-//! parking.
+//! The steps that follow a handler while its shards are still locked: logging, announcing expired
+//! keys, and blocking the session.
 
 use super::effects::log;
 use super::{Changes, Rest};
@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use storage::{Expired, Refusal, Tx};
 
 impl Engine {
-    /// Settles what a call left.
+    /// Settles the changes of a call.
     #[inline]
     pub(super) fn settle<const TRACED: bool>(&self, cx: &mut Cx<'_>) {
         if cx.tx.met_expired() {
@@ -41,10 +41,10 @@ impl Engine {
         }
     }
 
-    /// Replies that the journal does not take what a command did, which was taken back.
+    /// Replies that the journal has refused the effects of a command, which were rolled back.
     #[cold]
     pub(super) fn refuse(&self, cx: &mut Cx<'_>, refusal: Refusal) {
-        // Nobody hears of what has not happened; to caches it does no harm.
+        // Listeners are not told of a change that did not happen. Telling caches does no harm.
         if let Some(rest) = cx.changes.take_rest() {
             cx.changes.make_stale(rest.stale);
         }
@@ -53,7 +53,7 @@ impl Engine {
         cx.fail(Failure::text(refusal.0));
     }
 
-    /// Has the session wait as its handler asked.
+    /// Blocks the session as its handler asked.
     #[inline(never)]
     fn park_caller(&self, cx: &mut Cx<'_>) {
         let (request, call) = (cx.args, cx.call);
@@ -72,14 +72,15 @@ impl Engine {
         let waiter = Arc::new(waiter);
         self.park(&waiter);
         if let Some(errand) = &mut rest.errand {
-            // Nobody else ends this wait, neither `CLIENT UNBLOCK` nor the client's going.
+            // Nothing else may end this wait, neither `CLIENT UNBLOCK` nor the client's
+            // disconnecting.
             waiter.claim();
             errand.waiter = Some(waiter.clone());
         }
         rest.waiter = Some((waiter, block.timeout_us));
     }
 
-    /// Logs and announces what a transaction met expired and deleted: keys, and fields of hashes.
+    /// Logs and announces expired keys, and fields of hashes, that a transaction found and deleted.
     /// `by` is the client whose command runs.
     pub(crate) fn settle_expired(
         &self,
@@ -110,7 +111,7 @@ impl Engine {
         }
     }
 
-    /// Tells those who watch, cache or listen to it what expired.
+    /// Notifies clients that watch or cache a key, or listen to its events, that it has expired.
     fn announce_expired(&self, by: Option<&Arc<Client>>, expired: &Expired, rest: &mut Rest) {
         let Expired { db, key, fields } = expired;
         let (class, event) = match fields.is_empty() {

@@ -1,4 +1,5 @@
-//! Serving those who wait: whoever made a key ready runs the commands that are parked at it.
+//! Serves clients that wait for keys. The session that made a key ready runs the commands that are
+//! waiting for it.
 
 use super::{Call, Changes, Ready, Turn};
 use crate::acl::Context;
@@ -16,8 +17,8 @@ use std::sync::Arc;
 use storage::Position;
 
 impl Engine {
-    /// Serves those who wait for `ready` keys, first come first served, until nobody more can be:
-    /// a served command may itself make further keys ready.
+    /// Serves clients that wait for the keys in `ready`, in the order in which they came, until no
+    /// more can be served. A served command may itself make other keys ready.
     pub(crate) fn serve(&self, ready: Ready, now: Now) -> Option<Position> {
         let mut keys: VecDeque<_> = ready.into_iter().collect();
         let mut last = None;
@@ -31,9 +32,9 @@ impl Engine {
         last
     }
 
-    /// Runs a waiter's command on its behalf, if it is still waiting.
+    /// Runs the command of a waiting client on its behalf, if it is still waiting.
     pub(crate) fn serve_one(&self, waiter: &Arc<Waiter>, now: Now) -> Changes {
-        // Who is on the way out gets nothing more.
+        // A client that is about to be closed gets nothing more.
         if waiter.client.is_killed() || !waiter.claim() {
             return Changes::default();
         }
@@ -55,17 +56,18 @@ impl Engine {
         let again = changes.rare().and_then(|rest| rest.waiter.take());
         if let Some(rest) = changes.rare() {
             let own = Issuer { client: &waiter.client, out: &mut out, subscribed: false };
-            // Who waits on has no reply for them to follow.
+            // A client that goes on waiting has no reply that messages could follow.
             let own = (again.is_none() && !is_held).then_some(own);
             rest.tell(self, &waiter.client, own);
         }
         if let Some((again, _)) = &again {
-            // It would have to wait again: the second registration goes, the first stays.
+            // The command would have to wait again: the second registration is removed, the first
+            // one stays.
             again.end();
             self.unpark(again);
         }
         if again.is_some() || is_held {
-            // One whose key is held is tried again when it is held no longer.
+            // If its key is held, it is tried again when that has ended.
             waiter.show();
             waiter.release();
         } else {
@@ -75,7 +77,8 @@ impl Engine {
         changes
     }
 
-    /// Whether a waiter's command may run, and where: both may have changed while it waited.
+    /// Whether the command of a waiting client may still run, and on this server. Both may have
+    /// changed while it waited.
     fn may_still_run(
         &self,
         waiter: &Waiter,
@@ -87,7 +90,7 @@ impl Engine {
         self.route(session, entry, request)
     }
 
-    /// Runs a waiter's command, and books the time that it takes.
+    /// Runs the command of a waiting client, and records the time that it takes.
     fn run_for(
         &self,
         waiter: &Waiter,
@@ -107,8 +110,8 @@ impl Engine {
         changes
     }
 
-    /// Ends a wait whose command panicked: its client is closed, as if it had run it itself, not who
-    /// served it.
+    /// Ends a wait whose command panicked. Its client is closed, as if it had run the command
+    /// itself; the client that served it is not.
     fn end_panicked(&self, waiter: &Arc<Waiter>) {
         tracing::error!(client = waiter.client.id, "a waiting client's command panicked");
         self.unpark(waiter);

@@ -1,7 +1,7 @@
-//! Step 5, the closer look: may this request run now, later, or not at all?
+//! Step 5: decides whether a request runs now, later, or not at all.
 //!
-//! The order of the checks is that of Redis's `processCommand`, so that the first error is the
-//! same. Ordinary requests of ordinary clients never come here.
+//! The checks are in the order of Redis's `processCommand`, so that the first error is the same.
+//! Ordinary requests of ordinary clients skip this step.
 
 use super::state::{SessionState, Special};
 use crate::acl::Context;
@@ -17,7 +17,7 @@ use runtime::Now;
 use std::sync::atomic::Ordering;
 use storage::ShardSet;
 
-/// Whether a request runs.
+/// The decision about a request.
 pub(super) enum Admission {
     /// It runs.
     Run,
@@ -27,7 +27,7 @@ pub(super) enum Admission {
     Pause(u64),
 }
 
-/// Decides about a request whose name and arity are right.
+/// Decides about a request whose name and number of arguments are right.
 pub(super) fn admit(
     engine: &Engine,
     session: &mut SessionState,
@@ -52,7 +52,7 @@ fn admit_within_rate(
 ) -> Result<Admission, Failure> {
     let now_ms = now.wall_ms;
     if session.in_multi() {
-        // At the top it is the command itself that looks.
+        // Outside of scripts, the command itself checks this.
         engine.check_enabled(session.client(), entry)?;
     }
     if !session.is_authenticated() && !entry.has(Flag::NoAuth) {
@@ -91,11 +91,11 @@ fn admit_within_rate(
 }
 
 impl Engine {
-    /// Whether a command that a directive guards ([`Spec::enabled_by`](crate::command::Spec::enabled_by)), if this is one, may run
-    /// for a client.
+    /// Whether a client may run a command that a directive guards
+    /// ([`Spec::enabled_by`](crate::command::Spec::enabled_by)). Other commands always may.
     ///
     /// # Errors
-    /// Redis's, for one that may not.
+    /// Fails with Redis's error if it may not.
     pub fn check_enabled(&self, client: &Client, entry: &CommandEntry) -> Result<(), Failure> {
         let Some(id) = entry.spec.enabled_by else { return Ok(()) };
         let allowed = match self.config.choice(id) {
@@ -115,7 +115,7 @@ impl Engine {
     }
 }
 
-/// The flags of a request: for `EXEC`, those of all the commands it ends, together.
+/// The flags of a request: for `EXEC`, the flags of all queued commands together.
 #[derive(Clone, Copy)]
 struct Nature {
     has: u32,
@@ -148,8 +148,8 @@ impl Nature {
     }
 }
 
-/// Whether its client, user and address may ask for this now. It comes first, so that guesses at passwords are
-/// limited as well. Replicas and masters are not clients that ask for something.
+/// Whether the rate limits of client, user and address permit the request. This check comes first,
+/// so that attempts to guess passwords are limited as well. Replicas and masters are exempt.
 #[cold]
 fn check_rate(
     engine: &Engine,
@@ -163,7 +163,8 @@ fn check_rate(
     }
     let bytes =
         (0..request.len()).filter_map(|at| request.get(at)).map(|arg| arg.len() as u64).sum();
-    // Who has not said who they are asks in nobody's name: strangers must not use up what a user may.
+    // A client that has not authenticated does not count against a user's limit, so that strangers
+    // cannot use that up.
     let account = session.account();
     let account = account.as_ref().unwrap_or(engine.acl.default_account());
     let user = session.is_authenticated().then_some(&account.buckets);
@@ -180,7 +181,8 @@ fn check_rate(
     }
 }
 
-/// When memory is over its limit nothing is done that takes more, and queueing takes some.
+/// If the memory limit is exceeded, refuses commands that need more memory, and queueing, which
+/// needs some too.
 fn check_memory(
     engine: &Engine,
     session: &SessionState,
@@ -195,7 +197,7 @@ fn check_memory(
     if over && grows && engine.is_out_of_memory(now) { Err(OOM) } else { Ok(()) }
 }
 
-/// Writes need enough replicas, and a master.
+/// Refuses writes on a replica, and while there are too few replicas.
 fn check_replication(engine: &Engine, nature: Nature) -> Result<(), Failure> {
     let gate = engine.gate() & (Gate::FEW_REPLICAS | Gate::REPLICA);
     if gate.is_empty() || !nature.has(Flag::Write) {
@@ -207,7 +209,7 @@ fn check_replication(engine: &Engine, nature: Nature) -> Result<(), Failure> {
     if engine.config.boolean(Id::ReplicaReadOnly) { Err(READ_ONLY) } else { Ok(()) }
 }
 
-/// When the log cannot be written nothing changes; `PING` says so.
+/// If the log cannot be written, refuses writes, and `PING` reports it.
 fn check_journal(engine: &Engine, entry: &CommandEntry, nature: Nature) -> Result<(), Failure> {
     let failed = engine.gate() & (Gate::JOURNAL_FAILED | Gate::REPLICA) == Gate::JOURNAL_FAILED;
     if !failed || !(nature.has(Flag::Write) || entry.spec.name == "ping") {
@@ -217,8 +219,9 @@ fn check_journal(engine: &Engine, entry: &CommandEntry, nature: Nature) -> Resul
     Err(Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}")))
 }
 
-/// While a script runs too long, only that is done which it does not hold up. Of a transaction
-/// nothing is: one that was begun could not be ended, and half of one must not be done.
+/// While a script runs too long, permits only commands that do not have to wait for it, and nothing
+/// of a transaction: a transaction that was begun could not be ended, and half of one must not be
+/// executed.
 fn check_busy(
     engine: &Engine,
     session: &SessionState,
@@ -239,7 +242,7 @@ fn check_busy(
     }
 }
 
-/// RESP2 has no pushes: a subscriber can only use commands whose replies look like messages.
+/// RESP2 has no pushes, so a subscriber can only use commands whose replies look like messages.
 fn check_subscribed(session: &SessionState, entry: &CommandEntry) -> Result<(), Failure> {
     const ALLOWED: [&str; 9] = [
         "ping",
@@ -261,8 +264,9 @@ fn check_subscribed(session: &SessionState, entry: &CommandEntry) -> Result<(), 
     )))
 }
 
-/// Who monitors is a kind of replica to Redis, and replicas leave the keyspace alone. A real one asks for
-/// nothing: an answer would stand in the middle of the stream, so that its session ends instead.
+/// To Redis, a monitoring client is a kind of replica, and replicas may not access keys. A real
+/// replica sends no requests: a reply would be in the middle of the stream, so its session ends
+/// instead.
 fn check_monitor(
     session: &SessionState,
     entry: &CommandEntry,
@@ -281,8 +285,9 @@ fn check_monitor(
     Ok(())
 }
 
-/// Until when (Unix milliseconds) `CLIENT PAUSE` holds a request back, if it does. With `ALL` that is
-/// every request, `CLIENT UNPAUSE` among them, but those of replicas, as which who monitors counts.
+/// The Unix time in milliseconds until which `CLIENT PAUSE` holds a request back, if it does. With
+/// `ALL` that applies to every request, including `CLIENT UNPAUSE`, but not to those of replicas
+/// and monitoring clients.
 fn paused_until(
     engine: &Engine,
     session: &SessionState,

@@ -1,8 +1,8 @@
 //! [`Session`]: one client as a sans-IO state machine.
 //!
-//! A runtime hands it bytes and times and takes bytes away; see [`runtime::Connection`]. Requests
-//! run straight from the runtime's buffer: only what is left of a half request, or of a pipeline
-//! whose session is parked, is copied.
+//! A runtime passes bytes and times in and takes bytes out; see [`runtime::Connection`]. Requests
+//! are executed directly from the runtime's buffer. Only the rest is copied: an incomplete request,
+//! or the pipeline behind a request at which the session is parked.
 
 mod admit;
 mod run;
@@ -36,48 +36,50 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use storage::Position;
 
-/// Unwritten output up to which notices about the client's cache that were left out are made up for.
+/// The unwritten output, in bytes, up to which invalidation messages that were left out are made up
+/// for.
 const IN_TOUCH_MAX: usize = 1 << 20;
 
-/// Unwritten output that no limit looks at, in bytes: that of one ordinary reply or pipeline.
+/// The unwritten output, in bytes, that no limit counts: that of one ordinary reply or pipeline.
 const OUTPUT_FREE: usize = 16 << 10;
 
-/// Why a session takes no further requests for now.
+/// The reason why a session executes no further requests for now.
 enum Parked {
-    /// It does take them.
+    /// There is none.
     No,
-    /// A blocking command waits.
+    /// A blocking command is waiting.
     Blocked {
         waiter: Arc<Waiter>,
-        /// Monotonic microseconds.
+        /// The time-out, in monotonic microseconds.
         deadline_us: Option<u64>,
     },
-    /// A key is held: the request is tried again when it is no longer.
+    /// A key is held. The request is tried again when that has ended.
     Held,
-    /// `CLIENT PAUSE`: look again at this monotonic time (microseconds).
+    /// `CLIENT PAUSE` is in force. Check again at this monotonic time in microseconds.
     Paused { until_us: u64 },
-    /// It has had its share: others' turn, then it goes on.
+    /// It has used up its share of the turn, and goes on after other connections.
     Yielding,
-    /// As much output waits as may: the peer must read first. What it sends meanwhile is kept.
+    /// As much output waits as is permitted, so the peer has to read first. Its input is kept
+    /// meanwhile.
     OutputFull,
 }
 
-/// A reply that depends on what may not be kept yet.
+/// A reply that depends on effects which are not decided yet.
 struct Mark {
-    /// The log position that it depends on.
+    /// The position in the log that the reply depends on.
     position: Position,
-    /// The cluster's slot that it was about.
+    /// The cluster's slot of the request's keys.
     slot: u16,
-    /// Where it is in the output.
+    /// The range of the reply in the output.
     reply: Range<usize>,
 }
 
-/// Why the runtime is not shown any replies for now.
+/// The replies that are withheld from the runtime.
 #[derive(Default)]
 struct Withheld {
-    /// Replies whose dependence is not decided, in order.
+    /// Replies whose fate is not decided, in order.
     marks: VecDeque<Mark>,
-    /// Replies that must not be sent, in order, with what is said instead.
+    /// Replies that must not be sent, in order, each with the error to send instead.
     lost: Vec<(Range<usize>, Box<str>)>,
     /// The empty output that the runtime sees meanwhile.
     nothing: Output,
@@ -89,28 +91,29 @@ pub struct Session {
     machine: Machine,
 }
 
-/// The session's own part; the engine is handed to it, so that running a command never has to
-/// touch the engine's reference count.
+/// The state of a session without the engine. The engine is passed in, so that running a command
+/// never touches the engine's reference count.
 struct Machine {
     state: SessionState,
     parser: Parser,
-    /// Bytes received and not yet executed.
+    /// Bytes that were received and not executed yet.
     pending: BytesMut,
     out: Output,
     parked: Parked,
-    /// The last position appended that the journal has not been told to hand on; numbered 0 when
-    /// there is none.
+    /// The last position that was appended and not yet written by
+    /// [`Journal::write_up_to`](storage::Journal::write_up_to); number 0 if there is none.
     written: Position,
-    /// Replies are withheld.
+    /// The replies that are withheld, if any.
     withheld: Option<Box<Withheld>>,
-    /// When the output first exceeded the soft limit, by [`seconds`]: Redis counts whole ones, too.
+    /// The time when the output first exceeded the soft limit, in [`seconds`], because Redis counts
+    /// whole seconds, too.
     over_soft_limit_since: Option<NonZeroU32>,
-    /// Monotonic microseconds of the last bytes.
+    /// The time of the last input, in monotonic microseconds.
     active_us: u64,
     draining: bool,
-    /// While times of stages are taken.
+    /// The times of stages, while they are recorded.
     trace: stages::Pending,
-    /// Taken out of the engine's registries; nothing may happen after.
+    /// Whether it was removed from the engine's registries. Nothing may happen after that.
     gone: bool,
 }
 
@@ -120,7 +123,7 @@ impl Session {
         let client = engine.clients.add(peer, waker, now.wall_ms);
         engine.capture_open(&client, now);
         let mut state = SessionState::new(client);
-        // It is registered: a change of the default user from now on is told to it.
+        // The session is registered, so it is told of later changes of the default user.
         state.sign_out(&engine.acl);
         Session { engine, machine: Machine::new(state, now) }
     }
@@ -131,7 +134,7 @@ impl Session {
     }
 }
 
-/// The monotonic time in seconds, never quite zero.
+/// The monotonic time in seconds, but at least one.
 fn seconds(now: Now) -> NonZeroU32 {
     let seconds = u32::try_from(now.mono_us / 1_000_000).unwrap_or(u32::MAX);
     NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN)
@@ -167,18 +170,18 @@ impl Machine {
         !matches!(self.parked, Parked::No)
     }
 
-    /// Whether it waits for what others do: a wait that ends with the peer.
+    /// Whether it waits for something other than input; such a wait ends when the peer leaves.
     fn is_waiting(&self) -> bool {
         matches!(self.parked, Parked::Blocked { .. } | Parked::Paused { .. } | Parked::Held)
     }
 
-    /// Whether requests may be executed now. While replies are withheld none are: theirs would put
-    /// the moment off at which the first may go.
+    /// Whether requests may be executed now. While replies are withheld none are: their replies
+    /// would delay the moment when the first one may be sent.
     fn may_execute(&self) -> bool {
         !self.is_parked() && self.withheld.is_none() && self.state.flow == Flow::Open
     }
 
-    /// Executes what can be executed of `pending`.
+    /// Executes as much of `pending` as possible.
     fn execute_pending(&mut self, engine: &Engine, now: Now) {
         if self.pending.is_empty() || !self.may_execute() {
             return;
@@ -191,7 +194,7 @@ impl Machine {
         }
     }
 
-    /// Appends bytes that could not be executed yet; ends the connection when they are too many.
+    /// Keeps bytes that could not be executed yet. Ends the connection if there are too many.
     fn keep(&mut self, engine: &Engine, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -204,7 +207,7 @@ impl Machine {
         }
     }
 
-    /// Ends the connection when so many bytes are too many to wait for being executed.
+    /// Ends the connection, and returns false, if this number of unexecuted bytes is too high.
     fn check_query_limit(&mut self, engine: &Engine, bytes: usize) -> bool {
         let limit = engine.config.memory(Id::ClientQueryBufferLimit);
         if bytes as u64 <= limit {
@@ -217,7 +220,7 @@ impl Machine {
         false
     }
 
-    /// Handles what arrived in the inbox.
+    /// Handles the events in the client's inbox.
     #[inline]
     fn take_events(&mut self, engine: &Engine, now: Now) {
         if self.state.client().has_events() {
@@ -232,7 +235,7 @@ impl Machine {
                 Event::Message(message) => {
                     message.write(&mut Reply::new(&mut self.out, self.state.proto));
                 }
-                // What a monitor sees counts as replies.
+                // For a monitoring client, what it is shown counts as replies.
                 Event::Raw(bytes) if self.state.reply_mode == ReplyMode::On => {
                     self.out.share(bytes);
                 }
@@ -254,7 +257,7 @@ impl Machine {
         }
     }
 
-    /// Makes up for notices about the client's cache that were left out.
+    /// Makes up for invalidation messages that were left out.
     fn get_in_touch(&mut self) {
         let client = self.state.client();
         if client.has_flag(ClientFlags::OUT_OF_TOUCH) && self.out.len() < IN_TOUCH_MAX {
@@ -276,7 +279,7 @@ impl Machine {
         }
     }
 
-    /// Lets a request go on that was held back.
+    /// Ends a pause or the wait for a held key.
     fn end_pause(&mut self) {
         if matches!(self.parked, Parked::Paused { .. } | Parked::Held) {
             self.state.client().set_flag(ClientFlags::PAUSED, false);
@@ -304,7 +307,8 @@ impl Machine {
         self.unblocked(engine, None, now);
     }
 
-    /// Replies to a command whose wait was ended, as if its time were over, or with an error.
+    /// Replies to a blocking command whose wait was ended, as if its time were over, or with an
+    /// error.
     fn unblocked(&mut self, engine: &Engine, error: Option<&str>, now: Now) {
         let Parked::Blocked { waiter, .. } = &self.parked else { return };
         engine.note_waited(waiter, now);
@@ -322,7 +326,7 @@ impl Machine {
         self.state.end_skip();
     }
 
-    /// Goes on after others had their turns, or once there is room for more output.
+    /// Continues after other connections had their turns, or once there is room for more output.
     fn take_turn(&mut self, engine: &Engine) {
         let full = || self.out.len() >= engine.tuning.output_ceiling(self.output_class());
         if matches!(self.parked, Parked::Yielding | Parked::OutputFull) && !full() {
@@ -330,7 +334,7 @@ impl Machine {
         }
     }
 
-    /// Ends what has a deadline that has passed.
+    /// Ends waits whose deadline has passed.
     fn check_deadlines(&mut self, engine: &Engine, now: Now) {
         match &self.parked {
             Parked::Blocked { deadline_us: Some(at), .. } if *at <= now.mono_us => {
@@ -344,8 +348,8 @@ impl Machine {
         }
     }
 
-    /// When `timeout` closes the connection. Subscribers and blocked clients are spared, as in
-    /// Redis.
+    /// The time at which `timeout` closes the connection. As in Redis, subscribers and blocked
+    /// clients are exempt.
     fn idle_deadline_us(&self, engine: &Engine) -> Option<u64> {
         let timeout_s = engine.config.integer(Id::Timeout) as u64;
         let spared = timeout_s == 0
@@ -429,8 +433,8 @@ impl Machine {
     fn drain(&mut self, engine: &Engine, now: Now) -> Status {
         self.draining = true;
         self.state.set_special(Special::LEAVING, true);
-        // Redis ends blocked clients at shutdown without a reply. A session whose output is full
-        // goes on: it owes the answers to what it has taken.
+        // At shutdown Redis ends blocked clients without a reply. A session whose output is full
+        // goes on, because it must reply to the requests that it has taken.
         if self.is_waiting() {
             self.leave_queue(engine);
             self.end_pause();
@@ -442,7 +446,7 @@ impl Machine {
 }
 
 impl Machine {
-    /// Takes the session's parked command out of its queues.
+    /// Removes the session's blocking command from its queues.
     fn leave_queue(&mut self, engine: &Engine) {
         if let Parked::Blocked { waiter, .. } = &self.parked
             && waiter.end()
@@ -451,7 +455,7 @@ impl Machine {
         }
     }
 
-    /// Takes the session out of everything that knows it.
+    /// Removes the session from all registries of the engine.
     fn leave(&mut self, engine: &Engine, now: Now) {
         if std::mem::replace(&mut self.gone, true) {
             return;
@@ -517,14 +521,14 @@ impl Connection for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Nobody tells the time here: that of the last bytes will do.
+        // No time was passed here; that of the last input will do.
         let now = Now { wall_ms: 0, mono_us: self.machine.active_us };
         self.machine.leave(&self.engine, now);
     }
 }
 
 impl Engine {
-    /// Stops watching all keys a session watches (`UNWATCH`, `EXEC`, `DISCARD`, the end).
+    /// Stops watching all keys of a session (`UNWATCH`, `EXEC`, `DISCARD`, the end of the session).
     pub fn forget_watches(&self, session: &mut SessionState) {
         for watched in std::mem::take(&mut session.watched) {
             self.keyspace.unwatch(&watched, session.client());

@@ -1,4 +1,4 @@
-//! Steps 4 to 8: a buffer of requests parsed, prefetched and run.
+//! Steps 4 to 8: parses a buffer of requests, prefetches their keys and runs them.
 
 use super::admit::{Admission, admit};
 use super::state::{ReplyMode, Special};
@@ -18,27 +18,27 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;
 use storage::Db;
 
-/// Requests parsed, hashed and prefetched together: enough for memory to answer in parallel, few
-/// enough to stay in the first-level cache.
+/// The number of requests that are parsed, hashed and prefetched together: enough to fetch memory
+/// in parallel, few enough to stay in the first-level cache.
 const GROUP: usize = 32;
 
-/// Keys anticipated at once: what the first-level cache takes without losing them again.
+/// The number of keys that are anticipated at once: as many as the first-level cache holds.
 const UPCOMING_MAX: usize = 64;
 
-/// Bytes of requests after which others get their turn. What a runtime reads at once is never more:
-/// this is for what came while the session was parked.
+/// The number of bytes of requests after which other connections get their turn. A runtime never
+/// reads more at once; this bounds input that was kept while the session was parked.
 const REQUESTS_PER_TURN: usize = 128 << 10;
 
 thread_local! {
-    /// The thread's scratch, so that sessions need none of their own.
+    /// The thread's buffers, so that sessions need none of their own.
     static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 
-    /// When the last group ended, by the stopwatch, and the time it was told: the next group of the
-    /// same turn begins then, and need not look at the stopwatch again.
+    /// The stopwatch's time at the end of the last group, and the time that was passed in then. The
+    /// next group of the same turn begins at that moment, so it need not read the stopwatch.
     static ENDED: Cell<Option<(Now, u64)>> = const { Cell::new(None) };
 }
 
-/// Buffers for the group of requests that runs, kept for the next one.
+/// The buffers of the group of requests that runs, which are kept for the next group.
 #[derive(Default)]
 struct Scratch {
     batch: Batch,
@@ -46,7 +46,7 @@ struct Scratch {
     hashes: Vec<u64>,
 }
 
-/// Keys that other sessions of this thread are about to use, each with its database.
+/// The keys that other sessions of this thread are about to use, with their database.
 #[derive(Default)]
 struct Upcoming {
     db: Db,
@@ -54,8 +54,8 @@ struct Upcoming {
 }
 
 thread_local! {
-    /// Filled by [`Machine::anticipate`] for all sessions of a turn, sent for when the first of
-    /// them executes.
+    /// Filled by [`Machine::anticipate`] for all sessions of a turn. The first of them that
+    /// executes prefetches the memory of all.
     static UPCOMING: RefCell<Upcoming> = RefCell::default();
 }
 
@@ -71,10 +71,10 @@ const UNKNOWN: CommandId = CommandId::MAX;
 impl Machine {
     /// Notes the key of the first request in `bytes`, which will be received later in this turn.
     ///
-    /// A single request cannot hide the memory it waits for behind others of its own pipeline; it
-    /// can hide it behind those of other clients.
+    /// The memory access of a single request cannot overlap with those of its own pipeline, but it
+    /// can overlap with those of other clients.
     pub(super) fn anticipate(&mut self, engine: &Engine, bytes: &[u8]) {
-        // Whatever the runtime did to get these bytes is no command's time.
+        // The time that the runtime took to get these bytes does not belong to a command.
         ENDED.set(None);
         if !self.pending.is_empty() || self.is_parked() {
             return;
@@ -88,7 +88,7 @@ impl Machine {
             Some(engine.backend.hash(request.get(entry.first_key?)?))
         }) {
             UPCOMING.with_borrow_mut(|upcoming| {
-                // Sessions in different databases are rare: the others go without.
+                // Sessions in different databases are rare; their keys are not prefetched.
                 if upcoming.hashes.is_empty() {
                     upcoming.db = self.state.db;
                 }
@@ -100,8 +100,8 @@ impl Machine {
         SCRATCH.set(Some(scratch));
     }
 
-    /// Executes the complete requests at the front of `buffer` until it parks; how many bytes that
-    /// were.
+    /// Executes the complete requests at the front of `buffer` until the session is parked. Returns
+    /// the number of bytes executed.
     #[inline]
     pub(super) fn execute(&mut self, engine: &Engine, buffer: &[u8], now: Now) -> usize {
         if engine.is_traced() {
@@ -146,7 +146,7 @@ impl Machine {
             let stopped = self.run_group::<TRACED>(engine, &mut scratch, rest, stop_at, now);
             engine.note_growth(stopped.unwrap_or(progress.consumed));
             if let Some(end) = stopped {
-                // What follows is parsed again when the session goes on.
+                // The rest is parsed again when the session goes on.
                 self.parser = resp::Parser::new();
                 done += end;
                 break;
@@ -169,7 +169,7 @@ impl Machine {
         done
     }
 
-    /// Runs one group; where the request ends after which the session stopped, if it did.
+    /// Runs one group. If the session stopped, returns the end of the last request that ran.
     fn run_group<const TRACED: bool>(
         &mut self,
         engine: &Engine,
@@ -209,7 +209,7 @@ impl Machine {
         stopped
     }
 
-    /// Looks the group's commands up, hashes their keys, and sends for the keys' memory.
+    /// Looks up the commands of the group, hashes their keys, and prefetches the keys' memory.
     #[inline(always)]
     fn plan(
         &self,
@@ -239,8 +239,8 @@ impl Machine {
         }
     }
 
-    /// Whether the rest of the pipeline has to wait, or is void. The output reaching `stop_at` is a
-    /// reason to wait.
+    /// Whether the rest of the pipeline must wait or be dropped. It must wait when the output
+    /// reaches `stop_at` bytes.
     fn must_stop(&mut self, stop_at: usize) -> bool {
         if self.state.flow != Flow::Open {
             return true;
@@ -251,7 +251,7 @@ impl Machine {
         self.is_parked()
     }
 
-    /// Inlined: there are two callers, each compiled for whether times are taken.
+    /// Inlined, because there are two callers, one of which records times.
     #[inline(always)]
     fn run_one<'r>(
         &mut self,
@@ -274,17 +274,17 @@ impl Machine {
         self.run_admitted::<false>(engine, entry, planned, request, now, timer);
     }
 
-    /// Refuses a request that its command does not accept.
+    /// Refuses a request with wrong arguments for its command.
     #[cold]
     fn refuse(&mut self, engine: &Engine, entry: &CommandEntry, request: Request<'_>, now: Now) {
-        // A subcommand that does not exist is no command whose refusals could be counted.
+        // A subcommand that does not exist has no statistics that could count the refusal.
         let counted = entry.subcommands.is_empty() || request.len() == 1;
         let failure = failure::not_accepted(entry, request);
         self.reject(engine, counted.then_some(entry), failure, now);
     }
 
-    /// Refuses what is no command. What a browser was tricked into sending ends the connection, and
-    /// nothing behind it is looked at.
+    /// Refuses a request for an unknown command. An HTTP request, which a web page may have made a
+    /// browser send, ends the connection, and the input behind it is ignored.
     #[cold]
     fn refuse_unknown(&mut self, engine: &Engine, request: Request<'_>, now: Now) {
         if cross_protocol::is_http(request) {
@@ -295,7 +295,7 @@ impl Machine {
         self.reject(engine, None, failure::unknown_command(request), now);
     }
 
-    /// Refuses a request before it runs; inside `MULTI` that dooms the transaction.
+    /// Refuses a request before it runs. Inside `MULTI` the transaction will fail.
     #[cold]
     fn reject(
         &mut self,
@@ -323,13 +323,13 @@ impl Machine {
         self.silence(engine, reply, now);
     }
 
-    /// Notes the last command, when it does not run at once.
+    /// Records the client's last command, if that does not run at once.
     fn note_command(&self, entry: Option<&CommandEntry>) {
         let command = entry.map_or(NO_COMMAND, |entry| u32::from(entry.id));
         self.state.client().last_command.store(command, Ordering::Relaxed);
     }
 
-    /// The way of requests that need a closer look.
+    /// Handles requests that need a closer look.
     #[inline(never)]
     fn run_special<'r>(
         &mut self,
@@ -342,7 +342,7 @@ impl Machine {
     ) {
         let captured = self.state.take_special(Special::CAPTURED);
         let admission = admit(engine, &mut self.state, entry, request, now);
-        // What had to give way for this request is told before it is answered.
+        // Events that precede this request are handled before its reply.
         self.take_events(engine, now);
         match admission {
             Err(failure) => self.reject(engine, Some(entry), failure, now),
@@ -366,7 +366,7 @@ impl Machine {
                     self.run_admitted::<false>(engine, entry, planned, request, now, timer);
                 }
                 if matches!(self.parked, Parked::Held) {
-                    // It comes again, and all of this with it.
+                    // The request comes again later, and passes all of this again.
                     return self.state.set_special(Special::CAPTURED, true);
                 }
                 if !first {
@@ -378,7 +378,7 @@ impl Machine {
         }
     }
 
-    /// Ends the effect of `CLIENT CACHING`, which is for one request or one transaction.
+    /// Ends the effect of `CLIENT CACHING`, which lasts for one request or one transaction.
     fn end_caching(&mut self, engine: &Engine, entry: Option<&CommandEntry>) {
         let is_client = entry.is_some_and(|entry| entry.is_within(engine, "client"));
         if self.state.is_caching() && !self.state.in_multi() && !is_client {
@@ -386,7 +386,7 @@ impl Machine {
         }
     }
 
-    /// Shows a request to those who monitor.
+    /// Shows a request to monitoring clients.
     fn show(&self, engine: &Engine, entry: &CommandEntry, request: Request<'_>, now: Now) {
         if engine.gate().contains(Gate::MONITORED) {
             let source = self.state.client().peer.to_string();
@@ -394,20 +394,21 @@ impl Machine {
         }
     }
 
-    /// Records a request for those who capture.
+    /// Records a request for clients that capture traffic.
     fn capture(&self, engine: &Engine, entry: &CommandEntry, request: Request<'_>, now: Now) {
         engine.capture_request(entry, request, self.state.client(), self.state.db, now);
     }
 
     /// Returns the state before a request that [`Machine::silence`] needs: the reply mode, and the
-    /// length of the output, where the request's reply begins. Also clears the armed skip.
+    /// offset in the output where the request's reply begins. Also clears the flag that `SKIP` was
+    /// requested.
     fn begin_reply(&mut self) -> (ReplyMode, usize) {
         self.state.skip_armed = false;
         (self.state.reply_mode, self.out.len())
     }
 
-    /// `CLIENT REPLY`: takes back what a request replied, unless it turned replies on. What was
-    /// pushed meanwhile waits in the inbox, and is sent all the same.
+    /// `CLIENT REPLY`: removes the reply to a request, unless the request turned replies on. Pushed
+    /// messages wait in the inbox meanwhile, and are sent nevertheless.
     fn silence(&mut self, engine: &Engine, (mode, mark): (ReplyMode, usize), now: Now) {
         if mode == ReplyMode::On {
             return;
@@ -416,7 +417,7 @@ impl Machine {
             self.out.truncate(mark);
             self.forget_marks();
         }
-        // The reply of a command that waits is the one to skip, when it comes.
+        // The reply to a command that waits is the one to skip, when it comes.
         if !self.is_parked() {
             self.state.end_skip();
         }
@@ -440,15 +441,15 @@ impl Machine {
         self.silence(engine, reply, now);
     }
 
-    /// Holds a request back until the pause is over: it is parsed again then.
+    /// Holds a request back until the pause is over; then it is parsed again.
     fn pause(&mut self, entry: &CommandEntry, until_ms: u64, now: Now) {
         if self.draining {
-            // Nobody is there to wait for the end of it.
+            // No client is there any more to wait for the end of the pause.
             self.state.flow = Flow::CloseAfterFlush;
             return;
         }
         self.note_command(Some(entry));
-        // The millisecond that it is has begun already: one more makes the pause a whole one.
+        // The current millisecond has begun already, so one more makes the pause long enough.
         let wait_us = (until_ms.saturating_sub(now.wall_ms) + 1).saturating_mul(1000);
         self.state.client().set_flag(ClientFlags::PAUSED, true);
         self.parked = Parked::Paused { until_us: now.mono_us.saturating_add(wait_us) };
@@ -465,7 +466,7 @@ impl Machine {
     ) {
         timer.before(entry, request);
         if !entry.has(Flag::Fast) {
-            // What is slow may look at the counters (INFO, CONFIG RESETSTAT).
+            // A slow command may read the counters (INFO, CONFIG RESETSTAT).
             self.state.flush_counts(&engine.stats);
         }
         let call = Call { entry, request, hash: planned.hash };
@@ -485,7 +486,7 @@ impl Machine {
         }
     }
 
-    /// Does what is left of a call once its locks are gone.
+    /// Does the work that is left of a call once its locks are released.
     #[inline(never)]
     fn conclude(&mut self, engine: &Engine, mut changes: Changes, now: Now, timer: &mut Timer<'_>) {
         if let Some(position) = changes.position {
@@ -515,11 +516,12 @@ impl Machine {
         }
     }
 
-    /// Tells whom a request concerns; what is for ourselves stands behind its reply.
+    /// Notifies the clients whom a request concerns. Messages to the client itself follow its
+    /// reply.
     fn tell(&mut self, engine: &Engine, rest: &mut Rest) {
         let subscribed = self.state.is_subscribed();
         let client = self.state.client();
-        // Without replies, what is written now would be taken back with this one's.
+        // If replies are off, messages written now would be removed together with this reply.
         let own = (self.state.reply_mode == ReplyMode::On).then_some(Issuer {
             client,
             out: &mut self.out,
@@ -542,7 +544,7 @@ impl Machine {
             let turn = Turn { call, session, out, now, changes: &mut *changes };
             engine.run_all(&multi.queue, turn);
             self.state.set_special(Special::SHORT, false);
-            // Queued, it took memory; done, it may take some more.
+            // Queueing took memory, and executing may take more.
             engine.note_growth(multi.bytes);
         }
         if changes.is_held() {
@@ -553,7 +555,7 @@ impl Machine {
     }
 }
 
-/// Sends for the memory of all keys that were anticipated on this thread.
+/// Prefetches the memory of all keys that were anticipated on this thread.
 #[inline]
 fn send_for_upcoming(engine: &Engine) {
     UPCOMING.with_borrow_mut(|upcoming| {
@@ -564,11 +566,12 @@ fn send_for_upcoming(engine: &Engine) {
     });
 }
 
-/// Measures commands without reading the clock for each: runs of one [`CommandEntry::quick`] command,
-/// which takes a microsecond or less, share one measurement; any other command gets its own. A run
-/// that was slow nevertheless goes to the slow log as what it is, and for a while there are none
+/// Measures commands without reading the clock for each. Consecutive calls of one
+/// [`CommandEntry::quick`] command, which takes a microsecond or less, share one measurement (a
+/// run); any other command gets its own. A run that was slow nevertheless is logged in the slow log
+/// as a run. For a while after that every command is measured alone
 /// ([`Tuning::times_each`](crate::tuning::Tuning::times_each)), so that the next time it is known
-/// which request it was. Nor are there any where they would be too coarse.
+/// which request was slow. The same holds where runs would be too coarse.
 struct Timer<'a> {
     engine: &'a Engine,
     client: &'a Client,
@@ -578,9 +581,9 @@ struct Timer<'a> {
     calls: u64,
     /// The latest request of the run.
     last: Option<Request<'a>>,
-    /// Runs have one command each.
+    /// Whether each run has only one command.
     each: bool,
-    /// So has this one.
+    /// Whether this run has only one command.
     alone: bool,
 }
 
@@ -594,7 +597,7 @@ impl<'a> Timer<'a> {
         Timer { engine, client, now, begun, command, calls: 0, last: None, each, alone }
     }
 
-    /// Books what is left at the end of a group.
+    /// Records what is left at the end of a group.
     fn end(mut self) {
         self.book(None);
         ENDED.set(Some((self.now, self.begun)));
@@ -609,7 +612,7 @@ impl<'a> Timer<'a> {
         self.last = Some(request);
     }
 
-    /// The request just begun was not executed: it comes again.
+    /// The request that just began was not executed, and will come again.
     fn retract(&mut self) {
         self.calls -= 1;
         self.last = None;
@@ -635,17 +638,17 @@ impl<'a> Timer<'a> {
         }
     }
 
-    /// Ends the time of the running command: what follows is nobody's.
+    /// Ends the measurement of the running command; the time from now on belongs to no command.
     fn pause(&mut self) {
         self.book(None);
     }
 
-    /// Begins to measure again: what follows is a command's time.
+    /// Continues measuring: the time from now on belongs to a command.
     fn go_on(&mut self) {
         self.begun = (self.engine.environment.stopwatch)();
     }
 
-    /// Books the run so far; `waiter` if it is one command, and has not come to its end.
+    /// Records the run so far. `waiter` is set if it is one command that has not finished.
     #[inline(never)]
     fn book(&mut self, waiter: Option<&Waiter>) {
         if self.calls == 0 {
@@ -666,17 +669,18 @@ impl<'a> Timer<'a> {
         self.begun = now;
         self.calls = 0;
         if self.each {
-            // The next one begins anew, whatever it is.
+            // The next request begins a new run, whatever it is.
             self.command = UNKNOWN;
         }
     }
 
-    /// Hands on what took long.
+    /// Passes a slow run on to the slow log and the latency monitor.
     #[cold]
     fn note(&self, waiter: Option<&Waiter>, nanos: u64) {
         let (engine, client, now) = (self.engine, self.client, self.now);
         let entry = engine.commands.entry(self.command);
-        // A run of fast commands is one moment: nobody else was served meanwhile.
+        // For the latency monitor, a run of quick commands is one event: no other client was served
+        // meanwhile.
         engine.note_moment(entry, nanos, now);
         let (Some(last), None) = (self.last, waiter) else { return };
         match self.calls {

@@ -1,4 +1,4 @@
-//! [`EngineService`]: an engine as what a runtime serves.
+//! [`EngineService`]: an engine as a service for runtimes.
 
 use super::Session;
 use crate::config::Id;
@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-/// The refusal of clients from elsewhere in protected mode: Redis's code, our words.
+/// The refusal of clients on other machines in protected mode. The code is Redis's, the text is
+/// ours.
 const PROTECTED: &str = "-DENIED The server is in protected mode: it has no password, so it only \
     serves clients on its own machine. To serve others, set one (requirepass), or switch the mode \
     off there with CONFIG SET protected-mode no, or start with --protected-mode no where the \
     network is closed to strangers.\r\n";
 
 impl Engine {
-    /// Whether `protected-mode` keeps this client out: there is no password, and it comes from
+    /// Whether `protected-mode` refuses this client, because there is no password and it comes from
     /// another machine.
     fn is_protected_from(&self, peer: &Peer) -> bool {
         let Peer::Tcp { remote, .. } = peer else { return false };
@@ -25,7 +26,7 @@ impl Engine {
     }
 }
 
-/// An engine as what a runtime serves.
+/// An engine as a service for runtimes.
 pub struct EngineService(pub Arc<Engine>);
 
 impl Service for EngineService {

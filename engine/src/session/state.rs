@@ -1,4 +1,4 @@
-//! [`SessionState`]: what handlers may see and change of their client.
+//! [`SessionState`]: the state of a client that handlers may see and change.
 
 use crate::acl::{Account, Acl};
 use crate::clients::rate_limits::Buckets;
@@ -22,48 +22,49 @@ use std::sync::atomic::Ordering;
 use storage::Db;
 
 bitflags::bitflags! {
-    /// Reasons for which the dispatcher must look closer at this session's requests.
+    /// Reasons why requests of this session must be checked more closely.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub(crate) struct Special: u32 {
-        /// In `MULTI`.
+        /// `MULTI` is in progress.
         const MULTI = 1;
-        /// Subscribed, in RESP2: only a few commands are allowed.
+        /// The client is subscribed in RESP2: only a few commands are permitted.
         const SUBSCRIBED = 1 << 1;
-        /// Not authenticated.
+        /// The client has not authenticated.
         const UNAUTHENTICATED = 1 << 2;
-        /// `CLIENT REPLY OFF` or `SKIP`.
+        /// `CLIENT REPLY OFF` or `SKIP` is in force.
         const SILENT = 1 << 3;
-        /// Stands in for a parked session whose command is being tried again.
+        /// This state stands in for a parked session whose command is tried again.
         const SERVED = 1 << 4;
-        /// Its requests were checked where they come from: a log, or a master.
+        /// Its requests were checked at their source: a log, or a master.
         const TRUSTED = 1 << 5;
-        /// Inside `EXEC`, a script, or served on behalf of a waiter: nothing may wait.
+        /// Nothing may block: this is inside `EXEC` or a script, or runs on behalf of a waiting
+        /// client.
         const NO_BLOCK = 1 << 6;
-        /// Inside a script.
+        /// A script is running.
         const SCRIPT = 1 << 7;
-        /// There are things its user may not do.
+        /// The client's user may not do everything.
         const RESTRICTED = 1 << 8;
-        /// `CLIENT CACHING` decides about this request.
+        /// `CLIENT CACHING` applies to this request.
         const CACHING = 1 << 9;
-        /// Stands in for what holds keys.
+        /// This state stands in for the operation that holds keys.
         const HOLDER = 1 << 10;
-        /// Inside `EXEC`: memory was over its limit when it began.
+        /// Inside `EXEC`: the memory limit was exceeded when it began.
         const SHORT = 1 << 11;
-        /// The request that comes again was captured when it came first.
+        /// The request that comes again was captured the first time.
         const CAPTURED = 1 << 14;
-        /// No input will follow: nothing is waited for on its behalf.
+        /// No input will follow: nothing may block on its behalf.
         const LEAVING = 1 << 12;
-        /// A replica's: it is sent the stream.
+        /// The session serves a replica, to which the stream is sent.
         const FOLLOWER = 1 << 13;
-        /// Time does not pass for it: what it says was so when it was said.
+        /// Time does not pass for it: its requests are taken as of the time when they were made.
         const TIMELESS = 1 << 15;
-        /// Its effects are logged and passed on elsewhere, or were.
+        /// Its effects are not logged or replicated here, because that is done elsewhere.
         const UNLOGGED = 1 << 16;
-        /// A cluster has said who serves the running request.
+        /// A cluster has decided which server executes the running request.
         const ROUTED = 1 << 17;
-        /// `READONLY`: in a cluster it reads from who follows, too.
+        /// `READONLY`: in a cluster it may also read from a follower.
         const READONLY = 1 << 18;
-        /// All that a log, or a master, is.
+        /// All properties of a log or a master as a source of requests.
         const SOURCE = Self::TRUSTED.bits() | Self::TIMELESS.bits() | Self::UNLOGGED.bits();
     }
 }
@@ -74,22 +75,23 @@ pub(crate) struct Queued {
     pub request: OwnedRequest,
 }
 
-/// A transaction being put together.
+/// A transaction whose commands are being queued.
 #[derive(Default)]
 pub struct Multi {
     pub(crate) queue: Vec<Queued>,
-    /// A command could not be queued: `EXEC` will refuse.
+    /// Whether a command could not be queued, so that `EXEC` will fail.
     pub(crate) failed: bool,
-    /// Bytes of what is queued, as Redis counts them: the arguments, and a pointer for each.
+    /// The memory for the queue in bytes, as Redis counts it: the arguments, and a pointer for
+    /// each.
     pub(crate) bytes: usize,
-    /// [`Flag::bit`](crate::command::Flag::bit)s that some command has.
+    /// The [`Flag::bit`](crate::command::Flag::bit)s that at least one command has.
     pub(crate) has: u32,
-    /// Bits that some command has not.
+    /// The bits that at least one command lacks.
     pub(crate) lacks: u32,
 }
 
 impl Multi {
-    /// Queues a request with these flags.
+    /// Queues a request whose command has these flags.
     pub(crate) fn push(&mut self, command: CommandId, flags: u32, request: Request<'_>) {
         let bytes: usize = request.iter().map(|arg| arg.len() + size_of::<usize>()).sum();
         self.bytes += bytes;
@@ -102,28 +104,28 @@ impl Multi {
 /// Whether replies are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReplyMode {
-    /// As usual.
+    /// Replies are sent.
     #[default]
     On,
-    /// None.
+    /// No replies are sent.
     Off,
-    /// Not that of the next command.
+    /// The reply to the next command is not sent.
     SkipNext,
 }
 
-/// Counts since they were last flushed to [`Stats`]: once per group of requests,
-/// so that a command touches no shared cache line.
+/// Counts since the last flush to [`Stats`]. They are flushed once per group of requests, so that a
+/// command touches no shared cache line.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     /// Keys that reading commands found.
     pub hits: u32,
     /// Keys that reading commands did not find.
     pub misses: u32,
-    /// Changes made, as Redis counts them.
+    /// The number of changes, as Redis counts them.
     pub changes: u64,
 }
 
-/// One client's state.
+/// The state of one client.
 pub struct SessionState {
     client: Arc<Client>,
     /// Current database.
@@ -132,46 +134,47 @@ pub struct SessionState {
     pub(crate) slot: u16,
     /// With [`Special::ROUTED`], the stream of that slot.
     stream: u16,
-    /// How many random numbers it was given.
+    /// The number of random numbers that were drawn.
     draws: u32,
-    /// With [`Special::ROUTED`], the fence that the request runs behind.
+    /// With [`Special::ROUTED`], the fence behind which the request runs.
     fence: u64,
     /// Protocol version.
     pub proto: Proto,
     pub(crate) special: Special,
     pub(crate) counts: Counts,
-    /// Set by a handler that ends the connection.
+    /// Whether the connection stays open; changed by a handler that ends it.
     pub flow: Flow,
-    /// `MULTI` in progress.
+    /// The transaction in progress.
     pub multi: Option<Box<Multi>>,
     /// Watched keys.
     pub watched: Vec<Watched>,
     /// Whether replies are sent.
     pub reply_mode: ReplyMode,
-    /// `CLIENT REPLY SKIP` was said by the running request: the next one is the one to skip.
+    /// Whether the running request is `CLIENT REPLY SKIP`, so that the next reply is the one to
+    /// skip.
     pub(crate) skip_armed: bool,
-    /// Accesses leave idle times alone.
+    /// Whether accesses leave the idle times of keys alone.
     pub(crate) no_touch: bool,
-    /// There is more to a call than its handler: `no_touch`, or what it reads is to be remembered.
+    /// Whether more belongs to a call than its handler: `no_touch`, or recording what it reads.
     pub(crate) is_attended: bool,
     rare: Option<Box<Rare>>,
 }
 
-/// State that few sessions ever have.
+/// The part of the state that few sessions ever need.
 #[derive(Default)]
 pub(crate) struct Rare {
     subscriptions: [BTreeSet<Bytes>; 3],
     tracker: Option<Arc<Tracker>>,
-    /// The replica it serves.
+    /// The replica that the session serves.
     pub follower: Option<Arc<Follower>>,
-    /// A replica's description of itself, before it asked to follow.
+    /// A replica's description of itself, before it has asked to follow.
     pub announced: Option<Box<Announced>>,
     /// The rate limiter's buckets for its requests; used only where a limit is set.
     pub buckets: Buckets,
 }
 
 impl SessionState {
-    /// A fresh client's state.
+    /// The state of a new client.
     pub(crate) fn new(client: Arc<Client>) -> Self {
         SessionState {
             client,
@@ -194,7 +197,7 @@ impl SessionState {
         }
     }
 
-    /// A stand-in for a parked session, for running its command on its behalf.
+    /// The state that stands in for a parked session, to run its command on its behalf.
     pub(crate) fn stand_in(waiter: &Waiter, acl: &Acl, tracking: &Tracking) -> Self {
         let mut state = SessionState::new(waiter.client.clone());
         state.db = waiter.db;
@@ -208,21 +211,22 @@ impl SessionState {
         state
     }
 
-    /// The part of the session others see.
+    /// The part of the session that other threads see.
     #[inline]
     pub fn client(&self) -> &Arc<Client> {
         &self.client
     }
 
-    /// Counts that a key was looked for (`keyspace_hits`, `keyspace_misses`), and nothing else: what
-    /// Redis lets miss in silence (`OBJECT`). Other commands say [`Cx::looked_up`](crate::Cx::looked_up).
+    /// Counts whether a key was found (`keyspace_hits`, `keyspace_misses`), without an event. This
+    /// is for commands that cause no event in Redis either (`OBJECT`); others use
+    /// [`Cx::looked_up`](crate::Cx::looked_up).
     #[inline]
     pub fn count_lookup(&mut self, found: bool) {
         self.counts.hits += u32::from(found);
         self.counts.misses += u32::from(!found);
     }
 
-    /// Adds what was counted to the engine's counters.
+    /// Adds the counts to the engine's counters.
     #[inline]
     pub(crate) fn flush_counts(&mut self, stats: &Stats) {
         if self.counts.hits | self.counts.misses != 0 {
@@ -239,22 +243,22 @@ impl SessionState {
         self.special.contains(Special::MULTI)
     }
 
-    /// Whether a blocking command must answer at once.
+    /// Whether a blocking command must reply at once.
     pub fn may_not_block(&self) -> bool {
         self.special.contains(Special::NO_BLOCK)
     }
 
-    /// Whether no input will follow: nobody is there to wait for anything.
+    /// Whether no input will follow, so that nothing may block.
     pub fn is_leaving(&self) -> bool {
         self.special.contains(Special::LEAVING)
     }
 
-    /// Whether a script runs.
+    /// Whether a script is running.
     pub fn in_script(&self) -> bool {
         self.special.contains(Special::SCRIPT)
     }
 
-    /// Whether a command that waited is being tried again.
+    /// Whether a command that has waited is being tried again.
     pub fn is_served(&self) -> bool {
         self.special.contains(Special::SERVED)
     }
@@ -264,35 +268,35 @@ impl SessionState {
         self.special.contains(Special::HOLDER)
     }
 
-    /// Whether what it asks for was checked where it comes from.
+    /// Whether its requests were checked at their source.
     pub fn is_trusted(&self) -> bool {
         self.special.contains(Special::TRUSTED)
     }
 
-    /// Whether time does not pass for it: nothing it says is too late, or too early.
+    /// Whether time does not pass for it, so that none of its requests is too late or too early.
     pub fn is_timeless(&self) -> bool {
         self.special.contains(Special::TIMELESS)
     }
 
-    /// Whether what it does goes into no log and to no replica by itself.
+    /// Whether its effects are neither logged nor replicated here.
     pub fn is_unlogged(&self) -> bool {
         self.special.contains(Special::UNLOGGED)
     }
 
-    /// The stream that the running request's slot is in, and the fence that it runs behind, if a
-    /// cluster has said so.
+    /// The stream of the running request's slot and the fence behind which it runs, if a cluster
+    /// has decided that.
     pub(crate) fn fence(&self) -> Option<(u16, u64)> {
         (self.special.contains(Special::ROUTED)).then_some((self.stream, self.fence))
     }
 
-    /// Notes what [`SessionState::fence`] is.
+    /// Sets [`SessionState::fence`].
     pub(crate) fn set_fence(&mut self, fence: Option<(u16, u64)>) {
         self.set_special(Special::ROUTED, fence.is_some());
         (self.stream, self.fence) = fence.unwrap_or_default();
     }
 
-    /// The next random number, which follows from `seed`, the client's number and how many it was
-    /// given before: whatever other clients do meanwhile changes nothing.
+    /// The next random number. It depends only on `seed`, the client's number and the number of
+    /// draws before, not on what other clients do meanwhile.
     pub(crate) fn random(&mut self, seed: u64) -> u64 {
         let mut random = SplitMix64::seed_from_u64(seed ^ self.client.id.rotate_left(32));
         let mine = random.next_u64().wrapping_add(self.draws.into());
@@ -300,7 +304,7 @@ impl SessionState {
         SplitMix64::seed_from_u64(mine).next_u64()
     }
 
-    /// Whether it may be shown what a follower has (`READONLY`).
+    /// Whether it may read a follower's data (`READONLY`).
     pub fn is_readonly(&self) -> bool {
         self.special.contains(Special::READONLY)
     }
@@ -314,35 +318,35 @@ impl SessionState {
         self.special.set(reasons, on);
     }
 
-    /// Whether a bit was set; it is no longer.
+    /// Returns whether a bit was set, and clears it.
     pub(crate) fn take_special(&mut self, reason: Special) -> bool {
         let was = self.special.contains(reason);
         self.special.remove(reason);
         was
     }
 
-    /// Whether the client has authenticated, or need not.
+    /// Whether the client has authenticated or need not do so.
     pub fn is_authenticated(&self) -> bool {
         !self.special.contains(Special::UNAUTHENTICATED)
     }
 
-    /// Whether there is anything that its user may not do.
+    /// Whether the client's user may not do everything.
     #[inline]
     pub fn is_restricted(&self) -> bool {
         self.special.contains(Special::RESTRICTED)
     }
 
-    /// Its user's account; `None` for the default user.
+    /// The account of its user; `None` for the default user.
     pub fn account(&self) -> Option<Arc<Account>> {
         self.client.names.lock().account.clone()
     }
 
-    /// Its user's name.
+    /// The name of its user.
     pub fn user_name(&self) -> String {
         self.client.names.lock().user.clone()
     }
 
-    /// Notes that the client authenticated as this user.
+    /// Records that the client has authenticated as this user.
     pub fn sign_in(&mut self, account: Arc<Account>, acl: &Acl) {
         let mut names = self.client.names.lock();
         if names.user != account.name {
@@ -354,13 +358,13 @@ impl SessionState {
         self.refresh_user(acl);
     }
 
-    /// Makes it a client that has not said who it is.
+    /// Records that the client has not authenticated.
     pub fn sign_out(&mut self, acl: &Acl) {
         self.sign_in(acl.default_account().clone(), acl);
         self.set_special(Special::UNAUTHENTICATED, !acl.is_open());
     }
 
-    /// Looks again at what its user may do.
+    /// Updates what depends on the permissions of its user.
     pub fn refresh_user(&mut self, acl: &Acl) {
         let account = self.account();
         let user = account.as_ref().unwrap_or(acl.default_account()).user();
@@ -371,13 +375,13 @@ impl SessionState {
         }
     }
 
-    /// Selects a database; the caller has checked the number.
+    /// Selects a database. The caller must have checked the number.
     pub fn select(&mut self, db: Db) {
         self.db = db;
         self.client.db.store(db, Ordering::Relaxed);
     }
 
-    /// Changes the protocol.
+    /// Changes the protocol version.
     pub fn set_proto(&mut self, proto: Proto) {
         self.proto = proto;
         let version = if proto == Proto::Resp3 { 3 } else { 2 };
@@ -385,7 +389,7 @@ impl SessionState {
         self.update_subscribed();
     }
 
-    /// `CLIENT NO-TOUCH`.
+    /// Sets `CLIENT NO-TOUCH`.
     pub fn set_no_touch(&mut self, on: bool) {
         self.no_touch = on;
         self.update_attended();
@@ -396,7 +400,7 @@ impl SessionState {
         self.rare.as_ref().and_then(|rare| rare.tracker.as_ref())
     }
 
-    /// Notes how it tracks keys.
+    /// Sets how it tracks keys.
     pub(crate) fn set_tracker(&mut self, tracker: Option<Arc<Tracker>>) {
         self.rare.get_or_insert_default().tracker = tracker;
         self.forget_rare();
@@ -404,12 +408,12 @@ impl SessionState {
         self.update_attended();
     }
 
-    /// Whether `CLIENT CACHING` decides about this request.
+    /// Whether `CLIENT CACHING` applies to this request.
     pub fn is_caching(&self) -> bool {
         self.special.contains(Special::CACHING)
     }
 
-    /// Notes that `CLIENT CACHING` decides about the next request.
+    /// Sets whether `CLIENT CACHING` applies to the next request.
     pub fn set_caching(&mut self, on: bool) {
         self.set_special(Special::CACHING, on);
     }
@@ -419,21 +423,21 @@ impl SessionState {
         self.is_attended = self.no_touch || self.tracker().is_some_and(reads);
     }
 
-    /// Sets `CLIENT REPLY`'s mode.
+    /// Sets the mode of `CLIENT REPLY`.
     pub fn set_reply_mode(&mut self, mode: ReplyMode) {
         self.reply_mode = mode;
         self.skip_armed = mode == ReplyMode::SkipNext;
         self.set_special(Special::SILENT, mode != ReplyMode::On);
     }
 
-    /// Ends `CLIENT REPLY SKIP`, unless the request that just ran said it.
+    /// Ends `CLIENT REPLY SKIP`, unless the request that just ran asked for it.
     pub(crate) fn end_skip(&mut self) {
         if self.reply_mode == ReplyMode::SkipNext && !self.skip_armed {
             self.set_reply_mode(ReplyMode::On);
         }
     }
 
-    /// Whether what the running command replies is not sent.
+    /// Whether the reply to the running command is not sent.
     pub fn is_silent(&self) -> bool {
         match self.reply_mode {
             ReplyMode::On => false,
@@ -449,27 +453,27 @@ impl SessionState {
         self.show_multi(self.multi.as_deref());
     }
 
-    /// Takes the end of the transaction back.
+    /// Continues a transaction whose end could not be executed yet.
     pub(crate) fn resume_multi(&mut self, multi: Box<Multi>) {
         self.set_special(Special::MULTI, true);
         self.show_multi(Some(&multi));
         self.multi = Some(multi);
     }
 
-    /// Ends the transaction, returning what was queued.
+    /// Ends the transaction, and returns the queued commands.
     pub fn end_multi(&mut self) -> Option<Box<Multi>> {
         let multi = self.take_multi();
         self.show_multi(None);
         multi
     }
 
-    /// [`SessionState::end_multi`], which others do not see yet.
+    /// Like [`SessionState::end_multi`], but other threads do not see it yet.
     pub(crate) fn take_multi(&mut self) -> Option<Box<Multi>> {
         self.set_special(Special::MULTI, false);
         self.multi.take()
     }
 
-    /// Has others see a transaction, or none.
+    /// Lets other threads see a transaction, or none.
     pub(crate) fn show_multi(&self, multi: Option<&Multi>) {
         let (queued, bytes) = multi.map_or((0, 0), |multi| (multi.queue.len(), multi.bytes));
         self.client.set_flag(ClientFlags::MULTI, multi.is_some());
@@ -477,17 +481,17 @@ impl SessionState {
         self.client.queued_bytes.store(capped(bytes), Ordering::Relaxed);
     }
 
-    /// Names subscribed to in one space.
+    /// The subscriptions in one space.
     pub fn subscriptions(&self, space: Space) -> impl Iterator<Item = &Bytes> {
         self.rare.iter().flat_map(move |rare| rare.subscriptions[space as usize].iter())
     }
 
-    /// Number of subscriptions in one space.
+    /// The number of subscriptions in one space.
     pub fn subscription_count(&self, space: Space) -> usize {
         self.rare.as_ref().map_or(0, |rare| rare.subscriptions[space as usize].len())
     }
 
-    /// Adds a subscription to the session's own set; false when it was there.
+    /// Adds a subscription to the session's own set. Returns false if it was there already.
     pub fn add_subscription(&mut self, space: Space, name: Bytes) -> bool {
         let all = &mut self.rare.get_or_insert_default().subscriptions;
         let added = all[space as usize].insert(name);
@@ -495,7 +499,7 @@ impl SessionState {
         added
     }
 
-    /// Takes a subscription out of the session's own set; false when it was not there.
+    /// Removes a subscription from the session's own set. Returns false if it was not there.
     pub fn remove_subscription(&mut self, space: Space, name: &[u8]) -> bool {
         let rare = self.rare.as_mut();
         let removed = rare.is_some_and(|rare| rare.subscriptions[space as usize].remove(name));
@@ -516,7 +520,7 @@ impl SessionState {
         self.rare.get_or_insert_default()
     }
 
-    /// Gives the memory back of what it has no longer.
+    /// Frees the rare part once it is no longer needed.
     fn forget_rare(&mut self) {
         let needed = |rare: &Rare| {
             rare.follower.is_some() || rare.announced.is_some() || !rare.buckets.are_untouched()

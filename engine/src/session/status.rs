@@ -1,5 +1,5 @@
-//! The end of every turn of a session: figures that others see, limits it has reached,
-//! whether its replies may go, and what the runtime is to do about it next.
+//! The end of each turn of a session: updates the figures that others see, checks limits, checks
+//! whether withheld replies may be sent, and tells the runtime what to do next.
 
 use super::state::Special;
 use super::{Machine, OUTPUT_FREE, Parked, seconds};
@@ -11,13 +11,13 @@ use runtime::{Flow, Input, Next, Now, Status};
 use std::sync::atomic::Ordering;
 
 impl Machine {
-    /// Has others see what waits to be executed.
+    /// Updates the figures of input that is waiting to be executed.
     fn show_input(&self) {
         let client = self.state.client();
         let (taken, arguments) = match (&self.parked, self.pending.is_empty()) {
             (Parked::Blocked { waiter, .. }, _) => (0, waiter.request.argument_bytes()),
             (_, true) => (0, 0),
-            // Half a request: its first arguments are no longer input.
+            // An incomplete request: its first arguments no longer count as input.
             (Parked::No, false) => self.parser.half_read(),
             _ => (0, 0),
         };
@@ -26,7 +26,7 @@ impl Machine {
         client.argument_bytes.store(capped(arguments), Ordering::Relaxed);
     }
 
-    /// Tells others what waits here, and closes a session whose peer reads too slowly
+    /// Updates the figures of waiting output, and closes a session whose peer reads too slowly
     /// (`client-output-buffer-limit`).
     pub(super) fn check_buffers(&mut self, engine: &Engine, now: Now) {
         let client = self.state.client();
@@ -38,7 +38,7 @@ impl Machine {
         }
         let grown = waiting.saturating_sub(before);
         let waiting = waiting + client.outside_bytes.load(Ordering::Relaxed);
-        // Redis looks only at what does not fit the buffer that every client has.
+        // Redis counts only what does not fit the buffer that every client has.
         if waiting <= OUTPUT_FREE {
             self.over_soft_limit_since = None;
             return;
@@ -64,14 +64,14 @@ impl Machine {
         u64::from(now_s.get() - since.get()) > limit.soft_seconds
     }
 
-    /// When it will have been over the soft limit for too long, if it is over it.
+    /// The time at which it will have been over the soft limit for too long, if it is over it.
     fn soft_limit_deadline_us(&self, engine: &Engine) -> Option<u64> {
         let since = u64::from(self.over_soft_limit_since?.get());
         let longest = engine.tuning.output_limit(self.output_class()).soft_seconds;
         Some(since.saturating_add(longest).saturating_add(1).saturating_mul(1_000_000))
     }
 
-    /// Ends the session if somebody, or a limit, has said so.
+    /// Ends the session if a command or a limit demands it.
     fn check_ending(&mut self, engine: &Engine) {
         let client = self.state.client();
         if !client.is_killed() || self.state.flow == Flow::Abort {
@@ -85,7 +85,8 @@ impl Machine {
         self.state.flow = Flow::Abort;
     }
 
-    /// Gives a replica's session what there is for it; whether more is waiting than fits.
+    /// Appends what waits for a replica to its session's output. Returns whether more is waiting
+    /// than fits.
     #[cold]
     fn feed_follower(&mut self, engine: &Engine) -> bool {
         let fed = engine.feed_follower(&self.state, &mut self.out);
@@ -97,7 +98,7 @@ impl Machine {
         fed == Fed::More
     }
 
-    /// Ends a call: publishes figures, checks limits, and says what the runtime is to do.
+    /// Ends a call: updates figures, checks limits, and returns the status for the runtime.
     #[inline]
     pub(super) fn status(&mut self, engine: &Engine, now: Now) -> Status {
         match self.is_at_rest() {
@@ -106,20 +107,20 @@ impl Machine {
         }
     }
 
-    /// Whether nothing is to be looked after, as nearly always: everything received is executed, no
-    /// reply has to wait, what is unwritten is below every limit, and nobody ends the session.
+    /// Whether there is nothing to check, as is nearly always the case: all input is executed, no
+    /// reply is withheld, the unwritten output is below every limit, and nothing ends the session.
     #[inline]
     fn is_at_rest(&self) -> bool {
         let limited = self.out.len() > OUTPUT_FREE || self.over_soft_limit_since.is_some();
         let input = self.is_parked() || !self.pending.is_empty();
         let ends =
             self.state.flow != Flow::Open || self.draining || self.state.client().is_killed();
-        // A replica is sent what there is for it.
+        // A replica's session has to send what is waiting for it.
         let follows = self.state.special.contains(Special::FOLLOWER);
         !(self.withheld.is_some() || limited || input || ends || follows)
     }
 
-    /// [`Machine::status`] of a session that is at rest.
+    /// The status of a session for which there is nothing to check.
     #[inline]
     fn rest(&self) -> Status {
         let (client, waiting) = (self.state.client(), self.out.len());
@@ -145,14 +146,14 @@ impl Machine {
                 self.state.flow = Flow::CloseAfterFlush;
             }
         }
-        // Whatever is withheld must be let go before the connection may close.
+        // All withheld replies must be released before the connection may close.
         let flow = match self.state.flow {
             Flow::CloseAfterFlush if self.withheld.is_some() => Flow::Open,
             flow => flow,
         };
         self.show_input();
         let (input, next) = self.wishes(engine);
-        // A replica that is not sent everything yet is sent more when it has read.
+        // If not everything fitted, a replica is sent more once it has read.
         let next = if more && next == Next::Nothing { Next::OnceWritten } else { next };
         Status { flow, input, next }
     }

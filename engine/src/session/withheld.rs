@@ -1,8 +1,8 @@
-//! Replies that wait until what they depend on is kept ([`storage::Journal::poll`]).
+//! Withholds replies until the effects that they depend on are kept ([`storage::Journal::poll`]).
 //!
-//! Each has its mark in the output, so that the one that turns out not to be true is replaced, and
-//! those before and after it are sent. While one waits the session executes nothing more: what would
-//! follow could only wait as well.
+//! Each reply has a mark in the output. One that turns out to be invalid is replaced by an error,
+//! and those before and after it are sent. While a reply is withheld the session executes nothing
+//! more, because further replies would have to wait as well.
 
 use super::{Machine, Mark};
 use crate::engine::Engine;
@@ -10,11 +10,11 @@ use resp::Reply;
 use std::ops::Range;
 use storage::{Fate, Position, Withholds};
 
-/// The error for a write of which nobody knows whether it will be kept.
+/// The error for a write of which it is not known whether it will be kept.
 const UNKNOWN: &str = "UNKNOWN whether this was done is not known: it may have been, or may yet be";
 
 impl Machine {
-    /// Notes that the journal is to hand on what was appended up to `position`.
+    /// Records that the journal has to write everything up to `position`.
     #[inline]
     pub(super) fn note_written(&mut self, engine: &Engine, position: Position) {
         if self.written.stream != position.stream {
@@ -24,7 +24,7 @@ impl Machine {
         self.written.seq = self.written.seq.max(position.seq);
     }
 
-    /// Notes what the reply from `start` on depends on.
+    /// Records the position on which the reply that begins at `start` depends.
     pub(super) fn depend(&mut self, engine: &Engine, position: Position, start: usize) {
         self.note_written(engine, position);
         let withholds = engine.journal.as_ref().map(|journal| journal.withholds());
@@ -36,14 +36,15 @@ impl Machine {
     #[inline(never)]
     fn withhold(&mut self, position: Position, start: usize) {
         let reply = start..self.out.len();
-        // Without a reply nothing has to wait; nor for what only replicas are told.
+        // Without a reply nothing is withheld. Nor is anything for effects that only replicas are
+        // told.
         if !reply.is_empty() && position.seq != 0 {
             let mark = Mark { position, slot: self.state.slot, reply };
             self.withheld.get_or_insert_default().marks.push_back(mark);
         }
     }
 
-    /// Follows the output having been cut: replies that were taken back wait for nothing.
+    /// Removes the marks of replies that were cut off from the output.
     pub(super) fn forget_marks(&mut self) {
         let end = self.out.len();
         if let Some(withheld) = &mut self.withheld {
@@ -51,7 +52,8 @@ impl Machine {
         }
     }
 
-    /// Lets replies go once it is decided what has become of all that they depend on, and is true then.
+    /// Sends the withheld replies once the fate of all effects that they depend on is decided.
+    /// Returns true if it has released them.
     pub(super) fn check_withheld(&mut self, engine: &Engine) -> bool {
         let Some(withheld) = &mut self.withheld else { return false };
         let waker = self.state.client().waker();
@@ -80,7 +82,7 @@ impl Machine {
         true
     }
 
-    /// Puts errors into the places of replies.
+    /// Replaces replies by errors.
     fn replace(&mut self, lost: Vec<(Range<usize>, Box<str>)>) {
         if lost.is_empty() {
             return;
