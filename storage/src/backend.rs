@@ -1,4 +1,4 @@
-//! [`Backend`]: what every storage offers, whatever it is made of.
+//! [`Backend`]: the interface of every storage.
 
 use crate::journal::Position;
 use crate::tx::{Db, Tx};
@@ -6,22 +6,22 @@ use crate::{Result, rdb};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Which shards a transaction locks. Shards are locked in ascending order, so any two
-/// transactions that declare their shards up front cannot deadlock.
+/// The shards that a transaction locks. They are locked in ascending order, so transactions that
+/// declare their shards beforehand cannot deadlock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Locks<'a> {
-    /// No shard: the body may only use what needs none.
+    /// No shard: the body may use only what needs none.
     None,
-    /// One shard: the common case.
+    /// One shard, the usual case.
     One(u32),
-    /// Several: ascending, without duplicates.
+    /// Several shards: ascending and distinct.
     Many(&'a [u32]),
     /// Every shard.
     All,
 }
 
 impl Locks<'_> {
-    /// Whether any of the shards, of `count` there are, is such that `test` says so.
+    /// Whether `test` holds for any of the shards, of which there are `count`.
     pub fn any(self, count: u32, mut test: impl FnMut(u32) -> bool) -> bool {
         match self {
             Locks::None => false,
@@ -57,7 +57,7 @@ impl ShardSet {
         self.all = true;
     }
 
-    /// Adds what is locked by `locks`.
+    /// Adds the shards that `locks` locks.
     pub fn add_locks(&mut self, locks: Locks<'_>) {
         match locks {
             Locks::None => {}
@@ -90,12 +90,12 @@ pub struct BackendStats {
     pub memory_bytes: u64,
     /// Bytes on disk, zero for memory.
     pub disk_bytes: u64,
-    /// Backend-specific figures, printed as they are: name and value.
+    /// Figures of this backend, shown as they are: names and values.
     pub details: Vec<(&'static str, String)>,
 }
 
-/// Thresholds at which small collections stop being compact; Redis's `*-max-listpack-*`
-/// directives. A backend without compact encodings ignores them.
+/// Thresholds above which small collections are no longer stored compactly: Redis's
+/// `*-max-listpack-*` directives. A backend without compact encodings ignores them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodingLimits {
     /// `hash-max-listpack-entries`.
@@ -137,47 +137,48 @@ impl Default for EncodingLimits {
     }
 }
 
-/// Takes the entries of a snapshot; what [`Backend::snapshot`] feeds.
+/// Receives the entries of a snapshot, see [`Snapshot::write`].
 pub trait SnapshotSink: Send {
-    /// One key: its value as an RDB type byte followed by the value's RDB encoding, without footer.
+    /// Receives one key. The value is an RDB type byte followed by the RDB encoding, without
+    /// footer.
     ///
     /// # Errors
     /// An error ends the snapshot.
     fn entry(&mut self, db: Db, key: &[u8], expiry_ms: Option<u64>, value: &[u8]) -> Result<()>;
 }
 
-/// Whether somebody holds locks for too long, `None` when that will never be known again; see
+/// Whether a script holds locks for too long; `None` if that can no longer be known. See
 /// [`Backend::when_waiting`].
 pub type HeldUp = Box<dyn Fn() -> Option<bool> + Send + Sync>;
 
 /// A store of keys, split into shards that are locked independently.
 pub trait Backend: Send + Sync {
-    /// The name used on the command line: `memory`, `sled`, `fjall`.
+    /// The name in the configuration: `memory`, `sled`, `fjall`.
     fn name(&self) -> &'static str;
 
-    /// How many shards there are; a power of two, fixed while running.
+    /// The number of shards: a power of two, which never changes while running.
     fn shard_count(&self) -> u32;
 
-    /// The hash of a key, seeded per process so that hostile keys cannot aim at a bucket. It
-    /// decides the shard and the place within it, and is the same in every database.
+    /// The hash of a key. It is seeded per process, so that clients cannot choose keys that
+    /// collide. It determines the shard and the place within it, and is the same in every database.
     fn hash(&self, key: &[u8]) -> u64;
 
-    /// The shard a hash belongs to.
+    /// The shard of a hash.
     fn shard_of(&self, hash: u64) -> u32;
 
-    /// The shard that a cursor of [`Tx::scan`] continues in.
+    /// The shard in which a cursor of [`Tx::scan`] continues.
     fn shard_of_cursor(&self, cursor: u64) -> u32;
 
-    /// A hint that keys with these hashes are about to be used, so that their memory can be on its
-    /// way. Cheap, takes locks only for moments, and changes nothing.
+    /// A hint that keys with these hashes are about to be used, so that their memory can be
+    /// prefetched. It is cheap, takes locks only for moments, and changes nothing.
     fn prefetch(&self, _db: Db, _hashes: &[u64]) {}
 
-    /// Locks `locks`, runs `body` once, unlocks. `now_ms` (Unix milliseconds) decides what has
-    /// expired. Everything the body changed becomes visible at once. Not reentrant.
+    /// Locks `locks`, runs `body` once, and unlocks. Keys are expired as of `now_ms` (Unix
+    /// milliseconds). All changes become visible at once. Not reentrant.
     ///
     /// # Errors
-    /// When the changes could not be made (a disk backend failing to write): none of them is then
-    /// visible.
+    /// Fails if the changes could not be made (a disk backend that cannot write); none of them is
+    /// visible then.
     fn transact(
         &self,
         locks: Locks<'_>,
@@ -185,48 +186,48 @@ pub trait Backend: Send + Sync {
         body: &mut dyn FnMut(&mut dyn Tx),
     ) -> Result<()>;
 
-    /// Number of keys in a database, expired ones that were not yet met included. O(shards). May
-    /// lock each shard for a moment: inside a transaction ask [`Tx::counts`] instead.
+    /// The number of keys in a database, including expired ones that were not deleted yet.
+    /// O(shards). May lock each shard for a moment, so use [`Tx::counts`] inside a transaction.
     fn len(&self, db: Db) -> u64;
 
-    /// Number of keys with an expiry in a database. O(shards). As [`Backend::len`], not to be
+    /// The number of keys with an expiry in a database. O(shards). Like [`Backend::len`], not to be
     /// called inside a transaction.
     fn expires_len(&self, db: Db) -> u64;
 
-    /// Databases that hold at least one key, ascending. As [`Backend::len`], not to be called
-    /// inside a transaction.
+    /// The databases with at least one key, in ascending order. Like [`Backend::len`], not to be
+    /// called inside a transaction.
     fn used_dbs(&self) -> Vec<Db>;
 
-    /// Does a bounded slice of background work on one shard (table migration, lazy cleaning of
-    /// deleted collections); true when more is waiting there.
+    /// Does a bounded slice of background work on one shard (table migration, freeing of deleted
+    /// collections). Returns true if more is left there.
     fn maintain(&self, _shard: u32) -> bool {
         false
     }
 
-    /// Begins a point-in-time snapshot and returns what will write it. The state it captures is
-    /// that of the moment `at_cut` runs: every shard is locked while `at_cut` is called (so that a
-    /// journal can be switched at exactly that point), and only for that long.
+    /// Begins a point-in-time snapshot, and returns an object that writes it. The snapshot captures
+    /// the state at the moment when `at_cut` is called. Every shard is locked during that call (so
+    /// that a journal can be switched at exactly that point), and only during that call.
     ///
     /// # Errors
-    /// When a snapshot is already running, or the backend fails.
+    /// Fails if a snapshot is already running, or the backend fails.
     fn snapshot(self: Arc<Self>, at_cut: &mut dyn FnMut()) -> Result<Box<dyn Snapshot>>;
 
-    /// Makes everything that was transacted before the call survive power loss, where the backend
-    /// itself is persistent. Memory does nothing.
+    /// Makes everything from transactions before the call survive a power failure, if the backend
+    /// is persistent. A backend in memory does nothing.
     ///
     /// # Errors
-    /// When syncing failed; nothing may then be assumed durable.
+    /// Fails if syncing failed; then nothing may be assumed to be durable.
     fn flush(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Whether data survives a restart without a journal.
+    /// Whether the data survive a restart without a journal.
     fn persistent(&self) -> bool {
         false
     }
 
-    /// Stores small facts about the backend durably with the data itself (the journal position
-    /// covered by a checkpoint). Only meaningful for persistent backends.
+    /// Stores a small mark durably together with the data (the journal position that a checkpoint
+    /// covers). Only persistent backends store it.
     fn set_checkpoint(&self, _mark: &[u8]) -> Result<()> {
         Ok(())
     }
@@ -242,50 +243,52 @@ pub trait Backend: Send + Sync {
         Position { stream, seq: 0 }
     }
 
-    /// Whether somebody holds one of these locks at this moment: a hint, for telling transactions
-    /// that will wait from those that will not. A backend that does not know says no.
+    /// Whether one of these locks is held at this moment. This is a hint to tell transactions that
+    /// will wait from others. A backend that does not know returns false.
     fn is_contended(&self, _locks: Locks<'_>) -> bool {
         false
     }
 
-    /// Says whether a script runs that may hold its shards for long. While it does,
-    /// [`Backend::transact`] need not wait for a lock for ever: it may answer
-    /// [`crate::Error::Busy`] instead.
+    /// Reports whether a script is running that may hold its shards for long. While it does,
+    /// [`Backend::transact`] need not wait for a lock indefinitely: it may fail with
+    /// [`crate::Error::Busy`].
     fn set_busy(&self, _busy: bool) {}
 
-    /// Says whom to ask, by who has waited for a lock for a while: whether a script holds its locks
-    /// too long without having come to say so. If it does, that is as [`Backend::set_busy`].
+    /// Registers a function that a transaction calls after it has waited for a lock for a while. It
+    /// returns whether a script holds its locks too long without having been able to report that.
+    /// If so, [`Backend::transact`] may fail as after [`Backend::set_busy`].
     fn when_waiting(&self, _ask: HeldUp) {}
 
-    /// Whether [`Tx::extend`] can lock anything.
+    /// Whether [`Tx::extend`] is able to lock anything.
     fn can_extend(&self) -> bool {
         false
     }
 
-    /// Whether [`Tx::sample`] finds keys: whether anything can be evicted.
+    /// Whether [`Tx::sample`] finds keys, so that keys can be evicted.
     fn can_sample(&self) -> bool {
         false
     }
 
-    /// How access counters move: `log_factor` is how slowly they grow, `decay_min` the minutes
-    /// without an access after which they lose one, 0 for never.
+    /// Sets how access counters change: the higher `log_factor`, the slower they grow; after
+    /// `decay_min` minutes without an access they lose one, never if it is 0.
     fn set_frequency(&self, _log_factor: u32, _decay_min: u32) {}
 
-    /// Whether calls may block on a disk for long.
+    /// Whether calls may block for long on a disk.
     fn may_block(&self) -> bool {
         false
     }
 
-    /// Applies new thresholds to collections as they are next changed.
+    /// Sets new thresholds, which apply to collections when they are next changed.
     fn set_encoding_limits(&self, _limits: &EncodingLimits) {}
 
-    /// Adds a value decoded from an RDB file, replacing what is there; for loading and `RESTORE`.
+    /// Adds a value that was decoded from an RDB file, for loading and `RESTORE`. Replaces an
+    /// existing value.
     ///
     /// # Errors
-    /// As [`Backend::transact`].
+    /// Fails like [`Backend::transact`].
     fn load(&self, db: Db, key: &[u8], expiry_ms: Option<u64>, object: rdb::Object) -> Result<()>;
 
-    /// Values and keys whose memory is freed after the request that removed them.
+    /// Counts of values and keys whose memory is freed after the request that removed them.
     fn lazily_freed(&self) -> LazilyFreed {
         LazilyFreed::default()
     }
@@ -294,20 +297,21 @@ pub trait Backend: Send + Sync {
     fn stats(&self) -> BackendStats;
 }
 
-/// Counts of values that are freed after the request that removed them: collections of many elements, the keys of a database.
+/// Counts of objects that are freed after the request that removed them: collections of many
+/// elements, and keys of a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LazilyFreed {
-    /// Still to be freed.
+    /// Objects that are still to be freed.
     pub pending: u64,
-    /// Freed since the start.
+    /// Objects freed since the start.
     pub freed: u64,
 }
 
-/// A snapshot under way. Dropping it abandons it.
+/// A snapshot in progress. Dropping it abandons it.
 pub trait Snapshot: Send {
-    /// Feeds every key of the captured state to `sink`, shard by shard, while writes go on.
+    /// Passes every key of the captured state to `sink`, shard by shard, while writes go on.
     ///
     /// # Errors
-    /// The sink's, or the backend's.
+    /// Fails with the error of the sink or the backend.
     fn write(self: Box<Self>, sink: &mut dyn SnapshotSink) -> Result<()>;
 }

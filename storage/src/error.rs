@@ -1,4 +1,4 @@
-//! [`Error`]: the reasons why a storage refuses.
+//! [`Error`]: the reasons why a storage operation fails.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,29 +6,29 @@ use std::sync::Arc;
 /// The result of a storage operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a storage operation failed. The transaction it happened in can go on; what the operation
-/// was to change is unchanged.
+/// The reason why a storage operation failed. The transaction can go on; the operation has changed
+/// nothing.
 #[derive(Clone, Debug)]
 pub enum Error {
     /// The key holds another type than the one asked for.
     WrongType,
-    /// The backend failed: a full disk, a damaged file. Text for operators.
+    /// The backend failed: a full disk, a damaged file. The text is for operators.
     Backend(Arc<str>),
-    /// A stored record could not be decoded: the data is damaged, and is not served.
+    /// A stored record cannot be decoded: the data are damaged, and are not returned.
     Corrupt(Arc<str>),
-    /// A script that runs for too long has the shard.
+    /// A script that runs for too long holds the shard.
     Busy,
-    /// A value would exceed what the backend can hold (bytes).
+    /// A value would exceed the backend's largest size, in bytes.
     TooLarge,
 }
 
 impl Error {
-    /// A [`Error::Backend`] from anything printable.
+    /// An [`Error::Backend`] with the text of `cause`.
     pub fn backend(cause: impl fmt::Display) -> Self {
         Error::Backend(cause.to_string().into())
     }
 
-    /// A [`Error::Corrupt`] from anything printable.
+    /// An [`Error::Corrupt`] with the text of `cause`.
     pub fn corrupt(cause: impl fmt::Display) -> Self {
         Error::Corrupt(cause.to_string().into())
     }

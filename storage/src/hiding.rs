@@ -1,42 +1,43 @@
-//! [`HidingHash`]: a hash some of whose fields have expired and are still there.
+//! [`HidingHash`]: a hash that hides expired fields which have not been deleted.
 
 use crate::types::{FieldExpiry, VisitPair};
 use crate::{Hash, Result};
 use std::collections::BTreeSet;
 
-/// Random draws that may meet a hidden field before the fields are walked.
+/// The number of random draws that may find a hidden field before the fields are iterated instead.
 const DRAWS_MAX: u64 = 16;
 
-/// A hash that keeps what has expired, and knows which that is.
+/// A hash that keeps expired fields, and knows which they are.
 pub trait ExpiringHash: Hash {
-    /// Whether any field has expired by then; asked often.
+    /// Whether any field has expired at `now_ms`. This is called often.
     ///
     /// # Errors
-    /// The storage's.
+    /// Fails if the storage does.
     fn has_expired(&mut self, now_ms: u64) -> Result<bool>;
 
-    /// The fields that have: a step for each.
+    /// The names of the fields that have expired at `now_ms`. Takes a step for each.
     ///
     /// # Errors
-    /// The storage's.
+    /// Fails if the storage does.
     fn expired(&mut self, now_ms: u64) -> Result<Vec<Box<[u8]>>>;
 }
 
-/// Hides fields of a hash, of any storage. What is written to a hidden field finds none there.
+/// Hides expired fields of a hash, in any storage. A write to a hidden field behaves as if the
+/// field did not exist.
 pub struct HidingHash<H> {
     hash: H,
     now_ms: u64,
-    /// The names of what is hidden, once something is asked that needs them all.
+    /// The names of the hidden fields, once an operation needed them.
     hidden: Option<BTreeSet<Box<[u8]>>>,
-    /// The field and value that the last random draw returned references to.
+    /// The field and value of the last random draw, to which references were returned.
     lent: (Vec<u8>, Vec<u8>),
 }
 
 impl<'t, H: ExpiringHash + 't> HidingHash<H> {
-    /// The hash as it is without the fields that have expired by `now_ms`.
+    /// The hash without the fields that have expired by `now_ms`.
     ///
     /// # Errors
-    /// The storage's.
+    /// Fails if the storage does.
     pub fn over(mut hash: H, now_ms: u64) -> Result<Box<dyn Hash + 't>> {
         Ok(match hash.has_expired(now_ms)? {
             false => Box::new(hash),
@@ -45,7 +46,7 @@ impl<'t, H: ExpiringHash + 't> HidingHash<H> {
     }
 }
 
-/// The fields of `hash` that have expired; found the first time.
+/// The fields of `hash` that have expired; they are determined once.
 fn names<'h, H: ExpiringHash>(
     hash: &mut H,
     hidden: &'h mut Option<BTreeSet<Box<[u8]>>>,
@@ -66,10 +67,10 @@ impl<H: ExpiringHash> HidingHash<H> {
         Ok(matches!(expiry, FieldExpiry::At(at_ms) if at_ms <= self.now_ms))
     }
 
-    /// Draws until a field is met that is not hidden; whether one was.
+    /// Draws until a field is found that is not hidden. Returns whether one was.
     fn draw(&mut self, random: u64) -> Result<bool> {
         for attempt in 0..DRAWS_MAX {
-            // Other bits each time; the first draw is the caller's own.
+            // Each draw uses other bits; the first one is the caller's.
             let random = random.rotate_left((attempt * 3) as u32).wrapping_add(attempt);
             let Some((field, value)) = self.hash.random(random)? else { return Ok(false) };
             self.lent = (field.to_vec(), value.to_vec());
@@ -83,7 +84,8 @@ impl<H: ExpiringHash> HidingHash<H> {
         Ok(false)
     }
 
-    /// Takes the one of the fields that are not hidden whose place `random` says; whether there is one.
+    /// Takes the field, among those that are not hidden, whose index `random` determines. Returns
+    /// whether there is one.
     fn walk(&mut self, random: u64) -> Result<bool> {
         let Some(mut left) = random.checked_rem(self.len()?) else { return Ok(false) };
         let mut lent = std::mem::take(&mut self.lent);

@@ -198,23 +198,24 @@ pub trait Journal: Send + Sync {
         Durability::Never
     }
 
-    /// Changes the policy; positions appended earlier follow the stricter of both.
+    /// Changes the policy. For positions appended earlier the stricter of both policies applies.
     fn set_durability(&self, _durability: Durability) {}
 
-    /// Has every write to the file be preceded by a pause: for tests of slow disks.
+    /// Delays every write to the file, for tests of slow disks.
     fn set_write_delay(&self, _delay: Duration) {}
 
-    /// Why writes must be refused now (a failed write or sync, a full disk), if they must.
+    /// The reason why writes must be refused now (a failed write or sync, a full disk), if there is
+    /// one.
     fn failure(&self) -> Option<String> {
         None
     }
 
-    /// Bytes appended and not yet written to the file.
+    /// The number of bytes that are appended and not yet written to the file.
     fn backlog_bytes(&self) -> u64 {
         0
     }
 
-    /// Figures for `INFO persistence`: name and value, in Redis's names.
+    /// Figures for `INFO persistence`: names, as in Redis, and values.
     fn stats(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }

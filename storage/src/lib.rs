@@ -1,12 +1,14 @@
-//! Where the data lives: the storage traits, what backends share, and the suites they pass. The
-//! backends themselves are crates of their own beside this one.
+//! The storage traits, what backends share, and the conformance suites. The backends are crates of
+//! their own.
 //!
-//! Promises: a [`Backend`] runs a body over a set of locked shards ([`Backend::transact`]); inside,
-//! a [`Tx`] gives typed access to keys, element by element. Everything a body does is atomic and
-//! isolated: nobody sees half of it, on any thread. A backend says when it may block, never forks,
-//! and never pays for one key's command with another key's growth beyond a bounded slice of work.
+//! Promises: a [`Backend`] runs a function over a set of locked shards ([`Backend::transact`]).
+//! Inside, a [`Tx`] gives typed access to keys, element by element. Everything the function does is
+//! atomic and isolated: no thread sees half of it. A backend declares whether it may block, never
+//! forks, and never delays the command of one key by the growth of another key for more than a
+//! bounded slice of work.
 //!
-//! Must not know: connections, sessions, commands, any backend, any wire format (values travel as
+//! The crate knows nothing of connections, sessions, commands, particular backends and wire formats
+//! (values are passed as objects of [`rdb`], the crate below this one).
 //! objects of [`rdb`], the crate below this one).
 //!
 //! | module | what |

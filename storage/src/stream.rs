@@ -1,7 +1,7 @@
 //! Streams: entries in order of their IDs, and the consumer groups that read them.
 //!
-//! Unlike the other collections a stream may be empty: one opened with [`crate::Open::Create`] exists
-//! from then on, and stays when its last entry goes.
+//! Unlike other collections, a stream may be empty: if it is opened with [`crate::Open::Create`] it
+//! exists from then on, and it remains when its last entry is deleted.
 
 use crate::Result;
 pub use crate::fields::Fields;
@@ -14,26 +14,27 @@ pub struct StreamInfo {
     pub len: u64,
     /// The ID of the first entry, zero without entries.
     pub first_id: StreamId,
-    /// The ID of the last entry that is there, zero without entries.
+    /// The ID of the last existing entry, zero without entries.
     pub top_id: StreamId,
     /// The highest ID ever added.
     pub last_id: StreamId,
-    /// The highest ID ever deleted (trimming does not count), zero when none was.
+    /// The highest ID ever deleted (not counting trimming), zero if none was.
     pub max_deleted_id: StreamId,
-    /// How many entries were ever added.
+    /// The number of entries ever added.
     pub entries_added: u64,
     /// Number of groups.
     pub groups: u64,
-    /// How many nodes of entries there are, or would be in Redis.
+    /// The number of nodes into which Redis divides the entries; an estimate where there are no
+    /// nodes.
     pub nodes: u64,
 }
 
-/// Which of the oldest entries go.
+/// The bound for trimming the oldest entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrimTo {
-    /// All but so many.
+    /// Keep at most this number of entries.
     MaxLen(u64),
-    /// Those with smaller IDs.
+    /// Remove the entries with smaller IDs.
     MinId(StreamId),
 }
 
@@ -42,14 +43,14 @@ pub enum TrimTo {
 pub struct Trim {
     /// The entries that are removed.
     pub to: TrimTo,
-    /// Only whole nodes go: what is cheap to remove.
+    /// Whether only whole nodes are removed, which is cheap.
     pub approximate: bool,
-    /// How many entries may go, if not 0.
+    /// The highest number of entries to remove; 0 for no limit.
     pub limit: u64,
 }
 
 impl Trim {
-    /// So many entries stay in any case.
+    /// The number of entries that remain in any case.
     #[inline]
     pub fn keeps(&self) -> u64 {
         match self.to {
@@ -59,12 +60,12 @@ impl Trim {
     }
 }
 
-/// A group, besides what is pending in it.
+/// A consumer group, without its pending entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupInfo {
     /// Last ID delivered.
     pub last_id: StreamId,
-    /// How many entries it has read of those ever added; `None` when that cannot be told.
+    /// How many of the entries ever added it has read; `None` if that is not known.
     pub entries_read: Option<u64>,
     /// Number of pending entries.
     pub pending: u64,
@@ -72,27 +73,27 @@ pub struct GroupInfo {
     pub consumers: u64,
 }
 
-/// A consumer, besides what is pending for it. Times are Unix milliseconds.
+/// A consumer, without its pending entries. Times are Unix milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConsumerInfo {
-    /// When it last tried.
+    /// The time of its last attempt to read.
     pub seen_ms: u64,
-    /// When it last got something; `None` when it never did.
+    /// The time when it last got entries; `None` if it never did.
     pub active_ms: Option<u64>,
     /// Number of entries pending for it.
     pub pending: u64,
 }
 
-/// An entry that was delivered and not acknowledged; it may have been deleted since.
+/// An entry that was delivered and not acknowledged. It may have been deleted since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pending<'a> {
     /// The entry.
     pub id: StreamId,
-    /// Who has it.
+    /// The consumer to which it was delivered.
     pub consumer: &'a [u8],
-    /// When it was last delivered, Unix milliseconds.
+    /// The time of its last delivery, in Unix milliseconds.
     pub delivered_ms: u64,
-    /// How often it was delivered.
+    /// The number of its deliveries.
     pub deliveries: u64,
 }
 
@@ -102,12 +103,12 @@ pub type VisitEntry<'a> = &'a mut dyn FnMut(StreamId, Fields<'_>) -> bool;
 /// Visits pending entries; returning false stops the iteration.
 pub type VisitPending<'a> = &'a mut dyn FnMut(Pending<'_>) -> bool;
 
-/// A stream. Groups are named; a method that is given the name of a group or consumer that does
-/// not exist finds or changes nothing, unless it says otherwise.
+/// A stream. Groups and consumers are given by name. Unless stated otherwise, a method finds or
+/// changes nothing if the group or consumer does not exist.
 pub trait Stream {
     /// Returns the counters and IDs of the stream.
     fn info(&mut self) -> Result<StreamInfo>;
-    /// Replaces [`StreamInfo::last_id`], and what else is given.
+    /// Sets [`StreamInfo::last_id`], and the other values that are given.
     fn set_ids(
         &mut self,
         last_id: StreamId,
@@ -115,13 +116,13 @@ pub trait Stream {
         entries_added: Option<u64>,
     ) -> Result<()>;
 
-    /// Adds an entry. The caller has seen to it that `id` is above [`StreamInfo::last_id`].
+    /// Adds an entry. The caller must ensure that `id` is above [`StreamInfo::last_id`].
     fn append(&mut self, id: StreamId, fields: &[(&[u8], &[u8])]) -> Result<()>;
     /// Whether there is an entry of this ID.
     fn contains(&mut self, id: StreamId) -> Result<bool>;
-    /// Deletes an entry; false when there is none.
+    /// Deletes an entry. Returns false if there is none.
     fn delete(&mut self, id: StreamId) -> Result<bool>;
-    /// Visits the entries from `first` to `last` (both included), from `last` on when `reverse`.
+    /// Visits the entries from `first` to `last` (both included), in reverse order if `reverse`.
     fn range(
         &mut self,
         first: StreamId,
@@ -129,21 +130,21 @@ pub trait Stream {
         reverse: bool,
         visit: VisitEntry<'_>,
     ) -> Result<()>;
-    /// Removes the oldest entries; how many.
+    /// Removes the oldest entries. Returns how many were removed.
     fn trim(&mut self, trim: &Trim) -> Result<u64>;
 
     /// Visits the groups, by name.
     fn groups(&mut self, visit: &mut dyn FnMut(&[u8], &GroupInfo)) -> Result<()>;
     /// A group.
     fn group(&mut self, name: &[u8]) -> Result<Option<GroupInfo>>;
-    /// Makes a group, or changes how far it has read; true when it is new.
+    /// Creates a group, or changes how far it has read. Returns true if it is new.
     fn set_group(
         &mut self,
         name: &[u8],
         last_id: StreamId,
         entries_read: Option<u64>,
     ) -> Result<bool>;
-    /// Removes a group with all it holds; false when there is none.
+    /// Removes a group with everything in it. Returns false if there is none.
     fn remove_group(&mut self, name: &[u8]) -> Result<bool>;
 
     /// Visits a group's consumers, by name.
@@ -154,7 +155,7 @@ pub trait Stream {
     ) -> Result<()>;
     /// A consumer.
     fn consumer(&mut self, group: &[u8], name: &[u8]) -> Result<Option<ConsumerInfo>>;
-    /// Makes a consumer of a group, or sets its times; true when it is new.
+    /// Creates a consumer of a group, or sets its times. Returns true if it is new.
     fn set_consumer(
         &mut self,
         group: &[u8],
@@ -162,10 +163,10 @@ pub trait Stream {
         seen_ms: u64,
         active_ms: Option<u64>,
     ) -> Result<bool>;
-    /// Removes a consumer with all that is pending for it; how many that were.
+    /// Removes a consumer with its pending entries. Returns how many were pending.
     fn remove_consumer(&mut self, group: &[u8], name: &[u8]) -> Result<Option<u64>>;
 
-    /// Visits what is pending in a group, or for one of its consumers, from `first` to `last`
+    /// Visits the pending entries of a group, or of one of its consumers, from `first` to `last`
     /// (both included).
     fn pending(
         &mut self,
@@ -175,10 +176,11 @@ pub trait Stream {
         last: StreamId,
         visit: VisitPending<'_>,
     ) -> Result<()>;
-    /// The first and the last ID pending in a group.
+    /// The first and the last pending ID of a group.
     fn pending_ends(&mut self, group: &[u8]) -> Result<Option<(StreamId, StreamId)>>;
-    /// Makes an entry pending for a consumer that exists, taking it from another, or changes it.
+    /// Makes an entry pending for an existing consumer, taking it from another one if necessary, or
+    /// changes it.
     fn set_pending(&mut self, group: &[u8], pending: &Pending<'_>) -> Result<()>;
-    /// Removes a pending entry; false when there is none.
+    /// Removes a pending entry. Returns false if there is none.
     fn remove_pending(&mut self, group: &[u8], id: StreamId) -> Result<bool>;
 }

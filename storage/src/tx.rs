@@ -1,4 +1,4 @@
-//! [`Tx`]: typed access to the keys a transaction has locked.
+//! [`Tx`]: typed access to the keys that a transaction has locked.
 
 use crate::backend::Locks;
 use crate::journal::Position;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 /// A database number, `0..16` by default.
 pub type Db = u32;
 
-/// A key, with its hash computed once (by [`crate::Backend::hash`]) and carried along.
+/// A key with its hash, which is computed only once (by [`crate::Backend::hash`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Key<'a> {
     /// The database.
@@ -39,7 +39,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The name `TYPE` answers.
+    /// The name in the reply to `TYPE`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::String => "string",
@@ -52,17 +52,17 @@ impl Kind {
     }
 }
 
-/// A string value as it lies in storage.
+/// A string value as it is stored.
 #[derive(Clone, Copy, Debug)]
 pub enum Str<'a> {
-    /// Bytes to copy out.
+    /// Bytes, to be copied.
     Bytes(&'a [u8]),
-    /// A large value that can be handed on without copying.
+    /// A large value, which can be passed on without copying.
     Shared(&'a Bytes),
 }
 
 impl<'a> Str<'a> {
-    /// The bytes, wherever they are.
+    /// The bytes of either variant.
     #[inline]
     pub fn as_bytes(self) -> &'a [u8] {
         match self {
@@ -72,31 +72,32 @@ impl<'a> Str<'a> {
     }
 }
 
-/// How a transaction treats keys, and fields of hashes, whose time has passed.
+/// How a transaction treats keys, and fields of hashes, that have expired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expiry {
-    /// They are absent: deleted, and noted in [`Tx::expired`].
+    /// They are absent: they are deleted when found, and recorded in [`Tx::expired`].
     #[default]
     Delete,
-    /// They are absent, and stay where they are: a master will say that they go, or nothing may
-    /// change now. Only while nothing is written, for a key that is there cannot be made.
+    /// They are absent, but not deleted: a master decides when they are deleted, or nothing may
+    /// change now. This is only for transactions that do not write, because a key that is still
+    /// there cannot be created.
     Hide,
-    /// They are there. A master, or a log, says when something goes.
+    /// They are present. A master, or a log, decides when they are deleted.
     Ignore,
 }
 
-/// The expiry that a key gets when its value is replaced.
+/// The expiry of a key whose value is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewExpiry {
-    /// It goes.
+    /// The expiry is removed.
     Clear,
-    /// It stays.
+    /// The expiry is kept.
     Keep,
-    /// It becomes this Unix time in milliseconds.
+    /// The expiry is set to this Unix time in milliseconds.
     At(u64),
 }
 
-/// The facts about a key that `OBJECT` and `MEMORY USAGE` report.
+/// The properties of a key that `OBJECT` and `MEMORY USAGE` report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyInfo {
     /// The type.
@@ -107,34 +108,35 @@ pub struct KeyInfo {
     pub idle_ms: u64,
     /// The logarithmic access counter, 0–255.
     pub freq: u8,
-    /// Bytes held for key and value, estimated; large collections may be sampled with `samples`.
+    /// The estimated number of bytes for key and value. Of large collections only `samples`
+    /// elements may be counted.
     pub bytes: u64,
 }
 
-/// The facts by which eviction judges a key.
+/// The properties of a key by which eviction chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sampled {
     /// Milliseconds since the last access.
     pub idle_ms: u64,
     /// The logarithmic access counter.
     pub freq: u8,
-    /// The expiry, Unix milliseconds.
+    /// The expiry in Unix milliseconds.
     pub expiry_ms: Option<u64>,
 }
 
-/// Says whether a key exists, and whether it has expired.
+/// Whether a key exists, and whether it has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// Nothing.
+    /// There is no such key.
     Absent,
-    /// A key whose time has passed, which nobody has met yet.
+    /// The key has expired, and has not been deleted yet.
     Stale,
-    /// A key. A hash counts as one although the time of its fields may have passed.
+    /// The key exists. A hash counts as existing even if some of its fields have expired.
     Live,
 }
 
 impl Presence {
-    /// Of a key that is there, whether its time has passed.
+    /// Converts the expiry state of an existing key, or its absence. `true` means expired.
     #[inline]
     pub fn of(found: Option<bool>) -> Self {
         match found {
@@ -150,20 +152,21 @@ impl Presence {
 pub enum Open {
     /// Only if it exists.
     Existing,
-    /// Create it empty when the key does not exist. A collection left empty is removed when the
-    /// transaction turns to another key or ends, so nothing observes an empty collection; streams
-    /// alone may be empty.
+    /// If the key does not exist, create it empty. A collection that is left empty is removed when
+    /// the transaction uses another key or ends, so no empty collection is visible; only streams
+    /// may be empty.
     Create,
 }
 
-/// Something whose time had passed when it was looked at, and that was deleted.
+/// An expired key, or expired fields of a hash, that a transaction found and deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expired {
     /// The key's database.
     pub db: Db,
     /// The key.
     pub key: Box<[u8]>,
-    /// The fields that went from a hash that lives on; empty when the whole key went.
+    /// The fields that were deleted from a hash that still exists; empty if the whole key was
+    /// deleted.
     pub fields: Vec<Box<[u8]>>,
 }
 
@@ -174,137 +177,140 @@ impl Expired {
     }
 }
 
-/// The effect of a transaction that is abandoned in its middle, by a panic.
+/// The changes that are left of a transaction that a panic has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Left {
-    /// Nothing: it has changed nothing, or its changes go with it.
+    /// Nothing: it has changed nothing, or its changes are undone.
     Nothing,
-    /// The changes to the collections that it opened, if there were any.
+    /// The changes to the collections that it opened, if it made any.
     Perhaps,
-    /// Something, which may be half of an operation.
+    /// Some changes, which may be half of an operation.
     Something,
 }
 
 /// The locked keys.
 ///
-/// Every operation but [`Tx::presence`] and [`Tx::scan`] first treats a key whose expiry has passed
-/// as its [`Expiry`] says: usually it is deleted, and noted in [`Tx::expired`]. Reading marks the key as accessed unless [`Tx::set_no_touch`] was called.
-/// Using a key outside the locked shards is a programming error and panics in debug builds.
+/// Every operation except [`Tx::presence`] and [`Tx::scan`] first treats an expired key as
+/// [`Expiry`] says: usually it is deleted, and recorded in [`Tx::expired`]. Reading a key marks it
+/// as accessed, unless [`Tx::set_no_touch`] was called. Using a key outside the locked shards is a
+/// programming error, which every backend refuses by a panic.
 pub trait Tx {
-    /// The time this transaction runs at, Unix milliseconds.
+    /// The time of this transaction, in Unix milliseconds.
     fn now_ms(&self) -> u64;
 
-    /// Returns the keys that this transaction found expired and deleted, in order. The caller takes them, logs and
-    /// announces it: a log that does not say when a field went cannot be replayed exactly.
+    /// The keys and fields that this transaction found expired and deleted, in order. The caller
+    /// takes them out, and logs and announces them: without a record of when a field was deleted, a
+    /// log could not be replayed exactly.
     fn expired(&mut self) -> &mut Vec<Expired>;
 
-    /// Whether [`Tx::expired`] may hold anything: asked after every command.
+    /// Whether [`Tx::expired`] may be non-empty. This is called after every command.
     fn met_expired(&self) -> bool;
 
-    /// Sets how expired keys and fields are treated from here on; a transaction begins with
+    /// Sets how expired keys and fields are treated from now on. A transaction begins with
     /// [`Expiry::Delete`].
     fn set_expiry_mode(&mut self, mode: Expiry);
 
-    /// When true, accesses from here on leave idle times and counters alone (`CLIENT NO-TOUCH`).
+    /// If `no_touch`, accesses from now on leave idle times and counters alone (`CLIENT NO-TOUCH`).
     fn set_no_touch(&mut self, no_touch: bool);
 
-    /// Notes that with this transaction the locked shards hold the effects up to `position` of its
-    /// stream. To be called after each append to the journal, before the transaction ends; the last
-    /// call for a stream counts.
+    /// Records that, with this transaction, the locked shards contain the effects up to `position`
+    /// of its stream. To be called after each append to the journal, before the transaction ends.
+    /// The last call for a stream counts.
     ///
-    /// A persistent backend stores the position for every shard the transaction has locked, in the
-    /// same atomic batch as the changes, so that a replay can tell exactly which records its image
-    /// lacks. Others remember it while they run.
+    /// A persistent backend stores the position for every shard that the transaction has locked, in
+    /// the same atomic batch as the changes, so that a replay knows exactly which records its image
+    /// lacks. Other backends remember it while they run.
     fn set_last(&mut self, position: Position);
 
-    /// The highest position in `stream` noted for any of the locked shards: what whoever has seen
-    /// their data depends on. While a log is replayed, a record at or below it is in a persistent
-    /// backend's image already and must not be applied again.
+    /// The highest position in `stream` recorded for any of the locked shards. A reply that shows
+    /// their data depends on it. When a log is replayed, a record at or below this position is
+    /// already contained in the image of a persistent backend and must not be applied again.
     fn last(&self, stream: u16) -> Position;
 
-    /// Takes back all that this transaction has changed, and goes on; false when that cannot be done,
-    /// and nothing was.
+    /// Undoes all changes of this transaction so far, and continues it. Returns false if that is
+    /// not possible; then nothing is undone.
     fn roll_back(&mut self) -> bool {
         false
     }
 
-    /// Returns what would stay if the transaction were abandoned now. For whoever catches it: shards are still
-    /// locked.
+    /// Returns which changes would be left if the transaction were abandoned now. Called after a
+    /// panic, while the shards are still locked.
     fn left_by_panic(&self) -> Left {
         Left::Something
     }
 
-    /// Locks further shards in the middle of the transaction, waiting for a bounded time: whoever
-    /// has them may wait for one of this transaction's. False when they could not be had. Only for
-    /// what cannot know its shards beforehand.
+    /// Locks further shards in the middle of the transaction. The wait is bounded, because their
+    /// holder may itself wait for one of this transaction's shards. Returns false if they could not
+    /// be locked. Only for transactions that cannot know their shards beforehand.
     fn extend(&mut self, _locks: Locks<'_>) -> bool {
         false
     }
 
     // -- any key ---------------------------------------------------------------------------------
 
-    /// The type of the value, `None` when there is no such key. Does not count as an access.
+    /// The type of the value, `None` if the key does not exist. Does not count as an access.
     fn kind(&mut self, key: &Key<'_>) -> Result<Option<Kind>>;
 
-    /// Returns whether the key exists, without deleting one whose expiry has passed. Does not count as an access.
+    /// Whether the key exists, without deleting an expired one. Does not count as an access.
     fn presence(&mut self, key: &Key<'_>) -> Result<Presence>;
 
-    /// Removes a key and all it holds, in bounded time: what is large is cleaned up later.
+    /// Removes a key and its value, in bounded time: a large value is freed later.
     fn remove(&mut self, key: &Key<'_>) -> Result<bool>;
 
-    /// The expiry: `None` without the key, `Some(None)` for one that lives on.
+    /// The expiry: `None` if the key does not exist, `Some(None)` if it has none.
     fn expiry(&mut self, key: &Key<'_>) -> Result<Option<Option<u64>>>;
 
-    /// Sets or (with `None`) clears the expiry, Unix milliseconds; false without the key.
+    /// Sets or (with `None`) removes the expiry, in Unix milliseconds. Returns false if the key
+    /// does not exist.
     fn set_expiry(&mut self, key: &Key<'_>, at_ms: Option<u64>) -> Result<bool>;
 
-    /// Moves value and expiry to another name or database, replacing what is there; false without
-    /// the source. O(1) in the size of the value on memory.
+    /// Moves value and expiry to another name or database, replacing the key there. Returns false
+    /// if the source does not exist. In memory this takes time independent of the value's size.
     fn rename(&mut self, from: &Key<'_>, to: &Key<'_>) -> Result<bool>;
 
-    /// Returns the facts about a key, without counting as an access. `samples` bounds how many elements
-    /// are looked at for the size; 0 means all.
+    /// Returns the properties of a key, without counting as an access. `samples` is the highest
+    /// number of elements that are counted for the size; 0 means all.
     fn info(&mut self, key: &Key<'_>, samples: usize) -> Result<Option<KeyInfo>>;
 
-    /// Marks as accessed; false without the key.
+    /// Marks a key as accessed. Returns false if it does not exist.
     fn touch(&mut self, key: &Key<'_>) -> Result<bool>;
 
-    /// Sets what is known of accesses (`RESTORE … IDLETIME`, `FREQ`): milliseconds since the last
-    /// one, and the counter; `None` leaves it. A backend that keeps neither does nothing.
+    /// Sets the access history (`RESTORE … IDLETIME`, `FREQ`): milliseconds since the last access,
+    /// and the counter. `None` leaves a value unchanged. A backend that keeps neither does nothing.
     fn set_access(&mut self, _key: &Key<'_>, _idle_ms: Option<u64>, _freq: Option<u8>) {}
 
-    /// Appends the value to `out` as an RDB type byte and encoding, without footer; false without
-    /// the key. Does not count as an access.
+    /// Appends the value to `out` as an RDB type byte and encoding, without footer. Returns false
+    /// if the key does not exist. Does not count as an access.
     fn dump(&mut self, key: &Key<'_>, out: &mut Vec<u8>) -> Result<bool>;
 
-    /// Replaces the key with a decoded value.
+    /// Replaces the key by a decoded value.
     fn restore(&mut self, key: &Key<'_>, object: rdb::Object, expiry_ms: Option<u64>)
     -> Result<()>;
 
     // -- strings ---------------------------------------------------------------------------------
 
-    /// The value, `None` without the key.
+    /// The value, `None` if the key does not exist.
     fn string(&mut self, key: &Key<'_>) -> Result<Option<Str<'_>>>;
 
-    /// The value's length in bytes, 0 without the key, without reading the value.
+    /// The length of the value in bytes, 0 if the key does not exist. Does not read the value.
     fn string_len(&mut self, key: &Key<'_>) -> Result<u64>;
 
-    /// Replaces whatever the key held, of any type.
+    /// Replaces the value of the key, whatever its type.
     fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: NewExpiry) -> Result<()>;
 
-    /// Appends, creating the key when needed; the new length.
+    /// Appends to the value, creating the key if necessary. Returns the new length.
     fn append(&mut self, key: &Key<'_>, suffix: &[u8]) -> Result<u64>;
 
-    /// Overwrites from `offset` on, padding a gap with zero bytes; the new length. The caller has
-    /// checked the length limit.
+    /// Overwrites the value from `offset` on, filling a gap with zero bytes. Returns the new
+    /// length. The caller must have checked the limit of the length.
     fn set_range(&mut self, key: &Key<'_>, offset: u64, bytes: &[u8]) -> Result<u64>;
 
-    /// Bytes `start..end` (clamped to the value) appended to `out`.
+    /// Appends bytes `start..end` of the value (clamped to its length) to `out`.
     fn get_range(&mut self, key: &Key<'_>, start: u64, end: u64, out: &mut Vec<u8>) -> Result<()>;
 
     // -- collections -----------------------------------------------------------------------------
 
-    /// Opens a list; `None` when it does not exist and `open` does not create it.
+    /// Opens a list. Returns `None` if it does not exist and `open` does not create it.
     fn list<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn List + 't>>>;
 
     /// Opens a set.
@@ -320,15 +326,16 @@ pub trait Tx {
         open: Open,
     ) -> Result<Option<Box<dyn SortedSet + 't>>>;
 
-    /// Opens a stream. It may be empty: what `open` creates stays.
+    /// Opens a stream. It may be empty: if `open` creates it, it remains.
     fn stream<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn Stream + 't>>>;
 
     // -- whole shards and databases --------------------------------------------------------------
 
-    /// Visits about `count` keys of `db` from `cursor` on, all in the shard
-    /// [`crate::Backend::shard_of_cursor`] names (locked by the caller), and returns the next cursor, 0 at the
-    /// end. Every key present from start to end of a full scan is visited at least once, while
-    /// tables grow and shrink. Of a key whose expiry has passed no kind is told; it stays.
+    /// Visits about `count` keys of `db` from `cursor` on, all in the shard that
+    /// [`crate::Backend::shard_of_cursor`] names (which the caller has locked). Returns the next
+    /// cursor, 0 at the end. Every key that exists during the whole of a full scan is visited at
+    /// least once, even while tables grow and shrink. For an expired key no type is passed, and it
+    /// is not deleted.
     fn scan(
         &mut self,
         db: Db,
@@ -337,13 +344,13 @@ pub trait Tx {
         visit: &mut dyn FnMut(&[u8], Option<Kind>),
     ) -> Result<u64>;
 
-    /// A random live key of `db`, chosen by `seed`. Needs every shard. Expired keys that are met on
-    /// the way are deleted, all of them if no other is found.
+    /// A random key of `db` that has not expired, chosen by `seed`. Needs every shard. Expired keys
+    /// that are found on the way are deleted; if there are no others, all of them.
     fn random_key(&mut self, db: Db, seed: u64) -> Result<Option<Vec<u8>>>;
 
-    /// Visits up to `count` keys of `db` in the locked `shard` from a place on that `seed` chooses,
-    /// with `volatile` only such with an expiry. May find none though there are some, when they are
-    /// rare. Does not count as an access.
+    /// Visits up to `count` keys of `db` in the locked `shard`, beginning at a place that `seed`
+    /// determines; if `volatile`, only keys with an expiry. May find none although there are some,
+    /// if they are rare. Does not count as an access.
     fn sample(
         &mut self,
         _shard: u32,
@@ -355,18 +362,18 @@ pub trait Tx {
     ) {
     }
 
-    /// How many keys `db` has, and how many of them have an expiry, as this transaction sees it;
-    /// expired ones that were not yet met included. Needs every shard.
+    /// The number of keys in `db`, and how many of them have an expiry, as this transaction sees
+    /// them. Includes expired ones that were not deleted yet. Needs every shard.
     fn counts(&mut self, db: Db) -> Result<(u64, u64)>;
 
-    /// Removes every key of `db`; what was there is cleaned up later, in bounded slices. Needs
-    /// every shard. Returns how many keys went.
+    /// Removes every key of `db`; the values are freed later in bounded slices. Needs every shard.
+    /// Returns the number of removed keys.
     fn clear(&mut self, db: Db) -> Result<u64>;
 
-    /// Exchanges two databases. Needs every shard.
+    /// Exchanges the contents of two databases. Needs every shard.
     fn swap_dbs(&mut self, a: Db, b: Db) -> Result<()>;
 
-    /// Deletes up to `limit` keys of `shard` whose expiry has passed, noting them in
-    /// [`Tx::expired`]; true when more are due.
+    /// Deletes up to `limit` expired keys of `shard`, and records them in [`Tx::expired`]. Returns
+    /// true if there are more.
     fn expire_due(&mut self, shard: u32, limit: usize) -> Result<bool>;
 }

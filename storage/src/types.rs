@@ -1,12 +1,12 @@
 //! Element-level operations, one small trait per type.
 //!
-//! A handle is borrowed from the transaction for one key. Bytes returned by reference live until
-//! the next call on the handle. Indices and ranges are already normalised: no negatives, no
-//! clamping left to do, unless a method says otherwise.
+//! A handle is borrowed from the transaction for one key. Returned references to bytes are valid
+//! until the next call on the handle. Unless stated otherwise, indices and ranges must be
+//! normalised: not negative, and within bounds.
 
 use crate::Result;
 
-/// Which end of a list.
+/// One of the ends of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The left end, index 0.
@@ -34,10 +34,10 @@ pub trait List {
     }
     /// Adds one element at an end.
     fn push(&mut self, end: End, element: &[u8]) -> Result<()>;
-    /// Takes one element off an end.
+    /// Removes one element at an end.
     fn pop(&mut self, end: End) -> Result<Option<Vec<u8>>>;
-    /// Takes up to `count` elements off an end, visiting each; how many. What `visit` answers does
-    /// not matter.
+    /// Removes up to `count` elements at an end, and visits each. Returns how many there were. The
+    /// return value of `visit` is ignored.
     fn take(&mut self, end: End, count: u64, visit: Visit<'_>) -> Result<u64> {
         let mut taken = 0;
         while taken < count
@@ -50,15 +50,16 @@ pub trait List {
     }
     /// The element at `index`.
     fn get(&mut self, index: u64) -> Result<Option<&[u8]>>;
-    /// Replaces the element at `index`; false when there is none.
+    /// Replaces the element at `index`. Returns false if there is none.
     fn set(&mut self, index: u64, element: &[u8]) -> Result<bool>;
     /// Inserts before `index` (`index == len` appends).
     fn insert(&mut self, index: u64, element: &[u8]) -> Result<()>;
-    /// Removes elements equal to `element`, at most `limit` (0: all), from `from` on; how many.
+    /// Removes elements equal to `element`, at most `limit` (0: all), beginning at `from`. Returns
+    /// how many were removed.
     fn remove(&mut self, element: &[u8], limit: u64, from: End) -> Result<u64>;
-    /// Keeps `start..end` only.
+    /// Keeps only the elements `start..end`.
     fn trim(&mut self, start: u64, end: u64) -> Result<()>;
-    /// Visits `start..end`, backwards from `end` when `from` is the tail.
+    /// Visits the elements `start..end`; backwards if `from` is the tail.
     fn range(&mut self, start: u64, end: u64, from: End, visit: Visit<'_>) -> Result<()>;
 }
 
@@ -70,16 +71,16 @@ pub trait Set {
     fn is_empty(&mut self) -> Result<bool> {
         Ok(self.len()? == 0)
     }
-    /// Adds a member; false when it was there.
+    /// Adds a member. Returns false if it was in the set already.
     fn insert(&mut self, member: &[u8]) -> Result<bool>;
-    /// Removes a member; false when it was not there.
+    /// Removes a member. Returns false if it was not in the set.
     fn remove(&mut self, member: &[u8]) -> Result<bool>;
     /// Whether `member` is in it.
     fn contains(&mut self, member: &[u8]) -> Result<bool>;
     /// Visits every member.
     fn for_each(&mut self, visit: Visit<'_>) -> Result<()>;
-    /// Visits about `count` members from `cursor` on and returns the next cursor, 0 at the end.
-    /// Members present from start to end of a full scan are visited at least once.
+    /// Visits about `count` members from `cursor` on, and returns the next cursor, 0 at the end.
+    /// Members that exist during the whole of a full scan are visited at least once.
     fn scan(&mut self, cursor: u64, count: usize, visit: Visit<'_>) -> Result<u64>;
     /// A member chosen by a random number.
     fn random(&mut self, random: u64) -> Result<Option<&[u8]>>;
@@ -90,7 +91,7 @@ pub trait Set {
 pub enum FieldExpiry {
     /// No such field.
     NoField,
-    /// The field lives on without expiry.
+    /// The field exists and has no expiry.
     Persistent,
     /// The field expires at this Unix time in milliseconds.
     At(u64),
@@ -98,7 +99,7 @@ pub enum FieldExpiry {
 
 /// A hash.
 ///
-/// Fields whose own expiry has passed are absent to every operation.
+/// Expired fields are absent for every operation.
 pub trait Hash {
     /// Number of fields.
     fn len(&mut self) -> Result<u64>;
@@ -108,21 +109,21 @@ pub trait Hash {
     }
     /// The value of a field.
     fn get(&mut self, field: &[u8]) -> Result<Option<&[u8]>>;
-    /// Sets a field, clearing its expiry; true when it is new.
+    /// Sets a field and removes its expiry. Returns true if it is new.
     fn insert(&mut self, field: &[u8], value: &[u8]) -> Result<bool>;
-    /// As [`Hash::insert`], keeping a field's expiry (`HINCRBY`).
+    /// Like [`Hash::insert`], but keeps a field's expiry (`HINCRBY`).
     fn update(&mut self, field: &[u8], value: &[u8]) -> Result<bool>;
-    /// Removes a field; false when it was not there.
+    /// Removes a field. Returns false if there was none.
     fn remove(&mut self, field: &[u8]) -> Result<bool>;
     /// Visits every field; in insertion order while the hash is compact.
     fn for_each(&mut self, visit: VisitPair<'_>) -> Result<()>;
-    /// Visits about `count` fields from `cursor` on and returns the next cursor, 0 at the end.
+    /// Visits about `count` fields from `cursor` on, and returns the next cursor, 0 at the end.
     fn scan(&mut self, cursor: u64, count: usize, visit: VisitPair<'_>) -> Result<u64>;
     /// A field chosen by a random number, with its value.
     fn random(&mut self, random: u64) -> Result<Option<(&[u8], &[u8])>>;
     /// A field's expiry.
     fn field_expiry(&mut self, field: &[u8]) -> Result<FieldExpiry>;
-    /// Sets or clears a field's expiry; false when there is no such field.
+    /// Sets or removes a field's expiry. Returns false if the field does not exist.
     fn set_field_expiry(&mut self, field: &[u8], at_ms: Option<u64>) -> Result<bool>;
 }
 
@@ -142,7 +143,7 @@ pub enum Inserted {
 pub struct ScoreBound {
     /// The score, possibly infinite, never NaN.
     pub score: f64,
-    /// Whether the score itself is outside.
+    /// Whether the score itself is excluded.
     pub exclusive: bool,
 }
 
