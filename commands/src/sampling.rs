@@ -25,10 +25,11 @@ pub enum Count {
 }
 
 impl Count {
-    /// The count argument: negative for repeated picks.
+    /// Parses the argument `count`; negative for picks with repetition.
     ///
     /// # Errors
-    /// As Redis, for what is no integer or cannot be negated; and for more repetitions than 2^24.
+    /// Fails as in Redis, if it is not an integer or cannot be negated; and for more than 2^24
+    /// picks with repetition.
     pub fn parse(arg: &[u8]) -> Result<Self, Failure> {
         match integer(arg)? {
             i64::MIN => Err(failure(

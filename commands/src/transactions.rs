@@ -68,8 +68,8 @@ fn presence(cx: &mut Cx<'_>, key: &Key<'_>) -> Result<Presence, Failure> {
     Ok(presence)
 }
 
-/// The shards of the keys to watch; none while a slow script has one of them: nobody waits for it, and
-/// what it changes from now on is told all the same.
+/// The shards of the keys to watch. None if a slow script holds one of them: the command does not
+/// wait for the script, and is told of the script's later changes nevertheless.
 fn watch_locks(engine: &Engine, _: Db, request: Request<'_>) -> ShardSet {
     let mut shards = ShardSet::new();
     for key in request.tail(1).iter() {

@@ -9,11 +9,12 @@ use resp::{Reply, Request};
 use std::ops::Range;
 use storage::{Key, Kind};
 
-/// A timeout in seconds, as microseconds from now: rounded up to whole milliseconds as Redis does,
-/// `None` for ever.
+/// Parses a timeout in seconds. Returns microseconds from now, rounded up to whole milliseconds as
+/// in Redis; `None` for ever.
 ///
 /// # Errors
-/// Redis 7.2's, for what is no number, is negative, or is beyond its clock.
+/// Fails, with Redis 7.2's error, if the argument is not a number, is negative, or exceeds Redis's
+/// clock.
 pub fn timeout_us(argument: &[u8], now_ms: u64) -> Result<Option<u64>, Failure> {
     let seconds =
         parse_f64(argument).ok_or(failure("ERR timeout is not a float or out of range"))?;
@@ -28,10 +29,11 @@ pub fn timeout_us(argument: &[u8], now_ms: u64) -> Result<Option<u64>, Failure> 
     Ok((ms > 0.0).then(|| (ms as u64).saturating_mul(1000)))
 }
 
-/// A timeout in milliseconds, as microseconds from now, `None` for ever.
+/// Parses a timeout in milliseconds. Returns microseconds from now; `None` for ever.
 ///
 /// # Errors
-/// Redis's, for what is no integer, is negative, or is beyond its clock.
+/// Fails, with Redis's error, if the argument is not an integer, is negative, or exceeds Redis's
+/// clock.
 pub fn timeout_ms_us(argument: &[u8], now_ms: u64) -> Result<Option<u64>, Failure> {
     let ms =
         integer(argument).map_err(|_| failure("ERR timeout is not an integer or out of range"))?;
@@ -42,10 +44,10 @@ pub fn timeout_ms_us(argument: &[u8], now_ms: u64) -> Result<Option<u64>, Failur
     Ok((ms > 0).then(|| ms.saturating_mul(1000)))
 }
 
-/// The keys behind a number of keys at argument `at`; they may reach beyond the request.
+/// The keys that follow a number of keys at argument `at`. The range may exceed the request.
 ///
 /// # Errors
-/// Redis's, for what is not a positive number.
+/// Fails, with Redis's error, if that argument is not a positive number.
 pub fn counted_keys(args: Request<'_>, at: usize) -> Result<Range<usize>, Failure> {
     let count = args.get(at).and_then(|count| integer(count).ok()).filter(|&count| count > 0);
     let count = count.ok_or(failure("ERR numkeys should be greater than 0"))?;

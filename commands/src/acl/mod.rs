@@ -266,7 +266,7 @@ fn help(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Notes that somebody gave wrong credentials.
+/// Records an attempt to authenticate with wrong credentials.
 pub(super) fn note_failed_auth(cx: &Cx<'_>, user: &[u8]) {
     let context = match cx.session.in_multi() || cx.session.may_not_block() {
         true => engine::acl::Context::Multi,

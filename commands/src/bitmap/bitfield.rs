@@ -129,7 +129,8 @@ fn run(cx: &mut Cx<'_>, steps: &[Step]) -> Outcome {
     if changes > 0 {
         cx.modified_by(changes, &key, Class::String, "setbit");
     } else if grew {
-        // Nothing fitted, but the string is longer: told to nobody, as in Redis, but logged.
+        // Nothing fitted, but the string became longer. As in Redis there is no event, but the
+        // change is logged.
         cx.changed_silently(1);
     }
     Ok(())

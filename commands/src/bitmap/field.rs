@@ -76,7 +76,8 @@ impl Type {
         if !self.signed {
             return i128::from(number as u64);
         }
-        // Redis asks how far it is to the maximum, in 64 bits: what is very far below is above.
+        // Redis computes the distance to the maximum in 64 bits, so a number far below the minimum
+        // counts as above the maximum.
         let above =
             number < 0 && self.width < 64 && (self.limits().1 as i64).wrapping_sub(number) < 0;
         i128::from(number) + if above { 1 << 64 } else { 0 }

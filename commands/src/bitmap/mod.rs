@@ -37,7 +37,7 @@ fn offset(cx: &Cx<'_>, arg: &[u8], width: Option<u32>) -> Result<u64, Failure> {
     let number = parse_i64(digits).and_then(|number| u64::try_from(number).ok());
     let bit = number.and_then(|number| number.checked_mul(unit));
     let limit = cx.engine.config.memory(Id::ProtoMaxBulkLen);
-    // What a log or a primary says was checked where it came from.
+    // Requests from a log or a master were checked at their source.
     let limit = if cx.session.is_trusted() { u64::MAX } else { limit };
     bit.filter(|bit| bit / 8 < limit).ok_or(NOT_AN_OFFSET)
 }

@@ -39,7 +39,7 @@ impl Named {
     }
 }
 
-/// What is done to slots that were named.
+/// An operation on the slots that a command names.
 type Change = fn(&dyn Cluster, &[u16]) -> Result<(), Box<str>>;
 
 fn change(cx: &mut Cx<'_>, slots: &[u16], change: Change) -> Outcome {

@@ -31,7 +31,8 @@ fn visit(cx: &mut Cx<'_>, wanted: u16, each: &mut dyn FnMut(&[u8]) -> bool) -> O
     }
 }
 
-/// An argument that is to be a slot; what is said if it is a number and none.
+/// Parses an argument that must be a slot. `otherwise` is the error for a number that is not a
+/// slot.
 fn slot_at(cx: &Cx<'_>, index: usize, otherwise: Failure) -> Result<u16, Failure> {
     let number = engine::text::args::integer(cx.args.arg(index))?;
     u16::try_from(number).ok().filter(|slot| *slot < SLOTS).ok_or(otherwise)

@@ -1,6 +1,6 @@
-//! `CLUSTER`, `READONLY`, `READWRITE`, `ASKING`: who is in a cluster, and who leads it.
+//! `CLUSTER`, `READONLY`, `READWRITE`, `ASKING`: commands that show and change the cluster.
 //!
-//! Who executes what is decided elsewhere ([`engine::cluster`]): here it is shown, and changed.
+//! On which server a command is executed is decided in [`engine::cluster`].
 
 mod change;
 mod keys;

@@ -83,7 +83,8 @@ pub(super) fn my_shard_id(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Who has the slots: the leader; before the cluster is founded, this node those it was given.
+/// The owner of the slots: the leader or, before the cluster is founded, this node with the slots
+/// assigned so far.
 fn owner(topology: &Topology) -> Option<&NodeView> {
     topology.leader().or_else(|| topology.me().filter(|me| me.role == Role::Apart))
 }

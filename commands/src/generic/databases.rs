@@ -11,8 +11,8 @@ pub(super) fn dbsize(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// `ASYNC` and `SYNC` are accepted and mean the same: what is removed is cleaned up in bounded
-/// slices later, and is invisible at once.
+/// `ASYNC` and `SYNC` are accepted and mean the same: removed keys are invisible at once, and are
+/// freed later in bounded slices.
 fn check_mode(cx: &Cx<'_>) -> Outcome {
     match cx.argc() {
         1 => Ok(()),
@@ -21,7 +21,7 @@ fn check_mode(cx: &Cx<'_>) -> Outcome {
     }
 }
 
-/// Empties one database; what was empty is not logged, and nobody is told.
+/// Empties one database. If it was empty already, nothing is logged or announced.
 fn clear(cx: &mut Cx<'_>, db: Db) -> Outcome {
     let watched = cx.watched_in(db, None)?;
     if cx.tx.clear(db)? > 0 {

@@ -1,4 +1,4 @@
-//! KEYS, SCAN, RANDOMKEY: keys nobody named.
+//! KEYS, SCAN, RANDOMKEY: commands that find keys by themselves.
 
 use engine::cx::Cx;
 use engine::engine::Engine;
@@ -73,7 +73,7 @@ struct Options<'a> {
     cursor: u64,
     pattern: Option<&'a [u8]>,
     count: u64,
-    /// The name of a type; one nobody knows fits no key.
+    /// The name of a type. An unknown one matches no key.
     kind: Option<&'a [u8]>,
 }
 
@@ -141,7 +141,7 @@ pub(super) fn scan(cx: &mut Cx<'_>) -> Outcome {
         }
     }
     for name in &stale {
-        // What it would have told of, it deletes; `KEYS` does not.
+        // An expired key that it would have returned is deleted; `KEYS` does not delete it.
         let key = cx.key_of(name);
         cx.tx.kind(&key)?;
     }

@@ -1,8 +1,9 @@
-//! MIGRATE: keys handed to another server, as DUMP payloads that it restores.
+//! MIGRATE: sends keys to another server as DUMP payloads, which that server restores.
 //!
-//! The keys are held ([`engine::peers::holds`]) until the other side has answered, and nothing else is:
-//! another thread speaks with it ([`engine::Host::run_aside`]), and what it took over is deleted
-//! here when its answer has come. An answer that never comes, or is no reply, deletes nothing.
+//! The keys are held ([`engine::peers::holds`]) until the other server has replied, and nothing
+//! else is held: another thread communicates with it ([`engine::Host::run_aside`]). When the reply
+//! has come, the keys that the other server has restored are deleted here. If no valid reply comes,
+//! nothing is deleted.
 
 use engine::command::Takes::{Exactly, Rest};
 use engine::command::{Found, Given, KeyPosition, KeySpec, NoOption, Options};
@@ -95,7 +96,7 @@ fn restore(
     let mut payload = Vec::new();
     cx.tx.dump(key, &mut payload)?;
     rdb::seal_payload(&mut payload);
-    // What is left of its time, one millisecond at least: 0 would mean for ever.
+    // The remaining time to live. It is at least one millisecond, because 0 would mean for ever.
     let left = expiry.map_or(0, |at| at.saturating_sub(cx.now.wall_ms).max(1));
     let mut digits = itoa::Buffer::new();
     let left = digits.format(left).as_bytes();
@@ -144,7 +145,7 @@ pub(super) fn migrate(cx: &mut Cx<'_>) -> Outcome {
         return Ok(());
     }
     let host = String::from_utf8_lossy(cx.args.arg(1)).into_owned();
-    // Redis takes what is no number for port 0, where nobody listens.
+    // As in Redis, anything that is not a number becomes port 0, on which no server can listen.
     let port = integer(cx.args.arg(2)).ok().and_then(|port| u16::try_from(port).ok());
     let (port, timeout, copies) = (port.unwrap_or(0), plan.timeout, plan.copy);
     let errand = Errand { host, port, timeout, requests, keys, copies, waiter: None };

@@ -25,7 +25,7 @@ const NOT_I32: Failure =
 /// Two names for one key.
 const SAME_OBJECT: Failure = failure("ERR source and destination objects are the same");
 
-/// A number of C's `int`, wherever it stands for a database.
+/// Parses a C `int`, where it is the number of a database.
 fn c_int(argument: &[u8], not_a_number: Failure, too_large: Failure) -> Result<i32, Failure> {
     i32::try_from(integer(argument).map_err(|_| not_a_number)?).map_err(|_| too_large)
 }

@@ -29,10 +29,11 @@ pub(super) fn encoding(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Small integers, which Redis shares between keys, and says so with this number.
+/// Small integers. Redis shares them between keys, and reports this number as their reference
+/// count.
 const SHARED: std::ops::Range<i64> = 0..10_000;
 
-/// Values are not shared between keys here; a client is told what Redis would.
+/// Here, values are not shared between keys; the client is told what Redis would reply.
 pub(super) fn refcount(cx: &mut Cx<'_>) -> Outcome {
     let Some(info) = info(cx)? else { return Ok(()) };
     let mut count = 1;

@@ -72,7 +72,7 @@ fn expiry(cx: &Cx<'_>, ttl: i64, options: &Options) -> Result<Option<i64>, Failu
     Ok((ttl != 0).then_some(at))
 }
 
-/// A payload as it goes into the log: whoever replays that looks at the checksum.
+/// A payload as it is logged. Its checksum is verified when the log is replayed.
 fn sealed(payload: &[u8], checksum: Checksum) -> Cow<'_, [u8]> {
     match checksum {
         Checksum::Compared => payload.into(),
@@ -100,7 +100,7 @@ pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
         return Ok(());
     }
     let expiry = expiry.map(|at| at as u64);
-    // As in Redis, which looks at what is there only if it is not to be replaced.
+    // As in Redis, an existing key is only looked at if it is not to be replaced.
     let unseen = options.replace && cx.tx.presence(&key)? == Presence::Stale;
     cx.tx.restore(&key, object, expiry)?;
     let idle_ms = options.idle_s.map(|idle_s| idle_s.saturating_mul(1000));

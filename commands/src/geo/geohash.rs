@@ -69,10 +69,10 @@ impl Cell {
         }
     }
 
-    /// The cell that a score stands for.
+    /// The cell that a score encodes.
     pub fn of_score(score: f64) -> Self {
-        // Scores of another origin may be negative or too large; Redis takes the two's complement of
-        // the former, and what is left of the latter is 0.
+        // Scores that are not geohashes may be negative or too large. Redis takes the two's
+        // complement of the former, and zero for the latter.
         let bits = match score {
             _ if score < 0.0 => score as i64 as u64,
             _ if score >= SCORES_END => 0,
@@ -113,7 +113,8 @@ impl Cell {
         }
     }
 
-    /// The cell so many to the east and to the north, around the world if need be.
+    /// The cell at this distance in cells to the east and to the north, around the world if
+    /// necessary.
     pub fn neighbour(self, east: i32, north: i32) -> Self {
         let around = |index: u32, by: i32| match by {
             0 => index,
@@ -129,8 +130,8 @@ pub fn score(point: Point) -> u64 {
     Cell::of(point, LATITUDE_MAX, STEP_MAX).bits()
 }
 
-/// The eleven letters others know a place by; they divide all latitudes up to the poles, and the
-/// last one is beyond what a score knows.
+/// The eleven letters of a standard geohash. It divides all latitudes up to the poles, and its last
+/// letter is more precise than a score.
 pub fn text(point: Point) -> [u8; 11] {
     const ALPHABET: &[u8; 32] = b"0123456789bcdefghjkmnpqrstuvwxyz";
     let bits = Cell::of(point, 90.0, STEP_MAX).bits();

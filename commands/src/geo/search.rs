@@ -6,7 +6,7 @@ use super::geohash::{
 use storage::Result;
 use storage::types::{ScoreBound, SortedSet, ZRange};
 
-/// The form of what is searched, metres.
+/// The form of the area to search, in metres.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Form {
     Circle { radius: f64 },

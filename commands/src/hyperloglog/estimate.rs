@@ -1,4 +1,4 @@
-//! How many distinct elements a set of registers stands for.
+//! Estimates the number of distinct elements that the registers have counted.
 //!
 //! The estimator of Otmar Ertl, "New cardinality estimation algorithms for HyperLogLog sketches"
 //! (arXiv:1702.01284), which needs no correction at either end.

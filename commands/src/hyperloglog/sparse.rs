@@ -41,7 +41,7 @@ impl Run {
     }
 }
 
-/// The runs of an encoding, until its end or what is no opcode.
+/// The runs of an encoding, until its end or until an invalid opcode.
 pub fn runs(bytes: &[u8]) -> impl Iterator<Item = Run> {
     let mut at = 0;
     std::iter::from_fn(move || {

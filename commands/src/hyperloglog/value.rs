@@ -33,7 +33,7 @@ pub const CORRUPT: Failure = failure("INVALIDOBJ Corrupted HLL object detected")
 /// The registers, a byte each.
 pub type Registers = [u8; REGISTERS];
 
-/// Where an element is counted, and what it counts there.
+/// The register in which an element is counted, and the value that it gives there.
 pub fn place(element: &[u8]) -> (usize, u8) {
     let hash = murmur64a(element, SEED);
     // A bit beyond the last ends the run of zeros.

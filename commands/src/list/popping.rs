@@ -9,12 +9,12 @@ use std::ops::Range;
 use storage::types::End;
 use storage::{Key, Kind, Open};
 
-/// How what is popped is answered.
+/// The form of the reply with the popped elements.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
     /// One element.
     Bulk,
-    /// An array of up to so many.
+    /// An array of at most this many elements.
     Array(u64),
 }
 
@@ -98,8 +98,8 @@ fn parse_many(cx: &Cx<'_>, at: usize) -> Result<ManyPop, Failure> {
     Ok(ManyPop { keys, end, count })
 }
 
-/// Pops from the first of the keys that is a list, answering with key and element(s), and logs it
-/// as the plain pop it comes to; false when none is.
+/// Pops from the first of the keys that is a list, replies with key and element(s), and logs a
+/// plain pop of that key. Returns false if none of the keys is a list.
 fn pop_first(cx: &mut Cx<'_>, keys: Range<usize>, end: End, shape: Shape) -> Result<bool, Failure> {
     for i in keys {
         let key = cx.key(i);

@@ -121,7 +121,7 @@ pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
     let limited = !cx.session.is_trusted();
     cx.engine.restore_libraries(&texts, policy, limited).map_err(Failure::text)?;
     if checksum == rdb::Checksum::Ignored {
-        // Whoever replays the log looks at it.
+        // The checksum is verified when the log is replayed.
         let payload = rdb::seal_payload_again(cx.args.arg(2));
         let mut words: Vec<&[u8]> = cx.args.iter().collect();
         words[2] = &payload;

@@ -1,4 +1,4 @@
-//! `COMMAND`: what the table of commands says, for clients and tools.
+//! `COMMAND`: describes the commands of the table to clients and tools.
 
 use super::base::{CONTAINER, HELP, SERVER};
 use super::command_docs;

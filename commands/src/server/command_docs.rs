@@ -28,7 +28,8 @@ fn named(engine: &Engine, entry: &CommandEntry, reply: &mut Reply<'_>) {
 
 fn describe(engine: &Engine, entry: &CommandEntry, reply: &mut Reply<'_>) {
     let spec = entry.spec;
-    // A row of ours is tested to parse; one of somebody else's is shown without arguments.
+    // Tests prove that our own rows can be parsed. A row of a plug-in that cannot is shown without
+    // arguments.
     let arguments = arguments(spec).unwrap_or_default();
     let mark = reply.deferred();
     let mut fields = 0;

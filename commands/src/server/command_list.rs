@@ -42,7 +42,7 @@ fn filter<'a>(by: &[u8], what: &'a [u8]) -> Result<Keep<'a>, Failure> {
     }
 }
 
-/// The keys of the request that stands behind `COMMAND GETKEYS`.
+/// The keys of the request that follows `COMMAND GETKEYS`.
 fn keys_of(cx: &Cx<'_>) -> Result<Found, Failure> {
     let request = cx.args.tail(2);
     let entry = cx.engine.commands.resolve(request);

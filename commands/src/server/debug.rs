@@ -18,7 +18,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use storage::{Db, ShardSet};
 
-/// A subcommand: its word, the number of arguments it takes (negative: at least), what it does.
+/// A subcommand: its name, the number of its arguments (negative: at least that many), and its
+/// handler.
 type Subcommand = (&'static str, i32, fn(&mut Cx<'_>) -> Outcome);
 
 const SUBCOMMANDS: &[Subcommand] = &[
@@ -156,7 +157,7 @@ fn object(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// C's `atoi`, as Redis uses here: what is no number is zero.
+/// Parses a truth value with C's `atoi`, as Redis does here: anything that is not a number is zero.
 pub(super) fn truthy(word: &[u8]) -> bool {
     parse_i64(word).is_some_and(|number| number != 0)
 }

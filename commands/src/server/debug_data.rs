@@ -63,7 +63,7 @@ pub(super) fn quicklist(cx: &mut Cx<'_>) -> Outcome {
     show_structure(cx, "quicklist", refusal, "Quicklist structure printed on stdout")
 }
 
-/// Writes to the log what is known of a value with this encoding.
+/// Writes the known structure of a value with this encoding to the log.
 fn show_structure(cx: &mut Cx<'_>, encoding: &str, refusal: Failure, done: &str) -> Outcome {
     let info = info_of(cx)?;
     if info.encoding != encoding {

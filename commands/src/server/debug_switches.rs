@@ -65,7 +65,7 @@ pub(super) fn mallctl(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// `MALLCTL-STR name [text]`; `VOID` stands for no text at all.
+/// `MALLCTL-STR name [text]`. The text `VOID` means no text.
 pub(super) fn mallctl_str(cx: &mut Cx<'_>) -> Outcome {
     let new = cx.args.get(3).map(|text| if text == b"VOID" { &b""[..] } else { text });
     let found = cx.engine.environment.host.allocator_text(cx.args.arg(2), new);

@@ -104,10 +104,10 @@ impl Digest {
 
 /// The fingerprint of every database. The caller holds every shard.
 pub(super) fn of_everything(cx: &mut Cx<'_>) -> Result<Digest, Failure> {
-    // As in Redis, what has expired counts until it is deleted.
+    // As in Redis, expired keys count until they are deleted.
     cx.tx.set_expiry_mode(Expiry::Ignore);
     let digest = of_all(cx);
-    // Others of the same transaction come after it.
+    // Later commands of the same transaction must not be affected.
     cx.tx.set_expiry_mode(Expiry::Delete);
     digest
 }

@@ -1,4 +1,4 @@
-//! The `HELP` texts: Redis's, for what is the same here.
+//! The `HELP` texts. They are Redis's, where the commands are the same here.
 
 pub(super) const CONFIG: &[&str] = &[
     "GET <pattern>",

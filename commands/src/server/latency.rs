@@ -1,4 +1,4 @@
-//! `LATENCY`: what the latency monitor and the commands' histograms recorded.
+//! `LATENCY`: shows the records of the latency monitor and the histograms of commands.
 
 use super::base::{ADMIN, CONTAINER, HELP};
 use super::sparkline;

@@ -8,7 +8,7 @@ use engine::observe::figures::Sheet;
 use engine::observe::{clients_memory, section};
 use engine::text::args::integer;
 
-/// Elements looked at when nobody says how many.
+/// The number of elements that are sampled by default.
 const SAMPLES: usize = 5;
 
 fn usage(cx: &mut Cx<'_>) -> Outcome {

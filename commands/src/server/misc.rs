@@ -67,7 +67,7 @@ fn lolwut(cx: &mut Cx<'_>) -> Outcome {
         integer(cx.args.arg(2))?;
         at = 3;
     }
-    // What is no number is passed over, as Redis does.
+    // As in Redis, arguments that are not numbers are ignored.
     let size = |index: usize, default: usize, max: i64| {
         let given = cx.args.get(index).and_then(resp::parse_i64);
         given.map_or(default, |n| n.clamp(1, max) as usize)

@@ -222,8 +222,8 @@ fn timeout_us(word: &[u8]) -> Result<Option<u64>, Failure> {
     Ok((ms > 0).then_some(ms.checked_mul(1000).ok_or(out)?))
 }
 
-/// The position that a wait is for: where the stream is now, or what the wait that is tried again says
-/// behind its arguments.
+/// The position for which a client waits: the current end of the stream or, if a wait is tried
+/// again, the position behind its arguments.
 fn target(engine: &Engine, request: Request<'_>, at: usize) -> u64 {
     let told =
         request.get(at).and_then(parse_i64).and_then(|position| u64::try_from(position).ok());
@@ -274,7 +274,7 @@ fn waited(engine: &Engine, request: Request<'_>, reply: &mut Reply<'_>) {
 const WAITAOF_ON_REPLICA: &str = "ERR WAITAOF cannot be used with replica instances. Please also note \
     that writes to replicas are just local and are not propagated.";
 
-/// Whether what is written is logged, and is to be.
+/// Whether writes are logged, and are to be logged.
 fn keeps_log(engine: &Engine) -> bool {
     engine.is_logging() && engine.config.boolean(Id::Appendonly)
 }

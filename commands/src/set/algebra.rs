@@ -119,8 +119,9 @@ fn union(cx: &mut Cx<'_>, keys: Range<usize>) -> Result<Members, Failure> {
     Ok(all.members)
 }
 
-/// Members of the first set that are in none of the others. Each of the others is either asked for
-/// what is left, or gone through and struck off, whichever is less work.
+/// The members of the first set that are in none of the others. For each of the others, either it
+/// is asked for every remaining member, or its members are removed one by one, whichever is less
+/// work.
 fn difference(cx: &mut Cx<'_>, keys: Range<usize>) -> Result<Members, Failure> {
     let sizes = sizes(cx, keys.clone())?;
     let mut left = members_of(cx, keys.start)?;

@@ -68,7 +68,7 @@ fn spop_many(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Takes the key away with all `len` members of it.
+/// Removes the key with all its `len` members.
 fn pop_whole(cx: &mut Cx<'_>, key: &Key<'_>, len: u64) -> Outcome {
     cx.tx.remove(key)?;
     cx.log(&[b"DEL", key.bytes]);

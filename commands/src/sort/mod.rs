@@ -27,8 +27,8 @@ pub use rows::COMMANDS;
 #[derive(Clone, Copy)]
 struct Terms {
     may_store: bool,
-    /// Patterns read keys that are not among the arguments: who may not read every key may not use
-    /// them. Redis refuses every `GET` then, that of the element itself included.
+    /// Patterns read keys that are not among the arguments, so a user must be permitted to read
+    /// every key to use them. Redis then refuses every `GET`, even that of the element itself.
     may_read_all: bool,
 }
 
@@ -236,7 +236,7 @@ fn weigh(cx: &mut Cx<'_>, element: &[u8], options: &Options<'_>) -> Result<Weigh
     };
     match (options.alpha, by) {
         (true, text) => Ok(Weight::Text(text)),
-        // What has no weight weighs nothing.
+        // An element without a weight has the weight zero.
         (false, None) => Ok(Weight::Score(0.0)),
         (false, Some(text)) => score(&text).map(Weight::Score),
     }
@@ -293,7 +293,7 @@ fn run(cx: &mut Cx<'_>, may_store: bool) -> Outcome {
     let mut options = Options::parse(cx.args, Terms { may_store, may_read_all })?;
     let key = cx.key(1);
     if options.keeps_order() && options.store.is_some() && cx.tx.kind(&key)? == Some(Kind::Set) {
-        // What is stored must not depend on the order a set happens to be in.
+        // The stored list must not depend on the order in which a set happens to be.
         (options.by, options.alpha) = (None, true);
     }
     let members = load(cx, &key, &options)?;
@@ -313,7 +313,7 @@ fn run(cx: &mut Cx<'_>, may_store: bool) -> Outcome {
     }
 }
 
-/// Stores the results as a list; what was not found is stored as an empty element.
+/// Stores the results as a list. A missing result is stored as an empty element.
 fn store(
     cx: &mut Cx<'_>,
     members: &Members,

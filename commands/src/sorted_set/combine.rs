@@ -100,7 +100,7 @@ impl Query {
             limit: u64::MAX,
         };
         if query.keys.end < cx.argc() {
-            // A wrong type is told before a wrong option.
+            // The error for a wrong type comes before that for a wrong option.
             query.keys.clone().try_for_each(|index| kind(cx, index).map(drop))?;
         }
         query.options(cx, operation, purpose)?;
@@ -254,7 +254,7 @@ fn intersect(
     let mut members = load(tx, smallest)?;
     for (nth, source) in others.iter().enumerate() {
         let Some(mut input) = Input::open(tx, source)? else { return Ok(Vec::new()) };
-        // Only what the last source leaves is the answer.
+        // The limit applies only to what the last source leaves.
         let enough = if nth + 1 == others.len() { limit } else { u64::MAX };
         let mut kept = Vec::new();
         for (member, sum) in members {

@@ -74,7 +74,7 @@ pub(super) fn xadd(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Logs an addition with the ID it got, and an approximate trimming as what it came to.
+/// Logs an addition with its actual ID, and an approximate trimming with its exact result.
 fn log_exactly(
     cx: &mut Cx<'_>,
     key: &Key<'_>,

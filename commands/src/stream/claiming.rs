@@ -154,7 +154,7 @@ pub(super) fn xclaim(cx: &mut Cx<'_>) -> Outcome {
     let Some(known) = known else { return Err(no_group(key.bytes, group, "")) };
     let claim = parse(cx)?;
     let now_ms = cx.now.wall_ms;
-    // A log is replayed outside of time: what it says is taken as it is.
+    // When a log is replayed, the times in it are taken as they are.
     let latest_ms = if cx.session.is_timeless() { u64::MAX } else { now_ms };
     let time_ms = claim.time_ms.filter(|at| *at >= 0).map_or(now_ms, |at| at as u64);
     let time_ms = if time_ms > latest_ms { now_ms } else { time_ms };
@@ -237,7 +237,7 @@ fn parse_auto(cx: &Cx<'_>) -> Result<AutoClaim, Failure> {
 
 pub(super) fn xautoclaim(cx: &mut Cx<'_>) -> Outcome {
     let (key, group, consumer) = (cx.key(1), cx.args.arg(2), cx.args.arg(3));
-    // Unlike XCLAIM, it tells what is wrong with its arguments before anything else.
+    // Unlike XCLAIM, it checks its arguments before anything else.
     let claim = parse_auto(cx)?;
     let known = match cx.tx.stream(&key, Open::Existing)? {
         Some(mut stream) => stream.group(group)?.is_some(),

@@ -61,7 +61,7 @@ pub(super) fn lag(info: &StreamInfo, group: &GroupInfo) -> Option<i64> {
         return Some(0);
     }
     if group.last_id < info.first_id && info.max_deleted_id < info.first_id {
-        // Whatever went before, what is there is what it has to read.
+        // The group has read nothing of the existing entries, so all of them are left to read.
         return Some(info.len as i64);
     }
     let read = match group.entries_read {

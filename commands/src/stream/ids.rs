@@ -20,8 +20,8 @@ pub(super) fn id_text(id: StreamId) -> IdText {
     text
 }
 
-/// An unsigned number as C's `strtoull` takes it, which is what Redis falls back on: space and a
-/// sign in front, zeros, and what is negative wraps round, unless it is in its plain form.
+/// Parses an unsigned number like C's `strtoull`, which Redis uses when the plain form fails:
+/// leading space, sign and zeros are permitted, and a negative number wraps around.
 fn number(text: &[u8]) -> Option<u64> {
     if let Some(plain) = resp::parse_i64(text) {
         return u64::try_from(plain).ok();
@@ -58,10 +58,10 @@ fn parts(text: &[u8]) -> Result<(u64, Option<&[u8]>), Failure> {
     Ok((number(ms).ok_or(INVALID)?, seq))
 }
 
-/// An ID; `missing` is the sequence number of one that has none.
+/// Parses an ID; `missing` is the sequence number for an ID without one.
 ///
 /// # Errors
-/// For what is none; `-` and `+` are none.
+/// Fails if it is not an ID; `-` and `+` are not.
 pub(super) fn strict_id(text: &[u8], missing: u64) -> Result<StreamId, Failure> {
     let (ms, seq) = parts(text)?;
     let seq = seq.map_or(Some(missing), number).ok_or(INVALID)?;

@@ -47,8 +47,8 @@ pub(super) fn stream(cx: &mut Cx<'_>) -> Outcome {
     if found { Ok(()) } else { Err(NO_SUCH_KEY) }
 }
 
-/// Nodes of a radix tree with so many keys that part at one place. Redis's tree branches as the
-/// IDs do; ours is no tree.
+/// The number of nodes of a radix tree with this many keys that differ at one place. Redis's tree
+/// branches like the IDs; ours is not a tree.
 fn tree_nodes(keys: u64) -> u64 {
     match keys {
         0 => 1,
@@ -255,8 +255,8 @@ pub(super) fn consumers(cx: &mut Cx<'_>) -> Outcome {
     if found { Ok(()) } else { Err(NO_SUCH_KEY) }
 }
 
-/// How long ago a consumer was seen. One that a log brought back without a time counts as seen
-/// now: nobody should take it for dead.
+/// The time since a consumer was last seen. One that was restored from a log without a time counts
+/// as seen now, so that clients do not take it for dead.
 fn idle_ms(consumer: &ConsumerInfo, now_ms: i64) -> i64 {
     match consumer.seen_ms {
         0 => 0,

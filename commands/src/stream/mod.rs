@@ -106,15 +106,15 @@ fn see_consumer(
     Ok((active_ms, new))
 }
 
-/// Says that the state of a stream's groups was changed, which Redis does not count as its value:
-/// listeners hear of it, those who watch the key do not.
+/// Announces a change of a stream's groups. Redis does not count that as a change of the value:
+/// there is an event, but `WATCH` does not notice it.
 fn changed_aside(cx: &mut Cx<'_>, key: &Key<'_>, event: &'static str) {
     cx.changed_silently(1);
     cx.notify(key, Class::Stream, event);
 }
 
-/// Tells of a consumer that a command made by the way, and logs it as made by hand: what else the
-/// command does may come to nothing.
+/// Announces a consumer that a command has created as a side effect, and logs its creation
+/// separately, because the command may do nothing else.
 fn consumer_made(cx: &mut Cx<'_>, key: &Key<'_>, group: &[u8], consumer: &[u8]) {
     changed_aside(cx, key, "xgroup-createconsumer");
     cx.log(&[b"XGROUP", b"CREATECONSUMER", key.bytes, group, consumer]);
@@ -169,7 +169,7 @@ fn parse_xsetid(cx: &Cx<'_>) -> Result<SetIds, Failure> {
                     "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id",
                 ));
             }
-            // Zero stands for none, and changes nothing.
+            // Zero means none, and changes nothing.
             ids.max_deleted_id = Some(deleted).filter(|id| *id != StreamId::MIN);
         } else {
             return Err(engine::failure::SYNTAX);

@@ -11,7 +11,7 @@ fn count_option(cx: &Cx<'_>, at: usize) -> Result<Option<u64>, Failure> {
     let mut count = None;
     for i in (at..cx.argc()).step_by(2) {
         let value = cx.args.get(i + 1).filter(|_| cx.is(i, "COUNT")).ok_or(SYNTAX)?;
-        // Redis has −1 for no count, and makes 0 of what is negative.
+        // Redis uses −1 for no count, and takes 0 for a negative one.
         count = Some(integer(value)?.max(0) as u64);
     }
     Ok(count)

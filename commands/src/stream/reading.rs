@@ -35,7 +35,7 @@ struct Request<'a> {
 enum From {
     /// Behind this ID.
     After(StreamId),
-    /// `>`: behind what the group was given.
+    /// `>`: the entries that were not delivered to the group yet.
     New,
 }
 
@@ -47,7 +47,7 @@ const OPTIONS: Options = Options(&[
     ("STREAMS", Rest(1)),
 ]);
 
-/// The keys of XREAD and XREADGROUP: the first half of what stands behind `STREAMS`.
+/// The keys of XREAD and XREADGROUP: the first half of the arguments behind `STREAMS`.
 pub(super) fn keys(specs: &'static [KeySpec], request: resp::Request<'_>) -> Option<Found> {
     let streams = OPTIONS.walk(request, 1).flatten().find(|given| given.word == "STREAMS")?;
     let count = (request.len() - streams.at) / 2;
@@ -290,7 +290,8 @@ fn deliver(
     Ok(ids)
 }
 
-/// Replies with what is pending for a consumer behind `after`; what was delivered again.
+/// Replies with the pending entries of a consumer behind `after`. Returns those that were delivered
+/// again.
 fn again(
     reply: &mut Reply<'_>,
     stream: &mut dyn Stream,

@@ -56,7 +56,8 @@ pub(super) fn unshare(cx: &mut Cx<'_>, key: &Key<'_>) -> Outcome {
     Ok(())
 }
 
-/// Refuses a string that would exceed `proto-max-bulk-len`, as Redis does whoever made it.
+/// Refuses a string that would exceed `proto-max-bulk-len`. As in Redis, this applies to every
+/// client.
 fn check_len(cx: &Cx<'_>, len: u64, more: u64) -> Outcome {
     let total = len.checked_add(more);
     match total.is_some_and(|total| total <= cx.engine.config.memory(Id::ProtoMaxBulkLen)) {
