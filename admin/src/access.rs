@@ -21,7 +21,7 @@ impl Access {
     /// Access by `token` if there is one, else for this machine.
     ///
     /// # Errors
-    /// When others could reach `address`, and there is no token.
+    /// Fails if others could reach `address`, and there is no token.
     pub fn new(address: IpAddr, token: &str) -> Result<Self, String> {
         match (token.is_empty(), address.is_loopback()) {
             (false, _) => Ok(Access::Token(token.to_owned())),

@@ -40,7 +40,7 @@ impl Serving {
     /// Begins to answer.
     ///
     /// # Errors
-    /// When the thread cannot be started, or the socket cannot be used.
+    /// Fails if the thread cannot be started, or the socket cannot be used.
     pub fn start(listener: TcpListener, router: Router) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

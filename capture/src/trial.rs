@@ -44,7 +44,7 @@ impl Trial {
 /// Creates what `plan` needs to be there, replays it, and measures; the server is as it was started.
 ///
 /// # Errors
-/// When the server ends, or answers what it should not.
+/// Fails if the server ends, or answers what it should not.
 pub fn run(server: &Server, plan: &Plan, options: &Options) -> Result<Trial> {
     let pid = server.pid();
     let resident = || pid.and_then(proc::resident_bytes);

@@ -11,10 +11,10 @@ const INVALID_CURSOR: Failure = failure("ERR invalid cursor");
 /// About how many elements a call visits unless told.
 const COUNT_DEFAULT: usize = 10;
 
-/// The cursor of a request.
+/// Parses the cursor of a request.
 ///
 /// # Errors
-/// When it is none.
+/// Fails if it is not a number.
 pub fn cursor(arg: &[u8]) -> Result<u64, Failure> {
     parse_cursor(arg).ok_or(INVALID_CURSOR)
 }
@@ -22,7 +22,7 @@ pub fn cursor(arg: &[u8]) -> Result<u64, Failure> {
 /// `[MATCH pattern] [COUNT count] [NOVALUES]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScanOptions<'a> {
-    /// Only elements like this.
+    /// Only elements that match this pattern.
     pub pattern: Option<&'a [u8]>,
     /// About how many elements to visit.
     pub count: usize,
@@ -65,7 +65,7 @@ impl<'a> ScanOptions<'a> {
 /// next cursor and that count.
 ///
 /// # Errors
-/// Those of `visit`.
+/// Fails with the error of `visit`.
 pub fn reply_page(
     reply: &mut Reply<'_>,
     visit: impl FnOnce(&mut Reply<'_>) -> Result<(u64, usize), Failure>,

@@ -44,7 +44,7 @@ impl Count {
     /// [`Count::parse`] when every pick answers with two values.
     ///
     /// # Errors
-    /// As [`Count::parse`], and beyond half the range.
+    /// Fails like [`Count::parse`], and beyond half the range.
     pub fn parse_pairs(arg: &[u8]) -> Result<Self, Failure> {
         match Self::parse(arg)? {
             Count::Distinct(count) if count > i64::MAX as u64 / 2 => Err(OUT_OF_RANGE),
@@ -70,7 +70,7 @@ pub trait Pool {
     /// Number of elements.
     ///
     /// # Errors
-    /// Those of the storage, as with all methods.
+    /// Fails if the storage does.
     fn size(&mut self) -> Result<u64>;
     /// An element chosen by a random number.
     fn pick(&mut self, random: u64) -> Result<Option<(Vec<u8>, Self::Extra)>>;
@@ -146,7 +146,7 @@ impl Pool for dyn SortedSet + '_ {
 /// Picks `count` elements of `pool` by the random numbers of `seed`.
 ///
 /// # Errors
-/// Those of the storage.
+/// Fails if the storage does.
 pub fn pick<P: Pool + ?Sized>(
     pool: &mut P,
     count: Count,

@@ -58,7 +58,7 @@ pub fn counted_keys(args: Request<'_>, at: usize) -> Result<Range<usize>, Failur
 /// client that just came, and nothing to wake up for to one that is waiting already.
 ///
 /// # Errors
-/// `WRONGTYPE`, and those of the storage.
+/// Fails with `WRONGTYPE`, and if the storage does.
 pub fn is_ready(cx: &mut Cx<'_>, key: &Key<'_>, kind: Kind) -> Result<bool, Failure> {
     match cx.tx.kind(key)? {
         Some(found) if found == kind => Ok(true),
@@ -67,11 +67,11 @@ pub fn is_ready(cx: &mut Cx<'_>, key: &Key<'_>, kind: Kind) -> Result<bool, Fail
     }
 }
 
-/// Waits for any of the keys among the arguments; where nothing may wait, answers with `at_once`.
+/// Waits for any of the keys among the arguments; where nothing may block, replies with `at_once`.
 /// When the time is over, Redis answers every command with a null array.
 ///
 /// # Errors
-/// None.
+/// Never fails. It returns an `Outcome` so that a handler can end with it.
 pub fn wait(
     cx: &mut Cx<'_>,
     keys: Range<usize>,

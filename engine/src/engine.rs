@@ -166,7 +166,7 @@ impl Engine {
     /// Puts an engine together.
     ///
     /// # Errors
-    /// When two commands have one name.
+    /// Fails if two commands have one name.
     pub fn new(parts: Parts) -> Result<Arc<Self>, DuplicateCommand> {
         let commands = CommandTable::new(parts.commands.iter().copied())?;
         Ok(Self::assemble(parts, commands))
@@ -176,7 +176,7 @@ impl Engine {
     /// one for a command that is taken away.
     ///
     /// # Errors
-    /// As [`Engine::new`] and [`CommandTable::rename`].
+    /// Fails like [`Engine::new`] and [`CommandTable::rename`].
     pub fn with_names(parts: Parts, names: &[(String, String)]) -> Result<Arc<Self>, String> {
         let commands = CommandTable::new(parts.commands.iter().copied());
         let mut commands = commands.map_err(|error| error.to_string())?;

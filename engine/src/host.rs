@@ -1,4 +1,4 @@
-//! [`Host`]: what the process around an engine does for it.
+//! [`Host`]: the services of the process around an engine.
 
 use crate::observe::figures::Sheet;
 use crate::peers::{Answers, Errand, PeerError, Requests, Target};
@@ -10,9 +10,9 @@ use std::time::Duration;
 pub enum When {
     /// At once, or not at all.
     Now,
-    /// At once, or when what is under way has ended.
+    /// At once, or after the current work has ended.
     Soon,
-    /// When the transaction that asks has ended, at the earliest.
+    /// Not before the transaction that asks for it has ended.
     Later,
 }
 
@@ -21,27 +21,28 @@ pub enum When {
 pub enum Begun {
     /// It has begun.
     Started,
-    /// It will.
+    /// It will begin later.
     Scheduled,
 }
 
-/// The process around the engine, as commands use it: files, memory figures, other servers, shutting down.
+/// The process around the engine, as commands use it: files, memory figures, other servers,
+/// shutting down.
 ///
-/// Every method has a default that says it is not available, so tests and embedders implement only
-/// what they need.
+/// Every method has a default which reports that it is not available, so tests and embedders
+/// implement only the methods they need.
 pub trait Host: Send + Sync {
     /// Ends the server (`SHUTDOWN`); `save` as `SAVE`/`NOSAVE` asked, `None` for the default.
     ///
     /// # Errors
-    /// When saving failed and the shutdown was therefore given up.
+    /// Fails if saving has failed; then the shutdown is given up.
     fn shutdown(&self, _save: Option<bool>, _now: bool, _force: bool) -> Result<(), String> {
         Err("shutdown is not available here".into())
     }
 
-    /// Takes back a shutdown under way (`SHUTDOWN ABORT`).
+    /// Cancels a shutdown in progress (`SHUTDOWN ABORT`).
     ///
     /// # Errors
-    /// When none is.
+    /// Fails if there is none.
     fn abort_shutdown(&self) -> Result<(), String> {
         Err("No shutdown in progress.".into())
     }
@@ -49,7 +50,7 @@ pub trait Host: Send + Sync {
     /// Writes a snapshot (`SAVE`).
     ///
     /// # Errors
-    /// When one is running, or writing failed.
+    /// Fails if a snapshot is being written, or writing fails.
     fn save(&self) -> Result<(), String> {
         Err("saving is not available here".into())
     }
@@ -57,8 +58,8 @@ pub trait Host: Send + Sync {
     /// Writes a snapshot in the background (`BGSAVE`).
     ///
     /// # Errors
-    /// When one is running, or something else with which it does not go together is and it is not
-    /// to be begun later.
+    /// Fails if a snapshot or other work that excludes it is in progress, and it is not to begin
+    /// later.
     fn save_in_background(&self, _when: When) -> Result<Begun, String> {
         Err("saving is not available here".into())
     }
@@ -66,16 +67,16 @@ pub trait Host: Send + Sync {
     /// Compacts the journal in the background (`BGREWRITEAOF`).
     ///
     /// # Errors
-    /// When there is no journal, or a compaction is running.
+    /// Fails if there is no journal, or a compaction is running.
     fn rewrite_journal(&self, _when: When) -> Result<Begun, String> {
         Err("The append only file is disabled".into())
     }
 
-    /// Writes the configuration back to its file (`CONFIG REWRITE`); with `all`, every directive,
-    /// those at their defaults too.
+    /// Writes the configuration back to its file (`CONFIG REWRITE`). If `all`, writes every
+    /// directive, including those at their defaults.
     ///
     /// # Errors
-    /// When there is none, or it cannot be written.
+    /// Fails if there is no file, or it cannot be written.
     fn rewrite_config(&self, _all: bool) -> Result<(), String> {
         Err("The server is running without a config file".into())
     }
@@ -83,7 +84,7 @@ pub trait Host: Send + Sync {
     /// The text of the `aclfile` (`ACL LOAD`).
     ///
     /// # Errors
-    /// Why it cannot be read.
+    /// Fails, with the reason, if it cannot be read.
     fn read_acl_file(&self, _path: &str) -> Result<Vec<u8>, String> {
         Err("there are no files here".into())
     }
@@ -91,16 +92,16 @@ pub trait Host: Send + Sync {
     /// Replaces an `aclfile` at once and durably (`ACL SAVE`).
     ///
     /// # Errors
-    /// Why it cannot be written.
+    /// Fails, with the reason, if it cannot be written.
     fn write_acl_file(&self, _path: &str, _text: &[u8]) -> Result<(), String> {
         Err("there are no files here".into())
     }
 
-    /// Fills `bytes` with what nobody can guess (`ACL GENPASS`). `seeded` gives the engine's own
-    /// random numbers, which are good enough for tests only.
+    /// Fills `bytes` with random bytes that cannot be guessed (`ACL GENPASS`). `seeded` gives the
+    /// engine's own random numbers, which are good enough only for tests.
     ///
     /// # Errors
-    /// When the system has none.
+    /// Fails if the system provides none.
     fn fill_random(&self, bytes: &mut [u8], seeded: &mut dyn FnMut() -> u64) -> Result<(), String> {
         for chunk in bytes.chunks_mut(8) {
             chunk.copy_from_slice(&seeded().to_le_bytes()[..chunk.len()]);
@@ -111,83 +112,84 @@ pub trait Host: Send + Sync {
     /// Throws the data away and loads it again from disk (`DEBUG RELOAD`, `DEBUG LOADAOF`).
     ///
     /// # Errors
-    /// When that failed.
+    /// Fails if the data cannot be loaded.
     fn reload(&self, _from_journal: bool) -> Result<(), String> {
         Err("reloading is not available here".into())
     }
 
-    /// Begins to follow a master, or stops following: `generation` is the engine's, and whatever belongs to
-    /// an earlier one ends by itself. Must not wait for locks.
+    /// Begins to follow a master, or stops following. `generation` is the engine's; everything of
+    /// an earlier generation ends by itself. Must not wait for locks.
     fn follow(&self, _source: Option<(&str, u16)>, _generation: u64) {}
 
-    /// A replica waits for all data: has them sent soon, to all who wait.
+    /// Asks for a full synchronization for the replicas that wait for one, to begin soon.
     fn begin_sync(&self) {}
 
-    /// Puts the figures of an `INFO` section that only the process knows into the sheet: `server`, `memory`,
-    /// `cpu`, `persistence`, `clients`, `stats`. They are shown in this order, among the engine's own; a
-    /// name given here replaces the engine's row of that name. Other commands read single figures from
-    /// here too: `MEMORY STATS` the section `memory`, `LASTSAVE` `rdb_last_save_time` of `persistence`.
+    /// Adds the figures of an `INFO` section that only the process knows: `server`, `memory`,
+    /// `cpu`, `persistence`, `clients`, `stats`. They are shown in this order, among the engine's
+    /// own; a figure given here replaces the engine's row of the same name. Other commands read
+    /// single figures as well: `MEMORY STATS` from the section `memory`, `LASTSAVE`
+    /// `rdb_last_save_time` from `persistence`.
     fn figures(&self, _section: &str, _sheet: &mut Sheet) {}
 
-    /// Replaces the data by what the snapshot file holds, without saving first
-    /// (`DEBUG RELOAD NOSAVE`). With `keep`, what is there stays; a key that the file has too is
-    /// replaced with `merge`, and an error without: what was loaded before it stays.
+    /// Replaces the data by the contents of the snapshot file, without saving first (`DEBUG RELOAD
+    /// NOSAVE`). If `keep`, existing keys stay. A key that is in the file as well is then replaced
+    /// if `merge`; otherwise it is an error, and the keys loaded before it stay.
     ///
     /// # Errors
-    /// When that failed.
+    /// Fails if the data cannot be loaded.
     fn load_snapshot(&self, _keep: bool, _merge: bool) -> Result<(), String> {
         Err("reloading is not available here".into())
     }
 
-    /// Ends the process at once with a line in its log that says why (`DEBUG PANIC` and its kin);
-    /// what it says if it does not.
+    /// Ends the process at once, with the reason in its log (`DEBUG PANIC` and similar commands).
+    /// Returns the text of an error if it cannot.
     fn crash(&self, _why: &str) -> &'static str {
         "crashing is not available here"
     }
 
-    /// Begins the process anew after a while, with the same arguments: a graceful one writes
-    /// configuration and data first, the other just ends as a crash does (`DEBUG RESTART`,
-    /// `CRASH-AND-RECOVER`). Returns only if it cannot.
+    /// Restarts the process after a while, with the same arguments (`DEBUG RESTART`,
+    /// `CRASH-AND-RECOVER`). If `graceful`, it first writes configuration and data; otherwise it
+    /// ends as in a crash. Returns only if it cannot.
     fn restart(&self, _graceful: bool, _delay: Duration) {}
 
-    /// A number that the allocator knows by this name, after setting it to `new` (`DEBUG MALLCTL`);
-    /// `None` for one that can only be set.
+    /// The allocator's number of this name, after setting it to `new` (`DEBUG MALLCTL`); `None` for
+    /// a number that can only be set.
     ///
     /// # Errors
-    /// The system's words for what is not there, or not allowed.
+    /// Fails with the system's error if there is no such number, or it may not be set.
     fn allocator_number(&self, _name: &[u8], _new: Option<i64>) -> Result<Option<i64>, String> {
         Err("No such file or directory".into())
     }
 
-    /// A text that the allocator knows by this name, before setting it to `new`; empty sets what
-    /// takes no value.
+    /// The allocator's text of this name, before setting it to `new`. An empty `new` sets a name
+    /// that takes no value.
     ///
     /// # Errors
-    /// As [`Host::allocator_number`].
+    /// Fails like [`Host::allocator_number`].
     fn allocator_text(&self, _name: &[u8], _new: Option<&[u8]>) -> Result<Option<Vec<u8>>, String> {
         Err("No such file or directory".into())
     }
 
-    /// Sends requests to another server and waits for its answers (`MIGRATE`).
+    /// Sends requests to another server and waits for its replies (`MIGRATE`).
     fn exchange(&self, _target: &Target<'_>, _requests: &Requests) -> Answers {
         Answers::none(PeerError::Connecting)
     }
 
-    /// Has another thread do what [`Host::exchange`] does for an errand, and then call
-    /// [`Engine::end_errand`]. Returns at once.
+    /// Lets another thread do what [`Host::exchange`] does for an errand, and then call
+    /// [`Engine::end_errand`](crate::Engine::end_errand). Returns at once.
     ///
     /// # Errors
-    /// The errand, when there is no other thread.
+    /// Returns the errand if there is no other thread.
     fn run_aside(&self, errand: Box<Errand>) -> Result<(), Box<Errand>> {
         Err(errand)
     }
 
-    /// Ends the process without delay, because data and log may not agree: no snapshot, no orderly
-    /// shutdown, only what was logged is made durable. Called while shards are locked. Should it
-    /// return, the engine refuses every command from then on.
+    /// Ends the process without delay, because data and log may not agree: without snapshot or
+    /// orderly shutdown, but everything logged is made durable. Called while shards are locked. If
+    /// it returns, the engine refuses every command from then on.
     fn fail_stop(&self, _cause: &str) {}
 
-    /// The time in microseconds since 1970 (`TIME`); `now` is when the request was received.
+    /// The Unix time in microseconds (`TIME`); `now` is the time when the request was received.
     fn time_us(&self, now: Now) -> u64 {
         now.wall_ms * 1000
     }
@@ -195,10 +197,10 @@ pub trait Host: Send + Sync {
     /// Holds the calling thread for a while (`DEBUG SLEEP`).
     fn sleep(&self, _time: Duration) {}
 
-    /// Gives unused memory back to the system (`MEMORY PURGE`).
+    /// Returns unused memory to the system (`MEMORY PURGE`).
     ///
     /// # Errors
-    /// When the allocator refuses.
+    /// Fails if the allocator does.
     fn purge_memory(&self) -> Result<(), String> {
         Ok(())
     }
@@ -213,8 +215,9 @@ pub trait Host: Send + Sync {
         0
     }
 
-    /// Bytes that the calling thread has allocated since it began, less those that it has freed; 0
-    /// where the allocator does not tell. Asked often: it should cost next to nothing.
+    /// The number of bytes that the calling thread has allocated since it began, minus those that
+    /// it has freed; 0 if the allocator does not tell. This is called often, so it must be very
+    /// cheap.
     fn allocated_here(&self) -> i64 {
         0
     }

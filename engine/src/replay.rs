@@ -31,7 +31,7 @@ impl<'e> Replayer<'e> {
     /// Runs one effect in `db`.
     ///
     /// # Errors
-    /// As [`Replayer::record`].
+    /// Fails like [`Replayer::record`].
     pub fn apply<'r>(&mut self, db: Db, request: Request<'r>) -> Result<(), String>
     where
         'e: 'r,
@@ -71,7 +71,7 @@ impl<'e> Replayer<'e> {
     /// the first that fails, and is then false.
     ///
     /// # Errors
-    /// The storage's.
+    /// Fails if the storage does.
     fn run(&mut self, at: Option<Position>, calls: &[(Db, Call<'_>)]) -> storage::Result<bool> {
         let Replayer { engine, session, out } = self;
         let mut shards = ShardSet::new();

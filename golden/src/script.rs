@@ -78,7 +78,7 @@ impl Script {
     /// Parses the text of a script.
     ///
     /// # Errors
-    /// At the first line that is not understood.
+    /// Fails at the first line that is not understood.
     pub fn parse(name: &str, text: &str) -> Result<Script, ScriptError> {
         let step = |(number, line): (usize, &str)| {
             Step::parse(line).map_err(|reason| ScriptError {
@@ -94,7 +94,7 @@ impl Script {
     /// Reads `root/family/name.txt`.
     ///
     /// # Errors
-    /// When the file cannot be read, or parsed.
+    /// Fails if the file cannot be read, or parsed.
     pub fn read(root: &Path, name: &str) -> io::Result<Script> {
         let text = std::fs::read_to_string(root.join(name).with_extension("txt"))?;
         Script::parse(name, &text).map_err(io::Error::other)
@@ -176,7 +176,7 @@ fn split_client(line: &str) -> (&str, &str) {
 /// Names (`family/name`) of all scripts below a folder, sorted.
 ///
 /// # Errors
-/// When a folder cannot be read.
+/// Fails if a folder cannot be read.
 pub fn scripts_under(root: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for family in sorted_entries(root)? {

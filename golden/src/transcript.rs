@@ -11,20 +11,20 @@ pub trait Driver {
     /// Begins anew: no data, no clients, the given protocol (2 or 3) for every client.
     ///
     /// # Errors
-    /// When the server cannot be brought there.
+    /// Fails if the server cannot be brought there.
     fn reset(&mut self, protocol: u8) -> Result<(), String>;
 
     /// Sends a command from a client, which is connected at first use.
     ///
     /// # Errors
-    /// When it cannot be sent.
+    /// Fails if it cannot be sent.
     fn send(&mut self, client: &str, args: &[Vec<u8>]) -> Result<(), String>;
 
     /// Waits until the command just sent is answered, or clearly waits; all that has arrived at a
     /// client since the last call. `None` at the end when the connection was closed.
     ///
     /// # Errors
-    /// When what arrived is not RESP.
+    /// Fails if what arrived is not RESP.
     fn receive(&mut self, client: &str, awaited: bool) -> Result<Vec<Option<Value>>, String>;
 
     /// The clients connected so far, the main one (empty name) included.
@@ -59,7 +59,7 @@ pub struct Entry {
 /// Runs a script in one protocol.
 ///
 /// # Errors
-/// When the driver fails: a lost connection, an answer that is not RESP.
+/// Fails if the driver fails: a lost connection, an answer that is not RESP.
 pub fn record(
     script: &Script,
     driver: &mut dyn Driver,
@@ -198,7 +198,7 @@ fn show(answer: &mut String, prefix: &str, values: &[Option<Value>], mark: Mark,
 /// RESP3 one behind a line `resp3:`.
 ///
 /// # Errors
-/// As [`record`].
+/// Fails like [`record`].
 pub fn transcribe(script: &Script, driver: &mut dyn Driver) -> Result<String, String> {
     let two = record(script, driver, 2)?;
     let three = record(script, driver, 3)?;

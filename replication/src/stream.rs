@@ -80,7 +80,7 @@ impl Stream {
     /// Takes what arrived, and hands every complete unit to `apply`, in order.
     ///
     /// # Errors
-    /// See [`StreamError`]; the stream is then of no more use.
+    /// See [`StreamError`]; the stream must not be used any more.
     pub fn take(
         &mut self,
         bytes: &[u8],

@@ -388,7 +388,7 @@ impl Lua {
     /// functions whose length a script decides; each turn of them may also hold a little more memory.
     ///
     /// # Errors
-    /// The script must end, or holds more memory than it may.
+    /// Fails if the script must end or exceeds its memory limit.
     pub fn pass(self, cost: usize) -> Result<(), Raise> {
         // SAFETY: as in `calls!`.
         let due = unsafe { ffi::lua_charge(self.0, cost) } != 0;

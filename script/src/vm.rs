@@ -201,7 +201,7 @@ impl Vm {
     /// Compiles a script, whose text is without a shebang's line.
     ///
     /// # Errors
-    /// The compiler's message.
+    /// Fails with the compiler's message.
     pub fn compile(&mut self, sha: Sha, code: &[u8]) -> Result<(), Vec<u8>> {
         self.load(code, SCRIPT)?;
         let function = self.lua.keep();
@@ -232,7 +232,7 @@ impl Vm {
     /// `math.random`.
     ///
     /// # Errors
-    /// When the script raises an error, or is not compiled here.
+    /// Fails if the script raises an error, or is not compiled here.
     pub fn eval<'a>(
         &mut self,
         sha: &Sha,
@@ -314,7 +314,7 @@ impl Vm {
     /// Calls a function of a loaded library, as [`Vm::eval`].
     ///
     /// # Errors
-    /// When the function raises an error, or there is none of this name.
+    /// Fails if the function raises an error, or there is none of this name.
     pub fn call_function<'a>(
         &mut self,
         library: u64,

@@ -129,14 +129,14 @@ pub trait Journal: Send + Sync {
     /// Like [`Journal::append`], for an effect that is already encoded in RESP.
     ///
     /// # Errors
-    /// As [`Journal::append`].
+    /// Fails like [`Journal::append`].
     fn append_encoded(&self, slot: u16, db: Db, resp: &[u8]) -> Appended;
 
     /// Appends effects that must be replayed together or not at all (`MULTI` … `EXEC`), each with
     /// its database. Without effects, returns the position behind the last one appended.
     ///
     /// # Errors
-    /// As [`Journal::append`].
+    /// Fails like [`Journal::append`].
     fn append_atomic(&self, slot: u16, effects: &[(Db, Vec<Vec<u8>>)]) -> Appended;
 
     /// Whether effects of `slot` would be accepted now. Called under the locks, before anything

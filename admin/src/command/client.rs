@@ -132,7 +132,7 @@ impl Wake for Held {
 /// Has a client of its own run `call`, on this thread.
 ///
 /// # Errors
-/// When not all replies came: [`Ended`] says why. What had begun may have happened.
+/// Fails if not all replies came: [`Ended`] says why. What had begun may have happened.
 pub fn run(admin: &Admin, call: &Call, held: Arc<Held>) -> Result<Vec<Value>, Ended> {
     held.thread.get_or_init(std::thread::current);
     let service = EngineService(admin.engine.clone());

@@ -21,7 +21,7 @@ pub struct Login {
 /// `default`; the admin port's own token also is a bearer token, and stands for that user without a password.
 ///
 /// # Errors
-/// When the header cannot be read, or is missing on a port that is open to others.
+/// Fails if the header cannot be read, or is missing on a port that is open to others.
 pub fn login(headers: &HeaderMap, access: &Access) -> Result<Login, Refused> {
     let refused = |why: &str| (StatusCode::UNAUTHORIZED, why.to_owned());
     let mut hello = vec![b"HELLO".to_vec(), b"3".to_vec()];

@@ -97,7 +97,7 @@ pub struct AdviseArgs {
 /// Reads `500us`, `2ms`, `1.5s`.
 ///
 /// # Errors
-/// When it is none of these.
+/// Fails if the text has another form.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let seconds = match &text[digits.len()..] {
@@ -114,7 +114,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Reads `512mb`, `1gb`, and plain numbers.
 ///
 /// # Errors
-/// When it is none of these.
+/// Fails if the text has another form.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let lower = text.to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 /// `program` is the server to try.
 ///
 /// # Errors
-/// When the capture cannot be read, nothing satisfies the demands, or the configuration does not start.
+/// Fails if the capture cannot be read, nothing satisfies the demands, or the configuration does not start.
 pub fn run(args: &AdviseArgs, program: &Path) -> Result<()> {
     let plan = Plan::load(&args.file, args.replay.first)?;
     let cores = cpu::allowed();

@@ -40,7 +40,7 @@ impl<R: Read> Reader<R> {
     /// Reads the header.
     ///
     /// # Errors
-    /// When this is no capture file, one of a later version, or a damaged one.
+    /// Fails if this is no capture file, one of a later version, or a damaged one.
     pub fn new(mut input: R) -> Result<Self, FormatError> {
         let mut start = Vec::new();
         fill(&mut input, &mut start, 16)?;
@@ -83,7 +83,7 @@ impl<R: Read> Reader<R> {
     /// The next record and its time, microseconds since the capture began.
     ///
     /// # Errors
-    /// When the file is damaged, or cannot be read.
+    /// Fails if the file is damaged, or cannot be read.
     #[allow(clippy::should_implement_trait, reason = "the record borrows the reader")]
     pub fn next(&mut self) -> Result<Option<(u64, Record<'_>)>, FormatError> {
         while self.left == 0 {

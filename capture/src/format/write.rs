@@ -21,7 +21,7 @@ impl<W: Write> Writer<W> {
     /// Begins a file.
     ///
     /// # Errors
-    /// When `out` does not take the header.
+    /// Fails if `out` does not take the header.
     pub fn new(mut out: W, header: &Header) -> Result<Self, FormatError> {
         let mut text = header.to_text();
         while text.len() > HEADER_MAX {
@@ -41,7 +41,7 @@ impl<W: Write> Writer<W> {
     /// Adds a record that happened `time_us` microseconds after the capture began.
     ///
     /// # Errors
-    /// When `out` does not take a block.
+    /// Fails if `out` does not take a block.
     pub fn record(&mut self, time_us: u64, record: &Record<'_>) -> Result<(), FormatError> {
         let (tag, connection) = match record {
             Record::Open { connection, .. } => (0, *connection),
@@ -83,7 +83,7 @@ impl<W: Write> Writer<W> {
     /// Writes the block begun, so that a crash loses nothing up to here.
     ///
     /// # Errors
-    /// When `out` does not take it.
+    /// Fails if `out` does not take it.
     pub fn flush(&mut self) -> Result<(), FormatError> {
         if self.records > 0 {
             let block = std::mem::take(&mut self.block);
@@ -98,7 +98,7 @@ impl<W: Write> Writer<W> {
     /// Writes the end.
     ///
     /// # Errors
-    /// When `out` does not take it.
+    /// Fails if `out` does not take it.
     pub fn finish(mut self) -> Result<W, FormatError> {
         self.flush()?;
         let total = self.total.to_le_bytes();

@@ -66,7 +66,7 @@ impl Client {
     /// Keys in all databases.
     ///
     /// # Errors
-    /// When the server does not answer.
+    /// Fails if the server does not answer.
     pub fn all_keys(&mut self) -> Result<u64> {
         let reply = self.call(&["INFO", "keyspace"])?;
         let text = String::from_utf8_lossy(&reply);

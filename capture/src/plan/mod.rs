@@ -110,7 +110,7 @@ impl Plan {
     /// Reads a file; of it only the first `seconds`, if they are given.
     ///
     /// # Errors
-    /// When it cannot be read, is damaged, or holds nothing to replay.
+    /// Fails if it cannot be read, is damaged, or holds nothing to replay.
     pub fn load(path: &Path, seconds: Option<f64>) -> Result<Plan> {
         let file = File::open(path).with_context(|| path.display().to_string())?;
         let plan = Self::read(BufReader::new(file), seconds);
@@ -124,7 +124,7 @@ impl Plan {
     /// [`Plan::load`] from anything.
     ///
     /// # Errors
-    /// When the capture is damaged.
+    /// Fails if the capture is damaged.
     pub fn read(input: impl Read, seconds: Option<f64>) -> Result<Plan, FormatError> {
         let mut reader = Reader::new(input)?;
         let mut builder = Builder::new(reader.header());

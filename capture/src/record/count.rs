@@ -12,7 +12,7 @@ use std::path::Path;
 /// Prints a file's header and its requests by command, most frequent first.
 ///
 /// # Errors
-/// When it cannot be read, or is damaged.
+/// Fails if it cannot be read, or is damaged.
 pub fn print(path: &Path) -> Result<()> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let mut reader = Reader::new(BufReader::new(file))?;

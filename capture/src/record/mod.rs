@@ -103,7 +103,7 @@ pub struct Summary {
 /// Records until the time is over, or `stop` is set; `progress` is called about four times a second.
 ///
 /// # Errors
-/// When the server cannot be reached or refuses, or the file cannot be written.
+/// Fails if the server cannot be reached or refuses, or the file cannot be written.
 pub fn record(
     args: &RecordArgs,
     stop: &AtomicBool,
@@ -336,7 +336,7 @@ impl std::fmt::Display for Summary {
 /// Runs the subcommand until its time is over, or it is interrupted: progress on standard error, the summary on standard output.
 ///
 /// # Errors
-/// Those of [`record`].
+/// Fails like [`record`].
 pub fn run(args: &RecordArgs) -> Result<()> {
     if let Some(file) = &args.count {
         return count::print(file);

@@ -143,7 +143,7 @@ impl Report {
 /// Replays `plan` against the server at `addr`; `edge` is called at both ends, on a load thread.
 ///
 /// # Errors
-/// When the server cannot be reached, ends, or answers what is no RESP.
+/// Fails if the server cannot be reached, ends, or answers what is no RESP.
 pub fn run(
     plan: &Plan,
     addr: SocketAddr,
@@ -193,7 +193,7 @@ fn one_thread(
 /// Creates what a plan needs to be there; how many requests were refused.
 ///
 /// # Errors
-/// When the server cannot be reached, ends, or is silent for twenty seconds.
+/// Fails if the server cannot be reached, ends, or is silent for twenty seconds.
 pub fn preload(plan: &Plan, addr: SocketAddr) -> Result<u64> {
     let mut errors = 0;
     for (db, wire) in &plan.preload.wire {

@@ -59,7 +59,7 @@ impl Condition {
 /// Gives an existing key this expiry, or deletes it when that has passed; tells and logs.
 ///
 /// # Errors
-/// The storage's.
+/// Fails if the storage does.
 pub fn expire_at(cx: &mut Cx<'_>, key: &Key<'_>, at_ms: i64) -> Outcome {
     if is_past(cx, at_ms) {
         cx.tx.remove(key)?;
@@ -79,7 +79,7 @@ pub fn expire_at(cx: &mut Cx<'_>, key: &Key<'_>, at_ms: i64) -> Outcome {
 /// Takes a key's expiry away; false when it has none. Tells and logs.
 ///
 /// # Errors
-/// The storage's.
+/// Fails if the storage does.
 pub fn persist_key(cx: &mut Cx<'_>, key: &Key<'_>) -> Result<bool, Failure> {
     if !matches!(cx.tx.expiry(key)?, Some(Some(_))) {
         return Ok(false);

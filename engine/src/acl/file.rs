@@ -70,7 +70,7 @@ impl Engine {
     /// Reads the users from `aclfile`.
     ///
     /// # Errors
-    /// As [`Engine::load_users`], and when the file cannot be read.
+    /// Fails like [`Engine::load_users`], and when the file cannot be read.
     pub fn load_acl_file(&self) -> Result<(), String> {
         let path = self.config.text(Id::Aclfile);
         let text = self.environment.host.read_acl_file(&path);

@@ -80,7 +80,7 @@ pub struct Argument {
 /// The arguments of a command, with types and key specs.
 ///
 /// # Errors
-/// When the row's syntax does not follow the notation.
+/// Fails if the row's syntax does not follow the notation.
 pub fn arguments(spec: &Spec) -> Result<Vec<Argument>, SyntaxError> {
     let mut arguments = syntax::parse(spec.syntax)?;
     let mut typist = Typist { spec, next_key: 0 };

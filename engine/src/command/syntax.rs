@@ -42,7 +42,7 @@ enum Node<'a> {
 /// Reads a syntax text. Types and key specs are not known yet: every value is a string.
 ///
 /// # Errors
-/// When brackets do not match, or an alternative is empty.
+/// Fails if brackets do not match, or an alternative is empty.
 pub fn parse(text: &str) -> Result<Vec<Argument>, SyntaxError> {
     if text.trim().is_empty() {
         return Ok(Vec::new());

@@ -180,7 +180,7 @@ impl CommandTable {
     /// Builds the table from slices of rows.
     ///
     /// # Errors
-    /// When a name occurs twice.
+    /// Fails if a name occurs twice.
     pub fn new(
         families: impl IntoIterator<Item = &'static [Spec]>,
     ) -> Result<Self, DuplicateCommand> {

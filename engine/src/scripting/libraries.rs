@@ -220,7 +220,7 @@ impl Engine {
     /// Changes the libraries; what `change` leaves is in force when it succeeds.
     ///
     /// # Errors
-    /// Those of `change`.
+    /// Fails with the error of `change`.
     pub fn change_libraries<T>(
         &self,
         change: impl FnOnce(&mut Libraries) -> Result<T, String>,

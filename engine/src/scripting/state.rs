@@ -37,7 +37,7 @@ impl Script {
     /// Reads a script's first line.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// Fails with the reason of the refusal.
     pub fn new(sha: Sha, text: &[u8]) -> Result<Script, String> {
         let (flags, code) = shebang::script(text)?;
         Ok(Script { sha, text: text.into(), code: text.len() - code.len(), flags })

@@ -20,7 +20,7 @@ thread_local! {
 /// Serves fixed replies on 127.0.0.1:`port` until the process ends.
 ///
 /// # Errors
-/// The port cannot be bound, or the runtime cannot start.
+/// Fails if the port cannot be bound or the runtime cannot start.
 pub fn serve(runtime: &dyn Runtime, port: u16) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     listener.set_nonblocking(true)?;

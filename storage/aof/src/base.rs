@@ -22,7 +22,7 @@ const MAGIC: &[u8] = b"REDIS";
 /// Loads a base of any kind. Entries of RDB are counted in the first figure.
 ///
 /// # Errors
-/// Damage. Only a RESP part can have a torn tail, see [`Outcome`].
+/// Fails if the file is damaged. Only a RESP part can have a torn tail, see [`Outcome`].
 pub(super) fn load(path: &Path, replay: &mut dyn Replay) -> Result<(u64, Outcome), LoadError> {
     let io = |error| LoadError::of(path, error);
     let mut file = BufReader::with_capacity(READ_BUFFER, File::open(path).map_err(io)?);
@@ -73,7 +73,7 @@ impl SnapshotSink for BaseSink {
 /// Writes and syncs a base; `None` writes one of an empty server. Returns its length in bytes.
 ///
 /// # Errors
-/// The snapshot's, or the disk's.
+/// Fails if the snapshot or the disk does.
 pub(super) fn write(
     files: &dyn Files,
     path: &Path,

@@ -10,20 +10,20 @@ pub trait LogFile: Send + Sync {
     /// Appends some of `bytes`; how many.
     ///
     /// # Errors
-    /// As write(2).
+    /// Fails like write(2).
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Returns once all that was written survives power loss.
     ///
     /// # Errors
-    /// As fdatasync(2): after an error, what was written since the last sync may be lost, whatever
+    /// Fails like fdatasync(2): after an error, what was written since the last sync may be lost, whatever
     /// a later call says.
     fn sync(&self) -> io::Result<()>;
 
     /// Cuts the file back to `len` bytes.
     ///
     /// # Errors
-    /// As ftruncate(2).
+    /// Fails like ftruncate(2).
     fn truncate(&self, len: u64) -> io::Result<()>;
 }
 
@@ -32,13 +32,13 @@ pub trait Files: Send + Sync {
     /// Opens a file for appending, creating it when needed.
     ///
     /// # Errors
-    /// As open(2).
+    /// Fails like open(2).
     fn append_to(&self, path: &Path) -> io::Result<Arc<dyn LogFile>>;
 
     /// Makes creations, renames and deletions in a directory survive power loss.
     ///
     /// # Errors
-    /// As fsync(2).
+    /// Fails like fsync(2).
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
 

@@ -85,7 +85,7 @@ impl FileSet {
     /// Makes the manifest on disk that in memory.
     ///
     /// # Errors
-    /// The disk's; either the old or the new manifest is then in force.
+    /// Fails if the disk does; then either the old or the new manifest is in force.
     pub fn persist(&self) -> io::Result<()> {
         let text = self.manifest.to_text();
         replace(&*self.files, &self.dir, &self.manifest_name(), text.as_bytes())
@@ -153,7 +153,7 @@ impl FileSet {
     /// Opens the last increment for appending.
     ///
     /// # Errors
-    /// The disk's.
+    /// Fails if the disk does.
     pub fn open_last(&self) -> io::Result<Option<Increment>> {
         let Some(part) = self.manifest.increments.last() else { return Ok(None) };
         let file = self.files.append_to(&self.path(part))?;
@@ -166,7 +166,7 @@ impl FileSet {
     /// Creates an empty increment behind the others, durably, and names it in the manifest.
     ///
     /// # Errors
-    /// The disk's; the set is unchanged.
+    /// Fails if the disk does; the set is then unchanged.
     pub fn add_increment(&mut self) -> io::Result<Increment> {
         let seq = (self.manifest.increment_seq() + 1).max(self.seq_min);
         let part = Part { file: format!("{}.{seq}.incr.aof", self.filename), seq };

@@ -154,13 +154,13 @@ pub trait Replay {
     /// A key of the base.
     ///
     /// # Errors
-    /// When it cannot be stored.
+    /// Fails if it cannot be stored.
     fn entry(&mut self, entry: rdb::Entry) -> Result<(), String>;
 
     /// A function library of the base: its source.
     ///
     /// # Errors
-    /// When it cannot be loaded.
+    /// Fails if it cannot be loaded.
     fn function(&mut self, code: &[u8]) -> Result<(), String>;
 
     /// Commands to be applied in one transaction, all or none; mostly one. `at` is the position of
@@ -169,7 +169,7 @@ pub trait Replay {
     /// [`Tx::set_last`](storage::Tx::set_last) with it.
     ///
     /// # Errors
-    /// When a command is unknown or fails in a way that it could not when it was logged.
+    /// Fails if a command is unknown or fails in a way that it could not when it was logged.
     fn commands(&mut self, at: Position, commands: &[Command<'_>]) -> Result<(), String>;
 
     /// A record was applied: a single command is so many bytes; what a transaction is says nobody. The
@@ -208,7 +208,7 @@ impl Aof {
     /// appended meanwhile. Waits for the end of a rewrite under way.
     ///
     /// # Errors
-    /// When the log cannot be written, and as [`Aof::open`].
+    /// Fails if the log cannot be written, and as [`Aof::open`].
     pub fn reload(
         &self,
         empty: &mut dyn FnMut() -> std::result::Result<(), String>,
@@ -254,7 +254,7 @@ impl Aof {
     /// Writes and syncs everything appended so far, whatever the policy.
     ///
     /// # Errors
-    /// The disk's.
+    /// Fails if the disk does.
     pub fn sync(&self) -> Result<()> {
         let end = self.syncer.log.end();
         self.syncer.sync();
@@ -273,7 +273,7 @@ impl Aof {
     /// Ends the thread, and syncs. Whoever waits afterwards is told that the log is closed.
     ///
     /// # Errors
-    /// As [`Aof::sync`].
+    /// Fails like [`Aof::sync`].
     pub fn close(&self) -> Result<()> {
         self.syncer.log.mark();
         self.syncer.stop();

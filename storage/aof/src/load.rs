@@ -71,7 +71,7 @@ impl<'a> Loader<'a> {
     /// Loads everything from `start` on; the marks of the last increment are given with its number.
     ///
     /// # Errors
-    /// Missing or damaged files.
+    /// Fails if files are missing or damaged.
     pub fn load(mut self, start: Start) -> Result<(Loaded, Option<(u64, Seal)>), LoadError> {
         let mut loaded = Loaded { fresh: self.set.fresh, ..Loaded::default() };
         if start == Start::Base {

@@ -84,7 +84,7 @@ impl Aof {
     /// the moment of the cut.
     ///
     /// # Errors
-    /// When one is running already, or on failure: the log is then as good as before, and
+    /// Fails if one is running already, or on failure: the log is then as good as before, and
     /// rewriting can be tried again.
     pub fn rewrite(
         &self,

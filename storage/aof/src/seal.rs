@@ -96,7 +96,7 @@ impl Seal {
     /// The seal as it is when the file ends at `len`: reads what is behind the last mark.
     ///
     /// # Errors
-    /// The disk's.
+    /// Fails if the disk does.
     pub fn resume(&self, path: &Path, len: u64) -> io::Result<Self> {
         let mut seal = Seal::behind(self.key, self.since);
         let mut file = File::open(path)?;
@@ -137,7 +137,7 @@ pub(super) struct Wrong;
 /// added; true when it is a mark.
 ///
 /// # Errors
-/// When it should be one, and is not.
+/// Fails if it should be a mark and is not.
 pub(super) fn read(seal: &mut Option<Seal>, offset: u64, line: &[u8]) -> Result<bool, Wrong> {
     let text = line.strip_suffix(LINE_END).unwrap_or(line);
     let behind = offset + line.len() as u64;

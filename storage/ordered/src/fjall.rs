@@ -32,7 +32,7 @@ impl FjallKv {
     /// Opens or creates the database in `dir`, with one keyspace per name.
     ///
     /// # Errors
-    /// When the directory cannot be used, is open elsewhere, or is damaged.
+    /// Fails if the directory cannot be used, is open elsewhere, or is damaged.
     pub fn open(dir: &Path, cache_bytes: u64, names: &[&str]) -> Result<Self> {
         assert!(names.len() <= SPACES_MAX, "the number of spaces is fixed in the code");
         guarded("open", || {

@@ -27,7 +27,7 @@ pub trait Read {
     /// The value of a key.
     ///
     /// # Errors
-    /// The engine's, as [`Error::Backend`].
+    /// Fails with the engine's error, as [`Error::Backend`].
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
     /// Visits the records with `lo <= key < hi` in ascending order, or in descending order when
@@ -35,7 +35,7 @@ pub trait Read {
     /// as it is when the scan reaches it; records nobody writes meanwhile are seen exactly once.
     ///
     /// # Errors
-    /// The engine's, as [`Error::Backend`].
+    /// Fails with the engine's error, as [`Error::Backend`].
     fn scan(
         &self,
         space: Space,
@@ -72,7 +72,7 @@ pub trait OrderedKv: Read + Send + Sync {
     /// Makes every batch written before the call survive power loss.
     ///
     /// # Errors
-    /// Nothing may then be assumed durable.
+    /// If it fails, nothing may be assumed to be durable.
     fn flush(&self) -> Result<()>;
 
     /// A frozen view of everything, where the engine keeps old versions by itself.

@@ -35,7 +35,7 @@ impl OrderedBackend {
     /// count keys exactly.
     ///
     /// # Errors
-    /// When the directory is unusable, in use, damaged, or of another layout.
+    /// Fails if the directory is unusable, in use, damaged, or of another layout.
     pub fn open(config: &Config) -> Result<Self> {
         let kv: Box<dyn OrderedKv> = match config.engine {
             #[cfg(feature = "sled")]
@@ -53,7 +53,7 @@ impl OrderedBackend {
     /// A store over any engine.
     ///
     /// # Errors
-    /// As [`OrderedBackend::open`].
+    /// Fails like [`OrderedBackend::open`].
     pub fn over(kv: Box<dyn OrderedKv>, shards: u32, databases: u32) -> Result<Self> {
         let shards = shards.clamp(1, SHARDS_MAX).next_power_of_two();
         let databases = databases.clamp(1, DATABASES_MAX);

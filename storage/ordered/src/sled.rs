@@ -118,7 +118,7 @@ impl SledKv {
     /// Opens or creates the database in `dir`.
     ///
     /// # Errors
-    /// When the directory cannot be used, is open elsewhere, or is damaged.
+    /// Fails if the directory cannot be used, is open elsewhere, or is damaged.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self> {
         guarded("open", || {
             let db = sled::Config::new()

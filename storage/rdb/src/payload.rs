@@ -63,7 +63,7 @@ pub fn decode_payload(payload: &[u8]) -> Result<Object, PayloadError> {
 /// [`decode_payload`] with or without looking at the checksum.
 ///
 /// # Errors
-/// As [`decode_payload`].
+/// Fails like [`decode_payload`].
 pub fn decode_payload_with(payload: &[u8], checksum: Checksum) -> Result<Object, PayloadError> {
     let value = verify(payload, checksum).ok_or(PayloadError::VersionOrChecksum)?;
     let mut input = Input::new(value);

@@ -127,7 +127,7 @@ impl<R: BufRead> Reader<R> {
     /// The source, right behind what was read.
     ///
     /// # Errors
-    /// The source fails.
+    /// Fails if the source does.
     pub fn into_inner(self) -> Result<R, RdbError> {
         self.input.into_inner()
     }

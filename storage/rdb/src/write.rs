@@ -41,7 +41,7 @@ impl<W: Write> Writer<W> {
     /// A remark about the file (`redis-ver`, `ctime`, `aof-base` …); before the first database.
     ///
     /// # Errors
-    /// The destination fails. The same holds for all that follow.
+    /// Fails if the destination does. The same holds for all following methods.
     pub fn aux(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
         self.buffer.push(opcodes::AUX);
         put_string(&mut self.buffer, key, false);
@@ -124,7 +124,7 @@ impl<W: Write> Writer<W> {
     /// Ends the file with its checksum, and gives the destination back, flushed.
     ///
     /// # Errors
-    /// The destination fails.
+    /// Fails if the destination does.
     pub fn finish(mut self) -> io::Result<W> {
         self.buffer.push(opcodes::EOF);
         self.flush_buffer()?;

@@ -211,10 +211,10 @@ impl Elements<'_> {
         self.0.written += 1;
     }
 
-    /// Checks that as many came as were announced.
+    /// Checks that as many elements were written as were announced.
     ///
     /// # Errors
-    /// They did not; what was appended is of no use.
+    /// Fails if the numbers differ; what was appended must then be thrown away.
     pub fn finish(self) -> Result<(), WriteError> {
         self.0.finish()
     }
@@ -246,10 +246,10 @@ impl Fields<'_> {
         self.counted.written += 1;
     }
 
-    /// Checks that as many came as were announced.
+    /// Checks that as many elements were written as were announced.
     ///
     /// # Errors
-    /// They did not; what was appended is of no use.
+    /// Fails if the numbers differ; what was appended must then be thrown away.
     pub fn finish(self) -> Result<(), WriteError> {
         self.counted.finish()
     }
@@ -266,10 +266,10 @@ impl Members<'_> {
         self.0.written += 1;
     }
 
-    /// Checks that as many came as were announced.
+    /// Checks that as many elements were written as were announced.
     ///
     /// # Errors
-    /// They did not; what was appended is of no use.
+    /// Fails if the numbers differ; what was appended must then be thrown away.
     pub fn finish(self) -> Result<(), WriteError> {
         self.0.finish()
     }

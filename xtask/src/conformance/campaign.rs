@@ -144,7 +144,7 @@ impl Pair<'_> {
     /// Runs commands on both sides, from nothing; then looks at what is left.
     ///
     /// # Errors
-    /// When a side does not answer.
+    /// Fails if a side does not answer.
     pub fn run(&mut self, protocol: u8, commands: &[Command]) -> Result<Option<Difference>> {
         let now_ms = wall_ms();
         self.ours.set_clock(now_ms);
@@ -282,7 +282,7 @@ impl Share<'_, '_> {
 /// Runs generated programs on every storage and family that was asked for.
 ///
 /// # Errors
-/// When a side fails, or answers differ that are not known to.
+/// Fails if a side fails, or answers differ that are not known to.
 pub fn run(args: &GenerateArgs, newer: bool, address: SocketAddr, root: &Path) -> Result<()> {
     let table = CommandTable::new(commands::all())?;
     let catalog = Catalog::new(&table, newer);

@@ -14,7 +14,7 @@ impl Known {
     /// Reads the list.
     ///
     /// # Errors
-    /// When it cannot be read, or a line has no reason.
+    /// Fails if it cannot be read, or a line has no reason.
     pub fn read(root: &Path) -> Result<Self> {
         let path = root.join("golden/differences.txt");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;

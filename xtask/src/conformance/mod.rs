@@ -48,7 +48,7 @@ pub struct ConformanceArgs {
 /// Runs the comparison: of the golden scripts, or of generated programs when any were asked for.
 ///
 /// # Errors
-/// When a server or a script fails, or any answer differs without being listed.
+/// Fails if a server or a script fails, or any answer differs without being listed.
 pub fn run(args: &ConformanceArgs, root: &Path) -> Result<()> {
     let oracle = match args.against {
         Some(address) => Oracle::running(address),

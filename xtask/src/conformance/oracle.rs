@@ -21,7 +21,7 @@ impl Oracle {
     /// Starts `program` on a free port, without persistence.
     ///
     /// # Errors
-    /// When it cannot be started, or accepts no connections within ten seconds.
+    /// Fails if it cannot be started, or accepts no connections within ten seconds.
     pub fn start(program: &str) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let child = Command::new(program)

@@ -106,7 +106,7 @@ pub(super) fn indent(head: &str, answer: &str) -> String {
 /// Runs the comparison.
 ///
 /// # Errors
-/// When a server or a script fails, or any answer differs without being listed.
+/// Fails if a server or a script fails, or any answer differs without being listed.
 pub fn run(args: &ConformanceArgs, address: SocketAddr, root: &Path) -> Result<()> {
     let folder = root.join("golden/scripts");
     let only = args.only.clone().unwrap_or_default();

@@ -26,7 +26,7 @@ pub trait Side {
     /// The answers to `commands`, one each, in order.
     ///
     /// # Errors
-    /// When the server is gone, or does not answer.
+    /// Fails if the server is gone, or does not answer.
     fn answers(&mut self, commands: &[Command]) -> Result<Vec<Value>>;
 
     /// The server's wall clock, where it is ours to set, shows this from now on.
@@ -40,7 +40,7 @@ impl Ours {
     /// An engine over `backend`.
     ///
     /// # Errors
-    /// When the engine cannot be set up.
+    /// Fails if the engine cannot be set up.
     pub fn new(backend: Arc<dyn Backend>) -> Result<Self> {
         let mut driver = EngineDriver::unlogged(move || backend.clone());
         driver.reset(2).map_err(anyhow::Error::msg)?;
@@ -81,7 +81,7 @@ impl Theirs {
     /// Connects to the server at `address`.
     ///
     /// # Errors
-    /// When it cannot be reached.
+    /// Fails if it cannot be reached.
     pub fn connect(address: SocketAddr) -> Result<Self> {
         let connect = |_| {
             let stream = TcpStream::connect(address)?;

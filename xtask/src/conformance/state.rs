@@ -26,7 +26,7 @@ pub fn keys_commands() -> Vec<Command> {
 /// [`keys_commands`] name.
 ///
 /// # Errors
-/// When the side does not answer.
+/// Fails if the side does not answer.
 pub fn content_commands(side: &mut dyn Side, keys: &[Value]) -> Result<Vec<Command>> {
     let mut commands = Vec::new();
     for (db, names) in DATABASES.into_iter().zip(keys.chunks(2)) {

@@ -27,7 +27,7 @@ pub struct SpeedArgs {
 /// Runs the subcommand: the bare echo server on the first allowed core, the generator on the last.
 ///
 /// # Errors
-/// When there is only one core, when the servers cannot be started, when it is too slow.
+/// Fails if there is only one core, when the servers cannot be started, when it is too slow.
 pub fn measure(args: &SpeedArgs) -> Result<()> {
     let cores = cpu::allowed();
     ensure!(
