@@ -23,8 +23,8 @@ pub enum Route {
     Down,
 }
 
-/// The cluster that a server has joined ([`Engine::join`](crate::Engine::join)). A server without one executes
-/// everything itself, and asks nothing.
+/// The cluster that a server has joined ([`Engine::join`](crate::Engine::join)). A server without
+/// one executes everything itself, and asks nothing.
 pub trait Cluster: Send + Sync {
     /// Decides which server executes requests for `slot` in this session, which may be in the state
     /// of `READONLY` or `ASKING`. Called before locks are taken.
@@ -71,19 +71,20 @@ pub trait Cluster: Send + Sync {
         Err(UNAVAILABLE.into())
     }
 
-    /// Takes slots from this server that were assigned to it (`CLUSTER DELSLOTS`). They are distinct.
+    /// Takes slots back that were assigned to this server (`CLUSTER DELSLOTS`). They are distinct.
     ///
     /// # Errors
-    /// What the client is told.
+    /// The text of the error reply.
     fn remove_slots(&self, _slots: &[u16]) -> Result<(), Box<str>> {
         Err(UNAVAILABLE.into())
     }
 
-    /// Has this server, which follows, lead (`CLUSTER FAILOVER`). Who leads hands over; if nobody answers, the others are
-    /// asked for their votes. It takes its time, and may come to nothing.
+    /// Makes this server, a follower, the leader (`CLUSTER FAILOVER`). The current leader hands
+    /// over; if it does not answer, the other nodes are asked for their votes. Returns before that
+    /// is done, and it may fail.
     ///
     /// # Errors
-    /// What the client is told.
+    /// The text of the error reply.
     fn take_over(&self) -> Result<(), Box<str>> {
         Err(UNAVAILABLE.into())
     }
@@ -91,7 +92,7 @@ pub trait Cluster: Send + Sync {
     /// Forgets the other nodes, and the slots that were assigned to this server (`CLUSTER RESET`).
     ///
     /// # Errors
-    /// What the client is told.
+    /// The text of the error reply.
     fn reset(&self) -> Result<(), Box<str>> {
         Err(UNAVAILABLE.into())
     }

@@ -1,15 +1,18 @@
-//! The seam to whoever commits: who executes a request now, whether its effects would be taken, and
-//! what its reply depends on.
+//! The interface to journals and clusters that decide about effects: whether a request may be
+//! executed here, whether its effects would be accepted, and on which position its reply depends.
 //!
-//! With a journal that takes everything and withholds no reads, and without a [`Cluster`], nothing of
-//! this is asked: a mark of the keyspace ([`Keyspace::is_guarded`](crate::notify::keyspace::Keyspace)) leads
-//! here. Otherwise, in this order:
+//! With a journal that accepts every effect and withholds no reads, and without a [`Cluster`], none
+//! of this is called: a mark of the keyspace
+//! ([`Keyspace::is_guarded`](crate::notify::keyspace::Keyspace)) leads here. Otherwise the order
+//! is:
 //!
-//! 1. before its locks, a request is routed: its slot's stream, and the fence it runs behind;
-//! 2. under its locks, the fence must still stand, and the journal must admit what the request may
-//!    append; nothing is executed otherwise. A read that would not be admitted deletes nothing that
-//!    has expired: who may not write does not say what goes;
-//! 3. under its locks still, what it appended, or else the last that was appended to the shards it
+//! 1. Before its locks are taken, a request is routed: this determines the stream of its slot, and
+//!    the fence behind which it runs.
+//! 2. Under its locks, the fence must still be valid, and the journal must admit the effects that
+//!    the request may append. Otherwise nothing is executed. A read whose effects would not be
+//!    admitted does not delete expired keys.
+//! 3. Still under its locks, the position is determined on which its reply depends: that of its
+//!    last effect or, if it appended none, the last position of the shards that it used.
 //!    looked at, is what its reply depends on.
 
 use crate::cluster::{Cluster, Route, too_large};
@@ -22,13 +25,13 @@ use resp::Request;
 use std::sync::Arc;
 use storage::{Appended, Position, Refusal, Tx, Withholds};
 
-/// Slots of a cluster.
+/// The number of slots of a cluster.
 pub const SLOTS: u16 = 16_384;
 
 static XMODEM: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
-/// The slot of a key: CRC-16 (XMODEM) of it, or of what is between its first braces, if that is
-/// anything. Source: Redis's cluster specification.
+/// The slot of a key: the CRC-16 (XMODEM) of the key, or of the part between its first pair of
+/// braces, if that is not empty. Source: Redis's cluster specification.
 pub fn slot(key: &[u8]) -> u16 {
     let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
         let behind = &key[open + 1..];
@@ -42,7 +45,7 @@ const CROSS_SLOT: Failure = failure("CROSSSLOT Keys in request don't hash to the
 const TRY_AGAIN: Failure = failure("TRYAGAIN Multiple keys request during rehashing of slot");
 const DOWN: Failure = failure("CLUSTERDOWN Hash slot not served");
 
-/// Bytes of a request that may come to be effects.
+/// The number of bytes of a request that may become effects.
 fn written(entry: &CommandEntry, request: Request<'_>) -> usize {
     match entry.replicates() {
         true => request.iter().map(<[u8]>::len).sum(),
@@ -51,7 +54,8 @@ fn written(entry: &CommandEntry, request: Request<'_>) -> usize {
 }
 
 impl Engine {
-    /// Asks `cluster` from now on who executes what; once, before anything is served.
+    /// Sets the cluster that decides where requests are executed. To be called once, before
+    /// anything is served.
     pub fn join(&self, cluster: Arc<dyn Cluster>) {
         let first = self.cluster.set(cluster).is_ok();
         debug_assert!(first, "a server is in one cluster");
@@ -59,17 +63,17 @@ impl Engine {
         self.keyspace.set_guarded(true);
     }
 
-    /// Whether a cluster decides who executes.
+    /// Whether a cluster decides where requests are executed.
     pub fn is_in_cluster(&self) -> bool {
         self.gate().contains(Gate::CLUSTER)
     }
 
-    /// Who decides who executes, if anybody does.
+    /// The cluster that the server has joined, if any.
     pub fn cluster(&self) -> Option<&dyn Cluster> {
         self.cluster.get().map(|cluster| &**cluster)
     }
 
-    /// Whether the journal, as it is when the engine begins, asks for anything to be guarded.
+    /// Whether the journal requires guarding, given its policy at the start of the engine.
     pub(crate) fn is_to_be_guarded(&self) -> bool {
         self.journal.as_ref().is_some_and(|journal| {
             journal.may_refuse() || journal.withholds() == Withholds::Everything
@@ -81,10 +85,10 @@ impl Engine {
         if self.gate().contains(Gate::CLUSTER) { slot(key) } else { 0 }
     }
 
-    /// Finds out who serves a request, and notes it in the session.
+    /// Determines which server executes a request, and records it in the session.
     ///
     /// # Errors
-    /// Where the client is to go instead, in Redis's words.
+    /// Fails with Redis's error if another server is to execute it, or none can.
     pub(crate) fn route(
         &self,
         session: &mut SessionState,
@@ -117,7 +121,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The slot that the keys of a request share with those of slot `before`.
+    /// The common slot of a request's keys and of slot `before`.
     fn common_slot(
         &self,
         before: Option<u16>,
@@ -130,12 +134,13 @@ impl Engine {
         if slots.all(|slot| slot == first) { Ok(Some(first)) } else { Err(CROSS_SLOT) }
     }
 
-    /// The stream and fence of the session's slot, if it is served here.
+    /// The stream and the fence of the session's slot, if this server executes its requests.
     fn serving(&self, session: &SessionState) -> Result<Option<(u16, u64)>, Failure> {
         self.serving_slot(session.slot, session)
     }
 
-    /// Where a client is to try again what never happened, if a cluster knows.
+    /// The error that tells a client where to repeat a request that was never executed, if a
+    /// cluster knows.
     pub(crate) fn redirect(&self, slot: u16, session: &SessionState) -> Option<Box<str>> {
         self.cluster.get()?;
         let serving = self.serving_slot(slot, session).and(Err::<(), _>(TRY_AGAIN));
@@ -158,7 +163,7 @@ impl Engine {
         }
     }
 
-    /// Under the locks: whether a command may be executed now.
+    /// Checks under the locks whether a command may be executed now.
     ///
     /// # Errors
     /// The error that the client gets instead of the command's reply.
@@ -170,7 +175,7 @@ impl Engine {
         self.guard_any(session, entry.replicates())
     }
 
-    /// [`Engine::guard`] for all commands of a transaction.
+    /// Like [`Engine::guard`], for all commands of a transaction.
     pub(crate) fn guard_all(
         &self,
         session: &SessionState,
@@ -187,7 +192,8 @@ impl Engine {
         if let (Some((stream, fence)), Some(cluster)) = (session.fence(), self.cluster.get())
             && !cluster.is_current(stream, fence)
         {
-            // It has changed hands since it was routed. Whoever serves it now, it is not this one.
+            // The leadership has changed since the request was routed, so this server may not
+            // execute it.
             return self.serving(session).and(Err(TRY_AGAIN));
         }
         match self.journal().filter(|_| writes).map(|journal| journal.admit(session.slot)) {
@@ -196,14 +202,13 @@ impl Engine {
         }
     }
 
-    /// Whether effects of a slot would be taken now; there is no journal that would not, or it takes
-    /// them.
+    /// Whether effects of a slot would be accepted now. True if there is no journal.
     pub(crate) fn is_admitted(&self, slot: u16) -> bool {
         self.journal().is_none_or(|journal| journal.admit(slot).is_ok())
     }
 
-    /// The last position that was appended to the shards that are locked: what the reply of whoever
-    /// looked at them depends on, where reads depend on anything.
+    /// The last position that was appended to the locked shards. The reply to a read of them
+    /// depends on it, if the journal withholds reads.
     pub(crate) fn seen(&self, session: &SessionState, tx: &dyn Tx) -> Option<Position> {
         let journal = self.journal.as_ref()?;
         if journal.withholds() != Withholds::Everything || session.is_trusted() {
@@ -214,12 +219,12 @@ impl Engine {
         Some(journal.seen(last, fence)).filter(|last| last.seq != 0)
     }
 
-    /// Notes in `tx` where what was appended is in its stream; zero stands for an effect that only
-    /// replicas are told.
+    /// Records in `tx` the position of the effects that were just appended. A position of zero
+    /// means that only replicas are told of them.
     ///
     /// # Errors
-    /// The journal's. What the transaction has changed is then taken back, or where that cannot be,
-    /// everything ends: data and journal would not agree.
+    /// Fails with the journal's refusal. The changes of the transaction are then rolled back. If
+    /// that is not possible the server ends, because data and journal would not agree.
     #[inline]
     pub(crate) fn note_appended(
         &self,
@@ -241,7 +246,8 @@ impl Engine {
         Ok(position)
     }
 
-    /// [`Engine::note_appended`] for what the journal has to take: it was asked before.
+    /// Like [`Engine::note_appended`], for effects that the journal has to accept, because it has
+    /// admitted them.
     pub(crate) fn note_taken(&self, tx: &mut dyn Tx, appended: Appended) -> Option<Position> {
         match appended {
             Ok(_) => self.note_appended(tx, appended).ok(),

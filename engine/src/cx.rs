@@ -1,4 +1,5 @@
-//! [`Cx`]: all that a handler has: its arguments, the locked keys, the reply, and what to tell.
+//! [`Cx`]: the context of a handler: its arguments, the locked keys, the reply, and the reports of
+//! what it did.
 
 use crate::clients::Message;
 use crate::command::CommandEntry;
@@ -15,20 +16,20 @@ use resp::{Reply, Request};
 use runtime::{Flow, Now};
 use storage::{Key, Locks, Presence, Tx};
 
-/// A handler's surroundings for one request.
+/// The context of a handler for one request.
 ///
-/// The fields are borrowed apart on purpose: `cx.tx.string(&key)` and `cx.reply.bulk(…)` can be
-/// used side by side.
+/// The fields are separate so that they can be borrowed separately: `cx.tx.string(&key)` and
+/// `cx.reply.bulk(…)` can be used side by side.
 pub struct Cx<'a> {
     /// The request; argument 0 is the name (and argument 1 the subcommand's).
     pub args: Request<'a>,
     /// The locked keys.
     pub tx: &'a mut (dyn Tx + 'a),
-    /// Where the answer goes. Nothing else must be written there.
+    /// The reply. Handlers must not write to its output in any other way.
     pub reply: Reply<'a>,
-    /// The client's own state.
+    /// The state of the client.
     pub session: &'a mut SessionState,
-    /// Everything that is shared.
+    /// The state that all sessions share.
     pub engine: &'a Engine,
     /// The time.
     pub now: Now,
@@ -37,11 +38,11 @@ pub struct Cx<'a> {
     pub(crate) changes: &'a mut Changes,
 }
 
-/// Watched keys of a database: what they were, and what they are now.
+/// The watched keys of a database, each with its presence before and after a change.
 pub(crate) type Replaced = Vec<(Box<[u8]>, Presence, Presence)>;
 
 impl<'a> Cx<'a> {
-    /// The surroundings of a turn, once its shards are locked.
+    /// The context of a turn, once its shards are locked.
     #[inline(always)]
     pub(crate) fn new(
         engine: &'a Engine,
@@ -54,21 +55,21 @@ impl<'a> Cx<'a> {
         Cx { args: call.request, tx, reply, session, engine, now, call, locks, changes }
     }
 
-    /// The surroundings of another call within this one, which replies to the same client and leaves
-    /// what it does in `changes`.
+    /// The context of another call within this one. It replies to the same client, and its changes
+    /// are collected in `changes`.
     pub(crate) fn within<'c>(&'c mut self, call: &'c Call<'c>, changes: &'c mut Changes) -> Cx<'c> {
         let (session, out, now) = (&mut *self.session, self.reply.output(), self.now);
         let turn = Turn { call, session, out, now, changes };
         Cx::new(self.engine, turn, self.locks, self.tx)
     }
 
-    /// Answers with an error, which is counted.
+    /// Replies with an error, and counts it.
     #[cold]
     pub(crate) fn fail(&mut self, failure: Failure) {
         self.engine.fail(self.call.entry, failure, self.session, self.reply.output());
     }
 
-    /// Argument `index` as a key of the current database.
+    /// Argument `index`, as a key of the current database.
     #[inline]
     pub fn key(&self, index: usize) -> Key<'a> {
         let bytes = self.args.arg(index);
@@ -79,13 +80,13 @@ impl<'a> Cx<'a> {
         Key { db: self.session.db, hash, bytes }
     }
 
-    /// Any bytes as a key of the current database. It must be one of the declared keys.
+    /// Bytes as a key of the current database. It must be one of the declared keys.
     #[inline]
     pub fn key_of<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
         Key { db: self.session.db, hash: self.engine.backend.hash(bytes), bytes }
     }
 
-    /// Any bytes as a key of another database.
+    /// Bytes as a key of another database.
     pub fn key_in<'k>(&self, db: storage::Db, bytes: &'k [u8]) -> Key<'k> {
         Key { db, hash: self.engine.backend.hash(bytes), bytes }
     }
@@ -113,16 +114,17 @@ impl<'a> Cx<'a> {
         is_word(self.args.arg(index), word)
     }
 
-    /// Says that the value of `key` was changed: counts one change, and tells everyone who watches,
-    /// waits for, caches or listens to it. `event` is the keyspace event's name, as Redis names it.
+    /// Reports that the value of `key` was changed. Counts one change, and notifies all clients
+    /// that watch, wait for, cache or listen to the key. `event` is Redis's name of the keyspace
+    /// event.
     ///
-    /// Every change must be said; the command is logged only if something was.
+    /// Every change must be reported; the command is logged only if it reported one.
     #[inline(always)]
     pub fn modified(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
         self.modified_by(1, key, class, event);
     }
 
-    /// [`Cx::modified`] for what Redis counts as `n` changes, one for each element. `n` is not 0.
+    /// Like [`Cx::modified`], if Redis counts `n` changes, one for each element. `n` must not be 0.
     #[inline]
     pub fn modified_by(&mut self, n: u64, key: &Key<'_>, class: Class, event: &'static str) {
         debug_assert!(n > 0, "{event}: what changed nothing is not told");
@@ -132,8 +134,8 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// Says that `n` changes were made that are to be logged, but that concern nobody who watches,
-    /// waits for or caches a key: to the groups of a stream, to libraries.
+    /// Reports `n` changes that must be logged, but of which no client that watches, waits for or
+    /// caches a key is notified: of the groups of a stream, or of libraries.
     #[inline]
     pub fn changed_silently(&mut self, n: u64) {
         self.changes.count += n;
@@ -148,8 +150,9 @@ impl<'a> Cx<'a> {
         self.ready(key);
     }
 
-    /// [`Cx::modified`] for what takes the place of a key whose time had passed, without a look at that:
-    /// nobody is told that it expired, and to those who watch it it is as stale as before.
+    /// Like [`Cx::modified`], for a value that replaces an expired key whose expiry was not
+    /// noticed: no client is notified that it expired, and for clients that watch it, it is as
+    /// stale as before.
     pub fn modified_unseen(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
         let is_it = |gone: &storage::Expired| gone.db == key.db && *gone.key == *key.bytes;
         self.tx.expired().retain(|gone| !is_it(gone));
@@ -162,8 +165,8 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// Returns each watched key of `db` with its presence in `db` and its presence in `other`. It
-    /// is called before `db` is replaced by `other` (`None`: is emptied), for
+    /// Returns each watched key of `db` with its presence in `db` and in `other`. To be called
+    /// before `db` is replaced by `other`, or emptied if that is `None`; the result is for
     /// [`Cx::database_modified`].
     pub fn watched_in(
         &mut self,
@@ -183,8 +186,8 @@ impl<'a> Cx<'a> {
         Ok(replaced)
     }
 
-    /// Says that a whole database was changed (`FLUSHDB`, `SWAPDB`), and what this means to the
-    /// keys that are watched.
+    /// Reports that a whole database was changed (`FLUSHDB`, `SWAPDB`). `replaced` says how that
+    /// affects watched keys.
     pub fn database_modified(&mut self, db: storage::Db, replaced: Replaced) {
         self.changes.count += 1;
         for (key, was, is) in replaced {
@@ -195,8 +198,8 @@ impl<'a> Cx<'a> {
         ready.extend(awaited.into_iter().map(|key| (db, key)));
     }
 
-    /// Says that every key is gone (`FLUSHALL`); of one database it is the same to caches, because
-    /// they know none (`FLUSHDB`).
+    /// Reports that every key is gone (`FLUSHALL`). For client-side caches `FLUSHDB` is the same,
+    /// because they do not know databases.
     pub fn everything_invalid(&mut self) {
         if self.engine.tracking.is_on() {
             let by = self.session.client().id;
@@ -213,8 +216,8 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// A keyspace event, and nothing else: what it tells is no change (`keymiss`), or one that was said
-    /// already (`del`, when the last element has gone).
+    /// Publishes a keyspace event without a change (`keymiss`), or in addition to a reported change
+    /// (`del`, when the last element is gone).
     #[inline]
     pub fn notify(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
         if self.engine.keyspace.has_interest() {
@@ -238,16 +241,16 @@ impl<'a> Cx<'a> {
         self.keep_messages(kept);
     }
 
-    /// Has the session write messages to itself behind its reply.
+    /// Lets the session write messages to itself after its reply.
     pub fn keep_messages(&mut self, mut messages: Vec<Message>) {
         if !messages.is_empty() {
             self.changes.rest().messages.append(&mut messages);
         }
     }
 
-    /// Says that a key was made, before what made it is said. The first [`Cx::modified`] does so for
-    /// a declared key that was not there; for others, and where a key replaces another by
-    /// making a new one, the handler does.
+    /// Reports that a key was created; to be called before the change is reported. The first
+    /// [`Cx::modified`] does this for a declared key that did not exist. For other keys, and if a
+    /// key replaces another one by creating a new one, the handler must do it.
     pub fn created(&mut self, key: &Key<'_>) {
         if self.engine.keyspace.announces_new() {
             self.announce_expired();
@@ -265,7 +268,8 @@ impl<'a> Cx<'a> {
         matches!(self.tx.kind(key), Ok(Some(_)))
     }
 
-    /// Listeners hear that a key expired before they hear what the command that met it did.
+    /// Announces expired keys, so that listeners learn of them before they learn what the command
+    /// did.
     pub fn announce_expired(&mut self) {
         if !self.tx.met_expired() {
             return;
@@ -273,15 +277,15 @@ impl<'a> Cx<'a> {
         self.engine.settle_expired(Some(self.session.client()), self.tx, self.changes);
     }
 
-    /// Notes that blocked clients may be served from `key`. [`Cx::modified`] does so already.
+    /// Records that blocked clients may be served from `key`. [`Cx::modified`] does this already.
     pub fn ready(&mut self, key: &Key<'_>) {
         if self.engine.blocking.is_awaited(key.db, key.bytes) {
             self.changes.rest().ready.push((key.db, key.bytes.into()));
         }
     }
 
-    /// Says whether a reading command found `key`: counts it (`keyspace_hits`, `keyspace_misses`),
-    /// and tells whoever listens to misses.
+    /// Reports whether a reading command found `key`. Counts it (`keyspace_hits`,
+    /// `keyspace_misses`), and publishes the event of a miss.
     #[inline]
     pub fn looked_up(&mut self, key: &Key<'_>, found: bool) {
         self.session.count_lookup(found);
@@ -290,7 +294,8 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// Whether this command may touch keys of `shard`; for what has no declared keys (`SCAN`).
+    /// Whether this command may access keys of `shard`. For commands without declared keys
+    /// (`SCAN`).
     pub fn is_locked(&self, shard: u32) -> bool {
         match self.locks {
             Locks::None => false,
@@ -300,7 +305,7 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// Logs `effect` instead of the command as it came. May be called several times: all are
+    /// Logs `effect` instead of the command itself. If it is called several times, all effects are
     /// logged, in order.
     pub fn log(&mut self, effect: &[&[u8]]) {
         if self.engine.journal().is_some() {
@@ -308,16 +313,15 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// Parks the session until a key it waits for becomes ready, or the time is over; ends one whose
-    /// client has ended its sending side. Inside
-    /// `MULTI` and scripts, where nothing may wait, returns false: the handler then replies as if
-    /// the time were over.
+    /// Blocks the session until one of its keys becomes ready or its time is over. Closes it if its
+    /// client has ended the sending side. Returns false inside `MULTI` and scripts, where nothing
+    /// may block; the handler must then reply as if the time were over.
     pub fn block(&mut self, block: Block) -> bool {
         if self.session.may_not_block() {
             return false;
         }
         if self.session.is_leaving() {
-            // The answer would find nobody: what it took would be lost.
+            // No client would receive the reply, and the elements that it took would be lost.
             self.session.flow = Flow::CloseAfterFlush;
             return true;
         }
@@ -325,7 +329,7 @@ impl<'a> Cx<'a> {
         true
     }
 
-    /// As [`Cx::block`], until replicas have acknowledged something.
+    /// Like [`Cx::block`], but waits until replicas have acknowledged something.
     pub fn block_for_replicas(&mut self, block: Block, late: LateReply) -> bool {
         let blocks = self.block(block);
         if blocks {
@@ -334,8 +338,8 @@ impl<'a> Cx<'a> {
         blocks
     }
 
-    /// Sends keys to another server and parks the session until that has answered. Unless they
-    /// stay here, the keys are held meanwhile. Not where nothing may wait.
+    /// Sends keys to another server, and blocks the session until that has replied. Unless the keys
+    /// are copied, they are held meanwhile. Must not be used where nothing may block.
     pub fn run_errand(&mut self, errand: Errand) {
         if !errand.copies {
             self.engine.hold(&errand.keys);
@@ -350,7 +354,7 @@ impl<'a> Cx<'a> {
         });
     }
 
-    /// The reply to `HELP`: the form of the container, its subcommands, and `HELP` itself.
+    /// Replies to `HELP`: the form of the container, its subcommands, and `HELP` itself.
     pub fn help(&mut self, container: &str, lines: &[&str]) {
         self.reply.array(lines.len() + 3);
         self.reply.simple(&format!(
@@ -361,12 +365,13 @@ impl<'a> Cx<'a> {
         self.reply.simple("    Prints this help.");
     }
 
-    /// A random number, which follows from the engine's seed, the client, and how many it was given.
+    /// A random number. It depends only on the engine's seed, the client, and the number of its
+    /// draws before.
     pub fn random(&mut self) -> u64 {
         self.session.random(self.engine.environment.seed)
     }
 
-    /// The running command's name as error texts give it: `get`, `client|id`.
+    /// The name of the running command as in error texts: `get`, `client|id`.
     pub fn command_name(&self) -> String {
         match self.engine.commands.resolve(self.args) {
             Some(entry) => entry.full_name.clone(),
@@ -374,7 +379,7 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// The arity error of the running command, for what the row's arity cannot express.
+    /// The error for a wrong number of arguments, where the row's arity is not precise enough.
     pub fn wrong_arity(&self) -> Failure {
         wrong_arity(&self.command_name())
     }

@@ -1,4 +1,4 @@
-//! [`Engine`]: everything that sessions share.
+//! [`Engine`]: the state that all sessions share.
 
 use crate::acl::Acl;
 use crate::clients::Clients;
@@ -34,47 +34,48 @@ use std::sync::{Arc, OnceLock};
 use storage::{Backend, Db, Journal};
 
 bitflags::bitflags! {
-    /// Reasons for which the dispatcher must look closer before it runs a command.
+    /// Reasons why commands must be checked more closely before they run.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Gate: u32 {
         /// `CLIENT PAUSE` is in force.
         const PAUSED = 1;
         /// The journal cannot write: writes are refused.
         const JOURNAL_FAILED = 1 << 1;
-        /// Memory is over `maxmemory`, and nothing can be evicted.
+        /// Memory use exceeds `maxmemory`, and no key can be evicted.
         const OVER_MEMORY = 1 << 2;
-        /// Memory is over `maxmemory`, and there is a policy for what gives way.
+        /// Memory use exceeds `maxmemory`, and keys can be evicted.
         const CROWDED = 1 << 29;
-        /// A script runs for longer than `busy-reply-threshold`.
+        /// A script has been running for longer than `busy-reply-threshold`.
         const BUSY = 1 << 30;
-        /// The data is still being loaded.
+        /// The data are still being loaded.
         const LOADING = 1 << 3;
-        /// A panic left half a transaction: nothing is served any more.
+        /// A panic has left half a transaction, so no request is served any more.
         const BROKEN = 1 << 28;
-        /// Somebody monitors.
+        /// There are clients that monitor.
         const MONITORED = 1 << 4;
-        /// Somebody captures.
+        /// There are clients that capture traffic.
         const CAPTURED = 1 << 8;
-        /// Times of stages are taken (`trace`).
+        /// Times of stages are recorded (`trace`).
         const TRACED = 1 << 6;
         /// This server follows a master.
         const REPLICA = 1 << 9;
-        /// The master is away, and what is here must not be shown (`replica-serve-stale-data no`).
+        /// The link to the master is down, and its data must not be shown
+        /// (`replica-serve-stale-data no`).
         const STALE = 1 << 10;
-        /// A cluster decides who executes.
+        /// A cluster decides where requests are executed.
         const CLUSTER = 1 << 12;
-        /// There are limits to what may be asked for in a second.
+        /// There are rate limits.
         const LIMITED = 1 << 14;
         /// Fewer replicas than `min-replicas-to-write` follow.
         const FEW_REPLICAS = 1 << 11;
     }
 }
 
-/// Time, randomness and the process around the engine, which asks the system for nothing itself.
+/// Time, randomness and the process. The engine does not ask the operating system itself.
 pub struct Environment {
-    /// Nanoseconds since any fixed moment: for measuring how long a command took, nothing else.
+    /// Nanoseconds since any fixed moment. Used only to measure durations.
     pub stopwatch: fn() -> u64,
-    /// Where random choices come from.
+    /// The seed of random choices.
     pub seed: u64,
     /// The time of the start.
     pub started: Now,
@@ -84,77 +85,78 @@ pub struct Environment {
 
 /// The arguments of [`Engine::new`].
 pub struct Parts {
-    /// Where the data lives.
+    /// The storage.
     pub backend: Arc<dyn Backend>,
-    /// Where effects are logged, if they are.
+    /// The journal, if there is one.
     pub journal: Option<Arc<dyn Journal>>,
     /// The configuration.
     pub config: Arc<ConfigStore>,
-    /// Every command there is: the built-in ones are in the crate `commands`.
+    /// The rows of all commands. Those of the built-in commands are in the crate `commands`.
     pub commands: Vec<&'static [Spec]>,
-    /// The process around it.
+    /// The environment.
     pub environment: Environment,
 }
 
 /// The state shared by all sessions of a server.
 pub struct Engine {
-    /// Where the data lives.
+    /// The storage.
     pub backend: Arc<dyn Backend>,
-    /// Where effects can be logged; whether they are is another matter: [`Engine::journal`].
+    /// The journal in which effects can be logged. Use [`Engine::journal`], which knows whether
+    /// they are.
     pub journal: Option<Arc<dyn Journal>>,
-    /// Whether they are, and whether replicas are told.
+    /// Whether effects are logged, and whether replicas are told.
     pub(crate) tee: Tee,
     /// The configuration.
     pub config: Arc<ConfigStore>,
-    /// Every command.
+    /// The table of commands.
     pub commands: CommandTable,
-    /// Every connection.
+    /// All clients.
     pub clients: Clients,
-    /// Who has to go when clients hold too much memory.
+    /// Evicts clients when they use too much memory.
     pub(crate) client_eviction: ClientEviction,
-    /// When a browser's request was last warned of.
+    /// Warns of HTTP requests, and remembers when it did last.
     pub cross_protocol: CrossProtocol,
-    /// Who watches keys.
+    /// Watched keys and keyspace events.
     pub keyspace: Keyspace,
-    /// Who waits for keys.
+    /// Clients that wait for keys.
     pub blocking: Blocking,
-    /// Keys on their way to another server.
+    /// Keys that are being sent to another server.
     pub(crate) holds: Holds,
-    /// Who listens to channels.
+    /// Subscriptions.
     pub pubsub: PubSub,
-    /// Who caches keys.
+    /// Client-side caching.
     pub tracking: Tracking,
     /// Users.
     pub acl: Acl,
     /// Counters.
     pub stats: Stats,
-    /// Commands that took long.
+    /// Slow commands.
     pub slowlog: SlowLog,
-    /// Moments that were long (`LATENCY`).
+    /// Slow events (`LATENCY`).
     pub latency: Arc<LatencyMonitor>,
-    /// How much happens per second.
+    /// Rates per second.
     pub rates: Rates,
-    /// Who sees every command (`MONITOR`).
+    /// Clients that see every command (`MONITOR`).
     pub monitors: Monitors,
-    /// Who is sent every request (`CAPTURE`).
+    /// Clients that are sent every request (`CAPTURE`).
     pub captures: Captures,
-    /// Who follows us, and whom we follow.
+    /// Replicas of this server, and its master.
     pub replication: Replication,
     /// `CLIENT PAUSE`.
     pub pause: Pause,
     /// `DEBUG SET-ACTIVE-EXPIRE`.
     pub active_expire: ActiveExpire,
-    /// Switches of `DEBUG` beside that one.
+    /// Other switches of `DEBUG`.
     pub switches: Switches,
-    /// Which keys give way when memory is over `maxmemory`.
+    /// Chooses the keys to evict when memory use exceeds `maxmemory`.
     pub eviction: Eviction,
     /// Scripts and functions.
     pub scripting: Scripting,
     /// The environment that the engine was made with.
     pub environment: Environment,
-    /// Who executes what, if that is not always this server.
+    /// The cluster that decides where requests are executed, if there is one.
     pub(crate) cluster: OnceLock<Arc<dyn Cluster>>,
-    /// Limits derived from directives that are texts.
+    /// Limits derived from directives.
     pub tuning: Tuning,
     pub(crate) exec: CommandId,
     pub(crate) client_reply: CommandId,
@@ -163,17 +165,17 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Puts an engine together.
+    /// Creates an engine.
     ///
     /// # Errors
-    /// Fails if two commands have one name.
+    /// Fails if two commands have the same name.
     pub fn new(parts: Parts) -> Result<Arc<Self>, DuplicateCommand> {
         let commands = CommandTable::new(parts.commands.iter().copied())?;
         Ok(Self::assemble(parts, commands))
     }
 
-    /// As [`Engine::new`], with other names for commands (`rename-command`): old and new, an empty
-    /// one for a command that is taken away.
+    /// Like [`Engine::new`], but renames commands (`rename-command`): each pair is the old and the
+    /// new name; an empty new name removes the command.
     ///
     /// # Errors
     /// Fails like [`Engine::new`] and [`CommandTable::rename`].
@@ -230,7 +232,7 @@ impl Engine {
         engine
     }
 
-    /// Tells storage and keyspace what they need to know of the rest, and follows the configuration.
+    /// Tells storage and keyspace what they need to know, and applies the configuration.
     fn begin(self: &Arc<Self>) {
         let stopwatch = self.environment.stopwatch;
         let watches = Arc::downgrade(&self.scripting.watches);
@@ -242,13 +244,13 @@ impl Engine {
         self.follow_acl();
     }
 
-    /// The reasons in force to look closer.
+    /// The reasons that are in force now.
     #[inline]
     pub fn gate(&self) -> Gate {
         Gate::from_bits_retain(self.gate.load(Ordering::Relaxed))
     }
 
-    /// Where effects go, if they go anywhere now: to the log, to replicas, or both.
+    /// The destination of effects, if they have one now: the log, the replicas, or both.
     #[inline]
     pub fn journal(&self) -> Option<&dyn Journal> {
         match self.tee.recording.load(Ordering::Relaxed) {
@@ -259,7 +261,7 @@ impl Engine {
         }
     }
 
-    /// Where effects are logged, if they are now.
+    /// The journal, if effects are logged now.
     pub fn logging_journal(&self) -> Option<&dyn Journal> {
         if self.is_logging() { self.journal.as_deref() } else { None }
     }
@@ -270,7 +272,7 @@ impl Engine {
         self.tee.is(feed::LOGGED)
     }
 
-    /// Begins or ends logging (`CONFIG SET appendonly`): from the next effect on.
+    /// Begins or ends logging (`CONFIG SET appendonly`) with the next effect.
     pub fn set_logging(&self, on: bool) {
         self.set_logged(on && self.journal.is_some());
     }

@@ -1,6 +1,6 @@
-//! Who is told what: of keys that change, of messages, of commands that run.
+//! Notifications of clients: of keys that change, of messages, of commands that run.
 //!
-//! | module | who is told |
+//! | module | which clients are notified |
 //! | --- | --- |
 //! | [`keyspace`] | transactions that watch a key; subscribers of keyspace events |
 //! | [`blocking`] | sessions that wait for a key |

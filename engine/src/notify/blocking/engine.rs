@@ -1,4 +1,4 @@
-//! Waits as they begin and end.
+//! Begins and ends waits.
 
 use super::Waiter;
 use crate::clients::Event;
@@ -15,8 +15,8 @@ impl Engine {
         }
     }
 
-    /// Ends a client's wait with its time-out reply, or with an error; false when it waits for
-    /// nothing. From now on nothing is given to it.
+    /// Ends a client's wait with its time-out reply, or with an error. Returns false if the client
+    /// does not wait. Once this returns, no key is given to the client.
     pub fn unblock(&self, id: u64, error: Option<&'static str>) -> bool {
         let Some(waiter) = self.blocking.of_client(id).filter(|waiter| waiter.end()) else {
             return false;
@@ -26,7 +26,7 @@ impl Engine {
         true
     }
 
-    /// Takes a waiter out of all its queues.
+    /// Removes a waiter from all its queues.
     pub(crate) fn unpark(&self, waiter: &Arc<Waiter>) {
         self.blocking.remove(waiter);
         if waiter.late.is_some() {

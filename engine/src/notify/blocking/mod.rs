@@ -1,8 +1,9 @@
-//! Sessions that wait for a key: `BLPOP` and its kin.
+//! Sessions that wait for a key: `BLPOP` and similar commands.
 //!
-//! A waiter keeps the command it was parked by. When a key it waits for is changed, the session
-//! that changed it runs the waiter's command in a transaction of its own, first come first served,
-//! before it goes on to its own next request; the reply travels through the waiter's inbox.
+//! A waiter keeps its blocked command. When a key for which it waits is changed, the session that
+//! changed the key runs the waiter's command in a transaction of its own, before its own next
+//! request; waiters are served in the order in which they came. The reply is sent through the
+//! waiter's inbox.
 
 mod engine;
 
@@ -19,28 +20,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use storage::Db;
 
-/// A handler's wish to wait, since it cannot answer yet.
+/// The request of a handler to block, because it cannot reply yet.
 pub struct Block {
     /// Keys of the current database, any of which may make the command succeed.
     pub keys: Vec<Box<[u8]>>,
-    /// How long to wait, microseconds; `None` for ever.
+    /// The time-out in microseconds; `None` for ever.
     pub timeout_us: Option<u64>,
     /// The reply when the time is over.
     pub on_timeout: fn(&mut Reply<'_>),
-    /// The command to run then, when it is not the one that waits as it came (`XREAD … $`).
+    /// The command to run then, if it is not the blocked one itself (`XREAD … $`).
     pub request: Option<OwnedRequest>,
-    /// Whether the wait ends when a key goes, too (`XREADGROUP`).
+    /// Whether the wait also ends when a key is deleted (`XREADGROUP`).
     pub needs_keys: bool,
 }
 
-/// Writes the reply to a wait for replicas whose time is over, from the request that waits.
+/// Writes the reply, to a request that waited for replicas until its time was over.
 pub type LateReply = fn(&Engine, Request<'_>, &mut Reply<'_>);
 
 const WAITING: u8 = 0;
 const BEING_SERVED: u8 = 1;
 const OVER: u8 = 2;
 
-/// A parked command.
+/// A blocked command.
 pub struct Waiter {
     pub(crate) client: Arc<Client>,
     pub(crate) db: Db,
@@ -48,17 +49,18 @@ pub struct Waiter {
     pub(crate) request: OwnedRequest,
     pub(crate) keys: Vec<Box<[u8]>>,
     pub(crate) on_timeout: fn(&mut Reply<'_>),
-    /// The request as the client sent it, where another waits in its place.
+    /// The request as the client sent it, if another one waits in its place.
     pub(crate) sent: Option<OwnedRequest>,
     /// See [`Block::needs_keys`].
     needs_keys: bool,
-    /// The wait ends at some time.
+    /// Whether the wait has a time-out.
     timed: bool,
-    /// `CLIENT CACHING` decides about it.
+    /// Whether `CLIENT CACHING` applies to it.
     pub(crate) caching: bool,
-    /// How long it has run so far, nanoseconds: the time that it waits does not count.
+    /// The time for which the command has run so far, in nanoseconds, without the time that it
+    /// waited.
     spent: AtomicU64,
-    /// It waits for replicas, not for keys.
+    /// The reply for when the time is over, if it waits for replicas and not for keys.
     pub late: Option<LateReply>,
     state: AtomicU8,
 }
@@ -93,7 +95,7 @@ impl Waiter {
         }
     }
 
-    /// Has others see that its client waits.
+    /// Lets others see that its client is blocked.
     pub fn show(&self) {
         let timed = if self.timed { ClientFlags::TIMED } else { ClientFlags::empty() };
         self.client.set_flag(ClientFlags::BLOCKED | timed, true);
@@ -104,17 +106,17 @@ impl Waiter {
         self.sent.as_ref().unwrap_or(&self.request).view()
     }
 
-    /// It has run for so many nanoseconds, and goes on waiting.
+    /// Adds to the time for which the command has run; it goes on waiting.
     pub fn spend(&self, nanos: u64) {
         self.spent.fetch_add(nanos, Ordering::Relaxed);
     }
 
-    /// How long it has run so far, nanoseconds.
+    /// The time for which the command has run so far, in nanoseconds.
     pub fn spent(&self) -> u64 {
         self.spent.load(Ordering::Relaxed)
     }
 
-    /// Replies that the time is over.
+    /// Writes the reply for when the time is over.
     pub fn time_out(&self, engine: &Engine, reply: &mut Reply<'_>) {
         match self.late {
             Some(late) => late(engine, self.request.view(), reply),
@@ -122,18 +124,19 @@ impl Waiter {
         }
     }
 
-    /// Whoever serves or ends the wait must win this first.
+    /// Claims the wait. Only the thread for which this returns true may serve it.
     pub fn claim(&self) -> bool {
         self.swap(WAITING, BEING_SERVED)
     }
 
-    /// Serving did not succeed: back to waiting.
+    /// Returns to waiting, because the wait could not be served.
     pub fn release(&self) {
         let released = self.swap(BEING_SERVED, WAITING);
         debug_assert!(released, "only a claimed waiter is released");
     }
 
-    /// Ends the wait for good (time over, unblocked, gone); false when it is being served, or was.
+    /// Ends the wait (time over, unblocked, client gone). Returns false if it is being served, or
+    /// has ended.
     pub fn end(&self) -> bool {
         self.swap(WAITING, OVER)
     }
@@ -143,7 +146,7 @@ impl Waiter {
     }
 }
 
-/// All parked commands, by key.
+/// All blocked commands, by key.
 #[derive(Default)]
 pub struct Blocking {
     queues: Mutex<HashMap<Watched, VecDeque<Arc<Waiter>>>>,
@@ -151,8 +154,8 @@ pub struct Blocking {
 }
 
 impl Blocking {
-    /// Registers a waiter with each of its keys. The caller holds the shards of those keys, so no
-    /// change slips in between the handler's look and this call.
+    /// Registers a waiter with each of its keys. The caller holds the shards of these keys, so that
+    /// no change can happen between the handler's check and this call.
     fn add(&self, waiter: &Arc<Waiter>) {
         let mut queues = self.queues.lock();
         for key in &waiter.keys {
@@ -163,7 +166,7 @@ impl Blocking {
         waiter.show();
     }
 
-    /// Takes a waiter out of all its queues.
+    /// Removes a waiter from all its queues.
     fn remove(&self, waiter: &Arc<Waiter>) {
         let mut queues = self.queues.lock();
         for key in &waiter.keys {
@@ -178,42 +181,42 @@ impl Blocking {
         waiter.client.set_flag(ClientFlags::BLOCKED | ClientFlags::TIMED, false);
     }
 
-    /// Those waiting for a key, in order of arrival.
+    /// The waiters for a key, in order of arrival.
     pub(crate) fn queue(&self, db: Db, key: &[u8]) -> Vec<Arc<Waiter>> {
         let watched = Watched { db, key: key.into() };
         self.queues.lock().get(&watched).map(|q| q.iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// Whether somebody waits for a key.
+    /// Whether any client waits for a key.
     pub(crate) fn is_awaited(&self, db: Db, key: &[u8]) -> bool {
         self.clients.load(Ordering::SeqCst) != 0
             && self.queues.lock().contains_key(&Watched { db, key: key.into() })
     }
 
-    /// Keys of `db` that somebody waits for; after `FLUSHDB` or `SWAPDB` made them ready.
+    /// The keys of `db` for which clients wait, to be served after `FLUSHDB` or `SWAPDB`.
     pub(crate) fn awaited_keys(&self, db: Db) -> Vec<Box<[u8]>> {
         let queues = self.queues.lock();
         queues.keys().filter(|w| w.db == db).map(|w| w.key.clone()).collect()
     }
 
-    /// The client's waiter, if it waits; looks at every key that anybody waits for.
+    /// The waiter of a client, if it waits. Searches all keys for which clients wait.
     fn of_client(&self, id: u64) -> Option<Arc<Waiter>> {
         let queues = self.queues.lock();
         queues.values().flatten().find(|waiter| waiter.client.id == id).cloned()
     }
 
-    /// Number of keys that somebody waits for.
+    /// The number of keys for which clients wait.
     pub fn key_count(&self) -> usize {
         self.queues.lock().len()
     }
 
-    /// Number of keys whose going somebody waits for, besides what they get.
+    /// The number of keys for whose deletion clients wait as well.
     pub fn needed_key_count(&self) -> usize {
         let queues = self.queues.lock();
         queues.values().filter(|queue| queue.iter().any(|waiter| waiter.needs_keys)).count()
     }
 
-    /// Number of parked clients.
+    /// The number of blocked clients.
     pub fn clients(&self) -> usize {
         self.clients.load(Ordering::Relaxed)
     }

@@ -1,7 +1,8 @@
-//! Who is told when a key changes: watchers, and keyspace events.
+//! Clients that are notified when a key changes: those that watch it, and subscribers of keyspace
+//! events.
 //!
-//! That a key expires is a change to those who watched it alive, and none to those who watched it
-//! when its time had passed already: to them it was never there.
+//! If a watched key expires, that is a change for a client that began to watch it before, but not
+//! for one that began when it had expired already: for that client the key never existed.
 
 mod engine;
 
@@ -35,7 +36,7 @@ pub enum Class {
     Evicted = KeyspaceEvents::EVICTED.bits(),
     /// `t`
     Stream = KeyspaceEvents::STREAM.bits(),
-    /// `m`: a key that was looked for and not there.
+    /// `m`: a key that was not found.
     KeyMiss = KeyspaceEvents::KEY_MISS.bits(),
     /// `d`: module types.
     Module = KeyspaceEvents::MODULE.bits(),
@@ -43,7 +44,7 @@ pub enum Class {
     New = KeyspaceEvents::NEW.bits(),
 }
 
-/// A key of a database, as watched or waited for.
+/// A key of a database that clients watch or wait for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Watched {
     /// The database.
@@ -53,7 +54,7 @@ pub struct Watched {
 }
 
 bitflags::bitflags! {
-    /// Flags that stand beside [`KeyspaceEvents`] in one word, so that a command asks once for all of them.
+    /// Flags in the same word as [`KeyspaceEvents`], so that a command checks all of them at once.
     #[derive(Clone, Copy)]
     struct Marks: u32 {
         /// Some keys are held.
@@ -65,23 +66,23 @@ bitflags::bitflags! {
     }
 }
 
-/// The bits that are marks and no events.
+/// The bits that are marks rather than events.
 const MARKS: u32 = Marks::all().bits();
 
 /// A client that watches a key.
 struct Watcher {
     client: Arc<Client>,
-    /// The key's time had passed when the watch began, and it has not gone since.
+    /// Whether the key had expired when the watch began, and has not been deleted since.
     stale: bool,
 }
 
 type Watchers = HashMap<Watched, Vec<Watcher>>;
 
-/// The registry of those who want to know.
+/// Watched keys, keyspace events, and whether anything must be announced at all.
 #[derive(Default)]
 pub struct Keyspace {
-    /// Number of reasons to look any further: watched keys, awaited keys, clients that track, and
-    /// one for keyspace events being on. Zero on the ordinary path.
+    /// The number of reasons to announce changes: watched keys, keys that clients wait for, clients
+    /// that track keys, and one if keyspace events are on. Usually zero.
     interest: AtomicU32,
     /// [`KeyspaceEvents`] and [`Marks`].
     event_flags: AtomicU32,
@@ -89,29 +90,30 @@ pub struct Keyspace {
 }
 
 impl Keyspace {
-    /// Whether a change concerns anybody.
+    /// Whether any client may have to be notified of a change.
     #[inline]
     pub fn has_interest(&self) -> bool {
         self.interest.load(Ordering::Relaxed) != 0
     }
 
-    /// Adds a reason to announce changes; to be taken back with [`Keyspace::release_interest`].
+    /// Adds a reason to announce changes. [`Keyspace::release_interest`] removes it.
     pub fn add_interest(&self) {
         self.interest.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Takes one reason back.
+    /// Removes a reason to announce changes.
     pub fn release_interest(&self) {
         let before = self.interest.fetch_sub(1, Ordering::SeqCst);
         debug_assert!(before > 0, "interest released more often than added");
     }
 
-    /// `notify-keyspace-events`.
+    /// The value of `notify-keyspace-events`.
     pub fn events(&self) -> KeyspaceEvents {
         KeyspaceEvents::from_bits_retain(self.event_flags.load(Ordering::Relaxed) & !MARKS)
     }
 
-    /// Whether there is more to a command than its handler: see [`Keyspace::announces_new`],
+    /// Whether more belongs to a command than its handler: see [`Keyspace::announces_new`],
+    /// [`Keyspace::is_holding`], [`Keyspace::hides_expired`] and [`Keyspace::is_guarded`].
     /// [`Keyspace::is_holding`], [`Keyspace::hides_expired`] and [`Keyspace::is_guarded`].
     #[inline]
     pub(crate) fn is_attended(&self) -> bool {
