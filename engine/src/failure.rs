@@ -48,13 +48,13 @@ pub const NOT_FLOAT: Failure = failure("ERR value is not a valid float");
 pub const NO_SUCH_KEY: Failure = failure("ERR no such key");
 /// An index beyond the end.
 pub const INDEX_OUT_OF_RANGE: Failure = failure("ERR index out of range");
-/// A value beyond what is allowed.
+/// A value is out of the permitted range.
 pub const OUT_OF_RANGE: Failure = failure("ERR value is out of range");
 /// Authentication is needed first.
 pub const NO_AUTH: Failure = failure("NOAUTH Authentication required.");
 /// A write, and too few replicas follow.
 pub const NO_REPLICAS: Failure = failure("NOREPLICAS Not enough good replicas to write.");
-/// Data, on a replica that has lost its master and is not to show what it has.
+/// A replica whose link to its master is down may not show its data.
 pub const MASTER_DOWN: Failure =
     failure("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
 /// A write, on a replica.
@@ -100,7 +100,7 @@ pub fn not_accepted(entry: &CommandEntry, request: Request<'_>) -> Failure {
     }
 }
 
-/// The reply to a name nobody knows, with the arguments' beginning as Redis shows it.
+/// The reply to an unknown command, with the beginning of its arguments as in Redis.
 pub fn unknown_command(request: Request<'_>) -> Failure {
     let name = lossy(request.arg(0), 128);
     let mut shown = String::new();

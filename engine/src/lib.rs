@@ -1,37 +1,40 @@
 //! The sans-IO core: sessions, dispatcher, command table, and how scripts run.
 //!
-//! Promises: the same bytes at the same times, from the same seed, give the same bytes. A command
-//! is a row of the table that the engine is given; lookup, arity, key extraction, locking, logging,
-//! `COMMAND` and ACL categories derive from the row. A single command, a `MULTI`/`EXEC` and a script are each
-//! one storage transaction.
+//! Promises: the same input at the same times and from the same seed gives the same output. A
+//! command is a row of the table that the engine is given; lookup, arity, key extraction, locking,
+//! logging, `COMMAND` and ACL categories derive from the row. A single command, a `MULTI`/`EXEC`
+//! and a script each are one storage transaction.
 //!
 //! The state of a topic is defined in a module that does not depend on [`Engine`]
 //! (`upkeep/eviction/mod.rs`); the engine's methods that use it stand in a module beside it
 //! (`upkeep/eviction/engine.rs`). So [`Engine`] can have fields of all topics without circular
 //! dependencies between the modules.
 //!
-//! Must not know: any command, sockets, threads, `async`, any runtime, any particular backend. It reads no
-//! clock and no random source: both are arguments ([`runtime::Now`], [`Environment`]).
+//! The crate knows nothing of particular commands, sockets, threads, `async`, runtimes and
+//! backends. It reads no clock and no random source: both are arguments ([`runtime::Now`],
+//! [`Environment`]).
 //!
-//! | module | what |
+//! | module | contents |
 //! | --- | --- |
 //! | [`session`] | one client's state machine: bytes in, bytes out |
 //! | [`command`] | rows, and the table that finds them |
-//! | [`cx`], [`failure`] | what a handler sees, and the errors it answers with |
+//! | [`cx`], [`failure`] | the context of a handler, and the errors it replies with |
 //! | `execute` | running a command under its locks, and what follows |
-//! | [`scripting`] | how scripts and functions run, and what sessions share of them |
-//! | [`engine`](mod@engine) | what sessions share |
+//! | [`scripting`] | how scripts and functions run, and what sessions share for that |
+//! | [`engine`](mod@engine) | the state that sessions share |
 //! | [`acl`] | users, and what they may do |
-//! | [`clients`] | who is connected |
+//! | [`clients`] | the connected clients |
 //! | [`config`], [`tuning`] | directives and their values, and what changes with them while the server runs |
-//! | [`notify`] | who is told what: watchers, waiters, caches, subscribers, monitors |
-//! | [`observe`] | figures: what `INFO` and metrics show, what is counted, what took long |
+//! | [`notify`] | notifications: for watchers, blocked clients, caches, subscribers, monitors |
+//! | [`observe`] | figures: the rows of `INFO` and metrics, counters, slow commands |
 //! | [`upkeep`] | work done between requests: expiry, eviction, maintenance |
-//! | [`text`] | what arguments mean: numbers, times, patterns |
-//! | [`cluster`], [`commit`], [`host`] | what is asked of whoever decides who executes, of who keeps effects, and of the process around |
-//! | [`peers`] | other servers, which only the process around reaches, and keys on their way there |
+//! | [`text`] | parsing of arguments: numbers, times, patterns |
+//! | [`cluster`], [`commit`], [`host`] | the interfaces to a cluster, to the journal's decisions
+//! about effects, and to the process around |
+//! | [`peers`] | other servers, with which only the process communicates, and keys that are being
+//! sent to them |
 //! | [`replay`] | running logged effects again |
-//! | [`replication`](mod@replication) | who follows us, and whom we follow |
+//! | [`replication`](mod@replication) | replicas of this server, and its master |
 //! | [`testing`] | driving all of it in a test |
 
 pub mod acl;

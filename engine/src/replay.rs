@@ -12,8 +12,8 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use storage::{Db, Error, Expiry, Position, ShardSet, Tx};
 
-/// Applies the effects of a log to an engine's storage: nothing is logged again, nothing expires,
-/// nobody is told.
+/// Applies the effects of a log to an engine's storage. Nothing is logged again, nothing expires,
+/// and no client is notified.
 pub struct Replayer<'e> {
     engine: &'e Engine,
     session: SessionState,
@@ -39,12 +39,12 @@ impl<'e> Replayer<'e> {
         self.record(None, [(db, request)])
     }
 
-    /// Runs the effects of one record of a log, in one transaction. `at` is the record's position:
-    /// what a persistent backend already holds is passed over.
+    /// Runs the effects of one record of a log in one transaction. `at` is the record's position:
+    /// what a persistent backend contains already is skipped.
     ///
     /// # Errors
-    /// The error a command answered with, or why it cannot be run: the log is damaged, or was
-    /// written by a server with other commands.
+    /// Fails with a command's error reply, or if an effect cannot be run: the log is damaged, or
+    /// was written by a server with other commands.
     pub fn record<'r>(
         &mut self,
         at: Option<Position>,
@@ -82,7 +82,7 @@ impl<'e> Replayer<'e> {
             tx.set_expiry_mode(Expiry::Ignore);
             let persistent = engine.backend.persistent();
             let applied = at.is_some_and(|at| persistent && tx.last(at.stream) >= at);
-            // Functions are not in the storage: it cannot hold what a record says of them.
+            // Functions are not in the storage, so it cannot contain a record's effects on them.
             let is_missing =
                 |call: &Call<'_>| !applied || call.entry.spec.group == Group::Scripting;
             whole = calls.iter().filter(|(_, call)| is_missing(call)).all(|(db, call)| {
@@ -95,7 +95,7 @@ impl<'e> Replayer<'e> {
                 tx.set_last(at);
             }
         };
-        // What others did has to be done here: who replays waits for a script, however long that runs.
+        // The effects must be applied, so a replay waits for a script, however long it runs.
         loop {
             match engine.backend.transact(locks, 0, &mut body) {
                 Err(Error::Busy) => {}

@@ -75,7 +75,7 @@ impl Selector {
         if self.all_commands || entry.has(Flag::NoAuth) || self.commands.contains(entry.id) {
             return true;
         }
-        // A container with an unknown second word only says so.
+        // A container with an unknown subcommand only replies with an error.
         if !entry.subcommands.is_empty() && request.len() > 1 {
             return true;
         }
@@ -113,7 +113,7 @@ impl Selector {
             return Err(Denied::Command);
         }
         if !self.all_keys && !entry.spec.keys.is_empty() {
-            // A request whose keys cannot be told is refused by its handler.
+            // A request whose keys cannot be determined is refused by its handler.
             let keys = keys.get_or_insert_with(|| entry.keys(request).unwrap_or_default());
             for key in keys {
                 if !self.may_use(request.arg(key.index), key.is_read(), key.is_written()) {

@@ -66,7 +66,7 @@ impl User {
         flags
     }
 
-    /// All rules: what follows `user NAME` in a file.
+    /// All rules: the text that follows `user NAME` in a file.
     pub fn describe(&self) -> Vec<u8> {
         let mut words: Vec<Vec<u8>> = self.flags().iter().map(|f| f.as_bytes().to_vec()).collect();
         words.extend(self.passwords.iter().map(|hash| [b"#", &hash[..]].concat()));

@@ -61,12 +61,12 @@ impl Engine {
         self.config.choice(Id::AclPubsubDefault) == "allchannels"
     }
 
-    /// Replaces what a user may do, and tells its clients.
+    /// Replaces a user's permissions, and notifies its clients.
     fn put_user(&self, account: &Account, user: User) {
         let user = Arc::new(user);
         *account.current.write() = user.clone();
         self.end_forbidden_subscriptions(&account.name, &user);
-        // Whoever has not authenticated yet depends on the default user, too.
+        // Clients that have not authenticated yet depend on the default user, too.
         let all = account.name == DEFAULT_USER;
         for client in self.clients.list() {
             if all || client.names.lock().user == account.name {

@@ -28,7 +28,7 @@ impl Engine {
             + "WARNING: ACL errors detected, no change to the previously active ACL rules was performed")
     }
 
-    /// Adds the user that a line makes, or says what is wrong with the line.
+    /// Adds the user that a line describes, or returns what is wrong with the line.
     fn read_line(
         &self,
         line: &[u8],
@@ -97,7 +97,7 @@ impl Engine {
             }
             let rules = merge_selectors(words.iter().map(String::as_bytes))
                 .map_err(|_| about("Unmatched parenthesis in selector definition".into()))?;
-            // What a line says is all of the user.
+            // A line describes the user completely.
             let rules = std::iter::once(b"reset".to_vec()).chain(rules).collect::<Vec<_>>();
             self.set_user(name.as_bytes(), &rules).map_err(|(rule, error)| {
                 about(format!("'{}': {}", shown_rule(&rule), error.text()))

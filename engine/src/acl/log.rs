@@ -1,4 +1,4 @@
-//! [`AclLog`]: what was refused lately, newest first.
+//! [`AclLog`]: the latest refusals, newest first.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -119,7 +119,7 @@ impl AclLog {
         self.entries.lock().clear();
     }
 
-    /// `acllog-max-len`; what is too much now goes with the next refusal, as in Redis.
+    /// Sets `acllog-max-len`. As in Redis, surplus entries are removed with the next refusal.
     pub(crate) fn set_max_len(&self, max_len: usize) {
         self.max_len.store(max_len, Ordering::Relaxed);
     }

@@ -1,17 +1,17 @@
-//! Access control: who may run which command on which keys and channels.
+//! Access control: which users may run which commands on which keys and channels.
 //!
-//! | module | what |
+//! | module | contents |
 //! | --- | --- |
 //! | [`user`] | users and selectors, and the rules that change them |
 //! | `describe` | a user as the rules that make it (`ACL LIST`, `ACL GETUSER`) |
-//! | `check` | may this request run? |
-//! | [`log`] | what was refused (`ACL LOG`) |
+//! | `check` | whether a request may run |
+//! | [`log`] | the refusals (`ACL LOG`) |
 //! | `file` | users in an `aclfile` or in a redis.conf |
 //!
-//! A [`User`] never changes: a change makes another, and puts it into the [`Account`] that sessions
-//! hold. A session whose user may do everything has no mark at all, so that its requests are not
-//! looked at. Those of others carry `Special::RESTRICTED`; a change of a user sends
-//! [`Event::UserChanged`] to its clients, which look again before their next request.
+//! A [`User`] never changes: a change creates another one, and puts it into the [`Account`] that
+//! sessions hold. A session whose user may do everything has no mark, so that its requests are not
+//! checked. Other sessions have `Special::RESTRICTED`. A change of a user sends
+//! [`Event::UserChanged`] to its clients, which update the mark before their next request.
 
 mod check;
 mod describe;
@@ -31,10 +31,10 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The user of clients that have not said who they are.
+/// The user of clients that have not authenticated.
 pub const DEFAULT_USER: &str = "default";
 
-/// A user's place: what it is called, and what it may do now.
+/// A user's name, with its current permissions.
 pub struct Account {
     /// The name as `CLIENT LIST` shows it.
     pub name: String,

@@ -96,7 +96,7 @@ pub struct Selector {
     pub all_channels: bool,
     /// Every command, without exception.
     pub all_commands: bool,
-    /// Began with `+@all`: what is not taken away is allowed.
+    /// Whether the rules began with `+@all`: commands that are not taken away are permitted.
     pub subtractive: bool,
     /// Commands that may run.
     pub commands: Commands,
@@ -344,7 +344,7 @@ impl User {
         std::iter::once(&self.root).chain(&self.selectors)
     }
 
-    /// Whether somebody with this password may be this user.
+    /// Whether this password permits authentication as this user.
     pub fn admits(&self, password: &[u8]) -> bool {
         if !self.enabled {
             return false;

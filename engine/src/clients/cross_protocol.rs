@@ -1,8 +1,8 @@
-//! Requests of another protocol: what a browser sends that was tricked into talking to this port.
+//! Requests of another protocol: HTTP, which a web page may make a browser send to this port.
 //!
-//! A page can have a browser send a `POST` to any address, with a body that it chooses. Read as inline
-//! requests, the head of that is a row of unknown commands, and the body may hold real ones. So the
-//! first word that can only be HTTP's ends the connection, and nothing behind it is looked at.
+//! A page can make a browser send a `POST` to any address, with any body. Read as inline requests,
+//! its head is a series of unknown commands, and the body may contain real ones. So the first word
+//! that can only be HTTP's ends the connection, and the input behind it is ignored.
 
 use resp::Request;
 use runtime::{Now, Peer};

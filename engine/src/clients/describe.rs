@@ -72,7 +72,7 @@ pub fn describe(engine: &Engine, client: &Client, is_own: bool, now_ms: u64) -> 
     line
 }
 
-/// Who and where it is, since when, and what it has last been seen doing.
+/// The client's identity, address and times, and its last command.
 fn identity(client: &Client, name: &str, now_ms: u64) -> String {
     let seen_ms = client.last_seen_ms.load(Ordering::Relaxed);
     format!(
@@ -88,8 +88,8 @@ fn identity(client: &Client, name: &str, now_ms: u64) -> String {
 }
 
 impl Client {
-    /// Bytes that the server holds because of it, as `CLIENT LIST` tells them and `maxmemory-clients`
-    /// counts them.
+    /// The memory that the server uses for the client in bytes, as shown by `CLIENT LIST` and
+    /// counted by `maxmemory-clients`.
     pub fn memory(&self) -> usize {
         let small = [&self.argument_bytes, &self.queued_bytes].map(|n| n.load(Ordering::Relaxed));
         let buffered = self.input_bytes.load(Ordering::Relaxed) + self.waiting_bytes();

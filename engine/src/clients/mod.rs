@@ -63,7 +63,7 @@ impl Message {
 pub enum Event {
     /// A published message.
     Message(Message),
-    /// The reply of a blocking command that was served by somebody else's write.
+    /// The reply to a blocking command that was served by another client's write.
     Served {
         /// The reply.
         reply: Output,
@@ -77,9 +77,9 @@ pub enum Event {
     },
     /// Bytes to send as they are (`MONITOR` lines), unless the client wants no replies.
     Raw(Bytes),
-    /// Bytes to send as they are, whatever the client said of replies.
+    /// Bytes to send unchanged, even if the client's replies are off.
     Push(Bytes),
-    /// Something about the client's cache.
+    /// A notice about the client's cache.
     Cache(Notice),
     /// Records of `CAPTURE` wait for the client.
     Captured,
@@ -113,13 +113,13 @@ bitflags::bitflags! {
         const TRACKING = 1 << 8;
         /// `CLIENT TRACKING on … BCAST`.
         const BROADCAST = 1 << 9;
-        /// The client that is told of this one's cache instead is gone.
+        /// The client to which this one's cache notices are redirected is gone.
         const UNREACHABLE = 1 << 10;
         /// A replica of ours.
         const REPLICA = 1 << 14;
         /// The master that we follow.
         const MASTER = 1 << 15;
-        /// Notices about its cache were left out: it is to be told that everything has changed.
+        /// Notices about its cache were left out, so it must be told that all keys have changed.
         const OUT_OF_TOUCH = 1 << 11;
         /// A request of its is held back by `CLIENT PAUSE`.
         const PAUSED = 1 << 12;
@@ -339,7 +339,7 @@ impl Client {
         }
     }
 
-    /// Whether the session is to end, or has, because somebody or a limit said so.
+    /// Whether the session must end, or has ended, because of a command or a limit.
     #[inline]
     pub fn is_killed(&self) -> bool {
         self.ending.load(Ordering::Relaxed) != 0
@@ -406,8 +406,8 @@ pub fn capped(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// `DEBUG REPLYBUFFER`: what [`Client`]s are said to have of buffers for replies. They have none of
-/// their own; they use their thread's while they are active.
+/// `DEBUG REPLYBUFFER`: the reported sizes of [`Client`]s' reply buffers. Clients have no buffers
+/// of their own; active ones use their thread's.
 #[derive(Debug)]
 pub struct ReplyBuffers {
     /// Milliseconds of rest after which a client has none; negative for never.
@@ -465,7 +465,7 @@ impl Clients {
         client
     }
 
-    /// A client that is nobody's connection (the replay of a log), and is not listed.
+    /// A client without a connection (the replay of a log), which is not listed.
     pub(crate) fn unlisted(&self) -> Client {
         Client::new(0, Peer::Unix(String::new()), Waker::noop().clone(), 0)
     }
@@ -480,7 +480,7 @@ impl Clients {
         self.all.read().len()
     }
 
-    /// Whether nobody is connected.
+    /// Whether there are no clients.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -490,7 +490,8 @@ impl Clients {
         self.all.read().get(&id).cloned()
     }
 
-    /// Something of each client, in no order: nobody connects or leaves meanwhile.
+    /// Collects a value for each client, in no particular order. No client connects or leaves
+    /// meanwhile.
     pub fn survey<T>(&self, of: impl Fn(&Client) -> T) -> Vec<T> {
         self.all.read().values().map(|client| of(client)).collect()
     }

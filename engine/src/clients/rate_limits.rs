@@ -1,8 +1,9 @@
-//! Token buckets: how much a client, a user, an address may ask for (`rate-limit-…`).
+//! Token buckets: limits to the requests of a client, a user, or an address (`rate-limit-…`).
 //!
-//! A bucket is one number, the time at which what was asked for so far has been earned at the rate that is set
-//! (the generic cell rate algorithm, ITU-T I.371). Who is ahead of it by more than `rate-limit-burst` waits. A request is
-//! charged whole when it is let through, also one that is larger than the burst: it makes the next one wait the longer.
+//! A bucket is one number: the time at which the requests so far will be covered by the rate (the
+//! generic cell rate algorithm, ITU-T I.371). If this is more than `rate-limit-burst` ahead of now,
+//! requests have to wait. A request is charged completely when it is admitted, even if it is larger
+//! than the burst; then the next one waits longer.
 
 use crate::config::{ConfigStore, Id};
 use core::net::{IpAddr, Ipv6Addr};
@@ -12,13 +13,13 @@ use runtime::{Now, Peer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Addresses remembered at once. Those that have earned what they asked for are forgotten first; when all are in
-/// debt, who comes then shares one bucket.
+/// The number of addresses that are remembered. Those whose requests are covered are forgotten
+/// first. If there are none, further addresses share one bucket.
 const ADDRESSES_MAX: usize = 1 << 16;
 
 const NANOS: u64 = 1_000_000_000;
 
-/// Nobody is in debt for longer: one enormous request must not shut its user out for days.
+/// No bucket is further ahead: one enormous request must not shut its user out for days.
 const DEBT_MAX_NS: u64 = 60 * NANOS;
 
 /// Between two looks for addresses that can be forgotten: each walks through all of them.
@@ -27,7 +28,7 @@ const SWEEP_NS: u64 = NANOS / 10;
 /// A bucket of commands and one of bytes.
 #[derive(Debug, Default)]
 pub struct Buckets {
-    /// When what was asked for is earned, nanoseconds of the monotonic clock.
+    /// The time at which the requests so far are covered, in nanoseconds of the monotonic clock.
     earned_ns: [AtomicU64; 2],
 }
 
@@ -84,9 +85,9 @@ impl Rate {
 /// The action taken on a request that exceeds a rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Over {
-    /// It is refused; it could come again after so many milliseconds.
+    /// It is refused, and may be repeated after this many milliseconds.
     Refuse(u64),
-    /// It waits so many milliseconds.
+    /// It waits for this many milliseconds.
     Delay(u64),
 }
 
@@ -129,8 +130,9 @@ impl RateLimits {
         any
     }
 
-    /// Lets a request of so many bytes through, and charges it to its client, its user (if it has said who it is), and its
-    /// address; or says what is to become of it, and charges nothing.
+    /// Admits a request of `bytes` bytes, and charges it to its client, its user (if it has
+    /// authenticated) and its address. If it is not admitted, returns what to do with it, and
+    /// charges nothing.
     pub(crate) fn admit(
         &self,
         (client, user, peer): (&Buckets, Option<&Buckets>, &Peer),
@@ -183,7 +185,7 @@ impl RateLimits {
     }
 }
 
-/// Who has an IPv6 address has the 2^64 others of its network, too.
+/// The network of an IPv6 address counts as one, because its owner has all 2^64 addresses in it.
 fn whose(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none() => {

@@ -44,7 +44,7 @@ impl Kind {
         }
     }
 
-    /// Whether it stands for other arguments.
+    /// Whether it is a group of other arguments.
     pub const fn is_group(self) -> bool {
         matches!(self, Kind::OneOf | Kind::Block)
     }
@@ -55,7 +55,7 @@ impl Kind {
 pub struct Argument {
     /// Its name in `COMMAND DOCS`.
     pub name: String,
-    /// Of a value: what stands for it where a command is shown; mostly its name.
+    /// For a value: its name where the command's syntax is shown.
     pub display: String,
     /// Its type in `COMMAND DOCS`.
     pub kind: Kind,
@@ -110,11 +110,11 @@ impl Typist<'_> {
         };
     }
 
-    /// Keys belong to the specs in order; the last spec gets what is left.
+    /// Keys belong to the key specs in their order; the last spec gets all that are left.
     fn key_spec(&mut self) -> Option<usize> {
         let specs = self.spec.keys;
         let mut this = self.next_key.min(specs.len().checked_sub(1)?);
-        // What a pattern stands for (`SORT … BY`) is nobody's argument.
+        // A key that a pattern denotes (`SORT … BY`) is not an argument.
         while is_unknown(&specs[this])
             && specs[this].flags.starts_with("RO")
             && this + 1 < specs.len()

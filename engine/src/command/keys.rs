@@ -14,7 +14,7 @@ pub struct KeyPosition {
 }
 
 impl KeyPosition {
-    /// Whether the command gives away what the key holds, which takes the permission to read.
+    /// Whether the command reveals the key's value, which takes the permission to read.
     pub fn is_read(self) -> bool {
         self.has("ACCESS")
     }
@@ -32,12 +32,13 @@ impl KeyPosition {
 /// The keys of one request; on the stack for all but the longest requests.
 pub type Found = SmallVec<[KeyPosition; 16]>;
 
-/// Finds the keys of a request where positions do not tell them, from the same [`super::Options`]
-/// that the handler reads. The flags are those of the row's specs, which it is given. `None` when
-/// the request has no keys that could be told, which its handler then refuses without touching any.
+/// Finds the keys of a request whose positions do not determine them, with the same
+/// [`super::Options`] that the handler uses. It is given the row's specs, whose flags it returns.
+/// `None` if the keys cannot be determined; the handler then refuses the request without using any
+/// key.
 pub type KeyFinder = fn(&'static [KeySpec], Request<'_>) -> Option<Found>;
 
-/// Collects the keys of `request`; `None` when they cannot be told.
+/// Collects the keys of `request`; `None` if they cannot be determined.
 pub(super) fn find(spec: &Spec, request: Request<'_>) -> Option<Found> {
     match spec.find_keys {
         Some(find) => find(spec.keys, request),

@@ -1,22 +1,22 @@
-//! [`Options`]: the words that a command takes as options, and how many arguments stand behind
+//! [`Options`]: the words that a command takes as options, and the number of arguments that follow
 //! each.
 //!
-//! Where a key stands behind an option, the command's handler and its [`super::KeyFinder`] walk
-//! along the same list. So they agree about which argument is a word and which is the value of
-//! another, whatever the values are called.
+//! If an option is followed by a key, the command's handler and its [`super::KeyFinder`] use the
+//! same list. So they agree about which argument is an option and which is a value, whatever the
+//! values are.
 
 use resp::Request;
 
 /// How many arguments stand behind an option's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
-    /// So many.
+    /// Exactly this many.
     Exactly(usize),
-    /// All that are left, so many at least.
+    /// All remaining arguments, and at least this many.
     Rest(usize),
 }
 
-/// The options of a command: each one's word, in capitals, and what it takes.
+/// The options of a command: each word, in capitals, with the arguments that it takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Options(pub &'static [(&'static str, Takes)]);
 

@@ -90,9 +90,9 @@ fn push(hidden: &mut Hidden, range: Range<usize>) {
     }
 }
 
-/// Gives the arguments of secret options to `hide`. What follows a word that is no option may be
-/// anything, a password whose option was forgotten as well. Numbers are no options: the version
-/// that `HELLO` begins with may be missing.
+/// Passes the arguments of secret options to `hide`. A word that is not an option may be followed
+/// by anything, even by a password whose option was forgotten. Numbers are not options: the version
+/// at the beginning of `HELLO` may be missing.
 fn options(
     request: Request<'_>,
     from: usize,

@@ -48,7 +48,7 @@ pub enum Flag {
     NoAsyncLoading,
     /// Not inside `MULTI`.
     NoMulti,
-    /// Keys cannot be told from positions alone.
+    /// The positions of keys alone do not determine them.
     MovableKeys,
     /// Allowed while a script is over its time.
     AllowBusy,
@@ -274,7 +274,7 @@ pub enum Begin {
     Index(i32),
     /// After this word, looked for from this argument on (backwards when negative).
     Keyword(&'static str, i32),
-    /// It cannot be told.
+    /// The keys are not determined by their positions.
     Unknown,
 }
 
@@ -300,7 +300,7 @@ pub enum Find {
         /// Distance between keys.
         step: i32,
     },
-    /// It cannot be told.
+    /// The keys are not determined by their positions.
     Unknown,
 }
 
@@ -407,7 +407,7 @@ pub struct Spec {
     pub flags: &'static [Flag],
     /// ACL categories beyond those that follow from group and flags.
     pub categories: &'static [Category],
-    /// Which arguments are keys, as `COMMAND INFO` tells it.
+    /// Which arguments are keys, in the form that `COMMAND INFO` shows.
     pub keys: &'static [KeySpec],
     /// Which arguments are secret.
     pub secrets: &'static [Secret],
@@ -417,7 +417,7 @@ pub struct Spec {
     pub find_keys: Option<KeyFinder>,
     /// Which arguments are channels.
     pub channels: Channels,
-    /// The directive (`enable-…-command`) that says who may run it, if one does.
+    /// The directive (`enable-…-command`) that decides which clients may run it, if there is one.
     pub enabled_by: Option<Id>,
     /// Its arguments after the name, in the notation of the Redis documentation: literal words in
     /// capitals, `[…]` optional, `|` alternatives, `<a|b>` a required choice, `x [x ...]`

@@ -230,7 +230,7 @@ fn single(node: &Node<'_>) -> Result<Argument, SyntaxError> {
     }
 }
 
-/// The argument that alternatives make: one of them, or what a single one is.
+/// The argument for alternatives: one of them or, if there is only one, that one itself.
 fn group(alternatives: &[Vec<Node<'_>>]) -> Result<Argument, SyntaxError> {
     let (alternatives, repeated) = without_repetition(alternatives);
     let mut arguments = Vec::with_capacity(alternatives.len());

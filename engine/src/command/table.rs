@@ -32,7 +32,8 @@ pub struct CommandEntry {
     pub first_key: Option<usize>,
     /// Whether that key is the only one, so that one shard is all to lock.
     pub single_key: bool,
-    /// Takes a microsecond or less, as far as its row tells: measured together with its kind.
+    /// Whether it takes a microsecond or less according to its row, so that several calls are
+    /// measured together.
     pub quick: bool,
     /// [`accepted_arity`].
     arity: i32,
@@ -49,7 +50,7 @@ impl CommandEntry {
         self.flags & flag.bit() != 0
     }
 
-    /// Whether what it does may be for the log and for replicas.
+    /// Whether it may have effects for the log and for replicas.
     #[inline]
     pub fn replicates(&self) -> bool {
         self.flags & (Flag::Write.bit() | Flag::MayReplicate.bit()) != 0
@@ -109,7 +110,7 @@ fn accepted_arity(spec: &Spec) -> i32 {
     }
 }
 
-/// A command that may wait is measured by itself: what it waits is not its time.
+/// A command that may block is measured by itself, because waiting does not count.
 fn is_quick(spec: &Spec) -> bool {
     let has = |flag| spec.flags.contains(&flag);
     !has(Flag::Blocking) && (has(Flag::Fast) || spec.quick)
@@ -384,11 +385,11 @@ fn empty_slots(count: usize) -> Box<[Slot]> {
     vec![EMPTY_SLOT; (count * 4).next_power_of_two().max(16)].into_boxed_slice()
 }
 
-/// A name as a number, the same in upper and lower case: of up to seven bytes all of them and their
-/// number, of longer ones the first and the last eight mixed.
+/// Converts a name to a number that is the same in upper and lower case. Up to seven bytes are kept
+/// with their number; of longer names the first and the last eight bytes are mixed.
 ///
-/// The bit that tells case is set in every byte. Among bytes that become lower-case letters by
-/// that there are only letters, so that a short name of letters is known by its number.
+/// The bit that distinguishes cases is set in every byte. Only letters become lower-case letters by
+/// that, so a short name of letters is determined by its number.
 #[inline(always)]
 fn pack(name: &[u8]) -> u64 {
     const CASE: u64 = 0x2020_2020_2020_2020;

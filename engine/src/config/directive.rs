@@ -13,7 +13,7 @@ pub struct Directive {
     pub aliases: &'static [&'static str],
     /// The values it accepts.
     pub kind: Kind,
-    /// Its value when nobody sets one.
+    /// Its default value.
     pub initial: Initial,
     /// One line for `--help` and the docs.
     pub summary: &'static str,
@@ -29,8 +29,8 @@ pub struct Directive {
     pub hidden: bool,
     /// `CONFIG SET` answers LOADING while the data set loads.
     pub denied_while_loading: bool,
-    /// Names a file: setting it again has the file read again, so observers are told although the value is
-    /// the same.
+    /// Whether it names a file. Setting it again reads the file again, so observers are notified
+    /// even if the value is the same.
     pub names_file: bool,
 }
 

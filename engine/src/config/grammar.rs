@@ -29,7 +29,7 @@ const BIND_MAX: usize = 16;
 
 /// Checks the words of a directive with a grammar of its own and gives its canonical text.
 pub(super) fn normalize(which: Grammar, words: &[&str], now: &Value) -> Result<String, String> {
-    // A single empty word (`save ""` in a file) stands for none.
+    // A single empty word (`save ""` in a file) means no words.
     let words = if words == [""] { &[] } else { words };
     match which {
         Grammar::Save => save(words),

@@ -32,7 +32,7 @@ bitflags::bitflags! {
         const MODULE = 1 << 13;
         /// `n`: a key was created (not part of `A`).
         const NEW = 1 << 14;
-        /// `A`: all classes that `A` stands for.
+        /// `A`: all classes that the letter `A` includes.
         const ALL = Self::GENERIC.bits() | Self::STRING.bits() | Self::LIST.bits() | Self::SET.bits()
             | Self::HASH.bits() | Self::ZSET.bits() | Self::EXPIRED.bits() | Self::EVICTED.bits()
             | Self::STREAM.bits() | Self::MODULE.bits();
@@ -64,7 +64,7 @@ impl KeyspaceEvents {
         Self::from_bits_truncate(value as u32)
     }
 
-    /// The set that a string of letters stands for, or `None` when one is unknown.
+    /// The set that a string of letters denotes; `None` if a letter is unknown.
     pub fn parse(letters: &str) -> Option<Self> {
         letters.chars().try_fold(Self::empty(), |set, letter| {
             let known = CLASSES.iter().chain(DELIVERY).chain(&[('A', Self::ALL)]);

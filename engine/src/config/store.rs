@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-/// Told of every change, before `CONFIG SET` answers; an error undoes the whole `CONFIG SET`.
-/// Observers may read the store, never change it.
+/// Called with every change before `CONFIG SET` replies. An error undoes the whole `CONFIG SET`.
+/// Observers may read the store, but never change it.
 pub type Observer = Box<dyn Fn(Id, &Value) -> Result<(), String> + Send + Sync>;
 
 /// The values of all directives.
@@ -35,7 +35,8 @@ pub struct SetContext {
     pub local: bool,
     /// The data set is being loaded.
     pub loading: bool,
-    /// It is no client who asks but whoever may write the configuration file: nothing is protected from them.
+    /// Whether the change comes from someone who may write the configuration file, and not from a
+    /// client: then nothing is protected.
     pub owner: bool,
 }
 
@@ -186,11 +187,11 @@ impl ConfigStore {
         found.into_iter().map(|(name, id)| (name, self.text(id).to_string())).collect()
     }
 
-    /// Sets one directive from the words of a file or a command line: what is immutable later may
-    /// be set here.
+    /// Sets one directive from the words of a file or a command line. Directives that cannot be
+    /// changed later may be set here.
     ///
     /// # Errors
-    /// The words are no value of the directive: the reason, in Redis's words.
+    /// Fails, with the reason in Redis's words, if the words are not a value of the directive.
     pub fn load(&self, directive: &'static Directive, words: &[&str]) -> Result<(), String> {
         let observers = self.observers.lock();
         let value = directive.parse(words, &self.get(directive.id))?;
@@ -262,7 +263,8 @@ impl ConfigStore {
         }
     }
 
-    /// Stores the changes and tells the observers; if one of them objects, all is as before.
+    /// Stores the changes and notifies the observers. If one of them refuses, all changes are
+    /// undone.
     fn apply(
         &self,
         changes: &[Change],

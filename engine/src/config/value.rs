@@ -183,7 +183,7 @@ fn render_flags(bits: &'static [(&'static str, i64)], number: i64) -> String {
     }
 }
 
-/// The name of a choice; Redis shows `unknown` for what has none.
+/// The name of a choice; `unknown`, as in Redis, for a number without one.
 pub(super) fn choice_name(choices: &'static [(&'static str, i64)], number: i64) -> &'static str {
     choices.iter().find(|(_, known)| *known == number).map_or("unknown", |(name, _)| name)
 }

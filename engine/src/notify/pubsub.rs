@@ -47,8 +47,8 @@ impl PubSub {
         }
     }
 
-    /// Sends `payload` to everybody listening to `channel`; how many that were. `limit_bytes` is
-    /// the output limit of subscribers. Messages to `own` are kept, not sent.
+    /// Sends `payload` to all subscribers of `channel`, and returns their number. `limit_bytes` is
+    /// the output limit of subscribers. Messages to `own` are kept instead of sent.
     pub fn publish<'a>(
         &self,
         shard: bool,

@@ -1,4 +1,4 @@
-//! The parts of a table of figures: rows, what they are read into, and how `INFO` writes it.
+//! Tables of figures: their rows, the values that are read, and how `INFO` writes them.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
@@ -8,9 +8,9 @@ use std::fmt::{self, Display, Write as _};
 pub enum Value {
     /// A count, or a size.
     Whole(u64),
-    /// A number that may be negative; -1 usually stands for "never".
+    /// A number that may be negative; -1 usually means "never".
     Signed(i64),
-    /// A number, shown with so many decimals.
+    /// A number with this many decimals.
     Real(f64, usize),
     /// Text: a choice, a name, a number for people.
     Text(Cow<'static, str>),
@@ -105,7 +105,7 @@ pub enum Unit {
     Micros,
 }
 
-/// One figure: what it is, and how it is read.
+/// One figure: its name and meaning, and how it is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Figure<R> {
     /// `INFO`'s name for it.
@@ -114,7 +114,7 @@ pub struct Figure<R> {
     pub kind: Kind,
     /// The unit of its value.
     pub unit: Unit,
-    /// One sentence on what it tells, without an end mark; empty for notes.
+    /// Its meaning in one sentence without a full stop; empty for notes.
     pub help: &'static str,
     /// How it is read.
     pub read: R,

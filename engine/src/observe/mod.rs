@@ -1,8 +1,9 @@
 //! The server's metrics: every figure is a row, read when it is requested.
 //!
 //! `INFO` shows the rows of a section in their order; `/metrics` gives those that are numbers to
-//! Prometheus. What only the process knows comes from [`Host::figures`](crate::engine::Host::figures);
-//! a name that it gives is not given by the engine too.
+//! Prometheus. Figures that only the process knows come from
+//! [`Host::figures`](crate::engine::Host::figures); they replace rows of the engine with the same
+//! name.
 //!
 //! | module | what |
 //! | --- | --- |

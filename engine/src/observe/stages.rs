@@ -1,7 +1,7 @@
-//! The engine's part of [`runtime::trace`]: what a turn spends on parsing, on waiting for locks and
-//! on the log, taken out of the time that its execution takes as a whole.
+//! The engine's part of [`runtime::trace`]: the times that a turn spends on parsing, on waiting for
+//! locks and on the log, separated from its execution time as a whole.
 //!
-//! While nobody traces ([`Gate::TRACED`](crate::engine::Gate::TRACED) is not set), none of this
+//! While tracing is off ([`Gate::TRACED`](crate::engine::Gate::TRACED) is not set), none of this
 //! runs. Times come from the environment's stopwatch.
 
 use crate::engine::{Engine, Gate};

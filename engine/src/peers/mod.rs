@@ -1,5 +1,5 @@
-//! Other servers, as commands speak to them: the engine knows no sockets, its
-//! [`Host`](crate::Host) does. Keys on their way there are held (`holds`).
+//! Communication with other servers, for commands. The engine uses no sockets; its
+//! [`Host`](crate::Host) does. Keys that are being sent are held (`holds`).
 
 pub(crate) mod holds;
 
@@ -52,7 +52,7 @@ impl Answers {
         Answers { broken: Some(broken), ..Answers::default() }
     }
 
-    /// The error that a client is told, if there is one.
+    /// The error reply for the client, if there is one.
     pub fn failure(&self) -> Option<Failure> {
         match (&self.refusal, self.broken) {
             (Some(refusal), _) => {
@@ -67,11 +67,11 @@ impl Answers {
 /// An error in the communication with another server, displayed in Redis's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerError {
-    /// No address, or nobody answered there in time.
+    /// There is no such address, or no server answered there in time.
     Connecting,
     /// The connection was refused, or broke while the requests were sent.
     Writing,
-    /// It broke, nothing came in time, or what came is no reply, before every reply was there.
+    /// It broke, timed out, or received something invalid, before every reply had arrived.
     Reading,
 }
 
@@ -90,7 +90,7 @@ impl PeerError {
 pub struct Errand {
     /// The other server's host name or address.
     pub host: String,
-    /// Its port; nobody listens on 0.
+    /// Its port; no server listens on port 0.
     pub port: u16,
     /// How long connecting, and each exchange, may take.
     pub timeout: Duration,
@@ -100,7 +100,7 @@ pub struct Errand {
     pub keys: Vec<Box<[u8]>>,
     /// They stay here, too, and are not held.
     pub copies: bool,
-    /// Who waits for the outcome; known once the client is parked.
+    /// The waiter of the session; set once the client is blocked.
     pub waiter: Option<Arc<Waiter>>,
 }
 

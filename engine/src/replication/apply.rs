@@ -1,4 +1,4 @@
-//! [`Applier`]: runs what a master sends.
+//! [`Applier`]: runs the commands that a master sends.
 
 use crate::clients::Client;
 use crate::command::CommandEntry;
@@ -15,8 +15,9 @@ use storage::{Appended, Db, Expiry, Locks, Position, ShardSet, Tx};
 
 type Calls<'a> = SmallVec<[(Db, Call<'a>); 1]>;
 
-/// Applies a master's stream to an engine that serves: its own log, waiting clients, caches and listeners
-/// are told, replicas of ours get the bytes as they came. Nothing expires but by the master's word.
+/// Applies a master's stream to a serving engine: its log, blocked clients, caches and listeners
+/// are notified, and its own replicas get the bytes unchanged. Keys expire only when the master
+/// says so.
 pub struct Applier<'e> {
     engine: &'e Engine,
     generation: u64,
@@ -108,7 +109,8 @@ impl<'e> Applier<'e> {
         }
     }
 
-    /// Says in the log how far the stream will be with what is about to be logged for a single command.
+    /// Records in the log the position of the stream after what is about to be logged for a single
+    /// command.
     fn mark(&self, unit: &Unit<'_>, db: Db, call: &Call<'_>, changes: &Changes) {
         let Some(journal) = self.engine.logging_journal() else { return };
         let verbatim = matches!(changes.effects(), Effects::Verbatim);
@@ -126,7 +128,7 @@ impl<'e> Applier<'e> {
         self.position = position.or(self.position);
     }
 
-    /// A master's command that fails here says that we are not what the master is.
+    /// If a master's command fails here, our data differ from the master's.
     fn complain(&self, call: &Call<'_>) {
         let reply = self.out.to_vec();
         let reply = String::from_utf8_lossy(&reply);
@@ -153,8 +155,8 @@ fn calls<'a>(engine: &'a Engine, unit: &'a Unit<'_>) -> Result<Calls<'a>, String
     Ok(calls)
 }
 
-/// A request looked up. One that is not known here is passed over, as in Redis; so is one that no master
-/// puts into its stream (`SUBSCRIBE`, `REPLICAOF` …): it would run in a session that is nobody's.
+/// Looks up a request. As in Redis, an unknown command is skipped. So is one that no master puts
+/// into its stream (`SUBSCRIBE`, `REPLICAOF` …), because its session is not a client's.
 fn call<'a>(engine: &'a Engine, request: Request<'a>) -> Option<Call<'a>> {
     let entry = engine.commands.resolve(request);
     let belongs = |entry: &&CommandEntry| entry.accepts(request.len()) && entry.replicates();

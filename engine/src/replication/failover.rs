@@ -1,7 +1,7 @@
-//! `FAILOVER`: handing over to a replica without losing a write.
+//! `FAILOVER`: hands over to a replica without losing a write.
 //!
-//! Writes are held back; when the replica has everything, it is told to take over by a `PSYNC` that says
-//! so, from us as its replica.
+//! Writes are paused. When the replica has everything, this server sends it a `PSYNC` that tells it
+//! to take over, as its new replica.
 
 use super::{Follower, Link, Phase};
 use crate::clients::pause::PauseMode;
@@ -17,13 +17,13 @@ const FOR_EVER_MS: u64 = 1 << 40;
 /// A handover under way.
 #[derive(Clone, Debug)]
 pub struct Failover {
-    /// To whom; `None` for whoever has everything first.
+    /// The replica; `None` for the first that has everything.
     pub target: Option<(String, u16)>,
-    /// When it is given up, or forced; Unix milliseconds.
+    /// The time at which it is given up or forced, in Unix milliseconds.
     pub until_ms: Option<u64>,
     /// Hand over at that time, whatever the replica has.
     pub force: bool,
-    /// The replica has been told: the change of whom we follow.
+    /// Set once the replica was told: the generation of the change of master.
     pub told: Option<u64>,
 }
 

@@ -15,7 +15,8 @@ use storage::{Appended, Db, Fate, Journal, Position, Refusal, Withholds};
 pub(crate) const LOGGED: u8 = 1;
 /// Effects go into the stream.
 pub(crate) const FED: u8 = 2;
-/// Effects that do not go into the stream are to be logged as such: the log has told where in it the data are.
+/// Effects that do not enter the stream must be logged as such, because the log has recorded the
+/// position of the data in the stream.
 pub(crate) const APART: u8 = 4;
 
 /// A moment in a history.
@@ -29,7 +30,7 @@ pub struct Cut {
     pub db: Db,
 }
 
-/// The stream, its history, and what is held of it.
+/// The stream, its history, and the part of it that is held.
 pub struct Outgoing {
     inner: Mutex<Inner>,
     /// The position behind the last byte, for those who only look.
@@ -50,7 +51,7 @@ struct Inner {
     asked_at: u64,
     /// The state of the marks by which the log records the replication position.
     marks: Marks,
-    /// The identity was told to somebody.
+    /// Whether the replication id was told to a replica.
     is_shared: bool,
 }
 
@@ -75,8 +76,9 @@ impl Inner {
         }
     }
 
-    /// Has the log take what is about to go into the stream, which is then `bytes` further on and in
-    /// `db`. `record` is the length of that record if it is a single command.
+    /// Records in the log that an effect is about to enter the stream, which is then `bytes`
+    /// further and in database `db`. `record` is the length of that record if it is a single
+    /// command.
     fn logged(
         &mut self,
         journal: Option<&dyn Journal>,
@@ -93,7 +95,7 @@ impl Inner {
         self.marks.before(journal, self.cut(), after, record, db);
         let appended = append(journal);
         if appended.is_err() {
-            // What was just said is of a record that does not come.
+            // The annotation that was just written belongs to a record that does not follow.
             self.marks.renew();
         }
         appended
@@ -140,7 +142,7 @@ impl Outgoing {
         self.inner.lock().history
     }
 
-    /// Whether bytes are kept; what is appended meanwhile goes nowhere.
+    /// Whether bytes are held. If not, what is appended is dropped.
     pub fn is_active(&self) -> bool {
         self.inner.lock().backlog.is_some()
     }
@@ -156,8 +158,8 @@ impl Outgoing {
         self.inner.lock().backlog.as_ref().map_or(0, Backlog::held_bytes)
     }
 
-    /// Appends an effect in `db`, already encoded, to the log and here: in one order, and here only
-    /// what the log has taken.
+    /// Appends an effect in `db`, already encoded, to the log and to the stream: in the same order,
+    /// and to the stream only what the log has accepted.
     pub(crate) fn append(
         &self,
         slot: u16,
@@ -176,7 +178,7 @@ impl Outgoing {
         })
     }
 
-    /// Appends what is no effect, and not logged.
+    /// Appends bytes to the stream that are not an effect, and are not logged.
     pub(crate) fn append_message(&self, db: Db, encoded: &[u8]) {
         self.with(|inner, needed| {
             inner.turn_to(db, needed);
@@ -213,8 +215,8 @@ impl Outgoing {
         })
     }
 
-    /// Says in the log what a master's bytes are, before what they do is logged there: `len` is the length of
-    /// that record if it is a single command, in `db`.
+    /// Records in the log the position of a master's bytes, before their effects are logged. `len`
+    /// is the length of that record if it is a single command, in `db`.
     pub(crate) fn mark(&self, journal: &dyn Journal, bytes: usize, len: Option<u64>, db: Db) {
         self.with(|inner, _| {
             let after = inner.position + bytes as u64;
@@ -222,8 +224,8 @@ impl Outgoing {
         });
     }
 
-    /// The log begins anew: says in it where the data are. With `later` that is said before the next record,
-    /// for others come first.
+    /// Records the position of the data in a new log; if `later`, before the next record, because
+    /// other records come first.
     pub(crate) fn mark_place(&self, journal: &dyn Journal, later: bool) {
         self.with(|inner, _| match inner.marks {
             Marks::Off => {}
@@ -246,8 +248,8 @@ impl Outgoing {
         self.with(|inner, _| inner.marks = Marks::Due);
     }
 
-    /// Whose history to ask a master to go on with: ours, or the one before, if this one is known to nobody
-    /// and nothing has happened in it.
+    /// The history with which to continue at a master: ours, or the one before if ours is not known
+    /// to any other server and nothing has happened in it.
     pub(crate) fn resume(&self) -> Resume {
         let inner = self.inner.lock();
         let Inner { history, position, .. } = &*inner;
@@ -262,7 +264,7 @@ impl Outgoing {
         self.with(|inner, needed| inner.append(&bytes, needed));
     }
 
-    /// Asks replicas how far they are, unless that was the last thing said.
+    /// Asks replicas for their positions, unless that was the last thing sent.
     pub fn ask(&self) {
         let mut bytes = Vec::new();
         command(&[b"REPLCONF", b"GETACK", b"*"], &mut bytes);
@@ -282,8 +284,8 @@ impl Outgoing {
         });
     }
 
-    /// The present moment. With `select`, what is appended next says which database it is in: whoever
-    /// begins here need not know.
+    /// The current position. If `select`, the next effect is preceded by its database, because a
+    /// replica that begins here does not know it.
     pub fn cut(&self, select: bool) -> Cut {
         self.with(|inner, _| {
             let db = inner.db.unwrap_or(0);
@@ -311,7 +313,7 @@ impl Outgoing {
         });
     }
 
-    /// Keeps so many bytes.
+    /// Sets the number of bytes to hold.
     pub(crate) fn resize(&self, size: u64) {
         self.size.store(size, Ordering::Relaxed);
         self.with(|inner, needed| {
@@ -361,7 +363,8 @@ impl Outgoing {
         });
     }
 
-    /// The answer to a replica that asks to go on; if it can, it is noted as needing what is behind.
+    /// The answer to a replica that asks to continue. If it can, the replica is recorded as needing
+    /// the bytes from there on.
     pub(crate) fn answer(&self, id: &[u8], offset: i64) -> Answer {
         self.with(|inner, _| match &inner.backlog {
             Some(backlog) => {
@@ -378,7 +381,7 @@ impl Outgoing {
         })
     }
 
-    /// Copies what is behind a position to `out`, up to `max` bytes; `None` if it is not held any more.
+    /// Copies up to `max` bytes behind a position to `out`; `None` if they are no longer held.
     pub(crate) fn read(&self, position: u64, max: usize, out: &mut Vec<u8>) -> Option<usize> {
         let inner = self.inner.lock();
         let backlog = inner.backlog.as_ref().filter(|backlog| backlog.holds(position))?;
@@ -428,7 +431,7 @@ impl Tee {
         self.journal.as_deref().filter(|_| self.is(LOGGED))
     }
 
-    /// The log, for what is in no stream.
+    /// The log, for effects that do not enter the stream.
     fn logged_alone(&self) -> Option<&dyn Journal> {
         let journal = self.logged()?;
         self.out.end_marks(journal);

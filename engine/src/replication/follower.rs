@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Bytes moved to a session's output before its peer has read what is there.
+/// The number of bytes that are moved to a session's output before its peer has read the previous
+/// ones.
 const WINDOW: usize = 256 << 10;
 
 /// Where a replica is.
@@ -76,7 +77,7 @@ pub struct Follower {
     pub client: Arc<Client>,
     /// Its description of itself.
     pub announced: Announced,
-    /// It came with `SYNC`: it is told no history, and does not acknowledge.
+    /// Whether it began with `SYNC`: it is told no history, and does not acknowledge.
     pub is_legacy: bool,
     woken: AtomicBool,
     state: Mutex<State>,
@@ -125,7 +126,7 @@ impl Follower {
         self.state.lock().ack
     }
 
-    /// Has its session look for what is new.
+    /// Makes its session check for new bytes.
     pub fn wake(&self) {
         if !self.woken.swap(true, Ordering::AcqRel) {
             self.client.waker().wake_by_ref();
@@ -175,7 +176,7 @@ impl Follower {
         self.wake();
     }
 
-    /// The address to show: what it announced, or where it connected from.
+    /// Its address: the announced one, or that of its connection.
     pub fn ip(&self) -> String {
         match &self.client.peer {
             _ if !self.announced.ip.is_empty() => self.announced.ip.clone(),
@@ -236,7 +237,7 @@ impl Follower {
         }
     }
 
-    /// Whether so much has waited for it for longer than the soft limit allows.
+    /// Whether this much has been waiting for it for longer than the soft limit permits.
     pub(super) fn is_over_soft(&self, behind: u64, limit: OutputBufferLimit, now_ms: u64) -> bool {
         let since = &mut self.state.lock().over_soft_since_ms;
         if limit.soft_bytes == 0 || behind < limit.soft_bytes {

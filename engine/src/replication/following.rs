@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Engine {
-    /// Makes a session a replica's: `PSYNC` and `SYNC`. What it is told at once, if anything.
+    /// Makes a session that of a replica: `PSYNC` and `SYNC`. Returns the immediate reply, if there
+    /// is one.
     pub fn admit_follower(
         &self,
         session: &mut SessionState,
@@ -54,7 +55,7 @@ impl Engine {
         self.update_replica_gate(None);
     }
 
-    /// Moves what there is for a replica to its session's output.
+    /// Moves what waits for a replica to its session's output.
     pub(crate) fn feed_follower(&self, session: &SessionState, out: &mut Output) -> Fed {
         let Some(follower) = session.follower() else { return Fed::All };
         let fed = follower.pump(&self.replication, out);

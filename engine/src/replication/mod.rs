@@ -1,13 +1,13 @@
-//! Replication, as far as the engine is concerned: the stream beside the log, who reads it, and whom we
-//! follow. What is said on the wire is `replication`'s, sockets and threads are the
-//! [`Host`](crate::Host)'s.
+//! The engine's part of replication: the stream beside the log, its readers, and the master. The
+//! crate `replication` implements the protocol; the [`Host`](crate::Host) has sockets and threads.
 //!
-//! - As a master: a [`tee`](feed::Tee) beside the journal writes every effect into a backlog, under the
-//!   locks of its shards, so in the order of every key. There is one as soon as somebody has asked to
-//!   follow; before, a write does not even look. A [`Follower`] is a session that is sent all data, cut
-//!   while every shard was locked, and then the stream from that position.
-//! - As a replica: [`Applier`] runs what a master sends, and puts the master's own bytes into the
-//!   backlog, so that replicas chain.
+//! - As a master: a [`tee`](feed::Tee) beside the journal writes every effect into a backlog, under
+//!   the locks of its shards and therefore in the right order for every key. The backlog exists
+//!   once a replica has asked to follow; before, a write does not check anything. A [`Follower`] is
+//!   a session to which all data are sent, as of a moment when every shard was locked, and then the
+//!   stream from that position.
+//! - As a replica: an [`Applier`] runs the commands that a master sends, and puts the master's
+//!   bytes into the backlog unchanged, so that replicas can be chained.
 
 mod apply;
 mod failover;
@@ -96,7 +96,7 @@ impl Replication {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// Has every connected replica look for what is new.
+    /// Makes every connected replica's session check for new bytes.
     pub fn wake(&self) {
         self.followers.read().iter().for_each(|follower| follower.wake());
     }

@@ -84,7 +84,7 @@ impl Replication {
 }
 
 impl Engine {
-    /// Whether we follow somebody.
+    /// Whether this server has a master.
     #[inline]
     pub fn is_replica(&self) -> bool {
         self.gate().contains(Gate::REPLICA)
@@ -96,7 +96,7 @@ impl Engine {
         self.tee.is(FED)
     }
 
-    /// Tells replicas of a published message: those are no effects, and not logged.
+    /// Sends a published message to replicas. It is not an effect, and is not logged.
     pub fn feed_message(&self, db: storage::Db, words: &[&[u8]]) {
         let mut encoded = Vec::new();
         replication::command(words, &mut encoded);
@@ -104,11 +104,11 @@ impl Engine {
         self.replication.wake();
     }
 
-    /// Begins to put effects into the stream; somebody wants to follow.
+    /// Begins to put effects into the stream, because a replica wants to follow.
     pub(crate) fn begin_feeding(&self) {
         let replication = &self.replication;
         if !replication.out.is_active() {
-            // Nothing of what was before is held: nobody can have followed it.
+            // Earlier effects are not held, and no replica can have them.
             let position = replication.out.end();
             let size = self.config.memory(Directive::ReplBacklogSize);
             replication.out.begin(History::new(self.new_history_id()), position, 0, Some(size));
@@ -118,7 +118,8 @@ impl Engine {
         }
     }
 
-    /// Stops putting effects into the stream, and forgets what is held: nobody has followed for long.
+    /// Stops putting effects into the stream, and drops what is held, because there has been no
+    /// replica for long.
     pub(super) fn end_feeding(&self) {
         let position = self.replication.out.end();
         self.tee.set(APART, true);
@@ -133,7 +134,8 @@ impl Engine {
         let was_replica = self.is_replica();
         self.tee.set(APART, true);
         self.tee.set(FED, false);
-        // What a master has written, its successor has read: with luck it goes on from there.
+        // The successor has usually read what its master has written, so this server may be able to
+        // continue there.
         let can_resume = match &*replication.source.lock() {
             Some(source) => source.can_resume,
             None => replication.out.is_active(),
@@ -156,8 +158,8 @@ impl Engine {
         generation
     }
 
-    /// Stops following: the history goes on under a name of its own. Every shard has to be locked. False if
-    /// we are nobody's replica.
+    /// Ends the replication from a master; the history continues under a new id. Every shard must
+    /// be locked. Returns false if there is no master.
     pub fn lead(&self) -> bool {
         let replication = &self.replication;
         if replication.source.lock().take().is_none() {
@@ -243,7 +245,7 @@ impl Engine {
         self.drop_followers();
     }
 
-    /// All data are others than before, and no command said so: tells whoever watches or caches keys.
+    /// All data were replaced, and not by a command: notifies clients that watch or cache keys.
     pub fn everything_replaced(&self) {
         for db in 0..self.databases() {
             let watched = self.keyspace.watched_in(db);
@@ -280,8 +282,9 @@ impl Engine {
         }
     }
 
-    /// Begins a log whose data are not what the log before led to, every shard is locked. Until that has given
-    /// way ([`Engine::log_began`]), a crash would find both, and is to take them for nothing of a stream.
+    /// Begins a new log whose data do not follow from the previous one; every shard is locked.
+    /// Until the previous log is removed ([`Engine::log_began`]), a crash would leave both, so
+    /// neither may be taken for a position in a stream.
     pub fn begin_log(&self) {
         self.set_logging(true);
         if let Some(journal) = self.logging_journal() {
@@ -289,7 +292,7 @@ impl Engine {
         }
     }
 
-    /// The log of before has given way: where in the stream the data are is said again.
+    /// The previous log was removed: the position in the stream is recorded again.
     pub fn log_began(&self) {
         if self.is_replica() || self.is_fed() {
             self.tee.set(APART, self.is_replica());

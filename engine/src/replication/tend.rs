@@ -58,8 +58,8 @@ impl Engine {
         }
     }
 
-    /// Whether writes are refused because too few replicas follow (`min-replicas-to-write`). Without the
-    /// time nobody counts as silent.
+    /// Updates whether writes are refused because there are too few replicas
+    /// (`min-replicas-to-write`). Without the time, no replica counts as silent.
     pub(crate) fn update_replica_gate(&self, now: Option<Now>) {
         let least = self.config.integer(Id::MinReplicasToWrite) as usize;
         let lag_s = self.config.integer(Id::MinReplicasMaxLag) as u64;

@@ -1,16 +1,17 @@
-//! Where in the stream the log is: remarks that a master and a replica leave in it ([`Marks`]), and what a
-//! start makes of them ([`Trail`]).
+//! The position of the log in the stream: annotations that a master and a replica write into the
+//! log ([`Marks`]), and how they are read at start ([`Trail`]).
 //!
-//! Whoever reads the log up to some record is to know which position of the stream its data are of. A record
-//! mostly takes as many bytes in the log as in the stream, so little has to be said:
+//! After reading the log up to some record, the server must know which position of the stream its
+//! data correspond to. A record usually takes as many bytes in the log as in the stream, so few
+//! annotations are needed:
 //!
-//! | remark | says |
+//! | annotation | meaning |
 //! | --- | --- |
-//! | `<id> <position> <db>` | what is before it is that position of that history, whose stream is in that database |
-//! | `><bytes> <db>` | with the next record the stream goes on by so many bytes, instead of its length, and is in that database |
-//! | `-` | from here on nobody knows |
+//! | `<id> <position> <db>` | the data before it are at that position of that history, whose stream is in that database |
+//! | `><bytes> <db>` | with the next record the stream continues by this many bytes, instead of the record's length, and is in that database |
+//! | `-` | from here on the position is unknown |
 //!
-//! A remark stands in front of its record, so that a log that ends between the two is right as well.
+//! An annotation precedes its record, so a log that ends between the two is right as well.
 
 use super::feed::Cut;
 use replication::Id;
@@ -20,18 +21,19 @@ use storage::{Db, Journal};
 /// How much a reader of the log knows of the stream's position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Marks {
-    /// Nothing; and nobody is to know.
+    /// Nothing, and nothing is to be recorded.
     #[default]
     Off,
-    /// It has to be told everything before the next record.
+    /// Everything must be recorded before the next record.
     Due,
-    /// That the data are those of this position.
+    /// The data are at this position.
     At(u64),
 }
 
 impl Marks {
-    /// Says what has to be said before a record that takes the stream from `cut` to `after`. `len` is the
-    /// record's length if it is a single command, whose database the stream is then in.
+    /// Writes the annotations that are necessary before a record which takes the stream from `cut`
+    /// to `after`. `len` is the record's length if it is a single command, in whose database the
+    /// stream is then.
     pub fn before(
         &mut self,
         journal: &dyn Journal,
@@ -62,7 +64,7 @@ impl Marks {
         *self = Marks::At(cut.position);
     }
 
-    /// Says that nobody knows.
+    /// Records that the position is unknown from here on.
     pub fn end(&mut self, journal: &dyn Journal) {
         if *self != Marks::Off {
             journal.note("-");
@@ -93,7 +95,7 @@ impl Trail {
         let mut word = || words.next().unwrap_or_default();
         if text.starts_with('>') {
             self.next = word().parse().ok().zip(word().parse().ok());
-            // What cannot be read must not be passed over.
+            // An annotation that cannot be read must not be ignored.
             if self.next.is_none() {
                 self.cut = None;
             }
@@ -105,7 +107,7 @@ impl Trail {
         *self = Trail { cut: id.zip(numbers).map(cut), next: None };
     }
 
-    /// Takes a record of so many bytes, after which the log is in a database.
+    /// Handles a record of this many bytes, after which the log is in database `db`.
     pub fn record(&mut self, bytes: u64, db: Db) {
         let (bytes, db) = self.next.take().unwrap_or((bytes, db));
         self.cut = self.cut.and_then(|cut| {

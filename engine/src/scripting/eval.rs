@@ -1,21 +1,25 @@
-//! `EVAL`, `FCALL` and their kin: running a script as one transaction.
+//! `EVAL`, `FCALL` and similar commands: runs a script as one transaction.
 //!
-//! **Locks.** A script declares its keys, and Redis lets it touch others. Locking every shard for
-//! every script would let none run beside another; so it is learned what a script does:
+//! **Locks.** A script declares its keys, but Redis permits it to use others. If every script
+//! locked every shard, no two scripts could run at the same time. So the engine learns how a script
+//! behaves:
 //!
-//! - One that is not known yet runs with every shard locked (with none, when it declares no key).
-//! - One that kept to its keys is locked by them from then on.
-//! - One that touches another key before it wrote anything is stopped and run again with every
-//!   shard locked: nothing has happened yet. It is remembered, and locked so at once next time.
-//! - One that was trusted and strays only after it wrote cannot be run again. The storage is asked
-//!   for the further shards; it waits for a bounded time, because two scripts might wait for each
-//!   other. Should that fail, which takes two scripts that both stray for the first time at the
-//!   same moment, the command fails and the script's earlier writes stay, as after any error.
+//! - A script that is not known yet runs with every shard locked (with none, if it declares no
+//!   key).
+//! - A script that used only its keys is run with only their shards locked from then on.
+//! - If a script uses another key before it has written anything, it is stopped and run again with
+//!   every shard locked, because nothing has happened yet. This is remembered, so the next time
+//!   every shard is locked at once.
+//! - If a script that was trusted uses another key only after it has written, it cannot be run
+//!   again. The storage is asked to lock further shards. It waits for a bounded time, because two
+//!   scripts might wait for each other. If that fails, which takes two scripts that both do this
+//!   for the first time at the same moment, the command fails and the script's earlier writes stay,
+//!   as after any error.
 //!
-//! A storage that cannot lock more in the middle of a transaction trusts none: there, scripts with
-//! keys have every shard locked.
+//! With a storage that cannot lock more shards in the middle of a transaction, no script is
+//! trusted: scripts with keys always lock every shard.
 //!
-//! Inside `MULTI` every shard is locked when a script is queued.
+//! Inside `MULTI`, every shard is locked if a script is queued.
 
 use super::host::{ScriptHost, Terms};
 use super::running::Kind;
@@ -137,8 +141,9 @@ pub fn split(
     (rest.iter().take(keys), rest.iter().skip(keys))
 }
 
-/// Whether memory was over its limit when the request began: what others take meanwhile, or the
-/// script itself, does not end it half-way. Source: Redis's `pre_command_oom_state`.
+/// Whether the memory limit was exceeded when the request began. Memory that is used later, by
+/// other clients or by the script itself, does not stop the script half-way. Source: Redis's
+/// `pre_command_oom_state`.
 pub(crate) fn is_short_of_memory(cx: &Cx<'_>) -> bool {
     match cx.session.may_not_block() {
         true => cx.session.special.contains(Special::SHORT),
@@ -181,7 +186,7 @@ pub fn run(
 ) -> Outcome {
     let args = cx.args;
     let seed = cx.random() as u32;
-    // Its commands say what they did.
+    // The commands of the script log their own effects.
     cx.changes.rest().effects.suppress();
     let scripting = &cx.engine.scripting;
     let json = scripting.json(terms.kind);

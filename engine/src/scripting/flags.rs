@@ -1,5 +1,4 @@
-//! The flags of a script's call before it runs: scripts that say what they do are taken at
-//! their word.
+//! Checks the flags that a script declares, before it runs.
 
 use crate::command::{CommandEntry, Flag};
 use crate::engine::Engine;

@@ -43,11 +43,11 @@ pub struct ScriptHost<'h, 'a> {
     /// A key outside of the locked shards was touched.
     pub strayed: bool,
     began_ns: u64,
-    /// When others are told that it runs too long, if ever.
+    /// The time from which on the script counts as too slow, if ever.
     deadline_ns: Option<u64>,
     /// The part of its state that other threads read.
     watch: Arc<Watch>,
-    /// Others have been told.
+    /// Set once the script was reported as too slow.
     slow: Option<Arc<Running>>,
     /// The shards of the declared keys, while it is learned whether the script keeps to them.
     watched: Option<ShardSet>,
@@ -130,8 +130,9 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         Ok(())
     }
 
-    /// `DEBUG SET-DISABLE-DENY-SCRIPTS`: of what is not for scripts, `DEBUG` is let in, which suites want
-    /// there. The rest, about connections, transactions and scripts, is not made to be nested.
+    /// `DEBUG SET-DISABLE-DENY-SCRIPTS`: permits `DEBUG` in scripts, which test suites need. Other
+    /// commands that are not for scripts, about connections, transactions and scripts, cannot be
+    /// nested.
     fn may_more(&self, entry: &CommandEntry) -> bool {
         entry.spec.name == "debug"
             && self.cx.engine.switches.scripts_may_more.load(Ordering::Relaxed)
@@ -148,7 +149,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
     fn locked(&mut self, call: Call<'_>) -> bool {
         let (engine, db) = (self.cx.engine, self.cx.session.db);
         if engine.keyspace.is_holding() && engine.is_held_up(&call, self.cx.session) {
-            // What has happened cannot be taken back, and half of a transaction cannot wait.
+            // Executed commands cannot be undone, and half of a transaction cannot wait.
             let may_wait = !self.before.2.contains(Special::NO_BLOCK);
             self.cx.changes.rest().again = (!self.acted && may_wait).then_some(Again::Held);
             return false;
@@ -215,7 +216,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         }
     }
 
-    /// Tells everybody that this script runs too long, once.
+    /// Reports once that this script runs too long.
     #[cold]
     fn say_so(&mut self, now_ns: u64) {
         if self.slow.is_some() {
@@ -275,7 +276,7 @@ impl Drop for ScriptHost<'_, '_> {
     }
 }
 
-/// The reply that ends a script which is to be run again: nobody sees it.
+/// The reply that ends a script which is to be run again. No client sees it.
 const AGAIN: &str = "ERR script touched a key it did not declare";
 /// The reply when locks cannot be had any more.
 const CONTENDED: &str = "BUSY script touched a key it did not declare, which others are using; \

@@ -39,7 +39,7 @@ impl Library {
     }
 }
 
-/// All libraries; replaced as a whole by whoever changes one.
+/// All libraries. A change replaces the whole set.
 #[derive(Clone, Debug, Default)]
 pub struct Libraries {
     by_name: BTreeMap<Vec<u8>, Arc<Library>>,
@@ -73,7 +73,7 @@ impl Libraries {
         self.iter().any(|library| library.id == id)
     }
 
-    /// The library that has a function, and what is known of that.
+    /// The library of a function, and the function's declaration.
     pub fn function(&self, name: &[u8]) -> Option<(&Arc<Library>, &Declared)> {
         let library = self.by_function.get(&name.to_ascii_lowercase())?;
         let is_it = |function: &&Declared| function.name.eq_ignore_ascii_case(name);

@@ -1,9 +1,10 @@
-//! Scripts that run for longer than `busy-reply-threshold`: everybody is told, and may kill them.
+//! Scripts that run for longer than `busy-reply-threshold`: other clients are told, and may kill
+//! them.
 //!
-//! A script inside one long command cannot check its own time, so whoever waits for its locks does
-//! ([`super::watch`]).
-//! Whoever needs no shard that such a script holds is served; whoever does is told that it is busy,
-//! and so is every command without keys, so that those who ask only how the server is learn of it.
+//! A script inside one long command cannot check its own time, so transactions that wait for its
+//! locks do that ([`super::watch`]). Commands that need no shard of such a script are executed;
+//! others get the error that the server is busy. So do all commands without keys, so that clients
+//! which only check the server's state learn of it.
 
 use super::watch::Watch;
 use crate::engine::{Engine, Gate};
@@ -66,7 +67,7 @@ impl RunningScripts {
 }
 
 impl Engine {
-    /// Tells the oldest script of the kind that can be killed to end.
+    /// Asks the oldest script of this kind that can be killed to end.
     pub fn kill_script(&self, kind: Kind) -> Kill {
         let mut running = self.scripting.running.watches();
         running.extend(self.scripting.watches.overdue((self.environment.stopwatch)()));
@@ -103,8 +104,8 @@ impl Engine {
         !matches!(shards, Locks::None) && !shards.any(all, held)
     }
 
-    /// Ends the scripts that run too long, because the server ends: those that have written only
-    /// with `all`, since half of what they do would be kept.
+    /// Ends the scripts that run too long, because the server ends. Those that have written are
+    /// ended only if `all`, because half of their effects would be kept.
     pub fn end_slow_scripts(&self, all: bool) {
         for script in self.scripting.running.0.lock().iter() {
             script.watch.kill.store(true, Ordering::Relaxed);

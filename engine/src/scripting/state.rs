@@ -12,12 +12,12 @@ use script::{JsonSettings, MEMORY_LIMIT, Sha, Vm};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Conducts of so many scripts are kept; with one more, all are forgotten.
+/// The number of scripts whose conduct is remembered; beyond it, all are forgotten.
 const CONDUCTS_MAX: usize = 65_536;
 
 /// Scripts that a VM finds by their text, without computing the digest.
 const BY_TEXT_MAX: usize = 1024;
-/// Longer texts are not kept for that: comparing would cost what the digest does.
+/// Longer texts are not kept for that, because comparing them would cost as much as the digest.
 const BY_TEXT_LEN_MAX: usize = 16 * 1024;
 
 /// A script in the cache.
@@ -48,8 +48,8 @@ impl Script {
     }
 }
 
-/// Whether a script keeps to the keys it declares. It cannot be told from its text, so it is
-/// learned: see [`super::eval`].
+/// Whether a script uses only the keys that it declares. The text does not tell this, so it is
+/// learnt: see [`super::eval`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conduct {
     /// It has, so far.
@@ -58,7 +58,7 @@ pub enum Conduct {
     Roams,
 }
 
-/// A VM with what it has compiled.
+/// A VM, with the scripts it has compiled.
 pub struct Worker {
     /// The Lua state.
     pub vm: Vm,
@@ -76,7 +76,8 @@ pub struct Worker {
 
 impl Worker {
     fn new(engine: &Engine) -> Option<Worker> {
-        // Strings are placed by what nobody can guess, and the same in every run of a test.
+        // The hash of strings has a seed that cannot be guessed, but is the same in every run of a
+        // test.
         let seed = [&b"lua"[..], b"strings"].map(|word| engine.backend.hash(word));
         let vm = Vm::new(MEMORY_LIMIT, seed)?;
         Some(Worker {
@@ -111,7 +112,7 @@ pub struct Scripting {
     cache: RwLock<script::BySha<Arc<Script>>>,
     /// Counts `SCRIPT FLUSH`.
     version: AtomicU64,
-    /// VMs nobody uses now; the last one used is the first to be used again.
+    /// VMs that are not in use. The one used last is the first to be used again.
     idle: Mutex<Vec<Worker>>,
     conducts: RwLock<HashMap<u64, Conduct>>,
     vm_bytes: AtomicUsize,
@@ -253,7 +254,7 @@ impl Scripting {
         self.library_ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Forgets what was learned: names may mean something else now.
+    /// Forgets the learnt conducts, because names may have another meaning now.
     pub(crate) fn forget_conducts(&self) {
         self.conducts.write().clear();
     }

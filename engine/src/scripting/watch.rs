@@ -1,8 +1,8 @@
-//! [`Watch`]: what others can see of a running script, whether or not it comes to say anything.
+//! [`Watch`]: the part of a running script's state that other threads can see.
 //!
-//! A script that runs too long finds out itself, at instructions and in long loops of its libraries,
-//! and tells everybody ([`super::running`]). Within one long command it cannot; so whoever waits for
-//! a lock looks himself whether a script's time is over.
+//! A script that runs too long usually notices this itself, at instructions and in long loops of
+//! its libraries, and reports it ([`super::running`]). Within one long command it cannot, so a
+//! transaction that waits for a lock checks whether a script's time is over.
 
 use super::running::Kind;
 use parking_lot::Mutex;
@@ -20,7 +20,7 @@ pub struct Watch {
     is_function: AtomicBool,
     /// It has called a writing command: it cannot be killed any more.
     pub wrote: AtomicBool,
-    /// Somebody wants it to end.
+    /// Whether it was asked to end.
     pub kill: AtomicBool,
     /// The server ends: it is over, whatever it has done.
     pub end: AtomicBool,

@@ -173,8 +173,9 @@ pub fn parse_f64(bytes: &[u8]) -> Option<f64> {
     (!overflow && !underflow).then_some(value)
 }
 
-/// A floating-point number as `strtod` alone takes it, where Redis calls it without checks (ranges
-/// of scores): space before it is skipped, nothing at all is 0, and what is too large is infinite.
+/// Parses a floating-point number as `strtod` alone does, which Redis uses without checks for
+/// ranges of scores: leading space is skipped, an empty text is 0, and a number that is too large
+/// is infinite.
 pub fn parse_f64_lenient(bytes: &[u8]) -> Option<f64> {
     match bytes.trim_ascii_start() {
         b"" if bytes.is_empty() => Some(0.0),

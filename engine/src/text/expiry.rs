@@ -42,8 +42,8 @@ pub fn positive_expiry(cx: &Cx<'_>, index: usize, unit: Unit) -> Result<u64, Fai
     at.map(|at| at as u64).ok_or_else(|| invalid_expire(cx))
 }
 
-/// Whether a key that expires then is gone already. Never while a log is replayed: what it wrote
-/// was there at the time, and the log itself says when it went.
+/// Whether a key with this expiry counts as expired already. Never while a log is replayed: the key
+/// existed when it was logged, and the log contains its deletion.
 pub fn is_past(cx: &Cx<'_>, at_ms: i64) -> bool {
     !cx.session.is_timeless() && at_ms <= cx.now.wall_ms as i64
 }

@@ -69,7 +69,8 @@ fn step(pattern: &[u8], byte: u8, nocase: bool) -> Option<usize> {
     }
 }
 
-/// Matches a class, `class` being what follows its `[`: the verdict and the bytes it took.
+/// Matches a character class; `class` is the text after its `[`. Returns whether it matches, and
+/// the number of bytes of the class.
 fn class(class: &[u8], byte: u8, nocase: bool) -> (bool, usize) {
     let negated = class.first() == Some(&b'^');
     let mut at = usize::from(negated);

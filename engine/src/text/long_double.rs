@@ -38,8 +38,8 @@ impl LongDouble {
     /// Zero.
     pub const ZERO: LongDouble = LongDouble { negative: false, mantissa: 0, exponent: 0 };
 
-    /// The number `text` spells as `strtold` reads it: decimal or hexadecimal, with an exponent if
-    /// it likes. `None` for `nan`, for what is out of range, and for anything around the number.
+    /// Parses a number as `strtold` does: decimal or hexadecimal, with or without an exponent.
+    /// `None` for `nan`, for numbers out of range, and for text around the number.
     pub fn parse(text: &[u8]) -> Option<Parsed> {
         if text.len() >= TEXT_LEN_MAX {
             return None;

@@ -1,4 +1,4 @@
-//! Directives as they are set: what follows from each.
+//! Applies directives when they are set.
 
 use super::durability;
 use crate::config::{Id, KeyspaceEvents, Value};
@@ -8,14 +8,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use storage::backend::EncodingLimits;
 
-/// Below this `slowlog-log-slower-than` a command that takes no time to speak of may be one that is
-/// asked for, microseconds.
+/// If `slowlog-log-slower-than` is below this, in microseconds, even a quick command may have to be
+/// recorded.
 const TIMED_IN_RUNS_US: i64 = 1000;
 
 /// After a run of quick commands was slow, each is measured by itself for so long, microseconds.
 const CLOSE_LOOK_US: u64 = 1_000_000;
 
-/// Whether the engine can do what a directive asks for.
+/// Whether the engine supports the value of a directive.
 fn check(engine: &Engine, id: Id) -> Result<(), String> {
     let evicts = engine.config.choice(Id::MaxmemoryPolicy) != "noeviction";
     if id == Id::MaxmemoryPolicy && evicts && !engine.backend.can_sample() {
@@ -127,7 +127,7 @@ fn apply_output_limits(engine: &Engine) {
     limits.for_each(|(limit, new)| limit.set(new, ceiling));
 }
 
-/// How exactly commands must be measured, and what is to be heard of.
+/// Determines how exactly commands must be measured, and which events are recorded.
 fn follow_measuring(engine: &Engine) {
     let slower_than_us = engine.config.integer(Id::SlowlogLogSlowerThan);
     let each = (0..TIMED_IN_RUNS_US).contains(&slower_than_us) || engine.latency.is_on();

@@ -1,5 +1,5 @@
-//! Directives that change the engine while it runs: who must be told when they are set; and what
-//! `DEBUG` changes ([`switches`]).
+//! Directives that change the engine while it runs, with the parts that must be notified when they
+//! are set; and the switches of `DEBUG` ([`switches`]).
 
 mod engine;
 pub mod switches;
@@ -36,7 +36,8 @@ struct Limit {
 /// Output that one turn of a session may add before others get theirs, in bytes.
 const OUTPUT_PER_TURN: usize = 1 << 20;
 
-/// One turn adds at most this part of the hard limit: what the peer reads at once does not count.
+/// One turn adds at most this part of the hard limit, because output that the peer reads at once
+/// does not count.
 const TURNS_PER_LIMIT: usize = 4;
 
 impl Limit {
@@ -110,8 +111,9 @@ impl Tuning {
         self.of(class).ceiling.load(Ordering::Relaxed)
     }
 
-    /// Unread bytes above which a client is closed that others send to (subscribers, monitors): the
-    /// class's hard limit, or else the ceiling, for what others send cannot wait.
+    /// The unread bytes above which a client is closed to which others send (subscribers,
+    /// monitors): the class's hard limit or, if there is none, the ceiling, because what others
+    /// send cannot wait.
     pub fn push_limit(&self, class: OutputClass) -> usize {
         self.of(class).push_limit.load(Ordering::Relaxed)
     }

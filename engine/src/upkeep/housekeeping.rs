@@ -69,11 +69,12 @@ impl Engine {
         let mut more = false;
         let mut changes = Changes::default();
         let outcome = self.backend.transact(Locks::One(shard), now.wall_ms, &mut |tx| {
-            // Whether what has expired is logged as gone, or is still there: it reads the same.
+            // It makes no difference to readers whether an expired key is logged as deleted or
+            // still exists.
             let watch = Watch::new(self, Doing::Work("expiry"), tx);
             self.noting("expire-del", now, || {
                 if !self.is_admitted(0) {
-                    // Who may not say what goes leaves it.
+                    // A server that may not decide about deletions leaves the key.
                     return;
                 }
                 more = watch.tx.expire_due(shard, EXPIRE_BATCH).unwrap_or(false);

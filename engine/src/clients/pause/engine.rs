@@ -21,7 +21,7 @@ impl Engine {
         self.keyspace.set_hides_expired(paused || self.is_replica());
     }
 
-    /// Ends the pause and lets everybody go on.
+    /// Ends the pause for all clients.
     pub fn unpause_clients(&self) {
         *self.pause.current.lock() = None;
         self.set_paused(false);

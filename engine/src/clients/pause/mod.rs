@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 /// Which commands a pause holds back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PauseMode {
-    /// Writes, and what may propagate.
+    /// Writes, and other commands with effects for replicas.
     Write,
     /// Every command.
     All,

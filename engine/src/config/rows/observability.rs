@@ -4,7 +4,7 @@ use super::bounds::NATURAL_LONG;
 use crate::config::directive::{grammar, integer, yes_no};
 use crate::config::{Directive, Grammar, Id, Initial};
 
-/// Directives about what is measured, and kept of it.
+/// Directives about measurements, and how many of them are kept.
 pub(super) static ROWS: &[Directive] = &[
     integer(
         Id::SlowlogLogSlowerThan,

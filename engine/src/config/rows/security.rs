@@ -1,4 +1,4 @@
-//! Security: who may do what.
+//! Directives about security.
 
 use super::bounds::NATURAL_LONG;
 use crate::config::directive::{choice, integer, text};
@@ -8,7 +8,7 @@ const PUBSUB_DEFAULT: &[(&str, i64)] = &[("allchannels", 1), ("resetchannels", 0
 const NO_YES_LOCAL: &[(&str, i64)] = &[("no", 0), ("yes", 1), ("local", 2)];
 const SANITIZE: &[(&str, i64)] = &[("no", 0), ("yes", 1), ("clients", 2)];
 
-/// Who may do what.
+/// Directives about authentication and permissions.
 pub(super) static ROWS: &[Directive] = &[
     text(Id::Requirepass, "requirepass", "", "Password of the user `default`").sensitive(),
     text(Id::Aclfile, "aclfile", "", "File with the users").immutable(),

@@ -1,4 +1,4 @@
-//! Records for clients that capture, and how they come to them.
+//! Creates the records for clients that capture traffic, and delivers them.
 
 use super::{LOST_BYTES, Reader, bulk, head};
 use crate::clients::Client;

@@ -1,20 +1,21 @@
-//! `CAPTURE`: clients that are sent every request with its time and its connection.
+//! `CAPTURE`: sends clients every request with its time and its connection.
 //!
-//! The counterpart of `MONITOR` for programs: it sends records instead of text, reports when
-//! connections open and close, and gives times in microseconds. A reader that is slow loses
-//! records, and is told how many, so the server's buffer for it stays bounded.
+//! This is the counterpart of `MONITOR` for programs. It sends records instead of text, reports
+//! when connections open and close, and gives times in microseconds. A slow reader loses records,
+//! and is told how many, so the server's buffer for it stays bounded.
 //!
 //! A record is a flat array (a push in RESP3):
 //!
 //! | record | |
 //! | --- | --- |
-//! | `open time client db resp` | the client is connected: once for everyone at the start |
-//! | `request time client db arg…` | a request was admitted: it runs now, or was queued by `MULTI` |
-//! | `close time client` | the client is gone |
-//! | `lost time count` | so many records did not fit the buffer |
+//! | `open time client db resp` | the client is connected; one for each client at the start |
+//! | `request time client db arg…` | a request was admitted: it runs now, or was queued by `MULTI`
+//! |
+//! | `close time client` | the client has disconnected |
+//! | `lost time count` | this number of records did not fit the buffer |
 //!
 //! Times are microseconds of the server's monotonic clock; requests that arrived together have the
-//! same. What administrators do is left out, and credentials are, too, as in `MONITOR`.
+//! same. As in `MONITOR`, administrative commands and credentials are left out.
 
 mod engine;
 
@@ -32,7 +33,7 @@ pub const BUFFER_DEFAULT: usize = 32 << 20;
 /// The sizes of a buffer that a reader may ask for, bytes.
 pub const BUFFER_RANGE: std::ops::RangeInclusive<usize> = (64 << 10)..=(1 << 30);
 
-/// A `lost` record fits in so many bytes.
+/// The largest size of a `lost` record, in bytes.
 const LOST_BYTES: usize = 80;
 
 /// The clients that capture.
@@ -53,7 +54,7 @@ struct Reader {
     /// Records the client's session has not taken yet.
     records: Vec<u8>,
     lost: u64,
-    /// The session has been told to look, and has not yet.
+    /// Whether the session was notified of records and has not taken them yet.
     told: bool,
 }
 
@@ -62,7 +63,7 @@ impl Reader {
         Reader { client, limit, records: Vec::new(), lost: 0, told: false }
     }
 
-    /// Whether so many bytes more may wait.
+    /// Whether there is room for `bytes` more.
     fn has_room(&self, bytes: usize) -> bool {
         let waiting = self.records.len() + self.client.output_bytes.load(Ordering::Relaxed);
         waiting + bytes <= self.limit
@@ -77,7 +78,8 @@ impl Reader {
             }
             false => self.lost += 1,
         }
-        // A session that lost something looks, too: what it has written since is not known here.
+        // A session that has lost records is notified as well, because it may have written some
+        // output since.
         if !std::mem::replace(&mut self.told, true) {
             self.client.send(Event::Captured, 0);
         }

@@ -125,7 +125,8 @@ impl Keyspace {
         self.event_flags.load(Ordering::SeqCst) & Marks::HOLDING.bits() != 0
     }
 
-    /// Whether it is to be asked who executes, or what a reply depends on: see [`crate::commit`].
+    /// Whether a commit must be checked: where a request is executed, and on what its reply
+    /// depends. See [`crate::commit`].
     pub(crate) fn is_guarded(&self) -> bool {
         self.event_flags.load(Ordering::Relaxed) & Marks::GUARDED.bits() != 0
     }
@@ -147,12 +148,13 @@ impl Keyspace {
         self.set_mark(Marks::HOLDING, holding);
     }
 
-    /// Whether somebody may listen to keys being made: what has to be looked at before a command.
+    /// Whether clients may listen to the creation of keys, so that missing keys must be recorded
+    /// before a command.
     pub fn announces_new(&self) -> bool {
         self.events().contains(KeyspaceEvents::NEW)
     }
 
-    /// Whether what has expired stays where it is, for as long as clients are paused.
+    /// Whether expired keys are not deleted because clients are paused.
     pub fn hides_expired(&self) -> bool {
         self.event_flags.load(Ordering::Relaxed) & Marks::HIDES_EXPIRED.bits() != 0
     }
@@ -248,14 +250,14 @@ impl Keyspace {
         watchers.get_mut(&watched).into_iter().flatten().for_each(then);
     }
 
-    /// The keys of a database that somebody watches.
+    /// The keys of a database that clients watch.
     pub(crate) fn watched_in(&self, db: Db) -> Vec<Box<[u8]>> {
         let watchers = self.watchers.lock();
         watchers.keys().filter(|watched| watched.db == db).map(|w| w.key.clone()).collect()
     }
 
-    /// A whole database was put in another's place (`SWAPDB`, or `FLUSHDB` with nothing in its
-    /// place): what a key was, and what it is now.
+    /// A whole database was replaced by another (`SWAPDB`) or emptied (`FLUSHDB`). `was` and `is`
+    /// are the presence of the key before and after.
     pub(crate) fn replaced(&self, db: Db, key: &[u8], was: Presence, is: Presence) {
         self.each_watcher(db, key, |watcher| {
             let there_before = was != Presence::Absent && !watcher.stale;
@@ -274,7 +276,8 @@ mod tests {
     use runtime::Peer;
     use std::task::Waker;
 
-    /// Whether the transaction of who watches a key, stale or not, fails through `change`.
+    /// Whether the transaction of a client that watches a key, stale or not, fails because of
+    /// `change`.
     fn fails(stale: bool, change: impl Fn(&Keyspace)) -> bool {
         let (keyspace, clients) = (Keyspace::default(), Clients::default());
         let client = clients.add(Peer::Unix(String::new()), Waker::noop().clone(), 0);

@@ -1,4 +1,4 @@
-//! Who monitors, and what they are shown.
+//! Begins and ends monitoring, and shows commands to monitoring clients.
 
 use crate::clients::{Client, ClientFlags, Event};
 use crate::command::{CommandEntry, Flag, Group};

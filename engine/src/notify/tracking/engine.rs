@@ -1,4 +1,4 @@
-//! Remembering who has read which keys, and telling them.
+//! Remembers which clients have read which keys, and notifies them.
 
 use super::notice;
 use super::table::Holders;
@@ -67,13 +67,15 @@ impl Engine {
         self.tracking.count.fetch_sub(1, Ordering::SeqCst);
         self.keyspace.release_interest();
         if trackers.is_empty() {
-            // Under the lock: whoever comes next must not lose what it reads.
+            // Under the lock, so that a client that begins to track now does not lose the keys that
+            // it reads.
             self.tracking.table.clear();
         }
     }
 
-    /// Notes the keys that a command read, under their locks; what that pushed out of the table. The caller has announced what was
-    /// met expired: a key that went before it was read must not be forgotten after.
+    /// Remembers the keys that a command read, under their locks. Returns the keys that this pushed
+    /// out of the table. The caller must have announced expired keys before: a key that was deleted
+    /// before it was read must not be forgotten afterwards.
     pub(crate) fn remember_keys(&self, tracker: &Tracker, caching: bool, call: &Call<'_>) -> Stale {
         let Call { entry, request, .. } = *call;
         // Of a script the commands it runs count, and channels are no keys.
@@ -94,8 +96,8 @@ impl Engine {
         self.limit_tracking(Some(id))
     }
 
-    /// Forgets keys until there are no more than `tracking-table-max-keys`, or enough was done for
-    /// now. Their clients are told as if the keys had changed.
+    /// Forgets keys until there are at most `tracking-table-max-keys`, or until enough were
+    /// forgotten for now. Their clients are notified as if the keys had changed.
     pub(crate) fn limit_tracking(&self, by: Option<u64>) -> Stale {
         let mut stale = Stale::default();
         let limit = self.config.integer(Id::TrackingTableMaxKeys) as usize;
@@ -109,8 +111,8 @@ impl Engine {
         stale
     }
 
-    /// Tells whoever may have cached `key` that it has changed, under its lock. `by` is the client
-    /// whose command runs; `expired` that the change is not its doing.
+    /// Notifies all clients that may have cached `key` that it has changed, under its lock. `by` is
+    /// the client whose command runs. If `expired`, that client did not cause the change.
     pub(crate) fn invalidate(
         &self,
         hash: u64,
@@ -129,7 +131,7 @@ impl Engine {
         }
     }
 
-    /// `own`: the change is the doing of `by`.
+    /// If `own`, the client `by` caused the change.
     fn tell_holders(
         &self,
         key: &[u8],
@@ -141,7 +143,8 @@ impl Engine {
         let keys = notice::array([key].into_iter());
         let trackers = self.tracking.trackers.read();
         for id in holders {
-            // Who changed to broadcasts since has what it read before no longer.
+            // A client that has since changed to broadcasts no longer relies on keys that it read
+            // before.
             let tracker = trackers.get(id).filter(|tracker| !tracker.options.broadcast);
             let Some(tracker) = tracker else { continue };
             match by == Some(*id) {
@@ -152,7 +155,7 @@ impl Engine {
         }
     }
 
-    /// Tells everyone who tracks that all keys have changed. The caller has every lock.
+    /// Notifies all tracking clients that all keys have changed. The caller holds every lock.
     pub(crate) fn invalidate_all(&self, by: u64, stale: &mut Stale) {
         if !self.tracking.is_on() {
             return;
@@ -208,7 +211,7 @@ impl Engine {
     }
 }
 
-/// RESP2 has no way to tell a client of its own cache.
+/// A RESP2 client cannot receive notices about its own cache.
 fn give(receiver: &Arc<Client>, notice: Notice, own: &mut Option<Issuer<'_>>, redirected: bool) {
     let proto = receiver.proto();
     if proto == resp::Proto::Resp2 && !(redirected && receiver.has_flag(ClientFlags::PUBSUB)) {

@@ -1,15 +1,16 @@
-//! Client-side caching: who is told that keys it may have cached have changed.
+//! Client-side caching: notifies clients that keys which they may have cached have changed.
 //!
-//! A client that tracks keys is remembered with every key it reads ([`Table`]), or, when it asked
-//! for broadcasts, with prefixes ([`Prefixes`]). Both happen under the locks of the keys, so no
-//! change slips between a client's look at a key and its being remembered.
+//! A client that tracks keys is remembered with every key it reads ([`Table`]) or, if it asked for
+//! broadcasts, with prefixes ([`Prefixes`]). Both happen under the locks of the keys, so that no
+//! change can happen between a read and its being remembered.
 //!
-//! A change under those locks takes the key's clients out of the table. Others are told at once,
-//! through their inbox. What the client of the running command is to be told itself, and
-//! broadcasts, wait in [`Stale`] until the command, the transaction or the script has replied.
+//! A change under those locks removes the key's clients from the table. Other clients are notified
+//! at once, through their inbox. Notices to the client of the running command, and broadcasts, wait
+//! in [`Stale`] until the command, the transaction or the script has replied.
 //!
-//! While nobody tracks, none of this is reached: reading looks at a flag of its own session, and
-//! writing at [`Keyspace::has_interest`](crate::notify::keyspace::Keyspace::has_interest).
+//! While no client tracks keys, nothing of this is reached: a read checks a flag of its own
+//! session, and a write
+//! [`Keyspace::has_interest`](crate::notify::keyspace::Keyspace::has_interest).
 
 mod engine;
 mod notice;
@@ -32,13 +33,13 @@ use table::Table;
 /// How a client tracks keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// It hears of all keys with its prefixes, whether it read them or not.
+    /// Whether it is notified of all keys with its prefixes, even if it has not read them.
     pub broadcast: bool,
-    /// Only what is read right after `CLIENT CACHING yes` is remembered.
+    /// Whether only keys are remembered that are read right after `CLIENT CACHING yes`.
     pub opt_in: bool,
-    /// All is remembered but what is read right after `CLIENT CACHING no`.
+    /// Whether all keys are remembered except those that are read right after `CLIENT CACHING no`.
     pub opt_out: bool,
-    /// It is not told of its own changes.
+    /// Whether it is not notified of its own changes.
     pub no_loop: bool,
 }
 
@@ -48,7 +49,7 @@ pub struct Tracker {
     client: Arc<Client>,
     /// How.
     pub options: Options,
-    /// The client that is told instead.
+    /// The client to which notices are redirected.
     pub redirect: Option<u64>,
     /// Of a client that asked for broadcasts, in order.
     pub prefixes: Vec<Bytes>,
@@ -79,7 +80,7 @@ pub struct Tracking {
 }
 
 impl Tracking {
-    /// Whether anybody tracks.
+    /// Whether any client tracks keys.
     pub fn is_on(&self) -> bool {
         self.count.load(Ordering::Relaxed) != 0
     }
@@ -89,7 +90,7 @@ impl Tracking {
         self.trackers.read().get(&client).cloned()
     }
 
-    /// Keys that somebody may have cached.
+    /// The number of keys that clients may have cached.
     pub fn keys(&self) -> usize {
         self.table.keys()
     }
@@ -105,7 +106,7 @@ impl Tracking {
     }
 }
 
-/// The client that is told instead: 0 if none is, -1 where nothing is tracked.
+/// The client to which notices are redirected: 0 if they are not, -1 if the client does not track.
 pub fn redirection(tracker: Option<&Tracker>) -> i64 {
     tracker.map_or(-1, |tracker| tracker.redirect.unwrap_or(0) as i64)
 }

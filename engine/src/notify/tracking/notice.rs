@@ -1,9 +1,9 @@
-//! [`Notice`]: what a client is told about its cache.
+//! [`Notice`]: a message to a client about its cache.
 
 use bytes::Bytes;
 use resp::Reply;
 
-/// The channel that stands for invalidations where there are no pushes.
+/// The channel of invalidation messages for clients without pushes.
 const CHANNEL: &[u8] = b"__redis__:invalidate";
 
 /// A message about a cache.
@@ -12,13 +12,13 @@ pub enum Notice {
     /// Keys that have changed, as an array in the protocol (its form is the same in RESP2 and
     /// RESP3); `None` when everything has.
     Stale(Option<Bytes>),
-    /// The client that was to be told instead, by number, is gone.
+    /// The client to which the messages are redirected, by number, is gone.
     Unreachable(u64),
 }
 
 impl Notice {
-    /// Writes the notice. A RESP2 client can be told only while it is `subscribed`: there it is a
-    /// message, and what is no message is left out.
+    /// Writes the notice. A RESP2 client can receive one only while it is `subscribed`, as a
+    /// message; other kinds of notice are left out then.
     pub fn write(&self, reply: &mut Reply<'_>, subscribed: bool) {
         match self {
             Notice::Unreachable(_) if !reply.is_resp3() => return,

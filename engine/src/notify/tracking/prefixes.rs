@@ -1,5 +1,5 @@
-//! [`Prefixes`]: who hears of all keys that begin so; [`Stale`]: what is to be told when a command
-//! is done.
+//! [`Prefixes`]: the clients that are notified of all keys with a prefix. [`Stale`]: notices that
+//! wait until a command has replied.
 
 use super::Tracker;
 use bytes::Bytes;
@@ -21,12 +21,12 @@ pub(crate) struct Stale {
 }
 
 impl Stale {
-    /// Whether there is nothing to tell.
+    /// Whether there are no notices.
     pub fn is_empty(&self) -> bool {
         self.own.is_empty() && self.broadcast.is_empty()
     }
 
-    /// Adds what came later.
+    /// Adds later notices.
     pub fn append(&mut self, later: Stale) {
         self.own.extend(later.own);
         for (prefix, keys) in later.broadcast {

@@ -86,7 +86,7 @@ impl Table {
         slot.holders.len()
     }
 
-    /// Forgets `key`; who may hold it.
+    /// Forgets `key`. Returns the clients that may have cached it.
     pub fn take(&self, hash: u64, key: &[u8]) -> Holders {
         let mut stripe = self.stripe(hash).lock();
         let place = stripe.places.find(hash, |&at| *stripe.slots[at].key == *key).copied();
@@ -134,7 +134,7 @@ impl Table {
         }
     }
 
-    /// Keys that somebody may hold.
+    /// The number of keys that clients may have cached.
     pub fn keys(&self) -> usize {
         self.keys.load(Ordering::Relaxed)
     }

@@ -17,7 +17,8 @@ const OF_THE_LOG: [Figure<()>; 8] = [
     gauge("aof_last_rewrite_time_sec", Unit::Seconds, "How long the last rewrite took", ()),
 ];
 
-/// A log that is off can be rewritten, too; of its size and its syncs nothing is told then.
+/// A log that is off can be rewritten as well, but then no figures of its size and its syncs are
+/// shown.
 fn log(r: &Reading<'_>, sheet: &mut Sheet) {
     let logging = r.engine.is_logging();
     let of_rewrites = |name: &str| name.contains("rewrite") && name != "aof_pending_rewrite";

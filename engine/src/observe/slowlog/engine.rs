@@ -1,4 +1,4 @@
-//! Which commands are kept, and what of them.
+//! Decides which commands are recorded, and what is recorded of them.
 
 use super::SlowEntry;
 use crate::clients::Client;
@@ -47,8 +47,8 @@ impl Engine {
         self.note_slow(entry, request, nanos, client, now);
     }
 
-    /// Keeps a command in the slow log if it took long. `client` is who sent it: a script is
-    /// nobody, as in Redis.
+    /// Records a command in the slow log if it was slow. `client` is its sender; as in Redis a
+    /// script has none.
     pub(crate) fn note_slow(
         &self,
         entry: &CommandEntry,
@@ -65,8 +65,9 @@ impl Engine {
         self.slowlog.add(SlowEntry::new(args, duration_us, client, now));
     }
 
-    /// Keeps a run of quick commands that was long as a whole. Which of them it was cannot be told, so
-    /// none is blamed: `last` gives the command's name. From now on it could be, for a while.
+    /// Records a run of quick commands that was slow as a whole. It is not known which of them was
+    /// slow, so `last` only gives the command's name. For a while from now on commands are measured
+    /// alone.
     pub(crate) fn note_slow_run(
         &self,
         entry: &CommandEntry,

@@ -1,4 +1,4 @@
-//! Holding keys, and finding out who has to wait for them.
+//! Holds keys, and determines which requests have to wait for them.
 
 use crate::clients::Event;
 use crate::command::{Flag, Group, LockRule};

@@ -1,10 +1,11 @@
-//! Keys that are on their way to another server.
+//! Keys that are being sent to another server.
 //!
-//! While `MIGRATE` waits for the other server, it holds its keys, not their shards: whoever wants
-//! one of them waits in his session, as he would wait in Redis, and everybody else goes on. So
-//! each key is on one server for all to see, and nobody changes it on both.
+//! While `MIGRATE` waits for the other server, it holds its keys rather than their shards: a
+//! request for one of them waits in its session, as it would in Redis, and all others go on. So
+//! clients see each key on one server only, and it is not changed on both.
 //!
-//! Keys are held by name, whatever the database: `MOVE`, `COPY` and their kin reach into others.
+//! Keys are held by name, whatever the database, because `MOVE`, `COPY` and similar commands use
+//! several databases.
 
 mod engine;
 
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use storage::Db;
 
-/// The keys that are held, and who waits until they are not.
+/// The keys that are held, and the requests that wait for them.
 #[derive(Default)]
 pub(crate) struct Holds(Mutex<Inner>);
 

@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// The smallest limit that is applied: with less nobody could connect to set another.
+/// The smallest limit that is applied: with less, no client could connect to set another.
 const LIMIT_MIN: u64 = 128 << 10;
 
 /// Looked again after growth by this part of the limit.
@@ -34,7 +34,7 @@ impl Engine {
         self.evict_clients();
     }
 
-    /// Says that a client's buffers have grown by so many bytes.
+    /// Reports that a client's buffers have grown by this many bytes.
     #[cold]
     pub(crate) fn note_client_growth(&self, bytes: usize) {
         let Some(limit) = self.client_memory_limit() else { return };

@@ -1,10 +1,10 @@
-//! Client eviction: connections that give way when all of them together hold more than
+//! Client eviction: closes connections when all of them together use more memory than
 //! `maxmemory-clients`.
 //!
-//! As in Redis, those go first that hold most, until the rest is below the limit; `CLIENT NO-EVICT`
-//! and those who monitor are spared. What is held is looked at after so many bytes of growth, by the
-//! session that grew and before it executes more, and by the housekeeper: nothing is counted while
-//! there is no limit.
+//! As in Redis, the clients that use most are closed first, until the rest is below the limit.
+//! `CLIENT NO-EVICT` and monitoring clients are exempt. The memory is checked after a certain
+//! growth, by the session that grew and before it executes more, and by the housekeeper. Nothing is
+//! counted while there is no limit.
 
 mod engine;
 
@@ -18,12 +18,12 @@ pub(crate) struct ClientEviction {
     limited: AtomicBool,
     /// Bytes that buffers have grown by since the last look.
     grown: AtomicU64,
-    /// Whoever has it evicts.
+    /// Held by the thread that evicts.
     evicting: Mutex<()>,
 }
 
 impl ClientEviction {
-    /// Whether there is a limit: growth is to be told.
+    /// Whether there is a limit, so that growth must be reported.
     #[inline]
     pub fn is_limited(&self) -> bool {
         self.limited.load(Ordering::Relaxed)

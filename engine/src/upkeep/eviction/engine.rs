@@ -28,11 +28,11 @@ thread_local! {
 }
 
 impl Engine {
-    /// Compares what is used with `maxmemory`.
+    /// Compares the used memory with `maxmemory`.
     pub(crate) fn update_memory_gate(&self) {
         let limit = self.config.memory(Id::Maxmemory);
         self.eviction.limited.store(limit > 0, Ordering::Relaxed);
-        // What a replica holds is what its master holds.
+        // A replica has the same keys as its master.
         let ignored = self.is_replica() && self.config.boolean(Id::ReplicaIgnoreMaxmemory);
         let over = limit > 0 && !ignored && self.environment.host.memory_used() > limit;
         let evicts = self.eviction_policy().is_some();
@@ -47,8 +47,8 @@ impl Engine {
         self.backend.can_sample().then_some(policy)
     }
 
-    /// Counts bytes of requests that were executed, or if that is more, what the thread has
-    /// allocated since it last did: small requests can make large values.
+    /// Counts the bytes of executed requests or, if that is more, the memory that the thread has
+    /// allocated since the last count, because small requests can create large values.
     #[inline(always)]
     pub fn note_growth(&self, bytes: usize) {
         if self.eviction.limited.load(Ordering::Relaxed) {
@@ -68,8 +68,8 @@ impl Engine {
         }
     }
 
-    /// Whether a command that takes memory must be refused: there is too little, and nothing, or
-    /// nothing more, to evict. Looks anew before it says so.
+    /// Whether a command that takes memory must be refused, because too little is left and nothing
+    /// more can be evicted. Checks the memory again before it returns true.
     #[cold]
     pub(crate) fn is_out_of_memory(&self, now: Now) -> bool {
         if self.gate().contains(Gate::PAUSED) {
@@ -83,7 +83,7 @@ impl Engine {
 
     /// Evicts what one command may evict, if memory is over its limit and no other thread does.
     pub(crate) fn make_room(&self, now: Now) {
-        // What is paused is not to change.
+        // Nothing may change during a pause.
         if self.gate() & (Gate::CROWDED | Gate::PAUSED) != Gate::CROWDED {
             return;
         }
@@ -127,7 +127,7 @@ impl Engine {
     fn evict_one(&self, pool: &mut Vec<Candidate>, policy: Policy, now: Now) -> Option<u64> {
         for _ in 0..ROUNDS_MAX {
             self.sample(pool, policy, now);
-            // What it says of a key may be long ago: then the next one is tried.
+            // The sample of a key may be outdated; then the next one is tried.
             while let Some(victim) = pool.pop() {
                 if let Some(freed) = self.evict(&victim, policy, now) {
                     return Some(freed);
@@ -205,7 +205,7 @@ impl Engine {
         freed
     }
 
-    /// Counts an eviction, and tells everyone it concerns.
+    /// Counts an eviction, and notifies all clients concerned.
     fn announce_evicted(&self, db: Db, key: &[u8], hash: u64, changes: &mut Changes) {
         self.stats.evicted_keys.fetch_add(1, Ordering::Relaxed);
         if self.keyspace.has_interest() {

@@ -1,10 +1,11 @@
-//! Eviction: keys that give way when memory is over `maxmemory`.
+//! Eviction: removes keys when memory use exceeds `maxmemory`.
 //!
-//! As in Redis, victims are found by sampling: each time, a few keys from a random place are compared
-//! with the best of earlier samples, and the one that `maxmemory-policy` values least goes. Room is
-//! made before a command runs, by the thread that is about to run it, a bounded slice at a time. What
-//! is used is asked for after so many bytes that requests brought or a thread allocated for them, and
-//! by the housekeeper: one command may take what it likes, and the next that wants more finds out.
+//! As in Redis, victims are found by sampling: each time, a few keys at a random place are compared
+//! with the best of earlier samples, and the one that `maxmemory-policy` values least is removed.
+//! Before a command runs, the thread that is about to run it frees memory, a bounded slice at a
+//! time. The used memory is checked after a certain number of bytes of requests, or of memory that
+//! a thread allocated for them, and by the housekeeper. So one command may take any amount of
+//! memory, and the next one that needs some is affected.
 
 mod engine;
 
@@ -69,7 +70,7 @@ struct Candidate {
 /// State kept between evictions.
 #[derive(Debug, Default)]
 pub struct Eviction {
-    /// Ascending by score. Whoever has the lock evicts.
+    /// In ascending order of scores. The thread that holds the lock evicts.
     pool: Mutex<Vec<Candidate>>,
     /// Whether there is a limit.
     limited: AtomicBool,
