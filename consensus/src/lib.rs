@@ -15,8 +15,7 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | [`Raft`] | one member of one group; [`TikvRaft`] implements it with the crate `raft`, which
-//! only the module `tikv` names |
+//! | [`Raft`] | one member of one group; [`TikvRaft`] implements it with the crate `raft`, which only the module `tikv` names |
 //! | [`Group`] | Raft, and what executing first needs: fence, window, one term, outcomes, lease, undo |
 //! | [`LogStore`] | the logs of all groups of a node with one sync: [`SegmentStore`], [`MemoryStore`] |
 //! | [`Files`] | the disk below, which [`testing::Disk`] plays |

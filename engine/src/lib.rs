@@ -29,10 +29,8 @@
 //! | [`observe`] | figures: the rows of `INFO` and metrics, counters, slow commands |
 //! | [`upkeep`] | work done between requests: expiry, eviction, maintenance |
 //! | [`text`] | parsing of arguments: numbers, times, patterns |
-//! | [`cluster`], [`commit`], [`host`] | the interfaces to a cluster, to the journal's decisions
-//! about effects, and to the process around |
-//! | [`peers`] | other servers, with which only the process communicates, and keys that are being
-//! sent to them |
+//! | [`cluster`], [`commit`], [`host`] | the interfaces to a cluster, to the journal's decisions about effects, and to the process around |
+//! | [`peers`] | other servers, with which only the process communicates, and keys that are being sent to them |
 //! | [`replay`] | running logged effects again |
 //! | [`replication`](mod@replication) | replicas of this server, and its master |
 //! | [`testing`] | driving all of it in a test |

@@ -28,8 +28,7 @@ fn named(engine: &Engine, entry: &CommandEntry, reply: &mut Reply<'_>) {
 
 fn describe(engine: &Engine, entry: &CommandEntry, reply: &mut Reply<'_>) {
     let spec = entry.spec;
-    // Tests prove that our own rows can be parsed. A row of a plug-in that cannot is shown without
-    // arguments.
+    // Our own rows are tested to be parsed. A plug-in's row that cannot has no arguments here.
     let arguments = arguments(spec).unwrap_or_default();
     let mark = reply.deferred();
     let mut fields = 0;

@@ -61,8 +61,7 @@ impl Engine {
             rest.tell(self, &waiter.client, own);
         }
         if let Some((again, _)) = &again {
-            // The command would have to wait again: the second registration is removed, the first
-            // one stays.
+            // The command has to wait again: the second registration goes, the first one stays.
             again.end();
             self.unpark(again);
         }

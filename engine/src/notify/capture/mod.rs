@@ -9,8 +9,7 @@
 //! | record | |
 //! | --- | --- |
 //! | `open time client db resp` | the client is connected; one for each client at the start |
-//! | `request time client db arg…` | a request was admitted: it runs now, or was queued by `MULTI`
-//! |
+//! | `request time client db arg…` | a request was admitted: it runs now, or was queued by `MULTI` |
 //! | `close time client` | the client has disconnected |
 //! | `lost time count` | this number of records did not fit the buffer |
 //!
