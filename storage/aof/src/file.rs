@@ -13,11 +13,11 @@ pub trait LogFile: Send + Sync {
     /// Fails like write(2).
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Returns once all that was written survives power loss.
+    /// Returns once everything written will survive a power failure.
     ///
     /// # Errors
-    /// Fails like fdatasync(2): after an error, what was written since the last sync may be lost, whatever
-    /// a later call says.
+    /// Fails like fdatasync(2). After an error, everything written since the last sync may be lost,
+    /// whatever a later call returns.
     fn sync(&self) -> io::Result<()>;
 
     /// Cuts the file back to `len` bytes.

@@ -140,7 +140,7 @@ impl FileSet {
         Ok(())
     }
 
-    /// Removes what a crash left of unfinished work.
+    /// Removes the temporary files of unfinished work, which a crash has left.
     fn remove_temporary(&self) {
         let prefix = format!("temp-{}", self.filename);
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
@@ -157,7 +157,7 @@ impl FileSet {
     pub fn open_last(&self) -> io::Result<Option<Increment>> {
         let Some(part) = self.manifest.increments.last() else { return Ok(None) };
         let file = self.files.append_to(&self.path(part))?;
-        // What a killed process wrote may not have reached the disk yet.
+        // Writes of a killed process may not have reached the disk yet.
         file.sync()?;
         let len = fs::metadata(self.path(part))?.len();
         Ok(Some(Increment { seq: part.seq, file, len, seal: None }))
@@ -197,11 +197,11 @@ impl FileSet {
         (part, temporary)
     }
 
-    /// Makes `base` (or `image`, a persistent backend) and the increments from `seq` on the log;
-    /// what they replace is deleted.
+    /// Makes the log consist of `base` (or `image`, a persistent backend) and the increments from
+    /// `seq` on. The files before are deleted.
     ///
     /// # Errors
-    /// The disk's, before the new manifest was in force; the set is then unchanged.
+    /// Fails if the disk does before the new manifest is in force; the set is then unchanged.
     pub fn replace_before(
         &mut self,
         seq: u64,

@@ -1,8 +1,8 @@
-//! The state of the files: the error, if there is one, and whether it can be overcome.
+//! The state of the files: the current failure, if there is one, and whether it can be overcome.
 //!
-//! A failed write (a full disk) is tried again and forgotten once it succeeds: nothing was lost,
-//! the bytes are still in memory. A failed sync is for good: the kernel may have dropped the pages
-//! and would report success the next time. Only a rewrite, into new files, mends it.
+//! A failed write (a full disk) is repeated, and forgotten once it succeeds: nothing was lost,
+//! because the bytes are still in memory. A failed sync is permanent: the kernel may have dropped
+//! the pages, and would report success the next time. Only a rewrite into new files ends it.
 
 use parking_lot::Mutex;
 use std::io;

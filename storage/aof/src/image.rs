@@ -14,7 +14,7 @@ use storage::{Error, Result};
 enum Mark {
     /// No log has been in front of this store.
     None,
-    /// The base is being loaded; what is there is part of it.
+    /// The base is being loaded; the data in the store are part of it.
     Loading,
     /// Everything before this increment is in the store.
     From(u64),
@@ -46,7 +46,7 @@ pub(super) fn set_loading(backend: &dyn Backend) -> Result<()> {
     backend.flush()
 }
 
-/// Removes what a load that was cut off left behind: the base is loaded again from its start.
+/// Removes the data of an interrupted load: the base is loaded again from its start.
 pub(super) fn clear(backend: &dyn Backend) -> Result<()> {
     let dbs = backend.used_dbs();
     let mut cleared = Ok(());

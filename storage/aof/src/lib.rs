@@ -3,40 +3,41 @@
 //! `DIR/appendonlydir/` holds a manifest, a base (RDB) and increments (RESP). Redis's own tools read
 //! it, and a directory written by Redis starts here. [`Aof`] is the [`Journal`](storage::Journal).
 //!
-//! Promises: what was appended comes back in order, all of a transaction or none; appending waits for no disk;
-//! a torn tail is cut, damage is refused.
+//! Promises: what was appended is read back in order, and of a transaction all or nothing.
+//! Appending waits for no disk. A torn tail is cut off, and damage is refused.
 //!
-//! Must not know: commands (a [`Replay`] applies them), any backend by name, the clock of the server.
+//! The crate knows nothing of commands (a [`Replay`] applies them), particular backends, and the
+//! server's clock.
 //!
 //! | module | what |
 //! | --- | --- |
 //! | `aof_journal`, `encode`, `log` | appending: the trait, the bytes, the buffer |
-//! | `syncer`, `health`, `stats`, `moments` | the thread that writes and syncs, how it is, what it says |
+//! | `syncer`, `health`, `stats`, `moments` | the thread that writes and syncs, its failures, figures and times |
 //! | [`file`](mod@file), `files`, [`manifest`] | the disk, the set of files, the list of them |
-//! | `base`, `image` | what a log begins with: an RDB file, or a backend's own image |
+//! | `base`, `image` | the base of a log: an RDB file, or a backend's own image |
 //! | `load`, `replay`, `seal` | reading it back; which damage is a torn tail |
 //! | `maintenance` | rewriting |
 //! | `error` | why a log cannot be loaded |
 //!
 //! # Positions
 //!
-//! A [`Position`] is the number of the increment in the upper 24 bits and the offset behind the record
-//! in the lower 40. So it grows across restarts, and a record has, when it is replayed, the very
-//! position it was given when it was appended.
+//! A [`Position`] has the number of the increment in its upper 24 bits, and the offset behind the
+//! record in the lower 40. So positions increase across restarts, and a record that is replayed has
+//! exactly the position it got when it was appended.
 //!
 //! # Rewriting
 //!
-//! A new increment is created and named in the manifest; then, while all shards are locked for the
-//! cut of a snapshot, appends turn to it: a swap of buffers. The snapshot becomes the new base, and
-//! a new manifest replaces the old one with base and increments before the cut. A crash at any
-//! point leaves a manifest that loads: either *old base, old increments, new increment* or *new
-//! base, new increment*.
+//! A new increment is created and named in the manifest. Then, while all shards are locked for the
+//! cut of a snapshot, appends are directed to it by swapping buffers. The snapshot becomes the new
+//! base, and a new manifest replaces the old one with base and increments before the cut. A crash
+//! at any point leaves a manifest that can be loaded: either *old base, old increments, new
+//! increment* or *new base, new increment*.
 //!
 //! # Torn tails
 //!
-//! A file may end in half a record, in a transaction without its `EXEC`, or in zeros that a file
-//! system left: that is cut off. Damage anywhere else is refused. Which of both it is, is decided by
-//! marks that clients cannot forge: see `seal.rs`.
+//! A file may end in an incomplete record, in a transaction without its `EXEC`, or in zeros that a
+//! file system left. This end is cut off. Damage anywhere else is refused. Marks that clients
+//! cannot forge distinguish the two: see `seal.rs`.
 //!
 //! # In front of a persistent backend
 //!
@@ -62,8 +63,8 @@
 //!    records then must not reuse positions the image has seen: appending goes on in an increment
 //!    with a higher number than any applied position.
 //!
-//! A log whose base is such an image says so in a comment of its manifest, and is refused without
-//! that backend.
+//! A log whose base is such an image says so in a comment of its manifest, and cannot be opened
+//! without that backend.
 
 mod aof_journal;
 mod base;
@@ -149,7 +150,7 @@ pub struct Command<'a> {
     pub request: resp::Request<'a>,
 }
 
-/// Takes what a log holds, in order. An error stops the start, with file and offset.
+/// Receives the contents of a log, in order. An error ends the start, with file and offset.
 pub trait Replay {
     /// A key of the base.
     ///
@@ -172,8 +173,8 @@ pub trait Replay {
     /// Fails if a command is unknown or fails in a way that it could not when it was logged.
     fn commands(&mut self, at: Position, commands: &[Command<'_>]) -> Result<(), String>;
 
-    /// A record was applied: a single command is so many bytes; what a transaction is says nobody. The
-    /// database is the one that the log was in then.
+    /// A record was applied. `_bytes` is the length of a single command; for a transaction no
+    /// length is known. `_db` is the database in which the log was then.
     fn record(&mut self, _bytes: u64, _db: Db) {}
 
     /// A remark ([`Journal::note`](storage::Journal::note)).
@@ -193,7 +194,8 @@ pub struct Truncation {
 
 /// The append-only file.
 ///
-/// Dropping it writes and syncs what was appended; [`Aof::close`] does so and says how it went.
+/// Dropping it writes and syncs what was appended. [`Aof::close`] does the same and returns whether
+/// it succeeded.
 pub struct Aof {
     syncer: Arc<Syncer>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -265,12 +267,12 @@ impl Aof {
         Err(Error::backend(text.unwrap_or_else(|| "the append-only file was not synced".into())))
     }
 
-    /// Tells `observer` from now on what the log spends time on; once only.
+    /// Sets the observer that receives the times of the log's operations; once only.
     pub fn observe(&self, observer: Box<dyn Observer>) {
         self.syncer.log.moments.observe(observer);
     }
 
-    /// Ends the thread, and syncs. Whoever waits afterwards is told that the log is closed.
+    /// Ends the thread, and syncs. Sessions that wait afterwards are told that the log is closed.
     ///
     /// # Errors
     /// Fails like [`Aof::sync`].

@@ -1,4 +1,4 @@
-//! Loading at start: the base, the increments in order, and what is done about a torn tail.
+//! Loading at start: reads the base and the increments in order, and handles a torn tail.
 
 use super::base;
 use super::error::LoadError;
@@ -26,7 +26,7 @@ pub struct Loaded {
     pub bytes: u64,
     /// The part that was cut off the end.
     pub truncated: Option<Truncation>,
-    /// The image may hold what the log has lost.
+    /// Whether the image may contain effects that the log has lost.
     pub image_ahead: bool,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Loader<'a> {
     seal: Option<(u64, Seal)>,
 }
 
-/// Does nothing of what a log says.
+/// Ignores the contents of a log.
 struct Unheeded;
 
 impl Replay for Unheeded {

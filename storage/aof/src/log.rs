@@ -22,7 +22,8 @@ use std::time::Duration;
 use storage::journal::Position;
 use storage::tx::Db;
 
-/// Above so many bytes not yet written, appending writes itself, so that memory stays bounded.
+/// If more bytes than this are not written yet, appending writes them itself, so that memory stays
+/// bounded.
 pub(super) const BACKLOG_MAX: usize = 64 << 20;
 /// Bytes of capacity that an emptied buffer keeps.
 const BUFFER_KEPT: usize = 1 << 20;
@@ -76,7 +77,7 @@ struct Tail {
 }
 
 impl Tail {
-    /// Where the next record goes; drops what a panic left of one.
+    /// The offset for the next record. Drops an incomplete one that a panic left.
     #[inline]
     fn settled(&mut self) -> usize {
         if self.buffer.len() != self.whole {
@@ -86,7 +87,7 @@ impl Tail {
         self.whole
     }
 
-    /// Counts what was appended as whole.
+    /// Records that what was appended is complete.
     #[inline]
     fn count(&mut self) {
         self.end += (self.buffer.len() - self.whole) as u64;
@@ -266,7 +267,7 @@ impl Log {
         end
     }
 
-    /// Marks the end of what was appended so far: nothing may follow for a while.
+    /// Writes a mark behind everything appended so far, because nothing may follow for a while.
     pub fn mark(&self) {
         self.tail.lock().mark();
     }
@@ -343,7 +344,8 @@ impl Log {
         }
     }
 
-    /// Takes what was appended, leaving an empty buffer. All that was taken before is written.
+    /// Takes what was appended, and leaves an empty buffer. Everything taken before must be
+    /// written.
     fn take_tail(&self, current: &mut Current) {
         let spare = std::mem::take(&mut current.pending);
         let mut tail = self.tail.lock();
@@ -359,7 +361,7 @@ impl Log {
         self.pending_bytes.store(taken as u64, Ordering::Relaxed);
     }
 
-    /// Writes what was taken: first to the current increment, then to the one it is followed by.
+    /// Writes what was taken: first to the current increment, then to the next one.
     fn write_pending(&self, current: &mut Current) -> io::Result<()> {
         self.write_to_increment(current)?;
         if let Some((next, bytes, end)) = current.next.take() {
@@ -394,7 +396,7 @@ impl Log {
         Ok(())
     }
 
-    /// Makes what is written survive power loss; not what is being appended meanwhile.
+    /// Makes everything written survive a power failure, but not what is appended meanwhile.
     pub fn sync(&self) {
         let (file, up_to) = {
             let current = self.file.lock();
@@ -456,7 +458,7 @@ impl Log {
         self.sync();
     }
 
-    /// As [`Log::take_tail`], but what is pending for the old increment is dropped.
+    /// Like [`Log::take_tail`], but drops what is pending for the old increment.
     fn take_tail_behind(&self, current: &mut Current) {
         current.pending.clear();
         self.take_tail(current);

@@ -78,14 +78,14 @@ impl Progress {
 }
 
 impl Aof {
-    /// Replaces the log by a new base and what was appended since; for a persistent backend,
-    /// which is its own base, by what was appended since (a checkpoint). For a thread that may
-    /// block: writes go on meanwhile. `libraries` gives the sources of the function libraries, at
+    /// Replaces the log by a new base and everything appended since. A persistent backend is its
+    /// own base, so the log is replaced by everything appended since (a checkpoint). May block for
+    /// long; writes go on meanwhile. `libraries` returns the sources of the function libraries at
     /// the moment of the cut.
     ///
     /// # Errors
-    /// Fails if one is running already, or on failure: the log is then as good as before, and
-    /// rewriting can be tried again.
+    /// Fails if a rewrite is in progress, or cannot be completed. The log is then as good as
+    /// before, and rewriting can be tried again.
     pub fn rewrite(
         &self,
         backend: &Arc<dyn Backend>,
@@ -209,8 +209,8 @@ impl Aof {
         let seq = next.seq;
         self.syncer.log.switch(next);
         self.syncer.sync();
-        // Whoever appended before the switch holds its locks until it has committed.
-        // The image has no function libraries: they begin the new increment once more.
+        // Transactions that appended before the switch hold their locks until they have committed.
+        // The image has no function libraries, so the new increment begins with them.
         backend.transact(Locks::All, 0, &mut |_| {
             for code in libraries() {
                 let effect: [&[u8]; 4] = [b"FUNCTION", b"LOAD", b"REPLACE", &code];

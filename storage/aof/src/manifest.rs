@@ -38,7 +38,7 @@ impl Manifest {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// Redis's description of what is wrong, and the number of the line, from 1.
+    /// Fails with Redis's description of the error, and the number of the line, from 1.
     pub fn parse(text: &[u8]) -> Result<Self, (usize, &'static str)> {
         let mut manifest = Manifest::default();
         let mut lines = text.split(|&byte| byte == b'\n').peekable();
@@ -50,7 +50,7 @@ impl Manifest {
             number += 1;
             let at_line = |what| (number, what);
             if lines.peek().is_none() {
-                // What follows the last line end: nothing, or a line that was cut short.
+                // The text behind the last line end: empty, or a line that was cut off.
                 return match line {
                     [] => manifest.checked().map_err(at_line),
                     _ => Err(at_line("The AOF manifest file contains too long line")),

@@ -1,4 +1,4 @@
-//! [`Moment`]s: what the log spends time on, told to whoever wants to know (`LATENCY`).
+//! [`Moment`]s: operations of the log whose times are reported to an observer (`LATENCY`).
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 /// Something that may take long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// write(2) of what was appended.
+    /// A write(2) of appended records.
     Write {
-        /// A sync was under way, which may hold it up.
+        /// Whether a sync was in progress, which may delay it.
         syncing: bool,
     },
     /// A sync that replies wait for (`appendfsync always`).
@@ -19,27 +19,27 @@ pub enum Moment {
     Rename,
 }
 
-/// Is told of moments.
+/// Receives the times of operations.
 pub trait Observer: Send + Sync {
-    /// Whether it wants to know: nothing is measured if not.
+    /// Whether it wants times. If not, nothing is measured.
     fn is_on(&self) -> bool;
 
     /// `what` took so long. Called by whatever thread did it, which may hold the log's locks.
     fn took(&self, what: Moment, time: Duration);
 }
 
-/// Who is told, if anybody.
+/// The observer, if there is one.
 #[derive(Default)]
 pub(super) struct Moments(OnceLock<Box<dyn Observer>>);
 
 impl Moments {
-    /// Tells `observer` from now on; once only.
+    /// Sets the observer; once only.
     pub fn observe(&self, observer: Box<dyn Observer>) {
         let first = self.0.set(observer).is_ok();
         debug_assert!(first, "a log has one observer");
     }
 
-    /// Does `work`, and tells how long it took.
+    /// Runs `work`, and reports its time.
     pub fn of<T>(&self, what: Moment, work: impl FnOnce() -> T) -> T {
         let Some(observer) = self.0.get().filter(|observer| observer.is_on()) else {
             return work();

@@ -294,10 +294,10 @@ impl<'r> FileReplay<'r> {
         if commands.is_empty() { Ok(()) } else { self.apply(start, end, &commands) }
     }
 
-    /// Makes sure that what is left at the end is half a record. Anything else is damage: bytes that
-    /// no record starts with, or a length that was damaged and takes everything after it along.
-    /// Behind a torn tail there is nothing, so if a mark is in it, it is none. What else looks like
-    /// records there may be part of a value, and says nothing.
+    /// Checks that the rest at the end is an incomplete record. Anything else is damage: bytes with
+    /// which no record begins, or a damaged length that includes everything behind it. Behind a
+    /// torn tail there is nothing, so if the rest contains a mark, it is not a torn tail. Bytes in
+    /// it that look like records prove nothing, because they may be part of a value.
     fn check_tail(&self, tail: &[u8]) -> Result<(), LoadError> {
         if let Some(at) = framing_error(tail) {
             return Err(self.error(0, format_args!("Bad file format, {at} bytes into the record")));

@@ -9,12 +9,13 @@
 //!
 //! - `#varve-log:1:KEY:TOKEN`, once, where this server began to write the file. The key is random,
 //!   and no client ever sees the file.
-//! - `#varve:TOKENSUM`, every few KiB and when the log pauses. The token is a checksum of the offset
-//!   of the line and the key: a copy of a line that stands elsewhere is no mark. The sum is one of
-//!   the key and all bytes since the last mark.
+//! - `#varve:TOKENSUM`, every few KiB and when the log pauses. The token is a checksum of the
+//!   line's offset and the key, so a copy of the line at another offset is not a mark. The sum is a
+//!   checksum of the key and all bytes since the last mark.
 //!
-//! A mark where a line begins must be genuine, and its sum right, or the file is refused. In what is
-//! left at the end only tokens count: if there is one, the log went on there.
+//! A mark at the beginning of a line must be genuine and have the right sum, or the file is
+//! refused. In the incomplete rest at the end only tokens count: if there is one, the log continued
+//! there.
 //!
 //! A file without the first line is read as Redis reads it. So a file that was edited by hand loads
 //! once that line is removed.
@@ -59,7 +60,7 @@ impl Seal {
 
     /// Appends the first line to `out`, for `offset` of the file.
     pub fn begin(offset: u64, out: &mut Vec<u8>) -> Self {
-        // The standard library's, seeded by the system: all that is wanted is that nobody guesses it.
+        // The standard library's randomness, seeded by the system. It only has to be unpredictable.
         let random = || RandomState::new().hash_one(offset).to_be_bytes();
         let mut key = Key::default();
         key[..8].copy_from_slice(&random());
@@ -93,7 +94,7 @@ impl Seal {
         self.since
     }
 
-    /// The seal as it is when the file ends at `len`: reads what is behind the last mark.
+    /// The seal for continuing a file that ends at `len`. Reads the bytes behind the last mark.
     ///
     /// # Errors
     /// Fails if the disk does.
@@ -129,7 +130,7 @@ impl Seal {
     }
 }
 
-/// A mark is not what it would be had the file not been changed.
+/// A mark does not agree with the file's contents, so the file was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wrong;
 

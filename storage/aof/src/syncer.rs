@@ -1,9 +1,9 @@
 //! The thread that syncs, and the sessions that wait for it.
 //!
-//! `always`: whoever waits is registered here, the thread writes and syncs everything appended so
-//! far, and wakes everyone it covered: while one sync runs, the next group gathers. `everysec`: a
-//! sync each second. Under any policy the thread writes once a second what nobody else wrote, and
-//! tries again what could not be written.
+//! `always`: a waiting session is registered here. The thread writes and syncs everything appended
+//! so far, and wakes every session that this covers; while one sync is running, the next group
+//! gathers. `everysec`: it syncs every second. Under any policy the thread writes once a second
+//! what no other thread has written, and repeats failed writes.
 
 use super::log::Log;
 use super::moments::Moment;
@@ -19,7 +19,7 @@ use storage::journal::{Durability, Fate, Position};
 /// How often `everysec` syncs, and failed writes are tried again.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The log, and who waits for it.
+/// The log, and the sessions that wait for it.
 pub(super) struct Syncer {
     pub log: Log,
     durability: AtomicU8,
@@ -71,8 +71,8 @@ impl Syncer {
             || position.seq <= self.always_until.load(Ordering::Acquire)
     }
 
-    /// Returns the fate of everything appended up to there. When writing or syncing failed nobody knows:
-    /// some of it may be on the disk.
+    /// Returns the fate of everything appended up to `position`. If writing or syncing has failed,
+    /// it is unknown: some of it may be on the disk.
     pub fn poll(&self, position: Position, waker: &Waker) -> Fate {
         if !self.must_be_synced(position) {
             self.log.write_up_to(position);
@@ -132,7 +132,7 @@ impl Syncer {
     pub fn start(self: &Arc<Self>) -> std::io::Result<JoinHandle<()>> {
         let syncer = self.clone();
         let run = move || {
-            // Whatever it was, somebody may be waiting: it is tried again as after a failed write.
+            // Sessions may be waiting, so this is tried again, as after a failed write.
             while catch_unwind(AssertUnwindSafe(|| syncer.run())).is_err() {
                 tracing::error!("the thread that syncs the append-only file panicked; it goes on");
                 thread::sleep(TICK);

@@ -1,5 +1,5 @@
-//! [`OrderedBackend`]: shards, versions, counts, and the writing of batches. What it is as a
-//! [`storage::Backend`] is in `backend_impl`.
+//! [`OrderedBackend`]: shards, versions, counts, and the writing of batches. `backend_impl`
+//! implements [`storage::Backend`] for it.
 
 use super::copying::CopyOnWrite;
 use super::garbage::Cleaner;
@@ -159,8 +159,8 @@ impl OrderedBackend {
         }
     }
 
-    /// Locks shards; `None` when one could not be had for a while, because a script has it, say:
-    /// the others are not held from everybody meanwhile.
+    /// Locks shards. Returns `None` if one could not be locked for a while, for example because a
+    /// script holds it, so that the others are not kept from other transactions meanwhile.
     pub(super) fn try_lock(&self, locks: Locks<'_>) -> Option<Guards<'_>> {
         let one = |shard: u32| Some((shard, self.shards[shard as usize].try_lock_for(PATIENCE)?));
         match locks {
@@ -171,8 +171,8 @@ impl OrderedBackend {
         }
     }
 
-    /// Writes a batch while the shards it belongs to are locked, saving for a running snapshot
-    /// what the batch is about to change.
+    /// Writes a batch while its shards are locked. For a running snapshot, first saves the records
+    /// that the batch is about to change.
     pub(super) fn write(&self, batch: Batch) -> Result<()> {
         if batch.is_empty() {
             return Ok(());

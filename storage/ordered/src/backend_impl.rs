@@ -126,7 +126,7 @@ impl Backend for OrderedBackend {
         let key = Key { db, hash, bytes: key };
         let mut object = Some(object);
         let mut result = Ok(());
-        // At time zero nothing has expired: what is loaded is kept as it was saved.
+        // At time zero nothing has expired, so a value is loaded as it was saved.
         self.transact(Locks::One(self.shard_of(hash)), 0, &mut |tx| {
             if let Some(object) = object.take() {
                 result = tx.restore(&key, object, expiry_ms);

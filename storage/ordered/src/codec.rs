@@ -174,8 +174,8 @@ impl Body {
         }
     }
 
-    /// The version of what is kept outside the metadata record, and whether elements there may
-    /// have chunks of their own.
+    /// The version of the records outside the metadata record, and whether elements there may have
+    /// chunks of their own.
     pub fn version(&self) -> Option<(u64, bool)> {
         match self {
             Body::Inline { .. } => None,

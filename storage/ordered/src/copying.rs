@@ -23,8 +23,8 @@ impl CopyOnWrite {
         self.saved.lock()
     }
 
-    /// Saves what a batch is about to change, unless it is saved already. The batch's shards are
-    /// locked, so nobody else changes these records meanwhile.
+    /// Saves the records that a batch is about to change, unless they are saved already. The
+    /// batch's shards are locked, so no other thread changes these records meanwhile.
     pub(super) fn save(&self, kv: &dyn OrderedKv, batch: &Batch) -> Result<()> {
         for space in [keys::META, keys::ELEMENTS] {
             for key in batch.space(space).keys() {

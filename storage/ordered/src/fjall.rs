@@ -1,11 +1,11 @@
 //! The fjall engine (3.1): a log-structured merge tree with keyspaces, atomic batches over them,
-//! snapshots, and an fsync that is one.
+//! snapshots, and a real fsync.
 //!
 //! The table in memory keeps every version and every deletion of a record until it is written out,
-//! at 64 MiB. A scan walks over all of them: ten members whose scores have changed ten thousand
-//! times were seen to take 5 ms. So a scan that takes too long for what it met has the table of its
-//! space written out in the background, which keeps of each record the last version or deletion.
-//! Deletions go when tables are compacted; until then scans walk over those.
+//! at 64 MiB, and a scan visits all of them. With ten members whose scores had changed ten thousand
+//! times, a scan took 5 ms. So if a scan takes too long for what it finds, the table of its space
+//! is written out in the background, which keeps only the last version or deletion of each record.
+//! Deletions disappear when tables are compacted; until then scans visit them.
 
 use super::kv::{Batch, Frozen, OrderedKv, Read, SPACES_MAX, Space, VisitRecord, bounds, guarded};
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};

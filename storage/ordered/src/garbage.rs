@@ -1,7 +1,8 @@
-//! Cleaning up: what dropped values and cleared databases left behind, in bounded slices.
+//! Deletes what dropped values and cleared databases left behind, in bounded slices.
 //!
-//! Nobody can reach garbage any more (its version or physical database is never handed out again),
-//! so cleaning needs no shard lock. The garbage record goes last, so a crash only repeats work.
+//! Garbage cannot be reached any more (its version or physical database is never used again), so
+//! cleaning needs no shard lock. The garbage record is deleted last, so after a crash some work is
+//! repeated.
 
 use super::backend::OrderedBackend;
 use super::codec;
@@ -13,8 +14,8 @@ use storage::{Error, Result};
 /// Records deleted per slice.
 const SLICE_RECORDS: usize = 512;
 
-/// Where cleaning stands: the garbage record being worked on, and what comes next below it. Both
-/// are only remembered so that an engine that keeps tombstones does not walk over them each time.
+/// The progress of cleaning: the garbage record in work, and the next key below it. Both are
+/// remembered only so that an engine with tombstones does not visit them each time.
 #[derive(Debug, Default)]
 pub(super) struct Cleaner {
     record: Option<Garbage>,
@@ -28,7 +29,7 @@ struct Garbage {
     space: Space,
     lo: Vec<u8>,
     hi: Vec<u8>,
-    /// Whether what is deleted has to be looked into for more garbage.
+    /// Whether deleted records may refer to more garbage.
     nested: bool,
 }
 
@@ -56,8 +57,8 @@ impl Garbage {
 }
 
 impl OrderedBackend {
-    /// Cleans one slice; true when there is more to do. Rests while a snapshot copies what writes
-    /// replace: that snapshot may still have to read what is garbage by now.
+    /// Cleans one slice. Returns true if there is more to do. Pauses while a snapshot copies the
+    /// records that writes replace, because the snapshot may still need garbage.
     pub(super) fn clean_slice(&self) -> Result<bool> {
         if !self.garbage.load(Ordering::Acquire) {
             return Ok(false);
@@ -66,7 +67,7 @@ impl OrderedBackend {
         if self.copying.read().is_some() {
             return Ok(false);
         }
-        // Cleared before looking: what is added while looking sets it again.
+        // Cleared before checking, so that garbage added meanwhile sets it again.
         self.garbage.store(false, Ordering::Release);
         let worked = self.clean_next(&mut cleaner).inspect_err(|_| *cleaner = Cleaner::default());
         if !matches!(worked, Ok(false)) {
@@ -139,7 +140,7 @@ impl OrderedBackend {
         Ok(next)
     }
 
-    /// Notes what a record about to be deleted refers to. A damaged record refers to nothing.
+    /// Records what a record to be deleted refers to. A damaged record refers to nothing.
     fn leave_nested(&self, space: Space, key: &[u8], record: &[u8], batch: &mut Batch) {
         if space == keys::ELEMENTS {
             if let Ok((codec::ElementHead { chunks: Some((version, _)), .. }, ..)) =

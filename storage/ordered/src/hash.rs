@@ -11,7 +11,8 @@ use storage::random::mix;
 pub struct Seed(pub u64, pub u64);
 
 impl Seed {
-    /// A seed nobody can guess, from the entropy the standard library gives its hash maps.
+    /// A seed that cannot be guessed, from the entropy that the standard library gives its hash
+    /// maps.
     pub fn random() -> Self {
         use std::hash::{BuildHasher, RandomState};
         Seed(RandomState::new().hash_one(1), RandomState::new().hash_one(2))

@@ -1,8 +1,8 @@
 //! Hashes: fields with values, and with expiries of their own.
 //!
-//! A field with an expiry is also in an index ordered by time within its hash; the metadata knows
-//! the earliest, and what is due is deleted whenever the key is looked at, so that nothing here
-//! ever meets an expired field.
+//! A field with an expiry is also in an index, ordered by time within its hash. The metadata record
+//! has the earliest expiry. Expired fields are deleted whenever the key is used, so the operations
+//! here never find one.
 
 use super::codec::Map;
 use super::elements::OpenedMap;

@@ -1,4 +1,4 @@
-//! [`OrderedKv`]: what a disk engine must offer to carry every data type.
+//! [`OrderedKv`]: the interface that a disk engine must implement to carry every data type.
 //!
 //! Adding an engine is one file implementing this trait, one line in [`super::Engine`] and one line
 //! that runs the suite on it.
@@ -30,9 +30,10 @@ pub trait Read {
     /// Fails with the engine's error, as [`Error::Backend`].
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
-    /// Visits the records with `lo <= key < hi` in ascending order, or in descending order when
-    /// `reverse`. An empty `hi` means no upper bound. The seek costs O(log n). A record is seen
-    /// as it is when the scan reaches it; records nobody writes meanwhile are seen exactly once.
+    /// Visits the records with `lo <= key < hi` in ascending order, or in descending order if
+    /// `reverse`. An empty `hi` means no upper bound. Finding the first takes O(log n). A record is
+    /// visited with its value at the time when the scan reaches it; records that are not written
+    /// meanwhile are visited exactly once.
     ///
     /// # Errors
     /// Fails with the engine's error, as [`Error::Backend`].
@@ -48,17 +49,19 @@ pub trait Read {
 
 /// An ordered key-value engine.
 ///
-/// Promises: keys of a space are ordered as bytes; any number of threads may call at the same time;
-/// what [`OrderedKv::write`] returned from is seen by every later read; after a crash, what is there
-/// is a prefix of the batches in the order they were written, each whole or not at all; after
-/// [`OrderedKv::flush`] returned, that prefix holds everything written before the call, even after
-/// losing power. Failures are errors, never panics.
+/// Promises: the keys of a space are ordered as bytes. Any number of threads may call at the same
+/// time. After [`OrderedKv::write`] has returned, every later read sees what it wrote. After a
+/// crash, the data are those of a prefix of the batches in the order in which they were written,
+/// each complete or not at all. After [`OrderedKv::flush`] has returned, that prefix contains
+/// everything written before the call, even after a power failure. Failures are errors, never
+/// panics.
 pub trait OrderedKv: Read + Send + Sync {
     /// The engine's name on the command line.
     fn name(&self) -> &'static str;
 
-    /// Size above which values are split, bytes: what the engine stores without special treatment.
-    /// Part of the format: it must never change for a name.
+    /// The size in bytes above which values are split: the largest that the engine stores without
+    /// special treatment. It is part of the format, so it must never change for an engine of this
+    /// name.
     fn chunk_bytes(&self) -> usize;
 
     /// Applies a batch: after a crash all of it is there or nothing. Threads that read its keys
@@ -111,7 +114,7 @@ impl Batch {
         self.spaces[usize::from(space.0)].insert(key, None);
     }
 
-    /// Takes back what the batch holds for a key: for keys that exist nowhere else.
+    /// Removes a key from the batch, for keys that exist nowhere else.
     pub fn forget(&mut self, space: Space, key: &[u8]) {
         self.spaces[usize::from(space.0)].remove(key);
     }

@@ -1,11 +1,12 @@
 //! `ordered`: every data type over any ordered key-value engine.
 //!
-//! Promises: a transaction is one atomic write batch with read-your-writes; every operation on an
-//! element touches O(1) records, a rank in a sorted set O(log n) (lists pay for the shorter side of
-//! an insertion or removal in the middle); dropping a key or a whole database is O(1), and what it
-//! held is cleaned later in bounded slices.
+//! Promises: a transaction is one atomic write batch that reads its own writes. Every operation on
+//! an element uses O(1) records, and a rank in a sorted set O(log n); an insertion or removal in
+//! the middle of a list moves the elements of the shorter side. Dropping a key or a whole database
+//! is O(1), and its records are deleted later in bounded slices.
 //!
-//! Must not know: other backends, the clock; outside of `sled`, `fjall` and `open`, which engine it runs on.
+//! The crate knows nothing of other backends and the clock. Only `sled`, `fjall` and `open` know on
+//! which engine it runs.
 //!
 //! | module | what |
 //! | --- | --- |
@@ -15,18 +16,18 @@
 //! | `backend`, `backend_impl`, `open` | [`OrderedBackend`]: shards, commit, start |
 //! | `tx`, `tx_impl` | the transaction: overlay, metadata, whole-key operations |
 //! | `encoding` | the names of encodings that Redis would give |
-//! | `strings`, `list`, `set`, `hash_type`, `sorted_set`, `stream` | the types; `elements` is what they share |
+//! | `strings`, `list`, `set`, `hash_type`, `sorted_set`, `stream` | the types; `elements` is their common part |
 //! | `ranks` | counts that tell a rank in a sorted set without walking to it |
-//! | `garbage` | cleaning up after dropped values |
+//! | `garbage` | deleting the records of dropped values |
 //! | `snapshot`, `copying`, `value` | point-in-time copies; values as RDB objects |
-//! | [`testing`] | the suite that every engine passes, and an engine that counts |
+//! | [`testing`] | the suite that every engine passes, and an engine that counts operations |
 //!
 //! ## Layout
 //!
 //! A key has one *metadata* record: expiry, type, length and, for a short string, the value itself.
 //! It is named `physical db ‖ hash ‖ name`, so keys lie in hash order: a SCAN cursor is a hash, a
 //! random key is a seek to a random hash, and a shard (the hash's top bits) is a contiguous range.
-//! Elements are named `version ‖ …`, where a version is a number never used before: dropping a
+//! Elements are named `version ‖ …`, where a version is a number that is never reused: dropping a
 //! collection forgets its version and leaves a *garbage* record naming it. A logical database maps
 //! to a physical one, so `FLUSHDB` and `SWAPDB` only change the map.
 

@@ -92,7 +92,7 @@ impl<'t, 'b> OrderedList<'t, 'b> {
         self.0.tx.batch.put(keys::ELEMENTS, keys::list(version, position), record);
     }
 
-    /// Removes one record; what it took of a listpack.
+    /// Removes one record. Returns the number of elements of a listpack that this removed.
     fn drop_record(&mut self, version: u64, (position, record): &At) -> Result<u64> {
         let element = Element::decode(record)?;
         let bytes = encoding::listpack_bytes(&self.value(record)?);

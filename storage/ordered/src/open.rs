@@ -1,4 +1,5 @@
-//! Opening a store: its facts, its counters, and what a changed number of shards requires.
+//! Opens a store: its settings, its counters, and the changes that another number of shards
+//! requires.
 
 use super::backend::{OrderedBackend, Shard, ShardCounts, Versions};
 use super::codec::{self, CleanCounts, DbMap};
@@ -252,10 +253,10 @@ fn database_map(kv: &dyn OrderedKv, databases: u32) -> Result<DbMap> {
     Ok(map)
 }
 
-/// The journal positions of the shards, and how many shards there are to be: as many as asked for,
-/// unless that would merge shards whose positions differ after a crash. One position cannot stand
-/// for two, and a replay has to know exactly what it finds; the next start after a clean stop (when
-/// everything appended is in the store) can merge them.
+/// The journal positions of the shards, and the number of shards to use: the requested number,
+/// unless that would merge shards whose positions differ after a crash. One position cannot
+/// represent two, and a replay must know exactly what the store contains. The next start after an
+/// orderly stop (when everything appended is in the store) can merge them.
 fn last_positions(kv: &dyn OrderedKv, asked: u32) -> Result<(u32, Vec<Positions>)> {
     let stored = read_u64(kv, APPLIED_SHARDS)?.unwrap_or(u64::from(asked));
     let valid = u32::try_from(stored).ok().filter(|n| n.is_power_of_two() && *n <= SHARDS_MAX);

@@ -1,15 +1,16 @@
-//! How many members of a sorted set lie before a place in its order, without walking to it.
+//! The number of members of a sorted set before a place in its order, without scanning up to it.
 //!
-//! A B-tree of counts over the by-score records, which are its leaves and know nothing of it. The
-//! lowest nodes divide the records into *buckets* of at most [`BUCKET_MAX`], by bounds that are as
-//! short as will tell two neighbours apart; the nodes above divide those in turn. A node is two
-//! records: its bounds, which change when something is divided or gone, and its counts, which
-//! change with every member. So adding a member writes one short record per level (two for a
-//! million members), and a rank is the sum of what lies left of the path, and part of one bucket.
+//! This is a B-tree of counts over the by-score records, which are its leaves and do not refer to
+//! it. The lowest nodes divide the records into *buckets* of at most [`BUCKET_MAX`], by bounds that
+//! are as short as possible; the nodes above divide those in turn. A node is two records: its
+//! bounds, which change when something is divided or removed, and its counts, which change with
+//! every member. So adding a member writes one short record per level (two for a million members),
+//! and a rank is the sum of the counts left of the path, plus a part of one bucket.
 //!
-//! The first bound of a node is where its first member may be; what comes below it still belongs
-//! to the node, and lowers it. So a queue that is eaten from the front is read from where it
-//! begins now, not from where it began: an engine that keeps tombstones would walk over them.
+//! The first bound of a node is the place from which its first member may be. A member below it
+//! still belongs to the node, and lowers the bound. So a queue that is consumed from the front is
+//! read from its current beginning and not from its first one, where an engine with tombstones
+//! would have to visit them.
 
 use super::codec::Ranks;
 use super::keys;
@@ -29,7 +30,7 @@ const BOUND_BYTES_MAX: usize = 255;
 /// The node that all others hang from.
 const ROOT: u32 = 0;
 
-/// A place in score order: what a by-score record's key ends with.
+/// A place in score order: the last part of a by-score record's key.
 pub(super) type Place = [u8];
 
 /// The tree of one sorted set. What changes in `ranks` belongs into the metadata.
@@ -204,7 +205,7 @@ impl Tree {
         Ok(before)
     }
 
-    /// A place, and how many members to leave out from there on to come to the one of this rank.
+    /// A place, and the number of members to skip from there to the one of this rank.
     pub(super) fn seek(&self, read: &dyn Read, rank: u64) -> Result<(Vec<u8>, u64)> {
         let (mut node, mut low, mut left) = (ROOT, Vec::new(), rank);
         for _ in 0..self.ranks.levels {
@@ -256,7 +257,7 @@ impl Tree {
         self.ranks.next_node - 1
     }
 
-    /// Reads what has to be known to count a member at `new`, and no longer at `old`.
+    /// Reads what is needed to count a member at `new`, and no longer at `old`.
     pub(super) fn plan(
         &self,
         read: &dyn Read,
@@ -303,7 +304,7 @@ impl Tree {
         Ok(*count)
     }
 
-    /// Does what was planned for the places `old` and `new`, whose records have been changed.
+    /// Carries out a plan for the places `old` and `new`, whose records have been changed.
     pub(super) fn apply(
         &mut self,
         tx: &mut OrderedTx<'_>,

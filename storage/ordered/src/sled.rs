@@ -44,7 +44,7 @@ pub struct SledKv {
     db: Db,
     dir: PathBuf,
     failed: OnceLock<Error>,
-    /// Intent slots nobody is using.
+    /// Intent slots that are not in use.
     slots: Mutex<Vec<u32>>,
     slots_made: AtomicU32,
     backlog: Arc<Backlog>,
@@ -66,7 +66,7 @@ struct BacklogState {
 }
 
 impl Backlog {
-    /// Adds what is about to be written, once there is room.
+    /// Adds the size of a write, once there is room.
     fn enter(&self, bytes: u64) {
         let mut state = self.state.lock();
         while state.bytes >= BACKLOG_BYTES_MAX && !state.closed {
@@ -182,7 +182,7 @@ impl SledKv {
     }
 }
 
-/// A prefixed key and what it becomes.
+/// A prefixed key and its new value.
 type Change = (Vec<u8>, Option<Vec<u8>>);
 
 fn change(db: &Db, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<()> {

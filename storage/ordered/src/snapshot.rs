@@ -1,9 +1,10 @@
-//! Point-in-time snapshots, written while the data goes on changing.
+//! Point-in-time snapshots, written while the data change.
 //!
-//! fjall keeps old versions, so its own snapshot is used. For an engine that does not, every
-//! commit first saves what it is about to change ([`CopyOnWrite`]); the writer of the snapshot
-//! reads the engine first and the saved records second, so whatever a commit changed in between is
-//! found saved. Elements of versions created after the cut need no saving: nothing refers to them.
+//! fjall keeps old versions, so its own snapshot is used. With an engine that does not, every
+//! commit first saves the records that it is about to change ([`CopyOnWrite`]). The writer of the
+//! snapshot reads the engine first and the saved records second, so it finds a saved record for
+//! every change in between. Elements of versions created after the cut need not be saved, because
+//! nothing in the snapshot refers to them.
 
 use super::backend::OrderedBackend;
 use super::copying::CopyOnWrite;
@@ -16,7 +17,7 @@ use storage::{Db, Error, Locks, Result, Snapshot, SnapshotSink};
 /// Records read from the engine at a time.
 const SLICE_RECORDS: usize = 256;
 
-/// The state at the cut, from the engine's state now and what was saved.
+/// The state at the cut, made of the engine's current state and the saved records.
 struct SavedView {
     backend: Arc<OrderedBackend>,
     copying: Arc<CopyOnWrite>,
@@ -107,7 +108,7 @@ impl Read for Slice {
 pub(super) struct SnapshotRun {
     backend: Arc<OrderedBackend>,
     view: Box<dyn Frozen>,
-    /// Logical databases and what they were mapped to at the cut.
+    /// Logical databases, and their physical ones at the cut.
     databases: Vec<(Db, u32)>,
 }
 

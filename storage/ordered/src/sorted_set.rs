@@ -1,7 +1,8 @@
 //! Sorted sets: members with scores, and a second record per member in score order.
 //!
-//! Members and scores are found and changed in O(1) records, score and lexicographical ranges by a
-//! seek. An ordered engine does not count what it skips: a large set has a tree of counts for that.
+//! Members and scores are found and changed with O(1) records, and ranges of scores or members by a
+//! seek. An ordered engine does not count the records that it skips, so a large set has a tree of
+//! counts.
 
 use super::codec::{Form, Ranks};
 use super::elements::OpenedMap;
@@ -188,7 +189,7 @@ impl OrderedSortedSet<'_, '_> {
         }
     }
 
-    /// Moves the end that a walk begins at over (most of) what is left out, if that is much.
+    /// Moves the beginning of a scan past (most of) the members to skip, if these are many.
     fn jump(&self, mut span: Span, reverse: bool) -> Result<Span> {
         let Some(tree) = self.tree()?.filter(|_| span.skip > WALK_MAX && span.limit > 0) else {
             return Ok(span);
@@ -212,12 +213,12 @@ impl OrderedSortedSet<'_, '_> {
             last.is_none()
         })?;
         span.hi = last.ok_or_else(|| Error::corrupt("the ranks of a sorted set count too much"))?;
-        // The member itself belongs to what is walked.
+        // The member itself belongs to the range.
         span.hi.push(0);
         Ok(Span { skip: 0, ..span })
     }
 
-    /// Drops every member at once; what they were is left to the cleaner.
+    /// Removes every member at once; the cleaner deletes their records.
     fn remove_all(&mut self) -> Result<u64> {
         let version = self.0.0.tx.new_version()?;
         let map = self.0.map()?;

@@ -1,9 +1,9 @@
 //! Streams: entries in order of their IDs; groups, consumers and pending entries as records.
 //!
-//! Entries and groups are records of the stream's version. A group's consumers and what is pending
-//! are records of a version of its own, which the group's record refers to as a long value does to
-//! its chunks: so whatever drops a group, or a stream with groups, leaves them to the cleaner.
-//! Every pending entry is there twice: by ID, and by consumer and ID.
+//! Entries and groups are records of the stream's version. A group's consumers and pending entries
+//! are records of a version of their own, to which the group's record refers as a long value refers
+//! to its chunks. So when a group, or a stream with groups, is dropped, the cleaner deletes them.
+//! Every pending entry is stored twice: by ID, and by consumer and ID.
 
 mod trimming;
 
@@ -231,7 +231,7 @@ impl<'t, 'b> OrderedStream<'t, 'b> {
         self.0.tx.batch.delete(keys::ELEMENTS, key);
     }
 
-    /// Removes an entry's record and what it refers to.
+    /// Removes the record of an entry, and what it refers to.
     fn erase_entry(&mut self, key: Vec<u8>, record: &[u8]) -> Result<()> {
         let element = Element::decode(record)?;
         self.0.discard_chunks(&element.head);
@@ -394,7 +394,7 @@ impl Stream for OrderedStream<'_, '_> {
         visit: VisitEntry<'_>,
     ) -> Result<()> {
         let head = self.head()?;
-        // Engines that keep tombstones need not walk over those of what was trimmed.
+        // Engines with tombstones need not visit those of trimmed entries.
         let bounds = (first.max(head.first_id), last.min(head.top_id));
         if head.len == 0 || bounds.0 > bounds.1 {
             return Ok(());

@@ -127,7 +127,7 @@ impl OrderedTx<'_> {
         Ok(())
     }
 
-    /// Writes a whole string in place of what was there.
+    /// Replaces the value of a key by a whole string.
     fn replace_string(
         &mut self,
         place: &Place,

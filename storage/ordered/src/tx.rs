@@ -29,7 +29,7 @@ pub(super) struct OrderedTx<'b> {
     pub(super) deltas: Deltas,
     /// The database map, once this transaction changed it.
     pub(super) map: Option<DbMap>,
-    /// The journal's positions that this transaction's changes belong to, once it was told.
+    /// The journal positions of this transaction's changes, once they are known.
     pub(super) last: Positions,
     /// Versions created here: nothing of theirs is in the engine yet.
     fresh: SmallVec<[u64; 4]>,
@@ -247,7 +247,7 @@ impl<'b> OrderedTx<'b> {
         self.get(keys::META, &place.meta_key)?.map(Record::decode).transpose()
     }
 
-    /// The live record of a key. What has expired is deleted here: the key, or fields of its hash.
+    /// The live record of a key. An expired key, or expired fields of its hash, are deleted here.
     pub(super) fn load(&mut self, key: &Key<'_>) -> Result<(Place, Option<Record>)> {
         let place = self.place(key)?;
         let Some(record) = self.peek(&place)? else { return Ok((place, None)) };
@@ -428,7 +428,7 @@ impl<'b> OrderedTx<'b> {
         &mut self.deltas[at].1
     }
 
-    /// Leaves what a body keeps outside its record to the cleaner.
+    /// Leaves the records of a body outside its metadata record to the cleaner.
     pub(super) fn discard_body(&mut self, body: &Body) {
         if let Some((version, nested)) = body.version() {
             self.discard(version, nested);

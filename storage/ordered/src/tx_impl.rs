@@ -339,7 +339,7 @@ struct KeyRecord {
     name: Vec<u8>,
     kind: Kind,
     due_ms: u64,
-    /// Whether what is due is the key itself.
+    /// Whether the key itself has expired.
     key_due: bool,
 }
 
@@ -382,7 +382,7 @@ impl OrderedTx<'_> {
         shards.map(|shard| self.counts_now(shard, db).0.max(0) as u64).sum()
     }
 
-    /// Up to `limit` live keys from a hash on. What has expired on the way is deleted.
+    /// Up to `limit` live keys from a hash on. Expired keys on the way are deleted.
     fn live_from(&mut self, db: Db, hash: u64, limit: usize) -> Result<Vec<Vec<u8>>> {
         let physical = self.physical(db)?;
         let (lo, hi) = (keys::meta_from(physical, hash), keys::meta_past(physical, u64::MAX));

@@ -65,8 +65,8 @@ impl<'a> NodeReader<'a> {
         usize::try_from(self.int()?).map_err(|_| damage("a negative count"))
     }
 
-    /// Appends all entries that were not deleted. The first element tells how many there are of
-    /// each, and the field names that entries share.
+    /// Appends all entries that were not deleted. The first element has the numbers of both kinds,
+    /// and the field names that entries share.
     fn entries(mut self, out: &mut Vec<StreamEntry>) -> Unpacked<()> {
         let (live, deleted) = (self.count()?, self.count()?);
         let mut shared = Vec::new();

@@ -12,7 +12,7 @@ pub fn put_number(out: &mut impl Extend<u8>, mut number: u64) {
     out.extend([number as u8]);
 }
 
-/// The number at the front of `bytes`, and what follows; `None` when there is none.
+/// The number at the front of `bytes`, and the rest; `None` if there is none.
 #[inline]
 pub fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (mut value, mut shift) = (0, 0);
@@ -42,7 +42,7 @@ impl<'a> Fields<'a> {
         Fields { count, names: Some(names), bytes: values }
     }
 
-    /// Fields packed by [`put_fields`]. What is damaged reads as fewer fields.
+    /// Fields packed by [`put_fields`]. If they are damaged, there are fewer.
     pub fn whole(bytes: &'a [u8]) -> Self {
         let (count, rest) = number(bytes).unwrap_or((0, &[]));
         // Every field takes two bytes at least.

@@ -13,7 +13,7 @@ const RESERVE_BYTES_MAX: u64 = 64 << 10;
 /// The same for collections, in elements.
 const RESERVE_ELEMENTS_MAX: u64 = 256;
 
-/// A length, or what stands in its place when a string is encoded.
+/// A length, or the special value that marks an encoded string.
 enum Length {
     Plain(u64),
     Encoded(u8),
@@ -85,7 +85,8 @@ impl<R: BufRead> Input<R> {
         Ok(())
     }
 
-    /// Hands `take` what is buffered and not read yet, never empty; it returns what it used.
+    /// Passes the bytes that are buffered and not read yet to `take`, never none; it returns how
+    /// many it used.
     fn with_buffered<T>(&mut self, take: impl FnOnce(&[u8]) -> (T, usize)) -> Result<T, RdbError> {
         if self.unread()?.is_empty() {
             self.settle()?;
@@ -124,7 +125,8 @@ impl<R: BufRead> Input<R> {
         Ok(out)
     }
 
-    /// `length` bytes. The buffer grows as they come, so a lie costs only what is really there.
+    /// Reads `length` bytes. The buffer grows as they arrive, so a false length costs no more
+    /// memory than there are bytes.
     pub fn bytes(&mut self, length: u64) -> Result<Vec<u8>, RdbError> {
         let mut out = Vec::with_capacity(length.min(RESERVE_BYTES_MAX) as usize);
         let mut left = length;
@@ -187,8 +189,8 @@ impl<R: BufRead> Input<R> {
         })
     }
 
-    /// Milliseconds in eight little-endian bytes; −1 stands for "none", and what lies before 1970
-    /// for 1970 (both are long past).
+    /// Milliseconds in eight little-endian bytes. −1 means "none"; a time before 1970 is read as
+    /// 1970 (both are long past).
     pub fn millis(&mut self) -> Result<Option<u64>, RdbError> {
         let signed = i64::from_le_bytes(self.array()?);
         Ok((signed != -1).then_some(signed.max(0) as u64))

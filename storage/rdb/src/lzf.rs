@@ -35,14 +35,14 @@ pub fn decompress(input: &[u8], expected: u64) -> Option<Vec<u8>> {
     (out.len() == expected).then_some(out)
 }
 
-/// Appends a run of literals; returns what follows it.
+/// Appends a run of literals. Returns the rest of the input.
 fn copy_literals<'a>(control: u8, input: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
     let (literals, rest) = input.split_at_checked(usize::from(control) + 1)?;
     out.extend_from_slice(literals);
     Some(rest)
 }
 
-/// Appends a copy of earlier output; returns what follows the reference.
+/// Appends a copy of earlier output. Returns the input behind the reference.
 fn copy_earlier<'a>(control: u8, mut input: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
     let mut take = || {
         let (&byte, rest) = input.split_first()?;
@@ -59,7 +59,7 @@ fn copy_earlier<'a>(control: u8, mut input: &'a [u8], out: &mut Vec<u8>) -> Opti
     if distance >= length {
         out.extend_from_within(start..start + length);
     } else {
-        // The copy overlaps what it writes: a repeated pattern, one byte at a time.
+        // The copy overlaps with what it writes: a repeated pattern, one byte at a time.
         (start..start + length).for_each(|at| out.push(out[at]));
     }
     Some(input)

@@ -39,11 +39,11 @@ pub enum Item {
         /// The name of the module type.
         module: String,
     },
-    /// A key and what it holds.
+    /// A key and its value.
     Entry(Entry),
 }
 
-/// A key and what it holds.
+/// A key and its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// The database it is in.
@@ -70,8 +70,8 @@ struct KeyMeta {
 
 /// Reads a file, item by item.
 ///
-/// The source stays right behind what was read: bytes after the file's end (an AOF's commands after
-/// its RDB preamble) are still there in [`Reader::into_inner`].
+/// The source is left directly behind what was read: bytes after the end of the file (an AOF's
+/// commands after its RDB preamble) can be read from [`Reader::into_inner`].
 pub struct Reader<R> {
     input: Input<R>,
     version: u16,
@@ -124,7 +124,7 @@ impl<R: BufRead> Reader<R> {
         self.empty_keys
     }
 
-    /// The source, right behind what was read.
+    /// The source, directly behind what was read.
     ///
     /// # Errors
     /// Fails if the source does.
@@ -135,7 +135,8 @@ impl<R: BufRead> Reader<R> {
     /// The next item; `None` after the end mark, when the checksum was right.
     ///
     /// # Errors
-    /// The source fails, ends too early, or holds what cannot be. Afterwards there are no more items.
+    /// Fails if the source does, ends too early, or contains something invalid. After an error
+    /// there are no more items.
     #[allow(clippy::should_implement_trait)] // `Iterator` would hide that errors end the file
     pub fn next(&mut self) -> Result<Option<Item>, RdbError> {
         if self.done {

@@ -1,4 +1,4 @@
-//! The neutral model: what a key can hold, independent of how a file or a backend lays it out.
+//! The neutral model of values, independent of the layout in a file or a backend.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ pub struct HashField {
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 pub struct StreamId {
-    /// Unix time in milliseconds, or what the client said instead.
+    /// Unix time in milliseconds, or a number that the client chose.
     pub ms: u64,
     /// Order within the millisecond.
     pub seq: u64,

@@ -82,7 +82,8 @@ impl<'a> StreamWriter<'a> {
     /// Appends the stream to the buffer.
     ///
     /// # Errors
-    /// An entry was too large, or `meta` contradicts itself; what was appended is of no use.
+    /// Fails if an entry was too large, or `meta` contradicts itself; what was appended must then
+    /// be thrown away.
     pub fn finish(mut self, meta: &StreamMeta) -> Result<(), WriteError> {
         self.close_node();
         if self.too_large {
@@ -107,7 +108,7 @@ impl<'a> StreamWriter<'a> {
     fn group(&mut self, group: &StreamGroup, with_active_time: bool) -> Result<(), WriteError> {
         put_string(self.out, &group.name, self.options.compress);
         put_id(self.out, group.last_id);
-        // −1 as an unsigned number stands for "unknown".
+        // −1 as an unsigned number means "unknown".
         put_length(self.out, group.entries_read.unwrap_or(u64::MAX));
         put_length(self.out, group.pending.len() as u64);
         for entry in &group.pending {

@@ -120,7 +120,8 @@ impl OrderedStream<'_, '_> {
             self.put(keys::stream_entry(version, id), record);
         }
         for (name, record) in groups {
-            // What they refer to lives on, so the cleaner must not find them at the old place.
+            // What they refer to is still in use, so the cleaner must not find them at the old
+            // place.
             self.erase(keys::stream_group(old.version, &name));
             self.put(keys::stream_group(version, &name), record);
         }

@@ -32,7 +32,7 @@ impl std::error::Error for PackedError {}
 pub enum Value<'a> {
     /// Bytes as they are.
     Bytes(&'a [u8]),
-    /// Stands for its decimal text.
+    /// An integer, which represents its decimal text.
     Int(i64),
 }
 

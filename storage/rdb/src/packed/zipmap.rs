@@ -47,7 +47,7 @@ fn pair(bytes: &[u8], at: usize) -> Option<(&[u8], &[u8], usize)> {
     Some((field, value, end + free))
 }
 
-/// The length at `at`, and where what it measures begins.
+/// The length at `at`, and the offset of the bytes that it measures.
 fn length(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     match *bytes.get(at)? {
         END => None,
