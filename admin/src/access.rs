@@ -1,4 +1,5 @@
-//! [`Access`]: who may ask. Without a token, those on this machine; with one, whoever sends it.
+//! [`Access`]: authorization. Without a token, for requests from this machine; with one, for
+//! requests that contain it.
 
 use crate::{Admin, COMMAND_PATH};
 use axum::extract::{Request, State};
@@ -9,11 +10,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// Who may ask.
+/// The requests that are answered.
 pub enum Access {
     /// Programs that reach the port, which listens on this machine's own address only.
     Local,
-    /// Whoever sends `Authorization: Bearer TOKEN`. Probes of `/health` need none: kubelets have none to send.
+    /// Requests with `Authorization: Bearer TOKEN`. Probes of `/health` need no token, because
+    /// kubelets have none.
     Token(String),
 }
 
@@ -32,7 +34,7 @@ impl Access {
         }
     }
 
-    /// Whether `sent` is the port's token. The time it takes does not tell how much of it is right.
+    /// Whether `sent` is the port's token. The comparison takes constant time.
     pub(crate) fn is_token(&self, sent: &str) -> bool {
         match self {
             Access::Token(token) => sent.as_bytes().ct_eq(token.as_bytes()).into(),
@@ -44,9 +46,9 @@ impl Access {
     fn refuses(&self, path: &str, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
         match self {
             Access::Token(_) if path.starts_with("/health") => None,
-            // What it shows is asked for with the token.
+            // The page requests its data with the token.
             Access::Token(_) if ["/", "/page.js"].contains(&path) => None,
-            // Its own login says who may run what (`command/login.rs`).
+            // The command's own login decides what may be run (`command/login.rs`).
             Access::Token(_) if path == COMMAND_PATH => None,
             Access::Token(_) if sent_token(headers).is_some_and(|sent| self.is_token(sent)) => None,
             Access::Token(_) => Some((StatusCode::UNAUTHORIZED, "a bearer token is needed\n")),
@@ -63,8 +65,8 @@ fn sent_token(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-/// Whether the request's `Host` is an address of this machine itself, or `localhost`. HTTP/2 has the name
-/// elsewhere, and browsers speak that over TLS only.
+/// Whether the request's `Host` is an address of this machine, or `localhost`. In HTTP/2 the name
+/// is elsewhere, and browsers use HTTP/2 only over TLS.
 fn names_this_machine(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST) else { return true };
     let Ok(host) = host.to_str() else { return false };

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a check may take; what takes longer counts as failed.
+/// The time that a check may take; a check that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Something that must hold for the server to be ready.
@@ -28,7 +28,7 @@ pub trait Check: Send + Sync {
     async fn check(&self) -> Result<(), String>;
 }
 
-/// Checks of what the engine itself knows: each a gate that turns commands away.
+/// Checks of the engine's own state: each is a gate that makes commands fail.
 pub struct GateCheck {
     engine: Arc<Engine>,
     name: &'static str,
@@ -36,7 +36,8 @@ pub struct GateCheck {
     why: &'static str,
 }
 
-/// Everything for which the engine itself turns commands away, but what the configuration asks for.
+/// The checks of all gates because of which the engine refuses commands, except those that the
+/// configuration asks for.
 pub fn gates(engine: &Arc<Engine>) -> Vec<Box<dyn Check>> {
     let known = [
         ("loading", Gate::LOADING, "the data is still being loaded"),
@@ -73,7 +74,7 @@ pub async fn live(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str)
     }
 }
 
-/// `/health/ready` and `/health`: every check with what came out.
+/// `/health/ready` and `/health`: every check with its result.
 pub async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Value>) {
     let mut told = Map::new();
     let mut is_ready = true;

@@ -1,17 +1,19 @@
 //! The admin port: HTTP for operators and their tools, beside the port that clients use.
 //!
-//! Promises: a question costs clients nothing but the processor time of answering it; it waits for no shard.
-//! However many connect and however slowly they send, what they hold is bounded ([`serving`]).
-//! Who may ask is settled before a question is looked at ([`Access`]).
+//! Promises: a request for figures or state costs clients nothing but the processor time of
+//! answering it; it waits for no shard. The memory of connections is bounded, however many there
+//! are and however slowly they send ([`serving`]). Requests are authorized before anything else is
+//! done with them ([`Access`]).
 //!
-//! Must not know: any particular command, what keys hold, how the clients of other ports are served.
+//! The crate knows nothing of particular commands, the contents of keys, and how the clients of
+//! other ports are served.
 //!
 //! | module | what |
 //! | --- | --- |
 //! | [`serving`] | the thread, its connections, and their bounds |
-//! | [`access`] | who may ask |
+//! | [`access`] | authorization |
 //! | [`health`] | whether the server is alive, and whether it is ready |
-//! | [`metrics`] | the figures, as Prometheus reads them |
+//! | [`metrics`] | the figures in Prometheus's format |
 //! | `command` | commands as JSON, for programs without a client library |
 //! | `page` | a page for people, which reads the others |
 //! | [`state`] | figures, configuration, clients and slow commands as JSON |
@@ -45,7 +47,7 @@ pub struct Admin {
     pub clock: Clock,
     /// The checks that must all pass for the server to be ready.
     pub checks: Vec<Box<dyn Check>>,
-    /// Who may ask.
+    /// The authorization of requests.
     pub access: Access,
 }
 

@@ -123,7 +123,7 @@ fn buckets(histogram: &engine::histogram::Histogram) -> Vec<(f64, u64)> {
     all
 }
 
-/// The name without what the suffix says again, the suffix, and by how much values are divided.
+/// The name without a unit that the suffix repeats, the suffix, and the divisor of values.
 fn name_and_unit<R>(figure: &Figure<R>) -> (String, Option<Suffix>, f64) {
     let (endings, suffix, divisor): (&[&str], _, _) = match figure.unit {
         Unit::One => (&[], None, 1.0),

@@ -1,7 +1,7 @@
-//! The page for people: one document and one script of its own, nothing from elsewhere.
+//! The page for people: one document and one script, which load nothing from other sites.
 //!
-//! Both hold no secret and are served to everybody who reaches the port; what the page shows it asks for with the
-//! token that its reader types.
+//! Neither contains a secret, and both are served to everyone who reaches the port. The page
+//! requests its data with the token that its user types.
 
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, X_FRAME_OPTIONS,

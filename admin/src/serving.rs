@@ -1,5 +1,5 @@
-//! The thread that answers, and what its connections may hold: so many of them, so many bytes of headers,
-//! so long for a request. HTTP/1.1 and HTTP/2.
+//! The thread that serves the admin port, and the bounds of its connections: their number, the
+//! bytes of headers, and the time for a request. HTTP/1.1 and HTTP/2.
 
 use axum::extract::Request;
 use axum::middleware::map_request;
@@ -23,9 +23,9 @@ use tokio::time::timeout;
 const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may take to begin a request, and to send its headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
-/// How long a connection may go on; then it finishes what it answers.
+/// The time after which a connection finishes its current answers and is closed.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
-/// Bytes of headers at most.
+/// The largest size of the headers, in bytes.
 const HEADERS_MAX: usize = 16 << 10;
 /// Waited after a failure to accept, which usually is that descriptors have run out.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
@@ -105,7 +105,7 @@ impl Ends {
         Ok(Ends { remote: stream.peer_addr()?, local: stream.local_addr()? })
     }
 
-    /// As a session is told them.
+    /// The addresses in the form that a session gets.
     pub fn peer(self) -> Peer {
         Peer::Tcp { remote: self.remote, local: self.local }
     }
@@ -113,7 +113,8 @@ impl Ends {
 
 /// Answers on one connection until either side has had enough.
 async fn answer(stream: TcpStream, router: Router) {
-    // The version is told by the first bytes, for which the builder below waits without an end.
+    // The first bytes decide the version, and the builder below would wait for them without a
+    // limit.
     if !matches!(timeout(HEADERS_WITHIN, stream.peek(&mut [0])).await, Ok(Ok(1..))) {
         return;
     }
@@ -128,7 +129,8 @@ async fn answer(stream: TcpStream, router: Router) {
     let builder = builder();
     let service = TowerToHyperService::new(router);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    // How a connection ended matters to nobody but its peer. One that has begun and asks nothing is let go early.
+    // Only the peer is interested in how a connection ended. A connection without any request is
+    // closed early.
     if timeout(HEADERS_WITHIN, connection.as_mut()).await.is_ok() || !asked.load(Relaxed) {
         return;
     }

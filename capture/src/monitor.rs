@@ -7,7 +7,7 @@ pub struct Line<'a> {
     pub time_us: u64,
     /// The database.
     pub db: u32,
-    /// The client's address, `unix:PATH`, or `lua` for what a script does.
+    /// The client's address, `unix:PATH`, or `lua` for a script's command.
     pub source: &'a str,
     /// The request.
     pub args: Vec<Vec<u8>>,

@@ -70,7 +70,7 @@ impl Roles {
         let rest = args.get(roles.len()..).unwrap_or_default();
         roles.extend(rest.iter().map(|arg| unmatched(arg, grammar)));
         roles.truncate(args.len());
-        // What the syntax calls a key is one only where the key specs agree.
+        // An argument that the syntax calls a key is one only if the key specs agree.
         for (role, arg) in roles.iter_mut().zip(args).skip(words) {
             if *role == Role::Key {
                 *role = unmatched(arg, grammar);
@@ -156,7 +156,7 @@ impl Matcher<'_> {
         self.args.len().saturating_sub(self.at)
     }
 
-    /// Matches `grammar` in order, leaving `reserve` words to what follows it.
+    /// Matches `grammar` in order, leaving `reserve` words for what follows it.
     fn sequence(&mut self, grammar: &[Argument], reserve: usize) {
         let mut index = 0;
         while let Some(argument) = grammar.get(index) {

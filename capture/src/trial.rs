@@ -34,17 +34,18 @@ impl Trial {
         (self.report.replies > 0).then(|| usage.cpu_ns as f64 / 1000.0 / self.report.replies as f64)
     }
 
-    /// Resident memory that a key costs, bytes; nothing when there are too few to tell.
+    /// The resident memory per key, in bytes; `None` if there are too few keys to tell.
     pub fn bytes_per_key(&self) -> Option<f64> {
         let grown = self.end_bytes?.checked_sub(self.empty_bytes?)?;
         (self.keys >= 1000).then(|| grown as f64 / self.keys as f64)
     }
 }
 
-/// Creates what `plan` needs to be there, replays it, and measures; the server is as it was started.
+/// Creates the keys that `plan` needs, replays it, and measures. The server must have just been
+/// started.
 ///
 /// # Errors
-/// Fails if the server ends, or answers what it should not.
+/// Fails if the server ends or sends unexpected replies.
 pub fn run(server: &Server, plan: &Plan, options: &Options) -> Result<Trial> {
     let pid = server.pid();
     let resident = || pid.and_then(proc::resident_bytes);

@@ -35,8 +35,8 @@ struct Client {
 
 type MakeBackend = Box<dyn FnMut() -> Arc<dyn Backend>>;
 
-/// Drives an engine without sockets; its clock stands still until told otherwise. What is logged is
-/// kept, and has to lead to the same data when it is replayed.
+/// Drives an engine without sockets. Its clock stands still until told otherwise. The log is kept,
+/// and must lead to the same data when it is replayed.
 pub struct EngineDriver {
     make: MakeBackend,
     service: EngineService,
@@ -75,7 +75,7 @@ impl EngineDriver {
         Self::with(make, Some(Arc::default()))
     }
 
-    /// As [`EngineDriver::new`], for what goes on for long: nothing is logged.
+    /// Like [`EngineDriver::new`], for long runs: nothing is logged.
     pub fn unlogged(make: impl FnMut() -> Arc<dyn Backend> + 'static) -> Self {
         Self::with(make, None)
     }
@@ -136,7 +136,7 @@ impl EngineDriver {
 }
 
 impl Client {
-    /// One call into the connection, and taking what it wrote.
+    /// Makes one call into the connection, and takes its output.
     fn call(&mut self, bytes: Option<&[u8]>, now: Now) {
         let mut status = match bytes {
             Some(bytes) => self.connection.receive(bytes, now),
@@ -156,7 +156,7 @@ impl Client {
             if status.next == Next::Nothing {
                 return;
             }
-            // What was left for another turn, or until its output was written, goes on now.
+            // Work that was left for another turn, or until the output was written, continues now.
             status = self.connection.resume(now);
         }
     }

@@ -1,13 +1,14 @@
-//! Golden scripts: small sessions whose answers are kept, readable as if typed into redis-cli.
+//! Golden scripts: small sessions whose replies are kept, and which read as if typed into
+//! redis-cli.
 //!
-//! A [`Script`] says which client sends what. A [`Driver`] carries it out: [`EngineDriver`] against
-//! an engine in this process (no sockets, time under control), [`SocketDriver`] against any server
-//! that speaks RESP. [`transcribe`] writes down what was answered in RESP2 and, where it differs,
-//! in RESP3. The same script therefore serves as a test of every backend, as a mirror between two
-//! configurations, and as a comparison with a real Redis.
+//! A [`Script`] contains what each client sends. A [`Driver`] runs it: [`EngineDriver`] with an
+//! engine in this process (no sockets, controlled time), [`SocketDriver`] with any RESP server.
+//! [`transcribe`] writes the replies in RESP2 and, where they differ, in RESP3. So the same script
+//! serves as a test of every backend, to compare two configurations, and to compare with a real
+//! Redis.
 //!
-//! Must not know: what any command is supposed to answer. That is in the kept transcripts.
-//! The form of scripts is described in `golden/README.md`.
+//! The crate does not know what any command is supposed to reply; that is in the kept transcripts.
+//! `golden/README.md` describes the form of scripts.
 
 mod engine_driver;
 mod log_proof;

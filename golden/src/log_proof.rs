@@ -1,9 +1,10 @@
-//! That what was logged is what happened: the log of a script, replayed into an empty engine, must
-//! lead to the data that the script left.
+//! Proves that the log is right: the log of a script, replayed into an empty engine, must lead to
+//! the data that the script left.
 //!
-//! Compared are the keys of all databases with their types, values and expiries, those of fields
-//! included, the groups of streams with what is pending, and the function libraries. Left out is
-//! what no log tells: when and how often keys were accessed, and when consumers were seen.
+//! The comparison includes the keys of all databases with their types, values and expiries, also
+//! those of fields; the groups of streams with their pending entries; and the function libraries.
+//! It does not include what no log contains: the access history of keys, and the times when
+//! consumers were seen.
 
 use crate::engine_driver::on;
 use engine::Engine;

@@ -41,9 +41,9 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The same answer with the elements of its outermost collection in sorted order. A flat array
-/// that stands for a map or a set of pairs cannot be told from a plain one: scripts say `@sorted`
-/// only where elements are independent.
+/// The same reply with the elements of its outermost collection sorted. A flat array that
+/// represents a map or a set of pairs looks like any other array, so scripts use `@sorted` only if
+/// elements are independent.
 fn sorted(value: &Value) -> Value {
     let mut value = value.clone();
     match &mut value {

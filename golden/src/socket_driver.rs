@@ -1,4 +1,4 @@
-//! [`SocketDriver`]: scripts against any server that speaks RESP.
+//! [`SocketDriver`]: runs scripts against any RESP server.
 
 use crate::transcript::Driver;
 use resp::Value;

@@ -1,4 +1,4 @@
-//! Carrying a script out and writing down what was answered.
+//! Runs a script and writes the replies.
 
 use crate::render::{Shape, render};
 use crate::script::{Action, Mark, Script};
@@ -45,7 +45,7 @@ pub trait Driver {
     }
 }
 
-/// A step and what was answered.
+/// A step and its replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The line.
@@ -80,7 +80,7 @@ pub fn record(
     Ok(entries)
 }
 
-/// The numbers that servers gave clients, as far as the script speaks of them.
+/// The numbers that servers gave clients, as far as the script uses them.
 #[derive(Default)]
 struct Ids {
     connected: BTreeMap<String, i64>,

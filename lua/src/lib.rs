@@ -60,7 +60,7 @@ pub struct lua_Debug {
 }
 
 unsafe extern "C-unwind" {
-    /// `seed` is that of the hash of strings: two words nobody should be able to guess.
+    /// `seed` is for the hash of strings: two words that nobody should be able to guess.
     pub fn lua_newstate(
         f: lua_Alloc,
         ud: *mut c_void,
@@ -120,7 +120,7 @@ unsafe extern "C-unwind" {
 
     /// Counts work that is not instructions as `cost` of them; whether the count hook is due.
     pub fn lua_charge(L: *mut lua_State, cost: usize) -> c_int;
-    /// Begins to count anew: what the hook does was done.
+    /// Begins to count again, after the hook has run.
     pub fn lua_charged(L: *mut lua_State);
     /// Whether the table at `idx` can be changed, by scripts and by the functions above.
     pub fn lua_setreadonly(L: *mut lua_State, idx: c_int, on: c_int);

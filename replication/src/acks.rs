@@ -5,9 +5,9 @@
 pub struct Ack {
     /// The position it has applied.
     pub position: u64,
-    /// The position that is on its disk (`FACK`), 0 if it never said.
+    /// The position that is synced to its disk (`FACK`), 0 if it never reported one.
     pub durable: u64,
-    /// When it said so, milliseconds of any clock.
+    /// The time of its last acknowledgement, in milliseconds of any clock.
     pub at_ms: u64,
 }
 

@@ -7,8 +7,9 @@ const BLOCK_BYTES: usize = 64 << 10;
 
 /// Bytes of a stream from some position on, in blocks.
 ///
-/// A position is the number of bytes before it since the history began; Redis's offset of the last
-/// byte. Bytes leave when they are both older than the size says and needed by nobody.
+/// A position is the number of bytes before it since the history began, which is Redis's offset of
+/// the last byte. Bytes are dropped once they are both older than the size permits and not needed
+/// by any replica.
 #[derive(Debug)]
 pub struct Backlog {
     blocks: VecDeque<Vec<u8>>,
@@ -19,7 +20,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// An empty backlog at a position, that keeps so many bytes.
+    /// An empty backlog at a position, which holds `size` bytes.
     pub fn new(at: u64, size: u64) -> Self {
         Backlog { blocks: VecDeque::new(), first: at, end: at, size }
     }
@@ -44,7 +45,7 @@ impl Backlog {
         self.end - self.first
     }
 
-    /// Keeps so many bytes from now on.
+    /// Sets the number of bytes to hold.
     pub fn set_size(&mut self, size: u64) {
         self.size = size;
     }
@@ -71,7 +72,7 @@ impl Backlog {
         self.trim(needed);
     }
 
-    /// Lets go of whole blocks that are too old and needed by nobody.
+    /// Drops whole blocks that are too old and not needed by any replica.
     pub fn trim(&mut self, needed: u64) {
         let keep = self.end.saturating_sub(self.size).min(needed);
         while let Some(block) = self.blocks.front()

@@ -1,4 +1,5 @@
-//! [`Framing`]: where the RDB file of a full synchronization begins and ends in what a master sends.
+//! [`Framing`]: finds the beginning and the end of the RDB file of a full synchronization in the
+//! bytes that a master sends.
 
 use std::fmt;
 
@@ -7,7 +8,7 @@ const MARK_LEN: usize = 40;
 /// Longest header line.
 const LINE_MAX: usize = 256;
 
-/// Why what came is no file.
+/// The reason why the received bytes are not a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FramingError {
     /// The master says that it failed.
@@ -42,7 +43,7 @@ enum State {
     Header,
     Line(Vec<u8>),
     Counted(u64),
-    /// The mark, and bytes at the end of what came that may be its beginning.
+    /// The mark, and the last bytes received, which may be its beginning.
     Marked {
         mark: [u8; MARK_LEN],
         tail: Vec<u8>,
@@ -74,8 +75,8 @@ impl Framing {
         matches!(self.state, State::Marked { .. })
     }
 
-    /// Takes what arrived: bytes of the file go to `out`; how many bytes were used. Fewer than there are
-    /// means that the file has ended: what follows is the stream.
+    /// Takes received bytes, and appends those of the file to `out`. Returns how many bytes were
+    /// used. If not all were, the file has ended, and the stream follows.
     ///
     /// # Errors
     /// See [`FramingError`].

@@ -78,7 +78,7 @@ fn bytes(words: &[&str]) -> Vec<u8> {
 }
 
 impl Handshake {
-    /// The conversation, and what it begins with.
+    /// The handshake, and its first request.
     pub fn new(login: Login, presence: Presence, resume: Option<Resume>) -> (Self, Vec<u8>) {
         let handshake = Handshake { login, presence, resume, takeover: false, asked: Asked::Ping };
         (handshake, bytes(&["PING"]))

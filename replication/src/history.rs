@@ -1,4 +1,4 @@
-//! [`History`]: which stream this is, and who may go on in it.
+//! [`History`]: the identity of a stream, and the replicas that may continue in it.
 
 use std::fmt;
 

@@ -1,17 +1,18 @@
-//! Replication as Redis has it (PSYNC), both ends, without input or output of its own.
+//! Redis's replication (PSYNC), both ends, sans-IO.
 //!
-//! A *history* is a stream of commands that a master wrote: it has an [`Id`], and positions in it are
-//! counted in bytes. Whoever has applied a history up to a position can go on from there
-//! ([`History::answer`]), if the bytes behind it are still in a [`Backlog`]. Otherwise it is sent all
-//! data once, as an RDB file ([`Framing`] finds its end), and the stream from the moment of that file.
+//! A *history* is a stream of commands that a master wrote. It has an [`Id`], and positions in it
+//! are counted in bytes. A replica that has applied a history up to a position can continue from
+//! there ([`History::answer`]), if the bytes behind it are still in a [`Backlog`]. Otherwise it is
+//! sent all data once, as an RDB file (whose end [`Framing`] finds), and then the stream from the
+//! moment of that file on.
 //!
 //! | at the replica | at the master |
 //! | --- | --- |
-//! | [`Handshake`]: what to say to a master, line by line | [`History`]: which requests can be continued |
+//! | [`Handshake`]: the requests to a master, line by line | [`History`]: which requests can be continued |
 //! | [`Framing`]: where the RDB file ends | [`Backlog`]: the last bytes of the stream |
 //! | [`Stream`]: commands out of the bytes, by database and transaction | [`Acks`]: how far each replica is |
 //!
-//! Nothing here reads a clock, a socket or a random source: times, bytes and ids come with the calls.
+//! Nothing here reads a clock, a socket or a random source: times, bytes and ids are passed in.
 //!
 //! Source: Redis 7.2's `replication.c` for the protocol.
 

@@ -40,9 +40,9 @@ pub struct Unit<'a> {
     /// The requests that change data, or may, each with its database number; empty for `PING`,
     /// `SELECT` and the like.
     pub effects: SmallVec<[(u32, Request<'a>); 1]>,
-    /// The database of what follows.
+    /// The database of the next command.
     pub db: u32,
-    /// The master asks how far we are.
+    /// Whether the master asks for our position.
     pub wants_ack: bool,
 }
 

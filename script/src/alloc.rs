@@ -1,9 +1,9 @@
-//! The allocator of a VM: counts what is held, and refuses beyond a limit.
+//! The allocator of a VM. It counts the memory in use, and refuses allocations beyond a limit.
 //!
-//! Lua answers a refusal with an error of its own, by jumping out of whatever asked. A jump over
-//! Rust frames would skip their destructors, so while host functions run nothing is refused: their
-//! loops ask themselves ([`crate::raw::Lua::pass`]), and the next allocation of the script itself
-//! meets the limit.
+//! Lua reacts to a refusal with an error, by a jump out of the running function. A jump over Rust
+//! frames would skip their destructors, so nothing is refused while host functions run. Their loops
+//! check the limit themselves ([`crate::raw::Lua::pass`]), and it applies to the next allocation of
+//! the script.
 
 use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::ffi::c_void;

@@ -124,7 +124,7 @@ fn text_is_all_that_is_compiled() {
     ]);
 }
 
-/// CVE-2025-49844: the name of a chunk is garbage to whoever does not keep it while it is compiled.
+/// CVE-2025-49844: the name of a chunk is freed unless it is kept while the chunk is compiled.
 #[test]
 fn a_chunk_keeps_its_name_while_it_is_compiled() {
     let code = "collectgarbage('setpause',1) collectgarbage('setstepmul',100000) \
@@ -214,7 +214,7 @@ fn what_takes_for_ever_can_be_ended_within_its_loops() {
 
 #[test]
 fn work_that_is_not_instructions_is_counted_for_who_does_it() {
-    // A handful of instructions each, so that only what is counted besides can ask the host.
+    // These take only a few instructions, so only the additional charge can make them ask the host.
     for code in [
         "local s=('x'):rep(1e6) for i=1,20 do redis.sha1hex(s) end",
         "local t={} for i=1,2e4 do t[i]=i end for i=1,20 do cjson.encode(t) end",

@@ -1,11 +1,10 @@
-//! Lua 5.1 for scripts and functions: the sandbox, Redis's libraries, and what values mean in
-//! replies.
+//! Lua 5.1 for scripts and functions: the sandbox, Redis's libraries, and the conversion between
+//! values and replies.
 //!
-//! Promises: a [`Vm`] runs one script at a time, any thread's; what a script does to its VM no
-//! later script can see; a script that holds too much memory, or whose host says so, ends. Errors
-//! and positions are worded as in Redis 7.
-//! Must not know: sessions, keys, locks, sockets, clocks. What a script may do to the world goes
-//! through [`Host`].
+//! Promises: a [`Vm`] runs one script at a time, on any thread. A later script sees nothing of what
+//! a script did to its VM. A script that uses too much memory, or that its host wants to end, ends.
+//! Errors and positions are worded as in Redis 7. The crate knows nothing of sessions, keys, locks,
+//! sockets and clocks: scripts affect the world only through [`Host`].
 //!
 //! | module | what |
 //! | --- | --- |

@@ -152,7 +152,7 @@ unsafe extern "C-unwind" fn enter(state: *mut State) -> c_int {
 /// The result of `prepare` for an error about an argument: text and number are on the stack.
 const ARGUMENT: c_int = -1;
 
-/// Called every so many instructions.
+/// Called each time a certain number of instructions was executed.
 unsafe extern "C-unwind" fn on_count(state: *mut State, _: *mut ffi::lua_Debug) {
     let lua = Lua(state);
     let shared = lua.shared();
@@ -171,7 +171,7 @@ unsafe extern "C-unwind" fn on_count(state: *mut State, _: *mut ffi::lua_Debug) 
     }
 }
 
-/// The handler of errors nobody caught.
+/// The handler of uncaught errors.
 unsafe extern "C-unwind" fn unprotected(_: *mut State) -> c_int {
     // Every call is protected: this is a defect, and Lua would end the process anyway.
     std::process::abort()
@@ -270,7 +270,7 @@ calls! {
     has_room(count: c_int) -> bool = |l| ffi::lua_checkstack(l, count) != 0;
     kind(index: c_int) -> Type = |l| Type::of(ffi::lua_type(l, index));
     boolean(index: c_int) -> bool = |l| ffi::lua_toboolean(l, index) != 0;
-    /// The number, 0 for what is none.
+    /// The number, 0 if it is not a number.
     number(index: c_int) -> f64 = |l| ffi::lua_tonumber(l, index);
     /// Whether it is a number, or a string that spells one.
     is_number(index: c_int) -> bool = |l| ffi::lua_isnumber(l, index) != 0;
@@ -278,7 +278,7 @@ calls! {
     push_boolean(value: bool) = |l| ffi::lua_pushboolean(l, value.into());
     push_number(value: f64) = |l| ffi::lua_pushnumber(l, value);
     push_null_pointer() = |l| ffi::lua_pushlightuserdata(l, std::ptr::null_mut());
-    /// Whether it is the pointer that stands for JSON's null.
+    /// Whether it is the pointer that represents JSON's null.
     is_null_pointer(index: c_int) -> bool = |l| ffi::lua_type(l, index)
         == ffi::LUA_TLIGHTUSERDATA && ffi::lua_touserdata(l, index).is_null();
     push_bytes(bytes: &[u8]) =
@@ -308,8 +308,8 @@ calls! {
     push_globals() = |l| ffi::lua_pushvalue(l, ffi::LUA_GLOBALSINDEX);
     /// Gives the function at `index` the table on top for its globals.
     set_environment(index: c_int) = |l| { ffi::lua_setfenv(l, index); };
-    /// Counts work of the host as that of so many instructions: the host is asked so much sooner
-    /// whether the script may go on.
+    /// Counts work of the host as this many instructions, so that the host is asked earlier whether
+    /// the script may continue.
     charge(cost: usize) = |l| { ffi::lua_charge(l, cost); };
     /// Makes the collector work as usual, whatever a script has made of it.
     reset_collector() = |l| ffi::lua_resetgc(l);
@@ -351,7 +351,7 @@ impl Lua {
 
     /// Pushes a function of the host.
     pub fn push_function(self, function: Function) {
-        // SAFETY: as in `calls!`; `enter` reads the upvalue back as what it is.
+        // SAFETY: as in `calls!`; `enter` reads the upvalue back with the same type.
         unsafe {
             ffi::lua_pushlightuserdata(self.0, function as *mut c_void);
             ffi::lua_pushcclosure(self.0, enter, 1);
@@ -414,7 +414,8 @@ impl Lua {
         if status == ffi::LUA_OK { Ok(()) } else { Err(()) }
     }
 
-    /// As [`Lua::call`] from a host function: what is called is the script again, and limited.
+    /// Like [`Lua::call`], from a host function: the called function is the script's again, and
+    /// limited.
     pub fn call_script(self, arguments: c_int, results: c_int) -> Result<(), ()> {
         let in_host = std::mem::take(&mut self.shared().budget.in_host);
         let called = self.call(arguments, results, 0);
@@ -493,7 +494,7 @@ impl Lua {
         self.raw_set(if table < 0 { table - 1 } else { table });
     }
 
-    /// Pushes a field of the table at `table`, and tells its type.
+    /// Pushes a field of the table at `table`, and returns its type.
     pub fn push_field(self, table: c_int, name: &str) -> Type {
         self.push_bytes(name.as_bytes());
         self.raw_get(if table < 0 { table - 1 } else { table });

@@ -139,7 +139,7 @@ fn command(lua: Lua, raise: bool) -> Returns {
     reply.release();
     if !pushed {
         lua.set_top(0);
-        // Asked again, it says so if that is why.
+        // If the script was interrupted, this call reports it again.
         lua.pass(1)?;
         if lua.is_interrupted() {
             return Err(Raise::Top);

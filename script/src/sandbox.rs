@@ -62,7 +62,7 @@ fn protect_strings(lua: Lua) {
     lua.pop(1);
 }
 
-/// Makes reading what is not in the table at `globals` an error.
+/// Makes reading a missing entry of the table at `globals` an error.
 pub(crate) fn refuse_unknown(lua: Lua, globals: c_int) {
     lua.push_table(0, 1);
     lua.push_function(unknown_global);
@@ -105,7 +105,7 @@ fn pcall(lua: Lua) -> Returns {
     Ok(lua.top())
 }
 
-/// The error Lua raises for what cannot be a key.
+/// The error of Lua for a value that cannot be a key.
 pub(crate) fn check_key(lua: Lua, index: c_int) -> Result<(), Raise> {
     if is_key(lua, index) {
         return Ok(());
@@ -158,7 +158,7 @@ fn load(lua: Lua) -> Returns {
         }
         match (lua.kind(-1), lua.text(-1)) {
             (Type::Nil, _) | (_, Some(b"")) => break,
-            // What is no source text is refused at once, however much of it would follow.
+            // Anything that is not source text is refused at once, however long it is.
             (_, Some(piece @ [BYTECODE, ..])) if source.is_empty() => {
                 source.extend_from_slice(piece);
                 break;

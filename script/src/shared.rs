@@ -1,4 +1,4 @@
-//! [`Shared`]: what a VM's host functions find while a script runs.
+//! [`Shared`]: the state that a VM's host functions use while a script runs.
 
 use crate::Host;
 use crate::alloc::Budget;
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     pub registered: Vec<Registered>,
     /// A library is being loaded, so functions can be registered.
     pub loading: bool,
-    /// The script was told to end.
+    /// Set once the script was told to end.
     pub killed: Option<String>,
     /// A host function's panic, for the VM's caller.
     pub panic: Option<Box<dyn Any + Send>>,

@@ -4,7 +4,7 @@
 use resp::split_words;
 
 bitflags::bitflags! {
-    /// The flags of a script: what it may do, and where.
+    /// The flags of a script: what it may do, and in which situations.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct ScriptFlags: u32 {
         /// `no-writes`: writing commands are refused.

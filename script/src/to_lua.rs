@@ -6,9 +6,9 @@ use resp::parse_i64;
 /// Stack slots that one level of a reply needs.
 const ROOM: i32 = 6;
 
-/// Pushes the reply that `bytes` begins with; what follows it. `None` for bytes that are no reply,
-/// or nested beyond what the stack takes, and when the script must end or holds too much memory:
-/// something may then have been pushed.
+/// Pushes the reply at the beginning of `bytes`, and returns the rest. `None` if the bytes are not
+/// a reply, are nested too deeply for the stack, or if the script must end or exceeds its memory
+/// limit. Something may then have been pushed.
 pub(crate) fn push_reply(lua: Lua, bytes: &[u8]) -> Option<&[u8]> {
     if !lua.has_room(ROOM) {
         return None;
@@ -41,7 +41,7 @@ pub(crate) fn push_reply(lua: Lua, bytes: &[u8]) -> Option<&[u8]> {
         b'~' => return push_pairs(lua, line, rest, "set"),
         b'=' => return push_verbatim(lua, line, rest),
         b'|' => {
-            // What is said about a reply is not part of it.
+            // Attributes are not part of the reply.
             let rest = push_pairs(lua, line, rest, "map")?;
             lua.pop(1);
             return push_reply(lua, rest);
@@ -51,8 +51,8 @@ pub(crate) fn push_reply(lua: Lua, bytes: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-/// Pushes the table that stands for an error whose text (with code, without `-`) is `text`. Its
-/// statistics are counted already.
+/// Pushes the table that represents an error with this text (with its code, without `-`). The error
+/// was counted already.
 pub(crate) fn push_error(lua: Lua, text: &[u8]) {
     lua.push_table(0, 2);
     lua.push_bytes(text);

@@ -37,7 +37,8 @@ struct Writer<'w, 'r> {
     proto: Proto,
     /// How long the output may get: a table that is in many others is written as often.
     end: usize,
-    /// It has become longer, or is not to go on: what has been written is not a reply.
+    /// Whether the reply became too long, or must not go on. What was written is then not a valid
+    /// reply.
     stopped: bool,
 }
 

@@ -124,7 +124,7 @@ pub struct Vm {
     libraries: HashMap<u64, Functions>,
     /// The globals of functions, in the registry.
     function_globals: c_int,
-    /// Memory ran out: what the script left behind is not to be trusted.
+    /// Whether memory ran out, so that the VM must not be used for another script.
     spent: bool,
 }
 
@@ -132,8 +132,9 @@ pub struct Vm {
 unsafe impl Send for Vm {}
 
 impl Vm {
-    /// A VM whose scripts may hold `memory_limit` bytes; `None` without memory for it. `seed` is that
-    /// of the hash of strings: nobody should be able to guess it, and no answer depends on it.
+    /// Creates a VM whose scripts may use `memory_limit` bytes; `None` if there is no memory for
+    /// it. `seed` is for the hash of strings. It should not be possible to guess it, and no result
+    /// depends on it.
     pub fn new(memory_limit: usize, seed: [u64; 2]) -> Option<Vm> {
         let shared = Box::into_raw(Box::new(Shared::new(memory_limit)));
         let Some(lua) = Lua::create(shared, seed) else {
@@ -459,7 +460,7 @@ fn push_list<'a>(lua: Lua, values: impl ExactSizeIterator<Item = &'a [u8]>) {
     }
 }
 
-/// Turns an error nobody caught into a table with the position it comes from.
+/// Converts an uncaught error to a table with its position.
 fn on_error(lua: Lua) -> Returns {
     lua.set_top(1);
     let mut position = lua.position(1);

@@ -14,12 +14,12 @@ pub struct TlsFilter {
 impl TlsFilter {
     /// Around a fresh connection.
     pub fn new(mut connection: ServerConnection) -> Self {
-        // The filter's portion bounds what is wrapped at once.
+        // The filter's portion bounds how much is encrypted at once.
         connection.set_buffer_limit(None);
         TlsFilter { connection: Box::new(connection), records: Records::default() }
     }
 
-    /// Has rustls work on what it was given; hands over what that carries.
+    /// Lets rustls process its input, and passes on the decrypted bytes.
     fn process(&mut self, plain: &mut dyn FnMut(&[u8])) -> Result<Inward, Broken> {
         let state = self.connection.process_new_packets().map_err(|e| Broken(e.to_string()))?;
         let mut left = state.plaintext_bytes_to_read();

@@ -1,15 +1,16 @@
 //! TLS around connections, on any runtime.
 //!
 //! - [`filter`]: the sans-IO filter over rustls that [`runtime::filter`] puts around a session.
-//! - [`settings`]: what the configuration says, as rustls wants it: certificates, keys, authorities,
+//! - [`settings`]: converts the configuration for rustls: certificates, keys, authorities,
 //!   versions, ciphers.
 //! - [`stream`]: a blocking connection to another server, for replication.
 //!
-//! Promises: certificates and everything else can be exchanged while clients are connected
-//! ([`Tls::reload`]); who is connected keeps what it has. A setting that cannot be honoured is an error
-//! with the file's name, never a weaker connection. What a peer can make it keep is one record.
+//! Promises: certificates and all other settings can be exchanged while clients are connected
+//! ([`Tls::reload`]); existing connections keep their settings. A setting that cannot be applied is
+//! an error with the file's name, and never leads to a weaker connection. A peer can make the
+//! filter hold at most one record.
 //!
-//! Must not know: sessions, commands, the configuration's registry.
+//! The crate knows nothing of sessions, commands, and the configuration's registry.
 
 pub mod filter;
 pub mod settings;
@@ -32,7 +33,7 @@ pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// Why TLS cannot be had as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read or does not hold what it should.
+    /// A file cannot be read or has wrong contents.
     #[error("{}: {reason}", path.display())]
     File {
         /// Which one.

@@ -24,7 +24,7 @@ pub enum ClientCertificates {
     No,
     /// One that is shown must be good.
     Optional,
-    /// Who has none is not let in.
+    /// Clients without a certificate are refused.
     #[default]
     Required,
 }
@@ -61,12 +61,12 @@ pub struct Settings {
     /// Sessions kept for resumption, [`SESSIONS_MAX`] at most, and that many for zero (OpenSSL's "no
     /// limit"); `None`: `tls-session-caching no`.
     pub sessions: Option<usize>,
-    /// Connections to others are wanted, so somebody must be named to trust.
+    /// Whether connections to other servers are made, for which authorities must be configured.
     pub outgoing: bool,
 }
 
 impl Settings {
-    /// Whether anybody is named to trust.
+    /// Whether authorities are configured.
     pub fn names_authorities(&self) -> bool {
         !self.authorities.is_empty() || !self.authorities_folder.is_empty()
     }
@@ -88,7 +88,7 @@ impl Settings {
             asked => {
                 let roots = Arc::new(self.roots()?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
-                // Redis does not tell clients whom it trusts either; of many, the list is long.
+                // As in Redis, clients are not sent the list of authorities, which may be long.
                 let verifier = verifier.clear_root_hint_subjects();
                 let verifier = match asked {
                     ClientCertificates::Optional => verifier.allow_unauthenticated(),
@@ -194,7 +194,7 @@ impl Settings {
         if !self.authorities_folder.is_empty() {
             let folder = Path::new(&self.authorities_folder);
             for path in files(folder).map_err(|error| file(folder, error))? {
-                // Other things lie in such folders: keys, lists of what was revoked.
+                // Such folders contain other files: keys, revocation lists.
                 let _ = add_roots(&mut roots, &path);
             }
         }
@@ -269,8 +269,9 @@ const NEVER_OFFERED: &[&str] = &[
     "SSLv2", "SSLv3", "aDH", "aDSS", "aNULL", "eNULL", "kDHE", "kEDH", "kRSA", "SHA", "SHA1",
 ];
 
-/// The suites that `list` names or selects, in its order; all of `known` without a list. As with OpenSSL,
-/// `!` takes away for good, `-` until it is named again, and what a word selects comes behind what is there.
+/// The suites that `list` names or selects, in its order; all of `known` if there is no list. As
+/// with OpenSSL, `!` removes suites permanently, `-` removes them until they are named again, and
+/// newly selected suites are appended.
 fn choose(
     directive: &str,
     list: &str,
@@ -294,7 +295,8 @@ fn choose(
             }
             // Order by strength, which is how they are known.
             b'@' => {}
-            // A list may name what only others have; what is left must be something.
+            // A list may name suites that only other libraries have, but it must leave at least
+            // one.
             _ => chosen.extend(
                 selected.into_iter().filter(|suite| !banned.contains(suite)).collect::<Vec<_>>(),
             ),

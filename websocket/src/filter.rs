@@ -26,7 +26,7 @@ enum Stage {
     Beginning(Vec<u8>),
     Open {
         frames: Frames,
-        /// The code that the peer closed with, to be said back.
+        /// The code with which the peer closed, to be sent back.
         farewell: Vec<u8>,
     },
 }
@@ -109,7 +109,7 @@ impl Filter for WebSocketFilter {
     }
 }
 
-/// Does what the peer says.
+/// Handles the peer's frames.
 struct Ears<'a> {
     plain: &'a mut dyn FnMut(&[u8]),
     wire: &'a mut Output,
@@ -155,7 +155,7 @@ mod tests {
     const PING: &[u8] = &[0x89, 0x82, 0, 0, 0, 0, b'h', b'i'];
     const CLOSE_1001: &[u8] = &[0x88, 0x84, 0, 0, 0, 0, 0x03, 0xE9, b'b', b'y'];
 
-    /// A filter, what it said to the peer, and what it handed on.
+    /// A filter, its output to the peer, and the bytes that it passed on.
     struct Played(WebSocketFilter, Output, Vec<u8>);
 
     impl Played {

@@ -10,16 +10,16 @@ const HEADER_MAX: usize = 14;
 /// The most bytes that a control frame carries (RFC 6455 §5.5).
 pub const CONTROL_MAX: usize = 125;
 
-/// Payload is unmasked in pieces of so many bytes.
+/// Payload is unmasked in pieces of this many bytes.
 const PIECE: usize = 8 * 1024;
 
 /// Receives the contents of a peer's frames as they are decoded.
 pub trait Heard {
     /// The next bytes of its stream.
     fn data(&mut self, bytes: &[u8]);
-    /// It wants these bytes back, to see whether anybody is there.
+    /// A ping with these bytes, which are to be sent back.
     fn ping(&mut self, bytes: &[u8]);
-    /// It sends no more; two bytes of code and a reason, or nothing.
+    /// The peer sends no more. The payload is two bytes of code and a reason, or empty.
     fn close(&mut self, bytes: &[u8]);
 }
 
@@ -43,12 +43,12 @@ pub struct Frames {
     control: Vec<u8>,
     /// A message's last frame has not come.
     within: bool,
-    /// The peer has said that it sends no more.
+    /// Whether the peer has sent a close frame.
     over: bool,
 }
 
 impl Frames {
-    /// Takes all of `bytes`; what follows a close is not looked at.
+    /// Takes all of `bytes`. Bytes behind a close frame are ignored.
     ///
     /// # Errors
     /// A description of the protocol violation, if the bytes contain one.
@@ -70,7 +70,7 @@ impl Frames {
         self.header.len() + self.control.len()
     }
 
-    /// Whether the peer has said that it sends no more.
+    /// Whether the peer has sent a close frame.
     pub fn is_over(&self) -> bool {
         self.over
     }
@@ -112,7 +112,7 @@ impl Frames {
         Ok(())
     }
 
-    /// Takes what belongs to the open frame; what is left.
+    /// Takes the bytes of the open frame. Returns the rest.
     fn take_payload<'a>(&mut self, bytes: &'a [u8], heard: &mut impl Heard) -> &'a [u8] {
         let Some(open) = &mut self.open else { return bytes };
         let len = bytes.len().min(usize::try_from(open.left).unwrap_or(usize::MAX));
@@ -143,7 +143,7 @@ impl Frames {
             }
             _ => {}
         }
-        // Not `clear`: what is idle should hold nothing.
+        // Not `clear`, because an idle connection should hold no memory.
         self.control = Vec::new();
     }
 }

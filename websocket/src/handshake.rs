@@ -34,9 +34,9 @@ impl Origins {
 pub enum Begun {
     /// The request is not whole.
     Partial,
-    /// It was granted: so many bytes were the request, and this is the answer.
+    /// It was granted: the length of the request in bytes, and the answer.
     Granted(usize, Vec<u8>),
-    /// It was refused: the answer, and why.
+    /// It was refused: the answer, and the reason.
     Refused(Vec<u8>, String),
 }
 

@@ -1,16 +1,16 @@
-//! RESP over WebSocket (RFC 6455), on any runtime: a page in a browser is a client.
+//! RESP over WebSocket (RFC 6455), on any runtime, so that a web page can be a client.
 //!
-//! - [`handshake`]: the request that begins a connection, and whether it may.
-//! - [`frames`]: what a peer's bytes carry, without keeping them.
+//! - [`handshake`]: the request that begins a connection, and whether it is granted.
+//! - [`frames`]: extracts the payload of a peer's bytes, without keeping it.
 //! - [`filter`]: the sans-IO filter that [`runtime::filter`] puts around a session.
 //!
-//! Promises: a page of a site that was not named is refused, because a browser lets any page connect to
-//! `localhost` and there may be no password. Messages are pieces of the two streams of RESP and no more
-//! than that: a command may be spread over several, and an answer too. Per connection at most one
-//! frame's header, or one control frame, is kept of what has arrived; while the connection begins,
-//! [`handshake::HEAD_MAX`] bytes.
+//! Promises: a page whose origin is not listed is refused, because a browser lets any page connect
+//! to `localhost` and there may be no password. Messages are merely pieces of the two streams of
+//! RESP: a command or a reply may be spread over several. Of received bytes, a connection holds at
+//! most one frame's header or one control frame; before it has begun, [`handshake::HEAD_MAX`]
+//! bytes.
 //!
-//! Must not know: sessions, commands, the configuration's registry.
+//! The crate knows nothing of sessions, commands, and the configuration's registry.
 
 pub mod filter;
 pub mod frames;

@@ -28,12 +28,12 @@ pub struct Call {
     commands: usize,
     /// When it gives up.
     until: Instant,
-    /// Who asks.
+    /// The peer that sent the request.
     peer: Peer,
 }
 
 impl Call {
-    /// A login and commands, of somebody who waits until then.
+    /// A login and commands, for a peer that waits until `until`.
     pub fn new(hello: &[Vec<u8>], commands: &[Vec<Vec<u8>>], until: Instant, peer: Peer) -> Self {
         let (mut first, mut request) = (Vec::new(), Vec::new());
         resp::encode_command(hello, &mut first);
@@ -67,7 +67,7 @@ impl Ended {
 
     fn status(&self) -> StatusCode {
         match self {
-            // Of what a client can be refused for, this one passes.
+            // Of all refusals of a client, only this one is temporary.
             Ended::Refused(why) if !why.contains("max number of clients") => {
                 super::json::failed(why.as_bytes()).0
             }
@@ -92,14 +92,14 @@ impl fmt::Display for Ended {
     }
 }
 
-/// Whether anybody still waits for the answer, and the thread that works on it.
+/// Whether the answer is still waited for, and the thread that works on it.
 #[derive(Default)]
 pub struct Held {
     left: AtomicBool,
     thread: OnceLock<Thread>,
 }
 
-/// Kept by whoever waits for the answer. Dropping it ends the client.
+/// Kept for as long as the answer is waited for. Dropping it ends the client.
 pub struct Hold(Arc<Held>);
 
 impl Hold {
@@ -151,7 +151,7 @@ fn reason(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_start_matches('-').trim_end().to_owned()
 }
 
-/// A session, and what it has answered.
+/// A session, and its output.
 struct Client {
     connection: Box<dyn Connection>,
     clock: Clock,
@@ -167,7 +167,7 @@ impl Client {
         self.exchange(&call.request, call.commands, call, held)
     }
 
-    /// Sends requests, and waits for so many replies.
+    /// Sends requests, and waits for this many replies.
     fn exchange(
         &mut self,
         requests: &[u8],
@@ -192,7 +192,7 @@ impl Client {
         }
     }
 
-    /// Takes what is to be written.
+    /// Takes the output that is to be written.
     fn take(&mut self) -> Result<(), Ended> {
         self.connection.before_write(self.clock.now());
         loop {
@@ -227,7 +227,7 @@ impl Client {
 #[derive(Default)]
 struct Replies {
     bytes: Vec<u8>,
-    /// Of `bytes`, what is in `found`.
+    /// The number of bytes of `bytes` that are decoded in `found`.
     read: usize,
     found: Vec<Value>,
 }

@@ -64,7 +64,8 @@ fn word(item: &Value) -> Result<Vec<u8>, String> {
     })
 }
 
-/// Whether a number is what was written: beyond 2^53 a fraction or an integer that needs more than 64 bits is not.
+/// Whether a number is exactly the one in the text: a fraction or an integer beyond 64 bits is not,
+/// if it exceeds 2^53.
 fn is_exact(number: &serde_json::Number) -> bool {
     const WHOLE_MAX: f64 = (1_u64 << 53) as f64;
     number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|it| it.abs() < WHOLE_MAX)
@@ -122,7 +123,7 @@ pub fn failed(error: &[u8]) -> (StatusCode, String) {
     (status(text.split(' ').next().unwrap_or("")), text)
 }
 
-/// The status that says the same as an error's code: who asks may try again later with 429 and 503.
+/// The HTTP status for an error's code. With 429 and 503 the request may be repeated later.
 fn status(code: &str) -> StatusCode {
     match code {
         "NOAUTH" | "WRONGPASS" => StatusCode::UNAUTHORIZED,

@@ -15,10 +15,11 @@ pub struct Login {
     pub proves: Option<Vec<u8>>,
 }
 
-/// The login that the headers ask for.
+/// The login that the headers contain.
 ///
-/// `Authorization: Basic` names an ACL user and its password. `Authorization: Bearer` is the password of the user
-/// `default`; the admin port's own token also is a bearer token, and stands for that user without a password.
+/// `Authorization: Basic` has the name and the password of an ACL user. `Authorization: Bearer` is
+/// the password of the user `default`; the admin port's own token is a bearer token as well, and
+/// stands for that user without a password.
 ///
 /// # Errors
 /// Fails if the header cannot be read, or is missing on a port that is open to others.

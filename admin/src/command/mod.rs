@@ -42,10 +42,10 @@ const STREAMING: [&str; 11] = [
     "quit",
 ];
 
-/// Runs what the body says, as the user whom the headers name.
+/// Runs the commands of the body, as the user in the headers.
 ///
-/// The status is 200 when the command succeeded, else what [`json::status`] makes of its error; a batch that
-/// could be run has 200, and each of its answers says how it went.
+/// The status is 200 if the command succeeded, otherwise that of [`json::status`] for its error. A
+/// batch that could be run has 200, and each of its answers tells whether it succeeded.
 pub async fn command(
     State(admin): State<Arc<Admin>>,
     Extension(ends): Extension<Ends>,
@@ -78,8 +78,9 @@ async fn run(
     let place = RUNNING.try_acquire().map_err(|_| busy())?;
     let (hold, held) = Hold::new();
     let call = Call::new(&login.hello, &wanted.commands, Instant::now() + WITHIN, ends.peer());
-    // Whoever asks may leave: then `hold` is dropped, and the client ends as one whose socket was closed. The text is
-    // made on that thread, too: a long one must not hold up those who ask how the server is.
+    // If the peer disconnects, `hold` is dropped, and the client ends like one whose socket was
+    // closed. The JSON text is made on that thread, too, so that a long one does not delay other
+    // requests.
     let work = move || {
         let answer =
             client::run(&admin, &call, held).map(|replies| text(&replies, wanted.is_batch));
@@ -93,7 +94,7 @@ async fn run(
     Ok((status, [(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
-/// Whether anybody may be this user, whatever password they send.
+/// Whether this user needs no password.
 fn needs_no_password(admin: &Admin, user: &[u8]) -> bool {
     admin.engine.acl.find(user).is_some_and(|account| account.user().nopass)
 }

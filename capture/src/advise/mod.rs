@@ -56,7 +56,7 @@ pub fn run(args: &AdviseArgs, program: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Prints what the replay will do and how long it takes, to standard error.
+/// Prints to standard error what the replay will do and how long it will take.
 pub fn announce(plan: &Plan, args: &ReplayArgs, contenders: usize, rounds: u32) {
     eprintln!(
         "{} requests of {} connections in {:.1} s, {:.0} per second",

@@ -17,8 +17,9 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A combination for `clients` at once. The runtime `threads` serves one client per thread at a
-    /// time, so it gets a thread for each, and one for whoever asks it how it is.
+    /// A combination for `clients` clients at once. The runtime `threads` serves one client per
+    /// thread at a time, so it gets a thread for each, and one for the connection that queries its
+    /// state.
     pub fn new(
         runtime: &str,
         storage: &str,
@@ -38,7 +39,7 @@ impl Setup {
         format!("{} {}", self.runtime, self.storage)
     }
 
-    /// Whether what it keeps is on a disk, and memory does not grow with it.
+    /// Whether its data are on a disk, so that memory does not grow with them.
     pub fn is_on_disk(&self) -> bool {
         self.storage != "memory"
     }

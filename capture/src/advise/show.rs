@@ -10,14 +10,14 @@ use std::path::Path;
 /// Requests sent later than this are this machine's fault, and are mentioned.
 const LATE_US: u64 = 1000;
 
-/// Share of `--memory-limit` that becomes `maxmemory`: what is beside the data needs room, too.
+/// The share of `--memory-limit` for `maxmemory`; the rest is for memory other than data.
 const MAXMEMORY_SHARE: f64 = 0.85;
 
 fn mb(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// The numbers, who was ruled out, and whom to take.
+/// The measurements, the combinations that were ruled out, and the recommendation.
 pub fn text(verdict: &Verdict, plan: &Plan, demands: &Demands) -> String {
     let mut out = table(verdict);
     for (index, reason) in &verdict.ruled_out {
@@ -126,7 +126,7 @@ fn why(figures: &Figures, demands: &Demands) -> String {
     parts.join(", ")
 }
 
-/// When nobody is left: who was closest.
+/// The combinations that came closest, if none satisfies the demands.
 fn nearest(verdict: &Verdict) -> String {
     let measured = verdict.contenders.iter().filter(|(contender, _)| contender.setup.is_some());
     let best = measured

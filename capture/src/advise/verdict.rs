@@ -1,5 +1,5 @@
-//! The verdict: who satisfies what is asked for, who does not and why, and who of the rest does the
-//! work for the least CPU.
+//! The verdict: which combinations satisfy the demands, which do not and why, and which of the rest
+//! takes the least CPU.
 
 use super::args::Demands;
 use super::setup::Setup;
@@ -9,7 +9,8 @@ use crate::trial::Trial;
 /// Servers whose CPU per request differs by less than this are alike, unless every round agrees.
 const ALIKE: f64 = 1.05;
 
-/// So many more errors than the others' share, and a server does not do the work.
+/// The number of errors, as a share of the requests and beyond those of the others, above which a
+/// server fails.
 const ERRORS_MAX: f64 = 0.01;
 
 /// One server that was tried.
@@ -61,11 +62,11 @@ pub struct Figures {
 pub struct Verdict {
     /// Everyone, with their figures where they were measured.
     pub contenders: Vec<(Contender, Option<Figures>)>,
-    /// Who is ruled out (by index), and why.
+    /// The combinations that are ruled out (by index), and why.
     pub ruled_out: Vec<(usize, String)>,
-    /// Who is left, best first.
+    /// The remaining combinations, best first.
     pub ranking: Vec<usize>,
-    /// How many at the front of the ranking are alike in CPU, beyond noise.
+    /// How many at the front of the ranking differ in CPU by no more than noise.
     pub alike: usize,
 }
 
@@ -81,7 +82,7 @@ impl Verdict {
     }
 }
 
-/// Judges what was measured.
+/// Judges the measurements.
 pub fn judge(contenders: Vec<Contender>, plan: &Plan, demands: &Demands) -> Verdict {
     let contenders: Vec<_> = contenders
         .into_iter()
@@ -139,7 +140,7 @@ fn objection(
         let share = figures.errors * 100.0;
         return Some(format!("{share:.0} % errors: {}", first.unwrap_or_default()));
     }
-    // What this machine may be to blame for rules nobody out.
+    // A combination is not ruled out for latency that this machine may have caused.
     if let Some(budget) = demands.p99_budget
         && figures.p99_us - figures.late_us > budget.as_secs_f64() * 1e6
     {
@@ -195,8 +196,8 @@ fn figures(contender: &Contender, plan: &Plan) -> Option<Figures> {
     })
 }
 
-/// Memory with all the keys the captured server held, of which a capture touches only some. What a
-/// key costs is measured where there are enough of them, and else what it cost that server.
+/// The memory with all keys of the captured server, of which a capture uses only some. The memory
+/// per key is measured if there are enough keys; otherwise it is that of the captured server.
 fn projected(trial: &Trial, plan: &Plan) -> Option<u64> {
     let all = plan.header.keys?;
     let missing = all.checked_sub(trial.keys).filter(|missing| *missing > 0)?;

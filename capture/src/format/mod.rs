@@ -19,11 +19,11 @@
 //! zero, so that a block can be read alone); records of different connections may be slightly out
 //! of order.
 //!
-//! Bounds: a header has at most 64 KiB, a block at most 64 MiB of payload; nothing is allocated
-//! for a length before its bytes are there. An argument longer than 1 MiB is kept as filler, and so
-//! is what would make a request exceed 16 MiB. A file that ends inside a block, or without an end, was
-//! cut off: what is whole is read, and [`Reader::tail`] says what was lost. A checksum that does
-//! not fit is an error that says where.
+//! Bounds: a header has at most 64 KiB, a block at most 64 MiB of payload. Nothing is allocated for
+//! a length before its bytes have arrived. An argument longer than 1 MiB is stored as filler, and
+//! so is any part that would make a request exceed 16 MiB. A file that ends inside a block, or
+//! without an end, was cut off: its complete part is read, and [`Reader::tail`] says how much was
+//! lost. A wrong checksum is an error with its position.
 
 mod read;
 mod varint;
@@ -67,7 +67,7 @@ const END: u32 = u32::MAX;
 pub enum Arg<'a> {
     /// As it was sent.
     Bytes(Cow<'a, [u8]>),
-    /// So many bytes that are not kept.
+    /// Bytes that were not stored; this is their number.
     Filler(u64),
 }
 
@@ -107,7 +107,7 @@ pub enum Record<'a> {
         /// Its name and arguments.
         args: Vec<Arg<'a>>,
     },
-    /// The recorder was too slow for so many records.
+    /// The recorder was too slow for this many records.
     Lost {
         /// How many.
         count: u64,

@@ -12,7 +12,7 @@ use std::io::{self, Read};
 pub enum Tail {
     /// With its end.
     Complete,
-    /// It was cut off; so many bytes of a last, partial block were left out.
+    /// The file was cut off; some bytes of a last, partial block were left out.
     Torn {
         /// Bytes left out.
         bytes: u64,

@@ -1,16 +1,18 @@
-//! Which cores this process may use, and pinning threads to them.
+//! The cores that this process may use, and pinning threads to them.
 //!
-//! The load generator and the server must not take turns on one core: what is measured would be
-//! the scheduler. Off Linux there is nothing to pin with, and the functions say so.
+//! The load generator and the server must not share a core, or the scheduler would be measured. On
+//! systems other than Linux threads cannot be pinned, and the functions report that.
 
 use anyhow::{Result, bail};
 
-/// The cores this process may run on, ascending; empty where the platform does not tell.
+/// The cores on which this process may run, in ascending order; empty if the platform does not
+/// tell.
 pub fn allowed() -> Vec<usize> {
     imp::allowed()
 }
 
-/// Pins the calling thread (and what it spawns from now on) to `cores`; no cores means no change.
+/// Pins the calling thread, and the threads that it starts from now on, to `cores`. Without cores
+/// nothing changes.
 pub fn pin(cores: &[usize]) -> Result<()> {
     if cores.is_empty() { Ok(()) } else { imp::pin(cores) }
 }
@@ -26,7 +28,7 @@ pub fn pinned<T>(cores: &[usize], f: impl FnOnce() -> T) -> Result<T> {
     Ok(value)
 }
 
-/// How the machine's cores are shared between what is measured and what measures.
+/// The division of the machine's cores between the server and the load generator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Split {
     /// Cores of the servers; empty when there is only one core and nothing can be kept apart.

@@ -1,7 +1,7 @@
 //! A memory limit for one server: a control group of its own, where this user may make one.
 //!
-//! Unlike a limit on address space it counts what is resident and the page cache too, so that a
-//! storage on disk has to fetch what does not fit.
+//! Unlike a limit on address space, it counts resident memory and the page cache, so that a storage
+//! on disk has to read what does not fit.
 
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -77,7 +77,7 @@ fn parent(own: &str, root: &Path) -> Option<(PathBuf, bool)> {
     usable(&dir).ok().map(|()| (dir, true))
 }
 
-/// In the unified hierarchy a group hands controllers down only when told to.
+/// In the unified hierarchy a group passes controllers to its children only when told to.
 fn usable(dir: &Path) -> Result<()> {
     let file = dir.join("cgroup.subtree_control");
     let handed_down = fs::read_to_string(&file)?;

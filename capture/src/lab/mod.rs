@@ -1,5 +1,5 @@
 //! Servers under test, as processes: started on free ports, pinned to cores, frozen while others
-//! are measured, asked what they used, ended with whoever started them.
+//! are measured, queried for their resource use, and ended together with this program.
 
 mod client;
 pub mod cpu;

@@ -42,8 +42,8 @@ pub fn usage(pid: u32) -> Option<Usage> {
     Some(Usage { cpu_ns, user_ticks, system_ticks, switches: switches.sum() })
 }
 
-/// The process's CPU clock. Unlike `schedstat`, which a running thread brings up to date once per
-/// tick, reading the clock accounts for what is running this very moment.
+/// The process's CPU clock. `schedstat` is updated only once per tick for a running thread, but
+/// reading this clock includes the time up to this moment.
 #[cfg(target_os = "linux")]
 fn cpu_ns(pid: u32) -> Option<u64> {
     let mut clock: libc::clockid_t = 0;

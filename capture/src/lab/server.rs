@@ -66,7 +66,7 @@ impl Server {
         Ok(server)
     }
 
-    /// A server that somebody else runs, once it has answered PING.
+    /// A server that was started elsewhere, once it has answered PING.
     pub fn running(addr: SocketAddr) -> Result<Server> {
         Client::connect(addr)?.is_ready()?;
         Ok(Server { addr, process: None, start_time: None })
@@ -77,13 +77,13 @@ impl Server {
         self.addr
     }
 
-    /// Its process, unless somebody else runs it.
+    /// Its process, unless it was started elsewhere.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(|process| process.child.id())
     }
 
-    /// Stops it from running at all until [`Server::thaw`]: background work of an idle server
-    /// must not be measured as somebody else's.
+    /// Stops the process completely until [`Server::thaw`], so that the background work of an idle
+    /// server does not disturb the measurement of another.
     pub fn freeze(&self) {
         self.signal(libc::SIGSTOP);
     }
@@ -117,7 +117,7 @@ impl Server {
         let process = self.process.as_mut()?;
         let status = process.child.try_wait().ok()??;
         let killed = std::os::unix::process::ExitStatusExt::signal(&status) == Some(libc::SIGKILL);
-        // Who is killed has no last words.
+        // A killed process leaves no message.
         let why = match (killed, &process.limit) {
             (true, Some(_)) => "it needs more memory than it is given".to_string(),
             (true, None) => String::new(),
@@ -220,7 +220,7 @@ fn wait_for_end(child: &mut Child, limit: Duration) -> Result<()> {
     Err(anyhow!("killed after {} s", limit.as_secs()))
 }
 
-/// The line in which a server said why it ended: the last on stderr, else on stdout.
+/// The line in which a server reported why it ended: the last on stderr, or else on stdout.
 fn last_words(dir: &Path) -> Option<String> {
     ["stderr", "stdout"].iter().find_map(|name| {
         let text = fs::read_to_string(dir.join(name)).ok()?;

@@ -1,18 +1,19 @@
-//! A capture made ready for replaying: what is sent when, by which connection.
+//! A capture prepared for replaying: which connection sends what, and when.
 //!
 //! Requests that are not sent, or not as they were captured:
 //!
 //! - Administrative commands, commands that are unknown here, `AUTH` (servers under test have no
-//!   password), `QUIT` (the connection closes by itself), `CLIENT REPLY` (every request is to be
+//!   password), `QUIT` (the connection closes by itself), and `CLIENT REPLY` (every request must be
 //!   answered, or its latency could not be measured).
 //! - `HELLO` keeps its protocol and loses its credentials.
-//! - A connection whose database or protocol was chosen before the capture began is brought there by
-//!   requests of our own, which are not measured.
+//! - If a connection's database or protocol was chosen before the capture began, it is set by
+//!   additional requests, which are not measured.
 //! - `EXEC` and `DISCARD` of a transaction that began before the capture.
 //! - Filler is filled with letters.
 //!
 //! Reads of keys that existed before the capture would find nothing on an empty server, which costs
-//! less than what was captured. So keys that are first read are created beforehand ([`preload`]).
+//! less than what was captured. So keys that are read before they are written are created
+//! beforehand ([`preload`]).
 
 pub mod preload;
 #[cfg(test)]
@@ -46,9 +47,9 @@ pub enum Kind {
     Measured,
     /// Sends a request of our own, to bring the connection where it was.
     Unmeasured,
-    /// Sends a request that may wait for other clients: what follows waits for its answer.
+    /// Sends a request that may wait for other clients. Later requests wait for its reply.
     Blocking,
-    /// Sends a (P|S)SUBSCRIBE: what comes back from now on are messages.
+    /// Sends a (P|S)SUBSCRIBE. From now on the server sends messages.
     Listen,
 }
 
@@ -198,7 +199,8 @@ struct Builder {
     roles: Roles,
     connections: HashMap<u64, Connection>,
     letters: Vec<u8>,
-    /// `MONITOR` does not tell when connections open: they are there from the start.
+    /// Whether all connections are open from the start, because `MONITOR` does not report when they
+    /// open.
     all_at_start: bool,
     preload: preload::Observer,
 }
@@ -299,7 +301,8 @@ impl Builder {
                     Connection { number: connection.number, resp: 2, ..Connection::default() }
             }
             "select" => {
-                // Both recorders tell the database: before (CAPTURE) or after it ran (MONITOR).
+                // Both recorders report the database: before (CAPTURE) or after the command ran
+                // (MONITOR).
                 connection.db = words.get(1).and_then(|w| text(w).parse().ok()).unwrap_or(db);
             }
             "hello" => return self.hello(at_us, connection, &words),

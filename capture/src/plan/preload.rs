@@ -60,7 +60,7 @@ impl Observer {
         let Some(entry) = roles.table().resolve(request.view()) else { return false };
         let (group, name) = (entry.spec.group, entry.spec.name);
         let reads = entry.has(Flag::Readonly) || takes(name);
-        // Of a key that EXISTS or EXPIRE asks for, nobody knows the type yet.
+        // `EXISTS` and `EXPIRE` do not tell the type of the key.
         if group == Group::Generic && !matches!(name, "del" | "unlink" | "rename" | "copy") {
             return false;
         }

@@ -166,7 +166,7 @@ fn begin(source: &mut Source, args: &RecordArgs) -> Result<&'static str> {
     }
 }
 
-/// The file, and what is needed to fill it.
+/// The file, and the state for writing it.
 struct Sink {
     writer: Writer<BufWriter<File>>,
     veil: Veil,

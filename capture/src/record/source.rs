@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-/// A record that is not whole after so many bytes is none.
+/// The largest record in bytes; if it is incomplete after that, it is invalid.
 const RECORD_MAX: usize = 2 << 30;
 
 /// How long an answer may take.
@@ -88,7 +88,7 @@ impl Source {
         Ok(self.stream.write_all(&request)?)
     }
 
-    /// One whole reply; what comes behind it stays in the buffer.
+    /// Reads one complete reply. Bytes behind it stay in the buffer.
     fn reply(&mut self) -> Result<Vec<u8>> {
         let started = Instant::now();
         loop {

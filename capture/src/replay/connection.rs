@@ -1,4 +1,5 @@
-//! One connection of a replay: what is due and not sent, what is sent and not answered.
+//! One connection of a replay: requests that are due and not sent, and requests that are sent and
+//! not answered.
 
 use super::Report;
 use crate::plan::{Kind, Plan, Step};
@@ -35,7 +36,7 @@ pub(super) struct Connection {
     listens: bool,
     /// No request that was held back before this counts its latency from earlier, ns.
     released: u64,
-    /// Time of the capture of what was sent last, µs.
+    /// The time in the capture of the last request sent, in µs.
     last_at: u64,
     partial: Vec<u8>,
     resp: u8,
@@ -96,7 +97,8 @@ impl Connection {
         self.held.front().filter(|_| self.blocked).map(|(_, since)| (*since).max(self.released))
     }
 
-    /// Encodes what may be sent. With `closed_loop`, only what was sent together in the capture.
+    /// Encodes the requests that may be sent. With `closed_loop`, only those that were sent
+    /// together in the capture.
     pub(super) fn pump(
         &mut self,
         plan: &Plan,
@@ -149,7 +151,7 @@ impl Connection {
         }
     }
 
-    /// Writes what the socket takes.
+    /// Writes as much as the socket takes.
     pub(super) fn flush(&mut self) -> Result<()> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
         while self.written < self.out.len() {
@@ -157,7 +159,7 @@ impl Connection {
                 Ok(0) => bail!("the server takes no more"),
                 Ok(n) => self.written += n,
                 Err(error) => match error.kind() {
-                    // Not connected yet: the poller tells when it is.
+                    // Not connected yet; the poller reports when it is.
                     ErrorKind::WouldBlock | ErrorKind::NotConnected => return Ok(()),
                     ErrorKind::Interrupted => {}
                     _ => return Err(error.into()),
@@ -167,7 +169,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads until the socket is drained and counts what came; false when the server closed.
+    /// Reads until the socket is drained, and counts the replies. Returns false if the server
+    /// closed the connection.
     pub(super) fn read(
         &mut self,
         buffer: &mut Vec<u8>,

@@ -179,7 +179,7 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// Sends what a connection may send.
+    /// Sends the requests of a connection that may be sent now.
     fn pump(&mut self, number: u32) -> Result<()> {
         loop {
             let now = self.now();
@@ -249,7 +249,8 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// Whether everything is sent and answered. Who still waits for other clients waits in vain.
+    /// Whether everything is sent and answered. A client that still waits for other clients does
+    /// not count.
     fn is_done(&self) -> bool {
         self.next == self.steps.len()
             && self.mine.iter().all(|number| {

@@ -1,16 +1,16 @@
-//! Replaying a [`Plan`]: every connection of the capture, with its order, its timing, and what it
-//! waits for.
+//! Replays a [`Plan`]: every connection of the capture, with its order, its timing and its waits.
 //!
-//! Requests leave when they are due, whatever the server does, and their latency counts from then: a
-//! server that stalls is charged for everything it delayed (coordinated omission corrected). Where a
-//! server cannot keep up, the replay ends some time after its last request was due, and says how much was
-//! never answered.
+//! Requests are sent when they are due, whatever the server does, and their latency is measured
+//! from then. So a stall of the server counts for every request that it delayed (coordinated
+//! omission is corrected). If a server cannot keep up, the replay ends some time after its last
+//! request was due, and reports how many were never answered.
 //!
-//! - What stands behind a blocking command waits for its answer, as its client did. When that does not
-//!   come though the client went on in the capture, the connection is given up and made anew.
-//! - Messages of pub/sub and invalidations are counted apart.
-//! - At speed [`Speed::Max`] nothing waits for its time: each connection sends what it sent together,
-//!   waits for the answers, and goes on.
+//! - Requests behind a blocking command wait for its reply, as the client did. If the reply does
+//!   not come although the client continued in the capture, the connection is given up and
+//!   replaced.
+//! - Messages of pub/sub and invalidations are counted separately.
+//! - At speed [`Speed::Max`] nothing waits for its time: each connection sends what it sent
+//!   together, waits for the replies, and continues.
 
 mod connection;
 mod driver;
@@ -28,13 +28,13 @@ use std::str::FromStr;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// Longest latency the histogram tells apart, µs.
+/// The longest latency that the histogram distinguishes, in µs.
 const LATENCY_US_MAX: u64 = 60_000_000;
 
 /// How fast.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Speed {
-    /// So many times as fast as it was.
+    /// This many times as fast as in the capture.
     Times(f64),
     /// As fast as the server answers.
     Max,
@@ -64,7 +64,7 @@ pub struct Options {
     pub patience: Duration,
 }
 
-/// The two ends of what is measured.
+/// The two ends of the measured part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
     /// All early connections are there.
@@ -92,9 +92,10 @@ pub struct Report {
     pub unanswered: u64,
     /// The text of the first error.
     pub first_error: Option<String>,
-    /// Latencies, µs, of what is measured.
+    /// The latencies of the measured part, in µs.
     pub latencies: Histogram<u64>,
-    /// How late requests were sent, µs: what this program, not the server, is to blame for.
+    /// The delays with which requests were sent, in µs. They are caused by this program, not by the
+    /// server.
     pub lateness: Histogram<u64>,
     /// From the first to the last.
     pub elapsed: Duration,
@@ -143,7 +144,7 @@ impl Report {
 /// Replays `plan` against the server at `addr`; `edge` is called at both ends, on a load thread.
 ///
 /// # Errors
-/// Fails if the server cannot be reached, ends, or answers what is no RESP.
+/// Fails if the server cannot be reached, ends, or sends something other than RESP.
 pub fn run(
     plan: &Plan,
     addr: SocketAddr,
@@ -190,7 +191,7 @@ fn one_thread(
     report
 }
 
-/// Creates what a plan needs to be there; how many requests were refused.
+/// Creates the keys that a plan needs. Returns how many requests were refused.
 ///
 /// # Errors
 /// Fails if the server cannot be reached, ends, or is silent for twenty seconds.

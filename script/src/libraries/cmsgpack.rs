@@ -223,7 +223,7 @@ fn take_number(bytes: &[u8], width: usize) -> Result<(u64, &[u8]), Raise> {
     Ok((number.iter().fold(0, |value, &b| value << 8 | u64::from(b)), rest))
 }
 
-/// Pushes the value that `bytes` begins with; what follows it.
+/// Pushes the value at the beginning of `bytes`, and returns the rest.
 fn unpack_value(lua: Lua, bytes: &[u8], depth: usize) -> Result<&[u8], Raise> {
     lua.pass(1)?;
     if depth > UNPACK_DEPTH_MAX || !lua.has_room(ROOM) {

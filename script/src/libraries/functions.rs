@@ -1,5 +1,5 @@
-//! Functions of libraries: `redis.register_function`, and what a library sees before and after it
-//! is loaded.
+//! Functions of libraries: `redis.register_function`, and the globals of a library before and after
+//! it is loaded.
 
 use crate::raw::{Lua, Raise, Returns, Type};
 use crate::redis;

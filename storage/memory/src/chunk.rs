@@ -1,12 +1,12 @@
 //! One chunk of a list: packed elements that can be walked from both ends.
 //!
-//! An element is `length, bytes, length reversed`: the length as a variable-length number (seven
-//! bits per byte, the top bit says that more follow), and again behind the bytes with its bytes in
-//! reverse, so that the end of an element tells where it began. An element too large for a chunk
-//! of the usual size has a chunk of its own.
+//! An element is `length, bytes, length reversed`. The length is a variable-length number (seven
+//! bits per byte; the top bit says that more follow). Behind the bytes it is repeated with its
+//! bytes in reverse, so that the beginning of an element can be found from its end. An element that
+//! is too large for a chunk of the usual size has a chunk of its own.
 //!
-//! The elements may begin behind a gap, so that pushing and popping at the front move nothing, as
-//! little as at the back. Offsets are from the beginning of the allocation, gap included.
+//! The elements may begin behind a gap, so that pushing and popping at the front move no elements,
+//! as at the back. Offsets are from the beginning of the allocation, gap included.
 
 use super::size::size_class;
 use std::ops::Range;
@@ -77,7 +77,7 @@ impl Chunk {
         self.bytes.capacity()
     }
 
-    /// Whether another element of so many bytes fits.
+    /// Whether another element of this many bytes fits.
     pub fn has_room(&self, limit: Limit, element: usize) -> bool {
         self.len() < limit.entries && self.used() + element + 2 <= limit.bytes
     }
@@ -149,8 +149,8 @@ impl Chunk {
         self.start = front as u32;
     }
 
-    /// Makes the gap at least `room` bytes: what is free at the end goes there when that is enough
-    /// for more than this once, else the allocation grows.
+    /// Makes the gap at least `room` bytes long. Uses the free space at the end if there is enough
+    /// of it for several such requests; otherwise the allocation grows.
     fn widen_gap(&mut self, room: usize) {
         let (used, free) = (self.used(), self.bytes.capacity() - self.used());
         if free >= room && free * 2 >= used {
@@ -332,7 +332,7 @@ mod tests {
         out
     }
 
-    /// Numbers below what is asked for, the same for the same seed.
+    /// Pseudo-random numbers below the argument, determined by the seed.
     fn numbers(seed: u64) -> impl FnMut(usize) -> usize {
         let mut random = storage::testing::Random::new(seed);
         move |below| random.below(below as u64) as usize

@@ -1,11 +1,12 @@
-//! The directory of a table: which segment serves a prefix of the hash.
+//! The directory of a table, which finds the segment for a prefix of the hash.
 //!
 //! A directory of depth `d` has `2^d` slots, indexed by the top `d` bits of the hash. A segment of
 //! local depth `l ≤ d` fills `2^(d-l)` neighbouring slots. Slots are atomics so that
-//! [`storage::Backend::prefetch`] may read them without the shard's lock: what it reads may be stale,
-//! but must be readable. So directories of the keyspace are never given back to the allocator
-//! while the backend lives; a [`Pool`] keeps them for the next table that grows to that size.
-//! Segments of the keyspace are given back once every prefetch that may have met them is over.
+//! [`storage::Backend::prefetch`] may read them without the shard's lock. It may read outdated
+//! slots, but their memory must be readable. So directories of the keyspace are never returned to
+//! the allocator while the backend lives; a [`Pool`] keeps them for the next table that grows to
+//! that size. Segments of the keyspace are freed once every prefetch that may have found them has
+//! ended.
 
 use super::segment::Bucket;
 use crossbeam_epoch as epoch;
@@ -21,8 +22,8 @@ pub const MAX_DEPTH: u32 = 22;
 const ALIGN: usize = 64;
 const DEPTH_MASK: usize = ALIGN - 1;
 
-/// One slot: a segment, its local depth and its number of buckets, in one word: whoever reads it
-/// without the lock must not take one segment's size for another's.
+/// One slot: a segment, its local depth and its number of buckets, in one word, so that a reader
+/// without the lock never combines one segment with another's size.
 ///
 /// Segments are aligned to cache lines, which leaves the low six bits of an address for the depth;
 /// addresses have 48 bits, which leaves the high sixteen for the number of buckets.
@@ -194,7 +195,7 @@ fn free_now(directory: Directory) {
 /// A segment on its way to the allocator, from whatever thread gets to it.
 struct Retired(SegmentRef);
 
-// SAFETY: plain memory that belongs to nobody else any more.
+// SAFETY: plain memory without any other owner.
 unsafe impl Send for Retired {}
 
 impl Retired {
@@ -209,7 +210,7 @@ impl Retired {
 /// Where a table's directories come from, and where its memory goes to.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// The allocator: nobody reads them but the table's owner.
+    /// The allocator: only the table's owner reads them.
     Heap,
     /// A pool: prefetchers may hold stale pointers.
     Pool(Arc<Pool>),
@@ -236,8 +237,8 @@ impl Source {
             Source::Pool(_) => {
                 let segment = Retired(segment);
                 let guard = epoch::pin();
-                // SAFETY: freed once, when nobody is left who began to read before it was
-                // retired: those who begin later do not find it.
+                // SAFETY: freed once, when no thread is left that began to read before it was
+                // retired; threads that begin later do not find it.
                 unsafe { guard.defer_unchecked(move || segment.free()) };
                 // A segment is large, and one in hundreds of insertions retires one: none is to
                 // wait for others.

@@ -10,9 +10,9 @@
 //! ```
 //!
 //! The allocation is rounded up to the allocator's size class, so that a value can be overwritten
-//! in place as long as the class stays the same, and its size follows from the header alone.
-//! Keys of the keyspace, fields of large hashes, members of large sets and sorted sets are all
-//! entries: one table serves them all.
+//! in place as long as the class stays the same, and its size can be computed from the header
+//! alone. Keys of the keyspace, fields of large hashes, and members of large sets and sorted sets
+//! are all entries, so one kind of table serves them all.
 
 use super::size::size_class;
 use super::value::Value;
@@ -284,7 +284,7 @@ impl Entry {
         Some(unsafe { self.base().add(value_offset(header)).cast::<Value>().replace(Value::Taken) })
     }
 
-    /// Allocated bytes, without what a boxed value holds outside.
+    /// Allocated bytes, without those outside the entry that a boxed value owns.
     #[inline]
     pub fn allocated(&self) -> usize {
         let header = self.header();
@@ -321,9 +321,9 @@ impl Entry {
         true
     }
 
-    /// Makes the inline value `len` bytes long and returns it; what was there is kept up to `len`
-    /// when `keep`, what is new is zero (or, without `keep`, anything). The entry moves when the
-    /// size class changes. A boxed value is dropped.
+    /// Makes the inline value `len` bytes long and returns it. If `keep`, existing bytes are kept
+    /// up to `len`, and new ones are zero; otherwise the contents are unspecified. The entry moves
+    /// if the size class changes. A boxed value is dropped.
     #[inline]
     pub fn resize_inline(&mut self, len: usize, keep: bool) -> &mut [u8] {
         assert!(len <= INLINE_MAX, "inline values are bounded by the header");
@@ -487,7 +487,7 @@ impl Frequency {
         (*random >> 32) * odds < 1 << 32
     }
 
-    /// Returns a counter's value now: it loses one for so many ends of minutes gone by.
+    /// The value of a counter now. It loses one for every `decay_min` ends of minutes that have passed.
     #[inline]
     fn decayed(&self, freq: u64, then_s: u64, now_s: u64) -> u64 {
         let now_s = if now_s < then_s { now_s + CLOCK_MASK + 1 } else { now_s };
@@ -531,11 +531,11 @@ fn layout(size: usize) -> Layout {
     Layout::from_size_align(size, 8).unwrap_or(Layout::new::<u64>())
 }
 
-/// A reference to an entry owned by somebody else, whom it must not outlive.
+/// A reference to an entry that is owned elsewhere, and which it must not outlive.
 #[derive(Clone, Copy)]
 pub struct EntryRef(NonNull<u64>);
 
-// SAFETY: as for `Entry`; whoever holds the reference holds the owner, too.
+// SAFETY: as for `Entry`; the holder of the reference also holds the owner.
 unsafe impl Send for EntryRef {}
 
 impl std::fmt::Debug for EntryRef {

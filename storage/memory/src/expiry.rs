@@ -1,4 +1,4 @@
-//! Finds and deletes what has expired: a key, or fields of a hash.
+//! Finds and deletes expired keys, and expired fields of hashes.
 
 use super::entry::Entry;
 use super::guards::{Marks, Rare};
@@ -38,8 +38,8 @@ fn lives_on_hidden_fields(entry: &Entry, now_ms: u64) -> bool {
     }
 }
 
-/// Removes expired fields; true when none is left. Half of that is a change that was begun; all of it
-/// is none, because what has expired counts as absent.
+/// Removes expired fields. Returns true if none is left. If some are left, this is a change that
+/// has begun; if none is, it is not a change, because an expired key counts as absent.
 #[cold]
 fn purge_fields(
     live: &mut Live<'_>,

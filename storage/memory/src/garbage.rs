@@ -20,7 +20,7 @@ const CHUNKS_PER_SLICE: usize = 64;
 /// Elements above which freeing a value counts as work.
 const LABOUR_MIN: usize = 64;
 
-/// Counts what is freed later, and what was.
+/// Counts of objects that are freed later, and of those that were freed.
 #[derive(Debug, Default)]
 pub struct Freed {
     pending: AtomicU64,
@@ -28,12 +28,12 @@ pub struct Freed {
 }
 
 impl Freed {
-    /// So many objects are to be freed.
+    /// Counts objects that are to be freed.
     fn begun(&self, objects: u64) {
         self.pending.fetch_add(objects, Ordering::Relaxed);
     }
 
-    /// So many have been.
+    /// Counts objects that were freed.
     fn ended(&self, objects: u64) {
         self.freed.fetch_add(objects, Ordering::Relaxed);
         self.pending.fetch_sub(objects, Ordering::Relaxed);
@@ -56,7 +56,7 @@ impl Common {
         }
     }
 
-    /// [`Common::discard`] for what is not counted.
+    /// Like [`Common::discard`], for parts that are not counted.
     fn discard_part(&mut self, mut entry: Entry) {
         if let Some(value) = entry.take_boxed() {
             self.garbage.extend(Garbage::of(value));
@@ -70,7 +70,7 @@ impl Common {
         self.end_with(keys);
     }
 
-    /// With what was left last, so many objects are gone.
+    /// Counts objects as freed once the garbage added last is gone.
     fn end_with(&mut self, objects: u64) {
         self.freed.begun(objects);
         self.garbage.push_back(Garbage::End(objects));
@@ -88,12 +88,12 @@ pub enum Garbage {
     Order(Order<EntryRef>),
     /// A stream, or parts of one.
     Stream(Box<StreamValue>),
-    /// Nothing: with what was before it, so many objects are gone.
+    /// Nothing. Once the garbage before it is gone, this number of objects is freed.
     End(u64),
 }
 
 impl Garbage {
-    /// The parts of a value that are large; what is small is dropped here.
+    /// The large parts of a value; small parts are dropped here.
     pub fn of(value: Value) -> impl Iterator<Item = Garbage> {
         let (first, second) = match value {
             Value::Taken | Value::Str(_) => (None, None),

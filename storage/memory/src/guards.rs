@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 
 bitflags::bitflags! {
-    /// How a transaction treats keys, and what a panic in it would leave.
+    /// How a transaction treats keys, and which of its changes a panic would leave.
     #[derive(Clone, Copy)]
     pub(super) struct Marks: u8 {
         /// Accesses are not noted.

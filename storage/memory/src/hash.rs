@@ -1,7 +1,7 @@
 //! Hashes: packed bytes while small, a table of fields otherwise.
 //!
-//! A field with its own expiry needs the table, whose entries have room for one; an index by time
-//! beside it finds what is due. Hashes without such fields pay nothing for either.
+//! A field with its own expiry needs the table, whose entries have room for one. Beside it an index
+//! by time finds expired fields. Hashes without such fields pay for neither.
 
 use super::entry::{Entry, INLINE_MAX, Payload};
 use super::hashing::Hasher;
@@ -67,7 +67,7 @@ impl HashValue {
         match self {
             HashValue::Small(packed) => packed.allocated(),
             HashValue::Large(fields) => {
-                // Two words of field and one of time, and what a tree wastes.
+                // Two words for the field, one for the time, and the overhead of a tree.
                 size_of::<Fields>() + fields.elements.bytes() + fields.due.len() * 64
             }
         }

@@ -3,8 +3,8 @@
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
 use std::fmt;
 
-/// Hashes byte strings under a secret drawn from the process's seed, so that a peer who does not
-/// know the seed cannot aim keys at one bucket.
+/// Hashes byte strings with a secret from the process's seed, so that a peer who does not know the
+/// seed cannot choose keys that collide.
 #[derive(Clone, Copy)]
 pub struct Hasher {
     secrets: RapidSecrets,

@@ -1,9 +1,10 @@
 //! The memory backend: shards of cache-line hash tables.
 //!
-//! Promises: what `storage::Backend` does, one thread per shard at a time; a table grows in bounded steps; a
-//! snapshot is taken while writes go on; reading and overwriting a string allocate nothing.
+//! Promises: those of `storage::Backend`, with one thread per shard at a time. A table grows in
+//! bounded steps, a snapshot is taken while writes go on, and reading and overwriting a string
+//! allocate nothing.
 //!
-//! Must not know: other backends, files, the clock.
+//! The crate knows nothing of other backends, files and the clock.
 //!
 //! ```text
 //! MemoryBackend ── Shard (lock) ── Database ── Table ── Directory ── segments ── buckets ── Entry
@@ -11,17 +12,17 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | `shard` | one lock's worth of keys: find, insert, change, remove, with all counts kept |
+//! | `shard` | the keys behind one lock: find, insert, change, remove, with all counts maintained |
 //! | `table`, `directory`, `segment` | the hash table, growing in bounded steps, scanned in hash order |
 //! | `entry` | header, expiry, key and value in one allocation |
-//! | `hashing`, `random`, `prefetch` | the keyed hash, random keys, memory sent for before it is needed |
-//! | `value` and `hash`, `list`, `set`, `strings`, `stream`, `zset` | what does not fit in an entry, by type |
-//! | `chunk`, `packed`, `intset`, `order` | what values are made of: packed elements, sorted integers, an order of scores |
-//! | `object`, `size` | a value as an RDB object and back; how many bytes it takes |
-//! | `expiry` | fields and keys whose time has passed |
+//! | `hashing`, `random`, `prefetch` | the keyed hash, random keys, prefetching |
+//! | `value` and `hash`, `list`, `set`, `strings`, `stream`, `zset` | values that do not fit in an entry, by type |
+//! | `chunk`, `packed`, `intset`, `order` | building blocks of values: packed elements, sorted integers, an order of scores |
+//! | `object`, `size` | conversion of values from and to RDB objects; their sizes |
+//! | `expiry` | expired keys and fields |
 //! | `tx`, `handle`, `guards` | the transaction, the open collections, the locks it holds |
 //! | `snapshot` | point-in-time snapshots while writes go on |
-//! | `garbage` | taking apart what was removed, in slices |
+//! | `garbage` | freeing removed values, in slices |
 
 mod chunk;
 mod directory;
@@ -239,7 +240,7 @@ impl Backend for MemoryBackend {
         }
         let mut tx = MemoryTx::new(self, now_ms);
         while !tx.lock_all(locks) {
-            // Whoever has the shard may be a script that wants one of ours: see `Tx::extend`.
+            // The shard may be held by a script that wants one of ours: see `Tx::extend`.
             tx.unlock();
             if self.busy.is_so() {
                 return Err(storage::Error::Busy);
@@ -307,7 +308,7 @@ impl Backend for MemoryBackend {
         let key = Key { db, hash, bytes: key };
         let mut object = Some(object);
         let mut loaded = Ok(());
-        // At time 0 nothing has expired: what a file says is loaded as it is.
+        // At time 0 nothing has expired, so the contents of a file are loaded unchanged.
         self.transact(Locks::One(self.shard_of_hash(hash)), 0, &mut |tx| {
             if let Some(object) = object.take() {
                 loaded = tx.restore(&key, object, expiry_ms);

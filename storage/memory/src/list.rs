@@ -199,7 +199,7 @@ impl ListValue {
         removed
     }
 
-    /// Keeps `start..end` only. What goes is returned to be dropped later.
+    /// Keeps `start..end` only. Returns the removed chunks, to be dropped later.
     pub fn trim(&mut self, start: usize, end: usize) -> VecDeque<Chunk> {
         let end = end.min(self.len);
         if start >= end {

@@ -1,9 +1,9 @@
 //! The order of a sorted set: members by score, then by bytes, with ranks.
 //!
-//! A B+-tree whose inner nodes know how many members each child holds: inserting, removing, the
-//! rank of a member and the member of a rank all take one walk from the root. A member is a score
-//! and a reference ([`Member`]) to the entry in the member table, so its bytes are stored once. Whoever
-//! owns both (`zset`) takes a member out of the order before its entry goes.
+//! A B+-tree whose inner nodes know how many members each child holds, so that inserting, removing,
+//! the rank of a member and the member of a rank each take one walk from the root. A member is a
+//! score and a reference ([`Member`]) to the entry in the member table, so its bytes are stored
+//! once. The owner of both (`zset`) must remove a member from the order before it drops its entry.
 
 use std::cmp::Ordering;
 
@@ -349,8 +349,8 @@ impl<M: Member> Order<M> {
         }
     }
 
-    /// Drops a slice of an order nobody needs any more; true when something is left. It refers to
-    /// entries that may be gone, and is only good for this.
+    /// Frees a slice of an order that is no longer needed. Returns true if something is left. The
+    /// order may refer to entries that are gone, so nothing else may be done with it.
     pub fn sweep(&mut self) -> bool {
         self.root.prune()
     }
@@ -375,7 +375,7 @@ mod tests {
         Item { score: (mix(n as u64) % 50) as f64, member: entry.by_reference() }
     }
 
-    /// Every count and first member is what the children say, and all leaves are in order.
+    /// Every count and first member agrees with the children, and all leaves are in order.
     fn check_order(order: &Order<EntryRef>) {
         check(&order.root);
         let mut nodes = Nodes::default();

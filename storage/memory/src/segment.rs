@@ -53,10 +53,10 @@ impl Probe {
         prefetch::line(self.bucket.wrapping_add(1).cast());
     }
 
-    /// Sends for the entry that is probably meant.
+    /// Prefetches the entry that is probably meant.
     ///
     /// # Safety
-    /// The segment's memory stays readable meanwhile, whoever changes it.
+    /// The segment's memory must stay readable meanwhile; other threads may change it.
     #[inline(always)]
     pub unsafe fn prefetch_entry(self) {
         // SAFETY: the caller's promise.
@@ -213,7 +213,7 @@ impl SegmentRef {
         Layout::from_size_align(bytes, align_of::<Bucket>()).unwrap_or(Layout::new::<Bucket>())
     }
 
-    /// Bytes of an allocation with so many buckets.
+    /// The size in bytes of an allocation with this number of buckets.
     pub fn bytes(self) -> usize {
         (self.buckets as usize + 1) * size_of::<Bucket>()
     }
@@ -239,10 +239,10 @@ impl SegmentRef {
         unsafe { dealloc(self.base.cast(), Self::layout(self.buckets)) }
     }
 
-    /// A bucket, to read.
+    /// A bucket, for reading.
     ///
     /// # Safety
-    /// The segment is live, `index < buckets`, and nobody changes that bucket while the returned
+    /// The segment is live, `index < buckets`, and no thread changes that bucket while the returned
     /// reference is used.
     #[inline]
     pub unsafe fn bucket<'a>(self, index: usize) -> &'a Bucket {
@@ -274,7 +274,7 @@ impl SegmentRef {
     /// The number of entries.
     ///
     /// # Safety
-    /// The segment is live and nobody changes it meanwhile.
+    /// The segment is live, and no thread changes it meanwhile.
     #[inline]
     pub unsafe fn count(self) -> u64 {
         // SAFETY: the caller's promise; the header line was zeroed by `allocate`.

@@ -1,4 +1,4 @@
-//! One shard: its databases' tables behind one lock, and what is shared between them.
+//! One shard: the tables of its databases behind one lock, and the state that they share.
 
 use super::directory::{Directory, Pool, Slot, Source};
 use super::entry::Entry;
@@ -26,8 +26,8 @@ use storage::{EncodingLimits, Key};
 pub struct Shard {
     /// Each database's directory, for prefetching without the lock. Null without a table.
     roots: Box<[AtomicPtr<Slot>]>,
-    /// Each database's sizes at the end of the last transaction, for reading without the lock:
-    /// whoever asks may be inside a transaction that holds it.
+    /// Each database's sizes at the end of the last transaction. They are read without the lock,
+    /// because the reader may be inside a transaction that holds it.
     sizes: Box<[Sizes]>,
     /// Everything that needs the lock.
     pub state: OwnLine<Mutex<State>>,
@@ -47,7 +47,7 @@ impl<T> std::ops::Deref for OwnLine<T> {
     }
 }
 
-// The lock and what it protects directly are to be in one line.
+// The lock and the data that it protects directly must share a cache line.
 const _: () = assert!(size_of::<OwnLine<Mutex<State>>>() == 64);
 
 /// The sizes of a database.
@@ -116,13 +116,13 @@ pub struct Tally {
     pub expire_cursor: u64,
     /// Nothing expires before this time.
     pub next_due_ms: u64,
-    /// The earliest expiry the pass under way has met or been told of.
+    /// The earliest expiry that the current pass has found or was told of.
     pub pass_due_ms: u64,
     /// Allocated bytes of the entries, their values included.
     pub bytes: usize,
     /// The database this was at the cut of the snapshot being written.
     pub cut_db: Db,
-    /// Something here, or the number of entries, is not what was last published.
+    /// Whether something here, or the number of entries, differs from what was last published.
     pub stale: bool,
 }
 
@@ -151,7 +151,7 @@ impl Tally {
         }
     }
 
-    /// The pass has seen every entry, or was told of its expiry: what it noted is the truth.
+    /// The pass has seen every entry or was told of its expiry, so its result is exact.
     fn end_pass(&mut self) {
         self.next_due_ms = self.pass_due_ms;
         self.pass_due_ms = u64::MAX;
@@ -239,9 +239,9 @@ impl Live<'_> {
 }
 
 impl Database {
-    /// Hands entries whose expiry has passed to `due`, at most `limit` (by whole buckets) and
-    /// looking at no more than `budget` entries; true when it is worth going on at once: as in
-    /// Redis, when more than a tenth of what was looked at was due.
+    /// Passes expired entries to `due`, at most `limit` (by whole buckets), and visits at most
+    /// `budget` entries. Returns true if it is worthwhile to continue at once: as in Redis, if more
+    /// than a tenth of the visited entries had expired.
     pub fn collect_due(
         &mut self,
         hasher: &Hasher,
@@ -310,7 +310,7 @@ impl State {
         }
     }
 
-    /// Takes apart a slice of what was removed; true when more is waiting.
+    /// Frees a slice of what was removed. Returns true if more is waiting.
     pub fn sweep(&mut self) -> bool {
         if let Some(mut garbage) = self.common.garbage.pop_front() {
             // Values found in a removed table are discarded in turn, not dropped at once.
@@ -354,7 +354,7 @@ impl Shard {
         }
     }
 
-    /// Tells prefetchers where a database's directory is now. The caller holds the lock.
+    /// Publishes the current directory of a database, for prefetching. The caller holds the lock.
     #[inline]
     pub fn publish(&self, db: Db, directory: Option<Directory>) {
         let root = directory.map_or(ptr::null_mut(), Directory::as_ptr);
@@ -392,8 +392,8 @@ impl Shard {
         }
     }
 
-    /// Where the entry of a hash probably is: a guess, good for prefetching only. What it leads to
-    /// is readable as long as the caller has pinned the epoch since before the call.
+    /// The probable place of the entry of a hash: a guess, which may be used only for prefetching.
+    /// Its memory is readable as long as the caller has pinned the epoch since before the call.
     #[inline(always)]
     pub fn probe(&self, db: Db, hash: u64) -> Probe {
         // Another core may have the lock's line.

@@ -1,11 +1,12 @@
-//! Snapshots: shard by shard, while writes go on, by saving what a write is about to change.
+//! Snapshots, taken shard by shard while writes go on, by saving entries before a write changes
+//! them.
 //!
-//! Every entry carries one bit, the epoch in which it was last saved or made. The cut, under all
-//! locks, flips every shard's epoch; from then on an entry with the old bit is part of the
-//! snapshot and not saved yet. The writer walks each shard in hash order, a slice per lock, and
-//! saves such entries; a command that is about to change or remove one saves it first. When the
-//! walk is through, all bits are the new epoch's: ready for the next cut.
-//! A database that is cleared meanwhile is handed to the writer as a whole.
+//! Every entry has one bit for the epoch in which it was last saved or created. The cut, under all
+//! locks, flips every shard's epoch. From then on an entry with the old bit is part of the snapshot
+//! and not saved yet. The writer visits each shard in hash order, one slice per lock, and saves
+//! such entries. A command that is about to change or remove one saves it first. At the end all
+//! entries have the new epoch, ready for the next cut. A database that is cleared meanwhile is
+//! passed to the writer as a whole.
 
 use super::MemoryBackend;
 use super::entry::Entry;
@@ -21,9 +22,9 @@ use storage::rdb::Options;
 use storage::tx::Db;
 use storage::{Error, Result, Snapshot, SnapshotSink};
 
-/// A slice of the walk ends after so many entries …
+/// The number of entries after which a slice ends …
 const ENTRIES_PER_SLICE: usize = 128;
-/// … or so many bytes.
+/// … or the number of bytes.
 const BYTES_PER_SLICE: usize = 256 << 10;
 
 /// A database that did not exist at the cut.
@@ -157,8 +158,8 @@ pub struct MemorySnapshot {
     shard: u32,
 }
 
-/// Locks every shard. Who has one may be a script and keep it for long: the others are not held
-/// from everybody meanwhile.
+/// Locks every shard. A script may hold one of them for long, so the others are not kept from other
+/// transactions meanwhile.
 fn lock_all(backend: &MemoryBackend) -> Vec<MutexGuard<'_, State>> {
     loop {
         let locked = backend.shards.iter().map(|shard| shard.state.try_lock_for(PATIENCE));
@@ -203,7 +204,7 @@ impl MemorySnapshot {
         detached.into_iter().try_for_each(|(db, table)| self.write_detached(db, table, sink))
     }
 
-    /// Writes what is left of a cleared keyspace, which nobody else can see any more.
+    /// Writes the rest of a cleared keyspace, which no other thread can access any more.
     fn write_detached(&self, db: Db, mut table: Table, sink: &mut dyn SnapshotSink) -> Result<()> {
         let epoch = self.backend.shard(self.shard).state.lock().common.epoch;
         let mut more = true;

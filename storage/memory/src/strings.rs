@@ -72,8 +72,8 @@ pub fn write_at(entry: &mut Entry, offset: usize, bytes: &[u8]) -> usize {
     len
 }
 
-/// The value as a growable buffer with room for `len` bytes; without a copy when nobody else
-/// holds it.
+/// The value as a growable buffer with room for `len` bytes. There is no copy if it has no other
+/// owner.
 fn take_long(entry: &mut Entry, len: usize) -> BytesMut {
     let mut long = match entry.boxed_mut() {
         Some(Value::Str(bytes)) => std::mem::take(&mut **bytes)

@@ -261,7 +261,7 @@ impl Table {
             }
         }
         self.own_bytes -= old.bytes();
-        // SAFETY: allocated by `SegmentRef::allocate`, empty, and named by nobody.
+        // SAFETY: allocated by `SegmentRef::allocate`, empty, and no slot refers to it.
         unsafe { self.source.retire(old) };
     }
 
@@ -445,8 +445,9 @@ impl Table {
         })
     }
 
-    /// Takes apart one segment of a table nobody needs any more, handing its entries to `take`;
-    /// false when nothing is left. After the first call the table is only good for this.
+    /// Frees one segment of a table that is no longer needed, passing its entries to `take`.
+    /// Returns false if nothing is left. After the first call nothing else may be done with the
+    /// table.
     pub fn sweep(&mut self, take: &mut dyn FnMut(Entry)) -> bool {
         if self.swept >= self.directory.len() {
             return false;

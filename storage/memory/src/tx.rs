@@ -51,7 +51,7 @@ pub struct MemoryTx<'b> {
     now_ms: u64,
     /// Keys and fields with a time before this one have expired; zero when none has.
     due_ms: u64,
-    /// How it treats keys, and what a panic would leave.
+    /// How it treats keys, and which of its changes a panic would leave.
     pub(super) marks: Marks,
     /// The database whose sizes may have changed, [`NO_DB`] or [`SEVERAL_DBS`].
     used_db: Db,
@@ -103,8 +103,8 @@ impl<'b> MemoryTx<'b> {
         true
     }
 
-    /// Locks what a transaction declares; false when a shard could not be had for a while, as while
-    /// a script has it that may want one of this transaction's.
+    /// Locks the shards that a transaction declares. Returns false if a shard could not be locked
+    /// for a while, as when a script holds it that may want one of this transaction's.
     pub fn lock_all(&mut self, locks: Locks<'_>) -> bool {
         match locks {
             Locks::None => true,
@@ -179,7 +179,7 @@ impl<'b> MemoryTx<'b> {
                 return None;
             }
             self.expired.get_or_insert_default().push(Expired::key(key.db, key.bytes));
-            // What has expired counts as absent, once it is gone as much as before.
+            // An expired key counts as absent before and after it is deleted.
             let marks = std::mem::replace(&mut self.marks, Marks::CHANGED);
             live.remove();
             self.marks = marks;
@@ -256,7 +256,7 @@ impl<'b> MemoryTx<'b> {
 }
 
 impl MemoryTx<'_> {
-    /// Tells those who ask for sizes without a lock what they are now, in whatever was used.
+    /// Publishes the current sizes of all databases that were used, for readers without the lock.
     #[cold]
     fn publish_all_sizes(&mut self) {
         let (backend, used_db) = (self.backend, self.used_db);

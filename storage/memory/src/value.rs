@@ -75,7 +75,7 @@ impl Value {
     }
 }
 
-/// A table of elements: nobody prefetches in it, so its directories need no pool.
+/// A table of elements. Nothing in it is prefetched, so its directories need no pool.
 pub fn element_table() -> Box<Table> {
     Box::new(Table::new(Source::Heap))
 }

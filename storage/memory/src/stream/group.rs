@@ -1,4 +1,4 @@
-//! A consumer group: how far it has read, its consumers, and what is pending.
+//! A consumer group: how far it has read, its consumers, and its pending entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use storage::rdb::{self, StreamId};
@@ -117,7 +117,7 @@ impl Group {
         (true, (CONSUMER_BYTES + 2 * name.len()) as Change)
     }
 
-    /// Removes a consumer with what is pending for it; how many that were.
+    /// Removes a consumer with its pending entries. Returns how many these were.
     pub fn remove_consumer(&mut self, name: &[u8]) -> Option<(u64, Change)> {
         let number = self.names.remove(name)?;
         let consumer = self.consumers.get_mut(number as usize)?.take()?;
@@ -130,7 +130,7 @@ impl Group {
         Some((count as u64, -(bytes as Change)))
     }
 
-    /// Visits what is pending, for one consumer or for all.
+    /// Visits the pending entries, of one consumer or of all.
     pub fn pending(
         &self,
         consumer: Option<&[u8]>,

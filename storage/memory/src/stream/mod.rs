@@ -241,7 +241,7 @@ impl StreamValue {
         true
     }
 
-    /// A stream of nothing but what is to be taken apart, if that is worth doing in slices.
+    /// A stream that consists only of parts to be freed, if that is worth doing in slices.
     fn remains(nodes: VecDeque<Node>, group: Option<Group>) -> Option<Box<Self>> {
         let pending = group.as_ref().map_or(0, |group| group.info().pending);
         (nodes.len() > NODES_PER_SLICE || pending > PENDING_PER_SLICE as u64).then(|| {

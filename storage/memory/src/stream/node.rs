@@ -17,7 +17,7 @@ const DISTANCE_MAX: u64 = 1 << 62;
 pub struct Node {
     base: StreamId,
     bytes: Vec<u8>,
-    /// Where the first entry is: what was trimmed stays in front of it for a while.
+    /// The offset of the first entry. Trimmed entries stay before it for a while.
     start: u32,
     /// Where the shared names end.
     names_end: u32,
@@ -65,8 +65,8 @@ impl Node {
         self.bytes.capacity()
     }
 
-    /// Whether an entry with fields of so many bytes fits; 0 is no limit. As in Redis, entries
-    /// that were deleted count.
+    /// Whether an entry with fields of this many bytes fits; a limit of 0 means none. As in Redis,
+    /// deleted entries count.
     pub fn has_room(
         &self,
         id: StreamId,
@@ -81,7 +81,7 @@ impl Node {
             && id.ms - self.base.ms < DISTANCE_MAX
     }
 
-    /// Gives back what was reserved for further entries.
+    /// Frees the space that was reserved for further entries.
     pub fn close(&mut self) {
         self.bytes.shrink_to_fit();
     }
@@ -179,8 +179,8 @@ impl Node {
         true
     }
 
-    /// Deletes entries from the front as long as `goes` says so of a number already gone and an
-    /// ID; how many went.
+    /// Deletes entries from the front for as long as `goes` returns true, given the number deleted
+    /// so far and an ID. Returns the number of deleted entries.
     pub fn trim(&mut self, mut goes: impl FnMut(u64, StreamId) -> bool) -> u64 {
         let (mut gone, mut at) = (0, self.start as usize);
         while let Some(found) = self.entry(at) {
