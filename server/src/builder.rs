@@ -1,18 +1,22 @@
 //! [`ServerBuilder`]: from choices to a server that is bound, loaded and ready to serve.
 
+use crate::choices::{runtimes, storages};
 use crate::cluster::Seat;
 use crate::config::{Loaded, Origin, Reloader};
-use crate::data::Data;
-use crate::data_dir::DataDir;
 use crate::error::StartError;
-use crate::handover::Inherited;
-use crate::host::{Configuration, Process};
-use crate::late_journal::LateJournal;
-use crate::loading;
-use crate::memory::Allocator;
+use crate::lifecycle::serving::Serving;
+use crate::listening::handover::Inherited;
+use crate::listening::sockets;
+use crate::persistence::data_dir::DataDir;
+use crate::persistence::journal::late::LateJournal;
+use crate::persistence::loading;
+use crate::persistence::log_switch;
+use crate::persistence::target::LoadTarget;
+use crate::process::resources;
+use crate::process::{Configuration, Process};
 use crate::server::Server;
-use crate::serving::Serving;
-use crate::{cluster, limits, listen, log_switch, replication, runtimes, storages, system};
+use crate::system::memory::Allocator;
+use crate::{cluster, replication, system};
 use engine::command::{CommandTable, Spec};
 use engine::config::{ConfigStore, Id, by_id, lookup};
 use engine::engine::Gate;
@@ -123,7 +127,7 @@ impl ServerBuilder {
         let open = self.choose_storage(&config)?;
         let journal_wanted = loading::journal_wanted(&self.loaded)?;
         let supervised = !self.inherited.from_us && !self.inherited.sockets.is_empty();
-        let mut bound = listen::bind(&config, &self.listen, std::mem::take(&mut self.inherited))?;
+        let mut bound = sockets::bind(&config, &self.listen, std::mem::take(&mut self.inherited))?;
         let dir = DataDir::open(Path::new(&*config.text(Id::Dir)))?;
         set(&config, Id::Dir, &dir.path.display().to_string())?;
         let clock = Clock::new();
@@ -152,15 +156,15 @@ impl ServerBuilder {
         process.attach(&engine);
         load_users(&engine, &self.loaded)?;
         process.users_at_start.get_or_init(|| engine.user_lines());
-        limits::fit_maxclients(&config);
-        limits::follow(&process);
+        resources::fit_maxclients(&config);
+        resources::follow(&process);
         let streams = std::mem::take(&mut bound.streams);
         engine.set_gate(Gate::LOADING, true);
         let mut serving = Serving::new(streams, &engine, process.clone(), clock)?;
         let seat = match entrance {
             Some(entrance) => serving.while_loading(|| entrance.start(&engine))??,
             None => {
-                let data = Data::new(backend, config, commands);
+                let data = LoadTarget::new(backend, config, commands);
                 load(&mut serving, &data, journal_wanted, (&engine, &process), journal)?;
                 Seat::default()
             }
@@ -183,7 +187,7 @@ impl ServerBuilder {
         drop(self.choose_storage(&config)?);
         loading::journal_wanted(&self.loaded)?;
         #[cfg(feature = "tls")]
-        crate::tls::Encryption::default().reload(&config).map_err(StartError::Other)?;
+        crate::listening::tls::Encryption::default().reload(&config).map_err(StartError::Other)?;
         Ok(())
     }
 
@@ -221,7 +225,7 @@ fn environment(process: &Arc<Process>) -> Environment {
 /// Brings back what an earlier run left, while clients are told so if it takes long, and opens the log.
 fn load(
     serving: &mut Serving,
-    data: &Data,
+    data: &LoadTarget,
     journal_wanted: bool,
     (engine, process): (&Arc<Engine>, &Arc<Process>),
     journal: Option<Arc<LateJournal>>,

@@ -2,9 +2,11 @@
 
 use crate::config::{self, Invocation};
 use crate::error::StartError;
+use crate::lifecycle::logging;
+use crate::listening::handover;
 use crate::subcommands;
+use crate::system::supervisor;
 use crate::{Server, ServerBuilder};
-use crate::{handover, lifecycle, logging};
 use engine::config::Id;
 use std::process::ExitCode;
 
@@ -42,7 +44,8 @@ fn serve(builder: ServerBuilder, words: &[String]) -> Result<(), StartError> {
     let mut builder = builder.config(loaded).inherit(inherited);
     let config = builder.configure()?;
     if config.boolean(Id::Daemonize) && daemonize {
-        lifecycle::daemonize().map_err(|error| StartError::other(format!("daemonize: {error}")))?;
+        supervisor::daemonize()
+            .map_err(|error| StartError::other(format!("daemonize: {error}")))?;
     }
     logging::init(&config)?;
     logging::report_panics();
@@ -50,7 +53,7 @@ fn serve(builder: ServerBuilder, words: &[String]) -> Result<(), StartError> {
     let server = builder.build()?;
     write_pid_file(&config.text(Id::Pidfile));
     show_banner(&server, config.text(Id::Logfile).is_empty(), config.choice(Id::LogFormat));
-    lifecycle::tell_ready(&config);
+    supervisor::tell_ready(&config);
     let successor = server.successor();
     let ended = server.run_to_end();
     remove_pid_file(&config.text(Id::Pidfile));

@@ -22,72 +22,41 @@
 //! | --- | --- |
 //! | [`ServerBuilder`] | choices become a [`Server`] |
 //! | [`command_line`] | the whole program `varve`, for binaries with commands of their own, too |
+//! | `server` | a [`Server`] that is ready, and the [`Handle`] of one that serves in the background |
+//! | `error` | [`StartError`]: why a server did not start |
 //! | [`config`] | the layers of configuration |
-//! | `runtimes`, `storages`, `plugins` | what can be chosen by name |
-//! | `listen`, `data_dir`, `limits`, `system` | sockets, files, the operating system |
-//! | `loading`, `data`, `journal`, `late_journal`, `log_switch`, `snapshot` | data on disk |
-//! | `background`, `scheduled` | snapshots and rewrites of the log, one at a time |
-//! | `serving` | the runtime at work, also while data are still being loaded |
-//! | `host`, `info`, [`memory`], `mallctl`, `moments` | what commands about the process do |
+//! | `choices` | runtimes and storages, chosen by name |
+//! | `listening` | the sockets that clients connect to, TLS and WebSocket around them |
+//! | `persistence` | data on disk: snapshots, the append-only file |
+//! | `process` | what commands about the process do, and the figures that only it knows |
+//! | `lifecycle` | what runs beside the commands: serving, housekeeping, signals, the log, the admin port |
 //! | `replication` | the connection to a master, and the files that replicas are sent |
 //! | `cluster` | a node of a group: its directives, its folder, its port; `varve cluster try` |
-//! | `subcommands`, `migrate` | `varve migrate`, `varve capture`, `varve advise` |
-//! | `tls`, `websocket` | what is around the sessions of some ports |
-//! | `admin` | the admin port, and what must hold for the server to be ready |
-//! | `handover` | listening sockets that outlive a process |
-//! | `housekeeper`, `lifecycle`, `signals`, `logging`, `banner` | around the serving |
+//! | `subcommands`, `migrate` | `varve config`, `varve doctor`, `varve migrate`, `varve capture` … |
+//! | `system`, [`memory`] | questions to the operating system and the allocator |
 
 pub mod command_line;
 pub mod config;
-pub mod memory;
-mod peer;
 
-#[cfg(feature = "admin")]
-mod admin;
-mod background;
-mod banner;
 mod builder;
+mod choices;
 mod cluster;
-mod data;
-mod data_dir;
 mod error;
-mod fail_stop;
-mod handover;
-mod host;
-mod housekeeper;
-mod info;
-mod journal;
-mod late_journal;
 mod lifecycle;
-mod limits;
-mod listen;
-mod loading;
-mod log_switch;
-mod logging;
-mod mallctl;
+mod listening;
 mod migrate;
-#[cfg(feature = "aof")]
-mod moments;
-mod plugins;
+mod persistence;
+mod process;
 mod replication;
-mod runtimes;
-mod scheduled;
 mod server;
-mod serving;
-mod signals;
-mod snapshot;
-mod storages;
 mod subcommands;
 mod system;
-#[cfg(feature = "tls")]
-mod tls;
-#[cfg(feature = "websocket")]
-mod websocket;
 
 // So that a program with commands of its own needs no other dependency.
 pub use {engine, runtime, storage};
 
 pub use builder::ServerBuilder;
 pub use error::StartError;
-pub use logging::init as init_logging;
+pub use lifecycle::logging::init as init_logging;
 pub use server::{Handle, Server};
+pub use system::memory;

@@ -1,14 +1,14 @@
 //! [`Server`]: bound, loaded, ready to serve; [`Handle`]: one that serves in the background.
 
-use crate::banner;
 use crate::builder::ServerBuilder;
 use crate::cluster::Seat;
 use crate::error::StartError;
-use crate::host::Process;
-use crate::housekeeper::Housekeeper;
-use crate::listen::Bound;
-use crate::serving::Serving;
-use crate::signals::SignalWatch;
+use crate::lifecycle::banner;
+use crate::lifecycle::housekeeper::Housekeeper;
+use crate::lifecycle::serving::Serving;
+use crate::lifecycle::signals::SignalWatch;
+use crate::listening::sockets::Bound;
+use crate::process::Process;
 use engine::Engine;
 use parking_lot::Mutex;
 use runtime::{Clock, Shutdown};
@@ -81,7 +81,7 @@ impl Server {
         process.replicator.resume(&engine);
         let served = serving.finish();
         let goes_on = process.successor.lock().is_some();
-        crate::lifecycle::tell_stopping(&process.config, goes_on);
+        crate::system::supervisor::tell_stopping(&process.config, goes_on);
         if goes_on {
             // Its file stays for whoever is given the socket.
             std::mem::forget(bound.unix.take());

@@ -5,7 +5,7 @@
 
 use crate::config::Loaded;
 use crate::error::StartError;
-use crate::{fail_stop, system};
+use crate::system::{self, fail_stop};
 use cluster::{Announce, Announced, Plan, Prepared, is_host};
 use engine::Engine;
 use engine::config::{ConfigStore, Id, Value, by_id};
@@ -177,7 +177,7 @@ fn listen(addresses: &[SocketAddr], port: u16) -> Result<Vec<TcpListener>, Start
     let bind = |ip| {
         let address = SocketAddr::new(ip, port);
         let failed = |source| StartError::Listen { address: address.to_string(), source };
-        crate::listen::bus(address).map_err(failed)
+        crate::listening::sockets::bus(address).map_err(failed)
     };
     ips.into_iter().map(bind).collect()
 }

@@ -3,7 +3,7 @@
 
 use super::connection::{Connection, Speech};
 use super::receive;
-use crate::host::Process;
+use crate::process::Process;
 use engine::Engine;
 use engine::clients::{Client, ClientFlags};
 use engine::config::Id;

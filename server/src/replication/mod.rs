@@ -7,7 +7,7 @@ mod link;
 mod receive;
 mod sync;
 
-use crate::host::Process;
+use crate::process::Process;
 use engine::Engine;
 use engine::config::Id;
 use engine::replication::Cut;

@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::link::Following;
-use crate::{host, snapshot};
+use crate::persistence::{replacing, snapshot};
 use engine::Engine;
 use engine::engine::Gate;
 use engine::replication::Link;
@@ -85,7 +85,7 @@ fn replace(following: &Following<'_>, path: &Path, id: Id, position: u64) -> Res
     let loaded = fill(following, path);
     if loaded.is_err() {
         // Half of the data is worse than none.
-        if let Err(error) = host::clear(engine) {
+        if let Err(error) = replacing::clear(engine) {
             tracing::error!(error, "what was loaded in part cannot be removed");
         }
     }
@@ -103,7 +103,7 @@ fn replace(following: &Following<'_>, path: &Path, id: Id, position: u64) -> Res
 /// Loads the file; the database that the stream behind it is in.
 fn fill(following: &Following<'_>, path: &Path) -> Result<storage::Db, String> {
     let engine = &following.engine;
-    host::clear(engine)?;
+    replacing::clear(engine)?;
     engine.remove_libraries();
     let mut library = |text: &[u8]| {
         following.check()?;

@@ -1,7 +1,7 @@
 //! Sending all data to replicas: one snapshot to all who wait for the same.
 
-use crate::host::Process;
-use crate::snapshot::{self, CutSnapshot};
+use crate::persistence::snapshot::{self, CutSnapshot};
+use crate::process::Process;
 use bytes::Bytes;
 use engine::Engine;
 use engine::config::Id;

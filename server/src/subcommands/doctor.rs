@@ -83,7 +83,7 @@ fn read(path: &str) -> String {
 
 /// As many files as clients, and some.
 fn open_files(config: &ConfigStore) -> Finding {
-    let wanted = config.integer(Id::Maxclients) as u64 + crate::limits::RESERVED_FILES;
+    let wanted = config.integer(Id::Maxclients) as u64 + crate::process::resources::RESERVED_FILES;
     match raise_open_files(wanted) {
         Ok(limit) => Finding::judge(
             "open files",

@@ -1,6 +1,6 @@
 //! The text that a server prints when it starts: its choices, and how each is changed.
 
-use crate::host::Process;
+use crate::process::Process;
 use engine::Engine;
 use engine::config::Id;
 use std::sync::atomic::Ordering::Relaxed;
@@ -66,7 +66,7 @@ fn runtime(process: &Process) -> String {
     };
     let running = process.runtime.stats().threads.load(Relaxed);
     let threads = match running {
-        0 => crate::runtimes::thread_count(name, &process.config) as u64,
+        0 => crate::choices::runtimes::thread_count(name, &process.config) as u64,
         running => running,
     };
     let plural = if threads == 1 { "" } else { "s" };

@@ -1,9 +1,9 @@
 //! The append-only file as the server's log.
 
+use super::latency::LatencyObserver;
 use crate::StartError;
-use crate::data::Data;
-use crate::moments::Moments;
-use crate::snapshot::Saver;
+use crate::persistence::snapshot::Saver;
+use crate::persistence::target::LoadTarget;
 use crate::system;
 use engine::config::{ConfigStore, Id};
 use engine::replay::Replayer;
@@ -48,7 +48,7 @@ pub(crate) struct Opened {
 }
 
 /// Loads the log into the storage and opens it for appending; begins one if there is none.
-pub(crate) fn open(data: &Data, dir: &Path) -> Result<(Log, Opened), StartError> {
+pub(crate) fn open(data: &LoadTarget, dir: &Path) -> Result<(Log, Opened), StartError> {
     let engine = loading_engine(data)?;
     let options = Options {
         image: data.backend.persistent().then(|| data.backend.clone()),
@@ -100,7 +100,7 @@ impl Replay for Passed {
 }
 
 /// An engine that only runs logged effects: the serving one is made with the opened log.
-fn loading_engine(data: &Data) -> Result<Arc<Engine>, StartError> {
+fn loading_engine(data: &LoadTarget) -> Result<Arc<Engine>, StartError> {
     let engine = Engine::new(Parts {
         backend: data.backend.clone(),
         journal: None,
@@ -193,7 +193,7 @@ impl Log {
     pub fn observe(&self, engine: &Engine, clock: Clock, saver: &Arc<Saver>) {
         let latency = engine.latency.clone();
         let (saver, rewriting) = (saver.clone(), self.rewriting.clone());
-        self.aof.observe(Box::new(Moments { latency, clock, saver, rewriting }));
+        self.aof.observe(Box::new(LatencyObserver { latency, clock, saver, rewriting }));
     }
 
     /// Whether a rewrite is under way.
@@ -254,7 +254,7 @@ impl Log {
     }
 
     /// Rewrites in the calling thread: what the storage holds becomes the base.
-    pub fn rewrite_now(&self, data: &Data) -> Result<(), String> {
+    pub fn rewrite_now(&self, data: &LoadTarget) -> Result<(), String> {
         let libraries = &mut || data.libraries.lock().clone();
         self.aof.rewrite(&data.backend, libraries).map_err(|error| error.to_string())
     }

@@ -1,11 +1,14 @@
 //! [`Log`]: the log of a server, if it writes one; opening, rewriting and closing it.
 
+#[cfg(not(feature = "aof"))]
+mod absent;
 #[cfg(feature = "aof")]
 mod aof;
-#[cfg(not(feature = "aof"))]
-mod none;
+pub(crate) mod late;
+#[cfg(feature = "aof")]
+mod latency;
 
+#[cfg(not(feature = "aof"))]
+pub(crate) use absent::{Log, open, open_late};
 #[cfg(feature = "aof")]
 pub(crate) use aof::{Log, open, open_late};
-#[cfg(not(feature = "aof"))]
-pub(crate) use none::{Log, open, open_late};

@@ -4,9 +4,9 @@
 //! shard is locked, so what the new base holds and what is appended behind it leave no gap. The file
 //! stays open when logging ends; it is out of date from then on, and replaced when logging begins anew.
 
-use crate::host::Process;
-use crate::journal;
-use crate::late_journal::LateJournal;
+use super::journal;
+use super::journal::late::LateJournal;
+use crate::process::Process;
 use engine::Engine;
 use engine::config::{Id, Value, by_id};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ fn begin(process: &Process, engine: &Arc<Engine>) -> Result<(), String> {
 }
 
 /// Whether a log can be written, be it on or off.
-pub(crate) fn check_possible(process: &Process, engine: &Engine) -> Result<(), String> {
+pub(super) fn check_possible(process: &Process, engine: &Engine) -> Result<(), String> {
     if engine.is_logging() {
         return Ok(());
     }
@@ -59,7 +59,7 @@ pub(crate) fn check_possible(process: &Process, engine: &Engine) -> Result<(), S
 }
 
 /// Opens the log, if it is not open yet. Nothing is logged before a [`rewrite`] begins it.
-pub(crate) fn open(process: &Process, engine: &Engine) -> Result<(), String> {
+pub(super) fn open(process: &Process, engine: &Engine) -> Result<(), String> {
     check_possible(process, engine)?;
     if let (None, Some(late)) = (process.log(), process.late_journal()) {
         let log = journal::open_late(&engine.config, process.dir())?;
@@ -70,7 +70,7 @@ pub(crate) fn open(process: &Process, engine: &Engine) -> Result<(), String> {
 }
 
 /// Begins the rewrite that a log begins with: effects are logged from its cut on.
-pub(crate) fn rewrite(process: &Process, engine: &Arc<Engine>) -> Result<(), String> {
+pub(super) fn rewrite(process: &Process, engine: &Arc<Engine>) -> Result<(), String> {
     let log = process.log().ok_or("The append only file is not open")?;
     let done = |engine: &Engine, rewritten: bool| {
         if !rewritten {

@@ -1,8 +1,8 @@
 //! No log: what a server without the feature `aof` has.
 
 use crate::StartError;
-use crate::data::Data;
-use crate::snapshot::Saver;
+use crate::persistence::snapshot::Saver;
+use crate::persistence::target::LoadTarget;
 use engine::Engine;
 use engine::config::ConfigStore;
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ use storage::Journal;
 pub(crate) enum Log {}
 
 /// Refuses.
-pub(crate) fn open(_data: &Data, _dir: &Path) -> Result<(Log, Opened), StartError> {
+pub(crate) fn open(_data: &LoadTarget, _dir: &Path) -> Result<(Log, Opened), StartError> {
     Err(StartError::other("this binary writes no log: build it with `--features aof`"))
 }
 
@@ -67,7 +67,7 @@ impl Log {
         match *self {}
     }
 
-    pub fn rewrite_now(&self, _data: &Data) -> Result<(), String> {
+    pub fn rewrite_now(&self, _data: &LoadTarget) -> Result<(), String> {
         match *self {}
     }
 

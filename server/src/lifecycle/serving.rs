@@ -1,8 +1,12 @@
 //! [`Serving`]: the runtime at work, from the moment that loading turns out to take long.
 
 use crate::StartError;
-use crate::host::Process;
-use crate::listen::Through;
+use crate::listening::sockets::Through;
+#[cfg(feature = "tls")]
+use crate::listening::tls;
+#[cfg(feature = "websocket")]
+use crate::listening::websocket;
+use crate::process::Process;
 use engine::{Engine, EngineService};
 use runtime::{Clock, Listener, Service, Stream};
 use std::io;
@@ -41,17 +45,17 @@ impl Serving {
         clock: Clock,
     ) -> Result<Self, StartError> {
         #[cfg(feature = "tls")]
-        crate::tls::start(&process.encryption, &process.config)?;
+        tls::start(&process.encryption, &process.config)?;
         let service: Arc<dyn Service> = Arc::new(EngineService(engine.clone()));
         #[cfg(feature = "websocket")]
-        crate::websocket::start(&process.websocket, &process.config);
+        websocket::start(&process.websocket, &process.config);
         let listener = |(through, stream)| {
             Some(Listener { stream, service: around(&process, &service, through)? })
         };
         let listeners = streams.into_iter().filter_map(listener).collect();
         Ok(Serving {
             #[cfg(feature = "admin")]
-            _admin: crate::admin::start(engine, &process)?,
+            _admin: super::admin::start(engine, &process)?,
             process,
             clock,
             listeners,

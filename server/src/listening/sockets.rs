@@ -1,7 +1,7 @@
 //! Binding the sockets that clients connect to.
 
+use super::handover::Inherited;
 use crate::StartError;
-use crate::handover::Inherited;
 use engine::config::{ConfigStore, Id};
 use runtime::Stream;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};

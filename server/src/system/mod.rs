@@ -1,4 +1,20 @@
-//! Small questions to the operating system: limits, CPU time, random numbers, a stopwatch.
+//! Questions to the operating system and the allocator, and orders to them.
+//!
+//! Promises: each is small, and stands for itself. Here are limits, CPU time, random numbers, a stopwatch.
+//!
+//! Must not know: the server that asks.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`memory`] | the allocator's figures, and the machine's |
+//! | `mallctl` | jemalloc's settings by name |
+//! | `supervisor` | going into the background, telling who started the process |
+//! | `fail_stop` | the end that waits for nobody |
+
+pub(crate) mod fail_stop;
+pub(crate) mod mallctl;
+pub mod memory;
+pub(crate) mod supervisor;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};

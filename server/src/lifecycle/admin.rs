@@ -1,7 +1,7 @@
 //! The admin port of this process: where it listens, and what must hold for the server to be ready.
 
 use crate::StartError;
-use crate::host::Process;
+use crate::process::Process;
 use admin::health::gates;
 use admin::serving::Serving;
 use admin::{Access, Admin, Check, router};
@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 ///
 /// # Errors
 /// When it cannot listen, or would be open to others without a token.
-pub(crate) fn start(
+pub(super) fn start(
     engine: &Arc<Engine>,
     process: &Process,
 ) -> Result<Option<Serving>, StartError> {

@@ -1,8 +1,8 @@
 //! The storage backends this binary can choose from. Adding one is a line in [`ALL`] and its
 //! function.
 
+use super::{Plugin, choose};
 use crate::StartError;
-use crate::plugins::{Plugin, choose, plugin};
 use crate::system;
 use engine::config::{ConfigStore, Id};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! [`Data`]: what data are loaded into at start.
+//! [`LoadTarget`]: where a start loads data to.
 
 use engine::command::Spec;
 use engine::config::ConfigStore;
@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use storage::Backend;
 
-/// The parts that a start loads data into.
-pub(crate) struct Data {
+/// What a start loads data into, and what it finds beside them.
+pub(crate) struct LoadTarget {
     pub backend: Arc<dyn Backend>,
     pub config: Arc<ConfigStore>,
     #[cfg_attr(not(feature = "aof"), expect(dead_code, reason = "only a log is replayed"))]
@@ -19,13 +19,19 @@ pub(crate) struct Data {
     pub position: Mutex<Option<Cut>>,
 }
 
-impl Data {
+impl LoadTarget {
     /// Nothing is loaded yet.
     pub fn new(
         backend: Arc<dyn Backend>,
         config: Arc<ConfigStore>,
         commands: Vec<&'static [Spec]>,
-    ) -> Data {
-        Data { backend, config, commands, libraries: Mutex::default(), position: Mutex::default() }
+    ) -> LoadTarget {
+        LoadTarget {
+            backend,
+            config,
+            commands,
+            libraries: Mutex::default(),
+            position: Mutex::default(),
+        }
     }
 }

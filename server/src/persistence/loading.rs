@@ -1,11 +1,11 @@
 //! Bringing the data back at start: from the log, or from a snapshot.
 
+use super::journal::{self, Log};
+use super::snapshot;
+use super::target::LoadTarget;
 use crate::StartError;
 use crate::config::Loaded;
-use crate::data::Data;
-use crate::host::Process;
-use crate::journal::{self, Log};
-use crate::snapshot;
+use crate::process::Process;
 use engine::config::{Id, by_id};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -36,7 +36,7 @@ pub(crate) fn journal_wanted(loaded: &Loaded) -> Result<bool, StartError> {
 
 /// Loads what an earlier run left, and opens the log, if there is to be one.
 pub(crate) fn load(
-    data: &Data,
+    data: &LoadTarget,
     process: &Process,
     journal: bool,
 ) -> Result<Option<Log>, StartError> {
@@ -58,7 +58,7 @@ pub(crate) fn load(
 
 /// Loads the snapshot, if there is one, into a storage that does not keep data by itself; whether
 /// it did.
-fn load_snapshot(data: &Data, process: &Process) -> Result<bool, StartError> {
+fn load_snapshot(data: &LoadTarget, process: &Process) -> Result<bool, StartError> {
     let path = process.dir().join(&*data.config.text(Id::Dbfilename));
     if data.backend.persistent() || !path.exists() {
         return Ok(false);

@@ -1,8 +1,8 @@
 //! Work in the background that does not go together: writing a snapshot, rewriting the append-only
 //! file. What is asked for while the other is under way is scheduled, as in Redis.
 
-use crate::host::Process;
-use crate::log_switch;
+use super::log_switch;
+use crate::process::Process;
 use engine::Engine;
 use engine::host::{Begun, When};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The runtimes this binary can choose from. Adding one is a line in [`ALL`] and its function.
 
+use super::{Plugin, choose};
 use crate::StartError;
-use crate::plugins::{Plugin, choose, plugin};
 use engine::config::{ConfigStore, Id};
 use runtime::Runtime;
 use std::io;

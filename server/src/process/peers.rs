@@ -24,7 +24,7 @@ const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 const THREADS_MAX: usize = 32;
 
 /// Sends `requests` and waits for the answers.
-pub(crate) fn exchange(target: &Target<'_>, requests: &Requests) -> Answers {
+pub(super) fn exchange(target: &Target<'_>, requests: &Requests) -> Answers {
     let mut answers = Answers::default();
     let done = Peer::connect(target).and_then(|mut peer| {
         peer.write(&requests.greeting)?;
@@ -152,7 +152,7 @@ fn left(deadline: Instant) -> Option<Duration> {
 
 /// Errands of clients that wait, and the threads that run them.
 #[derive(Default)]
-pub(crate) struct Errands(Mutex<Queue>);
+pub(super) struct Errands(Mutex<Queue>);
 
 #[derive(Default)]
 struct Queue {

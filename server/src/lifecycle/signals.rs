@@ -3,8 +3,8 @@
 //! process, with the same listening sockets.
 
 use crate::config::Reloaded;
-use crate::handover;
-use crate::host::Process;
+use crate::listening::handover;
+use crate::process::Process;
 use engine::Host;
 use engine::config::Id;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};

@@ -1,6 +1,6 @@
-//! [`Moments`]: what the log spends time on, as events of the latency monitor.
+//! [`LatencyObserver`]: what the log spends time on, as events of the latency monitor.
 
-use crate::snapshot::Saver;
+use crate::persistence::snapshot::Saver;
 use engine::observe::latency::LatencyMonitor;
 use runtime::Clock;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use storage_aof::{Moment, Observer};
 
 /// Tells the engine's latency monitor, in Redis's words.
-pub(crate) struct Moments {
+pub(super) struct LatencyObserver {
     pub latency: Arc<LatencyMonitor>,
     pub clock: Clock,
     /// Who else may use the disk at the moment.
@@ -17,13 +17,13 @@ pub(crate) struct Moments {
     pub rewriting: Arc<AtomicBool>,
 }
 
-impl Moments {
+impl LatencyObserver {
     fn is_disk_shared(&self) -> bool {
         self.rewriting.load(Ordering::Relaxed) || self.saver.is_running()
     }
 }
 
-impl Observer for Moments {
+impl Observer for LatencyObserver {
     fn is_on(&self) -> bool {
         self.latency.is_on()
     }
@@ -59,8 +59,12 @@ mod tests {
         let engine = server.engine();
         let (saver, rewriting) = (Arc::new(Saver::new()), Arc::<AtomicBool>::default());
         let clock = Clock::default();
-        let moments =
-            Moments { latency: engine.latency.clone(), clock, saver, rewriting: rewriting.clone() };
+        let moments = LatencyObserver {
+            latency: engine.latency.clone(),
+            clock,
+            saver,
+            rewriting: rewriting.clone(),
+        };
         let long = Duration::from_millis(7);
         moments.took(Moment::Sync, long);
         assert!(!moments.is_on() && engine.latency.all().is_empty(), "off by default");

@@ -1,7 +1,7 @@
 //! Figures that only the process knows, with Redis's names: rows, as the engine's own are.
 
-use crate::host::Process;
-use crate::memory::{MemoryFigures, resident_bytes, total_bytes};
+use super::Process;
+use crate::system::memory::{MemoryFigures, resident_bytes, total_bytes};
 use crate::system::{CpuTime, cpu_time, operating_system};
 use engine::config::Id;
 use engine::observe::figures::{
@@ -22,7 +22,7 @@ struct Reading<'a> {
 type Row = Figure<for<'a, 'b> fn(&'b Reading<'a>) -> Value>;
 
 /// Puts the figures of one section, in order; none for sections the process has nothing to say about.
-pub(crate) fn section(process: &Process, name: &str, sheet: &mut Sheet) {
+pub(super) fn section(process: &Process, name: &str, sheet: &mut Sheet) {
     let rows: &[Row] = match name {
         "server" => SERVER,
         "memory" => MEMORY,
@@ -52,7 +52,7 @@ const SERVER: &[Row] = &[
     note("multiplexing_api", |_| if cfg!(target_os = "linux") { "epoll" } else { "kqueue" }.into()),
     note("atomicvar_api", |_| "c11-builtin".into()),
     note("process_id", |_| u64::from(std::process::id()).into()),
-    note("process_supervised", |r| crate::lifecycle::supervisor(&r.process.config).into()),
+    note("process_supervised", |r| crate::system::supervisor::supervisor(&r.process.config).into()),
     note("run_id", |r| r.process.run_id.to_string().into()),
     note("tcp_port", |r| r.process.addresses.first().map_or(0, |a| u64::from(a.port())).into()),
     note("executable", |_| {

@@ -1,7 +1,7 @@
 //! The effects of a changed directive on the process around the engine: file descriptors for
 //! `maxclients`, threads of the runtime, and refusals of changes that are impossible while running.
 
-use crate::host::Process;
+use super::Process;
 use crate::system::raise_open_files;
 use engine::config::{ConfigStore, Id, Value, by_id};
 use std::sync::{Arc, Weak};
@@ -56,7 +56,8 @@ fn changed(process: &Weak<Process>, id: Id, value: &Value) -> Result<(), String>
             }
         }
         (Id::Threads, _) => {
-            let threads = crate::runtimes::thread_count(process.runtime.name(), &process.config);
+            let threads =
+                crate::choices::runtimes::thread_count(process.runtime.name(), &process.config);
             process.runtime.resize(threads).map_err(|error| error.to_string())
         }
         (Id::Dir, Value::Text(new)) if std::path::Path::new(&**new) != process.dir() => {

@@ -1,6 +1,6 @@
 //! The thread that works between requests: expiry, cleaning up, `save` conditions, the log's size.
 
-use crate::host::Process;
+use crate::process::Process;
 use engine::Engine;
 use engine::config::Id;
 use runtime::Clock;

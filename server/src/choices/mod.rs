@@ -1,22 +1,21 @@
-//! An entry of the registries [`crate::runtimes`] and [`crate::storages`]: a layer's name, the
-//! cargo feature it needs, and how to make one, if that feature is on.
+//! The layers that a configuration chooses by name: runtimes and storages.
+//!
+//! Promises: adding one is a line in a table and a function; one that was not compiled in is told apart from one that
+//! does not exist, with the cargo feature that adds it.
+//!
+//! Must not know: what is served with what was chosen.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`runtimes`] | the runtimes, and how many threads one gets |
+//! | [`storages`] | the storages, and how each is opened |
 
 use crate::StartError;
-
-/// One layer that can be chosen by name.
-pub(crate) struct Plugin<Make: 'static> {
-    /// Its name on the command line.
-    pub name: &'static str,
-    /// The cargo feature that compiles it in; empty when it always is.
-    pub feature: &'static str,
-    /// Makes one; `None` when it is not compiled in.
-    pub make: Option<Make>,
-}
 
 /// A [`Plugin`] that exists only with its feature: `plugin!("name", "feature", function)`.
 macro_rules! plugin {
     ($name:literal, $feature:tt, $make:expr) => {
-        $crate::plugins::Plugin {
+        $crate::choices::Plugin {
             name: $name,
             feature: $feature,
             #[cfg(feature = $feature)]
@@ -26,11 +25,23 @@ macro_rules! plugin {
         }
     };
 }
-pub(crate) use plugin;
+
+pub(crate) mod runtimes;
+pub(crate) mod storages;
+
+/// One layer that can be chosen by name.
+struct Plugin<Make: 'static> {
+    /// Its name on the command line.
+    name: &'static str,
+    /// The cargo feature that compiles it in; empty when it always is.
+    feature: &'static str,
+    /// Makes one; `None` when it is not compiled in.
+    make: Option<Make>,
+}
 
 /// Finds the layer that a directive names. When nobody asked for it (`given` is false), the first
 /// one compiled in takes the place of a default that is not.
-pub(crate) fn choose<Make: Copy>(
+fn choose<Make: Copy>(
     all: &[Plugin<Make>],
     directive: &'static str,
     value: &str,

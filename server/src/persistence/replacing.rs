@@ -1,0 +1,22 @@
+//! The data of an engine that serves, removed or read from a snapshot.
+
+use super::snapshot;
+use engine::Engine;
+use std::path::Path;
+
+/// Loads a snapshot into a running engine; `replaces` as in [`snapshot::load`].
+pub(crate) fn load(engine: &Engine, path: &Path, replaces: bool) -> Result<(), String> {
+    let library = &mut |text: &[u8]| engine.restore_library(text);
+    let checksum = engine.switches.checksum();
+    let (backend, databases) = (&*engine.backend, engine.databases());
+    snapshot::load(backend, databases, path, 0, replaces, checksum, library).map(drop)
+}
+
+/// Removes every key of every database.
+pub(crate) fn clear(engine: &Engine) -> Result<(), String> {
+    let mut cleared = Ok(());
+    let done = engine.transact("emptying the storage", storage::Locks::All, 0, &mut |tx| {
+        cleared = (0..engine.databases()).try_for_each(|db| tx.clear(db).map(drop));
+    });
+    done.and(cleared).map_err(|error| error.to_string())
+}
