@@ -28,7 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 use storage::{Backend, Journal};
 
-/// Puts a [`Server`] together. Everything has a default; what is set later wins.
+/// Builds a [`Server`]. Everything has a default, and later settings override earlier ones.
 #[derive(Default)]
 pub struct ServerBuilder {
     loaded: Loaded,
@@ -104,16 +104,16 @@ impl ServerBuilder {
         Ok(loaded.store.clone())
     }
 
-    /// The configuration, and what it says before what is chosen by default is written into it.
+    /// The configuration, and its values before chosen defaults are written into it.
     fn configuration(&mut self) -> Result<Configuration, StartError> {
         let store = self.configure()?;
         let reloader = Reloader::new(&self.loaded);
         Ok(Configuration { store, file: self.loaded.file.clone(), reloader })
     }
 
-    /// Binds, opens and loads everything. Nothing stays behind when it fails: sockets come first,
-    /// so that a second server on a used port touches no data. Nothing is served yet, unless loading
-    /// takes long: then clients are, with the few commands that need no data, and `-LOADING`.
+    /// Binds, opens and loads everything. If it fails nothing is left behind: sockets come first,
+    /// so that a second server on a used port touches no data. Clients are not served yet, unless
+    /// loading takes long: then they get the few commands that need no data, and `-LOADING`.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -175,7 +175,8 @@ impl ServerBuilder {
         Ok(Server { engine, process, bound, clock, serving, seat })
     }
 
-    /// Whether [`ServerBuilder::build`] could do its work, as far as that can be told without sockets and data.
+    /// Whether [`ServerBuilder::build`] would succeed, as far as this can be checked without
+    /// sockets and data.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -222,7 +223,7 @@ fn environment(process: &Arc<Process>) -> Environment {
     }
 }
 
-/// Brings back what an earlier run left, while clients are told so if it takes long, and opens the log.
+/// Restores the data of an earlier run and opens the log. If that takes long, clients are told.
 fn load(
     serving: &mut Serving,
     data: &LoadTarget,
@@ -248,7 +249,7 @@ fn load(
 
 type Open = Box<dyn FnOnce(&ConfigStore, &Path) -> Result<Arc<dyn Backend>, StartError>>;
 
-/// Makes the configuration say what is in force.
+/// Changes a directive to the value that is in force.
 fn set(config: &ConfigStore, id: Id, word: &str) -> Result<(), StartError> {
     config.load(by_id(id), &[word]).map_err(StartError::Other)
 }
@@ -268,7 +269,8 @@ fn load_users(engine: &Engine, loaded: &Loaded) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Whether commands can be renamed so: better said before anything is opened.
+/// Whether commands can be renamed as configured. It is better to report this before anything is
+/// opened.
 fn check_names(names: &[(String, String)], commands: &[&'static [Spec]]) -> Result<(), StartError> {
     let mut table = CommandTable::new(commands.iter().copied()).map_err(StartError::other)?;
     names.iter().try_for_each(|(old, new)| {

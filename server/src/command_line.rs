@@ -95,7 +95,7 @@ fn write_pid_file(path: &str) {
 
 fn remove_pid_file(path: &str) {
     if !path.is_empty() {
-        // Whoever removed it before us was right.
+        // It does not matter if the file was removed already.
         let _ = std::fs::remove_file(path);
     }
 }

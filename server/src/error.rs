@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a server did not start. Displayed, it is one line that says what to do about it.
+/// The reason why a server did not start. Displayed, it is one line with advice.
 #[derive(Debug)]
 pub enum StartError {
     /// The configuration is wrong.
@@ -41,7 +41,7 @@ pub enum StartError {
     DirInUse {
         /// The folder.
         path: PathBuf,
-        /// The other server's process, if it said so.
+        /// The other server's process id, if it is known.
         pid: Option<u32>,
     },
     /// Anything else: damaged data, settings that contradict each other.

@@ -43,10 +43,10 @@ impl Server {
         banner::text(&self.engine, &self.process)
     }
 
-    /// Serves until `SHUTDOWN`, SIGTERM or SIGINT, which it takes over for the process.
+    /// Serves until `SHUTDOWN`, SIGTERM or SIGINT, whose handlers it installs for the process.
     ///
     /// # Errors
-    /// When serving cannot begin, or what was written cannot be made durable at the end.
+    /// Fails if serving cannot begin, or if the data cannot be made durable at the end.
     pub fn run(self) -> Result<(), StartError> {
         self.run_to_end().map(drop)
     }
@@ -63,10 +63,10 @@ impl Server {
         self.process.successor.clone()
     }
 
-    /// Serves in a thread of its own.
+    /// Serves on a thread of its own.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// Fails if the thread cannot be started.
     pub fn start(self) -> Result<Handle, StartError> {
         let (addresses, shutdown) = (self.bound.addresses.clone(), self.process.shutdown.clone());
         let thread = std::thread::Builder::new().name("varve".into());
@@ -83,14 +83,15 @@ impl Server {
         let goes_on = process.successor.lock().is_some();
         crate::system::supervisor::tell_stopping(&process.config, goes_on);
         if goes_on {
-            // Its file stays for whoever is given the socket.
+            // The socket's file stays for its next owner.
             std::mem::forget(bound.unix.take());
         }
         drop((bound, housekeeper));
         seat.stop();
         process.replicator.stop();
         if goes_on && process.is_in_memory_only() {
-            // Clients were served until now. Without it the other program would begin with what there was before.
+            // Clients were served until now. Without this, the other program would begin with old
+            // data.
             if let Err(error) = process.saver.save(&engine) {
                 process.successor.lock().take();
                 return Err(StartError::Other(format!("saving before the upgrade: {error}")));
@@ -122,10 +123,10 @@ impl Handle {
         &self.addresses
     }
 
-    /// Lets connections finish what they have asked for, makes everything durable, and ends.
+    /// Lets connections finish their requests, makes everything durable, and ends.
     ///
     /// # Errors
-    /// As [`Server::run`].
+    /// Fails like [`Server::run`].
     pub fn shutdown(mut self) -> Result<(), StartError> {
         self.shutdown.request();
         self.wait()
@@ -134,7 +135,7 @@ impl Handle {
     /// Waits until the server ends by itself (`SHUTDOWN`).
     ///
     /// # Errors
-    /// As [`Server::run`].
+    /// Fails like [`Server::run`].
     pub fn join(mut self) -> Result<(), StartError> {
         self.wait()
     }

@@ -39,8 +39,8 @@ struct Plugin<Make: 'static> {
     make: Option<Make>,
 }
 
-/// Finds the layer that a directive names. When nobody asked for it (`given` is false), the first
-/// one compiled in takes the place of a default that is not.
+/// Finds the implementation that a directive names. If it was not configured (`given` is false),
+/// the first one that is compiled in replaces a default that is not.
 fn choose<Make: Copy>(
     all: &[Plugin<Make>],
     directive: &'static str,

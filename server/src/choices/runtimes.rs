@@ -26,7 +26,7 @@ pub(crate) fn make(
     Ok((name, runtime))
 }
 
-/// `threads`, with 0 standing for one per core, or for what the runtime of that name prefers.
+/// The number of threads. 0 means one per core, or the default of the runtime of that name.
 pub(crate) fn thread_count(runtime: &str, config: &ConfigStore) -> usize {
     match (config.integer(Id::Threads), runtime) {
         #[cfg(feature = "runtime-threads")]

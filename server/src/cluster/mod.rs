@@ -1,9 +1,11 @@
 //! A server as a node of a group that agrees on every write, and three such nodes to be tried on this machine.
 //!
-//! Promises: what the configuration says is checked before a port is opened or a file is written; a node that stops hands
-//! its leadership over first. Without the feature `cluster` the same names are there, and refuse.
+//! Promises: the configuration is checked before a port is opened or a file is written, and a node
+//! that stops first hands its leadership over. Without the feature `cluster` the same names exist,
+//! and refuse.
 //!
-//! Must not know: how a group agrees (the crate `cluster` and what is below it), and what commands do.
+//! The module knows nothing of how a group agrees (the crate `cluster` and those below it), and
+//! what commands do.
 //!
 //! | module | what |
 //! | --- | --- |

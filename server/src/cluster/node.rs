@@ -1,7 +1,8 @@
-//! A server as a node of a cluster (`cluster-enabled yes`): what the configuration says, checked and passed on.
+//! A server as a node of a cluster (`cluster-enabled yes`): checks the configuration and passes it
+//! on.
 //!
-//! What the group agreed upon is in a folder of its own below the data folder, and is the only thing that is
-//! loaded: neither a snapshot of Redis's nor the append-only file is.
+//! The data of the group are in a folder of its own below the data folder. Nothing else is loaded:
+//! neither a snapshot of Redis nor the append-only file.
 
 use crate::config::Loaded;
 use crate::error::StartError;
@@ -37,7 +38,7 @@ const SAME_EVERYWHERE: &str =
 #[derive(Clone, Default)]
 pub(crate) struct Seat(Arc<Mutex<Option<cluster::Running>>>);
 
-/// What was prepared, and where other nodes come in.
+/// The prepared node, and the listeners for other nodes.
 pub(crate) struct Entrance {
     prepared: Prepared,
     listeners: Vec<TcpListener>,
@@ -51,11 +52,11 @@ struct Own {
     bus_port: u16,
 }
 
-/// Whether the configuration asks for a cluster. What does not go together with one is refused, or, where it is
-/// only a default, gives way.
+/// Whether the configuration asks for a cluster. Directives that exclude a cluster are refused or,
+/// if they are only defaults, changed.
 ///
 /// # Errors
-/// What does not go together.
+/// Fails with the directives that exclude each other.
 pub(crate) fn wanted(loaded: &Loaded) -> Result<bool, StartError> {
     let store = &loaded.store;
     if !store.boolean(Id::ClusterEnabled) {
@@ -86,7 +87,7 @@ pub(crate) fn wanted(loaded: &Loaded) -> Result<bool, StartError> {
 /// Binds the port for other nodes, and opens the group's log.
 ///
 /// # Errors
-/// Those of binding, and what is wrong with the log.
+/// Fails if a port cannot be bound or the log cannot be opened.
 pub(crate) fn enter(
     config: &ConfigStore,
     addresses: &[SocketAddr],
@@ -125,8 +126,9 @@ pub(crate) fn enter(
     Ok(Entrance { prepared, listeners, own })
 }
 
-/// Where others find this node, as far as its addresses tell: one that is not this machine's own, if there is any; none
-/// where it listens everywhere, for then the others say where they found it.
+/// The address at which others reach this node, as far as its listeners tell: the first that is not
+/// this machine's own, if there is one. `None` if it listens on all addresses; then the other nodes
+/// find the address out.
 fn own_address(addresses: &[SocketAddr]) -> Option<String> {
     let ips = || addresses.iter().map(SocketAddr::ip);
     let outer = ips().find(|ip| !ip.is_loopback() && !ip.is_unspecified());
@@ -153,8 +155,8 @@ fn refuse_what_is_there(config: &ConfigStore, dir: &Path) -> Result<(), StartErr
     Ok(())
 }
 
-/// What other nodes have to know. Whoever reaches their port without it could become one: so it may only be missing where
-/// nobody from outside reaches it.
+/// The secret that other nodes must present. Without one, whoever reaches the port could become a
+/// node, so it may be missing only if no other machine can reach the port.
 fn secret(config: &ConfigStore, addresses: &[SocketAddr]) -> Result<Arc<str>, StartError> {
     let secret = config.text(Id::ClusterSecret);
     if !secret.bytes().all(|byte| (0x21..0x7F).contains(&byte)) {
@@ -188,10 +190,10 @@ impl Entrance {
         self.prepared.member()
     }
 
-    /// Brings the state back, and takes part from now on.
+    /// Restores the state, and starts the node.
     ///
     /// # Errors
-    /// What is wrong with the last snapshot.
+    /// Fails if the last snapshot cannot be loaded.
     pub fn start(self, engine: &Arc<Engine>) -> Result<Seat, StartError> {
         let ended = |error| {
             tracing::error!(%error, "this node cannot go on, and ends at once; the others do");
@@ -207,7 +209,7 @@ impl Entrance {
 }
 
 impl Own {
-    /// The host that is announced, given what the configuration says.
+    /// The host to announce, given the configured one.
     fn host(&self, said: &str) -> Result<String, String> {
         match said {
             "" => Ok(self.host.clone()),

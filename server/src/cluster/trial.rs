@@ -72,7 +72,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// Runs `varve cluster …`.
 ///
 /// # Errors
-/// When the nodes do not become a cluster.
+/// Fails if the nodes do not form a cluster.
 pub(crate) fn run(args: &ClusterArgs) -> Result<(), StartError> {
     let What::Try(args) = &args.what;
     let ended = Arc::new(AtomicBool::new(false));
@@ -90,7 +90,8 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The processes. Dropping this ends them, and removes their data unless somebody named the folder.
+/// The processes of the nodes. Dropping this ends them, and removes their data unless the user
+/// named the folder.
 struct Nodes {
     children: Vec<(u16, Child)>,
     dir: PathBuf,
@@ -134,7 +135,7 @@ impl Nodes {
             }
         }
         let [first, others @ ..] = &ports[..] else { return Ok(false) };
-        // Slots that somebody has are a cluster that was founded before.
+        // If a node has slots already, the cluster was founded before.
         let _ = ask(*first, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
         for port in others {
             ask(*first, &["CLUSTER", "MEET", "127.0.0.1", &port.to_string()])
@@ -244,7 +245,7 @@ impl Nodes {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
-        // What was acknowledged is on their disks: there is nothing to take leave for.
+        // Everything acknowledged is on their disks, so they need not end in an orderly way.
         for (_, child) in &mut self.children {
             let _ = child.kill(); // it may have ended by itself
         }
@@ -257,7 +258,7 @@ impl Drop for Nodes {
     }
 }
 
-/// Shows something at once. Nobody may be reading: the cluster is there all the same.
+/// Prints something at once. If nobody reads it, the cluster runs nevertheless.
 fn say(text: &str) {
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -303,7 +304,7 @@ fn figure(port: u16, name: &str) -> Result<String, String> {
     line.map(|value| value.trim().to_owned()).ok_or_else(|| format!("there is no {name}"))
 }
 
-/// Who leads, as it says itself.
+/// The leader, according to itself.
 fn leader(ports: &[u16]) -> Option<u16> {
     let leads = |port: &&u16| {
         let ok = figure(**port, "cluster_state").is_ok_and(|state| state == "ok");

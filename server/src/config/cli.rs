@@ -37,11 +37,12 @@ pub fn cli() -> Command {
         )
 }
 
-/// Tells serving from subcommands in the words after the program's name. `--help` and `--version`
-/// count only as the first word, as in Redis: after it they would be directives.
+/// Distinguishes serving from subcommands by the words after the program's name. As in Redis,
+/// `--help` and `--version` count only as the first word; later they would be directives.
 ///
 /// # Errors
-/// clap's; `error.exit()` prints help and version, or what is wrong, with the right exit status.
+/// Fails with clap's error; `error.exit()` prints help, version or the error message, and exits
+/// with the right status.
 pub fn parse_invocation(cli: Command, args: Vec<String>) -> Result<Invocation, clap::Error> {
     let first = args.first().map(String::as_str);
     if first == Some("--help-all") {

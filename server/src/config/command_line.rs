@@ -62,7 +62,7 @@ fn split_option(option: &str) -> Result<(String, Vec<String>), ConfigError> {
         };
         return Ok((name.to_owned(), words.ok_or_else(|| unbalanced(name))?));
     }
-    // What stands behind the name may be a password.
+    // The value behind the name may be a password.
     let name = option.split_ascii_whitespace().next().unwrap_or_default();
     let mut words = split_words(option).ok_or_else(|| unbalanced(name))?;
     let name = if words.is_empty() { String::new() } else { words.remove(0) };

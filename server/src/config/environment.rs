@@ -85,7 +85,7 @@ fn setting(
     Ok(Setting { name: name.to_owned(), words, origin })
 }
 
-/// The directive that a name in capitals stands for.
+/// The directive for a name in capitals.
 fn directive_of(name: &str) -> Option<(&'static str, &'static Directive)> {
     let wanted = name.to_ascii_lowercase();
     names().find(|(known, _)| known.replace('-', "_") == wanted)

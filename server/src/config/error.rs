@@ -1,4 +1,4 @@
-//! One clear line about what is wrong, and where.
+//! Errors in the configuration: one clear line with the reason and the place.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Where a setting was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A line of a file, counted from 1; line 0 stands for the file as a whole.
+    /// A line of a file, counted from 1; line 0 means the file as a whole.
     File(PathBuf, usize),
     /// An environment variable.
     Environment(String),
@@ -54,7 +54,7 @@ impl ConfigError {
         ConfigError { directive, ..ConfigError::at(origin, reason) }
     }
 
-    /// A directive nobody knows.
+    /// An unknown directive.
     pub(super) fn unknown(origin: Origin, directive: &str) -> Self {
         ConfigError::about(origin, directive, format!("unknown directive{}", suggestion(directive)))
     }

@@ -9,10 +9,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The largest configuration file, in bytes; what is larger is none.
+/// The largest configuration file, in bytes; a larger one is refused.
 const FILE_MAX: u64 = 64 << 20;
 
-/// A directive as it stands in a layer, not yet understood.
+/// A directive in a layer, not yet parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Setting {
     pub name: String,
@@ -51,10 +51,11 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Reads all layers anew. The environment is that of the start: a process cannot be given another.
+    /// Reads all layers again. The environment is that of the start, because a process cannot be
+    /// given another.
     ///
     /// # Errors
-    /// As [`load`]; standard input cannot be read twice.
+    /// Fails like [`load`], and for standard input, which cannot be read twice.
     pub fn read_again(&self) -> Result<Loaded, ConfigError> {
         if command_line::parse(&self.args)?.file.as_deref() == Some("-") {
             let origin = Origin::File("standard input".into(), 0);
@@ -68,7 +69,7 @@ impl Sources {
 /// environment, then the options in `args`.
 ///
 /// # Errors
-/// The first thing that is wrong; the server should print it and exit with status 1.
+/// Fails with the first error; the server should print it and exit with status 1.
 pub fn load(
     args: &[String],
     environment: impl IntoIterator<Item = (String, String)>,

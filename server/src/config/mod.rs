@@ -1,16 +1,16 @@
-//! Where the configuration comes from: defaults, a file, the environment, the command line; later
-//! layers win, directive by directive.
+//! The sources of the configuration: defaults, a file, the environment, the command line. For each
+//! directive, later layers win.
 //!
 //! - [`load`] reads all layers into an [`engine::config::ConfigStore`].
-//! - [`cli`] is the clap command: `--help` (made from the registry), `--version`, subcommands; all
-//!   else on the command line goes to [`load`] as it is.
+//! - [`cli`] is the clap command: `--help` (made from the registry), `--version`, subcommands. The
+//!   rest of the command line is passed to [`load`] unchanged.
 //! - [`rewrite`] is `CONFIG REWRITE`; `reload` is SIGHUP.
-//! - [`show`] tells where each value came from; [`reference`] is `docs/configuration.md`.
+//! - [`show`] shows where each value came from; [`reference`] is `docs/configuration.md`.
 //!
 //! | layer | form |
 //! | --- | --- |
 //! | file | `.toml`, `.yaml`/`.yml`, `.json`; anything else, and `-` for standard input, is redis.conf syntax |
-//! | environment | `VARVE_MAXMEMORY=1gb`: the name in capitals, `_` for `-`; `VARVE_REQUIREPASS_FILE=/run/secrets/pass`: what that file holds |
+//! | environment | `VARVE_MAXMEMORY=1gb`: the name in capitals, with `_` for `-`; `VARVE_REQUIREPASS_FILE=/run/secrets/pass`: the contents of that file |
 //! | command line | `varve [file] --port 6380 --save 3600 1 300 100 --appendonly no` |
 //!
 //! An error is one line that gives the place, the directive, the reason, and the nearest known

@@ -24,7 +24,7 @@ pub fn split_words(line: &str) -> Option<Vec<String>> {
     }
 }
 
-/// Takes one word; gives what follows it.
+/// Takes one word. Returns the rest.
 fn take_word<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
     loop {
         match rest {

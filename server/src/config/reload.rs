@@ -37,11 +37,12 @@ impl Reloader {
         Reloader { sources: loaded.sources.clone(), said: Mutex::new(Said::of(loaded)) }
     }
 
-    /// Reads all layers again. What they say otherwise than before is set in `store`, all or nothing; what a
-    /// `CONFIG SET` has changed meanwhile stays, unless its own line has changed.
+    /// Reads all layers again. Values that differ from the last reading are set in `store`, all or
+    /// none. Changes by `CONFIG SET` meanwhile are kept, unless the directive's own line has
+    /// changed.
     ///
     /// # Errors
-    /// A description of the error, in one line; nothing has changed then.
+    /// Fails with a description in one line; nothing has changed then.
     pub fn reload(&self, store: &ConfigStore) -> Result<Reloaded, String> {
         let Some(sources) = &self.sources else {
             return Err("this server was not configured by files".to_owned());
@@ -78,7 +79,8 @@ impl Reloader {
     }
 }
 
-/// The directives on which it depends where clients find a server, who is let in, and what it loads.
+/// The directives that determine where clients find a server, which clients are admitted, and which
+/// data it loads.
 const KEPT_BY_UPGRADES: [Id; 18] = [
     Id::Bind,
     Id::Port,
@@ -101,11 +103,11 @@ const KEPT_BY_UPGRADES: [Id; 18] = [
 ];
 
 impl Reloader {
-    /// Those of the directives that an upgrade must keep which a start with the same words would have otherwise than
-    /// they are in force, because files or a `CONFIG SET` have changed them.
+    /// The directives which an upgrade must keep, and which a restart with the same words would set
+    /// to other values than those in force, because files or a `CONFIG SET` have changed them.
     ///
     /// # Errors
-    /// A description of what such a start would fail with.
+    /// Fails with a description of why such a start would fail.
     pub fn changed_by_a_start(&self, store: &ConfigStore) -> Result<Vec<&'static str>, String> {
         let Some(sources) = &self.sources else { return Ok(Vec::new()) };
         let next = sources.read_again().map_err(|error| error.to_string())?.store;

@@ -37,7 +37,7 @@ fn quoted(row: &Directive, value: &str) -> String {
     }
 }
 
-/// Every directive, in Markdown: what it takes, what it is for, and what becomes of it here.
+/// Every directive in Markdown: its values, its purpose, and its effect here.
 pub fn reference() -> String {
     let store = ConfigStore::new();
     let mut text = String::from(HEAD);

@@ -121,7 +121,7 @@ fn flatten(
     Ok(())
 }
 
-/// The words a value stands for; texts of directives with many words are split like a line.
+/// The words of a value. Texts of directives with many words are split like a line.
 fn collect_words(node: &Node, many: bool, words: &mut Vec<String>) -> Option<()> {
     match node {
         Node::Flag(flag) => words.push(if *flag { "yes" } else { "no" }.into()),
@@ -143,7 +143,7 @@ fn collect_words(node: &Node, many: bool, words: &mut Vec<String>) -> Option<()>
     Some(())
 }
 
-/// The line on which a key first stands, 0 if it cannot be told.
+/// The line on which a key first occurs, 0 if it cannot be determined.
 fn line_of(key: &str, text: &str) -> usize {
     let holds = |line: &str| {
         line.match_indices(key).any(|(at, _)| {

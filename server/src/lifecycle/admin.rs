@@ -1,4 +1,4 @@
-//! The admin port of this process: where it listens, and what must hold for the server to be ready.
+//! The admin port of this process: its address, and the conditions for the server to be ready.
 
 use crate::StartError;
 use crate::process::Process;
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
-/// Starts to answer on the admin port, if there is to be one: also while the data is being loaded.
+/// Starts the admin port, if there is to be one, even while the data are being loaded.
 ///
 /// # Errors
-/// When it cannot listen, or would be open to others without a token.
+/// Fails if it cannot listen, or would be reachable for others without a token.
 pub(super) fn start(
     engine: &Arc<Engine>,
     process: &Process,
@@ -41,8 +41,8 @@ pub(super) fn start(
     Ok(Some(serving))
 }
 
-/// The folder of the data can be written. One at a time tries: a disk that hangs holds up one thread, and
-/// nobody removes another's file.
+/// Checks that the data folder can be written. Only one thread tries at a time, so that a disk that
+/// hangs blocks one thread only, and no check removes another's file.
 struct Disk(PathBuf, Arc<Mutex<()>>);
 
 /// Writes a file and removes it.

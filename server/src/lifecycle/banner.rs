@@ -6,7 +6,7 @@ use engine::config::Id;
 use std::sync::atomic::Ordering::Relaxed;
 use storage::Durability;
 
-/// One choice: its name, what was chosen, the options that change it.
+/// One choice: its name, the chosen value, and the options that change it.
 struct Choice {
     name: &'static str,
     is: String,

@@ -11,11 +11,10 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{Registry, reload};
 
-/// Makes the log what the configuration says, for the whole process, and follows `CONFIG SET
-/// loglevel`.
+/// Sets up the log as configured, for the whole process, and applies later `CONFIG SET loglevel`.
 ///
 /// # Errors
-/// The log file cannot be opened, or somebody else has set up a log already.
+/// Fails if the log file cannot be opened, or a log was set up already.
 pub fn init(config: &Arc<ConfigStore>) -> Result<(), StartError> {
     let path = config.text(Id::Logfile);
     let (writer, colors) = writer(&path)?;
@@ -38,7 +37,7 @@ pub fn init(config: &Arc<ConfigStore>) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Has panics reported in the log, with what the standard library says on standard error.
+/// Reports panics in the log, with the text that the standard library prints on standard error.
 pub fn report_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

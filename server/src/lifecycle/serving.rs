@@ -18,8 +18,8 @@ use std::time::Duration;
 /// How long connections may take to accept their last answers when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Clients of a server that loads for longer than this are not left waiting in the kernel's queue:
-/// they are served, and told.
+/// If loading takes longer than this, clients are served and get an error, instead of waiting in
+/// the kernel's queue.
 const QUIET_LOADING: Duration = Duration::from_millis(50);
 
 /// The parts needed to serve, or the thread that does. Dropping it stops the server.
@@ -34,10 +34,10 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// No client is served yet; operators are.
+    /// Serves operators, but no clients yet.
     ///
     /// # Errors
-    /// Those of the admin port, and of the settings of TLS.
+    /// Fails if the admin port cannot be opened, or for an error in the settings of TLS.
     pub fn new(
         streams: Vec<(Through, Stream)>,
         engine: &Arc<Engine>,
@@ -66,7 +66,7 @@ impl Serving {
     /// Runs `load`, and serves meanwhile if that takes long.
     ///
     /// # Errors
-    /// When a thread cannot be started.
+    /// Fails if a thread cannot be started.
     pub fn while_loading<T: Send>(
         &mut self,
         load: impl FnOnce() -> T + Send,
@@ -75,7 +75,7 @@ impl Serving {
             let (done, loaded) = channel();
             let work = move || {
                 let result = load();
-                // Nobody listens any more once serving has begun.
+                // Nobody receives this any more once serving has begun.
                 let _ = done.send(());
                 result
             };
@@ -96,10 +96,10 @@ impl Serving {
         Ok(())
     }
 
-    /// Serves until the server is asked to stop: in this thread, unless one does already.
+    /// Serves until the server is asked to stop: on this thread, unless another one does already.
     ///
     /// # Errors
-    /// Those of the runtime's start.
+    /// Fails if the runtime cannot be started.
     pub fn finish(mut self) -> Result<(), StartError> {
         let served = match self.thread.take() {
             Some(thread) => match thread.join() {

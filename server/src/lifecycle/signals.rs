@@ -75,8 +75,8 @@ impl Drop for SignalWatch {
     }
 }
 
-/// Reads the configuration and the certificates again. Redis ignores SIGHUP; nothing is lost by it here either:
-/// what is wrong changes nothing, and is in the log.
+/// Reads the configuration and the certificates again. Redis ignores SIGHUP. It does no harm here:
+/// an invalid configuration changes nothing, and is logged.
 fn reload(process: &Process) {
     match process.reloader.reload(&process.config) {
         Err(error) => tracing::warn!(error, "SIGHUP: the configuration stays as it was"),
@@ -153,7 +153,7 @@ fn give_way(process: &Process) -> Result<(), String> {
             }
         }
     }
-    // Saved now, to know that it can be, and again when nobody writes any more.
+    // Saved now, to know that it is possible, and again when no client writes any more.
     let begun = process.shutdown(process.is_in_memory_only().then_some(true), false, false);
     if begun.is_err() {
         process.successor.lock().take();

@@ -33,10 +33,11 @@ pub(crate) struct Inherited {
     pub from_us: bool,
 }
 
-/// Takes over what was given to this process. To be called once, early, while there is one thread.
+/// Takes over the sockets that were given to this process. To be called once, early, while there is
+/// only one thread.
 ///
 /// # Errors
-/// When the environment announces sockets that are not there.
+/// Fails if the environment announces sockets that do not exist.
 pub(crate) fn inherit() -> io::Result<Inherited> {
     let mut inherited = Inherited::default();
     for (fd, name) in sd_notify::listen_fds_with_names(true)? {
@@ -57,11 +58,12 @@ fn is_listening(socket: &Socket) -> bool {
     socket.is_listener().unwrap_or(false)
 }
 
-/// The sockets among this process's descriptors that listen on `addresses` or at `path`, duplicated: they go on
-/// listening when their other owner closes them, and whoever connects waits in their queue.
+/// The sockets among this process's descriptors that listen on `addresses` or at `path`,
+/// duplicated. They go on listening when their other owner closes them, and clients that connect
+/// wait in their queue.
 ///
 /// # Errors
-/// When the descriptors cannot be listed.
+/// Fails if the descriptors cannot be listed.
 pub(crate) fn listening(addresses: &[SocketAddr], path: &Path) -> io::Result<Vec<Socket>> {
     let listed = std::fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
@@ -91,10 +93,11 @@ fn duplicate(fd: RawFd) -> Option<OwnedFd> {
     (other >= 0).then(|| unsafe { OwnedFd::from_raw_fd(other) })
 }
 
-/// Has `program` look at the configuration with this process's arguments: asked before this one gives itself up for it.
+/// Lets `program` check the configuration with this process's arguments, before this process is
+/// replaced by it.
 ///
 /// # Errors
-/// A description of why the program cannot be used.
+/// Fails with the reason why the program cannot be used.
 pub(crate) fn try_out(program: &Path) -> Result<(), String> {
     let name = program.display();
     let mut command = Command::new(program);
@@ -147,8 +150,8 @@ pub(crate) fn begin_anew(program: &Path, sockets: Vec<Socket>) -> io::Error {
     command.exec()
 }
 
-/// Where this program was started from, as it was said then: by now something else may be there. To be called first at
-/// the start, while the folder of that time is the current one.
+/// The path from which this program was started, as it was given then; another program may be there
+/// by now. To be called first at the start, while the working folder is still that one.
 pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -164,10 +167,10 @@ pub(crate) fn program() -> &'static Path {
     })
 }
 
-/// Has the signals that ask for a reload or an upgrade do nothing in this thread's process until they are taken over.
+/// Makes this process ignore the signals for a reload or an upgrade, until they are handled.
 ///
 /// # Errors
-/// The system's.
+/// Fails with the operating system's error.
 pub(crate) fn ignore_signals() -> io::Result<()> {
     [SIGHUP, SIGUSR2]
         .into_iter()

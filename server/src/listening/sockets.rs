@@ -26,7 +26,7 @@ pub(crate) enum Through {
     WebSocketInTls,
 }
 
-/// The directives that name ports. The first address is what a replica tells its master.
+/// The directives that name ports. A replica tells its master the first address.
 const PORTS: [(Id, Through); 4] = [
     (Id::Port, Through::Nothing),
     (Id::TlsPort, Through::Tls),
@@ -35,7 +35,7 @@ const PORTS: [(Id, Through); 4] = [
 ];
 
 impl Through {
-    /// Whether this server was built with what it takes.
+    /// Whether this server was built with the feature that it needs.
     fn check(self) -> Result<(), StartError> {
         let lacks = |what| Err(StartError::other(format!("this server was built without {what}")));
         match self {
@@ -67,13 +67,14 @@ pub(crate) struct UnixPath(pub PathBuf);
 
 impl Drop for UnixPath {
     fn drop(&mut self) {
-        // Somebody else may have removed it already.
+        // The file may have been removed already.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// Binds what the configuration says; `instead` replaces its TCP addresses. Where an inherited socket listens on a
-/// port already, that is the port's only one; one on a port that the configuration does not name serves plain RESP.
+/// Binds the configured addresses; `instead` replaces the TCP addresses. If an inherited socket
+/// already listens on a port, it is the only one of that port. An inherited socket on a port that
+/// is not configured serves plain RESP.
 pub(crate) fn bind(
     config: &ConfigStore,
     instead: &[SocketAddr],
@@ -111,7 +112,7 @@ impl Bound {
             let address = socket.local_addr().map_err(StartError::other)?;
             let Some(ip) = address.as_socket() else {
                 let path = address.as_pathname().unwrap_or(Path::new("")).to_owned();
-                // Whoever made the file removes it.
+                // The process that created the file removes it.
                 self.unix = inherited.from_us.then(|| UnixPath(path.clone()));
                 let stream = Stream::Unix(socket.into(), path.display().to_string());
                 self.streams.push((Through::Nothing, stream));
@@ -132,8 +133,8 @@ impl Bound {
         self.streams.iter().any(|(_, stream)| at(stream))
     }
 
-    /// One word of `bind`. A leading `-` says that an address this machine does not have, or a
-    /// protocol it does not speak, is no error.
+    /// Adds one word of `bind`. A leading `-` means that it is not an error if the machine lacks
+    /// the address or the protocol.
     fn add_word(
         &mut self,
         word: &str,
@@ -191,7 +192,7 @@ impl Bound {
     }
 }
 
-/// Removes what a server that was killed left behind; anything but a socket stays.
+/// Removes the socket of a server that was killed. Anything other than a socket stays.
 fn remove_stale_socket(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
     match std::fs::symlink_metadata(path) {

@@ -8,7 +8,7 @@ use runtime::Service;
 use std::sync::Arc;
 use tls::{ClientCertificates, Settings, Tls};
 
-/// The settings in force; none as long as nobody needs TLS.
+/// The settings in force; none as long as TLS is not used.
 #[derive(Default)]
 pub(crate) struct Encryption(RwLock<Current>);
 
@@ -37,8 +37,8 @@ impl Encryption {
         Ok(true)
     }
 
-    /// The same because a directive has changed. Of a `CONFIG SET` of several the first to be told of has
-    /// done it for all: they are stored before anybody is told.
+    /// The same after a change of a directive. If a `CONFIG SET` changes several, the first
+    /// notification handles all of them, because all are stored before any notification.
     fn follow(&self, config: &ConfigStore) -> Result<(), String> {
         let done = {
             let current = self.0.read();
@@ -66,7 +66,7 @@ fn is_used(config: &ConfigStore) -> bool {
 /// Reads the settings, and follows their changes from now on.
 ///
 /// # Errors
-/// An error in the settings, if they ask for TLS.
+/// Fails for an error in the settings, if they enable TLS.
 pub(crate) fn start(
     encryption: &Arc<Encryption>,
     config: &Arc<ConfigStore>,

@@ -57,10 +57,10 @@ impl Reply {
 pub(crate) struct Answer(Value);
 
 impl Answer {
-    /// What it holds.
+    /// The value of the answer.
     ///
     /// # Errors
-    /// The text of an error.
+    /// Fails with the text if the answer is an error.
     pub fn value(self) -> Result<Value, String> {
         match self.0.as_error() {
             Some(error) => Err(String::from_utf8_lossy(error).into_owned()),
@@ -68,10 +68,10 @@ impl Answer {
         }
     }
 
-    /// Nothing, where it is no error.
+    /// Checks that the answer is not an error.
     ///
     /// # Errors
-    /// The text of an error.
+    /// Fails with the text if the answer is an error.
     pub fn ok(self) -> Result<(), String> {
         self.value().map(drop)
     }
@@ -122,11 +122,11 @@ impl Client {
         Ok(reply(&self.exchange(&bytes, 1)?.remove(0).0))
     }
 
-    /// Sends so many requests, already encoded, and reads their answers. They must be few enough to fit into the
-    /// sockets' buffers together, or have short answers: nothing is read before all are sent.
+    /// Sends `count` requests, already encoded, and reads their replies. As nothing is read before
+    /// all are sent, they must fit into the sockets' buffers together, or have short replies.
     ///
     /// # Errors
-    /// Those of the connection; an error that the server answers with is an [`Answer`].
+    /// Fails if the connection does. An error reply is an [`Answer`].
     pub fn exchange(&mut self, requests: &[u8], count: usize) -> Result<Vec<Answer>, String> {
         self.0.write_all(requests).map_err(told)?;
         let (mut answers, mut bytes, mut read) = (Vec::new(), Vec::new(), 0);

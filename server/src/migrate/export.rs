@@ -1,7 +1,9 @@
-//! `varve export FILE`: the keys of a running server as a file of commands, each of which restores one.
+//! `varve export FILE`: writes the keys of a running server as a file of commands, each of which
+//! restores one.
 //!
-//! The file is what a client would send: `SELECT`, and `RESTORE` with absolute times to live. So `redis-cli --pipe`
-//! loads it, too. It is no snapshot: keys that change meanwhile are in it as they were when it came to them.
+//! The file contains what a client would send: `SELECT`, and `RESTORE` with absolute times to live.
+//! So `redis-cli --pipe` can load it, too. It is not a snapshot: a key that changes meanwhile is in
+//! it as it was when it was read.
 
 use super::client::{Client, Place};
 use super::progress::Progress;
@@ -35,7 +37,7 @@ pub(crate) struct ExportArgs {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// What kept the keys from being written; then there is no file.
+/// Fails, with the reason, if the keys cannot be written; then there is no file.
 pub(crate) fn run(args: &ExportArgs) -> Result<(), StartError> {
     export(args).map_err(StartError::Other)
 }
@@ -64,7 +66,7 @@ fn export(args: &ExportArgs) -> Outcome<()> {
     match written {
         Ok(keys) => progress.done(&format!("{keys} keys in {name}")),
         Err(error) => {
-            // What kept it from being written is what is told.
+            // The reason why it could not be written is the error to report.
             let _ = std::fs::remove_file(&partial);
             return Err(format!("{name}: {error}"));
         }

@@ -9,10 +9,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-/// Bytes that are sent before answers are waited for, at least, if there are so many.
+/// The number of bytes that are sent before replies are waited for, if there are as many.
 const AT_ONCE: usize = 256 << 10;
 
-/// What happens to a key that is there already.
+/// What to do with a key that exists already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Existing {
     /// Nothing of the file goes on after it
@@ -39,7 +39,7 @@ pub(crate) struct ImportArgs {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// The first error that a command was answered with, or what is wrong with the file. What was sent before stays.
+/// Fails with the first error reply, or if the file is invalid. Keys restored before stay.
 pub(crate) fn run(args: &ImportArgs) -> Result<(), StartError> {
     import(args).map_err(StartError::Other)
 }

@@ -44,8 +44,8 @@ fn told(error: std::io::Error) -> String {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// The reason why the data could not be moved. The server is then not a replica, unless it was one
-/// before.
+/// Fails with the reason why the data could not be moved. The server is then not a replica, unless
+/// it was one before.
 pub(crate) fn run(args: &MigrateArgs) -> Result<(), StartError> {
     Migration::begin(args).and_then(|mut all| all.run()).map_err(StartError::Other)
 }
@@ -72,7 +72,8 @@ impl<'a> Migration<'a> {
         self.follow()?;
         let moved = self.move_all();
         if moved.is_err() {
-            // Half of the way is no place to stay. The reason is what is told.
+            // A target that has only part of the data must not remain a replica. The original
+            // reason is reported.
             let _ = self.target.ask(&["REPLICAOF", "NO", "ONE"]);
         }
         moved
@@ -171,7 +172,7 @@ impl<'a> Migration<'a> {
         if done.is_err() || self.args.no_cut_over {
             self.source.ask(&["CLIENT", "UNPAUSE"])?.ok()?;
         }
-        // Otherwise the pause runs out by itself: what is written there from now on, the target misses.
+        // If this fails the pause ends by itself, and the target misses later writes.
         done
     }
 

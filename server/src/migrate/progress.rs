@@ -26,7 +26,7 @@ impl Progress {
         Progress { bar, said: None }
     }
 
-    /// Something that is said once.
+    /// Prints a line.
     pub fn say(&mut self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),
@@ -34,7 +34,7 @@ impl Progress {
         }
     }
 
-    /// The last thing said.
+    /// Prints the last line.
     pub fn done(&mut self, text: &str) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

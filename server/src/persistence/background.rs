@@ -1,5 +1,5 @@
-//! Work in the background that does not go together: writing a snapshot, rewriting the append-only
-//! file. What is asked for while the other is under way is scheduled, as in Redis.
+//! Background work that excludes each other: writing a snapshot, and rewriting the append-only
+//! file. As in Redis, a request for one during the other is scheduled.
 
 use super::log_switch;
 use crate::process::Process;
@@ -41,7 +41,7 @@ impl Process {
             return Err(REWRITING.into());
         }
         log_switch::check_possible(self, engine)?;
-        // What a log begins with is one, too.
+        // Writing the base of a log is also a snapshot.
         let soon = self.saver.is_running() || self.scheduled.log.load(Ordering::SeqCst);
         if when == When::Later || soon {
             self.scheduled.rewrite.store(true, Ordering::SeqCst);
@@ -50,8 +50,8 @@ impl Process {
         self.rewrite(engine).map(|()| Begun::Started)
     }
 
-    /// Rewrites the log. As in Redis that does not ask for `appendonly`: without, what is there at the
-    /// moment is written, and nothing behind it.
+    /// Rewrites the log. As in Redis this does not require `appendonly`: without it, the current
+    /// data are written, and nothing is appended afterwards.
     fn rewrite(&self, engine: &Arc<Engine>) -> Result<(), String> {
         match self.log().filter(|_| engine.is_logging()) {
             Some(log) => log.rewrite(engine, &self.saver.turn),
@@ -74,7 +74,7 @@ impl Process {
         log_switch::rewrite(self, engine)
     }
 
-    /// Begins what was scheduled, once it can.
+    /// Begins scheduled work, once it can.
     pub fn begin_scheduled(&self) {
         let Some(engine) = self.engine() else { return };
         let _deciding = self.scheduled.deciding.lock();

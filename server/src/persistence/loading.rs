@@ -81,7 +81,7 @@ fn load_snapshot(data: &LoadTarget, process: &Process) -> Result<bool, StartErro
     Ok(true)
 }
 
-/// Says what was loaded; in the log's ordinary lines only when it took long.
+/// Logs what was loaded; at the level of ordinary lines only if it took long.
 fn note(what: &str, path: &Path, count: u64, took: Duration) {
     let text = format!("{what} in {} loaded: {count} entries in {took:.1?}", path.display());
     match took >= NOTEWORTHY {

@@ -1,8 +1,9 @@
-//! `CONFIG SET appendonly`: beginning and ending the log of a running server.
+//! `CONFIG SET appendonly`: begins and ends the log of a running server.
 //!
-//! A log begins with a rewrite, as in Redis: effects are logged from the moment of its cut, when every
-//! shard is locked, so what the new base holds and what is appended behind it leave no gap. The file
-//! stays open when logging ends; it is out of date from then on, and replaced when logging begins anew.
+//! As in Redis, a log begins with a rewrite. Effects are logged from the moment of its cut, when
+//! every shard is locked, so there is no gap between the new base and the effects appended behind
+//! it. The file stays open when logging ends. It is outdated from then on, and replaced when
+//! logging begins again.
 
 use super::journal;
 use super::journal::late::LateJournal;
@@ -75,7 +76,8 @@ pub(super) fn rewrite(process: &Process, engine: &Arc<Engine>) -> Result<(), Str
     let done = |engine: &Engine, rewritten: bool| {
         if !rewritten {
             engine.set_logging(false);
-            // What is in force; the reason has been logged. A word of two is never refused.
+            // The value in force; the reason has been logged. A choice of two words is never
+            // refused.
             let _ = engine.config.load(by_id(Id::Appendonly), &["no"]);
         } else if !engine.config.boolean(Id::Appendonly) {
             engine.set_logging(false);
@@ -91,6 +93,6 @@ fn end(process: &Process, engine: &Engine) -> Result<(), String> {
     process.scheduled.log.store(false, Ordering::SeqCst);
     process.scheduled.rewrite.store(false, Ordering::SeqCst);
     engine.set_logging(false);
-    // Whoever waits for a position that was logged is served, and what was logged is kept.
+    // Sessions that wait for a logged position are released, and logged effects are kept.
     process.log().map_or(Ok(()), |log| log.journal().sync().map_err(|error| error.to_string()))
 }

@@ -42,9 +42,9 @@ pub(crate) struct SaveState {
 /// Writes snapshots, one at a time.
 pub(crate) struct Saver {
     state: Mutex<SaveState>,
-    /// The server ends: what is under way is given up.
+    /// Whether the server ends, so that the current snapshot is given up.
     stopped: AtomicBool,
-    /// Held while a snapshot is written, by whomever: a storage has one at a time.
+    /// Held while any snapshot is written, because a storage has one at a time.
     pub turn: Arc<Mutex<()>>,
 }
 
@@ -94,7 +94,7 @@ impl Saver {
         })
     }
 
-    /// Gives up what is under way, and waits until it has cleaned up after itself.
+    /// Gives up the current snapshot, and waits until it has cleaned up.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         while self.state().running_since.is_some() {
@@ -131,7 +131,8 @@ impl Saver {
         }
     }
 
-    /// Waits while somebody else takes a snapshot: a rewrite of the append-only file, a replica.
+    /// Waits while another snapshot is taken: by a rewrite of the append-only file, or for a
+    /// replica.
     pub fn wait_for_turn(&self) -> Result<MutexGuard<'_, ()>, String> {
         loop {
             if let Some(turn) = self.turn.try_lock_for(Duration::from_millis(10)) {
@@ -344,9 +345,9 @@ impl Position {
     }
 }
 
-/// Loads a snapshot into a storage with so many databases. Keys that have expired at `now_ms` are
-/// left out, as Redis does. A key that is there is replaced if `replaces`, and else an error: what was
-/// loaded before it stays. `library` gets the texts of function libraries.
+/// Loads a snapshot into a storage with this number of databases. As in Redis, keys that have
+/// expired at `now_ms` are left out. An existing key is replaced if `replaces`; otherwise it is an
+/// error, and the keys loaded before it stay. `library` gets the texts of function libraries.
 pub(crate) fn load(
     backend: &dyn Backend,
     databases: Db,

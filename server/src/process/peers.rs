@@ -11,13 +11,13 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// Bytes of an answer that are kept; what is longer is no answer.
+/// The largest answer in bytes; a longer one is invalid.
 const LINE_MAX: usize = 1024;
 
 /// Bytes written within one timeout.
 const PIECE: usize = 64 << 10;
 
-/// The longest wait for anything: the system's calls take no more than so many seconds.
+/// The longest wait; system calls take no larger number of seconds.
 const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Errands under way at the same time; others wait for their turn.
@@ -106,7 +106,7 @@ impl Peer {
                 answers.refusal.get_or_insert_with(text);
                 Ok(false)
             }
-            // Whoever is there does not speak our language: nothing it says can be relied upon.
+            // The other end does not use RESP, so nothing that it sends can be relied upon.
             _ => Err(PeerError::Reading),
         }
     }
@@ -161,8 +161,8 @@ struct Queue {
 }
 
 impl Errands {
-    /// Has a thread run an errand and tell the engine of its end. Gives it back when there is no
-    /// thread and none can be had.
+    /// Runs an errand on another thread, which then reports its end to the engine. Returns the
+    /// errand if there is no thread and none can be started.
     pub fn run(
         self: &Arc<Self>,
         errand: Box<Errand>,
@@ -219,8 +219,8 @@ mod tests {
         Requests { greeting, greetings: 1, work, works }
     }
 
-    /// A server that answers what it reads with the pieces of `replies`, one each time, and then
-    /// stays until the other side hangs up.
+    /// A server that answers each read with the next of `replies`, and then waits until the other
+    /// side closes the connection.
     fn server(replies: &'static [&'static [u8]]) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -21,7 +21,7 @@ pub(super) enum Wire {
     Encrypted(tls::stream::TlsStream),
 }
 
-/// How to speak to masters (`tls-replication`).
+/// How to connect to masters (`tls-replication`).
 #[derive(Clone, Default)]
 pub(super) struct Speech {
     #[cfg(feature = "tls")]
@@ -78,7 +78,7 @@ impl Write for &Wire {
     }
 }
 
-/// A connection, with what has come and was not used.
+/// A connection, with the bytes that were received and not used yet.
 pub(super) struct Connection {
     stream: Wire,
     buffer: Vec<u8>,

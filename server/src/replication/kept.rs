@@ -1,5 +1,6 @@
-//! The place in a stream that the data on disk are of, kept when the server ends well: the next start goes on
-//! from there. A snapshot file says so itself; this is for a log, and for storages that keep their data.
+//! The position of the data on disk in a replication stream, which is saved when the server ends in
+//! an orderly way, so that the next start continues from there. A snapshot file contains its
+//! position; this is for a log, and for persistent storages.
 
 use engine::Engine;
 use engine::replication::Cut;

@@ -15,7 +15,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 use storage::Db;
 
-/// How often the master hears how far we are.
+/// The interval at which our position is reported to the master.
 const ACK_EVERY: Duration = Duration::from_secs(1);
 /// Rests between attempts to connect.
 const REST: [Duration; 5] = [
@@ -34,7 +34,7 @@ pub(super) struct Following<'p> {
     clock: Clock,
 }
 
-/// Follows a master until somebody else is followed, or the server ends.
+/// Follows a master until another one is to be followed, or the server ends.
 pub(super) fn follow(process: &Process, host: &str, port: u16, generation: u64) {
     let mut failures = 0;
     loop {
@@ -85,7 +85,7 @@ impl Following<'_> {
         }
     }
 
-    /// By TLS, where `tls-replication` says so.
+    /// How to connect: with TLS, if `tls-replication` is set.
     fn speech(&self) -> Result<Speech, String> {
         if !self.engine.config.boolean(Id::TlsReplication) {
             return Ok(Speech::default());
@@ -213,7 +213,7 @@ impl Following<'_> {
         }
     }
 
-    /// Applies what has come; whether the master asks how far we are.
+    /// Applies received bytes. Returns whether the master asks for our position.
     fn take(
         &self,
         connection: &mut Connection,
@@ -238,8 +238,8 @@ impl Following<'_> {
         Ok(wants_ack)
     }
 
-    /// Has what was applied synced, where there is a log, if anything was since `before`; up to where all is
-    /// on disk.
+    /// If something was applied since `before`, syncs the log, if there is one. Returns the
+    /// position up to which everything is on disk.
     fn make_durable(&self, before: u64) -> u64 {
         let position = self.engine.replication.out.end();
         let synced = position > before

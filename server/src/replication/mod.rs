@@ -1,5 +1,5 @@
-//! Replication's threads: one that follows a master ([`link`]), one that sends all data to replicas
-//! ([`sync`]). What is said and when is `replication`'s and the engine's.
+//! The threads of replication: one that follows a master ([`link`]), one that sends all data to
+//! replicas ([`sync`]). The protocol is in the crate `replication` and in the engine.
 
 mod connection;
 pub(crate) mod kept;
@@ -29,7 +29,7 @@ pub(crate) struct Replicator {
 }
 
 impl Replicator {
-    /// Tells whose threads these are.
+    /// Sets the process of these threads.
     pub fn attach(&self, process: &Arc<Process>) {
         let first = self.process.set(Arc::downgrade(process)).is_ok();
         debug_assert!(first, "a process has one replicator");
@@ -45,7 +45,7 @@ impl Replicator {
         &self.stopped
     }
 
-    /// Follows what the configuration says, when serving begins.
+    /// Follows the configured master, when serving begins.
     pub fn resume(&self, engine: &Engine) {
         if let Some(source) = engine.replication.source() {
             let generation = engine.replication.generation();
@@ -60,7 +60,7 @@ impl Replicator {
         let mut link = self.link.lock();
         let (before, host) = (link.take(), host.to_owned());
         let work = move || {
-            // Whoever was followed before is let go first: what it still does must not mix with this.
+            // The previous link ends first, so that its work does not mix with this one's.
             if let Some(before) = before {
                 let _ = before.join(); // a panic there was reported when it happened
             }
@@ -98,7 +98,7 @@ impl Replicator {
     }
 }
 
-/// Takes up, at the start, what was followed and how far the data are.
+/// Restores at start the master that was followed, and the position of the data.
 pub(crate) fn restore(engine: &Engine, dir: &Path, position: Option<Cut>, now: Now) {
     let position = kept::take(engine, dir).or(position);
     let text = engine.config.text(Id::Replicaof);

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How often a master hears from us while we load.
+/// The interval at which the master is told that we are alive while we load.
 const ALIVE_EVERY: Duration = Duration::from_millis(500);
 
 /// The file on its way; removed in the end, whatever came of it.
@@ -79,7 +79,7 @@ fn replace(following: &Following<'_>, path: &Path, id: Id, position: u64) -> Res
     let engine = &following.engine;
     engine.forget_history();
     engine.set_gate(Gate::LOADING, true);
-    // The log would not hold what is loaded: it begins anew behind it.
+    // The log would not contain the loaded data, so a new one begins afterwards.
     let logs = engine.is_logging();
     engine.set_logging(false);
     let loaded = fill(following, path);
@@ -109,7 +109,7 @@ fn fill(following: &Following<'_>, path: &Path) -> Result<storage::Db, String> {
         following.check()?;
         engine.restore_library(text)
     };
-    // What has expired stays until the master says that it goes.
+    // Expired keys stay until the master deletes them.
     let (backend, databases) = (&*engine.backend, engine.databases());
     let checksum = engine.switches.checksum();
     let loaded = snapshot::load(backend, databases, path, 0, true, checksum, &mut library)?;
@@ -119,7 +119,7 @@ fn fill(following: &Following<'_>, path: &Path) -> Result<storage::Db, String> {
     Ok(loaded.position.map_or(0, |cut| cut.db))
 }
 
-/// Begins the log anew with what is there now; nothing, unless the data are `whole`.
+/// Begins a new log with the current data, if they are `whole`.
 fn begin_log(following: &Following<'_>, whole: bool) {
     let engine = &following.engine;
     let Some(log) = following.process.log() else { return };
@@ -148,7 +148,7 @@ impl Alive {
         let (sender, over) = (connection.sender(), std::sync::Arc::new(AtomicBool::new(false)));
         let told = over.clone();
         let work = move || {
-            // When the master is gone the next read says so.
+            // If the master is gone, the next read reports it.
             while !told.load(Ordering::SeqCst) && (&sender).write_all(b"\n").is_ok() {
                 std::thread::park_timeout(ALIVE_EVERY);
             }

@@ -60,7 +60,7 @@ fn gather(process: &Process, engine: &Engine) {
     let most = engine.config.integer(Id::ReplDisklessSyncMaxReplicas) as usize;
     while began.elapsed().as_secs() < delay_s && !process.replicator.is_stopped() {
         let enough = most > 0 && waiting(engine).len() >= most;
-        // Nobody has to wait for company who is no replica.
+        // A client that is not a replica need not wait for others.
         if enough || waiting(engine).iter().any(|f| f.announced.rdb_only || f.is_legacy) {
             return;
         }
@@ -97,7 +97,7 @@ fn send(process: &Process, engine: &Arc<Engine>, group: &[Arc<Follower>]) -> io:
     Ok(())
 }
 
-/// Cuts and writes what is wanted.
+/// Takes a snapshot and writes it.
 fn write<W: Write + Send>(
     process: &Process,
     engine: &Arc<Engine>,

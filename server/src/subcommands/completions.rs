@@ -1,4 +1,5 @@
-//! `varve completions SHELL`: what a shell needs to complete subcommands, their options, and directives.
+//! `varve completions SHELL`: prints the script with which a shell completes subcommands, options
+//! and directives.
 
 use crate::config;
 use crate::error::StartError;
@@ -17,7 +18,7 @@ pub struct CompletionsArgs {
 /// Prints the script.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// Fails if standard output cannot be written.
 pub fn run(args: &CompletionsArgs) -> Result<(), StartError> {
     io::stdout().write_all(&script(args.shell)).map_err(StartError::other)
 }

@@ -51,10 +51,10 @@ impl Words {
     }
 }
 
-/// Runs it.
+/// Runs the subcommand.
 ///
 /// # Errors
-/// An error in the configuration, or a failure to reach the server.
+/// Fails for an error in the configuration, or if the server cannot be reached.
 pub fn run(args: &ConfigArgs) -> Result<(), StartError> {
     match &args.what {
         What::Check(words) => {
@@ -70,19 +70,19 @@ pub fn run(args: &ConfigArgs) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Whether a process runs this program, as far as the system tells. Its number may have gone to another one, which a
-/// SIGHUP would end.
+/// Whether a process runs this program, as far as the system tells. The process id may have been
+/// reused by another program, which a SIGHUP would end.
 fn is_this_program(pid: libc::pid_t) -> bool {
     let name = |path: std::io::Result<std::path::PathBuf>| {
         let name = path.ok()?.file_name()?.to_str()?.to_owned();
-        // What was replaced while it runs.
+        // The program file was replaced while it was running.
         Some(name.trim_end_matches(" (deleted)").to_owned())
     };
     let theirs = name(std::fs::read_link(format!("/proc/{pid}/exe")));
     !Path::new("/proc/self/exe").exists() || theirs == name(std::env::current_exe())
 }
 
-/// Signals the server whose process stands in the pid file.
+/// Sends a signal to the server whose process id is in the pid file.
 fn reload(loaded: &Loaded) -> Result<(), StartError> {
     let path = loaded.store.text(Id::Pidfile);
     if path.is_empty() {

@@ -1,4 +1,5 @@
-//! `varve doctor`: is this machine set up as a server with this configuration wants it, and what to do where not.
+//! `varve doctor`: checks whether this machine is set up for a server with this configuration, and
+//! advises what to change.
 
 use crate::config::{self, Loaded};
 use crate::error::StartError;
@@ -43,10 +44,11 @@ impl Finding {
     }
 }
 
-/// Looks at everything and prints what it found.
+/// Checks everything and prints the results.
 ///
 /// # Errors
-/// A wrong configuration, or that something is to be done: so scripts can ask.
+/// Fails for a wrong configuration, or if something should be changed, so that scripts can check
+/// the exit code.
 pub fn run(args: &DoctorArgs) -> Result<(), StartError> {
     let loaded = config::load(&args.words, std::env::vars())?;
     loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
@@ -132,7 +134,7 @@ fn memory(config: &ConfigStore, meminfo: &str, group: &str) -> Option<Finding> {
         0 => format!("{} MiB, no maxmemory", mib(total)),
         limit => format!("{} MiB, maxmemory {} MiB", mib(total), mib(limit)),
     };
-    // Buffers of clients and what the allocator holds back come on top.
+    // Clients' buffers and memory that the allocator holds back come on top.
     let fits = limit != 0 && limit <= total / 10 * 9;
     Some(Finding::judge(
         "memory",

@@ -43,7 +43,7 @@ fn add_capture(cli: Command) -> Command {
 /// Runs a subcommand by name.
 ///
 /// # Errors
-/// The subcommand's own.
+/// Fails like the subcommand.
 pub fn run(name: &str, matches: &ArgMatches) -> Result<(), StartError> {
     match name {
         "config" => configuration::run(&read::<ConfigArgs>(matches)),
@@ -58,7 +58,7 @@ pub fn run(name: &str, matches: &ArgMatches) -> Result<(), StartError> {
     }
 }
 
-/// A subcommand's arguments. What is wrong with them ends the program, with clap's words.
+/// Parses a subcommand's arguments. An error ends the program, with clap's message.
 fn read<T: FromArgMatches>(matches: &ArgMatches) -> T {
     T::from_arg_matches(matches).unwrap_or_else(|error| error.exit())
 }

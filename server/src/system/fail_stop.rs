@@ -1,4 +1,4 @@
-//! The end that waits for nobody: when a panic left half a transaction, see the engine's
+//! The immediate end of the process, when a panic has left half a transaction: see the engine's
 //! `containment`.
 
 use std::sync::Arc;
@@ -9,18 +9,18 @@ use storage::Journal;
 /// `EX_SOFTWARE`: an internal error was found.
 const EXIT_CODE: i32 = 70;
 
-/// How long a disk may take for what was logged.
+/// The time that a disk gets to sync the log.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Ends the process. What was acknowledged is with the kernel already, or synced, as the policy says;
-/// what else was logged is synced, too, if the disk does so soon.
+/// Ends the process. Everything acknowledged has been written to the kernel or synced, as the
+/// policy demands. The rest of the log is synced, too, if the disk is fast enough.
 pub(crate) fn end(journal: Option<Arc<dyn Journal>>) {
     let (done, synced) = channel();
     let sync = move || {
         if let Some(Err(error)) = journal.map(|journal| journal.sync()) {
             tracing::error!(%error, "the append-only file could not be synced at the end");
         }
-        // Nobody listens once the time is over.
+        // After the time-out nobody receives this.
         let _ = done.send(());
     };
     // Not in this thread: it holds shards, and may be within the log.

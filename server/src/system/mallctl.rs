@@ -1,7 +1,8 @@
 //! jemalloc's settings and figures by name (`DEBUG MALLCTL`).
 //!
-//! jemalloc takes any bytes for any name, and trusts that they are what it wants. So what may be set
-//! is a list of names whose values are plain numbers, and what is read as a text, of those that are one.
+//! jemalloc accepts any bytes for any name, and trusts that they have the right type. So only names
+//! on a list can be set, whose values are plain numbers; and only names whose value is a text are
+//! read as a text.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
@@ -36,7 +37,7 @@ const TEXTS: &[&str] = &[
     "arena.*.dss",
 ];
 
-/// Of those that may be set, what takes and gives nothing.
+/// The settable names that neither take nor return a value.
 const ACTIONS: &[&str] = &["thread.tcache.flush", "thread.idle", "arena.*.decay", "arena.*.purge"];
 
 fn is_one_of(name: &str, names: &[&str]) -> bool {
@@ -98,7 +99,7 @@ pub(crate) fn number(name: &[u8], new: Option<i64>) -> Result<Option<i64>, Strin
     Err(words(libc::EINVAL))
 }
 
-/// Does what takes and gives no value.
+/// Performs an action that neither takes nor returns a value.
 fn act(name: &CStr) -> Result<(), String> {
     let nothing = ptr::null_mut();
     // SAFETY: nothing is read or written; the name is one of ACTIONS, which only give memory back.
@@ -107,7 +108,7 @@ fn act(name: &CStr) -> Result<(), String> {
     if error == 0 { Ok(()) } else { Err(words(error)) }
 }
 
-/// Reads a text; with an empty `new`, does what takes no value. No text can be set.
+/// Reads a text. If `new` is empty, performs an action without a value. Texts cannot be set.
 pub(crate) fn text(name: &[u8], new: Option<&[u8]>) -> Result<Option<Vec<u8>>, String> {
     let (text, name) = name_of(name)?;
     match new {

@@ -30,7 +30,7 @@ pub struct Allocator {
 }
 
 impl Default for Allocator {
-    /// Any allocator: the kernel's view stands for all figures.
+    /// For an unknown allocator, the kernel's figure is used for all figures.
     fn default() -> Self {
         Allocator { name: "libc", figures: of_the_kernel, here: || 0, report: || None }
     }
@@ -57,7 +57,7 @@ fn report_of_jemalloc() -> Option<String> {
         let room = (report.capacity() - report.len()).min(piece.len());
         report.extend_from_slice(&piece[..room]);
     }
-    // The allocator may hold its locks while it writes: what it writes to must not grow.
+    // The allocator may hold its locks while it writes, so the buffer must not grow.
     let mut report: Vec<u8> = Vec::with_capacity(REPORT_MAX);
     // SAFETY: the function and what it is called with live until the call has returned; no options
     // are given.
@@ -99,7 +99,7 @@ fn of_the_kernel() -> MemoryFigures {
     MemoryFigures { allocated: rss, active: rss, resident: rss, metadata: 0 }
 }
 
-/// The process's resident set, as `/proc` tells it; 0 where there is none.
+/// The process's resident memory from `/proc`; 0 if there is none.
 pub(crate) fn resident_bytes() -> u64 {
     let pages = fs::read_to_string("/proc/self/statm").ok().and_then(|text| {
         let pages: Option<u64> = text.split(' ').nth(1)?.parse().ok();

@@ -27,7 +27,8 @@ pub(crate) fn stopwatch() -> u64 {
     START.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
-/// A number nobody outside can guess: the standard library seeds its hash maps from the kernel.
+/// A number that cannot be guessed from outside: the standard library seeds its hash maps from the
+/// kernel.
 pub(crate) fn random() -> u64 {
     RandomState::new().hash_one(Instant::now())
 }

@@ -1,15 +1,17 @@
-//! The process and whoever started it: going into the background, telling a supervisor.
+//! The process and its supervisor: going into the background, and notifying the supervisor.
 
 use engine::config::{ConfigStore, Id};
 use sd_notify::NotifyState;
 use std::io;
 
-/// Goes on in a process of its own, without terminal, standard input and output; the first one ends with exit code 0.
+/// Continues in a process of its own, without terminal, standard input and output. The first
+/// process ends with exit code 0.
 ///
 /// # Errors
-/// The system's.
+/// Fails with the operating system's error.
 ///
-/// To be called while there is one thread only: others would not be in the new process.
+/// To be called while there is only one thread, because other threads would not exist in the new
+/// process.
 pub(crate) fn daemonize() -> io::Result<()> {
     // SAFETY: daemon takes two numbers. There is no other thread whose locks could stay held: the allocator's own
     // prepares for a fork.
@@ -28,12 +30,12 @@ pub(crate) fn supervisor(config: &ConfigStore) -> &'static str {
     }
 }
 
-/// Tells the supervisor that clients are served from now on.
+/// Tells the supervisor that clients are served now.
 pub(crate) fn tell_ready(config: &ConfigStore) {
     tell(config, &[NotifyState::Ready, NotifyState::Status("Ready to accept connections")]);
 }
 
-/// Tells the supervisor that the server ends, or that another program is about to go on in this process.
+/// Tells the supervisor that the server ends, or that another program continues in this process.
 pub(crate) fn tell_stopping(config: &ConfigStore, goes_on: bool) {
     tell(config, &[if goes_on { NotifyState::Reloading } else { NotifyState::Stopping }]);
 }

@@ -3,7 +3,7 @@
 use crate::support::{Varve, folder, run};
 use std::fs;
 
-/// What a command answers: its text, or the error.
+/// The reply to a command: its text, or the error.
 fn ask(connection: &mut redis::Connection, line: &str) -> String {
     let mut words = line.split(' ');
     let mut command = redis::cmd(words.next().unwrap_or_default());

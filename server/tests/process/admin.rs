@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 use storage::testing::until;
 
-/// What a request is answered with: the status code and the body.
+/// The answer to a request: the status code and the body.
 fn ask(port: u16, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the port is open");
     let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
@@ -166,7 +166,7 @@ fn who_begins_and_asks_nothing_is_let_go() {
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
 
-/// What a body sent to `/v1/command` is answered with, in JSON.
+/// The answer to a body sent to `/v1/command`, in JSON.
 fn command(port: u16, headers: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the port is open");
     stream.write_all(posted(headers, body).as_bytes()).unwrap();

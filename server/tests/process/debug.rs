@@ -1,4 +1,4 @@
-//! What `DEBUG` does with the process: its allocator, its files, its beginning anew.
+//! The subcommands of `DEBUG` that affect the process: its allocator, its files, its restart.
 
 use crate::replication::{master, replica_of, wait_until_up};
 use crate::support::{Varve, folder};

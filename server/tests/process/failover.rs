@@ -16,7 +16,7 @@ fn hanging(above: &Varve, below: &Varve) -> Connection {
     source
 }
 
-/// What `FAILOVER` refuses before it begins.
+/// Tests the refusals of `FAILOVER` before it begins.
 fn check_refusals(source: &mut Connection) {
     for (words, text) in [
         (&["FAILOVER", "TO", "127.0.0.1", "1"][..], "is not a replica"),

@@ -1,4 +1,4 @@
-//! What a connection that has nothing to say costs, and what a key costs, in resident memory.
+//! The resident memory of an idle connection, and of a key.
 
 use crate::support::Varve;
 use std::io::{Read, Write};

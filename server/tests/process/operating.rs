@@ -1,4 +1,4 @@
-//! What operators do: check a configuration, have it read again, supervise, look at the machine.
+//! Operators' tasks: checking a configuration, reloading it, supervision, looking at the machine.
 
 use crate::support::{Varve, folder, free_port, run};
 use redis::cmd;

@@ -183,7 +183,7 @@ fn put_together(
     Engine::new(Parts { backend, journal, config, commands, environment }).unwrap()
 }
 
-/// What happens: steps that go well, one that panics, and what the data would be had it gone well.
+/// A case: steps that succeed, one that panics, and the data if that one had succeeded.
 struct Case {
     name: &'static str,
     steps: &'static [&'static str],
@@ -275,7 +275,7 @@ fn carry_out(harness: &mut Harness, case: &Case) {
     assert!(ran.is_err(), "{}: no panic", case.name);
 }
 
-/// What is there once everything up to the transaction has happened: that, and no more.
+/// The data after everything before the transaction.
 fn contents_before(case: &Case) -> Contents {
     let mut harness = Harness::around(put_together(memory(), None, Arc::new(NoHost)));
     let until = case.steps.iter().position(|step| *step == "MULTI").unwrap_or(case.steps.len());
@@ -389,8 +389,8 @@ fn a_panic_while_what_expired_is_logged_leaves_it_expired() {
     }
 }
 
-/// What gives way is gone from memory when its going is logged: a panic there ends the server, whoever
-/// evicts, and the log has all of it or nothing.
+/// When the eviction of a key is logged, the key is already gone from memory. A panic then ends the
+/// server, whichever thread evicts, and the log has all of the eviction or nothing.
 #[test]
 fn a_panic_while_a_key_gives_way_ends_the_server() {
     for after in [false, true] {
@@ -474,7 +474,7 @@ impl Drop for Running {
     }
 }
 
-/// What a client sees around a transaction that panics after it has changed something.
+/// Tests what a client sees when a transaction panics after it has changed something.
 fn half_a_transaction(address: SocketAddr) {
     let mut client = connect(address);
     let () = client.set("acknowledged", 1).unwrap();

@@ -120,8 +120,8 @@ fn the_banner_says_what_runs_and_how_to_change_it() {
     }
 }
 
-/// What was asked before SIGTERM is either answered whole or not at all, and what was answered is
-/// there after the restart.
+/// Requests before SIGTERM are answered completely or not at all, and everything answered is there
+/// after the restart.
 #[test]
 fn requests_under_way_are_finished_and_kept() {
     const REQUESTS: usize = 20_000;
@@ -221,7 +221,7 @@ fn many_clients_at_once() {
     assert_eq!(count, 2000);
 }
 
-/// What `INFO server` says of a field.
+/// The value of a field of `INFO server`.
 fn info(client: &mut redis::Connection, field: &str) -> String {
     let text: String = redis::cmd("INFO").arg("server").query(client).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));

@@ -1,5 +1,5 @@
-//! What peers do with their sockets: leaving while they wait, writing before they read, not reading at
-//! all, speaking HTTP. On every runtime.
+//! Unusual behaviour of peers: leaving while they wait, writing before they read, not reading at
+//! all, sending HTTP. On every runtime.
 
 use crate::serving::RUNTIMES;
 use crate::support::{Varve, folder};
@@ -375,8 +375,8 @@ fn what_is_sent_while_replies_wait_for_the_disk_is_bounded() {
     });
 }
 
-/// What others send cannot wait: who does not read it is closed at the limit of its class, or at the ceiling
-/// where that has none.
+/// Messages from others cannot wait: a client that does not read them is closed at the limit of its
+/// class, or at the ceiling if there is no limit.
 #[test]
 fn who_does_not_read_messages_is_closed() {
     for limit in ["2mb", "0"] {
@@ -402,7 +402,8 @@ fn who_does_not_read_messages_is_closed() {
     }
 }
 
-/// What a browser was made to send ends the connection: nothing of it, and nothing behind it, is executed.
+/// An HTTP request that a browser was made to send ends the connection: neither it nor anything
+/// behind it is executed.
 #[test]
 fn http_is_no_request() {
     let http = "POST / HTTP/1.1\r\nHost: localhost\r\n\r\nSET never 1\r\n";

@@ -25,7 +25,7 @@ pub struct Varve {
     pub port: u16,
 }
 
-/// What a process left behind.
+/// The result of a process that has ended.
 pub struct Ended {
     pub status: ExitStatus,
     pub stdout: String,

@@ -1,4 +1,5 @@
-//! What a server tells of itself, what it keeps to itself, and `DEBUG` where it needs a process.
+//! Tests of what a server reveals about itself and what it hides, and of the subcommands of `DEBUG`
+//! that need a process.
 
 use crate::support::{Varve, folder, run};
 use redis::{Connection, RedisResult, Value};

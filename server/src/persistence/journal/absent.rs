@@ -1,4 +1,4 @@
-//! No log: what a server without the feature `aof` has.
+//! The log of a server without the feature `aof`: there is none.
 
 use crate::StartError;
 use crate::persistence::snapshot::Saver;

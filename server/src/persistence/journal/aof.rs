@@ -26,7 +26,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Records between two looks at the clock while loading.
 const LOOK_EVERY: u64 = 4096;
 
-/// Whoever takes a snapshot of the storage holds it.
+/// Held while a snapshot of the storage is taken.
 type Turn = Arc<Mutex<()>>;
 
 /// A log that is open.
@@ -43,7 +43,7 @@ pub(crate) struct Opened {
     pub keys: u64,
     /// Commands behind it.
     pub commands: u64,
-    /// Where in a stream its data are, if it says so.
+    /// The position of its data in a replication stream, if it records one.
     pub position: Option<Cut>,
 }
 
@@ -74,15 +74,15 @@ fn options(config: &ConfigStore, dir: &Path) -> Options {
     }
 }
 
-/// Opens a log for a server that has run without. What it holds is from an earlier run, and gives
-/// way when it is first rewritten.
+/// Opens a log for a server that has run without one. Its contents are from an earlier run, and are
+/// replaced by the first rewrite.
 pub(crate) fn open_late(config: &ConfigStore, dir: &Path) -> Result<Log, String> {
     let opened = Aof::open(options(config, dir), &mut Passed);
     let (aof, _) = opened.map_err(|error| error.to_string())?;
     Ok(Log { aof, rewriting: Arc::default() })
 }
 
-/// Takes no notice of what a log holds.
+/// Ignores the contents of a log.
 struct Passed;
 
 impl Replay for Passed {
@@ -116,7 +116,7 @@ fn loading_engine(data: &LoadTarget) -> Result<Arc<Engine>, StartError> {
     engine.map_err(StartError::other)
 }
 
-/// Puts what the log holds into the storage.
+/// Loads the contents of the log into the storage.
 struct Loader<'e> {
     replayer: Replayer<'e>,
     backend: &'e dyn Backend,
@@ -189,7 +189,7 @@ impl Log {
         self.aof.clone()
     }
 
-    /// Has the engine's latency monitor be told what the log spends time on; once only.
+    /// Reports the times of the log's operations to the engine's latency monitor; once only.
     pub fn observe(&self, engine: &Engine, clock: Clock, saver: &Arc<Saver>) {
         let latency = engine.latency.clone();
         let (saver, rewriting) = (saver.clone(), self.rewriting.clone());
@@ -219,8 +219,8 @@ impl Log {
             return Err("Background append only file rewriting already in progress".into());
         }
         let (aof, rewriting) = (self.aof.clone(), self.rewriting.clone());
-        // The engine owns the process, which holds the lock of the data folder: nobody else writes
-        // there before the thread has ended.
+        // The engine owns the process, which holds the lock of the data folder, so no other process
+        // writes there before the thread has ended.
         let (engine, turn) = (engine.clone(), turn.clone());
         let work = move || {
             let turn = turn.lock();
@@ -253,7 +253,7 @@ impl Log {
         loaded.map(drop).map_err(|error| error.to_string())
     }
 
-    /// Rewrites in the calling thread: what the storage holds becomes the base.
+    /// Rewrites on the calling thread: the contents of the storage become the base.
     pub fn rewrite_now(&self, data: &LoadTarget) -> Result<(), String> {
         let libraries = &mut || data.libraries.lock().clone();
         self.aof.rewrite(&data.backend, libraries).map_err(|error| error.to_string())

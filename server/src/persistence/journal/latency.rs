@@ -1,4 +1,4 @@
-//! [`LatencyObserver`]: what the log spends time on, as events of the latency monitor.
+//! [`LatencyObserver`]: reports the times of the log's operations as events of the latency monitor.
 
 use crate::persistence::snapshot::Saver;
 use engine::observe::latency::LatencyMonitor;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use storage_aof::{Moment, Observer};
 
-/// Tells the engine's latency monitor, in Redis's words.
+/// Reports to the engine's latency monitor, with Redis's names of events.
 pub(super) struct LatencyObserver {
     pub latency: Arc<LatencyMonitor>,
     pub clock: Clock,
