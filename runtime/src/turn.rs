@@ -62,7 +62,7 @@ impl RuntimeContext {
     }
 }
 
-/// What a runtime has to do after a write.
+/// The next step of a runtime after a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Onward {
     /// Wait for input, as [`Exchange::input`] says, for a wake or for the deadline.

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// The number of bytes that are sent before replies are waited for, if there are as many.
 const AT_ONCE: usize = 256 << 10;
 
-/// What to do with a key that exists already.
+/// The treatment of a key that exists already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Existing {
     /// Nothing of the file goes on after it
