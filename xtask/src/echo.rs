@@ -1,7 +1,8 @@
-//! The bare echo server: what a machine's network stack allows when the server does nothing.
+//! The bare echo server, which shows what a machine's network stack permits if the server does
+//! nothing else.
 //!
-//! One thread, one poller. It counts the requests in what it read by their lengths and answers a
-//! fixed reply to each: `$N…` to two-word requests (they look like reads), `+OK` to all others.
+//! It has one thread and one poller. It counts the requests in its input by their lengths and sends
+//! a fixed reply to each: `$N…` to two-word requests (which look like reads), `+OK` to all others.
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -19,10 +20,10 @@ const BUFFER: usize = 1 << 20;
 /// Output a peer may leave unread before it is dropped.
 const OUT_MAX: usize = 64 << 20;
 
-/// A stall to inject, for testing what the load generator makes of it.
+/// A stall to inject, for testing how the load generator accounts for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Stall {
-    /// Before every so many requests …
+    /// Before every this many requests …
     pub every: u64,
     /// … sleep so long.
     pub time: Duration,

@@ -16,7 +16,7 @@ pub fn warmup(window: Duration) -> Duration {
     (window / 4).clamp(Duration::from_millis(100), Duration::from_secs(2))
 }
 
-/// Time and what is to be done in it.
+/// The available time, and the work to be done in it.
 #[derive(Debug)]
 pub struct Budget {
     started: Instant,

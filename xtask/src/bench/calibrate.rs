@@ -15,15 +15,15 @@ const SAMPLE: u64 = 50_000;
 /// Share of the budget that loading and restarting may take.
 const SHARE: f64 = 0.4;
 
-/// Loading a key takes so many times as long on disk as in memory, and logging it so many.
+/// The factors by which loading a key takes longer on disk than in memory, and with a log.
 const DISK: f64 = 5.0;
 const LOGGED: f64 = 2.0;
 
 /// A run with fewer keys than this says little.
 const FEWEST: u64 = 50_000;
 
-/// Halves the keys in `sizes` until all `rows` can be loaded within a share of `budget`, going by
-/// the first server that keeps its data in memory; says so when there are fewer.
+/// Halves the number of keys in `sizes` until all `rows` can be loaded within a share of `budget`,
+/// according to the first server that keeps its data in memory. Reports it if there are fewer.
 pub fn fit(
     sizes: &mut Sizes,
     rows: &[Row],

@@ -18,12 +18,12 @@ use capture::lab::proc;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
 
-/// System calls are counted over so long, or over so many requests, at most.
+/// The longest time, and the highest number of requests, for counting system calls.
 const COUNTING: Duration = Duration::from_millis(60);
 const COUNTED: u64 = 10_000;
 
-/// So long after the last PING idle connections are idle, and a server has given back what it
-/// gives back: redis-server looks after two seconds.
+/// The time after the last PING when connections count as idle, and a server has returned the
+/// memory that it returns: redis-server checks after two seconds.
 const IDLE: Duration = Duration::from_millis(3500);
 
 /// The results of a whole campaign.
@@ -131,7 +131,7 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    /// All rows loaded at once, and rounds over all of them; `later` is what is still to come.
+    /// Loads all rows at once, and runs rounds over all of them. `later` is the work that follows.
     fn shared(
         &mut self,
         task: &Task,
@@ -219,7 +219,7 @@ impl<'a> Campaign<'a> {
         let pid = server.pid().context("somebody else's server: its memory is not known")?;
         let resident = || proc::resident_bytes(pid).context("its memory cannot be read");
         server.thaw();
-        // What the very first connection and request allocate is not any element's.
+        // Memory that the first connection and request allocate does not belong to an element.
         drop(idle::connect(server.addr(), 1)?);
         let (empty_bytes, started) = (resident()?, Instant::now());
         let (element, count, connections) = if let Some(count) = workload.idle {

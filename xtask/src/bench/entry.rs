@@ -1,4 +1,4 @@
-//! One row while it runs: its server for the present task, and what it measured so far.
+//! One row while it runs: its server for the current task, and its measurements so far.
 
 use super::job::{Job, LOAD_CONNECTIONS, Load};
 use super::matrix::{Row, Target};
@@ -31,7 +31,7 @@ pub struct Entry {
 pub struct Window {
     /// Its length.
     pub length: Duration,
-    /// Requests at most, for jobs whose windows end after so many and not after a time.
+    /// The highest number of requests, for jobs whose windows end after a number of requests.
     pub requests: u64,
     /// Cores of the load.
     pub cores: Vec<usize>,
@@ -75,15 +75,15 @@ impl Entry {
         Ok(())
     }
 
-    /// Adds `note` to what a reader should know, once.
+    /// Adds a note for readers, unless it is there already.
     pub fn note(&mut self, note: String) {
         if !self.result.notes.contains(&note) {
             self.result.notes.push(note);
         }
     }
 
-    /// Sends each pass's requests `count` times, as fast as the server takes them. An error reply
-    /// is an error here: the data would not be what the workload says.
+    /// Sends each pass's requests `count` times, as fast as the server takes them. Fails for an
+    /// error reply, because the data would not be those of the workload.
     pub fn send_all(&self, passes: &[Generator], count: u64, window: &Window) -> Result<()> {
         let server = self.server.as_ref().context("not running")?;
         for pass in passes {
@@ -105,7 +105,7 @@ impl Entry {
         Ok(())
     }
 
-    /// How fast the job goes on this row: what was asked for, or the share of what it takes.
+    /// The rate of a job on this row: the requested one, or the share of the measured throughput.
     fn pacing(&self, job: &Job) -> Result<Pacing> {
         match job.wanted {
             Wanted::Given(pacing) => Ok(pacing),
@@ -118,7 +118,7 @@ impl Entry {
         }
     }
 
-    /// Measures what a closed loop reaches, for a job that goes at a share of it.
+    /// Measures the throughput of a closed loop, for a job that runs at a share of it.
     pub fn saturate(&mut self, job: &Job, window: &Window) -> Result<()> {
         let report = self.run(job, Pacing::Closed, window, &mut |_| {})?;
         let done = report.tally.replies - report.tally.errors;
@@ -202,7 +202,8 @@ impl Entry {
         Ok(())
     }
 
-    /// One window with the server thawed; before it, what it will use up.
+    /// Runs one window with the server thawed, and before it creates the data that the window uses
+    /// up.
     fn run(
         &self,
         job: &Job,

@@ -8,7 +8,8 @@ use super::trace;
 use crate::charts::{Bar, Bars, Chart, DotRow, Dots, Ink, Line, Lines, numbers};
 use anyhow::Result;
 
-/// So many rows share a chart; of more, each storage gets its own, with the references in all.
+/// The number of rows that may share a chart. If there are more, each storage gets its own, with
+/// the references in all.
 const ROWS_TOGETHER: usize = 8;
 
 /// The row others are measured by wherever it is.
@@ -21,7 +22,7 @@ pub struct Figure {
     pub name: String,
     /// Its subject, in a few words.
     pub title: String,
-    /// The same where the headings above it have said the rest.
+    /// The title for a place where the headings above it contain the rest.
     pub caption: String,
     /// A description for readers who cannot see it.
     pub label: String,
@@ -393,7 +394,7 @@ fn rate(cell: &Cell) -> Option<Bar> {
     Some(bar(spread, format!("{}/s", numbers::count(spread.median)), vec![spread.median]))
 }
 
-/// User and system time; where the ticks were too few to tell, neither.
+/// User and system time; neither if there were too few ticks to tell.
 fn cost(cell: &Cell) -> Option<Bar> {
     let spread = cell.spread(Sample::cpu_us)?;
     let values = match cell.user_share() {

@@ -70,9 +70,9 @@ pub struct Job {
     pub wanted: Wanted,
     /// The requests.
     pub load: Load,
-    /// Requests that make again what a window uses up.
+    /// Requests that create the data that a window uses up.
     pub refill: Option<Generator>,
-    /// Whether it is of interest on rows that make writes durable.
+    /// Whether it matters for rows that make writes durable.
     durable: bool,
 }
 

@@ -52,7 +52,7 @@ pub enum Target {
         /// Its options.
         dialect: Dialect,
     },
-    /// A server that somebody else runs.
+    /// A server that was started elsewhere.
     Running(SocketAddr),
 }
 
@@ -97,7 +97,7 @@ impl Row {
                 "--appendfsync",
                 sync,
             ]);
-            // The default is 10,000, of which some are taken by whoever looks on.
+            // The default is 10,000, some of which are needed for observers.
             if connections > 9_000 {
                 let most = (connections + SPARE).to_string();
                 options.extend::<Vec<_>>(words(&["--maxclients", &most]));
@@ -158,7 +158,7 @@ impl Row {
         matches!(self.target, Target::Program { dialect: Dialect::Redis, .. })
     }
 
-    /// Whether what is written survives a restart.
+    /// Whether writes survive a restart.
     pub fn is_durable(&self) -> bool {
         self.is_on_disk() || self.aof != Aof::Off
     }
@@ -182,8 +182,8 @@ fn runtime_options(name: &str) -> Vec<String> {
 /// A row that is not run, and why.
 pub type LeftOut = (String, String);
 
-/// All rows the command line asks for; the second part is what it asks for in vain.
-/// Programs are looked for in `path`, a list of folders.
+/// All rows that the command line asks for, and those that cannot be run. Programs are looked for
+/// in `path`, a list of folders.
 pub fn rows(args: &BenchArgs, path: &OsStr) -> (Vec<Row>, Vec<LeftOut>) {
     let mut rows = vec![Row::new("echo", Target::Echo, Aof::Off)];
     let mut left_out = Vec::new();
@@ -212,7 +212,8 @@ fn peers(
     let asked = args.against.iter().map(|name| (name.as_str(), true));
     for (name, asked) in known.chain(asked) {
         let Some(target) = target(name, path) else {
-            // Of those nobody asked for, only Redis is worth a word: ratios refer to it.
+            // Of programs that were not asked for, only Redis is mentioned, because ratios refer to
+            // it.
             if first && (asked || name == "redis-server") {
                 left_out.push((name.into(), "not on PATH, and no address that resolves".into()));
             }

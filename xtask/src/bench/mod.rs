@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: which runtime, storage and durability suits this machine and workload.
 //!
-//! `matrix` says which servers, `job` what is asked of them, `campaign` and `entry` (or `replay`, with a capture) measure it,
-//! `results` is what was measured; `report`, `figures`, `html` and `publish` show it. Nothing here
-//! needs another tool; what is missing is left out and said.
+//! `matrix` lists the servers, and `job` the requests to them. `campaign` and `entry` (or `replay`,
+//! for a capture) measure, and `results` are the measurements; `report`, `figures`, `html` and
+//! `publish` show them. No other tool is necessary; what is missing is left out, and reported.
 
 mod args;
 mod budget;

@@ -16,8 +16,8 @@ const FIGURES: usize = 6;
 /// Where the charts are, as seen from `docs`.
 const CHARTS: &str = "charts";
 
-/// Writes `docs/benchmarks.md` with its charts, and the table of README.md if it has a place for
-/// it; returns what was done, a line each.
+/// Writes `docs/benchmarks.md` with its charts, and the table in README.md if there is a place for
+/// it. Returns one line for each thing that was done.
 pub fn publish(results: &Results, root: &Path) -> Result<Vec<String>> {
     let docs = root.join("docs");
     let sections = figures::sections(results)?;

@@ -20,7 +20,7 @@ pub fn run(
     load_cores: Vec<usize>,
     (rows, left_out): (Vec<Row>, Vec<matrix::LeftOut>),
 ) -> Result<(Vec<RowResult>, Vec<LeftOut>)> {
-    // What the echo server answers is not what a capture asks.
+    // The echo server does not reply as a capture needs it.
     let rows: Vec<Row> = rows.into_iter().filter(|row| row.target != Target::Echo).collect();
     if rows.is_empty() {
         bail!("no server to replay against");

@@ -131,7 +131,7 @@ pub fn throughput(results: &Results, workload: &str) -> Grid {
     grid
 }
 
-/// The note on the pace of `workload`, and on what it counts.
+/// The note about the rate of `workload`, and about the operations that it counts.
 fn pace(results: &Results, workload: &str) -> String {
     let mut cells = results.rows.iter().flat_map(|row| &row.cells);
     let Some(cell) = cells.find(|cell| cell.workload == workload) else { return String::new() };
@@ -282,8 +282,8 @@ pub fn ratio(results: &Results, workload: &str) -> Grid {
     grid
 }
 
-/// Who is ahead in each workload, with those whom the rounds cannot tell from the first; the echo
-/// server does no work and does not count.
+/// The best server for each workload, with those that the rounds cannot distinguish from it. The
+/// echo server does no work, so it does not count.
 pub fn best(results: &Results) -> Option<Grid> {
     let header = ["workload", "pipeline", "most throughput", "least CPU per op", "lowest p99.9"];
     let mut grid = Grid::new("Who is ahead, and who is level beyond noise".into(), &header);
@@ -353,7 +353,7 @@ pub fn compare(new: &Results, old: &Results) -> Grid {
     grid
 }
 
-/// Notes under the tables: what did not run, and what to distrust.
+/// Notes under the tables: rows that did not run, and doubtful results.
 pub fn notes(results: &Results) -> Vec<String> {
     let mut notes: Vec<String> = results
         .left_out

@@ -118,7 +118,7 @@ pub struct RowResult {
 pub struct Footprint {
     /// Name of the workload.
     pub workload: String,
-    /// One of what was counted: `hash`, `member`, `connection` …
+    /// The counted element: `hash`, `member`, `connection` …
     pub element: String,
     /// How many there were.
     pub count: u64,

@@ -1,13 +1,14 @@
-//! Checks a JSON document against a JSON schema: so much of JSON Schema as
-//! `results.schema.json` uses, and no less: a word it does not know is an error of the schema.
+//! Checks a JSON document against a JSON schema. It supports the part of JSON Schema that
+//! `results.schema.json` uses; any other keyword is an error of the schema.
 
 use serde_json::{Map, Value};
 
 /// Words that say something to readers only.
 const ANNOTATIONS: &[&str] = &["$schema", "$id", "$defs", "title", "description"];
 
-/// Where `value` does not follow `schema`, a line each, such as `rows[0].name: missing`. A
-/// `strict` check also misses properties the schema does not require: what is written now has all.
+/// The places where `value` violates `schema`, one line each, such as `rows[0].name: missing`. A
+/// `strict` check also reports properties that are missing although the schema does not require
+/// them, because current results have all.
 pub fn violations(schema: &Value, value: &Value, strict: bool) -> Vec<String> {
     let mut check = Check { root: schema, strict, found: Vec::new() };
     check.value(schema, value, "");

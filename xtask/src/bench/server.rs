@@ -13,9 +13,9 @@ pub struct Setting {
     pub varve: PathBuf,
     /// Cores of the servers; none for no pinning.
     pub cores: Vec<usize>,
-    /// Threads of the servers that can be told.
+    /// The number of threads, for servers on which it can be set.
     pub threads: usize,
-    /// Value size, which the echo server answers with.
+    /// The size of values, with which the echo server replies.
     pub value_size: usize,
     /// Where data directories go.
     pub dir: PathBuf,

@@ -1,5 +1,5 @@
-//! `--trace`: where the server's time goes, stage by stage, as the server itself tells (`INFO
-//! trace`). In a pass of its own: taking times costs time.
+//! `--trace`: the server's times in each stage, from the server itself (`INFO trace`). This needs a
+//! pass of its own, because recording times costs time.
 
 use super::report::Grid;
 use super::results::{Cell, Results, RowResult, StageTimes, Trace};
@@ -7,13 +7,13 @@ use anyhow::{Context, Result, bail};
 use capture::lab::Client;
 use std::net::SocketAddr;
 
-/// Stages in which a turn waits rather than works: they are no share of anybody's CPU.
+/// Stages in which a turn waits rather than works. They take no CPU time.
 const WAITS: [&str; 3] = ["queue", "lock_wait", "fsync_wait"];
 
-/// Lets a server trace while `work` runs; with what it traced, what `work` returns.
+/// Lets a server trace while `work` runs. Returns the trace and the result of `work`.
 ///
-/// The server is asked on connections of their own, which end before `work` begins and start after
-/// it ends: a runtime with a thread per client has none to spare meanwhile.
+/// The server is controlled on connections that end before `work` begins, and on others afterwards,
+/// because a runtime with a thread per client has none to spare meanwhile.
 pub fn trace<T>(addr: SocketAddr, work: impl FnOnce() -> Result<T>) -> Result<(Trace, T)> {
     let mut client = Client::connect(addr)?;
     ok(&mut client, &["CONFIG", "SET", "trace", "yes"])?;
@@ -64,8 +64,8 @@ fn stage(name: &str, fields: &str) -> Result<StageTimes> {
     })
 }
 
-/// Time a command takes in each stage that works rather than waits, µs; last, what of its CPU time
-/// is in none. Of the median turns, as in the table.
+/// The time of a command in each stage that works rather than waits, in µs; last, the CPU time
+/// outside all stages. For the median turns, as in the table.
 pub fn work(trace: &Trace) -> Vec<(String, f64)> {
     let commands = trace.commands.max(1) as f64;
     let works = |stage: &&StageTimes| !WAITS.contains(&stage.name.as_str());
@@ -101,7 +101,7 @@ fn of<'r>(row: &'r RowResult, (workload, pipeline): (&str, usize)) -> Option<&'r
     row.cells.iter().find(same)?.trace.as_ref()
 }
 
-/// The header of both tables: the stages of the first row are everybody's.
+/// The header of both tables. All rows have the stages of the first.
 fn header<'t>(before: &[&'t str], traced: &[(&RowResult, &'t Trace)]) -> Vec<&'t str> {
     let stages = traced.first().map_or(&[][..], |(_, trace)| &trace.stages);
     before.iter().copied().chain(stages.iter().map(|stage| stage.name.as_str())).collect()

@@ -5,7 +5,7 @@ use super::{Area, Chart, Ink, Key, WIDTH, draw, legend, legend_height};
 use anyhow::Result;
 use plotters::prelude::*;
 
-/// Ranges are shown up to so many times the longest bar.
+/// Ranges are shown up to this multiple of the longest bar.
 const RANGE_MAX: f64 = 1.2;
 
 /// One row.
@@ -24,7 +24,7 @@ pub struct Bar {
 /// A chart of bars.
 #[derive(Debug, Clone)]
 pub struct Bars {
-    /// Names of the parts, for the legend; of a single one nothing is said.
+    /// The names of the parts, for the legend; a single part has no legend.
     pub parts: Vec<String>,
     /// The name of a part that none of the names fits.
     pub rest: String,

@@ -46,14 +46,14 @@ pub enum Ink {
     Muted,
     /// Lines of the grid.
     Rule,
-    /// The ink of what others are measured by.
+    /// The ink of the reference.
     Reference,
     /// The n-th of several.
     Series(usize),
 }
 
 impl Ink {
-    /// The colour that stands for it until [`svg`] has written its class.
+    /// The colour that represents it until [`svg`] has written its class.
     fn color(self) -> RGBColor {
         match self {
             Ink::Text => RGBColor(1, 0, 0),
@@ -138,7 +138,7 @@ fn mark(area: &Area<'_>, (x, y): (i32, i32), shape: usize, ink: Ink) -> Result<(
     Ok(())
 }
 
-/// An entry of the legend: a mark or a colour, and what it stands for.
+/// An entry of the legend: a mark or a colour, and its meaning.
 struct Key<'a> {
     name: &'a str,
     ink: Ink,

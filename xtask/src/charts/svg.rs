@@ -43,7 +43,7 @@ impl Chart {
         Chart { body: named(drawn.get(start..end).unwrap_or("")), height }
     }
 
-    /// For a page that holds [`sheet`]; `label` says in a sentence what is to be seen.
+    /// For a page that contains [`sheet`]. `label` describes the chart in a sentence.
     pub fn inline(&self, label: &str) -> String {
         format!(
             "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"{}\">\n{}</svg>\n",
@@ -53,8 +53,8 @@ impl Chart {
         )
     }
 
-    /// A file of its own, with its title, and paper of its own under it: whoever shows it, its
-    /// text and its paper are of the same scheme.
+    /// A file of its own, with its title and a background, so that text and background always have
+    /// the same colour scheme.
     pub fn standalone(&self, title: &str, label: &str) -> String {
         let lines = wrapped(title);
         let head = lines.len() as i32 * TITLE_LINE + 8;

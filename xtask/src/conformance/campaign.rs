@@ -107,9 +107,9 @@ fn memory_limits() -> storage::EncodingLimits {
 pub struct Pair<'a> {
     /// Names of commands and what their answers are like.
     pub table: &'a CommandTable,
-    /// Who is examined.
+    /// The side under test.
     pub ours: Box<dyn Side + 'a>,
-    /// Who is right.
+    /// The reference side.
     pub theirs: Box<dyn Side + 'a>,
     /// Whether encodings are compared.
     pub encodings: bool,
@@ -120,7 +120,7 @@ pub struct Pair<'a> {
 /// The first answers of a program that are not alike.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// The request: a command of the program, or one about what it left.
+    /// The request: a command of the program, or one that reads the resulting data.
     pub command: Command,
     /// Our answer.
     pub ours: Value,
@@ -141,7 +141,8 @@ impl Difference {
 }
 
 impl Pair<'_> {
-    /// Runs commands on both sides, from nothing; then looks at what is left.
+    /// Runs commands on both sides, beginning with empty data, and then compares the resulting
+    /// data.
     ///
     /// # Errors
     /// Fails if a side does not answer.

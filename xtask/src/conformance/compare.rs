@@ -1,5 +1,5 @@
-//! When two answers are alike: equal, but for order that nobody promises, random picks, and times
-//! that two servers cannot have in common.
+//! Decides whether two replies are alike: equal, except for unspecified orders, random picks, and
+//! times that two servers cannot share.
 
 use super::generate::{Command, ends_with_all, inner_command, word};
 use super::lag;
@@ -150,14 +150,15 @@ fn random(args: &[Vec<u8>]) -> Rule {
     }
 }
 
-/// A scan tells everything when it begins at the beginning and need not come back.
+/// A scan returns everything if it begins at the beginning and need not continue.
 fn scan(args: &[Vec<u8>], cursor: usize, all: Rule) -> Rule {
     let cursor = if word(args, 0) == "scan" { 1 } else { cursor.max(2) };
     let whole = args.get(cursor).is_none_or(|cursor| cursor == b"0") && ends_with_all(args);
     if whole { all } else { Rule::Shape }
 }
 
-/// `SORT … BY … ALPHA` leaves equal elements in any order, and `BY` what is no pattern everything.
+/// `SORT … BY … ALPHA` leaves equal elements in any order, and with a `BY` that is not a pattern
+/// all elements.
 fn sorted(args: &[Vec<u8>]) -> Rule {
     let has = |token: &str| args.iter().any(|arg| arg.eq_ignore_ascii_case(token.as_bytes()));
     let unsorted = |pair: &[Vec<u8>]| word(pair, 0) == "by" && !pair[1].contains(&b'*');
@@ -234,7 +235,7 @@ fn same(a: &Value, b: &Value) -> bool {
         (Value::Error(a), Value::Error(b)) if [a, b].iter().all(|e| e.starts_with(b"NOPERM")) => {
             true
         }
-        // Our errors are text: what is not is replaced.
+        // Our errors are text: bytes that are not UTF-8 are replaced.
         (Value::Error(a), Value::Error(b)) => {
             // 7.2 names the user, 7.0 does not.
             let forbidden = |text: &[u8]| text.starts_with(b"NOPERM ");
@@ -301,7 +302,7 @@ fn scanned(ours: &Value, theirs: &Value, width: usize) -> bool {
     }
 }
 
-/// Fields of `XINFO` that tell about Redis's own tree, or that came with 7.2.
+/// Fields of `XINFO` about Redis's own tree, or that were added in 7.2.
 const NOT_COMPARED: &[&[u8]] =
     &[b"radix-tree-keys", b"radix-tree-nodes", b"active-time", b"inactive"];
 
@@ -332,7 +333,7 @@ fn streams_alike(ours: &Value, theirs: &Value, but: &[&[u8]]) -> bool {
     })
 }
 
-/// The elements of an aggregate, maps flat, without what is not compared.
+/// The elements of an aggregate, with maps flattened, without those that are not compared.
 fn fields<'v>(value: &'v Value, but: &[&[u8]]) -> Option<Vec<&'v Value>> {
     let flat: Vec<&Value> = match value {
         Value::Array(items) => items.iter().collect(),

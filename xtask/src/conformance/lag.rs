@@ -1,5 +1,5 @@
-//! The lag of consumer groups, worked out from what `XINFO STREAM … FULL` tells of stream and group:
-//! Redis before 7.2.6 counts otherwise, so an older server cannot be asked.
+//! The lag of consumer groups, computed from the data of stream and group in `XINFO STREAM … FULL`.
+//! Redis before 7.2.6 counts in another way, so an older server cannot serve for comparison.
 
 use resp::Value;
 
@@ -36,8 +36,8 @@ fn id(map: &[(&[u8], &Value)], name: &str) -> Option<Id> {
     Some((ms.parse().ok()?, seq.parse().ok()?))
 }
 
-/// Whether every group's lag in an answer to `XINFO STREAM … FULL` is what 7.2.7 would tell; true of
-/// any other answer.
+/// Whether every group's lag in a reply to `XINFO STREAM … FULL` is that of Redis 7.2.7; true for
+/// any other reply.
 pub fn is_right(answer: &Value) -> bool {
     check(answer).unwrap_or(true)
 }

@@ -13,7 +13,7 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// One that somebody else started.
+    /// A server that was started elsewhere.
     pub fn running(address: SocketAddr) -> Self {
         Oracle { child: None, address }
     }

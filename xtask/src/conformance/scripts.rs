@@ -37,9 +37,9 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Compares a script. What differs is asked once more: on a busy machine an answer may come
-    /// late, or a clock stand at the next second. Only what differs again counts; the first is
-    /// said all the same.
+    /// Compares a script. If there is a difference it is run once more: on a busy machine a reply
+    /// may be late, or a clock may be at the next second. Only a difference that appears again
+    /// counts, but the first one is reported as well.
     fn script(&self, script: &Script, address: SocketAddr, protocol: u8) -> Result<Tally> {
         let first = self.ask(script, address, protocol)?;
         if first.differing.is_empty() {

@@ -1,5 +1,5 @@
-//! Making a program small that still shows what is wrong: commands are left out, then arguments,
-//! then arguments become simple.
+//! Reduces a program that shows a difference: first commands are left out, then arguments, then
+//! arguments are simplified.
 
 use super::generate::{Command, may_be_simplified};
 

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const WAIT_MS: u64 = 20;
 const WAITS_MAX: usize = 10;
 
-/// Somebody who answers commands.
+/// A server that answers commands.
 pub trait Side {
     /// The answers to `commands`, one each, in order.
     ///

@@ -97,7 +97,7 @@ impl Baseline {
         std::fs::write(path, head.to_owned() + &text).with_context(|| path.display().to_string())
     }
 
-    /// This baseline with what was counted now; cases that were not counted stay.
+    /// This baseline with the new counts. Cases that were not counted stay.
     pub fn renewed(mut self, machine: Machine, counted: &[Counted]) -> Baseline {
         self.machine = machine;
         for one in counted {

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 /// Bytes of a `{value}`.
 const VALUE: usize = 64;
 
-/// `{member}` is drawn from so many.
+/// The number of values from which `{member}` is drawn.
 const MEMBERS: u64 = 1000;
 
 /// Draws keys, values and members: the same for every run.
@@ -20,7 +20,8 @@ pub struct Case {
     pub name: &'static str,
     /// The request, as workload files write it; drawn from `keys` keys, all alike.
     pub request: &'static str,
-    /// Sent once for every key before; a final `**` repeats what follows the key a hundred times.
+    /// Sent once for every key before. A final `**` repeats the part behind the key a hundred
+    /// times.
     pub preload: &'static str,
     /// How many keys.
     pub keys: u64,
@@ -88,7 +89,7 @@ fn generator(text: &str, keys: Keys) -> Result<Generator> {
     Ok(Generator::weighted(&[(text.to_owned(), 1.0)], &[VALUE], MEMBERS, keys)?.share(0, 1, 0))
 }
 
-/// Writes out what `**` stands for: what follows the key, a hundred times.
+/// Expands `**`: repeats the part behind the key a hundred times.
 fn repeated(text: &str) -> String {
     let Some((head, tail)) = text.strip_suffix(" **").and_then(|text| text.split_once("{key} "))
     else {

@@ -1,6 +1,6 @@
-//! `bench engine --count NAME`: one command, run so that callgrind counts the same instructions
-//! every time: one thread, seeded hashes and draws, a clock that stands still, a stopwatch that
-//! counts its readers. What is counted is one function, so start-up and data cancel.
+//! `bench engine --count NAME`: runs one command so that callgrind counts the same instructions
+//! every time: one thread, seeded hashes and draws, a clock that stands still, and a stopwatch that
+//! counts its readings. Only one function is counted, so start-up and data do not matter.
 
 use super::cases::Case;
 use super::rig::{Clients, Rig, Turn, open};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Requests counted.
 pub const REQUESTS: usize = 16_384;
 
-/// Requests before, so that what is allocated once is there.
+/// The number of requests before the counted ones, so that what is allocated only once exists.
 const WARM_UP: usize = 2048;
 
 /// Connections that have a batch in each turn.
@@ -24,7 +24,7 @@ const SHARDS: u32 = 64;
 /// The time of the run.
 const NOW: Now = Now { wall_ms: 1_700_000_000_000, mono_us: 1_000_000 };
 
-/// Prepares the data, then runs the counted part, then makes sure that it did what it should.
+/// Prepares the data, runs the counted part, and then checks its result.
 pub fn run(case: &Case, pipeline: usize) -> Result<()> {
     let rig = Rig::new(open("memory", Path::new(""), SHARDS)?, tick, NOW)?;
     rig.load(&case.preload()?, case.keys, NOW)?;

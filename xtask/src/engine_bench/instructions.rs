@@ -61,7 +61,7 @@ pub fn run(names: &[String], accept: bool) -> Result<()> {
     judge(&counted, &before, &machine)
 }
 
-/// Says what is beyond the limits; an error when something has become slower.
+/// Prints what exceeds the limits. Fails if a case has become slower.
 fn judge(counted: &[Counted], before: &Baseline, machine: &Machine) -> Result<()> {
     let differs = before.machine.differences(machine);
     if !differs.is_empty() {

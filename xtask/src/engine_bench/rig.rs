@@ -1,5 +1,5 @@
-//! An engine over a storage, and connections that are fed bytes as a reactor feeds them, without
-//! sockets: what is left is parsing, executing and answering.
+//! An engine over a storage, and connections that get bytes as from a reactor, but without sockets:
+//! this leaves parsing, executing and replying.
 
 use crate::load::request::Generator;
 use anyhow::{Context, Result, anyhow, bail};

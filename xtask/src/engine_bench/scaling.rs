@@ -109,7 +109,7 @@ impl Bed {
         Ok(measured)
     }
 
-    /// One window with so many threads.
+    /// Measures one window with this many threads.
     fn sample(
         &self,
         requests: &Generator,

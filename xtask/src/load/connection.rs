@@ -40,13 +40,13 @@ impl Connection {
         self.asked.outstanding += count;
     }
 
-    /// Writes what the socket takes.
+    /// Writes as much as the socket takes.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.wire.flush()
     }
 
-    /// Reads until the socket is drained; counts replies into `tally` and tells `answered` about
-    /// them as (since, how many).
+    /// Reads until the socket is drained. Counts replies in `tally`, and passes them to `answered`
+    /// as (since, how many).
     pub(super) fn read(
         &mut self,
         buffer: &mut Vec<u8>,

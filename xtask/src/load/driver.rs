@@ -20,7 +20,7 @@ pub(super) const BUFFER: usize = 128 * 1024;
 /// A server that answers nothing for so long is given up.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(20);
 
-/// Longest latency the histogram tells apart, µs.
+/// The longest latency that the histogram distinguishes, in µs.
 const LATENCY_US_MAX: u64 = 60_000_000;
 
 /// An empty histogram of latencies: 1 µs to 60 s, three digits.
@@ -136,7 +136,8 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// Sends what is due without any event: first batches, and everything in an open loop.
+    /// Sends requests that are due without an event: the first batches, and all requests of an open
+    /// loop.
     fn send(&mut self, now: u64) -> Result<()> {
         if self.interval_ns == 0.0 {
             if self.sent == 0 {
@@ -176,8 +177,8 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Serves what the poller reported; returns the time after it. One clock read per event
-    /// stands for all the replies it brought.
+    /// Handles the events that the poller reported. Returns the time afterwards. One reading of the
+    /// clock per event serves for all its replies.
     fn turn(&mut self, events: &Events, mut now: u64, more: bool) -> Result<u64> {
         for event in events {
             let token = event.token().0;

@@ -1,5 +1,4 @@
-//! Connections that have each sent one PING and then nothing: what they cost a server that has
-//! nothing to do for them.
+//! Idle connections, which have each sent one PING: the memory that they cost a server.
 
 use anyhow::{Context, Result, bail};
 use std::io::{Read, Write};

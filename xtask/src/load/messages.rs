@@ -1,9 +1,9 @@
 //! Messages through a server, from senders to receivers: publish and subscribe, or a queue with
-//! consumers that block. What is measured is not the sender's reply but the arrival.
+//! consumers that block. The arrival is measured, not the sender's reply.
 //!
-//! Every message carries the time it was due; one thread holds both ends, so there is one clock.
-//! A sender has at most a pipeline's worth of its messages on the way: whoever falls behind slows
-//! it down, instead of drowning in the server's output buffer.
+//! Every message contains the time when it was due; both ends are on one thread, so there is one
+//! clock. A sender has at most a pipeline's worth of messages on the way, so a receiver that falls
+//! behind slows the sender down instead of filling the server's output buffer.
 
 use super::driver::{BUFFER, SILENCE_MAX, histogram};
 use super::reply::Tally;
@@ -60,7 +60,7 @@ impl Messages {
         self.senders + self.receivers
     }
 
-    /// The name of what is counted.
+    /// The name of the counted operation.
     pub fn operation(&self) -> &'static str {
         match self.pattern {
             Pattern::FanOut => "delivery",
@@ -68,7 +68,7 @@ impl Messages {
         }
     }
 
-    /// Refuses what cannot be run.
+    /// Refuses a workload that cannot be run.
     pub fn check(&self) -> Result<()> {
         let counts = [self.senders, self.receivers, self.channels];
         if counts.iter().any(|n| !(1..=10_000).contains(n)) {
@@ -95,7 +95,7 @@ impl Messages {
 /// One sender's side of the bookkeeping.
 struct Sender {
     channel: usize,
-    /// Arrivals still to come of what it sent.
+    /// The number of its messages that have not arrived yet.
     due: usize,
 }
 
@@ -207,7 +207,8 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    /// Sends what is queued on one wire, and waits for `count` replies there; errors are ours.
+    /// Sends what is queued on one connection, and waits for `count` replies there. An error reply
+    /// is an error.
     fn ask_and_wait(&mut self, token: usize, count: usize) -> Result<()> {
         let mut tally = Tally::default();
         let started = Instant::now();

@@ -1,8 +1,8 @@
-//! The load generator: as many requests as a server takes (closed loop) or as a schedule says
-//! (open loop), from one thread per core, with the latency of each.
+//! The load generator. It sends as many requests as a server takes (closed loop) or as a schedule
+//! demands (open loop), from one thread per core, and measures the latency of each.
 //!
-//! It must cost less than what it measures: requests are patched templates, replies are counted
-//! and not parsed, the clock is read once per event, nothing is allocated per request.
+//! It must cost less than what it measures: requests are patched templates, replies are counted and
+//! not parsed, the clock is read once per event, and nothing is allocated per request.
 
 mod connection;
 mod driver;
@@ -45,7 +45,7 @@ pub enum Pacing {
 pub enum Stop {
     /// After so long.
     After(Duration),
-    /// After so many requests.
+    /// After this many requests.
     Requests(u64),
 }
 
@@ -75,7 +75,7 @@ pub struct Plan {
 pub enum Edge {
     /// Warm-up is over; the counters start.
     Start,
-    /// The window is over; what follows is not counted.
+    /// The window is over; later replies are not counted.
     End,
 }
 
@@ -107,8 +107,8 @@ impl Report {
     }
 }
 
-/// Runs `plan`, with requests from `generator`; `edge` is called at both ends of the window, on a
-/// load thread, so that whoever reads the server's counters reads them at the right moment.
+/// Runs `plan`, with requests from `generator`. `edge` is called at both ends of the window, on a
+/// load thread, so that the server's counters can be read at the right moment.
 pub fn run(
     plan: &Plan,
     generator: &Generator,

@@ -41,7 +41,7 @@ enum Fill {
         /// Digits.
         width: usize,
     },
-    /// `{value}`: so many random printable bytes.
+    /// `{value}`: this many random printable bytes.
     Value(usize),
 }
 

@@ -1,5 +1,5 @@
-//! A non-blocking socket with what is still to be written to it, and the beginning of a reply
-//! whose end has not come.
+//! A non-blocking socket with the bytes that are still to be written, and the beginning of an
+//! incomplete reply.
 
 use anyhow::{Context, Result, bail};
 use mio::net::TcpStream;
@@ -41,7 +41,7 @@ impl Wire {
         &mut self.out
     }
 
-    /// Writes what the socket takes.
+    /// Writes as much as the socket takes.
     pub(super) fn flush(&mut self) -> Result<()> {
         while self.written < self.out.len() {
             match self.stream.write(&self.out[self.written..]) {
@@ -55,9 +55,9 @@ impl Wire {
         Ok(())
     }
 
-    /// Reads until the socket is drained, through `buffer` (shared by all connections, so that
-    /// it stays in the cache). `take` is given what has come, and says how much of it was whole
-    /// replies; the rest is kept for the next time.
+    /// Reads until the socket is drained, through `buffer` (shared by all connections, so that it
+    /// stays in the cache). `take` gets the received bytes, and returns how many belong to complete
+    /// replies. The rest is kept for the next call.
     #[inline]
     pub(super) fn read(
         &mut self,

@@ -1,4 +1,4 @@
-//! Workloads: small TOML files that say what to ask for, of which keys, how fast.
+//! Workloads: small TOML files that define the requests, their keys, and their rate.
 //!
 //! The shipped ones are compiled in; `--workloads path/to/mine.toml` reads others.
 
@@ -92,7 +92,7 @@ impl Depths {
 enum Rate {
     /// Requests per second.
     Fixed(f64),
-    /// `"60%"` of what the server takes in a closed loop.
+    /// `"60%"` of the server's throughput in a closed loop.
     Share(String),
 }
 
@@ -118,22 +118,23 @@ pub struct Workload {
     /// Sizes of `{value}` in bytes, equally likely; overrides `--value-size`.
     #[serde(default)]
     pub value_sizes: Vec<usize>,
-    /// `{member}` and `{index}` are drawn from so many.
+    /// The number of values from which `{member}` and `{index}` are drawn.
     #[serde(default = "members")]
     pub members: u64,
     /// Overrides `--pipelines`; one depth or a list.
     pub pipeline: Option<Depths>,
     /// Overrides `--connections`.
     pub connections: Option<usize>,
-    /// Open loop at so many requests per second, or at a share (`"60%"`) of what each server takes
-    /// in a closed loop; absent means closed loop.
+    /// For an open loop: the number of requests per second, or a share (`"60%"`) of each server's
+    /// throughput in a closed loop. Without it the loop is closed.
     rate: Option<Rate>,
     /// Requests that are sent once for every key before anything is measured.
     #[serde(default)]
     pub preload: Vec<String>,
-    /// A window ends after so many requests, not after a time: for what uses up its data.
+    /// The number of requests after which a window ends, instead of a time, for workloads that use
+    /// up their data.
     pub requests: Option<u64>,
-    /// Sent `requests` times before every window: what the window will use up.
+    /// Sent `requests` times before every window, to create the data that the window uses up.
     pub refill: Option<String>,
     /// Every row has its machine to itself: its server is started, loaded, measured and stopped
     /// before the next one starts. For data of which only one fits, and for what only happens to
@@ -143,15 +144,15 @@ pub struct Workload {
     /// Storages that Varve's rows run it on; all by default.
     #[serde(default)]
     pub storages: Vec<String>,
-    /// The data set is so many times the memory that the server is given (`--memory-limit`): the
-    /// number of keys follows from that. For storages on disk only.
+    /// The size of the data set as a multiple of the server's memory (`--memory-limit`), from which
+    /// the number of keys is computed. For storages on disk only.
     pub times_memory: Option<f64>,
     /// The element that one `preload` request makes: the memory of each is reported, and nothing else.
     pub element: Option<String>,
     /// How many of them one `preload` request makes.
     #[serde(default = "one_each")]
     pub elements: u64,
-    /// So many connections that have sent one PING each: the memory of each is reported.
+    /// The number of connections that have sent one PING each; the memory of each is reported.
     pub idle: Option<usize>,
     /// Messages from senders to receivers, instead of a mix.
     pub messages: Option<Messages>,
@@ -290,8 +291,8 @@ impl Workload {
         })
     }
 
-    /// Whether anything it sends changes data, as the engine's command table has it; what the
-    /// table does not know is taken to write.
+    /// Whether a command of the workload changes data, according to the engine's command table. An
+    /// unknown command counts as a write.
     pub fn writes(&self, table: &CommandTable) -> bool {
         let writes = |command: &Command| {
             let name = command.request.split_whitespace().next().unwrap_or_default();

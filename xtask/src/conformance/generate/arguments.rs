@@ -9,7 +9,7 @@ pub struct Filler<'a, 'p> {
     pools: &'a mut Pools<'p>,
     form: &'a Form,
     out: Vec<Vec<u8>>,
-    /// How many of the next repeated argument: what `numkeys` said.
+    /// The number of repetitions of the next repeated argument, which `numkeys` has announced.
     announced: Option<u64>,
     /// How many keys were written last: `XREAD` takes as many IDs.
     keys: u64,

@@ -3,7 +3,8 @@
 use super::family::Family;
 use engine::command::{Argument, CommandEntry, CommandTable, Flag, Group, arguments};
 
-/// Commands that no program has: what they tell is about the server, or they wait for others.
+/// Commands that are left out of programs: their replies are about the server, or they wait for
+/// others.
 const LEFT_OUT: &[&str] = &[
     "migrate",
     "wait",

@@ -1,6 +1,6 @@
-//! Every command, with arguments made to confuse it, keeps to the keys that its row finds: locks
-//! and permissions depend on it. And it says what it did: a change is counted, those who watch the key
-//! hear of it, and what is logged leads to the same data.
+//! Tests that every command, with confusing arguments, uses only the keys that its row declares,
+//! because locks and permissions depend on that. It also tests what a command reports: changes are
+//! counted, clients that watch a key are notified, and the log leads to the same data.
 
 use super::arguments::fill;
 use super::catalog::form;
@@ -106,7 +106,7 @@ fn send<A: AsRef<[u8]>>(server: &mut Harness, client: &str, args: &[A]) {
     server.send_bytes(client, &bytes);
 }
 
-/// One request: what it did that it must not do.
+/// Runs one request. Returns what it did wrong.
 fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<String> {
     let request = OwnedRequest::new(args.iter().map(Vec::as_slice));
     let engine = server.engine().clone();
@@ -135,7 +135,7 @@ fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<S
     told.complaint(entry, &changed)
 }
 
-/// Has somebody watch whatever could be a key of the request, in both databases that it may be about.
+/// Watches all arguments that might be keys of the request, in both databases that it may use.
 fn watch(server: &mut Harness, args: &[Vec<u8>]) {
     let words = args.iter().map(Vec::as_slice);
     let watch: Vec<&[u8]> = [&b"WATCH"[..]].into_iter().chain(words).collect();
@@ -145,7 +145,7 @@ fn watch(server: &mut Harness, args: &[Vec<u8>]) {
     }
 }
 
-/// Whether the one who watches has heard of a change.
+/// Whether the watching client was notified of a change.
 fn is_told(server: &mut Harness) -> bool {
     server.replies("watcher");
     server.send("watcher", "MULTI");
@@ -155,9 +155,9 @@ fn is_told(server: &mut Harness) -> bool {
     matches!(answers.last(), Some(Value::Null | Value::NullArray))
 }
 
-/// A command's report of what it did.
+/// A command's reports of what it did.
 struct Told {
-    /// That something was changed: it is logged then.
+    /// Whether it reported a change; then it is logged.
     counted: bool,
     /// To those who watch.
     watched: bool,
@@ -175,7 +175,7 @@ impl Told {
     }
 }
 
-/// Where what was logged leads to something else than what was done.
+/// The difference between the data and what the log leads to.
 fn unlogged(server: &Harness, spy: &Arc<Spy>) -> Option<String> {
     let replayed = server.replay(Arc::new(MemoryBackend::new(Config::default())));
     let differs = changed(&contents(spy.clone()), &replayed.contents());
@@ -183,7 +183,7 @@ fn unlogged(server: &Harness, spy: &Arc<Spy>) -> Option<String> {
     (!differs.is_empty()).then(|| format!("{names} would be something else after a restart"))
 }
 
-/// Breaches of its row that a command made, in so many requests.
+/// The violations of its row by a command, in a number of requests.
 fn complaints(entry: &CommandEntry, seed: u64) -> Vec<String> {
     let backend = MemoryBackend::new(Config { shards: 64, ..Config::default() });
     let spy = Spy::new(Arc::new(backend));
@@ -214,7 +214,7 @@ fn keys_touched_are_keys_declared_and_changes_are_told() {
     let mut found = Vec::new();
     let mut tried = 0;
     for entry in all.commands.entries() {
-        // What is about whole databases declares no keys, and locks more than those.
+        // A command on whole databases declares no keys, and locks more than those.
         let whole = entry.spec.keys.is_empty()
             && matches!(entry.spec.locks, LockRule::All | LockRule::Custom(_));
         if whole || !entry.subcommands.is_empty() {

@@ -1,7 +1,7 @@
-//! Programs about keys whose time passes while somebody watches them.
+//! Programs about keys that expire while they are watched.
 //!
-//! Times are real to the other side. So keys live for [`LIFE_MS`] or for good, and time passes only
-//! where a program says so, by waiting in vain for a list: longer than any of them lives.
+//! The other side uses real time. So keys live for [`LIFE_MS`] or for ever, and time passes only
+//! where a program waits for a list in vain, for longer than any key lives.
 
 use super::Command;
 use super::pools::Pools;
@@ -55,7 +55,7 @@ const TOUCHES: &[&str] = &[
     "WATCH K",
 ];
 
-/// How many keys each database has, expired ones that nobody met included.
+/// The number of keys of each database, including expired ones that were not deleted yet.
 const SIZES: &str = "return {string.match(redis.call('INFO', 'keyspace'), 'db0:keys=%d+,expires=%d+') or '', string.match(redis.call('INFO', 'keyspace'), 'db1:keys=%d+,expires=%d+') or ''}";
 
 fn words(line: &str, pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
@@ -71,7 +71,7 @@ fn says(client: u64, line: &str, pools: &mut Pools<'_>) -> Command {
     Command { client: client as usize, args: words(line, pools) }
 }
 
-/// Keys, somebody who watches them, time, changes, and a transaction.
+/// Keys, a client that watches them, time, changes, and a transaction.
 pub fn scene(pools: &mut Pools<'_>, commands: &mut Vec<Command>) {
     for _ in 0..1 + pools.below(3) {
         let make = ["SET K v PX L", "SET K v PX L", "SET K v", "RPUSH l1 a"];

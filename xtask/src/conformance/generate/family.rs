@@ -1,4 +1,4 @@
-//! [`Family`]: what a program is about.
+//! [`Family`]: the subject of a program.
 
 use engine::command::Group;
 
@@ -24,7 +24,7 @@ pub enum Family {
     Options,
     /// A user who may use some of the keys, some of them only to read or to write.
     Acl,
-    /// Keys that expire while somebody watches them.
+    /// Keys that expire while they are watched.
     Expiry,
 }
 

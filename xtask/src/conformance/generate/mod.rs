@@ -1,8 +1,8 @@
-//! Programs of random commands: the same for the same seed.
+//! Programs of random commands, the same for the same seed.
 //!
-//! Commands come from the table: a row's syntax says which arguments it takes, [`pools`] what their
-//! values are, [`arguments`] puts them together. A new command of a family that is there is covered by its row. What needs
-//! more than its syntax tells is in [`special`].
+//! Commands come from the table: a row's syntax defines the arguments, [`pools`] their values, and
+//! [`arguments`] puts them together. So a new command of an existing family is covered by its row.
+//! Commands that need more than their syntax are in [`special`].
 
 mod arguments;
 mod catalog;

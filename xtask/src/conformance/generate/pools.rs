@@ -8,7 +8,7 @@ use engine::command::{ArgumentKind, Group};
 
 type Pool = &'static [&'static str];
 
-/// Integers at and beyond limits, and what is almost an integer. None of them makes a server
+/// Integers at and beyond limits, and texts that are almost integers. None of them makes a server
 /// allocate much, wait long or count far.
 const ODD: Pool = &[
     "9223372036854775807",

@@ -105,12 +105,12 @@ impl Author<'_> {
         self.say(client, args, commands);
     }
 
-    /// Adds a command, if the oracle can be asked it; with what must come before it.
+    /// Adds a command, if the reference side supports it, with the commands that must precede it.
     fn say(&mut self, client: usize, args: Vec<Vec<u8>>, commands: &mut Vec<Command>) {
         let mut said = vec![Command { client, args }];
         if !self.catalog.newer {
             let makers = special::consumers_of(&said[0].args);
-            // Who may read may not make consumers.
+            // A user who may only read may not create consumers.
             let maker = if self.family == Family::Acl { 0 } else { client };
             said.splice(0..0, makers.into_iter().map(|args| Command { client: maker, args }));
             if !special::suits_older(&said) {

@@ -41,7 +41,7 @@ pub fn may_be_simplified(args: &[Vec<u8>]) -> bool {
     let delicate = |name: &String| {
         RANDOM.contains(&name.as_str()) || WAITING.contains(&name.as_str()) || name == "xautoclaim"
     };
-    // A user without rules may do nothing, and `COMMAND` alone tells of every command there is.
+    // A user without rules may do nothing, and `COMMAND` alone describes every command that exists.
     let about_users = matches!(word(args, 0).as_str(), "acl" | "auth" | "command");
     !about_users && !(0..args.len()).map(|at| word(args, at)).any(|name| delicate(&name))
 }
@@ -107,7 +107,7 @@ fn is_older(args: &[Vec<u8>]) -> bool {
 /// The user that programs about permissions make.
 pub const USER: &str = "u";
 
-/// Makes a user who may use some of the keys, and has the second client be that user.
+/// Creates a user who may use some of the keys, and authenticates the second client as that user.
 pub fn user(pools: &mut Pools<'_>) -> [Command; 2] {
     let letters = ["s", "l", "e", "h", "z", "x", "p", "g", "S", "[A-M]", "get", ""];
     let mut rules = words(&["ACL", "SETUSER", USER, "reset", "on", ">pw", "+@all", "&*"]);
@@ -283,8 +283,8 @@ pub fn limited_user() -> Vec<Vec<u8>> {
     args
 }
 
-/// A command that is refused before it runs, by its name, its number of arguments or its nature;
-/// some of them only to who is [`LIMITED`].
+/// A command that is refused before it runs, because of its name, its number of arguments or its
+/// flags; some of them only to a user who is [`LIMITED`].
 pub fn refused(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
     let line = pools.pick(&[
         "NOSUCH",
@@ -363,7 +363,7 @@ pub fn script(inner: Vec<Vec<u8>>, keys: &[Vec<u8>], pools: &mut Pools<'_>) -> V
     args
 }
 
-/// Directives that say where packed encodings end, and what they are in the beginning.
+/// The directives with the limits of packed encodings, and their initial values.
 pub const LIMITS: &[(&str, &str)] = &[
     ("hash-max-listpack-entries", "512"),
     ("hash-max-listpack-value", "64"),
@@ -387,7 +387,7 @@ pub fn limit(pools: &mut Pools<'_>) -> Vec<Vec<u8>> {
     words(&["CONFIG", "SET", name, value])
 }
 
-/// Brings limits back to what they are in the beginning.
+/// Resets the limits to their initial values.
 pub fn limits_as_usual() -> Vec<Vec<u8>> {
     let mut args = words(&["CONFIG", "SET"]);
     args.extend(LIMITS.iter().flat_map(|(name, value)| words(&[name, value])));
