@@ -131,9 +131,9 @@ pub trait Host: Send + Sync {
     /// `rdb_last_save_time` from `persistence`.
     fn figures(&self, _section: &str, _sheet: &mut Sheet) {}
 
-    /// Replaces the data by the contents of the snapshot file, without saving first (`DEBUG RELOAD
-    /// NOSAVE`). If `keep`, existing keys stay. A key that is in the file as well is then replaced
-    /// if `merge`; otherwise it is an error, and the keys loaded before it stay.
+    /// Replaces the data by the contents of the snapshot file, without saving first
+    /// (`DEBUG RELOAD NOSAVE`). If `keep`, existing keys stay. A key that is in the file as well is
+    /// then replaced if `merge`; otherwise it is an error, and the keys loaded before it stay.
     ///
     /// # Errors
     /// Fails if the data cannot be loaded.

@@ -15,8 +15,8 @@ const STRING_LEN_MAX: i64 = 1 << 30;
 /// The highest number of elements of an aggregate that [`decode`] accepts.
 const ELEMENTS_MAX: i64 = u32::MAX as i64;
 
-/// The length of the shortest reply, `_\r
-/// `, which bounds how many elements the available bytes can contain.
+/// The length of the shortest reply,
+/// `_\r `, which bounds how many elements the available bytes can contain.
 const REPLY_LEN_MIN: usize = 3;
 
 /// One reply, in either protocol version.
@@ -130,8 +130,8 @@ pub enum DecodeError {
     TooLong,
     /// Aggregates nested too deeply.
     TooDeep,
-    /// Another byte where `\r
-    /// ` should be.
+    /// Another byte where
+    /// `\r ` should be.
     ExpectedLineEnd,
 }
 

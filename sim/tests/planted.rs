@@ -1,5 +1,5 @@
-//! Planted bugs are found. This tests those for which few seeds suffice in a debug build. `cargo
-//! xtask sim --planted` tries all of them, and reports the first seed that finds each.
+//! Planted bugs are found. This tests those for which few seeds suffice in a debug build.
+//! `cargo xtask sim --planted` tries all of them, and reports the first seed that finds each.
 
 use sim::Planted;
 use std::collections::BTreeSet;

@@ -57,7 +57,7 @@ pub struct Figures {
     pub unanswered: u64,
 }
 
-/// See the module.
+/// The result of comparing all combinations.
 #[derive(Debug)]
 pub struct Verdict {
     /// Everyone, with their figures where they were measured.

@@ -84,7 +84,7 @@ pub struct Notes {
     pub cut_us: Option<u64>,
 }
 
-/// See the module.
+/// A capture prepared for replaying.
 pub struct Plan {
     /// The file's facts about itself.
     pub header: Header,

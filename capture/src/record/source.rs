@@ -25,7 +25,7 @@ pub(super) enum Filled {
     Closed,
 }
 
-/// See the module.
+/// The connection to the server that is recorded.
 pub(super) struct Source {
     stream: TcpStream,
     buffer: Vec<u8>,

@@ -21,7 +21,7 @@ struct Waiting {
     kind: Kind,
 }
 
-/// See the module.
+/// The state of one connection of a replay.
 #[derive(Default)]
 pub(super) struct Connection {
     stream: Option<TcpStream>,

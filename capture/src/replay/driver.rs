@@ -21,7 +21,7 @@ const ROUND: Duration = Duration::from_millis(20);
 /// Closer to the next request than this, the poller is asked without waiting: it is not exact.
 const SPIN: Duration = Duration::from_millis(2);
 
-/// See the module.
+/// The state of one load thread of a replay.
 pub(super) struct Driver<'a> {
     plan: &'a Plan,
     addr: SocketAddr,

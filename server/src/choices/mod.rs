@@ -1,9 +1,9 @@
-//! The layers that a configuration chooses by name: runtimes and storages.
+//! The implementations that a configuration chooses by name: runtimes and storages.
 //!
-//! Promises: adding one is a line in a table and a function; one that was not compiled in is told apart from one that
-//! does not exist, with the cargo feature that adds it.
+//! Promises: adding one takes a line in a table and a function. The error for one that was not
+//! compiled in differs from that for an unknown one, and names the cargo feature.
 //!
-//! Must not know: what is served with what was chosen.
+//! The module knows nothing of how the chosen parts are used.
 //!
 //! | module | what |
 //! | --- | --- |
@@ -29,13 +29,13 @@ macro_rules! plugin {
 pub(crate) mod runtimes;
 pub(crate) mod storages;
 
-/// One layer that can be chosen by name.
+/// An implementation that can be chosen by name.
 struct Plugin<Make: 'static> {
-    /// Its name on the command line.
+    /// Its name in the configuration.
     name: &'static str,
-    /// The cargo feature that compiles it in; empty when it always is.
+    /// The cargo feature that compiles it in; empty if it always is.
     feature: &'static str,
-    /// Makes one; `None` when it is not compiled in.
+    /// Creates one; `None` if it is not compiled in.
     make: Option<Make>,
 }
 

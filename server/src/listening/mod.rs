@@ -1,13 +1,14 @@
-//! The sockets that clients connect to, and what stands around the sessions of some of them.
+//! The sockets to which clients connect, and the filters around some of them.
 //!
-//! Promises: a port that cannot be had is told by its address before any data are touched; a changed certificate or
-//! origin holds for connections from then on, and a wrong one changes nothing.
+//! Promises: a port that cannot be bound is reported with its address before any data are touched.
+//! A changed certificate or origin applies to later connections, and an invalid one changes
+//! nothing.
 //!
-//! Must not know: who serves the sockets, and what clients say.
+//! The module knows nothing of how the sockets are served, and what clients send.
 //!
 //! | module | what |
 //! | --- | --- |
-//! | `sockets` | binding what the configuration says |
+//! | `sockets` | binding the configured addresses |
 //! | `handover` | listening sockets that outlive a process |
 //! | `tls`, `websocket` | the settings of the filters around connections |
 

@@ -1,18 +1,20 @@
-//! Data on disk: the folder, snapshots, the append-only file, and who may write when.
+//! Data on disk: the folder, snapshots, the append-only file, and their order in time.
 //!
-//! Promises: one server works in a folder; what was logged or saved is loaded at the next start, or the start fails
-//! and says why; snapshots and rewrites of the log are written one at a time, beside the commands.
+//! Promises: only one server uses a folder. What was logged or saved is loaded at the next start,
+//! or the start fails with the reason. Snapshots and rewrites of the log are written one at a time,
+//! while commands go on.
 //!
-//! Must not know: the formats of the files (`storage-rdb` and `storage-aof`), clients, sockets.
+//! The module knows nothing of the formats of the files (`storage-rdb` and `storage-aof`), clients
+//! and sockets.
 //!
 //! | module | what |
 //! | --- | --- |
 //! | `data_dir` | the data folder, locked against a second server |
-//! | `target`, `loading` | what data are loaded into at start, and from what |
-//! | `replacing` | the data of an engine that serves, removed or read anew |
-//! | `snapshot` | the data set in a file: written, read |
+//! | `target`, `loading` | loading at start: the destination of the data, and their sources |
+//! | `replacing` | deleting or replacing the data of a serving engine |
+//! | `snapshot` | writing the data to a file, and reading them |
 //! | `journal` | the append-only file as the server's log |
-//! | `log_switch` | the log that begins and ends while the server runs |
+//! | `log_switch` | beginning and ending the log while the server runs |
 //! | `background`, `scheduled` | snapshots and rewrites in the background, one after the other |
 
 mod background;

@@ -1,4 +1,4 @@
-//! The data of an engine that serves, removed or read from a snapshot.
+//! Deletes the data of a serving engine, or replaces them by a snapshot.
 
 use super::snapshot;
 use engine::Engine;

@@ -1,4 +1,5 @@
-//! What commands about the process around the engine (`SHUTDOWN`, `SAVE`, `CONFIG REWRITE`, `DEBUG RELOAD` …) do.
+//! The implementation of commands about the process around the engine (`SHUTDOWN`, `SAVE`,
+//! `CONFIG REWRITE`, `DEBUG RELOAD` …).
 
 use super::{Process, info, is_loading, peers};
 use crate::config;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 impl Process {
-    /// The engine, if its data are its own to replace.
+    /// The engine, if its data may be replaced from here.
     fn replaceable(&self) -> Result<Arc<Engine>, String> {
         let engine = self.loaded()?;
         match engine.is_in_cluster() {
@@ -29,9 +30,9 @@ impl Process {
         }
     }
 
-    /// Throws the data away and loads them again from the log (`DEBUG LOADAOF`). When the log turns
-    /// out to be unreadable the data are only there, and nothing may be written over it: the server
-    /// ends, as Redis does.
+    /// Deletes the data and loads them again from the log (`DEBUG LOADAOF`). If the log turns out
+    /// to be unreadable, it is the only place with the data and nothing may be written over it, so
+    /// the server ends, as Redis does.
     fn reload_log(&self, engine: &Engine) -> Result<(), String> {
         let log = self.log().filter(|_| engine.is_logging());
         let log = log.ok_or("The append only file is disabled")?;
@@ -58,8 +59,8 @@ impl Process {
 }
 
 impl Process {
-    /// Puts the same program with the same arguments in this one's place; what is open is closed by that.
-    /// Returns only if that cannot be, with the reason.
+    /// Replaces this program by the same one with the same arguments, which closes everything that
+    /// is open. Returns only if that is not possible, with the reason.
     fn restart_now(&self, graceful: bool) -> String {
         if graceful && let Err(error) = self.write_everything() {
             return error;
@@ -69,7 +70,7 @@ impl Process {
         Command::new(program).args(std::env::args_os().skip(1)).exec().to_string()
     }
 
-    /// Configuration, data and log, each where it is kept.
+    /// Writes configuration, data and log, each to its place.
     fn write_everything(&self) -> Result<(), String> {
         let engine = self.loaded()?;
         if self.file.is_some() {
@@ -90,7 +91,8 @@ impl Host for Process {
 
     fn shutdown(&self, save: Option<bool>, now: bool, force: bool) -> Result<(), String> {
         let engine = self.alive()?;
-        // Nobody waits for a script that may never end. What one has written is kept by a save.
+        // A script that may never end is not waited for. What such a script has written is included
+        // in a save.
         engine.end_slow_scripts(save == Some(false));
         let _one = self.busy.lock();
         let save = save.unwrap_or_else(|| !self.config.save_points().is_empty());
@@ -145,7 +147,7 @@ impl Host for Process {
             return Err("The server is running without a config file".into());
         };
         let engine = self.alive()?;
-        // With an `aclfile`, that is where users are.
+        // With an `aclfile`, users are kept there.
         let users = match self.config.text(Id::Aclfile).is_empty() {
             true => engine.user_lines(),
             false => Vec::new(),

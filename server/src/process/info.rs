@@ -1,4 +1,4 @@
-//! Figures that only the process knows, with Redis's names: rows, as the engine's own are.
+//! Figures that only the process knows, with Redis's names, as rows like the engine's own.
 
 use super::Process;
 use crate::system::memory::{MemoryFigures, resident_bytes, total_bytes};
@@ -11,7 +11,7 @@ use std::cell::OnceCell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// The source of the rows: the process, and figures that are asked for once per report.
+/// The source of the rows: the process, and figures that are read once per report.
 struct Reading<'a> {
     process: &'a Process,
     memory: OnceCell<MemoryFigures>,
@@ -21,7 +21,7 @@ struct Reading<'a> {
 
 type Row = Figure<for<'a, 'b> fn(&'b Reading<'a>) -> Value>;
 
-/// Puts the figures of one section, in order; none for sections the process has nothing to say about.
+/// Adds the figures of one section, in order; none if the process has none for it.
 pub(super) fn section(process: &Process, name: &str, sheet: &mut Sheet) {
     let rows: &[Row] = match name {
         "server" => SERVER,
@@ -78,7 +78,7 @@ fn threads(process: &Process, sheet: &mut Sheet) {
     sheet.put(gauge("varve_threads", Unit::One, "Threads that serve clients", threads));
 }
 
-/// A size, bytes.
+/// A size in bytes.
 const fn bytes(
     name: &'static str,
     help: &'static str,
@@ -170,7 +170,7 @@ fn storage(process: &Process, sheet: &mut Sheet) {
     }
 }
 
-/// Whole seconds; -1 where there are none.
+/// Whole seconds; -1 for `None`.
 fn seconds(time: Option<Duration>) -> Value {
     Value::Signed(time.map_or(-1, |time| time.as_secs() as i64))
 }

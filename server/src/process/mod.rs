@@ -1,15 +1,15 @@
-//! [`Process`]: the process around the engine, and what commands about it really do.
+//! [`Process`]: the process around the engine, and the effects of commands on it.
 //!
-//! Promises: what an operator's command asks of the process is done, or refused with Redis's words; nothing replaces
-//! the files while what they hold is still being loaded.
+//! Promises: a command that affects the process is executed, or refused with Redis's error. The
+//! files are not replaced while their contents are still being loaded.
 //!
-//! Must not know: which command asks, and who asks it; sockets.
+//! The module knows nothing of sockets, and of the command and the client behind a call.
 //!
 //! | module | what |
 //! | --- | --- |
-//! | `host` | what the engine asks of the process (`SHUTDOWN`, `SAVE`, `CONFIG REWRITE` …) |
+//! | `host` | the engine's interface to the process (`SHUTDOWN`, `SAVE`, `CONFIG REWRITE` …) |
 //! | `info` | the figures that only the process knows |
-//! | `resources` | what a changed directive asks of the system: descriptors, threads |
+//! | `resources` | system resources that depend on directives: descriptors, threads |
 //! | `peers` | requests to other servers, for `MIGRATE` |
 
 mod host;
@@ -48,14 +48,14 @@ pub(crate) struct Process {
     pub allocator: Allocator,
     /// The configuration file, for `CONFIG REWRITE`.
     pub file: Option<PathBuf>,
-    /// Reads the configuration again.
+    /// Reloads the configuration.
     pub reloader: Reloader,
     dir: DataDir,
-    /// Where clients find us.
+    /// The addresses at which clients reach this server.
     pub addresses: Vec<SocketAddr>,
     pub run_id: String,
     pub started: Instant,
-    /// Bytes allocated before there was data.
+    /// The bytes that were allocated before there were any data.
     pub memory_at_start: AtomicU64,
     pub loaded_keys: AtomicU64,
     pub loaded_expired: AtomicU64,
@@ -72,19 +72,19 @@ pub(crate) struct Process {
     pub clock: Clock,
     errands: Arc<Errands>,
     log: OnceLock<Log>,
-    /// Where a log goes that is opened later.
+    /// The destination of a log that is opened later.
     late_journal: OnceLock<Arc<LateJournal>>,
-    /// Done once before the end, while clients are still served.
+    /// Called once before the end, while clients are still served.
     farewell: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// Sockets for the program that takes this one's place at the end, when there is to be one.
+    /// The sockets for the program that replaces this one at the end, if there is to be one.
     pub successor: Arc<Mutex<Option<Vec<Socket>>>>,
-    /// The sockets came from a supervisor, which holds them, too.
+    /// Whether the sockets came from a supervisor, which holds them, too.
     pub supervised_sockets: bool,
     /// The lines of `ACL LIST` at the start.
     pub users_at_start: OnceLock<Vec<Vec<u8>>>,
-    /// Work that waits for other work in the background to end.
+    /// Background work that waits for other background work to end.
     pub scheduled: Scheduled,
-    /// One reload or shutdown at a time.
+    /// Held during a reload or a shutdown, of which there is one at a time.
     busy: Mutex<()>,
 }
 
@@ -141,32 +141,33 @@ impl Process {
         }
     }
 
-    /// Tells the process which engine it surrounds. The engine owns the process, so only a weak
-    /// reference goes this way.
+    /// Sets the engine that this process surrounds. The engine owns the process, so the reference
+    /// is weak.
     pub fn attach(self: &Arc<Self>, engine: &Arc<Engine>) {
         self.replicator.attach(self);
         let first = self.engine.set(Arc::downgrade(engine)).is_ok();
         debug_assert!(first, "a process has one engine");
     }
 
-    /// Keeps where a log goes that is opened later, once.
+    /// Sets the destination of a log that is opened later, once.
     pub fn keep_late_journal(&self, late: Arc<LateJournal>) {
         let first = self.late_journal.set(late).is_ok();
         debug_assert!(first, "a process has one log");
     }
 
-    /// Where a log goes that is opened later, in a binary that writes one.
+    /// The destination of a log that is opened later, in a binary with the feature `aof`.
     pub fn late_journal(&self) -> Option<&LateJournal> {
         self.late_journal.get().map(|late| &**late)
     }
 
-    /// Has this done before the end, while clients are still served. It may take a moment.
+    /// Sets a function that is called before the end, while clients are still served. It may take a
+    /// moment.
     pub fn before_end(&self, farewell: impl Fn() + Send + Sync + 'static) {
         let first = self.farewell.set(Box::new(farewell)).is_ok();
         debug_assert!(first, "there is one farewell");
     }
 
-    /// Keeps the log, once it is open.
+    /// Sets the log, once it is open.
     pub fn keep_log(&self, log: Log) {
         if let Some(engine) = self.engine() {
             log.observe(&engine, self.clock, &self.saver);
@@ -189,7 +190,7 @@ impl Process {
         &self.dir.path
     }
 
-    /// Begins a rewrite of the log when it has grown enough.
+    /// Begins a rewrite of the log if it has grown enough.
     pub fn rewrite_when_due(&self) {
         if let (Some(log), Some(engine)) = (self.log(), self.engine())
             && engine.is_logging()
@@ -199,23 +200,23 @@ impl Process {
         }
     }
 
-    /// Makes durable what was promised, and closes the log; for the end.
+    /// Makes durable what was promised, and closes the log. For the end of the process.
     pub fn close_storage(&self, engine: &Engine) -> Result<(), String> {
         let closed = self.log().map_or(Ok(()), |log| log.close(engine));
         engine.backend.flush().map_err(|error| error.to_string()).and(closed)
     }
 
-    /// Whether the end of the process is the end of its data, unless they are saved.
+    /// Whether the data are lost when the process ends, unless they are saved.
     pub fn is_in_memory_only(&self) -> bool {
         self.engine().is_some_and(|engine| !engine.backend.persistent() && !engine.is_logging())
     }
 
-    /// Remembers the highest figure; what it is now.
+    /// Updates the highest figure, and returns it.
     pub fn note_memory(&self, allocated: u64) -> u64 {
         self.memory_peak.fetch_max(allocated, Ordering::Relaxed).max(allocated)
     }
 
-    /// Begins a `save` that its configured conditions ask for.
+    /// Begins a `save` if one of the configured conditions holds.
     pub fn save_when_due(&self) {
         let Some(engine) = self.engine() else { return };
         let state = self.saver.state();
@@ -234,7 +235,7 @@ impl Process {
             .find(|point| changes >= point.changes && since > point.seconds);
         if let Some(point) = due {
             tracing::info!("{} changes in {} seconds: saving", point.changes, point.seconds);
-            // A failure to begin is in the log, and tried again.
+            // A failure to begin is logged, and it is tried again.
             if let Err(error) = self.saver.save_in_background(&engine) {
                 tracing::warn!(error, "saving could not begin");
             }
@@ -245,8 +246,8 @@ impl Process {
         self.engine().ok_or_else(|| "the server is stopping".to_owned())
     }
 
-    /// The engine, with all its data: while they are loading, what it holds is less than what the
-    /// files hold, and must not replace them.
+    /// The engine, once its data are loaded. Before, it has only a part of the files' contents, and
+    /// must not replace them.
     fn loaded(&self) -> Result<Arc<Engine>, String> {
         let engine = self.alive()?;
         match is_loading(&engine) {

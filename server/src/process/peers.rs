@@ -1,5 +1,5 @@
-//! Requests to other servers over TCP, for `MIGRATE`, each answered by one line; and the threads
-//! that wait for the answers.
+//! Requests to other servers over TCP, for `MIGRATE`, each with a reply of one line; and the
+//! threads that wait for the replies.
 
 use engine::Engine;
 use engine::peers::{Answers, Errand, PeerError, Requests, Target};
@@ -14,16 +14,16 @@ use std::time::{Duration, Instant};
 /// The largest answer in bytes; a longer one is invalid.
 const LINE_MAX: usize = 1024;
 
-/// Bytes written within one timeout.
+/// The number of bytes that must be written within one timeout.
 const PIECE: usize = 64 << 10;
 
 /// The longest wait; system calls take no larger number of seconds.
 const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Errands under way at the same time; others wait for their turn.
+/// The number of errands in progress at the same time; others wait.
 const THREADS_MAX: usize = 32;
 
-/// Sends `requests` and waits for the answers.
+/// Sends `requests` and waits for the replies.
 pub(super) fn exchange(target: &Target<'_>, requests: &Requests) -> Answers {
     let mut answers = Answers::default();
     let done = Peer::connect(target).and_then(|mut peer| {
@@ -48,9 +48,9 @@ pub(super) fn exchange(target: &Target<'_>, requests: &Requests) -> Answers {
 struct Peer {
     stream: TcpStream,
     timeout: Duration,
-    /// When all of it must be over.
+    /// The time by which everything must be done.
     end: Option<Instant>,
-    /// Bytes that were read; the first of them are used.
+    /// The bytes that were read; the first `used` of them have been handled.
     read: Vec<u8>,
     used: usize,
 }
@@ -64,7 +64,7 @@ impl Peer {
         let stream = TcpStream::connect_timeout(&address, timeout).map_err(|error| {
             match error.kind() {
                 ErrorKind::TimedOut | ErrorKind::WouldBlock => PeerError::Connecting,
-                // Redis connects in the background, and learns of this when it writes.
+                // Redis connects in the background, and notices this when it writes.
                 _ => PeerError::Writing,
             }
         })?;
@@ -72,7 +72,7 @@ impl Peer {
         Ok(Peer { stream, timeout, end, read: Vec::new(), used: 0 })
     }
 
-    /// When what begins now must be over.
+    /// The time by which an operation that begins now must be done.
     fn deadline(&self) -> Instant {
         let timeout = Instant::now() + self.timeout;
         self.end.map_or(timeout, |end| end.min(timeout))
@@ -96,7 +96,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Waits for an answer: whether it is `+OK`. An error is noted, the first one.
+    /// Waits for a reply, and returns whether it is `+OK`. Records the first error.
     fn answer(&mut self, answers: &mut Answers) -> Result<bool, PeerError> {
         let line = self.line().ok_or(PeerError::Reading)?;
         match line.split_first() {
@@ -111,8 +111,8 @@ impl Peer {
         }
     }
 
-    /// The next line without its end; `None` when the connection ended, none came in time, or one
-    /// that is too long.
+    /// The next line without its end. `None` if the connection ended, no line came in time, or it
+    /// is too long.
     fn line(&mut self) -> Option<Vec<u8>> {
         let deadline = self.deadline();
         loop {
@@ -145,12 +145,12 @@ impl Peer {
     }
 }
 
-/// The time until then; `None` when it is over. Never zero, which would mean for ever.
+/// The time until `deadline`; `None` if it has passed. Never zero, which would mean for ever.
 fn left(deadline: Instant) -> Option<Duration> {
     deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
 }
 
-/// Errands of clients that wait, and the threads that run them.
+/// The errands of blocked clients, and the threads that run them.
 #[derive(Default)]
 pub(super) struct Errands(Mutex<Queue>);
 
@@ -194,7 +194,7 @@ impl Errands {
         Ok(())
     }
 
-    /// The next errand for a thread, which ends when there is none.
+    /// The next errand for a thread, which ends if there is none.
     fn next(&self) -> Option<Box<Errand>> {
         let mut queue = self.0.lock();
         let next = queue.waiting.pop_front();

@@ -6,11 +6,12 @@ use crate::system::raise_open_files;
 use engine::config::{ConfigStore, Id, Value, by_id};
 use std::sync::{Arc, Weak};
 
-/// File descriptors besides those of clients: listeners, pollers, data files, the log.
+/// The number of file descriptors besides those of clients: listeners, pollers, data files, the
+/// log.
 pub(crate) const RESERVED_FILES: u64 = 128;
 
-/// Raises the limit of open files for `maxclients`; lowers `maxclients` when that does not go far
-/// enough, as Redis does.
+/// Raises the limit of open files for `maxclients`. If that is not enough, lowers `maxclients`, as
+/// Redis does.
 pub(crate) fn fit_maxclients(config: &ConfigStore) {
     let wanted = config.integer(Id::Maxclients) as u64;
     let possible = clients_possible(wanted);
@@ -25,7 +26,7 @@ pub(crate) fn fit_maxclients(config: &ConfigStore) {
     let _ = config.load(by_id(Id::Maxclients), &[&possible.to_string()]);
 }
 
-/// How many clients, up to `wanted`, the limit of open files allows once raised.
+/// How many clients, up to `wanted`, the limit of open files permits once it is raised.
 fn clients_possible(wanted: u64) -> u64 {
     match raise_open_files(wanted + RESERVED_FILES) {
         Ok(files) => files.saturating_sub(RESERVED_FILES).clamp(1, wanted),
@@ -36,7 +37,7 @@ fn clients_possible(wanted: u64) -> u64 {
     }
 }
 
-/// Follows `CONFIG SET` from now on.
+/// Applies later `CONFIG SET`s.
 pub(crate) fn follow(process: &Arc<Process>) {
     let weak = Arc::downgrade(process);
     process.config.on_change(Box::new(move |id, value| changed(&weak, id, value)));

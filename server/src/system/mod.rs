@@ -1,15 +1,16 @@
-//! Questions to the operating system and the allocator, and orders to them.
+//! Functions of the operating system and the allocator: limits, CPU time, random numbers, a
+//! stopwatch.
 //!
-//! Promises: each is small, and stands for itself. Here are limits, CPU time, random numbers, a stopwatch.
+//! Promises: each function is small and independent.
 //!
-//! Must not know: the server that asks.
+//! The module knows nothing of the server.
 //!
 //! | module | what |
 //! | --- | --- |
 //! | [`memory`] | the allocator's figures, and the machine's |
 //! | `mallctl` | jemalloc's settings by name |
-//! | `supervisor` | going into the background, telling who started the process |
-//! | `fail_stop` | the end that waits for nobody |
+//! | `supervisor` | going into the background, notifying the supervisor |
+//! | `fail_stop` | the immediate end of the process |
 
 pub(crate) mod fail_stop;
 pub(crate) mod mallctl;
@@ -21,7 +22,7 @@ use std::io::{self, Read};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Nanoseconds since the first call; for measuring how long something took.
+/// Nanoseconds since the first call, for measuring durations.
 pub(crate) fn stopwatch() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_nanos() as u64
@@ -33,12 +34,12 @@ pub(crate) fn random() -> u64 {
     RandomState::new().hash_one(Instant::now())
 }
 
-/// Fills a buffer with random bytes fit for secrets.
+/// Fills a buffer with random bytes that are fit for secrets.
 pub(crate) fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     std::fs::File::open("/dev/urandom")?.read_exact(bytes)
 }
 
-/// Forty random hexadecimal digits, as Redis names a run of a server.
+/// Forty random hexadecimal digits, the form of Redis's run ids.
 pub(crate) fn run_id() -> String {
     let digits: String = (0..3).map(|_| format!("{:016x}", random())).collect();
     digits[..40].to_owned()
@@ -66,7 +67,7 @@ pub(crate) fn cpu_time() -> CpuTime {
     CpuTime { user: duration(usage.ru_utime), system: duration(usage.ru_stime) }
 }
 
-/// Raises the limit of open files to `wanted`, or as far as it goes; the limit then in force.
+/// Raises the limit of open files to `wanted`, or as far as possible. Returns the resulting limit.
 pub(crate) fn raise_open_files(wanted: u64) -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is valid for the call.

@@ -36,7 +36,7 @@ pub struct Outcome {
     pub plan: Plan,
 }
 
-/// See the module.
+/// The state of a measurement.
 pub struct Campaign<'a> {
     args: &'a BenchArgs,
     setting: Setting,

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Pipeline of the loading phase.
 const LOAD_PIPELINE: usize = 64;
 
-/// See the module.
+/// The state of one row while it runs.
 pub struct Entry {
     /// Which row.
     pub row: Row,

@@ -9,7 +9,7 @@ const FAR_APART: f64 = 8.0;
 /// Most ticks with a label.
 const TICKS_MAX: usize = 6;
 
-/// See the module.
+/// An axis of a chart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Axis {
     log: bool,

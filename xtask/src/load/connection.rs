@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 /// Requests sent as one: when waiting for them began (ns on the driver's clock), how many.
 type Batch = (u64, u32);
 
-/// See the module.
+/// One connection of the load generator.
 pub(super) struct Connection {
     wire: Wire,
     asked: Asked,

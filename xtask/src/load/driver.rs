@@ -28,7 +28,7 @@ pub(super) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("constant bounds are valid")
 }
 
-/// See the module.
+/// The state of one load thread.
 pub(super) struct Driver<'a> {
     plan: &'a Plan,
     generator: Generator,

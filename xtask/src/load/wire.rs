@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Longest reply that is waited for, bytes: twice Redis's limit of a bulk string.
 const REPLY_MAX: usize = 1 << 30;
 
-/// See the module.
+/// A non-blocking socket with its buffers.
 pub(super) struct Wire {
     stream: TcpStream,
     out: Vec<u8>,

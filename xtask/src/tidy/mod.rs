@@ -16,7 +16,7 @@ use anyhow::{Result, bail};
 use std::path::Path;
 use tree::{Tree, Violation};
 
-/// See the module.
+/// A rule: it returns the violations in the tree.
 type Rule = fn(&Tree) -> Vec<Violation>;
 
 /// All rules.

@@ -42,7 +42,7 @@ struct State {
     lengths: Vec<usize>,
 }
 
-/// See the module.
+/// The clients that asked for broadcasts, by prefix.
 #[derive(Default)]
 pub(super) struct Prefixes {
     state: RwLock<State>,

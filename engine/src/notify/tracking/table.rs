@@ -58,7 +58,7 @@ impl Stripe {
     }
 }
 
-/// See the module.
+/// The keys that clients may have cached, with these clients.
 #[derive(Default)]
 pub(super) struct Table {
     stripes: [Mutex<Stripe>; STRIPES],

@@ -1,5 +1,6 @@
-//! Ziplist, the small encoding before Redis 7: `bytes u32 · offset of the last entry u32 ·
-//! count u16 · entries · 0xFF`, little endian. Each entry begins with the size of the one before.
+//! Ziplist, the small encoding before Redis 7:
+//! `bytes u32 · offset of the last entry u32 · count u16 · entries · 0xFF`, little endian. Each
+//! entry begins with the size of the one before.
 
 use super::{PackedError, Value, array, int_le, u16_le, u32_le};
 

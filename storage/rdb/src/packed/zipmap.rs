@@ -1,5 +1,6 @@
-//! Zipmap, the small hash of Redis before 2.6: `count u8`, then per pair `length · field · length ·
-//! free u8 · value · free bytes`, then 0xFF. Lengths are a byte, or 254 and four little-endian.
+//! Zipmap, the small hash of Redis before 2.6: `count u8`, then per pair
+//! `length · field · length · free u8 · value · free bytes`, then 0xFF. Lengths are a byte, or 254
+//! and four little-endian.
 
 use super::{PackedError, u32_le};
 

@@ -34,7 +34,7 @@ struct Attributes {
     config1: u64,
 }
 
-/// See the module. Dropping it ends the counting.
+/// Counters of a process's system calls in the kernel. Dropping it ends the counting.
 pub struct Events(Vec<File>);
 
 impl Events {

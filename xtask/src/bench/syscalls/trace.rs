@@ -16,7 +16,8 @@ use std::time::Duration;
 /// How a stop that no system call and no signal of the process caused is marked.
 const EVENT_STOP: libc::c_int = 128;
 
-/// See the module. Dropping it lets the process run on untraced.
+/// A process whose system calls are counted by tracing. Dropping it lets the process run on
+/// untraced.
 pub struct Trace {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
