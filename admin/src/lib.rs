@@ -41,7 +41,7 @@ const COMMAND_PATH: &str = "/v1/command";
 
 /// The state from which the HTTP handlers answer.
 pub struct Admin {
-    /// Whose figures.
+    /// The engine whose figures are shown.
     pub engine: Arc<Engine>,
     /// The server's clock.
     pub clock: Clock,

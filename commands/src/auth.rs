@@ -1,4 +1,4 @@
-//! Who a client is: AUTH, HELLO, RESET.
+//! The identity of a client: AUTH, HELLO, RESET.
 
 use super::acl::note_failed_auth;
 use crate::client::checked_name;

@@ -284,7 +284,7 @@ fn run(vm: &mut Vm, code: &[u8], ends_at: u32) -> bool {
     !vm.is_spent()
 }
 
-/// That what every script relies on is as it was.
+/// Checks that the environment of scripts is unchanged.
 const UNTOUCHED: &[u8] = b"assert(rawget(_G,'x')==nil and ('a'):rep(2)=='aa' and getmetatable('').__index.rep \
     and redis.call and type(cjson.encode)=='function' and #KEYS==2 and pairs and next({1})==1)";
 

@@ -84,7 +84,7 @@ pub fn record(
 #[derive(Default)]
 struct Ids {
     connected: BTreeMap<String, i64>,
-    /// Those that are gone, too.
+    /// The names of all clients, including those that are gone.
     names: BTreeMap<i64, String>,
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Registered {
 pub(crate) struct Shared {
     /// First, because the allocator is given a pointer to it.
     pub budget: Budget,
-    /// Who runs commands, while a script runs. The lifetime is that of the run: see
+    /// The host that runs commands, while a script runs. Its lifetime is that of the run: see
     /// [`crate::vm::Vm`].
     pub host: Option<*mut dyn Host>,
     pub proto: Proto,
@@ -64,7 +64,7 @@ impl Shared {
         }
     }
 
-    /// Who runs commands, while a script runs.
+    /// The host that runs commands, while a script runs.
     pub fn host<'a>(&self) -> Option<&'a mut dyn Host> {
         // SAFETY: set for the time of a run only, while the VM's caller lends the host and nothing
         // else uses it; the reference is used for one call of it.

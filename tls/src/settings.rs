@@ -71,7 +71,7 @@ impl Settings {
         !self.authorities.is_empty() || !self.authorities_folder.is_empty()
     }
 
-    /// For clients of this server.
+    /// The configuration of rustls for clients of this server.
     ///
     /// # Errors
     /// See [`TlsError`].
@@ -115,8 +115,9 @@ impl Settings {
         Ok(config)
     }
 
-    /// For connections to others. As in Redis, a certificate must come from an authority that is trusted;
-    /// whose name is in it is not looked at, since masters are often named by address.
+    /// The configuration of rustls for connections to other servers. As in Redis, their certificate
+    /// must be signed by a trusted authority, but its name is not compared, because masters are
+    /// often given by address.
     ///
     /// # Errors
     /// See [`TlsError`].

@@ -14,7 +14,7 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// Those in `words`, separated by spaces or commas; `*` allows every page.
+    /// Parses origins, separated by spaces or commas; `*` permits every page.
     pub fn parse(words: &str) -> Origins {
         let separated = words.split([' ', ',', '\t']).filter(|word| !word.is_empty());
         let (any, named): (Vec<_>, Vec<_>) = separated.partition(|word| *word == "*");

@@ -56,7 +56,7 @@ pub struct ReplayArgs {
 }
 
 impl ReplayArgs {
-    /// For [`crate::replay::run`], with load threads on `cores`.
+    /// The options for [`crate::replay::run`], with load threads on `cores`.
     pub fn options(&self, cores: Vec<usize>) -> Options {
         let patience = Duration::from_secs_f64(self.patience.clamp(0.1, 3600.0));
         Options { speed: self.speed, cores, patience }

@@ -71,7 +71,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whom to take.
+    /// The recommended combination.
     pub fn chosen(&self) -> Option<&Contender> {
         Some(&self.contenders[*self.ranking.first()?].0)
     }

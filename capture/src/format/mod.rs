@@ -100,7 +100,7 @@ pub enum Record<'a> {
     },
     /// A request.
     Request {
-        /// Who sent it.
+        /// The connection that sent it.
         connection: u64,
         /// The database it runs in.
         db: u32,

@@ -12,7 +12,7 @@ pub struct Writer<W: Write> {
     block: Vec<u8>,
     records: u32,
     total: u64,
-    /// Of the record before, in this block.
+    /// The time of the previous record in this block.
     time_us: u64,
     written: u64,
 }

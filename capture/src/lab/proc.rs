@@ -8,9 +8,9 @@ use std::fs;
 pub struct Usage {
     /// Time on a CPU, all threads, ns.
     pub cpu_ns: u64,
-    /// Of that in user mode, in clock ticks (10 ms): precise only over seconds.
+    /// The part of it in user mode, in clock ticks (10 ms); precise only over seconds.
     pub user_ticks: u64,
-    /// In the kernel, clock ticks.
+    /// The part of it in the kernel, in clock ticks.
     pub system_ticks: u64,
     /// Times a thread gave up its CPU to wait.
     pub switches: u64,

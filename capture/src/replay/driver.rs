@@ -34,7 +34,7 @@ pub(super) struct Driver<'a> {
     next: usize,
     /// Every thread has all of them; those of others stay empty.
     connections: Vec<Connection>,
-    /// Those of this thread.
+    /// The connections of this thread.
     mine: Vec<u32>,
     poll: Poll,
     buffer: Vec<u8>,

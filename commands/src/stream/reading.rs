@@ -264,7 +264,7 @@ fn read_group(
 /// The entries that a consumer was given.
 #[derive(Default)]
 struct Delivery {
-    /// For the first time.
+    /// The entries that were delivered for the first time.
     new: Vec<StreamId>,
     /// How many entries the group has read by then.
     entries_read: Option<u64>,

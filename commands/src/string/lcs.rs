@@ -76,7 +76,7 @@ impl Table {
         Ok(Table { cells, width })
     }
 
-    /// For the first `i` and `j` bytes.
+    /// The length for the first `i` and `j` bytes.
     fn len(&self, i: usize, j: usize) -> u32 {
         self.cells[i * self.width + j]
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Groups whose disks are as quick as their network.
 struct Trio {
     groups: BTreeMap<NodeId, Group<TikvRaft>>,
-    /// Who hears and says nothing.
+    /// The nodes that are cut off from the others.
     away: Vec<NodeId>,
     actions: BTreeMap<NodeId, Vec<Action>>,
     now: u64,

@@ -64,7 +64,7 @@ pub struct Refusal {
     pub context: Context,
     /// The command, key or channel; for AUTH the word `AUTH` or `HELLO`.
     pub object: Vec<u8>,
-    /// Who.
+    /// The user.
     pub user: Vec<u8>,
     /// The latest client, as `CLIENT LIST` shows it.
     pub client: String,

@@ -225,7 +225,7 @@ pub struct Names {
     pub lib_version: String,
     /// The authenticated user.
     pub user: String,
-    /// That user's account; `None` for the default user.
+    /// The user's account; `None` for the default user.
     pub account: Option<Arc<Account>>,
 }
 

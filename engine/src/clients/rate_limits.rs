@@ -102,7 +102,7 @@ pub struct RateLimits {
     addresses: Mutex<HashMap<IpAddr, Arc<Buckets>>>,
     /// When addresses were last looked through.
     swept_ns: AtomicU64,
-    /// For addresses beyond [`ADDRESSES_MAX`].
+    /// The buckets of addresses beyond [`ADDRESSES_MAX`].
     others: Arc<Buckets>,
     /// Requests that were refused or had to wait.
     pub limited: AtomicU64,

@@ -73,7 +73,7 @@ pub struct Argument {
     pub multiple_token: bool,
     /// For keys: the row's key spec that finds it.
     pub key_spec: Option<usize>,
-    /// Of a group: its members.
+    /// For a group: its members.
     pub arguments: Vec<Argument>,
 }
 

@@ -28,7 +28,7 @@ pub enum Secret {
     Options(usize, Options, &'static [&'static str]),
     /// The values of sensitive directives, whose names stand at this argument or behind it.
     Directives(usize),
-    /// Those of the command that begins at this argument.
+    /// The secrets of the command that begins at this argument.
     Command(usize),
 }
 

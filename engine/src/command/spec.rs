@@ -375,7 +375,7 @@ pub const fn keyword_keys(
 /// Which shards are locked while a command runs.
 #[derive(Clone, Copy)]
 pub enum LockRule {
-    /// Those of the declared keys.
+    /// The shards of the declared keys.
     Keys,
     /// Every shard.
     All,

@@ -92,9 +92,9 @@ pub enum Grammar {
 /// A default value, in a form that a `static` can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Initial {
-    /// Of yes/no, numbers, sizes, choices and flags.
+    /// The default of yes/no, numbers, sizes, choices and flags.
     Number(i64),
-    /// Of the rest, as `CONFIG GET` shows it.
+    /// The default of all others, as `CONFIG GET` shows it.
     Text(&'static str),
 }
 

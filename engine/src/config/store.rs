@@ -28,7 +28,7 @@ pub struct ConfigStore {
     observers: Mutex<Vec<Observer>>,
 }
 
-/// Who sends a `CONFIG SET`, and when.
+/// The origin of a `CONFIG SET`, and the state of the server.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SetContext {
     /// The client is on a loopback address or a Unix socket.

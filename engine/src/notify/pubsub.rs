@@ -74,7 +74,7 @@ impl PubSub {
         listeners.keys().filter(wanted).cloned().collect()
     }
 
-    /// Who listens to names for which `wanted` is true; some may be named several times.
+    /// The subscribers of names for which `wanted` returns true. A client may occur several times.
     pub fn listeners_where(
         &self,
         space: Space,

@@ -88,7 +88,7 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
-    /// For people: text, another figure once more, or what Redis shows and has no meaning here.
+    /// For people: a text, a repeated figure, or one of Redis's that has no meaning here.
     Note,
 }
 

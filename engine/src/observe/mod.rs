@@ -30,7 +30,7 @@ use runtime::Now;
 /// The source from which the engine's rows are read.
 #[derive(Clone, Copy)]
 pub struct Reading<'a> {
-    /// Whose figures.
+    /// The engine whose figures are read.
     pub engine: &'a Engine,
     /// The time of the question.
     pub now: Now,

@@ -25,7 +25,7 @@ pub struct Target<'a> {
 /// sent only if every answer to the first was `+OK`.
 #[derive(Clone, Debug, Default)]
 pub struct Requests {
-    /// Who we are, and which database is meant.
+    /// The requests that authenticate and select the database.
     pub greeting: Vec<u8>,
     /// How many requests that is.
     pub greetings: usize,
@@ -38,7 +38,7 @@ pub struct Requests {
 /// The answers of another server to [`Requests`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
-    /// Of each request of the second group that was answered: whether the answer was `+OK`.
+    /// For each request of the second group that was answered: whether the reply was `+OK`.
     pub done: Vec<bool>,
     /// The first error it answered with, without the `-`.
     pub refusal: Option<String>,

@@ -27,7 +27,7 @@ pub struct Applier<'e> {
 }
 
 impl<'e> Applier<'e> {
-    /// For one connection to a master, which `client` is shown as.
+    /// Creates the applier for one connection to a master, which is shown as `client`.
     pub fn new(engine: &'e Engine, generation: u64, client: Arc<Client>) -> Self {
         let mut session = SessionState::new(client);
         session.set_special(Special::SOURCE | Special::NO_BLOCK, true);

@@ -39,9 +39,9 @@ pub struct Replication {
     /// The stream that replicas of ours read.
     pub out: Arc<Outgoing>,
     followers: RwLock<Vec<Arc<Follower>>>,
-    /// Whom we follow; `None` for a master.
+    /// The master; `None` if this server is one.
     source: Mutex<Option<Source>>,
-    /// Grows with every change of whom we follow: what belongs to an earlier one is over.
+    /// Increases with every change of the master; everything of an earlier generation ends.
     generation: AtomicU64,
     waiters: Mutex<Vec<Arc<Waiter>>>,
     waiting: AtomicUsize,

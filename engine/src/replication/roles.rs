@@ -45,7 +45,7 @@ impl Link {
     }
 }
 
-/// Whom we follow, and how that goes.
+/// The master, and the state of the link to it.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     /// Name or address.
@@ -67,7 +67,7 @@ pub struct Source {
 }
 
 impl Replication {
-    /// Whom we follow.
+    /// The master, and the state of the link to it.
     pub fn source(&self) -> Option<Source> {
         self.source.lock().clone()
     }

@@ -53,7 +53,7 @@ impl Watch {
     }
 }
 
-/// Those of all VMs.
+/// The watches of all VMs.
 #[derive(Debug, Default)]
 pub struct Watches(Mutex<Vec<Weak<Watch>>>);
 
@@ -69,7 +69,7 @@ impl Watches {
         watch
     }
 
-    /// Those whose time is over.
+    /// The scripts whose time is over.
     pub fn overdue(&self, now_ns: u64) -> Vec<Arc<Watch>> {
         let all = self.0.lock();
         all.iter().filter_map(Weak::upgrade).filter(|watch| watch.is_overdue(now_ns)).collect()

@@ -6,7 +6,8 @@ use crate::filter::PORTION;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-/// Who does not begin in time is closed, whether it says nothing or a little now and then.
+/// A connection that does not finish its handshake in time is closed, whether it sends nothing or a
+/// little now and then.
 pub fn beginning_is_bounded(subject: Subject) {
     let server = Running::start(subject);
     let (mut silent, mut slow) = (server.bare_client(), server.bare_client());

@@ -8,7 +8,7 @@ use crate::shared::Registered;
 use crate::shebang::ScriptFlags;
 use std::ffi::c_int;
 
-/// Of the table `redis`, what functions do not have.
+/// The fields of the table `redis` that functions do not have.
 const FOR_SCRIPTS_ONLY: [&str; 3] = ["breakpoint", "debug", "replicate_commands"];
 
 /// Pushes the globals of functions: those of scripts, with their own `redis`.

@@ -57,8 +57,8 @@ fn every_runtime_tells_where_the_time_went() {
     }
 }
 
-/// Who comes while a long log is loaded is told so, can ask how the server is, and is served on the
-/// same connection once it is loaded.
+/// A client that connects while a long log is loaded is told so, can ask for the server's state,
+/// and is served on the same connection once it is loaded.
 #[test]
 fn clients_are_told_while_data_are_loaded() {
     const KEYS: usize = 200_000;

@@ -190,7 +190,7 @@ pub struct Measure {
 }
 
 impl Measure {
-    /// Of an entry as it is now.
+    /// The measure of an entry as it is now.
     #[inline]
     pub fn of(entry: &Entry) -> Self {
         Measure { bytes: entry.bytes(), expiry: entry.expiry(), fields_due: entry.fields_due() }

@@ -25,7 +25,7 @@ pub struct StreamWriter<'a> {
     length: u64,
     current: Option<Node>,
     too_large: bool,
-    /// For unpacking fields.
+    /// A buffer for unpacking fields.
     scratch: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! For all values: written and read again they are the same. For all bytes: no panic.
+//! Any values are the same after writing and reading them, and no bytes cause a panic.
 
 mod rdb_support;
 

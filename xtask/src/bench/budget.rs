@@ -39,9 +39,9 @@ impl Budget {
         Budget { started: Instant::now(), total, fixed: fixed.map(Duration::from_secs_f64) }
     }
 
-    /// For the task that has just been loaded, which took `loading`: `rounds` of `windows` each
-    /// are wanted now and `later` windows and `loads` more loadings after it. Rounds are cut only
-    /// when `flexible`, and only when even the shortest windows take too long.
+    /// Plans the task that has just been loaded, which took `loading`: `rounds` of `windows` each
+    /// are wanted now, and `later` windows and `loads` further loadings after it. The number of
+    /// rounds is reduced only if `flexible`, and only if even the shortest windows take too long.
     pub fn plan(
         &self,
         (rounds, flexible): (u32, bool),

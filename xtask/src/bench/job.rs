@@ -220,7 +220,7 @@ fn jobs(args: &BenchArgs, workload: &Workload, sizes: &Sizes, durable: bool) -> 
     Ok(jobs)
 }
 
-/// For rows in memory, and for rows on disk.
+/// The generators for rows in memory, and those for rows on disk.
 fn generators(workload: &Workload, sizes: &Sizes) -> Result<(Generator, Generator)> {
     let [memory, disk] =
         [sizes.memory, sizes.disk].map(|defaults| workload.fitted(defaults, sizes.memory_limit));

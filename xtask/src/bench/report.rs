@@ -27,7 +27,7 @@ impl Grid {
         self.rows.is_empty()
     }
 
-    /// For the terminal.
+    /// The table for a terminal.
     pub fn terminal(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED);
@@ -43,7 +43,7 @@ impl Grid {
         format!("{}\n{table}\n", self.title)
     }
 
-    /// For a document.
+    /// The table for a document.
     pub fn markdown(&self) -> String {
         let line = |fields: &[String]| format!("| {} |\n", fields.join(" | "));
         let mut text = format!("**{}**\n\n{}", self.title, line(&self.header));

@@ -49,8 +49,8 @@ impl Ratio {
         Spread::of(cell.samples.iter().filter_map(pair).collect()).map(Ratio)
     }
 
-    /// Of two runs at different times, whose rounds are not pairs: the extremes are those of
-    /// any pair.
+    /// The ratio of two runs at different times, whose rounds are not pairs: the extremes are those
+    /// of any pair.
     pub fn unpaired(new: Spread, old: Spread) -> Option<Ratio> {
         let positive = old.low > 0.0 && old.median > 0.0;
         positive.then(|| {

@@ -52,7 +52,7 @@ impl Axis {
         axis
     }
 
-    /// Those of `ticks` whose labels do not touch.
+    /// The ticks among `ticks` whose labels do not touch.
     fn apart(&self, ticks: Vec<f64>) -> Vec<f64> {
         let mut kept: Vec<f64> = Vec::new();
         for tick in ticks {

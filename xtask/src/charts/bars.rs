@@ -11,7 +11,7 @@ const RANGE_MAX: f64 = 1.2;
 /// One row.
 #[derive(Debug, Clone)]
 pub struct Bar {
-    /// Whose it is.
+    /// Its name.
     pub name: String,
     /// Its number, as text.
     pub number: String,

@@ -12,7 +12,7 @@ use plotters::style::text_anchor::HPos;
 /// One row.
 #[derive(Debug, Clone)]
 pub struct DotRow {
-    /// Whose it is.
+    /// Its name.
     pub name: String,
     /// Its numbers, as text.
     pub number: String,
@@ -57,7 +57,7 @@ impl Dots {
         })
     }
 
-    /// Those of the ticks' labels that have room.
+    /// The labels of ticks for which there is room.
     fn labels(
         &self,
         area: &Area<'_>,

@@ -36,7 +36,7 @@ const TITLE_SIZE: i32 = 28;
 const PADDING: i32 = 24;
 
 impl Chart {
-    /// Of what `plotters` wrote.
+    /// Takes the output of `plotters`.
     pub(super) fn new(drawn: &str, height: i32) -> Chart {
         let start = drawn.find('\n').map_or(0, |at| at + 1);
         let end = drawn.rfind("</svg>").unwrap_or(drawn.len());

@@ -8,9 +8,10 @@ use anyhow::{Result, bail};
 pub struct Tally {
     /// Complete replies, errors included.
     pub replies: u64,
-    /// Of these, error replies.
+    /// The number of these that are errors.
     pub errors: u64,
-    /// Of these, nulls: a read workload with many of them reads keys that do not exist.
+    /// The number of these that are nulls: a read workload with many of them reads keys that do not
+    /// exist.
     pub nulls: u64,
     /// The text of the first error.
     pub first_error: Option<String>,

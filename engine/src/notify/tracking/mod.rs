@@ -51,7 +51,7 @@ pub struct Tracker {
     pub options: Options,
     /// The client to which notices are redirected.
     pub redirect: Option<u64>,
-    /// Of a client that asked for broadcasts, in order.
+    /// The prefixes of a client that asked for broadcasts, in order.
     pub prefixes: Vec<Bytes>,
 }
 

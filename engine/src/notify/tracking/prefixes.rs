@@ -92,7 +92,7 @@ impl Prefixes {
         }
     }
 
-    /// Who listens to a prefix, in order of arrival.
+    /// The clients that asked for a prefix, in order of arrival.
     pub fn trackers(&self, prefix: &[u8]) -> Vec<Arc<Tracker>> {
         self.state.read().by_name.get(prefix).cloned().unwrap_or_default()
     }

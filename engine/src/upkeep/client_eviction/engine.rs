@@ -1,4 +1,4 @@
-//! Who gives way, and when that is looked at.
+//! Chooses the clients to evict, and decides when that is checked.
 
 use crate::clients::{Client, ClientFlags, Ending};
 use crate::config::Id;

@@ -37,7 +37,7 @@ struct Policy {
 }
 
 impl Policy {
-    /// That of a name; `None` when nothing may be evicted.
+    /// The policy of a name; `None` if nothing may be evicted.
     fn named(name: &str) -> Option<Policy> {
         let (keys, value) = name.split_once('-')?;
         let value = match value {

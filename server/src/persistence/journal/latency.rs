@@ -12,7 +12,7 @@ use storage_aof::{Moment, Observer};
 pub(super) struct LatencyObserver {
     pub latency: Arc<LatencyMonitor>,
     pub clock: Clock,
-    /// Who else may use the disk at the moment.
+    /// The writer of snapshots, which may use the disk at the same time.
     pub saver: Arc<Saver>,
     pub rewriting: Arc<AtomicBool>,
 }

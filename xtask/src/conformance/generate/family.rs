@@ -55,7 +55,7 @@ impl Family {
         format!("{self:?}").to_lowercase()
     }
 
-    /// Of a hundred names, how many are words of options.
+    /// The number of names in a hundred that are words of options.
     pub fn hostility(self) -> u64 {
         match self {
             Family::Options => 20,

@@ -22,7 +22,7 @@ pub use special::{ends_with_all, inner_command, may_be_simplified, suits_older};
 /// One command of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// Who sends it: 0, or 1 where two are needed.
+    /// The client that sends it: 0, or 1 where two are needed.
     pub client: usize,
     /// The command and its arguments.
     pub args: Vec<Vec<u8>>,

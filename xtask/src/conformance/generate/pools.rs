@@ -205,10 +205,10 @@ const IDLE_TIMES: Pool = &["0", "0", "100000", "1", "-1"];
 pub struct Pools<'a> {
     /// The program's random numbers.
     pub rng: &'a mut Rng,
-    /// Of a hundred values, how many are odd ones.
+    /// The number of odd values in a hundred.
     pub odd: u64,
-    /// Of a hundred names, how many are words that are options elsewhere; and how often options
-    /// stand elsewhere, twice, or with a wrong count.
+    /// The number of names in a hundred that are words of options; also how often options are
+    /// misplaced, repeated, or have a wrong count.
     pub hostile: u64,
 }
 
