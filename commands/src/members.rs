@@ -8,7 +8,7 @@ use storage::types::Set;
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     bytes: Vec<u8>,
-    /// Where each member ends.
+    /// The offset of each member's end.
     ends: Vec<usize>,
 }
 
@@ -42,7 +42,8 @@ impl Members {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// Keeps the members `keep` says to, until `limit` are kept: the rest goes unasked.
+    /// Keeps the members for which `keep` returns true, until `limit` are kept. Further ones are
+    /// not asked for.
     pub fn retain(
         &mut self,
         limit: usize,

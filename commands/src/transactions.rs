@@ -18,7 +18,7 @@ fn multi(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Only reached where no transaction can be: the session itself runs `EXEC`.
+/// Reached only where no transaction is possible, because the session itself runs `EXEC`.
 fn exec(_cx: &mut Cx<'_>) -> Outcome {
     Err(failure("ERR EXEC without MULTI"))
 }

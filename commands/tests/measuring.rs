@@ -202,7 +202,7 @@ fn an_empty_slow_log_counts_nothing() {
     assert_eq!(server.engine().slowlog.newest(1)[0].id, 0);
 }
 
-/// Has allocated more than any limit.
+/// A host that has allocated more than any limit.
 struct Full;
 
 impl Host for Full {

@@ -21,7 +21,7 @@ fn replica() -> (Harness, u64) {
     (server, generation)
 }
 
-/// Has the master say something.
+/// Sends a command from the master.
 fn hear(server: &Harness, generation: u64, words: &[&[u8]]) {
     let mut bytes = Vec::new();
     command(words, &mut bytes);

@@ -291,7 +291,7 @@ impl Engine {
         SplitMix64::seed_from_u64(self.random.fetch_add(GOLDEN, Ordering::Relaxed)).next_u64()
     }
 
-    /// Gives the history a new identity.
+    /// Gives the history a new replication id.
     pub fn change_replication_id(&self) {
         let history = ::replication::History::new(self.new_history_id());
         self.replication.out.rename(history);

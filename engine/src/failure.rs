@@ -40,9 +40,9 @@ pub const WRONG_TYPE: Failure =
     failure("WRONGTYPE Operation against a key holding the wrong kind of value");
 /// Arguments that make no sense together.
 pub const SYNTAX: Failure = failure("ERR syntax error");
-/// Not a signed 64-bit number.
+/// An argument is not a signed 64-bit number.
 pub const NOT_INTEGER: Failure = failure("ERR value is not an integer or out of range");
-/// Not a floating-point number.
+/// An argument is not a floating-point number.
 pub const NOT_FLOAT: Failure = failure("ERR value is not a valid float");
 /// The key must exist.
 pub const NO_SUCH_KEY: Failure = failure("ERR no such key");

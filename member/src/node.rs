@@ -465,7 +465,7 @@ impl<F: Files + Clone> Node<F> {
         }
     }
 
-    /// Has the engine replay the effects of another node, each record as a whole.
+    /// Lets the engine replay the effects of another node, each record as a whole.
     fn apply(&mut self, batch: &Batch) -> Result<(), Fatal> {
         let damaged = || Fatal::Damaged(format!("effect {} cannot be read", batch.first));
         let records = effects::records(&batch.effects).ok_or_else(damaged)?;

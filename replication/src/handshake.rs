@@ -84,7 +84,7 @@ impl Handshake {
         (handshake, bytes(&["PING"]))
     }
 
-    /// Has the other end, our replica until now, become our master (`FAILOVER`).
+    /// Makes the other end, which was our replica until now, our master (`FAILOVER`).
     pub fn take_over(mut self) -> Self {
         self.takeover = true;
         self

@@ -444,13 +444,13 @@ impl Lua {
         true
     }
 
-    /// Has the host asked every `count` instructions whether to go on.
+    /// Asks the host every `count` instructions whether to continue.
     pub fn interrupt_every(self, count: c_int) {
         // SAFETY: as in `calls!`.
         unsafe { ffi::lua_sethook(self.0, Some(on_count), ffi::LUA_MASKCOUNT, count) };
     }
 
-    /// Has the host asked at every line whether to go on.
+    /// Asks the host at every line whether to continue.
     pub fn interrupt_every_line(self) {
         // SAFETY: as in `calls!`.
         unsafe {

@@ -85,7 +85,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Says which allocator the program uses, for memory figures and `maxmemory`.
+    /// Sets the allocator that the program uses, for memory figures and `maxmemory`.
     pub fn allocator(mut self, allocator: Allocator) -> Self {
         self.allocator = allocator;
         self

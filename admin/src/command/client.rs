@@ -129,7 +129,7 @@ impl Wake for Held {
     }
 }
 
-/// Has a client of its own run `call`, on this thread.
+/// Runs `call` with a client of its own, on this thread.
 ///
 /// # Errors
 /// Fails if not all replies came: [`Ended`] says why. What had begun may have happened.

@@ -24,7 +24,7 @@ pub enum Overflow {
     Wrap,
     /// It becomes the nearest that fits.
     Saturate,
-    /// Nothing is done.
+    /// The field is left unchanged.
     Fail,
 }
 

@@ -19,7 +19,7 @@ fn slot(cx: &Cx<'_>, index: usize) -> Result<u16, Failure> {
     number.filter(|slot| *slot < SLOTS).ok_or(BAD_SLOT)
 }
 
-/// Notes slots, each of which may be named once.
+/// Records slots, each of which may be named only once.
 struct Named(Vec<bool>);
 
 impl Named {
@@ -175,7 +175,7 @@ pub(super) fn forget(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Everything is kept when it changes.
+/// Nothing is to be done, because every change is saved at once.
 pub(super) fn save_config(cx: &mut Cx<'_>) -> Outcome {
     cluster(cx)?;
     cx.reply.ok();

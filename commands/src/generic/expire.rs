@@ -56,7 +56,8 @@ impl Condition {
     }
 }
 
-/// Gives an existing key this expiry, or deletes it when that has passed; tells and logs.
+/// Sets the expiry of an existing key, or deletes the key if that has passed. Reports and logs the
+/// change.
 ///
 /// # Errors
 /// Fails if the storage does.

@@ -30,7 +30,7 @@ struct Plan {
     timeout: Duration,
     copy: bool,
     replace: bool,
-    /// Where the user (if any) and the password stand.
+    /// The positions of the user (if any) and the password.
     auth: Range<usize>,
     keys: Range<usize>,
 }

@@ -49,7 +49,7 @@ pub(super) fn refcount(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Not where each key must have its own access time.
+/// Whether integers may count as shared: not where each key must have its own access time.
 fn shares_integers(cx: &Cx<'_>) -> bool {
     let policy = cx.engine.config.choice(Id::MaxmemoryPolicy);
     let alone = policy.ends_with("-lru") || policy.ends_with("-lfu");

@@ -43,7 +43,7 @@ fn unit(word: &[u8]) -> Result<f64, Failure> {
         .ok_or(failure("ERR unsupported unit provided. please use M, KM, FT, MI"))
 }
 
-/// Where a member is.
+/// The position of a member.
 fn member_place(cx: &mut Cx<'_>, key: &Key<'_>, member: &[u8]) -> Result<Option<Point>, Failure> {
     let Some(mut zset) = cx.tx.sorted_set(key, Open::Existing)? else { return Ok(None) };
     Ok(zset.score(member)?.map(|score| Cell::of_score(score).center()))
@@ -121,7 +121,7 @@ fn geodist(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Answers every member's place in some form.
+/// Replies with every member's position in some form.
 fn each_place(cx: &mut Cx<'_>, answer: impl Fn(&mut Cx<'_>, Option<Point>)) -> Outcome {
     let key = cx.key(1);
     let found = cx.tx.sorted_set(&key, Open::Existing)?.is_some();

@@ -33,7 +33,7 @@ impl Command {
         matches!(self, Command::Radius { may_store: true, .. })
     }
 
-    /// Where the sorted set's key is.
+    /// The position of the sorted set's key.
     pub fn source(self) -> usize {
         if self == Command::SearchStore { 2 } else { 1 }
     }

@@ -14,7 +14,7 @@ use storage::{Key, Open, Result};
 /// The latest time a field may expire at, Unix milliseconds: Redis's `HFE_MAX_ABS_TIME_MSEC`.
 const AT_MS_MAX: u64 = (1 << 46) - 1;
 
-/// Answers, as Redis numbers them.
+/// Replies, with Redis's numbers.
 const NO_FIELD: i64 = -2;
 const NO_EXPIRY: i64 = -1;
 const CONDITION_NOT_MET: i64 = 0;
@@ -198,7 +198,7 @@ pub(super) fn hpexpireat(cx: &mut Cx<'_>) -> Outcome {
     expire_command(cx, PXAT)
 }
 
-/// Answers with something about the expiry of each field; `tell` gets expiry and now.
+/// Replies with a property of each field's expiry; `tell` gets the expiry and the current time.
 fn ttl_command(cx: &mut Cx<'_>, tell: fn(u64, u64) -> u64) -> Outcome {
     let (key, now_ms) = (cx.key(1), cx.tx.now_ms());
     let hash = cx.tx.hash(&key, Open::Existing)?;

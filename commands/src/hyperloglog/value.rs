@@ -94,7 +94,7 @@ impl<B: AsRef<[u8]>> HyperLogLog<B> {
         })
     }
 
-    /// All registers as runs: the first's index, the value, how many.
+    /// All registers as runs: the index of the first, the value, and the number.
     fn visit(&self, mut visit: impl FnMut(usize, u8, usize)) -> Result<(), Failure> {
         if self.is_dense() {
             (0..REGISTERS).for_each(|index| visit(index, get(self.body(), index), 1));
@@ -167,7 +167,7 @@ pub fn cached_bytes(cardinality: u64) -> (u64, [u8; 8]) {
     (CARDINALITY_AT as u64, cardinality.to_le_bytes())
 }
 
-/// Where a dense register begins: the byte, and the bit within it.
+/// The position of a dense register: the byte, and the bit in it.
 fn position(index: usize) -> (usize, usize) {
     (index * REGISTER_BITS / 8, index * REGISTER_BITS % 8)
 }

@@ -49,7 +49,7 @@ fn end_word(end: End) -> &'static [u8] {
     }
 }
 
-/// Says that elements were removed, and if none are `left`, that the key is gone with them.
+/// Reports that elements were removed and, if none are `left`, that the key was.
 fn removed(cx: &mut Cx<'_>, key: &Key<'_>, event: &'static str, gone: u64, left: u64) {
     cx.modified_by(gone, key, Class::List, event);
     if left == 0 {

@@ -187,7 +187,7 @@ fn set_active_expire(cx: &mut Cx<'_>) -> Outcome {
     nothing(cx)
 }
 
-/// Ends the process at once, as a crash does, with a line that says why.
+/// Ends the process at once like a crash, with the reason in the log.
 fn crash(cx: &mut Cx<'_>) -> Outcome {
     let word = String::from_utf8_lossy(cx.args.arg(1)).to_ascii_uppercase();
     let refused = cx.engine.environment.host.crash(&word);

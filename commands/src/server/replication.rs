@@ -230,7 +230,7 @@ fn target(engine: &Engine, request: Request<'_>, at: usize) -> u64 {
     told.unwrap_or_else(|| engine.replication.out.end())
 }
 
-/// Waits until replicas have said more; false where nothing may wait.
+/// Waits until replicas have acknowledged more. Returns false where nothing may block.
 fn wait_on(cx: &mut Cx<'_>, position: u64, timeout_us: Option<u64>, late: LateReply) -> bool {
     if cx.session.may_not_block() {
         return false;

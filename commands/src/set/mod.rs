@@ -12,7 +12,7 @@ use storage::{Key, Kind, Open};
 
 pub use rows::COMMANDS;
 
-/// Says that members were removed, and if none are `left`, that the key is gone with them.
+/// Reports that members were removed and, if none are `left`, that the key was.
 fn removed(cx: &mut Cx<'_>, key: &Key<'_>, event: &'static str, gone: u64, left: u64) {
     cx.modified_by(gone, key, Class::Set, event);
     if left == 0 {

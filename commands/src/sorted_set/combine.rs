@@ -209,7 +209,7 @@ fn kind(cx: &mut Cx<'_>, index: usize) -> std::result::Result<Option<Kind>, Fail
     }
 }
 
-/// Looks at every input: all must be sorted sets or sets.
+/// Checks every input: all must be sorted sets or sets.
 fn sources<'a>(cx: &mut Cx<'a>, query: &Query) -> std::result::Result<Vec<Source<'a>>, Failure> {
     let mut sources = Vec::with_capacity(query.keys.len());
     for (nth, index) in query.keys.clone().enumerate() {

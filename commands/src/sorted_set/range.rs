@@ -1,4 +1,4 @@
-//! Everything by range: `ZRANGE` and the commands it replaces, `ZRANGESTORE`, `ZREMRANGEBY…`.
+//! Commands on ranges: `ZRANGE` and the commands it replaces, `ZRANGESTORE`, `ZREMRANGEBY…`.
 
 use super::bounds::{Indices, lex_range, score_range};
 use super::{Scored, Shape, reading, store, tell_removed};

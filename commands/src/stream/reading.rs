@@ -30,7 +30,7 @@ struct Request<'a> {
     streams: usize,
 }
 
-/// Where to read a stream from.
+/// The ID behind which a stream is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum From {
     /// Behind this ID.
@@ -114,7 +114,7 @@ impl Request<'_> {
     }
 }
 
-/// Where to read from, given the stream's last IDs.
+/// The ID behind which to read, given the stream's last IDs.
 fn from(argument: &[u8], grouped: bool, last: Last) -> Result<From, Failure> {
     match argument {
         b"$" if grouped => Err(failure(
@@ -144,7 +144,7 @@ struct Last {
     top_id: StreamId,
 }
 
-/// Where to read each stream from.
+/// The ID behind which each stream is read.
 type Froms = SmallVec<[From; 4]>;
 
 /// Looks at every stream once: types, groups, IDs. Whether one has another type, which only

@@ -27,7 +27,7 @@ pub(super) struct Options {
     pub make: bool,
     /// The ID of a new entry.
     pub id: NewId,
-    /// Where the options end: the ID argument of `XADD`.
+    /// The end of the options: the position of `XADD`'s ID argument.
     pub end: usize,
 }
 

@@ -382,9 +382,9 @@ impl<R: Raft> Group<R> {
         done
     }
 
-    /// Has this member lead: it asks whoever leads to hand over or, if that one is `silent`, the others for their votes.
-    /// Nothing happens where it leads already, has no vote, or may not campaign yet; and what it asks for may be lost, or
-    /// refused.
+    /// Makes this member the leader: it asks the current leader to hand over or, if that is
+    /// `silent`, the others for their votes. Nothing happens if it leads already, has no vote, or
+    /// may not campaign yet. The request may be lost or refused.
     pub fn take_over(&mut self, silent: bool, now: u64) {
         let votes = self.members.voters.contains(&self.settings.id);
         if self.leading.is_some() || !votes || now < self.quiet_until {

@@ -75,7 +75,7 @@ impl Engine {
         }
     }
 
-    /// Ends clients that listen to what their user may no longer listen to.
+    /// Closes clients that are subscribed to channels which their user may no longer use.
     fn end_forbidden_subscriptions(&self, name: &str, user: &User) {
         for space in [Space::Channel, Space::Pattern, Space::Shard] {
             let literal = space == Space::Pattern;

@@ -10,7 +10,7 @@ impl Engine {
     /// Replaces all users by those of an `aclfile`'s text; `path` is for errors.
     ///
     /// # Errors
-    /// All that is wrong, as `ACL LOAD` says it; then nothing was changed.
+    /// All errors, in the words of `ACL LOAD`. If there are any, nothing was changed.
     pub fn load_users(&self, path: &str, text: &[u8]) -> Result<(), String> {
         let mut users = BTreeMap::new();
         let mut errors = String::new();

@@ -10,7 +10,7 @@ const GROUPED_MS: u64 = 60_000;
 /// Bytes of a key, channel or name that are kept.
 const OBJECT_MAX: usize = 1024;
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Context {
     /// A client.
@@ -60,7 +60,7 @@ pub struct Refusal {
     pub count: u64,
     /// Why.
     pub reason: Reason,
-    /// Where from.
+    /// The origin of the request.
     pub context: Context,
     /// The command, key or channel; for AUTH the word `AUTH` or `HELLO`.
     pub object: Vec<u8>,

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 /// Why a rule was refused; [`RuleError::text`] is Redis's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleError {
-    /// No such rule.
+    /// There is no such rule.
     Syntax,
-    /// No such command or category.
+    /// There is no such command or category.
     Unknown,
     /// A key pattern after `~*`.
     AfterAllKeys,
@@ -18,7 +18,7 @@ pub enum RuleError {
     AfterAllChannels,
     /// A password to remove that is not there.
     NoSuchPassword,
-    /// No SHA-256 in hexadecimal.
+    /// The text is not a SHA-256 in hexadecimal.
     BadHash,
     /// `+config|get|x`.
     FirstArgOfSubcommand,
@@ -262,7 +262,7 @@ impl Selector {
         Ok(())
     }
 
-    /// Keeps a rule for showing it, instead of those it makes void.
+    /// Records a rule for showing it, in place of rules that it makes void.
     fn note_rule(&mut self, sign: u8, rule: &[u8]) {
         let rule = rule.to_ascii_lowercase();
         self.rules.retain(|old| {
@@ -286,12 +286,12 @@ pub fn is_space(byte: u8) -> bool {
     byte == 0 || byte == 0x0b || byte.is_ascii_whitespace()
 }
 
-/// Whether a user may send what `RESTORE` does not check.
+/// Whether the payloads that a user sends with `RESTORE` are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sanitize {
-    /// Checked as everybody's.
+    /// They are checked.
     Yes,
-    /// Not checked.
+    /// They are not checked.
     Skip,
 }
 

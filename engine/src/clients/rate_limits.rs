@@ -91,7 +91,7 @@ pub(crate) enum Over {
     Delay(u64),
 }
 
-/// All limits, and the buckets of addresses; those of clients and users are theirs.
+/// All limits, and the buckets of addresses. Clients and users have their own buckets.
 #[derive(Debug, Default)]
 pub struct RateLimits {
     client: Rate,

@@ -88,7 +88,7 @@ pub fn arguments(spec: &Spec) -> Result<Vec<Argument>, SyntaxError> {
     Ok(arguments)
 }
 
-/// Goes over the tree in order, giving types and counting keys.
+/// Visits the tree in order, sets types and counts keys.
 struct Typist<'a> {
     spec: &'a Spec,
     next_key: usize,

@@ -66,7 +66,8 @@ fn begin(spec: &KeySpec, request: Request<'_>) -> Option<usize> {
     }
 }
 
-/// Where `word` stands: from argument `from` on, or from the end backwards when negative.
+/// The position of `word`: searched from argument `from` on, or backwards from the end if that is
+/// negative.
 fn keyword(request: Request<'_>, word: &str, from: i32) -> Option<usize> {
     let is_word = |&i: &usize| request.arg(i).eq_ignore_ascii_case(word.as_bytes());
     if from >= 0 {

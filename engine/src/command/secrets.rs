@@ -18,7 +18,7 @@ use std::ops::Range;
 /// The text shown in the place of a secret, as in Redis.
 pub const REDACTED: &[u8] = b"(redacted)";
 
-/// Where a command's secrets are.
+/// The positions of a command's secrets.
 #[derive(Clone, Copy, Debug)]
 pub enum Secret {
     /// Every argument from this one on.

@@ -26,7 +26,7 @@ pub enum Flag {
     Admin,
     /// About publish and subscribe.
     PubSub,
-    /// Not from scripts.
+    /// It must not run in scripts.
     NoScript,
     /// May park the session.
     Blocking,
@@ -34,9 +34,9 @@ pub enum Flag {
     Loading,
     /// Allowed on a stale replica.
     Stale,
-    /// Not shown by `MONITOR`.
+    /// `MONITOR` does not show it.
     SkipMonitor,
-    /// Not kept in the slow log.
+    /// The slow log does not record it.
     SkipSlowlog,
     /// Runs in constant or logarithmic time.
     Fast,
@@ -44,9 +44,9 @@ pub enum Flag {
     NoAuth,
     /// May replicate although not a write.
     MayReplicate,
-    /// Not while an asynchronous load runs.
+    /// It must not run during an asynchronous load.
     NoAsyncLoading,
-    /// Not inside `MULTI`.
+    /// It must not run inside `MULTI`.
     NoMulti,
     /// The positions of keys alone do not determine them.
     MovableKeys,
@@ -267,7 +267,7 @@ impl Category {
     }
 }
 
-/// Where the search for keys begins.
+/// The beginning of the search for keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
     /// At this argument.
@@ -293,9 +293,9 @@ pub enum Find {
     },
     /// A count at `index`, the first key at `first`, every `step`-th (all relative).
     KeyNum {
-        /// Where the count is.
+        /// The position of the number of keys.
         index: i32,
-        /// Where the first key is.
+        /// The position of the first key.
         first: i32,
         /// Distance between keys.
         step: i32,
@@ -323,7 +323,7 @@ pub struct KeySpec {
     /// Redis's flags in its order: `RO|RW|OW|RM` then `ACCESS`, `UPDATE`, `INSERT`, `DELETE`, and
     /// `not_key`, `incomplete`, `variable_flags`.
     pub flags: &'static str,
-    /// Where to begin.
+    /// The beginning of the search.
     pub begin: Begin,
     /// How to go on.
     pub find: Find,

@@ -149,7 +149,7 @@ impl std::error::Error for DuplicateCommand {}
 /// Empty slot of the lookup table.
 const EMPTY: CommandId = CommandId::MAX;
 
-/// Where a name leads.
+/// The entry for a name.
 #[derive(Clone, Copy)]
 struct Slot {
     /// [`pack`] of the name.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub enum Value {
     /// Yes/no (1, 0), integers, sizes (the bits of a `u64`), percentages (negative), choices, flags.
     Number(i64),
-    /// Everything else, as `CONFIG GET` shows it.
+    /// The value of all others, as `CONFIG GET` shows it.
     Text(Arc<str>),
 }
 

@@ -84,9 +84,9 @@ impl From<String> for Value {
 /// The kind of a figure: how its value changes, or that it is text for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows, until `CONFIG RESETSTAT` or a restart.
+    /// Only increases, until `CONFIG RESETSTAT` or a restart.
     Counter,
-    /// Goes up and down.
+    /// Increases and decreases.
     Gauge,
     /// For people: a text, a repeated figure, or one of Redis's that has no meaning here.
     Note,

@@ -55,7 +55,7 @@ impl Engine {
         (self.environment.stopwatch)()
     }
 
-    /// Does `work`; if `TRACED`, as a part of the turn under way.
+    /// Runs `work`; if `TRACED`, as a part of the current turn.
     #[inline(always)]
     pub(crate) fn spend<const TRACED: bool, T>(&self, part: Part, work: impl FnOnce() -> T) -> T {
         if !TRACED {
@@ -95,7 +95,7 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Does a turn's execution, which returns how many commands it ran, and something else.
+    /// Runs the execution of a turn, which returns the number of commands and another value.
     pub fn execute<T>(&mut self, engine: &Engine, work: impl FnOnce() -> (u64, T)) -> T {
         SPENT.set(Spent::default());
         let begun = engine.nanos();
@@ -114,7 +114,7 @@ impl Pending {
         done
     }
 
-    /// Does the turn's part of writing the log.
+    /// Runs the turn's part of writing the log.
     #[cold]
     #[inline(never)]
     pub fn write_log(&mut self, engine: &Engine, journal: &dyn Journal, up_to: Position) {

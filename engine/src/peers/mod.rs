@@ -105,7 +105,7 @@ pub struct Errand {
 }
 
 impl Errand {
-    /// Where it goes.
+    /// The server to which it is sent.
     pub fn target(&self) -> Target<'_> {
         let Errand { host, port, timeout, .. } = self;
         Target { host, port: *port, timeout: *timeout, limit: Duration::MAX }

@@ -68,7 +68,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives a handover up; false if there is none.
+    /// Cancels a failover. Returns false if there is none.
     pub fn abort_failover(&self) -> bool {
         let failover = self.replication.failover.lock().take();
         if failover.as_ref().is_some_and(|failover| failover.told.is_some()) {

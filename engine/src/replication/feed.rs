@@ -264,7 +264,7 @@ impl Outgoing {
         self.with(|inner, needed| inner.append(&bytes, needed));
     }
 
-    /// Asks replicas for their positions, unless that was the last thing sent.
+    /// Asks replicas for their positions, unless the last request did so.
     pub fn ask(&self) {
         let mut bytes = Vec::new();
         command(&[b"REPLCONF", b"GETACK", b"*"], &mut bytes);
@@ -301,7 +301,7 @@ impl Outgoing {
         })
     }
 
-    /// Begins to keep bytes, from here on.
+    /// Begins to hold bytes, from here on.
     pub(crate) fn activate(&self, size: u64) {
         self.size.store(size, Ordering::Relaxed);
         self.with(|inner, _| {
@@ -355,7 +355,7 @@ impl Outgoing {
         });
     }
 
-    /// The same history under another name.
+    /// The same history with another id.
     pub(crate) fn rename(&self, history: History) {
         self.with(|inner, _| {
             inner.history = history;
@@ -394,7 +394,7 @@ impl Outgoing {
 }
 
 thread_local! {
-    /// Where an effect is encoded, once for the stream and the log.
+    /// The buffer in which an effect is encoded once for the stream and the log.
     static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// ones.
 const WINDOW: usize = 256 << 10;
 
-/// Where a replica is.
+/// The phase of a replica's synchronization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// It waits for a synchronization to begin.
@@ -116,7 +116,7 @@ impl Follower {
         Follower { client, announced, is_legacy, woken, state: Mutex::new(state) }
     }
 
-    /// Where it is.
+    /// The phase of its synchronization.
     pub fn phase(&self) -> Phase {
         self.state.lock().phase
     }

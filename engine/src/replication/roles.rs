@@ -26,7 +26,7 @@ pub enum Link {
     Connecting,
     /// The master is being spoken to.
     Handshake,
-    /// All data are on their way, or are being loaded.
+    /// All data are being sent or loaded.
     Sync,
     /// The stream is followed.
     Up,
@@ -72,7 +72,7 @@ impl Replication {
         self.source.lock().clone()
     }
 
-    /// Where to go on, if the history we have is one to go on with.
+    /// The position from which to continue, if the current history can be continued.
     pub fn resume(&self) -> Option<Resume> {
         let can = self.source.lock().as_ref().is_some_and(|source| source.can_resume);
         can.then(|| self.out.resume())
@@ -178,7 +178,7 @@ impl Engine {
         true
     }
 
-    /// Ends the connections of all replicas; they come back.
+    /// Closes the connections of all replicas, which will connect again.
     pub fn drop_followers(&self) {
         self.replication.followers.read().iter().for_each(|follower| follower.client.kill());
     }
@@ -200,7 +200,7 @@ impl Engine {
         Id::parse(digits.as_bytes()).unwrap_or(Id::NONE)
     }
 
-    /// Notes how the connection to our master is; false when it is not our master any more.
+    /// Records the state of the link to our master. Returns false if it is no longer our master.
     pub fn set_link(&self, generation: u64, link: Link, now_ms: u64) -> bool {
         let replication = &self.replication;
         let mut source = replication.source.lock();
@@ -258,7 +258,7 @@ impl Engine {
         }
     }
 
-    /// All data have been loaded: they are those of this history at this position.
+    /// All data have been loaded, and belong to this position of this history.
     pub fn adopt(&self, id: Id, position: u64, db: storage::Db) {
         let size = self.config.memory(Directive::ReplBacklogSize);
         self.replication.out.begin(History::new(id), position, db, Some(size));

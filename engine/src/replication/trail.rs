@@ -56,7 +56,7 @@ impl Marks {
         *self = Marks::At(after);
     }
 
-    /// Says where the data are.
+    /// Records the position of the data.
     pub fn place(&mut self, journal: &dyn Journal, cut: Cut) {
         let mut text = String::with_capacity(64);
         let _ = write!(text, "{} {} {}", cut.id, cut.position, cut.db); // into memory

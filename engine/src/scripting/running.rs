@@ -39,7 +39,7 @@ pub struct Running {
     pub(crate) watch: Arc<Watch>,
 }
 
-/// All of them, oldest first.
+/// All slow scripts, oldest first.
 #[derive(Default)]
 pub struct RunningScripts(Mutex<Vec<Arc<Running>>>);
 

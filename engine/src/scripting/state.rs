@@ -27,7 +27,7 @@ pub struct Script {
     pub sha: Sha,
     /// The whole text.
     pub text: Box<[u8]>,
-    /// Where the code begins, behind a shebang's line.
+    /// The offset of the code, behind a shebang line.
     code: usize,
     /// The flags of its first line.
     pub flags: ScriptFlags,
@@ -145,12 +145,12 @@ impl Scripting {
         *self.json[kind as usize].read()
     }
 
-    /// Keeps it for those that follow: Redis runs all of them in one VM.
+    /// Keeps the settings for later scripts, because Redis runs all scripts in one VM.
     pub(crate) fn set_json(&self, kind: Kind, settings: JsonSettings) {
         *self.json[kind as usize].write() = settings;
     }
 
-    /// Gives a VM back.
+    /// Returns a VM for later use.
     pub(crate) fn return_worker(&self, mut worker: Worker) {
         let bytes = if worker.vm.is_spent() { 0 } else { worker.vm.memory() };
         if bytes != worker.counted {

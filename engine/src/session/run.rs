@@ -69,7 +69,7 @@ struct Planned {
 const UNKNOWN: CommandId = CommandId::MAX;
 
 impl Machine {
-    /// Notes the key of the first request in `bytes`, which will be received later in this turn.
+    /// Records the key of the first request in `bytes`, which will be received later in this turn.
     ///
     /// The memory access of a single request cannot overlap with those of its own pipeline, but it
     /// can overlap with those of other clients.

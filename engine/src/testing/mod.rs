@@ -70,7 +70,8 @@ impl Client {
         Client { session, alarm, received: Vec::new(), status: Status::READING }
     }
 
-    /// Does what a runtime does after a call: writes what there is, and calls again where that is wanted.
+    /// Does what a runtime does after a call: takes the output, and calls again if the session
+    /// wants that.
     fn follow_up(&mut self, status: Status, now: Now) {
         self.status = status;
         self.collect(now);

@@ -12,7 +12,7 @@ use storage::{Appended, Db, Fate, Journal, Position};
 /// One logged command and its database.
 pub(super) type Effect = (Db, Vec<Vec<u8>>);
 
-/// Keeps every effect in memory; all is durable at once.
+/// A journal that keeps every effect in memory, and counts it as durable at once.
 #[derive(Default)]
 pub struct Recorder {
     inner: Mutex<Inner>,

@@ -153,7 +153,7 @@ impl Tx for SpyTx<'_> {
         self.with(key).kind(key)
     }
 
-    /// Not noted: whole databases are asked about whatever keys somebody watches.
+    /// This is not recorded: commands on whole databases ask for all watched keys.
     fn presence(&mut self, key: &Key<'_>) -> Result<Presence> {
         self.tx.presence(key)
     }

@@ -159,13 +159,13 @@ impl Engine {
         }));
     }
 
-    /// Has every command be measured by itself for a while.
+    /// Measures every command by itself for a while.
     pub(crate) fn look_closely(&self, now: Now) {
         self.tuning.closely_until_us.store(now.mono_us + CLOSE_LOOK_US, Ordering::Relaxed);
         follow_measuring(self);
     }
 
-    /// Ends that when it is time.
+    /// Ends that when the time has come.
     pub(crate) fn end_close_look(&self, now: Now) {
         let until_us = self.tuning.closely_until_us.load(Ordering::Relaxed);
         if until_us > 0 && until_us <= now.mono_us {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use storage::rdb::Checksum;
 
-/// All of them, off at first.
+/// All switches, which are off at first.
 #[derive(Debug, Default)]
 pub struct Switches {
     /// `PAUSE-CRON`: nothing is done between requests.

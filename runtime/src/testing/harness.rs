@@ -239,9 +239,9 @@ fn narrow<'a>(socket: impl Into<SockRef<'a>>) {
 /// Either kind of stream.
 trait Duplex: Read + Write + Send {
     fn end_sending(&self);
-    /// Has the close be a reset, where there is such a thing.
+    /// Makes closing reset the connection, if the stream can do that.
     fn reset_on_close(&self) {}
-    /// Whether the other end has said that nothing follows, where such a thing is said.
+    /// Whether the other end has announced that nothing follows, if the stream can do that.
     fn has_said_goodbye(&self) -> bool {
         true
     }
@@ -309,7 +309,7 @@ impl Write for Veiled {
 }
 
 impl Duplex for Veiled {
-    /// Says goodbye inside the veil; the socket stays as it is.
+    /// Announces the end inside the veil; the socket stays open.
     fn end_sending(&self) {
         let mut stream = self.stream.clone();
         stream.write_all(&[0, 0]).expect("say goodbye");

@@ -247,7 +247,7 @@ impl Following<'_> {
         if synced { position } else { before }
     }
 
-    /// Says how far we are, and how much of it is on disk (`WAITAOF`).
+    /// Reports our position to the master, and the part of it that is on disk (`WAITAOF`).
     fn acknowledge(&self, connection: &Connection, durable: u64) -> Result<(), String> {
         let (position, mut bytes) = (self.engine.replication.out.end().to_string(), Vec::new());
         let durable = durable.to_string();

@@ -112,7 +112,8 @@ fn leader(nodes: &[Member]) -> usize {
     })
 }
 
-/// Has whoever leads run a command that may be run twice; another one may lead by then, or nobody for a moment.
+/// Lets the leader run a command that may be run twice. Another node may lead by then, or for a
+/// moment none.
 fn run_by_leader<T: redis::FromRedisValue>(nodes: &[Member], words: &[&str]) -> T {
     let running = || nodes.iter().filter(|node| node.varve.is_some());
     until_some("the leader answers", || running().find_map(|node| node.ask(words).ok()))

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub struct LoadError {
     /// The file, or the directory.
     pub path: PathBuf,
-    /// Where in the file, bytes from its start, when it is about a place.
+    /// The offset of the error in the file, in bytes, if it has one.
     pub offset: Option<u64>,
     /// The reason.
     pub cause: String,

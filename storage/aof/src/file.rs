@@ -27,7 +27,7 @@ pub trait LogFile: Send + Sync {
     fn truncate(&self, len: u64) -> io::Result<()>;
 }
 
-/// Where files come from.
+/// Opens files.
 pub trait Files: Send + Sync {
     /// Opens a file for appending, creating it when needed.
     ///

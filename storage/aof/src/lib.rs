@@ -122,7 +122,7 @@ pub struct Options {
     pub load_truncated: bool,
     /// The backend, if it is persistent: what its image holds is not replayed.
     pub image: Option<Arc<dyn Backend>>,
-    /// Where files come from.
+    /// Opens files.
     pub files: Arc<dyn Files>,
 }
 
@@ -186,7 +186,7 @@ pub trait Replay {
 pub struct Truncation {
     /// The file.
     pub file: PathBuf,
-    /// Where it ends now, bytes.
+    /// Its current end, in bytes.
     pub offset: u64,
     /// How many bytes went.
     pub bytes: u64,

@@ -58,7 +58,7 @@ pub(super) struct Increment {
     pub seal: Option<Seal>,
 }
 
-/// Where effects are appended.
+/// The buffer to which effects are appended.
 struct Tail {
     buffer: Vec<u8>,
     /// Bytes of the buffer that are whole records. Whatever is behind them was left by a panic.
@@ -72,7 +72,7 @@ struct Tail {
     seal: Option<Seal>,
     /// Bytes of the buffer that are in the seal's sum.
     summed: usize,
-    /// Where the next mark is due.
+    /// The offset at which the next mark is due.
     mark_at: u64,
 }
 
@@ -207,7 +207,7 @@ impl Log {
         }
     }
 
-    /// Has every write wait for so long before it begins.
+    /// Delays every write by this time, for tests.
     pub fn set_delay(&self, delay: Duration) {
         let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
         self.delay_us.store(micros, Ordering::Relaxed);
@@ -424,8 +424,8 @@ impl Log {
         current.next.is_some() || self.tail.lock().switch.is_some()
     }
 
-    /// Has everything appended from here on go to `next`, an empty increment. Only swaps buffers.
-    /// Returns the position of the switch. Must not be called while [`Log::is_switching`].
+    /// Directs everything appended from here on to `next`, an empty increment. This only swaps
+    /// buffers. Returns the position of the switch. Must not be called while [`Log::is_switching`].
     pub fn switch(&self, next: Increment) -> Position {
         let mut tail = self.tail.lock();
         debug_assert!(tail.switch.is_none(), "one switch at a time");

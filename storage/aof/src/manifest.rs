@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 /// Redis's `MANIFEST_MAX_LINE`, bytes.
 const LINE_LEN_MAX: usize = 1024;
-/// Says that the base is not in the log: `# varve-image sled`.
+/// The beginning of the comment which says that the base is not in the log: `# varve-image sled`.
 const IMAGE_COMMENT: &str = "# varve-image ";
 
 /// One file of the log.

@@ -54,7 +54,7 @@ pub(super) struct FileReplay<'r> {
 
 /// Commands between `MULTI` and `EXEC`, copied: they may be chunks apart.
 struct Transaction {
-    /// Where its `MULTI` starts.
+    /// The offset of its `MULTI`.
     start: u64,
     bytes: Vec<u8>,
     ranges: Vec<Range>,
@@ -363,7 +363,8 @@ fn header_end(bytes: &[u8], mut pos: usize, number: usize) -> Option<usize> {
     (read == number && bytes.get(pos..pos + 2) == Some(b"\r\n")).then_some(pos + 2)
 }
 
-/// Where `bytes` stop being the beginning of a record (or annotation), if they do.
+/// The offset at which `bytes` cannot be the beginning of a record (or annotation), if there is
+/// one.
 fn framing_error(bytes: &[u8]) -> Option<usize> {
     if matches!(bytes.first(), None | Some(b'#')) {
         return None;
@@ -394,7 +395,7 @@ enum Prefix {
     /// Its number, and where it ends.
     Whole(usize, usize),
     Cut,
-    /// Where it is wrong.
+    /// The offset of the error.
     Wrong(usize),
 }
 

@@ -112,7 +112,7 @@ impl Seal {
         }
     }
 
-    /// Where in `tail`, bytes from `offset` of the file on, the first mark is.
+    /// The offset in `tail`, which begins at `offset` of the file, of the first mark.
     pub fn find(&self, offset: u64, tail: &[u8]) -> Option<usize> {
         memchr::memmem::find_iter(tail, MARK).find(|at| {
             let line = &tail[at + MARK.len()..];

@@ -44,7 +44,7 @@ struct Found {
 
 #[cfg(test)]
 thread_local! {
-    /// Has this thread's next [`HashValue::purge`] panic in its middle.
+    /// Makes this thread's next [`HashValue::purge`] panic half-way.
     pub(super) static PURGE_PANICS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 

@@ -43,7 +43,7 @@ pub fn compare(a: (f64, &[u8]), b: (f64, &[u8])) -> Ordering {
     a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal).then_with(|| a.1.cmp(b.1))
 }
 
-/// Says of a member whether it comes before some place; true of a prefix of the order.
+/// Whether a member is before some place; true for a prefix of the order.
 pub type Before<'a> = &'a dyn Fn(f64, &[u8]) -> bool;
 
 #[derive(Debug)]

@@ -50,7 +50,7 @@ impl FjallKv {
         &self.spaces[usize::from(space.0)]
     }
 
-    /// Has a space's table in memory written out, if there is enough in it.
+    /// Writes out a space's table in memory, if it is large enough.
     fn write_out(&self, space: Space) -> Result<()> {
         let written = &self.written[usize::from(space.0)];
         if written.load(Ordering::Relaxed) < TABLE_BYTES_MIN {

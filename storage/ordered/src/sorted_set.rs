@@ -63,8 +63,7 @@ impl OrderedSortedSet<'_, '_> {
         self.tree()?.map(|tree| tree.plan(self.0.0.tx, old, new)).transpose()
     }
 
-    /// Has the tree follow a change of the records that was made; makes one for a set that has
-    /// grown large.
+    /// Updates the tree after a change of records. Creates it for a set that has become large.
     fn recount(
         &mut self,
         plan: Option<Plan>,
@@ -104,7 +103,7 @@ impl OrderedSortedSet<'_, '_> {
         Ok(Some(score))
     }
 
-    /// Where a range lies in score order.
+    /// The position of a range in score order.
     fn span(&self, range: &ZRange<'_>) -> Result<Span> {
         let version = self.version()?;
         let (mut lo, mut hi) = keys::all_by_score(version);

@@ -22,7 +22,7 @@ pub(super) struct OrderedTx<'b> {
     /// Keys and fields with a time before this one have expired; zero when none has.
     pub(super) due_ms: u64,
     pub(super) no_touch: bool,
-    /// Says that expired keys and fields are treated as absent, and stay.
+    /// Whether expired keys and fields are treated as absent without being deleted.
     pub(super) hides_expired: bool,
     pub(super) expired: Vec<Expired>,
     pub(super) batch: Batch,

@@ -111,7 +111,7 @@ fn push_copy(out: &mut Vec<u8>, distance: usize, length: usize) {
     out.push(distance as u8);
 }
 
-/// Where each hash of three bytes was last seen.
+/// The last position of each hash of three bytes.
 struct Matches {
     /// Position plus one; zero is "never".
     seen: Vec<u32>,

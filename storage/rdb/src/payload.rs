@@ -42,7 +42,7 @@ impl std::error::Error for PayloadError {
     }
 }
 
-/// Says whether a checksum that is read is compared.
+/// Whether a checksum is compared when reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
     /// It must be right.

@@ -103,7 +103,7 @@ impl<R: BufRead> Reader<R> {
         Ok(Reader { input, version, db: 0, empty_keys: 0, done: false, checksum })
     }
 
-    /// Says whether the checksum at the end matters.
+    /// Sets whether the checksum at the end is compared.
     pub fn set_checksum(&mut self, checksum: Checksum) {
         self.checksum = checksum;
     }

@@ -73,18 +73,18 @@ impl Scripted {
         self.decide(|state| state.unknown = Some(from));
     }
 
-    /// Has it admit nothing, or, with `None`, everything again.
+    /// Makes it admit nothing or, with `None`, everything again.
     pub fn refuse(&self, answer: Option<&str>) {
         self.state.lock().refusal = answer.map(Refusal::from);
     }
 
-    /// Has it take nothing although it was admitted.
+    /// Makes it refuse effects although they were admitted.
     pub fn refuse_late(&self, answer: Option<&str>) {
         self.state.lock().late = answer.map(Refusal::from);
     }
 
-    /// Has whatever is only seen depend on something else than what was appended, and that be cut: as if
-    /// somebody else might lead by now.
+    /// Makes every read depend on a position of its own, which is cut, as if another server might
+    /// lead by now.
     pub fn cut_what_is_seen(&self, answer: &str) {
         self.state.lock().seen = Some(answer.into());
     }

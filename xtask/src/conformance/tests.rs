@@ -14,7 +14,7 @@ fn table() -> CommandTable {
     CommandTable::new(commands::all()).expect("names are distinct")
 }
 
-/// Says one too many wherever a list is longer than two.
+/// Replies with one element too many wherever a list is longer than two.
 struct Wrong(Ours);
 
 impl Side for Wrong {

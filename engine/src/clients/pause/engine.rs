@@ -5,7 +5,7 @@ use crate::clients::Event;
 use crate::engine::{Engine, Gate};
 
 impl Engine {
-    /// Begins a pause, or lengthens the one in force: the later end and the stricter mode win.
+    /// Begins a pause, or extends the current one: the later end and the stricter mode apply.
     pub fn pause_clients(&self, until_ms: u64, mode: PauseMode, now_ms: u64) {
         let mut current = self.pause.current.lock();
         *current = match current.filter(|(until, _)| *until > now_ms) {
@@ -15,7 +15,7 @@ impl Engine {
         self.set_paused(true);
     }
 
-    /// Nothing is written now; nor does anything expire or give way.
+    /// Nothing is written from now on; keys neither expire nor are evicted.
     fn set_paused(&self, paused: bool) {
         self.set_gate(Gate::PAUSED, paused);
         self.keyspace.set_hides_expired(paused || self.is_replica());

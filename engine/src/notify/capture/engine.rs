@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use storage::Db;
 
 impl Engine {
-    /// Has a client see every request from now on, with at most `limit` bytes waiting for it.
+    /// Sends a client every request from now on, with at most `limit` bytes waiting for it.
     pub fn begin_capture(&self, client: &Arc<Client>, limit: usize, now: Now) {
         self.end_capture(client);
         let mut state = self.captures.0.lock();
@@ -26,7 +26,7 @@ impl Engine {
         self.set_gate(Gate::CAPTURED, true);
     }
 
-    /// Ends what [`Engine::begin_capture`] began (`RESET`, the end of the connection).
+    /// Ends capturing by a client (`RESET`, the end of the connection).
     pub fn end_capture(&self, client: &Arc<Client>) {
         if !self.gate().contains(Gate::CAPTURED) {
             return;

@@ -103,7 +103,7 @@ impl Reader {
 }
 
 impl State {
-    /// Gives every reader but the client it is about the record that `encode` writes.
+    /// Passes the record that `encode` writes to every reader except the client that it is about.
     fn tell(&mut self, about: u64, now: Now, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();

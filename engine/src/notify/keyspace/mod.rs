@@ -143,7 +143,7 @@ impl Keyspace {
         };
     }
 
-    /// Says whether keys are held.
+    /// Sets whether keys are held.
     pub(crate) fn set_holding(&self, holding: bool) {
         self.set_mark(Marks::HOLDING, holding);
     }
@@ -177,9 +177,9 @@ impl Keyspace {
         }
     }
 
-    /// Has `client`'s transaction fail if the key changes from now on; `stale` if its time has
-    /// passed already. The caller holds the key's shard, so no change slips in between its look at
-    /// the key and this call.
+    /// Makes `client`'s transaction fail if the key changes from now on. `stale` means that the key
+    /// has expired already. The caller holds the key's shard, so no change can happen between its
+    /// look at the key and this call.
     pub fn watch(&self, watched: Watched, client: Arc<Client>, stale: bool) {
         self.add_interest();
         self.watchers.lock().entry(watched).or_default().push(Watcher { client, stale });

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use storage::Db;
 
 impl Engine {
-    /// Has a client see every command from now on.
+    /// Shows a client every command from now on.
     pub fn begin_monitor(&self, client: &Arc<Client>) {
         let mut monitors = self.monitors.0.lock();
         if !client.has_flag(ClientFlags::MONITOR) {
@@ -22,7 +22,7 @@ impl Engine {
         self.set_gate(Gate::MONITORED, true);
     }
 
-    /// Ends what [`Engine::begin_monitor`] began (`RESET`, the end of the connection).
+    /// Ends monitoring by a client (`RESET`, the end of the connection).
     pub fn end_monitor(&self, client: &Arc<Client>) {
         if !client.has_flag(ClientFlags::MONITOR) {
             return;

@@ -21,8 +21,8 @@ const DROPS_MAX: usize = 100;
 const SWEEP_FROM: usize = 16;
 
 impl Engine {
-    /// Has a client track keys from now on, or otherwise than before. Prefixes are added to those
-    /// it has.
+    /// Begins to track a client's keys, or changes how they are tracked. Prefixes are added to
+    /// existing ones.
     pub fn begin_tracking(
         &self,
         session: &mut SessionState,
@@ -196,7 +196,7 @@ impl Engine {
         }
     }
 
-    /// Gives a notice to the client that is to have it.
+    /// Sends a notice to the client that is to receive it.
     fn hand(&self, tracker: &Tracker, notice: Notice, own: &mut Option<Issuer<'_>>) {
         let Some(redirect) = tracker.redirect else {
             return give(&tracker.client, notice, own, false);

@@ -71,7 +71,8 @@ impl Table {
         &self.stripes[(hash >> 24) as usize % STRIPES]
     }
 
-    /// Notes that `holder` may hold `key`; how many may by now, 0 if it was known already.
+    /// Records that `holder` may have cached `key`. Returns how many clients may have now, 0 if it
+    /// was recorded already.
     pub fn add(&self, hash: u64, key: &[u8], holder: u64) -> usize {
         let mut stripe = self.stripe(hash).lock();
         let Some(slot) = stripe.slot(hash, key) else {

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use runtime::Now;
 
 impl Engine {
-    /// Does `work`, and notes as `event` how long it took, if that is long.
+    /// Runs `work`, and records its time as `event`, if it was long.
     #[inline]
     pub(crate) fn noting<T>(&self, event: &'static str, now: Now, work: impl FnOnce() -> T) -> T {
         if !self.latency.is_on() {
@@ -18,7 +18,7 @@ impl Engine {
         done
     }
 
-    /// Notes how long a command took, if that is long.
+    /// Records the time of a command, if it was long.
     #[inline]
     pub(crate) fn note_moment(&self, entry: &CommandEntry, nanos: u64, now: Now) {
         if self.latency.is_on() {

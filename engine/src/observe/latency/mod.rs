@@ -52,7 +52,7 @@ impl LatencyMonitor {
         (threshold_ms > 0).then(|| threshold_ms.saturating_mul(1_000_000))
     }
 
-    /// Notes that `event` took `nanos`, if that is long.
+    /// Records that `event` took `nanos`, if that is long.
     #[inline]
     pub fn note(&self, event: &'static str, nanos: u64, now_ms: u64) {
         if self.threshold_nanos().is_some_and(|threshold| nanos >= threshold) {

@@ -31,7 +31,7 @@ enum Value {
 /// A `maxmemory-policy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Policy {
-    /// Only keys with an expiry may go.
+    /// Only keys with an expiry are evicted.
     volatile: bool,
     value: Value,
 }
