@@ -15,7 +15,7 @@ const REPEATS_MAX: u64 = 1 << 24;
 /// Picks are made one by one while they are fewer than this share of the collection.
 const SPARSE: u64 = 3;
 
-/// How many elements to pick.
+/// The number of elements to pick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     /// This many different ones, or all.

@@ -23,7 +23,7 @@ fn whole_bytes(range: &Range<u64>) -> Range<u64> {
     start..(range.end / 8).max(start)
 }
 
-/// How many bits of `range` are set. The range lies within the bytes.
+/// The number of set bits in `range`, which lies within the bytes.
 pub fn count(bytes: &[u8], range: Range<u64>) -> u64 {
     if range.is_empty() {
         return 0;
@@ -67,7 +67,7 @@ fn shifted(range: &Range<u64>, origin: u64) -> Range<u64> {
     range.start.saturating_sub(origin)..range.end.saturating_sub(origin)
 }
 
-/// How many bytes from the beginning are all `byte`, in whole words.
+/// The number of bytes from the beginning that all equal `byte`, in whole words.
 fn uniform(bytes: Option<&[u8]>, byte: u8) -> u64 {
     let (words, _) = bytes.unwrap_or_default().as_chunks::<8>();
     words.iter().take_while(|word| **word == [byte; 8]).count() as u64 * 8

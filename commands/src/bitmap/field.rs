@@ -88,7 +88,8 @@ impl Type {
         (bit / 8, (bit + u64::from(self.width)).div_ceil(8))
     }
 
-    /// How far the field's last bit is from the end of a window that begins with its first byte.
+    /// The distance of the field's last bit from the end of a window that begins with its first
+    /// byte.
     fn shift(self, bit: u64) -> u32 {
         SPAN_MAX as u32 * 8 - (bit % 8) as u32 - self.width
     }

@@ -89,7 +89,7 @@ fn owner(topology: &Topology) -> Option<&NodeView> {
     topology.leader().or_else(|| topology.me().filter(|me| me.role == Role::Apart))
 }
 
-/// How many slots are assigned.
+/// The number of assigned slots.
 fn assigned(topology: &Topology) -> u32 {
     topology.slots.iter().map(|(first, last)| u32::from(last - first) + 1).sum()
 }

@@ -159,7 +159,7 @@ pub fn distance(a: Point, b: Point) -> f64 {
     2.0 * EARTH_RADIUS * a.sqrt().asin()
 }
 
-/// How fine the cells may be for nine of them to cover everything within `radius` metres.
+/// The finest cells of which nine cover everything within `radius` metres.
 pub fn step_for(radius: f64, latitude: f64) -> u32 {
     if radius == 0.0 {
         return STEP_MAX;

@@ -116,7 +116,7 @@ pub struct Query {
     pub with_hash: bool,
     pub with_place: bool,
     pub order: Order,
-    /// How many members at most; 0: all.
+    /// The highest number of members; 0 means all.
     pub count: usize,
     /// The first `count` that are met will do.
     pub any: bool,

@@ -31,7 +31,7 @@ pub struct Found {
 }
 
 impl Shape {
-    /// How far a place is from the centre; `None` when it is outside.
+    /// The distance of a place from the centre; `None` if it is outside.
     fn distance(&self, place: Point) -> Option<f64> {
         match self.form {
             Form::Circle { radius } => {

@@ -5,7 +5,7 @@
 
 use super::value::{REGISTERS, VALUE_BITS};
 
-/// How many registers have each value.
+/// The number of registers with each value.
 #[derive(Clone, Debug)]
 pub struct Histogram([u32; 64]);
 

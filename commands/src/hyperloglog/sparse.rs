@@ -12,7 +12,7 @@ use super::value::REGISTERS;
 pub const VALUE_MAX: u8 = 32;
 const ZERO_RUN_MAX: usize = 64;
 const VALUE_RUN_MAX: usize = 4;
-/// How many opcodes around a change are looked at for runs that can be joined.
+/// The number of opcodes around a change that are checked for runs to join.
 const JOIN_REACH: usize = 5;
 
 /// One run of equal registers.
@@ -20,7 +20,7 @@ const JOIN_REACH: usize = 5;
 pub struct Run {
     /// The registers' value.
     pub value: u8,
-    /// How many registers.
+    /// The number of registers.
     pub len: usize,
     /// Bytes of the opcode.
     pub size: usize,

@@ -9,9 +9,9 @@ use super::hash::murmur64a;
 use super::sparse::{self, Raised};
 use engine::failure::{Failure, failure};
 
-/// How many bits of the hash choose the register.
+/// The number of bits of the hash that choose the register.
 const INDEX_BITS: u32 = 14;
-/// How many registers there are.
+/// The number of registers.
 pub const REGISTERS: usize = 1 << INDEX_BITS;
 /// The bits of the hash that decide a register's value.
 pub const VALUE_BITS: u32 = 64 - INDEX_BITS;

@@ -203,7 +203,7 @@ fn structsize(cx: &mut Cx<'_>) -> Outcome {
 /// Powers of two of the smallest and the largest memory that clients are told apart by.
 const EVICTION_BUCKETS: std::ops::RangeInclusive<u32> = 15..=32;
 
-/// How many clients hold how much, as Redis's pools for `maxmemory-clients` show it.
+/// The numbers of clients by memory use, as in Redis's pools for `maxmemory-clients`.
 fn client_eviction(cx: &mut Cx<'_>) -> Outcome {
     if cx.engine.config.integer(Id::MaxmemoryClients) == 0 {
         return Err(failure("ERR maxmemory-clients is disabled."));

@@ -75,7 +75,7 @@ fn show_structure(cx: &mut Cx<'_>, encoding: &str, refusal: Failure, done: &str)
     Ok(())
 }
 
-/// How many elements the value has that a subcommand names.
+/// The number of elements of the value that a subcommand names.
 fn elements(cx: &mut Cx<'_>, kind: Kind) -> Result<u64, Failure> {
     let key = cx.key(2);
     let open = Open::Existing;

@@ -17,7 +17,7 @@ use storage::{Backend, Key, Open};
 /// Computes the members of an operation on the sets whose keys are these arguments.
 type Combine = fn(&mut Cx<'_>, Range<usize>) -> Result<Members, Failure>;
 
-/// How large the set at each argument is, `None` where there is none.
+/// The size of the set at each argument, `None` if there is none.
 fn sizes(cx: &mut Cx<'_>, keys: Range<usize>) -> Result<Vec<(usize, Option<u64>)>, Failure> {
     let mut sizes = Vec::with_capacity(keys.len());
     for i in keys {

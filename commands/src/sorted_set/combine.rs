@@ -16,7 +16,7 @@ const NEGATIVE_LIMIT: Failure = failure("ERR LIMIT can't be negative");
 /// Every member.
 const ALL: ZRange<'static> = ZRange::Rank { start: 0, end: u64::MAX };
 
-/// How sets are put together.
+/// The set operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Union,

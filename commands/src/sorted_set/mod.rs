@@ -86,7 +86,7 @@ fn put_all(cx: &mut Cx<'_>, key: &Key<'_>, members: &[Scored]) -> Result<(), Fai
     Ok(())
 }
 
-/// How members are written.
+/// The form in which members are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     /// Members alone.

@@ -215,7 +215,7 @@ fn remove(cx: &mut Cx<'_>, span: Span<'_>, event: &'static str) -> Outcome {
     Ok(())
 }
 
-/// How many members went, and whether none is left.
+/// Removes a range. Returns how many members were removed, and whether none is left.
 fn remove_span(cx: &mut Cx<'_>, key: &Key<'_>, span: Span<'_>) -> Result<(u64, bool)> {
     let Some(mut zset) = cx.tx.sorted_set(key, Open::Existing)? else { return Ok((0, false)) };
     let range = match span {

@@ -1,4 +1,4 @@
-//! How far a group has read: its count of entries ever read, and its lag, as Redis 7.2.7 tells them.
+//! The progress of a group: its count of entries ever read, and its lag, as in Redis 7.2.7.
 //!
 //! Entries may have been deleted anywhere, so the position of an ID among all entries ever added
 //! is known only at the ends of a stream, and as long as no deletion lies ahead. Of deletions only
@@ -16,7 +16,7 @@ fn is_whole(info: &StreamInfo) -> bool {
     info.max_deleted_id == StreamId::MIN || info.max_deleted_id < info.first_id
 }
 
-/// How many entries were ever added up to and including `id`, if that can be told.
+/// The number of entries ever added up to and including `id`, if it is known.
 pub(super) fn position(info: &StreamInfo, id: StreamId) -> Option<u64> {
     if info.entries_added == 0 {
         return Some(0);
@@ -55,7 +55,7 @@ pub(super) fn count_read(
     }
 }
 
-/// How many entries a group has still to read, if that can be told.
+/// The number of entries that a group has still to read, if it is known.
 pub(super) fn lag(info: &StreamInfo, group: &GroupInfo) -> Option<i64> {
     if info.entries_added == 0 {
         return Some(0);

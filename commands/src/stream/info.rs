@@ -185,7 +185,7 @@ fn consumers_of(
     Ok(consumers)
 }
 
-/// How far a group has read.
+/// Writes how far a group has read.
 fn write_progress(reply: &mut Reply<'_>, info: &StreamInfo, group: &GroupInfo) {
     reply.bulk(b"last-delivered-id");
     write_id(reply, group.last_id);

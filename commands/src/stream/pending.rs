@@ -78,7 +78,8 @@ pub(super) fn xpending(cx: &mut Cx<'_>) -> Outcome {
     if found.1 { Ok(()) } else { Err(no_group(key.bytes, group, "")) }
 }
 
-/// How many are pending, between which IDs, and how many for whom.
+/// Replies with the number of pending entries, their lowest and highest IDs, and the number for
+/// each consumer.
 fn summary(reply: &mut Reply<'_>, stream: &mut dyn Stream, group: &[u8], pending: u64) -> Outcome {
     reply.array(4);
     reply.integer(pending as i64);

@@ -21,12 +21,12 @@ struct Request<'a> {
     group: Option<(&'a [u8], &'a [u8])>,
     /// Entries per stream, 0 for all.
     count: u64,
-    /// How long to wait (microseconds, `None` for ever), if at all.
+    /// The time to wait in microseconds (`None` for ever), if it may wait.
     block: Option<Option<u64>>,
     no_ack: bool,
     /// The first key's argument.
     keys_at: usize,
-    /// How many streams.
+    /// The number of streams.
     streams: usize,
 }
 
@@ -266,7 +266,7 @@ fn read_group(
 struct Delivery {
     /// The entries that were delivered for the first time.
     new: Vec<StreamId>,
-    /// How many entries the group has read by then.
+    /// The number of entries that the group has read by then.
     entries_read: Option<u64>,
     /// Once more, and how often by now.
     again: Vec<(StreamId, u64)>,

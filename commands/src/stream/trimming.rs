@@ -21,7 +21,7 @@ const TWO_STRATEGIES: Failure =
 
 /// The options of `XADD` and `XTRIM`.
 pub(super) struct Options {
-    /// How to trim, if at all.
+    /// The trimming, if there is one.
     pub trim: Option<Trim>,
     /// Whether a stream is made when there is none.
     pub make: bool,
@@ -92,7 +92,7 @@ fn threshold(argument: &[u8], by_len: bool) -> Result<TrimTo, Failure> {
     Ok(TrimTo::MaxLen(len))
 }
 
-/// How many entries `~` may remove at once when nothing is said.
+/// The default of the number of entries that `~` may remove at once.
 fn default_limit(cx: &Cx<'_>) -> u64 {
     let nodes = cx.engine.config.integer(Id::StreamNodeMaxEntries).max(0) as u64;
     match nodes.saturating_mul(LIMIT_NODES) {

@@ -56,7 +56,7 @@ impl Reason {
 /// Refusals of one kind.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// How many.
+    /// The number of such refusals.
     pub count: u64,
     /// Why.
     pub reason: Reason,

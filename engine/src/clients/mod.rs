@@ -451,7 +451,7 @@ pub struct Clients {
     pub rejected: AtomicU64,
     /// The sizes that `CLIENT LIST` shows for buffers of replies.
     pub reply_buffers: ReplyBuffers,
-    /// How much may be asked for in a second.
+    /// The rate limits.
     pub rate_limits: RateLimits,
 }
 
@@ -475,7 +475,7 @@ impl Clients {
         self.all.write().remove(&id);
     }
 
-    /// How many are connected.
+    /// The number of connected clients.
     pub fn len(&self) -> usize {
         self.all.read().len()
     }

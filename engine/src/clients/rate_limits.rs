@@ -55,7 +55,7 @@ impl Rate {
         self.per_second.iter().any(|rate| rate.load(Ordering::Relaxed) > 0)
     }
 
-    /// How long `buckets` have to wait until there is something again, nanoseconds.
+    /// The time until `buckets` admit another request, in nanoseconds.
     fn wait_ns(&self, buckets: &Buckets, now_ns: u64, burst_ns: u64) -> u64 {
         let wait_ns = |(rate, earned): (&AtomicU64, &AtomicU64)| match rate.load(Ordering::Relaxed)
         {

@@ -7,7 +7,7 @@
 
 use resp::Request;
 
-/// How many arguments stand behind an option's word.
+/// The number of arguments that follow an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
     /// Exactly this many.

@@ -278,7 +278,7 @@ pub enum Begin {
     Unknown,
 }
 
-/// How keys follow from where the search began.
+/// The positions of keys, relative to the beginning of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Find {
     /// Up to `last` (relative to the beginning; from the end when negative), every `step`-th; with
@@ -325,7 +325,7 @@ pub struct KeySpec {
     pub flags: &'static str,
     /// The beginning of the search.
     pub begin: Begin,
-    /// How to go on.
+    /// The positions from there on.
     pub find: Find,
     /// A note shown by `COMMAND INFO`.
     pub notes: &'static str,

@@ -5,7 +5,7 @@ use super::Id;
 /// One configuration directive.
 #[derive(Debug, Clone, Copy)]
 pub struct Directive {
-    /// How code names it.
+    /// Its identifier in code.
     pub id: Id,
     /// Its name in files, on the command line and in `CONFIG`.
     pub name: &'static str,

@@ -11,7 +11,7 @@ pub struct SavePoint {
     pub changes: u64,
 }
 
-/// How much output may wait for a client before it is disconnected; 0 means no limit.
+/// The limits of output that may wait for a client before it is disconnected; 0 means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OutputBufferLimit {
     /// Bytes at which the client goes at once.

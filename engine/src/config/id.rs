@@ -1,4 +1,4 @@
-//! How code names directives.
+//! The identifiers of directives in code.
 
 macro_rules! ids {
     ($($id:ident),* $(,)?) => {

@@ -116,7 +116,7 @@ pub struct Figure<R> {
     pub unit: Unit,
     /// Its meaning in one sentence without a full stop; empty for notes.
     pub help: &'static str,
-    /// How it is read.
+    /// The function that reads it.
     pub read: R,
 }
 
@@ -255,7 +255,7 @@ pub fn human(bytes: u64) -> String {
     format!("{value:.2}{}", UNITS[unit])
 }
 
-/// How many times `b` goes into `a`, with two decimals.
+/// The ratio of `a` to `b`, with two decimals.
 pub fn ratio(a: u64, b: u64) -> Value {
     Value::Real(a as f64 / b.max(1) as f64, 2)
 }

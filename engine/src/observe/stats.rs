@@ -24,7 +24,7 @@ pub struct CommandCounters {
     pub rejected: AtomicU64,
     /// Calls that ran and answered with an error.
     pub failed: AtomicU64,
-    /// How long calls took; made at the first, as most commands are never called.
+    /// The times of calls; created at the first call, because most commands are never called.
     times: OnceLock<Box<Recorder>>,
 }
 
@@ -205,7 +205,7 @@ impl Stats {
         self.track_times.store(on, Ordering::Relaxed);
     }
 
-    /// How long the calls of one command took.
+    /// The times of the calls of one command.
     pub fn histogram(&self, command: CommandId) -> Histogram {
         let mut sum = Histogram::default();
         let counters = self.slots.iter().map(|slot| &slot.commands[command as usize]);

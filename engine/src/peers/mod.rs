@@ -15,9 +15,9 @@ pub struct Target<'a> {
     pub host: &'a str,
     /// TCP port.
     pub port: u16,
-    /// How long connecting, each 64 KiB written and each reply may take.
+    /// The time that connecting, each 64 KiB written and each reply may take.
     pub timeout: Duration,
-    /// How long all of it may take.
+    /// The time that everything together may take.
     pub limit: Duration,
 }
 
@@ -27,11 +27,11 @@ pub struct Target<'a> {
 pub struct Requests {
     /// The requests that authenticate and select the database.
     pub greeting: Vec<u8>,
-    /// How many requests that is.
+    /// The number of these requests.
     pub greetings: usize,
     /// The encoded requests of the second group, which do the work.
     pub work: Vec<u8>,
-    /// How many requests that is.
+    /// The number of these requests.
     pub works: usize,
 }
 
@@ -92,7 +92,7 @@ pub struct Errand {
     pub host: String,
     /// Its port; no server listens on port 0.
     pub port: u16,
-    /// How long connecting, and each exchange, may take.
+    /// The time that connecting, and each exchange, may take.
     pub timeout: Duration,
     /// The requests to send.
     pub requests: Requests,

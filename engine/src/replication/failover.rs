@@ -11,7 +11,7 @@ use runtime::Now;
 use std::sync::Arc;
 use storage::Locks;
 
-/// How long writes are held back, milliseconds, unless the handover ends before.
+/// The longest time for which writes are paused, in milliseconds, unless the handover ends before.
 const FOR_EVER_MS: u64 = 1 << 40;
 
 /// A handover under way.

@@ -60,7 +60,7 @@ struct Tended {
     alone_ms: Option<u64>,
 }
 
-/// How often replicas of ours were synchronized.
+/// Counts of the synchronizations of replicas.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// With all data.

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 const ROLE_CHANGED: &str = "UNBLOCKED force unblock from blocking operation, instance state changed \
     (master -> replica?)";
 
-/// How the connection to a master is.
+/// The state of the link to a master.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Link {
     /// There is none yet, or it broke.
@@ -52,7 +52,7 @@ pub struct Source {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// How the connection is.
+    /// The state of the link.
     pub link: Link,
     /// When it was last not up, Unix milliseconds.
     pub down_since_ms: u64,

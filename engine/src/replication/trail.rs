@@ -18,7 +18,7 @@ use replication::Id;
 use std::fmt::Write;
 use storage::{Db, Journal};
 
-/// How much a reader of the log knows of the stream's position.
+/// What is recorded in the log about the position in the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Marks {
     /// Nothing, and nothing is to be recorded.

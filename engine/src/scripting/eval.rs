@@ -37,7 +37,7 @@ use storage::{Db, Locks, ShardSet};
 const NO_SCRIPT: Failure = failure("NOSCRIPT No matching script. Please use EVAL.");
 const NO_VM: Failure = failure("ERR not enough memory for a script");
 
-/// How many of a script call's arguments are keys.
+/// The number of a script call's arguments that are keys.
 pub fn key_count(request: Request<'_>) -> Result<usize, Failure> {
     let count = integer(request.arg(2)).map_err(|_| NOT_INTEGER)?;
     let Ok(count) = usize::try_from(count) else {
@@ -151,7 +151,8 @@ pub(crate) fn is_short_of_memory(cx: &Cx<'_>) -> bool {
     }
 }
 
-/// How a script with these flags may run; the checks of Redis's `scriptPrepareForRun`.
+/// The conditions under which a script with these flags runs; the checks of Redis's
+/// `scriptPrepareForRun`.
 pub fn terms(
     cx: &Cx<'_>,
     kind: Kind,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use storage::{Locks, ShardSet};
 
-/// How a script may run.
+/// The conditions under which a script runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     pub(crate) kind: Kind,

@@ -8,7 +8,7 @@ use script::{Declared, Host, is_function_name};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// How long loading a library may take. Redis's number.
+/// The time that loading a library may take, in nanoseconds. The number is Redis's.
 const LOAD_NS_MAX: u64 = 500_000_000;
 
 /// A loaded library.

@@ -16,7 +16,7 @@ use storage::{Error, Result};
 
 /// Bytes read at a time.
 const READ_BUFFER: usize = 1 << 20;
-/// How every RDB file starts.
+/// The beginning of every RDB file.
 const MAGIC: &[u8] = b"REDIS";
 
 /// Loads a base of any kind. Entries of RDB are counted in the first figure.

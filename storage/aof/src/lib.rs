@@ -108,13 +108,13 @@ use storage::tx::Db;
 use storage::{Error, Result, rdb};
 use syncer::Syncer;
 
-/// How to open a log.
+/// The parameters of a log.
 pub struct Options {
     /// The data directory (`dir`).
     pub dir: PathBuf,
     /// The log's directory within it (`appenddirname`).
     pub appenddirname: String,
-    /// How its files begin (`appendfilename`).
+    /// The beginning of its files' names (`appendfilename`).
     pub filename: String,
     /// When effects are synced (`appendfsync`).
     pub durability: Durability,

@@ -21,7 +21,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Sources of function libraries.
 pub type Libraries = Vec<Vec<u8>>;
 
-/// How rewrites go, and sizes that decide about the next one.
+/// The state of rewrites, and the sizes that decide about the next one.
 pub(super) struct Progress {
     state: Mutex<State>,
     /// Bytes of all files but the current increment.

@@ -8,7 +8,7 @@ use crate::config::{Directive, Grammar, Id, Initial};
 const OUTPUT_BUFFER_LIMITS: &str =
     "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60";
 
-/// How many clients, and how much each may make Varve remember.
+/// Directives about the number of clients, and their memory.
 pub(super) static ROWS: &[Directive] = &[
     integer(
         Id::Maxclients,

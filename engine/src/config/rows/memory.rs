@@ -15,7 +15,7 @@ const EVICTION: &[(&str, i64)] = &[
     ("noeviction", 7),
 ];
 
-/// How much memory, and what gives way when it is full.
+/// Directives about memory, and eviction.
 pub(super) static ROWS: &[Directive] = &[
     memory(
         Id::Maxmemory,

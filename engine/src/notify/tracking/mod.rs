@@ -47,7 +47,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Tracker {
     client: Arc<Client>,
-    /// How.
+    /// The options with which it tracks keys.
     pub options: Options,
     /// The client to which notices are redirected.
     pub redirect: Option<u64>,
@@ -85,7 +85,7 @@ impl Tracking {
         self.count.load(Ordering::Relaxed) != 0
     }
 
-    /// How a client tracks, if it does.
+    /// The tracking of a client, if it tracks keys.
     pub fn of(&self, client: u64) -> Option<Arc<Tracker>> {
         self.trackers.read().get(&client).cloned()
     }

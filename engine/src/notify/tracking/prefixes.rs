@@ -50,7 +50,7 @@ pub(super) struct Prefixes {
 }
 
 impl Prefixes {
-    /// How many different ones there are.
+    /// The number of different prefixes.
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }

@@ -15,7 +15,7 @@ pub struct SlowEntry {
     pub id: u64,
     /// Unix seconds.
     pub time_s: u64,
-    /// How long it took, microseconds.
+    /// Its execution time in microseconds.
     pub duration_us: u64,
     /// The arguments, shortened.
     pub args: Vec<Vec<u8>>,

@@ -22,7 +22,7 @@ enum Value {
     Recency,
     /// The access counter.
     Frequency,
-    /// How long it has to live.
+    /// Its remaining time to live.
     Life,
     /// Nothing.
     Nothing,
