@@ -135,9 +135,9 @@ pub trait Connection: Send {
     fn resume(&mut self, now: Now) -> Status;
 
     /// Called once after one or more other calls, and before [`Connection::output`] is written.
-    /// What the replies promise is made true here (the journal is written). A runtime that finds
-    /// several connections ready in one turn first calls `receive` on all of them, and then
-    /// `before_write` on each, so that one write of the journal serves them all.
+    /// The service makes sure here that its replies are true, for example by writing the journal. A
+    /// runtime that finds several connections ready in one turn first calls `receive` on all of
+    /// them, and then `before_write` on each, so that one write of the journal serves them all.
     fn before_write(&mut self, _now: Now) {}
 
     /// The buffer of output to be written. The runtime removes from it the bytes that the socket

@@ -1,4 +1,5 @@
-//! What changes the cluster: `ADDSLOTS`, `DELSLOTS` and their ranges, `FLUSHSLOTS`, `SETSLOT`, `MEET`, `FORGET`.
+//! The subcommands of `CLUSTER` that change the cluster: `ADDSLOTS`, `DELSLOTS` and their ranges,
+//! `FLUSHSLOTS`, `SETSLOT`, `MEET`, `FORGET`.
 
 use super::lead::node;
 use super::{cluster, topology};
@@ -7,12 +8,12 @@ use engine::commit::SLOTS;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
 
-/// From a node's port to the one where other nodes connect.
+/// The default difference between a node's port for clients and its port for other nodes.
 const BUS_OFFSET: u16 = 1_000;
 
 const BAD_SLOT: Failure = failure("ERR Invalid or out of range slot");
 
-/// An argument that is to be a slot.
+/// Parses an argument that must be a slot.
 fn slot(cx: &Cx<'_>, index: usize) -> Result<u16, Failure> {
     let number = engine::text::args::integer(cx.args.arg(index)).ok();
     let number = number.and_then(|number| u16::try_from(number).ok());
@@ -39,7 +40,7 @@ impl Named {
     }
 }
 
-/// An operation on the slots that a command names.
+/// A method of [`Cluster`] that changes the given slots.
 type Change = fn(&dyn Cluster, &[u16]) -> Result<(), Box<str>>;
 
 fn change(cx: &mut Cx<'_>, slots: &[u16], change: Change) -> Outcome {
@@ -100,7 +101,8 @@ const STAYS: Failure = failure(
     "ERR One group has all slots, and none moves between its nodes. CLUSTER FAILOVER, sent to a replica, has that lead",
 );
 
-/// Slots do not move: what asks for nothing else is done, and all else refused, after what Redis checks.
+/// `CLUSTER SETSLOT`. Slots do not move between nodes: after the same checks as in Redis, requests
+/// that need no move succeed, and all others fail with an error.
 pub(super) fn set_slot(cx: &mut Cx<'_>) -> Outcome {
     let topology = topology(cx)?;
     let me = topology.me().map_or(Role::Apart, |me| me.role);
@@ -142,7 +144,7 @@ pub(super) fn set_slot(cx: &mut Cx<'_>) -> Outcome {
     }
 }
 
-/// An argument that is to be a port, `what` it is for.
+/// Parses an argument that must be a port. `what` names the kind of port in the error.
 fn port(cx: &Cx<'_>, index: usize, what: &str) -> Result<u16, Failure> {
     let argument = cx.args.arg(index);
     let number = engine::text::args::integer(argument).ok();
@@ -175,7 +177,7 @@ pub(super) fn forget(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Nothing is to be done, because every change is saved at once.
+/// Does nothing, because every change is saved at once.
 pub(super) fn save_config(cx: &mut Cx<'_>) -> Outcome {
     cluster(cx)?;
     cx.reply.ok();

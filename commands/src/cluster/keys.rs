@@ -1,13 +1,13 @@
 //! Slots and their keys: `KEYSLOT`, `COUNTKEYSINSLOT`, `GETKEYSINSLOT`.
 //!
-//! Keys are not kept by slot: all of them are looked at.
+//! There is no index of keys by slot: the commands scan all keys of the database.
 
 use super::cluster;
 use engine::commit::{SLOTS, slot};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
 
-/// Keys visited per storage call while all shards are locked anyway.
+/// The number of keys visited per storage call. All shards are locked meanwhile.
 const STEP: usize = 1_024;
 
 pub(super) fn slot_of(cx: &mut Cx<'_>) -> Outcome {
@@ -16,7 +16,7 @@ pub(super) fn slot_of(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Calls `each` for the keys of a slot until it says that it has enough.
+/// Calls `each` for the keys of a slot until it returns false.
 fn visit(cx: &mut Cx<'_>, wanted: u16, each: &mut dyn FnMut(&[u8]) -> bool) -> Outcome {
     let (db, mut cursor, mut enough) = (cx.session.db, 0, false);
     loop {

@@ -1,11 +1,12 @@
-//! Who leads and who follows: `FAILOVER`, `REPLICATE`, `RESET`, and what the group counts by itself.
+//! The subcommands of `CLUSTER` about leaders and followers: `FAILOVER`, `REPLICATE`, `RESET`,
+//! `COUNT-FAILURE-REPORTS`, `BUMPEPOCH`.
 
 use super::{cluster, topology};
 use engine::cluster::{NodeView, Role, Topology};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure, subcommand_syntax};
 
-/// The third word, if there is one, of those in `words`: its place among them.
+/// Parses the optional third argument, which must be one of `words`, and returns its index there.
 fn option(cx: &Cx<'_>, words: &[&str]) -> Result<Option<usize>, Failure> {
     match cx.argc() {
         2 => Ok(None),
@@ -18,7 +19,8 @@ fn option(cx: &Cx<'_>, words: &[&str]) -> Result<Option<usize>, Failure> {
     }
 }
 
-/// `FORCE` and `TAKEOVER` are the same: without the votes of most members nobody leads.
+/// `CLUSTER FAILOVER`. `FORCE` and `TAKEOVER` are the same, because a node needs the votes of a
+/// majority in order to lead.
 pub(super) fn fail_over(cx: &mut Cx<'_>) -> Outcome {
     let cluster = cluster(cx)?;
     let forced = option(cx, &["force", "takeover"])?.is_some();
@@ -39,7 +41,7 @@ pub(super) fn fail_over(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// The node of which an argument is the name.
+/// Returns the node whose name is the argument at `index`.
 pub(super) fn node<'t>(
     cx: &Cx<'_>,
     topology: &'t Topology,
@@ -51,7 +53,8 @@ pub(super) fn node<'t>(
     node.ok_or_else(|| Failure::text(format!("ERR {unknown} {id}")))
 }
 
-/// Whoever belongs follows who leads, and whoever is met comes to belong: there is nothing to do.
+/// `CLUSTER REPLICATE`. All members of the group follow its leader anyway, so there is nothing to
+/// change: the reply tells whether `node` leads.
 pub(super) fn replicate(cx: &mut Cx<'_>) -> Outcome {
     let topology = topology(cx)?;
     let master = node(cx, &topology, 2, "Unknown node")?;
@@ -84,7 +87,8 @@ pub(super) fn reset(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Nobody reports failures: who hears nothing of the leader stands for election.
+/// `CLUSTER COUNT-FAILURE-REPORTS`. It is always 0: nodes do not report failures to each other; a
+/// node that no longer hears from the leader starts an election.
 pub(super) fn count_failure_reports(cx: &mut Cx<'_>) -> Outcome {
     let topology = topology(cx)?;
     node(cx, &topology, 2, "Unknown node")?;
@@ -92,7 +96,8 @@ pub(super) fn count_failure_reports(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// The epoch is the term of the group, of which there is one: nobody's is larger.
+/// `CLUSTER BUMPEPOCH`. The epoch is the term of the group. There is only one, so no other node can
+/// have a larger epoch, and it is not changed.
 pub(super) fn bump_epoch(cx: &mut Cx<'_>) -> Outcome {
     let topology = topology(cx)?;
     cx.reply.simple(&format!("STILL {}", topology.epoch));

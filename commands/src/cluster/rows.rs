@@ -1,4 +1,4 @@
-//! The rows: names, forms, and who handles them.
+//! The command table of `CLUSTER` and its subcommands, with their handlers.
 
 use super::{change, keys, lead, show};
 use crate::server::base::CONTAINER;
@@ -8,7 +8,7 @@ use engine::failure::{Failure, Outcome, failure};
 
 const DISABLED: Failure = failure("ERR This instance has cluster support disabled");
 
-/// Every row has a handler of its own instead.
+/// The handler in the common fields, which every row replaces by its own.
 fn nothing(_: &mut Cx<'_>) -> Outcome {
     Err(DISABLED)
 }
@@ -30,7 +30,7 @@ fn set_readonly(cx: &mut Cx<'_>, on: bool) -> Outcome {
     Ok(())
 }
 
-/// Slots do not move, so nobody has to be asked whether one may be looked at early.
+/// `ASKING` has no effect, because slots do not move between nodes.
 fn asking(cx: &mut Cx<'_>) -> Outcome {
     if !cx.engine.is_in_cluster() {
         return Err(DISABLED);
@@ -39,7 +39,7 @@ fn asking(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// The fields that all rows share.
+/// The fields that are the same in all rows.
 const CLUSTER: Spec = Spec {
     since: "3.0.0",
     complexity: "O(1)",
@@ -50,7 +50,7 @@ const CLUSTER: Spec = Spec {
     ..SPEC
 };
 
-/// A row that only shows something.
+/// A row of a subcommand that only reads.
 const fn shows(
     name: &'static str,
     arity: i32,
@@ -60,7 +60,7 @@ const fn shows(
     Spec { name, arity, syntax, summary, ..CLUSTER }
 }
 
-/// A row that shows something that differs from node to node.
+/// A row of a subcommand that only reads, and whose reply differs from node to node.
 const fn varies(
     name: &'static str,
     arity: i32,
@@ -70,7 +70,7 @@ const fn varies(
     Spec { tips: &["nondeterministic_output"], ..shows(name, arity, syntax, summary) }
 }
 
-/// A row that changes the cluster.
+/// A row of a subcommand that changes the cluster.
 const fn changes(
     name: &'static str,
     arity: i32,
@@ -80,7 +80,7 @@ const fn changes(
     Spec { flags: &[Flag::Admin, Stale, NoAsyncLoading], ..shows(name, arity, syntax, summary) }
 }
 
-/// A row of one of the older connection-wide switches.
+/// A row of a command that switches a mode of the connection.
 const fn switch(
     name: &'static str,
     flags: &'static [Flag],

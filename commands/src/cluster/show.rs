@@ -177,7 +177,7 @@ pub(super) fn replicas(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// The owner of the slots, and who follows it and is not lost.
+/// The owner of the slots and its followers, without those that have failed.
 fn members(topology: &Topology) -> Vec<&NodeView> {
     let followers = topology.nodes.iter();
     let followers = followers.filter(|node| node.role == Role::Follows && !node.has_failed);

@@ -307,7 +307,7 @@ pub enum Find {
 /// Which arguments are channels that the user must be allowed to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channels {
-    /// None.
+    /// No argument is a channel.
     None,
     /// The first one.
     First,

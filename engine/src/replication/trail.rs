@@ -18,7 +18,7 @@ use replication::Id;
 use std::fmt::Write;
 use storage::{Db, Journal};
 
-/// What is recorded in the log about the position in the stream.
+/// Which annotations about the position in the stream the log contains so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Marks {
     /// Nothing, and nothing is to be recorded.
@@ -80,7 +80,7 @@ impl Marks {
     }
 }
 
-/// Follows a log's remarks while it is read.
+/// Reads the annotations of a log while it is loaded, and computes the position from them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trail {
     cut: Option<Cut>,
@@ -89,7 +89,7 @@ pub struct Trail {
 }
 
 impl Trail {
-    /// Takes a remark.
+    /// Reads the text of an annotation.
     pub fn note(&mut self, text: &str) {
         let mut words = text.trim_start_matches('>').split(' ');
         let mut word = || words.next().unwrap_or_default();

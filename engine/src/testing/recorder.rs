@@ -35,11 +35,11 @@ impl Recorder {
         fresh
     }
 
-    /// Runs everything so far on another engine, as a start does: what was appended together, in
-    /// one transaction.
+    /// Executes all recorded effects on another engine, as a start does: effects that were appended
+    /// together are executed in one transaction.
     ///
     /// # Errors
-    /// The effects that cannot be run again, and why.
+    /// Returns the effects that could not be executed, and the reason.
     pub fn replay(&self, onto: &Engine) -> Result<(), String> {
         let inner = self.inner.lock();
         let mut replayer = Replayer::new(onto);

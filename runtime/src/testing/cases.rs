@@ -122,8 +122,8 @@ pub fn client_vanishes_while_parked(runtime: Subject) {
     }
 }
 
-/// However much a waiting client has sent before it leaves, and however it leaves, it is noticed:
-/// nobody is there any more for what it waits for.
+/// A client that leaves while it waits is noticed, however much it has sent before and however it
+/// leaves.
 pub fn client_vanishes_behind_unread_bytes(runtime: Subject) {
     const LEAVE: [fn(Client); 3] = [drop, Client::reset, |mut client| {
         client.end_sending();
@@ -172,7 +172,7 @@ pub fn waiting_costs_nothing(runtime: Subject) {
     let turns = loops() - before;
     assert!(turns < 20, "{turns} turns in a fifth of a second");
     assert_eq!(server.toy.closed.load(SeqCst), 0);
-    // Nobody waits for these to be drained.
+    // The server need not drain these connections.
     clients.into_iter().for_each(Client::reset);
     server.client().ask("echo alive", "alive");
 }
@@ -205,7 +205,7 @@ pub fn shutdown_with_requests_in_flight(runtime: Subject) {
         client.send("sleep 300\necho after\nbytes 100000\n");
     }
     std::thread::sleep(Duration::from_millis(60));
-    // Nobody reads this any more, and it must not turn the close into a reset.
+    // The server does not read this any more, and it must not turn the close into a reset.
     clients.iter_mut().for_each(|client| client.send("echo too late\n"));
     server.shutdown.request();
     assert!(eventually(|| !server.accepts()), "still accepting");

@@ -371,7 +371,7 @@ impl Client {
         self.0.get_mut().end_sending();
     }
 
-    /// Goes away with a reset, where there is such a thing: what is on its way is lost.
+    /// Closes the connection with a reset if it is a TCP connection. Data in transit are lost.
     pub fn reset(self) {
         self.0.get_ref().reset_on_close();
     }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use storage::Backend;
 
-/// What a start loads data into, and what it finds beside them.
+/// The backend and settings that a start loads data into, and the other things found in the files.
 pub(crate) struct LoadTarget {
     pub backend: Arc<dyn Backend>,
     pub config: Arc<ConfigStore>,

@@ -32,7 +32,7 @@ fn ask(client: &mut Connection, request: &[&str]) -> String {
     text(command.query(client))
 }
 
-/// Runs a script that does not end, and waits until others are told so.
+/// Starts a script that does not end, and waits until other clients get the error `BUSY`.
 fn run_away(varve: &Varve, script: &'static str, key: &'static str) -> JoinHandle<String> {
     let mut client = varve.connect();
     ask(&mut client, &["EVAL", script, "1", key, "off"]);
@@ -46,7 +46,7 @@ fn run_away(varve: &Varve, script: &'static str, key: &'static str) -> JoinHandl
 fn a_script_that_does_not_end_can_be_killed_by_who_is_there_and_who_comes() {
     for runtime in ONE_THREAD {
         let (_folder, varve) = start(runtime);
-        // With blocking threads, who is there keeps the only worker.
+        // With blocking threads, a connected client occupies the only worker.
         let threads = runtime.contains(&"threads");
         let mut there = (!threads).then(|| varve.connect());
         for _ in 0..2 {
@@ -81,7 +81,7 @@ fn a_script_that_does_not_end_can_be_killed_by_who_is_there_and_who_comes() {
 const MATCHER: &str = "redis.call('get', KEYS[1]) if ARGV[1] == 'on' then \
     string.find(('a'):rep(60), ('a?'):rep(60) .. ('a'):rep(60)) end return 'done'";
 
-/// Done at once, but what it returns has no end to speak of.
+/// A script that ends at once, but whose reply would have 2⁶⁰ elements.
 const DOUBLING: &str = "local a = {redis.call('get', KEYS[1])} \
     if ARGV[1] == 'on' then for i = 1, 60 do a = {a, a} end end return a";
 

@@ -184,7 +184,7 @@ fn a_replica_refuses_writes_and_hides_what_has_expired() {
     let role: (String, String, u16, String, i64) = ask(&mut copy, &["ROLE"]).unwrap();
     assert_eq!((role.0.as_str(), role.2, role.3.as_str()), ("slave", above.port, "connected"));
 
-    // The master deletes nothing by itself now: what is hidden on the replica is so by its own doing.
+    // The master does not expire keys now, so the replica hides the key by itself.
     let _: () = ask(&mut source, &["DEBUG", "SET-ACTIVE-EXPIRE", "0"]).unwrap();
     let _: () = ask(&mut source, &["SET", "short", "x", "PX", "50"]).unwrap();
     until("the key comes", || ask::<i64>(&mut copy, &["DBSIZE"]).unwrap() == 1);
