@@ -24,7 +24,7 @@ pub trait Check: Send + Sync {
     /// Checks it.
     ///
     /// # Errors
-    /// Why the server is not ready.
+    /// Returns the reason why the server is not ready.
     async fn check(&self) -> Result<(), String>;
 }
 

@@ -36,7 +36,7 @@ use engine::Engine;
 use runtime::Clock;
 use std::sync::Arc;
 
-/// Where commands are sent.
+/// The path to which commands are sent.
 const COMMAND_PATH: &str = "/v1/command";
 
 /// The state from which the HTTP handlers answer.

@@ -85,7 +85,7 @@ impl Figures {
         families.iter().try_for_each(|(family, members)| many(encoder, family, members))
     }
 
-    /// How long calls took, by command.
+    /// The durations of calls, by command.
     fn durations(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "How long calls took";
         let mut metric = encoder.encode_descriptor(

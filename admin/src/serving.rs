@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 /// Connections at once; others wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a connection may take to begin a request, and to send its headers.
+/// The time that a connection may take to begin a request, and to send its headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 /// The time after which a connection finishes its current answers and is closed.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(60);

@@ -91,8 +91,8 @@ pub fn wrong_arity(name: &str) -> Failure {
     Failure::text(format!("ERR wrong number of arguments for '{name}' command"))
 }
 
-/// Why a known command does not accept a request: the number of its arguments, or a second word
-/// that is no subcommand.
+/// The reason why a known command does not accept a request: the number of its arguments, or a
+/// second word that is no subcommand.
 pub fn not_accepted(entry: &CommandEntry, request: Request<'_>) -> Failure {
     match !entry.subcommands.is_empty() && request.len() > 1 {
         true => unknown_subcommand(request),

@@ -5,7 +5,7 @@ use crate::peers::{Answers, Errand, PeerError, Requests, Target};
 use runtime::Now;
 use std::time::Duration;
 
-/// When work in the background is to begin.
+/// The time at which work in the background is to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// At once, or not at all.

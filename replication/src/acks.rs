@@ -16,17 +16,17 @@ pub struct Ack {
 pub struct Acks(pub Vec<Ack>);
 
 impl Acks {
-    /// How many have applied everything up to a position.
+    /// The number of replicas that have applied everything up to a position.
     pub fn reached(&self, position: u64) -> usize {
         self.0.iter().filter(|ack| ack.position >= position).count()
     }
 
-    /// How many have everything up to a position on disk.
+    /// The number of replicas that have everything up to a position on disk.
     pub fn durable(&self, position: u64) -> usize {
         self.0.iter().filter(|ack| ack.durable >= position).count()
     }
 
-    /// How many were heard of in the last `lag_s` seconds (`min-replicas-max-lag`).
+    /// The number of replicas heard from in the last `lag_s` seconds (`min-replicas-max-lag`).
     pub fn good(&self, now_ms: u64, lag_s: u64) -> usize {
         let fresh = |ack: &&Ack| now_ms.saturating_sub(ack.at_ms) / 1000 <= lag_s;
         self.0.iter().filter(fresh).count()

@@ -62,7 +62,7 @@ impl Framing {
         matches!(self.state, State::Done)
     }
 
-    /// How many bytes of the file are missing, where that is known.
+    /// The number of bytes of the file that are missing, if that is known.
     pub fn left(&self) -> Option<u64> {
         match self.state {
             State::Counted(left) => Some(left),
@@ -132,7 +132,7 @@ impl Framing {
     }
 }
 
-/// Where `mark` is in `bytes`.
+/// The position of `mark` in `bytes`.
 fn find(bytes: &[u8], mark: &[u8; MARK_LEN]) -> Option<usize> {
     let last = bytes.len().checked_sub(MARK_LEN)?;
     let mut at = 0;

@@ -3,7 +3,7 @@
 use crate::history::Id;
 use resp::encode_command;
 
-/// How a replica proves who it is.
+/// The credentials of a replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Login {
     /// `masteruser`; empty for the default user.
@@ -12,7 +12,7 @@ pub struct Login {
     pub password: String,
 }
 
-/// Where a replica can be found.
+/// The address of a replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Presence {
     /// The port that is shown to others.
@@ -21,12 +21,12 @@ pub struct Presence {
     pub ip: String,
 }
 
-/// Where a replica would go on.
+/// The position from which a replica would continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resume {
     /// The history it has followed.
     pub id: Id,
-    /// How far.
+    /// The position up to which it has followed it.
     pub position: u64,
 }
 

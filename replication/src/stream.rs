@@ -9,7 +9,7 @@ const GROUP: usize = 64;
 /// Bytes of one transaction.
 const TRANSACTION_BYTES_MAX: usize = 1 << 30;
 
-/// Why a stream cannot be followed any further.
+/// The reason why a stream cannot be followed any further.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamError {
     /// It is no RESP.

@@ -37,7 +37,7 @@ pub struct Output {
     /// The number of bytes at the front that are already written: of `chunks[0]`, or of `tail` if
     /// there are no chunks.
     taken: usize,
-    /// Where small replies are appended.
+    /// The buffer to which small replies are appended.
     tail: Vec<u8>,
     /// Sum of the chunks' lengths.
     chunked: usize,

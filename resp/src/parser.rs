@@ -166,7 +166,7 @@ pub struct Parser {
 #[derive(Debug, Default)]
 struct Many {
     args: Vec<Range>,
-    /// How many are still missing behind them.
+    /// The number of arguments that are still missing behind them.
     left: u32,
 }
 

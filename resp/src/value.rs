@@ -255,7 +255,7 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// How many of `len` elements the remaining bytes can hold.
+    /// The number of elements, at most `len`, that the remaining bytes can hold.
     fn plausible(&self, len: usize) -> usize {
         len.min((self.bytes.len() - self.at) / REPLY_LEN_MIN)
     }

@@ -101,7 +101,7 @@ impl Histogram {
         0
     }
 
-    /// How many values are below this power of two of nanoseconds, which is where buckets end.
+    /// The number of values below this power of two of nanoseconds, which is where buckets end.
     pub fn below_power(&self, power: u32) -> u64 {
         let limit = 1 << power;
         let counts = self.0.iter().enumerate().take_while(|(index, _)| upper(*index) <= limit);
@@ -116,8 +116,8 @@ impl Histogram {
         counts.map(|(index, count)| middle(index) * *count as f64).sum()
     }
 
-    /// How many values do not exceed each power of two from 1,024 ns on, as `LATENCY HISTOGRAM`
-    /// shows it: microseconds and the cumulative count, only where the count grows.
+    /// The number of values that do not exceed each power of two from 1,024 ns on, as `LATENCY
+    /// HISTOGRAM` shows it: microseconds and the cumulative count, only where the count grows.
     pub fn cumulative_micros(&self) -> Vec<(u64, u64)> {
         let mut shown = Vec::new();
         let (mut limit, mut seen, mut told) = (1024_u64, 0, 0);

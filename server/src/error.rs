@@ -25,7 +25,7 @@ pub enum StartError {
     Listen {
         /// The address, or the path of a Unix socket.
         address: String,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// Something is wrong with a file or a folder.
@@ -34,7 +34,7 @@ pub enum StartError {
         action: &'static str,
         /// Which.
         path: PathBuf,
-        /// Why it failed.
+        /// The reason why it failed.
         source: io::Error,
     },
     /// Another server works in the data folder.

@@ -38,7 +38,7 @@ pub enum TrimTo {
     MinId(StreamId),
 }
 
-/// How to trim.
+/// The options for trimming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trim {
     /// The entries that are removed.
@@ -65,7 +65,7 @@ impl Trim {
 pub struct GroupInfo {
     /// Last ID delivered.
     pub last_id: StreamId,
-    /// How many of the entries ever added it has read; `None` if that is not known.
+    /// The number of entries, of those ever added, that it has read; `None` if that is not known.
     pub entries_read: Option<u64>,
     /// Number of pending entries.
     pub pending: u64,

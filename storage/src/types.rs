@@ -202,7 +202,7 @@ pub trait SortedSet {
     fn remove(&mut self, member: &[u8]) -> Result<Option<f64>>;
     /// The rank (from the highest score when `reverse`) and score of a member.
     fn rank(&mut self, member: &[u8], reverse: bool) -> Result<Option<(u64, f64)>>;
-    /// How many members are in a range.
+    /// The number of members in a range.
     fn count(&mut self, range: &ZRange<'_>) -> Result<u64>;
     /// Visits the members of a range, from the high end when `reverse`, leaving out the first
     /// `skip` and stopping after `limit`.

@@ -88,7 +88,7 @@ impl Filter for TlsFilter {
     }
 }
 
-/// Where rustls writes its records.
+/// The destination to which rustls writes its records.
 struct Wire<'a>(&'a mut Output);
 
 impl Write for Wire<'_> {
@@ -110,7 +110,8 @@ impl Write for Wire<'_> {
 /// Bytes of a record's header (RFC 8446 §5.1): type, version, length.
 const HEADER: usize = 5;
 
-/// How much of an unfinished record has arrived: rustls keeps it and does not say so.
+/// The number of bytes of an unfinished record that have arrived. rustls keeps these bytes without
+/// telling their number.
 #[derive(Default)]
 struct Records {
     arrived: usize,

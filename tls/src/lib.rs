@@ -27,10 +27,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a handshake may take, in all.
+/// The time that a whole handshake may take.
 pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why TLS cannot be had as configured.
+/// The reason why TLS cannot be used as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read or has wrong contents.

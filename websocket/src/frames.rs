@@ -29,7 +29,7 @@ struct Open {
     mask: [u8; 4],
     /// Bytes that are to come.
     left: u64,
-    /// Where in the mask the next byte is.
+    /// The index in the mask for the next byte.
     turn: usize,
 }
 

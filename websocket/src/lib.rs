@@ -24,7 +24,7 @@ use runtime::filter::FilterService;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a connection may take to begin, in all.
+/// The time that a connection may take for its whole opening handshake.
 pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The WebSocket settings (the allowed origins), which can be replaced while clients are connected.

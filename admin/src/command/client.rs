@@ -26,7 +26,7 @@ pub struct Call {
     request: Vec<u8>,
     /// Their number.
     commands: usize,
-    /// When it gives up.
+    /// The time at which it gives up.
     until: Instant,
     /// The peer that sent the request.
     peer: Peer,
@@ -42,7 +42,7 @@ impl Call {
     }
 }
 
-/// Why a client has no replies.
+/// The reason why a client has no replies.
 #[derive(Debug)]
 pub enum Ended {
     /// It was not let in.

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-/// How a request's client begins.
+/// The beginning of a request's client.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Login {
     /// Its first command, which must have been answered before anything else is sent.

@@ -23,7 +23,8 @@ use tokio::sync::Semaphore;
 
 /// Bytes of a request's body at most.
 pub(crate) const BODY_MAX: usize = 1 << 20;
-/// How long commands may take in all: a blocking one waits no longer than this.
+/// The time that the commands of a request may take together: a blocking one waits no longer than
+/// this.
 pub(crate) const WITHIN: Duration = Duration::from_secs(30);
 /// Requests that run at once: each holds a thread, also when its connection is gone before its command ends.
 static RUNNING: Semaphore = Semaphore::const_new(64);

@@ -17,7 +17,7 @@ pub struct Type {
     pub width: u32,
 }
 
-/// How a number that does not fit is treated (`OVERFLOW`).
+/// The treatment of a number that does not fit (`OVERFLOW`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
     /// Its low bits are kept.

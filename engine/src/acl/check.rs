@@ -14,7 +14,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Why a user may not run a request, from the least telling reason to the most telling one.
+/// The reason why a user may not execute a request, from the least telling reason to the most
+/// telling one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Denied {
     /// The command.

@@ -32,7 +32,7 @@ impl Context {
     }
 }
 
-/// Why something was refused.
+/// The reason why something was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Reason {
@@ -58,7 +58,7 @@ impl Reason {
 pub struct Refusal {
     /// The number of such refusals.
     pub count: u64,
-    /// Why.
+    /// The reason why the request was denied.
     pub reason: Reason,
     /// The origin of the request.
     pub context: Context,

@@ -5,7 +5,7 @@ use crate::command::{Category, CommandEntry, CommandId, CommandTable};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// Why a rule was refused; [`RuleError::text`] is Redis's text.
+/// The reason why a rule was refused; [`RuleError::text`] is Redis's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleError {
     /// There is no such rule.
@@ -358,7 +358,7 @@ impl User {
     /// Applies a rule.
     ///
     /// # Errors
-    /// Why it was refused. A user with a refused rule must not be used.
+    /// Returns the reason why it was refused. A user with a refused rule must not be used.
     pub fn apply(
         &mut self,
         rule: &[u8],

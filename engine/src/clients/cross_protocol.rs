@@ -17,7 +17,7 @@ pub(crate) fn is_http(request: Request<'_>) -> bool {
     is(b"post") || is(b"host:")
 }
 
-/// When it was last warned of such a request.
+/// The time of the last warning about such a request.
 #[derive(Debug, Default)]
 pub struct CrossProtocol {
     /// Monotonic microseconds; 0: never.

@@ -134,7 +134,7 @@ pub const NO_COMMAND: u32 = u32::MAX;
 /// Bytes that may wait for a client before notices about its cache are left out.
 const NOTICES_MAX: usize = 16 << 20;
 
-/// Why a session ends that could go on.
+/// The reason why a session that could go on is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// `CLIENT KILL`, `maxmemory-clients`, a user that is gone.
@@ -150,7 +150,7 @@ pub struct Client {
     pub id: u64,
     /// The other end.
     pub peer: Peer,
-    /// When it connected, Unix milliseconds.
+    /// The time at which it connected, in Unix milliseconds.
     pub created_ms: u64,
     /// Names it gave itself, and its user.
     pub names: Mutex<BoxedNames>,

@@ -100,7 +100,7 @@ pub struct RateLimits {
     burst_ns: AtomicU64,
     delays: AtomicBool,
     addresses: Mutex<HashMap<IpAddr, Arc<Buckets>>>,
-    /// When addresses were last looked through.
+    /// The time of the last search for addresses that need no buckets any more.
     swept_ns: AtomicU64,
     /// The buckets of addresses beyond [`ADDRESSES_MAX`].
     others: Arc<Buckets>,

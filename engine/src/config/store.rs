@@ -40,7 +40,8 @@ pub struct SetContext {
     pub owner: bool,
 }
 
-/// Why a `CONFIG SET` failed; displayed, it is the error line Redis sends, code included.
+/// The reason why a `CONFIG SET` failed; displayed, it is the error line Redis sends, code
+/// included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SetError {
     /// No such directive.

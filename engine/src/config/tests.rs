@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 const REDIS: &str = include_str!("testdata/redis-7.0.15.tsv");
 
-/// Where Varve's default is not Redis's, and why.
+/// The directives whose default differs from that of Redis, and the reason.
 const OTHER_DEFAULT: &[(&str, &str)] = &[
     ("appendonly", "Varve's durability is the AOF: on unless switched off"),
     ("bind", "loopback only, until the owner decides otherwise"),
@@ -14,7 +14,7 @@ const OTHER_DEFAULT: &[(&str, &str)] = &[
     ("save", "the AOF makes periodic snapshots unnecessary"),
 ];
 
-/// Where CONFIG SET answers differently, and why.
+/// The directives for which `CONFIG SET` replies differently, and the reason.
 const OTHER_ANSWER: &[(&str, &str)] = &[
     ("loglevel", "Redis 7.2 added the level `nothing`"),
     ("port", "immutable: a runtime serves the listeners it was started with"),

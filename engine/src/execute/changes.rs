@@ -109,7 +109,7 @@ impl Changes {
         self.rest.as_ref().map_or(&Effects::Verbatim, |rest| &rest.effects)
     }
 
-    /// When the request must run again, if it must.
+    /// The time at which the request must be executed again, if it must.
     pub fn again(&self) -> Option<Again> {
         self.rest.as_ref()?.again
     }

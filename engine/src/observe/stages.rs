@@ -22,7 +22,7 @@ thread_local! {
 }
 
 thread_local! {
-    /// When the thread's transaction began to wait for its locks, if it must.
+    /// The time at which the thread's transaction began to wait for its locks, if it had to.
     static WAITING: Cell<Option<u64>> = const { Cell::new(None) };
 }
 

@@ -51,7 +51,7 @@ pub struct Replication {
     pub counts: Counts,
 }
 
-/// When things were last done, monotonic milliseconds.
+/// The times at which recurring work was last done, in monotonic milliseconds.
 #[derive(Debug, Default)]
 struct Tended {
     ping_ms: u64,

@@ -54,9 +54,9 @@ pub struct Source {
     pub port: u16,
     /// The state of the link.
     pub link: Link,
-    /// When it was last not up, Unix milliseconds.
+    /// The time at which it was last not up, in Unix milliseconds.
     pub down_since_ms: u64,
-    /// When the master was last heard of, Unix milliseconds.
+    /// The time at which the master was last heard from, in Unix milliseconds.
     pub last_io_ms: u64,
     /// Bytes of the file that have come.
     pub file_read: u64,

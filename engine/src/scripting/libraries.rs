@@ -138,7 +138,7 @@ pub enum Policy {
 /// The host of a library that is being loaded: only time matters to it.
 struct Loading<'e> {
     engine: &'e Engine,
-    /// When it must have ended, by the stopwatch.
+    /// The time at which it must have ended, by the stopwatch.
     until_ns: u64,
 }
 
@@ -278,7 +278,7 @@ impl Engine {
     /// Adds a library from a snapshot or a log, replacing one of its name.
     ///
     /// # Errors
-    /// Why it is none.
+    /// Returns the reason why the text is not a library.
     pub fn restore_library(&self, text: &[u8]) -> Result<(), String> {
         self.restore_libraries(&[text.to_vec()], Policy::Replace, false)
     }

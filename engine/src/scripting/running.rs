@@ -32,7 +32,7 @@ pub struct Running {
     pub name: String,
     /// The request.
     pub command: Vec<Vec<u8>>,
-    /// When it began, by the stopwatch.
+    /// The time at which it began, by the stopwatch.
     pub began_ns: u64,
     /// The shards it has locked.
     pub holds: ShardSet,

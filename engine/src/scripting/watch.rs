@@ -15,7 +15,7 @@ const NEVER: u64 = u64::MAX;
 /// One VM's script.
 #[derive(Debug)]
 pub struct Watch {
-    /// When others need not wait for it any longer, by the stopwatch.
+    /// The time from which others need not wait for it, by the stopwatch.
     deadline_ns: AtomicU64,
     is_function: AtomicBool,
     /// It has called a writing command: it cannot be killed any more.

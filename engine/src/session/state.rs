@@ -395,7 +395,7 @@ impl SessionState {
         self.update_attended();
     }
 
-    /// How it tracks keys, if it does.
+    /// The options with which it tracks keys, if it does.
     pub fn tracker(&self) -> Option<&Arc<Tracker>> {
         self.rare.as_ref().and_then(|rare| rare.tracker.as_ref())
     }

@@ -47,7 +47,7 @@ fn sort(object: &mut Object) {
 /// Everything in `backend`, by way of a snapshot.
 ///
 /// # Panics
-/// When the snapshot fails: the test cannot go on.
+/// Panics if the snapshot fails.
 pub fn contents(backend: Arc<dyn Backend>) -> Contents {
     let mut contents = Contents::new();
     let snapshot = backend.snapshot(&mut || {}).expect("a snapshot");

@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use storage::{Backend, Journal};
 
-/// When a harness's time begins: 2023-11-14 22:13:20 UTC.
+/// The time at which a harness starts: 2023-11-14 22:13:20 UTC.
 pub const START_MS: u64 = 1_700_000_000_000;
 
 /// The client that [`Harness::run`] speaks for.
@@ -199,7 +199,7 @@ impl Harness {
     /// Runs a line as [`MAIN`] and returns its reply.
     ///
     /// # Panics
-    /// When there is none, or more than one.
+    /// Panics if there is none, or more than one.
     pub fn run(&mut self, line: &str) -> Value {
         self.run_as(MAIN, line)
     }
@@ -256,7 +256,7 @@ impl Harness {
     /// Returns what a client received since the last call, pushed messages included.
     ///
     /// # Panics
-    /// When it received something that is no reply.
+    /// Panics if it received something that is not a reply.
     pub fn replies(&mut self, client: &str) -> Vec<Value> {
         let received = &mut self.client(client).received;
         let mut replies = Vec::new();
@@ -292,7 +292,7 @@ impl Harness {
     /// Runs everything logged so far, taken or not, on another backend, as a start does.
     ///
     /// # Panics
-    /// When an effect cannot be run again.
+    /// Panics if an effect cannot be executed again.
     pub fn replay(&self, onto: Arc<dyn Backend>) -> Harness {
         let other = Harness::new(self.commands.clone(), onto);
         let replayed = self.recorder.iter().try_for_each(|log| log.replay(&other.engine));

@@ -21,7 +21,7 @@ pub struct Recorder {
 #[derive(Default)]
 struct Inner {
     effects: Vec<Effect>,
-    /// How many effects there are at the end of each record.
+    /// The number of effects at the end of each record.
     ends: Vec<usize>,
     taken: usize,
 }

@@ -85,7 +85,7 @@ impl<'r> Args<'r> {
         self.at
     }
 
-    /// How many arguments are left.
+    /// The number of arguments that are left.
     #[inline]
     pub fn left(&self) -> usize {
         self.request.len().saturating_sub(self.at)

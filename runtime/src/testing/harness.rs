@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 /// Socket buffers on the second listener, at both ends, in bytes: they are full at once.
 const NARROW: usize = 16 << 10;
 
-/// How long a client of the suite waits for anything before the test fails.
+/// The time that a client of the suite waits for anything before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a veiled connection may take to begin.
+/// The time within which a veiled connection must send its greeting.
 pub(super) const VEIL_PATIENCE: Duration = Duration::from_millis(300);
 
 /// The subject of a test case: a runtime, serving the toy plainly or behind the toy filter.
@@ -110,7 +110,7 @@ impl Running {
         if self.veiled { client.veiled() } else { client }
     }
 
-    /// Where the first listener is.
+    /// The address of the first listener.
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
     }

@@ -46,7 +46,7 @@ pub struct Toy {
     pub held_max: AtomicUsize,
     /// Lines executed.
     pub lines: AtomicU64,
-    /// How many connections each thread has made.
+    /// The number of connections that each thread has made.
     pub threads: Mutex<HashMap<std::thread::ThreadId, u64>>,
     /// Refuse new connections.
     pub refuse: AtomicBool,
@@ -55,7 +55,7 @@ pub struct Toy {
     named: Mutex<HashMap<String, Arc<Inbox>>>,
 }
 
-/// Where messages for one connection arrive.
+/// The queue of messages for one connection.
 struct Inbox {
     waker: Waker,
     messages: Mutex<VecDeque<String>>,
@@ -100,7 +100,7 @@ impl Service for ToyService {
     }
 }
 
-/// Why a connection takes no further line for now.
+/// The reason why a connection takes no further line for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
     No,

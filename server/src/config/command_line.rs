@@ -73,7 +73,7 @@ fn unbalanced(name: &str) -> ConfigError {
     ConfigError::about(Origin::CommandLine, name, "unbalanced quotes")
 }
 
-/// How many of the following arguments are words of the option.
+/// The number of following arguments that are words of the option.
 fn count_words(rest: &[String]) -> usize {
     let is_option = |arg: &String| arg.starts_with("--");
     let is_directive = |arg: &String| {

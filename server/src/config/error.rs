@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a setting was found.
+/// The place where a setting was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A line of a file, counted from 1; line 0 means the file as a whole.
@@ -28,10 +28,10 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why the configuration cannot be used. Its display is one line.
+/// The reason why the configuration cannot be used. Its display is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Where it was found.
+    /// The place where it was found.
     pub origin: Origin,
     /// The directive concerned, as it was written.
     pub directive: Option<String>,

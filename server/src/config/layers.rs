@@ -43,7 +43,7 @@ pub struct Loaded {
     pub sources: Option<Sources>,
 }
 
-/// Where a configuration came from.
+/// The sources of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sources {
     args: Vec<String>,

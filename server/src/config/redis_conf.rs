@@ -5,7 +5,7 @@ use super::layers::Setting;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How deep files may include files: beyond it, they include each other.
+/// The largest depth of included files. Deeper ones are taken for files that include each other.
 const INCLUDE_DEPTH_MAX: usize = 16;
 
 /// Splits a line into words as Redis does: `"…"` with escapes (`\n \r \t \b \a \xHH`), `'…'` with

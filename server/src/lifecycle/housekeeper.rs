@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How often Redis allows `hz` to be.
+/// The range of `hz` in Redis.
 const HZ_RANGE: (i64, i64) = (1, 500);
 
 /// While more work waits than a round does, this much rest per time worked: a fifth of a core.

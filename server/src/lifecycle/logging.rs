@@ -48,7 +48,7 @@ pub fn report_panics() {
     }));
 }
 
-/// Where lines go, and whether colours make sense there.
+/// The destination of log lines, and whether colours make sense there.
 fn writer(path: &str) -> Result<(BoxMakeWriter, bool), StartError> {
     if path.is_empty() {
         let colors = std::io::stdout().is_terminal();

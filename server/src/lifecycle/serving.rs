@@ -15,7 +15,7 @@ use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long connections may take to accept their last answers when the server stops.
+/// The time within which clients must read their last replies when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// If loading takes longer than this, clients are served and get an error, instead of waiting in

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// A digest of much data takes long.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Where a server is, and how to get in.
+/// The address of a server, and the credentials for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub host: String,

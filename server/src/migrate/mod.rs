@@ -12,7 +12,7 @@ use client::{Client, Place, Reply};
 use progress::Progress;
 use std::time::{Duration, Instant};
 
-/// How often to look how far it is.
+/// The interval at which the progress is examined.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Moves the data of a running Redis (or Valkey, or Varve) into a running Varve, without a stop.

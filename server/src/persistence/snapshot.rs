@@ -19,23 +19,23 @@ use storage::{Backend, Db, Error, Key, Locks, Snapshot, SnapshotSink};
 /// The version of Redis whose files these are.
 const REDIS_VERSION: &str = "7.2.0";
 
-/// Why a snapshot is not finished.
+/// The reason why a snapshot is not finished.
 const GIVEN_UP: &str = "given up, because the server is shutting down";
 
 /// The state of saving, for `INFO persistence`, `LASTSAVE` and the `save` points.
 #[derive(Clone, Debug)]
 pub(crate) struct SaveState {
-    /// When the one under way began.
+    /// The time at which the snapshot under way began.
     pub running_since: Option<Instant>,
     /// Unix seconds of the last success, or of the start.
     pub last_success_s: u64,
     /// Whether the last one succeeded.
     pub last_ok: bool,
-    /// How long the last one took.
+    /// The duration of the last one.
     pub last_took: Option<Duration>,
-    /// When the last one was tried, successful or not.
+    /// The time of the last attempt, successful or not.
     pub last_try: Option<Instant>,
-    /// How many succeeded.
+    /// The number of snapshots that succeeded.
     pub saves: u64,
 }
 
@@ -198,10 +198,10 @@ fn write_entries(
 
 /// All data as they were at one moment.
 pub(crate) struct CutSnapshot {
-    /// How many of the engine's changes it contains.
+    /// The number of the engine's changes that it contains.
     changes: u64,
     libraries: Vec<Vec<u8>>,
-    /// Where the stream that replicas read was; `None` where there is none.
+    /// The position of the stream that replicas read; `None` where there is none.
     position: Option<Cut>,
     snapshot: Box<dyn Snapshot>,
 }

@@ -26,7 +26,8 @@ pub(crate) fn fit_maxclients(config: &ConfigStore) {
     let _ = config.load(by_id(Id::Maxclients), &[&possible.to_string()]);
 }
 
-/// How many clients, up to `wanted`, the limit of open files permits once it is raised.
+/// Raises the limit of open files, and returns the number of clients, at most `wanted`, that it
+/// permits then.
 fn clients_possible(wanted: u64) -> u64 {
     match raise_open_files(wanted + RESERVED_FILES) {
         Ok(files) => files.saturating_sub(RESERVED_FILES).clamp(1, wanted),

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-/// How long a read waits before the thread looks around.
+/// The time that a read waits before the thread looks for other work.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// Bytes read at once.
@@ -21,7 +21,7 @@ pub(super) enum Wire {
     Encrypted(tls::stream::TlsStream),
 }
 
-/// How to connect to masters (`tls-replication`).
+/// The way to connect to masters (`tls-replication`).
 #[derive(Clone, Default)]
 pub(super) struct Speech {
     #[cfg(feature = "tls")]

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 /// Bytes of the file that may wait for the slowest replica.
 const AHEAD_MAX: usize = 1 << 20;
 
-/// How long to wait for one that is behind, or for another snapshot to end, before looking again.
+/// The interval of looking again while waiting for a replica that is behind, or for another
+/// snapshot to end.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Serves replicas that wait, until there are none.

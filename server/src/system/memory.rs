@@ -1,4 +1,4 @@
-//! How much memory the process uses: the allocator's figures and the kernel's.
+//! The memory that the process uses, according to the allocator and the kernel.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::fs;

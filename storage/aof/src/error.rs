@@ -1,9 +1,9 @@
-//! Why a log could not be opened: one line that names file and offset.
+//! The reason why a log could not be opened, as one line that names the file and the offset.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Why a log could not be opened.
+/// The reason why a log could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadError {
     /// The file, or the directory.

@@ -188,7 +188,7 @@ pub struct Truncation {
     pub file: PathBuf,
     /// Its current end, in bytes.
     pub offset: u64,
-    /// How many bytes went.
+    /// The number of bytes that were cut off.
     pub bytes: u64,
 }
 

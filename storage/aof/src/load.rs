@@ -30,7 +30,7 @@ pub struct Loaded {
     pub image_ahead: bool,
 }
 
-/// How to load.
+/// Loads the files of a log.
 pub(super) struct Loader<'a> {
     pub set: &'a FileSet,
     pub image: Option<&'a dyn Backend>,

@@ -352,7 +352,7 @@ fn is_framed(bytes: &[u8], start: usize, span: Span, request: Request<'_>) -> bo
     pos == span.end()
 }
 
-/// Where the line `number \r\n` at `pos` ends, if it is that line.
+/// The position after the line `number \r\n`, if that line is at `pos`.
 #[inline]
 fn header_end(bytes: &[u8], mut pos: usize, number: usize) -> Option<usize> {
     let mut read = 0usize;
@@ -392,7 +392,7 @@ fn framing_error(bytes: &[u8]) -> Option<usize> {
 
 /// The result of parsing a header that may be cut short.
 enum Prefix {
-    /// Its number, and where it ends.
+    /// Its number, and the position where it ends.
     Whole(usize, usize),
     Cut,
     /// The offset of the error.
@@ -418,8 +418,9 @@ fn header_prefix(bytes: &[u8], pos: usize, sigil: u8) -> Prefix {
     }
 }
 
-/// How much of a file there is in front of the zeros at its end, which some file systems leave when
-/// they had made room for bytes that never came; and how many those are. No record ends in one.
+/// Returns the length of a file without the zeros at its end, and the number of these zeros. Some
+/// file systems leave them when they allocated space for data that were never written. No record
+/// ends in a zero.
 fn without_zeros(file: &mut File) -> io::Result<(u64, u64)> {
     let len = file.metadata()?.len();
     let (mut end, mut chunk) = (len, vec![0; ZEROS_CHUNK]);

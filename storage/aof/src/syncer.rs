@@ -16,7 +16,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use storage::journal::{Durability, Fate, Position};
 
-/// How often `everysec` syncs, and failed writes are tried again.
+/// The interval at which `everysec` syncs, and at which failed writes are tried again.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The log, and the sessions that wait for it.

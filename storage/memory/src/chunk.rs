@@ -12,7 +12,7 @@ use super::size::size_class;
 use std::ops::Range;
 use storage::types::End;
 
-/// When a chunk is full: `list-max-listpack-size`.
+/// The limit from which a chunk is full (`list-max-listpack-size`).
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     entries: usize,

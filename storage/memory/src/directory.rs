@@ -43,7 +43,7 @@ pub struct SegmentRef {
     pub base: *mut Bucket,
     /// Its number of buckets.
     pub buckets: u32,
-    /// How many top bits of the hash all its entries share.
+    /// The number of top bits of the hash that all its entries share.
     pub depth: u32,
 }
 
@@ -61,7 +61,7 @@ impl SegmentRef {
     }
 }
 
-/// How many bits of the hash, below the depth, choose the bucket.
+/// The number of bits of the hash, below the depth, that choose the bucket.
 pub const HOME_BITS: u32 = 18;
 
 /// A pointer to a directory, with its depth in the low bits. Copied freely: who frees it is up to
@@ -207,7 +207,7 @@ impl Retired {
     }
 }
 
-/// Where a table's directories come from, and where its memory goes to.
+/// The place where a table's directories are allocated, and to which their memory returns.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// The allocator: only the table's owner reads them.

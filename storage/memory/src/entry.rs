@@ -456,8 +456,8 @@ impl Entry {
     }
 }
 
-/// How access counters move: `lfu-log-factor` and `lfu-decay-time`. Read by every access, hardly
-/// ever written.
+/// The parameters of the access counters: `lfu-log-factor` and `lfu-decay-time`. Read by every
+/// access, hardly ever written.
 #[derive(Debug)]
 pub struct Frequency {
     log_factor: AtomicU32,

@@ -4,7 +4,8 @@ use super::shard::State;
 use parking_lot::MutexGuard;
 use std::time::Duration;
 
-/// How long a transaction waits for a shard before it lets go of those it has and starts again.
+/// The time that a transaction waits for a shard before it lets go of those it has and starts
+/// again.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 
 bitflags::bitflags! {
@@ -32,7 +33,7 @@ pub(super) type Rare<T> = Option<Box<Vec<T>>>;
 /// The state of a shard that the transaction has locked.
 ///
 /// # Panics
-/// When it has not: going on would be a data race.
+/// Panics if it has not, because going on would be a data race.
 #[inline]
 pub(super) fn locked<'g>(
     first: &'g mut Option<Guard<'_>>,

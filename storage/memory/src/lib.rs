@@ -74,7 +74,7 @@ use tx::MemoryTx;
 /// More shards than this only cost memory.
 const SHARDS_MAX: u32 = 1024;
 
-/// How to set up a [`MemoryBackend`].
+/// The options of a [`MemoryBackend`].
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Number of shards; rounded up to a power of two, 1 to 1024.
@@ -83,7 +83,7 @@ pub struct Config {
     pub databases: u32,
     /// The secret of the hash function; random per process.
     pub hash_seed: u64,
-    /// When collections stop being compact.
+    /// The sizes up to which collections are compact.
     pub limits: EncodingLimits,
 }
 
@@ -105,7 +105,7 @@ pub struct MemoryBackend {
     /// The limits in force, and their version; shards keep copies.
     limits: Mutex<EncodingLimits>,
     limits_version: AtomicU32,
-    /// How access counters move.
+    /// The parameters of the access counters.
     frequency: Frequency,
     /// A script runs that may hold its shards for long.
     busy: Busy,

@@ -61,7 +61,7 @@ struct Child<M> {
     node: Box<Node<M>>,
 }
 
-/// How many nodes there are, for the size.
+/// The number of nodes, from which the size is computed.
 #[derive(Debug, Default)]
 struct Nodes {
     leaves: usize,
@@ -289,7 +289,7 @@ impl<M: Member> Order<M> {
             + self.nodes.inners * ((INNER_MAX + 1) * size_of::<Child<M>>() + size_of::<Node<M>>())
     }
 
-    /// How many members `before` is true of.
+    /// The number of members for which `before` is true.
     pub fn partition(&self, before: Before<'_>) -> usize {
         let (mut node, mut rank) = (&self.root, 0);
         loop {

@@ -157,7 +157,8 @@ impl Bucket {
         Matches(!self.used().0 & TAG_BITS).next()
     }
 
-    /// How many entries passed this bucket because it was full (255: more than can be counted).
+    /// The number of entries that passed this bucket because it was full (255: more than can be
+    /// counted).
     #[inline]
     pub fn overflow(&self) -> u8 {
         overflow(self.tags)
@@ -263,7 +264,7 @@ impl SegmentRef {
         unsafe { &mut *self.base.add(1 + index) }
     }
 
-    /// Where to look for the entry of `hash` ahead of time; nowhere, for no segment.
+    /// The place at which the entry of `hash` would be prefetched; no place if there is no segment.
     #[inline(always)]
     pub fn probe(self, hash: u64) -> Probe {
         let home = self.home(hash);
@@ -289,7 +290,7 @@ impl SegmentRef {
         unsafe { (*self.base).tags = (*self.base).tags.wrapping_add_signed(change) }
     }
 
-    /// Where `key` is: bucket and slot.
+    /// The bucket and the slot of `key`.
     ///
     /// # Safety
     /// The segment is live and not being changed.

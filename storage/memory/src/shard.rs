@@ -78,15 +78,16 @@ pub struct State {
 pub struct Common {
     /// Hashes keys, fields and members.
     pub hasher: Hasher,
-    /// When collections stop being compact.
+    /// The sizes up to which collections are compact.
     pub limits: EncodingLimits,
     /// Which of the backend's limits these are.
     pub limits_version: u32,
     /// Removed values that are still to be taken apart.
     pub garbage: VecDeque<Garbage>,
-    /// How much that is, and was, in all shards.
+    /// The number of objects in such values in all shards that are still to be freed, and that have
+    /// been freed.
     pub freed: Arc<Freed>,
-    /// Where tables get their directories from.
+    /// The source of the tables' directories.
     pub pool: Arc<Pool>,
     /// The journal's positions that the shard's data are of.
     pub last: Positions,

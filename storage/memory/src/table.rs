@@ -23,11 +23,12 @@ use storage::random::mix;
 const LINES: [u32; 16] = [2, 4, 8, 16, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224];
 /// Segments of split tables start here.
 const SPLIT_BUCKETS: u32 = 127;
-/// How many buckets ahead of the one being moved the entries are sent for.
+/// The distance, in buckets, from the bucket being moved to the one whose entries are prefetched.
 const MOVE_AHEAD: usize = 6;
 const MAX_BUCKETS: u32 = LINES[LINES.len() - 1] - 1;
 
-/// How many top bits of a hash a cursor keeps: enough to name every bucket of the deepest table.
+/// The number of top bits of a hash that a cursor keeps: enough to name every bucket of the deepest
+/// table.
 pub const CURSOR_BITS: u32 = MAX_DEPTH + HOME_BITS;
 
 /// A set of entries with distinct keys. The caller brings the hashes.
@@ -500,7 +501,7 @@ fn next_position(segment: SegmentRef, at: u64, home: usize) -> Option<u64> {
     u64::try_from(position).ok()
 }
 
-/// How many entries a segment holds before it grows: seven eighths of its slots.
+/// The number of entries that a segment holds before it grows: seven eighths of its slots.
 fn limit(buckets: u32) -> u64 {
     u64::from(buckets) * WAYS as u64 * 7 / 8
 }

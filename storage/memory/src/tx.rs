@@ -37,7 +37,8 @@ const EXAMINED_PER_DELETION: usize = 16;
 /// Entries and buckets looked at for one sample.
 const SAMPLED_FROM_MAX: usize = 4096;
 
-/// How long one that cannot let go waits: others have, long before.
+/// The time that a transaction waits if it cannot release its locks. The others have released
+/// theirs long before.
 const EXTEND_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A transaction. The locks are released when it is dropped.

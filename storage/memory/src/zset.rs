@@ -152,7 +152,7 @@ impl SortedSetValue {
         }
     }
 
-    /// How many members `before` is true of; it must be true of a prefix of the order.
+    /// The number of members for which `before` is true; it must be true of a prefix of the order.
     fn partition(&self, before: &dyn Fn(f64, &[u8]) -> bool) -> usize {
         match self {
             SortedSetValue::Small(packed) => {

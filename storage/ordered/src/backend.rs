@@ -15,9 +15,10 @@ use storage::busy::Busy;
 use storage::journal::Positions;
 use storage::{Db, EncodingLimits, Error, Locks, Result};
 
-/// How many versions are reserved on disk at a time.
+/// The number of versions that are reserved on disk at a time.
 const VERSIONS_RESERVED: u64 = 1 << 20;
-/// How long a transaction waits for a shard before it lets go of those it has and starts again.
+/// The time that a transaction waits for a shard before it lets go of those it has and starts
+/// again.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// Entries of a shard's table of recent accesses.
 const RECENT_ENTRIES: usize = 256;
@@ -71,7 +72,7 @@ impl Shard {
         *self.slot(hash) = (hash, now_ms);
     }
 
-    /// When the key was last accessed, as far as remembered.
+    /// The time of the last access to the key, as far as remembered.
     pub(super) fn touched(&mut self, hash: u64) -> Option<u64> {
         let (of, at_ms) = *self.slot(hash);
         (of == hash && at_ms != 0).then_some(at_ms)

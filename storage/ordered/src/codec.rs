@@ -189,7 +189,8 @@ impl Body {
 }
 
 impl Head {
-    /// When the key must be looked at again: its expiry or that of a field, 0 for never.
+    /// The time at which the key must be examined again, because it or one of its fields expires; 0
+    /// for never.
     pub fn due_ms(&self) -> u64 {
         let field = match &self.body {
             Body::Map(map) => map.next_expiry_ms,

@@ -42,13 +42,14 @@ impl Seed {
     }
 }
 
-/// How many elements a random draw may step over from where it lands in hash order. Without, an
-/// element's chance would be the gap before it, which varies a lot; with, it is the mean of as many
-/// gaps (standard deviation a quarter of it).
+/// The number of elements that a random draw may skip after the position in hash order at which it
+/// starts. Without skipping, an element's chance would be proportional to the gap before it, which
+/// varies a lot; with skipping, it is proportional to the mean of this many gaps (whose standard
+/// deviation is a quarter of that).
 pub const DRAW_STEPS: u64 = 16;
 
-/// Where a draw lands in hash order, and how many elements it steps over from there. Mixes the
-/// number (splitmix64), so that poor ones do.
+/// Returns the position in hash order at which a random draw starts, and the number of elements
+/// that it skips from there. The number is mixed (splitmix64), so its quality does not matter.
 pub fn draw(random: u64) -> (u64, u64) {
     let mixed = mix(random);
     (mixed, mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & (DRAW_STEPS - 1))

@@ -1,4 +1,5 @@
-//! How records are named. All numbers are big-endian, so that byte order is numeric order.
+//! The keys of records in the underlying engine. All numbers are big-endian, so that byte order is
+//! numeric order.
 
 use super::hash::Seed;
 use super::kv::Space;
@@ -27,9 +28,9 @@ pub const SPACE_NAMES: [&str; 5] = ["system", "meta", "elements", "expiry", "gar
 /// Names longer than this are represented by a digest in record keys, and kept whole in the value.
 pub const NAME_BYTES_MAX: usize = 1024;
 
-/// Where the hash starts in a metadata key.
+/// The offset of the hash in a metadata key.
 pub const HASH_AT: usize = 4;
-/// Where the name (with its tag) starts in a metadata key.
+/// The offset of the name (with its tag) in a metadata key.
 pub const NAME_AT: usize = 12;
 
 const TAG_WHOLE: u8 = 0;
@@ -121,7 +122,7 @@ pub fn expiry_ms(key: &[u8]) -> Option<u64> {
     be64(key.get(4..EXPIRY_META_AT)?)
 }
 
-/// Where the metadata key starts in an expiry record.
+/// The offset of the metadata key in an expiry record.
 pub const EXPIRY_META_AT: usize = 12;
 
 /// The garbage record of a version.
@@ -160,9 +161,9 @@ const BY_SCORE: u8 = 2;
 const BY_EXPIRY: u8 = 3;
 const RANKS: u8 = 4;
 
-/// Where the hash starts in a member's key, and the score in a by-score key.
+/// The offset of the hash in a member's key, and of the score in a by-score key.
 const MEMBER_AT: usize = 9;
-/// Where the (tagged) name starts in a member's and a by-score key.
+/// The offset of the (tagged) name in a member's key and in a by-score key.
 pub const MEMBER_NAME_AT: usize = 17;
 
 fn tagged(version: u64, tag: u8, order: u64, capacity: usize) -> Vec<u8> {

@@ -13,7 +13,7 @@ use storage::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space(pub u8);
 
-/// How many keyspaces an engine carries at most.
+/// The largest number of keyspaces of an engine.
 pub const SPACES_MAX: usize = 8;
 
 /// Longest key a caller may use, bytes (fjall's limit is 65,535).

@@ -79,15 +79,15 @@ pub enum Engine {
     Fjall,
 }
 
-/// How to open an [`OrderedBackend`].
+/// The options for opening an [`OrderedBackend`].
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The engine's directory, created when missing; nothing else may be in it.
     pub dir: PathBuf,
-    /// How many shards: rounded up to a power of two, 1–4096. May differ from the last run's, at
-    /// the price of rebuilding the expiry index once.
+    /// The number of shards, rounded up to a power of two, 1–4096. May differ from the last run's,
+    /// at the price of rebuilding the expiry index once.
     pub shards: u32,
-    /// How many databases.
+    /// The number of databases.
     pub databases: u32,
     /// The engine.
     pub engine: Engine,

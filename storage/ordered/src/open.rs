@@ -19,7 +19,7 @@ const FORMAT: &[u8] = b"format";
 const SEED: &[u8] = b"seed";
 const SHARDS: &[u8] = b"shards";
 const CLEAN: &[u8] = b"clean";
-/// How many shards the stored journal positions are for.
+/// The number of shards that the stored journal positions are for.
 const APPLIED_SHARDS: &[u8] = b"applied-shards";
 
 /// The layout this code reads and writes.

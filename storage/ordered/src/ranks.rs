@@ -141,8 +141,8 @@ type Path = SmallVec<[Step; 3]>;
 /// Counts of nodes, by node.
 type NodeCounts = SmallVec<[(u32, Vec<u64>); 4]>;
 
-/// How the tree follows a change. Everything that can fail for a damaged store has been read, so
-/// that a change is not made by half.
+/// A plan for updating the tree after a change. Everything that can fail for a damaged store has
+/// been read, so that a change is not made by half.
 pub(super) struct Plan {
     old: Option<Path>,
     new: Option<Path>,
@@ -400,8 +400,8 @@ impl Tree {
         }
     }
 
-    /// Where to divide the `count` members from `low` on: a bound near the middle that is not too
-    /// long, and the number of members before it.
+    /// Finds where to divide the `count` members from `low` on: a bound near the middle that is not
+    /// too long, and the number of members before it.
     fn middle(&self, read: &dyn Read, low: &Place, count: u64) -> Result<Option<(Vec<u8>, u64)>> {
         let mut best: Option<(Vec<u8>, u64)> = None;
         self.each_bound(read, low, count, &mut |bound, before| {

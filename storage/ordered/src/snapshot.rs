@@ -73,7 +73,7 @@ impl SavedView {
 /// A stretch of records copied from the engine.
 struct Slice {
     records: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Where the next stretch begins, if there is one.
+    /// The beginning of the next stretch, if there is one.
     next: Option<Vec<u8>>,
 }
 

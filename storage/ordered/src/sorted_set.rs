@@ -170,7 +170,7 @@ impl OrderedSortedSet<'_, '_> {
         result.map(|_| ())
     }
 
-    /// How many members a span holds, if no more than `most`.
+    /// The number of members in a span; `None` if there are more than `most`.
     fn count_few(&self, span: &Span, most: u64) -> Result<Option<u64>> {
         let mut count = 0;
         self.walk(span, false, &mut |_, _| {

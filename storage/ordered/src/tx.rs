@@ -43,9 +43,9 @@ pub(super) struct OrderedTx<'b> {
 pub(super) struct Record {
     pub(super) head: Head,
     pub(super) bytes: Vec<u8>,
-    /// Where a kept name starts in `bytes`.
+    /// The offset of a kept name in `bytes`.
     pub(super) name_at: usize,
-    /// Where a short string's value starts in `bytes`.
+    /// The offset of a short string's value in `bytes`.
     pub(super) value_at: usize,
     pub(super) was: Was,
 }
@@ -353,7 +353,8 @@ impl<'b> OrderedTx<'b> {
         Ok(Some(record[name_at..value_at].into()))
     }
 
-    /// When the first field of a hash expires, 0 for never; none does before `from_ms`.
+    /// The time at which the first field of a hash expires, 0 for never; none does before
+    /// `from_ms`.
     pub(super) fn first_field_expiry(&self, version: u64, from_ms: u64) -> Result<u64> {
         let (lo, hi) = keys::field_expiries(version, from_ms, u64::MAX - 1);
         let mut first = 0;

@@ -12,7 +12,7 @@ use storage_ordered::testing::counting_kv::CountingKv;
 
 /// Enough for two levels of counts in a sorted set.
 const MANY: u64 = 40_000;
-/// How often an operation is measured; the worst counts.
+/// The number of times that an operation is measured; the worst one counts.
 const TIMES: u64 = 12;
 
 /// Records read and written at most: by what touches one element, in a collection of any size.

@@ -49,7 +49,7 @@ impl<'a> Fields<'a> {
         Fields { count: (count as usize).min(rest.len() / 2), names: None, bytes: rest }
     }
 
-    /// How many there are.
+    /// The number of fields.
     pub fn len(&self) -> usize {
         self.count
     }

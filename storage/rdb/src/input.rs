@@ -196,7 +196,7 @@ impl<R: BufRead> Input<R> {
         Ok((signed != -1).then_some(signed.max(0) as u64))
     }
 
-    /// How many elements follow. Zero is an error: Redis keeps no empty collection.
+    /// Reads the number of elements that follow. Zero is an error: Redis keeps no empty collection.
     pub fn count(&mut self) -> Result<u64, RdbError> {
         match self.length()? {
             0 => Err(self.error(RdbErrorKind::EmptyKey)),

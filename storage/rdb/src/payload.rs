@@ -15,7 +15,7 @@ use super::{RDB_VERSION_DEFAULT, RDB_VERSION_MAX};
 const CHECKSUM: usize = 8;
 const VERSION: usize = 2;
 
-/// Why a payload was refused. Displays as the text `RESTORE` answers with.
+/// The reason why a payload was refused. Displays as the text `RESTORE` answers with.
 #[derive(Debug)]
 pub enum PayloadError {
     /// Too short, of a version not known here, or damaged.
@@ -91,7 +91,8 @@ pub fn encode_payload(object: &Object, options: Options) -> Result<Vec<u8>, Writ
     Ok(out)
 }
 
-/// Why a payload of libraries was refused. Displays as the text `FUNCTION RESTORE` answers with.
+/// The reason why a payload of libraries was refused. Displays as the text `FUNCTION RESTORE`
+/// answers with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LibrariesError {
     /// Too short, of a version not known here, or damaged.

@@ -118,8 +118,8 @@ impl<R: BufRead> Reader<R> {
         self.input.offset()
     }
 
-    /// How many keys were skipped because they held collections without elements, which old
-    /// versions of Redis could write. Redis skips them, too.
+    /// The number of keys that were skipped because they held collections without elements, which
+    /// old versions of Redis could write. Redis skips them, too.
     pub fn empty_keys(&self) -> u64 {
         self.empty_keys
     }

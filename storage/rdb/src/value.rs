@@ -122,7 +122,7 @@ pub struct StreamMeta {
     pub first_id: StreamId,
     /// Highest ID ever deleted with `XDEL`; zero when none was.
     pub max_deleted_id: StreamId,
-    /// How many entries were ever added.
+    /// The number of entries ever added.
     pub entries_added: u64,
     /// Consumer groups.
     pub groups: Vec<StreamGroup>,
@@ -152,7 +152,7 @@ pub struct PendingEntry {
     pub consumer: usize,
     /// Unix time in milliseconds of the last delivery.
     pub delivery_time_ms: u64,
-    /// How often it was delivered.
+    /// The number of times it was delivered.
     pub delivery_count: u64,
 }
 

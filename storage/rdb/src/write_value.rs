@@ -19,7 +19,7 @@ const COMPRESS_ABOVE_BYTES: usize = 20;
 /// The longest text of a 32-bit integer.
 const INT_TEXT_MAX: usize = 11;
 
-/// How to write.
+/// The options for writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// RDB version in the header; also decides how streams are encoded (the last success of a
@@ -37,7 +37,7 @@ impl Default for Options {
     }
 }
 
-/// Why a value or a file could not be written.
+/// The reason why a value or a file could not be written.
 #[derive(Debug)]
 pub enum WriteError {
     /// The destination failed.

@@ -216,14 +216,14 @@ impl Store {
     }
 }
 
-/// How long [`until`] waits.
+/// The time that [`until`] waits at most.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `condition` holds, and asks every few milliseconds: for tests of what another thread or another
 /// process does in its own time.
 ///
 /// # Panics
-/// When it does not hold within a minute.
+/// Panics if it does not hold within a minute.
 #[track_caller]
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     until_some(what, || condition().then_some(()));
@@ -232,7 +232,7 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 /// Waits until there is something, as [`until`] does, and returns it.
 ///
 /// # Panics
-/// When there is nothing within a minute.
+/// Panics if there is nothing within a minute.
 #[track_caller]
 pub fn until_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();

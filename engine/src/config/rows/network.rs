@@ -4,7 +4,7 @@ use super::bounds::NATURAL;
 use crate::config::directive::{grammar, integer, octal, text, yes_no};
 use crate::config::{Directive, Grammar, Id, Initial};
 
-/// Where Varve listens and how connections are kept.
+/// The directives about listening addresses and connections.
 pub(super) static ROWS: &[Directive] = &[
     grammar(
         Id::Bind,

@@ -4,7 +4,7 @@ use super::bounds::{INT_MAX, INT_MIN, LONG_MAX, NATURAL, NATURAL_LONG};
 use crate::config::directive::{integer, memory};
 use crate::config::{Directive, Id};
 
-/// When small collections become large ones.
+/// The directives about the sizes of data types, such as those up to which collections are compact.
 pub(super) static ROWS: &[Directive] = &[
     integer(
         Id::HashMaxListpackEntries,

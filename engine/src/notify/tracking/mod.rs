@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use table::Table;
 
-/// How a client tracks keys.
+/// The options with which a client tracks keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Whether it is notified of all keys with its prefixes, even if it has not read them.

@@ -1,4 +1,4 @@
-//! When room is made, and by deleting what.
+//! Decides when keys are evicted, and which ones.
 
 use super::{Candidate, Policy, Value, remember};
 use crate::config::Id;

@@ -20,7 +20,7 @@ use storage::rdb::Entry;
 use storage::{Backend, Db, Journal, Position};
 use storage_aof::{Aof, Command, Options, Replay};
 
-/// How often a long load says how far it is.
+/// The interval at which a long load logs its progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Records between two looks at the clock while loading.

@@ -16,7 +16,7 @@ const PENDING_BYTES: usize = 112;
 pub struct Group {
     /// Last ID delivered.
     pub last_id: StreamId,
-    /// How many entries it has read, if that is known.
+    /// The number of entries that it has read, if that is known.
     pub entries_read: Option<u64>,
     pending: BTreeMap<StreamId, Delivery>,
     /// The number of each consumer.
@@ -41,7 +41,7 @@ struct Consumer {
     pending: BTreeSet<StreamId>,
 }
 
-/// How the bytes held changed.
+/// The change of the memory held, in bytes.
 pub type Change = isize;
 
 impl Group {

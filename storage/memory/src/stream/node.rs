@@ -21,7 +21,7 @@ pub struct Node {
     start: u32,
     /// Where the shared names end.
     names_end: u32,
-    /// How many they are.
+    /// The number of shared names.
     names: u32,
     /// Entries there.
     len: u32,

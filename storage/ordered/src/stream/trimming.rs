@@ -9,8 +9,9 @@ use storage::stream::{StreamId, Trim, TrimTo};
 /// Entries that a trimming deletes one by one, however few it leaves.
 const TRIM_SINGLY: u64 = 512;
 
-/// How many entries of the front go, given how many there are and how many could, with nodes of
-/// `per_node` entries: what Redis would do with full nodes.
+/// The number of entries to delete from the front of a stream of `len` entries, of which `below`
+/// may be deleted: Redis would delete as many if all its nodes were full, with `per_node` entries
+/// each.
 fn whole_nodes(trim: &Trim, len: u64, below: u64, per_node: u64) -> u64 {
     let limit = if trim.limit == 0 { u64::MAX } else { trim.limit };
     let mut gone = 0;
@@ -64,7 +65,7 @@ impl OrderedStream<'_, '_> {
         Ok(count)
     }
 
-    /// How many entries an approximate or exact trimming takes off the front.
+    /// The number of entries that an approximate or exact trimming deletes from the front.
     fn trimmed(&self, trim: &Trim) -> Result<u64> {
         let head = self.head()?;
         let below = match trim.to {

@@ -33,7 +33,7 @@ impl<'a> Listpack<'a> {
         Ok(Listpack { bytes, at: HEADER, left })
     }
 
-    /// How many elements the header promises; `None` when there are 65535 or more.
+    /// The number of elements according to the header; `None` when there are 65535 or more.
     pub fn len_hint(&self) -> Option<usize> {
         self.left
     }
