@@ -3,7 +3,7 @@
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// When it ran, Unix microseconds.
+    /// The time at which it was executed, in Unix microseconds.
     pub time_us: u64,
     /// The database.
     pub db: u32,

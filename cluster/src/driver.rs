@@ -15,7 +15,7 @@ const EVENTS: usize = 256;
 /// The number of ticks between two checks of the membership.
 const LOOK: u64 = 2;
 
-/// How long a node tries to become the leader once it was told to; as long as in Redis.
+/// The time that a node tries to become the leader once it was told to; as in Redis.
 const TAKING: Duration = Duration::from_secs(5);
 
 /// The highest number of voters. Nodes that join later remain learners.

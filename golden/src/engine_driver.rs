@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use storage::{Backend, Journal};
 
-/// When scripts begin: 2023-11-14, so that times look like times.
+/// The time at which scripts begin: 2023-11-14, so that times look like times.
 const START: Now = Now { wall_ms: 1_700_000_000_000, mono_us: 1_000_000 };
 
 struct Bell(AtomicBool);

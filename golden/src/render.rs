@@ -2,7 +2,7 @@
 
 use resp::Value;
 
-/// How much of an answer is shown.
+/// The amount of a reply that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// All of it, in order.

@@ -7,13 +7,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How long an answer may take before the command counts as waiting.
+/// The time that a reply may take before the command counts as waiting.
 const ANSWER: Duration = Duration::from_millis(400);
 
-/// How long emptying the server may take: it may still be busy with what an earlier script began.
+/// The time that emptying the server may take: it may still be busy with what an earlier script
+/// began.
 const EMPTIED: Duration = Duration::from_secs(60);
 
-/// How long to look for what other clients receive.
+/// The time for which messages to other clients are awaited.
 const ELSEWHERE: Duration = Duration::from_millis(15);
 
 struct Connection {

@@ -256,7 +256,8 @@ fn strings_that_differ_anywhere_are_told_apart_at_once() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
-/// How long it takes to make a table of these numbers, given by their low and high 32 bits.
+/// Measures how long it takes to make a table of these numbers, given by their low and high 32
+/// bits.
 fn time_of_numbers(low: &str, high: &str) -> Duration {
     let code = format!(
         "local t={{}} local n=0 for i=1,60000 do \

@@ -96,7 +96,7 @@ const INTERRUPT_ROOM: c_int = 4;
 #[derive(Clone, Copy)]
 pub(crate) struct Lua(*mut State);
 
-/// Where a running function is.
+/// The position of a running function in the source.
 pub(crate) struct Position {
     /// The chunk's name, as it was given.
     pub source: Vec<u8>,

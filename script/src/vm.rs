@@ -17,7 +17,7 @@ pub const MEMORY_LIMIT: usize = 512 * 1024 * 1024;
 /// Instructions between two looks at whether the script may go on. Redis's number.
 const INTERRUPT_EVERY: c_int = 100_000;
 
-/// Where the handler of errors is on the stack of every VM.
+/// The index of the error handler on the stack of every VM.
 const HANDLER: c_int = 1;
 
 /// The name chunks of scripts have in positions.
@@ -86,7 +86,7 @@ impl Hasher for Identity {
 /// A map by digest.
 pub type BySha<T> = HashMap<Sha, T, BuildHasherDefault<Identity>>;
 
-/// How a script or function ended without a result.
+/// The way in which a script or function ended without a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
     /// The error reply, with its code, without `-`.

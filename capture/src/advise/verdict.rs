@@ -22,7 +22,7 @@ pub struct Contender {
     pub setup: Option<Setup>,
     /// The measurements, one per round.
     pub trials: Vec<Trial>,
-    /// Why it could not be tried.
+    /// The reason why it could not be tried.
     pub failure: Option<String>,
 }
 
@@ -66,7 +66,8 @@ pub struct Verdict {
     pub ruled_out: Vec<(usize, String)>,
     /// The remaining combinations, best first.
     pub ranking: Vec<usize>,
-    /// How many at the front of the ranking differ in CPU by no more than noise.
+    /// The number of entries at the front of the ranking whose CPU times differ by no more than
+    /// noise.
     pub alike: usize,
 }
 

@@ -123,7 +123,7 @@ pub struct Header {
     pub source: String,
     /// The name and version that it reported.
     pub server: String,
-    /// When the capture began, Unix milliseconds.
+    /// The time at which the capture began, in Unix milliseconds.
     pub started_ms: u64,
     /// Keys are hashed.
     pub keys_hashed: bool,
@@ -174,7 +174,7 @@ impl Header {
     }
 }
 
-/// Why a file cannot be read.
+/// The reason why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
     /// The system's reason.

@@ -7,7 +7,7 @@ use super::{
 use std::borrow::Cow;
 use std::io::{self, Read};
 
-/// How a file ended.
+/// The way in which a file ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tail {
     /// With its end.
@@ -24,12 +24,12 @@ pub struct Reader<R: Read> {
     input: R,
     header: Header,
     block: Vec<u8>,
-    /// Where the next record starts in `block`.
+    /// The offset of the next record in `block`.
     next: usize,
     /// Records left in `block`.
     left: u32,
     time_us: u64,
-    /// Where `block` begins in the file, and where the next one does.
+    /// The offsets in the file of `block` and of the next block.
     block_at: u64,
     at: u64,
     total: u64,
@@ -75,7 +75,7 @@ impl<R: Read> Reader<R> {
         &self.header
     }
 
-    /// How the file ended, once [`Reader::next`] has returned `None`.
+    /// The way in which the file ended, once [`Reader::next`] has returned `None`.
     pub fn tail(&self) -> Option<Tail> {
         self.tail
     }

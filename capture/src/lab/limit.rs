@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Where Linux mounts control groups.
+/// The folder in which Linux mounts control groups.
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// A control group; dropping it removes it, once its processes have ended.

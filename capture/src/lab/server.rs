@@ -17,7 +17,7 @@ const START_MAX: Duration = Duration::from_secs(60);
 /// A server that has not ended so long after SIGTERM is killed.
 const STOP_MAX: Duration = Duration::from_secs(20);
 
-/// How to start one server.
+/// The settings with which a server is started.
 pub struct Launch<'a> {
     /// Its binary.
     pub program: &'a Path,
@@ -25,7 +25,7 @@ pub struct Launch<'a> {
     pub options: &'a dyn Fn(u16, &Path) -> Vec<String>,
     /// Its cores; none for no pinning.
     pub cores: &'a [usize],
-    /// Where its directory goes.
+    /// The folder in which its directory is created.
     pub dir: &'a Path,
     /// Memory it may use, bytes.
     pub memory: Option<u64>,
@@ -72,7 +72,7 @@ impl Server {
         Ok(Server { addr, process: None, start_time: None })
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -112,7 +112,7 @@ impl Server {
         Ok((took, Client::connect(self.addr)?.key_count()?))
     }
 
-    /// Why it runs no more, `None` while it does.
+    /// The reason why it does not run any more; `None` while it runs.
     pub fn end(&mut self) -> Option<String> {
         let process = self.process.as_mut()?;
         let status = process.child.try_wait().ok()??;

@@ -66,7 +66,7 @@ pub struct Step {
     pub resp: u8,
     /// See `resp`.
     pub db: u32,
-    /// Where its request is in the wire.
+    /// The range of its request in the bytes to send.
     start: u64,
     length: u32,
 }
@@ -90,9 +90,9 @@ pub struct Plan {
     pub header: Header,
     /// In the order of time.
     pub steps: Vec<Step>,
-    /// How many connections there are.
+    /// The number of connections.
     pub connections: u32,
-    /// How many of them are open at once, at most.
+    /// The largest number of connections that are open at the same time.
     pub concurrency: u32,
     /// The last step's time, µs.
     pub length_us: u64,

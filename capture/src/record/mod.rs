@@ -96,7 +96,7 @@ pub struct Summary {
     pub bytes: u64,
     /// Time since the start.
     pub elapsed: Duration,
-    /// Why it ended before its time.
+    /// The reason why it ended early.
     pub ended_early: Option<String>,
 }
 

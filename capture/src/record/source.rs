@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// The largest record in bytes; if it is incomplete after that, it is invalid.
 const RECORD_MAX: usize = 2 << 30;
 
-/// How long an answer may take.
+/// The time within which a reply must arrive.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// A server's facts about itself.

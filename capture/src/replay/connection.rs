@@ -16,7 +16,7 @@ const REPLY_MAX: usize = 1 << 30;
 
 /// A request without its answer.
 struct Waiting {
-    /// When its latency began, ns on the driver's clock.
+    /// The time from which its latency is counted, in ns on the driver's clock.
     since: u64,
     kind: Kind,
 }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 /// Read buffer, bytes.
 const BUFFER: usize = 128 << 10;
 
-/// How long a blocking command may stay unanswered once its client went on in the capture.
+/// The time that a blocking command may stay unanswered once its client went on in the capture.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// How often connections are looked at that nothing happens on.
+/// The interval at which connections without events are examined.
 const ROUND: Duration = Duration::from_millis(20);
 
 /// Closer to the next request than this, the poller is asked without waiting: it is not exact.
@@ -213,7 +213,7 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// How long the poller may wait.
+    /// The time that the poller may wait.
     fn wait(&self, now: u64) -> Duration {
         match self.steps.get(self.next) {
             Some(&number) => {

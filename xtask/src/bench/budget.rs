@@ -1,4 +1,4 @@
-//! How long windows may be, so that a run takes the time it was given.
+//! Computes how long windows may be, so that a run takes the time it was given.
 
 use std::time::{Duration, Instant};
 

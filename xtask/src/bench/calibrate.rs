@@ -1,4 +1,4 @@
-//! How many keys a run has time for: a slow machine must not spend its budget on loading.
+//! Computes how many keys a run has time for: a slow machine must not spend its budget on loading.
 
 use super::entry::{Entry, Window};
 use super::job::Sizes;
@@ -73,7 +73,7 @@ fn seconds_per_key(
     Ok(started.elapsed().as_secs_f64() / SAMPLE as f64)
 }
 
-/// How long loading all `rows` takes where a key takes `each` seconds in memory.
+/// The time that loading all `rows` takes if a key takes `each` seconds in memory.
 fn seconds(sizes: &Sizes, rows: &[Row], each: f64) -> f64 {
     let of = |row: &Row| {
         let (keys, disk) =

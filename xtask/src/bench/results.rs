@@ -22,9 +22,9 @@ fn schema() -> Result<Value> {
 pub struct Results {
     /// [`SCHEMA`] at the time of writing.
     pub schema: u32,
-    /// When the run ended, seconds since 1970.
+    /// The time at which the run ended, in Unix seconds.
     pub unix_seconds: u64,
-    /// Where it ran.
+    /// The machine on which it ran.
     pub machine: Machine,
     /// The settings of the run.
     pub settings: Settings,
@@ -81,7 +81,7 @@ pub struct Settings {
 pub struct LeftOut {
     /// Its row.
     pub name: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -189,13 +189,13 @@ pub struct Cell {
     pub samples: Vec<Sample>,
     /// System calls per operation, from a pass of its own, where they could be counted.
     pub syscalls_per_op: Option<f64>,
-    /// How they were counted: `perf_event`, `ptrace`.
+    /// The method by which they were counted: `perf_event`, `ptrace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub syscalls_by: Option<String>,
     /// Where the server's time went, where `--trace` asked, from a pass of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,
-    /// Why there are fewer samples than rounds.
+    /// The reason why there are fewer samples than rounds.
     pub failure: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! How a row's server is started.
+//! Starts the server of a row.
 
 use super::matrix::{Row, Target};
 use anyhow::Result;
@@ -17,7 +17,7 @@ pub struct Setting {
     pub threads: usize,
     /// The size of values, with which the echo server replies.
     pub value_size: usize,
-    /// Where data directories go.
+    /// The folder in which data directories are created.
     pub dir: PathBuf,
     /// The most connections that a server will have.
     pub connections: usize,

@@ -145,7 +145,7 @@ fn per_command((workload, pipeline): (&str, usize), traced: &[(&RowResult, &Trac
     grid
 }
 
-/// How long a turn spends in each stage: mean, median and p99.
+/// The time that a turn spends in each stage: mean, median and p99.
 fn per_turn((workload, pipeline): (&str, usize), traced: &[(&RowResult, &Trace)]) -> Grid {
     let title =
         format!("{workload}, pipeline {pipeline}: µs per turn in each stage: mean, median, p99");

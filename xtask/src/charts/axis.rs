@@ -64,7 +64,7 @@ impl Axis {
         kept
     }
 
-    /// Where `value` is between the ends, 0 to 1.
+    /// The position of `value` between the ends, from 0 to 1.
     pub fn share(&self, value: f64) -> f64 {
         let scale = |value: f64| if self.log { value.log10() } else { value };
         let (low, high) = (scale(self.low), scale(self.high));

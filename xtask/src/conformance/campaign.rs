@@ -58,7 +58,7 @@ impl GenerateArgs {
     }
 }
 
-/// Where our side keeps its data.
+/// The storage of our side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs, reason = "each is the storage of its name")]
 pub enum Storage {

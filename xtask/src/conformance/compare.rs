@@ -15,7 +15,7 @@ const NEAR_MS: i64 = 1_000 * 86_400_000;
 /// A count from which on a random pick takes everything.
 pub const EVERYTHING: i64 = 1_000;
 
-/// How an answer is compared.
+/// The way in which a reply is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// To the byte.
@@ -91,7 +91,7 @@ impl<'a> Comparer<'a> {
         }
     }
 
-    /// How the answer to a command is compared.
+    /// Returns the way in which the reply to a command is compared.
     fn rule(&self, args: &[Vec<u8>]) -> Rule {
         if let Some(inner) = inner_command(args) {
             return self.rule(inner);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// A server to compare with; one that was started for it ends when this is dropped.
 pub struct Oracle {
     child: Option<Child>,
-    /// Where it listens.
+    /// The address at which it listens.
     pub address: SocketAddr,
 }
 

@@ -26,7 +26,7 @@ struct Tally {
     known: usize,
     /// The differences, to be printed.
     differing: Vec<String>,
-    /// How many scripts were asked twice.
+    /// The number of scripts that were executed twice.
     again: usize,
 }
 

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use storage::Backend;
 
-/// How many clients a program may have.
+/// The largest number of clients of a program.
 pub const CLIENTS: usize = 2;
 
-/// How long a server may take for a program.
+/// The time that a server may take for a program.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How far our clock goes on when a command waits, and how often.

@@ -23,7 +23,7 @@ pub struct Case {
     /// Sent once for every key before. A final `**` repeats the part behind the key a hundred
     /// times.
     pub preload: &'static str,
-    /// How many keys.
+    /// The number of keys.
     pub keys: u64,
 }
 

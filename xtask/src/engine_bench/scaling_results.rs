@@ -37,9 +37,9 @@ pub struct Measured {
     pub storage: String,
     /// The workload's name.
     pub workload: String,
-    /// How keys are drawn.
+    /// The distribution from which keys are drawn.
     pub keys: String,
-    /// How many threads.
+    /// The number of threads.
     pub threads: usize,
     /// One per round.
     pub samples: Vec<Sample>,

@@ -83,7 +83,7 @@ impl Messages {
         Ok(())
     }
 
-    /// How many get a message sent to `channel`.
+    /// The number of clients that receive a message sent to `channel`.
     fn fan(&self, channel: usize) -> usize {
         match self.pattern {
             Pattern::FanOut => (self.receivers - channel).div_ceil(self.channels),

@@ -149,7 +149,7 @@ pub struct Workload {
     pub times_memory: Option<f64>,
     /// The element that one `preload` request makes: the memory of each is reported, and nothing else.
     pub element: Option<String>,
-    /// How many of them one `preload` request makes.
+    /// The number of them that one `preload` request creates.
     #[serde(default = "one_each")]
     pub elements: u64,
     /// The number of connections that have sent one PING each; the memory of each is reported.
@@ -258,7 +258,7 @@ impl Workload {
         Workload::parse(&text).with_context(|| format!("workload file {name}"))
     }
 
-    /// How many keys it draws from.
+    /// The number of keys that it draws from.
     pub fn key_count(&self, defaults: Defaults) -> u64 {
         self.key_count.unwrap_or(defaults.keys).max(1)
     }

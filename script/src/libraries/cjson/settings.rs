@@ -34,7 +34,7 @@ impl Default for Settings {
 /// The deepest nesting, by default. Scripts may ask for less; more would be this thread's stack.
 pub(super) const DEPTH_MAX: i64 = 1000;
 
-/// How infinities and NaN are encoded.
+/// The encoding of infinities and NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Invalid {
     Refuse,

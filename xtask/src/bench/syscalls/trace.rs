@@ -13,7 +13,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How a stop that no system call and no signal of the process caused is marked.
+/// The mark of a stop that was caused by neither a system call nor a signal of the process.
 const EVENT_STOP: libc::c_int = 128;
 
 /// A process whose system calls are counted by tracing. Dropping it lets the process run on

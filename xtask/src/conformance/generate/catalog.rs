@@ -46,7 +46,7 @@ pub struct Form {
     pub blocking: bool,
     /// Its arguments.
     pub arguments: Vec<Argument>,
-    /// How often it is picked.
+    /// The relative frequency with which it is picked.
     pub weight: usize,
 }
 

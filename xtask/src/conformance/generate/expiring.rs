@@ -6,9 +6,9 @@
 use super::Command;
 use super::pools::Pools;
 
-/// How long a key lives that is to expire.
+/// The time to live of a key that is to expire.
 const LIFE_MS: &str = "100";
-/// How long a wait is, seconds.
+/// The duration of a wait, in seconds.
 const WAIT_S: &str = "0.12";
 
 const KEYS: &[&str] = &["s1", "s2", "l1"];

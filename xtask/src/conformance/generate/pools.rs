@@ -201,7 +201,7 @@ pub const OPTION_WORDS: Pool = &[
 ];
 const IDLE_TIMES: Pool = &["0", "0", "100000", "1", "-1"];
 
-/// Where a program's values come from.
+/// The source of a program's values.
 pub struct Pools<'a> {
     /// The program's random numbers.
     pub rng: &'a mut Rng,
