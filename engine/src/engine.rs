@@ -285,8 +285,8 @@ impl Engine {
         };
     }
 
-    /// The next random number (splitmix64 from the environment's seed) for what is nobody's request;
-    /// requests have [`Cx::random`](crate::Cx::random).
+    /// The next random number (splitmix64 from the environment's seed), for work that belongs to no
+    /// request. Requests use [`Cx::random`](crate::Cx::random).
     pub fn random(&self) -> u64 {
         SplitMix64::seed_from_u64(self.random.fetch_add(GOLDEN, Ordering::Relaxed)).next_u64()
     }

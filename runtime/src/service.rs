@@ -219,7 +219,7 @@ pub struct Listener {
     pub service: Arc<dyn Service>,
 }
 
-/// The kinds of listening socket, bound and set non-blocking by whoever starts the runtime.
+/// The kinds of listening socket. The caller of the runtime binds them and sets them non-blocking.
 #[derive(Debug)]
 pub enum Stream {
     /// TCP.

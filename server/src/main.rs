@@ -7,8 +7,9 @@ use tikv_jemallocator::Jemalloc;
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-/// How jemalloc is set up: one thread of its own gives unused pages back, instead of whoever happens
-/// to allocate, and does so within a fifth of a second: a growing table leaves its old parts behind.
+/// The settings of jemalloc. A background thread returns unused pages to the system, so that
+/// threads that allocate need not, and does so within a fifth of a second, because a growing table
+/// leaves its old parts behind.
 #[unsafe(export_name = "_rjem_malloc_conf")]
 static MALLOC_CONF: &[u8; 67] =
     b"background_thread:true,max_background_threads:1,dirty_decay_ms:200\0";

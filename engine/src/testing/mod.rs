@@ -1,8 +1,10 @@
-//! Driving an engine in a test: clients by name, a clock that moves when told, everything seeded.
+//! Drives an engine in a test: clients have names, the clock moves only when told, and everything
+//! random is seeded.
 //!
-//! [`Harness`] takes any backend. It plays the runtime: whoever is woken is resumed before a call
-//! returns, so what a test sees does not depend on scheduling. With [`Harness::recording`] it also
-//! keeps what is logged, for [`Harness::logged`] to show and [`Harness::replay`] to run again.
+//! [`Harness`] takes any backend. It does the work of the runtime: clients that are woken are
+//! resumed before a call returns, so what a test observes does not depend on scheduling. With
+//! [`Harness::recording`] it also keeps the logged effects, which [`Harness::logged`] shows and
+//! [`Harness::replay`] executes again.
 //!
 //! ```no_run
 //! # fn example(commands: Vec<&'static [engine::command::Spec]>, backend: std::sync::Arc<dyn storage::Backend>) {
@@ -39,7 +41,7 @@ use storage::{Backend, Journal};
 /// The time at which a harness starts: 2023-11-14 22:13:20 UTC.
 pub const START_MS: u64 = 1_700_000_000_000;
 
-/// The client that [`Harness::run`] speaks for.
+/// The client that [`Harness::run`] uses.
 pub const MAIN: &str = "main";
 
 /// Rounds of waking each other after which clients are taken to do so for ever.
@@ -81,7 +83,7 @@ impl Client {
         }
     }
 
-    /// Moves what the session wrote to where replies are read from.
+    /// Moves the session's output to the place from which replies are read.
     fn collect(&mut self, now: Now) {
         self.session.before_write(now);
         let output = self.session.output();
@@ -113,7 +115,7 @@ impl Harness {
         Self::assemble(commands, backend, None, Arc::new(NoHost))
     }
 
-    /// [`Harness::new`] that keeps what is logged.
+    /// [`Harness::new`] with a log of effects that is kept.
     pub fn recording(commands: Vec<&'static [Spec]>, backend: Arc<dyn Backend>) -> Self {
         Self::recording_with(commands, backend, Arc::new(NoHost))
     }
@@ -182,8 +184,8 @@ impl Harness {
         self.now
     }
 
-    /// Lets `ms` milliseconds pass: whoever's time is over is resumed. Keys are not actively
-    /// expired; see [`Harness::keep_house`].
+    /// Lets `ms` milliseconds pass, and resumes the clients whose deadlines have passed. Keys are
+    /// not actively expired; see [`Harness::keep_house`].
     pub fn advance(&mut self, ms: u64) {
         self.now.wall_ms += ms;
         self.now.mono_us += ms * 1000;
@@ -312,7 +314,7 @@ impl Harness {
         self.clients.get_mut(name).expect("just inserted")
     }
 
-    /// Resumes whoever was woken or is due, until nobody is.
+    /// Resumes clients that were woken or whose deadlines have passed, until there are none.
     fn settle(&mut self) {
         let now = self.now;
         for _ in 0..ROUNDS_MAX {

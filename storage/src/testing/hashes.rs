@@ -137,7 +137,7 @@ pub fn expired_fields_are_noted(store: &Store) {
     });
 }
 
-/// Looks at a key as whoever changes nothing does: what has expired is hidden.
+/// Looks at a key as a reader does: expired keys and fields are hidden.
 fn look_at(store: &Store, at_ms: u64, look: impl FnOnce(Option<&mut dyn Hash>)) {
     let key = store.key("hash");
     store.with_at(at_ms, &[key], |tx| {

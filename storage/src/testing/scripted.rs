@@ -25,7 +25,7 @@ struct State {
     kept: u64,
     /// From here on everything is cut, and where to go instead.
     cut: Option<(u64, Refusal)>,
-    /// From here on nobody will ever know.
+    /// From this position on the fate of effects stays unknown.
     unknown: Option<u64>,
     refusal: Option<Refusal>,
     late: Option<Refusal>,

@@ -80,7 +80,7 @@ pub fn forks(tree: &Tree) -> Vec<Violation> {
     in_code(tree, |text| has_word(text, "fork("), "fork", "nothing forks here")
 }
 
-/// Nothing is left for later in a place where nobody looks.
+/// Finds marks of unfinished work.
 pub fn unfinished(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
     for file in tree.ending(".rs") {
