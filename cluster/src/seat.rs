@@ -169,6 +169,10 @@ impl Cluster for Seat {
         self.member.route(slot, session)
     }
 
+    fn route_read(&self, slot: u16, session: &SessionState, asked: Option<u64>) -> Route {
+        self.member.route_read(slot, session, asked)
+    }
+
     fn is_current(&self, stream: u16, fence: u64) -> bool {
         self.member.is_current(stream, fence)
     }

@@ -163,7 +163,7 @@ fn member_plan(plan: &Plan, hub: &Hub) -> member::Plan {
         seed: plan.fresh[1],
         founders: Vec::new(),
         addresses: BTreeMap::new(),
-        settings: Settings { tick, ..Settings::new(hub.id()) },
+        settings: Settings { tick, nonce: plan.fresh[1], ..Settings::new(hub.id()) },
         segment_bytes: SEGMENT,
         snapshot_entries: SNAPSHOT_ENTRIES,
         snapshot_bytes: SNAPSHOT_BYTES,

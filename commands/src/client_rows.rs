@@ -1,6 +1,6 @@
 //! The rows of `CLIENT`, and its help.
 
-use super::{client, client_tracking};
+use super::{client, client_tracking, cluster};
 use engine::command::{Flag::*, Group, LockRule, SPEC, Spec};
 
 /// The fields that all rows share.
@@ -31,6 +31,15 @@ pub const COMMANDS: &[Spec] = &[Spec {
             arity: 3,
             syntax: "mode: <YES|NO>",
             handler: client_tracking::caching,
+            ..CLIENT
+        },
+        Spec {
+            name: "consistency",
+            summary: "Sets what a cluster promises to the connection: of its writes, and of what followers answer.",
+            since: "7.2.0",
+            arity: -3,
+            syntax: "promise: <async: ASYNC|quorum: QUORUM [READS <LEADER|INDEX>]>",
+            handler: cluster::consistency,
             ..CLIENT
         },
         Spec {
@@ -219,6 +228,9 @@ pub const COMMANDS: &[Spec] = &[Spec {
 pub const HELP: &[&str] = &[
     "CACHING (YES|NO)",
     "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+    "CONSISTENCY (ASYNC|QUORUM [READS (LEADER|INDEX)])",
+    "    Replies of this connection wait for nobody, or until most nodes of the cluster agree. With READS INDEX",
+    "    followers answer as well, with what was agreed on when they were asked.",
     "GETREDIR",
     "    Return the client ID we are redirecting to when tracking is enabled.",
     "GETNAME",

@@ -24,6 +24,8 @@ pub enum Fault {
     VotesAtOnce,
     /// Handing over the leadership does not end the lease.
     LeaseSurvivesTransfer,
+    /// A follower knows how far it has to be to answer a read, and answers before it is there.
+    ReadsUnapplied,
 }
 
 /// The set of planted bugs: none or one.

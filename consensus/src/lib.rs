@@ -39,7 +39,8 @@ pub use batch::Batch;
 pub use fault::Fault;
 pub use fault::Faults;
 pub use group::{
-    Action, Blocked, Cut, CutOutcome, Fence, Group, RECORD_MAX, Settings, Wait, Work, founded,
+    Action, Blocked, Cut, CutOutcome, Fence, Group, RECORD_MAX, ReadOutcome, Settings, Wait, Work,
+    founded,
 };
 pub use message::{Base, Change, Entry, EntryKind, GroupId, HardState, Membership, Message};
 pub use message::{MessageKind, NodeId, Step};

@@ -17,6 +17,9 @@ pub enum Route {
     Moved(Box<str>),
     /// Another server, for this request only.
     Ask(Box<str>),
+    /// This server, once it has learnt how far it has to be: the session is woken then, and the read is asked for again
+    /// under this number. Only [`Cluster::route_read`] says so.
+    Later(u64),
     /// No server at this moment: some of the keys are here, some elsewhere.
     TryAgain,
     /// No server that is known.
@@ -29,6 +32,12 @@ pub trait Cluster: Send + Sync {
     /// Decides which server executes requests for `slot` in this session, which may be in the state
     /// of `READONLY` or `ASKING`. Called before locks are taken.
     fn route(&self, slot: u16, session: &SessionState) -> Route;
+
+    /// [`Cluster::route`] for a request that only reads, of a session that may be answered by any server, if that shows
+    /// what was agreed on when the request came. `asked` is what [`Route::Later`] said about it.
+    fn route_read(&self, slot: u16, session: &SessionState, _asked: Option<u64>) -> Route {
+        self.route(slot, session)
+    }
 
     /// Whether [`Route::Serve`] with this stream and fence is still valid. Called while the shards
     /// of the keys are locked. A server that ceases to lead lowers the fence first and then locks

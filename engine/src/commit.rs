@@ -45,6 +45,18 @@ const CROSS_SLOT: Failure = failure("CROSSSLOT Keys in request don't hash to the
 const TRY_AGAIN: Failure = failure("TRYAGAIN Multiple keys request during rehashing of slot");
 const DOWN: Failure = failure("CLUSTERDOWN Hash slot not served");
 
+/// The stream and fence that a route names.
+fn served(slot: u16, route: Route) -> Result<(u16, u64), Failure> {
+    let redirect = |word, to: Box<str>| Err(Failure::text(format!("{word} {slot} {to}")));
+    match route {
+        Route::Serve { stream, fence } => Ok((stream, fence)),
+        Route::Moved(to) => redirect("MOVED", to),
+        Route::Ask(to) => redirect("ASK", to),
+        Route::TryAgain | Route::Later(_) => Err(TRY_AGAIN),
+        Route::Down => Err(DOWN),
+    }
+}
+
 /// The number of bytes of a request that may become effects.
 fn written(entry: &CommandEntry, request: Request<'_>) -> usize {
     match entry.replicates() {
@@ -85,7 +97,8 @@ impl Engine {
         if self.gate().contains(Gate::CLUSTER) { slot(key) } else { 0 }
     }
 
-    /// Determines which server executes a request, and records it in the session.
+    /// Determines which server executes a request, and records it in the session. Returns whether the request may run
+    /// now; otherwise the session is woken when it may.
     ///
     /// # Errors
     /// Fails with Redis's error if another server is to execute it, or none can.
@@ -94,10 +107,11 @@ impl Engine {
         session: &mut SessionState,
         entry: &CommandEntry,
         request: Request<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         if !self.gate().contains(Gate::CLUSTER) {
-            return Ok(());
+            return Ok(true);
         }
+        let asked = session.take_asked();
         let mut slot = self.common_slot(None, entry, request)?;
         let mut bytes = written(entry, request);
         if entry.id == self.exec {
@@ -111,14 +125,22 @@ impl Engine {
         session.slot = slot.unwrap_or(0);
         session.set_fence(None);
         if slot.is_some() {
-            let fence = self.serving(session)?;
+            // What is queued is routed when all of it runs; and no write is executed by who does not lead.
+            let runs = !session.in_multi() || entry.id == self.exec;
+            let fence = match session.reads_index() && runs && bytes == 0 {
+                true => match self.serving_read(session, asked)? {
+                    None => return Ok(false),
+                    fence => fence,
+                },
+                false => self.serving(session)?,
+            };
             let most = self.cluster().map_or(usize::MAX, Cluster::largest_write);
             if bytes > most {
                 return Err(Failure::text(too_large(most)));
             }
             session.set_fence(fence);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The common slot of a request's keys and of slot `before`.
@@ -153,13 +175,22 @@ impl Engine {
         session: &SessionState,
     ) -> Result<Option<(u16, u64)>, Failure> {
         let Some(cluster) = self.cluster.get() else { return Ok(None) };
-        let redirect = |word, to: Box<str>| Err(Failure::text(format!("{word} {slot} {to}")));
-        match cluster.route(slot, session) {
-            Route::Serve { stream, fence } => Ok(Some((stream, fence))),
-            Route::Moved(to) => redirect("MOVED", to),
-            Route::Ask(to) => redirect("ASK", to),
-            Route::TryAgain => Err(TRY_AGAIN),
-            Route::Down => Err(DOWN),
+        served(slot, cluster.route(slot, session)).map(Some)
+    }
+
+    /// [`Engine::serving`] for a linearizable read, of which `asked` is known already; `None` if that has to wait.
+    fn serving_read(
+        &self,
+        session: &mut SessionState,
+        asked: Option<u64>,
+    ) -> Result<Option<(u16, u64)>, Failure> {
+        let Some(cluster) = self.cluster.get() else { return Ok(None) };
+        match cluster.route_read(session.slot, session, asked) {
+            Route::Later(asked) => {
+                session.set_asked(asked);
+                Ok(None)
+            }
+            route => served(session.slot, route).map(Some),
         }
     }
 
@@ -211,7 +242,8 @@ impl Engine {
     /// depends on it, if the journal withholds reads.
     pub(crate) fn seen(&self, session: &SessionState, tx: &dyn Tx) -> Option<Position> {
         let journal = self.journal.as_ref()?;
-        if journal.withholds() != Withholds::Everything || session.is_trusted() {
+        let unseen = session.is_trusted() || session.is_async();
+        if unseen || journal.withholds() != Withholds::Everything {
             return None;
         }
         let last = tx.last(session.fence().map_or(storage::journal::LOG, |(stream, _)| stream));

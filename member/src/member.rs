@@ -2,7 +2,7 @@
 
 use crate::flaw::Flaws;
 use crate::positions::{Kind, Meaning, Positions};
-use consensus::{Blocked, Fence, Group, NodeId, Outcome, TikvRaft, Wait};
+use consensus::{Blocked, Fence, Group, NodeId, Outcome, ReadOutcome, TikvRaft, Wait};
 use engine::cluster::{Cluster, Route};
 use engine::session::SessionState;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard, RwLock};
@@ -24,6 +24,9 @@ pub type Kick = Box<dyn Fn() + Send + Sync>;
 /// The fence of sessions that accept a follower's data (`READONLY`): there is none to check.
 const NO_FENCE: u64 = 0;
 
+/// The bit that the fences of linearizable reads from a follower have, and terms have not.
+const READS: u64 = 1 << 63;
+
 /// The only group of a node, and the replies of its sessions that are withheld.
 pub struct Member {
     id: NodeId,
@@ -34,6 +37,8 @@ pub struct Member {
     pub(crate) record_max: usize,
     /// The term in which sessions execute; zero while they may not.
     fence: AtomicU64,
+    /// The fence of linearizable reads while this node follows; zero while its state is being made again.
+    reads: AtomicU64,
     /// The current leader as far as it is known; zero for none.
     leader: AtomicU64,
     /// The last leader that was known; zero for none.
@@ -56,6 +61,10 @@ pub(crate) struct Inner {
     gave_up: bool,
     pub positions: Positions,
     waiting: BTreeMap<Position, Vec<Waker>>,
+    /// The clients that wait to read from a follower, with the numbers of their reads.
+    readers: BTreeMap<u64, (u64, Waker)>,
+    /// The number of fences that reads from a follower had.
+    openings: u64,
     pub scratch: Vec<u8>,
 }
 
@@ -77,13 +86,26 @@ impl Member {
             gave_up: false,
             positions: Positions::default(),
             waiting: BTreeMap::new(),
+            readers: BTreeMap::new(),
+            openings: 0,
             scratch: Vec::new(),
         };
-        let (fence, leader) = (AtomicU64::new(0), AtomicU64::new(0));
+        let [fence, reads, leader, last_leader] = [(); 4].map(|()| AtomicU64::new(0));
         let addresses = RwLock::new(addresses);
-        let last_leader = AtomicU64::new(0);
         let inner = Mutex::new(inner);
-        Member { id, clock, kick, flaws, record_max, fence, leader, last_leader, addresses, inner }
+        Member {
+            id,
+            clock,
+            kick,
+            flaws,
+            record_max,
+            fence,
+            reads,
+            leader,
+            last_leader,
+            addresses,
+            inner,
+        }
     }
 
     /// Locks the group for a look at its state.
@@ -149,6 +171,48 @@ impl Member {
         }
         drop(inner);
         woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// The state is about to be made again: it will be older for a moment than reads have been promised.
+    /// To be called before its shards are locked for that.
+    pub(crate) fn close_reads(&self) {
+        self.reads.store(0, Ordering::SeqCst);
+    }
+
+    /// The state has all that is applied: wakes the sessions whose reads may go on, or never will.
+    pub(crate) fn open_reads(&self) {
+        let now = (self.clock)().mono_us;
+        let mut inner = self.inner.lock();
+        inner.group.release_reads(now);
+        if self.reads.load(Ordering::SeqCst) == 0 {
+            inner.openings += 1;
+            self.reads.store(READS | inner.openings, Ordering::SeqCst);
+        }
+        let follows = self.leader().is_some_and(|leader| leader != self.id);
+        let readers = std::mem::take(&mut inner.readers);
+        let pending = |read| follows && inner.group.reading(read) == ReadOutcome::Pending;
+        let (stay, woken): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            readers.into_iter().partition(|(_, (read, _))| pending(*read));
+        inner.readers = stay;
+        drop(inner);
+        woken.into_values().for_each(|(_, waker)| waker.wake());
+    }
+
+    /// [`Cluster::route_read`] at a node that follows a known leader.
+    fn read(&self, session: &SessionState, asked: Option<u64>) -> Route {
+        let mut inner = self.inner.lock();
+        let read = asked.unwrap_or_else(|| inner.group.want_read((self.clock)().mono_us));
+        let fence = self.reads.load(Ordering::SeqCst);
+        match inner.group.reading(read) {
+            ReadOutcome::Ready if fence != 0 => return Route::Serve { stream: LOG, fence },
+            ReadOutcome::Lost => return Route::Down,
+            ReadOutcome::Ready | ReadOutcome::Pending => {}
+        }
+        let client = session.client();
+        inner.readers.insert(client.id, (read, client.waker().clone()));
+        drop(inner);
+        self.kick();
+        Route::Later(read)
     }
 
     /// The identity of the node.
@@ -240,7 +304,7 @@ impl Inner {
     /// The position that the reply to a read depends on. The read saw everything up to `last`, and
     /// was executed behind the fence of `term`, if behind any.
     pub fn seen(&mut self, last: Position, term: Option<u64>, now_us: u64) -> Position {
-        let term = term.filter(|term| *term != NO_FENCE);
+        let term = term.filter(|term| *term != NO_FENCE && term & READS == 0);
         if matches!(self.positions.meaning(last), Meaning::Cut | Meaning::TooLarge) {
             return Positions::never();
         }
@@ -278,7 +342,7 @@ impl Cluster for Member {
         match self.leader() {
             Some(leader) if leader == self.id => Route::TryAgain,
             // The session does not write: a write needs a fence.
-            Some(_) if session.is_readonly() => Route::Serve { stream: LOG, fence: NO_FENCE },
+            Some(_) if session.reads_anywhere() => Route::Serve { stream: LOG, fence: NO_FENCE },
             Some(leader) => match self.address(leader) {
                 Some(address) => Route::Moved(address),
                 None => Route::Down,
@@ -287,8 +351,16 @@ impl Cluster for Member {
         }
     }
 
+    fn route_read(&self, slot: u16, session: &SessionState, asked: Option<u64>) -> Route {
+        match (self.fence.load(Ordering::SeqCst), self.leader()) {
+            (0, Some(leader)) if leader != self.id => self.read(session, asked),
+            _ => self.route(slot, session),
+        }
+    }
+
     fn is_current(&self, _stream: u16, fence: u64) -> bool {
-        self.fence.load(Ordering::SeqCst) == fence
+        let current = if fence & READS == 0 { &self.fence } else { &self.reads };
+        current.load(Ordering::SeqCst) == fence
     }
 
     fn largest_write(&self) -> usize {

@@ -390,6 +390,7 @@ impl<F: Files + Clone> Node<F> {
             self.out.push(Output::Sync);
         }
         self.snapshot(watch)?;
+        self.member.open_reads();
         self.member.settle();
         Ok(())
     }
@@ -453,6 +454,7 @@ impl<F: Files + Clone> Node<F> {
                 if let Some(taking) = &mut self.taking {
                     taking.lost = true;
                 }
+                self.member.close_reads();
                 self.restore(&base)
             }
             Action::Apply(batch) => match self.next_apply.take() {

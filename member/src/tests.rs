@@ -383,3 +383,72 @@ fn what_is_larger_than_an_entry_is_refused_and_undone() {
     assert_eq!(trio.ask(leader, "GET k"), "\"v\"");
     assert_eq!(trio.ask(leader, "SET k w"), "OK");
 }
+
+const READS_INDEX: &str = "CLIENT CONSISTENCY QUORUM READS INDEX";
+
+#[test]
+fn a_follower_answers_with_what_was_agreed_on_when_it_was_asked() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    let follower = trio.followers(leader)[0];
+    assert_eq!(trio.ask(leader, "SET k 1"), "OK");
+    assert_eq!(trio.ask(follower, READS_INDEX), "OK");
+    assert_eq!(trio.ask(follower, "GET k"), "\"1\"");
+    assert_eq!(trio.ask(follower, "SET k 9"), format!("(error) MOVED 7629 node:{leader}"));
+    // What it has not heard of yet it waits for.
+    trio.away = vec![follower];
+    assert_eq!(trio.ask(leader, "SET k 2"), "OK");
+    assert_eq!(trio.ask(follower, "GET k"), "");
+    trio.away.clear();
+    trio.pass(100);
+    trio.pass(100);
+    let replies = trio.host(follower).clients.replies("client");
+    assert_eq!(replies.iter().map(text).collect::<Vec<_>>(), ["\"2\""]);
+    // A transaction that only reads is one read; and a pipeline keeps its order.
+    assert_eq!(trio.ask(follower, "MULTI"), "OK");
+    assert_eq!(trio.ask(follower, "GET k"), "QUEUED");
+    assert!(trio.ask(follower, "EXEC").contains("\"2\""));
+    trio.host(follower).clients.send_bytes("client", b"GET k\r\nPING\r\nGET none\r\n");
+    trio.settle();
+    let mut replies = trio.host(follower).clients.replies("client");
+    trio.settle();
+    replies.extend(trio.host(follower).clients.replies("client"));
+    assert_eq!(replies.iter().map(text).collect::<Vec<_>>(), ["\"2\"", "PONG", "(nil)"]);
+    assert_eq!(trio.ask(follower, "RESET"), "RESET");
+    assert!(trio.ask(follower, "GET k").contains("MOVED"));
+}
+
+#[test]
+fn a_minority_answers_no_reads_of_what_is_agreed_on() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    let follower = trio.followers(leader)[0];
+    assert_eq!(trio.ask(leader, "SET k 1"), "OK");
+    assert_eq!(trio.ask(follower, READS_INDEX), "OK");
+    // The leader is with it, and nobody else.
+    trio.away = vec![trio.followers(leader)[1]];
+    let third = trio.away[0];
+    assert_eq!(trio.ask(follower, "GET k"), "\"1\"", "two of three are a quorum");
+    trio.away = vec![leader, third];
+    assert_eq!(trio.ask(follower, "GET k"), "");
+    (0..30).for_each(|_| trio.pass(100));
+    let replies = trio.host(follower).clients.replies("client");
+    let told: Vec<_> = replies.iter().map(text).collect();
+    assert_eq!(told, ["(error) CLUSTERDOWN Hash slot not served"]);
+}
+
+#[test]
+fn who_wants_no_promise_waits_for_nobody() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    trio.away = trio.followers(leader);
+    assert_eq!(trio.ask(leader, "CLIENT CONSISTENCY ASYNC"), "OK");
+    assert_eq!(trio.ask(leader, "SET k 1"), "OK");
+    assert_eq!(trio.ask(leader, "GET k"), "\"1\"");
+    assert_eq!(trio.ask(leader, "CLIENT CONSISTENCY QUORUM"), "OK");
+    assert_eq!(trio.ask(leader, "GET k"), "", "the others do not know of it");
+    trio.away.clear();
+    trio.pass(100);
+    let replies = trio.host(leader).clients.replies("client");
+    assert_eq!(replies.iter().map(text).collect::<Vec<_>>(), ["\"1\""]);
+}

@@ -68,10 +68,15 @@ impl Clients {
         let list = |numbers: &mut Numbers| (NUMBERS + numbers.below(LISTS)) as u8;
         if only_reads {
             let lists = (NUMBERS..NUMBERS + LISTS).map(|key| Micro::Read(key as u8)).collect();
-            return if numbers.one_in(2) { Command::Get(key) } else { Command::Exec(lists) };
+            return match numbers.below(6) {
+                0 | 1 => Command::Get(key),
+                2 => Command::Follow(key),
+                _ => Command::Exec(lists),
+            };
         }
         match numbers.below(12) {
-            0..=2 => Command::Get(key),
+            0 | 1 => Command::Get(key),
+            2 => Command::Follow(key),
             3..=4 => Command::Set(key, value),
             // The key with values that expire gets no conditional write: if its outcome were
             // unknown, the model could not say what it left.
@@ -147,7 +152,8 @@ impl Clients {
     pub fn numbers(&self) -> BTreeMap<u8, History> {
         let mut all: BTreeMap<u8, History> = BTreeMap::new();
         for it in self.operations.iter().filter(|it| !it.cut) {
-            let unread = matches!(it.command, Command::Get(_)) && it.reply.is_none();
+            let unread =
+                matches!(it.command, Command::Get(_) | Command::Follow(_)) && it.reply.is_none();
             if let Some(key) = it.command.number_key().filter(|_| !unread) {
                 let operation = (it.command.clone(), it.reply.clone());
                 all.entry(key).or_default().push((it.span, operation));

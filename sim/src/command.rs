@@ -9,6 +9,8 @@ use resp::Value;
 pub enum Command {
     /// Reads a number.
     Get(u8),
+    /// A number, from whoever is asked, as it is agreed on.
+    Follow(u8),
     /// Sets a number.
     Set(u8, u64),
     /// Sets a number if the key does not exist.
@@ -64,7 +66,7 @@ impl Command {
     pub fn number_key(&self) -> Option<u8> {
         match self {
             Command::Get(key) | Command::Set(key, _) | Command::SetNx(key, _) => Some(*key),
-            Command::SetPx(key, ..) | Command::Del(key) => Some(*key),
+            Command::SetPx(key, ..) | Command::Del(key) | Command::Follow(key) => Some(*key),
             Command::Exec(_) => None,
         }
     }
@@ -73,6 +75,7 @@ impl Command {
     pub fn replies(&self) -> usize {
         match self {
             Command::Exec(steps) => steps.len() + 2,
+            Command::Follow(_) => 2,
             _ => 1,
         }
     }
@@ -84,6 +87,10 @@ impl Command {
         let mut say = |words: &[&str]| resp::encode_command(words.iter(), &mut out);
         match self {
             Command::Get(key) => say(&["GET", &number(key)]),
+            Command::Follow(key) => {
+                say(&["CLIENT", "CONSISTENCY", "QUORUM", "READS", "INDEX"]);
+                say(&["GET", &number(key)]);
+            }
             Command::Set(key, value) => say(&["SET", &number(key), &value.to_string()]),
             Command::SetNx(key, value) => say(&["SET", &number(key), &value.to_string(), "NX"]),
             Command::SetPx(key, value, span) => {
@@ -131,8 +138,8 @@ impl Command {
 
     fn reply(&self, value: &Value) -> Option<Reply> {
         Some(match (self, value) {
-            (Command::Get(_), Value::Null) => Reply::Number(None),
-            (Command::Get(_), value) => Reply::Number(Some(number(value)?)),
+            (Command::Get(_) | Command::Follow(_), Value::Null) => Reply::Number(None),
+            (Command::Get(_) | Command::Follow(_), value) => Reply::Number(Some(number(value)?)),
             (Command::Del(_), Value::Integer(0)) | (Command::SetNx(..), Value::Null) => Reply::No,
             (Command::Del(_), Value::Integer(1)) => Reply::Ok,
             (Command::Set(..) | Command::SetNx(..) | Command::SetPx(..), Value::Simple(_)) => {

@@ -129,7 +129,9 @@ impl Node {
         time.set(wall, now);
         let clock = time.clone();
         let clock = Arc::new(move || clock.now());
-        let opened = member::Opened::open(plan.of_member(), disk, clock, Box::new(|| {}));
+        let mut of_member = plan.of_member();
+        of_member.settings.nonce = now;
+        let opened = member::Opened::open(of_member, disk, clock, Box::new(|| {}));
         let opened = opened.map_err(|error| error.to_string())?;
         let engine = engine_of(&plan, opened.member.clone(), time.now());
         let inner = opened.start(engine).map_err(|error| error.to_string())?;

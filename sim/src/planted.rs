@@ -44,6 +44,8 @@ pub enum Planted {
     ExecSplit,
     /// After a crash an effect is applied twice (#52).
     AppliedTwice,
+    /// A follower answers a read before it has applied what it must show.
+    ReadsUnapplied,
 }
 
 impl Planted {
@@ -66,6 +68,7 @@ impl Planted {
         Planted::LeaseSurvivesTransfer,
         Planted::ExecSplit,
         Planted::AppliedTwice,
+        Planted::ReadsUnapplied,
     ];
 
     /// The corresponding fault of the crate `consensus`, if the bug is one of those.
@@ -80,6 +83,7 @@ impl Planted {
             Planted::MovedForCommitted => Fault::CutWhatCommits,
             Planted::VotesAtOnce => Fault::VotesAtOnce,
             Planted::LeaseSurvivesTransfer => Fault::LeaseSurvivesTransfer,
+            Planted::ReadsUnapplied => Fault::ReadsUnapplied,
             _ => return None,
         })
     }

@@ -402,7 +402,10 @@ impl World {
         match event {
             Event::Ask(client) if self.clients.all[client].waiting.is_none() => {
                 let command = self.clients.choose(&mut self.numbers, self.only_reads || self.quiet);
-                let target = self.clients.all[client].target;
+                let target = match command {
+                    Command::Follow(_) => self.anybody(),
+                    _ => self.clients.all[client].target,
+                };
                 let operation = self.clients.ask(client, command.clone());
                 let delay = 50 + self.numbers.below(1_000);
                 self.after(delay, Event::Request(client, operation, target, command));
@@ -432,6 +435,11 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    fn anybody(&mut self) -> NodeId {
+        let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
+        *self.numbers.pick(&ids)
     }
 
     fn flush_soon(&mut self, id: NodeId) {

@@ -22,6 +22,7 @@ const FIRST: &[(Planted, u64)] = &[
     (Planted::EarlyChange, 1),
     (Planted::MovedForCommitted, 1),
     (Planted::AppliedTwice, 1),
+    (Planted::ReadsUnapplied, 2),
 ];
 
 #[test]

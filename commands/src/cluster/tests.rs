@@ -273,3 +273,29 @@ fn slots_stay_where_they_are() {
         &[("SETSLOT 5 STABLE", "(error) ERR You can use SETSLOT only with masters.")],
     );
 }
+
+#[test]
+fn what_a_connection_is_promised_can_be_chosen() {
+    let (mut harness, _) = member();
+    for (line, told) in [
+        ("CLIENT CONSISTENCY ASYNC", "OK"),
+        ("CLIENT CONSISTENCY QUORUM", "OK"),
+        ("CLIENT CONSISTENCY quorum reads index", "OK"),
+        ("CLIENT CONSISTENCY QUORUM READS LEADER", "OK"),
+        ("CLIENT CONSISTENCY SOME", "(error) ERR syntax error"),
+        ("CLIENT CONSISTENCY QUORUM READS SOME", "(error) ERR syntax error"),
+        (
+            "CLIENT CONSISTENCY ASYNC READS INDEX",
+            "(error) ERR READS promises more than ASYNC does: CLIENT CONSISTENCY QUORUM READS INDEX",
+        ),
+        (
+            "CLIENT CONSISTENCY QUORUM READS",
+            "(error) ERR unknown subcommand or wrong number of arguments for 'CONSISTENCY'. Try CLIENT HELP.",
+        ),
+    ] {
+        assert_eq!(harness.text(line), told, "{line}");
+    }
+    let mut alone = Harness::new(crate::all(), Arc::new(MemoryBackend::new(Config::default())));
+    let told = alone.text("CLIENT CONSISTENCY ASYNC");
+    assert_eq!(told, "(error) ERR This instance has cluster support disabled");
+}

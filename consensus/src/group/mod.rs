@@ -17,6 +17,7 @@
 //! Times are microseconds of a monotonic clock of this node.
 
 mod apply;
+mod follow;
 mod reads;
 mod speculation;
 #[cfg(test)]
@@ -31,6 +32,8 @@ use crate::outcomes::{Outcome, Outcomes};
 use crate::raft::{Raft, Recovered, Refused, Role, Status};
 use crate::tikv::ELECTION_TICKS;
 use bytes::Bytes;
+use follow::Following;
+pub use follow::ReadOutcome;
 pub use reads::Wait;
 use speculation::Speculation;
 pub use speculation::{Cut, CutOutcome};
@@ -55,6 +58,8 @@ pub struct Settings {
     pub window_batches: usize,
     /// The number of entries that a learner may be behind and still become a voter.
     pub behind: u64,
+    /// A number that differs between the lives of a node: what it asked in one is not answered in the next.
+    pub nonce: u64,
     /// The planted bug, for the simulator.
     pub faults: Faults,
 }
@@ -69,6 +74,7 @@ impl Settings {
             window_bytes: 64 << 20,
             window_batches: 10_000,
             behind: 1_000,
+            nonce: 0,
             faults: Faults::default(),
         }
     }
@@ -157,6 +163,7 @@ pub struct Group<R> {
     /// The group's time in milliseconds.
     time: u64,
     leading: Option<Leading>,
+    following: Following,
     speculation: Speculation,
     outcomes: Outcomes,
     /// The time until which this node neither votes nor campaigns.
@@ -177,6 +184,7 @@ impl<R: Raft> Group<R> {
             seq: base.seq,
             time: base.time,
             leading: None,
+            following: Following::default(),
             speculation: Speculation::default(),
             outcomes: Outcomes::default(),
             raft,
@@ -211,6 +219,7 @@ impl<R: Raft> Group<R> {
         self.notice();
         self.hand_over_if_removed();
         self.begin_round(now);
+        self.repeat_read(now);
     }
 
     /// Proposes the effects of the commands that were executed since the last call, as one entry,
@@ -220,6 +229,7 @@ impl<R: Raft> Group<R> {
         if self.leading.as_ref().is_some_and(|leading| leading.wanted) {
             self.begin_round(now);
         }
+        self.begin_read();
     }
 
     /// Takes the work that is to be done; `None` if there is none.
@@ -241,6 +251,7 @@ impl<R: Raft> Group<R> {
         if let Some(leading) = &mut self.leading {
             ready.reads.iter().for_each(|(name, _)| leading.lease.confirm(name, election));
         }
+        ready.reads.iter().for_each(|(name, index)| self.confirm_read(name, *index));
         self.notice();
         self.undo(&mut actions);
         Some(Work {

@@ -361,7 +361,8 @@ impl Client {
         std::mem::take(&mut inbox.events)
     }
 
-    pub(crate) fn waker(&self) -> &Waker {
+    /// Wakes its session, which looks then whether what it waits for has come.
+    pub fn waker(&self) -> &Waker {
         &self.waker
     }
 

@@ -143,7 +143,10 @@ impl Engine {
         }
         let hides = self.hides_expired_from(entry, cx.session);
         if hides {
-            cx.tx.set_expiry_mode(Expiry::Hide);
+            // What is agreed on is what the log says: a key is there until the leader has deleted it, whatever the clock
+            // of a follower says.
+            let agreed = cx.session.reads_index();
+            cx.tx.set_expiry_mode(if agreed { Expiry::Ignore } else { Expiry::Hide });
         }
         let failed = self.handle(cx);
         if hides {

@@ -86,7 +86,7 @@ impl Engine {
     ) -> Result<(), Failure> {
         let (entry, request) = (self.commands.entry(waiter.command), waiter.request.view());
         self.check_permission(session, entry, request, Context::TopLevel, now.wall_ms)?;
-        self.route(session, entry, request)
+        self.route(session, entry, request).map(drop)
     }
 
     /// Runs the command of a waiting client, and records the time that it takes.

@@ -25,6 +25,8 @@ pub(super) enum Admission {
     Queue,
     /// It waits until this Unix time in milliseconds.
     Pause(u64),
+    /// It waits until the session is woken.
+    Hold,
 }
 
 /// Decides about a request whose name and number of arguments are right.
@@ -66,7 +68,9 @@ fn admit_within_rate(
     if engine.gate().contains(Gate::BROKEN) {
         return Err(failure("ERR a panic left half a transaction: the server ends"));
     }
-    engine.route(session, entry, request)?;
+    if !engine.route(session, entry, request)? {
+        return Ok(Admission::Hold);
+    }
     engine.make_room(now);
     let nature = Nature::of(engine, session, entry, request);
     check_memory(engine, session, entry, nature, now)?;

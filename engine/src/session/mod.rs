@@ -55,6 +55,8 @@ enum Parked {
     },
     /// A key is held. The request is tried again when that has ended.
     Held,
+    /// A cluster finds out how far it has to be for the request, which is tried again when the session is woken.
+    Asking,
     /// `CLIENT PAUSE` is in force. Check again at this monotonic time in microseconds.
     Paused { until_us: u64 },
     /// It has used up its share of the turn, and goes on after other connections.
@@ -172,7 +174,8 @@ impl Machine {
 
     /// Whether it waits for something other than input; such a wait ends when the peer leaves.
     fn is_waiting(&self) -> bool {
-        matches!(self.parked, Parked::Blocked { .. } | Parked::Paused { .. } | Parked::Held)
+        let may_execute = matches!(self.parked, Parked::No | Parked::Yielding | Parked::OutputFull);
+        !may_execute
     }
 
     /// Whether requests may be executed now. While replies are withheld none are: their replies
@@ -329,7 +332,12 @@ impl Machine {
     /// Continues after other connections had their turns, or once there is room for more output.
     fn take_turn(&mut self, engine: &Engine) {
         let full = || self.out.len() >= engine.tuning.output_ceiling(self.output_class());
-        if matches!(self.parked, Parked::Yielding | Parked::OutputFull) && !full() {
+        let goes_on = match self.parked {
+            Parked::Yielding | Parked::OutputFull => !full(),
+            Parked::Asking => true,
+            _ => false,
+        };
+        if goes_on {
             self.parked = Parked::No;
         }
     }

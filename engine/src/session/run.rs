@@ -197,7 +197,8 @@ impl Machine {
             let request = batch.view(span, buffer);
             self.run_one(engine, planned, request, now, &mut timer);
             if self.must_stop(stop_at) {
-                let held = matches!(self.parked, Parked::Paused { .. } | Parked::Held);
+                let held =
+                    matches!(self.parked, Parked::Paused { .. } | Parked::Held | Parked::Asking);
                 let end = if held { start } else { span.end() };
                 stopped = Some(end);
                 break;
@@ -351,6 +352,7 @@ impl Machine {
                 self.queue(engine, entry, request, now);
             }
             Ok(Admission::Pause(until_ms)) => self.pause(entry, until_ms, now),
+            Ok(Admission::Hold) => self.hold(entry, captured),
             Ok(Admission::Run) => {
                 let reply = self.begin_reply();
                 if !captured {
@@ -453,6 +455,13 @@ impl Machine {
         let wait_us = (until_ms.saturating_sub(now.wall_ms) + 1).saturating_mul(1000);
         self.state.client().set_flag(ClientFlags::PAUSED, true);
         self.parked = Parked::Paused { until_us: now.mono_us.saturating_add(wait_us) };
+    }
+
+    /// Holds a request back until the session is woken: it is parsed again then.
+    fn hold(&mut self, entry: &CommandEntry, captured: bool) {
+        self.state.set_special(Special::CAPTURED, captured);
+        self.note_command(Some(entry));
+        self.parked = Parked::Asking;
     }
 
     fn run_admitted<'r, const TRACED: bool>(

@@ -64,6 +64,12 @@ bitflags::bitflags! {
         const ROUTED = 1 << 17;
         /// `READONLY`: in a cluster it may also read from a follower.
         const READONLY = 1 << 18;
+        /// `CLIENT CONSISTENCY … READS INDEX`: whoever is asked answers what was agreed on by then.
+        const READS_INDEX = 1 << 19;
+        /// `CLIENT CONSISTENCY ASYNC`: no reply waits for others.
+        const ASYNC = 1 << 20;
+        /// A cluster has been asked about the request that waits.
+        const ASKED = 1 << 21;
         /// All properties of a log or a master as a source of requests.
         const SOURCE = Self::TRUSTED.bits() | Self::TIMELESS.bits() | Self::UNLOGGED.bits();
     }
@@ -136,7 +142,8 @@ pub struct SessionState {
     stream: u16,
     /// The number of random numbers that were drawn.
     draws: u32,
-    /// With [`Special::ROUTED`], the fence behind which the request runs.
+    /// With [`Special::ROUTED`], the fence behind which the request runs; with [`Special::ASKED`], the
+    /// number under which the cluster was asked about it.
     fence: u64,
     /// Protocol version.
     pub proto: Proto,
@@ -312,6 +319,38 @@ impl SessionState {
     /// Sets [`SessionState::is_readonly`].
     pub fn set_readonly(&mut self, on: bool) {
         self.set_special(Special::READONLY, on);
+    }
+
+    /// Whether who follows may answer its reads.
+    pub fn reads_anywhere(&self) -> bool {
+        self.special.intersects(Special::READONLY | Special::READS_INDEX)
+    }
+
+    /// Whether its reads show what was agreed on when they were asked for, whoever answers.
+    pub fn reads_index(&self) -> bool {
+        self.special.contains(Special::READS_INDEX)
+    }
+
+    /// Whether its replies wait for nobody's agreement.
+    pub fn is_async(&self) -> bool {
+        self.special.contains(Special::ASYNC)
+    }
+
+    /// Sets what [`reads_index`](Self::reads_index) and [`is_async`](Self::is_async) say.
+    pub fn set_consistency(&mut self, reads_index: bool, is_async: bool) {
+        self.set_special(Special::READS_INDEX, reads_index);
+        self.set_special(Special::ASYNC, is_async);
+    }
+
+    /// Under which number a cluster was asked about the request that waited; it is no longer known then.
+    pub(crate) fn take_asked(&mut self) -> Option<u64> {
+        self.take_special(Special::ASKED).then_some(self.fence)
+    }
+
+    /// Notes under which number a cluster was asked about the request that waits. It has no fence yet.
+    pub(crate) fn set_asked(&mut self, asked: u64) {
+        self.set_special(Special::ASKED, true);
+        self.fence = asked;
     }
 
     pub(crate) fn set_special(&mut self, reasons: Special, on: bool) {

@@ -194,7 +194,8 @@ impl Machine {
         let parked = match &self.parked {
             Parked::Blocked { deadline_us, .. } => *deadline_us,
             Parked::Paused { until_us } => Some(*until_us),
-            Parked::No | Parked::Held | Parked::Yielding | Parked::OutputFull => None,
+            Parked::No | Parked::Held | Parked::Asking => None,
+            Parked::Yielding | Parked::OutputFull => None,
         };
         let limits = [self.idle_deadline_us(engine), self.soft_limit_deadline_us(engine)];
         limits.into_iter().chain([parked]).flatten().min()

@@ -28,7 +28,7 @@ impl Machine {
     pub(super) fn depend(&mut self, engine: &Engine, position: Position, start: usize) {
         self.note_written(engine, position);
         let withholds = engine.journal.as_ref().map(|journal| journal.withholds());
-        if withholds.is_some_and(|what| what != Withholds::Nothing) {
+        if withholds.is_some_and(|what| what != Withholds::Nothing) && !self.state.is_async() {
             self.withhold(position, start);
         }
     }

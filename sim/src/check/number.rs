@@ -20,7 +20,9 @@ impl Number {
     /// The state after a command, and the reply to it.
     fn run(state: State, command: &Command) -> (State, Reply) {
         match *command {
-            Command::Get(_) => (state, Reply::Number(state.map(|(number, _)| number))),
+            Command::Get(_) | Command::Follow(_) => {
+                (state, Reply::Number(state.map(|(number, _)| number)))
+            }
             Command::Set(_, number) => (Some((number, false)), Reply::Ok),
             Command::SetPx(_, number, _) => (Some((number, true)), Reply::Ok),
             Command::SetNx(_, number) => match state {
