@@ -37,6 +37,9 @@ pub enum Stranger {
     /// Another node than the expected one answered.
     #[error("another node answers at this address")]
     Another,
+    /// It has no certificate of a trusted authority, or does not speak TLS.
+    #[error("it has shown no certificate of a trusted authority")]
+    Certificate,
 }
 
 /// The nodes that a node knows, itself included.

@@ -1,6 +1,7 @@
 //! [`Hub`]: what the threads of a node share about it and the other nodes.
 
 use crate::book::{Book, Stranger};
+use crate::secure::Certificates;
 use crate::transport::Counts;
 use crate::wire::{Greeting, Peer};
 use consensus::{Files, NodeId};
@@ -28,7 +29,7 @@ pub struct Hub {
     /// not.
     written: Mutex<Book>,
     member: OnceLock<Arc<Member>>,
-    named: Mutex<HashSet<(NodeId, Stranger)>>,
+    named: Mutex<HashSet<(NodeId, Box<str>, Stranger)>>,
     /// The members that are to be forgotten once the group has removed them. Until then their
     /// messages are accepted, because the group may need their vote for it.
     leaving: Mutex<BTreeSet<NodeId>>,
@@ -36,6 +37,8 @@ pub struct Hub {
     pub counts: Counts,
     /// The secret that other nodes must present.
     pub secret: crate::service::Secret,
+    /// How connections to other nodes are encrypted; not set where they are not.
+    pub certificates: OnceLock<Certificates>,
     /// Notified whenever the book has changed.
     pub changed: Notify,
 }
@@ -92,6 +95,7 @@ impl Hub {
             leaving: Mutex::default(),
             counts: Counts::default(),
             secret: announce.secret.clone(),
+            certificates: OnceLock::new(),
             changed: Notify::new(),
         };
         hub.keep(&book).map_err(|error| format!("{shown}: {error}"))?;
@@ -153,7 +157,7 @@ impl Hub {
     pub fn refuse(&self, from: NodeId, host: &str, why: Stranger) -> Stranger {
         self.counts.refused.add(1);
         let mut named = self.named.lock();
-        if named.len() < NAMED_MAX && named.insert((from, why)) {
+        if named.len() < NAMED_MAX && named.insert((from, host.into(), why)) {
             tracing::warn!(node = crate::book::name_of(from), host, %why, "a node was refused");
         }
         why

@@ -29,6 +29,7 @@ mod hub;
 mod links;
 mod receive;
 mod seat;
+mod secure;
 mod service;
 mod start;
 mod transport;
@@ -36,5 +37,6 @@ mod wire;
 
 pub use book::is_host;
 pub use hub::Announce;
+pub use secure::Certificates;
 pub use start::{Announced, Plan, Prepared, Running};
 pub use transport::Transport;

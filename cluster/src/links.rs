@@ -8,7 +8,8 @@
 use crate::book::{Book, Stranger, name_of};
 use crate::hub::Hub;
 use crate::receive::{Receiver, host_of};
-use crate::service::{PeersClient, PeersServer, Secret};
+use crate::secure::{Connector, accept};
+use crate::service::{PeersClient, PeersServer};
 use crate::transport::{Event, Inbox, Transport};
 use crate::wire::{Batch, Chunk, Greeting, Peer, Raft, VERSION, weight};
 use consensus::{Message, NodeId, SnapshotReader};
@@ -26,6 +27,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
 
 /// The highest number of messages that wait for one connection.
@@ -113,7 +115,7 @@ impl Links {
             listener.set_nonblocking(true)?;
             let _inside = runtime.enter();
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            runtime.spawn(listen(listener, receiver.clone(), hub.secret.clone()));
+            runtime.spawn(listen(listener, receiver.clone(), hub.clone()));
         }
         let links = Mutex::default();
         let shared = Arc::new(Shared { hub, inbox, links, meetings: AtomicUsize::new(0) });
@@ -227,8 +229,7 @@ impl Link {
     }
 }
 
-async fn listen(listener: tokio::net::TcpListener, receiver: Arc<Receiver>, secret: Secret) {
-    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+async fn listen(listener: tokio::net::TcpListener, receiver: Arc<Receiver>, hub: Arc<Hub>) {
     let server = Server::builder()
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
@@ -236,8 +237,17 @@ async fn listen(listener: tokio::net::TcpListener, receiver: Arc<Receiver>, secr
         .http2_keepalive_interval(Some(PATIENCE))
         .http2_keepalive_timeout(Some(PATIENCE));
     let mut server = server;
-    let served =
-        server.add_service(PeersServer(receiver, secret)).serve_with_incoming(incoming).await;
+    let server = server.add_service(PeersServer(receiver, hub.secret.clone()));
+    let served = match hub.certificates.get().cloned() {
+        None => {
+            server.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))).await
+        }
+        Some(certificates) => {
+            let (proven, incoming) = mpsc::channel(1);
+            tokio::spawn(accept(listener, certificates, hub, proven));
+            server.serve_with_incoming(ReceiverStream::new(incoming)).await
+        }
+    };
     if let Err(error) = served {
         tracing::error!(%error, "nobody listens to other nodes any more");
     }
@@ -289,7 +299,12 @@ async fn tend(shared: Arc<Shared>, id: NodeId, link: Arc<Link>) {
 }
 
 /// Connects to another node.
-async fn connect(host: &str, port: u32, secret: &str) -> Result<PeersClient, String> {
+async fn connect(
+    host: &str,
+    port: u32,
+    secret: &str,
+    through: Option<Connector>,
+) -> Result<PeersClient, String> {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let endpoint = Endpoint::from_shared(format!("http://{host}:{port}"));
     let endpoint = endpoint.map_err(|error| error.to_string())?;
@@ -301,8 +316,18 @@ async fn connect(host: &str, port: u32, secret: &str) -> Result<PeersClient, Str
         .http2_keep_alive_interval(PATIENCE / 2)
         .keep_alive_timeout(PATIENCE)
         .keep_alive_while_idle(true);
-    let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
+    let channel = match through {
+        Some(connector) => endpoint.connect_with_connector(connector).await,
+        None => endpoint.connect().await,
+    };
+    let channel = channel.map_err(|error| error.to_string())?;
     Ok(PeersClient::new(channel, secret))
+}
+
+/// Makes encrypted connections, where that is wanted.
+fn connector(hub: &Arc<Hub>) -> Option<Connector> {
+    let certificates = hub.certificates.get()?.clone();
+    Some(Connector { certificates, hub: hub.clone() })
 }
 
 /// Exchanges greetings with the node `to`. Zero stands for any node, which is then asked to join;
@@ -317,14 +342,15 @@ async fn greet(hub: &Hub, client: &mut PeersClient, host: &str, to: NodeId) -> R
     hub.hear(answer, host).map_err(|why| why.to_string())
 }
 
-async fn meet(hub: &Hub, host: &str, port: u16) -> Result<(), String> {
-    let mut client = connect(host, port.into(), &hub.secret).await?;
+async fn meet(hub: &Arc<Hub>, host: &str, port: u16) -> Result<(), String> {
+    let mut client = connect(host, port.into(), &hub.secret, connector(hub)).await?;
     greet(hub, &mut client, host, 0).await
 }
 
 /// Uses a connection to a node from its beginning to its end.
 async fn visit(hub: &Arc<Hub>, peer: &Peer, link: &Link) -> Result<(), String> {
-    let mut client = connect(&peer.host, peer.bus_port, &hub.secret).await?;
+    let through = connector(hub);
+    let mut client = connect(&peer.host, peer.bus_port, &hub.secret, through).await?;
     greet(hub, &mut client, &peer.host, peer.id).await?;
     let (queue, messages) = mpsc::channel(QUEUE);
     link.bytes.store(0, Ordering::SeqCst);
@@ -594,7 +620,7 @@ mod tests {
         let refused = bad.len() as u64;
         runtime.block_on(async {
             for batch in bad {
-                let mut client = connect("127.0.0.1", one.port.into(), SECRET).await.unwrap();
+                let mut client = connect("127.0.0.1", one.port.into(), SECRET, None).await.unwrap();
                 let status =
                     client.messages(tonic::codegen::tokio_stream::iter([batch])).await.unwrap_err();
                 assert_eq!(status.code(), tonic::Code::PermissionDenied);
@@ -604,7 +630,7 @@ mod tests {
         // Without the secret nothing is told, and nothing is looked at.
         runtime.block_on(async {
             for wrong in ["", "another"] {
-                let mut client = connect("127.0.0.1", one.port.into(), wrong).await.unwrap();
+                let mut client = connect("127.0.0.1", one.port.into(), wrong, None).await.unwrap();
                 let status = client.greet(two.hub.book().greeting("")).await.unwrap_err();
                 assert_eq!(status.code(), tonic::Code::Unauthenticated);
             }

@@ -5,6 +5,7 @@ use crate::files::Folder;
 use crate::hub::{Announce, Hub};
 use crate::links::Links;
 use crate::seat::Seat;
+use crate::secure::Certificates;
 use crate::transport::{Event, Inbox, Outlet, inbox};
 use consensus::{ELECTION_TICKS, Settings};
 use engine::Engine;
@@ -119,9 +120,13 @@ impl Prepared {
         self,
         engine: Arc<Engine>,
         listeners: Vec<TcpListener>,
+        certificates: Option<Certificates>,
         ended: impl FnOnce(Fatal) + Send + 'static,
     ) -> Result<Running, String> {
         let Prepared { opened, hub, ways: (inbox, outlet), plan } = self;
+        if let Some(certificates) = certificates {
+            hub.certificates.get_or_init(|| certificates);
+        }
         let seat = Arc::new(seat(&opened.member, &hub, inbox.clone(), &plan));
         let node = opened.start_behind(engine, seat.clone()).map_err(|error| error.to_string())?;
         let links = Links::start(hub.clone(), inbox.clone(), listeners);

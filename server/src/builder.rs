@@ -162,7 +162,7 @@ impl ServerBuilder {
         engine.set_gate(Gate::LOADING, true);
         let mut serving = Serving::new(streams, &engine, process.clone(), clock)?;
         let seat = match entrance {
-            Some(entrance) => serving.while_loading(|| entrance.start(&engine))??,
+            Some(entrance) => serving.while_loading(|| entrance.start(&engine, &process))??,
             None => {
                 let data = LoadTarget::new(backend, config, commands);
                 load(&mut serving, &data, journal_wanted, (&engine, &process), journal)?;

@@ -13,7 +13,6 @@ const SEEDS: u64 = 100;
 const FIRST: &[(Planted, u64)] = &[
     (Planted::VoteNotKept, 2),
     (Planted::EarlyReads, 14),
-    (Planted::OlderTerm, 13),
     (Planted::FollowerExpires, 2),
     (Planted::NoUndo, 4),
     (Planted::OneApart, 1),

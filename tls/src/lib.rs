@@ -20,8 +20,8 @@ use filter::TlsFilter;
 use parking_lot::RwLock;
 use runtime::filter::FilterService;
 use runtime::{Refusal, Service};
-pub use rustls::ClientConfig;
-use rustls::{ServerConfig, ServerConnection};
+use rustls::ServerConnection;
+pub use rustls::{ClientConfig, ServerConfig};
 pub use settings::{ClientCertificates, Settings};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -82,6 +82,12 @@ impl Tls {
             connection.map(TlsFilter::new).map_err(|_| Refusal(Vec::new()))
         };
         Arc::new(FilterService { inner, make, patience: HANDSHAKE_PATIENCE })
+    }
+
+    /// The configurations for incoming and for outgoing connections, for two servers that are each other's clients; `None` if
+    /// no trusted authorities are configured.
+    pub fn both(&self) -> Option<(Arc<ServerConfig>, Arc<ClientConfig>)> {
+        Some((self.server.read().clone(), self.client()?))
     }
 
     /// The configuration for outgoing connections; `None` if no trusted authorities are configured.

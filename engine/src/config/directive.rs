@@ -105,9 +105,6 @@ pub enum Effect {
     Applied,
     /// It changes nothing here and nothing is lost by that: kept, given back, warned of once.
     Kept,
-    /// Ignoring it would lose data or security: any value but the default is refused, with this
-    /// reason.
-    Refused(&'static str),
 }
 
 impl Directive {
@@ -144,12 +141,6 @@ impl Directive {
     /// Kept and given back without effect.
     pub(super) const fn kept(mut self) -> Self {
         self.effect = Effect::Kept;
-        self
-    }
-
-    /// Refused unless it is the default.
-    pub(super) const fn refused(mut self, why: &'static str) -> Self {
-        self.effect = Effect::Refused(why);
         self
     }
 

@@ -16,6 +16,7 @@ const OTHER_DEFAULT: &[(&str, &str)] = &[
 
 /// The directives for which `CONFIG SET` replies differently, and the reason.
 const OTHER_ANSWER: &[(&str, &str)] = &[
+    ("tls-cluster", "its nodes agree on it at the start"),
     ("loglevel", "Redis 7.2 added the level `nothing`"),
     ("port", "immutable: a runtime serves the listeners it was started with"),
     ("tls-port", "immutable, as port"),
@@ -364,16 +365,6 @@ fn context_decides_on_protected_and_loading() {
     assert!(set(&store, "dbfilename", "y.rdb").is_err());
     let path = store.set_many(&[("dbfilename", "a/b")], local);
     assert_eq!(reason(path), "dbfilename can't be a path, just a filename");
-}
-
-#[test]
-fn what_would_lose_data_or_security_is_refused() {
-    let store = ConfigStore::new();
-    let (_, row) = lookup("tls-cluster").expect("known");
-    assert_eq!(store.load(row, &["no"]), Ok(()));
-    let refusal = store.load(row, &["yes"]).expect_err("refused");
-    assert!(refusal.contains("Varve"), "{refusal}");
-    assert!(store.is_default(row.id));
 }
 
 #[test]

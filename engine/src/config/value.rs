@@ -1,6 +1,6 @@
 //! From words to a value and back: what each [`Kind`] accepts, with Redis's error texts.
 
-use super::{Directive, Effect, Grammar, Initial, KeyspaceEvents, Kind, grammar, memory};
+use super::{Directive, Grammar, Initial, KeyspaceEvents, Kind, grammar, memory};
 use std::sync::Arc;
 
 /// The value of a directive.
@@ -43,16 +43,12 @@ impl Directive {
     /// changes only the classes it names.
     ///
     /// # Errors
-    /// The words are no value: the reason, in Redis's words. Or Varve refuses the value, and says why.
+    /// The words are no value: the reason, in Redis's words.
     pub fn parse(&self, words: &[&str], current: &Value) -> Result<Value, String> {
-        let value = match (words, self.takes_many_words()) {
-            (words, true) => self.parse_many(words, current)?,
-            ([word], false) => self.parse_one(word)?,
-            _ => return Err("wrong number of arguments".into()),
-        };
-        match self.effect {
-            Effect::Refused(why) if value != self.default_value() => Err(why.into()),
-            _ => Ok(value),
+        match (words, self.takes_many_words()) {
+            (words, true) => self.parse_many(words, current),
+            ([word], false) => self.parse_one(word),
+            _ => Err("wrong number of arguments".into()),
         }
     }
 

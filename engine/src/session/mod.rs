@@ -172,6 +172,11 @@ impl Machine {
         !matches!(self.parked, Parked::No)
     }
 
+    /// Whether the request that it stopped at was not executed, and is parsed again.
+    fn comes_again(&self) -> bool {
+        matches!(self.parked, Parked::Paused { .. } | Parked::Held | Parked::Asking)
+    }
+
     /// Whether it waits for something other than input; such a wait ends when the peer leaves.
     fn is_waiting(&self) -> bool {
         let may_execute = matches!(self.parked, Parked::No | Parked::Yielding | Parked::OutputFull);

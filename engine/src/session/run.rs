@@ -197,9 +197,7 @@ impl Machine {
             let request = batch.view(span, buffer);
             self.run_one(engine, planned, request, now, &mut timer);
             if self.must_stop(stop_at) {
-                let held =
-                    matches!(self.parked, Parked::Paused { .. } | Parked::Held | Parked::Asking);
-                let end = if held { start } else { span.end() };
+                let end = if self.comes_again() { start } else { span.end() };
                 stopped = Some(end);
                 break;
             }
@@ -352,7 +350,7 @@ impl Machine {
                 self.queue(engine, entry, request, now);
             }
             Ok(Admission::Pause(until_ms)) => self.pause(entry, until_ms, now),
-            Ok(Admission::Hold) => self.hold(entry, captured),
+            Ok(Admission::Hold) => self.hold(captured),
             Ok(Admission::Run) => {
                 let reply = self.begin_reply();
                 if !captured {
@@ -458,9 +456,8 @@ impl Machine {
     }
 
     /// Holds a request back until the session is woken: it is parsed again then.
-    fn hold(&mut self, entry: &CommandEntry, captured: bool) {
+    fn hold(&mut self, captured: bool) {
         self.state.set_special(Special::CAPTURED, captured);
-        self.note_command(Some(entry));
         self.parked = Parked::Asking;
     }
 

@@ -2,6 +2,7 @@
 
 use crate::config::Loaded;
 use crate::error::StartError;
+use crate::process::Process;
 use engine::Engine;
 use engine::config::{ConfigStore, Id};
 use runtime::Clock;
@@ -45,7 +46,7 @@ impl Entrance {
         match *self {}
     }
 
-    pub fn start(self, _: &Arc<Engine>) -> Result<Seat, StartError> {
+    pub fn start(self, _: &Arc<Engine>, _: &Process) -> Result<Seat, StartError> {
         match self {}
     }
 }

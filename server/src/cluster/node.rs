@@ -6,8 +6,9 @@
 
 use crate::config::Loaded;
 use crate::error::StartError;
+use crate::process::Process;
 use crate::system::{self, fail_stop};
-use cluster::{Announce, Announced, Plan, Prepared, is_host};
+use cluster::{Announce, Announced, Certificates, Plan, Prepared, is_host};
 use engine::Engine;
 use engine::config::{ConfigStore, Id, Value, by_id};
 use parking_lot::Mutex;
@@ -70,6 +71,9 @@ pub(crate) fn wanted(loaded: &Loaded) -> Result<bool, StartError> {
     }
     if loaded.given.contains_key(&Id::Storage) && store.choice(Id::Storage) != "memory" {
         return refuse("only the storage 'memory' can be kept by a group so far");
+    }
+    if !cfg!(feature = "tls") && store.boolean(Id::TlsCluster) {
+        return refuse("'tls-cluster yes' needs a server built with the feature `tls`");
     }
     if !store.text(Id::Replicaof).is_empty() {
         return refuse("a node follows who was elected ('replicaof' is not allowed)");
@@ -163,9 +167,10 @@ fn secret(config: &ConfigStore, addresses: &[SocketAddr]) -> Result<Arc<str>, St
         return Err(StartError::other("'cluster-secret': only printable ASCII, without spaces"));
     }
     let outside = addresses.iter().any(|address| !address.ip().is_loopback());
-    if secret.is_empty() && outside && config.boolean(Id::ProtectedMode) {
+    let open = !config.boolean(Id::TlsCluster);
+    if secret.is_empty() && open && outside && config.boolean(Id::ProtectedMode) {
         return Err(StartError::other(
-            "other machines reach the port for nodes: set the same 'cluster-secret' on all of them (VARVE_CLUSTER_SECRET_FILE), or 'protected-mode no'",
+            "other machines reach the port for nodes: set the same 'cluster-secret' on all of them (VARVE_CLUSTER_SECRET_FILE), or 'tls-cluster yes', or 'protected-mode no'",
         ));
     }
     Ok(secret)
@@ -194,18 +199,30 @@ impl Entrance {
     ///
     /// # Errors
     /// Fails if the last snapshot cannot be loaded.
-    pub fn start(self, engine: &Arc<Engine>) -> Result<Seat, StartError> {
+    pub fn start(self, engine: &Arc<Engine>, process: &Process) -> Result<Seat, StartError> {
         let ended = |error| {
             tracing::error!(%error, "this node cannot go on, and ends at once; the others do");
             fail_stop::end(None);
         };
-        let running = self.prepared.start(engine.clone(), self.listeners, ended);
+        let certificates = certificates(process);
+        let running = self.prepared.start(engine.clone(), self.listeners, certificates, ended);
         let running = running.map_err(StartError::Other)?;
         let seat = Seat(Arc::new(Mutex::new(Some(running))));
         let (told, own) = (seat.clone(), self.own);
         engine.config.on_change(Box::new(move |id, value| told.changed(&own, id, value)));
         Ok(seat)
     }
+}
+
+/// How connections to other nodes are encrypted, if they are.
+fn certificates(process: &Process) -> Option<Certificates> {
+    #[cfg(feature = "tls")]
+    if process.config.boolean(Id::TlsCluster) {
+        let encryption = process.encryption.clone();
+        return Some(Arc::new(move || encryption.nodes()));
+    }
+    let _ = process;
+    None
 }
 
 impl Own {

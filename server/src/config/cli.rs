@@ -113,7 +113,7 @@ mod tests {
         let help = invoke(&["--help-all"]).unwrap_err();
         assert_eq!(help.exit_code(), 0);
         let help = help.to_string();
-        for part in ["--maxmemory <bytes>", "Persistence:", "--appendonly <yes|no>", "refused"] {
+        for part in ["--maxmemory <bytes>", "Persistence:", "--appendonly <yes|no>", "Kept"] {
             assert!(help.contains(part), "{part} in {help}");
         }
         let version = invoke(&["-v"]).unwrap_err();

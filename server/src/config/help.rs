@@ -55,10 +55,6 @@ pub(super) fn directives() -> String {
     help.push_str("\nKept without effect, so that files made for Redis work: ");
     let kept = |row: &&Directive| row.effect == Effect::Kept && !row.hidden;
     let names: Vec<_> = engine::config::all().filter(kept).map(|row| row.name).collect();
-    help.push_str(&names.join(", "));
-    help.push_str("\nNot there yet, refused: ");
-    let refused = |row: &&Directive| matches!(row.effect, Effect::Refused(_));
-    let names: Vec<_> = engine::config::all().filter(refused).map(|row| row.name).collect();
     help + &names.join(", ")
 }
 

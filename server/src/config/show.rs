@@ -64,8 +64,7 @@ Made from the registry by `varve config reference`; do not edit. Layers, later o
 `redis.conf`), the environment (`VARVE_MAXMEMORY=1gb`; `VARVE_REQUIREPASS_FILE=/run/secrets/pass` takes what that file holds), the command line
 (`--maxmemory 1gb`). `varve config check FILE` says what is wrong with one, `varve config show FILE` which value comes from where, and after a change
 `varve config reload FILE`, or SIGHUP, applies what can change while the server runs; the log says what needs a restart.\n
-*Applied*: it has its effect; *fixed*: only at the start. *Kept*: given back, without effect here and without loss; a warning says so. *Refused*: any value but the default
-stops the start, because ignoring it would cost data or security.\n";
+*Applied*: it has its effect; *fixed*: only at the start. *Kept*: given back, without effect here and without loss; a warning says so.\n";
 
 fn line(row: &Directive, store: &ConfigStore) -> String {
     let cell = |text: &str| text.replace('|', "\\|");
@@ -73,7 +72,6 @@ fn line(row: &Directive, store: &ConfigStore) -> String {
         Effect::Applied if row.immutable => "applied, fixed".to_owned(),
         Effect::Applied => "applied".to_owned(),
         Effect::Kept => "kept".to_owned(),
-        Effect::Refused(why) => format!("refused: {why}"),
     };
     let default = match store.text(row.id) {
         text if text.is_empty() => String::new(),

@@ -109,12 +109,7 @@ fn harmless_directives_warn_once_and_dangerous_ones_are_refused() {
     assert!(loaded.warnings[0].contains("lua-replicate-commands"));
     assert_eq!(loaded.warnings[1], "kept, but without effect in Varve: activedefrag, io-threads");
     assert_eq!(loaded.store.integer(Id::IoThreads), 8);
-    for line in [
-        "loadmodule /x.so",
-        "tls-cluster yes",
-        "redisearch.timeout 5",
-        "sentinel monitor m 1.2.3.4 1 1",
-    ] {
+    for line in ["loadmodule /x.so", "redisearch.timeout 5", "sentinel monitor m 1.2.3.4 1 1"] {
         let message = error(&[&place.file("b.conf", line)]);
         assert!(message.contains("b.conf:1: '") && message.contains("Varve"), "{message}");
     }

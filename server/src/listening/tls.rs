@@ -15,6 +15,9 @@ pub(crate) struct Encryption(RwLock<Current>);
 #[derive(Default)]
 struct Current {
     tls: Option<Arc<Tls>>,
+    /// Between the nodes of a cluster, where both ends show certificates.
+    #[cfg(feature = "cluster")]
+    nodes: Option<Arc<Tls>>,
     /// The configuration's number when it was read.
     version: u64,
 }
@@ -29,10 +32,14 @@ impl Encryption {
             return Ok(false);
         }
         let (settings, version) = (settings(config), config.version());
+        #[cfg(feature = "cluster")]
+        let nodes = between_nodes(config, &settings).map_err(|error| error.to_string())?;
         match &current.tls {
             Some(tls) => tls.reload(&settings).map_err(|error| error.to_string())?,
             None => current.tls = Some(Tls::new(&settings).map_err(|error| error.to_string())?),
         }
+        #[cfg(feature = "cluster")]
+        (current.nodes = nodes);
         current.version = version;
         Ok(true)
     }
@@ -45,6 +52,12 @@ impl Encryption {
             current.tls.is_some() && current.version == config.version()
         };
         if done { Ok(()) } else { self.reload(config).map(drop) }
+    }
+
+    /// What connections between the nodes of a cluster are made with, if they are encrypted.
+    #[cfg(feature = "cluster")]
+    pub fn nodes(&self) -> Option<(Arc<tls::ServerConfig>, Arc<tls::ClientConfig>)> {
+        self.0.read().nodes.as_ref()?.both()
     }
 
     /// Serves what `inner` does, through TLS.
@@ -60,7 +73,27 @@ impl Encryption {
 
 fn is_used(config: &ConfigStore) -> bool {
     let ports = [Id::TlsPort, Id::WebsocketTlsPort];
-    ports.iter().any(|id| config.integer(*id) != 0) || config.boolean(Id::TlsReplication)
+    ports.iter().any(|id| config.integer(*id) != 0)
+        || config.boolean(Id::TlsReplication)
+        || are_nodes_encrypted(config)
+}
+
+/// Whether this is a node of a cluster that encrypts what its nodes send each other.
+fn are_nodes_encrypted(config: &ConfigStore) -> bool {
+    cfg!(feature = "cluster")
+        && config.boolean(Id::ClusterEnabled)
+        && config.boolean(Id::TlsCluster)
+}
+
+/// The settings between nodes, if that is wanted: nodes always show certificates, whatever clients do.
+#[cfg(feature = "cluster")]
+fn between_nodes(
+    config: &ConfigStore,
+    settings: &Settings,
+) -> Result<Option<Arc<Tls>>, tls::TlsError> {
+    let clients = ClientCertificates::Required;
+    let settings = Settings { clients, outgoing: true, ..settings.clone() };
+    are_nodes_encrypted(config).then(|| Tls::new(&settings)).transpose()
 }
 
 /// Reads the settings, and follows their changes from now on.

@@ -1,6 +1,7 @@
 //! Three servers that agree on every write: founded, killed, restarted, outvoted.
 
 use crate::support::{Varve, command, connect, folder, run};
+use crate::tls::Authority;
 use redis::{Connection, RedisResult};
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
@@ -14,6 +15,8 @@ pub struct Member {
     folder: (TempDir, PathBuf),
     port: u16,
     timeout_ms: u32,
+    /// More of its command line.
+    more: Vec<String>,
 }
 
 /// Where nobody is killed nobody else is to be elected, though the machine is slow; who belongs is looked at every fifth of it.
@@ -35,17 +38,24 @@ fn free_pair() -> u16 {
     })
 }
 
-fn start(dir: &Path, port: u16, timeout_ms: u32) -> Varve {
+fn start(dir: &Path, port: u16, timeout_ms: u32, more: &[String]) -> Varve {
     let timeout = timeout_ms.to_string();
     let args = ["--cluster-enabled", "yes", "--bind", "127.0.0.1", "--save", ""];
-    Varve::start_at(dir, port, &[&args[..], &["--cluster-node-timeout", &timeout]].concat())
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    Varve::start_at(dir, port, &[&args[..], &["--cluster-node-timeout", &timeout], &more].concat())
 }
 
 impl Member {
     fn new(timeout_ms: u32) -> Member {
+        Member::with(timeout_ms, |_| Vec::new())
+    }
+
+    /// With this at the end of its command line, given its folder.
+    fn with(timeout_ms: u32, more: impl Fn(&Path) -> Vec<String>) -> Member {
         let (folder, port) = (folder(), free_pair());
-        let varve = Some(start(&folder.1, port, timeout_ms));
-        Member { varve, folder, port, timeout_ms }
+        let more = more(&folder.1);
+        let varve = Some(start(&folder.1, port, timeout_ms, &more));
+        Member { varve, folder, port, timeout_ms, more }
     }
 
     fn running(&self) -> &Varve {
@@ -67,7 +77,7 @@ impl Member {
     }
 
     fn restart(&mut self) {
-        self.varve = Some(start(&self.folder.1, self.port, self.timeout_ms));
+        self.varve = Some(start(&self.folder.1, self.port, self.timeout_ms, &self.more));
     }
 
     /// Whether it says that it leads; who is loading says nothing.
@@ -348,6 +358,44 @@ fn who_joins_late_gets_all_there_is_and_everybody_may_be_killed() {
     let got: String = run_by_leader(&nodes, &["GET", "key:7"]);
     assert_eq!(got, value);
     until("it has everything again", || nodes.iter().all(has_all));
+}
+
+/// The command line of a node that shows a certificate of this authority, and trusts others of it.
+fn certified(authority: &Authority, folder: &Path) -> Vec<String> {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let files = authority.certify(folder, "node", false);
+    let path = |path: PathBuf| path.display().to_string();
+    let certificate = ["--tls-cert-file".into(), path(files.certificate)];
+    let key = ["--tls-key-file".into(), path(files.key)];
+    let trusted = ["--tls-ca-cert-file".into(), path(files.authority)];
+    let wanted = ["--tls-cluster".into(), "yes".into()];
+    [certificate, key, trusted, wanted].concat()
+}
+
+#[test]
+fn nodes_that_show_no_certificate_of_the_authority_are_kept_out() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let nodes = [(); 2].map(|()| Member::with(CALM_MS, |folder| certified(&ours, folder)));
+    let mut strangers =
+        [Member::with(CALM_MS, |folder| certified(&theirs, folder)), Member::new(CALM_MS)];
+    let _: () = nodes[0].ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
+    let port = nodes[0].port.to_string();
+    let _: () = nodes[1].ask(&["CLUSTER", "MEET", "127.0.0.1", &port]).unwrap();
+    until("both vote", || nodes[0].info("varve_cluster_voters") == "2");
+    run_by_leader::<()>(&nodes, &["SET", "key", "1"]);
+    for stranger in &strangers {
+        let refused = || nodes[0].info("varve_cluster_messages_refused").parse::<u64>().unwrap();
+        let before = refused();
+        let _: () = stranger.ask(&["CLUSTER", "MEET", "127.0.0.1", &port]).unwrap();
+        until("it is refused, again and again", || refused() > before + 1);
+        assert_eq!(stranger.info("cluster_known_nodes"), "1");
+    }
+    assert_eq!(nodes[0].info("cluster_known_nodes"), "2");
+    strangers.iter_mut().for_each(Member::kill);
+    let [mut first, _second] = nodes;
+    let ended = first.varve.take().expect("it runs").stop();
+    let said = [ended.stdout, ended.stderr].concat();
+    assert_eq!(said.matches("no certificate of a trusted authority").count(), 1, "{said}");
 }
 
 #[test]

@@ -16,10 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 /// An authority; whoever it certifies, others that trust it believe.
-struct Authority(rcgen::Issuer<'static, rcgen::KeyPair>, String);
+pub struct Authority(rcgen::Issuer<'static, rcgen::KeyPair>, String);
 
 impl Authority {
-    fn new() -> Authority {
+    pub fn new() -> Authority {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -28,7 +28,7 @@ impl Authority {
     }
 
     /// Writes `NAME.crt`, `NAME.key` and `NAME-ca.crt`; valid, or long expired.
-    fn certify(&self, folder: &Path, name: &str, expired: bool) -> Files {
+    pub fn certify(&self, folder: &Path, name: &str, expired: bool) -> Files {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
         if expired {
@@ -48,10 +48,10 @@ impl Authority {
     }
 }
 
-struct Files {
-    certificate: PathBuf,
-    key: PathBuf,
-    authority: PathBuf,
+pub struct Files {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub authority: PathBuf,
 }
 
 impl Files {

@@ -4,14 +4,13 @@ use super::bounds::NATURAL;
 use crate::config::directive::{choice, integer, text, yes_no};
 use crate::config::{Directive, Id};
 
-const NO_TLS: &str =
-    "nodes of Varve do not encrypt what they send each other yet: it would go in the clear";
 const TLS_AUTH: &[(&str, i64)] = &[("no", 0), ("yes", 1), ("optional", 2)];
 
 /// Encrypted connections.
 pub(super) static ROWS: &[Directive] = &[
     integer(Id::TlsPort, "tls-port", (0, 65_535), 0, "Port for TLS; 0: none").immutable(),
-    yes_no(Id::TlsCluster, "tls-cluster", false, "Encrypt the cluster bus").refused(NO_TLS),
+    yes_no(Id::TlsCluster, "tls-cluster", false, "Encrypt what nodes of a cluster send each other")
+        .immutable(),
     yes_no(Id::TlsReplication, "tls-replication", false, "Encrypt the link to a master"),
     choice(Id::TlsAuthClients, "tls-auth-clients", TLS_AUTH, 1, "Ask clients for certificates"),
     text(Id::TlsCertFile, "tls-cert-file", "", "Certificate").names_file(),
