@@ -19,6 +19,7 @@
 //! | [`stream`] | [`Stream`]: the same for streams |
 //! | [`journal`] | [`Journal`], [`Position`]: streams of effects |
 //! | [`error`] | [`Error`]: why a storage refused |
+//! | [`bulk_load`] | [`BulkLoad`]: the entries of a file, stored on all cores |
 //! | [`busy`], [`hiding`], [`random`] | what several backends need: waiting for a long script, fields that have expired, numbers from a seed |
 //! | [`testing`] | the conformance suites that every backend and every journal runs |
 //!
@@ -32,6 +33,7 @@
 //! | [`rdb`] (`storage-rdb`) | Redis's dump format; this crate's only dependency within the workspace besides `resp` |
 
 pub mod backend;
+pub mod bulk_load;
 pub mod busy;
 pub mod error;
 pub mod hiding;
@@ -43,6 +45,7 @@ pub mod tx;
 pub mod types;
 
 pub use backend::{Backend, BackendStats, EncodingLimits, Locks, ShardSet, Snapshot, SnapshotSink};
+pub use bulk_load::{BulkLoad, Existing};
 pub use error::{Error, Result};
 pub use journal::{Appended, Durability, Fate, Journal, Position, Refusal, Withholds};
 pub use storage_rdb::{self as rdb, fields};

@@ -10,6 +10,7 @@ use engine::config::{Id, by_id};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use storage::Existing;
 use storage::rdb::Checksum;
 
 /// Loading that takes longer is worth a line in the log.
@@ -70,8 +71,9 @@ fn load_snapshot(data: &LoadTarget, process: &Process) -> Result<bool, StartErro
         libraries.push(text.to_vec());
         Ok(())
     };
-    let (backend, checksum) = (&*data.backend, Checksum::Compared);
-    let loaded = snapshot::load(backend, databases, &path, unix_ms(), true, checksum, library);
+    let (backend, checksum) = (&data.backend, Checksum::Compared);
+    let loaded =
+        snapshot::load(backend, databases, &path, unix_ms(), Existing::Replaced, checksum, library);
     let loaded = loaded.map_err(|error| StartError::other(format!("can't load {error}")))?;
     *data.libraries.lock() = libraries;
     *data.position.lock() = loaded.position;

@@ -3,13 +3,14 @@
 use super::snapshot;
 use engine::Engine;
 use std::path::Path;
+use storage::Existing;
 
-/// Loads a snapshot into a running engine; `replaces` as in [`snapshot::load`].
-pub(crate) fn load(engine: &Engine, path: &Path, replaces: bool) -> Result<(), String> {
+/// Loads a snapshot into a running engine.
+pub(crate) fn load(engine: &Engine, path: &Path, existing: Existing) -> Result<(), String> {
     let library = &mut |text: &[u8]| engine.restore_library(text);
     let checksum = engine.switches.checksum();
-    let (backend, databases) = (&*engine.backend, engine.databases());
-    snapshot::load(backend, databases, path, 0, replaces, checksum, library).map(drop)
+    let (backend, databases) = (&engine.backend, engine.databases());
+    snapshot::load(backend, databases, path, 0, existing, checksum, library).map(drop)
 }
 
 /// Removes every key of every database.

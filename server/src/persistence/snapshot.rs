@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use storage::rdb::{Checksum, Item, Options, Reader, WriteError, Writer};
-use storage::{Backend, Db, Error, Key, Locks, Snapshot, SnapshotSink};
+use storage::{Backend, BulkLoad, Db, Error, Existing, Snapshot, SnapshotSink};
 
 /// The version of Redis whose files these are.
 const REDIS_VERSION: &str = "7.2.0";
@@ -346,14 +346,14 @@ impl Position {
 }
 
 /// Loads a snapshot into a storage with this number of databases. As in Redis, keys that have
-/// expired at `now_ms` are left out. An existing key is replaced if `replaces`; otherwise it is an
-/// error, and the keys loaded before it stay. `library` gets the texts of function libraries.
+/// expired at `now_ms` are left out. If loading fails, the keys
+/// that were loaded stay. `library` gets the texts of function libraries.
 pub(crate) fn load(
-    backend: &dyn Backend,
+    backend: &Arc<dyn Backend>,
     databases: Db,
     path: &Path,
     now_ms: u64,
-    replaces: bool,
+    existing: Existing,
     checksum: Checksum,
     library: &mut dyn FnMut(&[u8]) -> Result<(), String>,
 ) -> Result<LoadedSnapshot, String> {
@@ -363,6 +363,7 @@ pub(crate) fn load(
         Reader::new(BufReader::with_capacity(1 << 20, file)).map_err(|error| named(&error))?;
     reader.set_checksum(checksum);
     let (mut loaded, mut position) = (LoadedSnapshot::default(), Position::default());
+    let mut load = BulkLoad::new(backend.clone(), existing);
     while let Some(item) = reader.next().map_err(|error| named(&error))? {
         match item {
             Item::Entry(entry) if entry.expiry_ms.is_some_and(|at| at <= now_ms) => {
@@ -373,12 +374,7 @@ pub(crate) fn load(
                 let db = db.ok_or_else(|| {
                     named(&format_args!("it has a database {}: raise `databases`", entry.db))
                 })?;
-                if !replaces && is_there(backend, db, &entry.key) {
-                    let key = String::from_utf8_lossy(&entry.key);
-                    return Err(named(&format_args!("the key '{key}' is there already")));
-                }
-                let stored = backend.load(db, &entry.key, entry.expiry_ms, entry.object);
-                stored.map_err(|error| named(&error))?;
+                load.entry(db, entry).map_err(|error| named(&error))?;
                 loaded.keys += 1;
             }
             Item::Function(text) => library(&text).map_err(|error| named(&error))?,
@@ -389,15 +385,7 @@ pub(crate) fn load(
             Item::SelectDb(_) | Item::Resize { .. } => {}
         }
     }
+    load.finish().map_err(|error| named(&error))?;
     loaded.position = position.cut();
     Ok(loaded)
-}
-
-fn is_there(backend: &dyn Backend, db: Db, key: &[u8]) -> bool {
-    let hash = backend.hash(key);
-    let mut found = false;
-    let looked = backend.transact(Locks::One(backend.shard_of(hash)), 0, &mut |tx| {
-        found = matches!(tx.kind(&Key { db, hash, bytes: key }), Ok(Some(_)));
-    });
-    looked.is_ok() && found
 }

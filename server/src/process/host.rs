@@ -19,6 +19,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use storage::Existing;
 
 impl Process {
     /// The engine, if its data may be replaced from here.
@@ -179,7 +180,7 @@ impl Host for Process {
         self.saver.save(&engine)?;
         clear(&engine)?;
         let path = snapshot_path(&engine);
-        load(&engine, &path, true)
+        load(&engine, &path, Existing::Replaced)
     }
 
     fn restart(&self, graceful: bool, delay: Duration) {
@@ -212,7 +213,7 @@ impl Host for Process {
             clear(&engine)?;
         }
         let path = snapshot_path(&engine);
-        load(&engine, &path, !keep || merge)
+        load(&engine, &path, if keep && !merge { Existing::Refused } else { Existing::Replaced })
     }
 
     fn follow(&self, source: Option<(&str, u16)>, generation: u64) {

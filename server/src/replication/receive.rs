@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use storage::Existing;
 
 /// The interval at which the master is told that we are alive while we load.
 const ALIVE_EVERY: Duration = Duration::from_millis(500);
@@ -110,9 +111,10 @@ fn fill(following: &Following<'_>, path: &Path) -> Result<storage::Db, String> {
         engine.restore_library(text)
     };
     // Expired keys stay until the master deletes them.
-    let (backend, databases) = (&*engine.backend, engine.databases());
+    let (backend, databases) = (&engine.backend, engine.databases());
     let checksum = engine.switches.checksum();
-    let loaded = snapshot::load(backend, databases, path, 0, true, checksum, &mut library)?;
+    let loaded =
+        snapshot::load(backend, databases, path, 0, Existing::Replaced, checksum, &mut library)?;
     engine.backend.flush().map_err(|error| error.to_string())?;
     let keys = loaded.keys;
     tracing::info!(keys, "the master's data are loaded");

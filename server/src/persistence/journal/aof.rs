@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use storage::rdb::Entry;
-use storage::{Backend, Db, Journal, Position};
+use storage::{BulkLoad, Db, Existing, Journal, Position};
 use storage_aof::{Aof, Command, Options, Replay};
 
 /// The interval at which a long load logs its progress.
@@ -56,6 +56,7 @@ pub(crate) fn open(data: &LoadTarget, dir: &Path) -> Result<(Log, Opened), Start
     };
     let mut loader = Loader::new(&engine);
     let (aof, loaded) = Aof::open(options, &mut loader).map_err(StartError::other)?;
+    loader.finish().map_err(StartError::Other)?;
     *data.libraries.lock() = engine.library_texts();
     let (keys, commands) = (loaded.entries, loaded.commands);
     let log = Log { aof, rewriting: Arc::default() };
@@ -119,7 +120,8 @@ fn loading_engine(data: &LoadTarget) -> Result<Arc<Engine>, StartError> {
 /// Loads the contents of the log into the storage.
 struct Loader<'e> {
     replayer: Replayer<'e>,
-    backend: &'e dyn Backend,
+    /// What the log's image holds, until the first command behind it.
+    load: BulkLoad,
     databases: Db,
     records: u64,
     spoke: Instant,
@@ -131,7 +133,7 @@ impl<'e> Loader<'e> {
     fn new(engine: &'e Engine) -> Self {
         Loader {
             replayer: Replayer::new(engine),
-            backend: &*engine.backend,
+            load: BulkLoad::new(engine.backend.clone(), Existing::Replaced),
             databases: engine.databases(),
             records: 0,
             spoke: Instant::now(),
@@ -148,6 +150,11 @@ impl<'e> Loader<'e> {
         }
     }
 
+    /// Returns when the image's entries have all been stored.
+    fn finish(&mut self) -> Result<(), String> {
+        self.load.finish().map_err(|error| error.to_string())
+    }
+
     fn check(&self, db: u64) -> Result<Db, String> {
         let known = Db::try_from(db).ok().filter(|db| *db < self.databases);
         known.ok_or_else(|| format!("it has a database {db}: raise `databases`"))
@@ -158,8 +165,7 @@ impl Replay for Loader<'_> {
     fn entry(&mut self, entry: Entry) -> Result<(), String> {
         self.count();
         let db = self.check(entry.db)?;
-        let stored = self.backend.load(db, &entry.key, entry.expiry_ms, entry.object);
-        stored.map_err(|error| error.to_string())
+        self.load.entry(db, entry).map_err(|error| error.to_string())
     }
 
     fn function(&mut self, code: &[u8]) -> Result<(), String> {
@@ -168,6 +174,7 @@ impl Replay for Loader<'_> {
 
     fn commands(&mut self, at: Position, commands: &[Command<'_>]) -> Result<(), String> {
         self.count();
+        self.finish()?;
         for command in commands {
             self.check(u64::from(command.db))?;
         }
@@ -249,8 +256,9 @@ impl Log {
         engine: &Engine,
         empty: &mut dyn FnMut() -> Result<(), String>,
     ) -> Result<(), String> {
-        let loaded = self.aof.reload(empty, &mut Loader::new(engine));
-        loaded.map(drop).map_err(|error| error.to_string())
+        let mut loader = Loader::new(engine);
+        self.aof.reload(empty, &mut loader).map_err(|error| error.to_string())?;
+        loader.finish()
     }
 
     /// Rewrites on the calling thread: the contents of the storage become the base.
