@@ -34,6 +34,7 @@ pub enum Existing {
 pub struct BulkLoad {
     backend: Arc<dyn Backend>,
     existing: Existing,
+    entries_per_batch: usize,
     batch: Batch,
     /// Made with the first batch that is full; absent if threads cannot be had.
     pool: Option<ThreadPool>,
@@ -52,7 +53,21 @@ struct Batch {
 impl BulkLoad {
     /// Loads into this storage.
     pub fn new(backend: Arc<dyn Backend>, existing: Existing) -> Self {
-        BulkLoad { backend, existing, batch: Batch::default(), pool: None, under_way: None }
+        BulkLoad {
+            backend,
+            existing,
+            entries_per_batch: ENTRIES_PER_BATCH,
+            batch: Batch::default(),
+            pool: None,
+            under_way: None,
+        }
+    }
+
+    /// With batches of so many entries; for tests, to which the usual ones are too large.
+    #[must_use]
+    pub fn in_batches_of(mut self, entries: usize) -> Self {
+        self.entries_per_batch = entries;
+        self
     }
 
     /// Takes an entry, which is stored in this call or a later one. `db` is the database to store
@@ -66,7 +81,7 @@ impl BulkLoad {
         self.batch.entries += 1;
         self.batch.bytes += entry.key.len() + bytes_of(&entry.object);
         self.batch.shards.entry(shard).or_default().push((db, entry));
-        if self.batch.entries < ENTRIES_PER_BATCH && self.batch.bytes < BYTES_PER_BATCH {
+        if self.batch.entries < self.entries_per_batch && self.batch.bytes < BYTES_PER_BATCH {
             return Ok(());
         }
         self.wait()?;

@@ -13,6 +13,8 @@ use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
 
 // The names of the tests say what they test.
 #[allow(missing_docs)]
+pub mod bulk_loads;
+#[allow(missing_docs)]
 pub mod concurrency;
 #[allow(missing_docs)]
 pub mod expiry;
@@ -87,6 +89,8 @@ macro_rules! __storage_suite {
             snapshots: a_snapshot_holds_everything, a_snapshot_is_of_one_moment,
                 sums_agree_in_a_snapshot, clearing_during_a_snapshot, one_snapshot_after_another,
                 an_abandoned_snapshot_leaves_no_trace;
+            bulk_loads: what_is_loaded_is_there, of_two_the_later_one_stays,
+                what_is_there_is_refused_when_asked;
         }
     };
     (@tests $name:ident, $make:expr; $($module:ident: $($test:ident),+;)+) => {
