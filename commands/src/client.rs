@@ -183,23 +183,22 @@ impl Victims<'_> {
 
 fn parse_victims<'a>(cx: &Cx<'a>) -> Result<Victims<'a>, Failure> {
     let mut victims = Victims::default();
-    for at in (2..cx.argc()).step_by(2) {
-        let Some(value) = cx.args.get(at + 1) else { return Err(SYNTAX) };
-        let word = cx.args.arg(at);
-        if is_word(word, "ID") {
+    let mut args = cx.args_from(2);
+    while !args.is_empty() {
+        if let Some(value) = args.option("ID") {
             let id = parse_i64(value).filter(|id| *id > 0);
             let error = failure("ERR client-id should be greater than 0");
             victims.id = Some(id.ok_or(error)? as u64);
-        } else if is_word(word, "ADDR") {
+        } else if let Some(value) = args.option("ADDR") {
             victims.address = Some(value);
-        } else if is_word(word, "LADDR") {
+        } else if let Some(value) = args.option("LADDR") {
             victims.local_address = Some(value);
-        } else if is_word(word, "USER") {
+        } else if let Some(value) = args.option("USER") {
             check_user(cx.engine, value)?;
             victims.user = Some(value);
-        } else if is_word(word, "TYPE") {
+        } else if let Some(value) = args.option("TYPE") {
             victims.client_type = Some(client_type(value)?);
-        } else if is_word(word, "MAXAGE") {
+        } else if let Some(value) = args.option("MAXAGE") {
             let seconds = parse_i64(value)
                 .ok_or(failure("ERR maxage is not an integer or out of range"))
                 .and_then(|it| match it {
@@ -207,7 +206,7 @@ fn parse_victims<'a>(cx: &Cx<'a>) -> Result<Victims<'a>, Failure> {
                     _ => Err(failure("ERR maxage should be greater than 0")),
                 })?;
             victims.until_ms = Some(cx.now.wall_ms.saturating_sub(seconds.saturating_mul(1000)));
-        } else if is_word(word, "SKIPME") {
+        } else if let Some(value) = args.option("SKIPME") {
             victims.include_me = is_no(value)?;
         } else {
             return Err(SYNTAX);

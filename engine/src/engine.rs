@@ -26,11 +26,10 @@ use crate::tuning::switches::{ActiveExpire, Switches};
 use crate::upkeep::client_eviction::ClientEviction;
 use crate::upkeep::eviction::Eviction;
 use ::replication::Id as Id40;
-use rand_xoshiro::SplitMix64;
-use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
 use runtime::Now;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use storage::random::mix;
 use storage::{Backend, Db, Journal};
 
 bitflags::bitflags! {
@@ -288,7 +287,7 @@ impl Engine {
     /// The next random number (splitmix64 from the environment's seed), for work that belongs to no
     /// request. Requests use [`Cx::random`](crate::Cx::random).
     pub fn random(&self) -> u64 {
-        SplitMix64::seed_from_u64(self.random.fetch_add(GOLDEN, Ordering::Relaxed)).next_u64()
+        mix(self.random.fetch_add(GOLDEN, Ordering::Relaxed))
     }
 
     /// Gives the history a new replication id.
@@ -309,7 +308,7 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Forty hexadecimal digits that follow from a seed.
 pub(crate) fn hex_digits(seed: u64) -> String {
     let start = |i: u64| seed.wrapping_sub(GOLDEN.wrapping_mul(i));
-    let word = |i| SplitMix64::seed_from_u64(start(i)).next_u64();
+    let word = |i| mix(start(i));
     let mut digits: String = (2..=4).map(|i| format!("{:016x}", word(i))).collect();
     digits.truncate(40);
     digits

@@ -17,9 +17,9 @@ use storage::{Backend, Journal};
 /// The time at which scripts begin: 2023-11-14, so that times look like times.
 const START: Now = Now { wall_ms: 1_700_000_000_000, mono_us: 1_000_000 };
 
-struct Bell(AtomicBool);
+struct TestWaker(AtomicBool);
 
-impl Wake for Bell {
+impl Wake for TestWaker {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::SeqCst);
     }
@@ -27,7 +27,7 @@ impl Wake for Bell {
 
 struct Client {
     connection: Box<dyn Connection>,
-    bell: Arc<Bell>,
+    waker: Arc<TestWaker>,
     received: Vec<u8>,
     closed: bool,
     told: bool,
@@ -95,19 +95,19 @@ impl EngineDriver {
     }
 
     fn connect(&mut self, name: &str) -> Result<(), String> {
-        let bell = Arc::new(Bell(AtomicBool::new(false)));
+        let waker = Arc::new(TestWaker(AtomicBool::new(false)));
         let port = 50_000 + self.clients.len() as u16;
         let peer = Peer::Tcp {
             remote: SocketAddr::from(([127, 0, 0, 1], port)),
             local: SocketAddr::from(([127, 0, 0, 1], 6379)),
         };
-        let waker = Waker::from(bell.clone());
+        let handle = Waker::from(waker.clone());
         let connection = self
             .service
-            .connect(peer, waker, self.now)
+            .connect(peer, handle, self.now)
             .map_err(|r| String::from_utf8_lossy(&r.0).into_owned())?;
         let mut client =
-            Client { connection, bell, received: Vec::new(), closed: false, told: false };
+            Client { connection, waker, received: Vec::new(), closed: false, told: false };
         if self.protocol == 3 {
             client.call(Some(b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"), self.now);
             client.received.clear();
@@ -121,7 +121,7 @@ impl EngineDriver {
         loop {
             let mut quiet = true;
             for client in self.clients.values_mut().filter(|c| !c.closed) {
-                let woken = client.bell.0.swap(false, Ordering::SeqCst);
+                let woken = client.waker.0.swap(false, Ordering::SeqCst);
                 let due = client.connection.deadline_us().is_some_and(|d| d <= self.now.mono_us);
                 if woken || due {
                     client.call(None, self.now);

@@ -307,32 +307,25 @@ impl Parser {
                 batch.requests.push(Span { first, argc, end: end_offset, inline: false });
                 Ok(Step::Request(end))
             }
-            stop => self.half(view, start, left, stop, limits, batch, first),
+            stop => {
+                self.keep_arguments(start, left, &mut batch.ranges, first);
+                self.stopped(view, start, stop, limits)
+            }
         }
     }
 
-    /// Saves the state of a request that is not complete yet.
+    /// Takes the arguments from `first` on, which belong to a request that is not complete yet, out of
+    /// `ranges`. Many of them are kept, so that they need not be looked for again.
     #[cold]
-    #[allow(clippy::too_many_arguments)]
-    fn half(
-        &mut self,
-        view: &[u8],
-        start: usize,
-        left: u32,
-        stop: Stop,
-        limits: &Limits,
-        batch: &mut Batch,
-        first: usize,
-    ) -> Result<Step, ProtocolError> {
-        let found = &batch.ranges[first..];
+    fn keep_arguments(&mut self, start: usize, left: u32, ranges: &mut Vec<Range>, first: usize) {
+        let found = &ranges[first..];
         self.arg_bytes = bytes_of(found);
         if found.len() >= RESUME_ARGS_MIN {
             let base = start as u32;
             let args = found.iter().map(|r| Range { start: r.start - base, ..*r }).collect();
             self.many = Some(Box::new(Many { args, left }));
         }
-        batch.ranges.truncate(first);
-        self.stopped(view, start, stop, limits)
+        ranges.truncate(first);
     }
 
     /// Continues the incomplete request at the start of `view`.

@@ -10,6 +10,7 @@
 
 mod driver;
 mod events;
+mod exchange;
 pub mod filter;
 pub mod histogram;
 mod service;
@@ -17,11 +18,10 @@ mod socket;
 pub mod stand_in;
 pub mod testing;
 pub mod trace;
-mod turn;
 
 pub use driver::{Driver, Fetched, Turn};
 pub use events::Events;
-pub use turn::{Exchange, Onward, RuntimeContext};
+pub use exchange::{Exchange, Onward, RuntimeContext};
 
 pub use service::{
     Clock, Connection, Flow, Input, Listener, Next, Now, Peer, Refusal, Runtime, RuntimeStats,

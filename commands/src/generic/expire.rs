@@ -19,18 +19,18 @@ struct Condition {
 impl Condition {
     fn parse(cx: &Cx<'_>) -> Result<Self, Failure> {
         let mut condition = Condition::default();
-        for i in 3..cx.argc() {
-            if cx.is(i, "NX") {
+        let mut args = cx.args_from(3);
+        while let Some(option) = args.peek() {
+            if args.keyword("NX") {
                 condition.nx = true;
-            } else if cx.is(i, "XX") {
+            } else if args.keyword("XX") {
                 condition.xx = true;
-            } else if cx.is(i, "GT") {
+            } else if args.keyword("GT") {
                 condition.gt = true;
-            } else if cx.is(i, "LT") {
+            } else if args.keyword("LT") {
                 condition.lt = true;
             } else {
-                let option = shown(cx.args.arg(i));
-                return Err(Failure::text(format!("ERR Unsupported option {option}")));
+                return Err(Failure::text(format!("ERR Unsupported option {}", shown(option))));
             }
         }
         if condition.nx && (condition.xx || condition.gt || condition.lt) {

@@ -87,7 +87,7 @@ fn parse_time(cx: &Cx<'_>, unit: Unit, now_ms: u64) -> Result<u64, Failure> {
 
 /// The fields that were changed, by what happened to them.
 #[derive(Default)]
-struct Changes<'a> {
+struct FieldChanges<'a> {
     answers: SmallVec<[i64; 8]>,
     set: Fields<'a>,
     deleted: Fields<'a>,
@@ -101,8 +101,8 @@ fn expire<'a>(
     at_ms: u64,
     now_ms: u64,
     condition: Condition,
-) -> Result<Changes<'a>> {
-    let mut changes = Changes::default();
+) -> Result<FieldChanges<'a>> {
+    let mut changes = FieldChanges::default();
     for &field in fields {
         let present = match hash.field_expiry(field)? {
             FieldExpiry::NoField => {
@@ -146,7 +146,7 @@ fn expire_command(cx: &mut Cx<'_>, unit: Unit) -> Outcome {
 }
 
 /// Logs and announces what [`expire`] did.
-fn tell(cx: &mut Cx<'_>, key: &Key<'_>, at_ms: u64, changes: &Changes<'_>) {
+fn tell(cx: &mut Cx<'_>, key: &Key<'_>, at_ms: u64, changes: &FieldChanges<'_>) {
     if !changes.set.is_empty() {
         cx.modified(key, Class::Hash, "hexpire");
         log_expiry(cx, key, at_ms, &changes.set);

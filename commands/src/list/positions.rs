@@ -135,15 +135,15 @@ struct Search {
 
 fn parse_search(cx: &Cx<'_>) -> Result<Search, Failure> {
     let mut search = Search { from: End::Head, skip: 0, count: None, compared_max: 0 };
-    for i in (3..cx.argc()).step_by(2) {
-        let value = cx.args.get(i + 1).ok_or(SYNTAX)?;
-        if cx.is(i, "RANK") {
+    let mut args = cx.args_from(3);
+    while !args.is_empty() {
+        if let Some(value) = args.option("RANK") {
             let rank = parse_rank(value)?;
             search.from = if rank < 0 { End::Tail } else { End::Head };
             search.skip = rank.unsigned_abs() - 1;
-        } else if cx.is(i, "COUNT") {
+        } else if let Some(value) = args.option("COUNT") {
             search.count = Some(not_negative(value, "ERR COUNT can't be negative")?);
-        } else if cx.is(i, "MAXLEN") {
+        } else if let Some(value) = args.option("MAXLEN") {
             search.compared_max = not_negative(value, "ERR MAXLEN can't be negative")?;
         } else {
             return Err(SYNTAX);

@@ -261,12 +261,13 @@ pub(super) fn check_alone(cx: &Cx<'_>) -> Outcome {
 
 fn reload(cx: &mut Cx<'_>) -> Outcome {
     let (mut save, mut flush, mut merge) = (true, true, false);
-    for at in 2..cx.argc() {
-        if cx.is(at, "NOSAVE") {
+    let mut args = cx.args_from(2);
+    while !args.is_empty() {
+        if args.keyword("NOSAVE") {
             save = false;
-        } else if cx.is(at, "NOFLUSH") {
+        } else if args.keyword("NOFLUSH") {
             flush = false;
-        } else if cx.is(at, "MERGE") {
+        } else if args.keyword("MERGE") {
             merge = true;
         } else {
             return Err(failure(

@@ -13,8 +13,9 @@ const SAMPLES: usize = 5;
 
 fn usage(cx: &mut Cx<'_>) -> Outcome {
     let mut samples = SAMPLES;
-    for at in (3..cx.argc()).step_by(2) {
-        let value = cx.args.get(at + 1).filter(|_| cx.is(at, "SAMPLES")).ok_or(SYNTAX)?;
+    let mut args = cx.args_from(3);
+    while !args.is_empty() {
+        let value = args.option("SAMPLES").ok_or(SYNTAX)?;
         samples = usize::try_from(integer(value)?).map_err(|_| SYNTAX)?;
     }
     match cx.tx.info(&cx.key(2), samples)? {

@@ -65,18 +65,19 @@ struct Request {
 
 fn parse_shutdown(cx: &Cx<'_>) -> Result<Request, Failure> {
     let mut request = Request::default();
-    for at in 1..cx.argc() {
-        if cx.is(at, "SAVE") || cx.is(at, "NOSAVE") {
-            let save = cx.is(at, "SAVE");
+    let mut args = cx.args_from(1);
+    while !args.is_empty() {
+        let save = args.keyword("SAVE");
+        if save || args.keyword("NOSAVE") {
             if request.save.is_some_and(|before| before != save) {
                 return Err(SYNTAX);
             }
             request.save = Some(save);
-        } else if cx.is(at, "NOW") {
+        } else if args.keyword("NOW") {
             request.now = true;
-        } else if cx.is(at, "FORCE") {
+        } else if args.keyword("FORCE") {
             request.force = true;
-        } else if cx.is(at, "ABORT") {
+        } else if args.keyword("ABORT") {
             request.abort = true;
         } else {
             return Err(SYNTAX);

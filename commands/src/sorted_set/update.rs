@@ -76,7 +76,7 @@ impl Options {
     }
 
     /// The number that is answered.
-    pub(crate) fn reported(self, changes: Changes) -> u64 {
+    pub(crate) fn reported(self, changes: Counts) -> u64 {
         if self.ch { changes.count() } else { changes.added }
     }
 
@@ -104,14 +104,14 @@ impl Options {
 
 /// The numbers of members that one command added and changed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Changes {
+pub(crate) struct Counts {
     added: u64,
     updated: u64,
     /// The last member's score, if it was processed.
     score: Option<f64>,
 }
 
-impl Changes {
+impl Counts {
     fn note(&mut self, inserted: Inserted, score: f64) {
         self.added += u64::from(inserted == Inserted::Added);
         self.updated += u64::from(inserted == Inserted::Updated);
@@ -129,7 +129,7 @@ fn put(
     options: Options,
     member: &[u8],
     score: f64,
-    changes: &mut Changes,
+    changes: &mut Counts,
 ) -> Outcome {
     let mut score = Some(score);
     if let (true, Some(given)) = (options.is_conditional(), score) {
@@ -145,7 +145,7 @@ fn put(
 }
 
 /// Adds or increments the pairs of score and member from argument `at` on.
-fn add_from(cx: &mut Cx<'_>, options: Options, at: usize) -> Result<Changes, Failure> {
+fn add_from(cx: &mut Cx<'_>, options: Options, at: usize) -> Result<Counts, Failure> {
     let args = cx.args;
     // All scores are checked before anything is changed.
     let mut scores: SmallVec<[f64; 8]> = SmallVec::new();
@@ -161,10 +161,10 @@ pub(crate) fn add<'a>(
     options: Options,
     scores: &[f64],
     member: impl Fn(usize) -> &'a [u8],
-) -> Result<Changes, Failure> {
+) -> Result<Counts, Failure> {
     let key = cx.key(1);
     let open = if options.xx { Open::Existing } else { Open::Create };
-    let mut changes = Changes::default();
+    let mut changes = Counts::default();
     if let Some(mut zset) = cx.tx.sorted_set(&key, open)? {
         for (nth, &score) in scores.iter().enumerate() {
             put(&mut *zset, options, member(nth), score, &mut changes)?;

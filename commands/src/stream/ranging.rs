@@ -9,8 +9,9 @@ use storage::Open;
 /// `COUNT count` from argument `at` on, as often as it is there; none is `None`.
 fn count_option(cx: &Cx<'_>, at: usize) -> Result<Option<u64>, Failure> {
     let mut count = None;
-    for i in (at..cx.argc()).step_by(2) {
-        let value = cx.args.get(i + 1).filter(|_| cx.is(i, "COUNT")).ok_or(SYNTAX)?;
+    let mut args = cx.args_from(at);
+    while !args.is_empty() {
+        let value = args.option("COUNT").ok_or(SYNTAX)?;
         // Redis uses −1 for no count, and takes 0 for a negative one.
         count = Some(integer(value)?.max(0) as u64);
     }

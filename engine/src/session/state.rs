@@ -12,14 +12,13 @@ use crate::observe::stats::Stats;
 use crate::replication::{Announced, Follower};
 use crate::text::args::OwnedRequest;
 use bytes::Bytes;
-use rand_xoshiro::SplitMix64;
-use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use resp::{Proto, Request};
 use runtime::Flow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use storage::Db;
+use storage::random::mix;
 
 bitflags::bitflags! {
     /// Reasons why requests of this session must be checked more closely.
@@ -305,10 +304,9 @@ impl SessionState {
     /// The next random number. It depends only on `seed`, the client's number and the number of
     /// draws before, not on what other clients do meanwhile.
     pub(crate) fn random(&mut self, seed: u64) -> u64 {
-        let mut random = SplitMix64::seed_from_u64(seed ^ self.client.id.rotate_left(32));
-        let mine = random.next_u64().wrapping_add(self.draws.into());
+        let mine = mix(seed ^ self.client.id.rotate_left(32)).wrapping_add(self.draws.into());
         self.draws = self.draws.wrapping_add(1);
-        SplitMix64::seed_from_u64(mine).next_u64()
+        mix(mine)
     }
 
     /// Whether it may read a follower's data (`READONLY`).

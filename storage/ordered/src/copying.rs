@@ -1,7 +1,7 @@
 //! [`CopyOnWrite`]: what commits replace while a snapshot is written of an engine that keeps no old versions.
 
 use super::keys;
-use super::kv::{Batch, Changes, OrderedKv, SPACES_MAX, Space};
+use super::kv::{Batch, OrderedKv, SPACES_MAX, Space, SpaceChanges};
 use parking_lot::{Mutex, MutexGuard};
 use storage::Result;
 
@@ -9,7 +9,7 @@ use storage::Result;
 /// while the snapshot is written.
 pub(super) struct CopyOnWrite {
     cut_version: u64,
-    saved: Mutex<[Changes; SPACES_MAX]>,
+    saved: Mutex<[SpaceChanges; SPACES_MAX]>,
 }
 
 impl CopyOnWrite {
@@ -19,7 +19,7 @@ impl CopyOnWrite {
     }
 
     /// Returns the records saved so far, by space.
-    pub(super) fn saved(&self) -> MutexGuard<'_, [Changes; SPACES_MAX]> {
+    pub(super) fn saved(&self) -> MutexGuard<'_, [SpaceChanges; SPACES_MAX]> {
         self.saved.lock()
     }
 

@@ -95,12 +95,12 @@ pub trait Frozen: Read + Send {}
 impl<T: Read + Send> Frozen for T {}
 
 /// Changes per key of one space: `None` deletes.
-pub type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub type SpaceChanges = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Changes to apply atomically; also the overlay that a transaction reads its own writes from.
 #[derive(Debug, Default)]
 pub struct Batch {
-    spaces: [Changes; SPACES_MAX],
+    spaces: [SpaceChanges; SPACES_MAX],
 }
 
 impl Batch {
@@ -125,7 +125,7 @@ impl Batch {
     }
 
     /// The changes of one space.
-    pub fn space(&self, space: Space) -> &Changes {
+    pub fn space(&self, space: Space) -> &SpaceChanges {
         &self.spaces[usize::from(space.0)]
     }
 
@@ -168,7 +168,7 @@ pub fn bounds<'a>(lo: &'a [u8], hi: &'a [u8]) -> Option<Bounds<'a>> {
 /// Visits the records of `base` as changed by `changes`.
 pub fn scan_merged(
     base: &dyn Read,
-    changes: &Changes,
+    changes: &SpaceChanges,
     space: Space,
     (lo, hi): (&[u8], &[u8]),
     reverse: bool,

@@ -8,7 +8,7 @@
 
 use super::backend::OrderedBackend;
 use super::copying::CopyOnWrite;
-use super::kv::{Changes, Frozen, OrderedKv, Read, Space, VisitRecord, scan_merged};
+use super::kv::{Frozen, OrderedKv, Read, Space, SpaceChanges, VisitRecord, scan_merged};
 use super::{codec, keys, value};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -62,8 +62,8 @@ impl Read for SavedView {
 }
 
 impl SavedView {
-    fn saved_in(&self, space: Space, lo: &[u8], hi: &[u8]) -> Changes {
-        let Some(bounds) = super::kv::bounds(lo, hi) else { return Changes::new() };
+    fn saved_in(&self, space: Space, lo: &[u8], hi: &[u8]) -> SpaceChanges {
+        let Some(bounds) = super::kv::bounds(lo, hi) else { return SpaceChanges::new() };
         let saved = self.copying.saved();
         let range = saved[usize::from(space.0)].range::<[u8], _>(bounds);
         range.map(|(key, value)| (key.clone(), value.clone())).collect()

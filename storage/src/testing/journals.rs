@@ -39,9 +39,9 @@ macro_rules! __journal_suite {
 
 /// Counts how often it was woken.
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct TestWaker(AtomicUsize);
 
-impl Wake for Bell {
+impl Wake for TestWaker {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
@@ -83,12 +83,12 @@ pub fn kept_is_kept_from_the_front(journal: &dyn Journal) {
 }
 
 pub fn who_waits_is_woken(journal: &dyn Journal) {
-    let bell = Arc::new(Bell::default());
+    let waker = Arc::new(TestWaker::default());
     let position = append(journal, "a");
-    let fate_now = journal.poll(position, &Waker::from(bell.clone()));
+    let fate_now = journal.poll(position, &Waker::from(waker.clone()));
     journal.sync().unwrap();
     assert_eq!(fate(journal, position), Fate::Kept);
-    assert!(fate_now == Fate::Kept || bell.0.load(Ordering::SeqCst) > 0);
+    assert!(fate_now == Fate::Kept || waker.0.load(Ordering::SeqCst) > 0);
 }
 
 pub fn before_every_effect_nothing_waits(journal: &dyn Journal) {

@@ -1,7 +1,8 @@
 //! Which key a request goes to: uniform, zipf, one hot key, the latest, or each once in order.
 
-use super::rng::{Rng, mix};
+use super::rng::Rng;
 use std::sync::Arc;
+use storage::random::mix;
 
 /// How many draws of a zipf distribution are made ahead: a draw costs a search, a replay none.
 const DRAWN: usize = 1 << 20;

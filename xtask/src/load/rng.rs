@@ -31,9 +31,3 @@ impl Rng {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
-
-/// Spreads the bits of `x` over the whole word, one to one.
-#[inline]
-pub fn mix(x: u64) -> u64 {
-    SplitMix64::seed_from_u64(x).next_u64()
-}

@@ -88,7 +88,7 @@ on_engines!(
 /// An engine in memory whose writes can be made to fail or panic.
 #[derive(Default)]
 struct Failing {
-    records: parking_lot::RwLock<[super::super::kv::Changes; 8]>,
+    records: parking_lot::RwLock<[super::super::kv::SpaceChanges; 8]>,
     fail: Arc<AtomicBool>,
     panic: Arc<AtomicBool>,
 }

@@ -7,7 +7,7 @@ use super::catalog::form;
 use super::pools::{OPTION_WORDS, Pools};
 use crate::load::rng::Rng;
 use engine::Host;
-use engine::command::{CommandEntry, LockRule};
+use engine::command::{CommandEntry, Flag, LockRule};
 use engine::peers::{Answers, Requests, Target};
 use engine::testing::{Contents, Harness, Names, Spy, contents};
 use engine::text::args::OwnedRequest;
@@ -50,6 +50,9 @@ const CHANGED_SILENTLY: &[(&str, &str)] = &[
     ("xautoclaim", "as XGROUP CREATE"),
     ("bitfield", "one that overflowed may have made the string longer, as in Redis"),
 ];
+
+/// Commands with keys that read, but count neither a hit nor a miss, with the reason.
+const NEVER_LOOKED_UP: &[(&str, &str)] = &[];
 
 /// Another server that takes whatever it is sent.
 struct Obliging;
@@ -95,6 +98,10 @@ fn changed(before: &Contents, after: &Contents) -> Names {
     differs.map(|(_, name)| name.clone()).collect()
 }
 
+fn is_in(contents: &Contents, name: &[u8]) -> bool {
+    contents.keys().any(|(_, there)| there[..] == *name)
+}
+
 fn shown(names: &Names, but: &Names) -> String {
     let texts: Vec<_> = names.difference(but).map(|name| String::from_utf8_lossy(name)).collect();
     texts.join(" ")
@@ -126,13 +133,21 @@ fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<S
     if !touched.is_subset(&declared) && !excused(TOUCHED_ALL_THE_SAME) {
         return Some(format!("touched {} undeclared", shown(&touched, &declared)));
     }
-    let changed = changed(&before, &contents(spy.clone()));
+    let after = contents(spy.clone());
+    let changed = changed(&before, &after);
     if !changed.is_subset(&written) && !excused(WRITTEN_ALL_THE_SAME) {
         return Some(format!("wrote {} without permission", shown(&changed, &written)));
     }
     let told = Told { counted: engine.stats.changes() > counted, watched: is_told(server) };
-    let told = Told { watched: told.watched || excused(CHANGED_SILENTLY), ..told };
-    told.complaint(entry, &changed)
+    if !excused(CHANGED_SILENTLY) {
+        return told.complaint(entry, &changed);
+    }
+    // What makes a key or removes one is no silent change, and BITFIELD makes others, too.
+    let stays = changed.iter().all(|name| is_in(&before, name) && is_in(&after, name));
+    if told.watched && stays && entry.full_name != "bitfield" {
+        return Some("whoever watches hears of a silent change".into());
+    }
+    Told { watched: true, ..told }.complaint(entry, &changed)
 }
 
 /// Watches all arguments that might be keys of the request, in both databases that it may use.
@@ -183,6 +198,21 @@ fn unlogged(server: &Harness, spy: &Arc<Spy>) -> Option<String> {
     (!differs.is_empty()).then(|| format!("{names} would be something else after a restart"))
 }
 
+/// Whether a command that reads keys has counted none of its lookups, nor those of other commands.
+fn not_looked_up(server: &Harness, entry: &CommandEntry) -> Option<String> {
+    let reads = entry.has(Flag::Readonly) && !entry.spec.keys.is_empty();
+    let excused = NEVER_LOOKED_UP.iter().any(|(name, _)| *name == entry.full_name);
+    let stats = &server.engine().stats;
+    let (hits, misses) = stats.lookups();
+    let counted = hits + misses > 0;
+    (reads && counted == excused).then(|| match excused {
+        true => {
+            format!("{}: counts lookups, and is on the list of those that do not", entry.full_name)
+        }
+        false => format!("{}: counts neither hits nor misses", entry.full_name),
+    })
+}
+
 /// The violations of its row by a command, in a number of requests.
 fn complaints(entry: &CommandEntry, seed: u64) -> Vec<String> {
     let backend = MemoryBackend::new(Config { shards: 64, ..Config::default() });
@@ -201,6 +231,7 @@ fn complaints(entry: &CommandEntry, seed: u64) -> Vec<String> {
         let complaint = complaint(&mut server, &spy, &args);
         complaints.extend(complaint.map(|complaint| format!("{}: {complaint}", words.join(" "))));
     }
+    complaints.extend(not_looked_up(&server, entry));
     let unlogged = unlogged(&server, &spy);
     complaints.extend(unlogged.map(|complaint| format!("{}: {complaint}", entry.full_name)));
     complaints
