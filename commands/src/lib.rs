@@ -5,6 +5,35 @@
 //!
 //! Must not know: sockets, threads, clocks, any particular backend. Nothing in `engine` depends on
 //! this crate; a server may leave families out, or add its own.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`acl`] | `ACL`: users seen and changed by commands |
+//! | [`auth`] | who a client is: AUTH, HELLO, RESET |
+//! | [`bitmap`] | bitmap commands: strings seen as bits, numbered from each byte's highest |
+//! | [`client`] | `CLIENT`: connections seen from inside |
+//! | `client_rows` | the rows of `CLIENT`, and its help |
+//! | `client_tracking` | `CLIENT TRACKING` and its kin: a client's cache, seen from its connection |
+//! | [`cluster`] | `CLUSTER`, `READONLY`, `READWRITE`, `ASKING`: commands that show and change the cluster |
+//! | [`connection`] | connection commands: PING, ECHO, SELECT, QUIT |
+//! | [`element_scan`] | the shared part of `SSCAN`, `HSCAN` and `ZSCAN`: the cursor, the options, the reply's shape |
+//! | [`generic`] | commands for keys of any type, and for whole databases |
+//! | [`geo`] | geospatial commands: sorted sets whose scores are geohashes |
+//! | [`hash`] | hash commands: fields and their values |
+//! | [`hyperloglog`] | hyperLogLog commands: how many distinct elements there were, in 12 kilobytes |
+//! | [`list`] | list commands |
+//! | `members` | `Members`: elements of collections outside of storage, for set algebra and sorting: packed in one buffer, in the order they came |
+//! | [`pubsub`] | publish and subscribe: SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE and their opposites, PUBLISH, PUBSUB |
+//! | [`sampling`] | random elements of a collection, as `SRANDMEMBER`, `HRANDFIELD` and `ZRANDMEMBER` pick them: how many are asked for, and which |
+//! | [`scripting`] | scripts and functions: EVAL, SCRIPT, FCALL, FUNCTION. How a script runs is `engine::scripting` |
+//! | [`server`] | commands about the server itself: its figures, its configuration, its commands, its end |
+//! | [`set`] | set commands |
+//! | [`sort`] | SORT and SORT_RO: the elements of a list, set or sorted set in another order, by themselves or by other keys' values |
+//! | [`sorted_set`] | sorted set commands: members ordered by score, then by bytes |
+//! | [`stream`] | stream commands |
+//! | [`string`] | string commands |
+//! | [`transactions`] | transactions: MULTI, EXEC, DISCARD, WATCH, UNWATCH |
+//! | [`waiting`] | the shared parts of commands that can block until a key has data (`BLPOP`, `BZPOPMIN` …): the timeout, the number of keys, and the treatment of a key of another type |
 
 pub mod acl;
 pub mod auth;

@@ -9,6 +9,15 @@
 //!
 //! The crate does not know what any command is supposed to reply; that is in the kept transcripts.
 //! `golden/README.md` describes the form of scripts.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `engine_driver` | `EngineDriver`: scripts against an engine in this process |
+//! | `log_proof` | that what was logged is what happened: the log of a script, replayed into an empty engine, must lead to the data that the script left |
+//! | `render` | answers as text, in redis-cli's notation |
+//! | `script` | `Script`: the steps of a golden script, parsed |
+//! | `socket_driver` | `SocketDriver`: scripts against any server that speaks RESP |
+//! | `transcript` | carrying a script out and writing down what was answered |
 
 mod engine_driver;
 mod log_proof;

@@ -11,6 +11,12 @@
 //! | [`Handshake`]: the requests to a master, line by line | [`History`]: which requests can be continued |
 //! | [`Framing`]: where the RDB file ends | [`Backlog`]: the last bytes of the stream |
 //! | [`Stream`]: commands out of the bytes, by database and transaction | [`Acks`]: how far each replica is |
+//! | `acks` | `Acks`: how far each replica says it is |
+//! | `backlog` | `Backlog`: the last bytes of a stream, for replicas that come back and for those that are behind |
+//! | `framing` | `Framing`: where the RDB file of a full synchronization begins and ends in what a master sends |
+//! | `handshake` | `Handshake`: how a replica introduces itself to its master, line by line |
+//! | `history` | `History`: which stream this is, and who may go on in it |
+//! | `stream` | `Stream`: commands out of the bytes of a master, each with its database, transactions whole |
 //!
 //! Nothing here reads a clock, a socket or a random source: times, bytes and ids are passed in.
 //!

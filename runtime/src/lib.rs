@@ -7,6 +7,18 @@
 //! Promises: nothing here opens a socket by itself (except [`testing`]), interprets a command, or
 //! holds a key. A runtime crate must depend on this crate and on `resp` (for [`resp::Output`]), and
 //! on no other crate of the workspace.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `driver` | the half of a connection's turn that makes the system calls, for runtimes that are told when a socket is ready |
+//! | `events` | `Events`: the events of a connection |
+//! | `exchange` | the half of a connection's turn that makes no system calls: bytes and events in, chunks out |
+//! | [`filter`] | `Filtered`: a connection behind a filter that encodes its bytes (TLS, WebSocket), on any runtime |
+//! | [`histogram`] | `Histogram`: a distribution of times, in buckets whose width grows with the value |
+//! | `service` | the traits `Runtime`, `Service` and `Connection`, and the values they exchange |
+//! | `socket` | A non-blocking stream socket, TCP or Unix-domain, with the operations that runtimes need |
+//! | [`stand_in`] | stand-ins: threads that take over from a thread which one connection keeps busy for long |
+//! | [`trace`] | where the time of a request goes: how long each turn of a connection spends in each stage |
 
 mod driver;
 mod events;

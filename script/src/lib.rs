@@ -14,6 +14,11 @@
 //! | `redis` | the table `redis` |
 //! | `to_lua`, `to_resp` | replies to values, and back |
 //! | `libraries` | `cjson`, `cmsgpack`, `struct`, `bit` |
+//! | `alloc` | the allocator of a VM: counts what is held, and refuses beyond a limit |
+//! | `number` | numbers as C's `printf("%.<precision>g")` writes them, and as commands are given them |
+//! | `random` | `math.random`'s generator: the 48-bit linear congruential one of POSIX, as Redis uses it, so that a seed gives the same numbers everywhere |
+//! | `shared` | `Shared`: what a VM's host functions find while a script runs |
+//! | [`shebang`] | the first line of a script or library: `#!lua name=… flags=…` |
 
 mod alloc;
 mod libraries;

@@ -15,17 +15,25 @@ use super::object;
 use super::shard::{Live, State};
 use super::table::Table;
 use parking_lot::MutexGuard;
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::thread::available_parallelism;
 use storage::rdb::Options;
 use storage::tx::Db;
-use storage::{Error, Result, Snapshot, SnapshotSink};
+use storage::{Backend as _, Error, Result, Snapshot, SnapshotSink};
 
 /// The number of entries after which a slice ends …
 const ENTRIES_PER_SLICE: usize = 128;
-/// … or the number of bytes.
+/// … or so many bytes; a batch of slices is written when it has as many.
 const BYTES_PER_SLICE: usize = 256 << 10;
+/// Batches that wait to be written, beside the one that is and those that grow.
+const AHEAD: usize = 2;
+/// With fewer keys, threads are not worth making.
+const KEYS_WORTH_THREADS: u64 = 10_000;
 
 /// A database that did not exist at the cut.
 pub const NO_DB: Db = Db::MAX;
@@ -62,17 +70,21 @@ impl Batch {
         self.records.push(Record { db, expiry_ms: entry.expiry(), key, value });
     }
 
-    fn is_full(&self) -> bool {
-        self.records.len() >= ENTRIES_PER_SLICE || self.bytes.len() >= BYTES_PER_SLICE
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.failure.is_none()
+    }
+
+    /// Whether a slice that began with so many bytes in the batch ends.
+    fn ends_slice(&self, began: usize) -> bool {
+        self.bytes.len() - began >= BYTES_PER_SLICE
     }
 
     /// Hands everything to the sink.
-    fn drain(&mut self, sink: &mut dyn SnapshotSink) -> Result<()> {
-        for Record { db, expiry_ms, key, value } in self.records.drain(..) {
+    fn drain(self, sink: &mut dyn SnapshotSink) -> Result<()> {
+        for Record { db, expiry_ms, key, value } in self.records {
             sink.entry(db, &self.bytes[key], expiry_ms, &self.bytes[value])?;
         }
-        self.bytes.clear();
-        self.failure.take().map_or(Ok(()), Err)
+        self.failure.map_or(Ok(()), Err)
     }
 }
 
@@ -135,8 +147,8 @@ impl State {
         let space = self.spaces.iter_mut().flatten().find(of_cut)?;
         let (epoch, hasher) = (self.common.epoch, &self.common.hasher);
         let abandoned = self.common.saving.as_ref().is_some_and(|saving| saving.abandoned);
-        let (mut next, mut seen) = (at, 0);
-        while !batch.is_full() && seen < ENTRIES_PER_SLICE {
+        let (mut next, mut seen, began) = (at, 0, batch.bytes.len());
+        while !batch.ends_slice(began) && seen < ENTRIES_PER_SLICE {
             next = space.table.visit_bucket_mut(hasher, next, &mut |entry| {
                 seen += 1;
                 if entry.epoch() != epoch {
@@ -154,8 +166,8 @@ impl State {
 /// A snapshot that was cut and is being written.
 pub struct MemorySnapshot {
     backend: Arc<MemoryBackend>,
-    /// The first shard not walked to its end.
-    shard: u32,
+    /// Every shard was walked to its end.
+    is_written: bool,
 }
 
 /// Locks every shard. A script may hold one of them for long, so the others are not kept from other
@@ -179,80 +191,170 @@ impl MemorySnapshot {
         guards.iter_mut().for_each(|state| state.cut());
         at_cut();
         drop(guards);
-        Ok(MemorySnapshot { backend, shard: 0 })
+        Ok(MemorySnapshot { backend, is_written: false })
     }
 
-    /// Walks the current shard to its end.
-    fn walk(&mut self, sink: &mut dyn SnapshotSink) -> Result<()> {
+    /// Walks a shard to its end.
+    fn walk(&self, shard: u32, out: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
         let mut batch = Batch::default();
         for db in 0..self.backend.databases {
             let mut at = Some(0);
             while let Some(from) = at {
                 let saved = {
-                    let mut state = self.backend.shard(self.shard).state.lock();
+                    let mut state = self.backend.shard(shard).state.lock();
                     at = state.save_slice(db, from, &mut batch);
                     state.common.saving.as_mut().map(|s| std::mem::take(&mut s.saved))
                 };
-                batch.drain(sink)?;
-                saved.unwrap_or_default().drain(sink)?;
-            }
-        }
-        // Whatever was in the shard at the cut has been met, or saved, or detached by now.
-        let saving = self.backend.shard(self.shard).state.lock().common.saving.take();
-        let Saving { mut saved, detached, .. } = saving.unwrap_or_default();
-        saved.drain(sink)?;
-        detached.into_iter().try_for_each(|(db, table)| self.write_detached(db, table, sink))
-    }
-
-    /// Writes the rest of a cleared keyspace, which no other thread can access any more.
-    fn write_detached(&self, db: Db, mut table: Table, sink: &mut dyn SnapshotSink) -> Result<()> {
-        let epoch = self.backend.shard(self.shard).state.lock().common.epoch;
-        let mut more = true;
-        while more {
-            let mut entries = Vec::new();
-            more = table.sweep(&mut |entry| entries.push(entry));
-            for entry in entries {
-                if db != NO_DB && entry.epoch() != epoch {
-                    let mut batch = Batch::default();
-                    batch.add(db, &entry);
-                    batch.drain(sink)?;
+                if batch.ends_slice(0) {
+                    out(std::mem::take(&mut batch))?;
+                }
+                if let Some(saved) = saved.filter(|saved| !saved.is_empty()) {
+                    out(saved)?;
                 }
             }
         }
-        Ok(())
+        out(batch)?;
+        // Whatever was in the shard at the cut has been met, or saved, or detached by now.
+        let saving = self.backend.shard(shard).state.lock().common.saving.take();
+        let Saving { saved, detached, .. } = saving.unwrap_or_default();
+        out(saved)?;
+        let epoch = self.backend.shard(shard).state.lock().common.epoch;
+        detached.into_iter().try_for_each(|(db, table)| write_detached(db, table, epoch, out))
     }
+
+    /// Encodes in the threads of a pool, a shard each, while this one writes.
+    fn write_beside(&self, pool: &ThreadPool, sink: &mut dyn SnapshotSink) -> Result<()> {
+        pool.in_place_scope(|scope| {
+            let (sender, batches) = sync_channel(AHEAD);
+            scope.spawn(move |_| {
+                let shards = (0..self.backend.shards() as u32).into_par_iter();
+                shards.for_each_with(sender, |sender, shard| {
+                    let out =
+                        &mut |batch| sender.send(batch).map_err(|_| Error::backend("not written"));
+                    // It fails when nobody takes batches any more, because writing one failed.
+                    let _ = self.walk(shard, out);
+                });
+            });
+            batches.into_iter().try_for_each(|batch: Batch| batch.drain(sink))
+        })
+    }
+
+    /// Threads to encode in, if they are worth it and can be had.
+    fn pool(&self) -> Option<ThreadPool> {
+        let keys: u64 = (0..self.backend.databases).map(|db| self.backend.len(db)).sum();
+        let cores = available_parallelism().map_or(1, |cores| cores.get());
+        if keys < KEYS_WORTH_THREADS || cores == 1 {
+            return None;
+        }
+        // Who writes is a thread, too.
+        let pool = ThreadPoolBuilder::new().num_threads(cores - 1);
+        pool.thread_name(|_| "rdb-encode".into()).build().ok()
+    }
+}
+
+/// Writes the rest of a cleared keyspace, which no other thread can access any more.
+fn write_detached(
+    db: Db,
+    mut table: Table,
+    epoch: bool,
+    out: &mut dyn FnMut(Batch) -> Result<()>,
+) -> Result<()> {
+    let (mut more, mut batch) = (true, Batch::default());
+    while more {
+        more = table.sweep(&mut |entry| {
+            if db != NO_DB && entry.epoch() != epoch {
+                batch.add(db, &entry);
+            }
+        });
+        if batch.ends_slice(0) {
+            out(std::mem::take(&mut batch))?;
+        }
+    }
+    out(batch)
 }
 
 impl Snapshot for MemorySnapshot {
     fn write(mut self: Box<Self>, sink: &mut dyn SnapshotSink) -> Result<()> {
-        while self.shard < self.backend.shards() as u32 {
-            self.walk(sink)?;
-            self.shard += 1;
+        match self.pool() {
+            Some(pool) => self.write_beside(&pool, sink)?,
+            None => (0..self.backend.shards() as u32)
+                .try_for_each(|shard| self.walk(shard, &mut |batch| batch.drain(sink)))?,
         }
-        Ok(())
-    }
-}
-
-/// Takes nothing: for walks that only bring the bits up to date.
-struct Nothing;
-
-impl SnapshotSink for Nothing {
-    fn entry(&mut self, _: Db, _: &[u8], _: Option<u64>, _: &[u8]) -> Result<()> {
+        self.is_written = true;
         Ok(())
     }
 }
 
 impl Drop for MemorySnapshot {
     fn drop(&mut self) {
-        // Abandoned, or written: then there is no shard left.
-        while self.shard < self.backend.shards() as u32 {
-            if let Some(saving) = &mut self.backend.shard(self.shard).state.lock().common.saving {
+        let shards = if self.is_written { 0 } else { self.backend.shards() as u32 };
+        for shard in 0..shards {
+            if let Some(saving) = &mut self.backend.shard(shard).state.lock().common.saving {
                 *saving = Saving { abandoned: true, ..Saving::default() };
             }
             // With nothing to save, nothing can fail.
-            let _ = self.walk(&mut Nothing);
-            self.shard += 1;
+            let _ = self.walk(shard, &mut |_| Ok(()));
         }
         self.backend.snapshotting.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEYS_WORTH_THREADS, MemoryBackend};
+    use crate::Config;
+    use std::collections::HashMap;
+    use std::sync::Arc;
+    use storage::{Backend, Db, Error, Key, Locks, NewExpiry, Result, SnapshotSink};
+
+    const KEYS: u64 = KEYS_WORTH_THREADS * 2;
+
+    fn set(backend: &MemoryBackend, number: u64, value: &str) {
+        let name = format!("key:{number}");
+        let hash = backend.hash(name.as_bytes());
+        let (key, shard) = (Key { db: 0, hash, bytes: name.as_bytes() }, backend.shard_of(hash));
+        let set = &mut |tx: &mut dyn storage::Tx| {
+            tx.set_string(&key, value.as_bytes(), NewExpiry::Clear).unwrap();
+        };
+        backend.transact(Locks::One(shard), 0, set).unwrap();
+    }
+
+    /// Takes entries, while what is still to be written is changed, until it has so many.
+    struct Sink<'a> {
+        backend: &'a MemoryBackend,
+        taken: HashMap<Vec<u8>, Vec<u8>>,
+        until: u64,
+    }
+
+    impl SnapshotSink for Sink<'_> {
+        fn entry(&mut self, _: Db, key: &[u8], _: Option<u64>, value: &[u8]) -> Result<()> {
+            let taken = self.taken.len() as u64;
+            if taken == self.until {
+                return Err(Error::backend("the disk is full"));
+            }
+            set(self.backend, (KEYS * 2 - 1).saturating_sub(taken), "later");
+            set(self.backend, KEYS * 2 + taken, "new");
+            assert!(self.taken.insert(key.to_vec(), value.to_vec()).is_none(), "an entry twice");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_snapshot_encoded_on_all_cores_is_what_was_there_at_the_cut() {
+        let backend = Arc::new(MemoryBackend::new(Config::default()));
+        // The first is given up.
+        for until in [1000, u64::MAX] {
+            // Those that came while the first was written are among them.
+            let keys = backend.len(0).max(KEYS * 2);
+            (0..keys).for_each(|number| set(&backend, number, "at the cut"));
+            let snapshot = backend.clone().snapshot(&mut || ()).unwrap();
+            let mut sink = Sink { backend: &backend, taken: HashMap::new(), until };
+            let written = snapshot.write(&mut sink);
+            let expected = if written.is_ok() { keys } else { until };
+            assert_eq!(sink.taken.len() as u64, expected);
+            assert_eq!(written.is_err(), until == 1000);
+            let at_cut = b"at the cut".as_slice();
+            assert!(sink.taken.values().all(|value| value.ends_with(at_cut)));
+        }
     }
 }

@@ -73,6 +73,25 @@ pub fn commands(tree: &Tree) -> Vec<Violation> {
     found
 }
 
+/// A crate's documentation names each of its modules, so that a reader finds the way from there.
+pub fn modules(tree: &Tree) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for file in tree.ending("src/lib.rs") {
+        let lines = || file.text.lines();
+        let told: String = lines().filter(|line| line.starts_with("//!")).collect();
+        for (index, line) in lines().enumerate() {
+            let name = line.trim_start_matches("pub ").trim_start_matches("pub(crate) ");
+            let name = name.strip_prefix("mod ").and_then(|name| name.strip_suffix(';'));
+            let Some(name) = name.filter(|name| !name.ends_with("tests")) else { continue };
+            if !told.contains(&format!("`{name}`")) {
+                let what = format!("the crate's documentation does not mention the module {name}");
+                found.push(Violation::new(&file.path, index + 1, "modules", what));
+            }
+        }
+    }
+    found
+}
+
 /// Links between files lead to files.
 pub fn links(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -140,6 +159,13 @@ mod tests {
         assert_eq!(with("`resp/` and `runtime`"), 0);
         assert_eq!(with("`resp/` and `runtime-epoll`"), 1);
         assert_eq!(architecture(&tree(&[root])).len(), 1);
+    }
+
+    #[test]
+    fn modules_that_a_crate_does_not_mention_are_found() {
+        let found = |text| modules(&tree(&[("resp/src/lib.rs", text)])).len();
+        assert_eq!(found("//! | `reply` | replies |\n\nmod reply;\nmod tests;\n"), 0);
+        assert_eq!(found("//! Replies.\n\nmod reply;\npub mod parser;\n"), 2);
     }
 
     #[test]

@@ -28,6 +28,7 @@ const RULES: &[Rule] = &[
     documents::changelog,
     documents::commands,
     documents::links,
+    documents::modules,
     documents::scripts,
     functions::length,
     modules::circles,
