@@ -19,6 +19,8 @@
 //! | `book`, `hub` | the node's identity, and the nodes it knows |
 //! | `seat` | the node as the engine's cluster |
 //! | `files` | the folder that holds log and snapshots |
+//! | `start` | `Prepared` and `Running`: from a folder and listeners to a running node |
+//! | `transport` | `Transport`: how messages leave a node; `Inbox`: how events reach its driver |
 //!
 //! The crate knows nothing of commands, keys, sessions, and the meaning of effects.
 

@@ -19,6 +19,16 @@
 //!
 //! The crate knows nothing of sockets, threads, clocks and files; times and files come from its
 //! caller. Locks are taken in this order: first those of shards, then the member's.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `effects` | the format of effects in a batch: records of commands in RESP, each of which is applied as a whole |
+//! | `flaw` | bugs that other systems had, planted on purpose so that the simulator can prove that it finds them |
+//! | `journal` | `Member` as the engine's journal |
+//! | `member` | `Member`: the group as sessions on any thread see it |
+//! | `node` | `Node`: the part of a member that one thread drives: messages, ticks, the log store, snapshots, and the state |
+//! | `positions` | the positions that the engine sees |
+//! | `state` | the whole state of an engine: captured as an RDB file, and restored from one |
 
 mod effects;
 mod flaw;

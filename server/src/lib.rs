@@ -34,6 +34,7 @@
 //! | `cluster` | a node of a group: its directives, its folder, its port; `varve cluster try` |
 //! | `subcommands`, `migrate` | `varve config`, `varve doctor`, `varve migrate`, `varve capture` … |
 //! | `system`, [`memory`] | questions to the operating system and the allocator |
+//! | `builder` | `ServerBuilder`: from choices to a server that is bound, loaded and ready to serve |
 
 pub mod command_line;
 pub mod config;

@@ -9,9 +9,9 @@ use super::hashing::Hasher;
 use super::list::ListValue;
 use super::set::SetValue;
 use super::shard::{Live, Measure};
+use super::sorted_set::SortedSetValue;
 use super::stream::StreamValue;
 use super::value::Value;
-use super::zset::SortedSetValue;
 use std::marker::PhantomData;
 use storage::hiding::ExpiringHash;
 use storage::types::{

@@ -16,7 +16,7 @@
 //! | `table`, `directory`, `segment` | the hash table, growing in bounded steps, scanned in hash order |
 //! | `entry` | header, expiry, key and value in one allocation |
 //! | `hashing`, `random`, `prefetch` | the keyed hash, random keys, prefetching |
-//! | `value` and `hash`, `list`, `set`, `strings`, `stream`, `zset` | values that do not fit in an entry, by type |
+//! | `value` and `hash`, `list`, `set`, `strings`, `stream`, `sorted_set` | values that do not fit in an entry, by type |
 //! | `chunk`, `packed`, `intset`, `order` | building blocks of values: packed elements, sorted integers, an order of scores |
 //! | `object`, `size` | conversion of values from and to RDB objects; their sizes |
 //! | `expiry` | expired keys and fields |
@@ -45,6 +45,7 @@ mod set;
 mod shard;
 mod size;
 mod snapshot;
+mod sorted_set;
 mod stream;
 mod strings;
 mod table;
@@ -52,7 +53,6 @@ mod table;
 mod table_tests;
 mod tx;
 mod value;
-mod zset;
 
 use directory::Pool;
 use entry::Frequency;

@@ -3,7 +3,7 @@
 //! A B+-tree whose inner nodes know how many members each child holds, so that inserting, removing,
 //! the rank of a member and the member of a rank each take one walk from the root. A member is a
 //! score and a reference ([`Member`]) to the entry in the member table, so its bytes are stored
-//! once. The owner of both (`zset`) must remove a member from the order before it drops its entry.
+//! once. The owner of both (`sorted_set`) must remove a member from the order before it drops its entry.
 
 use std::cmp::Ordering;
 

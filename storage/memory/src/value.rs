@@ -4,9 +4,9 @@ use super::directory::Source;
 use super::hash::HashValue;
 use super::list::ListValue;
 use super::set::SetValue;
+use super::sorted_set::SortedSetValue;
 use super::stream::StreamValue;
 use super::table::Table;
-use super::zset::SortedSetValue;
 use bytes::Bytes;
 
 /// A value outside its entry. One variant per type.

@@ -3,7 +3,7 @@
 
 use super::copying::CopyOnWrite;
 use super::garbage::Cleaner;
-use super::hash::Seed;
+use super::hashing::Seed;
 use super::keys;
 use super::kv::{Batch, OrderedKv};
 use parking_lot::{Mutex, MutexGuard, RwLock};

@@ -6,11 +6,19 @@
 use super::codec::{self, Body, ElementHead, Form, Head, Map, MapKind};
 use super::kv::Read;
 use super::tx::{OrderedTx, Place, Was};
-use super::{encoding, hash, keys};
+use super::{encoding, hashing, keys};
+use std::ops::{Deref, DerefMut};
 use storage::{Error, Key, Open, Result};
 
 /// Collections up to this size answer random draws by index, larger ones by a seek.
 const UNIFORM_MAX: u64 = 128;
+
+/// The name and value of an element, kept so that references to them can be returned.
+#[derive(Debug, Default)]
+pub(super) struct Lent {
+    pub(super) name: Vec<u8>,
+    pub(super) value: Vec<u8>,
+}
 
 /// A collection opened in a transaction. Its metadata is written when it is dropped, if it changed;
 /// a collection left empty is removed then.
@@ -23,8 +31,8 @@ pub(super) struct Opened<'t, 'b> {
     /// The head as it is stored, to see whether it has to be written again.
     stored: Option<Head>,
     pub(super) changed: bool,
-    /// The name and value that the last read returned references to.
-    pub(super) lent: (Vec<u8>, Vec<u8>),
+    /// What the last read returned references to.
+    pub(super) lent: Lent,
 }
 
 /// An element as it was read.
@@ -108,7 +116,7 @@ impl<'t, 'b> Opened<'t, 'b> {
             head,
             was,
             changed,
-            lent: Default::default(),
+            lent: Lent::default(),
         }))
     }
 
@@ -171,6 +179,20 @@ impl Drop for Opened<'_, '_> {
 
 /// A map collection opened in a transaction.
 pub(super) struct OpenedMap<'t, 'b>(pub(super) Opened<'t, 'b>);
+
+impl<'t, 'b> Deref for OpenedMap<'t, 'b> {
+    type Target = Opened<'t, 'b>;
+
+    fn deref(&self) -> &Opened<'t, 'b> {
+        &self.0
+    }
+}
+
+impl<'t, 'b> DerefMut for OpenedMap<'t, 'b> {
+    fn deref_mut(&mut self) -> &mut Opened<'t, 'b> {
+        &mut self.0
+    }
+}
 
 impl<'t, 'b> OpenedMap<'t, 'b> {
     pub(super) fn open(
@@ -330,8 +352,8 @@ impl<'t, 'b> OpenedMap<'t, 'b> {
         Ok(next)
     }
 
-    /// Lends an element chosen by a random number, as `self.0.lent`; false when there is none.
-    /// Small collections draw uniformly, large ones nearly so ([`hash::DRAW_STEPS`]).
+    /// Lends an element chosen by a random number, as `lent`; false when there is none.
+    /// Small collections draw uniformly, large ones nearly so ([`hashing::DRAW_STEPS`]).
     pub(super) fn draw(&mut self, random: u64) -> Result<bool> {
         let map = self.meta()?;
         let (len, form) = (map.len, map.form);
@@ -340,13 +362,13 @@ impl<'t, 'b> OpenedMap<'t, 'b> {
             let mut left = random % len.max(1);
             self.each(&mut |name, value| {
                 if left == 0 {
-                    found = Some((name.to_vec(), value.to_vec()));
+                    found = Some(Lent { name: name.to_vec(), value: value.to_vec() });
                 }
                 left = left.wrapping_sub(1);
                 found.is_none()
             })?;
         } else {
-            let (from, mut steps) = hash::draw(random);
+            let (from, mut steps) = hashing::draw(random);
             let chunk_bytes = self.0.chunk_bytes();
             // From the end it goes on at the beginning.
             for from in [from, 0] {
@@ -359,7 +381,7 @@ impl<'t, 'b> OpenedMap<'t, 'b> {
                         return Ok(true);
                     }
                     let value = element.value(self.0.tx, chunk_bytes)?;
-                    found = Some((element.name(key).to_vec(), value));
+                    found = Some(Lent { name: element.name(key).to_vec(), value });
                     Ok(false)
                 })?;
             }

@@ -1,77 +1,125 @@
-//! SipHash-1-3 with a seed that is stored with the data.
+//! Hashes: fields with values, and with expiries of their own.
 //!
-//! The hash orders keys on disk, so it has to be the same in every run and for every compiler: the
-//! standard library promises neither. The seed keeps hostile keys from aiming at one shard.
+//! A field with an expiry is also in an index, ordered by time within its hash. The metadata record
+//! has the earliest expiry. Expired fields are deleted whenever the key is used, so the operations
+//! here never find one.
 
-use siphasher::sip::SipHasher13;
-use storage::random::mix;
+use super::codec::Map;
+use super::elements::{Lent, OpenedMap};
+use super::keys;
+use storage::hiding::ExpiringHash;
+use storage::types::{FieldExpiry, VisitPair};
+use storage::{Hash, Result};
 
-/// The two halves of a seed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seed(pub u64, pub u64);
+/// An opened hash.
+pub(super) struct OrderedHash<'t, 'b>(pub(super) OpenedMap<'t, 'b>);
 
-impl Seed {
-    /// A seed that cannot be guessed, from the entropy that the standard library gives its hash
-    /// maps.
-    pub fn random() -> Self {
-        use std::hash::{BuildHasher, RandomState};
-        Seed(RandomState::new().hash_one(1), RandomState::new().hash_one(2))
+impl OrderedHash<'_, '_> {
+    fn write(&mut self, field: &[u8], value: &[u8], keep_expiry: bool) -> Result<bool> {
+        let old = self.0.find(field)?;
+        let expiry_ms = old.as_ref().map_or(0, |old| old.head.expiry_ms);
+        let kept = if keep_expiry { expiry_ms } else { 0 };
+        self.0.put(field, old.as_ref(), kept, value)?;
+        self.reindex(field, expiry_ms, kept)?;
+        Ok(old.is_none())
     }
 
-    /// As stored.
-    pub fn to_bytes(self) -> [u8; 16] {
-        ((u128::from(self.0) << 64) | u128::from(self.1)).to_be_bytes()
-    }
-
-    /// From its stored form.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        let both = u128::from_be_bytes(bytes);
-        Seed((both >> 64) as u64, both as u64)
-    }
-
-    /// The hash of `bytes`.
-    pub fn hash(self, bytes: &[u8]) -> u64 {
-        siphash_1_3(self.0, self.1, bytes)
-    }
-
-    /// 128 bits standing for a name too long to be part of a record's key.
-    pub fn digest(self, bytes: &[u8]) -> [u8; 16] {
-        let high = siphash_1_3(self.0 ^ 0xa5a5_a5a5_a5a5_a5a5, self.1, bytes);
-        let low = siphash_1_3(self.0, self.1 ^ 0x5a5a_5a5a_5a5a_5a5a, bytes);
-        Seed(high, low).to_bytes()
-    }
-}
-
-/// The number of elements that a random draw may skip after the position in hash order at which it
-/// starts. Without skipping, an element's chance would be proportional to the gap before it, which
-/// varies a lot; with skipping, it is proportional to the mean of this many gaps (whose standard
-/// deviation is a quarter of that).
-pub const DRAW_STEPS: u64 = 16;
-
-/// Returns the position in hash order at which a random draw starts, and the number of elements
-/// that it skips from there. The number is mixed (splitmix64), so its quality does not matter.
-pub fn draw(random: u64) -> (u64, u64) {
-    let mixed = mix(random);
-    (mixed, mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & (DRAW_STEPS - 1))
-}
-
-fn siphash_1_3(k0: u64, k1: u64, bytes: &[u8]) -> u64 {
-    SipHasher13::new_with_keys(k0, k1).hash(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::hash::Hasher;
-
-    /// The standard library's `DefaultHasher` happens to be SipHash-1-3 with a zero key today.
-    #[test]
-    fn agrees_with_the_standard_library() {
-        for len in 0..40 {
-            let bytes: Vec<u8> = (0..len).collect();
-            let mut std = std::hash::DefaultHasher::new();
-            std.write(&bytes);
-            assert_eq!(Seed(0, 0).hash(&bytes), std.finish(), "{len} bytes");
+    /// Moves a field in the expiry index; 0 means it is not in it.
+    fn reindex(&mut self, field: &[u8], from_ms: u64, to_ms: u64) -> Result<()> {
+        if from_ms == to_ms {
+            return Ok(());
         }
+        let key = self.0.member_key(field)?;
+        let version = self.0.meta()?.version;
+        if from_ms != 0 {
+            let entry = keys::field_expiry(version, from_ms, &key);
+            self.0.tx.batch.delete(keys::ELEMENTS, entry);
+        }
+        if to_ms != 0 {
+            let entry = keys::field_expiry(version, to_ms, &key);
+            self.0.tx.batch.put(keys::ELEMENTS, entry, Vec::new());
+        }
+        let first = match self.0.meta()? {
+            Map { next_expiry_ms: 0, .. } => to_ms,
+            Map { next_expiry_ms: first, .. } if from_ms != *first => match to_ms {
+                0 => *first,
+                to_ms => to_ms.min(*first),
+            },
+            _ => self.0.tx.first_field_expiry(version, from_ms)?,
+        };
+        self.0.map()?.next_expiry_ms = first;
+        Ok(())
+    }
+}
+
+impl Hash for OrderedHash<'_, '_> {
+    fn len(&mut self) -> Result<u64> {
+        Ok(self.0.meta()?.len)
+    }
+
+    fn get(&mut self, field: &[u8]) -> Result<Option<&[u8]>> {
+        let Some(element) = self.0.find(field)? else { return Ok(None) };
+        let chunk_bytes = self.0.chunk_bytes();
+        self.0.lent.value = element.value(self.0.tx, chunk_bytes)?;
+        Ok(Some(&self.0.lent.value))
+    }
+
+    fn insert(&mut self, field: &[u8], value: &[u8]) -> Result<bool> {
+        self.write(field, value, false)
+    }
+
+    fn update(&mut self, field: &[u8], value: &[u8]) -> Result<bool> {
+        self.write(field, value, true)
+    }
+
+    fn remove(&mut self, field: &[u8]) -> Result<bool> {
+        let Some(old) = self.0.find(field)? else { return Ok(false) };
+        self.0.take(field, &old)?;
+        self.reindex(field, old.head.expiry_ms, 0)?;
+        Ok(true)
+    }
+
+    fn for_each(&mut self, visit: VisitPair<'_>) -> Result<()> {
+        self.0.each(visit)
+    }
+
+    fn scan(&mut self, cursor: u64, count: usize, visit: VisitPair<'_>) -> Result<u64> {
+        self.0.scan_from(cursor, count, visit)
+    }
+
+    fn random(&mut self, random: u64) -> Result<Option<(&[u8], &[u8])>> {
+        if !self.0.draw(random)? {
+            return Ok(None);
+        }
+        let Lent { name, value } = &self.0.lent;
+        Ok(Some((name, value)))
+    }
+
+    fn field_expiry(&mut self, field: &[u8]) -> Result<FieldExpiry> {
+        Ok(match self.0.find(field)?.map(|element| element.head.expiry_ms) {
+            None => FieldExpiry::NoField,
+            Some(0) => FieldExpiry::Persistent,
+            Some(at_ms) => FieldExpiry::At(at_ms),
+        })
+    }
+
+    fn set_field_expiry(&mut self, field: &[u8], at_ms: Option<u64>) -> Result<bool> {
+        let Some(mut element) = self.0.find(field)? else { return Ok(false) };
+        let from_ms = std::mem::replace(&mut element.head.expiry_ms, at_ms.unwrap_or(0));
+        self.0.rewrite(field, &element)?;
+        self.reindex(field, from_ms, at_ms.unwrap_or(0))?;
+        Ok(true)
+    }
+}
+
+impl ExpiringHash for OrderedHash<'_, '_> {
+    fn has_expired(&mut self, now_ms: u64) -> Result<bool> {
+        let next_ms = self.0.meta()?.next_expiry_ms;
+        Ok(next_ms != 0 && next_ms <= now_ms)
+    }
+
+    /// The transaction's own time counts.
+    fn expired(&mut self, _now_ms: u64) -> Result<Vec<Box<[u8]>>> {
+        self.0.tx.expired_fields(self.0.meta()?)
     }
 }

@@ -1,7 +1,7 @@
 //! The keys of records in the underlying engine. All numbers are big-endian, so that byte order is
 //! numeric order.
 
-use super::hash::Seed;
+use super::hashing::Seed;
 use super::kv::Space;
 use storage::StreamId;
 

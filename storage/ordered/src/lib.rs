@@ -16,7 +16,7 @@
 //! | `backend`, `backend_impl`, `open` | [`OrderedBackend`]: shards, commit, start |
 //! | `tx`, `tx_impl` | the transaction: overlay, metadata, whole-key operations |
 //! | `encoding` | the names of encodings that Redis would give |
-//! | `strings`, `list`, `set`, `hash_type`, `sorted_set`, `stream` | the types; `elements` is their common part |
+//! | `strings`, `list`, `set`, `hash`, `sorted_set`, `stream` | the types; `elements` is their common part |
 //! | `ranks` | counts that tell a rank in a sorted set without walking to it |
 //! | `garbage` | deleting the records of dropped values |
 //! | `snapshot`, `copying`, `value` | point-in-time copies; values as RDB objects |
@@ -44,7 +44,7 @@ mod encoding;
 mod fjall;
 mod garbage;
 mod hash;
-mod hash_type;
+mod hashing;
 mod keys;
 mod list;
 mod open;

@@ -170,8 +170,8 @@ impl List for OrderedList<'_, '_> {
             return Ok(None);
         }
         let record = self.record_at(&shape, index)?;
-        self.0.lent.1 = self.value(&record)?;
-        Ok(Some(&self.0.lent.1))
+        self.0.lent.value = self.value(&record)?;
+        Ok(Some(&self.0.lent.value))
     }
 
     fn set(&mut self, index: u64, element: &[u8]) -> Result<bool> {

@@ -4,7 +4,7 @@
 use super::backend::{OrderedBackend, Shard, ShardCounts, Versions};
 use super::codec::{self, CleanCounts, DbMap};
 use super::garbage::Cleaner;
-use super::hash::Seed;
+use super::hashing::Seed;
 use super::keys::{self, DATABASES, VERSIONS};
 use super::kv::{Batch, OrderedKv};
 use super::{Config, Engine};

@@ -39,6 +39,6 @@ impl Set for OrderedSet<'_, '_> {
     }
 
     fn random(&mut self, random: u64) -> Result<Option<&[u8]>> {
-        Ok(if self.0.draw(random)? { Some(&self.0.0.lent.0) } else { None })
+        Ok(if self.0.draw(random)? { Some(&self.0.lent.name) } else { None })
     }
 }

@@ -60,7 +60,7 @@ impl OrderedSortedSet<'_, '_> {
     /// The change that the tree, if there is one, needs to follow a member from one key to another.
     fn plan(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Result<Option<Plan>> {
         let (old, new) = (old.map(place), new.map(place));
-        self.tree()?.map(|tree| tree.plan(self.0.0.tx, old, new)).transpose()
+        self.tree()?.map(|tree| tree.plan(self.0.tx, old, new)).transpose()
     }
 
     /// Updates the tree after a change of records. Creates it for a set that has become large.
@@ -74,8 +74,8 @@ impl OrderedSortedSet<'_, '_> {
         let len = map.len;
         let mut tree = Tree { version: map.version, ranks: map.ranks };
         match plan {
-            Some(plan) => tree.apply(self.0.0.tx, plan, old.map(place), new.map(place))?,
-            None if len > TREE_FROM && new.is_some() => tree.build(self.0.0.tx, len)?,
+            Some(plan) => tree.apply(self.0.tx, plan, old.map(place), new.map(place))?,
+            None if len > TREE_FROM && new.is_some() => tree.build(self.0.tx, len)?,
             None => return Ok(()),
         }
         self.0.map()?.ranks = tree.ranks;
@@ -85,7 +85,7 @@ impl OrderedSortedSet<'_, '_> {
     fn put_by_score(&mut self, key: Vec<u8>, score: f64) {
         let negative_zero = score == 0.0 && score.is_sign_negative();
         let value = if negative_zero { NEGATIVE_ZERO.to_vec() } else { Vec::new() };
-        self.0.0.tx.batch.put(keys::ELEMENTS, key, value);
+        self.0.tx.batch.put(keys::ELEMENTS, key, value);
     }
 
     fn by_score(&self, member: &[u8], score: f64) -> Result<Vec<u8>> {
@@ -98,7 +98,7 @@ impl OrderedSortedSet<'_, '_> {
         let key = self.by_score(member, score)?;
         let plan = self.plan(Some(&key), None)?;
         self.0.take(member, &old)?;
-        self.0.0.tx.batch.delete(keys::ELEMENTS, key.clone());
+        self.0.tx.batch.delete(keys::ELEMENTS, key.clone());
         self.recount(plan, Some(&key), None)?;
         Ok(Some(score))
     }
@@ -139,7 +139,7 @@ impl OrderedSortedSet<'_, '_> {
     fn first_order(&self, version: u64) -> Result<u64> {
         let (lo, hi) = keys::all_by_score(version);
         let mut order = 0;
-        self.0.0.tx.scan(keys::ELEMENTS, &lo, &hi, false, &mut |key, _| {
+        self.0.tx.scan(keys::ELEMENTS, &lo, &hi, false, &mut |key, _| {
             order = keys::member_hash(key).unwrap_or_default();
             false
         })?;
@@ -158,7 +158,7 @@ impl OrderedSortedSet<'_, '_> {
             return Ok(());
         }
         let mut result = Ok(true);
-        self.0.0.tx.scan(keys::ELEMENTS, &span.lo, &span.hi, reverse, &mut |key, value| {
+        self.0.tx.scan(keys::ELEMENTS, &span.lo, &span.hi, reverse, &mut |key, value| {
             if skip > 0 {
                 skip -= 1;
                 return true;
@@ -183,7 +183,7 @@ impl OrderedSortedSet<'_, '_> {
     /// How many members lie before a by-score key, or before what ends the last one.
     fn before(&self, tree: &Tree, key: &[u8]) -> Result<u64> {
         match keys::place(key) {
-            Some(place) => tree.before(self.0.0.tx, place),
+            Some(place) => tree.before(self.0.tx, place),
             None => Ok(self.0.meta()?.len),
         }
     }
@@ -198,7 +198,7 @@ impl OrderedSortedSet<'_, '_> {
             return Ok(Span { limit: 0, ..span });
         }
         let rank = if reverse { to - 1 - span.skip } else { from + span.skip };
-        let (low, skip) = tree.seek(self.0.0.tx, rank)?;
+        let (low, skip) = tree.seek(self.0.tx, rank)?;
         let low = keys::at_place(tree.version, &low);
         if !reverse {
             return Ok(Span { lo: low, skip, ..span });
@@ -206,7 +206,7 @@ impl OrderedSortedSet<'_, '_> {
         let (_, end) = keys::all_by_score(tree.version);
         let mut last = None;
         let mut left = skip;
-        self.0.0.tx.scan(keys::ELEMENTS, &low, &end, false, &mut |key, _| {
+        self.0.tx.scan(keys::ELEMENTS, &low, &end, false, &mut |key, _| {
             last = (left == 0).then(|| key.to_vec());
             left = left.saturating_sub(1);
             last.is_none()
@@ -219,12 +219,12 @@ impl OrderedSortedSet<'_, '_> {
 
     /// Removes every member at once; the cleaner deletes their records.
     fn remove_all(&mut self) -> Result<u64> {
-        let version = self.0.0.tx.new_version()?;
+        let version = self.0.tx.new_version()?;
         let map = self.0.map()?;
         let (old, len, overflow) = (map.version, map.len, map.overflow);
         (map.version, map.len, map.ranks) = (version, 0, Ranks::default());
-        self.0.0.changed = true;
-        self.0.0.tx.discard(old, overflow);
+        self.0.changed = true;
+        self.0.tx.discard(old, overflow);
         Ok(len)
     }
 }
@@ -271,7 +271,7 @@ impl SortedSet for OrderedSortedSet<'_, '_> {
         let plan = self.plan(old_key.as_deref(), Some(&key))?;
         self.0.put(member, old.as_ref(), 0, &score_value(score))?;
         if let Some(old) = &old_key {
-            self.0.0.tx.batch.delete(keys::ELEMENTS, old.clone());
+            self.0.tx.batch.delete(keys::ELEMENTS, old.clone());
         }
         self.put_by_score(key.clone(), score);
         self.recount(plan, old_key.as_deref(), Some(&key))?;
@@ -347,7 +347,7 @@ impl SortedSet for OrderedSortedSet<'_, '_> {
     fn pop(&mut self, highest: bool) -> Result<Option<(Vec<u8>, f64)>> {
         let mut span = Span { limit: 1, ..self.span(&ZRange::Rank { start: 0, end: 1 })? };
         if let Some(tree) = self.tree()?.filter(|_| !highest) {
-            span.lo = keys::at_place(tree.version, &tree.first(self.0.0.tx)?);
+            span.lo = keys::at_place(tree.version, &tree.first(self.0.tx)?);
         }
         let mut found = None;
         self.walk(&span, highest, &mut |member, score| {
@@ -389,13 +389,13 @@ impl SortedSet for OrderedSortedSet<'_, '_> {
                 false
             })?;
             let Some((member, score)) = found else { return Ok(None) };
-            self.0.0.lent.0 = member;
-            return Ok(Some((&self.0.0.lent.0, score)));
+            self.0.lent.name = member;
+            return Ok(Some((&self.0.lent.name, score)));
         }
         if !self.0.draw(random)? {
             return Ok(None);
         }
-        let score = read_score(&self.0.0.lent.1)?;
-        Ok(Some((&self.0.0.lent.0, score)))
+        let score = read_score(&self.0.lent.value)?;
+        Ok(Some((&self.0.lent.name, score)))
     }
 }

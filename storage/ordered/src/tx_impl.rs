@@ -2,14 +2,14 @@
 
 use super::codec::{Body, MapKind};
 use super::elements::{Element, OpenedMap};
-use super::hash_type::OrderedHash;
+use super::hash::OrderedHash;
 use super::kv::Read;
 use super::list::OrderedList;
 use super::set::OrderedSet;
 use super::sorted_set::OrderedSortedSet;
 use super::stream::OrderedStream;
 use super::tx::{OrderedTx, Place, Record};
-use super::{encoding, hash, keys, strings, value};
+use super::{encoding, hashing, keys, strings, value};
 use std::sync::atomic::Ordering;
 use storage::hiding::HidingHash;
 use storage::{
@@ -265,7 +265,7 @@ impl Tx for OrderedTx<'_> {
             let at = seed.checked_rem(live.len() as u64).unwrap_or_default();
             return Ok(live.into_iter().nth(at as usize));
         }
-        let (from, steps) = hash::draw(seed);
+        let (from, steps) = hashing::draw(seed);
         let mut live = self.live_from(db, from, steps as usize + 1)?;
         if live.len() <= steps as usize {
             // From the end it goes on at the beginning.

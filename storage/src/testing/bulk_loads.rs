@@ -13,7 +13,7 @@ fn entry(number: u64, value: &str) -> Entry {
     Entry {
         db: 0,
         key: format!("key:{number}").into_bytes(),
-        expiry_ms: number.is_multiple_of(3).then_some(NOW + number),
+        expiry_ms: number.is_multiple_of(3).then_some(NOW + 1 + number),
         idle_seconds: None,
         frequency: None,
         object: Object::String(value.into()),

@@ -35,6 +35,11 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ),
     ("engine", &["replication", "resp", "runtime", "script", "storage"]),
     ("commands", &["engine", "resp", "runtime", "script", "storage"]),
+    ("cluster", &["consensus", "engine", "member", "runtime"]),
+    ("admin", &["engine", "resp", "runtime"]),
+    ("websocket", &["resp", "runtime"]),
+    ("capture", &["commands", "engine", "resp"]),
+    ("golden", &["commands", "engine", "resp", "runtime", "storage", "storage-memory"]),
 ];
 
 /// Adapters, by the beginning of their name.

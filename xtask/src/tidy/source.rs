@@ -127,7 +127,8 @@ pub fn sleeps(tree: &Tree) -> Vec<Violation> {
 /// Calls of `sleep` in what a file has of tests; `None` without any.
 fn sleeps_in(file: &File) -> Option<Measured> {
     let code = lexer::split(&file.text).code;
-    let begin = match file.path.contains("/tests/") || file.path.ends_with("/tests.rs") {
+    let tests = ["/tests/", "/tests.rs", "/testing/"];
+    let begin = match tests.iter().any(|part| file.path.contains(part)) {
         true => 0,
         false => without_tests(&code).len(),
     };
