@@ -5,6 +5,7 @@ pub mod cross_protocol;
 mod describe;
 pub mod pause;
 pub mod rate_limits;
+pub mod strangers;
 
 pub use describe::{describe, local_address};
 
@@ -26,6 +27,7 @@ use storage::Position;
 
 use bytes::Bytes;
 use rate_limits::RateLimits;
+use strangers::Strangers;
 
 /// A message on its way to a subscriber.
 #[derive(Clone, Debug)]
@@ -454,6 +456,8 @@ pub struct Clients {
     pub reply_buffers: ReplyBuffers,
     /// The rate limits.
     pub rate_limits: RateLimits,
+    /// Connections that have not authenticated yet.
+    pub strangers: Strangers,
 }
 
 impl Clients {

@@ -215,6 +215,8 @@ ids! {
     TlsSessionCaching,
     Trace,
     TrackingTableMaxKeys,
+    UnauthenticatedMax,
+    UnauthenticatedTimeout,
     Unixsocket,
     Unixsocketperm,
     UseExitOnPanic,

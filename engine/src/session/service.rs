@@ -15,7 +15,16 @@ const PROTECTED: &str = "-DENIED The server is in protected mode: it has no pass
     off there with CONFIG SET protected-mode no, or start with --protected-mode no where the \
     network is closed to strangers.\r\n";
 
+/// The refusal of what would be one connection too many without authentication.
+const TOO_MANY_STRANGERS: &str = "-ERR max number of unauthenticated clients reached\r\n";
+
 impl Engine {
+    /// Whether `unauthenticated-max` refuses a new connection, which would have to authenticate.
+    fn has_too_many_strangers(&self) -> bool {
+        let limit = self.config.integer(Id::UnauthenticatedMax) as usize;
+        limit > 0 && !self.acl.is_open() && self.clients.strangers.len() >= limit
+    }
+
     /// Whether `protected-mode` refuses this client, because there is no password and it comes from
     /// another machine.
     fn is_protected_from(&self, peer: &Peer) -> bool {
@@ -35,6 +44,10 @@ impl Service for EngineService {
         if engine.clients.len() >= engine.config.integer(Id::Maxclients) as usize {
             engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
             return Err(Refusal(b"-ERR max number of clients reached\r\n".to_vec()));
+        }
+        if engine.has_too_many_strangers() {
+            engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
+            return Err(Refusal(TOO_MANY_STRANGERS.as_bytes().to_vec()));
         }
         if engine.is_protected_from(&peer) {
             engine.clients.rejected.fetch_add(1, Ordering::Relaxed);

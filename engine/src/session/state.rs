@@ -2,6 +2,7 @@
 
 use crate::acl::{Account, Acl};
 use crate::clients::rate_limits::Buckets;
+use crate::clients::strangers::Stranger;
 use crate::clients::{Client, ClientFlags, capped};
 use crate::command::CommandId;
 use crate::notify::blocking::Waiter;
@@ -177,6 +178,8 @@ pub(crate) struct Rare {
     pub announced: Option<Box<Announced>>,
     /// The rate limiter's buckets for its requests; used only where a limit is set.
     pub buckets: Buckets,
+    /// The client has never authenticated.
+    pub stranger: Option<Stranger>,
 }
 
 impl SessionState {
@@ -391,7 +394,7 @@ impl SessionState {
             names.account = (!Arc::ptr_eq(&account, acl.default_account())).then_some(account);
         }
         drop(names);
-        self.set_special(Special::UNAUTHENTICATED, false);
+        self.authenticated();
         self.refresh_user(acl);
     }
 
@@ -408,7 +411,14 @@ impl SessionState {
         let restricted = !user.is_unrestricted();
         self.set_special(Special::RESTRICTED, restricted);
         if !self.is_authenticated() && acl.is_open() {
-            self.set_special(Special::UNAUTHENTICATED, false);
+            self.authenticated();
+        }
+    }
+
+    fn authenticated(&mut self) {
+        self.set_special(Special::UNAUTHENTICATED, false);
+        if let Some(rare) = &mut self.rare {
+            rare.stranger = None;
         }
     }
 

@@ -182,7 +182,8 @@ impl Machine {
 
     #[inline]
     pub(super) fn deadline_us(&self, engine: &Engine) -> Option<u64> {
-        let may_time_out = engine.config.integer(Id::Timeout) != 0;
+        let may_time_out =
+            engine.config.integer(Id::Timeout) != 0 || !self.state.is_authenticated();
         match may_time_out || self.is_parked() || self.over_soft_limit_since.is_some() {
             true => self.earliest_deadline_us(engine),
             false => None,
@@ -197,7 +198,11 @@ impl Machine {
             Parked::No | Parked::Held | Parked::Asking => None,
             Parked::Yielding | Parked::OutputFull => None,
         };
-        let limits = [self.idle_deadline_us(engine), self.soft_limit_deadline_us(engine)];
+        let limits = [
+            self.idle_deadline_us(engine),
+            self.stranger_deadline_us(engine),
+            self.soft_limit_deadline_us(engine),
+        ];
         limits.into_iter().chain([parked]).flatten().min()
     }
 }

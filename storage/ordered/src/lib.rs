@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | [`kv`] | [`OrderedKv`]: what an engine must offer |
 //! | `sled`, `fjall` | the engines |
-//! | `keys`, `codec`, `hash` | how records are named, encoded and ordered |
+//! | `keys`, `codec`, `hashing` | how records are named, encoded and ordered |
 //! | `backend`, `backend_impl`, `open` | [`OrderedBackend`]: shards, commit, start |
 //! | `tx`, `tx_impl` | the transaction: overlay, metadata, whole-key operations |
 //! | `encoding` | the names of encodings that Redis would give |

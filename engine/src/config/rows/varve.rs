@@ -1,5 +1,6 @@
 //! Varve: which layers are put together; Redis has none of these.
 
+use super::bounds::NATURAL;
 use crate::config::directive::{choice, integer, memory, text, yes_no};
 use crate::config::{Directive, Id};
 
@@ -79,6 +80,20 @@ pub(super) static ROWS: &[Directive] = &[
         "websocket-origins",
         "",
         "Origins of the web pages that may connect, separated by spaces; *: any page",
+    ),
+    integer(
+        Id::UnauthenticatedMax,
+        "unauthenticated-max",
+        NATURAL,
+        0,
+        "Connections that may be without authentication at once, where it is needed; 0: maxclients",
+    ),
+    integer(
+        Id::UnauthenticatedTimeout,
+        "unauthenticated-timeout",
+        NATURAL,
+        60,
+        "Seconds within which a connection must authenticate, where that is needed; 0: any time",
     ),
     integer(
         Id::RateLimitClient,
