@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 use storage::Db;
-use storage::journal::{Appended, Durability, Fate, Journal, Position, Withholds};
+use storage::journal::{Appended, Durability, Fate, Journal, Position, Refusal, Withholds};
 
 /// Passes everything on to the log, once there is one. Until then the data are being loaded, all
 /// writes are refused, and there is nothing to pass on.
@@ -39,6 +39,14 @@ impl Journal for LateJournal {
 
     fn append_atomic(&self, slot: u16, effects: &[(Db, Vec<Vec<u8>>)]) -> Appended {
         self.get().map_or(NOTHING, |journal| journal.append_atomic(slot, effects))
+    }
+
+    fn admit(&self, slot: u16) -> Result<(), Refusal> {
+        self.get().map_or(Ok(()), |journal| journal.admit(slot))
+    }
+
+    fn seen(&self, last: Position, fence: Option<u64>) -> Position {
+        self.get().map_or(last, |journal| journal.seen(last, fence))
     }
 
     fn note(&self, text: &str) {
@@ -90,4 +98,20 @@ impl Journal for LateJournal {
     fn stats(&self) -> Vec<(&'static str, String)> {
         self.get().map_or(Vec::new(), Journal::stats)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use storage::testing::journals::journals;
+    use storage::testing::scripted::Scripted;
+
+    /// A log that was opened after the engine was made.
+    fn opened() -> (Arc<LateJournal>, ()) {
+        let late = LateJournal::default();
+        late.open(Arc::new(Scripted::new(Withholds::Everything)));
+        (Arc::new(late), ())
+    }
+
+    journals!(late, opened);
 }
