@@ -11,12 +11,13 @@ pub const SHARE_MIN: usize = 16 * 1024;
 /// The initial capacity of a tail buffer, in bytes.
 const TAIL_START: usize = 16 * 1024;
 
-/// Drained tail buffers with a larger capacity than this are freed instead of pooled.
-const POOL_BUFFER_MAX: usize = 64 * 1024;
-
 /// The length from which on [`Output::close_large_tail`] begins a new tail: the memory of a tail is
 /// only freed once all of it has been written.
 const TAIL_MAX: usize = 256 * 1024;
+
+/// Drained tail buffers with a larger capacity than this are freed instead of pooled. A pipeline of
+/// replies that are not small fills a tail, which is then there for the next one without growing.
+const POOL_BUFFER_MAX: usize = TAIL_MAX;
 
 /// The highest number of buffers that a thread keeps for reuse.
 const POOL_LEN_MAX: usize = 8;
