@@ -10,6 +10,7 @@ mod functions;
 mod lexer;
 mod modules;
 mod source;
+mod supply;
 mod tree;
 
 use anyhow::{Result, bail};
@@ -44,14 +45,15 @@ const RULES: &[Rule] = &[
 /// Checks the project at `root`.
 pub fn run(root: &Path) -> Result<()> {
     let tree = Tree::read(root)?;
-    let violations: Vec<Violation> = RULES.iter().flat_map(|rule| rule(&tree)).collect();
+    let mut violations: Vec<Violation> = RULES.iter().flat_map(|rule| rule(&tree)).collect();
+    violations.extend(supply::check(root, &tree)?);
     for violation in &violations {
         println!("{violation}");
     }
     if !violations.is_empty() {
         bail!("{} violations", violations.len());
     }
-    println!("tidy: {} files, {} rules", tree.files.len(), RULES.len());
+    println!("tidy: {} files, {} rules", tree.files.len(), RULES.len() + 1);
     Ok(())
 }
 
