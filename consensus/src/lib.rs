@@ -19,9 +19,9 @@
 //! | [`Group`] | Raft, and what executing first needs: fence, window, one term, outcomes, lease, undo |
 //! | [`LogStore`] | the logs of all groups of a node with one sync: [`SegmentStore`], [`MemoryStore`] |
 //! | [`Files`] | the disk below, which [`testing::Disk`] plays |
-//! | `batch` | A batch: the effects that one entry of the log holds |
+//! | `batch` | a batch: the effects that one entry of the log holds |
 //! | `fault` | bugs that other systems had, planted on purpose so that the simulator can prove that it finds them |
-//! | `group` | A group: Raft, and what makes it safe to execute a command before its effects are committed |
+//! | `group` | a group: Raft, and what makes it safe to execute a command before its effects are committed |
 //! | `lease` | read rounds, by which a leader learns that it still leads, and the lease that follows from them |
 //! | `message` | the messages that nodes exchange and the entries that a log holds, as plain types of our own |
 //! | `outcomes` | the outcomes of effects that this node executed before they were committed |

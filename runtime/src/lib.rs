@@ -16,7 +16,7 @@
 //! | [`filter`] | `Filtered`: a connection behind a filter that encodes its bytes (TLS, WebSocket), on any runtime |
 //! | [`histogram`] | `Histogram`: a distribution of times, in buckets whose width grows with the value |
 //! | `service` | the traits `Runtime`, `Service` and `Connection`, and the values they exchange |
-//! | `socket` | A non-blocking stream socket, TCP or Unix-domain, with the operations that runtimes need |
+//! | `socket` | a non-blocking stream socket, TCP or Unix-domain, with the operations that runtimes need |
 //! | [`stand_in`] | stand-ins: threads that take over from a thread which one connection keeps busy for long |
 //! | [`trace`] | where the time of a request goes: how long each turn of a connection spends in each stage |
 

@@ -20,7 +20,7 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`ServerBuilder`] | choices become a [`Server`] |
+//! | `builder` | [`ServerBuilder`]: choices become a [`Server`] |
 //! | [`command_line`] | the whole program `varve`, for binaries with commands of their own, too |
 //! | `server` | a [`Server`] that is ready, and the [`Handle`] of one that serves in the background |
 //! | `error` | [`StartError`]: why a server did not start |
@@ -34,7 +34,6 @@
 //! | `cluster` | a node of a group: its directives, its folder, its port; `varve cluster try` |
 //! | `subcommands`, `migrate` | `varve config`, `varve doctor`, `varve migrate`, `varve capture` … |
 //! | `system`, [`memory`] | questions to the operating system and the allocator |
-//! | `builder` | `ServerBuilder`: from choices to a server that is bound, loaded and ready to serve |
 
 pub mod command_line;
 pub mod config;

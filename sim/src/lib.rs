@@ -14,10 +14,10 @@
 //! | --- | --- |
 //! | `client` | clients, which send one command after the other and record the history of what they saw |
 //! | `command` | the commands that clients send to nodes and the replies they get: a few Redis commands on numbers and lists |
-//! | `digest` | A digest of bytes and numbers: FNV-1a over words |
+//! | `digest` | a digest of bytes and numbers: FNV-1a over words |
 //! | `nemesis` | injects faults, and plays the operator who changes the membership meanwhile |
 //! | `network` | the network, with delay, loss, duplication, reordering, and cuts in one or both directions |
-//! | `node` | A node: a real engine as a real member of a group, with a session for each operation of a client |
+//! | `node` | a node: a real engine as a real member of a group, with a session for each operation of a client |
 //! | `planted` | bugs that are planted on purpose, to prove that the simulator finds them |
 //! | `world` | the simulated world: one thread, one queue of events, one seed |
 
