@@ -3,6 +3,7 @@
 use engine::EngineService;
 use engine::testing::{Harness, text};
 use runtime::{Flow, Peer, Service};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
 use storage_memory::{Config, MemoryBackend};
@@ -27,6 +28,8 @@ fn who_does_not_authenticate_in_time_is_closed_whatever_it_sends() {
     server.advance(59_999);
     assert!(ask(&mut server, "slow", "PING").contains("NOAUTH"));
     assert_eq!(server.status("slow").flow, Flow::Open);
+    // RESET is a command that strangers may send.
+    assert_eq!(ask(&mut server, "slow", "RESET"), "RESET");
     server.advance(1);
     assert_eq!(server.status("slow").flow, Flow::CloseAfterFlush);
     server.advance(600_000);
@@ -42,14 +45,15 @@ fn there_are_only_so_many_strangers_at_once() {
     let mut server = server("CONFIG SET requirepass secret unauthenticated-max 2");
     let service = EngineService(server.engine().clone());
     let now = server.now();
-    let connect = || {
-        let peer = Peer::Unix("/somewhere".into());
-        service.connect(peer, Waker::noop().clone(), now).map_err(|refusal| refusal.0)
-    };
+    let connect_from =
+        |peer| service.connect(peer, Waker::noop().clone(), now).map_err(|refusal| refusal.0);
+    let address = SocketAddr::from(([127, 0, 0, 1], 6379));
+    let connect = || connect_from(Peer::Tcp { remote: address, local: address });
     let (first, second) = (connect().unwrap(), connect().unwrap());
     let refusal = b"-ERR max number of unauthenticated clients reached\r\n".to_vec();
     assert_eq!(connect().err(), Some(refusal.clone()));
     assert!(server.text("INFO clients").contains("unauthenticated_clients:2"));
+    assert!(connect_from(Peer::Unix("/somewhere".into())).is_ok());
     drop(first);
     let third = connect().unwrap();
     assert_eq!(connect().err(), Some(refusal));

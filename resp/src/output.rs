@@ -19,6 +19,9 @@ const TAIL_MAX: usize = 256 * 1024;
 /// replies that are not small fills a tail, which is then there for the next one without growing.
 const POOL_BUFFER_MAX: usize = TAIL_MAX;
 
+/// Tails of which little is in use may have this capacity; larger ones are made smaller.
+const TAIL_SPARE_MAX: usize = 64 * 1024;
+
 /// The highest number of buffers that a thread keeps for reuse.
 const POOL_LEN_MAX: usize = 8;
 
@@ -190,6 +193,18 @@ impl Output {
         self.discard_taken_chunks();
         if self.is_empty() {
             self.release();
+        } else if self.tail.capacity() > TAIL_SPARE_MAX {
+            self.give_back();
+        }
+    }
+
+    /// Gives back most of a large tail of which little is left, because its peer may take any time
+    /// to read that, and is held to account for the bytes only.
+    #[cold]
+    fn give_back(&mut self) {
+        if self.len() < self.tail.capacity() / 4 {
+            self.discard_taken();
+            self.tail.shrink_to(TAIL_START);
         }
     }
 
@@ -228,6 +243,9 @@ impl Output {
     fn seal(&mut self) {
         self.discard_taken();
         if !self.tail.is_empty() {
+            if self.tail.capacity() > TAIL_SPARE_MAX && self.tail.len() < self.tail.capacity() / 4 {
+                self.tail.shrink_to_fit();
+            }
             self.chunked += self.tail.len();
             self.chunks.push_back(Bytes::from(std::mem::take(&mut self.tail)));
         }

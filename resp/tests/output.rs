@@ -148,3 +148,15 @@ fn few_slots_are_filled_with_the_front() {
     assert_eq!(out.slices(&mut slices), 2);
     assert_eq!((slices[0][0], slices[1][0]), (0, 1));
 }
+
+#[test]
+fn a_tail_of_which_little_is_left_is_made_smaller() {
+    let mut out = Output::new();
+    out.extend(&[b'x'; 200 * 1024]);
+    out.consume(200 * 1024 - 10);
+    assert_eq!(out.len(), 10);
+    assert!(out.tail().capacity() <= 64 * 1024, "{} bytes for ten", out.tail().capacity());
+    assert_eq!(out.front(), [b'x'; 10]);
+    out.consume(10);
+    assert!(out.is_empty());
+}

@@ -140,6 +140,8 @@ impl Batch {
 fn pool() -> Option<ThreadPool> {
     let cores = available_parallelism().map_or(1, |cores| cores.get());
     let pool = ThreadPoolBuilder::new().num_threads(cores).thread_name(|_| "bulk-load".into());
+    // Whoever waits for the batch is told, because the sender is dropped.
+    let pool = pool.panic_handler(|_| {});
     if cores > 1 { pool.build().ok() } else { None }
 }
 

@@ -67,8 +67,8 @@ impl Ended {
 
     fn status(&self) -> StatusCode {
         match self {
-            // Of all refusals of a client, only this one is temporary.
-            Ended::Refused(why) if !why.contains("max number of clients") => {
+            // Of all refusals of a client, only those for their number are temporary.
+            Ended::Refused(why) if !why.contains("clients reached") => {
                 super::json::failed(why.as_bytes()).0
             }
             Ended::Refused(_) | Ended::Closed => StatusCode::SERVICE_UNAVAILABLE,

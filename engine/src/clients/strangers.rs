@@ -1,5 +1,5 @@
 //! [`Strangers`]: connections that have not authenticated yet, where that is needed. How many there
-//! may be, and for how long each, is configurable, so that they do not take the place of clients.
+//! may be, and for how long each, is configurable.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -164,6 +164,8 @@ pub struct SessionState {
     pub(crate) no_touch: bool,
     /// Whether more belongs to a call than its handler: `no_touch`, or recording what it reads.
     pub(crate) is_attended: bool,
+    /// The client has never authenticated.
+    pub(crate) stranger: Option<Box<Stranger>>,
     rare: Option<Box<Rare>>,
 }
 
@@ -178,8 +180,6 @@ pub(crate) struct Rare {
     pub announced: Option<Box<Announced>>,
     /// The rate limiter's buckets for its requests; used only where a limit is set.
     pub buckets: Buckets,
-    /// The client has never authenticated.
-    pub stranger: Option<Stranger>,
 }
 
 impl SessionState {
@@ -202,6 +202,7 @@ impl SessionState {
             skip_armed: false,
             no_touch: false,
             is_attended: false,
+            stranger: None,
             rare: None,
         }
     }
@@ -400,8 +401,10 @@ impl SessionState {
 
     /// Records that the client has not authenticated.
     pub fn sign_out(&mut self, acl: &Acl) {
+        let stranger = self.stranger.take();
         self.sign_in(acl.default_account().clone(), acl);
         self.set_special(Special::UNAUTHENTICATED, !acl.is_open());
+        self.stranger = stranger.filter(|_| !acl.is_open());
     }
 
     /// Updates what depends on the permissions of its user.
@@ -417,9 +420,7 @@ impl SessionState {
 
     fn authenticated(&mut self) {
         self.set_special(Special::UNAUTHENTICATED, false);
-        if let Some(rare) = &mut self.rare {
-            rare.stranger = None;
-        }
+        self.stranger = None;
     }
 
     /// Selects a database. The caller must have checked the number.

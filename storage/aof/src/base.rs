@@ -45,6 +45,7 @@ pub(super) fn load(path: &Path, replay: &mut dyn Replay) -> Result<(u64, Outcome
         }
     }
     let offset = reader.offset();
+    replay.base_loaded().map_err(|cause| LoadError::at(path, offset, cause))?;
     let rest = reader.into_inner().map_err(rdb_error)?;
     let outcome = FileReplay::new(path, 0, offset, replay).run(rest)?;
     Ok((entries, outcome))

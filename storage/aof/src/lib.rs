@@ -158,6 +158,15 @@ pub trait Replay {
     /// Fails if it cannot be stored.
     fn entry(&mut self, entry: rdb::Entry) -> Result<(), String>;
 
+    /// Every key of the base has been passed on. What is left of them is stored now: behind this
+    /// the base counts as loaded, and is not read again.
+    ///
+    /// # Errors
+    /// Fails if a key cannot be stored.
+    fn base_loaded(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// A function library of the base: its source.
     ///
     /// # Errors

@@ -18,10 +18,11 @@ use parking_lot::MutexGuard;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::sync_channel;
-use std::thread::available_parallelism;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, available_parallelism};
 use storage::rdb::Options;
 use storage::tx::Db;
 use storage::{Backend as _, Error, Result, Snapshot, SnapshotSink};
@@ -224,19 +225,28 @@ impl MemorySnapshot {
 
     /// Encodes in the threads of a pool, a shard each, while this one writes.
     fn write_beside(&self, pool: &ThreadPool, sink: &mut dyn SnapshotSink) -> Result<()> {
-        pool.in_place_scope(|scope| {
+        thread::scope(|scope| {
             let (sender, batches) = sync_channel(AHEAD);
-            scope.spawn(move |_| {
-                let shards = (0..self.backend.shards() as u32).into_par_iter();
-                shards.for_each_with(sender, |sender, shard| {
-                    let out =
-                        &mut |batch| sender.send(batch).map_err(|_| Error::backend("not written"));
-                    // It fails when nobody takes batches any more, because writing one failed.
-                    let _ = self.walk(shard, out);
-                });
-            });
-            batches.into_iter().try_for_each(|batch: Batch| batch.drain(sink))
+            let encode = move || pool.install(|| self.encode(sender));
+            // Not this thread: a worker of another pool that waits for one would run jobs meanwhile.
+            let encoding = thread::Builder::new().spawn_scoped(scope, encode);
+            let encoding = encoding.map_err(Error::backend)?;
+            let written = batches.into_iter().try_for_each(|batch: Batch| batch.drain(sink));
+            encoding.join().unwrap_or_else(|panic| resume_unwind(panic));
+            written
         })
+    }
+
+    /// Encodes all shards in the threads of the pool that calls it, until nobody takes batches any
+    /// more, because writing one has failed.
+    fn encode(&self, sender: SyncSender<Batch>) {
+        let shards = (0..self.backend.shards() as u32).into_par_iter();
+        let encoded = shards.try_for_each_with(sender, |sender, shard| {
+            let out = &mut |batch| sender.send(batch).map_err(|_| Error::backend("not written"));
+            self.walk(shard, out)
+        });
+        // Whoever has failed to write knows why.
+        drop(encoded);
     }
 
     /// Threads to encode in, if they are worth it and can be had.

@@ -18,7 +18,7 @@ const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 /// There is no `deny.toml`, or cargo cannot say what the crates are.
 pub fn check(root: &Path, tree: &Tree) -> Result<Vec<Violation>> {
     let file = tree.file(FILE).with_context(|| format!("there is no {FILE}"))?;
-    let rules = Rules::parse(&file.text.parse().context(FILE)?);
+    let rules = Rules::parse(&file.text.parse().context(FILE)?)?;
     let metadata = metadata(root)?;
     let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
     let objections = packages.iter().flat_map(|package| rules.objections(package));
@@ -35,6 +35,11 @@ fn metadata(root: &Path) -> Result<Value> {
     serde_json::from_slice(&output.stdout).context("cargo metadata")
 }
 
+fn named(entry: &toml::Value) -> Result<String> {
+    let name = entry.as_str().or_else(|| entry.get("crate")?.as_str());
+    name.map(str::to_owned).with_context(|| format!("{FILE}: {entry} is not understood"))
+}
+
 /// What `deny.toml` says.
 struct Rules {
     licences: Vec<String>,
@@ -42,17 +47,15 @@ struct Rules {
 }
 
 impl Rules {
-    fn parse(table: &Table) -> Rules {
+    /// # Errors
+    /// A list is missing, or has an entry that is neither a text nor a table with a `crate`.
+    fn parse(table: &Table) -> Result<Rules> {
         let list = |section: &str, key: &str| {
-            let list = table.get(section).and_then(|section| section.get(key)?.as_array().cloned());
-            list.unwrap_or_default()
+            let list = table.get(section).and_then(|section| section.get(key)?.as_array());
+            let list = list.with_context(|| format!("{FILE} has no list {section}.{key}"))?;
+            list.iter().map(named).collect::<Result<Vec<_>>>()
         };
-        let text = |value: &toml::Value| value.as_str().map(str::to_owned);
-        let banned = |value: &toml::Value| value.get("crate").and_then(text);
-        Rules {
-            licences: list("licenses", "allow").iter().filter_map(text).collect(),
-            banned: list("bans", "deny").iter().filter_map(banned).collect(),
-        }
+        Ok(Rules { licences: list("licenses", "allow")?, banned: list("bans", "deny")? })
     }
 
     /// What is wrong with a package of `cargo metadata`.
@@ -123,7 +126,16 @@ mod tests {
     fn rules() -> Rules {
         let text = "[licenses]\nallow = [\"MIT\", \"ISC\", \"Apache-2.0 WITH LLVM-exception\"]\n\
                     [bans]\ndeny = [{ crate = \"openssl-sys\" }]\n";
-        Rules::parse(&text.parse().unwrap())
+        Rules::parse(&text.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_list_that_is_not_understood_is_no_empty_one() {
+        let parsed = |text: &str| Rules::parse(&text.parse().unwrap()).is_ok();
+        let licences = "[licenses]\nallow = [\"MIT\"]\n";
+        assert!(parsed(&format!("{licences}[bans]\ndeny = [\"openssl-sys\"]\n")));
+        assert!(!parsed(&format!("{licences}[bans]\ndeny = [{{ krate = \"openssl-sys\" }}]\n")));
+        assert!(!parsed(&format!("{licences}[ban]\ndeny = []\n")));
     }
 
     #[test]

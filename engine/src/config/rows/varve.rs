@@ -86,7 +86,7 @@ pub(super) static ROWS: &[Directive] = &[
         "unauthenticated-max",
         NATURAL,
         0,
-        "Connections that may be without authentication at once, where it is needed; 0: maxclients",
+        "TCP connections that may wait for authentication at once, new clients among them; 0: maxclients",
     ),
     integer(
         Id::UnauthenticatedTimeout,

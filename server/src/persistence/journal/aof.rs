@@ -56,7 +56,6 @@ pub(crate) fn open(data: &LoadTarget, dir: &Path) -> Result<(Log, Opened), Start
     };
     let mut loader = Loader::new(&engine);
     let (aof, loaded) = Aof::open(options, &mut loader).map_err(StartError::other)?;
-    loader.finish().map_err(StartError::Other)?;
     *data.libraries.lock() = engine.library_texts();
     let (keys, commands) = (loaded.entries, loaded.commands);
     let log = Log { aof, rewriting: Arc::default() };
@@ -120,7 +119,7 @@ fn loading_engine(data: &LoadTarget) -> Result<Arc<Engine>, StartError> {
 /// Loads the contents of the log into the storage.
 struct Loader<'e> {
     replayer: Replayer<'e>,
-    /// What the log's image holds, until the first command behind it.
+    /// The keys of the log's base.
     load: BulkLoad,
     databases: Db,
     records: u64,
@@ -150,11 +149,6 @@ impl<'e> Loader<'e> {
         }
     }
 
-    /// Returns when the image's entries have all been stored.
-    fn finish(&mut self) -> Result<(), String> {
-        self.load.finish().map_err(|error| error.to_string())
-    }
-
     fn check(&self, db: u64) -> Result<Db, String> {
         let known = Db::try_from(db).ok().filter(|db| *db < self.databases);
         known.ok_or_else(|| format!("it has a database {db}: raise `databases`"))
@@ -168,13 +162,16 @@ impl Replay for Loader<'_> {
         self.load.entry(db, entry).map_err(|error| error.to_string())
     }
 
+    fn base_loaded(&mut self) -> Result<(), String> {
+        self.load.finish().map_err(|error| error.to_string())
+    }
+
     fn function(&mut self, code: &[u8]) -> Result<(), String> {
         self.engine.restore_library(code)
     }
 
     fn commands(&mut self, at: Position, commands: &[Command<'_>]) -> Result<(), String> {
         self.count();
-        self.finish()?;
         for command in commands {
             self.check(u64::from(command.db))?;
         }
@@ -256,9 +253,8 @@ impl Log {
         engine: &Engine,
         empty: &mut dyn FnMut() -> Result<(), String>,
     ) -> Result<(), String> {
-        let mut loader = Loader::new(engine);
-        self.aof.reload(empty, &mut loader).map_err(|error| error.to_string())?;
-        loader.finish()
+        let loaded = self.aof.reload(empty, &mut Loader::new(engine));
+        loaded.map(drop).map_err(|error| error.to_string())
     }
 
     /// Rewrites on the calling thread: the contents of the storage become the base.

@@ -32,6 +32,8 @@ pub struct Toy {
     pub applied: Mutex<u64>,
     pub mark: Mutex<Option<Vec<u8>>>,
     pub persistent: bool,
+    /// Keys of a base that are stored once all of them have come, as a server's threads may do.
+    held: Mutex<State>,
 }
 
 impl Toy {
@@ -151,7 +153,12 @@ pub struct Replayer(pub Arc<Toy>);
 impl Replay for Replayer {
     fn entry(&mut self, entry: rdb::Entry) -> Result<(), String> {
         let Object::String(value) = entry.object else { return Err("not a string".into()) };
-        self.0.state.lock().insert((entry.db as Db, entry.key), value);
+        self.0.held.lock().insert((entry.db as Db, entry.key), value);
+        Ok(())
+    }
+
+    fn base_loaded(&mut self) -> Result<(), String> {
+        self.0.state.lock().append(&mut self.0.held.lock());
         Ok(())
     }
 
