@@ -8,7 +8,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use resp::{Output, Proto, Reply, Request};
-use script::{Host, Vm, digest};
+use script::{Embedder, Vm, digest};
 use std::time::{Duration, Instant};
 
 /// The memory limit of a script, in bytes.
@@ -217,7 +217,7 @@ struct Replies {
     ends_at: u32,
 }
 
-impl Host for Replies {
+impl Embedder for Replies {
     fn command(&mut self, request: Request<'_>, proto: Proto, out: &mut Output) -> bool {
         self.commands += 1;
         let mut reply = Reply::new(out, proto);

@@ -16,7 +16,7 @@ fn round_trip(object: &Object) {
 fuzz_target!(|data: &[u8]| {
     if let Ok(mut reader) = Reader::new(data) {
         while let Ok(Some(item)) = reader.next() {
-            if let Item::Entry(entry) = item {
+            if let Item::KeyValue(entry) = item {
                 round_trip(&entry.object);
             }
         }

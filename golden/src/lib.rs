@@ -30,4 +30,4 @@ pub use engine_driver::EngineDriver;
 pub use render::{Shape, render};
 pub use script::{Action, Mark, Script, ScriptError, Step, scripts_under};
 pub use socket_driver::SocketDriver;
-pub use transcript::{Driver, Entry, record, transcribe};
+pub use transcript::{Driver, TranscriptEntry, record, transcribe};

@@ -47,7 +47,7 @@ pub trait Driver {
 
 /// A step and its replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct TranscriptEntry {
     /// The line.
     pub text: String,
     /// How to compare it.
@@ -64,7 +64,7 @@ pub fn record(
     script: &Script,
     driver: &mut dyn Driver,
     protocol: u8,
-) -> Result<Vec<Entry>, String> {
+) -> Result<Vec<TranscriptEntry>, String> {
     driver.reset(protocol)?;
     let mut ids = Ids::default();
     let mut entries = Vec::new();
@@ -74,7 +74,7 @@ pub fn record(
             Some(action) => carry_out(action, step.mark, driver, &mut ids)
                 .map_err(|error| format!("{}: `{}`: {error}", script.name, step.text))?,
         };
-        entries.push(Entry { text: step.text.clone(), mark: step.mark, answer });
+        entries.push(TranscriptEntry { text: step.text.clone(), mark: step.mark, answer });
     }
     driver.finish().map_err(|error| format!("{} (RESP{protocol}): {error}", script.name))?;
     Ok(entries)

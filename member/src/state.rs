@@ -83,7 +83,7 @@ fn load(engine: &Engine, bytes: &[u8]) -> Result<(), Fatal> {
     let mut reader = Reader::new(bytes).map_err(Fatal::damaged)?;
     while let Some(item) = reader.next().map_err(Fatal::damaged)? {
         match item {
-            Item::Entry(entry) => {
+            Item::KeyValue(entry) => {
                 let loaded = engine.backend.load(0, &entry.key, entry.expiry_ms, entry.object);
                 loaded.map_err(Fatal::storage)?;
             }
@@ -134,7 +134,7 @@ pub fn contents_in(bytes: &[u8]) -> Result<Contents, Fatal> {
     let mut reader = Reader::new(bytes).map_err(Fatal::damaged)?;
     let mut contents = Contents::new();
     while let Some(item) = reader.next().map_err(Fatal::damaged)? {
-        if let Item::Entry(entry) = item {
+        if let Item::KeyValue(entry) = item {
             contents.insert(entry.key, (entry.expiry_ms, entry.object));
         }
     }

@@ -4,7 +4,7 @@
 //! Promises: a [`Vm`] runs one script at a time, on any thread. A later script sees nothing of what
 //! a script did to its VM. A script that uses too much memory, or that its host wants to end, ends.
 //! Errors and positions are worded as in Redis 7. The crate knows nothing of sessions, keys, locks,
-//! sockets and clocks: scripts affect the world only through [`Host`].
+//! sockets and clocks: scripts affect the world only through [`Embedder`].
 //!
 //! | module | what |
 //! | --- | --- |
@@ -42,8 +42,8 @@ pub use vm::{BySha, Declared, Failed, MEMORY_LIMIT, Sha, Vm, digest};
 
 use resp::{Output, Proto, Request};
 
-/// The world outside of the VM, as a running script reaches it.
-pub trait Host {
+/// The program that embeds the VM, as a running script reaches it.
+pub trait Embedder {
     /// Runs a command and writes its reply, of the given protocol, to `reply`. Errors are replies.
     /// False when the script must end: whatever it does next is an error.
     fn command(&mut self, request: Request<'_>, proto: Proto, reply: &mut Output) -> bool;

@@ -1,6 +1,6 @@
 //! [`Shared`]: the state that a VM's host functions use while a script runs.
 
-use crate::Host;
+use crate::Embedder;
 use crate::alloc::Budget;
 use crate::libraries::cjson::settings::Settings;
 use crate::random::Random;
@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     pub budget: Budget,
     /// The host that runs commands, while a script runs. Its lifetime is that of the run: see
     /// [`crate::vm::Vm`].
-    pub host: Option<*mut dyn Host>,
+    pub host: Option<*mut dyn Embedder>,
     pub proto: Proto,
     /// The reply to `redis.call`, and its arguments: buffers that are used again.
     pub reply: Output,
@@ -64,8 +64,8 @@ impl Shared {
         }
     }
 
-    /// The host that runs commands, while a script runs.
-    pub fn host<'a>(&self) -> Option<&'a mut dyn Host> {
+    /// The embedder that runs commands, while a script runs.
+    pub fn host<'a>(&self) -> Option<&'a mut dyn Embedder> {
         // SAFETY: set for the time of a run only, while the VM's caller lends the host and nothing
         // else uses it; the reference is used for one call of it.
         self.host.map(|host| unsafe { &mut *host })

@@ -1,6 +1,6 @@
 //! VMs with a host that answers `OK` to everything.
 
-use crate::{Failed, Host, Vm, digest};
+use crate::{Embedder, Failed, Vm, digest};
 use resp::{Output, Proto, Reply, Request};
 
 #[path = "hardening.rs"]
@@ -19,7 +19,7 @@ struct Recorder {
     texts: usize,
 }
 
-impl Host for Recorder {
+impl Embedder for Recorder {
     fn command(&mut self, request: Request<'_>, proto: Proto, reply: &mut Output) -> bool {
         assert!(!self.panics, "the host panics");
         self.commands.push(request.iter().map(<[u8]>::to_vec).collect());

@@ -5,7 +5,7 @@ use crate::random::Random;
 use crate::raw::{Library, Lua, Returns, Type};
 use crate::shared::{Registered, Shared};
 use crate::shebang::ScriptFlags;
-use crate::{Host, JsonSettings, redis, sandbox, to_resp};
+use crate::{Embedder, JsonSettings, redis, sandbox, to_resp};
 use resp::{Proto, Reply};
 use std::collections::HashMap;
 use std::ffi::{CStr, c_int};
@@ -240,7 +240,7 @@ impl Vm {
         keys: impl ExactSizeIterator<Item = &'a [u8]>,
         args: impl ExactSizeIterator<Item = &'a [u8]>,
         seed: u32,
-        host: &mut dyn Host,
+        host: &mut dyn Embedder,
     ) -> Result<(), Failed> {
         let Some(&function) = self.scripts.get(sha) else {
             return Err(Failed::new("NOSCRIPT No matching script. Please use EVAL."));
@@ -272,7 +272,7 @@ impl Vm {
         &mut self,
         id: u64,
         code: &[u8],
-        host: &mut dyn Host,
+        host: &mut dyn Embedder,
     ) -> Result<Vec<Declared>, Vec<u8>> {
         let lua = self.lua;
         self.load(code, FUNCTION)
@@ -323,7 +323,7 @@ impl Vm {
         keys: impl ExactSizeIterator<Item = &'a [u8]>,
         args: impl ExactSizeIterator<Item = &'a [u8]>,
         seed: u32,
-        host: &mut dyn Host,
+        host: &mut dyn Embedder,
     ) -> Result<(), Failed> {
         let functions = self.libraries.get(&library);
         let found = functions.and_then(|all| all.iter().find(|(known, _)| known == name));
@@ -340,7 +340,7 @@ impl Vm {
         &mut self,
         arguments: c_int,
         seed: u32,
-        host: &mut dyn Host,
+        host: &mut dyn Embedder,
         name: impl Fn() -> String,
     ) -> Result<(), Failed> {
         let lua = self.lua;
@@ -405,7 +405,7 @@ impl Vm {
     ///
     /// # Errors
     /// It is not to go on, or the reply would be larger than a script may hold: nothing is written.
-    pub fn reply(&mut self, reply: &mut Reply<'_>, host: &mut dyn Host) -> Result<(), Failed> {
+    pub fn reply(&mut self, reply: &mut Reply<'_>, host: &mut dyn Embedder) -> Result<(), Failed> {
         let lua = self.lua;
         if lua.top() <= HANDLER {
             return Ok(());
@@ -442,10 +442,11 @@ impl Registered {
 }
 
 /// Does `work`, during which the state's host is `host`.
-fn hosted<T>(lua: Lua, host: &mut dyn Host, work: impl FnOnce() -> T) -> T {
+fn hosted<T>(lua: Lua, host: &mut dyn Embedder, work: impl FnOnce() -> T) -> T {
     // SAFETY: only the lifetime is forgotten; the pointer goes before this function returns.
-    let host: *mut dyn Host =
-        unsafe { std::mem::transmute::<*mut (dyn Host + '_), *mut (dyn Host + 'static)>(host) };
+    let host: *mut dyn Embedder = unsafe {
+        std::mem::transmute::<*mut (dyn Embedder + '_), *mut (dyn Embedder + 'static)>(host)
+    };
     lua.shared().host = Some(host);
     let done = work();
     lua.shared().host = None;

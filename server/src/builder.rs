@@ -128,13 +128,9 @@ impl ServerBuilder {
         let journal_wanted = loading::journal_wanted(&self.loaded)?;
         let supervised = !self.inherited.from_us && !self.inherited.sockets.is_empty();
         let mut bound = sockets::bind(&config, &self.listen, std::mem::take(&mut self.inherited))?;
-        let dir = DataDir::open(Path::new(&*config.text(Id::Dir)))?;
-        set(&config, Id::Dir, &dir.path.display().to_string())?;
-        let clock = Clock::new();
-        let addresses = bound.addresses.clone();
-        let mut process =
-            Process::new(configuration, runtime, self.allocator, addresses, dir, clock);
+        let mut process = self.open_process(configuration, runtime, bound.addresses.clone())?;
         process.supervised_sockets = supervised;
+        let clock = process.clock;
         let process = Arc::new(process);
         let backend = open(&config, process.dir())?;
         let (addresses, dir) = (&bound.addresses, process.dir());
@@ -150,14 +146,7 @@ impl ServerBuilder {
             commands: commands.clone(),
             environment: environment(&process),
         };
-        let engine = Engine::with_names(parts, &self.loaded.renamed_commands);
-        let engine = engine.map_err(StartError::Other)?;
-        engine.set_logging(journal_wanted || in_cluster);
-        process.attach(&engine);
-        load_users(&engine, &self.loaded)?;
-        process.users_at_start.get_or_init(|| engine.user_lines());
-        resources::fit_maxclients(&config);
-        resources::follow(&process);
+        let engine = self.put_together(parts, &process, journal_wanted || in_cluster)?;
         let streams = std::mem::take(&mut bound.streams);
         engine.set_gate(Gate::LOADING, true);
         let mut serving = Serving::new(streams, &engine, process.clone(), clock)?;
@@ -173,6 +162,38 @@ impl ServerBuilder {
         process.before_end(move || leaving.hand_over());
         engine.set_gate(Gate::LOADING, false);
         Ok(Server { engine, process, bound, clock, serving, seat })
+    }
+
+    /// Opens the data folder, and makes the process around the engine.
+    fn open_process(
+        &self,
+        configuration: Configuration,
+        runtime: Arc<dyn Runtime>,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<Process, StartError> {
+        let config = &configuration.store;
+        let dir = DataDir::open(Path::new(&*config.text(Id::Dir)))?;
+        set(config, Id::Dir, &dir.path.display().to_string())?;
+        let clock = Clock::new();
+        Ok(Process::new(configuration, runtime, self.allocator, addresses, dir, clock))
+    }
+
+    /// Makes the engine, with its users, in a process that obeys its limits from now on.
+    fn put_together(
+        &self,
+        parts: Parts,
+        process: &Arc<Process>,
+        logs: bool,
+    ) -> Result<Arc<Engine>, StartError> {
+        let engine = Engine::with_names(parts, &self.loaded.renamed_commands);
+        let engine = engine.map_err(StartError::Other)?;
+        engine.set_logging(logs);
+        process.attach(&engine);
+        load_users(&engine, &self.loaded)?;
+        process.users_at_start.get_or_init(|| engine.user_lines());
+        resources::fit_maxclients(&process.config);
+        resources::follow(process);
+        Ok(engine)
     }
 
     /// Whether [`ServerBuilder::build`] would succeed, as far as this can be checked without

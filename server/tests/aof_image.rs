@@ -31,7 +31,7 @@ struct Restore<'e> {
 }
 
 impl Replay for Restore<'_> {
-    fn entry(&mut self, entry: rdb::Entry) -> Result<(), String> {
+    fn entry(&mut self, entry: rdb::KeyValue) -> Result<(), String> {
         let db = entry.db as u32;
         let loaded = self.backend.load(db, &entry.key, entry.expiry_ms, entry.object);
         loaded.map_err(|error| error.to_string())
@@ -126,6 +126,24 @@ fn a_base_whose_loading_was_cut_off_is_loaded_from_its_start() {
     assert_eq!(harness.text("MGET old new stray"), "1) \"11\"\n2) \"1\"\n3) (nil)");
 }
 
+/// Counts one key up for ever, and says how far it is.
+fn count(mut harness: Harness, key: usize) {
+    loop {
+        eprintln!("ack {key} {}", number(&harness.run(&format!("INCR n{key}"))));
+    }
+}
+
+/// Counts two keys up in transactions for ever, and says how far it is.
+fn count_in_pairs(mut harness: Harness) {
+    loop {
+        for line in ["MULTI", "INCR left", "INCR right"] {
+            harness.run(line);
+        }
+        let Value::Array(replies) = harness.run("EXEC") else { panic!("no replies") };
+        eprintln!("ack {COUNTERS} {}", number(&replies[0]));
+    }
+}
+
 /// Opens, says what it found, and counts until it is killed. Not a test by itself.
 #[test]
 fn child() {
@@ -151,24 +169,10 @@ fn child() {
     eprintln!("start {} {} {} {}", found[0], found[1], found[2], pair.0);
     thread::scope(|scope| {
         for i in 0..COUNTERS {
-            let engine = engine.clone();
-            scope.spawn(move || {
-                let mut harness = Harness::around(engine);
-                loop {
-                    eprintln!("ack {i} {}", number(&harness.run(&format!("INCR n{i}"))));
-                }
-            });
+            let harness = Harness::around(engine.clone());
+            scope.spawn(move || count(harness, i));
         }
-        scope.spawn(|| {
-            let mut harness = Harness::around(engine.clone());
-            loop {
-                for line in ["MULTI", "INCR left", "INCR right"] {
-                    harness.run(line);
-                }
-                let Value::Array(replies) = harness.run("EXEC") else { panic!("no replies") };
-                eprintln!("ack {COUNTERS} {}", number(&replies[0]));
-            }
-        });
+        scope.spawn(|| count_in_pairs(Harness::around(engine.clone())));
         scope.spawn(|| {
             loop {
                 thread::sleep(Duration::from_millis(40));

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::available_parallelism;
-use storage_rdb::{Entry, Object};
+use storage_rdb::{KeyValue, Object};
 
 /// A batch is stored when it has so many entries: enough that each shard gets many, one after
 /// another, and finds its table in the processor's cache.
@@ -45,7 +45,7 @@ pub struct BulkLoad {
 /// Entries by shard.
 #[derive(Default)]
 struct Batch {
-    shards: HashMap<u32, Vec<(Db, Entry)>>,
+    shards: HashMap<u32, Vec<(Db, KeyValue)>>,
     entries: usize,
     bytes: usize,
 }
@@ -71,12 +71,12 @@ impl BulkLoad {
     }
 
     /// Takes an entry, which is stored in this call or a later one. `db` is the database to store
-    /// it in; [`Entry::db`] is ignored.
+    /// it in; [`KeyValue::db`] is ignored.
     ///
     /// # Errors
     /// The storage refused this entry or an earlier one. Entries behind the refused one may have
     /// been stored.
-    pub fn entry(&mut self, db: Db, entry: Entry) -> Result<()> {
+    pub fn entry(&mut self, db: Db, entry: KeyValue) -> Result<()> {
         let shard = self.backend.shard_of(self.backend.hash(&entry.key));
         self.batch.entries += 1;
         self.batch.bytes += entry.key.len() + bytes_of(&entry.object);
@@ -145,7 +145,7 @@ fn pool() -> Option<ThreadPool> {
     if cores > 1 { pool.build().ok() } else { None }
 }
 
-fn store(backend: &dyn Backend, existing: Existing, entries: Vec<(Db, Entry)>) -> Result<()> {
+fn store(backend: &dyn Backend, existing: Existing, entries: Vec<(Db, KeyValue)>) -> Result<()> {
     entries.into_iter().try_for_each(|(db, entry)| {
         if existing == Existing::Refused && is_there(backend, db, &entry.key)? {
             let key = String::from_utf8_lossy(&entry.key);

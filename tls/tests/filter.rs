@@ -1,5 +1,8 @@
 //! The filter alone: a client of rustls in memory on one side, the toy of the runtimes' suite on the other.
 
+mod authority;
+
+use authority::Authority;
 use runtime::testing::{OUTPUT_MAX, Toy};
 use runtime::{Clock, Exchange, Now, Onward, Peer, RuntimeContext, RuntimeStats, Sent};
 use rustls::pki_types::ServerName;
@@ -14,25 +17,8 @@ use tls::{ClientCertificates, HANDSHAKE_PATIENCE, Settings, Tls};
 
 /// Writes an authority and a certificate by it, good for servers and clients.
 fn certificates(folder: &Path) -> Settings {
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let root = authority.self_signed(&authority_key).unwrap();
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(vec!["varve.test".into()]).unwrap();
-    let certificate = params.signed_by(&key, &issuer).unwrap();
-    let write = |name: &str, text: String| {
-        std::fs::write(folder.join(name), text).unwrap();
-        folder.join(name).display().to_string()
-    };
-    Settings {
-        certificate: write("server.crt", certificate.pem()),
-        key: write("server.key", key.serialize_pem()),
-        authorities: write("ca.crt", root.pem()),
-        sessions: Some(100),
-        ..Settings::default()
-    }
+    let settings = Authority::new().certify(folder, "varve.test", |_| {});
+    Settings { sessions: Some(100), ..settings }
 }
 
 /// Both ends, and the wire between them.

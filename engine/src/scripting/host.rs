@@ -12,7 +12,7 @@ use crate::execute::{Again, Call, Changes, Effects};
 use crate::failure::{Failure, NO_REPLICAS, OOM, READ_ONLY, failure};
 use crate::session::state::Special;
 use resp::{Output, Proto, Reply, Request};
-use script::Host;
+use script::Embedder;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use storage::{Locks, ShardSet};
@@ -282,7 +282,7 @@ const AGAIN: &str = "ERR script touched a key it did not declare";
 const CONTENDED: &str = "BUSY script touched a key it did not declare, which others are using; \
     what it wrote before stays";
 
-impl Host for ScriptHost<'_, '_> {
+impl Embedder for ScriptHost<'_, '_> {
     fn command(&mut self, request: Request<'_>, proto: Proto, out: &mut Output) -> bool {
         let engine = self.cx.engine;
         let Some(entry) = engine.commands.resolve(request) else {

@@ -4,7 +4,7 @@ use super::state::Worker;
 use crate::engine::Engine;
 use resp::{Output, Proto, Reply, Request};
 use script::shebang;
-use script::{Declared, Host, is_function_name};
+use script::{Declared, Embedder, is_function_name};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl Library {
     }
 
     /// Makes sure that `worker` has the library.
-    pub fn ensure(&self, worker: &mut Worker, host: &mut dyn Host) -> Result<(), String> {
+    pub fn ensure(&self, worker: &mut Worker, host: &mut dyn Embedder) -> Result<(), String> {
         if worker.vm.has_library(self.id) {
             return Ok(());
         }
@@ -149,7 +149,7 @@ impl<'e> Loading<'e> {
     }
 }
 
-impl Host for Loading<'_> {
+impl Embedder for Loading<'_> {
     fn command(&mut self, _: Request<'_>, proto: Proto, reply: &mut Output) -> bool {
         Reply::new(reply, proto).error("ERR commands cannot be called while a library is loaded");
         true

@@ -147,20 +147,23 @@ impl Said {
 mod tests {
     use super::*;
     use crate::config::load;
-    use std::path::Path;
+    use std::path::PathBuf;
+    use std::sync::Arc;
 
-    fn started(path: &Path) -> (Reloader, std::sync::Arc<ConfigStore>) {
+    /// A server's configuration, started from a file with this text and one option; the file.
+    fn started(text: &str) -> (tempfile::TempDir, PathBuf, Reloader, Arc<ConfigStore>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.conf");
+        std::fs::write(&path, text).unwrap();
         let args = [path.display().to_string(), "--slowlog-max-len".to_owned(), "50".to_owned()];
         let loaded = load(&args, []).unwrap();
-        (Reloader::new(&loaded), loaded.store)
+        (folder, path, Reloader::new(&loaded), loaded.store)
     }
 
     #[test]
     fn only_what_its_layers_say_otherwise_changes() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.conf");
-        std::fs::write(&path, "maxmemory 1mb\nslowlog-max-len 20\ntimeout 5\nport 7000\n").unwrap();
-        let (reloader, store) = started(&path);
+        let (_folder, path, reloader, store) =
+            started("maxmemory 1mb\nslowlog-max-len 20\ntimeout 5\nport 7000\n");
         assert_eq!(reloader.reload(&store), Ok(Reloaded::default()));
 
         let set = [("maxclients", "77"), ("maxmemory", "3mb")];
@@ -182,10 +185,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_changes_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.conf");
-        std::fs::write(&path, "timeout 5\n").unwrap();
-        let (reloader, store) = started(&path);
+        let (_folder, path, reloader, store) = started("timeout 5\n");
         std::fs::write(&path, "timeout 6\nmaxmemry 1\n").unwrap();
         let error = reloader.reload(&store).unwrap_err();
         assert!(error.ends_with("did you mean 'maxmemory'?"), "{error}");
@@ -197,10 +197,7 @@ mod tests {
 
     #[test]
     fn an_upgrade_would_change_what_was_set_since_the_start() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.conf");
-        std::fs::write(&path, "port 7000\nappendonly no\n").unwrap();
-        let (reloader, store) = started(&path);
+        let (_folder, path, reloader, store) = started("port 7000\nappendonly no\n");
         assert_eq!(reloader.changed_by_a_start(&store), Ok(vec![]));
         let set = [("appendonly", "yes"), ("requirepass", "secret"), ("timeout", "7")];
         store.set_many(&set, SetContext { owner: true, ..SetContext::default() }).unwrap();

@@ -366,10 +366,10 @@ pub(crate) fn load(
     let mut load = BulkLoad::new(backend.clone(), existing);
     while let Some(item) = reader.next().map_err(|error| named(&error))? {
         match item {
-            Item::Entry(entry) if entry.expiry_ms.is_some_and(|at| at <= now_ms) => {
+            Item::KeyValue(entry) if entry.expiry_ms.is_some_and(|at| at <= now_ms) => {
                 loaded.expired += 1;
             }
-            Item::Entry(entry) => {
+            Item::KeyValue(entry) => {
                 let db = u32::try_from(entry.db).ok().filter(|db| *db < databases);
                 let db = db.ok_or_else(|| {
                     named(&format_args!("it has a database {}: raise `databases`", entry.db))

@@ -59,8 +59,13 @@ fn an_aclfile_is_loaded_saved_and_loaded_again_all_or_nothing() {
     assert_eq!(ask(&mut admin, "ACL LOAD"), "OK");
     assert_eq!(ask(&mut admin, "ACL WHOAMI"), "alice");
     assert!(ask(&mut bob, "SET b 4").starts_with("error"), "users that are gone are disconnected");
-    server.stop();
+}
 
+#[test]
+fn an_aclfile_that_is_wrong_refuses_the_start() {
+    let (place, data) = folder();
+    let file = place.path().join("users.acl");
+    let path = file.to_str().unwrap();
     fs::write(&file, "user x +nosuch\n").unwrap();
     let port = crate::support::free_port().to_string();
     let ended = run(&["--port", &port, "--dir", data.to_str().unwrap(), "--aclfile", path]);

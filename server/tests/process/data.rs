@@ -123,8 +123,7 @@ fn a_snapshot_is_loaded_and_goes_into_the_log() {
 fn the_log_begins_and_ends_while_the_server_runs() {
     let (_folder, data) = folder();
     let set = |client: &mut redis::Connection, value: &str| {
-        let () =
-            redis::cmd("CONFIG").arg("SET").arg("appendonly").arg(value).query(client).unwrap();
+        redis::cmd("CONFIG").arg("SET").arg("appendonly").arg(value).exec(client).unwrap();
     };
     let wait_for_rewrite = |client: &mut redis::Connection| {
         until("the log is written anew", || {
@@ -162,7 +161,10 @@ fn the_log_begins_and_ends_while_the_server_runs() {
     let there: Vec<Option<i64>> =
         server.connect().mget(&["count", "before", "unlogged", "after", "lost"]).unwrap();
     assert_eq!(there, [Some(1001), None, Some(1), Some(1), None]);
+}
 
+#[test]
+fn a_storage_that_keeps_its_data_begins_no_log_while_it_runs() {
     let (_folder, data) = folder();
     let server = Varve::start(&data, &["--storage", "fjall", "--appendonly", "no"]);
     let refused: redis::RedisResult<()> =
@@ -223,6 +225,26 @@ fn a_log_that_is_off_can_be_rewritten_and_one_that_begins_says_that_it_is_being_
     assert_eq!(kept, [1, 2]);
 }
 
+/// A log that ends and begins again while it is rewritten, and one that a snapshot delays.
+fn the_log_is_switched_during_other_work(client: &mut redis::Connection) {
+    let (off, on) = ("CONFIG SET appendonly no", "CONFIG SET appendonly yes");
+    let found = answers(client, &["BGREWRITEAOF", off, on, "SET during 1", "BGSAVE SCHEDULE"]);
+    assert_eq!(found[1..4], ["OK", "OK", "OK"], "{found:?}");
+    until("both have happened", || {
+        figure(client, "aof_rewrites") == 4 && figure(client, "rdb_saves") == 3
+    });
+    assert_eq!(answers(client, &["SAVE", "SET after 1", "DEBUG LOADAOF"])[..2], ["OK", "OK"]);
+}
+
+fn exec_schedules_work(client: &mut redis::Connection) {
+    let found = answers(client, &["MULTI", "BGSAVE", "BGREWRITEAOF", "EXEC"]);
+    assert!(found[3].contains("Background saving scheduled"), "{found:?}");
+    assert!(found[3].contains("Background append only file rewriting scheduled"), "{found:?}");
+    until("what EXEC scheduled has happened", || {
+        figure(client, "aof_rewrites") == 5 && figure(client, "rdb_saves") == 5
+    });
+}
+
 #[test]
 fn work_in_the_background_is_scheduled_behind_other_work() {
     let (_folder, data) = folder();
@@ -250,21 +272,8 @@ fn work_in_the_background_is_scheduled_behind_other_work() {
     until("the log is rewritten after the snapshot", || figure(&mut client, "aof_rewrites") == 2);
     assert_eq!(figure(&mut client, "aof_rewrite_scheduled"), 0);
 
-    // A log that ends and begins again while it is rewritten, and one that a snapshot delays.
-    let (off, on) = ("CONFIG SET appendonly no", "CONFIG SET appendonly yes");
-    let found = answers(&mut client, &["BGREWRITEAOF", off, on, "SET during 1", "BGSAVE SCHEDULE"]);
-    assert_eq!(found[1..4], ["OK", "OK", "OK"], "{found:?}");
-    until("both have happened", || {
-        figure(&mut client, "aof_rewrites") == 4 && figure(&mut client, "rdb_saves") == 3
-    });
-    assert_eq!(answers(&mut client, &["SAVE", "SET after 1", "DEBUG LOADAOF"])[..2], ["OK", "OK"]);
-
-    let found = answers(&mut client, &["MULTI", "BGSAVE", "BGREWRITEAOF", "EXEC"]);
-    assert!(found[3].contains("Background saving scheduled"), "{found:?}");
-    assert!(found[3].contains("Background append only file rewriting scheduled"), "{found:?}");
-    until("what EXEC scheduled has happened", || {
-        figure(&mut client, "aof_rewrites") == 5 && figure(&mut client, "rdb_saves") == 5
-    });
+    the_log_is_switched_during_other_work(&mut client);
+    exec_schedules_work(&mut client);
     server.kill();
     let server = Varve::start(&data, &["--appendonly", "yes", "--save", ""]);
     let kept: Vec<i64> = server.connect().mget(&["during", "after"]).unwrap();

@@ -61,54 +61,32 @@ fn assert_in_step(master: &mut Connection, replica: &mut Connection) {
     assert_eq!(digest(master).unwrap(), digest(replica).unwrap());
 }
 
+/// Runs commands in one pipeline; their words are separated by spaces.
+fn run_all(connection: &mut Connection, lines: &[&str]) {
+    let mut pipe = redis::pipe();
+    for line in lines {
+        let mut words = line.split(' ');
+        pipe.cmd(words.next().unwrap()).arg(words.collect::<Vec<_>>()).ignore();
+    }
+    pipe.exec(connection).unwrap();
+}
+
 /// Something of every type, in two databases.
 fn fill(connection: &mut Connection) {
-    let () = redis::pipe()
-        .cmd("SELECT")
-        .arg(0)
-        .ignore()
-        .cmd("SET")
-        .arg("text")
-        .arg("hello")
-        .ignore()
-        .cmd("SET")
-        .arg("mortal")
-        .arg("x")
-        .arg("EX")
-        .arg(1000)
-        .ignore()
-        .cmd("RPUSH")
-        .arg("list")
-        .arg(&["a", "b", "c"])
-        .ignore()
-        .cmd("SADD")
-        .arg("set")
-        .arg(&["1", "2", "x"])
-        .ignore()
-        .cmd("HSET")
-        .arg("hash")
-        .arg(&["f", "1", "g", "2"])
-        .ignore()
-        .cmd("ZADD")
-        .arg("zset")
-        .arg(&["1", "a", "2.5", "b"])
-        .ignore()
-        .cmd("XADD")
-        .arg("stream")
-        .arg(&["*", "f", "v"])
-        .ignore()
-        .cmd("SELECT")
-        .arg(3)
-        .ignore()
-        .cmd("SET")
-        .arg("elsewhere")
-        .arg("y")
-        .ignore()
-        .cmd("SELECT")
-        .arg(0)
-        .ignore()
-        .query(connection)
-        .unwrap();
+    let lines = [
+        "SELECT 0",
+        "SET text hello",
+        "SET mortal x EX 1000",
+        "RPUSH list a b c",
+        "SADD set 1 2 x",
+        "HSET hash f 1 g 2",
+        "ZADD zset 1 a 2.5 b",
+        "XADD stream * f v",
+        "SELECT 3",
+        "SET elsewhere y",
+        "SELECT 0",
+    ];
+    run_all(connection, &lines);
 }
 
 /// Writes whose effects are others than they themselves.

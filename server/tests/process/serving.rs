@@ -164,9 +164,12 @@ fn a_blocked_stop_is_forced_by_a_second_signal() {
     let mut client = server.connect();
     let () = client.set("large", value).unwrap();
     deaf.write_all("GET large\r\n".repeat(64).as_bytes()).unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    until("its answers wait for it", || {
+        let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut client).unwrap();
+        list.lines().any(|line| line.contains(" cmd=get ") && !line.contains(" omem=0 "))
+    });
     server.signal(libc::SIGTERM);
-    std::thread::sleep(Duration::from_millis(300));
+    until("it listens no more", || TcpStream::connect(server.address()).is_err());
     server.signal(libc::SIGINT);
     let ended = server.ended();
     assert_eq!(ended.status.code(), Some(1), "{}", ended.stdout);

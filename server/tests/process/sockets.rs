@@ -102,6 +102,35 @@ fn on_every_runtime(options: &[&str], test: impl Fn(Varve)) {
     }
 }
 
+/// A client that waits with `wait` for what `serve` would give it sends `behind`, and leaves. It gets nothing.
+fn gets_nothing(server: &Varve, (wait, serve): (&str, &str), behind: &str, leave: fn(Raw)) {
+    let mut other = server.connect();
+    let mut ask = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        redis::cmd(words[0]).arg(&words[1..]).query::<redis::Value>(&mut other).unwrap()
+    };
+    let _ = ask("DEL k other");
+    let reads_group = wait.starts_with("XREADGROUP");
+    if reads_group {
+        let _ = ask("XGROUP CREATE k g 0 MKSTREAM");
+    }
+    let mut raw = Raw::new(server);
+    raw.send(&format!("{wait}\r\n"));
+    let others = || figure(&mut server.connect(), "blocked_clients");
+    until("it waits", || others() == 1);
+    raw.send(behind);
+    leave(raw);
+    until("it is noticed", || others() == 0);
+    let _ = ask(serve);
+    let left = ask(if reads_group { "XPENDING k g" } else { "EXISTS other" });
+    let nothing = match &left {
+        redis::Value::Array(parts) => parts[0] == redis::Value::Int(0),
+        left => *left == redis::Value::Int(0),
+    };
+    assert!(nothing, "{wait}: {left:?}");
+    assert_eq!(ask("EXISTS k"), redis::Value::Int(1), "{wait}");
+}
+
 /// However a waiting client leaves, and whatever it sent before, nothing is given to it any more.
 #[test]
 fn who_leaves_while_waiting_gets_nothing() {
@@ -116,36 +145,10 @@ fn who_leaves_while_waiting_gets_nothing() {
         assert_eq!(raw.rest(), 0);
     }];
     on_every_runtime(&["--appendonly", "no"], |server| {
-        let mut other = server.connect();
-        let mut ask = |line: &str| {
-            let words: Vec<&str> = line.split(' ').collect();
-            redis::cmd(words[0]).arg(&words[1..]).query::<redis::Value>(&mut other).unwrap()
-        };
         for behind in ["PING\r\n", "QUIT\r\n", &"PING\r\n".repeat(500_000)] {
             for leave in LEAVE {
-                for (wait, serve) in WAITS {
-                    let _ = ask("DEL k other");
-                    if wait.starts_with("XREADGROUP") {
-                        let _ = ask("XGROUP CREATE k g 0 MKSTREAM");
-                    }
-                    let mut raw = Raw::new(&server);
-                    raw.send(&format!("{wait}\r\n"));
-                    let others = || figure(&mut server.connect(), "blocked_clients");
-                    until("it waits", || others() == 1);
-                    raw.send(behind);
-                    leave(raw);
-                    until("it is noticed", || others() == 0);
-                    let _ = ask(serve);
-                    let left = match wait.split(' ').next() {
-                        Some("XREADGROUP") => ask("XPENDING k g"),
-                        _ => ask("EXISTS other"),
-                    };
-                    let nothing = match &left {
-                        redis::Value::Array(parts) => parts[0] == redis::Value::Int(0),
-                        left => *left == redis::Value::Int(0),
-                    };
-                    assert!(nothing, "{wait}: {left:?}");
-                    assert_eq!(ask("EXISTS k"), redis::Value::Int(1), "{wait}");
+                for wait in WAITS {
+                    gets_nothing(&server, wait, behind, leave);
                 }
             }
         }

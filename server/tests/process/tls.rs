@@ -1,10 +1,13 @@
 //! TLS: on every runtime, with and without certificates of clients, exchanged while it runs, for
 //! replication, and against those who come too slowly.
 
+#[path = "../../../tls/tests/authority/mod.rs"]
+mod authority;
+
 use crate::support::{Varve, folder, free_port, run};
+pub use authority::Authority;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tls::Settings;
@@ -15,66 +18,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
-/// An authority; whoever it certifies, others that trust it believe.
-pub struct Authority(rcgen::Issuer<'static, rcgen::KeyPair>, String);
-
-impl Authority {
-    pub fn new() -> Authority {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Authority(rcgen::Issuer::new(params, key), pem)
-    }
-
-    /// Writes `NAME.crt`, `NAME.key` and `NAME-ca.crt`; valid, or long expired.
-    pub fn certify(&self, folder: &Path, name: &str, expired: bool) -> Files {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        if expired {
-            params.not_after = rcgen::date_time_ymd(2001, 1, 1);
-        }
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        let write = |suffix: &str, text: &str| {
-            let path = folder.join(format!("{name}{suffix}"));
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        Files {
-            certificate: write(".crt", &certificate.pem()),
-            key: write(".key", &key.serialize_pem()),
-            authority: write("-ca.crt", &self.1),
-        }
-    }
-}
-
-pub struct Files {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-    pub authority: PathBuf,
-}
+/// Files of a server and its clients, and an authority that both know.
+struct Files(Settings);
 
 impl Files {
     fn args(&self, port: u16) -> Vec<String> {
-        let path = |path: &Path| path.display().to_string();
-        let words = ["--tls-port", &port.to_string(), "--tls-cert-file", &path(&self.certificate)];
-        let more =
-            ["--tls-key-file", &path(&self.key), "--tls-ca-cert-file", &path(&self.authority)];
+        let Settings { certificate, key, authorities, .. } = &self.0;
+        let words = ["--tls-port", &port.to_string(), "--tls-cert-file", certificate];
+        let more = ["--tls-key-file", key, "--tls-ca-cert-file", authorities];
         words.iter().chain(&more).map(|word| (*word).to_owned()).collect()
     }
 
-    fn client(&self) -> Settings {
-        let text = |path: &Path| path.display().to_string();
-        Settings {
-            certificate: text(&self.certificate),
-            key: text(&self.key),
-            authorities: text(&self.authority),
-            ..Settings::default()
-        }
-    }
-
     fn connect(&self, port: u16) -> std::io::Result<TlsStream> {
-        connect(port, &self.client())
+        connect(port, &self.0)
     }
 }
 
@@ -106,7 +62,7 @@ fn ask(stream: &TlsStream, request: &[u8], expected: &str) {
 
 fn serving(more: &[&str]) -> (TempDir, Varve, Files, u16) {
     let ((folder, data), port) = (folder(), free_port());
-    let files = Authority::new().certify(folder.path(), "server", false);
+    let files = Files(Authority::new().certify(folder.path(), "server", |_| {}));
     let args = files.args(port);
     let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
     let varve = Varve::start(&data, &args);
@@ -137,9 +93,9 @@ fn every_runtime_serves_it() {
 #[test]
 fn clients_show_certificates_where_they_must() {
     let (folder, _varve, files, port) = serving(&[]);
-    let stranger = Authority::new().certify(folder.path(), "stranger", false);
-    let wrong = Settings { authorities: files.client().authorities, ..stranger.client() };
-    let nobody = Settings { certificate: String::new(), ..files.client() };
+    let stranger = Files(Authority::new().certify(folder.path(), "stranger", |_| {}));
+    let wrong = Settings { authorities: files.0.authorities.clone(), ..stranger.0.clone() };
+    let nobody = Settings { certificate: String::new(), ..files.0.clone() };
     for settings in [&wrong, &nobody] {
         // Under TLS 1.3 the client has finished before the server looks at its certificate.
         let refused = connect(port, settings).and_then(|stream| {
@@ -157,34 +113,34 @@ fn clients_show_certificates_where_they_must() {
 fn certificates_are_exchanged_while_clients_are_connected() {
     let (folder, varve, files, port) = serving(&["--tls-auth-clients", "no"]);
     let before = files.connect(port).unwrap();
-    let other = Authority::new().certify(folder.path(), "other", false);
+    let other = Files(Authority::new().certify(folder.path(), "other", |_| {}));
     let mut admin = varve.connect();
-    let mut set = |certificate: &Path, key: &Path| {
+    let mut set = |certificate: &str, key: &str| {
         let mut command = redis::cmd("CONFIG");
-        command.arg("SET").arg("tls-cert-file").arg(certificate.display().to_string());
-        command.arg("tls-key-file").arg(key.display().to_string()).exec(&mut admin)
+        command.arg("SET").arg("tls-cert-file").arg(certificate);
+        command.arg("tls-key-file").arg(key).exec(&mut admin)
     };
-    set(&other.certificate, &other.key).unwrap();
+    set(&other.0.certificate, &other.0.key).unwrap();
     ask(&before, PING, "+PONG\r\n");
     assert!(files.connect(port).is_err(), "the old authority does not know the new certificate");
     ask(&other.connect(port).unwrap(), PING, "+PONG\r\n");
     // What does not fit changes nothing.
-    let error = set(&files.certificate, &other.key).expect_err("refused").to_string();
+    let error = set(&files.0.certificate, &other.0.key).expect_err("refused").to_string();
     assert!(error.contains("Unable to update TLS configuration"), "{error}");
     ask(&other.connect(port).unwrap(), PING, "+PONG\r\n");
     // The same files with other contents, as tools that renew certificates leave them.
-    std::fs::copy(&files.certificate, &other.certificate).unwrap();
-    std::fs::copy(&files.key, &other.key).unwrap();
+    std::fs::copy(&files.0.certificate, &other.0.certificate).unwrap();
+    std::fs::copy(&files.0.key, &other.0.key).unwrap();
     varve.signal(libc::SIGHUP);
     let until = Instant::now() + Duration::from_secs(10);
     while files.connect(port).is_err() {
         assert!(Instant::now() < until, "SIGHUP was not heard");
     }
     // As Redis's users do it: the same names are set again.
-    let third = Authority::new().certify(folder.path(), "third", false);
-    std::fs::copy(&third.certificate, &other.certificate).unwrap();
-    std::fs::copy(&third.key, &other.key).unwrap();
-    set(&other.certificate, &other.key).unwrap();
+    let third = Files(Authority::new().certify(folder.path(), "third", |_| {}));
+    std::fs::copy(&third.0.certificate, &other.0.certificate).unwrap();
+    std::fs::copy(&third.0.key, &other.0.key).unwrap();
+    set(&other.0.certificate, &other.0.key).unwrap();
     ask(&third.connect(port).unwrap(), PING, "+PONG\r\n");
     ask(&before, PING, "+PONG\r\n");
 }
@@ -193,7 +149,9 @@ fn certificates_are_exchanged_while_clients_are_connected() {
 fn an_expired_certificate_is_not_believed() {
     let (folder, data) = folder();
     let (port, authority) = (free_port(), Authority::new());
-    let expired = authority.certify(folder.path(), "expired", true);
+    let expired = Files(authority.certify(folder.path(), "expired", |params| {
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+    }));
     let args = expired.args(port);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let _varve = Varve::start(&data, &args);

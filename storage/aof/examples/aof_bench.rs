@@ -17,7 +17,7 @@ struct Count {
 }
 
 impl Replay for Count {
-    fn entry(&mut self, _: rdb::Entry) -> Result<(), String> {
+    fn entry(&mut self, _: rdb::KeyValue) -> Result<(), String> {
         Ok(())
     }
 

@@ -36,7 +36,7 @@ pub(super) fn load(path: &Path, replay: &mut dyn Replay) -> Result<(u64, Outcome
         let at = reader.offset();
         let refused = |cause| LoadError::at(path, at, cause);
         match item {
-            Item::Entry(entry) => {
+            Item::KeyValue(entry) => {
                 entries += 1;
                 replay.entry(entry).map_err(refused)?;
             }

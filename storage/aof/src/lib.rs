@@ -156,7 +156,7 @@ pub trait Replay {
     ///
     /// # Errors
     /// Fails if it cannot be stored.
-    fn entry(&mut self, entry: rdb::Entry) -> Result<(), String>;
+    fn entry(&mut self, entry: rdb::KeyValue) -> Result<(), String>;
 
     /// Every key of the base has been passed on. What is left of them is stored now: behind this
     /// the base counts as loaded, and is not read again.

@@ -44,7 +44,7 @@ pub(super) struct Loader<'a> {
 struct Unheeded;
 
 impl Replay for Unheeded {
-    fn entry(&mut self, _: rdb::Entry) -> Result<(), String> {
+    fn entry(&mut self, _: rdb::KeyValue) -> Result<(), String> {
         Ok(())
     }
 

@@ -47,7 +47,7 @@ pub use payload::{
     Checksum, LibrariesError, PayloadError, decode_libraries, decode_payload, decode_payload_with,
     encode_libraries, encode_payload, seal_payload, seal_payload_again,
 };
-pub use read::{Entry, Item, Reader};
+pub use read::{Item, KeyValue, Reader};
 pub use value::{
     HashField, Object, PendingEntry, StreamConsumer, StreamEntry, StreamGroup, StreamId,
     StreamMeta, StreamObject,

@@ -40,12 +40,12 @@ pub enum Item {
         module: String,
     },
     /// A key and its value.
-    Entry(Entry),
+    KeyValue(KeyValue),
 }
 
 /// A key and its value.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct KeyValue {
     /// The database it is in.
     pub db: u64,
     /// The key.
@@ -162,7 +162,7 @@ impl<R: BufRead> Reader<R> {
                 }
                 kind => {
                     if let Some(entry) = self.entry(kind, std::mem::take(&mut meta))? {
-                        return Ok(Some(Item::Entry(entry)));
+                        return Ok(Some(Item::KeyValue(entry)));
                     }
                 }
             }
@@ -210,7 +210,7 @@ impl<R: BufRead> Reader<R> {
         })
     }
 
-    fn entry(&mut self, kind: u8, meta: KeyMeta) -> Result<Option<Entry>, RdbError> {
+    fn entry(&mut self, kind: u8, meta: KeyMeta) -> Result<Option<KeyValue>, RdbError> {
         if !decode::is_value_type(kind) {
             let at = self.input.offset() - 1;
             return Err(RdbError::new(at, RdbErrorKind::UnknownType(kind)));
@@ -220,7 +220,7 @@ impl<R: BufRead> Reader<R> {
         match decode::object(&mut self.input, kind) {
             Ok(object) => {
                 let db = self.db;
-                Ok(Some(Entry { db, key, expiry_ms, idle_seconds, frequency, object }))
+                Ok(Some(KeyValue { db, key, expiry_ms, idle_seconds, frequency, object }))
             }
             Err(RdbError { kind: RdbErrorKind::EmptyKey, .. }) => {
                 self.empty_keys += 1;

@@ -5,7 +5,7 @@ mod rdb_support;
 use rdb_support::encodings::{examples, listpack, raw};
 use rdb_support::{hash, list, set};
 use storage_rdb::{
-    Entry, Item, Object, Options, PayloadError, RdbErrorKind, Reader, ValueWriter, Writer,
+    Item, KeyValue, Object, Options, PayloadError, RdbErrorKind, Reader, ValueWriter, Writer,
     decode_payload, encode_payload, seal_payload,
 };
 
@@ -109,7 +109,7 @@ fn modules_are_named_and_refused() {
     let bytes = file(&[&[247], &id[..], aux, b"\x00\x01k\x01v"].concat());
     let items = rdb_support::items(&bytes);
     assert_eq!(items[0], Item::ModuleAux { module: "ReJSON-RL".into() });
-    assert!(matches!(&items[1], Item::Entry(entry) if entry.key == b"k"));
+    assert!(matches!(&items[1], Item::KeyValue(entry) if entry.key == b"k"));
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn everything_that_may_precede_a_key() {
     let entry = |key: &[u8], expiry_ms, idle_seconds, frequency| {
         let object = Object::String(b"v".to_vec());
         let key = key.to_vec();
-        Item::Entry(Entry { db: 3, key, expiry_ms, idle_seconds, frequency, object })
+        Item::KeyValue(KeyValue { db: 3, key, expiry_ms, idle_seconds, frequency, object })
     };
     let expected = [
         Item::SelectDb(3),
@@ -133,14 +133,14 @@ fn everything_that_may_precede_a_key() {
 #[test]
 fn an_expiry_before_1970_has_passed() {
     let items = rdb_support::items(&file(b"\xfd\xfe\xff\xff\xff\x00\x01k\x01v"));
-    assert!(matches!(&items[0], Item::Entry(entry) if entry.expiry_ms == Some(0)));
+    assert!(matches!(&items[0], Item::KeyValue(entry) if entry.expiry_ms == Some(0)));
 }
 
 #[test]
 fn empty_collections_in_files_are_skipped_and_counted() {
     let bytes = file(b"\x01\x01a\x00\x04\x01b\x00\x00\x01c\x01v");
     let mut reader = Reader::new(bytes.as_slice()).unwrap();
-    assert!(matches!(reader.next(), Ok(Some(Item::Entry(entry))) if entry.key == b"c"));
+    assert!(matches!(reader.next(), Ok(Some(Item::KeyValue(entry))) if entry.key == b"c"));
     assert_eq!(reader.empty_keys(), 2);
 }
 

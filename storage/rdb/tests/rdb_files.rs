@@ -3,7 +3,7 @@
 mod rdb_support;
 
 use rdb_support::{contents, entries, fixture, items};
-use storage_rdb::{Entry, Item, Object, RdbErrorKind, Reader, StreamId, StreamObject};
+use storage_rdb::{Item, KeyValue, Object, RdbErrorKind, Reader, StreamId, StreamObject};
 
 fn read(name: &str) -> Vec<Item> {
     items(&std::fs::read(fixture(name)).unwrap())
@@ -13,7 +13,7 @@ fn stream(items: &[Item], name: &str) -> StreamObject {
     items
         .iter()
         .find_map(|item| match item {
-            Item::Entry(Entry { key, object: Object::Stream(stream), .. })
+            Item::KeyValue(KeyValue { key, object: Object::Stream(stream), .. })
                 if key == name.as_bytes() =>
             {
                 Some((**stream).clone())
@@ -61,9 +61,10 @@ fn remarks_and_hints() {
 
 #[test]
 fn what_eviction_knows() {
-    let entry = |item: &Item| matches!(item, Item::Entry(Entry { frequency: Some(_), .. }));
+    let entry = |item: &Item| matches!(item, Item::KeyValue(KeyValue { frequency: Some(_), .. }));
     assert!(read("redis-7.0-plain.rdb").iter().any(entry), "LFU");
-    let entry = |item: &Item| matches!(item, Item::Entry(Entry { idle_seconds: Some(_), .. }));
+    let entry =
+        |item: &Item| matches!(item, Item::KeyValue(KeyValue { idle_seconds: Some(_), .. }));
     assert!(read("redis-6.2-plain.rdb").iter().any(entry), "LRU");
 }
 

@@ -114,7 +114,9 @@ fn rewrite(items: &[Item], options: Options) -> Vec<u8> {
             Item::Resize { keys, expires } => writer.resize_db(*keys, *expires).unwrap(),
             Item::Function(code) => writer.function(code).unwrap(),
             Item::ModuleAux { .. } => {}
-            Item::Entry(e) => writer.entry(&e.key, e.expiry_ms, |v| v.object(&e.object)).unwrap(),
+            Item::KeyValue(e) => {
+                writer.entry(&e.key, e.expiry_ms, |v| v.object(&e.object)).unwrap()
+            }
         }
     }
     writer.finish().unwrap()

@@ -133,7 +133,7 @@ proptest! {
         let mut reader = Reader::new(source).unwrap();
         prop_assert_eq!(reader.next().unwrap(), Some(Item::SelectDb(5)));
         for expected in entries {
-            let Some(Item::Entry(entry)) = reader.next().unwrap() else { panic!("an entry") };
+            let Some(Item::KeyValue(entry)) = reader.next().unwrap() else { panic!("an entry") };
             prop_assert_eq!(entry.db, 5);
             prop_assert_eq!((entry.key, entry.expiry_ms, entry.object), expected);
         }

@@ -2,15 +2,15 @@
 
 use super::{NOW, Store};
 use crate::bulk_load::{BulkLoad, Existing};
-use crate::rdb::{Entry, Object};
+use crate::rdb::{KeyValue, Object};
 use crate::tx::{Db, NewExpiry};
 
 /// Large enough for several batches of [`BATCH`], and for every shard of a backend.
 const KEYS: u64 = 1000;
 const BATCH: usize = 100;
 
-fn entry(number: u64, value: &str) -> Entry {
-    Entry {
+fn entry(number: u64, value: &str) -> KeyValue {
+    KeyValue {
         db: 0,
         key: format!("key:{number}").into_bytes(),
         expiry_ms: number.is_multiple_of(3).then_some(NOW + 1 + number),

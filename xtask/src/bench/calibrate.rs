@@ -1,8 +1,8 @@
 //! Computes how many keys a run has time for: a slow machine must not spend its budget on loading.
 
-use super::entry::{Entry, Window};
 use super::job::Sizes;
 use super::matrix::{LeftOut, Row, Target};
+use super::running_row::{RunningRow, Window};
 use super::server::Setting;
 use crate::load::keys::{Distribution, Keys};
 use crate::load::request::Generator;
@@ -60,7 +60,7 @@ fn seconds_per_key(
     setting: &Setting,
     load_cores: &[usize],
 ) -> Result<f64> {
-    let mut entry = Entry::new(row.clone());
+    let mut entry = RunningRow::new(row.clone());
     entry.start(setting)?;
     let keys = Keys::new(Distribution::Sequential, SAMPLE, 42);
     let set = [("SET {key} {value}".to_string(), 1.0)];

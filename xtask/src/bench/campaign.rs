@@ -6,10 +6,10 @@
 
 use super::args::BenchArgs;
 use super::budget::{Budget, Plan};
-use super::entry::{Entry, Window};
 use super::job::{Job, Sizes, Task};
 use super::matrix::{self, Row, Target};
 use super::results::{Footprint, LeftOut, Loaded, RowResult};
+use super::running_row::{RunningRow, Window};
 use super::server::{Server, Setting};
 use crate::load::idle;
 use crate::load::workload::{Wanted, Workload};
@@ -42,7 +42,7 @@ pub struct Campaign<'a> {
     setting: Setting,
     load_cores: Vec<usize>,
     sizes: Sizes,
-    entries: Vec<Entry>,
+    entries: Vec<RunningRow>,
     left_out: Vec<LeftOut>,
     bar: ProgressBar,
     budget: Budget,
@@ -58,7 +58,7 @@ impl<'a> Campaign<'a> {
         sizes: Sizes,
         (rows, left_out): (Vec<Row>, Vec<matrix::LeftOut>),
     ) -> Self {
-        let entries = rows.into_iter().map(Entry::new).collect();
+        let entries = rows.into_iter().map(RunningRow::new).collect();
         let left_out =
             left_out.into_iter().map(|(name, reason)| LeftOut { name, reason }).collect();
         let bar = ProgressBar::new(0);
@@ -105,8 +105,9 @@ impl<'a> Campaign<'a> {
 
     /// Windows of one round of `task`, over all rows.
     fn windows(&self, task: &Task) -> u64 {
-        let of =
-            |entry: &Entry| task.jobs().iter().filter(|job| job.runs_on(&entry.row)).count() as u64;
+        let of = |entry: &RunningRow| {
+            task.jobs().iter().filter(|job| job.runs_on(&entry.row)).count() as u64
+        };
         self.entries.iter().map(of).sum()
     }
 
@@ -243,7 +244,7 @@ impl<'a> Campaign<'a> {
 
     fn check_memory(&self, task: &Task) -> Result<()> {
         let Some(available) = proc::available_bytes() else { return Ok(()) };
-        let of = |entry: &Entry| {
+        let of = |entry: &RunningRow| {
             let keys = task.workload().key_count(self.sizes.of(task.workload(), &entry.row));
             self.sizes.row_bytes(&entry.row, keys)
         };

@@ -4,7 +4,7 @@
 use super::ConformanceArgs;
 use super::known::Known;
 use anyhow::{Result, bail};
-use golden::{Driver, EngineDriver, Entry, Script, SocketDriver, record, scripts_under};
+use golden::{Driver, EngineDriver, Script, SocketDriver, TranscriptEntry, record, scripts_under};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -66,7 +66,14 @@ impl Comparison<'_> {
         Ok(tally)
     }
 
-    fn answer(&self, script: &str, protocol: u8, our: &Entry, their: &Entry, tally: &mut Tally) {
+    fn answer(
+        &self,
+        script: &str,
+        protocol: u8,
+        our: &TranscriptEntry,
+        their: &TranscriptEntry,
+        tally: &mut Tally,
+    ) {
         if our.mark.ours || our.mark.newer && !self.args.ours {
             tally.left_out += 1;
             return;

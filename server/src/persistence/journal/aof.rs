@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use storage::rdb::Entry;
+use storage::rdb::KeyValue;
 use storage::{BulkLoad, Db, Existing, Journal, Position};
 use storage_aof::{Aof, Command, Options, Replay};
 
@@ -86,7 +86,7 @@ pub(crate) fn open_late(config: &ConfigStore, dir: &Path) -> Result<Log, String>
 struct Passed;
 
 impl Replay for Passed {
-    fn entry(&mut self, _: Entry) -> Result<(), String> {
+    fn entry(&mut self, _: KeyValue) -> Result<(), String> {
         Ok(())
     }
 
@@ -156,7 +156,7 @@ impl<'e> Loader<'e> {
 }
 
 impl Replay for Loader<'_> {
-    fn entry(&mut self, entry: Entry) -> Result<(), String> {
+    fn entry(&mut self, entry: KeyValue) -> Result<(), String> {
         self.count();
         let db = self.check(entry.db)?;
         self.load.entry(db, entry).map_err(|error| error.to_string())

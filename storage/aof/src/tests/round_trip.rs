@@ -191,7 +191,7 @@ fn statistics_have_the_names_of_redis() {
 fn replay_is_told_the_position_it_was_appended_at() {
     struct Positions(Vec<Position>);
     impl crate::Replay for Positions {
-        fn entry(&mut self, _: storage::rdb::Entry) -> Result<(), String> {
+        fn entry(&mut self, _: storage::rdb::KeyValue) -> Result<(), String> {
             Err("no entries".into())
         }
         fn function(&mut self, _: &[u8]) -> Result<(), String> {

@@ -151,7 +151,7 @@ fn apply(state: &mut State, db: Db, args: &[&[u8]]) -> Result<(), String> {
 pub struct Replayer(pub Arc<Toy>);
 
 impl Replay for Replayer {
-    fn entry(&mut self, entry: rdb::Entry) -> Result<(), String> {
+    fn entry(&mut self, entry: rdb::KeyValue) -> Result<(), String> {
         let Object::String(value) = entry.object else { return Err("not a string".into()) };
         self.0.held.lock().insert((entry.db as Db, entry.key), value);
         Ok(())

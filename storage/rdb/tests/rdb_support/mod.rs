@@ -6,7 +6,7 @@ pub mod encodings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use storage_rdb::{Entry, HashField, Item, Object, Reader};
+use storage_rdb::{HashField, Item, KeyValue, Object, Reader};
 
 /// Keys with database, expiry and value.
 pub type Contents = BTreeMap<(u64, Vec<u8>), (Option<u64>, Object)>;
@@ -25,7 +25,7 @@ pub fn items(bytes: &[u8]) -> Vec<Item> {
 /// The entries among them, brought into an order that does not depend on hash tables.
 pub fn entries(items: Vec<Item>) -> Contents {
     let entry = |item| match item {
-        Item::Entry(Entry { db, key, expiry_ms, object, .. }) => {
+        Item::KeyValue(KeyValue { db, key, expiry_ms, object, .. }) => {
             Some(((db, key), (expiry_ms, sorted(object))))
         }
         _ => None,

@@ -17,7 +17,7 @@ use std::time::Duration;
 const LOAD_PIPELINE: usize = 64;
 
 /// The state of one row while it runs.
-pub struct Entry {
+pub struct RunningRow {
     /// Which row.
     pub row: Row,
     /// Its server, where the present task needs one and it could be started.
@@ -39,9 +39,9 @@ pub struct Window {
     pub run: u64,
 }
 
-impl Entry {
+impl RunningRow {
     /// A row that has measured nothing yet.
-    pub fn new(row: Row) -> Entry {
+    pub fn new(row: Row) -> RunningRow {
         let result = RowResult {
             name: row.name.clone(),
             aof: row.aof.name().into(),
@@ -54,7 +54,7 @@ impl Entry {
             footprints: Vec::new(),
             cells: Vec::new(),
         };
-        Entry { row, server: None, result }
+        RunningRow { row, server: None, result }
     }
 
     /// Starts the row's server, and leaves it frozen.
