@@ -21,6 +21,7 @@
 //! | `files` | the folder that holds log and snapshots |
 //! | `start` | `Prepared` and `Running`: from a folder and listeners to a running node |
 //! | `transport` | `Transport`: how messages leave a node; `Inbox`: how events reach its driver |
+//! | `secure` | TLS between nodes, in which both ends show a certificate of a trusted authority |
 //!
 //! The crate knows nothing of commands, keys, sessions, and the meaning of effects.
 
