@@ -128,7 +128,7 @@ impl Session {
         // The session is registered, so it is told of later changes of the default user.
         state.sign_out(&engine.acl);
         if !state.is_authenticated() {
-            state.stranger = Some(Box::new(engine.clients.strangers.add(now.mono_us)));
+            state.set_stranger(Some(engine.clients.strangers.add(now.mono_us)));
         }
         Session { engine, machine: Machine::new(state, now) }
     }
@@ -367,7 +367,7 @@ impl Machine {
 
     /// The time at which `unauthenticated-timeout` closes the connection, whatever it sends.
     fn stranger_deadline_us(&self, engine: &Engine) -> Option<u64> {
-        let stranger = self.state.stranger.as_ref()?;
+        let stranger = self.state.rare()?.stranger.as_ref()?;
         let timeout_s = engine.config.integer(Id::UnauthenticatedTimeout) as u64;
         (timeout_s > 0).then(|| stranger.since_us + timeout_s * 1_000_000)
     }

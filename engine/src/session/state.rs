@@ -164,8 +164,6 @@ pub struct SessionState {
     pub(crate) no_touch: bool,
     /// Whether more belongs to a call than its handler: `no_touch`, or recording what it reads.
     pub(crate) is_attended: bool,
-    /// The client has never authenticated.
-    pub(crate) stranger: Option<Box<Stranger>>,
     rare: Option<Box<Rare>>,
 }
 
@@ -180,6 +178,8 @@ pub(crate) struct Rare {
     pub announced: Option<Box<Announced>>,
     /// The rate limiter's buckets for its requests; used only where a limit is set.
     pub buckets: Buckets,
+    /// The client has never authenticated.
+    pub stranger: Option<Stranger>,
 }
 
 impl SessionState {
@@ -202,7 +202,6 @@ impl SessionState {
             skip_armed: false,
             no_touch: false,
             is_attended: false,
-            stranger: None,
             rare: None,
         }
     }
@@ -401,10 +400,10 @@ impl SessionState {
 
     /// Records that the client has not authenticated.
     pub fn sign_out(&mut self, acl: &Acl) {
-        let stranger = self.stranger.take();
+        let stranger = self.rare.as_mut().and_then(|rare| rare.stranger.take());
         self.sign_in(acl.default_account().clone(), acl);
         self.set_special(Special::UNAUTHENTICATED, !acl.is_open());
-        self.stranger = stranger.filter(|_| !acl.is_open());
+        self.set_stranger(stranger.filter(|_| !acl.is_open()));
     }
 
     /// Updates what depends on the permissions of its user.
@@ -418,9 +417,18 @@ impl SessionState {
         }
     }
 
+    /// Counts the client among those that have never authenticated, or no longer.
+    pub(crate) fn set_stranger(&mut self, stranger: Option<Stranger>) {
+        if stranger.is_some() {
+            self.rare_mut().stranger = stranger;
+        } else if let Some(rare) = &mut self.rare {
+            rare.stranger = None;
+        }
+    }
+
     fn authenticated(&mut self) {
         self.set_special(Special::UNAUTHENTICATED, false);
-        self.stranger = None;
+        self.set_stranger(None);
     }
 
     /// Selects a database. The caller must have checked the number.
@@ -571,7 +579,10 @@ impl SessionState {
     /// Frees the rare part once it is no longer needed.
     fn forget_rare(&mut self) {
         let needed = |rare: &Rare| {
-            rare.follower.is_some() || rare.announced.is_some() || !rare.buckets.are_untouched()
+            rare.follower.is_some()
+                || rare.announced.is_some()
+                || rare.stranger.is_some()
+                || !rare.buckets.are_untouched()
         };
         let is_needed = self.rare.as_deref().is_some_and(needed);
         if self.tracker().is_none() && !self.is_subscribed() && !is_needed {
