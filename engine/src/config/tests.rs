@@ -51,6 +51,8 @@ const NOT_IN_7_0: &[&str] = &[
     "storage",
     "threads",
     "trace",
+    "unauthenticated-max",
+    "unauthenticated-timeout",
     "websocket-origins",
     "websocket-port",
     "websocket-tls-port",
