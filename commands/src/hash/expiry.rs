@@ -201,11 +201,11 @@ pub(super) fn hpexpireat(cx: &mut Cx<'_>) -> Outcome {
 /// Replies with a property of each field's expiry; `tell` gets the expiry and the current time.
 fn ttl_command(cx: &mut Cx<'_>, tell: fn(u64, u64) -> u64) -> Outcome {
     let (key, now_ms) = (cx.key(1), cx.tx.now_ms());
-    let hash = cx.tx.hash(&key, Open::Existing)?;
+    let found = cx.tx.hash(&key, Open::Existing)?.is_some();
+    cx.looked_up(&key, found);
     let fields = fields(cx.args, 2, NUMFIELDS_NOT_POSITIVE)?;
-    let mut hash = match hash {
-        Some(hash) => hash,
-        None => return answer_all(&mut cx.reply, NO_FIELD, fields.len()),
+    let Some(mut hash) = cx.tx.hash(&key, Open::Existing)? else {
+        return answer_all(&mut cx.reply, NO_FIELD, fields.len());
     };
     cx.reply.array(fields.len());
     for field in fields {

@@ -202,7 +202,9 @@ impl Source<'_> {
 
 /// The type of the key at argument `index`: sorted set or set.
 fn kind(cx: &mut Cx<'_>, index: usize) -> std::result::Result<Option<Kind>, Failure> {
-    let kind = cx.tx.kind(&cx.key(index))?;
+    let key = cx.key(index);
+    let kind = cx.tx.kind(&key)?;
+    cx.looked_up(&key, kind.is_some());
     match kind {
         None | Some(Kind::SortedSet | Kind::Set) => Ok(kind),
         Some(_) => Err(WRONG_TYPE),

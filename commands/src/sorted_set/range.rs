@@ -198,10 +198,11 @@ fn zrangestore(cx: &mut Cx<'_>) -> Outcome {
     let (to, from) = (cx.key(1), cx.key(2));
     let query = Query::parse(cx.args, 3, Fixed { by: None, reverse: None }, true)?;
     let members = match cx.tx.sorted_set(&from, Open::Existing)? {
-        Some(mut zset) => query.collect(&mut *zset)?,
-        None => Vec::new(),
+        Some(mut zset) => Some(query.collect(&mut *zset)?),
+        None => None,
     };
-    store(cx, &to, &members, "zrangestore")
+    cx.looked_up(&from, members.is_some());
+    store(cx, &to, &members.unwrap_or_default(), "zrangestore")
 }
 
 /// Removes a range; `event` names the command's event.
