@@ -3,7 +3,7 @@
 use std::thread;
 
 /// The number of seeds that are run twice.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 10;
 
 #[test]
 fn two_runs_of_a_seed_are_the_same_and_find_nothing() {
