@@ -71,22 +71,6 @@ impl Planted {
         Planted::ReadsUnapplied,
     ];
 
-    /// The bugs that few seeds find, each with the first seed that found it when this was written.
-    /// The search begins there, because a changed engine may need another seed.
-    pub const QUICK: &[(Planted, u64)] = &[
-        (Planted::VoteNotKept, 3),
-        (Planted::EarlyReads, 20),
-        (Planted::FollowerExpires, 2),
-        (Planted::NoUndo, 33),
-        (Planted::OneApart, 1),
-        (Planted::TornSnapshot, 3),
-        (Planted::FollowerDoesNotApply, 1),
-        (Planted::EarlyChange, 1),
-        (Planted::MovedForCommitted, 28),
-        (Planted::AppliedTwice, 1),
-        (Planted::ReadsUnapplied, 16),
-    ];
-
     /// The corresponding fault of the crate `consensus`, if the bug is one of those.
     pub fn of_group(self) -> Option<Fault> {
         Some(match self {

@@ -1,5 +1,5 @@
-//! Planted bugs are found: those for which few seeds suffice, from the seed that found each before.
-//! `cargo xtask sim --planted` tries all there are, and reports the first seed that finds each.
+//! Planted bugs are found. This tests those for which few seeds suffice in a debug build.
+//! `cargo xtask sim --planted` tries all of them, and reports the first seed that finds each.
 
 use sim::Planted;
 use std::collections::BTreeSet;
@@ -8,10 +8,26 @@ use std::thread;
 /// The number of seeds within which a bug must be found.
 const SEEDS: u64 = 100;
 
+/// The bugs that few seeds find, each with the first seed that found it. The search begins there,
+/// because a changed engine may need another seed.
+const FIRST: &[(Planted, u64)] = &[
+    (Planted::VoteNotKept, 3),
+    (Planted::EarlyReads, 20),
+    (Planted::FollowerExpires, 2),
+    (Planted::NoUndo, 33),
+    (Planted::OneApart, 1),
+    (Planted::TornSnapshot, 3),
+    (Planted::FollowerDoesNotApply, 1),
+    (Planted::EarlyChange, 1),
+    (Planted::MovedForCommitted, 28),
+    (Planted::AppliedTwice, 1),
+    (Planted::ReadsUnapplied, 16),
+];
+
 #[test]
 fn planted_bugs_are_found() {
     let search = |half: usize| {
-        for (planted, first) in Planted::QUICK.iter().skip(half).step_by(2) {
+        for (planted, first) in FIRST.iter().skip(half).step_by(2) {
             let found = sim::find(*planted, *first, SEEDS);
             assert!(found.is_some(), "{planted:?} is not found in {SEEDS} seeds");
         }

@@ -19,9 +19,6 @@ pub struct SimArgs {
     /// For each planted bug, which of the seeds is the first to find it
     #[arg(long)]
     planted: bool,
-    /// Only the planted bugs that few seeds find, from the seed that found each before
-    #[arg(long, requires = "planted")]
-    quick: bool,
     /// Only this planted bug
     #[arg(long)]
     only: Option<String>,
@@ -90,15 +87,12 @@ fn play(first: u64, seeds: u64) -> Vec<Report> {
 /// With bugs: false if one was not found.
 fn planted(args: &SimArgs) -> bool {
     let mut found_all = true;
-    let first = args.seed.unwrap_or(1);
-    let all = Planted::ALL.iter().map(|bug| (*bug, first)).collect();
-    let bugs = if args.quick { Planted::QUICK.to_vec() } else { all };
-    for (bug, first) in bugs {
+    for bug in Planted::ALL {
         let name = format!("{bug:?}");
         if args.only.as_ref().is_some_and(|only| *only != name) {
             continue;
         }
-        match sim::find(bug, first, args.seeds) {
+        match sim::find(*bug, args.seed.unwrap_or(1), args.seeds) {
             Some((seed, what)) => println!("{name}: seed {seed}: {what:.120}"),
             None => {
                 found_all = false;
