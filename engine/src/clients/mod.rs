@@ -5,7 +5,7 @@ pub mod cross_protocol;
 mod describe;
 pub mod pause;
 pub mod rate_limits;
-pub mod strangers;
+pub mod unauthenticated;
 
 pub use describe::{describe, local_address};
 
@@ -27,7 +27,7 @@ use storage::Position;
 
 use bytes::Bytes;
 use rate_limits::RateLimits;
-use strangers::Strangers;
+use unauthenticated::Unauthenticated;
 
 /// A message on its way to a subscriber.
 #[derive(Clone, Debug)]
@@ -457,7 +457,7 @@ pub struct Clients {
     /// The rate limits.
     pub rate_limits: RateLimits,
     /// Connections that have not authenticated yet.
-    pub strangers: Strangers,
+    pub unauthenticated: Unauthenticated,
 }
 
 impl Clients {

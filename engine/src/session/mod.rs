@@ -128,7 +128,7 @@ impl Session {
         // The session is registered, so it is told of later changes of the default user.
         state.sign_out(&engine.acl);
         if !state.is_authenticated() {
-            state.set_stranger(Some(engine.clients.strangers.add(now.mono_us)));
+            state.set_pending(Some(engine.clients.unauthenticated.add(now.mono_us)));
         }
         Session { engine, machine: Machine::new(state, now) }
     }
@@ -359,17 +359,17 @@ impl Machine {
             Parked::Paused { until_us } if *until_us <= now.mono_us => self.end_pause(),
             _ => {}
         }
-        let limits = [self.idle_deadline_us(engine), self.stranger_deadline_us(engine)];
+        let limits = [self.idle_deadline_us(engine), self.login_deadline_us(engine)];
         if limits.into_iter().flatten().any(|at| at <= now.mono_us) {
             self.state.flow = Flow::CloseAfterFlush;
         }
     }
 
     /// The time at which `unauthenticated-timeout` closes the connection, whatever it sends.
-    fn stranger_deadline_us(&self, engine: &Engine) -> Option<u64> {
-        let stranger = self.state.rare()?.stranger.as_ref()?;
+    fn login_deadline_us(&self, engine: &Engine) -> Option<u64> {
+        let pending = self.state.rare()?.unauthenticated.as_ref()?;
         let timeout_s = engine.config.integer(Id::UnauthenticatedTimeout) as u64;
-        (timeout_s > 0).then(|| stranger.since_us + timeout_s * 1_000_000)
+        (timeout_s > 0).then(|| pending.since_us + timeout_s * 1_000_000)
     }
 
     /// The time at which `timeout` closes the connection. As in Redis, subscribers and blocked

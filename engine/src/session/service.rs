@@ -16,17 +16,17 @@ const PROTECTED: &str = "-DENIED The server is in protected mode: it has no pass
     network is closed to strangers.\r\n";
 
 /// The refusal of what would be one connection too many without authentication.
-const TOO_MANY_STRANGERS: &str = "-ERR max number of unauthenticated clients reached\r\n";
+const TOO_MANY_UNAUTHENTICATED: &str = "-ERR max number of unauthenticated clients reached\r\n";
 
 impl Engine {
     /// Whether `unauthenticated-max` refuses a new connection, which would have to authenticate. The
     /// Unix-domain socket stays open to the operator.
-    fn has_too_many_strangers(&self, peer: &Peer) -> bool {
+    fn has_too_many_unauthenticated(&self, peer: &Peer) -> bool {
         let limit = self.config.integer(Id::UnauthenticatedMax) as usize;
         limit > 0
             && matches!(peer, Peer::Tcp { .. })
             && !self.acl.is_open()
-            && self.clients.strangers.len() >= limit
+            && self.clients.unauthenticated.len() >= limit
     }
 
     /// Whether `protected-mode` refuses this client, because there is no password and it comes from
@@ -49,9 +49,9 @@ impl Service for EngineService {
             engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
             return Err(Refusal(b"-ERR max number of clients reached\r\n".to_vec()));
         }
-        if engine.has_too_many_strangers(&peer) {
+        if engine.has_too_many_unauthenticated(&peer) {
             engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
-            return Err(Refusal(TOO_MANY_STRANGERS.as_bytes().to_vec()));
+            return Err(Refusal(TOO_MANY_UNAUTHENTICATED.as_bytes().to_vec()));
         }
         if engine.is_protected_from(&peer) {
             engine.clients.rejected.fetch_add(1, Ordering::Relaxed);

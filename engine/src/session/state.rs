@@ -2,7 +2,7 @@
 
 use crate::acl::{Account, Acl};
 use crate::clients::rate_limits::Buckets;
-use crate::clients::strangers::Stranger;
+use crate::clients::unauthenticated::Pending;
 use crate::clients::{Client, ClientFlags, capped};
 use crate::command::CommandId;
 use crate::notify::blocking::Waiter;
@@ -179,7 +179,7 @@ pub(crate) struct Rare {
     /// The rate limiter's buckets for its requests; used only where a limit is set.
     pub buckets: Buckets,
     /// The client has never authenticated.
-    pub stranger: Option<Stranger>,
+    pub unauthenticated: Option<Pending>,
 }
 
 impl SessionState {
@@ -400,10 +400,10 @@ impl SessionState {
 
     /// Records that the client has not authenticated.
     pub fn sign_out(&mut self, acl: &Acl) {
-        let stranger = self.rare.as_mut().and_then(|rare| rare.stranger.take());
+        let pending = self.rare.as_mut().and_then(|rare| rare.unauthenticated.take());
         self.sign_in(acl.default_account().clone(), acl);
         self.set_special(Special::UNAUTHENTICATED, !acl.is_open());
-        self.set_stranger(stranger.filter(|_| !acl.is_open()));
+        self.set_pending(pending.filter(|_| !acl.is_open()));
     }
 
     /// Updates what depends on the permissions of its user.
@@ -418,17 +418,18 @@ impl SessionState {
     }
 
     /// Counts the client among those that have never authenticated, or no longer.
-    pub(crate) fn set_stranger(&mut self, stranger: Option<Stranger>) {
-        if stranger.is_some() {
-            self.rare_mut().stranger = stranger;
+    pub(crate) fn set_pending(&mut self, pending: Option<Pending>) {
+        if pending.is_some() {
+            self.rare_mut().unauthenticated = pending;
         } else if let Some(rare) = &mut self.rare {
-            rare.stranger = None;
+            rare.unauthenticated = None;
+            self.forget_rare();
         }
     }
 
     fn authenticated(&mut self) {
         self.set_special(Special::UNAUTHENTICATED, false);
-        self.set_stranger(None);
+        self.set_pending(None);
     }
 
     /// Selects a database. The caller must have checked the number.
@@ -581,7 +582,7 @@ impl SessionState {
         let needed = |rare: &Rare| {
             rare.follower.is_some()
                 || rare.announced.is_some()
-                || rare.stranger.is_some()
+                || rare.unauthenticated.is_some()
                 || !rare.buckets.are_untouched()
         };
         let is_needed = self.rare.as_deref().is_some_and(needed);

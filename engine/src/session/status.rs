@@ -200,7 +200,7 @@ impl Machine {
         };
         let limits = [
             self.idle_deadline_us(engine),
-            self.stranger_deadline_us(engine),
+            self.login_deadline_us(engine),
             self.soft_limit_deadline_us(engine),
         ];
         limits.into_iter().chain([parked]).flatten().min()

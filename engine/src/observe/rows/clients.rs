@@ -33,7 +33,7 @@ pub(super) const ROWS: &[Row] = &[
         r.engine.config.integer(Id::Maxclients).into()
     }),
     level("unauthenticated_clients", "Clients that have to authenticate and have not yet", |r| {
-        r.engine.clients.strangers.len().into()
+        r.engine.clients.unauthenticated.len().into()
     }),
     shown("client_recent_max_input_buffer", |r| most(r, |c| c.input_bytes.load(Relaxed))),
     shown("client_recent_max_output_buffer", |r| most(r, |c| c.output_bytes.load(Relaxed))),

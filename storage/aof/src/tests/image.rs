@@ -77,14 +77,20 @@ fn a_log_that_was_removed_is_begun_behind_what_the_image_has_seen() {
     assert_eq!(third.get(0, "n").as_deref(), Some("2"));
 }
 
-#[test]
-fn a_log_with_a_base_moves_into_the_store() {
+/// A log of a store in memory: its base sets `a` to 1, and its increment adds 1.
+fn base_and_increment() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let (memory, aof, _) = Toy::open(dir.path()).unwrap();
     memory.run(&aof, 0, &[b"SET", b"a", b"1"]);
     memory.rewrite(&aof).unwrap();
     memory.run(&aof, 0, &[b"INCR", b"a"]);
     drop(aof);
+    dir
+}
+
+#[test]
+fn a_log_with_a_base_moves_into_the_store() {
+    let dir = base_and_increment();
     // A crash while the base was being loaded: it is loaded again.
     let half = Image { mark: Some(b"loading".to_vec()), ..Image::default() };
     let toy = Toy::persistent(half);
@@ -101,12 +107,7 @@ fn a_log_with_a_base_moves_into_the_store() {
 
 #[test]
 fn a_base_is_stored_before_it_counts_as_loaded() {
-    let dir = tempfile::tempdir().unwrap();
-    let (memory, aof, _) = Toy::open(dir.path()).unwrap();
-    memory.run(&aof, 0, &[b"SET", b"a", b"1"]);
-    memory.rewrite(&aof).unwrap();
-    memory.run(&aof, 0, &[b"INCR", b"a"]);
-    drop(aof);
+    let dir = base_and_increment();
     let names = names(dir.path());
     let increment = names.iter().find(|name| name.ends_with(".incr.aof")).unwrap();
     let increment = dir.path().join("appendonlydir").join(increment);

@@ -28,20 +28,20 @@ fn who_does_not_authenticate_in_time_is_closed_whatever_it_sends() {
     server.advance(59_999);
     assert!(ask(&mut server, "slow", "PING").contains("NOAUTH"));
     assert_eq!(server.status("slow").flow, Flow::Open);
-    // RESET is a command that strangers may send.
+    // RESET is a command that they may send.
     assert_eq!(ask(&mut server, "slow", "RESET"), "RESET");
     server.advance(1);
     assert_eq!(server.status("slow").flow, Flow::CloseAfterFlush);
     server.advance(600_000);
     assert_eq!(ask(&mut server, "quick", "PING"), "PONG");
-    // Who was signed in once, and is not any more, is no stranger.
+    // Who was signed in once, and is not any more, does not count.
     assert_eq!(ask(&mut server, "quick", "RESET"), "RESET");
     server.advance(600_000);
     assert_eq!(server.status("quick").flow, Flow::Open);
 }
 
 #[test]
-fn there_are_only_so_many_strangers_at_once() {
+fn there_are_only_so_many_at_once() {
     let mut server = server("CONFIG SET requirepass secret unauthenticated-max 2");
     let service = EngineService(server.engine().clone());
     let now = server.now();
