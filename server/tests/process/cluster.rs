@@ -268,7 +268,7 @@ fn who_does_not_answer_is_passed_over_when_the_leadership_is_handed_over() {
     let mut others: Vec<usize> = (0..3).filter(|at| *at != first).collect();
     // Where all else is equal, who has the largest number comes first.
     others.sort_by_key(|at| id(*at));
-    nodes[others[1]].running().signal(libc::SIGSTOP);
+    nodes[others[1]].running().freeze();
     let ended = nodes[first].varve.take().expect("it runs").stop();
     nodes[others[1]].running().signal(libc::SIGCONT);
     let said = [ended.stdout, ended.stderr].concat();

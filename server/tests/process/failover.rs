@@ -11,7 +11,7 @@ fn hanging(above: &Varve, below: &Varve) -> Connection {
     wait_until_up(&mut below.connect());
     // It may be in step before its master has heard so.
     until("its master counts on it", || info(&mut source, "slave0").contains("state=online"));
-    below.signal(libc::SIGSTOP);
+    below.freeze();
     let () = source.set("late", "1").unwrap();
     source
 }

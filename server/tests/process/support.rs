@@ -145,6 +145,18 @@ impl Varve {
         assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
     }
 
+    /// Stops it until it gets `SIGCONT`. Returns when none of its threads runs any more: until one of them has taken
+    /// the signal, which on a busy machine takes a while, the others go on and answer.
+    pub fn freeze(&self) {
+        self.signal(libc::SIGSTOP);
+        let mut status = 0;
+        // SAFETY: the process is our child and not yet waited for, and `status` lives until waitpid has written it.
+        let stopped =
+            unsafe { libc::waitpid(self.pid() as libc::pid_t, &mut status, libc::WUNTRACED) };
+        assert_eq!(stopped, self.pid() as libc::pid_t);
+        assert!(libc::WIFSTOPPED(status), "it ended instead: {status}");
+    }
+
     /// SIGKILL: no farewell.
     pub fn kill(mut self) {
         self.child.kill().expect("it can be killed");
