@@ -200,7 +200,17 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(1)",
         arity: 1,
         group: Group::Connection,
-        flags: &[NoScript, Loading, Stale, Fast, NoAuth, AllowBusy, NotQueued],
+        flags: &[
+            NoScript,
+            Loading,
+            Stale,
+            Fast,
+            NoAuth,
+            AllowBusy,
+            NotQueued,
+            EndsMulti,
+            WhileSubscribed,
+        ],
         locks: LockRule::None,
         handler: reset,
         ..SPEC

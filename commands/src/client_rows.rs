@@ -160,6 +160,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             since: "3.2.0",
             arity: 3,
             syntax: "action: <ON|OFF|SKIP>",
+            flags: &[NoScript, Loading, Stale, Streaming],
             handler: client::reply,
             ..CLIENT
         },

@@ -7,7 +7,6 @@ use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, subcommand_syntax};
 use engine::notify::pubsub::Space;
 use engine::session::SessionState;
-use engine::tuning::OutputClass;
 use resp::{Output, Reply};
 
 /// Words of one space's confirmations.
@@ -116,16 +115,7 @@ fn sunsubscribe(cx: &mut Cx<'_>) -> Outcome {
 }
 
 fn publish_to(cx: &mut Cx<'_>, shard: bool) -> Outcome {
-    let limit = cx.engine.tuning.push_limit(OutputClass::PubSub);
-    let (channel, payload) = (cx.args.arg(1), cx.args.arg(2));
-    let mut kept = Vec::new();
-    let own = Some((cx.session.client(), &mut kept));
-    let count = cx.engine.pubsub.publish(shard, channel, payload, limit, own);
-    cx.keep_messages(kept);
-    if cx.engine.is_fed() && !cx.session.is_unlogged() {
-        let name: &[u8] = if shard { b"SPUBLISH" } else { b"PUBLISH" };
-        cx.engine.feed_message(cx.session.db, &[name, channel, payload]);
-    }
+    let count = cx.publish(shard, cx.args.arg(1), cx.args.arg(2));
     cx.reply.integer(count as i64);
     Ok(())
 }
@@ -207,6 +197,10 @@ const PUBSUB: Spec = Spec {
     ..SPEC
 };
 
+/// Rows of commands that change what a client is subscribed to.
+const SUBSCRIPTION: Spec =
+    Spec { flags: &[PubSub, NoScript, Loading, Stale, WhileSubscribed, Streaming], ..PUBSUB };
+
 /// Rows of `PUBSUB …`.
 const INSPECT: Spec = Spec { since: "2.8.0", flags: &[PubSub, Loading, Stale], ..PUBSUB };
 
@@ -221,7 +215,7 @@ pub const COMMANDS: &[Spec] = &[
         channels: Channels::All,
         syntax: "channel [channel ...]",
         handler: subscribe,
-        ..PUBSUB
+        ..SUBSCRIPTION
     },
     Spec {
         name: "psubscribe",
@@ -232,7 +226,7 @@ pub const COMMANDS: &[Spec] = &[
         channels: Channels::Patterns,
         syntax: "pattern [pattern ...]",
         handler: psubscribe,
-        ..PUBSUB
+        ..SUBSCRIPTION
     },
     Spec {
         name: "ssubscribe",
@@ -244,7 +238,7 @@ pub const COMMANDS: &[Spec] = &[
         channels: Channels::All,
         syntax: "shardchannel [shardchannel ...]",
         handler: ssubscribe,
-        ..PUBSUB
+        ..SUBSCRIPTION
     },
     Spec {
         name: "unsubscribe",
@@ -254,7 +248,7 @@ pub const COMMANDS: &[Spec] = &[
         arity: -1,
         syntax: "[channel [channel ...]]",
         handler: unsubscribe,
-        ..PUBSUB
+        ..SUBSCRIPTION
     },
     Spec {
         name: "punsubscribe",
@@ -264,7 +258,7 @@ pub const COMMANDS: &[Spec] = &[
         arity: -1,
         syntax: "[pattern [pattern ...]]",
         handler: punsubscribe,
-        ..PUBSUB
+        ..SUBSCRIPTION
     },
     Spec {
         name: "sunsubscribe",
@@ -275,7 +269,7 @@ pub const COMMANDS: &[Spec] = &[
         keys: &[key_range("not_key", 1, -1, 1)],
         syntax: "[shardchannel [shardchannel ...]]",
         handler: sunsubscribe,
-        ..PUBSUB
+        ..SUBSCRIPTION
     },
     Spec {
         name: "publish",

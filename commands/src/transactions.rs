@@ -3,11 +3,9 @@
 use engine::command::{Flag::*, Group, LockRule, SPEC, Spec, key_range};
 use engine::cx::Cx;
 use engine::engine::{Engine, Gate};
-use engine::failure::{Failure, Outcome, failure};
-use engine::session::Watched;
+use engine::failure::{Outcome, failure};
 use resp::Request;
-use std::sync::atomic::Ordering;
-use storage::{Db, Key, Presence, ShardSet};
+use storage::{Db, ShardSet};
 
 fn multi(cx: &mut Cx<'_>) -> Outcome {
     if cx.session.in_multi() {
@@ -38,34 +36,10 @@ fn watch(cx: &mut Cx<'_>) -> Outcome {
     }
     for i in 1..cx.argc() {
         let key = cx.key(i);
-        let presence = presence(cx, &key)?;
-        let watched = Watched { db: key.db, key: key.bytes.into() };
-        if !cx.session.watched.contains(&watched) {
-            let (client, stale) = (cx.session.client().clone(), presence == Presence::Stale);
-            cx.engine.keyspace.watch(watched.clone(), client, stale);
-            cx.session.watched.push(watched);
-        }
+        cx.watch(&key)?;
     }
-    let count = cx.session.watched.len() as u32;
-    cx.session.client().watched.store(count, Ordering::Relaxed);
     cx.reply.ok();
     Ok(())
-}
-
-/// The presence of a key that is about to be watched. A key in a shard held by a slow script is
-/// taken to be live: if it was in fact stale, its removal fails the transaction, which does no
-/// harm.
-fn presence(cx: &mut Cx<'_>, key: &Key<'_>) -> Result<Presence, Failure> {
-    if !cx.is_locked(cx.engine.backend.shard_of(key.hash)) {
-        return Ok(Presence::Live);
-    }
-    let presence = cx.tx.presence(key)?;
-    if presence == Presence::Live {
-        // Fields already expired go now, so that their going is not taken for a change.
-        cx.tx.kind(key)?;
-        cx.announce_expired();
-    }
-    Ok(presence)
 }
 
 /// The shards of the keys to watch. None if a slow script holds one of them: the command does not
@@ -106,7 +80,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "Depends on commands in the transaction",
         arity: 1,
         group: Group::Transactions,
-        flags: &[NoScript, Loading, Stale, SkipSlowlog, NotQueued],
+        flags: &[NoScript, Loading, Stale, SkipSlowlog, NotQueued, EndsMulti],
         locks: LockRule::None,
         handler: exec,
         ..SPEC
@@ -118,7 +92,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(N), when N is the number of queued commands",
         arity: 1,
         group: Group::Transactions,
-        flags: &[NoScript, Loading, Stale, Fast, AllowBusy, NotQueued],
+        flags: &[NoScript, Loading, Stale, Fast, AllowBusy, NotQueued, EndsMulti],
         locks: LockRule::None,
         handler: discard,
         ..SPEC

@@ -2,7 +2,7 @@
 //! the memory backend.
 
 use engine::config::SetContext;
-use engine::testing::{Harness, START_MS};
+use engine::testing::{Harness, START_MS, text};
 use std::sync::Arc;
 use storage::Backend;
 use storage_memory::{Config, MemoryBackend};
@@ -205,4 +205,20 @@ fn what_a_transaction_counts_includes_its_own_writes() {
     server.run("SET a 1");
     server.run("DBSIZE");
     assert_eq!(server.text("EXEC"), "1) OK\n2) (integer) 1");
+}
+
+#[test]
+fn fields_that_expire_are_logged_and_announced() {
+    let mut server = Harness::recording(commands::all(), backend());
+    server.run("CONFIG SET notify-keyspace-events Kh");
+    server.run("HSET h a 1 b 2");
+    server.run("HPEXPIRE h 10 FIELDS 1 a");
+    server.logged();
+    server.run_as("listener", "PSUBSCRIBE __keyspace@0__:*");
+    server.advance(20);
+    assert_eq!(server.text("HGET h a"), "(nil)");
+    assert_eq!(server.logged(), ["HDEL h a"]);
+    let heard: Vec<String> = server.replies("listener").iter().map(text).collect();
+    assert_eq!(heard.len(), 1, "{heard:?}");
+    assert!(heard[0].contains("__keyspace@0__:h") && heard[0].contains("hexpired"), "{heard:?}");
 }

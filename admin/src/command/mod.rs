@@ -16,6 +16,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use client::{Call, Hold};
+use engine::command::Flag;
+use engine::text::args::OwnedRequest;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,20 +30,6 @@ pub(crate) const BODY_MAX: usize = 1 << 20;
 pub(crate) const WITHIN: Duration = Duration::from_secs(30);
 /// Requests that run at once: each holds a thread, also when its connection is gone before its command ends.
 static RUNNING: Semaphore = Semaphore::const_new(64);
-/// Commands that answer with a stream or not at all, or make the connection something else than a client's.
-const STREAMING: [&str; 11] = [
-    "subscribe",
-    "psubscribe",
-    "ssubscribe",
-    "unsubscribe",
-    "punsubscribe",
-    "sunsubscribe",
-    "monitor",
-    "sync",
-    "psync",
-    "replconf",
-    "quit",
-];
 
 /// Runs the commands of the body, as the user in the headers.
 ///
@@ -74,7 +62,7 @@ async fn run(
         return Err((StatusCode::UNAUTHORIZED, why.into()));
     }
     let wanted = json::commands(body).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
-    wanted.commands.iter().try_for_each(|command| is_answered_once(command))?;
+    wanted.commands.iter().try_for_each(|command| is_answered_once(&admin, command))?;
     let busy = || (StatusCode::SERVICE_UNAVAILABLE, "too many commands run at once".to_owned());
     let place = RUNNING.try_acquire().map_err(|_| busy())?;
     let (hold, held) = Hold::new();
@@ -113,19 +101,17 @@ fn is_json(headers: &HeaderMap) -> Result<(), Refused> {
     }
 }
 
-fn is_answered_once(command: &[Vec<u8>]) -> Result<(), Refused> {
-    let word = |at: usize| {
-        let word = command.get(at).map(|word| String::from_utf8_lossy(word).to_lowercase());
-        word.unwrap_or_default()
-    };
-    let name = word(0);
-    let silent = name == "client" && word(1) == "reply";
-    match silent || STREAMING.contains(&name.as_str()) {
-        false => Ok(()),
-        true => Err((
-            StatusCode::BAD_REQUEST,
-            format!("ERR {} cannot be sent over HTTP", name.to_uppercase()),
-        )),
+/// Refuses a command that answers with a stream or not at all, or that makes the connection
+/// something else than a client's.
+fn is_answered_once(admin: &Admin, command: &[Vec<u8>]) -> Result<(), Refused> {
+    let request = OwnedRequest::new(command.iter().map(Vec::as_slice));
+    let entry = admin.engine.commands.resolve(request.view());
+    match entry.filter(|entry| entry.has(Flag::Streaming)) {
+        None => Ok(()),
+        Some(_) => {
+            let name = String::from_utf8_lossy(request.view().arg(0)).to_uppercase();
+            Err((StatusCode::BAD_REQUEST, format!("ERR {name} cannot be sent over HTTP")))
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use super::{c_int, known_database};
 use engine::cx::Cx;
 use engine::failure::{Outcome, SYNTAX, failure};
-use storage::Db;
 
 pub(super) fn dbsize(cx: &mut Cx<'_>) -> Outcome {
     let (keys, _) = cx.tx.counts(cx.session.db)?;
@@ -21,29 +20,17 @@ fn check_mode(cx: &Cx<'_>) -> Outcome {
     }
 }
 
-/// Empties one database. If it was empty already, nothing is logged or announced.
-fn clear(cx: &mut Cx<'_>, db: Db) -> Outcome {
-    let watched = cx.watched_in(db, None)?;
-    if cx.tx.clear(db)? > 0 {
-        cx.database_modified(db, watched);
-    }
-    Ok(())
-}
-
 pub(super) fn flushdb(cx: &mut Cx<'_>) -> Outcome {
     check_mode(cx)?;
-    clear(cx, cx.session.db)?;
-    cx.everything_invalid();
+    let db = cx.session.db;
+    cx.clear_databases(db..db + 1)?;
     cx.reply.ok();
     Ok(())
 }
 
 pub(super) fn flushall(cx: &mut Cx<'_>) -> Outcome {
     check_mode(cx)?;
-    for db in 0..cx.engine.databases() {
-        clear(cx, db)?;
-    }
-    cx.everything_invalid();
+    cx.clear_databases(0..cx.engine.databases())?;
     cx.reply.ok();
     Ok(())
 }
@@ -54,10 +41,7 @@ pub(super) fn swapdb(cx: &mut Cx<'_>) -> Outcome {
     let b = number(2, "ERR invalid second DB index")?;
     let (a, b) = (known_database(cx, a)?, known_database(cx, b)?);
     if a != b {
-        let (of_a, of_b) = (cx.watched_in(a, Some(b))?, cx.watched_in(b, Some(a))?);
-        cx.tx.swap_dbs(a, b)?;
-        cx.database_modified(a, of_a);
-        cx.database_modified(b, of_b);
+        cx.swap_databases(a, b)?;
     }
     cx.reply.ok();
     Ok(())

@@ -11,7 +11,7 @@ fn info(cx: &mut Cx<'_>) -> Result<Option<KeyInfo>, Failure> {
     const SAMPLES: usize = 1;
     let key = cx.key(2);
     let info = cx.tx.info(&key, SAMPLES)?;
-    cx.session.count_lookup(info.is_some());
+    cx.looked_up(&key, info.is_some());
     if info.is_none() {
         cx.reply.null();
     }

@@ -6,7 +6,6 @@ use engine::notify::keyspace::Class;
 use engine::text::args::integer;
 use engine::text::expiry::{PX, PXAT, is_past};
 use std::borrow::Cow;
-use storage::Presence;
 use storage::rdb::{self, Checksum};
 
 pub(super) fn dump(cx: &mut Cx<'_>) -> Outcome {
@@ -100,20 +99,13 @@ pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
         return Ok(());
     }
     let expiry = expiry.map(|at| at as u64);
-    // As in Redis, an existing key is only looked at if it is not to be replaced.
-    let unseen = options.replace && cx.tx.presence(&key)? == Presence::Stale;
-    cx.tx.restore(&key, object, expiry)?;
+    cx.restore(&key, object, expiry)?;
     let idle_ms = options.idle_s.map(|idle_s| idle_s.saturating_mul(1000));
     cx.tx.set_access(&key, idle_ms, options.freq);
     let mut digits = itoa::Buffer::new();
     let at = digits.format(expiry.unwrap_or(0)).as_bytes();
     let payload = sealed(payload, cx.engine.switches.checksum());
     cx.log(&[b"RESTORE", key.bytes, at, &payload, b"REPLACE", b"ABSTTL"]);
-    cx.created(&key);
-    match unseen {
-        true => cx.modified_unseen(&key, Class::Generic, "restore"),
-        false => cx.modified(&key, Class::Generic, "restore"),
-    }
     cx.reply.ok();
     Ok(())
 }

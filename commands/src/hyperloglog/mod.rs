@@ -82,9 +82,8 @@ fn count_one(cx: &mut Cx<'_>) -> Result<u64, Failure> {
     if !cached {
         let (at, bytes) = value::cached_bytes(cardinality);
         cx.tx.set_range(&key, at, &bytes)?;
-        // A change to the bytes, but to nothing a listener would want to know.
-        cx.engine.keyspace.modified(key.db, key.bytes);
-        cx.changed_silently(1);
+        // The bytes of the string change, but Redis publishes no event.
+        cx.modified(&key, Class::NoEvent, "");
     }
     Ok(cardinality)
 }

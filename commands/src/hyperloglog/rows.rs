@@ -41,7 +41,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "N/A",
         arity: 3,
         group: Group::HyperLogLog,
-        flags: &[Write, DenyOom, Admin],
+        flags: &[Write, DenyOom, Admin, System],
         keys: &[key("RW ACCESS", 2)],
         syntax: "subcommand key",
         handler: debug::pfdebug,
@@ -67,7 +67,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "N/A",
         arity: 1,
         group: Group::HyperLogLog,
-        flags: &[Admin],
+        flags: &[Admin, System],
         handler: debug::pfselftest,
         ..SPEC
     },

@@ -1,7 +1,7 @@
 //! The family's rows.
 
 use super::{eval, functions, scripts};
-use engine::command::{Flag::*, Group, KeySpec, LockRule, SPEC, Spec, numkeys};
+use engine::command::{Flag::*, Group, KeySpec, LockRule, RunsScript, SPEC, Spec, numkeys};
 
 /// Locking, and where the keys are, of everything that runs a script.
 const CALL: Spec = Spec {
@@ -42,6 +42,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[NoScript, Stale, SkipMonitor, MayReplicate, NoMandatoryKeys],
         keys: &[NOTED],
         syntax: "script numkeys [key [key ...]] [arg [arg ...]]",
+        runs_script: Some(RunsScript::Text),
         handler: eval::eval,
         ..CALL
     },
@@ -52,6 +53,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[NoScript, Stale, SkipMonitor, MayReplicate, NoMandatoryKeys],
         keys: &[numkeys("RW ACCESS UPDATE", 2)],
         syntax: "sha1 numkeys [key [key ...]] [arg [arg ...]]",
+        runs_script: Some(RunsScript::Digest),
         handler: eval::evalsha,
         ..CALL
     },
@@ -62,6 +64,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[Readonly, NoScript, Stale, SkipMonitor, NoMandatoryKeys],
         keys: &[NOTED_RO],
         syntax: "script numkeys [key [key ...]] [arg [arg ...]]",
+        runs_script: Some(RunsScript::Text),
         handler: eval::eval_ro,
         ..CALL
     },
@@ -72,6 +75,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[Readonly, NoScript, Stale, SkipMonitor, NoMandatoryKeys],
         keys: &[numkeys("RO ACCESS", 2)],
         syntax: "sha1 numkeys [key [key ...]] [arg [arg ...]]",
+        runs_script: Some(RunsScript::Digest),
         handler: eval::evalsha_ro,
         ..CALL
     },
@@ -83,6 +87,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[NoScript, Stale, SkipMonitor, MayReplicate, NoMandatoryKeys],
         keys: &[NOTED],
         syntax: "function numkeys [key [key ...]] [arg [arg ...]]",
+        runs_script: Some(RunsScript::Function),
         handler: functions::fcall,
         ..CALL
     },
@@ -94,6 +99,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[Readonly, NoScript, Stale, SkipMonitor, NoMandatoryKeys],
         keys: &[NOTED_RO],
         syntax: "function numkeys [key [key ...]] [arg [arg ...]]",
+        runs_script: Some(RunsScript::Function),
         handler: functions::fcall_ro,
         ..CALL
     },

@@ -1,7 +1,7 @@
 //! `CAPTURE`: the connection becomes a stream of what clients ask, for `varve capture`.
 
 use super::base::ADMIN;
-use engine::command::Spec;
+use engine::command::{Flag::*, Spec};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
 use engine::notify::capture::{BUFFER_DEFAULT, BUFFER_RANGE};
@@ -41,6 +41,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
     complexity: "O(1); every request of other clients then costs O(N) in its length.",
     arity: -1,
     syntax: "[BUFFER bytes]",
+    flags: &[Admin, NoScript, Loading, Stale, Streaming],
     handler: capture,
     ..ADMIN
 }];

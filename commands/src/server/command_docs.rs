@@ -1,13 +1,10 @@
 //! `COMMAND DOCS`: the rows' documentation, with the argument tree read from their syntax.
 
-use engine::command::{Argument, ArgumentKind, CommandEntry, arguments};
+use engine::command::{Argument, ArgumentKind, CommandEntry, Flag, arguments};
 use engine::cx::Cx;
 use engine::engine::Engine;
 use engine::failure::Outcome;
 use resp::Reply;
-
-/// Commands that servers send each other, and that only tests use: `COMMAND DOCS` flags them as such.
-const SYSTEM_COMMANDS: &[&str] = &["debug", "pfdebug", "pfselftest", "replconf", "restore-asking"];
 
 pub(super) fn docs(cx: &mut Cx<'_>) -> Outcome {
     let engine = cx.engine;
@@ -43,7 +40,7 @@ fn describe(engine: &Engine, entry: &CommandEntry, reply: &mut Reply<'_>) {
     text(reply, "since", spec.since);
     text(reply, "group", spec.group.name());
     text(reply, "complexity", spec.complexity);
-    if SYSTEM_COMMANDS.contains(&&*entry.full_name) {
+    if entry.has(Flag::System) {
         fields += 1;
         reply.bulk(b"doc_flags");
         reply.set(1);

@@ -6,7 +6,7 @@ use super::debug_data::{
 };
 use super::{debug_switches as switches, digest};
 use engine::clients::ReplyBuffers;
-use engine::command::{LockRule, Spec};
+use engine::command::{Flag::*, LockRule, Spec};
 use engine::config::{Id, memory};
 use engine::cx::Cx;
 use engine::engine::Engine;
@@ -319,6 +319,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
     arity: -2,
     locks: LockRule::Custom(locks),
     enabled_by: Some(Id::EnableDebugCommand),
+    flags: &[Admin, NoScript, Loading, Stale, System],
     handler: debug,
     ..ADMIN
 }];

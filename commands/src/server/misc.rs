@@ -129,7 +129,7 @@ pub const COMMANDS: &[Spec] = &[
         since: "1.0.0",
         complexity: "O(1)",
         arity: 1,
-        flags: &[Admin, NoScript, Loading, Stale],
+        flags: &[Admin, NoScript, Loading, Stale, Streaming],
         handler: monitor,
         ..SERVER
     },

@@ -370,7 +370,7 @@ pub const COMMANDS: &[Spec] = &[
         summary: "An internal command for configuring the replication stream.",
         since: "3.0.0",
         arity: -1,
-        flags: &[Flag::Admin, NoScript, Loading, Stale, AllowBusy],
+        flags: &[Flag::Admin, NoScript, Loading, Stale, AllowBusy, ReplicaLink, Streaming, System],
         handler: replconf,
         ..SERVER
     },
@@ -379,7 +379,7 @@ pub const COMMANDS: &[Spec] = &[
         summary: "An internal command used in replication.",
         since: "1.0.0",
         arity: 1,
-        flags: &[Flag::Admin, NoScript, NoAsyncLoading, NoMulti],
+        flags: &[Flag::Admin, NoScript, NoAsyncLoading, NoMulti, ReplicaLink, Streaming],
         handler: psync,
         ..SERVER
     },
@@ -388,7 +388,7 @@ pub const COMMANDS: &[Spec] = &[
         summary: "An internal command used in replication.",
         since: "2.8.0",
         arity: -3,
-        flags: &[Flag::Admin, NoScript, NoAsyncLoading, NoMulti],
+        flags: &[Flag::Admin, NoScript, NoAsyncLoading, NoMulti, ReplicaLink, Streaming],
         syntax: "replicationid offset",
         locks: LockRule::Custom(psync_locks),
         handler: psync,

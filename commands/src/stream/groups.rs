@@ -108,7 +108,7 @@ pub(super) fn destroy(cx: &mut Cx<'_>) -> Outcome {
     if gone {
         changed_aside(cx, &key, "xgroup-destroy");
         // Those who wait for the group learn that it is gone.
-        cx.ready(&key);
+        cx.wake_blocked(&key);
     }
     cx.reply.integer(gone.into());
     Ok(())

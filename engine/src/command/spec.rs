@@ -58,6 +58,22 @@ pub enum Flag {
     NoMandatoryKeys,
     /// Runs at once inside `MULTI` instead of being queued (`EXEC`, `DISCARD`, `RESET` …).
     NotQueued,
+    /// Ends a transaction, so it is never refused for lack of memory.
+    EndsMulti,
+    /// Allowed to a subscriber in RESP2: its reply looks like a message, or ends the subscriptions.
+    WhileSubscribed,
+    /// A replica sends it to its master. A replica that sends anything else is disconnected.
+    ReplicaLink,
+    /// Tells clients whether the server works: it is refused while the log cannot be written.
+    Health,
+    /// A key that it does not find is counted, but the event `keymiss` is not published.
+    NoMissEvent,
+    /// Its accesses count as such even for a client that has set `CLIENT NO-TOUCH`.
+    AlwaysTouches,
+    /// Gives any number of replies, so that it cannot be sent where each request has one (HTTP).
+    Streaming,
+    /// For other servers and for tests; `COMMAND DOCS` shows it as a system command.
+    System,
 }
 
 impl Flag {
@@ -90,7 +106,15 @@ impl Flag {
             Flag::NoMandatoryKeys => "no_mandatory_keys",
             // Redis keeps this one to itself.
             Flag::MayReplicate => return None,
-            Flag::NotQueued => return None,
+            Flag::NotQueued
+            | Flag::EndsMulti
+            | Flag::WhileSubscribed
+            | Flag::ReplicaLink
+            | Flag::Health
+            | Flag::NoMissEvent
+            | Flag::AlwaysTouches
+            | Flag::Streaming
+            | Flag::System => return None,
         })
     }
 }
@@ -372,6 +396,17 @@ pub const fn keyword_keys(
     }
 }
 
+/// What the first argument of a command says about the script that it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunsScript {
+    /// It is the script's text (`EVAL`).
+    Text,
+    /// It is the script's SHA-1 digest (`EVALSHA`).
+    Digest,
+    /// It is the name of a library's function (`FCALL`).
+    Function,
+}
+
 /// Which shards are locked while a command runs.
 #[derive(Clone, Copy)]
 pub enum LockRule {
@@ -419,6 +454,9 @@ pub struct Spec {
     pub channels: Channels,
     /// The directive (`enable-…-command`) that decides which clients may run it, if there is one.
     pub enabled_by: Option<Id>,
+    /// How the first argument names the script that the command runs, if it runs one. The script's
+    /// own flags then take the place of the row's.
+    pub runs_script: Option<RunsScript>,
     /// Its arguments after the name, in the notation of the Redis documentation: literal words in
     /// capitals, `[…]` optional, `|` alternatives, `<a|b>` a required choice, `x [x ...]`
     /// repetition.
@@ -453,6 +491,7 @@ pub const SPEC: Spec = Spec {
     find_keys: None,
     channels: Channels::None,
     enabled_by: None,
+    runs_script: None,
     syntax: "",
     tips: &[],
     history: &[],

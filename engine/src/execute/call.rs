@@ -136,7 +136,7 @@ impl Engine {
     fn call_noted(&self, cx: &mut Cx<'_>) -> bool {
         let entry = cx.call.entry;
         if cx.session.no_touch {
-            cx.tx.set_no_touch(!entry.spec.name.eq("touch"));
+            cx.tx.set_no_touch(!entry.has(Flag::AlwaysTouches));
         }
         if entry.has(Flag::Write) && self.keyspace.announces_new() {
             cx.changes.rest().absent = self.absent_keys(cx);
@@ -171,14 +171,15 @@ impl Engine {
         reads && !session.is_timeless() && (self.keyspace.hides_expired() || !may_delete())
     }
 
-    /// The keys of a request that do not exist, which the command may create.
+    /// The keys of a request that do not exist, which the command may create. A request that will
+    /// be refused may not have locked them.
     fn absent_keys(&self, cx: &mut Cx<'_>) -> Vec<Box<[u8]>> {
         let keys = cx.call.entry.keys(cx.args).unwrap_or_default();
-        let keys = keys.iter().map(|key| cx.args.arg(key.index));
-        let db = cx.session.db;
+        let (args, db) = (cx.args, cx.session.db);
+        let keys = keys.iter().map(|key| args.arg(key.index));
         let absent = keys.filter(|bytes| {
             let key = Key { db, hash: self.backend.hash(bytes), bytes };
-            matches!(cx.tx.kind(&key), Ok(None))
+            cx.is_locked(self.backend.shard_of(key.hash)) && matches!(cx.tx.kind(&key), Ok(None))
         });
         absent.map(Into::into).collect()
     }

@@ -97,7 +97,7 @@ impl Engine {
     }
 
     /// Sends a published message to replicas. It is not an effect, and is not logged.
-    pub fn feed_message(&self, db: storage::Db, words: &[&[u8]]) {
+    pub(crate) fn feed_message(&self, db: storage::Db, words: &[&[u8]]) {
         let mut encoded = Vec::new();
         replication::command(words, &mut encoded);
         self.replication.out.append_message(db, &encoded);

@@ -1,6 +1,6 @@
 //! Checks the flags that a script declares, before it runs.
 
-use crate::command::{CommandEntry, Flag};
+use crate::command::{CommandEntry, Flag, RunsScript};
 use crate::engine::Engine;
 use resp::Request;
 use script::Sha;
@@ -21,14 +21,15 @@ impl Engine {
     /// The flags of the script or function that a request calls, if it does and they are known.
     fn script_flags(&self, entry: &CommandEntry, request: Request<'_>) -> Option<ScriptFlags> {
         let scripting = &self.scripting;
-        match entry.spec.name {
-            "eval" | "eval_ro" => Some(shebang::script(request.get(1)?).ok()?.0),
-            "evalsha" | "evalsha_ro" => scripting.flags_of(&Sha::parse(request.get(1)?)?),
-            "fcall" | "fcall_ro" => {
+        let how = entry.spec.runs_script?;
+        let script = request.get(1)?;
+        match how {
+            RunsScript::Text => Some(shebang::script(script).ok()?.0),
+            RunsScript::Digest => scripting.flags_of(&Sha::parse(script)?),
+            RunsScript::Function => {
                 let libraries = scripting.libraries.read();
-                libraries.function(request.get(1)?).map(|(_, function)| function.flags)
+                libraries.function(script).map(|(_, function)| function.flags)
             }
-            _ => None,
         }
     }
 }

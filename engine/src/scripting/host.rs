@@ -134,7 +134,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
     /// commands that are not for scripts, about connections, transactions and scripts, cannot be
     /// nested.
     fn may_more(&self, entry: &CommandEntry) -> bool {
-        entry.spec.name == "debug"
+        entry.spec.enabled_by == Some(Id::EnableDebugCommand)
             && self.cx.engine.switches.scripts_may_more.load(Ordering::Relaxed)
     }
 

@@ -194,9 +194,8 @@ fn check_memory(
     nature: Nature,
     now: Now,
 ) -> Result<(), Failure> {
-    const ENDING: [&str; 4] = ["exec", "discard", "quit", "reset"];
-    let grows =
-        nature.has(Flag::DenyOom) || (session.in_multi() && !ENDING.contains(&entry.spec.name));
+    let is_queued = session.in_multi() && !entry.has(Flag::EndsMulti);
+    let grows = nature.has(Flag::DenyOom) || is_queued;
     let over = engine.gate().contains(Gate::OVER_MEMORY);
     if over && grows && engine.is_out_of_memory(now) { Err(OOM) } else { Ok(()) }
 }
@@ -213,10 +212,11 @@ fn check_replication(engine: &Engine, nature: Nature) -> Result<(), Failure> {
     if engine.config.boolean(Id::ReplicaReadOnly) { Err(READ_ONLY) } else { Ok(()) }
 }
 
-/// If the log cannot be written, refuses writes, and `PING` reports it.
+/// If the log cannot be written, refuses writes, and commands by which clients find out whether the
+/// server works (`PING`).
 fn check_journal(engine: &Engine, entry: &CommandEntry, nature: Nature) -> Result<(), Failure> {
     let failed = engine.gate() & (Gate::JOURNAL_FAILED | Gate::REPLICA) == Gate::JOURNAL_FAILED;
-    if !failed || !(nature.has(Flag::Write) || entry.spec.name == "ping") {
+    if !failed || !(nature.has(Flag::Write) || entry.has(Flag::Health)) {
         return Ok(());
     }
     let cause = engine.journal().and_then(|j| j.failure()).unwrap_or_default();
@@ -248,18 +248,7 @@ fn check_busy(
 
 /// RESP2 has no pushes, so a subscriber can only use commands whose replies look like messages.
 fn check_subscribed(session: &SessionState, entry: &CommandEntry) -> Result<(), Failure> {
-    const ALLOWED: [&str; 9] = [
-        "ping",
-        "subscribe",
-        "ssubscribe",
-        "psubscribe",
-        "unsubscribe",
-        "sunsubscribe",
-        "punsubscribe",
-        "quit",
-        "reset",
-    ];
-    if !session.special.contains(Special::SUBSCRIBED) || ALLOWED.contains(&entry.spec.name) {
+    if !session.special.contains(Special::SUBSCRIBED) || entry.has(Flag::WhileSubscribed) {
         return Ok(());
     }
     Err(Failure::text(format!(
@@ -277,8 +266,7 @@ fn check_monitor(
     nature: Nature,
 ) -> Result<(), Failure> {
     let client = session.client();
-    let silent = matches!(entry.spec.name, "replconf" | "psync" | "sync");
-    if client.has_flag(ClientFlags::REPLICA) && !silent {
+    if client.has_flag(ClientFlags::REPLICA) && !entry.has(Flag::ReplicaLink) {
         tracing::warn!(client = client.id, command = %entry.full_name, "a replica asks: closed");
         client.kill();
     }

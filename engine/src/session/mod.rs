@@ -11,7 +11,6 @@ pub(crate) mod state;
 mod status;
 mod withheld;
 
-pub use crate::notify::keyspace::Watched;
 pub use service::EngineService;
 pub use state::{Multi, ReplyMode, SessionState};
 

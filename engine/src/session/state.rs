@@ -154,7 +154,7 @@ pub struct SessionState {
     /// The transaction in progress.
     pub multi: Option<Box<Multi>>,
     /// Watched keys.
-    pub watched: Vec<Watched>,
+    pub(crate) watched: Vec<Watched>,
     /// Whether replies are sent.
     pub reply_mode: ReplyMode,
     /// Whether the running request is `CLIENT REPLY SKIP`, so that the next reply is the one to
@@ -226,11 +226,10 @@ impl SessionState {
         &self.client
     }
 
-    /// Counts whether a key was found (`keyspace_hits`, `keyspace_misses`), without an event. This
-    /// is for commands that cause no event in Redis either (`OBJECT`); others use
+    /// Counts whether a key was found (`keyspace_hits`, `keyspace_misses`), for
     /// [`Cx::looked_up`](crate::Cx::looked_up).
     #[inline]
-    pub fn count_lookup(&mut self, found: bool) {
+    pub(crate) fn count_lookup(&mut self, found: bool) {
         self.counts.hits += u32::from(found);
         self.counts.misses += u32::from(!found);
     }

@@ -18,6 +18,8 @@ use storage::{Db, Key, Presence, Tx};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Class {
+    /// No event is published for the change, as in Redis.
+    NoEvent = 0,
     /// `g`: commands for any type.
     Generic = KeyspaceEvents::GENERIC.bits(),
     /// `$`
@@ -114,7 +116,6 @@ impl Keyspace {
 
     /// Whether more belongs to a command than its handler: see [`Keyspace::announces_new`],
     /// [`Keyspace::is_holding`], [`Keyspace::hides_expired`] and [`Keyspace::is_guarded`].
-    /// [`Keyspace::is_holding`], [`Keyspace::hides_expired`] and [`Keyspace::is_guarded`].
     #[inline]
     pub(crate) fn is_attended(&self) -> bool {
         self.event_flags.load(Ordering::Relaxed) & (Class::New as u32 | MARKS) != 0
@@ -180,7 +181,7 @@ impl Keyspace {
     /// Makes `client`'s transaction fail if the key changes from now on. `stale` means that the key
     /// has expired already. The caller holds the key's shard, so no change can happen between its
     /// look at the key and this call.
-    pub fn watch(&self, watched: Watched, client: Arc<Client>, stale: bool) {
+    pub(crate) fn watch(&self, watched: Watched, client: Arc<Client>, stale: bool) {
         self.add_interest();
         self.watchers.lock().entry(watched).or_default().push(Watcher { client, stale });
     }
@@ -211,7 +212,7 @@ impl Keyspace {
     }
 
     /// Takes one [`Keyspace::watch`] back.
-    pub fn unwatch(&self, watched: &Watched, client: &Arc<Client>) {
+    pub(crate) fn unwatch(&self, watched: &Watched, client: &Arc<Client>) {
         let mut watchers = self.watchers.lock();
         let Some(of_key) = watchers.get_mut(watched) else { return };
         let is_it = |watcher: &Watcher| Arc::ptr_eq(&watcher.client, client);
@@ -229,12 +230,12 @@ impl Keyspace {
     }
 
     /// A key was changed: fails the transactions of those who watch it.
-    pub fn modified(&self, db: Db, key: &[u8]) {
+    pub(crate) fn modified(&self, db: Db, key: &[u8]) {
         self.each_watcher(db, key, |watcher| watcher.client.fail_transaction());
     }
 
     /// A key whose time had passed is gone: fails the transactions of those who watched it alive.
-    pub fn expired(&self, db: Db, key: &[u8]) {
+    pub(crate) fn expired(&self, db: Db, key: &[u8]) {
         self.each_watcher(db, key, |watcher| match watcher.stale {
             true => watcher.stale = false,
             false => watcher.client.fail_transaction(),

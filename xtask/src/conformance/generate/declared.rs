@@ -1,6 +1,7 @@
 //! Tests that every command, with confusing arguments, uses only the keys that its row declares,
 //! because locks and permissions depend on that. It also tests what a command reports: changes are
-//! counted, clients that watch a key are notified, and the log leads to the same data.
+//! counted, clients that watch or cache a key, or listen to its events, are notified, and the log
+//! leads to the same data.
 
 use super::arguments::fill;
 use super::catalog::form;
@@ -21,14 +22,17 @@ const REQUESTS_WITHOUT_KEYS: u64 = 4;
 /// Requests between two beginnings from the same data.
 const ROUND: u64 = 10;
 
+/// Commands that are excused from a rule, each with the reason.
+type Excuses = [(&'static str, &'static str)];
+
 /// Commands that write although the row finds no key to write, with the reason.
-const WRITTEN_ALL_THE_SAME: &[(&str, &str)] = &[
+const WRITTEN_ALL_THE_SAME: &Excuses = &[
     ("xreadgroup", "to Redis, what a group has read is no part of the stream"),
     ("pfcount", "it keeps the count that it took the trouble to find, as in Redis"),
 ];
 
 /// Commands that read although the row finds no key there, with the reason.
-const TOUCHED_ALL_THE_SAME: &[(&str, &str)] = &[
+const TOUCHED_ALL_THE_SAME: &Excuses = &[
     (
         "sort",
         "patterns name keys by elements: every shard is locked, and every key must be readable",
@@ -37,7 +41,7 @@ const TOUCHED_ALL_THE_SAME: &[(&str, &str)] = &[
 ];
 
 /// Changes that fail no transaction watching the key, with the reason.
-const CHANGED_SILENTLY: &[(&str, &str)] = &[
+const CHANGED_SILENTLY: &Excuses = &[
     ("xgroup|create", "the groups of a stream are no part of its value"),
     ("xgroup|createconsumer", "as XGROUP CREATE"),
     ("xgroup|delconsumer", "as XGROUP CREATE"),
@@ -51,8 +55,29 @@ const CHANGED_SILENTLY: &[(&str, &str)] = &[
     ("bitfield", "one that overflowed may have made the string longer, as in Redis"),
 ];
 
+/// Changes of which no listener is notified, with the reason.
+const CHANGED_WITHOUT_EVENT: &Excuses = &[
+    ("pfcount", "as in Redis"),
+    ("bitfield", "as in CHANGED_SILENTLY"),
+    ("xreadgroup", "as in Redis, only the creation of a consumer has an event"),
+    ("xack", "as XREADGROUP"),
+    ("xclaim", "as XREADGROUP"),
+    ("xautoclaim", "as XREADGROUP"),
+];
+
+/// Commands that publish events even if they change nothing, with the reason.
+const ANNOUNCED_ALL_THE_SAME: &Excuses = &[("ltrim", "as in Redis, also if every element stays")];
+
+/// Commands that replace an existing key by a new one, for which there is the event `new`.
+const REPLACES: &Excuses = &[
+    ("rename", "as in Redis, which deletes the key at the new name first"),
+    ("copy", "as RENAME"),
+    ("restore", "as RENAME"),
+    ("restore-asking", "as RENAME"),
+];
+
 /// Commands with keys that read, but count neither a hit nor a miss, with the reason.
-const NEVER_LOOKED_UP: &[(&str, &str)] = &[
+const NEVER_LOOKED_UP: &Excuses = &[
     ("memory|usage", "as in Redis, which looks into its table directly"),
     ("eval_ro", "the commands that a script runs count for themselves"),
     ("evalsha_ro", "as EVAL_RO"),
@@ -130,11 +155,13 @@ fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<S
     let before = contents(spy.clone());
     let counted = engine.stats.changes();
     watch(server, args);
+    server.replies("listener");
+    server.replies("cache");
     spy.take();
     send(server, "it", args);
     server.close("it");
     let touched = spy.take();
-    let excused = |by: &[(&str, &str)]| by.iter().any(|(name, _)| *name == entry.full_name);
+    let excused = |by: &Excuses| by.iter().any(|(name, _)| *name == entry.full_name);
     if !touched.is_subset(&declared) && !excused(TOUCHED_ALL_THE_SAME) {
         return Some(format!("touched {} undeclared", shown(&touched, &declared)));
     }
@@ -143,7 +170,10 @@ fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<S
     if !changed.is_subset(&written) && !excused(WRITTEN_ALL_THE_SAME) {
         return Some(format!("wrote {} without permission", shown(&changed, &written)));
     }
-    let told = Told { counted: engine.stats.changes() > counted, watched: is_told(server) };
+    let told = Told::by(server, engine.stats.changes() > counted);
+    if let Some(wrong) = told.wrong_events(&before, &after, &changed, &excused) {
+        return Some(wrong);
+    }
     if !excused(CHANGED_SILENTLY) {
         return told.complaint(entry, &changed);
     }
@@ -152,7 +182,45 @@ fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<S
     if told.watched && stays && entry.full_name != "bitfield" {
         return Some("whoever watches hears of a silent change".into());
     }
-    Told { watched: true, ..told }.complaint(entry, &changed)
+    Told { watched: true, stale: changed.clone(), ..told }.complaint(entry, &changed)
+}
+
+/// Begins to listen to the events of all keys, and to be told of all changes as a cache.
+fn listen(server: &mut Harness) {
+    server.send("listener", "PSUBSCRIBE __keyevent@*");
+    server.send("cache", "HELLO 3");
+    server.send("cache", "CLIENT TRACKING ON BCAST");
+}
+
+/// The events that the listener was told, each with its key.
+fn events(server: &mut Harness) -> Vec<(String, Vec<u8>)> {
+    let event = |told: Value| match told {
+        Value::Array(words) => match &words[..] {
+            [_, _, Value::Bulk(channel), Value::Bulk(key)] => {
+                let channel = String::from_utf8_lossy(channel);
+                Some((channel.rsplit_once(':')?.1.to_owned(), key.clone()))
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    server.replies("listener").into_iter().filter_map(event).collect()
+}
+
+/// The keys that the cache was told to forget.
+fn stale(server: &mut Harness) -> Names {
+    let mut stale = Names::new();
+    for told in server.replies("cache") {
+        if let Value::Push(words) = told
+            && let [_, Value::Array(keys)] = &words[..]
+        {
+            stale.extend(keys.iter().filter_map(|key| match key {
+                Value::Bulk(key) => Some(key.clone()),
+                _ => None,
+            }));
+        }
+    }
+    stale
 }
 
 /// Watches all arguments that might be keys of the request, in both databases that it may use.
@@ -179,19 +247,70 @@ fn is_told(server: &mut Harness) -> bool {
 struct Told {
     /// Whether it reported a change; then it is logged.
     counted: bool,
-    /// To those who watch.
+    /// To clients that watch.
     watched: bool,
+    /// To clients that cache.
+    stale: Names,
+    /// To clients that listen.
+    events: Vec<(String, Vec<u8>)>,
 }
 
 impl Told {
+    /// Everything that clients were told; `counted` says whether the command counted a change.
+    fn by(server: &mut Harness, counted: bool) -> Told {
+        let (events, stale) = (events(server), stale(server));
+        Told { counted, events, stale, watched: is_told(server) }
+    }
+
     fn complaint(&self, entry: &CommandEntry, changed: &Names) -> Option<String> {
         let names = shown(changed, &Names::new());
         match (changed.is_empty(), self.counted) {
             (false, false) => Some(format!("changed {names} and did not say so")),
             (true, true) if !entry.replicates() => Some("reads, and says that it wrote".into()),
             (false, true) if !self.watched => Some(format!("no watcher hears of {names}")),
+            _ if !changed.is_subset(&self.stale) => {
+                Some(format!("no cache hears of {}", shown(changed, &self.stale)))
+            }
             _ => None,
         }
+    }
+
+    /// The keys of which there was an event that `is_it`.
+    fn keys_of(&self, is_it: impl Fn(&str) -> bool) -> Names {
+        let events = self.events.iter().filter(|(event, _)| is_it(event));
+        events.map(|(_, key)| key.clone()).collect()
+    }
+
+    /// The events that are missing, or were published for nothing.
+    fn wrong_events(
+        &self,
+        before: &Contents,
+        after: &Contents,
+        changed: &Names,
+        excused: &dyn Fn(&Excuses) -> bool,
+    ) -> Option<String> {
+        let expired = self.keys_of(|event| event == "expired");
+        let announced = self.keys_of(|event| !matches!(event, "new" | "keymiss" | "expired"));
+        if !changed.is_subset(&announced) && !excused(CHANGED_WITHOUT_EVENT) {
+            return Some(format!("no listener hears of {}", shown(changed, &announced)));
+        }
+        if !self.counted && !announced.is_empty() && !excused(ANNOUNCED_ALL_THE_SAME) {
+            let names = shown(&announced, &Names::new());
+            return Some(format!("announces {names} and counts no change"));
+        }
+        let there = |contents: &Contents| -> Names {
+            contents.keys().map(|(db, name)| [&[*db as u8], &name[..]].concat()).collect()
+        };
+        let made = there(after).difference(&there(before)).map(|name| name[1..].to_vec()).collect();
+        let new = self.keys_of(|event| event == "new");
+        if !Names::is_subset(&made, &new) {
+            return Some(format!("no listener hears that {} is new", shown(&made, &new)));
+        }
+        let was_there = new.iter().any(|name| !made.contains(name) && !expired.contains(name));
+        if was_there && !excused(REPLACES) {
+            return Some(format!("announces {} as new", shown(&new, &made)));
+        }
+        None
     }
 }
 
@@ -223,6 +342,10 @@ fn complaints(entry: &CommandEntry, seed: u64) -> Vec<String> {
     let backend = MemoryBackend::new(Config { shards: 64, ..Config::default() });
     let spy = Spy::new(Arc::new(backend));
     let mut server = Harness::recording_with(commands::all(), spy.clone(), Arc::new(Obliging));
+    if !entry.spec.keys.is_empty() {
+        server.run("CONFIG SET notify-keyspace-events EAmn");
+        listen(&mut server);
+    }
     let (mut rng, form) = (Rng::new(seed), form(entry, true));
     let mut pools = Pools { rng: &mut rng, odd: 2, hostile: 20 };
     let requests = if entry.spec.keys.is_empty() { REQUESTS_WITHOUT_KEYS } else { REQUESTS };
