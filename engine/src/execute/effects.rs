@@ -1,9 +1,10 @@
-//! [`Effects`]: what a write appends to the log, if that is not the command itself.
+//! [`Effects`]: what a write appends to the log, if that is not the command itself. No other module
+//! makes effects.
 
 use super::{Call, Changes};
 use crate::text::args::OwnedRequest;
 use smallvec::SmallVec;
-use storage::{Appended, Db, Journal};
+use storage::{Appended, Db, Expired, Journal};
 
 /// The commands that are logged for a call.
 #[derive(Debug, Default)]
@@ -84,4 +85,13 @@ pub(crate) fn log(
     let mut appended = None;
     effects.render(call, db, |db, args| appended = Some(journal.append(slot, db, args)));
     appended
+}
+
+/// Appends the deletion of a key, or of fields of a hash, that no request asked for.
+pub(crate) fn log_deletion(journal: &dyn Journal, slot: u16, deleted: &Expired) -> Appended {
+    let Expired { db, key, fields } = deleted;
+    let name: &[u8] = if fields.is_empty() { b"DEL" } else { b"HDEL" };
+    let mut effect: SmallVec<[&[u8]; 8]> = SmallVec::from_slice(&[name, key]);
+    effect.extend(fields.iter().map(|field| &field[..]));
+    journal.append(slot, *db, &effect)
 }

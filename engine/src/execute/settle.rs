@@ -1,8 +1,8 @@
 //! The steps that follow a handler while its shards are still locked: logging, announcing expired
 //! keys, and blocking the session.
 
-use super::effects::log;
-use super::{Changes, Rest};
+use super::Changes;
+use super::effects::{log, log_deletion};
 use crate::clients::Client;
 use crate::cx::Cx;
 use crate::engine::Engine;
@@ -10,7 +10,6 @@ use crate::failure::Failure;
 use crate::notify::blocking::Waiter;
 use crate::notify::keyspace::Class;
 use crate::text::args::OwnedRequest;
-use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use storage::{Expired, Refusal, Tx};
@@ -89,44 +88,49 @@ impl Engine {
         changes: &mut Changes,
     ) {
         for expired in std::mem::take(tx.expired()) {
-            let Expired { db, key, fields } = &expired;
-            if let Some(journal) = self.journal() {
-                let name: &[u8] = if fields.is_empty() { b"DEL" } else { b"HDEL" };
-                let mut effect: SmallVec<[&[u8]; 8]> = SmallVec::from_slice(&[name, key]);
-                effect.extend(fields.iter().map(|field| &field[..]));
-                let appended = journal.append(self.slot_of(key), *db, &effect);
-                changes.position = self.note_taken(tx, appended).or(changes.position);
-            }
-            if self.keyspace.has_interest() {
-                self.announce_expired(by, &expired, changes.rest());
-            }
-            if fields.is_empty() {
-                self.stats.expired_keys.fetch_add(1, Ordering::Relaxed);
-            } else {
-                self.stats.expired_fields.fetch_add(fields.len() as u64, Ordering::Relaxed);
-            }
-            if self.blocking.is_awaited(expired.db, &expired.key) {
-                changes.rest().ready.push((expired.db, expired.key));
-            }
+            let (class, event) = match expired.fields.is_empty() {
+                true => {
+                    self.stats.expired_keys.fetch_add(1, Ordering::Relaxed);
+                    (Class::Expired, "expired")
+                }
+                false => {
+                    let count = expired.fields.len() as u64;
+                    self.stats.expired_fields.fetch_add(count, Ordering::Relaxed);
+                    (Class::Hash, "hexpired")
+                }
+            };
+            self.settle_deletion(&expired, (class, event), by, tx, changes);
         }
     }
 
-    /// Notifies clients that watch or cache a key, or listen to its events, that it has expired.
-    fn announce_expired(&self, by: Option<&Arc<Client>>, expired: &Expired, rest: &mut Rest) {
-        let Expired { db, key, fields } = expired;
-        let (class, event) = match fields.is_empty() {
-            true => {
-                self.keyspace.expired(*db, key);
-                (Class::Expired, "expired")
+    /// Logs a deletion that no request asked for, and notifies clients that watch or cache the key,
+    /// wait for it, or listen to its events.
+    pub(crate) fn settle_deletion(
+        &self,
+        deleted: &Expired,
+        (class, event): (Class, &str),
+        by: Option<&Arc<Client>>,
+        tx: &mut dyn Tx,
+        changes: &mut Changes,
+    ) {
+        let (db, key) = (deleted.db, &*deleted.key);
+        if let Some(journal) = self.journal() {
+            let appended = log_deletion(journal, self.slot_of(key), deleted);
+            changes.position = self.note_taken(tx, appended).or(changes.position);
+        }
+        if self.keyspace.has_interest() {
+            match class {
+                Class::Expired => self.keyspace.expired(db, key),
+                _ => self.keyspace.modified(db, key),
             }
-            false => {
-                self.keyspace.modified(*db, key);
-                (Class::Hash, "hexpired")
-            }
-        };
-        let hash = self.backend.hash(key);
-        self.invalidate(hash, key, by.map(|by| by.id), true, &mut rest.stale);
-        let own = by.map(|by| (by, &mut rest.messages));
-        self.notify_event(*db, key, class, event, own);
+            let rest = changes.rest();
+            let (hash, client) = (self.backend.hash(key), by.map(|by| by.id));
+            self.invalidate(hash, key, client, true, &mut rest.stale);
+            let own = by.map(|by| (by, &mut rest.messages));
+            self.notify_event(db, key, class, event, own);
+        }
+        if self.blocking.is_awaited(db, key) {
+            changes.rest().ready.push((db, key.into()));
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::notify::keyspace::Class;
 use runtime::Now;
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
-use storage::{Db, Key, Locks, Tx};
+use storage::{Expired, Key, Locks, Tx};
 
 /// Samples none of which could be evicted before it is given up: others may decide about all of them.
 const ROUNDS_MAX: usize = 100;
@@ -185,9 +185,10 @@ impl Engine {
                 && tx.remove(&name).is_ok_and(|removed| removed)
             {
                 freed = Some(info.bytes);
-                let logged = self.journal().map(|j| j.append(slot, *db, &[b"DEL", key]));
-                logged.and_then(|appended| self.note_taken(tx, appended));
-                self.announce_evicted(*db, key, hash, &mut changes);
+                self.stats.evicted_keys.fetch_add(1, Ordering::Relaxed);
+                let deleted = Expired::key(*db, key);
+                let event = (Class::Evicted, "evicted");
+                self.settle_deletion(&deleted, event, None, tx, &mut changes);
             }
             self.settle_expired(None, tx, &mut changes);
         };
@@ -203,18 +204,5 @@ impl Engine {
             let _ = (0..SLICES_PER_KEY).all(|_| self.backend.maintain(shard));
         });
         freed
-    }
-
-    /// Counts an eviction, and notifies all clients concerned.
-    fn announce_evicted(&self, db: Db, key: &[u8], hash: u64, changes: &mut Changes) {
-        self.stats.evicted_keys.fetch_add(1, Ordering::Relaxed);
-        if self.keyspace.has_interest() {
-            self.keyspace.modified(db, key);
-            self.invalidate(hash, key, None, true, &mut changes.rest().stale);
-            self.notify_event(db, key, Class::Evicted, "evicted", None);
-        }
-        if self.blocking.is_awaited(db, key) {
-            changes.rest().ready.push((db, key.into()));
-        }
     }
 }
