@@ -132,8 +132,8 @@ impl ServerBuilder {
         process.supervised_sockets = supervised;
         let clock = process.clock;
         let process = Arc::new(process);
-        let backend = open(&config, process.dir())?;
-        let (addresses, dir) = (&bound.addresses, process.dir());
+        let backend = open(&config, process.persistence.dir())?;
+        let (addresses, dir) = (&bound.addresses, process.persistence.dir());
         let entrance = in_cluster.then(|| cluster::enter(&config, addresses, dir, clock));
         let entrance = entrance.transpose()?;
         // Without a log now there may be one later (`CONFIG SET appendonly yes`).
@@ -252,7 +252,8 @@ fn load(
     (engine, process): (&Arc<Engine>, &Arc<Process>),
     journal: Option<Arc<LateJournal>>,
 ) -> Result<(), StartError> {
-    let log = serving.while_loading(|| loading::load(data, process, journal_wanted))??;
+    let log =
+        serving.while_loading(|| loading::load(data, &process.persistence, journal_wanted))??;
     std::mem::take(&mut *data.libraries.lock()).iter().try_for_each(|text| {
         let restored = engine.restore_library(text);
         restored.map_err(|error| StartError::other(format!("function library: {error}")))
@@ -260,11 +261,11 @@ fn load(
     if let (Some(log), Some(journal)) = (log, &journal) {
         journal.open(log.journal());
         journal.set_durability(durability(engine.config.choice(Id::Appendfsync)));
-        process.keep_log(log);
+        process.persistence.keep_log(log);
     }
-    log_switch::follow(process, journal);
+    log_switch::follow(&process.persistence, journal);
     let position = data.position.lock().take();
-    replication::restore(engine, process.dir(), position, process.clock.now());
+    replication::restore(engine, process.persistence.dir(), position, process.clock.now());
     Ok(())
 }
 

@@ -92,15 +92,15 @@ impl Server {
         if goes_on && process.is_in_memory_only() {
             // Clients were served until now. Without this, the other program would begin with old
             // data.
-            if let Err(error) = process.saver.save(&engine) {
+            if let Err(error) = process.persistence.saver.save(&engine) {
                 process.successor.lock().take();
                 return Err(StartError::Other(format!("saving before the upgrade: {error}")));
             }
         }
-        process.saver.stop();
-        let closed = process.close_storage(&engine);
+        process.persistence.saver.stop();
+        let closed = process.persistence.close(&engine);
         if closed.is_ok() {
-            crate::replication::kept::keep(&engine, process.dir());
+            crate::replication::kept::keep(&engine, process.persistence.dir());
         }
         served?;
         closed.map_err(StartError::Other)?;

@@ -34,7 +34,7 @@ pub(super) fn start(
     let failed = |source| StartError::Listen { address: address.to_string(), source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     let mut checks = gates(engine);
-    checks.push(Box::new(Disk(process.dir().to_owned(), Arc::default())));
+    checks.push(Box::new(Disk(process.persistence.dir().to_owned(), Arc::default())));
     let admin = Admin { engine: engine.clone(), clock: process.clock, checks, access };
     let serving = Serving::start(listener, router(admin)).map_err(failed)?;
     tracing::info!(%address, "the admin port is open");

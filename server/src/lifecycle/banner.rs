@@ -48,7 +48,7 @@ fn choices(engine: &Engine, process: &Process) -> Vec<Choice> {
             durability(engine),
             "--appendonly yes|no, --appendfsync always|everysec|no, --save",
         ),
-        choice("data", process.dir().display().to_string(), "--dir"),
+        choice("data", process.persistence.dir().display().to_string(), "--dir"),
     ]
 }
 

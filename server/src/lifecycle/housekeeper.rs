@@ -67,9 +67,7 @@ fn round(engine: &Engine, process: &Process, clock: Clock) -> Duration {
     let began = Instant::now();
     let more = engine.keep_house(clock.now());
     process.note_memory((process.allocator.figures)().allocated);
-    process.begin_scheduled();
-    process.save_when_due();
-    process.rewrite_when_due();
+    process.persistence.keep_house();
     match more {
         true => (began.elapsed() * REST_PER_WORK).min(REST_MAX),
         false => Duration::from_secs(1) / hz,

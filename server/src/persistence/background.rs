@@ -1,8 +1,7 @@
 //! Background work that excludes each other: writing a snapshot, and rewriting the append-only
 //! file. As in Redis, a request for one during the other is scheduled.
 
-use super::log_switch;
-use crate::process::Process;
+use super::{Persistence, log_switch};
 use engine::Engine;
 use engine::host::{Begun, When};
 use std::sync::Arc;
@@ -13,11 +12,7 @@ const REWRITING: &str = "Background append only file rewriting already in progre
 const NOT_WITH_REWRITE: &str = "Another child process is active (AOF?): can't BGSAVE right now. \
     Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.";
 
-impl Process {
-    fn is_rewriting(&self) -> bool {
-        self.log().is_some_and(|log| log.is_rewriting())
-    }
-
+impl Persistence {
     /// `BGSAVE`.
     pub fn begin_save(&self, engine: &Arc<Engine>, when: When) -> Result<Begun, String> {
         let _deciding = self.scheduled.deciding.lock();
@@ -74,8 +69,16 @@ impl Process {
         log_switch::rewrite(self, engine)
     }
 
+    /// Begins background work that is due: scheduled work, a snapshot, a rewrite of the log. To be
+    /// called now and then.
+    pub fn keep_house(&self) {
+        self.begin_scheduled();
+        self.save_when_due();
+        self.rewrite_when_due();
+    }
+
     /// Begins scheduled work, once it can.
-    pub fn begin_scheduled(&self) {
+    fn begin_scheduled(&self) {
         let Some(engine) = self.engine() else { return };
         let _deciding = self.scheduled.deciding.lock();
         if self.is_rewriting() || self.saver.is_running() {
@@ -93,6 +96,42 @@ impl Process {
         };
         if let Err(error) = begun {
             tracing::warn!(error, "scheduled work in the background could not begin");
+        }
+    }
+
+    /// Begins a `save` if one of the configured conditions holds.
+    fn save_when_due(&self) {
+        let Some(engine) = self.engine() else { return };
+        let state = self.saver.state();
+        // After a failure Redis waits five seconds before it tries again.
+        let retry = state.last_ok || state.last_try.is_none_or(|at| at.elapsed().as_secs() >= 5);
+        let rewriting = self.is_rewriting();
+        if state.running_since.is_some() || rewriting || !retry {
+            return;
+        }
+        let changes = engine.stats.unsaved_changes();
+        let since = state.last_try.unwrap_or(self.started).elapsed().as_secs();
+        let due = self
+            .config
+            .save_points()
+            .into_iter()
+            .find(|point| changes >= point.changes && since > point.seconds);
+        if let Some(point) = due {
+            tracing::info!("{} changes in {} seconds: saving", point.changes, point.seconds);
+            // A failure to begin is logged, and it is tried again.
+            if let Err(error) = self.saver.save_in_background(&engine) {
+                tracing::warn!(error, "saving could not begin");
+            }
+        }
+    }
+
+    /// Begins a rewrite of the log if it has grown enough.
+    fn rewrite_when_due(&self) {
+        if let (Some(log), Some(engine)) = (self.log(), self.engine())
+            && engine.is_logging()
+            && !self.saver.is_running()
+        {
+            log.rewrite_when_due(&engine, &self.saver.turn);
         }
     }
 }

@@ -1,11 +1,10 @@
 //! Bringing the data back at start: from the log, or from a snapshot.
 
 use super::journal::{self, Log};
-use super::snapshot;
 use super::target::LoadTarget;
+use super::{Persistence, snapshot};
 use crate::StartError;
 use crate::config::Loaded;
-use crate::process::Process;
 use engine::config::{Id, by_id};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -38,20 +37,20 @@ pub(crate) fn journal_wanted(loaded: &Loaded) -> Result<bool, StartError> {
 /// Loads what an earlier run left, and opens the log, if there is to be one.
 pub(crate) fn load(
     data: &LoadTarget,
-    process: &Process,
+    persistence: &Persistence,
     journal: bool,
 ) -> Result<Option<Log>, StartError> {
     if !journal {
-        load_snapshot(data, process)?;
+        load_snapshot(data, persistence)?;
         return Ok(None);
     }
     let began = Instant::now();
-    let (log, opened) = journal::open(data, process.dir())?;
-    note("log", process.dir(), opened.keys + opened.commands, began.elapsed());
-    process.loaded_keys.store(opened.keys, Ordering::Relaxed);
+    let (log, opened) = journal::open(data, persistence.dir())?;
+    note("log", persistence.dir(), opened.keys + opened.commands, began.elapsed());
+    persistence.loaded_keys.store(opened.keys, Ordering::Relaxed);
     *data.position.lock() = opened.position;
     // Redis would start empty here, and lose the snapshot at its next save.
-    if opened.fresh && load_snapshot(data, process)? {
+    if opened.fresh && load_snapshot(data, persistence)? {
         log.rewrite_now(data).map_err(StartError::Other)?;
     }
     Ok(Some(log))
@@ -59,8 +58,8 @@ pub(crate) fn load(
 
 /// Loads the snapshot, if there is one, into a storage that does not keep data by itself; whether
 /// it did.
-fn load_snapshot(data: &LoadTarget, process: &Process) -> Result<bool, StartError> {
-    let path = process.dir().join(&*data.config.text(Id::Dbfilename));
+fn load_snapshot(data: &LoadTarget, persistence: &Persistence) -> Result<bool, StartError> {
+    let path = persistence.dir().join(&*data.config.text(Id::Dbfilename));
     if data.backend.persistent() || !path.exists() {
         return Ok(false);
     }
@@ -77,8 +76,8 @@ fn load_snapshot(data: &LoadTarget, process: &Process) -> Result<bool, StartErro
     let loaded = loaded.map_err(|error| StartError::other(format!("can't load {error}")))?;
     *data.libraries.lock() = libraries;
     *data.position.lock() = loaded.position;
-    process.loaded_keys.store(loaded.keys, Ordering::Relaxed);
-    process.loaded_expired.store(loaded.expired, Ordering::Relaxed);
+    persistence.loaded_keys.store(loaded.keys, Ordering::Relaxed);
+    persistence.loaded_expired.store(loaded.expired, Ordering::Relaxed);
     note("snapshot", &path, loaded.keys, began.elapsed());
     Ok(true)
 }

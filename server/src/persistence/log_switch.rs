@@ -5,27 +5,26 @@
 //! it. The file stays open when logging ends. It is outdated from then on, and replaced when
 //! logging begins again.
 
-use super::journal;
 use super::journal::late::LateJournal;
-use crate::process::Process;
+use super::{Persistence, journal};
 use engine::Engine;
 use engine::config::{Id, Value, by_id};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Follows `CONFIG SET appendonly` from now on. Without `late`, where a log would go, it is refused.
-pub(crate) fn follow(process: &Arc<Process>, late: Option<Arc<LateJournal>>) {
+pub(crate) fn follow(persistence: &Arc<Persistence>, late: Option<Arc<LateJournal>>) {
     if let Some(late) = late {
-        process.keep_late_journal(late);
+        persistence.keep_late_journal(late);
     }
-    let weak = Arc::downgrade(process);
-    process.config.on_change(Box::new(move |id, value| {
+    let weak = Arc::downgrade(persistence);
+    persistence.config.on_change(Box::new(move |id, value| {
         let (Id::Appendonly, Value::Number(wanted)) = (id, value) else { return Ok(()) };
-        let Some(process) = weak.upgrade() else { return Ok(()) };
-        let Some(engine) = process.engine() else { return Ok(()) };
+        let Some(persistence) = weak.upgrade() else { return Ok(()) };
+        let Some(engine) = persistence.engine() else { return Ok(()) };
         match (engine.is_logging(), *wanted != 0) {
-            (false, true) => begin(&process, &engine),
-            (true, false) => end(&process, &engine),
+            (false, true) => begin(&persistence, &engine),
+            (true, false) => end(&persistence, &engine),
             _ => Ok(()),
         }
     }));
@@ -42,37 +41,37 @@ fn check_storage(engine: &Engine) -> Result<(), String> {
     }
 }
 
-fn begin(process: &Process, engine: &Arc<Engine>) -> Result<(), String> {
-    open(process, engine)?;
-    process.begin_log(engine)
+fn begin(persistence: &Persistence, engine: &Arc<Engine>) -> Result<(), String> {
+    open(persistence, engine)?;
+    persistence.begin_log(engine)
 }
 
 /// Whether a log can be written, be it on or off.
-pub(super) fn check_possible(process: &Process, engine: &Engine) -> Result<(), String> {
+pub(super) fn check_possible(persistence: &Persistence, engine: &Engine) -> Result<(), String> {
     if engine.is_logging() {
         return Ok(());
     }
     check_storage(engine)?;
-    let there = process.log().is_some() || process.late_journal().is_some();
+    let there = persistence.log().is_some() || persistence.late_journal().is_some();
     there
         .then_some(())
         .ok_or_else(|| "this binary writes no log: build it with `--features aof`".into())
 }
 
 /// Opens the log, if it is not open yet. Nothing is logged before a [`rewrite`] begins it.
-pub(super) fn open(process: &Process, engine: &Engine) -> Result<(), String> {
-    check_possible(process, engine)?;
-    if let (None, Some(late)) = (process.log(), process.late_journal()) {
-        let log = journal::open_late(&engine.config, process.dir())?;
+pub(super) fn open(persistence: &Persistence, engine: &Engine) -> Result<(), String> {
+    check_possible(persistence, engine)?;
+    if let (None, Some(late)) = (persistence.log(), persistence.late_journal()) {
+        let log = journal::open_late(&engine.config, persistence.dir())?;
         late.open(log.journal());
-        process.keep_log(log);
+        persistence.keep_log(log);
     }
     Ok(())
 }
 
 /// Begins the rewrite that a log begins with: effects are logged from its cut on.
-pub(super) fn rewrite(process: &Process, engine: &Arc<Engine>) -> Result<(), String> {
-    let log = process.log().ok_or("The append only file is not open")?;
+pub(super) fn rewrite(persistence: &Persistence, engine: &Arc<Engine>) -> Result<(), String> {
+    let log = persistence.log().ok_or("The append only file is not open")?;
     let done = |engine: &Engine, rewritten: bool| {
         if !rewritten {
             engine.set_logging(false);
@@ -85,14 +84,14 @@ pub(super) fn rewrite(process: &Process, engine: &Arc<Engine>) -> Result<(), Str
             engine.log_began();
         }
     };
-    log.rewrite_then(engine, &process.saver.turn, Engine::begin_log, done)
+    log.rewrite_then(engine, &persistence.saver.turn, Engine::begin_log, done)
 }
 
-fn end(process: &Process, engine: &Engine) -> Result<(), String> {
+fn end(persistence: &Persistence, engine: &Engine) -> Result<(), String> {
     check_storage(engine)?;
-    process.scheduled.log.store(false, Ordering::SeqCst);
-    process.scheduled.rewrite.store(false, Ordering::SeqCst);
+    persistence.scheduled.log.store(false, Ordering::SeqCst);
+    persistence.scheduled.rewrite.store(false, Ordering::SeqCst);
     engine.set_logging(false);
     // Sessions that wait for a logged position are released, and logged effects are kept.
-    process.log().map_or(Ok(()), |log| log.journal().sync().map_err(|error| error.to_string()))
+    persistence.log().map_or(Ok(()), |log| log.journal().sync().map_err(|error| error.to_string()))
 }

@@ -35,7 +35,7 @@ impl Process {
     /// to be unreadable, it is the only place with the data and nothing may be written over it, so
     /// the server ends, as Redis does.
     fn reload_log(&self, engine: &Engine) -> Result<(), String> {
-        let log = self.log().filter(|_| engine.is_logging());
+        let log = self.persistence.log().filter(|_| engine.is_logging());
         let log = log.ok_or("The append only file is disabled")?;
         if engine.backend.persistent() {
             let name = engine.backend.name();
@@ -78,9 +78,9 @@ impl Process {
             self.rewrite_config(false)?;
         }
         if !self.config.save_points().is_empty() {
-            self.saver.save(&engine)?;
+            self.persistence.saver.save(&engine)?;
         }
-        self.close_storage(&engine)
+        self.persistence.close(&engine)
     }
 }
 
@@ -99,7 +99,7 @@ impl Host for Process {
         let save = save.unwrap_or_else(|| !self.config.save_points().is_empty());
         if save
             && !is_loading(&engine)
-            && let Err(error) = self.saver.save(&engine)
+            && let Err(error) = self.persistence.saver.save(&engine)
         {
             tracing::error!(error, force, "saving before the end failed");
             if !force {
@@ -124,15 +124,15 @@ impl Host for Process {
     }
 
     fn save(&self) -> Result<(), String> {
-        self.saver.save(&self.loaded()?)
+        self.persistence.saver.save(&self.loaded()?)
     }
 
     fn save_in_background(&self, when: When) -> Result<Begun, String> {
-        self.begin_save(&self.loaded()?, when)
+        self.persistence.begin_save(&self.loaded()?, when)
     }
 
     fn rewrite_journal(&self, when: When) -> Result<Begun, String> {
-        self.begin_rewrite(&self.loaded()?, when)
+        self.persistence.begin_rewrite(&self.loaded()?, when)
     }
 
     fn fail_stop(&self, cause: &str) {
@@ -140,7 +140,7 @@ impl Host for Process {
             cause,
             "data and log may not agree: the server ends at once, and the next start has what is logged"
         );
-        fail_stop::end(self.log().map(|log| log.journal()));
+        fail_stop::end(self.persistence.log().map(|log| log.journal()));
     }
 
     fn rewrite_config(&self, all: bool) -> Result<(), String> {
@@ -177,7 +177,7 @@ impl Host for Process {
         if from_journal {
             return self.reload_log(&engine);
         }
-        self.saver.save(&engine)?;
+        self.persistence.saver.save(&engine)?;
         clear(&engine)?;
         let path = snapshot_path(&engine);
         load(&engine, &path, Existing::Replaced)

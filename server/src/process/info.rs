@@ -177,31 +177,35 @@ fn seconds(time: Option<Duration>) -> Value {
 
 const PERSISTENCE: &[Row] = &[
     gauge("rdb_bgsave_in_progress", Unit::One, "Whether a snapshot is being written", |r| {
-        r.process.saver.state().running_since.is_some().into()
+        r.process.persistence.saver.state().running_since.is_some().into()
     }),
     gauge(
         "rdb_last_save_time",
         Unit::Seconds,
         "When the last snapshot succeeded, Unix time",
-        |r| r.process.saver.state().last_success_s.into(),
+        |r| r.process.persistence.saver.state().last_success_s.into(),
     ),
     note("rdb_last_bgsave_status", |r| {
-        if r.process.saver.state().last_ok { "ok" } else { "err" }.into()
+        if r.process.persistence.saver.state().last_ok { "ok" } else { "err" }.into()
     }),
     gauge("rdb_last_bgsave_time_sec", Unit::Seconds, "How long the last snapshot took", |r| {
-        seconds(r.process.saver.state().last_took)
+        seconds(r.process.persistence.saver.state().last_took)
     }),
     note("rdb_current_bgsave_time_sec", |r| {
-        seconds(r.process.saver.state().running_since.map(|since| since.elapsed()))
+        seconds(r.process.persistence.saver.state().running_since.map(|since| since.elapsed()))
     }),
-    counter("rdb_saves", Unit::One, "Snapshots written", |r| r.process.saver.state().saves.into()),
+    counter("rdb_saves", Unit::One, "Snapshots written", |r| {
+        r.process.persistence.saver.state().saves.into()
+    }),
     note("rdb_last_cow_size", |_| 0_u64.into()),
     note("aof_rewrite_scheduled", |r| {
-        let scheduled = &r.process.scheduled;
+        let scheduled = &r.process.persistence.scheduled;
         (scheduled.rewrite.load(Relaxed) || scheduled.log.load(Relaxed)).into()
     }),
-    note("rdb_last_load_keys_expired", |r| r.process.loaded_expired.load(Relaxed).into()),
-    note("rdb_last_load_keys_loaded", |r| r.process.loaded_keys.load(Relaxed).into()),
+    note("rdb_last_load_keys_expired", |r| {
+        r.process.persistence.loaded_expired.load(Relaxed).into()
+    }),
+    note("rdb_last_load_keys_loaded", |r| r.process.persistence.loaded_keys.load(Relaxed).into()),
 ];
 
 fn disk(process: &Process, sheet: &mut Sheet) {

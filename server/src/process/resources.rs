@@ -62,7 +62,9 @@ fn changed(process: &Weak<Process>, id: Id, value: &Value) -> Result<(), String>
                 crate::choices::runtimes::thread_count(process.runtime.name(), &process.config);
             process.runtime.resize(threads).map_err(|error| error.to_string())
         }
-        (Id::Dir, Value::Text(new)) if std::path::Path::new(&**new) != process.dir() => {
+        (Id::Dir, Value::Text(new))
+            if std::path::Path::new(&**new) != process.persistence.dir() =>
+        {
             Err("the data folder can't change while the server runs".into())
         }
         _ => Ok(()),

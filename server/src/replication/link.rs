@@ -2,8 +2,7 @@
 //! when the connection breaks.
 
 use super::connection::{Connection, Speech};
-use super::receive;
-use crate::process::Process;
+use super::{Replicator, receive};
 use engine::Engine;
 use engine::clients::{Client, ClientFlags};
 use engine::config::Id;
@@ -28,18 +27,18 @@ const REST: [Duration; 5] = [
 
 /// The state of one connection to a master.
 pub(super) struct Following<'p> {
-    pub process: &'p Process,
+    pub replicator: &'p Replicator,
     pub engine: Arc<Engine>,
     pub generation: u64,
     clock: Clock,
 }
 
 /// Follows a master until another one is to be followed, or the server ends.
-pub(super) fn follow(process: &Process, host: &str, port: u16, generation: u64) {
+pub(super) fn follow(replicator: &Replicator, host: &str, port: u16, generation: u64) {
     let mut failures = 0;
     loop {
-        let Some(engine) = process.engine() else { return };
-        let following = Following { process, engine, generation, clock: Clock::new() };
+        let Some(engine) = replicator.engine() else { return };
+        let following = Following { replicator, engine, generation, clock: Clock::new() };
         if following.is_over() {
             return;
         }
@@ -59,7 +58,7 @@ impl Following<'_> {
     /// Whether this master is not followed any more.
     pub fn is_over(&self) -> bool {
         let replication = &self.engine.replication;
-        replication.generation() != self.generation || self.process.replicator.is_stopped()
+        replication.generation() != self.generation || self.replicator.is_stopped()
     }
 
     pub fn now(&self) -> Now {
@@ -91,7 +90,7 @@ impl Following<'_> {
             return Ok(Speech::default());
         }
         #[cfg(feature = "tls")]
-        if let Some(config) = self.process.encryption.client() {
+        if let Some(config) = self.replicator.encryption.client() {
             return Ok(Speech { encrypted: Some(config) });
         }
         Err("tls-replication: there is nothing to make a TLS connection by".into())
@@ -137,7 +136,7 @@ impl Following<'_> {
         let config = &self.engine.config;
         let own = match (config.boolean(Id::TlsReplication), config.integer(Id::TlsPort) as u16) {
             (true, port @ 1..) => port,
-            _ => self.process.addresses.first().map_or(0, |address| address.port()),
+            _ => self.replicator.port,
         };
         let port = if announced != 0 { announced } else { own };
         let presence = Presence { port, ip: text(Id::ReplicaAnnounceIp) };

@@ -7,7 +7,9 @@ mod link;
 mod receive;
 mod sync;
 
-use crate::process::Process;
+#[cfg(feature = "tls")]
+use crate::listening::tls::Encryption;
+use crate::persistence::Persistence;
 use engine::Engine;
 use engine::config::Id;
 use engine::replication::Cut;
@@ -19,9 +21,15 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 
 /// The threads, and how to begin and end them.
-#[derive(Default)]
 pub(crate) struct Replicator {
-    process: OnceLock<Weak<Process>>,
+    /// The data on disk, which a master's data replace.
+    persistence: Arc<Persistence>,
+    /// TLS, for connections to a master.
+    #[cfg(feature = "tls")]
+    pub encryption: Arc<Encryption>,
+    /// The TCP port at which clients reach this server; 0 if they cannot.
+    port: u16,
+    engine: OnceLock<Weak<Engine>>,
     link: Mutex<Option<JoinHandle<()>>>,
     sync: Mutex<Option<JoinHandle<()>>>,
     syncing: AtomicBool,
@@ -29,10 +37,30 @@ pub(crate) struct Replicator {
 }
 
 impl Replicator {
-    /// Sets the process of these threads.
-    pub fn attach(&self, process: &Arc<Process>) {
-        let first = self.process.set(Arc::downgrade(process)).is_ok();
-        debug_assert!(first, "a process has one replicator");
+    /// No thread runs yet.
+    pub fn new(persistence: Arc<Persistence>, port: u16) -> Self {
+        Replicator {
+            persistence,
+            #[cfg(feature = "tls")]
+            encryption: Arc::default(),
+            port,
+            engine: OnceLock::new(),
+            link: Mutex::default(),
+            sync: Mutex::default(),
+            syncing: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets the engine that follows, or is followed. The engine owns the process and all of this,
+    /// so the reference is weak.
+    pub fn attach(&self, engine: &Arc<Engine>) {
+        let first = self.engine.set(Arc::downgrade(engine)).is_ok();
+        debug_assert!(first, "there is one engine");
+    }
+
+    fn engine(&self) -> Option<Arc<Engine>> {
+        self.engine.get().and_then(Weak::upgrade)
     }
 
     /// Whether the server ends.
@@ -46,7 +74,7 @@ impl Replicator {
     }
 
     /// Follows the configured master, when serving begins.
-    pub fn resume(&self, engine: &Engine) {
+    pub fn resume(self: &Arc<Self>, engine: &Engine) {
         if let Some(source) = engine.replication.source() {
             let generation = engine.replication.generation();
             self.follow(Some((&source.host, source.port)), generation);
@@ -54,17 +82,16 @@ impl Replicator {
     }
 
     /// Follows a master in a thread of its own. The thread of an earlier one ends by itself.
-    pub fn follow(&self, source: Option<(&str, u16)>, generation: u64) {
-        let Some(process) = self.process.get().and_then(Weak::upgrade) else { return };
+    pub fn follow(self: &Arc<Self>, source: Option<(&str, u16)>, generation: u64) {
         let (Some((host, port)), false) = (source, self.is_stopped()) else { return };
         let mut link = self.link.lock();
-        let (before, host) = (link.take(), host.to_owned());
+        let (before, host, replicator) = (link.take(), host.to_owned(), self.clone());
         let work = move || {
             // The previous link ends first, so that its work does not mix with this one's.
             if let Some(before) = before {
                 let _ = before.join(); // a panic there was reported when it happened
             }
-            link::follow(&process, &host, port, generation);
+            link::follow(&replicator, &host, port, generation);
         };
         match std::thread::Builder::new().name("replication".into()).spawn(work) {
             Ok(thread) => *link = Some(thread),
@@ -73,12 +100,12 @@ impl Replicator {
     }
 
     /// Sends all data to the replicas that wait for them, unless that is being done.
-    pub fn begin_sync(&self) {
-        let Some(process) = self.process.get().and_then(Weak::upgrade) else { return };
+    pub fn begin_sync(self: &Arc<Self>) {
         if self.is_stopped() || self.syncing.swap(true, Ordering::SeqCst) {
             return;
         }
-        let work = move || sync::serve(&process, &process.replicator.syncing);
+        let replicator = self.clone();
+        let work = move || sync::serve(&replicator, &replicator.syncing);
         match std::thread::Builder::new().name("sync".into()).spawn(work) {
             Ok(thread) => *self.sync.lock() = Some(thread),
             Err(error) => {

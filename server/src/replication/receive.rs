@@ -37,7 +37,7 @@ pub(super) fn everything(
 ) -> Result<(), String> {
     following.set(Link::Sync);
     let name = format!("temp-repl-{}.rdb", std::process::id());
-    let file = Received(following.process.dir().join(name));
+    let file = Received(following.replicator.persistence.dir().join(name));
     receive(following, connection, &file.0)?;
     following.check()?;
     let alive = Alive::start(connection).map_err(|error| error.to_string())?;
@@ -124,15 +124,20 @@ fn fill(following: &Following<'_>, path: &Path) -> Result<storage::Db, String> {
 /// Begins a new log with the current data, if they are `whole`.
 fn begin_log(following: &Following<'_>, whole: bool) {
     let engine = &following.engine;
-    let Some(log) = following.process.log() else { return };
+    let Some(log) = following.replicator.persistence.log() else { return };
     // One that is being rewritten is of the data before: it is waited for.
-    while !following.process.replicator.is_stopped() {
+    while !following.replicator.is_stopped() {
         let done = move |engine: &Engine, ok| {
             if ok && whole {
                 engine.log_began();
             }
         };
-        match log.rewrite_then(engine, &following.process.saver.turn, Engine::begin_log, done) {
+        match log.rewrite_then(
+            engine,
+            &following.replicator.persistence.saver.turn,
+            Engine::begin_log,
+            done,
+        ) {
             Ok(()) => return,
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }

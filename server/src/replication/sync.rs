@@ -1,7 +1,7 @@
 //! Sending all data to replicas: one snapshot to all who wait for the same.
 
+use super::Replicator;
 use crate::persistence::snapshot::{self, CutSnapshot};
-use crate::process::Process;
 use bytes::Bytes;
 use engine::Engine;
 use engine::config::Id;
@@ -19,8 +19,8 @@ const AHEAD_MAX: usize = 1 << 20;
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Serves replicas that wait, until there are none.
-pub(super) fn serve(process: &Process, syncing: &AtomicBool) {
-    while let Some(engine) = process.engine().filter(|_| !process.replicator.is_stopped()) {
+pub(super) fn serve(replicator: &Replicator, syncing: &AtomicBool) {
+    while let Some(engine) = replicator.engine().filter(|_| !replicator.is_stopped()) {
         if waiting(&engine).is_empty() {
             syncing.store(false, Ordering::SeqCst);
             // One may have come in between, and have found us still at it.
@@ -28,7 +28,7 @@ pub(super) fn serve(process: &Process, syncing: &AtomicBool) {
                 return;
             }
         }
-        gather(process, &engine);
+        gather(replicator, &engine);
         let all = waiting(&engine);
         let Some(first) = all.first() else { continue };
         let alike = |f: &&Arc<Follower>| {
@@ -36,7 +36,7 @@ pub(super) fn serve(process: &Process, syncing: &AtomicBool) {
         };
         let group: Vec<_> = all.iter().filter(alike).cloned().collect();
         tracing::info!(replicas = group.len(), "full synchronization begins");
-        match send(process, &engine, &group) {
+        match send(replicator, &engine, &group) {
             Ok(()) => tracing::info!("full synchronization: everything was sent"),
             Err(error) => {
                 tracing::warn!(%error, "full synchronization failed");
@@ -55,11 +55,11 @@ fn waiting(engine: &Engine) -> Vec<Arc<Follower>> {
 }
 
 /// Waits for further replicas (`repl-diskless-sync-delay`).
-fn gather(process: &Process, engine: &Engine) {
+fn gather(replicator: &Replicator, engine: &Engine) {
     let began = Instant::now();
     let delay_s = engine.config.integer(Id::ReplDisklessSyncDelay).unsigned_abs();
     let most = engine.config.integer(Id::ReplDisklessSyncMaxReplicas) as usize;
-    while began.elapsed().as_secs() < delay_s && !process.replicator.is_stopped() {
+    while began.elapsed().as_secs() < delay_s && !replicator.is_stopped() {
         let enough = most > 0 && waiting(engine).len() >= most;
         // A client that is not a replica need not wait for others.
         if enough || waiting(engine).iter().any(|f| f.announced.rdb_only || f.is_legacy) {
@@ -69,7 +69,7 @@ fn gather(process: &Process, engine: &Engine) {
     }
 }
 
-fn send(process: &Process, engine: &Arc<Engine>, group: &[Arc<Follower>]) -> io::Result<()> {
+fn send(replicator: &Replicator, engine: &Arc<Engine>, group: &[Arc<Follower>]) -> io::Result<()> {
     let mark = crate::system::run_id();
     let eof = group.iter().all(|follower| follower.announced.eof);
     let head = |follower: &Follower, cut: Cut| {
@@ -82,15 +82,15 @@ fn send(process: &Process, engine: &Arc<Engine>, group: &[Arc<Follower>]) -> io:
     let begin = |cut: Cut| {
         engine.replication.begin_file(group, cut.position, |follower| head(follower, cut));
     };
-    let out = Broadcast { process, engine, group };
+    let out = Broadcast { replicator, engine, group };
     let wanted = group[0].announced.wanted;
     if eof {
-        write(process, engine, wanted, begin, out)?;
+        write(replicator, engine, wanted, begin, out)?;
         group.iter().for_each(|follower| follower.send(Bytes::from(mark.clone())));
     } else {
         // Its length stands before it, so it has to be whole first.
-        let file = tempfile(process)?;
-        let file = write(process, engine, wanted, begin, file)?;
+        let file = tempfile(replicator)?;
+        let file = write(replicator, engine, wanted, begin, file)?;
         copy(file, out)?;
     }
     let now_ms = runtime::Clock::new().now().wall_ms;
@@ -100,7 +100,7 @@ fn send(process: &Process, engine: &Arc<Engine>, group: &[Arc<Follower>]) -> io:
 
 /// Takes a snapshot and writes it.
 fn write<W: Write + Send>(
-    process: &Process,
+    replicator: &Replicator,
     engine: &Arc<Engine>,
     wanted: Wanted,
     begin: impl Fn(Cut),
@@ -115,13 +115,13 @@ fn write<W: Write + Send>(
         };
         return snapshot::write_libraries(engine, out, &libraries);
     }
-    let stopped = process.replicator.stop_flag();
-    let _turn = process.saver.wait_for_turn().map_err(io::Error::other)?;
+    let stopped = replicator.stop_flag();
+    let _turn = replicator.persistence.saver.wait_for_turn().map_err(io::Error::other)?;
     loop {
         match CutSnapshot::cut(engine, &mut |cut| begin(cut)) {
             Ok(snapshot) => return snapshot.write(engine, out, stopped),
             // Another one is being written.
-            Err(error) if process.replicator.is_stopped() => return Err(error),
+            Err(error) if replicator.is_stopped() => return Err(error),
             Err(error) => {
                 tracing::debug!(%error, "waiting for a snapshot");
                 std::thread::sleep(LOOK_EVERY * 10);
@@ -131,8 +131,8 @@ fn write<W: Write + Send>(
 }
 
 /// A file that is gone when it is closed.
-fn tempfile(process: &Process) -> io::Result<std::fs::File> {
-    let path = process.dir().join(format!("temp-sync-{}.rdb", std::process::id()));
+fn tempfile(replicator: &Replicator) -> io::Result<std::fs::File> {
+    let path = replicator.persistence.dir().join(format!("temp-sync-{}.rdb", std::process::id()));
     let mut options = std::fs::OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(true).open(&path)?;
     std::fs::remove_file(&path)?;
@@ -149,7 +149,7 @@ fn copy(mut file: std::fs::File, mut out: Broadcast<'_>) -> io::Result<()> {
 
 /// Writes to all replicas of a group, at the pace of the slowest.
 struct Broadcast<'a> {
-    process: &'a Process,
+    replicator: &'a Replicator,
     engine: &'a Engine,
     group: &'a [Arc<Follower>],
 }
@@ -175,7 +175,7 @@ impl Broadcast<'_> {
                 slowest.client.kill();
                 (least, since) = (usize::MAX, Instant::now());
             }
-            if self.process.replicator.is_stopped() {
+            if self.replicator.is_stopped() {
                 return Err(io::Error::other("the server ends"));
             }
             std::thread::sleep(LOOK_EVERY);
