@@ -73,6 +73,25 @@ pub fn commands(tree: &Tree) -> Vec<Violation> {
     found
 }
 
+/// Code in a document that says where it is from (`rust from PATH`) stands there word for word.
+pub fn code(tree: &Tree) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for file in tree.ending(".md") {
+        let mut lines = file.text.lines().enumerate();
+        while let Some((index, line)) = lines.next() {
+            let Some((indent, path)) = line.split_once("```rust from ") else { continue };
+            let block = lines.by_ref().map(|(_, line)| line.strip_prefix(indent).unwrap_or(line));
+            let block: Vec<&str> = block.take_while(|line| !line.starts_with("```")).collect();
+            let block = block.join("\n") + "\n";
+            if !tree.file(path).is_some_and(|source| source.text.contains(&block)) {
+                let what = format!("this code is not in {path}");
+                found.push(Violation::new(&file.path, index + 1, "code", what));
+            }
+        }
+    }
+    found
+}
+
 /// A crate's documentation names each of its modules, so that a reader finds the way from there.
 pub fn modules(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -193,6 +212,19 @@ mod tests {
         let files = [("docs/a.md", text), ("docs/b.md", ""), ("README.md", "")];
         let lines: Vec<usize> = links(&tree(&files)).iter().map(|v| v.line).collect();
         assert_eq!(lines, [2, 7]);
+    }
+
+    #[test]
+    fn code_that_has_changed_is_found() {
+        let found = |document: &str, source: &str| {
+            code(&tree(&[("A.md", document), ("a/src/lib.rs", source)])).len()
+        };
+        let document =
+            "1. So:\n\n   ```rust from a/src/lib.rs\n   fn f() {\n       g();\n   }\n   ```\n";
+        assert_eq!(found(document, "//! F.\n\nfn f() {\n    g();\n}\n"), 0);
+        assert_eq!(found(document, "//! F.\n\nfn f() {\n    h();\n}\n"), 1);
+        assert_eq!(found("```rust from a/b.rs\nx\n```\n", "x\n"), 1);
+        assert_eq!(found("```rust\nx\n```\n", "y\n"), 0);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The rule about modules that import each other in a circle.
+//! Rules about the modules of a crate: which may import which, and how large their circles may be.
 
 use super::allowed::{Measured, judge};
 use super::dependencies::members;
@@ -9,6 +9,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Files of one circle: so many can still be read together.
 const CIRCLE_MAX: usize = 8;
+
+/// The folders of a crate's sources, each with the folders beside it that it may import. A folder
+/// that is not listed may import any.
+const DIRECTIONS: &[(&str, &str, &[&str])] = &[
+    ("server", "system", &[]),
+    ("server", "listening", &["system"]),
+    ("server", "choices", &["system"]),
+    ("server", "config", &["error"]),
+    ("server", "persistence", &["config", "error", "system"]),
+    ("server", "replication", &["config", "listening", "persistence", "system"]),
+    (
+        "server",
+        "process",
+        &["choices", "config", "error", "listening", "persistence", "replication", "system"],
+    ),
+    ("server", "lifecycle", &["choices", "config", "listening", "process"]),
+];
 
 /// A module's names from the crate's root; the root itself is empty.
 type Module = Vec<String>;
@@ -21,6 +38,29 @@ pub fn circles(tree: &Tree) -> Vec<Violation> {
     let found: Vec<Measured> =
         members(tree).iter().flat_map(|member| circles_of(tree, member)).collect();
     judge(tree, "circles", CIRCLE_MAX, &found)
+}
+
+/// Folders of a crate import each other only in the directions that are meant.
+pub fn directions(tree: &Tree) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for member in members(tree) {
+        let root = format!("{member}/src");
+        let listed = DIRECTIONS.iter().filter(|(krate, _, _)| *krate == member);
+        let listed: Vec<_> = listed.map(|(_, folder, allowed)| (*folder, *allowed)).collect();
+        let graph = if listed.is_empty() { Graph::new() } else { graph(tree, &root) };
+        for (module, used) in &graph {
+            let folder = module.first().map_or("", String::as_str);
+            let Some((_, allowed)) = listed.iter().find(|(name, _)| *name == folder) else {
+                continue;
+            };
+            let others = used.iter().filter_map(|used| used.first());
+            for other in others.filter(|other| *other != folder && !allowed.contains(&&***other)) {
+                let what = format!("{folder} must not import {other}, only {allowed:?}");
+                found.push(Violation::new(&path_of(tree, &root, module), 1, "directions", what));
+            }
+        }
+    }
+    found
 }
 
 /// A crate's circles; each is named by the folder that has all of it.
@@ -253,6 +293,27 @@ mod tests {
         assert_eq!(found(&files), [BTreeSet::from(["a", "b", "c/d"].map(str::to_string))]);
         let child = [("x/src/a/mod.rs", "mod b; use b::B;"), ("x/src/a/b.rs", "use super::A;")];
         assert_eq!(found(&child), [BTreeSet::from(["a", "a/b"].map(str::to_string))]);
+    }
+
+    #[test]
+    fn folders_are_imported_in_one_direction() {
+        let judged = |path: &str, code: &str| {
+            let root = ("Cargo.toml", "[workspace]\nmembers = [\"server\", \"x\"]\n");
+            let there = ["persistence", "process", "config"];
+            let there = there.map(|folder| (format!("server/src/{folder}/mod.rs"), ""));
+            let mut files: Vec<_> = there.iter().map(|(p, t)| (p.as_str(), *t)).collect();
+            files.extend([root, (path, code)]);
+            directions(&tree(&files)).into_iter().map(|v| v.path).collect::<Vec<_>>()
+        };
+        let path = "server/src/persistence/saving.rs";
+        assert_eq!(judged(path, "use crate::process::Process;"), [path]);
+        assert_eq!(judged(path, "use crate::{process, config::Id};"), [path]);
+        assert_eq!(
+            judged(path, "use super::X; use crate::config::Id; std::process::id()"),
+            [""; 0]
+        );
+        assert_eq!(judged("server/src/process/a.rs", "use crate::persistence::X;"), [""; 0]);
+        assert_eq!(judged("x/src/persistence/a.rs", "use crate::process::X;"), [""; 0]);
     }
 
     #[test]
