@@ -66,6 +66,8 @@ bitflags::bitflags! {
         /// There are rate limits.
         const LIMITED = 1 << 14;
         /// Fewer replicas than `min-replicas-to-write` follow.
+        /// A share of the requests is refused, because connections wait too long.
+        const OVERLOADED = 1 << 15;
         const FEW_REPLICAS = 1 << 11;
     }
 }

@@ -61,6 +61,9 @@ pub const MASTER_DOWN: Failure =
 pub const READ_ONLY: Failure = failure("READONLY You can't write against a read only replica.");
 /// Memory is over `maxmemory`.
 pub const OOM: Failure = failure("OOM command not allowed when used memory > 'maxmemory'.");
+/// Connections wait too long, and this request is one of the share that is refused.
+pub const OVERLOADED: Failure =
+    failure("OVERLOADED The server cannot serve all requests in time. Try again later.");
 /// The error for other clients while a script runs too long.
 pub const BUSY_SCRIPT: Failure = failure(
     "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",

@@ -3,6 +3,7 @@
 
 pub mod cross_protocol;
 mod describe;
+pub mod overload;
 pub mod pause;
 pub mod rate_limits;
 pub mod unauthenticated;
@@ -26,6 +27,7 @@ use std::task::Waker;
 use storage::Position;
 
 use bytes::Bytes;
+use overload::{Overload, Probe};
 use rate_limits::RateLimits;
 use unauthenticated::Unauthenticated;
 
@@ -89,6 +91,8 @@ pub enum Event {
     UserChanged,
     /// Look again: a pause ended, a journal position became durable.
     Poke,
+    /// The session is to report how long it waits for its next turn.
+    Probe(Arc<Probe>),
 }
 
 bitflags::bitflags! {
@@ -456,6 +460,8 @@ pub struct Clients {
     pub reply_buffers: ReplyBuffers,
     /// The rate limits.
     pub rate_limits: RateLimits,
+    /// Load shedding.
+    pub overload: Overload,
     /// Connections that have not authenticated yet.
     pub unauthenticated: Unauthenticated,
 }
@@ -493,6 +499,18 @@ impl Clients {
     /// The client with this id.
     pub fn get(&self, id: u64) -> Option<Arc<Client>> {
         self.all.read().get(&id).cloned()
+    }
+
+    /// Has the sessions of all clients look around.
+    pub(crate) fn wake_all(&self) {
+        self.all.read().values().for_each(|client| client.waker.wake_by_ref());
+    }
+
+    /// The numbers of up to `count` clients, other ones for another `start`.
+    pub(crate) fn some(&self, start: usize, count: usize) -> Vec<u64> {
+        let all = self.all.read();
+        let start = start % all.len().max(1);
+        all.keys().cycle().skip(start).take(count.min(all.len())).copied().collect()
     }
 
     /// Collects a value for each client, in no particular order. No client connects or leaves

@@ -127,6 +127,8 @@ ids! {
     NotifyKeyspaceEvents,
     OomScoreAdj,
     OomScoreAdjValues,
+    OverloadDelayTarget,
+    OverloadInterval,
     Pidfile,
     Port,
     ProcTitleTemplate,

@@ -38,6 +38,8 @@ const NOT_IN_7_0: &[&str] = &[
     "cluster-secret",
     "epoll-execution",
     "log-format",
+    "overload-delay-target",
+    "overload-interval",
     "rate-limit-action",
     "rate-limit-address",
     "rate-limit-address-bytes",

@@ -11,7 +11,9 @@ use crate::command::{CommandEntry, Flag};
 use crate::config::{Id, by_id};
 use crate::engine::{Engine, Gate};
 use crate::execute::Call;
-use crate::failure::{Failure, MASTER_DOWN, NO_AUTH, NO_REPLICAS, OOM, READ_ONLY, failure};
+use crate::failure::{
+    Failure, MASTER_DOWN, NO_AUTH, NO_REPLICAS, OOM, OVERLOADED, READ_ONLY, failure,
+};
 use resp::Request;
 use runtime::Now;
 use std::sync::atomic::Ordering;
@@ -41,6 +43,9 @@ pub(super) fn admit(
         && let Some(admission) = check_rate(engine, session, request, now)?
     {
         return Ok(admission);
+    }
+    if engine.gate().contains(Gate::OVERLOADED) {
+        check_load(engine, session, entry, request)?;
     }
     admit_within_rate(engine, session, entry, request, now)
 }
@@ -183,6 +188,29 @@ fn check_rate(
             }
         }
     }
+}
+
+/// While connections wait too long, refuses a share of the requests that use data or run scripts. What is needed
+/// to log in, to look after the server, or to end what was begun is never refused: other commands, those of a
+/// transaction, and replication.
+#[cold]
+fn check_load(
+    engine: &Engine,
+    session: &SessionState,
+    entry: &CommandEntry,
+    request: Request<'_>,
+) -> Result<(), Failure> {
+    const WORK: u32 = Flag::Write.bit() | Flag::Readonly.bit() | Flag::MayReplicate.bit();
+    let works = engine.flags_of(entry, request) & WORK != 0;
+    let peer = session.client().has_flag(ClientFlags::REPLICA | ClientFlags::MASTER);
+    if !works || peer || session.in_multi() || !session.is_authenticated() {
+        return Ok(());
+    }
+    if !engine.clients.overload.refuses() {
+        return Ok(());
+    }
+    engine.clients.overload.refused.fetch_add(1, Ordering::Relaxed);
+    Err(OVERLOADED)
 }
 
 /// If the memory limit is exceeded, refuses commands that need more memory, and queueing, which

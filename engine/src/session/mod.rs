@@ -16,6 +16,7 @@ pub use state::{Multi, ReplyMode, SessionState};
 
 use state::Special;
 
+use crate::clients::overload::Passage;
 use crate::clients::{ClientFlags, Event};
 use crate::config::Id;
 use crate::engine::Engine;
@@ -262,6 +263,7 @@ impl Machine {
                 Event::Served { reply, position } => self.served(engine, reply, position),
                 Event::Unblocked { error } => self.unblocked(engine, error, now),
                 Event::Poke => self.unpause(engine, now),
+                Event::Probe(probe) => self.state.begin_passage(Passage::new(probe, now)),
                 Event::UserChanged => self.state.refresh_user(&engine.acl),
             }
         }
@@ -411,6 +413,7 @@ impl Machine {
 
     fn resume(&mut self, engine: &Engine, now: Now) -> Status {
         let waiting = self.out.len();
+        self.state.end_passage(now);
         self.take_events(engine, now);
         self.get_in_touch();
         self.check_deadlines(engine, now);

@@ -1,6 +1,7 @@
 //! [`SessionState`]: the state of a client that handlers may see and change.
 
 use crate::acl::{Account, Acl};
+use crate::clients::overload::Passage;
 use crate::clients::rate_limits::Buckets;
 use crate::clients::unauthenticated::Pending;
 use crate::clients::{Client, ClientFlags, capped};
@@ -14,7 +15,7 @@ use crate::replication::{Announced, Follower};
 use crate::text::args::OwnedRequest;
 use bytes::Bytes;
 use resp::{Proto, Request};
-use runtime::Flow;
+use runtime::{Flow, Now};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -70,6 +71,8 @@ bitflags::bitflags! {
         const ASYNC = 1 << 20;
         /// A cluster has been asked about the request that waits.
         const ASKED = 1 << 21;
+        /// It reports how long it waits for its next turn.
+        const PROBED = 1 << 22;
         /// All properties of a log or a master as a source of requests.
         const SOURCE = Self::TRUSTED.bits() | Self::TIMELESS.bits() | Self::UNLOGGED.bits();
     }
@@ -180,6 +183,8 @@ pub(crate) struct Rare {
     pub buckets: Buckets,
     /// The client has never authenticated.
     pub unauthenticated: Option<Pending>,
+    /// With [`Special::PROBED`], since when it waits for its next turn.
+    passage: Option<Passage>,
 }
 
 impl SessionState {
@@ -405,6 +410,30 @@ impl SessionState {
         self.set_pending(pending.filter(|_| !acl.is_open()));
     }
 
+    /// Begins to measure how long it waits for its next turn.
+    pub(crate) fn begin_passage(&mut self, passage: Passage) {
+        self.rare_mut().passage = Some(passage);
+        self.set_special(Special::PROBED, true);
+    }
+
+    /// The time at which it must be resumed because of that.
+    pub(crate) fn passage_due_us(&self) -> Option<u64> {
+        self.rare()?.passage.as_ref().map(Passage::due_us)
+    }
+
+    /// Ends that if it is the next turn.
+    pub(crate) fn end_passage(&mut self, now: Now) {
+        if !self.special.contains(Special::PROBED) {
+            return;
+        }
+        let ended =
+            |rare: &mut Box<Rare>| rare.passage.take_if(|passage| passage.end(now)).is_some();
+        if self.rare.as_mut().is_some_and(ended) {
+            self.set_special(Special::PROBED, false);
+            self.forget_rare();
+        }
+    }
+
     /// Updates what depends on the permissions of its user.
     pub fn refresh_user(&mut self, acl: &Acl) {
         let account = self.account();
@@ -582,6 +611,7 @@ impl SessionState {
             rare.follower.is_some()
                 || rare.announced.is_some()
                 || rare.unauthenticated.is_some()
+                || rare.passage.is_some()
                 || !rare.buckets.are_untouched()
         };
         let is_needed = self.rare.as_deref().is_some_and(needed);

@@ -182,8 +182,9 @@ impl Machine {
 
     #[inline]
     pub(super) fn deadline_us(&self, engine: &Engine) -> Option<u64> {
+        let soon = Special::UNAUTHENTICATED | Special::PROBED;
         let may_time_out =
-            engine.config.integer(Id::Timeout) != 0 || !self.state.is_authenticated();
+            engine.config.integer(Id::Timeout) != 0 || self.state.special.intersects(soon);
         match may_time_out || self.is_parked() || self.over_soft_limit_since.is_some() {
             true => self.earliest_deadline_us(engine),
             false => None,
@@ -202,6 +203,7 @@ impl Machine {
             self.idle_deadline_us(engine),
             self.login_deadline_us(engine),
             self.soft_limit_deadline_us(engine),
+            self.state.passage_due_us(),
         ];
         limits.into_iter().chain([parked]).flatten().min()
     }

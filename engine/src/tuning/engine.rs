@@ -55,6 +55,10 @@ const FOLLOWED: &[Id] = &[
     Id::MinReplicasToWrite,
     Id::MinReplicasMaxLag,
     Id::ReplicaServeStaleData,
+    Id::OverloadDelayTarget,
+    Id::OverloadInterval,
+    Id::Timeout,
+    Id::UnauthenticatedTimeout,
 ];
 
 /// And those that [`RateLimits`](crate::clients::rate_limits::RateLimits) takes together.
@@ -74,9 +78,7 @@ fn apply(engine: &Engine, id: Id) {
     match id {
         Id::ClientOutputBufferLimit | Id::ClientOutputCeiling => apply_output_limits(engine),
         Id::MaxmemoryClients => engine.update_client_limit(),
-        Id::NotifyKeyspaceEvents => {
-            engine.keyspace.set_events(KeyspaceEvents::of(config.integer(id)));
-        }
+        Id::NotifyKeyspaceEvents => apply_events(engine),
         Id::SlowlogLogSlowerThan => {
             engine.slowlog.threshold_us.store(config.integer(id), Ordering::Relaxed);
             follow_measuring(engine);
@@ -99,17 +101,24 @@ fn apply(engine: &Engine, id: Id) {
             engine.slowlog.max_len.store(config.integer(id) as usize, Ordering::Relaxed);
         }
         Id::Appendfsync => {
-            if let Some(journal) = &engine.journal {
-                journal.set_durability(durability(config.choice(id)));
-            }
+            let durability = durability(config.choice(id));
+            engine.journal.iter().for_each(|journal| journal.set_durability(durability));
         }
         Id::ReplBacklogSize => engine.replication.out.resize(config.memory(id)),
         Id::MinReplicasToWrite | Id::MinReplicasMaxLag => engine.update_replica_gate(None),
         Id::ReplicaServeStaleData => engine.update_stale_gate(),
         Id::Trace => engine.trace(config.boolean(id)),
+        Id::OverloadDelayTarget | Id::OverloadInterval => engine.follow_overload(),
+        // Idle connections have no deadline, or a later one.
+        Id::Timeout | Id::UnauthenticatedTimeout => engine.clients.wake_all(),
         id if RATE_LIMITS.contains(&id) => apply_rate_limits(engine),
         _ => engine.backend.set_encoding_limits(&encoding_limits(engine)),
     }
+}
+
+fn apply_events(engine: &Engine) {
+    let events = KeyspaceEvents::of(engine.config.integer(Id::NotifyKeyspaceEvents));
+    engine.keyspace.set_events(events);
 }
 
 fn apply_rate_limits(engine: &Engine) {

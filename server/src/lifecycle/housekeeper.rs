@@ -1,4 +1,5 @@
-//! The thread that works between requests: expiry, cleaning up, `save` conditions, the log's size.
+//! The threads that work between requests: one for expiry, cleaning up, `save` conditions, the log's size; and
+//! one that observes how long connections wait, which nothing that it is to notice may hold up.
 
 use crate::process::Process;
 use engine::Engine;
@@ -23,37 +24,52 @@ const REST_MAX: Duration = Duration::from_millis(20);
 /// The pause after a panic of the housekeeping, which may happen each time.
 const REST_AFTER_PANIC: Duration = Duration::from_secs(1);
 
-/// The running thread. Dropping it ends the thread.
+/// The interval at which it is checked whether connections are to be observed.
+const UNOBSERVED: Duration = Duration::from_secs(1);
+
+/// The running threads. Dropping it ends them.
 pub(crate) struct Housekeeper {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Housekeeper {
-    /// Starts the thread.
+    /// Starts the threads.
     pub fn start(engine: Arc<Engine>, process: Arc<Process>, clock: Clock) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = stop.clone();
+        let mut keeper = Housekeeper { stop: Arc::default(), threads: Vec::new() };
+        let observed = engine.clone();
+        keeper.repeat("housekeeper", move || round(&engine, &process, clock))?;
+        keeper
+            .repeat("load-watch", move || observed.watch_load(clock.now()).unwrap_or(UNOBSERVED))?;
+        Ok(keeper)
+    }
+
+    /// Starts a thread that calls `round` again and again, each time after the rest that it returned.
+    fn repeat(
+        &mut self,
+        name: &'static str,
+        round: impl Fn() -> Duration + Send + 'static,
+    ) -> io::Result<()> {
+        let told = self.stop.clone();
         let work = move || {
             while !told.load(Ordering::SeqCst) {
-                let round = catch_unwind(AssertUnwindSafe(|| round(&engine, &process, clock)));
-                let rest = round.unwrap_or_else(|_| {
-                    tracing::error!("the housekeeper panicked; it goes on");
+                let rest = catch_unwind(AssertUnwindSafe(&round)).unwrap_or_else(|_| {
+                    tracing::error!(thread = name, "it panicked, and goes on");
                     REST_AFTER_PANIC
                 });
                 std::thread::park_timeout(rest);
             }
         };
-        let thread = std::thread::Builder::new().name("housekeeper".into()).spawn(work)?;
-        Ok(Housekeeper { stop, thread: Some(thread) })
+        self.threads.push(std::thread::Builder::new().name(name.into()).spawn(work)?);
+        Ok(())
     }
 }
 
 impl Drop for Housekeeper {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
+        self.threads.iter().for_each(|thread| thread.thread().unpark());
+        for thread in self.threads.drain(..) {
             // A panic there was reported when it happened, and must not stop the stopping.
             let _ = thread.join();
         }

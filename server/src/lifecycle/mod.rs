@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | `serving` | the runtime at work, also while data are still being loaded |
 //! | `admin` | the admin port, and the conditions for the server to be ready |
-//! | `housekeeper` | the thread that works between requests |
+//! | `housekeeper` | the threads that work between requests |
 //! | `signals` | SIGTERM, SIGINT, SIGHUP, SIGUSR2 |
 //! | `logging` | the server's log |
 //! | `banner` | the lines printed at the start |

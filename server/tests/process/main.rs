@@ -15,6 +15,7 @@ mod footprint;
 mod library;
 mod migrate;
 mod operating;
+mod overload;
 mod panics;
 mod replication;
 mod replication_peers;

@@ -408,6 +408,23 @@ fn who_does_not_read_messages_is_closed() {
 /// An HTTP request that a browser was made to send ends the connection: neither it nor anything
 /// behind it is executed.
 #[test]
+fn a_new_time_limit_holds_for_who_is_idle_already() {
+    on_every_runtime(&[], |server| {
+        let mut idle = Raw::new(&server);
+        idle.ask("PING", "+PONG\r\n");
+        Raw::new(&server).ask("CONFIG SET timeout 1", "+OK\r\n");
+        assert_eq!(idle.rest(), 0, "it is closed");
+        let mut operator = Raw::new(&server);
+        operator.ask("CONFIG SET timeout 0 unauthenticated-timeout 0 requirepass x", "+OK\r\n");
+        let mut stranger = Raw::new(&server);
+        stranger.ask("GET k", "-NOAUTH Authentication required.\r\n");
+        operator.ask("CONFIG SET unauthenticated-timeout 1", "+OK\r\n");
+        assert_eq!(stranger.rest(), 0, "it is closed");
+        operator.ask("PING", "+PONG\r\n");
+    });
+}
+
+#[test]
 fn http_is_no_request() {
     let http = "POST / HTTP/1.1\r\nHost: localhost\r\n\r\nSET never 1\r\n";
     let host = "hOsT: localhost\r\nSET never 1\r\n";

@@ -151,5 +151,19 @@ pub(super) static ROWS: &[Directive] = &[
         0,
         "What is done with requests above a rate limit",
     ),
+    integer(
+        Id::OverloadDelayTarget,
+        "overload-delay-target",
+        (0, 60_000),
+        0,
+        "Milliseconds that connections may wait for their turn before requests are refused; 0: any time",
+    ),
+    integer(
+        Id::OverloadInterval,
+        "overload-interval",
+        (10, 60_000),
+        100,
+        "Milliseconds over which the shortest wait counts, at least twice overload-delay-target",
+    ),
     yes_no(Id::Trace, "trace", false, "Take the times of a request's stages, for INFO trace"),
 ];

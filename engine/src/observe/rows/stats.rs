@@ -3,7 +3,7 @@
 use super::super::Row;
 use super::{count, figure, level, shown, zero};
 use crate::notify::pubsub::Space;
-use crate::observe::figures::{Unit, Value, counter};
+use crate::observe::figures::{Unit, Value, counter, gauge};
 use std::sync::atomic::Ordering::Relaxed;
 
 fn kbps(bytes_per_second: f64) -> Value {
@@ -61,6 +61,17 @@ pub(super) const ROWS: &[Row] = &[
     count("rate_limited_requests", "Requests refused or delayed by rate limits", |r| {
         r.engine.clients.rate_limits.limited.load(Relaxed).into()
     }),
+    count("overload_refused_requests", "Requests refused because of overload", |r| {
+        r.engine.clients.overload.refused.load(Relaxed).into()
+    }),
+    level(
+        "overload_refused_share",
+        "Share of requests refused because of overload, of 1024",
+        |r| r.engine.clients.overload.share().into(),
+    ),
+    figure(gauge("overload_delay_usec", Unit::Micros, "Shortest wait of late for a turn", |r| {
+        r.engine.clients.overload.delay_us.load(Relaxed).into()
+    })),
     zero("evicted_scripts"),
     zero("total_eviction_exceeded_time"),
     zero("current_eviction_exceeded_time"),
