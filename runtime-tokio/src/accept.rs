@@ -1,6 +1,6 @@
 //! Accepts clients: one task per listener.
 
-use crate::Shared;
+use crate::serving::Shared;
 use crate::task::Task;
 use runtime::{Listener, accept_failed_for_good};
 use std::io::{self, ErrorKind};
@@ -18,7 +18,21 @@ const BACK_OFF: Duration = Duration::from_millis(80);
 pub(crate) struct Accepting(Vec<JoinHandle<()>>);
 
 impl Accepting {
-    /// Closes the listeners.
+    /// Starts accepting on every listener, with the scheduler of the moment.
+    pub fn start(listeners: &[Arc<Listener>], shared: &Arc<Shared>) -> io::Result<Self> {
+        let home = shared.home();
+        let _context = home.handle.enter();
+        let polled: io::Result<Vec<_>> = listeners.iter().cloned().map(Polled::new).collect();
+        let run = |listener: Polled| home.handle.spawn(listener.run(shared.clone()));
+        Ok(Accepting(polled?.into_iter().map(run).collect()))
+    }
+
+    /// Stops accepting, soon.
+    pub fn abort(self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+
+    /// Stops accepting.
     pub async fn stop(self) {
         for task in self.0 {
             task.abort();
@@ -27,19 +41,13 @@ impl Accepting {
     }
 }
 
-/// Starts accepting on every listener.
-pub(crate) fn start(listeners: Vec<Listener>, shared: &Arc<Shared>) -> io::Result<Accepting> {
-    let polled: io::Result<Vec<_>> = listeners.into_iter().map(Polled::new).collect();
-    let tasks = polled?.into_iter().map(|listener| tokio::spawn(listener.run(shared.clone())));
-    Ok(Accepting(tasks.collect()))
-}
-
 /// A listening socket known to tokio's poller.
-struct Polled(AsyncFd<Listener>);
+struct Polled(AsyncFd<Arc<Listener>>);
 
 impl Polled {
-    fn new(listener: Listener) -> io::Result<Self> {
-        // SAFETY: the AsyncFd owns the listener, whose socket stays open and the same until dropped.
+    fn new(listener: Arc<Listener>) -> io::Result<Self> {
+        // SAFETY: the AsyncFd shares the listener, whose socket stays open and the same until all
+        // owners have dropped it.
         let registered = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
         registered.map(Polled).map_err(|failed| failed.into_parts().1)
     }

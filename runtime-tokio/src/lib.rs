@@ -5,34 +5,33 @@
 //! that turn out to take long. The crate sees only bytes and [`runtime::Connection`]s: no commands,
 //! keys or storage.
 //!
-//! Modules: [`TokioRuntime`], here, creates the scheduler and drains it. `accept` accepts clients.
-//! `task` is one connection. `waker` reaches a task from any thread, `registry` all tasks at once.
+//! The number of threads can be changed while serving: all tasks move to another scheduler.
+//!
+//! Modules: [`TokioRuntime`] is here. `serving` is one call of `serve`, from its start to its drain. `home` is the
+//! scheduler, `accept` accepts clients, `task` is one connection. `waker` reaches a task from any thread,
+//! `registry` all tasks at once.
 
 mod accept;
+mod home;
 mod registry;
+mod serving;
 mod task;
 mod waker;
 
-use registry::Registry;
-use runtime::{Clock, Listener, Runtime, RuntimeContext, RuntimeStats, Shutdown, stand_in};
-use std::future::poll_fn;
-use std::io;
+use parking_lot::Mutex;
+use runtime::{Clock, Listener, Runtime, RuntimeContext, RuntimeStats, Shutdown};
+use serving::Serving;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::sync_channel;
-use std::task::Poll;
-use std::time::{Duration, Instant};
-use tokio::runtime::{Builder, Handle};
+use std::task::Wake;
+use std::thread::Thread;
+use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
 /// The highest number of scheduler threads.
 pub const THREADS_MAX: usize = 1024;
-
-/// The interval at which draining checks whether all connections have ended.
-const DRAIN_POLL: Duration = Duration::from_millis(5);
-
-/// The time that a thread, which may be blocked, gets to end once the server has drained.
-const LEAVE_MAX: Duration = Duration::from_secs(1);
 
 /// The time for which a thread in a long call waits until another one has taken its place.
 const MAKE_WAY_MAX: Duration = Duration::from_secs(1);
@@ -54,14 +53,7 @@ impl Default for Config {
 pub struct TokioRuntime {
     config: Config,
     stats: Arc<RuntimeStats>,
-}
-
-/// The state that all tasks of one `serve` call share.
-struct Shared {
-    context: Arc<RuntimeContext>,
-    registry: Registry,
-    /// Whether turns run in `block_in_place`, because the service may block in any of them.
-    blocking: bool,
+    serving: Mutex<Option<Serving>>,
 }
 
 impl TokioRuntime {
@@ -70,21 +62,17 @@ impl TokioRuntime {
     /// # Errors
     /// Fails if the number of threads is zero or higher than [`THREADS_MAX`].
     pub fn new(config: Config) -> io::Result<Self> {
-        if !(1..=THREADS_MAX).contains(&config.threads) {
-            let text = format!("threads must be between 1 and {THREADS_MAX}");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
-        Ok(TokioRuntime { config, stats: Arc::default() })
+        check_threads(config.threads)?;
+        Ok(TokioRuntime { config, stats: Arc::default(), serving: Mutex::new(None) })
     }
+}
 
-    /// This is always the multi-thread scheduler. The other one is slightly cheaper on one thread,
-    /// but cannot move its tasks away from a call that takes long.
-    fn scheduler(&self) -> Builder {
-        let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(self.config.threads).thread_name("tokio-worker");
-        builder.on_thread_start(|| stand_in::provide(make_way));
-        builder
+fn check_threads(threads: usize) -> io::Result<()> {
+    if (1..=THREADS_MAX).contains(&threads) {
+        return Ok(());
     }
+    let text = format!("threads must be between 1 and {THREADS_MAX}, not {threads}");
+    Err(io::Error::new(ErrorKind::InvalidInput, text))
 }
 
 /// Called when a call takes long: the scheduler goes on without this thread. Returns when another
@@ -113,50 +101,42 @@ impl Runtime for TokioRuntime {
         shutdown: Shutdown,
         drain_timeout: Duration,
     ) -> io::Result<()> {
-        let blocking = listeners.iter().any(|listener| listener.service.may_block());
-        let scheduler = self.scheduler().enable_io().enable_time().build()?;
         let context = Arc::new(RuntimeContext { clock, stats: self.stats.clone() });
-        let shared = Arc::new(Shared { context, registry: Registry::default(), blocking });
-        self.stats.threads.store(self.config.threads as u64, Relaxed);
-        let result = scheduler.block_on(async {
-            let accepting = accept::start(listeners, &shared)?;
-            requested(&shutdown).await;
-            accepting.stop().await;
-            drain(&shared, drain_timeout).await;
-            Ok(())
-        });
-        // Tasks that did not finish are dropped, which closes their connections. A thread that is
-        // blocked in one of them is not waited for.
-        scheduler.shutdown_timeout(LEAVE_MAX);
-        self.stats.threads.store(0, Relaxed);
-        result
+        let serving = Serving::start(self.config.threads, listeners, context)?;
+        *self.serving.lock() = Some(serving);
+        wait_for(&shutdown);
+        let serving = self.serving.lock().take();
+        serving.into_iter().for_each(|serving| serving.stop(drain_timeout));
+        Ok(())
     }
 
     fn stats(&self) -> Arc<RuntimeStats> {
         self.stats.clone()
     }
+
+    /// Starts another scheduler, to which the connections move. A thread in a long call ends after it.
+    fn resize(&self, threads: usize) -> io::Result<()> {
+        check_threads(threads)?;
+        match self.serving.lock().as_mut() {
+            Some(serving) => serving.resize(threads),
+            None => Err(io::Error::new(ErrorKind::NotConnected, "not serving")),
+        }
+    }
+}
+
+/// Wakes a thread that is parked.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 /// Waits until a stop is requested.
-async fn requested(shutdown: &Shutdown) {
-    let mut subscribed = false;
-    poll_fn(|cx| {
-        if shutdown.requested() {
-            return Poll::Ready(());
-        }
-        if !std::mem::replace(&mut subscribed, true) {
-            shutdown.subscribe(cx.waker().clone());
-        }
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Tells every connection to finish, and waits for that, but at most for `timeout`.
-async fn drain(shared: &Shared, timeout: Duration) {
-    let until = Instant::now() + timeout;
-    shared.registry.drain();
-    while !shared.registry.is_empty() && Instant::now() < until {
-        tokio::time::sleep(DRAIN_POLL).await;
+fn wait_for(shutdown: &Shutdown) {
+    shutdown.subscribe(Arc::new(Unpark(std::thread::current())).into());
+    while !shutdown.requested() {
+        std::thread::park();
     }
 }

@@ -4,6 +4,7 @@ use crate::waker::ConnectionWaker;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::task::Wake;
 
 /// The connections by number.
 #[derive(Default)]
@@ -35,6 +36,12 @@ impl Registry {
 
     pub fn is_empty(&self) -> bool {
         self.0.lock().wakers.is_empty()
+    }
+
+    /// Has every connection's task polled.
+    pub fn wake_all(&self) {
+        let inner = self.0.lock();
+        inner.wakers.values().for_each(|waker| waker.wake_by_ref());
     }
 
     /// Tells every connection that the server stops.

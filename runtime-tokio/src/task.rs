@@ -1,8 +1,9 @@
 //! One connection: a future that makes turns of tokio's readiness, wakes and timers.
 
-use crate::Shared;
+use crate::home::Home;
+use crate::serving::Shared;
 use crate::waker::ConnectionWaker;
-use runtime::{Driver, Events, Peer, Service, Socket, Turn};
+use runtime::{Clock, Driver, Events, Peer, Service, Socket, Turn};
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -35,6 +36,12 @@ impl Polled {
         let registered = unsafe { AsyncFd::register(socket) };
         registered.map(Polled).map_err(|failed| failed.into_parts().1)
     }
+
+    /// The same socket with the poller of another scheduler.
+    fn moved_to(self, home: &Home) -> io::Result<Self> {
+        let _context = home.handle.enter();
+        Polled::new(self.0.into_inner())
+    }
 }
 
 impl AsRef<Socket> for Polled {
@@ -43,15 +50,36 @@ impl AsRef<Socket> for Polled {
     }
 }
 
-/// The future of one connection.
+/// A connection's place in the registry, which it leaves when this is dropped.
+struct Entry {
+    number: u64,
+    waker: Arc<ConnectionWaker>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.shared.registry.remove(self.number);
+        self.waker.forget_task();
+    }
+}
+
+/// The reason why a connection's future is done.
+pub(crate) enum Done {
+    /// The connection has ended.
+    Closed,
+    /// Its scheduler has been replaced by another one.
+    Moves,
+}
+
+/// The future of one connection on one scheduler.
 pub(crate) struct Task {
     driver: Driver<Polled>,
-    waker: Arc<ConnectionWaker>,
-    /// The tokio waker that `waker` forwards to.
+    entry: Entry,
+    home: Arc<Home>,
+    /// The tokio waker that the entry's waker forwards to.
     registered: Option<Waker>,
     timer: Timer,
-    number: u64,
-    shared: Arc<Shared>,
     /// Whether the end of input was seen, which tokio would report for ever.
     end_seen: bool,
     /// The same for the end of both directions.
@@ -63,35 +91,63 @@ pub(crate) struct Task {
 impl Task {
     /// Creates a connection of the service for a new client, and serves it unless it is refused.
     pub fn spawn(shared: &Arc<Shared>, service: &dyn Service, (socket, peer): (Socket, Peer)) {
-        let context = &shared.context;
+        let (home, context) = (shared.home(), &shared.context);
+        let entered = home.handle.enter();
         let waker = ConnectionWaker::new(context.stats.clone());
         let std_waker = waker.clone().into();
         let socket = match Polled::new(socket) {
             Ok(socket) => socket,
             Err(error) => return tracing::warn!(%error, "cannot poll a connection"),
         };
+        drop(entered);
         let connected =
             Driver::connect(context, service, (socket, peer), std_waker, context.clock.now());
         let Some(driver) = connected else { return };
         let number = shared.registry.add(waker.clone());
-        tokio::spawn(Task {
+        Self::new(driver, Entry { number, waker, shared: shared.clone() }, home).run();
+    }
+
+    fn new(driver: Driver<Polled>, entry: Entry, home: Arc<Home>) -> Self {
+        Task {
             driver,
-            waker,
+            entry,
+            home,
             registered: None,
             timer: Timer::default(),
-            number,
-            shared: shared.clone(),
             end_seen: false,
             hangup_seen: false,
             more: true,
+        }
+    }
+
+    fn run(mut self) {
+        let handle = self.home.handle.clone();
+        handle.spawn(async move {
+            match (&mut self).await {
+                Done::Closed => {}
+                Done::Moves => self.move_on(),
+            }
         });
+    }
+
+    /// Goes on with the scheduler of the moment. Events of the socket are reported anew there, and wakes are
+    /// kept until the first turn.
+    fn move_on(self) {
+        let Task { driver, entry, home: old, .. } = self;
+        let home = entry.shared.home();
+        match driver.with_socket(|polled| polled.moved_to(&home)) {
+            Ok(driver) => Self::new(driver, entry, home).run(),
+            Err(error) => tracing::warn!(%error, "cannot poll a connection that moves"),
+        }
+        // Until here, the old scheduler is still there.
+        drop(old);
     }
 
     /// Makes wakes reach this task. Usually its waker never changes.
     #[inline]
     fn register(&mut self, cx: &Context<'_>) {
         if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.waker.set_task(cx.waker().clone());
+            self.entry.waker.set_task(cx.waker().clone());
             self.registered = Some(cx.waker().clone());
         }
     }
@@ -126,40 +182,38 @@ impl Task {
     }
 
     fn turn(&mut self, events: Events) -> Turn {
-        let (driver, clock) = (&mut self.driver, &self.shared.context.clock);
+        let (driver, shared) = (&mut self.driver, &self.entry.shared);
+        let clock = &shared.context.clock;
         let mut turn = || BUFFER.with_borrow_mut(|b| driver.turn(events, b, clock.now()));
-        if self.shared.blocking { block_in_place(turn) } else { turn() }
+        if shared.blocking { block_in_place(turn) } else { turn() }
     }
 }
 
 impl Future for Task {
-    type Output = ();
+    type Output = Done;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Done> {
         let task = &mut *self;
-        task.shared.context.stats.loops.fetch_add(1, Relaxed);
+        if task.home.is_left() {
+            return Poll::Ready(Done::Moves);
+        }
+        task.entry.shared.context.stats.loops.fetch_add(1, Relaxed);
         task.register(cx);
         for _ in 0..TURNS_MAX {
-            let mut events = task.socket_events(cx) | task.waker.take();
-            events |= Events::WAKE.when(task.timer.fired(&task.driver, &task.shared, cx));
+            let mut events = task.socket_events(cx) | task.entry.waker.take();
+            let clock = &task.entry.shared.context.clock;
+            events |= Events::WAKE.when(task.timer.fired(&task.driver, clock, cx));
             if events.is_empty() && !task.more {
                 return Poll::Pending;
             }
             match task.turn(events) {
                 Turn::Wait => task.more = false,
                 Turn::More => task.more = true,
-                Turn::Closed => return Poll::Ready(()),
+                Turn::Closed => return Poll::Ready(Done::Closed),
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.shared.registry.remove(self.number);
-        self.waker.forget_task();
     }
 }
 
@@ -180,9 +234,8 @@ impl Timer {
     /// Whether the connection's deadline has passed. The timer is moved only to an earlier time.
     /// One that fires early is set again.
     #[inline]
-    fn fired(&mut self, driver: &Driver<Polled>, shared: &Shared, cx: &mut Context<'_>) -> bool {
+    fn fired(&mut self, driver: &Driver<Polled>, clock: &Clock, cx: &mut Context<'_>) -> bool {
         let Some(deadline_us) = driver.deadline_us() else { return false };
-        let clock = &shared.context.clock;
         loop {
             if self.sleep.is_none() || deadline_us < self.armed_us {
                 self.set(deadline_us, clock.instant(deadline_us).into());

@@ -93,6 +93,19 @@ impl<S: AsRef<Socket>> Driver<S> {
         }
     }
 
+    /// The same connection, with the socket kept in another way: `change` registers it with another poller, which
+    /// reports the socket's state anew.
+    ///
+    /// # Errors
+    /// Fails as `change` does; then the connection is closed.
+    pub fn with_socket<T: AsRef<Socket>>(
+        self,
+        change: impl FnOnce(S) -> io::Result<T>,
+    ) -> io::Result<Driver<T>> {
+        let Driver { exchange, socket, ready } = self;
+        Ok(Driver { exchange, socket: change(socket)?, ready })
+    }
+
     /// The socket, for registering it with a poller.
     pub fn socket(&self) -> &S {
         &self.socket
