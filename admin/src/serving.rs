@@ -30,7 +30,10 @@ const HEADERS_MAX: usize = 16 << 10;
 /// Waited after a failure to accept, which usually is that descriptors have run out.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// A thread that answers. Dropping this ends it.
+/// The time that answers under way get when the port is closed: as long as clients of the RESP port get.
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// A thread that answers. Dropping this ends it when it has given the answers under way.
 pub struct Serving {
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
@@ -80,16 +83,32 @@ async fn accept(
         };
         let (place, accepted) = tokio::select! {
             next = next => next?,
-            _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+            _ = stopped.wait_for(|stop| *stop) => break,
         };
-        let router = router.clone();
+        let (router, stop) = (router.clone(), Stop(stopped.clone()));
         match accepted {
             Ok((stream, _)) => drop(tokio::spawn(async move {
-                answer(stream, router).await;
+                answer(stream, router, stop).await;
                 drop(place);
             })),
             Err(_) => tokio::time::sleep(AFTER_FAILURE).await,
         }
+    }
+    drop(listener);
+    // All places are free again when all connections have ended.
+    let _ = timeout(DRAIN_WITHIN, places.acquire_many(CONNECTIONS_MAX as u32)).await;
+    Ok(())
+}
+
+/// Tells whether the port is being closed.
+#[derive(Clone)]
+pub(crate) struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// Waits until the port is being closed.
+    pub async fn asked(&mut self) {
+        // The sender is not dropped before.
+        let _ = self.0.wait_for(|stop| *stop).await;
     }
 }
 
@@ -111,11 +130,16 @@ impl Ends {
     }
 }
 
-/// Answers on one connection until either side has had enough.
-async fn answer(stream: TcpStream, router: Router) {
+/// Answers on one connection until either side has had enough, or the port is closed.
+async fn answer(stream: TcpStream, router: Router, mut stop: Stop) {
     // The first bytes decide the version, and the builder below would wait for them without a
     // limit.
-    if !matches!(timeout(HEADERS_WITHIN, stream.peek(&mut [0])).await, Ok(Ok(1..))) {
+    let mut first = [0];
+    let begun = tokio::select! {
+        begun = timeout(HEADERS_WITHIN, stream.peek(&mut first)) => begun,
+        () = stop.asked() => return,
+    };
+    if !matches!(begun, Ok(Ok(1..))) {
         return;
     }
     let Ok(ends) = Ends::of(&stream) else { return };
@@ -125,20 +149,32 @@ async fn answer(stream: TcpStream, router: Router) {
         note.store(true, Relaxed);
         std::future::ready(request)
     }));
-    let router = router.layer(Extension(ends));
+    let router = router.layer(Extension(ends)).layer(Extension(stop.clone()));
     let builder = builder();
     let service = TowerToHyperService::new(router);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    // Only the peer is interested in how a connection ended. A connection without any request is
-    // closed early.
-    if timeout(HEADERS_WITHIN, connection.as_mut()).await.is_ok() || !asked.load(Relaxed) {
-        return;
-    }
-    if timeout(CONNECTION_WITHIN, connection.as_mut()).await.is_err() {
+    // Only the peer is interested in how a connection ended.
+    let goes_on = tokio::select! {
+        _ = connection.as_mut() => false,
+        goes_on = enough(&asked) => goes_on,
+        () = stop.asked() => true,
+    };
+    if goes_on {
         connection.as_mut().graceful_shutdown();
         // A command that has just begun has its time.
         let _ = timeout(HEADERS_WITHIN + crate::command::WITHIN, connection).await;
     }
+}
+
+/// Waits until a connection is to be closed. Returns whether it may finish its answers: one without any
+/// request is closed early.
+async fn enough(asked: &AtomicBool) -> bool {
+    tokio::time::sleep(HEADERS_WITHIN).await;
+    if asked.load(Relaxed) {
+        tokio::time::sleep(CONNECTION_WITHIN).await;
+        return true;
+    }
+    false
 }
 
 fn builder() -> Builder<TokioExecutor> {

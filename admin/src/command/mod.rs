@@ -8,7 +8,7 @@ mod json;
 mod login;
 
 use crate::Admin;
-use crate::serving::Ends;
+use crate::serving::{Ends, Stop};
 use axum::Extension;
 use axum::Json;
 use axum::body::Bytes;
@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 /// Bytes of a request's body at most.
 pub(crate) const BODY_MAX: usize = 1 << 20;
@@ -38,10 +39,11 @@ static RUNNING: Semaphore = Semaphore::const_new(64);
 pub async fn command(
     State(admin): State<Arc<Admin>>,
     Extension(ends): Extension<Ends>,
+    Extension(stop): Extension<Stop>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    match run(admin, ends, &headers, &body).await {
+    match run(admin, (ends, stop), &headers, &body).await {
         Ok(answer) => answer,
         Err((status, error)) => (status, Json(json!({ "error": error }))).into_response(),
     }
@@ -51,7 +53,7 @@ type Refused = (StatusCode, String);
 
 async fn run(
     admin: Arc<Admin>,
-    ends: Ends,
+    (ends, stop): (Ends, Stop),
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response, Refused> {
@@ -76,11 +78,24 @@ async fn run(
         drop(place);
         answer
     };
-    let ran = tokio::task::spawn_blocking(work).await;
-    drop(hold);
+    let ran = finished(tokio::task::spawn_blocking(work), hold, stop).await;
     let (status, text) =
         ran.unwrap_or(Err(client::Ended::Panicked)).map_err(client::Ended::told)?;
     Ok((status, [(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+/// Waits until a request's commands have run. When the port is closed, those that wait for something end, and what
+/// runs is finished.
+async fn finished<T>(
+    mut work: JoinHandle<T>,
+    hold: Hold,
+    mut stop: Stop,
+) -> Result<T, tokio::task::JoinError> {
+    tokio::select! {
+        ran = &mut work => return ran,
+        () = stop.asked() => drop(hold),
+    }
+    work.await
 }
 
 /// Whether this user needs no password.

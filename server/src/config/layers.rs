@@ -109,7 +109,10 @@ fn read_file(name: &str, loaded: &mut Loaded) -> Result<Vec<Setting>, ConfigErro
 
 fn read_text(source: impl Read) -> std::io::Result<String> {
     let mut text = String::new();
-    source.take(FILE_MAX).read_to_string(&mut text)?;
+    source.take(FILE_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_MAX {
+        return Err(std::io::Error::other("it is longer than 64 MiB"));
+    }
     Ok(text)
 }
 

@@ -57,6 +57,16 @@ fn later_layers_win() {
 }
 
 #[test]
+fn a_file_that_is_too_long_is_refused_as_a_whole() {
+    let place = Place::new();
+    let file = place.file("long.conf", "hz 20\n");
+    // A comment of 64 MiB, of which no byte is written to the disk.
+    let long = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    long.set_len((64 << 20) + 1).unwrap();
+    assert!(error(&[&file]).contains("longer than 64 MiB"), "{}", error(&[&file]));
+}
+
+#[test]
 fn save_lines_of_a_layer_add_up() {
     let place = Place::new();
     let file = place.file("a.conf", "save 1 1\nsave 2 2\n");

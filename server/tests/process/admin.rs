@@ -155,6 +155,28 @@ fn the_end_does_not_wait_for_connections() {
 }
 
 #[test]
+fn the_end_waits_for_commands_that_run_and_tells_those_that_wait() {
+    const SLOW: &str =
+        r#"["EVAL", "local e = os.clock() + 1 while os.clock() < e do end return 7", 0]"#;
+    let (_folder, varve, port) = with_admin(&["--busy-reply-threshold", "60000"]);
+    let mut client = varve.connect();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| command(port, JSON, r#"["BLPOP", "jobs", 0]"#));
+        let runs = scope.spawn(|| command(port, JSON, SLOW));
+        until("both have begun", || {
+            let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut client).unwrap();
+            list.contains("cmd=blpop") && list.contains("cmd=eval")
+        });
+        assert!(varve.stop().status.success());
+        assert_eq!(runs.join().unwrap(), (200, r#"{"result":7}"#.into()));
+        let (status, text) = waits.join().unwrap();
+        assert_eq!(status, 503, "{text}");
+    });
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn who_begins_and_asks_nothing_is_let_go() {
     let (_folder, _varve, port) = with_admin(&[]);
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
