@@ -101,6 +101,12 @@ def run(browser):
     browser.until("commands", "document.querySelectorAll('#commands tbody tr').length > 2")
     browser.until("clients", "document.getElementById('clients').textContent.includes('<b>bold</b>')")
     browser.until("slow commands", "document.getElementById('slow').textContent.includes('<img')")
+    browser.until("nothing is tracked", "document.getElementById('tracked').textContent === 'not tracked'")
+    browser.ask("document.getElementById('track').focus()")
+    browser.press("Enter")
+    browser.until("hot keys", "/key:.*B \\(\\d+ %\\)/.test(document.getElementById('hot').textContent)")
+    browser.until("heat of shards", "/^\\d+ shards; the busiest/.test(document.getElementById('heat').ariaLabel)")
+    assert browser.ask("document.getElementById('track').disabled"), "tracking begins once"
     assert browser.ask("document.querySelectorAll('td *').length") == 0, "what clients say has become markup"
     assert browser.ask("[...document.querySelectorAll('input')].every((it) => it.ariaLabel)"), "an input without a name"
     console(browser)

@@ -1,4 +1,4 @@
-// The admin page: reads /info, /metrics, /clients, /slowlog every two seconds, and sends commands to /v1/command.
+// The admin page: reads /info, /metrics, /clients, /slowlog, /hotkeys every two seconds, and sends commands to /v1/command.
 "use strict"
 
 const EVERY_MS = 2000
@@ -156,10 +156,54 @@ function showCommands(info, seconds) {
     table("commands", [["command", ""], ...numbers], rows.map((it) => it.row))
 }
 
+// What HOTKEYS has found, of whoever began to track.
+function showHot(hot, shards) {
+    byId("track").disabled = Boolean(hot?.is_active)
+    const seconds = Math.round((hot?.duration_ms ?? 0) / 1000)
+    const [state, sample] = [hot?.is_active ? "being tracked" : "tracked", hot?.sample_ratio > 1 ? `, one command of ${hot.sample_ratio}` : ""]
+    byId("tracked").textContent = hot ? `${state} for ${seconds} s${sample}` : "not tracked"
+    const keys = new Map()
+    for (const of of ["by_us", "by_bytes"]) {
+        for (const { key, spent } of hot?.[of] ?? []) keys.set(key, { ...keys.get(key), [of]: spent })
+    }
+    const share = (spent, all) => (all ? ` (${Math.round((100 * spent) / all)} %)` : "")
+    table("hot", [["key", "words"], ["time", "number"], ["bytes", "number"]], [...keys].map(([key, it]) => [key,
+        it.by_us === undefined ? "–" : micros(it.by_us) + share(it.by_us, hot.all_commands_us),
+        it.by_bytes === undefined ? "–" : bytes(it.by_bytes) + share(it.by_bytes, hot.all_commands_bytes)]))
+    showHeat(hot ? Array.from({ length: shards }, (_, at) => hot.shards[at]?.uses ?? 0) : [])
+}
+
+function showHeat(uses) {
+    const [most, all] = [Math.max(1, ...uses), uses.reduce((sum, it) => sum + it, 0)]
+    byId("heat").replaceChildren(...uses.map((count, at) => {
+        const cell = document.createElement("i")
+        cell.style.opacity = 0.08 + 0.92 * (count / most)
+        cell.title = `shard ${at}: ${number.format(count)} uses`
+        return cell
+    }))
+    const said = all ? `${uses.length} shards; the busiest, ${uses.indexOf(most)}, has ${Math.round((100 * most) / all)} % of ${number.format(all)} uses of keys` : ""
+    byId("heat").setAttribute("aria-label", said || "no shards yet")
+    byId("heated").textContent = said
+}
+
+byId("track").addEventListener("click", async () => {
+    byId("track").disabled = true
+    try {
+        const { text, good } = await run(["HOTKEYS", "START", "METRICS", "2", "CPU", "NET", "COUNT", "20", "DURATION", "60"])
+        if (!good) throw new Error(text)
+        look()
+    } catch (error) {
+        byId("track").disabled = false
+        byId("trouble").textContent = error.message
+    }
+})
+
 async function look() {
     try {
-        const [info, metrics, clients, slow] = await Promise.all(["info", "metrics", "clients", "slowlog"].map(read))
-        show(await info.json(), await metrics.text(), await clients.json(), await slow.json())
+        const [info, metrics, clients, slow, hot] = await Promise.all(["info", "metrics", "clients", "slowlog", "hotkeys"].map(read))
+        const figures = await info.json()
+        show(figures, await metrics.text(), await clients.json(), await slow.json())
+        showHot(await hot.json(), figures.server.varve_shards)
         byId("trouble").textContent = ""
         byId("login").hidden = true
     } catch (error) {

@@ -16,7 +16,7 @@
 //! | [`metrics`] | the figures in Prometheus's format |
 //! | `command` | commands as JSON, for programs without a client library |
 //! | `page` | a page for people, which reads the others |
-//! | [`state`] | figures, configuration, clients and slow commands as JSON |
+//! | [`state`] | figures, configuration, clients, slow commands and hot keys as JSON |
 
 pub mod access;
 mod command;
@@ -65,6 +65,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/config", get(state::config))
         .route("/clients", get(state::clients))
         .route("/slowlog", get(state::slow))
+        .route("/hotkeys", get(state::hot))
         .route(COMMAND_PATH, post(command::command))
         .layer(DefaultBodyLimit::max(command::BODY_MAX))
         .layer(axum::middleware::from_fn_with_state(admin.clone(), access::guard))

@@ -6,6 +6,7 @@ use axum::extract::State;
 use engine::clients::describe;
 use engine::config::lookup;
 use engine::observe::figures::{Line, Value as Figure};
+use engine::observe::hot_keys::{Hot, Spent};
 use engine::observe::{self, SECTIONS};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -80,6 +81,26 @@ pub async fn slow(State(admin): State<Arc<Admin>>) -> Json<Value> {
         })
     };
     admin.engine.slowlog.newest(SLOW_MAX).into_iter().map(shown).collect::<Vec<_>>().into_json()
+}
+
+/// `/hotkeys`: the keys and shards on which most is spent, as `HOTKEYS` found; null without it.
+pub async fn hot(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    let keys = |hot: Option<Vec<Hot>>| {
+        let shown =
+            |(key, spent): Hot| json!({ "key": String::from_utf8_lossy(&key), "spent": spent });
+        hot.map(|hot| hot.into_iter().map(shown).collect::<Vec<_>>())
+    };
+    let shard = |it: &Spent| json!({ "uses": it.uses, "us": it.us, "bytes": it.bytes });
+    let shown = admin.engine.hot_keys.report(admin.clock.now()).map(|report| {
+        let shards: Vec<_> = report.shards.iter().map(shard).collect();
+        json!({
+            "is_active": report.is_active, "sample_ratio": report.ratio,
+            "started_unix_ms": report.started_ms, "duration_ms": report.duration_ms,
+            "all_commands_us": report.total_us, "all_commands_bytes": report.total_bytes,
+            "by_us": keys(report.by_time_us), "by_bytes": keys(report.by_bytes), "shards": shards,
+        })
+    });
+    Json(shown.into())
 }
 
 /// A list as an answer.

@@ -14,6 +14,7 @@ use crate::notify::keyspace::Keyspace;
 use crate::notify::monitor::Monitors;
 use crate::notify::pubsub::PubSub;
 use crate::notify::tracking::Tracking;
+use crate::observe::hot_keys::HotKeys;
 use crate::observe::latency::LatencyMonitor;
 use crate::observe::rates::Rates;
 use crate::observe::slowlog::SlowLog;
@@ -65,9 +66,9 @@ bitflags::bitflags! {
         const CLUSTER = 1 << 12;
         /// There are rate limits.
         const LIMITED = 1 << 14;
-        /// Fewer replicas than `min-replicas-to-write` follow.
         /// A share of the requests is refused, because connections wait too long.
         const OVERLOADED = 1 << 15;
+        /// Fewer replicas than `min-replicas-to-write` follow.
         const FEW_REPLICAS = 1 << 11;
     }
 }
@@ -133,6 +134,8 @@ pub struct Engine {
     pub stats: Stats,
     /// Slow commands.
     pub slowlog: SlowLog,
+    /// Keys on which most is spent (`HOTKEYS`).
+    pub hot_keys: HotKeys,
     /// Slow events (`LATENCY`).
     pub latency: Arc<LatencyMonitor>,
     /// Rates per second.
@@ -192,8 +195,7 @@ impl Engine {
 
     fn assemble(parts: Parts, commands: CommandTable) -> Arc<Self> {
         let (exec, client_reply) = (commands.id_of("exec"), commands.id_of("client|reply"));
-        let history = hex_digits(parts.environment.seed);
-        let out = Arc::new(Outgoing::new(Id40::parse(history.as_bytes()).unwrap_or(Id40::NONE)));
+        let out = outgoing(parts.environment.seed);
         let engine = Arc::new(Engine {
             stats: Stats::new(commands.entries().len()),
             random: AtomicU64::new(parts.environment.seed),
@@ -212,6 +214,7 @@ impl Engine {
             client_eviction: ClientEviction::default(),
             cross_protocol: CrossProtocol::default(),
             slowlog: SlowLog::default(),
+            hot_keys: HotKeys::default(),
             latency: Arc::default(),
             rates: Rates::default(),
             monitors: Monitors::default(),
@@ -306,6 +309,12 @@ impl Engine {
 
 /// SplitMix64's step, by which threads share one sequence.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// The stream to replicas, whose history has an id that follows from a seed.
+fn outgoing(seed: u64) -> Arc<Outgoing> {
+    let history = hex_digits(seed);
+    Arc::new(Outgoing::new(Id40::parse(history.as_bytes()).unwrap_or(Id40::NONE)))
+}
 
 /// Forty hexadecimal digits that follow from a seed.
 pub(crate) fn hex_digits(seed: u64) -> String {

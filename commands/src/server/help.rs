@@ -61,6 +61,17 @@ pub(super) const LATENCY: &[&str] = &[
     "    If no commands are specified then all histograms are replied.",
 ];
 
+pub(super) const HOTKEYS: &[&str] = &[
+    "GET",
+    "    Return the keys on which most was spent, and what all commands cost.",
+    "RESET",
+    "    Forget them, once tracking has ended.",
+    "START METRICS <count> [CPU] [NET] [COUNT <k>] [DURATION <seconds>] [SAMPLE <ratio>]",
+    "    Track the <k> keys with most time or bytes, looking at one of <ratio> commands.",
+    "STOP",
+    "    End tracking and keep what was found.",
+];
+
 pub(super) const MEMORY: &[&str] = &[
     "DOCTOR",
     "    Return memory problems reports.",

@@ -11,6 +11,7 @@ mod debug_data;
 mod debug_switches;
 mod digest;
 mod help;
+mod hotkeys;
 mod info;
 mod latency;
 mod memory;
@@ -32,6 +33,7 @@ pub const ALL: &[&[Spec]] = &[
     command::COMMANDS,
     config::COMMANDS,
     debug::COMMANDS,
+    hotkeys::COMMANDS,
     info::COMMANDS,
     latency::COMMANDS,
     memory::COMMANDS,

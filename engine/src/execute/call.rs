@@ -125,7 +125,10 @@ impl Engine {
             cx.fail(failure);
             return true;
         }
-        let failed = self.call_noted(cx);
+        let failed = match self.keyspace.is_profiled() {
+            true => self.call_profiled(cx, |cx| self.call_noted(cx)),
+            false => self.call_noted(cx),
+        };
         if guarded && let Some(seen) = self.seen(cx.session, cx.tx) {
             cx.changes.position = Some(seen);
         }

@@ -11,9 +11,11 @@
 //! | `rows` | the rows |
 //! | [`stats`], [`rates`] | what is counted, and how much of it happens per second |
 //! | [`slowlog`], [`latency`] | commands and moments that took long |
+//! | [`hot_keys`] | keys and shards on which most is spent |
 //! | `stages` | where the time of a turn goes |
 
 pub mod figures;
+pub mod hot_keys;
 pub mod latency;
 pub mod rates;
 mod rows;

@@ -239,6 +239,38 @@ fn commands_are_taken_and_answered_as_json() {
 }
 
 #[test]
+fn another_name_does_not_make_a_stream_an_answer() {
+    let (_folder, _varve, port) = with_admin(&["--rename-command", "SUBSCRIBE", "listen"]);
+    let (status, text) = command(port, JSON, r#"["LISTEN", "c"]"#);
+    assert_eq!(status, 400);
+    assert!(text.contains("LISTEN cannot be sent over HTTP"), "{text}");
+    let (status, text) = command(port, JSON, r#"["SUBSCRIBE", "c"]"#);
+    assert_eq!(status, 400);
+    assert!(text.contains("unknown command"), "{text}");
+}
+
+#[test]
+fn hot_keys_and_shards_are_told_as_json() {
+    let (_folder, varve, port) = with_admin(&["--shards", "4"]);
+    assert_eq!(ask(port, "/hotkeys", LOCAL), (200, "null".into()));
+    let mut client = varve.connect();
+    let start = ["START", "METRICS", "2", "CPU", "NET", "SAMPLE", "1"];
+    redis::cmd("HOTKEYS").arg(&start).exec(&mut client).unwrap();
+    let slow = "for i = 1, 2000 do redis.call('APPEND', KEYS[1], 'x') end";
+    redis::cmd("EVAL").arg(slow).arg(1).arg("slow").exec(&mut client).unwrap();
+    redis::cmd("SET").arg("large").arg(vec![b'x'; 100_000]).exec(&mut client).unwrap();
+    let (_, text) = ask(port, "/hotkeys", LOCAL);
+    assert!(text.contains(r#""is_active":true"#), "{text}");
+    assert!(text.contains(r#""by_bytes":[{"key":"large","spent":100013}"#), "{text}");
+    assert!(text.contains(r#""by_us":[{"key":"slow""#), "{text}");
+    let uses = text.split(r#""uses":"#).skip(1).map(|it| it.split(['}', ',']).next());
+    let uses: usize = uses.map(|it| it.unwrap().parse::<usize>().unwrap()).sum();
+    assert_eq!(uses, 2001, "{text}");
+    redis::cmd("HOTKEYS").arg("STOP").exec(&mut client).unwrap();
+    assert!(ask(port, "/hotkeys", LOCAL).1.contains(r#""is_active":false"#));
+}
+
+#[test]
 fn commands_run_as_the_user_whom_the_request_names() {
     let (_folder, varve, port) = with_admin(&["--admin-token", "token", "--requirepass", "secret"]);
     let mut client = varve.connect();

@@ -65,6 +65,8 @@ bitflags::bitflags! {
         const HIDES_EXPIRED = 1 << 30;
         /// [`Keyspace::is_guarded`].
         const GUARDED = 1 << 29;
+        /// [`Keyspace::is_profiled`].
+        const PROFILED = 1 << 28;
     }
 }
 
@@ -115,7 +117,8 @@ impl Keyspace {
     }
 
     /// Whether more belongs to a command than its handler: see [`Keyspace::announces_new`],
-    /// [`Keyspace::is_holding`], [`Keyspace::hides_expired`] and [`Keyspace::is_guarded`].
+    /// [`Keyspace::is_holding`], [`Keyspace::hides_expired`], [`Keyspace::is_guarded`] and
+    /// [`Keyspace::is_profiled`].
     #[inline]
     pub(crate) fn is_attended(&self) -> bool {
         self.event_flags.load(Ordering::Relaxed) & (Class::New as u32 | MARKS) != 0
@@ -135,6 +138,16 @@ impl Keyspace {
     /// Sets [`Keyspace::is_guarded`].
     pub(crate) fn set_guarded(&self, guarded: bool) {
         self.set_mark(Marks::GUARDED, guarded);
+    }
+
+    /// Whether it is measured what is spent on keys: see [`crate::observe::hot_keys`].
+    pub(crate) fn is_profiled(&self) -> bool {
+        self.event_flags.load(Ordering::Relaxed) & Marks::PROFILED.bits() != 0
+    }
+
+    /// Sets [`Keyspace::is_profiled`].
+    pub(crate) fn set_profiled(&self, profiled: bool) {
+        self.set_mark(Marks::PROFILED, profiled);
     }
 
     fn set_mark(&self, mark: Marks, on: bool) {

@@ -1,0 +1,296 @@
+//! `HOTKEYS`: the keys on which most time is spent, and the most bytes, for as long as somebody wants to know.
+
+mod engine;
+mod sketch;
+
+use parking_lot::Mutex;
+use runtime::Now;
+use sketch::Sketch;
+use storage::random::mix;
+
+/// A key with what was spent on it.
+pub type Hot = (Box<[u8]>, u64);
+
+/// What is to be found out.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whether by time.
+    pub time: bool,
+    /// Whether by bytes.
+    pub bytes: bool,
+    /// The number of keys to name.
+    pub count: usize,
+    /// The time after which it ends, in milliseconds; 0 for none.
+    pub duration_ms: u64,
+    /// One of so many commands is looked at.
+    pub ratio: u64,
+}
+
+/// What was found out so far.
+#[derive(Debug)]
+pub struct Report {
+    /// Whether more is to come.
+    pub is_active: bool,
+    /// One of so many commands was looked at.
+    pub ratio: u64,
+    /// The time of the start, in Unix milliseconds.
+    pub started_ms: u64,
+    /// The time since then, or up to its end, in milliseconds.
+    pub duration_ms: u64,
+    /// The time of all commands in microseconds, whether looked at or not.
+    pub total_us: u64,
+    /// The bytes of their arguments and replies.
+    pub total_bytes: u64,
+    /// The keys of those looked at, with microseconds, most first.
+    pub by_time_us: Option<Vec<Hot>>,
+    /// The keys of those looked at, with bytes, most first.
+    pub by_bytes: Option<Vec<Hot>>,
+    /// What was spent on each shard's keys by the commands looked at.
+    pub shards: Vec<Spent>,
+}
+
+/// What was spent on a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// The number of uses of its keys.
+    pub uses: u64,
+    /// The time in microseconds.
+    pub us: u64,
+    /// The bytes.
+    pub bytes: u64,
+}
+
+/// A key of a command, with its shard.
+type Used<'k> = (&'k [u8], u32);
+
+/// What one command cost.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    nanos: u64,
+    bytes: u64,
+}
+
+/// One observation, from its start to `HOTKEYS RESET`.
+#[derive(Debug)]
+struct Tracking {
+    options: Options,
+    started: Now,
+    /// The time at which it ends or has ended, in monotonic milliseconds.
+    ends_ms: u64,
+    is_active: bool,
+    commands: u64,
+    total: Cost,
+    nanos: Option<Sketch>,
+    bytes: Option<Sketch>,
+    /// By shard: uses, and their costs.
+    shards: Vec<(u64, Cost)>,
+}
+
+impl Tracking {
+    fn new(options: Options, now: Now) -> Self {
+        let ends_ms = match options.duration_ms {
+            0 => u64::MAX,
+            ms => now.mono_ms().saturating_add(ms),
+        };
+        let sketch = |wanted: bool| wanted.then(|| Sketch::for_top(options.count));
+        Tracking {
+            options,
+            started: now,
+            ends_ms,
+            is_active: true,
+            commands: 0,
+            total: Cost { nanos: 0, bytes: 0 },
+            nanos: sketch(options.time),
+            bytes: sketch(options.bytes),
+            shards: Vec::new(),
+        }
+    }
+
+    fn stop_when_over(&mut self, now: Now) {
+        self.is_active &= now.mono_ms() < self.ends_ms;
+    }
+
+    fn note(&mut self, cost: Cost, keys: &[Used<'_>]) {
+        self.commands += 1;
+        self.total.nanos += cost.nanos;
+        self.total.bytes += cost.bytes;
+        // At random, so that commands in a pattern are not missed.
+        if keys.is_empty() || !mix(self.commands).is_multiple_of(self.options.ratio) {
+            return;
+        }
+        let number = keys.len() as u64;
+        let each = Cost { nanos: cost.nanos / number, bytes: cost.bytes / number };
+        for (key, shard) in keys {
+            self.nanos.iter_mut().for_each(|sketch| sketch.add(key, each.nanos));
+            self.bytes.iter_mut().for_each(|sketch| sketch.add(key, each.bytes));
+            self.note_shard(*shard as usize, each);
+        }
+    }
+
+    fn note_shard(&mut self, shard: usize, cost: Cost) {
+        if self.shards.len() <= shard {
+            self.shards.resize(shard + 1, (0, Cost { nanos: 0, bytes: 0 }));
+        }
+        let (uses, spent) = &mut self.shards[shard];
+        *uses += 1;
+        spent.nanos += cost.nanos;
+        spent.bytes += cost.bytes;
+    }
+
+    fn report(&self, now: Now) -> Report {
+        let top = |sketch: &Sketch| sketch.top(self.options.count);
+        let in_us = |(key, nanos): Hot| (key, nanos / 1000);
+        let spent = |(uses, cost): &(u64, Cost)| Spent {
+            uses: *uses,
+            us: cost.nanos / 1000,
+            bytes: cost.bytes,
+        };
+        Report {
+            is_active: self.is_active,
+            ratio: self.options.ratio,
+            started_ms: self.started.wall_ms,
+            duration_ms: now.mono_ms().min(self.ends_ms).saturating_sub(self.started.mono_ms()),
+            total_us: self.total.nanos / 1000,
+            total_bytes: self.total.bytes,
+            by_time_us: self.nanos.as_ref().map(|it| top(it).into_iter().map(in_us).collect()),
+            by_bytes: self.bytes.as_ref().map(top),
+            shards: self.shards.iter().map(spent).collect(),
+        }
+    }
+}
+
+/// The observation in progress, or the last one.
+#[derive(Debug, Default)]
+pub struct HotKeys(Mutex<Option<Tracking>>);
+
+impl HotKeys {
+    /// The numbers of keys that one may ask for.
+    pub const COUNT_MAX: usize = 64;
+
+    /// What was found out; nothing if nobody wanted to know, or it was reset.
+    pub fn report(&self, now: Now) -> Option<Report> {
+        let mut tracking = self.0.lock();
+        let tracking = tracking.as_mut()?;
+        tracking.stop_when_over(now);
+        Some(tracking.report(now))
+    }
+
+    /// Begins; not if one is in progress.
+    fn start(&self, options: Options, now: Now) -> bool {
+        let mut tracking = self.0.lock();
+        tracking.iter_mut().for_each(|tracking| tracking.stop_when_over(now));
+        let starts = !tracking.as_ref().is_some_and(|tracking| tracking.is_active);
+        if starts {
+            *tracking = Some(Tracking::new(options, now));
+        }
+        starts
+    }
+
+    /// Ends the observation in progress, and keeps its results. Returns false if there is none.
+    fn stop(&self, now: Now) -> bool {
+        let mut tracking = self.0.lock();
+        let Some(tracking) = tracking.as_mut() else { return false };
+        tracking.stop_when_over(now);
+        let stops = std::mem::take(&mut tracking.is_active);
+        if stops {
+            tracking.ends_ms = now.mono_ms();
+        }
+        stops
+    }
+
+    /// Forgets the results. Returns false, and forgets nothing, if the observation is still in progress.
+    fn reset(&self, now: Now) -> bool {
+        let mut tracking = self.0.lock();
+        tracking.iter_mut().for_each(|tracking| tracking.stop_when_over(now));
+        let resets = !tracking.as_ref().is_some_and(|tracking| tracking.is_active);
+        if resets {
+            *tracking = None;
+        }
+        resets
+    }
+
+    /// Tells whether an observation is in progress, which changes only afterwards.
+    fn while_still(&self, tell: impl FnOnce(bool)) {
+        let tracking = self.0.lock();
+        tell(tracking.as_ref().is_some_and(|tracking| tracking.is_active));
+    }
+
+    /// Records a command. Returns false if the observation is over.
+    fn note(&self, cost: Cost, keys: &[Used<'_>], now: Now) -> bool {
+        let mut tracking = self.0.lock();
+        let Some(tracking) = tracking.as_mut() else { return false };
+        tracking.stop_when_over(now);
+        if tracking.is_active {
+            tracking.note(cost, keys);
+        }
+        tracking.is_active
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Options = Options { time: true, bytes: true, count: 2, duration_ms: 0, ratio: 1 };
+
+    fn at(ms: u64) -> Now {
+        Now { wall_ms: 5000 + ms, mono_us: ms * 1000 }
+    }
+
+    fn cost(us: u64, bytes: u64) -> Cost {
+        Cost { nanos: us * 1000, bytes }
+    }
+
+    fn names(hot: Option<Vec<Hot>>) -> Vec<(String, u64)> {
+        let text = |(key, spent): Hot| (String::from_utf8(key.into()).unwrap(), spent);
+        hot.unwrap().into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn keys_are_in_order_of_what_is_spent_on_them() {
+        let keys = HotKeys::default();
+        assert!(keys.report(at(0)).is_none());
+        assert!(!keys.note(cost(1, 1), &[(b"early", 0)], at(0)) && keys.start(ALL, at(10)));
+        assert!(!keys.start(ALL, at(11)), "one at a time");
+        assert!(keys.note(cost(10, 300), &[(b"a", 0), (b"b", 1), (b"c", 1)], at(20)));
+        assert!(keys.note(cost(50, 1), &[(b"b", 1)], at(20)));
+        assert!(keys.note(cost(7, 1000), &[(b"c", 1)], at(30)));
+        assert!(keys.note(cost(1000, 7), &[], at(30)), "without a key");
+        let report = keys.report(at(40)).unwrap();
+        assert_eq!((report.total_us, report.total_bytes), (1067, 1308));
+        assert_eq!((report.started_ms, report.duration_ms), (5010, 30));
+        assert_eq!(names(report.by_time_us), [("b".into(), 53), ("c".into(), 10)]);
+        assert_eq!(names(report.by_bytes), [("c".into(), 1100), ("b".into(), 101)]);
+        let second = Spent { uses: 4, us: 63, bytes: 1201 };
+        assert_eq!(report.shards, [Spent { uses: 1, us: 3, bytes: 100 }, second]);
+    }
+
+    #[test]
+    fn it_ends_in_time_or_when_told_and_keeps_what_it_has() {
+        let keys = HotKeys::default();
+        assert!(keys.start(Options { duration_ms: 100, bytes: false, ..ALL }, at(0)));
+        assert!(keys.note(cost(5, 5), &[(b"k", 3)], at(99)));
+        assert!(!keys.reset(at(99)), "it is in progress");
+        assert!(!keys.note(cost(5, 5), &[(b"k", 3)], at(100)));
+        let report = keys.report(at(500)).unwrap();
+        assert!(!report.is_active && report.by_bytes.is_none());
+        assert_eq!((report.duration_ms, report.total_us), (100, 5));
+        assert!(!keys.stop(at(500)));
+        assert!(keys.start(ALL, at(600)) && keys.stop(at(650)));
+        assert_eq!(keys.report(at(900)).unwrap().duration_ms, 50);
+        assert!(keys.reset(at(900)) && keys.report(at(900)).is_none());
+    }
+
+    #[test]
+    fn a_sample_is_about_as_large_as_asked_for() {
+        let keys = HotKeys::default();
+        assert!(keys.start(Options { ratio: 10, ..ALL }, at(0)));
+        for _ in 0..10_000 {
+            assert!(keys.note(cost(1, 1), &[(b"k", 3)], at(1)));
+        }
+        let report = keys.report(at(2)).unwrap();
+        let [(_, seen)] = names(report.by_bytes).try_into().unwrap();
+        assert!((900..1100).contains(&seen), "{seen}");
+        assert_eq!((report.ratio, report.total_bytes), (10, 10_000));
+    }
+}
