@@ -102,14 +102,18 @@ fn write_all(
 }
 
 /// The databases that hold keys.
-fn databases(client: &mut Client) -> Outcome<Vec<u64>> {
+pub(super) fn databases(client: &mut Client) -> Outcome<Vec<u64>> {
     let text = client.info_text("keyspace")?;
     let number = |line: &str| line.strip_prefix("db")?.split_once(':')?.0.parse().ok();
     Ok(text.lines().filter_map(number).collect())
 }
 
 /// Some keys, and where to go on.
-fn scan(client: &mut Client, cursor: &mut Vec<u8>, pattern: &str) -> Outcome<Vec<Vec<u8>>> {
+pub(super) fn scan(
+    client: &mut Client,
+    cursor: &mut Vec<u8>,
+    pattern: &str,
+) -> Outcome<Vec<Vec<u8>>> {
     let words =
         [b"SCAN", &cursor[..], b"MATCH", pattern.as_bytes(), b"COUNT", KEYS_AT_ONCE.as_bytes()];
     let answer = client.exchange(&command(&words), 1)?.remove(0).value()?;
@@ -146,7 +150,7 @@ fn restore(client: &mut Client, names: &[Vec<u8>], keys: &mut u64) -> Outcome<Ve
     Ok(restoring)
 }
 
-fn command(words: &[&[u8]]) -> Vec<u8> {
+pub(super) fn command(words: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::new();
     resp::encode_command(words.iter().copied(), &mut bytes);
     bytes

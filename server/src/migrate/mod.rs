@@ -1,6 +1,7 @@
 //! Data from one server to another. `varve migrate --from redis://…` moves all data of a running Redis into a running server of ours, without
-//! a stop: ours follows it, both are compared, ours becomes the master. `varve export` and `varve import` take keys through a file.
+//! a stop: ours follows it, both are compared, ours becomes the master. `varve export` and `varve import` take keys through a file; `varve bigkeys` only looks at them.
 
+pub(crate) mod bigkeys;
 pub(crate) mod client;
 pub(crate) mod export;
 pub(crate) mod import;

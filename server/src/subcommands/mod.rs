@@ -1,4 +1,4 @@
-//! The program's subcommands: `varve config`, `varve completions`, `varve doctor`, `varve migrate`, `varve export`, `varve import`, with the feature `capture` `varve capture`
+//! The program's subcommands: `varve bigkeys`, `varve config`, `varve completions`, `varve doctor`, `varve migrate`, `varve export`, `varve import`, with the feature `capture` `varve capture`
 //! and `varve advise`, and with the feature `cluster` `varve cluster try`.
 
 mod completions;
@@ -6,6 +6,7 @@ mod configuration;
 mod doctor;
 
 use crate::error::StartError;
+use crate::migrate::bigkeys::{self, BigKeysArgs};
 use crate::migrate::export::{self, ExportArgs};
 use crate::migrate::import::{self, ImportArgs};
 use crate::migrate::{self, MigrateArgs};
@@ -17,6 +18,7 @@ use doctor::DoctorArgs;
 /// Adds the subcommands that this program was built with.
 pub fn add_to(cli: Command) -> Command {
     let cli = cli
+        .subcommand(BigKeysArgs::augment_args(Command::new("bigkeys")))
         .subcommand(ConfigArgs::augment_args(Command::new("config")))
         .subcommand(CompletionsArgs::augment_args(Command::new("completions")))
         .subcommand(DoctorArgs::augment_args(Command::new("doctor")))
@@ -46,6 +48,7 @@ fn add_capture(cli: Command) -> Command {
 /// Fails like the subcommand.
 pub fn run(name: &str, matches: &ArgMatches) -> Result<(), StartError> {
     match name {
+        "bigkeys" => bigkeys::run(&read::<BigKeysArgs>(matches)),
         "config" => configuration::run(&read::<ConfigArgs>(matches)),
         "completions" => completions::run(&read::<CompletionsArgs>(matches)),
         "doctor" => doctor::run(&read::<DoctorArgs>(matches)),

@@ -203,6 +203,33 @@ fn keys_go_through_a_file() {
 }
 
 #[test]
+fn the_largest_keys_are_named() {
+    let (_dir, data) = folder();
+    let varve = Varve::start(&data, &[]);
+    let mut client = varve.connect();
+    let mut many = redis::pipe();
+    for at in 0..1000 {
+        many.set(format!("k{at}"), vec![b'x'; 100]).ignore();
+    }
+    many.set("large", vec![b'x'; 1 << 20]).rpush("list", vec![b'x'; 5000]);
+    many.cmd("SELECT").arg(3).set(b"far\xff", vec![b'x'; 10_000]);
+    let () = many.query(&mut client).unwrap();
+    let from = format!("redis://{}", varve.address());
+    let ended = run(&["bigkeys", "--from", &from, "--top", "3", "--rest", "1"]);
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert!(ended.stderr.contains("1003 keys looked at"), "{}", ended.stderr);
+    let lines: Vec<_> = ended.stdout.lines().map(|it| it.split_whitespace().collect()).collect();
+    let named: Vec<&[&str]> = lines.iter().take(3).map(|it: &Vec<&str>| &it[2..]).collect();
+    let expected: [&[&str]; 3] =
+        [&["db0", "string", "large"], &["db3", "string", "far\\xff"], &["db0", "list", "list"]];
+    assert_eq!(named, expected, "{}", ended.stdout);
+    assert!(ended.stdout.contains("string: 1002 keys, "), "{}", ended.stdout);
+    let ended = run(&["bigkeys", "--from", &from, "--db", "3", "--match", "f*"]);
+    assert!(ended.stdout.contains("string: 1 keys, "), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("large"), "{}", ended.stdout);
+}
+
+#[test]
 fn half_a_file_and_other_commands_are_no_export() {
     let ((dir, here), file) = (folder(), "keys");
     let varve = Varve::start(&here, &[]);
