@@ -9,6 +9,7 @@ mod documents;
 mod functions;
 mod lexer;
 mod modules;
+mod package;
 mod source;
 mod supply;
 mod tree;
@@ -35,6 +36,7 @@ const RULES: &[Rule] = &[
     functions::length,
     modules::circles,
     modules::directions,
+    package::debian,
     source::purpose,
     source::length,
     source::engine,

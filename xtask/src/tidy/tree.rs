@@ -35,7 +35,8 @@ impl Tree {
         let list = String::from_utf8(output.stdout).context("a file name is not UTF-8")?;
         let paths = list.split('\0').filter(|path| !path.is_empty() && root.join(path).exists());
         let files = paths.map(|path| {
-            let read = [".rs", ".toml", ".md", ".txt"].iter().any(|kind| path.ends_with(kind));
+            let read =
+                [".rs", ".toml", ".md", ".txt", ".service"].iter().any(|kind| path.ends_with(kind));
             let bytes = if read { std::fs::read(root.join(path))? } else { Vec::new() };
             let text = String::from_utf8_lossy(&bytes).into_owned();
             Ok(File { path: path.to_string(), text })
