@@ -118,11 +118,15 @@ impl Runtime for EpollRuntime {
         self.stats.clone()
     }
 
-    /// Adds threads at once. A surplus reactor passes its connections to the others and ends.
+    /// Adds threads at once. A surplus reactor passes its connections to the others and ends. A pool gets as many
+    /// workers.
     fn resize(&self, threads: usize) -> io::Result<()> {
         check_threads(threads)?;
         match self.serving.lock().as_ref() {
-            Some(group) => group.resize(threads),
+            Some(group) => {
+                group.pool.as_ref().map_or(Ok(()), |pool| pool.resize(threads))?;
+                group.resize(threads)
+            }
             None => Err(io::Error::new(io::ErrorKind::NotConnected, "not serving")),
         }
     }

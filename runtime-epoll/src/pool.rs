@@ -5,7 +5,7 @@
 
 use crate::mailbox::{Mailbox, Message};
 use crate::slots::Key;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use runtime::trace::{self, Stage};
 use runtime::{Driver, Events, RuntimeContext, stand_in};
@@ -53,7 +53,7 @@ impl Job {
 
 /// The pool.
 pub(crate) struct Pool {
-    workers: ThreadPool,
+    workers: RwLock<ThreadPool>,
     shared: Arc<Shared>,
 }
 
@@ -71,13 +71,17 @@ struct Shared {
 impl Pool {
     pub fn new(workers: usize) -> io::Result<Arc<Pool>> {
         let shared: Arc<Shared> = Arc::default();
-        let held = Arc::downgrade(&shared);
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(workers)
-            .thread_name(|n| format!("worker-{n}"))
-            .start_handler(move |_| provide(held.clone()));
-        let workers = pool.build().map_err(io::Error::other)?;
+        let workers = RwLock::new(start(workers, &shared)?);
         Ok(Arc::new(Pool { workers, shared }))
+    }
+
+    /// Changes the number of workers. New ones take the place of the old, which end once they have done the jobs
+    /// that they were told of.
+    pub fn resize(&self, workers: usize) -> io::Result<()> {
+        let workers = start(workers, &self.shared)?;
+        let old = std::mem::replace(&mut *self.workers.write(), workers);
+        drop(old);
+        Ok(())
     }
 
     /// Queues a job for the next free thread.
@@ -88,8 +92,18 @@ impl Pool {
             self.shared.changed.notify_one();
         }
         let shared = self.shared.clone();
-        self.workers.spawn_fifo(move || shared.work());
+        self.workers.read().spawn_fifo(move || shared.work());
     }
+}
+
+/// Starts workers.
+fn start(workers: usize, shared: &Arc<Shared>) -> io::Result<ThreadPool> {
+    let held = Arc::downgrade(shared);
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(workers)
+        .thread_name(|n| format!("worker-{n}"))
+        .start_handler(move |_| provide(held.clone()));
+    pool.build().map_err(io::Error::other)
 }
 
 /// Installs the hook that lets another thread work when this one is held by a long call.

@@ -49,6 +49,26 @@ fn the_queue_of_a_busy_pool_is_counted() {
 }
 
 #[test]
+fn a_pool_gets_more_workers_and_fewer_and_loses_nothing() {
+    let server = serving(1, Execution::Pool { workers: 1 }, false);
+    let mut clients: Vec<Client> = (0..4).map(|_| server.client()).collect();
+    clients.iter_mut().for_each(|client| client.ask("echo x", "x"));
+    server.runtime.resize(3).expect("grow");
+    let start = Instant::now();
+    clients[..3].iter_mut().for_each(|client| client.send("block 700\n"));
+    clients[..3].iter_mut().for_each(|client| client.expect("blocked"));
+    assert!(start.elapsed() < Duration::from_millis(1400), "{:?}", start.elapsed());
+    // More jobs than workers, old and new.
+    clients.iter_mut().for_each(|client| client.send("block 50\n"));
+    server.runtime.resize(1).expect("shrink");
+    clients.iter_mut().for_each(|client| client.expect("blocked"));
+    let start = Instant::now();
+    clients[..3].iter_mut().for_each(|client| client.send("block 100\n"));
+    clients[..3].iter_mut().for_each(|client| client.expect("blocked"));
+    assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+}
+
+#[test]
 fn pinned_threads_serve() {
     let server = serving(3, Execution::Inline, true);
     let mut clients: Vec<Client> = (0..6).map(|_| server.client()).collect();
