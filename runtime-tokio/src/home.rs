@@ -74,9 +74,4 @@ impl Scheduler {
     pub fn end(self) {
         self.runtime.shutdown_timeout(LEAVE_MAX);
     }
-
-    /// The same without waiting, for a thread of another scheduler.
-    pub fn end_behind(self) {
-        self.runtime.shutdown_background();
-    }
 }

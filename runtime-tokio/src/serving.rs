@@ -77,21 +77,28 @@ impl Serving {
         let accepting = match Accepting::start(&self.listeners, &self.shared) {
             Ok(accepting) => accepting,
             Err(error) => {
+                // Clients may have been accepted for it meanwhile.
                 *self.shared.home.lock() = old_home;
-                scheduler.end_behind();
+                self.move_away_from(scheduler, &leaving);
                 return Err(error);
             }
         };
         drop(old_home);
         std::mem::replace(&mut self.accepting, accepting).abort();
         let old = std::mem::replace(&mut self.scheduler, scheduler);
-        old.leave();
-        self.shared.registry.wake_all();
+        self.move_away_from(old, &leaving);
         self.threads = threads;
         self.shared.context.stats.threads.store(threads as u64, Relaxed);
-        // The thread waits for it, and cannot have ended.
-        let _ = leaving.send(old);
         Ok(())
+    }
+
+    /// Makes all tasks of a scheduler move to the one that is in use, and passes it to the thread that waits
+    /// for that.
+    fn move_away_from(&self, scheduler: Scheduler, leaving: &Sender<Scheduler>) {
+        scheduler.leave();
+        self.shared.registry.wake_all();
+        // The thread waits for it, and cannot have ended.
+        let _ = leaving.send(scheduler);
     }
 
     /// Starts a thread that waits until the scheduler that it is sent has been left: its own threads cannot
