@@ -15,6 +15,7 @@
 //! | [`Prepared`], [`Running`] | a node that is open, and one that is running |
 //! | `driver` | the thread that drives the member |
 //! | [`Transport`] | how messages leave; `links` implements it with gRPC, `receive` and `service` are the receiving side |
+//! | `outgoing` | what is sent: batches of messages, pieces of a snapshot |
 //! | `wire` | the messages between nodes, in protobuf |
 //! | `book`, `hub` | the node's identity, and the nodes it knows |
 //! | `seat` | the node as the engine's cluster |
@@ -30,6 +31,7 @@ mod driver;
 mod files;
 mod hub;
 mod links;
+mod outgoing;
 mod receive;
 mod seat;
 mod secure;

@@ -5,27 +5,27 @@
 //! bounded. A message that does not fit, or has no connection, is lost, so a sender never waits for
 //! another node.
 
-use crate::book::{Book, Stranger, name_of};
+use crate::book::{Stranger, name_of};
 use crate::hub::Hub;
 use crate::receive::{Receiver, host_of};
 use crate::secure::{Connector, accept};
 use crate::service::{PeersClient, PeersServer};
 use crate::transport::{Event, Inbox, Transport};
-use crate::wire::{Batch, Chunk, Greeting, Peer, Raft, VERSION, weight};
+use crate::outgoing::{Outgoing, read_pieces};
+use crate::wire::{Greeting, Peer, weight};
 use consensus::{Message, NodeId, SnapshotReader};
+use engine::peers::breakers::{Breakers, Kind};
 use member::Packet;
 use parking_lot::Mutex;
+use runtime::Clock;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
-use tonic::codegen::tokio_stream::Stream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
@@ -36,12 +36,6 @@ const QUEUE: usize = 8_192;
 /// The highest number of bytes of messages that wait for one connection.
 const QUEUE_BYTES: usize = 64 << 20;
 
-/// The approximate number of messages and of bytes in one batch.
-const BATCH: (usize, usize) = (256, 1 << 20);
-
-/// The number of bytes in one piece of a snapshot.
-const PIECE: usize = 1 << 20;
-
 /// The time that connecting, or the answer to a greeting, may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -51,11 +45,18 @@ const GREETING: Duration = Duration::from_millis(500);
 /// The number of pieces of a snapshot that may be read ahead.
 const PIECES: usize = 4;
 
-/// The time between two attempts to connect: at first, and at most.
-const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// The shortest time between two attempts to connect. After some failures the node's breaker has
+/// longer ones.
+const REST: Duration = Duration::from_millis(50);
+
+/// The time after a snapshot that did not get through.
+const SNAPSHOT_REST: Duration = Duration::from_secs(1);
 
 /// The time for which contact with an unknown node is tried.
 const MEETING: Duration = Duration::from_secs(15);
+
+/// The time between two attempts to contact it.
+const MEETING_REST: Duration = Duration::from_millis(250);
 
 /// The highest number of unknown nodes that are contacted at once.
 const MEETINGS_MAX: usize = 64;
@@ -82,10 +83,20 @@ pub struct Seen {
     pub heard: Option<Instant>,
 }
 
+/// The circuit breakers of the server, and the clock that they are given.
+#[derive(Clone)]
+pub struct Guard {
+    /// The breakers.
+    pub breakers: Arc<Breakers>,
+    /// The clock.
+    pub clock: Clock,
+}
+
 /// The state that all tasks share.
 struct Shared {
     hub: Arc<Hub>,
     inbox: Inbox,
+    guard: Guard,
     links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
     meetings: AtomicUsize,
 }
@@ -107,6 +118,7 @@ impl Links {
         hub: Arc<Hub>,
         inbox: Inbox,
         listeners: Vec<std::net::TcpListener>,
+        guard: Guard,
     ) -> io::Result<Links> {
         let mut runtime = Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).thread_name("peers").enable_all().build()?;
@@ -117,8 +129,8 @@ impl Links {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             runtime.spawn(listen(listener, receiver.clone(), hub.clone()));
         }
-        let links = Mutex::default();
-        let shared = Arc::new(Shared { hub, inbox, links, meetings: AtomicUsize::new(0) });
+        let (links, meetings) = (Mutex::default(), AtomicUsize::new(0));
+        let shared = Arc::new(Shared { hub, inbox, guard, links, meetings });
         runtime.spawn(tend_all(shared.clone()));
         let handle = runtime.handle().clone();
         Ok(Links { shared, handle, runtime: Mutex::new(Some(runtime)) })
@@ -149,7 +161,7 @@ impl Links {
                     Ok(()) => break,
                     Err(error) => tracing::debug!(error, %ip, bus_port, "a node was not met"),
                 }
-                tokio::time::sleep(REST.1 / 4).await;
+                tokio::time::sleep(MEETING_REST).await;
             }
             shared.meetings.fetch_sub(1, Ordering::SeqCst);
         });
@@ -186,7 +198,7 @@ impl Transport for Arc<Links> {
             if let Err(error) = &sent {
                 tracing::warn!(error, to = name_of(to), "a snapshot did not get through");
                 // The next attempt follows at once.
-                tokio::time::sleep(REST.1).await;
+                tokio::time::sleep(SNAPSHOT_REST).await;
             }
             // The driver's queue may be full for a while.
             let told = move || shared.inbox.tell(Event::SnapshotSent(to, sent.is_ok()));
@@ -281,21 +293,24 @@ fn tend_each(shared: &Arc<Shared>) {
 
 /// Keeps up the connection to a node until the node is forgotten.
 async fn tend(shared: Arc<Shared>, id: NodeId, link: Arc<Link>) {
-    let mut rest = REST.0;
+    let (Guard { breakers, clock }, name) = (&shared.guard, name_of(id));
     while let Some(peer) = shared.hub.peer(id) {
-        let began = Instant::now();
-        if let Err(error) = visit(&shared.hub, &peer, &link).await {
-            tracing::debug!(
-                error,
-                host = peer.host,
-                port = peer.bus_port,
-                "no connection to a node"
-            );
-        }
+        // Nobody else asks for this node.
+        breakers.admit(Kind::Node, &name, clock.now());
+        let proven = || breakers.succeeded(Kind::Node, &name, clock.now());
+        let visited = visit(&shared.hub, &peer, &link, proven).await;
         link.close();
-        rest = if began.elapsed() > REST.1 { REST.0 } else { (rest * 2).min(REST.1) };
-        tokio::time::sleep(rest).await;
+        if let Err(error) = visited {
+            let (host, port) = (&peer.host, peer.bus_port);
+            tracing::debug!(error, host, port, "no connection to a node");
+            if breakers.failed(Kind::Node, &name, clock.now()) {
+                tracing::warn!(error, host, port, node = name, "a node does not answer");
+            }
+        }
+        let wait = breakers.wait(Kind::Node, &name, clock.now());
+        tokio::time::sleep(wait.max(REST)).await;
     }
+    breakers.forget(Kind::Node, &name);
 }
 
 /// Connects to another node.
@@ -347,8 +362,14 @@ async fn meet(hub: &Arc<Hub>, host: &str, port: u16) -> Result<(), String> {
     greet(hub, &mut client, host, 0).await
 }
 
-/// Uses a connection to a node from its beginning to its end.
-async fn visit(hub: &Arc<Hub>, peer: &Peer, link: &Link) -> Result<(), String> {
+/// Uses a connection to a node from its beginning to its end. Calls `proven` whenever the node has
+/// answered on it for a while.
+async fn visit(
+    hub: &Arc<Hub>,
+    peer: &Peer,
+    link: &Link,
+    proven: impl Fn(),
+) -> Result<(), String> {
     let through = connector(hub);
     let mut client = connect(&peer.host, peer.bus_port, &hub.secret, through).await?;
     greet(hub, &mut client, &peer.host, peer.id).await?;
@@ -362,7 +383,7 @@ async fn visit(hub: &Arc<Hub>, peer: &Peer, link: &Link) -> Result<(), String> {
     let mut sender = client.clone();
     tokio::select! {
         ended = sender.messages(stream) => ended.map_err(|error| error.to_string()),
-        ended = keep_greeting(hub, client, peer, link) => ended,
+        ended = keep_greeting(hub, client, peer, link, proven) => ended,
     }
 }
 
@@ -372,61 +393,18 @@ async fn keep_greeting(
     mut client: PeersClient,
     peer: &Peer,
     link: &Link,
+    proven: impl Fn(),
 ) -> Result<(), String> {
     let cluster = hub.cluster();
     loop {
         tokio::time::sleep(GREETING).await;
         greet(hub, &mut client, &peer.host, peer.id).await?;
         link.seen.lock().heard = Some(Instant::now());
+        proven();
         let now = hub.peer(peer.id).ok_or("it was forgotten")?;
         if (&now.host, now.bus_port) != (&peer.host, peer.bus_port) || hub.cluster() != cluster {
             return Ok(());
         }
-    }
-}
-
-/// A stream of batches, made of the messages that wait.
-struct Outgoing {
-    messages: mpsc::Receiver<Message>,
-    bytes: Arc<AtomicUsize>,
-    cluster: u64,
-    from: NodeId,
-    waiting: Vec<Message>,
-}
-
-impl Outgoing {
-    fn new(book: Book, messages: mpsc::Receiver<Message>, bytes: Arc<AtomicUsize>) -> Outgoing {
-        Outgoing { messages, bytes, cluster: book.cluster, from: book.me.id, waiting: Vec::new() }
-    }
-}
-
-impl Stream for Outgoing {
-    type Item = Batch;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Batch>> {
-        let this = &mut *self;
-        if this.waiting.is_empty() {
-            let taken = this.messages.poll_recv_many(context, &mut this.waiting, BATCH.0);
-            if ready!(taken) == 0 {
-                return Poll::Ready(None);
-            }
-        }
-        let mut bytes = 0;
-        let fits = |message: &&Message| {
-            let before = bytes;
-            bytes += weight(message);
-            before < BATCH.1
-        };
-        let count = this.waiting.iter().take_while(fits).count();
-        let messages: Vec<Message> = this.waiting.drain(..count).collect();
-        let weight = messages.iter().map(weight).sum();
-        // The end of a connection sets it to zero.
-        let _ = this.bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |bytes: usize| {
-            Some(bytes.saturating_sub(weight))
-        });
-        let messages = messages.into_iter().map(Raft::from).collect();
-        let (cluster, from) = (this.cluster, this.from);
-        Poll::Ready(Some(Batch { version: VERSION, cluster, from, messages }))
     }
 }
 
@@ -460,186 +438,5 @@ impl Drop for Free {
     }
 }
 
-/// Reads a snapshot as fast as its pieces are sent. The last piece of a damaged one is never sent,
-/// so its receiver knows that it is incomplete.
-fn read_pieces(
-    book: &Book,
-    message: Message,
-    mut snapshot: SnapshotReader,
-    pieces: &mpsc::Sender<Chunk>,
-) {
-    let (mut first, total) = (Some(Raft::from(message)), snapshot.length());
-    loop {
-        let piece = match snapshot.piece(PIECE) {
-            Ok(Some(piece)) => piece,
-            // An empty snapshot has one empty piece.
-            Ok(None) if first.is_some() => Vec::new(),
-            Ok(None) => return,
-            Err(error) => return tracing::error!(%error, "a snapshot cannot be sent"),
-        };
-        let total = if first.is_some() { total } else { 0 };
-        let (message, data) = (first.take(), piece.into());
-        let (version, cluster, from) = (VERSION, book.cluster, book.me.id);
-        // Once the connection has ended nobody takes the pieces.
-        if pieces.blocking_send(Chunk { version, cluster, from, message, total, data }).is_err() {
-            return;
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::hub::Announce;
-    use crate::transport::{Outlet, inbox};
-    use consensus::testing::Disk;
-    use consensus::{Base, Files as _, Membership, MessageKind, Snapshots};
-    use std::io::{Read, Write};
-    use storage::testing::until;
-
-    const SECRET: &str = "nobody else knows";
-
-    struct Side {
-        hub: Arc<Hub>,
-        links: Arc<Links>,
-        outlet: Outlet,
-        port: u16,
-        _dir: tempfile::TempDir,
-    }
-
-    fn side(id: NodeId) -> Side {
-        let dir = tempfile::tempdir().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let host = String::new();
-        let announce = Announce { host, port: 1, bus_port: port, secret: SECRET.into() };
-        let hub = Arc::new(Hub::open(dir.path(), &announce, id, 1).unwrap());
-        let (inbox, outlet) = inbox();
-        let links = Arc::new(Links::start(hub.clone(), inbox, vec![listener]).unwrap());
-        Side { hub, links, outlet, port, _dir: dir }
-    }
-
-    /// Two nodes of one cluster that have met.
-    fn pair() -> (Side, Side) {
-        let (one, two) = (side(1), side(2));
-        one.hub.found(77).unwrap();
-        two.links.meet([127, 0, 0, 1].into(), one.port);
-        until("they have met", || one.links.seen(2).is_up && two.links.seen(1).is_up);
-        assert_eq!(two.hub.cluster(), 77);
-        (one, two)
-    }
-
-    fn base() -> Base {
-        Base { index: 5, term: 1, members: Membership::of([1, 2]), seq: 0, time: 0 }
-    }
-
-    /// A snapshot on a disk, of which a byte may be altered.
-    fn snapshot(data: &[u8], altered: Option<usize>) -> SnapshotReader {
-        let mut disk = Disk::default();
-        Snapshots(&mut disk).keep(0, &base(), data).unwrap();
-        let name = disk.list().unwrap().remove(0);
-        altered.into_iter().for_each(|at| disk.rot(&name, at));
-        Snapshots(&mut disk).open(0, &base()).unwrap()
-    }
-
-    /// Whether the driver is told that its snapshot has arrived.
-    fn was_sent(side: &Side) -> bool {
-        let event = side.outlet.events.recv_timeout(Duration::from_secs(30)).unwrap();
-        let Event::SnapshotSent(1, sent) = event else { panic!("nothing else is told") };
-        sent
-    }
-
-    fn packet(index: u64, is_snapshot: bool) -> Packet {
-        let kind = if is_snapshot { MessageKind::Snapshot } else { MessageKind::Append };
-        let message = Message {
-            kind,
-            to: 1,
-            from: 2,
-            term: 3,
-            log_term: 2,
-            index,
-            entries: Vec::new(),
-            commit: 0,
-            commit_term: 0,
-            snapshot: is_snapshot.then(base),
-            request_snapshot: 0,
-            reject: false,
-            reject_hint: 0,
-            context: bytes::Bytes::new(),
-            priority: 0,
-        };
-        Packet { message, data: None }
-    }
-
-    fn received(side: &Side) -> Packet {
-        let event = side.outlet.events.recv_timeout(Duration::from_secs(30)).unwrap();
-        let Event::Packet(packet) = event else { panic!("nothing else is sent") };
-        *packet
-    }
-
-    #[test]
-    fn messages_arrive_in_order_and_snapshots_whole() {
-        let (one, two) = pair();
-        (0..1_000).for_each(|index| two.links.send(packet(index, false)));
-        for index in 0..1_000 {
-            assert_eq!(received(&one).message, packet(index, false).message);
-        }
-        let data: Vec<u8> = (0..3_500_000_u32).map(|at| (at % 251) as u8).collect();
-        two.links.send_snapshot(packet(0, true).message, snapshot(&data, None));
-        assert!(received(&one).data.is_some_and(|got| got == data));
-        assert!(was_sent(&two));
-        two.links.send_snapshot(packet(0, true).message, snapshot(&[], None));
-        assert!(received(&one).data.is_some_and(|got| got.is_empty()));
-        assert!(was_sent(&two));
-        // What is damaged on the disk of who sends it never counts as whole.
-        two.links.send_snapshot(packet(0, true).message, snapshot(&data, Some(2_000_000)));
-        assert!(!was_sent(&two));
-        assert!(one.outlet.events.is_empty());
-        two.links
-            .send(Packet { message: Message { to: 9, ..packet(0, false).message }, data: None });
-        assert_eq!(two.hub.counts.lost.get(), 2, "nobody knows a node 9");
-    }
-
-    #[test]
-    fn strangers_and_garbage_are_refused_and_hold_up_nobody() {
-        let (one, two) = pair();
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let raft = Raft::from(packet(1, false).message);
-        let batch = |version, cluster, from, raft: &Raft| Batch {
-            version,
-            cluster,
-            from,
-            messages: vec![raft.clone()],
-        };
-        let bad = [
-            batch(2, 77, 2, &raft),
-            batch(1, 78, 2, &raft),
-            batch(1, 77, 3, &raft),
-            batch(1, 77, 2, &Raft { kind: 99, ..raft.clone() }),
-        ];
-        let refused = bad.len() as u64;
-        runtime.block_on(async {
-            for batch in bad {
-                let mut client = connect("127.0.0.1", one.port.into(), SECRET, None).await.unwrap();
-                let status =
-                    client.messages(tonic::codegen::tokio_stream::iter([batch])).await.unwrap_err();
-                assert_eq!(status.code(), tonic::Code::PermissionDenied);
-            }
-        });
-        assert_eq!(one.hub.counts.refused.get(), refused);
-        // Without the secret nothing is told, and nothing is looked at.
-        runtime.block_on(async {
-            for wrong in ["", "another"] {
-                let mut client = connect("127.0.0.1", one.port.into(), wrong, None).await.unwrap();
-                let status = client.greet(two.hub.book().greeting("")).await.unwrap_err();
-                assert_eq!(status.code(), tonic::Code::Unauthenticated);
-            }
-        });
-        let mut raw = std::net::TcpStream::connect(("127.0.0.1", one.port)).unwrap();
-        raw.write_all(&[b'x'; 4_096]).unwrap();
-        // It is closed, or reset.
-        let _ = raw.read_to_end(&mut Vec::new());
-        two.links.send(packet(7, false));
-        assert_eq!(received(&one).message.index, 7);
-    }
-}
+mod tests;

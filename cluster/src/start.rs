@@ -3,7 +3,7 @@
 use crate::driver::Driver;
 use crate::files::Folder;
 use crate::hub::{Announce, Hub};
-use crate::links::Links;
+use crate::links::{Guard, Links};
 use crate::seat::Seat;
 use crate::secure::Certificates;
 use crate::transport::{Event, Inbox, Outlet, inbox};
@@ -127,9 +127,11 @@ impl Prepared {
         if let Some(certificates) = certificates {
             hub.certificates.get_or_init(|| certificates);
         }
+        let breakers = engine.breakers.clone();
         let seat = Arc::new(seat(&opened.member, &hub, inbox.clone(), &plan));
         let node = opened.start_behind(engine, seat.clone()).map_err(|error| error.to_string())?;
-        let links = Links::start(hub.clone(), inbox.clone(), listeners);
+        let guard = Guard { breakers, clock: plan.clock };
+        let links = Links::start(hub.clone(), inbox.clone(), listeners, guard);
         let links = Arc::new(links.map_err(|error| error.to_string())?);
         let first = seat.links.set(links.clone()).is_ok();
         debug_assert!(first, "links are made once");

@@ -19,6 +19,7 @@ use crate::observe::latency::LatencyMonitor;
 use crate::observe::rates::Rates;
 use crate::observe::slowlog::SlowLog;
 use crate::observe::stats::Stats;
+use crate::peers::breakers::Breakers;
 use crate::peers::holds::Holds;
 use crate::replication::{Outgoing, Replication, Tee, feed};
 use crate::scripting::Scripting;
@@ -122,6 +123,8 @@ pub struct Engine {
     pub keyspace: Keyspace,
     /// Clients that wait for keys.
     pub blocking: Blocking,
+    /// The circuit breakers of what this server depends on.
+    pub breakers: Arc<Breakers>,
     /// Keys that are being sent to another server.
     pub(crate) holds: Holds,
     /// Subscriptions.
@@ -207,6 +210,7 @@ impl Engine {
             clients: Clients::default(),
             keyspace: Keyspace::default(),
             blocking: Blocking::default(),
+            breakers: Arc::default(),
             holds: Holds::default(),
             pubsub: PubSub::default(),
             tracking: Tracking::default(),

@@ -179,6 +179,8 @@ impl Line {
                 let fields = family.fields.iter().zip(values);
                 let shown: Vec<_> =
                     fields.map(|(field, value)| format!("{}={value}", field.name)).collect();
+                // As in Redis: nothing in a name may look like the end of it.
+                let of = of.replace(['#', ':', '\n', '\r'], "_");
                 write!(text, "{}{of}:{}", family.name, shown.join(","))
             }
         };

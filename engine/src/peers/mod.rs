@@ -1,6 +1,11 @@
 //! Communication with other servers, for commands. The engine uses no sockets; its
 //! [`Host`](crate::Host) does. Keys that are being sent are held (`holds`).
+//!
+//! What a server depends on and may fail has a circuit breaker ([`breaker`], [`breakers`]), so that
+//! nobody waits for it again and again.
 
+pub mod breaker;
+pub mod breakers;
 pub(crate) mod holds;
 
 use crate::failure::Failure;
@@ -64,7 +69,7 @@ impl Answers {
     }
 }
 
-/// An error in the communication with another server, displayed in Redis's words.
+/// An error in the communication with another server, displayed in Redis's words where it has any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerError {
     /// There is no such address, or no server answered there in time.
@@ -73,6 +78,8 @@ pub enum PeerError {
     Writing,
     /// It broke, timed out, or received something invalid, before every reply had arrived.
     Reading,
+    /// The server did not answer lately, and is left alone for a while: its breaker is open.
+    Silent,
 }
 
 impl PeerError {
@@ -82,6 +89,9 @@ impl PeerError {
             PeerError::Connecting => "IOERR error or timeout connecting to the client",
             PeerError::Writing => "IOERR error or timeout writing to target instance",
             PeerError::Reading => "IOERR error or timeout reading to target instance",
+            PeerError::Silent => {
+                "IOERR the target instance did not answer lately, and is tried again in a moment"
+            }
         }
     }
 }

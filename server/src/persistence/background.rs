@@ -131,7 +131,7 @@ impl Persistence {
             && engine.is_logging()
             && !self.saver.is_running()
         {
-            log.rewrite_when_due(&engine, &self.saver.turn);
+            log.rewrite_when_due(&engine, &self.saver.turn, self.clock);
         }
     }
 }

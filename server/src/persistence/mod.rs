@@ -43,7 +43,8 @@ use std::time::Instant;
 /// The data of a server on disk.
 pub(crate) struct Persistence {
     config: Arc<ConfigStore>,
-    clock: Clock,
+    /// The server's clock.
+    pub clock: Clock,
     started: Instant,
     dir: DataDir,
     /// Writes snapshots.

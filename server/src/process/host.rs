@@ -113,12 +113,15 @@ impl Host for Process {
     }
 
     fn exchange(&self, target: &Target<'_>, requests: &Requests) -> Answers {
-        peers::exchange(target, requests)
+        match self.engine() {
+            Some(engine) => peers::exchange(&engine.breakers, self.clock, target, requests),
+            None => Answers::none(PeerError::Connecting),
+        }
     }
 
     fn run_aside(&self, errand: Box<Errand>) -> Result<(), Box<Errand>> {
-        match self.engine.get() {
-            Some(engine) => self.errands.run(errand, engine, self.clock),
+        match self.engine() {
+            Some(engine) => self.errands.run(errand, &engine, self.clock),
             None => Err(errand),
         }
     }

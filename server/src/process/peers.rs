@@ -2,6 +2,8 @@
 //! threads that wait for the replies.
 
 use engine::Engine;
+use engine::peers::breaker::State;
+use engine::peers::breakers::{Breakers, Kind};
 use engine::peers::{Answers, Errand, PeerError, Requests, Target};
 use parking_lot::Mutex;
 use runtime::Clock;
@@ -23,8 +25,40 @@ const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The number of errands in progress at the same time; others wait.
 const THREADS_MAX: usize = 32;
 
-/// Sends `requests` and waits for the replies.
-pub(super) fn exchange(target: &Target<'_>, requests: &Requests) -> Answers {
+/// A wait without an answer that is shorter than this shows only the impatience of who waited.
+const SILENCE: Duration = Duration::from_millis(100);
+
+/// The name of a target's breaker.
+fn name(host: &str, port: u16) -> String {
+    format!("{host}:{port}")
+}
+
+/// Sends `requests` and waits for the replies, unless the target did not answer lately.
+pub(super) fn exchange(
+    breakers: &Breakers,
+    clock: Clock,
+    target: &Target<'_>,
+    requests: &Requests,
+) -> Answers {
+    let name = name(target.host, target.port);
+    if !breakers.admit(Kind::Migrate, &name, clock.now()) {
+        return Answers::none(PeerError::Silent);
+    }
+    let is_probe = breakers.state(Kind::Migrate, &name) != State::Closed;
+    let began = Instant::now();
+    let answers = converse(target, requests);
+    let now = clock.now();
+    if answers.broken.is_none() {
+        breakers.succeeded(Kind::Migrate, &name, now);
+    } else if (is_probe || began.elapsed() >= SILENCE)
+        && breakers.failed(Kind::Migrate, &name, now)
+    {
+        tracing::warn!(target = name, "MIGRATE: no answer; further keys for it are refused for a while");
+    }
+    answers
+}
+
+fn converse(target: &Target<'_>, requests: &Requests) -> Answers {
     let mut answers = Answers::default();
     let done = Peer::connect(target).and_then(|mut peer| {
         peer.write(&requests.greeting)?;
@@ -161,26 +195,25 @@ struct Queue {
 }
 
 impl Errands {
-    /// Runs an errand on another thread, which then reports its end to the engine. Returns the
-    /// errand if there is no thread and none can be started.
+    /// Runs an errand on another thread, which then reports its end to the engine. An errand to a
+    /// server that did not answer lately ends at once. Returns the errand if there is no thread and
+    /// none can be started.
     pub fn run(
         self: &Arc<Self>,
         errand: Box<Errand>,
-        engine: &Weak<Engine>,
+        engine: &Arc<Engine>,
         clock: Clock,
     ) -> Result<(), Box<Errand>> {
+        let (target, now) = (name(&errand.host, errand.port), clock.now());
+        if engine.breakers.refuses(Kind::Migrate, &target, now) {
+            engine.end_errand(*errand, &Answers::none(PeerError::Silent), now);
+            return Ok(());
+        }
         let mut queue = self.0.lock();
         queue.waiting.push_back(errand);
         if queue.threads < THREADS_MAX {
-            let (errands, engine) = (self.clone(), engine.clone());
-            let work = move || {
-                while let Some(errand) = errands.next() {
-                    let answers = exchange(&errand.target(), errand.requests());
-                    if let Some(engine) = engine.upgrade() {
-                        engine.end_errand(*errand, &answers, clock.now());
-                    }
-                }
-            };
+            let (errands, engine) = (self.clone(), Arc::downgrade(engine));
+            let work = move || errands.work(&engine, clock);
             match std::thread::Builder::new().name("migrate".into()).spawn(work) {
                 Ok(_) => queue.threads += 1,
                 Err(error) => {
@@ -192,6 +225,16 @@ impl Errands {
             }
         }
         Ok(())
+    }
+
+    /// Runs errands on this thread, until there is none.
+    fn work(&self, engine: &Weak<Engine>, clock: Clock) {
+        while let Some(errand) = self.next() {
+            let Some(engine) = engine.upgrade() else { continue };
+            let (target, requests) = (errand.target(), errand.requests());
+            let answers = exchange(&engine.breakers, clock, &target, requests);
+            engine.end_errand(*errand, &answers, clock.now());
+        }
     }
 
     /// The next errand for a thread, which ends if there is none.
@@ -238,14 +281,14 @@ mod tests {
     #[test]
     fn answers_come_back() {
         let answers =
-            exchange(&target(server(&[b"+OK\r\n", b"+OK\r\n-BUSYKEY no\r\n"])), &requests(2));
+            converse(&target(server(&[b"+OK\r\n", b"+OK\r\n-BUSYKEY no\r\n"])), &requests(2));
         let refusal = Some("BUSYKEY no".to_owned());
         assert_eq!(answers, Answers { done: vec![true, false], refusal, broken: None });
     }
 
     #[test]
     fn who_is_refused_sends_nothing_more() {
-        let answers = exchange(&target(server(&[b"-NOAUTH who?\r\n", b"+OK\r\n"])), &requests(1));
+        let answers = converse(&target(server(&[b"-NOAUTH who?\r\n", b"+OK\r\n"])), &requests(1));
         assert_eq!((answers.done, answers.broken), (vec![], None));
         assert_eq!(answers.refusal.as_deref(), Some("NOAUTH who?"));
     }
@@ -262,7 +305,7 @@ mod tests {
             Box::leak(Box::new([&b"+OK\r\n"[..], long])),
         ];
         for replies in silence {
-            let answers = exchange(&target(server(replies)), &requests(1));
+            let answers = converse(&target(server(replies)), &requests(1));
             assert_eq!(answers, Answers::none(PeerError::Reading));
         }
     }
@@ -270,8 +313,30 @@ mod tests {
     #[test]
     fn nobody_there_is_told() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        assert_eq!(exchange(&target(port), &requests(1)).broken, Some(PeerError::Writing));
+        assert_eq!(converse(&target(port), &requests(1)).broken, Some(PeerError::Writing));
         let nowhere = Target { host: "host.invalid", ..target(1) };
-        assert_eq!(exchange(&nowhere, &requests(1)).broken, Some(PeerError::Connecting));
+        assert_eq!(converse(&nowhere, &requests(1)).broken, Some(PeerError::Connecting));
+    }
+
+    #[test]
+    fn who_is_silent_is_left_alone_and_who_refuses_is_not() {
+        let (breakers, clock) = (Breakers::default(), Clock::new());
+        let ask = |port| exchange(&breakers, clock, &target(port), &requests(1)).broken;
+        let port = server(&[]);
+        assert_eq!(ask(port), Some(PeerError::Reading));
+        assert_eq!(ask(port), Some(PeerError::Silent));
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        assert_eq!([ask(closed), ask(closed)], [Some(PeerError::Writing); 2]);
+    }
+
+    #[test]
+    fn little_patience_shows_nothing() {
+        let (breakers, clock) = (Breakers::default(), Clock::new());
+        let port = server(&[]);
+        let timeout = Duration::from_millis(1);
+        let hasty = Target { timeout, limit: timeout, ..target(port) };
+        let ask = || exchange(&breakers, clock, &hasty, &requests(1)).broken;
+        assert!(ask().is_some_and(|why| why != PeerError::Silent));
+        assert_eq!(breakers.state(Kind::Migrate, &name("127.0.0.1", port)), State::Closed);
     }
 }

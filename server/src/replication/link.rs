@@ -6,6 +6,7 @@ use super::{Replicator, receive};
 use engine::Engine;
 use engine::clients::{Client, ClientFlags};
 use engine::config::Id;
+use engine::peers::breakers::Kind;
 use engine::replication::wire::{self, Handshake, Login, Presence, Resume, Step, Stream, command};
 use engine::replication::{Applier, Link};
 use runtime::{Clock, Now, Peer};
@@ -16,14 +17,9 @@ use storage::Db;
 
 /// The interval at which our position is reported to the master.
 const ACK_EVERY: Duration = Duration::from_secs(1);
-/// Rests between attempts to connect.
-const REST: [Duration; 5] = [
-    Duration::from_millis(20),
-    Duration::from_millis(100),
-    Duration::from_millis(250),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-];
+/// The shortest rest between two attempts to connect. After some failures the master's breaker has
+/// longer ones.
+const REST: Duration = Duration::from_millis(20);
 
 /// The state of one connection to a master.
 pub(super) struct Following<'p> {
@@ -31,26 +27,24 @@ pub(super) struct Following<'p> {
     pub engine: Arc<Engine>,
     pub generation: u64,
     clock: Clock,
+    /// The name of the master's breaker.
+    master: &'p str,
 }
 
 /// Follows a master until another one is to be followed, or the server ends.
 pub(super) fn follow(replicator: &Replicator, host: &str, port: u16, generation: u64) {
-    let mut failures = 0;
-    loop {
-        let Some(engine) = replicator.engine() else { return };
-        let following = Following { replicator, engine, generation, clock: Clock::new() };
+    let (master, clock) = (format!("{host}:{port}"), replicator.persistence.clock);
+    while let Some(engine) = replicator.engine() {
+        let following = Following { replicator, engine, generation, clock, master: &master };
+        let reason = following.once_admitted(host, port);
         if following.is_over() {
-            return;
+            return following.engine.breakers.forget(Kind::Master, &master);
         }
-        let began = Instant::now();
-        let Err(reason) = following.once(host, port);
-        if following.is_over() {
-            return;
-        }
+        let Err(reason) = reason else { continue };
         following.set(Link::Down);
         tracing::warn!(host, port, "following the master: {reason}");
-        failures = if began.elapsed() > ACK_EVERY { 0 } else { failures + 1 };
-        following.rest(REST[failures.min(REST.len() - 1)]);
+        following.engine.breakers.failed(Kind::Master, &master, following.now());
+        following.rest(REST);
     }
 }
 
@@ -94,6 +88,17 @@ impl Following<'_> {
             return Ok(Speech { encrypted: Some(config) });
         }
         Err("tls-replication: there is nothing to make a TLS connection by".into())
+    }
+
+    /// One connection, to its end, once the master's breaker admits one; or nothing, if it is over
+    /// before.
+    fn once_admitted(&self, host: &str, port: u16) -> Result<(), String> {
+        let breakers = &self.engine.breakers;
+        self.rest(breakers.wait(Kind::Master, self.master, self.now()));
+        match !self.is_over() && breakers.admit(Kind::Master, self.master, self.now()) {
+            true => self.once(host, port).map(|never| match never {}),
+            false => Ok(()),
+        }
     }
 
     /// One connection, to its end.
@@ -198,6 +203,7 @@ impl Following<'_> {
                 durable = self.make_durable(durable);
                 self.acknowledge(connection, durable)?;
                 acknowledged = Instant::now();
+                self.engine.breakers.succeeded(Kind::Master, self.master, self.now());
             } else if wants_ack {
                 self.acknowledge(connection, durable)?;
             }

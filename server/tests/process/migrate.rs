@@ -4,9 +4,11 @@ use crate::support::{ONE_THREAD, Varve, folder, run};
 use redis::{Commands, Connection, RedisResult};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
+use storage::testing::{until, until_some};
 
 fn migrate(from: &mut Connection, to: &Varve, key: &str, rest: &[&str]) -> RedisResult<String> {
     let mut command = redis::cmd("MIGRATE");
@@ -127,6 +129,66 @@ fn others_are_served_while_the_target_is_silent() {
         tell.send(()).unwrap();
         assert_eq!(moving.join().unwrap().as_deref(), Ok("OK"), "{runtime:?}");
         assert_eq!(reader.join().unwrap(), None, "{runtime:?}: it went");
+    }
+}
+
+/// A server that says nothing until it is told to, and then answers everything with `+OK`.
+fn black_hole() -> (u16, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, awake) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
+    let told = awake.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, told) = (stream.unwrap(), told.clone());
+            thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while stream.read(&mut buffer).is_ok_and(|count| count > 0) {
+                    if told.load(Ordering::SeqCst) {
+                        let _ = stream.write_all(b"+OK\r\n");
+                    }
+                }
+            });
+        }
+    });
+    (port, awake)
+}
+
+#[test]
+fn a_black_hole_holds_up_nobody_is_left_alone_and_is_tried_again() {
+    for runtime in ONE_THREAD {
+        let (_one, here) = folder();
+        let threads = runtime.contains(&"threads");
+        let runtime = if threads { &["--runtime", "threads", "--threads", "4"] } else { *runtime };
+        let from = Varve::start(&here, runtime);
+        let mut other = from.connect();
+        let () = other.mset(&[("k", "v"), ("another", "1")]).unwrap();
+        let (port, awake) = black_hole();
+        let moving = migrate_aside(&from, port, 500);
+        assert_eq!(other.incr::<_, _, i64>("another", 1).unwrap(), 2, "{runtime:?}");
+        let error = moving.join().unwrap().unwrap_err();
+        assert!(error.contains("error or timeout reading to target instance"), "{error}");
+        // It would take an hour to wait for the next. On a machine that stands still for a second the breaker may have
+        // rested by now.
+        let refused = until_some("it is left alone", || {
+            let error = migrate_aside(&from, port, 500).join().unwrap().unwrap_err();
+            error.contains("did not answer lately").then_some(error)
+        });
+        assert!(refused.contains("IOERR"), "{refused}");
+        let mut at_once = redis::pipe();
+        at_once.atomic().cmd("MIGRATE").arg("127.0.0.1").arg(port).arg("k").arg(0).arg(500);
+        let told = at_once.query::<(String,)>(&mut other).unwrap_err().to_string();
+        assert!(told.contains("IOERR"), "{told}");
+        let shown: String = redis::cmd("INFO").arg("breakers").query(&mut other).unwrap();
+        assert!(shown.contains(&format!("breaker_migrate_127.0.0.1_{port}:state=")), "{shown}");
+        assert!(shown.contains("breakers_open:1"), "{shown}");
+        assert_eq!(other.get::<_, String>("k").unwrap(), "v");
+        awake.store(true, Ordering::SeqCst);
+        until("a probe closes it", || {
+            migrate_aside(&from, port, 20_000).join().unwrap().is_ok_and(|reply| reply == "OK")
+        });
+        assert_eq!(other.get::<_, Option<String>>("k").unwrap(), None, "{runtime:?}: it went");
+        let shown: String = redis::cmd("INFO").arg("breakers").query(&mut other).unwrap();
+        assert!(shown.contains("state=closed") && shown.contains("breakers_open:0"), "{shown}");
     }
 }
 

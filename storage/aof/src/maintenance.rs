@@ -115,6 +115,11 @@ impl Aof {
         outcome
     }
 
+    /// Whether a sync has failed, so that only [`Aof::rewrite`] mends the log.
+    pub fn is_broken(&self) -> bool {
+        self.syncer.log.health.cannot_sync()
+    }
+
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
         self.progress.closed_bytes() + self.syncer.log.increment_len()
@@ -122,7 +127,7 @@ impl Aof {
 
     /// Whether it is time for [`Aof::rewrite`]: the log has grown by `percentage`
     /// (`auto-aof-rewrite-percentage`, 0 for never) since the last one and is larger than `min_size`
-    /// bytes (`auto-aof-rewrite-min-size`); or only a rewrite mends it, or the increment is huge.
+    /// bytes (`auto-aof-rewrite-min-size`); or the increment is huge.
     pub fn should_rewrite(&self, percentage: u64, min_size: u64) -> bool {
         let state = self.progress.state();
         let waiting = state.failed.is_some_and(|failed| failed.elapsed() < RETRY_AFTER);
@@ -131,7 +136,7 @@ impl Aof {
         }
         drop(state);
         let log = &self.syncer.log;
-        if log.health.cannot_sync() || log.increment_len() > INCREMENT_LEN_MAX {
+        if log.increment_len() > INCREMENT_LEN_MAX {
             return true;
         }
         let (size, base) = (self.size(), self.progress.size_at_rewrite().max(1));

@@ -1,5 +1,6 @@
 //! The tables: every section's rows, in Redis's order and with Redis's names.
 
+mod breakers;
 mod calls;
 mod clients;
 mod memory;
@@ -33,7 +34,7 @@ const fn on_demand(key: &'static str, title: &'static str, rows: &'static [Row])
     Section { key, title, by_default: false, rows }
 }
 
-/// Every section, in Redis's order; the last is ours.
+/// Every section, in Redis's order; the last two are ours.
 pub const SECTIONS: &[Section] = &[
     section("server", "Server", server::ROWS),
     section("clients", "Clients", clients::ROWS),
@@ -48,6 +49,7 @@ pub const SECTIONS: &[Section] = &[
     on_demand("latencystats", "Latencystats", calls::TIMES),
     section("cluster", "Cluster", CLUSTER),
     section("keyspace", "Keyspace", server::KEYSPACE),
+    section("breakers", "Breakers", breakers::ROWS),
     on_demand("trace", "Trace", calls::STAGES),
 ];
 

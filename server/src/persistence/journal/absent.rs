@@ -71,7 +71,12 @@ impl Log {
         match *self {}
     }
 
-    pub fn rewrite_when_due(&self, _engine: &Arc<Engine>, _turn: &Arc<Mutex<()>>) {
+    pub fn rewrite_when_due(
+        &self,
+        _engine: &Arc<Engine>,
+        _turn: &Arc<Mutex<()>>,
+        _clock: Clock,
+    ) {
         match *self {}
     }
 

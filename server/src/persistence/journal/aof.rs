@@ -6,6 +6,8 @@ use crate::persistence::snapshot::Saver;
 use crate::persistence::target::LoadTarget;
 use crate::system;
 use engine::config::{ConfigStore, Id};
+use engine::peers::breaker::State;
+use engine::peers::breakers::{Breakers, Kind};
 use engine::replay::Replayer;
 use engine::replication::{Cut, Trail};
 use engine::tuning::durability;
@@ -187,6 +189,39 @@ impl Replay for Loader<'_> {
     }
 }
 
+/// The condition of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    Sound,
+    /// A write fails, which the log itself repeats every second; or a rewrite is under way.
+    Failing,
+    /// Only a rewrite mends it.
+    Broken,
+}
+
+/// The name of the disk's breaker.
+const DISK: &str = "appendonly";
+
+/// Notes the log's condition in the disk's breaker. Returns whether a rewrite is to begin now, as a
+/// probe.
+fn is_probe_due(breakers: &Breakers, condition: Condition, now: Now) -> bool {
+    let is_closed = breakers.state(Kind::Disk, DISK) == State::Closed;
+    match condition {
+        Condition::Sound if !is_closed => breakers.succeeded(Kind::Disk, DISK, now),
+        Condition::Sound => {}
+        Condition::Failing | Condition::Broken if is_closed => {
+            breakers.failed(Kind::Disk, DISK, now);
+        }
+        Condition::Failing => {}
+        // To look is no attempt, so it is not counted as a refused one.
+        Condition::Broken => {
+            return breakers.wait(Kind::Disk, DISK, now).is_zero()
+                && breakers.admit(Kind::Disk, DISK, now);
+        }
+    }
+    false
+}
+
 impl Log {
     /// The journal that the engine appends to.
     pub fn journal(&self) -> Arc<dyn Journal> {
@@ -263,8 +298,28 @@ impl Log {
         self.aof.rewrite(&data.backend, libraries).map_err(|error| error.to_string())
     }
 
-    /// Begins a rewrite if the log has grown as `auto-aof-rewrite-percentage` says.
-    pub fn rewrite_when_due(&self, engine: &Arc<Engine>, turn: &Turn) {
+    /// Begins a rewrite if the log has grown as `auto-aof-rewrite-percentage` says, or if only that
+    /// mends it and the disk's breaker admits it.
+    pub fn rewrite_when_due(&self, engine: &Arc<Engine>, turn: &Turn, clock: Clock) {
+        let state = match self.aof.failure() {
+            None => Condition::Sound,
+            Some(_) if self.aof.is_broken() && !self.is_rewriting() => Condition::Broken,
+            Some(_) => Condition::Failing,
+        };
+        if is_probe_due(&engine.breakers, state, clock.now()) {
+            let told = move |engine: &Engine, ok| {
+                match ok {
+                    true => engine.breakers.succeeded(Kind::Disk, DISK, clock.now()),
+                    false => drop(engine.breakers.failed(Kind::Disk, DISK, clock.now())),
+                };
+            };
+            tracing::info!("the append-only file is rewritten, because a sync of it failed");
+            // If it cannot begin, the breaker admits another one later.
+            let _ = self.rewrite_then(engine, turn, Engine::mark_log, told);
+        }
+        if state != Condition::Sound {
+            return;
+        }
         let percentage = engine.config.integer(Id::AutoAofRewritePercentage) as u64;
         let min_size = engine.config.memory(Id::AutoAofRewriteMinSize);
         if self.aof.should_rewrite(percentage, min_size) {
@@ -284,5 +339,30 @@ impl Log {
             tracing::warn!(%error, "no checkpoint at the end");
         }
         self.aof.close().map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_log_is_rewritten_after_a_rest_and_the_rests_grow() {
+        let breakers = Breakers::default();
+        let at = |s: u64| Now { wall_ms: 0, mono_us: s * 1_000_000 };
+        let due = |condition, s| is_probe_due(&breakers, condition, at(s));
+        let state = || breakers.state(Kind::Disk, DISK).name();
+        assert!(!due(Condition::Sound, 0) && !due(Condition::Broken, 1));
+        assert_eq!(state(), "open");
+        assert!(due(Condition::Broken, 2), "one second later");
+        assert!(!due(Condition::Failing, 3), "it is under way");
+        breakers.failed(Kind::Disk, DISK, at(4));
+        assert!(!due(Condition::Broken, 5) && due(Condition::Broken, 6), "two seconds later");
+        assert!(!due(Condition::Sound, 7), "somebody else has rewritten it");
+        assert_eq!(state(), "closed");
+        assert_eq!(breakers.tally().refused, 0);
+        // A full disk is the log's own business, and is shown.
+        assert!(!due(Condition::Failing, 8) && !due(Condition::Failing, 90));
+        assert_eq!(state(), "open");
     }
 }

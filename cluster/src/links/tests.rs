@@ -1,0 +1,179 @@
+//! Two nodes that send each other messages and snapshots, and strangers.
+
+use super::*;
+use crate::hub::Announce;
+use crate::wire::{Batch, Raft};
+use crate::transport::{Outlet, inbox};
+use consensus::testing::Disk;
+use consensus::{Base, Files as _, Membership, MessageKind, Snapshots};
+use std::io::{Read, Write};
+use storage::testing::{until, until_some};
+
+const SECRET: &str = "nobody else knows";
+
+struct Side {
+    hub: Arc<Hub>,
+    links: Arc<Links>,
+    outlet: Outlet,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+fn side(id: NodeId) -> Side {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let host = String::new();
+    let announce = Announce { host, port: 1, bus_port: port, secret: SECRET.into() };
+    let hub = Arc::new(Hub::open(dir.path(), &announce, id, 1).unwrap());
+    let (inbox, outlet) = inbox();
+    let guard = Guard { breakers: Arc::default(), clock: Clock::new() };
+    let links = Arc::new(Links::start(hub.clone(), inbox, vec![listener], guard).unwrap());
+    Side { hub, links, outlet, port, _dir: dir }
+}
+
+/// Two nodes of one cluster that have met.
+fn pair() -> (Side, Side) {
+    let (one, two) = (side(1), side(2));
+    one.hub.found(77).unwrap();
+    two.links.meet([127, 0, 0, 1].into(), one.port);
+    until("they have met", || one.links.seen(2).is_up && two.links.seen(1).is_up);
+    assert_eq!(two.hub.cluster(), 77);
+    (one, two)
+}
+
+fn base() -> Base {
+    Base { index: 5, term: 1, members: Membership::of([1, 2]), seq: 0, time: 0 }
+}
+
+/// A snapshot on a disk, of which a byte may be altered.
+fn snapshot(data: &[u8], altered: Option<usize>) -> SnapshotReader {
+    let mut disk = Disk::default();
+    Snapshots(&mut disk).keep(0, &base(), data).unwrap();
+    let name = disk.list().unwrap().remove(0);
+    altered.into_iter().for_each(|at| disk.rot(&name, at));
+    Snapshots(&mut disk).open(0, &base()).unwrap()
+}
+
+/// Whether the driver is told that its snapshot has arrived.
+fn was_sent(side: &Side) -> bool {
+    let event = side.outlet.events.recv_timeout(Duration::from_secs(30)).unwrap();
+    let Event::SnapshotSent(1, sent) = event else { panic!("nothing else is told") };
+    sent
+}
+
+fn packet(index: u64, is_snapshot: bool) -> Packet {
+    let kind = if is_snapshot { MessageKind::Snapshot } else { MessageKind::Append };
+    let message = Message {
+        kind,
+        to: 1,
+        from: 2,
+        term: 3,
+        log_term: 2,
+        index,
+        entries: Vec::new(),
+        commit: 0,
+        commit_term: 0,
+        snapshot: is_snapshot.then(base),
+        request_snapshot: 0,
+        reject: false,
+        reject_hint: 0,
+        context: bytes::Bytes::new(),
+        priority: 0,
+    };
+    Packet { message, data: None }
+}
+
+fn received(side: &Side) -> Packet {
+    let event = side.outlet.events.recv_timeout(Duration::from_secs(30)).unwrap();
+    let Event::Packet(packet) = event else { panic!("nothing else is sent") };
+    *packet
+}
+
+#[test]
+fn messages_arrive_in_order_and_snapshots_whole() {
+    let (one, two) = pair();
+    (0..1_000).for_each(|index| two.links.send(packet(index, false)));
+    for index in 0..1_000 {
+        assert_eq!(received(&one).message, packet(index, false).message);
+    }
+    let data: Vec<u8> = (0..3_500_000_u32).map(|at| (at % 251) as u8).collect();
+    two.links.send_snapshot(packet(0, true).message, snapshot(&data, None));
+    assert!(received(&one).data.is_some_and(|got| got == data));
+    assert!(was_sent(&two));
+    two.links.send_snapshot(packet(0, true).message, snapshot(&[], None));
+    assert!(received(&one).data.is_some_and(|got| got.is_empty()));
+    assert!(was_sent(&two));
+    // What is damaged on the disk of who sends it never counts as whole.
+    two.links.send_snapshot(packet(0, true).message, snapshot(&data, Some(2_000_000)));
+    assert!(!was_sent(&two));
+    assert!(one.outlet.events.is_empty());
+    two.links
+        .send(Packet { message: Message { to: 9, ..packet(0, false).message }, data: None });
+    assert_eq!(two.hub.counts.lost.get(), 2, "nobody knows a node 9");
+}
+
+#[test]
+fn a_node_that_is_gone_is_tried_less_and_less_until_it_is_back() {
+    let (one, two) = pair();
+    let breaker = || one.links.shared.guard.breakers.state(Kind::Node, &name_of(2)).name();
+    until("it has answered for a while", || {
+        let seen = one.links.seen(2);
+        seen.since.zip(seen.heard).is_some_and(|(since, heard)| heard > since)
+    });
+    assert_eq!(breaker(), "closed");
+    let (hub, port) = (two.hub.clone(), two.port);
+    two.links.stop();
+    until("it is left alone", || breaker() == "open");
+    assert!(!one.links.seen(2).is_up);
+    let listener = until_some("its port is free", || {
+        std::net::TcpListener::bind(("127.0.0.1", port)).ok()
+    });
+    let guard = one.links.shared.guard.clone();
+    let _again = Links::start(hub, inbox().0, vec![listener], guard).unwrap();
+    until("it is spoken to again", || breaker() == "closed");
+    assert!(one.links.seen(2).is_up);
+}
+
+#[test]
+fn strangers_and_garbage_are_refused_and_hold_up_nobody() {
+    let (one, two) = pair();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let raft = Raft::from(packet(1, false).message);
+    let batch = |version, cluster, from, raft: &Raft| Batch {
+        version,
+        cluster,
+        from,
+        messages: vec![raft.clone()],
+    };
+    let bad = [
+        batch(2, 77, 2, &raft),
+        batch(1, 78, 2, &raft),
+        batch(1, 77, 3, &raft),
+        batch(1, 77, 2, &Raft { kind: 99, ..raft.clone() }),
+    ];
+    let refused = bad.len() as u64;
+    runtime.block_on(async {
+        for batch in bad {
+            let mut client = connect("127.0.0.1", one.port.into(), SECRET, None).await.unwrap();
+            let status =
+                client.messages(tonic::codegen::tokio_stream::iter([batch])).await.unwrap_err();
+            assert_eq!(status.code(), tonic::Code::PermissionDenied);
+        }
+    });
+    assert_eq!(one.hub.counts.refused.get(), refused);
+    // Without the secret nothing is told, and nothing is looked at.
+    runtime.block_on(async {
+        for wrong in ["", "another"] {
+            let mut client = connect("127.0.0.1", one.port.into(), wrong, None).await.unwrap();
+            let status = client.greet(two.hub.book().greeting("")).await.unwrap_err();
+            assert_eq!(status.code(), tonic::Code::Unauthenticated);
+        }
+    });
+    let mut raw = std::net::TcpStream::connect(("127.0.0.1", one.port)).unwrap();
+    raw.write_all(&[b'x'; 4_096]).unwrap();
+    // It is closed, or reset.
+    let _ = raw.read_to_end(&mut Vec::new());
+    two.links.send(packet(7, false));
+    assert_eq!(received(&one).message.index, 7);
+}
