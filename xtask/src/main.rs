@@ -2,6 +2,7 @@
 
 mod bench;
 mod charts;
+mod cluster_bench;
 mod conformance;
 mod echo;
 mod engine_bench;

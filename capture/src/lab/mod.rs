@@ -8,4 +8,4 @@ pub mod proc;
 mod server;
 
 pub use client::Client;
-pub use server::{Launch, Server};
+pub use server::{Launch, Server, free_port};

@@ -98,8 +98,15 @@ impl Server {
     pub fn restart(&mut self) -> Result<(Duration, u64)> {
         self.thaw();
         self.signal(libc::SIGTERM);
+        let took = self.start_again().context("after SIGTERM")?;
+        Ok((took, Client::connect(self.addr)?.key_count()?))
+    }
+
+    /// Starts it with the same data, once it has ended, for which it was sent a signal. Returns how
+    /// long it took until it served.
+    pub fn start_again(&mut self) -> Result<Duration> {
         let process = self.process.as_mut().context("not ours to restart")?;
-        wait_for_end(&mut process.child, STOP_MAX).context("it does not end on SIGTERM")?;
+        wait_for_end(&mut process.child, STOP_MAX).context("it does not end")?;
         let started = Instant::now();
         process.child = spawn(
             &process.program,
@@ -108,8 +115,7 @@ impl Server {
             process.dir.path(),
             process.limit.as_ref(),
         )?;
-        let took = self.wait_until_ready(started)?;
-        Ok((took, Client::connect(self.addr)?.key_count()?))
+        self.wait_until_ready(started)
     }
 
     /// The reason why it does not run any more; `None` while it runs.
@@ -132,7 +138,8 @@ impl Server {
         Some(folder_bytes(&process.dir.path().join("data")))
     }
 
-    fn signal(&self, signal: libc::c_int) {
+    /// Sends its process a signal.
+    pub fn signal(&self, signal: libc::c_int) {
         if let Some(pid) = self.pid() {
             // SAFETY: kill takes two integers; the process is our child and not yet waited for,
             // so the id cannot have been given to another one.
@@ -240,7 +247,11 @@ fn folder_bytes(dir: &Path) -> u64 {
     entries.flatten().map(size).sum()
 }
 
-fn free_port() -> Result<SocketAddr> {
+/// An address of this machine at which nobody listens at the moment.
+///
+/// # Errors
+/// Fails if there is none.
+pub fn free_port() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

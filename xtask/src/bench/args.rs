@@ -1,8 +1,10 @@
 //! The command line of `cargo xtask bench`.
 
+use crate::cluster_bench::{ClusterArgs, FailoverArgs};
+use crate::engine_bench::EngineArgs;
 use anyhow::{Result, bail};
 use capture::advise::{Demands, Durability};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,11 +32,19 @@ impl Aof {
 
 /// Compare runtimes, storages and durability with each other, with the machine's limit (a bare
 /// echo server) and with other servers found on PATH.
+/// Parts of the bench with a command line of their own.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Part {
+    Engine(EngineArgs),
+    Failover(FailoverArgs),
+    Cluster(ClusterArgs),
+}
+
 #[derive(Debug, Clone, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
     #[command(subcommand)]
-    pub part: Option<crate::engine_bench::Part>,
+    pub part: Option<Part>,
     /// Execution models to run; those the server does not have are left out, and said
     #[arg(long, value_delimiter = ',', default_value = "epoll-inline,epoll-pool,tokio,threads")]
     pub runtimes: Vec<String>,

@@ -24,9 +24,10 @@ mod syscalls;
 mod trace;
 
 use crate::load::workload::{Defaults, Workload};
-use crate::{engine_bench, project_root};
+use crate::{cluster_bench, engine_bench, project_root};
 use anyhow::{Context, Result, bail};
 pub use args::BenchArgs;
+use args::Part;
 use campaign::{Campaign, Outcome};
 use capture::lab::{cpu, proc};
 use capture::plan::Plan;
@@ -40,8 +41,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Runs the subcommand.
 pub fn run(args: BenchArgs) -> Result<()> {
-    if let Some(part) = args.part {
-        return engine_bench::run(part);
+    match args.part {
+        Some(Part::Engine(args)) => return engine_bench::run(&args),
+        Some(Part::Failover(args)) => return cluster_bench::failover(&args),
+        Some(Part::Cluster(args)) => return cluster_bench::cluster(&args),
+        None => {}
     }
     let args = args.checked()?;
     if args.list {
@@ -203,13 +207,17 @@ fn split(args: &BenchArgs) -> Result<cpu::Split> {
     }
 }
 
-/// The server's binary, built when rows need it and none was given.
 fn varve(args: &BenchArgs, rows: &[Row]) -> Result<PathBuf> {
-    if let Some(binary) = &args.binary {
+    let needed = rows.iter().any(|row| matches!(row.target, Target::Varve { .. }));
+    server_binary(args.binary.as_deref(), needed)
+}
+
+/// The server's binary, built when it is needed and none was given.
+pub fn server_binary(given: Option<&Path>, needed: bool) -> Result<PathBuf> {
+    if let Some(binary) = given {
         return binary.canonicalize().with_context(|| binary.display().to_string());
     }
     let root = project_root()?;
-    let needed = rows.iter().any(|row| matches!(row.target, Target::Varve { .. }));
     if needed {
         eprintln!("building the server");
         let status = Command::new("cargo")
@@ -223,10 +231,14 @@ fn varve(args: &BenchArgs, rows: &[Row]) -> Result<PathBuf> {
     Ok(root.join("target/release/varve"))
 }
 
-/// On the project's disk, not in /tmp, which may be memory and make every sync free.
 fn data_dir(args: &BenchArgs) -> Result<PathBuf> {
-    let dir =
-        if args.dir.is_relative() { project_root()?.join(&args.dir) } else { args.dir.clone() };
+    folder(&args.dir)
+}
+
+/// A folder, created if there is none: on the project's disk, not in /tmp, which may be memory and
+/// make every sync free.
+pub fn folder(dir: &Path) -> Result<PathBuf> {
+    let dir = if dir.is_relative() { project_root()?.join(dir) } else { dir.to_owned() };
     std::fs::create_dir_all(&dir)?;
     Ok(dir)
 }

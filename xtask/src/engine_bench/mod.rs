@@ -11,14 +11,8 @@ mod scaling;
 mod scaling_results;
 
 use anyhow::{Result, ensure};
-use clap::{Args, Subcommand};
+use clap::Args;
 use std::path::PathBuf;
-
-/// Parts of the bench with a command line of their own.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Part {
-    Engine(EngineArgs),
-}
 
 /// Engine and storage without sockets: how they scale over threads, and what a command costs in
 /// instructions
@@ -69,8 +63,7 @@ pub struct EngineArgs {
 }
 
 /// Runs the part.
-pub fn run(part: Part) -> Result<()> {
-    let Part::Engine(args) = part;
+pub fn run(args: &EngineArgs) -> Result<()> {
     let bounded = |n| (1..=4096).contains(&n);
     ensure!(bounded(args.pipeline), "a pipeline goes from 1 to 4096");
     ensure!(bounded(args.connections), "connections go from 1 to 4096");
@@ -80,5 +73,5 @@ pub fn run(part: Part) -> Result<()> {
     if args.instructions {
         return instructions::run(&args.only, args.accept);
     }
-    scaling::run(&args)
+    scaling::run(args)
 }

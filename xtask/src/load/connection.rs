@@ -14,6 +14,8 @@ type Batch = (u64, u32);
 pub(super) struct Connection {
     wire: Wire,
     asked: Asked,
+    /// Whether anything was asked.
+    begun: bool,
 }
 
 /// The requests under way.
@@ -26,16 +28,21 @@ struct Asked {
 impl Connection {
     pub(super) fn new(wire: Wire) -> Self {
         let waiting = VecDeque::with_capacity(64);
-        Connection { wire, asked: Asked { waiting, outstanding: 0 } }
+        Connection { wire, asked: Asked { waiting, outstanding: 0 }, begun: false }
     }
 
     pub(super) fn outstanding(&self) -> usize {
         self.asked.outstanding
     }
 
-    /// Queues `count` requests whose latency counts from `since`; [`Connection::flush`] sends.
+    /// Queues `count` requests whose latency counts from `since`, with those that the generator puts
+    /// around them; [`Connection::flush`] sends.
     pub(super) fn ask(&mut self, generator: &mut Generator, count: usize, since: u64) {
-        generator.fill(self.wire.out(), count);
+        let out = self.wire.out();
+        let first = if self.begun { 0 } else { generator.open(out) };
+        self.begun = true;
+        generator.fill(out, count);
+        let count = first + count + generator.close(out);
         self.asked.waiting.push_back((since, count as u32));
         self.asked.outstanding += count;
     }

@@ -133,6 +133,10 @@ pub struct Generator {
     keys: Keys,
     members: u64,
     pool: Vec<u8>,
+    /// The first request of each connection; empty for none.
+    opening: Vec<u8>,
+    /// The request behind each batch; empty for none.
+    closing: Vec<u8>,
 }
 
 impl Generator {
@@ -153,7 +157,8 @@ impl Generator {
         }
         let longest = values.iter().copied().max().unwrap_or(0);
         let (templates, wheel, pool) = (Vec::new(), Vec::new(), printable(POOL + longest));
-        let mut generator = Generator { templates, wheel, keys, members, pool };
+        let (opening, closing) = (Vec::new(), Vec::new());
+        let mut generator = Generator { templates, wheel, keys, members, pool, opening, closing };
         let mut below = 0.0;
         for (text, weight) in requests {
             let sizes = if text.contains("{value}") { values } else { &values[..1] };
@@ -173,6 +178,30 @@ impl Generator {
     /// The share of thread `index` of `count` in run number `run`: see [`Keys::share`].
     pub fn share(&self, index: u64, count: u64, run: u64) -> Self {
         Generator { keys: self.keys.share(index, count, run), ..self.clone() }
+    }
+
+    /// The same with a request before all others of a connection, and one behind each batch. Both
+    /// are counted; empty ones are left out.
+    pub fn within(mut self, opening: &[&str], closing: &[&str]) -> Self {
+        for (words, out) in [(opening, &mut self.opening), (closing, &mut self.closing)] {
+            if !words.is_empty() {
+                resp::encode_command(words, out);
+            }
+        }
+        self
+    }
+
+    /// Appends the first request of a connection. Returns the number of requests that this is.
+    pub fn open(&self, out: &mut Vec<u8>) -> usize {
+        out.extend_from_slice(&self.opening);
+        usize::from(!self.opening.is_empty())
+    }
+
+    /// Appends the request behind a batch. Returns the number of requests that this is.
+    #[inline]
+    pub fn close(&self, out: &mut Vec<u8>) -> usize {
+        out.extend_from_slice(&self.closing);
+        usize::from(!self.closing.is_empty())
     }
 
     /// Appends `count` requests to `out`.
