@@ -93,6 +93,9 @@ fn change_ranges(cx: &mut Cx<'_>, what: Change) -> Outcome {
 
 pub(super) fn flush_slots(cx: &mut Cx<'_>) -> Outcome {
     let topology = topology(cx)?;
+    if cx.engine.backend.len(0) > 0 {
+        return Err(failure("ERR DB must be empty to perform CLUSTER FLUSHSLOTS."));
+    }
     let slots = topology.slots.iter().flat_map(|(first, last)| *first..=*last);
     change(cx, &slots.collect::<Vec<_>>(), |cluster, slots| cluster.remove_slots(slots))
 }

@@ -77,7 +77,13 @@ pub(super) fn replicate(cx: &mut Cx<'_>) -> Outcome {
 
 pub(super) fn reset(cx: &mut Cx<'_>) -> Outcome {
     let cluster = cluster(cx)?;
-    if option(cx, &["soft", "hard"])? == Some(1) {
+    let hard = option(cx, &["soft", "hard"])? == Some(1);
+    let topology = cluster.topology();
+    let follows = topology.me().is_some_and(|me| me.role == Role::Follows);
+    if !follows && cx.engine.backend.len(0) > 0 {
+        return Err(failure("ERR CLUSTER RESET can't be called with master nodes containing keys"));
+    }
+    if hard {
         return Err(failure(
             "ERR A node gets another identity by being started with an empty folder. CLUSTER RESET SOFT has it forget the others",
         ));

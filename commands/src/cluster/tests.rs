@@ -188,6 +188,25 @@ fn tell(harness: &mut Harness, lines: &[(&str, &str)]) {
 const SYNTAX: &str = "(error) ERR syntax error";
 
 #[test]
+fn slots_with_keys_are_not_flushed_and_masters_with_keys_are_not_reset() {
+    let (mut harness, known) = member();
+    assert_eq!(harness.text("SET k v"), "OK");
+    let refused = [
+        ("FLUSHSLOTS", "(error) ERR DB must be empty to perform CLUSTER FLUSHSLOTS."),
+        ("RESET", "(error) ERR CLUSTER RESET can't be called with master nodes containing keys"),
+        ("RESET HARD", "(error) ERR CLUSTER RESET can't be called with master nodes"),
+        ("RESET NOW", SYNTAX),
+    ];
+    tell(&mut harness, &refused);
+    assert!(known.asked.lock().is_empty());
+    known.follows.store(true, SeqCst);
+    tell(&mut harness, &[("RESET", "OK")]);
+    known.follows.store(false, SeqCst);
+    assert_eq!(harness.text("DEL k"), "(integer) 1");
+    tell(&mut harness, &[("FLUSHSLOTS", "OK"), ("RESET", "OK")]);
+}
+
+#[test]
 fn a_replica_takes_over_when_it_is_told_to() {
     let (mut harness, known) = member();
     let not_here = "(error) ERR You should send CLUSTER FAILOVER to a replica";
