@@ -2,7 +2,7 @@
 
 use crate::hub::Hub;
 use crate::transport::{Event, Inbox, Outlet, Transport};
-use consensus::{Change, Membership, NodeId, Step};
+use consensus::{Change, ELECTION_TICKS, Membership, NodeId, Step};
 use crossbeam_channel::select;
 use member::{Fatal, Node, Output};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,11 +15,40 @@ const EVENTS: usize = 256;
 /// The number of ticks between two checks of the membership.
 const LOOK: u64 = 2;
 
-/// The time that a node tries to become the leader once it was told to; as in Redis.
-const TAKING: Duration = Duration::from_secs(5);
+/// The time that a node tries to become the leader once it was told to: as in Redis or, if that is
+/// longer, this number of election timeouts.
+const TAKING: (Duration, u32) = (Duration::from_secs(5), 3);
 
 /// The highest number of voters. Nodes that join later remain learners.
 const VOTERS_MAX: usize = 5;
+
+/// The attempts of a node to become the leader.
+#[derive(Debug, Clone, Copy)]
+pub struct Taking {
+    until: Instant,
+    /// When it may ask for votes again.
+    again: Instant,
+}
+
+impl Taking {
+    fn begin(now: Instant, election: Duration) -> Taking {
+        Taking { until: now + TAKING.0.max(election * TAKING.1), again: now }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        now >= self.until
+    }
+
+    /// Whether it may ask the others for their votes. If it did so again while they still answer,
+    /// their answers to the former question would count no longer.
+    fn may_campaign(&mut self, now: Instant, election: Duration) -> bool {
+        let may = now >= self.again;
+        if may {
+            self.again = now + election;
+        }
+        may
+    }
+}
 
 /// The thread that drives a node, with everything it needs.
 pub struct Driver<F: consensus::Files, T> {
@@ -37,8 +66,10 @@ pub struct Driver<F: consensus::Files, T> {
     pub tick: Duration,
     /// The nodes to which it has tried to hand the leadership.
     pub tried: Vec<NodeId>,
-    /// Until when it tries to become the leader, if it was told to.
-    pub taking: Option<Instant>,
+    /// Its attempts to become the leader, if it was told to.
+    pub taking: Option<Taking>,
+    /// The last leader that it has noticed.
+    pub led_by: Option<NodeId>,
 }
 
 impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
@@ -65,7 +96,18 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
                 }
             }
             self.turn()?;
+            self.notice_leader();
         }
+    }
+
+    /// Ends subscriptions to shard channels once another node leads than before. As in Redis, clients
+    /// are to ask for the slots again, and to subscribe where they are led.
+    fn notice_leader(&mut self) {
+        let leader = self.node.member().last_leader();
+        if leader != self.led_by && self.led_by.is_some() {
+            self.node.engine().oust_shards();
+        }
+        self.led_by = leader;
     }
 
     /// Waits for events until `until` and handles them. Returns whether to go on.
@@ -95,11 +137,12 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
             }
             Event::Captured(data) => self.node.captured(data)?,
             Event::Kept(kept) => self.node.kept(kept)?,
+            Event::Restored(done) => self.node.restored(done)?,
             Event::SnapshotSent(to, ok) => self.node.snapshot_sent(to, ok),
             Event::Found(cluster, answer) => answer(self.found(cluster)?),
             Event::HandOver => self.hand_over(),
             Event::TakeOver => {
-                self.taking = Some(Instant::now() + TAKING);
+                self.taking = Some(Taking::begin(Instant::now(), self.election()));
                 self.take_over();
             }
             Event::Stop => return Ok(false),
@@ -123,6 +166,9 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
                         self.elsewhere(|| Event::Captured(capture.run()))?
                     }
                     Output::Keep(keeping) => self.elsewhere(|| Event::Kept(keeping.run()))?,
+                    Output::Restore(restoring) => {
+                        self.elsewhere(|| Event::Restored(restoring.run()))?
+                    }
                     Output::Full => tracing::warn!(
                         "no space is left for a snapshot: the log is kept, and it is tried again"
                     ),
@@ -183,15 +229,23 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
 
     /// Tries to become the leader, if it was told to.
     fn take_over(&mut self) {
-        let Some(until) = self.taking else { return };
+        let (now, election) = (Instant::now(), self.election());
+        let Some(taking) = &mut self.taking else { return };
         let member = self.node.member();
         let leader = member.leader();
-        if Instant::now() >= until || leader == Some(member.id()) {
+        if taking.is_over(now) || leader == Some(member.id()) {
             self.taking = None;
             return;
         }
         let silent = leader.is_none_or(|leader| !self.transport.reaches(leader));
-        self.node.take_over(silent);
+        if !silent || taking.may_campaign(now, election) {
+            self.node.take_over(silent);
+        }
+    }
+
+    /// The election timeout.
+    fn election(&self) -> Duration {
+        self.tick * ELECTION_TICKS as u32
     }
 
     /// Adds known nodes that are not members, and removes forgotten ones, one step at a time.
@@ -237,6 +291,19 @@ fn newcomers<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn votes_are_asked_for_once_in_an_election_timeout_and_not_for_ever() {
+        let (now, election) = (Instant::now(), Duration::from_secs(1));
+        let mut taking = Taking::begin(now, election);
+        let at = |ms| now + Duration::from_millis(ms);
+        let asked = [0, 200, 999, 1_000, 1_200, 1_999, 2_001];
+        let asked = asked.map(|ms| taking.may_campaign(at(ms), election));
+        assert_eq!(asked, [true, false, false, true, false, false, true]);
+        assert!(!taking.is_over(at(4_999)) && taking.is_over(at(5_000)));
+        let slow = Taking::begin(now, Duration::from_secs(6));
+        assert!(!slow.is_over(at(17_999)) && slow.is_over(at(18_000)));
+    }
 
     #[test]
     fn who_follows_gets_a_vote_before_others_begin_to_and_five_vote_at_most() {

@@ -6,6 +6,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+/// The number of bytes of the disk that are left to the log: snapshots leave them free.
+const RESERVE: u64 = 64 << 20;
+
 /// A folder. One file at a time is kept open for writing.
 #[derive(Debug)]
 pub struct Folder {
@@ -27,7 +30,12 @@ impl Folder {
         if let Some(parent) = path.parent() {
             File::open(parent)?.sync_all()?;
         }
-        Ok(Folder { path: path.to_owned(), open: None, unnamed: BTreeSet::new() })
+        Ok(Folder::at(path))
+    }
+
+    /// The folder at `path`, which exists.
+    pub fn at(path: &Path) -> Folder {
+        Folder { path: path.to_owned(), open: None, unnamed: BTreeSet::new() }
     }
 
     fn file(&mut self, name: &str) -> Result<&mut File, FileError> {
@@ -60,7 +68,7 @@ fn failed(error: std::io::Error) -> FileError {
 /// The same folder without an open file, for use by another thread on other files.
 impl Clone for Folder {
     fn clone(&self) -> Folder {
-        Folder { path: self.path.clone(), open: None, unnamed: BTreeSet::new() }
+        Folder::at(&self.path)
     }
 }
 
@@ -112,6 +120,17 @@ impl Files for Folder {
         std::fs::remove_file(self.path.join(name)).map_err(failed)?;
         self.sync_names()
     }
+
+    fn rename(&mut self, name: &str, to: &str) -> Result<(), FileError> {
+        self.open.take_if(|(open, _)| open == name || open == to);
+        std::fs::rename(self.path.join(name), self.path.join(to)).map_err(failed)?;
+        self.sync_names()
+    }
+
+    fn room(&self) -> Result<u64, FileError> {
+        let disk = rustix::fs::statvfs(&self.path).map_err(|error| failed(error.into()))?;
+        Ok((disk.f_bavail * disk.f_frsize).saturating_sub(RESERVE))
+    }
 }
 
 #[cfg(test)]
@@ -134,8 +153,14 @@ mod tests {
         folder.cut("2", 3).unwrap();
         folder.append("2", b"!").unwrap();
         assert_eq!(folder.read("2").unwrap(), b"two!");
-        folder.remove("2").unwrap();
+        folder.rename("2", "3").unwrap();
+        assert_eq!(folder.list().unwrap(), ["1", "3"]);
+        folder.append("2", b"another").unwrap();
+        folder.rename("2", "3").unwrap();
+        assert_eq!(folder.read("3").unwrap(), b"another");
+        folder.remove("3").unwrap();
         assert_eq!(folder.list().unwrap(), ["1"]);
+        assert!(folder.room().unwrap() > 0);
         assert!(matches!(folder.read("2"), Err(FileError::Failed(_))));
     }
 }

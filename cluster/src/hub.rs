@@ -1,6 +1,7 @@
 //! [`Hub`]: what the threads of a node share about it and the other nodes.
 
 use crate::book::{Book, Stranger};
+use crate::files::Folder;
 use crate::secure::Certificates;
 use crate::transport::Counts;
 use crate::wire::{Greeting, Peer};
@@ -112,6 +113,11 @@ impl Hub {
     /// A copy of the book.
     pub fn book(&self) -> Book {
         self.book.lock().clone()
+    }
+
+    /// The node's folder, for files that are not the driver's.
+    pub fn folder(&self) -> Folder {
+        Folder::at(&self.folder)
     }
 
     /// The identity of this node.
@@ -284,7 +290,7 @@ impl Hub {
 
 /// Whether the folder holds the log of a group.
 fn has_log(folder: &Path) -> Result<bool, String> {
-    let files = crate::files::Folder::open(folder).map_err(|error| error.to_string())?;
+    let files = Folder::open(folder).map_err(|error| error.to_string())?;
     let names = files.list().map_err(|error| error.to_string())?;
     Ok(names.iter().any(|name| name.ends_with(".log")))
 }

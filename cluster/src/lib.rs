@@ -15,7 +15,7 @@
 //! | [`Prepared`], [`Running`] | a node that is open, and one that is running |
 //! | `driver` | the thread that drives the member |
 //! | [`Transport`] | how messages leave; `links` implements it with gRPC, `receive` and `service` are the receiving side |
-//! | `outgoing` | what is sent: batches of messages, pieces of a snapshot |
+//! | `outgoing` | what waits to be sent, and is sent: batches of messages, pieces of a snapshot |
 //! | `wire` | the messages between nodes, in protobuf |
 //! | `book`, `hub` | the node's identity, and the nodes it knows |
 //! | `seat` | the node as the engine's cluster |

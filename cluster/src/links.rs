@@ -7,12 +7,13 @@
 
 use crate::book::{Stranger, name_of};
 use crate::hub::Hub;
+use crate::outgoing::{Queue, read_pieces};
 use crate::receive::{Receiver, host_of};
 use crate::secure::{Connector, accept};
 use crate::service::{PeersClient, PeersServer};
 use crate::transport::{Event, Inbox, Transport};
-use crate::outgoing::{Outgoing, read_pieces};
-use crate::wire::{Greeting, Peer, weight};
+use crate::wire::{Greeting, Peer, Post};
+use bytes::Bytes;
 use consensus::{Message, NodeId, SnapshotReader};
 use engine::peers::breakers::{Breakers, Kind};
 use member::Packet;
@@ -29,12 +30,6 @@ use tokio::sync::mpsc;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
-
-/// The highest number of messages that wait for one connection.
-const QUEUE: usize = 8_192;
-
-/// The highest number of bytes of messages that wait for one connection.
-const QUEUE_BYTES: usize = 64 << 20;
 
 /// The time that connecting, or the answer to a greeting, may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -64,8 +59,10 @@ const MEETINGS_MAX: usize = 64;
 /// The connection to another node, or its absence.
 #[derive(Default)]
 struct Link {
-    queue: Mutex<Option<mpsc::Sender<Message>>>,
-    bytes: Arc<AtomicUsize>,
+    queue: Queue<Message>,
+    /// Published messages. They have a queue of their own, so that the group's messages never wait
+    /// behind them.
+    posts: Queue<Post>,
     client: Mutex<Option<PeersClient>>,
     /// Whether a snapshot is being sent. Only one is sent at a time.
     busy: AtomicBool,
@@ -83,20 +80,25 @@ pub struct Seen {
     pub heard: Option<Instant>,
 }
 
-/// The circuit breakers of the server, and the clock that they are given.
+/// Delivers a published message to the subscribers at this node.
+pub type Deliver = Arc<dyn Fn(&Post) + Send + Sync>;
+
+/// The parts of the server that the connections use.
 #[derive(Clone)]
-pub struct Guard {
-    /// The breakers.
+pub struct Surroundings {
+    /// Its circuit breakers.
     pub breakers: Arc<Breakers>,
-    /// The clock.
+    /// The clock that these are given.
     pub clock: Clock,
+    /// Its subscribers.
+    pub deliver: Deliver,
 }
 
 /// The state that all tasks share.
 struct Shared {
     hub: Arc<Hub>,
     inbox: Inbox,
-    guard: Guard,
+    around: Surroundings,
     links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
     meetings: AtomicUsize,
 }
@@ -118,11 +120,11 @@ impl Links {
         hub: Arc<Hub>,
         inbox: Inbox,
         listeners: Vec<std::net::TcpListener>,
-        guard: Guard,
+        around: Surroundings,
     ) -> io::Result<Links> {
         let mut runtime = Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).thread_name("peers").enable_all().build()?;
-        let receiver = Arc::new(Receiver::new(hub.clone(), inbox.clone()));
+        let receiver = Arc::new(Receiver::new(hub.clone(), inbox.clone(), around.deliver.clone()));
         for listener in listeners {
             listener.set_nonblocking(true)?;
             let _inside = runtime.enter();
@@ -130,7 +132,7 @@ impl Links {
             runtime.spawn(listen(listener, receiver.clone(), hub.clone()));
         }
         let (links, meetings) = (Mutex::default(), AtomicUsize::new(0));
-        let shared = Arc::new(Shared { hub, inbox, guard, links, meetings });
+        let shared = Arc::new(Shared { hub, inbox, around, links, meetings });
         runtime.spawn(tend_all(shared.clone()));
         let handle = runtime.handle().clone();
         Ok(Links { shared, handle, runtime: Mutex::new(Some(runtime)) })
@@ -143,7 +145,20 @@ impl Links {
 
     /// The number of bytes that wait to be sent to a node.
     pub fn waiting(&self, id: NodeId) -> usize {
-        self.shared.links.lock().get(&id).map_or(0, |link| link.bytes.load(Ordering::Relaxed))
+        self.shared.links.lock().get(&id).map_or(0, |link| link.queue.bytes() + link.posts.bytes())
+    }
+
+    /// Sends a published message to all other nodes, or loses it. Never blocks.
+    pub fn publish(&self, shard: bool, channel: &[u8], payload: &[u8]) {
+        let links = self.shared.links.lock();
+        if links.is_empty() {
+            return;
+        }
+        let copied = Bytes::copy_from_slice;
+        let post = Post { shard, channel: copied(channel), payload: copied(payload) };
+        for link in links.values() {
+            self.shared.count(link.posts.offer(post.clone()));
+        }
     }
 
     /// Tries for a while to reach an unknown node at this address, and to exchange greetings with
@@ -187,7 +202,7 @@ impl Transport for Arc<Links> {
     fn send(&self, packet: Packet) {
         let message = packet.message;
         let link = self.shared.links.lock().get(&message.to).cloned();
-        self.shared.count(link.is_some_and(|link| link.send(message)));
+        self.shared.count(link.is_some_and(|link| link.queue.offer(message)));
     }
 
     fn send_snapshot(&self, message: Message, snapshot: SnapshotReader) {
@@ -220,23 +235,10 @@ impl Shared {
 }
 
 impl Link {
-    fn send(&self, message: Message) -> bool {
-        let queue = self.queue.lock();
-        let Some(queue) = &*queue else { return false };
-        let bytes = weight(&message);
-        let before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
-        let sent =
-            (before == 0 || before + bytes <= QUEUE_BYTES) && queue.try_send(message).is_ok();
-        if !sent {
-            self.bytes.fetch_sub(bytes, Ordering::SeqCst);
-        }
-        sent
-    }
-
     fn close(&self) {
-        *self.queue.lock() = None;
+        self.queue.close();
+        self.posts.close();
         *self.client.lock() = None;
-        self.bytes.store(0, Ordering::SeqCst);
         self.seen.lock().is_up = false;
     }
 }
@@ -293,7 +295,7 @@ fn tend_each(shared: &Arc<Shared>) {
 
 /// Keeps up the connection to a node until the node is forgotten.
 async fn tend(shared: Arc<Shared>, id: NodeId, link: Arc<Link>) {
-    let (Guard { breakers, clock }, name) = (&shared.guard, name_of(id));
+    let (Surroundings { breakers, clock, .. }, name) = (&shared.around, name_of(id));
     while let Some(peer) = shared.hub.peer(id) {
         // Nobody else asks for this node.
         breakers.admit(Kind::Node, &name, clock.now());
@@ -364,25 +366,19 @@ async fn meet(hub: &Arc<Hub>, host: &str, port: u16) -> Result<(), String> {
 
 /// Uses a connection to a node from its beginning to its end. Calls `proven` whenever the node has
 /// answered on it for a while.
-async fn visit(
-    hub: &Arc<Hub>,
-    peer: &Peer,
-    link: &Link,
-    proven: impl Fn(),
-) -> Result<(), String> {
+async fn visit(hub: &Arc<Hub>, peer: &Peer, link: &Link, proven: impl Fn()) -> Result<(), String> {
     let through = connector(hub);
     let mut client = connect(&peer.host, peer.bus_port, &hub.secret, through).await?;
     greet(hub, &mut client, &peer.host, peer.id).await?;
-    let (queue, messages) = mpsc::channel(QUEUE);
-    link.bytes.store(0, Ordering::SeqCst);
-    *link.queue.lock() = Some(queue);
+    let book = hub.book();
+    let (messages, posts) = (link.queue.open(&book), link.posts.open(&book));
     *link.client.lock() = Some(client.clone());
     let now = Some(Instant::now());
     *link.seen.lock() = Seen { is_up: true, since: now, heard: now };
-    let stream = Outgoing::new(hub.book(), messages, link.bytes.clone());
-    let mut sender = client.clone();
+    let (mut sender, mut publisher) = (client.clone(), client.clone());
     tokio::select! {
-        ended = sender.messages(stream) => ended.map_err(|error| error.to_string()),
+        ended = sender.messages(messages) => ended.map_err(|error| error.to_string()),
+        ended = publisher.publish(posts) => ended.map_err(|error| error.to_string()),
         ended = keep_greeting(hub, client, peer, link, proven) => ended,
     }
 }

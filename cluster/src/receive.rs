@@ -1,22 +1,29 @@
 //! [`Receiver`]: handles the requests of other nodes.
 
+use crate::files::Folder;
 use crate::hub::Hub;
+use crate::links::Deliver;
 use crate::service::Peers;
 use crate::transport::Inbox;
-use crate::wire::{Batch, Chunk, Done, Greeting, Raft};
+use crate::wire::{Batch, Chunk, Done, Greeting, Posts, Raft};
 use bytes::Bytes;
-use consensus::{Message, MessageKind};
-use member::Packet;
+use consensus::{Base, FileError, Files as _, Message, MessageKind, Snapshots};
+use member::{Packet, State};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tonic::codegen::BoxFuture;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
 
-/// The largest snapshot, in bytes. It is held in memory while it arrives.
-const SNAPSHOT_MAX: u64 = 64 << 30;
+/// The largest snapshot, in bytes.
+const SNAPSHOT_MAX: u64 = 1 << 40;
+
+/// The number of pieces of a snapshot that may wait to be written.
+const PIECES: usize = 4;
 
 /// The longest time between two pieces of a snapshot.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,6 +34,9 @@ pub struct Receiver {
     inbox: Inbox,
     /// Whether a snapshot is arriving. Only one is accepted at a time.
     busy: AtomicBool,
+    /// The number of snapshots that have begun to arrive.
+    snapshots: AtomicU64,
+    deliver: Deliver,
 }
 
 /// An IP address as a host in an announced address.
@@ -45,9 +55,10 @@ fn ends<T>(request: &Request<T>) -> (String, String) {
 }
 
 impl Receiver {
-    /// Passes everything to `inbox`.
-    pub fn new(hub: Arc<Hub>, inbox: Inbox) -> Receiver {
-        Receiver { hub, inbox, busy: AtomicBool::new(false) }
+    /// Passes published messages to `deliver`, and everything else to `inbox`.
+    pub fn new(hub: Arc<Hub>, inbox: Inbox, deliver: Deliver) -> Receiver {
+        let (busy, snapshots) = (AtomicBool::new(false), AtomicU64::new(0));
+        Receiver { hub, inbox, busy, snapshots, deliver }
     }
 
     fn refuse(&self, from: u64, host: &str, why: crate::book::Stranger) -> Status {
@@ -87,34 +98,88 @@ impl Receiver {
         Ok(())
     }
 
-    /// Checks the first piece of a snapshot. Returns its message and the size of the snapshot.
-    fn first(&self, chunk: &mut Chunk, host: &str) -> Result<(Message, u64), Status> {
+    /// Delivers published messages.
+    fn posts(&self, posts: &Posts, host: &str) -> Result<(), Status> {
+        let admitted = self.hub.admits(posts.version, posts.cluster, posts.from);
+        admitted.map_err(|why| self.refuse(posts.from, host, why))?;
+        posts.posts.iter().for_each(|post| (self.deliver)(post));
+        self.hub.counts.received.add(posts.posts.len() as u64);
+        Ok(())
+    }
+
+    /// Checks the first piece of a snapshot. Returns its message and the base of the snapshot.
+    fn first(&self, chunk: &mut Chunk, host: &str) -> Result<(Message, Base), Status> {
         let admitted = self.hub.admits(chunk.version, chunk.cluster, chunk.from);
         admitted.map_err(|why| self.refuse(chunk.from, host, why))?;
         let raft = chunk.message.take().unwrap_or_default();
         let message = self.message(raft, chunk.from, host)?;
-        match chunk.total <= SNAPSHOT_MAX && message.snapshot.is_some() {
-            true => Ok((message, chunk.total)),
-            false => Err(self.refuse(chunk.from, host, crate::book::Stranger::Garbage)),
+        match message.snapshot.clone().filter(|_| chunk.total <= SNAPSHOT_MAX) {
+            Some(base) => Ok((message, base)),
+            None => Err(self.refuse(chunk.from, host, crate::book::Stranger::Garbage)),
         }
     }
 
+    /// Takes a snapshot, which is written while it arrives.
     async fn collect(&self, request: Request<Streaming<Chunk>>) -> Result<Packet, Status> {
         let (host, _) = ends(&request);
         let mut chunks = request.into_inner();
-        let short = || Status::invalid_argument("the snapshot is not complete");
         let mut chunk = next(&mut chunks).await?.ok_or_else(short)?;
-        let (message, total) = self.first(&mut chunk, &host)?;
-        let mut data = chunk.data.to_vec();
-        while (data.len() as u64) < total {
-            let chunk = next(&mut chunks).await?.filter(|chunk| !chunk.data.is_empty());
-            data.extend_from_slice(&chunk.ok_or_else(short)?.data);
+        let (message, base) = self.first(&mut chunk, &host)?;
+        let (total, number) = (chunk.total, self.snapshots.fetch_add(1, Ordering::Relaxed));
+        let (pieces, waiting) = mpsc::channel(PIECES);
+        let folder = self.hub.folder();
+        let writing = spawn_blocking(move || write(folder, number, &base, total, waiting));
+        let mut left = total;
+        loop {
+            left = left.checked_sub(chunk.data.len() as u64).ok_or_else(short)?;
+            // Who writes no longer takes anything says why below.
+            if pieces.send(chunk.data).await.is_err() || left == 0 {
+                break;
+            }
+            let piece = next(&mut chunks).await?.filter(|chunk| !chunk.data.is_empty());
+            chunk = piece.ok_or_else(short)?;
         }
-        match data.len() as u64 == total {
-            true => Ok(Packet { message, data: Some(Bytes::from(data)) }),
-            false => Err(short()),
+        drop(pieces);
+        let written = writing.await.map_err(|error| Status::internal(error.to_string()))?;
+        let name = written.map_err(|error| refusal(&error, total, &host))?;
+        Ok(Packet { message, data: Some(State::Written { name, bytes: total }) })
+    }
+
+    /// Removes a snapshot that nobody takes.
+    fn discard(&self, name: &str) {
+        if let Err(error) = self.hub.folder().remove(name) {
+            tracing::warn!(%error, name, "a snapshot that nobody takes could not be removed");
         }
     }
+}
+
+fn short() -> Status {
+    Status::invalid_argument("the snapshot is not as long as announced")
+}
+
+/// The answer to a node whose snapshot could not be written. It tries again.
+fn refusal(error: &FileError, total: u64, host: &str) -> Status {
+    tracing::warn!(%error, bytes = total, host, "a snapshot of another node cannot be written");
+    match error {
+        FileError::Full => Status::resource_exhausted("no space is left for the snapshot"),
+        FileError::Failed(why) => Status::internal(why.clone()),
+    }
+}
+
+/// Writes a snapshot, piece by piece. Returns the name of its file; if it fails nothing stays.
+fn write(
+    mut folder: Folder,
+    number: u64,
+    base: &Base,
+    total: u64,
+    mut pieces: mpsc::Receiver<Bytes>,
+) -> Result<String, FileError> {
+    let mut snapshots = Snapshots(&mut folder);
+    let mut writer = snapshots.receive(number, base, total)?;
+    while let Some(piece) = pieces.blocking_recv() {
+        writer.write(&piece)?;
+    }
+    writer.finish()
 }
 
 /// The next piece. If it takes too long, the snapshot is given up, so that another node can send
@@ -150,6 +215,20 @@ impl Peers for Receiver {
         })
     }
 
+    fn publish(
+        self: Arc<Self>,
+        request: Request<Streaming<Posts>>,
+    ) -> BoxFuture<Response<Done>, Status> {
+        Box::pin(async move {
+            let (host, _) = ends(&request);
+            let mut batches = request.into_inner();
+            while let Some(posts) = batches.message().await? {
+                self.posts(&posts, &host)?;
+            }
+            Ok(Response::new(Done {}))
+        })
+    }
+
     fn snapshot(
         self: Arc<Self>,
         request: Request<Streaming<Chunk>>,
@@ -160,10 +239,13 @@ impl Peers for Receiver {
             }
             let _free = Free(self.clone());
             let packet = self.collect(request).await?;
-            match self.deliver(packet) {
-                true => Ok(Response::new(Done {})),
-                false => Err(Status::resource_exhausted("too much waits here")),
+            let state = packet.data.clone();
+            match (self.deliver(packet), state) {
+                (true, _) => return Ok(Response::new(Done {})),
+                (false, Some(State::Written { name, .. })) => self.discard(&name),
+                (false, _) => {}
             }
+            Err(Status::resource_exhausted("too much waits here"))
         })
     }
 }

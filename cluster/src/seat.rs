@@ -173,6 +173,16 @@ impl Cluster for Seat {
         self.member.route_read(slot, session, asked)
     }
 
+    fn route_channel(&self, slot: u16, when_down: bool) -> Route {
+        self.member.route_channel(slot, when_down)
+    }
+
+    fn publish(&self, shard: bool, channel: &[u8], payload: &[u8]) {
+        if let Some(links) = self.links.get() {
+            links.publish(shard, channel, payload);
+        }
+    }
+
     fn is_current(&self, stream: u16, fence: u64) -> bool {
         self.member.is_current(stream, fence)
     }

@@ -3,7 +3,7 @@
 //!
 //! `docs/decisions/0039-peers-by-hand.md` says why.
 
-use crate::wire::{Batch, Chunk, Done, Greeting};
+use crate::wire::{Batch, Chunk, Done, Greeting, Posts};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -25,6 +25,7 @@ pub const MESSAGE_MAX: usize = 1 << 30;
 const GREET: &str = "/varve.Peers/Greet";
 const MESSAGES: &str = "/varve.Peers/Messages";
 const SNAPSHOT: &str = "/varve.Peers/Snapshot";
+const PUBLISH: &str = "/varve.Peers/Publish";
 
 /// Handles the requests of other nodes.
 pub trait Peers: Send + Sync + 'static {
@@ -39,6 +40,11 @@ pub trait Peers: Send + Sync + 'static {
     fn snapshot(
         self: Arc<Self>,
         request: Request<Streaming<Chunk>>,
+    ) -> BoxFuture<Response<Done>, Status>;
+    /// Takes published messages until the stream ends.
+    fn publish(
+        self: Arc<Self>,
+        request: Request<Streaming<Posts>>,
     ) -> BoxFuture<Response<Done>, Status>;
 }
 
@@ -96,6 +102,15 @@ impl<P: Peers> ClientStreamingService<Chunk> for PeersServer<P> {
     }
 }
 
+impl<P: Peers> ClientStreamingService<Posts> for PeersServer<P> {
+    type Response = Done;
+    type Future = BoxFuture<Response<Done>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<Posts>>) -> Self::Future {
+        self.0.clone().publish(request)
+    }
+}
+
 impl<P: Peers> Service<http::Request<Body>> for PeersServer<P> {
     type Response = http::Response<Body>;
     type Error = Infallible;
@@ -125,6 +140,12 @@ impl<P: Peers> Service<http::Request<Body>> for PeersServer<P> {
             SNAPSHOT => Box::pin(async move {
                 let codec = ProstCodec::<Done, Chunk>::default();
                 Ok(tonic::server::Grpc::new(codec).client_streaming(service, request).await)
+            }),
+            PUBLISH => Box::pin(async move {
+                let codec = ProstCodec::<Done, Posts>::default();
+                let grpc = tonic::server::Grpc::new(codec);
+                let mut grpc = grpc.max_decoding_message_size(MESSAGE_MAX);
+                Ok(grpc.client_streaming(service, request).await)
             }),
             _ => Box::pin(async { Ok(Status::unimplemented("").into_http()) }),
         }
@@ -174,6 +195,18 @@ impl PeersClient {
         let codec = ProstCodec::<Batch, Done>::default();
         let path = PathAndQuery::from_static(MESSAGES);
         let request = self.request(batches);
+        self.0.client_streaming(request, path, codec).await.map(drop)
+    }
+
+    /// See [`Peers::publish`].
+    pub async fn publish(
+        &mut self,
+        posts: impl Stream<Item = Posts> + Send + 'static,
+    ) -> Result<(), Status> {
+        self.ready().await?;
+        let codec = ProstCodec::<Posts, Done>::default();
+        let path = PathAndQuery::from_static(PUBLISH);
+        let request = self.request(posts);
         self.0.client_streaming(request, path, codec).await.map(drop)
     }
 

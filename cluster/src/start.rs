@@ -3,10 +3,11 @@
 use crate::driver::Driver;
 use crate::files::Folder;
 use crate::hub::{Announce, Hub};
-use crate::links::{Guard, Links};
+use crate::links::{Links, Surroundings};
 use crate::seat::Seat;
 use crate::secure::Certificates;
 use crate::transport::{Event, Inbox, Outlet, inbox};
+use crate::wire::Post;
 use consensus::{ELECTION_TICKS, Settings};
 use engine::Engine;
 use engine::commit::SLOTS;
@@ -127,17 +128,17 @@ impl Prepared {
         if let Some(certificates) = certificates {
             hub.certificates.get_or_init(|| certificates);
         }
-        let breakers = engine.breakers.clone();
+        let around = surroundings(&engine, plan.clock);
         let seat = Arc::new(seat(&opened.member, &hub, inbox.clone(), &plan));
         let node = opened.start_behind(engine, seat.clone()).map_err(|error| error.to_string())?;
-        let guard = Guard { breakers, clock: plan.clock };
-        let links = Links::start(hub.clone(), inbox.clone(), listeners, guard);
+        let links = Links::start(hub.clone(), inbox.clone(), listeners, around);
         let links = Arc::new(links.map_err(|error| error.to_string())?);
         let first = seat.links.set(links.clone()).is_ok();
         debug_assert!(first, "links are made once");
         let tick = plan.election / ELECTION_TICKS as u32;
-        let (tried, taking) = (Vec::new(), None);
-        let driver = Driver { node, transport: links, hub, inbox, outlet, tick, tried, taking };
+        let (tried, taking, led_by) = (Vec::new(), None, None);
+        let driver =
+            Driver { node, transport: links, hub, inbox, outlet, tick, tried, taking, led_by };
         let thread = std::thread::Builder::new().name("group".into()).spawn(move || {
             let panicked = |_| Err(Fatal::Storage("its thread panicked".into()));
             let ran = catch_unwind(AssertUnwindSafe(move || driver.run()));
@@ -148,6 +149,16 @@ impl Prepared {
         let thread = Some(thread.map_err(|error| error.to_string())?);
         Ok(Running { seat, election: plan.election, thread })
     }
+}
+
+fn surroundings(engine: &Arc<Engine>, clock: Clock) -> Surroundings {
+    let (breakers, engine) = (engine.breakers.clone(), Arc::downgrade(engine));
+    let deliver = move |post: &Post| {
+        if let Some(engine) = engine.upgrade() {
+            engine.deliver(post.shard, &post.channel, &post.payload);
+        }
+    };
+    Surroundings { breakers, clock, deliver: Arc::new(deliver) }
 }
 
 fn seat(member: &Arc<Member>, hub: &Arc<Hub>, inbox: Inbox, plan: &Plan) -> Seat {

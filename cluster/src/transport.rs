@@ -3,7 +3,7 @@
 use crate::wire::weight;
 use consensus::{Message, NodeId, SnapshotReader};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use member::{Fatal, Kept, Packet};
+use member::{Fatal, Kept, Packet, State};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -59,6 +59,8 @@ pub enum Event {
     Captured(Result<Vec<u8>, Fatal>),
     /// A snapshot of this node was written, or could not be.
     Kept(Kept),
+    /// A snapshot was loaded, or could not be.
+    Restored(Result<(), Fatal>),
     /// A snapshot for another node has arrived there (true), or will not (false).
     SnapshotSent(NodeId, bool),
     /// Found the group here, as part of this cluster. The function is told whether that was done.
@@ -104,7 +106,11 @@ pub fn inbox() -> (Inbox, Outlet) {
 }
 
 fn bytes_of(packet: &Packet) -> usize {
-    weight(&packet.message) + packet.data.as_ref().map_or(0, |data| data.len())
+    let state = match &packet.data {
+        Some(State::Bytes(data)) => data.len(),
+        Some(State::Written { .. }) | None => 0,
+    };
+    weight(&packet.message) + state
 }
 
 impl Inbox {

@@ -96,6 +96,37 @@ pub struct Chunk {
     pub data: Bytes,
 }
 
+/// Published messages, for the subscribers at another node.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Posts {
+    /// See [`VERSION`].
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// The identity of the cluster.
+    #[prost(uint64, tag = "2")]
+    pub cluster: u64,
+    /// The sender.
+    #[prost(uint64, tag = "3")]
+    pub from: u64,
+    /// The messages, in order.
+    #[prost(message, repeated, tag = "4")]
+    pub posts: Vec<Post>,
+}
+
+/// A published message.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Post {
+    /// Whether it was published by `SPUBLISH`.
+    #[prost(bool, tag = "1")]
+    pub shard: bool,
+    /// Its channel.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub channel: Bytes,
+    /// What it says.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub payload: Bytes,
+}
+
 /// An empty answer.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Done {}

@@ -5,7 +5,7 @@ use engine::clients::Event;
 use engine::command::{Channels, Flag::*, Group, LockRule, SPEC, Spec, key_range};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, subcommand_syntax};
-use engine::notify::pubsub::Space;
+use engine::notify::pubsub::{self, Space};
 use engine::session::SessionState;
 use resp::{Output, Reply};
 
@@ -31,21 +31,11 @@ fn shown_count(session: &SessionState, space: Space) -> i64 {
 fn confirm(cx: &mut Cx<'_>, space: Space, word: &str, name: Option<&[u8]>) {
     let count = shown_count(cx.session, space);
     if !cx.session.is_silent() {
-        return write_confirmation(&mut cx.reply, word, name, count);
+        return pubsub::confirm(&mut cx.reply, word, name, count);
     }
     let mut out = Output::new();
-    write_confirmation(&mut Reply::new(&mut out, cx.session.proto), word, name, count);
+    pubsub::confirm(&mut Reply::new(&mut out, cx.session.proto), word, name, count);
     cx.session.client().send(Event::Push(out.to_vec().into()), 0);
-}
-
-fn write_confirmation(reply: &mut Reply<'_>, word: &str, name: Option<&[u8]>, count: i64) {
-    reply.push(3);
-    reply.bulk(word.as_bytes());
-    match name {
-        Some(name) => reply.bulk(name),
-        None => reply.null(),
-    }
-    reply.integer(count);
 }
 
 /// Inside a transaction Redis lets a client begin to receive messages, as it always did, but not

@@ -55,7 +55,7 @@ pub use message::{MessageKind, NodeId, Step};
 pub use outcomes::Outcome;
 pub use raft::{Raft, Ready, Recovered, Refused, Role, Status};
 pub use store::{
-    FileError, Files, LogStore, MemoryStore, Reading, SegmentStore, SnapshotReader, Snapshots,
-    StoreError, Torn,
+    FileError, Files, LogStore, MemoryStore, Reading, SegmentStore, SnapshotReader, SnapshotWriter,
+    Snapshots, StoreError, Torn,
 };
 pub use tikv::{ELECTION_TICKS, TikvRaft};

@@ -161,6 +161,44 @@ fn of_a_snapshot_that_did_not_fit_nothing_stays() {
 }
 
 #[test]
+fn a_snapshot_that_is_received_counts_once_it_is_adopted() {
+    let mut disk = Disk::default();
+    let receive = |disk: &mut Disk, number, sent: &[u8]| {
+        let mut snapshots = Snapshots(disk);
+        let mut writer = snapshots.receive(number, &base(5), 100)?;
+        sent.chunks(30).try_for_each(|piece| writer.write(piece))?;
+        writer.finish()
+    };
+    disk.set_free(Some(99));
+    assert_eq!(receive(&mut disk, 1, &[3; 100]), Err(FileError::Full));
+    disk.set_free(Some(110));
+    assert_eq!(receive(&mut disk, 1, &[3; 100]), Err(FileError::Full), "it fits but for its head");
+    disk.set_free(None);
+    for length in [99, 101] {
+        let wrong = receive(&mut disk, 2, &vec![3; length]);
+        assert!(matches!(wrong, Err(FileError::Failed(_))), "{length}: {wrong:?}");
+    }
+    assert_eq!(disk.list().unwrap(), Vec::<String>::new(), "nothing of all that stays");
+    let name = receive(&mut disk, 3, &[3; 100]).unwrap();
+    receive(&mut disk, 4, &[4; 100]).unwrap();
+    assert!(Snapshots(&mut disk).open(7, &base(5)).is_err());
+    Snapshots(&mut disk).keep(7, &base(5), &[5; 100]).unwrap();
+    Snapshots(&mut disk).adopt(7, &base(5), &name).unwrap();
+    assert_eq!(disk.list().unwrap().len(), 2);
+    disk.crash(|_| (0, false));
+    Snapshots(&mut disk).sweep().unwrap();
+    assert_eq!(disk.list().unwrap().len(), 1);
+    assert_eq!(Snapshots(&mut disk).load(7, &base(5)).unwrap(), [3; 100]);
+    let mut read = Vec::new();
+    let mut reader = Snapshots(&mut disk).open(7, &base(5)).unwrap();
+    std::io::Read::read_to_end(&mut reader, &mut read).unwrap();
+    assert_eq!(read, [3; 100]);
+    disk.rot(&disk.list().unwrap()[0], 60);
+    let mut reader = Snapshots(&mut disk).open(7, &base(5)).unwrap();
+    assert!(std::io::Read::read_to_end(&mut reader, &mut read).is_err());
+}
+
+#[test]
 fn a_snapshot_is_read_in_pieces_and_is_not_whole_if_it_is_damaged() {
     let (mut disk, data) = (Disk::default(), [3; 100]);
     Snapshots(&mut disk).keep(7, &base(5), &data).unwrap();

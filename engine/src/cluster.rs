@@ -39,6 +39,16 @@ pub trait Cluster: Send + Sync {
         self.route(slot, session)
     }
 
+    /// Decides which server has the shard channels of `slot`; `when_down` says whether they are also
+    /// served while nobody leads. Unlike keys, they may be served by those that follow.
+    fn route_channel(&self, _slot: u16, _when_down: bool) -> Route {
+        Route::Serve { stream: 0, fence: 0 }
+    }
+
+    /// Passes a message on to the subscribers at the other servers; `shard` says whether it is one of
+    /// `SPUBLISH`. It may be lost. Never blocks.
+    fn publish(&self, _shard: bool, _channel: &[u8], _payload: &[u8]) {}
+
     /// Whether [`Route::Serve`] with this stream and fence is still valid. Called while the shards
     /// of the keys are locked. A server that ceases to lead lowers the fence first and then locks
     /// every shard once; after that, nothing more is executed behind the fence. This must be cheap.

@@ -17,6 +17,7 @@
 
 use crate::cluster::{Cluster, Route, too_large};
 use crate::command::CommandEntry;
+use crate::config::Id;
 use crate::engine::{Engine, Gate};
 use crate::failure::{Failure, failure};
 use crate::session::state::{Queued, SessionState};
@@ -59,7 +60,7 @@ fn served(slot: u16, route: Route) -> Result<(u16, u64), Failure> {
 
 /// The number of bytes of a request that may become effects.
 fn written(entry: &CommandEntry, request: Request<'_>) -> usize {
-    match entry.replicates() {
+    match entry.appends() {
         true => request.iter().map(<[u8]>::len).sum(),
         false => 0,
     }
@@ -124,7 +125,9 @@ impl Engine {
         }
         session.slot = slot.unwrap_or(0);
         session.set_fence(None);
-        if slot.is_some() {
+        if slot.is_some() && entry.is_message() {
+            self.serving_channel(session.slot)?;
+        } else if slot.is_some() {
             // What is queued is routed when all of it runs; and no write is executed by who does not lead.
             let runs = !session.in_multi() || entry.id == self.exec;
             let fence = match session.reads_index() && runs && bytes == 0 {
@@ -143,14 +146,14 @@ impl Engine {
         Ok(true)
     }
 
-    /// The common slot of a request's keys and of slot `before`.
+    /// The common slot of a request's keys, or shard channels, and of slot `before`.
     fn common_slot(
         &self,
         before: Option<u16>,
         entry: &CommandEntry,
         request: Request<'_>,
     ) -> Result<Option<u16>, Failure> {
-        let keys = entry.keys(request).unwrap_or_default();
+        let keys = entry.routed(request).unwrap_or_default();
         let mut slots = keys.iter().map(|key| slot(request.arg(key.index)));
         let Some(first) = before.or_else(|| slots.next()) else { return Ok(None) };
         if slots.all(|slot| slot == first) { Ok(Some(first)) } else { Err(CROSS_SLOT) }
@@ -159,6 +162,13 @@ impl Engine {
     /// The stream and the fence of the session's slot, if this server executes its requests.
     fn serving(&self, session: &SessionState) -> Result<Option<(u16, u64)>, Failure> {
         self.serving_slot(session.slot, session)
+    }
+
+    /// Checks whether this server has the shard channels of a slot.
+    fn serving_channel(&self, slot: u16) -> Result<(), Failure> {
+        let Some(cluster) = self.cluster.get() else { return Ok(()) };
+        let when_down = self.config.boolean(Id::ClusterAllowPubsubshardWhenDown);
+        served(slot, cluster.route_channel(slot, when_down)).map(drop)
     }
 
     /// The error that tells a client where to repeat a request that was never executed, if a
@@ -203,7 +213,7 @@ impl Engine {
         session: &SessionState,
         entry: &CommandEntry,
     ) -> Result<(), Failure> {
-        self.guard_any(session, entry.replicates())
+        self.guard_any(session, entry.appends())
     }
 
     /// Like [`Engine::guard`], for all commands of a transaction.
@@ -213,7 +223,7 @@ impl Engine {
         queue: &[Queued],
     ) -> Result<(), Failure> {
         let mut entries = queue.iter().map(|queued| self.commands.entry(queued.command));
-        self.guard_any(session, entries.any(CommandEntry::replicates))
+        self.guard_any(session, entries.any(CommandEntry::appends))
     }
 
     fn guard_any(&self, session: &SessionState, writes: bool) -> Result<(), Failure> {

@@ -44,8 +44,8 @@ mod tests;
 pub use flaw::Flaw;
 pub use flaw::Flaws;
 pub use member::{Clock, Kick, Member};
-pub use node::{Fatal, Keeping, Kept, Node, Opened, Output, Packet, Plan, Watch};
-pub use state::{Capture, Contents, contents_in, contents_of};
+pub use node::{Fatal, Keeping, Kept, Node, Opened, Output, Packet, Plan, State, Watch};
+pub use state::{Capture, Contents, Restoring, contents_in, contents_of};
 
 use consensus::GroupId;
 

@@ -358,6 +358,12 @@ impl Cluster for Member {
         }
     }
 
+    fn route_channel(&self, _slot: u16, when_down: bool) -> Route {
+        // All members have all channels: messages reach them all.
+        let leader = if when_down { self.last_leader() } else { self.leader() };
+        leader.map_or(Route::Down, |_| Route::Serve { stream: LOG, fence: NO_FENCE })
+    }
+
     fn is_current(&self, _stream: u16, fence: u64) -> bool {
         let current = if fence & READS == 0 { &self.fence } else { &self.reads };
         current.load(Ordering::SeqCst) == fence

@@ -7,7 +7,7 @@
 use crate::flaw::{Flaw, Flaws};
 use crate::member::{Clock, Kick, Member};
 use crate::positions::Kind;
-use crate::state::{Capture, restore};
+use crate::state::{Capture, Restoring};
 use crate::{GROUP, effects};
 use bytes::Bytes;
 use consensus::{Action, Base, Batch, CutOutcome, Entry, FileError, Files, Group, LogStore};
@@ -18,6 +18,7 @@ use engine::Engine;
 use engine::cluster::Cluster;
 use engine::replay::Replayer;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::sync::Arc;
 use storage::Locks;
 
@@ -31,7 +32,21 @@ pub struct Packet {
     /// The message.
     pub message: Message,
     /// The state of the snapshot, as [`Capture::run`] wrote it.
-    pub data: Option<Bytes>,
+    pub data: Option<State>,
+}
+
+/// The state of a snapshot that another node has sent.
+#[derive(Debug, Clone)]
+pub enum State {
+    /// The state itself.
+    Bytes(Bytes),
+    /// The state has been written by [`Snapshots::receive`].
+    Written {
+        /// The name of the file.
+        name: String,
+        /// The size of the state in bytes.
+        bytes: u64,
+    },
 }
 
 /// The reason why a node cannot go on. Its process ends, and may be started again.
@@ -76,6 +91,9 @@ pub enum Output<F> {
     Capture(Box<Capture>),
     /// Write a snapshot, on another thread if it is large, and pass the result to [`Node::kept`].
     Keep(Box<Keeping<F>>),
+    /// Make the engine's state that of a snapshot, on another thread if it is large, and pass the
+    /// result to [`Node::restored`].
+    Restore(Box<Restoring>),
     /// Report, if it can, that the disk had no room for a snapshot. The node tries again later.
     Full,
 }
@@ -179,6 +197,8 @@ pub struct Node<F: Files> {
     not_before_us: u64,
     /// The planted bug that the next effects suffer.
     next_apply: Option<Flaw>,
+    /// While the engine's state is being replaced: the actions that are to follow.
+    restoring: Option<Vec<Action>>,
     /// The actions that the driver is asked for.
     pub out: Vec<Output<F>>,
 }
@@ -241,9 +261,11 @@ impl<F: Files + Clone> Opened<F> {
             snapshot: 0,
             not_before_us: 0,
             next_apply,
+            restoring: None,
             out: Vec::new(),
         };
-        node.restore(&base)?;
+        Snapshots(node.store.files()).sweep().map_err(StoreError::from)?;
+        node.restoring(&base)?.run()?;
         Ok(node)
     }
 }
@@ -283,10 +305,8 @@ impl<F: Files + Clone> Node<F> {
     /// An error ends the node.
     pub fn receive(&mut self, packet: Packet) -> Result<(), Fatal> {
         let Packet { message, data } = packet;
-        if let (Some(base), Some(data)) = (&message.snapshot, data)
-            && base.index > self.member.group().applied().0
-        {
-            match self.keep(base, &data) {
+        if let (Some(base), Some(data)) = (&message.snapshot, data) {
+            match self.take_in(base, data) {
                 Err(StoreError::Files(FileError::Full)) => {
                     // Treated as if the message had been lost: the leader sends it again.
                     self.out.push(Output::Full);
@@ -300,6 +320,31 @@ impl<F: Files + Clone> Node<F> {
             Err(Refused::Emptied) => Err(Fatal::Emptied),
             _ => Ok(()),
         }
+    }
+
+    /// Keeps the state of a snapshot that has arrived, unless this node is further already.
+    fn take_in(&mut self, base: &Base, state: State) -> Result<(), StoreError> {
+        let is_new = base.index > self.member.group().applied().0;
+        match state {
+            State::Bytes(data) if is_new => self.keep(base, &data)?,
+            State::Bytes(_) => {}
+            State::Written { name, bytes } if is_new => {
+                self.snapshot = bytes;
+                Snapshots(self.store.files()).adopt(GROUP, base, &name)?;
+            }
+            State::Written { name, .. } => self.store.files().remove(&name)?,
+        }
+        Ok(())
+    }
+
+    /// Takes the result of a [`Restoring`], and does what has become due meanwhile.
+    ///
+    /// # Errors
+    /// Passes on its error, which ends the node.
+    pub fn restored(&mut self, done: Result<(), Fatal>) -> Result<(), Fatal> {
+        done?;
+        let waiting = self.restoring.take().unwrap_or_default();
+        waiting.into_iter().try_for_each(|action| self.act(action))
     }
 
     /// Reports that a tick has passed.
@@ -384,13 +429,19 @@ impl<F: Files + Clone> Node<F> {
             self.wait_for_fallen()?;
             self.carry_out(work, watch)?;
         }
-        self.member.raise();
+        // Nobody executes or reads before the state is there.
+        let is_whole = self.restoring.is_none();
+        if is_whole {
+            self.member.raise();
+        }
         if self.syncing.is_none() && self.unsynced.is_some() {
             self.syncing = self.unsynced.take();
             self.out.push(Output::Sync);
         }
-        self.snapshot(watch)?;
-        self.member.open_reads();
+        if is_whole {
+            self.snapshot(watch)?;
+            self.member.open_reads();
+        }
         self.member.settle();
         Ok(())
     }
@@ -449,13 +500,22 @@ impl<F: Files + Clone> Node<F> {
     }
 
     fn act(&mut self, action: Action) -> Result<(), Fatal> {
+        if let Action::Restore(_) = action {
+            if let Some(taking) = &mut self.taking {
+                taking.lost = true;
+            }
+            self.member.close_reads();
+        }
+        if let Some(waiting) = &mut self.restoring {
+            waiting.push(action);
+            return Ok(());
+        }
         match action {
             Action::Restore(base) => {
-                if let Some(taking) = &mut self.taking {
-                    taking.lost = true;
-                }
-                self.member.close_reads();
-                self.restore(&base)
+                let restoring = Box::new(self.restoring(&base)?);
+                self.restoring = Some(Vec::new());
+                self.out.push(Output::Restore(restoring));
+                Ok(())
             }
             Action::Apply(batch) => match self.next_apply.take() {
                 Some(Flaw::OneApart) => Ok(()),
@@ -480,11 +540,18 @@ impl<F: Files + Clone> Node<F> {
         Ok(())
     }
 
-    /// Replaces the engine's state by the snapshot of this base.
-    fn restore(&mut self, base: &Base) -> Result<(), Fatal> {
-        let data = self.load(base)?;
+    /// Prepares the engine for the state of this base.
+    fn restoring(&mut self, base: &Base) -> Result<Restoring, Fatal> {
+        let source: Box<dyn Read + Send> = match self.plan.flaws.has(Flaw::TornSnapshot) {
+            true => Box::new(std::io::Cursor::new(self.load_torn(base))),
+            false if base.index == 0 => Box::new(std::io::empty()),
+            false => {
+                let opened = Snapshots(self.store.files()).open(GROUP, base);
+                Box::new(opened.map_err(Fatal::damaged)?)
+            }
+        };
         let at = self.member.inner.lock().positions.anew(base.seq);
-        restore(&self.engine, &data, at)
+        Ok(Restoring::new(self.engine.clone(), source, at))
     }
 
     /// Takes a snapshot when one is due, and keeps it once its last entry is committed.
@@ -583,15 +650,14 @@ impl<F: Files + Clone> Node<F> {
         Ok(Snapshots(self.store.files()).keep(GROUP, base, data)?)
     }
 
-    /// Reads the state of a base from its snapshot.
-    fn load(&mut self, base: &Base) -> Result<Vec<u8>, Fatal> {
-        if base.index == 0 {
-            return Ok(Vec::new());
+    /// Reads the snapshot that the planted bug has written, whatever is left of it.
+    fn load_torn(&mut self, base: &Base) -> Vec<u8> {
+        match base.index {
+            0 => Vec::new(),
+            // The group was founded with it.
+            1 => Snapshots(self.store.files()).load(GROUP, base).unwrap_or_default(),
+            _ => self.store.files().read(&torn_name(base)).unwrap_or_default(),
         }
-        if self.plan.flaws.has(Flaw::TornSnapshot) && base.index > 1 {
-            return Ok(self.store.files().read(&torn_name(base)).unwrap_or_default());
-        }
-        Snapshots(self.store.files()).load(GROUP, base).map_err(Fatal::damaged)
     }
 
     fn send(&mut self, messages: Vec<Message>) {
@@ -605,7 +671,7 @@ impl<F: Files + Clone> Node<F> {
 
     fn send_snapshot(&mut self, message: Message, base: &Base) {
         if self.plan.flaws.has(Flaw::TornSnapshot) {
-            let data = self.load(base).ok().map(Bytes::from);
+            let data = Some(State::Bytes(self.load_torn(base).into()));
             self.snapshot_sent(message.to, true);
             return self.out.push(Output::Send(Box::new(Packet { message, data })));
         }

@@ -6,9 +6,14 @@ use engine::engine::Gate;
 use engine::replay::Replayer;
 use resp::{Batch, Limits, Parser};
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::sync::Arc;
 use storage::backend::{Snapshot, SnapshotSink};
 use storage::rdb::{Item, Object, Options, Reader, Writer, decode_payload, seal_payload};
 use storage::{Db, Error, Position};
+
+/// The number of bytes of a snapshot that are read at once.
+const READ_AHEAD: usize = 1 << 20;
 
 /// All data as they were at one moment, ready to be written.
 pub struct Capture {
@@ -55,14 +60,38 @@ impl SnapshotSink for Sink {
     }
 }
 
-/// Replaces the engine's state by that of a file that [`Capture::run`] wrote; no bytes mean an
-/// empty state. Meanwhile clients get the error that data are being loaded.
-pub(crate) fn restore(engine: &Engine, bytes: &[u8], position: Position) -> Result<(), Fatal> {
-    engine.set_gate(Gate::LOADING, true);
-    let done = clear(engine, position).and_then(|()| load(engine, bytes));
-    engine.set_gate(Gate::LOADING, false);
-    engine.everything_replaced();
-    done
+/// The replacement of an engine's state by that of a file that [`Capture::run`] wrote; no bytes mean
+/// an empty state. As long as this exists, clients get the error that data are being loaded.
+pub struct Restoring {
+    engine: Arc<Engine>,
+    source: Box<dyn Read + Send>,
+    /// The position of the shards afterwards.
+    position: Position,
+}
+
+impl Restoring {
+    /// Prepares it: no client is served any more.
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        source: Box<dyn Read + Send>,
+        position: Position,
+    ) -> Restoring {
+        engine.set_gate(Gate::LOADING, true);
+        Restoring { engine, source, position }
+    }
+
+    /// Replaces the state. This takes time in proportion to the data.
+    ///
+    /// # Errors
+    /// Fails if the file is damaged or the storage fails. The state is then incomplete.
+    pub fn run(self) -> Result<(), Fatal> {
+        let Restoring { engine, source, position } = self;
+        let source = BufReader::with_capacity(READ_AHEAD, source);
+        let done = clear(&engine, position).and_then(|()| load(&engine, source));
+        engine.set_gate(Gate::LOADING, false);
+        engine.everything_replaced();
+        done
+    }
 }
 
 /// Deletes everything. Every shard is locked once, and has this position afterwards.
@@ -76,11 +105,11 @@ fn clear(engine: &Engine, position: Position) -> Result<(), Fatal> {
     cleared.map_err(Fatal::Damaged)
 }
 
-fn load(engine: &Engine, bytes: &[u8]) -> Result<(), Fatal> {
-    if bytes.is_empty() {
+fn load(engine: &Engine, mut source: impl BufRead) -> Result<(), Fatal> {
+    if source.fill_buf().map_err(Fatal::damaged)?.is_empty() {
         return Ok(());
     }
-    let mut reader = Reader::new(bytes).map_err(Fatal::damaged)?;
+    let mut reader = Reader::new(source).map_err(Fatal::damaged)?;
     while let Some(item) = reader.next().map_err(Fatal::damaged)? {
         match item {
             Item::KeyValue(entry) => {

@@ -1,6 +1,6 @@
 //! Three nodes with real engines. Their disks and their network need no time.
 
-use crate::{Flaws, Node, Opened, Output, Packet, Plan, contents_of};
+use crate::{Flaws, Node, Opened, Output, Packet, Plan, Restoring, State, contents_of};
 use consensus::testing::Disk;
 use consensus::{Files as _, NodeId, Settings};
 use engine::config::ConfigStore;
@@ -23,6 +23,9 @@ struct Host {
     disk: Disk,
     /// The number of times that its disk had no room for a snapshot.
     full: usize,
+    /// Whether loading a snapshot takes time, and what is being loaded.
+    slow: bool,
+    loading: Option<Box<Restoring>>,
 }
 
 struct Trio {
@@ -69,6 +72,8 @@ fn start(id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> Host {
         clients: Harness::around(engine),
         disk,
         full: 0,
+        slow: false,
+        loading: None,
     }
 }
 
@@ -97,8 +102,10 @@ impl Trio {
                             let most = snapshot.length() as usize;
                             let data = snapshot.piece(most).unwrap().unwrap_or_default().into();
                             host.node.snapshot_sent(message.to, true);
-                            packets.push(Packet { message, data: Some(data) });
+                            packets.push(Packet { message, data: Some(State::Bytes(data)) });
                         }
+                        Output::Restore(restoring) if host.slow => host.loading = Some(restoring),
+                        Output::Restore(restoring) => host.node.restored(restoring.run()).unwrap(),
                         Output::Full => host.full += 1,
                     }
                     host.node.turn(&mut ()).unwrap();
@@ -307,6 +314,59 @@ fn a_node_comes_back_with_snapshot_and_log() {
     trio.hosts.insert(id, host);
     (0..20).for_each(|_| trio.pass(100));
     assert_eq!(contents_of(trio.hosts[&id].node.engine()).unwrap(), expected);
+}
+
+#[test]
+fn who_loads_a_snapshot_acknowledges_meanwhile_and_shows_nothing() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    let (late, third) = (trio.followers(leader)[0], trio.followers(leader)[1]);
+    trio.away = vec![late];
+    for at in 0..120 {
+        assert_eq!(trio.ask(leader, &format!("SET key:{at} {at}")), "OK");
+    }
+    assert!(trio.hosts[&leader].node.member().group().base().index > 50, "no snapshot was taken");
+    trio.away.clear();
+    trio.host(late).slow = true;
+    (0..5).for_each(|_| trio.pass(100));
+    assert!(trio.hosts[&late].loading.is_some());
+    assert_eq!(trio.ask(late, "READONLY"), "OK");
+    assert!(trio.ask(late, "GET key:0").starts_with("(error) LOADING "));
+    // Without it there is no majority.
+    trio.away = vec![third];
+    assert_eq!(trio.ask(leader, "SET later 1"), "OK");
+    assert!(trio.keys(late).is_empty(), "what follows has to wait");
+    let host = trio.host(late);
+    let restoring = host.loading.take().unwrap();
+    host.node.restored(restoring.run()).unwrap();
+    trio.pass(100);
+    let expected = contents_of(trio.hosts[&leader].node.engine()).unwrap();
+    assert_eq!(contents_of(trio.hosts[&late].node.engine()).unwrap(), expected);
+    assert_eq!(trio.ask(late, "GET later"), "\"1\"");
+}
+
+#[test]
+fn who_is_elected_while_it_loads_serves_once_it_is_done() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    let late = trio.followers(leader)[0];
+    trio.away = vec![late];
+    for at in 0..120 {
+        assert_eq!(trio.ask(leader, &format!("SET key:{at} {at}")), "OK");
+    }
+    trio.away.clear();
+    trio.host(late).slow = true;
+    (0..5).for_each(|_| trio.pass(100));
+    assert!(trio.hosts[&late].loading.is_some());
+    let _ = trio.host(leader).node.member().with(|group| group.transfer(late));
+    (0..5).for_each(|_| trio.pass(100));
+    assert_eq!(trio.hosts[&leader].node.member().leader(), Some(late));
+    assert!(trio.hosts[&late].node.member().may_append().is_err(), "it is not there yet");
+    let host = trio.host(late);
+    let restoring = host.loading.take().unwrap();
+    host.node.restored(restoring.run()).unwrap();
+    trio.pass(100);
+    assert_eq!(trio.ask(late, "GET key:119"), "\"119\"");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use consensus::testing::Disk;
 use consensus::{Base, Entry, Faults, Message, NodeId, Settings, SnapshotReader};
 use engine::config::ConfigStore;
 use engine::{Engine, Environment, NoHost, Parts, Session};
-use member::{Contents, Flaws, Member, Output as Wanted, Packet};
+use member::{Contents, Flaws, Member, Output as Wanted, Packet, State};
 use runtime::{Connection, Now, Peer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -202,20 +202,7 @@ impl Node {
 
     /// Does the pending work. An error ends the process.
     pub fn turn(&mut self, oracle: &mut Oracle) -> Result<(), String> {
-        let text = |error: member::Fatal| error.to_string();
-        let member = self.inner.member().clone();
-        let mut watch = Watch { id: self.plan.id, member, oracle };
-        self.inner.turn(&mut watch).map_err(text)?;
-        for wanted in std::mem::take(&mut self.inner.out) {
-            match wanted {
-                Wanted::Send(packet) => self.out.push(Output::Send(packet)),
-                Wanted::Sync => self.out.push(Output::Sync),
-                Wanted::Capture(capture) => self.inner.captured(capture.run()).map_err(text)?,
-                Wanted::Keep(keeping) => self.inner.kept(keeping.run()).map_err(text)?,
-                Wanted::Snapshot(wanted) => self.send_snapshot(*wanted),
-                Wanted::Full => {}
-            }
-        }
+        while self.work(oracle).map_err(|error| error.to_string())? {}
         oracle.look(self.plan.id, &*self.member().group());
         let ((index, _, seq), settled) = {
             let group = self.member().group();
@@ -231,13 +218,36 @@ impl Node {
         Ok(())
     }
 
+    /// Does the pending work once. Returns whether more is pending now.
+    fn work(&mut self, oracle: &mut Oracle) -> Result<bool, member::Fatal> {
+        let member = self.inner.member().clone();
+        self.inner.turn(&mut Watch { id: self.plan.id, member, oracle })?;
+        let mut more = false;
+        for wanted in std::mem::take(&mut self.inner.out) {
+            match wanted {
+                Wanted::Send(packet) => self.out.push(Output::Send(packet)),
+                Wanted::Sync => self.out.push(Output::Sync),
+                Wanted::Capture(capture) => self.inner.captured(capture.run())?,
+                Wanted::Keep(keeping) => self.inner.kept(keeping.run())?,
+                Wanted::Restore(restoring) => {
+                    self.inner.restored(restoring.run())?;
+                    more = true;
+                }
+                Wanted::Snapshot(wanted) => self.send_snapshot(*wanted),
+                Wanted::Full => {}
+            }
+        }
+        Ok(more)
+    }
+
     /// Reads a snapshot, which is then sent as one message.
     fn send_snapshot(&mut self, (message, mut snapshot): (Message, SnapshotReader)) {
         let most = snapshot.length() as usize;
         let data = snapshot.piece(most).map(|piece| piece.unwrap_or_default().into());
         self.inner.snapshot_sent(message.to, data.is_ok());
         if let Ok(data) = data {
-            self.out.push(Output::Send(Box::new(Packet { message, data: Some(data) })));
+            let data = Some(State::Bytes(data));
+            self.out.push(Output::Send(Box::new(Packet { message, data })));
         }
     }
 

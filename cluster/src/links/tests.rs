@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::hub::Announce;
-use crate::wire::{Batch, Raft};
 use crate::transport::{Outlet, inbox};
+use crate::wire::{Batch, Posts, Raft};
 use consensus::testing::Disk;
 use consensus::{Base, Files as _, Membership, MessageKind, Snapshots};
+use member::State;
 use std::io::{Read, Write};
 use storage::testing::{until, until_some};
 
@@ -16,6 +17,8 @@ struct Side {
     links: Arc<Links>,
     outlet: Outlet,
     port: u16,
+    /// What is delivered here.
+    posts: std::sync::mpsc::Receiver<Post>,
     _dir: tempfile::TempDir,
 }
 
@@ -27,9 +30,11 @@ fn side(id: NodeId) -> Side {
     let announce = Announce { host, port: 1, bus_port: port, secret: SECRET.into() };
     let hub = Arc::new(Hub::open(dir.path(), &announce, id, 1).unwrap());
     let (inbox, outlet) = inbox();
-    let guard = Guard { breakers: Arc::default(), clock: Clock::new() };
-    let links = Arc::new(Links::start(hub.clone(), inbox, vec![listener], guard).unwrap());
-    Side { hub, links, outlet, port, _dir: dir }
+    let (told, posts) = std::sync::mpsc::channel();
+    let deliver = Arc::new(move |post: &Post| drop(told.send(post.clone())));
+    let around = Surroundings { breakers: Arc::default(), clock: Clock::new(), deliver };
+    let links = Arc::new(Links::start(hub.clone(), inbox, vec![listener], around).unwrap());
+    Side { hub, links, outlet, port, posts, _dir: dir }
 }
 
 /// Two nodes of one cluster that have met.
@@ -84,6 +89,24 @@ fn packet(index: u64, is_snapshot: bool) -> Packet {
     Packet { message, data: None }
 }
 
+/// The state of the snapshot that a node is sent next.
+fn arrived(side: &Side) -> Vec<u8> {
+    let Packet { message, data } = received(side);
+    let Some(State::Written { name, bytes }) = data else { panic!("it is written") };
+    let base = message.snapshot.unwrap();
+    let mut folder = side.hub.folder();
+    let mut snapshots = Snapshots(&mut folder);
+    snapshots.adopt(1, &base, &name).unwrap();
+    let state = snapshots.load(1, &base).unwrap();
+    assert_eq!(state.len() as u64, bytes);
+    state
+}
+
+/// The number of files of a node: those of its book and of a snapshot.
+fn files(side: &Side) -> usize {
+    side.hub.folder().list().unwrap().len()
+}
+
 fn received(side: &Side) -> Packet {
     let event = side.outlet.events.recv_timeout(Duration::from_secs(30)).unwrap();
     let Event::Packet(packet) = event else { panic!("nothing else is sent") };
@@ -99,24 +122,24 @@ fn messages_arrive_in_order_and_snapshots_whole() {
     }
     let data: Vec<u8> = (0..3_500_000_u32).map(|at| (at % 251) as u8).collect();
     two.links.send_snapshot(packet(0, true).message, snapshot(&data, None));
-    assert!(received(&one).data.is_some_and(|got| got == data));
+    assert_eq!(arrived(&one), data);
     assert!(was_sent(&two));
     two.links.send_snapshot(packet(0, true).message, snapshot(&[], None));
-    assert!(received(&one).data.is_some_and(|got| got.is_empty()));
+    assert!(arrived(&one).is_empty());
     assert!(was_sent(&two));
     // What is damaged on the disk of who sends it never counts as whole.
     two.links.send_snapshot(packet(0, true).message, snapshot(&data, Some(2_000_000)));
     assert!(!was_sent(&two));
     assert!(one.outlet.events.is_empty());
-    two.links
-        .send(Packet { message: Message { to: 9, ..packet(0, false).message }, data: None });
+    until("nothing of it stays", || files(&one) == 2);
+    two.links.send(Packet { message: Message { to: 9, ..packet(0, false).message }, data: None });
     assert_eq!(two.hub.counts.lost.get(), 2, "nobody knows a node 9");
 }
 
 #[test]
 fn a_node_that_is_gone_is_tried_less_and_less_until_it_is_back() {
     let (one, two) = pair();
-    let breaker = || one.links.shared.guard.breakers.state(Kind::Node, &name_of(2)).name();
+    let breaker = || one.links.shared.around.breakers.state(Kind::Node, &name_of(2)).name();
     until("it has answered for a while", || {
         let seen = one.links.seen(2);
         seen.since.zip(seen.heard).is_some_and(|(since, heard)| heard > since)
@@ -126,13 +149,36 @@ fn a_node_that_is_gone_is_tried_less_and_less_until_it_is_back() {
     two.links.stop();
     until("it is left alone", || breaker() == "open");
     assert!(!one.links.seen(2).is_up);
-    let listener = until_some("its port is free", || {
-        std::net::TcpListener::bind(("127.0.0.1", port)).ok()
-    });
-    let guard = one.links.shared.guard.clone();
-    let _again = Links::start(hub, inbox().0, vec![listener], guard).unwrap();
+    let listener =
+        until_some("its port is free", || std::net::TcpListener::bind(("127.0.0.1", port)).ok());
+    let around = one.links.shared.around.clone();
+    let _again = Links::start(hub, inbox().0, vec![listener], around).unwrap();
     until("it is spoken to again", || breaker() == "closed");
     assert!(one.links.seen(2).is_up);
+}
+
+#[test]
+fn published_messages_arrive_in_order_and_those_of_strangers_do_not() {
+    let (one, two) = pair();
+    let wait = Duration::from_secs(30);
+    for number in 0..1_000 {
+        two.links.publish(number % 2 == 0, b"channel", number.to_string().as_bytes());
+    }
+    for number in 0..1_000 {
+        let post = one.posts.recv_timeout(wait).unwrap();
+        assert_eq!((post.shard, &*post.channel), (number % 2 == 0, &b"channel"[..]));
+        assert_eq!(post.payload, number.to_string());
+    }
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let posts = vec![Post { shard: false, channel: "x".into(), payload: "y".into() }];
+    let stranger = Posts { version: 1, cluster: 78, from: 2, posts };
+    let status = runtime.block_on(async {
+        let mut client = connect("127.0.0.1", one.port.into(), SECRET, None).await.unwrap();
+        client.publish(tonic::codegen::tokio_stream::iter([stranger])).await.unwrap_err()
+    });
+    assert_eq!(status.code(), tonic::Code::PermissionDenied);
+    two.links.publish(false, b"last", b"");
+    assert_eq!(one.posts.recv_timeout(wait).unwrap().channel, "last");
 }
 
 #[test]

@@ -39,4 +39,9 @@ pub trait Files {
     /// Removes a file durably: once this returns, no crash brings it back. So files that are
     /// removed one after the other are gone in that order.
     fn remove(&mut self, name: &str) -> Result<(), FileError>;
+    /// Renames a synced file durably, and replaces the file of that name if there is one.
+    fn rename(&mut self, name: &str, to: &str) -> Result<(), FileError>;
+    /// The number of bytes that files which can wait may still take, such as snapshots. The log has
+    /// room for some time when they have taken that.
+    fn room(&self) -> Result<u64, FileError>;
 }

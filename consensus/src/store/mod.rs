@@ -10,7 +10,7 @@ mod snapshots;
 pub use files::{FileError, Files, Reading};
 pub use memory::MemoryStore;
 pub use segments::SegmentStore;
-pub use snapshots::{SnapshotReader, Snapshots, Torn};
+pub use snapshots::{SnapshotReader, SnapshotWriter, Snapshots, Torn};
 
 use crate::message::{Base, Entry, GroupId, HardState};
 use crate::raft::Recovered;

@@ -4,7 +4,7 @@ use super::codec::{CRC32C, decode_members, encode_members};
 use super::{FileError, Files};
 use crate::message::{Base, GroupId};
 use crc::{Digest, Table};
-use std::io::Read;
+use std::io::{self, Read};
 
 /// A snapshot is missing, or is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +16,12 @@ pub struct Torn(pub String);
 pub struct Snapshots<'a, F>(pub &'a mut F);
 
 const SUFFIX: &str = ".snapshot";
+
+/// The end of the names of snapshots that are being received.
+const INCOMING: &str = ".incoming";
+
+/// The number of bytes that are written before the room is looked at again.
+const PIECE: usize = 1 << 20;
 
 fn name(group: GroupId, base: &Base) -> String {
     format!("{group:x}-{:016x}-{:x}{SUFFIX}", base.index, base.term)
@@ -30,19 +36,37 @@ impl<F: Files> Snapshots<'_, F> {
             // It is left from an attempt that was interrupted, or it is the same snapshot again.
             self.0.remove(&name)?;
         }
-        let members = encode_members(&base.members);
-        let head = [&(members.len() as u32).to_le_bytes(), &members[..]].concat();
-        let mut sum = CRC32C.digest();
-        [&head, data].into_iter().for_each(|part| sum.update(part));
-        let sum = sum.finalize().to_le_bytes();
-        let mut parts = [&head, data, &sum].into_iter();
-        let kept = parts.try_for_each(|part| self.0.append(&name, part));
-        let kept = kept.and_then(|()| self.0.sync(&name));
-        if kept.is_err() {
-            // It may not have been created at all.
-            let _ = self.0.remove(&name);
+        let mut writer = SnapshotWriter::begin(self.0, name, base, data.len() as u64)?;
+        writer.write(data)?;
+        writer.finish().map(drop)
+    }
+
+    /// Begins to write a snapshot of `total` bytes that another node sends, under a name that
+    /// `number` distinguishes from others. It counts once it is [adopted](Self::adopt).
+    ///
+    /// # Errors
+    /// Fails at once if there is no room for it.
+    pub fn receive(
+        &mut self,
+        number: u64,
+        base: &Base,
+        total: u64,
+    ) -> Result<SnapshotWriter<'_, F>, FileError> {
+        if self.0.room()? < total {
+            return Err(FileError::Full);
         }
-        kept
+        SnapshotWriter::begin(self.0, format!("{number:x}{INCOMING}"), base, total)
+    }
+
+    /// Makes a snapshot that was received the one of this base.
+    pub fn adopt(&mut self, group: GroupId, base: &Base, received: &str) -> Result<(), FileError> {
+        self.0.rename(received, &name(group, base))
+    }
+
+    /// Removes what was received and never adopted, because the process ended.
+    pub fn sweep(&mut self) -> Result<(), FileError> {
+        let left = |name: &&String| name.ends_with(INCOMING);
+        self.0.list()?.iter().filter(left).try_for_each(|name| self.0.remove(name))
     }
 
     /// Opens the snapshot of a log's base, to be read in pieces.
@@ -80,6 +104,82 @@ impl<F: Files> Snapshots<'_, F> {
         let (ours, keep) = (format!("{group:x}-"), name(group, base));
         let old = |name: &String| name.starts_with(&ours) && name.ends_with(SUFFIX) && *name < keep;
         self.0.list()?.iter().filter(|name| old(name)).try_for_each(|name| self.0.remove(name))
+    }
+}
+
+/// A snapshot that is being written. If it is dropped before it is finished, nothing of it stays.
+pub struct SnapshotWriter<'a, F: Files> {
+    files: &'a mut F,
+    name: String,
+    /// The number of bytes of the state that are still to come.
+    left: u64,
+    /// The checksum of what was written; `None` once it is finished.
+    sum: Option<Digest<'static, u32, Table<16>>>,
+}
+
+impl<'a, F: Files> SnapshotWriter<'a, F> {
+    fn begin(
+        files: &'a mut F,
+        name: String,
+        base: &Base,
+        left: u64,
+    ) -> Result<SnapshotWriter<'a, F>, FileError> {
+        let members = encode_members(&base.members);
+        let head = [&(members.len() as u32).to_le_bytes(), &members[..]].concat();
+        let mut sum = CRC32C.digest();
+        sum.update(&head);
+        let mut writer = SnapshotWriter { files, name, left, sum: Some(sum) };
+        writer.append(&head)?;
+        Ok(writer)
+    }
+
+    /// Writes the next bytes of the state.
+    ///
+    /// # Errors
+    /// Fails if there is no room, the disk fails, or there are more bytes than were announced.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        let left = self.left.checked_sub(bytes.len() as u64);
+        self.left = left.ok_or_else(|| self.wrong("longer"))?;
+        for piece in bytes.chunks(PIECE) {
+            self.sum.iter_mut().for_each(|sum| sum.update(piece));
+            self.append(piece)?;
+        }
+        Ok(())
+    }
+
+    /// Syncs the snapshot, and returns the name of its file.
+    ///
+    /// # Errors
+    /// Fails if there is no room, the disk fails, or there are fewer bytes than were announced.
+    pub fn finish(mut self) -> Result<String, FileError> {
+        if self.left > 0 {
+            return Err(self.wrong("shorter"));
+        }
+        let sum = self.sum.clone().map_or(0, |sum| sum.finalize()).to_le_bytes();
+        self.append(&sum)?;
+        self.files.sync(&self.name)?;
+        self.sum = None;
+        Ok(std::mem::take(&mut self.name))
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        match self.files.room()? < bytes.len() as u64 {
+            true => Err(FileError::Full),
+            false => self.files.append(&self.name, bytes),
+        }
+    }
+
+    fn wrong(&self, how: &str) -> FileError {
+        FileError::Failed(format!("the snapshot {} is {how} than announced", self.name))
+    }
+}
+
+impl<F: Files> Drop for SnapshotWriter<'_, F> {
+    fn drop(&mut self) {
+        if self.sum.is_some() {
+            // It may not have been created at all.
+            let _ = self.files.remove(&self.name);
+        }
     }
 }
 
@@ -127,21 +227,39 @@ impl SnapshotReader {
     /// # Errors
     /// Fails if the file cannot be read or its checksum is wrong.
     pub fn piece(&mut self, most: usize) -> Result<Option<Vec<u8>>, Torn> {
-        let torn = || Torn(self.name.clone());
-        let Some(mut sum) = self.sum.take() else { return Ok(None) };
         let mut piece = vec![0; self.left.min(most as u64) as usize];
-        self.bytes.read_exact(&mut piece).map_err(|_| torn())?;
-        sum.update(&piece);
-        self.left -= piece.len() as u64;
+        let count = self.fill(&mut piece)?;
+        Ok((count > 0).then_some(piece))
+    }
+
+    /// Reads the next bytes of the state into `buffer`. Returns their number: as many as fit or are
+    /// left.
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, Torn> {
+        let torn = || Torn(self.name.clone());
+        let Some(mut sum) = self.sum.take() else { return Ok(0) };
+        let count = self.left.min(buffer.len() as u64) as usize;
+        let piece = &mut buffer[..count];
+        self.bytes.read_exact(piece).map_err(|_| torn())?;
+        sum.update(piece);
+        self.left -= count as u64;
         if self.left > 0 {
             self.sum = Some(sum);
-            return Ok(Some(piece));
+            return Ok(count);
         }
         let mut written = [0; 4];
         self.bytes.read_exact(&mut written).map_err(|_| torn())?;
         match sum.finalize() == u32::from_le_bytes(written) {
-            true => Ok(Some(piece).filter(|piece| !piece.is_empty())),
+            true => Ok(count),
             false => Err(torn()),
+        }
+    }
+}
+
+impl Read for SnapshotReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match buffer.is_empty() {
+            true => Ok(0),
+            false => self.fill(buffer).map_err(io::Error::other),
         }
     }
 }

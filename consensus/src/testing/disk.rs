@@ -128,4 +128,17 @@ impl Files for Disk {
         state.free = state.free.map(|free| free + removed.bytes.len());
         Ok(())
     }
+
+    fn rename(&mut self, name: &str, to: &str) -> Result<(), FileError> {
+        let mut state = self.0.borrow_mut();
+        let file = state.files.remove(name).ok_or_else(|| missing(name))?;
+        if let Some(replaced) = state.files.insert(to.to_owned(), file) {
+            state.free = state.free.map(|free| free + replaced.bytes.len());
+        }
+        Ok(())
+    }
+
+    fn room(&self) -> Result<u64, FileError> {
+        Ok(self.0.borrow().free.map_or(u64::MAX, |free| free as u64))
+    }
 }

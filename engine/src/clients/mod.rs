@@ -87,6 +87,8 @@ pub enum Event {
     Cache(Notice),
     /// Records of `CAPTURE` wait for the client.
     Captured,
+    /// The shard channels are served elsewhere now, so nobody is subscribed to them here.
+    Ousted,
     /// The permissions of the client's user have changed.
     UserChanged,
     /// Look again: a pause ended, a journal position became durable.

@@ -42,16 +42,25 @@ pub type KeyFinder = fn(&'static [KeySpec], Request<'_>) -> Option<Found>;
 pub(super) fn find(spec: &Spec, request: Request<'_>) -> Option<Found> {
     match spec.find_keys {
         Some(find) => find(spec.keys, request),
-        None => by_specs(spec.keys, request),
+        None => by_specs(spec.keys.iter().filter(|spec| is_key(spec)), request),
     }
 }
 
-fn by_specs(specs: &[KeySpec], request: Request<'_>) -> Option<Found> {
+/// Collects the arguments of `request` by which a cluster routes it: its keys, or shard channels.
+pub(super) fn find_routed(spec: &Spec, request: Request<'_>) -> Option<Found> {
+    match spec.keys.iter().all(is_key) {
+        true => find(spec, request),
+        false => by_specs(spec.keys.iter(), request),
+    }
+}
+
+fn is_key(spec: &KeySpec) -> bool {
+    !spec.flags.contains("not_key")
+}
+
+fn by_specs<'s>(specs: impl Iterator<Item = &'s KeySpec>, request: Request<'_>) -> Option<Found> {
     let mut found = Found::new();
     for spec in specs {
-        if spec.flags.contains("not_key") {
-            continue;
-        }
         let Some(begin) = begin(spec, request) else { continue };
         extend(&mut found, spec, begin, request)?;
     }

@@ -1,7 +1,7 @@
 //! [`CommandTable`]: every row, found by name in a few nanoseconds without allocating.
 
 use super::keys::{self, Found};
-use super::spec::{Begin, Find, Flag, Handler, LockRule, Spec};
+use super::spec::{Begin, Find, Flag, Group, Handler, LockRule, Spec};
 use crate::engine::Engine;
 use resp::Request;
 use std::fmt;
@@ -56,6 +56,16 @@ impl CommandEntry {
         self.flags & (Flag::Write.bit() | Flag::MayReplicate.bit()) != 0
     }
 
+    /// Whether it may have effects for the log. A published message is none.
+    pub fn appends(&self) -> bool {
+        self.replicates() && !self.is_message()
+    }
+
+    /// Whether it publishes or subscribes.
+    pub fn is_message(&self) -> bool {
+        self.spec.group == Group::PubSub
+    }
+
     /// Whether it is a subcommand of `container`.
     pub fn is_within(&self, engine: &Engine, container: &str) -> bool {
         self.parent.is_some_and(|id| engine.commands.entry(id).spec.name == container)
@@ -72,6 +82,11 @@ impl CommandEntry {
     /// The keys of a request, `None` when they cannot be made out (a count beyond the arguments).
     pub fn keys(&self, request: Request<'_>) -> Option<Found> {
         keys::find(self.spec, request)
+    }
+
+    /// The arguments of a request by which a cluster routes it: its keys, or shard channels.
+    pub fn routed(&self, request: Request<'_>) -> Option<Found> {
+        keys::find_routed(self.spec, request)
     }
 
     fn new(spec: &'static Spec, id: CommandId, parent: Option<&CommandEntry>) -> Self {

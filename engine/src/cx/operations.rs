@@ -131,14 +131,17 @@ impl Cx<'_> {
         Ok(())
     }
 
-    /// Publishes a message, to this server's subscribers and to its replicas. Returns the number of
-    /// the subscribers. `shard` says whether the channel is a shard channel.
+    /// Publishes a message, to the subscribers of this server and of others in its cluster, and to its
+    /// replicas. Returns the number of this server's subscribers. `shard` says whether the channel is a shard channel.
     pub fn publish(&mut self, shard: bool, channel: &[u8], message: &[u8]) -> usize {
         let limit = self.engine.tuning.push_limit(OutputClass::PubSub);
         let mut kept = Vec::new();
         let own = Some((self.session.client(), &mut kept));
         let count = self.engine.pubsub.publish(shard, channel, message, limit, own);
         self.keep_messages(kept);
+        if let Some(cluster) = self.engine.cluster() {
+            cluster.publish(shard, channel, message);
+        }
         if self.engine.is_fed() && !self.session.is_unlogged() {
             let name: &[u8] = if shard { b"SPUBLISH" } else { b"PUBLISH" };
             self.engine.feed_message(self.session.db, &[name, channel, message]);

@@ -193,7 +193,8 @@ mod tests {
     }
 
     fn deeds() -> impl Strategy<Value = Vec<(u64, Deed)>> {
-        let deed = prop_oneof![3 => Just(Deed::Admit), 1 => Just(Deed::Succeed), 3 => Just(Deed::Fail)];
+        let deed =
+            prop_oneof![3 => Just(Deed::Admit), 1 => Just(Deed::Succeed), 3 => Just(Deed::Fail)];
         prop::collection::vec((0..200_u64, deed), 0..200)
     }
 

@@ -200,7 +200,8 @@ mod tests {
         assert!(!breakers.failed(Kind::Master, "h:2", at(0)), "one failure is not enough");
         assert!(breakers.admit(Kind::Migrate, "h:1", at(1)));
         assert!(!breakers.admit(Kind::Migrate, "h:2", at(1)));
-        let shown: Vec<_> = breakers.all().into_iter().map(|it| (it.name, it.state.name())).collect();
+        let shown: Vec<_> =
+            breakers.all().into_iter().map(|it| (it.name, it.state.name())).collect();
         let expected =
             [("master:h:2", "closed"), ("migrate:h:1", "closed"), ("migrate:h:2", "open")];
         assert_eq!(shown, expected.map(|(name, state)| (name.to_owned(), state)));

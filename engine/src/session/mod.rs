@@ -21,7 +21,7 @@ use crate::clients::{ClientFlags, Event};
 use crate::config::Id;
 use crate::engine::Engine;
 use crate::notify::blocking::Waiter;
-use crate::notify::pubsub::Space;
+use crate::notify::pubsub::{self, Space};
 use crate::notify::tracking::Notice;
 use crate::observe::stages;
 use crate::tuning::OutputClass;
@@ -264,8 +264,21 @@ impl Machine {
                 Event::Unblocked { error } => self.unblocked(engine, error, now),
                 Event::Poke => self.unpause(engine, now),
                 Event::Probe(probe) => self.state.begin_passage(Passage::new(probe, now)),
+                Event::Ousted => self.leave_shards(engine),
                 Event::UserChanged => self.state.refresh_user(&engine.acl),
             }
+        }
+    }
+
+    /// Ends all subscriptions to shard channels, and tells the client.
+    fn leave_shards(&mut self, engine: &Engine) {
+        let names: Vec<_> = self.state.subscriptions(Space::Shard).cloned().collect();
+        for name in names {
+            self.state.remove_subscription(Space::Shard, &name);
+            engine.pubsub.unsubscribe(Space::Shard, &name, self.state.client());
+            let count = self.state.subscription_count(Space::Shard) as i64;
+            let mut reply = Reply::new(&mut self.out, self.state.proto);
+            pubsub::confirm(&mut reply, "sunsubscribe", Some(&name), count);
         }
     }
 

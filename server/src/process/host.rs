@@ -11,7 +11,7 @@ use engine::config::Id;
 use engine::engine::Gate;
 use engine::host::{Begun, When};
 use engine::observe::figures::Sheet;
-use engine::peers::{Answers, Errand, Requests, Target};
+use engine::peers::{Answers, Errand, PeerError, Requests, Target};
 use engine::{Engine, Host};
 use runtime::Now;
 use std::os::unix::process::CommandExt;

@@ -50,10 +50,12 @@ pub(super) fn exchange(
     let now = clock.now();
     if answers.broken.is_none() {
         breakers.succeeded(Kind::Migrate, &name, now);
-    } else if (is_probe || began.elapsed() >= SILENCE)
-        && breakers.failed(Kind::Migrate, &name, now)
+    } else if (is_probe || began.elapsed() >= SILENCE) && breakers.failed(Kind::Migrate, &name, now)
     {
-        tracing::warn!(target = name, "MIGRATE: no answer; further keys for it are refused for a while");
+        tracing::warn!(
+            target = name,
+            "MIGRATE: no answer; further keys for it are refused for a while"
+        );
     }
     answers
 }

@@ -20,7 +20,7 @@ pub struct Member {
 }
 
 /// Where nobody is killed nobody else is to be elected, though the machine is slow; who belongs is looked at every fifth of it.
-const CALM_MS: u32 = 6_000;
+pub const CALM_MS: u32 = 6_000;
 
 /// Where somebody is: long enough for a busy disk, short enough to be waited for.
 const ELECTION_MS: u32 = 2_000;
@@ -46,7 +46,7 @@ fn start(dir: &Path, port: u16, timeout_ms: u32, more: &[String]) -> Varve {
 }
 
 impl Member {
-    fn new(timeout_ms: u32) -> Member {
+    pub fn new(timeout_ms: u32) -> Member {
         Member::with(timeout_ms, |_| Vec::new())
     }
 
@@ -58,11 +58,11 @@ impl Member {
         Member { varve, folder, port, timeout_ms, more }
     }
 
-    fn running(&self) -> &Varve {
+    pub fn running(&self) -> &Varve {
         self.varve.as_ref().expect("it runs")
     }
 
-    fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
+    pub fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
         ask(&mut self.running().connect(), words)
     }
 
@@ -81,7 +81,7 @@ impl Member {
     }
 
     /// Whether it says that it leads; who is loading says nothing.
-    fn leads(&self) -> bool {
+    pub fn leads(&self) -> bool {
         // Without a leader, who led last is still shown.
         let info: RedisResult<String> = self.ask(&["CLUSTER", "INFO"]);
         let ok = info.is_ok_and(|info| info.contains("cluster_state:ok"));
@@ -91,12 +91,15 @@ impl Member {
     }
 }
 
-fn ask<T: redis::FromRedisValue>(connection: &mut Connection, words: &[&str]) -> RedisResult<T> {
+pub fn ask<T: redis::FromRedisValue>(
+    connection: &mut Connection,
+    words: &[&str],
+) -> RedisResult<T> {
     redis::cmd(words[0]).arg(&words[1..]).query(connection)
 }
 
 /// Three nodes, of which the first founded the cluster, and all vote.
-fn three(timeout_ms: u32) -> [Member; 3] {
+pub fn three(timeout_ms: u32) -> [Member; 3] {
     let nodes = [(); 3].map(|()| Member::new(timeout_ms));
     let _: () = nodes[0].ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
     let port = nodes[0].port.to_string();
@@ -117,7 +120,7 @@ fn replicas(node: &Member) -> usize {
 }
 
 /// Which of the nodes that run leads.
-fn leader(nodes: &[Member]) -> usize {
+pub fn leader(nodes: &[Member]) -> usize {
     until_some("somebody leads", || {
         nodes.iter().position(|node| node.varve.is_some() && node.leads())
     })
@@ -131,7 +134,7 @@ fn run_by_leader<T: redis::FromRedisValue>(nodes: &[Member], words: &[&str]) -> 
 }
 
 #[track_caller]
-fn error(result: RedisResult<()>) -> String {
+pub fn error(result: RedisResult<()>) -> String {
     let error = result.expect_err("it is refused");
     format!("{} {}", error.code().unwrap_or(""), error.detail().unwrap_or(""))
 }
@@ -326,10 +329,18 @@ fn a_node_that_is_forgotten_belongs_no_longer_and_slots_are_given_once() {
     assert!(refused.contains("Slot 7 is already busy"), "{refused}");
     for (words, why) in [
         (&["DELSLOTS", "7"][..], "The group has all slots or is none"),
-        (&["FLUSHSLOTS"], "The group has all slots or is none"),
-        (&["RESET"], "A node does not leave its group by itself"),
+        (&["FLUSHSLOTS"], "DB must be empty"),
+        (&["RESET"], "master nodes containing keys"),
     ] {
         let refused = error(nodes[0].ask(&[&["CLUSTER"], words].concat()));
+        assert!(refused.contains(why), "{refused}");
+    }
+    let _: () = nodes[0].ask(&["FLUSHALL"]).unwrap();
+    for (word, why) in [
+        ("FLUSHSLOTS", "The group has all slots or is none"),
+        ("RESET", "A node does not leave its group by itself"),
+    ] {
+        let refused = error(nodes[0].ask(&["CLUSTER", word]));
         assert!(refused.contains(why), "{refused}");
     }
 }

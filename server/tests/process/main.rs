@@ -6,6 +6,8 @@ mod admin;
 mod busy;
 #[cfg(feature = "cluster")]
 mod cluster;
+#[cfg(feature = "cluster")]
+mod cluster_messages;
 mod data;
 mod debug;
 mod eviction;

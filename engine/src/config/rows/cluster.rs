@@ -118,8 +118,7 @@ pub(super) static ROWS: &[Directive] = &[
         "cluster-allow-pubsubshard-when-down",
         true,
         "Publish although the cluster is down",
-    )
-    .kept(),
+    ),
     memory(
         Id::ClusterLinkSendbufLimit,
         "cluster-link-sendbuf-limit",

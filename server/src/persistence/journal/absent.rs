@@ -71,12 +71,7 @@ impl Log {
         match *self {}
     }
 
-    pub fn rewrite_when_due(
-        &self,
-        _engine: &Arc<Engine>,
-        _turn: &Arc<Mutex<()>>,
-        _clock: Clock,
-    ) {
+    pub fn rewrite_when_due(&self, _engine: &Arc<Engine>, _turn: &Arc<Mutex<()>>, _clock: Clock) {
         match *self {}
     }
 

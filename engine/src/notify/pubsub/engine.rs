@@ -1,0 +1,27 @@
+//! Messages between the servers of a cluster.
+
+use super::Space;
+use crate::clients::Event;
+use crate::engine::Engine;
+use crate::tuning::OutputClass;
+use hashbrown::HashSet;
+
+impl Engine {
+    /// Delivers a message that was published at another server to the subscribers at this one.
+    /// Returns their number.
+    pub fn deliver(&self, shard: bool, channel: &[u8], payload: &[u8]) -> usize {
+        let limit = self.tuning.push_limit(OutputClass::PubSub);
+        self.pubsub.publish(shard, channel, payload, limit, None)
+    }
+
+    /// Ends all subscriptions to shard channels, and tells the clients: another server has the slots
+    /// now.
+    pub fn oust_shards(&self) {
+        let mut told = HashSet::new();
+        for client in self.pubsub.listeners_where(Space::Shard, |_| true) {
+            if told.insert(client.id) {
+                client.send(Event::Ousted, 0);
+            }
+        }
+    }
+}
