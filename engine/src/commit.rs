@@ -112,7 +112,7 @@ impl Engine {
         if !self.gate().contains(Gate::CLUSTER) {
             return Ok(true);
         }
-        let asked = session.take_asked();
+        let asked = session.take_asked(request);
         let mut slot = self.common_slot(None, entry, request)?;
         let mut bytes = written(entry, request);
         if entry.id == self.exec {

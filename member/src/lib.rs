@@ -27,6 +27,7 @@
 //! | `journal` | `Member` as the engine's journal |
 //! | `member` | `Member`: the group as sessions on any thread see it |
 //! | `node` | `Node`: the part of a member that one thread drives: messages, ticks, the log store, snapshots, and the state |
+//! | `output` | what a node asks its driver for, and what it is given |
 //! | `positions` | the positions that the engine sees |
 //! | `state` | the whole state of an engine: captured as an RDB file, and restored from one |
 
@@ -35,6 +36,7 @@ mod flaw;
 mod journal;
 mod member;
 mod node;
+mod output;
 mod positions;
 mod state;
 #[cfg(test)]
@@ -44,7 +46,8 @@ mod tests;
 pub use flaw::Flaw;
 pub use flaw::Flaws;
 pub use member::{Clock, Kick, Member};
-pub use node::{Fatal, Keeping, Kept, Node, Opened, Output, Packet, Plan, State, Watch};
+pub use node::{Node, Opened, Plan};
+pub use output::{Fatal, Keeping, Kept, Output, Packet, State, Watch};
 pub use state::{Capture, Contents, Restoring, contents_in, contents_of};
 
 use consensus::GroupId;

@@ -1,6 +1,6 @@
 //! The whole state of an engine: captured as an RDB file, and restored from one.
 
-use crate::node::Fatal;
+use crate::output::Fatal;
 use engine::Engine;
 use engine::engine::Gate;
 use engine::replay::Replayer;

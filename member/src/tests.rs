@@ -2,7 +2,7 @@
 
 use crate::{Flaws, Node, Opened, Output, Packet, Plan, Restoring, State, contents_of};
 use consensus::testing::Disk;
-use consensus::{Files as _, NodeId, Settings};
+use consensus::{Files as _, MessageKind, NodeId, Settings};
 use engine::config::ConfigStore;
 use engine::replay::Replayer;
 use engine::testing::{Harness, START_MS, text};
@@ -34,6 +34,8 @@ struct Trio {
     now: Arc<AtomicU64>,
     /// The nodes that are cut off from the others.
     away: Vec<NodeId>,
+    /// How often a follower has asked how far it has to be.
+    asked: usize,
 }
 
 /// The largest record, in bytes.
@@ -81,7 +83,7 @@ impl Trio {
     fn new() -> Trio {
         let now = Arc::new(AtomicU64::new(1_000_000));
         let hosts = (1..=3).map(|id| (id, start(id, Disk::default(), &now))).collect();
-        Trio { hosts, now, away: Vec::new() }
+        Trio { hosts, now, away: Vec::new(), asked: 0 }
     }
 
     /// Does all pending work and delivers all messages, until nothing is left.
@@ -112,6 +114,8 @@ impl Trio {
                 }
                 host.clients.advance(0);
             }
+            let asks = |packet: &&Packet| packet.message.kind == MessageKind::ReadIndex;
+            self.asked += packets.iter().filter(asks).count();
             let away = &self.away;
             packets.retain(|Packet { message, .. }| {
                 !away.contains(&message.from) && !away.contains(&message.to)
@@ -314,6 +318,56 @@ fn a_node_comes_back_with_snapshot_and_log() {
     trio.hosts.insert(id, host);
     (0..20).for_each(|_| trio.pass(100));
     assert_eq!(contents_of(trio.hosts[&id].node.engine()).unwrap(), expected);
+}
+
+#[test]
+fn a_pipeline_of_reads_asks_the_leader_once_for_all_that_has_come() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    for at in 0..40 {
+        assert_eq!(trio.ask(leader, &format!("SET key:{at} {at}")), "OK");
+    }
+    let id = trio.followers(leader)[0];
+    assert_eq!(trio.ask(id, "CLIENT CONSISTENCY QUORUM READS INDEX"), "OK");
+    let before = trio.asked;
+    // The first one is asked for at once, the others when that is answered.
+    for at in 0..40 {
+        trio.host(id).clients.send("client", &format!("GET key:{at}"));
+    }
+    trio.settle();
+    let replies = trio.host(id).clients.replies("client");
+    let replies: Vec<String> = replies.iter().map(text).collect();
+    assert_eq!(replies, (0..40).map(|at| format!("\"{at}\"")).collect::<Vec<_>>());
+    assert_eq!(trio.asked - before, 2);
+    let mut pipeline = Vec::new();
+    (0..40).for_each(|at| {
+        resp::encode_command([b"GET".as_slice(), format!("key:{at}").as_bytes()], &mut pipeline)
+    });
+    trio.host(id).clients.send_bytes("client", &pipeline);
+    trio.settle();
+    assert_eq!(trio.host(id).clients.replies("client").len(), 40);
+    assert_eq!(trio.asked - before, 3);
+    // What comes later is asked for again: it must show what was written before.
+    assert_eq!(trio.ask(leader, "SET key:0 new"), "OK");
+    assert_eq!(trio.ask(id, "GET key:0"), "\"new\"");
+    assert_eq!(trio.asked - before, 4);
+}
+
+#[test]
+fn what_comes_while_a_read_waits_is_not_served_by_its_answer() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    let id = trio.followers(leader)[0];
+    assert_eq!(trio.ask(id, "CLIENT CONSISTENCY QUORUM READS INDEX"), "OK");
+    trio.host(id).clients.send("client", "GET k");
+    // It has been asked, and the answer is on its way.
+    trio.host(id).node.flush();
+    trio.host(id).node.turn(&mut ()).unwrap();
+    let before = trio.asked;
+    trio.host(id).clients.send("client", "GET k");
+    trio.settle();
+    assert_eq!(trio.host(id).clients.replies("client").len(), 2);
+    assert_eq!(trio.asked - before, 2, "each has a round of its own");
 }
 
 #[test]

@@ -115,7 +115,7 @@ impl World {
             Some(leader) if self.numbers.one_in(2) => leader,
             _ => *self.numbers.pick(&running),
         };
-        match self.numbers.below(17) {
+        match self.numbers.below(18) {
             0 => self.split(),
             1 => self.isolate(id, true, true),
             2 => self.isolate(id, true, false),
@@ -131,6 +131,7 @@ impl World {
             13 => self.leave(id),
             14 => self.hasty(),
             15 => self.bridge(),
+            16 => self.back_and_forth(id),
             _ => self.wipe(id),
         }
     }
@@ -149,7 +150,8 @@ impl World {
         for at in 0..self.clients.all.len() {
             self.clients.all[at].stubborn = at % 2 == 1;
         }
-        for host in self.hosts.values() {
+        for host in self.hosts.values_mut() {
+            host.slow = false;
             host.disk.fail_syncs(false);
             host.disk.set_free(None);
         }
@@ -250,6 +252,36 @@ impl World {
         if self.numbers.one_in(2) {
             self.isolate(leader, true, false);
         }
+    }
+
+    /// A node is told to lead (`CLUSTER FAILOVER`); in a quarter of the cases without asking the leader (`FORCE`). In
+    /// half of the cases the former leader, which proposes late what it executes, is told the same soon after: what it
+    /// has executed and not proposed must not be proposed when it leads again.
+    fn back_and_forth(&mut self, id: NodeId) {
+        let forced = self.numbers.one_in(4);
+        let leader = self.leader().map(|(leader, _)| leader);
+        let mut others = self.voters();
+        others.retain(|it| Some(*it) != leader);
+        let next = if others.is_empty() { id } else { *self.numbers.pick(&others) };
+        if let Some(leader) = leader.filter(|_| self.numbers.one_in(2)) {
+            if let Some(host) = self.hosts.get_mut(&leader) {
+                host.slow = true;
+            }
+            let delay = 20_000 + self.numbers.below(300_000);
+            self.after(delay, Event::TakeOver(next, forced));
+            let later = delay + 20_000 + self.numbers.below(300_000);
+            self.after(later, Event::TakeOver(leader, false));
+            return self.mend_soon();
+        }
+        self.take_over(next, forced);
+    }
+
+    /// Tells a node to lead, unless it is down.
+    pub fn take_over(&mut self, id: NodeId, forced: bool) {
+        self.with(id, |node| {
+            node.take_over(forced);
+            Ok(())
+        });
     }
 
     /// Cuts one follower off from the leader, while the other one reaches both and so keeps the

@@ -190,6 +190,11 @@ impl Node {
         }
     }
 
+    /// It is told to lead: by asking the leader or, if it is `forced`, the others.
+    pub fn take_over(&mut self, forced: bool) {
+        self.inner.take_over(forced);
+    }
+
     /// Ends a turn in which commands were executed.
     pub fn flush(&mut self) {
         self.inner.flush();

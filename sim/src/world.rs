@@ -57,6 +57,8 @@ pub enum Event {
     GiveUp(usize, u64),
     /// A node starts.
     Start(NodeId),
+    /// A node is told to lead; whether it may not ask the leader.
+    TakeOver(NodeId, bool),
     /// A paused node continues.
     Resume(NodeId),
     /// The operator takes its next step.
@@ -93,6 +95,8 @@ pub struct Host {
     rate: u64,
     /// The error of its wall clock, in milliseconds.
     pub wall: i64,
+    /// Whether what it executes is proposed late.
+    pub slow: bool,
     flush_due: bool,
 }
 
@@ -197,6 +201,7 @@ impl World {
             gone: false,
             rate,
             wall: 0,
+            slow: false,
             flush_due: false,
         };
         self.hosts.insert(id, host);
@@ -300,6 +305,7 @@ impl World {
             Event::Operate => self.operate(),
             Event::Fault => self.fault(),
             Event::Betray(leader, voter) => self.betray(leader, voter),
+            Event::TakeOver(id, forced) => self.take_over(id, forced),
             Event::Mend => self.mend(),
             Event::Heal => self.heal(),
             Event::OnlyReads => {
@@ -443,7 +449,8 @@ impl World {
     }
 
     fn flush_soon(&mut self, id: NodeId) {
-        let delay = self.numbers.below(3_000);
+        let slow = self.hosts.get(&id).is_some_and(|host| host.slow);
+        let delay = self.numbers.below(if slow { 400_000 } else { 3_000 });
         let Some(host) = self.hosts.get_mut(&id) else { return };
         if host.node.is_some() && !std::mem::replace(&mut host.flush_due, true) {
             let life = host.life;

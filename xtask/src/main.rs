@@ -8,6 +8,7 @@ mod echo;
 mod engine_bench;
 mod load;
 mod new_command;
+mod places;
 mod sim;
 mod tidy;
 

@@ -5,6 +5,7 @@
 //! or the pipeline behind a request at which the session is parked.
 
 mod admit;
+mod asked;
 mod run;
 mod service;
 pub(crate) mod state;
@@ -180,6 +181,16 @@ impl Machine {
         matches!(self.parked, Parked::Paused { .. } | Parked::Held | Parked::Asking)
     }
 
+    /// Where the rest of a buffer of `length` bytes begins, if the session stopped at the request
+    /// from `start` to `end`.
+    #[cold]
+    fn stopped_at(&mut self, start: usize, end: usize, length: usize) -> usize {
+        if matches!(self.parked, Parked::Asking) {
+            self.state.rare_mut().asked.note_waiting(length - start);
+        }
+        if self.comes_again() { start } else { end }
+    }
+
     /// Whether it waits for something other than input; such a wait ends when the peer leaves.
     fn is_waiting(&self) -> bool {
         let may_execute = matches!(self.parked, Parked::No | Parked::Yielding | Parked::OutputFull);
@@ -198,7 +209,9 @@ impl Machine {
             return;
         }
         let mut pending = std::mem::take(&mut self.pending);
+        self.state.begin_answered(&pending);
         let consumed = self.execute(engine, &pending, now);
+        self.state.end_answered(matches!(self.parked, Parked::Asking));
         if consumed < pending.len() {
             pending.advance(consumed);
             self.pending = pending;

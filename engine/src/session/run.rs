@@ -197,8 +197,7 @@ impl Machine {
             let request = batch.view(span, buffer);
             self.run_one(engine, planned, request, now, &mut timer);
             if self.must_stop(stop_at) {
-                let end = if self.comes_again() { start } else { span.end() };
-                stopped = Some(end);
+                stopped = Some(self.stopped_at(start, span.end(), buffer.len()));
                 break;
             }
             start = span.end();

@@ -1,5 +1,6 @@
 //! [`SessionState`]: the state of a client that handlers may see and change.
 
+use super::asked::Asked;
 use crate::acl::{Account, Acl};
 use crate::clients::overload::Passage;
 use crate::clients::rate_limits::Buckets;
@@ -69,7 +70,7 @@ bitflags::bitflags! {
         const READS_INDEX = 1 << 19;
         /// `CLIENT CONSISTENCY ASYNC`: no reply waits for others.
         const ASYNC = 1 << 20;
-        /// A cluster has been asked about the request that waits.
+        /// A cluster has been asked about requests that wait ([`Asked`]).
         const ASKED = 1 << 21;
         /// It reports how long it waits for its next turn.
         const PROBED = 1 << 22;
@@ -145,8 +146,7 @@ pub struct SessionState {
     stream: u16,
     /// The number of random numbers that were drawn.
     draws: u32,
-    /// With [`Special::ROUTED`], the fence behind which the request runs; with [`Special::ASKED`], the
-    /// number under which the cluster was asked about it.
+    /// With [`Special::ROUTED`], the fence behind which the request runs.
     fence: u64,
     /// Protocol version.
     pub proto: Proto,
@@ -185,6 +185,8 @@ pub(crate) struct Rare {
     pub unauthenticated: Option<Pending>,
     /// With [`Special::PROBED`], since when it waits for its next turn.
     passage: Option<Passage>,
+    /// With [`Special::ASKED`], what a cluster was asked.
+    pub(super) asked: Asked,
 }
 
 impl SessionState {
@@ -347,15 +349,32 @@ impl SessionState {
         self.set_special(Special::ASYNC, is_async);
     }
 
-    /// Under which number a cluster was asked about the request that waited; it is no longer known then.
-    pub(crate) fn take_asked(&mut self) -> Option<u64> {
-        self.take_special(Special::ASKED).then_some(self.fence)
+    /// The number of the question to a cluster whose answer serves a request, if there is one.
+    pub(crate) fn take_asked(&mut self, request: Request<'_>) -> Option<u64> {
+        let is_asked = self.special.contains(Special::ASKED);
+        is_asked.then(|| self.rare_mut().asked.serves(request))?
     }
 
-    /// Notes under which number a cluster was asked about the request that waits. It has no fence yet.
-    pub(crate) fn set_asked(&mut self, asked: u64) {
+    /// Notes the number of the question to a cluster for which the request waits.
+    pub(crate) fn set_asked(&mut self, number: u64) {
         self.set_special(Special::ASKED, true);
-        self.fence = asked;
+        self.rare_mut().asked.ask(number);
+    }
+
+    /// What waits for the answer to a question is about to be executed.
+    pub(super) fn begin_answered(&mut self, waiting: &[u8]) {
+        if self.special.contains(Special::ASKED) {
+            self.rare_mut().asked.begin(waiting);
+        }
+    }
+
+    /// It was executed; `waits` says whether an answer is waited for again.
+    pub(super) fn end_answered(&mut self, waits: bool) {
+        if self.special.contains(Special::ASKED) {
+            self.set_special(Special::ASKED, waits);
+            self.rare_mut().asked.end(waits);
+            self.forget_rare();
+        }
     }
 
     pub(crate) fn set_special(&mut self, reasons: Special, on: bool) {
@@ -612,6 +631,7 @@ impl SessionState {
                 || rare.announced.is_some()
                 || rare.unauthenticated.is_some()
                 || rare.passage.is_some()
+                || self.special.contains(Special::ASKED)
                 || !rare.buckets.are_untouched()
         };
         let is_needed = self.rare.as_deref().is_some_and(needed);

@@ -24,8 +24,8 @@ mod syscalls;
 mod trace;
 
 use crate::load::workload::{Defaults, Workload};
-use crate::{cluster_bench, engine_bench, project_root};
-use anyhow::{Context, Result, bail};
+use crate::{cluster_bench, engine_bench, places, project_root};
+use anyhow::Result;
 pub use args::BenchArgs;
 use args::Part;
 use campaign::{Campaign, Outcome};
@@ -209,38 +209,11 @@ fn split(args: &BenchArgs) -> Result<cpu::Split> {
 
 fn varve(args: &BenchArgs, rows: &[Row]) -> Result<PathBuf> {
     let needed = rows.iter().any(|row| matches!(row.target, Target::Varve { .. }));
-    server_binary(args.binary.as_deref(), needed)
-}
-
-/// The server's binary, built when it is needed and none was given.
-pub fn server_binary(given: Option<&Path>, needed: bool) -> Result<PathBuf> {
-    if let Some(binary) = given {
-        return binary.canonicalize().with_context(|| binary.display().to_string());
-    }
-    let root = project_root()?;
-    if needed {
-        eprintln!("building the server");
-        let status = Command::new("cargo")
-            .args(["build", "--quiet", "--release", "--package", "server", "--bin", "varve"])
-            .current_dir(&root)
-            .status()?;
-        if !status.success() {
-            bail!("the server does not build");
-        }
-    }
-    Ok(root.join("target/release/varve"))
+    places::server_binary(args.binary.as_deref(), needed)
 }
 
 fn data_dir(args: &BenchArgs) -> Result<PathBuf> {
-    folder(&args.dir)
-}
-
-/// A folder, created if there is none: on the project's disk, not in /tmp, which may be memory and
-/// make every sync free.
-pub fn folder(dir: &Path) -> Result<PathBuf> {
-    let dir = if dir.is_relative() { project_root()?.join(dir) } else { dir.to_owned() };
-    std::fs::create_dir_all(&dir)?;
-    Ok(dir)
+    places::folder(&args.dir)
 }
 
 fn machine() -> Machine {

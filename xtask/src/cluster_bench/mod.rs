@@ -7,6 +7,7 @@ mod nodes;
 mod throughput;
 
 use crate::bench::report::Grid;
+use crate::places;
 use anyhow::{Result, ensure};
 use clap::Args;
 use std::path::PathBuf;
@@ -66,8 +67,8 @@ struct Place {
 impl Place {
     /// The binary and the folder, which exist afterwards.
     fn prepare(&self) -> Result<(PathBuf, PathBuf)> {
-        let binary = crate::bench::server_binary(self.binary.as_deref(), true)?;
-        Ok((binary, crate::bench::folder(&self.dir)?))
+        let binary = places::server_binary(self.binary.as_deref(), true)?;
+        Ok((binary, places::folder(&self.dir)?))
     }
 
     /// Prints a table, and writes it where it was asked for.

@@ -1,6 +1,5 @@
 //! The tables: every section's rows, in Redis's order and with Redis's names.
 
-mod breakers;
 mod calls;
 mod clients;
 mod memory;
@@ -10,7 +9,9 @@ mod server;
 mod stats;
 
 use super::{Reading, Row};
-use crate::observe::figures::{Figure, Unit, Value, counter, gauge, note};
+use crate::observe::figures::{Family, Figure, Unit, Value, counter, gauge, note};
+use crate::peers::breaker::State;
+use crate::peers::breakers::Shown;
 
 pub use clients::clients_memory;
 
@@ -49,11 +50,47 @@ pub const SECTIONS: &[Section] = &[
     on_demand("latencystats", "Latencystats", calls::TIMES),
     section("cluster", "Cluster", CLUSTER),
     section("keyspace", "Keyspace", server::KEYSPACE),
-    section("breakers", "Breakers", breakers::ROWS),
+    section("breakers", "Breakers", BREAKERS),
     on_demand("trace", "Trace", calls::STAGES),
 ];
 
 const CLUSTER: &[Row] = &[shown("cluster_enabled", |r| u64::from(r.engine.is_in_cluster()).into())];
+
+const BREAKER: Family = Family {
+    name: "breaker_",
+    label: "downstream",
+    fields: &[
+        note("state", ()),
+        gauge("open", Unit::One, "Whether the breaker admits no attempts, or only a probe", ()),
+        note("retry_ms", ()),
+        counter("failures", Unit::One, "Failed attempts", ()),
+        counter("opened", Unit::One, "How often the breaker opened", ()),
+        counter("refused", Unit::One, "Attempts that the breaker refused", ()),
+    ],
+};
+
+const BREAKERS: &[Row] = &[
+    level("breakers_open", "Circuit breakers that are not closed", |r| {
+        let all = r.engine.breakers.all();
+        all.iter().filter(|it| it.state != State::Closed).count().into()
+    }),
+    count("total_breakers_opened", "How often circuit breakers opened", |r| {
+        r.engine.breakers.tally().opened.into()
+    }),
+    count("total_breakers_refused", "Attempts that circuit breakers refused", |r| {
+        r.engine.breakers.tally().refused.into()
+    }),
+    Row::Many(&BREAKER, |r| {
+        let shown = |it: Shown| {
+            let retry_ms = it.state.wait(r.now.mono_us).as_millis() as u64;
+            let state: [Value; 3] =
+                [it.state.name().into(), (it.state != State::Closed).into(), retry_ms.into()];
+            let counts = [it.tally.failures, it.tally.opened, it.tally.refused];
+            (it.name, state.into_iter().chain(counts.map(Value::Whole)).collect())
+        };
+        r.engine.breakers.all().into_iter().map(shown).collect()
+    }),
+];
 
 type Read = for<'a, 'b> fn(&'b Reading<'a>) -> Value;
 
