@@ -199,7 +199,7 @@ impl Engine {
     fn assemble(parts: Parts, commands: CommandTable) -> Arc<Self> {
         let (exec, client_reply) = (commands.id_of("exec"), commands.id_of("client|reply"));
         let out = outgoing(parts.environment.seed);
-        let engine = Arc::new(Engine {
+        let engine = Engine {
             stats: Stats::new(commands.entries().len()),
             random: AtomicU64::new(parts.environment.seed),
             backend: parts.backend,
@@ -235,13 +235,12 @@ impl Engine {
             exec,
             client_reply,
             gate: AtomicU32::new(0),
-        });
-        engine.begin();
-        engine
+        };
+        engine.begin()
     }
 
     /// Tells storage and keyspace what they need to know, and applies the configuration.
-    fn begin(self: &Arc<Self>) {
+    fn begin(self) -> Arc<Self> {
         let stopwatch = self.environment.stopwatch;
         let watches = Arc::downgrade(&self.scripting.watches);
         let held_up = move || Some(!watches.upgrade()?.overdue(stopwatch()).is_empty());
@@ -250,6 +249,7 @@ impl Engine {
         self.keyspace.set_guarded(self.is_to_be_guarded());
         self.follow_tuning();
         self.follow_acl();
+        Arc::new(self)
     }
 
     /// The reasons that are in force now.
