@@ -241,15 +241,16 @@ impl Engine {
 
     /// Tells storage and keyspace what they need to know, and applies the configuration.
     fn begin(self) -> Arc<Self> {
-        let stopwatch = self.environment.stopwatch;
-        let watches = Arc::downgrade(&self.scripting.watches);
+        let engine = Arc::new(self);
+        let stopwatch = engine.environment.stopwatch;
+        let watches = Arc::downgrade(&engine.scripting.watches);
         let held_up = move || Some(!watches.upgrade()?.overdue(stopwatch()).is_empty());
-        self.backend.when_waiting(Box::new(held_up));
-        self.set_logged(self.journal.is_some());
-        self.keyspace.set_guarded(self.is_to_be_guarded());
-        self.follow_tuning();
-        self.follow_acl();
-        Arc::new(self)
+        engine.backend.when_waiting(Box::new(held_up));
+        engine.set_logged(engine.journal.is_some());
+        engine.keyspace.set_guarded(engine.is_to_be_guarded());
+        engine.follow_tuning();
+        engine.follow_acl();
+        engine
     }
 
     /// The reasons that are in force now.
