@@ -22,6 +22,12 @@ const POOL_BUFFER_MAX: usize = TAIL_MAX;
 /// Tails of which little is in use may have this capacity; larger ones are made smaller.
 const TAIL_SPARE_MAX: usize = 64 * 1024;
 
+/// A tail of at least this capacity is not made larger, which would copy it, but followed by another.
+const TAIL_GROWN: usize = 64 * 1024;
+
+/// The room that [`Output::tail`] promises, in bytes: a header fits.
+const TAIL_ROOM: usize = 32;
+
 /// The highest number of buffers that a thread keeps for reuse.
 const POOL_LEN_MAX: usize = 8;
 
@@ -65,19 +71,38 @@ impl Output {
         self.len() == 0
     }
 
-    /// The buffer to append replies to.
+    /// The buffer to append replies to. It has room for 32 bytes at least, and grows.
     #[inline]
     pub fn tail(&mut self) -> &mut Vec<u8> {
-        if self.tail.capacity() == 0 {
-            self.tail = pooled();
+        self.room(TAIL_ROOM)
+    }
+
+    /// The buffer to append replies to, with room for `n` bytes. Who appends that many at most leaves long pipelines and
+    /// long replies uncopied: a large buffer is queued as it is, and another one begun.
+    #[inline]
+    pub fn room(&mut self, n: usize) -> &mut Vec<u8> {
+        if self.tail.capacity() - self.tail.len() < n {
+            self.make_room(n);
         }
         &mut self.tail
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_room(&mut self, n: usize) {
+        if self.tail.capacity() >= TAIL_GROWN {
+            self.seal();
+            self.tail = Vec::with_capacity(TAIL_GROWN.max(n));
+        } else if self.tail.capacity() == 0 {
+            self.tail = pooled();
+        }
+        self.tail.reserve(n);
     }
 
     /// Appends a copy of `bytes`.
     #[inline]
     pub fn extend(&mut self, bytes: &[u8]) {
-        self.tail().extend_from_slice(bytes);
+        self.room(bytes.len()).extend_from_slice(bytes);
     }
 
     /// Queues `bytes` without copying. Below [`SHARE_MIN`] copying is cheaper, and done.
@@ -138,7 +163,8 @@ impl Output {
         let mut at = self.taken + mark;
         if at >= self.chunked {
             let at = (at - self.chunked).min(self.tail.len());
-            self.tail().splice(at..at, bytes.iter().copied());
+            // Not behind `room`, which may begin another tail: the place is in this one.
+            self.tail.splice(at..at, bytes.iter().copied());
             return;
         }
         for i in 0..self.chunks.len() {

@@ -112,8 +112,7 @@ impl<'a> Reply<'a> {
     /// A string of any bytes, copied.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        let tail = self.out.tail();
-        tail.reserve(HEADER_LEN_MAX + bytes.len() + 2);
+        let tail = self.out.room(HEADER_LEN_MAX + bytes.len() + 2);
         header(tail, b'$', bytes.len() as u64);
         tail.extend_from_slice(bytes);
         tail.extend_from_slice(b"\r\n");
@@ -129,8 +128,7 @@ impl<'a> Reply<'a> {
         len: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let tail = self.out.tail();
-        tail.reserve(HEADER_LEN_MAX + len + 2);
+        let tail = self.out.room(HEADER_LEN_MAX + len + 2);
         header(tail, b'$', len as u64);
         let start = tail.len();
         write(tail)?;
@@ -266,8 +264,7 @@ impl<'a> Reply<'a> {
         if self.proto == Proto::Resp2 {
             return self.bulk(text);
         }
-        let tail = self.out.tail();
-        tail.reserve(HEADER_LEN_MAX + 4 + text.len() + 2);
+        let tail = self.out.room(HEADER_LEN_MAX + 4 + text.len() + 2);
         header(tail, b'=', ext.len() as u64 + 1 + text.len() as u64);
         tail.extend_from_slice(ext.as_bytes());
         tail.push(b':');
@@ -327,8 +324,7 @@ impl<'a> Reply<'a> {
 
     /// A line with any text. A line end inside it would end the reply, so it becomes a space.
     fn line(&mut self, sigil: u8, text: &[u8]) {
-        let tail = self.out.tail();
-        tail.reserve(text.len() + 3);
+        let tail = self.out.room(text.len() + 3);
         tail.push(sigil);
         let start = tail.len();
         tail.extend_from_slice(text);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use resp::{Output, SHARE_MIN};
+use resp::{Output, Proto, Reply, SHARE_MIN};
 use std::io::IoSlice;
 
 #[derive(Debug, Clone)]
@@ -18,8 +18,11 @@ enum Op {
 
 fn any_op() -> impl Strategy<Value = Op> {
     let size = prop_oneof![4 => 0usize..40, 1 => SHARE_MIN - 1..SHARE_MIN + 2];
+    // Tails that are all but full when the next operation comes.
+    let filling = 64 * 1024 - 40usize..64 * 1024 + 2;
     prop_oneof![
         4 => size.clone().prop_map(Op::Extend),
+        1 => filling.prop_map(Op::Extend),
         4 => size.clone().prop_map(Op::Share),
         1 => prop::collection::vec(size, 0..4).prop_map(Op::Append),
         3 => (0usize..=100).prop_map(Op::Consume),
@@ -159,4 +162,22 @@ fn a_tail_of_which_little_is_left_is_made_smaller() {
     assert_eq!(out.front(), [b'x'; 10]);
     out.consume(10);
     assert!(out.is_empty());
+}
+
+#[test]
+fn what_is_long_is_queued_where_it_was_written() {
+    let mut out = Output::new();
+    out.extend(&[0; 64 * 1024]);
+    let first = out.front().as_ptr();
+    for value in 1..100u8 {
+        Reply::new(&mut out, Proto::Resp2).bulk(&[value; 4000]);
+    }
+    assert_eq!(out.front().as_ptr(), first);
+    let mut slices = [IoSlice::new(&[]); 16];
+    let filled = out.slices(&mut slices);
+    assert!((6..10).contains(&filled), "{filled} chunks for 464 kB");
+    // What comes after it has buffers of its own as well, and all is there.
+    let all = gathered(&out);
+    assert_eq!(all.len(), 64 * 1024 + 99 * 4009);
+    assert_eq!(all[64 * 1024 + 98 * 4009..][..9], *b"$4000\r\ncc");
 }
