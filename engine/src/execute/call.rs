@@ -194,8 +194,18 @@ impl Engine {
         let outcome: Outcome = (cx.call.entry.handler)(cx);
         let Err(failure) = outcome else { return false };
         cx.reply.output().truncate(mark);
+        self.note_wrong_type(cx, &failure);
         cx.fail(failure);
         true
+    }
+
+    /// Counts a key that a reading command found, but of another type: Redis looks a key up, which it counts, before it
+    /// looks at its type.
+    #[cold]
+    fn note_wrong_type(&self, cx: &mut Cx<'_>, failure: &Failure) {
+        if failure.code() == "WRONGTYPE" && cx.call.entry.has(Flag::Readonly) {
+            cx.session.count_lookup(true);
+        }
     }
 
     /// Replies with an error of `entry`.
