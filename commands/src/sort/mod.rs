@@ -11,7 +11,7 @@ use engine::command::Takes::Exactly;
 use engine::command::{Found, Given, KeyPosition, KeySpec, NoOption};
 use engine::cx::Cx;
 use engine::engine::Engine;
-use engine::failure::{Failure, Outcome, SYNTAX, WRONG_TYPE, failure};
+use engine::failure::{Failure, Outcome, SYNTAX, failure};
 use engine::notify::keyspace::Class;
 use engine::text::args::{integer, parse_f64};
 use pattern::Pattern;
@@ -139,14 +139,11 @@ fn lock_rule(engine: &Engine, _db: Db, args: Request<'_>) -> ShardSet {
 
 /// The elements to sort; only those answered, when they keep their order.
 fn load(cx: &mut Cx<'_>, key: &Key<'_>, options: &Options<'_>) -> Result<Members, Failure> {
-    let kind = cx.tx.kind(key)?;
-    cx.looked_up(key, kind.is_some());
-    match kind {
-        None => Ok(Members::default()),
+    match cx.kind_among(key, &[Kind::List, Kind::Set, Kind::SortedSet])? {
         Some(Kind::List) => load_list(cx, key, options),
         Some(Kind::Set) => load_set(cx, key, options),
         Some(Kind::SortedSet) => load_sorted_set(cx, key, options),
-        Some(_) => Err(WRONG_TYPE),
+        _ => Ok(Members::default()),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Scored, Shape, store};
 use engine::command::{Flag::*, Group, SPEC, Spec, key, numkeys};
 use engine::cx::Cx;
-use engine::failure::{Failure, Outcome, SYNTAX, WRONG_TYPE, failure};
+use engine::failure::{Failure, Outcome, SYNTAX, failure};
 use engine::text::args::{integer, is_word, parse_f64};
 use hashbrown::HashMap;
 use std::ops::Range;
@@ -203,12 +203,7 @@ impl Source<'_> {
 /// The type of the key at argument `index`: sorted set or set.
 fn kind(cx: &mut Cx<'_>, index: usize) -> std::result::Result<Option<Kind>, Failure> {
     let key = cx.key(index);
-    let kind = cx.tx.kind(&key)?;
-    cx.looked_up(&key, kind.is_some());
-    match kind {
-        None | Some(Kind::SortedSet | Kind::Set) => Ok(kind),
-        Some(_) => Err(WRONG_TYPE),
-    }
+    cx.kind_among(&key, &[Kind::SortedSet, Kind::Set])
 }
 
 /// Checks every input: all must be sorted sets or sets.

@@ -45,6 +45,7 @@ fn operand(cx: &mut Cx<'_>, index: usize) -> Result<Vec<u8>, Failure> {
     let value = match cx.tx.string(&key) {
         Ok(value) => value.map(|value| value.as_bytes().to_vec()),
         Err(Error::WrongType) => {
+            cx.looked_up(&key, true);
             return Err(failure("ERR The specified keys must contain string values"));
         }
         Err(other) => return Err(other.into()),
@@ -117,7 +118,8 @@ fn runs(table: &Table, a: &[u8], b: &[u8]) -> Vec<Run> {
 }
 
 pub(super) fn lcs(cx: &mut Cx<'_>) -> Outcome {
-    let (a, b) = (operand(cx, 1)?, operand(cx, 2)?);
+    let (a, b) = (operand(cx, 1), operand(cx, 2));
+    let (a, b) = (a?, b?);
     let options = parse(cx)?;
     let table = Table::new(&a, &b)?;
     if options.len {

@@ -2,17 +2,36 @@
 //! handler cannot forget to.
 
 use super::Cx;
-use crate::failure::Failure;
+use crate::command::Flag;
+use crate::failure::{Failure, WRONG_TYPE};
 use crate::notify::keyspace::{Class, Watched};
 use crate::tuning::OutputClass;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
-use storage::{Db, Expired, Key, Presence, rdb};
+use storage::{Db, Expired, Key, Kind, Presence, rdb};
 
 /// The watched keys of a database, each with its presence before and after a change.
 type Replaced = Vec<(Box<[u8]>, Presence, Presence)>;
 
 impl Cx<'_> {
+    /// The type of `key`, which is looked up and counted; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// `WRONGTYPE` if it is not among `accepted`, and the storage's errors.
+    pub fn kind_among(
+        &mut self,
+        key: &Key<'_>,
+        accepted: &[Kind],
+    ) -> Result<Option<Kind>, Failure> {
+        let kind = self.tx.kind(key)?;
+        let refused = kind.is_some_and(|kind| !accepted.contains(&kind));
+        // Whatever a reading command refuses for its type is counted for all of them (`Engine::handle`).
+        if !refused || !self.entry().has(Flag::Readonly) {
+            self.looked_up(key, kind.is_some());
+        }
+        if refused { Err(WRONG_TYPE) } else { Ok(kind) }
+    }
+
     /// Deletes all keys of some databases (`FLUSHDB`, `FLUSHALL`). If a database was empty already,
     /// nothing is logged for it. Client-side caches are told that every key is gone, because they do
     /// not know databases.
