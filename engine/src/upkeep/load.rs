@@ -15,6 +15,8 @@ impl Engine {
     pub fn watch_load(&self, now: Now) -> Option<Duration> {
         let overload = &self.clients.overload;
         if !overload.is_on() {
+            // It may have been set below while this was switched off.
+            self.set_gate(Gate::OVERLOADED, false);
             return None;
         }
         if overload.judge(now, |client| self.clients.get(client).is_some()) {

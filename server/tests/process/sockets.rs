@@ -405,8 +405,6 @@ fn who_does_not_read_messages_is_closed() {
     }
 }
 
-/// An HTTP request that a browser was made to send ends the connection: neither it nor anything
-/// behind it is executed.
 #[test]
 fn a_new_time_limit_holds_for_who_is_idle_already() {
     on_every_runtime(&[], |server| {
@@ -424,6 +422,8 @@ fn a_new_time_limit_holds_for_who_is_idle_already() {
     });
 }
 
+/// An HTTP request that a browser was made to send ends the connection: neither it nor anything
+/// behind it is executed.
 #[test]
 fn http_is_no_request() {
     let http = "POST / HTTP/1.1\r\nHost: localhost\r\n\r\nSET never 1\r\n";
