@@ -71,8 +71,7 @@ pub fn expire_at(cx: &mut Cx<'_>, key: &Key<'_>, at_ms: i64) -> Outcome {
     // In a replay a time before 1970 can still come by: it is as past as 0.
     let at_ms = at_ms.max(0) as u64;
     cx.tx.set_expiry(key, Some(at_ms))?;
-    let mut digits = itoa::Buffer::new();
-    cx.log(&[b"PEXPIREAT", key.bytes, digits.format(at_ms).as_bytes()]);
+    cx.log_number(&[b"PEXPIREAT", key.bytes], at_ms);
     cx.modified(key, Class::Generic, "expire");
     Ok(())
 }

@@ -119,9 +119,7 @@ fn log_pop(cx: &mut Cx<'_>, key: &Key<'_>, end: End, shape: Shape, popped: u64) 
     let name: &[u8] = if end == End::Head { b"LPOP" } else { b"RPOP" };
     match shape {
         Shape::Bulk => cx.log(&[name, key.bytes]),
-        Shape::Array(_) => {
-            cx.log(&[name, key.bytes, itoa::Buffer::new().format(popped).as_bytes()]);
-        }
+        Shape::Array(_) => cx.log_number(&[name, key.bytes], popped),
     }
 }
 

@@ -34,7 +34,7 @@ fn take(
             false => (b"ZPOPMIN", "zpopmin"),
         };
         tell_removed(cx, key, event, taken.len() as u64, emptied);
-        cx.log(&[name, key.bytes, itoa::Buffer::new().format(taken.len()).as_bytes()]);
+        cx.log_number(&[name, key.bytes], taken.len() as u64);
     }
     Ok(Some(taken))
 }

@@ -98,11 +98,7 @@ fn parse_lifetime(args: &mut Args<'_>, command: For, lifetime: &mut Lifetime) ->
 fn store(cx: &mut Cx<'_>, key: &Key<'_>, value: &[u8], expiry: NewExpiry) -> Outcome {
     cx.tx.set_string(key, value, expiry)?;
     match expiry {
-        NewExpiry::At(at) => {
-            let mut digits = itoa::Buffer::new();
-            let at = digits.format(at).as_bytes();
-            cx.log(&[b"SET", key.bytes, value, b"PXAT", at]);
-        }
+        NewExpiry::At(at) => cx.log_number(&[b"SET", key.bytes, value, b"PXAT"], at),
         NewExpiry::Keep => cx.log(&[b"SET", key.bytes, value, b"KEEPTTL"]),
         NewExpiry::Clear => cx.log(&[b"SET", key.bytes, value]),
     }

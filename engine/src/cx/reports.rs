@@ -6,6 +6,7 @@ use crate::clients::Message;
 use crate::command::Flag;
 use crate::notify::keyspace::Class;
 use crate::notify::tracking::Stale;
+use smallvec::SmallVec;
 use storage::Key;
 
 impl Cx<'_> {
@@ -79,6 +80,17 @@ impl Cx<'_> {
     pub fn log(&mut self, effect: &[&[u8]]) {
         if self.engine.journal().is_some() {
             self.changes.rest().effects.replace(self.session.db, effect);
+        }
+    }
+
+    /// Like [`Cx::log`] of `words` and a last one, which is the number: only rendered if there is a log.
+    #[inline]
+    pub fn log_number(&mut self, words: &[&[u8]], number: u64) {
+        if self.engine.journal().is_some() {
+            let mut digits = itoa::Buffer::new();
+            let mut effect: SmallVec<[&[u8]; 5]> = words.into();
+            effect.push(digits.format(number).as_bytes());
+            self.log(&effect);
         }
     }
 
