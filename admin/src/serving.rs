@@ -31,7 +31,7 @@ const HEADERS_MAX: usize = 16 << 10;
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// The time that answers under way get when the port is closed: as long as clients of the RESP port get.
-const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 
 /// A thread that answers. Dropping this ends it when it has given the answers under way.
 pub struct Serving {

@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 
 /// Bytes of replies at most that one request gets. As values and as JSON they take some ten times as much, if they are many.
 const REPLIES_MAX: usize = 8 << 20;
+/// The time that withheld replies may take once the port is being closed. It leaves the port some of its own time to
+/// send the answer.
+const DRAIN_WITHIN: Duration =
+    crate::serving::DRAIN_WITHIN.saturating_sub(Duration::from_millis(500));
 /// Longest sleep without a look around.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -47,8 +51,10 @@ impl Call {
 pub enum Ended {
     /// It was not let in.
     Refused(String),
-    /// The server closed its connection.
+    /// The server closed its connection before anything had run.
     Closed,
+    /// The server closed its connection, and some of its commands have run, or may have.
+    Cut,
     /// It waited too long.
     Late,
     /// Its replies are too long.
@@ -72,7 +78,7 @@ impl Ended {
                 super::json::failed(why.as_bytes()).0
             }
             Ended::Refused(_) | Ended::Closed => StatusCode::SERVICE_UNAVAILABLE,
-            Ended::Late => StatusCode::GATEWAY_TIMEOUT,
+            Ended::Cut | Ended::Late => StatusCode::GATEWAY_TIMEOUT,
             Ended::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Ended::Unreadable | Ended::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -84,6 +90,9 @@ impl fmt::Display for Ended {
         match self {
             Ended::Refused(why) => f.write_str(why),
             Ended::Closed => f.write_str("the server closed the connection"),
+            Ended::Cut => {
+                f.write_str("UNKNOWN the server closed the connection: commands may have run")
+            }
             Ended::Late => f.write_str("no answer in time: whether the command ran is unknown"),
             Ended::TooLong => f.write_str("the replies are too long for HTTP"),
             Ended::Unreadable => f.write_str("the replies cannot be read"),
@@ -96,6 +105,7 @@ impl fmt::Display for Ended {
 #[derive(Default)]
 pub struct Held {
     left: AtomicBool,
+    stops: AtomicBool,
     thread: OnceLock<Thread>,
 }
 
@@ -107,6 +117,12 @@ impl Hold {
     pub fn new() -> (Self, Arc<Held>) {
         let held = Arc::<Held>::default();
         (Hold(held.clone()), held)
+    }
+
+    /// Lets the client finish what has run, and ends it if it waits for something else.
+    pub fn drain(&self) {
+        self.0.stops.store(true, SeqCst);
+        self.0.wake_by_ref();
     }
 }
 
@@ -139,7 +155,7 @@ pub fn run(admin: &Admin, call: &Call, held: Arc<Held>) -> Result<Vec<Value>, En
     let waker = Waker::from(held.clone());
     let connection = service.connect(call.peer.clone(), waker, admin.clock.now());
     let connection = connection.map_err(|Refusal(bytes)| Ended::Refused(reason(&bytes)))?;
-    let mut client = Client { connection, clock: admin.clock, replies: Replies::default() };
+    let mut client = Client::new(connection, admin.clock, call.until);
     // A panic takes only this request along, as it takes only its connection along in a runtime.
     let conversed = catch_unwind(AssertUnwindSafe(|| client.converse(call, &held)));
     let closed = catch_unwind(AssertUnwindSafe(|| client.connection.closed(admin.clock.now())));
@@ -156,15 +172,26 @@ struct Client {
     connection: Box<dyn Connection>,
     clock: Clock,
     replies: Replies,
+    /// The time at which it gives up.
+    until: Instant,
+    /// Whether it takes no more requests, because the server stops.
+    drained: bool,
 }
 
 impl Client {
+    fn new(connection: Box<dyn Connection>, clock: Clock, until: Instant) -> Self {
+        Client { connection, clock, replies: Replies::default(), until, drained: false }
+    }
+
     fn converse(&mut self, call: &Call, held: &Held) -> Result<Vec<Value>, Ended> {
-        let hello = self.exchange(&call.hello, 1, call, held)?;
+        let hello = self.exchange(&call.hello, 1, held)?;
         if let Some(error) = hello.first().and_then(Value::as_error) {
             return Err(Ended::Refused(String::from_utf8_lossy(error).into_owned()));
         }
-        self.exchange(&call.request, call.commands, call, held)
+        if self.drained {
+            return Err(Ended::Closed);
+        }
+        self.exchange(&call.request, call.commands, held)
     }
 
     /// Sends requests, and waits for this many replies.
@@ -172,7 +199,6 @@ impl Client {
         &mut self,
         requests: &[u8],
         count: usize,
-        call: &Call,
         held: &Held,
     ) -> Result<Vec<Value>, Ended> {
         let mut status = self.connection.receive(requests, self.clock.now());
@@ -182,14 +208,32 @@ impl Client {
                 return Ok(std::mem::take(&mut self.replies.found));
             }
             if status.flow != Flow::Open || held.left.load(SeqCst) {
-                return Err(Ended::Closed);
+                return Err(self.ended(status.flow));
             }
-            if Instant::now() >= call.until {
+            if Instant::now() >= self.until {
                 return Err(Ended::Late);
             }
-            self.wait(status, call.until);
+            if held.stops.load(SeqCst) && !self.drained {
+                status = self.drain();
+                continue;
+            }
+            self.wait(status);
             status = self.connection.resume(self.clock.now());
         }
+    }
+
+    /// Ends it, if it waits for other clients. Replies that are withheld still come.
+    fn drain(&mut self) -> Status {
+        self.drained = true;
+        self.until = self.until.min(Instant::now() + DRAIN_WITHIN);
+        self.connection.drain(self.clock.now())
+    }
+
+    /// The reason why it was closed. Every command that has run has a reply, which a session that is drained gives
+    /// before it closes.
+    fn ended(&self, flow: Flow) -> Ended {
+        let in_order = self.drained && flow == Flow::CloseAfterFlush;
+        if in_order && self.replies.found.is_empty() { Ended::Closed } else { Ended::Cut }
     }
 
     /// Takes the output that is to be written.
@@ -213,12 +257,12 @@ impl Client {
     }
 
     /// Sleeps until there may be something to do.
-    fn wait(&self, status: Status, until: Instant) {
+    fn wait(&self, status: Status) {
         if status.next != Next::Nothing {
             return;
         }
         let deadline = self.connection.deadline_us().map(|at| self.clock.instant(at));
-        let until = deadline.map_or(until, |deadline| deadline.min(until));
+        let until = deadline.map_or(self.until, |deadline| deadline.min(self.until));
         std::thread::park_timeout(until.saturating_duration_since(Instant::now()).min(LOOK_EVERY));
     }
 }

@@ -123,14 +123,16 @@ pub fn failed(error: &[u8]) -> (StatusCode, String) {
     (status(text.split(' ').next().unwrap_or("")), text)
 }
 
-/// The HTTP status for an error's code. With 429 and 503 the request may be repeated later.
+/// The HTTP status for an error's code. With 429 and 503 the request may be repeated later; with 504 it may have been
+/// executed.
 fn status(code: &str) -> StatusCode {
     match code {
         "NOAUTH" | "WRONGPASS" => StatusCode::UNAUTHORIZED,
         "NOPERM" | "DENIED" => StatusCode::FORBIDDEN,
         "RATELIMITED" => StatusCode::TOO_MANY_REQUESTS,
         "LOADING" | "BUSY" | "OVERLOADED" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN"
-        | "NOREPLICAS" | "MISCONF" | "OOM" | "UNKNOWN" => StatusCode::SERVICE_UNAVAILABLE,
+        | "NOREPLICAS" | "MISCONF" | "OOM" => StatusCode::SERVICE_UNAVAILABLE,
+        "UNKNOWN" => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::BAD_REQUEST,
     }
 }
@@ -204,6 +206,7 @@ mod tests {
         assert_eq!(failed(b"NOAUTH x").0, 401);
         assert_eq!(failed(b"RATELIMITED retry after 5 ms").0, 429);
         assert_eq!(failed(b"LOADING x").0, 503);
+        assert_eq!(failed(b"UNKNOWN x").0, 504, "repeating it might do it twice");
         assert_eq!(failed(b"WRONGTYPE x"), (StatusCode::BAD_REQUEST, "WRONGTYPE x".into()));
     }
 }

@@ -84,8 +84,8 @@ async fn run(
     Ok((status, [(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
-/// Waits until a request's commands have run. When the port is closed, those that wait for something end, and what
-/// runs is finished.
+/// Waits until a request's commands have run. When the port is closed, those that wait for other clients end, and
+/// what runs is finished, up to its reply.
 async fn finished<T>(
     mut work: JoinHandle<T>,
     hold: Hold,
@@ -93,8 +93,9 @@ async fn finished<T>(
 ) -> Result<T, tokio::task::JoinError> {
     tokio::select! {
         ran = &mut work => return ran,
-        () = stop.asked() => drop(hold),
+        () = stop.asked() => hold.drain(),
     }
+    // The peer may still leave, which drops `hold`.
     work.await
 }
 

@@ -163,17 +163,41 @@ fn the_end_waits_for_commands_that_run_and_tells_those_that_wait() {
     let begun = Instant::now();
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| command(port, JSON, r#"["BLPOP", "jobs", 0]"#));
+        let ran = r#"[["INCR", "n"], ["BRPOP", "jobs", 0]]"#;
+        let ran = scope.spawn(move || command(port, JSON, ran));
         let runs = scope.spawn(|| command(port, JSON, SLOW));
-        until("both have begun", || {
+        until("all have begun", || {
             let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut client).unwrap();
-            list.contains("cmd=blpop") && list.contains("cmd=eval")
+            ["cmd=blpop", "cmd=brpop", "cmd=eval"].iter().all(|command| list.contains(command))
         });
         assert!(varve.stop().status.success());
         assert_eq!(runs.join().unwrap(), (200, r#"{"result":7}"#.into()));
         let (status, text) = waits.join().unwrap();
         assert_eq!(status, 503, "{text}");
+        let (status, text) = ran.join().unwrap();
+        assert_eq!(status, 504, "who repeats it increments twice: {text}");
+        assert!(text.starts_with(r#"{"error":"UNKNOWN "#), "{text}");
     });
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+/// What has run is told, although its reply waits for the disk when the server ends.
+#[test]
+fn the_end_waits_for_replies_that_are_withheld() {
+    let options =
+        ["--appendonly", "yes", "--appendfsync", "always", "--enable-debug-command", "yes"];
+    let (_folder, varve, port) = with_admin(&options);
+    let mut client = varve.connect();
+    redis::cmd("DEBUG").arg("AOF-FLUSH-SLEEP").arg(2_000_000).exec(&mut client).unwrap();
+    std::thread::scope(|scope| {
+        let runs = scope.spawn(|| command(port, JSON, r#"["INCR", "n"]"#));
+        until("it has run", || {
+            let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut client).unwrap();
+            list.contains("cmd=incr")
+        });
+        assert!(varve.stop().status.success());
+        assert_eq!(runs.join().unwrap(), (200, r#"{"result":1}"#.into()));
+    });
 }
 
 #[test]
