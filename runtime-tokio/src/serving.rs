@@ -26,6 +26,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub fn new(context: Arc<RuntimeContext>, home: Arc<Home>, blocking: bool) -> Self {
+        Shared { context, registry: Registry::default(), blocking, home: Mutex::new(home) }
+    }
+
     /// The scheduler for new tasks. It runs as long as the reference exists.
     pub fn home(&self) -> Arc<Home> {
         self.home.lock().clone()
@@ -54,8 +58,7 @@ impl Serving {
         let blocking = listeners.iter().any(|listener| listener.service.may_block());
         let listeners: Vec<_> = listeners.into_iter().map(Arc::new).collect();
         let scheduler = Scheduler::start(threads)?;
-        let home = Mutex::new(scheduler.home().clone());
-        let shared = Arc::new(Shared { context, registry: Registry::default(), blocking, home });
+        let shared = Arc::new(Shared::new(context, scheduler.home().clone(), blocking));
         let accepting = Accepting::start(&listeners, &shared)?;
         shared.context.stats.threads.store(threads as u64, Relaxed);
         let (leaving, drained) = (Vec::new(), Arc::default());

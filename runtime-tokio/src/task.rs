@@ -90,21 +90,29 @@ pub(crate) struct Task {
 
 impl Task {
     /// Creates a connection of the service for a new client, and serves it unless it is refused.
-    pub fn spawn(shared: &Arc<Shared>, service: &dyn Service, (socket, peer): (Socket, Peer)) {
+    pub fn spawn(shared: &Arc<Shared>, service: &dyn Service, accepted: (Socket, Peer)) {
+        if let Some(task) = Self::open(shared, service, accepted) {
+            task.run();
+        }
+    }
+
+    /// Creates a connection on the scheduler of the moment. Returns none if it is refused.
+    fn open(
+        shared: &Arc<Shared>,
+        service: &dyn Service,
+        (socket, peer): (Socket, Peer),
+    ) -> Option<Self> {
         let (home, context) = (shared.home(), &shared.context);
         let entered = home.handle.enter();
         let waker = ConnectionWaker::new(context.stats.clone());
         let std_waker = waker.clone().into();
-        let socket = match Polled::new(socket) {
-            Ok(socket) => socket,
-            Err(error) => return tracing::warn!(%error, "cannot poll a connection"),
-        };
+        let polled = Polled::new(socket);
+        let polled = polled.inspect_err(|error| tracing::warn!(%error, "cannot poll a connection"));
         drop(entered);
-        let connected =
-            Driver::connect(context, service, (socket, peer), std_waker, context.clock.now());
-        let Some(driver) = connected else { return };
+        let (polled, now) = (polled.ok()?, context.clock.now());
+        let driver = Driver::connect(context, service, (polled, peer), std_waker, now)?;
         let number = shared.registry.add(waker.clone());
-        Self::new(driver, Entry { number, waker, shared: shared.clone() }, home).run();
+        Some(Self::new(driver, Entry { number, waker, shared: shared.clone() }, home))
     }
 
     fn new(driver: Driver<Polled>, entry: Entry, home: Arc<Home>) -> Self {
@@ -187,6 +195,32 @@ impl Task {
         let mut turn = || BUFFER.with_borrow_mut(|b| driver.turn(events, b, clock.now()));
         if shared.blocking { block_in_place(turn) } else { turn() }
     }
+
+    /// Makes turns while there is something to do.
+    fn turns(&mut self, cx: &mut Context<'_>) -> Poll<Done> {
+        for _ in 0..TURNS_MAX {
+            let mut events = self.socket_events(cx) | self.entry.waker.take();
+            let clock = &self.entry.shared.context.clock;
+            events |= Events::WAKE.when(self.timer.fired(&self.driver, clock, cx));
+            if events.is_empty() && !self.more {
+                return self.rest();
+            }
+            match self.turn(events) {
+                Turn::Wait => self.more = false,
+                Turn::More => self.more = true,
+                Turn::Closed => return Poll::Ready(Done::Closed),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Waits for an event, unless the scheduler has been left meanwhile: the wake that told so may have been taken
+    /// with an earlier one.
+    #[inline]
+    fn rest(&self) -> Poll<Done> {
+        if self.home.is_left() { Poll::Ready(Done::Moves) } else { Poll::Pending }
+    }
 }
 
 impl Future for Task {
@@ -199,21 +233,7 @@ impl Future for Task {
         }
         task.entry.shared.context.stats.loops.fetch_add(1, Relaxed);
         task.register(cx);
-        for _ in 0..TURNS_MAX {
-            let mut events = task.socket_events(cx) | task.entry.waker.take();
-            let clock = &task.entry.shared.context.clock;
-            events |= Events::WAKE.when(task.timer.fired(&task.driver, clock, cx));
-            if events.is_empty() && !task.more {
-                return Poll::Pending;
-            }
-            match task.turn(events) {
-                Turn::Wait => task.more = false,
-                Turn::More => task.more = true,
-                Turn::Closed => return Poll::Ready(Done::Closed),
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        task.turns(cx)
     }
 }
 
@@ -257,5 +277,42 @@ impl Timer {
             Some(sleep) => sleep.as_mut().reset(at),
             None => self.sleep = Some(Box::pin(tokio::time::sleep_until(at))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Scheduler;
+    use runtime::testing::Toy;
+    use runtime::{RuntimeContext, Stream};
+    use std::net::{TcpListener, TcpStream};
+    use std::task::Wake;
+
+    /// A connection of the toy, and its client.
+    fn connected(shared: &Arc<Shared>) -> (Task, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        let accepted = Stream::Tcp(listener).accept().unwrap();
+        let service = Arc::<Toy>::default().service();
+        (Task::open(shared, &*service, accepted).expect("not refused"), client)
+    }
+
+    #[test]
+    fn a_task_moves_also_if_it_takes_the_wake_for_that_with_an_earlier_one() {
+        let scheduler = Scheduler::start(1).unwrap();
+        let context = RuntimeContext { clock: Clock::new(), stats: Arc::default() };
+        let shared = Arc::new(Shared::new(Arc::new(context), scheduler.home().clone(), false));
+        let (mut task, client) = connected(&shared);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(task.turns(&mut cx).is_pending());
+        task.entry.waker.wake_by_ref();
+        // The poll for that wake has begun when the scheduler is left, and nobody calls it again.
+        scheduler.leave();
+        shared.registry.wake_all();
+        assert!(matches!(task.turns(&mut cx), Poll::Ready(Done::Moves)));
+        drop((task, client));
+        scheduler.end();
     }
 }
