@@ -46,6 +46,13 @@ pub enum Kind {
         /// Largest value.
         max: i64,
     },
+    /// 0, which stands for something else, or a whole number, bounds included.
+    ZeroOr {
+        /// Smallest other value.
+        min: i64,
+        /// Largest value.
+        max: i64,
+    },
     /// Bytes, written with Redis's suffixes (`1kb` = 1024, `1k` = 1000), bounds included.
     Memory {
         /// Smallest size in bytes.
@@ -198,6 +205,16 @@ pub(super) const fn integer(
     summary: &'static str,
 ) -> Directive {
     Directive::new(id, name, Kind::Integer { min, max }, Initial::Number(initial), summary)
+}
+
+pub(super) const fn zero_or(
+    id: Id,
+    name: &'static str,
+    (min, max): (i64, i64),
+    initial: i64,
+    summary: &'static str,
+) -> Directive {
+    Directive::new(id, name, Kind::ZeroOr { min, max }, Initial::Number(initial), summary)
 }
 
 pub(super) const fn memory(

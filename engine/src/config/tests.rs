@@ -230,6 +230,15 @@ fn errors_are_worded_as_in_redis() {
 }
 
 #[test]
+fn zero_may_be_permitted_beside_a_range() {
+    const TEXT: &str = "argument must be 0 or between 5 and 60000 inclusive";
+    let store = ConfigStore::new();
+    let set = |value: &str| reason(set(&store, "overload-delay-target", value));
+    assert_eq!(["5", "60000", "0"].map(set), ["OK"; 3]);
+    assert_eq!(["4", "-1", "60001"].map(set), [TEXT; 3]);
+}
+
+#[test]
 fn values_are_shown_as_redis_shows_them() {
     let store = ConfigStore::new();
     for (name, given, shown) in [

@@ -66,6 +66,9 @@ impl Directive {
         let number = match self.kind {
             Kind::YesNo => parse_yes_no(word)?,
             Kind::Integer { min, max } => parse_integer(word, min, max)?,
+            Kind::ZeroOr { .. } if word == "0" => 0,
+            Kind::ZeroOr { min, max } => parse_integer(word, min, max)
+                .map_err(|why| why.replace("must be", "must be 0 or"))?,
             Kind::Memory { min, max } => parse_memory(word, min, max)?,
             Kind::MemoryOrPercent => parse_memory_or_percent(word)?,
             Kind::Octal { max } => parse_octal(word, max)?,

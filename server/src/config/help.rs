@@ -74,7 +74,7 @@ pub(super) fn values(kind: Kind) -> String {
     };
     match kind {
         Kind::YesNo => "yes|no".into(),
-        Kind::Integer { .. } => "number".into(),
+        Kind::Integer { .. } | Kind::ZeroOr { .. } => "number".into(),
         Kind::Memory { .. } => "bytes".into(),
         Kind::MemoryOrPercent => "bytes or percent%".into(),
         Kind::Octal { .. } => "octal".into(),

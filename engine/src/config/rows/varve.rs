@@ -1,7 +1,7 @@
 //! Varve: which layers are put together; Redis has none of these.
 
 use super::bounds::NATURAL;
-use crate::config::directive::{choice, integer, memory, text, yes_no};
+use crate::config::directive::{choice, integer, memory, text, yes_no, zero_or};
 use crate::config::{Directive, Id};
 
 const RUNTIMES: &[(&str, i64)] = &[("epoll", 0), ("tokio", 1), ("threads", 2)];
@@ -151,12 +151,13 @@ pub(super) static ROWS: &[Directive] = &[
         0,
         "What is done with requests above a rate limit",
     ),
-    integer(
+    // Timers of a runtime are a millisecond or two late, which is no load.
+    zero_or(
         Id::OverloadDelayTarget,
         "overload-delay-target",
-        (0, 60_000),
+        (5, 60_000),
         0,
-        "Milliseconds that connections may wait for their turn before requests are refused; 0: any time",
+        "Milliseconds (at least 5) a connection may wait for its turn before requests are refused; 0: any",
     ),
     integer(
         Id::OverloadInterval,
