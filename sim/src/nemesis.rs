@@ -115,7 +115,7 @@ impl World {
             Some(leader) if self.numbers.one_in(2) => leader,
             _ => *self.numbers.pick(&running),
         };
-        match self.numbers.below(18) {
+        match self.numbers.below(19) {
             0 => self.split(),
             1 => self.isolate(id, true, true),
             2 => self.isolate(id, true, false),
@@ -131,7 +131,8 @@ impl World {
             13 => self.leave(id),
             14 => self.hasty(),
             15 => self.bridge(),
-            16 => self.back_and_forth(id),
+            16 => self.fail_over(id),
+            17 => self.come_back(),
             _ => self.wipe(id),
         }
     }
@@ -254,26 +255,24 @@ impl World {
         }
     }
 
-    /// A node is told to lead (`CLUSTER FAILOVER`); in a quarter of the cases without asking the leader (`FORCE`). In
-    /// half of the cases the former leader, which proposes late what it executes, is told the same soon after: what it
-    /// has executed and not proposed must not be proposed when it leads again.
-    fn back_and_forth(&mut self, id: NodeId) {
+    /// A follower is told to lead (`CLUSTER FAILOVER`), in a quarter of the cases without asking the leader (`FORCE`).
+    fn fail_over(&mut self, id: NodeId) {
         let forced = self.numbers.one_in(4);
-        let leader = self.leader().map(|(leader, _)| leader);
-        let mut others = self.voters();
-        others.retain(|it| Some(*it) != leader);
-        let next = if others.is_empty() { id } else { *self.numbers.pick(&others) };
-        if let Some(leader) = leader.filter(|_| self.numbers.one_in(2)) {
-            if let Some(host) = self.hosts.get_mut(&leader) {
-                host.slow = true;
-            }
-            let delay = 20_000 + self.numbers.below(300_000);
-            self.after(delay, Event::TakeOver(next, forced));
-            let later = delay + 20_000 + self.numbers.below(300_000);
-            self.after(later, Event::TakeOver(leader, false));
-            return self.mend_soon();
+        self.take_over(id, forced);
+    }
+
+    /// The leader is cut off while it proposes late what it executes, and is told to lead again when it is back: what it
+    /// executed before must not be proposed then.
+    fn come_back(&mut self) {
+        let Some((leader, _)) = self.leader() else { return };
+        if let Some(host) = self.hosts.get_mut(&leader) {
+            host.slow = true;
         }
-        self.take_over(next, forced);
+        self.isolate(leader, true, true);
+        for again in [1_500_000, 2_500_000] {
+            let delay = again + self.numbers.below(1_000_000);
+            self.after(delay, Event::TakeOver(leader, false));
+        }
     }
 
     /// Tells a node to lead, unless it is down.

@@ -450,7 +450,7 @@ impl World {
 
     fn flush_soon(&mut self, id: NodeId) {
         let slow = self.hosts.get(&id).is_some_and(|host| host.slow);
-        let delay = self.numbers.below(if slow { 400_000 } else { 3_000 });
+        let delay = self.numbers.below(if slow { 3_000_000 } else { 3_000 });
         let Some(host) = self.hosts.get_mut(&id) else { return };
         if host.node.is_some() && !std::mem::replace(&mut host.flush_due, true) {
             let life = host.life;

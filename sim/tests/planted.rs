@@ -13,6 +13,7 @@ const SEEDS: u64 = 100;
 const FIRST: &[(Planted, u64)] = &[
     (Planted::VoteNotKept, 3),
     (Planted::EarlyReads, 20),
+    (Planted::OlderTerm, 30),
     (Planted::FollowerExpires, 2),
     (Planted::NoUndo, 33),
     (Planted::OneApart, 1),
