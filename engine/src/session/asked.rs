@@ -13,8 +13,10 @@ use std::ops::Range;
 pub(super) struct Asked {
     /// The number of the question.
     number: u64,
-    /// The number of bytes of these requests; `None` until it is known.
-    bytes: Option<usize>,
+    /// The number of bytes of these requests.
+    bytes: usize,
+    /// While they are executed, the number of bytes that have come behind them.
+    behind: usize,
     /// While they are executed, the addresses of these bytes.
     addresses: Range<usize>,
     /// Whether the next request is the one that waited.
@@ -38,15 +40,16 @@ impl Asked {
         }
     }
 
-    /// So many bytes of requests wait, first that for which the question was asked. What comes while
-    /// they wait is not served by the answer.
+    /// A request waits for the answer; `bytes` wait with it, its own included. What comes while they
+    /// wait is not served by the answer, nor is what had come so when it waited before.
     pub fn note_waiting(&mut self, bytes: usize) {
-        self.bytes.get_or_insert(bytes);
+        self.bytes = bytes.saturating_sub(self.behind);
     }
 
     /// What waits, and what came behind it, is about to be executed.
     pub fn begin(&mut self, waiting: &[u8]) {
-        let bytes = self.bytes.map_or(0, |bytes| bytes.min(waiting.len()));
+        let bytes = self.bytes.min(waiting.len());
+        self.behind = waiting.len() - bytes;
         let addresses = waiting[..bytes].as_ptr_range();
         self.addresses = addresses.start as usize..addresses.end as usize;
         self.is_first = true;
@@ -54,9 +57,9 @@ impl Asked {
 
     /// It was executed, as far as `waits` does not say that an answer is waited for.
     pub fn end(&mut self, waits: bool) {
-        let number = if waits { self.number } else { 0 };
+        let (number, bytes) = if waits { (self.number, self.bytes) } else { (0, 0) };
         // The bytes may move before they are looked at again.
-        *self = Asked { number, bytes: self.bytes.filter(|_| waits), ..Asked::default() };
+        *self = Asked { number, bytes, ..Asked::default() };
     }
 }
 
@@ -82,11 +85,21 @@ mod tests {
         asked.begin(&bytes);
         assert_eq!(served(&mut asked), [true, true, false, false]);
         // It waits still: those that came meanwhile are not served.
-        asked.end(true);
         asked.ask(7);
         asked.note_waiting(one * 4);
+        asked.end(true);
         asked.begin(&bytes);
         assert_eq!(served(&mut asked), [true, true, false, false]);
+        // The first was executed, and the second waits for the same answer: that serves no more than
+        // before.
+        asked.ask(7);
+        asked.note_waiting(one * 3);
+        asked.end(true);
+        let (left, mut rest) = (&bytes[one..], Batch::new());
+        let _ = Parser::new().parse(left, 9, &Limits::default(), &mut rest);
+        asked.begin(left);
+        let rest: Vec<_> = rest.iter(left).map(|request| asked.serves(request)).collect();
+        assert_eq!(rest, [Some(7), None, None]);
         asked.end(false);
         asked.ask(8);
         asked.note_waiting(one * 4);
