@@ -94,8 +94,9 @@ pub trait Raft {
     fn propose(&mut self, data: Bytes) -> Result<(), Refused>;
     /// Handles a message of a peer.
     fn step(&mut self, message: Message) -> Result<(), Refused>;
-    /// Reports that one heartbeat interval has passed.
-    fn tick(&mut self);
+    /// Reports that one heartbeat interval has passed. Who may not campaign (`may_lead`) votes all the
+    /// same once it has heard of no leader for an election timeout.
+    fn tick(&mut self, may_lead: bool);
     /// Asks for votes now, without waiting for the election timeout.
     fn campaign(&mut self);
     /// Takes the work that is to be done; `None` if there is none.

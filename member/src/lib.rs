@@ -25,6 +25,7 @@
 //! | `effects` | the format of effects in a batch: records of commands in RESP, each of which is applied as a whole |
 //! | `flaw` | bugs that other systems had, planted on purpose so that the simulator can prove that it finds them |
 //! | `journal` | `Member` as the engine's journal |
+//! | `loading` | the actions that wait while the state of a node is being replaced |
 //! | `member` | `Member`: the group as sessions on any thread see it |
 //! | `node` | `Node`: the part of a member that one thread drives: messages, ticks, the log store, snapshots, and the state |
 //! | `output` | what a node asks its driver for, and what it is given |
@@ -34,6 +35,7 @@
 mod effects;
 mod flaw;
 mod journal;
+mod loading;
 mod member;
 mod node;
 mod output;

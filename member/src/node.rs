@@ -5,6 +5,7 @@
 //! driver has to do.
 
 use crate::flaw::{Flaw, Flaws};
+use crate::loading::{Bounds, Loading};
 use crate::member::{Clock, Kick, Member};
 use crate::output::{Fatal, Keeping, Kept, Output, Packet, State, Watch};
 use crate::positions::Kind;
@@ -97,7 +98,9 @@ pub struct Node<F: Files> {
     /// The planted bug that the next effects suffer.
     next_apply: Option<Flaw>,
     /// While the engine's state is being replaced: the actions that are to follow.
-    restoring: Option<Vec<Action>>,
+    restoring: Option<Loading>,
+    /// How many of them there may be.
+    pub(crate) bounds: Bounds,
     /// The actions that the driver is asked for.
     pub out: Vec<Output<F>>,
 }
@@ -161,6 +164,7 @@ impl<F: Files + Clone> Opened<F> {
             not_before_us: 0,
             next_apply,
             restoring: None,
+            bounds: Bounds::default(),
             out: Vec::new(),
         };
         Snapshots(node.store.files()).sweep().map_err(StoreError::from)?;
@@ -204,6 +208,10 @@ impl<F: Files + Clone> Node<F> {
     /// An error ends the node.
     pub fn receive(&mut self, packet: Packet) -> Result<(), Fatal> {
         let Packet { message, data } = packet;
+        if message.kind == MessageKind::Append && !message.entries.is_empty() && self.is_full() {
+            // Treated as if it had been lost: the leader sends it again.
+            return Ok(());
+        }
         if let (Some(base), Some(data)) = (&message.snapshot, data) {
             match self.take_in(base, data) {
                 Err(StoreError::Files(FileError::Full)) => {
@@ -236,14 +244,43 @@ impl<F: Files + Clone> Node<F> {
         Ok(())
     }
 
-    /// Takes the result of a [`Restoring`], and does what has become due meanwhile.
+    /// Takes the result of a [`Restoring`]. What has become due meanwhile is done in the next turns.
     ///
     /// # Errors
     /// Passes on its error, which ends the node.
     pub fn restored(&mut self, done: Result<(), Fatal>) -> Result<(), Fatal> {
-        done?;
-        let waiting = self.restoring.take().unwrap_or_default();
-        waiting.into_iter().try_for_each(|action| self.act(action))
+        self.restoring.iter_mut().for_each(|loading| loading.is_loaded = true);
+        done
+    }
+
+    /// Whether so much waits for the state that is being loaded that nothing may be added.
+    fn is_full(&self) -> bool {
+        self.restoring.as_ref().is_some_and(|loading| loading.bytes() >= self.bounds.waiting)
+    }
+
+    /// Does some of what had to wait for the state. If more is left, it follows in another turn, so
+    /// that others are answered in between.
+    fn catch_up(&mut self) -> Result<(), Fatal> {
+        let waiting = |node: &Self| node.restoring.as_ref().map_or(0, Loading::bytes);
+        let enough = waiting(self).saturating_sub(self.bounds.turn);
+        while let Some(loading) = self.restoring.as_mut().filter(|loading| loading.is_loaded) {
+            let Some(action) = loading.pop() else {
+                self.restoring = None;
+                self.set_loading(false);
+                break;
+            };
+            self.perform(action)?;
+            if enough > 0 && waiting(self) <= enough {
+                self.member.kick();
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_loading(&self, loading: bool) {
+        let now = self.now_us();
+        self.member.with(|group| group.set_loading(loading, now));
     }
 
     /// Reports that a tick has passed.
@@ -322,6 +359,7 @@ impl<F: Files + Clone> Node<F> {
     /// # Errors
     /// An error ends the node.
     pub fn turn(&mut self, watch: &mut dyn Watch) -> Result<(), Fatal> {
+        self.catch_up()?;
         loop {
             self.wait_for_fallen()?;
             let Some(work) = self.member.with(Group::work) else { break };
@@ -405,14 +443,20 @@ impl<F: Files + Clone> Node<F> {
             }
             self.member.close_reads();
         }
-        if let Some(waiting) = &mut self.restoring {
-            waiting.push(action);
-            return Ok(());
+        match &mut self.restoring {
+            Some(loading) => loading.push(action),
+            None => self.perform(action)?,
         }
+        Ok(())
+    }
+
+    /// Does an action, before which none waits.
+    fn perform(&mut self, action: Action) -> Result<(), Fatal> {
         match action {
             Action::Restore(base) => {
                 let restoring = Box::new(self.restoring(&base)?);
-                self.restoring = Some(Vec::new());
+                self.restoring.get_or_insert_default().is_loaded = false;
+                self.set_loading(true);
                 self.out.push(Output::Restore(restoring));
                 Ok(())
             }

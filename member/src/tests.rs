@@ -1,5 +1,6 @@
 //! Three nodes with real engines. Their disks and their network need no time.
 
+use crate::loading::Bounds;
 use crate::{Flaws, Node, Opened, Output, Packet, Plan, Restoring, State, contents_of};
 use consensus::testing::Disk;
 use consensus::{Files as _, MessageKind, NodeId, Settings};
@@ -402,8 +403,8 @@ fn who_loads_a_snapshot_acknowledges_meanwhile_and_shows_nothing() {
     assert_eq!(trio.ask(late, "GET later"), "\"1\"");
 }
 
-#[test]
-fn who_is_elected_while_it_loads_serves_once_it_is_done() {
+/// A follower that is loading a snapshot, beside the leader.
+fn loading_follower() -> (Trio, NodeId, NodeId) {
     let mut trio = Trio::new();
     let leader = trio.elect(0);
     let late = trio.followers(leader)[0];
@@ -415,15 +416,72 @@ fn who_is_elected_while_it_loads_serves_once_it_is_done() {
     trio.host(late).slow = true;
     (0..5).for_each(|_| trio.pass(100));
     assert!(trio.hosts[&late].loading.is_some());
-    let _ = trio.host(leader).node.member().with(|group| group.transfer(late));
-    (0..5).for_each(|_| trio.pass(100));
-    assert_eq!(trio.hosts[&leader].node.member().leader(), Some(late));
-    assert!(trio.hosts[&late].node.member().may_append().is_err(), "it is not there yet");
-    let host = trio.host(late);
+    (trio, leader, late)
+}
+
+/// What a node loads is there.
+fn load(host: &mut Host) {
     let restoring = host.loading.take().unwrap();
+    host.slow = false;
     host.node.restored(restoring.run()).unwrap();
+}
+
+#[test]
+fn who_loads_a_snapshot_votes_and_does_not_lead() {
+    let (mut trio, leader, late) = loading_follower();
+    let third = trio.followers(leader)[1];
+    let _ = trio.host(leader).node.member().with(|group| group.transfer(late));
+    trio.host(late).node.take_over(true);
+    (0..15).for_each(|_| trio.pass(100));
+    assert_eq!(trio.hosts[&late].node.member().leader(), Some(leader));
+    trio.away = vec![leader];
+    assert_eq!(trio.elect(leader), third, "with the vote of who loads");
+    assert!(trio.hosts[&late].loading.is_some());
+    assert_eq!(trio.ask(third, "SET later 1"), "OK");
+    load(trio.host(late));
+    // Afterwards it may lead.
     trio.pass(100);
-    assert_eq!(trio.ask(late, "GET key:119"), "\"119\"");
+    let _ = trio.host(third).node.member().with(|group| group.transfer(late));
+    assert_eq!(trio.elect(third), late);
+    assert_eq!(trio.ask(late, "GET later"), "\"1\"");
+}
+
+#[test]
+fn a_leader_that_makes_its_state_again_for_long_hands_over() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    assert_eq!(trio.ask(leader, "SET k v"), "OK");
+    trio.host(leader).slow = true;
+    trio.host(leader).node.member().with(|group| group.abandon());
+    trio.settle();
+    assert!(trio.hosts[&leader].loading.is_some());
+    let next = trio.elect(leader);
+    assert_eq!(trio.ask(next, "GET k"), "\"v\"");
+    load(trio.host(leader));
+    trio.pass(100);
+    assert_eq!(trio.keys(leader), ["k"]);
+}
+
+#[test]
+fn what_waits_for_a_state_is_bounded_and_done_bit_by_bit() {
+    let (mut trio, leader, late) = loading_follower();
+    trio.host(late).node.bounds = Bounds { waiting: 2_000, turn: 500 };
+    for at in 0..20 {
+        assert_eq!(trio.ask(leader, &format!("SET more:{at} {at}")), "OK");
+    }
+    let group = trio.hosts[&leader].node.member().group();
+    assert!(group.matched(late).unwrap() + 5 < group.status().last, "it takes no more");
+    drop(group);
+    load(trio.host(late));
+    let turns = [(); 3].map(|()| {
+        trio.host(late).node.turn(&mut ()).unwrap();
+        trio.keys(late).len()
+    });
+    let mut slices = turns.windows(2).map(|two| two[1] - two[0]);
+    assert!(slices.all(|keys| (1..6).contains(&keys)), "{turns:?}");
+    (0..20).for_each(|_| trio.pass(100));
+    let expected = contents_of(trio.hosts[&leader].node.engine()).unwrap();
+    assert_eq!(contents_of(trio.hosts[&late].node.engine()).unwrap(), expected);
 }
 
 #[test]

@@ -168,6 +168,8 @@ pub struct Group<R> {
     outcomes: Outcomes,
     /// The time until which this node neither votes nor campaigns.
     quiet_until: u64,
+    /// The time since which its state is being replaced, if it is.
+    loading_since: Option<u64>,
 }
 
 impl<R: Raft> Group<R> {
@@ -187,6 +189,7 @@ impl<R: Raft> Group<R> {
             following: Following::default(),
             speculation: Speculation::default(),
             outcomes: Outcomes::default(),
+            loading_since: None,
             raft,
             settings,
         };
@@ -204,6 +207,9 @@ impl<R: Raft> Group<R> {
         if votes && now < self.quiet_until {
             return Ok(());
         }
+        if message.kind == TimeoutNow && self.loading_since.is_some() {
+            return Ok(());
+        }
         if message.kind == MessageKind::TransferLeader {
             self.asked_to_hand_over(&message);
             return Ok(());
@@ -215,9 +221,9 @@ impl<R: Raft> Group<R> {
 
     /// Reports that a tick has passed.
     pub fn tick(&mut self, now: u64) {
-        self.raft.tick();
+        self.raft.tick(self.loading_since.is_none());
         self.notice();
-        self.hand_over_if_removed();
+        self.hand_over_if_unfit(now);
         self.begin_round(now);
         self.repeat_read(now);
     }
@@ -230,6 +236,13 @@ impl<R: Raft> Group<R> {
             self.begin_round(now);
         }
         self.begin_read();
+    }
+
+    /// Reports that the state is being replaced, which takes some time, or that it is there. Meanwhile
+    /// this node votes, but does not become the leader; if it leads, it hands over after an election
+    /// timeout. `now` is in microseconds.
+    pub fn set_loading(&mut self, loading: bool, now: u64) {
+        self.loading_since = loading.then_some(self.loading_since.unwrap_or(now));
     }
 
     /// Takes the work that is to be done; `None` if there is none.
@@ -394,11 +407,12 @@ impl<R: Raft> Group<R> {
     }
 
     /// Makes this member the leader: it asks the current leader to hand over or, if that is
-    /// `silent`, the others for their votes. Nothing happens if it leads already, has no vote, or
-    /// may not campaign yet. The request may be lost or refused.
+    /// `silent`, the others for their votes. Nothing happens if it leads already, has no vote, is
+    /// loading its state, or may not campaign yet. The request may be lost or refused.
     pub fn take_over(&mut self, silent: bool, now: u64) {
         let votes = self.members.voters.contains(&self.settings.id);
-        if self.leading.is_some() || !votes || now < self.quiet_until {
+        let loads = self.loading_since.is_some();
+        if self.leading.is_some() || !votes || loads || now < self.quiet_until {
             return;
         }
         match silent {
@@ -418,10 +432,13 @@ impl<R: Raft> Group<R> {
         }
     }
 
-    /// A leader that is no longer a voter cannot propose: it hands over to the voter with the
-    /// longest log.
-    fn hand_over_if_removed(&mut self) {
-        if self.leading.is_none() || self.members.voters.contains(&self.settings.id) {
+    /// A leader that is no longer a voter cannot propose, and one that has been loading its state for
+    /// long serves nobody: it hands over to the voter with the longest log.
+    fn hand_over_if_unfit(&mut self, now: u64) {
+        let election = self.settings.election();
+        let loads = self.loading_since.is_some_and(|since| now >= since + election);
+        let fit = self.members.voters.contains(&self.settings.id) && !loads;
+        if self.leading.is_none() || fit {
             return;
         }
         if let Some(to) = self.successors().first().copied() {

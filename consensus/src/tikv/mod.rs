@@ -150,9 +150,13 @@ impl Raft for TikvRaft {
         Ok(())
     }
 
-    fn tick(&mut self) {
-        if self.restoring.is_none() {
+    fn tick(&mut self, may_lead: bool) {
+        if self.restoring.is_none() && (may_lead || self.leads()) {
             self.node.tick();
+        } else if self.restoring.is_none() {
+            // As the crate counts, which would campaign some ticks later.
+            let elapsed = &mut self.node.raft.election_elapsed;
+            *elapsed = (*elapsed + 1).min(ELECTION_TICKS as usize);
         }
         self.settle();
     }
