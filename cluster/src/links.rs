@@ -5,9 +5,9 @@
 //! bounded. A message that does not fit, or has no connection, is lost, so a sender never waits for
 //! another node.
 
-use crate::book::{Stranger, name_of};
+use crate::book::{Book, Stranger, name_of};
 use crate::hub::Hub;
-use crate::outgoing::{Queue, read_pieces};
+use crate::outgoing::{Outgoing, Queue, read_pieces};
 use crate::receive::{Receiver, host_of};
 use crate::secure::{Connector, accept};
 use crate::service::{PeersClient, PeersServer};
@@ -20,6 +20,7 @@ use member::Packet;
 use parking_lot::Mutex;
 use runtime::Clock;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -150,13 +151,14 @@ impl Links {
 
     /// Sends a published message to all other nodes, or loses it. Never blocks.
     pub fn publish(&self, shard: bool, channel: &[u8], payload: &[u8]) {
-        let links = self.shared.links.lock();
+        // Not copied under the lock, for which the group's messages wait.
+        let links: Vec<Arc<Link>> = self.shared.links.lock().values().cloned().collect();
         if links.is_empty() {
             return;
         }
         let copied = Bytes::copy_from_slice;
         let post = Post { shard, channel: copied(channel), payload: copied(payload) };
-        for link in links.values() {
+        for link in links {
             self.shared.count(link.posts.offer(post.clone()));
         }
     }
@@ -375,11 +377,29 @@ async fn visit(hub: &Arc<Hub>, peer: &Peer, link: &Link, proven: impl Fn()) -> R
     *link.client.lock() = Some(client.clone());
     let now = Some(Instant::now());
     *link.seen.lock() = Seen { is_up: true, since: now, heard: now };
-    let (mut sender, mut publisher) = (client.clone(), client.clone());
+    let (mut sender, publisher) = (client.clone(), client.clone());
     tokio::select! {
         ended = sender.messages(messages) => ended.map_err(|error| error.to_string()),
-        ended = publisher.publish(posts) => ended.map_err(|error| error.to_string()),
         ended = keep_greeting(hub, client, peer, link, proven) => ended,
+        never = keep_publishing(&link.posts, &book, posts, publisher) => match never {},
+    }
+}
+
+/// Sends published messages, beginning with `posts`. A stream that ends is begun anew a moment later,
+/// and ends nothing else: an older node has none.
+async fn keep_publishing(
+    queue: &Queue<Post>,
+    book: &Book,
+    mut posts: Outgoing<Post>,
+    mut client: PeersClient,
+) -> Infallible {
+    loop {
+        if let Err(error) = client.publish(posts).await {
+            tracing::debug!(%error, "published messages do not get through");
+        }
+        queue.close();
+        tokio::time::sleep(GREETING).await;
+        posts = queue.open(book);
     }
 }
 

@@ -98,12 +98,14 @@ impl Receiver {
         Ok(())
     }
 
-    /// Delivers published messages.
-    fn posts(&self, posts: &Posts, host: &str) -> Result<(), Status> {
+    /// Delivers published messages, on a thread on which no message of the group waits for that.
+    async fn posts(&self, posts: Posts, host: &str) -> Result<(), Status> {
         let admitted = self.hub.admits(posts.version, posts.cluster, posts.from);
         admitted.map_err(|why| self.refuse(posts.from, host, why))?;
-        posts.posts.iter().for_each(|post| (self.deliver)(post));
-        self.hub.counts.received.add(posts.posts.len() as u64);
+        let (deliver, count) = (self.deliver.clone(), posts.posts.len() as u64);
+        let delivered = spawn_blocking(move || posts.posts.iter().for_each(|post| deliver(post)));
+        delivered.await.map_err(|error| Status::internal(error.to_string()))?;
+        self.hub.counts.received.add(count);
         Ok(())
     }
 
@@ -120,7 +122,10 @@ impl Receiver {
     }
 
     /// Takes a snapshot, which is written while it arrives.
-    async fn collect(&self, request: Request<Streaming<Chunk>>) -> Result<Packet, Status> {
+    async fn collect(
+        &self,
+        request: Request<Streaming<Chunk>>,
+    ) -> Result<(Packet, Received), Status> {
         let (host, _) = ends(&request);
         let mut chunks = request.into_inner();
         let mut chunk = next(&mut chunks).await?.ok_or_else(short)?;
@@ -141,13 +146,26 @@ impl Receiver {
         }
         drop(pieces);
         let written = writing.await.map_err(|error| Status::internal(error.to_string()))?;
-        let name = written.map_err(|error| refusal(&error, total, &host))?;
-        Ok(Packet { message, data: Some(State::Written { name, bytes: total }) })
+        let received = written.map_err(|error| refusal(&error, total, &host))?;
+        let state = State::Written { name: received.name.clone(), bytes: total };
+        Ok((Packet { message, data: Some(state) }, received))
     }
+}
 
-    /// Removes a snapshot that nobody takes.
-    fn discard(&self, name: &str) {
-        if let Err(error) = self.hub.folder().remove(name) {
+/// A snapshot that was written. Unless somebody takes it, it is removed when this is dropped: the
+/// request may have ended before it was written.
+struct Received {
+    folder: Folder,
+    name: String,
+    is_taken: bool,
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        let name = &self.name;
+        if !self.is_taken
+            && let Err(error) = self.folder.remove(name)
+        {
             tracing::warn!(%error, name, "a snapshot that nobody takes could not be removed");
         }
     }
@@ -166,20 +184,21 @@ fn refusal(error: &FileError, total: u64, host: &str) -> Status {
     }
 }
 
-/// Writes a snapshot, piece by piece. Returns the name of its file; if it fails nothing stays.
+/// Writes a snapshot, piece by piece. If it fails nothing stays.
 fn write(
     mut folder: Folder,
     number: u64,
     base: &Base,
     total: u64,
     mut pieces: mpsc::Receiver<Bytes>,
-) -> Result<String, FileError> {
+) -> Result<Received, FileError> {
     let mut snapshots = Snapshots(&mut folder);
     let mut writer = snapshots.receive(number, base, total)?;
     while let Some(piece) = pieces.blocking_recv() {
         writer.write(&piece)?;
     }
-    writer.finish()
+    let name = writer.finish()?;
+    Ok(Received { folder, name, is_taken: false })
 }
 
 /// The next piece. If it takes too long, the snapshot is given up, so that another node can send
@@ -223,7 +242,7 @@ impl Peers for Receiver {
             let (host, _) = ends(&request);
             let mut batches = request.into_inner();
             while let Some(posts) = batches.message().await? {
-                self.posts(&posts, &host)?;
+                self.posts(posts, &host).await?;
             }
             Ok(Response::new(Done {}))
         })
@@ -238,14 +257,12 @@ impl Peers for Receiver {
                 return Err(Status::resource_exhausted("another snapshot is on its way"));
             }
             let _free = Free(self.clone());
-            let packet = self.collect(request).await?;
-            let state = packet.data.clone();
-            match (self.deliver(packet), state) {
-                (true, _) => return Ok(Response::new(Done {})),
-                (false, Some(State::Written { name, .. })) => self.discard(&name),
-                (false, _) => {}
+            let (packet, mut received) = self.collect(request).await?;
+            received.is_taken = self.deliver(packet);
+            match received.is_taken {
+                true => Ok(Response::new(Done {})),
+                false => Err(Status::resource_exhausted("too much waits here")),
             }
-            Err(Status::resource_exhausted("too much waits here"))
         })
     }
 }
@@ -256,5 +273,40 @@ struct Free(Arc<Receiver>);
 impl Drop for Free {
     fn drop(&mut self) {
         self.0.busy.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use consensus::Membership;
+    use storage::testing::until;
+
+    #[test]
+    fn a_snapshot_whose_request_ends_before_it_is_written_does_not_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::at(dir.path());
+        let count = || folder.list().unwrap().len();
+        let base = Base { index: 5, term: 1, members: Membership::of([1, 2]), seq: 0, time: 0 };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let write_in = |folder: Folder, number| {
+            let (pieces, waiting) = mpsc::channel(PIECES);
+            let base = base.clone();
+            (pieces, runtime.spawn_blocking(move || write(folder, number, &base, 3, waiting)))
+        };
+        let (pieces, writing) = write_in(folder.clone(), 1);
+        until("it is begun", || count() == 1);
+        pieces.blocking_send(Bytes::from_static(b"abc")).unwrap();
+        // Its last piece is there, and nobody waits for the result any more.
+        drop(writing);
+        drop(pieces);
+        until("nothing of it stays", || count() == 0);
+        let (pieces, writing) = write_in(folder.clone(), 2);
+        pieces.blocking_send(Bytes::from_static(b"abc")).unwrap();
+        drop(pieces);
+        let mut received = runtime.block_on(writing).unwrap().unwrap();
+        received.is_taken = true;
+        drop(received);
+        assert_eq!(count(), 1, "who takes it has it");
     }
 }

@@ -2,13 +2,16 @@
 
 use super::*;
 use crate::hub::Announce;
+use crate::service::Peers;
 use crate::transport::{Outlet, inbox};
-use crate::wire::{Batch, Posts, Raft};
+use crate::wire::{Batch, Chunk, Done, Posts, Raft};
 use consensus::testing::Disk;
 use consensus::{Base, Files as _, Membership, MessageKind, Snapshots};
 use member::State;
 use std::io::{Read, Write};
 use storage::testing::{until, until_some};
+use tonic::codegen::BoxFuture;
+use tonic::{Request, Response, Status, Streaming};
 
 const SECRET: &str = "nobody else knows";
 
@@ -179,6 +182,63 @@ fn published_messages_arrive_in_order_and_those_of_strangers_do_not() {
     assert_eq!(status.code(), tonic::Code::PermissionDenied);
     two.links.publish(false, b"last", b"");
     assert_eq!(one.posts.recv_timeout(wait).unwrap().channel, "last");
+}
+
+/// A node that does not know of published messages.
+struct Older(Arc<Receiver>);
+
+impl Peers for Older {
+    fn greet(&self, request: Request<Greeting>) -> Result<Response<Greeting>, Status> {
+        self.0.greet(request)
+    }
+
+    fn messages(
+        self: Arc<Self>,
+        request: Request<Streaming<Batch>>,
+    ) -> BoxFuture<Response<Done>, Status> {
+        self.0.clone().messages(request)
+    }
+
+    fn publish(self: Arc<Self>, _: Request<Streaming<Posts>>) -> BoxFuture<Response<Done>, Status> {
+        Box::pin(async { Err(Status::unimplemented("what is that?")) })
+    }
+
+    fn snapshot(
+        self: Arc<Self>,
+        request: Request<Streaming<Chunk>>,
+    ) -> BoxFuture<Response<Done>, Status> {
+        self.0.clone().snapshot(request)
+    }
+}
+
+#[test]
+fn who_takes_no_published_messages_gets_the_others() {
+    let (one, two) = pair();
+    let (hub, port) = (two.hub.clone(), two.port);
+    two.links.stop();
+    let listener =
+        until_some("its port is free", || std::net::TcpListener::bind(("127.0.0.1", port)).ok());
+    let (inbox, outlet) = inbox();
+    let receiver = Arc::new(Receiver::new(hub.clone(), inbox, Arc::new(|_: &Post| {})));
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    runtime.spawn(async move {
+        let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener).unwrap());
+        let older = PeersServer(Arc::new(Older(receiver)), hub.secret.clone());
+        Server::builder().add_service(older).serve_with_incoming(incoming).await
+    });
+    let lasts = |seen: Seen| {
+        seen.is_up && seen.since.zip(seen.heard).is_some_and(|(since, heard)| heard > since)
+    };
+    let before = one.links.seen(2).since;
+    until("it stays connected", || one.links.seen(2).since > before && lasts(one.links.seen(2)));
+    one.links.publish(false, b"channel", b"lost");
+    one.links.send(Packet {
+        message: Message { to: 2, from: 1, ..packet(7, false).message },
+        data: None,
+    });
+    let event = outlet.events.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert!(matches!(event, Event::Packet(packet) if packet.message.index == 7));
 }
 
 #[test]
