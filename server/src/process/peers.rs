@@ -2,7 +2,6 @@
 //! threads that wait for the replies.
 
 use engine::Engine;
-use engine::peers::breaker::State;
 use engine::peers::breakers::{Breakers, Kind};
 use engine::peers::{Answers, Errand, PeerError, Requests, Target};
 use parking_lot::Mutex;
@@ -25,8 +24,9 @@ const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The number of errands in progress at the same time; others wait.
 const THREADS_MAX: usize = 32;
 
-/// A wait without an answer that is shorter than this shows only the impatience of who waited.
-const SILENCE: Duration = Duration::from_millis(100);
+/// How long a target must be silent to count as one that does not answer. A client's timeout may be
+/// shorter, which shows nothing but the client's impatience.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// The name of a target's breaker.
 fn name(host: &str, port: u16) -> String {
@@ -41,17 +41,22 @@ pub(super) fn exchange(
     requests: &Requests,
 ) -> Answers {
     let name = name(target.host, target.port);
-    if !breakers.admit(Kind::Migrate, &name, clock.now()) {
+    let patience = target.timeout.min(target.limit);
+    let may = match patience < SILENCE {
+        // It would be no probe: its failure shows nothing.
+        true => !breakers.refuses(Kind::Migrate, &name, clock.now()),
+        false => breakers.admit(Kind::Migrate, &name, clock.now()),
+    };
+    if !may {
         return Answers::none(PeerError::Silent);
     }
-    let is_probe = breakers.state(Kind::Migrate, &name) != State::Closed;
-    let began = Instant::now();
-    let answers = converse(target, requests);
-    let now = clock.now();
-    if answers.broken.is_none() {
+    let mut heard = Instant::now();
+    let answers = converse(target, requests, &mut heard);
+    let (silence, now) = (heard.elapsed(), clock.now());
+    if answers.broken.is_none() || silence < SILENCE.min(patience) {
+        // A refusal is an answer, too.
         breakers.succeeded(Kind::Migrate, &name, now);
-    } else if (is_probe || began.elapsed() >= SILENCE) && breakers.failed(Kind::Migrate, &name, now)
-    {
+    } else if silence >= SILENCE && breakers.failed(Kind::Migrate, &name, now) {
         tracing::warn!(
             target = name,
             "MIGRATE: no answer; further keys for it are refused for a while"
@@ -60,9 +65,11 @@ pub(super) fn exchange(
     answers
 }
 
-fn converse(target: &Target<'_>, requests: &Requests) -> Answers {
+/// Sends `requests` and waits for the replies. `heard` is when it began, and then when something was
+/// last received.
+fn converse(target: &Target<'_>, requests: &Requests, heard: &mut Instant) -> Answers {
     let mut answers = Answers::default();
-    let done = Peer::connect(target).and_then(|mut peer| {
+    let done = Peer::connect(target, heard).and_then(|mut peer| {
         peer.write(&requests.greeting)?;
         for _ in 0..requests.greetings {
             if !peer.answer(&mut answers)? {
@@ -81,8 +88,10 @@ fn converse(target: &Target<'_>, requests: &Requests) -> Answers {
 }
 
 /// A connection to another server.
-struct Peer {
+struct Peer<'a> {
     stream: TcpStream,
+    /// When something was last received.
+    heard: &'a mut Instant,
     timeout: Duration,
     /// The time by which everything must be done.
     end: Option<Instant>,
@@ -91,8 +100,8 @@ struct Peer {
     used: usize,
 }
 
-impl Peer {
-    fn connect(target: &Target<'_>) -> Result<Peer, PeerError> {
+impl<'a> Peer<'a> {
+    fn connect(target: &Target<'_>, heard: &'a mut Instant) -> Result<Peer<'a>, PeerError> {
         let addresses = (target.host, target.port).to_socket_addrs();
         let address = addresses.ok().and_then(|mut all| all.next()).ok_or(PeerError::Connecting)?;
         let timeout = target.timeout.min(target.limit).min(WAIT_MAX);
@@ -105,7 +114,7 @@ impl Peer {
             }
         })?;
         stream.set_nodelay(true).map_err(|_| PeerError::Connecting)?;
-        Ok(Peer { stream, timeout, end, read: Vec::new(), used: 0 })
+        Ok(Peer { stream, heard, timeout, end, read: Vec::new(), used: 0 })
     }
 
     /// The time by which an operation that begins now must be done.
@@ -175,6 +184,7 @@ impl Peer {
             Ok(0) | Err(_) => None,
             Ok(count) => {
                 self.read.extend_from_slice(&buffer[..count]);
+                *self.heard = Instant::now();
                 Some(())
             }
         }
@@ -232,10 +242,14 @@ impl Errands {
     /// Runs errands on this thread, until there is none.
     fn work(&self, engine: &Weak<Engine>, clock: Clock) {
         while let Some(errand) = self.next() {
-            let Some(engine) = engine.upgrade() else { continue };
-            let (target, requests) = (errand.target(), errand.requests());
-            let answers = exchange(&engine.breakers, clock, &target, requests);
-            engine.end_errand(*errand, &answers, clock.now());
+            // It does not keep the engine, whose server may end meanwhile.
+            let Some(breakers) = engine.upgrade().map(|engine| engine.breakers.clone()) else {
+                continue;
+            };
+            let answers = exchange(&breakers, clock, &errand.target(), errand.requests());
+            if let Some(engine) = engine.upgrade() {
+                engine.end_errand(*errand, &answers, clock.now());
+            }
         }
     }
 
@@ -251,8 +265,11 @@ impl Errands {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::peers::breaker::State;
+    use runtime::Now;
     use std::net::TcpListener;
     use std::thread;
+    use storage::testing::until;
 
     fn target(port: u16) -> Target<'static> {
         let timeout = Duration::from_millis(200);
@@ -280,17 +297,20 @@ mod tests {
         port
     }
 
+    fn ask(target: &Target<'_>, requests: &Requests) -> Answers {
+        converse(target, requests, &mut Instant::now())
+    }
+
     #[test]
     fn answers_come_back() {
-        let answers =
-            converse(&target(server(&[b"+OK\r\n", b"+OK\r\n-BUSYKEY no\r\n"])), &requests(2));
+        let answers = ask(&target(server(&[b"+OK\r\n", b"+OK\r\n-BUSYKEY no\r\n"])), &requests(2));
         let refusal = Some("BUSYKEY no".to_owned());
         assert_eq!(answers, Answers { done: vec![true, false], refusal, broken: None });
     }
 
     #[test]
     fn who_is_refused_sends_nothing_more() {
-        let answers = converse(&target(server(&[b"-NOAUTH who?\r\n", b"+OK\r\n"])), &requests(1));
+        let answers = ask(&target(server(&[b"-NOAUTH who?\r\n", b"+OK\r\n"])), &requests(1));
         assert_eq!((answers.done, answers.broken), (vec![], None));
         assert_eq!(answers.refusal.as_deref(), Some("NOAUTH who?"));
     }
@@ -307,7 +327,7 @@ mod tests {
             Box::leak(Box::new([&b"+OK\r\n"[..], long])),
         ];
         for replies in silence {
-            let answers = converse(&target(server(replies)), &requests(1));
+            let answers = ask(&target(server(replies)), &requests(1));
             assert_eq!(answers, Answers::none(PeerError::Reading));
         }
     }
@@ -315,30 +335,56 @@ mod tests {
     #[test]
     fn nobody_there_is_told() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        assert_eq!(converse(&target(port), &requests(1)).broken, Some(PeerError::Writing));
+        assert_eq!(ask(&target(port), &requests(1)).broken, Some(PeerError::Writing));
         let nowhere = Target { host: "host.invalid", ..target(1) };
-        assert_eq!(converse(&nowhere, &requests(1)).broken, Some(PeerError::Connecting));
+        assert_eq!(ask(&nowhere, &requests(1)).broken, Some(PeerError::Connecting));
+    }
+
+    /// A port to which nobody listens.
+    fn closed() -> u16 {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
+    /// Asks a target as a client with this timeout in milliseconds.
+    fn wait(breakers: &Breakers, clock: Clock, port: u16, ms: u64) -> Option<PeerError> {
+        let timeout = Duration::from_millis(ms);
+        let target = Target { timeout, limit: timeout * 3, ..target(port) };
+        exchange(breakers, clock, &target, &requests(1)).broken
     }
 
     #[test]
     fn who_is_silent_is_left_alone_and_who_refuses_is_not() {
         let (breakers, clock) = (Breakers::default(), Clock::new());
-        let ask = |port| exchange(&breakers, clock, &target(port), &requests(1)).broken;
+        let ask = |port| wait(&breakers, clock, port, 1_000);
         let port = server(&[]);
         assert_eq!(ask(port), Some(PeerError::Reading));
         assert_eq!(ask(port), Some(PeerError::Silent));
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let closed = closed();
         assert_eq!([ask(closed), ask(closed)], [Some(PeerError::Writing); 2]);
     }
 
     #[test]
-    fn little_patience_shows_nothing() {
+    fn little_patience_shows_nothing_and_is_no_probe() {
         let (breakers, clock) = (Breakers::default(), Clock::new());
-        let port = server(&[]);
-        let timeout = Duration::from_millis(1);
-        let hasty = Target { timeout, limit: timeout, ..target(port) };
-        let ask = || exchange(&breakers, clock, &hasty, &requests(1)).broken;
-        assert!(ask().is_some_and(|why| why != PeerError::Silent));
-        assert_eq!(breakers.state(Kind::Migrate, &name("127.0.0.1", port)), State::Closed);
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let breaker = || breakers.state(Kind::Migrate, &name("127.0.0.1", port));
+        assert!(wait(&breakers, clock, port, 100).is_some_and(|why| why != PeerError::Silent));
+        assert_eq!(breaker(), State::Closed);
+        breakers.failed(Kind::Migrate, &name("127.0.0.1", port), Now::default());
+        let opened = breaker();
+        until("it has rested", || opened.wait(clock.now().mono_us).is_zero());
+        assert!(wait(&breakers, clock, port, 1).is_some_and(|why| why != PeerError::Silent));
+        assert_eq!(breaker(), opened, "the client with a millisecond has proved nothing");
+    }
+
+    #[test]
+    fn a_probe_that_is_refused_closes_the_breaker() {
+        let (breakers, clock, port) = (Breakers::default(), Clock::new(), closed());
+        let breaker = || breakers.state(Kind::Migrate, &name("127.0.0.1", port));
+        breakers.failed(Kind::Migrate, &name("127.0.0.1", port), Now::default());
+        until("it has rested", || breaker().wait(clock.now().mono_us).is_zero());
+        assert_eq!(wait(&breakers, clock, port, 20_000), Some(PeerError::Writing));
+        assert_eq!(breaker(), State::Closed);
     }
 }

@@ -163,19 +163,19 @@ fn a_black_hole_holds_up_nobody_is_left_alone_and_is_tried_again() {
         let mut other = from.connect();
         let () = other.mset(&[("k", "v"), ("another", "1")]).unwrap();
         let (port, awake) = black_hole();
-        let moving = migrate_aside(&from, port, 500);
+        let moving = migrate_aside(&from, port, 1_500);
         assert_eq!(other.incr::<_, _, i64>("another", 1).unwrap(), 2, "{runtime:?}");
         let error = moving.join().unwrap().unwrap_err();
         assert!(error.contains("error or timeout reading to target instance"), "{error}");
         // It would take an hour to wait for the next. On a machine that stands still for a second the breaker may have
         // rested by now.
         let refused = until_some("it is left alone", || {
-            let error = migrate_aside(&from, port, 500).join().unwrap().unwrap_err();
+            let error = migrate_aside(&from, port, 1_500).join().unwrap().unwrap_err();
             error.contains("did not answer lately").then_some(error)
         });
         assert!(refused.contains("IOERR"), "{refused}");
         let mut at_once = redis::pipe();
-        at_once.atomic().cmd("MIGRATE").arg("127.0.0.1").arg(port).arg("k").arg(0).arg(500);
+        at_once.atomic().cmd("MIGRATE").arg("127.0.0.1").arg(port).arg("k").arg(0).arg(1_500);
         let told = at_once.query::<(String,)>(&mut other).unwrap_err().to_string();
         assert!(told.contains("IOERR"), "{told}");
         let shown: String = redis::cmd("INFO").arg("breakers").query(&mut other).unwrap();

@@ -314,8 +314,10 @@ impl Log {
                 };
             };
             tracing::info!("the append-only file is rewritten, because a sync of it failed");
-            // If it cannot begin, the breaker admits another one later.
-            let _ = self.rewrite_then(engine, turn, Engine::mark_log, told);
+            if let Err(error) = self.rewrite_then(engine, turn, Engine::mark_log, told) {
+                tracing::warn!(error, "the append-only file cannot be rewritten now");
+                engine.breakers.failed(Kind::Disk, DISK, clock.now());
+            }
         }
         if state != Condition::Sound {
             return;
