@@ -4,9 +4,12 @@
 //! checks everything the seam promises: bytes, back-pressure, wake-ups, deadlines, draining,
 //! panics, and that every connection is told of its end exactly once. Those cases that a filter might get in the
 //! way of run a second time behind a toy filter ([`Veil`]), with some that only a filter has.
+//!
+//! Filters have a suite of their own ([`filters`]).
 
 pub mod cases;
 pub mod descriptors;
+pub mod filters;
 pub mod fixed;
 mod harness;
 mod toy;
@@ -15,7 +18,7 @@ pub mod veiled_cases;
 
 pub use harness::{Client, Running, Subject, eventually};
 pub use toy::{OUTPUT_MAX, Toy};
-pub use veil::Veil;
+pub use veil::{Veil, VeilPeer};
 
 /// Generates one `#[test]` per case of the suite in a module `$name`. `$make` is a closure that
 /// makes a runtime, in the configuration to prove.

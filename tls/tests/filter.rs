@@ -3,16 +3,18 @@
 mod authority;
 
 use authority::Authority;
+use runtime::testing::filters::FilterPeer;
 use runtime::testing::{OUTPUT_MAX, Toy};
 use runtime::{Clock, Exchange, Now, Onward, Peer, RuntimeContext, RuntimeStats, Sent};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection};
+use rustls::{ClientConfig, ClientConnection, ServerConnection};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::task::Waker;
 use tempfile::TempDir;
+use tls::filter::TlsFilter;
 use tls::{ClientCertificates, HANDSHAKE_PATIENCE, Settings, Tls};
 
 /// Writes an authority and a certificate by it, good for servers and clients.
@@ -20,6 +22,52 @@ fn certificates(folder: &Path) -> Settings {
     let settings = Authority::new().certify(folder, "varve.test", |_| {});
     Settings { sessions: Some(100), ..settings }
 }
+
+/// rustls's client, and whether the server has said goodbye to it.
+struct Client(ClientConnection, bool);
+
+impl FilterPeer for Client {
+    fn send(&mut self, plain: &[u8]) {
+        self.0.writer().write_all(plain).unwrap();
+    }
+
+    fn finish(&mut self) {
+        self.0.send_close_notify();
+    }
+
+    fn outgoing(&mut self) -> Vec<u8> {
+        let mut wire = Vec::new();
+        while self.0.wants_write() {
+            self.0.write_tls(&mut wire).unwrap();
+        }
+        wire
+    }
+
+    fn receive(&mut self, mut wire: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::new();
+        while !wire.is_empty() {
+            self.0.read_tls(&mut wire).unwrap();
+            self.1 |= self.0.process_new_packets().unwrap().peer_has_closed();
+            // An error says that nothing more has come.
+            let _ = self.0.reader().read_to_end(&mut plain);
+        }
+        plain
+    }
+
+    fn saw_end(&self) -> bool {
+        self.1
+    }
+}
+
+runtime::filter_suite!(suite, || {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = certificates(folder.path());
+    let server = ServerConnection::new(Arc::new(settings.server().unwrap())).unwrap();
+    let name = ServerName::try_from("varve.test").unwrap();
+    let mut client = ClientConnection::new(Arc::new(settings.client().unwrap()), name).unwrap();
+    client.set_buffer_limit(None);
+    (TlsFilter::new(server), Client(client, false))
+});
 
 /// Both ends, and the wire between them.
 struct Ends {

@@ -148,10 +148,86 @@ fn frame(opcode: OpCode, payload: &[u8], wire: &mut Output) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runtime::testing::filters::FilterPeer;
+    use std::io::Cursor;
 
     const REQUEST: &[u8] =
         b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    /// A page's side.
+    #[derive(Default)]
+    struct Page {
+        outgoing: Vec<u8>,
+        received: Vec<u8>,
+        is_granted: bool,
+        saw_end: bool,
+    }
+
+    impl Page {
+        fn frame(&mut self, opcode: OpCode, payload: &[u8]) {
+            let mask = [1, 2, 3, 4];
+            let header = FrameHeader { opcode, mask: Some(mask), ..FrameHeader::default() };
+            header.format(payload.len() as u64, &mut self.outgoing).unwrap();
+            let masked = payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+            self.outgoing.extend(masked);
+        }
+
+        /// Takes the server's next frame, if it is whole.
+        fn next(&mut self) -> Option<(OpCode, Vec<u8>)> {
+            let mut cursor = Cursor::new(&self.received[..]);
+            let (header, len) = FrameHeader::parse(&mut cursor).unwrap()?;
+            let begin = cursor.position() as usize;
+            let payload = self.received.get(begin..begin + len as usize)?.to_vec();
+            self.received.drain(..begin + len as usize);
+            Some((header.opcode, payload))
+        }
+    }
+
+    impl FilterPeer for Page {
+        fn send(&mut self, plain: &[u8]) {
+            self.frame(BINARY, plain);
+        }
+
+        fn finish(&mut self) {
+            self.frame(CLOSE, &1000_u16.to_be_bytes());
+        }
+
+        fn outgoing(&mut self) -> Vec<u8> {
+            std::mem::take(&mut self.outgoing)
+        }
+
+        fn receive(&mut self, wire: &[u8]) -> Vec<u8> {
+            self.received.extend_from_slice(wire);
+            if !self.is_granted {
+                let Some(end) = self.received.windows(4).position(|four| four == b"\r\n\r\n")
+                else {
+                    return Vec::new();
+                };
+                assert!(self.received.starts_with(b"HTTP/1.1 101 "));
+                self.received.drain(..end + 4);
+                self.is_granted = true;
+            }
+            let mut plain = Vec::new();
+            while let Some((opcode, payload)) = self.next() {
+                assert!(!self.saw_end, "a frame behind the end");
+                match opcode {
+                    CLOSE => self.saw_end = true,
+                    _ => plain.extend(payload),
+                }
+            }
+            plain
+        }
+
+        fn saw_end(&self) -> bool {
+            self.saw_end
+        }
+    }
+
+    runtime::filter_suite!(websocket, || {
+        let page = Page { outgoing: REQUEST.to_vec(), ..Page::default() };
+        (WebSocketFilter::new(Arc::default()), page)
+    });
+
     const PING: &[u8] = &[0x89, 0x82, 0, 0, 0, 0, b'h', b'i'];
     const CLOSE_1001: &[u8] = &[0x88, 0x84, 0, 0, 0, 0, 0x03, 0xE9, b'b', b'y'];
 

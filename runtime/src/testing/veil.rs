@@ -4,6 +4,7 @@
 //! bytes, big-endian, and so many bytes, each combined with 0x5A by exclusive or. Length zero is the
 //! goodbye; a length above [`RECORD_MAX`] is nonsense.
 
+use super::filters::FilterPeer;
 use crate::filter::{Broken, Filter, Inward};
 use resp::Output;
 
@@ -134,4 +135,45 @@ impl Unveiling {
         }
         plain
     }
+}
+
+/// The client's side, in memory.
+pub struct VeilPeer {
+    outgoing: Vec<u8>,
+    received: Unveiling,
+}
+
+impl Default for VeilPeer {
+    fn default() -> Self {
+        VeilPeer { outgoing: HELLO.to_vec(), received: Unveiling::default() }
+    }
+}
+
+impl FilterPeer for VeilPeer {
+    fn send(&mut self, plain: &[u8]) {
+        self.outgoing.extend(veiled(plain));
+    }
+
+    fn finish(&mut self) {
+        self.outgoing.extend([0, 0]);
+    }
+
+    fn outgoing(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    fn receive(&mut self, wire: &[u8]) -> Vec<u8> {
+        self.received.take(wire)
+    }
+
+    fn saw_end(&self) -> bool {
+        self.received.ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::filter_suite!(veil, || (Veil::default(), VeilPeer::default()));
 }
