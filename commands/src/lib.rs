@@ -25,6 +25,7 @@
 //! | `members` | `Members`: elements of collections outside of storage, for set algebra and sorting: packed in one buffer, in the order they came |
 //! | [`pubsub`] | publish and subscribe: SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE and their opposites, PUBLISH, PUBSUB |
 //! | [`sampling`] | random elements of a collection, as `SRANDMEMBER`, `HRANDFIELD` and `ZRANDMEMBER` pick them: how many are asked for, and which |
+//! | `reading` | the frame of commands that read one collection |
 //! | [`scripting`] | scripts and functions: EVAL, SCRIPT, FCALL, FUNCTION. How a script runs is `engine::scripting` |
 //! | [`server`] | commands about the server itself: its figures, its configuration, its commands, its end |
 //! | [`set`] | set commands |
@@ -51,6 +52,7 @@ pub mod hyperloglog;
 pub mod list;
 pub(crate) mod members;
 pub mod pubsub;
+mod reading;
 pub mod sampling;
 pub mod scripting;
 pub mod server;

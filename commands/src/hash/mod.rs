@@ -63,27 +63,7 @@ fn hsetnx(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Runs `present` on the hash at the first key, or `absent` when there is none.
-#[inline]
-fn reading(
-    cx: &mut Cx<'_>,
-    absent: impl FnOnce(&mut Reply<'_>),
-    present: impl FnOnce(&mut dyn Hash, &mut Reply<'_>) -> Outcome,
-) -> Outcome {
-    let key = cx.key(1);
-    let found = match cx.tx.hash(&key, Open::Existing)? {
-        Some(mut hash) => {
-            present(&mut *hash, &mut cx.reply)?;
-            true
-        }
-        None => {
-            absent(&mut cx.reply);
-            false
-        }
-    };
-    cx.looked_up(&key, found);
-    Ok(())
-}
+crate::reading::reading!(hash, dyn Hash);
 
 /// Replies with a number that is 0 without the key.
 fn number(

@@ -26,27 +26,7 @@ use storage::{Key, Open};
 /// A member with its score, taken out of the storage.
 pub(crate) type Scored = (Vec<u8>, f64);
 
-/// Runs `present` on the sorted set at the first key, or `absent` when there is none.
-#[inline]
-fn reading(
-    cx: &mut Cx<'_>,
-    absent: impl FnOnce(&mut Reply<'_>),
-    present: impl FnOnce(&mut dyn SortedSet, &mut Reply<'_>) -> Outcome,
-) -> Outcome {
-    let key = cx.key(1);
-    let found = match cx.tx.sorted_set(&key, Open::Existing)? {
-        Some(mut zset) => {
-            present(&mut *zset, &mut cx.reply)?;
-            true
-        }
-        None => {
-            absent(&mut cx.reply);
-            false
-        }
-    };
-    cx.looked_up(&key, found);
-    Ok(())
-}
+crate::reading::reading!(sorted_set, dyn SortedSet);
 
 /// Announces that members were removed, and the key's end when none is left.
 fn tell_removed(cx: &mut Cx<'_>, key: &Key<'_>, event: &'static str, removed: u64, emptied: bool) {

@@ -112,6 +112,15 @@ impl SpyTx<'_> {
     }
 }
 
+/// Methods about one key: the key is recorded, and the call passed on.
+macro_rules! noted {
+    ($(fn $name:ident(key $(, $arg:ident: $of:ty)*) $(-> $back:ty)?;)+) => {$(
+        fn $name(&mut self, key: &Key<'_> $(, $arg: $of)*) $(-> $back)? {
+            self.with(key).$name(key $(, $arg)*)
+        }
+    )+};
+}
+
 impl Tx for SpyTx<'_> {
     fn now_ms(&self) -> u64 {
         self.tx.now_ms()
@@ -149,8 +158,22 @@ impl Tx for SpyTx<'_> {
         self.tx.extend(locks)
     }
 
-    fn kind(&mut self, key: &Key<'_>) -> Result<Option<Kind>> {
-        self.with(key).kind(key)
+    noted! {
+        fn kind(key) -> Result<Option<Kind>>;
+        fn remove(key) -> Result<bool>;
+        fn expiry(key) -> Result<Option<Option<u64>>>;
+        fn set_expiry(key, at_ms: Option<u64>) -> Result<bool>;
+        fn info(key, samples: usize) -> Result<Option<KeyInfo>>;
+        fn touch(key) -> Result<bool>;
+        fn set_access(key, idle_ms: Option<u64>, freq: Option<u8>);
+        fn dump(key, out: &mut Vec<u8>) -> Result<bool>;
+        fn restore(key, object: rdb::Object, at_ms: Option<u64>) -> Result<()>;
+        fn string(key) -> Result<Option<Str<'_>>>;
+        fn string_len(key) -> Result<u64>;
+        fn set_string(key, value: &[u8], expiry: NewExpiry) -> Result<()>;
+        fn append(key, suffix: &[u8]) -> Result<u64>;
+        fn set_range(key, offset: u64, bytes: &[u8]) -> Result<u64>;
+        fn get_range(key, start: u64, end: u64, out: &mut Vec<u8>) -> Result<()>;
     }
 
     /// This is not recorded: commands on whole databases ask for all watched keys.
@@ -158,65 +181,9 @@ impl Tx for SpyTx<'_> {
         self.tx.presence(key)
     }
 
-    fn remove(&mut self, key: &Key<'_>) -> Result<bool> {
-        self.with(key).remove(key)
-    }
-
-    fn expiry(&mut self, key: &Key<'_>) -> Result<Option<Option<u64>>> {
-        self.with(key).expiry(key)
-    }
-
-    fn set_expiry(&mut self, key: &Key<'_>, at_ms: Option<u64>) -> Result<bool> {
-        self.with(key).set_expiry(key, at_ms)
-    }
-
     fn rename(&mut self, from: &Key<'_>, to: &Key<'_>) -> Result<bool> {
         self.with(from);
         self.with(to).rename(from, to)
-    }
-
-    fn info(&mut self, key: &Key<'_>, samples: usize) -> Result<Option<KeyInfo>> {
-        self.with(key).info(key, samples)
-    }
-
-    fn touch(&mut self, key: &Key<'_>) -> Result<bool> {
-        self.with(key).touch(key)
-    }
-
-    fn set_access(&mut self, key: &Key<'_>, idle_ms: Option<u64>, freq: Option<u8>) {
-        self.with(key).set_access(key, idle_ms, freq);
-    }
-
-    fn dump(&mut self, key: &Key<'_>, out: &mut Vec<u8>) -> Result<bool> {
-        self.with(key).dump(key, out)
-    }
-
-    fn restore(&mut self, key: &Key<'_>, object: rdb::Object, at_ms: Option<u64>) -> Result<()> {
-        self.with(key).restore(key, object, at_ms)
-    }
-
-    fn string(&mut self, key: &Key<'_>) -> Result<Option<Str<'_>>> {
-        self.with(key).string(key)
-    }
-
-    fn string_len(&mut self, key: &Key<'_>) -> Result<u64> {
-        self.with(key).string_len(key)
-    }
-
-    fn set_string(&mut self, key: &Key<'_>, value: &[u8], expiry: NewExpiry) -> Result<()> {
-        self.with(key).set_string(key, value, expiry)
-    }
-
-    fn append(&mut self, key: &Key<'_>, suffix: &[u8]) -> Result<u64> {
-        self.with(key).append(key, suffix)
-    }
-
-    fn set_range(&mut self, key: &Key<'_>, offset: u64, bytes: &[u8]) -> Result<u64> {
-        self.with(key).set_range(key, offset, bytes)
-    }
-
-    fn get_range(&mut self, key: &Key<'_>, start: u64, end: u64, out: &mut Vec<u8>) -> Result<()> {
-        self.with(key).get_range(key, start, end, out)
     }
 
     fn list<'t>(&'t mut self, key: &Key<'t>, open: Open) -> Result<Option<Box<dyn List + 't>>> {
