@@ -80,7 +80,7 @@ impl Book {
     /// # Errors
     /// Fails if the sender is not a node of this cluster or the greeting is invalid. Nothing is
     /// merged then.
-    pub fn hear(&mut self, said: Greeting, heard_from: &str) -> Result<bool, Stranger> {
+    pub fn merge(&mut self, said: Greeting, heard_from: &str) -> Result<bool, Stranger> {
         self.check(&said)?;
         let before = self.clone();
         if self.cluster == 0 {
@@ -204,11 +204,11 @@ mod tests {
     fn who_is_in_no_cluster_joins_the_one_it_hears_of_and_learns_who_is_there() {
         let (mut old, mut new) = (book(1, 77), book(2, 0));
         old.others.insert(3, peer(3, 1, "10.0.0.3"));
-        assert_eq!(new.hear(old.greeting("10.9.9.9"), "10.0.0.1"), Ok(true));
+        assert_eq!(new.merge(old.greeting("10.9.9.9"), "10.0.0.1"), Ok(true));
         assert_eq!((new.cluster, new.others.len()), (77, 2));
         assert_eq!(new.me.host, "10.0.0.1", "it knew its host");
-        assert_eq!(new.hear(old.greeting(""), "10.0.0.1"), Ok(false), "nothing is new");
-        assert_eq!(old.hear(new.greeting(""), "10.0.0.2"), Ok(true));
+        assert_eq!(new.merge(old.greeting(""), "10.0.0.1"), Ok(false), "nothing is new");
+        assert_eq!(old.merge(new.greeting(""), "10.0.0.2"), Ok(true));
         assert_eq!(old.others.len(), 2);
         assert_eq!(Book::decode(&old.encode()), Some(old));
     }
@@ -216,10 +216,10 @@ mod tests {
     #[test]
     fn hosts_are_learnt_from_who_sees_them() {
         let (mut one, mut two) = (Book::new(peer(1, 1, "")), Book::new(peer(2, 1, "")));
-        two.hear(one.greeting("10.0.0.2"), "10.0.0.1").unwrap();
+        two.merge(one.greeting("10.0.0.2"), "10.0.0.1").unwrap();
         assert_eq!(two.me.host, "10.0.0.2");
         assert_eq!(two.others[&1].host, "10.0.0.1");
-        one.hear(two.greeting("10.0.0.1"), "10.0.0.2").unwrap();
+        one.merge(two.greeting("10.0.0.1"), "10.0.0.2").unwrap();
         assert_eq!((&*one.me.host, &*one.others[&2].host), ("10.0.0.1", "10.0.0.2"));
     }
 
@@ -236,30 +236,30 @@ mod tests {
             (Greeting { from: 1, ..hello.clone() }, Stranger::Garbage),
             (Greeting { nodes: vec![peer(2, 1, "h"); 65], ..hello.clone() }, Stranger::Garbage),
         ] {
-            assert_eq!(mine.hear(said, "10.0.0.2"), Err(why));
+            assert_eq!(mine.merge(said, "10.0.0.2"), Err(why));
         }
         assert_eq!(mine, before);
         // Nodes that cannot be are passed over, and the rest is taken.
         let odd = ["", "a b", "a\r\nb", &"x".repeat(256)].map(|host| peer(9, 1, host));
         let nodes = odd.into_iter().chain([Peer { port: 70_000, ..peer(8, 1, "h") }]);
         let said = Greeting { nodes: nodes.chain([peer(2, 1, "h")]).collect(), ..hello };
-        assert_eq!(mine.hear(said, "10.0.0.2"), Ok(true));
+        assert_eq!(mine.merge(said, "10.0.0.2"), Ok(true));
         assert_eq!(mine.others.keys().copied().collect::<Vec<_>>(), [2]);
     }
 
     #[test]
     fn who_is_forgotten_stays_so_and_the_later_word_counts() {
         let mut mine = book(1, 77);
-        mine.hear(book(2, 77).greeting(""), "10.0.0.2").unwrap();
+        mine.merge(book(2, 77).greeting(""), "10.0.0.2").unwrap();
         let later = Book { me: peer(2, 5, "10.0.0.7"), ..book(2, 77) };
-        mine.hear(later.greeting(""), "10.0.0.2").unwrap();
-        mine.hear(book(2, 77).greeting(""), "10.0.0.2").unwrap();
+        mine.merge(later.greeting(""), "10.0.0.2").unwrap();
+        mine.merge(book(2, 77).greeting(""), "10.0.0.2").unwrap();
         assert_eq!(mine.others[&2].host, "10.0.0.7");
         assert!(mine.forget(2) && !mine.forget(2));
-        assert_eq!(mine.hear(later.greeting(""), "10.0.0.7"), Err(Stranger::Forgotten));
+        assert_eq!(mine.merge(later.greeting(""), "10.0.0.7"), Err(Stranger::Forgotten));
         let mut other = book(3, 77);
-        other.hear(later.greeting(""), "10.0.0.7").unwrap();
-        other.hear(mine.greeting(""), "10.0.0.1").unwrap();
+        other.merge(later.greeting(""), "10.0.0.7").unwrap();
+        other.merge(mine.greeting(""), "10.0.0.1").unwrap();
         assert_eq!(other.others.keys().copied().collect::<Vec<_>>(), [1]);
     }
 

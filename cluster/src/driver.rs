@@ -1,4 +1,4 @@
-//! [`Driver`]: the loop of the thread that drives a node of a group.
+//! [`NodeDriver`]: the loop of the thread that drives a node of a group.
 
 use crate::hub::Hub;
 use crate::transport::{Event, Inbox, Outlet, Transport};
@@ -51,7 +51,7 @@ impl Taking {
 }
 
 /// The thread that drives a node, with everything it needs.
-pub struct Driver<F: consensus::Files, T> {
+pub struct NodeDriver<F: consensus::Files, T> {
     /// The node.
     pub node: Node<F>,
     /// Sends messages to other nodes.
@@ -72,7 +72,7 @@ pub struct Driver<F: consensus::Files, T> {
     pub led_by: Option<NodeId>,
 }
 
-impl<F: consensus::Files + Clone + Send + 'static, T: Transport> Driver<F, T> {
+impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T> {
     /// Runs until it is told to stop.
     ///
     /// # Errors

@@ -153,9 +153,9 @@ impl Hub {
     ///
     /// # Errors
     /// Fails if the greeting is refused. That is counted, and logged once for each node and reason.
-    pub fn hear(&self, said: Greeting, heard_from: &str) -> Result<(), Stranger> {
+    pub fn merge(&self, said: Greeting, heard_from: &str) -> Result<(), Stranger> {
         let from = said.from;
-        let heard = self.change(|book| book.hear(said, heard_from));
+        let heard = self.change(|book| book.merge(said, heard_from));
         heard.map(drop).map_err(|why| self.refuse(from, heard_from, why))
     }
 
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(hub.admits(1, 78, 2), Err(Stranger::Cluster));
         let said = Greeting { version: 9, from: 2, ..Greeting::default() };
         for _ in 0..3 {
-            assert_eq!(hub.hear(said.clone(), "h"), Err(Stranger::Version));
+            assert_eq!(hub.merge(said.clone(), "h"), Err(Stranger::Version));
         }
         assert_eq!(hub.counts.refused.get(), 3);
     }
@@ -352,7 +352,7 @@ mod tests {
         let thread = std::thread::spawn(move || {
             let peer = Peer { id: 2, stamp: 1, host: "h".into(), port: 1, bus_port: 2 };
             let said = Greeting { version: 1, cluster: 7, from: 2, ..Greeting::default() };
-            busy.hear(Greeting { nodes: vec![peer], ..said }, "h").unwrap();
+            busy.merge(Greeting { nodes: vec![peer], ..said }, "h").unwrap();
             done.send(()).unwrap();
             busy.save();
         });

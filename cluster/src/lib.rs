@@ -18,7 +18,7 @@
 //! | `outgoing` | what waits to be sent, and is sent: batches of messages, pieces of a snapshot |
 //! | `wire` | the messages between nodes, in protobuf |
 //! | `book`, `hub` | the node's identity, and the nodes it knows |
-//! | `seat` | the node as the engine's cluster |
+//! | `local_node` | the node as the engine's cluster |
 //! | `files` | the folder that holds log and snapshots |
 //! | `start` | `Prepared` and `Running`: from a folder and listeners to a running node |
 //! | `transport` | `Transport`: how messages leave a node; `Inbox`: how events reach its driver |
@@ -31,9 +31,9 @@ mod driver;
 mod files;
 mod hub;
 mod links;
+mod local_node;
 mod outgoing;
 mod receive;
-mod seat;
 mod secure;
 mod service;
 mod start;
@@ -43,5 +43,5 @@ mod wire;
 pub use book::is_host;
 pub use hub::Announce;
 pub use secure::Certificates;
-pub use start::{Announced, Plan, Prepared, Running};
+pub use start::{Announced, NodeConfig, Prepared, Running};
 pub use transport::Transport;

@@ -358,7 +358,7 @@ async fn greet(hub: &Hub, client: &mut PeersClient, host: &str, to: NodeId) -> R
     if to != 0 && answer.from != to {
         return Err(hub.refuse(answer.from, host, Stranger::Another).to_string());
     }
-    hub.hear(answer, host).map_err(|why| why.to_string())
+    hub.merge(answer, host).map_err(|why| why.to_string())
 }
 
 async fn meet(hub: &Arc<Hub>, host: &str, port: u16) -> Result<(), String> {

@@ -215,7 +215,7 @@ impl Peers for Receiver {
         if said.your_host.is_empty() {
             said.your_host = local;
         }
-        let heard = self.hub.hear(said, &remote);
+        let heard = self.hub.merge(said, &remote);
         heard.map_err(|why| Status::permission_denied(why.to_string()))?;
         Ok(Response::new(self.hub.book().greeting(&remote)))
     }

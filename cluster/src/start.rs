@@ -1,10 +1,10 @@
 //! [`Prepared`] and [`Running`]: from a folder and listeners to a running node.
 
-use crate::driver::Driver;
+use crate::driver::NodeDriver;
 use crate::files::Folder;
 use crate::hub::{Announce, Hub};
 use crate::links::{Links, Surroundings};
-use crate::seat::Seat;
+use crate::local_node::LocalNode;
 use crate::secure::Certificates;
 use crate::transport::{Event, Inbox, Outlet, inbox};
 use crate::wire::Post;
@@ -44,7 +44,7 @@ const HANDING_MAX: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// The parameters of a node.
-pub struct Plan {
+pub struct NodeConfig {
     /// The folder of its log, its snapshots and its identity.
     pub folder: PathBuf,
     /// The addresses that it announces.
@@ -64,7 +64,7 @@ pub struct Prepared {
     opened: Opened<Folder>,
     hub: Arc<Hub>,
     ways: (Inbox, Outlet),
-    plan: Plan,
+    config: NodeConfig,
 }
 
 /// A change of an announced address.
@@ -80,7 +80,7 @@ pub enum Announced {
 
 /// A running node. Dropping it stops it.
 pub struct Running {
-    seat: Arc<Seat>,
+    local_node: Arc<LocalNode>,
     election: Duration,
     thread: Option<JoinHandle<()>>,
 }
@@ -90,21 +90,21 @@ impl Prepared {
     ///
     /// # Errors
     /// Fails, with a description, if the folder cannot be used.
-    pub fn open(plan: Plan) -> Result<Prepared, String> {
-        let folder = Folder::open(&plan.folder);
-        let folder = folder.map_err(|error| format!("{}: {error}", plan.folder.display()))?;
-        let now = plan.clock.now();
-        let id = plan.fresh[0].max(1);
-        let hub = Arc::new(Hub::open(&plan.folder, &plan.announce, id, now.wall_ms)?);
+    pub fn open(config: NodeConfig) -> Result<Prepared, String> {
+        let folder = Folder::open(&config.folder);
+        let folder = folder.map_err(|error| format!("{}: {error}", config.folder.display()))?;
+        let now = config.clock.now();
+        let id = config.fresh[0].max(1);
+        let hub = Arc::new(Hub::open(&config.folder, &config.announce, id, now.wall_ms)?);
         let (inbox, outlet) = inbox();
-        let (clock, kicked) = (plan.clock, inbox.clone());
+        let (clock, kicked) = (config.clock, inbox.clone());
         let clock = Arc::new(move || clock.now());
         let kick = Box::new(move || kicked.kick());
-        let opened = Opened::open(member_plan(&plan, &hub), folder, clock, kick);
+        let opened = Opened::open(member_config(&config, &hub), folder, clock, kick);
         let opened =
-            opened.map_err(|error| format!("the log in {}: {error}", plan.folder.display()))?;
+            opened.map_err(|error| format!("the log in {}: {error}", config.folder.display()))?;
         hub.attach(opened.member.clone());
-        Ok(Prepared { opened, hub, ways: (inbox, outlet), plan })
+        Ok(Prepared { opened, hub, ways: (inbox, outlet), config })
     }
 
     /// The member, which is to be the engine's journal.
@@ -124,21 +124,22 @@ impl Prepared {
         certificates: Option<Certificates>,
         ended: impl FnOnce(Fatal) + Send + 'static,
     ) -> Result<Running, String> {
-        let Prepared { opened, hub, ways: (inbox, outlet), plan } = self;
+        let Prepared { opened, hub, ways: (inbox, outlet), config } = self;
         if let Some(certificates) = certificates {
             hub.certificates.get_or_init(|| certificates);
         }
-        let around = surroundings(&engine, plan.clock);
-        let seat = Arc::new(seat(&opened.member, &hub, inbox.clone(), &plan));
-        let node = opened.start_behind(engine, seat.clone()).map_err(|error| error.to_string())?;
+        let around = surroundings(&engine, config.clock);
+        let local_node = Arc::new(local_node(&opened.member, &hub, inbox.clone(), &config));
+        let node =
+            opened.start_behind(engine, local_node.clone()).map_err(|error| error.to_string())?;
         let links = Links::start(hub.clone(), inbox.clone(), listeners, around);
         let links = Arc::new(links.map_err(|error| error.to_string())?);
-        let first = seat.links.set(links.clone()).is_ok();
+        let first = local_node.links.set(links.clone()).is_ok();
         debug_assert!(first, "links are made once");
-        let tick = plan.election / ELECTION_TICKS as u32;
+        let tick = config.election / ELECTION_TICKS as u32;
         let (tried, taking, led_by) = (Vec::new(), None, None);
         let driver =
-            Driver { node, transport: links, hub, inbox, outlet, tick, tried, taking, led_by };
+            NodeDriver { node, transport: links, hub, inbox, outlet, tick, tried, taking, led_by };
         let thread = std::thread::Builder::new().name("group".into()).spawn(move || {
             let panicked = |_| Err(Fatal::Storage("its thread panicked".into()));
             let ran = catch_unwind(AssertUnwindSafe(move || driver.run()));
@@ -147,7 +148,7 @@ impl Prepared {
             }
         });
         let thread = Some(thread.map_err(|error| error.to_string())?);
-        Ok(Running { seat, election: plan.election, thread })
+        Ok(Running { local_node, election: config.election, thread })
     }
 }
 
@@ -161,27 +162,32 @@ fn surroundings(engine: &Arc<Engine>, clock: Clock) -> Surroundings {
     Surroundings { breakers, clock, deliver: Arc::new(deliver) }
 }
 
-fn seat(member: &Arc<Member>, hub: &Arc<Hub>, inbox: Inbox, plan: &Plan) -> Seat {
-    let clock = plan.clock;
-    Seat {
+fn local_node(
+    member: &Arc<Member>,
+    hub: &Arc<Hub>,
+    inbox: Inbox,
+    config: &NodeConfig,
+) -> LocalNode {
+    let clock = config.clock;
+    LocalNode {
         hub: hub.clone(),
         member: member.clone(),
         inbox,
         links: OnceLock::new(),
         slots: Arc::new(Mutex::new(vec![false; usize::from(SLOTS)])),
-        fresh: plan.fresh[1],
-        timeout: plan.election * 2,
+        fresh: config.fresh[1],
+        timeout: config.election * 2,
         wall_ms: Box::new(move || clock.now().wall_ms),
     }
 }
 
-fn member_plan(plan: &Plan, hub: &Hub) -> member::Plan {
-    let tick = (plan.election / ELECTION_TICKS as u32).as_micros() as u64;
-    member::Plan {
-        seed: plan.fresh[1],
+fn member_config(config: &NodeConfig, hub: &Hub) -> member::NodeConfig {
+    let tick = (config.election / ELECTION_TICKS as u32).as_micros() as u64;
+    member::NodeConfig {
+        seed: config.fresh[1],
         founders: Vec::new(),
         addresses: BTreeMap::new(),
-        settings: Settings { tick, nonce: plan.fresh[1], ..Settings::new(hub.id()) },
+        settings: Settings { tick, nonce: config.fresh[1], ..Settings::new(hub.id()) },
         segment_bytes: SEGMENT,
         snapshot_entries: SNAPSHOT_ENTRIES,
         snapshot_bytes: SNAPSHOT_BYTES,
@@ -192,7 +198,7 @@ fn member_plan(plan: &Plan, hub: &Hub) -> member::Plan {
 impl Running {
     /// Announces another address of this node to other nodes and clients.
     pub fn announce(&self, what: Announced) {
-        self.seat.hub.announce(|me| match what {
+        self.local_node.hub.announce(|me| match what {
             Announced::Host(host) => me.host = host,
             Announced::Port(port) => me.port = port.into(),
             Announced::BusPort(port) => me.bus_port = port.into(),
@@ -202,18 +208,18 @@ impl Running {
     /// If this node leads and another one can take over, hands the leadership over and waits until
     /// another node leads: a few election timeouts at most.
     pub fn hand_over(&self) {
-        let member = &self.seat.member;
+        let member = &self.local_node.member;
         if member.group().successors().is_empty() {
             return;
         }
         let began = Instant::now();
         let patience = (self.election * HANDING).min(HANDING_MAX);
         let mut attempts = 0;
-        while began.elapsed() < patience && self.seat.hears_of_others() {
+        while began.elapsed() < patience && self.local_node.hears_of_others() {
             // If the node that was asked first is unable to lead, another one is asked.
             if began.elapsed() >= self.election / ATTEMPTS * attempts {
                 attempts += 1;
-                self.seat.inbox.tell(Event::HandOver);
+                self.local_node.inbox.tell(Event::HandOver);
             }
             if member.leader().is_some_and(|leader| leader != member.id()) {
                 return tracing::info!("the leadership was handed over");
@@ -225,13 +231,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.seat.inbox.tell(Event::Stop);
+        self.local_node.inbox.tell(Event::Stop);
         if let Some(thread) = self.thread.take() {
             // A panic there was reported when it happened.
             let _ = thread.join();
         }
-        self.seat.links.get().into_iter().for_each(|links| links.stop());
-        self.seat.hub.save();
+        self.local_node.links.get().into_iter().for_each(|links| links.stop());
+        self.local_node.hub.save();
     }
 }
 
@@ -244,26 +250,30 @@ mod tests {
     fn who_gives_a_node_its_slots_does_not_wait_for_disks() {
         let dir = tempfile::tempdir().unwrap();
         let announce = Announce { host: "h".into(), port: 1, bus_port: 2, secret: "".into() };
-        let plan = Plan {
+        let config = NodeConfig {
             folder: dir.path().into(),
             announce,
             election: Duration::from_secs(1),
             fresh: [11, 77],
             clock: Clock::new(),
         };
-        let Prepared { opened, hub, ways: (inbox, outlet), plan } = Prepared::open(plan).unwrap();
-        let seat = seat(&opened.member, &hub, inbox, &plan);
+        let Prepared { opened, hub, ways: (inbox, outlet), config } =
+            Prepared::open(config).unwrap();
+        let local_node = local_node(&opened.member, &hub, inbox, &config);
         // Nobody drives the group: whoever waited for that would wait in vain.
         let all: Vec<u16> = (0..SLOTS).collect();
-        assert_eq!(seat.add_slots(&[7, 8]), Ok(()));
-        assert_eq!(seat.remove_slots(&[6]), Err("ERR Slot 6 is already unassigned".into()));
-        assert_eq!(seat.remove_slots(&[7]), Ok(()));
-        assert_eq!((seat.reset(), seat.topology().slots), (Ok(()), Vec::new()));
-        assert_eq!(seat.add_slots(&all), Ok(()));
+        assert_eq!(local_node.add_slots(&[7, 8]), Ok(()));
+        assert_eq!(local_node.remove_slots(&[6]), Err("ERR Slot 6 is already unassigned".into()));
+        assert_eq!(local_node.remove_slots(&[7]), Ok(()));
+        assert_eq!((local_node.reset(), local_node.topology().slots), (Ok(()), Vec::new()));
+        assert_eq!(local_node.add_slots(&all), Ok(()));
         let Ok(Event::Found(77, answer)) = outlet.events.try_recv() else { panic!("it is asked") };
-        assert_eq!(seat.add_slots(&[7]), Err("ERR Slot 7 is already busy".into()));
-        assert!(seat.remove_slots(&[7]).is_err() && seat.reset().is_err(), "others may hear of it");
+        assert_eq!(local_node.add_slots(&[7]), Err("ERR Slot 7 is already busy".into()));
+        assert!(
+            local_node.remove_slots(&[7]).is_err() && local_node.reset().is_err(),
+            "others may hear of it"
+        );
         answer(false);
-        assert_eq!(seat.add_slots(&[7]), Ok(()), "they are free again if it failed");
+        assert_eq!(local_node.add_slots(&[7]), Ok(()), "they are free again if it failed");
     }
 }

@@ -3,7 +3,7 @@
 use crate::command::Group;
 use crate::cx::Cx;
 use crate::engine::Engine;
-use crate::execute::{Call, Changes, Turn};
+use crate::execute::{Call, Changes, Invocation};
 use crate::session::state::SessionState;
 use crate::session::state::Special;
 use resp::{Output, Request};
@@ -88,8 +88,8 @@ impl<'e> Replayer<'e> {
             whole = calls.iter().filter(|(_, call)| is_missing(call)).all(|(db, call)| {
                 session.db = *db;
                 let (now, changes) = (Now::default(), &mut Changes::default());
-                let turn = Turn { call, session, out, now, changes };
-                !engine.call(&mut Cx::new(engine, turn, &locks, tx))
+                let invocation = Invocation { call, session, out, now, changes };
+                !engine.call(&mut Cx::new(engine, invocation, &locks, tx))
             });
             if let Some(at) = at.filter(|_| whole && !applied) {
                 tx.set_last(at);

@@ -1,7 +1,7 @@
 //! [`EngineDriver`]: scripts against an engine in this process.
 
 use crate::log_proof;
-use crate::transcript::Driver;
+use crate::transcript::ScriptDriver;
 use engine::config::ConfigStore;
 use engine::testing::Recorder;
 use engine::{Engine, EngineService, Environment, NoHost, Parts};
@@ -162,7 +162,7 @@ impl Client {
     }
 }
 
-impl Driver for EngineDriver {
+impl ScriptDriver for EngineDriver {
     fn reset(&mut self, protocol: u8) -> Result<(), String> {
         self.clients.clear();
         self.log = self.log.as_ref().map(|_| Arc::default());

@@ -1,7 +1,7 @@
 //! Golden scripts: small sessions whose replies are kept, and which read as if typed into
 //! redis-cli.
 //!
-//! A [`Script`] contains what each client sends. A [`Driver`] runs it: [`EngineDriver`] with an
+//! A [`Script`] contains what each client sends. A [`ScriptDriver`] runs it: [`EngineDriver`] with an
 //! engine in this process (no sockets, controlled time), [`SocketDriver`] with any RESP server.
 //! [`transcribe`] writes the replies in RESP2 and, where they differ, in RESP3. So the same script
 //! serves as a test of every backend, to compare two configurations, and to compare with a real
@@ -30,4 +30,4 @@ pub use engine_driver::EngineDriver;
 pub use render::{Shape, render};
 pub use script::{Action, Mark, Script, ScriptError, Step, scripts_under};
 pub use socket_driver::SocketDriver;
-pub use transcript::{Driver, TranscriptEntry, record, transcribe};
+pub use transcript::{ScriptDriver, TranscriptEntry, record, transcribe};

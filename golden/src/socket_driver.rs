@@ -1,6 +1,6 @@
 //! [`SocketDriver`]: runs scripts against any RESP server.
 
-use crate::transcript::Driver;
+use crate::transcript::ScriptDriver;
 use resp::Value;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -103,7 +103,7 @@ impl Connection {
     }
 }
 
-impl Driver for SocketDriver {
+impl ScriptDriver for SocketDriver {
     fn reset(&mut self, protocol: u8) -> Result<(), String> {
         self.connections.clear();
         self.protocol = 2;

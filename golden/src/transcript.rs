@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Carries out the steps of a script.
-pub trait Driver {
+pub trait ScriptDriver {
     /// Begins anew: no data, no clients, the given protocol (2 or 3) for every client.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ pub struct TranscriptEntry {
 /// Fails if the driver fails: a lost connection, an answer that is not RESP.
 pub fn record(
     script: &Script,
-    driver: &mut dyn Driver,
+    driver: &mut dyn ScriptDriver,
     protocol: u8,
 ) -> Result<Vec<TranscriptEntry>, String> {
     driver.reset(protocol)?;
@@ -93,7 +93,7 @@ impl Ids {
     fn put_in(
         &mut self,
         args: &[Vec<u8>],
-        driver: &mut dyn Driver,
+        driver: &mut dyn ScriptDriver,
     ) -> Result<Vec<Vec<u8>>, String> {
         let client_of = |arg: &[u8]| {
             let name = arg.strip_prefix(b"id(")?.strip_suffix(b")")?;
@@ -107,7 +107,7 @@ impl Ids {
     }
 
     /// Asks the client, which must be able to answer.
-    fn of(&mut self, client: &str, driver: &mut dyn Driver) -> Result<i64, String> {
+    fn of(&mut self, client: &str, driver: &mut dyn ScriptDriver) -> Result<i64, String> {
         if let Some(id) = self.connected.get(client) {
             return Ok(*id);
         }
@@ -142,7 +142,7 @@ impl Ids {
 fn carry_out(
     action: &Action,
     mark: Mark,
-    driver: &mut dyn Driver,
+    driver: &mut dyn ScriptDriver,
     ids: &mut Ids,
 ) -> Result<String, String> {
     let mut answer = String::new();
@@ -199,7 +199,7 @@ fn show(answer: &mut String, prefix: &str, values: &[Option<Value>], mark: Mark,
 ///
 /// # Errors
 /// Fails like [`record`].
-pub fn transcribe(script: &Script, driver: &mut dyn Driver) -> Result<String, String> {
+pub fn transcribe(script: &Script, driver: &mut dyn ScriptDriver) -> Result<String, String> {
     let two = record(script, driver, 2)?;
     let three = record(script, driver, 3)?;
     let mut text = String::new();

@@ -48,7 +48,7 @@ mod tests;
 pub use flaw::Flaw;
 pub use flaw::Flaws;
 pub use member::{Clock, Kick, Member};
-pub use node::{Node, Opened, Plan};
+pub use node::{Node, NodeConfig, Opened};
 pub use output::{Fatal, Keeping, Kept, Output, Packet, State, Watch};
 pub use state::{Capture, Contents, Restoring, contents_in, contents_of};
 

@@ -31,7 +31,7 @@ const GIVE_UP: u64 = 2;
 
 /// The parameters of a node.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct NodeConfig {
     /// The seed that determines its election timeouts.
     pub seed: u64,
     /// The founders of the group; empty for a node that joins later.
@@ -52,7 +52,7 @@ pub struct Plan {
 
 /// An open log with its member. An engine that uses the member as its journal is still to be made.
 pub struct Opened<F: Files> {
-    plan: Plan,
+    config: NodeConfig,
     store: SegmentStore<F>,
     base: Base,
     restarted: bool,
@@ -78,7 +78,7 @@ struct Taking {
 
 /// A node of the group, driven by calls from one thread.
 pub struct Node<F: Files> {
-    plan: Plan,
+    config: NodeConfig,
     member: Arc<Member>,
     engine: Arc<Engine>,
     store: SegmentStore<F>,
@@ -110,20 +110,20 @@ impl<F: Files + Clone> Opened<F> {
     ///
     /// # Errors
     /// Fails if the log cannot be opened.
-    pub fn open(plan: Plan, files: F, clock: Clock, kick: Kick) -> Result<Self, Fatal> {
-        let mut store = SegmentStore::open(files, plan.segment_bytes)?;
+    pub fn open(config: NodeConfig, files: F, clock: Clock, kick: Kick) -> Result<Self, Fatal> {
+        let mut store = SegmentStore::open(files, config.segment_bytes)?;
         let found = store.recovered().remove(&GROUP);
         let restarted = found.is_some();
         let found = match found {
             Some(found) => found,
-            None => found_group(&plan, &mut store)?,
+            None => found_group(&config, &mut store)?,
         };
-        let (id, base) = (plan.settings.id, found.base.clone());
-        let raft = TikvRaft::new(id, plan.seed, found)
+        let (id, base) = (config.settings.id, found.base.clone());
+        let raft = TikvRaft::new(id, config.seed, found)
             .ok_or_else(|| Fatal::damaged("it contradicts itself"))?;
-        let group = Group::new(raft, plan.settings.clone(), restarted, clock().mono_us);
-        let member = Member::new(id, group, plan.addresses.clone(), clock, kick, plan.flaws);
-        Ok(Opened { plan, store, base, restarted, member: Arc::new(member) })
+        let group = Group::new(raft, config.settings.clone(), restarted, clock().mono_us);
+        let member = Member::new(id, group, config.addresses.clone(), clock, kick, config.flaws);
+        Ok(Opened { config, store, base, restarted, member: Arc::new(member) })
     }
 
     /// Starts the node. The journal of `engine` must be [`Opened::member`], and its storage empty.
@@ -145,14 +145,14 @@ impl<F: Files + Clone> Opened<F> {
         engine: Arc<Engine>,
         cluster: Arc<dyn Cluster>,
     ) -> Result<Node<F>, Fatal> {
-        let Opened { plan, store, base, restarted, member } = self;
+        let Opened { config, store, base, restarted, member } = self;
         engine.join(cluster);
         let mut next_apply = None;
         for flaw in [Flaw::OneApart, Flaw::AppliedTwice] {
-            next_apply = next_apply.or((restarted && plan.flaws.has(flaw)).then_some(flaw));
+            next_apply = next_apply.or((restarted && config.flaws.has(flaw)).then_some(flaw));
         }
         let mut node = Node {
-            plan,
+            config,
             member,
             engine,
             store,
@@ -193,11 +193,11 @@ impl<F: Files + Clone> Node<F> {
         if !self.member.group().is_blank() {
             return Ok(false);
         }
-        let id = self.plan.settings.id;
+        let id = self.config.settings.id;
         let found = found_by([id], &mut self.store)?;
-        let raft = TikvRaft::new(id, self.plan.seed, found)
+        let raft = TikvRaft::new(id, self.config.seed, found)
             .ok_or_else(|| Fatal::damaged("it contradicts itself"))?;
-        let (settings, now) = (self.plan.settings.clone(), self.now_us());
+        let (settings, now) = (self.config.settings.clone(), self.now_us());
         self.member.with(|group| *group = Group::new(raft, settings, false, now));
         Ok(true)
     }
@@ -287,7 +287,7 @@ impl<F: Files + Clone> Node<F> {
     pub fn tick(&mut self) {
         let now = self.now_us();
         self.member.with(|group| group.tick(now));
-        self.member.give_up_after(GIVE_UP * self.plan.settings.election());
+        self.member.give_up_after(GIVE_UP * self.config.settings.election());
     }
 
     /// See [`Group::take_over`].
@@ -406,7 +406,7 @@ impl<F: Files + Clone> Node<F> {
         if let Some(base) = &work.restore {
             self.store.set_base(GROUP, base)?;
         }
-        if let Some(state) = work.hard_state.filter(|_| !self.plan.flaws.has(Flaw::VoteNotKept)) {
+        if let Some(state) = work.hard_state.filter(|_| !self.config.flaws.has(Flaw::VoteNotKept)) {
             self.store.set_hard_state(GROUP, state)?;
         }
         if !work.entries.is_empty() {
@@ -421,7 +421,7 @@ impl<F: Files + Clone> Node<F> {
         if work.number == 0 {
             return Ok(());
         }
-        let early = self.plan.flaws.has(Flaw::AcknowledgedUnsynced);
+        let early = self.config.flaws.has(Flaw::AcknowledgedUnsynced);
         if early || !(work.must_sync || self.unsynced.is_some() || self.syncing.is_some()) {
             self.member.with(|group| group.persisted(work.number));
             self.send(work.after_sync);
@@ -485,7 +485,7 @@ impl<F: Files + Clone> Node<F> {
 
     /// Prepares the engine for the state of this base.
     fn restoring(&mut self, base: &Base) -> Result<Restoring, Fatal> {
-        let source: Box<dyn Read + Send> = match self.plan.flaws.has(Flaw::TornSnapshot) {
+        let source: Box<dyn Read + Send> = match self.config.flaws.has(Flaw::TornSnapshot) {
             true => Box::new(std::io::Cursor::new(self.load_torn(base))),
             false if base.index == 0 => Box::new(std::io::empty()),
             false => {
@@ -537,11 +537,11 @@ impl<F: Files + Clone> Node<F> {
         let group = self.member.group();
         let entries = match group.wants_snapshot() {
             true => 1,
-            false => self.plan.snapshot_entries,
+            false => self.config.snapshot_entries,
         };
         let behind = group.applied().0 - group.base().index;
         behind >= entries
-            || (behind > 0 && self.since >= self.plan.snapshot_bytes.max(self.snapshot))
+            || (behind > 0 && self.since >= self.config.snapshot_bytes.max(self.snapshot))
     }
 
     fn take(&mut self) {
@@ -565,7 +565,7 @@ impl<F: Files + Clone> Node<F> {
 
     fn keep_own(&mut self, base: Base, data: Bytes, watch: &mut dyn Watch) -> Result<(), Fatal> {
         watch.kept(&base, &data);
-        if self.plan.flaws.has(Flaw::TornSnapshot) {
+        if self.config.flaws.has(Flaw::TornSnapshot) {
             self.taking = None;
             self.keep(&base, &data)?;
             return self.kept_own(&base);
@@ -587,7 +587,7 @@ impl<F: Files + Clone> Node<F> {
 
     fn keep(&mut self, base: &Base, data: &[u8]) -> Result<(), StoreError> {
         self.snapshot = data.len() as u64;
-        if self.plan.flaws.has(Flaw::TornSnapshot) {
+        if self.config.flaws.has(Flaw::TornSnapshot) {
             return Ok(self.store.files().append(&torn_name(base), data)?);
         }
         Ok(Snapshots(self.store.files()).keep(GROUP, base, data)?)
@@ -613,7 +613,7 @@ impl<F: Files + Clone> Node<F> {
     }
 
     fn send_snapshot(&mut self, message: Message, base: &Base) {
-        if self.plan.flaws.has(Flaw::TornSnapshot) {
+        if self.config.flaws.has(Flaw::TornSnapshot) {
             let data = Some(State::Bytes(self.load_torn(base).into()));
             self.snapshot_sent(message.to, true);
             return self.out.push(Output::Send(Box::new(Packet { message, data })));
@@ -627,12 +627,12 @@ impl<F: Files + Clone> Node<F> {
 
 /// Writes the first log of a group, and the empty snapshot that it begins behind.
 fn found_group<F: Files>(
-    plan: &Plan,
+    config: &NodeConfig,
     store: &mut SegmentStore<F>,
 ) -> Result<Recovered, StoreError> {
-    match plan.founders.is_empty() {
+    match config.founders.is_empty() {
         true => Ok(Recovered::default()),
-        false => found_by(plan.founders.iter().copied(), store),
+        false => found_by(config.founders.iter().copied(), store),
     }
 }
 

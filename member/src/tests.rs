@@ -1,7 +1,9 @@
 //! Three nodes with real engines. Their disks and their network need no time.
 
 use crate::loading::Bounds;
-use crate::{Flaws, Member, Node, Opened, Output, Packet, Plan, Restoring, State, contents_of};
+use crate::{
+    Flaws, Member, Node, NodeConfig, Opened, Output, Packet, Restoring, State, contents_of,
+};
 use consensus::testing::Disk;
 use consensus::{Files as _, MessageKind, NodeId, Settings};
 use engine::config::ConfigStore;
@@ -19,7 +21,7 @@ use storage::{Db, Journal};
 use storage_memory::{Config, MemoryBackend};
 
 /// A node, its clients, and its disk.
-struct Host {
+struct TestNode {
     node: Node<Disk>,
     clients: Harness,
     disk: Disk,
@@ -31,7 +33,7 @@ struct Host {
 }
 
 struct Trio {
-    hosts: BTreeMap<NodeId, Host>,
+    nodes: BTreeMap<NodeId, TestNode>,
     /// The time in microseconds.
     now: Arc<AtomicU64>,
     /// The nodes that are cut off from the others.
@@ -43,8 +45,8 @@ struct Trio {
 /// The largest record, in bytes.
 const RECORD_MAX: usize = 2 << 20;
 
-fn start(id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> Host {
-    let plan = Plan {
+fn start(id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> TestNode {
+    let config = NodeConfig {
         seed: 7,
         founders: vec![1, 2, 3],
         addresses: (1..=3).map(|id| (id, format!("node:{id}").into())).collect(),
@@ -60,7 +62,7 @@ fn start(id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> Host {
         Now { wall_ms: START_MS + mono_us / 1_000, mono_us }
     };
     let started = clock();
-    let opened = Opened::open(plan, disk.clone(), Arc::new(clock), Box::new(|| {})).unwrap();
+    let opened = Opened::open(config, disk.clone(), Arc::new(clock), Box::new(|| {})).unwrap();
     let backend = MemoryBackend::new(Config { shards: 4, databases: 1, ..Config::default() });
     let environment = Environment { stopwatch: || 0, seed: id, started, host: Arc::new(NoHost) };
     let parts = Parts {
@@ -71,7 +73,7 @@ fn start(id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> Host {
         environment,
     };
     let engine = Engine::new(parts).unwrap();
-    Host {
+    TestNode {
         node: opened.start(engine.clone()).unwrap(),
         clients: Harness::around(engine),
         disk,
@@ -84,15 +86,15 @@ fn start(id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> Host {
 impl Trio {
     fn new() -> Trio {
         let now = Arc::new(AtomicU64::new(1_000_000));
-        let hosts = (1..=3).map(|id| (id, start(id, Disk::default(), &now))).collect();
-        Trio { hosts, now, away: Vec::new(), asked: 0 }
+        let nodes = (1..=3).map(|id| (id, start(id, Disk::default(), &now))).collect();
+        Trio { nodes, now, away: Vec::new(), asked: 0 }
     }
 
     /// Does all pending work and delivers all messages, until nothing is left.
     fn settle(&mut self) {
         loop {
             let mut packets: Vec<Packet> = Vec::new();
-            for host in self.hosts.values_mut() {
+            for host in self.nodes.values_mut() {
                 host.node.flush();
                 host.node.turn(&mut ()).unwrap();
                 while let Some(output) = host.node.out.pop() {
@@ -135,10 +137,10 @@ impl Trio {
     fn elect(&mut self, than: NodeId) -> NodeId {
         for _ in 0..100 {
             self.pass(100);
-            let ready = |(id, host): &(&NodeId, &Host)| {
+            let ready = |(id, host): &(&NodeId, &TestNode)| {
                 **id != than && !self.away.contains(id) && host.node.member().may_append().is_ok()
             };
-            if let Some((id, _)) = self.hosts.iter().find(ready) {
+            if let Some((id, _)) = self.nodes.iter().find(ready) {
                 return *id;
             }
         }
@@ -147,15 +149,15 @@ impl Trio {
 
     fn pass(&mut self, ms: u64) {
         self.now.fetch_add(ms * 1_000, Ordering::SeqCst);
-        for host in self.hosts.values_mut() {
+        for host in self.nodes.values_mut() {
             host.clients.advance(ms);
             host.node.tick();
         }
         self.settle();
     }
 
-    fn host(&mut self, id: NodeId) -> &mut Host {
-        self.hosts.get_mut(&id).unwrap()
+    fn host(&mut self, id: NodeId) -> &mut TestNode {
+        self.nodes.get_mut(&id).unwrap()
     }
 
     /// The replies that a client of a node has received once all pending work is done.
@@ -167,11 +169,11 @@ impl Trio {
     }
 
     fn followers(&self, leader: NodeId) -> Vec<NodeId> {
-        self.hosts.keys().copied().filter(|id| *id != leader).collect()
+        self.nodes.keys().copied().filter(|id| *id != leader).collect()
     }
 
     fn keys(&self, id: NodeId) -> Vec<String> {
-        let contents = contents_of(self.hosts[&id].node.engine()).unwrap();
+        let contents = contents_of(self.nodes[&id].node.engine()).unwrap();
         contents.keys().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
     }
 }
@@ -183,9 +185,9 @@ fn a_leader_serves_and_followers_have_what_it_did() {
     assert_eq!(trio.ask(leader, "SET k v"), "OK");
     assert_eq!(trio.ask(leader, "RPUSH l a b"), "(integer) 2");
     assert_eq!(trio.ask(leader, "GET k"), "\"v\"");
-    let expected = contents_of(trio.hosts[&leader].node.engine()).unwrap();
+    let expected = contents_of(trio.nodes[&leader].node.engine()).unwrap();
     for id in trio.followers(leader) {
-        assert_eq!(contents_of(trio.hosts[&id].node.engine()).unwrap(), expected);
+        assert_eq!(contents_of(trio.nodes[&id].node.engine()).unwrap(), expected);
         assert_eq!(trio.ask(id, "GET k"), format!("(error) MOVED 7629 node:{leader}"));
     }
 }
@@ -313,13 +315,13 @@ fn a_node_comes_back_with_snapshot_and_log() {
     for at in 0..120 {
         assert_eq!(trio.ask(leader, &format!("SET key:{at} {at}")), "OK");
     }
-    let expected = contents_of(trio.hosts[&leader].node.engine()).unwrap();
-    assert!(trio.hosts[&leader].node.member().group().base().index > 1, "no snapshot was taken");
+    let expected = contents_of(trio.nodes[&leader].node.engine()).unwrap();
+    assert!(trio.nodes[&leader].node.member().group().base().index > 1, "no snapshot was taken");
     let id = trio.followers(leader)[0];
-    let host = start(id, trio.hosts[&id].disk.clone(), &trio.now);
-    trio.hosts.insert(id, host);
+    let host = start(id, trio.nodes[&id].disk.clone(), &trio.now);
+    trio.nodes.insert(id, host);
     (0..20).for_each(|_| trio.pass(100));
-    assert_eq!(contents_of(trio.hosts[&id].node.engine()).unwrap(), expected);
+    assert_eq!(contents_of(trio.nodes[&id].node.engine()).unwrap(), expected);
 }
 
 #[test]
@@ -384,11 +386,11 @@ fn who_loads_a_snapshot_acknowledges_meanwhile_and_shows_nothing() {
     for at in 0..120 {
         assert_eq!(trio.ask(leader, &format!("SET key:{at} {at}")), "OK");
     }
-    assert!(trio.hosts[&leader].node.member().group().base().index > 50, "no snapshot was taken");
+    assert!(trio.nodes[&leader].node.member().group().base().index > 50, "no snapshot was taken");
     trio.away.clear();
     trio.host(late).slow = true;
     (0..5).for_each(|_| trio.pass(100));
-    assert!(trio.hosts[&late].loading.is_some());
+    assert!(trio.nodes[&late].loading.is_some());
     assert_eq!(trio.ask(late, "READONLY"), "OK");
     assert!(trio.ask(late, "GET key:0").starts_with("(error) LOADING "));
     // Without it there is no majority.
@@ -399,8 +401,8 @@ fn who_loads_a_snapshot_acknowledges_meanwhile_and_shows_nothing() {
     let restoring = host.loading.take().unwrap();
     host.node.restored(restoring.run()).unwrap();
     trio.pass(100);
-    let expected = contents_of(trio.hosts[&leader].node.engine()).unwrap();
-    assert_eq!(contents_of(trio.hosts[&late].node.engine()).unwrap(), expected);
+    let expected = contents_of(trio.nodes[&leader].node.engine()).unwrap();
+    assert_eq!(contents_of(trio.nodes[&late].node.engine()).unwrap(), expected);
     assert_eq!(trio.ask(late, "GET later"), "\"1\"");
 }
 
@@ -416,12 +418,12 @@ fn loading_follower() -> (Trio, NodeId, NodeId) {
     trio.away.clear();
     trio.host(late).slow = true;
     (0..5).for_each(|_| trio.pass(100));
-    assert!(trio.hosts[&late].loading.is_some());
+    assert!(trio.nodes[&late].loading.is_some());
     (trio, leader, late)
 }
 
 /// What a node loads is there.
-fn load(host: &mut Host) {
+fn load(host: &mut TestNode) {
     let restoring = host.loading.take().unwrap();
     host.slow = false;
     host.node.restored(restoring.run()).unwrap();
@@ -434,10 +436,10 @@ fn who_loads_a_snapshot_votes_and_does_not_lead() {
     let _ = trio.host(leader).node.member().with(|group| group.transfer(late));
     trio.host(late).node.take_over(true);
     (0..15).for_each(|_| trio.pass(100));
-    assert_eq!(trio.hosts[&late].node.member().leader(), Some(leader));
+    assert_eq!(trio.nodes[&late].node.member().leader(), Some(leader));
     trio.away = vec![leader];
     assert_eq!(trio.elect(leader), third, "with the vote of who loads");
-    assert!(trio.hosts[&late].loading.is_some());
+    assert!(trio.nodes[&late].loading.is_some());
     assert_eq!(trio.ask(third, "SET later 1"), "OK");
     load(trio.host(late));
     // Afterwards it may lead.
@@ -455,7 +457,7 @@ fn a_leader_that_makes_its_state_again_for_long_hands_over() {
     trio.host(leader).slow = true;
     trio.host(leader).node.member().with(|group| group.abandon());
     trio.settle();
-    assert!(trio.hosts[&leader].loading.is_some());
+    assert!(trio.nodes[&leader].loading.is_some());
     let next = trio.elect(leader);
     assert_eq!(trio.ask(next, "GET k"), "\"v\"");
     load(trio.host(leader));
@@ -470,7 +472,7 @@ fn what_waits_for_a_state_is_bounded_and_done_bit_by_bit() {
     for at in 0..20 {
         assert_eq!(trio.ask(leader, &format!("SET more:{at} {at}")), "OK");
     }
-    let group = trio.hosts[&leader].node.member().group();
+    let group = trio.nodes[&leader].node.member().group();
     assert!(group.matched(late).unwrap() + 5 < group.status().last, "it takes no more");
     drop(group);
     load(trio.host(late));
@@ -481,8 +483,8 @@ fn what_waits_for_a_state_is_bounded_and_done_bit_by_bit() {
     let mut slices = turns.windows(2).map(|two| two[1] - two[0]);
     assert!(slices.all(|keys| (1..6).contains(&keys)), "{turns:?}");
     (0..20).for_each(|_| trio.pass(100));
-    let expected = contents_of(trio.hosts[&leader].node.engine()).unwrap();
-    assert_eq!(contents_of(trio.hosts[&late].node.engine()).unwrap(), expected);
+    let expected = contents_of(trio.nodes[&leader].node.engine()).unwrap();
+    assert_eq!(contents_of(trio.nodes[&late].node.engine()).unwrap(), expected);
 }
 
 #[test]
@@ -494,15 +496,15 @@ fn a_full_disk_delays_a_snapshot_and_ends_nobody() {
         assert_eq!(trio.ask(leader, &format!("SET key:{at} {value}")), "OK");
     }
     // There is room for the log, but not for all the data.
-    trio.hosts.values().for_each(|host| host.disk.set_free(Some(20_000)));
+    trio.nodes.values().for_each(|host| host.disk.set_free(Some(20_000)));
     for at in 0..40 {
         assert_eq!(trio.ask(leader, &format!("SET small:{at} {at}")), "OK");
     }
-    let base = |trio: &Trio| trio.hosts[&leader].node.member().group().base().index;
-    assert_eq!((base(&trio), trio.hosts[&leader].full), (1, 1), "it is not tried all the time");
-    let names = trio.hosts[&leader].disk.list().unwrap();
+    let base = |trio: &Trio| trio.nodes[&leader].node.member().group().base().index;
+    assert_eq!((base(&trio), trio.nodes[&leader].full), (1, 1), "it is not tried all the time");
+    let names = trio.nodes[&leader].disk.list().unwrap();
     assert_eq!(names.iter().filter(|name| name.ends_with(".snapshot")).count(), 1, "{names:?}");
-    trio.hosts.values().for_each(|host| host.disk.set_free(None));
+    trio.nodes.values().for_each(|host| host.disk.set_free(None));
     (0..110).for_each(|_| trio.pass(100));
     assert!(base(&trio) > 50, "it was taken in the end");
 }
@@ -528,7 +530,7 @@ fn a_snapshot_that_may_not_be_taken_is_not_begun() {
     trio.away.clear();
     trio.pass(100);
     assert_eq!(trio.keys(leader), ["kept", "large"]);
-    assert!(trio.hosts[&leader].node.member().group().base().index > 1, "nothing stood in its way");
+    assert!(trio.nodes[&leader].node.member().group().base().index > 1, "nothing stood in its way");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! [`Exchange::write`] for the chunks of the next write, and [`Exchange::onward`] when that is
 //! complete.
 
-use crate::{Clock, Connection, Events, Flow, Input, Next, Now, Peer, Refusal, RuntimeStats};
+use crate::{Clock, Connection, Events, Flow, Input, Next, Now, Peer, Rejection, RuntimeStats};
 use crate::{Sent, Service, Status};
 use resp::Output;
 use std::any::Any;
@@ -44,12 +44,12 @@ impl RuntimeContext {
         peer: Peer,
         waker: Waker,
         now: Now,
-    ) -> Result<Exchange, Refusal> {
+    ) -> Result<Exchange, Rejection> {
         match catch_unwind(AssertUnwindSafe(|| service.connect(peer, waker, now))) {
             Ok(connected) => Ok(Exchange::new(self.clone(), connected?)),
             Err(panic) => {
                 self.panicked("connect", &*panic);
-                Err(Refusal(Vec::new()))
+                Err(Rejection(Vec::new()))
             }
         }
     }

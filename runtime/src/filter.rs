@@ -19,7 +19,7 @@
 //! - **Invalid input ends it.** After a [`Broken`] error the filter's own last bytes are written,
 //!   and nothing else.
 
-use crate::{Connection, Flow, Input, Next, Now, Peer, Refusal, Service, Status};
+use crate::{Connection, Flow, Input, Next, Now, Peer, Rejection, Service, Status};
 use resp::Output;
 use std::sync::Arc;
 use std::task::Waker;
@@ -239,12 +239,17 @@ pub struct FilterService<M> {
 impl<F, M> Service for FilterService<M>
 where
     F: Filter + 'static,
-    M: Fn() -> Result<F, Refusal> + Send + Sync,
+    M: Fn() -> Result<F, Rejection> + Send + Sync,
 {
-    fn connect(&self, peer: Peer, waker: Waker, now: Now) -> Result<Box<dyn Connection>, Refusal> {
+    fn connect(
+        &self,
+        peer: Peer,
+        waker: Waker,
+        now: Now,
+    ) -> Result<Box<dyn Connection>, Rejection> {
         let filter = (self.make)()?;
         // Before the filter is open, the peer could not decode the text of a refusal.
-        let inner = self.inner.connect(peer, waker, now).map_err(|_| Refusal(Vec::new()))?;
+        let inner = self.inner.connect(peer, waker, now).map_err(|_| Rejection(Vec::new()))?;
         Ok(Box::new(Filtered::new(filter, inner, now, self.patience)))
     }
 

@@ -36,7 +36,7 @@ pub use events::Events;
 pub use exchange::{Exchange, Onward, RuntimeContext};
 
 pub use service::{
-    Clock, Connection, Flow, Input, Listener, Next, Now, Peer, Refusal, Runtime, RuntimeStats,
+    Clock, Connection, Flow, Input, Listener, Next, Now, Peer, Rejection, Runtime, RuntimeStats,
     Service, Shutdown, Status, Stream,
 };
 pub use socket::{Sent, Socket, accept_failed_for_good};

@@ -195,13 +195,14 @@ impl fmt::Display for Peer {
 
 /// A refused connection, with the bytes to send before closing it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal(pub Vec<u8>);
+pub struct Rejection(pub Vec<u8>);
 
 /// Creates connections for the sockets that a listener accepts.
 pub trait Service: Send + Sync {
     /// Creates the connection for an accepted socket. `waker` may be kept and woken from any
     /// thread, any number of times, also after the connection has closed.
-    fn connect(&self, peer: Peer, waker: Waker, now: Now) -> Result<Box<dyn Connection>, Refusal>;
+    fn connect(&self, peer: Peer, waker: Waker, now: Now)
+    -> Result<Box<dyn Connection>, Rejection>;
 
     /// Whether a call into a connection may block its thread for long (disk reads). A runtime that
     /// can keep other connections going meanwhile should then do so.

@@ -1,7 +1,7 @@
 //! [`ServerBuilder`]: from choices to a server that is bound, loaded and ready to serve.
 
 use crate::choices::{runtimes, storages};
-use crate::cluster::Seat;
+use crate::cluster::RunningNode;
 use crate::config::{Loaded, Origin, Reloader};
 use crate::error::StartError;
 use crate::lifecycle::serving::Serving;
@@ -150,18 +150,18 @@ impl ServerBuilder {
         let streams = std::mem::take(&mut bound.streams);
         engine.set_gate(Gate::LOADING, true);
         let mut serving = Serving::new(streams, &engine, process.clone(), clock)?;
-        let seat = match entrance {
+        let node = match entrance {
             Some(entrance) => serving.while_loading(|| entrance.start(&engine, &process))??,
             None => {
                 let data = LoadTarget::new(backend, config, commands);
                 load(&mut serving, &data, journal_wanted, (&engine, &process), journal)?;
-                Seat::default()
+                RunningNode::default()
             }
         };
-        let leaving = seat.clone();
+        let leaving = node.clone();
         process.before_end(move || leaving.hand_over());
         engine.set_gate(Gate::LOADING, false);
-        Ok(Server { engine, process, bound, clock, serving, seat })
+        Ok(Server { engine, process, bound, clock, serving, node })
     }
 
     /// Opens the data folder, and makes the process around the engine.

@@ -1,7 +1,7 @@
 //! [`Server`]: bound, loaded, ready to serve; [`Handle`]: one that serves in the background.
 
 use crate::builder::ServerBuilder;
-use crate::cluster::Seat;
+use crate::cluster::RunningNode;
 use crate::error::StartError;
 use crate::lifecycle::banner;
 use crate::lifecycle::housekeeper::Housekeeper;
@@ -24,7 +24,7 @@ pub struct Server {
     pub(crate) bound: Bound,
     pub(crate) clock: Clock,
     pub(crate) serving: Serving,
-    pub(crate) seat: Seat,
+    pub(crate) node: RunningNode,
 }
 
 impl Server {
@@ -75,7 +75,7 @@ impl Server {
     }
 
     fn serve(self) -> Result<Arc<Engine>, StartError> {
-        let Server { engine, process, mut bound, clock, serving, seat } = self;
+        let Server { engine, process, mut bound, clock, serving, node } = self;
         let housekeeper = Housekeeper::start(engine.clone(), process.clone(), clock);
         let housekeeper = housekeeper.map_err(StartError::other)?;
         process.replicator.resume(&engine);
@@ -87,7 +87,7 @@ impl Server {
             std::mem::forget(bound.unix.take());
         }
         drop((bound, housekeeper));
-        seat.stop();
+        node.stop();
         process.replicator.stop();
         if goes_on && process.is_in_memory_only() {
             // Clients were served until now. Without this, the other program would begin with old

@@ -74,24 +74,24 @@ impl World {
     fn retire(&mut self, members: &Membership) {
         let all = members.all();
         let knows = |id: NodeId, away: NodeId| {
-            let node = self.hosts.get(&id).and_then(|host| host.node.as_ref());
+            let node = self.machines.get(&id).and_then(|machine| machine.node.as_ref());
             node.is_some_and(|node| {
                 let known = node.member().group().members().all();
                 !known.is_empty() && !known.contains(&away)
             })
         };
         let away: Vec<NodeId> = self
-            .hosts
+            .machines
             .iter()
-            .filter(|(_, host)| {
-                host.node.as_ref().is_some_and(|node| node.member().group().is_removed())
+            .filter(|(_, machine)| {
+                machine.node.as_ref().is_some_and(|node| node.member().group().is_removed())
             })
             .map(|(away, _)| *away)
             .filter(|away| all.iter().all(|id| knows(*id, *away)))
             .collect();
         for id in away {
-            if let Some(host) = self.hosts.get_mut(&id) {
-                (host.gone, host.node) = (true, None);
+            if let Some(machine) = self.machines.get_mut(&id) {
+                (machine.gone, machine.node) = (true, None);
             }
         }
     }
@@ -106,8 +106,12 @@ impl World {
         if self.quiet {
             return;
         }
-        let running: Vec<NodeId> =
-            self.hosts.iter().filter(|(_, host)| host.node.is_some()).map(|(id, _)| *id).collect();
+        let running: Vec<NodeId> = self
+            .machines
+            .iter()
+            .filter(|(_, machine)| machine.node.is_some())
+            .map(|(id, _)| *id)
+            .collect();
         if running.is_empty() {
             return;
         }
@@ -151,10 +155,10 @@ impl World {
         for at in 0..self.clients.all.len() {
             self.clients.all[at].stubborn = at % 2 == 1;
         }
-        for host in self.hosts.values_mut() {
-            host.slow = false;
-            host.disk.fail_syncs(false);
-            host.disk.set_free(None);
+        for machine in self.machines.values_mut() {
+            machine.slow = false;
+            machine.disk.fail_syncs(false);
+            machine.disk.set_free(None);
         }
     }
 
@@ -164,7 +168,7 @@ impl World {
         (self.healed, self.quiet) = (true, false);
         self.operator.hasty.clear();
         self.mend();
-        let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
+        let ids: Vec<NodeId> = self.machines.keys().copied().collect();
         for id in ids {
             self.resume(id);
             self.after(1_000, Event::Start(id));
@@ -173,7 +177,7 @@ impl World {
 
     /// Splits the nodes at random in two sides that cannot reach each other.
     fn split(&mut self) {
-        let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
+        let ids: Vec<NodeId> = self.machines.keys().copied().collect();
         let side: Vec<bool> = ids.iter().map(|_| self.numbers.one_in(2)).collect();
         for (a, left) in ids.iter().zip(&side) {
             for (b, right) in ids.iter().zip(&side) {
@@ -187,7 +191,7 @@ impl World {
 
     /// Cuts a node off: `deaf`, it receives nothing; `dumb`, nothing that it sends arrives.
     fn isolate(&mut self, id: NodeId, deaf: bool, dumb: bool) {
-        let others: Vec<NodeId> = self.hosts.keys().copied().filter(|it| *it != id).collect();
+        let others: Vec<NodeId> = self.machines.keys().copied().filter(|it| *it != id).collect();
         for other in others {
             if deaf {
                 self.network.cut(other, id);
@@ -214,27 +218,27 @@ impl World {
 
     fn pause(&mut self, id: NodeId) {
         let delay = 50_000 + self.numbers.below(2_500_000);
-        if let Some(host) = self.hosts.get_mut(&id)
-            && host.held.is_none()
+        if let Some(machine) = self.machines.get_mut(&id)
+            && machine.held.is_none()
         {
-            host.held = Some(Vec::new());
+            machine.held = Some(Vec::new());
             self.after(delay, Event::Resume(id));
         }
     }
 
     fn step_clock(&mut self, id: NodeId) {
         let step = self.numbers.below(120_001) as i64 - 60_000;
-        if let Some(host) = self.hosts.get_mut(&id) {
-            host.wall = step;
+        if let Some(machine) = self.machines.get_mut(&id) {
+            machine.wall = step;
         }
     }
 
     fn ill_disk(&mut self, id: NodeId) {
         let full = self.numbers.one_in(2).then(|| self.numbers.below(3_000) as usize);
-        if let Some(host) = self.hosts.get(&id) {
+        if let Some(machine) = self.machines.get(&id) {
             match full {
-                Some(free) => host.disk.set_free(Some(free)),
-                None => host.disk.fail_syncs(true),
+                Some(free) => machine.disk.set_free(Some(free)),
+                None => machine.disk.fail_syncs(true),
             }
         }
         self.mend_soon();
@@ -265,8 +269,8 @@ impl World {
     /// executed before must not be proposed then.
     fn come_back(&mut self) {
         let Some((leader, _)) = self.leader() else { return };
-        if let Some(host) = self.hosts.get_mut(&leader) {
-            host.slow = true;
+        if let Some(machine) = self.machines.get_mut(&leader) {
+            machine.slow = true;
         }
         self.isolate(leader, true, true);
         for again in [1_500_000, 2_500_000] {
@@ -366,9 +370,9 @@ impl World {
         }
         self.operator.once = true;
         self.crash(id, 0);
-        if let Some(host) = self.hosts.get_mut(&id) {
-            host.disk.wipe();
-            host.gone = true;
+        if let Some(machine) = self.machines.get_mut(&id) {
+            machine.disk.wipe();
+            machine.gone = true;
         }
         self.operator.leaving = Some(id);
         self.join();

@@ -38,7 +38,7 @@ pub enum Output {
 
 /// The parameters of a node.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct NodeConfig {
     /// The identity of the node.
     pub id: NodeId,
     /// The seed that determines its election timeouts.
@@ -54,12 +54,12 @@ pub struct Plan {
 /// A bound above all identities of nodes.
 const NODES_MAX: NodeId = 16;
 
-impl Plan {
-    fn of_member(&self) -> member::Plan {
+impl NodeConfig {
+    fn of_member(&self) -> member::NodeConfig {
         let faults = Faults::of(self.planted.and_then(Planted::of_group));
         let settings =
             Settings { faults, behind: 20, window_batches: 200, ..Settings::new(self.id) };
-        member::Plan {
+        member::NodeConfig {
             seed: self.seed,
             founders: self.founders.clone(),
             addresses: (1..NODES_MAX).map(|id| (id, address(id))).collect(),
@@ -110,7 +110,7 @@ struct Asked {
 
 /// A running node.
 pub struct Node {
-    plan: Plan,
+    config: NodeConfig,
     inner: member::Node<Disk>,
     time: Arc<Time>,
     /// Operations without an answer, by number.
@@ -124,18 +124,18 @@ pub struct Node {
 impl Node {
     /// Starts a node on a new disk, or from the data on its disk. `wall` is in milliseconds, `now`
     /// in microseconds.
-    pub fn start(plan: Plan, disk: Disk, wall: u64, now: u64) -> Result<Node, String> {
+    pub fn start(config: NodeConfig, disk: Disk, wall: u64, now: u64) -> Result<Node, String> {
         let time = Arc::new(Time::default());
         time.set(wall, now);
         let clock = time.clone();
         let clock = Arc::new(move || clock.now());
-        let mut of_member = plan.of_member();
+        let mut of_member = config.of_member();
         of_member.settings.nonce = now;
         let opened = member::Opened::open(of_member, disk, clock, Box::new(|| {}));
         let opened = opened.map_err(|error| error.to_string())?;
-        let engine = engine_of(&plan, opened.member.clone(), time.now());
+        let engine = engine_of(&config, opened.member.clone(), time.now());
         let inner = opened.start(engine).map_err(|error| error.to_string())?;
-        Ok(Node { plan, inner, time, asked: BTreeMap::new(), compared: 0, out: Vec::new() })
+        Ok(Node { config, inner, time, asked: BTreeMap::new(), compared: 0, out: Vec::new() })
     }
 
     /// The node as a member of its group.
@@ -172,7 +172,7 @@ impl Node {
     /// A tick has passed.
     pub fn tick(&mut self) {
         self.inner.tick();
-        if self.plan.planted == Some(Planted::FollowerExpires)
+        if self.config.planted == Some(Planted::FollowerExpires)
             && self.member().group().led().is_err()
         {
             self.expire();
@@ -208,7 +208,7 @@ impl Node {
     /// Does the pending work. An error ends the process.
     pub fn turn(&mut self, oracle: &mut Oracle) -> Result<(), String> {
         while self.work(oracle).map_err(|error| error.to_string())? {}
-        oracle.look(self.plan.id, &*self.member().group());
+        oracle.look(self.config.id, &*self.member().group());
         let ((index, _, seq), settled) = {
             let group = self.member().group();
             (group.applied(), group.is_settled())
@@ -217,7 +217,7 @@ impl Node {
             self.compared = index;
             let contents = member::contents_of(self.inner.engine());
             let contents = contents.map_err(|error| error.to_string())?;
-            oracle.state(self.plan.id, index, digest(contents), seq);
+            oracle.state(self.config.id, index, digest(contents), seq);
         }
         self.answer();
         Ok(())
@@ -226,7 +226,7 @@ impl Node {
     /// Does the pending work once. Returns whether more is pending now.
     fn work(&mut self, oracle: &mut Oracle) -> Result<bool, member::Fatal> {
         let member = self.inner.member().clone();
-        self.inner.turn(&mut Watch { id: self.plan.id, member, oracle })?;
+        self.inner.turn(&mut Watch { id: self.config.id, member, oracle })?;
         let mut more = false;
         for wanted in std::mem::take(&mut self.inner.out) {
             match wanted {
@@ -322,12 +322,12 @@ impl member::Watch for Watch<'_> {
     }
 }
 
-fn engine_of(plan: &Plan, member: Arc<Member>, started: Now) -> Arc<Engine> {
-    let config = Config { shards: SHARDS, databases: 1, ..Config::default() };
-    let seed = plan.seed ^ plan.id;
+fn engine_of(config: &NodeConfig, member: Arc<Member>, started: Now) -> Arc<Engine> {
+    let storage = Config { shards: SHARDS, databases: 1, ..Config::default() };
+    let seed = config.seed ^ config.id;
     let environment = Environment { stopwatch: || 0, seed, started, host: Arc::new(NoHost) };
     let parts = Parts {
-        backend: Arc::new(MemoryBackend::new(config)),
+        backend: Arc::new(MemoryBackend::new(storage)),
         journal: Some(member),
         config: Arc::new(ConfigStore::new()),
         commands: commands::all(),

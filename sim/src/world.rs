@@ -5,7 +5,7 @@ use crate::command::{Answer, Command};
 use crate::digest::Digest;
 use crate::nemesis::Operator;
 use crate::network::Network;
-use crate::node::{Node, Output, Plan};
+use crate::node::{Node, NodeConfig, Output};
 use crate::oracle::Oracle;
 use crate::planted::Planted;
 use consensus::testing::{Disk, Numbers};
@@ -78,9 +78,9 @@ pub enum Event {
 }
 
 /// A machine, on which a node may be running.
-pub struct Host {
+pub struct Machine {
     /// The parameters of its node.
-    pub plan: Plan,
+    pub config: NodeConfig,
     /// Its disk.
     pub disk: Disk,
     /// Its node, while it runs.
@@ -100,7 +100,7 @@ pub struct Host {
     flush_due: bool,
 }
 
-impl Host {
+impl Machine {
     /// Its monotonic clock, in microseconds.
     fn now(&self, now: u64) -> u64 {
         (u128::from(now) * u128::from(self.rate) / 1_000_000) as u64
@@ -119,7 +119,7 @@ pub struct World {
     queue: BTreeMap<(u64, u64), Event>,
     count: u64,
     /// All machines that ever existed.
-    pub hosts: BTreeMap<NodeId, Host>,
+    pub machines: BTreeMap<NodeId, Machine>,
     /// The network between them.
     pub network: Network,
     /// The source of all random choices.
@@ -151,7 +151,7 @@ impl World {
             now: 0,
             queue: BTreeMap::new(),
             count: 0,
-            hosts: BTreeMap::new(),
+            machines: BTreeMap::new(),
             network: Network::good(),
             oracle: Oracle::default(),
             clients: Clients::new(5),
@@ -184,7 +184,7 @@ impl World {
 
     /// Adds a machine with an empty disk; its node starts at once.
     pub fn add_host(&mut self, id: NodeId, founders: Vec<NodeId>) {
-        let plan = Plan {
+        let config = NodeConfig {
             id,
             seed: self.seed,
             founders,
@@ -192,8 +192,8 @@ impl World {
             snapshot_every: 10 + self.numbers.below(60),
         };
         let rate = 970_000 + self.numbers.below(60_001);
-        let host = Host {
-            plan,
+        let machine = Machine {
+            config,
             disk: Disk::default(),
             node: None,
             life: 0,
@@ -204,7 +204,7 @@ impl World {
             slow: false,
             flush_due: false,
         };
-        self.hosts.insert(id, host);
+        self.machines.insert(id, machine);
         self.after(self.count % 50, Event::Start(id));
     }
 
@@ -243,7 +243,7 @@ impl World {
             .map(|(_, node)| node.member().group().members().all())
             .unwrap_or_default();
         let applied = |id: &NodeId| {
-            let node = self.hosts.get(id).and_then(|host| host.node.as_ref());
+            let node = self.machines.get(id).and_then(|machine| machine.node.as_ref());
             node.map_or(0, |node| node.member().group().applied().0)
         };
         let behind = members.iter().find(|id| applied(id) < self.late).copied();
@@ -255,21 +255,22 @@ impl World {
 
     /// Describes the state of each node, for the report.
     fn describe(&self) -> String {
-        let of = |(id, host): (&NodeId, &Host)| match &host.node {
+        let of = |(id, machine): (&NodeId, &Machine)| match &machine.node {
             Some(node) => {
                 let group = node.member().group();
                 let (status, members) = (group.status(), group.members());
                 let (applied, _, _) = group.applied();
                 format!("{id}: {status:?}, applied {applied}, {members:?}")
             }
-            None => format!("{id}: down, gone {}", host.gone),
+            None => format!("{id}: down, gone {}", machine.gone),
         };
-        self.hosts.iter().map(of).collect::<Vec<_>>().join("; ")
+        self.machines.iter().map(of).collect::<Vec<_>>().join("; ")
     }
 
     /// The leader of the latest term, if some node leads.
     pub fn leader(&self) -> Option<(NodeId, &Node)> {
-        let running = self.hosts.iter().filter_map(|(id, host)| Some((*id, host.node.as_ref()?)));
+        let running =
+            self.machines.iter().filter_map(|(id, machine)| Some((*id, machine.node.as_ref()?)));
         let leaders =
             running.filter(|(_, node)| node.member().group().status().role == Role::Leader);
         leaders.max_by_key(|(_, node)| node.member().group().status().term)
@@ -279,7 +280,7 @@ impl World {
         let Some(event) = self.hold(event) else { return };
         match event {
             Event::Tick(id, life) if self.lives(id, life) => {
-                let period = 100_000 * 1_000_000 / self.hosts[&id].rate;
+                let period = 100_000 * 1_000_000 / self.machines[&id].rate;
                 self.after(period, Event::Tick(id, life));
                 self.with(id, |node| {
                     node.tick();
@@ -287,8 +288,8 @@ impl World {
                 });
             }
             Event::Flush(id, life) if self.lives(id, life) => {
-                if let Some(host) = self.hosts.get_mut(&id) {
-                    host.flush_due = false;
+                if let Some(machine) = self.machines.get_mut(&id) {
+                    machine.flush_due = false;
                 }
                 self.with(id, |node| {
                     node.flush();
@@ -326,7 +327,7 @@ impl World {
             Event::Deliver(packet) => packet.message.to,
             _ => return Some(event),
         };
-        match self.hosts.get_mut(&id).and_then(|host| host.held.as_mut()) {
+        match self.machines.get_mut(&id).and_then(|machine| machine.held.as_mut()) {
             None => Some(event),
             Some(held) => {
                 held.push(event);
@@ -337,7 +338,7 @@ impl World {
 
     /// Continues a paused node. Requests of clients may be delivered before messages of nodes.
     pub fn resume(&mut self, id: NodeId) {
-        let held = self.hosts.get_mut(&id).and_then(|host| host.held.take());
+        let held = self.machines.get_mut(&id).and_then(|machine| machine.held.take());
         let mut held = held.unwrap_or_default();
         if self.numbers.one_in(2) {
             held.sort_by_key(|event| !matches!(event, Event::Request(..)));
@@ -348,19 +349,19 @@ impl World {
     }
 
     fn lives(&self, id: NodeId, life: u64) -> bool {
-        self.hosts.get(&id).is_some_and(|host| host.node.is_some() && host.life == life)
+        self.machines.get(&id).is_some_and(|machine| machine.node.is_some() && machine.life == life)
     }
 
     /// Lets a node handle an event and then do the work that follows from it.
     pub fn with(&mut self, id: NodeId, what: impl FnOnce(&mut Node) -> Result<(), String>) {
-        let Some(host) = self.hosts.get_mut(&id) else { return };
-        let (wall, now) = (host.wall(self.now), host.now(self.now));
-        let Some(node) = &mut host.node else { return };
+        let Some(machine) = self.machines.get_mut(&id) else { return };
+        let (wall, now) = (machine.wall(self.now), machine.now(self.now));
+        let Some(node) = &mut machine.node else { return };
         node.set_time(wall, now);
         let done = what(node).and_then(|()| node.turn(&mut self.oracle));
         let outputs = std::mem::take(&mut node.out);
         let (index, term, seq) = node.member().group().applied();
-        let life = host.life;
+        let life = machine.life;
         [id, index, term, seq].into_iter().for_each(|number| self.digest.add(number));
         if let Err(what) = done {
             if what.contains("acknowledged") || what.contains("damaged") {
@@ -418,7 +419,7 @@ impl World {
                 self.after(PATIENCE, Event::GiveUp(client, operation));
             }
             Event::Request(client, operation, id, command) => {
-                let running = self.hosts.get(&id).is_some_and(|host| host.node.is_some());
+                let running = self.machines.get(&id).is_some_and(|machine| machine.node.is_some());
                 if !running {
                     return self.after(100, Event::Answer(client, operation, Answer::Moved(0)));
                 }
@@ -444,16 +445,16 @@ impl World {
     }
 
     fn anybody(&mut self) -> NodeId {
-        let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
+        let ids: Vec<NodeId> = self.machines.keys().copied().collect();
         *self.numbers.pick(&ids)
     }
 
     fn flush_soon(&mut self, id: NodeId) {
-        let slow = self.hosts.get(&id).is_some_and(|host| host.slow);
+        let slow = self.machines.get(&id).is_some_and(|machine| machine.slow);
         let delay = self.numbers.below(if slow { 3_000_000 } else { 3_000 });
-        let Some(host) = self.hosts.get_mut(&id) else { return };
-        if host.node.is_some() && !std::mem::replace(&mut host.flush_due, true) {
-            let life = host.life;
+        let Some(machine) = self.machines.get_mut(&id) else { return };
+        if machine.node.is_some() && !std::mem::replace(&mut machine.flush_due, true) {
+            let life = machine.life;
             self.after(delay, Event::Flush(id, life));
         }
     }
@@ -462,8 +463,12 @@ impl World {
     fn next_question(&mut self, client: usize, elsewhere: bool, anywhere: bool) {
         let stubborn = self.clients.all[client].stubborn && !self.healed && !self.numbers.one_in(8);
         if elsewhere && (anywhere || self.clients.all[client].stubborn) && !stubborn {
-            let ids: Vec<NodeId> =
-                self.hosts.iter().filter(|(_, host)| !host.gone).map(|(id, _)| *id).collect();
+            let ids: Vec<NodeId> = self
+                .machines
+                .iter()
+                .filter(|(_, machine)| !machine.gone)
+                .map(|(id, _)| *id)
+                .collect();
             self.clients.all[client].target = *self.numbers.pick(&ids);
         }
         let delay = 1_000 + self.numbers.below(if elsewhere { 30_000 } else { 60_000 });
@@ -472,11 +477,11 @@ impl World {
 
     /// The process ends and what is not synced may be lost; it starts again after a while.
     pub fn crash(&mut self, id: NodeId, delay: u64) {
-        let Some(host) = self.hosts.get_mut(&id) else { return };
-        host.life += 1;
-        (host.node, host.held, host.flush_due) = (None, None, false);
+        let Some(machine) = self.machines.get_mut(&id) else { return };
+        machine.life += 1;
+        (machine.node, machine.held, machine.flush_due) = (None, None, false);
         let numbers = &mut self.numbers;
-        host.disk.crash(|length| match numbers.below(3) {
+        machine.disk.crash(|length| match numbers.below(3) {
             0 => (0, false),
             1 => (length, false),
             _ => (numbers.below(length as u64 + 1) as usize, numbers.one_in(2)),
@@ -486,15 +491,20 @@ impl World {
 
     fn start(&mut self, id: NodeId) {
         let now = self.now;
-        let Some(host) = self.hosts.get_mut(&id) else { return };
-        if host.node.is_some() || host.gone {
+        let Some(machine) = self.machines.get_mut(&id) else { return };
+        if machine.node.is_some() || machine.gone {
             return;
         }
-        match Node::start(host.plan.clone(), host.disk.clone(), host.wall(now), host.now(now)) {
+        match Node::start(
+            machine.config.clone(),
+            machine.disk.clone(),
+            machine.wall(now),
+            machine.now(now),
+        ) {
             Err(what) => self.oracle.blame(format!("node {id} cannot start: {what}")),
             Ok(node) => {
-                host.node = Some(node);
-                let life = host.life;
+                machine.node = Some(node);
+                let life = machine.life;
                 let delay = self.numbers.below(100_000);
                 self.after(delay, Event::Tick(id, life));
                 self.with(id, |_| Ok(()));

@@ -19,7 +19,7 @@ pub mod stream;
 use filter::TlsFilter;
 use parking_lot::RwLock;
 use runtime::filter::FilterService;
-use runtime::{Refusal, Service};
+use runtime::{Rejection, Service};
 use rustls::ServerConnection;
 pub use rustls::{ClientConfig, ServerConfig};
 pub use settings::{ClientCertificates, Settings};
@@ -79,7 +79,7 @@ impl Tls {
         let make = move || {
             let connection = ServerConnection::new(tls.server.read().clone());
             // Only a configuration that cannot work at all is refused here, and such a one is not made.
-            connection.map(TlsFilter::new).map_err(|_| Refusal(Vec::new()))
+            connection.map(TlsFilter::new).map_err(|_| Rejection(Vec::new()))
         };
         Arc::new(FilterService { inner, make, patience: HANDSHAKE_PATIENCE })
     }

@@ -4,7 +4,7 @@ use crate::Admin;
 use axum::http::StatusCode;
 use engine::EngineService;
 use resp::Value;
-use runtime::{Clock, Connection, Flow, Next, Peer, Refusal, Service, Status};
+use runtime::{Clock, Connection, Flow, Next, Peer, Rejection, Service, Status};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -154,7 +154,7 @@ pub fn run(admin: &Admin, call: &Call, held: Arc<Held>) -> Result<Vec<Value>, En
     let service = EngineService(admin.engine.clone());
     let waker = Waker::from(held.clone());
     let connection = service.connect(call.peer.clone(), waker, admin.clock.now());
-    let connection = connection.map_err(|Refusal(bytes)| Ended::Refused(reason(&bytes)))?;
+    let connection = connection.map_err(|Rejection(bytes)| Ended::Refused(reason(&bytes)))?;
     let mut client = Client::new(connection, admin.clock, call.until);
     // A panic takes only this request along, as it takes only its connection along in a runtime.
     let conversed = catch_unwind(AssertUnwindSafe(|| client.converse(call, &held)));

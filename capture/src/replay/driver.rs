@@ -22,7 +22,7 @@ const ROUND: Duration = Duration::from_millis(20);
 const SPIN: Duration = Duration::from_millis(2);
 
 /// The state of one load thread of a replay.
-pub(super) struct Driver<'a> {
+pub(super) struct ReplayThread<'a> {
     plan: &'a Plan,
     addr: SocketAddr,
     closed_loop: bool,
@@ -43,7 +43,7 @@ pub(super) struct Driver<'a> {
     looked: u64,
 }
 
-impl<'a> Driver<'a> {
+impl<'a> ReplayThread<'a> {
     /// Takes the connections `share.0`, `share.0 + share.1`, …, and makes those that are there from
     /// the start.
     pub(super) fn new(
@@ -55,7 +55,7 @@ impl<'a> Driver<'a> {
         let is_mine = |connection: u32| connection as usize % share.1 == share.0;
         let numbered = plan.steps.iter().enumerate();
         let steps = numbered.filter(|(_, step)| is_mine(step.connection)).map(|(i, _)| i as u32);
-        let mut driver = Driver {
+        let mut driver = ReplayThread {
             plan,
             addr,
             closed_loop: options.speed == Speed::Max,

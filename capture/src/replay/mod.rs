@@ -20,7 +20,7 @@ mod tests;
 use crate::lab::cpu;
 use crate::plan::Plan;
 use anyhow::{Context, Result, anyhow, bail};
-use driver::Driver;
+use driver::ReplayThread;
 use hdrhistogram::Histogram;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -177,7 +177,7 @@ fn one_thread(
     mut edge: Option<&mut (dyn FnMut(Edge) + Send)>,
 ) -> Result<Report> {
     let pinned = options.cores.get(share.0).map_or(Ok(()), |&core| cpu::pin(&[core]));
-    let driver = pinned.and_then(|()| Driver::new(plan, addr, options, share));
+    let driver = pinned.and_then(|()| ReplayThread::new(plan, addr, options, share));
     // Wait even when connecting failed: the other threads count on it.
     ready.wait();
     let mut driver = driver?;

@@ -25,7 +25,7 @@ const TIMEOUT_AT_ONCE_MAX: Duration = Duration::from_secs(1);
 const LIMIT_AT_ONCE: Duration = Duration::from_secs(5);
 
 /// The arguments.
-struct Plan {
+struct Arguments {
     db: i64,
     timeout: Duration,
     copy: bool,
@@ -54,8 +54,8 @@ pub(super) fn keys(specs: &'static [KeySpec], request: Request<'_>) -> Option<Fo
     Some(keys.map(|index| KeyPosition { index, flags: specs[0].flags }).collect())
 }
 
-fn parse(cx: &Cx<'_>) -> Result<Plan, Failure> {
-    let mut plan = Plan {
+fn parse(cx: &Cx<'_>) -> Result<Arguments, Failure> {
+    let mut plan = Arguments {
         db: 0,
         timeout: Duration::ZERO,
         copy: false,
@@ -88,7 +88,7 @@ fn parse(cx: &Cx<'_>) -> Result<Plan, Failure> {
 /// Appends a RESTORE of `key`; false when there is no such key.
 fn restore(
     cx: &mut Cx<'_>,
-    plan: &Plan,
+    plan: &Arguments,
     key: &Key<'_>,
     out: &mut Vec<u8>,
 ) -> Result<bool, Failure> {
@@ -107,7 +107,7 @@ fn restore(
 }
 
 /// Writes the requests that go before the keys: `AUTH` and `SELECT`.
-fn greet(cx: &Cx<'_>, plan: &Plan, requests: &mut Requests) {
+fn greet(cx: &Cx<'_>, plan: &Arguments, requests: &mut Requests) {
     let auth = plan.auth.clone().map(|i| cx.args.arg(i));
     let auth: Vec<_> = [b"AUTH".as_slice()].into_iter().chain(auth).collect();
     if auth.len() > 1 {
@@ -124,7 +124,7 @@ fn greet(cx: &Cx<'_>, plan: &Plan, requests: &mut Requests) {
 type Names = Vec<Box<[u8]>>;
 
 /// Requests that restore the keys that are there; which these are.
-fn pack(cx: &mut Cx<'_>, plan: &Plan) -> Result<(Requests, Names), Failure> {
+fn pack(cx: &mut Cx<'_>, plan: &Arguments) -> Result<(Requests, Names), Failure> {
     let (mut requests, mut keys) = (Requests::default(), Vec::new());
     greet(cx, plan, &mut requests);
     for i in plan.keys.clone() {

@@ -1,7 +1,7 @@
 //! May this request run?
 
 use super::Account;
-use super::log::{Context, Reason, Refusal};
+use super::log::{Context, Denial, Reason};
 use super::user::{Selector, User};
 use crate::command::{Channels, CommandEntry, Flag, Found};
 use crate::engine::Engine;
@@ -273,7 +273,7 @@ impl Engine {
         now_ms: u64,
     ) {
         self.acl.log.denied[reason as usize].fetch_add(1, Ordering::Relaxed);
-        self.acl.log.add(Refusal {
+        self.acl.log.add(Denial {
             count: 1,
             reason,
             context,

@@ -55,7 +55,7 @@ impl Reason {
 
 /// Refusals of one kind.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct Denial {
     /// The number of such refusals.
     pub count: u64,
     /// The reason why the request was denied.
@@ -79,7 +79,7 @@ pub struct Refusal {
 /// `ACL LOG`: the latest refusals, newest first, similar ones counted together.
 #[derive(Default)]
 pub struct AclLog {
-    entries: Mutex<VecDeque<Refusal>>,
+    entries: Mutex<VecDeque<Denial>>,
     max_len: AtomicUsize,
     next_id: AtomicU64,
     /// Refusals by [`Reason`], for `INFO`.
@@ -88,11 +88,11 @@ pub struct AclLog {
 
 impl AclLog {
     /// Adds a refusal, or counts it with one like it.
-    pub(crate) fn add(&self, mut entry: Refusal) {
+    pub(crate) fn add(&self, mut entry: Denial) {
         entry.object.truncate(OBJECT_MAX);
         entry.user.truncate(OBJECT_MAX);
         let mut entries = self.entries.lock();
-        let alike = |old: &Refusal| {
+        let alike = |old: &Denial| {
             (old.reason, old.context) == (entry.reason, entry.context)
                 && entry.updated_ms.saturating_sub(old.updated_ms) <= GROUPED_MS
                 && old.object == entry.object
@@ -110,7 +110,7 @@ impl AclLog {
     }
 
     /// The newest entries.
-    pub fn newest(&self, count: usize) -> Vec<Refusal> {
+    pub fn newest(&self, count: usize) -> Vec<Denial> {
         self.entries.lock().iter().take(count).cloned().collect()
     }
 

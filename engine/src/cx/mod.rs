@@ -11,7 +11,7 @@ mod reports;
 
 use crate::command::CommandEntry;
 use crate::engine::Engine;
-use crate::execute::{Call, Changes, Turn};
+use crate::execute::{Call, Changes, Invocation};
 use crate::failure::{Failure, wrong_arity};
 use crate::notify::blocking::{Block, LateReply};
 use crate::peers::Errand;
@@ -44,15 +44,15 @@ pub struct Cx<'a> {
 }
 
 impl<'a> Cx<'a> {
-    /// The context of a turn, once its shards are locked.
+    /// The context of an invocation, once its shards are locked.
     #[inline(always)]
     pub(crate) fn new(
         engine: &'a Engine,
-        turn: Turn<'a>,
+        invocation: Invocation<'a>,
         locks: &'a Locks<'a>,
         tx: &'a mut (dyn Tx + 'a),
     ) -> Self {
-        let Turn { call, session, out, now, changes } = turn;
+        let Invocation { call, session, out, now, changes } = invocation;
         let reply = Reply::new(out, session.proto);
         Cx { args: call.request, tx, reply, session, engine, now, call, locks, changes }
     }
@@ -61,8 +61,8 @@ impl<'a> Cx<'a> {
     /// are collected in `changes`.
     pub(crate) fn within<'c>(&'c mut self, call: &'c Call<'c>, changes: &'c mut Changes) -> Cx<'c> {
         let (session, out, now) = (&mut *self.session, self.reply.output(), self.now);
-        let turn = Turn { call, session, out, now, changes };
-        Cx::new(self.engine, turn, self.locks, self.tx)
+        let invocation = Invocation { call, session, out, now, changes };
+        Cx::new(self.engine, invocation, self.locks, self.tx)
     }
 
     /// Replies with an error, and counts it.

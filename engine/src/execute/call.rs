@@ -1,6 +1,6 @@
 //! Runs one command: determines its shards, locks them, and calls its handler.
 
-use super::{Again, Call, Turn};
+use super::{Again, Call, Invocation};
 use crate::command::{CommandEntry, Flag, LockRule};
 use crate::cx::Cx;
 use crate::engine::Engine;
@@ -11,39 +11,39 @@ use resp::{Output, Reply};
 use storage::{Db, Expiry, Key, Locks, ShardSet};
 
 impl Engine {
-    /// Runs one command in a transaction of its own. Work that is left for later is in the turn's
+    /// Runs one command in a transaction of its own. Work that is left for later is in the invocation's
     /// changes. If `TRACED`, the times for locks and log are recorded separately.
     #[inline(always)]
-    pub(crate) fn run<const TRACED: bool>(&self, turn: Turn<'_>) {
-        match turn.call.hash {
-            Some(hash) if turn.call.entry.single_key => {
+    pub(crate) fn run<const TRACED: bool>(&self, invocation: Invocation<'_>) {
+        match invocation.call.hash {
+            Some(hash) if invocation.call.entry.single_key => {
                 let locks = Locks::One(self.backend.shard_of(hash));
-                self.run_under::<TRACED>(locks, turn);
+                self.run_under::<TRACED>(locks, invocation);
             }
-            _ => self.run_under_several::<TRACED>(turn),
+            _ => self.run_under_several::<TRACED>(invocation),
         }
     }
 
     #[inline(never)]
-    fn run_under_several<const TRACED: bool>(&self, mut turn: Turn<'_>) {
+    fn run_under_several<const TRACED: bool>(&self, mut invocation: Invocation<'_>) {
         let mut shards = ShardSet::new();
-        self.add_shards(*turn.call, turn.session.db, &mut shards);
-        self.run_under::<TRACED>(shards.locks(), turn.again());
-        if turn.changes.again() == Some(Again::Widened) {
-            turn.changes.rest().again = None;
-            self.run_under::<TRACED>(Locks::All, turn);
+        self.add_shards(*invocation.call, invocation.session.db, &mut shards);
+        self.run_under::<TRACED>(shards.locks(), invocation.again());
+        if invocation.changes.again() == Some(Again::Widened) {
+            invocation.changes.rest().again = None;
+            self.run_under::<TRACED>(Locks::All, invocation);
         }
     }
 
     #[inline(always)]
-    fn run_under<const TRACED: bool>(&self, locks: Locks<'_>, turn: Turn<'_>) {
-        let Turn { call, session, out, now, changes } = turn;
+    fn run_under<const TRACED: bool>(&self, locks: Locks<'_>, invocation: Invocation<'_>) {
+        let Invocation { call, session, out, now, changes } = invocation;
         self.begin_waiting(TRACED, locks);
         let outcome = self.backend.transact(locks, now.wall_ms, &mut |tx| {
             self.end_waiting(TRACED);
             let mut watch = Watch::new(self, Doing::Command(call.entry), tx);
-            let turn = Turn { call, session, out, now, changes };
-            let mut cx = Cx::new(self, turn, &locks, watch.tx);
+            let invocation = Invocation { call, session, out, now, changes };
+            let mut cx = Cx::new(self, invocation, &locks, watch.tx);
             self.call(&mut cx);
             if cx.changes.is_to_be_settled() || cx.tx.met_expired() {
                 watch.logging = true;
@@ -52,7 +52,7 @@ impl Engine {
             watch.end();
         });
         if let Err(error) = outcome {
-            self.run_failed(error, Turn { call, session, out, now, changes });
+            self.run_failed(error, Invocation { call, session, out, now, changes });
         }
     }
 
@@ -60,14 +60,14 @@ impl Engine {
     /// shards (`WATCH`) runs without them instead.
     #[cold]
     #[inline(never)]
-    fn run_failed(&self, error: storage::Error, turn: Turn<'_>) {
-        turn.out.truncate(turn.changes.start);
-        let entry = turn.call.entry;
+    fn run_failed(&self, error: storage::Error, invocation: Invocation<'_>) {
+        invocation.out.truncate(invocation.changes.start);
+        let entry = invocation.call.entry;
         if matches!(error, storage::Error::Busy) && entry.has(Flag::AllowBusy) {
-            return self.run_under::<false>(Locks::None, turn);
+            return self.run_under::<false>(Locks::None, invocation);
         }
         self.not_committed(&error, entry.has(Flag::Write));
-        self.fail(entry, self.storage_failure(error), turn.session, turn.out);
+        self.fail(entry, self.storage_failure(error), invocation.session, invocation.out);
     }
 
     /// The error reply for a transaction that the storage refused.

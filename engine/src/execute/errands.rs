@@ -1,6 +1,6 @@
 //! Errands: requests to other servers, and what is done when they end.
 
-use super::{Call, Changes, Turn};
+use super::{Call, Changes, Invocation};
 use crate::clients::Event;
 use crate::engine::{Engine, Gate};
 use crate::failure::Failure;
@@ -67,7 +67,7 @@ impl Engine {
             if let Err(failure) = self.route(&mut session, entry, request.view()) {
                 return (changes, Some(failure));
             }
-            self.run::<false>(Turn {
+            self.run::<false>(Invocation {
                 call: &call,
                 session: &mut session,
                 out: &mut out,

@@ -1,7 +1,7 @@
 //! `EXEC`: runs the commands of a transaction under the locks of all of them, and logs them
 //! together.
 
-use super::{Again, Call, Changes, Turn};
+use super::{Again, Call, Changes, Invocation};
 use crate::command::Flag;
 use crate::cx::Cx;
 use crate::engine::{Engine, Gate};
@@ -15,9 +15,9 @@ type Logged = Vec<(Db, Vec<Vec<u8>>)>;
 
 impl Engine {
     /// Runs the commands of a transaction under the same locks and logs them together, unless a
-    /// watched key has changed. `turn` is that of `EXEC`.
-    pub(crate) fn run_all(&self, queue: &[Queued], turn: Turn<'_>) {
-        let Turn { call, session, out, now, changes } = turn;
+    /// watched key has changed. `invocation` is that of `EXEC`.
+    pub(crate) fn run_all(&self, queue: &[Queued], invocation: Invocation<'_>) {
+        let Invocation { call, session, out, now, changes } = invocation;
         let shards = self.shards_of(queue, session);
         let locks = shards.locks();
         let mut committed = false;
@@ -25,8 +25,8 @@ impl Engine {
         let outcome = self.backend.transact(locks, now.wall_ms, &mut |tx| {
             self.end_waiting(self.is_traced());
             let mut watch = Watch::new(self, Doing::Queue(queue), tx);
-            let turn = Turn { call, session, out, now, changes };
-            let mut cx = Cx::new(self, turn, &locks, watch.tx);
+            let invocation = Invocation { call, session, out, now, changes };
+            let mut cx = Cx::new(self, invocation, &locks, watch.tx);
             committed = self.exec_guarded(queue, &mut cx, &mut watch.logging);
             watch.end();
         });

@@ -12,7 +12,7 @@
 //! | `effects` | what is logged of them |
 //! | `containment` | what happens after a panic |
 //!
-//! A request is passed on as a [`Turn`]. Under the locks, the turn and the transaction make a
+//! A request is passed on as an [`Invocation`]. Under the locks, the invocation and the transaction make a
 //! [`Cx`](crate::Cx).
 
 mod call;
@@ -43,7 +43,7 @@ pub(crate) struct Call<'a> {
 
 /// A request with its context: the call, its session, the output for the reply, the time, and the
 /// changes that are left to handle once the locks are released.
-pub(crate) struct Turn<'t> {
+pub(crate) struct Invocation<'t> {
     pub call: &'t Call<'t>,
     pub session: &'t mut SessionState,
     pub out: &'t mut Output,
@@ -51,10 +51,10 @@ pub(crate) struct Turn<'t> {
     pub changes: &'t mut Changes,
 }
 
-impl Turn<'_> {
-    /// The same turn, to be used once more.
-    pub fn again(&mut self) -> Turn<'_> {
-        let Turn { call, session, out, now, changes } = self;
-        Turn { call, session, out, now: *now, changes }
+impl Invocation<'_> {
+    /// The same invocation, to be used once more.
+    pub fn again(&mut self) -> Invocation<'_> {
+        let Invocation { call, session, out, now, changes } = self;
+        Invocation { call, session, out, now: *now, changes }
     }
 }

@@ -1,7 +1,7 @@
 //! Serves clients that wait for keys. The session that made a key ready runs the commands that are
 //! waiting for it.
 
-use super::{Call, Changes, Ready, Turn};
+use super::{Call, Changes, Invocation, Ready};
 use crate::acl::Context;
 use crate::clients::Event;
 use crate::engine::Engine;
@@ -102,7 +102,7 @@ impl Engine {
         let call = Call { entry, request, hash };
         let mut changes = Changes::default();
         let begin = (self.environment.stopwatch)();
-        self.run::<false>(Turn { call: &call, session, out, now, changes: &mut changes });
+        self.run::<false>(Invocation { call: &call, session, out, now, changes: &mut changes });
         let took = (self.environment.stopwatch)().saturating_sub(begin);
         waiter.spend(took);
         self.note_moment(entry, took, now);

@@ -132,7 +132,7 @@ pub struct Family {
 }
 
 /// One of a family: its name, and the values of the family's fields.
-pub type Member = (String, Vec<Value>);
+pub type Series = (String, Vec<Value>);
 
 /// A row that only grows.
 pub const fn counter<R>(name: &'static str, unit: Unit, help: &'static str, read: R) -> Figure<R> {
@@ -218,7 +218,7 @@ impl Sheet {
     }
 
     /// Adds the members of a family.
-    pub fn add_family(&mut self, family: &'static Family, members: Vec<Member>) {
+    pub fn add_family(&mut self, family: &'static Family, members: Vec<Series>) {
         self.0.extend(members.into_iter().map(|(of, values)| Line::Many(family, of, values)));
     }
 

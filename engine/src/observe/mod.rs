@@ -26,7 +26,7 @@ pub mod stats;
 pub use rows::{SECTIONS, Section, clients_memory};
 
 use crate::engine::Engine;
-use crate::observe::figures::{Family, Figure, Member, Sheet, Value};
+use crate::observe::figures::{Family, Figure, Series, Sheet, Value};
 use runtime::Now;
 
 /// The source from which the engine's rows are read.
@@ -43,7 +43,7 @@ pub enum Row {
     /// A figure, and how it is read.
     One(Figure<for<'a, 'b> fn(&'b Reading<'a>) -> Value>),
     /// A family of figures, and how it is read: the name of each member with the values of its fields.
-    Many(&'static Family, for<'a, 'b> fn(&'b Reading<'a>) -> Vec<Member>),
+    Many(&'static Family, for<'a, 'b> fn(&'b Reading<'a>) -> Vec<Series>),
     /// Lines whose names only the moment knows.
     Free(for<'a, 'b, 'c> fn(&'b Reading<'a>, &'c mut Sheet)),
     /// Here come those that only the process knows.

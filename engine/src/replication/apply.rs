@@ -4,7 +4,7 @@ use crate::clients::Client;
 use crate::command::CommandEntry;
 use crate::cx::Cx;
 use crate::engine::Engine;
-use crate::execute::{Call, Changes, Effects, Turn, log};
+use crate::execute::{Call, Changes, Effects, Invocation, log};
 use crate::session::state::{SessionState, Special};
 use replication::Unit;
 use resp::{Output, Request};
@@ -84,8 +84,8 @@ impl<'e> Applier<'e> {
             self.session.db = *db;
             let mut changes = Changes::default();
             let (session, out) = (&mut self.session, &mut self.out);
-            let turn = Turn { call, session, out, now, changes: &mut changes };
-            if engine.call(&mut Cx::new(engine, turn, &locks, tx)) {
+            let invocation = Invocation { call, session, out, now, changes: &mut changes };
+            if engine.call(&mut Cx::new(engine, invocation, &locks, tx)) {
                 self.complain(call);
             }
             self.session.counts.changes += changes.count;

@@ -7,7 +7,7 @@ use crate::clients::cross_protocol;
 use crate::clients::{Client, ClientFlags, NO_COMMAND};
 use crate::command::{CommandEntry, CommandId, Flag};
 use crate::engine::{Engine, Gate};
-use crate::execute::{Again, Call, Changes, Rest, Turn};
+use crate::execute::{Again, Call, Changes, Invocation, Rest};
 use crate::failure::{self, EXEC_ABORT, Failure};
 use crate::notify::blocking::Waiter;
 use crate::notify::monitor::engine::is_shown_first;
@@ -479,8 +479,8 @@ impl Machine {
         if entry.id == engine.exec {
             self.exec(engine, &call, now, &mut changes);
         } else {
-            let (session, out) = (&mut self.state, &mut self.out);
-            engine.run::<TRACED>(Turn { call: &call, session, out, now, changes: &mut changes });
+            let (session, out, changes) = (&mut self.state, &mut self.out, &mut changes);
+            engine.run::<TRACED>(Invocation { call: &call, session, out, now, changes });
         }
         if changes.is_held() {
             timer.retract();
@@ -546,8 +546,8 @@ impl Machine {
         } else {
             self.state.set_special(Special::SHORT, engine.gate().contains(Gate::OVER_MEMORY));
             let (session, out) = (&mut self.state, &mut self.out);
-            let turn = Turn { call, session, out, now, changes: &mut *changes };
-            engine.run_all(&multi.queue, turn);
+            let invocation = Invocation { call, session, out, now, changes: &mut *changes };
+            engine.run_all(&multi.queue, invocation);
             self.state.set_special(Special::SHORT, false);
             // Queueing took memory, and executing may take more.
             engine.note_growth(multi.bytes);

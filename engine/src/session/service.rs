@@ -3,7 +3,7 @@
 use super::Session;
 use crate::config::Id;
 use crate::engine::Engine;
-use runtime::{Connection, Now, Peer, Refusal, Service};
+use runtime::{Connection, Now, Peer, Rejection, Service};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
@@ -43,19 +43,24 @@ impl Engine {
 pub struct EngineService(pub Arc<Engine>);
 
 impl Service for EngineService {
-    fn connect(&self, peer: Peer, waker: Waker, now: Now) -> Result<Box<dyn Connection>, Refusal> {
+    fn connect(
+        &self,
+        peer: Peer,
+        waker: Waker,
+        now: Now,
+    ) -> Result<Box<dyn Connection>, Rejection> {
         let engine = &self.0;
         if engine.clients.len() >= engine.config.integer(Id::Maxclients) as usize {
             engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
-            return Err(Refusal(b"-ERR max number of clients reached\r\n".to_vec()));
+            return Err(Rejection(b"-ERR max number of clients reached\r\n".to_vec()));
         }
         if engine.has_too_many_unauthenticated(&peer) {
             engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
-            return Err(Refusal(TOO_MANY_UNAUTHENTICATED.as_bytes().to_vec()));
+            return Err(Rejection(TOO_MANY_UNAUTHENTICATED.as_bytes().to_vec()));
         }
         if engine.is_protected_from(&peer) {
             engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
-            return Err(Refusal(PROTECTED.as_bytes().to_vec()));
+            return Err(Rejection(PROTECTED.as_bytes().to_vec()));
         }
         Ok(Box::new(Session::new(engine.clone(), peer, waker, now)))
     }

@@ -1,6 +1,6 @@
 //! A server that parses requests and answers `+OK` to each: for measuring what a runtime costs.
 
-use crate::{Clock, Connection, Listener, Now, Peer, Refusal, Runtime, Service, Shutdown};
+use crate::{Clock, Connection, Listener, Now, Peer, Rejection, Runtime, Service, Shutdown};
 use crate::{Flow, Status, Stream};
 use resp::{Batch, Limits, Output, Parser};
 use std::cell::RefCell;
@@ -32,7 +32,7 @@ pub fn serve(runtime: &dyn Runtime, port: u16) -> io::Result<()> {
 struct FixedReplies;
 
 impl Service for FixedReplies {
-    fn connect(&self, _: Peer, _: Waker, _: Now) -> Result<Box<dyn Connection>, Refusal> {
+    fn connect(&self, _: Peer, _: Waker, _: Now) -> Result<Box<dyn Connection>, Rejection> {
         Ok(Box::new(Client { parser: Parser::new(), partial: Vec::new(), output: Output::new() }))
     }
 }

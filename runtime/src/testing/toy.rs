@@ -15,7 +15,7 @@
 //!
 //! It executes [`LINES_MAX`] lines in one turn, and `sleep` holds input back.
 
-use crate::{Connection, Flow, Input, Next, Now, Peer, Refusal, Service, Status};
+use crate::{Connection, Flow, Input, Next, Now, Peer, Rejection, Service, Status};
 use resp::Output;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -87,11 +87,11 @@ impl Toy {
 struct ToyService(Arc<Toy>);
 
 impl Service for ToyService {
-    fn connect(&self, peer: Peer, waker: Waker, _: Now) -> Result<Box<dyn Connection>, Refusal> {
+    fn connect(&self, peer: Peer, waker: Waker, _: Now) -> Result<Box<dyn Connection>, Rejection> {
         assert!(!self.0.panic_on_connect.load(SeqCst), "asked to panic");
         assert!(!peer.to_string().is_empty());
         if self.0.refuse.load(SeqCst) {
-            return Err(Refusal(b"no room\n".to_vec()));
+            return Err(Rejection(b"no room\n".to_vec()));
         }
         self.0.opened.fetch_add(1, SeqCst);
         *self.0.threads.lock().unwrap().entry(std::thread::current().id()).or_default() += 1;

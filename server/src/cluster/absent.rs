@@ -13,7 +13,7 @@ use storage::Journal;
 
 /// Never one.
 #[derive(Clone, Default)]
-pub(crate) struct Seat(());
+pub(crate) struct RunningNode(());
 
 /// Never one.
 pub(crate) enum Entrance {}
@@ -46,12 +46,12 @@ impl Entrance {
         match *self {}
     }
 
-    pub fn start(self, _: &Arc<Engine>, _: &Process) -> Result<Seat, StartError> {
+    pub fn start(self, _: &Arc<Engine>, _: &Process) -> Result<RunningNode, StartError> {
         match self {}
     }
 }
 
-impl Seat {
+impl RunningNode {
     pub fn hand_over(&self) {}
 
     pub fn stop(&self) {}

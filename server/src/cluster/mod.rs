@@ -21,6 +21,6 @@ mod node;
 pub(crate) mod trial;
 
 #[cfg(not(feature = "cluster"))]
-pub(crate) use absent::{Seat, enter, wanted};
+pub(crate) use absent::{RunningNode, enter, wanted};
 #[cfg(feature = "cluster")]
-pub(crate) use node::{Seat, enter, wanted};
+pub(crate) use node::{RunningNode, enter, wanted};

@@ -8,7 +8,7 @@ use crate::config::Loaded;
 use crate::error::StartError;
 use crate::process::Process;
 use crate::system::{self, fail_stop};
-use cluster::{Announce, Announced, Certificates, Plan, Prepared, is_host};
+use cluster::{Announce, Announced, Certificates, NodeConfig, Prepared, is_host};
 use engine::Engine;
 use engine::config::{ConfigStore, Id, Value, by_id};
 use parking_lot::Mutex;
@@ -37,7 +37,7 @@ const SAME_EVERYWHERE: &str =
 
 /// A node that runs, until this is stopped.
 #[derive(Clone, Default)]
-pub(crate) struct Seat(Arc<Mutex<Option<cluster::Running>>>);
+pub(crate) struct RunningNode(Arc<Mutex<Option<cluster::Running>>>);
 
 /// The prepared node, and the listeners for other nodes.
 pub(crate) struct Entrance {
@@ -113,7 +113,7 @@ pub(crate) fn enter(
     let host = host.map_err(|why| StartError::Other(format!("'cluster-announce-ip': {why}")))?;
     let (low, high) = ELECTION_RANGE_MS;
     let election = config.integer(Id::ClusterNodeTimeout).clamp(low, high) as u64;
-    let plan = Plan {
+    let of_node = NodeConfig {
         folder: dir.join(FOLDER),
         announce: Announce {
             host,
@@ -126,7 +126,7 @@ pub(crate) fn enter(
         clock,
     };
     let listeners = listen(addresses, bus_port)?;
-    let prepared = Prepared::open(plan).map_err(StartError::Other)?;
+    let prepared = Prepared::open(of_node).map_err(StartError::Other)?;
     Ok(Entrance { prepared, listeners, own })
 }
 
@@ -199,7 +199,7 @@ impl Entrance {
     ///
     /// # Errors
     /// Fails if the last snapshot cannot be loaded.
-    pub fn start(self, engine: &Arc<Engine>, process: &Process) -> Result<Seat, StartError> {
+    pub fn start(self, engine: &Arc<Engine>, process: &Process) -> Result<RunningNode, StartError> {
         let ended = |error| {
             tracing::error!(%error, "this node cannot go on, and ends at once; the others do");
             fail_stop::end(None);
@@ -207,10 +207,10 @@ impl Entrance {
         let certificates = certificates(process);
         let running = self.prepared.start(engine.clone(), self.listeners, certificates, ended);
         let running = running.map_err(StartError::Other)?;
-        let seat = Seat(Arc::new(Mutex::new(Some(running))));
-        let (told, own) = (seat.clone(), self.own);
+        let node = RunningNode(Arc::new(Mutex::new(Some(running))));
+        let (told, own) = (node.clone(), self.own);
         engine.config.on_change(Box::new(move |id, value| told.changed(&own, id, value)));
-        Ok(seat)
+        Ok(node)
     }
 }
 
@@ -236,7 +236,7 @@ impl Own {
     }
 }
 
-impl Seat {
+impl RunningNode {
     /// A directive is about to change.
     fn changed(&self, own: &Own, id: Id, value: &Value) -> Result<(), String> {
         let port = |said: &i64, otherwise| match u16::try_from(*said) {

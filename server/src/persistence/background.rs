@@ -49,7 +49,7 @@ impl Persistence {
     /// data are written, and nothing is appended afterwards.
     fn rewrite(&self, engine: &Arc<Engine>) -> Result<(), String> {
         match self.log().filter(|_| engine.is_logging()) {
-            Some(log) => log.rewrite(engine, &self.saver.turn),
+            Some(log) => log.rewrite(engine, &self.saver.lock),
             None => log_switch::open(self, engine).and_then(|()| log_switch::rewrite(self, engine)),
         }
     }
@@ -131,7 +131,7 @@ impl Persistence {
             && engine.is_logging()
             && !self.saver.is_running()
         {
-            log.rewrite_when_due(&engine, &self.saver.turn, self.clock);
+            log.rewrite_when_due(&engine, &self.saver.lock, self.clock);
         }
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn rewrite(persistence: &Persistence, engine: &Arc<Engine>) -> Result
             engine.log_began();
         }
     };
-    log.rewrite_then(engine, &persistence.saver.turn, Engine::begin_log, done)
+    log.rewrite_then(engine, &persistence.saver.lock, Engine::begin_log, done)
 }
 
 fn end(persistence: &Persistence, engine: &Engine) -> Result<(), String> {

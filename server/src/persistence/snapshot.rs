@@ -45,7 +45,7 @@ pub(crate) struct Saver {
     /// Whether the server ends, so that the current snapshot is given up.
     stopped: AtomicBool,
     /// Held while any snapshot is written, because a storage has one at a time.
-    pub turn: Arc<Mutex<()>>,
+    pub lock: Arc<Mutex<()>>,
 }
 
 impl Saver {
@@ -60,7 +60,7 @@ impl Saver {
                 saves: 0,
             }),
             stopped: AtomicBool::new(false),
-            turn: Arc::default(),
+            lock: Arc::default(),
         }
     }
 
@@ -114,7 +114,7 @@ impl Saver {
     fn run(&self, engine: &Arc<Engine>) -> Result<(), String> {
         let path = snapshot_path(engine);
         let write =
-            || self.wait_for_turn().and_then(|_turn| write_file(engine, &path, &self.stopped));
+            || self.lock_snapshots().and_then(|_held| write_file(engine, &path, &self.stopped));
         let result = catch_unwind(AssertUnwindSafe(write));
         let result = result.unwrap_or_else(|_| Err("it panicked".into()));
         self.end(result.is_ok());
@@ -133,10 +133,10 @@ impl Saver {
 
     /// Waits while another snapshot is taken: by a rewrite of the append-only file, or for a
     /// replica.
-    pub fn wait_for_turn(&self) -> Result<MutexGuard<'_, ()>, String> {
+    pub fn lock_snapshots(&self) -> Result<MutexGuard<'_, ()>, String> {
         loop {
-            if let Some(turn) = self.turn.try_lock_for(Duration::from_millis(10)) {
-                return Ok(turn);
+            if let Some(held) = self.lock.try_lock_for(Duration::from_millis(10)) {
+                return Ok(held);
             }
             if self.stopped.load(Ordering::SeqCst) {
                 return Err(GIVEN_UP.into());

@@ -134,7 +134,7 @@ fn begin_log(following: &Following<'_>, whole: bool) {
         };
         match log.rewrite_then(
             engine,
-            &following.replicator.persistence.saver.turn,
+            &following.replicator.persistence.saver.lock,
             Engine::begin_log,
             done,
         ) {

@@ -116,7 +116,7 @@ fn write<W: Write + Send>(
         return snapshot::write_libraries(engine, out, &libraries);
     }
     let stopped = replicator.stop_flag();
-    let _turn = replicator.persistence.saver.wait_for_turn().map_err(io::Error::other)?;
+    let _held = replicator.persistence.saver.lock_snapshots().map_err(io::Error::other)?;
     loop {
         match CutSnapshot::cut(engine, &mut |cut| begin(cut)) {
             Ok(snapshot) => return snapshot.write(engine, out, stopped),

@@ -10,7 +10,7 @@ use storage::testing::{until, until_some};
 use tempfile::TempDir;
 
 /// A node and where its data are.
-pub struct Member {
+pub struct TestNode {
     varve: Option<Varve>,
     folder: (TempDir, PathBuf),
     port: u16,
@@ -45,17 +45,17 @@ fn start(dir: &Path, port: u16, timeout_ms: u32, more: &[String]) -> Varve {
     Varve::start_at(dir, port, &[&args[..], &["--cluster-node-timeout", &timeout], &more].concat())
 }
 
-impl Member {
-    pub fn new(timeout_ms: u32) -> Member {
-        Member::with(timeout_ms, |_| Vec::new())
+impl TestNode {
+    pub fn new(timeout_ms: u32) -> TestNode {
+        TestNode::with(timeout_ms, |_| Vec::new())
     }
 
     /// With this at the end of its command line, given its folder.
-    fn with(timeout_ms: u32, more: impl Fn(&Path) -> Vec<String>) -> Member {
+    fn with(timeout_ms: u32, more: impl Fn(&Path) -> Vec<String>) -> TestNode {
         let (folder, port) = (folder(), free_pair());
         let more = more(&folder.1);
         let varve = Some(start(&folder.1, port, timeout_ms, &more));
-        Member { varve, folder, port, timeout_ms, more }
+        TestNode { varve, folder, port, timeout_ms, more }
     }
 
     pub fn running(&self) -> &Varve {
@@ -99,8 +99,8 @@ pub fn ask<T: redis::FromRedisValue>(
 }
 
 /// Three nodes, of which the first founded the cluster, and all vote.
-pub fn three(timeout_ms: u32) -> [Member; 3] {
-    let nodes = [(); 3].map(|()| Member::new(timeout_ms));
+pub fn three(timeout_ms: u32) -> [TestNode; 3] {
+    let nodes = [(); 3].map(|()| TestNode::new(timeout_ms));
     let _: () = nodes[0].ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
     let port = nodes[0].port.to_string();
     // To it, and from it.
@@ -113,14 +113,14 @@ pub fn three(timeout_ms: u32) -> [Member; 3] {
 }
 
 /// How many nodes follow the leader, as a node sees it.
-fn replicas(node: &Member) -> usize {
+fn replicas(node: &TestNode) -> usize {
     // Who is loading a snapshot says nothing.
     let nodes: String = node.ask(&["CLUSTER", "NODES"]).unwrap_or_default();
     nodes.lines().filter(|line| line.contains("slave") && line.contains(" connected")).count()
 }
 
 /// Which of the nodes that run leads.
-pub fn leader(nodes: &[Member]) -> usize {
+pub fn leader(nodes: &[TestNode]) -> usize {
     until_some("somebody leads", || {
         nodes.iter().position(|node| node.varve.is_some() && node.leads())
     })
@@ -128,7 +128,7 @@ pub fn leader(nodes: &[Member]) -> usize {
 
 /// Lets the leader run a command that may be run twice. Another node may lead by then, or for a
 /// moment none.
-fn run_by_leader<T: redis::FromRedisValue>(nodes: &[Member], words: &[&str]) -> T {
+fn run_by_leader<T: redis::FromRedisValue>(nodes: &[TestNode], words: &[&str]) -> T {
     let running = || nodes.iter().filter(|node| node.varve.is_some());
     until_some("the leader answers", || running().find_map(|node| node.ask(words).ok()))
 }
@@ -347,7 +347,7 @@ fn a_node_that_is_forgotten_belongs_no_longer_and_slots_are_given_once() {
 
 #[test]
 fn who_joins_late_gets_all_there_is_and_everybody_may_be_killed() {
-    let mut nodes = [(); 2].map(|()| Member::new(ELECTION_MS));
+    let mut nodes = [(); 2].map(|()| TestNode::new(ELECTION_MS));
     let _: () = nodes[0].ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
     let mut client = nodes[0].running().connect();
     until("it serves", || ask::<()>(&mut client, &["SET", "key:0", "v"]).is_ok());
@@ -358,14 +358,14 @@ fn who_joins_late_gets_all_there_is_and_everybody_may_be_killed() {
     let port = nodes[1].port.to_string();
     let _: () = nodes[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &port]).unwrap();
     until("both vote", || nodes[0].info("varve_cluster_voters") == "2");
-    let has_all = |node: &Member| node.ask::<u64>(&["DBSIZE"]).is_ok_and(|keys| keys == 200);
+    let has_all = |node: &TestNode| node.ask::<u64>(&["DBSIZE"]).is_ok_and(|keys| keys == 200);
     until("it has everything", || has_all(&nodes[1]));
     let mut reader = nodes[1].running().connect();
     let _: () = ask(&mut reader, &["READONLY"]).unwrap();
     let got: String = ask(&mut reader, &["GET", "key:199"]).unwrap();
     assert_eq!(got, value);
-    nodes.iter_mut().for_each(Member::kill);
-    nodes.iter_mut().for_each(Member::restart);
+    nodes.iter_mut().for_each(TestNode::kill);
+    nodes.iter_mut().for_each(TestNode::restart);
     let got: String = run_by_leader(&nodes, &["GET", "key:7"]);
     assert_eq!(got, value);
     until("it has everything again", || nodes.iter().all(has_all));
@@ -385,9 +385,9 @@ fn certified(authority: &Authority, folder: &Path) -> Vec<String> {
 #[test]
 fn nodes_that_show_no_certificate_of_the_authority_are_kept_out() {
     let (ours, theirs) = (Authority::new(), Authority::new());
-    let nodes = [(); 2].map(|()| Member::with(CALM_MS, |folder| certified(&ours, folder)));
+    let nodes = [(); 2].map(|()| TestNode::with(CALM_MS, |folder| certified(&ours, folder)));
     let mut strangers =
-        [Member::with(CALM_MS, |folder| certified(&theirs, folder)), Member::new(CALM_MS)];
+        [TestNode::with(CALM_MS, |folder| certified(&theirs, folder)), TestNode::new(CALM_MS)];
     let _: () = nodes[0].ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
     let port = nodes[0].port.to_string();
     let _: () = nodes[1].ask(&["CLUSTER", "MEET", "127.0.0.1", &port]).unwrap();
@@ -401,7 +401,7 @@ fn nodes_that_show_no_certificate_of_the_authority_are_kept_out() {
         assert_eq!(stranger.info("cluster_known_nodes"), "1");
     }
     assert_eq!(nodes[0].info("cluster_known_nodes"), "2");
-    strangers.iter_mut().for_each(Member::kill);
+    strangers.iter_mut().for_each(TestNode::kill);
     let [mut first, _second] = nodes;
     let ended = first.varve.take().expect("it runs").stop();
     let said = [ended.stdout, ended.stderr].concat();

@@ -1,7 +1,7 @@
 //! Published messages in a cluster: they reach subscribers at all nodes, and those of shard channels learn
 //! that another node leads.
 
-use crate::cluster::{CALM_MS, Member, error, leader, three};
+use crate::cluster::{CALM_MS, TestNode, error, leader, three};
 use crate::support::Varve;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -50,7 +50,7 @@ impl Listener {
 }
 
 /// Three nodes, each of which has a connection to each other.
-fn connected() -> [Member; 3] {
+fn connected() -> [TestNode; 3] {
     let nodes = three(CALM_MS);
     until("each has a connection to each", || {
         nodes.iter().all(|node| {
@@ -90,7 +90,7 @@ fn messages_reach_subscribers_at_all_nodes() {
     }
     let crossed = error(nodes[0].ask(&["SSUBSCRIBE", "a", "b"]));
     assert!(crossed.contains("CROSSSLOT"), "{crossed}");
-    let apart = Member::new(CALM_MS);
+    let apart = TestNode::new(CALM_MS);
     let refused = error(apart.ask(&["SPUBLISH", "shard", "x"]));
     assert!(refused.contains("CLUSTERDOWN"), "{refused}");
 }

@@ -143,7 +143,7 @@ type NodeCounts = SmallVec<[(u32, Vec<u64>); 4]>;
 
 /// A plan for updating the tree after a change. Everything that can fail for a damaged store has
 /// been read, so that a change is not made by half.
-pub(super) struct Plan {
+pub(super) struct PreparedUpdate {
     old: Option<Path>,
     new: Option<Path>,
     /// Counts as they will be, of the nodes where they change.
@@ -263,7 +263,7 @@ impl Tree {
         read: &dyn Read,
         old: Option<&Place>,
         new: Option<&Place>,
-    ) -> Result<Plan> {
+    ) -> Result<PreparedUpdate> {
         let old = old.map(|place| self.path(read, place)).transpose()?;
         let beside = old.as_deref().unwrap_or_default();
         let new = new.map(|place| self.path_beside(read, place, beside)).transpose()?;
@@ -274,7 +274,8 @@ impl Tree {
             }
             _ => 0,
         };
-        let mut plan = Plan { old, new, counts: SmallVec::new(), left: u64::MAX, joined: 0 };
+        let mut plan =
+            PreparedUpdate { old, new, counts: SmallVec::new(), left: u64::MAX, joined: 0 };
         for step in plan.new.iter().flatten().skip(shared) {
             plan.joined = self.adjust(read, &mut plan.counts, step, 1)?;
         }
@@ -308,7 +309,7 @@ impl Tree {
     pub(super) fn apply(
         &mut self,
         tx: &mut OrderedTx<'_>,
-        plan: Plan,
+        plan: PreparedUpdate,
         old: Option<&Place>,
         new: Option<&Place>,
     ) -> Result<()> {

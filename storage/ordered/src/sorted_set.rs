@@ -8,7 +8,7 @@ use super::codec::{Form, Ranks};
 use super::elements::OpenedMap;
 use super::keys;
 use super::kv::{KEY_BYTES_MAX, Read};
-use super::ranks::{Plan, TREE_FROM, Tree};
+use super::ranks::{PreparedUpdate, TREE_FROM, Tree};
 use storage::types::{Inserted, LexBound, VisitScored, ZRange};
 use storage::{Error, Result, SortedSet};
 
@@ -58,7 +58,7 @@ impl OrderedSortedSet<'_, '_> {
     }
 
     /// The change that the tree, if there is one, needs to follow a member from one key to another.
-    fn plan(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Result<Option<Plan>> {
+    fn plan(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Result<Option<PreparedUpdate>> {
         let (old, new) = (old.map(place), new.map(place));
         self.tree()?.map(|tree| tree.plan(self.0.tx, old, new)).transpose()
     }
@@ -66,7 +66,7 @@ impl OrderedSortedSet<'_, '_> {
     /// Updates the tree after a change of records. Creates it for a set that has become large.
     fn recount(
         &mut self,
-        plan: Option<Plan>,
+        plan: Option<PreparedUpdate>,
         old: Option<&[u8]>,
         new: Option<&[u8]>,
     ) -> Result<()> {

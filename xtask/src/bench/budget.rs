@@ -26,7 +26,7 @@ pub struct Budget {
 
 /// The plan for one task.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Plan {
+pub struct Allotment {
     /// Length of a window.
     pub window: Duration,
     /// Rounds.
@@ -48,9 +48,9 @@ impl Budget {
         windows: u64,
         (later, loads): (u64, u32),
         loading: Duration,
-    ) -> Plan {
+    ) -> Allotment {
         if let Some(window) = self.fixed {
-            return Plan { window, rounds };
+            return Allotment { window, rounds };
         }
         // Restarting with the data takes about as long as a third of loading it.
         let reserved = loading * loads + loading * (loads + 1) / 3;
@@ -62,7 +62,7 @@ impl Budget {
         let round = (SHORTEST + AROUND).mul_f64((windows + later).max(1) as f64);
         let possible = (left.as_secs_f64() / round.as_secs_f64()) as u32;
         let rounds = if flexible { rounds.min(possible.max(1)) } else { rounds };
-        Plan { window, rounds }
+        Allotment { window, rounds }
     }
 }
 
@@ -70,14 +70,14 @@ impl Budget {
 mod tests {
     use super::*;
 
-    fn plan(seconds: u64, windows: u64) -> Plan {
+    fn plan(seconds: u64, windows: u64) -> Allotment {
         let budget = Budget::new(Duration::from_secs(seconds), None);
         budget.plan((3, true), windows, (0, 0), Duration::ZERO)
     }
 
     #[test]
     fn windows_fill_the_time_there_is() {
-        let Plan { window, rounds } = plan(100, 100);
+        let Allotment { window, rounds } = plan(100, 100);
         assert_eq!(rounds, 3);
         assert!((0.19..0.22).contains(&window.as_secs_f64()), "{window:?}");
         assert_eq!(plan(100, 10).window, LONGEST);
@@ -85,10 +85,10 @@ mod tests {
 
     #[test]
     fn rounds_go_before_windows_get_too_short_to_say_anything() {
-        assert_eq!(plan(50, 100), Plan { window: SHORTEST, rounds: 2 });
-        assert_eq!(plan(1, 100), Plan { window: SHORTEST, rounds: 1 });
+        assert_eq!(plan(50, 100), Allotment { window: SHORTEST, rounds: 2 });
+        assert_eq!(plan(1, 100), Allotment { window: SHORTEST, rounds: 1 });
         let fixed = Budget::new(Duration::from_secs(1), Some(0.5));
         let plan = fixed.plan((3, true), 100, (0, 0), Duration::ZERO);
-        assert_eq!(plan, Plan { window: Duration::from_millis(500), rounds: 3 });
+        assert_eq!(plan, Allotment { window: Duration::from_millis(500), rounds: 3 });
     }
 }

@@ -5,7 +5,7 @@
 //! measured are frozen.
 
 use super::args::BenchArgs;
-use super::budget::{Budget, Plan};
+use super::budget::{Allotment, Budget};
 use super::job::{Job, Sizes, Task};
 use super::matrix::{self, Row, Target};
 use super::results::{Footprint, LeftOut, Loaded, RowResult};
@@ -33,7 +33,7 @@ pub struct Outcome {
     /// Rows, or parts of them, that did not.
     pub left_out: Vec<LeftOut>,
     /// Length of the first task's windows, and rounds.
-    pub plan: Plan,
+    pub plan: Allotment,
 }
 
 /// The state of a measurement.
@@ -91,7 +91,7 @@ impl<'a> Campaign<'a> {
         }
         self.bar.finish_and_clear();
         self.explain_threads();
-        let plan = first.unwrap_or(Plan { window: Duration::ZERO, rounds: 1 });
+        let plan = first.unwrap_or(Allotment { window: Duration::ZERO, rounds: 1 });
         let rows: Vec<RowResult> = self.entries.into_iter().map(|entry| entry.result).collect();
         let rows: Vec<_> = rows
             .into_iter()
@@ -139,7 +139,7 @@ impl<'a> Campaign<'a> {
         jobs: &[Job],
         windows: u64,
         later: (u64, u32),
-    ) -> Result<Option<Plan>> {
+    ) -> Result<Option<Allotment>> {
         if let Err(error) = self.check_memory(task) {
             self.leave_out(task.workload().name.clone(), format!("{error:#}"));
             return Ok(None);
@@ -169,7 +169,7 @@ impl<'a> Campaign<'a> {
     }
 
     /// One row after the other, from its start to its stop.
-    fn alone(&mut self, task: &Task, jobs: &[Job]) -> Option<Plan> {
+    fn alone(&mut self, task: &Task, jobs: &[Job]) -> Option<Allotment> {
         let rounds = self.args.rounds.unwrap_or(1);
         let wanted = Duration::from_secs(1);
         let window = self.args.seconds.map_or(wanted, Duration::from_secs_f64);
@@ -190,11 +190,11 @@ impl<'a> Campaign<'a> {
                 self.entries[index].server = None;
             }
         }
-        Some(Plan { window, rounds })
+        Some(Allotment { window, rounds })
     }
 
     /// Memory per element or per idle connection, one row after the other.
-    fn footprints(&mut self, task: &Task, workload: &Workload) -> Option<Plan> {
+    fn footprints(&mut self, task: &Task, workload: &Workload) -> Option<Allotment> {
         for index in 0..self.entries.len() {
             if !task.runs_on(&self.entries[index].row) {
                 continue;

@@ -8,7 +8,7 @@ use super::syscalls::Counter;
 use super::{budget, trace};
 use crate::load::request::Generator;
 use crate::load::workload::Wanted;
-use crate::load::{self, Edge, Pacing, Plan, Report, Stop, messages};
+use crate::load::{self, Edge, Pacing, Report, RunConfig, Stop, messages};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use capture::lab::{Client, proc};
 use std::time::Duration;
@@ -87,7 +87,7 @@ impl RunningRow {
     pub fn send_all(&self, passes: &[Generator], count: u64, window: &Window) -> Result<()> {
         let server = self.server.as_ref().context("not running")?;
         for pass in passes {
-            let plan = Plan {
+            let plan = RunConfig {
                 addr: server.addr(),
                 connections: LOAD_CONNECTIONS,
                 pipeline: LOAD_PIPELINE,
@@ -235,7 +235,7 @@ impl RunningRow {
             Stop::Requests(_) => Duration::ZERO,
             Stop::After(_) => warmup,
         };
-        let plan = Plan {
+        let plan = RunConfig {
             addr: server.addr(),
             connections: job.connections,
             pipeline: job.pipeline,

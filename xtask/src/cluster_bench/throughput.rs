@@ -9,7 +9,7 @@ use crate::bench::report::Grid;
 use crate::bench::stats::{Ratio, Spread};
 use crate::load::keys::{Distribution, Keys};
 use crate::load::request::Generator;
-use crate::load::{self, Pacing, Plan, Stop};
+use crate::load::{self, Pacing, RunConfig, Stop};
 use anyhow::{Result, bail};
 use capture::lab::{Launch, Server};
 use std::net::SocketAddr;
@@ -210,7 +210,7 @@ fn run(
     let closing = if line.request == SET { subject.closing } else { &[] };
     let requests = [(line.request.to_owned(), 1.0)];
     let generator = Generator::weighted(&requests, &[args.value_size], 1, keys)?;
-    let plan = Plan {
+    let plan = RunConfig {
         addr: subject.addr,
         connections: line.connections,
         pipeline: line.pipeline,

@@ -4,7 +4,9 @@
 use super::ConformanceArgs;
 use super::known::Known;
 use anyhow::{Result, bail};
-use golden::{Driver, EngineDriver, Script, SocketDriver, TranscriptEntry, record, scripts_under};
+use golden::{
+    EngineDriver, Script, ScriptDriver, SocketDriver, TranscriptEntry, record, scripts_under,
+};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -51,13 +53,14 @@ impl Comparison<'_> {
     }
 
     fn ask(&self, script: &Script, address: SocketAddr, protocol: u8) -> Result<Tally> {
-        let mut ours: Box<dyn Driver> = match self.args.mirror {
+        let mut ours: Box<dyn ScriptDriver> = match self.args.mirror {
             Some(address) => Box::new(SocketDriver::new(address)),
             None => Box::new(in_process()),
         };
         let mut theirs = SocketDriver::new(address);
-        let answers =
-            |driver: &mut dyn Driver| record(script, driver, protocol).map_err(anyhow::Error::msg);
+        let answers = |driver: &mut dyn ScriptDriver| {
+            record(script, driver, protocol).map_err(anyhow::Error::msg)
+        };
         let (ours, theirs) = (answers(&mut *ours)?, answers(&mut theirs)?);
         let mut tally = Tally::default();
         for (our, their) in ours.iter().zip(&theirs) {

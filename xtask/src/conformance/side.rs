@@ -3,7 +3,7 @@
 
 use super::generate::Command;
 use anyhow::{Context, Result, bail};
-use golden::{Driver, EngineDriver};
+use golden::{EngineDriver, ScriptDriver};
 use resp::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -3,7 +3,7 @@
 //! counts its readings. Only one function is counted, so start-up and data do not matter.
 
 use super::cases::Case;
-use super::rig::{Clients, Rig, Turn, open};
+use super::rig::{Clients, Rig, Round, open};
 use anyhow::{Result, ensure};
 use runtime::Now;
 use std::path::Path;
@@ -30,9 +30,9 @@ pub fn run(case: &Case, pipeline: usize) -> Result<()> {
     rig.load(&case.preload()?, case.keys, NOW)?;
     let mut clients = rig.connect(CONNECTIONS, NOW)?;
     let mut requests = case.requests()?;
-    let mut turns = |count: usize| -> Vec<Turn> {
+    let mut turns = |count: usize| -> Vec<Round> {
         let turn = |_| {
-            let mut turn = Turn::default();
+            let mut turn = Round::default();
             turn.refill(&mut requests, CONNECTIONS, pipeline);
             turn
         };
@@ -57,7 +57,7 @@ pub fn run(case: &Case, pipeline: usize) -> Result<()> {
 
 /// The part that callgrind counts: it knows the function by its name.
 #[inline(never)]
-fn count_callgrind(clients: &mut Clients, turns: &[Turn]) -> Result<usize> {
+fn count_callgrind(clients: &mut Clients, turns: &[Round]) -> Result<usize> {
     let mut answered = 0;
     for turn in turns {
         answered += clients.turn(turn, NOW)?;

@@ -82,7 +82,7 @@ impl Rig {
         let mut clients = self.connect(1, now)?;
         for pass in passes {
             let mut pass = pass.share(0, 1, 0);
-            let mut turn = Turn::default();
+            let mut turn = Round::default();
             for first in (0..keys).step_by(LOAD_BATCH) {
                 let count = (keys - first).min(LOAD_BATCH as u64) as usize;
                 turn.refill(&mut pass, 1, count);
@@ -95,13 +95,13 @@ impl Rig {
 
 /// The bytes that the connections of a thread receive in one turn.
 #[derive(Default)]
-pub struct Turn {
+pub struct Round {
     bytes: Vec<u8>,
     /// Where each connection's share ends.
     ends: Vec<usize>,
 }
 
-impl Turn {
+impl Round {
     /// New requests: `pipeline` of them for each of `connections`.
     pub fn refill(&mut self, requests: &mut Generator, connections: usize, pipeline: usize) {
         self.bytes.clear();
@@ -126,7 +126,7 @@ impl Clients {
     /// all of them, then passes them on, then collects the output. Returns the number of bytes of
     /// output.
     #[inline]
-    pub fn turn(&mut self, turn: &Turn, now: Now) -> Result<usize> {
+    pub fn turn(&mut self, turn: &Round, now: Now) -> Result<usize> {
         for (connection, bytes) in self.0.iter_mut().zip(turn.shares()) {
             if bytes.len() <= ANNOUNCED_MAX {
                 connection.anticipate(bytes);

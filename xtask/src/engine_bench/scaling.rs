@@ -5,7 +5,7 @@
 //! neighbours in time. Threads are pinned to a core each, starting at another core every round.
 
 use super::EngineArgs;
-use super::rig::{Rig, Turn, open};
+use super::rig::{Rig, Round, open};
 use super::scaling_results::{Measured, Sample, Scaling};
 use crate::load::request::Generator;
 use crate::load::workload::{Defaults, Workload};
@@ -148,7 +148,7 @@ impl Bed {
     ) -> Result<Share> {
         let prepared = cpu::pin(core.as_slice()).and_then(|()| {
             let mut clients = self.rig.connect(args.connections, self.clock.now())?;
-            let mut turn = Turn::default();
+            let mut turn = Round::default();
             // Buffers, statistics and the thread's allocator cache come into being.
             for _ in 0..100 {
                 turn.refill(&mut requests, args.connections, args.pipeline);

@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::reply::Tally;
 use super::request::Generator;
 use super::wire::Wire;
-use super::{Edge, Pacing, Plan, Report, Stop};
+use super::{Edge, Pacing, Report, RunConfig, Stop};
 use anyhow::{Result, bail};
 use hdrhistogram::Histogram;
 use mio::{Events, Poll, Token};
@@ -29,8 +29,8 @@ pub(super) fn histogram() -> Histogram<u64> {
 }
 
 /// The state of one load thread.
-pub(super) struct Driver<'a> {
-    plan: &'a Plan,
+pub(super) struct LoadThread<'a> {
+    plan: &'a RunConfig,
     generator: Generator,
     connections: Vec<Connection>,
     poll: Poll,
@@ -47,10 +47,10 @@ pub(super) struct Driver<'a> {
     next: usize,
 }
 
-impl<'a> Driver<'a> {
+impl<'a> LoadThread<'a> {
     /// Connects `connections` times; `share` of `threads` is this thread's part of the plan.
     pub(super) fn connect(
-        plan: &'a Plan,
+        plan: &'a RunConfig,
         generator: Generator,
         connections: usize,
         (share, threads): (u64, u64),
@@ -71,7 +71,7 @@ impl<'a> Driver<'a> {
         let (tally, latencies) = (Tally::default(), histogram());
         let buffer = vec![0; BUFFER];
         let (clock, sent, next) = (Instant::now(), 0, 0);
-        Ok(Driver {
+        Ok(LoadThread {
             plan,
             generator,
             connections,

@@ -8,7 +8,7 @@
 use super::driver::{BUFFER, SILENCE_MAX, histogram};
 use super::reply::Tally;
 use super::wire::Wire;
-use super::{Edge, Pacing, Plan, Report, Stop};
+use super::{Edge, Pacing, Report, RunConfig, Stop};
 use anyhow::{Result, bail};
 use capture::lab::cpu;
 use hdrhistogram::Histogram;
@@ -102,7 +102,7 @@ struct Sender {
 /// Runs `plan` with messages instead of requests, on one thread. The plan's pipeline is how many
 /// messages of a sender are on the way at most; its `connections` are not looked at.
 pub fn run(
-    plan: &Plan,
+    plan: &RunConfig,
     messages: &Messages,
     edge: &mut (dyn FnMut(Edge) + Send),
 ) -> Result<Report> {
@@ -118,7 +118,7 @@ pub fn run(
 }
 
 struct Exchange<'a> {
-    plan: &'a Plan,
+    plan: &'a RunConfig,
     messages: &'a Messages,
     /// Senders first, then receivers.
     wires: Vec<Wire>,
@@ -136,7 +136,7 @@ struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    fn connect(plan: &'a Plan, messages: &'a Messages) -> Result<Self> {
+    fn connect(plan: &'a RunConfig, messages: &'a Messages) -> Result<Self> {
         let poll = Poll::new()?;
         let open = |token| Wire::open(plan.addr, &poll, Token(token));
         let wires = (0..messages.connections()).map(open).collect::<Result<Vec<_>>>()?;

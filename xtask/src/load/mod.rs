@@ -20,7 +20,7 @@ pub mod workload;
 
 use anyhow::{Context, Result, anyhow};
 use capture::lab::cpu;
-use driver::Driver;
+use driver::LoadThread;
 use hdrhistogram::Histogram;
 use reply::Tally;
 use request::Generator;
@@ -51,7 +51,7 @@ pub enum Stop {
 
 /// One run against one server.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct RunConfig {
     /// The server.
     pub addr: SocketAddr,
     /// Connections over all threads, at least 1.
@@ -110,7 +110,7 @@ impl Report {
 /// Runs `plan`, with requests from `generator`. `edge` is called at both ends of the window, on a
 /// load thread, so that the server's counters can be read at the right moment.
 pub fn run(
-    plan: &Plan,
+    plan: &RunConfig,
     generator: &Generator,
     edge: &mut (dyn FnMut(Edge) + Send),
 ) -> Result<Report> {
@@ -139,7 +139,7 @@ pub fn run(
 }
 
 fn one_thread(
-    plan: &Plan,
+    plan: &RunConfig,
     generator: &Generator,
     index: usize,
     threads: usize,
@@ -151,7 +151,7 @@ fn one_thread(
     let pinned = plan.cores.get(index).map_or(Ok(()), |&core| cpu::pin(&[core]));
     let driver = pinned.and_then(|()| {
         let generator = generator.share(share.0, share.1, plan.run);
-        Driver::connect(plan, generator, connections.max(1), share)
+        LoadThread::connect(plan, generator, connections.max(1), share)
     });
     // Wait even when connecting failed: the other threads count on it.
     ready.wait();

@@ -3,7 +3,7 @@
 
 use super::keys::{Distribution, Keys};
 use super::request::Generator;
-use super::{Pacing, Plan, Stop, run};
+use super::{Pacing, RunConfig, Stop, run};
 use crate::echo::{self, Options};
 use anyhow::{Result, anyhow, ensure};
 use capture::lab::cpu;
@@ -54,7 +54,7 @@ pub fn measure(args: &SpeedArgs) -> Result<()> {
 fn best(addr: SocketAddr, core: usize, enough: f64) -> Result<f64> {
     let keys = Keys::new(Distribution::Uniform, 1000, 1);
     let gets = Generator::weighted(&[("GET {key}".into(), 1.0)], &[64], 1, keys)?;
-    let plan = Plan {
+    let plan = RunConfig {
         addr,
         connections: 50,
         pipeline: 64,

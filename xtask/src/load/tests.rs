@@ -37,9 +37,18 @@ fn gets() -> Generator {
     Generator::weighted(&[("GET {key}".into(), 1.0)], &[64], 1, keys).unwrap()
 }
 
-fn plan(addr: SocketAddr, stop: Stop) -> Plan {
+fn plan(addr: SocketAddr, stop: Stop) -> RunConfig {
     let (pacing, warmup) = (Pacing::Closed, Duration::ZERO);
-    Plan { addr, connections: 3, pipeline: 16, pacing, warmup, stop, cores: Vec::new(), run: 0 }
+    RunConfig {
+        addr,
+        connections: 3,
+        pipeline: 16,
+        pacing,
+        warmup,
+        stop,
+        cores: Vec::new(),
+        run: 0,
+    }
 }
 
 /// Share of the replies that took at least so many milliseconds.
@@ -68,7 +77,7 @@ fn threads_share_the_work_and_lose_nothing() {
     let echo = Echo::start(None);
     let cores = cpu::allowed();
     let cores = [cores[0], cores[cores.len() - 1]].to_vec();
-    let plan = Plan { cores, ..plan(echo.addr, Stop::Requests(5_001)) };
+    let plan = RunConfig { cores, ..plan(echo.addr, Stop::Requests(5_001)) };
     let report = run(&plan, &gets(), &mut |_| {}).unwrap();
     assert_eq!((report.tally.replies, report.sent), (5_001, 5_001));
     assert_eq!(echo.counted(), 5_001);
@@ -78,7 +87,7 @@ fn threads_share_the_work_and_lose_nothing() {
 fn what_is_outside_the_window_is_sent_but_not_counted() {
     let echo = Echo::start(None);
     let stop = Stop::After(Duration::from_millis(100));
-    let plan = Plan { warmup: Duration::from_millis(100), ..plan(echo.addr, stop) };
+    let plan = RunConfig { warmup: Duration::from_millis(100), ..plan(echo.addr, stop) };
     let report = run(&plan, &gets(), &mut |_| {}).unwrap();
     assert!(report.tally.replies > 0 && report.tally.replies < report.sent);
     assert_eq!(report.latencies.len(), report.tally.replies);
@@ -89,7 +98,7 @@ fn what_is_outside_the_window_is_sent_but_not_counted() {
 fn the_histogram_shows_an_injected_delay() {
     let echo = Echo::start(Some(Stall { every: 100, time: Duration::from_millis(20) }));
     let (connections, pipeline) = (1, 1);
-    let plan = Plan { connections, pipeline, ..plan(echo.addr, Stop::Requests(2_000)) };
+    let plan = RunConfig { connections, pipeline, ..plan(echo.addr, Stop::Requests(2_000)) };
     let report = run(&plan, &gets(), &mut |_| {}).unwrap();
     let slow = slower_than(&report, 20);
     assert!((0.0099..0.02).contains(&slow), "{slow}");
@@ -105,7 +114,7 @@ fn an_open_loop_charges_a_stall_to_all_requests_it_delayed() {
     let pacing = Pacing::Open { per_second: 1000.0 };
     let (connections, pipeline) = (1, 1);
     let stop = Stop::After(Duration::from_millis(1500));
-    let plan = Plan { connections, pipeline, pacing, ..plan(echo.addr, stop) };
+    let plan = RunConfig { connections, pipeline, pacing, ..plan(echo.addr, stop) };
     let report = run(&plan, &gets(), &mut |_| {}).unwrap();
     let slow = slower_than(&report, 5);
     // No upper bounds on what a busy machine adds of its own.
@@ -126,7 +135,7 @@ fn error_replies_are_errors() {
             stream.write_all(b"-ERR unknown command\r\n").unwrap();
         }
     });
-    let plan = Plan { connections: 1, pipeline: 1, ..plan(addr, Stop::Requests(5)) };
+    let plan = RunConfig { connections: 1, pipeline: 1, ..plan(addr, Stop::Requests(5)) };
     let report = run(&plan, &gets(), &mut |_| {}).unwrap();
     server.join().unwrap();
     assert_eq!((report.tally.replies, report.tally.errors), (5, 5));
@@ -138,7 +147,7 @@ fn a_server_that_hangs_up_is_an_error() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let server = std::thread::spawn(move || drop(listener.accept()));
-    let plan = Plan { connections: 1, ..plan(addr, Stop::Requests(5)) };
+    let plan = RunConfig { connections: 1, ..plan(addr, Stop::Requests(5)) };
     assert!(run(&plan, &gets(), &mut |_| {}).is_err());
     server.join().unwrap();
 }
@@ -179,7 +188,7 @@ fn a_message_takes_as_long_as_it_was_held_back() {
     let (addr, broker) = slow_broker(Duration::from_millis(10));
     let text = "pattern = \"fan-out\"\nsenders = 1\nreceivers = 1\n";
     let messages: messages::Messages = toml::from_str(text).unwrap();
-    let plan = Plan { pipeline: 1, ..plan(addr, Stop::After(Duration::from_millis(300))) };
+    let plan = RunConfig { pipeline: 1, ..plan(addr, Stop::After(Duration::from_millis(300))) };
     let report = messages::run(&plan, &messages, &mut |_| {}).unwrap();
     assert!((5..=30).contains(&report.tally.replies), "{}", report.tally.replies);
     assert_eq!(report.latencies.len(), report.tally.replies);

@@ -4,7 +4,7 @@ use super::super::{Reading, Row};
 use super::{bytes, level, shown};
 use crate::config::Id;
 use crate::observe::figures::{Family, Unit, Value, gauge, note};
-use crate::observe::figures::{Member, Sheet};
+use crate::observe::figures::{Series, Sheet};
 use crate::replication::{Link, Source, wire};
 
 /// Seconds from a moment until now.
@@ -91,7 +91,7 @@ const REPLICA: Family = Family {
     ],
 };
 
-fn replicas(r: &Reading<'_>) -> Vec<Member> {
+fn replicas(r: &Reading<'_>) -> Vec<Series> {
     let followers = r.engine.replication.followers();
     let described = followers.iter().enumerate().map(|(number, follower)| {
         let (ack, state) = (follower.ack(), follower.state_name());

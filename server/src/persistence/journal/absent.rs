@@ -45,14 +45,14 @@ impl Log {
         match *self {}
     }
 
-    pub fn rewrite(&self, _engine: &Arc<Engine>, _turn: &Arc<Mutex<()>>) -> Result<(), String> {
+    pub fn rewrite(&self, _engine: &Arc<Engine>, _lock: &Arc<Mutex<()>>) -> Result<(), String> {
         match *self {}
     }
 
     pub fn rewrite_then(
         &self,
         _engine: &Arc<Engine>,
-        _turn: &Arc<Mutex<()>>,
+        _lock: &Arc<Mutex<()>>,
         _at_cut: impl Fn(&Engine) + Send + 'static,
         _done: impl FnOnce(&Engine, bool) + Send + 'static,
     ) -> Result<(), String> {
@@ -71,7 +71,7 @@ impl Log {
         match *self {}
     }
 
-    pub fn rewrite_when_due(&self, _engine: &Arc<Engine>, _turn: &Arc<Mutex<()>>, _clock: Clock) {
+    pub fn rewrite_when_due(&self, _engine: &Arc<Engine>, _lock: &Arc<Mutex<()>>, _clock: Clock) {
         match *self {}
     }
 

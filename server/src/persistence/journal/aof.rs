@@ -29,7 +29,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: u64 = 4096;
 
 /// Held while a snapshot of the storage is taken.
-type Turn = Arc<Mutex<()>>;
+type SnapshotLock = Arc<Mutex<()>>;
 
 /// A log that is open.
 pub(crate) struct Log {
@@ -240,9 +240,9 @@ impl Log {
         self.rewriting.load(Ordering::SeqCst)
     }
 
-    /// Begins a rewrite in a thread of its own, which has its `turn` at taking a snapshot.
-    pub fn rewrite(&self, engine: &Arc<Engine>, turn: &Turn) -> Result<(), String> {
-        self.rewrite_then(engine, turn, Engine::mark_log, |_, _| {})
+    /// Begins a rewrite in a thread of its own, which holds `lock` while it takes a snapshot.
+    pub fn rewrite(&self, engine: &Arc<Engine>, lock: &SnapshotLock) -> Result<(), String> {
+        self.rewrite_then(engine, lock, Engine::mark_log, |_, _| {})
     }
 
     /// As [`Log::rewrite`]; `at_cut` is called when everything that will be in the new base has
@@ -250,7 +250,7 @@ impl Log {
     pub fn rewrite_then(
         &self,
         engine: &Arc<Engine>,
-        turn: &Turn,
+        lock: &SnapshotLock,
         at_cut: impl Fn(&Engine) + Send + 'static,
         done: impl FnOnce(&Engine, bool) + Send + 'static,
     ) -> Result<(), String> {
@@ -260,14 +260,14 @@ impl Log {
         let (aof, rewriting) = (self.aof.clone(), self.rewriting.clone());
         // The engine owns the process, which holds the lock of the data folder, so no other process
         // writes there before the thread has ended.
-        let (engine, turn) = (engine.clone(), turn.clone());
+        let (engine, lock) = (engine.clone(), lock.clone());
         let work = move || {
-            let turn = turn.lock();
+            let lock = lock.lock();
             let rewritten = aof.rewrite(&engine.backend, &mut || {
                 at_cut(&engine);
                 engine.library_texts()
             });
-            drop(turn);
+            drop(lock);
             match &rewritten {
                 Ok(()) => tracing::info!(bytes = aof.size(), "append-only file rewritten"),
                 Err(error) => tracing::error!(%error, "rewriting the append-only file failed"),
@@ -300,7 +300,7 @@ impl Log {
 
     /// Begins a rewrite if the log has grown as `auto-aof-rewrite-percentage` says, or if only that
     /// mends it and the disk's breaker admits it.
-    pub fn rewrite_when_due(&self, engine: &Arc<Engine>, turn: &Turn, clock: Clock) {
+    pub fn rewrite_when_due(&self, engine: &Arc<Engine>, lock: &SnapshotLock, clock: Clock) {
         let state = match self.aof.failure() {
             None => Condition::Sound,
             Some(_) if self.aof.is_broken() && !self.is_rewriting() => Condition::Broken,
@@ -314,7 +314,7 @@ impl Log {
                 };
             };
             tracing::info!("the append-only file is rewritten, because a sync of it failed");
-            if let Err(error) = self.rewrite_then(engine, turn, Engine::mark_log, told) {
+            if let Err(error) = self.rewrite_then(engine, lock, Engine::mark_log, told) {
                 tracing::warn!(error, "the append-only file cannot be rewritten now");
                 engine.breakers.failed(Kind::Disk, DISK, clock.now());
             }
@@ -326,7 +326,7 @@ impl Log {
         let min_size = engine.config.memory(Id::AutoAofRewriteMinSize);
         if self.aof.should_rewrite(percentage, min_size) {
             // The only refusal is that one is running already.
-            let _ = self.rewrite(engine, turn);
+            let _ = self.rewrite(engine, lock);
         }
     }
 

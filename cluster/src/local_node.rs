@@ -1,5 +1,5 @@
-//! [`Seat`]: the node as the engine's cluster, which routes commands and which `CLUSTER` shows and
-//! changes.
+//! [`LocalNode`]: the node as the engine's cluster, which routes commands and which `CLUSTER` shows
+//! and changes.
 
 use crate::book::{id_of, name_of};
 use crate::hub::Hub;
@@ -25,7 +25,7 @@ const SERVES_ALL: &str = "ERR The group has all slots or is none: they are not t
 const IS_FOUNDED_NOW: &str = "ERR All slots are assigned: the cluster is being founded";
 
 /// The node as the engine's cluster.
-pub struct Seat {
+pub struct LocalNode {
     pub(crate) hub: Arc<Hub>,
     pub(crate) member: Arc<Member>,
     pub(crate) inbox: Inbox,
@@ -41,7 +41,7 @@ pub struct Seat {
     pub(crate) wall_ms: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
-impl Seat {
+impl LocalNode {
     fn seen(&self, id: NodeId) -> crate::links::Seen {
         self.links.get().map_or_else(Default::default, |links| links.seen(id))
     }
@@ -164,7 +164,7 @@ impl Seat {
     }
 }
 
-impl Cluster for Seat {
+impl Cluster for LocalNode {
     fn route(&self, slot: u16, session: &SessionState) -> Route {
         self.member.route(slot, session)
     }
