@@ -96,6 +96,11 @@ impl World {
         }
     }
 
+    fn running(&self) -> Vec<NodeId> {
+        let there = self.machines.iter().filter(|(_, machine)| machine.node.is_some());
+        there.map(|(id, _)| *id).collect()
+    }
+
     /// Injects a random fault, and schedules the next one.
     pub fn fault(&mut self) {
         if self.healed {
@@ -106,12 +111,7 @@ impl World {
         if self.quiet {
             return;
         }
-        let running: Vec<NodeId> = self
-            .machines
-            .iter()
-            .filter(|(_, machine)| machine.node.is_some())
-            .map(|(id, _)| *id)
-            .collect();
+        let running = self.running();
         if running.is_empty() {
             return;
         }
