@@ -207,6 +207,20 @@ fn who_has_left_waits_for_nothing() {
 }
 
 #[test]
+fn who_is_served_when_it_has_to_leave_is_answered() {
+    let mut server = server();
+    let mut deaf = Deaf::new(&server);
+    deaf.send("BLPOP list 0\r\nINCR never\r\n");
+    server.run("RPUSH list x");
+    deaf.status = deaf.session.drain(deaf.now);
+    assert_eq!(deaf.status.flow, Flow::Open);
+    deaf.status = deaf.session.resume(deaf.now);
+    assert_eq!(deaf.status.flow, Flow::CloseAfterFlush);
+    assert_eq!(deaf.unread(), "*2\r\n$4\r\nlist\r\n$1\r\nx\r\n".len());
+    assert_eq!(server.text("EXISTS list never"), "(integer) 0");
+}
+
+#[test]
 fn who_was_killed_or_unblocked_is_served_no_more() {
     for end in ["CLIENT KILL ID", "CLIENT UNBLOCK"] {
         let mut server = server();

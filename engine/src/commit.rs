@@ -13,7 +13,6 @@
 //!    admitted does not delete expired keys.
 //! 3. Still under its locks, the position is determined on which its reply depends: that of its
 //!    last effect or, if it appended none, the last position of the shards that it used.
-//!    looked at, is what its reply depends on.
 
 use crate::cluster::{Cluster, Route, too_large};
 use crate::command::CommandEntry;

@@ -9,7 +9,6 @@
 //!
 //! The crate knows nothing of connections, sessions, commands, particular backends and wire formats
 //! (values are passed as objects of [`rdb`], the crate below this one).
-//! objects of [`rdb`], the crate below this one).
 //!
 //! | module | what |
 //! | --- | --- |

@@ -3,7 +3,7 @@
 //!
 //! | module | contents |
 //! | --- | --- |
-//! | `reports` | the seven methods by which a handler reports what it did |
+//! | `reports` | the seven reports of a handler of what it did |
 //! | `operations` | operations on more than keys, which report what they did themselves |
 
 mod operations;

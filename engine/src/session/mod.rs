@@ -485,26 +485,29 @@ impl Machine {
     fn drain(&mut self, engine: &Engine, now: Now) -> Status {
         self.draining = true;
         self.state.set_special(Special::LEAVING, true);
-        // At shutdown Redis ends blocked clients without a reply. A session whose output is full
-        // goes on, because it must reply to the requests that it has taken.
+        // At shutdown Redis ends blocked clients without a reply. What is being done for one at this moment (it is served,
+        // its keys migrate) is still answered. A session whose output is full goes on, because it must reply to the
+        // requests that it has taken.
         if self.is_waiting() {
-            self.leave_queue(engine);
-            self.end_pause();
-            self.parked = Parked::No;
             self.pending = BytesMut::new();
+            if self.leave_queue(engine) {
+                self.end_pause();
+                self.parked = Parked::No;
+            }
         }
         self.status(engine, now)
     }
 }
 
 impl Machine {
-    /// Removes the session's blocking command from its queues.
-    fn leave_queue(&mut self, engine: &Engine) {
-        if let Parked::Blocked { waiter, .. } = &self.parked
-            && waiter.end()
-        {
+    /// Removes the session's blocking command from its queues. Returns false if its reply is on its way.
+    fn leave_queue(&mut self, engine: &Engine) -> bool {
+        let Parked::Blocked { waiter, .. } = &self.parked else { return true };
+        let waited = waiter.end();
+        if waited {
             engine.unpark(waiter);
         }
+        waited
     }
 
     /// Removes the session from all registries of the engine.
