@@ -169,6 +169,7 @@ impl<F: Files + Clone> Opened<F> {
         };
         Snapshots(node.store.files()).sweep().map_err(StoreError::from)?;
         node.restoring(&base)?.run()?;
+        Restoring::finish(&node.engine);
         Ok(node)
     }
 }
@@ -266,6 +267,7 @@ impl<F: Files + Clone> Node<F> {
         while let Some(loading) = self.restoring.as_mut().filter(|loading| loading.is_loaded) {
             let Some(action) = loading.pop() else {
                 self.restoring = None;
+                Restoring::finish(&self.engine);
                 self.set_loading(false);
                 break;
             };

@@ -61,7 +61,7 @@ impl SnapshotSink for Sink {
 }
 
 /// The replacement of an engine's state by that of a file that [`Capture::run`] wrote; no bytes mean
-/// an empty state. As long as this exists, clients get the error that data are being loaded.
+/// an empty state. Until [`Restoring::finish`], clients get the error that data are being loaded.
 pub struct Restoring {
     engine: Arc<Engine>,
     source: Box<dyn Read + Send>,
@@ -87,10 +87,13 @@ impl Restoring {
     pub fn run(self) -> Result<(), Fatal> {
         let Restoring { engine, source, position } = self;
         let source = BufReader::with_capacity(READ_AHEAD, source);
-        let done = clear(&engine, position).and_then(|()| load(&engine, source));
+        clear(&engine, position).and_then(|()| load(&engine, source))
+    }
+
+    /// Serves clients again: the state is there, and whatever had to wait for it is in it.
+    pub(crate) fn finish(engine: &Engine) {
         engine.set_gate(Gate::LOADING, false);
         engine.everything_replaced();
-        done
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
 use consensus::testing::Disk;
 use consensus::{Files as _, MessageKind, NodeId, Settings};
 use engine::config::ConfigStore;
+use engine::engine::Gate;
 use engine::replay::Replayer;
 use engine::testing::{Harness, START_MS, text};
 use engine::{Engine, Environment, NoHost, Parts};
@@ -478,6 +479,8 @@ fn what_waits_for_a_state_is_bounded_and_done_bit_by_bit() {
     load(trio.host(late));
     let turns = [(); 3].map(|()| {
         trio.host(late).node.turn(&mut ()).unwrap();
+        let gate = trio.nodes[&late].node.engine().gate();
+        assert!(gate.contains(Gate::LOADING), "it serves nobody before it is done");
         trio.keys(late).len()
     });
     let mut slices = turns.windows(2).map(|two| two[1] - two[0]);
