@@ -108,14 +108,19 @@ fn migrate_aside(
     })
 }
 
+/// The runtime with workers for several clients: with blocking threads, each keeps one to itself.
+fn with_workers<'a>(runtime: &'a [&'a str]) -> &'a [&'a str] {
+    match runtime.contains(&"threads") {
+        true => &["--runtime", "threads", "--threads", "4"],
+        false => runtime,
+    }
+}
+
 #[test]
 fn others_are_served_while_the_target_is_silent() {
     for runtime in ONE_THREAD {
         let (_one, here) = folder();
-        // With blocking threads, each client keeps a worker to itself.
-        let threads = runtime.contains(&"threads");
-        let runtime = if threads { &["--runtime", "threads", "--threads", "4"] } else { *runtime };
-        let from = Varve::start(&here, runtime);
+        let from = Varve::start(&here, with_workers(runtime));
         let mut other = from.connect();
         let () = other.set("k", "v").unwrap();
         let Stranger { port, tell, asked } = stranger(b"+OK\r\n", b"+OK\r\n");
@@ -157,9 +162,7 @@ fn black_hole() -> (u16, Arc<AtomicBool>) {
 fn a_black_hole_holds_up_nobody_is_left_alone_and_is_tried_again() {
     for runtime in ONE_THREAD {
         let (_one, here) = folder();
-        let threads = runtime.contains(&"threads");
-        let runtime = if threads { &["--runtime", "threads", "--threads", "4"] } else { *runtime };
-        let from = Varve::start(&here, runtime);
+        let from = Varve::start(&here, with_workers(runtime));
         let mut other = from.connect();
         let () = other.mset(&[("k", "v"), ("another", "1")]).unwrap();
         let (port, awake) = black_hole();
