@@ -71,7 +71,7 @@ impl Polled {
         let mut guard = self.0.readable().await?;
         let listener = self.0.get_ref();
         match listener.stream.accept() {
-            Ok(accepted) => Task::spawn(shared, &*listener.service, accepted),
+            Ok(accepted) => Task::spawn(shared, &listener.service, accepted),
             Err(error) if error.kind() == ErrorKind::WouldBlock => guard.clear_ready(),
             Err(error) => return Err(error),
         }

@@ -1,8 +1,8 @@
 //! The tokio runtime: one task per connection on a work-stealing scheduler.
 //!
 //! Promises: a task that panics ends only its own connection; an idle connection owns neither a
-//! buffer nor a timer; `block_in_place` is used only for services that may block, and for calls
-//! that turn out to take long. The crate sees only bytes and [`runtime::Connection`]s: no commands,
+//! buffer nor a timer; a turn runs in `block_in_place` only if the service says before it that it may
+//! block, and for the rest of a call that turns out to take long. The crate sees only bytes and [`runtime::Connection`]s: no commands,
 //! keys or storage.
 //!
 //! The number of threads can be changed while serving: all tasks move to another scheduler.

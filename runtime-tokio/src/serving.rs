@@ -20,14 +20,12 @@ const DRAIN_POLL: Duration = Duration::from_millis(5);
 pub(crate) struct Shared {
     pub context: Arc<RuntimeContext>,
     pub registry: Registry,
-    /// Whether turns run in `block_in_place`, because the service may block in any of them.
-    pub blocking: bool,
     home: Mutex<Arc<Home>>,
 }
 
 impl Shared {
-    pub fn new(context: Arc<RuntimeContext>, home: Arc<Home>, blocking: bool) -> Self {
-        Shared { context, registry: Registry::default(), blocking, home: Mutex::new(home) }
+    pub fn new(context: Arc<RuntimeContext>, home: Arc<Home>) -> Self {
+        Shared { context, registry: Registry::default(), home: Mutex::new(home) }
     }
 
     /// The scheduler for new tasks. It runs as long as the reference exists.
@@ -55,10 +53,9 @@ impl Serving {
         listeners: Vec<Listener>,
         context: Arc<RuntimeContext>,
     ) -> io::Result<Self> {
-        let blocking = listeners.iter().any(|listener| listener.service.may_block());
         let listeners: Vec<_> = listeners.into_iter().map(Arc::new).collect();
         let scheduler = Scheduler::start(threads)?;
-        let shared = Arc::new(Shared::new(context, scheduler.home().clone(), blocking));
+        let shared = Arc::new(Shared::new(context, scheduler.home().clone()));
         let accepting = Accepting::start(&listeners, &shared)?;
         shared.context.stats.threads.store(threads as u64, Relaxed);
         let (leaving, drained) = (Vec::new(), Arc::default());

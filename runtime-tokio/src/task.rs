@@ -55,6 +55,7 @@ struct Entry {
     number: u64,
     waker: Arc<ConnectionWaker>,
     shared: Arc<Shared>,
+    service: Arc<dyn Service>,
 }
 
 impl Drop for Entry {
@@ -90,7 +91,7 @@ pub(crate) struct Task {
 
 impl Task {
     /// Creates a connection of the service for a new client, and serves it unless it is refused.
-    pub fn spawn(shared: &Arc<Shared>, service: &dyn Service, accepted: (Socket, Peer)) {
+    pub fn spawn(shared: &Arc<Shared>, service: &Arc<dyn Service>, accepted: (Socket, Peer)) {
         if let Some(task) = Self::open(shared, service, accepted) {
             task.run();
         }
@@ -99,7 +100,7 @@ impl Task {
     /// Creates a connection on the scheduler of the moment. Returns none if it is refused.
     fn open(
         shared: &Arc<Shared>,
-        service: &dyn Service,
+        service: &Arc<dyn Service>,
         (socket, peer): (Socket, Peer),
     ) -> Option<Self> {
         let (home, context) = (shared.home(), &shared.context);
@@ -110,9 +111,10 @@ impl Task {
         let polled = polled.inspect_err(|error| tracing::warn!(%error, "cannot poll a connection"));
         drop(entered);
         let (polled, now) = (polled.ok()?, context.clock.now());
-        let driver = Driver::connect(context, service, (polled, peer), std_waker, now)?;
+        let driver = Driver::connect(context, &**service, (polled, peer), std_waker, now)?;
         let number = shared.registry.add(waker.clone());
-        Some(Self::new(driver, Entry { number, waker, shared: shared.clone() }, home))
+        let (shared, service) = (shared.clone(), service.clone());
+        Some(Self::new(driver, Entry { number, waker, shared, service }, home))
     }
 
     fn new(driver: Driver<Polled>, entry: Entry, home: Arc<Home>) -> Self {
@@ -189,11 +191,12 @@ impl Task {
         events
     }
 
+    /// Makes a turn; without the scheduler's core, which another thread takes meanwhile, if it may block.
     fn turn(&mut self, events: Events) -> Turn {
-        let (driver, shared) = (&mut self.driver, &self.entry.shared);
-        let clock = &shared.context.clock;
+        let Task { driver, entry, .. } = self;
+        let clock = &entry.shared.context.clock;
         let mut turn = || BUFFER.with_borrow_mut(|b| driver.turn(events, b, clock.now()));
-        if shared.blocking { block_in_place(turn) } else { turn() }
+        if entry.service.may_block() { block_in_place(turn) } else { turn() }
     }
 
     /// Makes turns while there is something to do.
@@ -296,14 +299,14 @@ mod tests {
         let client = TcpStream::connect(address).unwrap();
         let accepted = Stream::Tcp(listener).accept().unwrap();
         let service = Arc::<Toy>::default().service();
-        (Task::open(shared, &*service, accepted).expect("not refused"), client)
+        (Task::open(shared, &service, accepted).expect("not refused"), client)
     }
 
     #[test]
     fn a_task_moves_also_if_it_takes_the_wake_for_that_with_an_earlier_one() {
         let scheduler = Scheduler::start(1).unwrap();
         let context = RuntimeContext { clock: Clock::new(), stats: Arc::default() };
-        let shared = Arc::new(Shared::new(Arc::new(context), scheduler.home().clone(), false));
+        let shared = Arc::new(Shared::new(Arc::new(context), scheduler.home().clone()));
         let (mut task, client) = connected(&shared);
         let mut cx = Context::from_waker(Waker::noop());
         assert!(task.turns(&mut cx).is_pending());

@@ -204,8 +204,9 @@ pub trait Service: Send + Sync {
     fn connect(&self, peer: Peer, waker: Waker, now: Now)
     -> Result<Box<dyn Connection>, Rejection>;
 
-    /// Whether a call into a connection may block its thread for long (disk reads). A runtime that
-    /// can keep other connections going meanwhile should then do so.
+    /// Whether the next call into a connection is likely to block its thread for long (disk reads). The
+    /// answer is cheap and changes while serving, so a runtime that can keep other connections going meanwhile,
+    /// at a price, asks before each turn.
     fn may_block(&self) -> bool {
         false
     }

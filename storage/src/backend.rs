@@ -273,7 +273,9 @@ pub trait Backend: Send + Sync {
     /// `decay_min` minutes without an access they lose one, never if it is 0.
     fn set_frequency(&self, _log_factor: u32, _decay_min: u32) {}
 
-    /// Whether calls may block for long on a disk.
+    /// Whether the next call is likely to wait for a disk longer than it takes to give the thread's other work
+    /// to another thread, some tens of microseconds. The answer costs about a nanosecond and changes with what
+    /// the last calls took.
     fn may_block(&self) -> bool {
         false
     }

@@ -52,6 +52,8 @@ pub struct Toy {
     pub refuse: AtomicBool,
     /// Panic on new connections.
     pub panic_on_connect: AtomicBool,
+    /// Answer that the next call may block.
+    pub may_block: AtomicBool,
     named: Mutex<HashMap<String, Arc<Inbox>>>,
 }
 
@@ -97,6 +99,10 @@ impl Service for ToyService {
         *self.0.threads.lock().unwrap().entry(std::thread::current().id()).or_default() += 1;
         let inbox = Arc::new(Inbox { waker, messages: Mutex::default() });
         Ok(Box::new(Line::new(self.0.clone(), inbox)))
+    }
+
+    fn may_block(&self) -> bool {
+        self.0.may_block.load(SeqCst)
     }
 }
 

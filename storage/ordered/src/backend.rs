@@ -6,6 +6,7 @@ use super::garbage::Cleaner;
 use super::hashing::Seed;
 use super::keys;
 use super::kv::{Batch, OrderedKv};
+use super::waits::Waits;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub struct OrderedBackend {
     pub(super) snapshotting: AtomicBool,
     /// A script runs that may hold its shards for long.
     pub(super) busy: Busy,
+    pub(super) waits: Waits,
 }
 
 /// The state that a shard's lock guards beside its keys. The times of recent accesses: a read does not

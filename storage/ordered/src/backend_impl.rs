@@ -7,6 +7,7 @@ use super::snapshot::SnapshotRun;
 use super::tx::OrderedTx;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 use storage::backend::HeldUp;
 use storage::{
     Backend, BackendStats, Db, EncodingLimits, Error, Key, Locks, Position, Result, Snapshot, Tx,
@@ -47,9 +48,12 @@ impl Backend for OrderedBackend {
                 None => {}
             }
         };
+        let began = Instant::now();
         let mut tx = OrderedTx::new(self, guards, now_ms);
         body(&mut tx);
-        tx.commit()
+        let done = tx.commit();
+        self.waits.note(began.elapsed());
+        done
     }
 
     fn set_busy(&self, busy: bool) {
@@ -114,7 +118,7 @@ impl Backend for OrderedBackend {
     }
 
     fn may_block(&self) -> bool {
-        true
+        self.waits.are_likely()
     }
 
     fn set_encoding_limits(&self, limits: &EncodingLimits) {

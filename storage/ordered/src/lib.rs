@@ -19,6 +19,7 @@
 //! | `strings`, `list`, `set`, `hash`, `sorted_set`, `stream` | the types; `elements` is their common part |
 //! | `ranks` | counts that tell a rank in a sorted set without walking to it |
 //! | `garbage` | deleting the records of dropped values |
+//! | `waits` | whether the next call is likely to wait for the disk |
 //! | `snapshot`, `copying`, `value` | point-in-time copies; values as RDB objects |
 //! | [`testing`] | the suite that every engine passes, and an engine that counts operations |
 //!
@@ -59,6 +60,7 @@ mod strings;
 mod tx;
 mod tx_impl;
 mod value;
+mod waits;
 
 #[cfg(all(test, any(feature = "sled", feature = "fjall")))]
 mod tests;

@@ -7,6 +7,7 @@ use super::garbage::Cleaner;
 use super::hashing::Seed;
 use super::keys::{self, DATABASES, VERSIONS};
 use super::kv::{Batch, OrderedKv};
+use super::waits::Waits;
 use super::{Config, Engine};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -78,6 +79,7 @@ impl OrderedBackend {
             copying: RwLock::new(None),
             snapshotting: AtomicBool::new(false),
             busy: Busy::default(),
+            waits: Waits::default(),
             kv,
         };
         backend.recover(u64::from(shards) == stored)?;
