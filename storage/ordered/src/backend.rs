@@ -4,8 +4,11 @@
 use super::copying::CopyOnWrite;
 use super::garbage::Cleaner;
 use super::hashing::Seed;
+use super::kept::Kept;
 use super::keys;
 use super::kv::{Batch, OrderedKv};
+use super::ranks::Node;
+use super::small::Small;
 use super::waits::Waits;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
@@ -21,6 +24,8 @@ const VERSIONS_RESERVED: u64 = 1 << 20;
 /// The time that a transaction waits for a shard before it lets go of those it has and starts
 /// again.
 const PATIENCE: Duration = Duration::from_millis(20);
+/// Bytes of sorted sets' nodes that are kept in memory at most, and as many of small sorted sets.
+pub(super) const KEPT_BYTES_MAX: usize = 8 << 20;
 /// Entries of a shard's table of recent accesses.
 const RECENT_ENTRIES: usize = 256;
 
@@ -48,6 +53,10 @@ pub struct OrderedBackend {
     /// A script runs that may hold its shards for long.
     pub(super) busy: Busy,
     pub(super) waits: Waits,
+    /// Nodes of sorted sets' trees.
+    pub(super) nodes: Kept<Node>,
+    /// Sorted sets without a tree.
+    pub(super) small: Kept<Arc<Small>>,
 }
 
 /// The state that a shard's lock guards beside its keys. The times of recent accesses: a read does not

@@ -228,7 +228,7 @@ pub fn all_by_score(version: u64) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// Where the place in score order starts in a by-score key.
-const PLACE_AT: usize = 9;
+pub const PLACE_AT: usize = 9;
 
 /// The place in score order that a by-score key ends with; `None` for what ends the last one.
 pub fn place(key: &[u8]) -> Option<&[u8]> {

@@ -18,6 +18,8 @@
 //! | `encoding` | the names of encodings that Redis would give |
 //! | `strings`, `list`, `set`, `hash`, `sorted_set`, `stream` | the types; `elements` is their common part |
 //! | `ranks` | counts that tell a rank in a sorted set without walking to it |
+//! | `small` | a small sorted set in score order, in memory |
+//! | `kept` | nodes of `ranks`, and small sorted sets, that are kept in memory |
 //! | `garbage` | deleting the records of dropped values |
 //! | `waits` | whether the next call is likely to wait for the disk |
 //! | `snapshot`, `copying`, `value` | point-in-time copies; values as RDB objects |
@@ -46,6 +48,7 @@ mod fjall;
 mod garbage;
 mod hash;
 mod hashing;
+mod kept;
 mod keys;
 mod list;
 mod open;
@@ -53,6 +56,7 @@ mod ranks;
 mod set;
 #[cfg(feature = "sled")]
 mod sled;
+mod small;
 mod snapshot;
 mod sorted_set;
 mod stream;

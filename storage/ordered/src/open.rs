@@ -1,10 +1,11 @@
 //! Opens a store: its settings, its counters, and the changes that another number of shards
 //! requires.
 
-use super::backend::{OrderedBackend, Shard, ShardCounts, Versions};
+use super::backend::{KEPT_BYTES_MAX, OrderedBackend, Shard, ShardCounts, Versions};
 use super::codec::{self, CleanCounts, DbMap};
 use super::garbage::Cleaner;
 use super::hashing::Seed;
+use super::kept::Kept;
 use super::keys::{self, DATABASES, VERSIONS};
 use super::kv::{Batch, OrderedKv};
 use super::waits::Waits;
@@ -80,6 +81,8 @@ impl OrderedBackend {
             snapshotting: AtomicBool::new(false),
             busy: Busy::default(),
             waits: Waits::default(),
+            nodes: Kept::new(KEPT_BYTES_MAX),
+            small: Kept::new(KEPT_BYTES_MAX),
             kv,
         };
         backend.recover(u64::from(shards) == stored)?;

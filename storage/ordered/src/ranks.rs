@@ -12,12 +12,17 @@
 //! read from its current beginning and not from its first one, where an engine with tombstones
 //! would have to visit them.
 
+mod node;
+
 use super::codec::Ranks;
 use super::keys;
 use super::kv::Read;
 use super::tx::OrderedTx;
+use node::{Child, ROOT};
 use smallvec::SmallVec;
 use storage::{Error, Result};
+
+pub(super) use node::{Changes, Node, Place};
 
 /// Sorted sets up to this size have no tree: they are walked.
 pub(super) const TREE_FROM: u64 = if cfg!(test) { 16 } else { 256 };
@@ -27,12 +32,6 @@ const BUCKET_MAX: u64 = if cfg!(test) { 8 } else { 128 };
 const NODE_MAX: usize = if cfg!(test) { 4 } else { 256 };
 /// Longest bound, bytes. Where neighbours differ only behind this, a bucket stays undivided.
 const BOUND_BYTES_MAX: usize = 255;
-/// The node that all others hang from.
-const ROOT: u32 = 0;
-
-/// A place in score order: the last part of a by-score record's key.
-pub(super) type Place = [u8];
-
 /// The tree of one sorted set. What changes in `ranks` belongs into the metadata.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tree {
@@ -40,99 +39,10 @@ pub(super) struct Tree {
     pub(super) ranks: Ranks,
 }
 
-/// The bounds of a node: number of entries, then for each where its bound ends and which node it
-/// leads to, then the bounds.
-struct Bounds(Vec<u8>);
-
-/// Bytes of an entry in [`Bounds`] before the bounds themselves.
-const ENTRY_BYTES: usize = 6;
-
-impl Bounds {
-    fn encode(entries: &[Child]) -> Self {
-        let mut out = (entries.len() as u16).to_be_bytes().to_vec();
-        let mut end = 0u16;
-        for entry in entries {
-            end += entry.bound.len() as u16;
-            out.extend_from_slice(&end.to_be_bytes());
-            out.extend_from_slice(&entry.child.to_be_bytes());
-        }
-        entries.iter().for_each(|entry| out.extend_from_slice(&entry.bound));
-        Bounds(out)
-    }
-
-    fn u16_at(&self, at: usize) -> usize {
-        let bytes = self.0.get(at..at + 2).and_then(|bytes| bytes.try_into().ok());
-        bytes.map_or(0, u16::from_be_bytes).into()
-    }
-
-    fn len(&self) -> usize {
-        self.u16_at(0)
-    }
-
-    fn child(&self, index: usize) -> u32 {
-        let at = 4 + index * ENTRY_BYTES;
-        let bytes = self.0.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
-        bytes.map_or(ROOT, u32::from_be_bytes)
-    }
-
-    fn bound(&self, index: usize) -> &[u8] {
-        let begin = if index == 0 { 0 } else { self.u16_at(2 + (index - 1) * ENTRY_BYTES) };
-        let end = self.u16_at(2 + index * ENTRY_BYTES);
-        let base = 2 + self.len() * ENTRY_BYTES;
-        self.0.get(base + begin..base + end).unwrap_or_default()
-    }
-
-    /// The entry that a place belongs to: the last one that does not begin behind it, or the first.
-    fn find(&self, place: &Place) -> usize {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.bound(middle) <= place { low = middle + 1 } else { high = middle }
-        }
-        low.saturating_sub(1)
-    }
-
-    fn entries(&self, counts: &[u64]) -> Vec<Child> {
-        let entry = |(index, &count): (usize, &u64)| Child {
-            bound: self.bound(index).to_vec(),
-            child: self.child(index),
-            count,
-        };
-        counts.iter().enumerate().map(entry).collect()
-    }
-}
-
-/// Counts in as few bytes each as the largest needs, the number of which comes first.
-fn encode_counts(counts: &[u64]) -> Vec<u8> {
-    let most = counts.iter().copied().max().unwrap_or_default();
-    let width = (8 - most.leading_zeros() as usize / 8).max(1);
-    let mut out = Vec::with_capacity(1 + counts.len() * width);
-    out.push(width as u8);
-    for count in counts {
-        out.extend_from_slice(&count.to_be_bytes()[8 - width..]);
-    }
-    out
-}
-
-fn decode_counts(record: &[u8]) -> Option<Vec<u64>> {
-    let (&width, counts) = record.split_first()?;
-    let counts = counts.chunks_exact(usize::from(width.clamp(1, 8)));
-    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, &byte| number << 8 | u64::from(byte));
-    Some(counts.map(number).collect())
-}
-
-/// One entry of a node: a bucket, or a node below.
-#[derive(Clone, Debug)]
-struct Child {
-    bound: Vec<u8>,
-    child: u32,
-    count: u64,
-}
-
 /// A node on the way to a place, and which of its entries leads there.
 struct Step {
-    node: u32,
-    bounds: Bounds,
+    number: u32,
+    node: Node,
     at: usize,
 }
 
@@ -155,50 +65,32 @@ pub(super) struct PreparedUpdate {
 }
 
 impl Tree {
-    fn bounds(&self, read: &dyn Read, node: u32) -> Result<Bounds> {
-        let record = read.get(keys::ELEMENTS, &keys::rank_bounds(self.version, node))?;
-        let bounds = record.map(Bounds).filter(|bounds| bounds.len() > 0);
-        bounds.ok_or_else(|| Error::corrupt("a sorted set misses a node of its ranks"))
+    fn node(&self, tx: &OrderedTx<'_>, number: u32) -> Result<Node> {
+        tx.node((self.version, number))
     }
 
-    fn counts(&self, read: &dyn Read, node: u32, bounds: &Bounds) -> Result<Vec<u64>> {
-        let record = read.get(keys::ELEMENTS, &keys::rank_counts(self.version, node))?;
-        let counts = record.as_deref().and_then(decode_counts);
-        let counts = counts.filter(|counts| counts.len() == bounds.len());
-        counts.ok_or_else(|| Error::corrupt("bounds and counts of a sorted set differ"))
-    }
-
-    fn path(&self, read: &dyn Read, place: &Place) -> Result<Path> {
-        self.path_beside(read, place, &[])
-    }
-
-    /// The path to a place; nodes that it shares with another path are not read again.
-    fn path_beside(&self, read: &dyn Read, place: &Place, other: &[Step]) -> Result<Path> {
-        let (mut path, mut node) = (Path::new(), ROOT);
-        for level in 0..usize::from(self.ranks.levels) {
-            let bounds = match other.get(level).filter(|step| step.node == node) {
-                Some(step) => Bounds(step.bounds.0.clone()),
-                None => self.bounds(read, node)?,
-            };
-            let at = bounds.find(place);
-            let child = bounds.child(at);
-            path.push(Step { node, bounds, at });
-            node = child;
+    fn path(&self, tx: &OrderedTx<'_>, place: &Place) -> Result<Path> {
+        let (mut path, mut number) = (Path::new(), ROOT);
+        for _ in 0..self.ranks.levels {
+            let node = self.node(tx, number)?;
+            let at = node.bounds.find(place);
+            let child = node.bounds.child(at);
+            path.push(Step { number, node, at });
+            number = child;
         }
         Ok(path)
     }
 
     /// Members before a place.
-    pub(super) fn before(&self, read: &dyn Read, place: &Place) -> Result<u64> {
+    pub(super) fn before(&self, tx: &OrderedTx<'_>, place: &Place) -> Result<u64> {
         let (mut before, mut low) = (0, Vec::new());
-        for step in self.path(read, place)? {
-            let counts = self.counts(read, step.node, &step.bounds)?;
-            before += counts.iter().take(step.at).sum::<u64>();
-            low = step.bounds.bound(step.at).to_vec();
+        for step in self.path(tx, place)? {
+            before += step.node.counts.iter().take(step.at).sum::<u64>();
+            low = step.node.bounds.bound(step.at).to_vec();
         }
         let lo = keys::at_place(self.version, &low);
         let hi = keys::at_place(self.version, place);
-        read.scan(keys::ELEMENTS, &lo, &hi, false, &mut |_, _| {
+        tx.scan(keys::ELEMENTS, &lo, &hi, false, &mut |_, _| {
             before += 1;
             true
         })?;
@@ -206,50 +98,36 @@ impl Tree {
     }
 
     /// A place, and the number of members to skip from there to the one of this rank.
-    pub(super) fn seek(&self, read: &dyn Read, rank: u64) -> Result<(Vec<u8>, u64)> {
-        let (mut node, mut low, mut left) = (ROOT, Vec::new(), rank);
+    pub(super) fn seek(&self, tx: &OrderedTx<'_>, rank: u64) -> Result<(Vec<u8>, u64)> {
+        let (mut number, mut low, mut left) = (ROOT, Vec::new(), rank);
         for _ in 0..self.ranks.levels {
-            let bounds = self.bounds(read, node)?;
-            let counts = self.counts(read, node, &bounds)?;
+            let Node { bounds, counts } = self.node(tx, number)?;
             let mut at = 0;
             while at + 1 < counts.len() && left >= counts[at] {
                 left -= counts[at];
                 at += 1;
             }
             low = bounds.bound(at).to_vec();
-            node = bounds.child(at);
+            number = bounds.child(at);
         }
         Ok((low, left))
     }
 
     /// A place that no member lies before.
-    pub(super) fn first(&self, read: &dyn Read) -> Result<Vec<u8>> {
-        let (mut node, mut low) = (ROOT, Vec::new());
+    pub(super) fn first(&self, tx: &OrderedTx<'_>) -> Result<Vec<u8>> {
+        let (mut number, mut low) = (ROOT, Vec::new());
         for _ in 0..self.ranks.levels {
-            let bounds = self.bounds(read, node)?;
+            let Node { bounds, .. } = self.node(tx, number)?;
             low = bounds.bound(0).to_vec();
-            node = bounds.child(0);
+            number = bounds.child(0);
         }
         Ok(low)
     }
 
     // -- changes ---------------------------------------------------------------------------------
 
-    fn put_counts(&self, tx: &mut OrderedTx<'_>, node: u32, counts: &[u64]) {
-        let record = encode_counts(counts);
-        tx.batch.put(keys::ELEMENTS, keys::rank_counts(self.version, node), record);
-    }
-
-    fn put_node(&self, tx: &mut OrderedTx<'_>, node: u32, entries: &[Child]) {
-        let Bounds(record) = Bounds::encode(entries);
-        tx.batch.put(keys::ELEMENTS, keys::rank_bounds(self.version, node), record);
-        let counts: Vec<u64> = entries.iter().map(|entry| entry.count).collect();
-        self.put_counts(tx, node, &counts);
-    }
-
-    fn delete_node(&self, tx: &mut OrderedTx<'_>, node: u32) {
-        tx.batch.delete(keys::ELEMENTS, keys::rank_bounds(self.version, node));
-        tx.batch.delete(keys::ELEMENTS, keys::rank_counts(self.version, node));
+    fn put_node(&self, tx: &mut OrderedTx<'_>, number: u32, entries: &[Child]) {
+        tx.put_node((self.version, number), entries);
     }
 
     fn new_node(&mut self) -> u32 {
@@ -260,16 +138,15 @@ impl Tree {
     /// Reads what is needed to count a member at `new`, and no longer at `old`.
     pub(super) fn plan(
         &self,
-        read: &dyn Read,
+        tx: &OrderedTx<'_>,
         old: Option<&Place>,
         new: Option<&Place>,
     ) -> Result<PreparedUpdate> {
-        let old = old.map(|place| self.path(read, place)).transpose()?;
-        let beside = old.as_deref().unwrap_or_default();
-        let new = new.map(|place| self.path_beside(read, place, beside)).transpose()?;
+        let old = old.map(|place| self.path(tx, place)).transpose()?;
+        let new = new.map(|place| self.path(tx, place)).transpose()?;
         let shared = match (&old, &new) {
             (Some(old), Some(new)) => {
-                let same = |(a, b): &(&Step, &Step)| (a.node, a.at) == (b.node, b.at);
+                let same = |(a, b): &(&Step, &Step)| (a.number, a.at) == (b.number, b.at);
                 old.iter().zip(new).take_while(same).count()
             }
             _ => 0,
@@ -277,32 +154,12 @@ impl Tree {
         let mut plan =
             PreparedUpdate { old, new, counts: SmallVec::new(), left: u64::MAX, joined: 0 };
         for step in plan.new.iter().flatten().skip(shared) {
-            plan.joined = self.adjust(read, &mut plan.counts, step, 1)?;
+            plan.joined = adjust(&mut plan.counts, step, 1);
         }
         for step in plan.old.iter().flatten().skip(shared) {
-            plan.left = self.adjust(read, &mut plan.counts, step, -1)?;
+            plan.left = adjust(&mut plan.counts, step, -1);
         }
         Ok(plan)
-    }
-
-    /// Adds to one count among those read, reading the node's first if need be; the sum.
-    fn adjust(
-        &self,
-        read: &dyn Read,
-        counts: &mut NodeCounts,
-        step: &Step,
-        by: i64,
-    ) -> Result<u64> {
-        let at = match counts.iter().position(|(node, _)| *node == step.node) {
-            Some(at) => at,
-            None => {
-                counts.push((step.node, self.counts(read, step.node, &step.bounds)?));
-                counts.len() - 1
-            }
-        };
-        let count = &mut counts[at].1[step.at];
-        *count = count.saturating_add_signed(by);
-        Ok(*count)
     }
 
     /// Carries out a plan for the places `old` and `new`, whose records have been changed.
@@ -313,7 +170,9 @@ impl Tree {
         old: Option<&Place>,
         new: Option<&Place>,
     ) -> Result<()> {
-        plan.counts.iter().for_each(|(node, counts)| self.put_counts(tx, *node, counts));
+        for (number, counts) in plan.counts {
+            tx.put_counts((self.version, number), counts)?;
+        }
         // A bucket that cannot be divided is looked at again when it has doubled.
         let divides = plan.joined >= BUCKET_MAX && plan.joined.is_power_of_two();
         if let (Some(path), Some(place)) = (plan.new, new) {
@@ -335,13 +194,13 @@ impl Tree {
     /// Sees to it that a bucket does not begin behind a member of it.
     fn lower(&self, tx: &mut OrderedTx<'_>, path: &Path, place: &Place) -> Result<()> {
         let Some((leaf, above)) = path.split_last() else { return Ok(()) };
-        if leaf.bounds.bound(leaf.at) <= place {
+        if leaf.node.bounds.bound(leaf.at) <= place {
             return Ok(());
         }
         // Everything left of the bucket lies before any bound on the way that is not behind.
         let mut bound = &place[..place.len().min(BOUND_BYTES_MAX)];
         for step in above {
-            let floor = step.bounds.bound(step.at);
+            let floor = step.node.bounds.bound(step.at);
             if floor <= place {
                 bound = bound.max(floor);
             }
@@ -349,15 +208,15 @@ impl Tree {
         let bound = bound.to_vec();
         let mut entries = self.entries(tx, leaf)?;
         entries[leaf.at].bound = bound;
-        self.put_node(tx, leaf.node, &entries);
+        self.put_node(tx, leaf.number, &entries);
         Ok(())
     }
 
+    /// The entries of a step's node as they are by now.
     fn entries(&self, tx: &OrderedTx<'_>, step: &Step) -> Result<Vec<Child>> {
-        let bounds = self.bounds(tx, step.node)?;
-        let counts = self.counts(tx, step.node, &bounds)?;
-        match step.at < counts.len() {
-            true => Ok(bounds.entries(&counts)),
+        let node = self.node(tx, step.number)?;
+        match step.at < node.counts.len() {
+            true => Ok(node.entries()),
             false => Err(Error::corrupt("a node of a sorted set's ranks is too short")),
         }
     }
@@ -371,10 +230,11 @@ impl Tree {
         };
         entries[leaf.at].count = left;
         entries.insert(leaf.at + 1, Child { bound, child: ROOT, count: count - left });
-        let mut node = leaf.node;
+        let mut number = leaf.number;
         while entries.len() > NODE_MAX {
             let right = entries.split_off(entries.len() / 2);
-            let (low, high) = (self.put_half(tx, node, &entries), self.put_half(tx, ROOT, &right));
+            let (low, high) =
+                (self.put_half(tx, number, &entries), self.put_half(tx, ROOT, &right));
             let Some(parent) = path.pop() else {
                 self.ranks.levels += 1;
                 self.put_node(tx, ROOT, &[low, high]);
@@ -383,9 +243,9 @@ impl Tree {
             entries = self.entries(tx, &parent)?;
             entries[parent.at].count = low.count;
             entries.insert(parent.at + 1, high);
-            node = parent.node;
+            number = parent.number;
         }
-        self.put_node(tx, node, &entries);
+        self.put_node(tx, number, &entries);
         Ok(())
     }
 
@@ -445,10 +305,10 @@ impl Tree {
             let mut entries = self.entries(tx, &step)?;
             entries.remove(step.at);
             if !entries.is_empty() {
-                self.put_node(tx, step.node, &entries);
+                self.put_node(tx, step.number, &entries);
                 return Ok(());
             }
-            self.delete_node(tx, step.node);
+            tx.delete_node((self.version, step.number));
         }
         self.ranks = Ranks::default();
         Ok(())
@@ -471,6 +331,17 @@ impl Tree {
         self.put_node(tx, ROOT, &entries);
         Ok(())
     }
+}
+
+/// Adds to one count among those that change; the sum.
+fn adjust(counts: &mut NodeCounts, step: &Step, by: i64) -> u64 {
+    let at = counts.iter().position(|(number, _)| *number == step.number).unwrap_or_else(|| {
+        counts.push((step.number, step.node.counts.to_vec()));
+        counts.len() - 1
+    });
+    let count = &mut counts[at].1[step.at];
+    *count = count.saturating_add_signed(by);
+    *count
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 //! seek. An ordered engine does not count the records that it skips, so a large set has a tree of
 //! counts.
 
-use super::codec::{Form, Ranks};
+use super::codec::{Form, Map, Ranks};
 use super::elements::OpenedMap;
 use super::keys;
-use super::kv::{KEY_BYTES_MAX, Read};
+use super::kv::{KEY_BYTES_MAX, Read, VisitRecord};
 use super::ranks::{PreparedUpdate, TREE_FROM, Tree};
 use storage::types::{Inserted, LexBound, VisitScored, ZRange};
 use storage::{Error, Result, SortedSet};
@@ -75,17 +75,50 @@ impl OrderedSortedSet<'_, '_> {
         let mut tree = Tree { version: map.version, ranks: map.ranks };
         match plan {
             Some(plan) => tree.apply(self.0.tx, plan, old.map(place), new.map(place))?,
-            None if len > TREE_FROM && new.is_some() => tree.build(self.0.tx, len)?,
+            None if len > TREE_FROM && new.is_some() => {
+                tree.build(self.0.tx, len)?;
+                self.0.tx.forget_small_set(tree.version);
+            }
             None => return Ok(()),
         }
         self.0.map()?.ranks = tree.ranks;
         Ok(())
     }
 
-    fn put_by_score(&mut self, key: Vec<u8>, score: f64) {
-        let negative_zero = score == 0.0 && score.is_sign_negative();
-        let value = if negative_zero { NEGATIVE_ZERO.to_vec() } else { Vec::new() };
-        self.0.tx.batch.put(keys::ELEMENTS, key, value);
+    /// Changes records in score order: a member's from one key to another, with the value behind it.
+    fn move_by_score(&mut self, old: Option<&[u8]>, new: Option<(&[u8], &[u8])>) -> Result<()> {
+        let Map { version, len, ranks, .. } = *self.0.meta()?;
+        let tx = &mut *self.0.tx;
+        if let Some(old) = old {
+            tx.batch.delete(keys::ELEMENTS, old.to_vec());
+        }
+        if let Some((new, value)) = new {
+            tx.batch.put(keys::ELEMENTS, new.to_vec(), value.to_vec());
+        }
+        if ranks.levels == 0 {
+            let was_empty = len == 1 && old.is_none();
+            tx.change_small_set(version, was_empty, |small| {
+                old.into_iter().for_each(|old| small.remove(place(old)));
+                new.into_iter().for_each(|(new, value)| small.put(place(new), value));
+            });
+        }
+        Ok(())
+    }
+
+    /// Visits records in score order.
+    fn scan_by_score(
+        &self,
+        (lo, hi): (&[u8], &[u8]),
+        reverse: bool,
+        visit: VisitRecord<'_>,
+    ) -> Result<()> {
+        let Map { version, ranks, .. } = *self.0.meta()?;
+        let small = if ranks.levels == 0 { self.0.tx.small_set(version)? } else { None };
+        match small {
+            Some(small) => small.scan(lo, hi, reverse, visit),
+            None => self.0.tx.scan(keys::ELEMENTS, lo, hi, reverse, visit)?,
+        }
+        Ok(())
     }
 
     fn by_score(&self, member: &[u8], score: f64) -> Result<Vec<u8>> {
@@ -98,7 +131,7 @@ impl OrderedSortedSet<'_, '_> {
         let key = self.by_score(member, score)?;
         let plan = self.plan(Some(&key), None)?;
         self.0.take(member, &old)?;
-        self.0.tx.batch.delete(keys::ELEMENTS, key.clone());
+        self.move_by_score(Some(&key), None)?;
         self.recount(plan, Some(&key), None)?;
         Ok(Some(score))
     }
@@ -139,7 +172,7 @@ impl OrderedSortedSet<'_, '_> {
     fn first_order(&self, version: u64) -> Result<u64> {
         let (lo, hi) = keys::all_by_score(version);
         let mut order = 0;
-        self.0.tx.scan(keys::ELEMENTS, &lo, &hi, false, &mut |key, _| {
+        self.scan_by_score((&lo, &hi), false, &mut |key, _| {
             order = keys::member_hash(key).unwrap_or_default();
             false
         })?;
@@ -158,7 +191,7 @@ impl OrderedSortedSet<'_, '_> {
             return Ok(());
         }
         let mut result = Ok(true);
-        self.0.tx.scan(keys::ELEMENTS, &span.lo, &span.hi, reverse, &mut |key, value| {
+        self.scan_by_score((&span.lo, &span.hi), reverse, &mut |key, value| {
             if skip > 0 {
                 skip -= 1;
                 return true;
@@ -270,10 +303,9 @@ impl SortedSet for OrderedSortedSet<'_, '_> {
         let key = self.by_score(member, score)?;
         let plan = self.plan(old_key.as_deref(), Some(&key))?;
         self.0.put(member, old.as_ref(), 0, &score_value(score))?;
-        if let Some(old) = &old_key {
-            self.0.tx.batch.delete(keys::ELEMENTS, old.clone());
-        }
-        self.put_by_score(key.clone(), score);
+        let negative_zero = score == 0.0 && score.is_sign_negative();
+        let value = if negative_zero { NEGATIVE_ZERO } else { &[] };
+        self.move_by_score(old_key.as_deref(), Some((&key, value)))?;
         self.recount(plan, old_key.as_deref(), Some(&key))?;
         Ok(if old.is_some() { Inserted::Updated } else { Inserted::Added })
     }

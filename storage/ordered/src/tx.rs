@@ -8,6 +8,8 @@ use super::backend::{Deltas, Guards, OrderedBackend, Shard, no_such_db};
 use super::codec::{self, Body, DbMap, Head, Map, MapKind};
 use super::keys;
 use super::kv::{Batch, Read, Space, VisitRecord, scan_merged};
+use super::ranks;
+use super::small::SmallSets;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
@@ -26,6 +28,9 @@ pub(super) struct OrderedTx<'b> {
     pub(super) hides_expired: bool,
     pub(super) expired: Vec<Expired>,
     pub(super) batch: Batch,
+    /// Changed nodes of sorted sets' trees, which become records of the batch in the end.
+    pub(super) nodes: ranks::Changes,
+    pub(super) small: SmallSets,
     pub(super) deltas: Deltas,
     /// The database map, once this transaction changed it.
     pub(super) map: Option<DbMap>,
@@ -153,6 +158,8 @@ impl<'b> OrderedTx<'b> {
             hides_expired: false,
             expired: Vec::new(),
             batch: Batch::default(),
+            nodes: ranks::Changes::default(),
+            small: SmallSets::default(),
             deltas: Deltas::new(),
             map: None,
             last: Positions::default(),
@@ -174,7 +181,10 @@ impl<'b> OrderedTx<'b> {
                 self.batch.put(keys::SYSTEM, key, position.seq.to_be_bytes().to_vec());
             }
         }
+        self.nodes.encode(self.backend, &mut self.batch);
         self.backend.write(std::mem::take(&mut self.batch))?;
+        std::mem::take(&mut self.nodes).keep(self.backend);
+        std::mem::take(&mut self.small).keep(self.backend);
         for position in self.last.iter() {
             self.guards.iter_mut().for_each(|(_, shard)| shard.last.set(position));
         }
@@ -204,6 +214,8 @@ impl<'b> OrderedTx<'b> {
     /// Forgets every change.
     pub(super) fn forget(&mut self) {
         self.batch = Batch::default();
+        self.nodes = ranks::Changes::default();
+        self.small = SmallSets::default();
         self.last = Positions::default();
         self.map = None;
         self.deltas.clear();

@@ -19,11 +19,11 @@ const TIMES: u64 = 12;
 const ONE: (u64, u64) = (6, 6);
 /// By what visits ten elements, or draws one at random.
 const TEN: (u64, u64) = (36, 6);
-/// By what changes a member of a sorted set: per level of its tree two more, now and then a node
-/// that is divided.
+/// By what changes a member of a sorted set: per level of its tree one more is written, now and then a bucket is read
+/// to divide it.
 const SCORED: (u64, u64) = (150, 14);
-/// By what looks up a rank: two paths down the tree, and part of a bucket at the end of each.
-const RANKED: (u64, u64) = (420, 14);
+/// By what looks up a rank: part of a bucket at the end of each of two paths down the tree, which is in memory.
+const RANKED: (u64, u64) = (300, 14);
 
 struct Bench {
     kv: CountingKv,

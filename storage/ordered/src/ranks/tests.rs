@@ -1,5 +1,6 @@
 //! Trees of many levels (they are narrow in unit tests), compared with what they count.
 
+use super::node::{Bounds, decode_counts, encode_counts};
 use super::*;
 use crate::testing::counting_kv::CountingKv;
 use crate::{OrderedBackend, codec};
@@ -86,8 +87,7 @@ impl Fixture {
         nodes: &mut usize,
     ) -> &'p [Vec<u8>] {
         *nodes += 1;
-        let bounds = tree.bounds(&self.kv, node).expect("bounds");
-        let counts = tree.counts(&self.kv, node, &bounds).expect("counts");
+        let Node { bounds, counts } = Node::read(&self.kv, (tree.version, node)).expect("a node");
         for (index, &count) in counts.iter().enumerate() {
             assert!(count > 0, "nothing empty is kept");
             assert!(index == 0 || bounds.bound(index - 1) < bounds.bound(index));
@@ -213,7 +213,12 @@ fn a_window_that_moves() {
     let tree = fixture.tree().expect("a tree");
     let first = keys::by_score(tree.version, keys::score_order(2890.0), &[]);
     let first = keys::place(&first).expect("a place");
-    assert!(tree.first(&fixture.kv).expect("a place").as_slice() > first, "reading begins there");
+    let (mut number, mut begin) = (ROOT, Vec::new());
+    for _ in 0..tree.ranks.levels {
+        let Node { bounds, .. } = Node::read(&fixture.kv, (tree.version, number)).expect("a node");
+        (number, begin) = (bounds.child(0), bounds.bound(0).to_vec());
+    }
+    assert!(begin.as_slice() > first, "reading begins there");
     let nodes: BTreeSet<u32> = (0..tree.ranks.next_node).collect();
     assert!(nodes.len() > 10, "many nodes have come and gone");
 }
@@ -232,7 +237,7 @@ fn counts_round_trip() {
 #[test]
 fn damaged_nodes_are_errors_not_panics() {
     for record in [&[][..], &[0, 0], &[0, 9], &[0, 2, 255, 255, 0, 0, 0, 0], &[255; 40]] {
-        let bounds = Bounds(record.to_vec());
+        let bounds = Bounds::from(record.to_vec());
         for index in 0..3 {
             let _ = (bounds.bound(index), bounds.child(index));
         }
@@ -249,6 +254,7 @@ fn damaged_nodes_are_errors_not_panics() {
         let mut batch = crate::kv::Batch::default();
         batch.put(keys::ELEMENTS, key, vec![0, 200, 1]);
         fixture.backend.engine().write(batch).expect("writes");
+        fixture.backend.nodes.take((tree.version, ROOT));
         fixture.on(|zset| {
             assert!(zset.rank(&[30], false).is_err());
             assert!(zset.remove(&[30]).is_err());

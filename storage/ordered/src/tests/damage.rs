@@ -180,3 +180,39 @@ fn a_failed_transaction_leaves_nothing_behind() {
         });
     }
 }
+
+/// What is kept in memory of a sorted set, small or large, is what has been written.
+#[test]
+fn a_failed_change_of_a_sorted_set_is_not_remembered() {
+    let engine = Failing::default();
+    let fail = engine.fail.clone();
+    let backend = OrderedBackend::over(Box::new(engine), 4, 2).unwrap();
+    for (name, members) in [(&b"small"[..], 5), (b"large", 100)] {
+        let name = key(&backend, 0, name);
+        let change = |member: &[u8], score: f64| {
+            backend.transact(Locks::All, 1, &mut |tx| {
+                let mut zset = tx.sorted_set(&name, Open::Create).unwrap().unwrap();
+                zset.insert(member, score).unwrap();
+                assert_eq!(zset.rank(member, false).unwrap().unwrap().1, score, "its own writes");
+            })
+        };
+        let ranks = || {
+            let mut ranks = Vec::new();
+            at(&backend, 1, |tx| {
+                let mut zset = tx.sorted_set(&name, Open::Existing).unwrap().unwrap();
+                ranks.extend((0..members).map(|n: u8| zset.rank(&[n], false).unwrap()));
+            });
+            ranks
+        };
+        (0..members).for_each(|n| change(&[n], f64::from(n)).unwrap());
+        let before = ranks();
+        assert_eq!(before[4], Some((4, 4.0)));
+        fail.store(true, Ordering::Relaxed);
+        assert!(change(&[4], -1.0).is_err());
+        assert!(change(&[200], -2.0).is_err());
+        fail.store(false, Ordering::Relaxed);
+        assert_eq!(ranks(), before);
+        change(&[4], -1.0).unwrap();
+        assert_eq!((ranks()[4], ranks()[0]), (Some((0, -1.0)), Some((1, 0.0))));
+    }
+}
