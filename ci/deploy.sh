@@ -7,18 +7,24 @@ bin=target/ci/venv-deploy/bin
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-"$bin/kubernetes-validate" --strict --quiet deploy/kubernetes/varve.yaml
-"$bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose/one.yml deploy/compose/monitored.yml
+"$bin/kubernetes-validate" --strict --quiet deploy/kubernetes/varve.yaml deploy/kubernetes/cluster.yaml
+"$bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose/one.yml deploy/compose/monitored.yml deploy/compose/cluster.yml
 # A schema that takes anything would take this, too.
 sed 's/replicas: 1/replicas: one/' deploy/kubernetes/varve.yaml >"$folder/wrong.yaml"
 if "$bin/kubernetes-validate" --strict --quiet "$folder/wrong.yaml" >/dev/null 2>&1; then echo "a wrong manifest is taken"; exit 1; fi
 
 "$bin/python" - "$folder" <<'PYTHON'
 import sys, yaml
-folder, (config,) = sys.argv[1], [d for d in yaml.safe_load_all(open("deploy/kubernetes/varve.yaml")) if d["kind"] == "ConfigMap"]
-open(f"{folder}/varve.toml", "w").write(config["data"]["varve.toml"])
+folder = sys.argv[1]
+for name in ("varve", "cluster"):
+    documents = yaml.safe_load_all(open(f"deploy/kubernetes/{name}.yaml"))
+    (config,) = [document for document in documents if document["kind"] == "ConfigMap"]
+    open(f"{folder}/{name}.toml", "w").write(config["data"]["varve.toml"])
 yaml.safe_load(open("deploy/kubernetes/monitor.yaml"))
 PYTHON
 echo token >"$folder/token"
-VARVE_ADMIN_TOKEN_FILE="$folder/token" "$VARVE" config check "$folder/varve.toml"
+for name in varve cluster; do
+    VARVE_ADMIN_TOKEN_FILE="$folder/token" VARVE_CLUSTER_SECRET_FILE="$folder/token" VARVE_CLUSTER_ANNOUNCE_IP=$name-0.pods \
+        "$VARVE" config check "$folder/$name.toml"
+done
 echo "manifests: right"

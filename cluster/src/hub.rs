@@ -155,8 +155,8 @@ impl Hub {
     /// Fails if the greeting is refused. That is counted, and logged once for each node and reason.
     pub fn merge(&self, said: Greeting, heard_from: &str) -> Result<(), Stranger> {
         let from = said.from;
-        let heard = self.change(|book| book.merge(said, heard_from));
-        heard.map(drop).map_err(|why| self.refuse(from, heard_from, why))
+        let merged = self.change(|book| book.merge(said, heard_from));
+        merged.map(drop).map_err(|why| self.refuse(from, heard_from, why))
     }
 
     /// Counts a refused greeting or message, and logs it unless that was done before.

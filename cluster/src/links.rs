@@ -78,7 +78,7 @@ pub struct Seen {
     /// The time when the connection was made.
     pub since: Option<Instant>,
     /// The time of its last answer.
-    pub heard: Option<Instant>,
+    pub last_contact: Option<Instant>,
 }
 
 /// Delivers a published message to the subscribers at this node.
@@ -225,7 +225,7 @@ impl Transport for Arc<Links> {
 
     fn reaches(&self, node: NodeId) -> bool {
         let seen = self.seen(node);
-        seen.is_up && seen.heard.is_some_and(|heard| heard.elapsed() < GREETING * 3)
+        seen.is_up && seen.last_contact.is_some_and(|at| at.elapsed() < GREETING * 3)
     }
 }
 
@@ -376,7 +376,7 @@ async fn visit(hub: &Arc<Hub>, peer: &Peer, link: &Link, proven: impl Fn()) -> R
     let (messages, posts) = (link.queue.open(&book), link.posts.open(&book));
     *link.client.lock() = Some(client.clone());
     let now = Some(Instant::now());
-    *link.seen.lock() = Seen { is_up: true, since: now, heard: now };
+    *link.seen.lock() = Seen { is_up: true, since: now, last_contact: now };
     let (mut sender, publisher) = (client.clone(), client.clone());
     tokio::select! {
         ended = sender.messages(messages) => ended.map_err(|error| error.to_string()),
@@ -415,7 +415,7 @@ async fn keep_greeting(
     loop {
         tokio::time::sleep(GREETING).await;
         greet(hub, &mut client, &peer.host, peer.id).await?;
-        link.seen.lock().heard = Some(Instant::now());
+        link.seen.lock().last_contact = Some(Instant::now());
         proven();
         let now = hub.peer(peer.id).ok_or("it was forgotten")?;
         if (&now.host, now.bus_port) != (&peer.host, peer.bus_port) || hub.cluster() != cluster {

@@ -47,7 +47,7 @@ impl LocalNode {
     }
 
     /// Whether there is a connection to any other node.
-    pub(crate) fn hears_of_others(&self) -> bool {
+    pub(crate) fn has_connections(&self) -> bool {
         self.hub.book().others.keys().any(|id| self.seen(*id).is_up)
     }
 
@@ -58,7 +58,7 @@ impl LocalNode {
             at.map_or(0, |at| (self.wall_ms)().saturating_sub((now - at).as_millis() as u64))
         };
         let is_me = peer.id == me;
-        let silent = seen.heard.is_none_or(|heard| now - heard > self.timeout);
+        let silent = seen.last_contact.is_none_or(|at| now - at > self.timeout);
         NodeView {
             id: name_of(peer.id),
             host: peer.host.clone(),
@@ -68,7 +68,7 @@ impl LocalNode {
             is_me,
             is_up: is_me || seen.is_up,
             has_failed: !is_me && silent && !seen.is_up,
-            times: (wall(seen.since), wall(seen.heard)),
+            times: (wall(seen.since), wall(seen.last_contact)),
             waiting: self.links.get().map_or(0, |links| links.waiting(peer.id)),
             offset: 0,
         }
@@ -129,8 +129,9 @@ impl LocalNode {
     /// Whether most of those who vote, this node included, are there.
     fn may_agree(&self, members: &Membership) -> Result<(), Box<str>> {
         let me = self.hub.id();
-        let heard = members.voters.iter().filter(|id| **id == me || self.seen(**id).is_up).count();
-        match heard > members.voters.len() / 2 {
+        let present =
+            members.voters.iter().filter(|id| **id == me || self.seen(**id).is_up).count();
+        match present > members.voters.len() / 2 {
             true => Ok(()),
             false => Err("ERR Too few members are there to agree on it".into()),
         }

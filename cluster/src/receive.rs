@@ -6,6 +6,7 @@ use crate::links::Deliver;
 use crate::service::Peers;
 use crate::transport::Inbox;
 use crate::wire::{Batch, Chunk, Done, Greeting, Posts, Raft};
+use async_trait::async_trait;
 use bytes::Bytes;
 use consensus::{Base, FileError, Files as _, Message, MessageKind, Snapshots};
 use member::{Packet, State};
@@ -15,7 +16,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tonic::codegen::BoxFuture;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -208,6 +208,7 @@ async fn next(chunks: &mut Streaming<Chunk>) -> Result<Option<Chunk>, Status> {
     next.map_err(|_| Status::deadline_exceeded("the snapshot does not go on"))?
 }
 
+#[async_trait]
 impl Peers for Receiver {
     fn greet(&self, request: Request<Greeting>) -> Result<Response<Greeting>, Status> {
         let (remote, local) = ends(&request);
@@ -215,55 +216,49 @@ impl Peers for Receiver {
         if said.your_host.is_empty() {
             said.your_host = local;
         }
-        let heard = self.hub.merge(said, &remote);
-        heard.map_err(|why| Status::permission_denied(why.to_string()))?;
+        let merged = self.hub.merge(said, &remote);
+        merged.map_err(|why| Status::permission_denied(why.to_string()))?;
         Ok(Response::new(self.hub.book().greeting(&remote)))
     }
 
-    fn messages(
+    async fn messages(
         self: Arc<Self>,
         request: Request<Streaming<Batch>>,
-    ) -> BoxFuture<Response<Done>, Status> {
-        Box::pin(async move {
-            let (host, _) = ends(&request);
-            let mut batches = request.into_inner();
-            while let Some(batch) = batches.message().await? {
-                self.batch(batch, &host)?;
-            }
-            Ok(Response::new(Done {}))
-        })
+    ) -> Result<Response<Done>, Status> {
+        let (host, _) = ends(&request);
+        let mut batches = request.into_inner();
+        while let Some(batch) = batches.message().await? {
+            self.batch(batch, &host)?;
+        }
+        Ok(Response::new(Done {}))
     }
 
-    fn publish(
+    async fn publish(
         self: Arc<Self>,
         request: Request<Streaming<Posts>>,
-    ) -> BoxFuture<Response<Done>, Status> {
-        Box::pin(async move {
-            let (host, _) = ends(&request);
-            let mut batches = request.into_inner();
-            while let Some(posts) = batches.message().await? {
-                self.posts(posts, &host).await?;
-            }
-            Ok(Response::new(Done {}))
-        })
+    ) -> Result<Response<Done>, Status> {
+        let (host, _) = ends(&request);
+        let mut batches = request.into_inner();
+        while let Some(posts) = batches.message().await? {
+            self.posts(posts, &host).await?;
+        }
+        Ok(Response::new(Done {}))
     }
 
-    fn snapshot(
+    async fn snapshot(
         self: Arc<Self>,
         request: Request<Streaming<Chunk>>,
-    ) -> BoxFuture<Response<Done>, Status> {
-        Box::pin(async move {
-            if self.busy.swap(true, Ordering::SeqCst) {
-                return Err(Status::resource_exhausted("another snapshot is on its way"));
-            }
-            let _free = Free(self.clone());
-            let (packet, mut received) = self.collect(request).await?;
-            received.is_taken = self.deliver(packet);
-            match received.is_taken {
-                true => Ok(Response::new(Done {})),
-                false => Err(Status::resource_exhausted("too much waits here")),
-            }
-        })
+    ) -> Result<Response<Done>, Status> {
+        if self.busy.swap(true, Ordering::SeqCst) {
+            return Err(Status::resource_exhausted("another snapshot is on its way"));
+        }
+        let _free = Free(self.clone());
+        let (packet, mut received) = self.collect(request).await?;
+        received.is_taken = self.deliver(packet);
+        match received.is_taken {
+            true => Ok(Response::new(Done {})),
+            false => Err(Status::resource_exhausted("too much waits here")),
+        }
     }
 }
 

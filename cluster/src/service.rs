@@ -4,6 +4,7 @@
 //! `docs/decisions/0039-peers-by-hand.md` says why.
 
 use crate::wire::{Batch, Chunk, Done, Greeting, Posts};
+use async_trait::async_trait;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,25 +28,27 @@ const MESSAGES: &str = "/varve.Peers/Messages";
 const SNAPSHOT: &str = "/varve.Peers/Snapshot";
 const PUBLISH: &str = "/varve.Peers/Publish";
 
-/// Handles the requests of other nodes.
+/// Handles the requests of other nodes. Each is made once for a connection, so a boxed future costs
+/// nothing that counts.
+#[async_trait]
 pub trait Peers: Send + Sync + 'static {
     /// Two nodes exchange what they know of themselves and of other nodes.
     fn greet(&self, request: Request<Greeting>) -> Result<Response<Greeting>, Status>;
     /// Takes messages until the stream ends.
-    fn messages(
+    async fn messages(
         self: Arc<Self>,
         request: Request<Streaming<Batch>>,
-    ) -> BoxFuture<Response<Done>, Status>;
+    ) -> Result<Response<Done>, Status>;
     /// Takes a snapshot.
-    fn snapshot(
+    async fn snapshot(
         self: Arc<Self>,
         request: Request<Streaming<Chunk>>,
-    ) -> BoxFuture<Response<Done>, Status>;
+    ) -> Result<Response<Done>, Status>;
     /// Takes published messages until the stream ends.
-    fn publish(
+    async fn publish(
         self: Arc<Self>,
         request: Request<Streaming<Posts>>,
-    ) -> BoxFuture<Response<Done>, Status>;
+    ) -> Result<Response<Done>, Status>;
 }
 
 /// The secret that all nodes of a cluster share; empty if none is required.

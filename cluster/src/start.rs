@@ -215,7 +215,7 @@ impl Running {
         let began = Instant::now();
         let patience = (self.election * HANDING).min(HANDING_MAX);
         let mut attempts = 0;
-        while began.elapsed() < patience && self.local_node.hears_of_others() {
+        while began.elapsed() < patience && self.local_node.has_connections() {
             // If the node that was asked first is unable to lead, another one is asked.
             if began.elapsed() >= self.election / ATTEMPTS * attempts {
                 attempts += 1;

@@ -122,7 +122,7 @@ pub struct Post {
     /// Its channel.
     #[prost(bytes = "bytes", tag = "2")]
     pub channel: Bytes,
-    /// What it says.
+    /// Its payload.
     #[prost(bytes = "bytes", tag = "3")]
     pub payload: Bytes,
 }

@@ -147,7 +147,7 @@ fn listeners_hear_of_every_change_in_order() {
     assert_eq!(set, Ok(()));
     server.send("n", "PSUBSCRIBE __keyevent@*");
     server.replies("n");
-    let mut heard = |line: &str| -> Vec<String> {
+    let mut published = |line: &str| -> Vec<String> {
         server.run(line);
         let message = |reply: &resp::Value| {
             let parts = reply.as_slice().unwrap_or_default();
@@ -172,9 +172,9 @@ fn listeners_hear_of_every_change_in_order() {
         ("UNLINK a b g", vec!["0__:del b", "0__:del g"]),
         ("SETRANGE k 0 \"\"", vec![]),
     ] {
-        assert_eq!(heard(line), events, "{line}");
+        assert_eq!(published(line), events, "{line}");
     }
-    heard("SET e v PX 10");
+    published("SET e v PX 10");
     server.advance(20);
     server.run("GET e");
     let expired = server.replies("n");
@@ -228,7 +228,10 @@ fn fields_that_expire_are_logged_and_announced() {
     server.advance(20);
     assert_eq!(server.text("HGET h a"), "(nil)");
     assert_eq!(server.logged(), ["HDEL h a"]);
-    let heard: Vec<String> = server.replies("listener").iter().map(text).collect();
-    assert_eq!(heard.len(), 1, "{heard:?}");
-    assert!(heard[0].contains("__keyspace@0__:h") && heard[0].contains("hexpired"), "{heard:?}");
+    let published: Vec<String> = server.replies("listener").iter().map(text).collect();
+    assert_eq!(published.len(), 1, "{published:?}");
+    assert!(
+        published[0].contains("__keyspace@0__:h") && published[0].contains("hexpired"),
+        "{published:?}"
+    );
 }

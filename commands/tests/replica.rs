@@ -22,7 +22,7 @@ fn replica() -> (Harness, u64) {
 }
 
 /// Sends a command from the master.
-fn hear(server: &Harness, generation: u64, words: &[&[u8]]) {
+fn apply_from_master(server: &Harness, generation: u64, words: &[&[u8]]) {
     let mut bytes = Vec::new();
     command(words, &mut bytes);
     let client = server.engine().clients.add(Peer::Unix("master".into()), Waker::noop().clone(), 0);
@@ -54,9 +54,9 @@ fn a_replica_hides_fields_and_removes_none() {
     }
     assert_eq!(server.logged(), [""; 0], "nobody has removed anything");
     // The master writes to what it still has, and to what it has removed.
-    hear(&server, generation, &[b"HINCRBY", b"h", b"goes", b"5"]);
-    hear(&server, generation, &[b"HDEL", b"h", b"later"]);
-    hear(&server, generation, &[b"HPERSIST", b"h", b"FIELDS", b"1", b"goes"]);
+    apply_from_master(&server, generation, &[b"HINCRBY", b"h", b"goes", b"5"]);
+    apply_from_master(&server, generation, &[b"HDEL", b"h", b"later"]);
+    apply_from_master(&server, generation, &[b"HPERSIST", b"h", b"FIELDS", b"1", b"goes"]);
     assert_eq!(server.text("HGET h goes"), "\"7\"");
     assert_eq!(server.text("HLEN h").trim_end(), "(integer) 2");
 }
@@ -77,7 +77,7 @@ fn a_transaction_that_writes_to_what_has_expired_finds_nothing_there() {
 #[test]
 fn a_hash_of_hidden_fields_is_hidden_and_comes_back_with_the_role() {
     let (mut server, generation) = replica();
-    hear(&server, generation, &[b"HDEL", b"h", b"stays"]);
+    apply_from_master(&server, generation, &[b"HDEL", b"h", b"stays"]);
     server.logged();
     server.advance(200);
     for line in ["EXISTS h", "HLEN h", "EXISTS k"] {

@@ -1,4 +1,4 @@
-//! What a node asks its driver for ([`Output`]), and what it is given.
+//! The requests of a node to its driver ([`Output`]), and the results that it is given.
 
 use crate::GROUP;
 #[cfg(doc)]

@@ -423,7 +423,7 @@ fn loading_follower() -> (Trio, NodeId, NodeId) {
     (trio, leader, late)
 }
 
-/// What a node loads is there.
+/// Completes the load that the node asked for.
 fn load(host: &mut TestNode) {
     let restoring = host.loading.take().unwrap();
     host.slow = false;

@@ -51,14 +51,14 @@ impl AsRef<Socket> for Polled {
 }
 
 /// A connection's place in the registry, which it leaves when this is dropped.
-struct Entry {
+struct Registration {
     number: u64,
     waker: Arc<ConnectionWaker>,
     shared: Arc<Shared>,
     service: Arc<dyn Service>,
 }
 
-impl Drop for Entry {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.shared.registry.remove(self.number);
         self.waker.forget_task();
@@ -76,9 +76,9 @@ pub(crate) enum Done {
 /// The future of one connection on one scheduler.
 pub(crate) struct Task {
     driver: Driver<Polled>,
-    entry: Entry,
+    registration: Registration,
     home: Arc<Home>,
-    /// The tokio waker that the entry's waker forwards to.
+    /// The tokio waker that the connection's waker forwards to.
     registered: Option<Waker>,
     timer: Timer,
     /// Whether the end of input was seen, which tokio would report for ever.
@@ -114,13 +114,13 @@ impl Task {
         let driver = Driver::connect(context, &**service, (polled, peer), std_waker, now)?;
         let number = shared.registry.add(waker.clone());
         let (shared, service) = (shared.clone(), service.clone());
-        Some(Self::new(driver, Entry { number, waker, shared, service }, home))
+        Some(Self::new(driver, Registration { number, waker, shared, service }, home))
     }
 
-    fn new(driver: Driver<Polled>, entry: Entry, home: Arc<Home>) -> Self {
+    fn new(driver: Driver<Polled>, registration: Registration, home: Arc<Home>) -> Self {
         Task {
             driver,
-            entry,
+            registration,
             home,
             registered: None,
             timer: Timer::default(),
@@ -143,10 +143,10 @@ impl Task {
     /// Goes on with the scheduler of the moment. Events of the socket are reported anew there, and wakes are
     /// kept until the first turn.
     fn move_on(self) {
-        let Task { driver, entry, home: old, .. } = self;
-        let home = entry.shared.home();
+        let Task { driver, registration, home: old, .. } = self;
+        let home = registration.shared.home();
         match driver.with_socket(|polled| polled.moved_to(&home)) {
-            Ok(driver) => Self::new(driver, entry, home).run(),
+            Ok(driver) => Self::new(driver, registration, home).run(),
             Err(error) => tracing::warn!(%error, "cannot poll a connection that moves"),
         }
         // Until here, the old scheduler is still there.
@@ -157,7 +157,7 @@ impl Task {
     #[inline]
     fn register(&mut self, cx: &Context<'_>) {
         if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.entry.waker.set_task(cx.waker().clone());
+            self.registration.waker.set_task(cx.waker().clone());
             self.registered = Some(cx.waker().clone());
         }
     }
@@ -193,17 +193,17 @@ impl Task {
 
     /// Makes a turn; without the scheduler's core, which another thread takes meanwhile, if it may block.
     fn turn(&mut self, events: Events) -> Turn {
-        let Task { driver, entry, .. } = self;
-        let clock = &entry.shared.context.clock;
+        let Task { driver, registration, .. } = self;
+        let clock = &registration.shared.context.clock;
         let mut turn = || BUFFER.with_borrow_mut(|b| driver.turn(events, b, clock.now()));
-        if entry.service.may_block() { block_in_place(turn) } else { turn() }
+        if registration.service.may_block() { block_in_place(turn) } else { turn() }
     }
 
     /// Makes turns while there is something to do.
     fn turns(&mut self, cx: &mut Context<'_>) -> Poll<Done> {
         for _ in 0..TURNS_MAX {
-            let mut events = self.socket_events(cx) | self.entry.waker.take();
-            let clock = &self.entry.shared.context.clock;
+            let mut events = self.socket_events(cx) | self.registration.waker.take();
+            let clock = &self.registration.shared.context.clock;
             events |= Events::WAKE.when(self.timer.fired(&self.driver, clock, cx));
             if events.is_empty() && !self.more {
                 return self.rest();
@@ -234,7 +234,7 @@ impl Future for Task {
         if task.home.is_left() {
             return Poll::Ready(Done::Moves);
         }
-        task.entry.shared.context.stats.loops.fetch_add(1, Relaxed);
+        task.registration.shared.context.stats.loops.fetch_add(1, Relaxed);
         task.register(cx);
         task.turns(cx)
     }
@@ -310,7 +310,7 @@ mod tests {
         let (mut task, client) = connected(&shared);
         let mut cx = Context::from_waker(Waker::noop());
         assert!(task.turns(&mut cx).is_pending());
-        task.entry.waker.wake_by_ref();
+        task.registration.waker.wake_by_ref();
         // The poll for that wake has begun when the scheduler is left, and nobody calls it again.
         scheduler.leave();
         shared.registry.wake_all();

@@ -16,7 +16,7 @@ const ENTRIES_PER_BATCH: usize = 64 << 10;
 /// A batch is stored when its entries are about so many bytes. Two batches are in memory at a time.
 const BYTES_PER_BATCH: usize = 16 << 20;
 
-/// What happens to a key that is there already.
+/// The treatment of a key that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// The entry takes its place.

@@ -147,7 +147,7 @@ impl Ends {
         self.client.writer().write_all(text.as_bytes()).unwrap();
     }
 
-    fn heard(&mut self) -> String {
+    fn received(&mut self) -> String {
         let mut text = Vec::new();
         // An error says that nothing more has come.
         let _ = self.client.reader().read_to_end(&mut text);
@@ -161,7 +161,7 @@ fn commands_come_and_answers_go() {
         let mut ends = Ends::ordinary();
         ends.say("echo one\necho two\n");
         ends.carry(step).unwrap();
-        assert_eq!(ends.heard(), "one\ntwo\n", "in pieces of {step}");
+        assert_eq!(ends.received(), "one\ntwo\n", "in pieces of {step}");
         assert_eq!(ends.client.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
     }
 }
@@ -180,7 +180,7 @@ fn long_answers_come_by_portions() {
     while !back.is_empty() {
         ends.client.read_tls(&mut back).unwrap();
         ends.client.process_new_packets().unwrap();
-        got += ends.heard().len();
+        got += ends.received().len();
     }
     assert_eq!(got, size + 1);
     let held = ends.toy.held_max.load(SeqCst);
@@ -197,7 +197,7 @@ fn goodbyes_are_said_both_ways() {
     assert!(ends.closed);
     let state = ends.client.process_new_packets().unwrap();
     assert!(state.peer_has_closed());
-    assert_eq!(ends.heard(), "last\n");
+    assert_eq!(ends.received(), "last\n");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn who_shows_no_certificate_is_not_served() {
         let mut ends = Ends::new(|settings| settings.clients = clients, anonymous);
         ends.say("echo x\n");
         ends.carry(1 << 20).unwrap();
-        assert_eq!(ends.heard(), "x\n");
+        assert_eq!(ends.received(), "x\n");
     }
 }
 
@@ -244,7 +244,7 @@ fn versions_and_ciphers_are_those_configured() {
     let mut ends = Ends::new(old, |settings| settings.client().unwrap());
     ends.say("echo x\n");
     ends.carry(1 << 20).unwrap();
-    assert_eq!(ends.heard(), "x\n");
+    assert_eq!(ends.received(), "x\n");
     assert_eq!(ends.client.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_2));
     let suite = ends.client.negotiated_cipher_suite().unwrap().suite();
     assert_eq!(suite, rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256);

@@ -1,6 +1,6 @@
 //! [`WebSocketFilter`]: the server's side, without input or output of its own.
 
-use crate::frames::{CONTROL_MAX, Frames, Heard};
+use crate::frames::{CONTROL_MAX, FrameHandler, Frames};
 use crate::handshake::{Begun, Origins, begin};
 use resp::Output;
 use runtime::filter::{Broken, Filter, Inward, PORTION};
@@ -63,8 +63,8 @@ impl WebSocketFilter {
         wire: &mut Output,
     ) -> Result<Inward, Broken> {
         let Stage::Open { frames, farewell } = &mut self.stage else { return Ok(Inward::Open) };
-        let mut ears = Ears { plain, wire, farewell };
-        if let Err(why) = frames.take(bytes, &mut ears) {
+        let mut handler = ServerSide { plain, wire, farewell };
+        if let Err(why) = frames.take(bytes, &mut handler) {
             frame(CLOSE, &PROTOCOL_ERROR.to_be_bytes(), wire);
             return Err(Broken(why.to_owned()));
         }
@@ -110,13 +110,13 @@ impl Filter for WebSocketFilter {
 }
 
 /// Handles the peer's frames.
-struct Ears<'a> {
+struct ServerSide<'a> {
     plain: &'a mut dyn FnMut(&[u8]),
     wire: &'a mut Output,
     farewell: &'a mut Vec<u8>,
 }
 
-impl Heard for Ears<'_> {
+impl FrameHandler for ServerSide<'_> {
     fn data(&mut self, bytes: &[u8]) {
         (self.plain)(bytes);
     }
@@ -251,8 +251,8 @@ mod tests {
         let all = [REQUEST, text, CLOSE_1001].concat();
         for step in [1, 7, all.len()] {
             let mut played = Played::new();
-            let heard: Vec<_> = all.chunks(step).map(|piece| played.take(piece)).collect();
-            assert_eq!(heard.last(), Some(&Ok(Inward::Ended)));
+            let results: Vec<_> = all.chunks(step).map(|piece| played.take(piece)).collect();
+            assert_eq!(results.last(), Some(&Ok(Inward::Ended)));
             assert_eq!(played.2, b"PING");
             let Played(mut filter, mut wire, _) = played;
             filter.wrap(b"+PONG\r\n", &mut wire);

@@ -14,7 +14,7 @@ pub const CONTROL_MAX: usize = 125;
 const PIECE: usize = 8 * 1024;
 
 /// Receives the contents of a peer's frames as they are decoded.
-pub trait Heard {
+pub trait FrameHandler {
     /// The next bytes of its stream.
     fn data(&mut self, bytes: &[u8]);
     /// A ping with these bytes, which are to be sent back.
@@ -52,14 +52,18 @@ impl Frames {
     ///
     /// # Errors
     /// A description of the protocol violation, if the bytes contain one.
-    pub fn take(&mut self, mut bytes: &[u8], heard: &mut impl Heard) -> Result<(), &'static str> {
+    pub fn take(
+        &mut self,
+        mut bytes: &[u8],
+        handler: &mut impl FrameHandler,
+    ) -> Result<(), &'static str> {
         while !bytes.is_empty() && !self.over {
             bytes = match self.open {
                 None => self.take_header(bytes)?,
-                Some(_) => self.take_payload(bytes, heard),
+                Some(_) => self.take_payload(bytes, handler),
             };
             if self.open.as_ref().is_some_and(|open| open.left == 0) {
-                self.end_frame(heard);
+                self.end_frame(handler);
             }
         }
         Ok(())
@@ -113,7 +117,7 @@ impl Frames {
     }
 
     /// Takes the bytes of the open frame. Returns the rest.
-    fn take_payload<'a>(&mut self, bytes: &'a [u8], heard: &mut impl Heard) -> &'a [u8] {
+    fn take_payload<'a>(&mut self, bytes: &'a [u8], handler: &mut impl FrameHandler) -> &'a [u8] {
         let Some(open) = &mut self.open else { return bytes };
         let len = bytes.len().min(usize::try_from(open.left).unwrap_or(usize::MAX));
         let (payload, rest) = bytes.split_at(len);
@@ -125,7 +129,7 @@ impl Frames {
             }
             open.turn = (open.turn + piece.len()) % 4;
             match open.header.opcode {
-                OpCode::Data(_) => heard.data(plain),
+                OpCode::Data(_) => handler.data(plain),
                 OpCode::Control(_) => self.control.extend_from_slice(plain),
             }
         }
@@ -133,13 +137,13 @@ impl Frames {
         rest
     }
 
-    fn end_frame(&mut self, heard: &mut impl Heard) {
+    fn end_frame(&mut self, handler: &mut impl FrameHandler) {
         let Some(open) = self.open.take() else { return };
         match open.header.opcode {
-            OpCode::Control(Control::Ping) => heard.ping(&self.control),
+            OpCode::Control(Control::Ping) => handler.ping(&self.control),
             OpCode::Control(Control::Close) => {
                 self.over = true;
-                heard.close(&self.control);
+                handler.close(&self.control);
             }
             _ => {}
         }
@@ -159,7 +163,7 @@ mod tests {
         closed: Option<Vec<u8>>,
     }
 
-    impl Heard for All {
+    impl FrameHandler for All {
         fn data(&mut self, bytes: &[u8]) {
             self.data.extend_from_slice(bytes);
         }

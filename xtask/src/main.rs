@@ -1,4 +1,18 @@
 //! Varve's workbench: everything a contributor runs that is not the server itself.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `bench` | `cargo xtask bench`: architectures beside each other and beside Redis |
+//! | `charts` | the bench's report, and its charts |
+//! | `cluster_bench` | `bench failover` and `bench cluster` |
+//! | `conformance` | golden scripts and generated programs, compared with a real Redis |
+//! | `echo` | a server that only echoes, with whose costs the others are compared |
+//! | `engine_bench` | `bench engine`: threads and instructions without sockets |
+//! | `load` | the load generator |
+//! | `new_command` | `cargo xtask new-command` |
+//! | `places` | the server's binary, and folders for data |
+//! | `sim` | `cargo xtask sim`: the cluster in one thread |
+//! | `tidy` | the project's rules |
 
 mod bench;
 mod charts;
@@ -76,10 +90,12 @@ fn ci() -> Result<()> {
     Ok(())
 }
 
-/// The workspace's folder: where this crate was built from.
+/// The workspace's folder. Under `cargo xtask` that is cargo's word; a binary that is started by itself
+/// works where it was built.
 fn project_root() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    root.map(Path::to_path_buf).context("the xtask crate has no parent folder")
+    let crate_folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let crate_folder = crate_folder.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    crate_folder.parent().map(Path::to_path_buf).context("the xtask crate has no parent folder")
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ impl Durability {
     }
 }
 
-/// What must hold.
+/// The requirements.
 #[derive(Debug, Clone, Args)]
 pub struct Demands {
     /// Longest latency that 99 % of the requests may have, such as 500us, 2ms, 1s
@@ -68,7 +68,7 @@ impl ReplayArgs {
 pub struct AdviseArgs {
     /// A file that `varve capture` wrote
     pub file: PathBuf,
-    /// What must hold.
+    /// The requirements.
     #[command(flatten)]
     pub demands: Demands,
     /// How the capture is replayed.

@@ -289,7 +289,7 @@ impl Builder {
         };
         let (name, flags) = (entry.full_name.clone(), entry.flags);
         let kind = kind(entry, connection, &words);
-        let has = |flag: Flag| flags & flag.bit() != 0;
+        let has = |flag: Flag| flags.contains(flag.set());
         if is_left_out(&name, has(Flag::Admin), connection) {
             return self.skip(&name);
         }

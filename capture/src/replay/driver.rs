@@ -115,7 +115,7 @@ impl<'a> ReplayThread<'a> {
         let mut events = Events::with_capacity(1024);
         let end = (self.plan.length_us as f64 * self.scale) as u64;
         let end = if self.closed_loop { u64::MAX } else { end + self.patience.as_nanos() as u64 };
-        let mut heard = 0;
+        let mut last_reply = 0;
         let mine = self.mine.clone();
         mine.iter().try_for_each(|number| self.pump(*number))?;
         loop {
@@ -134,12 +134,12 @@ impl<'a> ReplayThread<'a> {
             }
             self.turn(&events)?;
             if events.is_empty() {
-                let silent = Duration::from_nanos(self.now().saturating_sub(heard));
+                let silent = Duration::from_nanos(self.now().saturating_sub(last_reply));
                 if self.closed_loop && silent > self.patience.max(Duration::from_secs(1)) {
                     break;
                 }
             } else {
-                heard = self.now();
+                last_reply = self.now();
             }
         }
         self.finish()

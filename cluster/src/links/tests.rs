@@ -5,12 +5,12 @@ use crate::hub::Announce;
 use crate::service::Peers;
 use crate::transport::{Outlet, inbox};
 use crate::wire::{Batch, Chunk, Done, Posts, Raft};
+use async_trait::async_trait;
 use consensus::testing::Disk;
 use consensus::{Base, Files as _, Membership, MessageKind, Snapshots};
 use member::State;
 use std::io::{Read, Write};
 use storage::testing::{until, until_some};
-use tonic::codegen::BoxFuture;
 use tonic::{Request, Response, Status, Streaming};
 
 const SECRET: &str = "nobody else knows";
@@ -20,7 +20,7 @@ struct Side {
     links: Arc<Links>,
     outlet: Outlet,
     port: u16,
-    /// What is delivered here.
+    /// The messages delivered here.
     posts: std::sync::mpsc::Receiver<Post>,
     _dir: tempfile::TempDir,
 }
@@ -145,7 +145,7 @@ fn a_node_that_is_gone_is_tried_less_and_less_until_it_is_back() {
     let breaker = || one.links.shared.around.breakers.state(Kind::Node, &name_of(2)).name();
     until("it has answered for a while", || {
         let seen = one.links.seen(2);
-        seen.since.zip(seen.heard).is_some_and(|(since, heard)| heard > since)
+        seen.since.zip(seen.last_contact).is_some_and(|(since, last)| last > since)
     });
     assert_eq!(breaker(), "closed");
     let (hub, port) = (two.hub.clone(), two.port);
@@ -187,27 +187,31 @@ fn published_messages_arrive_in_order_and_those_of_strangers_do_not() {
 /// A node that does not know of published messages.
 struct Older(Arc<Receiver>);
 
+#[async_trait]
 impl Peers for Older {
     fn greet(&self, request: Request<Greeting>) -> Result<Response<Greeting>, Status> {
         self.0.greet(request)
     }
 
-    fn messages(
+    async fn messages(
         self: Arc<Self>,
         request: Request<Streaming<Batch>>,
-    ) -> BoxFuture<Response<Done>, Status> {
-        self.0.clone().messages(request)
+    ) -> Result<Response<Done>, Status> {
+        self.0.clone().messages(request).await
     }
 
-    fn publish(self: Arc<Self>, _: Request<Streaming<Posts>>) -> BoxFuture<Response<Done>, Status> {
-        Box::pin(async { Err(Status::unimplemented("what is that?")) })
+    async fn publish(
+        self: Arc<Self>,
+        _: Request<Streaming<Posts>>,
+    ) -> Result<Response<Done>, Status> {
+        Err(Status::unimplemented("what is that?"))
     }
 
-    fn snapshot(
+    async fn snapshot(
         self: Arc<Self>,
         request: Request<Streaming<Chunk>>,
-    ) -> BoxFuture<Response<Done>, Status> {
-        self.0.clone().snapshot(request)
+    ) -> Result<Response<Done>, Status> {
+        self.0.clone().snapshot(request).await
     }
 }
 
@@ -228,7 +232,7 @@ fn who_takes_no_published_messages_gets_the_others() {
         Server::builder().add_service(older).serve_with_incoming(incoming).await
     });
     let lasts = |seen: Seen| {
-        seen.is_up && seen.since.zip(seen.heard).is_some_and(|(since, heard)| heard > since)
+        seen.is_up && seen.since.zip(seen.last_contact).is_some_and(|(since, last)| last > since)
     };
     let before = one.links.seen(2).since;
     until("it stays connected", || one.links.seen(2).since > before && lasts(one.links.seen(2)));

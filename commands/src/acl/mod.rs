@@ -134,7 +134,7 @@ fn cat_commands(cx: &mut Cx<'_>, name: &[u8]) -> Outcome {
     let Some(category) = Category::ALL.iter().find(known) else {
         return Err(Failure::text(format!("ERR Unknown category '{}'", lossy(name))));
     };
-    let has = |entry: &&CommandEntry| entry.categories & category.bit() != 0;
+    let has = |entry: &&CommandEntry| entry.categories.contains(category.set());
     let found: Vec<&CommandEntry> = cx.engine.commands.entries().iter().filter(has).collect();
     cx.reply.array(found.len());
     found.iter().for_each(|entry| cx.reply.bulk(entry.full_name.as_bytes()));

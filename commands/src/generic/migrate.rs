@@ -55,7 +55,7 @@ pub(super) fn keys(specs: &'static [KeySpec], request: Request<'_>) -> Option<Fo
 }
 
 fn parse(cx: &Cx<'_>) -> Result<Arguments, Failure> {
-    let mut plan = Arguments {
+    let mut arguments = Arguments {
         db: 0,
         timeout: Duration::ZERO,
         copy: false,
@@ -66,29 +66,29 @@ fn parse(cx: &Cx<'_>) -> Result<Arguments, Failure> {
     for given in OPTIONS.walk(cx.args, 6) {
         let Given { word, at } = given.map_err(|NoOption| SYNTAX)?;
         match word {
-            "COPY" => plan.copy = true,
-            "REPLACE" => plan.replace = true,
-            "AUTH" => plan.auth = at..at + 1,
-            "AUTH2" => plan.auth = at..at + 2,
+            "COPY" => arguments.copy = true,
+            "REPLACE" => arguments.replace = true,
+            "AUTH" => arguments.auth = at..at + 1,
+            "AUTH2" => arguments.auth = at..at + 2,
             _ if !cx.args.arg(3).is_empty() => {
                 return Err(failure(
                     "ERR When using MIGRATE KEYS option, the key argument must be set to the empty string",
                 ));
             }
-            _ => plan.keys = at..cx.argc(),
+            _ => arguments.keys = at..cx.argc(),
         }
     }
     let timeout = integer(cx.args.arg(5))?;
-    plan.db = integer(cx.args.arg(4))?;
+    arguments.db = integer(cx.args.arg(4))?;
     let timeout = if timeout > 0 { timeout } else { DEFAULT_TIMEOUT };
-    plan.timeout = Duration::from_millis(timeout as u64);
-    Ok(plan)
+    arguments.timeout = Duration::from_millis(timeout as u64);
+    Ok(arguments)
 }
 
 /// Appends a RESTORE of `key`; false when there is no such key.
 fn restore(
     cx: &mut Cx<'_>,
-    plan: &Arguments,
+    arguments: &Arguments,
     key: &Key<'_>,
     out: &mut Vec<u8>,
 ) -> Result<bool, Failure> {
@@ -101,21 +101,21 @@ fn restore(
     let mut digits = itoa::Buffer::new();
     let left = digits.format(left).as_bytes();
     let request: [&[u8]; 5] = [b"RESTORE", key.bytes, left, &payload, b"REPLACE"];
-    let words = if plan.replace { 5 } else { 4 };
+    let words = if arguments.replace { 5 } else { 4 };
     encode_command(&request[..words], out);
     Ok(true)
 }
 
 /// Writes the requests that go before the keys: `AUTH` and `SELECT`.
-fn greet(cx: &Cx<'_>, plan: &Arguments, requests: &mut Requests) {
-    let auth = plan.auth.clone().map(|i| cx.args.arg(i));
+fn greet(cx: &Cx<'_>, arguments: &Arguments, requests: &mut Requests) {
+    let auth = arguments.auth.clone().map(|i| cx.args.arg(i));
     let auth: Vec<_> = [b"AUTH".as_slice()].into_iter().chain(auth).collect();
     if auth.len() > 1 {
         encode_command(&auth, &mut requests.greeting);
         requests.greetings += 1;
     }
     let mut digits = itoa::Buffer::new();
-    let select = [b"SELECT".as_slice(), digits.format(plan.db).as_bytes()];
+    let select = [b"SELECT".as_slice(), digits.format(arguments.db).as_bytes()];
     encode_command(select, &mut requests.greeting);
     requests.greetings += 1;
 }
@@ -124,12 +124,12 @@ fn greet(cx: &Cx<'_>, plan: &Arguments, requests: &mut Requests) {
 type Names = Vec<Box<[u8]>>;
 
 /// Requests that restore the keys that are there; which these are.
-fn pack(cx: &mut Cx<'_>, plan: &Arguments) -> Result<(Requests, Names), Failure> {
+fn pack(cx: &mut Cx<'_>, arguments: &Arguments) -> Result<(Requests, Names), Failure> {
     let (mut requests, mut keys) = (Requests::default(), Vec::new());
-    greet(cx, plan, &mut requests);
-    for i in plan.keys.clone() {
+    greet(cx, arguments, &mut requests);
+    for i in arguments.keys.clone() {
         let key = cx.key(i);
-        if restore(cx, plan, &key, &mut requests.work)? {
+        if restore(cx, arguments, &key, &mut requests.work)? {
             requests.works += 1;
             keys.push(key.bytes.into());
         }
@@ -138,8 +138,8 @@ fn pack(cx: &mut Cx<'_>, plan: &Arguments) -> Result<(Requests, Names), Failure>
 }
 
 pub(super) fn migrate(cx: &mut Cx<'_>) -> Outcome {
-    let plan = parse(cx)?;
-    let (requests, keys) = pack(cx, &plan)?;
+    let arguments = parse(cx)?;
+    let (requests, keys) = pack(cx, &arguments)?;
     if keys.is_empty() {
         cx.reply.simple("NOKEY");
         return Ok(());
@@ -147,7 +147,7 @@ pub(super) fn migrate(cx: &mut Cx<'_>) -> Outcome {
     let host = String::from_utf8_lossy(cx.args.arg(1)).into_owned();
     // As in Redis, anything that is not a number becomes port 0, on which no server can listen.
     let port = integer(cx.args.arg(2)).ok().and_then(|port| u16::try_from(port).ok());
-    let (port, timeout, copies) = (port.unwrap_or(0), plan.timeout, plan.copy);
+    let (port, timeout, copies) = (port.unwrap_or(0), arguments.timeout, arguments.copy);
     let errand = Errand { host, port, timeout, requests, keys, copies, waiter: None };
     if cx.session.may_not_block() {
         return at_once(cx, &errand);

@@ -73,7 +73,7 @@ pub(super) fn flag_names(entry: &CommandEntry) -> Vec<&'static str> {
 }
 
 pub(super) fn category_names(entry: &CommandEntry) -> Vec<&'static str> {
-    let has = |category: &&Category| entry.categories & category.bit() != 0;
+    let has = |category: &&Category| entry.categories.contains(category.set());
     Category::ALL.iter().filter(has).map(|category| category.name()).collect()
 }
 

@@ -13,7 +13,7 @@ const ROUNDS_MAX: usize = 64;
 /// The number of election timeouts after which a read whose round is not confirmed is given up.
 const PATIENCE: u64 = 2;
 
-/// What has become of a read.
+/// The outcome of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadOutcome {
     /// The state shows what was committed when the read was asked for.
@@ -86,7 +86,7 @@ impl<R: Raft> Group<R> {
         self.following.next
     }
 
-    /// What has become of a read.
+    /// The outcome of a read.
     pub fn reading(&self, read: u64) -> ReadOutcome {
         match &self.following {
             it if read <= it.done => ReadOutcome::Ready,

@@ -216,7 +216,7 @@ impl Selector {
     fn set_category(&mut self, sign: u8, name: &[u8], table: &CommandTable) -> Ruled {
         let known = |category: &&Category| category.name().as_bytes().eq_ignore_ascii_case(name);
         let category = Category::ALL.iter().find(known).ok_or(RuleError::Unknown)?;
-        for entry in table.entries().iter().filter(|e| e.categories & category.bit() != 0) {
+        for entry in table.entries().iter().filter(|e| e.categories.contains(category.set())) {
             self.set_one(entry.id, sign == b'+');
         }
         self.note_rule(sign, &[b"@", name].concat());

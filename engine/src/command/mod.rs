@@ -16,7 +16,7 @@ pub use keys::{Found, KeyFinder, KeyPosition};
 pub use options::{Given, NoOption, Options, Takes, Walk};
 pub use secrets::{REDACTED, Secret};
 pub use spec::{
-    Begin, Category, Channels, Find, Flag, Group, Handler, KeySpec, LockRule, RunsScript, SPEC,
-    Spec, key, key_range, keyword_keys, numkeys,
+    Begin, Categories, Category, Channels, Find, Flag, Flags, Group, Handler, KeySpec, LockRule,
+    RunsScript, SPEC, Spec, key, key_range, keyword_keys, numkeys,
 };
 pub use table::{CommandEntry, CommandId, CommandTable, DuplicateCommand};

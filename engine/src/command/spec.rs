@@ -76,10 +76,19 @@ pub enum Flag {
     System,
 }
 
+bitflags::bitflags! {
+    /// A set of [`Flag`]s.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Flags: u32 {
+        // The names are those of the enumeration.
+        const _ = !0;
+    }
+}
+
 impl Flag {
-    /// The bit this flag has in [`super::CommandEntry::flags`].
-    pub const fn bit(self) -> u32 {
-        1 << self as u8
+    /// The set of this flag alone.
+    pub const fn set(self) -> Flags {
+        Flags::from_bits_retain(1 << self as u8)
     }
 
     /// The name `COMMAND INFO` gives it; `None` for a flag that is Varve's own.
@@ -229,6 +238,15 @@ pub enum Category {
     Scripting,
 }
 
+bitflags::bitflags! {
+    /// A set of ACL categories.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Categories: u32 {
+        // The names are those of the enumeration.
+        const _ = !0;
+    }
+}
+
 impl Category {
     /// Every category, in `ACL CAT` order.
     pub const ALL: [Category; 21] = [
@@ -255,12 +273,13 @@ impl Category {
         Category::Scripting,
     ];
 
-    /// The bits of some types of values.
-    const DATA_TYPES: u32 = Category::Set.bit() | Category::SortedSet.bit() | Category::List.bit();
+    /// The categories of some types of values.
+    const DATA_TYPES: Categories =
+        Category::Set.set().union(Category::SortedSet.set()).union(Category::List.set());
 
-    /// The bit this category has in [`super::CommandEntry::categories`].
-    pub const fn bit(self) -> u32 {
-        1 << self as u8
+    /// The set of this category alone.
+    pub const fn set(self) -> Categories {
+        Categories::from_bits_retain(1 << self as u8)
     }
 
     /// The name without `@`.
@@ -396,7 +415,7 @@ pub const fn keyword_keys(
     }
 }
 
-/// What the first argument of a command says about the script that it runs.
+/// How the first argument of a command names the script that it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunsScript {
     /// It is the script's text (`EVAL`).
@@ -507,31 +526,31 @@ fn missing_subcommand(cx: &mut Cx<'_>) -> Outcome {
 }
 
 impl Spec {
-    /// All flags as a bit set.
-    pub fn flag_bits(&self) -> u32 {
-        self.flags.iter().fold(0, |bits, flag| bits | flag.bit())
+    /// All flags as a set.
+    pub fn flag_set(&self) -> Flags {
+        self.flags.iter().map(|flag| flag.set()).collect()
     }
 
-    /// All ACL categories as a bit set: those given, and those that follow from group and flags as
+    /// All ACL categories as a set: those given, and those that follow from group and flags as
     /// in Redis's `setImplicitACLCategories`. A generic command whose row names data types (`SORT`)
     /// is about their values, not about the keyspace.
-    pub fn category_bits(&self) -> u32 {
-        let given = self.categories.iter().fold(0, |bits, category| bits | category.bit());
+    pub fn category_set(&self) -> Categories {
+        let given: Categories = self.categories.iter().map(|category| category.set()).collect();
         // A container does nothing that would belong to its group; its subcommands do.
         let container = !self.subcommands.is_empty();
-        let names_types = self.group == Group::Generic && given & Category::DATA_TYPES != 0;
+        let names_types = self.group == Group::Generic && given.intersects(Category::DATA_TYPES);
         let group = self.group.category().filter(|_| !container && !names_types);
-        let group = group.map_or(0, Category::bit);
-        given | group | self.implied_category_bits()
+        let group = group.map_or(Categories::empty(), Category::set);
+        given | group | self.implied_categories()
     }
 
-    fn implied_category_bits(&self) -> u32 {
+    fn implied_categories(&self) -> Categories {
         let has = |flag: Flag| self.flags.contains(&flag);
         let scripting = self.group == Group::Scripting;
-        let mut bits = 0;
+        let mut implied = Categories::empty();
         let mut imply = |condition: bool, category: Category| {
             if condition {
-                bits |= category.bit();
+                implied.insert(category.set());
             }
         };
         imply(has(Flag::Write), Category::Write);
@@ -542,6 +561,6 @@ impl Spec {
         imply(has(Flag::Fast), Category::Fast);
         imply(has(Flag::Blocking), Category::Blocking);
         imply(!has(Flag::Fast), Category::Slow);
-        bits
+        implied
     }
 }

@@ -1,7 +1,7 @@
 //! [`CommandTable`]: every row, found by name in a few nanoseconds without allocating.
 
 use super::keys::{self, Found};
-use super::spec::{Begin, Find, Flag, Group, Handler, LockRule, Spec};
+use super::spec::{Begin, Categories, Find, Flag, Flags, Group, Handler, LockRule, Spec};
 use crate::engine::Engine;
 use resp::Request;
 use std::fmt;
@@ -24,10 +24,10 @@ pub struct CommandEntry {
     pub renamed: Option<&'static str>,
     /// The entry's number.
     pub id: CommandId,
-    /// [`Flag::bit`]s.
-    pub flags: u32,
-    /// ACL category bits.
-    pub categories: u32,
+    /// The row's flags, and [`Flag::MovableKeys`] if its keys say so.
+    pub flags: Flags,
+    /// The ACL categories.
+    pub categories: Categories,
     /// The first key's argument, when every request has it in the same place.
     pub first_key: Option<usize>,
     /// Whether that key is the only one, so that one shard is all to lock.
@@ -47,13 +47,13 @@ impl CommandEntry {
     /// Whether the row has `flag`.
     #[inline]
     pub fn has(&self, flag: Flag) -> bool {
-        self.flags & flag.bit() != 0
+        self.flags.contains(flag.set())
     }
 
     /// Whether it may have effects for the log and for replicas.
     #[inline]
     pub fn replicates(&self) -> bool {
-        self.flags & (Flag::Write.bit() | Flag::MayReplicate.bit()) != 0
+        self.flags.intersects(Flag::Write.set() | Flag::MayReplicate.set())
     }
 
     /// Whether it may have effects for the log. A published message is none.
@@ -102,8 +102,8 @@ impl CommandEntry {
             name: spec.name.to_owned(),
             renamed: None,
             id,
-            flags: spec.flag_bits() | movable_bit(spec),
-            categories: spec.category_bits(),
+            flags: spec.flag_set() | movable(spec),
+            categories: spec.category_set(),
             first_key,
             single_key: first_key.is_some()
                 && matches!(spec.locks, LockRule::Keys)
@@ -141,12 +141,12 @@ fn first_key(spec: &Spec) -> Option<usize> {
 }
 
 /// Redis derives `movablekeys` from key specs that positions alone do not describe.
-fn movable_bit(spec: &Spec) -> u32 {
+fn movable(spec: &Spec) -> Flags {
     let movable = spec.keys.iter().any(|k| {
         !matches!((k.begin, k.find), (Begin::Index(_), Find::Range { .. }))
             || k.flags.contains("incomplete")
     });
-    if movable { Flag::MovableKeys.bit() } else { 0 }
+    if movable { Flag::MovableKeys.set() } else { Flags::empty() }
 }
 
 /// Two rows with one name were given to [`CommandTable::new`].

@@ -337,8 +337,8 @@ fn a_failing_set_changes_nothing() {
 #[test]
 fn observers_hear_changes_and_may_refuse_them() {
     let store = ConfigStore::new();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let log = heard.clone();
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let log = reported.clone();
     store.on_change(Box::new(move |id, value| {
         log.lock().expect("not poisoned").push((id, value.clone()));
         match value {
@@ -353,7 +353,7 @@ fn observers_hear_changes_and_may_refuse_them() {
     assert_eq!(reason(refused), "too many");
     assert_eq!(store.memory(Id::Maxmemory), 5);
     assert_eq!(store.integer(Id::Maxclients), 10_000);
-    let told: Vec<_> = heard.lock().expect("not poisoned").clone();
+    let told: Vec<_> = reported.lock().expect("not poisoned").clone();
     let number = |id, n| (id, Value::Number(n));
     let expected = [
         number(Id::Maxmemory, 5),

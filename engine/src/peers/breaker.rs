@@ -56,7 +56,7 @@ impl State {
     }
 }
 
-/// What was counted since the breaker was made.
+/// The counts since the breaker was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Failed attempts.
@@ -91,7 +91,7 @@ impl Breaker {
         self.state
     }
 
-    /// What was counted.
+    /// The counts.
     pub fn tally(&self) -> Tally {
         self.tally
     }

@@ -58,7 +58,7 @@ pub struct Shown {
     pub name: String,
     /// Its state.
     pub state: State,
-    /// What it counted.
+    /// Its counts.
     pub tally: Tally,
 }
 

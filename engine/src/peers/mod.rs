@@ -1,8 +1,8 @@
 //! Communication with other servers, for commands. The engine uses no sockets; its
 //! [`Host`](crate::Host) does. Keys that are being sent are held (`holds`).
 //!
-//! What a server depends on and may fail has a circuit breaker ([`breaker`], [`breakers`]), so that
-//! nobody waits for it again and again.
+//! Everything that a server depends on and that may fail has a circuit breaker ([`breaker`],
+//! [`breakers`]), so that nobody waits for it again and again.
 
 pub mod breaker;
 pub mod breakers;

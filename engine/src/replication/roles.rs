@@ -224,7 +224,12 @@ impl Engine {
 
     /// Notes that the master was heard of, and how much of its file has come; false when it is not our
     /// master any more.
-    pub fn heard(&self, generation: u64, now_ms: u64, file: Option<(u64, Option<u64>)>) -> bool {
+    pub fn note_master_contact(
+        &self,
+        generation: u64,
+        now_ms: u64,
+        file: Option<(u64, Option<u64>)>,
+    ) -> bool {
         let replication = &self.replication;
         let mut source = replication.source.lock();
         let Some(source) = source.as_mut().filter(|_| replication.is_current(generation)) else {

@@ -46,8 +46,8 @@ impl Engine {
         for follower in self.replication.followers() {
             let silent_s = now.wall_ms.saturating_sub(follower.ack().at_ms) / 1000;
             let is_whole = matches!(follower.phase(), Phase::Unready | Phase::Online);
-            let speaks = is_whole && !follower.is_legacy;
-            if speaks && silent_s > timeout_s {
+            let acknowledges = is_whole && !follower.is_legacy;
+            if acknowledges && silent_s > timeout_s {
                 tracing::warn!(client = follower.client.id, "a replica timed out");
                 follower.client.kill();
             }

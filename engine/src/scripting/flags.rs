@@ -1,15 +1,15 @@
 //! Checks the flags that a script declares, before it runs.
 
-use crate::command::{CommandEntry, Flag, RunsScript};
+use crate::command::{CommandEntry, Flag, Flags, RunsScript};
 use crate::engine::Engine;
 use resp::Request;
 use script::Sha;
 use script::shebang::{self, ScriptFlags};
 
 impl Engine {
-    /// [`Flag::bit`]s of a request: those of its row, unless it calls a script that has flags of its
+    /// The flags of a request: those of its row, unless it calls a script that has flags of its
     /// own. Source: Redis's `getCommandFlags` and `scriptFlagsToCmdFlags`.
-    pub(crate) fn flags_of(&self, entry: &CommandEntry, request: Request<'_>) -> u32 {
+    pub(crate) fn flags_of(&self, entry: &CommandEntry, request: Request<'_>) -> Flags {
         match self.script_flags(entry, request) {
             Some(script) if !script.contains(ScriptFlags::COMPATIBLE) => {
                 as_command(entry.flags, script)
@@ -35,16 +35,16 @@ impl Engine {
 }
 
 /// A row's flags as changed by those of a script.
-fn as_command(row: u32, script: ScriptFlags) -> u32 {
+fn as_command(row: Flags, script: ScriptFlags) -> Flags {
     let changed = [Flag::Stale, Flag::DenyOom, Flag::Write, Flag::MayReplicate];
-    let row = changed.iter().fold(row, |row, flag| row & !flag.bit());
+    let row = changed.iter().fold(row, |row, flag| row.difference(flag.set()));
     let has = |any| script.intersects(any);
     let given = [
         (Flag::DenyOom, !has(ScriptFlags::ALLOW_OOM | ScriptFlags::NO_WRITES)),
         (Flag::Write, !has(ScriptFlags::NO_WRITES)),
         (Flag::Stale, has(ScriptFlags::ALLOW_STALE)),
     ];
-    given.iter().filter(|(_, given)| *given).fold(row, |row, (flag, _)| row | flag.bit())
+    given.iter().filter(|(_, given)| *given).fold(row, |row, (flag, _)| row | flag.set())
 }
 
 #[cfg(test)]
@@ -53,10 +53,10 @@ mod tests {
 
     #[test]
     fn a_script_without_flags_writes_and_grows() {
-        let row = Flag::MayReplicate.bit() | Flag::Stale.bit() | Flag::NoScript.bit();
-        let writes = Flag::NoScript.bit() | Flag::Write.bit();
-        assert_eq!(as_command(row, ScriptFlags::empty()), writes | Flag::DenyOom.bit());
+        let row = Flag::MayReplicate.set() | Flag::Stale.set() | Flag::NoScript.set();
+        let writes = Flag::NoScript.set() | Flag::Write.set();
+        assert_eq!(as_command(row, ScriptFlags::empty()), writes | Flag::DenyOom.set());
         assert_eq!(as_command(row, ScriptFlags::ALLOW_OOM), writes);
-        assert_eq!(as_command(row, ScriptFlags::NO_WRITES), Flag::NoScript.bit());
+        assert_eq!(as_command(row, ScriptFlags::NO_WRITES), Flag::NoScript.set());
     }
 }

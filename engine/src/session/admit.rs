@@ -7,7 +7,7 @@ use super::state::{SessionState, Special};
 use crate::acl::Context;
 use crate::clients::rate_limits::Over;
 use crate::clients::{Client, ClientFlags};
-use crate::command::{CommandEntry, Flag};
+use crate::command::{CommandEntry, Flag, Flags};
 use crate::config::{Id, by_id};
 use crate::engine::{Engine, Gate};
 use crate::execute::Call;
@@ -127,8 +127,8 @@ impl Engine {
 /// The flags of a request: for `EXEC`, the flags of all queued commands together.
 #[derive(Clone, Copy)]
 struct Nature {
-    has: u32,
-    lacks: u32,
+    has: Flags,
+    lacks: Flags,
 }
 
 impl Nature {
@@ -140,16 +140,16 @@ impl Nature {
     ) -> Nature {
         let flags = engine.flags_of(entry, request);
         let multi = session.multi.as_ref().filter(|_| entry.id == engine.exec);
-        let (has, lacks) = multi.map_or((0, 0), |multi| (multi.has, multi.lacks));
+        let (has, lacks) = multi.map_or_else(Default::default, |multi| (multi.has, multi.lacks));
         Nature { has: flags | has, lacks: !flags | lacks }
     }
 
     fn has(self, flag: Flag) -> bool {
-        self.has & flag.bit() != 0
+        self.has.contains(flag.set())
     }
 
     fn lacks(self, flag: Flag) -> bool {
-        self.lacks & flag.bit() != 0
+        self.lacks.contains(flag.set())
     }
 
     fn propagates(self) -> bool {
@@ -200,8 +200,9 @@ fn check_load(
     entry: &CommandEntry,
     request: Request<'_>,
 ) -> Result<(), Failure> {
-    const WORK: u32 = Flag::Write.bit() | Flag::Readonly.bit() | Flag::MayReplicate.bit();
-    let works = engine.flags_of(entry, request) & WORK != 0;
+    const WORK: Flags =
+        Flag::Write.set().union(Flag::Readonly.set()).union(Flag::MayReplicate.set());
+    let works = engine.flags_of(entry, request).intersects(WORK);
     let peer = session.client().has_flag(ClientFlags::REPLICA | ClientFlags::MASTER);
     if !works || peer || session.in_multi() || !session.is_authenticated() {
         return Ok(());

@@ -46,7 +46,7 @@ impl Asked {
         self.bytes = bytes.saturating_sub(self.behind);
     }
 
-    /// What waits, and what came behind it, is about to be executed.
+    /// Notes that the bytes that wait, and those that came behind them, are about to be executed.
     pub fn begin(&mut self, waiting: &[u8]) {
         let bytes = self.bytes.min(waiting.len());
         self.behind = waiting.len() - bytes;

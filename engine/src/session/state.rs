@@ -6,7 +6,7 @@ use crate::clients::overload::Passage;
 use crate::clients::rate_limits::Buckets;
 use crate::clients::unauthenticated::Pending;
 use crate::clients::{Client, ClientFlags, capped};
-use crate::command::CommandId;
+use crate::command::{CommandId, Flags};
 use crate::notify::blocking::Waiter;
 use crate::notify::keyspace::Watched;
 use crate::notify::pubsub::Space;
@@ -94,15 +94,15 @@ pub struct Multi {
     /// The memory for the queue in bytes, as Redis counts it: the arguments, and a pointer for
     /// each.
     pub(crate) bytes: usize,
-    /// The [`Flag::bit`](crate::command::Flag::bit)s that at least one command has.
-    pub(crate) has: u32,
-    /// The bits that at least one command lacks.
-    pub(crate) lacks: u32,
+    /// The flags that at least one command has.
+    pub(crate) has: Flags,
+    /// The flags that at least one command lacks.
+    pub(crate) lacks: Flags,
 }
 
 impl Multi {
     /// Queues a request whose command has these flags.
-    pub(crate) fn push(&mut self, command: CommandId, flags: u32, request: Request<'_>) {
+    pub(crate) fn push(&mut self, command: CommandId, flags: Flags, request: Request<'_>) {
         let bytes: usize = request.iter().map(|arg| arg.len() + size_of::<usize>()).sum();
         self.bytes += bytes;
         self.has |= flags;
@@ -361,7 +361,7 @@ impl SessionState {
         self.rare_mut().asked.ask(number);
     }
 
-    /// What waits for the answer to a question is about to be executed.
+    /// Notes that the request that waits for the answer to a question is about to be executed.
     pub(super) fn begin_answered(&mut self, waiting: &[u8]) {
         if self.special.contains(Special::ASKED) {
             self.rare_mut().asked.begin(waiting);

@@ -57,9 +57,9 @@ struct Ends<F, P> {
     peer: P,
     /// The filter's output that the peer has not taken.
     wire: Output,
-    /// What came out of the filter.
+    /// The bytes that came out of the filter.
     inside: Vec<u8>,
-    /// What came out of the peer.
+    /// The bytes that came out of the peer.
     outside: Vec<u8>,
     inward: Inward,
 }

@@ -11,10 +11,13 @@
 //! | --- | --- |
 //! | `node` | the directives of a node, its folder, its port, its start and its end |
 //! | `absent` | the same for a server that was built without it |
+//! | `form` | `varve cluster form` |
 //! | `trial` | `varve cluster try` |
 
 #[cfg(not(feature = "cluster"))]
 mod absent;
+#[cfg(feature = "cluster")]
+mod form;
 #[cfg(feature = "cluster")]
 mod node;
 #[cfg(feature = "cluster")]

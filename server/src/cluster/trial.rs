@@ -1,5 +1,6 @@
 //! `varve cluster try`: three nodes on this machine, to be played with. They end with it.
 
+use super::form::{self, FormArgs, Forming};
 use crate::error::StartError;
 use crate::migrate::client::{Client, Place, Reply};
 use clap::{Args, Subcommand};
@@ -44,6 +45,8 @@ pub(crate) struct ClusterArgs {
 enum What {
     /// Starts three nodes on this machine, until Ctrl-C.
     Try(TryArgs),
+    /// Makes a cluster of servers that run with `cluster-enabled yes`, or completes one.
+    Form(FormArgs),
 }
 
 #[derive(Args, Debug)]
@@ -74,7 +77,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// Fails if the nodes do not form a cluster.
 pub(crate) fn run(args: &ClusterArgs) -> Result<(), StartError> {
-    let What::Try(args) = &args.what;
+    let args = match &args.what {
+        What::Form(args) => return form::run(args),
+        What::Try(args) => args,
+    };
     let ended = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, ended.clone()).map_err(StartError::other)?;
@@ -134,19 +140,17 @@ impl Nodes {
                 return Ok(false);
             }
         }
-        let [first, others @ ..] = &ports[..] else { return Ok(false) };
-        // If a node has slots already, the cluster was founded before.
-        let _ = ask(*first, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
-        for port in others {
-            ask(*first, &["CLUSTER", "MEET", "127.0.0.1", &port.to_string()])
-                .map_err(StartError::other)?;
-        }
-        let all = NODES.to_string();
-        let whole = || {
-            ports.iter().any(|port| figure(*port, "varve_cluster_voters").is_ok_and(|n| n == all))
-                && leader(&ports).is_some()
+        let mut forming = Forming::new(ports.iter().map(|port| place(*port)).collect());
+        let mut refused = None;
+        let whole = || match forming.advance() {
+            Ok(missing) => missing.is_none() && leader(&ports).is_some(),
+            Err(error) => {
+                refused = Some(error);
+                true
+            }
         };
-        self.wait(ended, whole)
+        let is_whole = self.wait(ended, whole)?;
+        refused.map_or(Ok(is_whole), |error| Err(StartError::Other(error)))
     }
 
     fn announce(&self) {
@@ -161,7 +165,11 @@ impl Nodes {
     }
 
     /// Waits until something is so; whether that was before the end.
-    fn wait(&mut self, ended: &AtomicBool, so: impl Fn() -> bool) -> Result<bool, StartError> {
+    fn wait(
+        &mut self,
+        ended: &AtomicBool,
+        mut so: impl FnMut() -> bool,
+    ) -> Result<bool, StartError> {
         let began = Instant::now();
         while !so() {
             if ended.load(Ordering::SeqCst) {
@@ -282,10 +290,12 @@ fn ports(first: Option<u16>) -> Result<Vec<u16>, StartError> {
     }
 }
 
+fn place(port: u16) -> Place {
+    Place { host: "127.0.0.1".into(), port, user: String::new(), password: String::new() }
+}
+
 fn connect(port: u16) -> Result<Client, String> {
-    let place =
-        Place { host: "127.0.0.1".into(), port, user: String::new(), password: String::new() };
-    let client = Client::connect(&place)?;
+    let client = Client::connect(&place(port))?;
     client.set_patience(WRITE_PATIENCE)?;
     Ok(client)
 }

@@ -54,7 +54,7 @@ impl Encryption {
         if done { Ok(()) } else { self.reload(config).map(drop) }
     }
 
-    /// What connections between the nodes of a cluster are made with, if they are encrypted.
+    /// The configurations for connections between the nodes of a cluster, if these are encrypted.
     #[cfg(feature = "cluster")]
     pub fn nodes(&self) -> Option<(Arc<tls::ServerConfig>, Arc<tls::ClientConfig>)> {
         self.0.read().nodes.as_ref()?.both()

@@ -44,7 +44,7 @@ struct Key {
     kind: String,
 }
 
-/// What was found: the largest keys, and sums by type.
+/// The largest keys found, and sums by type.
 #[derive(Debug, Default)]
 struct Found {
     top: usize,

@@ -50,9 +50,9 @@ pub(super) fn exchange(
     if !may {
         return Answers::none(PeerError::Silent);
     }
-    let mut heard = Instant::now();
-    let answers = converse(target, requests, &mut heard);
-    let (silence, now) = (heard.elapsed(), clock.now());
+    let mut last_contact = Instant::now();
+    let answers = converse(target, requests, &mut last_contact);
+    let (silence, now) = (last_contact.elapsed(), clock.now());
     if answers.broken.is_none() || silence < SILENCE.min(patience) {
         // A refusal is an answer, too.
         breakers.succeeded(Kind::Migrate, &name, now);
@@ -65,11 +65,11 @@ pub(super) fn exchange(
     answers
 }
 
-/// Sends `requests` and waits for the replies. `heard` is when it began, and then when something was
+/// Sends `requests` and waits for the replies. `last_contact` is when it began, and then when something was
 /// last received.
-fn converse(target: &Target<'_>, requests: &Requests, heard: &mut Instant) -> Answers {
+fn converse(target: &Target<'_>, requests: &Requests, last_contact: &mut Instant) -> Answers {
     let mut answers = Answers::default();
-    let done = Peer::connect(target, heard).and_then(|mut peer| {
+    let done = Peer::connect(target, last_contact).and_then(|mut peer| {
         peer.write(&requests.greeting)?;
         for _ in 0..requests.greetings {
             if !peer.answer(&mut answers)? {
@@ -91,7 +91,7 @@ fn converse(target: &Target<'_>, requests: &Requests, heard: &mut Instant) -> An
 struct Peer<'a> {
     stream: TcpStream,
     /// When something was last received.
-    heard: &'a mut Instant,
+    last_contact: &'a mut Instant,
     timeout: Duration,
     /// The time by which everything must be done.
     end: Option<Instant>,
@@ -101,7 +101,7 @@ struct Peer<'a> {
 }
 
 impl<'a> Peer<'a> {
-    fn connect(target: &Target<'_>, heard: &'a mut Instant) -> Result<Peer<'a>, PeerError> {
+    fn connect(target: &Target<'_>, last_contact: &'a mut Instant) -> Result<Peer<'a>, PeerError> {
         let addresses = (target.host, target.port).to_socket_addrs();
         let address = addresses.ok().and_then(|mut all| all.next()).ok_or(PeerError::Connecting)?;
         let timeout = target.timeout.min(target.limit).min(WAIT_MAX);
@@ -114,7 +114,7 @@ impl<'a> Peer<'a> {
             }
         })?;
         stream.set_nodelay(true).map_err(|_| PeerError::Connecting)?;
-        Ok(Peer { stream, heard, timeout, end, read: Vec::new(), used: 0 })
+        Ok(Peer { stream, last_contact, timeout, end, read: Vec::new(), used: 0 })
     }
 
     /// The time by which an operation that begins now must be done.
@@ -184,7 +184,7 @@ impl<'a> Peer<'a> {
             Ok(0) | Err(_) => None,
             Ok(count) => {
                 self.read.extend_from_slice(&buffer[..count]);
-                *self.heard = Instant::now();
+                *self.last_contact = Instant::now();
                 Some(())
             }
         }

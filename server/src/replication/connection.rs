@@ -83,7 +83,7 @@ pub(super) struct Connection {
     stream: Wire,
     buffer: Vec<u8>,
     timeout: Duration,
-    heard: Instant,
+    last_contact: Instant,
 }
 
 impl Connection {
@@ -104,8 +104,8 @@ impl Connection {
                     stream.set_write_timeout(Some(timeout))?;
                     match Wire::new(stream, host, speech, stop) {
                         Ok(stream) => {
-                            let (buffer, heard) = (Vec::new(), Instant::now());
-                            return Ok(Connection { stream, buffer, timeout, heard });
+                            let (buffer, last_contact) = (Vec::new(), Instant::now());
+                            return Ok(Connection { stream, buffer, timeout, last_contact });
                         }
                         Err(error) => last = error,
                     }
@@ -152,10 +152,10 @@ impl Connection {
                 Err(io::Error::new(ErrorKind::UnexpectedEof, "the master closed the connection"))
             }
             Ok(_) => {
-                self.heard = Instant::now();
+                self.last_contact = Instant::now();
                 Ok(true)
             }
-            Err(error) if is_nothing(&error) && self.heard.elapsed() > self.timeout => {
+            Err(error) if is_nothing(&error) && self.last_contact.elapsed() > self.timeout => {
                 Err(io::Error::new(ErrorKind::TimedOut, "the master is silent"))
             }
             Err(error) if is_nothing(&error) => Ok(false),
@@ -178,7 +178,7 @@ impl Connection {
 
     /// Long work was done meanwhile: the silence was ours.
     pub fn forgive(&mut self) {
-        self.heard = Instant::now();
+        self.last_contact = Instant::now();
     }
 }
 

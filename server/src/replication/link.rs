@@ -212,7 +212,7 @@ impl Following<'_> {
                 return Err("the connection was killed".into());
             }
             let came = connection.fill().map_err(|error| error.to_string())?;
-            if came && !self.engine.heard(self.generation, self.now().wall_ms, None) {
+            if came && !self.engine.note_master_contact(self.generation, self.now().wall_ms, None) {
                 self.check()?;
             }
         }

@@ -63,7 +63,11 @@ fn receive(
         read += bytes.len() as u64;
         bytes.clear();
         let now_ms = following.now().wall_ms;
-        following.engine.heard(following.generation, now_ms, Some((read, framing.left())));
+        following.engine.note_master_contact(
+            following.generation,
+            now_ms,
+            Some((read, framing.left())),
+        );
         if framing.is_done() {
             tracing::info!(bytes = read, "the master's data have come");
             return file.flush().map_err(told);

@@ -26,7 +26,7 @@ enum What {
     Reference,
 }
 
-/// What a server would be started with.
+/// The arguments with which a server would be started.
 #[derive(Debug, Args)]
 struct Words {
     /// A file and directives, as for serving: [FILE] [--directive words…]…

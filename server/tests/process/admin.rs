@@ -181,7 +181,7 @@ fn the_end_waits_for_commands_that_run_and_tells_those_that_wait() {
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
-/// What has run is told, although its reply waits for the disk when the server ends.
+/// The reply to a command that has run is sent, although it waits for the disk when the server ends.
 #[test]
 fn the_end_waits_for_replies_that_are_withheld() {
     let options =

@@ -432,6 +432,37 @@ fn a_cluster_to_be_tried_is_there_with_one_command_and_goes_with_it() {
 }
 
 #[test]
+fn servers_that_run_are_made_a_cluster_and_what_is_missing_is_added() {
+    let mut nodes = vec![TestNode::new(CALM_MS), TestNode::new(CALM_MS)];
+    let form = |nodes: &[TestNode]| {
+        let urls = nodes.iter().map(|node| format!("redis://127.0.0.1:{}", node.port));
+        let words: Vec<String> =
+            ["cluster", "form"].map(String::from).into_iter().chain(urls).collect();
+        run(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let formed = |nodes: &[TestNode]| {
+        let ended = form(nodes);
+        assert!(ended.status.success(), "{}{}", ended.stdout, ended.stderr);
+        let voters = nodes.len().to_string();
+        assert!(nodes.iter().all(|node| node.info("varve_cluster_voters") == voters));
+    };
+    formed(&nodes);
+    nodes.push(TestNode::new(CALM_MS));
+    // Whichever is named first, the cluster that is there takes the others in.
+    nodes.reverse();
+    formed(&nodes);
+    let epoch = nodes[0].info("cluster_current_epoch");
+    formed(&nodes);
+    assert_eq!(nodes[0].info("cluster_current_epoch"), epoch, "nothing is changed");
+    let other = TestNode::new(CALM_MS);
+    let _: () = other.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
+    nodes.push(other);
+    let ended = form(&nodes);
+    assert!(!ended.status.success());
+    assert!(ended.stderr.contains("belongs to another cluster"), "{}", ended.stderr);
+}
+
+#[test]
 fn what_does_not_go_together_with_a_cluster_is_refused_at_the_start() {
     let (_dir, data) = folder();
     let data = data.to_str().expect("a UTF-8 path");

@@ -83,7 +83,7 @@ fn a_supervisor_hears_when_it_is_ready_and_when_it_ends() {
     let path = folder.path().join("notify").display().to_string();
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let hear = || {
+    let notified = || {
         let mut buffer = [0; 1024];
         let len = socket.recv(&mut buffer).expect("the server says something");
         String::from_utf8_lossy(&buffer[..len]).into_owned()
@@ -91,11 +91,11 @@ fn a_supervisor_hears_when_it_is_ready_and_when_it_ends() {
     // A pid file that cannot be written is no reason not to serve.
     let args = ["--supervised", "systemd", "--pidfile", "/none/pid", "--appendonly", "no"];
     let varve = Varve::start_with(&data, &args, &[("NOTIFY_SOCKET", &path)]);
-    assert!(hear().contains("READY=1"));
+    assert!(notified().contains("READY=1"));
     let info: String = cmd("INFO").arg("server").query(&mut varve.connect()).unwrap();
     assert!(info.contains("process_supervised:systemd"));
     assert!(varve.stop().status.success());
-    assert!(hear().contains("STOPPING=1"));
+    assert!(notified().contains("STOPPING=1"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! A B+-tree whose inner nodes know how many members each child holds, so that inserting, removing,
 //! the rank of a member and the member of a rank each take one walk from the root. A member is a
-//! score and a reference ([`Member`]) to the entry in the member table, so its bytes are stored
+//! score and a reference ([`MemberBytes`]) to the entry in the member table, so its bytes are stored
 //! once. The owner of both (`sorted_set`) must remove a member from the order before it drops its entry.
 
 use std::cmp::Ordering;
@@ -13,7 +13,7 @@ const LEAF_MAX: usize = 64;
 const INNER_MAX: usize = 32;
 
 /// A reference to where a member's bytes are.
-pub trait Member: Copy {
+pub trait MemberBytes: Copy {
     /// The bytes. They stay the same while the member is in an order.
     fn bytes(&self) -> &[u8];
 }
@@ -27,7 +27,7 @@ pub struct Item<M> {
     pub member: M,
 }
 
-impl<M: Member> Item<M> {
+impl<M: MemberBytes> Item<M> {
     /// The member's bytes.
     fn bytes(&self) -> &[u8] {
         self.member.bytes()
@@ -85,7 +85,7 @@ pub struct Order<M> {
     nodes: Nodes,
 }
 
-impl<M: Member> Node<M> {
+impl<M: MemberBytes> Node<M> {
     fn leaf() -> Vec<Item<M>> {
         Vec::with_capacity(LEAF_MAX)
     }
@@ -237,7 +237,7 @@ impl<M: Member> Node<M> {
     }
 }
 
-impl<M: Member> Child<M> {
+impl<M: MemberBytes> Child<M> {
     /// After a change below.
     fn refresh(&mut self) {
         self.count = self.node.count();
@@ -248,12 +248,12 @@ impl<M: Member> Child<M> {
 }
 
 /// The child an item is in, or belongs in.
-fn child_for<M: Member>(children: &[Child<M>], item: &Item<M>) -> usize {
+fn child_for<M: MemberBytes>(children: &[Child<M>], item: &Item<M>) -> usize {
     children.partition_point(|child| child.first.compare(item).is_le()).saturating_sub(1)
 }
 
 /// Joins a child that has become small with a neighbour, if both then still have room.
-fn merge_small<M: Member>(children: &mut Vec<Child<M>>, at: usize, nodes: &mut Nodes) {
+fn merge_small<M: MemberBytes>(children: &mut Vec<Child<M>>, at: usize, nodes: &mut Nodes) {
     let max = if matches!(*children[at].node, Node::Leaf(_)) { LEAF_MAX } else { INNER_MAX };
     if children[at].node.width() >= max / 4 || children.len() < 2 {
         return;
@@ -272,7 +272,7 @@ fn merge_small<M: Member>(children: &mut Vec<Child<M>>, at: usize, nodes: &mut N
     children[left].refresh();
 }
 
-impl<M: Member> Order<M> {
+impl<M: MemberBytes> Order<M> {
     /// No members.
     pub fn new() -> Self {
         Order { root: Node::Leaf(Node::leaf()), len: 0, nodes: Nodes { leaves: 1, inners: 0 } }

@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, EntryRef, Payload};
 use super::hashing::Hasher;
-use super::order::{Item, Member, Order, compare};
+use super::order::{Item, MemberBytes, Order, compare};
 use super::packed::{Packed, Scratch, put_item, put_number};
 use super::value::Elements;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use storage::EncodingLimits;
 use storage::tx::Kind;
 use storage::types::{Inserted, LexBound, ZRange};
 
-impl Member for EntryRef {
+impl MemberBytes for EntryRef {
     #[inline]
     fn bytes(&self) -> &[u8] {
         // SAFETY: a member is in an order only while its entry is in the member table: [`Scored`] owns both,

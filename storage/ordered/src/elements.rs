@@ -31,7 +31,7 @@ pub(super) struct Opened<'t, 'b> {
     /// The head as it is stored, to see whether it has to be written again.
     stored: Option<Head>,
     pub(super) changed: bool,
-    /// What the last read returned references to.
+    /// The data to which the last read returned references.
     pub(super) lent: Lent,
 }
 

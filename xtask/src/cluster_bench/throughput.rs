@@ -106,7 +106,7 @@ fn row(line: &Line, subjects: &[Subject], pairs: &[Pair]) -> Option<Vec<String>>
     ])
 }
 
-/// What is compared, given the number of subjects.
+/// The comparisons, given the number of subjects.
 fn lines(connections: usize, subjects: usize) -> Vec<Line> {
     let line = |name, request, (connections, pipeline), pair, wanted| Line {
         name,

@@ -30,7 +30,7 @@ pub(super) fn histogram() -> Histogram<u64> {
 
 /// The state of one load thread.
 pub(super) struct LoadThread<'a> {
-    plan: &'a RunConfig,
+    config: &'a RunConfig,
     generator: Generator,
     connections: Vec<Connection>,
     poll: Poll,
@@ -48,22 +48,22 @@ pub(super) struct LoadThread<'a> {
 }
 
 impl<'a> LoadThread<'a> {
-    /// Connects `connections` times; `share` of `threads` is this thread's part of the plan.
+    /// Connects `connections` times; `share` of `threads` is this thread's part of the load.
     pub(super) fn connect(
-        plan: &'a RunConfig,
+        config: &'a RunConfig,
         generator: Generator,
         connections: usize,
         (share, threads): (u64, u64),
     ) -> Result<Self> {
         let poll = Poll::new()?;
         let connections = (0..connections)
-            .map(|token| Wire::open(plan.addr, &poll, Token(token)).map(Connection::new))
+            .map(|token| Wire::open(config.addr, &poll, Token(token)).map(Connection::new))
             .collect::<Result<Vec<_>>>()?;
-        let budget = match plan.stop {
+        let budget = match config.stop {
             Stop::Requests(all) => all / threads + u64::from(share < all % threads),
             Stop::After(_) => u64::MAX,
         };
-        let interval_ns = match plan.pacing {
+        let interval_ns = match config.pacing {
             Pacing::Open { per_second } if per_second > 0.0 => 1e9 * threads as f64 / per_second,
             Pacing::Open { per_second } => bail!("a rate of {per_second} requests per second"),
             Pacing::Closed => 0.0,
@@ -72,7 +72,7 @@ impl<'a> LoadThread<'a> {
         let buffer = vec![0; BUFFER];
         let (clock, sent, next) = (Instant::now(), 0, 0);
         Ok(LoadThread {
-            plan,
+            config,
             generator,
             connections,
             poll,
@@ -87,16 +87,16 @@ impl<'a> LoadThread<'a> {
         })
     }
 
-    /// Runs the plan: warm-up, the measured window between the two edges, draining.
+    /// Runs the load: warm-up, the measured window between the two edges, draining.
     pub(super) fn run(mut self, edge: &mut dyn FnMut(Edge)) -> Result<Report> {
         self.clock = Instant::now();
-        let warmup = self.plan.warmup.as_nanos() as u64;
+        let warmup = self.config.warmup.as_nanos() as u64;
         self.phase(warmup, false)?;
         edge(Edge::Start);
         let start = self.now();
         self.tally = Tally::default();
         self.latencies.clear();
-        let end = match self.plan.stop {
+        let end = match self.config.stop {
             Stop::After(time) => start + time.as_nanos() as u64,
             Stop::Requests(_) => u64::MAX,
         };
@@ -121,15 +121,15 @@ impl<'a> LoadThread<'a> {
     fn phase(&mut self, end: u64, measured: bool) -> Result<()> {
         let mut events = Events::with_capacity(1024);
         let mut now = self.now();
-        let mut heard = now;
+        let mut last_reply = now;
         while now < end && !(measured && self.budget == 0 && self.outstanding() == 0) {
             self.send(now)?;
             self.poll_events(&mut events)?;
             now = self.now();
             if events.is_empty() {
-                self.check_silence(now, heard)?;
+                self.check_silence(now, last_reply)?;
             } else {
-                heard = now;
+                last_reply = now;
             }
             now = self.turn(&events, now, true)?;
         }
@@ -162,7 +162,7 @@ impl<'a> LoadThread<'a> {
     /// The next connection in turn with fewer requests under way than the pipeline is deep.
     fn with_room(&mut self) -> Option<usize> {
         let count = self.connections.len();
-        let room = |i: &usize| self.connections[*i].outstanding() < self.plan.pipeline;
+        let room = |i: &usize| self.connections[*i].outstanding() < self.config.pipeline;
         let token = (0..count).map(|i| (self.next + i) % count).find(room)?;
         self.next = (token + 1) % count;
         Some(token)
@@ -199,7 +199,7 @@ impl<'a> LoadThread<'a> {
     }
 
     fn refill(&mut self, token: usize, now: u64) -> Result<()> {
-        let count = (self.plan.pipeline as u64).min(self.budget) as usize;
+        let count = (self.config.pipeline as u64).min(self.budget) as usize;
         if count == 0 {
             return Ok(());
         }

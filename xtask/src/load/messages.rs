@@ -99,26 +99,26 @@ struct Sender {
     due: usize,
 }
 
-/// Runs `plan` with messages instead of requests, on one thread. The plan's pipeline is how many
+/// Runs `config` with messages instead of requests, on one thread. The pipeline is how many
 /// messages of a sender are on the way at most; its `connections` are not looked at.
 pub fn run(
-    plan: &RunConfig,
+    config: &RunConfig,
     messages: &Messages,
     edge: &mut (dyn FnMut(Edge) + Send),
 ) -> Result<Report> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            if let Some(&core) = plan.cores.first() {
+            if let Some(&core) = config.cores.first() {
                 cpu::pin(&[core])?;
             }
-            Exchange::connect(plan, messages)?.run(edge)
+            Exchange::connect(config, messages)?.run(edge)
         });
         thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the load thread panicked")))
     })
 }
 
 struct Exchange<'a> {
-    plan: &'a RunConfig,
+    config: &'a RunConfig,
     messages: &'a Messages,
     /// Senders first, then receivers.
     wires: Vec<Wire>,
@@ -136,21 +136,21 @@ struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    fn connect(plan: &'a RunConfig, messages: &'a Messages) -> Result<Self> {
+    fn connect(config: &'a RunConfig, messages: &'a Messages) -> Result<Self> {
         let poll = Poll::new()?;
-        let open = |token| Wire::open(plan.addr, &poll, Token(token));
+        let open = |token| Wire::open(config.addr, &poll, Token(token));
         let wires = (0..messages.connections()).map(open).collect::<Result<Vec<_>>>()?;
         let channels = messages.channels;
         let senders =
             (0..messages.senders).map(|i| Sender { channel: i % channels, due: 0 }).collect();
-        let interval_ns = match plan.pacing {
+        let interval_ns = match config.pacing {
             Pacing::Open { per_second } => 1e9 / per_second,
             Pacing::Closed => 0.0,
         };
         let (tally, latencies, buffer) = (Tally::default(), histogram(), vec![0; BUFFER]);
         let (clock, sent, arrived, next) = (Instant::now(), 0, 0, 0);
         Ok(Exchange {
-            plan,
+            config,
             messages,
             wires,
             senders,
@@ -167,12 +167,12 @@ impl<'a> Exchange<'a> {
     }
 
     fn run(mut self, edge: &mut dyn FnMut(Edge)) -> Result<Report> {
-        let Stop::After(window) = self.plan.stop else {
+        let Stop::After(window) = self.config.stop else {
             bail!("messages are measured over a time, not over a number of requests");
         };
         self.prepare()?;
         self.clock = Instant::now();
-        self.phase(self.plan.warmup.as_nanos() as u64)?;
+        self.phase(self.config.warmup.as_nanos() as u64)?;
         edge(Edge::Start);
         let start = self.now();
         self.tally = Tally::default();
@@ -238,7 +238,7 @@ impl<'a> Exchange<'a> {
 
     fn phase(&mut self, end: u64) -> Result<()> {
         let mut events = Events::with_capacity(1024);
-        let (mut now, mut heard) = (self.now(), self.now());
+        let (mut now, mut last_message) = (self.now(), self.now());
         for token in 0..self.wires.len() {
             self.wires[token].flush()?;
         }
@@ -248,8 +248,8 @@ impl<'a> Exchange<'a> {
             self.turn(&mut events)?;
             now = self.now();
             if self.arrived > before || self.due() == 0 {
-                heard = now;
-            } else if Duration::from_nanos(now - heard) > SILENCE_MAX {
+                last_message = now;
+            } else if Duration::from_nanos(now - last_message) > SILENCE_MAX {
                 bail!("messages were sent, and none arrived for {} s", SILENCE_MAX.as_secs());
             }
         }
@@ -302,7 +302,7 @@ impl<'a> Exchange<'a> {
     fn has_room(&self, index: usize) -> bool {
         let sender = &self.senders[index];
         let fan = self.messages.fan(sender.channel);
-        sender.due + fan <= self.plan.pipeline * fan
+        sender.due + fan <= self.config.pipeline * fan
     }
 
     fn post(&mut self, index: usize, stamp: u64) {

@@ -107,21 +107,21 @@ impl Report {
     }
 }
 
-/// Runs `plan`, with requests from `generator`. `edge` is called at both ends of the window, on a
+/// Runs `config`, with requests from `generator`. `edge` is called at both ends of the window, on a
 /// load thread, so that the server's counters can be read at the right moment.
 pub fn run(
-    plan: &RunConfig,
+    config: &RunConfig,
     generator: &Generator,
     edge: &mut (dyn FnMut(Edge) + Send),
 ) -> Result<Report> {
-    let threads = plan.cores.len().clamp(1, plan.connections.max(1));
+    let threads = config.cores.len().clamp(1, config.connections.max(1));
     let ready = Barrier::new(threads);
     std::thread::scope(|scope| {
         let mut edge = Some(edge);
         let handles: Vec<_> = (0..threads)
             .map(|index| {
                 let (edge, ready) = (edge.take(), &ready);
-                scope.spawn(move || one_thread(plan, generator, index, threads, ready, edge))
+                scope.spawn(move || one_thread(config, generator, index, threads, ready, edge))
             })
             .collect();
         let reports = handles.into_iter().map(|handle| match handle.join() {
@@ -139,7 +139,7 @@ pub fn run(
 }
 
 fn one_thread(
-    plan: &RunConfig,
+    config: &RunConfig,
     generator: &Generator,
     index: usize,
     threads: usize,
@@ -147,11 +147,12 @@ fn one_thread(
     mut edge: Option<&mut (dyn FnMut(Edge) + Send)>,
 ) -> Result<Report> {
     let share = (index as u64, threads as u64);
-    let connections = plan.connections / threads + usize::from(index < plan.connections % threads);
-    let pinned = plan.cores.get(index).map_or(Ok(()), |&core| cpu::pin(&[core]));
+    let connections =
+        config.connections / threads + usize::from(index < config.connections % threads);
+    let pinned = config.cores.get(index).map_or(Ok(()), |&core| cpu::pin(&[core]));
     let driver = pinned.and_then(|()| {
-        let generator = generator.share(share.0, share.1, plan.run);
-        LoadThread::connect(plan, generator, connections.max(1), share)
+        let generator = generator.share(share.0, share.1, config.run);
+        LoadThread::connect(config, generator, connections.max(1), share)
     });
     // Wait even when connecting failed: the other threads count on it.
     ready.wait();

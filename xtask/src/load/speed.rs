@@ -54,7 +54,7 @@ pub fn measure(args: &SpeedArgs) -> Result<()> {
 fn best(addr: SocketAddr, core: usize, enough: f64) -> Result<f64> {
     let keys = Keys::new(Distribution::Uniform, 1000, 1);
     let gets = Generator::weighted(&[("GET {key}".into(), 1.0)], &[64], 1, keys)?;
-    let plan = RunConfig {
+    let config = RunConfig {
         addr,
         connections: 50,
         pipeline: 64,
@@ -66,7 +66,7 @@ fn best(addr: SocketAddr, core: usize, enough: f64) -> Result<f64> {
     };
     let mut best = 0.0f64;
     for _ in 0..ATTEMPTS {
-        let report = run(&plan, &gets, &mut |_| {})?;
+        let report = run(&config, &gets, &mut |_| {})?;
         best = best.max(report.tally.replies as f64 / report.elapsed.as_secs_f64());
         if best >= enough {
             break;

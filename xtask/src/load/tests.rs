@@ -37,7 +37,7 @@ fn gets() -> Generator {
     Generator::weighted(&[("GET {key}".into(), 1.0)], &[64], 1, keys).unwrap()
 }
 
-fn plan(addr: SocketAddr, stop: Stop) -> RunConfig {
+fn config(addr: SocketAddr, stop: Stop) -> RunConfig {
     let (pacing, warmup) = (Pacing::Closed, Duration::ZERO);
     RunConfig {
         addr,
@@ -62,8 +62,8 @@ fn slower_than(report: &Report, ms: u64) -> f64 {
 fn both_sides_count_the_same() {
     let echo = Echo::start(None);
     let mut edges = Vec::new();
-    let plan = plan(echo.addr, Stop::Requests(10_007));
-    let report = run(&plan, &gets(), &mut |edge| edges.push(edge)).unwrap();
+    let config = config(echo.addr, Stop::Requests(10_007));
+    let report = run(&config, &gets(), &mut |edge| edges.push(edge)).unwrap();
     assert_eq!(report.tally.replies, 10_007);
     assert_eq!(report.latencies.len(), 10_007);
     assert_eq!(report.sent, 10_007);
@@ -77,8 +77,8 @@ fn threads_share_the_work_and_lose_nothing() {
     let echo = Echo::start(None);
     let cores = cpu::allowed();
     let cores = [cores[0], cores[cores.len() - 1]].to_vec();
-    let plan = RunConfig { cores, ..plan(echo.addr, Stop::Requests(5_001)) };
-    let report = run(&plan, &gets(), &mut |_| {}).unwrap();
+    let config = RunConfig { cores, ..config(echo.addr, Stop::Requests(5_001)) };
+    let report = run(&config, &gets(), &mut |_| {}).unwrap();
     assert_eq!((report.tally.replies, report.sent), (5_001, 5_001));
     assert_eq!(echo.counted(), 5_001);
 }
@@ -87,8 +87,8 @@ fn threads_share_the_work_and_lose_nothing() {
 fn what_is_outside_the_window_is_sent_but_not_counted() {
     let echo = Echo::start(None);
     let stop = Stop::After(Duration::from_millis(100));
-    let plan = RunConfig { warmup: Duration::from_millis(100), ..plan(echo.addr, stop) };
-    let report = run(&plan, &gets(), &mut |_| {}).unwrap();
+    let config = RunConfig { warmup: Duration::from_millis(100), ..config(echo.addr, stop) };
+    let report = run(&config, &gets(), &mut |_| {}).unwrap();
     assert!(report.tally.replies > 0 && report.tally.replies < report.sent);
     assert_eq!(report.latencies.len(), report.tally.replies);
     assert_eq!(echo.counted(), report.sent);
@@ -98,8 +98,8 @@ fn what_is_outside_the_window_is_sent_but_not_counted() {
 fn the_histogram_shows_an_injected_delay() {
     let echo = Echo::start(Some(Stall { every: 100, time: Duration::from_millis(20) }));
     let (connections, pipeline) = (1, 1);
-    let plan = RunConfig { connections, pipeline, ..plan(echo.addr, Stop::Requests(2_000)) };
-    let report = run(&plan, &gets(), &mut |_| {}).unwrap();
+    let config = RunConfig { connections, pipeline, ..config(echo.addr, Stop::Requests(2_000)) };
+    let report = run(&config, &gets(), &mut |_| {}).unwrap();
     let slow = slower_than(&report, 20);
     assert!((0.0099..0.02).contains(&slow), "{slow}");
     assert!(report.latencies.max() >= 20_000);
@@ -114,8 +114,8 @@ fn an_open_loop_charges_a_stall_to_all_requests_it_delayed() {
     let pacing = Pacing::Open { per_second: 1000.0 };
     let (connections, pipeline) = (1, 1);
     let stop = Stop::After(Duration::from_millis(1500));
-    let plan = RunConfig { connections, pipeline, pacing, ..plan(echo.addr, stop) };
-    let report = run(&plan, &gets(), &mut |_| {}).unwrap();
+    let config = RunConfig { connections, pipeline, pacing, ..config(echo.addr, stop) };
+    let report = run(&config, &gets(), &mut |_| {}).unwrap();
     let slow = slower_than(&report, 5);
     // No upper bounds on what a busy machine adds of its own.
     assert!(slow >= 0.08, "{slow}");
@@ -135,8 +135,8 @@ fn error_replies_are_errors() {
             stream.write_all(b"-ERR unknown command\r\n").unwrap();
         }
     });
-    let plan = RunConfig { connections: 1, pipeline: 1, ..plan(addr, Stop::Requests(5)) };
-    let report = run(&plan, &gets(), &mut |_| {}).unwrap();
+    let config = RunConfig { connections: 1, pipeline: 1, ..config(addr, Stop::Requests(5)) };
+    let report = run(&config, &gets(), &mut |_| {}).unwrap();
     server.join().unwrap();
     assert_eq!((report.tally.replies, report.tally.errors), (5, 5));
     assert_eq!(report.tally.first_error.as_deref(), Some("ERR unknown command"));
@@ -147,8 +147,8 @@ fn a_server_that_hangs_up_is_an_error() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let server = std::thread::spawn(move || drop(listener.accept()));
-    let plan = RunConfig { connections: 1, ..plan(addr, Stop::Requests(5)) };
-    assert!(run(&plan, &gets(), &mut |_| {}).is_err());
+    let config = RunConfig { connections: 1, ..config(addr, Stop::Requests(5)) };
+    assert!(run(&config, &gets(), &mut |_| {}).is_err());
     server.join().unwrap();
 }
 
@@ -188,8 +188,8 @@ fn a_message_takes_as_long_as_it_was_held_back() {
     let (addr, broker) = slow_broker(Duration::from_millis(10));
     let text = "pattern = \"fan-out\"\nsenders = 1\nreceivers = 1\n";
     let messages: messages::Messages = toml::from_str(text).unwrap();
-    let plan = RunConfig { pipeline: 1, ..plan(addr, Stop::After(Duration::from_millis(300))) };
-    let report = messages::run(&plan, &messages, &mut |_| {}).unwrap();
+    let config = RunConfig { pipeline: 1, ..config(addr, Stop::After(Duration::from_millis(300))) };
+    let report = messages::run(&config, &messages, &mut |_| {}).unwrap();
     assert!((5..=30).contains(&report.tally.replies), "{}", report.tally.replies);
     assert_eq!(report.latencies.len(), report.tally.replies);
     assert!(report.latencies.min() >= 9_900, "{}", report.latencies.min());

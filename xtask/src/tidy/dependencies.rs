@@ -79,9 +79,9 @@ fn objection(member: &str, dependency: &str, members: &[String]) -> Option<Strin
     if SANS_IO.contains(&member) && BANNED_IN_ENGINE.iter().any(|name| banned(&name)) {
         return Some(format!("{member} is sans-IO: it must not depend on {dependency}"));
     }
-    if dependency == "async-trait" && !["admin", "server"].contains(&member) {
+    if dependency == "async-trait" && !["admin", "cluster", "server"].contains(&member) {
         return Some(
-            "async-trait is for cold seams only: those of the server and the admin port"
+            "async-trait is for cold seams only: those of the server, the admin port, and between nodes"
                 .to_string(),
         );
     }
@@ -229,13 +229,15 @@ mod tests {
     }
 
     #[test]
-    fn the_engine_stays_sans_io_and_async_trait_in_the_server() {
+    fn the_engine_stays_sans_io_and_async_trait_at_cold_seams() {
         let on = |name: &str| format!("[dependencies]\n{name} = \"1\"\n");
         assert_eq!(objections("engine/Cargo.toml", &on("tokio")), [2]);
         assert_eq!(objections("engine/Cargo.toml", &on("crossbeam-channel")), [2]);
         assert!(objections("engine/Cargo.toml", &on("miow")).is_empty());
         assert_eq!(objections("resp/Cargo.toml", &on("async-trait")), [2]);
         assert!(objections("server/Cargo.toml", &on("async-trait")).is_empty());
+        assert!(objections("cluster/Cargo.toml", &on("async-trait")).is_empty());
+        assert_eq!(objections("member/Cargo.toml", &on("async-trait")), [2]);
         assert_eq!(objections("server/Cargo.toml", &on("raft")), [2]);
         assert!(objections("consensus/Cargo.toml", &on("raft")).is_empty());
         assert_eq!(objections("consensus/Cargo.toml", &on("rand")), [2]);

@@ -126,7 +126,7 @@ mod tests {
         unit-scripts = "../units/"
     "#;
 
-    /// What the rule says of this manifest.
+    /// The objections of the rule to this manifest.
     fn said(manifest: &str, unit: &str) -> Vec<String> {
         let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
         let mut files: Vec<File> =

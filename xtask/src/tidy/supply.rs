@@ -40,7 +40,7 @@ fn named(entry: &toml::Value) -> Result<String> {
     name.map(str::to_owned).with_context(|| format!("{FILE}: {entry} is not understood"))
 }
 
-/// What `deny.toml` says.
+/// The rules of `deny.toml`.
 struct Rules {
     licences: Vec<String>,
     banned: Vec<String>,
@@ -58,7 +58,7 @@ impl Rules {
         Ok(Rules { licences: list("licenses", "allow")?, banned: list("bans", "deny")? })
     }
 
-    /// What is wrong with a package of `cargo metadata`.
+    /// The objections to a package of `cargo metadata`.
     fn objections(&self, package: &Value) -> Vec<String> {
         let name = package["name"].as_str().unwrap_or_default();
         let mut found = Vec::new();

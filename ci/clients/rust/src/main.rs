@@ -114,10 +114,10 @@ fn sync_pubsub(client: &redis::Client, channel: &str) -> RedisResult<()> {
     pubsub.subscribe(channel)?;
     pubsub.psubscribe(format!("{channel}*"))?;
     assert_eq!(publisher.publish::<_, _, i64>(channel, "hello")?, 2);
-    let heard = [pubsub.get_message()?, pubsub.get_message()?]
+    let messages = [pubsub.get_message()?, pubsub.get_message()?]
         .map(|m| (m.from_pattern(), m.get_payload::<String>().unwrap()));
     assert_eq!(
-        HashSet::from(heard),
+        HashSet::from(messages),
         HashSet::from([(false, "hello".into()), (true, "hello".into())])
     );
     Ok(())

@@ -11,7 +11,7 @@ use storage::random::mix;
 /// A key with what was spent on it.
 pub type Hot = (Box<[u8]>, u64);
 
-/// What is to be found out.
+/// The options of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Whether by time.
@@ -26,7 +26,7 @@ pub struct Options {
     pub ratio: u64,
 }
 
-/// What was found out so far.
+/// The results so far.
 #[derive(Debug)]
 pub struct Report {
     /// Whether more is to come.
@@ -45,11 +45,11 @@ pub struct Report {
     pub by_time_us: Option<Vec<Hot>>,
     /// The keys of those looked at, with bytes, most first.
     pub by_bytes: Option<Vec<Hot>>,
-    /// What was spent on each shard's keys by the commands looked at.
+    /// The cost of each shard's keys, in the commands looked at.
     pub shards: Vec<Spent>,
 }
 
-/// What was spent on a shard.
+/// The cost of a shard's keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
     /// The number of uses of its keys.
@@ -63,7 +63,7 @@ pub struct Spent {
 /// A key of a command, with its shard.
 type Used<'k> = (&'k [u8], u32);
 
-/// What one command cost.
+/// The cost of one command.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
     nanos: u64,
@@ -167,7 +167,7 @@ impl HotKeys {
     /// The numbers of keys that one may ask for.
     pub const COUNT_MAX: usize = 64;
 
-    /// What was found out; nothing if nobody wanted to know, or it was reset.
+    /// The results; `None` if no measurement was begun, or it was reset.
     pub fn report(&self, now: Now) -> Option<Report> {
         let mut tracking = self.0.lock();
         let tracking = tracking.as_mut()?;

@@ -125,7 +125,7 @@ struct Loader<'e> {
     load: BulkLoad,
     databases: Db,
     records: u64,
-    spoke: Instant,
+    last_progress: Instant,
     engine: &'e Engine,
     trail: Trail,
 }
@@ -137,7 +137,7 @@ impl<'e> Loader<'e> {
             load: BulkLoad::new(engine.backend.clone(), Existing::Replaced),
             databases: engine.databases(),
             records: 0,
-            spoke: Instant::now(),
+            last_progress: Instant::now(),
             engine,
             trail: Trail::default(),
         }
@@ -145,8 +145,9 @@ impl<'e> Loader<'e> {
 
     fn count(&mut self) {
         self.records += 1;
-        if self.records.is_multiple_of(LOOK_EVERY) && self.spoke.elapsed() >= PROGRESS_EVERY {
-            self.spoke = Instant::now();
+        if self.records.is_multiple_of(LOOK_EVERY) && self.last_progress.elapsed() >= PROGRESS_EVERY
+        {
+            self.last_progress = Instant::now();
             tracing::info!("loading the append-only file: {} records so far", self.records);
         }
     }
