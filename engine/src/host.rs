@@ -25,21 +25,41 @@ pub enum Begun {
     Scheduled,
 }
 
+/// How a server is to end (`SHUTDOWN`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct End {
+    /// Whether the data are saved, if that was said; otherwise they are if there are save points.
+    pub save: Option<bool>,
+    /// Whether replicas are not waited for.
+    pub now: bool,
+    /// Whether it ends even if saving fails.
+    pub force: bool,
+}
+
 /// The process around the engine, as commands use it: files, memory figures, other servers,
 /// shutting down.
 ///
 /// Every method has a default which reports that it is not available, so tests and embedders
 /// implement only the methods they need.
 pub trait Host: Send + Sync {
-    /// Ends the server (`SHUTDOWN`); `save` as `SAVE`/`NOSAVE` asked, `None` for the default.
+    /// Ends the server (`SHUTDOWN`). Returns whether it ends now; if not, replicas are waited for, and
+    /// those who wait for replicas are tried again when the shutdown is given up.
     ///
     /// # Errors
     /// Fails if saving has failed; then the shutdown is given up.
-    fn shutdown(&self, _save: Option<bool>, _now: bool, _force: bool) -> Result<(), String> {
+    fn shutdown(&self, _end: End) -> Result<bool, String> {
         Err("shutdown is not available here".into())
     }
 
-    /// Cancels a shutdown in progress (`SHUTDOWN ABORT`).
+    /// Checks that the shutdown which the server began is still under way.
+    ///
+    /// # Errors
+    /// The reply to a client that waits for it, once it was given up.
+    fn shutdown_is_under_way(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Cancels a shutdown that waits for replicas (`SHUTDOWN ABORT`).
     ///
     /// # Errors
     /// Fails if there is none.

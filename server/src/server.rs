@@ -15,6 +15,7 @@ use runtime::{Clock, Shutdown};
 use socket2::Socket;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 /// A server that is ready to serve.
@@ -89,13 +90,14 @@ impl Server {
         drop((bound, housekeeper));
         node.stop();
         process.replicator.stop();
-        if goes_on && process.is_in_memory_only() {
-            // Clients were served until now. Without this, the other program would begin with old
-            // data.
-            if let Err(error) = process.persistence.saver.save(&engine) {
-                process.successor.lock().take();
-                return Err(StartError::Other(format!("saving before the upgrade: {error}")));
-            }
+        // Clients were served until now. Without this, the next program would begin with old data.
+        let saved = process.ending.saves.load(Ordering::SeqCst);
+        let owed = goes_on && process.is_in_memory_only();
+        if (owed || saved && engine.stats.unsaved_changes() > 0)
+            && let Err(error) = process.persistence.saver.save(&engine)
+        {
+            process.successor.lock().take();
+            return Err(StartError::Other(format!("saving at the end: {error}")));
         }
         process.persistence.saver.stop();
         let closed = process.persistence.close(&engine);

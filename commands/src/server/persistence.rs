@@ -1,11 +1,12 @@
 //! Saving, and the end: SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, SHUTDOWN.
 
 use super::base::SERVER;
+use super::replication::wait_for_replicas;
 use engine::command::{Category, Flag::*, Spec};
 use engine::cx::Cx;
 use engine::engine::Gate;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
-use engine::host::{Begun, When};
+use engine::host::{Begun, End, When};
 use engine::observe::section;
 use runtime::Flow;
 
@@ -57,9 +58,7 @@ fn lastsave(cx: &mut Cx<'_>) -> Outcome {
 /// The parsed options of `SHUTDOWN`.
 #[derive(Default)]
 struct Request {
-    save: Option<bool>,
-    now: bool,
-    force: bool,
+    end: End,
     abort: bool,
 }
 
@@ -69,43 +68,53 @@ fn parse_shutdown(cx: &Cx<'_>) -> Result<Request, Failure> {
     while !args.is_empty() {
         let save = args.keyword("SAVE");
         if save || args.keyword("NOSAVE") {
-            if request.save.is_some_and(|before| before != save) {
+            if request.end.save.is_some_and(|before| before != save) {
                 return Err(SYNTAX);
             }
-            request.save = Some(save);
+            request.end.save = Some(save);
         } else if args.keyword("NOW") {
-            request.now = true;
+            request.end.now = true;
         } else if args.keyword("FORCE") {
-            request.force = true;
+            request.end.force = true;
         } else if args.keyword("ABORT") {
             request.abort = true;
         } else {
             return Err(SYNTAX);
         }
     }
-    let alone = request.save.is_none() && !request.now && !request.force;
+    let alone = request.end.save.is_none() && !request.end.now && !request.end.force;
     if request.abort && !alone { Err(SYNTAX) } else { Ok(request) }
 }
 
 fn shutdown(cx: &mut Cx<'_>) -> Outcome {
     let request = parse_shutdown(cx)?;
-    let host = &cx.engine.environment.host;
+    let engine = cx.engine;
+    let host = &engine.environment.host;
     if request.abort {
         host.abort_shutdown().map_err(refused)?;
         cx.reply.ok();
         return Ok(());
     }
-    if request.save != Some(false) && cx.engine.gate().contains(Gate::BUSY) {
+    if request.end.save != Some(false) && cx.engine.gate().contains(Gate::BUSY) {
         return Err(cx.engine.busy());
     }
-    if cx.session.may_not_block() && !request.now {
+    if cx.session.may_not_block() && !request.end.now {
         return Err(failure(
             "ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client",
         ));
     }
-    host.shutdown(request.save, request.now, request.force).map_err(refused)?;
-    // Redis closes without a word: that is the answer clients wait for.
-    cx.session.flow = Flow::CloseAfterFlush;
+    let ends = match cx.session.is_served() {
+        true => host.shutdown_is_under_way().map(|()| false),
+        false => host.shutdown(request.end),
+    };
+    match ends.map_err(refused)? {
+        // Redis closes without a word: that is the answer clients wait for.
+        true => cx.session.flow = Flow::CloseAfterFlush,
+        // It waits like them for the end, or for an error.
+        false => {
+            wait_for_replicas(cx, None, None, |_, _, _| {});
+        }
+    }
     Ok(())
 }
 

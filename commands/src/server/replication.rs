@@ -231,12 +231,17 @@ fn target(engine: &Engine, request: Request<'_>, at: usize) -> u64 {
 }
 
 /// Waits until replicas have acknowledged more. Returns false where nothing may block.
-fn wait_on(cx: &mut Cx<'_>, position: u64, timeout_us: Option<u64>, late: LateReply) -> bool {
+pub(super) fn wait_for_replicas(
+    cx: &mut Cx<'_>,
+    position: Option<u64>,
+    timeout_us: Option<u64>,
+    late: LateReply,
+) -> bool {
     if cx.session.may_not_block() {
         return false;
     }
     let mut request = OwnedRequest::new(cx.args.iter());
-    if !cx.session.is_served() {
+    if let Some(position) = position.filter(|_| !cx.session.is_served()) {
         request.push(position.to_string().as_bytes());
         cx.engine.replication.out.ask();
         cx.engine.replication.wake();
@@ -260,7 +265,7 @@ fn wait(cx: &mut Cx<'_>) -> Outcome {
     let timeout = timeout_us(cx.args.arg(2))?;
     let position = target(cx.engine, cx.args, 3);
     let reached = cx.engine.replication.acks().reached(position) as i64;
-    if reached >= replicas || !wait_on(cx, position, timeout, waited) {
+    if reached >= replicas || !wait_for_replicas(cx, Some(position), timeout, waited) {
         cx.reply.integer(reached);
     }
     Ok(())
@@ -305,7 +310,7 @@ fn waitaof(cx: &mut Cx<'_>) -> Outcome {
     }
     let position = target(cx.engine, cx.args, 4);
     let reached = cx.engine.replication.acks().durable(position) as i64;
-    if reached >= replicas || !wait_on(cx, position, timeout, waited_for_disk) {
+    if reached >= replicas || !wait_for_replicas(cx, Some(position), timeout, waited_for_disk) {
         waited_for_disk(cx.engine, cx.args, &mut cx.reply);
     }
     Ok(())

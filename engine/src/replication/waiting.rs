@@ -23,7 +23,7 @@ impl Replication {
 
 impl Engine {
     /// Lets those who wait for replicas look again.
-    pub(crate) fn serve_acks(&self, now: Now) {
+    pub fn serve_acks(&self, now: Now) {
         if self.replication.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }

@@ -5,8 +5,8 @@
 use crate::config::Reloaded;
 use crate::listening::handover;
 use crate::process::Process;
-use engine::Host;
 use engine::config::Id;
+use engine::host::End;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals};
 use socket2::Socket;
@@ -132,7 +132,7 @@ fn end(process: &Process, directive: Id) -> Result<(), String> {
         (_, true) => Some(false),
         _ => None,
     };
-    process.shutdown(save, has(bits::NOW), has(bits::FORCE))
+    process.end(End { save, now: has(bits::NOW), force: has(bits::FORCE) })
 }
 
 /// Ends, and has the program that is installed now go on with the listening sockets. When it was asked to end meanwhile,
@@ -154,7 +154,8 @@ fn give_way(process: &Process) -> Result<(), String> {
         }
     }
     // Saved now, to know that it is possible, and again when no client writes any more.
-    let begun = process.shutdown(process.is_in_memory_only().then_some(true), false, false);
+    let save = process.is_in_memory_only().then_some(true);
+    let begun = process.end(End { save, ..End::default() });
     if begun.is_err() {
         process.successor.lock().take();
     }

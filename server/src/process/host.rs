@@ -1,7 +1,7 @@
 //! The implementation of commands about the process around the engine (`SHUTDOWN`, `SAVE`,
 //! `CONFIG REWRITE`, `DEBUG RELOAD` …).
 
-use super::{Process, info, is_loading, peers};
+use super::{Process, info, peers};
 use crate::config;
 use crate::error::plain;
 use crate::persistence::replacing::{clear, load};
@@ -9,7 +9,7 @@ use crate::persistence::snapshot::snapshot_path;
 use crate::system::{self, fail_stop, mallctl};
 use engine::config::Id;
 use engine::engine::Gate;
-use engine::host::{Begun, When};
+use engine::host::{Begun, End, When};
 use engine::observe::figures::Sheet;
 use engine::peers::{Answers, Errand, PeerError, Requests, Target};
 use engine::{Engine, Host};
@@ -90,26 +90,16 @@ impl Host for Process {
         wall.as_micros() as u64
     }
 
-    fn shutdown(&self, save: Option<bool>, now: bool, force: bool) -> Result<(), String> {
-        let engine = self.alive()?;
-        // A script that may never end is not waited for. What such a script has written is included
-        // in a save.
-        engine.end_slow_scripts(save == Some(false));
-        let _one = self.busy.lock();
-        let save = save.unwrap_or_else(|| !self.config.save_points().is_empty());
-        if save
-            && !is_loading(&engine)
-            && let Err(error) = self.persistence.saver.save(&engine)
-        {
-            tracing::error!(error, force, "saving before the end failed");
-            if !force {
-                return Err("Errors trying to SHUTDOWN. Check logs.".into());
-            }
-        }
-        tracing::info!(now, "user requested shutdown");
-        self.farewell.get().into_iter().for_each(|farewell| farewell());
-        self.shutdown.request();
-        Ok(())
+    fn shutdown(&self, end: End) -> Result<bool, String> {
+        self.begin_end(end)
+    }
+
+    fn shutdown_is_under_way(&self) -> Result<(), String> {
+        self.end_begun()
+    }
+
+    fn abort_shutdown(&self) -> Result<(), String> {
+        self.abort_end()
     }
 
     fn exchange(&self, target: &Target<'_>, requests: &Requests) -> Answers {

@@ -65,6 +65,9 @@ const SERVER: &[Row] = &[
 ];
 
 fn threads(process: &Process, sheet: &mut Sheet) {
+    if let Some(left) = process.ends_in_ms() {
+        sheet.put(note("shutdown_in_milliseconds", left.into()));
+    }
     for (number, address) in process.addresses.iter().enumerate() {
         let text = format!("name=tcp,bind={},port={}", address.ip(), address.port());
         sheet.add_free(format!("listener{number}"), text);

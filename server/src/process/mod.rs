@@ -7,11 +7,13 @@
 //!
 //! | module | what |
 //! | --- | --- |
+//! | `ending` | the end: waiting for replicas, saving, stopping |
 //! | `host` | the engine's interface to the process (`SHUTDOWN`, `SAVE`, `CONFIG REWRITE` …) |
 //! | `info` | the figures that only the process knows |
 //! | `resources` | system resources that depend on directives: descriptors, threads |
 //! | `peers` | requests to other servers, for `MIGRATE` |
 
+mod ending;
 mod host;
 mod info;
 mod peers;
@@ -23,6 +25,7 @@ use crate::persistence::data_dir::DataDir;
 use crate::replication::Replicator;
 use crate::system;
 use crate::system::memory::Allocator;
+use ending::Ending;
 use engine::Engine;
 use engine::config::ConfigStore;
 use engine::engine::Gate;
@@ -72,6 +75,9 @@ pub(crate) struct Process {
     pub supervised_sockets: bool,
     /// The lines of `ACL LIST` at the start.
     pub users_at_start: OnceLock<Vec<Vec<u8>>>,
+    /// How far the end is, once it was asked for.
+    pub(crate) ending: Ending,
+    this: OnceLock<Weak<Process>>,
     /// Held during a reload or a shutdown, of which there is one at a time.
     busy: Mutex<()>,
 }
@@ -121,6 +127,8 @@ impl Process {
             successor: Arc::default(),
             supervised_sockets: false,
             users_at_start: OnceLock::new(),
+            ending: Ending::default(),
+            this: OnceLock::new(),
             busy: Mutex::new(()),
         }
     }
@@ -130,7 +138,8 @@ impl Process {
     pub fn attach(self: &Arc<Self>, engine: &Arc<Engine>) {
         self.persistence.attach(engine);
         self.replicator.attach(engine);
-        let first = self.engine.set(Arc::downgrade(engine)).is_ok();
+        let first = self.engine.set(Arc::downgrade(engine)).is_ok()
+            && self.this.set(Arc::downgrade(self)).is_ok();
         debug_assert!(first, "a process has one engine");
     }
 

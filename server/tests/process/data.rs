@@ -346,3 +346,31 @@ fn the_log_is_loaded_into_a_running_server() {
         assert_eq!(client.get::<_, i64>("kept").unwrap(), 1);
     }
 }
+
+/// Counts a key up until the connection ends. Returns what was acknowledged.
+fn count_up(mut connection: redis::Connection) -> i64 {
+    let mut acknowledged = 0;
+    while let Ok(number) = connection.incr("n", 1) {
+        acknowledged = number;
+    }
+    acknowledged
+}
+
+#[test]
+fn a_snapshot_at_the_end_has_everything_that_was_acknowledged() {
+    let (_dir, data) = folder();
+    let args = ["--appendonly", "no", "--save", "", "--shutdown-on-sigterm", "save"];
+    let mut expected = 0;
+    for _ in 0..3 {
+        let varve = Varve::start(&data, &args);
+        assert_eq!(varve.connect().get::<_, Option<i64>>("n").unwrap().unwrap_or(0), expected);
+        let (connection, mut reader) = (varve.connect(), varve.connect());
+        let writer = std::thread::spawn(|| count_up(connection));
+        until("it counts", || {
+            let number: Option<i64> = reader.get("n").unwrap();
+            number.unwrap_or(0) > expected + 100
+        });
+        assert!(varve.stop().status.success());
+        expected = writer.join().unwrap();
+    }
+}

@@ -111,3 +111,88 @@ fn a_replica_that_lost_its_master_says_so_if_it_is_to() {
     let _: () = ask(&mut copy, &["REPLICAOF", "NO", "ONE"]).unwrap();
     let () = copy.set("k", "w").unwrap();
 }
+
+fn error_of(reply: redis::RedisResult<()>) -> String {
+    reply.expect_err("it is refused").to_string()
+}
+
+/// Whether the connection was closed without a reply.
+fn is_closed(reply: redis::RedisResult<()>) -> bool {
+    reply.is_err_and(|error| error.is_connection_dropped())
+}
+
+/// The milliseconds for which replicas are waited for; empty if they are not.
+fn ends_in(connection: &mut Connection) -> String {
+    let text: String = ask(connection, &["INFO", "server"]).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("shutdown_in_milliseconds:"));
+    line.unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_end_waits_for_replicas_and_can_be_aborted() {
+    let ((_one, here), (_other, there)) = (folder(), folder());
+    let above = master(&here, &["--shutdown-timeout", "60"]);
+    let below = replica_of(&there, above.port, &[]);
+    let mut source = hanging(&above, &below);
+    let shutdown = || {
+        let mut client = above.connect();
+        std::thread::spawn(move || ask::<()>(&mut client, &["SHUTDOWN"]))
+    };
+    assert_eq!(ends_in(&mut source), "");
+    let waiting = [shutdown(), shutdown()];
+    let waits = |source: &mut Connection| {
+        let list: String = ask(source, &["CLIENT", "LIST"]).unwrap();
+        list.lines().filter(|line| line.contains("cmd=shutdown")).count()
+    };
+    until("both wait", || waits(&mut source) == 2);
+    let left: u64 = ends_in(&mut source).parse().unwrap();
+    assert!((1..=60_000).contains(&left), "{left}");
+    let mut writer = above.connect();
+    let held = std::thread::spawn(move || writer.set::<_, _, ()>("held", "1"));
+    until("a write is held back", || {
+        let list: String = ask(&mut source, &["CLIENT", "LIST"]).unwrap();
+        list.lines().any(|line| line.contains("cmd=set") && line.contains("flags=b"))
+    });
+    let _: () = ask(&mut source, &["SHUTDOWN", "ABORT"]).unwrap();
+    held.join().unwrap().unwrap();
+    for client in waiting {
+        let said = error_of(client.join().unwrap());
+        assert!(said.contains("Errors trying to SHUTDOWN. Check logs."), "{said}");
+    }
+    let again = error_of(ask(&mut source, &["SHUTDOWN", "ABORT"]));
+    assert!(again.contains("No shutdown in progress"), "{again}");
+
+    // By a signal, too; and once the replica has everything, the server ends.
+    above.signal(libc::SIGTERM);
+    until("it waits", || !ends_in(&mut source).is_empty());
+    below.signal(libc::SIGCONT);
+    let ended = above.ended();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert_eq!(below.connect().get("held"), Ok(Some("1".to_owned())));
+}
+
+#[test]
+fn an_end_waits_for_replicas_no_longer_than_it_may() {
+    let ((_one, here), (_other, there)) = (folder(), folder());
+    let above = master(&here, &["--shutdown-timeout", "1"]);
+    let below = replica_of(&there, above.port, &[]);
+    let mut source = hanging(&above, &below);
+    assert!(is_closed(ask(&mut source, &["SHUTDOWN"])));
+    let ended = above.ended();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let said = [ended.stdout, ended.stderr].concat();
+    assert!(said.contains("1 replicas lack something"), "{said}");
+
+    // Who is told NOW does not wait, nor do those who wait already.
+    let above = master(&here, &["--shutdown-timeout", "600"]);
+    let third = folder();
+    let below_it = replica_of(&third.1, above.port, &[]);
+    let mut source = hanging(&above, &below_it);
+    let mut client = above.connect();
+    let waiting = std::thread::spawn(move || ask::<()>(&mut client, &["SHUTDOWN"]));
+    until("it waits", || !ends_in(&mut source).is_empty());
+    assert!(is_closed(ask(&mut source, &["SHUTDOWN", "NOW"])));
+    assert!(above.ended().status.success());
+    assert!(is_closed(waiting.join().unwrap()));
+    drop((below, below_it));
+}

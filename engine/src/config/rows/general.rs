@@ -58,8 +58,7 @@ pub(super) static ROWS: &[Directive] = &[
         NATURAL,
         10,
         "Seconds to wait for replicas before stopping",
-    )
-    .kept(),
+    ),
     flags(Id::ShutdownOnSigint, "shutdown-on-sigint", SHUTDOWN, "What SIGINT does"),
     flags(Id::ShutdownOnSigterm, "shutdown-on-sigterm", SHUTDOWN, "What SIGTERM does"),
     choice(
