@@ -3,8 +3,8 @@
 //! It goes through the keys as any client may, in steps of some hundred keys each: nobody waits longer for it than
 //! for one such step, and what it remembers is bounded, whatever the server holds.
 
-use super::client::{Client, Place};
-use super::export::{command, databases, scan};
+use super::client::Client;
+use super::keys::{KeyArgs, Stage};
 use super::progress::Progress;
 use super::{Outcome, told};
 use crate::error::StartError;
@@ -18,15 +18,8 @@ use std::time::Duration;
 /// Find the keys of a running server (Redis 7, Valkey, Varve) that take most memory, without holding it up.
 #[derive(Args, Debug)]
 pub(crate) struct BigKeysArgs {
-    /// Where the keys are.
-    #[arg(long, value_name = "URL", default_value = "redis://127.0.0.1:6379")]
-    from: Place,
-    /// Only keys whose names match, as with KEYS.
-    #[arg(long = "match", value_name = "PATTERN", default_value = "*")]
-    pattern: String,
-    /// Only this database.
-    #[arg(long)]
-    db: Option<u64>,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// The number of keys to name.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     top: u16,
@@ -91,26 +84,23 @@ pub(crate) fn run(args: &BigKeysArgs) -> Result<(), StartError> {
 }
 
 fn find(args: &BigKeysArgs) -> Outcome<Found> {
-    let mut client = Client::connect(&args.from)?;
+    let mut client = args.keys.connect()?;
     // Older servers do not know it; then the keys count as used.
     client.ask(&["CLIENT", "NO-TOUCH", "ON"])?;
     let mut found = Found { top: usize::from(args.top), ..Found::default() };
     let mut progress = Progress::new();
-    let mut keys = 0;
-    for db in args.db.map_or_else(|| databases(&mut client), |db| Ok(vec![db]))? {
-        let select = command(&[b"SELECT", db.to_string().as_bytes()]);
-        client.exchange(&select, 1)?.remove(0).ok()?;
-        let mut cursor = b"0".to_vec();
-        loop {
-            let names = scan(&mut client, &mut cursor, &args.pattern)?;
-            keys += names.len();
-            measure(&mut client, db, names, &mut found)?;
-            if cursor == b"0" {
-                break;
+    let (mut keys, mut database) = (0, 0);
+    args.keys.walk(&mut client, |client, stage| {
+        match stage {
+            Stage::Database(db) => database = db,
+            Stage::Keys(names) => {
+                keys += names.len();
+                measure(client, database, names, &mut found)?;
+                std::thread::sleep(Duration::from_millis(args.rest));
             }
-            std::thread::sleep(Duration::from_millis(args.rest));
         }
-    }
+        Ok(())
+    })?;
     progress.done(&format!("{keys} keys looked at"));
     Ok(found)
 }

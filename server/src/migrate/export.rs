@@ -5,7 +5,8 @@
 //! So `redis-cli --pipe` can load it, too. It is not a snapshot: a key that changes meanwhile is in
 //! it as it was when it was read.
 
-use super::client::{Client, Place};
+use super::client::Client;
+use super::keys::{KeyArgs, Stage, select};
 use super::progress::Progress;
 use super::{Outcome, told};
 use crate::error::StartError;
@@ -15,23 +16,13 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-/// Keys that are looked at between two progress reports, about.
-const KEYS_AT_ONCE: &str = "250";
-
 /// Write the keys of a running server (Redis 7, Valkey, Varve) into a file, for `varve import` or `redis-cli --pipe`.
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {
     /// The file; it must not be there yet. `-`: standard output.
     file: PathBuf,
-    /// Where the keys are.
-    #[arg(long, value_name = "URL", default_value = "redis://127.0.0.1:6379")]
-    from: Place,
-    /// Only keys whose names match, as with KEYS.
-    #[arg(long = "match", value_name = "PATTERN", default_value = "*")]
-    pattern: String,
-    /// Only this database.
-    #[arg(long)]
-    db: Option<u64>,
+    #[command(flatten)]
+    keys: KeyArgs,
 }
 
 /// Runs the subcommand.
@@ -43,7 +34,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), StartError> {
 }
 
 fn export(args: &ExportArgs) -> Outcome<()> {
-    let client = Client::connect(&args.from)?;
+    let client = args.keys.connect()?;
     let mut progress = Progress::new();
     if args.file.as_os_str() == "-" {
         let keys = write_all(args, client, std::io::stdout().lock(), &mut progress)?;
@@ -81,50 +72,17 @@ fn write_all(
     progress: &mut Progress,
 ) -> Outcome<u64> {
     let (mut keys, mut bytes) = (0, 0);
-    for db in args.db.map_or_else(|| databases(&mut client), |db| Ok(vec![db]))? {
-        let select = command(&[b"SELECT", db.to_string().as_bytes()]);
-        client.exchange(&select, 1)?.remove(0).ok()?;
-        out.write_all(&select).map_err(told)?;
-        let mut cursor = b"0".to_vec();
-        loop {
-            let found = scan(&mut client, &mut cursor, &args.pattern)?;
-            let restoring = restore(&mut client, &found, &mut keys)?;
-            out.write_all(&restoring).map_err(told)?;
-            bytes += restoring.len() as u64;
-            progress.copying(bytes, 0);
-            if cursor == b"0" {
-                break;
-            }
-        }
-    }
+    args.keys.walk(&mut client, |client, stage| {
+        let requests = match stage {
+            Stage::Database(db) => select(db),
+            Stage::Keys(names) => restore(client, &names, &mut keys)?,
+        };
+        bytes += requests.len() as u64;
+        progress.copying(bytes, 0);
+        out.write_all(&requests).map_err(told)
+    })?;
     out.flush().map_err(told)?;
     Ok(keys)
-}
-
-/// The databases that hold keys.
-pub(super) fn databases(client: &mut Client) -> Outcome<Vec<u64>> {
-    let text = client.info_text("keyspace")?;
-    let number = |line: &str| line.strip_prefix("db")?.split_once(':')?.0.parse().ok();
-    Ok(text.lines().filter_map(number).collect())
-}
-
-/// Some keys, and where to go on.
-pub(super) fn scan(
-    client: &mut Client,
-    cursor: &mut Vec<u8>,
-    pattern: &str,
-) -> Outcome<Vec<Vec<u8>>> {
-    let words =
-        [b"SCAN", &cursor[..], b"MATCH", pattern.as_bytes(), b"COUNT", KEYS_AT_ONCE.as_bytes()];
-    let answer = client.exchange(&command(&words), 1)?.remove(0).value()?;
-    match answer.as_slice() {
-        Some([next, found]) => {
-            *cursor = next.as_bytes().unwrap_or(b"0").to_vec();
-            let names = found.as_slice().unwrap_or_default().iter();
-            Ok(names.filter_map(|name| name.as_bytes().map(<[u8]>::to_vec)).collect())
-        }
-        _ => Err("SCAN was answered with something else".into()),
-    }
 }
 
 /// The commands that restore these keys. One that is gone by now needs none.
@@ -148,10 +106,4 @@ fn restore(client: &mut Client, names: &[Vec<u8>], keys: &mut u64) -> Outcome<Ve
         *keys += 1;
     }
     Ok(restoring)
-}
-
-pub(super) fn command(words: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    resp::encode_command(words.iter().copied(), &mut bytes);
-    bytes
 }

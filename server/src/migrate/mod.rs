@@ -5,6 +5,7 @@ pub(crate) mod bigkeys;
 pub(crate) mod client;
 pub(crate) mod export;
 pub(crate) mod import;
+mod keys;
 mod progress;
 
 use crate::error::StartError;

@@ -95,7 +95,8 @@ pub fn code(tree: &Tree) -> Vec<Violation> {
 /// A crate's documentation names each of its modules, so that a reader finds the way from there.
 pub fn modules(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
-    for file in tree.ending("src/lib.rs") {
+    let programs = tree.ending("src/main.rs");
+    for file in tree.ending("src/lib.rs").chain(programs) {
         let lines = || file.text.lines();
         let told: String = lines().filter(|line| line.starts_with("//!")).collect();
         for (index, line) in lines().enumerate() {
@@ -185,6 +186,8 @@ mod tests {
         let found = |text| modules(&tree(&[("resp/src/lib.rs", text)])).len();
         assert_eq!(found("//! | `reply` | replies |\n\nmod reply;\nmod tests;\n"), 0);
         assert_eq!(found("//! Replies.\n\nmod reply;\npub mod parser;\n"), 2);
+        let program = tree(&[("xtask/src/main.rs", "//! A program.\n\nmod reply;\n")]);
+        assert_eq!(modules(&program).len(), 1);
     }
 
     #[test]

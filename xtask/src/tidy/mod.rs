@@ -38,6 +38,7 @@ const RULES: &[Rule] = &[
     modules::directions,
     package::debian,
     source::purpose,
+    source::sentences,
     source::length,
     source::engine,
     source::forks,

@@ -45,6 +45,25 @@ pub fn purpose(tree: &Tree) -> Vec<Violation> {
         .collect()
 }
 
+/// Documentation says what something is or does in a sentence. A clause that begins with "What" (the first
+/// line of this comment would be "What documentation says") leaves the reader to guess.
+pub fn sentences(tree: &Tree) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for file in tree.ending(".rs") {
+        let mut before = "";
+        for (line, text) in numbered(&file.text) {
+            let text = text.trim_start();
+            let is_first = !["///", "//!"].iter().any(|mark| before.starts_with(mark));
+            if is_first && ["/// What ", "//! What "].iter().any(|what| text.starts_with(what)) {
+                let what = "documentation begins with \"What\": say what it is, or what it does";
+                found.push(Violation::new(&file.path, line, "sentences", what));
+            }
+            before = text;
+        }
+    }
+    found
+}
+
 /// Files stay short enough to be read.
 pub fn length(tree: &Tree) -> Vec<Violation> {
     let count = |file: &File| file.text.lines().count();
@@ -180,8 +199,15 @@ mod tests {
     #[test]
     fn a_file_without_purpose_is_found() {
         assert_eq!(lines(purpose, "a.rs", "use x;\n"), [1]);
-        assert!(lines(purpose, "a.rs", "//! What it is for.\n").is_empty());
+        assert!(lines(purpose, "a.rs", "//! Its purpose.\n").is_empty());
         assert!(lines(purpose, "a.md", "text").is_empty());
+    }
+
+    #[test]
+    fn documentation_that_begins_with_what_is_found() {
+        assert_eq!(lines(sentences, "a.rs", "//! What x is.\n\n    /// What it does.\n"), [1, 3]);
+        let fine = "//! A file.\n//! What it is for.\n// What a comment says is free.\nf();\n";
+        assert!(lines(sentences, "a.rs", fine).is_empty());
     }
 
     #[test]
