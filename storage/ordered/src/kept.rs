@@ -1,4 +1,4 @@
-//! What transactions have read of sorted sets and will need again, in memory: nodes of trees of counts, and whole
+//! A cache of the parts of sorted sets that transactions have read and will need again: nodes of trees of counts, and whole
 //! small sets in score order.
 //!
 //! Everything is named by a version, so it is of one key, whose shard is locked by whoever asks or changes it. What is

@@ -181,7 +181,7 @@ fn a_failed_transaction_leaves_nothing_behind() {
     }
 }
 
-/// What is kept in memory of a sorted set, small or large, is what has been written.
+/// The cache of a sorted set, small or large, holds only what has been written.
 #[test]
 fn a_failed_change_of_a_sorted_set_is_not_remembered() {
     let engine = Failing::default();
