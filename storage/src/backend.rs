@@ -4,7 +4,11 @@ use crate::journal::Position;
 use crate::tx::{Db, Tx};
 use crate::{Result, rdb};
 use smallvec::SmallVec;
+use std::ops::Range;
 use std::sync::Arc;
+
+/// The number of slots of a cluster, each of which has a part of the keys.
+pub const SLOTS: u16 = 16_384;
 
 /// The shards that a transaction locks. They are locked in ascending order, so transactions that
 /// declare their shards beforehand cannot deadlock.
@@ -169,6 +173,17 @@ pub trait Backend: Send + Sync {
     /// The shard in which a cursor of [`Tx::scan`] continues.
     fn shard_of_cursor(&self, cursor: u64) -> u32;
 
+    /// The shards that hold the keys of these slots of a cluster, and no others; `None` if there are
+    /// none such. A backend that does not place keys by their slots knows the shards of all slots.
+    fn shards_of_slots(&self, slots: Range<u16>) -> Option<Range<u32>> {
+        (slots == (0..SLOTS)).then(|| 0..self.shard_count())
+    }
+
+    /// The first slot whose keys a shard holds.
+    fn slot_of_shard(&self, _shard: u32) -> u16 {
+        0
+    }
+
     /// A hint that keys with these hashes are about to be used, so that their memory can be
     /// prefetched. It is cheap, takes locks only for moments, and changes nothing.
     fn prefetch(&self, _db: Db, _hashes: &[u64]) {}
@@ -189,6 +204,12 @@ pub trait Backend: Send + Sync {
     /// The number of keys in a database, including expired ones that were not deleted yet.
     /// O(shards). May lock each shard for a moment, so use [`Tx::counts`] inside a transaction.
     fn len(&self, db: Db) -> u64;
+
+    /// The number of keys of a database in some shards. Only a backend that places keys by their
+    /// slots is asked for less than all.
+    fn len_in(&self, db: Db, _shards: Range<u32>) -> u64 {
+        self.len(db)
+    }
 
     /// The number of keys with an expiry in a database. O(shards). Like [`Backend::len`], not to be
     /// called inside a transaction.
@@ -211,6 +232,22 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// Fails if a snapshot is already running, or the backend fails.
     fn snapshot(self: Arc<Self>, at_cut: &mut dyn FnMut()) -> Result<Box<dyn Snapshot>>;
+
+    /// Like [`Backend::snapshot`], of some shards only: the others are not locked. Snapshots of
+    /// different shards may be written at the same time.
+    ///
+    /// # Errors
+    /// Fails like [`Backend::snapshot`], or if the backend has only snapshots of all shards.
+    fn snapshot_of(
+        self: Arc<Self>,
+        shards: Range<u32>,
+        at_cut: &mut dyn FnMut(),
+    ) -> Result<Box<dyn Snapshot>> {
+        match shards == (0..self.shard_count()) {
+            true => self.snapshot(at_cut),
+            false => Err(crate::Error::backend("no snapshot can be taken of some shards")),
+        }
+    }
 
     /// Makes everything from transactions before the call survive a power failure, if the backend
     /// is persistent. A backend in memory does nothing.

@@ -43,7 +43,9 @@ pub mod testing;
 pub mod tx;
 pub mod types;
 
-pub use backend::{Backend, BackendStats, EncodingLimits, Locks, ShardSet, Snapshot, SnapshotSink};
+pub use backend::{
+    Backend, BackendStats, EncodingLimits, Locks, SLOTS, ShardSet, Snapshot, SnapshotSink,
+};
 pub use bulk_load::{BulkLoad, Existing};
 pub use error::{Error, Result};
 pub use journal::{Appended, Durability, Fate, Journal, Position, Refusal, Withholds};

@@ -6,6 +6,7 @@ use crate::stream::Stream;
 use crate::types::{Hash, List, Set, SortedSet};
 use crate::{Result, rdb};
 use bytes::Bytes;
+use std::ops::Range;
 
 /// A database number, `0..16` by default.
 pub type Db = u32;
@@ -369,6 +370,14 @@ pub trait Tx {
     /// Removes every key of `db`; the values are freed later in bounded slices. Needs every shard.
     /// Returns the number of removed keys.
     fn clear(&mut self, db: Db) -> Result<u64>;
+
+    /// Like [`Tx::clear`], only in `shards`, all of which are locked.
+    ///
+    /// # Errors
+    /// Fails as well if the backend can clear only all shards.
+    fn clear_in(&mut self, _db: Db, _shards: Range<u32>) -> Result<u64> {
+        Err(crate::Error::backend("some shards cannot be cleared"))
+    }
 
     /// Exchanges the contents of two databases. Needs every shard.
     fn swap_dbs(&mut self, a: Db, b: Db) -> Result<()>;

@@ -21,9 +21,11 @@
 //! | `object`, `size` | conversion of values from and to RDB objects; their sizes |
 //! | `expiry` | expired keys and fields |
 //! | `tx`, `handle`, `guards` | the transaction, the open collections, the locks it holds |
+//! | `by_slot` | the same backend, with the keys of a cluster's slot in one shard |
 //! | `snapshot` | point-in-time snapshots while writes go on |
 //! | `garbage` | freeing removed values, in slices |
 
+mod by_slot;
 mod chunk;
 mod directory;
 mod entry;
@@ -54,6 +56,7 @@ mod table_tests;
 mod tx;
 mod value;
 
+pub use by_slot::BySlot;
 use directory::Pool;
 use entry::Frequency;
 use garbage::Freed;
@@ -62,8 +65,9 @@ use parking_lot::{Mutex, MutexGuard};
 use segment::Probe;
 use shard::{Shard, State};
 use snapshot::MemorySnapshot;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 use storage::backend::{HeldUp, LazilyFreed};
 use storage::busy::Busy;
@@ -109,8 +113,9 @@ pub struct MemoryBackend {
     frequency: Frequency,
     /// A script runs that may hold its shards for long.
     busy: Busy,
-    /// One snapshot at a time: an entry has one bit to say whether it is saved.
-    snapshotting: AtomicBool,
+    /// The shards of which snapshots are being written: one of each at a time, because an entry has
+    /// one bit to say whether it is saved.
+    snapshotting: Mutex<Vec<Range<u32>>>,
 }
 
 impl MemoryBackend {
@@ -134,7 +139,7 @@ impl MemoryBackend {
             limits_version: AtomicU32::new(0),
             frequency: Frequency::default(),
             busy: Busy::default(),
-            snapshotting: AtomicBool::new(false),
+            snapshotting: Mutex::default(),
         }
     }
 
@@ -146,6 +151,13 @@ impl MemoryBackend {
     #[inline]
     fn hash_key(&self, key: &[u8]) -> u64 {
         self.hasher.hash(key)
+    }
+
+    /// The hash of a key that is in this shard: its low bits are the shard's number, wherever the
+    /// shard comes from.
+    fn hash_in(&self, shard: u32, key: &[u8]) -> u64 {
+        let low = self.shards.len() as u64 - 1;
+        self.hash_key(key) & !low | u64::from(shard)
     }
 
     fn shards(&self) -> usize {
@@ -160,9 +172,34 @@ impl MemoryBackend {
         &self.shards[number as usize]
     }
 
-    /// Adds up a size of a database over all shards, without a lock.
-    fn sum(&self, db: Db, size: impl Fn(&shard::Sizes) -> &AtomicUsize) -> u64 {
-        let sizes = self.shards.iter().filter_map(|shard| shard.sizes(db));
+    /// Adds a decoded value under the hash of its key.
+    fn load_at(
+        &self,
+        hash: u64,
+        (db, key): (Db, &[u8]),
+        expiry_ms: Option<u64>,
+        object: rdb::Object,
+    ) -> Result<()> {
+        let key = Key { db, hash, bytes: key };
+        let mut object = Some(object);
+        let mut loaded = Ok(());
+        // At time 0 nothing has expired, so the contents of a file are loaded unchanged.
+        self.transact(Locks::One(self.shard_of_hash(hash)), 0, &mut |tx| {
+            if let Some(object) = object.take() {
+                loaded = tx.restore(&key, object, expiry_ms);
+            }
+        })?;
+        loaded
+    }
+
+    /// Adds up a size of a database over some shards, without a lock.
+    fn sum(
+        &self,
+        db: Db,
+        shards: Range<usize>,
+        size: impl Fn(&shard::Sizes) -> &AtomicUsize,
+    ) -> u64 {
+        let sizes = self.shards[shards].iter().filter_map(|shard| shard.sizes(db));
         sizes.map(|sizes| size(sizes).load(Ordering::Relaxed) as u64).sum()
     }
 
@@ -255,11 +292,16 @@ impl Backend for MemoryBackend {
     }
 
     fn len(&self, db: Db) -> u64 {
-        self.sum(db, |sizes| &sizes.keys)
+        self.sum(db, 0..self.shards(), |sizes| &sizes.keys)
+    }
+
+    fn len_in(&self, db: Db, shards: Range<u32>) -> u64 {
+        let shards = shards.start as usize..shards.end as usize;
+        self.sum(db, shards, |sizes| &sizes.keys)
     }
 
     fn expires_len(&self, db: Db) -> u64 {
-        self.sum(db, |sizes| &sizes.expires)
+        self.sum(db, 0..self.shards(), |sizes| &sizes.expires)
     }
 
     fn used_dbs(&self) -> Vec<Db> {
@@ -274,7 +316,16 @@ impl Backend for MemoryBackend {
     }
 
     fn snapshot(self: Arc<Self>, at_cut: &mut dyn FnMut()) -> Result<Box<dyn Snapshot>> {
-        Ok(Box::new(MemorySnapshot::cut(self, at_cut)?))
+        let all = 0..self.shard_count();
+        self.snapshot_of(all, at_cut)
+    }
+
+    fn snapshot_of(
+        self: Arc<Self>,
+        shards: Range<u32>,
+        at_cut: &mut dyn FnMut(),
+    ) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(MemorySnapshot::cut(self, shards, at_cut)?))
     }
 
     fn set_busy(&self, busy: bool) {
@@ -304,17 +355,7 @@ impl Backend for MemoryBackend {
     }
 
     fn load(&self, db: Db, key: &[u8], expiry_ms: Option<u64>, object: rdb::Object) -> Result<()> {
-        let hash = self.hash_key(key);
-        let key = Key { db, hash, bytes: key };
-        let mut object = Some(object);
-        let mut loaded = Ok(());
-        // At time 0 nothing has expired, so the contents of a file are loaded unchanged.
-        self.transact(Locks::One(self.shard_of_hash(hash)), 0, &mut |tx| {
-            if let Some(object) = object.take() {
-                loaded = tx.restore(&key, object, expiry_ms);
-            }
-        })?;
-        loaded
+        self.load_at(self.hash_key(key), (db, key), expiry_ms, object)
     }
 
     fn lazily_freed(&self) -> LazilyFreed {

@@ -25,12 +25,12 @@ impl MemoryTx<'_> {
 
     /// A key chosen by `random` among all shards, expired or not.
     fn any_key(&self, db: Db, random: u64) -> Option<(u64, Vec<u8>)> {
-        let total: usize = self.spaces(db).map(|space| space.table.len()).sum();
+        let total: usize = self.spaces(db).map(|(_, space)| space.table.len()).sum();
         let mut left = (random as usize).checked_rem(total)?;
-        for space in self.spaces(db) {
+        for (shard, space) in self.spaces(db) {
             if left < space.table.len() {
                 let entry = space.table.random(mix(random))?;
-                return Some((self.backend.hash_key(entry.key()), entry.key().to_vec()));
+                return Some((self.backend.hash_in(shard, entry.key()), entry.key().to_vec()));
             }
             left -= space.table.len();
         }

@@ -20,7 +20,6 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, available_parallelism};
 use storage::rdb::Options;
@@ -167,15 +166,18 @@ impl State {
 /// A snapshot that was cut and is being written.
 pub struct MemorySnapshot {
     backend: Arc<MemoryBackend>,
+    /// The shards of which it is.
+    shards: Range<u32>,
     /// Every shard was walked to its end.
     is_written: bool,
 }
 
-/// Locks every shard. A script may hold one of them for long, so the others are not kept from other
+/// Locks some shards. A script may hold one of them for long, so the others are not kept from other
 /// transactions meanwhile.
-fn lock_all(backend: &MemoryBackend) -> Vec<MutexGuard<'_, State>> {
+fn lock_all(backend: &MemoryBackend, shards: Range<u32>) -> Vec<MutexGuard<'_, State>> {
+    let shards = &backend.shards[shards.start as usize..shards.end as usize];
     loop {
-        let locked = backend.shards.iter().map(|shard| shard.state.try_lock_for(PATIENCE));
+        let locked = shards.iter().map(|shard| shard.state.try_lock_for(PATIENCE));
         if let Some(guards) = locked.collect() {
             return guards;
         }
@@ -183,16 +185,23 @@ fn lock_all(backend: &MemoryBackend) -> Vec<MutexGuard<'_, State>> {
 }
 
 impl MemorySnapshot {
-    /// Cuts: locks every shard, calls `at_cut`, unlocks.
-    pub fn cut(backend: Arc<MemoryBackend>, at_cut: &mut dyn FnMut()) -> Result<Self> {
-        if backend.snapshotting.swap(true, Ordering::AcqRel) {
+    /// Cuts: locks these shards, calls `at_cut`, unlocks.
+    pub fn cut(
+        backend: Arc<MemoryBackend>,
+        shards: Range<u32>,
+        at_cut: &mut dyn FnMut(),
+    ) -> Result<Self> {
+        let mut running = backend.snapshotting.lock();
+        if running.iter().any(|other| other.start < shards.end && shards.start < other.end) {
             return Err(Error::backend("a snapshot is already being written"));
         }
-        let mut guards = lock_all(&backend);
+        running.push(shards.clone());
+        drop(running);
+        let mut guards = lock_all(&backend, shards.clone());
         guards.iter_mut().for_each(|state| state.cut());
         at_cut();
         drop(guards);
-        Ok(MemorySnapshot { backend, is_written: false })
+        Ok(MemorySnapshot { backend, shards, is_written: false })
     }
 
     /// Walks a shard to its end.
@@ -240,7 +249,7 @@ impl MemorySnapshot {
     /// Encodes all shards in the threads of the pool that calls it, until nobody takes batches any
     /// more, because writing one has failed.
     fn encode(&self, sender: SyncSender<Batch>) {
-        let shards = (0..self.backend.shards() as u32).into_par_iter();
+        let shards = self.shards.clone().into_par_iter();
         let encoded = shards.try_for_each_with(sender, |sender, shard| {
             let out = &mut |batch| sender.send(batch).map_err(|_| Error::backend("not written"));
             self.walk(shard, out)
@@ -251,7 +260,8 @@ impl MemorySnapshot {
 
     /// Threads to encode in, if they are worth it and can be had.
     fn pool(&self) -> Option<ThreadPool> {
-        let keys: u64 = (0..self.backend.databases).map(|db| self.backend.len(db)).sum();
+        let len = |db| self.backend.len_in(db, self.shards.clone());
+        let keys: u64 = (0..self.backend.databases).map(len).sum();
         let cores = available_parallelism().map_or(1, |cores| cores.get());
         if keys < KEYS_WORTH_THREADS || cores == 1 {
             return None;
@@ -287,7 +297,9 @@ impl Snapshot for MemorySnapshot {
     fn write(mut self: Box<Self>, sink: &mut dyn SnapshotSink) -> Result<()> {
         match self.pool() {
             Some(pool) => self.write_beside(&pool, sink)?,
-            None => (0..self.backend.shards() as u32)
+            None => self
+                .shards
+                .clone()
                 .try_for_each(|shard| self.walk(shard, &mut |batch| batch.drain(sink)))?,
         }
         self.is_written = true;
@@ -297,15 +309,15 @@ impl Snapshot for MemorySnapshot {
 
 impl Drop for MemorySnapshot {
     fn drop(&mut self) {
-        let shards = if self.is_written { 0 } else { self.backend.shards() as u32 };
-        for shard in 0..shards {
+        let unwritten = if self.is_written { 0..0 } else { self.shards.clone() };
+        for shard in unwritten {
             if let Some(saving) = &mut self.backend.shard(shard).state.lock().common.saving {
                 *saving = Saving { abandoned: true, ..Saving::default() };
             }
             // With nothing to save, nothing can fail.
             let _ = self.walk(shard, &mut |_| Ok(()));
         }
-        self.backend.snapshotting.store(false, Ordering::Release);
+        self.backend.snapshotting.lock().retain(|running| *running != self.shards);
     }
 }
 

@@ -17,6 +17,7 @@ use super::table::CURSOR_BITS;
 use super::value::Value;
 use bytes::Bytes;
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::time::Duration;
 use storage::backend::Locks;
 use storage::hiding::HidingHash;
@@ -245,9 +246,11 @@ impl<'b> MemoryTx<'b> {
         Ok(self.shard(shard).find(key).map(Handle::new))
     }
 
-    /// Every shard's keyspace of a database.
-    pub(super) fn spaces(&self, db: Db) -> impl Iterator<Item = &Database> {
-        self.guards().filter_map(move |(_, state)| state.spaces.get(db as usize)?.as_deref())
+    /// Every shard's number and keyspace of a database.
+    pub(super) fn spaces(&self, db: Db) -> impl Iterator<Item = (u32, &Database)> {
+        self.guards().filter_map(move |(number, state)| {
+            Some((*number, state.spaces.get(db as usize)?.as_deref()?))
+        })
     }
 
     /// Panics unless every shard is locked.
@@ -618,11 +621,16 @@ impl Tx for MemoryTx<'_> {
 
     fn clear(&mut self, db: Db) -> Result<u64> {
         self.assert_all();
+        self.clear_in(db, 0..self.backend.shards() as u32)
+    }
+
+    fn clear_in(&mut self, db: Db, shards: Range<u32>) -> Result<u64> {
         self.use_db(db);
         self.marks |= Marks::CHANGED;
-        let mut removed = 0;
+        let (mut removed, mut cleared) = (0, 0);
         let backend = self.backend;
-        for (number, state) in self.guards_mut() {
+        for (number, state) in self.guards_mut().filter(|(number, _)| shards.contains(number)) {
+            cleared += 1;
             let Some(space) = state.spaces.get_mut(db as usize).and_then(Option::take) else {
                 continue;
             };
@@ -630,6 +638,7 @@ impl Tx for MemoryTx<'_> {
             state.discard_space(*space);
             backend.shard(*number).publish(db, None);
         }
+        assert_eq!(cleared, shards.len(), "this needs every one of these shards locked");
         Ok(removed)
     }
 
@@ -665,7 +674,7 @@ impl Tx for MemoryTx<'_> {
             });
         }
         for (db, bytes) in due {
-            let hash = self.backend.hash_key(&bytes);
+            let hash = self.backend.hash_in(shard, &bytes);
             // Looking at an expired key deletes and notes it.
             self.live(&Key { db, hash, bytes: &bytes });
         }
