@@ -7,6 +7,7 @@
 
 use crate::wire::{Greeting, Peer, VERSION};
 use consensus::NodeId;
+use member::GROUPS_MAX;
 use prost::Message as _;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,9 @@ pub enum Stranger {
     /// The sender belongs to another cluster.
     #[error("it belongs to another cluster")]
     Cluster,
+    /// The sender's cluster has another number of groups than the one that this node has forgotten.
+    #[error("its cluster has another number of groups than the last one: start this node again")]
+    Groups,
     /// The sender has been forgotten by this cluster.
     #[error("it was forgotten by this cluster")]
     Forgotten,
@@ -49,6 +53,8 @@ pub struct Book {
     pub me: Peer,
     /// The identity of the cluster; zero while the node belongs to none.
     pub cluster: u64,
+    /// The number of groups of the cluster, which never changes; zero while the node knows of none.
+    pub groups: u16,
     /// The other nodes.
     pub others: BTreeMap<NodeId, Peer>,
     /// The nodes that were removed for good. Identities are never reused.
@@ -58,7 +64,7 @@ pub struct Book {
 impl Book {
     /// The book of a node that knows no other node.
     pub fn new(me: Peer) -> Book {
-        Book { me, cluster: 0, others: BTreeMap::new(), forgotten: BTreeSet::new() }
+        Book { me, cluster: 0, groups: 0, others: BTreeMap::new(), forgotten: BTreeSet::new() }
     }
 
     /// The greeting of this node. `your_host` is the host at which it reaches the receiver.
@@ -71,6 +77,7 @@ impl Book {
             forgotten: self.forgotten.iter().copied().collect(),
             your_host: your_host.into(),
             to: 0,
+            groups: self.groups.into(),
         }
     }
 
@@ -85,6 +92,7 @@ impl Book {
         let before = self.clone();
         if self.cluster == 0 {
             self.cluster = said.cluster;
+            self.groups = said.groups as u16;
         }
         if self.me.host.is_empty() && is_host(&said.your_host) {
             self.me.host = said.your_host;
@@ -113,6 +121,13 @@ impl Book {
         }
         if self.forgotten.contains(&said.from) {
             return Err(Stranger::Forgotten);
+        }
+        let groups = 1..=u32::from(GROUPS_MAX);
+        if said.cluster != 0 && !groups.contains(&said.groups) {
+            return Err(Stranger::Garbage);
+        }
+        if self.groups != 0 && said.cluster != 0 && said.groups != u32::from(self.groups) {
+            return Err(Stranger::Groups);
         }
         let sound = said.from != 0 && said.from != self.me.id && said.nodes.len() <= NODES_MAX;
         if sound { Ok(()) } else { Err(Stranger::Garbage) }
@@ -147,6 +162,12 @@ impl Book {
         self.greeting("").encode_to_vec()
     }
 
+    /// Whether these bytes are a book of another version of the protocol.
+    pub fn is_of_another_version(bytes: &[u8]) -> bool {
+        let version = Greeting::decode(bytes).map_or(VERSION, |said| said.version);
+        version != VERSION && version != 0
+    }
+
     /// Decodes what [`Book::encode`] wrote; `None` for anything else.
     pub fn decode(bytes: &[u8]) -> Option<Book> {
         let said = Greeting::decode(bytes).ok()?;
@@ -157,6 +178,7 @@ impl Book {
         (said.version == VERSION && others.len() < NODES_MAX).then_some(Book {
             me,
             cluster: said.cluster,
+            groups: u16::try_from(said.groups).ok()?,
             others,
             forgotten,
         })
@@ -197,7 +219,8 @@ mod tests {
     }
 
     fn book(id: NodeId, cluster: u64) -> Book {
-        Book { cluster, ..Book::new(peer(id, 1, "10.0.0.1")) }
+        let groups = u16::from(cluster != 0) * 3;
+        Book { cluster, groups, ..Book::new(peer(id, 1, "10.0.0.1")) }
     }
 
     #[test]
@@ -205,7 +228,7 @@ mod tests {
         let (mut old, mut new) = (book(1, 77), book(2, 0));
         old.others.insert(3, peer(3, 1, "10.0.0.3"));
         assert_eq!(new.merge(old.greeting("10.9.9.9"), "10.0.0.1"), Ok(true));
-        assert_eq!((new.cluster, new.others.len()), (77, 2));
+        assert_eq!((new.cluster, new.groups, new.others.len()), (77, 3, 2));
         assert_eq!(new.me.host, "10.0.0.1", "it knew its host");
         assert_eq!(new.merge(old.greeting(""), "10.0.0.1"), Ok(false), "nothing is new");
         assert_eq!(old.merge(new.greeting(""), "10.0.0.2"), Ok(true));
@@ -229,7 +252,9 @@ mod tests {
         let before = mine.clone();
         let hello = book(2, 77).greeting("");
         for (said, why) in [
-            (Greeting { version: 2, ..hello.clone() }, Stranger::Version),
+            (Greeting { version: VERSION + 1, ..hello.clone() }, Stranger::Version),
+            (Greeting { groups: 0, ..hello.clone() }, Stranger::Garbage),
+            (Greeting { groups: 65, ..hello.clone() }, Stranger::Garbage),
             (Greeting { cluster: 78, ..hello.clone() }, Stranger::Cluster),
             (Greeting { to: 9, ..hello.clone() }, Stranger::Another),
             (Greeting { from: 0, ..hello.clone() }, Stranger::Garbage),

@@ -1,10 +1,12 @@
-//! [`NodeDriver`]: the loop of the thread that drives a node of a group.
+//! [`NodeDriver`]: the loop of the thread that drives a node and its groups.
 
 use crate::hub::Hub;
+use crate::spread::Spread;
 use crate::transport::{Event, Inbox, Outlet, Transport};
-use consensus::{Change, ELECTION_TICKS, Membership, NodeId, Step};
+use consensus::{Change, ELECTION_TICKS, GroupId, Membership, NodeId, Step};
 use crossbeam_channel::select;
-use member::{Fatal, Node, Output};
+use member::{Fatal, Member, Node, Output};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,18 +60,22 @@ pub struct NodeDriver<F: consensus::Files, T> {
     pub transport: T,
     /// The known nodes, shared by the node's threads.
     pub hub: Arc<Hub>,
+    /// The number of groups of a cluster that is founded here.
+    pub groups: u16,
     /// The sending end of the driver's queue.
     pub inbox: Inbox,
     /// The receiving end of the driver's queue.
     pub outlet: Outlet,
     /// The time between two ticks.
     pub tick: Duration,
-    /// The nodes to which it has tried to hand the leadership.
-    pub tried: Vec<NodeId>,
-    /// Its attempts to become the leader, if it was told to.
-    pub taking: Option<Taking>,
-    /// The last leader that it has noticed.
-    pub led_by: Option<NodeId>,
+    /// For each group the nodes to which it has tried to hand the leadership.
+    pub tried: BTreeMap<GroupId, Vec<NodeId>>,
+    /// Its attempts to become the leader, for each group that it was told to lead.
+    pub taking: BTreeMap<GroupId, Taking>,
+    /// The last leader of each group that it has noticed.
+    pub led_by: BTreeMap<GroupId, NodeId>,
+    /// Which node should lead which group.
+    pub spread: Spread,
 }
 
 impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T> {
@@ -86,6 +92,7 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
             self.node.flush();
             let now = Instant::now();
             if now >= next {
+                self.form()?;
                 self.node.tick();
                 // Missed ticks are not made up for: the node was paused.
                 next = (next + self.tick).max(now);
@@ -93,21 +100,35 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
                 if ticks.is_multiple_of(LOOK) {
                     self.take_over();
                     self.look_after_members();
+                    self.spread_leaders();
                 }
             }
             self.turn()?;
-            self.notice_leader();
+            self.notice_leaders();
         }
     }
 
-    /// Ends subscriptions to shard channels once another node leads than before. As in Redis, clients
-    /// are to ask for the slots again, and to subscribe where they are led.
-    fn notice_leader(&mut self) {
-        let leader = self.node.member().last_leader();
-        if leader != self.led_by && self.led_by.is_some() {
-            self.node.engine().oust_shards();
+    /// Makes the groups, once the node has heard how many its cluster has.
+    fn form(&mut self) -> Result<(), Fatal> {
+        if self.node.is_formed() { Ok(()) } else { self.node.form(self.hub.groups()) }
+    }
+
+    /// All groups.
+    fn members(&self) -> Vec<Arc<Member>> {
+        self.node.groups().members().to_vec()
+    }
+
+    /// Ends subscriptions to the shard channels of a group once another node leads it than before. As
+    /// in Redis, clients are to ask for the slots again, and to subscribe where they are led.
+    fn notice_leaders(&mut self) {
+        let groups = self.node.groups().clone();
+        for member in groups.members() {
+            let (group, Some(leader)) = (member.group_id(), member.last_leader()) else { continue };
+            let before = self.led_by.insert(group, leader);
+            if before.is_some_and(|before| before != leader) {
+                self.node.engine().oust_shards(groups.slots(group));
+            }
         }
-        self.led_by = leader;
     }
 
     /// Waits for events until `until` and handles them. Returns whether to go on.
@@ -133,16 +154,20 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
         match event {
             Event::Packet(packet) => {
                 self.outlet.free(&packet);
+                self.form()?;
                 self.node.receive(*packet)?;
             }
-            Event::Captured(data) => self.node.captured(data)?,
+            Event::Captured(captured) => self.node.captured(captured)?,
             Event::Kept(kept) => self.node.kept(kept)?,
-            Event::Restored(done) => self.node.restored(done)?,
-            Event::SnapshotSent(to, ok) => self.node.snapshot_sent(to, ok),
+            Event::Restored(restored) => self.node.restored(restored)?,
+            Event::Failed(error) => return Err(error),
+            Event::SnapshotSent(group, to, ok) => self.node.snapshot_sent(group, to, ok),
             Event::Found(cluster, answer) => answer(self.found(cluster)?),
-            Event::HandOver => self.hand_over(),
-            Event::TakeOver => {
-                self.taking = Some(Taking::begin(Instant::now(), self.election()));
+            Event::HandOver => self.members().iter().for_each(|member| self.hand_over(member)),
+            Event::TakeOver(groups) => {
+                let (now, election) = (Instant::now(), self.election());
+                let taking = groups.into_iter().map(|group| (group, Taking::begin(now, election)));
+                self.taking.extend(taking);
                 self.take_over();
             }
             Event::Stop => return Ok(false),
@@ -159,7 +184,8 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
                 match output {
                     Output::Send(packet) => self.transport.send(*packet),
                     Output::Snapshot(snapshot) => {
-                        self.transport.send_snapshot(snapshot.0, snapshot.1);
+                        let (group, message, reader) = *snapshot;
+                        self.transport.send_snapshot(group, message, reader);
                     }
                     Output::Sync => sync = true,
                     Output::Capture(capture) => {
@@ -185,7 +211,7 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
     fn elsewhere(&self, what: impl FnOnce() -> Event + Send + 'static) -> Result<(), Fatal> {
         let inbox = self.inbox.clone();
         let run = move || {
-            let panicked = |_| Event::Captured(Err(Fatal::Storage("a snapshot panicked".into())));
+            let panicked = |_| Event::Failed(Fatal::Storage("a snapshot panicked".into()));
             let event = catch_unwind(AssertUnwindSafe(what)).unwrap_or_else(panicked);
             // After the end of the server nobody receives the event.
             inbox.tell(event);
@@ -195,10 +221,14 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
     }
 
     /// Founds the cluster. Its identity is on the disk before another node can learn it, and before
-    /// the group is founded.
+    /// the groups are founded.
     fn found(&mut self, cluster: u64) -> Result<bool, Fatal> {
-        match self.hub.found(cluster) {
-            Ok(true) => self.node.found(),
+        // A node that forgot another cluster has its number of groups.
+        let formed = self.node.groups().members().len() as u16;
+        let groups = if formed == 0 { self.groups } else { formed };
+        match self.hub.found(cluster, groups) {
+            // An attempt that was interrupted may have begun with another number.
+            Ok(true) => self.node.found(self.hub.groups()),
             Ok(false) => {
                 tracing::error!("the cluster was not founded: this node belongs to one already");
                 Ok(false)
@@ -210,36 +240,56 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
         }
     }
 
-    /// Hands the leadership to the best successor that was not tried yet. Once all were tried, it
-    /// begins again with the best.
-    fn hand_over(&mut self) {
-        let member = self.node.member();
+    /// Hands the leadership of a group to the best successor that was not tried yet. Once all were
+    /// tried, it begins again with the best.
+    fn hand_over(&mut self, member: &Member) {
         let mut successors = member.group().successors();
         // A node that does not answer comes last: the group notices later than the connection.
         successors.sort_by_key(|id| !self.transport.reaches(*id));
-        if successors.iter().all(|id| self.tried.contains(id)) {
-            self.tried.clear();
+        let tried = self.tried.entry(member.group_id()).or_default();
+        if successors.iter().all(|id| tried.contains(id)) {
+            tried.clear();
         }
-        let Some(to) = successors.into_iter().find(|id| !self.tried.contains(id)) else { return };
-        self.tried.push(to);
-        tracing::info!(to = crate::book::name_of(to), "the leadership is handed over");
-        // Only a node that does not lead refuses.
-        let _ = member.with(|group| group.transfer(to));
+        let Some(to) = successors.into_iter().find(|id| !tried.contains(id)) else { return };
+        tried.push(to);
+        give(member, to);
     }
 
-    /// Tries to become the leader, if it was told to.
+    /// Tries to become the leader of the groups that it was told to lead.
     fn take_over(&mut self) {
         let (now, election) = (Instant::now(), self.election());
-        let Some(taking) = &mut self.taking else { return };
-        let member = self.node.member();
-        let leader = member.leader();
-        if taking.is_over(now) || leader == Some(member.id()) {
-            self.taking = None;
+        for member in self.members() {
+            let group = member.group_id();
+            let Some(taking) = self.taking.get_mut(&group) else { continue };
+            let leader = member.leader();
+            let leads = leader == Some(member.id());
+            if leads {
+                // It stays where it was told to be.
+                self.spread.hold(group);
+            }
+            if leads || taking.is_over(now) {
+                self.taking.remove(&group);
+                continue;
+            }
+            let silent = leader.is_none_or(|leader| !self.transport.reaches(leader));
+            if !silent || taking.may_campaign(now, election) {
+                self.node.take_over(group, silent);
+            }
+        }
+    }
+
+    /// Hands groups over that another node should lead, so that leaders are spread.
+    fn spread_leaders(&mut self) {
+        let (now, election) = (Instant::now(), self.election());
+        let members = self.members();
+        if members.len() < 2 {
             return;
         }
-        let silent = leader.is_none_or(|leader| !self.transport.reaches(leader));
-        if !silent || taking.may_campaign(now, election) {
-            self.node.take_over(silent);
+        for member in members {
+            let reaches = |id| self.transport.reaches(id);
+            if let Some(to) = self.spread.wish(&member, reaches, now, election) {
+                give(&member, to);
+            }
         }
     }
 
@@ -248,30 +298,42 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
         self.tick * ELECTION_TICKS as u32
     }
 
-    /// Adds known nodes that are not members, and removes forgotten ones, one step at a time.
+    /// Adds known nodes that are not members of a group that is led here, and removes forgotten ones,
+    /// one step at a time.
     fn look_after_members(&mut self) {
-        let member = self.node.member();
-        if member.group().led().is_err() {
-            return;
-        }
-        let members = member.group().members().clone();
-        let all = members.all();
+        let led = self.members().into_iter().filter(|member| member.group().led().is_ok());
+        let led: Vec<_> = led.collect();
+        // Who has left the groups that are led here is forgotten; the others hear of it.
+        let all = led.iter().flat_map(|member| member.group().members().all()).collect();
         // This forgets the nodes that have left, which must not be added again: so the book is read
         // afterwards.
-        let leaving = self.hub.leaving(&all);
+        let leaving = if led.is_empty() { Default::default() } else { self.hub.leaving(&all) };
         let book = self.hub.book();
-        let gone = |id: &&NodeId| book.forgotten.contains(id) || leaving.contains(id);
-        let steps = all.iter().find(gone).map(|id| Step::Remove(*id));
-        let known = book.others.keys().filter(|id| !leaving.contains(id));
-        let steps = steps.into_iter().chain(newcomers(&members, known));
-        for step in steps {
-            let change = Change { steps: vec![step] };
-            if member.with(|group| group.change(&change)).is_ok() {
-                tracing::info!(?step, "the members of the group change");
-                break;
+        for member in led {
+            let members = member.group().members().clone();
+            let all = members.all();
+            let gone = |id: &&NodeId| book.forgotten.contains(id) || leaving.contains(id);
+            let steps = all.iter().find(gone).map(|id| Step::Remove(*id));
+            let known = book.others.keys().filter(|id| !leaving.contains(id));
+            let steps = steps.into_iter().chain(newcomers(&members, known));
+            for step in steps {
+                let change = Change { steps: vec![step] };
+                if member.with(|group| group.change(&change)).is_ok() {
+                    let group = member.group_id();
+                    tracing::info!(group, ?step, "the members of the group change");
+                    break;
+                }
             }
         }
     }
+}
+
+/// Hands the leadership of a group to another node.
+fn give(member: &Member, to: NodeId) {
+    let (group, to_name) = (member.group_id(), crate::book::name_of(to));
+    tracing::info!(group, to = to_name, "the leadership is handed over");
+    // Only a node that does not lead refuses.
+    let _ = member.with(|group| group.transfer(to));
 }
 
 /// The next steps for nodes that are to become members. Learners become voters before other nodes

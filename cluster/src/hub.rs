@@ -6,7 +6,7 @@ use crate::secure::Certificates;
 use crate::transport::Counts;
 use crate::wire::{Greeting, Peer};
 use consensus::{Files, NodeId};
-use member::Member;
+use member::Groups;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub struct Hub {
     /// The contents of the file. The lock is held while the file is written, when the book's is
     /// not.
     written: Mutex<Book>,
-    member: OnceLock<Arc<Member>>,
+    groups: OnceLock<Arc<Groups>>,
     named: Mutex<HashSet<(NodeId, Box<str>, Stranger)>>,
     /// The members that are to be forgotten once the group has removed them. Until then their
     /// messages are accepted, because the group may need their vote for it.
@@ -73,7 +73,10 @@ impl Hub {
         let path = folder.join(FILE);
         let shown = path.display();
         let mut book = match std::fs::read(&path) {
-            Ok(bytes) => Book::decode(&bytes).ok_or_else(|| format!("{shown} is damaged"))?,
+            Ok(bytes) => Book::decode(&bytes).ok_or_else(|| match Book::is_of_another_version(&bytes) {
+                true => format!("{shown} is of another version, whose data this one cannot use: the node has to join as a new one, with an empty folder"),
+                false => format!("{shown} is damaged"),
+            })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if has_log(folder)? {
                     return Err(format!("{shown} is missing beside the log of a group"));
@@ -82,6 +85,9 @@ impl Hub {
             }
             Err(error) => return Err(format!("{shown}: {error}")),
         };
+        if book.cluster == 0 {
+            book.groups = 0;
+        }
         let me = &mut book.me;
         me.stamp = stamp.max(me.stamp + 1);
         (me.port, me.bus_port) = (announce.port.into(), announce.bus_port.into());
@@ -91,7 +97,7 @@ impl Hub {
             book: Mutex::new(book.clone()),
             written: Mutex::new(book.clone()),
             folder: folder.to_owned(),
-            member: OnceLock::new(),
+            groups: OnceLock::new(),
             named: Mutex::default(),
             leaving: Mutex::default(),
             counts: Counts::default(),
@@ -103,10 +109,10 @@ impl Hub {
         Ok(hub)
     }
 
-    /// Sets the member that is told the addresses of nodes.
-    pub fn attach(&self, member: Arc<Member>) {
-        let first = self.member.set(member).is_ok();
-        debug_assert!(first, "a node has one member");
+    /// Sets the groups that are told the addresses of nodes.
+    pub fn attach(&self, groups: Arc<Groups>) {
+        let first = self.groups.set(groups).is_ok();
+        debug_assert!(first, "a node has its groups once");
         self.publish(&self.book.lock());
     }
 
@@ -128,6 +134,11 @@ impl Hub {
     /// The identity of the cluster; zero while the node belongs to none.
     pub fn cluster(&self) -> u64 {
         self.book.lock().cluster
+    }
+
+    /// The number of groups of the cluster; zero while the node belongs to none.
+    pub fn groups(&self) -> u16 {
+        self.book.lock().groups
     }
 
     /// A known node.
@@ -169,15 +180,15 @@ impl Hub {
         why
     }
 
-    /// Founds a cluster, unless the node belongs to another. The cluster's identity is on the disk
+    /// Founds a cluster of so many groups, unless the node belongs to another. The cluster's identity is on the disk
     /// before another node can learn it. Returns whether the node belongs to the cluster now.
     ///
     /// # Errors
     /// Fails if the file system does.
-    pub fn found(&self, cluster: u64) -> std::io::Result<bool> {
+    pub fn found(&self, cluster: u64, groups: u16) -> std::io::Result<bool> {
         let cluster = cluster.max(1);
         let mut written = self.written.lock();
-        let founded = Book { cluster, ..self.book() };
+        let founded = Book { cluster, groups, ..self.book() };
         if self.cluster() == 0 {
             self.keep(&founded)?;
             *written = founded;
@@ -185,7 +196,7 @@ impl Hub {
         drop(written);
         let mut book = self.book.lock();
         if book.cluster == 0 {
-            book.cluster = cluster;
+            (book.cluster, book.groups) = (cluster, groups);
         }
         let is_in_it = book.cluster == cluster;
         drop(book);
@@ -225,6 +236,7 @@ impl Hub {
     pub fn reset(&self) {
         let reset = self.change(|book| {
             let is_new = book.cluster != 0 || !book.others.is_empty();
+            // The number of groups stays as long as the node runs: it has made them.
             book.cluster = 0;
             book.others.clear();
             Ok(is_new)
@@ -272,10 +284,10 @@ impl Hub {
     }
 
     fn publish(&self, book: &Book) {
-        let Some(member) = self.member.get() else { return };
+        let Some(groups) = self.groups.get() else { return };
         let peers = book.others.values().chain([&book.me]);
         let address = |peer: &Peer| (peer.id, format!("{}:{}", peer.host, peer.port).into());
-        member.set_addresses(peers.map(address).collect::<BTreeMap<_, _>>());
+        groups.set_addresses(peers.map(address).collect::<BTreeMap<_, _>>());
     }
 
     fn keep(&self, book: &Book) -> std::io::Result<()> {
@@ -298,6 +310,7 @@ fn has_log(folder: &Path) -> Result<bool, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::VERSION;
 
     #[test]
     fn an_identity_survives_and_an_emptied_folder_is_somebody_new() {
@@ -305,15 +318,21 @@ mod tests {
         let announce =
             Announce { host: String::new(), port: 7000, bus_port: 17_000, secret: "".into() };
         let first = Hub::open(dir.path(), &announce, 11, 5).unwrap();
-        assert!(first.found(77).unwrap() && !first.found(78).unwrap());
+        assert!(first.found(77, 3).unwrap() && !first.found(78, 3).unwrap());
         drop(first);
         // The clock went back meanwhile.
         let again = Hub::open(dir.path(), &announce, 12, 4).unwrap();
-        assert_eq!((again.id(), again.cluster(), again.book().me.stamp), (11, 77, 6));
+        assert_eq!(
+            (again.id(), again.cluster(), again.groups(), again.book().me.stamp),
+            (11, 77, 3, 6)
+        );
         std::fs::write(dir.path().join("1.log"), "").unwrap();
         std::fs::write(dir.path().join(FILE), "what?").unwrap();
         let error = |hub: Result<Hub, String>| hub.err().unwrap();
         assert!(error(Hub::open(dir.path(), &announce, 13, 9)).ends_with("is damaged"));
+        let older = Greeting { version: VERSION - 1, from: 11, ..Greeting::default() };
+        std::fs::write(dir.path().join(FILE), prost::Message::encode_to_vec(&older)).unwrap();
+        assert!(error(Hub::open(dir.path(), &announce, 13, 9)).contains("is of another version"));
         std::fs::remove_file(dir.path().join(FILE)).unwrap();
         assert!(error(Hub::open(dir.path(), &announce, 13, 9)).contains("is missing"));
         std::fs::remove_file(dir.path().join("1.log")).unwrap();
@@ -326,11 +345,11 @@ mod tests {
         let announce =
             Announce { host: "h".into(), port: 7000, bus_port: 17_000, secret: "".into() };
         let hub = Hub::open(dir.path(), &announce, 11, 5).unwrap();
-        assert_eq!(hub.admits(1, 0, 2), Err(Stranger::Cluster));
-        hub.found(77).unwrap();
-        assert_eq!(hub.admits(1, 77, 2), Ok(()));
-        assert_eq!(hub.admits(2, 77, 2), Err(Stranger::Version));
-        assert_eq!(hub.admits(1, 78, 2), Err(Stranger::Cluster));
+        assert_eq!(hub.admits(VERSION, 0, 2), Err(Stranger::Cluster));
+        hub.found(77, 1).unwrap();
+        assert_eq!(hub.admits(VERSION, 77, 2), Ok(()));
+        assert_eq!(hub.admits(VERSION - 1, 77, 2), Err(Stranger::Version));
+        assert_eq!(hub.admits(VERSION, 78, 2), Err(Stranger::Cluster));
         let said = Greeting { version: 9, from: 2, ..Greeting::default() };
         for _ in 0..3 {
             assert_eq!(hub.merge(said.clone(), "h"), Err(Stranger::Version));
@@ -351,7 +370,13 @@ mod tests {
         let busy = hub.clone();
         let thread = std::thread::spawn(move || {
             let peer = Peer { id: 2, stamp: 1, host: "h".into(), port: 1, bus_port: 2 };
-            let said = Greeting { version: 1, cluster: 7, from: 2, ..Greeting::default() };
+            let said = Greeting {
+                version: VERSION,
+                cluster: 7,
+                groups: 1,
+                from: 2,
+                ..Greeting::default()
+            };
             busy.merge(Greeting { nodes: vec![peer], ..said }, "h").unwrap();
             done.send(()).unwrap();
             busy.save();

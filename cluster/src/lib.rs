@@ -20,6 +20,7 @@
 //! | `book`, `hub` | the node's identity, and the nodes it knows |
 //! | `local_node` | the node as the engine's cluster |
 //! | `files` | the folder that holds log and snapshots |
+//! | `spread` | `Spread`: which node should lead which group |
 //! | `start` | `Prepared` and `Running`: from a folder and listeners to a running node |
 //! | `transport` | `Transport`: how messages leave a node; `Inbox`: how events reach its driver |
 //! | `secure` | TLS between nodes, in which both ends show a certificate of a trusted authority |
@@ -36,6 +37,7 @@ mod outgoing;
 mod receive;
 mod secure;
 mod service;
+mod spread;
 mod start;
 mod transport;
 mod wire;

@@ -14,7 +14,7 @@ use crate::service::{PeersClient, PeersServer};
 use crate::transport::{Event, Inbox, Transport};
 use crate::wire::{Greeting, Peer, Post};
 use bytes::Bytes;
-use consensus::{Message, NodeId, SnapshotReader};
+use consensus::{GroupId, Message, NodeId, SnapshotReader};
 use engine::peers::breakers::{Breakers, Kind};
 use member::Packet;
 use parking_lot::Mutex;
@@ -60,7 +60,7 @@ const MEETINGS_MAX: usize = 64;
 /// The connection to another node, or its absence.
 #[derive(Default)]
 struct Link {
-    queue: Queue<Message>,
+    queue: Queue<(GroupId, Message)>,
     /// Published messages. They have a queue of their own, so that the group's messages never wait
     /// behind them.
     posts: Queue<Post>,
@@ -202,15 +202,15 @@ impl Drop for Links {
 
 impl Transport for Arc<Links> {
     fn send(&self, packet: Packet) {
-        let message = packet.message;
+        let Packet { group, message, .. } = packet;
         let link = self.shared.links.lock().get(&message.to).cloned();
-        self.shared.count(link.is_some_and(|link| link.queue.offer(message)));
+        self.shared.count(link.is_some_and(|link| link.queue.offer((group, message))));
     }
 
-    fn send_snapshot(&self, message: Message, snapshot: SnapshotReader) {
+    fn send_snapshot(&self, group: GroupId, message: Message, snapshot: SnapshotReader) {
         let (shared, to) = (self.shared.clone(), message.to);
         self.handle.spawn(async move {
-            let sent = send_snapshot(&shared, message, snapshot).await;
+            let sent = send_snapshot(&shared, (group, message), snapshot).await;
             shared.count(sent.is_ok());
             if let Err(error) = &sent {
                 tracing::warn!(error, to = name_of(to), "a snapshot did not get through");
@@ -218,7 +218,7 @@ impl Transport for Arc<Links> {
                 tokio::time::sleep(SNAPSHOT_REST).await;
             }
             // The driver's queue may be full for a while.
-            let told = move || shared.inbox.tell(Event::SnapshotSent(to, sent.is_ok()));
+            let told = move || shared.inbox.tell(Event::SnapshotSent(group, to, sent.is_ok()));
             tokio::task::spawn_blocking(told);
         });
     }
@@ -428,10 +428,10 @@ async fn keep_greeting(
 /// it.
 async fn send_snapshot(
     shared: &Shared,
-    message: Message,
+    message: (GroupId, Message),
     snapshot: SnapshotReader,
 ) -> Result<(), String> {
-    let link = shared.links.lock().get(&message.to).cloned();
+    let link = shared.links.lock().get(&message.1.to).cloned();
     let link = link.ok_or("nobody knows that node")?;
     let client = link.client.lock().clone();
     let mut client = client.ok_or("there is no connection")?;

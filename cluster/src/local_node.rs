@@ -6,13 +6,13 @@ use crate::hub::Hub;
 use crate::links::Links;
 use crate::transport::{Event, Inbox};
 use crate::wire::Peer;
-use consensus::{Membership, NodeId};
+use consensus::{GroupId, Membership, NodeId};
 use engine::cluster::{Cluster, NodeView, Role, Route, Topology};
-use engine::commit::SLOTS;
 use engine::session::SessionState;
-use member::Member;
+use member::{Groups, Member};
 use parking_lot::Mutex;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -20,14 +20,14 @@ const BELONGS: &str = "ERR This node belongs to a cluster already";
 
 const BELONGS_FOR_GOOD: &str = "ERR A node does not leave its group by itself: CLUSTER FORGET it at the leader, and start it again with an empty folder";
 
-const SERVES_ALL: &str = "ERR The group has all slots or is none: they are not taken from it. To take this node out, CLUSTER FORGET it at the leader";
+const SERVES_ALL: &str = "ERR The groups of a cluster have all slots: they are not taken from them. To take this node out, CLUSTER FORGET it at the leader";
 
 const IS_FOUNDED_NOW: &str = "ERR All slots are assigned: the cluster is being founded";
 
 /// The node as the engine's cluster.
 pub struct LocalNode {
     pub(crate) hub: Arc<Hub>,
-    pub(crate) member: Arc<Member>,
+    pub(crate) groups: Arc<Groups>,
     pub(crate) inbox: Inbox,
     /// The connections to other nodes, once there are any.
     pub(crate) links: OnceLock<Arc<Links>>,
@@ -39,6 +39,15 @@ pub struct LocalNode {
     pub(crate) timeout: Duration,
     /// The wall clock in milliseconds.
     pub(crate) wall_ms: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// Adds slots to those that a node leads.
+fn lead(node: &mut NodeView, slots: Range<u16>) {
+    node.role = Role::Leads;
+    match node.slots.last_mut() {
+        Some((_, last)) if *last + 1 == slots.start => *last = slots.end - 1,
+        _ => node.slots.push((slots.start, slots.end - 1)),
+    }
 }
 
 impl LocalNode {
@@ -70,27 +79,51 @@ impl LocalNode {
             has_failed: !is_me && silent && !seen.is_up,
             times: (wall(seen.since), wall(seen.last_contact)),
             waiting: self.links.get().map_or(0, |links| links.waiting(peer.id)),
-            offset: 0,
+            ..NodeView::default()
         }
     }
 
-    /// Sets the role of each node in the group.
+    /// Sets the role of each node: who leads a group has its slots, and who leads none follows.
     fn assign(&self, nodes: &mut [(NodeId, NodeView)]) {
-        let group = self.member.group();
-        let members = group.members().all();
-        // As in Redis, a failed leader keeps its slots until another node leads; clients retry
-        // meanwhile.
-        let leader = self.member.last_leader();
-        for (id, node) in nodes {
-            if leader == Some(*id) {
-                node.role = Role::Leads;
-            } else if members.contains(id) {
-                node.role = Role::Follows;
+        for member in self.groups.members() {
+            let group = member.group();
+            let (members, term) = (group.members().all(), group.status().term);
+            // As in Redis, a failed leader keeps its slots until another node leads; clients retry
+            // meanwhile.
+            let leader = member.last_leader();
+            for (id, node) in nodes.iter_mut() {
+                if leader == Some(*id) {
+                    lead(node, self.groups.slots(member.group_id()));
+                    node.epoch = node.epoch.max(term);
+                } else if members.contains(id) && node.role == Role::Apart {
+                    node.role = Role::Follows;
+                }
+                if leader == Some(*id) || node.offset == 0 {
+                    node.offset = match node.is_me {
+                        true => group.applied().0,
+                        false => group.matched(*id).unwrap_or(0),
+                    };
+                }
             }
-            node.offset = match node.is_me {
-                true => group.applied().0,
-                false => group.matched(*id).unwrap_or(0),
-            };
+        }
+    }
+
+    /// Sets whom each node follows, and of which shard it is: that of the first slots that it leads or,
+    /// as far as clients know, follows.
+    fn relate(&self, nodes: &mut [(NodeId, NodeView)], cluster: u64) {
+        let first_slot = |node: &NodeView| node.slots.first().map(|(first, _)| *first);
+        let shard = |first: Option<u16>| {
+            let group = first.and_then(|slot| self.groups.of(slot)).map(|it| it.group_id());
+            name_of(!cluster.wrapping_add(group.unwrap_or(member::FIRST_GROUP) - 1))
+        };
+        let masters = nodes.iter().filter(|(_, node)| node.role == Role::Leads);
+        let master = masters.min_by_key(|(_, node)| first_slot(node));
+        let master = master.map(|(_, node)| (node.id.clone(), first_slot(node), node.epoch));
+        for (_, node) in nodes {
+            node.shard = shard(first_slot(node));
+            if let (Role::Follows, Some((id, first, epoch))) = (node.role, &master) {
+                (node.master, node.shard, node.epoch) = (id.clone(), shard(*first), *epoch);
+            }
         }
     }
 
@@ -105,23 +138,23 @@ impl LocalNode {
         ranges
     }
 
-    /// Marks a member to be removed from the group. This node must lead the group, and a majority
-    /// of its voters must agree. Returns whether the node was a member.
+    /// Marks a node to be removed from the groups. This node must lead one of them, and a majority of
+    /// the voters must agree. Returns whether the node was a member.
     fn let_go(&self, node: NodeId) -> Result<bool, Box<str>> {
-        let (leads, members) = {
-            let group = self.member.group();
-            (group.led().is_ok(), group.members().clone())
-        };
-        if !leads {
-            let leader = self.member.leader().and_then(|leader| self.hub.peer(leader));
+        let led = self.groups.members().iter().filter(|member| member.group().led().is_ok());
+        let led: Vec<Membership> = led.map(|member| member.group().members().clone()).collect();
+        if led.is_empty() {
+            let leader = self.groups.members().first().and_then(|member| member.leader());
+            let leader = leader.and_then(|leader| self.hub.peer(leader));
             let whom =
                 leader.map_or("nobody leads now".into(), |it| format!("{}:{}", it.host, it.port));
             return Err(format!("ERR Only the leader lets go members of the group: {whom}").into());
         }
-        if !members.all().contains(&node) {
+        let led: Vec<_> = led.iter().filter(|members| members.all().contains(&node)).collect();
+        if led.is_empty() {
             return Ok(false);
         }
-        self.may_agree(&members)?;
+        led.into_iter().try_for_each(|members| self.may_agree(members))?;
         self.hub.let_go(node);
         Ok(true)
     }
@@ -137,9 +170,17 @@ impl LocalNode {
         }
     }
 
+    /// The groups of the node that this one follows, as clients see it.
+    fn followed(&self) -> Vec<GroupId> {
+        let members = self.groups.members().iter();
+        let master = self.groups.members().first().and_then(|first| first.last_leader());
+        members.filter(|it| it.last_leader() == master).map(|it| it.group_id()).collect()
+    }
+
     /// Whether the cluster was founded, by this node or another, or this one belongs to one that is.
     fn is_founded(&self) -> bool {
-        !self.member.group().members().voters.is_empty()
+        let first = self.groups.members().first();
+        first.is_some_and(|member| !member.group().members().voters.is_empty())
     }
 
     /// Founds the cluster, which takes a moment. As in Redis, its state is `ok` afterwards.
@@ -147,7 +188,9 @@ impl LocalNode {
         // Founding that was interrupted may be continued, because no other node has learnt of that
         // cluster.
         let book = self.hub.book();
-        let unfinished = self.member.group().is_blank() && book.others.is_empty();
+        let is_blank = |member: &Arc<Member>| member.group().is_blank();
+        let unfinished =
+            self.groups.members().first().is_none_or(is_blank) && book.others.is_empty();
         if book.cluster != 0 && !unfinished {
             return Err(BELONGS.into());
         }
@@ -167,15 +210,15 @@ impl LocalNode {
 
 impl Cluster for LocalNode {
     fn route(&self, slot: u16, session: &SessionState) -> Route {
-        self.member.route(slot, session)
+        self.groups.route(slot, session)
     }
 
     fn route_read(&self, slot: u16, session: &SessionState, asked: Option<u64>) -> Route {
-        self.member.route_read(slot, session, asked)
+        self.groups.route_read(slot, session, asked)
     }
 
     fn route_channel(&self, slot: u16, when_down: bool) -> Route {
-        self.member.route_channel(slot, when_down)
+        self.groups.route_channel(slot, when_down)
     }
 
     fn publish(&self, shard: bool, channel: &[u8], payload: &[u8]) {
@@ -185,11 +228,19 @@ impl Cluster for LocalNode {
     }
 
     fn is_current(&self, stream: u16, fence: u64) -> bool {
-        self.member.is_current(stream, fence)
+        self.groups.is_current(stream, fence)
+    }
+
+    fn is_divided(&self) -> bool {
+        self.groups.is_divided()
+    }
+
+    fn served(&self) -> Vec<Range<u16>> {
+        self.groups.served()
     }
 
     fn largest_write(&self) -> usize {
-        self.member.largest_write()
+        self.groups.largest_write()
     }
 
     fn topology(&self) -> Topology {
@@ -198,17 +249,25 @@ impl Cluster for LocalNode {
         let mut nodes: Vec<_> = peers.map(|peer| (peer.id, self.view(peer, book.me.id))).collect();
         nodes.sort_by_key(|(id, _)| *id);
         self.assign(&mut nodes);
-        let (epoch, voters) = {
-            let group = self.member.group();
-            (group.status().term, group.members().voters.len())
+        let members = self.groups.members();
+        let is_founded = self.is_founded();
+        if let Some((_, me)) = nodes.iter_mut().find(|(_, node)| node.is_me && !is_founded) {
+            me.slots = self.ranges();
+        }
+        self.relate(&mut nodes, book.cluster);
+        let of_group = |member: &Arc<Member>| {
+            let slots = self.groups.slots(member.group_id()).len();
+            if member.leader().is_some() { slots as u32 } else { 0 }
         };
-        let is_founded = voters > 0;
+        let (epoch, voters) = members.iter().fold((0, 0), |(epoch, voters), member| {
+            let group = member.group();
+            (group.status().term.max(epoch), group.members().voters.len().max(voters))
+        });
         let counts = &self.hub.counts;
         Topology {
-            is_ok: is_founded && self.member.leader().is_some(),
+            is_ok: is_founded && members.iter().all(|member| member.leader().is_some()),
+            slots_ok: members.iter().map(of_group).sum(),
             nodes: nodes.into_iter().map(|(_, node)| node).collect(),
-            shard: name_of(!book.cluster),
-            slots: if is_founded { vec![(0, SLOTS - 1)] } else { self.ranges() },
             voters,
             epoch,
             sent: counts.sent.get(),
@@ -234,7 +293,7 @@ impl Cluster for LocalNode {
         if node == self.hub.id() {
             return Err("ERR I tried hard but I can't forget myself...".into());
         }
-        if self.member.leader() == Some(node) {
+        if self.groups.members().iter().any(|member| member.leader() == Some(node)) {
             return Err("ERR Can't forget my master!".into());
         }
         // Only the leader knows for certain which nodes are members.
@@ -277,19 +336,24 @@ impl Cluster for LocalNode {
     }
 
     fn take_over(&self) -> Result<(), Box<str>> {
-        let members = self.member.group().members().clone();
-        if !members.voters.contains(&self.hub.id()) {
-            return Err("ERR This node has no vote, and only those who have one can lead".into());
+        let groups = self.followed();
+        for group in groups.iter().filter_map(|group| self.groups.member(*group)) {
+            let members = group.group().members().clone();
+            if !members.voters.contains(&self.hub.id()) {
+                return Err(
+                    "ERR This node has no vote, and only those who have one can lead".into()
+                );
+            }
+            self.may_agree(&members)?;
         }
-        self.may_agree(&members)?;
-        match self.inbox.try_tell(Event::TakeOver) {
+        match self.inbox.try_tell(Event::TakeOver(groups)) {
             true => Ok(()),
             false => Err("ERR This node is too busy to take over".into()),
         }
     }
 
     fn reset(&self) -> Result<(), Box<str>> {
-        if !self.member.group().is_blank() {
+        if !self.groups.members().iter().all(|member| member.group().is_blank()) {
             return Err(BELONGS_FOR_GOOD.into());
         }
         let mut given = self.slots.lock();

@@ -3,7 +3,7 @@
 
 use crate::book::Book;
 use crate::wire::{Batch, Chunk, Post, Posts, Raft, VERSION, weight};
-use consensus::{Message, NodeId, SnapshotReader};
+use consensus::{GroupId, Message, NodeId, SnapshotReader};
 use parking_lot::Mutex;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,14 +34,14 @@ pub trait Waiting: Sized + Send + Unpin + 'static {
     fn batch(cluster: u64, from: NodeId, some: Vec<Self>) -> Self::Batch;
 }
 
-impl Waiting for Message {
+impl Waiting for (GroupId, Message) {
     type Batch = Batch;
 
     fn weight(&self) -> usize {
-        weight(self)
+        weight(&self.1)
     }
 
-    fn batch(cluster: u64, from: NodeId, some: Vec<Message>) -> Batch {
+    fn batch(cluster: u64, from: NodeId, some: Vec<(GroupId, Message)>) -> Batch {
         let messages = some.into_iter().map(Raft::from).collect();
         Batch { version: VERSION, cluster, from, messages }
     }
@@ -148,7 +148,7 @@ impl<T: Waiting> Stream for Outgoing<T> {
 /// so its receiver knows that it is incomplete.
 pub fn read_pieces(
     book: &Book,
-    message: Message,
+    message: (GroupId, Message),
     mut snapshot: SnapshotReader,
     pieces: &mpsc::Sender<Chunk>,
 ) {

@@ -8,7 +8,7 @@ use crate::transport::Inbox;
 use crate::wire::{Batch, Chunk, Done, Greeting, Posts, Raft};
 use async_trait::async_trait;
 use bytes::Bytes;
-use consensus::{Base, FileError, Files as _, Message, MessageKind, Snapshots};
+use consensus::{Base, FileError, Files as _, GroupId, Message, MessageKind, Snapshots};
 use member::{Packet, State};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -77,8 +77,8 @@ impl Receiver {
         taken
     }
 
-    /// Decodes and checks a message.
-    fn message(&self, raft: Raft, from: u64, host: &str) -> Result<Message, Status> {
+    /// Decodes and checks a message of a group.
+    fn message(&self, raft: Raft, from: u64, host: &str) -> Result<(GroupId, Message), Status> {
         let garbage = || self.refuse(from, host, crate::book::Stranger::Garbage);
         raft.message(from, self.hub.id()).ok_or_else(garbage)
     }
@@ -88,12 +88,12 @@ impl Receiver {
         let admitted = self.hub.admits(version, cluster, from);
         admitted.map_err(|why| self.refuse(from, host, why))?;
         for raft in messages {
-            let message = self.message(raft, from, host)?;
+            let (group, message) = self.message(raft, from, host)?;
             // A snapshot without its data must not be accepted. It comes in a stream of its own.
             if message.kind == MessageKind::Snapshot {
                 return Err(self.refuse(from, host, crate::book::Stranger::Garbage));
             }
-            self.deliver(Packet { message, data: None });
+            self.deliver(Packet { group, message, data: None });
         }
         Ok(())
     }
@@ -109,14 +109,14 @@ impl Receiver {
         Ok(())
     }
 
-    /// Checks the first piece of a snapshot. Returns its message and the base of the snapshot.
-    fn first(&self, chunk: &mut Chunk, host: &str) -> Result<(Message, Base), Status> {
+    /// Checks the first piece of a snapshot. Returns its group, its message and the base of the snapshot.
+    fn first(&self, chunk: &mut Chunk, host: &str) -> Result<(GroupId, Message, Base), Status> {
         let admitted = self.hub.admits(chunk.version, chunk.cluster, chunk.from);
         admitted.map_err(|why| self.refuse(chunk.from, host, why))?;
         let raft = chunk.message.take().unwrap_or_default();
-        let message = self.message(raft, chunk.from, host)?;
+        let (group, message) = self.message(raft, chunk.from, host)?;
         match message.snapshot.clone().filter(|_| chunk.total <= SNAPSHOT_MAX) {
-            Some(base) => Ok((message, base)),
+            Some(base) => Ok((group, message, base)),
             None => Err(self.refuse(chunk.from, host, crate::book::Stranger::Garbage)),
         }
     }
@@ -129,7 +129,7 @@ impl Receiver {
         let (host, _) = ends(&request);
         let mut chunks = request.into_inner();
         let mut chunk = next(&mut chunks).await?.ok_or_else(short)?;
-        let (message, base) = self.first(&mut chunk, &host)?;
+        let (group, message, base) = self.first(&mut chunk, &host)?;
         let (total, number) = (chunk.total, self.snapshots.fetch_add(1, Ordering::Relaxed));
         let (pieces, waiting) = mpsc::channel(PIECES);
         let folder = self.hub.folder();
@@ -148,7 +148,7 @@ impl Receiver {
         let written = writing.await.map_err(|error| Status::internal(error.to_string()))?;
         let received = written.map_err(|error| refusal(&error, total, &host))?;
         let state = State::Written { name: received.name.clone(), bytes: total };
-        Ok((Packet { message, data: Some(state) }, received))
+        Ok((Packet { group, message, data: Some(state) }, received))
     }
 }
 

@@ -6,12 +6,13 @@ use crate::hub::{Announce, Hub};
 use crate::links::{Links, Surroundings};
 use crate::local_node::LocalNode;
 use crate::secure::Certificates;
+use crate::spread::Spread;
 use crate::transport::{Event, Inbox, Outlet, inbox};
 use crate::wire::Post;
 use consensus::{ELECTION_TICKS, Settings};
 use engine::Engine;
 use engine::commit::SLOTS;
-use member::{Fatal, Flaws, Member, Opened};
+use member::{Fatal, Flaws, GROUPS_MAX, Groups, Member, Opened};
 use parking_lot::Mutex;
 use runtime::Clock;
 use std::collections::BTreeMap;
@@ -25,10 +26,10 @@ use std::time::{Duration, Instant};
 /// The size in bytes at which a new segment of the log begins.
 const SEGMENT: usize = 16 << 20;
 
-/// The number of entries after which a snapshot compacts the log.
+/// The number of entries of a group after which a snapshot compacts the log.
 const SNAPSHOT_ENTRIES: u64 = 1_000_000;
 
-/// The number of bytes of effects after which a snapshot compacts the log.
+/// The number of bytes of effects of a group after which a snapshot compacts the log.
 const SNAPSHOT_BYTES: u64 = 64 << 20;
 
 /// The number of attempts to hand the leadership over within an election timeout.
@@ -49,6 +50,8 @@ pub struct NodeConfig {
     pub folder: PathBuf,
     /// The addresses that it announces.
     pub announce: Announce,
+    /// The number of groups, if a cluster is founded here.
+    pub groups: u16,
     /// The election timeout: the time without a message from the leader after which another is
     /// elected.
     pub election: Duration,
@@ -59,7 +62,7 @@ pub struct NodeConfig {
     pub clock: Clock,
 }
 
-/// A node with an open log. An engine with [`Prepared::member`] as its journal is still to be made.
+/// A node with an open log. An engine with [`Prepared::groups`] as its journal is still to be made.
 pub struct Prepared {
     opened: Opened<Folder>,
     hub: Arc<Hub>,
@@ -99,17 +102,17 @@ impl Prepared {
         let (inbox, outlet) = inbox();
         let (clock, kicked) = (config.clock, inbox.clone());
         let clock = Arc::new(move || clock.now());
-        let kick = Box::new(move || kicked.kick());
+        let kick = Arc::new(move || kicked.kick());
         let opened = Opened::open(member_config(&config, &hub), folder, clock, kick);
         let opened =
             opened.map_err(|error| format!("the log in {}: {error}", config.folder.display()))?;
-        hub.attach(opened.member.clone());
+        hub.attach(opened.groups.clone());
         Ok(Prepared { opened, hub, ways: (inbox, outlet), config })
     }
 
-    /// The member, which is to be the engine's journal.
-    pub fn member(&self) -> Arc<Member> {
-        self.opened.member.clone()
+    /// The groups, which are to be the engine's journal.
+    pub fn groups(&self) -> Arc<Groups> {
+        self.opened.groups.clone()
     }
 
     /// Starts the node. The storage of `engine` must be empty; other nodes connect to `listeners`.
@@ -129,7 +132,7 @@ impl Prepared {
             hub.certificates.get_or_init(|| certificates);
         }
         let around = surroundings(&engine, config.clock);
-        let local_node = Arc::new(local_node(&opened.member, &hub, inbox.clone(), &config));
+        let local_node = Arc::new(local_node(&opened.groups, &hub, inbox.clone(), &config));
         let node =
             opened.start_behind(engine, local_node.clone()).map_err(|error| error.to_string())?;
         let links = Links::start(hub.clone(), inbox.clone(), listeners, around);
@@ -137,9 +140,19 @@ impl Prepared {
         let first = local_node.links.set(links.clone()).is_ok();
         debug_assert!(first, "links are made once");
         let tick = config.election / ELECTION_TICKS as u32;
-        let (tried, taking, led_by) = (Vec::new(), None, None);
-        let driver =
-            NodeDriver { node, transport: links, hub, inbox, outlet, tick, tried, taking, led_by };
+        let driver = NodeDriver {
+            node,
+            transport: links,
+            hub,
+            groups: config.groups.clamp(1, GROUPS_MAX),
+            inbox,
+            outlet,
+            tick,
+            tried: BTreeMap::new(),
+            taking: BTreeMap::new(),
+            led_by: BTreeMap::new(),
+            spread: Spread::default(),
+        };
         let thread = std::thread::Builder::new().name("group".into()).spawn(move || {
             let panicked = |_| Err(Fatal::Storage("its thread panicked".into()));
             let ran = catch_unwind(AssertUnwindSafe(move || driver.run()));
@@ -163,7 +176,7 @@ fn surroundings(engine: &Arc<Engine>, clock: Clock) -> Surroundings {
 }
 
 fn local_node(
-    member: &Arc<Member>,
+    groups: &Arc<Groups>,
     hub: &Arc<Hub>,
     inbox: Inbox,
     config: &NodeConfig,
@@ -171,7 +184,7 @@ fn local_node(
     let clock = config.clock;
     LocalNode {
         hub: hub.clone(),
-        member: member.clone(),
+        groups: groups.clone(),
         inbox,
         links: OnceLock::new(),
         slots: Arc::new(Mutex::new(vec![false; usize::from(SLOTS)])),
@@ -185,6 +198,8 @@ fn member_config(config: &NodeConfig, hub: &Hub) -> member::NodeConfig {
     let tick = (config.election / ELECTION_TICKS as u32).as_micros() as u64;
     member::NodeConfig {
         seed: config.fresh[1],
+        groups: hub.groups(),
+        units: member::NodeConfig::UNITS,
         founders: Vec::new(),
         addresses: BTreeMap::new(),
         settings: Settings { tick, nonce: config.fresh[1], ..Settings::new(hub.id()) },
@@ -205,13 +220,17 @@ impl Running {
         });
     }
 
-    /// If this node leads and another one can take over, hands the leadership over and waits until
-    /// another node leads: a few election timeouts at most.
+    /// If this node leads groups and another one can take over, hands the leadership of each over and
+    /// waits until others lead them: a few election timeouts at most.
     pub fn hand_over(&self) {
-        let member = &self.local_node.member;
-        if member.group().successors().is_empty() {
+        let leads = |member: &&Arc<Member>| member.leader() == Some(member.id());
+        let can = |member: &Arc<Member>| !member.group().successors().is_empty();
+        let members = self.local_node.groups.members();
+        let led: Vec<_> = members.iter().filter(leads).filter(|it| can(it)).collect();
+        if led.is_empty() {
             return;
         }
+        let is_led = |member: &&Arc<Member>| member.leader().is_some_and(|it| it != member.id());
         let began = Instant::now();
         let patience = (self.election * HANDING).min(HANDING_MAX);
         let mut attempts = 0;
@@ -221,7 +240,7 @@ impl Running {
                 attempts += 1;
                 self.local_node.inbox.tell(Event::HandOver);
             }
-            if member.leader().is_some_and(|leader| leader != member.id()) {
+            if led.iter().all(is_led) {
                 return tracing::info!("the leadership was handed over");
             }
             std::thread::sleep(LOOK);
@@ -253,19 +272,20 @@ mod tests {
         let config = NodeConfig {
             folder: dir.path().into(),
             announce,
+            groups: 3,
             election: Duration::from_secs(1),
             fresh: [11, 77],
             clock: Clock::new(),
         };
         let Prepared { opened, hub, ways: (inbox, outlet), config } =
             Prepared::open(config).unwrap();
-        let local_node = local_node(&opened.member, &hub, inbox, &config);
+        let local_node = local_node(&opened.groups, &hub, inbox, &config);
         // Nobody drives the group: whoever waited for that would wait in vain.
         let all: Vec<u16> = (0..SLOTS).collect();
         assert_eq!(local_node.add_slots(&[7, 8]), Ok(()));
         assert_eq!(local_node.remove_slots(&[6]), Err("ERR Slot 6 is already unassigned".into()));
         assert_eq!(local_node.remove_slots(&[7]), Ok(()));
-        assert_eq!((local_node.reset(), local_node.topology().slots), (Ok(()), Vec::new()));
+        assert_eq!((local_node.reset(), local_node.topology().assigned()), (Ok(()), 0));
         assert_eq!(local_node.add_slots(&all), Ok(()));
         let Ok(Event::Found(77, answer)) = outlet.events.try_recv() else { panic!("it is asked") };
         assert_eq!(local_node.add_slots(&[7]), Err("ERR Slot 7 is already busy".into()));

@@ -1,9 +1,9 @@
 //! [`Transport`]: how messages leave a node; [`Inbox`]: how events reach its driver.
 
 use crate::wire::weight;
-use consensus::{Message, NodeId, SnapshotReader};
+use consensus::{GroupId, Message, NodeId, SnapshotReader};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use member::{Fatal, Kept, Packet, State};
+use member::{Captured, Fatal, Kept, Packet, Restored, State};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -13,9 +13,9 @@ pub trait Transport: Send {
     /// Sends a message or loses it. Never blocks.
     fn send(&self, packet: Packet);
 
-    /// Sends a snapshot, which is read on another thread. Tells the driver
+    /// Sends a snapshot of a group, which is read on another thread. Tells the driver
     /// ([`Event::SnapshotSent`]) whether it has arrived. Never blocks.
-    fn send_snapshot(&self, message: Message, snapshot: SnapshotReader);
+    fn send_snapshot(&self, group: GroupId, message: Message, snapshot: SnapshotReader);
 
     /// Whether there is a connection to a node and the node answers.
     fn reaches(&self, node: NodeId) -> bool;
@@ -56,20 +56,22 @@ pub enum Event {
     /// A message has arrived.
     Packet(Box<Packet>),
     /// A snapshot was captured.
-    Captured(Result<Vec<u8>, Fatal>),
+    Captured(Captured),
     /// A snapshot of this node was written, or could not be.
     Kept(Kept),
     /// A snapshot was loaded, or could not be.
-    Restored(Result<(), Fatal>),
-    /// A snapshot for another node has arrived there (true), or will not (false).
-    SnapshotSent(NodeId, bool),
-    /// Found the group here, as part of this cluster. The function is told whether that was done.
+    Restored(Restored),
+    /// Something that ran on another thread failed, so that the node cannot go on.
+    Failed(Fatal),
+    /// A snapshot of a group for another node has arrived there (true), or will not (false).
+    SnapshotSent(GroupId, NodeId, bool),
+    /// Found the groups here, as part of this cluster. The function is told whether that was done.
     Found(u64, Box<dyn FnOnce(bool) + Send>),
-    /// Hand the leadership over, if this node leads. If this is repeated, to another node than
-    /// before.
+    /// Hand over the leadership of each group that this node leads. If this is repeated, to another
+    /// node than before.
     HandOver,
-    /// This node is to lead, which follows.
-    TakeOver,
+    /// This node is to lead these groups.
+    TakeOver(Vec<GroupId>),
     /// End the driver.
     Stop,
 }
@@ -178,7 +180,7 @@ mod tests {
             context: Bytes::new(),
             priority: 0,
         };
-        Packet { message, data: None }
+        Packet { group: 1, message, data: None }
     }
 
     #[test]

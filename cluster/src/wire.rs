@@ -4,10 +4,10 @@
 //! be converted is refused as a whole.
 
 use bytes::Bytes;
-use consensus::{Base, Entry, EntryKind, Membership, Message, MessageKind, NodeId};
+use consensus::{Base, Entry, EntryKind, GroupId, Membership, Message, MessageKind, NodeId};
 
 /// The version of the protocol. Nodes with another one are refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A node as others know it.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -54,6 +54,9 @@ pub struct Greeting {
     /// The expected receiver; zero for any node, which is then asked to join.
     #[prost(uint64, tag = "7")]
     pub to: u64,
+    /// The number of groups of the cluster; zero for a node that belongs to none.
+    #[prost(uint32, tag = "8")]
+    pub groups: u32,
 }
 
 /// Messages between members of a group.
@@ -165,6 +168,8 @@ pub struct Raft {
     pub context: Bytes,
     #[prost(int64, tag = "15")]
     pub priority: i64,
+    #[prost(uint64, tag = "16")]
+    pub group: u64,
 }
 
 /// An entry of a log.
@@ -222,8 +227,8 @@ const KINDS: [MessageKind; 13] = [
     MessageKind::TransferLeader,
 ];
 
-impl From<Message> for Raft {
-    fn from(message: Message) -> Raft {
+impl From<(GroupId, Message)> for Raft {
+    fn from((group, message): (GroupId, Message)) -> Raft {
         let kind = KINDS.iter().position(|kind| *kind == message.kind);
         Raft {
             kind: kind.map_or(0, |at| at as u32 + 1),
@@ -241,16 +246,17 @@ impl From<Message> for Raft {
             reject_hint: message.reject_hint,
             context: message.context,
             priority: message.priority,
+            group,
         }
     }
 }
 
 impl Raft {
-    /// Converts the message; `None` if it is invalid or is not from `from` to `to`.
-    pub fn message(self, from: NodeId, to: NodeId) -> Option<Message> {
+    /// Converts the message and its group; `None` if it is invalid or is not from `from` to `to`.
+    pub fn message(self, from: NodeId, to: NodeId) -> Option<(GroupId, Message)> {
         let kind = *KINDS.get((self.kind as usize).checked_sub(1)?)?;
-        (self.from == from && self.to == to).then_some(())?;
-        Some(Message {
+        (self.from == from && self.to == to && self.group != 0).then_some(())?;
+        let message = Message {
             kind,
             to,
             from,
@@ -266,7 +272,8 @@ impl Raft {
             reject_hint: self.reject_hint,
             context: self.context,
             priority: self.priority,
-        })
+        };
+        Some((self.group, message))
     }
 }
 
@@ -349,17 +356,19 @@ mod tests {
     fn messages_come_back_as_they_were_sent() {
         for kind in KINDS {
             let sent = message(kind);
-            let bytes = Raft::from(sent.clone()).encode_to_vec();
+            let bytes = Raft::from((9, sent.clone())).encode_to_vec();
             let read = Raft::decode(&bytes[..]).unwrap();
-            assert_eq!(read.message(1, 2), Some(sent));
+            assert_eq!(read.message(1, 2), Some((9, sent)));
         }
     }
 
     #[test]
     fn what_is_no_message_for_us_is_none() {
-        let sent = Raft::from(message(MessageKind::Append));
+        let sent = Raft::from((9, message(MessageKind::Append)));
         assert_eq!(sent.clone().message(3, 2), None, "somebody speaks for another");
         assert_eq!(sent.clone().message(1, 3), None, "it is for another");
+        let stray = Raft { group: 0, ..sent.clone() };
+        assert_eq!(stray.message(1, 2), None, "it is of no group");
         for kind in [0, 14, u32::MAX] {
             assert_eq!(Raft { kind, ..sent.clone() }.message(1, 2), None, "kind {kind}");
         }

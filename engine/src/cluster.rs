@@ -2,6 +2,8 @@
 //! executed.
 
 use crate::session::state::SessionState;
+use std::ops::Range;
+use storage::SLOTS;
 
 /// The server that is to execute a request. Texts are `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,18 @@ pub trait Cluster: Send + Sync {
     /// Passes a message on to the subscribers at the other servers; `shard` says whether it is one of
     /// `SPUBLISH`. It may be lost. Never blocks.
     fn publish(&self, _shard: bool, _channel: &[u8], _payload: &[u8]) {}
+
+    /// Whether several groups of nodes have the slots, so that different servers may execute the
+    /// requests for different slots. The route of [`EVERY_SLOT`](storage::journal::EVERY_SLOT) then
+    /// is that of a request for all slots that this server decides about.
+    fn is_divided(&self) -> bool {
+        false
+    }
+
+    /// The slots that this server decides about now, in ascending order.
+    fn served(&self) -> Vec<Range<u16>> {
+        std::iter::once(0..SLOTS).collect()
+    }
 
     /// Whether [`Route::Serve`] with this stream and fence is still valid. Called while the shards
     /// of the keys are locked. A server that ceases to lead lowers the fence first and then locks
@@ -149,6 +163,15 @@ pub struct NodeView {
     pub bus_port: u16,
     /// Its role.
     pub role: Role,
+    /// The ranges of slots that it leads or, before the cluster is founded, that were assigned to it:
+    /// ascending.
+    pub slots: Vec<(u16, u16)>,
+    /// The node that leads where it follows, as clients see it; empty for one that does not.
+    pub master: String,
+    /// The identity of its shard: forty hexadecimal digits.
+    pub shard: String,
+    /// Its epoch: the term in which it leads.
+    pub epoch: u64,
     /// Whether it is this server.
     pub is_me: bool,
     /// Whether there is a connection to it.
@@ -169,15 +192,13 @@ pub struct NodeView {
 pub struct Topology {
     /// All nodes, in ascending order of their identities.
     pub nodes: Vec<NodeView>,
-    /// The identity of the only group of nodes: forty hexadecimal digits.
-    pub shard: String,
-    /// The ranges of assigned slots: all slots, or those that were assigned to this server so far.
-    pub slots: Vec<(u16, u16)>,
-    /// Whether some node leads and has all slots.
+    /// Whether every slot is led by some node.
     pub is_ok: bool,
+    /// The number of slots that are led by some node.
+    pub slots_ok: u32,
     /// The number of voters.
     pub voters: usize,
-    /// The current epoch, which is a leader's term.
+    /// The current epoch, which is the latest term of any group.
     pub epoch: u64,
     /// The number of messages sent to other nodes.
     pub sent: u64,
@@ -196,8 +217,26 @@ impl Topology {
         self.nodes.iter().find(|node| node.is_me)
     }
 
-    /// The node that leads, if one does.
-    pub fn leader(&self) -> Option<&NodeView> {
-        self.nodes.iter().find(|node| node.role == Role::Leads)
+    /// The node of this identity.
+    pub fn node(&self, id: &str) -> Option<&NodeView> {
+        self.nodes.iter().find(|node| node.id == id)
+    }
+
+    /// The nodes that have slots.
+    pub fn owners(&self) -> impl Iterator<Item = &NodeView> {
+        self.nodes.iter().filter(|node| !node.slots.is_empty())
+    }
+
+    /// The number of assigned slots.
+    pub fn assigned(&self) -> u32 {
+        let slots = self.owners().flat_map(|node| &node.slots);
+        slots.map(|(first, last)| u32::from(last - first) + 1).sum()
+    }
+}
+
+impl NodeView {
+    /// Whether a slot is one of the node's.
+    pub fn has_slot(&self, slot: u16) -> bool {
+        self.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot))
     }
 }

@@ -15,18 +15,19 @@
 //!    last effect or, if it appended none, the last position of the shards that it used.
 
 use crate::cluster::{Cluster, Route, too_large};
-use crate::command::CommandEntry;
+use crate::command::{CommandEntry, Group, LockRule};
 use crate::config::Id;
 use crate::engine::{Engine, Gate};
 use crate::failure::{Failure, failure};
 use crate::session::state::{Queued, SessionState};
 use crc::{CRC_16_XMODEM, Crc};
 use resp::Request;
+use std::ops::Range;
 use std::sync::Arc;
+use storage::journal::{EVERY_SLOT, SEVERAL};
 use storage::{Appended, Position, Refusal, Tx, Withholds};
 
-/// The number of slots of a cluster.
-pub const SLOTS: u16 = 16_384;
+pub use storage::SLOTS;
 
 static XMODEM: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
@@ -43,11 +44,14 @@ pub fn slot(key: &[u8]) -> u16 {
 
 const CROSS_SLOT: Failure = failure("CROSSSLOT Keys in request don't hash to the same slot");
 const TRY_AGAIN: Failure = failure("TRYAGAIN Multiple keys request during rehashing of slot");
+const NOT_LOCAL: Failure =
+    failure("ERR Script attempted to access a non local key in a cluster node");
 const DOWN: Failure = failure("CLUSTERDOWN Hash slot not served");
 
 /// The stream and fence that a route names.
 fn served(slot: u16, route: Route) -> Result<(u16, u64), Failure> {
-    let redirect = |word, to: Box<str>| Err(Failure::text(format!("{word} {slot} {to}")));
+    let shown = if slot == EVERY_SLOT { 0 } else { slot };
+    let redirect = |word, to: Box<str>| Err(Failure::text(format!("{word} {shown} {to}")));
     match route {
         Route::Serve { stream, fence } => Ok((stream, fence)),
         Route::Moved(to) => redirect("MOVED", to),
@@ -83,6 +87,18 @@ impl Engine {
     /// The cluster that the server has joined, if any.
     pub fn cluster(&self) -> Option<&dyn Cluster> {
         self.cluster.get().map(|cluster| &**cluster)
+    }
+
+    /// Whether different servers may execute the requests for different slots.
+    pub fn is_divided(&self) -> bool {
+        self.cluster().is_some_and(Cluster::is_divided)
+    }
+
+    /// The slots whose keys this server shows to who asks for all keys, if it does not show all: those
+    /// that it decides about. One that decides about none shows all that it has.
+    pub fn shown_slots(&self) -> Option<Vec<Range<u16>>> {
+        let cluster = self.cluster().filter(|cluster| cluster.is_divided())?;
+        Some(cluster.served()).filter(|served| !served.is_empty())
     }
 
     /// Whether the journal requires guarding, given its policy at the start of the engine.
@@ -153,9 +169,40 @@ impl Engine {
         request: Request<'_>,
     ) -> Result<Option<u16>, Failure> {
         let keys = entry.routed(request).unwrap_or_default();
-        let mut slots = keys.iter().map(|key| slot(request.arg(key.index)));
+        let fixed = if keys.is_empty() { self.fixed_slot(entry) } else { None };
+        let mut slots = keys.iter().map(|key| slot(request.arg(key.index))).chain(fixed);
         let Some(first) = before.or_else(|| slots.next()) else { return Ok(None) };
         if slots.all(|slot| slot == first) { Ok(Some(first)) } else { Err(CROSS_SLOT) }
+    }
+
+    /// The slot of a command without keys, if several groups have the slots: what changes libraries
+    /// belongs to the first slot, and what changes all keys, to every slot that is served here.
+    fn fixed_slot(&self, entry: &CommandEntry) -> Option<u16> {
+        let takes_all = matches!(entry.spec.locks, LockRule::All) && entry.appends();
+        (takes_all && self.is_divided())
+            .then(|| if entry.spec.group == Group::Scripting { 0 } else { EVERY_SLOT })
+    }
+
+    /// Checks whether a script whose request was routed by its own keys may run a command: only on
+    /// keys of the same slot, and not on all keys, if several groups have the slots.
+    ///
+    /// # Errors
+    /// Fails with the error for the script.
+    pub(crate) fn check_within_script(
+        &self,
+        session: &SessionState,
+        entry: &CommandEntry,
+        request: Request<'_>,
+    ) -> Result<(), Failure> {
+        if !self.gate().contains(Gate::CLUSTER) || !self.is_divided() || entry.is_message() {
+            return Ok(());
+        }
+        let own = session.fence().map(|_| session.slot);
+        match self.common_slot(None, entry, request)? {
+            None => Ok(()),
+            slot if slot == own => Ok(()),
+            _ => Err(NOT_LOCAL),
+        }
     }
 
     /// The stream and the fence of the session's slot, if this server executes its requests.
@@ -236,6 +283,8 @@ impl Engine {
             // execute it.
             return self.serving(session).and(Err(TRY_AGAIN));
         }
+        // A script without keys, say: it cannot write where several groups have the slots.
+        let writes = writes && (session.fence().is_some() || !self.is_divided());
         match self.journal().filter(|_| writes).map(|journal| journal.admit(session.slot)) {
             Some(Err(refusal)) => Err(Failure::text(refusal.0)),
             _ => Ok(()),
@@ -255,9 +304,13 @@ impl Engine {
         if unseen || journal.withholds() != Withholds::Everything {
             return None;
         }
-        let last = tx.last(session.fence().map_or(storage::journal::LOG, |(stream, _)| stream));
-        let fence = session.fence().map(|(_, fence)| fence);
-        Some(journal.seen(last, fence)).filter(|last| last.seq != 0)
+        let seen = match session.fence() {
+            Some((stream, fence)) if stream != SEVERAL => {
+                journal.seen(tx.last(stream), Some(fence))
+            }
+            _ => journal.seen_several(&|stream| tx.last(stream)),
+        };
+        Some(seen).filter(|last| last.seq != 0)
     }
 
     /// Records in `tx` the position of the effects that were just appended. A position of zero

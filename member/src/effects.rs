@@ -34,6 +34,13 @@ impl Record<'_> {
     pub fn requests(&self) -> impl Iterator<Item = Request<'_>> {
         self.batch.spans().map(|span| self.batch.view(span, self.bytes))
     }
+
+    /// Whether all keys of the group are deleted by it, and it does nothing else.
+    pub fn clears(&self) -> bool {
+        let mut requests = self.requests();
+        let first = requests.next().is_some_and(|request| request.arg(0) == b"FLUSHALL");
+        first && requests.next().is_none()
+    }
 }
 
 /// Parses the records of a batch; `None` for bytes that are not records.

@@ -11,7 +11,7 @@ use storage::Db;
 use storage::journal::{Appended, Fate, Journal, Position, Refusal, Withholds};
 
 /// The error of a command that cannot be executed now, and probably can in a moment.
-const TRY_AGAIN: &str = "TRYAGAIN The group is not ready for this: it is about to be";
+pub(crate) const TRY_AGAIN: &str = "TRYAGAIN The group is not ready for this: it is about to be";
 
 impl Member {
     /// Appends a record, which `encode` writes. Returns its position.
@@ -35,11 +35,23 @@ impl Member {
         }
     }
 
+    /// Appends an effect that concerns every key of those groups that are led here. `None` if this one
+    /// is not. Every shard is locked, so a fence that has fallen and was not waited for since may have
+    /// stood when the effect was executed: then it is undone.
+    pub(crate) fn push_if_led(&self, effect: &[&[u8]]) -> Option<Position> {
+        let (is_open, has_fallen) = {
+            let inner = self.inner.lock();
+            (inner.open.is_some(), inner.has_fallen())
+        };
+        (is_open || has_fallen).then(|| self.push(|out| write(&[effect], out)))
+    }
+
     /// The planted bug: every effect becomes a record, and every record an entry.
     fn push_split(&self, effects: &[(Db, Vec<Vec<u8>>)]) -> Position {
         let mut last = Position::default();
         for (_, effect) in effects {
-            last = self.push(|out| write(&[effect], out));
+            let words: Vec<&[u8]> = effect.iter().map(Vec::as_slice).collect();
+            last = self.push(|out| write(&[&words], out));
             let now = (self.clock)();
             self.with(|group| group.flush(now.mono_us));
         }
@@ -48,7 +60,7 @@ impl Member {
 }
 
 /// Writes a record of these commands.
-fn write(commands: &[&Vec<Vec<u8>>], out: &mut Vec<u8>) {
+fn write<W: AsRef<[u8]>>(commands: &[&[W]], out: &mut Vec<u8>) {
     let start = begin(commands.len(), out);
     commands.iter().for_each(|command| resp::encode_command(command.iter(), out));
     end(start, out);
@@ -75,7 +87,7 @@ impl Journal for Member {
         if self.flaws.has(Flaw::ExecSplit) {
             return Ok(self.push_split(effects));
         }
-        let commands: Vec<&Vec<Vec<u8>>> = effects.iter().map(|(_, effect)| effect).collect();
+        let commands: Vec<&[Vec<u8>]> = effects.iter().map(|(_, effect)| &effect[..]).collect();
         Ok(self.push(|out| write(&commands, out)))
     }
 

@@ -1,8 +1,9 @@
 //! [`Member`]: the group as sessions on any thread see it.
 
+use crate::FIRST_GROUP;
 use crate::flaw::Flaws;
 use crate::positions::{Kind, Meaning, Positions};
-use consensus::{Blocked, Fence, Group, NodeId, Outcome, ReadOutcome, TikvRaft, Wait};
+use consensus::{Blocked, Fence, Group, GroupId, NodeId, Outcome, ReadOutcome, TikvRaft, Wait};
 use engine::cluster::{Cluster, Route};
 use engine::session::SessionState;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard, RwLock};
@@ -12,24 +13,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use storage::Position;
-use storage::journal::LOG;
 
 /// The clock. Calls that are made under shard locks bring no time with them.
 pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
 
 /// Tells the thread that drives the node that there is work. It is called under locks, so it must
 /// not block.
-pub type Kick = Box<dyn Fn() + Send + Sync>;
+pub type Kick = Arc<dyn Fn() + Send + Sync>;
 
-/// The fence of sessions that accept a follower's data (`READONLY`): there is none to check.
+/// The addresses of nodes that clients are told, `host:port`.
+pub(crate) type Addresses = Arc<RwLock<BTreeMap<NodeId, Box<str>>>>;
+
+/// The fence of what any member may do.
 const NO_FENCE: u64 = 0;
 
-/// The bit that the fences of linearizable reads from a follower have, and terms have not.
+/// The bit that the fences of reads from a follower have, and terms have not.
 const READS: u64 = 1 << 63;
 
-/// The only group of a node, and the replies of its sessions that are withheld.
+/// A group of a node, and the replies of its sessions that are withheld.
 pub struct Member {
     id: NodeId,
+    group: GroupId,
+    /// The stream of the group's effects.
+    stream: u16,
+    /// Whether there is no other group. Then clients are told by the engine that data are being loaded.
+    is_only: bool,
     pub(crate) clock: Clock,
     kick: Kick,
     pub(crate) flaws: Flaws,
@@ -37,14 +45,13 @@ pub struct Member {
     pub(crate) record_max: usize,
     /// The term in which sessions execute; zero while they may not.
     fence: AtomicU64,
-    /// The fence of linearizable reads while this node follows; zero while its state is being made again.
+    /// The fence of reads while this node follows; zero while its state is being made again.
     reads: AtomicU64,
     /// The current leader as far as it is known; zero for none.
     leader: AtomicU64,
     /// The last leader that was known; zero for none.
     last_leader: AtomicU64,
-    /// The addresses of nodes that clients are told.
-    addresses: RwLock<BTreeMap<NodeId, Box<str>>>,
+    addresses: Addresses,
     pub(crate) inner: Mutex<Inner>,
 }
 
@@ -70,13 +77,13 @@ pub(crate) struct Inner {
 
 impl Member {
     pub(crate) fn new(
-        id: NodeId,
+        (id, group_id, is_only): (NodeId, GroupId, bool),
         group: Group<TikvRaft>,
-        addresses: BTreeMap<NodeId, Box<str>>,
-        clock: Clock,
-        kick: Kick,
+        addresses: Addresses,
+        (clock, kick): (Clock, Kick),
         flaws: Flaws,
     ) -> Member {
+        let stream = stream_of_group(group_id);
         let record_max = group.settings().record_max;
         let inner = Inner {
             group,
@@ -84,17 +91,19 @@ impl Member {
             fallen: false,
             fell_us: 0,
             gave_up: false,
-            positions: Positions::default(),
+            positions: Positions::of(stream),
             waiting: BTreeMap::new(),
             readers: BTreeMap::new(),
             openings: 0,
             scratch: Vec::new(),
         };
         let [fence, reads, leader, last_leader] = [(); 4].map(|()| AtomicU64::new(0));
-        let addresses = RwLock::new(addresses);
         let inner = Mutex::new(inner);
         Member {
             id,
+            group: group_id,
+            stream,
+            is_only,
             clock,
             kick,
             flaws,
@@ -132,13 +141,26 @@ impl Member {
         done
     }
 
-    /// Whether the fence has fallen since the last call.
+    /// Whether the fence has fallen, and sessions that executed behind it may not have appended yet.
     pub(crate) fn has_fallen(&self) -> bool {
-        std::mem::take(&mut self.inner.lock().fallen)
+        self.inner.lock().has_fallen()
+    }
+
+    /// All sessions that executed behind a fence that has fallen are done.
+    pub(crate) fn note_drained(&self) {
+        self.inner.lock().fallen = false;
+    }
+
+    /// Whether [`Member::raise`] would let sessions execute.
+    pub(crate) fn may_raise(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.open.is_none() && !inner.fallen && inner.group.led().is_ok()
     }
 
     /// Lets sessions execute if this node leads the group. All sessions that executed behind an
-    /// earlier fence must be done, and no committed effects may be left to apply.
+    /// earlier fence must be done, and no committed effects may be left to apply. To be called while
+    /// one of the group's shards is locked: who has all of them finds the same groups led here until it
+    /// is done, or fewer.
     pub(crate) fn raise(&self) {
         let mut inner = self.inner.lock();
         if inner.open.is_none()
@@ -204,7 +226,7 @@ impl Member {
         let read = asked.unwrap_or_else(|| inner.group.want_read((self.clock)().mono_us));
         let fence = self.reads.load(Ordering::SeqCst);
         match inner.group.reading(read) {
-            ReadOutcome::Ready if fence != 0 => return Route::Serve { stream: LOG, fence },
+            ReadOutcome::Ready if fence != 0 => return Route::Serve { stream: self.stream, fence },
             ReadOutcome::Lost => return Route::Down,
             ReadOutcome::Ready | ReadOutcome::Pending => {}
         }
@@ -213,6 +235,16 @@ impl Member {
         drop(inner);
         self.kick();
         Route::Later(read)
+    }
+
+    /// The identity of the group.
+    pub fn group_id(&self) -> GroupId {
+        self.group
+    }
+
+    /// Whether sessions may execute here.
+    pub(crate) fn is_open(&self) -> bool {
+        self.fence.load(Ordering::SeqCst) != 0
     }
 
     /// The identity of the node.
@@ -235,17 +267,22 @@ impl Member {
         self.addresses.read().get(&id).cloned()
     }
 
-    /// Replaces the addresses of nodes that clients are told.
-    pub fn set_addresses(&self, addresses: BTreeMap<NodeId, Box<str>>) {
-        *self.addresses.write() = addresses;
-    }
-
     pub(crate) fn kick(&self) {
         (self.kick)();
     }
 }
 
+/// The stream of a group's effects: that of the first is [`storage::journal::LOG`].
+pub(crate) fn stream_of_group(group: GroupId) -> u16 {
+    (group - FIRST_GROUP) as u16
+}
+
 impl Inner {
+    /// See [`Member::has_fallen`].
+    pub fn has_fallen(&self) -> bool {
+        self.fallen
+    }
+
     /// The outcome of what a position stands for.
     pub fn outcome(&self, position: Position) -> Outcome {
         match self.positions.meaning(position) {
@@ -306,7 +343,7 @@ impl Inner {
     pub fn seen(&mut self, last: Position, term: Option<u64>, now_us: u64) -> Position {
         let term = term.filter(|term| *term != NO_FENCE && term & READS == 0);
         if matches!(self.positions.meaning(last), Meaning::Cut | Meaning::TooLarge) {
-            return Positions::never();
+            return self.positions.never();
         }
         let undecided =
             |inner: &Inner| matches!(inner.outcome(last), Outcome::Pending | Outcome::Cut);
@@ -326,7 +363,7 @@ impl Inner {
                     None => Position::default(),
                 }
             }
-            (_, Some(_)) => Positions::never(),
+            (_, Some(_)) => self.positions.never(),
             (_, None) if undecided(self) => last,
             (_, None) => Position::default(),
         }
@@ -337,12 +374,15 @@ impl Cluster for Member {
     fn route(&self, _slot: u16, session: &SessionState) -> Route {
         let fence = self.fence.load(Ordering::SeqCst);
         if fence != 0 {
-            return Route::Serve { stream: LOG, fence };
+            return Route::Serve { stream: self.stream, fence };
         }
+        let reads = self.reads.load(Ordering::SeqCst);
         match self.leader() {
             Some(leader) if leader == self.id => Route::TryAgain,
             // The session does not write: a write needs a fence.
-            Some(_) if session.reads_anywhere() => Route::Serve { stream: LOG, fence: NO_FENCE },
+            Some(_) if session.reads_anywhere() && (reads != 0 || self.is_only) => {
+                Route::Serve { stream: self.stream, fence: reads }
+            }
             Some(leader) => match self.address(leader) {
                 Some(address) => Route::Moved(address),
                 None => Route::Down,
@@ -361,7 +401,7 @@ impl Cluster for Member {
     fn route_channel(&self, _slot: u16, when_down: bool) -> Route {
         // All members have all channels: messages reach them all.
         let leader = if when_down { self.last_leader() } else { self.leader() };
-        leader.map_or(Route::Down, |_| Route::Serve { stream: LOG, fence: NO_FENCE })
+        leader.map_or(Route::Down, |_| Route::Serve { stream: self.stream, fence: NO_FENCE })
     }
 
     fn is_current(&self, _stream: u16, fence: u64) -> bool {

@@ -1,15 +1,18 @@
 //! The requests of a node to its driver ([`Output`]), and the results that it is given.
 
-use crate::GROUP;
 #[cfg(doc)]
 use crate::Node;
 use crate::state::{Capture, Restoring};
 use bytes::Bytes;
-use consensus::{Base, Entry, FileError, Files, Message, SnapshotReader, Snapshots, StoreError};
+use consensus::{
+    Base, Entry, FileError, Files, GroupId, Message, SnapshotReader, Snapshots, StoreError,
+};
 
 /// A message between nodes, with the state if it announces a snapshot.
 #[derive(Debug, Clone)]
 pub struct Packet {
+    /// The group whose members are its sender and receiver.
+    pub group: GroupId,
     /// The message.
     pub message: Message,
     /// The state of the snapshot, as [`Capture::run`] wrote it.
@@ -64,7 +67,7 @@ pub enum Output<F> {
     /// Send a message together with the snapshot that it announces. If the snapshot is large, it is
     /// to be read on another thread. Both may be lost; [`Node::snapshot_sent`] must be called once
     /// it is known whether they were.
-    Snapshot(Box<(Message, SnapshotReader)>),
+    Snapshot(Box<(GroupId, Message, SnapshotReader)>),
     /// Call [`Node::synced`].
     Sync,
     /// Run the capture, on another thread if it is large, and pass the result to
@@ -72,7 +75,7 @@ pub enum Output<F> {
     Capture(Box<Capture>),
     /// Write a snapshot, on another thread if it is large, and pass the result to [`Node::kept`].
     Keep(Box<Keeping<F>>),
-    /// Make the engine's state that of a snapshot, on another thread if it is large, and pass the
+    /// Make the state of a group that of a snapshot, on another thread if it is large, and pass the
     /// result to [`Node::restored`].
     Restore(Box<Restoring>),
     /// Report, if it can, that the disk had no room for a snapshot. The node tries again later.
@@ -81,6 +84,7 @@ pub enum Output<F> {
 
 /// A snapshot of this node that is committed and is to be written.
 pub struct Keeping<F> {
+    pub(crate) group: GroupId,
     pub(crate) files: F,
     pub(crate) base: Base,
     pub(crate) data: Bytes,
@@ -88,6 +92,7 @@ pub struct Keeping<F> {
 
 /// The result of a [`Keeping`].
 pub struct Kept {
+    pub(crate) group: GroupId,
     pub(crate) base: Base,
     pub(crate) done: Result<(), FileError>,
 }
@@ -95,17 +100,17 @@ pub struct Kept {
 impl<F: Files> Keeping<F> {
     /// Writes the snapshot, which takes as long as the disk does.
     pub fn run(mut self) -> Kept {
-        let done = Snapshots(&mut self.files).keep(GROUP, &self.base, &self.data);
-        Kept { base: self.base, done }
+        let done = Snapshots(&mut self.files).keep(self.group, &self.base, &self.data);
+        Kept { group: self.group, base: self.base, done }
     }
 }
 
 /// An observer of what is written, which tests use to check invariants.
 pub trait Watch {
-    /// Called with entries that are being written.
-    fn wrote(&mut self, _entries: &[Entry]) {}
-    /// Called with a snapshot that is being kept.
-    fn kept(&mut self, _base: &Base, _data: &[u8]) {}
+    /// Called with entries of a group that are being written.
+    fn wrote(&mut self, _group: GroupId, _entries: &[Entry]) {}
+    /// Called with a snapshot of a group that is being kept.
+    fn kept(&mut self, _group: GroupId, _base: &Base, _data: &[u8]) {}
 }
 
 impl Watch for () {}

@@ -8,7 +8,6 @@
 use consensus::Wait;
 use std::collections::VecDeque;
 use storage::Position;
-use storage::journal::LOG;
 
 /// The number of stretches that are remembered. Older effects were decided long ago and are still
 /// in the state, so they were committed.
@@ -18,8 +17,14 @@ const STRETCHES_MAX: usize = 64;
 /// as cut, so it may be repeated.
 const ROUNDS_MAX: usize = 1024;
 
-/// The stream of the positions that stand for read rounds.
-const ROUNDS: u16 = u16::MAX;
+/// The positions that stand for read rounds are in a stream of their own: with this bit, it is that of
+/// the group's effects.
+const ROUNDS: u16 = 1 << 15;
+
+/// The stream of the effects of the group whose position this is, also if it stands for a read round.
+pub fn stream_of(position: Position) -> u16 {
+    position.stream & !ROUNDS
+}
 
 /// The kind of a stretch, which says how the outcome of its effects is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,11 +72,18 @@ pub enum Meaning {
 pub struct Positions {
     stretches: VecDeque<Stretch>,
     last: u64,
+    /// The stream of the effects.
+    stream: u16,
     rounds: VecDeque<(u64, Wait)>,
     next_round: u64,
 }
 
 impl Positions {
+    /// Positions in this stream.
+    pub fn of(stream: u16) -> Positions {
+        Positions { stream, ..Positions::default() }
+    }
+
     /// Gives a position to effect `seq`, which is of this kind.
     pub fn give(&mut self, kind: Kind, seq: u64) -> Position {
         let goes_on = |it: &&Stretch| {
@@ -82,14 +94,14 @@ impl Positions {
             None => self.begin(kind, seq),
         };
         self.last = stretch.first + (seq - stretch.seq);
-        Position { stream: LOG, seq: self.last }
+        Position { stream: self.stream, seq: self.last }
     }
 
     /// Gives a position to the state as it is after effect `seq`. It replaces all earlier
     /// positions.
     pub fn anew(&mut self, seq: u64) -> Position {
         self.last = self.begin(Kind::Committed, seq).first;
-        Position { stream: LOG, seq: self.last }
+        Position { stream: self.stream, seq: self.last }
     }
 
     fn begin(&mut self, kind: Kind, seq: u64) -> Stretch {
@@ -119,17 +131,17 @@ impl Positions {
         if self.rounds.len() > ROUNDS_MAX {
             self.rounds.pop_front();
         }
-        Position { stream: ROUNDS, seq: number }
+        Position { stream: self.stream | ROUNDS, seq: number }
     }
 
     /// The position of a read whose reply must not be sent.
-    pub fn never() -> Position {
-        Position { stream: ROUNDS, seq: u64::MAX }
+    pub fn never(&self) -> Position {
+        Position { stream: self.stream | ROUNDS, seq: u64::MAX }
     }
 
     /// The meaning of a position.
     pub fn meaning(&self, position: Position) -> Meaning {
-        if position.stream == ROUNDS {
+        if position.stream & ROUNDS != 0 {
             let found = self.rounds.binary_search_by_key(&position.seq, |(number, _)| *number);
             return found.map_or(Meaning::Cut, |at| Meaning::Read(self.rounds[at].1));
         }
@@ -193,6 +205,6 @@ mod tests {
             positions.read(wait(round, 3));
         }
         assert_eq!(positions.meaning(one), Meaning::Cut);
-        assert_eq!(positions.meaning(Positions::never()), Meaning::Cut);
+        assert_eq!(positions.meaning(positions.never()), Meaning::Cut);
     }
 }

@@ -1,43 +1,124 @@
-//! The whole state of an engine: captured as an RDB file, and restored from one.
+//! The part of an engine's state that a group has: captured as an RDB file, and restored from one.
 
 use crate::output::Fatal;
+use consensus::GroupId;
 use engine::Engine;
 use engine::engine::Gate;
-use engine::replay::Replayer;
-use resp::{Batch, Limits, Parser};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
+use std::ops::Range;
 use std::sync::Arc;
 use storage::backend::{Snapshot, SnapshotSink};
 use storage::rdb::{Item, Object, Options, Reader, Writer, decode_payload, seal_payload};
-use storage::{Db, Error, Position};
+use storage::{Db, Error, Locks, Position, SLOTS, Tx};
 
 /// The number of bytes of a snapshot that are read at once.
 const READ_AHEAD: usize = 1 << 20;
 
-/// All data as they were at one moment, ready to be written.
+/// A cluster has one database.
+const DB: Db = 0;
+
+/// The part of an engine's state that a group has.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    /// The group.
+    pub group: GroupId,
+    /// The shards of the group's slots.
+    pub shards: Vec<u32>,
+    /// Whether the group has the libraries as well.
+    pub has_libraries: bool,
+    /// Whether it is all of the state.
+    pub is_all: bool,
+}
+
+impl Part {
+    /// The part of the group that has these slots.
+    pub fn of(engine: &Engine, group: GroupId, slots: Range<u16>) -> Result<Part, Fatal> {
+        let is_all = slots == (0..SLOTS);
+        let has_libraries = slots.start == 0;
+        let shards = engine.backend.shards_of_slots(slots);
+        let shards = shards.ok_or_else(|| {
+            Fatal::Storage("its shards do not fit the slots of the groups".into())
+        })?;
+        Ok(Part { group, shards: shards.collect(), has_libraries, is_all })
+    }
+
+    /// All its shards.
+    pub fn locks(&self) -> Locks<'_> {
+        if self.is_all { Locks::All } else { Locks::Many(&self.shards) }
+    }
+
+    fn range(&self) -> Range<u32> {
+        let first = self.shards.first().copied().unwrap_or(0);
+        first..first + self.shards.len() as u32
+    }
+
+    /// Runs `body` with these locks, however long a script holds them.
+    pub fn lock(
+        engine: &Engine,
+        locks: Locks<'_>,
+        body: &mut dyn FnMut(&mut dyn Tx),
+    ) -> Result<(), Fatal> {
+        loop {
+            match engine.backend.transact(locks, 0, body) {
+                Err(Error::Busy) => {}
+                done => return done.map_err(Fatal::storage),
+            }
+        }
+    }
+
+    /// Deletes the keys of the group, whose shards have this position afterwards.
+    pub fn clear(&self, engine: &Engine, position: Position) -> Result<(), Fatal> {
+        let mut cleared = Ok(0);
+        Part::lock(engine, self.locks(), &mut |tx| {
+            cleared = match self.is_all {
+                true => tx.clear(DB),
+                false => tx.clear_in(DB, self.range()),
+            };
+            tx.set_last(position);
+        })?;
+        cleared.map(drop).map_err(Fatal::storage)
+    }
+}
+
+/// The data of a group as they were at one moment, ready to be written.
 pub struct Capture {
+    group: GroupId,
     snapshot: Box<dyn Snapshot>,
     libraries: Vec<Vec<u8>>,
 }
 
+/// The result of a [`Capture`].
+pub struct Captured {
+    pub(crate) group: GroupId,
+    pub(crate) data: Result<Vec<u8>, Fatal>,
+}
+
 impl Capture {
-    /// Captures the current state. `at_cut` is called while every shard is locked.
-    pub(crate) fn take(engine: &Engine, at_cut: &mut dyn FnMut()) -> Result<Capture, Fatal> {
+    /// Captures the current state of a part. `at_cut` is called while its shards are locked.
+    pub(crate) fn take(
+        engine: &Engine,
+        part: &Part,
+        at_cut: &mut dyn FnMut(),
+    ) -> Result<Capture, Fatal> {
         let mut libraries = Vec::new();
-        let snapshot = engine.backend.clone().snapshot(&mut || {
-            libraries = engine.library_texts();
+        let snapshot = engine.backend.clone().snapshot_of(part.range(), &mut || {
+            if part.has_libraries {
+                libraries = engine.library_texts();
+            }
             at_cut();
         });
-        Ok(Capture { snapshot: snapshot.map_err(Fatal::storage)?, libraries })
+        let snapshot = snapshot.map_err(Fatal::storage)?;
+        Ok(Capture { group: part.group, snapshot, libraries })
     }
 
     /// Writes the state as an RDB file. This takes time in proportion to the data; commands go on
     /// meanwhile.
-    ///
-    /// # Errors
-    /// Fails if the storage does.
-    pub fn run(self) -> Result<Vec<u8>, Fatal> {
+    pub fn run(self) -> Captured {
+        Captured { group: self.group, data: self.write() }
+    }
+
+    fn write(self) -> Result<Vec<u8>, Fatal> {
         let mut writer = Writer::new(Vec::new(), Options::default());
         self.libraries.iter().try_for_each(|text| writer.function(text)).map_err(Fatal::storage)?;
         let mut sink = Sink(writer);
@@ -60,52 +141,60 @@ impl SnapshotSink for Sink {
     }
 }
 
-/// The replacement of an engine's state by that of a file that [`Capture::run`] wrote; no bytes mean
-/// an empty state. Until [`Restoring::finish`], clients get the error that data are being loaded.
+/// The replacement of a group's data by those of a file that [`Capture::run`] wrote; no bytes mean
+/// an empty state. The group serves nobody until [`Restoring::finish`]; if it has all data, clients get
+/// the error that data are being loaded.
 pub struct Restoring {
     engine: Arc<Engine>,
+    part: Part,
     source: Box<dyn Read + Send>,
     /// The position of the shards afterwards.
     position: Position,
 }
 
+/// The result of a [`Restoring`].
+pub struct Restored {
+    pub(crate) group: GroupId,
+    pub(crate) done: Result<(), Fatal>,
+}
+
 impl Restoring {
-    /// Prepares it: no client is served any more.
+    /// Prepares it.
     pub(crate) fn new(
         engine: Arc<Engine>,
+        part: Part,
         source: Box<dyn Read + Send>,
         position: Position,
     ) -> Restoring {
-        engine.set_gate(Gate::LOADING, true);
-        Restoring { engine, source, position }
+        if part.is_all {
+            engine.set_gate(Gate::LOADING, true);
+        }
+        Restoring { engine, part, source, position }
     }
 
-    /// Replaces the state. This takes time in proportion to the data.
-    ///
-    /// # Errors
-    /// Fails if the file is damaged or the storage fails. The state is then incomplete.
-    pub fn run(self) -> Result<(), Fatal> {
-        let Restoring { engine, source, position } = self;
+    /// Replaces the state. This takes time in proportion to the data. It fails if the file is damaged or
+    /// the storage fails; the state is then incomplete.
+    pub fn run(self) -> Restored {
+        Restored { group: self.part.group, done: self.replace() }
+    }
+
+    pub(crate) fn replace(self) -> Result<(), Fatal> {
+        let Restoring { engine, part, source, position } = self;
         let source = BufReader::with_capacity(READ_AHEAD, source);
-        clear(&engine, position).and_then(|()| load(&engine, source))
+        part.clear(&engine, position)?;
+        if part.has_libraries {
+            engine.remove_libraries();
+        }
+        load(&engine, source)
     }
 
-    /// Serves clients again: the state is there, and whatever had to wait for it is in it.
-    pub(crate) fn finish(engine: &Engine) {
-        engine.set_gate(Gate::LOADING, false);
+    /// The state is there, and whatever had to wait for it is in it: clients may be served again.
+    pub(crate) fn finish(engine: &Engine, part: &Part) {
+        if part.is_all {
+            engine.set_gate(Gate::LOADING, false);
+        }
         engine.everything_replaced();
     }
-}
-
-/// Deletes everything. Every shard is locked once, and has this position afterwards.
-fn clear(engine: &Engine, position: Position) -> Result<(), Fatal> {
-    let (mut batch, mut bytes) = (Batch::new(), Vec::new());
-    resp::encode_command([b"FLUSHALL", b"SYNC".as_slice()], &mut bytes);
-    let _ = Parser::new().parse(&bytes, 1, &Limits::default(), &mut batch);
-    let request = batch.view(batch.request(0), &bytes);
-    let cleared = Replayer::new(engine).record(Some(position), [(0, request)]);
-    engine.remove_libraries();
-    cleared.map_err(Fatal::Damaged)
 }
 
 fn load(engine: &Engine, mut source: impl BufRead) -> Result<(), Fatal> {
@@ -116,7 +205,7 @@ fn load(engine: &Engine, mut source: impl BufRead) -> Result<(), Fatal> {
     while let Some(item) = reader.next().map_err(Fatal::damaged)? {
         match item {
             Item::KeyValue(entry) => {
-                let loaded = engine.backend.load(0, &entry.key, entry.expiry_ms, entry.object);
+                let loaded = engine.backend.load(DB, &entry.key, entry.expiry_ms, entry.object);
                 loaded.map_err(Fatal::storage)?;
             }
             Item::Function(text) => engine.restore_library(&text).map_err(Fatal::Damaged)?,
@@ -153,8 +242,17 @@ impl SnapshotSink for Collector {
 /// # Errors
 /// Fails if the storage does.
 pub fn contents_of(engine: &Engine) -> storage::Result<Contents> {
+    contents_of_slots(engine, 0..SLOTS)
+}
+
+/// The keys of some slots, which are those of whole shards, in an engine's storage.
+///
+/// # Errors
+/// Fails if the storage does.
+pub fn contents_of_slots(engine: &Engine, slots: Range<u16>) -> storage::Result<Contents> {
+    let shards = engine.backend.shards_of_slots(slots).unwrap_or_default();
     let mut collector = Collector(BTreeMap::new());
-    engine.backend.clone().snapshot(&mut || {})?.write(&mut collector)?;
+    engine.backend.clone().snapshot_of(shards, &mut || {})?.write(&mut collector)?;
     Ok(collector.0)
 }
 

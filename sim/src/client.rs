@@ -14,6 +14,9 @@ const NUMBERS: u64 = 3;
 /// The number of keys that hold lists. They follow those of numbers.
 const LISTS: u64 = 3;
 
+/// The highest number of groups.
+const GROUPS: usize = 3;
+
 /// The number of steps after which the check of one key gives up.
 const STEPS: u64 = 400_000;
 
@@ -30,13 +33,27 @@ struct Operation {
 /// A client.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// The node it asks.
-    pub target: NodeId,
+    /// For each group the node it asks.
+    pub targets: [NodeId; GROUPS],
+    /// The place of the group that it asked last.
+    asked: usize,
     /// The operation whose answer it waits for.
     pub waiting: Option<u64>,
     /// Whether it keeps asking the same node whatever the answers, which would reveal a stale
     /// leader.
     pub stubborn: bool,
+}
+
+impl Client {
+    /// From now on it asks this node, whatever the group.
+    pub fn ask_everything_of(&mut self, node: NodeId) {
+        self.targets = [node; GROUPS];
+    }
+
+    /// From now on it asks this node about the group that it asked last.
+    pub fn ask_again(&mut self, node: NodeId) {
+        self.targets[self.asked] = node;
+    }
 }
 
 /// All clients, and the history of what they saw.
@@ -56,7 +73,12 @@ pub struct Clients {
 impl Clients {
     /// Creates `count` clients.
     pub fn new(count: usize) -> Clients {
-        let client = |at: usize| Client { target: 1, waiting: None, stubborn: at % 2 == 1 };
+        let client = |at: usize| Client {
+            targets: [1; GROUPS],
+            asked: 0,
+            waiting: None,
+            stubborn: at % 2 == 1,
+        };
         Clients { all: (0..count).map(client).collect(), ..Clients::default() }
     }
 
@@ -93,8 +115,10 @@ impl Clients {
         }
     }
 
-    /// Records that a client sends a command. Returns the number of the operation.
-    pub fn ask(&mut self, client: usize, command: Command) -> u64 {
+    /// Records that a client sends a command to the group at this place. Returns the number of the
+    /// operation.
+    pub fn ask(&mut self, client: usize, command: Command, place: usize) -> u64 {
+        self.all[client].asked = place;
         self.moment += 1;
         let span = Span { begin: self.moment, end: None };
         self.operations.push(Operation { command, span, reply: None, cut: false });
@@ -120,7 +144,7 @@ impl Clients {
             Answer::Moved(leader) => {
                 it.cut = true;
                 if !self.all[client].stubborn && leader != 0 {
-                    self.all[client].target = leader;
+                    self.all[client].ask_again(leader);
                 }
             }
             Answer::Unknown => {}

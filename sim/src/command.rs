@@ -71,6 +71,14 @@ impl Command {
         }
     }
 
+    /// A key of the command; all of them have the same slot.
+    pub fn key(&self) -> Vec<u8> {
+        match self.number_key() {
+            Some(key) => format!("number:{key}").into_bytes(),
+            None => b"{list}".to_vec(),
+        }
+    }
+
     /// The number of replies that a node sends to the command.
     pub fn replies(&self) -> usize {
         match self {

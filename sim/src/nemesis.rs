@@ -1,7 +1,7 @@
 //! Injects faults, and plays the operator who changes the membership meanwhile.
 
 use crate::world::{CHAOS, Event, World};
-use consensus::{Change, Membership, NodeId, Step};
+use consensus::{Change, GroupId, Membership, NodeId, Step};
 
 /// The operator, who changes the membership by asking the current leader for one step at a time.
 #[derive(Debug)]
@@ -25,25 +25,25 @@ impl Operator {
         Operator { next, joining: None, leaving: None, hasty: Vec::new(), once: false }
     }
 
-    /// The next change to ask for, given the members that the leader knows.
-    fn wish(&mut self, members: &Membership) -> Option<Change> {
-        if let Some(id) = self.joining {
-            if members.voters.contains(&id) {
-                self.joining = None;
-            } else if !members.learners.contains(&id) {
+    /// Notes what is done in all groups, given the members that the leader of each knows.
+    fn note(&mut self, groups: &[Membership]) {
+        let all = |done: &dyn Fn(&Membership) -> bool| groups.iter().all(done);
+        self.joining.take_if(|id| all(&|members| members.voters.contains(id)));
+        self.leaving.take_if(|id| all(&|members| !members.all().contains(id)));
+    }
+
+    /// The next change to ask for, given the members that the leader of a group knows.
+    fn wish(&self, members: &Membership) -> Option<Change> {
+        if let Some(id) = self.joining.filter(|id| !members.voters.contains(id)) {
+            if !members.learners.contains(&id) {
                 return Some(Change { steps: vec![Step::Learner(id)] });
-            } else {
-                let away = self.leaving.filter(|id| members.voters.contains(id));
-                let mut steps = vec![Step::Voter(id)];
-                steps.extend(away.map(Step::Remove));
-                return Some(Change { steps });
             }
+            let away = self.leaving.filter(|id| members.voters.contains(id));
+            let mut steps = vec![Step::Voter(id)];
+            steps.extend(away.map(Step::Remove));
+            return Some(Change { steps });
         }
-        let id = self.leaving?;
-        if !members.all().contains(&id) {
-            self.leaving = None;
-            return None;
-        }
+        let id = self.leaving.filter(|id| members.all().contains(id))?;
         Some(Change { steps: vec![Step::Remove(id)] })
     }
 }
@@ -53,42 +53,54 @@ impl World {
     pub fn operate(&mut self) {
         let quick = !self.operator.hasty.is_empty();
         self.after(if quick { 20_000 } else { 200_000 }, Event::Operate);
-        let Some((id, node)) = self.leader() else { return };
-        let members = node.member().group().members().clone();
-        self.retire(&members);
-        let change = match self.operator.hasty.pop() {
-            Some(step) => Some(Change { steps: vec![step] }),
-            None => self.operator.wish(&members),
+        let groups: Vec<GroupId> = self.layout.groups().collect();
+        let led = |group: GroupId| {
+            let (id, node) = self.leader_of(group)?;
+            Some((group, id, node.member(group).group().members().clone()))
         };
-        if let Some(change) = change {
-            self.with(id, |node| {
-                // The group refuses while another change is under way; the operator asks again
-                // later.
-                let _ = node.member().with(|group| group.change(&change));
-                Ok(())
-            });
+        let led: Vec<_> = groups.iter().filter_map(|group| led(*group)).collect();
+        let members: Vec<Membership> = led.iter().map(|(_, _, members)| members.clone()).collect();
+        if led.len() == groups.len() {
+            self.retire(&members);
+            self.operator.note(&members);
+        }
+        for (group, id, members) in led {
+            let hasty = if group == self.focus { self.operator.hasty.pop() } else { None };
+            let change = match hasty {
+                Some(step) => Some(Change { steps: vec![step] }),
+                None => self.operator.wish(&members),
+            };
+            if let Some(change) = change {
+                self.with(id, |node| {
+                    // The group refuses while another change is under way; the operator asks again
+                    // later.
+                    let _ = node.member(group).with(|group| group.change(&change));
+                    Ok(())
+                });
+            }
         }
     }
 
-    /// Turns off removed nodes, once every member knows that they are removed.
-    fn retire(&mut self, members: &Membership) {
-        let all = members.all();
-        let knows = |id: NodeId, away: NodeId| {
-            let node = self.machines.get(&id).and_then(|machine| machine.node.as_ref());
-            node.is_some_and(|node| {
-                let known = node.member().group().members().all();
+    /// Turns off nodes that were removed from all groups, once every member of each knows.
+    fn retire(&mut self, members: &[Membership]) {
+        let node = |id| self.machines.get(&id).and_then(|machine| machine.node.as_ref());
+        let knows = |id: NodeId, group: GroupId, away: NodeId| {
+            node(id).is_some_and(|node| {
+                let known = node.member(group).group().members().all();
                 !known.is_empty() && !known.contains(&away)
             })
         };
-        let away: Vec<NodeId> = self
-            .machines
-            .iter()
-            .filter(|(_, machine)| {
-                machine.node.as_ref().is_some_and(|node| node.member().group().is_removed())
-            })
-            .map(|(away, _)| *away)
-            .filter(|away| all.iter().all(|id| knows(*id, *away)))
-            .collect();
+        let all_know = |away: NodeId| {
+            self.layout
+                .groups()
+                .zip(members)
+                .all(|(group, members)| members.all().iter().all(|id| knows(*id, group, away)))
+        };
+        let is_removed = |id: NodeId| {
+            node(id).is_some_and(|node| node.members().iter().all(|it| it.group().is_removed()))
+        };
+        let ids = self.machines.keys().copied();
+        let away: Vec<NodeId> = ids.filter(|id| is_removed(*id) && all_know(*id)).collect();
         for id in away {
             if let Some(machine) = self.machines.get_mut(&id) {
                 (machine.gone, machine.node) = (true, None);
@@ -115,6 +127,7 @@ impl World {
         if running.is_empty() {
             return;
         }
+        self.choose_focus();
         let id = match self.leader().map(|(leader, _)| leader) {
             Some(leader) if self.numbers.one_in(2) => leader,
             _ => *self.numbers.pick(&running),
@@ -138,6 +151,15 @@ impl World {
             16 => self.fail_over(id),
             17 => self.come_back(),
             _ => self.wipe(id),
+        }
+    }
+
+    /// Chooses the group that faults befall which need a leader. As long as steps of the operator are to
+    /// follow, it stays.
+    fn choose_focus(&mut self) {
+        if self.operator.hasty.is_empty() {
+            let groups: Vec<GroupId> = self.layout.groups().collect();
+            self.focus = *self.numbers.pick(&groups);
         }
     }
 
@@ -248,10 +270,11 @@ impl World {
     /// same time.
     fn transfer(&mut self) {
         let Some((leader, node)) = self.leader() else { return };
-        let voters = node.member().group().members().voters.clone();
+        let focus = self.focus;
+        let voters = node.member(focus).group().members().voters.clone();
         let to = *self.numbers.pick(&voters);
         self.with(leader, |node| {
-            let _ = node.member().with(|group| group.transfer(to));
+            let _ = node.member(focus).with(|group| group.transfer(to));
             Ok(())
         });
         if self.numbers.one_in(2) {
@@ -262,7 +285,7 @@ impl World {
     /// A follower is told to lead (`CLUSTER FAILOVER`), in a quarter of the cases without asking the leader (`FORCE`).
     fn fail_over(&mut self, id: NodeId) {
         let forced = self.numbers.one_in(4);
-        self.take_over(id, forced);
+        self.take_over(id, self.focus, forced);
     }
 
     /// The leader is cut off while it proposes late what it executes, and is told to lead again when it is back: what it
@@ -275,14 +298,14 @@ impl World {
         self.isolate(leader, true, true);
         for again in [1_500_000, 2_500_000] {
             let delay = again + self.numbers.below(1_000_000);
-            self.after(delay, Event::TakeOver(leader, false));
+            self.after(delay, Event::TakeOver(leader, self.focus, false));
         }
     }
 
-    /// Tells a node to lead, unless it is down.
-    pub fn take_over(&mut self, id: NodeId, forced: bool) {
+    /// Tells a node to lead a group, unless it is down.
+    pub fn take_over(&mut self, id: NodeId, group: GroupId, forced: bool) {
         self.with(id, |node| {
-            node.take_over(forced);
+            node.take_over(group, forced);
             Ok(())
         });
     }
@@ -304,7 +327,8 @@ impl World {
             self.after(delay, Event::Betray(leader, second));
             // Half of the clients ask the leader whatever happens, the others ask the follower.
             for at in 0..self.clients.all.len() {
-                self.clients.all[at].target = if at % 2 == 0 { leader } else { first };
+                let target = if at % 2 == 0 { leader } else { first };
+                self.clients.all[at].ask_everything_of(target);
                 self.clients.all[at].stubborn = true;
             }
         }
@@ -333,7 +357,7 @@ impl World {
 
     fn voters(&self) -> Vec<NodeId> {
         self.leader()
-            .map(|(_, node)| node.member().group().members().voters.clone())
+            .map(|(_, node)| node.member(self.focus).group().members().voters.clone())
             .unwrap_or_default()
     }
 

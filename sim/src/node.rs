@@ -6,10 +6,12 @@ use crate::digest::Digest;
 use crate::oracle::Oracle;
 use crate::planted::Planted;
 use consensus::testing::Disk;
-use consensus::{Base, Entry, Faults, Message, NodeId, Settings, SnapshotReader};
+use consensus::{
+    Base, Entry, Faults, GroupId, Message, NodeId, Settings, SnapshotReader, TikvRaft,
+};
 use engine::config::ConfigStore;
 use engine::{Engine, Environment, NoHost, Parts, Session};
-use member::{Contents, Flaws, Member, Output as Wanted, Packet, State};
+use member::{Contents, Flaws, Groups, Layout, Member, Output as Wanted, Packet, State};
 use runtime::{Connection, Now, Peer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,13 +19,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 use storage::rdb::Object;
 use storage::{Backend, Locks};
-use storage_memory::{Config, MemoryBackend};
+use storage_memory::{BySlot, Config, MemoryBackend};
 
 /// The size of a log segment in bytes. It is small, so that segments come and go.
 const SEGMENT: usize = 4_096;
 
 /// The number of shards of the storage. It is small, so that keys share shards.
 const SHARDS: u32 = 4;
+
+/// Which group has which slots, if there are so many: whole shards.
+pub fn layout(groups: u16) -> Layout {
+    Layout::new(groups, SHARDS as u16)
+}
 
 /// An action that a node asks the simulated world for.
 #[derive(Debug)]
@@ -43,7 +50,9 @@ pub struct NodeConfig {
     pub id: NodeId,
     /// The seed that determines its election timeouts.
     pub seed: u64,
-    /// The founders of the group; empty for a node that joins later.
+    /// The number of groups.
+    pub groups: u16,
+    /// The founders of the groups; empty for a node that joins later.
     pub founders: Vec<NodeId>,
     /// The planted bug.
     pub planted: Option<Planted>,
@@ -61,6 +70,8 @@ impl NodeConfig {
             Settings { faults, behind: 20, window_batches: 200, ..Settings::new(self.id) };
         member::NodeConfig {
             seed: self.seed,
+            groups: self.groups,
+            units: SHARDS as u16,
             founders: self.founders.clone(),
             addresses: (1..NODES_MAX).map(|id| (id, address(id))).collect(),
             settings,
@@ -115,8 +126,9 @@ pub struct Node {
     time: Arc<Time>,
     /// Operations without an answer, by number.
     asked: BTreeMap<u64, Asked>,
-    /// The index of the last entry behind which the state was compared with those of other nodes.
-    compared: u64,
+    /// For each group the index of the last entry behind which the state was compared with those of
+    /// other nodes.
+    compared: BTreeMap<GroupId, u64>,
     /// The actions that it asks for.
     pub out: Vec<Output>,
 }
@@ -131,22 +143,28 @@ impl Node {
         let clock = Arc::new(move || clock.now());
         let mut of_member = config.of_member();
         of_member.settings.nonce = now;
-        let opened = member::Opened::open(of_member, disk, clock, Box::new(|| {}));
+        let opened = member::Opened::open(of_member, disk, clock, Arc::new(|| {}));
         let opened = opened.map_err(|error| error.to_string())?;
-        let engine = engine_of(&config, opened.member.clone(), time.now());
+        let engine = engine_of(&config, opened.groups.clone(), time.now());
         let inner = opened.start(engine).map_err(|error| error.to_string())?;
-        Ok(Node { config, inner, time, asked: BTreeMap::new(), compared: 0, out: Vec::new() })
+        let (asked, compared) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Node { config, inner, time, asked, compared, out: Vec::new() })
     }
 
-    /// The node as a member of its group.
-    pub fn member(&self) -> &Member {
-        self.inner.member()
+    /// All groups of the node.
+    pub fn members(&self) -> &[Arc<Member>] {
+        self.inner.groups().members()
+    }
+
+    /// The node as a member of a group.
+    pub fn member(&self, group: GroupId) -> &Member {
+        self.inner.groups().member(group).expect("every node has every group")
     }
 
     /// Sets the clocks: `wall` in milliseconds, `now` in microseconds.
     pub fn set_time(&self, wall: u64, now: u64) {
-        // Commands are executed at the group's time, which never goes back.
-        let wall = self.member().group().time(wall);
+        // Commands are executed at the groups' time, which never goes back.
+        let wall = self.members().iter().fold(wall, |wall, it| it.group().time(wall));
         self.time.set(wall, now);
     }
 
@@ -172,17 +190,17 @@ impl Node {
     /// A tick has passed.
     pub fn tick(&mut self) {
         self.inner.tick();
-        if self.config.planted == Some(Planted::FollowerExpires)
-            && self.member().group().led().is_err()
-        {
-            self.expire();
+        if self.config.planted == Some(Planted::FollowerExpires) {
+            let members = self.members().iter();
+            members.filter(|it| it.group().led().is_err()).for_each(|it| self.expire(it));
         }
     }
 
     /// The planted bug: a follower deletes what has expired by its own clock.
-    fn expire(&self) {
-        for shard in 0..SHARDS {
-            let backend: &dyn Backend = &*self.inner.engine().backend;
+    fn expire(&self, member: &Member) {
+        let backend: &dyn Backend = &*self.inner.engine().backend;
+        let slots = self.inner.groups().slots(member.group_id());
+        for shard in backend.shards_of_slots(slots).unwrap_or_default() {
             let _ = backend.transact(Locks::One(shard), self.time.now().wall_ms, &mut |tx| {
                 let _ = tx.expire_due(shard, 64);
                 tx.expired().clear();
@@ -190,9 +208,9 @@ impl Node {
         }
     }
 
-    /// It is told to lead: by asking the leader or, if it is `forced`, the others.
-    pub fn take_over(&mut self, forced: bool) {
-        self.inner.take_over(forced);
+    /// It is told to lead a group: by asking the leader or, if it is `forced`, the others.
+    pub fn take_over(&mut self, group: GroupId, forced: bool) {
+        self.inner.take_over(group, forced);
     }
 
     /// Ends a turn in which commands were executed.
@@ -208,25 +226,35 @@ impl Node {
     /// Does the pending work. An error ends the process.
     pub fn turn(&mut self, oracle: &mut Oracle) -> Result<(), String> {
         while self.work(oracle).map_err(|error| error.to_string())? {}
-        oracle.look(self.config.id, &*self.member().group());
-        let ((index, _, seq), settled) = {
-            let group = self.member().group();
-            (group.applied(), group.is_settled())
-        };
-        if settled && index > self.compared {
-            self.compared = index;
-            let contents = member::contents_of(self.inner.engine());
-            let contents = contents.map_err(|error| error.to_string())?;
-            oracle.state(self.config.id, index, digest(contents), seq);
+        for member in self.inner.groups().clone().members() {
+            self.compare(member, oracle)?;
         }
         self.answer();
         Ok(())
     }
 
+    /// Compares the state of a group with those of other nodes, if all of it is committed.
+    fn compare(&mut self, member: &Member, oracle: &mut Oracle) -> Result<(), String> {
+        let (id, of) = (self.config.id, member.group_id());
+        let group = member.group();
+        oracle.at(of, |judge| judge.look::<TikvRaft>(id, &group));
+        let ((index, _, seq), settled) = (group.applied(), group.is_settled());
+        drop(group);
+        let compared = self.compared.entry(of).or_default();
+        if settled && index > *compared {
+            *compared = index;
+            let slots = self.inner.groups().slots(of);
+            let contents = member::contents_of_slots(self.inner.engine(), slots);
+            let digest = digest(contents.map_err(|error| error.to_string())?);
+            oracle.at(of, |judge| judge.state(id, index, digest, seq));
+        }
+        Ok(())
+    }
+
     /// Does the pending work once. Returns whether more is pending now.
     fn work(&mut self, oracle: &mut Oracle) -> Result<bool, member::Fatal> {
-        let member = self.inner.member().clone();
-        self.inner.turn(&mut Watch { id: self.config.id, member, oracle })?;
+        let groups = self.inner.groups().clone();
+        self.inner.turn(&mut Watch { id: self.config.id, groups, oracle })?;
         let mut more = false;
         for wanted in std::mem::take(&mut self.inner.out) {
             match wanted {
@@ -246,13 +274,14 @@ impl Node {
     }
 
     /// Reads a snapshot, which is then sent as one message.
-    fn send_snapshot(&mut self, (message, mut snapshot): (Message, SnapshotReader)) {
+    fn send_snapshot(&mut self, wanted: (GroupId, Message, SnapshotReader)) {
+        let (group, message, mut snapshot) = wanted;
         let most = snapshot.length() as usize;
         let data = snapshot.piece(most).map(|piece| piece.unwrap_or_default().into());
-        self.inner.snapshot_sent(message.to, data.is_ok());
+        self.inner.snapshot_sent(group, message.to, data.is_ok());
         if let Ok(data) = data {
             let data = Some(State::Bytes(data));
-            self.out.push(Output::Send(Box::new(Packet { message, data })));
+            self.out.push(Output::Send(Box::new(Packet { group, message, data })));
         }
     }
 
@@ -303,32 +332,35 @@ impl Asked {
 /// Passes what the node writes and keeps to the oracle.
 struct Watch<'o> {
     id: NodeId,
-    member: Arc<Member>,
+    groups: Arc<Groups>,
     oracle: &'o mut Oracle,
 }
 
 impl member::Watch for Watch<'_> {
-    fn wrote(&mut self, entries: &[Entry]) {
-        self.oracle.wrote(self.id, entries);
+    fn wrote(&mut self, group: GroupId, entries: &[Entry]) {
+        self.oracle.at(group, |judge| judge.wrote(self.id, entries));
     }
 
-    fn kept(&mut self, base: &Base, data: &[u8]) {
+    fn kept(&mut self, group: GroupId, base: &Base, data: &[u8]) {
         // The node may have learnt in this very turn that the entry is committed.
-        self.oracle.look(self.id, &*self.member.group());
+        let member = self.groups.member(group).expect("it keeps a snapshot of this group");
+        self.oracle.at(group, |judge| judge.look::<TikvRaft>(self.id, &member.group()));
         match member::contents_in(data) {
-            Ok(contents) => self.oracle.kept(self.id, base, digest(contents)),
+            Ok(contents) => {
+                self.oracle.at(group, |judge| judge.kept(self.id, base, digest(contents)));
+            }
             Err(error) => self.oracle.blame(format!("node {} keeps a snapshot: {error}", self.id)),
         }
     }
 }
 
-fn engine_of(config: &NodeConfig, member: Arc<Member>, started: Now) -> Arc<Engine> {
+fn engine_of(config: &NodeConfig, groups: Arc<Groups>, started: Now) -> Arc<Engine> {
     let storage = Config { shards: SHARDS, databases: 1, ..Config::default() };
     let seed = config.seed ^ config.id;
     let environment = Environment { stopwatch: || 0, seed, started, host: Arc::new(NoHost) };
     let parts = Parts {
-        backend: Arc::new(MemoryBackend::new(storage)),
-        journal: Some(member),
+        backend: Arc::new(BySlot::new(MemoryBackend::new(storage), engine::commit::slot)),
+        journal: Some(groups),
         config: Arc::new(ConfigStore::new()),
         commands: commands::all(),
         environment,

@@ -4,12 +4,39 @@ use crate::digest;
 use consensus::{Base, Entry, Group, GroupId, NodeId, Raft, Role};
 use std::collections::{BTreeMap, HashMap};
 
-/// The group that is simulated.
-pub const GROUP: GroupId = 1;
-
-/// Checks the invariants with a view of all nodes. It keeps the first violation.
+/// Checks the invariants with a view of all nodes and groups. It keeps the first violation.
 #[derive(Debug, Default)]
 pub struct Oracle {
+    groups: BTreeMap<GroupId, Judge>,
+    /// The first violation, in words.
+    pub violation: Option<String>,
+}
+
+impl Oracle {
+    /// Records a violation.
+    pub fn blame(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    /// Asks the judge of a group.
+    pub fn at<R>(&mut self, group: GroupId, what: impl FnOnce(&mut Judge) -> R) -> R {
+        let judge = self.groups.entry(group).or_default();
+        let done = what(judge);
+        if let Some(violation) = judge.violation.take() {
+            self.blame(format!("group {group}: {violation}"));
+        }
+        done
+    }
+
+    /// The index of the last entry of a group that any node knows to be committed.
+    pub fn commit(&self, group: GroupId) -> u64 {
+        self.groups.get(&group).map_or(BEFORE, Judge::commit)
+    }
+}
+
+/// Checks the invariants of one group.
+#[derive(Debug, Default)]
+pub struct Judge {
     /// The leader of each term.
     leaders: BTreeMap<u64, NodeId>,
     /// A digest of each entry, by index and term.
@@ -19,16 +46,15 @@ pub struct Oracle {
     committed: Vec<(u64, u64)>,
     /// By index: a digest of the state behind that entry, and the number of effects in it.
     states: HashMap<u64, (u64, u64)>,
-    /// The first violation, in words.
-    pub violation: Option<String>,
+    /// A violation, in words.
+    violation: Option<String>,
 }
 
 /// The number of entries before the first one in `committed`.
 const BEFORE: u64 = 1;
 
-impl Oracle {
-    /// Records a violation.
-    pub fn blame(&mut self, what: String) {
+impl Judge {
+    fn blame(&mut self, what: String) {
         self.violation.get_or_insert(what);
     }
 

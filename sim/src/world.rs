@@ -5,12 +5,12 @@ use crate::command::{Answer, Command};
 use crate::digest::Digest;
 use crate::nemesis::Operator;
 use crate::network::Network;
-use crate::node::{Node, NodeConfig, Output};
+use crate::node::{Node, NodeConfig, Output, layout};
 use crate::oracle::Oracle;
 use crate::planted::Planted;
 use consensus::testing::{Disk, Numbers};
-use consensus::{NodeId, Role};
-use member::Packet;
+use consensus::{GroupId, NodeId, Role};
+use member::{Layout, Packet};
 use std::collections::BTreeMap;
 
 /// The time until which faults occur, in microseconds.
@@ -57,8 +57,8 @@ pub enum Event {
     GiveUp(usize, u64),
     /// A node starts.
     Start(NodeId),
-    /// A node is told to lead; whether it may not ask the leader.
-    TakeOver(NodeId, bool),
+    /// A node is told to lead a group; whether it may not ask the leader.
+    TakeOver(NodeId, GroupId, bool),
     /// A paused node continues.
     Resume(NodeId),
     /// The operator takes its next step.
@@ -136,7 +136,12 @@ pub struct World {
     pub quiet: bool,
     only_reads: bool,
     answered_before: u64,
-    late: u64,
+    /// For each group its last committed entry, see [`LATE`].
+    late: BTreeMap<GroupId, u64>,
+    /// Which group has which slots.
+    pub layout: Layout,
+    /// The group in which faults occur that need a leader.
+    pub focus: GroupId,
     digest: Digest,
     seed: u64,
     planted: Option<Planted>,
@@ -147,6 +152,7 @@ impl World {
     pub fn new(seed: u64, planted: Option<Planted>) -> World {
         let mut numbers = Numbers::new(seed);
         let size = if numbers.one_in(3) { 5 } else { 3 };
+        let layout = layout(1 + (seed % 3) as u16);
         let mut world = World {
             now: 0,
             queue: BTreeMap::new(),
@@ -160,7 +166,9 @@ impl World {
             quiet: false,
             only_reads: false,
             answered_before: 0,
-            late: 0,
+            late: BTreeMap::new(),
+            layout,
+            focus: member::FIRST_GROUP,
             digest: Digest::default(),
             seed,
             planted,
@@ -171,7 +179,8 @@ impl World {
             world.add_host(id, founders.clone());
         }
         for client in 0..world.clients.all.len() {
-            world.clients.all[client].target = 1 + world.numbers.below(size);
+            let target = 1 + world.numbers.below(size);
+            world.clients.all[client].ask_everything_of(target);
             world.after(300_000, Event::Ask(client));
         }
         world.after(500_000, Event::Fault);
@@ -187,6 +196,7 @@ impl World {
         let config = NodeConfig {
             id,
             seed: self.seed,
+            groups: self.layout.groups().count() as u16,
             founders,
             planted: self.planted,
             snapshot_every: 10 + self.numbers.below(60),
@@ -238,42 +248,50 @@ impl World {
             self.oracle
                 .blame(format!("after the faults only {served} answers: {}", self.describe()));
         }
-        let members = self
-            .leader()
-            .map(|(_, node)| node.member().group().members().all())
-            .unwrap_or_default();
-        let applied = |id: &NodeId| {
-            let node = self.machines.get(id).and_then(|machine| machine.node.as_ref());
-            node.map_or(0, |node| node.member().group().applied().0)
-        };
-        let behind = members.iter().find(|id| applied(id) < self.late).copied();
-        if let Some(id) = behind {
-            let at = applied(&id);
-            self.oracle.blame(format!("after the faults node {id} is at {at} of {}", self.late));
+        for (group, late) in self.late.clone() {
+            let leader = self.leader_of(group);
+            let members = leader.map(|(_, node)| node.member(group).group().members().all());
+            let applied = |id: &NodeId| {
+                let node = self.machines.get(id).and_then(|machine| machine.node.as_ref());
+                node.map_or(0, |node| node.member(group).group().applied().0)
+            };
+            let mut members = members.unwrap_or_default().into_iter();
+            if let Some(id) = members.find(|id| applied(id) < late) {
+                let at = applied(&id);
+                self.oracle.blame(format!("after the faults node {id} is at {at} of {late}"));
+            }
         }
     }
 
     /// Describes the state of each node, for the report.
     fn describe(&self) -> String {
+        let of_member = |member: &std::sync::Arc<member::Member>| {
+            let group = member.group();
+            let (status, members) = (group.status(), group.members());
+            format!("{status:?}, applied {}, {members:?}", group.applied().0)
+        };
         let of = |(id, machine): (&NodeId, &Machine)| match &machine.node {
             Some(node) => {
-                let group = node.member().group();
-                let (status, members) = (group.status(), group.members());
-                let (applied, _, _) = group.applied();
-                format!("{id}: {status:?}, applied {applied}, {members:?}")
+                let members = node.members().iter().map(of_member).collect::<Vec<_>>();
+                format!("{id}: {}", members.join(" | "))
             }
             None => format!("{id}: down, gone {}", machine.gone),
         };
         self.machines.iter().map(of).collect::<Vec<_>>().join("; ")
     }
 
-    /// The leader of the latest term, if some node leads.
+    /// The leader of the latest term in the group to which faults occur, if some node leads it.
     pub fn leader(&self) -> Option<(NodeId, &Node)> {
+        self.leader_of(self.focus)
+    }
+
+    /// The leader of the latest term of a group, if some node leads it.
+    pub fn leader_of(&self, group: GroupId) -> Option<(NodeId, &Node)> {
         let running =
             self.machines.iter().filter_map(|(id, machine)| Some((*id, machine.node.as_ref()?)));
-        let leaders =
-            running.filter(|(_, node)| node.member().group().status().role == Role::Leader);
-        leaders.max_by_key(|(_, node)| node.member().group().status().term)
+        let status = |node: &Node| node.member(group).group().status();
+        let leaders = running.filter(|(_, node)| status(node).role == Role::Leader);
+        leaders.max_by_key(|(_, node)| status(node).term)
     }
 
     fn happen(&mut self, event: Event) {
@@ -306,16 +324,21 @@ impl World {
             Event::Operate => self.operate(),
             Event::Fault => self.fault(),
             Event::Betray(leader, voter) => self.betray(leader, voter),
-            Event::TakeOver(id, forced) => self.take_over(id, forced),
+            Event::TakeOver(id, group, forced) => self.take_over(id, group, forced),
             Event::Mend => self.mend(),
             Event::Heal => self.heal(),
             Event::OnlyReads => {
                 self.only_reads = true;
                 self.answered_before = self.clients.answered;
             }
-            Event::NoteCommit => self.late = self.oracle.commit(),
+            Event::NoteCommit => self.note_commit(),
             other => self.serve(other),
         }
+    }
+
+    fn note_commit(&mut self) {
+        let of = |group| (group, self.oracle.commit(group));
+        self.late = self.layout.groups().map(of).collect();
     }
 
     /// Holds back an event for a paused node; returns any other. At most one tick is held, because
@@ -360,9 +383,12 @@ impl World {
         node.set_time(wall, now);
         let done = what(node).and_then(|()| node.turn(&mut self.oracle));
         let outputs = std::mem::take(&mut node.out);
-        let (index, term, seq) = node.member().group().applied();
+        self.digest.add(id);
+        for member in node.members() {
+            let (index, term, seq) = member.group().applied();
+            [index, term, seq].into_iter().for_each(|number| self.digest.add(number));
+        }
         let life = machine.life;
-        [id, index, term, seq].into_iter().for_each(|number| self.digest.add(number));
         if let Err(what) = done {
             if what.contains("acknowledged") || what.contains("damaged") {
                 self.oracle.blame(format!("node {id}: {what}"));
@@ -411,9 +437,10 @@ impl World {
                 let command = self.clients.choose(&mut self.numbers, self.only_reads || self.quiet);
                 let target = match command {
                     Command::Follow(_) => self.anybody(),
-                    _ => self.clients.all[client].target,
+                    _ => self.clients.all[client].targets[self.place_of(&command)],
                 };
-                let operation = self.clients.ask(client, command.clone());
+                let place = self.place_of(&command);
+                let operation = self.clients.ask(client, command.clone(), place);
                 let delay = 50 + self.numbers.below(1_000);
                 self.after(delay, Event::Request(client, operation, target, command));
                 self.after(PATIENCE, Event::GiveUp(client, operation));
@@ -444,6 +471,11 @@ impl World {
         }
     }
 
+    /// The place of the group that has a command's keys.
+    fn place_of(&self, command: &Command) -> usize {
+        self.layout.place(engine::commit::slot(&command.key())).unwrap_or(0)
+    }
+
     fn anybody(&mut self) -> NodeId {
         let ids: Vec<NodeId> = self.machines.keys().copied().collect();
         *self.numbers.pick(&ids)
@@ -469,7 +501,8 @@ impl World {
                 .filter(|(_, machine)| !machine.gone)
                 .map(|(id, _)| *id)
                 .collect();
-            self.clients.all[client].target = *self.numbers.pick(&ids);
+            let target = *self.numbers.pick(&ids);
+            self.clients.all[client].ask_again(target);
         }
         let delay = 1_000 + self.numbers.below(if elsewhere { 30_000 } else { 60_000 });
         self.after(delay, Event::Ask(client));

@@ -9,6 +9,12 @@ use std::time::Duration;
 /// The stream of the append-only file.
 pub const LOG: u16 = 0;
 
+/// In the place of a slot: all slots that this server decides about, which several streams may have.
+pub const EVERY_SLOT: u16 = u16::MAX;
+
+/// The stream of positions that stand for one position in each of several streams.
+pub const SEVERAL: u16 = u16::MAX;
+
 /// A place in a stream of effects: the one behind an effect. Within a stream a larger position is a
 /// later one, also across restarts. Apart from that the journal decides what the number means (see
 /// the crate `storage-aof`).
@@ -115,7 +121,8 @@ pub enum Durability {
 ///
 /// Effects are appended while the shards they belong to are still locked, so for every key the
 /// order of the stream agrees with that of the data. `slot` is the cluster's slot of the keys,
-/// which determines the stream; without a cluster it is 0.
+/// which determines the stream; without a cluster it is 0. With [`EVERY_SLOT`] an effect is appended to the
+/// streams of all slots that this server decides about.
 pub trait Journal: Send + Sync {
     /// Appends one effect: a command that repeats the change when it is replayed in `db`. This only
     /// copies into a buffer. Returns the position behind the effect.
@@ -176,6 +183,19 @@ pub trait Journal: Send + Sync {
     /// whose fate is decided once it knows.
     fn seen(&self, last: Position, _fence: Option<u64>) -> Position {
         last
+    }
+
+    /// [`Journal::seen`] for a command behind no fence of one stream, which may have seen the data of
+    /// all: `last` returns the last position in a stream of the shards that it used. The position
+    /// that is returned may be one in [`SEVERAL`].
+    fn seen_several(&self, last: &dyn Fn(u16) -> Position) -> Position {
+        self.seen(last(LOG), None)
+    }
+
+    /// Passes each of the positions for which one in [`SEVERAL`] stands to `each`; another one as it
+    /// is.
+    fn parts(&self, position: Position, each: &mut dyn FnMut(Position)) {
+        each(position);
     }
 
     /// Which replies wait for [`Journal::poll`]. This may change when [`Journal::set_durability`]

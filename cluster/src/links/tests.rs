@@ -4,7 +4,7 @@ use super::*;
 use crate::hub::Announce;
 use crate::service::Peers;
 use crate::transport::{Outlet, inbox};
-use crate::wire::{Batch, Chunk, Done, Posts, Raft};
+use crate::wire::{Batch, Chunk, Done, Posts, Raft, VERSION};
 use async_trait::async_trait;
 use consensus::testing::Disk;
 use consensus::{Base, Files as _, Membership, MessageKind, Snapshots};
@@ -43,7 +43,7 @@ fn side(id: NodeId) -> Side {
 /// Two nodes of one cluster that have met.
 fn pair() -> (Side, Side) {
     let (one, two) = (side(1), side(2));
-    one.hub.found(77).unwrap();
+    one.hub.found(77, 1).unwrap();
     two.links.meet([127, 0, 0, 1].into(), one.port);
     until("they have met", || one.links.seen(2).is_up && two.links.seen(1).is_up);
     assert_eq!(two.hub.cluster(), 77);
@@ -66,7 +66,7 @@ fn snapshot(data: &[u8], altered: Option<usize>) -> SnapshotReader {
 /// Whether the driver is told that its snapshot has arrived.
 fn was_sent(side: &Side) -> bool {
     let event = side.outlet.events.recv_timeout(Duration::from_secs(30)).unwrap();
-    let Event::SnapshotSent(1, sent) = event else { panic!("nothing else is told") };
+    let Event::SnapshotSent(1, 1, sent) = event else { panic!("nothing else is told") };
     sent
 }
 
@@ -89,12 +89,12 @@ fn packet(index: u64, is_snapshot: bool) -> Packet {
         context: bytes::Bytes::new(),
         priority: 0,
     };
-    Packet { message, data: None }
+    Packet { group: 1, message, data: None }
 }
 
 /// The state of the snapshot that a node is sent next.
 fn arrived(side: &Side) -> Vec<u8> {
-    let Packet { message, data } = received(side);
+    let Packet { message, data, .. } = received(side);
     let Some(State::Written { name, bytes }) = data else { panic!("it is written") };
     let base = message.snapshot.unwrap();
     let mut folder = side.hub.folder();
@@ -124,18 +124,22 @@ fn messages_arrive_in_order_and_snapshots_whole() {
         assert_eq!(received(&one).message, packet(index, false).message);
     }
     let data: Vec<u8> = (0..3_500_000_u32).map(|at| (at % 251) as u8).collect();
-    two.links.send_snapshot(packet(0, true).message, snapshot(&data, None));
+    two.links.send_snapshot(1, packet(0, true).message, snapshot(&data, None));
     assert_eq!(arrived(&one), data);
     assert!(was_sent(&two));
-    two.links.send_snapshot(packet(0, true).message, snapshot(&[], None));
+    two.links.send_snapshot(1, packet(0, true).message, snapshot(&[], None));
     assert!(arrived(&one).is_empty());
     assert!(was_sent(&two));
     // What is damaged on the disk of who sends it never counts as whole.
-    two.links.send_snapshot(packet(0, true).message, snapshot(&data, Some(2_000_000)));
+    two.links.send_snapshot(1, packet(0, true).message, snapshot(&data, Some(2_000_000)));
     assert!(!was_sent(&two));
     assert!(one.outlet.events.is_empty());
     until("nothing of it stays", || files(&one) == 2);
-    two.links.send(Packet { message: Message { to: 9, ..packet(0, false).message }, data: None });
+    two.links.send(Packet {
+        group: 1,
+        message: Message { to: 9, ..packet(0, false).message },
+        data: None,
+    });
     assert_eq!(two.hub.counts.lost.get(), 2, "nobody knows a node 9");
 }
 
@@ -174,7 +178,7 @@ fn published_messages_arrive_in_order_and_those_of_strangers_do_not() {
     }
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let posts = vec![Post { shard: false, channel: "x".into(), payload: "y".into() }];
-    let stranger = Posts { version: 1, cluster: 78, from: 2, posts };
+    let stranger = Posts { version: VERSION, cluster: 78, from: 2, posts };
     let status = runtime.block_on(async {
         let mut client = connect("127.0.0.1", one.port.into(), SECRET, None).await.unwrap();
         client.publish(tonic::codegen::tokio_stream::iter([stranger])).await.unwrap_err()
@@ -238,6 +242,7 @@ fn who_takes_no_published_messages_gets_the_others() {
     until("it stays connected", || one.links.seen(2).since > before && lasts(one.links.seen(2)));
     one.links.publish(false, b"channel", b"lost");
     one.links.send(Packet {
+        group: 1,
         message: Message { to: 2, from: 1, ..packet(7, false).message },
         data: None,
     });
@@ -249,7 +254,7 @@ fn who_takes_no_published_messages_gets_the_others() {
 fn strangers_and_garbage_are_refused_and_hold_up_nobody() {
     let (one, two) = pair();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let raft = Raft::from(packet(1, false).message);
+    let raft = Raft::from((1, packet(1, false).message));
     let batch = |version, cluster, from, raft: &Raft| Batch {
         version,
         cluster,
@@ -257,10 +262,10 @@ fn strangers_and_garbage_are_refused_and_hold_up_nobody() {
         messages: vec![raft.clone()],
     };
     let bad = [
-        batch(2, 77, 2, &raft),
-        batch(1, 78, 2, &raft),
-        batch(1, 77, 3, &raft),
-        batch(1, 77, 2, &Raft { kind: 99, ..raft.clone() }),
+        batch(VERSION + 1, 77, 2, &raft),
+        batch(VERSION, 78, 2, &raft),
+        batch(VERSION, 77, 3, &raft),
+        batch(VERSION, 77, 2, &Raft { kind: 99, ..raft.clone() }),
     ];
     let refused = bad.len() as u64;
     runtime.block_on(async {

@@ -96,12 +96,13 @@ pub(super) fn flush_slots(cx: &mut Cx<'_>) -> Outcome {
     if cx.engine.backend.len(0) > 0 {
         return Err(failure("ERR DB must be empty to perform CLUSTER FLUSHSLOTS."));
     }
-    let slots = topology.slots.iter().flat_map(|(first, last)| *first..=*last);
+    let slots = topology.me().map(|me| me.slots.clone()).unwrap_or_default();
+    let slots = slots.into_iter().flat_map(|(first, last)| first..=last);
     change(cx, &slots.collect::<Vec<_>>(), |cluster, slots| cluster.remove_slots(slots))
 }
 
 const STAYS: Failure = failure(
-    "ERR One group has all slots, and none moves between its nodes. CLUSTER FAILOVER, sent to a replica, has that lead",
+    "ERR Slots do not move from one group to another. CLUSTER FAILOVER, sent to a replica, has that lead",
 );
 
 /// `CLUSTER SETSLOT`. Slots do not move between nodes: after the same checks as in Redis, requests
@@ -113,7 +114,7 @@ pub(super) fn set_slot(cx: &mut Cx<'_>) -> Outcome {
         return Err(failure("ERR You can use SETSLOT only with masters."));
     }
     let slot = slot(cx, 2)?;
-    let mine = topology.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot));
+    let mine = topology.me().is_some_and(|me| me.has_slot(slot));
     let word = cx.args.arg(3).to_ascii_lowercase();
     let target = |unknown| node(cx, &topology, 4, unknown);
     let target = match (&*word, cx.argc()) {
@@ -139,7 +140,7 @@ pub(super) fn set_slot(cx: &mut Cx<'_>) -> Outcome {
         Some(target) if word == b"node" && target.is_me && !mine => {
             change(cx, &[slot], |cluster, slots| cluster.add_slots(slots))
         }
-        Some(target) if word != b"node" || !target.is_me => Err(STAYS),
+        Some(target) if word != b"node" || !(target.is_me || target.has_slot(slot)) => Err(STAYS),
         _ => {
             cx.reply.ok();
             Ok(())

@@ -28,7 +28,7 @@ pub(super) fn fail_over(cx: &mut Cx<'_>) -> Outcome {
     if topology.me().is_none_or(|me| me.role != Role::Follows) {
         return Err(failure("ERR You should send CLUSTER FAILOVER to a replica"));
     }
-    let leader = topology.leader();
+    let leader = topology.me().and_then(|me| topology.node(&me.master));
     if leader.is_none() && !forced {
         return Err(failure("ERR I'm a replica but my master is unknown to me"));
     }
@@ -49,8 +49,7 @@ pub(super) fn node<'t>(
     unknown: &str,
 ) -> Result<&'t NodeView, Failure> {
     let id = String::from_utf8_lossy(cx.args.arg(index)).into_owned();
-    let node = topology.nodes.iter().find(|node| node.id == id);
-    node.ok_or_else(|| Failure::text(format!("ERR {unknown} {id}")))
+    topology.node(&id).ok_or_else(|| Failure::text(format!("ERR {unknown} {id}")))
 }
 
 /// `CLUSTER REPLICATE`. All members of the group follow its leader anyway, so there is nothing to
@@ -102,8 +101,7 @@ pub(super) fn count_failure_reports(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// `CLUSTER BUMPEPOCH`. The epoch is the term of the group. There is only one, so no other node can
-/// have a larger epoch, and it is not changed.
+/// `CLUSTER BUMPEPOCH`. Epochs are terms of groups, which only elections change.
 pub(super) fn bump_epoch(cx: &mut Cx<'_>) -> Outcome {
     let topology = topology(cx)?;
     cx.reply.simple(&format!("STILL {}", topology.epoch));

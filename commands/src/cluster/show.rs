@@ -79,25 +79,15 @@ pub(super) fn my_id(cx: &mut Cx<'_>) -> Outcome {
 
 pub(super) fn my_shard_id(cx: &mut Cx<'_>) -> Outcome {
     let topology = topology(cx)?;
-    cx.reply.bulk(topology.shard.as_bytes());
+    cx.reply.bulk(topology.me().map_or("", |me| &me.shard).as_bytes());
     Ok(())
-}
-
-/// The owner of the slots: the leader or, before the cluster is founded, this node with the slots
-/// assigned so far.
-fn owner(topology: &Topology) -> Option<&NodeView> {
-    topology.leader().or_else(|| topology.me().filter(|me| me.role == Role::Apart))
-}
-
-/// The number of assigned slots.
-fn assigned(topology: &Topology) -> u32 {
-    topology.slots.iter().map(|(first, last)| u32::from(last - first) + 1).sum()
 }
 
 pub(super) fn info(cx: &mut Cx<'_>) -> Outcome {
     let topology = topology(cx)?;
-    let slots = assigned(&topology);
-    let (ok, fail) = if topology.is_ok { (slots, 0) } else { (0, slots) };
+    let slots = topology.assigned();
+    let ok = topology.slots_ok.min(slots);
+    let epoch = topology.me().map_or(0, |me| me.epoch);
     let mut text = String::new();
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
         // Into a string it cannot fail.
@@ -107,11 +97,11 @@ pub(super) fn info(cx: &mut Cx<'_>) -> Outcome {
     line("cluster_slots_assigned", &slots);
     line("cluster_slots_ok", &ok);
     line("cluster_slots_pfail", &0);
-    line("cluster_slots_fail", &fail);
+    line("cluster_slots_fail", &(slots - ok));
     line("cluster_known_nodes", &topology.nodes.len());
-    line("cluster_size", &u8::from(slots > 0));
+    line("cluster_size", &topology.owners().count());
     line("cluster_current_epoch", &topology.epoch);
-    line("cluster_my_epoch", &topology.epoch);
+    line("cluster_my_epoch", &epoch);
     line("cluster_stats_messages_sent", &topology.sent);
     line("cluster_stats_messages_received", &topology.received);
     line("total_cluster_links_buffer_limit_exceeded", &0);
@@ -130,8 +120,7 @@ fn flags(node: &NodeView) -> String {
 }
 
 /// A node's line of `NODES`.
-fn line(topology: &Topology, node: &NodeView) -> String {
-    let leader = topology.leader().filter(|_| node.role == Role::Follows);
+fn line(node: &NodeView) -> String {
     let mut line = format!(
         "{} {}:{}@{} {} {} {} {} {} {}",
         node.id,
@@ -139,27 +128,25 @@ fn line(topology: &Topology, node: &NodeView) -> String {
         node.port,
         node.bus_port,
         flags(node),
-        leader.map_or("-", |leader| &leader.id),
+        if node.master.is_empty() { "-" } else { &node.master },
         0,
         if node.is_me { 0 } else { node.times.1 },
-        topology.epoch,
+        node.epoch,
         if node.is_up { "connected" } else { "disconnected" },
     );
-    if owner(topology).is_some_and(|owner| owner.id == node.id) {
-        for (first, last) in &topology.slots {
-            // Into a string it cannot fail.
-            let _ = match first == last {
-                true => write!(line, " {first}"),
-                false => write!(line, " {first}-{last}"),
-            };
-        }
+    for (first, last) in &node.slots {
+        // Into a string it cannot fail.
+        let _ = match first == last {
+            true => write!(line, " {first}"),
+            false => write!(line, " {first}-{last}"),
+        };
     }
     line
 }
 
 pub(super) fn nodes(cx: &mut Cx<'_>) -> Outcome {
     let topology = topology(cx)?;
-    let lines = topology.nodes.iter().map(|node| line(&topology, node) + "\n");
+    let lines = topology.nodes.iter().map(|node| line(node) + "\n");
     cx.reply.verbatim("txt", lines.collect::<String>().as_bytes());
     Ok(())
 }
@@ -170,34 +157,34 @@ pub(super) fn replicas(cx: &mut Cx<'_>) -> Outcome {
     if node.role == Role::Follows {
         return Err(Failure::text("ERR The specified node is not a master"));
     }
-    let follows = |other: &&NodeView| node.role == Role::Leads && other.role == Role::Follows;
+    let follows = |other: &&NodeView| other.role == Role::Follows && other.master == node.id;
     let lines: Vec<_> = topology.nodes.iter().filter(follows).collect();
     cx.reply.array(lines.len());
-    lines.iter().for_each(|node| cx.reply.bulk(line(&topology, node).as_bytes()));
+    lines.iter().for_each(|node| cx.reply.bulk(line(node).as_bytes()));
     Ok(())
 }
 
-/// The owner of the slots and its followers, without those that have failed.
-fn members(topology: &Topology) -> Vec<&NodeView> {
-    let followers = topology.nodes.iter();
-    let followers = followers.filter(|node| node.role == Role::Follows && !node.has_failed);
-    owner(topology).into_iter().chain(followers).collect()
+/// The nodes that lead no slots and have those of all others, without those that have failed.
+fn followers(topology: &Topology) -> Vec<&NodeView> {
+    let follows = |node: &&NodeView| node.role == Role::Follows && !node.has_failed;
+    topology.nodes.iter().filter(follows).collect()
 }
 
 pub(super) fn slots(cx: &mut Cx<'_>) -> Outcome {
     let topology = topology(cx)?;
-    let members = match owner(&topology) {
-        Some(_) => members(&topology),
-        None => Vec::new(),
-    };
-    let ranges: &[(u16, u16)] = if members.is_empty() { &[] } else { &topology.slots };
+    let mut ranges: Vec<_> = topology
+        .owners()
+        .flat_map(|node| node.slots.iter().map(move |range| (range, node)))
+        .collect();
+    ranges.sort_by_key(|(range, _)| **range);
+    let followers = followers(&topology);
     let reply = &mut cx.reply;
     reply.array(ranges.len());
-    for (first, last) in ranges {
-        reply.array(2 + members.len());
+    for ((first, last), owner) in ranges {
+        reply.array(3 + followers.len());
         reply.integer((*first).into());
         reply.integer((*last).into());
-        for node in &members {
+        for node in std::iter::once(owner).chain(followers.iter().copied()) {
             reply.array(4);
             reply.bulk(node.host.as_bytes());
             reply.integer(node.port.into());
@@ -208,18 +195,20 @@ pub(super) fn slots(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
+/// Every node that leads slots has a shard, with those that follow. So has every other node, unless it
+/// follows one.
 pub(super) fn shards(cx: &mut Cx<'_>) -> Outcome {
     let topology = topology(cx)?;
-    let apart = |node: &&NodeView| node.role == Role::Apart;
-    let group: Vec<_> = topology.nodes.iter().filter(|node| !apart(node)).collect();
-    let others: Vec<_> = topology.nodes.iter().filter(apart).collect();
-    cx.reply.array(others.len() + usize::from(!group.is_empty()));
-    if !group.is_empty() {
-        shard(cx, &topology.slots, &group);
-    }
-    for node in others {
-        let owns = group.is_empty() && node.is_me;
-        shard(cx, if owns { &topology.slots } else { &[] }, &[node]);
+    let leads = |node: &NodeView| node.role == Role::Leads;
+    let is_led = topology.nodes.iter().any(leads);
+    let heads = topology.nodes.iter().filter(|node| node.role != Role::Follows || !is_led);
+    let heads: Vec<_> = heads.collect();
+    cx.reply.array(heads.len());
+    for head in heads {
+        let belongs =
+            |node: &&NodeView| node.id == head.id || (leads(head) && node.role == Role::Follows);
+        let nodes: Vec<_> = topology.nodes.iter().filter(belongs).collect();
+        shard(cx, &head.slots, &nodes);
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ fn node(id: char, port: u16, role: Role) -> NodeView {
         port,
         bus_port: port + 1_000,
         role,
+        shard: "5".repeat(40),
         is_up: true,
         times: (5, 6),
         ..NodeView::default()
@@ -46,14 +47,22 @@ impl Cluster for Known {
         let (follows, apart) = (self.follows.load(SeqCst), self.apart.load(SeqCst));
         let is_up = !self.alone.load(SeqCst);
         let is_me = !follows && !apart;
-        let leader = NodeView { is_me, is_up, ..node('a', 7_000, Role::Leads) };
+        let slots = vec![(0, 16_383)];
+        let leader = NodeView { is_me, is_up, slots, epoch: 4, ..node('a', 7_000, Role::Leads) };
         let lost = NodeView { has_failed: true, is_up: false, ..node('c', 7_002, Role::Follows) };
         let follower = NodeView { is_me: follows, ..node('b', 7_001, Role::Follows) };
+        let [follower, lost] =
+            [follower, lost].map(|node| NodeView { master: leader.id.clone(), epoch: 4, ..node });
         let other = NodeView { is_me: apart, ..node('d', 7_003, Role::Apart) };
         let nodes = vec![leader, follower, lost, other];
-        let slots = vec![(0, 16_383)];
-        let shard = "5".repeat(40);
-        Topology { nodes, slots, shard, is_ok: true, voters: 3, epoch: 4, ..Topology::default() }
+        Topology {
+            nodes,
+            slots_ok: 16_384,
+            is_ok: true,
+            voters: 3,
+            epoch: 4,
+            ..Topology::default()
+        }
     }
 
     fn meet(&self, ip: &str, port: u16, bus_port: u16) -> Result<(), Box<str>> {
@@ -260,7 +269,7 @@ fn what_a_group_does_by_itself_is_confirmed_or_refused_with_the_reason() {
 fn slots_stay_where_they_are() {
     let (mut harness, known) = member();
     let line = |rest: &str, id: &str| format!("SETSLOT 5 {rest} {}", id.repeat(40));
-    let stays = "(error) ERR One group has all slots, and none moves between its nodes.";
+    let stays = "(error) ERR Slots do not move from one group to another.";
     let replica = "(error) ERR Target node is not a master";
     tell(
         &mut harness,

@@ -5,7 +5,14 @@ use engine::cx::Cx;
 use engine::failure::{Outcome, SYNTAX, failure};
 
 pub(super) fn dbsize(cx: &mut Cx<'_>) -> Outcome {
-    let (keys, _) = cx.tx.counts(cx.session.db)?;
+    let (db, backend) = (cx.session.db, &cx.engine.backend);
+    let keys = match cx.engine.shown_slots() {
+        None => cx.tx.counts(db)?.0,
+        Some(slots) => {
+            let shards = slots.into_iter().filter_map(|slots| backend.shards_of_slots(slots));
+            shards.map(|shards| backend.len_in(db, shards)).sum()
+        }
+    };
     cx.reply.integer(keys as i64);
     Ok(())
 }

@@ -1,15 +1,20 @@
 //! KEYS, SCAN, RANDOMKEY: commands that find keys by themselves.
 
+use engine::commit::slot;
 use engine::cx::Cx;
 use engine::engine::Engine;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
 use engine::text::args::{Args, integer};
 use engine::text::glob;
 use resp::Request;
+use std::ops::Range;
 use storage::{Db, Kind, ShardSet};
 
 /// Keys visited per storage call while all shards are locked anyway.
 const KEYS_STEP: usize = 1024;
+
+/// The number of random keys that are tried, where not all are shown.
+const TRIES: usize = 100;
 
 /// Redis's default for `SCAN … COUNT`.
 const COUNT_DEFAULT: u64 = 10;
@@ -23,8 +28,20 @@ fn pattern_of(argument: &[u8]) -> Option<&[u8]> {
     (argument != b"*").then_some(argument)
 }
 
+/// The slots whose keys are shown, if not all are: see [`Engine::shown_slots`].
+type Shown = Option<Vec<Range<u16>>>;
+
+fn shows(shown: &Shown, name: &[u8]) -> bool {
+    let is_in = |slots: &Vec<Range<u16>>| {
+        let slot = slot(name);
+        slots.iter().any(|slots| slots.contains(&slot))
+    };
+    shown.as_ref().is_none_or(is_in)
+}
+
 pub(super) fn keys(cx: &mut Cx<'_>) -> Outcome {
     let pattern = pattern_of(cx.args.arg(1));
+    let shown = cx.engine.shown_slots();
     let db = cx.session.db;
     let mark = cx.reply.deferred();
     let mut count = 0;
@@ -32,7 +49,7 @@ pub(super) fn keys(cx: &mut Cx<'_>) -> Outcome {
     loop {
         let reply = &mut cx.reply;
         cursor = cx.tx.scan(db, cursor, KEYS_STEP, &mut |name, kind| {
-            if kind.is_some() && matches(pattern, name) {
+            if kind.is_some() && matches(pattern, name) && shows(&shown, name) {
                 reply.bulk(name);
                 count += 1;
             }
@@ -46,12 +63,41 @@ pub(super) fn keys(cx: &mut Cx<'_>) -> Outcome {
 }
 
 pub(super) fn randomkey(cx: &mut Cx<'_>) -> Outcome {
-    let seed = cx.random();
-    match cx.tx.random_key(cx.session.db, seed)? {
+    let shown = cx.engine.shown_slots();
+    let tries = if shown.is_some() { TRIES } else { 1 };
+    let mut found = None;
+    for _ in 0..tries {
+        let seed = cx.random();
+        found = cx.tx.random_key(cx.session.db, seed)?;
+        let fits = found.as_ref().is_none_or(|name| shows(&shown, name));
+        if fits {
+            break;
+        }
+        found = None;
+    }
+    if found.is_none() && shown.is_some() {
+        found = first_shown(cx, &shown)?;
+    }
+    match found {
         Some(name) => cx.reply.bulk(&name),
         None => cx.reply.null(),
     }
     Ok(())
+}
+
+/// Some key that is shown, for `RANDOMKEY` where hardly any is.
+fn first_shown(cx: &mut Cx<'_>, shown: &Shown) -> Result<Option<Vec<u8>>, Failure> {
+    let (db, mut cursor, mut found) = (cx.session.db, 0, None);
+    loop {
+        cursor = cx.tx.scan(db, cursor, KEYS_STEP, &mut |name, kind| {
+            if found.is_none() && kind.is_some() && shows(shown, name) {
+                found = Some(name.to_vec());
+            }
+        })?;
+        if cursor == 0 || found.is_some() {
+            return Ok(found);
+        }
+    }
 }
 
 /// A cursor as C's `strtoul` reads it: an empty one is 0, a negative one wraps around.
@@ -120,6 +166,7 @@ pub(super) fn scan(cx: &mut Cx<'_>) -> Outcome {
         Some(name) => name.eq_ignore_ascii_case(kind.name().as_bytes()),
         None => true,
     };
+    let shown = cx.engine.shown_slots();
     let (mut names, mut stale) = (Vec::new(), Vec::new());
     let mut visited = 0;
     let mut cursor = options.cursor;
@@ -129,7 +176,9 @@ pub(super) fn scan(cx: &mut Cx<'_>) -> Outcome {
             visited += 1;
             match kind {
                 None if matches(options.pattern, name) => stale.push(name.to_vec()),
-                Some(kind) if kind_fits(kind) && matches(options.pattern, name) => {
+                Some(kind)
+                    if kind_fits(kind) && matches(options.pattern, name) && shows(&shown, name) =>
+                {
                     names.push(name.to_vec());
                 }
                 _ => {}

@@ -288,6 +288,15 @@ fn results(
 fn run(cx: &mut Cx<'_>, may_store: bool) -> Outcome {
     let may_read_all = cx.engine.may_read_all(cx.session, cx.entry(), cx.args);
     let mut options = Options::parse(cx.args, Terms { may_store, may_read_all })?;
+    if cx.engine.is_divided() {
+        // The keys that elements name may be another server's.
+        if options.by.as_ref().is_some_and(Pattern::names_keys) {
+            return Err(failure("ERR BY option of SORT denied in cluster mode."));
+        }
+        if options.get.iter().any(Pattern::names_keys) {
+            return Err(failure("ERR GET option of SORT denied in cluster mode."));
+        }
+    }
     let key = cx.key(1);
     if options.keeps_order() && options.store.is_some() && cx.tx.kind(&key)? == Some(Kind::Set) {
         // The stored list must not depend on the order in which a set happens to be.

@@ -66,6 +66,7 @@ ids! {
     ClusterEnabled,
     ClusterLinkSendbufLimit,
     ClusterMigrationBarrier,
+    ClusterGroups,
     ClusterNodeTimeout,
     ClusterPort,
     ClusterPreferredEndpointType,

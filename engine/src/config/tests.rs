@@ -35,6 +35,7 @@ const NOT_IN_7_0: &[&str] = &[
     "admin-port",
     "admin-token",
     "client-output-ceiling",
+    "cluster-groups",
     "cluster-secret",
     "epoll-execution",
     "log-format",

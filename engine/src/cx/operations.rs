@@ -2,12 +2,14 @@
 //! handler cannot forget to.
 
 use super::Cx;
+use crate::cluster::Cluster;
 use crate::command::Flag;
 use crate::failure::{Failure, WRONG_TYPE};
 use crate::notify::keyspace::{Class, Watched};
 use crate::tuning::OutputClass;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
+use storage::journal::EVERY_SLOT;
 use storage::{Db, Expired, Key, Kind, Presence, rdb};
 
 /// The watched keys of a database, each with its presence before and after a change.
@@ -39,16 +41,49 @@ impl Cx<'_> {
     /// # Errors
     /// Fails if the storage does.
     pub fn clear_databases(&mut self, databases: Range<Db>) -> Result<(), Failure> {
+        if self.session.slot == EVERY_SLOT {
+            return self.clear_served();
+        }
         for db in databases {
             let watched = self.watched_in(db, None)?;
             if self.tx.clear(db)? > 0 {
                 self.database_modified(db, watched);
             }
         }
+        self.invalidate_every_key();
+        Ok(())
+    }
+
+    fn invalidate_every_key(&mut self) {
         if self.engine.tracking.is_on() {
             let by = self.session.client().id;
             self.engine.invalidate_all(by, &mut self.changes.rest().stale);
         }
+    }
+
+    /// [`Cx::clear_databases`] where several groups of nodes have the slots: deletes the keys of those
+    /// slots that this server decides about. Each group logs it for itself.
+    fn clear_served(&mut self) -> Result<(), Failure> {
+        const DB: Db = 0;
+        let watched = self.watched_in(DB, None)?;
+        let (engine, mut removed) = (self.engine, 0);
+        for slots in engine.cluster().map(Cluster::served).unwrap_or_default() {
+            if let Some(shards) = engine.backend.shards_of_slots(slots) {
+                removed += self.tx.clear_in(DB, shards)?;
+            }
+        }
+        if removed > 0 {
+            if let Some(journal) = engine.journal() {
+                let appended = journal.append(EVERY_SLOT, DB, &[b"FLUSHALL"]);
+                let at = appended.map_err(|refusal| Failure::text(refusal.0))?;
+                if let Some(journal) = &engine.journal {
+                    journal.parts(at, &mut |part| self.tx.set_last(part));
+                }
+            }
+            self.database_modified(DB, watched);
+            self.changes.rest().effects.suppress();
+        }
+        self.invalidate_every_key();
         Ok(())
     }
 

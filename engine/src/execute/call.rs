@@ -170,7 +170,10 @@ impl Engine {
     fn hides_expired_from(&self, entry: &CommandEntry, session: &SessionState) -> bool {
         // Scripts may write, whatever their row says.
         let reads = entry.has(Flag::Readonly) && !entry.has(Flag::NoMandatoryKeys);
-        let may_delete = || !self.keyspace.is_guarded() || self.is_admitted(session.slot);
+        // Without a fence a command may meet keys of which others decide.
+        let decides = || session.fence().is_some() || !self.is_divided();
+        let may_delete =
+            || !self.keyspace.is_guarded() || (decides() && self.is_admitted(session.slot));
         reads && !session.is_timeless() && (self.keyspace.hides_expired() || !may_delete())
     }
 

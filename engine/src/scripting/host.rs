@@ -107,6 +107,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
             return Err(failure("ERR This Redis command is not allowed from script"));
         }
         let (engine, now_ms) = (self.cx.engine, self.cx.now.wall_ms);
+        engine.check_within_script(self.cx.session, entry, request)?;
         engine.check_permission(self.cx.session, entry, request, Context::Lua, now_ms)?;
         if entry.replicates() && self.terms.read_only {
             return Err(failure("ERR Write commands are not allowed from read-only scripts."));

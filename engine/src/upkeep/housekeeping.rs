@@ -73,7 +73,7 @@ impl Engine {
             // still exists.
             let watch = Watch::new(self, Doing::Work("expiry"), tx);
             self.noting("expire-del", now, || {
-                if !self.is_admitted(0) {
+                if !self.is_admitted(self.backend.slot_of_shard(shard)) {
                     // A server that may not decide about deletions leaves the key.
                     return;
                 }

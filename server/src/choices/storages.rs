@@ -37,14 +37,22 @@ fn shards(config: &ConfigStore, per_core: usize) -> u32 {
     }
 }
 
+/// As many shards has a node of a cluster at least, so that each group of slots has whole ones.
+const NODE_SHARDS: u32 = 64;
+
 fn memory(config: &ConfigStore, _dir: &Path) -> storage::Result<Arc<dyn Backend>> {
-    use storage_memory::{Config, MemoryBackend};
-    Ok(Arc::new(MemoryBackend::new(Config {
-        shards: shards(config, 32),
+    use storage_memory::{BySlot, Config, MemoryBackend};
+    let in_cluster = config.boolean(Id::ClusterEnabled);
+    let backend = MemoryBackend::new(Config {
+        shards: shards(config, 32).max(if in_cluster { NODE_SHARDS } else { 1 }),
         databases: config.integer(Id::Databases) as u32,
         hash_seed: system::random(),
         ..Config::default()
-    })))
+    });
+    Ok(match in_cluster {
+        true => Arc::new(BySlot::new(backend, engine::commit::slot)),
+        false => Arc::new(backend),
+    })
 }
 
 #[cfg(feature = "storage-sled")]

@@ -121,6 +121,7 @@ pub(crate) fn enter(
             bus_port: port(Id::ClusterAnnounceBusPort).unwrap_or(bus_port),
             secret,
         },
+        groups: config.integer(Id::ClusterGroups) as u16,
         election: Duration::from_millis(election),
         fresh: [system::random(), system::random()],
         clock,
@@ -192,7 +193,7 @@ fn listen(addresses: &[SocketAddr], port: u16) -> Result<Vec<TcpListener>, Start
 impl Entrance {
     /// Where the engine's effects go.
     pub fn journal(&self) -> Arc<dyn Journal> {
-        self.prepared.member()
+        self.prepared.groups()
     }
 
     /// Restores the state, and starts the node.

@@ -1,6 +1,6 @@
 //! Three servers that agree on every write: founded, killed, restarted, outvoted.
 
-use crate::support::{Varve, command, connect, folder, run};
+use crate::support::{Ended, Varve, command, connect, folder, run};
 use crate::tls::Authority;
 use redis::{Connection, RedisResult};
 use std::io::{BufRead, BufReader};
@@ -72,11 +72,20 @@ impl TestNode {
         line.expect("it is there").to_owned()
     }
 
-    fn kill(&mut self) {
+    pub fn is_running(&self) -> bool {
+        self.varve.is_some()
+    }
+
+    pub fn kill(&mut self) {
         self.varve.take().expect("it runs").kill();
     }
 
-    fn restart(&mut self) {
+    /// Tells it to end, and waits for that.
+    pub fn stop(&mut self) -> Ended {
+        self.varve.take().expect("it runs").stop()
+    }
+
+    pub fn restart(&mut self) {
         self.varve = Some(start(&self.folder.1, self.port, self.timeout_ms, &self.more));
     }
 
@@ -100,23 +109,31 @@ pub fn ask<T: redis::FromRedisValue>(
 
 /// Three nodes, of which the first founded the cluster, and all vote.
 pub fn three(timeout_ms: u32) -> [TestNode; 3] {
-    let nodes = [(); 3].map(|()| TestNode::new(timeout_ms));
+    three_of(timeout_ms, &[])
+}
+
+/// The same; `more` is at the end of the first one's command line.
+pub fn three_of(timeout_ms: u32, more: &[&str]) -> [TestNode; 3] {
+    let more: Vec<String> = more.iter().map(ToString::to_string).collect();
+    let first = TestNode::with(timeout_ms, |_| more.clone());
+    let nodes = [first, TestNode::new(timeout_ms), TestNode::new(timeout_ms)];
     let _: () = nodes[0].ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
     let port = nodes[0].port.to_string();
     // To it, and from it.
     let _: () = nodes[1].ask(&["CLUSTER", "MEET", "127.0.0.1", &port]).unwrap();
     let other = nodes[2].port.to_string();
     let _: () = nodes[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &other]).unwrap();
-    until("all three belong", || nodes.iter().all(|node| replicas(node) == 2));
+    until("all three belong", || nodes.iter().all(|node| members(node) == 3));
     until("all three vote", || nodes[0].info("varve_cluster_voters") == "3");
     nodes
 }
 
-/// How many nodes follow the leader, as a node sees it.
-fn replicas(node: &TestNode) -> usize {
-    // Who is loading a snapshot says nothing.
+/// How many nodes lead slots or follow, as a node sees it.
+fn members(node: &TestNode) -> usize {
     let nodes: String = node.ask(&["CLUSTER", "NODES"]).unwrap_or_default();
-    nodes.lines().filter(|line| line.contains("slave") && line.contains(" connected")).count()
+    let has_slots = |line: &str| line.split(' ').count() > 8;
+    let belongs = |line: &&str| line.contains("slave") || has_slots(line);
+    nodes.lines().filter(belongs).filter(|line| line.contains(" connected")).count()
 }
 
 /// Which of the nodes that run leads.
@@ -328,7 +345,7 @@ fn a_node_that_is_forgotten_belongs_no_longer_and_slots_are_given_once() {
     let refused = error(nodes[0].ask(&["CLUSTER", "ADDSLOTS", "7"]));
     assert!(refused.contains("Slot 7 is already busy"), "{refused}");
     for (words, why) in [
-        (&["DELSLOTS", "7"][..], "The group has all slots or is none"),
+        (&["DELSLOTS", "7"][..], "The groups of a cluster have all slots"),
         (&["FLUSHSLOTS"], "DB must be empty"),
         (&["RESET"], "master nodes containing keys"),
     ] {
@@ -337,7 +354,7 @@ fn a_node_that_is_forgotten_belongs_no_longer_and_slots_are_given_once() {
     }
     let _: () = nodes[0].ask(&["FLUSHALL"]).unwrap();
     for (word, why) in [
-        ("FLUSHSLOTS", "The group has all slots or is none"),
+        ("FLUSHSLOTS", "The groups of a cluster have all slots"),
         ("RESET", "A node does not leave its group by itself"),
     ] {
         let refused = error(nodes[0].ask(&["CLUSTER", word]));

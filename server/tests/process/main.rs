@@ -7,6 +7,7 @@ mod busy;
 #[cfg(feature = "cluster")]
 mod cluster;
 #[cfg(feature = "cluster")]
+mod cluster_groups;
 mod cluster_messages;
 mod data;
 mod debug;

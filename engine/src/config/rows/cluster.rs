@@ -18,6 +18,14 @@ pub(super) static ROWS: &[Directive] = &[
     .kept()
     .immutable(),
     integer(
+        Id::ClusterGroups,
+        "cluster-groups",
+        (1, 64),
+        1,
+        "Groups that divide the slots of a cluster founded here",
+    )
+    .immutable(),
+    integer(
         Id::ClusterNodeTimeout,
         "cluster-node-timeout",
         NATURAL_LONG,

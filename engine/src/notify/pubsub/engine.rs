@@ -2,9 +2,11 @@
 
 use super::Space;
 use crate::clients::Event;
+use crate::commit::slot;
 use crate::engine::Engine;
 use crate::tuning::OutputClass;
 use hashbrown::HashSet;
+use std::ops::Range;
 
 impl Engine {
     /// Delivers a message that was published at another server to the subscribers at this one.
@@ -14,11 +16,12 @@ impl Engine {
         self.pubsub.publish(shard, channel, payload, limit, None)
     }
 
-    /// Ends all subscriptions to shard channels, and tells the clients: another server has the slots
-    /// now.
-    pub fn oust_shards(&self) {
+    /// Ends the subscriptions of clients that have subscribed to shard channels of these slots, and tells
+    /// them: another server has the slots now.
+    pub fn oust_shards(&self, slots: Range<u16>) {
         let mut told = HashSet::new();
-        for client in self.pubsub.listeners_where(Space::Shard, |_| true) {
+        for client in self.pubsub.listeners_where(Space::Shard, |name| slots.contains(&slot(name)))
+        {
             if told.insert(client.id) {
                 client.send(Event::Ousted, 0);
             }

@@ -1,8 +1,12 @@
 //! Three nodes with real engines. Their disks and their network need no time.
 
+mod groups;
+mod suite;
+
 use crate::loading::Bounds;
 use crate::{
-    Flaws, Member, Node, NodeConfig, Opened, Output, Packet, Restoring, State, contents_of,
+    FIRST_GROUP, Flaws, Member, Node, NodeConfig, Opened, Output, Packet, Restoring, State,
+    contents_of,
 };
 use consensus::testing::Disk;
 use consensus::{Files as _, MessageKind, NodeId, Settings};
@@ -12,14 +16,13 @@ use engine::replay::Replayer;
 use engine::testing::{Harness, START_MS, text};
 use engine::{Engine, Environment, NoHost, Parts};
 use runtime::Now;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
-use storage::journal::{Appended, Fate, Position, Refusal, Withholds};
-use storage::{Db, Journal};
-use storage_memory::{Config, MemoryBackend};
+use storage::Journal;
+use storage::journal::Fate;
+use storage_memory::{BySlot, Config, MemoryBackend};
 
 /// A node, its clients, and its disk.
 struct TestNode {
@@ -47,8 +50,15 @@ struct Trio {
 const RECORD_MAX: usize = 2 << 20;
 
 fn start(id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> TestNode {
+    start_with(1, id, disk, now)
+}
+
+/// A node of so many groups.
+fn start_with(groups: u16, id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> TestNode {
     let config = NodeConfig {
         seed: 7,
+        groups,
+        units: 4,
         founders: vec![1, 2, 3],
         addresses: (1..=3).map(|id| (id, format!("node:{id}").into())).collect(),
         settings: Settings { record_max: RECORD_MAX, ..Settings::new(id) },
@@ -63,12 +73,13 @@ fn start(id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> TestNode {
         Now { wall_ms: START_MS + mono_us / 1_000, mono_us }
     };
     let started = clock();
-    let opened = Opened::open(config, disk.clone(), Arc::new(clock), Box::new(|| {})).unwrap();
+    let opened = Opened::open(config, disk.clone(), Arc::new(clock), Arc::new(|| {})).unwrap();
     let backend = MemoryBackend::new(Config { shards: 4, databases: 1, ..Config::default() });
+    let backend = BySlot::new(backend, engine::commit::slot);
     let environment = Environment { stopwatch: || 0, seed: id, started, host: Arc::new(NoHost) };
     let parts = Parts {
         backend: Arc::new(backend),
-        journal: Some(opened.member.clone()),
+        journal: Some(opened.groups.clone()),
         config: Arc::new(ConfigStore::new()),
         commands: commands::all(),
         environment,
@@ -86,8 +97,14 @@ fn start(id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> TestNode {
 
 impl Trio {
     fn new() -> Trio {
+        Trio::of(1)
+    }
+
+    /// Nodes of so many groups.
+    fn of(groups: u16) -> Trio {
         let now = Arc::new(AtomicU64::new(1_000_000));
-        let nodes = (1..=3).map(|id| (id, start(id, Disk::default(), &now))).collect();
+        let start = |id| start_with(groups, id, Disk::default(), &now);
+        let nodes = (1..=3).map(|id| (id, start(id))).collect();
         Trio { nodes, now, away: Vec::new(), asked: 0 }
     }
 
@@ -105,11 +122,11 @@ impl Trio {
                         Output::Capture(capture) => host.node.captured(capture.run()).unwrap(),
                         Output::Keep(keeping) => host.node.kept(keeping.run()).unwrap(),
                         Output::Snapshot(wanted) => {
-                            let (message, mut snapshot) = *wanted;
+                            let (group, message, mut snapshot) = *wanted;
                             let most = snapshot.length() as usize;
                             let data = snapshot.piece(most).unwrap().unwrap_or_default().into();
-                            host.node.snapshot_sent(message.to, true);
-                            packets.push(Packet { message, data: Some(State::Bytes(data)) });
+                            host.node.snapshot_sent(group, message.to, true);
+                            packets.push(Packet { group, message, data: Some(State::Bytes(data)) });
                         }
                         Output::Restore(restoring) if host.slow => host.loading = Some(restoring),
                         Output::Restore(restoring) => host.node.restored(restoring.run()).unwrap(),
@@ -435,7 +452,7 @@ fn who_loads_a_snapshot_votes_and_does_not_lead() {
     let (mut trio, leader, late) = loading_follower();
     let third = trio.followers(leader)[1];
     let _ = trio.host(leader).node.member().with(|group| group.transfer(late));
-    trio.host(late).node.take_over(true);
+    trio.host(late).node.take_over(FIRST_GROUP, true);
     (0..15).for_each(|_| trio.pass(100));
     assert_eq!(trio.nodes[&late].node.member().leader(), Some(leader));
     trio.away = vec![leader];
@@ -469,7 +486,7 @@ fn a_leader_that_makes_its_state_again_for_long_hands_over() {
 #[test]
 fn what_waits_for_a_state_is_bounded_and_done_bit_by_bit() {
     let (mut trio, leader, late) = loading_follower();
-    trio.host(late).node.bounds = Bounds { waiting: 2_000, turn: 500 };
+    trio.host(late).node.set_bounds(Bounds { waiting: 2_000, turn: 500 });
     for at in 0..20 {
         assert_eq!(trio.ask(leader, &format!("SET more:{at} {at}")), "OK");
     }
@@ -633,62 +650,3 @@ fn who_wants_no_promise_waits_for_nobody() {
     let replies = trio.host(leader).clients.replies("client");
     assert_eq!(replies.iter().map(text).collect::<Vec<_>>(), ["\"1\""]);
 }
-
-thread_local! {
-    /// The nodes of the test that runs the suite of journals on this thread.
-    static NODES: RefCell<Option<Trio>> = const { RefCell::new(None) };
-}
-
-/// The leader's member as a journal. `sync` lets the nodes do their work.
-struct Leader(Arc<Member>);
-
-impl Leader {
-    fn elect() -> Arc<Leader> {
-        let mut trio = Trio::new();
-        let id = trio.elect(0);
-        let member = trio.host(id).node.member().clone();
-        NODES.set(Some(trio));
-        Arc::new(Leader(member))
-    }
-}
-
-impl Journal for Leader {
-    fn append(&self, slot: u16, db: Db, effect: &[&[u8]]) -> Appended {
-        self.0.append(slot, db, effect)
-    }
-
-    fn append_encoded(&self, slot: u16, db: Db, resp: &[u8]) -> Appended {
-        self.0.append_encoded(slot, db, resp)
-    }
-
-    fn append_atomic(&self, slot: u16, effects: &[(Db, Vec<Vec<u8>>)]) -> Appended {
-        self.0.append_atomic(slot, effects)
-    }
-
-    fn admit(&self, slot: u16) -> Result<(), Refusal> {
-        self.0.admit(slot)
-    }
-
-    fn may_refuse(&self) -> bool {
-        self.0.may_refuse()
-    }
-
-    fn write_up_to(&self, position: Position) {
-        self.0.write_up_to(position);
-    }
-
-    fn poll(&self, position: Position, waker: &Waker) -> Fate {
-        self.0.poll(position, waker)
-    }
-
-    fn withholds(&self) -> Withholds {
-        self.0.withholds()
-    }
-
-    fn sync(&self) -> storage::Result<()> {
-        NODES.with_borrow_mut(|trio| trio.as_mut().unwrap().settle());
-        Ok(())
-    }
-}
-
-storage::testing::journals::journals!(leader, || (Leader::elect(), ()));
