@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . ci/lib.sh
 ports=() pids=()
-trap 'kill -9 ${pids[@]+"${pids[@]}"} 2>/dev/null || true; rm -rf "$folder"' EXIT
+trap 'kill -9 ${pids[@]+"${pids[@]}"} 2>/dev/null || true; wait 2>/dev/null; rm -rf "$folder"' EXIT
 until_so() { # until_so WHAT COMMAND…: waits for a minute at most
     local what=$1; shift
     for _ in $(seq 300); do

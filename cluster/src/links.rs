@@ -24,7 +24,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
@@ -65,8 +65,9 @@ struct Link {
     /// behind them.
     posts: Queue<Post>,
     client: Mutex<Option<PeersClient>>,
-    /// Whether a snapshot is being sent. Only one is sent at a time.
-    busy: AtomicBool,
+    /// Held while a snapshot is sent: one at a time, in turn, so that they leave the messages a share of
+    /// the connection's window.
+    turn: tokio::sync::Mutex<()>,
     seen: Mutex<Seen>,
 }
 
@@ -424,7 +425,7 @@ async fn keep_greeting(
     }
 }
 
-/// Sends a snapshot, unless another one is being sent to that node. Returns when the node has taken
+/// Sends a snapshot, once those before it have been sent to that node. Returns when the node has taken
 /// it.
 async fn send_snapshot(
     shared: &Shared,
@@ -433,25 +434,13 @@ async fn send_snapshot(
 ) -> Result<(), String> {
     let link = shared.links.lock().get(&message.1.to).cloned();
     let link = link.ok_or("nobody knows that node")?;
+    let _turn = link.turn.lock().await;
     let client = link.client.lock().clone();
     let mut client = client.ok_or("there is no connection")?;
-    if link.busy.swap(true, Ordering::SeqCst) {
-        return Err("another one is on its way".into());
-    }
-    let _free = Free(link);
     let (pieces, read) = mpsc::channel(PIECES);
     let book = shared.hub.book();
     tokio::task::spawn_blocking(move || read_pieces(&book, message, snapshot, &pieces));
     client.snapshot(ReceiverStream::new(read)).await.map_err(|error| error.to_string())
-}
-
-/// Permits the next snapshot when dropped, however this one ended.
-struct Free(Arc<Link>);
-
-impl Drop for Free {
-    fn drop(&mut self) {
-        self.0.busy.store(false, Ordering::SeqCst);
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use consensus::{Base, FileError, Files as _, GroupId, Message, MessageKind, Snap
 use member::{Packet, State};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -32,8 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Receiver {
     hub: Arc<Hub>,
     inbox: Inbox,
-    /// Whether a snapshot is arriving. Only one is accepted at a time.
-    busy: AtomicBool,
+    /// Held while a snapshot arrives: one at a time, in turn.
+    turn: tokio::sync::Mutex<()>,
     /// The number of snapshots that have begun to arrive.
     snapshots: AtomicU64,
     deliver: Deliver,
@@ -57,8 +57,8 @@ fn ends<T>(request: &Request<T>) -> (String, String) {
 impl Receiver {
     /// Passes published messages to `deliver`, and everything else to `inbox`.
     pub fn new(hub: Arc<Hub>, inbox: Inbox, deliver: Deliver) -> Receiver {
-        let (busy, snapshots) = (AtomicBool::new(false), AtomicU64::new(0));
-        Receiver { hub, inbox, busy, snapshots, deliver }
+        let (turn, snapshots) = (tokio::sync::Mutex::new(()), AtomicU64::new(0));
+        Receiver { hub, inbox, turn, snapshots, deliver }
     }
 
     fn refuse(&self, from: u64, host: &str, why: crate::book::Stranger) -> Status {
@@ -249,25 +249,14 @@ impl Peers for Receiver {
         self: Arc<Self>,
         request: Request<Streaming<Chunk>>,
     ) -> Result<Response<Done>, Status> {
-        if self.busy.swap(true, Ordering::SeqCst) {
-            return Err(Status::resource_exhausted("another snapshot is on its way"));
-        }
-        let _free = Free(self.clone());
+        // Who waits has sent what fits into the window of its stream.
+        let _turn = self.turn.lock().await;
         let (packet, mut received) = self.collect(request).await?;
         received.is_taken = self.deliver(packet);
         match received.is_taken {
             true => Ok(Response::new(Done {})),
             false => Err(Status::resource_exhausted("too much waits here")),
         }
-    }
-}
-
-/// Permits the next snapshot when dropped, however this one ended.
-struct Free(Arc<Receiver>);
-
-impl Drop for Free {
-    fn drop(&mut self) {
-        self.0.busy.store(false, Ordering::SeqCst);
     }
 }
 

@@ -66,7 +66,7 @@ fn snapshot(data: &[u8], altered: Option<usize>) -> SnapshotReader {
 /// Whether the driver is told that its snapshot has arrived.
 fn was_sent(side: &Side) -> bool {
     let event = side.outlet.events.recv_timeout(Duration::from_secs(30)).unwrap();
-    let Event::SnapshotSent(1, 1, sent) = event else { panic!("nothing else is told") };
+    let Event::SnapshotSent(_, 1, sent) = event else { panic!("nothing else is told") };
     sent
 }
 
@@ -130,6 +130,12 @@ fn messages_arrive_in_order_and_snapshots_whole() {
     two.links.send_snapshot(1, packet(0, true).message, snapshot(&[], None));
     assert!(arrived(&one).is_empty());
     assert!(was_sent(&two));
+    // Those of several groups take turns.
+    (1..=5).for_each(|group| {
+        two.links.send_snapshot(group, packet(0, true).message, snapshot(&data, None));
+    });
+    (1..=5).for_each(|_| assert_eq!(arrived(&one), data));
+    assert!((1..=5).all(|_| was_sent(&two)));
     // What is damaged on the disk of who sends it never counts as whole.
     two.links.send_snapshot(1, packet(0, true).message, snapshot(&data, Some(2_000_000)));
     assert!(!was_sent(&two));
