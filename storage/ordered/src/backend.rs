@@ -53,6 +53,8 @@ pub struct OrderedBackend {
     /// A script runs that may hold its shards for long.
     pub(super) busy: Busy,
     pub(super) waits: Waits,
+    /// The number of crashes before this start, about: what an earlier session has in memory only is lost.
+    pub(super) session: u32,
     /// Nodes of sorted sets' trees.
     pub(super) nodes: Kept<Node>,
     /// Sorted sets without a tree.

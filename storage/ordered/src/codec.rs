@@ -103,6 +103,8 @@ pub struct Ranks {
     pub levels: u8,
     /// A node number not used before.
     pub next_node: u32,
+    /// The last session in which the tree changed, whose counts may be in memory only; 0: all are in records.
+    pub session: u32,
 }
 
 /// The kinds of [`Map`].
@@ -279,7 +281,7 @@ mod tests {
             next_order: 3,
             next_expiry_ms: 77,
             overflow: false,
-            ranks: Ranks { levels: 2, next_node: 70 },
+            ranks: Ranks { levels: 2, next_node: 70, session: 7 },
         };
         let head = Head { expiry_ms: 99, name_bytes: 2, body: Body::Map(map) };
         let record = encode(&head, &[b"ab", b"value"]);

@@ -2,10 +2,12 @@
 //! small sets in score order.
 //!
 //! Everything is named by a version, so it is of one key, whose shard is locked by whoever asks or changes it. What is
-//! kept is as in the engine: a commit removes what it changes before it writes, and puts it back as it is then.
+//! kept is as committed. A value that is *pinned* is newer than its record, and stays until it has been written.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Parts with a lock each.
 const PARTS: u64 = 16;
@@ -13,30 +15,33 @@ const PARTS: u64 = 16;
 /// A version, and a number that distinguishes what is of the same version.
 pub(super) type Id = (u64, u32);
 
-/// Values up to a number of bytes. What does not fit displaces others, which are read again when needed.
+/// Values up to a number of bytes, and pinned ones up to as many. What does not fit displaces others, which are read
+/// again when needed.
 pub(super) struct Kept<V> {
     parts: Vec<Mutex<Part<V>>>,
-    part_bytes_max: usize,
+    bytes_max: usize,
+    pinned_bytes: AtomicUsize,
+}
+
+struct Entry<V> {
+    value: V,
+    bytes: usize,
+    pinned: bool,
 }
 
 struct Part<V> {
-    values: HashMap<Id, (V, usize)>,
+    values: HashMap<Id, Entry<V>>,
+    /// Of those that are not pinned.
     bytes: usize,
 }
 
 impl<V> Part<V> {
-    fn take(&mut self, id: Id) -> Option<V> {
-        let (value, bytes) = self.values.remove(&id)?;
-        self.bytes -= bytes;
-        Some(value)
-    }
-
     /// Drops values, whichever come first, until a quarter is free.
     fn make_room(&mut self, bytes_max: usize) {
         let Part { values, bytes } = self;
-        values.retain(|_, (_, of_value)| {
-            let keeps = *bytes <= bytes_max / 4 * 3;
-            *bytes -= if keeps { 0 } else { *of_value };
+        values.retain(|_, entry| {
+            let keeps = entry.pinned || *bytes <= bytes_max / 4 * 3;
+            *bytes -= if keeps { 0 } else { entry.bytes };
             keeps
         });
     }
@@ -47,7 +52,21 @@ impl<V: Clone> Kept<V> {
     pub(super) fn new(bytes_max: usize) -> Self {
         let part = || Mutex::new(Part { values: HashMap::new(), bytes: 0 });
         let parts = (0..PARTS).map(|_| part()).collect();
-        Kept { parts, part_bytes_max: bytes_max / PARTS as usize }
+        Kept { parts, bytes_max, pinned_bytes: AtomicUsize::new(0) }
+    }
+
+    fn part_bytes_max(&self) -> usize {
+        self.bytes_max / PARTS as usize
+    }
+
+    /// No longer counts an entry that is not there any more.
+    fn forgotten(&self, part_bytes: &mut usize, entry: Entry<V>) -> V {
+        if entry.pinned {
+            self.pinned_bytes.fetch_sub(entry.bytes, Relaxed);
+        } else {
+            *part_bytes -= entry.bytes;
+        }
+        entry.value
     }
 
     fn part(&self, (version, _): Id) -> &Mutex<Part<V>> {
@@ -56,26 +75,59 @@ impl<V: Clone> Kept<V> {
 
     /// The value of this name, if it is kept.
     pub(super) fn get(&self, id: Id) -> Option<V> {
-        self.part(id).lock().values.get(&id).map(|(value, _)| value.clone())
+        self.part(id).lock().values.get(&id).map(|entry| entry.value.clone())
     }
 
     /// The value of this name, which is no longer kept then.
     pub(super) fn take(&self, id: Id) -> Option<V> {
-        self.part(id).lock().take(id)
+        let mut part = self.part(id).lock();
+        let entry = part.values.remove(&id)?;
+        Some(self.forgotten(&mut part.bytes, entry))
     }
 
     /// Keeps a value that takes so many bytes.
     pub(super) fn put(&self, id: Id, value: V, bytes: usize) {
-        let mut part = self.part(id).lock();
-        drop(part.take(id));
-        if bytes > self.part_bytes_max / 4 {
+        drop(self.take(id));
+        if bytes > self.part_bytes_max() / 4 {
             return;
         }
+        let mut part = self.part(id).lock();
         part.bytes += bytes;
-        part.values.insert(id, (value, bytes));
-        if part.bytes > self.part_bytes_max {
-            part.make_room(self.part_bytes_max);
+        part.values.insert(id, Entry { value, bytes, pinned: false });
+        if part.bytes > self.part_bytes_max() {
+            part.make_room(self.part_bytes_max());
         }
+    }
+
+    /// Whether another value may be pinned. Each thread may pin a few more than fit.
+    pub(super) fn may_pin(&self) -> bool {
+        self.pinned_bytes.load(Relaxed) < self.bytes_max
+    }
+
+    /// Keeps a value that is newer than its record, until it is put as one that is not, or taken.
+    pub(super) fn pin(&self, id: Id, value: V, bytes: usize) {
+        drop(self.take(id));
+        self.pinned_bytes.fetch_add(bytes, Relaxed);
+        self.part(id).lock().values.insert(id, Entry { value, bytes, pinned: true });
+    }
+
+    /// The pinned values.
+    pub(super) fn pinned(&self) -> Vec<(Id, V)> {
+        let mut all = Vec::new();
+        for part in &self.parts {
+            let part = part.lock();
+            let pinned = part.values.iter().filter(|(_, entry)| entry.pinned);
+            all.extend(pinned.map(|(&id, entry)| (id, entry.value.clone())));
+        }
+        all
+    }
+
+    /// Forgets everything of a version.
+    pub(super) fn forget(&self, version: u64) {
+        let part = self.part((version, 0)).lock();
+        let ids: Vec<Id> = part.values.keys().filter(|id| id.0 == version).copied().collect();
+        drop(part);
+        ids.into_iter().for_each(|id| drop(self.take(id)));
     }
 }
 
@@ -106,9 +158,26 @@ mod tests {
         for part in &kept.parts {
             let part = part.lock();
             assert_eq!(part.bytes, part.values.len() * 100);
+            assert!(!part.values.contains_key(&(0, 1)));
             assert!((100..=1000).contains(&part.bytes), "{}", part.bytes);
         }
         kept.put((1, 1), 1, 1000);
         assert_eq!(kept.get((1, 1)), None, "it would displace all others");
+    }
+
+    #[test]
+    fn what_is_pinned_stays_until_it_is_put_or_its_version_is_forgotten() {
+        let kept = Kept::new(16 * 1000);
+        (0..4).for_each(|n| kept.pin((n, 1), n, 6000));
+        assert!(!kept.may_pin());
+        (0..10_000).for_each(|n| kept.put((n, 0), n, 100));
+        let mut pinned = kept.pinned();
+        pinned.sort_unstable();
+        assert_eq!(pinned, (0..4).map(|n| ((n, 1), n)).collect::<Vec<_>>());
+        kept.put((0, 1), 0, 100);
+        kept.forget(1);
+        assert_eq!((kept.get((1, 0)), kept.get((1, 1))), (None, None));
+        assert_eq!(kept.pinned().len(), 2);
+        assert!(kept.may_pin());
     }
 }

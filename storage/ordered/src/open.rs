@@ -8,6 +8,7 @@ use super::hashing::Seed;
 use super::kept::Kept;
 use super::keys::{self, DATABASES, VERSIONS};
 use super::kv::{Batch, OrderedKv};
+use super::ranks::Stale;
 use super::waits::Waits;
 use super::{Config, Engine};
 use parking_lot::{Mutex, RwLock};
@@ -21,11 +22,13 @@ const FORMAT: &[u8] = b"format";
 const SEED: &[u8] = b"seed";
 const SHARDS: &[u8] = b"shards";
 const CLEAN: &[u8] = b"clean";
+/// The number of the last session, which ended with [`CLEAN`] or in a crash.
+const SESSION: &[u8] = b"session";
 /// The number of shards that the stored journal positions are for.
 const APPLIED_SHARDS: &[u8] = b"applied-shards";
 
 /// The layout this code reads and writes.
-const FORMAT_NUMBER: &[u8] = b"2";
+const FORMAT_NUMBER: &[u8] = b"3";
 /// Shards at most.
 const SHARDS_MAX: u32 = 4096;
 /// Databases at most.
@@ -65,6 +68,7 @@ impl OrderedBackend {
         let (shards, last) = last_positions(&*kv, shards)?;
         let stored = read_u64(&*kv, SHARDS)?.unwrap_or(u64::from(shards));
         let versions = read_u64(&*kv, VERSIONS)?.unwrap_or(1);
+        let session = session(&*kv)?;
         let backend = OrderedBackend {
             seed,
             shard_shift: 64 - shards.trailing_zeros(),
@@ -81,6 +85,7 @@ impl OrderedBackend {
             snapshotting: AtomicBool::new(false),
             busy: Busy::default(),
             waits: Waits::default(),
+            session,
             nodes: Kept::new(KEPT_BYTES_MAX),
             small: Kept::new(KEPT_BYTES_MAX),
             kv,
@@ -104,6 +109,7 @@ impl OrderedBackend {
         let mut batch = Batch::default();
         batch.delete(keys::SYSTEM, CLEAN.to_vec());
         batch.put(keys::SYSTEM, SHARDS.to_vec(), be(self.shard_count().into()));
+        batch.put(keys::SYSTEM, SESSION.to_vec(), be(self.session.into()));
         self.kv.write(batch)
     }
 
@@ -120,8 +126,9 @@ impl OrderedBackend {
         fits
     }
 
-    /// Stores the counters, to be taken over by the next start.
+    /// Stores what is counted, to be taken over by the next start.
     pub(super) fn mark_clean(&self) -> Result<()> {
+        self.write_counts()?;
         let counts = self.counts.iter().flat_map(|shard| {
             let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
             shard.keys.iter().map(load).zip(shard.expires.iter().map(load))
@@ -146,7 +153,7 @@ impl OrderedBackend {
 
     fn count_db(&self, db: usize, physical: u32, reindex: bool) -> Result<()> {
         let end = keys::meta_past(physical, u64::MAX);
-        let mut batch = Batch::default();
+        let (mut batch, mut stale) = (Batch::default(), Stale::default());
         let mut result = Ok(());
         self.kv.scan(
             keys::META,
@@ -154,7 +161,8 @@ impl OrderedBackend {
             &end,
             false,
             &mut |key, record| {
-                result = self.count_key(db, key, record, reindex.then_some(&mut batch));
+                let index = reindex.then_some(&mut batch);
+                result = self.count_key(db, (key, record), index, &mut stale);
                 if batch.len() >= REBUILD_BATCH && result.is_ok() {
                     result = self.kv.write(std::mem::take(&mut batch));
                 }
@@ -162,15 +170,18 @@ impl OrderedBackend {
             },
         )?;
         result?;
-        if batch.is_empty() { Ok(()) } else { self.kv.write(batch) }
+        if !batch.is_empty() {
+            self.kv.write(batch)?;
+        }
+        self.recount(stale)
     }
 
     fn count_key(
         &self,
         db: usize,
-        key: &[u8],
-        record: &[u8],
+        (key, record): (&[u8], &[u8]),
         index: Option<&mut Batch>,
+        stale: &mut Stale,
     ) -> Result<()> {
         let hash = keys::meta_hash(key).ok_or_else(|| Error::corrupt("a short metadata key"))?;
         let shard = self.shard_of(hash);
@@ -178,6 +189,7 @@ impl OrderedBackend {
         counts.keys[db].fetch_add(1, Ordering::Relaxed);
         // A damaged record still is a key: its own readers report it, the others stay available.
         let Ok((head, ..)) = codec::decode_meta(record) else { return Ok(()) };
+        stale.note(key, record, &head, self.session);
         if head.expiry_ms != 0 {
             counts.expires[db].fetch_add(1, Ordering::Relaxed);
         }
@@ -213,6 +225,13 @@ fn be(number: u64) -> Vec<u8> {
 fn read_u64(kv: &dyn OrderedKv, name: &[u8]) -> Result<Option<u64>> {
     let Some(record) = kv.get(keys::SYSTEM, name)? else { return Ok(None) };
     keys::be64(&record).map(Some).ok_or_else(|| Error::corrupt("a system record"))
+}
+
+/// The number of the session that begins: that of the last one if it has left nothing behind in memory.
+fn session(kv: &dyn OrderedKv) -> Result<u32> {
+    let last = read_u64(kv, SESSION)?.unwrap_or(0);
+    let crashed = u64::from(kv.get(keys::SYSTEM, CLEAN)?.is_none());
+    u32::try_from(last + crashed).map_err(|_| Error::corrupt("the number of a session"))
 }
 
 /// Checks the layout of an existing store, or makes a new one; its seed.

@@ -4,8 +4,11 @@
 //! it. The lowest nodes divide the records into *buckets* of at most [`BUCKET_MAX`], by bounds that
 //! are as short as possible; the nodes above divide those in turn. A node is two records: its
 //! bounds, which change when something is divided or removed, and its counts, which change with
-//! every member. So adding a member writes one short record per level (two for a million members),
-//! and a rank is the sum of the counts left of the path, plus a part of one bucket.
+//! every member. A rank is the sum of the counts left of the path, plus a part of one bucket.
+//!
+//! Bounds are written with the members that they divide. Counts follow from both, so they are kept in memory and
+//! written when a bound of their node changes, when too many are kept, and at the end. After a crash, the start
+//! counts again what the last session has changed.
 //!
 //! The first bound of a node is the place from which its first member may be. A member below it
 //! still belongs to the node, and lowers the bound. So a queue that is consumed from the front is
@@ -13,6 +16,7 @@
 //! would have to visit them.
 
 mod node;
+mod recount;
 
 use super::codec::Ranks;
 use super::keys;
@@ -23,6 +27,7 @@ use smallvec::SmallVec;
 use storage::{Error, Result};
 
 pub(super) use node::{Changes, Node, Place};
+pub(super) use recount::Stale;
 
 /// Sorted sets up to this size have no tree: they are walked.
 pub(super) const TREE_FROM: u64 = if cfg!(test) { 16 } else { 256 };
@@ -327,7 +332,7 @@ impl Tree {
                 begun = before;
             }
         })?;
-        self.ranks = Ranks { levels: 1, next_node: ROOT + 1 };
+        self.ranks = Ranks { levels: 1, next_node: ROOT + 1, ..self.ranks };
         self.put_node(tx, ROOT, &entries);
         Ok(())
     }

@@ -81,6 +81,7 @@ impl OrderedSortedSet<'_, '_> {
             }
             None => return Ok(()),
         }
+        tree.ranks.session = self.0.tx.backend.session;
         self.0.map()?.ranks = tree.ranks;
         Ok(())
     }
@@ -258,6 +259,7 @@ impl OrderedSortedSet<'_, '_> {
         (map.version, map.len, map.ranks) = (version, 0, Ranks::default());
         self.0.changed = true;
         self.0.tx.discard(old, overflow);
+        self.0.tx.nodes.drop_tree(old);
         Ok(len)
     }
 }

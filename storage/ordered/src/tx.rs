@@ -446,6 +446,11 @@ impl<'b> OrderedTx<'b> {
         if let Some((version, nested)) = body.version() {
             self.discard(version, nested);
         }
+        if let Body::Map(map) = body
+            && map.ranks.levels > 0
+        {
+            self.nodes.drop_tree(map.version);
+        }
     }
 
     /// Leaves a version to the cleaner; `nested` when its elements may have chunks of their own.

@@ -283,6 +283,8 @@ impl Tx for OrderedTx<'_> {
 
     fn clear(&mut self, db: Db) -> Result<u64> {
         let old = self.physical(db)?;
+        // All shards are locked. Which of the counts are of this database is not known.
+        self.backend.write_counts()?;
         let total = self.db_len(db);
         for shard in 0..self.backend.shard_count() {
             let (keys, expires) = self.counts_now(shard, db);

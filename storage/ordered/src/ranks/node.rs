@@ -1,7 +1,7 @@
 //! A node of a sorted set's tree: its two records, and how a transaction reads and changes it.
 //!
-//! Nodes in use are kept in memory, decoded. A transaction has its changed nodes beside its batch and encodes
-//! them when it commits, so that a command which adds a thousand members writes each node once.
+//! Nodes in use are kept in memory, decoded. A transaction has its changed nodes beside its batch. When it commits,
+//! those with changed bounds become records, each once, and the others stay in memory.
 
 use super::keys;
 use crate::backend::OrderedBackend;
@@ -14,6 +14,8 @@ use storage::{Error, Result};
 
 /// The node that all others hang from; the child of an entry that leads to a bucket.
 pub(super) const ROOT: u32 = 0;
+/// Nodes whose counts are written at once.
+const NODES_PER_BATCH: usize = 256;
 /// Bytes of an entry in [`Bounds`] before the bounds themselves.
 const ENTRY_BYTES: usize = 6;
 
@@ -42,6 +44,12 @@ impl Bounds {
         }
         entries.iter().for_each(|entry| out.extend_from_slice(&entry.bound));
         Bounds(out)
+    }
+
+    pub(super) fn read(read: &dyn Read, (version, node): Id) -> Result<Self> {
+        let bounds = read.get(keys::ELEMENTS, &keys::rank_bounds(version, node))?;
+        let bounds = bounds.map(Bounds).filter(|bounds| bounds.len() > 0);
+        bounds.ok_or_else(|| Error::corrupt("a sorted set misses a node of its ranks"))
     }
 
     fn u16_at(&self, at: usize) -> usize {
@@ -114,10 +122,7 @@ pub(crate) struct Node {
 impl Node {
     /// Reads a node's records.
     pub(super) fn read(read: &dyn Read, (version, node): Id) -> Result<Self> {
-        let bounds = read.get(keys::ELEMENTS, &keys::rank_bounds(version, node))?;
-        let bounds = bounds.map(Bounds).filter(|bounds| bounds.len() > 0);
-        let bounds =
-            bounds.ok_or_else(|| Error::corrupt("a sorted set misses a node of its ranks"))?;
+        let bounds = Bounds::read(read, (version, node))?;
         let counts = read.get(keys::ELEMENTS, &keys::rank_counts(version, node))?;
         let counts = counts.as_deref().and_then(decode_counts);
         let counts = counts.filter(|counts| counts.len() == bounds.len());
@@ -152,18 +157,26 @@ struct Change {
     node: Option<Node>,
     /// Whether its bounds changed, not only its counts.
     bounds: bool,
+    /// Whether it is committed without its record.
+    pinned: bool,
 }
 
-/// The nodes that a transaction has changed.
+/// The nodes that a transaction has changed, and the versions whose nodes are garbage.
 #[derive(Default)]
-pub(crate) struct Changes(BTreeMap<Id, Change>);
+pub(crate) struct Changes {
+    nodes: BTreeMap<Id, Change>,
+    dropped: Vec<u64>,
+}
 
 impl Changes {
-    /// Puts the changed nodes' records into the batch that is about to be written. They are not kept until that
-    /// has succeeded.
-    pub(crate) fn encode(&self, backend: &OrderedBackend, batch: &mut Batch) {
-        for (&(version, node), change) in &self.0 {
-            backend.nodes.take((version, node));
+    /// Notes that a version is garbage, so that nothing of it needs to be written.
+    pub(crate) fn drop_tree(&mut self, version: u64) {
+        self.dropped.push(version);
+    }
+
+    /// Puts records of changed nodes into the batch that is about to be written.
+    pub(crate) fn encode(&mut self, backend: &OrderedBackend, batch: &mut Batch) {
+        for (&(version, node), change) in &mut self.nodes {
             let (bounds_key, counts_key) =
                 (keys::rank_bounds(version, node), keys::rank_counts(version, node));
             let Some(node) = &change.node else {
@@ -174,25 +187,58 @@ impl Changes {
             if change.bounds {
                 batch.put(keys::ELEMENTS, bounds_key, node.bounds.0.clone());
             }
-            batch.put(keys::ELEMENTS, counts_key, encode_counts(&node.counts));
+            change.pinned = !change.bounds && backend.nodes.may_pin();
+            if !change.pinned {
+                batch.put(keys::ELEMENTS, counts_key, encode_counts(&node.counts));
+            }
         }
     }
 
-    /// Keeps the changed nodes, which have been written.
+    /// Keeps the changed nodes, which have been committed.
     pub(crate) fn keep(self, backend: &OrderedBackend) {
-        for (id, change) in self.0 {
-            if let Some(node) = change.node {
-                let size = node.size();
-                backend.nodes.put(id, node, size);
+        for (id, change) in self.nodes {
+            let Some(node) = change.node else {
+                backend.nodes.take(id);
+                continue;
+            };
+            let size = node.size();
+            match change.pinned {
+                true => backend.nodes.pin(id, node, size),
+                false => backend.nodes.put(id, node, size),
             }
         }
+        self.dropped.into_iter().for_each(|version| backend.nodes.forget(version));
+    }
+}
+
+impl OrderedBackend {
+    /// Writes the counts that are in memory only. All shards are locked, or nobody uses the store any more.
+    ///
+    /// # Errors
+    /// Fails as the engine does; then counts may still be in memory only.
+    pub(crate) fn write_counts(&self) -> Result<()> {
+        for some in self.nodes.pinned().chunks(NODES_PER_BATCH) {
+            let mut batch = Batch::default();
+            for &((version, number), ref node) in some {
+                // What is cleaned away must not come back: the root goes with the rest.
+                if self.kv.get(keys::ELEMENTS, &keys::rank_bounds(version, ROOT))?.is_some() {
+                    let record = encode_counts(&node.counts);
+                    batch.put(keys::ELEMENTS, keys::rank_counts(version, number), record);
+                }
+            }
+            self.write(batch)?;
+            for (id, node) in some {
+                self.nodes.put(*id, node.clone(), node.size());
+            }
+        }
+        Ok(())
     }
 }
 
 impl OrderedTx<'_> {
     /// A node, as this transaction sees it.
     pub(super) fn node(&self, id: Id) -> Result<Node> {
-        if let Some(change) = self.nodes.0.get(&id) {
+        if let Some(change) = self.nodes.nodes.get(&id) {
             let node = change.node.clone();
             return node.ok_or_else(|| Error::corrupt("a removed node of ranks is referred to"));
         }
@@ -205,17 +251,21 @@ impl OrderedTx<'_> {
     }
 
     pub(super) fn put_counts(&mut self, id: Id, counts: Vec<u64>) -> Result<()> {
-        let bounds = self.nodes.0.get(&id).is_some_and(|change| change.bounds);
+        let bounds = self.nodes.nodes.get(&id).is_some_and(|change| change.bounds);
         let node = Node { counts: Arc::new(counts), ..self.node(id)? };
-        self.nodes.0.insert(id, Change { node: Some(node), bounds });
+        self.change_node(id, Some(node), bounds);
         Ok(())
     }
 
+    fn change_node(&mut self, id: Id, node: Option<Node>, bounds: bool) {
+        self.nodes.nodes.insert(id, Change { node, bounds, pinned: false });
+    }
+
     pub(super) fn put_node(&mut self, id: Id, entries: &[Child]) {
-        self.nodes.0.insert(id, Change { node: Some(Node::of(entries)), bounds: true });
+        self.change_node(id, Some(Node::of(entries)), true);
     }
 
     pub(super) fn delete_node(&mut self, id: Id) {
-        self.nodes.0.insert(id, Change { node: None, bounds: true });
+        self.change_node(id, None, true);
     }
 }

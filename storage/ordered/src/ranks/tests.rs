@@ -47,6 +47,25 @@ impl Fixture {
         tree
     }
 
+    /// A node as it is committed.
+    fn node(&self, id: crate::kept::Id) -> Node {
+        let kept = self.backend.nodes.get(id);
+        kept.unwrap_or_else(|| Node::read(&self.kv, id).expect("a node"))
+    }
+
+    /// The store after an orderly end, or after a crash.
+    fn opened_again(self, orderly: bool) -> Self {
+        let Fixture { kv, backend } = self;
+        if orderly {
+            drop(backend);
+        } else {
+            // Its end would write what is in memory.
+            std::mem::forget(backend);
+        }
+        let backend = OrderedBackend::over(Box::new(kv.clone()), 1, 1).expect("a store opens");
+        Fixture { kv, backend }
+    }
+
     /// Every count against the records, every bound against its neighbours; the levels.
     fn check(&self) -> u8 {
         let Some(tree) = self.tree() else { return 0 };
@@ -87,7 +106,7 @@ impl Fixture {
         nodes: &mut usize,
     ) -> &'p [Vec<u8>] {
         *nodes += 1;
-        let Node { bounds, counts } = Node::read(&self.kv, (tree.version, node)).expect("a node");
+        let Node { bounds, counts } = self.node((tree.version, node));
         for (index, &count) in counts.iter().enumerate() {
             assert!(count > 0, "nothing empty is kept");
             assert!(index == 0 || bounds.bound(index - 1) < bounds.bound(index));
@@ -215,7 +234,7 @@ fn a_window_that_moves() {
     let first = keys::place(&first).expect("a place");
     let (mut number, mut begin) = (ROOT, Vec::new());
     for _ in 0..tree.ranks.levels {
-        let Node { bounds, .. } = Node::read(&fixture.kv, (tree.version, number)).expect("a node");
+        let Node { bounds, .. } = fixture.node((tree.version, number));
         (number, begin) = (bounds.child(0), bounds.bound(0).to_vec());
     }
     assert!(begin.as_slice() > first, "reading begins there");
@@ -259,5 +278,56 @@ fn damaged_nodes_are_errors_not_panics() {
             assert!(zset.rank(&[30], false).is_err());
             assert!(zset.remove(&[30]).is_err());
         });
+    }
+}
+
+/// Counts that were in memory only are written at an orderly end, and counted again after a crash.
+#[test]
+fn counts_outlast_the_process() {
+    let (mut fixture, mut random) = (Fixture::new(), Random::new(11));
+    for round in 0..8u64 {
+        for _ in 0..300 {
+            let (member, score) = (random.below(900), random.below(1000) as f64);
+            fixture.on(|zset| {
+                zset.insert(&member.to_be_bytes(), score).expect("inserts");
+            });
+        }
+        let before = fixture.backend.session;
+        assert!(!fixture.backend.nodes.pinned().is_empty(), "most counts are in memory only");
+        let orderly = round % 3 == 0;
+        fixture = fixture.opened_again(orderly);
+        assert_eq!(fixture.backend.session, before + u32::from(!orderly));
+        assert!(fixture.backend.nodes.pinned().is_empty());
+        assert!(fixture.check() >= 2);
+    }
+}
+
+/// Memory of counts that are not written goes with the set, whichever way it goes.
+#[test]
+fn a_set_that_is_dropped_leaves_no_counts() {
+    let key = |backend: &OrderedBackend| Key { db: 0, hash: backend.hash(NAME), bytes: NAME };
+    let removes: [fn(&mut dyn Tx, &Key<'_>); 3] = [
+        |tx, key| assert!(tx.remove(key).expect("removes")),
+        |tx, key| assert_eq!(tx.clear(key.db).expect("clears"), 1),
+        |tx, key| {
+            let mut zset = tx.sorted_set(key, Open::Existing).expect("opens").expect("there");
+            zset.remove_range(&ZRange::Rank { start: 0, end: 99 }).expect("removes");
+        },
+    ];
+    for remove in removes {
+        let fixture = Fixture::new();
+        for n in 0..90u8 {
+            fixture.on(|zset| {
+                zset.insert(&[n], f64::from(n % 7)).expect("inserts");
+            });
+        }
+        assert!(!fixture.backend.nodes.pinned().is_empty());
+        let key = key(&fixture.backend);
+        let mut once = |tx: &mut dyn Tx| remove(tx, &key);
+        fixture.backend.transact(Locks::All, 1, &mut once).expect("commits");
+        assert!(fixture.backend.nodes.pinned().is_empty());
+        while fixture.backend.maintain(0) {}
+        let fixture = fixture.opened_again(true);
+        assert_eq!(fixture.kv.records(keys::ELEMENTS), 0, "nothing is left");
     }
 }

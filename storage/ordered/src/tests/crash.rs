@@ -6,11 +6,14 @@ use super::*;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use storage::testing::until;
+use storage::types::ZRange;
 use storage::{NewExpiry, Open};
 
 const DIR: &str = "VARVE_CRASH_DIR";
 const ENGINE: &str = "VARVE_CRASH_ENGINE";
 const KEYS: u64 = 40;
+/// A sorted set in the other database.
+const RANKS: &[u8] = b"ranks";
 /// Beside the store once the child has written something.
 const READY: &str = "ready";
 
@@ -42,9 +45,38 @@ fn child() {
             }
             tx.set_expiry(&one, when).unwrap();
             tx.set_string(&key(&backend, 1, name.as_bytes()), b"seen", NewExpiry::Keep).unwrap();
+            change_ranks(tx, &key(&backend, 1, RANKS), &mut random);
         });
         backend.maintain(0);
         std::fs::write(Path::new(&dir).with_file_name(READY), b"").unwrap();
+    }
+}
+
+/// Changes a sorted set with a tree of counts.
+fn change_ranks(tx: &mut dyn Tx, name: &Key<'_>, random: &mut Random) {
+    let mut zset = tx.sorted_set(name, Open::Create).unwrap().unwrap();
+    for _ in 0..random.below(9) {
+        let member = random.below(500).to_be_bytes();
+        if random.below(4) == 0 {
+            zset.remove(&member).unwrap();
+        } else {
+            zset.insert(&member, random.below(100) as f64).unwrap();
+        }
+    }
+}
+
+/// Every member has the rank that it has in order.
+fn check_ranks(tx: &mut dyn Tx, name: &Key<'_>) {
+    let mut zset = tx.sorted_set(name, Open::Existing).unwrap().expect("it was written");
+    let (mut members, all) = (Vec::new(), ZRange::Rank { start: 0, end: u64::MAX });
+    let mut note = |member: &[u8], score: f64| {
+        members.push((member.to_vec(), score));
+        true
+    };
+    zset.range(&all, false, 0, u64::MAX, &mut note).unwrap();
+    assert_eq!(zset.len().unwrap(), members.len() as u64);
+    for (rank, (member, score)) in (0..).zip(&members) {
+        assert_eq!(zset.rank(member, false).unwrap(), Some((rank, *score)));
     }
 }
 
@@ -113,6 +145,7 @@ fn check(backend: &OrderedBackend, round: u64) {
         expiring += usize::from(matches!(expiry, Some(Some(_))));
         found += 2 * u64::from(one.is_some());
     }
+    at(backend, 1, |tx| check_ranks(tx, &key(backend, 1, RANKS)));
     assert!(found > 0, "the child wrote something before round {round} ended");
     assert_eq!(backend.len(0), found);
     assert_eq!(backend.expires_len(0), expiring as u64);
