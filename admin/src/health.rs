@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use engine::Engine;
-use engine::engine::Gate;
+use engine::gate::Gate;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;

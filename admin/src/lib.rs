@@ -14,6 +14,7 @@
 //! | [`access`] | authorization |
 //! | [`health`] | whether the server is alive, and whether it is ready |
 //! | [`metrics`] | the figures in Prometheus's format |
+//! | `routes` | all paths of the port |
 //! | `command` | commands as JSON, for programs without a client library |
 //! | `page` | a page for people, which reads the others |
 //! | [`state`] | figures, configuration, clients, slow commands and hot keys as JSON |
@@ -23,15 +24,14 @@ mod command;
 pub mod health;
 pub mod metrics;
 mod page;
+mod routes;
 pub mod serving;
 pub mod state;
 
 pub use access::Access;
 pub use health::Check;
+pub use routes::router;
 
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
 use engine::Engine;
 use runtime::Clock;
 use std::sync::Arc;
@@ -49,25 +49,4 @@ pub struct Admin {
     pub checks: Vec<Box<dyn Check>>,
     /// The authorization of requests.
     pub access: Access,
-}
-
-/// All paths of the admin port.
-pub fn router(admin: Admin) -> Router {
-    let admin = Arc::new(admin);
-    Router::new()
-        .route("/", get(page::document))
-        .route("/page.js", get(page::script))
-        .route("/metrics", get(metrics::metrics))
-        .route("/health", get(health::ready))
-        .route("/health/ready", get(health::ready))
-        .route("/health/live", get(health::live))
-        .route("/info", get(state::info))
-        .route("/config", get(state::config))
-        .route("/clients", get(state::clients))
-        .route("/slowlog", get(state::slow))
-        .route("/hotkeys", get(state::hot))
-        .route(COMMAND_PATH, post(command::command))
-        .layer(DefaultBodyLimit::max(command::BODY_MAX))
-        .layer(axum::middleware::from_fn_with_state(admin.clone(), access::guard))
-        .with_state(admin)
 }

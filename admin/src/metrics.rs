@@ -95,7 +95,7 @@ impl Figures {
             MetricType::Histogram,
         )?;
         for entry in self.engine.commands.entries() {
-            let histogram = self.engine.stats.histogram(entry.id);
+            let histogram = self.engine.observe.stats.histogram(entry.id);
             if histogram.is_empty() {
                 continue;
             }

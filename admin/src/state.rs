@@ -80,7 +80,15 @@ pub async fn slow(State(admin): State<Arc<Admin>>) -> Json<Value> {
             "arguments": words, "client": entry.peer, "client_name": entry.name,
         })
     };
-    admin.engine.slowlog.newest(SLOW_MAX).into_iter().map(shown).collect::<Vec<_>>().into_json()
+    admin
+        .engine
+        .observe
+        .slowlog
+        .newest(SLOW_MAX)
+        .into_iter()
+        .map(shown)
+        .collect::<Vec<_>>()
+        .into_json()
 }
 
 /// `/hotkeys`: the keys and shards on which most is spent, as `HOTKEYS` found; null without it.
@@ -91,7 +99,7 @@ pub async fn hot(State(admin): State<Arc<Admin>>) -> Json<Value> {
         hot.map(|hot| hot.into_iter().map(shown).collect::<Vec<_>>())
     };
     let shard = |it: &Spent| json!({ "uses": it.uses, "us": it.us, "bytes": it.bytes });
-    let shown = admin.engine.hot_keys.report(admin.clock.now()).map(|report| {
+    let shown = admin.engine.observe.hot_keys.report(admin.clock.now()).map(|report| {
         let shards: Vec<_> = report.shards.iter().map(shard).collect();
         json!({
             "is_active": report.is_active, "sample_ratio": report.ratio,

@@ -166,7 +166,7 @@ impl Prepared {
 }
 
 fn surroundings(engine: &Arc<Engine>, clock: Clock) -> Surroundings {
-    let (breakers, engine) = (engine.breakers.clone(), Arc::downgrade(engine));
+    let (breakers, engine) = (engine.peers.breakers.clone(), Arc::downgrade(engine));
     let deliver = move |post: &Post| {
         if let Some(engine) = engine.upgrade() {
             engine.deliver(post.shard, &post.channel, &post.payload);

@@ -136,7 +136,7 @@ fn reset(cx: &mut Cx<'_>) -> Outcome {
         let names: Vec<_> = cx.session.subscriptions(space).cloned().collect();
         for name in names {
             cx.session.remove_subscription(space, &name);
-            cx.engine.pubsub.unsubscribe(space, &name, cx.session.client());
+            cx.engine.notify.pubsub.unsubscribe(space, &name, cx.session.client());
         }
     }
     let client = cx.session.client().clone();

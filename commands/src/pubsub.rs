@@ -56,7 +56,7 @@ fn subscribe_to(cx: &mut Cx<'_>, space: Space) -> Outcome {
         // Before the first message, which other threads may send at once.
         confirm(cx, space, words(space).0, Some(&name));
         if added {
-            cx.engine.pubsub.subscribe(space, &name, cx.session.client());
+            cx.engine.notify.pubsub.subscribe(space, &name, cx.session.client());
         }
     }
     Ok(())
@@ -73,7 +73,7 @@ fn unsubscribe_from(cx: &mut Cx<'_>, space: Space) -> Outcome {
     }
     for name in names {
         if cx.session.remove_subscription(space, &name) {
-            cx.engine.pubsub.unsubscribe(space, &name, cx.session.client());
+            cx.engine.notify.pubsub.unsubscribe(space, &name, cx.session.client());
         }
         confirm(cx, space, word, Some(&name));
     }
@@ -122,7 +122,7 @@ fn reply_channels(cx: &mut Cx<'_>, space: Space) -> Outcome {
     if cx.argc() > 3 {
         return Err(subcommand_syntax(cx.args));
     }
-    let channels = cx.engine.pubsub.channels(space, cx.args.get(2));
+    let channels = cx.engine.notify.pubsub.channels(space, cx.args.get(2));
     cx.reply.array(channels.len());
     channels.iter().for_each(|channel| cx.reply.bulk(channel));
     Ok(())
@@ -133,7 +133,7 @@ fn reply_listeners(cx: &mut Cx<'_>, space: Space) -> Outcome {
     cx.reply.array(channels.len() * 2);
     for channel in channels.iter() {
         cx.reply.bulk(channel);
-        cx.reply.integer(cx.engine.pubsub.listeners(space, channel) as i64);
+        cx.reply.integer(cx.engine.notify.pubsub.listeners(space, channel) as i64);
     }
     Ok(())
 }
@@ -155,7 +155,7 @@ fn pubsub_shardnumsub(cx: &mut Cx<'_>) -> Outcome {
 }
 
 fn pubsub_numpat(cx: &mut Cx<'_>) -> Outcome {
-    cx.reply.integer(cx.engine.pubsub.len(Space::Pattern) as i64);
+    cx.reply.integer(cx.engine.notify.pubsub.len(Space::Pattern) as i64);
     Ok(())
 }
 

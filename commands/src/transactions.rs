@@ -1,9 +1,10 @@
 //! Transactions: MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 
+use engine::Engine;
 use engine::command::{Flag::*, Group, LockRule, SPEC, Spec, key_range};
 use engine::cx::Cx;
-use engine::engine::{Engine, Gate};
 use engine::failure::{Outcome, failure};
+use engine::gate::Gate;
 use resp::Request;
 use storage::{Db, ShardSet};
 
@@ -50,7 +51,11 @@ fn watch_locks(engine: &Engine, _: Db, request: Request<'_>) -> ShardSet {
         shards.add(engine.backend.shard_of(engine.backend.hash(key)));
     }
     let busy = engine.gate().contains(Gate::BUSY);
-    if busy && !engine.is_aside_of_scripts(shards.locks()) { ShardSet::new() } else { shards }
+    if busy && !engine.scripting.running.is_aside(shards.locks(), engine.backend.shard_count()) {
+        ShardSet::new()
+    } else {
+        shards
+    }
 }
 
 fn unwatch(cx: &mut Cx<'_>) -> Outcome {

@@ -1,6 +1,6 @@
 //! Tests of the records of `CAPTURE`, and of its treatment of a slow reader.
 
-use engine::engine::Gate;
+use engine::gate::Gate;
 use engine::testing::Harness;
 use resp::{Value, encode_command};
 use std::sync::Arc;

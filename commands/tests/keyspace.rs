@@ -104,9 +104,9 @@ fn a_replay_ends_with_the_same_contents() {
 fn reading_counts_hits_and_misses_once_per_key() {
     let mut server = Harness::new(commands::all(), backend());
     let mut lookups = |line: &str| {
-        let before = server.engine().stats.lookups();
+        let before = server.engine().observe.stats.lookups();
         server.run(line);
-        let after = server.engine().stats.lookups();
+        let after = server.engine().observe.stats.lookups();
         (after.0 - before.0, after.1 - before.1)
     };
     for (line, expected) in [

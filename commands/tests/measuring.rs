@@ -3,7 +3,7 @@
 
 use engine::command::{Flag, SPEC, Spec};
 use engine::config::ConfigStore;
-use engine::engine::Gate;
+use engine::gate::Gate;
 use engine::testing::{Harness, Recorder, text};
 use engine::{Cx, Engine, Environment, Host, NoHost, Outcome, Parts};
 use resp::encode_command;
@@ -68,7 +68,7 @@ fn pipeline(server: &mut Harness, lines: &[&str]) {
 
 /// The slow log, oldest first: arguments and microseconds.
 fn slow(server: &Harness) -> Vec<(String, u64)> {
-    let mut entries = server.engine().slowlog.newest(usize::MAX);
+    let mut entries = server.engine().observe.slowlog.newest(usize::MAX);
     entries.reverse();
     let args = |args: &[Vec<u8>]| String::from_utf8_lossy(&args.join(&b' ')).into_owned();
     entries.iter().map(|entry| (args(&entry.args), entry.duration_us)).collect()
@@ -179,7 +179,7 @@ fn transactions_and_scripts_tell_of_what_they_run() {
     ];
     assert_eq!(slow(&server), expected);
     let peers: Vec<_> =
-        server.engine().slowlog.newest(3).into_iter().map(|entry| entry.peer).collect();
+        server.engine().observe.slowlog.newest(3).into_iter().map(|entry| entry.peer).collect();
     assert_eq!(peers, ["test:0", "?:0", "test:0"], "a script is nobody");
 }
 
@@ -188,7 +188,7 @@ fn the_latency_monitor_tells_of_single_commands() {
     let mut server = server();
     server.run("CONFIG SET latency-monitor-threshold 5");
     pipeline(&mut server, &["TAKE 4000", "TAKE 4000", "TAKE 7000", "TAKE 4000"]);
-    let series = server.engine().latency.series(b"fast-command").expect("one was long");
+    let series = server.engine().observe.latency.series(b"fast-command").expect("one was long");
     assert_eq!((series.samples.len(), series.max_ms), (1, 7));
 }
 
@@ -199,7 +199,7 @@ fn an_empty_slow_log_counts_nothing() {
     server.run("CONFIG SET slowlog-log-slower-than 0");
     server.run("PING");
     server.run("CONFIG SET slowlog-max-len 1");
-    assert_eq!(server.engine().slowlog.newest(1)[0].id, 0);
+    assert_eq!(server.engine().observe.slowlog.newest(1)[0].id, 0);
 }
 
 /// A host that has allocated more than any limit.
@@ -218,7 +218,7 @@ fn what_is_done_between_commands_is_told_when_it_is_long() {
         server.run(line);
     }
     let events = |server: &Harness| -> Vec<_> {
-        server.engine().latency.all().into_iter().map(|(name, _)| name).collect()
+        server.engine().observe.latency.all().into_iter().map(|(name, _)| name).collect()
     };
     server.keep_house();
     assert!(events(&server).is_empty());
@@ -226,13 +226,13 @@ fn what_is_done_between_commands_is_told_when_it_is_long() {
     LOOK.set(6_000_000);
     server.keep_house();
     assert_eq!(events(&server), ["expire-cycle", "expire-del"]);
-    server.engine().latency.reset(|_| true);
+    server.engine().observe.latency.reset(|_| true);
     server.engine().set_gate(Gate::LOADING, true);
     server.keep_house();
     server.engine().set_gate(Gate::LOADING, false);
     assert!(events(&server).contains(&"while-blocked-cron"));
     server.run("CONFIG SET maxmemory-policy allkeys-lru maxmemory 100mb");
-    server.engine().latency.reset(|_| true);
+    server.engine().observe.latency.reset(|_| true);
     server.keep_house();
     LOOK.set(0);
     let evicting = ["eviction-cycle", "eviction-del", "eviction-lazyfree"];

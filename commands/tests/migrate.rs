@@ -168,7 +168,7 @@ fn who_goes_or_is_unblocked_changes_nothing() {
     test.server.close("m");
     test.end(&[true], None);
     assert_eq!(test.said("a"), ["(nil)"], "it was deleted all the same");
-    assert_eq!(test.server.engine().blocking.clients(), 0);
+    assert_eq!(test.server.engine().notify.blocking.clients(), 0);
 }
 
 #[test]

@@ -33,16 +33,16 @@ fn nothing_is_left_when_the_last_one_leaves() {
     server.run_as("a", "MGET k l");
     let engine = server.engine().clone();
     let figures = || {
-        let tracking = &engine.tracking;
+        let tracking = &engine.notify.tracking;
         (tracking.keys(), tracking.items(), tracking.prefixes())
     };
     assert_eq!(figures(), (2, 2, 2));
-    assert!(engine.keyspace.has_interest());
+    assert!(engine.notify.keyspace.has_interest());
     server.close("b");
     assert_eq!(figures(), (2, 2, 0));
     server.run_as("a", "RESET");
     assert_eq!(figures(), (0, 0, 0));
-    assert!(!engine.keyspace.has_interest());
+    assert!(!engine.notify.keyspace.has_interest());
 }
 
 #[test]
@@ -52,18 +52,18 @@ fn a_table_that_is_too_large_drops_keys_and_says_so() {
     server.run("CONFIG SET tracking-table-max-keys 5");
     for key in 0..50 {
         server.send("a", &format!("GET key:{key}"));
-        assert!(server.engine().tracking.keys() <= 5);
+        assert!(server.engine().notify.tracking.keys() <= 5);
     }
     let told = received(&mut server, "a");
     let told = told.iter().filter(|line| line.contains("invalidate")).count();
     assert_eq!(told, 45);
     server.run("CONFIG SET tracking-table-max-keys 1");
     server.keep_house();
-    assert_eq!(server.engine().tracking.keys(), 1);
+    assert_eq!(server.engine().notify.tracking.keys(), 1);
     assert_eq!(received(&mut server, "a").len(), 4);
     server.run("CONFIG SET tracking-table-max-keys 0");
     (0..50).for_each(|key| server.send("a", &format!("GET key:{key}")));
-    assert!(server.engine().tracking.keys() >= 50);
+    assert!(server.engine().notify.tracking.keys() >= 50);
 }
 
 #[test]
@@ -76,11 +76,15 @@ fn clients_that_are_gone_do_not_pile_up_at_a_key() {
         server.run_as(&name, "GET hot");
         server.close(&name);
     }
-    assert!(server.engine().tracking.items() <= 32, "{}", server.engine().tracking.items());
+    assert!(
+        server.engine().notify.tracking.items() <= 32,
+        "{}",
+        server.engine().notify.tracking.items()
+    );
     server.run_as("stays", "GET hot");
     server.run("SET hot 1");
     assert_eq!(received(&mut server, "stays").len(), 1);
-    assert_eq!(server.engine().tracking.items(), 0);
+    assert_eq!(server.engine().notify.tracking.items(), 0);
 }
 
 #[test]

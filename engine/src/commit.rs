@@ -17,8 +17,9 @@
 use crate::cluster::{Cluster, Route, too_large};
 use crate::command::{CommandEntry, Group, LockRule};
 use crate::config::Id;
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
 use crate::failure::{Failure, failure};
+use crate::gate::Gate;
 use crate::session::state::{Queued, SessionState};
 use crc::{CRC_16_XMODEM, Crc};
 use resp::Request;
@@ -76,7 +77,7 @@ impl Engine {
         let first = self.cluster.set(cluster).is_ok();
         debug_assert!(first, "a server is in one cluster");
         self.set_gate(Gate::CLUSTER, true);
-        self.keyspace.set_guarded(true);
+        self.notify.keyspace.set_guarded(true);
     }
 
     /// Whether a cluster decides where requests are executed.

@@ -2,77 +2,24 @@
 
 use crate::acl::Acl;
 use crate::clients::Clients;
-use crate::clients::cross_protocol::CrossProtocol;
-use crate::clients::pause::Pause;
 use crate::cluster::Cluster;
 use crate::command::{CommandId, CommandTable, DuplicateCommand, Spec};
 use crate::config::{ConfigStore, Id};
+use crate::gate::{Gate, Gates};
 use crate::host::Host;
-use crate::notify::blocking::Blocking;
-use crate::notify::capture::Captures;
-use crate::notify::keyspace::Keyspace;
-use crate::notify::monitor::Monitors;
-use crate::notify::pubsub::PubSub;
-use crate::notify::tracking::Tracking;
-use crate::observe::hot_keys::HotKeys;
-use crate::observe::latency::LatencyMonitor;
-use crate::observe::rates::Rates;
-use crate::observe::slowlog::SlowLog;
-use crate::observe::stats::Stats;
-use crate::peers::breakers::Breakers;
-use crate::peers::holds::Holds;
+use crate::notify::Notify;
+use crate::observe::Observe;
+use crate::peers::Peers;
 use crate::replication::{Outgoing, Replication, Tee, feed};
 use crate::scripting::Scripting;
 use crate::tuning::Tuning;
-use crate::tuning::switches::{ActiveExpire, Switches};
-use crate::upkeep::client_eviction::ClientEviction;
 use crate::upkeep::eviction::Eviction;
 use ::replication::Id as Id40;
 use runtime::Now;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use storage::random::mix;
 use storage::{Backend, Db, Journal};
-
-bitflags::bitflags! {
-    /// Reasons why commands must be checked more closely before they run.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct Gate: u32 {
-        /// `CLIENT PAUSE` is in force.
-        const PAUSED = 1;
-        /// The journal cannot write: writes are refused.
-        const JOURNAL_FAILED = 1 << 1;
-        /// Memory use exceeds `maxmemory`, and no key can be evicted.
-        const OVER_MEMORY = 1 << 2;
-        /// Memory use exceeds `maxmemory`, and keys can be evicted.
-        const CROWDED = 1 << 29;
-        /// A script has been running for longer than `busy-reply-threshold`.
-        const BUSY = 1 << 30;
-        /// The data are still being loaded.
-        const LOADING = 1 << 3;
-        /// A panic has left half a transaction, so no request is served any more.
-        const BROKEN = 1 << 28;
-        /// There are clients that monitor.
-        const MONITORED = 1 << 4;
-        /// There are clients that capture traffic.
-        const CAPTURED = 1 << 8;
-        /// Times of stages are recorded (`trace`).
-        const TRACED = 1 << 6;
-        /// This server follows a master.
-        const REPLICA = 1 << 9;
-        /// The link to the master is down, and its data must not be shown
-        /// (`replica-serve-stale-data no`).
-        const STALE = 1 << 10;
-        /// A cluster decides where requests are executed.
-        const CLUSTER = 1 << 12;
-        /// There are rate limits.
-        const LIMITED = 1 << 14;
-        /// A share of the requests is refused, because connections wait too long.
-        const OVERLOADED = 1 << 15;
-        /// Fewer replicas than `min-replicas-to-write` follow.
-        const FEW_REPLICAS = 1 << 11;
-    }
-}
 
 /// Time, randomness and the process. The engine does not ask the operating system itself.
 pub struct Environment {
@@ -115,46 +62,16 @@ pub struct Engine {
     pub commands: CommandTable,
     /// All clients.
     pub clients: Clients,
-    /// Evicts clients when they use too much memory.
-    pub(crate) client_eviction: ClientEviction,
-    /// Warns of HTTP requests, and remembers when it did last.
-    pub cross_protocol: CrossProtocol,
-    /// Watched keys and keyspace events.
-    pub keyspace: Keyspace,
-    /// Clients that wait for keys.
-    pub blocking: Blocking,
-    /// The circuit breakers of what this server depends on.
-    pub breakers: Arc<Breakers>,
-    /// Keys that are being sent to another server.
-    pub(crate) holds: Holds,
-    /// Subscriptions.
-    pub pubsub: PubSub,
-    /// Client-side caching.
-    pub tracking: Tracking,
+    /// Notifications of clients.
+    pub notify: Notify,
+    /// Other servers.
+    pub peers: Peers,
+    /// Counters and measurements.
+    pub observe: Observe,
     /// Users.
     pub acl: Acl,
-    /// Counters.
-    pub stats: Stats,
-    /// Slow commands.
-    pub slowlog: SlowLog,
-    /// Keys on which most is spent (`HOTKEYS`).
-    pub hot_keys: HotKeys,
-    /// Slow events (`LATENCY`).
-    pub latency: Arc<LatencyMonitor>,
-    /// Rates per second.
-    pub rates: Rates,
-    /// Clients that see every command (`MONITOR`).
-    pub monitors: Monitors,
-    /// Clients that are sent every request (`CAPTURE`).
-    pub captures: Captures,
     /// Replicas of this server, and its master.
     pub replication: Replication,
-    /// `CLIENT PAUSE`.
-    pub pause: Pause,
-    /// `DEBUG SET-ACTIVE-EXPIRE`.
-    pub active_expire: ActiveExpire,
-    /// Other switches of `DEBUG`.
-    pub switches: Switches,
     /// Chooses the keys to evict when memory use exceeds `maxmemory`.
     pub eviction: Eviction,
     /// Scripts and functions.
@@ -167,7 +84,8 @@ pub struct Engine {
     pub tuning: Tuning,
     pub(crate) exec: CommandId,
     pub(crate) client_reply: CommandId,
-    gate: AtomicU32,
+    /// Reasons why requests are looked at more closely.
+    pub(crate) gates: Gates,
     random: AtomicU64,
 }
 
@@ -200,7 +118,7 @@ impl Engine {
         let (exec, client_reply) = (commands.id_of("exec"), commands.id_of("client|reply"));
         let out = outgoing(parts.environment.seed);
         let engine = Engine {
-            stats: Stats::new(commands.entries().len()),
+            observe: Observe::new(commands.entries().len()),
             random: AtomicU64::new(parts.environment.seed),
             backend: parts.backend,
             tee: Tee::new(parts.journal.clone(), out.clone()),
@@ -208,25 +126,10 @@ impl Engine {
             config: parts.config,
             commands,
             clients: Clients::default(),
-            keyspace: Keyspace::default(),
-            blocking: Blocking::default(),
-            breakers: Arc::default(),
-            holds: Holds::default(),
-            pubsub: PubSub::default(),
-            tracking: Tracking::default(),
+            notify: Notify::default(),
+            peers: Peers::default(),
             acl: Acl::default(),
-            client_eviction: ClientEviction::default(),
-            cross_protocol: CrossProtocol::default(),
-            slowlog: SlowLog::default(),
-            hot_keys: HotKeys::default(),
-            latency: Arc::default(),
-            rates: Rates::default(),
-            monitors: Monitors::default(),
-            captures: Captures::default(),
             replication: Replication::new(out),
-            pause: Pause::default(),
-            active_expire: ActiveExpire::default(),
-            switches: Switches::default(),
             eviction: Eviction::default(),
             scripting: Scripting::default(),
             environment: parts.environment,
@@ -234,7 +137,7 @@ impl Engine {
             tuning: Tuning::default(),
             exec,
             client_reply,
-            gate: AtomicU32::new(0),
+            gates: Gates::default(),
         };
         engine.begin()
     }
@@ -247,7 +150,7 @@ impl Engine {
         let held_up = move || Some(!watches.upgrade()?.overdue(stopwatch()).is_empty());
         engine.backend.when_waiting(Box::new(held_up));
         engine.set_logged(engine.journal.is_some());
-        engine.keyspace.set_guarded(engine.is_to_be_guarded());
+        engine.notify.keyspace.set_guarded(engine.is_to_be_guarded());
         engine.follow_tuning();
         engine.follow_acl();
         engine
@@ -256,7 +159,7 @@ impl Engine {
     /// The reasons that are in force now.
     #[inline]
     pub fn gate(&self) -> Gate {
-        Gate::from_bits_retain(self.gate.load(Ordering::Relaxed))
+        self.gates.get()
     }
 
     /// The destination of effects, if they have one now: the log, the replicas, or both.
@@ -288,10 +191,7 @@ impl Engine {
 
     /// Adds reasons to look closer, or takes them away.
     pub fn set_gate(&self, reasons: Gate, on: bool) {
-        match on {
-            true => self.gate.fetch_or(reasons.bits(), Ordering::SeqCst),
-            false => self.gate.fetch_and(!reasons.bits(), Ordering::SeqCst),
-        };
+        self.gates.set(reasons, on);
     }
 
     /// The next random number (splitmix64 from the environment's seed), for work that belongs to no

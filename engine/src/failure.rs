@@ -2,7 +2,6 @@
 //!
 //! The texts are Redis's (`shared.*` in its server.c): clients match on them.
 
-use crate::command::CommandEntry;
 use resp::Request;
 use std::borrow::Cow;
 
@@ -92,15 +91,6 @@ impl From<storage::Error> for Failure {
 /// `ERR wrong number of arguments …`; `name` as in [`crate::command::CommandEntry::full_name`].
 pub fn wrong_arity(name: &str) -> Failure {
     Failure::text(format!("ERR wrong number of arguments for '{name}' command"))
-}
-
-/// The reason why a known command does not accept a request: the number of its arguments, or a
-/// second word that is no subcommand.
-pub fn not_accepted(entry: &CommandEntry, request: Request<'_>) -> Failure {
-    match !entry.subcommands.is_empty() && request.len() > 1 {
-        true => unknown_subcommand(request),
-        false => wrong_arity(&entry.full_name),
-    }
 }
 
 /// The reply to an unknown command, with the beginning of its arguments as in Redis.

@@ -22,6 +22,7 @@
 //! | `execute` | running a command under its locks, and what follows |
 //! | [`scripting`] | how scripts and functions run, and what sessions share for that |
 //! | [`engine`](mod@engine) | the state that sessions share |
+//! | [`gate`] | the reasons to look at requests more closely |
 //! | [`acl`] | users, and what they may do |
 //! | [`clients`] | the connected clients |
 //! | [`config`], [`tuning`] | directives and their values, and what changes with them while the server runs |
@@ -45,6 +46,7 @@ pub mod cx;
 pub mod engine;
 mod execute;
 pub mod failure;
+pub mod gate;
 pub mod host;
 pub mod notify;
 pub mod observe;

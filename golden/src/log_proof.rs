@@ -28,7 +28,8 @@ pub(crate) fn check(engine: &Arc<Engine>, log: &Recorder) -> Result<(), String> 
     let replayed = &service.0;
     log.replay(replayed).map_err(|error| format!("the log cannot be replayed: {error}"))?;
     compare(&contents(engine.backend.clone()), &contents(replayed.backend.clone()))?;
-    let libraries = |engine: &Engine| engine.library_texts().into_iter().collect::<BTreeSet<_>>();
+    let libraries =
+        |engine: &Engine| engine.scripting.library_texts().into_iter().collect::<BTreeSet<_>>();
     match libraries(engine) == libraries(replayed) {
         true => Ok(()),
         false => Err("the log leads to other function libraries".into()),

@@ -3,7 +3,8 @@
 use crate::output::Fatal;
 use consensus::GroupId;
 use engine::Engine;
-use engine::engine::Gate;
+use engine::gate::Gate;
+use engine::scripting::loading::LibraryLoader;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
@@ -104,7 +105,7 @@ impl Capture {
         let mut libraries = Vec::new();
         let snapshot = engine.backend.clone().snapshot_of(part.range(), &mut || {
             if part.has_libraries {
-                libraries = engine.library_texts();
+                libraries = engine.scripting.library_texts();
             }
             at_cut();
         });
@@ -183,7 +184,7 @@ impl Restoring {
         let source = BufReader::with_capacity(READ_AHEAD, source);
         part.clear(&engine, position)?;
         if part.has_libraries {
-            engine.remove_libraries();
+            engine.scripting.remove_libraries();
         }
         load(&engine, source)
     }
@@ -208,7 +209,9 @@ fn load(engine: &Engine, mut source: impl BufRead) -> Result<(), Fatal> {
                 let loaded = engine.backend.load(DB, &entry.key, entry.expiry_ms, entry.object);
                 loaded.map_err(Fatal::storage)?;
             }
-            Item::Function(text) => engine.restore_library(&text).map_err(Fatal::Damaged)?,
+            Item::Function(text) => {
+                LibraryLoader::new(engine, false).restore(&text).map_err(Fatal::Damaged)?
+            }
             Item::Aux { .. } | Item::ModuleAux { .. } | Item::SelectDb(_) | Item::Resize { .. } => {
             }
         }

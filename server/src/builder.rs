@@ -19,7 +19,8 @@ use crate::system::memory::Allocator;
 use crate::{cluster, replication, system};
 use engine::command::{CommandTable, Spec};
 use engine::config::{ConfigStore, Id, by_id, lookup};
-use engine::engine::Gate;
+use engine::gate::Gate;
+use engine::scripting::loading::LibraryLoader;
 use engine::tuning::durability;
 use engine::{Engine, Environment, Parts};
 use runtime::{Clock, Runtime};
@@ -255,7 +256,7 @@ fn load(
     let log =
         serving.while_loading(|| loading::load(data, &process.persistence, journal_wanted))??;
     std::mem::take(&mut *data.libraries.lock()).iter().try_for_each(|text| {
-        let restored = engine.restore_library(text);
+        let restored = LibraryLoader::new(engine, false).restore(text);
         restored.map_err(|error| StartError::other(format!("function library: {error}")))
     })?;
     if let (Some(log), Some(journal)) = (log, &journal) {

@@ -93,7 +93,7 @@ impl Server {
         // Clients were served until now. Without this, the next program would begin with old data.
         let saved = process.ending.saves.load(Ordering::SeqCst);
         let owed = goes_on && process.is_in_memory_only();
-        if (owed || saved && engine.stats.unsaved_changes() > 0)
+        if (owed || saved && engine.observe.stats.unsaved_changes() > 0)
             && let Err(error) = process.persistence.saver.save(&engine)
         {
             process.successor.lock().take();

@@ -10,7 +10,7 @@
 //! | `engine_bench` | `bench engine`: threads and instructions without sockets |
 //! | `load` | the load generator |
 //! | `new_command` | `cargo xtask new-command` |
-//! | `places` | the server's binary, and folders for data |
+//! | `places` | the project's folder, the server's binary, and folders for data |
 //! | `sim` | `cargo xtask sim`: the cluster in one thread |
 //! | `tidy` | the project's rules |
 
@@ -28,7 +28,7 @@ mod tidy;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use std::path::{Path, PathBuf};
+use places::project_root;
 use std::process::{Command, ExitCode};
 
 /// The server's allocator, so that the engine costs here what it costs there.
@@ -88,14 +88,6 @@ fn ci() -> Result<()> {
         bail!(".ci/run failed");
     }
     Ok(())
-}
-
-/// The workspace's folder. Under `cargo xtask` that is cargo's word; a binary that is started by itself
-/// works where it was built.
-fn project_root() -> Result<PathBuf> {
-    let crate_folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let crate_folder = crate_folder.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    crate_folder.parent().map(Path::to_path_buf).context("the xtask crate has no parent folder")
 }
 
 #[cfg(test)]

@@ -1,9 +1,16 @@
-//! Where a bench finds the server's binary, and where its data go.
+//! Where the project is, where a bench finds the server's binary, and where its data go.
 
-use crate::project_root;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// The workspace's folder. Under `cargo xtask` that is cargo's word; a binary that is started by itself
+/// works where it was built.
+pub fn project_root() -> Result<PathBuf> {
+    let crate_folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let crate_folder = crate_folder.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    crate_folder.parent().map(Path::to_path_buf).context("the xtask crate has no parent folder")
+}
 
 /// The server's binary, built when it is needed and none was given.
 pub fn server_binary(given: Option<&Path>, needed: bool) -> Result<PathBuf> {

@@ -6,8 +6,8 @@ mod rows;
 pub use rows::COMMANDS;
 
 use engine::acl::log::Reason;
-use engine::acl::user::{Selector, User, hex, is_space, merge_selectors};
-use engine::acl::user_line;
+use engine::acl::user::{Selector, User, hex, is_space};
+use engine::acl::{merge_selectors, user_line};
 use engine::command::{Category, CommandEntry};
 use engine::config::Id;
 use engine::cx::Cx;

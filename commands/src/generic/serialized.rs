@@ -87,7 +87,7 @@ pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
     }
     let ttl = ttl(cx)?;
     let payload = cx.args.arg(3);
-    let object = rdb::decode_payload_with(payload, cx.engine.switches.checksum())
+    let object = rdb::decode_payload_with(payload, cx.engine.tuning.switches.checksum())
         .map_err(|error| Failure::text(format!("ERR {error}")))?;
     let expiry = expiry(cx, ttl, &options)?;
     if expiry.is_some_and(|at| is_past(cx, at)) {
@@ -104,7 +104,7 @@ pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
     cx.tx.set_access(&key, idle_ms, options.freq);
     let mut digits = itoa::Buffer::new();
     let at = digits.format(expiry.unwrap_or(0)).as_bytes();
-    let payload = sealed(payload, cx.engine.switches.checksum());
+    let payload = sealed(payload, cx.engine.tuning.switches.checksum());
     cx.log(&[b"RESTORE", key.bytes, at, &payload, b"REPLACE", b"ABSTTL"]);
     cx.reply.ok();
     Ok(())

@@ -3,7 +3,8 @@
 use engine::cx::Cx;
 use engine::failure::{BUSY_FUNCTION, BUSY_SCRIPT, Failure, Outcome, failure, subcommand_syntax};
 use engine::scripting::eval::{key_count, run, split, terms, with_worker};
-use engine::scripting::libraries::{Libraries, Library, Policy};
+use engine::scripting::libraries::{Libraries, Library};
+use engine::scripting::loading::{LibraryLoader, Policy};
 use engine::scripting::running::{Kill, Kind};
 use engine::text::args::is_word;
 use engine::text::glob::matches;
@@ -48,7 +49,7 @@ fn change<T>(
     change: impl FnOnce(&Cx<'_>, &mut Libraries) -> Result<T, String>,
 ) -> Result<T, Failure> {
     let engine = cx.engine;
-    let changed = engine.change_libraries(|libraries| change(cx, libraries));
+    let changed = engine.scripting.change_libraries(|libraries| change(cx, libraries));
     let changed = changed.map_err(Failure::text)?;
     cx.changed_silently(1);
     Ok(changed)
@@ -61,9 +62,10 @@ pub(super) fn load(cx: &mut Cx<'_>) -> Outcome {
         let unknown = String::from_utf8_lossy(cx.args.arg(unknown)).into_owned();
         return Err(Failure::text(format!("ERR Unknown option given: {unknown}")));
     }
-    let (text, limited) = (cx.args.arg(last), !cx.session.is_trusted());
-    let name =
-        change(cx, |cx, libraries| cx.engine.load_library(libraries, text, replace, limited))?;
+    let text = cx.args.arg(last);
+    let name = change(cx, |cx, libraries| {
+        LibraryLoader::new(cx.engine, !cx.session.is_trusted()).load(libraries, text, replace)
+    })?;
     cx.reply.bulk(&name);
     Ok(())
 }
@@ -95,7 +97,7 @@ pub(super) fn flush(cx: &mut Cx<'_>) -> Outcome {
 }
 
 pub(super) fn dump(cx: &mut Cx<'_>) -> Outcome {
-    let payload = rdb::encode_libraries(&cx.engine.library_texts());
+    let payload = rdb::encode_libraries(&cx.engine.scripting.library_texts());
     cx.reply.bulk_shared(payload.into());
     Ok(())
 }
@@ -115,11 +117,11 @@ pub(super) fn restore(cx: &mut Cx<'_>) -> Outcome {
             ));
         }
     };
-    let checksum = cx.engine.switches.checksum();
+    let checksum = cx.engine.tuning.switches.checksum();
     let texts = rdb::decode_libraries(cx.args.arg(2), checksum)
         .map_err(|error| Failure::text(format!("ERR {error}")))?;
-    let limited = !cx.session.is_trusted();
-    cx.engine.restore_libraries(&texts, policy, limited).map_err(Failure::text)?;
+    let loader = LibraryLoader::new(cx.engine, !cx.session.is_trusted());
+    loader.restore_all(&texts, policy).map_err(Failure::text)?;
     if checksum == rdb::Checksum::Ignored {
         // The checksum is verified when the log is replayed.
         let payload = rdb::seal_payload_again(cx.args.arg(2));
@@ -227,7 +229,7 @@ pub(super) fn kill(cx: &mut Cx<'_>) -> Outcome {
 
 /// `FUNCTION KILL` and `SCRIPT KILL`.
 pub(super) fn kill_kind(cx: &mut Cx<'_>, kind: Kind) -> Outcome {
-    match (cx.engine.kill_script(kind), kind) {
+    match (cx.engine.scripting.kill(kind, (cx.engine.environment.stopwatch)()), kind) {
         (Kill::Killed, _) => {
             cx.reply.ok();
             Ok(())

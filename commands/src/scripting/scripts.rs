@@ -10,7 +10,7 @@ use script::Sha;
 pub(super) fn load(cx: &mut Cx<'_>) -> Outcome {
     with_worker(cx, |cx, worker| {
         let engine = cx.engine;
-        let script = engine.scripting.by_text(engine, worker, cx.args.arg(2));
+        let script = engine.scripting.by_text(&*engine.backend, worker, cx.args.arg(2));
         cx.reply.bulk(&script.map_err(Failure::text)?.sha.hex());
         Ok(())
     })

@@ -4,8 +4,8 @@ use super::base::{ADMIN, CONTAINER, HELP};
 use engine::command::{Secret, Spec};
 use engine::config::SetContext;
 use engine::cx::Cx;
-use engine::engine::Gate;
 use engine::failure::{Failure, Outcome, SYNTAX};
+use engine::gate::Gate;
 use std::sync::atomic::Ordering;
 
 fn get(cx: &mut Cx<'_>) -> Outcome {
@@ -36,12 +36,12 @@ fn set(cx: &mut Cx<'_>) -> Outcome {
 }
 
 fn resetstat(cx: &mut Cx<'_>) -> Outcome {
-    cx.engine.stats.reset();
+    cx.engine.observe.stats.reset();
     let freed = cx.engine.backend.lazily_freed().freed;
-    cx.engine.stats.lazily_freed_before.store(freed, Ordering::Relaxed);
+    cx.engine.observe.stats.lazily_freed_before.store(freed, Ordering::Relaxed);
     cx.engine.clients.accepted.store(0, Ordering::Relaxed);
     cx.engine.clients.rejected.store(0, Ordering::Relaxed);
-    cx.engine.rates.reset();
+    cx.engine.observe.rates.reset();
     runtime::trace::reset();
     cx.reply.ok();
     Ok(())

@@ -183,7 +183,7 @@ fn reply_buffer(cx: &mut Cx<'_>) -> Outcome {
 }
 
 fn set_active_expire(cx: &mut Cx<'_>) -> Outcome {
-    cx.engine.active_expire.set(truthy(cx.args.arg(2)));
+    cx.engine.tuning.active_expire.set(truthy(cx.args.arg(2)));
     nothing(cx)
 }
 

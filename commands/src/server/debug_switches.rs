@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Turns one of [`Switches`] on or off.
 pub(super) fn set(cx: &mut Cx<'_>, which: fn(&Switches) -> &AtomicBool) -> Outcome {
-    which(&cx.engine.switches).store(truthy(cx.args.arg(2)), Ordering::Relaxed);
+    which(&cx.engine.tuning.switches).store(truthy(cx.args.arg(2)), Ordering::Relaxed);
     nothing(cx)
 }
 

@@ -65,7 +65,7 @@ fn number(word: &[u8], name: &str, max: i64) -> Result<i64, Failure> {
 }
 
 fn get(cx: &mut Cx<'_>) -> Outcome {
-    let Some(report) = cx.engine.hot_keys.report(cx.now) else {
+    let Some(report) = cx.engine.observe.hot_keys.report(cx.now) else {
         cx.reply.null();
         return Ok(());
     };

@@ -10,7 +10,7 @@ use engine::observe::latency::Series;
 use std::fmt::Write;
 
 fn latest(cx: &mut Cx<'_>) -> Outcome {
-    let events = cx.engine.latency.all();
+    let events = cx.engine.observe.latency.all();
     cx.reply.array(events.len());
     for (name, series) in events {
         let last = series.samples.back();
@@ -24,7 +24,7 @@ fn latest(cx: &mut Cx<'_>) -> Outcome {
 }
 
 fn history(cx: &mut Cx<'_>) -> Outcome {
-    let series = cx.engine.latency.series(cx.args.arg(2)).unwrap_or_default();
+    let series = cx.engine.observe.latency.series(cx.args.arg(2)).unwrap_or_default();
     cx.reply.array(series.samples.len());
     for sample in series.samples {
         cx.reply.array(2);
@@ -38,14 +38,14 @@ fn reset(cx: &mut Cx<'_>) -> Outcome {
     let named = cx.args.tail(2);
     let all = named.is_empty();
     let forget = |name: &str| all || named.iter().any(|arg| arg == name.as_bytes());
-    let count = cx.engine.latency.reset(forget);
+    let count = cx.engine.observe.latency.reset(forget);
     cx.reply.integer(count as i64);
     Ok(())
 }
 
 fn graph(cx: &mut Cx<'_>) -> Outcome {
     let event = String::from_utf8_lossy(cx.args.arg(2)).into_owned();
-    let series = cx.engine.latency.series(cx.args.arg(2));
+    let series = cx.engine.observe.latency.series(cx.args.arg(2));
     let series = series
         .filter(|series| !series.samples.is_empty())
         .ok_or_else(|| Failure::text(format!("ERR No samples available for event '{event}'")))?;
@@ -83,7 +83,7 @@ fn age(seconds: u64) -> String {
 }
 
 fn doctor(cx: &mut Cx<'_>) -> Outcome {
-    let monitor = &cx.engine.latency;
+    let monitor = &cx.engine.observe.latency;
     let events = monitor.all();
     let mut text = String::new();
     if !monitor.is_on() && events.is_empty() {
@@ -169,7 +169,7 @@ fn histogram(cx: &mut Cx<'_>) -> Outcome {
             named.flat_map(|entry| with_subcommands(cx, entry)).collect()
         }
     };
-    let times = |id: CommandId| (id, engine.stats.histogram(id));
+    let times = |id: CommandId| (id, engine.observe.stats.histogram(id));
     let used: Vec<(CommandId, Histogram)> =
         chosen.iter().map(|entry| times(entry.id)).filter(|(_, h)| !h.is_empty()).collect();
     cx.reply.map(used.len());

@@ -4,8 +4,8 @@ use super::base::SERVER;
 use super::replication::wait_for_replicas;
 use engine::command::{Category, Flag::*, Spec};
 use engine::cx::Cx;
-use engine::engine::Gate;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
+use engine::gate::Gate;
 use engine::host::{Begun, End, When};
 use engine::observe::section;
 use runtime::Flow;
@@ -96,7 +96,7 @@ fn shutdown(cx: &mut Cx<'_>) -> Outcome {
         return Ok(());
     }
     if request.end.save != Some(false) && cx.engine.gate().contains(Gate::BUSY) {
-        return Err(cx.engine.busy());
+        return Err(cx.engine.scripting.running.busy());
     }
     if cx.session.may_not_block() && !request.end.now {
         return Err(failure(

@@ -4,11 +4,10 @@ use super::base::SERVER;
 use super::role;
 use engine::clients::ClientFlags;
 use engine::command::{Category, Flag, Flag::*, Group, LockRule, SPEC, Spec};
-use engine::config::Id;
 use engine::cx::Cx;
 use engine::engine::Engine;
 use engine::failure::{Failure, Outcome, SYNTAX, failure};
-use engine::notify::blocking::{Block, LateReply};
+use engine::notify::blocking::{Block, LateReply, Progress};
 use engine::replication::{Failover, Link, Wanted};
 use engine::text::args::{OwnedRequest, integer, is_word};
 use resp::{Reply, Request, parse_i64};
@@ -224,10 +223,10 @@ fn timeout_us(word: &[u8]) -> Result<Option<u64>, Failure> {
 
 /// The position for which a client waits: the current end of the stream or, if a wait is tried
 /// again, the position behind its arguments.
-fn target(engine: &Engine, request: Request<'_>, at: usize) -> u64 {
+fn target(progress: &Progress, request: Request<'_>, at: usize) -> u64 {
     let told =
         request.get(at).and_then(parse_i64).and_then(|position| u64::try_from(position).ok());
-    told.unwrap_or_else(|| engine.replication.out.end())
+    told.unwrap_or(progress.end)
 }
 
 /// Waits until replicas have acknowledged more. Returns false where nothing may block.
@@ -263,26 +262,22 @@ fn wait(cx: &mut Cx<'_>) -> Outcome {
     }
     let replicas = integer(cx.args.arg(1))?;
     let timeout = timeout_us(cx.args.arg(2))?;
-    let position = target(cx.engine, cx.args, 3);
-    let reached = cx.engine.replication.acks().reached(position) as i64;
+    let progress = cx.engine.progress();
+    let position = target(&progress, cx.args, 3);
+    let reached = progress.acks.reached(position) as i64;
     if reached >= replicas || !wait_for_replicas(cx, Some(position), timeout, waited) {
         cx.reply.integer(reached);
     }
     Ok(())
 }
 
-fn waited(engine: &Engine, request: Request<'_>, reply: &mut Reply<'_>) {
-    let position = target(engine, request, 3);
-    reply.integer(engine.replication.acks().reached(position) as i64);
+fn waited(progress: &Progress, request: Request<'_>, reply: &mut Reply<'_>) {
+    let position = target(progress, request, 3);
+    reply.integer(progress.acks.reached(position) as i64);
 }
 
 const WAITAOF_ON_REPLICA: &str = "ERR WAITAOF cannot be used with replica instances. Please also note \
     that writes to replicas are just local and are not propagated.";
-
-/// Whether writes are logged, and are to be logged.
-fn keeps_log(engine: &Engine) -> bool {
-    engine.is_logging() && engine.config.boolean(Id::Appendonly)
-}
 
 fn waitaof(cx: &mut Cx<'_>) -> Outcome {
     let local = integer(cx.args.arg(1))?;
@@ -297,7 +292,7 @@ fn waitaof(cx: &mut Cx<'_>) -> Outcome {
     if cx.engine.is_replica() {
         return Err(failure(WAITAOF_ON_REPLICA));
     }
-    if local == 1 && !keeps_log(cx.engine) {
+    if local == 1 && !cx.engine.progress().keeps_log {
         return Err(failure(
             "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
         ));
@@ -308,19 +303,20 @@ fn waitaof(cx: &mut Cx<'_>) -> Outcome {
         // A sync now answers at once what Redis waits for.
         journal.sync()?;
     }
-    let position = target(cx.engine, cx.args, 4);
-    let reached = cx.engine.replication.acks().durable(position) as i64;
+    let progress = cx.engine.progress();
+    let position = target(&progress, cx.args, 4);
+    let reached = progress.acks.durable(position) as i64;
     if reached >= replicas || !wait_for_replicas(cx, Some(position), timeout, waited_for_disk) {
-        waited_for_disk(cx.engine, cx.args, &mut cx.reply);
+        waited_for_disk(&progress, cx.args, &mut cx.reply);
     }
     Ok(())
 }
 
-fn waited_for_disk(engine: &Engine, request: Request<'_>, reply: &mut Reply<'_>) {
-    let position = target(engine, request, 4);
+fn waited_for_disk(progress: &Progress, request: Request<'_>, reply: &mut Reply<'_>) {
+    let position = target(progress, request, 4);
     reply.array(2);
-    reply.integer(keeps_log(engine).into());
-    reply.integer(engine.replication.acks().durable(position) as i64);
+    reply.integer(progress.keeps_log.into());
+    reply.integer(progress.acks.durable(position) as i64);
 }
 
 /// The fields shared by `REPLICAOF` and its older name.

@@ -17,7 +17,7 @@ fn get(cx: &mut Cx<'_>) -> Outcome {
             .ok_or(failure("ERR count should be greater than or equal to -1"))?,
     };
     // -1 asks for all of them.
-    let entries = cx.engine.slowlog.newest(usize::try_from(count).unwrap_or(usize::MAX));
+    let entries = cx.engine.observe.slowlog.newest(usize::try_from(count).unwrap_or(usize::MAX));
     cx.reply.array(entries.len());
     for entry in entries {
         cx.reply.array(6);
@@ -33,12 +33,12 @@ fn get(cx: &mut Cx<'_>) -> Outcome {
 }
 
 fn len(cx: &mut Cx<'_>) -> Outcome {
-    cx.reply.integer(cx.engine.slowlog.len() as i64);
+    cx.reply.integer(cx.engine.observe.slowlog.len() as i64);
     Ok(())
 }
 
 fn reset(cx: &mut Cx<'_>) -> Outcome {
-    cx.engine.slowlog.clear();
+    cx.engine.observe.slowlog.clear();
     cx.reply.ok();
     Ok(())
 }

@@ -80,7 +80,7 @@ impl Engine {
         for space in [Space::Channel, Space::Pattern, Space::Shard] {
             let literal = space == Space::Pattern;
             let forbidden = |channel: &[u8]| !user.may_listen(channel, literal);
-            for client in self.pubsub.listeners_where(space, forbidden) {
+            for client in self.notify.pubsub.listeners_where(space, forbidden) {
                 if client.names.lock().user == name {
                     client.kill();
                 }

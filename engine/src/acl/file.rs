@@ -1,7 +1,8 @@
 //! Users in an `aclfile`, and in `user` lines of a redis.conf.
 
 use super::describe::user_line;
-use super::user::{User, is_space, merge_selectors};
+use super::merge_selectors;
+use super::user::{User, is_space};
 use crate::config::Id;
 use crate::engine::Engine;
 use std::collections::BTreeMap;

@@ -2,7 +2,8 @@
 //!
 //! | module | contents |
 //! | --- | --- |
-//! | [`user`] | users and selectors, and the rules that change them |
+//! | [`user`] | users and selectors |
+//! | `rules` | the rules that change them (`ACL SETUSER`) |
 //! | `describe` | a user as the rules that make it (`ACL LIST`, `ACL GETUSER`) |
 //! | `check` | whether a request may run |
 //! | [`log`] | the refusals (`ACL LOG`) |
@@ -18,12 +19,14 @@ mod describe;
 mod engine;
 mod file;
 pub mod log;
+mod rules;
 pub mod user;
 
 pub use check::Denied;
 pub use describe::user_line;
 pub use log::Context;
-pub use user::{RuleError, User};
+pub use rules::{RuleError, merge_selectors};
+pub use user::User;
 
 use crate::clients::rate_limits::Buckets;
 use log::AclLog;

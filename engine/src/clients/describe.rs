@@ -64,7 +64,7 @@ pub fn describe(engine: &Engine, client: &Client, is_own: bool, now_ms: u64) -> 
         client.memory(),
         if output > 0 && !is_own { "rw" } else { "r" },
         names.user,
-        crate::notify::tracking::redirection(engine.tracking.of(client.id).as_deref()),
+        crate::notify::tracking::redirection(engine.notify.tracking.of(client.id).as_deref()),
         client.resp.load(Ordering::Relaxed),
         names.lib_name,
         names.lib_version,

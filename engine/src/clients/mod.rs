@@ -1,8 +1,10 @@
 //! [`Client`]: the part of a session that other threads may see, and the registry of all of them;
-//! holding all of them back ([`pause`]), and peers that are no clients ([`cross_protocol`]).
+//! holding all of them back ([`pause`]), closing those that use too
+//! much memory (`eviction`), and peers that are no clients ([`cross_protocol`]).
 
 pub mod cross_protocol;
 mod describe;
+pub(crate) mod eviction;
 pub mod overload;
 pub mod pause;
 pub mod rate_limits;
@@ -27,7 +29,10 @@ use std::task::Waker;
 use storage::Position;
 
 use bytes::Bytes;
+use cross_protocol::CrossProtocol;
+use eviction::ClientEviction;
 use overload::{Overload, Probe};
+use pause::Pause;
 use rate_limits::RateLimits;
 use unauthenticated::Unauthenticated;
 
@@ -466,6 +471,12 @@ pub struct Clients {
     pub overload: Overload,
     /// Connections that have not authenticated yet.
     pub unauthenticated: Unauthenticated,
+    /// Evicts clients when they use too much memory.
+    pub(crate) eviction: ClientEviction,
+    /// Warns of HTTP requests, and remembers when it did last.
+    pub cross_protocol: CrossProtocol,
+    /// `CLIENT PAUSE`.
+    pub pause: Pause,
 }
 
 impl Clients {

@@ -4,19 +4,23 @@
 //! categories and the docs page all derive from it.
 
 mod argument;
+mod id;
 mod keys;
 mod options;
 mod secrets;
+mod shown;
 mod spec;
 pub mod syntax;
 mod table;
 
 pub use argument::{Argument, Kind as ArgumentKind, arguments};
+pub use id::CommandId;
 pub use keys::{Found, KeyFinder, KeyPosition};
 pub use options::{Given, NoOption, Options, Takes, Walk};
-pub use secrets::{REDACTED, Secret};
+pub use secrets::Secret;
+pub use shown::REDACTED;
 pub use spec::{
     Begin, Categories, Category, Channels, Find, Flag, Flags, Group, Handler, KeySpec, LockRule,
     RunsScript, SPEC, Spec, key, key_range, keyword_keys, numkeys,
 };
-pub use table::{CommandEntry, CommandId, CommandTable, DuplicateCommand};
+pub use table::{CommandEntry, CommandTable, DuplicateCommand};

@@ -1,13 +1,12 @@
 //! [`CommandTable`]: every row, found by name in a few nanoseconds without allocating.
 
+use super::id::CommandId;
 use super::keys::{self, Found};
 use super::spec::{Begin, Categories, Find, Flag, Flags, Group, Handler, LockRule, Spec};
 use crate::engine::Engine;
+use crate::failure::{Failure, unknown_subcommand, wrong_arity};
 use resp::Request;
 use std::fmt;
-
-/// A command's number in its table, counting subcommands: index of per-command statistics.
-pub type CommandId = u16;
 
 /// A row as the dispatcher uses it: the slow facts turned into bits.
 pub struct CommandEntry {
@@ -77,6 +76,15 @@ impl CommandEntry {
     pub fn accepts(&self, argc: usize) -> bool {
         let arity = self.arity;
         if arity >= 0 { argc == arity as usize } else { argc >= arity.unsigned_abs() as usize }
+    }
+
+    /// The reason why a known command does not accept a request: the number of its arguments, or a
+    /// second word that is no subcommand.
+    pub fn refusal(&self, request: Request<'_>) -> Failure {
+        match !self.subcommands.is_empty() && request.len() > 1 {
+            true => unknown_subcommand(request),
+            false => wrong_arity(&self.full_name),
+        }
     }
 
     /// The keys of a request, `None` when they cannot be made out (a count beyond the arguments).

@@ -55,7 +55,7 @@ impl Cx<'_> {
     }
 
     fn invalidate_every_key(&mut self) {
-        if self.engine.tracking.is_on() {
+        if self.engine.notify.tracking.is_on() {
             let by = self.session.client().id;
             self.engine.invalidate_all(by, &mut self.changes.rest().stale);
         }
@@ -102,7 +102,7 @@ impl Cx<'_> {
     /// The watched keys of `db`, before it is replaced by `other`, or emptied if that is `None`.
     fn watched_in(&mut self, db: Db, other: Option<Db>) -> Result<Replaced, Failure> {
         let mut replaced = Replaced::new();
-        for bytes in self.engine.keyspace.watched_in(db) {
+        for bytes in self.engine.notify.keyspace.watched_in(db) {
             let key = self.key_in(db, &bytes);
             let was = self.tx.presence(&key)?;
             let is = match other {
@@ -118,9 +118,9 @@ impl Cx<'_> {
     fn database_modified(&mut self, db: Db, replaced: Replaced) {
         self.changed_silently(1);
         for (key, was, is) in replaced {
-            self.engine.keyspace.replaced(db, &key, was, is);
+            self.engine.notify.keyspace.replaced(db, &key, was, is);
         }
-        let awaited = self.engine.blocking.awaited_keys(db);
+        let awaited = self.engine.notify.blocking.awaited_keys(db);
         let ready = &mut self.changes.rest().ready;
         ready.extend(awaited.into_iter().map(|key| (db, key)));
     }
@@ -149,8 +149,13 @@ impl Cx<'_> {
         self.tx.expired().retain(|gone| !is_it(gone));
         self.created(key);
         self.changed_silently(1);
-        if self.engine.keyspace.has_interest() {
-            self.engine.keyspace.replaced(key.db, key.bytes, Presence::Stale, Presence::Stale);
+        if self.engine.notify.keyspace.has_interest() {
+            self.engine.notify.keyspace.replaced(
+                key.db,
+                key.bytes,
+                Presence::Stale,
+                Presence::Stale,
+            );
             self.invalidate(key);
             self.notify(key, EVENT.0, EVENT.1);
             self.wake_blocked(key);
@@ -177,7 +182,7 @@ impl Cx<'_> {
         let watched = Watched { db: key.db, key: key.bytes.into() };
         if !self.session.watched.contains(&watched) {
             let (client, stale) = (self.session.client().clone(), presence == Presence::Stale);
-            self.engine.keyspace.watch(watched.clone(), client, stale);
+            self.engine.notify.keyspace.watch(watched.clone(), client, stale);
             self.session.watched.push(watched);
             let count = self.session.watched.len() as u32;
             self.session.client().watched.store(count, Ordering::Relaxed);
@@ -191,7 +196,7 @@ impl Cx<'_> {
         let limit = self.engine.tuning.push_limit(OutputClass::PubSub);
         let mut kept = Vec::new();
         let own = Some((self.session.client(), &mut kept));
-        let count = self.engine.pubsub.publish(shard, channel, message, limit, own);
+        let count = self.engine.notify.pubsub.publish(shard, channel, message, limit, own);
         self.keep_messages(kept);
         if let Some(cluster) = self.engine.cluster() {
             cluster.publish(shard, channel, message);

@@ -15,7 +15,7 @@ impl Cx<'_> {
     #[inline]
     pub fn looked_up(&mut self, key: &Key<'_>, found: bool) {
         self.session.count_lookup(found);
-        if !found && self.engine.keyspace.has_interest() {
+        if !found && self.engine.notify.keyspace.has_interest() {
             self.announce_miss(key);
         }
     }
@@ -35,7 +35,7 @@ impl Cx<'_> {
     pub fn modified_by(&mut self, n: u64, key: &Key<'_>, class: Class, event: &'static str) {
         debug_assert!(n > 0, "{event}: what changed nothing is not told");
         self.changes.count += n;
-        if self.engine.keyspace.has_interest() {
+        if self.engine.notify.keyspace.has_interest() {
             self.announce(key, class, event);
         }
     }
@@ -51,7 +51,7 @@ impl Cx<'_> {
     /// gone), or for something that Redis announces although no value has changed.
     #[inline]
     pub fn notify(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
-        if self.engine.keyspace.has_interest() {
+        if self.engine.notify.keyspace.has_interest() {
             self.announce_event(key, class, event);
         }
     }
@@ -60,7 +60,7 @@ impl Cx<'_> {
     /// [`Cx::modified`] does this for a declared key that did not exist. For other keys, and if a
     /// key replaces another one by creating a new one, the handler must do it.
     pub fn created(&mut self, key: &Key<'_>) {
-        if self.engine.keyspace.announces_new() {
+        if self.engine.notify.keyspace.announces_new() {
             self.announce_expired();
             self.changes.rest().absent.retain(|absent| **absent != *key.bytes);
             self.publish_event(key, Class::New, "new");
@@ -70,7 +70,7 @@ impl Cx<'_> {
     /// Lets clients that are blocked on `key` look at it again, although its value has not changed.
     /// [`Cx::modified`] does this already.
     pub fn wake_blocked(&mut self, key: &Key<'_>) {
-        if self.engine.blocking.is_awaited(key.db, key.bytes) {
+        if self.engine.notify.blocking.is_awaited(key.db, key.bytes) {
             self.changes.rest().ready.push((key.db, key.bytes.into()));
         }
     }
@@ -97,7 +97,7 @@ impl Cx<'_> {
     #[cold]
     fn announce(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
         self.announce_expired();
-        self.engine.keyspace.modified(key.db, key.bytes);
+        self.engine.notify.keyspace.modified(key.db, key.bytes);
         self.invalidate(key);
         self.announce_event(key, class, event);
         self.wake_blocked(key);
@@ -113,7 +113,8 @@ impl Cx<'_> {
     #[cold]
     fn announce_event(&mut self, key: &Key<'_>, class: Class, event: &'static str) {
         self.announce_expired();
-        if self.engine.keyspace.announces_new() && self.was_absent(key) && self.is_there(key) {
+        if self.engine.notify.keyspace.announces_new() && self.was_absent(key) && self.is_there(key)
+        {
             self.created(key);
         }
         self.publish_event(key, class, event);
@@ -134,7 +135,7 @@ impl Cx<'_> {
     }
 
     pub(super) fn invalidate(&mut self, key: &Key<'_>) {
-        if self.engine.tracking.is_on() {
+        if self.engine.notify.tracking.is_on() {
             let by = Some(self.session.client().id);
             let mut stale = Stale::default();
             self.engine.invalidate(key.hash, key.bytes, by, false, &mut stale);

@@ -74,7 +74,7 @@ impl Engine {
     #[cold]
     pub(crate) fn storage_failure(&self, error: storage::Error) -> Failure {
         match error {
-            storage::Error::Busy => self.busy(),
+            storage::Error::Busy => self.scripting.running.busy(),
             error => error.into(),
         }
     }
@@ -101,7 +101,7 @@ impl Engine {
     /// Runs one command. Returns true if the reply is an error.
     #[inline(always)]
     pub(crate) fn call(&self, cx: &mut Cx<'_>) -> bool {
-        match cx.session.is_attended || self.keyspace.is_attended() {
+        match cx.session.is_attended || self.notify.keyspace.is_attended() {
             true => self.call_attended(cx),
             false => self.handle(cx),
         }
@@ -113,11 +113,11 @@ impl Engine {
     fn call_attended(&self, cx: &mut Cx<'_>) -> bool {
         // For a command inside a transaction or a script, this was checked before.
         let looks = !cx.session.may_not_block();
-        if looks && self.keyspace.is_holding() && self.is_held_up(cx.call, cx.session) {
+        if looks && self.notify.keyspace.is_holding() && self.is_held_up(cx.call, cx.session) {
             cx.changes.rest().again = Some(Again::Held);
             return true;
         }
-        let guarded = self.keyspace.is_guarded();
+        let guarded = self.notify.keyspace.is_guarded();
         if guarded
             && looks
             && let Err(failure) = self.guard(cx.session, cx.call.entry)
@@ -125,7 +125,7 @@ impl Engine {
             cx.fail(failure);
             return true;
         }
-        let failed = match self.keyspace.is_profiled() {
+        let failed = match self.notify.keyspace.is_profiled() {
             true => self.call_profiled(cx, |cx| self.call_noted(cx)),
             false => self.call_noted(cx),
         };
@@ -141,7 +141,7 @@ impl Engine {
         if cx.session.no_touch {
             cx.tx.set_no_touch(!entry.has(Flag::AlwaysTouches));
         }
-        if entry.has(Flag::Write) && self.keyspace.announces_new() {
+        if entry.has(Flag::Write) && self.notify.keyspace.announces_new() {
             cx.changes.rest().absent = self.absent_keys(cx);
         }
         let hides = self.hides_expired_from(entry, cx.session);
@@ -172,9 +172,10 @@ impl Engine {
         let reads = entry.has(Flag::Readonly) && !entry.has(Flag::NoMandatoryKeys);
         // Without a fence a command may meet keys of which others decide.
         let decides = || session.fence().is_some() || !self.is_divided();
-        let may_delete =
-            || !self.keyspace.is_guarded() || (decides() && self.is_admitted(session.slot));
-        reads && !session.is_timeless() && (self.keyspace.hides_expired() || !may_delete())
+        let may_delete = || {
+            !self.notify.keyspace.is_guarded() || (decides() && self.is_admitted(session.slot))
+        };
+        reads && !session.is_timeless() && (self.notify.keyspace.hides_expired() || !may_delete())
     }
 
     /// The keys of a request that do not exist, which the command may create. A request that will
@@ -220,7 +221,7 @@ impl Engine {
         session: &SessionState,
         out: &mut Output,
     ) {
-        self.stats.failed(entry.id, failure.code());
+        self.observe.stats.failed(entry.id, failure.code());
         Reply::new(out, session.proto).error(failure.as_str());
     }
 }

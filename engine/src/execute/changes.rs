@@ -1,14 +1,10 @@
 //! [`Changes`]: the consequences of a call other than its reply.
 
 use super::effects::Effects;
-use crate::clients::{Client, Event, Message};
-use crate::engine::Engine;
+use crate::clients::Message;
 use crate::notify::blocking::{Block, LateReply, Waiter};
-use crate::notify::tracking::{Issuer, Stale};
+use crate::notify::tracking::Stale;
 use crate::peers::Errand;
-use crate::tuning::OutputClass;
-use resp::Reply;
-use runtime::Now;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use storage::{Db, Position};
@@ -149,43 +145,5 @@ impl Changes {
     /// Takes out the keys that may serve waiting clients.
     pub fn take_ready(&mut self) -> Ready {
         self.rare().map(|rest| std::mem::take(&mut rest.ready)).unwrap_or_default()
-    }
-}
-
-impl Rest {
-    /// Notifies everyone except clients that wait for a key. `by` is the client that sent the
-    /// command; `own` is its session, if that has just replied.
-    pub fn tell(&mut self, engine: &Engine, by: &Arc<Client>, mut own: Option<Issuer<'_>>) {
-        for message in std::mem::take(&mut self.messages) {
-            match &mut own {
-                Some(own) => message.write(&mut Reply::new(own.out, by.proto())),
-                None => {
-                    by.send(Event::Message(message), engine.tuning.push_limit(OutputClass::PubSub))
-                }
-            }
-        }
-        let stale = std::mem::take(&mut self.stale);
-        if !stale.is_empty() {
-            engine.tell_stale(stale, Some(by.id), own);
-        }
-    }
-}
-
-impl Engine {
-    /// Notifies everyone whom the changes concern, once the locks are released, unless a session
-    /// does so itself. `by` is the client that made the changes. Returns the last position of the
-    /// clients that were served.
-    pub(crate) fn conclude(
-        &self,
-        mut changes: Changes,
-        by: Option<&Arc<Client>>,
-        now: Now,
-    ) -> Option<Position> {
-        let mut rest = changes.take_rest()?;
-        match by {
-            Some(by) => rest.tell(self, by, None),
-            None => self.tell_stale(rest.stale, None, None),
-        }
-        if rest.ready.is_empty() { None } else { self.serve(rest.ready, now) }
     }
 }

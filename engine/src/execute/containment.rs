@@ -14,7 +14,8 @@
 //! [`Host::fail_stop`]: crate::Host::fail_stop
 
 use crate::command::{CommandEntry, Flag, Group};
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
+use crate::gate::Gate;
 use crate::session::state::Queued;
 use storage::{Backend, Left, Locks, Result, Tx};
 

@@ -2,8 +2,9 @@
 
 use super::{Call, Changes, Invocation};
 use crate::clients::Event;
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
 use crate::failure::Failure;
+use crate::gate::Gate;
 use crate::notify::blocking::Waiter;
 use crate::notify::tracking::Issuer;
 use crate::peers::{Answers, Errand};
@@ -62,7 +63,7 @@ impl Engine {
         let call = Call { entry, request: request.view(), hash: None };
         loop {
             let (mut out, mut changes) = (Output::new(), Changes::default());
-            let mut session = SessionState::stand_in(waiter, &self.acl, &self.tracking);
+            let mut session = SessionState::stand_in(waiter, &self.acl, &self.notify.tracking);
             session.set_special(Special::HOLDER, true);
             if let Err(failure) = self.route(&mut session, entry, request.view()) {
                 return (changes, Some(failure));
@@ -74,7 +75,7 @@ impl Engine {
                 now,
                 changes: &mut changes,
             });
-            session.flush_counts(&self.stats);
+            session.flush_counts(&self.observe.stats);
             let reply = out.to_vec();
             let error = reply
                 .strip_prefix(b"-")

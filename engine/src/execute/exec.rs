@@ -4,8 +4,9 @@
 use super::{Again, Call, Changes, Invocation};
 use crate::command::Flag;
 use crate::cx::Cx;
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
 use crate::execute::containment::{Doing, Watch};
+use crate::gate::Gate;
 use crate::session::state::{Queued, SessionState, Special};
 use resp::Reply;
 use storage::{Db, Expiry, ShardSet};
@@ -59,11 +60,11 @@ impl Engine {
     /// Runs `EXEC` under its locks, if it may run now. Returns false if a watched key has changed.
     /// Sets `logging` once something may be in the log.
     fn exec_guarded(&self, queue: &[Queued], cx: &mut Cx<'_>, logging: &mut bool) -> bool {
-        if self.keyspace.is_holding() && self.is_any_held_up(queue, cx.session) {
+        if self.notify.keyspace.is_holding() && self.is_any_held_up(queue, cx.session) {
             cx.changes.rest().again = Some(Again::Held);
             return true;
         }
-        let guarded = self.keyspace.is_guarded();
+        let guarded = self.notify.keyspace.is_guarded();
         if guarded && let Err(failure) = self.guard_all(cx.session, queue) {
             cx.fail(failure);
             return true;
@@ -118,8 +119,8 @@ impl Engine {
     /// Whether a watched key has changed. If this server may not delete expired keys, they are only
     /// looked at; each command of the queue then decides for itself whether it only looks.
     fn is_watch_lost(&self, cx: &mut Cx<'_>) -> bool {
-        let only_looks =
-            self.is_replica() || self.keyspace.is_guarded() && !self.is_admitted(cx.session.slot);
+        let only_looks = self.is_replica()
+            || self.notify.keyspace.is_guarded() && !self.is_admitted(cx.session.slot);
         if only_looks {
             cx.tx.set_expiry_mode(Expiry::Hide);
         }
@@ -141,7 +142,7 @@ impl Engine {
         let begin = (self.environment.stopwatch)();
         if !entry.has(Flag::Fast) {
             // A slow command may read the counters.
-            cx.session.flush_counts(&self.stats);
+            cx.session.flush_counts(&self.observe.stats);
         }
         self.call(&mut cx.within(&call, &mut changes));
         let took = (self.environment.stopwatch)().saturating_sub(begin);
@@ -162,7 +163,7 @@ impl Engine {
     fn watch_failed(&self, cx: &mut Cx<'_>) -> bool {
         for watched in &cx.session.watched {
             let hash = self.backend.hash(&watched.key);
-            if self.keyspace.has_expired(watched, hash, cx.session.client(), cx.tx) {
+            if self.notify.keyspace.has_expired(watched, hash, cx.session.client(), cx.tx) {
                 return true;
             }
         }

@@ -9,7 +9,8 @@
 //! | `errands` | requests to other servers, and what follows them |
 //! | `waiters` | serves clients that wait for a key |
 //! | `changes` | [`Changes`]: the consequences of a call, from its handler until after the locks |
-//! | `effects` | what is logged of them |
+//! | `effects`, `logging` | what is logged of them |
+//! | `conclude` | notifies others of them, once the locks are released |
 //! | `containment` | what happens after a panic |
 //!
 //! A request is passed on as an [`Invocation`]. Under the locks, the invocation and the transaction make a
@@ -17,15 +18,18 @@
 
 mod call;
 mod changes;
+mod conclude;
 pub(crate) mod containment;
 mod effects;
 mod errands;
 mod exec;
+mod logging;
 mod settle;
 mod waiters;
 
 pub(crate) use changes::{Again, Changes, Ready, Rest};
-pub(crate) use effects::{Effects, log};
+pub(crate) use effects::Effects;
+pub(crate) use logging::log;
 
 use crate::command::CommandEntry;
 use crate::session::state::SessionState;

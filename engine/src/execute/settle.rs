@@ -2,7 +2,7 @@
 //! keys, and blocking the session.
 
 use super::Changes;
-use super::effects::{log, log_deletion};
+use super::logging::{log, log_deletion};
 use crate::clients::Client;
 use crate::cx::Cx;
 use crate::engine::Engine;
@@ -90,12 +90,12 @@ impl Engine {
         for expired in std::mem::take(tx.expired()) {
             let (class, event) = match expired.fields.is_empty() {
                 true => {
-                    self.stats.expired_keys.fetch_add(1, Ordering::Relaxed);
+                    self.observe.stats.expired_keys.fetch_add(1, Ordering::Relaxed);
                     (Class::Expired, "expired")
                 }
                 false => {
                     let count = expired.fields.len() as u64;
-                    self.stats.expired_fields.fetch_add(count, Ordering::Relaxed);
+                    self.observe.stats.expired_fields.fetch_add(count, Ordering::Relaxed);
                     (Class::Hash, "hexpired")
                 }
             };
@@ -118,10 +118,10 @@ impl Engine {
             let appended = log_deletion(journal, self.slot_of(key), deleted);
             changes.position = self.note_taken(tx, appended).or(changes.position);
         }
-        if self.keyspace.has_interest() {
+        if self.notify.keyspace.has_interest() {
             match class {
-                Class::Expired => self.keyspace.expired(db, key),
-                _ => self.keyspace.modified(db, key),
+                Class::Expired => self.notify.keyspace.expired(db, key),
+                _ => self.notify.keyspace.modified(db, key),
             }
             let rest = changes.rest();
             let (hash, client) = (self.backend.hash(key), by.map(|by| by.id));
@@ -129,7 +129,7 @@ impl Engine {
             let own = by.map(|by| (by, &mut rest.messages));
             self.notify_event(db, key, class, event, own);
         }
-        if self.blocking.is_awaited(db, key) {
+        if self.notify.blocking.is_awaited(db, key) {
             changes.rest().ready.push((db, key.into()));
         }
     }

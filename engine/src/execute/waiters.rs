@@ -23,7 +23,7 @@ impl Engine {
         let mut keys: VecDeque<_> = ready.into_iter().collect();
         let mut last = None;
         while let Some((db, key)) = keys.pop_front() {
-            for waiter in self.blocking.queue(db, &key) {
+            for waiter in self.notify.blocking.queue(db, &key) {
                 let mut changes = self.serve_one(&waiter, now);
                 last = changes.position.or(last);
                 keys.extend(changes.take_ready());
@@ -38,10 +38,10 @@ impl Engine {
         if waiter.client.is_killed() || !waiter.claim() {
             return Changes::default();
         }
-        let mut session = SessionState::stand_in(waiter, &self.acl, &self.tracking);
+        let mut session = SessionState::stand_in(waiter, &self.acl, &self.notify.tracking);
         let mut out = Output::new();
         if let Err(failure) = self.may_still_run(waiter, &mut session, now) {
-            self.stats.rejected(Some(waiter.command), failure.code());
+            self.observe.stats.rejected(Some(waiter.command), failure.code());
             Reply::new(&mut out, session.proto).error(failure.as_str());
             self.end_wait(waiter, out, None);
             return Changes::default();
@@ -51,7 +51,7 @@ impl Engine {
             self.end_panicked(waiter);
             return Changes::default();
         };
-        session.flush_counts(&self.stats);
+        session.flush_counts(&self.observe.stats);
         let is_held = changes.is_held();
         let again = changes.rare().and_then(|rest| rest.waiter.take());
         if let Some(rest) = changes.rare() {

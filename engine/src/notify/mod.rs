@@ -14,3 +14,27 @@ pub mod keyspace;
 pub mod monitor;
 pub mod pubsub;
 pub mod tracking;
+
+use blocking::Blocking;
+use capture::Captures;
+use keyspace::Keyspace;
+use monitor::Monitors;
+use pubsub::PubSub;
+use tracking::Tracking;
+
+/// Everyone who is to be notified.
+#[derive(Default)]
+pub struct Notify {
+    /// Watched keys and keyspace events.
+    pub keyspace: Keyspace,
+    /// Clients that wait for keys.
+    pub blocking: Blocking,
+    /// Subscriptions.
+    pub pubsub: PubSub,
+    /// Client-side caching.
+    pub tracking: Tracking,
+    /// Clients that see every command (`MONITOR`).
+    pub monitors: Monitors,
+    /// Clients that are sent every request (`CAPTURE`).
+    pub captures: Captures,
+}

@@ -1,10 +1,11 @@
 //! The engine's part of [`runtime::trace`]: the times that a turn spends on parsing, on waiting for
 //! locks and on the log, separated from its execution time as a whole.
 //!
-//! While tracing is off ([`Gate::TRACED`](crate::engine::Gate::TRACED) is not set), none of this
+//! While tracing is off ([`Gate::TRACED`](crate::gate::Gate::TRACED) is not set), none of this
 //! runs. Times come from the environment's stopwatch.
 
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
+use crate::gate::Gate;
 use runtime::trace::{self, Stage};
 use std::cell::Cell;
 use storage::{Journal, Locks, Position};

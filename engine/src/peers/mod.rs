@@ -10,8 +10,19 @@ pub(crate) mod holds;
 
 use crate::failure::Failure;
 use crate::notify::blocking::Waiter;
+use breakers::Breakers;
+use holds::Holds;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The state of this server's dealings with others.
+#[derive(Default)]
+pub struct Peers {
+    /// The circuit breakers of what this server depends on.
+    pub breakers: Arc<Breakers>,
+    /// Keys that are being sent to another server.
+    pub(crate) holds: Holds,
+}
 
 /// Another server, and how patient to be with it.
 #[derive(Clone, Copy, Debug)]

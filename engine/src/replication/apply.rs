@@ -62,7 +62,7 @@ impl<'e> Applier<'e> {
     /// Completes the units applied so far: counts them, writes the log's buffer to the kernel, and
     /// wakes this server's own replicas.
     pub fn flush(&mut self) {
-        self.session.flush_counts(&self.engine.stats);
+        self.session.flush_counts(&self.engine.observe.stats);
         if let (Some(position), Some(journal)) = (self.position.take(), &self.engine.journal) {
             journal.write_up_to(position);
         }

@@ -3,7 +3,7 @@
 //! Writes are paused. When the replica has everything, this server sends it a `PSYNC` that tells it
 //! to take over, as its new replica.
 
-use super::{Follower, Link, Phase};
+use super::{Failover, Follower, Link, Phase};
 use crate::clients::pause::PauseMode;
 use crate::engine::Engine;
 use crate::failure::{Failure, failure};
@@ -13,19 +13,6 @@ use storage::Locks;
 
 /// The longest time for which writes are paused, in milliseconds, unless the handover ends before.
 const FOR_EVER_MS: u64 = 1 << 40;
-
-/// A handover under way.
-#[derive(Clone, Debug)]
-pub struct Failover {
-    /// The replica; `None` for the first that has everything.
-    pub target: Option<(String, u16)>,
-    /// The time at which it is given up or forced, in Unix milliseconds.
-    pub until_ms: Option<u64>,
-    /// Hand over at that time, whatever the replica has.
-    pub force: bool,
-    /// Set once the replica was told: the generation of the change of master.
-    pub told: Option<u64>,
-}
 
 impl Engine {
     /// `master_failover_state`.

@@ -76,7 +76,7 @@ impl Engine {
         if over {
             let client = follower.client.id;
             tracing::warn!(client, behind, "output limit reached by a replica");
-            self.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
+            self.observe.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
         }
         over
     }

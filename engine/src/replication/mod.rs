@@ -15,18 +15,18 @@ pub(crate) mod feed;
 mod follower;
 mod following;
 mod roles;
+mod source;
 mod tend;
 mod trail;
 mod waiting;
 
 pub use apply::Applier;
-pub use failover::Failover;
 pub(crate) use feed::Tee;
 pub use feed::{Cut, Outgoing};
 pub(crate) use follower::Fed;
 pub use follower::{Announced, Follower, Phase, Wanted};
 pub use replication as wire;
-pub use roles::{Link, Source};
+pub use source::{Link, Source};
 pub use trail::Trail;
 
 use crate::notify::blocking::Waiter;
@@ -58,6 +58,19 @@ struct Tended {
     life_ms: u64,
     /// Since when there is no replica.
     alone_ms: Option<u64>,
+}
+
+/// A handover under way.
+#[derive(Clone, Debug)]
+pub struct Failover {
+    /// The replica; `None` for the first that has everything.
+    pub target: Option<(String, u16)>,
+    /// The time at which it is given up or forced, in Unix milliseconds.
+    pub until_ms: Option<u64>,
+    /// Hand over at that time, whatever the replica has.
+    pub force: bool,
+    /// Set once the replica was told: the generation of the change of master.
+    pub told: Option<u64>,
 }
 
 /// Counts of the synchronizations of replicas.

@@ -4,84 +4,18 @@
 //! is half of one role and half of the other.
 
 use super::feed::{APART, FED, LOGGED};
-use super::{Cut, Replication};
+use super::{Cut, Link, Source};
 use crate::clients::ClientFlags;
 use crate::config::{Id as Directive, by_id};
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
+use crate::gate::Gate;
 use crate::notify::tracking::Stale;
-use replication::{History, Id, Resume};
+use replication::{History, Id};
 use std::sync::atomic::Ordering;
 
 /// The error for waiting clients of a master that becomes a replica.
 const ROLE_CHANGED: &str = "UNBLOCKED force unblock from blocking operation, instance state changed \
     (master -> replica?)";
-
-/// The state of the link to a master.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Link {
-    /// There is none yet, or it broke.
-    #[default]
-    Down,
-    /// It is being made.
-    Connecting,
-    /// The master is being spoken to.
-    Handshake,
-    /// All data are being sent or loaded.
-    Sync,
-    /// The stream is followed.
-    Up,
-}
-
-impl Link {
-    /// As `ROLE` names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Link::Down => "connect",
-            Link::Connecting => "connecting",
-            Link::Handshake => "handshake",
-            Link::Sync => "sync",
-            Link::Up => "connected",
-        }
-    }
-}
-
-/// The master, and the state of the link to it.
-#[derive(Clone, Debug, Default)]
-pub struct Source {
-    /// Name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// The state of the link.
-    pub link: Link,
-    /// The time at which it was last not up, in Unix milliseconds.
-    pub down_since_ms: u64,
-    /// The time at which the master was last heard from, in Unix milliseconds.
-    pub last_io_ms: u64,
-    /// Bytes of the file that have come.
-    pub file_read: u64,
-    /// Bytes that are to come, where that is known.
-    pub file_left: Option<u64>,
-    /// The stream was followed at some time: it can be gone on with.
-    pub can_resume: bool,
-}
-
-impl Replication {
-    /// The master, and the state of the link to it.
-    pub fn source(&self) -> Option<Source> {
-        self.source.lock().clone()
-    }
-
-    /// The position from which to continue, if the current history can be continued.
-    pub fn resume(&self) -> Option<Resume> {
-        let can = self.source.lock().as_ref().is_some_and(|source| source.can_resume);
-        can.then(|| self.out.resume())
-    }
-
-    fn is_current(&self, generation: u64) -> bool {
-        self.generation() == generation
-    }
-}
 
 impl Engine {
     /// Whether this server has a master.
@@ -147,7 +81,7 @@ impl Engine {
             Source { host, port, link, can_resume, down_since_ms: now_ms, ..Source::default() };
         *replication.source.lock() = Some(source);
         self.set_gate(Gate::REPLICA, true);
-        self.keyspace.set_hides_expired(true);
+        self.notify.keyspace.set_hides_expired(true);
         self.update_stale_gate();
         let generation = replication.generation.fetch_add(1, Ordering::SeqCst) + 1;
         self.remember_source();
@@ -168,7 +102,7 @@ impl Engine {
         replication.generation.fetch_add(1, Ordering::SeqCst);
         replication.out.branch(self.new_history_id());
         self.set_gate(Gate::REPLICA, false);
-        self.keyspace.set_hides_expired(self.gate().contains(Gate::PAUSED));
+        self.notify.keyspace.set_hides_expired(self.gate().contains(Gate::PAUSED));
         self.update_stale_gate();
         self.tee.set(FED, replication.out.is_active());
         replication.out.begin_marks();
@@ -253,10 +187,10 @@ impl Engine {
     /// All data were replaced, and not by a command: notifies clients that watch or cache keys.
     pub fn everything_replaced(&self) {
         for db in 0..self.databases() {
-            let watched = self.keyspace.watched_in(db);
-            watched.iter().for_each(|key| self.keyspace.modified(db, key));
+            let watched = self.notify.keyspace.watched_in(db);
+            watched.iter().for_each(|key| self.notify.keyspace.modified(db, key));
         }
-        if self.tracking.is_on() {
+        if self.notify.tracking.is_on() {
             let mut stale = Stale::default();
             self.invalidate_all(0, &mut stale);
             self.tell_stale(stale, None, None);

@@ -2,7 +2,8 @@
 
 use super::Phase;
 use crate::config::Id;
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
+use crate::gate::Gate;
 use runtime::Now;
 
 impl Engine {

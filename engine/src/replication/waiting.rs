@@ -1,8 +1,9 @@
 //! `WAIT` and `WAITAOF`: sessions that wait for replicas.
 
 use super::Replication;
+use crate::config::Id;
 use crate::engine::Engine;
-use crate::notify::blocking::Waiter;
+use crate::notify::blocking::{Progress, Waiter};
 use runtime::Now;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +23,15 @@ impl Replication {
 }
 
 impl Engine {
+    /// How far the replicas and the log are.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            acks: self.replication.acks(),
+            end: self.replication.out.end(),
+            keeps_log: self.is_logging() && self.config.boolean(Id::Appendonly),
+        }
+    }
+
     /// Lets those who wait for replicas look again.
     pub fn serve_acks(&self, now: Now) {
         if self.replication.waiting.load(Ordering::SeqCst) == 0 {

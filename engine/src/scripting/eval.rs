@@ -25,8 +25,9 @@ use super::host::{ScriptHost, Terms};
 use super::running::Kind;
 use super::state::{Conduct, Worker};
 use crate::cx::Cx;
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
 use crate::failure::{Failure, NOT_INTEGER, Outcome, failure};
+use crate::gate::Gate;
 use crate::session::state::Special;
 use crate::text::args::integer;
 use resp::{Output, Reply, Request};
@@ -82,7 +83,7 @@ pub fn with_worker(
     run: impl FnOnce(&mut Cx<'_>, &mut Worker) -> Outcome,
 ) -> Outcome {
     let engine = cx.engine;
-    let mut worker = engine.scripting.worker(engine).ok_or(NO_VM)?;
+    let mut worker = engine.scripting.worker(&*engine.backend).ok_or(NO_VM)?;
     let outcome = run(cx, &mut worker);
     engine.scripting.return_worker(worker);
     outcome
@@ -97,7 +98,7 @@ pub fn by_text(cx: &mut Cx<'_>, read_only: bool) -> Outcome {
     with_worker(cx, |cx, worker| {
         let keys = key_count(cx.args)?;
         let engine = cx.engine;
-        let script = engine.scripting.by_text(engine, worker, cx.args.arg(1));
+        let script = engine.scripting.by_text(&*engine.backend, worker, cx.args.arg(1));
         let script = script.map_err(Failure::text)?;
         run_script(cx, worker, script.sha, script.flags, keys, read_only)
     })
@@ -216,7 +217,7 @@ pub fn run(
         Err(Failed { message, counted }) => {
             if !counted {
                 let code = message.split(|&b| b == b' ').next().unwrap_or_default();
-                cx.engine.stats.count_error(&String::from_utf8_lossy(code));
+                cx.engine.observe.stats.count_error(&String::from_utf8_lossy(code));
             }
             cx.reply.error_bytes(&message);
         }

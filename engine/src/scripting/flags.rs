@@ -1,15 +1,15 @@
 //! Checks the flags that a script declares, before it runs.
 
+use super::Scripting;
 use crate::command::{CommandEntry, Flag, Flags, RunsScript};
-use crate::engine::Engine;
 use resp::Request;
 use script::Sha;
 use script::shebang::{self, ScriptFlags};
 
-impl Engine {
+impl Scripting {
     /// The flags of a request: those of its row, unless it calls a script that has flags of its
     /// own. Source: Redis's `getCommandFlags` and `scriptFlagsToCmdFlags`.
-    pub(crate) fn flags_of(&self, entry: &CommandEntry, request: Request<'_>) -> Flags {
+    pub(crate) fn request_flags(&self, entry: &CommandEntry, request: Request<'_>) -> Flags {
         match self.script_flags(entry, request) {
             Some(script) if !script.contains(ScriptFlags::COMPATIBLE) => {
                 as_command(entry.flags, script)
@@ -20,14 +20,13 @@ impl Engine {
 
     /// The flags of the script or function that a request calls, if it does and they are known.
     fn script_flags(&self, entry: &CommandEntry, request: Request<'_>) -> Option<ScriptFlags> {
-        let scripting = &self.scripting;
         let how = entry.spec.runs_script?;
         let script = request.get(1)?;
         match how {
             RunsScript::Text => Some(shebang::script(script).ok()?.0),
-            RunsScript::Digest => scripting.flags_of(&Sha::parse(script)?),
+            RunsScript::Digest => self.flags_of(&Sha::parse(script)?),
             RunsScript::Function => {
-                let libraries = scripting.libraries.read();
+                let libraries = self.libraries.read();
                 libraries.function(script).map(|(_, function)| function.flags)
             }
         }

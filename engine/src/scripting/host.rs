@@ -7,9 +7,9 @@ use crate::acl::Context;
 use crate::command::{CommandEntry, Flag};
 use crate::config::Id;
 use crate::cx::Cx;
-use crate::engine::Gate;
 use crate::execute::{Again, Call, Changes, Effects};
 use crate::failure::{Failure, NO_REPLICAS, OOM, READ_ONLY, failure};
+use crate::gate::Gate;
 use crate::session::state::Special;
 use resp::{Output, Proto, Reply, Request};
 use script::Embedder;
@@ -94,7 +94,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
     }
 
     fn refuse(&mut self, entry: Option<&CommandEntry>, refusal: Failure, out: &mut Output) {
-        self.cx.engine.stats.rejected(entry.map(|entry| entry.id), refusal.code());
+        self.cx.engine.observe.stats.rejected(entry.map(|entry| entry.id), refusal.code());
         Reply::new(out, Proto::Resp2).error(refusal.as_str());
     }
 
@@ -136,7 +136,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
     /// nested.
     fn may_more(&self, entry: &CommandEntry) -> bool {
         entry.spec.enabled_by == Some(Id::EnableDebugCommand)
-            && self.cx.engine.switches.scripts_may_more.load(Ordering::Relaxed)
+            && self.cx.engine.tuning.switches.scripts_may_more.load(Ordering::Relaxed)
     }
 
     fn is_declared(&self, shard: u32) -> bool {
@@ -149,7 +149,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
     /// Whether the command's shards are locked; locks them if they can be.
     fn locked(&mut self, call: Call<'_>) -> bool {
         let (engine, db) = (self.cx.engine, self.cx.session.db);
-        if engine.keyspace.is_holding() && engine.is_held_up(&call, self.cx.session) {
+        if engine.notify.keyspace.is_holding() && engine.is_held_up(&call, self.cx.session) {
             // Executed commands cannot be undone, and half of a transaction cannot wait.
             let may_wait = !self.before.2.contains(Special::NO_BLOCK);
             self.cx.changes.rest().again = (!self.acted && may_wait).then_some(Again::Held);
@@ -232,7 +232,7 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         holds.add_locks(*self.cx.locks);
         let (kind, began_ns, watch) = (self.terms.kind, self.began_ns, self.watch.clone());
         let slow = Arc::new(Running { kind, name, command, began_ns, holds, watch });
-        engine.script_is_slow(&slow);
+        engine.scripting.running.add(&slow, &*engine.backend, &engine.gates);
         self.slow = Some(slow);
         runtime::stand_in::send_for();
     }
@@ -272,7 +272,8 @@ impl Drop for ScriptHost<'_, '_> {
                 self.cx.changes.count = 0;
                 self.cx.changes.rest().effects = Effects::Nothing;
             }
-            self.cx.engine.slow_script_ended(&slow);
+            let engine = self.cx.engine;
+            engine.scripting.running.remove(&slow, &*engine.backend, &engine.gates);
         }
     }
 }

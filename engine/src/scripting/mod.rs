@@ -5,6 +5,7 @@ pub mod eval;
 mod flags;
 pub mod host;
 pub mod libraries;
+pub mod loading;
 pub mod running;
 pub mod state;
 mod watch;

@@ -6,22 +6,14 @@
 //! others get the error that the server is busy. So do all commands without keys, so that clients
 //! which only check the server's state learn of it.
 
+pub use super::watch::Kind;
 use super::watch::Watch;
-use crate::engine::{Engine, Gate};
 use crate::failure::{BUSY_FUNCTION, BUSY_SCRIPT, Failure};
+use crate::gate::{Gate, Gates};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use storage::{Locks, ShardSet};
-
-/// Whether `EVAL` or `FCALL` called it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `EVAL`.
-    Script,
-    /// `FCALL`.
-    Function,
-}
+use storage::{Backend, Locks, ShardSet};
 
 /// A script that runs too long.
 #[derive(Debug)]
@@ -61,16 +53,12 @@ impl RunningScripts {
         self.0.lock().first().cloned()
     }
 
-    fn watches(&self) -> Vec<Arc<Watch>> {
-        self.0.lock().iter().map(|script| script.watch.clone()).collect()
-    }
-}
-
-impl Engine {
-    /// Asks the oldest script of this kind that can be killed to end.
-    pub fn kill_script(&self, kind: Kind) -> Kill {
-        let mut running = self.scripting.running.watches();
-        running.extend(self.scripting.watches.overdue((self.environment.stopwatch)()));
+    /// Asks the oldest script of this kind that can be killed to end; `overdue` are scripts that run too long, although
+    /// they have not noticed it themselves.
+    pub(crate) fn kill(&self, kind: Kind, overdue: Vec<Arc<Watch>>) -> Kill {
+        let mut running: Vec<Arc<Watch>> =
+            self.0.lock().iter().map(|script| script.watch.clone()).collect();
+        running.extend(overdue);
         let can_be_killed = |script: &&Arc<Watch>| !script.wrote.load(Ordering::Relaxed);
         let of_kind = || running.iter().filter(|script| script.kind() == kind);
         if running.is_empty() {
@@ -90,42 +78,42 @@ impl Engine {
 
     /// The error for other clients while a script or function runs too long.
     pub fn busy(&self) -> Failure {
-        match self.scripting.running.first().map(|script| script.kind) {
+        match self.first().map(|script| script.kind) {
             Some(Kind::Function) => BUSY_FUNCTION,
             _ => BUSY_SCRIPT,
         }
     }
 
-    /// Whether a command's shards are all free of scripts that run too long; not when it has none.
-    pub fn is_aside_of_scripts(&self, shards: Locks<'_>) -> bool {
-        let all = self.backend.shard_count();
-        let running = self.scripting.running.0.lock();
+    /// Whether a command's shards are all free of scripts that run too long, of `all` shards that
+    /// there are; not when it has none.
+    pub fn is_aside(&self, shards: Locks<'_>, all: u32) -> bool {
+        let running = self.0.lock();
         let held = |shard| running.iter().any(|script| script.holds.contains(shard));
         !matches!(shards, Locks::None) && !shards.any(all, held)
     }
 
     /// Ends the scripts that run too long, because the server ends. Those that have written are
     /// ended only if `all`, because half of their effects would be kept.
-    pub fn end_slow_scripts(&self, all: bool) {
-        for script in self.scripting.running.0.lock().iter() {
+    pub fn end(&self, all: bool) {
+        for script in self.0.lock().iter() {
             script.watch.kill.store(true, Ordering::Relaxed);
             script.watch.end.fetch_or(all, Ordering::Relaxed);
         }
     }
 
     /// A script runs too long: from now on others are refused.
-    pub(crate) fn script_is_slow(&self, script: &Arc<Running>) {
-        let mut running = self.scripting.running.0.lock();
+    pub(crate) fn add(&self, script: &Arc<Running>, backend: &dyn Backend, gates: &Gates) {
+        let mut running = self.0.lock();
         running.push(script.clone());
-        self.set_gate(Gate::BUSY, true);
-        self.backend.set_busy(true);
+        gates.set(Gate::BUSY, true);
+        backend.set_busy(true);
     }
 
     /// It has ended.
-    pub(crate) fn slow_script_ended(&self, script: &Arc<Running>) {
-        let mut running = self.scripting.running.0.lock();
+    pub(crate) fn remove(&self, script: &Arc<Running>, backend: &dyn Backend, gates: &Gates) {
+        let mut running = self.0.lock();
         running.retain(|other| !Arc::ptr_eq(other, script));
-        self.set_gate(Gate::BUSY, !running.is_empty());
-        self.backend.set_busy(!running.is_empty());
+        gates.set(Gate::BUSY, !running.is_empty());
+        backend.set_busy(!running.is_empty());
     }
 }

@@ -2,15 +2,15 @@
 //! which of them run too long.
 
 use super::libraries::Libraries;
-use super::running::{Kind, RunningScripts};
+use super::running::{Kill, Kind, RunningScripts};
 use super::watch::{Watch, Watches};
-use crate::engine::Engine;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use script::shebang::{self, ScriptFlags};
 use script::{JsonSettings, MEMORY_LIMIT, Sha, Vm};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use storage::Backend;
 
 /// The number of scripts whose conduct is remembered; beyond it, all are forgotten.
 const CONDUCTS_MAX: usize = 65_536;
@@ -75,14 +75,14 @@ pub struct Worker {
 }
 
 impl Worker {
-    fn new(engine: &Engine) -> Option<Worker> {
+    fn new(backend: &dyn Backend, watches: &Watches) -> Option<Worker> {
         // The hash of strings has a seed that cannot be guessed, but is the same in every run of a
         // test.
-        let seed = [&b"lua"[..], b"strings"].map(|word| engine.backend.hash(word));
+        let seed = [&b"lua"[..], b"strings"].map(|word| backend.hash(word));
         let vm = Vm::new(MEMORY_LIMIT, seed)?;
         Some(Worker {
             vm,
-            watch: engine.scripting.watches.add(),
+            watch: watches.add(),
             by_sha: Default::default(),
             by_text: HashMap::new(),
             version: 0,
@@ -129,9 +129,9 @@ pub struct Scripting {
 
 impl Scripting {
     /// A VM to run something in; `None` without memory for one.
-    pub(crate) fn worker(&self, engine: &Engine) -> Option<Worker> {
+    pub(crate) fn worker(&self, backend: &dyn Backend) -> Option<Worker> {
         let idle = self.idle.lock().pop();
-        let mut worker = idle.or_else(|| Worker::new(engine))?;
+        let mut worker = idle.or_else(|| Worker::new(backend, &self.watches))?;
         let version = self.version.load(Ordering::Acquire);
         if worker.version != version {
             worker.forget();
@@ -168,11 +168,11 @@ impl Scripting {
     /// The error reply: the text is no script.
     pub fn by_text(
         &self,
-        engine: &Engine,
+        backend: &dyn Backend,
         worker: &mut Worker,
         text: &[u8],
     ) -> Result<Arc<Script>, String> {
-        let hash = engine.backend.hash(text);
+        let hash = backend.hash(text);
         if let Some(script) = worker.by_text.get(&hash).filter(|script| &*script.text == text) {
             return Ok(script.clone());
         }
@@ -249,13 +249,49 @@ impl Scripting {
         conducts.insert(name, conduct);
     }
 
+    /// Asks the oldest script of this kind that can be killed to end. `now_ns` is the stopwatch's time.
+    pub fn kill(&self, kind: Kind, now_ns: u64) -> Kill {
+        self.running.kill(kind, self.watches.overdue(now_ns))
+    }
+
+    /// Changes the libraries; what `change` leaves is in force when it succeeds.
+    ///
+    /// # Errors
+    /// Fails with the error of `change`.
+    pub fn change_libraries<T>(
+        &self,
+        change: impl FnOnce(&mut Libraries) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let mut all = self.libraries.write();
+        let mut changed = Libraries::clone(&all);
+        let result = change(&mut changed)?;
+        changed.version += 1;
+        *all = Arc::new(changed);
+        self.forget_conducts();
+        Ok(result)
+    }
+
+    /// The texts of all libraries, for snapshots and logs.
+    pub fn library_texts(&self) -> Vec<Vec<u8>> {
+        self.libraries.read().iter().map(|library| library.text.to_vec()).collect()
+    }
+
+    /// Removes all libraries.
+    pub fn remove_libraries(&self) {
+        let removed = self.change_libraries(|libraries| {
+            libraries.clear();
+            Ok::<(), String>(())
+        });
+        debug_assert!(removed.is_ok(), "nothing refuses to be removed");
+    }
+
     /// A number no library had yet.
     pub(crate) fn next_library_id(&self) -> u64 {
         self.library_ids.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Forgets the learnt conducts, because names may have another meaning now.
-    pub(crate) fn forget_conducts(&self) {
+    fn forget_conducts(&self) {
         self.conducts.write().clear();
     }
 

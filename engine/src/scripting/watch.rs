@@ -4,10 +4,18 @@
 //! its libraries, and reports it ([`super::running`]). Within one long command it cannot, so a
 //! transaction that waits for a lock checks whether a script's time is over.
 
-use super::running::Kind;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+
+/// Whether `EVAL` or `FCALL` called it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `EVAL`.
+    Script,
+    /// `FCALL`.
+    Function,
+}
 
 /// The deadline of what does not run.
 const NEVER: u64 = u64::MAX;

@@ -9,11 +9,12 @@ use crate::clients::rate_limits::Over;
 use crate::clients::{Client, ClientFlags};
 use crate::command::{CommandEntry, Flag, Flags};
 use crate::config::{Id, by_id};
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
 use crate::execute::Call;
 use crate::failure::{
     Failure, MASTER_DOWN, NO_AUTH, NO_REPLICAS, OOM, OVERLOADED, READ_ONLY, failure,
 };
+use crate::gate::Gate;
 use resp::Request;
 use runtime::Now;
 use std::sync::atomic::Ordering;
@@ -138,7 +139,7 @@ impl Nature {
         entry: &CommandEntry,
         request: Request<'_>,
     ) -> Nature {
-        let flags = engine.flags_of(entry, request);
+        let flags = engine.scripting.request_flags(entry, request);
         let multi = session.multi.as_ref().filter(|_| entry.id == engine.exec);
         let (has, lacks) = multi.map_or_else(Default::default, |multi| (multi.has, multi.lacks));
         Nature { has: flags | has, lacks: !flags | lacks }
@@ -202,7 +203,7 @@ fn check_load(
 ) -> Result<(), Failure> {
     const WORK: Flags =
         Flag::Write.set().union(Flag::Readonly.set()).union(Flag::MayReplicate.set());
-    let works = engine.flags_of(entry, request).intersects(WORK);
+    let works = engine.scripting.request_flags(entry, request).intersects(WORK);
     let peer = session.client().has_flag(ClientFlags::REPLICA | ClientFlags::MASTER);
     if !works || peer || session.in_multi() || !session.is_authenticated() {
         return Ok(());
@@ -265,13 +266,13 @@ fn check_busy(
         return Ok(());
     }
     if session.in_multi() {
-        return Err(engine.busy());
+        return Err(engine.scripting.running.busy());
     }
     let mut shards = ShardSet::new();
     engine.add_shards(Call { entry, request, hash: None }, session.db, &mut shards);
-    match engine.is_aside_of_scripts(shards.locks()) {
+    match engine.scripting.running.is_aside(shards.locks(), engine.backend.shard_count()) {
         true => Ok(()),
-        false => Err(engine.busy()),
+        false => Err(engine.scripting.running.busy()),
     }
 }
 
@@ -319,5 +320,5 @@ fn paused_until(
     if !engine.gate().contains(Gate::PAUSED) || is_replica {
         return None;
     }
-    engine.pause.holds(nature.propagates(), now_ms)
+    engine.clients.pause.holds(nature.propagates(), now_ms)
 }

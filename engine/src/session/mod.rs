@@ -223,7 +223,7 @@ impl Machine {
         if bytes.is_empty() {
             return;
         }
-        if engine.client_eviction.is_limited() {
+        if engine.clients.eviction.is_limited() {
             engine.note_client_growth(bytes.len());
         }
         if self.check_query_limit(engine, self.pending.len() + bytes.len()) {
@@ -238,7 +238,7 @@ impl Machine {
             return true;
         }
         tracing::warn!(client = self.state.client().id, limit, "query buffer limit reached");
-        engine.stats.query_limit_disconnections.fetch_add(1, Ordering::Relaxed);
+        engine.observe.stats.query_limit_disconnections.fetch_add(1, Ordering::Relaxed);
         self.state.flow = Flow::Abort;
         self.pending = BytesMut::new();
         false
@@ -288,7 +288,7 @@ impl Machine {
         let names: Vec<_> = self.state.subscriptions(Space::Shard).cloned().collect();
         for name in names {
             self.state.remove_subscription(Space::Shard, &name);
-            engine.pubsub.unsubscribe(Space::Shard, &name, self.state.client());
+            engine.notify.pubsub.unsubscribe(Space::Shard, &name, self.state.client());
             let count = self.state.subscription_count(Space::Shard) as i64;
             let mut reply = Reply::new(&mut self.out, self.state.proto);
             pubsub::confirm(&mut reply, "sunsubscribe", Some(&name), count);
@@ -309,7 +309,7 @@ impl Machine {
     fn unpause(&mut self, engine: &Engine, now: Now) {
         let over = match self.parked {
             Parked::Held => true,
-            Parked::Paused { .. } => engine.pause.current(now.wall_ms).is_none(),
+            Parked::Paused { .. } => engine.clients.pause.current(now.wall_ms).is_none(),
             _ => false,
         };
         if over {
@@ -351,13 +351,13 @@ impl Machine {
         let Parked::Blocked { waiter, .. } = &self.parked else { return };
         engine.note_waited(waiter, now);
         if error.is_some() {
-            engine.stats.failed(waiter.command, "UNBLOCKED");
+            engine.observe.stats.failed(waiter.command, "UNBLOCKED");
         }
         if self.state.reply_mode == ReplyMode::On {
             let mut reply = Reply::new(&mut self.out, self.state.proto);
             match error {
                 Some(error) => reply.error(error),
-                None => waiter.time_out(engine, &mut reply),
+                None => waiter.time_out(|| engine.progress(), &mut reply),
             }
         }
         self.parked = Parked::No;
@@ -433,7 +433,10 @@ impl Machine {
             self.keep(engine, bytes);
             self.execute_pending(engine, now);
         }
-        engine.stats.moved(bytes.len() as u64, self.out.len().saturating_sub(waiting) as u64);
+        engine
+            .observe
+            .stats
+            .moved(bytes.len() as u64, self.out.len().saturating_sub(waiting) as u64);
         self.status(engine, now)
     }
 
@@ -445,7 +448,7 @@ impl Machine {
         self.check_deadlines(engine, now);
         self.take_turn(engine);
         self.execute_pending(engine, now);
-        engine.stats.moved(0, self.out.len().saturating_sub(waiting) as u64);
+        engine.observe.stats.moved(0, self.out.len().saturating_sub(waiting) as u64);
         self.status(engine, now)
     }
 
@@ -523,7 +526,7 @@ impl Machine {
         engine.end_follower(&self.state);
         for space in [Space::Channel, Space::Pattern, Space::Shard] {
             for name in self.state.subscriptions(space) {
-                engine.pubsub.unsubscribe(space, name, self.state.client());
+                engine.notify.pubsub.unsubscribe(space, name, self.state.client());
             }
         }
         engine.capture_close(self.state.client(), now);
@@ -586,7 +589,7 @@ impl Engine {
     /// Stops watching all keys of a session (`UNWATCH`, `EXEC`, `DISCARD`, the end of the session).
     pub fn forget_watches(&self, session: &mut SessionState) {
         for watched in std::mem::take(&mut session.watched) {
-            self.keyspace.unwatch(&watched, session.client());
+            self.notify.keyspace.unwatch(&watched, session.client());
         }
         session.client().watched.store(0, Ordering::Relaxed);
         session.client().reset_transaction();

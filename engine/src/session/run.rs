@@ -6,9 +6,10 @@ use super::{Machine, Parked};
 use crate::clients::cross_protocol;
 use crate::clients::{Client, ClientFlags, NO_COMMAND};
 use crate::command::{CommandEntry, CommandId, Flag};
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
 use crate::execute::{Again, Call, Changes, Invocation, Rest};
 use crate::failure::{self, EXEC_ABORT, Failure};
+use crate::gate::Gate;
 use crate::notify::blocking::Waiter;
 use crate::notify::monitor::engine::is_shown_first;
 use crate::notify::tracking::Issuer;
@@ -203,7 +204,7 @@ impl Machine {
             start = span.end();
         }
         timer.end();
-        self.state.flush_counts(&engine.stats);
+        self.state.flush_counts(&engine.observe.stats);
         stopped
     }
 
@@ -277,7 +278,7 @@ impl Machine {
     fn refuse(&mut self, engine: &Engine, entry: &CommandEntry, request: Request<'_>, now: Now) {
         // A subcommand that does not exist has no statistics that could count the refusal.
         let counted = entry.subcommands.is_empty() || request.len() == 1;
-        let failure = failure::not_accepted(entry, request);
+        let failure = entry.refusal(request);
         self.reject(engine, counted.then_some(entry), failure, now);
     }
 
@@ -286,7 +287,7 @@ impl Machine {
     #[cold]
     fn refuse_unknown(&mut self, engine: &Engine, request: Request<'_>, now: Now) {
         if cross_protocol::is_http(request) {
-            engine.cross_protocol.warn(&self.state.client().peer, now);
+            engine.clients.cross_protocol.warn(&self.state.client().peer, now);
             self.state.flow = Flow::Abort;
             return;
         }
@@ -302,7 +303,7 @@ impl Machine {
         mut failure: Failure,
         now: Now,
     ) {
-        engine.stats.rejected(entry.map(|e| e.id), failure.code());
+        engine.observe.stats.rejected(entry.map(|e| e.id), failure.code());
         let reply = self.begin_reply();
         self.note_command(entry);
         if let Some(multi) = &mut self.state.multi {
@@ -428,9 +429,9 @@ impl Machine {
         let doomed = self.state.client().transaction_failed();
         self.note_command(Some(entry));
         if let Some(multi) = self.state.multi.as_mut().filter(|multi| !multi.failed && !doomed) {
-            multi.push(entry.id, engine.flags_of(entry, request), request);
+            multi.push(entry.id, engine.scripting.request_flags(entry, request), request);
             let bytes = multi.bytes;
-            if engine.client_eviction.is_limited() {
+            if engine.clients.eviction.is_limited() {
                 engine.note_client_growth(request.iter().map(<[u8]>::len).sum());
             }
             self.state.show_multi(self.state.multi.as_deref());
@@ -472,7 +473,7 @@ impl Machine {
         timer.before(entry, request);
         if !entry.has(Flag::Fast) {
             // A slow command may read the counters (INFO, CONFIG RESETSTAT).
-            self.state.flush_counts(&engine.stats);
+            self.state.flush_counts(&engine.observe.stats);
         }
         let call = Call { entry, request, hash: planned.hash };
         let mut changes = Changes::at(self.out.len());
@@ -663,7 +664,7 @@ impl<'a> Timer<'a> {
         let nanos = now.saturating_sub(self.begun);
         match waiter {
             Some(waiter) => waiter.spend(nanos),
-            None => self.engine.stats.ran(self.command, self.calls, nanos),
+            None => self.engine.observe.stats.ran(self.command, self.calls, nanos),
         }
         if nanos >= self.engine.tuning.notable_nanos() {
             self.note(waiter, nanos);
@@ -690,7 +691,7 @@ impl<'a> Timer<'a> {
         let (Some(last), None) = (self.last, waiter) else { return };
         match self.calls {
             1 => engine.note_slow(entry, last, nanos, Some(client), now),
-            calls if engine.slowlog.is_slow(nanos / 1000) => {
+            calls if engine.observe.slowlog.is_slow(nanos / 1000) => {
                 engine.note_slow_run(entry, last, calls, nanos, client, now);
             }
             _ => {}

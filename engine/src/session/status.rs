@@ -43,7 +43,7 @@ impl Machine {
             self.over_soft_limit_since = None;
             return;
         }
-        if engine.client_eviction.is_limited() {
+        if engine.clients.eviction.is_limited() {
             engine.note_client_growth(grown);
         }
         self.out.close_large_tail();
@@ -78,7 +78,7 @@ impl Machine {
             return;
         }
         if client.has_overflowed() {
-            engine.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
+            engine.observe.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(client = client.id, peer = %client.peer, unread = self.out.len(),
                 "a client is closed: it has left more unread than its output limit");
         }

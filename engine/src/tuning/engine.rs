@@ -2,7 +2,8 @@
 
 use super::durability;
 use crate::config::{Id, KeyspaceEvents, Value};
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
+use crate::gate::Gate;
 use runtime::Now;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -80,11 +81,11 @@ fn apply(engine: &Engine, id: Id) {
         Id::MaxmemoryClients => engine.update_client_limit(),
         Id::NotifyKeyspaceEvents => apply_events(engine),
         Id::SlowlogLogSlowerThan => {
-            engine.slowlog.threshold_us.store(config.integer(id), Ordering::Relaxed);
+            engine.observe.slowlog.threshold_us.store(config.integer(id), Ordering::Relaxed);
             follow_measuring(engine);
         }
         Id::LatencyMonitorThreshold => {
-            engine.latency.set_threshold_ms(config.integer(id) as u64);
+            engine.observe.latency.set_threshold_ms(config.integer(id) as u64);
             follow_measuring(engine);
         }
         Id::Maxmemory => {
@@ -96,9 +97,9 @@ fn apply(engine: &Engine, id: Id) {
             engine.update_memory_gate();
         }
         Id::LfuLogFactor | Id::LfuDecayTime => apply_frequency(engine),
-        Id::LatencyTracking => engine.stats.set_track_times(config.boolean(id)),
+        Id::LatencyTracking => engine.observe.stats.set_track_times(config.boolean(id)),
         Id::SlowlogMaxLen => {
-            engine.slowlog.max_len.store(config.integer(id) as usize, Ordering::Relaxed);
+            engine.observe.slowlog.max_len.store(config.integer(id) as usize, Ordering::Relaxed);
         }
         Id::Appendfsync => {
             let durability = durability(config.choice(id));
@@ -118,7 +119,7 @@ fn apply(engine: &Engine, id: Id) {
 
 fn apply_events(engine: &Engine) {
     let events = KeyspaceEvents::of(engine.config.integer(Id::NotifyKeyspaceEvents));
-    engine.keyspace.set_events(events);
+    engine.notify.keyspace.set_events(events);
 }
 
 fn apply_rate_limits(engine: &Engine) {
@@ -139,12 +140,12 @@ fn apply_output_limits(engine: &Engine) {
 /// Determines how exactly commands must be measured, and which events are recorded.
 fn follow_measuring(engine: &Engine) {
     let slower_than_us = engine.config.integer(Id::SlowlogLogSlowerThan);
-    let each = (0..TIMED_IN_RUNS_US).contains(&slower_than_us) || engine.latency.is_on();
+    let each = (0..TIMED_IN_RUNS_US).contains(&slower_than_us) || engine.observe.latency.is_on();
     let closely = engine.tuning.closely_until_us.load(Ordering::Relaxed) > 0;
     engine.tuning.times_each.store(each || closely, Ordering::Relaxed);
     // A negative threshold is no time at all.
     let slow = u64::try_from(slower_than_us).map_or(u64::MAX, |us| us.saturating_mul(1000));
-    let notable = slow.min(engine.latency.threshold_nanos().unwrap_or(u64::MAX));
+    let notable = slow.min(engine.observe.latency.threshold_nanos().unwrap_or(u64::MAX));
     engine.tuning.notable_nanos.store(notable, Ordering::Relaxed);
 }
 

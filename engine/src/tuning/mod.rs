@@ -7,6 +7,7 @@ pub mod switches;
 use crate::config::OutputBufferLimit;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use storage::journal::Durability;
+use switches::{ActiveExpire, Switches};
 
 /// Which output limit applies to a session; the order of `client-output-buffer-limit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,10 @@ pub struct Tuning {
     notable_nanos: AtomicU64,
     /// Until when [`Engine::look_closely`](crate::Engine) has it so, monotonic microseconds; 0 for not at all.
     closely_until_us: AtomicU64,
+    /// `DEBUG SET-ACTIVE-EXPIRE`.
+    pub active_expire: ActiveExpire,
+    /// Other switches of `DEBUG`.
+    pub switches: Switches,
 }
 
 impl Tuning {

@@ -3,9 +3,10 @@
 //! The process calls [`Engine::keep_house`] regularly from a thread of its own choosing. Every
 //! step locks one shard and does a bounded slice there.
 
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
 use crate::execute::Changes;
 use crate::execute::containment::{Doing, Watch};
+use crate::gate::Gate;
 use runtime::Now;
 use std::sync::atomic::Ordering;
 use storage::Locks;
@@ -19,7 +20,7 @@ const STEPS_PER_SHARD: usize = 16;
 impl Engine {
     /// One round over all shards; true when more work is waiting than one round does.
     pub fn keep_house(&self, now: Now) -> bool {
-        if self.switches.pauses_housekeeping.load(Ordering::Relaxed)
+        if self.tuning.switches.pauses_housekeeping.load(Ordering::Relaxed)
             || self.gate().contains(Gate::BROKEN)
         {
             return false;
@@ -33,7 +34,7 @@ impl Engine {
     fn keep_house_once(&self, now: Now) -> bool {
         // A replica deletes what its master says.
         let still = self.gate().intersects(Gate::PAUSED | Gate::REPLICA);
-        let expire = self.active_expire.is_on() && !still;
+        let expire = self.tuning.active_expire.is_on() && !still;
         let mut more = expire && self.noting("expire-cycle", now, || self.expire_all(now));
         for shard in 0..self.backend.shard_count() {
             more |= self.backend.maintain(shard);
@@ -44,7 +45,7 @@ impl Engine {
         self.update_gates(now);
         self.end_close_look(now);
         more |= self.gate() & (Gate::CROWDED | Gate::OVER_MEMORY) == Gate::CROWDED;
-        self.rates.sample(&self.stats, now);
+        self.observe.rates.sample(&self.observe.stats, now);
         more
     }
 
@@ -100,7 +101,7 @@ impl Engine {
         self.make_room(now);
         let failed = self.logging_journal().is_some_and(|journal| journal.failure().is_some());
         self.set_gate(Gate::JOURNAL_FAILED, failed);
-        if self.gate().contains(Gate::PAUSED) && self.pause.current(now.wall_ms).is_none() {
+        if self.gate().contains(Gate::PAUSED) && self.clients.pause.current(now.wall_ms).is_none() {
             self.unpause_clients();
         }
     }

@@ -3,7 +3,8 @@
 use crate::clients::Event;
 use crate::clients::overload::Overload;
 use crate::config::Id;
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
+use crate::gate::Gate;
 use runtime::Now;
 use std::time::Duration;
 

@@ -2,12 +2,10 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`housekeeping`] | the round that the process calls regularly: expiry, maintenance, and the two below |
+//! | [`housekeeping`] | the round that the process calls regularly: expiry, maintenance, eviction |
 //! | [`eviction`] | keys that give way when memory is over `maxmemory` |
-//! | `client_eviction` | connections that give way when they hold more than `maxmemory-clients` |
 //! | [`load`] | observes how long connections wait, for `overload-delay-target` |
 
-pub(crate) mod client_eviction;
 pub mod eviction;
 pub mod housekeeping;
 pub mod load;

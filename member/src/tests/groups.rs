@@ -212,7 +212,7 @@ fn groups_take_their_own_snapshots_and_come_back_from_one_log() {
     trio.nodes.insert(3, host);
     (0..30).for_each(|_| trio.pass(100));
     assert_eq!(contents_of(trio.nodes[&3].node.engine()).unwrap(), expected);
-    assert_eq!(trio.nodes[&3].node.engine().library_texts().len(), 1);
+    assert_eq!(trio.nodes[&3].node.engine().scripting.library_texts().len(), 1);
     // What is loaded of one group leaves the others alone.
     trio.member(2, 1).with(|group| group.abandon());
     trio.settle();

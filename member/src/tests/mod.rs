@@ -11,7 +11,7 @@ use crate::{
 use consensus::testing::Disk;
 use consensus::{Files as _, MessageKind, NodeId, Settings};
 use engine::config::ConfigStore;
-use engine::engine::Gate;
+use engine::gate::Gate;
 use engine::replay::Replayer;
 use engine::testing::{Harness, START_MS, text};
 use engine::{Engine, Environment, NoHost, Parts};

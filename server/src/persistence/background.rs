@@ -109,7 +109,7 @@ impl Persistence {
         if state.running_since.is_some() || rewriting || !retry {
             return;
         }
-        let changes = engine.stats.unsaved_changes();
+        let changes = engine.observe.stats.unsaved_changes();
         let since = state.last_try.unwrap_or(self.started).elapsed().as_secs();
         let due = self
             .config

@@ -2,13 +2,14 @@
 
 use super::snapshot;
 use engine::Engine;
+use engine::scripting::loading::LibraryLoader;
 use std::path::Path;
 use storage::Existing;
 
 /// Loads a snapshot into a running engine.
 pub(crate) fn load(engine: &Engine, path: &Path, existing: Existing) -> Result<(), String> {
-    let library = &mut |text: &[u8]| engine.restore_library(text);
-    let checksum = engine.switches.checksum();
+    let library = &mut |text: &[u8]| LibraryLoader::new(engine, false).restore(text);
+    let checksum = engine.tuning.switches.checksum();
     let (backend, databases) = (&engine.backend, engine.databases());
     snapshot::load(backend, databases, path, 0, existing, checksum, library).map(drop)
 }

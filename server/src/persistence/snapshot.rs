@@ -120,7 +120,7 @@ impl Saver {
         self.end(result.is_ok());
         match result {
             Ok(changes) => {
-                engine.stats.saved(changes);
+                engine.observe.stats.saved(changes);
                 tracing::info!(file = %path.display(), "snapshot saved");
                 Ok(())
             }
@@ -181,7 +181,7 @@ fn write_file(engine: &Arc<Engine>, path: &Path, stopped: &AtomicBool) -> Result
         // It may never have been created.
         let _ = fs::remove_file(&temporary);
         let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        engine.latency.note("rdb-unlink-temp-file", nanos, unix_seconds() * 1000);
+        engine.observe.latency.note("rdb-unlink-temp-file", nanos, unix_seconds() * 1000);
         error.to_string()
     })
 }
@@ -211,8 +211,8 @@ impl CutSnapshot {
     pub fn cut(engine: &Arc<Engine>, at_cut: &mut dyn FnMut(Cut)) -> io::Result<Self> {
         let (mut changes, mut libraries, mut position) = (0, Vec::new(), None);
         let mut note = || {
-            changes = engine.stats.changes();
-            libraries = engine.library_texts();
+            changes = engine.observe.stats.changes();
+            libraries = engine.scripting.library_texts();
             let out = &engine.replication.out;
             let cut = out.cut(!engine.is_replica());
             position = out.is_active().then_some(cut);

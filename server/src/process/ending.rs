@@ -52,7 +52,7 @@ struct HeldWrites {
 impl HeldWrites {
     fn hold(engine: &Engine, clock: Clock) -> HeldWrites {
         let now_ms = clock.now().wall_ms;
-        let before = engine.pause.current(now_ms);
+        let before = engine.clients.pause.current(now_ms);
         engine.pause_clients(now_ms + FOR_EVER_MS, PauseMode::Write, now_ms);
         HeldWrites { before }
     }
@@ -141,7 +141,7 @@ impl Process {
         let engine = self.alive()?;
         // A script that may never end is not waited for. What such a script has written is included
         // in a save.
-        engine.end_slow_scripts(end.save == Some(false));
+        engine.scripting.running.end(end.save == Some(false));
         if end.now
             && let Some(waiting) = self.ending.waiting.lock().as_mut()
         {

@@ -8,7 +8,7 @@ use crate::persistence::replacing::{clear, load};
 use crate::persistence::snapshot::snapshot_path;
 use crate::system::{self, fail_stop, mallctl};
 use engine::config::Id;
-use engine::engine::Gate;
+use engine::gate::Gate;
 use engine::host::{Begun, End, When};
 use engine::observe::figures::Sheet;
 use engine::peers::{Answers, Errand, PeerError, Requests, Target};
@@ -104,7 +104,7 @@ impl Host for Process {
 
     fn exchange(&self, target: &Target<'_>, requests: &Requests) -> Answers {
         match self.engine() {
-            Some(engine) => peers::exchange(&engine.breakers, self.clock, target, requests),
+            Some(engine) => peers::exchange(&engine.peers.breakers, self.clock, target, requests),
             None => Answers::none(PeerError::Connecting),
         }
     }

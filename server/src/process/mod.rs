@@ -28,7 +28,7 @@ use crate::system::memory::Allocator;
 use ending::Ending;
 use engine::Engine;
 use engine::config::ConfigStore;
-use engine::engine::Gate;
+use engine::gate::Gate;
 use parking_lot::Mutex;
 use peers::Errands;
 use runtime::{Clock, Runtime, Shutdown};

@@ -217,7 +217,7 @@ impl Errands {
         clock: Clock,
     ) -> Result<(), Box<Errand>> {
         let (target, now) = (name(&errand.host, errand.port), clock.now());
-        if engine.breakers.refuses(Kind::Migrate, &target, now) {
+        if engine.peers.breakers.refuses(Kind::Migrate, &target, now) {
             engine.end_errand(*errand, &Answers::none(PeerError::Silent), now);
             return Ok(());
         }
@@ -243,7 +243,8 @@ impl Errands {
     fn work(&self, engine: &Weak<Engine>, clock: Clock) {
         while let Some(errand) = self.next() {
             // It does not keep the engine, whose server may end meanwhile.
-            let Some(breakers) = engine.upgrade().map(|engine| engine.breakers.clone()) else {
+            let Some(breakers) = engine.upgrade().map(|engine| engine.peers.breakers.clone())
+            else {
                 continue;
             };
             let answers = exchange(&breakers, clock, &errand.target(), errand.requests());

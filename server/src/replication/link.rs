@@ -38,12 +38,12 @@ pub(super) fn follow(replicator: &Replicator, host: &str, port: u16, generation:
         let following = Following { replicator, engine, generation, clock, master: &master };
         let reason = following.once_admitted(host, port);
         if following.is_over() {
-            return following.engine.breakers.forget(Kind::Master, &master);
+            return following.engine.peers.breakers.forget(Kind::Master, &master);
         }
         let Err(reason) = reason else { continue };
         following.set(Link::Down);
         tracing::warn!(host, port, "following the master: {reason}");
-        following.engine.breakers.failed(Kind::Master, &master, following.now());
+        following.engine.peers.breakers.failed(Kind::Master, &master, following.now());
         following.rest(REST);
     }
 }
@@ -93,7 +93,7 @@ impl Following<'_> {
     /// One connection, to its end, once the master's breaker admits one; or nothing, if it is over
     /// before.
     fn once_admitted(&self, host: &str, port: u16) -> Result<(), String> {
-        let breakers = &self.engine.breakers;
+        let breakers = &self.engine.peers.breakers;
         self.rest(breakers.wait(Kind::Master, self.master, self.now()));
         match !self.is_over() && breakers.admit(Kind::Master, self.master, self.now()) {
             true => self.once(host, port).map(|never| match never {}),
@@ -203,7 +203,7 @@ impl Following<'_> {
                 durable = self.make_durable(durable);
                 self.acknowledge(connection, durable)?;
                 acknowledged = Instant::now();
-                self.engine.breakers.succeeded(Kind::Master, self.master, self.now());
+                self.engine.peers.breakers.succeeded(Kind::Master, self.master, self.now());
             } else if wants_ack {
                 self.acknowledge(connection, durable)?;
             }

@@ -4,9 +4,10 @@ use super::connection::Connection;
 use super::link::Following;
 use crate::persistence::{replacing, snapshot};
 use engine::Engine;
-use engine::engine::Gate;
+use engine::gate::Gate;
 use engine::replication::Link;
 use engine::replication::wire::{Framing, Id};
+use engine::scripting::loading::LibraryLoader;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -109,14 +110,14 @@ fn replace(following: &Following<'_>, path: &Path, id: Id, position: u64) -> Res
 fn fill(following: &Following<'_>, path: &Path) -> Result<storage::Db, String> {
     let engine = &following.engine;
     replacing::clear(engine)?;
-    engine.remove_libraries();
+    engine.scripting.remove_libraries();
     let mut library = |text: &[u8]| {
         following.check()?;
-        engine.restore_library(text)
+        LibraryLoader::new(engine, false).restore(text)
     };
     // Expired keys stay until the master deletes them.
     let (backend, databases) = (&engine.backend, engine.databases());
-    let checksum = engine.switches.checksum();
+    let checksum = engine.tuning.switches.checksum();
     let loaded =
         snapshot::load(backend, databases, path, 0, Existing::Replaced, checksum, &mut library)?;
     engine.backend.flush().map_err(|error| error.to_string())?;

@@ -110,7 +110,7 @@ fn write<W: Write + Send>(
         let select = !engine.is_replica();
         begin(engine.replication.out.cut(select));
         let libraries = match wanted {
-            Wanted::Functions => engine.library_texts(),
+            Wanted::Functions => engine.scripting.library_texts(),
             _ => Vec::new(),
         };
         return snapshot::write_libraries(engine, out, &libraries);

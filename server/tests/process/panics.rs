@@ -314,7 +314,7 @@ fn check(case: &Case, make: impl Fn(&Path) -> Arc<dyn Backend>, logs: bool) {
         assert!(settled(&contents(after.backend.clone())), "{name}: the log has half of it");
         if !stopped {
             assert_eq!(contents(backend.clone()), contents(after.backend.clone()), "{name}");
-            assert_eq!(engine.library_texts(), after.library_texts(), "{name}");
+            assert_eq!(engine.scripting.library_texts(), after.scripting.library_texts(), "{name}");
         }
     }
     if !persistent {

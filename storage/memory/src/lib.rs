@@ -22,7 +22,7 @@
 //! | `expiry` | expired keys and fields |
 //! | `tx`, `handle`, `guards` | the transaction, the open collections, the locks it holds |
 //! | `by_slot` | the same backend, with the keys of a cluster's slot in one shard |
-//! | `snapshot` | point-in-time snapshots while writes go on |
+//! | `snapshot`, `saving` | point-in-time snapshots while writes go on |
 //! | `garbage` | freeing removed values, in slices |
 
 mod by_slot;
@@ -42,6 +42,7 @@ mod order;
 mod packed;
 mod prefetch;
 mod random;
+mod saving;
 mod segment;
 mod set;
 mod shard;

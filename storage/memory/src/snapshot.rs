@@ -9,102 +9,26 @@
 //! passed to the writer as a whole.
 
 use super::MemoryBackend;
-use super::entry::Entry;
 use super::guards::PATIENCE;
-use super::object;
+use super::saving::{Batch, NO_DB, Saving};
 use super::shard::{Live, State};
 use super::table::Table;
 use parking_lot::MutexGuard;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, available_parallelism};
-use storage::rdb::Options;
 use storage::tx::Db;
 use storage::{Backend as _, Error, Result, Snapshot, SnapshotSink};
 
-/// The number of entries after which a slice ends …
+/// The number of entries after which a slice ends, if it has not as many bytes before.
 const ENTRIES_PER_SLICE: usize = 128;
-/// … or so many bytes; a batch of slices is written when it has as many.
-const BYTES_PER_SLICE: usize = 256 << 10;
 /// Batches that wait to be written, beside the one that is and those that grow.
 const AHEAD: usize = 2;
 /// With fewer keys, threads are not worth making.
 const KEYS_WORTH_THREADS: u64 = 10_000;
-
-/// A database that did not exist at the cut.
-pub const NO_DB: Db = Db::MAX;
-
-/// Encoded entries, one after another.
-#[derive(Debug, Default)]
-pub struct Batch {
-    bytes: Vec<u8>,
-    records: Vec<Record>,
-    /// An entry that could not be encoded: the snapshot fails.
-    failure: Option<Error>,
-}
-
-#[derive(Debug)]
-struct Record {
-    db: Db,
-    expiry_ms: Option<u64>,
-    key: Range<usize>,
-    value: Range<usize>,
-}
-
-impl Batch {
-    fn add(&mut self, db: Db, entry: &Entry) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(entry.key());
-        let middle = self.bytes.len();
-        // Not compressed: this may happen within a command, which must not wait for it.
-        let options = Options { compress: false, ..Options::default() };
-        if let Err(error) = object::dump(entry, options, &mut self.bytes) {
-            self.failure = Some(error);
-            return;
-        }
-        let (key, value) = (start..middle, middle..self.bytes.len());
-        self.records.push(Record { db, expiry_ms: entry.expiry(), key, value });
-    }
-
-    fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.failure.is_none()
-    }
-
-    /// Whether a slice that began with so many bytes in the batch ends.
-    fn ends_slice(&self, began: usize) -> bool {
-        self.bytes.len() - began >= BYTES_PER_SLICE
-    }
-
-    /// Hands everything to the sink.
-    fn drain(self, sink: &mut dyn SnapshotSink) -> Result<()> {
-        for Record { db, expiry_ms, key, value } in self.records {
-            sink.entry(db, &self.bytes[key], expiry_ms, &self.bytes[value])?;
-        }
-        self.failure.map_or(Ok(()), Err)
-    }
-}
-
-/// The state of a shard while a snapshot is not through with it.
-#[derive(Debug, Default)]
-pub struct Saving {
-    /// Saved by commands.
-    saved: Batch,
-    /// Databases that were cleared, with the database they were at the cut.
-    detached: Vec<(Db, Table)>,
-    /// The snapshot was abandoned: bits are still brought up to date, nothing is saved.
-    abandoned: bool,
-}
-
-impl Saving {
-    /// Takes over a database that is being cleared.
-    pub fn detach(&mut self, db: Db, table: Table) {
-        self.detached.push((db, table));
-    }
-}
 
 impl Live<'_> {
     /// To be called before the entry is changed or removed.
@@ -122,9 +46,7 @@ impl Live<'_> {
             && entry.epoch() != self.common.epoch
         {
             entry.set_epoch(self.common.epoch);
-            if !saving.abandoned {
-                saving.saved.add(self.tally.cut_db, entry);
-            }
+            saving.save(self.tally.cut_db, entry);
         }
     }
 }

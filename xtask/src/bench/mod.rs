@@ -24,7 +24,8 @@ mod syscalls;
 mod trace;
 
 use crate::load::workload::{Defaults, Workload};
-use crate::{cluster_bench, engine_bench, places, project_root};
+use crate::places::project_root;
+use crate::{cluster_bench, engine_bench, places};
 use anyhow::Result;
 pub use args::BenchArgs;
 use args::Part;

@@ -44,7 +44,7 @@ pub fn run(case: &Case, pipeline: usize) -> Result<()> {
     }
     let ran = || {
         let entry = rig.engine().commands.find(case.command().as_bytes());
-        entry.map(|entry| rig.engine().stats.command(entry.id)).unwrap_or_default()
+        entry.map(|entry| rig.engine().observe.stats.command(entry.id)).unwrap_or_default()
     };
     let earlier = ran().calls;
     let answered = count_callgrind(&mut clients, &counted)?;

@@ -11,7 +11,7 @@ use super::baseline::{Baseline, Machine, Verdict};
 use super::cases::{ALL, Case};
 use super::count::REQUESTS;
 use crate::bench::report::Grid;
-use crate::project_root;
+use crate::places::project_root;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use capture::lab::cpu;
 use std::path::{Path, PathBuf};

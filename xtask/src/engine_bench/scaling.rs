@@ -9,7 +9,7 @@ use super::rig::{Rig, Round, open};
 use super::scaling_results::{Measured, Sample, Scaling};
 use crate::load::request::Generator;
 use crate::load::workload::{Defaults, Workload};
-use crate::project_root;
+use crate::places::project_root;
 use anyhow::{Context, Result, anyhow, ensure};
 use capture::lab::cpu;
 use runtime::Clock;

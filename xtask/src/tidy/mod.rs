@@ -7,6 +7,7 @@ mod allowed;
 mod dependencies;
 mod documents;
 mod functions;
+mod imports;
 mod lexer;
 mod modules;
 mod package;

@@ -2,8 +2,8 @@
 
 use super::allowed::{Measured, judge};
 use super::dependencies::members;
+use super::imports::{self, Import, Names};
 use super::lexer;
-use super::source::without_tests;
 use super::tree::{File, Tree, Violation};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +13,11 @@ const CIRCLE_MAX: usize = 8;
 /// The folders of a crate's sources, each with the folders beside it that it may import. A folder
 /// that is not listed may import any.
 const DIRECTIONS: &[(&str, &str, &[&str])] = &[
+    ("server", "error", &["config"]),
     ("server", "system", &[]),
-    ("server", "listening", &["system"]),
-    ("server", "choices", &["system"]),
-    ("server", "config", &["error"]),
+    ("server", "listening", &["error", "system"]),
+    ("server", "choices", &["error", "system"]),
+    ("server", "config", &[]),
     ("server", "persistence", &["config", "error", "system"]),
     ("server", "replication", &["config", "listening", "persistence", "system"]),
     (
@@ -24,8 +25,11 @@ const DIRECTIONS: &[(&str, &str, &[&str])] = &[
         "process",
         &["choices", "config", "error", "listening", "persistence", "replication", "system"],
     ),
-    ("server", "lifecycle", &["choices", "config", "listening", "process"]),
+    ("server", "lifecycle", &["choices", "config", "error", "listening", "process"]),
 ];
+
+/// The number of modules through which a name is followed to its definition.
+const FOLLOWED_MAX: usize = 12;
 
 /// A module's names from the crate's root; the root itself is empty.
 type Module = Vec<String>;
@@ -85,7 +89,7 @@ fn common(a: &[String], b: &[String]) -> Module {
 
 fn path_of(tree: &Tree, root: &str, module: &[String]) -> String {
     let mut files = sources(tree, root);
-    let found = files.find(|file| module_of(root, &file.path) == module);
+    let found = files.find(|file| module_of(tree, root, &file.path) == module);
     found.map_or_else(|| root.to_string(), |file| file.path.clone())
 }
 
@@ -96,130 +100,96 @@ fn sources<'t>(tree: &'t Tree, root: &str) -> impl Iterator<Item = &'t File> {
     tree.ending(".rs").filter(move |file| file.path.starts_with(&folder) && !is_test(&file.path))
 }
 
-fn module_of(root: &str, path: &str) -> Module {
+/// The module in a file. A program beside a library is a module of its own, which uses nothing of this crate.
+fn module_of(tree: &Tree, root: &str, path: &str) -> Module {
     let inside = path[root.len() + 1..].trim_end_matches(".rs");
     let mut module: Module = inside.split('/').map(str::to_string).collect();
-    if matches!(module.last().map(String::as_str), Some("mod" | "lib" | "main")) {
+    let is_root = match module.last().map(String::as_str) {
+        Some("mod" | "lib") => true,
+        Some("main") => tree.file(&format!("{root}/lib.rs")).is_none(),
+        _ => false,
+    };
+    if is_root {
         module.pop();
     }
     module
 }
 
+/// The modules of a crate, with the names in each.
+struct Crate<'t>(BTreeMap<Module, Names<'t>>);
+
+/// Which modules of a crate use which: those in whose files the items are defined that they name.
+/// What a module only passes on (`pub use`) is no use of its own.
 fn graph(tree: &Tree, root: &str) -> Graph {
-    let modules: BTreeSet<Module> =
-        sources(tree, root).map(|file| module_of(root, &file.path)).collect();
-    let mut graph = Graph::new();
-    for file in sources(tree, root) {
-        let module = module_of(root, &file.path);
-        let code = lexer::split(&file.text).code;
-        let used = paths(without_tests(&code)).into_iter().filter_map(|path| {
-            let used = resolve(&modules, &module, &path)?;
-            (!used.is_empty() && used != module).then_some(used)
-        });
-        let used: BTreeSet<Module> = used.collect();
-        graph.entry(module).or_default().extend(used);
-    }
-    graph
+    let code: Vec<(Module, String)> = sources(tree, root)
+        .map(|file| (module_of(tree, root, &file.path), lexer::split(&file.text).code))
+        .collect();
+    let modules = code.iter().map(|(module, code)| (module.clone(), imports::names(code)));
+    let krate = Crate(modules.collect());
+    let used = |(module, names): (&Module, &Names<'_>)| (module.clone(), krate.used(module, names));
+    krate.0.iter().map(used).collect()
 }
 
-/// The module that a path of `module` leads to; `None` if it leads out of the crate.
-fn resolve(modules: &BTreeSet<Module>, module: &[String], path: &[&str]) -> Option<Module> {
-    let supers = path.iter().take_while(|word| **word == "super").count();
-    let (mut at, rest) = match path[0] {
-        "crate" => (Module::new(), &path[1..]),
-        "self" => (module.to_vec(), &path[1..]),
-        "super" => (module[..module.len().checked_sub(supers)?].to_vec(), &path[supers..]),
-        _ => (module.to_vec(), path),
-    };
-    let inside = rest.first().is_some_and(|word| {
-        let child = [&at[..], &[word.to_string()]].concat();
-        modules.contains(&child)
-    });
-    if !inside && !matches!(path[0], "crate" | "self" | "super") {
-        return None;
+impl Crate<'_> {
+    /// The modules that one uses.
+    fn used(&self, module: &Module, names: &Names<'_>) -> BTreeSet<Module> {
+        let own = |import: &&Import<'_>| !import.passed_on || names.words.contains(import.name);
+        let imported = names.imports.iter().filter(own).map(|import| &import.path);
+        let used = imported.chain(&names.paths);
+        used.filter_map(|path| self.resolve(module, path, FOLLOWED_MAX))
+            .filter(|used| used != module)
+            .collect()
     }
-    for word in rest {
-        at.push(word.to_string());
-        if !modules.contains(&at) {
-            at.pop();
-            break;
-        }
-    }
-    Some(at)
-}
 
-/// Words, `::`, and single characters of what is neither.
-fn tokens(code: &str) -> Vec<&str> {
-    let mut tokens = Vec::new();
-    let mut rest = code.trim_start();
-    while let Some(first) = rest.chars().next() {
-        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-        let length = match word {
-            0 if rest.starts_with("::") => 2,
-            0 => first.len_utf8(),
-            word => word,
+    /// The module that defines what a path in `module` names; `None` if it leads out of the crate.
+    /// Follows names that modules have from others, at most `more` times.
+    fn resolve(&self, module: &[String], path: &[&str], more: usize) -> Option<Module> {
+        let supers = path.iter().take_while(|word| **word == "super").count();
+        let (mut at, mut rest) = match path[0] {
+            "crate" => (Module::new(), &path[1..]),
+            "self" => (module.to_vec(), &path[1..]),
+            "super" => (module[..module.len().checked_sub(supers)?].to_vec(), &path[supers..]),
+            first if self.has_child(module, first) => (module.to_vec(), path),
+            // A module, or a type, that was imported here.
+            first if path.len() > 1 => return self.follow(module, first, &path[1..], more),
+            _ => return None,
         };
-        let (token, tail) = rest.split_at(length);
-        tokens.push(token);
-        rest = tail.trim_start();
-    }
-    tokens
-}
-
-/// All paths of two words or more, groups (`a::{b, c}`) taken apart. What a module only passes on
-/// (`pub use`) is no use of its own.
-fn paths(code: &str) -> Vec<Vec<&str>> {
-    let tokens = tokens(code);
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < tokens.len() {
-        let passes_on = tokens[at..].starts_with(&["pub", "use"]);
-        let begins = is_word(tokens[at]) && tokens.get(at + 1) == Some(&"::");
-        if passes_on {
-            at += tokens[at..].iter().take_while(|token| **token != ";").count();
-        } else if begins {
-            at = path(&tokens, at, &[], &mut found);
-        } else {
-            at += 1;
-        }
-    }
-    found.retain(|path| path.len() > 1);
-    found
-}
-
-fn is_word(token: &str) -> bool {
-    token.starts_with(|c: char| c.is_alphanumeric() || c == '_')
-}
-
-/// Reads a path, or a tree of them, at `at`; where it ends.
-fn path<'c>(
-    tokens: &[&'c str],
-    mut at: usize,
-    before: &[&'c str],
-    found: &mut Vec<Vec<&'c str>>,
-) -> usize {
-    let mut words = before.to_vec();
-    while at < tokens.len() && is_word(tokens[at]) {
-        words.push(tokens[at]);
-        at += 1;
-        if tokens.get(at) != Some(&"::") {
-            break;
-        }
-        at += 1;
-        if tokens.get(at) == Some(&"{") {
-            at += 1;
-            while at < tokens.len() && tokens[at] != "}" {
-                at = match tokens[at] {
-                    "as" => at + 2,
-                    token if is_word(token) => path(tokens, at, &words, found),
-                    _ => at + 1,
-                };
+        while let Some((word, behind)) = rest.split_first() {
+            if !self.has_child(&at, word) {
+                let defined = self.0.get(&at).is_some_and(|names| names.defined.contains(word));
+                let followed = if defined { None } else { self.follow(&at, word, behind, more) };
+                return followed.or(Some(at));
             }
-            return at + 1;
+            at.push((*word).to_string());
+            rest = behind;
         }
+        Some(at)
     }
-    found.push(words);
-    at
+
+    fn has_child(&self, module: &[String], word: &str) -> bool {
+        self.0.keys().any(|other| {
+            other.starts_with(module) && other.get(module.len()).is_some_and(|name| name == word)
+        })
+    }
+
+    /// The module that defines what `name` is in `module`, and `behind` it.
+    fn follow(
+        &self,
+        module: &[String],
+        name: &str,
+        behind: &[&str],
+        more: usize,
+    ) -> Option<Module> {
+        let more = more.checked_sub(1)?;
+        let imports = &self.0.get(module)?.imports;
+        if let Some(import) = imports.iter().find(|import| import.name == name) {
+            let path = [&import.path, behind].concat();
+            return self.resolve(module, &path, more);
+        }
+        let all = imports.iter().filter(|import| import.name == "*" && import.passed_on);
+        let mut from = all.filter_map(|import| self.resolve(module, &import.path, more));
+        from.find(|from| self.0.get(from).is_some_and(|names| names.defined.contains(name)))
+    }
 }
 
 /// Sets of modules, each of which reaches each other one; only those of two or more.
@@ -264,20 +234,6 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_taken_apart() {
-        let code =
-            "use crate::a::{self, b::{C, d}, e as f}; pub use g::h; let x = super::i::J; k.l";
-        let expected: [&[&str]; 5] = [
-            &["crate", "a", "self"],
-            &["crate", "a", "b", "C"],
-            &["crate", "a", "b", "d"],
-            &["crate", "a", "e"],
-            &["super", "i", "J"],
-        ];
-        assert_eq!(paths(code), expected);
-    }
-
-    #[test]
     fn circles_are_found_whatever_the_way_a_path_is_written() {
         let files = [
             ("x/src/lib.rs", "mod a; mod b; mod c;"),
@@ -293,6 +249,47 @@ mod tests {
         assert_eq!(found(&files), [BTreeSet::from(["a", "b", "c/d"].map(str::to_string))]);
         let child = [("x/src/a/mod.rs", "mod b; use b::B;"), ("x/src/a/b.rs", "use super::A;")];
         assert_eq!(found(&child), [BTreeSet::from(["a", "a/b"].map(str::to_string))]);
+    }
+
+    #[test]
+    fn names_are_followed_to_the_file_that_defines_them() {
+        let circle = |re_export: &str, user: &str| {
+            let root = format!("pub mod a; pub mod b; {re_export}");
+            let files = [
+                ("x/src/lib.rs", root.as_str()),
+                ("x/src/a/mod.rs", "mod c; pub(crate) use c::{C as D, f}; pub use self::g::*;"),
+                ("x/src/a/c.rs", "use crate::b::B; pub struct C(B); pub fn f() {}"),
+                ("x/src/a/g.rs", "use crate::b::B; pub struct G(B);"),
+                ("x/src/b.rs", user),
+            ];
+            found(&files)
+        };
+        let none: [BTreeSet<String>; 0] = [];
+        let two = |file: &str| [BTreeSet::from([file, "b"].map(str::to_string))];
+        assert_eq!(circle("", "use crate::a::D; struct B(D);"), two("a/c"));
+        assert_eq!(circle("pub use a::D as E;", "use crate::E; struct B(E);"), two("a/c"));
+        assert_eq!(circle("", "use crate::a; struct B; fn g() { a::f() }"), two("a/c"));
+        assert_eq!(circle("", "use crate::a::G; struct B(G);"), two("a/g"));
+        assert_eq!(circle("", "use crate::a; struct B;"), none);
+    }
+
+    #[test]
+    fn a_module_that_uses_what_it_passes_on_depends_on_it() {
+        let circle = |text: &str| {
+            let files = [("x/src/a/mod.rs", text), ("x/src/a/b.rs", "use super::A; pub struct B;")];
+            found(&files).len()
+        };
+        assert_eq!(circle("mod b; pub use b::B; pub struct A;"), 0);
+        assert_eq!(circle("mod b; pub use b::B; pub struct A(B);"), 1);
+    }
+
+    #[test]
+    fn a_program_beside_a_library_is_a_module_of_its_own() {
+        let library = ("x/src/lib.rs", "pub mod a; pub use a::A;");
+        let program = ("x/src/main.rs", "use x::a::A; fn main() { crate::go(A) } fn go(_: A) {}");
+        let a = ("x/src/a.rs", "use crate::go; pub struct A;");
+        assert_eq!(found(&[library, program, a]).len(), 0);
+        assert_eq!(found(&[("x/src/main.rs", "mod a; use a::A; fn go(_: A) {}"), a]).len(), 1);
     }
 
     #[test]

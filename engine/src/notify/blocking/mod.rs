@@ -9,9 +9,9 @@ mod engine;
 
 use crate::clients::{Client, ClientFlags};
 use crate::command::CommandId;
-use crate::engine::Engine;
 use crate::notify::keyspace::Watched;
 use crate::text::args::OwnedRequest;
+use ::replication::Acks;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use resp::{Reply, Request};
@@ -34,8 +34,19 @@ pub struct Block {
     pub needs_keys: bool,
 }
 
+/// How far the replicas and the log are, for those who wait for them.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The last acknowledgement of each replica that is sent the stream.
+    pub acks: Acks,
+    /// The end of the stream.
+    pub end: u64,
+    /// Whether writes are logged, and are to be logged.
+    pub keeps_log: bool,
+}
+
 /// Writes the reply, to a request that waited for replicas until its time was over.
-pub type LateReply = fn(&Engine, Request<'_>, &mut Reply<'_>);
+pub type LateReply = fn(&Progress, Request<'_>, &mut Reply<'_>);
 
 const WAITING: u8 = 0;
 const BEING_SERVED: u8 = 1;
@@ -117,9 +128,9 @@ impl Waiter {
     }
 
     /// Writes the reply for when the time is over.
-    pub fn time_out(&self, engine: &Engine, reply: &mut Reply<'_>) {
+    pub fn time_out(&self, progress: impl FnOnce() -> Progress, reply: &mut Reply<'_>) {
         match self.late {
-            Some(late) => late(engine, self.request.view(), reply),
+            Some(late) => late(&progress(), self.request.view(), reply),
             None => (self.on_timeout)(reply),
         }
     }

@@ -3,7 +3,8 @@
 use super::{LOST_BYTES, Reader, bulk, head};
 use crate::clients::Client;
 use crate::command::{CommandEntry, Flag};
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
+use crate::gate::Gate;
 use bytes::Bytes;
 use resp::Request;
 use runtime::Now;
@@ -15,7 +16,7 @@ impl Engine {
     /// Sends a client every request from now on, with at most `limit` bytes waiting for it.
     pub fn begin_capture(&self, client: &Arc<Client>, limit: usize, now: Now) {
         self.end_capture(client);
-        let mut state = self.captures.0.lock();
+        let mut state = self.notify.captures.0.lock();
         let mut reader = Reader::new(client.clone(), limit);
         for other in self.clients.list().iter().filter(|other| other.id != client.id) {
             let mut record = Vec::new();
@@ -31,14 +32,14 @@ impl Engine {
         if !self.gate().contains(Gate::CAPTURED) {
             return;
         }
-        let mut state = self.captures.0.lock();
+        let mut state = self.notify.captures.0.lock();
         state.readers.retain(|reader| !Arc::ptr_eq(&reader.client, client));
         self.set_gate(Gate::CAPTURED, !state.readers.is_empty());
     }
 
     /// The records that wait for a client that captures; `unwritten` bytes of output wait before them.
     pub(crate) fn take_captured(&self, client: &Client, unwritten: usize, now: Now) -> Bytes {
-        let mut state = self.captures.0.lock();
+        let mut state = self.notify.captures.0.lock();
         let readers = &mut state.readers;
         let Some(reader) = readers.iter_mut().find(|reader| reader.client.id == client.id) else {
             return Bytes::new();
@@ -65,7 +66,7 @@ impl Engine {
         if !self.gate().contains(Gate::CAPTURED) || entry.has(Flag::Admin) {
             return;
         }
-        self.captures.0.lock().tell(client.id, now, |out| {
+        self.notify.captures.0.lock().tell(client.id, now, |out| {
             head(out, "request", &[now.mono_us, client.id], 1 + request.len());
             bulk(out, db.to_string().as_bytes());
             self.commands.shown(entry, request).for_each(|arg| bulk(out, arg));
@@ -75,7 +76,7 @@ impl Engine {
     /// Records that a client connected.
     pub(crate) fn capture_open(&self, client: &Client, now: Now) {
         if self.gate().contains(Gate::CAPTURED) {
-            self.captures.0.lock().tell(client.id, now, |out| encode_open(out, client, now));
+            self.notify.captures.0.lock().tell(client.id, now, |out| encode_open(out, client, now));
         }
     }
 
@@ -83,7 +84,7 @@ impl Engine {
     pub(crate) fn capture_close(&self, client: &Client, now: Now) {
         if self.gate().contains(Gate::CAPTURED) {
             let times = [now.mono_us, client.id];
-            self.captures.0.lock().tell(client.id, now, |out| head(out, "close", &times, 0));
+            self.notify.captures.0.lock().tell(client.id, now, |out| head(out, "close", &times, 0));
         }
     }
 }

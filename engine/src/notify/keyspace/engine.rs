@@ -18,7 +18,7 @@ impl Engine {
         event: &str,
         mut own: Option<pubsub::Publisher<'_>>,
     ) {
-        let events = self.keyspace.events();
+        let events = self.notify.keyspace.events();
         if events.bits() & class as u32 == 0 {
             return;
         }
@@ -27,11 +27,11 @@ impl Engine {
             let mut channel = format!("__keyspace@{db}__:").into_bytes();
             channel.extend_from_slice(key);
             let own = own.as_mut().map(|(own, kept)| (*own, &mut **kept));
-            self.pubsub.publish(false, &channel, event.as_bytes(), limit, own);
+            self.notify.pubsub.publish(false, &channel, event.as_bytes(), limit, own);
         }
         if events.contains(KeyspaceEvents::KEYEVENT) {
             let channel = format!("__keyevent@{db}__:{event}");
-            self.pubsub.publish(false, channel.as_bytes(), key, limit, own);
+            self.notify.pubsub.publish(false, channel.as_bytes(), key, limit, own);
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::clients::{Client, ClientFlags, Event};
 use crate::command::{CommandEntry, Flag, Group};
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
+use crate::gate::Gate;
 use crate::tuning::OutputClass;
 use bytes::Bytes;
 use resp::Request;
@@ -14,7 +15,7 @@ use storage::Db;
 impl Engine {
     /// Shows a client every command from now on.
     pub fn begin_monitor(&self, client: &Arc<Client>) {
-        let mut monitors = self.monitors.0.lock();
+        let mut monitors = self.notify.monitors.0.lock();
         if !client.has_flag(ClientFlags::MONITOR) {
             client.set_flag(ClientFlags::MONITOR, true);
             monitors.push(client.clone());
@@ -27,7 +28,7 @@ impl Engine {
         if !client.has_flag(ClientFlags::MONITOR) {
             return;
         }
-        let mut monitors = self.monitors.0.lock();
+        let mut monitors = self.notify.monitors.0.lock();
         client.set_flag(ClientFlags::MONITOR, false);
         monitors.retain(|other| !Arc::ptr_eq(other, client));
         self.set_gate(Gate::MONITORED, !monitors.is_empty());
@@ -48,7 +49,7 @@ impl Engine {
         let args = self.commands.shown(entry, request);
         let line = Bytes::from(line(args, db, source, now));
         let limit = self.tuning.push_limit(OutputClass::Replica);
-        for client in self.monitors.0.lock().iter() {
+        for client in self.notify.monitors.0.lock().iter() {
             client.send(Event::Raw(line.clone()), limit);
         }
     }

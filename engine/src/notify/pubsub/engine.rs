@@ -13,15 +13,15 @@ impl Engine {
     /// Returns their number.
     pub fn deliver(&self, shard: bool, channel: &[u8], payload: &[u8]) -> usize {
         let limit = self.tuning.push_limit(OutputClass::PubSub);
-        self.pubsub.publish(shard, channel, payload, limit, None)
+        self.notify.pubsub.publish(shard, channel, payload, limit, None)
     }
 
     /// Ends the subscriptions of clients that have subscribed to shard channels of these slots, and tells
     /// them: another server has the slots now.
     pub fn oust_shards(&self, slots: Range<u16>) {
         let mut told = HashSet::new();
-        for client in self.pubsub.listeners_where(Space::Shard, |name| slots.contains(&slot(name)))
-        {
+        let ours = |name: &[u8]| slots.contains(&slot(name));
+        for client in self.notify.pubsub.listeners_where(Space::Shard, ours) {
             if told.insert(client.id) {
                 client.send(Event::Ousted, 0);
             }

@@ -31,16 +31,16 @@ impl Engine {
         mut prefixes: Vec<Bytes>,
     ) {
         let client = session.client().clone();
-        let mut trackers = self.tracking.trackers.write();
+        let mut trackers = self.notify.tracking.trackers.write();
         let before = trackers.get(&client.id).cloned();
         prefixes.extend(before.iter().flat_map(|before| before.prefixes.iter().cloned()));
         prefixes.sort_unstable();
         prefixes.dedup();
         let tracker = Arc::new(Tracker { client: client.clone(), options, redirect, prefixes });
-        self.tracking.prefixes.replace(before.as_ref(), Some(&tracker));
+        self.notify.tracking.prefixes.replace(before.as_ref(), Some(&tracker));
         if trackers.insert(client.id, tracker.clone()).is_none() {
-            self.tracking.count.fetch_add(1, Ordering::SeqCst);
-            self.keyspace.add_interest();
+            self.notify.tracking.count.fetch_add(1, Ordering::SeqCst);
+            self.notify.keyspace.add_interest();
         }
         drop(trackers);
         client.set_flag(ClientFlags::TRACKING, true);
@@ -61,15 +61,15 @@ impl Engine {
             ClientFlags::TRACKING | ClientFlags::BROADCAST | ClientFlags::UNREACHABLE,
             false,
         );
-        let mut trackers = self.tracking.trackers.write();
+        let mut trackers = self.notify.tracking.trackers.write();
         let Some(tracker) = trackers.remove(&client.id) else { return };
-        self.tracking.prefixes.replace(Some(&tracker), None);
-        self.tracking.count.fetch_sub(1, Ordering::SeqCst);
-        self.keyspace.release_interest();
+        self.notify.tracking.prefixes.replace(Some(&tracker), None);
+        self.notify.tracking.count.fetch_sub(1, Ordering::SeqCst);
+        self.notify.keyspace.release_interest();
         if trackers.is_empty() {
             // Under the lock, so that a client that begins to track now does not lose the keys that
             // it reads.
-            self.tracking.table.clear();
+            self.notify.tracking.table.clear();
         }
     }
 
@@ -87,10 +87,13 @@ impl Engine {
         for key in entry.keys(request).unwrap_or_default() {
             let key = request.arg(key.index);
             let hash = self.backend.hash(key);
-            let holders = self.tracking.table.add(hash, key, id);
+            let holders = self.notify.tracking.table.add(hash, key, id);
             if holders >= SWEEP_FROM && holders.is_power_of_two() {
-                let trackers = self.tracking.trackers.read();
-                self.tracking.table.sweep(hash, key, |holder| trackers.contains_key(&holder));
+                let trackers = self.notify.tracking.trackers.read();
+                self.notify
+                    .tracking
+                    .table
+                    .sweep(hash, key, |holder| trackers.contains_key(&holder));
             }
         }
         self.limit_tracking(Some(id))
@@ -102,10 +105,12 @@ impl Engine {
         let mut stale = Stale::default();
         let limit = self.config.integer(Id::TrackingTableMaxKeys) as usize;
         for _ in 0..DROPS_MAX {
-            if limit == 0 || self.tracking.keys() <= limit {
+            if limit == 0 || self.notify.tracking.keys() <= limit {
                 break;
             }
-            let Some((key, holders)) = self.tracking.table.take_any(self.random()) else { break };
+            let Some((key, holders)) = self.notify.tracking.table.take_any(self.random()) else {
+                break;
+            };
             self.tell_holders(&key, &holders, by, false, &mut stale);
         }
         stale
@@ -121,11 +126,11 @@ impl Engine {
         expired: bool,
         stale: &mut Stale,
     ) {
-        if !self.tracking.is_on() {
+        if !self.notify.tracking.is_on() {
             return;
         }
-        self.tracking.prefixes.collect(key, !expired, stale);
-        let holders = self.tracking.table.take(hash, key);
+        self.notify.tracking.prefixes.collect(key, !expired, stale);
+        let holders = self.notify.tracking.table.take(hash, key);
         if !holders.is_empty() {
             self.tell_holders(key, &holders, by, !expired, stale);
         }
@@ -141,7 +146,7 @@ impl Engine {
         stale: &mut Stale,
     ) {
         let keys = notice::array([key].into_iter());
-        let trackers = self.tracking.trackers.read();
+        let trackers = self.notify.tracking.trackers.read();
         for id in holders {
             // A client that has since changed to broadcasts no longer relies on keys that it read
             // before.
@@ -157,16 +162,16 @@ impl Engine {
 
     /// Notifies all tracking clients that all keys have changed. The caller holds every lock.
     pub(crate) fn invalidate_all(&self, by: u64, stale: &mut Stale) {
-        if !self.tracking.is_on() {
+        if !self.notify.tracking.is_on() {
             return;
         }
-        for (id, tracker) in &*self.tracking.trackers.read() {
+        for (id, tracker) in &*self.notify.tracking.trackers.read() {
             match by == *id {
                 true => stale.own.push(None),
                 false => self.hand(tracker, Notice::Stale(None), &mut None),
             }
         }
-        self.tracking.table.clear();
+        self.notify.tracking.table.clear();
     }
 
     /// Sends what had to wait for the end of a command of the client `by`; `own` is its session,
@@ -174,7 +179,7 @@ impl Engine {
     #[inline(never)]
     pub(crate) fn tell_stale(&self, stale: Stale, by: Option<u64>, mut own: Option<Issuer<'_>>) {
         if !stale.own.is_empty()
-            && let Some(tracker) = by.and_then(|by| self.tracking.of(by))
+            && let Some(tracker) = by.and_then(|by| self.notify.tracking.of(by))
         {
             for keys in stale.own {
                 self.hand(&tracker, Notice::Stale(keys), &mut own);
@@ -182,7 +187,7 @@ impl Engine {
         }
         for (prefix, keys) in &stale.broadcast {
             let all = notice::array(keys.keys().map(|key| &**key));
-            for tracker in self.tracking.prefixes.trackers(prefix) {
+            for tracker in self.notify.tracking.prefixes.trackers(prefix) {
                 if !tracker.options.no_loop || Some(tracker.client.id) != by {
                     self.hand(&tracker, Notice::Stale(Some(all.clone())), &mut own);
                     continue;

@@ -9,25 +9,25 @@ use runtime::Now;
 impl Engine {
     /// Begins to look for hot keys. Returns false if that is already in progress.
     pub fn start_hot_keys(&self, options: Options, now: Now) -> bool {
-        let started = self.hot_keys.start(options, now);
+        let started = self.observe.hot_keys.start(options, now);
         self.follow_hot_keys();
         started
     }
 
     /// Ends that; the results are kept. Returns false if it is not in progress.
     pub fn stop_hot_keys(&self, now: Now) -> bool {
-        let stopped = self.hot_keys.stop(now);
+        let stopped = self.observe.hot_keys.stop(now);
         self.follow_hot_keys();
         stopped
     }
 
     /// Forgets the results. Returns false if it is still in progress.
     pub fn reset_hot_keys(&self, now: Now) -> bool {
-        self.hot_keys.reset(now)
+        self.observe.hot_keys.reset(now)
     }
 
     fn follow_hot_keys(&self) {
-        self.hot_keys.while_still(|active| self.keyspace.set_profiled(active));
+        self.observe.hot_keys.while_still(|active| self.notify.keyspace.set_profiled(active));
     }
 
     /// Runs a call, and records what it cost.
@@ -52,7 +52,7 @@ impl Engine {
         let shard = |key: &[u8]| self.backend.shard_of(self.backend.hash(key));
         let keys = keys.iter().map(|key| cx.args.arg(key.index)).map(|key| (key, shard(key)));
         let keys: Vec<Used<'_>> = keys.collect();
-        if !self.hot_keys.note(Cost { nanos, bytes }, &keys, cx.now) {
+        if !self.observe.hot_keys.note(Cost { nanos, bytes }, &keys, cx.now) {
             self.follow_hot_keys();
         }
         failed

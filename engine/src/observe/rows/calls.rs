@@ -1,9 +1,8 @@
 //! `INFO commandstats`, `errorstats`, `latencystats` and `trace`: what calls did, and how long they took.
 
-use super::super::{Reading, Row};
-use super::shown;
 use crate::command::CommandId;
 use crate::observe::figures::{Family, Sheet, Unit, Value, counter, note};
+use crate::observe::row::{Reading, Row, shown};
 use crate::observe::stats::CommandTotals;
 use runtime::trace;
 
@@ -22,7 +21,7 @@ const CALLS: Family = Family {
 /// Every command that was called at least once, or refused.
 fn used<'r>(r: &'r Reading<'_>) -> impl Iterator<Item = (CommandId, &'r str, CommandTotals)> {
     let all = r.engine.commands.entries().iter();
-    all.map(|entry| (entry.id, entry.full_name.as_str(), r.engine.stats.command(entry.id)))
+    all.map(|entry| (entry.id, entry.full_name.as_str(), r.engine.observe.stats.command(entry.id)))
         .filter(|(.., t)| t.calls + t.rejected + t.failed > 0)
 }
 
@@ -43,7 +42,7 @@ const CODES: Family = Family {
 };
 
 pub(super) const ERRORS: &[Row] = &[Row::Many(&CODES, |r| {
-    let mut errors: Vec<_> = r.engine.stats.errors.lock().clone().into_iter().collect();
+    let mut errors: Vec<_> = r.engine.observe.stats.errors.lock().clone().into_iter().collect();
     errors.sort_unstable();
     errors.into_iter().map(|(code, count)| (code, vec![Value::Whole(count)])).collect()
 })];
@@ -52,7 +51,7 @@ pub(super) const ERRORS: &[Row] = &[Row::Many(&CODES, |r| {
 fn percentiles(r: &Reading<'_>, sheet: &mut Sheet) {
     let percentiles = r.engine.config.latency_percentiles();
     for (id, name, _) in used(r) {
-        let histogram = r.engine.stats.histogram(id);
+        let histogram = r.engine.observe.stats.histogram(id);
         let micros = |p: &f64| histogram.percentile(*p) as f64 / 1000.0;
         let fields = percentiles.iter().map(|p| format!("p{p}={:.3}", micros(p)));
         if !histogram.is_empty() {

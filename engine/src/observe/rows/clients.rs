@@ -1,11 +1,10 @@
 //! `INFO clients`.
 
-use super::super::{Reading, Row};
-use super::{level, shown, zero};
 use crate::clients::{Client, ClientFlags};
 use crate::config::Id;
 use crate::engine::Engine;
 use crate::observe::figures::Value;
+use crate::observe::row::{Reading, Row, level, shown, zero};
 use std::sync::atomic::Ordering::Relaxed;
 
 fn with(r: &Reading<'_>, any: ClientFlags) -> Value {
@@ -50,10 +49,10 @@ pub(super) const ROWS: &[Row] = &[
     // Every session keeps its own deadline; there is no table, but there are those who would be in it.
     shown("clients_in_timeout_table", |r| with(r, ClientFlags::TIMED)),
     level("total_watched_keys", "Keys that somebody watches", |r| {
-        r.engine.keyspace.watched_keys().into()
+        r.engine.notify.keyspace.watched_keys().into()
     }),
     level("total_blocking_keys", "Keys that somebody waits for", |r| {
-        r.engine.blocking.key_count().into()
+        r.engine.notify.blocking.key_count().into()
     }),
-    shown("total_blocking_keys_on_nokey", |r| r.engine.blocking.needed_key_count().into()),
+    shown("total_blocking_keys_on_nokey", |r| r.engine.notify.blocking.needed_key_count().into()),
 ];

@@ -1,10 +1,9 @@
 //! `INFO memory`.
 
-use super::super::{Reading, Row};
 use super::clients::clients_memory;
-use super::{bytes, count, level, shown, zero};
 use crate::config::Id;
 use crate::observe::figures::{Value, human};
+use crate::observe::row::{Reading, Row, bytes, count, level, shown, zero};
 use std::sync::atomic::Ordering::Relaxed;
 
 fn used(r: &Reading<'_>) -> u64 {
@@ -73,7 +72,7 @@ pub(super) const ROWS: &[Row] = &[
         r.engine.backend.lazily_freed().pending.into()
     }),
     count("lazyfreed_objects", "Objects freed in the background", |r| {
-        let before = r.engine.stats.lazily_freed_before.load(Relaxed);
+        let before = r.engine.observe.stats.lazily_freed_before.load(Relaxed);
         r.engine.backend.lazily_freed().freed.saturating_sub(before).into()
     }),
 ];

@@ -8,8 +8,8 @@ mod replication;
 mod server;
 mod stats;
 
-use super::{Reading, Row};
-use crate::observe::figures::{Family, Figure, Unit, Value, counter, gauge, note};
+use super::row::{Row, count, level, shown};
+use crate::observe::figures::{Family, Unit, Value, counter, gauge, note};
 use crate::peers::breaker::State;
 use crate::peers::breakers::Shown;
 
@@ -71,14 +71,14 @@ const BREAKER: Family = Family {
 
 const BREAKERS: &[Row] = &[
     level("breakers_open", "Circuit breakers that are not closed", |r| {
-        let all = r.engine.breakers.all();
+        let all = r.engine.peers.breakers.all();
         all.iter().filter(|it| it.state != State::Closed).count().into()
     }),
     count("total_breakers_opened", "How often circuit breakers opened", |r| {
-        r.engine.breakers.tally().opened.into()
+        r.engine.peers.breakers.tally().opened.into()
     }),
     count("total_breakers_refused", "Attempts that circuit breakers refused", |r| {
-        r.engine.breakers.tally().refused.into()
+        r.engine.peers.breakers.tally().refused.into()
     }),
     Row::Many(&BREAKER, |r| {
         let shown = |it: Shown| {
@@ -88,38 +88,6 @@ const BREAKERS: &[Row] = &[
             let counts = [it.tally.failures, it.tally.opened, it.tally.refused];
             (it.name, state.into_iter().chain(counts.map(Value::Whole)).collect())
         };
-        r.engine.breakers.all().into_iter().map(shown).collect()
+        r.engine.peers.breakers.all().into_iter().map(shown).collect()
     }),
 ];
-
-type Read = for<'a, 'b> fn(&'b Reading<'a>) -> Value;
-
-/// A row that only grows.
-const fn count(name: &'static str, help: &'static str, read: Read) -> Row {
-    Row::One(counter(name, Unit::One, help, read))
-}
-
-/// A row that goes up and down.
-const fn level(name: &'static str, help: &'static str, read: Read) -> Row {
-    Row::One(gauge(name, Unit::One, help, read))
-}
-
-/// A size that goes up and down, bytes.
-const fn bytes(name: &'static str, help: &'static str, read: Read) -> Row {
-    Row::One(gauge(name, Unit::Bytes, help, read))
-}
-
-/// A row for people.
-const fn shown(name: &'static str, read: Read) -> Row {
-    Row::One(note(name, read))
-}
-
-/// A row that Redis shows and that has no meaning here; its value is always zero.
-const fn zero(name: &'static str) -> Row {
-    shown(name, |_| Value::Whole(0))
-}
-
-/// A row of another unit.
-const fn figure(figure: Figure<Read>) -> Row {
-    Row::One(figure)
-}

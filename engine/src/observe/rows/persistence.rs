@@ -1,9 +1,8 @@
 //! `INFO persistence`.
 
-use super::super::{Reading, Row};
-use super::{level, shown, zero};
-use crate::engine::Gate;
+use crate::gate::Gate;
 use crate::observe::figures::{Figure, Sheet, Unit, Value, counter, gauge, note};
+use crate::observe::row::{Reading, Row, level, shown, zero};
 
 /// The log's figures that are numeric metrics; its other figures are text for people.
 const OF_THE_LOG: [Figure<()>; 8] = [
@@ -44,7 +43,7 @@ pub(super) const ROWS: &[Row] = &[
     zero("current_save_keys_processed"),
     zero("current_save_keys_total"),
     level("rdb_changes_since_last_save", "Changes since the last snapshot", |r| {
-        r.engine.stats.unsaved_changes().into()
+        r.engine.observe.stats.unsaved_changes().into()
     }),
     zero("rdb_bgsave_in_progress"),
     shown("rdb_last_save_time", |r| (r.engine.environment.started.wall_ms / 1000).into()),

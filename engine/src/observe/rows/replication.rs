@@ -1,10 +1,9 @@
 //! `INFO replication`; Sentinel reads it.
 
-use super::super::{Reading, Row};
-use super::{bytes, level, shown};
 use crate::config::Id;
 use crate::observe::figures::{Family, Unit, Value, gauge, note};
 use crate::observe::figures::{Series, Sheet};
+use crate::observe::row::{Reading, Row, bytes, level, shown};
 use crate::replication::{Link, Source, wire};
 
 /// Seconds from a moment until now.

@@ -1,10 +1,9 @@
 //! `INFO server` and `INFO keyspace`.
 
-use super::super::{Reading, Row};
-use super::{figure, level, shown};
 use crate::REDIS_VERSION;
 use crate::config::Id;
 use crate::observe::figures::{Family, Unit, Value, gauge, note};
+use crate::observe::row::{Reading, Row, figure, level, shown};
 
 fn uptime_s(r: &Reading<'_>) -> u64 {
     r.now.wall_ms.saturating_sub(r.engine.environment.started.wall_ms) / 1000

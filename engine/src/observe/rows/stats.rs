@@ -1,9 +1,8 @@
 //! `INFO stats`.
 
-use super::super::Row;
-use super::{count, figure, level, shown, zero};
 use crate::notify::pubsub::Space;
 use crate::observe::figures::{Unit, Value, counter, gauge};
+use crate::observe::row::{Row, count, figure, level, shown, zero};
 use std::sync::atomic::Ordering::Relaxed;
 
 fn kbps(bytes_per_second: f64) -> Value {
@@ -14,20 +13,22 @@ pub(super) const ROWS: &[Row] = &[
     count("total_connections_received", "Connections accepted", |r| {
         r.engine.clients.accepted.load(Relaxed).into()
     }),
-    count("total_commands_processed", "Commands run", |r| r.engine.stats.total_calls().into()),
+    count("total_commands_processed", "Commands run", |r| {
+        r.engine.observe.stats.total_calls().into()
+    }),
     level("instantaneous_ops_per_sec", "Commands per second, over the last moments", |r| {
-        Value::Whole(r.engine.rates.per_second().commands.round() as u64)
+        Value::Whole(r.engine.observe.rates.per_second().commands.round() as u64)
     }),
     figure(counter("total_net_input_bytes", Unit::Bytes, "Received from clients", |r| {
-        r.engine.stats.traffic().0.into()
+        r.engine.observe.stats.traffic().0.into()
     })),
     figure(counter("total_net_output_bytes", Unit::Bytes, "Sent to clients", |r| {
-        r.engine.stats.traffic().1.into()
+        r.engine.observe.stats.traffic().1.into()
     })),
     zero("total_net_repl_input_bytes"),
     zero("total_net_repl_output_bytes"),
-    shown("instantaneous_input_kbps", |r| kbps(r.engine.rates.per_second().bytes_in)),
-    shown("instantaneous_output_kbps", |r| kbps(r.engine.rates.per_second().bytes_out)),
+    shown("instantaneous_input_kbps", |r| kbps(r.engine.observe.rates.per_second().bytes_in)),
+    shown("instantaneous_output_kbps", |r| kbps(r.engine.observe.rates.per_second().bytes_out)),
     shown("instantaneous_input_repl_kbps", |_| "0.00".into()),
     shown("instantaneous_output_repl_kbps", |_| "0.00".into()),
     count("rejected_connections", "Connections refused for maxclients", |r| {
@@ -43,20 +44,20 @@ pub(super) const ROWS: &[Row] = &[
         r.engine.replication.counts.partial_err.load(Relaxed).into()
     }),
     count("expired_subkeys", "Fields of hashes deleted because their time was over", |r| {
-        r.engine.stats.expired_fields.load(Relaxed).into()
+        r.engine.observe.stats.expired_fields.load(Relaxed).into()
     }),
     count("expired_keys", "Keys deleted because their time was over", |r| {
-        r.engine.stats.expired_keys.load(Relaxed).into()
+        r.engine.observe.stats.expired_keys.load(Relaxed).into()
     }),
     // Expiry goes by an index of due keys, not by sampling: nothing stale is left to estimate.
     shown("expired_stale_perc", |_| "0.00".into()),
     zero("expired_time_cap_reached_count"),
     zero("expire_cycle_cpu_milliseconds"),
     count("evicted_keys", "Keys evicted for maxmemory", |r| {
-        r.engine.stats.evicted_keys.load(Relaxed).into()
+        r.engine.observe.stats.evicted_keys.load(Relaxed).into()
     }),
     count("evicted_clients", "Clients closed for maxmemory-clients", |r| {
-        r.engine.stats.evicted_clients.load(Relaxed).into()
+        r.engine.observe.stats.evicted_clients.load(Relaxed).into()
     }),
     count("rate_limited_requests", "Requests refused or delayed by rate limits", |r| {
         r.engine.clients.rate_limits.limited.load(Relaxed).into()
@@ -75,16 +76,18 @@ pub(super) const ROWS: &[Row] = &[
     zero("evicted_scripts"),
     zero("total_eviction_exceeded_time"),
     zero("current_eviction_exceeded_time"),
-    count("keyspace_hits", "Keys that reads found", |r| r.engine.stats.lookups().0.into()),
-    count("keyspace_misses", "Keys that reads did not find", |r| r.engine.stats.lookups().1.into()),
+    count("keyspace_hits", "Keys that reads found", |r| r.engine.observe.stats.lookups().0.into()),
+    count("keyspace_misses", "Keys that reads did not find", |r| {
+        r.engine.observe.stats.lookups().1.into()
+    }),
     level("pubsub_channels", "Channels with subscribers", |r| {
-        r.engine.pubsub.len(Space::Channel).into()
+        r.engine.notify.pubsub.len(Space::Channel).into()
     }),
     level("pubsub_patterns", "Patterns with subscribers", |r| {
-        r.engine.pubsub.len(Space::Pattern).into()
+        r.engine.notify.pubsub.len(Space::Pattern).into()
     }),
     level("pubsubshard_channels", "Shard channels with subscribers", |r| {
-        r.engine.pubsub.len(Space::Shard).into()
+        r.engine.notify.pubsub.len(Space::Shard).into()
     }),
     zero("latest_fork_usec"),
     zero("total_forks"),
@@ -96,16 +99,18 @@ pub(super) const ROWS: &[Row] = &[
     zero("active_defrag_key_misses"),
     zero("total_active_defrag_time"),
     zero("current_active_defrag_time"),
-    level("tracking_total_keys", "Keys that clients cache", |r| r.engine.tracking.keys().into()),
+    level("tracking_total_keys", "Keys that clients cache", |r| {
+        r.engine.notify.tracking.keys().into()
+    }),
     level("tracking_total_items", "Keys that clients cache, times the clients", |r| {
-        r.engine.tracking.items().into()
+        r.engine.notify.tracking.items().into()
     }),
     level("tracking_total_prefixes", "Prefixes that clients cache", |r| {
-        r.engine.tracking.prefixes().into()
+        r.engine.notify.tracking.prefixes().into()
     }),
     zero("unexpected_error_replies"),
     count("total_error_replies", "Replies that were errors", |r| {
-        r.engine.stats.errors.lock().values().sum::<u64>().into()
+        r.engine.observe.stats.errors.lock().values().sum::<u64>().into()
     }),
     zero("dump_payload_sanitizations"),
     Row::Host,
@@ -114,10 +119,10 @@ pub(super) const ROWS: &[Row] = &[
     count(
         "client_query_buffer_limit_disconnections",
         "Clients closed for too long a command",
-        |r| r.engine.stats.query_limit_disconnections.load(Relaxed).into(),
+        |r| r.engine.observe.stats.query_limit_disconnections.load(Relaxed).into(),
     ),
     count("client_output_buffer_limit_disconnections", "Clients closed for unread replies", |r| {
-        r.engine.stats.output_limit_disconnections.load(Relaxed).into()
+        r.engine.observe.stats.output_limit_disconnections.load(Relaxed).into()
     }),
     zero("reply_buffer_shrinks"),
     zero("reply_buffer_expands"),

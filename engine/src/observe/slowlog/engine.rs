@@ -43,7 +43,7 @@ impl Engine {
         client: Option<&Client>,
         now: Now,
     ) {
-        self.stats.ran(entry.id, 1, nanos);
+        self.observe.stats.ran(entry.id, 1, nanos);
         self.note_slow(entry, request, nanos, client, now);
     }
 
@@ -58,11 +58,11 @@ impl Engine {
         now: Now,
     ) {
         let duration_us = nanos / 1000;
-        if !self.slowlog.is_slow(duration_us) || entry.has(Flag::SkipSlowlog) {
+        if !self.observe.slowlog.is_slow(duration_us) || entry.has(Flag::SkipSlowlog) {
             return;
         }
         let args = shorten(self.commands.shown(entry, request), request.len());
-        self.slowlog.add(SlowEntry::new(args, duration_us, client, now));
+        self.observe.slowlog.add(SlowEntry::new(args, duration_us, client, now));
     }
 
     /// Records a run of quick commands that was slow as a whole. It is not known which of them was
@@ -83,7 +83,7 @@ impl Engine {
         }
         let run = format!("... ({calls} in one pipeline, which took so long together)");
         let args = vec![shorten_arg(last.arg(0)), run.into_bytes()];
-        self.slowlog.add(SlowEntry::new(args, nanos / 1000, Some(client), now));
+        self.observe.slowlog.add(SlowEntry::new(args, nanos / 1000, Some(client), now));
     }
 }
 

@@ -9,18 +9,18 @@ use crate::session::state::{Queued, SessionState};
 impl Engine {
     /// Holds keys from now on. The caller has their shards locked.
     pub fn hold(&self, keys: &[Box<[u8]>]) {
-        let mut holds = self.holds.0.lock();
+        let mut holds = self.peers.holds.0.lock();
         holds.keys.extend(keys.iter().cloned());
-        self.keyspace.set_holding(!holds.keys.is_empty());
+        self.notify.keyspace.set_holding(!holds.keys.is_empty());
     }
 
     /// Lets go of keys. Sessions that waited try again; who else may be served now is returned.
     pub(crate) fn let_go(&self, keys: &[Box<[u8]>]) -> Ready {
-        let mut holds = self.holds.0.lock();
+        let mut holds = self.peers.holds.0.lock();
         for key in keys {
             holds.keys.remove(key);
         }
-        self.keyspace.set_holding(!holds.keys.is_empty());
+        self.notify.keyspace.set_holding(!holds.keys.is_empty());
         let sessions = std::mem::take(&mut holds.sessions);
         let ready = std::mem::take(&mut holds.ready);
         drop(holds);
@@ -38,7 +38,7 @@ impl Engine {
         }
         let spec = call.entry.spec;
         let keys = call.entry.keys(call.request).unwrap_or_default();
-        let mut holds = self.holds.0.lock();
+        let mut holds = self.peers.holds.0.lock();
         let is_held = |index: usize| holds.keys.contains(call.request.arg(index));
         let held = match spec.keys.is_empty() {
             // Whole databases are not emptied or exchanged meanwhile; reading them does no harm.

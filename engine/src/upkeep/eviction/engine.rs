@@ -2,8 +2,9 @@
 
 use super::{Candidate, Policy, Value, remember};
 use crate::config::Id;
-use crate::engine::{Engine, Gate};
+use crate::engine::Engine;
 use crate::execute::Changes;
+use crate::gate::Gate;
 use crate::notify::keyspace::Class;
 use runtime::Now;
 use std::cell::Cell;
@@ -185,7 +186,7 @@ impl Engine {
                 && tx.remove(&name).is_ok_and(|removed| removed)
             {
                 freed = Some(info.bytes);
-                self.stats.evicted_keys.fetch_add(1, Ordering::Relaxed);
+                self.observe.stats.evicted_keys.fetch_add(1, Ordering::Relaxed);
                 let deleted = Expired::key(*db, key);
                 let event = (Class::Evicted, "evicted");
                 self.settle_deletion(&deleted, event, None, tx, &mut changes);

@@ -10,6 +10,7 @@ use engine::peers::breaker::State;
 use engine::peers::breakers::{Breakers, Kind};
 use engine::replay::Replayer;
 use engine::replication::{Cut, Trail};
+use engine::scripting::loading::LibraryLoader;
 use engine::tuning::durability;
 use engine::{Engine, Environment, NoHost, Parts};
 use parking_lot::Mutex;
@@ -58,7 +59,7 @@ pub(crate) fn open(data: &LoadTarget, dir: &Path) -> Result<(Log, Opened), Start
     };
     let mut loader = Loader::new(&engine);
     let (aof, loaded) = Aof::open(options, &mut loader).map_err(StartError::other)?;
-    *data.libraries.lock() = engine.library_texts();
+    *data.libraries.lock() = engine.scripting.library_texts();
     let (keys, commands) = (loaded.entries, loaded.commands);
     let log = Log { aof, rewriting: Arc::default() };
     let position = loader.trail.cut().filter(|_| !loaded.image_ahead);
@@ -170,7 +171,7 @@ impl Replay for Loader<'_> {
     }
 
     fn function(&mut self, code: &[u8]) -> Result<(), String> {
-        self.engine.restore_library(code)
+        LibraryLoader::new(self.engine, false).restore(code)
     }
 
     fn commands(&mut self, at: Position, commands: &[Command<'_>]) -> Result<(), String> {
@@ -231,7 +232,7 @@ impl Log {
 
     /// Reports the times of the log's operations to the engine's latency monitor; once only.
     pub fn observe(&self, engine: &Engine, clock: Clock, saver: &Arc<Saver>) {
-        let latency = engine.latency.clone();
+        let latency = engine.observe.latency.clone();
         let (saver, rewriting) = (saver.clone(), self.rewriting.clone());
         self.aof.observe(Box::new(LatencyObserver { latency, clock, saver, rewriting }));
     }
@@ -266,7 +267,7 @@ impl Log {
             let lock = lock.lock();
             let rewritten = aof.rewrite(&engine.backend, &mut || {
                 at_cut(&engine);
-                engine.library_texts()
+                engine.scripting.library_texts()
             });
             drop(lock);
             match &rewritten {
@@ -307,17 +308,17 @@ impl Log {
             Some(_) if self.aof.is_broken() && !self.is_rewriting() => Condition::Broken,
             Some(_) => Condition::Failing,
         };
-        if is_probe_due(&engine.breakers, state, clock.now()) {
+        if is_probe_due(&engine.peers.breakers, state, clock.now()) {
             let told = move |engine: &Engine, ok| {
                 match ok {
-                    true => engine.breakers.succeeded(Kind::Disk, DISK, clock.now()),
-                    false => drop(engine.breakers.failed(Kind::Disk, DISK, clock.now())),
+                    true => engine.peers.breakers.succeeded(Kind::Disk, DISK, clock.now()),
+                    false => drop(engine.peers.breakers.failed(Kind::Disk, DISK, clock.now())),
                 };
             };
             tracing::info!("the append-only file is rewritten, because a sync of it failed");
             if let Err(error) = self.rewrite_then(engine, lock, Engine::mark_log, told) {
                 tracing::warn!(error, "the append-only file cannot be rewritten now");
-                engine.breakers.failed(Kind::Disk, DISK, clock.now());
+                engine.peers.breakers.failed(Kind::Disk, DISK, clock.now());
             }
         }
         if state != Condition::Sound {
@@ -336,7 +337,8 @@ impl Log {
     pub fn close(&self, engine: &Engine) -> Result<(), String> {
         if engine.backend.persistent()
             && !self.rewriting.load(Ordering::SeqCst)
-            && let Err(error) = self.aof.rewrite(&engine.backend, &mut || engine.library_texts())
+            && let Err(error) =
+                self.aof.rewrite(&engine.backend, &mut || engine.scripting.library_texts())
         {
             // Nothing is lost by that: the log is still there.
             tracing::warn!(%error, "no checkpoint at the end");

@@ -60,18 +60,18 @@ mod tests {
         let (saver, rewriting) = (Arc::new(Saver::new()), Arc::<AtomicBool>::default());
         let clock = Clock::default();
         let moments = LatencyObserver {
-            latency: engine.latency.clone(),
+            latency: engine.observe.latency.clone(),
             clock,
             saver,
             rewriting: rewriting.clone(),
         };
         let long = Duration::from_millis(7);
         moments.took(Moment::Sync, long);
-        assert!(!moments.is_on() && engine.latency.all().is_empty(), "off by default");
-        engine.latency.set_threshold_ms(5);
+        assert!(!moments.is_on() && engine.observe.latency.all().is_empty(), "off by default");
+        engine.observe.latency.set_threshold_ms(5);
         assert!(moments.is_on());
         moments.took(Moment::Sync, Duration::from_millis(4));
-        assert!(engine.latency.all().is_empty(), "quick enough");
+        assert!(engine.observe.latency.all().is_empty(), "quick enough");
         let write = |syncing| Moment::Write { syncing };
         for (what, rewrites, expected) in [
             (write(false), false, &["aof-write", "aof-write-alone"][..]),
@@ -83,11 +83,11 @@ mod tests {
         ] {
             rewriting.store(rewrites, Ordering::Relaxed);
             moments.took(what, long);
-            let all = engine.latency.all();
+            let all = engine.observe.latency.all();
             let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
             assert_eq!(names, expected);
             assert!(all.iter().all(|(_, series)| series.max_ms == 7), "{what:?}");
-            engine.latency.reset(|_| true);
+            engine.observe.latency.reset(|_| true);
         }
     }
 }

@@ -153,7 +153,7 @@ fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<S
     let declared: Names = found.iter().map(|key| name(key.index)).collect();
     let written = found.iter().filter(|key| key.is_written()).map(|key| name(key.index)).collect();
     let before = contents(spy.clone());
-    let counted = engine.stats.changes();
+    let counted = engine.observe.stats.changes();
     watch(server, args);
     server.replies("listener");
     server.replies("cache");
@@ -170,7 +170,7 @@ fn complaint(server: &mut Harness, spy: &Arc<Spy>, args: &[Vec<u8>]) -> Option<S
     if !changed.is_subset(&written) && !excused(WRITTEN_ALL_THE_SAME) {
         return Some(format!("wrote {} without permission", shown(&changed, &written)));
     }
-    let told = Told::by(server, engine.stats.changes() > counted);
+    let told = Told::by(server, engine.observe.stats.changes() > counted);
     if let Some(wrong) = told.wrong_events(&before, &after, &changed, &excused) {
         return Some(wrong);
     }
@@ -326,7 +326,7 @@ fn unlogged(server: &Harness, spy: &Arc<Spy>) -> Option<String> {
 fn not_looked_up(server: &Harness, entry: &CommandEntry) -> Option<String> {
     let reads = entry.has(Flag::Readonly) && !entry.spec.keys.is_empty();
     let excused = NEVER_LOOKED_UP.iter().any(|(name, _)| *name == entry.full_name);
-    let stats = &server.engine().stats;
+    let stats = &server.engine().observe.stats;
     let (hits, misses) = stats.lookups();
     let counted = hits + misses > 0;
     (reads && counted == excused).then(|| match excused {

@@ -30,7 +30,7 @@ impl Engine {
     /// Applies `maxmemory-clients`, or the `maxmemory` it is a part of.
     pub(crate) fn update_client_limit(&self) {
         let limited = self.client_memory_limit().is_some();
-        self.client_eviction.limited.store(limited, Ordering::Relaxed);
+        self.clients.eviction.limited.store(limited, Ordering::Relaxed);
         self.evict_clients();
     }
 
@@ -39,7 +39,7 @@ impl Engine {
     pub(crate) fn note_client_growth(&self, bytes: usize) {
         let Some(limit) = self.client_memory_limit() else { return };
         let bytes = bytes as u64;
-        let grown = self.client_eviction.grown.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let grown = self.clients.eviction.grown.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if grown >= limit / LOOKS_PER_LIMIT {
             self.evict_clients();
         }
@@ -48,8 +48,8 @@ impl Engine {
     /// Closes those clients that hold most, until the rest holds less than the limit.
     pub(crate) fn evict_clients(&self) {
         let Some(limit) = self.client_memory_limit() else { return };
-        let Some(_evicting) = self.client_eviction.evicting.try_lock() else { return };
-        self.client_eviction.grown.store(0, Ordering::Relaxed);
+        let Some(_evicting) = self.clients.eviction.evicting.try_lock() else { return };
+        self.clients.eviction.grown.store(0, Ordering::Relaxed);
         let mut clients = self.clients.list();
         clients.retain(|client| !client.is_killed() && !client.has_flag(ClientFlags::MONITOR));
         let mut held: u64 = clients.iter().map(|client| client.memory() as u64).sum();
@@ -71,7 +71,7 @@ impl Engine {
     fn evict_client(&self, client: &Arc<Client>) {
         let (id, peer, memory) = (client.id, &client.peer, client.memory());
         tracing::info!(client = id, %peer, memory, "a client is closed for maxmemory-clients");
-        self.stats.evicted_clients.fetch_add(1, Ordering::Relaxed);
+        self.observe.stats.evicted_clients.fetch_add(1, Ordering::Relaxed);
         client.end(Ending::Killed);
     }
 }
