@@ -126,7 +126,7 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
             let (group, Some(leader)) = (member.group_id(), member.last_leader()) else { continue };
             let before = self.led_by.insert(group, leader);
             if before.is_some_and(|before| before != leader) {
-                self.node.engine().oust_shards(groups.slots(group));
+                self.node.engine().notify.pubsub.oust_shards(groups.slots(group));
             }
         }
     }

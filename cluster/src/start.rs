@@ -169,7 +169,7 @@ fn surroundings(engine: &Arc<Engine>, clock: Clock) -> Surroundings {
     let (breakers, engine) = (engine.peers.breakers.clone(), Arc::downgrade(engine));
     let deliver = move |post: &Post| {
         if let Some(engine) = engine.upgrade() {
-            engine.deliver(post.shard, &post.channel, &post.payload);
+            engine.notify.pubsub.deliver(&engine.tuning, post.shard, &post.channel, &post.payload);
         }
     };
     Surroundings { breakers, clock, deliver: Arc::new(deliver) }

@@ -131,7 +131,7 @@ fn reply_hello(cx: &mut Cx<'_>) {
 
 fn reset(cx: &mut Cx<'_>) -> Outcome {
     cx.session.end_multi();
-    cx.engine.forget_watches(cx.session);
+    cx.session.forget_watches(&cx.engine.notify.keyspace);
     for space in [Space::Channel, Space::Pattern, Space::Shard] {
         let names: Vec<_> = cx.session.subscriptions(space).cloned().collect();
         for name in names {
@@ -140,9 +140,9 @@ fn reset(cx: &mut Cx<'_>) -> Outcome {
         }
     }
     let client = cx.session.client().clone();
-    cx.engine.end_monitor(&client);
-    cx.engine.end_capture(&client);
-    cx.engine.end_tracking(cx.session);
+    cx.engine.notify.monitors.end(&client, cx.engine.gates());
+    cx.engine.notify.captures.end(&client, cx.engine.gates());
+    cx.engine.notify.tracking.end(&cx.engine.notify.keyspace, cx.session);
     client.set_flag(ClientFlags::NO_EVICT | ClientFlags::NO_TOUCH, false);
     client.names.lock().name.clear();
     cx.session.set_readonly(false);

@@ -352,7 +352,7 @@ pub(super) fn unblock(cx: &mut Cx<'_>) -> Outcome {
     };
     let id = integer(cx.args.arg(2))?;
     let error = error.then_some("UNBLOCKED client unblocked via CLIENT UNBLOCK");
-    let unblocked = cx.engine.unblock(id as u64, error);
+    let unblocked = cx.engine.notify.unblock(id as u64, error);
     cx.reply.integer(i64::from(unblocked));
     Ok(())
 }

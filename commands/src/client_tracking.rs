@@ -107,9 +107,15 @@ pub(super) fn tracking(cx: &mut Cx<'_>) -> Outcome {
             wanted.prefixes.push(b"");
         }
         let prefixes = wanted.prefixes.into_iter().map(Bytes::copy_from_slice).collect();
-        cx.engine.begin_tracking(cx.session, wanted.options, wanted.redirect, prefixes);
+        cx.engine.notify.tracking.begin(
+            &cx.engine.notify.keyspace,
+            cx.session,
+            wanted.options,
+            wanted.redirect,
+            prefixes,
+        );
     } else if cx.is(2, "off") {
-        cx.engine.end_tracking(cx.session);
+        cx.engine.notify.tracking.end(&cx.engine.notify.keyspace, cx.session);
     } else {
         return Err(SYNTAX);
     }

@@ -26,7 +26,7 @@ fn discard(cx: &mut Cx<'_>) -> Outcome {
     if cx.session.end_multi().is_none() {
         return Err(failure("ERR DISCARD without MULTI"));
     }
-    cx.engine.forget_watches(cx.session);
+    cx.session.forget_watches(&cx.engine.notify.keyspace);
     cx.reply.ok();
     Ok(())
 }
@@ -59,7 +59,7 @@ fn watch_locks(engine: &Engine, _: Db, request: Request<'_>) -> ShardSet {
 }
 
 fn unwatch(cx: &mut Cx<'_>) -> Outcome {
-    cx.engine.forget_watches(cx.session);
+    cx.session.forget_watches(&cx.engine.notify.keyspace);
     cx.reply.ok();
     Ok(())
 }

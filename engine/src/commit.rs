@@ -104,7 +104,7 @@ impl Engine {
 
     /// Whether the journal requires guarding, given its policy at the start of the engine.
     pub(crate) fn is_to_be_guarded(&self) -> bool {
-        self.journal.as_ref().is_some_and(|journal| {
+        self.tee.journal.as_ref().is_some_and(|journal| {
             journal.may_refuse() || journal.withholds() == Withholds::Everything
         })
     }
@@ -131,7 +131,7 @@ impl Engine {
         let asked = session.take_asked(request);
         let mut slot = self.common_slot(None, entry, request)?;
         let mut bytes = written(entry, request);
-        if entry.id == self.exec {
+        if entry.id == self.known.exec {
             let queue = session.multi.as_ref().map_or(&[][..], |multi| &multi.queue[..]);
             for queued in queue {
                 let entry = self.commands.entry(queued.command);
@@ -145,7 +145,7 @@ impl Engine {
             self.serving_channel(session.slot)?;
         } else if slot.is_some() {
             // What is queued is routed when all of it runs; and no write is executed by who does not lead.
-            let runs = !session.in_multi() || entry.id == self.exec;
+            let runs = !session.in_multi() || entry.id == self.known.exec;
             let fence = match session.reads_index() && runs && bytes == 0 {
                 true => match self.serving_read(session, asked)? {
                     None => return Ok(false),
@@ -300,7 +300,7 @@ impl Engine {
     /// The last position that was appended to the locked shards. The reply to a read of them
     /// depends on it, if the journal withholds reads.
     pub(crate) fn seen(&self, session: &SessionState, tx: &dyn Tx) -> Option<Position> {
-        let journal = self.journal.as_ref()?;
+        let journal = self.tee.journal.as_ref()?;
         let unseen = session.is_trusted() || session.is_async();
         if unseen || journal.withholds() != Withholds::Everything {
             return None;

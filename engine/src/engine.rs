@@ -47,14 +47,19 @@ pub struct Parts {
     pub environment: Environment,
 }
 
+/// The numbers of commands that are special to the engine.
+pub(crate) struct Known {
+    /// `EXEC`, which runs what is queued.
+    pub exec: CommandId,
+    /// `CLIENT REPLY`, which decides whether there are replies.
+    pub client_reply: CommandId,
+}
+
 /// The state shared by all sessions of a server.
 pub struct Engine {
     /// The storage.
     pub backend: Arc<dyn Backend>,
-    /// The journal in which effects can be logged. Use [`Engine::journal`], which knows whether
-    /// they are.
-    pub journal: Option<Arc<dyn Journal>>,
-    /// Whether effects are logged, and whether replicas are told.
+    /// The journal, the stream to replicas, and which of them effects go to now.
     pub(crate) tee: Tee,
     /// The configuration.
     pub config: Arc<ConfigStore>,
@@ -82,8 +87,8 @@ pub struct Engine {
     pub(crate) cluster: OnceLock<Arc<dyn Cluster>>,
     /// Limits derived from directives.
     pub tuning: Tuning,
-    pub(crate) exec: CommandId,
-    pub(crate) client_reply: CommandId,
+    /// The commands that are special to the engine.
+    pub(crate) known: Known,
     /// Reasons why requests are looked at more closely.
     pub(crate) gates: Gates,
     random: AtomicU64,
@@ -116,13 +121,13 @@ impl Engine {
 
     fn assemble(parts: Parts, commands: CommandTable) -> Arc<Self> {
         let (exec, client_reply) = (commands.id_of("exec"), commands.id_of("client|reply"));
+        let known = Known { exec, client_reply };
         let out = outgoing(parts.environment.seed);
         let engine = Engine {
             observe: Observe::new(commands.entries().len()),
             random: AtomicU64::new(parts.environment.seed),
             backend: parts.backend,
-            tee: Tee::new(parts.journal.clone(), out.clone()),
-            journal: parts.journal,
+            tee: Tee::new(parts.journal, out.clone()),
             config: parts.config,
             commands,
             clients: Clients::default(),
@@ -135,8 +140,7 @@ impl Engine {
             environment: parts.environment,
             cluster: OnceLock::new(),
             tuning: Tuning::default(),
-            exec,
-            client_reply,
+            known,
             gates: Gates::default(),
         };
         engine.begin()
@@ -149,7 +153,7 @@ impl Engine {
         let watches = Arc::downgrade(&engine.scripting.watches);
         let held_up = move || Some(!watches.upgrade()?.overdue(stopwatch()).is_empty());
         engine.backend.when_waiting(Box::new(held_up));
-        engine.set_logged(engine.journal.is_some());
+        engine.set_logged(engine.tee.journal.is_some());
         engine.notify.keyspace.set_guarded(engine.is_to_be_guarded());
         engine.follow_tuning();
         engine.follow_acl();
@@ -162,20 +166,37 @@ impl Engine {
         self.gates.get()
     }
 
+    /// The reasons, to be changed.
+    #[inline]
+    pub fn gates(&self) -> &Gates {
+        &self.gates
+    }
+
+    /// Whether times of stages are recorded.
+    #[inline]
+    pub fn is_traced(&self) -> bool {
+        self.gate().contains(Gate::TRACED)
+    }
+
     /// The destination of effects, if they have one now: the log, the replicas, or both.
     #[inline]
     pub fn journal(&self) -> Option<&dyn Journal> {
         match self.tee.recording.load(Ordering::Relaxed) {
             0 => None,
-            feed::LOGGED => self.journal.as_deref(),
+            feed::LOGGED => self.tee.journal.as_deref(),
             feed::APART => None,
             _ => Some(&self.tee),
         }
     }
 
+    /// The journal that the engine was given, even while effects are not logged in it.
+    pub fn any_journal(&self) -> Option<&dyn Journal> {
+        self.tee.journal.as_deref()
+    }
+
     /// The journal, if effects are logged now.
     pub fn logging_journal(&self) -> Option<&dyn Journal> {
-        if self.is_logging() { self.journal.as_deref() } else { None }
+        if self.is_logging() { self.tee.journal.as_deref() } else { None }
     }
 
     /// Whether effects are logged.
@@ -186,7 +207,7 @@ impl Engine {
 
     /// Begins or ends logging (`CONFIG SET appendonly`) with the next effect.
     pub fn set_logging(&self, on: bool) {
-        self.set_logged(on && self.journal.is_some());
+        self.set_logged(on && self.tee.journal.is_some());
     }
 
     /// Adds reasons to look closer, or takes them away.

@@ -5,10 +5,13 @@
 //! logging, `COMMAND` and ACL categories derive from the row. A single command, a `MULTI`/`EXEC`
 //! and a script each are one storage transaction.
 //!
-//! The state of a topic is defined in a module that does not depend on [`Engine`]
-//! (`upkeep/eviction/mod.rs`); the engine's methods that use it stand in a module beside it
-//! (`upkeep/eviction/engine.rs`). So [`Engine`] can have fields of all topics without circular
-//! dependencies between the modules.
+//! [`Engine`] is what sessions share, in rooms: structs that own a topic's state and what is done
+//! with it ([`notify::Notify`], [`observe::Observe`], [`clients::Clients`], [`peers::Peers`] …). A
+//! room's methods take from the others what they need ([`gate::Gates`], the configuration), and its
+//! state is defined in a module that does not depend on [`Engine`]; what depends on sessions or on
+//! the table of commands stands in a module beside it (`notify/tracking/readers.rs`). Only work that
+//! takes all of the engine is a method of [`Engine`]: executing, changing roles, evicting, applying
+//! directives. So the engine has fields of all topics, and few modules import each other.
 //!
 //! The crate knows nothing of particular commands, sockets, threads, `async`, runtimes and
 //! backends. It reads no clock and no random source: both are arguments ([`runtime::Now`],

@@ -17,6 +17,7 @@ use crate::process::{Configuration, Process};
 use crate::server::Server;
 use crate::system::memory::Allocator;
 use crate::{cluster, replication, system};
+use engine::acl::UserChanges;
 use engine::command::{CommandTable, Spec};
 use engine::config::{ConfigStore, Id, by_id, lookup};
 use engine::gate::Gate;
@@ -191,7 +192,7 @@ impl ServerBuilder {
         engine.set_logging(logs);
         process.attach(&engine);
         load_users(&engine, &self.loaded)?;
-        process.users_at_start.get_or_init(|| engine.user_lines());
+        process.users_at_start.get_or_init(|| engine.acl.user_lines());
         resources::fit_maxclients(&process.config);
         resources::follow(process);
         Ok(engine)
@@ -285,9 +286,9 @@ fn load_users(engine: &Engine, loaded: &Loaded) -> Result<(), StartError> {
                     only one of them can be the truth";
         return Err(StartError::Other(text.into()));
     }
-    engine.add_users(&loaded.users).map_err(StartError::Other)?;
+    UserChanges::of(engine).add_users(&loaded.users).map_err(StartError::Other)?;
     if !file.is_empty() {
-        engine.load_acl_file().map_err(StartError::Other)?;
+        UserChanges::of(engine).load_acl_file().map_err(StartError::Other)?;
     }
     Ok(())
 }

@@ -5,9 +5,9 @@ mod rows;
 
 pub use rows::COMMANDS;
 
-use engine::acl::log::Reason;
+use engine::acl::log::{Denial, Reason};
 use engine::acl::user::{Selector, User, hex, is_space};
-use engine::acl::{merge_selectors, user_line};
+use engine::acl::{UserChanges, merge_selectors, user_line};
 use engine::command::{Category, CommandEntry};
 use engine::config::Id;
 use engine::cx::Cx;
@@ -35,7 +35,7 @@ fn setuser(cx: &mut Cx<'_>) -> Outcome {
         let start = lossy(&start);
         Failure::text(format!("ERR Unmatched parenthesis in acl selector starting at '{start}'."))
     })?;
-    cx.engine.set_user(name, &rules).map_err(|(rule, error)| {
+    UserChanges::of(cx.engine).set_user(name, &rules).map_err(|(rule, error)| {
         let (rule, text) = (lossy(&rule), error.text());
         Failure::text(format!("ERR Error in ACL SETUSER modifier '{rule}': {text}"))
     })?;
@@ -51,7 +51,7 @@ fn deluser(cx: &mut Cx<'_>) -> Outcome {
         if name == engine::acl::DEFAULT_USER.as_bytes() {
             return Err(failure("ERR The 'default' user cannot be removed"));
         }
-        let (was_there, myself) = cx.engine.delete_user(name, cx.session.client());
+        let (was_there, myself) = UserChanges::of(cx.engine).delete_user(name, cx.session.client());
         deleted += i64::from(was_there);
         if myself {
             // The answer is still due.
@@ -98,7 +98,7 @@ fn reply_user(cx: &mut Cx<'_>, user: &User) {
 }
 
 fn list(cx: &mut Cx<'_>) -> Outcome {
-    let lines = cx.engine.user_lines();
+    let lines = cx.engine.acl.user_lines();
     cx.reply.array(lines.len());
     lines.iter().for_each(|line| cx.reply.bulk(line));
     Ok(())
@@ -174,35 +174,40 @@ fn log(cx: &mut Cx<'_>) -> Outcome {
     let entries = cx.engine.acl.log.newest(count);
     cx.reply.array(entries.len());
     for entry in entries {
-        let age_s = cx.now.wall_ms.saturating_sub(entry.updated_ms) as f64 / 1000.0;
-        cx.reply.map(10);
-        cx.reply.bulk(b"count");
-        cx.reply.integer(entry.count as i64);
-        let texts: [(&str, &[u8]); 4] = [
-            ("reason", entry.reason.name().as_bytes()),
-            ("context", entry.context.name().as_bytes()),
-            ("object", &entry.object),
-            ("username", &entry.user),
-        ];
-        for (name, text) in texts {
-            cx.reply.bulk(name.as_bytes());
-            cx.reply.bulk(text);
-        }
-        cx.reply.bulk(b"age-seconds");
-        cx.reply.double(age_s);
-        cx.reply.bulk(b"client-info");
-        cx.reply.bulk(entry.client.as_bytes());
-        let numbers = [
-            ("entry-id", entry.id),
-            ("timestamp-created", entry.created_ms),
-            ("timestamp-last-updated", entry.updated_ms),
-        ];
-        for (name, number) in numbers {
-            cx.reply.bulk(name.as_bytes());
-            cx.reply.integer(number as i64);
-        }
+        write_denial(cx, &entry);
     }
     Ok(())
+}
+
+/// Writes one entry of `ACL LOG`.
+fn write_denial(cx: &mut Cx<'_>, entry: &Denial) {
+    let age_s = cx.now.wall_ms.saturating_sub(entry.updated_ms) as f64 / 1000.0;
+    cx.reply.map(10);
+    cx.reply.bulk(b"count");
+    cx.reply.integer(entry.count as i64);
+    let texts: [(&str, &[u8]); 4] = [
+        ("reason", entry.reason.name().as_bytes()),
+        ("context", entry.context.name().as_bytes()),
+        ("object", &entry.object),
+        ("username", &entry.user),
+    ];
+    for (name, text) in texts {
+        cx.reply.bulk(name.as_bytes());
+        cx.reply.bulk(text);
+    }
+    cx.reply.bulk(b"age-seconds");
+    cx.reply.double(age_s);
+    cx.reply.bulk(b"client-info");
+    cx.reply.bulk(entry.client.as_bytes());
+    let numbers = [
+        ("entry-id", entry.id),
+        ("timestamp-created", entry.created_ms),
+        ("timestamp-last-updated", entry.updated_ms),
+    ];
+    for (name, number) in numbers {
+        cx.reply.bulk(name.as_bytes());
+        cx.reply.integer(number as i64);
+    }
 }
 
 fn dryrun(cx: &mut Cx<'_>) -> Outcome {
@@ -235,7 +240,9 @@ fn load(cx: &mut Cx<'_>) -> Outcome {
     if path.is_empty() {
         return Err(NO_FILE);
     }
-    cx.engine.load_acl_file().map_err(|error| Failure::text(format!("ERR {error}")))?;
+    UserChanges::of(cx.engine)
+        .load_acl_file()
+        .map_err(|error| Failure::text(format!("ERR {error}")))?;
     cx.session.refresh_user(&cx.engine.acl);
     cx.reply.ok();
     Ok(())

@@ -12,7 +12,12 @@ fn capture(cx: &mut Cx<'_>) -> Outcome {
         return Err(failure("ERR CAPTURE isn't allowed for DENY BLOCKING client"));
     }
     let limit = buffer(cx)?;
-    cx.engine.begin_capture(cx.session.client(), limit, cx.now);
+    cx.engine.notify.captures.begin(
+        cx.session.client(),
+        limit,
+        (&cx.engine.clients, cx.engine.gates()),
+        cx.now,
+    );
     cx.reply.ok();
     Ok(())
 }

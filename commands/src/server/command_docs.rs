@@ -23,6 +23,26 @@ fn named(engine: &Engine, entry: &CommandEntry, reply: &mut Reply<'_>) {
     describe(engine, entry, reply);
 }
 
+/// Three fields: that a command is deprecated, since when, and what replaces it.
+fn deprecated(reply: &mut Reply<'_>, since: &str, replacement: &str) {
+    reply.bulk(b"doc_flags");
+    reply.set(1);
+    reply.simple("deprecated");
+    for (name, value) in [("deprecated_since", since), ("replaced_by", replacement)] {
+        reply.bulk(name.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+}
+
+/// The field of a container's subcommands.
+fn subcommands(engine: &Engine, entry: &CommandEntry, reply: &mut Reply<'_>) {
+    reply.bulk(b"subcommands");
+    reply.map(entry.subcommands.len());
+    for &id in &entry.subcommands {
+        named(engine, engine.commands.entry(id), reply);
+    }
+}
+
 fn describe(engine: &Engine, entry: &CommandEntry, reply: &mut Reply<'_>) {
     let spec = entry.spec;
     // Our own rows are tested to be parsed. A plug-in's row that cannot has no arguments here.
@@ -47,17 +67,8 @@ fn describe(engine: &Engine, entry: &CommandEntry, reply: &mut Reply<'_>) {
         reply.simple("syscmd");
     }
     if let Some((since, replacement)) = spec.deprecated {
-        fields += 1;
-        reply.bulk(b"doc_flags");
-        reply.set(1);
-        reply.simple("deprecated");
-        let mut text = |name: &str, value: &str| {
-            fields += 1;
-            reply.bulk(name.as_bytes());
-            reply.bulk(value.as_bytes());
-        };
-        text("deprecated_since", since);
-        text("replaced_by", replacement);
+        fields += 3;
+        deprecated(reply, since, replacement);
     }
     if !spec.history.is_empty() {
         fields += 1;
@@ -70,11 +81,7 @@ fn describe(engine: &Engine, entry: &CommandEntry, reply: &mut Reply<'_>) {
     }
     if !entry.subcommands.is_empty() {
         fields += 1;
-        reply.bulk(b"subcommands");
-        reply.map(entry.subcommands.len());
-        for &id in &entry.subcommands {
-            named(engine, engine.commands.entry(id), reply);
-        }
+        subcommands(engine, entry, reply);
     }
     reply.finish_map(mark, fields);
 }
@@ -92,6 +99,26 @@ fn history(reply: &mut Reply<'_>, history: &[(&str, &str)]) {
 fn list(reply: &mut Reply<'_>, arguments: &[Argument]) {
     reply.array(arguments.len());
     arguments.iter().for_each(|argument| one(reply, argument));
+}
+
+/// Writes what an argument has behind its token: versions, flags, and arguments of its own.
+fn write_rest(reply: &mut Reply<'_>, argument: &Argument, flags: &[&'static str]) {
+    let versions = [("since", &argument.since), ("deprecated_since", &argument.deprecated_since)];
+    for (name, version) in versions {
+        if let Some(version) = version {
+            reply.bulk(name.as_bytes());
+            reply.bulk(version.as_bytes());
+        }
+    }
+    if !flags.is_empty() {
+        reply.bulk(b"flags");
+        reply.set(flags.len());
+        flags.iter().for_each(|flag| reply.simple(flag));
+    }
+    if matches!(argument.kind, ArgumentKind::OneOf | ArgumentKind::Block) {
+        reply.bulk(b"arguments");
+        list(reply, &argument.arguments);
+    }
 }
 
 fn one(reply: &mut Reply<'_>, argument: &Argument) {
@@ -127,22 +154,7 @@ fn one(reply: &mut Reply<'_>, argument: &Argument) {
         reply.bulk(b"token");
         reply.bulk(token.as_bytes());
     }
-    let versions = [("since", &argument.since), ("deprecated_since", &argument.deprecated_since)];
-    for (name, version) in versions {
-        if let Some(version) = version {
-            reply.bulk(name.as_bytes());
-            reply.bulk(version.as_bytes());
-        }
-    }
-    if !flags.is_empty() {
-        reply.bulk(b"flags");
-        reply.set(flags.len());
-        flags.iter().for_each(|flag| reply.simple(flag));
-    }
-    if matches!(argument.kind, ArgumentKind::OneOf | ArgumentKind::Block) {
-        reply.bulk(b"arguments");
-        list(reply, &argument.arguments);
-    }
+    write_rest(reply, argument, &flags);
 }
 
 fn flags(argument: &Argument) -> Vec<&'static str> {

@@ -70,7 +70,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
 ];
 
 fn debug(cx: &mut Cx<'_>) -> Outcome {
-    cx.engine.check_enabled(cx.session.client(), cx.entry())?;
+    cx.entry().check_enabled(&cx.engine.config, cx.session.client())?;
     let word = cx.args.arg(1);
     let argc = cx.argc() as i32;
     let fits = |arity: i32| if arity >= 0 { argc == arity } else { argc >= -arity };

@@ -32,7 +32,7 @@ const FLUSH_SLEEP_MAX: u64 = 60_000_000;
 /// `AOF-FLUSH-SLEEP microseconds`: a slow disk.
 pub(super) fn aof_flush_sleep(cx: &mut Cx<'_>) -> Outcome {
     let micros = parse_i64(cx.args.arg(2)).and_then(|micros| u64::try_from(micros).ok());
-    if let Some(journal) = &cx.engine.journal {
+    if let Some(journal) = cx.engine.any_journal() {
         journal.set_write_delay(Duration::from_micros(micros.unwrap_or(0).min(FLUSH_SLEEP_MAX)));
     }
     nothing(cx)

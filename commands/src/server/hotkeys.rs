@@ -15,7 +15,7 @@ const NUMBER_MAX: i64 = 1_000_000;
 
 fn start(cx: &mut Cx<'_>) -> Outcome {
     let options = options(cx.args_from(2))?;
-    if !cx.engine.start_hot_keys(options, cx.now) {
+    if !cx.engine.observe.hot_keys.begin(&cx.engine.notify.keyspace, options, cx.now) {
         return Err(failure("ERR hotkeys tracking session already in progress"));
     }
     cx.reply.ok();
@@ -101,7 +101,7 @@ fn get(cx: &mut Cx<'_>) -> Outcome {
 }
 
 fn stop(cx: &mut Cx<'_>) -> Outcome {
-    match cx.engine.stop_hot_keys(cx.now) {
+    match cx.engine.observe.hot_keys.end(&cx.engine.notify.keyspace, cx.now) {
         true => cx.reply.ok(),
         false => cx.reply.null(),
     }
@@ -109,7 +109,7 @@ fn stop(cx: &mut Cx<'_>) -> Outcome {
 }
 
 fn reset(cx: &mut Cx<'_>) -> Outcome {
-    if !cx.engine.reset_hot_keys(cx.now) {
+    if !cx.engine.observe.hot_keys.reset(cx.now) {
         return Err(failure("ERR hotkeys tracking session in progress, stop tracking first"));
     }
     cx.reply.ok();

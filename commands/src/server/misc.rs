@@ -24,7 +24,7 @@ fn monitor(cx: &mut Cx<'_>) -> Outcome {
     if cx.session.may_not_block() {
         return Err(failure("ERR MONITOR isn't allowed for DENY BLOCKING client"));
     }
-    cx.engine.begin_monitor(cx.session.client());
+    cx.engine.notify.monitors.begin(cx.session.client(), cx.engine.gates());
     cx.reply.ok();
     Ok(())
 }
@@ -88,12 +88,12 @@ fn module_list(cx: &mut Cx<'_>) -> Outcome {
 }
 
 fn module_load(cx: &mut Cx<'_>) -> Outcome {
-    cx.engine.check_enabled(cx.session.client(), cx.entry())?;
+    cx.entry().check_enabled(&cx.engine.config, cx.session.client())?;
     Err(failure("ERR Error loading the extension. Please check the server logs."))
 }
 
 fn module_unload(cx: &mut Cx<'_>) -> Outcome {
-    cx.engine.check_enabled(cx.session.client(), cx.entry())?;
+    cx.entry().check_enabled(&cx.engine.config, cx.session.client())?;
     Err(failure("ERR Error unloading module: no such module with that name"))
 }
 

@@ -2,19 +2,15 @@
 
 use engine::cx::Cx;
 use engine::failure::{Outcome, failure};
+use resp::Reply;
 
 /// The double that Redis sends: not pi, only its first digits.
 #[allow(clippy::approx_constant, reason = "these very digits are sent")]
 const DOUBLE: f64 = 3.141;
 
-pub(super) fn protocol(cx: &mut Cx<'_>) -> Outcome {
-    let kind = String::from_utf8_lossy(cx.args.arg(2)).to_ascii_lowercase();
-    let reply = &mut cx.reply;
-    match kind.as_str() {
-        "string" => reply.bulk(b"Hello World"),
-        "integer" => reply.integer(12_345),
-        "double" => reply.double(DOUBLE),
-        "null" => reply.null(),
+/// Writes a reply of one of the types that have elements, with whatever follows it.
+fn aggregate(kind: &str, reply: &mut Reply<'_>) {
+    match kind {
         "array" => {
             reply.array(3);
             (0..3).for_each(|number| reply.integer(number));
@@ -39,15 +35,27 @@ pub(super) fn protocol(cx: &mut Cx<'_>) -> Outcome {
             }
             reply.bulk(b"Some real reply following the attribute");
         }
-        "push" if !reply.is_resp3() => {
-            return Err(failure("ERR RESP2 is not supported by this command"));
-        }
-        "push" => {
+        _ => {
             reply.push(2);
             reply.bulk(b"server-cpu-usage");
             reply.integer(42);
             reply.bulk(b"Some real reply following the push reply");
         }
+    }
+}
+
+pub(super) fn protocol(cx: &mut Cx<'_>) -> Outcome {
+    let kind = String::from_utf8_lossy(cx.args.arg(2)).to_ascii_lowercase();
+    let reply = &mut cx.reply;
+    match kind.as_str() {
+        "string" => reply.bulk(b"Hello World"),
+        "integer" => reply.integer(12_345),
+        "double" => reply.double(DOUBLE),
+        "null" => reply.null(),
+        "push" if !reply.is_resp3() => {
+            return Err(failure("ERR RESP2 is not supported by this command"));
+        }
+        "array" | "set" | "map" | "attrib" | "push" => aggregate(&kind, reply),
         "verbatim" => reply.verbatim("txt", b"This is a verbatim\nstring"),
         "true" => reply.boolean(true),
         "false" => reply.boolean(false),

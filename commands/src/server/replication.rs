@@ -64,37 +64,44 @@ fn replconf(cx: &mut Cx<'_>) -> Outcome {
         return Err(SYNTAX);
     }
     for at in (1..cx.argc()).step_by(2) {
-        let value = cx.args.arg(at + 1);
-        if cx.is(at, "listening-port") {
-            let port = integer(value)?;
-            cx.session.announced().port = port as u16;
-        } else if cx.is(at, "ip-address") {
-            if value.len() >= IP_LEN_MAX {
-                let len = value.len();
-                let text = "ERR REPLCONF ip-address provided by replica instance is too long";
-                return Err(Failure::text(format!("{text}: {len} bytes")));
-            }
-            cx.session.announced().ip = String::from_utf8_lossy(value).into_owned();
-        } else if cx.is(at, "capa") {
-            let announced = cx.session.announced();
-            announced.eof |= value.eq_ignore_ascii_case(b"eof");
-            announced.psync2 |= value.eq_ignore_ascii_case(b"psync2");
-        } else if cx.is(at, "ack") {
+        if cx.is(at, "ack") {
             return acknowledge(cx, at);
-        } else if cx.is(at, "fack") {
-            return Ok(());
-        } else if cx.is(at, "getack") {
-            return Ok(()); // for a master's connection, which is no client
-        } else if cx.is(at, "rdb-only") {
-            cx.session.announced().rdb_only = integer(value)? == 1;
-        } else if cx.is(at, "rdb-filter-only") {
-            cx.session.announced().wanted = filter(value)?;
-        } else {
-            let word = String::from_utf8_lossy(cx.args.arg(at));
-            return Err(Failure::text(format!("ERR Unrecognized REPLCONF option: {word}")));
         }
+        // The latter is for a master's connection, which is no client.
+        if cx.is(at, "fack") || cx.is(at, "getack") {
+            return Ok(());
+        }
+        announce(cx, at)?;
     }
     cx.reply.ok();
+    Ok(())
+}
+
+/// Takes what a replica says of itself: the option at `at`, and its value.
+fn announce(cx: &mut Cx<'_>, at: usize) -> Outcome {
+    let value = cx.args.arg(at + 1);
+    if cx.is(at, "listening-port") {
+        let port = integer(value)?;
+        cx.session.announced().port = port as u16;
+    } else if cx.is(at, "ip-address") {
+        if value.len() >= IP_LEN_MAX {
+            let len = value.len();
+            let text = "ERR REPLCONF ip-address provided by replica instance is too long";
+            return Err(Failure::text(format!("{text}: {len} bytes")));
+        }
+        cx.session.announced().ip = String::from_utf8_lossy(value).into_owned();
+    } else if cx.is(at, "capa") {
+        let announced = cx.session.announced();
+        announced.eof |= value.eq_ignore_ascii_case(b"eof");
+        announced.psync2 |= value.eq_ignore_ascii_case(b"psync2");
+    } else if cx.is(at, "rdb-only") {
+        cx.session.announced().rdb_only = integer(value)? == 1;
+    } else if cx.is(at, "rdb-filter-only") {
+        cx.session.announced().wanted = filter(value)?;
+    } else {
+        let word = String::from_utf8_lossy(cx.args.arg(at));
+        return Err(Failure::text(format!("ERR Unrecognized REPLCONF option: {word}")));
+    }
     Ok(())
 }
 
@@ -298,7 +305,7 @@ fn waitaof(cx: &mut Cx<'_>) -> Outcome {
         ));
     }
     if local == 1
-        && let Some(journal) = cx.engine.journal.clone()
+        && let Some(journal) = cx.engine.any_journal()
     {
         // A sync now answers at once what Redis waits for.
         journal.sync()?;

@@ -5,6 +5,7 @@ use super::trimming::{self, exactly};
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
 use engine::notify::keyspace::Class;
+use resp::Request;
 use smallvec::SmallVec;
 use storage::stream::{StreamId, StreamInfo, Trim};
 use storage::{Key, Open};
@@ -29,6 +30,20 @@ fn choose_id(asked: NewId, last: StreamId, now_ms: u64) -> Result<StreamId, Fail
     if id > last { Ok(id) } else { Err(too_small) }
 }
 
+/// Names and values of an entry.
+type Fields<'r> = SmallVec<[(&'r [u8], &'r [u8]); 8]>;
+
+/// The fields that a request gives from an argument on.
+fn fields(args: Request<'_>, from: usize) -> Result<Fields<'_>, Failure> {
+    let pair = |i| (args.arg(i), args.arg(i + 1));
+    let fields: Fields<'_> = (from..args.len()).step_by(2).map(pair).collect();
+    let bytes: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > ENTRY_BYTES_MAX {
+        return Err(failure("ERR Elements are too large to be stored"));
+    }
+    Ok(fields)
+}
+
 pub(super) fn xadd(cx: &mut Cx<'_>) -> Outcome {
     let options = trimming::parse(cx, true)?;
     let fields_at = options.end + 1;
@@ -39,13 +54,7 @@ pub(super) fn xadd(cx: &mut Cx<'_>) -> Outcome {
     if options.id == NewId::Exact(StreamId::MIN) {
         return Err(failure("ERR The ID specified in XADD must be greater than 0-0"));
     }
-    let pair = |i| (cx.args.arg(i), cx.args.arg(i + 1));
-    let fields: SmallVec<[(&[u8], &[u8]); 8]> =
-        (fields_at..cx.argc()).step_by(2).map(pair).collect();
-    let bytes: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if bytes > ENTRY_BYTES_MAX {
-        return Err(failure("ERR Elements are too large to be stored"));
-    }
+    let fields = fields(cx.args, fields_at)?;
     let key = cx.key(1);
     // On a new stream nothing can fail any more, so none is left behind empty.
     let open = if options.make { Open::Create } else { Open::Existing };

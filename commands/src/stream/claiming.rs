@@ -145,6 +145,45 @@ fn write_claimed(
     Ok(())
 }
 
+impl Claim {
+    /// Gives the entries that may be claimed to a consumer, as delivered at `time_ms`.
+    fn take(
+        &self,
+        stream: &mut dyn Stream,
+        (group, consumer): (&[u8], &[u8]),
+        time_ms: u64,
+        now_ms: u64,
+    ) -> Result<Claimed, Failure> {
+        let mut claimed = Claimed::default();
+        for &id in &self.ids {
+            let pending = find_pending(stream, group, id)?;
+            if !stream.contains(id)? {
+                if stream.remove_pending(group, id)? {
+                    claimed.gone.push(id);
+                }
+                continue;
+            }
+            let fresh = pending.is_none();
+            if fresh && !self.force {
+                continue;
+            }
+            let (delivered_ms, deliveries) = pending.unwrap_or((now_ms, 1));
+            if !fresh
+                && self.min_idle_ms > 0
+                && now_ms as i64 - (delivered_ms as i64) < self.min_idle_ms
+            {
+                continue;
+            }
+            let once_more = deliveries.saturating_add(u64::from(!self.just_id));
+            let deliveries = self.deliveries.unwrap_or(once_more);
+            let pending = Pending { id, consumer, delivered_ms: time_ms, deliveries };
+            stream.set_pending(group, &pending)?;
+            claimed.taken.push((id, deliveries));
+        }
+        Ok(claimed)
+    }
+}
+
 pub(super) fn xclaim(cx: &mut Cx<'_>) -> Outcome {
     let (key, group, consumer) = (cx.key(1), cx.args.arg(2), cx.args.arg(3));
     let known = match cx.tx.stream(&key, Open::Existing)? {
@@ -166,32 +205,7 @@ pub(super) fn xclaim(cx: &mut Cx<'_>) -> Outcome {
         stream.set_group(group, claim.last_id, known.entries_read)?;
     }
     let (_, new) = see_consumer(&mut *stream, group, consumer, seen_ms)?;
-    let mut claimed = Claimed::default();
-    for &id in &claim.ids {
-        let pending = find_pending(&mut *stream, group, id)?;
-        if !stream.contains(id)? {
-            if stream.remove_pending(group, id)? {
-                claimed.gone.push(id);
-            }
-            continue;
-        }
-        let fresh = pending.is_none();
-        if fresh && !claim.force {
-            continue;
-        }
-        let (delivered_ms, deliveries) = pending.unwrap_or((now_ms, 1));
-        if !fresh
-            && claim.min_idle_ms > 0
-            && now_ms as i64 - (delivered_ms as i64) < claim.min_idle_ms
-        {
-            continue;
-        }
-        let once_more = deliveries.saturating_add(u64::from(!claim.just_id));
-        let deliveries = claim.deliveries.unwrap_or(once_more);
-        let pending = Pending { id, consumer, delivered_ms: time_ms, deliveries };
-        stream.set_pending(group, &pending)?;
-        claimed.taken.push((id, deliveries));
-    }
+    let claimed = claim.take(&mut *stream, (group, consumer), time_ms, now_ms)?;
     if !claimed.taken.is_empty() {
         stream.set_consumer(group, consumer, seen_ms, Some(seen_ms))?;
     }
@@ -214,6 +228,49 @@ struct AutoClaim {
     first: StreamId,
     count: u64,
     just_id: bool,
+}
+
+impl AutoClaim {
+    /// Gives pending entries to a consumer. Returns them, and the ID at which the next call goes on.
+    fn take(
+        &self,
+        stream: &mut dyn Stream,
+        (group, consumer): (&[u8], &[u8]),
+        now_ms: u64,
+    ) -> Result<(Claimed, StreamId), Failure> {
+        // One more than is looked at: where the next call goes on.
+        let attempts = self.count.saturating_mul(ATTEMPTS);
+        let mut candidates = Vec::new();
+        stream.pending(group, None, self.first, StreamId::MAX, &mut |entry| {
+            candidates.push((entry.id, entry.delivered_ms, entry.deliveries));
+            candidates.len() as u64 <= attempts
+        })?;
+        let mut claimed = Claimed::default();
+        let (mut left, mut at) = (self.count, 0);
+        while left > 0
+            && (at as u64) < attempts
+            && let Some(&(id, delivered_ms, deliveries)) = candidates.get(at)
+        {
+            at += 1;
+            if !stream.contains(id)? {
+                stream.remove_pending(group, id)?;
+                claimed.gone.push(id);
+                left -= 1;
+                continue;
+            }
+            let idle_ms = now_ms as i64 - delivered_ms as i64;
+            if self.min_idle_ms > 0 && idle_ms < self.min_idle_ms {
+                continue;
+            }
+            let deliveries = deliveries.saturating_add(u64::from(!self.just_id));
+            let pending = Pending { id, consumer, delivered_ms: now_ms, deliveries };
+            stream.set_pending(group, &pending)?;
+            claimed.taken.push((id, deliveries));
+            left -= 1;
+        }
+        let next = candidates.get(at).map_or(StreamId::MIN, |(id, ..)| *id);
+        Ok((claimed, next))
+    }
 }
 
 fn parse_auto(cx: &Cx<'_>) -> Result<AutoClaim, Failure> {
@@ -250,41 +307,12 @@ pub(super) fn xautoclaim(cx: &mut Cx<'_>) -> Outcome {
     }
     let Some(mut stream) = cx.tx.stream(&key, Open::Existing)? else { return Ok(()) };
     let (_, new) = see_consumer(&mut *stream, group, consumer, now_ms)?;
-    // One more than is looked at: where the next call goes on.
-    let attempts = claim.count.saturating_mul(ATTEMPTS);
-    let mut candidates = Vec::new();
-    stream.pending(group, None, claim.first, StreamId::MAX, &mut |entry| {
-        candidates.push((entry.id, entry.delivered_ms, entry.deliveries));
-        candidates.len() as u64 <= attempts
-    })?;
-    let mut claimed = Claimed::default();
-    let (mut left, mut at) = (claim.count, 0);
-    while left > 0
-        && (at as u64) < attempts
-        && let Some(&(id, delivered_ms, deliveries)) = candidates.get(at)
-    {
-        at += 1;
-        if !stream.contains(id)? {
-            stream.remove_pending(group, id)?;
-            claimed.gone.push(id);
-            left -= 1;
-            continue;
-        }
-        let idle_ms = now_ms as i64 - delivered_ms as i64;
-        if claim.min_idle_ms > 0 && idle_ms < claim.min_idle_ms {
-            continue;
-        }
-        let deliveries = deliveries.saturating_add(u64::from(!claim.just_id));
-        let pending = Pending { id, consumer, delivered_ms: now_ms, deliveries };
-        stream.set_pending(group, &pending)?;
-        claimed.taken.push((id, deliveries));
-        left -= 1;
-    }
+    let (claimed, next) = claim.take(&mut *stream, (group, consumer), now_ms)?;
     if !claimed.taken.is_empty() {
         stream.set_consumer(group, consumer, now_ms, Some(now_ms))?;
     }
     reply.array(3);
-    write_id(reply, candidates.get(at).map_or(StreamId::MIN, |(id, ..)| *id));
+    write_id(reply, next);
     write_claimed(reply, &mut *stream, &claimed, claim.just_id)?;
     drop(stream);
     reply.array(claimed.gone.len());

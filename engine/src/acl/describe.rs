@@ -1,5 +1,6 @@
 //! A user as the rules that make it again.
 
+use super::Acl;
 use super::user::{KeyPattern, Sanitize, Selector, User};
 
 impl Selector {
@@ -80,4 +81,11 @@ impl User {
 /// The line that makes a user: `user NAME RULES`.
 pub fn user_line(name: &[u8], user: &User) -> Vec<u8> {
     [b"user ", name, b" ", &user.describe()].concat()
+}
+
+impl Acl {
+    /// The lines that make all users, by name.
+    pub fn user_lines(&self) -> Vec<Vec<u8>> {
+        self.list().iter().map(|(name, user)| user_line(name, user)).collect()
+    }
 }

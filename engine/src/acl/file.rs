@@ -1,13 +1,12 @@
 //! Users in an `aclfile`, and in `user` lines of a redis.conf.
 
-use super::describe::user_line;
+use super::changes::UserChanges;
 use super::merge_selectors;
 use super::user::{User, is_space};
 use crate::config::Id;
-use crate::engine::Engine;
 use std::collections::BTreeMap;
 
-impl Engine {
+impl UserChanges<'_> {
     /// Replaces all users by those of an `aclfile`'s text; `path` is for errors.
     ///
     /// # Errors
@@ -59,7 +58,7 @@ impl Engine {
             }
             Ok(rules) => {
                 let mut apply =
-                    |rule: &Vec<u8>| user.apply(rule, &self.commands, all_channels).err();
+                    |rule: &Vec<u8>| user.apply(rule, self.commands, all_channels).err();
                 for error in rules.iter().filter_map(&mut apply) {
                     *errors += &format!("{path}:{number}: {}. ", error.text());
                 }
@@ -71,10 +70,10 @@ impl Engine {
     /// Reads the users from `aclfile`.
     ///
     /// # Errors
-    /// Fails like [`Engine::load_users`], and when the file cannot be read.
+    /// Fails like [`UserChanges::load_users`], and when the file cannot be read.
     pub fn load_acl_file(&self) -> Result<(), String> {
         let path = self.config.text(Id::Aclfile);
-        let text = self.environment.host.read_acl_file(&path);
+        let text = self.host.read_acl_file(&path);
         let text =
             text.map_err(|error| format!("Error loading ACLs, opening file '{path}': {error}"))?;
         self.load_users(&path, &text)
@@ -105,11 +104,6 @@ impl Engine {
             })?;
         }
         Ok(())
-    }
-
-    /// The lines that make all users, by name.
-    pub fn user_lines(&self) -> Vec<Vec<u8>> {
-        self.acl.list().iter().map(|(name, user)| user_line(name, user)).collect()
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`user`] | users and selectors |
 //! | `rules` | the rules that change them (`ACL SETUSER`) |
 //! | `describe` | a user as the rules that make it (`ACL LIST`, `ACL GETUSER`) |
+//! | `changes` | users as they are made, changed and deleted, and whom that concerns |
 //! | `check` | whether a request may run |
 //! | [`log`] | the refusals (`ACL LOG`) |
 //! | `file` | users in an `aclfile` or in a redis.conf |
@@ -14,14 +15,15 @@
 //! checked. Other sessions have `Special::RESTRICTED`. A change of a user sends
 //! [`Event::UserChanged`] to its clients, which update the mark before their next request.
 
+mod changes;
 mod check;
 mod describe;
-mod engine;
 mod file;
 pub mod log;
 mod rules;
 pub mod user;
 
+pub use changes::UserChanges;
 pub use check::Denied;
 pub use describe::user_line;
 pub use log::Context;

@@ -5,6 +5,7 @@
 pub mod cross_protocol;
 mod describe;
 pub(crate) mod eviction;
+mod load;
 pub mod overload;
 pub mod pause;
 pub mod rate_limits;

@@ -156,7 +156,7 @@ impl<'a> Cx<'a> {
     /// are copied, they are held meanwhile. Must not be used where nothing may block.
     pub fn run_errand(&mut self, errand: Errand) {
         if !errand.copies {
-            self.engine.hold(&errand.keys);
+            self.engine.peers.holds.hold(&self.engine.notify.keyspace, &errand.keys);
         }
         self.changes.rest().errand = Some(Box::new(errand));
         self.block(Block {

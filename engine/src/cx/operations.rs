@@ -57,7 +57,11 @@ impl Cx<'_> {
     fn invalidate_every_key(&mut self) {
         if self.engine.notify.tracking.is_on() {
             let by = self.session.client().id;
-            self.engine.invalidate_all(by, &mut self.changes.rest().stale);
+            self.engine.notify.tracking.invalidate_all(
+                &self.engine.clients,
+                by,
+                &mut self.changes.rest().stale,
+            );
         }
     }
 
@@ -76,7 +80,7 @@ impl Cx<'_> {
             if let Some(journal) = engine.journal() {
                 let appended = journal.append(EVERY_SLOT, DB, &[b"FLUSHALL"]);
                 let at = appended.map_err(|refusal| Failure::text(refusal.0))?;
-                if let Some(journal) = &engine.journal {
+                if let Some(journal) = &engine.tee.journal {
                     journal.parts(at, &mut |part| self.tx.set_last(part));
                 }
             }

@@ -123,7 +123,8 @@ impl Cx<'_> {
     fn publish_event(&mut self, key: &Key<'_>, class: Class, event: &str) {
         let mut kept = Vec::new();
         let own = Some((self.session.client(), &mut kept));
-        self.engine.notify_event(key.db, key.bytes, class, event, own);
+        let engine = self.engine;
+        engine.notify.event(&engine.tuning, (key.db, key.bytes), (class, event), own);
         self.keep_messages(kept);
     }
 
@@ -138,7 +139,8 @@ impl Cx<'_> {
         if self.engine.notify.tracking.is_on() {
             let by = Some(self.session.client().id);
             let mut stale = Stale::default();
-            self.engine.invalidate(key.hash, key.bytes, by, false, &mut stale);
+            let (tracking, clients) = (&self.engine.notify.tracking, &self.engine.clients);
+            tracking.invalidate(clients, (key.hash, key.bytes), by, false, &mut stale);
             self.changes.make_stale(stale);
         }
     }

@@ -6,6 +6,8 @@ use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::execute::containment::{Doing, Watch};
 use crate::failure::{Failure, Outcome};
+use crate::observe::hot_keys::profile::profiled;
+use crate::observe::stages;
 use crate::session::state::SessionState;
 use resp::{Output, Reply};
 use storage::{Db, Expiry, Key, Locks, ShardSet};
@@ -38,9 +40,9 @@ impl Engine {
     #[inline(always)]
     fn run_under<const TRACED: bool>(&self, locks: Locks<'_>, invocation: Invocation<'_>) {
         let Invocation { call, session, out, now, changes } = invocation;
-        self.begin_waiting(TRACED, locks);
+        stages::begin_waiting(self, TRACED, locks);
         let outcome = self.backend.transact(locks, now.wall_ms, &mut |tx| {
-            self.end_waiting(TRACED);
+            stages::end_waiting(self, TRACED);
             let mut watch = Watch::new(self, Doing::Command(call.entry), tx);
             let invocation = Invocation { call, session, out, now, changes };
             let mut cx = Cx::new(self, invocation, &locks, watch.tx);
@@ -113,7 +115,10 @@ impl Engine {
     fn call_attended(&self, cx: &mut Cx<'_>) -> bool {
         // For a command inside a transaction or a script, this was checked before.
         let looks = !cx.session.may_not_block();
-        if looks && self.notify.keyspace.is_holding() && self.is_held_up(cx.call, cx.session) {
+        if looks
+            && self.notify.keyspace.is_holding()
+            && self.peers.holds.hold_up(cx.call, cx.session)
+        {
             cx.changes.rest().again = Some(Again::Held);
             return true;
         }
@@ -126,7 +131,7 @@ impl Engine {
             return true;
         }
         let failed = match self.notify.keyspace.is_profiled() {
-            true => self.call_profiled(cx, |cx| self.call_noted(cx)),
+            true => profiled(cx, |cx| self.call_noted(cx)),
             false => self.call_noted(cx),
         };
         if guarded && let Some(seen) = self.seen(cx.session, cx.tx) {
@@ -160,7 +165,8 @@ impl Engine {
             cx.announce_expired();
         }
         if let Some(tracker) = cx.session.tracker().filter(|_| caches) {
-            let stale = self.remember_keys(tracker, cx.session.is_caching(), cx.call);
+            let stale =
+                self.notify.tracking.remember_keys(self, tracker, cx.session.is_caching(), cx.call);
             cx.changes.make_stale(stale);
         }
         failed
@@ -172,9 +178,8 @@ impl Engine {
         let reads = entry.has(Flag::Readonly) && !entry.has(Flag::NoMandatoryKeys);
         // Without a fence a command may meet keys of which others decide.
         let decides = || session.fence().is_some() || !self.is_divided();
-        let may_delete = || {
-            !self.notify.keyspace.is_guarded() || (decides() && self.is_admitted(session.slot))
-        };
+        let may_delete =
+            || !self.notify.keyspace.is_guarded() || (decides() && self.is_admitted(session.slot));
         reads && !session.is_timeless() && (self.notify.keyspace.hides_expired() || !may_delete())
     }
 

@@ -1,14 +1,12 @@
-//! The end of a call, once its locks are released: everyone whom its changes concern is notified.
+//! The end of a call, once its locks are released: those whom its changes concern are notified.
 
-use super::{Changes, Rest};
+use super::Rest;
 use crate::clients::{Client, Event};
 use crate::engine::Engine;
 use crate::notify::tracking::Issuer;
 use crate::tuning::OutputClass;
 use resp::Reply;
-use runtime::Now;
 use std::sync::Arc;
-use storage::Position;
 
 impl Rest {
     /// Notifies everyone except clients that wait for a key. `by` is the client that sent the
@@ -24,26 +22,7 @@ impl Rest {
         }
         let stale = std::mem::take(&mut self.stale);
         if !stale.is_empty() {
-            engine.tell_stale(stale, Some(by.id), own);
+            engine.notify.tracking.tell_stale(&engine.clients, stale, Some(by.id), own);
         }
-    }
-}
-
-impl Engine {
-    /// Notifies everyone whom the changes concern, once the locks are released, unless a session
-    /// does so itself. `by` is the client that made the changes. Returns the last position of the
-    /// clients that were served.
-    pub(crate) fn conclude(
-        &self,
-        mut changes: Changes,
-        by: Option<&Arc<Client>>,
-        now: Now,
-    ) -> Option<Position> {
-        let mut rest = changes.take_rest()?;
-        match by {
-            Some(by) => rest.tell(self, by, None),
-            None => self.tell_stale(rest.stale, None, None),
-        }
-        if rest.ready.is_empty() { None } else { self.serve(rest.ready, now) }
     }
 }

@@ -42,14 +42,18 @@ impl Engine {
             Some(failure) => writer.error(failure.as_str()),
             None => writer.ok(),
         }
-        let mut ready = if copies { Default::default() } else { self.let_go(&keys) };
+        let mut ready = if copies {
+            Default::default()
+        } else {
+            self.peers.holds.let_go(&self.notify.keyspace, &keys)
+        };
         if let Some(rest) = changes.rare() {
             let own = Issuer { client: &waiter.client, out: &mut reply, subscribed: false };
             rest.tell(self, &waiter.client, Some(own));
             ready.append(&mut rest.ready);
         }
-        self.note_waited(&waiter, now);
-        self.unpark(&waiter);
+        self.observe.note_waited(&self.commands, &waiter, now);
+        self.notify.unpark(&waiter);
         waiter.client.send(Event::Served { reply, position: changes.position }, 0);
         self.serve(ready, now);
     }

@@ -7,6 +7,7 @@ use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::execute::containment::{Doing, Watch};
 use crate::gate::Gate;
+use crate::observe::stages;
 use crate::session::state::{Queued, SessionState, Special};
 use resp::Reply;
 use storage::{Db, Expiry, ShardSet};
@@ -22,9 +23,9 @@ impl Engine {
         let shards = self.shards_of(queue, session);
         let locks = shards.locks();
         let mut committed = false;
-        self.begin_waiting(self.is_traced(), locks);
+        stages::begin_waiting(self, self.is_traced(), locks);
         let outcome = self.backend.transact(locks, now.wall_ms, &mut |tx| {
-            self.end_waiting(self.is_traced());
+            stages::end_waiting(self, self.is_traced());
             let mut watch = Watch::new(self, Doing::Queue(queue), tx);
             let invocation = Invocation { call, session, out, now, changes };
             let mut cx = Cx::new(self, invocation, &locks, watch.tx);
@@ -60,7 +61,9 @@ impl Engine {
     /// Runs `EXEC` under its locks, if it may run now. Returns false if a watched key has changed.
     /// Sets `logging` once something may be in the log.
     fn exec_guarded(&self, queue: &[Queued], cx: &mut Cx<'_>, logging: &mut bool) -> bool {
-        if self.notify.keyspace.is_holding() && self.is_any_held_up(queue, cx.session) {
+        if self.notify.keyspace.is_holding()
+            && self.peers.holds.hold_up_any(&self.commands, queue, cx.session)
+        {
             cx.changes.rest().again = Some(Again::Held);
             return true;
         }
@@ -87,7 +90,7 @@ impl Engine {
     fn exec_queue(&self, queue: &[Queued], cx: &mut Cx<'_>) -> Logged {
         // `CLIENT REPLY` may leave elements out, so their number is known only at the end.
         let varies = cx.session.special.contains(Special::SILENT)
-            || queue.iter().any(|queued| queued.command == self.client_reply);
+            || queue.iter().any(|queued| queued.command == self.known.client_reply);
         let (header, mut left_out) = (cx.reply.deferred(), 0);
         if !varies {
             cx.reply.array(queue.len());
@@ -146,10 +149,13 @@ impl Engine {
         }
         self.call(&mut cx.within(&call, &mut changes));
         let took = (self.environment.stopwatch)().saturating_sub(begin);
-        self.note_call(entry, call.request, took, Some(cx.session.client()), cx.now);
+        let client = Some(&**cx.session.client());
+        self.observe.note_call(&self.commands, (entry, call.request), took, client, cx.now);
         if self.gate().contains(Gate::MONITORED) {
             let source = cx.session.client().peer.to_string();
-            self.feed_monitors(entry, call.request, cx.session.db, &source, cx.now);
+            let from = (cx.session.db, &*source);
+            let seen_by = (&self.commands, &self.tuning);
+            self.notify.monitors.feed(seen_by, (entry, call.request), from, cx.now);
         }
         if changes.count > 0 {
             cx.session.counts.changes += changes.count;

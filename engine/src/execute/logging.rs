@@ -1,5 +1,5 @@
-//! What is logged of a call, and of what no request asked for. No other module makes effects for a
-//! journal.
+//! Logging of calls, and of deletions that no request asked for. No other module makes effects for
+//! a journal.
 
 use super::effects::Effects;
 use super::{Call, Changes};

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::notify::blocking::Waiter;
 use crate::notify::keyspace::Class;
+use crate::observe::stages;
 use crate::text::args::OwnedRequest;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +25,8 @@ impl Engine {
         if cx.changes.count > 0 {
             cx.session.counts.changes += cx.changes.count;
             if let Some(journal) = self.journal()
-                && let Some(appended) = self.spend::<TRACED, _>(
+                && let Some(appended) = stages::spend::<TRACED, _>(
+                    self,
                     |spent| &mut spent.journal,
                     || log(journal, cx.call, (cx.session.slot, cx.session.db), cx.changes),
                 )
@@ -69,7 +71,7 @@ impl Engine {
         waiter.caching = cx.session.is_caching();
         waiter.late = rest.late;
         let waiter = Arc::new(waiter);
-        self.park(&waiter);
+        self.notify.park(&waiter);
         if let Some(errand) = &mut rest.errand {
             // Nothing else may end this wait, neither `CLIENT UNBLOCK` nor the client's
             // disconnecting.
@@ -125,9 +127,10 @@ impl Engine {
             }
             let rest = changes.rest();
             let (hash, client) = (self.backend.hash(key), by.map(|by| by.id));
-            self.invalidate(hash, key, client, true, &mut rest.stale);
+            let (tracking, clients) = (&self.notify.tracking, &self.clients);
+            tracking.invalidate(clients, (hash, key), client, true, &mut rest.stale);
             let own = by.map(|by| (by, &mut rest.messages));
-            self.notify_event(db, key, class, event, own);
+            self.notify.event(&self.tuning, (db, key), (class, event), own);
         }
         if self.notify.blocking.is_awaited(db, key) {
             changes.rest().ready.push((db, key.into()));

@@ -3,7 +3,7 @@
 
 use super::{Call, Changes, Invocation, Ready};
 use crate::acl::Context;
-use crate::clients::Event;
+use crate::clients::{Client, Event};
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::notify::blocking::Waiter;
@@ -17,6 +17,23 @@ use std::sync::Arc;
 use storage::Position;
 
 impl Engine {
+    /// Notifies everyone whom the changes concern, once the locks are released, unless a session
+    /// does so itself. `by` is the client that made the changes. Returns the last position of the
+    /// clients that were served.
+    pub(crate) fn conclude(
+        &self,
+        mut changes: Changes,
+        by: Option<&Arc<Client>>,
+        now: Now,
+    ) -> Option<Position> {
+        let mut rest = changes.take_rest()?;
+        match by {
+            Some(by) => rest.tell(self, by, None),
+            None => self.notify.tracking.tell_stale(&self.clients, rest.stale, None, None),
+        }
+        if rest.ready.is_empty() { None } else { self.serve(rest.ready, now) }
+    }
+
     /// Serves clients that wait for the keys in `ready`, in the order in which they came, until no
     /// more can be served. A served command may itself make other keys ready.
     pub(crate) fn serve(&self, ready: Ready, now: Now) -> Option<Position> {
@@ -63,14 +80,14 @@ impl Engine {
         if let Some((again, _)) = &again {
             // The command has to wait again: the second registration goes, the first one stays.
             again.end();
-            self.unpark(again);
+            self.notify.unpark(again);
         }
         if again.is_some() || is_held {
             // If its key is held, it is tried again when that has ended.
             waiter.show();
             waiter.release();
         } else {
-            self.note_waited(waiter, now);
+            self.observe.note_waited(&self.commands, waiter, now);
             self.end_wait(waiter, out, changes.position);
         }
         changes
@@ -105,7 +122,7 @@ impl Engine {
         self.run::<false>(Invocation { call: &call, session, out, now, changes: &mut changes });
         let took = (self.environment.stopwatch)().saturating_sub(begin);
         waiter.spend(took);
-        self.note_moment(entry, took, now);
+        self.observe.latency.note_command(entry, took, now);
         changes
     }
 
@@ -113,13 +130,13 @@ impl Engine {
     /// itself; the client that served it is not.
     fn end_panicked(&self, waiter: &Arc<Waiter>) {
         tracing::error!(client = waiter.client.id, "a waiting client's command panicked");
-        self.unpark(waiter);
+        self.notify.unpark(waiter);
         waiter.client.kill();
     }
 
     /// Ends a wait with a reply, which depends on `position`.
     fn end_wait(&self, waiter: &Arc<Waiter>, reply: Output, position: Option<Position>) {
-        self.unpark(waiter);
+        self.notify.unpark(waiter);
         waiter.client.send(Event::Served { reply, position }, 0);
     }
 }

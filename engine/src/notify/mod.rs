@@ -15,11 +15,16 @@ pub mod monitor;
 pub mod pubsub;
 pub mod tracking;
 
-use blocking::Blocking;
+use crate::clients::Event;
+use crate::config::KeyspaceEvents;
+use crate::tuning::{OutputClass, Tuning};
+use blocking::{Blocking, Waiter};
 use capture::Captures;
-use keyspace::Keyspace;
+use keyspace::{Class, Keyspace};
 use monitor::Monitors;
-use pubsub::PubSub;
+use pubsub::{PubSub, Publisher};
+use std::sync::Arc;
+use storage::Db;
 use tracking::Tracking;
 
 /// Everyone who is to be notified.
@@ -37,4 +42,55 @@ pub struct Notify {
     pub monitors: Monitors,
     /// Clients that are sent every request (`CAPTURE`).
     pub captures: Captures,
+}
+
+impl Notify {
+    /// Registers a waiter; see [`Blocking`].
+    pub(crate) fn park(&self, waiter: &Arc<Waiter>) {
+        self.keyspace.add_interest();
+        self.blocking.add(waiter);
+    }
+
+    /// Ends a client's wait with its time-out reply, or with an error. Returns false if the client
+    /// does not wait. Once this returns, no key is given to the client.
+    pub fn unblock(&self, id: u64, error: Option<&'static str>) -> bool {
+        let Some(waiter) = self.blocking.of_client(id).filter(|waiter| waiter.end()) else {
+            return false;
+        };
+        self.unpark(&waiter);
+        waiter.client.send(Event::Unblocked { error }, 0);
+        true
+    }
+
+    /// Removes a waiter from all its queues.
+    pub(crate) fn unpark(&self, waiter: &Arc<Waiter>) {
+        self.blocking.remove(waiter);
+        self.keyspace.release_interest();
+    }
+
+    /// Publishes a keyspace event if its class is listened to; `own` as in [`PubSub::publish`].
+    /// Source: Redis's "Keyspace notifications" documentation.
+    pub(crate) fn event(
+        &self,
+        tuning: &Tuning,
+        (db, key): (Db, &[u8]),
+        (class, event): (Class, &str),
+        mut own: Option<Publisher<'_>>,
+    ) {
+        let events = self.keyspace.events();
+        if events.bits() & class as u32 == 0 {
+            return;
+        }
+        let limit = tuning.push_limit(OutputClass::PubSub);
+        if events.contains(KeyspaceEvents::KEYSPACE) {
+            let mut channel = format!("__keyspace@{db}__:").into_bytes();
+            channel.extend_from_slice(key);
+            let own = own.as_mut().map(|(own, kept)| (*own, &mut **kept));
+            self.pubsub.publish(false, &channel, event.as_bytes(), limit, own);
+        }
+        if events.contains(KeyspaceEvents::KEYEVENT) {
+            let channel = format!("__keyevent@{db}__:{event}");
+            self.pubsub.publish(false, channel.as_bytes(), key, limit, own);
+        }
+    }
 }

@@ -5,7 +5,6 @@
 //! runs. Times come from the environment's stopwatch.
 
 use crate::engine::Engine;
-use crate::gate::Gate;
 use runtime::trace::{self, Stage};
 use std::cell::Cell;
 use storage::{Journal, Locks, Position};
@@ -36,53 +35,41 @@ fn add(part: Part, nanos: u64) {
     SPENT.set(spent);
 }
 
-impl Engine {
-    /// Starts or stops taking times. The trace is one for the process: an engine that has not
-    /// started it does not stop another's.
-    pub(crate) fn trace(&self, on: bool) {
-        if on != self.is_traced() {
-            self.set_gate(Gate::TRACED, on);
-            trace::switch(on);
-        }
-    }
+/// The stopwatch's time.
+fn nanos(engine: &Engine) -> u64 {
+    (engine.environment.stopwatch)()
+}
 
-    /// Whether times of stages are taken.
-    #[inline]
-    pub fn is_traced(&self) -> bool {
-        self.gate().contains(Gate::TRACED)
+/// Runs `work`; if `TRACED`, as a part of the current turn.
+#[inline(always)]
+pub(crate) fn spend<const TRACED: bool, T>(
+    engine: &Engine,
+    part: Part,
+    work: impl FnOnce() -> T,
+) -> T {
+    if !TRACED {
+        return work();
     }
+    let begun = nanos(engine);
+    let done = work();
+    add(part, nanos(engine).saturating_sub(begun));
+    done
+}
 
-    fn nanos(&self) -> u64 {
-        (self.environment.stopwatch)()
+/// A transaction is about to take its locks. Kept beside the turn's times rather than handed to
+/// its body: a capture would cost those who do not trace.
+#[inline(always)]
+pub(crate) fn begin_waiting(engine: &Engine, traced: bool, locks: Locks<'_>) {
+    if traced {
+        WAITING.set(engine.backend.is_contended(locks).then(|| nanos(engine)));
     }
+}
 
-    /// Runs `work`; if `TRACED`, as a part of the current turn.
-    #[inline(always)]
-    pub(crate) fn spend<const TRACED: bool, T>(&self, part: Part, work: impl FnOnce() -> T) -> T {
-        if !TRACED {
-            return work();
-        }
-        let begun = self.nanos();
-        let done = work();
-        add(part, self.nanos().saturating_sub(begun));
-        done
-    }
-
-    /// A transaction is about to take its locks. Kept beside the turn's times rather than handed to
-    /// its body: a capture would cost those who do not trace.
-    #[inline(always)]
-    pub(crate) fn begin_waiting(&self, traced: bool, locks: Locks<'_>) {
-        if traced {
-            WAITING.set(self.backend.is_contended(locks).then(|| self.nanos()));
-        }
-    }
-
-    /// It has its locks.
-    #[inline(always)]
-    pub(crate) fn end_waiting(&self, traced: bool) {
-        if traced && let Some(since) = WAITING.take() {
-            add(|spent| &mut spent.lock_wait, self.nanos().saturating_sub(since));
-        }
+/// It has its locks.
+#[inline(always)]
+pub(crate) fn end_waiting(engine: &Engine, traced: bool) {
+    if traced && let Some(since) = WAITING.take() {
+        add(|spent| &mut spent.lock_wait, nanos(engine).saturating_sub(since));
     }
 }
 
@@ -99,9 +86,9 @@ impl Pending {
     /// Runs the execution of a turn, which returns the number of commands and another value.
     pub fn execute<T>(&mut self, engine: &Engine, work: impl FnOnce() -> (u64, T)) -> T {
         SPENT.set(Spent::default());
-        let begun = engine.nanos();
+        let begun = nanos(engine);
         let (commands, done) = work();
-        let all = engine.nanos().saturating_sub(begun);
+        let all = nanos(engine).saturating_sub(begun);
         let Spent { parse, lock_wait, journal } = SPENT.take();
         trace::record(Stage::Parse, parse);
         if commands > 0 {
@@ -119,9 +106,9 @@ impl Pending {
     #[cold]
     #[inline(never)]
     pub fn write_log(&mut self, engine: &Engine, journal: &dyn Journal, up_to: Position) {
-        let begun = engine.nanos();
+        let begun = nanos(engine);
         journal.write_up_to(up_to);
-        self.journal += engine.nanos().saturating_sub(begun);
+        self.journal += nanos(engine).saturating_sub(begun);
         self.book_journal();
     }
 
@@ -135,13 +122,13 @@ impl Pending {
     /// Replies are withheld until the log is synced: its thread does the writing.
     pub fn withhold(&mut self, engine: &Engine) {
         self.book_journal();
-        self.withheld_at.get_or_insert_with(|| engine.nanos());
+        self.withheld_at.get_or_insert_with(|| nanos(engine));
     }
 
     /// They are let go.
     pub fn release(&mut self, engine: &Engine) {
         if let Some(since) = self.withheld_at.take() {
-            trace::record(Stage::FsyncWait, engine.nanos().saturating_sub(since));
+            trace::record(Stage::FsyncWait, nanos(engine).saturating_sub(since));
         }
     }
 }

@@ -63,7 +63,7 @@ impl<'e> Applier<'e> {
     /// wakes this server's own replicas.
     pub fn flush(&mut self) {
         self.session.flush_counts(&self.engine.observe.stats);
-        if let (Some(position), Some(journal)) = (self.position.take(), &self.engine.journal) {
+        if let (Some(position), Some(journal)) = (self.position.take(), &self.engine.tee.journal) {
             journal.write_up_to(position);
         }
         self.engine.replication.wake();

@@ -16,9 +16,7 @@ mod follower;
 mod following;
 mod roles;
 mod source;
-mod tend;
 mod trail;
-mod waiting;
 
 pub use apply::Applier;
 pub(crate) use feed::Tee;
@@ -29,10 +27,9 @@ pub use replication as wire;
 pub use source::{Link, Source};
 pub use trail::Trail;
 
-use crate::notify::blocking::Waiter;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The engine's state of replication: the stream for our replicas, and the master we follow.
 pub struct Replication {
@@ -43,8 +40,6 @@ pub struct Replication {
     source: Mutex<Option<Source>>,
     /// Increases with every change of the master; everything of an earlier generation ends.
     generation: AtomicU64,
-    waiters: Mutex<Vec<Arc<Waiter>>>,
-    waiting: AtomicUsize,
     failover: Mutex<Option<Failover>>,
     tended: Mutex<Tended>,
     /// Counted for `INFO stats`.
@@ -91,8 +86,6 @@ impl Replication {
             followers: RwLock::default(),
             source: Mutex::default(),
             generation: AtomicU64::new(0),
-            waiters: Mutex::default(),
-            waiting: AtomicUsize::new(0),
             failover: Mutex::default(),
             tended: Mutex::default(),
             counts: Counts::default(),

@@ -192,8 +192,8 @@ impl Engine {
         }
         if self.notify.tracking.is_on() {
             let mut stale = Stale::default();
-            self.invalidate_all(0, &mut stale);
-            self.tell_stale(stale, None, None);
+            self.notify.tracking.invalidate_all(&self.clients, 0, &mut stale);
+            self.notify.tracking.tell_stale(&self.clients, stale, None, None);
         }
     }
 
@@ -276,7 +276,7 @@ impl Engine {
         for client in
             self.clients.list().iter().filter(|client| client.has_flag(ClientFlags::BLOCKED))
         {
-            self.unblock(client.id, Some(ROLE_CHANGED));
+            self.notify.unblock(client.id, Some(ROLE_CHANGED));
         }
     }
 }

@@ -149,7 +149,8 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
     /// Whether the command's shards are locked; locks them if they can be.
     fn locked(&mut self, call: Call<'_>) -> bool {
         let (engine, db) = (self.cx.engine, self.cx.session.db);
-        if engine.notify.keyspace.is_holding() && engine.is_held_up(&call, self.cx.session) {
+        if engine.notify.keyspace.is_holding() && engine.peers.holds.hold_up(&call, self.cx.session)
+        {
             // Executed commands cannot be undone, and half of a transaction cannot wait.
             let may_wait = !self.before.2.contains(Special::NO_BLOCK);
             self.cx.changes.rest().again = (!self.acted && may_wait).then_some(Again::Held);
@@ -199,7 +200,9 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
             engine.note_growth(call.request.iter().map(<[u8]>::len).sum());
         }
         if engine.gate().contains(Gate::MONITORED) {
-            engine.feed_monitors(call.entry, call.request, self.cx.session.db, "lua", now);
+            let from = (self.cx.session.db, "lua");
+            let seen_by = (&engine.commands, &engine.tuning);
+            engine.notify.monitors.feed(seen_by, (call.entry, call.request), from, now);
         }
         let db = self.cx.session.db;
         self.cx.session.proto = proto;
@@ -209,7 +212,8 @@ impl<'h, 'a> ScriptHost<'h, 'a> {
         cx.reply = Reply::new(out, proto);
         engine.call(&mut cx);
         let ended = (engine.environment.stopwatch)();
-        engine.note_call(call.entry, call.request, ended.saturating_sub(began), None, now);
+        let took = ended.saturating_sub(began);
+        engine.observe.note_call(&engine.commands, (call.entry, call.request), took, None, now);
         self.cx.session.proto = self.before.1;
         self.settle(call, db, changes);
         if self.deadline_ns.is_some_and(|deadline| deadline <= ended) {

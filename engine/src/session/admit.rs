@@ -8,7 +8,7 @@ use crate::acl::Context;
 use crate::clients::rate_limits::Over;
 use crate::clients::{Client, ClientFlags};
 use crate::command::{CommandEntry, Flag, Flags};
-use crate::config::{Id, by_id};
+use crate::config::{ConfigStore, Id, by_id};
 use crate::engine::Engine;
 use crate::execute::Call;
 use crate::failure::{
@@ -61,7 +61,7 @@ fn admit_within_rate(
     let now_ms = now.wall_ms;
     if session.in_multi() {
         // Outside of scripts, the command itself checks this.
-        engine.check_enabled(session.client(), entry)?;
+        entry.check_enabled(&engine.config, session.client())?;
     }
     if !session.is_authenticated() && !entry.has(Flag::NoAuth) {
         return Err(NO_AUTH);
@@ -100,15 +100,15 @@ fn admit_within_rate(
     })
 }
 
-impl Engine {
-    /// Whether a client may run a command that a directive guards
+impl CommandEntry {
+    /// Whether a client may run the command, if a directive guards it
     /// ([`Spec::enabled_by`](crate::command::Spec::enabled_by)). Other commands always may.
     ///
     /// # Errors
     /// Fails with Redis's error if it may not.
-    pub fn check_enabled(&self, client: &Client, entry: &CommandEntry) -> Result<(), Failure> {
-        let Some(id) = entry.spec.enabled_by else { return Ok(()) };
-        let allowed = match self.config.choice(id) {
+    pub fn check_enabled(&self, config: &ConfigStore, client: &Client) -> Result<(), Failure> {
+        let Some(id) = self.spec.enabled_by else { return Ok(()) };
+        let allowed = match config.choice(id) {
             "yes" => true,
             "local" => client.is_local(),
             _ => false,
@@ -140,7 +140,7 @@ impl Nature {
         request: Request<'_>,
     ) -> Nature {
         let flags = engine.scripting.request_flags(entry, request);
-        let multi = session.multi.as_ref().filter(|_| entry.id == engine.exec);
+        let multi = session.multi.as_ref().filter(|_| entry.id == engine.known.exec);
         let (has, lacks) = multi.map_or_else(Default::default, |multi| (multi.has, multi.lacks));
         Nature { has: flags | has, lacks: !flags | lacks }
     }

@@ -8,8 +8,10 @@ mod admit;
 mod asked;
 mod run;
 mod service;
+mod special;
 pub(crate) mod state;
 mod status;
+mod timer;
 mod withheld;
 
 pub use service::EngineService;
@@ -22,6 +24,7 @@ use crate::clients::{ClientFlags, Event};
 use crate::config::Id;
 use crate::engine::Engine;
 use crate::notify::blocking::Waiter;
+use crate::notify::keyspace::Keyspace;
 use crate::notify::pubsub::{self, Space};
 use crate::notify::tracking::Notice;
 use crate::observe::stages;
@@ -124,7 +127,7 @@ impl Session {
     /// A session for a new connection, registered with the engine.
     pub fn new(engine: Arc<Engine>, peer: Peer, waker: Waker, now: Now) -> Self {
         let client = engine.clients.add(peer, waker, now.wall_ms);
-        engine.capture_open(&client, now);
+        engine.notify.captures.open(&client, engine.gates(), now);
         let mut state = SessionState::new(client);
         // The session is registered, so it is told of later changes of the default user.
         state.sign_out(&engine.acl);
@@ -224,7 +227,7 @@ impl Machine {
             return;
         }
         if engine.clients.eviction.is_limited() {
-            engine.note_client_growth(bytes.len());
+            engine.clients.note_growth(bytes.len(), &engine.config, &engine.observe.stats);
         }
         if self.check_query_limit(engine, self.pending.len() + bytes.len()) {
             self.pending.extend_from_slice(bytes);
@@ -271,7 +274,11 @@ impl Machine {
                 }
                 Event::Captured => {
                     let unwritten = self.out.len();
-                    self.out.share(engine.take_captured(self.state.client(), unwritten, now));
+                    self.out.share(engine.notify.captures.take(
+                        self.state.client(),
+                        unwritten,
+                        now,
+                    ));
                 }
                 Event::Served { reply, position } => self.served(engine, reply, position),
                 Event::Unblocked { error } => self.unblocked(engine, error, now),
@@ -341,7 +348,7 @@ impl Machine {
         if !waiter.end() {
             return; // Being served, or unblocked, at this very moment: the reply is on its way.
         }
-        engine.unpark(waiter);
+        engine.notify.unpark(waiter);
         self.unblocked(engine, None, now);
     }
 
@@ -349,7 +356,7 @@ impl Machine {
     /// error.
     fn unblocked(&mut self, engine: &Engine, error: Option<&str>, now: Now) {
         let Parked::Blocked { waiter, .. } = &self.parked else { return };
-        engine.note_waited(waiter, now);
+        engine.observe.note_waited(&engine.commands, waiter, now);
         if error.is_some() {
             engine.observe.stats.failed(waiter.command, "UNBLOCKED");
         }
@@ -455,7 +462,7 @@ impl Machine {
     fn before_write(&mut self, engine: &Engine) {
         let position = self.written;
         if position.seq != 0
-            && let Some(journal) = &engine.journal
+            && let Some(journal) = &engine.tee.journal
         {
             self.written.seq = 0;
             if engine.is_traced() {
@@ -508,7 +515,7 @@ impl Machine {
         let Parked::Blocked { waiter, .. } = &self.parked else { return true };
         let waited = waiter.end();
         if waited {
-            engine.unpark(waiter);
+            engine.notify.unpark(waiter);
         }
         waited
     }
@@ -519,17 +526,17 @@ impl Machine {
             return;
         }
         self.leave_queue(engine);
-        engine.forget_watches(&mut self.state);
-        engine.end_monitor(self.state.client());
-        engine.end_capture(self.state.client());
-        engine.end_tracking(&mut self.state);
+        self.state.forget_watches(&engine.notify.keyspace);
+        engine.notify.monitors.end(self.state.client(), engine.gates());
+        engine.notify.captures.end(self.state.client(), engine.gates());
+        engine.notify.tracking.end(&engine.notify.keyspace, &mut self.state);
         engine.end_follower(&self.state);
         for space in [Space::Channel, Space::Pattern, Space::Shard] {
             for name in self.state.subscriptions(space) {
                 engine.notify.pubsub.unsubscribe(space, name, self.state.client());
             }
         }
-        engine.capture_close(self.state.client(), now);
+        engine.notify.captures.close(self.state.client(), engine.gates(), now);
         engine.clients.remove(self.state.client().id);
     }
 }
@@ -585,13 +592,13 @@ impl Drop for Session {
     }
 }
 
-impl Engine {
-    /// Stops watching all keys of a session (`UNWATCH`, `EXEC`, `DISCARD`, the end of the session).
-    pub fn forget_watches(&self, session: &mut SessionState) {
-        for watched in std::mem::take(&mut session.watched) {
-            self.notify.keyspace.unwatch(&watched, session.client());
+impl SessionState {
+    /// Stops watching all keys (`UNWATCH`, `EXEC`, `DISCARD`, the end of the session).
+    pub fn forget_watches(&mut self, keyspace: &Keyspace) {
+        for watched in std::mem::take(&mut self.watched) {
+            keyspace.unwatch(&watched, self.client());
         }
-        session.client().watched.store(0, Ordering::Relaxed);
-        session.client().reset_transaction();
+        self.client().watched.store(0, Ordering::Relaxed);
+        self.client().reset_transaction();
     }
 }

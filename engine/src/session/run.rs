@@ -1,18 +1,16 @@
 //! Steps 4 to 8: parses a buffer of requests, prefetches their keys and runs them.
 
-use super::admit::{Admission, admit};
 use super::state::{ReplyMode, Special};
+use super::timer::{self, Timer, UNKNOWN};
 use super::{Machine, Parked};
-use crate::clients::cross_protocol;
-use crate::clients::{Client, ClientFlags, NO_COMMAND};
+use crate::clients::ClientFlags;
 use crate::command::{CommandEntry, CommandId, Flag};
 use crate::engine::Engine;
 use crate::execute::{Again, Call, Changes, Invocation, Rest};
-use crate::failure::{self, EXEC_ABORT, Failure};
+use crate::failure::EXEC_ABORT;
 use crate::gate::Gate;
-use crate::notify::blocking::Waiter;
-use crate::notify::monitor::engine::is_shown_first;
 use crate::notify::tracking::Issuer;
+use crate::observe::stages;
 use resp::{Batch, Reply, Request};
 use runtime::{Flow, Now};
 use std::cell::{Cell, RefCell};
@@ -33,10 +31,6 @@ const REQUESTS_PER_TURN: usize = 128 << 10;
 thread_local! {
     /// The thread's buffers, so that sessions need none of their own.
     static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
-
-    /// The stopwatch's time at the end of the last group, and the time that was passed in then. The
-    /// next group of the same turn begins at that moment, so it need not read the stopwatch.
-    static ENDED: Cell<Option<(Now, u64)>> = const { Cell::new(None) };
 }
 
 /// The buffers of the group of requests that runs, which are kept for the next group.
@@ -62,12 +56,10 @@ thread_local! {
 
 /// A request of a group, looked up.
 #[derive(Clone, Copy)]
-struct Planned {
+pub(super) struct Planned {
     command: CommandId,
     hash: Option<u64>,
 }
-
-const UNKNOWN: CommandId = CommandId::MAX;
 
 impl Machine {
     /// Records the key of the first request in `bytes`, which will be received later in this turn.
@@ -76,7 +68,7 @@ impl Machine {
     /// can overlap with those of other clients.
     pub(super) fn anticipate(&mut self, engine: &Engine, bytes: &[u8]) {
         // The time that the runtime took to get these bytes does not belong to a command.
-        ENDED.set(None);
+        timer::begin_anew();
         if !self.pending.is_empty() || self.is_parked() {
             return;
         }
@@ -140,7 +132,8 @@ impl Machine {
             scratch.batch.clear();
             let limits = self.limits(engine);
             let group = if limits.unauthenticated { 1 } else { GROUP };
-            let progress = engine.spend::<TRACED, _>(
+            let progress = stages::spend::<TRACED, _>(
+                engine,
                 |spent| &mut spent.parse,
                 || self.parser.parse(rest, group, &limits, &mut scratch.batch),
             );
@@ -186,7 +179,8 @@ impl Machine {
         let client = self.state.client();
         client.commands.fetch_add(batch.len() as u64, Ordering::Relaxed);
         client.last_seen_ms.store(now.wall_ms, Ordering::Relaxed);
-        engine.spend::<TRACED, _>(
+        stages::spend::<TRACED, _>(
+            engine,
             |spent| &mut spent.parse,
             || self.plan(engine, batch, buffer, plan, hashes),
         );
@@ -273,64 +267,9 @@ impl Machine {
         self.run_admitted::<false>(engine, entry, planned, request, now, timer);
     }
 
-    /// Refuses a request with wrong arguments for its command.
-    #[cold]
-    fn refuse(&mut self, engine: &Engine, entry: &CommandEntry, request: Request<'_>, now: Now) {
-        // A subcommand that does not exist has no statistics that could count the refusal.
-        let counted = entry.subcommands.is_empty() || request.len() == 1;
-        let failure = entry.refusal(request);
-        self.reject(engine, counted.then_some(entry), failure, now);
-    }
-
-    /// Refuses a request for an unknown command. An HTTP request, which a web page may have made a
-    /// browser send, ends the connection, and the input behind it is ignored.
-    #[cold]
-    fn refuse_unknown(&mut self, engine: &Engine, request: Request<'_>, now: Now) {
-        if cross_protocol::is_http(request) {
-            engine.clients.cross_protocol.warn(&self.state.client().peer, now);
-            self.state.flow = Flow::Abort;
-            return;
-        }
-        self.reject(engine, None, failure::unknown_command(request), now);
-    }
-
-    /// Refuses a request before it runs. Inside `MULTI` the transaction will fail.
-    #[cold]
-    fn reject(
-        &mut self,
-        engine: &Engine,
-        entry: Option<&CommandEntry>,
-        mut failure: Failure,
-        now: Now,
-    ) {
-        engine.observe.stats.rejected(entry.map(|e| e.id), failure.code());
-        let reply = self.begin_reply();
-        self.note_command(entry);
-        if let Some(multi) = &mut self.state.multi {
-            multi.failed = true;
-        }
-        if entry.is_some_and(|entry| entry.id == engine.exec) {
-            let text = "EXECABORT Transaction discarded because of:";
-            let reason = failure.as_str();
-            let reason = reason.strip_prefix("ERR ").unwrap_or(reason);
-            failure = Failure::text(format!("{text} {reason}"));
-            self.state.end_multi();
-            engine.forget_watches(&mut self.state);
-        }
-        self.end_caching(engine, entry);
-        Reply::new(&mut self.out, self.state.proto).error(failure.as_str());
-        self.silence(engine, reply, now);
-    }
-
-    /// Records the client's last command, if that does not run at once.
-    fn note_command(&self, entry: Option<&CommandEntry>) {
-        let command = entry.map_or(NO_COMMAND, |entry| u32::from(entry.id));
-        self.state.client().last_command.store(command, Ordering::Relaxed);
-    }
-
-    /// Handles requests that need a closer look.
+    /// [`Machine::run_admitted`] for the slow path, which must not be copied into the fast one.
     #[inline(never)]
-    fn run_special<'r>(
+    pub(super) fn run_watched<'r, const TRACED: bool>(
         &mut self,
         engine: &Engine,
         entry: &CommandEntry,
@@ -339,128 +278,11 @@ impl Machine {
         now: Now,
         timer: &mut Timer<'r>,
     ) {
-        let captured = self.state.take_special(Special::CAPTURED);
-        let admission = admit(engine, &mut self.state, entry, request, now);
-        // Events that precede this request are handled before its reply.
-        self.take_events(engine, now);
-        match admission {
-            Err(failure) => self.reject(engine, Some(entry), failure, now),
-            Ok(Admission::Queue) => {
-                self.capture(engine, entry, request, now);
-                self.queue(engine, entry, request, now);
-            }
-            Ok(Admission::Pause(until_ms)) => self.pause(entry, until_ms, now),
-            Ok(Admission::Hold) => self.hold(captured),
-            Ok(Admission::Run) => {
-                let reply = self.begin_reply();
-                if !captured {
-                    self.capture(engine, entry, request, now);
-                }
-                let first = is_shown_first(entry);
-                if first {
-                    self.show(engine, entry, request, now);
-                }
-                if engine.is_traced() {
-                    self.run_admitted::<true>(engine, entry, planned, request, now, timer);
-                } else {
-                    self.run_admitted::<false>(engine, entry, planned, request, now, timer);
-                }
-                if matches!(self.parked, Parked::Held) {
-                    // The request comes again later, and passes all of this again.
-                    return self.state.set_special(Special::CAPTURED, true);
-                }
-                if !first {
-                    self.show(engine, entry, request, now);
-                }
-                self.silence(engine, reply, now);
-                self.end_caching(engine, Some(entry));
-            }
-        }
+        self.run_admitted::<TRACED>(engine, entry, planned, request, now, timer);
     }
 
-    /// Ends the effect of `CLIENT CACHING`, which lasts for one request or one transaction.
-    fn end_caching(&mut self, engine: &Engine, entry: Option<&CommandEntry>) {
-        let is_client = entry.is_some_and(|entry| entry.is_within(engine, "client"));
-        if self.state.is_caching() && !self.state.in_multi() && !is_client {
-            self.state.set_caching(false);
-        }
-    }
-
-    /// Shows a request to monitoring clients.
-    fn show(&self, engine: &Engine, entry: &CommandEntry, request: Request<'_>, now: Now) {
-        if engine.gate().contains(Gate::MONITORED) {
-            let source = self.state.client().peer.to_string();
-            engine.feed_monitors(entry, request, self.state.db, &source, now);
-        }
-    }
-
-    /// Records a request for clients that capture traffic.
-    fn capture(&self, engine: &Engine, entry: &CommandEntry, request: Request<'_>, now: Now) {
-        engine.capture_request(entry, request, self.state.client(), self.state.db, now);
-    }
-
-    /// Returns the state before a request that [`Machine::silence`] needs: the reply mode, and the
-    /// offset in the output where the request's reply begins. Also clears the flag that `SKIP` was
-    /// requested.
-    fn begin_reply(&mut self) -> (ReplyMode, usize) {
-        self.state.skip_armed = false;
-        (self.state.reply_mode, self.out.len())
-    }
-
-    /// `CLIENT REPLY`: removes the reply to a request, unless the request turned replies on. Pushed
-    /// messages wait in the inbox meanwhile, and are sent nevertheless.
-    fn silence(&mut self, engine: &Engine, (mode, mark): (ReplyMode, usize), now: Now) {
-        if mode == ReplyMode::On {
-            return;
-        }
-        if self.state.reply_mode != ReplyMode::On {
-            self.out.truncate(mark);
-            self.forget_marks();
-        }
-        // The reply to a command that waits is the one to skip, when it comes.
-        if !self.is_parked() {
-            self.state.end_skip();
-        }
-        self.take_events(engine, now);
-    }
-
-    fn queue(&mut self, engine: &Engine, entry: &CommandEntry, request: Request<'_>, now: Now) {
-        let reply = self.begin_reply();
-        let doomed = self.state.client().transaction_failed();
-        self.note_command(Some(entry));
-        if let Some(multi) = self.state.multi.as_mut().filter(|multi| !multi.failed && !doomed) {
-            multi.push(entry.id, engine.scripting.request_flags(entry, request), request);
-            let bytes = multi.bytes;
-            if engine.clients.eviction.is_limited() {
-                engine.note_client_growth(request.iter().map(<[u8]>::len).sum());
-            }
-            self.state.show_multi(self.state.multi.as_deref());
-            self.check_query_limit(engine, bytes);
-        }
-        Reply::new(&mut self.out, self.state.proto).simple("QUEUED");
-        self.silence(engine, reply, now);
-    }
-
-    /// Holds a request back until the pause is over; then it is parsed again.
-    fn pause(&mut self, entry: &CommandEntry, until_ms: u64, now: Now) {
-        if self.draining {
-            // No client is there any more to wait for the end of the pause.
-            self.state.flow = Flow::CloseAfterFlush;
-            return;
-        }
-        self.note_command(Some(entry));
-        // The current millisecond has begun already, so one more makes the pause long enough.
-        let wait_us = (until_ms.saturating_sub(now.wall_ms) + 1).saturating_mul(1000);
-        self.state.client().set_flag(ClientFlags::PAUSED, true);
-        self.parked = Parked::Paused { until_us: now.mono_us.saturating_add(wait_us) };
-    }
-
-    /// Holds a request back until the session is woken: it is parsed again then.
-    fn hold(&mut self, captured: bool) {
-        self.state.set_special(Special::CAPTURED, captured);
-        self.parked = Parked::Asking;
-    }
-
+    /// Runs a request that may run.
+    #[inline(always)]
     fn run_admitted<'r, const TRACED: bool>(
         &mut self,
         engine: &Engine,
@@ -477,24 +299,25 @@ impl Machine {
         }
         let call = Call { entry, request, hash: planned.hash };
         let mut changes = Changes::at(self.out.len());
-        if entry.id == engine.exec {
+        if entry.id == engine.known.exec {
             self.exec(engine, &call, now, &mut changes);
         } else {
             let (session, out, changes) = (&mut self.state, &mut self.out, &mut changes);
             engine.run::<TRACED>(Invocation { call: &call, session, out, now, changes });
         }
-        if changes.is_held() {
-            timer.retract();
-        }
-        timer.after(&changes);
         if changes.is_to_be_concluded() {
-            self.conclude(engine, changes, now, timer);
+            return self.conclude(engine, changes, now, timer);
         }
+        timer.after(None);
     }
 
     /// Does the work that is left of a call once its locks are released.
     #[inline(never)]
     fn conclude(&mut self, engine: &Engine, mut changes: Changes, now: Now, timer: &mut Timer<'_>) {
+        if changes.is_held() {
+            timer.retract();
+        }
+        timer.after(changes.waiter());
         if let Some(position) = changes.position {
             self.depend(engine, position, changes.start);
             if engine.is_fed() {
@@ -557,7 +380,7 @@ impl Machine {
             return self.state.resume_multi(multi);
         }
         self.state.show_multi(None);
-        engine.forget_watches(&mut self.state);
+        self.state.forget_watches(&engine.notify.keyspace);
     }
 }
 
@@ -570,131 +393,4 @@ fn send_for_upcoming(engine: &Engine) {
         }
         upcoming.hashes.clear();
     });
-}
-
-/// Measures commands without reading the clock for each. Consecutive calls of one
-/// [`CommandEntry::quick`] command, which takes a microsecond or less, share one measurement (a
-/// run); any other command gets its own. A run that was slow nevertheless is logged in the slow log
-/// as a run. For a while after that every command is measured alone
-/// ([`Tuning::times_each`](crate::tuning::Tuning::times_each)), so that the next time it is known
-/// which request was slow. The same holds where runs would be too coarse.
-struct Timer<'a> {
-    engine: &'a Engine,
-    client: &'a Client,
-    now: Now,
-    begun: u64,
-    command: CommandId,
-    calls: u64,
-    /// The latest request of the run.
-    last: Option<Request<'a>>,
-    /// Whether each run has only one command.
-    each: bool,
-    /// Whether this run has only one command.
-    alone: bool,
-}
-
-impl<'a> Timer<'a> {
-    fn start(engine: &'a Engine, client: &'a Client, now: Now) -> Self {
-        let begun = match ENDED.get() {
-            Some((then, ended)) if then == now => ended,
-            _ => (engine.environment.stopwatch)(),
-        };
-        let (command, each, alone) = (UNKNOWN, false, false);
-        Timer { engine, client, now, begun, command, calls: 0, last: None, each, alone }
-    }
-
-    /// Records what is left at the end of a group.
-    fn end(mut self) {
-        self.book(None);
-        ENDED.set(Some((self.now, self.begun)));
-    }
-
-    #[inline]
-    fn before(&mut self, entry: &CommandEntry, request: Request<'a>) {
-        if entry.id != self.command {
-            self.begin(entry);
-        }
-        self.calls += 1;
-        self.last = Some(request);
-    }
-
-    /// The request that just began was not executed, and will come again.
-    fn retract(&mut self) {
-        self.calls -= 1;
-        self.last = None;
-    }
-
-    /// Begins another run.
-    #[inline]
-    fn begin(&mut self, entry: &CommandEntry) {
-        self.book(None);
-        self.command = entry.id;
-        self.each = self.engine.tuning.times_each();
-        self.alone = self.each || !entry.quick;
-        self.client.last_command.store(u32::from(entry.id), Ordering::Relaxed);
-        if self.each {
-            self.go_on();
-        }
-    }
-
-    #[inline]
-    fn after(&mut self, changes: &Changes) {
-        if self.alone {
-            self.book(changes.waiter());
-        }
-    }
-
-    /// Ends the measurement of the running command; the time from now on belongs to no command.
-    fn pause(&mut self) {
-        self.book(None);
-    }
-
-    /// Continues measuring: the time from now on belongs to a command.
-    fn go_on(&mut self) {
-        self.begun = (self.engine.environment.stopwatch)();
-    }
-
-    /// Records the run so far. `waiter` is set if it is one command that has not finished.
-    #[inline(never)]
-    fn book(&mut self, waiter: Option<&Waiter>) {
-        if self.calls == 0 {
-            return;
-        }
-        let now = (self.engine.environment.stopwatch)();
-        let nanos = now.saturating_sub(self.begun);
-        match waiter {
-            Some(waiter) => waiter.spend(nanos),
-            None => self.engine.observe.stats.ran(self.command, self.calls, nanos),
-        }
-        if nanos >= self.engine.tuning.notable_nanos() {
-            self.note(waiter, nanos);
-        }
-        if self.alone {
-            self.engine.note_growth(0);
-        }
-        self.begun = now;
-        self.calls = 0;
-        if self.each {
-            // The next request begins a new run, whatever it is.
-            self.command = UNKNOWN;
-        }
-    }
-
-    /// Passes a slow run on to the slow log and the latency monitor.
-    #[cold]
-    fn note(&self, waiter: Option<&Waiter>, nanos: u64) {
-        let (engine, client, now) = (self.engine, self.client, self.now);
-        let entry = engine.commands.entry(self.command);
-        // For the latency monitor, a run of quick commands is one event: no other client was served
-        // meanwhile.
-        engine.note_moment(entry, nanos, now);
-        let (Some(last), None) = (self.last, waiter) else { return };
-        match self.calls {
-            1 => engine.note_slow(entry, last, nanos, Some(client), now),
-            calls if engine.observe.slowlog.is_slow(nanos / 1000) => {
-                engine.note_slow_run(entry, last, calls, nanos, client, now);
-            }
-            _ => {}
-        }
-    }
 }

@@ -18,25 +18,23 @@ const PROTECTED: &str = "-DENIED The server is in protected mode: it has no pass
 /// The refusal of what would be one connection too many without authentication.
 const TOO_MANY_UNAUTHENTICATED: &str = "-ERR max number of unauthenticated clients reached\r\n";
 
-impl Engine {
-    /// Whether `unauthenticated-max` refuses a new connection, which would have to authenticate. The
-    /// Unix-domain socket stays open to the operator.
-    fn has_too_many_unauthenticated(&self, peer: &Peer) -> bool {
-        let limit = self.config.integer(Id::UnauthenticatedMax) as usize;
-        limit > 0
-            && matches!(peer, Peer::Tcp { .. })
-            && !self.acl.is_open()
-            && self.clients.unauthenticated.len() >= limit
-    }
+/// Whether `unauthenticated-max` refuses a new connection, which would have to authenticate. The
+/// Unix-domain socket stays open to the operator.
+fn has_too_many_unauthenticated(engine: &Engine, peer: &Peer) -> bool {
+    let limit = engine.config.integer(Id::UnauthenticatedMax) as usize;
+    limit > 0
+        && matches!(peer, Peer::Tcp { .. })
+        && !engine.acl.is_open()
+        && engine.clients.unauthenticated.len() >= limit
+}
 
-    /// Whether `protected-mode` refuses this client, because there is no password and it comes from
-    /// another machine.
-    fn is_protected_from(&self, peer: &Peer) -> bool {
-        let Peer::Tcp { remote, .. } = peer else { return false };
-        !remote.ip().to_canonical().is_loopback()
-            && self.config.boolean(Id::ProtectedMode)
-            && !self.acl.has_default_password()
-    }
+/// Whether `protected-mode` refuses this client, because there is no password and it comes from
+/// another machine.
+fn is_protected_from(engine: &Engine, peer: &Peer) -> bool {
+    let Peer::Tcp { remote, .. } = peer else { return false };
+    !remote.ip().to_canonical().is_loopback()
+        && engine.config.boolean(Id::ProtectedMode)
+        && !engine.acl.has_default_password()
 }
 
 /// An engine as a service for runtimes.
@@ -54,11 +52,11 @@ impl Service for EngineService {
             engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
             return Err(Rejection(b"-ERR max number of clients reached\r\n".to_vec()));
         }
-        if engine.has_too_many_unauthenticated(&peer) {
+        if has_too_many_unauthenticated(engine, &peer) {
             engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
             return Err(Rejection(TOO_MANY_UNAUTHENTICATED.as_bytes().to_vec()));
         }
-        if engine.is_protected_from(&peer) {
+        if is_protected_from(engine, &peer) {
             engine.clients.rejected.fetch_add(1, Ordering::Relaxed);
             return Err(Rejection(PROTECTED.as_bytes().to_vec()));
         }

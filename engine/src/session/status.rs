@@ -44,7 +44,7 @@ impl Machine {
             return;
         }
         if engine.clients.eviction.is_limited() {
-            engine.note_client_growth(grown);
+            engine.clients.note_growth(grown, &engine.config, &engine.observe.stats);
         }
         self.out.close_large_tail();
         let limit = engine.tuning.output_limit(self.output_class());

@@ -27,7 +27,7 @@ impl Machine {
     /// Records the position on which the reply that begins at `start` depends.
     pub(super) fn depend(&mut self, engine: &Engine, position: Position, start: usize) {
         self.note_written(engine, position);
-        let withholds = engine.journal.as_ref().map(|journal| journal.withholds());
+        let withholds = engine.tee.journal.as_ref().map(|journal| journal.withholds());
         if withholds.is_some_and(|what| what != Withholds::Nothing) && !self.state.is_async() {
             self.withhold(position, start);
         }
@@ -58,7 +58,7 @@ impl Machine {
         let Some(withheld) = &mut self.withheld else { return false };
         let waker = self.state.client().waker();
         while let Some(Mark { position, slot, reply }) = withheld.marks.front() {
-            let fate = engine.journal.as_ref().map_or(Fate::Kept, |j| j.poll(*position, waker));
+            let fate = engine.tee.journal.as_ref().map_or(Fate::Kept, |j| j.poll(*position, waker));
             match fate {
                 Fate::Kept => {}
                 Fate::Pending => {

@@ -1,6 +1,7 @@
 //! Applies directives when they are set.
 
 use super::durability;
+use crate::acl::{DEFAULT_USER, UserChanges};
 use crate::config::{Id, KeyspaceEvents, Value};
 use crate::engine::Engine;
 use crate::gate::Gate;
@@ -78,7 +79,7 @@ fn apply(engine: &Engine, id: Id) {
     let config = &engine.config;
     match id {
         Id::ClientOutputBufferLimit | Id::ClientOutputCeiling => apply_output_limits(engine),
-        Id::MaxmemoryClients => engine.update_client_limit(),
+        Id::MaxmemoryClients => apply_client_limit(engine),
         Id::NotifyKeyspaceEvents => apply_events(engine),
         Id::SlowlogLogSlowerThan => {
             engine.observe.slowlog.threshold_us.store(config.integer(id), Ordering::Relaxed);
@@ -90,7 +91,7 @@ fn apply(engine: &Engine, id: Id) {
         }
         Id::Maxmemory => {
             engine.update_memory_gate();
-            engine.update_client_limit();
+            apply_client_limit(engine);
         }
         Id::MaxmemoryPolicy => {
             engine.eviction.forget();
@@ -101,20 +102,28 @@ fn apply(engine: &Engine, id: Id) {
         Id::SlowlogMaxLen => {
             engine.observe.slowlog.max_len.store(config.integer(id) as usize, Ordering::Relaxed);
         }
-        Id::Appendfsync => {
-            let durability = durability(config.choice(id));
-            engine.journal.iter().for_each(|journal| journal.set_durability(durability));
-        }
+        Id::Appendfsync => apply_durability(engine),
         Id::ReplBacklogSize => engine.replication.out.resize(config.memory(id)),
         Id::MinReplicasToWrite | Id::MinReplicasMaxLag => engine.update_replica_gate(None),
         Id::ReplicaServeStaleData => engine.update_stale_gate(),
-        Id::Trace => engine.trace(config.boolean(id)),
-        Id::OverloadDelayTarget | Id::OverloadInterval => engine.follow_overload(),
+        Id::Trace => trace(engine, config.boolean(id)),
+        Id::OverloadDelayTarget | Id::OverloadInterval => {
+            engine.clients.follow_overload(config, &engine.gates)
+        }
         // Idle connections have no deadline, or a later one.
         Id::Timeout | Id::UnauthenticatedTimeout => engine.clients.wake_all(),
         id if RATE_LIMITS.contains(&id) => apply_rate_limits(engine),
         _ => engine.backend.set_encoding_limits(&encoding_limits(engine)),
     }
+}
+
+fn apply_durability(engine: &Engine) {
+    let durability = durability(engine.config.choice(Id::Appendfsync));
+    engine.tee.journal.iter().for_each(|journal| journal.set_durability(durability));
+}
+
+fn apply_client_limit(engine: &Engine) {
+    engine.clients.update_memory_limit(&engine.config, &engine.observe.stats);
 }
 
 fn apply_events(engine: &Engine) {
@@ -149,6 +158,15 @@ fn follow_measuring(engine: &Engine) {
     engine.tuning.notable_nanos.store(notable, Ordering::Relaxed);
 }
 
+/// Starts or stops recording the times of stages. The trace is one for the process: an engine that has not
+/// started it does not stop another's.
+fn trace(engine: &Engine, on: bool) {
+    if on != engine.is_traced() {
+        engine.set_gate(Gate::TRACED, on);
+        runtime::trace::switch(on);
+    }
+}
+
 impl Engine {
     /// Applies the directives in force, and every later change of them.
     pub(crate) fn follow_tuning(self: &Arc<Self>) {
@@ -164,6 +182,27 @@ impl Engine {
             if let (Some(engine), true) = (weak.upgrade(), followed) {
                 check(&engine, id)?;
                 apply(&engine, id);
+            }
+            Ok(())
+        }));
+    }
+
+    /// Follows `requirepass` and `acllog-max-len`, now and at every later change.
+    pub(crate) fn follow_acl(self: &Arc<Self>) {
+        if !self.config.text(Id::Requirepass).is_empty() {
+            set_default_password(self, &self.config.text(Id::Requirepass));
+        }
+        self.acl.log.set_max_len(self.config.integer(Id::AcllogMaxLen) as usize);
+        let weak: Weak<Engine> = Arc::downgrade(self);
+        self.config.on_change(Box::new(move |id, value: &Value| {
+            if let Some(engine) = weak.upgrade() {
+                match (id, value) {
+                    (Id::Requirepass, Value::Text(password)) => {
+                        set_default_password(&engine, password);
+                    }
+                    (Id::AcllogMaxLen, Value::Number(n)) => engine.acl.log.set_max_len(*n as usize),
+                    _ => {}
+                }
             }
             Ok(())
         }));
@@ -198,5 +237,18 @@ fn encoding_limits(engine: &Engine) -> EncodingLimits {
         list_size: engine.config.integer(Id::ListMaxListpackSize),
         stream_node_entries: size(Id::StreamNodeMaxEntries),
         stream_node_bytes: engine.config.memory(Id::StreamNodeMaxBytes) as usize,
+    }
+}
+
+/// `requirepass` is the default user's only password; an empty one means none is needed.
+fn set_default_password(engine: &Engine, password: &str) {
+    let new = match password {
+        "" => b"nopass".to_vec(),
+        password => [b">", password.as_bytes()].concat(),
+    };
+    if let Err((_, error)) =
+        UserChanges::of(engine).set_user(DEFAULT_USER.as_bytes(), &[b"resetpass".to_vec(), new])
+    {
+        tracing::error!(error = error.text(), "requirepass could not be applied");
     }
 }

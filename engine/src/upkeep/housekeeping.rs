@@ -3,12 +3,14 @@
 //! The process calls [`Engine::keep_house`] regularly from a thread of its own choosing. Every
 //! step locks one shard and does a bounded slice there.
 
+use crate::clients::pause::PauseMode;
 use crate::engine::Engine;
 use crate::execute::Changes;
 use crate::execute::containment::{Doing, Watch};
 use crate::gate::Gate;
 use runtime::Now;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use storage::Locks;
 
 /// Keys one step may expire.
@@ -26,21 +28,47 @@ impl Engine {
             return false;
         }
         if self.gate().intersects(Gate::BUSY | Gate::LOADING) {
-            return self.noting("while-blocked-cron", now, || self.keep_house_once(now));
+            return self.observe.latency.noting(
+                self.environment.stopwatch,
+                "while-blocked-cron",
+                now,
+                || self.keep_house_once(now),
+            );
         }
         self.keep_house_once(now)
+    }
+
+    /// Observes how long connections wait for their turns: see [`Clients::watch_load`](crate::clients::Clients).
+    /// Must be called again after the time that it returns, if it returns one.
+    pub fn watch_load(&self, now: Now) -> Option<Duration> {
+        self.clients.watch_load(&self.gates, now, || self.random())
+    }
+
+    /// Holds commands of clients back; the later end and the stricter mode apply.
+    pub fn pause_clients(&self, until_ms: u64, mode: PauseMode, now_ms: u64) {
+        let marks = (&self.gates, &self.notify.keyspace);
+        self.clients.pause_all(marks, (until_ms, mode), now_ms);
+    }
+
+    /// Ends the pause for all clients.
+    pub fn unpause_clients(&self) {
+        self.clients.unpause_all(&self.gates, &self.notify.keyspace);
     }
 
     fn keep_house_once(&self, now: Now) -> bool {
         // A replica deletes what its master says.
         let still = self.gate().intersects(Gate::PAUSED | Gate::REPLICA);
         let expire = self.tuning.active_expire.is_on() && !still;
-        let mut more = expire && self.noting("expire-cycle", now, || self.expire_all(now));
+        let mut more = expire
+            && self
+                .observe
+                .latency
+                .noting(self.environment.stopwatch, "expire-cycle", now, || self.expire_all(now));
         for shard in 0..self.backend.shard_count() {
             more |= self.backend.maintain(shard);
         }
-        self.limit_tracking(None);
-        self.evict_clients();
+        self.notify.tracking.limit(self, None);
+        self.clients.evict(&self.config, &self.observe.stats);
         self.tend_replication(now);
         self.update_gates(now);
         self.end_close_look(now);
@@ -73,7 +101,7 @@ impl Engine {
             // It makes no difference to readers whether an expired key is logged as deleted or
             // still exists.
             let watch = Watch::new(self, Doing::Work("expiry"), tx);
-            self.noting("expire-del", now, || {
+            self.observe.latency.noting(self.environment.stopwatch, "expire-del", now, || {
                 if !self.is_admitted(self.backend.slot_of_shard(shard)) {
                     // A server that may not decide about deletions leaves the key.
                     return;

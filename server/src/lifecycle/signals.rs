@@ -172,7 +172,7 @@ fn prepare(process: &Process) -> Result<Vec<Socket>, String> {
     if !changed.is_empty() {
         return Err(format!("a start would change {}: restart the server", changed.join(", ")));
     }
-    if process.users_at_start.get().is_some_and(|users| *users != engine.user_lines()) {
+    if process.users_at_start.get().is_some_and(|users| *users != engine.acl.user_lines()) {
         return Err("the users of the ACL have changed since the start: restart the server".into());
     }
     handover::try_out(handover::program())?;

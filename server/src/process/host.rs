@@ -143,7 +143,7 @@ impl Host for Process {
         let engine = self.alive()?;
         // With an `aclfile`, users are kept there.
         let users = match self.config.text(Id::Aclfile).is_empty() {
-            true => engine.user_lines(),
+            true => engine.acl.user_lines(),
             false => Vec::new(),
         };
         config::rewrite(file, &self.config, &users, all).map_err(|error| {

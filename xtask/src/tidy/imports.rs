@@ -1,4 +1,4 @@
-//! What the source of one module names of other modules: its imports, and the paths in its code.
+//! The names of other modules in the source of one: its imports, and the paths in its code.
 
 use std::collections::BTreeSet;
 

@@ -6,7 +6,7 @@
 //! growth, by the session that grew and before it executes more, and by the housekeeper. Nothing is
 //! counted while there is no limit.
 
-mod engine;
+mod closing;
 
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

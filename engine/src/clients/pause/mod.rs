@@ -1,6 +1,6 @@
 //! `CLIENT PAUSE`: holding commands back for a while.
 
-mod engine;
+mod all;
 
 use parking_lot::Mutex;
 

@@ -5,8 +5,6 @@
 //! request; waiters are served in the order in which they came. The reply is sent through the
 //! waiter's inbox.
 
-mod engine;
-
 use crate::clients::{Client, ClientFlags};
 use crate::command::CommandId;
 use crate::notify::keyspace::Watched;
@@ -162,23 +160,30 @@ impl Waiter {
 pub struct Blocking {
     queues: Mutex<HashMap<Watched, VecDeque<Arc<Waiter>>>>,
     clients: AtomicUsize,
+    /// Those that wait for replicas, and not for keys.
+    for_replicas: Mutex<Vec<Arc<Waiter>>>,
+    for_replicas_count: AtomicUsize,
 }
 
 impl Blocking {
     /// Registers a waiter with each of its keys. The caller holds the shards of these keys, so that
     /// no change can happen between the handler's check and this call.
-    fn add(&self, waiter: &Arc<Waiter>) {
+    pub(super) fn add(&self, waiter: &Arc<Waiter>) {
         let mut queues = self.queues.lock();
         for key in &waiter.keys {
             let watched = Watched { db: waiter.db, key: key.clone() };
             queues.entry(watched).or_default().push_back(waiter.clone());
+        }
+        if waiter.late.is_some() {
+            self.for_replicas.lock().push(waiter.clone());
+            self.for_replicas_count.fetch_add(1, Ordering::SeqCst);
         }
         self.clients.fetch_add(1, Ordering::SeqCst);
         waiter.show();
     }
 
     /// Removes a waiter from all its queues.
-    fn remove(&self, waiter: &Arc<Waiter>) {
+    pub(super) fn remove(&self, waiter: &Arc<Waiter>) {
         let mut queues = self.queues.lock();
         for key in &waiter.keys {
             let watched = Watched { db: waiter.db, key: key.clone() };
@@ -187,6 +192,10 @@ impl Blocking {
             if queue.is_empty() {
                 queues.remove(&watched);
             }
+        }
+        if waiter.late.is_some() {
+            self.for_replicas.lock().retain(|other| !Arc::ptr_eq(other, waiter));
+            self.for_replicas_count.fetch_sub(1, Ordering::SeqCst);
         }
         self.clients.fetch_sub(1, Ordering::SeqCst);
         waiter.client.set_flag(ClientFlags::BLOCKED | ClientFlags::TIMED, false);
@@ -211,9 +220,17 @@ impl Blocking {
     }
 
     /// The waiter of a client, if it waits. Searches all keys for which clients wait.
-    fn of_client(&self, id: u64) -> Option<Arc<Waiter>> {
+    pub(super) fn of_client(&self, id: u64) -> Option<Arc<Waiter>> {
         let queues = self.queues.lock();
         queues.values().flatten().find(|waiter| waiter.client.id == id).cloned()
+    }
+
+    /// The waiters for replicas, in order of arrival.
+    pub(crate) fn for_replicas(&self) -> Vec<Arc<Waiter>> {
+        match self.for_replicas_count.load(Ordering::SeqCst) {
+            0 => Vec::new(),
+            _ => self.for_replicas.lock().clone(),
+        }
     }
 
     /// The number of keys for which clients wait.

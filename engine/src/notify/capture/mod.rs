@@ -16,7 +16,7 @@
 //! Times are microseconds of the server's monotonic clock; requests that arrived together have the
 //! same. As in `MONITOR`, administrative commands and credentials are left out.
 
-mod engine;
+mod feed;
 
 use crate::clients::{Client, Event};
 use parking_lot::Mutex;

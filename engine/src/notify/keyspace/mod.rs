@@ -4,8 +4,6 @@
 //! If a watched key expires, that is a change for a client that began to watch it before, but not
 //! for one that began when it had expired already: for that client the key never existed.
 
-mod engine;
-
 use crate::clients::Client;
 use crate::config::KeyspaceEvents;
 use hashbrown::HashMap;

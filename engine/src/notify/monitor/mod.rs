@@ -1,6 +1,8 @@
 //! `MONITOR`: clients that see every command that runs.
 
-pub(crate) mod engine;
+mod feed;
+
+pub(crate) use feed::is_shown_first;
 
 use crate::clients::Client;
 use parking_lot::Mutex;

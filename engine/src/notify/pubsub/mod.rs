@@ -1,6 +1,6 @@
 //! Publish and subscribe: who listens to which channel.
 
-mod engine;
+mod between_servers;
 
 use crate::clients::{Client, Event, Message};
 use crate::text::glob;

@@ -12,9 +12,9 @@
 //! session, and a write
 //! [`Keyspace::has_interest`](crate::notify::keyspace::Keyspace::has_interest).
 
-mod engine;
 mod notice;
 mod prefixes;
+mod readers;
 mod table;
 
 pub use notice::Notice;

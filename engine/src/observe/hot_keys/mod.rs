@@ -1,6 +1,6 @@
 //! `HOTKEYS`: the keys on which most time is spent, and the most bytes, for as long as somebody wants to know.
 
-mod engine;
+pub(crate) mod profile;
 mod sketch;
 
 use parking_lot::Mutex;
@@ -199,7 +199,7 @@ impl HotKeys {
     }
 
     /// Forgets the results. Returns false, and forgets nothing, if the observation is still in progress.
-    fn reset(&self, now: Now) -> bool {
+    pub fn reset(&self, now: Now) -> bool {
         let mut tracking = self.0.lock();
         tracking.iter_mut().for_each(|tracking| tracking.stop_when_over(now));
         let resets = !tracking.as_ref().is_some_and(|tracking| tracking.is_active);

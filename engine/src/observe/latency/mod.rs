@@ -1,7 +1,7 @@
 //! [`LatencyMonitor`]: the slowest moments by kind of event (`LATENCY`), when
 //! `latency-monitor-threshold` asks for it.
 
-mod engine;
+mod moments;
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};

@@ -21,7 +21,7 @@ const OF_THE_LOG: [Figure<()>; 8] = [
 fn log(r: &Reading<'_>, sheet: &mut Sheet) {
     let logging = r.engine.is_logging();
     let of_rewrites = |name: &str| name.contains("rewrite") && name != "aof_pending_rewrite";
-    let told = r.engine.journal.iter().flat_map(|journal| journal.stats());
+    let told = r.engine.tee.journal.iter().flat_map(|journal| journal.stats());
     for (name, text) in told.filter(|(name, _)| logging || of_rewrites(name)) {
         let known = OF_THE_LOG.into_iter().find(|figure| figure.name == name);
         let read = || text.parse().map_or_else(|_| Value::Text(text.into()), Value::Signed);

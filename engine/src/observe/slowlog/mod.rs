@@ -1,6 +1,6 @@
 //! `SLOWLOG`: commands that took longer than `slowlog-log-slower-than`.
 
-mod engine;
+mod recording;
 
 use crate::clients::Client;
 use parking_lot::Mutex;

@@ -7,7 +7,7 @@
 //! Keys are held by name, whatever the database, because `MOVE`, `COPY` and similar commands use
 //! several databases.
 
-mod engine;
+mod waiting;
 
 use crate::clients::Client;
 use hashbrown::{HashMap, HashSet};

@@ -89,11 +89,15 @@ impl Engine {
             return;
         }
         let Some(mut pool) = self.eviction.pool.try_lock() else { return };
-        self.noting("eviction-cycle", now, || self.make_room_with(&mut pool, now));
+        self.observe.latency.noting(self.environment.stopwatch, "eviction-cycle", now, || {
+            self.make_room_with(&mut pool, now)
+        });
     }
 
     fn make_room_with(&self, pool: &mut Vec<Candidate>, now: Now) {
-        self.noting("eviction-lazyfree", now, || self.reclaim());
+        self.observe
+            .latency
+            .noting(self.environment.stopwatch, "eviction-lazyfree", now, || self.reclaim());
         let (limit, used) =
             (self.config.memory(Id::Maxmemory), self.environment.host.memory_used());
         let Some(policy) = self.eviction_policy() else { return self.update_memory_gate() };
@@ -193,15 +197,16 @@ impl Engine {
             }
             self.settle_expired(None, tx, &mut changes);
         };
-        let evicted = self.noting("eviction-del", now, || {
-            self.transact("eviction", Locks::One(shard), now.wall_ms, &mut remove)
-        });
+        let evicted =
+            self.observe.latency.noting(self.environment.stopwatch, "eviction-del", now, || {
+                self.transact("eviction", Locks::One(shard), now.wall_ms, &mut remove)
+            });
         self.conclude(changes, None, now);
         if evicted.is_err() || freed.is_none() {
             return None;
         }
         // The room is to be there now, however large the value was.
-        self.noting("eviction-lazyfree", now, || {
+        self.observe.latency.noting(self.environment.stopwatch, "eviction-lazyfree", now, || {
             let _ = (0..SLICES_PER_KEY).all(|_| self.backend.maintain(shard));
         });
         freed

@@ -1,10 +1,10 @@
 //! Begins and ends monitoring, and shows commands to monitoring clients.
 
+use super::Monitors;
 use crate::clients::{Client, ClientFlags, Event};
-use crate::command::{CommandEntry, Flag, Group};
-use crate::engine::Engine;
-use crate::gate::Gate;
-use crate::tuning::OutputClass;
+use crate::command::{CommandEntry, CommandTable, Flag, Group};
+use crate::gate::{Gate, Gates};
+use crate::tuning::{OutputClass, Tuning};
 use bytes::Bytes;
 use resp::Request;
 use runtime::Now;
@@ -12,44 +12,44 @@ use std::fmt::Write;
 use std::sync::Arc;
 use storage::Db;
 
-impl Engine {
+impl Monitors {
     /// Shows a client every command from now on.
-    pub fn begin_monitor(&self, client: &Arc<Client>) {
-        let mut monitors = self.notify.monitors.0.lock();
+    pub fn begin(&self, client: &Arc<Client>, gates: &Gates) {
+        let mut monitors = self.0.lock();
         if !client.has_flag(ClientFlags::MONITOR) {
             client.set_flag(ClientFlags::MONITOR, true);
             monitors.push(client.clone());
         }
-        self.set_gate(Gate::MONITORED, true);
+        gates.set(Gate::MONITORED, true);
     }
 
     /// Ends monitoring by a client (`RESET`, the end of the connection).
-    pub fn end_monitor(&self, client: &Arc<Client>) {
+    pub fn end(&self, client: &Arc<Client>, gates: &Gates) {
         if !client.has_flag(ClientFlags::MONITOR) {
             return;
         }
-        let mut monitors = self.notify.monitors.0.lock();
+        let mut monitors = self.0.lock();
         client.set_flag(ClientFlags::MONITOR, false);
         monitors.retain(|other| !Arc::ptr_eq(other, client));
-        self.set_gate(Gate::MONITORED, !monitors.is_empty());
+        gates.set(Gate::MONITORED, !monitors.is_empty());
     }
 
-    /// Shows a command to everyone who monitors. `source` is the client's address, or `lua`.
-    pub fn feed_monitors(
+    /// Shows a command to everyone who monitors. `source` is the client's address, or `lua`. Called
+    /// only while there is anyone.
+    pub(crate) fn feed(
         &self,
-        entry: &CommandEntry,
-        request: Request<'_>,
-        db: Db,
-        source: &str,
+        (commands, tuning): (&CommandTable, &Tuning),
+        (entry, request): (&CommandEntry, Request<'_>),
+        (db, source): (Db, &str),
         now: Now,
     ) {
-        if !self.gate().contains(Gate::MONITORED) || !is_shown(entry) {
+        if !is_shown(entry) {
             return;
         }
-        let args = self.commands.shown(entry, request);
+        let args = commands.shown(entry, request);
         let line = Bytes::from(line(args, db, source, now));
-        let limit = self.tuning.push_limit(OutputClass::Replica);
-        for client in self.notify.monitors.0.lock().iter() {
+        let limit = tuning.push_limit(OutputClass::Replica);
+        for client in self.0.lock().iter() {
             client.send(Event::Raw(line.clone()), limit);
         }
     }

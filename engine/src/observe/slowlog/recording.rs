@@ -2,9 +2,9 @@
 
 use super::SlowEntry;
 use crate::clients::Client;
-use crate::command::{CommandEntry, Flag};
-use crate::engine::Engine;
+use crate::command::{CommandEntry, CommandTable, Flag};
 use crate::notify::blocking::Waiter;
+use crate::observe::Observe;
 use resp::Request;
 use runtime::Now;
 
@@ -13,61 +13,60 @@ const ARGS_MAX: usize = 32;
 /// Bytes kept of an argument.
 const ARG_BYTES_MAX: usize = 128;
 
-impl Engine {
+impl Observe {
     /// A command is over that was not measured by its session: it is counted, and kept if it was
-    /// long. `client` as in [`Engine::note_slow`].
+    /// long. `client` as in [`Observe::note_slow`].
     pub(crate) fn note_call(
         &self,
-        entry: &CommandEntry,
-        request: Request<'_>,
+        commands: &CommandTable,
+        (entry, request): (&CommandEntry, Request<'_>),
         nanos: u64,
         client: Option<&Client>,
         now: Now,
     ) {
-        self.note_moment(entry, nanos, now);
-        self.note_over(entry, request, nanos, client, now);
+        self.latency.note_command(entry, nanos, now);
+        self.note_over(commands, (entry, request), nanos, client, now);
     }
 
     /// Counts a command that waited, and keeps it if it was long: once, when it is over. Its moments
     /// were noted as they were.
-    pub(crate) fn note_waited(&self, waiter: &Waiter, now: Now) {
-        let entry = self.commands.entry(waiter.command);
-        self.note_over(entry, waiter.sent(), waiter.spent(), Some(&waiter.client), now);
+    pub(crate) fn note_waited(&self, commands: &CommandTable, waiter: &Waiter, now: Now) {
+        let call = (commands.entry(waiter.command), waiter.sent());
+        self.note_over(commands, call, waiter.spent(), Some(&waiter.client), now);
     }
 
     fn note_over(
         &self,
-        entry: &CommandEntry,
-        request: Request<'_>,
+        commands: &CommandTable,
+        (entry, request): (&CommandEntry, Request<'_>),
         nanos: u64,
         client: Option<&Client>,
         now: Now,
     ) {
-        self.observe.stats.ran(entry.id, 1, nanos);
-        self.note_slow(entry, request, nanos, client, now);
+        self.stats.ran(entry.id, 1, nanos);
+        self.note_slow(commands, (entry, request), nanos, client, now);
     }
 
     /// Records a command in the slow log if it was slow. `client` is its sender; as in Redis a
     /// script has none.
     pub(crate) fn note_slow(
         &self,
-        entry: &CommandEntry,
-        request: Request<'_>,
+        commands: &CommandTable,
+        (entry, request): (&CommandEntry, Request<'_>),
         nanos: u64,
         client: Option<&Client>,
         now: Now,
     ) {
         let duration_us = nanos / 1000;
-        if !self.observe.slowlog.is_slow(duration_us) || entry.has(Flag::SkipSlowlog) {
+        if !self.slowlog.is_slow(duration_us) || entry.has(Flag::SkipSlowlog) {
             return;
         }
-        let args = shorten(self.commands.shown(entry, request), request.len());
-        self.observe.slowlog.add(SlowEntry::new(args, duration_us, client, now));
+        let args = shorten(commands.shown(entry, request), request.len());
+        self.slowlog.add(SlowEntry::new(args, duration_us, client, now));
     }
 
     /// Records a run of quick commands that was slow as a whole. It is not known which of them was
-    /// slow, so `last` only gives the command's name. For a while from now on commands are measured
-    /// alone.
+    /// slow, so `last` only gives the command's name.
     pub(crate) fn note_slow_run(
         &self,
         entry: &CommandEntry,
@@ -77,13 +76,12 @@ impl Engine {
         client: &Client,
         now: Now,
     ) {
-        self.look_closely(now);
         if entry.has(Flag::SkipSlowlog) {
             return;
         }
         let run = format!("... ({calls} in one pipeline, which took so long together)");
         let args = vec![shorten_arg(last.arg(0)), run.into_bytes()];
-        self.observe.slowlog.add(SlowEntry::new(args, nanos / 1000, Some(client), now));
+        self.slowlog.add(SlowEntry::new(args, nanos / 1000, Some(client), now));
     }
 }
 

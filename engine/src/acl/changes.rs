@@ -1,33 +1,31 @@
 //! Users as they are made, changed and deleted, and whom that concerns.
 
-use super::{Account, Accounts, DEFAULT_USER, RuleError, User};
-use crate::clients::{Client, Event};
-use crate::config::{Id, Value};
+use super::{Account, Accounts, Acl, DEFAULT_USER, RuleError, User};
+use crate::clients::{Client, Clients, Event};
+use crate::command::CommandTable;
+use crate::config::{ConfigStore, Id};
 use crate::engine::Engine;
-use crate::notify::pubsub::Space;
+use crate::host::Host;
+use crate::notify::pubsub::{PubSub, Space};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-impl Engine {
-    /// Follows `requirepass` and `acllog-max-len`, now and at every later change.
-    pub(crate) fn follow_acl(self: &Arc<Self>) {
-        if !self.config.text(Id::Requirepass).is_empty() {
-            set_default_password(self, &self.config.text(Id::Requirepass));
-        }
-        self.acl.log.set_max_len(self.config.integer(Id::AcllogMaxLen) as usize);
-        let weak: Weak<Engine> = Arc::downgrade(self);
-        self.config.on_change(Box::new(move |id, value: &Value| {
-            if let Some(engine) = weak.upgrade() {
-                match (id, value) {
-                    (Id::Requirepass, Value::Text(password)) => {
-                        set_default_password(&engine, password);
-                    }
-                    (Id::AcllogMaxLen, Value::Number(n)) => engine.acl.log.set_max_len(*n as usize),
-                    _ => {}
-                }
-            }
-            Ok(())
-        }));
+/// Changes of users, with all that they concern.
+pub struct UserChanges<'e> {
+    acl: &'e Acl,
+    pub(super) commands: &'e CommandTable,
+    clients: &'e Clients,
+    pubsub: &'e PubSub,
+    pub(super) config: &'e ConfigStore,
+    pub(super) host: &'e dyn Host,
+}
+
+impl<'e> UserChanges<'e> {
+    /// Changes of an engine's users.
+    pub fn of(engine: &'e Engine) -> Self {
+        let Engine { acl, commands, clients, config, .. } = engine;
+        let (pubsub, host) = (&engine.notify.pubsub, &*engine.environment.host);
+        UserChanges { acl, commands, clients, pubsub, config, host }
     }
 
     /// `ACL SETUSER`: all rules or none; the user is made if need be.
@@ -43,7 +41,7 @@ impl Engine {
             None => User::new(self.channels_by_default()),
         };
         for rule in rules {
-            user.apply(rule, &self.commands, self.channels_by_default())
+            user.apply(rule, self.commands, self.channels_by_default())
                 .map_err(|error| (rule.clone(), error))?;
         }
         match account {
@@ -80,7 +78,7 @@ impl Engine {
         for space in [Space::Channel, Space::Pattern, Space::Shard] {
             let literal = space == Space::Pattern;
             let forbidden = |channel: &[u8]| !user.may_listen(channel, literal);
-            for client in self.notify.pubsub.listeners_where(space, forbidden) {
+            for client in self.pubsub.listeners_where(space, forbidden) {
                 if client.names.lock().user == name {
                     client.kill();
                 }
@@ -137,17 +135,5 @@ impl Engine {
                 client.kill();
             }
         }
-    }
-}
-
-/// `requirepass` is the default user's only password; an empty one means none is needed.
-fn set_default_password(engine: &Engine, password: &str) {
-    let new = match password {
-        "" => b"nopass".to_vec(),
-        password => [b">", password.as_bytes()].concat(),
-    };
-    if let Err((_, error)) = engine.set_user(DEFAULT_USER.as_bytes(), &[b"resetpass".to_vec(), new])
-    {
-        tracing::error!(error = error.text(), "requirepass could not be applied");
     }
 }
