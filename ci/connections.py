@@ -4,7 +4,7 @@
 Shows the resident memory of an idle connection, plain and with TLS, and how long a scrape of /metrics takes meanwhile; no connection
 may be dropped. COUNT is 10,000 and ACTIVE 1,000 unless given; .ci/run holds fewer. The program is $VARVE, or target/release/varve.
 """
-import os, resource, selectors, socket, ssl, statistics, subprocess, sys, tempfile, time, urllib.request
+import atexit, os, resource, selectors, socket, ssl, statistics, subprocess, sys, tempfile, time, urllib.request
 
 VARVE = os.environ.get("VARVE", "target/release/varve")
 COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
@@ -13,7 +13,7 @@ SECONDS = 3 if COUNT < 10_000 else 10
 PING, PONG = b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"
 GET, VALUE = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", b"$1\r\nv\r\n"
 # Bytes of an idle connection: (plain, TLS); the threads' are stacks, which are not bounded here.
-BOUNDS = {"inline": (1024, 10240), "pool": (1024, 10240), "tokio": (2048, 10240), "threads": (None, None)}
+BOUNDS = {"inline": (1024, 12288), "pool": (1024, 12288), "tokio": (2048, 12288), "threads": (None, None)}
 RUNTIMES = {
     "inline": ["--runtime", "epoll", "--epoll-execution", "inline"],
     "pool": ["--runtime", "epoll", "--epoll-execution", "pool"],
@@ -52,7 +52,7 @@ class Server:
     def __init__(self, folder, options):
         self.port, self.tls, self.admin = free_port(), free_port(), free_port()
         words = [VARVE, "--port", str(self.port), "--tls-port", str(self.tls), "--admin-port", str(self.admin), "--dir", folder,
-                 "--save", "", "--maxclients", str(COUNT + 100), "--unauthenticated-max", str(COUNT + 100)]
+                 "--save", "", "--maxclients", str(COUNT + 300), "--unauthenticated-max", str(COUNT + 300)]
         self.log = open(f"{folder}/log", "w")
         self.process = subprocess.Popen(words + options, stdout=self.log, stderr=self.log)
         for _ in range(300):
@@ -102,9 +102,11 @@ def ask(stream):
 
 
 def plain(server, count, bound):
+    # The first ones are not counted: they bring in what all share.
+    first = [ask(server.connect()) for _ in range(100)]
     before = server.resident()
     streams = [ask(server.connect()) for _ in range(count)]
-    return streams, server.settled(before, count, bound)
+    return first + streams, server.settled(before, count, bound)
 
 
 def drive(streams):
@@ -129,7 +131,6 @@ def drive(streams):
 def encrypted(server, count, bound):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    # The first ones are not counted: they bring in what all share.
     connect = lambda: context.wrap_socket(socket.create_connection(("127.0.0.1", server.tls), timeout=60))
     first = [ask(connect()) for _ in range(10)]
     before = server.resident()
@@ -150,8 +151,9 @@ def main():
     for name, options in RUNTIMES.items():
         with tempfile.TemporaryDirectory() as folder:
             server = Server(folder, options + certificate(folder))
+            atexit.register(server.process.kill)  # whatever happens; one that has ended is left alone
             bounds = BOUNDS[name]
-            count = COUNT if name != "threads" else min(COUNT, 900)
+            count = COUNT if name != "threads" else min(COUNT, 800)
             streams, each = plain(server, count, bounds[0])
             idle = [server.scrape() for _ in range(20)]
             rate = drive(streams[:ACTIVE])

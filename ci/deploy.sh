@@ -18,7 +18,11 @@ import sys, yaml
 folder = sys.argv[1]
 for name in ("varve", "cluster"):
     documents = yaml.safe_load_all(open(f"deploy/kubernetes/{name}.yaml"))
+    documents = list(documents)
     (config,) = [document for document in documents if document["kind"] == "ConfigMap"]
+    (pods,) = [document["spec"]["template"]["spec"] for document in documents if document["kind"] == "StatefulSet"]
+    mounted = [volume["configMap"]["name"] for volume in pods["volumes"] if "configMap" in volume]
+    assert mounted == [config["metadata"]["name"]], f"{name}: {mounted} is mounted"
     open(f"{folder}/{name}.toml", "w").write(config["data"]["varve.toml"])
 yaml.safe_load(open("deploy/kubernetes/monitor.yaml"))
 PYTHON

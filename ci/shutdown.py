@@ -4,7 +4,7 @@
 Four clients write without a pause, each its own numbers in order, pipelined; after a moment the server is told to end, ends with 0, and is
 started again. What a client was told last has to be there. ROUNDS is 250 unless given; .ci/run makes a few. The program is $VARVE.
 """
-import os, random, signal, socket, subprocess, sys, tempfile, threading, time
+import atexit, os, random, signal, socket, subprocess, sys, tempfile, threading, time
 
 VARVE = os.environ.get("VARVE", "target/release/varve")
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 250
@@ -30,6 +30,7 @@ class Server:
         words = [VARVE, "--port", str(self.port), "--dir", folder, "--save", ""] + options
         self.log = open(f"{folder}/log", "a")
         self.process = subprocess.Popen(words, stdout=self.log, stderr=self.log)
+        atexit.register(self.process.kill)  # whatever happens; one that has ended is left alone
         for _ in range(1000):
             try:
                 with self.connect() as stream:
@@ -63,7 +64,7 @@ class Writer(threading.Thread):
 
     def __init__(self, server, key):
         super().__init__()
-        self.stream, self.key, self.acknowledged = server.connect(), key, 0
+        self.stream, self.key, self.acknowledged, self.wrong = server.connect(), key, 0, None
         self.start()
 
     def run(self):
@@ -76,7 +77,8 @@ class Writer(threading.Thread):
                     if not reply.endswith(b"\r\n"):
                         return
                     if not reply.startswith(b":"):
-                        sys.exit(f"{reply!r}")
+                        self.wrong = reply
+                        return
                     self.acknowledged = int(reply[1:])
         except OSError:
             return
@@ -94,6 +96,8 @@ def main():
                 server.end()
                 for writer in writers:
                     writer.join()
+                    if writer.wrong:
+                        sys.exit(f"{name}, round {round}: {writer.wrong!r}")
                 server = Server(folder, options)
                 for writer in writers:
                     kept = server.get(writer.key)

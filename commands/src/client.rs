@@ -1,7 +1,7 @@
 //! `CLIENT`: connections seen from inside.
 
 use super::client_rows;
-use engine::clients::pause::PauseMode;
+use engine::clients::pause::{PauseMode, Purpose};
 use engine::clients::{Client, ClientFlags, capped, describe, local_address};
 use engine::command::Spec;
 use engine::cx::Cx;
@@ -329,13 +329,13 @@ pub(super) fn pause(cx: &mut Cx<'_>) -> Outcome {
     let timeout_ms = parse_i64(cx.args.arg(2)).ok_or(error)?;
     let timeout_ms = u64::try_from(timeout_ms).map_err(|_| failure("ERR timeout is negative"))?;
     let until_ms = cx.now.wall_ms.saturating_add(timeout_ms);
-    cx.engine.pause_clients(until_ms, mode, cx.now.wall_ms);
+    cx.engine.pause_clients(Purpose::Client, until_ms, mode, cx.now.wall_ms);
     cx.reply.ok();
     Ok(())
 }
 
 pub(super) fn unpause(cx: &mut Cx<'_>) -> Outcome {
-    cx.engine.unpause_clients();
+    cx.engine.unpause_clients(Purpose::Client);
     cx.reply.ok();
     Ok(())
 }

@@ -91,13 +91,11 @@ impl Server {
         node.stop();
         process.replicator.stop();
         // Clients were served until now. Without this, the next program would begin with old data.
-        let saved = process.ending.saves.load(Ordering::SeqCst);
+        let saved = process.ending.saved.load(Ordering::SeqCst);
         let owed = goes_on && process.is_in_memory_only();
-        if (owed || saved && engine.observe.stats.unsaved_changes() > 0)
-            && let Err(error) = process.persistence.saver.save(&engine)
-        {
-            process.successor.lock().take();
-            return Err(StartError::Other(format!("saving at the end: {error}")));
+        let mut last = Ok(());
+        if owed || saved && engine.observe.stats.unsaved_changes() > 0 {
+            last = process.persistence.saver.save_at_end(&engine);
         }
         process.persistence.saver.stop();
         let closed = process.persistence.close(&engine);
@@ -105,6 +103,10 @@ impl Server {
             crate::replication::kept::keep(&engine, process.persistence.dir());
         }
         served?;
+        if let Err(error) = last {
+            process.successor.lock().take();
+            return Err(StartError::Other(format!("saving at the end: {error}")));
+        }
         closed.map_err(StartError::Other)?;
         tracing::info!("bye");
         Ok(engine)

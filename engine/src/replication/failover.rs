@@ -4,7 +4,7 @@
 //! to take over, as its new replica.
 
 use super::{Failover, Follower, Link, Phase};
-use crate::clients::pause::PauseMode;
+use crate::clients::pause::{PauseMode, Purpose};
 use crate::engine::Engine;
 use crate::failure::{Failure, failure};
 use runtime::Now;
@@ -49,7 +49,7 @@ impl Engine {
         let until_ms = now.wall_ms + FOR_EVER_MS;
         *current = Some(failover);
         drop(current);
-        self.pause_clients(until_ms, PauseMode::Write, now.wall_ms);
+        self.pause_clients(Purpose::Failover, until_ms, PauseMode::Write, now.wall_ms);
         self.replication.out.ask();
         self.replication.wake();
         Ok(())
@@ -65,7 +65,7 @@ impl Engine {
             led.unwrap_or_else(|error| tracing::error!(%error, "the handover cannot be undone"));
         }
         if failover.is_some() {
-            self.unpause_clients();
+            self.unpause_clients(Purpose::Failover);
         }
         failover.is_some()
     }
@@ -85,7 +85,7 @@ impl Engine {
             true => {
                 tracing::info!("failover: the replica has taken over");
                 *self.replication.failover.lock() = None;
-                self.unpause_clients();
+                self.unpause_clients(Purpose::Failover);
             }
             false => {
                 tracing::warn!("failover: the replica does not take over");

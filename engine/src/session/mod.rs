@@ -282,7 +282,7 @@ impl Machine {
                 }
                 Event::Served { reply, position } => self.served(engine, reply, position),
                 Event::Unblocked { error } => self.unblocked(engine, error, now),
-                Event::Poke => self.unpause(engine, now),
+                Event::Poke => self.end_pause(),
                 Event::Probe(probe) => self.state.begin_passage(Passage::new(probe, now)),
                 Event::Ousted => self.leave_shards(engine),
                 Event::UserChanged => self.state.refresh_user(&engine.acl),
@@ -313,18 +313,7 @@ impl Machine {
         }
     }
 
-    fn unpause(&mut self, engine: &Engine, now: Now) {
-        let over = match self.parked {
-            Parked::Held => true,
-            Parked::Paused { .. } => engine.clients.pause.current(now.wall_ms).is_none(),
-            _ => false,
-        };
-        if over {
-            self.end_pause();
-        }
-    }
-
-    /// Ends a pause or the wait for a held key.
+    /// Ends a pause or the wait for a held key: the request is tried again.
     fn end_pause(&mut self) {
         if matches!(self.parked, Parked::Paused { .. } | Parked::Held) {
             self.state.client().set_flag(ClientFlags::PAUSED, false);

@@ -3,7 +3,7 @@
 //! The process calls [`Engine::keep_house`] regularly from a thread of its own choosing. Every
 //! step locks one shard and does a bounded slice there.
 
-use crate::clients::pause::PauseMode;
+use crate::clients::pause::{PauseMode, Purpose};
 use crate::engine::Engine;
 use crate::execute::Changes;
 use crate::execute::containment::{Doing, Watch};
@@ -45,14 +45,14 @@ impl Engine {
     }
 
     /// Holds commands of clients back; the later end and the stricter mode apply.
-    pub fn pause_clients(&self, until_ms: u64, mode: PauseMode, now_ms: u64) {
+    pub fn pause_clients(&self, purpose: Purpose, until_ms: u64, mode: PauseMode, now_ms: u64) {
         let marks = (&self.gates, &self.notify.keyspace);
-        self.clients.pause_all(marks, (until_ms, mode), now_ms);
+        self.clients.pause_all(marks, purpose, (until_ms, mode), now_ms);
     }
 
-    /// Ends the pause for all clients.
-    pub fn unpause_clients(&self) {
-        self.clients.unpause_all(&self.gates, &self.notify.keyspace);
+    /// Ends the pause for this purpose.
+    pub fn unpause_clients(&self, purpose: Purpose) {
+        self.clients.unpause_all(&self.gates, &self.notify.keyspace, purpose);
     }
 
     fn keep_house_once(&self, now: Now) -> bool {
@@ -129,8 +129,8 @@ impl Engine {
         self.make_room(now);
         let failed = self.logging_journal().is_some_and(|journal| journal.failure().is_some());
         self.set_gate(Gate::JOURNAL_FAILED, failed);
-        if self.gate().contains(Gate::PAUSED) && self.clients.pause.current(now.wall_ms).is_none() {
-            self.unpause_clients();
+        if self.gate().contains(Gate::PAUSED) {
+            self.clients.end_pauses(&self.gates, &self.notify.keyspace, now.wall_ms);
         }
     }
 }

@@ -6,13 +6,10 @@
 use crate::error::StartError;
 use crate::migrate::client::{Client, Place, Reply};
 use clap::Args;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// The number of slots of a cluster that was founded.
-const ALL_SLOTS: &str = "16384";
 
 /// The highest number of nodes that vote (`cluster`'s driver). Others only follow.
 const VOTERS_MAX: usize = 5;
@@ -35,8 +32,8 @@ pub(super) struct FormArgs {
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// Seconds after which it is given up.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-    wait: u64,
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32))]
+    wait: u32,
 }
 
 /// Runs `varve cluster form`.
@@ -51,7 +48,7 @@ pub(super) fn run(args: &FormArgs) -> Result<(), StartError> {
         let without = servers.iter_mut().filter(|place| place.password.is_empty());
         without.for_each(|place| place.password = text.trim_end().to_owned());
     }
-    let (count, end) = (servers.len(), Instant::now() + Duration::from_secs(args.wait));
+    let (count, end) = (servers.len(), Instant::now() + Duration::from_secs(args.wait.into()));
     let mut forming = Forming::new(servers);
     loop {
         match forming.advance().map_err(StartError::Other)? {
@@ -73,10 +70,28 @@ struct View {
     id: String,
     /// The port for other nodes.
     bus: String,
-    /// The identities of the nodes that it knows, itself included.
-    known: BTreeSet<String>,
+    /// The nodes that it knows, itself included, by their identities.
+    known: BTreeMap<String, Known>,
     /// The lines of `CLUSTER INFO`.
     info: String,
+}
+
+/// A node as another one knows it.
+struct Known {
+    /// `host:port`.
+    address: String,
+    has_failed: bool,
+}
+
+/// A line of `CLUSTER NODES`: `id host:port@bus,name flags …`.
+fn known(line: &str) -> Option<(String, Known)> {
+    let mut words = line.split(' ');
+    let (id, address, flags) = (words.next()?, words.next()?, words.next()?);
+    let address = address.split('@').next()?.to_owned();
+    Some((
+        id.to_owned(),
+        Known { address, has_failed: flags.split(',').any(|flag| flag == "fail") },
+    ))
 }
 
 impl View {
@@ -86,7 +101,7 @@ impl View {
         let id = text(&mut client, &["CLUSTER", "MYID"])?;
         let nodes = text(&mut client, &["CLUSTER", "NODES"])?;
         let info = text(&mut client, &["CLUSTER", "INFO"])?;
-        let known = nodes.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned()));
+        let known = nodes.lines().filter_map(known);
         let bus = bus_of(&nodes, &id).ok_or("it does not tell its port for other nodes")?;
         Ok(View { client, known: known.collect(), id, bus, info })
     }
@@ -96,8 +111,13 @@ impl View {
         lines.into_iter().find(|(of, _)| *of == name).map_or("", |(_, value)| value)
     }
 
+    fn voters(&self) -> usize {
+        self.figure("varve_cluster_voters").parse().unwrap_or(0)
+    }
+
+    /// Whether it belongs to a cluster that was founded, whoever leads now.
     fn is_founded(&self) -> bool {
-        self.figure("cluster_slots_assigned") == ALL_SLOTS
+        self.voters() > 0
     }
 
     fn is_ok(&self) -> bool {
@@ -145,26 +165,49 @@ impl Forming {
             }
         }
         let Some(founder) = views.iter().position(View::is_founded) else {
-            let founded = text(&mut views[0].client, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
-            founded.map_err(|error| format!("{}: {error}", name(&self.servers[0])))?;
-            return Ok(Some("the cluster is being founded".into()));
+            // A slot that is busy was assigned before, and the cluster is on its way.
+            return match text(&mut views[0].client, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]) {
+                Err(error) if !error.contains("busy") && !error.contains("being founded") => {
+                    Err(format!("{}: {error}", name(&self.servers[0])))
+                }
+                _ => Ok(Some("the cluster is being founded".into())),
+            };
         };
         if !views[founder].is_ok() {
             return Ok(Some("nobody leads".into()));
+        }
+        if let Some(missing) = self.let_go(&mut views) {
+            return Ok(Some(missing));
         }
         if let Some(missing) = self.introduce(&mut views, founder)? {
             return Ok(Some(missing));
         }
         let voters = self.servers.len().min(VOTERS_MAX);
-        let votes = |view: &View| view.figure("varve_cluster_voters").parse::<usize>().unwrap_or(0);
-        let whole = views.iter().all(|view| view.is_ok() && votes(view) >= voters);
+        let whole = views.iter().all(|view| view.is_ok() && view.voters() >= voters);
         Ok((!whole).then(|| "not all of them vote yet".into()))
+    }
+
+    /// Has those members forgotten whose place one of the servers has taken: it was emptied, and is a new
+    /// node. Otherwise they would count when a majority is needed, and never answer.
+    fn let_go(&self, views: &mut [View]) -> Option<String> {
+        let ours: BTreeSet<String> = views.iter().map(|view| view.id.clone()).collect();
+        let places: BTreeSet<String> = self.servers.iter().flat_map(addresses).collect();
+        let is_gone = |(id, node): &(&String, &Known)| {
+            node.has_failed && places.contains(&node.address) && !ours.contains(*id)
+        };
+        let gone =
+            views.iter().find_map(|view| Some(view.known.iter().find(is_gone)?.0.clone()))?;
+        for view in views {
+            // Those that do not lead refuse; who leads may do so as well for a moment.
+            let _ = text(&mut view.client, &["CLUSTER", "FORGET", &gone]);
+        }
+        Some(format!("the node {gone}, which was in the place of another, is still known"))
     }
 
     /// Has the founder meet those that it does not know.
     fn introduce(&mut self, views: &mut [View], founder: usize) -> Result<Option<String>, String> {
-        let (known, id) = (views[founder].known.clone(), views[founder].id.clone());
-        let strangers = |(_, view): &(usize, &View)| !known.contains(&view.id);
+        let (known, id) = (&views[founder].known, views[founder].id.clone());
+        let strangers = |(_, view): &(usize, &View)| !known.contains_key(&view.id);
         let strangers: Vec<usize> =
             views.iter().enumerate().filter(strangers).map(|it| it.0).collect();
         let Some(first) = strangers.first() else { return Ok(None) };
@@ -176,9 +219,7 @@ impl Forming {
             self.met = Some(Instant::now());
             for at in &strangers {
                 let place = &self.servers[*at];
-                let ip = (place.host.as_str(), place.port).to_socket_addrs();
-                let ip = ip.ok().and_then(|mut found| found.next()).map(|found| found.ip());
-                let ip = ip.ok_or_else(|| format!("{} has no address", name(place)))?.to_string();
+                let ip = resolve(place).ok_or_else(|| format!("{} has no address", name(place)))?;
                 let (port, bus) = (place.port.to_string(), views[*at].bus.clone());
                 text(&mut views[founder].client, &["CLUSTER", "MEET", &ip, &port, &bus])
                     .map_err(|error| format!("{}: {error}", name(&self.servers[founder])))?;
@@ -186,6 +227,18 @@ impl Forming {
         }
         Ok(Some(format!("{} is not known yet", name(&self.servers[*first]))))
     }
+}
+
+/// The address of a server's host.
+fn resolve(place: &Place) -> Option<String> {
+    let found = (place.host.as_str(), place.port).to_socket_addrs().ok()?.next()?;
+    Some(found.ip().to_string())
+}
+
+/// The addresses under which others may know a server, `host:port`.
+fn addresses(place: &Place) -> Vec<String> {
+    let hosts = [Some(place.host.clone()), resolve(place)].into_iter().flatten();
+    hosts.map(|host| format!("{host}:{}", place.port)).collect()
 }
 
 /// A server as messages name it, without its password.

@@ -79,6 +79,16 @@ impl Saver {
         self.run(engine)
     }
 
+    /// Like [`Saver::save`], for a server that ends: a snapshot that is being written is given up for it.
+    pub fn save_at_end(&self, engine: &Arc<Engine>) -> Result<(), String> {
+        while self.begin().is_err() {
+            self.stopped.store(true, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.stopped.store(false, Ordering::SeqCst);
+        self.run(engine)
+    }
+
     /// Writes one in a thread of its own.
     pub fn save_in_background(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<(), String> {
         self.begin()?;

@@ -95,7 +95,7 @@ impl Host for Process {
     }
 
     fn shutdown_is_under_way(&self) -> Result<(), String> {
-        self.end_begun()
+        self.end_is_pending()
     }
 
     fn abort_shutdown(&self) -> Result<(), String> {

@@ -471,6 +471,12 @@ fn servers_that_run_are_made_a_cluster_and_what_is_missing_is_added() {
     let epoch = nodes[0].info("cluster_current_epoch");
     formed(&nodes);
     assert_eq!(nodes[0].info("cluster_current_epoch"), epoch, "nothing is changed");
+    // All begin anew, one of them with an empty folder: it takes the place of the node that is gone.
+    nodes.iter_mut().for_each(TestNode::kill);
+    std::fs::remove_dir_all(nodes[0].folder.1.join("cluster")).unwrap();
+    nodes.iter_mut().for_each(TestNode::restart);
+    formed(&nodes);
+    assert!(nodes.iter().all(|node| node.info("cluster_known_nodes") == "3"));
     let other = TestNode::new(CALM_MS);
     let _: () = other.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
     nodes.push(other);

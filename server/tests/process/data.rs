@@ -374,3 +374,22 @@ fn a_snapshot_at_the_end_has_everything_that_was_acknowledged() {
         expected = writer.join().unwrap();
     }
 }
+
+#[test]
+fn an_end_takes_the_place_of_a_snapshot_under_way() {
+    let (_dir, data) = folder();
+    let args = ["--appendonly", "no", "--save", "3600 1", "--enable-debug-command", "yes"];
+    let varve = Varve::start(&data, &args);
+    let mut client = varve.connect();
+    let mut run = |words: &[&str]| -> redis::RedisResult<redis::Value> {
+        redis::cmd(words[0]).arg(&words[1..]).query(&mut client)
+    };
+    run(&["DEBUG", "POPULATE", "300000"]).unwrap();
+    run(&["BGSAVE"]).unwrap();
+    run(&["SET", "late", "1"]).unwrap();
+    let ended = varve.stop();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let varve = Varve::start(&data, &args);
+    assert_eq!(varve.connect().get("late"), Ok(Some("1".to_owned())));
+    assert_eq!(redis::cmd("DBSIZE").query(&mut varve.connect()), Ok(300_001));
+}

@@ -153,6 +153,11 @@ fn an_end_waits_for_replicas_and_can_be_aborted() {
         let list: String = ask(&mut source, &["CLIENT", "LIST"]).unwrap();
         list.lines().any(|line| line.contains("cmd=set") && line.contains("flags=b"))
     });
+    // Another pause, and its end, are for other reasons.
+    let _: () = ask(&mut source, &["CLIENT", "PAUSE", "60000", "WRITE"]).unwrap();
+    let _: () = ask(&mut source, &["CLIENT", "UNPAUSE"]).unwrap();
+    assert!(!held.is_finished());
+    assert_eq!(source.get("held"), Ok(None::<String>));
     let _: () = ask(&mut source, &["SHUTDOWN", "ABORT"]).unwrap();
     held.join().unwrap().unwrap();
     for client in waiting {
@@ -195,4 +200,27 @@ fn an_end_waits_for_replicas_no_longer_than_it_may() {
     assert!(above.ended().status.success());
     assert!(is_closed(waiting.join().unwrap()));
     drop((below, below_it));
+}
+
+#[test]
+fn what_is_under_way_when_the_end_begins_reaches_the_replicas() {
+    let ((_one, here), (_other, there)) = (folder(), folder());
+    let above = master(&here, &["--runtime", "threads", "--busy-reply-threshold", "60000"]);
+    let below = replica_of(&there, above.port, &[]);
+    wait_until_up(&mut below.connect());
+    let (mut client, mut other) = (above.connect(), above.connect());
+    let script =
+        "local n = 0 for i = 1, 100000000 do n = n + 1 end redis.call('SET', KEYS[1], n) return n";
+    let running = std::thread::spawn(move || {
+        ask::<i64>(&mut client, &["EVAL", script, "1", "slow"]).map(drop)
+    });
+    until("the script runs", || {
+        let list: String = ask(&mut other, &["CLIENT", "LIST"]).unwrap();
+        list.contains("cmd=eval")
+    });
+    above.signal(libc::SIGTERM);
+    let replied = running.join().unwrap().is_ok();
+    assert!(above.ended().status.success());
+    let kept: Option<i64> = below.connect().get("slow").unwrap();
+    assert!(!replied || kept.is_some(), "it was acknowledged, and the replica has not got it");
 }

@@ -1,4 +1,4 @@
-//! `CLIENT PAUSE`: holding commands back for a while.
+//! `CLIENT PAUSE`, and other reasons to hold commands back for a while.
 
 mod all;
 
@@ -13,22 +13,30 @@ pub enum PauseMode {
     All,
 }
 
-/// The pause in force, if any.
+/// The reason for a pause. Pauses for different reasons do not end each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `CLIENT PAUSE`.
+    Client,
+    /// A handover to a replica.
+    Failover,
+    /// The end of the server.
+    Shutdown,
+}
+
+/// The pauses that were begun and not ended, one for each purpose: the end (Unix milliseconds) and mode.
 #[derive(Debug, Default)]
 pub struct Pause {
-    current: Mutex<Option<(u64, PauseMode)>>,
+    current: Mutex<[Option<(u64, PauseMode)>; 3]>,
 }
 
 impl Pause {
-    /// The end (Unix milliseconds) and mode of the pause in force at `now_ms`.
-    pub fn current(&self, now_ms: u64) -> Option<(u64, PauseMode)> {
-        self.current.lock().filter(|(until, _)| *until > now_ms)
-    }
-
     /// Until when (Unix milliseconds) a request is held back, if it is; `propagates` says whether it
     /// may change data or be passed on.
     pub(crate) fn holds(&self, propagates: bool, now_ms: u64) -> Option<u64> {
-        let (until_ms, mode) = self.current(now_ms)?;
-        (propagates || mode == PauseMode::All).then_some(until_ms)
+        let current = self.current.lock();
+        let holds =
+            current.iter().flatten().filter(|(_, mode)| propagates || *mode == PauseMode::All);
+        holds.map(|(until_ms, _)| *until_ms).filter(|until_ms| *until_ms > now_ms).max()
     }
 }
