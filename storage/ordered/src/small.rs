@@ -16,6 +16,9 @@ use storage::Result;
 /// A set that takes more bytes in memory is not kept.
 const BYTES_MAX: usize = 32 << 10;
 
+/// The number of sets that a transaction remembers: two MiB at most. A script may use any number of them.
+const SETS_MAX: usize = 64;
+
 /// The by-score records of a set: their places, each with the value behind it, in one piece.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Small {
@@ -103,7 +106,8 @@ impl Small {
     }
 }
 
-/// The small sets that a transaction has changed or read from the engine, by version, as it sees them.
+/// Small sets that a transaction has changed or read from the engine, by version, as it sees them. Those that
+/// have no place are read again.
 #[derive(Default)]
 pub(super) struct SmallSets(RefCell<ByVersion>);
 
@@ -116,7 +120,10 @@ impl SmallSets {
     }
 
     fn add(&self, version: u64, small: Arc<Small>) {
-        self.0.borrow_mut().push((version, small));
+        let mut sets = self.0.borrow_mut();
+        if sets.len() < SETS_MAX {
+            sets.push((version, small));
+        }
     }
 
     /// Forgets a set: it is no longer small.
@@ -198,6 +205,14 @@ mod tests {
             true
         });
         all
+    }
+
+    #[test]
+    fn a_transaction_remembers_so_many_sets_and_no_more() {
+        let sets = SmallSets::default();
+        (0..1000).for_each(|version| sets.add(version, Arc::default()));
+        assert_eq!(sets.0.borrow().len(), SETS_MAX);
+        assert!(sets.get(0).is_some() && sets.get(999).is_none());
     }
 
     #[test]

@@ -216,3 +216,32 @@ fn a_failed_change_of_a_sorted_set_is_not_remembered() {
         assert_eq!((ranks()[4], ranks()[0]), (Some((0, -1.0)), Some((1, 0.0))));
     }
 }
+
+/// More sets than a transaction remembers are nevertheless seen as it has changed them.
+#[test]
+fn a_transaction_over_many_small_sorted_sets_sees_its_changes() {
+    let backend = OrderedBackend::over(Box::new(Failing::default()), 4, 2).unwrap();
+    let names: Vec<Vec<u8>> = (0..200u8).map(|n| vec![b'z', n]).collect();
+    for round in 0..3 {
+        backend
+            .transact(Locks::All, 1, &mut |tx| {
+                for name in names.iter().chain(&names) {
+                    let name = key(&backend, 0, name);
+                    let mut zset = tx.sorted_set(&name, Open::Create).unwrap().unwrap();
+                    for n in 0..4 {
+                        zset.insert(&[n], f64::from((n + round) % 4)).unwrap();
+                    }
+                    let first = (4 - round) % 4;
+                    assert_eq!(zset.rank(&[first], false).unwrap(), Some((0, 0.0)));
+                }
+            })
+            .unwrap();
+        at(&backend, 1, |tx| {
+            for name in &names {
+                let name = key(&backend, 0, name);
+                let mut zset = tx.sorted_set(&name, Open::Existing).unwrap().unwrap();
+                assert_eq!(zset.rank(&[(4 - round) % 4], false).unwrap(), Some((0, 0.0)));
+            }
+        });
+    }
+}
