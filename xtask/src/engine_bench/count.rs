@@ -18,7 +18,7 @@ const WARM_UP: usize = 2048;
 /// Connections that have a batch in each turn.
 const CONNECTIONS: usize = 16;
 
-/// As many as the server has on two cores.
+/// Always the same, so that counts can be compared; few, so that each shard sees some hundred requests.
 const SHARDS: u32 = 64;
 
 /// The time of the run.

@@ -1,11 +1,13 @@
 //! `cargo xtask bench engine`: engine and storage without sockets. Threads 1 to N over one engine
-//! show how it scales and where threads wait for each other; instruction counts per command show
-//! what a change costs.
+//! show how it scales and where threads wait for each other, beside what the machine itself gives
+//! them and what a model predicts; instruction counts per command show what a change costs.
 
 mod baseline;
 mod cases;
+mod ceiling;
 mod count;
 mod instructions;
+mod model;
 mod rig;
 mod scaling;
 mod scaling_results;
@@ -42,9 +44,9 @@ pub struct EngineArgs {
     /// How many keys there are
     #[arg(long, default_value_t = 1_000_000)]
     key_count: u64,
-    /// Threads at most; by default as many as there are cores
-    #[arg(long)]
-    threads: Option<usize>,
+    /// Numbers of threads to measure; by default one to as many as there are cores
+    #[arg(long, value_delimiter = ',')]
+    threads: Vec<usize>,
     /// Connections per thread
     #[arg(long, default_value_t = 16)]
     connections: usize,

@@ -5,6 +5,8 @@
 //! neighbours in time. Threads are pinned to a core each, starting at another core every round.
 
 use super::EngineArgs;
+use super::ceiling::{Ceiling, line_ns};
+use super::model::Meetings;
 use super::rig::{Rig, Round, open};
 use super::scaling_results::{Measured, Sample, Scaling};
 use crate::load::request::Generator;
@@ -19,18 +21,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
+/// The number of times that a cache line goes to another core and back.
+const ROUND_TRIPS: u64 = 100_000;
+
+/// The time for which each loop runs that shows what the machine gives.
+const CEILING_WINDOW: Duration = Duration::from_millis(20);
+
 /// Measures everything the command line asks for, prints it, and writes it where it says.
 pub fn run(args: &EngineArgs) -> Result<()> {
     let cores = cpu::allowed();
-    let most = args.threads.unwrap_or(cores.len()).max(1);
+    let threads = threads(&args.threads, cores.len())?;
     ensure!(args.rounds > 0 && args.seconds > 0.0, "rounds and seconds must be positive");
-    let mut scaling = Scaling::new(args, cores.len());
+    let line_ns = line_ns(&cores, ROUND_TRIPS);
+    let mut scaling = Scaling::new(args, cores.len(), line_ns);
+    let ceiling = Ceiling::new(args.key_count);
     for storage in &args.storages {
         for name in &args.workloads {
             let dir = data_dir()?;
-            let bed = Bed::new(storage, name, most, dir.clone(), args)?;
+            let bed = Bed::new(storage, name, &threads, dir.clone(), args)?;
             for keys in &args.keys {
-                scaling.measured.extend(bed.measure(keys, most, &cores, args)?);
+                scaling.measured.extend(bed.measure(keys, &threads, &cores, &ceiling, args)?);
             }
             drop(bed);
             fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
@@ -38,10 +48,23 @@ pub fn run(args: &EngineArgs) -> Result<()> {
     }
     println!("{}", scaling.table().terminal());
     println!("{}", scaling.notes());
+    let outlook = scaling.outlook();
+    if !outlook.rows.is_empty() {
+        println!("{}", outlook.terminal());
+    }
     if let Some(path) = &args.json {
         scaling.save(path)?;
     }
     Ok(())
+}
+
+/// The numbers of threads to measure: those asked for, in order, or one to as many as there are cores.
+fn threads(asked: &[usize], cores: usize) -> Result<Vec<usize>> {
+    ensure!(asked.iter().all(|threads| (1..=1024).contains(threads)), "threads go from 1 to 1024");
+    let mut threads = if asked.is_empty() { (1..=cores.max(1)).collect() } else { asked.to_vec() };
+    threads.sort_unstable();
+    threads.dedup();
+    Ok(threads)
 }
 
 /// An empty folder on the project's disk.
@@ -64,14 +87,15 @@ impl Bed {
     fn new(
         storage: &str,
         workload: &str,
-        threads: usize,
+        threads: &[usize],
         dir: PathBuf,
         args: &EngineArgs,
     ) -> Result<Bed> {
         let clock = Clock::new();
         // As many shards as the server makes for that many cores.
-        let per_core = if storage == "memory" { 32 } else { 16 };
-        let shards = (threads * per_core).next_power_of_two() as u32;
+        let per_core = if storage == "memory" { storage_memory::SHARDS_PER_CORE } else { 16 };
+        let most = threads.last().copied().unwrap_or(1);
+        let shards = (most * per_core).next_power_of_two() as u32;
         let rig = Rig::new(open(storage, &dir, shards)?, stopwatch, clock.now())?;
         let workload = Workload::find(workload)?;
         let defaults = Defaults { keys: args.key_count, value_size: 64 };
@@ -83,26 +107,33 @@ impl Bed {
     fn measure(
         &self,
         keys: &str,
-        most: usize,
+        threads: &[usize],
         cores: &[usize],
+        ceiling: &Ceiling,
         args: &EngineArgs,
     ) -> Result<Vec<Measured>> {
         let mut workload = self.workload.clone();
         // The one hot key takes everything: the worst case of a lock.
         (workload.keys, workload.hot_share) = (keys.to_owned(), 1.0);
         let requests = workload.generator(self.defaults)?;
-        let mut measured: Vec<Measured> = (1..=most)
-            .map(|threads| Measured {
+        let shards = self.rig.engine().backend.shard_count();
+        let meetings = Meetings::of(keys, self.defaults.keys, workload.zipf_theta);
+        let mut measured: Vec<Measured> = threads
+            .iter()
+            .map(|&threads| Measured {
                 storage: self.storage.clone(),
                 workload: workload.name.clone(),
                 keys: keys.to_owned(),
                 threads,
+                shards,
+                meetings,
                 samples: Vec::new(),
             })
             .collect();
         for round in 0..args.rounds {
             for one in &mut measured {
-                let sample = self.sample(&requests, one.threads, round, cores, args)?;
+                let mut sample = self.sample(&requests, one.threads, round, cores, args)?;
+                sample.machine = ceiling.speed(one.threads, cores, CEILING_WINDOW);
                 one.samples.push(sample);
             }
         }
@@ -221,4 +252,16 @@ impl Scheduled {
 fn stopwatch() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::threads;
+
+    #[test]
+    fn the_numbers_of_threads_are_those_asked_for_or_up_to_the_cores() {
+        assert_eq!(threads(&[], 3).unwrap(), [1, 2, 3]);
+        assert_eq!(threads(&[8, 1, 8, 2], 3).unwrap(), [1, 2, 8]);
+        assert!(threads(&[0], 3).is_err());
+    }
 }
