@@ -41,10 +41,10 @@ fn shards(config: &ConfigStore, per_core: usize) -> u32 {
 const NODE_SHARDS: u32 = 64;
 
 fn memory(config: &ConfigStore, _dir: &Path) -> storage::Result<Arc<dyn Backend>> {
-    use storage_memory::{BySlot, Config, MemoryBackend};
+    use storage_memory::{BySlot, Config, MemoryBackend, SHARDS_PER_CORE};
     let in_cluster = config.boolean(Id::ClusterEnabled);
     let backend = MemoryBackend::new(Config {
-        shards: shards(config, 32).max(if in_cluster { NODE_SHARDS } else { 1 }),
+        shards: shards(config, SHARDS_PER_CORE).max(if in_cluster { NODE_SHARDS } else { 1 }),
         databases: config.integer(Id::Databases) as u32,
         hash_seed: system::random(),
         ..Config::default()

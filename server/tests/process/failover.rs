@@ -116,6 +116,12 @@ fn error_of(reply: redis::RedisResult<()>) -> String {
     reply.expect_err("it is refused").to_string()
 }
 
+/// The number of clients whose lines in `CLIENT LIST` have all of `words`.
+fn clients(connection: &mut Connection, words: &[&str]) -> usize {
+    let list: String = ask(connection, &["CLIENT", "LIST"]).unwrap();
+    list.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+}
+
 /// Whether the connection was closed without a reply.
 fn is_closed(reply: redis::RedisResult<()>) -> bool {
     reply.is_err_and(|error| error.is_connection_dropped())
@@ -140,19 +146,12 @@ fn an_end_waits_for_replicas_and_can_be_aborted() {
     };
     assert_eq!(ends_in(&mut source), "");
     let waiting = [shutdown(), shutdown()];
-    let waits = |source: &mut Connection| {
-        let list: String = ask(source, &["CLIENT", "LIST"]).unwrap();
-        list.lines().filter(|line| line.contains("cmd=shutdown")).count()
-    };
-    until("both wait", || waits(&mut source) == 2);
+    until("both wait", || clients(&mut source, &["cmd=shutdown"]) == 2);
     let left: u64 = ends_in(&mut source).parse().unwrap();
     assert!((1..=60_000).contains(&left), "{left}");
     let mut writer = above.connect();
     let held = std::thread::spawn(move || writer.set::<_, _, ()>("held", "1"));
-    until("a write is held back", || {
-        let list: String = ask(&mut source, &["CLIENT", "LIST"]).unwrap();
-        list.lines().any(|line| line.contains("cmd=set") && line.contains("flags=b"))
-    });
+    until("a write is held back", || clients(&mut source, &["cmd=set", "flags=b"]) == 1);
     // Another pause, and its end, are for other reasons.
     let _: () = ask(&mut source, &["CLIENT", "PAUSE", "60000", "WRITE"]).unwrap();
     let _: () = ask(&mut source, &["CLIENT", "UNPAUSE"]).unwrap();

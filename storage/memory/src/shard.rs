@@ -8,11 +8,13 @@ use super::prefetch;
 use super::saving::{NO_DB, Saving};
 use super::segment::Probe;
 use super::table::{Occupied, Table};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
+use std::hint::spin_loop;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::time::Duration;
 use storage::journal::Positions;
 use storage::random::mix;
 use storage::tx::Db;
@@ -32,6 +34,14 @@ pub struct Shard {
     /// Everything that needs the lock.
     pub state: OwnLine<Mutex<State>>,
 }
+
+/// The time for which a thread spins the first time that it finds the lock taken, in pauses of the processor
+/// (a few nanoseconds to fifty each); each further time twice as long. Meanwhile it does not look at
+/// the lock, because that would take its line from who has it, and who has it soon takes it again if
+/// the key is a hot one: passing it on after each command is half as fast as doing some in a row.
+const PAUSES_FIRST: u32 = 16;
+/// The number of times that it spins before it sleeps, which costs microseconds and a system call of who wakes it.
+const SPINS: u32 = 4;
 
 /// Something in a cache line of its own, if it is no larger than that.
 #[repr(align(64))]
@@ -353,6 +363,28 @@ impl Shard {
                 common: Box::new(common),
             })),
         }
+    }
+
+    /// Takes the lock; `None` when it could not be had for so long. A thread that finds it taken spins for
+    /// about as long as others need for a few commands before it sleeps.
+    #[inline(always)]
+    pub fn lock_for(&self, patience: Duration) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Some(state) => Some(state),
+            None => self.wait(patience),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait(&self, patience: Duration) -> Option<MutexGuard<'_, State>> {
+        for spin in 0..SPINS {
+            (0..PAUSES_FIRST << spin).for_each(|_| spin_loop());
+            if let Some(state) = self.state.try_lock() {
+                return Some(state);
+            }
+        }
+        self.state.try_lock_for(patience)
     }
 
     /// Publishes the current directory of a database, for prefetching. The caller holds the lock.

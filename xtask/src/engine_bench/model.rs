@@ -9,7 +9,6 @@
 //! - If another thread has the lock at that moment, it waits for half the time for which a lock is held, and for
 //!   the line.
 //! - The commands of one shard follow one another, so the fullest shard bounds the rate.
-//! - Reads of strings take no lock once the gates are open, so nothing is added to them.
 //!
 //! Not in it: bandwidth of memory and of the last-level cache, clocks that drop when all cores work, two threads on a
 //! core, and several sockets, between which a line takes three times as long. Where it is wrong, it promises
@@ -35,8 +34,6 @@ pub struct Model {
     pub alone_ns: f64,
     /// Nanoseconds a cache line takes from one core to another.
     pub line_ns: f64,
-    /// Whether the command takes a lock.
-    pub locks: bool,
     /// The odds that commands have the same key.
     pub keys: Meetings,
 }
@@ -70,7 +67,7 @@ impl Model {
     /// The work of `threads` threads beside that of one, on as many cores, with `shards` shards.
     pub fn speedup(&self, threads: usize, shards: u32) -> f64 {
         let (others, threads) = (threads.saturating_sub(1) as f64, threads as f64);
-        if !self.locks || others == 0.0 {
+        if others == 0.0 {
             return threads;
         }
         let held = self.alone_ns * HELD;
@@ -97,23 +94,22 @@ impl Model {
 mod tests {
     use super::*;
 
-    fn model(keys: &str, locks: bool) -> Model {
+    fn model(keys: &str) -> Model {
         let keys = Meetings::of(keys, 1_000_000, 0.99);
-        Model { alone_ns: 150.0, line_ns: 80.0, locks, keys }
+        Model { alone_ns: 150.0, line_ns: 80.0, keys }
     }
 
     #[test]
-    fn reads_of_strings_scale_and_one_hot_key_does_not() {
-        assert_eq!(model("hot", false).speedup(64, 1024), 64.0);
-        assert_eq!(model("hot", true).speedup(1, 64), 1.0);
-        assert!(model("hot", true).speedup(64, 1024) <= 1.0);
+    fn one_hot_key_does_not_scale() {
+        assert_eq!(model("hot").speedup(1, 64), 1.0);
+        assert!(model("hot").speedup(64, 1024) <= 1.0);
     }
 
     #[test]
     fn more_shards_and_evener_keys_scale_better() {
-        let uniform = |shards| model("uniform", true).speedup(8, shards);
+        let uniform = |shards| model("uniform").speedup(8, shards);
         assert!(uniform(1024) > uniform(256) && uniform(256) > uniform(64));
-        assert!(uniform(1024) > model("zipf", true).speedup(8, 1024));
+        assert!(uniform(1024) > model("zipf").speedup(8, 1024));
         assert!(uniform(1024) < 8.0);
     }
 

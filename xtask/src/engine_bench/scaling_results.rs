@@ -107,13 +107,11 @@ impl Measured {
     /// there is none.
     fn model(one: &Measured, line_ns: Option<f64>) -> Option<Model> {
         let rate = one.spread(|sample| sample.per_second)?.median;
-        let locks = match (one.storage.as_str(), one.workload.as_str()) {
-            ("memory", "get") => false,
-            ("memory", "set") => true,
-            _ => return None,
-        };
+        if one.storage != "memory" || !["get", "set"].contains(&one.workload.as_str()) {
+            return None;
+        }
         let alone_ns = 1e9 / rate.max(1e-9);
-        Some(Model { alone_ns, line_ns: line_ns?, locks, keys: one.meetings })
+        Some(Model { alone_ns, line_ns: line_ns?, keys: one.meetings })
     }
 }
 
