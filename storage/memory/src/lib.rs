@@ -76,8 +76,8 @@ use storage::tx::{Db, Key, Tx};
 use storage::{Backend, BackendStats, EncodingLimits, Locks, Result, Snapshot, rdb};
 use tx::MemoryTx;
 
-/// More shards than this only cost memory.
-const SHARDS_MAX: u32 = 1024;
+/// The highest number of shards. More only cost memory, and a transaction of all shards takes as many locks.
+pub const SHARDS_MAX: u32 = 1024;
 
 /// The number of shards for each core that works on them. A core fetches the lock of a shard a batch of commands before
 /// it uses it; with four times fewer shards, two cores took one command in four from each other again.

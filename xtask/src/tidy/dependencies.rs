@@ -205,7 +205,7 @@ mod tests {
     use super::super::tree::sample::tree;
     use super::*;
 
-    const ROOT: &str = "[workspace]\nmembers = [\"resp\", \"engine\", \"runtime-x\", \"server\", \"consensus\", \"storage\", \"storage/memory\"]\n";
+    const ROOT: &str = "[workspace]\nmembers = [\"resp\", \"engine\", \"runtime-x\", \"server\", \"consensus\", \"member\", \"cluster\", \"storage\", \"storage/memory\"]\n";
 
     fn objections(path: &str, manifest: &str) -> Vec<usize> {
         let tree = tree(&[("Cargo.toml", ROOT), (path, manifest)]);
