@@ -378,7 +378,7 @@ fn a_snapshot_at_the_end_has_everything_that_was_acknowledged() {
 #[test]
 fn an_end_takes_the_place_of_a_snapshot_under_way() {
     let (_dir, data) = folder();
-    let args = ["--appendonly", "no", "--save", "3600 1", "--enable-debug-command", "yes"];
+    let args = ["--appendonly", "no", "--save", "3600", "1", "--enable-debug-command", "yes"];
     let varve = Varve::start(&data, &args);
     let mut client = varve.connect();
     let mut run = |words: &[&str]| -> redis::RedisResult<redis::Value> {
