@@ -2,7 +2,8 @@
 # Runs the commands that README.md, CONTRIBUTING.md, golden/README.md and docs/cluster.md tell people to type: every block that begins
 # with ```sh. One that cannot run here says why, where it begins (```sh no-run: REASON), and is listed. Blocks that begin with
 # ```sh in-a-copy change sources: they run one after another in a copy of the project, with the dependencies compiled already.
-# `ci/docs.sh list` only lists. Uses what .ci/run has built: the debug and the release binaries, the tests.
+# Builds and tests that are steps of CI are not run again: a release build is the one of the step before, clippy stands for a build with
+# other features. `ci/docs.sh list` only lists. Uses what .ci/run has built: the debug and the release binaries, the tests.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD

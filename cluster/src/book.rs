@@ -81,13 +81,13 @@ impl Book {
         }
     }
 
-    /// Merges what another node says, whose address is `heard_from`. Returns whether anything was
+    /// Merges what another node says, whose address is `remote`. Returns whether anything was
     /// new.
     ///
     /// # Errors
     /// Fails if the sender is not a node of this cluster or the greeting is invalid. Nothing is
     /// merged then.
-    pub fn merge(&mut self, said: Greeting, heard_from: &str) -> Result<bool, Stranger> {
+    pub fn merge(&mut self, said: Greeting, remote: &str) -> Result<bool, Stranger> {
         self.check(&said)?;
         let before = self.clone();
         if self.cluster == 0 {
@@ -101,7 +101,7 @@ impl Book {
         self.forgotten.extend(said.forgotten.iter().take(room).filter(|id| **id != self.me.id));
         for mut peer in said.nodes {
             if peer.id == said.from && peer.host.is_empty() {
-                peer.host = heard_from.into();
+                peer.host = remote.into();
             }
             self.note(peer);
         }

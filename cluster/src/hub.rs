@@ -164,10 +164,10 @@ impl Hub {
     ///
     /// # Errors
     /// Fails if the greeting is refused. That is counted, and logged once for each node and reason.
-    pub fn merge(&self, said: Greeting, heard_from: &str) -> Result<(), Stranger> {
+    pub fn merge(&self, said: Greeting, remote: &str) -> Result<(), Stranger> {
         let from = said.from;
-        let merged = self.change(|book| book.merge(said, heard_from));
-        merged.map(drop).map_err(|why| self.refuse(from, heard_from, why))
+        let merged = self.change(|book| book.merge(said, remote));
+        merged.map(drop).map_err(|why| self.refuse(from, remote, why))
     }
 
     /// Counts a refused greeting or message, and logs it unless that was done before.

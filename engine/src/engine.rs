@@ -10,7 +10,8 @@ use crate::host::Host;
 use crate::notify::Notify;
 use crate::observe::Observe;
 use crate::peers::Peers;
-use crate::replication::{Outgoing, Replication, Tee, feed};
+use crate::replication::feed::Recording;
+use crate::replication::{Outgoing, Replication, Tee};
 use crate::scripting::Scripting;
 use crate::tuning::Tuning;
 use crate::upkeep::eviction::Eviction;
@@ -181,10 +182,9 @@ impl Engine {
     /// The destination of effects, if they have one now: the log, the replicas, or both.
     #[inline]
     pub fn journal(&self) -> Option<&dyn Journal> {
-        match self.tee.recording.load(Ordering::Relaxed) {
-            0 => None,
-            feed::LOGGED => self.tee.journal.as_deref(),
-            feed::APART => None,
+        match self.tee.recording() {
+            recording if recording.is_empty() || recording == Recording::APART => None,
+            Recording::LOGGED => self.tee.journal.as_deref(),
             _ => Some(&self.tee),
         }
     }
@@ -202,7 +202,7 @@ impl Engine {
     /// Whether effects are logged.
     #[inline]
     pub fn is_logging(&self) -> bool {
-        self.tee.is(feed::LOGGED)
+        self.tee.is(Recording::LOGGED)
     }
 
     /// Begins or ends logging (`CONFIG SET appendonly`) with the next effect.

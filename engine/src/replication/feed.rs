@@ -1,6 +1,6 @@
 //! The stream that replicas read: [`Outgoing`], and [`Tee`], the journal that writes it.
 
-use super::trail::Marks;
+use super::trail::PositionMarks;
 use parking_lot::Mutex;
 use replication::{Answer, Backlog, History, Id, Resume, command};
 use std::cell::RefCell;
@@ -11,13 +11,19 @@ use std::time::Duration;
 use storage::journal::Durability;
 use storage::{Appended, Db, Fate, Journal, Position, Refusal, Withholds};
 
-/// Effects are logged.
-pub(crate) const LOGGED: u8 = 1;
-/// Effects go into the stream.
-pub(crate) const FED: u8 = 2;
-/// Effects that do not enter the stream must be logged as such, because the log has recorded the
-/// position of the data in the stream.
-pub(crate) const APART: u8 = 4;
+bitflags::bitflags! {
+    /// The places where effects are recorded.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Recording: u8 {
+        /// Effects are logged.
+        const LOGGED = 1;
+        /// Effects go into the stream.
+        const FED = 1 << 1;
+        /// Effects that do not enter the stream must be logged as such, because the log has recorded
+        /// the position of the data in the stream.
+        const APART = 1 << 2;
+    }
+}
 
 /// A moment in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +56,7 @@ struct Inner {
     /// The position behind the last request for acknowledgements.
     asked_at: u64,
     /// The state of the marks by which the log records the replication position.
-    marks: Marks,
+    marks: PositionMarks,
     /// Whether the replication id was told to a replica.
     is_shared: bool,
 }
@@ -116,7 +122,7 @@ impl Outgoing {
                 position: 0,
                 db: None,
                 asked_at: 0,
-                marks: Marks::Off,
+                marks: PositionMarks::Off,
                 is_shared: false,
             }),
             end: AtomicU64::new(0),
@@ -228,10 +234,10 @@ impl Outgoing {
     /// other records come first.
     pub(crate) fn mark_place(&self, journal: &dyn Journal, later: bool) {
         self.with(|inner, _| match inner.marks {
-            Marks::Off => {}
+            PositionMarks::Off => {}
             _ if later => {
                 inner.marks.end(journal);
-                inner.marks = Marks::Due;
+                inner.marks = PositionMarks::Due;
             }
             _ => inner.marks.place(journal, inner.cut()),
         });
@@ -245,7 +251,7 @@ impl Outgoing {
 
     /// From here on all that is logged is in the stream. To be called where nothing is being written.
     pub(crate) fn begin_marks(&self) {
-        self.with(|inner, _| inner.marks = Marks::Due);
+        self.with(|inner, _| inner.marks = PositionMarks::Due);
     }
 
     /// The history with which to continue at a master: ours, or the one before if ours is not known
@@ -294,7 +300,7 @@ impl Outgoing {
                 inner.is_shared = true;
                 // Every shard is locked, so that whatever is written from here on is in the stream.
                 if inner.backlog.is_some() {
-                    inner.marks = Marks::Due;
+                    inner.marks = PositionMarks::Due;
                 }
             }
             Cut { id: inner.history.id, position: inner.position, db }
@@ -405,8 +411,8 @@ const KEPT_MAX: usize = 64 << 10;
 pub(crate) struct Tee {
     pub journal: Option<Arc<dyn Journal>>,
     pub out: Arc<Outgoing>,
-    /// [`LOGGED`], [`FED`].
-    pub recording: AtomicU8,
+    /// The bits of [`Recording`].
+    recording: AtomicU8,
 }
 
 impl Tee {
@@ -415,27 +421,32 @@ impl Tee {
         Tee { journal, out, recording: AtomicU8::new(0) }
     }
 
-    pub fn set(&self, bit: u8, on: bool) {
+    pub fn set(&self, place: Recording, on: bool) {
         match on {
-            true => self.recording.fetch_or(bit, Ordering::SeqCst),
-            false => self.recording.fetch_and(!bit, Ordering::SeqCst),
+            true => self.recording.fetch_or(place.bits(), Ordering::SeqCst),
+            false => self.recording.fetch_and(!place.bits(), Ordering::SeqCst),
         };
     }
 
     #[inline]
-    pub fn is(&self, bit: u8) -> bool {
-        self.recording.load(Ordering::Relaxed) & bit != 0
+    pub fn recording(&self) -> Recording {
+        Recording::from_bits_retain(self.recording.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    pub fn is(&self, place: Recording) -> bool {
+        self.recording().contains(place)
     }
 
     fn logged(&self) -> Option<&dyn Journal> {
-        self.journal.as_deref().filter(|_| self.is(LOGGED))
+        self.journal.as_deref().filter(|_| self.is(Recording::LOGGED))
     }
 
     /// The log, for effects that do not enter the stream.
     fn logged_alone(&self) -> Option<&dyn Journal> {
         let journal = self.logged()?;
         self.out.end_marks(journal);
-        self.set(APART, false);
+        self.set(Recording::APART, false);
         Some(journal)
     }
 }
@@ -454,7 +465,7 @@ impl Journal for Tee {
     }
 
     fn append_encoded(&self, slot: u16, db: Db, resp: &[u8]) -> Appended {
-        if self.is(FED) {
+        if self.is(Recording::FED) {
             return self.out.append(slot, db, resp, self.logged());
         }
         let Some(journal) = self.logged_alone() else { return Ok(Position::log(0)) };
@@ -466,7 +477,7 @@ impl Journal for Tee {
             let effect: Vec<&[u8]> = effect.iter().map(Vec::as_slice).collect();
             return self.append(slot, *db, &effect);
         }
-        if self.is(FED) {
+        if self.is(Recording::FED) {
             return self.out.append_atomic(slot, effects, self.logged());
         }
         let Some(journal) = self.logged_alone() else { return Ok(Position::log(0)) };
@@ -537,7 +548,11 @@ mod tests {
     #[test]
     fn the_stream_says_where_it_is_and_what_belongs_together() {
         let out = Arc::new(Outgoing::new(Id::NONE));
-        let tee = Tee { journal: None, out: out.clone(), recording: AtomicU8::new(FED) };
+        let tee = Tee {
+            journal: None,
+            out: out.clone(),
+            recording: AtomicU8::new(Recording::FED.bits()),
+        };
         tee.append(0, 0, &[b"SET", b"lost", b"1"]).unwrap();
         assert_eq!(out.end(), 0, "nobody has asked yet");
         out.activate(1000);
@@ -569,7 +584,7 @@ mod tests {
         let out = Arc::new(Outgoing::new(Id::NONE));
         out.activate(1 << 20);
         let log: Arc<dyn Journal> = Arc::new(Scripted::new(Withholds::Writes));
-        let recording = AtomicU8::new(LOGGED | FED);
+        let recording = AtomicU8::new((Recording::LOGGED | Recording::FED).bits());
         (Arc::new(Tee { journal: Some(log), out, recording }), ())
     });
 
@@ -579,7 +594,11 @@ mod tests {
         out.activate(1000);
         let log = Arc::new(Scripted::new(Withholds::Writes));
         let journal = Some(log.clone() as Arc<dyn Journal>);
-        let tee = Tee { journal, out: out.clone(), recording: AtomicU8::new(LOGGED | FED) };
+        let tee = Tee {
+            journal,
+            out: out.clone(),
+            recording: AtomicU8::new((Recording::LOGGED | Recording::FED).bits()),
+        };
         assert_eq!(tee.append(0, 0, &[b"DEL", b"a"]).unwrap().seq, 1);
         log.refuse_late(Some("TRYAGAIN later"));
         assert!(tee.append(0, 0, &[b"DEL", b"b"]).is_err());

@@ -120,6 +120,8 @@ impl Engine {
     /// A round; called some times a second.
     pub(crate) fn tend_replication(&self, now: Now) {
         self.tend_failover(now);
+        // A waiter may have come just after what it waits for.
+        self.serve_acks(now);
         if !self.replication.out.is_active() {
             return;
         }

@@ -3,7 +3,7 @@
 //! A role changes while every shard is locked (`REPLICAOF` locks them, as does the start), so no effect
 //! is half of one role and half of the other.
 
-use super::feed::{APART, FED, LOGGED};
+use super::feed::Recording;
 use super::{Cut, Link, Source};
 use crate::clients::ClientFlags;
 use crate::config::{Id as Directive, by_id};
@@ -27,7 +27,7 @@ impl Engine {
     /// Whether effects go into the stream.
     #[inline]
     pub fn is_fed(&self) -> bool {
-        self.tee.is(FED)
+        self.tee.is(Recording::FED)
     }
 
     /// Sends a published message to replicas. It is not an effect, and is not logged.
@@ -48,7 +48,7 @@ impl Engine {
             replication.out.begin(History::new(self.new_history_id()), position, 0, Some(size));
         }
         if !self.is_replica() {
-            self.tee.set(FED, true);
+            self.tee.set(Recording::FED, true);
         }
     }
 
@@ -56,8 +56,8 @@ impl Engine {
     /// replica for long.
     pub(super) fn end_feeding(&self) {
         let position = self.replication.out.end();
-        self.tee.set(APART, true);
-        self.tee.set(FED, false);
+        self.tee.set(Recording::APART, true);
+        self.tee.set(Recording::FED, false);
         let history = History::new(self.new_history_id());
         self.replication.out.begin(history, position, 0, None);
     }
@@ -66,8 +66,8 @@ impl Engine {
     pub fn follow(&self, host: &str, port: u16, now_ms: u64) -> u64 {
         let replication = &self.replication;
         let was_replica = self.is_replica();
-        self.tee.set(APART, true);
-        self.tee.set(FED, false);
+        self.tee.set(Recording::APART, true);
+        self.tee.set(Recording::FED, false);
         // The successor has usually read what its master has written, so this server may be able to
         // continue there.
         let can_resume = match &*replication.source.lock() {
@@ -104,7 +104,7 @@ impl Engine {
         self.set_gate(Gate::REPLICA, false);
         self.notify.keyspace.set_hides_expired(self.gate().contains(Gate::PAUSED));
         self.update_stale_gate();
-        self.tee.set(FED, replication.out.is_active());
+        self.tee.set(Recording::FED, replication.out.is_active());
         replication.out.begin_marks();
         // They are to learn that their history has another name now.
         self.drop_followers();
@@ -234,7 +234,7 @@ impl Engine {
     /// The previous log was removed: the position in the stream is recorded again.
     pub fn log_began(&self) {
         if self.is_replica() || self.is_fed() {
-            self.tee.set(APART, self.is_replica());
+            self.tee.set(Recording::APART, self.is_replica());
             self.replication.out.begin_marks();
         }
     }
@@ -246,7 +246,7 @@ impl Engine {
         if follows {
             self.replication.out.begin(History::new(id), position, db, Some(size));
             self.replication.out.begin_marks();
-            self.tee.set(APART, true);
+            self.tee.set(Recording::APART, true);
             if let Some(source) = &mut *self.replication.source.lock() {
                 source.can_resume = true;
             }
@@ -256,7 +256,7 @@ impl Engine {
         history.branch(self.new_history_id(), position);
         self.replication.out.begin(history, position, db, Some(size));
         self.replication.out.begin_marks();
-        self.tee.set(FED, true);
+        self.tee.set(Recording::FED, true);
     }
 
     /// Whether commands about data are refused because the master is away (`replica-serve-stale-data`).
@@ -268,7 +268,7 @@ impl Engine {
     }
 
     pub(crate) fn set_logged(&self, on: bool) {
-        self.tee.set(LOGGED, on);
+        self.tee.set(Recording::LOGGED, on);
     }
 
     /// Ends every wait with an error.

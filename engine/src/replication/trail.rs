@@ -1,5 +1,5 @@
 //! The position of the log in the stream: annotations that a master and a replica write into the
-//! log ([`Marks`]), and how they are read at start ([`Trail`]).
+//! log ([`PositionMarks`]), and how they are read at start ([`Trail`]).
 //!
 //! After reading the log up to some record, the server must know which position of the stream its
 //! data correspond to. A record usually takes as many bytes in the log as in the stream, so few
@@ -20,7 +20,7 @@ use storage::{Db, Journal};
 
 /// Which annotations about the position in the stream the log contains so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Marks {
+pub(super) enum PositionMarks {
     /// Nothing, and nothing is to be recorded.
     #[default]
     Off,
@@ -30,7 +30,7 @@ pub(super) enum Marks {
     At(u64),
 }
 
-impl Marks {
+impl PositionMarks {
     /// Writes the annotations that are necessary before a record which takes the stream from `cut`
     /// to `after`. `len` is the record's length if it is a single command, in whose database the
     /// stream is then.
@@ -43,9 +43,9 @@ impl Marks {
         db: Db,
     ) {
         let at = match *self {
-            Marks::Off => return,
-            Marks::At(at) if at <= after => at,
-            Marks::Due | Marks::At(_) => {
+            PositionMarks::Off => return,
+            PositionMarks::At(at) if at <= after => at,
+            PositionMarks::Due | PositionMarks::At(_) => {
                 self.place(journal, cut);
                 cut.position
             }
@@ -53,7 +53,7 @@ impl Marks {
         if Some(after - at) != len {
             journal.note(&format!(">{} {db}", after - at));
         }
-        *self = Marks::At(after);
+        *self = PositionMarks::At(after);
     }
 
     /// Records the position of the data.
@@ -61,21 +61,21 @@ impl Marks {
         let mut text = String::with_capacity(64);
         let _ = write!(text, "{} {} {}", cut.id, cut.position, cut.db); // into memory
         journal.note(&text);
-        *self = Marks::At(cut.position);
+        *self = PositionMarks::At(cut.position);
     }
 
     /// Records that the position is unknown from here on.
     pub fn end(&mut self, journal: &dyn Journal) {
-        if *self != Marks::Off {
+        if *self != PositionMarks::Off {
             journal.note("-");
-            *self = Marks::Off;
+            *self = PositionMarks::Off;
         }
     }
 
     /// Marks written before no longer hold: all of them are to be written again.
     pub fn renew(&mut self) {
-        if *self != Marks::Off {
-            *self = Marks::Due;
+        if *self != PositionMarks::Off {
+            *self = PositionMarks::Due;
         }
     }
 }
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_reader_knows_at_every_record_where_it_is() {
-        let (log, mut marks) = (Written::default(), Marks::Due);
+        let (log, mut marks) = (Written::default(), PositionMarks::Due);
         let id = Id::parse("a".repeat(40).as_bytes()).unwrap();
         let mut cut = Cut { id, position: 100, db: 0 };
         // Bytes of the stream that are no effect, those of the effect, the record's, and its database.

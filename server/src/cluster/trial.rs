@@ -38,11 +38,11 @@ const LINE: Duration = Duration::from_millis(200);
 #[derive(Args, Debug)]
 pub(crate) struct ClusterArgs {
     #[command(subcommand)]
-    what: What,
+    what: Task,
 }
 
 #[derive(Subcommand, Debug)]
-enum What {
+enum Task {
     /// Starts three nodes on this machine, until Ctrl-C.
     Try(TryArgs),
     /// Makes a cluster of servers that run with `cluster-enabled yes`, or completes one.
@@ -78,8 +78,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// Fails if the nodes do not form a cluster.
 pub(crate) fn run(args: &ClusterArgs) -> Result<(), StartError> {
     let args = match &args.what {
-        What::Form(args) => return form::run(args),
-        What::Try(args) => args,
+        Task::Form(args) => return form::run(args),
+        Task::Try(args) => args,
     };
     let ended = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

@@ -11,11 +11,11 @@ use std::path::Path;
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     #[command(subcommand)]
-    what: What,
+    what: Task,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum Task {
     /// Say what is wrong, without starting anything; exit code 1 if something is
     Check(Words),
     /// Show the values that are set, and where each was
@@ -57,15 +57,15 @@ impl Words {
 /// Fails for an error in the configuration, or if the server cannot be reached.
 pub fn run(args: &ConfigArgs) -> Result<(), StartError> {
     match &args.what {
-        What::Check(words) => {
+        Task::Check(words) => {
             let loaded = words.load()?;
             let file = loaded.file.as_ref().map(|file| file.display().to_string());
             ServerBuilder::default().config(loaded).check()?;
             println!("{}: good", file.as_deref().unwrap_or("configuration"));
         }
-        What::Show(Show { all, words }) => print!("{}", config::show(&words.load()?, *all)),
-        What::Reload(words) => reload(&words.load()?)?,
-        What::Reference => print!("{}", config::reference()),
+        Task::Show(Show { all, words }) => print!("{}", config::show(&words.load()?, *all)),
+        Task::Reload(words) => reload(&words.load()?)?,
+        Task::Reference => print!("{}", config::reference()),
     }
     Ok(())
 }

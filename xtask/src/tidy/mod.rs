@@ -37,6 +37,7 @@ const RULES: &[Rule] = &[
     functions::length,
     modules::circles,
     modules::directions,
+    modules::orphans,
     package::debian,
     source::purpose,
     source::sentences,

@@ -44,6 +44,37 @@ pub fn circles(tree: &Tree) -> Vec<Violation> {
     judge(tree, "circles", CIRCLE_MAX, &found)
 }
 
+/// Every source file is a module of its crate: one that nothing names is not compiled, and whoever changes it
+/// changes nothing.
+pub fn orphans(tree: &Tree) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for member in members(tree) {
+        let root = format!("{member}/src/");
+        for file in tree.ending(".rs").filter(|file| file.path.starts_with(&root)) {
+            if !is_named(tree, file, &root) {
+                let what = "no module names this file: it is not compiled";
+                found.push(Violation::new(&file.path, 1, "orphans", what));
+            }
+        }
+    }
+    found
+}
+
+fn is_named(tree: &Tree, file: &File, root: &str) -> bool {
+    let path = file.path.strip_suffix("/mod.rs").or_else(|| file.path.strip_suffix(".rs"));
+    let Some((folder, name)) = path.and_then(|path| path.rsplit_once('/')) else { return true };
+    let is_root = ["lib", "main"].contains(&name) || file.path.starts_with(&format!("{root}bin/"));
+    let declared = format!("mod {name};");
+    let parents = ["/mod.rs", "/lib.rs", "/main.rs", ".rs"].map(|end| format!("{folder}{end}"));
+    let by_name = parents.iter().filter_map(|parent| tree.file(parent));
+    let by_path = format!("/{name}.rs\"]");
+    is_root
+        || by_name.into_iter().any(|parent| lexer::split(&parent.text).code.contains(&declared))
+        || tree.ending(".rs").any(|other| {
+            other.text.contains(&by_path) || other.text.contains(&format!("path = \"{name}.rs\"]"))
+        })
+}
+
 /// Folders of a crate import each other only in the directions that are meant.
 pub fn directions(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -331,5 +362,22 @@ mod tests {
         assert_eq!(judged(CIRCLE_MAX, ""), [""; 0]);
         assert_eq!(judged(CIRCLE_MAX + 1, ""), ["x/src/f/m0.rs"]);
         assert_eq!(judged(CIRCLE_MAX + 1, "[circles]\n\"x/src/f\" = 9\n"), [""; 0]);
+    }
+
+    #[test]
+    fn a_file_that_no_module_names_is_found() {
+        let files = [
+            ROOT,
+            ("x/src/lib.rs", "mod a;\nmod b;\n#[path = \"odd/f.rs\"]\nmod g;"),
+            ("x/src/a.rs", "pub mod c;"),
+            ("x/src/a/c.rs", ""),
+            ("x/src/a/d.rs", ""),
+            ("x/src/b/mod.rs", "// mod e;"),
+            ("x/src/b/e.rs", ""),
+            ("x/src/odd/f.rs", ""),
+        ];
+        let found = orphans(&tree(&files));
+        let paths: Vec<_> = found.iter().map(|violation| violation.path.as_str()).collect();
+        assert_eq!(paths, ["x/src/a/d.rs", "x/src/b/e.rs"]);
     }
 }

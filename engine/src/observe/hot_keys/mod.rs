@@ -72,7 +72,7 @@ struct Cost {
 
 /// One observation, from its start to `HOTKEYS RESET`.
 #[derive(Debug)]
-struct Tracking {
+struct Measurement {
     options: Options,
     started: Now,
     /// The time at which it ends or has ended, in monotonic milliseconds.
@@ -86,14 +86,14 @@ struct Tracking {
     shards: Vec<(u64, Cost)>,
 }
 
-impl Tracking {
+impl Measurement {
     fn new(options: Options, now: Now) -> Self {
         let ends_ms = match options.duration_ms {
             0 => u64::MAX,
             ms => now.mono_ms().saturating_add(ms),
         };
         let sketch = |wanted: bool| wanted.then(|| Sketch::for_top(options.count));
-        Tracking {
+        Measurement {
             options,
             started: now,
             ends_ms,
@@ -161,7 +161,7 @@ impl Tracking {
 
 /// The observation in progress, or the last one.
 #[derive(Debug, Default)]
-pub struct HotKeys(Mutex<Option<Tracking>>);
+pub struct HotKeys(Mutex<Option<Measurement>>);
 
 impl HotKeys {
     /// The numbers of keys that one may ask for.
@@ -181,7 +181,7 @@ impl HotKeys {
         tracking.iter_mut().for_each(|tracking| tracking.stop_when_over(now));
         let starts = !tracking.as_ref().is_some_and(|tracking| tracking.is_active);
         if starts {
-            *tracking = Some(Tracking::new(options, now));
+            *tracking = Some(Measurement::new(options, now));
         }
         starts
     }
