@@ -259,10 +259,10 @@ impl Cluster for LocalNode {
             let slots = self.groups.slots(member.group_id()).len();
             if member.leader().is_some() { slots as u32 } else { 0 }
         };
-        let (epoch, voters) = members.iter().fold((0, 0), |(epoch, voters), member| {
-            let group = member.group();
-            (group.status().term.max(epoch), group.members().voters.len().max(voters))
-        });
+        let epoch = members.iter().map(|member| member.group().status().term).max().unwrap_or(0);
+        // The fewest of any group: with none, it is not founded yet.
+        let voters = members.iter().map(|member| member.group().members().voters.len());
+        let voters = voters.min().unwrap_or(0);
         let counts = &self.hub.counts;
         Topology {
             is_ok: is_founded && members.iter().all(|member| member.leader().is_some()),

@@ -57,6 +57,11 @@ impl Several {
         if let [] | [_] = parts[..] {
             return parts.first().copied().unwrap_or_default();
         }
+        if let Some((number, known)) = self.known.back()
+            && *known == parts
+        {
+            return Position { stream: SEVERAL, seq: *number };
+        }
         self.last += 1;
         self.known.push_back((self.last, parts));
         if self.known.len() > SEVERAL_MAX {

@@ -148,6 +148,7 @@ impl<F: Files + Clone> Node<F> {
         }
         let Node { config, store, groups: formed, clock, .. } = self;
         let found = open_groups(config, store, formed, groups, clock)?;
+        Arc::make_mut(config).groups = groups;
         self.replicate(&found)
     }
 

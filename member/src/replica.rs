@@ -418,6 +418,8 @@ impl Replica {
             if !self.part.is_all && record.clears() {
                 // The other groups have logged it for themselves.
                 self.part.clear(&self.engine, at)?;
+                // Those who watch keys, or keep them in caches.
+                self.engine.everything_replaced();
                 continue;
             }
             let effects = Record::requests(record).map(|request| (0, request));
@@ -486,13 +488,16 @@ impl Replica {
             return false;
         }
         let group = self.member.group();
+        // All groups of a node share one log.
+        let groups = u64::from(self.config.groups.max(1));
         let entries = match group.wants_snapshot() {
             true => 1,
-            false => self.config.snapshot_entries,
+            false => (self.config.snapshot_entries / groups).max(1),
         };
         let behind = group.applied().0 - group.base().index;
         behind >= entries
-            || (behind > 0 && self.since >= self.config.snapshot_bytes.max(self.snapshot))
+            || (behind > 0
+                && self.since >= (self.config.snapshot_bytes / groups).max(self.snapshot))
     }
 
     fn take<F: Files>(&mut self, means: &mut Means<'_, F>) {

@@ -123,7 +123,9 @@ impl Engine {
     /// looked at; each command of the queue then decides for itself whether it only looks.
     fn is_watch_lost(&self, cx: &mut Cx<'_>) -> bool {
         let only_looks = self.is_replica()
-            || self.notify.keyspace.is_guarded() && !self.is_admitted(cx.session.slot);
+            || self.notify.keyspace.is_guarded()
+                && (!self.is_admitted(cx.session.slot)
+                    || cx.session.fence().is_none() && self.is_divided());
         if only_looks {
             cx.tx.set_expiry_mode(Expiry::Hide);
         }

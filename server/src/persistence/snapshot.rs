@@ -44,6 +44,8 @@ pub(crate) struct Saver {
     state: Mutex<SaveState>,
     /// Whether the server ends, so that the current snapshot is given up.
     stopped: AtomicBool,
+    /// Set while the last one is to be written: whoever sends one to replicas lets go.
+    is_urgent: AtomicBool,
     /// Held while any snapshot is written, because a storage has one at a time.
     pub lock: Arc<Mutex<()>>,
 }
@@ -60,6 +62,7 @@ impl Saver {
                 saves: 0,
             }),
             stopped: AtomicBool::new(false),
+            is_urgent: AtomicBool::new(false),
             lock: Arc::default(),
         }
     }
@@ -86,7 +89,15 @@ impl Saver {
             std::thread::sleep(Duration::from_millis(2));
         }
         self.stopped.store(false, Ordering::SeqCst);
-        self.run(engine)
+        self.is_urgent.store(true, Ordering::SeqCst);
+        let saved = self.run(engine);
+        self.is_urgent.store(false, Ordering::SeqCst);
+        saved
+    }
+
+    /// Whether a server that ends waits for others to let go of their snapshots.
+    pub fn is_urgent(&self) -> bool {
+        self.is_urgent.load(Ordering::SeqCst)
     }
 
     /// Writes one in a thread of its own.
@@ -196,12 +207,24 @@ fn write_file(engine: &Arc<Engine>, path: &Path, stopped: &AtomicBool) -> Result
     })
 }
 
+/// The time for which another snapshot is waited for.
+const CUT_WITHIN: Duration = Duration::from_secs(10);
+
 fn write_entries(
     engine: &Arc<Engine>,
     path: &Path,
     stopped: &AtomicBool,
 ) -> io::Result<(File, u64)> {
-    let snapshot = CutSnapshot::cut(engine, &mut |_| {})?;
+    let began = Instant::now();
+    let snapshot = loop {
+        match CutSnapshot::cut(engine, &mut |_| {}) {
+            // The group of a cluster may be taking one.
+            Err(_) if began.elapsed() < CUT_WITHIN && !stopped.load(Ordering::SeqCst) => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            cut => break cut?,
+        }
+    };
     let changes = snapshot.changes;
     Ok((snapshot.write(engine, File::create(path)?, stopped)?, changes))
 }

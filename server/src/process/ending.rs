@@ -29,10 +29,14 @@ struct Pending {
     /// Distinguishes it from others, before and after it.
     number: u64,
     end: End,
-    /// How far the replicas have to be.
-    position: u64,
-    /// When the wait for replicas is over, whatever they have.
+    /// The longest time to wait for replicas.
+    wait: Duration,
+    /// When the wait is over, whatever replicas have.
     until: Instant,
+    /// How far the replicas have to be, once writes are held back.
+    position: Option<u64>,
+    /// The number of changes of data when the position was taken.
+    changes: u64,
     /// The wait is over, and it cannot be aborted any more.
     is_over: bool,
 }
@@ -65,17 +69,22 @@ impl Process {
     pub(super) fn begin_end(&self, end: End) -> Result<bool, String> {
         let engine = self.alive()?;
         let Some(number) = self.ask_for_end(&engine, end) else { return Ok(false) };
-        if self.lagging(&engine, number) == 0 {
+        if engine.replication.followers().is_empty() {
             return self.carry_out(&engine, number).map(|()| true);
         }
+        // Replicas are waited for, or need this thread to let go of a snapshot that they are sent.
         let process = self.this.get().and_then(Weak::upgrade).ok_or("the server is stopping")?;
+        let (work, held) = (engine.clone(), process.clone());
         let work = move || {
-            if let Err(error) = process.carry_out(&engine, number) {
+            if let Err(error) = held.carry_out(&work, number) {
                 tracing::error!(error, "the server goes on");
             }
         };
         let thread = std::thread::Builder::new().name("shutdown".into());
-        thread.spawn(work).map(|_| false).map_err(|error| error.to_string())
+        thread.spawn(work).map(|_| false).map_err(|error| {
+            process.go_on(&engine, number);
+            error.to_string()
+        })
     }
 
     /// The reply to a client that waits for the end: an error once it is given up.
@@ -87,10 +96,13 @@ impl Process {
     /// Ends the wait for replicas: the server goes on.
     pub(super) fn abort_end(&self) -> Result<(), String> {
         let engine = self.alive()?;
-        let aborted = self.ending.pending.lock().1.take_if(|pending| !pending.is_over);
-        aborted.ok_or("No shutdown in progress.")?;
+        let number = {
+            let asked = self.ending.pending.lock();
+            let pending = asked.1.as_ref().filter(|pending| !pending.is_over);
+            pending.ok_or("No shutdown in progress.")?.number
+        };
         tracing::info!("the shutdown is aborted");
-        self.go_on(&engine);
+        self.go_on(&engine, number);
         Ok(())
     }
 
@@ -112,32 +124,29 @@ impl Process {
         let (now, mut asked) = (Instant::now(), self.ending.pending.lock());
         if let Some(pending) = &mut asked.1 {
             if end.now && !pending.is_over {
-                (pending.end, pending.until) = (end, now);
+                (pending.end, pending.wait, pending.until) = (end, wait, now);
                 self.ending.changed.notify_all();
             }
             return None;
         }
         asked.0 += 1;
         let (number, until) = (asked.0, now + wait);
-        asked.1 = Some(Pending { number, end, position: 0, until, is_over: false });
-        drop(asked);
-        if !engine.replication.followers().is_empty() {
-            self.hold_writes(engine);
-            let mut asked = self.ending.pending.lock();
-            if let Some(pending) = asked.1.as_mut().filter(|pending| pending.number == number) {
-                pending.position = engine.replication.out.end();
-            }
-        }
+        let (position, changes, is_over) = (None, 0, false);
+        asked.1 = Some(Pending { number, end, wait, until, position, changes, is_over });
         Some(number)
     }
 
-    /// Holds writes back, and waits for those that are being executed: what the replicas get, and what
-    /// is saved, has everything that is acknowledged.
     fn hold_writes(&self, engine: &Engine) {
         let now_ms = self.clock.now().wall_ms;
         engine.pause_clients(Purpose::Shutdown, now_ms + FOR_EVER_MS, PauseMode::Write, now_ms);
+    }
+
+    /// Passes once through all shards, so that the commands that were being executed are over. Returns
+    /// false while a script keeps a shard for itself.
+    fn pass_through(&self, engine: &Engine) -> bool {
+        let now_ms = self.clock.now().wall_ms;
         let passed = engine.transact("the end of the server", Locks::All, now_ms, &mut |_| {});
-        passed.unwrap_or_else(|error| tracing::error!(%error, "the shards could not be locked"));
+        !matches!(passed, Err(storage::Error::Busy))
     }
 
     /// Waits for another thread's end.
@@ -154,11 +163,10 @@ impl Process {
     fn carry_out(&self, engine: &Arc<Engine>, number: u64) -> Result<(), String> {
         let end = self.wait_for_replicas(engine, number).ok_or("it was aborted")?;
         let finished = self.finish(engine, end);
-        if finished.is_err() {
-            self.ending.pending.lock().1 = None;
-            self.go_on(engine);
+        match finished {
+            Ok(()) => drop(self.ending.changed.notify_all()),
+            Err(_) => self.go_on(engine, number),
         }
-        self.ending.changed.notify_all();
         finished
     }
 
@@ -168,42 +176,73 @@ impl Process {
         let mut told = false;
         loop {
             let behind = self.lagging(engine, number);
-            let mut asked = self.ending.pending.lock();
-            let pending = asked.1.as_mut().filter(|pending| pending.number == number)?;
-            if behind == 0 || Instant::now() >= pending.until {
-                pending.is_over = true;
-                if behind > 0 {
-                    tracing::warn!("shutting down: {behind} replicas lack something");
+            {
+                let mut asked = self.ending.pending.lock();
+                let pending = asked.1.as_mut().filter(|pending| pending.number == number)?;
+                if behind == 0 || Instant::now() >= pending.until {
+                    pending.is_over = true;
+                    if behind > 0 {
+                        tracing::warn!("shutting down: {behind} replicas lack something");
+                    }
+                    return Some(pending.end);
                 }
-                return Some(pending.end);
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!("waiting for replicas before shutting down");
+                }
+                self.ending.changed.wait_for(&mut asked, ASK_EVERY);
             }
-            if !std::mem::replace(&mut told, true) {
-                tracing::info!("waiting for replicas before shutting down");
-            }
-            self.ending.changed.wait_for(&mut asked, ASK_EVERY);
-            drop(asked);
             engine.replication.out.ask();
             engine.replication.wake();
         }
     }
 
+    /// Has writes held back for the end with this number, unless it is over. Returns how far the replicas
+    /// have to be; `None` while a script may still write.
+    fn position_of(&self, engine: &Engine, number: u64) -> Option<u64> {
+        {
+            let asked = self.ending.pending.lock();
+            let pending = asked.1.as_ref().filter(|pending| pending.number == number)?;
+            if pending.position.is_some() && pending.changes == engine.observe.stats.changes() {
+                return pending.position;
+            }
+            // Under the lock, so that whoever aborts the end lets them through afterwards.
+            self.hold_writes(engine);
+        }
+        if !self.pass_through(engine) {
+            return None;
+        }
+        let mut asked = self.ending.pending.lock();
+        let pending = asked.1.as_mut().filter(|pending| pending.number == number)?;
+        pending.changes = engine.observe.stats.changes();
+        let before = pending.position.replace(engine.replication.out.end());
+        if before.is_none() {
+            pending.until = Instant::now() + pending.wait;
+        }
+        pending.position
+    }
+
     /// The number of replicas that have not acknowledged everything that the end with this number waits
-    /// for.
+    /// for: all of them while that is not known.
     fn lagging(&self, engine: &Engine, number: u64) -> usize {
-        let pending = self.ending.pending.lock().1.as_ref().map(|it| (it.number, it.position));
-        let position = pending.filter(|(of, _)| *of == number).map_or(0, |(_, position)| position);
         let followers = engine.replication.followers();
         let wanted = followers.iter().filter(|follower| !follower.announced.rdb_only);
-        wanted.filter(|follower| follower.ack().position < position).count()
+        let wanted: Vec<_> = wanted.collect();
+        if wanted.is_empty() {
+            return 0;
+        }
+        let position = self.position_of(engine, number).unwrap_or(u64::MAX);
+        wanted.iter().filter(|follower| follower.ack().position < position).count()
     }
 
     /// Saves if that is wanted, and has the runtime stop. If the data are saved, or there are replicas,
     /// nothing is written any more, not even by requests that have come already.
     fn finish(&self, engine: &Arc<Engine>, end: End) -> Result<(), String> {
         let _one = self.busy.lock();
+        self.farewell.get().into_iter().for_each(|farewell| farewell());
         let save = end.save.unwrap_or_else(|| !self.config.save_points().is_empty());
         if save && !is_loading(engine) {
             self.hold_writes(engine);
+            self.pass_through(engine);
             let saved = self.persistence.saver.save_at_end(engine);
             self.ending.saved.store(saved.is_ok(), Ordering::SeqCst);
             if let Err(error) = saved {
@@ -214,15 +253,22 @@ impl Process {
             }
         }
         tracing::info!(end.now, "user requested shutdown");
-        self.farewell.get().into_iter().for_each(|farewell| farewell());
         self.shutdown.request();
         Ok(())
     }
 
-    /// The server does not end: writes are let through, and those who wait for the end are told.
-    fn go_on(&self, engine: &Engine) {
+    /// The server does not end: writes are let through, and those who wait for the end are told. Does
+    /// nothing if the end with this number is not pending any more.
+    fn go_on(&self, engine: &Engine, number: u64) {
+        {
+            let mut asked = self.ending.pending.lock();
+            if asked.1.as_ref().map(|pending| pending.number) != Some(number) {
+                return;
+            }
+            asked.1 = None;
+            engine.unpause_clients(Purpose::Shutdown);
+        }
         self.ending.changed.notify_all();
-        engine.unpause_clients(Purpose::Shutdown);
         engine.serve_acks(self.clock.now());
     }
 }

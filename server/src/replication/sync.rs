@@ -175,7 +175,7 @@ impl Broadcast<'_> {
                 slowest.client.kill();
                 (least, since) = (usize::MAX, Instant::now());
             }
-            if self.replicator.is_stopped() {
+            if self.replicator.is_stopped() || self.replicator.persistence.saver.is_urgent() {
                 return Err(io::Error::other("the server ends"));
             }
             std::thread::sleep(LOOK_EVERY);

@@ -1,6 +1,6 @@
 //! Three servers with three groups, each of which has a third of the slots.
 
-use crate::cluster::{TestNode, three_of};
+use crate::cluster::{TestNode, ask, three_of};
 use redis::{FromRedisValue, RedisResult};
 use storage::testing::{until, until_some};
 
@@ -46,7 +46,7 @@ fn leaders_are_spread_and_a_killed_node_takes_only_its_groups_with_it() {
     nodes[first].kill();
     if second != first {
         // Nobody has to be elected for it.
-        let _: () = nodes[second].ask(&["SET", KEYS[1], "2"]).expect("it leads this group");
+        until("it goes on leading", || nodes[second].ask::<()>(&["SET", KEYS[1], "2"]).is_ok());
     }
     let (next, got) = run::<String>(&nodes, &["GET", KEYS[0]]);
     assert!(next != first && got == "1", "{next} says {got}");
@@ -75,14 +75,29 @@ fn who_ends_hands_over_every_group_that_it_leads() {
     for key in KEYS {
         assert_eq!(run::<String>(&nodes, &["GET", key]).1, "1");
     }
-    // Each node flushes what it leads.
-    for node in &nodes[1..] {
-        until("it flushes, if it leads anything", || match node.ask::<()>(&["FLUSHALL"]) {
-            Ok(()) => true,
-            Err(error) => error.code() == Some("MOVED"),
-        });
-    }
-    for key in KEYS {
-        assert!(!run::<bool>(&nodes, &["EXISTS", key]).1, "{key}");
-    }
+    // Each node flushes what it leads; a group may move meanwhile.
+    until("all keys are gone", || {
+        nodes[1..].iter().for_each(|node| drop(node.ask::<()>(&["FLUSHALL"])));
+        KEYS.iter().all(|key| !run::<bool>(&nodes, &["EXISTS", key]).1)
+    });
+}
+
+#[test]
+fn who_watches_a_key_at_a_follower_is_told_that_it_was_flushed() {
+    let nodes = three();
+    until("each leads a group", || leaders(&nodes) == [0, 1, 2]);
+    let (owner, ()) = run::<()>(&nodes, &["SET", KEYS[0], "1"]);
+    let follower = &nodes[(owner + 1) % nodes.len()];
+    let mut watcher = follower.running().connect();
+    let mut say = |words: &[&str]| ask::<redis::Value>(&mut watcher, words);
+    say(&["READONLY"]).unwrap();
+    until("it has the key", || say(&["EXISTS", KEYS[0]]) == Ok(redis::Value::Int(1)));
+    say(&["WATCH", KEYS[0]]).unwrap();
+    let _: () = nodes[owner].ask(&["FLUSHALL"]).unwrap();
+    let mut reader = follower.running().connect();
+    let _: () = ask(&mut reader, &["READONLY"]).unwrap();
+    until("it is gone there, too", || ask(&mut reader, &["EXISTS", KEYS[0]]) == Ok(0));
+    say(&["MULTI"]).unwrap();
+    say(&["GET", KEYS[0]]).unwrap();
+    assert_eq!(say(&["EXEC"]).unwrap(), redis::Value::Nil);
 }

@@ -201,25 +201,33 @@ fn an_end_waits_for_replicas_no_longer_than_it_may() {
     drop((below, below_it));
 }
 
-#[test]
-fn what_is_under_way_when_the_end_begins_reaches_the_replicas() {
+/// Ends a server while a script that writes is under way, which counts as slow after `threshold_ms`. Who got the
+/// script's reply has to find its write at the replica.
+fn end_beside_a_script(threshold_ms: &str) {
     let ((_one, here), (_other, there)) = (folder(), folder());
-    let above = master(&here, &["--runtime", "threads", "--busy-reply-threshold", "60000"]);
+    let above = master(&here, &["--runtime", "threads", "--busy-reply-threshold", threshold_ms]);
     let below = replica_of(&there, above.port, &[]);
     wait_until_up(&mut below.connect());
     let (mut client, mut other) = (above.connect(), above.connect());
     let script =
-        "local n = 0 for i = 1, 100000000 do n = n + 1 end redis.call('SET', KEYS[1], n) return n";
+        "local n = 0 for i = 1, 30000000 do n = n + 1 end redis.call('SET', KEYS[1], n) return n";
     let running = std::thread::spawn(move || {
         ask::<i64>(&mut client, &["EVAL", script, "1", "slow"]).map(drop)
     });
-    until("the script runs", || {
-        let list: String = ask(&mut other, &["CLIENT", "LIST"]).unwrap();
-        list.contains("cmd=eval")
+    // Once it is slow, others are told so.
+    until("the script runs", || match ask::<String>(&mut other, &["CLIENT", "LIST"]) {
+        Ok(list) => list.contains("cmd=eval"),
+        Err(error) => error.code() == Some("BUSY"),
     });
     above.signal(libc::SIGTERM);
     let replied = running.join().unwrap().is_ok();
     assert!(above.ended().status.success());
     let kept: Option<i64> = below.connect().get("slow").unwrap();
     assert!(!replied || kept.is_some(), "it was acknowledged, and the replica has not got it");
+}
+
+#[test]
+fn what_is_under_way_when_the_end_begins_reaches_the_replicas() {
+    end_beside_a_script("60000");
+    end_beside_a_script("50");
 }
