@@ -194,13 +194,17 @@ fn round(kind: &str, dir: &Path, run: Duration) -> (Option<Vec<u64>>, Vec<u64>) 
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let reader = thread::spawn(move || {
         let (mut start, mut last) = (None, Vec::new());
-        for line in lines.map_while(Result::ok) {
+        let mut lines = lines.map_while(Result::ok);
+        while let Some(line) = lines.next() {
             let words: Vec<_> = line.split(' ').collect();
             let numbers = words[1..].iter().map_while(|word| word.parse().ok()).collect::<Vec<_>>();
             match (words[0], &numbers[..]) {
                 ("start", [_, _, _, _]) => (start, last) = (Some(numbers.clone()), numbers),
                 ("ack", [who, number]) => last[*who as usize] = *number,
-                _ => assert!(!line.contains("panicked"), "{line}"),
+                _ if line.contains("panicked") => {
+                    panic!("{line}\n{}", lines.take(3).collect::<Vec<_>>().join("\n"))
+                }
+                _ => {}
             }
         }
         (start, last)
