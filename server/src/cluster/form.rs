@@ -4,7 +4,7 @@
 //! interrupted and repeated, and changes nothing where everything is as it should be.
 
 use crate::error::StartError;
-use crate::migrate::client::{Client, Place, Reply};
+use crate::migrate::client::{Client, Place};
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::ToSocketAddrs;
@@ -98,9 +98,9 @@ impl View {
     fn of(place: &Place) -> Result<View, String> {
         let mut client = Client::connect(place)?;
         client.set_patience(PATIENCE)?;
-        let id = text(&mut client, &["CLUSTER", "MYID"])?;
-        let nodes = text(&mut client, &["CLUSTER", "NODES"])?;
-        let info = text(&mut client, &["CLUSTER", "INFO"])?;
+        let id = client.text(&["CLUSTER", "MYID"])?;
+        let nodes = client.text(&["CLUSTER", "NODES"])?;
+        let info = client.text(&["CLUSTER", "INFO"])?;
         let known = nodes.lines().filter_map(known);
         let bus = bus_of(&nodes, &id).ok_or("it does not tell its port for other nodes")?;
         Ok(View { client, known: known.collect(), id, bus, info })
@@ -132,13 +132,6 @@ fn bus_of(nodes: &str, id: &str) -> Option<String> {
     bus.split(',').next().map(str::to_owned)
 }
 
-fn text(client: &mut Client, words: &[&str]) -> Result<String, String> {
-    match client.ask(words)? {
-        Reply::Text(text) => Ok(text),
-        Reply::Error(error) => Err(error),
-    }
-}
-
 /// Servers on their way to a cluster.
 pub(super) struct Forming {
     servers: Vec<Place>,
@@ -166,7 +159,7 @@ impl Forming {
         }
         let Some(founder) = views.iter().position(View::is_founded) else {
             // A slot that is busy was assigned before, and the cluster is on its way.
-            return match text(&mut views[0].client, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]) {
+            return match views[0].client.text(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]) {
                 Err(error) if !error.contains("busy") && !error.contains("being founded") => {
                     Err(format!("{}: {error}", name(&self.servers[0])))
                 }
@@ -199,7 +192,7 @@ impl Forming {
             views.iter().find_map(|view| Some(view.known.iter().find(is_gone)?.0.clone()))?;
         for view in views {
             // Those that do not lead refuse; who leads may do so as well for a moment.
-            let _ = text(&mut view.client, &["CLUSTER", "FORGET", &gone]);
+            let _ = view.client.text(&["CLUSTER", "FORGET", &gone]);
         }
         Some(format!("the node {gone}, which was in the place of another, is still known"))
     }
@@ -221,7 +214,9 @@ impl Forming {
                 let place = &self.servers[*at];
                 let ip = resolve(place).ok_or_else(|| format!("{} has no address", name(place)))?;
                 let (port, bus) = (place.port.to_string(), views[*at].bus.clone());
-                text(&mut views[founder].client, &["CLUSTER", "MEET", &ip, &port, &bus])
+                views[founder]
+                    .client
+                    .text(&["CLUSTER", "MEET", &ip, &port, &bus])
                     .map_err(|error| format!("{}: {error}", name(&self.servers[founder])))?;
             }
         }

@@ -301,10 +301,7 @@ fn connect(port: u16) -> Result<Client, String> {
 }
 
 fn ask(port: u16, words: &[&str]) -> Result<String, String> {
-    match connect(port)?.ask(words)? {
-        Reply::Text(text) => Ok(text),
-        Reply::Error(error) => Err(error),
-    }
+    connect(port)?.text(words)
 }
 
 /// A line of `CLUSTER INFO`.

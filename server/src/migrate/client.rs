@@ -122,6 +122,17 @@ impl Client {
         Ok(reply(&self.exchange(&bytes, 1)?.remove(0).0))
     }
 
+    /// Sends a request and reads its answer, which is a text.
+    ///
+    /// # Errors
+    /// Fails with the text of an error reply, or if the connection does.
+    pub fn text(&mut self, words: &[&str]) -> Result<String, String> {
+        match self.ask(words)? {
+            Reply::Text(text) => Ok(text),
+            Reply::Error(error) => Err(error),
+        }
+    }
+
     /// Sends `count` requests, already encoded, and reads their replies. As nothing is read before
     /// all are sent, they must fit into the sockets' buffers together, or have short replies.
     ///
@@ -153,10 +164,7 @@ impl Client {
     }
 
     pub fn info_text(&mut self, section: &str) -> Result<String, String> {
-        match self.ask(&["INFO", section])? {
-            Reply::Text(text) => Ok(text),
-            Reply::Error(error) => Err(error),
-        }
+        self.text(&["INFO", section])
     }
 
     /// A line of `INFO`.
