@@ -82,7 +82,7 @@ impl Process {
         };
         let thread = std::thread::Builder::new().name("shutdown".into());
         thread.spawn(work).map(|_| false).map_err(|error| {
-            process.go_on(&engine, number);
+            process.give_up(&engine, |pending| pending.number == number);
             error.to_string()
         })
     }
@@ -96,20 +96,18 @@ impl Process {
     /// Ends the wait for replicas: the server goes on.
     pub(super) fn abort_end(&self) -> Result<(), String> {
         let engine = self.alive()?;
-        let number = {
-            let asked = self.ending.pending.lock();
-            let pending = asked.1.as_ref().filter(|pending| !pending.is_over);
-            pending.ok_or("No shutdown in progress.")?.number
-        };
+        if !self.give_up(&engine, |pending| !pending.is_over) {
+            return Err("No shutdown in progress.".into());
+        }
         tracing::info!("the shutdown is aborted");
-        self.go_on(&engine, number);
         Ok(())
     }
 
     /// The milliseconds for which replicas are waited for yet; `None` if they are not.
     pub fn ends_in_ms(&self) -> Option<u64> {
         let pending = self.ending.pending.lock();
-        let left = pending.1.as_ref()?.until.saturating_duration_since(Instant::now());
+        let waiting = pending.1.as_ref().filter(|pending| !pending.is_over)?;
+        let left = waiting.until.saturating_duration_since(Instant::now());
         Some(left.as_millis() as u64)
     }
 
@@ -136,6 +134,7 @@ impl Process {
         Some(number)
     }
 
+    /// Holds writes back from now on. Some may be under way yet.
     fn hold_writes(&self, engine: &Engine) {
         let now_ms = self.clock.now().wall_ms;
         engine.pause_clients(Purpose::Shutdown, now_ms + FOR_EVER_MS, PauseMode::Write, now_ms);
@@ -163,10 +162,10 @@ impl Process {
     fn carry_out(&self, engine: &Arc<Engine>, number: u64) -> Result<(), String> {
         let end = self.wait_for_replicas(engine, number).ok_or("it was aborted")?;
         let finished = self.finish(engine, end);
-        match finished {
-            Ok(()) => drop(self.ending.changed.notify_all()),
-            Err(_) => self.go_on(engine, number),
+        if finished.is_err() {
+            self.give_up(engine, |pending| pending.number == number);
         }
+        self.ending.changed.notify_all();
         finished
     }
 
@@ -238,6 +237,7 @@ impl Process {
     /// nothing is written any more, not even by requests that have come already.
     fn finish(&self, engine: &Arc<Engine>, end: End) -> Result<(), String> {
         let _one = self.busy.lock();
+        // Another node of a cluster leads from now on, so that clients have where to go while writes are held back here.
         self.farewell.get().into_iter().for_each(|farewell| farewell());
         let save = end.save.unwrap_or_else(|| !self.config.save_points().is_empty());
         if save && !is_loading(engine) {
@@ -257,18 +257,19 @@ impl Process {
         Ok(())
     }
 
-    /// The server does not end: writes are let through, and those who wait for the end are told. Does
-    /// nothing if the end with this number is not pending any more.
-    fn go_on(&self, engine: &Engine, number: u64) {
+    /// Gives the pending end up if it is `the_one`: writes are let through, and those who wait for the end
+    /// are told. Returns whether it was.
+    fn give_up(&self, engine: &Engine, the_one: impl Fn(&Pending) -> bool) -> bool {
         {
             let mut asked = self.ending.pending.lock();
-            if asked.1.as_ref().map(|pending| pending.number) != Some(number) {
-                return;
+            if !asked.1.as_ref().is_some_and(the_one) {
+                return false;
             }
             asked.1 = None;
             engine.unpause_clients(Purpose::Shutdown);
         }
         self.ending.changed.notify_all();
         engine.serve_acks(self.clock.now());
+        true
     }
 }
