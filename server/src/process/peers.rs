@@ -270,7 +270,7 @@ mod tests {
     use runtime::Now;
     use std::net::TcpListener;
     use std::thread;
-    use storage::testing::until;
+    use storage::testing::{free_port, until};
 
     fn target(port: u16) -> Target<'static> {
         let timeout = Duration::from_millis(200);
@@ -335,15 +335,10 @@ mod tests {
 
     #[test]
     fn nobody_there_is_told() {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         assert_eq!(ask(&target(port), &requests(1)).broken, Some(PeerError::Writing));
         let nowhere = Target { host: "host.invalid", ..target(1) };
         assert_eq!(ask(&nowhere, &requests(1)).broken, Some(PeerError::Connecting));
-    }
-
-    /// A port to which nobody listens.
-    fn closed() -> u16 {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
     }
 
     /// Asks a target as a client with this timeout in milliseconds.
@@ -360,7 +355,7 @@ mod tests {
         let port = server(&[]);
         assert_eq!(ask(port), Some(PeerError::Reading));
         assert_eq!(ask(port), Some(PeerError::Silent));
-        let closed = closed();
+        let closed = free_port();
         assert_eq!([ask(closed), ask(closed)], [Some(PeerError::Writing); 2]);
     }
 
@@ -381,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_probe_that_is_refused_closes_the_breaker() {
-        let (breakers, clock, port) = (Breakers::default(), Clock::new(), closed());
+        let (breakers, clock, port) = (Breakers::default(), Clock::new(), free_port());
         let breaker = || breakers.state(Kind::Migrate, &name("127.0.0.1", port));
         breakers.failed(Kind::Migrate, &name("127.0.0.1", port), Now::default());
         until("it has rested", || breaker().wait(clock.now().mono_us).is_zero());

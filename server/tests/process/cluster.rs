@@ -1,10 +1,10 @@
 //! Three servers that agree on every write: founded, killed, restarted, outvoted.
 
-use crate::support::{Ended, Varve, command, connect, folder, run};
+use crate::support::{Ended, Varve, command, connect, folder, free_port, run};
 use crate::tls::Authority;
 use redis::{Connection, RedisResult};
 use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use storage::testing::{until, until_some};
 use tempfile::TempDir;
@@ -28,16 +28,6 @@ const ELECTION_MS: u32 = 2_000;
 /// From a node's port to the one for other nodes.
 const BUS: u16 = 1_000;
 
-/// A port that is free, as is the one for other nodes.
-fn free_pair() -> u16 {
-    until_some("two ports are free", || {
-        let listener = TcpListener::bind("127.0.0.1:0").ok()?;
-        let port = listener.local_addr().ok()?.port();
-        let bus = port.checked_add(BUS)?;
-        TcpListener::bind(("127.0.0.1", bus)).ok().map(|_| port)
-    })
-}
-
 fn start(dir: &Path, port: u16, timeout_ms: u32, more: &[String]) -> Varve {
     let timeout = timeout_ms.to_string();
     let args = ["--cluster-enabled", "yes", "--bind", "127.0.0.1", "--save", ""];
@@ -52,7 +42,7 @@ impl TestNode {
 
     /// With this at the end of its command line, given its folder.
     fn with(timeout_ms: u32, more: impl Fn(&Path) -> Vec<String>) -> TestNode {
-        let (folder, port) = (folder(), free_pair());
+        let (folder, port) = (folder(), free_port());
         let more = more(&folder.1);
         let varve = Some(start(&folder.1, port, timeout_ms, &more));
         TestNode { varve, folder, port, timeout_ms, more }

@@ -1,10 +1,11 @@
 //! A `varve` process, and a client for it.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
+pub use storage::testing::free_port;
 use storage::testing::{until, until_some};
 use tempfile::TempDir;
 
@@ -199,12 +200,6 @@ pub fn connect(address: SocketAddr) -> redis::Connection {
     let connection = client.get_connection().expect("it accepts connections");
     connection.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
     connection
-}
-
-/// A port nobody listens on at the moment.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
 }
 
 /// A folder for one test, and the data folder in it, which does not exist yet.

@@ -44,7 +44,9 @@ pub mod strings;
 
 use crate::tx::{Db, Key, Kind, Tx};
 use crate::{Backend, Locks, ShardSet};
+use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 pub use crate::__storage_suite as suite;
@@ -247,6 +249,29 @@ pub fn until_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
         assert!(began.elapsed() < PATIENCE, "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The ports that [`free_port`] gives: thousands with an even number. They lie below those that Linux gives to whoever
+/// asks for any port (`ip_local_port_range`, 32768 and up), of which one found free may belong to a connection a moment
+/// later.
+const TEST_PORTS: std::ops::Range<u32> = 10_000..32_000;
+
+/// A port of this machine for a server that a test starts. Nobody listens to it, nor to the one 1,000 above, which a
+/// node of a cluster takes too; no other test of this process is given one of the two.
+///
+/// # Panics
+/// Panics if there is none.
+pub fn free_port() -> u16 {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let pairs = (TEST_PORTS.end - TEST_PORTS.start) / 2;
+    // Processes that run side by side begin at different places.
+    let first = std::process::id().wrapping_mul(97) % pairs;
+    until_some("two ports are free", || {
+        let place = (first + GIVEN.fetch_add(1, Relaxed)) % pairs;
+        let port = TEST_PORTS.start + place / 1_000 * 2_000 + place % 1_000;
+        let free = |port: u32| TcpListener::bind(("127.0.0.1", port as u16)).is_ok();
+        (free(port) && free(port + 1_000)).then_some(port as u16)
+    })
 }
 
 /// Raises a flag when dropped: threads that run until it is raised then end even when the test

@@ -1,7 +1,7 @@
 //! [`Oracle`]: the server whose answers are right.
 
 use anyhow::{Context, Result, bail};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ impl Oracle {
     /// # Errors
     /// Fails if it cannot be started, or accepts no connections within ten seconds.
     pub fn start(program: &str) -> Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = capture::lab::free_port()?.port();
         let child = Command::new(program)
             .args(["--port", &port.to_string(), "--dir", "/tmp", "--save", ""])
             .args(["--appendonly", "no", "--enable-debug-command", "yes"])

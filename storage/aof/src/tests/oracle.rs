@@ -5,11 +5,11 @@ use super::toy::Toy;
 use super::{names, part};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use storage::testing::{until, until_some};
+use storage::testing::{free_port, until, until_some};
 
 fn installed(tool: &str) -> bool {
     let found = Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok();
@@ -24,7 +24,7 @@ struct Redis(Child, TcpStream);
 
 impl Redis {
     fn start(dir: &Path, extra: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--save", "", "--daemonize", "no"])
             .args(["--dir", &dir.to_string_lossy()])
