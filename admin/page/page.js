@@ -1,4 +1,4 @@
-// The admin page: reads /info, /metrics, /clients, /slowlog, /hotkeys every two seconds, and sends commands to /v1/command.
+// The admin page: reads /info, /metrics, /clients, /slowlog, /hotkeys, /shards every two seconds, and sends commands to /v1/command.
 "use strict"
 
 const EVERY_MS = 2000
@@ -157,7 +157,7 @@ function showCommands(info, seconds) {
 }
 
 // What HOTKEYS has found, of whoever began to track.
-function showHot(hot, shards) {
+function showHot(hot) {
     byId("track").disabled = Boolean(hot?.is_active)
     const seconds = Math.round((hot?.duration_ms ?? 0) / 1000)
     const [state, sample] = [hot?.is_active ? "being tracked" : "tracked", hot?.sample_ratio > 1 ? `, one command of ${hot.sample_ratio}` : ""]
@@ -170,18 +170,21 @@ function showHot(hot, shards) {
     table("hot", [["key", "words"], ["time", "number"], ["bytes", "number"]], [...keys].map(([key, it]) => [key,
         it.by_us === undefined ? "–" : micros(it.by_us) + share(it.by_us, hot.all_commands_us),
         it.by_bytes === undefined ? "–" : bytes(it.by_bytes) + share(it.by_bytes, hot.all_commands_bytes)]))
-    showHeat(hot ? Array.from({ length: shards }, (_, at) => hot.shards[at]?.uses ?? 0) : [])
 }
 
-function showHeat(uses) {
-    const [most, all] = [Math.max(1, ...uses), uses.reduce((sum, it) => sum + it, 0)]
-    byId("heat").replaceChildren(...uses.map((count, at) => {
+// How much each shard is used of late, and waited for.
+function showHeat(shards) {
+    const sum = (of) => shards.reduce((all, it) => all + it[of], 0)
+    const [rates, all, waited] = [shards.map((it) => it.accesses_per_s), sum("accesses_per_s"), sum("lock_wait_us_per_s")]
+    const most = Math.max(1e-9, ...rates)
+    byId("heat").replaceChildren(...shards.map((it, at) => {
         const cell = document.createElement("i")
-        cell.style.opacity = 0.08 + 0.92 * (count / most)
-        cell.title = `shard ${at}: ${number.format(count)} uses`
+        cell.style.opacity = 0.08 + 0.92 * (it.accesses_per_s / most)
+        cell.title = `shard ${at}: ${number.format(Math.round(it.accesses_per_s))} accesses per second, waited for ${micros(it.lock_wait_us_per_s)} of each`
         return cell
     }))
-    const said = all ? `${uses.length} shards; the busiest, ${uses.indexOf(most)}, has ${Math.round((100 * most) / all)} % of ${number.format(all)} uses of keys` : ""
+    const said = all >= 1 ? `${rates.length} shards; the busiest, ${rates.indexOf(most)}, has ${Math.round((100 * most) / all)} % of ${number.format(Math.round(all))} accesses `
+        + `to keys per second; locks are waited for ${micros(waited)} of each second` : ""
     byId("heat").setAttribute("aria-label", said || "no shards yet")
     byId("heated").textContent = said
 }
@@ -200,10 +203,10 @@ byId("track").addEventListener("click", async () => {
 
 async function look() {
     try {
-        const [info, metrics, clients, slow, hot] = await Promise.all(["info", "metrics", "clients", "slowlog", "hotkeys"].map(read))
-        const figures = await info.json()
-        show(figures, await metrics.text(), await clients.json(), await slow.json())
-        showHot(await hot.json(), figures.server.varve_shards)
+        const [info, metrics, clients, slow, hot, shards] = await Promise.all(["info", "metrics", "clients", "slowlog", "hotkeys", "shards"].map(read))
+        show(await info.json(), await metrics.text(), await clients.json(), await slow.json())
+        showHot(await hot.json())
+        showHeat(await shards.json())
         byId("trouble").textContent = ""
         byId("login").hidden = true
     } catch (error) {

@@ -21,6 +21,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/clients", get(state::clients))
         .route("/slowlog", get(state::slow))
         .route("/hotkeys", get(state::hot))
+        .route("/shards", get(state::shards))
         .route(COMMAND_PATH, post(command::command))
         .layer(DefaultBodyLimit::max(command::BODY_MAX))
         .layer(axum::middleware::from_fn_with_state(admin.clone(), access::guard))

@@ -7,6 +7,7 @@ use engine::clients::describe;
 use engine::config::lookup;
 use engine::observe::figures::{Line, Value as Figure};
 use engine::observe::hot_keys::{Hot, Spent};
+use engine::observe::shards::Used;
 use engine::observe::{self, SECTIONS};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -109,6 +110,20 @@ pub async fn hot(State(admin): State<Arc<Admin>>) -> Json<Value> {
         })
     });
     Json(shown.into())
+}
+
+/// `/shards`: of every shard, how much it is used and waited for.
+pub async fn shards(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    let engine = &admin.engine;
+    let shown = |it: Used| {
+        json!({
+            "accesses": it.load.accesses, "accesses_per_s": it.accesses_per_s,
+            "lock_waits": it.load.lock_waits, "lock_wait_us": it.load.lock_wait_ns / 1000,
+            "lock_wait_us_per_s": it.wait_ns_per_s / 1000.0,
+        })
+    };
+    let all = engine.observe.shards.all(&*engine.backend);
+    all.into_iter().map(shown).collect::<Vec<_>>().into_json()
 }
 
 /// A list as an answer.

@@ -1,6 +1,7 @@
 //! [`Backend`]: the interface of every storage.
 
 use crate::journal::Position;
+use crate::load::ShardLoad;
 use crate::tx::{Db, Tx};
 use crate::{Result, rdb};
 use smallvec::SmallVec;
@@ -284,6 +285,12 @@ pub trait Backend: Send + Sync {
     /// will wait from others. A backend that does not know returns false.
     fn is_contended(&self, _locks: Locks<'_>) -> bool {
         false
+    }
+
+    /// How much a shard is used. Takes no lock; accesses may be those of the last call of
+    /// [`Backend::maintain`] for it.
+    fn shard_load(&self, _shard: u32) -> ShardLoad {
+        ShardLoad::default()
     }
 
     /// Reports whether a script is running that may hold its shards for long. While it does,

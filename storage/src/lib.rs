@@ -19,7 +19,7 @@
 //! | [`journal`] | [`Journal`], [`Position`]: streams of effects |
 //! | [`error`] | [`Error`]: why a storage refused |
 //! | [`bulk_load`] | [`BulkLoad`]: the entries of a file, stored on all cores |
-//! | [`busy`], [`hiding`], [`random`] | what several backends need: waiting for a long script, fields that have expired, numbers from a seed |
+//! | [`busy`], [`hiding`], [`load`], [`random`] | what several backends need: waiting for a long script, fields that have expired, how much shards are used, numbers from a seed |
 //! | [`testing`] | the conformance suites that every backend and every journal runs |
 //!
 //! Behind the traits, in folders below this crate's:
@@ -37,6 +37,7 @@ pub mod busy;
 pub mod error;
 pub mod hiding;
 pub mod journal;
+pub mod load;
 pub mod random;
 pub mod stream;
 pub mod testing;

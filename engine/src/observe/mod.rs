@@ -11,6 +11,7 @@
 //! | [`figures`] | what a row of figures is, and how `INFO` writes it |
 //! | `row`, `rows` | how rows are made, and all of them |
 //! | [`stats`], [`rates`] | what is counted, and how much of it happens per second |
+//! | [`shards`] | how much each shard is used and waited for |
 //! | [`slowlog`], [`latency`] | commands and moments that took long |
 //! | [`hot_keys`] | keys and shards on which most is spent |
 //! | `stages` | where the time of a turn goes |
@@ -22,6 +23,7 @@ pub mod latency;
 pub mod rates;
 mod row;
 mod rows;
+pub mod shards;
 pub mod slowlog;
 pub(crate) mod stages;
 pub mod stats;
@@ -33,6 +35,7 @@ pub use rows::{SECTIONS, Section, clients_memory};
 use hot_keys::HotKeys;
 use latency::LatencyMonitor;
 use rates::Rates;
+use shards::Shards;
 use slowlog::SlowLog;
 use stats::Stats;
 use std::sync::Arc;
@@ -49,6 +52,8 @@ pub struct Observe {
     pub latency: Arc<LatencyMonitor>,
     /// Rates per second.
     pub rates: Rates,
+    /// The load of shards.
+    pub shards: Shards,
 }
 
 impl Observe {
@@ -60,6 +65,7 @@ impl Observe {
             hot_keys: HotKeys::default(),
             latency: Arc::default(),
             rates: Rates::default(),
+            shards: Shards::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use storage::load::ShardLoad;
 use storage::stream::Stream;
 use storage::types::{Hash, List, Set, SortedSet};
 use storage::{
@@ -60,6 +61,10 @@ impl Backend for Spy {
         body: &mut dyn FnMut(&mut dyn Tx),
     ) -> Result<()> {
         self.backend.transact(locks, now_ms, &mut |tx| body(&mut SpyTx { tx, spy: self }))
+    }
+
+    fn shard_load(&self, shard: u32) -> ShardLoad {
+        self.backend.shard_load(shard)
     }
 
     fn len(&self, db: Db) -> u64 {

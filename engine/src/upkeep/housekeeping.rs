@@ -74,6 +74,7 @@ impl Engine {
         self.end_close_look(now);
         more |= self.gate() & (Gate::CROWDED | Gate::OVER_MEMORY) == Gate::CROWDED;
         self.observe.rates.sample(&self.observe.stats, now);
+        self.observe.shards.sample(&*self.backend, now);
         more
     }
 

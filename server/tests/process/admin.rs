@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
-use storage::testing::until;
+use storage::testing::{until, until_some};
 
 /// The answer to a request: the status code and the body.
 fn ask(port: u16, path: &str, headers: &str) -> (u16, String) {
@@ -52,6 +52,43 @@ fn metrics_move_under_load() {
     assert_eq!(metric(port, all), 10.0);
     assert!(metric(port, "varve_net_input_bytes_total") > 0.0);
     assert_eq!(metric(port, "varve_connected_clients"), 1.0);
+}
+
+/// While a script has a key, others wait for its shard.
+#[test]
+fn the_load_of_shards_and_the_time_waited_for_them_are_metrics() {
+    const SLOW: &str =
+        "local e = os.clock() + 0.02 while os.clock() < e do redis.call('GET', KEYS[1]) end";
+    let (_folder, varve, port) = with_admin(&["--shards", "64", "--threads", "2"]);
+    let mut client = varve.connect();
+    redis::cmd("SET").arg("hot").arg("v").exec(&mut client).unwrap();
+    let shards = || {
+        let all = serde_json::from_str::<Vec<serde_json::Value>>(&ask(port, "/shards", LOCAL).1);
+        all.expect("a list in JSON")
+    };
+    let of = |shard: &serde_json::Value, what: &str| shard[what].as_f64().expect("a number");
+    let hot = until_some("the key's shard was waited for", || {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut own = varve.connect();
+                    redis::cmd("EVAL").arg(SLOW).arg(1).arg("hot").exec(&mut own).unwrap();
+                });
+            }
+        });
+        shards().iter().position(|it| of(it, "accesses") > 0.0 && of(it, "lock_wait_us") > 0.0)
+    });
+    until("the load is known", || of(&shards()[hot], "accesses_per_s") > 0.0);
+    assert_eq!(shards().len(), 64);
+    assert!(metric(port, "varve_shards_lock_waits_total") > 0.0);
+    assert!(metric(port, "varve_shards_lock_wait_seconds_total") > 0.0);
+    assert!(metric(port, "varve_shards_accesses_per_sec{quantile=\"1\"}") > 0.0);
+    assert_eq!(metric(port, "varve_shards_accesses_per_sec{quantile=\"0.9\"}"), 0.0);
+    let name = format!("varve_shard_accesses_total{{shard=\"{hot}\"}}");
+    assert_eq!(metric(port, &name), metric(port, "varve_shards_accesses_total"));
+    let (_, text) = ask(port, "/metrics", LOCAL);
+    let shown = text.matches("varve_shard_accesses_total{").count();
+    assert!((8..=16).contains(&shown), "{shown} of 64 shards");
 }
 
 #[test]

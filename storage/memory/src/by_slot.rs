@@ -9,6 +9,7 @@ use super::MemoryBackend;
 use std::ops::Range;
 use std::sync::Arc;
 use storage::backend::{HeldUp, LazilyFreed, SLOTS};
+use storage::load::ShardLoad;
 use storage::tx::{Db, Tx};
 use storage::{Backend, BackendStats, EncodingLimits, Locks, Result, Snapshot, rdb};
 
@@ -80,6 +81,10 @@ impl Backend for BySlot {
 
     fn is_contended(&self, locks: Locks<'_>) -> bool {
         self.inner.is_contended(locks)
+    }
+
+    fn shard_load(&self, shard: u32) -> ShardLoad {
+        self.inner.shard_load(shard)
     }
 
     fn len(&self, db: Db) -> u64 {

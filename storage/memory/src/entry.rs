@@ -470,6 +470,25 @@ impl Default for Frequency {
     }
 }
 
+/// From one random number of the access counters to the next: 2^64 divided by the golden ratio, an odd number.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The number that `STEP` must be multiplied by to give 1, modulo 2^64: each round doubles the bits that are right.
+const STEP_INVERSE: u64 = {
+    let mut inverse = STEP;
+    let mut bits = 3;
+    while bits < u64::BITS {
+        inverse = inverse.wrapping_mul(2_u64.wrapping_sub(STEP.wrapping_mul(inverse)));
+        bits *= 2;
+    }
+    inverse
+};
+
+/// How many numbers were drawn between two of the access counters' random numbers.
+pub fn numbers_between(began: u64, now: u64) -> u64 {
+    now.wrapping_sub(began).wrapping_mul(STEP_INVERSE)
+}
+
 impl Frequency {
     /// Sets both.
     pub fn set(&self, log_factor: u32, decay_min: u32) {
@@ -481,7 +500,7 @@ impl Frequency {
     #[inline(always)]
     fn grows(&self, freq: u64, random: &mut u64) -> bool {
         // A Weyl sequence: quality does not matter here, a nanosecond does.
-        *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        *random = random.wrapping_add(STEP);
         let factor = u64::from(self.log_factor.load(Ordering::Relaxed));
         let odds = (freq.saturating_sub(FREQ_INIT) * factor + 1).min(1 << 31);
         (*random >> 32) * odds < 1 << 32

@@ -4,7 +4,7 @@
 //! bounded steps, a snapshot is taken while writes go on, and reading and overwriting a string
 //! allocate nothing.
 //!
-//! The crate knows nothing of other backends, files and the clock.
+//! The crate knows nothing of other backends and files, and reads the clock only to say how long a lock was waited for.
 //!
 //! ```text
 //! MemoryBackend ── Shard (lock) ── Database ── Table ── Directory ── segments ── buckets ── Entry
@@ -72,6 +72,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 use storage::backend::{HeldUp, LazilyFreed};
 use storage::busy::Busy;
+use storage::load::ShardLoad;
 use storage::tx::{Db, Key, Tx};
 use storage::{Backend, BackendStats, EncodingLimits, Locks, Result, Snapshot, rdb};
 use tx::MemoryTx;
@@ -296,6 +297,10 @@ impl Backend for MemoryBackend {
         locks.any(self.shard_count(), |number| self.shard(number).state.is_locked())
     }
 
+    fn shard_load(&self, shard: u32) -> ShardLoad {
+        self.shard(shard).load.read()
+    }
+
     fn len(&self, db: Db) -> u64 {
         self.sum(db, 0..self.shards(), |sizes| &sizes.keys)
     }
@@ -316,8 +321,11 @@ impl Backend for MemoryBackend {
     fn maintain(&self, shard: u32) -> bool {
         // Segments retired lately go back to the allocator even when nothing else happens.
         crossbeam_epoch::pin().flush();
+        let shard = self.shard(shard);
         // A script may have the shard for long; there are others to look after.
-        self.shard(shard).state.try_lock().is_some_and(|mut state| state.sweep())
+        let Some(mut state) = shard.state.try_lock() else { return false };
+        shard.publish_accesses(&state);
+        state.sweep()
     }
 
     fn snapshot(self: Arc<Self>, at_cut: &mut dyn FnMut()) -> Result<Box<dyn Snapshot>> {

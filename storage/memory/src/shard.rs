@@ -1,7 +1,7 @@
 //! One shard: the tables of its databases behind one lock, and the state that they share.
 
 use super::directory::{Directory, Pool, Slot, Source};
-use super::entry::Entry;
+use super::entry::{Entry, numbers_between};
 use super::garbage::{Freed, Garbage};
 use super::hashing::Hasher;
 use super::prefetch;
@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::time::Duration;
 use storage::journal::Positions;
+use storage::load::Load;
 use storage::random::mix;
 use storage::tx::Db;
 use storage::{EncodingLimits, Key};
@@ -31,6 +32,10 @@ pub struct Shard {
     /// Each database's sizes at the end of the last transaction. They are read without the lock,
     /// because the reader may be inside a transaction that holds it.
     sizes: Box<[Sizes]>,
+    /// How much the shard is used; elsewhere, because it is written while others read this line.
+    pub load: Box<Load>,
+    /// Where the access counters' random numbers began.
+    random_began: u64,
     /// Everything that needs the lock.
     pub state: OwnLine<Mutex<State>>,
 }
@@ -354,12 +359,15 @@ impl Shard {
             epoch: false,
             saving: None,
         };
+        let random_began = mix(u64::from(number));
         Shard {
             roots: (0..databases).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
             sizes: (0..databases).map(|_| Sizes::default()).collect(),
+            load: Box::default(),
+            random_began,
             state: OwnLine(Mutex::new(State {
                 spaces: (0..databases).map(|_| None).collect(),
-                random: mix(u64::from(number)),
+                random: random_began,
                 common: Box::new(common),
             })),
         }
@@ -378,13 +386,23 @@ impl Shard {
     #[cold]
     #[inline(never)]
     fn wait(&self, patience: Duration) -> Option<MutexGuard<'_, State>> {
-        for spin in 0..SPINS {
-            (0..PAUSES_FIRST << spin).for_each(|_| spin_loop());
-            if let Some(state) = self.state.try_lock() {
-                return Some(state);
+        let state = self.load.waiting(|| {
+            for spin in 0..SPINS {
+                (0..PAUSES_FIRST << spin).for_each(|_| spin_loop());
+                if let Some(state) = self.state.try_lock() {
+                    return Some(state);
+                }
             }
-        }
-        self.state.try_lock_for(patience)
+            self.state.try_lock_for(patience)
+        })?;
+        // `maintain` may seldom find the shard free.
+        self.publish_accesses(&state);
+        Some(state)
+    }
+
+    /// Publishes the number of accesses so far. Nobody counts them: each takes one random number.
+    pub fn publish_accesses(&self, state: &State) {
+        self.load.set_accesses(numbers_between(self.random_began, state.random));
     }
 
     /// Publishes the current directory of a database, for prefetching. The caller holds the lock.

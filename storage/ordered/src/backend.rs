@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use storage::busy::Busy;
 use storage::journal::Positions;
+use storage::load::Load;
 use storage::{Db, EncodingLimits, Error, Locks, Result};
 
 /// The number of versions that are reserved on disk at a time.
@@ -37,6 +38,8 @@ pub struct OrderedBackend {
     pub(super) shard_shift: u32,
     pub(super) shards: Vec<Mutex<Shard>>,
     pub(super) counts: Vec<ShardCounts>,
+    /// How much each shard is used.
+    pub(super) loads: Vec<Load>,
     /// The physical database of each logical one; changes only while all shards are locked.
     pub(super) physical: Vec<AtomicU32>,
     pub(super) next_physical: AtomicU32,
@@ -176,13 +179,18 @@ impl OrderedBackend {
     /// Locks shards. Returns `None` if one could not be locked for a while, for example because a
     /// script holds it, so that the others are not kept from other transactions meanwhile.
     pub(super) fn try_lock(&self, locks: Locks<'_>) -> Option<Guards<'_>> {
-        let one = |shard: u32| Some((shard, self.shards[shard as usize].try_lock_for(PATIENCE)?));
+        let one = |shard: u32| Some((shard, self.lock_one(shard)?));
         match locks {
             Locks::None => Some(SmallVec::new()),
             Locks::One(shard) => Some(SmallVec::from_iter([one(shard)?])),
             Locks::Many(shards) => shards.iter().map(|&shard| one(shard)).collect(),
             Locks::All => (0..self.shards.len() as u32).map(one).collect(),
         }
+    }
+
+    fn lock_one(&self, number: u32) -> Option<MutexGuard<'_, Shard>> {
+        let (shard, load) = (&self.shards[number as usize], &self.loads[number as usize]);
+        shard.try_lock().or_else(|| load.waiting(|| shard.try_lock_for(PATIENCE)))
     }
 
     /// Writes a batch while its shards are locked. For a running snapshot, first saves the records

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use storage::backend::HeldUp;
+use storage::load::ShardLoad;
 use storage::{
     Backend, BackendStats, Db, EncodingLimits, Error, Key, Locks, Position, Result, Snapshot, Tx,
     rdb,
@@ -66,6 +67,10 @@ impl Backend for OrderedBackend {
 
     fn is_contended(&self, locks: Locks<'_>) -> bool {
         locks.any(self.shard_count(), |shard| self.shards[shard as usize].is_locked())
+    }
+
+    fn shard_load(&self, shard: u32) -> ShardLoad {
+        self.loads[shard as usize].read()
     }
 
     fn len(&self, db: Db) -> u64 {

@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use storage::busy::Busy;
 use storage::journal::Positions;
+use storage::load::Load;
 use storage::{Backend, Error, Position, Result};
 
 // Records of `keys::SYSTEM`, beside those that others name, too.
@@ -73,6 +74,7 @@ impl OrderedBackend {
             seed,
             shard_shift: 64 - shards.trailing_zeros(),
             shards: last.into_iter().map(|last| Mutex::new(Shard::new(last))).collect(),
+            loads: (0..shards).map(|_| Load::default()).collect(),
             counts: (0..shards).map(|_| ShardCounts::new(map.physical.len())).collect(),
             physical: map.physical.iter().map(|&physical| AtomicU32::new(physical)).collect(),
             next_physical: AtomicU32::new(map.next),

@@ -467,6 +467,7 @@ impl<'b> OrderedTx<'b> {
         let now_ms = self.now_ms;
         if let Some(shard) = self.held(place.shard) {
             shard.touch(place.hash, now_ms);
+            self.backend.loads[place.shard as usize].accessed();
         }
     }
 

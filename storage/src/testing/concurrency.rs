@@ -1,7 +1,8 @@
 //! Threads, and the promise that a transaction is atomic and isolated.
 
-use super::{NOW, Raise, Store};
+use super::{NOW, Raise, Store, until};
 use crate::Locks;
+use crate::load::ShardLoad;
 use crate::tx::{Key, Left, NewExpiry, Open, Tx};
 use crate::types::End;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -176,4 +177,29 @@ pub fn a_panic_releases_locks_and_tells_what_stays(store: &Store) {
     // No lock is held.
     store.with_all(|tx| tx.clear(0)).unwrap();
     assert_eq!(store.backend.len(0), 0);
+}
+
+pub fn the_load_of_shards_is_counted(store: &Store) {
+    let (first, second) = store.names_in_two_shards();
+    let (key, shard) = (store.key(&first), store.backend.shard_of(store.key(&first).hash));
+    let load = || {
+        store.backend.maintain(shard);
+        store.backend.shard_load(shard)
+    };
+    assert_eq!(load(), ShardLoad::default());
+    store.set(&first, b"v");
+    let before = load();
+    assert!(before.accesses <= 1, "to make a key may count: {before:?}");
+    (0..7).for_each(|_| assert!(store.get(&first).is_some()));
+    assert_eq!(load(), ShardLoad { accesses: before.accesses + 7, ..before });
+    thread::scope(|scope| {
+        store.with(&[key], |_| {
+            scope.spawn(|| store.with(&[key], |tx| assert!(tx.touch(&key).unwrap())));
+            until("it is waited for", || store.backend.shard_load(shard).lock_waits > 0);
+        });
+    });
+    assert!(load().lock_wait_ns > 0);
+    assert_eq!(load().accesses, before.accesses + 8);
+    let other = store.backend.shard_of(store.key(&second).hash);
+    assert!(other == shard || store.backend.shard_load(other) == ShardLoad::default());
 }

@@ -87,7 +87,7 @@ macro_rules! __storage_suite {
             model: random_operations_agree_with_a_map;
             concurrency: increments_are_not_lost, transfers_keep_the_sum,
                 transactions_are_seen_whole, locking_everything_excludes_everyone,
-                a_panic_releases_locks_and_tells_what_stays;
+                a_panic_releases_locks_and_tells_what_stays, the_load_of_shards_is_counted;
             snapshots: a_snapshot_holds_everything, a_snapshot_is_of_one_moment,
                 sums_agree_in_a_snapshot, clearing_during_a_snapshot, one_snapshot_after_another,
                 an_abandoned_snapshot_leaves_no_trace;

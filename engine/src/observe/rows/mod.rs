@@ -6,6 +6,7 @@ mod memory;
 mod persistence;
 mod replication;
 mod server;
+mod shards;
 mod stats;
 
 use super::row::{Row, count, level, shown};
@@ -35,7 +36,7 @@ const fn on_demand(key: &'static str, title: &'static str, rows: &'static [Row])
     Section { key, title, by_default: false, rows }
 }
 
-/// Every section, in Redis's order; the last two are ours.
+/// Every section, in Redis's order; the last three are ours.
 pub const SECTIONS: &[Section] = &[
     section("server", "Server", server::ROWS),
     section("clients", "Clients", clients::ROWS),
@@ -52,6 +53,7 @@ pub const SECTIONS: &[Section] = &[
     section("keyspace", "Keyspace", server::KEYSPACE),
     section("breakers", "Breakers", BREAKERS),
     on_demand("trace", "Trace", calls::STAGES),
+    on_demand("shards", "Shards", shards::ROWS),
 ];
 
 const CLUSTER: &[Row] = &[shown("cluster_enabled", |r| u64::from(r.engine.is_in_cluster()).into())];
