@@ -16,6 +16,8 @@ if "$bin/kubernetes-validate" --strict --quiet "$folder/wrong.yaml" >/dev/null 2
 "$bin/python" - "$folder" <<'PYTHON'
 import sys, yaml
 folder = sys.argv[1]
+monitors = {monitor["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"]: monitor["spec"]
+            for monitor in yaml.safe_load_all(open("deploy/kubernetes/monitor.yaml"))}
 for name in ("varve", "cluster"):
     documents = yaml.safe_load_all(open(f"deploy/kubernetes/{name}.yaml"))
     documents = list(documents)
@@ -23,8 +25,15 @@ for name in ("varve", "cluster"):
     (pods,) = [document["spec"]["template"]["spec"] for document in documents if document["kind"] == "StatefulSet"]
     mounted = [volume["configMap"]["name"] for volume in pods["volumes"] if "configMap" in volume]
     assert mounted == [config["metadata"]["name"]], f"{name}: {mounted} is mounted"
+    # Who is monitored: a service with the labels that are looked for, its port, and the secret that the pods have.
+    (pods_service,) = [document for document in documents if document["kind"] == "Service" and "component" in str(document["metadata"])]
+    labels, monitor = pods_service["metadata"]["labels"], monitors.pop(pods_service["metadata"]["labels"]["app.kubernetes.io/name"])
+    assert monitor["selector"]["matchLabels"] == labels and monitor["jobLabel"] == "app.kubernetes.io/name", f"{name}: {labels}"
+    (endpoint,) = monitor["endpoints"]
+    assert endpoint["port"] in [port["name"] for port in pods_service["spec"]["ports"]], f"{name}: {endpoint}"
+    secrets = {volume["secret"]["secretName"] for volume in pods["volumes"] if "secret" in volume}
+    assert endpoint["authorization"]["credentials"]["name"] in secrets, f"{name}: {secrets}"
     open(f"{folder}/{name}.toml", "w").write(config["data"]["varve.toml"])
-yaml.safe_load(open("deploy/kubernetes/monitor.yaml"))
 PYTHON
 echo token >"$folder/token"
 for name in varve cluster; do

@@ -110,6 +110,11 @@ function list(id, pairs) {
     }))
 }
 
+function group(it) {
+    const role = it.leads ? "leads" : it.has_leader ? "follows" : "no leader"
+    return `${role}, term ${it.term}, applied ${it.applied_index} of ${it.log_index}`
+}
+
 let before
 function show(info, metrics, clients, slow) {
     const { server, memory, stats, persistence, replication, cluster } = info
@@ -134,7 +139,7 @@ function show(info, metrics, clients, slow) {
     ])
     const linked = replication.role === "slave" ? [["master", `${replication.master_host}:${replication.master_port}`], ["link", replication.master_link_status]] : []
     list("peers", [["role", replication.role], ...linked, ["replicas", replication.connected_slaves], ["offset", replication.master_repl_offset],
-        ...Object.entries(cluster).map(([name, value]) => [name.replace(/^(varve_)?cluster_/, "cluster: "), value])])
+        ...Object.entries(cluster).map(([name, value]) => [name.replace(/^cluster_/, "cluster: ").replaceAll("_", " "), typeof value === "object" ? group(value) : value])])
     showCommands(info, before ? Math.max(0.001, (at - before.at) / 1000) : 1)
     table("clients", [["id", "number"], ["address", ""], ["name", ""], ["user", ""], ["last command", ""], ["idle s", "number"], ["memory", "number"]],
         clients.map((it) => [it.id, it.addr, it.name, it.user, it.cmd, it.idle, bytes(Number(it["tot-mem"]))]))

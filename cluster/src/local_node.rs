@@ -7,7 +7,7 @@ use crate::links::Links;
 use crate::transport::{Event, Inbox};
 use crate::wire::Peer;
 use consensus::{GroupId, Membership, NodeId};
-use engine::cluster::{Cluster, NodeView, Role, Route, Topology};
+use engine::cluster::{Cluster, GroupView, NodeView, Role, Route, Topology};
 use engine::session::SessionState;
 use member::{Groups, Member};
 use parking_lot::Mutex;
@@ -47,6 +47,21 @@ fn lead(node: &mut NodeView, slots: Range<u16>) {
     match node.slots.last_mut() {
         Some((_, last)) if *last + 1 == slots.start => *last = slots.end - 1,
         _ => node.slots.push((slots.start, slots.end - 1)),
+    }
+}
+
+fn group_view(member: &Member) -> GroupView {
+    let has_leader = member.leader().is_some();
+    let group = member.group();
+    let status = group.status();
+    GroupView {
+        id: member.group_id() as u16,
+        has_leader,
+        leads: status.role == consensus::Role::Leader,
+        term: status.term,
+        last: status.last,
+        committed: status.commit,
+        applied: group.applied().0,
     }
 }
 
@@ -268,6 +283,7 @@ impl Cluster for LocalNode {
             is_ok: is_founded && members.iter().all(|member| member.leader().is_some()),
             slots_ok: members.iter().map(of_group).sum(),
             nodes: nodes.into_iter().map(|(_, node)| node).collect(),
+            groups: members.iter().map(|member| group_view(member)).collect(),
             voters,
             epoch,
             sent: counts.sent.get(),

@@ -187,11 +187,32 @@ pub struct NodeView {
     pub offset: u64,
 }
 
+/// A group of nodes that agree on the writes to some of the slots, as this server knows it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GroupView {
+    /// The number of the group.
+    pub id: u16,
+    /// Whether it is known who leads.
+    pub has_leader: bool,
+    /// Whether this server leads.
+    pub leads: bool,
+    /// The latest term.
+    pub term: u64,
+    /// The index of the last entry of the log here.
+    pub last: u64,
+    /// The index of the last entry known to be committed.
+    pub committed: u64,
+    /// The index of the last entry that is applied here.
+    pub applied: u64,
+}
+
 /// The cluster as this server knows it.
 #[derive(Clone, Debug, Default)]
 pub struct Topology {
     /// All nodes, in ascending order of their identities.
     pub nodes: Vec<NodeView>,
+    /// All groups, in ascending order of their numbers.
+    pub groups: Vec<GroupView>,
     /// Whether every slot is led by some node.
     pub is_ok: bool,
     /// The number of slots that are led by some node.
@@ -212,6 +233,11 @@ pub struct Topology {
 }
 
 impl Topology {
+    /// The state as `CLUSTER INFO` has it: `ok`, or `fail` while some slot is led by no node.
+    pub fn state(&self) -> &'static str {
+        if self.is_ok { "ok" } else { "fail" }
+    }
+
     /// This server.
     pub fn me(&self) -> Option<&NodeView> {
         self.nodes.iter().find(|node| node.is_me)

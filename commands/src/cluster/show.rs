@@ -93,7 +93,7 @@ pub(super) fn info(cx: &mut Cx<'_>) -> Outcome {
         // Into a string it cannot fail.
         let _ = write!(text, "{name}:{value}\r\n");
     };
-    line("cluster_state", &if topology.is_ok { "ok" } else { "fail" });
+    line("cluster_state", &topology.state());
     line("cluster_slots_assigned", &slots);
     line("cluster_slots_ok", &ok);
     line("cluster_slots_pfail", &0);

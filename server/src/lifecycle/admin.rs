@@ -7,6 +7,7 @@ use admin::serving::Serving;
 use admin::{Access, Admin, Check, router};
 use async_trait::async_trait;
 use engine::Engine;
+use engine::cluster::Cluster;
 use engine::config::Id;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -35,10 +36,30 @@ pub(super) fn start(
     let listener = TcpListener::bind(address).map_err(failed)?;
     let mut checks = gates(engine);
     checks.push(Box::new(Disk(process.persistence.dir().to_owned(), Arc::default())));
+    checks.push(Box::new(Quorum(engine.clone())));
     let admin = Admin { engine: engine.clone(), clock: process.clock, checks, access };
     let serving = Serving::start(listener, router(admin)).map_err(failed)?;
     tracing::info!(%address, "the admin port is open");
     Ok(Some(serving))
+}
+
+/// Checks that every slot of the cluster is led by a node that this one reaches. A server without a cluster passes.
+struct Quorum(Arc<Engine>);
+
+#[async_trait]
+impl Check for Quorum {
+    fn name(&self) -> &'static str {
+        "quorum"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let topology = self.0.cluster().map(Cluster::topology);
+        match topology {
+            Some(topology) if topology.voters == 0 => Err("no cluster is formed".into()),
+            Some(topology) if !topology.is_ok => Err("nobody is known to lead all slots".into()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Checks that the data folder can be written. Only one thread tries at a time, so that a disk that

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use storage::testing::{until, until_some};
 
 /// The answer to a request: the status code and the body.
-fn ask(port: u16, path: &str, headers: &str) -> (u16, String) {
+pub fn ask(port: u16, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the port is open");
     let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).unwrap();
@@ -18,9 +18,9 @@ fn ask(port: u16, path: &str, headers: &str) -> (u16, String) {
     (head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status"), body.to_owned())
 }
 
-const LOCAL: &str = "Host: localhost\r\n";
+pub const LOCAL: &str = "Host: localhost\r\n";
 
-fn metric(port: u16, name: &str) -> f64 {
+pub fn metric(port: u16, name: &str) -> f64 {
     let (_, text) = ask(port, "/metrics", LOCAL);
     let line =
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
@@ -91,15 +91,20 @@ fn the_load_of_shards_and_the_time_waited_for_them_are_metrics() {
     assert!((8..=16).contains(&shown), "{shown} of 64 shards");
 }
 
+/// The names of the metrics that a server tells.
+fn told(port: u16) -> BTreeSet<String> {
+    let (_, text) = ask(port, "/metrics", LOCAL);
+    let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    names.map(str::to_owned).collect()
+}
+
 #[test]
 fn metrics_are_those_of_the_document() {
     let (_folder, varve, port) = with_admin(&[]);
     let mut client = varve.connect();
     redis::cmd("SET").arg("k").arg("v").exec(&mut client).unwrap();
     redis::cmd("LPUSH").arg("k").arg("v").exec(&mut client).unwrap_err();
-    let (_, text) = ask(port, "/metrics", LOCAL);
-    let told = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
-    let told: BTreeSet<&str> = told.collect();
+    let told = told(port);
     let document = include_str!("../../../docs/metrics.md");
     let rows = document
         .lines()
@@ -109,12 +114,10 @@ fn metrics_are_those_of_the_document() {
     let name = |row: &str| row.split('`').next().unwrap_or_default().to_owned();
     let (always, sometimes): (BTreeSet<_>, BTreeSet<_>) =
         (always.into_iter().map(name).collect(), sometimes.into_iter().map(name).collect());
-    let missing: Vec<_> = always.iter().filter(|name| !told.contains(name.as_str())).collect();
+    let missing: Vec<_> = always.difference(&told).collect();
     assert!(missing.is_empty(), "documented, and not told: {missing:?}");
-    let unknown: Vec<_> = told
-        .iter()
-        .filter(|name| !always.contains(**name) && !sometimes.contains(**name))
-        .collect();
+    let unknown: Vec<_> =
+        told.iter().filter(|name| !always.contains(*name) && !sometimes.contains(*name)).collect();
     assert!(unknown.is_empty(), "told, and not documented: {unknown:?}");
 }
 

@@ -1,5 +1,6 @@
 //! Three servers that agree on every write: founded, killed, restarted, outvoted.
 
+use crate::admin::{LOCAL, metric};
 use crate::support::{Ended, Varve, command, connect, folder, free_port, run};
 use crate::tls::Authority;
 use redis::{Connection, RedisResult};
@@ -207,6 +208,31 @@ fn a_minority_serves_nothing_and_says_so() {
     let again = leader(&nodes);
     let value: String = until_some("it is served again", || nodes[again].ask(&["GET", "key"]).ok());
     assert!(value == "1" || value == "2", "{value}");
+}
+
+#[test]
+fn who_has_no_quorum_is_not_ready() {
+    let admin = free_port();
+    let health = || crate::admin::ask(admin, "/health/ready", LOCAL);
+    let alone = TestNode::with(ELECTION_MS, |_| ["--admin-port".into(), admin.to_string()].into());
+    assert!(health().1.contains("\"quorum\":\"no cluster is formed\""), "{}", health().1);
+    drop(alone);
+    let mut nodes = three_of(ELECTION_MS, &["--admin-port", &admin.to_string()]);
+    until("it is ready", || health().0 == 200);
+    let metric = |name: &str| metric(admin, &format!("varve_cluster_{name}"));
+    assert_eq!([metric("ok"), metric("voters"), metric("failed_nodes")], [1.0, 3.0, 0.0]);
+    let applied = metric("group_applied_index{group=\"1\"}");
+    run_by_leader::<()>(&nodes, &["SET", "key", "1"]);
+    until("it is counted", || metric("group_applied_index{group=\"1\"}") > applied);
+    nodes[1..].iter_mut().for_each(TestNode::kill);
+    until("it is not ready", || {
+        let (code, body) = health();
+        code == 503 && body.contains("nobody is known to lead all slots")
+    });
+    assert_eq!([metric("ok"), metric("group_has_leader{group=\"1\"}")], [0.0, 0.0]);
+    until("the others are missed", || metric("failed_nodes") == 2.0);
+    nodes[1].restart();
+    until("it is ready again", || health().0 == 200);
 }
 
 #[test]

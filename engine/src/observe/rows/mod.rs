@@ -2,6 +2,7 @@
 
 mod calls;
 mod clients;
+mod cluster;
 mod memory;
 mod persistence;
 mod replication;
@@ -9,7 +10,7 @@ mod server;
 mod shards;
 mod stats;
 
-use super::row::{Row, count, level, shown};
+use super::row::{Row, count, level};
 use crate::observe::figures::{Family, Unit, Value, counter, gauge, note};
 use crate::peers::breaker::State;
 use crate::peers::breakers::Shown;
@@ -49,14 +50,12 @@ pub const SECTIONS: &[Section] = &[
     on_demand("commandstats", "Commandstats", calls::COMMANDS),
     section("errorstats", "Errorstats", calls::ERRORS),
     on_demand("latencystats", "Latencystats", calls::TIMES),
-    section("cluster", "Cluster", CLUSTER),
+    section("cluster", "Cluster", cluster::ROWS),
     section("keyspace", "Keyspace", server::KEYSPACE),
     section("breakers", "Breakers", BREAKERS),
     on_demand("trace", "Trace", calls::STAGES),
     on_demand("shards", "Shards", shards::ROWS),
 ];
-
-const CLUSTER: &[Row] = &[shown("cluster_enabled", |r| u64::from(r.engine.is_in_cluster()).into())];
 
 const BREAKER: Family = Family {
     name: "breaker_",
