@@ -12,6 +12,16 @@ use std::sync::Arc;
 /// The largest configuration file, in bytes; a larger one is refused.
 const FILE_MAX: u64 = 64 << 20;
 
+/// Lines of a redis.conf that stop the start, because what they ask for would be missed, and the reasons.
+pub(super) const REFUSED: &[(&str, &str)] =
+    &[("loadmodule", "Varve does not load modules"), ("sentinel", "Varve is no Sentinel")];
+
+/// The reason why a line of this name is refused, if it is. Names with a dot are settings of modules.
+fn reason_against(name: &str) -> Option<&'static str> {
+    let name = if name.contains('.') { "loadmodule" } else { name };
+    REFUSED.iter().find(|(refused, _)| *refused == name).map(|(_, reason)| *reason)
+}
+
 /// A directive in a layer, not yet parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Setting {
@@ -117,7 +127,7 @@ fn read_text(source: impl Read) -> std::io::Result<String> {
 }
 
 /// Lines that old files may hold; Redis 7 ignores them.
-const FORGOTTEN: &[&str] =
+pub(super) const FORGOTTEN: &[&str] =
     &["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
 
 struct Layers {
@@ -171,7 +181,11 @@ impl Layers {
     fn other_line(&mut self, setting: Setting) -> Result<(), ConfigError> {
         let Setting { name, mut words, origin } = setting;
         let refuse = |reason: &str| Err(ConfigError::about(origin.clone(), &name, reason));
-        match (name.to_ascii_lowercase().as_str(), words.len()) {
+        let lower = name.to_ascii_lowercase();
+        if let Some(reason) = reason_against(&lower) {
+            return refuse(reason);
+        }
+        match (lower.as_str(), words.len()) {
             ("rename-command", 2) => {
                 let new_name = words.pop().unwrap_or_default();
                 let old_name = words.pop().unwrap_or_default();
@@ -179,13 +193,10 @@ impl Layers {
             }
             ("user", 1..) => self.loaded.users.push(words),
             ("rename-command" | "user", _) => return refuse("wrong number of arguments"),
-            ("loadmodule", _) => return refuse("Varve does not load modules"),
-            ("sentinel", _) => return refuse("Varve is no Sentinel"),
             ("include", _) => return refuse("only files in redis.conf syntax include others"),
             (forgotten, 1) if FORGOTTEN.contains(&forgotten) => {
                 self.loaded.warnings.push(format!("{origin}: '{name}' is out of use: ignored"));
             }
-            (module, _) if module.contains('.') => return refuse("Varve does not load modules"),
             _ => return Err(ConfigError::unknown(origin, &name)),
         }
         Ok(())

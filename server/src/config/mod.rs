@@ -27,6 +27,7 @@ mod layers;
 mod redis_conf;
 mod reload;
 mod rewrite;
+mod rewrite_toml;
 mod show;
 mod structured;
 #[cfg(test)]

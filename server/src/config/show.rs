@@ -2,6 +2,7 @@
 //! directives.
 
 use super::help::values;
+use super::layers::{FORGOTTEN, REFUSED};
 use super::{Loaded, quote_word};
 use engine::config::rows::SECTIONS;
 use engine::config::{ConfigStore, Directive, Effect, all};
@@ -56,8 +57,24 @@ pub fn reference() -> String {
             );
         }
     }
+    let _ = write!(text, "{FOOT}");
+    for (name, reason) in REFUSED {
+        let _ = writeln!(text, "| `{name}` | {reason}: refused, the server does not start |");
+    }
+    let forgotten = FORGOTTEN.join("`, `");
+    let _ =
+        writeln!(text, "| `{forgotten}` | out of use in Redis 7, too: ignored with a warning |");
     text
 }
+
+/// Lines of a file that are no directives with a value.
+const FOOT: &str = "\n## In files only\n
+| line | here |
+| --- | --- |
+| `include` | applied, in files in the syntax of redis.conf |
+| `user` | a user of the ACL. Applied; in TOML, YAML and JSON a list of texts, each what follows `user` in a redis.conf |
+| `rename-command` | applied |
+";
 
 const HEAD: &str = "# Configuration\n
 Made from the registry by `varve config reference`; do not edit. Layers, later ones win: defaults, a file (`varve.toml`, `.yaml`, `.json`, anything else is

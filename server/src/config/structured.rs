@@ -4,6 +4,7 @@
 //! port = 6380
 //! appendonly = true
 //! save = [[3600, 1], [300, 100]]        # or "3600 1 300 100"
+//! user = ["alice on >secret ~* +@all"]  # each as a line of redis.conf
 //! [limits]                              # headings are free
 //! maxmemory = "1gb"
 //! [client-output-buffer-limit]
@@ -97,6 +98,7 @@ fn flatten(
     let known = lookup(&key).or_else(|| lookup(&key.replace('_', "-")));
     let origin = Origin::File(path.to_owned(), line_of(&key, text));
     match (node, known) {
+        (node, None) if key == "user" => add_users(&node, &origin, settings)?,
         (Node::Table(table), None) => {
             for (key, node) in table {
                 if matches!(node, Node::Table(_)) && lookup(&key).is_none() {
@@ -117,6 +119,18 @@ fn flatten(
             let name = known.map_or(key, |(name, _)| name.to_owned());
             settings.push(Setting { name, words, origin });
         }
+    }
+    Ok(())
+}
+
+/// Adds the setting of each user: a text, or each of a list, is what follows `user` in redis.conf.
+fn add_users(node: &Node, origin: &Origin, settings: &mut Vec<Setting>) -> Result<(), ConfigError> {
+    let mut lines = Vec::new();
+    collect_words(node, false, &mut lines);
+    for line in lines {
+        let words = split_words(&line)
+            .ok_or_else(|| ConfigError::about(origin.clone(), "user", "unbalanced quotes"))?;
+        settings.push(Setting { name: "user".into(), words, origin: origin.clone() });
     }
     Ok(())
 }
@@ -209,6 +223,16 @@ client_output_buffer_limit:
         assert_eq!(settings("a.toml", toml), expected(SAME));
         assert_eq!(settings("a.YML", yaml), expected(SAME));
         assert_eq!(settings("a.json", json), expected(SAME));
+    }
+
+    #[test]
+    fn each_text_is_a_user() {
+        let path = Path::new("a.toml");
+        let settings = parse("user = ['a on >\"b c\"', 'd off']", path, Format::Toml).unwrap();
+        let words: Vec<_> = settings.iter().map(|setting| setting.words.join("|")).collect();
+        assert_eq!(words, ["a|on|>b c", "d|off"]);
+        assert!(settings.iter().all(|setting| setting.name == "user"));
+        parse("user = 'a \"'", path, Format::Toml).unwrap_err();
     }
 
     #[test]
