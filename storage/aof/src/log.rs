@@ -12,13 +12,13 @@
 use super::encode;
 use super::file::LogFile;
 use super::health::Health;
-use super::moments::{Moment, Moments};
+use super::moments::{Moment, Moments, SyncTimes};
 use super::seal::{MARK_EVERY, Seal};
 use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use storage::journal::Position;
 use storage::tx::Db;
 
@@ -170,6 +170,7 @@ pub(super) struct Log {
     delay_us: AtomicU64,
     pub health: Health,
     pub moments: Moments,
+    pub sync_times: SyncTimes,
 }
 
 impl Log {
@@ -204,6 +205,7 @@ impl Log {
             delay_us: AtomicU64::new(0),
             health: Health::default(),
             moments: Moments::default(),
+            sync_times: SyncTimes::default(),
         }
     }
 
@@ -406,7 +408,9 @@ impl Log {
             return;
         }
         self.syncing.store(true, Ordering::Relaxed);
+        let began = Instant::now();
         let synced = file.sync();
+        self.sync_times.add(began.elapsed());
         self.syncing.store(false, Ordering::Relaxed);
         match synced {
             // An earlier increment may have failed to sync while this one was synced.

@@ -1,6 +1,8 @@
-//! [`Moment`]s: operations of the log whose times are reported to an observer (`LATENCY`).
+//! [`Moment`]s: operations of the log whose times are reported to an observer (`LATENCY`); and [`SyncTimes`], which are
+//! only summed up.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Something that may take long.
@@ -48,5 +50,25 @@ impl Moments {
         let done = work();
         observer.took(what, begun.elapsed());
         done
+    }
+}
+
+/// How long syncs of the log took: calls of fdatasync(2), whoever waits for them. For statistics.
+#[derive(Debug, Default)]
+pub struct SyncTimes {
+    pub count: AtomicU64,
+    /// All of them together, microseconds.
+    pub total_us: AtomicU64,
+    /// The last, microseconds.
+    pub last_us: AtomicU64,
+}
+
+impl SyncTimes {
+    /// Adds one that took this long.
+    pub fn add(&self, took: Duration) {
+        let us = took.as_micros() as u64;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.total_us.fetch_add(us, Ordering::Relaxed);
+        self.last_us.store(us, Ordering::Relaxed);
     }
 }

@@ -29,6 +29,9 @@ impl Aof {
             ("aof_pending_rewrite", "0".into()),
             ("aof_buffer_length", log.backlog_bytes().to_string()),
             ("aof_pending_bio_fsync", u8::from(log.is_syncing()).to_string()),
+            ("aof_fsyncs", log.sync_times.count.load(Ordering::Relaxed).to_string()),
+            ("aof_fsync_usec", log.sync_times.total_us.load(Ordering::Relaxed).to_string()),
+            ("aof_last_fsync_usec", log.sync_times.last_us.load(Ordering::Relaxed).to_string()),
             ("aof_delayed_fsync", self.syncer.delayed_syncs.load(Ordering::Relaxed).to_string()),
         ]
     }

@@ -5,11 +5,14 @@ use crate::observe::figures::{Figure, Sheet, Unit, Value, counter, gauge, note};
 use crate::observe::row::{Reading, Row, level, shown, zero};
 
 /// The log's figures that are numeric metrics; its other figures are text for people.
-const OF_THE_LOG: [Figure<()>; 8] = [
+const OF_THE_LOG: [Figure<()>; 11] = [
     gauge("aof_current_size", Unit::Bytes, "The log's files", ()),
     gauge("aof_base_size", Unit::Bytes, "The log's files after the last rewrite", ()),
     gauge("aof_buffer_length", Unit::Bytes, "Appended to the log and not yet handed over", ()),
     gauge("aof_pending_bio_fsync", Unit::One, "Syncs of the log under way", ()),
+    counter("aof_fsyncs", Unit::One, "Syncs of the log", ()),
+    counter("aof_fsync_usec", Unit::Micros, "Time spent in syncs of the log", ()),
+    gauge("aof_last_fsync_usec", Unit::Micros, "How long the last sync of the log took", ()),
     counter("aof_delayed_fsync", Unit::One, "Syncs of the log that writes waited for", ()),
     counter("aof_rewrites", Unit::One, "Rewrites of the log", ()),
     gauge("aof_rewrite_in_progress", Unit::One, "Whether the log is being rewritten", ()),
