@@ -15,7 +15,7 @@ KEPT = {
     "sled": ["--storage", "sled"],
     "fjall": ["--storage", "fjall"],
 }
-RUNTIMES = [["--runtime", "epoll", "--epoll-execution", way] for way in ("inline", "pool")] + [["--runtime", "tokio"], ["--runtime", "threads"]]
+RUNTIMES = [["--runtime", "epoll", "--epoll-execution", way] for way in ("inline", "pool")] + [["--runtime", "tokio"], ["--runtime", "threads"], ["--runtime", "uring"]]
 
 
 def request(*words):

@@ -1,12 +1,11 @@
 //! Accepts clients, on the listeners, which the first reactor polls.
 
-use crate::slots::SPECIAL_TOKENS;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use runtime::{Listener, Peer, RuntimeStats, Service, Socket, accept_failed_for_good};
+use runtime::reactors::Newcomer;
+use runtime::{Listener, RuntimeStats, accept_failed_for_good};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The number of connections accepted at once before existing ones get their turn.
@@ -18,8 +17,8 @@ const BACK_OFF_US: u64 = 80_000;
 /// The mailbox's token.
 pub(crate) const MAILBOX_TOKEN: Token = Token(usize::MAX);
 
-/// An accepted client, and the service for it.
-pub(crate) type Newcomer = (Socket, Peer, Arc<dyn Service>);
+/// Tokens from this value on are not connections, but listeners and the mailbox.
+const SPECIAL_TOKENS: usize = usize::MAX - 0xFFFF;
 
 /// The listeners of a server, polled by one reactor. Other reactors have an empty set.
 #[derive(Default)]

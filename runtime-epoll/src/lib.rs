@@ -8,32 +8,23 @@
 //! path of a readable event, when inline, allocates nothing and takes no lock. The crate sees only
 //! bytes and [`runtime::Connection`]s: no commands, keys or storage.
 //!
-//! Modules: [`Config`] and [`EpollRuntime`] are here. `group` starts, stops and resizes reactors.
-//! `reactor_thread` is the loop of a thread, and lets another thread take it over; `reactor` is the
-//! state of the loop. `slots` holds its connections, `timers` their deadlines. Other threads reach
-//! it by `waker` and `mailbox`. `pool` calls connections on other threads. `accept` accepts
-//! clients. `pin` pins threads to cores.
+//! Modules: [`Config`] and [`EpollRuntime`] are here. `reactor_thread` is the loop of a thread, and
+//! lets another thread take it over; `reactor` is the state of the loop, made of the parts in
+//! [`runtime::reactors`]. `pool` calls connections on other threads. `accept` accepts clients.
 
 mod accept;
-mod group;
-mod mailbox;
-mod pin;
 mod pool;
 mod reactor;
 mod reactor_thread;
-mod slots;
-mod timers;
-mod waker;
 
-use group::Group;
 use parking_lot::Mutex;
-use runtime::{Clock, Listener, Runtime, RuntimeStats, Shutdown};
+use reactor::Epoll;
+pub use runtime::reactors::THREADS_MAX;
+use runtime::reactors::{Group, check_threads};
+use runtime::{Clock, Listener, Runtime, RuntimeContext, RuntimeStats, Shutdown};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The highest number of reactor threads.
-pub const THREADS_MAX: usize = 1024;
 
 /// Which threads call the connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,7 +61,7 @@ pub struct EpollRuntime {
     config: Config,
     stats: Arc<RuntimeStats>,
     /// The reactors of the `serve` call in progress.
-    serving: Mutex<Option<Arc<Group>>>,
+    serving: Mutex<Option<Arc<Group<Epoll>>>>,
 }
 
 impl EpollRuntime {
@@ -87,14 +78,6 @@ impl EpollRuntime {
     }
 }
 
-fn check_threads(threads: usize) -> io::Result<()> {
-    if (1..=THREADS_MAX).contains(&threads) {
-        return Ok(());
-    }
-    let text = format!("threads must be between 1 and {THREADS_MAX}, not {threads}");
-    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
-}
-
 impl Runtime for EpollRuntime {
     fn name(&self) -> &'static str {
         "epoll"
@@ -107,7 +90,10 @@ impl Runtime for EpollRuntime {
         shutdown: Shutdown,
         drain_timeout: Duration,
     ) -> io::Result<()> {
-        let group = Group::start(self, listeners, clock, shutdown, drain_timeout)?;
+        let own = Epoll::new(self.config.execution)?;
+        let context = RuntimeContext { clock, stats: self.stats.clone() };
+        let group = Group::new(own, context, shutdown, drain_timeout, self.config.pin);
+        group.start(listeners, self.config.threads)?;
         *self.serving.lock() = Some(group.clone());
         group.join();
         *self.serving.lock() = None;
@@ -124,7 +110,7 @@ impl Runtime for EpollRuntime {
         check_threads(threads)?;
         match self.serving.lock().as_ref() {
             Some(group) => {
-                group.pool.as_ref().map_or(Ok(()), |pool| pool.resize(threads))?;
+                group.own.pool.as_ref().map_or(Ok(()), |pool| pool.resize(threads))?;
                 group.resize(threads)
             }
             None => Err(io::Error::new(io::ErrorKind::NotConnected, "not serving")),

@@ -3,10 +3,10 @@
 //! Jobs are in a queue of this module, and the rayon pool is only told that there is one. So a
 //! thread that stands in for a worker busy with a long call finds them, too.
 
-use crate::mailbox::{Mailbox, Message};
-use crate::slots::Key;
+use crate::reactor::{Mailbox, Message, Passed};
 use parking_lot::{Condvar, Mutex, RwLock};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use runtime::reactors::Key;
 use runtime::trace::{self, Stage};
 use runtime::{Driver, Events, RuntimeContext, stand_in};
 use std::cell::{Cell, RefCell};
@@ -47,7 +47,7 @@ impl Job {
         }
         let turn =
             BUFFER.with_borrow_mut(|buffer| driver.turn(events, buffer, context.clock.now()));
-        mailbox.send(Message::Returned(key, driver, turn));
+        mailbox.send(Message::Own(Passed::Returned(key, driver, turn)));
     }
 }
 

@@ -1,23 +1,87 @@
 //! [`Reactor`]: the connections of one thread, the events they wait for, and the work that is due.
 
-use crate::accept::Listeners;
-use crate::group::Group;
-use crate::mailbox::{Mailbox, Message, count};
-use crate::pool::Job;
-use crate::slots::{Key, Slots};
-use crate::timers::{NEVER, Timers};
-use crate::waker::ConnectionWaker;
+use crate::Execution;
+use crate::accept::{Listeners, MAILBOX_TOKEN};
+use crate::pool::{Job, Pool};
+use crate::reactor_thread::Handover;
 use mio::event::Event;
 use mio::unix::SourceFd;
-use mio::{Interest, Poll};
-use runtime::{Driver, Events, Now, Turn};
+use mio::{Interest, Poll, Token};
+use runtime::reactors::{self, ConnectionWaker, Key, NEVER, Reactors, Slots, Timers};
+use runtime::{Driver, Events, Listener, Now, RuntimeStats, Turn};
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
+
+/// A message from another reactor, or from a worker.
+pub(crate) enum Passed {
+    /// A connection of a reactor that is retiring.
+    Moved(Box<(Driver, Arc<ConnectionWaker<Passed>>, Events)>),
+    /// A connection that returns from the pool, with the result of its turn.
+    Returned(Key, Driver, Turn),
+}
+
+pub(crate) type Mailbox = reactors::Mailbox<Passed>;
+pub(crate) type Message = reactors::Message<Passed>;
+pub(crate) type Group = reactors::Group<Epoll>;
+
+/// The kind of reactor of this runtime, and the pool that all of a `serve` call share.
+pub(crate) struct Epoll {
+    /// The workers, if connections are not called by their reactor.
+    pub pool: Option<Arc<Pool>>,
+}
+
+impl Epoll {
+    pub fn new(execution: Execution) -> io::Result<Epoll> {
+        let pool = match execution {
+            Execution::Inline => None,
+            Execution::Pool { workers } => Some(Pool::new(workers)?),
+        };
+        Ok(Epoll { pool })
+    }
+}
+
+impl Reactors for Epoll {
+    type Message = Passed;
+    type Prepared = (Poll, Listeners);
+
+    fn prepare(
+        &self,
+        listeners: Vec<Listener>,
+        stats: &Arc<RuntimeStats>,
+    ) -> io::Result<((Poll, Listeners), Arc<Mailbox>)> {
+        let poll = Poll::new()?;
+        let waker = mio::Waker::new(poll.registry(), MAILBOX_TOKEN)?;
+        let listeners = Listeners::register(listeners, poll.registry())?;
+        Ok(((poll, listeners), Mailbox::new(stats.clone(), move || waker.wake())))
+    }
+
+    fn run(group: Arc<Group>, mailbox: Arc<Mailbox>, (poll, listeners): (Poll, Listeners)) {
+        Handover::new(Reactor::new(group, poll, mailbox, listeners)).run();
+    }
+}
+
+/// One connection and the reactor's state for it.
+pub(crate) struct Slot {
+    /// `None` while the connection is with a worker.
+    pub driver: Option<Driver>,
+    waker: Arc<ConnectionWaker<Passed>>,
+    /// The events since its last turn.
+    events: Events,
+    /// Whether it is in the reactor's ready queue.
+    queued: bool,
+    /// Whether it has received in this loop and is yet to transmit.
+    to_transmit: bool,
+    /// Whether the poller reports when the socket is writable. It is asked for that only once it
+    /// was needed, because Unix-domain sockets report every reply that their peer takes.
+    watches_writes: bool,
+    /// The deadline for which a timer is set, [`NEVER`] if none.
+    armed_us: u64,
+}
 
 /// The state of one reactor. The connections are called by the thread that has it, its
 /// [`crate::reactor_thread::ReactorThread`].
@@ -26,7 +90,7 @@ pub(crate) struct Reactor {
     poll: Poll,
     pub mailbox: Arc<Mailbox>,
     listeners: Listeners,
-    pub slots: Slots,
+    slots: Slots<Slot>,
     timers: Timers,
     /// Connections that get a turn without an event: they were woken, or did not finish last time.
     pub ready: VecDeque<Key>,
@@ -86,7 +150,7 @@ impl Reactor {
         }
         self.mailbox.awake();
         self.now = self.group.context.clock.now();
-        count(&self.group.context.stats.loops);
+        self.group.context.stats.loops.fetch_add(1, Relaxed);
     }
 
     /// The time for which the poller may sleep: zero if a connection is ready.
@@ -178,7 +242,7 @@ impl Reactor {
 
     /// Passes a connection to the pool for one turn. It returns as a message.
     pub fn hand_over<const TRACED: bool>(&mut self, key: Key, events: Events) {
-        let Some(pool) = &self.group.pool else { return };
+        let Some(pool) = &self.group.own.pool else { return };
         let pool = pool.clone();
         if let Some((driver, events)) = self.take(key, events) {
             let (context, mailbox) = (self.group.context.clone(), self.mailbox.clone());
@@ -286,26 +350,34 @@ impl Reactor {
                     None => drop(self.mailbox.load.fetch_sub(1, Relaxed)),
                 }
             }
-            Message::Moved(moved) => {
+            Message::Own(Passed::Moved(moved)) => {
                 let (driver, waker, events) = *moved;
                 self.settle(driver, waker, events);
             }
-            Message::Returned(key, driver, turn) => self.returned(key, driver, turn),
+            Message::Own(Passed::Returned(key, driver, turn)) => self.returned(key, driver, turn),
         }
     }
 
     /// Adds a connection: registers its socket, tells its waker, and gives it a first turn, because
     /// it may have been woken before.
-    fn settle(&mut self, driver: Driver, waker: Arc<ConnectionWaker>, events: Events) {
+    fn settle(&mut self, driver: Driver, waker: Arc<ConnectionWaker<Passed>>, events: Events) {
         let fd = driver.socket().as_raw_fd();
-        let token = self.slots.next_key().token();
+        let token = token_of(self.slots.next_key());
         let registry = self.poll.registry();
         if let Err(error) = registry.register(&mut SourceFd(&fd), token, Interest::READABLE) {
             tracing::warn!(%error, "cannot poll a connection");
             self.mailbox.load.fetch_sub(1, Relaxed);
             return;
         }
-        let key = self.slots.insert(driver, waker.clone());
+        let key = self.slots.insert(Slot {
+            driver: Some(driver),
+            waker: waker.clone(),
+            events: Events::empty(),
+            queued: false,
+            to_transmit: false,
+            watches_writes: false,
+            armed_us: NEVER,
+        });
         waker.settle(self.mailbox.clone(), key);
         let drain = Events::DRAIN.when(self.drain_until_us.is_some());
         self.enqueue(key, events | drain | Events::WAKE);
@@ -334,7 +406,7 @@ impl Reactor {
                 interest |= Interest::WRITABLE;
             }
             let (fd, registry) = (driver.socket().as_raw_fd(), self.poll.registry());
-            if let Err(error) = registry.reregister(&mut SourceFd(&fd), key.token(), interest) {
+            if let Err(error) = registry.reregister(&mut SourceFd(&fd), token_of(key), interest) {
                 tracing::warn!(%error, "cannot poll a connection anew");
             }
         }
@@ -369,7 +441,7 @@ impl Reactor {
             }
             let moved = Box::new((driver, slot.waker, slot.events));
             self.mailbox.load.fetch_sub(1, Relaxed);
-            self.group.with_least_loaded(|other| other.send(Message::Moved(moved)));
+            self.group.with_least_loaded(|other| other.send(Message::Own(Passed::Moved(moved))));
         }
     }
 
@@ -396,9 +468,19 @@ impl Reactor {
 #[cold]
 fn watch_writes(registry: &mio::Registry, driver: &Driver, key: Key) {
     let (fd, interest) = (driver.socket().as_raw_fd(), Interest::READABLE | Interest::WRITABLE);
-    if let Err(error) = registry.reregister(&mut SourceFd(&fd), key.token(), interest) {
+    if let Err(error) = registry.reregister(&mut SourceFd(&fd), token_of(key), interest) {
         tracing::warn!(%error, "cannot poll a connection for writing");
     }
+}
+
+fn token_of(key: Key) -> Token {
+    Token(key.number() as usize)
+}
+
+/// The connection whose token that is.
+#[inline]
+pub(crate) fn key_of(token: Token) -> Key {
+    Key::from_number(token.0 as u64)
 }
 
 /// Translates an event reported by the kernel to the driver's [`Events`].

@@ -6,9 +6,8 @@
 //! connection back as a pool's worker does, and ends.
 
 use crate::accept::{Listeners, MAILBOX_TOKEN};
-use crate::mailbox::{Mailbox, Message};
-use crate::reactor::{Reactor, translate};
-use crate::slots::Key;
+use crate::reactor::{Mailbox, Message, Passed, Reactor, key_of, translate};
+use runtime::reactors::Key;
 use runtime::trace::{self, Stage};
 use runtime::{Driver, Events, Fetched, RuntimeContext, stand_in};
 use std::cell::{RefCell, RefMut};
@@ -57,7 +56,7 @@ impl Handover {
         let serving = Rc::new(ReactorThread {
             mailbox: reactor.mailbox.clone(),
             context: reactor.group.context.clone(),
-            pooled: reactor.group.pool.is_some(),
+            pooled: reactor.group.own.pool.is_some(),
             reactor: RefCell::new(Some(reactor)),
             buffer: RefCell::new(buffer),
         });
@@ -123,7 +122,7 @@ impl ReactorThread {
             if Listeners::owns(token) {
                 self.with(Reactor::accept);
             } else if token != MAILBOX_TOKEN {
-                self.visit::<TRACED>(Key::from_token(token), translate(event));
+                self.visit::<TRACED>(key_of(token), translate(event));
             }
         }
         self.with(Reactor::look_around);
@@ -224,7 +223,9 @@ impl ReactorThread {
             let turn = driver.transmit::<TRACED>(now);
             reactor = match self.reactor() {
                 Some(reactor) => reactor,
-                None => return self.mailbox.send(Message::Returned(key, driver, turn)),
+                None => {
+                    return self.mailbox.send(Message::Own(Passed::Returned(key, driver, turn)));
+                }
             };
             reactor.finish_turn(key, driver, turn);
         }
@@ -233,7 +234,7 @@ impl ReactorThread {
     /// Does the rest of a turn on a thread that no longer has the reactor.
     fn stay_behind(&self, key: Key, mut driver: Driver) {
         let turn = driver.transmit::<false>(self.context.clock.now());
-        self.mailbox.send(Message::Returned(key, driver, turn));
+        self.mailbox.send(Message::Own(Passed::Returned(key, driver, turn)));
     }
 
     /// Called when a call takes long: another thread takes over everything else.
@@ -243,7 +244,7 @@ impl ReactorThread {
         let Some(reactor) = place.take() else { return };
         let group = reactor.group.clone();
         let handover = Handover { reactor, buffer: buffer.clone() };
-        match group.launch_stand_in(handover) {
+        match group.launch_stand_in(handover, Handover::take_over) {
             Ok(()) => self.mailbox.leave_thread(),
             Err(Handover { reactor, .. }) => *place = Some(reactor),
         }

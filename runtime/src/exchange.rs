@@ -233,6 +233,18 @@ impl Exchange {
         Some(Sent::Limit)
     }
 
+    /// Shows the output that [`Exchange::write`] left. It stays as it is until the next call, so a runtime may lend
+    /// its chunks to the system for as long as it lets nobody call the connection. `None`: close now.
+    pub fn unwritten<T>(&mut self, look: impl FnOnce(&Output) -> T) -> Option<T> {
+        self.guarded("output", |exchange| look(exchange.connection.output()))
+    }
+
+    /// Whether something follows at once when everything is written: [`Exchange::onward`] does not only say to wait.
+    #[inline]
+    pub fn goes_on_once_written(&self) -> bool {
+        self.status.next != Next::Nothing || self.finished()
+    }
+
     /// Returns what to do after [`Exchange::write`], and resumes a connection that waited until
     /// everything was written.
     #[inline]

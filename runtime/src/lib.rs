@@ -15,6 +15,7 @@
 //! | `exchange` | the half of a connection's turn that makes no system calls: bytes and events in, chunks out |
 //! | [`filter`] | `Filtered`: a connection behind a filter that encodes its bytes (TLS, WebSocket), on any runtime |
 //! | [`histogram`] | `Histogram`: a distribution of times, in buckets whose width grows with the value |
+//! | [`reactors`] | parts of runtimes whose threads have a loop and connections of their own |
 //! | `service` | the traits `Runtime`, `Service` and `Connection`, and the values they exchange |
 //! | `socket` | a non-blocking stream socket, TCP or Unix-domain, with the operations that runtimes need |
 //! | [`stand_in`] | stand-ins: threads that take over from a thread which one connection keeps busy for long |
@@ -25,6 +26,7 @@ mod events;
 mod exchange;
 pub mod filter;
 pub mod histogram;
+pub mod reactors;
 mod service;
 mod socket;
 pub mod stand_in;

@@ -4,7 +4,7 @@ use crate::{Listener, Peer, Stream};
 use resp::Output;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// The number of chunks in one `writev`.
@@ -36,21 +36,42 @@ impl Stream {
     /// Fails like `accept`, with `WouldBlock` if no connection waits; see
     /// [`accept_failed_for_good`].
     pub fn accept(&self) -> io::Result<(Socket, Peer)> {
-        let (socket, peer) = match self {
+        match self {
             Stream::Tcp(listener) => {
                 let (stream, remote) = listener.accept()?;
-                stream.set_nodelay(true)?;
-                let local = stream.local_addr()?;
-                (socket2::Socket::from(stream), Peer::Tcp { remote, local })
+                tcp(stream, remote)
             }
-            Stream::Unix(listener, path) => {
-                let (stream, _) = listener.accept()?;
-                (OwnedFd::from(stream).into(), Peer::Unix(path.clone()))
-            }
-        };
-        socket.set_nonblocking(true)?;
-        Ok((Socket(socket), peer))
+            Stream::Unix(listener, path) => unix(listener.accept()?.0.into(), path),
+        }
     }
+
+    /// Takes a connection that the system has accepted here, and makes it non-blocking, without Nagle's delay.
+    ///
+    /// # Errors
+    /// Fails if the peer has vanished meanwhile.
+    pub fn accepted(&self, fd: OwnedFd) -> io::Result<(Socket, Peer)> {
+        match self {
+            Stream::Tcp(_) => {
+                let stream = TcpStream::from(fd);
+                let remote = stream.peer_addr()?;
+                tcp(stream, remote)
+            }
+            Stream::Unix(_, path) => unix(fd, path),
+        }
+    }
+}
+
+fn tcp(stream: TcpStream, remote: SocketAddr) -> io::Result<(Socket, Peer)> {
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?;
+    stream.set_nonblocking(true)?;
+    Ok((Socket(stream.into()), Peer::Tcp { remote, local }))
+}
+
+fn unix(fd: OwnedFd, path: &str) -> io::Result<(Socket, Peer)> {
+    let socket = socket2::Socket::from(fd);
+    socket.set_nonblocking(true)?;
+    Ok((Socket(socket), Peer::Unix(path.to_owned())))
 }
 
 impl AsRawFd for Stream {

@@ -16,12 +16,40 @@ mod toy;
 mod veil;
 pub mod veiled_cases;
 
+use crate::Runtime;
+use std::sync::Arc;
+
 pub use harness::{Client, Running, Subject, eventually};
 pub use toy::{OUTPUT_MAX, Toy};
 pub use veil::{Veil, VeilPeer};
 
+/// The result of a suite's closure: a runtime, or nothing where the system cannot have it.
+pub trait Made {
+    /// The runtime.
+    type Runtime: Runtime + 'static;
+
+    /// The runtime, if there is one.
+    fn made(self) -> Option<Arc<Self::Runtime>>;
+}
+
+impl<R: Runtime + 'static> Made for R {
+    type Runtime = R;
+
+    fn made(self) -> Option<Arc<R>> {
+        Some(Arc::new(self))
+    }
+}
+
+impl<R: Runtime + 'static> Made for Option<R> {
+    type Runtime = R;
+
+    fn made(self) -> Option<Arc<R>> {
+        self.map(Arc::new)
+    }
+}
+
 /// Generates one `#[test]` per case of the suite in a module `$name`. `$make` is a closure that
-/// makes a runtime, in the configuration to prove.
+/// makes a runtime, in the configuration to prove, or an `Option` of one, where not every system can have it.
 #[macro_export]
 macro_rules! suite {
     ($name:ident, $make:expr) => {
@@ -94,7 +122,7 @@ macro_rules! suite_cases {
         $(
             #[test]
             fn $case() {
-                let runtime = std::sync::Arc::new(($make)());
+                let Some(runtime) = $crate::testing::Made::made(($make)()) else { return };
                 $crate::testing::$module::$case($crate::testing::Subject::$subject(runtime));
             }
         )*

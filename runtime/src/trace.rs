@@ -22,7 +22,7 @@ pub enum Stage {
     /// pool's queue, or (once per client) in the queue of accepted clients. How long a tokio task
     /// waits is known only to tokio.
     Queue,
-    /// The `read` system call.
+    /// The `read` system call. With io_uring there is none, and no time.
     Read,
     /// Parsing, looking commands up, hashing keys and prefetching their memory.
     Parse,
@@ -34,7 +34,7 @@ pub enum Stage {
     Journal,
     /// Withholding replies until the log is synced (`appendfsync always`).
     FsyncWait,
-    /// The `write` system call.
+    /// The `write` system call, or an equal part of the one that sends for several connections.
     Write,
 }
 

@@ -75,7 +75,8 @@ pub struct AdviseArgs {
     #[command(flatten)]
     pub replay: ReplayArgs,
     /// Execution models to try
-    #[arg(long, value_delimiter = ',', default_value = "epoll-inline,epoll-pool,tokio,threads")]
+    #[arg(long, value_delimiter = ',')]
+    #[arg(default_value = "epoll-inline,epoll-pool,tokio,threads,uring")]
     pub runtimes: Vec<String>,
     /// Storages to try
     #[arg(long, value_delimiter = ',', default_value = "memory,sled,fjall")]

@@ -14,6 +14,7 @@ const ALL: &[Plugin<Make>] = &[
     plugin!("epoll", "runtime-epoll", epoll),
     plugin!("tokio", "runtime-tokio", tokio),
     plugin!("threads", "runtime-threads", threads),
+    plugin!("uring", "runtime-uring", uring),
 ];
 
 /// The runtime that `runtime` names, and its name.
@@ -58,4 +59,16 @@ fn threads(config: &ConfigStore) -> io::Result<Arc<dyn Runtime>> {
     use runtime_threads::{Config, ThreadsRuntime};
     let threads = thread_count("threads", config);
     Ok(Arc::new(ThreadsRuntime::new(Config { threads, ..Config::default() })?))
+}
+
+#[cfg(all(feature = "runtime-uring", target_os = "linux"))]
+fn uring(config: &ConfigStore) -> io::Result<Arc<dyn Runtime>> {
+    use runtime_uring::{Config, UringRuntime};
+    let threads = thread_count("uring", config);
+    Ok(Arc::new(UringRuntime::new(Config { threads, ..Config::default() })?))
+}
+
+#[cfg(all(feature = "runtime-uring", not(target_os = "linux")))]
+fn uring(_: &ConfigStore) -> io::Result<Arc<dyn Runtime>> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "only Linux has io_uring"))
 }

@@ -36,7 +36,7 @@ fn choices(engine: &Engine, process: &Process) -> Vec<Choice> {
         choice(
             "runtime",
             runtime(process),
-            "--runtime epoll|tokio|threads, --epoll-execution inline|pool, --threads N",
+            "--runtime epoll|tokio|threads|uring, --epoll-execution inline|pool, --threads N",
         ),
         choice(
             "storage",

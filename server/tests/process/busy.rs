@@ -1,6 +1,6 @@
 //! Scripts that run for too long: others are told, and can end them, with one thread as with many.
 
-use crate::support::{ONE_THREAD, Varve, folder};
+use crate::support::{ONE_THREAD, Varve, folder, possible};
 use redis::{Connection, RedisResult, Value, cmd};
 use std::thread::JoinHandle;
 use storage::testing::until;
@@ -44,7 +44,7 @@ fn run_away(varve: &Varve, script: &'static str, key: &'static str) -> JoinHandl
 
 #[test]
 fn a_script_that_does_not_end_can_be_killed_by_who_is_there_and_who_comes() {
-    for runtime in ONE_THREAD {
+    for runtime in possible(ONE_THREAD) {
         let (_folder, varve) = start(runtime);
         // With blocking threads, a connected client occupies the only worker.
         let threads = runtime.contains(&"threads");
@@ -87,7 +87,7 @@ const DOUBLING: &str = "local a = {redis.call('get', KEYS[1])} \
 
 #[test]
 fn one_within_a_call_of_a_library_can_be_killed_and_one_whose_reply_is_written() {
-    for (runtime, script) in ONE_THREAD.iter().flat_map(|r| [(r, MATCHER), (r, DOUBLING)]) {
+    for (runtime, script) in possible(ONE_THREAD).flat_map(|r| [(r, MATCHER), (r, DOUBLING)]) {
         let (_folder, varve) = start(runtime);
         let running = run_away(&varve, script, "held");
         let mut client = varve.connect();
@@ -104,12 +104,13 @@ const THREADED: &[&[&str]] = &[
     &["--runtime", "epoll", "--threads", "3"],
     &["--runtime", "epoll", "--threads", "3", "--epoll-execution", "pool"],
     &["--runtime", "tokio", "--threads", "3"],
+    &["--runtime", "uring", "--threads", "3"],
     &["--runtime", "threads", "--threads", "8"],
 ];
 
 #[test]
 fn who_waits_for_a_script_within_a_long_command_is_told() {
-    for runtime in THREADED {
+    for runtime in possible(THREADED) {
         let (_folder, varve) = start(runtime);
         let mut client = varve.connect();
         let (a, b) = ("ab".repeat(2500), "ba".repeat(2500));
@@ -147,7 +148,7 @@ fn told_within_a_long_command(varve: &Varve, runtime: &[&str]) -> bool {
 
 #[test]
 fn one_that_has_written_ends_with_the_server_and_leaves_nothing() {
-    for runtime in ONE_THREAD {
+    for runtime in possible(ONE_THREAD) {
         let (_folder, data) = folder();
         let options =
             [*runtime, &["--busy-reply-threshold", "100", "--appendonly", "yes"]].concat();
@@ -168,7 +169,7 @@ fn one_that_has_written_ends_with_the_server_and_leaves_nothing() {
 #[test]
 fn a_transaction_that_meets_a_slow_script_is_not_done_by_halves() {
     // Blocking threads would need a second one for the client that is there all the time.
-    for runtime in &ONE_THREAD[..3] {
+    for runtime in possible(&ONE_THREAD[..4]) {
         let (_folder, varve) = start(runtime);
         let mut client = varve.connect();
         let end = |running: JoinHandle<String>| {
@@ -207,7 +208,7 @@ const CHANGING: &str = "redis.call('get', KEYS[1]) local e = os.clock() + 2 \
 
 #[test]
 fn a_key_that_a_slow_script_has_can_be_watched_and_its_change_is_told() {
-    for runtime in &ONE_THREAD[..3] {
+    for runtime in possible(&ONE_THREAD[..4]) {
         let (_folder, varve) = start(runtime);
         let (mut changed, mut spared) = (varve.connect(), varve.connect());
         let running = run_away(&varve, CHANGING, "held");

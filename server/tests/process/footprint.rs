@@ -1,6 +1,6 @@
 //! The resident memory of an idle connection, and of a key.
 
-use crate::support::Varve;
+use crate::support::{Varve, possible};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -100,6 +100,11 @@ fn idle_connections_cost_at_most(bound: usize, args: &[&str]) {
 #[test]
 fn an_idle_connection_costs_a_kibibyte_under_epoll() {
     idle_connections_cost_at_most(1024, &["--runtime", "epoll"]);
+}
+
+#[test]
+fn an_idle_connection_costs_a_kibibyte_under_uring() {
+    possible(&[&["--runtime", "uring"]]).for_each(|args| idle_connections_cost_at_most(1024, args));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Load shedding on every runtime: a server that is too slow refuses, and stops refusing.
 
-use crate::support::{Varve, folder};
+use crate::support::{Varve, folder, possible};
 use redis::{Connection, RedisResult, Value, cmd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use storage::testing::until;
@@ -9,6 +9,7 @@ const RUNTIMES: &[&[&str]] = &[
     &["--runtime", "epoll", "--threads", "1"],
     &["--runtime", "epoll", "--threads", "1", "--epoll-execution", "pool"],
     &["--runtime", "tokio", "--threads", "1"],
+    &["--runtime", "uring", "--threads", "1"],
     &["--runtime", "threads", "--threads", "32"],
 ];
 
@@ -29,7 +30,7 @@ fn figure(client: &mut Connection, name: &str) -> u64 {
 
 #[test]
 fn a_slow_server_refuses_until_it_is_no_longer_slow() {
-    for runtime in RUNTIMES {
+    for runtime in possible(RUNTIMES) {
         let (_folder, data) = folder();
         let options = [*runtime, &["--overload-delay-target", "10"]].concat();
         let varve = Varve::start(&data, &options);

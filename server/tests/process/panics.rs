@@ -1,6 +1,7 @@
 //! A panic in a transaction leaves all of it, logged, or nothing; or the server ends.
 
-use crate::support::{connect, folder, free_port};
+use crate::serving::RUNTIMES;
+use crate::support::{connect, folder, free_port, possible};
 use engine::command::{Flag, Flag::*, Group, KeySpec, SPEC, Spec, key};
 use engine::config::{ConfigStore, lookup};
 use engine::notify::keyspace::Class;
@@ -485,7 +486,8 @@ fn half_a_transaction(address: SocketAddr) {
 
 #[test]
 fn a_process_ends_rather_than_to_serve_half_a_transaction() {
-    for runtime in ["epoll", "tokio", "threads"] {
+    for runtime in possible(RUNTIMES).filter(|runtime| runtime.len() == 2).map(|runtime| runtime[1])
+    {
         for policy in ["always", "everysec"] {
             let (_folder, data) = folder();
             let args =

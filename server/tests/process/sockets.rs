@@ -2,7 +2,7 @@
 //! all, sending HTTP. On every runtime.
 
 use crate::serving::RUNTIMES;
-use crate::support::{Varve, folder};
+use crate::support::{Varve, folder, possible};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
@@ -92,7 +92,7 @@ fn resident_mb(server: &Varve) -> usize {
 
 /// On every runtime, with one thread, and with options.
 fn on_every_runtime(options: &[&str], test: impl Fn(Varve)) {
-    for runtime in RUNTIMES {
+    for runtime in possible(RUNTIMES) {
         let (_folder, data) = folder();
         // The threads runtime serves as many clients as it has threads.
         let threads = if runtime.contains(&"threads") { "40" } else { "1" };

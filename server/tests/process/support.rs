@@ -14,8 +14,28 @@ pub const ONE_THREAD: &[&[&str]] = &[
     &["--runtime", "epoll", "--threads", "1"],
     &["--runtime", "epoll", "--threads", "1", "--epoll-execution", "pool"],
     &["--runtime", "tokio", "--threads", "1"],
+    &["--runtime", "uring", "--threads", "1"],
     &["--runtime", "threads", "--threads", "1"],
 ];
+
+/// Of these runtimes those that this system can have. If its kernel has no io_uring, that is said aloud.
+pub fn possible<'a>(
+    runtimes: &'a [&'a [&'a str]],
+) -> impl Iterator<Item = &'a &'a [&'a str]> + Clone {
+    runtimes.iter().filter(|runtime| !runtime.contains(&"uring") || kernel_has_uring())
+}
+
+fn kernel_has_uring() -> bool {
+    #[cfg(target_os = "linux")]
+    let refusal = runtime_uring::check_kernel().err();
+    #[cfg(not(target_os = "linux"))]
+    let refusal = Some("only Linux has it");
+    if let Some(why) = &refusal {
+        // Not by `eprintln!`, of which nobody sees anything if a test passes.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: tests of the runtime uring: {why}");
+    }
+    refusal.is_none()
+}
 
 /// Longer than any start or stop takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,7 +4,8 @@
 #[path = "../../../tls/tests/authority/mod.rs"]
 mod authority;
 
-use crate::support::{Varve, folder, free_port, run};
+use crate::serving::RUNTIMES;
+use crate::support::{Varve, folder, free_port, possible, run};
 pub use authority::Authority;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -71,10 +72,7 @@ fn serving(more: &[&str]) -> (TempDir, Varve, Files, u16) {
 
 #[test]
 fn every_runtime_serves_it() {
-    let pool = ["--runtime", "epoll", "--epoll-execution", "pool"];
-    for runtime in
-        [&["--runtime", "epoll"][..], &pool, &["--runtime", "tokio"], &["--runtime", "threads"]]
-    {
+    for runtime in possible(RUNTIMES) {
         let (_folder, varve, files, port) = serving(runtime);
         let stream = files.connect(port).unwrap();
         ask(&stream, PING, "+PONG\r\n");

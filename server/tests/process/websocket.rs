@@ -1,6 +1,7 @@
 //! RESP over WebSocket: on every runtime, from pages that may connect and those that may not.
 
-use crate::support::{Varve, folder, free_port};
+use crate::serving::RUNTIMES;
+use crate::support::{Varve, folder, free_port, possible};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -9,13 +10,6 @@ use tungstenite::{HandshakeError, Message, WebSocket};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-const RUNTIMES: &[&[&str]] = &[
-    &["--runtime", "epoll"],
-    &["--runtime", "epoll", "--epoll-execution", "pool"],
-    &["--runtime", "tokio"],
-    &["--runtime", "threads"],
-];
 
 type Client = WebSocket<TcpStream>;
 
@@ -58,7 +52,7 @@ fn send(client: &mut Client, text: &str) {
 
 #[test]
 fn a_page_is_a_client_on_every_runtime() {
-    for runtime in RUNTIMES {
+    for runtime in possible(RUNTIMES) {
         let ((_folder, data), port) = (folder(), free_port());
         let port_text = port.to_string();
         let args = [runtime, &["--appendonly", "no", "--websocket-port", &port_text][..]].concat();

@@ -46,7 +46,8 @@ pub struct BenchArgs {
     #[command(subcommand)]
     pub part: Option<Part>,
     /// Execution models to run; those the server does not have are left out, and said
-    #[arg(long, value_delimiter = ',', default_value = "epoll-inline,epoll-pool,tokio,threads")]
+    #[arg(long, value_delimiter = ',')]
+    #[arg(default_value = "epoll-inline,epoll-pool,tokio,threads,uring")]
     pub runtimes: Vec<String>,
     /// Storages to run
     #[arg(long, value_delimiter = ',', default_value = "memory,sled,fjall")]

@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn without_redis_the_rest_runs_and_it_is_said() {
         let (rows, left_out) = rows(&parse(&[]), OsStr::new(""));
-        assert_eq!(rows.len(), 1 + 4 * 3 * 3, "echo; runtimes, storages, durability");
+        assert_eq!(rows.len(), 1 + 5 * 3 * 3, "echo; runtimes, storages, durability");
         let names: Vec<&str> = left_out.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["redis-server"]);
     }

@@ -4,7 +4,7 @@ use super::bounds::NATURAL;
 use crate::config::directive::{choice, integer, memory, text, yes_no, zero_or};
 use crate::config::{Directive, Id};
 
-const RUNTIMES: &[(&str, i64)] = &[("epoll", 0), ("tokio", 1), ("threads", 2)];
+const RUNTIMES: &[(&str, i64)] = &[("epoll", 0), ("tokio", 1), ("threads", 2), ("uring", 3)];
 const EXECUTIONS: &[(&str, i64)] = &[("inline", 0), ("pool", 1)];
 const STORAGES: &[(&str, i64)] = &[("memory", 0), ("sled", 1), ("fjall", 2)];
 const LOG_FORMATS: &[(&str, i64)] = &[("text", 0), ("json", 1)];

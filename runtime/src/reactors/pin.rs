@@ -3,7 +3,7 @@
 /// Pins the calling thread to the `n`-th of the cores that the process may use, modulo their
 /// number.
 #[cfg(target_os = "linux")]
-pub(crate) fn pin_to_core(n: usize) {
+pub fn pin_to_core(n: usize) {
     let allowed = allowed_cores();
     if allowed.is_empty() {
         return;
@@ -38,6 +38,6 @@ fn allowed_cores() -> Vec<usize> {
 
 /// On other systems, threads stay where the scheduler puts them.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn pin_to_core(_: usize) {
+pub fn pin_to_core(_: usize) {
     tracing::warn!("this system does not pin threads");
 }

@@ -1,27 +1,26 @@
 //! How other threads reach a reactor: messages, with one wake-up of its poller per sleep.
 
-use crate::slots::Key;
-use crate::waker::ConnectionWaker;
+use super::slots::Key;
+use crate::{Peer, RuntimeStats, Service, Socket};
 use parking_lot::Mutex;
-use runtime::{Driver, Events, Peer, RuntimeStats, Service, Socket, Turn};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::task::Wake;
 
-/// A message to a reactor from another thread.
-pub(crate) enum Message {
+/// An accepted client, and the service for it.
+pub type Newcomer = (Socket, Peer, Arc<dyn Service>);
+
+/// A message to a reactor from another thread. `M` is what the reactors of a runtime tell each other.
+pub enum Message<M> {
     /// A connection's waker was woken.
     Wake(Key),
     /// A new connection.
-    Accepted(Box<(Socket, Peer, Arc<dyn Service>)>),
-    /// A connection of a reactor that is retiring.
-    Moved(Box<(Driver, Arc<ConnectionWaker>, Events)>),
-    /// A connection that returns from the pool, with the result of its turn.
-    Returned(Key, Driver, Turn),
+    Accepted(Box<Newcomer>),
+    /// A message of the runtime's own.
+    Own(M),
 }
 
 thread_local! {
@@ -32,13 +31,14 @@ thread_local! {
 }
 
 /// The sending side of a reactor's mailbox; the reactor owns the receiving side.
-pub(crate) struct Mailbox {
-    messages: Mutex<Inner>,
+pub struct Mailbox<M> {
+    messages: Mutex<Inner<M>>,
     /// Whether `messages` may be non-empty; saves the reactor the lock.
     pending: AtomicBool,
     /// Whether the reactor sleeps in its poller, or is about to, and has to be woken.
     sleeping: AtomicBool,
-    poller: mio::Waker,
+    /// Ends the sleep.
+    rouse: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
     /// The number of connections that this reactor has, or that are on their way to it.
     pub load: AtomicUsize,
     /// Whether the reactor is to pass on its connections and end.
@@ -46,19 +46,22 @@ pub(crate) struct Mailbox {
     stats: Arc<RuntimeStats>,
 }
 
-#[derive(Default)]
-struct Inner {
-    queue: Vec<Message>,
+struct Inner<M> {
+    queue: Vec<Message<M>>,
     closed: bool,
 }
 
-impl Mailbox {
-    pub fn new(poller: mio::Waker, stats: Arc<RuntimeStats>) -> Arc<Self> {
+impl<M> Mailbox<M> {
+    /// An empty mailbox. `rouse` ends the sleep of the reactor in its poller, now or as soon as it falls asleep.
+    pub fn new(
+        stats: Arc<RuntimeStats>,
+        rouse: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Mailbox {
-            messages: Mutex::default(),
+            messages: Mutex::new(Inner { queue: Vec::new(), closed: false }),
             pending: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
-            poller,
+            rouse: Box::new(rouse),
             load: AtomicUsize::new(0),
             retire: AtomicBool::new(false),
             stats,
@@ -87,14 +90,14 @@ impl Mailbox {
         if OWN.try_with(Cell::get) == Ok(self.address()) {
             WOKEN.with_borrow_mut(|woken| woken.push(key));
         } else {
-            count(&self.stats.wakes);
+            self.stats.wakes.fetch_add(1, Relaxed);
             self.send(Message::Wake(key));
         }
     }
 
     /// Queues a message and makes sure that the reactor sees it soon. A message to a reactor that
     /// has ended is dropped.
-    pub fn send(&self, message: Message) {
+    pub fn send(&self, message: Message<M>) {
         {
             let mut inner = self.messages.lock();
             if inner.closed {
@@ -110,7 +113,7 @@ impl Mailbox {
     pub fn notify(&self) {
         self.pending.store(true, SeqCst);
         if self.sleeping.swap(false, SeqCst)
-            && let Err(error) = self.poller.wake()
+            && let Err(error) = (self.rouse)()
         {
             tracing::error!(%error, "cannot wake a reactor");
         }
@@ -129,7 +132,7 @@ impl Mailbox {
     }
 
     /// Moves everything that has arrived into the two lists.
-    pub fn take(&self, messages: &mut Vec<Message>, woken: &mut Vec<Key>) {
+    pub fn take(&self, messages: &mut Vec<Message<M>>, woken: &mut Vec<Key>) {
         WOKEN.with_borrow_mut(|own| woken.append(own));
         if self.pending.load(Relaxed) && self.pending.swap(false, SeqCst) {
             messages.append(&mut self.messages.lock().queue);
@@ -147,23 +150,8 @@ impl Mailbox {
     }
 }
 
-impl Wake for Mailbox {
+impl<M: Send + 'static> Wake for Mailbox<M> {
     fn wake(self: Arc<Self>) {
         self.notify();
     }
-}
-
-/// Adds one to a statistic.
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Relaxed);
-}
-
-/// The poller of a reactor and the mailbox that wakes it.
-pub(crate) fn poller(
-    token: mio::Token,
-    stats: Arc<RuntimeStats>,
-) -> io::Result<(mio::Poll, Arc<Mailbox>)> {
-    let poll = mio::Poll::new()?;
-    let waker = mio::Waker::new(poll.registry(), token)?;
-    Ok((poll, Mailbox::new(waker, stats)))
 }

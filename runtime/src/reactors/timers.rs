@@ -5,19 +5,19 @@
 //! So the heap is changed only when a deadline comes *nearer* than the one in the heap. An entry
 //! that comes up early is put back with the deadline that then applies.
 
-use crate::slots::Key;
+use super::slots::Key;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// No deadline.
-pub(crate) const NEVER: u64 = u64::MAX;
+pub const NEVER: u64 = u64::MAX;
 
 /// The number of outdated entries that are allowed in addition to twice the number of connections.
 const SLACK: usize = 64;
 
 /// The heap. The caller knows which entry of a connection is current: the one that was set last.
 #[derive(Default)]
-pub(crate) struct Timers {
+pub struct Timers {
     heap: BinaryHeap<Reverse<(u64, Key)>>,
 }
 
@@ -57,10 +57,9 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mio::Token;
 
-    fn key(n: usize) -> Key {
-        Key::from_token(Token(n))
+    fn key(n: u64) -> Key {
+        Key::from_number(n)
     }
 
     #[test]

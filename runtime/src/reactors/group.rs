@@ -1,13 +1,9 @@
 //! The reactors of one `serve` call: starts, chooses, resizes and joins them.
 
-use crate::accept::{Listeners, MAILBOX_TOKEN, Newcomer};
-use crate::mailbox::{Mailbox, Message, poller};
-use crate::pool::Pool;
-use crate::reactor::Reactor;
-use crate::reactor_thread::Handover;
-use crate::{EpollRuntime, Execution, pin};
+use super::mailbox::{Mailbox, Message, Newcomer};
+use super::pin;
+use crate::{Listener, RuntimeContext, RuntimeStats, Shutdown};
 use parking_lot::Mutex;
-use runtime::{Clock, Listener, RuntimeContext, Shutdown};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -15,58 +11,105 @@ use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// The highest number of reactor threads.
+pub const THREADS_MAX: usize = 1024;
+
+/// Fails if a runtime cannot have that many threads: none, or more than [`THREADS_MAX`].
+///
+/// # Errors
+/// Fails with `InvalidInput`.
+pub fn check_threads(threads: usize) -> io::Result<()> {
+    if (1..=THREADS_MAX).contains(&threads) {
+        return Ok(());
+    }
+    let text = format!("threads must be between 1 and {THREADS_MAX}, not {threads}");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
+/// A prepared reactor, and its mailbox.
+pub type Ready<R> = (<R as Reactors>::Prepared, Arc<Mailbox<<R as Reactors>::Message>>);
+
+/// A kind of reactor, and what all reactors of one `serve` call share.
+pub trait Reactors: Send + Sync + Sized + 'static {
+    /// Messages of reactors to each other.
+    type Message: Send + 'static;
+
+    /// A reactor whose thread is not started yet.
+    type Prepared: Send + 'static;
+
+    /// Prepares a reactor with these listeners, and the mailbox that wakes it.
+    ///
+    /// # Errors
+    /// Fails if the system has no further poller.
+    fn prepare(
+        &self,
+        listeners: Vec<Listener>,
+        stats: &Arc<RuntimeStats>,
+    ) -> io::Result<Ready<Self>>;
+
+    /// Runs the reactor on the calling thread until the server has drained or the reactor has passed on its
+    /// connections.
+    fn run(group: Arc<Group<Self>>, mailbox: Arc<Mailbox<Self::Message>>, prepared: Self::Prepared);
+}
+
 /// The state that all reactors share.
-pub(crate) struct Group {
+pub struct Group<R: Reactors> {
+    /// The clock and the counters.
     pub context: Arc<RuntimeContext>,
+    /// The request to stop.
     pub shutdown: Shutdown,
+    /// The time that connections have to finish once the server stops.
     pub drain_timeout: Duration,
-    /// The workers, if connections are not called by their reactor.
-    pub pool: Option<Arc<Pool>>,
+    /// The state that is particular to this kind of reactor.
+    pub own: R,
     pin: bool,
     /// The reactors that accept connections. The first has the listeners and is never retired.
-    reactors: Mutex<Vec<Arc<Mailbox>>>,
+    reactors: Mutex<Vec<Arc<Mailbox<R::Message>>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// A reactor whose thread is not started yet.
-struct Prepared {
+struct Prepared<R: Reactors> {
     n: usize,
-    poll: mio::Poll,
-    mailbox: Arc<Mailbox>,
-    listeners: Listeners,
+    mailbox: Arc<Mailbox<R::Message>>,
+    inner: R::Prepared,
 }
 
-impl Group {
-    /// Starts the threads. If one cannot be started, none is left running.
-    pub fn start(
-        runtime: &EpollRuntime,
-        listeners: Vec<Listener>,
-        clock: Clock,
+impl<R: Reactors> Group<R> {
+    /// A group without a thread.
+    pub fn new(
+        own: R,
+        context: RuntimeContext,
         shutdown: Shutdown,
         drain_timeout: Duration,
-    ) -> io::Result<Arc<Self>> {
-        let group = Arc::new(Group {
-            context: Arc::new(RuntimeContext { clock, stats: runtime.stats.clone() }),
-            shutdown,
-            drain_timeout,
-            pool: build_pool(runtime.config.execution)?,
-            pin: runtime.config.pin,
-            reactors: Mutex::default(),
-            threads: Mutex::default(),
-        });
+        pin: bool,
+    ) -> Arc<Self> {
+        let (reactors, threads) = (Mutex::default(), Mutex::default());
+        let context = Arc::new(context);
+        Arc::new(Group { context, shutdown, drain_timeout, own, pin, reactors, threads })
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// If one cannot be started, none is left running.
+    pub fn start(self: &Arc<Self>, listeners: Vec<Listener>, threads: usize) -> io::Result<()> {
         // The reactor with the listeners starts last, so that the first clients find all others
         // running.
-        let first = group.prepare(listeners)?;
-        let others = group.resize(runtime.config.threads);
-        if let Err(error) = others.and_then(|()| group.launch(first)) {
-            group.shutdown.request();
-            group.join();
+        let first = self.prepare(listeners)?;
+        let others = self.resize(threads);
+        if let Err(error) = others.and_then(|()| self.launch(first)) {
+            self.shutdown.request();
+            self.join();
             return Err(error);
         }
-        Ok(group)
+        Ok(())
     }
 
     /// Brings the number of reactors to `threads`, at least one.
+    ///
+    /// # Errors
+    /// Fails if a thread or a poller cannot be created; those that were created stay.
     pub fn resize(self: &Arc<Self>, threads: usize) -> io::Result<()> {
         while self.reactors.lock().len() < threads {
             self.launch(self.prepare(Vec::new())?)?;
@@ -84,23 +127,22 @@ impl Group {
     }
 
     /// Creates a reactor that the others know, still without a thread.
-    fn prepare(&self, listeners: Vec<Listener>) -> io::Result<Prepared> {
-        let (poll, mailbox) = poller(MAILBOX_TOKEN, self.context.stats.clone())?;
-        let listeners = Listeners::register(listeners, poll.registry())?;
+    fn prepare(&self, listeners: Vec<Listener>) -> io::Result<Prepared<R>> {
+        let (inner, mailbox) = self.own.prepare(listeners, &self.context.stats)?;
         self.shutdown.subscribe(Waker::from(mailbox.clone()));
         let mut reactors = self.reactors.lock();
         reactors.push(mailbox.clone());
-        Ok(Prepared { n: reactors.len() - 1, poll, mailbox, listeners })
+        Ok(Prepared { n: reactors.len() - 1, mailbox, inner })
     }
 
-    fn launch(self: &Arc<Self>, prepared: Prepared) -> io::Result<()> {
-        let Prepared { n, poll, mailbox, listeners } = prepared;
+    fn launch(self: &Arc<Self>, prepared: Prepared<R>) -> io::Result<()> {
+        let Prepared { n, mailbox, inner } = prepared;
         let (group, own) = (self.clone(), mailbox.clone());
         let run = move || {
             if group.pin {
                 pin::pin_to_core(n);
             }
-            Handover::new(Reactor::new(group, poll, own, listeners)).run();
+            R::run(group, own, inner);
         };
         self.context.stats.threads.fetch_add(1, Relaxed);
         match std::thread::Builder::new().name(format!("reactor-{n}")).spawn(run) {
@@ -117,17 +159,21 @@ impl Group {
         }
     }
 
-    /// Lets another thread take over a reactor.
+    /// Lets another thread take over a reactor: it calls `take_over`.
     ///
     /// # Errors
     /// Returns `handover` if no other thread could be started.
-    pub fn launch_stand_in(&self, handover: Handover) -> Result<(), Handover> {
+    pub fn launch_stand_in<H: Send + 'static>(
+        &self,
+        handover: H,
+        take_over: fn(H),
+    ) -> Result<(), H> {
         let left = Arc::new(Mutex::new(Some(handover)));
         let taken = left.clone();
         let run = move || {
             let handover = taken.lock().take();
             if let Some(handover) = handover {
-                handover.take_over();
+                take_over(handover);
             }
         };
         match std::thread::Builder::new().name("reactor-stand-in".to_owned()).spawn(run) {
@@ -173,18 +219,11 @@ impl Group {
 
     /// Calls `send` with the least loaded mailbox, and counts one more connection there. This is
     /// done under the lock, so that a retiring reactor gets none afterwards.
-    pub fn with_least_loaded(&self, send: impl FnOnce(&Mailbox)) {
+    pub fn with_least_loaded(&self, send: impl FnOnce(&Mailbox<R::Message>)) {
         let reactors = self.reactors.lock();
         if let Some(mailbox) = reactors.iter().min_by_key(|mailbox| mailbox.load.load(Relaxed)) {
             mailbox.load.fetch_add(1, Relaxed);
             send(mailbox);
         }
-    }
-}
-
-fn build_pool(execution: Execution) -> io::Result<Option<Arc<Pool>>> {
-    match execution {
-        Execution::Inline => Ok(None),
-        Execution::Pool { workers } => Pool::new(workers).map(Some),
     }
 }

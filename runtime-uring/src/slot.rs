@@ -1,0 +1,195 @@
+//! [`Slot`]: one connection, and what the kernel does for it.
+
+use crate::ring::Ring;
+use resp::Output;
+use runtime::reactors::{ConnectionWaker, Key, NEVER};
+use runtime::{Events, Exchange, Input, Now, Sent, Socket};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+/// An operation of the kernel on a connection's socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Idle,
+    UnderWay,
+    /// It will end soon.
+    Cancelled,
+}
+
+/// How the input of a peer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The peer sends no more.
+    Over,
+    /// The connection is gone.
+    Failed,
+}
+
+/// Whether a connection is to stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stay {
+    Here,
+    /// It goes to another reactor once no operation is under way.
+    Moves,
+    /// It has ended, and its socket is closed once no operation is under way.
+    Ended,
+}
+
+/// One connection and the reactor's state for it.
+pub(crate) struct Slot {
+    /// `None` while the connection is lent, called, or after its end.
+    pub exchange: Option<Exchange>,
+    pub socket: Socket,
+    pub waker: Arc<ConnectionWaker<super::reactor::Passed>>,
+    /// The events since its last turn.
+    pub events: Events,
+    /// Whether it is in the reactor's ready queue.
+    pub queued: bool,
+    /// Whether it has received in this loop and is yet to transmit.
+    pub to_transmit: bool,
+    pub stay: Stay,
+    /// The deadline for which a timer is set, [`NEVER`] if none.
+    pub armed_us: u64,
+    pub receiving: Operation,
+    /// Whether the kernel reports that the peer is gone, which it is asked while nothing is received.
+    pub awaits_gone: bool,
+    /// Whether the peer is known to be gone, in both directions.
+    pub hung_up: bool,
+    /// Whether the kernel reports that the socket can be written to.
+    pub awaits_writable: bool,
+    /// Whether the socket may take output.
+    pub writable: bool,
+    /// Input that came when the connection did not want it. Nothing more is received before it is passed on.
+    pub backlog: Vec<u8>,
+    /// The end of input, behind the backlog.
+    pub end: Option<End>,
+}
+
+impl Slot {
+    pub fn new(
+        exchange: Exchange,
+        socket: Socket,
+        waker: Arc<ConnectionWaker<super::reactor::Passed>>,
+    ) -> Slot {
+        Slot {
+            exchange: Some(exchange),
+            socket,
+            waker,
+            events: Events::empty(),
+            queued: false,
+            to_transmit: false,
+            stay: Stay::Here,
+            armed_us: NEVER,
+            receiving: Operation::Idle,
+            awaits_gone: false,
+            hung_up: false,
+            awaits_writable: false,
+            writable: true,
+            backlog: Vec::new(),
+            end: None,
+        }
+    }
+
+    /// Whether no operation is under way, so that the socket may be closed or go elsewhere.
+    pub fn is_quiet(&self) -> bool {
+        self.receiving == Operation::Idle && !self.awaits_gone && !self.awaits_writable
+    }
+
+    /// Ends all operations, soon.
+    pub fn stop_all(&mut self, ring: &mut Ring) {
+        if !self.is_quiet() {
+            ring.stop_all(self.socket.as_raw_fd());
+        }
+        if self.receiving == Operation::UnderWay {
+            self.receiving = Operation::Cancelled;
+        }
+    }
+
+    /// Keeps input for later. Receiving ends, so that the peer has to wait.
+    pub fn keep(&mut self, key: Key, bytes: &[u8], ring: &mut Ring) {
+        self.backlog.extend_from_slice(bytes);
+        self.stop_receiving(key, ring);
+    }
+
+    fn stop_receiving(&mut self, key: Key, ring: &mut Ring) {
+        if self.receiving == Operation::UnderWay {
+            self.receiving = Operation::Cancelled;
+            ring.stop_receiving(key);
+        }
+    }
+
+    /// Begins the operations that `exchange`, which is this slot's, needs while it waits.
+    #[inline]
+    pub fn arm(&mut self, key: Key, exchange: &Exchange, ring: &mut Ring) {
+        if self.stay != Stay::Here {
+            return;
+        }
+        if !self.writable && !self.awaits_writable {
+            self.awaits_writable = true;
+            ring.await_writable(key, self.socket.as_raw_fd());
+        }
+        let wanted = exchange.is_open() && exchange.input() != Input::Held;
+        if self.receiving == Operation::UnderWay && (wanted || exchange.is_open()) {
+            return;
+        }
+        self.arm_unusual(key, wanted, exchange.is_open(), ring);
+    }
+
+    fn arm_unusual(&mut self, key: Key, wanted: bool, open: bool, ring: &mut Ring) {
+        if !open {
+            return self.stop_receiving(key, ring);
+        }
+        if self.receiving != Operation::Idle {
+            return;
+        }
+        let fd = self.socket.as_raw_fd();
+        if wanted && self.end.is_none() {
+            self.receiving = Operation::UnderWay;
+            ring.receive(key, fd);
+        } else if !wanted && !self.awaits_gone && !self.hung_up {
+            self.awaits_gone = true;
+            ring.await_gone(key, fd);
+        }
+    }
+
+    /// The peer is reported to be gone (`hangup`), or to have ended its sending side (`half`).
+    pub fn noticed_gone(&mut self, half: bool, hangup: bool) {
+        self.hung_up |= hangup;
+        // If there is input before the end, it is received once the connection wants it.
+        if half && self.receiving == Operation::Idle && self.socket.at_end() {
+            self.end.get_or_insert(End::Over);
+        }
+    }
+
+    /// The end of which `exchange`, which is this slot's, is to be told now. One that holds input back would not hear of
+    /// it by reading.
+    pub fn end_to_tell(&self, exchange: &Exchange) -> Option<End> {
+        match self.end {
+            _ if self.hung_up && exchange.input() == Input::Held => Some(End::Failed),
+            Some(End::Over) if !self.backlog.is_empty() || exchange.input_is_over() => None,
+            end => end,
+        }
+    }
+}
+
+/// Takes from the output of `exchange` what the socket took, and writes nothing. `None`: close now.
+pub(crate) fn account(
+    exchange: &mut Exchange,
+    sent: io::Result<usize>,
+    asked: usize,
+    now: Now,
+) -> Option<Sent> {
+    let mut sent = Some(sent);
+    exchange.write(now, |output: &mut Output| {
+        // A filter has more; it is the next send's.
+        let Some(sent) = sent.take() else { return Ok(Sent::Limit) };
+        let sent = sent?;
+        output.consume(sent);
+        Ok(match output.is_empty() {
+            true => Sent::All,
+            false if sent < asked => Sent::Blocked,
+            false => Sent::Limit,
+        })
+    })
+}
