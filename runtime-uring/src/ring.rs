@@ -376,3 +376,102 @@ fn arrived(provided: &Provided, result: i32, buffer: Option<u16>) -> Arrived {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    /// An enabled ring, if this kernel offers one; the suite says aloud if not.
+    fn ring() -> Option<Ring> {
+        crate::check_kernel().ok()?;
+        let mut ring = Ring::new().expect("a ring");
+        ring.enable().expect("nobody else has it");
+        Some(ring)
+    }
+
+    fn completions(ring: &mut Ring) -> Vec<Completion> {
+        let mut completions = Vec::new();
+        ring.enter(Some(Duration::ZERO));
+        ring.reap(&mut completions, &mut Vec::new());
+        completions
+    }
+
+    #[test]
+    fn every_buffer_comes_back_and_is_used_again() {
+        let Some(mut ring) = ring() else { return };
+        let buffers = ring.buffers();
+        let (mut peer, socket) = UnixStream::pair().expect("a pair");
+        ring.receive(Key::from_number(7), socket.as_raw_fd());
+        for round in 0..3 * crate::BUFFERS {
+            peer.write_all(&round.to_ne_bytes()).expect("room");
+            let mut come = completions(&mut ring);
+            let Some(Completion::Received { key, arrived: Arrived::Bytes(received), last: false }) =
+                come.pop()
+            else {
+                panic!("round {round}: nothing was received");
+            };
+            assert_eq!((key.number(), buffers.bytes(&received)), (7, &round.to_ne_bytes()[..]));
+            ring.give_back(received);
+        }
+    }
+
+    #[test]
+    fn a_ring_without_buffers_says_so_and_the_input_waits() {
+        let Some(mut ring) = ring() else { return };
+        let (mut peer, socket) = UnixStream::pair().expect("a pair");
+        let (key, fd) = (Key::from_number(1), socket.as_raw_fd());
+        let mut kept = Vec::new();
+        ring.receive(key, fd);
+        for _ in 0..crate::BUFFERS {
+            peer.write_all(b"x").expect("room");
+            kept.extend(completions(&mut ring));
+        }
+        peer.write_all(b"last").expect("room");
+        let starved = completions(&mut ring);
+        assert!(matches!(
+            starved[..],
+            [Completion::Received { arrived: Arrived::Nothing, last: true, .. }]
+        ));
+        let Some(Completion::Received { arrived: Arrived::Bytes(received), .. }) = kept.pop()
+        else {
+            panic!("nothing was received");
+        };
+        ring.give_back(received);
+        ring.receive(key, fd);
+        let buffers = ring.buffers();
+        let after = completions(&mut ring);
+        let Some(Completion::Received { arrived: Arrived::Bytes(received), .. }) = after.first()
+        else {
+            panic!("the input is lost");
+        };
+        assert_eq!(buffers.bytes(received), b"last");
+    }
+
+    #[test]
+    fn operations_end_when_they_are_told_to() {
+        let Some(mut ring) = ring() else { return };
+        let (_peer, socket) = UnixStream::pair().expect("a pair");
+        let (key, fd) = (Key::from_number(1), socket.as_raw_fd());
+        ring.receive(key, fd);
+        ring.await_gone(key, fd);
+        assert!(completions(&mut ring).is_empty());
+        ring.stop_all(fd);
+        let ended = completions(&mut ring);
+        assert_eq!((ended.len(), ring.under_way), (2, 0));
+        ring.receive(key, fd);
+        ring.await_rousing(fd);
+        let mut ended = Vec::new();
+        ring.come_to_rest(&mut ended, &mut Vec::new());
+        assert!(ended.len() >= 2 && ring.under_way == 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "input of another ring")]
+    fn input_of_one_ring_is_not_read_from_another() {
+        let (Some(one), Some(other)) = (ring(), ring()) else { panic!("input of another ring") };
+        other.buffers().bytes(&one.provided.received(0, 1));
+    }
+}
