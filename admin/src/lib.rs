@@ -49,4 +49,6 @@ pub struct Admin {
     pub checks: Vec<Box<dyn Check>>,
     /// The authorization of requests.
     pub access: Access,
+    /// Held while the clients are listed, by a thread of its own.
+    pub listing: Arc<tokio::sync::Mutex<()>>,
 }

@@ -3,6 +3,8 @@
 use crate::Admin;
 use axum::Json;
 use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use engine::clients::describe;
 use engine::config::lookup;
 use engine::observe::figures::{Line, Value as Figure};
@@ -58,17 +60,34 @@ pub async fn config(State(admin): State<Arc<Admin>>) -> Json<Value> {
 }
 
 /// `/clients`: one object per client, with the fields of `CLIENT LIST`.
-pub async fn clients(State(admin): State<Arc<Admin>>) -> Json<Value> {
+///
+/// With thousands of clients this takes long, so it happens in a thread of its own: probes of `/health` do not wait
+/// for it. One request at a time does so.
+pub async fn clients(State(admin): State<Arc<Admin>>) -> Result<Response, StatusCode> {
+    let turn = admin.listing.clone().lock_owned().await;
+    let list = move || {
+        let listed = list_of_clients(&admin);
+        drop(turn);
+        listed
+    };
+    // It fails only by a panic, which is in the log.
+    let listed = tokio::task::spawn_blocking(list).await;
+    let listed = listed.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], listed).into_response())
+}
+
+/// The clients as JSON text.
+fn list_of_clients(admin: &Admin) -> Vec<u8> {
     let now_ms = admin.clock.now().wall_ms;
     let all = admin.engine.clients.list();
     let fields = |text: String| -> Map<String, Value> {
         let pairs = text.trim_end().split(' ').filter_map(|field| field.split_once('='));
         pairs.map(|(name, value)| (name.to_owned(), value.into())).collect()
     };
-    all.iter()
-        .map(|client| fields(describe(&admin.engine, client, false, now_ms)))
-        .collect::<Vec<_>>()
-        .into_json()
+    let all: Vec<_> =
+        all.iter().map(|client| fields(describe(&admin.engine, client, false, now_ms))).collect();
+    // Maps of texts can always be written.
+    serde_json::to_vec(&all).unwrap_or_default()
 }
 
 /// `/slowlog`: the newest slow commands.

@@ -75,6 +75,52 @@ fn a_growing_share_is_refused_while_connections_wait_too_long() {
     assert!(server.text("INFO stats").contains("overload_refused_share:0"));
 }
 
+/// How many of 1024 requests are refused.
+fn refused_of(server: &mut Harness, line: &str) -> usize {
+    (0..1024).filter(|_| ask(server, "a", line).contains("OVERLOADED")).count()
+}
+
+/// Tenths of a second in which this much memory is in use.
+fn use_memory(server: &mut Harness, tenths: usize, percent: u32) {
+    for _ in 0..tenths {
+        server.engine().note_memory_load(Some(percent), server.now());
+        server.advance(100);
+    }
+}
+
+#[test]
+fn what_needs_memory_is_refused_before_it_runs_out() {
+    let mut server = server();
+    use_memory(&mut server, MANY, 99);
+    assert_eq!(refused_of(&mut server, "SET k v"), 0, "load shedding is off");
+    assert!(!server.engine().looks_at_memory());
+    assert_eq!(server.text("CONFIG SET overload-delay-target 20"), "OK");
+    assert!(server.engine().looks_at_memory());
+    use_memory(&mut server, MANY, 90);
+    assert_eq!(refused_of(&mut server, "SET k v"), 0, "90 percent is the limit");
+    use_memory(&mut server, 4, 91);
+    assert_eq!(refused_of(&mut server, "SET k v"), 256);
+    use_memory(&mut server, MANY, 91);
+    assert_eq!(refused_of(&mut server, "SET k v"), 1008);
+    for line in ["GET k", "DEL k", "EXPIRE k 1", "PING", "CONFIG GET port"] {
+        assert_eq!(refused_of(&mut server, line), 0, "{line} needs no memory");
+    }
+    let info = server.text("INFO stats");
+    assert!(
+        info.contains("overload_memory_percent:91") && info.contains("overload_memory_share:1008")
+    );
+    assert!(info.contains("overload_refused_share:0"), "nobody waits");
+    // Short waits do not end it, memory does.
+    pass(&mut server, MANY, 1);
+    assert!(refused_of(&mut server, "SET k v") > 0);
+    use_memory(&mut server, MANY, 50);
+    assert_eq!(refused_of(&mut server, "SET k v"), 0);
+    use_memory(&mut server, MANY, 99);
+    assert_eq!(server.text("CONFIG SET overload-memory-target 0"), "OK");
+    use_memory(&mut server, 1, 99);
+    assert_eq!(refused_of(&mut server, "SET k v"), 0);
+}
+
 #[test]
 fn what_is_needed_to_get_in_and_to_look_after_the_server_is_never_refused() {
     let mut server = limited();

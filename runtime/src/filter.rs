@@ -12,7 +12,7 @@
 //!   ([`Connection::before_write`]).
 //! - **The handshake is bounded.** Until the filter is open, nothing of the inner connection is
 //!   sent. The handshake may take the time given to [`Filtered::new`], however slowly the peer
-//!   sends.
+//!   sends. [`Handshakes`] bounds how many are under way at once.
 //! - **The end is announced.** When the connection has sent everything, the filter announces the
 //!   end ([`Filter::close`]). If the peer announces its end inside the filter, that is an end of
 //!   input like any other.
@@ -22,6 +22,7 @@
 use crate::{Connection, Flow, Input, Next, Now, Peer, Rejection, Service, Status};
 use resp::Output;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ pub struct Filtered<F> {
     wire: Output,
     /// The time until which the handshake must be over; `None` once it is.
     begin_until_us: Option<u64>,
+    /// The handshake's place among those under way.
+    handshake: Option<Handshake>,
     /// Whether the filter has sent its last bytes. The connection gives no more output then.
     over: bool,
     /// Whether the inner connection was told that no input follows.
@@ -95,6 +98,7 @@ impl<F: Filter> Filtered<F> {
             status: Status::READING,
             wire: Output::new(),
             begin_until_us: Some(now.mono_us.saturating_add(patience_us)),
+            handshake: None,
             over: false,
             drained: false,
         }
@@ -117,6 +121,7 @@ impl<F: Filter> Filtered<F> {
         }
         if self.filter.is_open() {
             self.begin_until_us = None;
+            self.handshake = None;
         }
     }
 
@@ -226,6 +231,60 @@ impl<F: Filter> Connection for Filtered<F> {
     }
 }
 
+/// Between two lines of the log about refused handshakes, in microseconds.
+const SAID_EVERY_US: u64 = 60_000_000;
+
+/// The number of handshakes under way, and how many there may be.
+///
+/// A handshake costs more than any request, before anyone knows who the peer is. Those under way have work
+/// waiting in each thread at most once, so their number bounds how long a turn of a thread takes because of them.
+#[derive(Debug, Default)]
+pub struct Handshakes {
+    under_way: AtomicUsize,
+    /// 0: any number.
+    max: AtomicUsize,
+    refused: AtomicU64,
+    /// The time from which a refusal is logged again, in monotonic microseconds.
+    quiet_until_us: AtomicU64,
+}
+
+/// One that is under way, until this is dropped.
+struct Handshake(Arc<Handshakes>);
+
+impl Handshakes {
+    /// Sets how many may be under way at once; 0: any number. Those that are under way go on.
+    pub fn set_max(&self, max: usize) {
+        self.max.store(max, Relaxed);
+    }
+
+    /// The number of connections that were refused because there were too many.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    /// Begins one, unless there are too many.
+    fn begin(self: &Arc<Self>, now: Now) -> Option<Handshake> {
+        let max = self.max.load(Relaxed);
+        let before = self.under_way.fetch_add(1, Relaxed);
+        let begun = Handshake(self.clone());
+        if max == 0 || before < max {
+            return Some(begun);
+        }
+        self.refused.fetch_add(1, Relaxed);
+        if self.quiet_until_us.load(Relaxed) <= now.mono_us {
+            self.quiet_until_us.store(now.mono_us + SAID_EVERY_US, Relaxed);
+            tracing::warn!(max, "too many handshakes are under way: new connections are closed");
+        }
+        None
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Relaxed);
+    }
+}
+
 /// A service whose connections are those of another service, behind filters.
 pub struct FilterService<M> {
     /// The service whose connections are wrapped in the filter.
@@ -234,6 +293,9 @@ pub struct FilterService<M> {
     pub make: M,
     /// The time that a handshake may take.
     pub patience: Duration,
+    /// How many handshakes may be under way at once. A connection beyond that is closed before it has cost
+    /// anything: left unaccepted it would hold up others in the queue of its socket, whose handshakes nobody delays.
+    pub handshakes: Arc<Handshakes>,
 }
 
 impl<F, M> Service for FilterService<M>
@@ -247,10 +309,12 @@ where
         waker: Waker,
         now: Now,
     ) -> Result<Box<dyn Connection>, Rejection> {
+        let handshake = self.handshakes.begin(now).ok_or_else(|| Rejection(Vec::new()))?;
         let filter = (self.make)()?;
         // Before the filter is open, the peer could not decode the text of a refusal.
         let inner = self.inner.connect(peer, waker, now).map_err(|_| Rejection(Vec::new()))?;
-        Ok(Box::new(Filtered::new(filter, inner, now, self.patience)))
+        let filtered = Filtered::new(filter, inner, now, self.patience);
+        Ok(Box::new(Filtered { handshake: Some(handshake), ..filtered }))
     }
 
     fn may_block(&self) -> bool {

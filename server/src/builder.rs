@@ -3,7 +3,10 @@
 use crate::choices::{runtimes, storages};
 use crate::cluster::RunningNode;
 use crate::config::{Loaded, Origin, Reloader};
-use crate::error::StartError;
+use crate::error::{StartError, plain};
+#[cfg(feature = "admin")]
+use crate::lifecycle::admin;
+use crate::lifecycle::logging;
 use crate::lifecycle::serving::Serving;
 use crate::listening::handover::Inherited;
 use crate::listening::sockets;
@@ -15,6 +18,7 @@ use crate::persistence::target::LoadTarget;
 use crate::process::resources;
 use crate::process::{Configuration, Process};
 use crate::server::Server;
+use crate::system::cores;
 use crate::system::memory::Allocator;
 use crate::{cluster, replication, system};
 use engine::acl::UserChanges;
@@ -23,8 +27,8 @@ use engine::config::{ConfigStore, Id, by_id, lookup};
 use engine::gate::Gate;
 use engine::scripting::loading::LibraryLoader;
 use engine::tuning::durability;
-use engine::{Engine, Environment, Parts};
-use runtime::{Clock, Runtime};
+use engine::{Engine, Environment, Host, Parts};
+use runtime::{Clock, Now, Runtime};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -117,13 +121,15 @@ impl ServerBuilder {
     /// so that a second server on a used port touches no data. Clients are not served yet, unless
     /// loading takes long: then they get the few commands that need no data, and `-LOADING`.
     ///
+    /// With `server_cpulist`, the calling thread is pinned, because the threads that it starts are so, too.
+    ///
     /// # Errors
     /// See [`StartError`].
     pub fn build(mut self) -> Result<Server, StartError> {
         let configuration = self.configuration()?;
         let config = configuration.store.clone();
-        let commands = [commands::all(), self.commands.clone()].concat();
-        check_names(&self.loaded.renamed_commands, &commands)?;
+        cores::pin_server(&config).map_err(StartError::Other)?;
+        let commands = self.all_commands()?;
         let runtime = self.choose_runtime(&config)?;
         let in_cluster = cluster::wanted(&self.loaded)?;
         let open = self.choose_storage(&config)?;
@@ -166,6 +172,13 @@ impl ServerBuilder {
         Ok(Server { engine, process, bound, clock, serving, node })
     }
 
+    /// The built-in commands and those that were added, whose names can be changed as configured.
+    fn all_commands(&self) -> Result<Vec<&'static [Spec]>, StartError> {
+        let commands = [commands::all(), self.commands.clone()].concat();
+        check_names(&self.loaded.renamed_commands, &commands)?;
+        Ok(commands)
+    }
+
     /// Opens the data folder, and makes the process around the engine.
     fn open_process(
         &self,
@@ -205,11 +218,20 @@ impl ServerBuilder {
     /// See [`StartError`].
     pub fn check(mut self) -> Result<(), StartError> {
         let config = self.configure()?;
-        let commands = [commands::all(), self.commands.clone()].concat();
-        check_names(&self.loaded.renamed_commands, &commands)?;
+        let commands = self.all_commands()?;
+        cores::check(&config).map_err(StartError::Other)?;
         self.choose_runtime(&config)?;
+        let in_cluster = cluster::wanted(&self.loaded)?;
         drop(self.choose_storage(&config)?);
         loading::journal_wanted(&self.loaded)?;
+        let addresses = sockets::check(&config, &self.listen)?;
+        if in_cluster && !addresses.is_empty() {
+            cluster::check(&config, &addresses)?;
+        }
+        logging::check(&config.text(Id::Logfile))?;
+        #[cfg(feature = "admin")]
+        admin::configured(&config)?;
+        check_users(&self.loaded, commands)?;
         #[cfg(feature = "tls")]
         crate::listening::tls::Encryption::default().reload(&config).map_err(StartError::Other)?;
         Ok(())
@@ -291,6 +313,33 @@ fn load_users(engine: &Engine, loaded: &Loaded) -> Result<(), StartError> {
         UserChanges::of(engine).load_acl_file().map_err(StartError::Other)?;
     }
     Ok(())
+}
+
+/// The host of an engine that only reads users.
+struct UserFiles;
+
+impl Host for UserFiles {
+    fn read_acl_file(&self, path: &str) -> Result<Vec<u8>, String> {
+        std::fs::read(path).map_err(|error| plain(&error))
+    }
+}
+
+/// Whether the users that the configuration names can be made.
+fn check_users(loaded: &Loaded, commands: Vec<&'static [Spec]>) -> Result<(), StartError> {
+    let parts = Parts {
+        backend: storages::empty(&loaded.store),
+        journal: None,
+        config: loaded.store.clone(),
+        commands,
+        environment: Environment {
+            stopwatch: system::stopwatch,
+            seed: 0,
+            started: Now::default(),
+            host: Arc::new(UserFiles),
+        },
+    };
+    let engine = Engine::with_names(parts, &loaded.renamed_commands).map_err(StartError::Other)?;
+    load_users(&engine, loaded)
 }
 
 /// Whether commands can be renamed as configured. It is better to report this before anything is

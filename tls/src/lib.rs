@@ -18,7 +18,7 @@ pub mod stream;
 
 use filter::TlsFilter;
 use parking_lot::RwLock;
-use runtime::filter::FilterService;
+use runtime::filter::{FilterService, Handshakes};
 use runtime::{Rejection, Service};
 use rustls::ServerConnection;
 pub use rustls::{ClientConfig, ServerConfig};
@@ -50,6 +50,8 @@ pub enum TlsError {
 pub struct Tls {
     server: RwLock<Arc<ServerConfig>>,
     client: RwLock<Option<Arc<ClientConfig>>>,
+    /// The handshakes of clients, by all that this serves.
+    pub handshakes: Arc<Handshakes>,
 }
 
 impl Tls {
@@ -59,7 +61,8 @@ impl Tls {
     /// See [`TlsError`].
     pub fn new(settings: &Settings) -> Result<Arc<Tls>, TlsError> {
         let (server, client) = read(settings)?;
-        Ok(Arc::new(Tls { server: RwLock::new(server), client: RwLock::new(client) }))
+        let (server, client) = (RwLock::new(server), RwLock::new(client));
+        Ok(Arc::new(Tls { server, client, handshakes: Arc::default() }))
     }
 
     /// The same again: connections made from now on are by `settings`. When it fails, all is as before.
@@ -81,7 +84,8 @@ impl Tls {
             // Only a configuration that cannot work at all is refused here, and such a one is not made.
             connection.map(TlsFilter::new).map_err(|_| Rejection(Vec::new()))
         };
-        Arc::new(FilterService { inner, make, patience: HANDSHAKE_PATIENCE })
+        let handshakes = self.handshakes.clone();
+        Arc::new(FilterService { inner, make, patience: HANDSHAKE_PATIENCE, handshakes })
     }
 
     /// The configurations for incoming and for outgoing connections, for two servers that are each other's clients; `None` if

@@ -43,6 +43,8 @@ impl WebSocket {
     pub fn serve(self: &Arc<Self>, inner: Arc<dyn Service>) -> Arc<dyn Service> {
         let this = self.clone();
         let make = move || Ok(WebSocketFilter::new(this.origins.read().clone()));
-        Arc::new(FilterService { inner, make, patience: HANDSHAKE_PATIENCE })
+        // These cost no more than other requests, so there may be any number.
+        let handshakes = Arc::default();
+        Arc::new(FilterService { inner, make, patience: HANDSHAKE_PATIENCE, handshakes })
     }
 }

@@ -1,4 +1,4 @@
-//! Load shedding: wakes the connections that are observed, and sets the gate.
+//! Load shedding: wakes the connections that are observed, notes the use of memory, and sets the gate.
 
 use crate::clients::overload::Overload;
 use crate::clients::{Clients, Event};
@@ -27,7 +27,7 @@ impl Clients {
         if overload.judge(now, |client| self.get(client).is_some()) {
             let start = random() as usize;
             overload.begin(self.some(start, Overload::CLIENTS).into_iter(), now);
-            gates.set(Gate::OVERLOADED, overload.share() > 0);
+            gates.set(Gate::OVERLOADED, overload.refuses_any());
         }
         for (client, probe) in overload.due(now) {
             if let Some(client) = self.get(client) {
@@ -37,11 +37,18 @@ impl Clients {
         Some(Duration::from_micros(overload.pause_us()))
     }
 
+    /// Notes how much of the memory is in use, in percent of what the process may use.
+    pub(crate) fn note_memory_load(&self, gates: &Gates, percent: Option<u32>, now: Now) {
+        self.overload.note_memory(percent, now);
+        gates.set(Gate::OVERLOADED, self.overload.refuses_any());
+    }
+
     /// Takes the limit from the configuration.
     pub(crate) fn follow_overload(&self, config: &ConfigStore, gates: &Gates) {
         let overload = &self.overload;
         let setting = |id| config.integer(id) as u64;
         overload.set(setting(Id::OverloadDelayTarget), setting(Id::OverloadInterval));
+        overload.set_memory_target(setting(Id::OverloadMemoryTarget) as u32);
         if !overload.is_on() {
             overload.end();
             gates.set(Gate::OVERLOADED, false);

@@ -6,6 +6,9 @@
 //! connections are observed at once ([`Probe`]), because each runtime has queues of another kind, and a
 //! connection waits for its own slow command, too. What counts is the connection in the middle.
 //!
+//! If the memory that the process may use is about to run out, a share of those requests is refused that may need
+//! more of it ([`Overload::note_memory`]), whatever the waits are.
+//!
 //! CoDel drops packets ever more often until the wait falls. Here the share of refused requests grows with every
 //! interval in which it does not ([`share_after`]).
 
@@ -29,13 +32,54 @@ const SHARE_MIN: u32 = WHOLE / 64;
 /// The number of times that a connection is observed in an interval.
 const LOOKS: u64 = 4;
 
-/// The share of requests to refuse after an interval whose wait was `delay_us`, if it was `share` before.
-pub(crate) fn share_after(share: u32, delay_us: u64, target_us: u64) -> u32 {
-    if delay_us > target_us {
+/// The time between two decisions about memory, in microseconds.
+const MEMORY_INTERVAL_US: u64 = 100_000;
+
+/// The share of requests to refuse after an interval in which `seen` was measured and no more than `target` is wanted
+/// (a wait in microseconds, memory in percent), if it was `share` before.
+pub(crate) fn share_after(share: u32, seen: u64, target: u64) -> u32 {
+    if seen > target {
         return (share + STEP).min(SHARE_MAX);
     }
     let less = share - share / 4;
     if less < SHARE_MIN { 0 } else { less }
+}
+
+/// A share of requests to refuse, evenly.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    /// In 1024ths.
+    of_whole: AtomicU32,
+    /// Sum of the shares of all requests so far; it wraps.
+    sum: AtomicU32,
+}
+
+impl Share {
+    fn get(&self) -> u32 {
+        self.of_whole.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, share: u32) {
+        self.of_whole.store(share, Ordering::Relaxed);
+    }
+
+    /// Whether to refuse the next request.
+    fn refuses(&self) -> bool {
+        let share = self.get();
+        let before = self.sum.fetch_add(share, Ordering::Relaxed);
+        before % WHOLE + share >= WHOLE
+    }
+}
+
+/// The memory in use, and how much of it is too much.
+#[derive(Debug, Default)]
+struct MemoryLoad {
+    /// In percent; 0: it is not looked at.
+    target: AtomicU32,
+    percent: AtomicU32,
+    share: Share,
+    /// The time of the next decision, in monotonic microseconds.
+    due_us: AtomicU64,
 }
 
 /// How long one connection waits for its turns, observed several times in an interval. Each time the connection
@@ -122,9 +166,8 @@ struct Watch {
 pub struct Overload {
     target_us: AtomicU64,
     interval_us: AtomicU64,
-    share: AtomicU32,
-    /// Sum of the shares of all requests so far, to refuse them evenly; it wraps.
-    sum: AtomicU32,
+    share: Share,
+    memory: MemoryLoad,
     /// The wait in the last interval, in microseconds.
     pub delay_us: AtomicU64,
     /// Requests that were refused.
@@ -152,13 +195,56 @@ impl Overload {
 
     /// The share of requests that is refused, in 1024ths.
     pub fn share(&self) -> u32 {
-        self.share.load(Ordering::Relaxed)
+        self.share.get()
+    }
+
+    /// The share of requests that may need memory which is refused for that, in 1024ths.
+    pub fn memory_share(&self) -> u32 {
+        self.memory.share.get()
+    }
+
+    /// The memory in use, in percent of what the process may use; 0 while it is not looked at.
+    pub fn memory_percent(&self) -> u32 {
+        self.memory.percent.load(Ordering::Relaxed)
+    }
+
+    /// Sets the percentage of the memory above which requests are refused; 0: none is.
+    pub(crate) fn set_memory_target(&self, percent: u32) {
+        self.memory.target.store(percent, Ordering::Relaxed);
+    }
+
+    /// Whether the use of memory is to be noted.
+    pub(crate) fn looks_at_memory(&self) -> bool {
+        self.is_on() && self.memory.target.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes how much of the memory is in use; `None` if nobody can tell. Decides on the share once in an interval.
+    pub(crate) fn note_memory(&self, percent: Option<u32>, now: Now) {
+        let memory = &self.memory;
+        let (true, Some(percent)) = (self.looks_at_memory(), percent) else {
+            memory.percent.store(0, Ordering::Relaxed);
+            return memory.share.set(0);
+        };
+        memory.percent.store(percent, Ordering::Relaxed);
+        if now.mono_us < memory.due_us.load(Ordering::Relaxed) {
+            return;
+        }
+        memory.due_us.store(now.mono_us + MEMORY_INTERVAL_US, Ordering::Relaxed);
+        let target = memory.target.load(Ordering::Relaxed);
+        memory.share.set(share_after(memory.share.get(), percent.into(), target.into()));
+    }
+
+    /// Whether some requests are refused.
+    pub(crate) fn refuses_any(&self) -> bool {
+        self.share() > 0 || self.memory_share() > 0
     }
 
     /// Forgets all observations, and refuses nothing any more.
     pub(crate) fn end(&self) {
         *self.watch.lock() = Watch::default();
-        self.share.store(0, Ordering::Relaxed);
+        self.share.set(0);
+        self.memory.share.set(0);
+        self.memory.percent.store(0, Ordering::Relaxed);
         self.delay_us.store(0, Ordering::Relaxed);
     }
 
@@ -182,7 +268,7 @@ impl Overload {
         let delay_us = delays.get(middle).copied().unwrap_or(0);
         let target_us = self.target_us.load(Ordering::Relaxed);
         self.delay_us.store(delay_us, Ordering::Relaxed);
-        self.share.store(share_after(self.share(), delay_us, target_us), Ordering::Relaxed);
+        self.share.set(share_after(self.share(), delay_us, target_us));
         true
     }
 
@@ -199,11 +285,9 @@ impl Overload {
         watch.probes.iter().filter(|(_, probe)| probe.send(now)).cloned().collect()
     }
 
-    /// Whether to refuse the next request.
-    pub(crate) fn refuses(&self) -> bool {
-        let share = self.share();
-        let before = self.sum.fetch_add(share, Ordering::Relaxed);
-        before % WHOLE + share >= WHOLE
+    /// Whether to refuse the next request; `grows` tells whether it may need more memory.
+    pub(crate) fn refuses(&self, grows: bool) -> bool {
+        grows && self.memory.share.refuses() || self.share.refuses()
     }
 }
 
@@ -241,7 +325,8 @@ mod tests {
         /// Passes `ticks`, in each of which `arrivals` requests come.
         fn run(&mut self, ticks: u64, arrivals: u64) {
             for _ in 0..ticks {
-                self.waiting += (0..arrivals).filter(|_| !self.overload.refuses()).count() as u64;
+                self.waiting +=
+                    (0..arrivals).filter(|_| !self.overload.refuses(false)).count() as u64;
                 let served = self.waiting.min(self.capacity);
                 self.waiting -= served;
                 self.served += served;
@@ -250,7 +335,7 @@ mod tests {
                 if self.now_us.is_multiple_of(INTERVAL_US) {
                     let (share, delay_us) = (self.overload.share(), self.lowest_us);
                     let next = share_after(share, delay_us, TARGET_US);
-                    self.overload.share.store(next, Ordering::Relaxed);
+                    self.overload.share.set(next);
                     self.lowest_us = u64::MAX;
                 }
             }
@@ -300,11 +385,33 @@ mod tests {
     #[test]
     fn the_share_is_refused_evenly() {
         let overload = Overload::default();
-        overload.share.store(WHOLE / 4, Ordering::Relaxed);
-        let refused: Vec<_> = (1..=12).filter(|_| overload.refuses()).collect();
+        overload.share.set(WHOLE / 4);
+        let refused: Vec<_> = (1..=12).filter(|_| overload.refuses(true)).collect();
         assert_eq!(refused, [4, 8, 12]);
-        overload.share.store(0, Ordering::Relaxed);
-        assert!((0..5000).all(|_| !overload.refuses()));
+        overload.share.set(0);
+        assert!((0..5000).all(|_| !overload.refuses(true)));
+    }
+
+    #[test]
+    fn memory_is_looked_at_once_in_an_interval_and_only_where_it_is_wanted() {
+        let overload = Overload::default();
+        overload.set_memory_target(90);
+        overload.note_memory(Some(99), at(0));
+        assert_eq!((overload.memory_percent(), overload.memory_share()), (0, 0), "all is off");
+        overload.set(20, 100);
+        for us in [0, 1, 99_999, 100_000] {
+            overload.note_memory(Some(99), at(us));
+        }
+        assert_eq!((overload.memory_percent(), overload.memory_share()), (99, 2 * STEP));
+        assert!(overload.refuses_any() && overload.share() == 0);
+        overload.note_memory(Some(90), at(200_000));
+        assert_eq!(overload.memory_share(), 2 * STEP - STEP / 2, "it falls at the target");
+        overload.note_memory(None, at(200_001));
+        assert!(!overload.refuses_any(), "nobody can tell");
+        overload.note_memory(Some(91), at(400_000));
+        assert!(
+            (0..64).any(|_| overload.refuses(true)) && (0..64).all(|_| !overload.refuses(false))
+        );
     }
 
     #[test]

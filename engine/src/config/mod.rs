@@ -9,6 +9,7 @@
 //! Nothing here knows a file or a socket; `server::config` reads files and command lines into a
 //! store. To add a directive: a name in `id.rs`, a row in `rows/`. Tests over all rows do the rest.
 
+pub mod cores;
 mod directive;
 mod grammar;
 mod id;

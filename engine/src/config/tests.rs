@@ -25,9 +25,13 @@ const OTHER_ANSWER: &[(&str, &str)] = &[
 /// Directives Redis 7.0.15 does not have.
 const NOT_IN_7_0: &[&str] = &[
     // Redis 7.2
+    "aof-rewrite-cpulist",
+    "bgsave-cpulist",
+    "bio-cpulist",
     "cluster-announce-human-nodename",
     "enable-debug-assert",
     "locale-collate",
+    "server-cpulist",
     "set-max-listpack-entries",
     "set-max-listpack-value",
     // Varve
@@ -41,6 +45,7 @@ const NOT_IN_7_0: &[&str] = &[
     "log-format",
     "overload-delay-target",
     "overload-interval",
+    "overload-memory-target",
     "rate-limit-action",
     "rate-limit-address",
     "rate-limit-address-bytes",
@@ -53,6 +58,7 @@ const NOT_IN_7_0: &[&str] = &[
     "shards",
     "storage",
     "threads",
+    "tls-handshakes-max",
     "trace",
     "unauthenticated-max",
     "unauthenticated-timeout",

@@ -191,7 +191,8 @@ fn check_rate(
     }
 }
 
-/// While connections wait too long, refuses a share of the requests that use data or run scripts. What is needed
+/// While connections wait too long, refuses a share of the requests that use data or run scripts; while memory is about
+/// to run out, a share of those that may need more. What is needed
 /// to log in, to look after the server, or to end what was begun is never refused: other commands, those of a
 /// transaction, and replication.
 #[cold]
@@ -203,12 +204,13 @@ fn check_load(
 ) -> Result<(), Failure> {
     const WORK: Flags =
         Flag::Write.set().union(Flag::Readonly.set()).union(Flag::MayReplicate.set());
-    let works = engine.scripting.request_flags(entry, request).intersects(WORK);
+    let flags = engine.scripting.request_flags(entry, request);
+    let (works, grows) = (flags.intersects(WORK), flags.contains(Flag::DenyOom.set()));
     let peer = session.client().has_flag(ClientFlags::REPLICA | ClientFlags::MASTER);
     if !works || peer || session.in_multi() || !session.is_authenticated() {
         return Ok(());
     }
-    if !engine.clients.overload.refuses() {
+    if !engine.clients.overload.refuses(grows) {
         return Ok(());
     }
     engine.clients.overload.refused.fetch_add(1, Ordering::Relaxed);

@@ -59,6 +59,7 @@ const FOLLOWED: &[Id] = &[
     Id::ReplicaServeStaleData,
     Id::OverloadDelayTarget,
     Id::OverloadInterval,
+    Id::OverloadMemoryTarget,
     Id::Timeout,
     Id::UnauthenticatedTimeout,
 ];
@@ -107,7 +108,7 @@ fn apply(engine: &Engine, id: Id) {
         Id::MinReplicasToWrite | Id::MinReplicasMaxLag => engine.update_replica_gate(None),
         Id::ReplicaServeStaleData => engine.update_stale_gate(),
         Id::Trace => trace(engine, config.boolean(id)),
-        Id::OverloadDelayTarget | Id::OverloadInterval => {
+        Id::OverloadDelayTarget | Id::OverloadInterval | Id::OverloadMemoryTarget => {
             engine.clients.follow_overload(config, &engine.gates)
         }
         // Idle connections have no deadline, or a later one.

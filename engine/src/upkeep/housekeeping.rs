@@ -44,6 +44,17 @@ impl Engine {
         self.clients.watch_load(&self.gates, now, || self.random())
     }
 
+    /// Whether [`Engine::note_memory_load`] is to be called, about ten times a second.
+    pub fn looks_at_memory(&self) -> bool {
+        self.clients.overload.looks_at_memory()
+    }
+
+    /// Notes how much of the memory is in use, in percent of what the process may use; `None` if nobody can tell. If it is
+    /// too much (`overload-memory-target`), a share of the requests that may need more is refused.
+    pub fn note_memory_load(&self, percent: Option<u32>, now: Now) {
+        self.clients.note_memory_load(&self.gates, percent, now);
+    }
+
     /// Holds commands of clients back; the later end and the stricter mode apply.
     pub fn pause_clients(&self, purpose: Purpose, until_ms: u64, mode: PauseMode, now_ms: u64) {
         let marks = (&self.gates, &self.notify.keyspace);

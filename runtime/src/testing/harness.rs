@@ -201,7 +201,8 @@ fn service(toy: &Arc<Toy>, veiled: bool) -> Arc<dyn Service> {
     if !veiled {
         return inner;
     }
-    Arc::new(FilterService { inner, make: || Ok(Veil::default()), patience: VEIL_PATIENCE })
+    let (make, handshakes) = (|| Ok(Veil::default()), Arc::default());
+    Arc::new(FilterService { inner, make, patience: VEIL_PATIENCE, handshakes })
 }
 
 fn tcp() -> (Stream, SocketAddr) {

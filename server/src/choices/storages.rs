@@ -55,6 +55,13 @@ fn memory(config: &ConfigStore, _dir: &Path) -> storage::Result<Arc<dyn Backend>
     })
 }
 
+/// A storage without data, for an engine that executes nothing.
+pub(crate) fn empty(config: &ConfigStore) -> Arc<dyn Backend> {
+    use storage_memory::{Config, MemoryBackend};
+    let databases = config.integer(Id::Databases) as u32;
+    Arc::new(MemoryBackend::new(Config { shards: 1, databases, ..Config::default() }))
+}
+
 #[cfg(feature = "storage-sled")]
 fn sled(config: &ConfigStore, dir: &Path) -> storage::Result<Arc<dyn Backend>> {
     ordered(config, dir.join("sled"), storage_ordered::Engine::Sled)

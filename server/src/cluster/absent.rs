@@ -32,6 +32,11 @@ pub(crate) fn wanted(loaded: &Loaded) -> Result<bool, StartError> {
 }
 
 /// Refuses.
+pub(crate) fn check(_: &ConfigStore, _: &[SocketAddr]) -> Result<(), StartError> {
+    Err(StartError::other("this server was built without the feature `cluster`"))
+}
+
+/// Refuses.
 pub(crate) fn enter(
     _: &ConfigStore,
     _: &[SocketAddr],

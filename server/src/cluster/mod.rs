@@ -24,6 +24,6 @@ mod node;
 pub(crate) mod trial;
 
 #[cfg(not(feature = "cluster"))]
-pub(crate) use absent::{RunningNode, enter, wanted};
+pub(crate) use absent::{RunningNode, check, enter, wanted};
 #[cfg(feature = "cluster")]
-pub(crate) use node::{RunningNode, enter, wanted};
+pub(crate) use node::{RunningNode, check, enter, wanted};

@@ -88,6 +88,41 @@ pub(crate) fn wanted(loaded: &Loaded) -> Result<bool, StartError> {
     Ok(true)
 }
 
+/// Where the node is found, the host that it announces, and the secret that other nodes must present.
+///
+/// # Errors
+/// Fails if the configuration leaves one of them open, or open to everyone.
+fn named(
+    config: &ConfigStore,
+    addresses: &[SocketAddr],
+) -> Result<(Own, String, Arc<str>), StartError> {
+    let Some(first) = addresses.first() else {
+        return Err(StartError::other("a node of a cluster needs a TCP port"));
+    };
+    let bus_port = port(config, Id::ClusterPort).or_else(|| first.port().checked_add(BUS_OFFSET));
+    let bus_port = bus_port
+        .ok_or_else(|| StartError::other("no port is left for other nodes: set 'cluster-port'"))?;
+    let secret = secret(config, addresses)?;
+    let own =
+        Own { host: own_address(addresses).unwrap_or_default(), port: first.port(), bus_port };
+    let host = own.host(&config.text(Id::ClusterAnnounceIp));
+    let host = host.map_err(|why| StartError::Other(format!("'cluster-announce-ip': {why}")))?;
+    Ok((own, host, secret))
+}
+
+/// A port that is configured.
+fn port(config: &ConfigStore, id: Id) -> Option<u16> {
+    u16::try_from(config.integer(id)).ok().filter(|port| *port != 0)
+}
+
+/// Whether a node of this configuration, whose clients connect to `addresses`, can be started.
+///
+/// # Errors
+/// Fails for what the configuration leaves open.
+pub(crate) fn check(config: &ConfigStore, addresses: &[SocketAddr]) -> Result<(), StartError> {
+    named(config, addresses).map(drop)
+}
+
 /// Binds the port for other nodes, and opens the group's log.
 ///
 /// # Errors
@@ -98,27 +133,17 @@ pub(crate) fn enter(
     dir: &Path,
     clock: Clock,
 ) -> Result<Entrance, StartError> {
-    let Some(first) = addresses.first() else {
-        return Err(StartError::other("a node of a cluster needs a TCP port"));
-    };
-    let port = |id| u16::try_from(config.integer(id)).ok().filter(|port| *port != 0);
-    let bus_port = port(Id::ClusterPort).or_else(|| first.port().checked_add(BUS_OFFSET));
-    let bus_port = bus_port
-        .ok_or_else(|| StartError::other("no port is left for other nodes: set 'cluster-port'"))?;
     refuse_what_is_there(config, dir)?;
-    let secret = secret(config, addresses)?;
-    let own =
-        Own { host: own_address(addresses).unwrap_or_default(), port: first.port(), bus_port };
-    let host = own.host(&config.text(Id::ClusterAnnounceIp));
-    let host = host.map_err(|why| StartError::Other(format!("'cluster-announce-ip': {why}")))?;
+    let (own, host, secret) = named(config, addresses)?;
+    let bus_port = own.bus_port;
     let (low, high) = ELECTION_RANGE_MS;
     let election = config.integer(Id::ClusterNodeTimeout).clamp(low, high) as u64;
     let of_node = NodeConfig {
         folder: dir.join(FOLDER),
         announce: Announce {
             host,
-            port: port(Id::ClusterAnnouncePort).unwrap_or(own.port),
-            bus_port: port(Id::ClusterAnnounceBusPort).unwrap_or(bus_port),
+            port: port(config, Id::ClusterAnnouncePort).unwrap_or(own.port),
+            bus_port: port(config, Id::ClusterAnnounceBusPort).unwrap_or(bus_port),
             secret,
         },
         groups: config.integer(Id::ClusterGroups) as u16,

@@ -118,7 +118,7 @@ mod tests {
         let expected = [
             one("port", &["7000"]),
             one("hash-max-ziplist-entries", &["9"]),
-            one("server_cpulist", &["0-3"]),
+            one("server-cpulist", &["0-3"]),
             one("requirepass", &["a \"b"]),
             one("save", &[""]),
             one("bind", &["*", "-::*"]),

@@ -15,9 +15,10 @@ use super::error::{ConfigError, Origin};
 use super::layers::Setting;
 use super::redis_conf::split_words;
 use engine::config::lookup;
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::path::Path;
 
 /// The language of a file, by its extension.
@@ -51,10 +52,34 @@ enum Node {
     Float(f64),
     Text(String),
     List(Vec<Node>),
-    Table(BTreeMap<String, Node>),
+    Table(Table),
 }
 
-type Table = BTreeMap<String, Node>;
+/// The keys of a table with their values, in order. A key may occur twice.
+#[derive(Debug, Default)]
+struct Table(Vec<(String, Node)>);
+
+impl<'de> Deserialize<'de> for Table {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Table;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Table, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Table(pairs))
+            }
+        }
+        from.deserialize_map(Pairs)
+    }
+}
 
 /// Reads the settings of a text.
 pub(super) fn parse(text: &str, path: &Path, format: Format) -> Result<Vec<Setting>, ConfigError> {
@@ -65,7 +90,7 @@ pub(super) fn parse(text: &str, path: &Path, format: Format) -> Result<Vec<Setti
         Format::Toml => {
             read(toml::from_str(text).map_err(|error| without_text(&error, text)), path)?
         }
-        Format::Yaml if text.trim().is_empty() => Table::new(),
+        Format::Yaml if text.trim().is_empty() => Table::default(),
         Format::Yaml => {
             let options = serde_saphyr::options! { with_snippet: false };
             read(serde_saphyr::from_str_with_options(text, options), path)?
@@ -74,10 +99,28 @@ pub(super) fn parse(text: &str, path: &Path, format: Format) -> Result<Vec<Setti
         Format::RedisConf => return super::redis_conf::parse(text, path, 0),
     };
     let mut settings = Vec::new();
-    for (key, node) in table {
+    for (key, node) in table.0 {
         flatten(key, node, text, path, &mut settings)?;
     }
+    refuse_doubles(&settings)?;
     Ok(settings)
+}
+
+/// Headings are free, so a directive may stand below two of them, or be there under two names. Nobody can
+/// have meant that one of the values is overridden: unlike lines of a redis.conf, keys have no order.
+fn refuse_doubles(settings: &[Setting]) -> Result<(), ConfigError> {
+    let mut seen = BTreeMap::new();
+    for setting in settings {
+        let Some((_, directive)) = lookup(&setting.name) else { continue };
+        if let Some(first) = seen.insert(directive.id, setting) {
+            let reason = match first.name == setting.name {
+                true => "it is given twice, under whatever heading".to_owned(),
+                false => format!("it is given twice, also as '{}'", first.name),
+            };
+            return Err(ConfigError::about(setting.origin.clone(), &setting.name, reason));
+        }
+    }
+    Ok(())
 }
 
 /// The error of a TOML text, without its lines: they may hold a password.
@@ -100,7 +143,7 @@ fn flatten(
     match (node, known) {
         (node, None) if key == "user" => add_users(&node, &origin, settings)?,
         (Node::Table(table), None) => {
-            for (key, node) in table {
+            for (key, node) in table.0 {
                 if matches!(node, Node::Table(_)) && lookup(&key).is_none() {
                     let reason = "headings cannot hold headings";
                     return Err(ConfigError::about(origin, &key, reason));
@@ -148,7 +191,7 @@ fn collect_words(node: &Node, many: bool, words: &mut Vec<String>) -> Option<()>
             nodes.iter().try_for_each(|node| collect_words(node, many, words))?;
         }
         Node::Table(table) => {
-            for (key, node) in table {
+            for (key, node) in &table.0 {
                 words.push(key.clone());
                 collect_words(node, many, words)?;
             }
@@ -240,6 +283,24 @@ client_output_buffer_limit:
         assert_eq!(settings("a.toml", "save = []"), expected(&[("save", "")]));
         assert_eq!(settings("a.toml", "save = ''"), expected(&[("save", "")]));
         assert_eq!(settings("a.yaml", "  \n"), expected(&[]));
+    }
+
+    #[test]
+    fn a_directive_is_given_once() {
+        for (file, text) in [
+            ("a.toml", "port = 1\n[tls]\nport = 3\n"),
+            ("a.toml", "[a]\nsave = '1 1'\n[b]\nsave = '2 2'\n"),
+            ("a.yaml", "tls:\n  port: 3\nlimits:\n  port: 1\n"),
+            ("a.yaml", "hash-max-ziplist-entries: 1\nhash-max-listpack-entries: 2\n"),
+            ("a.json", "{\"port\": 1, \"port\": 2}"),
+            ("a.json", "{\"a\": {\"server-cpulist\": \"0\", \"server_cpulist\": \"1\"}}"),
+        ] {
+            let path = Path::new(file);
+            let error = parse(text, path, Format::of(path)).expect_err(text).to_string();
+            assert!(error.contains("it is given twice"), "{error}");
+        }
+        let both = "{\"user\": \"a on\", \"users\": {\"user\": \"b on\"}}";
+        assert_eq!(parse(both, Path::new("a.json"), Format::Json).unwrap().len(), 2);
     }
 
     #[test]

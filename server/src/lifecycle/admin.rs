@@ -8,11 +8,27 @@ use admin::{Access, Admin, Check, router};
 use async_trait::async_trait;
 use engine::Engine;
 use engine::cluster::Cluster;
-use engine::config::Id;
+use engine::config::{ConfigStore, Id};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Mutex;
+
+/// The address of the admin port, and who may use it; `None` if there is to be none.
+///
+/// # Errors
+/// Fails if the address is none, or others could reach it without a token.
+pub(crate) fn configured(config: &ConfigStore) -> Result<Option<(SocketAddr, Access)>, StartError> {
+    let port = config.integer(Id::AdminPort) as u16;
+    if port == 0 {
+        return Ok(None);
+    }
+    let ip = config.text(Id::AdminBind);
+    let ip: IpAddr =
+        ip.parse().map_err(|_| StartError::other(format!("admin-bind: '{ip}' is no address")))?;
+    let access = Access::new(ip, &config.text(Id::AdminToken)).map_err(StartError::Other)?;
+    Ok(Some((SocketAddr::new(ip, port), access)))
+}
 
 /// Starts the admin port, if there is to be one, even while the data are being loaded.
 ///
@@ -22,22 +38,14 @@ pub(super) fn start(
     engine: &Arc<Engine>,
     process: &Process,
 ) -> Result<Option<Serving>, StartError> {
-    let config = &process.config;
-    let port = config.integer(Id::AdminPort) as u16;
-    if port == 0 {
-        return Ok(None);
-    }
-    let ip = config.text(Id::AdminBind);
-    let ip: IpAddr =
-        ip.parse().map_err(|_| StartError::other(format!("admin-bind: '{ip}' is no address")))?;
-    let access = Access::new(ip, &config.text(Id::AdminToken)).map_err(StartError::Other)?;
-    let address = SocketAddr::new(ip, port);
+    let Some((address, access)) = configured(&process.config)? else { return Ok(None) };
     let failed = |source| StartError::Listen { address: address.to_string(), source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     let mut checks = gates(engine);
     checks.push(Box::new(Disk(process.persistence.dir().to_owned(), Arc::default())));
     checks.push(Box::new(Quorum(engine.clone())));
-    let admin = Admin { engine: engine.clone(), clock: process.clock, checks, access };
+    let (engine, clock, listing) = (engine.clone(), process.clock, Arc::default());
+    let admin = Admin { engine, clock, checks, access, listing };
     let serving = Serving::start(listener, router(admin)).map_err(failed)?;
     tracing::info!(%address, "the admin port is open");
     Ok(Some(serving))

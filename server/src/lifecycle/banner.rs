@@ -1,9 +1,11 @@
 //! The text that a server prints when it starts: its choices, and how each is changed.
 
 use crate::process::Process;
+use crate::system::nodes;
 use engine::Engine;
 use engine::config::Id;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread::available_parallelism;
 use storage::Durability;
 
 /// One choice: its name, the chosen value, and the options that change it.
@@ -48,8 +50,21 @@ fn choices(engine: &Engine, process: &Process) -> Vec<Choice> {
             durability(engine),
             "--appendonly yes|no, --appendfsync always|everysec|no, --save",
         ),
+        machine(engine),
         choice("data", process.persistence.dir().display().to_string(), "--dir"),
     ]
+}
+
+/// The cores that serve, the NUMA nodes, and advice for the number of shards.
+fn machine(engine: &Engine) -> Choice {
+    let (nodes, cores) = (nodes::count(), available_parallelism().map_or(1, usize::from));
+    let mut is = nodes::describe(nodes, cores);
+    let shards = engine.backend.shard_count() as usize;
+    let in_memory = !engine.backend.persistent();
+    if let Some(better) = nodes::better_shards(nodes, cores, shards).filter(|_| in_memory) {
+        is += &format!(": --shards {better} would suit");
+    }
+    Choice { name: "machine", is, change: "--server_cpulist, --bio_cpulist" }
 }
 
 fn addresses(process: &Process) -> String {

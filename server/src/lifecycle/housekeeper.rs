@@ -2,8 +2,9 @@
 //! one that observes how long connections wait, which nothing that it is to notice may hold up.
 
 use crate::process::Process;
+use crate::system::{cores, load};
 use engine::Engine;
-use engine::config::Id;
+use engine::config::{ConfigStore, Id};
 use runtime::Clock;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,10 +38,11 @@ impl Housekeeper {
     /// Starts the threads.
     pub fn start(engine: Arc<Engine>, process: Arc<Process>, clock: Clock) -> io::Result<Self> {
         let mut keeper = Housekeeper { stop: Arc::default(), threads: Vec::new() };
-        let observed = engine.clone();
-        keeper.repeat("housekeeper", move || round(&engine, &process, clock))?;
-        keeper
-            .repeat("load-watch", move || observed.watch_load(clock.now()).unwrap_or(UNOBSERVED))?;
+        let (observed, config) = (engine.clone(), process.config.clone());
+        keeper.repeat("housekeeper", &config, move || round(&engine, &process, clock))?;
+        keeper.repeat("load-watch", &config, move || {
+            observed.watch_load(clock.now()).unwrap_or(UNOBSERVED)
+        })?;
         Ok(keeper)
     }
 
@@ -48,10 +50,12 @@ impl Housekeeper {
     fn repeat(
         &mut self,
         name: &'static str,
+        config: &Arc<ConfigStore>,
         round: impl Fn() -> Duration + Send + 'static,
     ) -> io::Result<()> {
-        let told = self.stop.clone();
+        let (told, config) = (self.stop.clone(), config.clone());
         let work = move || {
+            cores::pin_background(&config, Id::BioCpulist);
             while !told.load(Ordering::SeqCst) {
                 let rest = catch_unwind(AssertUnwindSafe(&round)).unwrap_or_else(|_| {
                     tracing::error!(thread = name, "it panicked, and goes on");
@@ -83,6 +87,9 @@ fn round(engine: &Engine, process: &Process, clock: Clock) -> Duration {
     let began = Instant::now();
     let more = engine.keep_house(clock.now());
     process.note_memory((process.allocator.figures)().allocated);
+    if engine.looks_at_memory() {
+        engine.note_memory_load(load::memory_percent(), clock.now());
+    }
     process.persistence.keep_house();
     match more {
         true => (began.elapsed() * REST_PER_WORK).min(REST_MAX),

@@ -37,6 +37,24 @@ pub fn init(config: &Arc<ConfigStore>) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Whether the log can be written there, as far as that can be checked without creating the file.
+///
+/// # Errors
+/// Fails if the file cannot be opened, or there is no folder for it.
+pub(crate) fn check(logfile: &str) -> Result<(), StartError> {
+    let path = Path::new(logfile);
+    let folder = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        parent => parent.unwrap_or(path),
+    };
+    match path.exists() || logfile.is_empty() {
+        true => writer(logfile).map(drop),
+        false => std::fs::read_dir(folder)
+            .map(drop)
+            .map_err(|error| StartError::file("open the log file", path, error)),
+    }
+}
+
 /// Reports panics in the log, with the text that the standard library prints on standard error.
 pub fn report_panics() {
     let before = std::panic::take_hook();

@@ -16,7 +16,7 @@
 //! | `banner` | the lines printed at the start |
 
 #[cfg(feature = "admin")]
-mod admin;
+pub(crate) mod admin;
 pub(crate) mod banner;
 pub(crate) mod housekeeper;
 pub(crate) mod logging;

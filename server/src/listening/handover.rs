@@ -3,6 +3,7 @@
 //!
 //! Both use the protocol of `sd_listen_fds(3)`: descriptors from 3 on, and `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`.
 
+use crate::system::cores;
 use signal_hook::consts::{SIGHUP, SIGUSR2};
 use socket2::Socket;
 use std::io;
@@ -125,6 +126,7 @@ pub(crate) fn try_out(program: &Path) -> Result<(), String> {
 
 /// Puts `program`, with this process's arguments, in its place, and gives it `sockets`. Returns only if that fails.
 pub(crate) fn begin_anew(program: &Path, sockets: Vec<Socket>) -> io::Error {
+    cores::unpin();
     let names = vec![NAME; sockets.len()].join(":");
     let mut command = Command::new(program);
     command

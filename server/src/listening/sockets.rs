@@ -106,6 +106,55 @@ pub(crate) fn bind(
     Ok(bound)
 }
 
+/// The TCP addresses that [`bind`] would listen on, as far as they can be checked without binding;
+/// `instead` replaces those of `port`.
+///
+/// # Errors
+/// Fails if an address is none, or this server was built without what a socket needs.
+pub(crate) fn check(
+    config: &ConfigStore,
+    instead: &[SocketAddr],
+) -> Result<Vec<SocketAddr>, StartError> {
+    let mut addresses = instead.to_vec();
+    for (id, through) in PORTS {
+        let port = config.integer(id) as u16;
+        if port == 0 || id == Id::Port && !instead.is_empty() {
+            continue;
+        }
+        through.check()?;
+        for word in config.bind_addresses() {
+            let (host, optional) = host_of(&word);
+            match resolve(host, port) {
+                Err(error) if optional && is_missing(&error) => {}
+                Ok(address) => addresses.push(address),
+                Err(source) => {
+                    return Err(StartError::Listen { address: format!("{host}:{port}"), source });
+                }
+            }
+        }
+    }
+    // If there are none, a supervisor may give some.
+    Ok(addresses)
+}
+
+/// The host of a word of `bind`, and whether it is not an error if the machine lacks it (a leading `-`).
+fn host_of(word: &str) -> (&str, bool) {
+    let (host, optional) = match word.strip_prefix('-') {
+        Some(host) => (host, true),
+        None => (word, false),
+    };
+    match host {
+        "*" => ("0.0.0.0", optional),
+        "::*" => ("::", optional),
+        host => (host, optional),
+    }
+}
+
+fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
+    let mut found = (host, port).to_socket_addrs()?;
+    found.next().ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
+}
+
 impl Bound {
     fn take_over(&mut self, inherited: Inherited, config: &ConfigStore) -> Result<(), StartError> {
         for socket in inherited.sockets {
@@ -142,19 +191,8 @@ impl Bound {
         through: Through,
         config: &ConfigStore,
     ) -> Result<(), StartError> {
-        let (host, optional) = match word.strip_prefix('-') {
-            Some(host) => (host, true),
-            None => (word, false),
-        };
-        let host = match host {
-            "*" => "0.0.0.0",
-            "::*" => "::",
-            host => host,
-        };
-        let address = (host, port).to_socket_addrs().and_then(|mut found| {
-            found.next().ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
-        });
-        match address.and_then(|address| tcp(address, config)) {
+        let (host, optional) = host_of(word);
+        match resolve(host, port).and_then(|address| tcp(address, config)) {
             Err(error) if optional && is_missing(&error) => Ok(()),
             result => self.add_tcp(result, &format!("{host}:{port}"), through),
         }

@@ -40,6 +40,9 @@ impl Encryption {
         }
         #[cfg(feature = "cluster")]
         (current.nodes = nodes);
+        if let Some(tls) = &current.tls {
+            tls.handshakes.set_max(config.integer(Id::TlsHandshakesMax) as usize);
+        }
         current.version = version;
         Ok(true)
     }
@@ -138,6 +141,7 @@ const IDS: &[Id] = &[
     Id::TlsPreferServerCiphers,
     Id::TlsSessionCaching,
     Id::TlsSessionCacheSize,
+    Id::TlsHandshakesMax,
 ];
 
 fn settings(config: &ConfigStore) -> Settings {

@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | `data_dir` | the data folder, locked against a second server |
 //! | `target`, `loading` | loading at start: the destination of the data, and their sources |
+//! | `progress` | how far loading is |
 //! | `replacing` | deleting or replacing the data of a serving engine |
 //! | `snapshot` | writing the data to a file, and reading them |
 //! | `journal` | the append-only file as the server's log |
@@ -22,6 +23,7 @@ pub(crate) mod data_dir;
 pub(crate) mod journal;
 pub(crate) mod loading;
 pub(crate) mod log_switch;
+pub(crate) mod progress;
 pub(crate) mod replacing;
 pub(crate) mod scheduled;
 pub(crate) mod snapshot;

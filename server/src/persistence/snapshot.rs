@@ -1,5 +1,7 @@
 //! Snapshots: writing the data set to `dbfilename` and reading it back.
 
+use super::progress::Progress;
+use crate::system::cores;
 use engine::Engine;
 use engine::config::Id;
 use engine::replication::Cut;
@@ -105,6 +107,7 @@ impl Saver {
         self.begin()?;
         let (saver, engine) = (self.clone(), engine.clone());
         let work = move || {
+            cores::pin_background(&engine.config, Id::BgsaveCpulist);
             // The outcome is in the log and in the state.
             let _ = saver.run(&engine);
         };
@@ -397,6 +400,7 @@ pub(crate) fn load(
     reader.set_checksum(checksum);
     let (mut loaded, mut position) = (LoadedSnapshot::default(), Position::default());
     let mut load = BulkLoad::new(backend.clone(), existing);
+    let mut progress = Progress::new("snapshot");
     while let Some(item) = reader.next().map_err(|error| named(&error))? {
         match item {
             Item::KeyValue(entry) if entry.expiry_ms.is_some_and(|at| at <= now_ms) => {
@@ -409,6 +413,7 @@ pub(crate) fn load(
                 })?;
                 load.entry(db, entry).map_err(|error| named(&error))?;
                 loaded.keys += 1;
+                progress.count();
             }
             Item::Function(text) => library(&text).map_err(|error| named(&error))?,
             Item::ModuleAux { module } => {

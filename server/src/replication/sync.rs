@@ -2,6 +2,7 @@
 
 use super::Replicator;
 use crate::persistence::snapshot::{self, CutSnapshot};
+use crate::system::cores;
 use bytes::Bytes;
 use engine::Engine;
 use engine::config::Id;
@@ -20,6 +21,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Serves replicas that wait, until there are none.
 pub(super) fn serve(replicator: &Replicator, syncing: &AtomicBool) {
+    if let Some(engine) = replicator.engine() {
+        cores::pin_background(&engine.config, Id::BgsaveCpulist);
+    }
     while let Some(engine) = replicator.engine().filter(|_| !replicator.is_stopped()) {
         if waiting(&engine).is_empty() {
             syncing.store(false, Ordering::SeqCst);

@@ -3,13 +3,14 @@
 
 use crate::config::{self, Loaded};
 use crate::error::StartError;
-use crate::system::raise_open_files;
+use crate::system::{nodes, raise_open_files};
 use clap::Args;
 use engine::config::{ConfigStore, Id};
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 /// Look at this machine: limits, memory, huge pages, the disk's speed, ports; and say what to do
@@ -72,6 +73,7 @@ fn look(loaded: &Loaded) -> Vec<Finding> {
     findings.extend(huge_pages(&read("/sys/kernel/mm/transparent_hugepage/enabled")));
     findings.extend(backlog(config, &read("/proc/sys/net/core/somaxconn")));
     findings.extend(memory(config, &read("/proc/meminfo"), &read("/sys/fs/cgroup/memory.max")));
+    findings.extend(shards(config, nodes::count(), available_parallelism().map_or(1, usize::from)));
     let folder = PathBuf::from(&*config.text(Id::Dir));
     findings.push(sync_speed(&folder, config));
     findings.extend(ports(config));
@@ -142,6 +144,23 @@ fn memory(config: &ConfigStore, meminfo: &str, group: &str) -> Option<Finding> {
         fits,
         "maxmemory below nine tenths of that, and a maxmemory-policy",
     ))
+}
+
+/// Compares the shards of a storage in memory with the cores and NUMA nodes.
+fn shards(config: &ConfigStore, nodes: usize, cores: usize) -> Option<Finding> {
+    const NAME: &str = "shards";
+    if config.choice(Id::Storage) != "memory" {
+        return None;
+    }
+    let machine = nodes::describe(nodes, cores);
+    let seen = match config.integer(Id::Shards) {
+        0 => return Some(Finding::good(NAME, format!("as many as suit {machine}"))),
+        shards => shards as usize,
+    };
+    let better = nodes::better_shards(nodes, cores, seen).map(|better| {
+        format!("--shards {better}, or leave it out: threads that want the same shard wait")
+    });
+    Some(Finding { name: NAME, seen: format!("{seen} for {machine}"), advice: better })
 }
 
 /// Syncs to try, and how long to try at most.
@@ -275,6 +294,15 @@ mod tests {
         assert!(
             !judged("0", "max\n") && !judged("1gb", "max\n") && !judged("900mb", "536870912\n")
         );
+    }
+
+    #[test]
+    fn shards_are_compared_with_the_machine() {
+        let judged = |words: &[&str], nodes| shards(&config(words).store, nodes, 4);
+        assert!(is_good(judged(&[], 2)) && is_good(judged(&["--shards", "256"], 1)));
+        let few = judged(&["--shards", "256"], 2).and_then(|finding| finding.advice);
+        assert!(few.is_some_and(|advice| advice.starts_with("--shards 512")));
+        assert!(judged(&["--storage", "sled"], 2).is_none());
     }
 
     #[test]

@@ -8,13 +8,19 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`memory`] | the allocator's figures, and the machine's |
+//! | `cores` | the cores on which threads run |
+//! | `load` | how much of the memory is in use |
+//! | `nodes` | the NUMA nodes of the machine, and advice for the number of shards |
 //! | `mallctl` | jemalloc's settings by name |
 //! | `supervisor` | going into the background, notifying the supervisor |
 //! | `fail_stop` | the immediate end of the process |
 
+pub(crate) mod cores;
 pub(crate) mod fail_stop;
+pub(crate) mod load;
 pub(crate) mod mallctl;
 pub mod memory;
+pub(crate) mod nodes;
 pub(crate) mod supervisor;
 
 use std::hash::{BuildHasher, RandomState};

@@ -9,6 +9,7 @@ mod cluster;
 #[cfg(feature = "cluster")]
 mod cluster_groups;
 mod cluster_messages;
+mod cores;
 mod data;
 mod debug;
 mod eviction;
@@ -22,6 +23,7 @@ mod overload;
 mod panics;
 mod replication;
 mod replication_peers;
+mod resizing;
 mod serving;
 mod sockets;
 mod support;

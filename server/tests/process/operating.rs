@@ -39,6 +39,44 @@ fn a_configuration_is_checked_and_shown() {
     assert_eq!(checked.status.code(), Some(1), "{}", checked.stdout);
 }
 
+/// The check, which the upgrade by SIGUSR2 relies on, refuses what the start would refuse.
+#[test]
+fn what_would_stop_the_start_is_found_by_the_check() {
+    let (folder, data) = folder();
+    let users = file(folder.path(), "users.acl", "user a on nonsense\n");
+    let twice = file(folder.path(), "twice.toml", "port = 7001\n[tls]\nport = 7002\n");
+    let data = data.to_str().unwrap();
+    let cases: &[(&[&str], &str)] = &[
+        (&["--admin-port", "7003", "--admin-bind", "0.0.0.0"], "set admin-token"),
+        (&["--cluster-enabled", "yes", "--bind", "0.0.0.0"], "cluster-secret"),
+        (&["--aclfile", "/none/users.acl"], "/none/users.acl"),
+        (&["--aclfile", &users], "users.acl:1"),
+        (&["--logfile", "/none/log"], "/none/log"),
+        (&["--bind", "no.such.host.invalid"], "no.such.host.invalid"),
+        (&["--server_cpulist", "1-"], "server_cpulist"),
+        (&["--bio-cpulist", "1023"], "none of these cores can be used"),
+        (&[&twice], "'port': it is given twice"),
+    ];
+    for (words, reason) in cases {
+        let checked = run(&[&["config", "check"], *words].concat());
+        assert_eq!(checked.status.code(), Some(1), "{words:?}: {}", checked.stdout);
+        assert!(checked.stderr.contains(reason), "{words:?}: {}", checked.stderr);
+        let port = free_port().to_string();
+        let more = ["--dir", data, "--appendonly", "no", "--port", &port];
+        let started = run(&[*words, &more].concat());
+        assert_eq!(started.status.code(), Some(1), "{words:?}: {}", started.stdout);
+        assert!(started.stderr.contains(reason), "{words:?}: {}", started.stderr);
+    }
+    let users = file(folder.path(), "good.acl", "user default on nopass ~* &* +@all\n");
+    let log = folder.path().join("new.log").display().to_string();
+    let admin = ["--admin-port", "7003", "--admin-bind", "0.0.0.0", "--admin-token", "secret"];
+    let more =
+        ["--aclfile", &users, "--logfile", &log, "--bind", "* -::*", "--server-cpulist", "0-1023"];
+    let checked = run(&[&["config", "check"], &admin[..], &more[..]].concat());
+    assert!(checked.status.success(), "{}", checked.stderr);
+    assert!(!Path::new(&log).exists(), "the check leaves nothing behind");
+}
+
 #[test]
 fn a_running_server_reads_its_configuration_again() {
     let (folder, data) = folder();

@@ -29,6 +29,26 @@ fn figure(client: &mut Connection, name: &str) -> u64 {
 }
 
 #[test]
+fn a_server_that_has_little_memory_left_takes_no_more() {
+    let (_folder, data) = folder();
+    // More than this is in use on every machine.
+    let limits = ["--overload-delay-target", "1000", "--overload-memory-target", "1"];
+    let varve = Varve::start(&data, &limits);
+    let mut client = varve.connect();
+    let mut set = cmd("SET");
+    set.arg("k").arg("v");
+    until("what needs memory is refused", || is_refused(&mut client, &set));
+    until("nearly all of it is", || figure(&mut client, "overload_memory_share") == 1008);
+    assert!((0..63).all(|_| !is_refused(&mut client, cmd("GET").arg("k"))));
+    assert!((0..63).all(|_| !is_refused(&mut client, cmd("DEL").arg("k"))));
+    assert!(figure(&mut client, "overload_memory_percent") > 1);
+    let mut change = cmd("CONFIG");
+    let () = change.arg("SET").arg("overload-memory-target").arg(100).query(&mut client).unwrap();
+    until("nothing is refused", || figure(&mut client, "overload_memory_share") == 0);
+    assert!(!is_refused(&mut client, &set));
+}
+
+#[test]
 fn a_slow_server_refuses_until_it_is_no_longer_slow() {
     for runtime in possible(RUNTIMES) {
         let (_folder, data) = folder();

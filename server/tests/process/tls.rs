@@ -9,7 +9,9 @@ use crate::support::{Varve, folder, free_port, possible, run};
 pub use authority::Authority;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use storage::testing::until;
 use tempfile::TempDir;
 use tls::Settings;
 use tls::stream::TlsStream;
@@ -172,6 +174,69 @@ fn who_does_not_shake_hands_is_closed() {
     assert!(start.elapsed() > Duration::from_secs(5), "{:?}", start.elapsed());
     let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut varve.connect()).unwrap();
     assert_eq!(clients.lines().count(), 1, "{clients}");
+}
+
+/// A flood of handshakes takes no more than its share: who comes beyond the bound is closed at once, plain clients are
+/// served, and so is who comes when it is over.
+#[test]
+fn a_flood_of_handshakes_is_bounded_and_plain_clients_are_served() {
+    const MAX: usize = 16;
+    for runtime in
+        [&["--runtime", "epoll", "--threads", "1"], &["--runtime", "tokio", "--threads", "1"]]
+    {
+        let (_folder, varve, files, port) =
+            serving(&[&runtime[..], &["--tls-handshakes-max", "16"]].concat());
+        let mut plain = varve.connect();
+        // They say nothing, so each takes its place for ten seconds.
+        let mut silent: Vec<_> =
+            (0..4 * MAX).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+        let is_closed = |stream: &mut TcpStream| {
+            stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+            !matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+        };
+        until("all beyond the bound are closed", || {
+            silent.retain_mut(|stream| !is_closed(stream));
+            silent.len() <= MAX
+        });
+        assert_eq!(silent.len(), MAX, "{runtime:?}: only those");
+        assert!(files.connect(port).is_err(), "{runtime:?}: there is no place");
+        let pong: String = redis::cmd("PING").query(&mut plain).unwrap();
+        assert_eq!(pong, "PONG");
+        drop(silent);
+        until("there is place again", || files.connect(port).is_ok());
+        flood(&files, port, &mut plain);
+        ask(&files.connect(port).unwrap(), PING, "+PONG\r\n");
+    }
+}
+
+/// Whole handshakes, as many as some threads can do; meanwhile a plain client asks again and again.
+fn flood(files: &Files, port: u16, plain: &mut redis::Connection) {
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Also when this fails.
+        let _over = Over(&over);
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    // Some are refused.
+                    drop(files.connect(port));
+                }
+            });
+        }
+        let longest = (0..200).map(|_| {
+            let began = Instant::now();
+            let () = redis::cmd("SET").arg("k").arg("v").query(plain).unwrap();
+            began.elapsed()
+        });
+        let longest = longest.max().unwrap_or_default();
+        assert!(longest < Duration::from_secs(2), "a plain client waited {longest:?}");
+    });
 }
 
 #[test]

@@ -124,6 +124,8 @@ pub struct Options {
     pub image: Option<Arc<dyn Backend>>,
     /// Opens files.
     pub files: Arc<dyn Files>,
+    /// Called first by the thread that syncs, for example to choose its cores.
+    pub sync_begins: Box<dyn FnOnce() + Send>,
 }
 
 impl Options {
@@ -137,6 +139,7 @@ impl Options {
             load_truncated: true,
             image: None,
             files: Arc::new(Disk),
+            sync_begins: Box::new(|| ()),
         }
     }
 }
@@ -255,7 +258,8 @@ impl Aof {
         loaded.image_ahead = image.is_some() && increment.len == 0;
         let increment = resume(&set, increment, seal)?;
         let syncer = Syncer::new(Log::new(increment), options.durability);
-        let thread = syncer.start().map_err(|error| LoadError::of(&set.dir, error))?;
+        let thread =
+            syncer.start(options.sync_begins).map_err(|error| LoadError::of(&set.dir, error))?;
         let progress = Progress::new(set.closed_bytes() + syncer.log.increment_len());
         progress.set_closed(set.closed_bytes());
         let aof = Aof { syncer, thread: Mutex::new(Some(thread)), set: Mutex::new(set), progress };

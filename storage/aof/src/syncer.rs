@@ -128,10 +128,14 @@ impl Syncer {
         ready.into_iter().for_each(Waker::wake);
     }
 
-    /// Starts the thread.
-    pub fn start(self: &Arc<Self>) -> std::io::Result<JoinHandle<()>> {
+    /// Starts the thread, which calls `begins` first.
+    pub fn start(
+        self: &Arc<Self>,
+        begins: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<JoinHandle<()>> {
         let syncer = self.clone();
         let run = move || {
+            begins();
             // Sessions may be waiting, so this is tried again, as after a failed write.
             while catch_unwind(AssertUnwindSafe(|| syncer.run())).is_err() {
                 tracing::error!("the thread that syncs the append-only file panicked; it goes on");

@@ -25,7 +25,7 @@ const DIRECTIONS: &[(&str, &str, &[&str])] = &[
         "process",
         &["choices", "config", "error", "listening", "persistence", "replication", "system"],
     ),
-    ("server", "lifecycle", &["choices", "config", "error", "listening", "process"]),
+    ("server", "lifecycle", &["choices", "config", "error", "listening", "process", "system"]),
 ];
 
 /// The number of modules through which a name is followed to its definition.

@@ -1,6 +1,7 @@
 //! General: the process, its log and how it ends.
 
 use super::bounds::{INT_MAX, NATURAL};
+use crate::config::cores::check as check_cores;
 use crate::config::directive::{choice, flags, grammar, integer, text, yes_no};
 use crate::config::{Directive, Grammar, Id, Initial};
 
@@ -22,6 +23,16 @@ const SHUTDOWN: &[(&str, i64)] =
     &[("default", 0), ("save", 1), ("nosave", 2), ("now", 4), ("force", 8)];
 /// `yes` is the old name of `relative`, and the one Redis shows.
 const OOM_SCORE_ADJ: &[(&str, i64)] = &[("no", 0), ("yes", 1), ("relative", 1), ("absolute", 2)];
+
+/// Cores to which threads are pinned when they start. The second name is Redis's since 7.2.
+const fn cores(
+    id: Id,
+    name: &'static str,
+    since_7_2: &'static [&'static str],
+    summary: &'static str,
+) -> Directive {
+    text(id, name, "", summary).checked(check_cores).alias(since_7_2).immutable()
+}
 
 /// The process, its log and how it ends.
 pub(super) static ROWS: &[Directive] = &[
@@ -119,14 +130,30 @@ pub(super) static ROWS: &[Directive] = &[
     .kept()
     .immutable()
     .hidden(),
-    text(Id::ServerCpulist, "server_cpulist", "", "CPUs of the main threads").kept().immutable(),
-    text(Id::BioCpulist, "bio_cpulist", "", "CPUs of the background threads").kept().immutable(),
-    text(Id::AofRewriteCpulist, "aof_rewrite_cpulist", "", "CPUs of the AOF rewrite process")
-        .kept()
-        .immutable(),
-    text(Id::BgsaveCpulist, "bgsave_cpulist", "", "CPUs of the snapshot process")
-        .kept()
-        .immutable(),
+    cores(
+        Id::ServerCpulist,
+        "server_cpulist",
+        &["server-cpulist"],
+        "Cores of the threads that serve clients, such as 0-2,4 or 0-7:2",
+    ),
+    cores(
+        Id::BioCpulist,
+        "bio_cpulist",
+        &["bio-cpulist"],
+        "Cores of background threads: syncing the log, housekeeping, snapshots, rewrites",
+    ),
+    cores(
+        Id::AofRewriteCpulist,
+        "aof_rewrite_cpulist",
+        &["aof-rewrite-cpulist"],
+        "Cores of the thread that rewrites the log, instead of bio_cpulist",
+    ),
+    cores(
+        Id::BgsaveCpulist,
+        "bgsave_cpulist",
+        &["bgsave-cpulist"],
+        "Cores of the thread that writes a snapshot, instead of bio_cpulist",
+    ),
     integer(
         Id::IoThreads,
         "io-threads",

@@ -33,6 +33,13 @@ pub(super) static ROWS: &[Directive] = &[
         "The server chooses the cipher",
     ),
     yes_no(Id::TlsSessionCaching, "tls-session-caching", true, "Let clients resume sessions"),
+    integer(
+        Id::TlsHandshakesMax,
+        "tls-handshakes-max",
+        NATURAL,
+        512,
+        "TLS handshakes under way at once; connections beyond that are closed; 0: any number",
+    ),
     integer(Id::TlsSessionCacheSize, "tls-session-cache-size", NATURAL, 20480, "Sessions kept"),
     integer(
         Id::TlsSessionCacheTimeout,

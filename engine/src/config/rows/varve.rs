@@ -166,5 +166,12 @@ pub(super) static ROWS: &[Directive] = &[
         100,
         "Milliseconds over which the shortest wait counts, at least twice overload-delay-target",
     ),
+    integer(
+        Id::OverloadMemoryTarget,
+        "overload-memory-target",
+        (0, 100),
+        90,
+        "With it: percent of memory in use above which requests that need more are refused; 0: any",
+    ),
     yes_no(Id::Trace, "trace", false, "Take the times of a request's stages, for INFO trace"),
 ];

@@ -73,6 +73,16 @@ pub(super) const ROWS: &[Row] = &[
     figure(gauge("overload_delay_usec", Unit::Micros, "Shortest wait of late for a turn", |r| {
         r.engine.clients.overload.delay_us.load(Relaxed).into()
     })),
+    level(
+        "overload_memory_share",
+        "Share of requests that need memory refused because little is left, of 1024",
+        |r| r.engine.clients.overload.memory_share().into(),
+    ),
+    level(
+        "overload_memory_percent",
+        "Memory in use, in percent of what the process may use, while load shedding looks at it",
+        |r| r.engine.clients.overload.memory_percent().into(),
+    ),
     zero("evicted_scripts"),
     zero("total_eviction_exceeded_time"),
     zero("current_eviction_exceeded_time"),

@@ -2,9 +2,10 @@
 
 use super::latency::LatencyObserver;
 use crate::StartError;
+use crate::persistence::progress::Progress;
 use crate::persistence::snapshot::Saver;
 use crate::persistence::target::LoadTarget;
-use crate::system;
+use crate::system::{self, cores};
 use engine::config::{ConfigStore, Id};
 use engine::peers::breaker::State;
 use engine::peers::breakers::{Breakers, Kind};
@@ -18,16 +19,9 @@ use runtime::{Clock, Now};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 use storage::rdb::KeyValue;
 use storage::{BulkLoad, Db, Existing, Journal, Position};
 use storage_aof::{Aof, Command, Options, Replay};
-
-/// The interval at which a long load logs its progress.
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-
-/// Records between two looks at the clock while loading.
-const LOOK_EVERY: u64 = 4096;
 
 /// Held while a snapshot of the storage is taken.
 type SnapshotLock = Arc<Mutex<()>>;
@@ -67,8 +61,10 @@ pub(crate) fn open(data: &LoadTarget, dir: &Path) -> Result<(Log, Opened), Start
 }
 
 /// How a log is opened, in front of a storage that keeps nothing.
-fn options(config: &ConfigStore, dir: &Path) -> Options {
+fn options(config: &Arc<ConfigStore>, dir: &Path) -> Options {
+    let own = config.clone();
     Options {
+        sync_begins: Box::new(move || cores::pin_background(&own, Id::BioCpulist)),
         appenddirname: config.text(Id::Appenddirname).to_string(),
         filename: config.text(Id::Appendfilename).to_string(),
         durability: durability(config.choice(Id::Appendfsync)),
@@ -79,7 +75,7 @@ fn options(config: &ConfigStore, dir: &Path) -> Options {
 
 /// Opens a log for a server that has run without one. Its contents are from an earlier run, and are
 /// replaced by the first rewrite.
-pub(crate) fn open_late(config: &ConfigStore, dir: &Path) -> Result<Log, String> {
+pub(crate) fn open_late(config: &Arc<ConfigStore>, dir: &Path) -> Result<Log, String> {
     let opened = Aof::open(options(config, dir), &mut Passed);
     let (aof, _) = opened.map_err(|error| error.to_string())?;
     Ok(Log { aof, rewriting: Arc::default() })
@@ -125,8 +121,7 @@ struct Loader<'e> {
     /// The keys of the log's base.
     load: BulkLoad,
     databases: Db,
-    records: u64,
-    last_progress: Instant,
+    progress: Progress,
     engine: &'e Engine,
     trail: Trail,
 }
@@ -137,19 +132,9 @@ impl<'e> Loader<'e> {
             replayer: Replayer::new(engine),
             load: BulkLoad::new(engine.backend.clone(), Existing::Replaced),
             databases: engine.databases(),
-            records: 0,
-            last_progress: Instant::now(),
+            progress: Progress::new("append-only file"),
             engine,
             trail: Trail::default(),
-        }
-    }
-
-    fn count(&mut self) {
-        self.records += 1;
-        if self.records.is_multiple_of(LOOK_EVERY) && self.last_progress.elapsed() >= PROGRESS_EVERY
-        {
-            self.last_progress = Instant::now();
-            tracing::info!("loading the append-only file: {} records so far", self.records);
         }
     }
 
@@ -161,7 +146,7 @@ impl<'e> Loader<'e> {
 
 impl Replay for Loader<'_> {
     fn entry(&mut self, entry: KeyValue) -> Result<(), String> {
-        self.count();
+        self.progress.count();
         let db = self.check(entry.db)?;
         self.load.entry(db, entry).map_err(|error| error.to_string())
     }
@@ -175,7 +160,7 @@ impl Replay for Loader<'_> {
     }
 
     fn commands(&mut self, at: Position, commands: &[Command<'_>]) -> Result<(), String> {
-        self.count();
+        self.progress.count();
         for command in commands {
             self.check(u64::from(command.db))?;
         }
@@ -264,6 +249,7 @@ impl Log {
         // writes there before the thread has ended.
         let (engine, lock) = (engine.clone(), lock.clone());
         let work = move || {
+            cores::pin_background(&engine.config, Id::AofRewriteCpulist);
             let lock = lock.lock();
             let rewritten = aof.rewrite(&engine.backend, &mut || {
                 at_cut(&engine);
