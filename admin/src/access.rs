@@ -108,6 +108,18 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_byte_of_a_token_counts_wherever_it_is() {
+        const TOKEN: &str = "0123456789abcdef";
+        let access = Access::Token(TOKEN.to_owned());
+        assert!(access.is_token(TOKEN));
+        for at in 0..TOKEN.len() {
+            let other = format!("{}X{}", &TOKEN[..at], &TOKEN[at + 1..]);
+            assert!(!access.is_token(&other) && !access.is_token(&TOKEN[..at]), "{other}");
+        }
+        assert!(!access.is_token(&format!("{TOKEN}0")) && !Access::Local.is_token(""));
+    }
+
+    #[test]
     fn a_token_opens_everything_and_health_needs_none() {
         let access = Access::new([0, 0, 0, 0].into(), "secret").unwrap();
         let sent = |text: &str| access.refuses("/metrics", &headers(header::AUTHORIZATION, text));

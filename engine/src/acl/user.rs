@@ -165,3 +165,41 @@ pub fn hex(bytes: &[u8]) -> Vec<u8> {
     let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// That the time does not depend on where the difference is follows from there being no branch in the comparison;
+    /// this is what it must not lose by that.
+    #[test]
+    fn a_difference_is_found_wherever_it_is() {
+        let wanted = hash(b"secret");
+        assert!(same(&wanted, &wanted));
+        for at in 0..wanted.len() {
+            for bit in 0..8 {
+                let mut other = wanted.clone();
+                other[at] ^= 1 << bit;
+                assert!(!same(&other, &wanted), "bit {bit} of byte {at}");
+            }
+            assert!(!same(&wanted[..at], &wanted) && !same(&wanted, &wanted[..at]), "length {at}");
+        }
+        assert!(same(b"", b""));
+    }
+
+    #[test]
+    fn each_password_of_a_user_admits_and_no_other() {
+        let mut user = User::new(true);
+        user.passwords = [&b"first"[..], b"second", b"third"].map(hash).to_vec();
+        assert!(!user.admits(b"first"), "it is switched off");
+        user.enabled = true;
+        assert!([&b"first"[..], b"second", b"third"].iter().all(|password| user.admits(password)));
+        for wrong in [&b""[..], b"firs", b"first ", b"SECOND", b"third\0", &hash(b"first")] {
+            assert!(!user.admits(wrong), "{wrong:?}");
+        }
+        user.passwords.clear();
+        assert!(!user.admits(b"") && !user.admits(b"first"), "nobody has a password");
+        user.nopass = true;
+        assert!(user.admits(b"") && user.admits(b"anything"));
+    }
+}

@@ -13,6 +13,7 @@ mod modules;
 mod package;
 mod source;
 mod supply;
+mod threats;
 mod tree;
 
 use anyhow::{Result, bail};
@@ -47,6 +48,7 @@ const RULES: &[Rule] = &[
     source::unfinished,
     source::safety,
     source::sleeps,
+    threats::tests_exist,
 ];
 
 /// Checks the project at `root`.
