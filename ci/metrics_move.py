@@ -200,9 +200,10 @@ def contended(server):
 
 
 def overload(server):
-    """More than a thread can do, so that requests are refused."""
+    """More than a thread can do, and less memory than is in use, so that requests are refused."""
     client = server.client()
     client.execute_command("DEBUG", "POPULATE", 5000, "shed")
+    client.config_set("overload-memory-target", 1)
     client.config_set("overload-delay-target", 5)
     until = time.monotonic() + 3
 
@@ -220,6 +221,7 @@ def overload(server):
         yield
     [asker.join() for asker in askers]
     client.config_set("overload-delay-target", 0)
+    client.config_set("overload-memory-target", 90)
 
 
 def follow(master, replica):
