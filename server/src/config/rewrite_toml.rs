@@ -1,9 +1,10 @@
-//! `CONFIG REWRITE` of a TOML file: as for redis.conf, comments, order, headings and what still says the truth stay.
+//! `CONFIG REWRITE` of a TOML file. As for redis.conf, comments, order, headings and what still says the truth stay; comments
+//! within a list whose value changes do not.
 
 use super::layers::Setting;
 use super::rewrite::{MARKER, render, says};
 use super::structured::{Format, parse};
-use engine::config::{ConfigStore, Directive, Kind, all, lookup, memory};
+use engine::config::{ConfigStore, Directive, Id, Kind, all, lookup, memory};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -12,7 +13,7 @@ use toml_edit::{Array, DocumentMut, Item, TableLike, Value};
 /// Brings the text of a TOML file up to date. `users` are lines as of redis.conf.
 ///
 /// # Errors
-/// Fails if the text is not such a file.
+/// Fails if the text is not such a file, or says a directive twice.
 pub(super) fn rewritten(
     path: &Path,
     old: &str,
@@ -22,21 +23,43 @@ pub(super) fn rewritten(
 ) -> io::Result<String> {
     let settings = parse(old, path, Format::Toml).map_err(io::Error::other)?;
     let mut document: DocumentMut = old.parse().map_err(io::Error::other)?;
-    let (users_now, told): (Vec<_>, Vec<_>) =
-        settings.into_iter().partition(|setting| setting.name == "user");
-    let told: BTreeMap<String, Setting> =
-        told.into_iter().map(|setting| (setting.name.clone(), setting)).collect();
-    update(document.as_table_mut(), store, &told);
-    let missing = all().filter(|directive| !told.contains_key(directive.name));
-    let none: [&Vec<String>; 0] = [];
-    let missing = missing.filter(|directive| {
-        every || !says(directive, none.into_iter(), &store.get(directive.id), store)
-    });
-    let mut added: Vec<(&str, Value)> =
-        missing.filter_map(|directive| Some((directive.name, value(directive, store)?))).collect();
-    added.extend(rewrite_users(&mut document, &users_now, users));
+    let (users_told, told): (Vec<_>, Vec<_>) =
+        settings.into_iter().partition(|setting| is_user(&setting.name));
+    let mut rewrite =
+        Rewrite { store, told: by_directive(told)?, users: changed_users(&users_told, users) };
+    rewrite.update(document.as_table_mut());
+    let added = rewrite.missing(every);
     append(&mut document, added, old.contains(MARKER));
-    Ok(document.to_string())
+    let new = document.to_string();
+    Ok(if old.contains("\r\n") { new.replace("\r\n", "\n").replace('\n', "\r\n") } else { new })
+}
+
+/// Whether a key is that of users.
+fn is_user(key: &str) -> bool {
+    key.eq_ignore_ascii_case("user")
+}
+
+fn by_directive(told: Vec<Setting>) -> io::Result<BTreeMap<Id, Setting>> {
+    let mut found = BTreeMap::new();
+    for setting in told {
+        let Some((_, directive)) = lookup(&setting.name) else { continue };
+        let name = setting.name.clone();
+        if found.insert(directive.id, setting).is_some() {
+            return Err(io::Error::other(format!("the file says '{name}' twice")));
+        }
+    }
+    Ok(found)
+}
+
+/// The lines of the users without the word `user`, unless the file says the same.
+fn changed_users(told: &[Setting], users: &[impl AsRef<str>]) -> Option<Vec<String>> {
+    let line = |user: &str| user.strip_prefix("user ").unwrap_or(user).to_owned();
+    let lines: Vec<String> = users.iter().map(|user| line(user.as_ref())).collect();
+    let is_told = |(user, line): (&Setting, &String)| {
+        super::split_words(line).is_some_and(|words| words == user.words)
+    };
+    let same = told.len() == lines.len() && told.iter().zip(&lines).all(is_told);
+    (!same).then_some(lines)
 }
 
 /// Appends keys behind those before the first heading, under the marker unless it is there.
@@ -51,29 +74,79 @@ fn append(document: &mut DocumentMut, added: Vec<(&str, Value)>, is_marked: bool
     }
 }
 
-/// Gives every directive of a table, and of those within it that are headings, its present value.
-fn update(table: &mut dyn TableLike, store: &ConfigStore, told: &BTreeMap<String, Setting>) {
-    let mut gone = Vec::new();
-    for (key, item) in table.iter_mut() {
-        let name = key.get().to_owned();
-        let known = lookup(&name).or_else(|| lookup(&name.replace('_', "-")));
-        match (known, item.as_table_like_mut()) {
-            (None, Some(table)) => update(table, store, told),
-            (None, None) => {}
-            (Some((_, directive)), _) => {
-                let words = told.get(directive.name).map(|setting| &setting.words).into_iter();
-                if says(directive, words, &store.get(directive.id), store) {
-                    continue;
-                }
-                match value(directive, store) {
-                    Some(value) => replace(item, value),
-                    None => gone.push(name),
-                }
+/// A rewrite under way.
+struct Rewrite<'a> {
+    store: &'a ConfigStore,
+    /// The words that the file has for each directive.
+    told: BTreeMap<Id, Setting>,
+    /// The users for whom a place is to be found, if theirs are not right as they stand.
+    users: Option<Vec<String>>,
+}
+
+impl Rewrite<'_> {
+    /// Gives every directive of a table, and of those within it that are headings, its present value.
+    fn update(&mut self, table: &mut dyn TableLike) {
+        let mut gone = Vec::new();
+        for (key, item) in table.iter_mut() {
+            let name = key.get().to_owned();
+            let known = lookup(&name).or_else(|| lookup(&name.replace('_', "-")));
+            let stays = if is_user(&name) {
+                self.place_users(item)
+            } else if let Some((_, directive)) = known {
+                self.update_one(directive, item)
+            } else {
+                item.as_table_like_mut().into_iter().for_each(|table| self.update(table));
+                true
+            };
+            if !stays {
+                gone.push(name);
             }
         }
+        for name in gone {
+            table.remove(&name);
+        }
     }
-    for name in gone {
-        table.remove(&name);
+
+    /// Gives one directive its value; false if it is said by being absent.
+    fn update_one(&self, directive: &Directive, item: &mut Item) -> bool {
+        let words = self.told.get(&directive.id).map(|setting| &setting.words).into_iter();
+        if says(directive, words, &self.store.get(directive.id), self.store) {
+            return true;
+        }
+        let Some(new) = value(directive, self.store) else { return false };
+        match item.as_table_like_mut() {
+            Some(classes) if directive.id == Id::ClientOutputBufferLimit => {
+                update_limits(directive, self.store, classes);
+            }
+            _ => replace(item, new),
+        }
+        true
+    }
+
+    /// Puts the users where the file has some; false if they have a place already, or there are none.
+    fn place_users(&mut self, item: &mut Item) -> bool {
+        let Some(lines) = &mut self.users else { return true };
+        let lines = std::mem::take(lines);
+        if lines.is_empty() {
+            return false;
+        }
+        replace(item, Value::Array(Array::from_iter(lines)));
+        true
+    }
+
+    /// The keys that the file does not have and needs.
+    fn missing(self, every: bool) -> Vec<(&'static str, Value)> {
+        let (store, told) = (self.store, self.told);
+        let none: [&Vec<String>; 0] = [];
+        let is_missing = |directive: &&'static Directive| {
+            let default = || says(directive, none.into_iter(), &store.get(directive.id), store);
+            !told.contains_key(&directive.id) && (every || !default())
+        };
+        let named =
+            |directive: &'static Directive| Some((directive.name, value(directive, store)?));
+        let users = self.users.filter(|lines| !lines.is_empty());
+        let users = users.map(|lines| ("user", Value::Array(Array::from_iter(lines))));
+        all().filter(is_missing).filter_map(named).chain(users).collect()
     }
 }
 
@@ -83,6 +156,20 @@ fn replace(item: &mut Item, mut value: Value) {
         *value.decor_mut() = old.decor().clone();
     }
     *item = Item::Value(value);
+}
+
+/// The limits of output buffers where each class is a key of a heading.
+fn update_limits(directive: &Directive, store: &ConfigStore, classes: &mut dyn TableLike) {
+    for line in render(directive, store) {
+        let mut words = line.splitn(3, ' ').skip(1);
+        let (Some(class), Some(limit)) = (words.next(), words.next()) else { continue };
+        let old_name = class == "replica" && classes.contains_key("slave");
+        let class = if old_name { "slave" } else { class };
+        match classes.get_mut(class) {
+            Some(item) => replace(item, limit.into()),
+            None => drop(classes.insert(class, Item::Value(limit.into()))),
+        }
+    }
 }
 
 /// The value of a directive; nothing if it is one that is said by being absent.
@@ -100,34 +187,6 @@ fn value(directive: &Directive, store: &ConfigStore) -> Option<Value> {
         (Kind::Integer { .. } | Kind::ZeroOr { .. }, Ok(number)) => number.into(),
         _ => text.to_string().into(),
     })
-}
-
-/// Brings the users of the file up to date; gives the key to append if it has none.
-fn rewrite_users(
-    document: &mut DocumentMut,
-    now: &[Setting],
-    users: &[impl AsRef<str>],
-) -> Option<(&'static str, Value)> {
-    let lines: Vec<&str> =
-        users.iter().map(|line| line.as_ref().trim_start_matches("user ")).collect();
-    let same = now.len() == lines.len()
-        && now
-            .iter()
-            .zip(&lines)
-            .all(|(user, line)| super::split_words(line).is_some_and(|words| words == user.words));
-    let root = document.as_table_mut();
-    match (root.get_mut("user"), lines.is_empty()) {
-        _ if same => None,
-        (_, true) => {
-            root.remove("user");
-            None
-        }
-        (Some(item), false) => {
-            replace(item, Value::Array(Array::from_iter(lines)));
-            None
-        }
-        (None, false) => Some(("user", Value::Array(Array::from_iter(lines)))),
-    }
 }
 
 #[cfg(test)]
@@ -186,9 +245,31 @@ mod tests {
         assert_eq!(new.matches(MARKER).count(), 1, "{new}");
         assert!(new.find("requirepass = ").unwrap() < new.find("[limits]").unwrap(), "{new}");
         assert!(new.contains("user = [\"default on nopass\", \"a off\"]\n"), "{new}");
+        assert!(new.contains("[client-output-buffer-limit]\npubsub = \"64mb 1000 9\"\n"), "{new}");
         let same = again(&new, &now, &["user default on nopass", "user a off"]);
         assert_eq!(same, new, "a second rewrite changes nothing");
         assert!(!again(&new, &now, &NOBODY).contains("user ="));
+    }
+
+    #[test]
+    fn users_have_one_place_wherever_it_is() {
+        let old = "USER = 'z off'\n[acl]\nuser = ['user on', 'b off'] # ours\n";
+        let new = again(old, &store(&[]), &["user user off", "user on on"]);
+        assert_eq!(new, "USER = [\"user off\", \"on on\"]\n[acl]\n");
+        let headed = "[acl]\nuser = ['a on'] # ours\n";
+        let new = again(headed, &store(&[]), &["user b off"]);
+        assert_eq!(new, "[acl]\nuser = [\"b off\"] # ours\n");
+        assert_eq!(again(headed, &store(&[]), &["user a on"]), headed);
+        assert_eq!(again(headed, &store(&[]), &NOBODY), "[acl]\n");
+    }
+
+    #[test]
+    fn other_names_of_a_directive_are_known() {
+        let old = "slave_priority = 5\r\nhz = 10\r\n";
+        let now = store(&[("replica-priority", &["7"])]);
+        assert_eq!(again(old, &now, &NOBODY), "slave_priority = 7\r\nhz = 10\r\n");
+        let twice = "save = '1 1'\n[a]\nsave = '2 2'\n";
+        rewritten(Path::new("a.toml"), twice, &now, &NOBODY, false).unwrap_err();
     }
 
     #[test]

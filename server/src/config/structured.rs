@@ -141,7 +141,7 @@ fn flatten(
     let known = lookup(&key).or_else(|| lookup(&key.replace('_', "-")));
     let origin = Origin::File(path.to_owned(), line_of(&key, text));
     match (node, known) {
-        (node, None) if key == "user" => add_users(&node, &origin, settings)?,
+        (node, None) if key.eq_ignore_ascii_case("user") => add_users(&node, &origin, settings)?,
         (Node::Table(table), None) => {
             for (key, node) in table.0 {
                 if matches!(node, Node::Table(_)) && lookup(&key).is_none() {
@@ -168,11 +168,14 @@ fn flatten(
 
 /// Adds the setting of each user: a text, or each of a list, is what follows `user` in redis.conf.
 fn add_users(node: &Node, origin: &Origin, settings: &mut Vec<Setting>) -> Result<(), ConfigError> {
-    let mut lines = Vec::new();
-    collect_words(node, false, &mut lines);
-    for line in lines {
-        let words = split_words(&line)
-            .ok_or_else(|| ConfigError::about(origin.clone(), "user", "unbalanced quotes"))?;
+    let wrong = |reason| ConfigError::about(origin.clone(), "user", reason);
+    let nodes = match node {
+        Node::List(nodes) => nodes,
+        node => std::slice::from_ref(node),
+    };
+    for node in nodes {
+        let Node::Text(line) = node else { return Err(wrong("only texts define users")) };
+        let words = split_words(line).ok_or_else(|| wrong("unbalanced quotes"))?;
         settings.push(Setting { name: "user".into(), words, origin: origin.clone() });
     }
     Ok(())
@@ -275,7 +278,9 @@ client_output_buffer_limit:
         let words: Vec<_> = settings.iter().map(|setting| setting.words.join("|")).collect();
         assert_eq!(words, ["a|on|>b c", "d|off"]);
         assert!(settings.iter().all(|setting| setting.name == "user"));
-        parse("user = 'a \"'", path, Format::Toml).unwrap_err();
+        for wrong in ["user = 'a \"'", "[user]\na = 'on'", "USER = [['a', 'on']]", "user = 1"] {
+            parse(wrong, path, Format::Toml).expect_err(wrong);
+        }
     }
 
     #[test]
