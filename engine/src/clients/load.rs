@@ -51,7 +51,7 @@ impl Clients {
         overload.set_memory_target(setting(Id::OverloadMemoryTarget) as u32);
         if !overload.is_on() {
             overload.end();
-            gates.set(Gate::OVERLOADED, false);
         }
+        gates.set(Gate::OVERLOADED, overload.refuses_any());
     }
 }

@@ -211,6 +211,15 @@ impl Overload {
     /// Sets the percentage of the memory above which requests are refused; 0: none is.
     pub(crate) fn set_memory_target(&self, percent: u32) {
         self.memory.target.store(percent, Ordering::Relaxed);
+        if percent == 0 {
+            // Nobody notes the use any more, which would have ended it.
+            self.forget_memory();
+        }
+    }
+
+    fn forget_memory(&self) {
+        self.memory.percent.store(0, Ordering::Relaxed);
+        self.memory.share.set(0);
     }
 
     /// Whether the use of memory is to be noted.
@@ -222,8 +231,7 @@ impl Overload {
     pub(crate) fn note_memory(&self, percent: Option<u32>, now: Now) {
         let memory = &self.memory;
         let (true, Some(percent)) = (self.looks_at_memory(), percent) else {
-            memory.percent.store(0, Ordering::Relaxed);
-            return memory.share.set(0);
+            return self.forget_memory();
         };
         memory.percent.store(percent, Ordering::Relaxed);
         if now.mono_us < memory.due_us.load(Ordering::Relaxed) {
@@ -243,8 +251,7 @@ impl Overload {
     pub(crate) fn end(&self) {
         *self.watch.lock() = Watch::default();
         self.share.set(0);
-        self.memory.share.set(0);
-        self.memory.percent.store(0, Ordering::Relaxed);
+        self.forget_memory();
         self.delay_us.store(0, Ordering::Relaxed);
     }
 

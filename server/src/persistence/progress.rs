@@ -11,7 +11,7 @@ const LINE_EVERY: Duration = Duration::from_secs(2);
 const CHANGE_EVERY: Duration = Duration::from_millis(100);
 
 /// Entries between two looks at the clock.
-const LOOK_EVERY: u64 = 4096;
+const LOOK_EVERY: u64 = 256;
 
 /// The number of entries that were loaded so far.
 pub(crate) struct Progress {

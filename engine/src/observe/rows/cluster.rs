@@ -18,16 +18,14 @@ const GROUP: Family = Family {
     ],
 };
 
-pub(super) const ROWS: &[Row] = &[
-    shown("cluster_enabled", |r| u64::from(r.engine.is_in_cluster()).into()),
-    Row::Free(state),
-    Row::Many(&GROUP, groups),
-];
+pub(super) const ROWS: &[Row] =
+    &[shown("cluster_enabled", |r| u64::from(r.engine.is_in_cluster()).into()), Row::Free(state)];
 
 fn state(r: &Reading<'_>, sheet: &mut Sheet) {
     let Some(topology) = r.engine.cluster().map(Cluster::topology) else { return };
     sheet.put(note("cluster_state", topology.state().into()));
     levels(&topology).into_iter().chain(counts(&topology)).for_each(|figure| sheet.put(figure));
+    sheet.add_family(&GROUP, topology.groups.into_iter().map(series).collect());
 }
 
 fn levels(topology: &Topology) -> [Figure<Value>; 6] {
@@ -59,12 +57,8 @@ fn counts(topology: &Topology) -> [Figure<Value>; 4] {
     ]
 }
 
-fn groups(r: &Reading<'_>) -> Vec<Series> {
-    let series = |group: GroupView| {
-        let flags = [group.has_leader, group.leads].map(Value::from);
-        let numbers = [group.term, group.last, group.committed, group.applied].map(Value::from);
-        (group.id.to_string(), flags.into_iter().chain(numbers).collect())
-    };
-    let topology = r.engine.cluster().map(Cluster::topology).unwrap_or_default();
-    topology.groups.into_iter().map(series).collect()
+fn series(group: GroupView) -> Series {
+    let flags = [group.has_leader, group.leads].map(Value::from);
+    let numbers = [group.term, group.last, group.committed, group.applied].map(Value::from);
+    (group.id.to_string(), flags.into_iter().chain(numbers).collect())
 }
