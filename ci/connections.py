@@ -2,7 +2,7 @@
 """connections.py [COUNT [ACTIVE]]: COUNT connections held on each runtime, of which ACTIVE send requests.
 
 Shows the resident memory of an idle connection, plain and with TLS, and how long a scrape of /metrics takes meanwhile; no connection
-may be dropped. COUNT is 10,000 and ACTIVE 1,000 unless given; .ci/run holds fewer. The program is $VARVE, or target/release/varve.
+may be dropped. COUNT is 10,000 and ACTIVE 1,000 unless given; .ci/run holds as many where it may. The program is $VARVE, or target/release/varve.
 """
 import atexit, os, resource, selectors, socket, ssl, statistics, subprocess, sys, tempfile, time, urllib.request
 
@@ -164,7 +164,9 @@ def main():
                 stream.close()
             with_tls = encrypted(server, min(count, 2000), bounds[1])
             server.stop()
-            over = any(bound and got > bound for bound, got in zip(bounds, (each, with_tls)))
+            # Milliseconds, at the median: the machine has other work.
+            over = statistics.median(idle) > 5
+            over |= any(bound and got > bound for bound, got in zip(bounds, (each, with_tls)))
             failed |= over
             print(f"{name:8} {count:6} {each:7.0f} {with_tls:7.0f} {rate:9.0f} {statistics.median(idle):6.1f} {max(idle):6.1f}{'  OVER' if over else ''}",
                   flush=True)

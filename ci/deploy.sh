@@ -9,6 +9,17 @@ trap 'rm -rf "$folder"' EXIT
 
 "$bin/kubernetes-validate" --strict --quiet deploy/kubernetes/varve.yaml deploy/kubernetes/cluster.yaml
 "$bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose/one.yml deploy/compose/monitored.yml deploy/compose/cluster.yml
+# Each file that a service mounts is there.
+"$bin/python" - <<'PYTHON'
+import os, yaml
+for name in ("one", "monitored", "cluster"):
+    for service in yaml.safe_load(open(f"deploy/compose/{name}.yml"))["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert not source.startswith(".") or os.path.exists(os.path.join("deploy/compose", source)), f"{name}: {source}"
+for path in ("datasources/prometheus.yml", "dashboards/varve.yml"):
+    assert yaml.safe_load(open(f"deploy/grafana/provisioning/{path}"))["apiVersion"] == 1
+PYTHON
 # A schema that takes anything would take this, too.
 sed 's/replicas: 1/replicas: one/' deploy/kubernetes/varve.yaml >"$folder/wrong.yaml"
 if "$bin/kubernetes-validate" --strict --quiet "$folder/wrong.yaml" >/dev/null 2>&1; then echo "a wrong manifest is taken"; exit 1; fi

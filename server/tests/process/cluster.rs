@@ -216,10 +216,12 @@ fn who_has_no_quorum_is_not_ready() {
     let health = || crate::admin::ask(admin, "/health/ready", LOCAL);
     let alone = TestNode::with(ELECTION_MS, |_| ["--admin-port".into(), admin.to_string()].into());
     assert!(health().1.contains("\"quorum\":\"no cluster is formed\""), "{}", health().1);
+    let alone_figures = figures(admin);
     drop(alone);
     let mut nodes = three_of(ELECTION_MS, &["--admin-port", &admin.to_string()]);
     until("it is ready", || health().0 == 200);
     let metric = |name: &str| metric(admin, &format!("varve_cluster_{name}"));
+    let formed = figures(admin);
     assert_eq!([metric("ok"), metric("voters"), metric("failed_nodes")], [1.0, 3.0, 0.0]);
     let applied = metric("group_applied_index{group=\"1\"}");
     run_by_leader::<()>(&nodes, &["SET", "key", "1"]);
@@ -231,8 +233,32 @@ fn who_has_no_quorum_is_not_ready() {
     });
     assert_eq!([metric("ok"), metric("group_has_leader{group=\"1\"}")], [0.0, 0.0]);
     until("the others are missed", || metric("failed_nodes") == 2.0);
+    let missed = figures(admin);
     nodes[1].restart();
     until("it is ready again", || health().0 == 200);
+    assert_moved(&[alone_figures, formed, missed, figures(admin)]);
+}
+
+/// The lines of `/metrics` about the cluster.
+fn figures(admin: u16) -> Vec<String> {
+    let (_, text) = crate::admin::ask(admin, "/metrics", LOCAL);
+    text.lines().filter(|line| line.starts_with("varve_cluster_")).map(str::to_owned).collect()
+}
+
+/// Every documented metric of a cluster was seen with other values, but for those that count what no node does.
+fn assert_moved(moments: &[Vec<String>]) {
+    let document = include_str!("../../../docs/metrics.md");
+    let names = document.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    for name in names.filter(|name| name.starts_with("varve_cluster_")) {
+        let about = |line: &&String| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with([' ', '{']) || rest.starts_with("_total"))
+        };
+        let seen: Vec<Vec<&String>> =
+            moments.iter().map(|lines| lines.iter().filter(about).collect()).collect();
+        let moved = seen.iter().any(|lines| *lines != seen[0]);
+        assert!(moved || name == "varve_cluster_messages_refused", "{name} never moved: {seen:?}");
+    }
 }
 
 #[test]
