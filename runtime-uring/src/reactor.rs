@@ -86,8 +86,8 @@ pub(crate) struct Reactor {
     /// Connections that have received in this loop. All of them do before the first transmits, so
     /// that one write of the journal serves all.
     pub to_transmit: VecDeque<Key>,
-    /// Input that came in this loop and was not yet passed on; nothing is the end of input.
-    pub fetched: VecDeque<(Key, Option<Received>)>,
+    /// Input, or its end, that came in this loop and was not yet passed on.
+    pub fetched: VecDeque<(Key, Result<Received, End>)>,
     /// Connections that the kernel is done with.
     pub returned: Vec<Returned>,
     /// The time, read once per loop.
@@ -141,6 +141,9 @@ impl Reactor {
         ring.enter(self.timeout(ring));
         ring.reap(&mut self.completions, &mut self.returned);
         self.prompt = false;
+        if ring.has_lost_reports() {
+            self.group.shutdown.request();
+        }
         self.mailbox.awake();
         self.now = self.group.context.clock.now();
         self.group.context.stats.loops.fetch_add(1, Relaxed);
@@ -176,17 +179,18 @@ impl Reactor {
             Completion::Received { key, arrived, last } => {
                 self.arrived(key, arrived, last, ring, buffers);
             }
-            Completion::Writable { key, writable, last } => self.with_slot(key, |slot| {
-                slot.awaits_writable &= !last;
-                let blocked = !slot.writable;
-                slot.writable |= writable;
-                last || (blocked && writable)
-            }),
-            Completion::Gone { key, half, hangup, last } => self.with_slot(key, |slot| {
-                slot.awaits_gone &= !last;
-                slot.noticed_gone(half, hangup);
-                true
-            }),
+            Completion::Writable { key, writable, last } => {
+                self.with_slot(key, |slot| slot.noticed_room(writable, last));
+            }
+            Completion::Gone { key, half, hangup, last } => {
+                self.with_slot(key, |slot| {
+                    slot.awaits_gone &= !last;
+                    slot.half_closed |= half;
+                    slot.hung_up |= hangup;
+                    true
+                });
+                self.look_for_end(key);
+            }
             Completion::Accepted { listener, accepted, last } => {
                 let (now_us, stats) = (self.now.mono_us, &self.group.context.stats);
                 let accepted = (listener, accepted, last);
@@ -211,7 +215,14 @@ impl Reactor {
         }
     }
 
-    /// Queues what has arrived, and gives the connection a hint of what is coming.
+    /// Queues the end of a connection's input, behind what came before it, if no operation would report it.
+    fn look_for_end(&mut self, key: Key) {
+        if self.slots.get_mut(key).is_some_and(|slot| slot.ends_unreported()) {
+            self.fetched.push_back((key, Err(End::Over)));
+        }
+    }
+
+    /// Queues what has arrived.
     #[inline]
     fn arrived(
         &mut self,
@@ -228,24 +239,32 @@ impl Reactor {
                 true
             });
         }
-        let slot = self.slots.get_mut(key).filter(|slot| slot.stay != Stay::Ended);
-        match (slot, arrived) {
-            (None, Arrived::Bytes(received)) => ring.give_back(received),
-            (None, _) | (_, Arrived::Nothing) => {}
-            (Some(slot), Arrived::Bytes(received)) => {
-                let bytes = buffers.bytes(&received);
-                match &mut slot.exchange {
-                    _ if bytes.is_empty() => {
-                        ring.give_back(received);
-                        return self.fetched.push_back((key, None));
-                    }
-                    Some(exchange) if bytes.len() <= FEW => exchange.anticipate(bytes),
-                    _ => {}
-                }
-                self.fetched.push_back((key, Some(received)));
+        let fetched = match arrived {
+            Arrived::Bytes(received) if buffers.bytes(&received).is_empty() => {
+                ring.give_back(received);
+                Some(Err(End::Over))
             }
-            (Some(_), Arrived::End) => self.fetched.push_back((key, None)),
-            (Some(slot), Arrived::Failed) => slot.end = Some(End::Failed),
+            Arrived::Bytes(received) => Some(Ok(received)),
+            Arrived::End => Some(Err(End::Over)),
+            Arrived::Failed => Some(Err(End::Failed)),
+            Arrived::Nothing => None,
+        };
+        self.fetched.extend(fetched.map(|fetched| (key, fetched)));
+        if last {
+            self.look_for_end(key);
+        }
+    }
+
+    /// Gives connections a hint of the input that is about to be passed on, while the memory of others is fetched.
+    #[inline]
+    pub fn anticipate(&mut self, buffers: &Buffers) {
+        for (key, fetched) in &self.fetched {
+            let Ok(received) = fetched else { continue };
+            let bytes = buffers.bytes(received);
+            let exchange = self.slots.get_mut(*key).and_then(|slot| slot.exchange.as_mut());
+            if let Some(exchange) = exchange.filter(|_| bytes.len() <= FEW) {
+                exchange.anticipate(bytes);
+            }
         }
     }
 
@@ -294,19 +313,19 @@ impl Reactor {
         ring: &mut Ring,
         buffers: &Buffers,
     ) -> Option<(Key, Exchange, Received)> {
-        while let Some((key, received)) = self.fetched.pop_front() {
+        while let Some((key, fetched)) = self.fetched.pop_front() {
             let slot = self.slots.get_mut(key).filter(|slot| slot.stay != Stay::Ended);
             let Some(slot) = slot else {
-                received.into_iter().for_each(|received| ring.give_back(received));
+                fetched.into_iter().for_each(|received| ring.give_back(received));
                 continue;
             };
-            match (slot.exchange.take(), received) {
-                (Some(exchange), Some(received)) if takes_input(slot, &exchange) => {
+            match (slot.exchange.take(), fetched) {
+                (Some(exchange), Ok(received)) if takes_input(slot, &exchange) => {
                     return Some((key, exchange, received));
                 }
-                (exchange, received) => {
+                (exchange, fetched) => {
                     slot.exchange = exchange;
-                    keep(slot, key, received, ring, buffers);
+                    slot.keep(key, fetched, ring, buffers);
                     self.enqueue(key, Events::empty());
                 }
             }
@@ -347,15 +366,9 @@ impl Reactor {
         }
         let long = exchange.unwritten(|output| output.len() >= PROMPT).unwrap_or(true);
         self.prompt |= long || exchange.goes_on_once_written();
+        slot.room_reported = false;
         let fd = slot.socket.as_raw_fd();
         ring.lend(key, fd, exchange)
-    }
-
-    /// Notes that the socket takes no more output for now.
-    pub fn blocked(&mut self, key: Key) {
-        if let Some(slot) = self.slots.get_mut(key) {
-            slot.writable = false;
-        }
     }
 
     /// Puts a connection back after a turn, and makes sure that what it waits for is noticed. `more`: it gets another turn.
@@ -389,7 +402,7 @@ impl Reactor {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.stay = Stay::Ended;
         slot.backlog = Vec::new();
-        slot.stop_all(ring);
+        slot.stop_all(key, ring);
         self.end_if_quiet(key);
     }
 
@@ -466,18 +479,24 @@ impl Reactor {
         self.enqueue(key, drain | Events::WAKE);
     }
 
-    /// Takes everything from a ring, whose thread is held by a call: input is copied, operations end.
-    pub fn leave(&mut self, ring: &mut Ring, buffers: &Buffers) {
-        ring.come_to_rest(&mut self.completions, &mut self.returned);
+    /// Takes everything from a ring, whose thread is held by a call: input is copied, operations end. Returns false if
+    /// some did not; the reactor must stay with the ring then, and begin anew.
+    pub fn leave(&mut self, ring: &mut Ring, buffers: &Buffers) -> bool {
+        let rests = ring.come_to_rest(&mut self.completions, &mut self.returned);
         self.prompt = false;
+        // Whoever begins is roused; here, it would be an operation again.
+        self.completions.retain(|completion| !matches!(completion, Completion::Roused { .. }));
         self.take_completions(ring, buffers);
-        self.listeners.come_to_rest();
-        for (key, received) in std::mem::take(&mut self.fetched) {
+        if rests {
+            self.listeners.come_to_rest();
+        }
+        for (key, fetched) in std::mem::take(&mut self.fetched) {
             match self.slots.get_mut(key) {
-                Some(slot) => keep(slot, key, received, ring, buffers),
-                None => received.into_iter().for_each(|received| ring.give_back(received)),
+                Some(slot) => slot.keep(key, fetched, ring, buffers),
+                None => fetched.into_iter().for_each(|received| ring.give_back(received)),
             }
         }
+        rests
     }
 
     /// Checks for a requested shutdown, and whether this reactor is to retire.
@@ -509,7 +528,7 @@ impl Reactor {
             }
             if !slot.is_quiet() {
                 if std::mem::replace(&mut slot.stay, Stay::Moves) == Stay::Here {
-                    slot.stop_all(ring);
+                    slot.stop_all(key, ring);
                 }
                 continue;
             }
@@ -535,10 +554,17 @@ impl Reactor {
 
     /// Closes the connections that did not finish in time, and the mailbox.
     pub fn end(mut self, ring: &mut Ring) {
-        ring.come_to_rest(&mut self.completions, &mut self.returned);
+        let rests = ring.come_to_rest(&mut self.completions, &mut self.returned);
         let keys = self.slots.keys();
         self.mailbox.load.fetch_sub(keys.len(), Relaxed);
-        keys.into_iter().for_each(|key| drop(self.slots.remove(key)));
+        for slot in keys.into_iter().filter_map(|key| self.slots.remove(key)) {
+            let Slot { exchange, socket, .. } = slot;
+            drop(exchange);
+            if !rests {
+                // What is under way still uses it.
+                std::mem::forget(socket);
+            }
+        }
         self.returned.clear();
         self.mailbox.close();
         self.group.context.stats.threads.fetch_sub(1, Relaxed);
@@ -559,17 +585,4 @@ fn send_traced(ring: &mut Ring) {
 #[inline]
 fn takes_input(slot: &Slot, exchange: &Exchange) -> bool {
     slot.backlog.is_empty() && exchange.input() != Input::Held
-}
-
-/// Keeps input, or its end, until the connection wants it.
-fn keep(slot: &mut Slot, key: Key, received: Option<Received>, ring: &mut Ring, buffers: &Buffers) {
-    match received {
-        None => {
-            slot.end.get_or_insert(End::Over);
-        }
-        Some(received) => {
-            slot.keep(key, buffers.bytes(&received), ring);
-            ring.give_back(received);
-        }
-    }
 }

@@ -9,7 +9,7 @@ use crate::buffers::Buffers;
 use crate::loans::Returned;
 use crate::reactor::{Mailbox, Message, Passed, Reactor};
 use crate::ring::Ring;
-use crate::slot::{End, account};
+use crate::slot::{End, Slot, account};
 use runtime::reactors::Key;
 use runtime::trace::{self, Stage};
 use runtime::{Exchange, Onward, Sent, stand_in};
@@ -20,9 +20,11 @@ use std::time::Instant;
 
 /// A thread, its ring, and the reactor that it runs.
 pub(crate) struct ReactorThread {
+    /// Dropped before the reactor, whose sockets must be open until nothing is under way: what is queued in the ring
+    /// names them by number.
+    ring: RefCell<Ring>,
     /// `None` once another thread has taken over.
     reactor: RefCell<Option<Box<Reactor>>>,
-    ring: RefCell<Ring>,
     buffers: Arc<Buffers>,
     mailbox: Arc<Mailbox>,
     /// Whether times are recorded in this loop.
@@ -105,6 +107,7 @@ impl ReactorThread {
     #[inline(always)]
     fn finish_turns(&self) {
         self.account();
+        self.with(|reactor, _| reactor.anticipate(&self.buffers));
         self.with(Reactor::look_around);
         self.run_ready();
         self.deliver();
@@ -147,10 +150,12 @@ impl ReactorThread {
                 reactor.close(key, exchange, &mut ring);
             }
             Some((sent, onward)) => {
-                if sent == Sent::Blocked {
-                    reactor.blocked(key);
-                }
-                let more = sent == Sent::Limit || onward != Onward::Wait;
+                let may_send = match sent {
+                    Sent::All => false,
+                    Sent::Limit => true,
+                    Sent::Blocked => reactor.slots.get_mut(key).is_some_and(Slot::blocked),
+                };
+                let more = may_send || onward != Onward::Wait;
                 reactor.finish_turn(key, exchange, more, &mut ring);
             }
         }
@@ -257,7 +262,12 @@ impl ReactorThread {
                 return;
             }
         };
-        reactor.leave(&mut ring, &self.buffers);
+        if !reactor.leave(&mut ring, &self.buffers) {
+            // Another ring would never hear of what is still under way in this one.
+            reactor.begin(&mut ring);
+            *place = Some(reactor);
+            return;
+        }
         let group = reactor.group.clone();
         match group.launch_stand_in(Handover { reactor, ring: fresh }, Handover::run) {
             Ok(()) => self.mailbox.leave_thread(),

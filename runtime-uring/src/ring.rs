@@ -4,16 +4,17 @@ use crate::buffers::{Buffers, GROUP, Provided, Received};
 use crate::loans::{Loans, Returned};
 use io_uring::cqueue::{buffer_select, more};
 use io_uring::squeue::{Entry, Flags};
-use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode};
-use libc::{EINTR, ENOBUFS, ETIME, SOCK_CLOEXEC, SOCK_NONBLOCK};
+use libc::{EBADR, EINTR, ENOBUFS, ETIME, SOCK_CLOEXEC, SOCK_NONBLOCK};
 use runtime::Exchange;
 use runtime::reactors::Key;
-use std::io;
+use std::collections::HashSet;
+use std::io::{self, ErrorKind};
 use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The number of operations that are submitted at once; more are submitted in portions.
 const SUBMISSIONS: u32 = 1024;
@@ -24,8 +25,11 @@ const COMPLETIONS: u32 = 4096;
 /// `IORING_ENTER_GETEVENTS`: the call lets completions arrive, even if it waits for none.
 const GET_EVENTS: u32 = 1;
 
-/// How often a ring that ends asks for the end of its operations, every 10 ms, before it gives its memory up for lost.
-const END_TRIES: u32 = 500;
+/// The time without any progress after which a ring that ends gives up waiting for the end of its operations.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The pause before a ring that ends looks again, if nothing ends.
+const END_PAUSE: Duration = Duration::from_millis(10);
 
 /// The events of a socket that is gone.
 const HUNG_UP: i16 = libc::POLLHUP | libc::POLLERR;
@@ -98,8 +102,10 @@ pub(crate) struct Ring {
     io: ManuallyDrop<IoUring>,
     provided: ManuallyDrop<Provided>,
     loans: Loans,
-    /// The number of operations that have not had their last completion. Sends and cancellations do not count.
-    under_way: usize,
+    /// The user data of the operations that have not had their last completion. Sends and cancellations do not count.
+    under_way: HashSet<u64>,
+    /// Whether the kernel had no memory for a report. What it was about is not known.
+    lost_reports: bool,
 }
 
 impl Ring {
@@ -119,7 +125,8 @@ impl Ring {
             .build(SUBMISSIONS)?;
         let provided = Provided::register(&io)?;
         let (io, provided) = (ManuallyDrop::new(io), ManuallyDrop::new(provided));
-        Ok(Ring { io, provided, loans: Loans::default(), under_way: 0 })
+        let (loans, under_way) = (Loans::default(), HashSet::new());
+        Ok(Ring { io, provided, loans, under_way, lost_reports: false })
     }
 
     /// Makes the ring this thread's.
@@ -127,12 +134,7 @@ impl Ring {
     /// # Errors
     /// Fails if it is another's.
     pub fn enable(&mut self) -> io::Result<()> {
-        self.io.submitter().register_enable_rings()?;
-        // The kernel finds the ring faster then.
-        if let Err(error) = self.io.submitter().register_ring_fd() {
-            tracing::debug!(%error, "the descriptor of a ring is not registered");
-        }
-        Ok(())
+        self.io.submitter().register_enable_rings()
     }
 
     /// The memory in which input arrives.
@@ -154,7 +156,7 @@ impl Ring {
 
     /// Ends [`Ring::receive`], soon.
     pub fn stop_receiving(&mut self, key: Key) {
-        self.cancel(CancelBuilder::user_data(Kind::Receive.with(key.number())));
+        self.cancel(Kind::Receive.with(key.number()));
     }
 
     /// Reports whenever a socket can be written to again.
@@ -163,11 +165,21 @@ impl Ring {
         self.begin(entry, Kind::Writable, key.number());
     }
 
+    /// Ends [`Ring::await_writable`], soon.
+    pub fn stop_awaiting_writable(&mut self, key: Key) {
+        self.cancel(Kind::Writable.with(key.number()));
+    }
+
     /// Reports when a peer has ended its sending side, and when it is gone.
     pub fn await_gone(&mut self, key: Key, fd: RawFd) {
         // The kernel reports an end whatever it is asked for, but does not repeat what it has reported.
         let entry = opcode::PollAdd::new(Fd(fd), libc::POLLRDHUP as u32).multi(true).build();
         self.begin(entry, Kind::Gone, key.number());
+    }
+
+    /// Ends [`Ring::await_gone`], soon.
+    pub fn stop_awaiting_gone(&mut self, key: Key) {
+        self.cancel(Kind::Gone.with(key.number()));
     }
 
     /// Accepts clients, until it fails.
@@ -178,18 +190,16 @@ impl Ring {
 
     /// Ends [`Ring::accept`], soon.
     pub fn stop_accepting(&mut self, listener: u64) {
-        self.cancel(CancelBuilder::user_data(Kind::Accept.with(listener)));
+        self.cancel(Kind::Accept.with(listener));
     }
 
-    /// Reports whenever something is written to an eventfd.
+    /// Reports whenever something is written to an eventfd, the same in all calls.
     pub fn await_rousing(&mut self, fd: RawFd) {
+        if self.under_way.contains(&Kind::Rouse.with(0)) {
+            return;
+        }
         let entry = opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32).multi(true).build();
         self.begin(entry, Kind::Rouse, 0);
-    }
-
-    /// Ends all operations on a socket, soon. The socket must stay open until the last of them is over.
-    pub fn stop_all(&mut self, fd: RawFd) {
-        self.cancel(CancelBuilder::fd(Fd(fd)).all());
     }
 
     /// Lends a connection to the kernel, which sends its output with the next [`Ring::enter`]. Fails if the
@@ -206,12 +216,15 @@ impl Ring {
     }
 
     fn begin(&mut self, entry: Entry, kind: Kind, number: u64) {
-        self.under_way += 1;
-        self.push(entry.user_data(kind.with(number)));
+        let data = kind.with(number);
+        self.under_way.insert(data);
+        self.push(entry.user_data(data));
     }
 
-    fn cancel(&mut self, which: CancelBuilder) {
-        let entry = opcode::AsyncCancel2::new(which).build().flags(Flags::SKIP_SUCCESS);
+    /// Ends an operation, soon. A socket must stay open until the last of its operations is over.
+    fn cancel(&mut self, data: u64) {
+        // The kernel finds it by its user data in constant time; by other criteria it looks at all.
+        let entry = opcode::AsyncCancel::new(data).build().flags(Flags::SKIP_SUCCESS);
         self.push(entry.user_data(Kind::Cancel.with(0)));
     }
 
@@ -241,6 +254,11 @@ impl Ring {
             None => submitter.submit_and_wait(1),
         };
         let Err(error) = entered else { return };
+        if error.raw_os_error() == Some(EBADR) {
+            tracing::error!("the kernel has no memory for what a ring is to report");
+            self.lost_reports = true;
+            return;
+        }
         // When completions are to be taken first, what is left is submitted with the next call.
         let usual = [ETIME, EINTR, libc::EBUSY, libc::EAGAIN];
         if !error.raw_os_error().is_some_and(|code| usual.contains(&code)) {
@@ -260,13 +278,23 @@ impl Ring {
         }
         // A send never waits, so all are over once the kernel has consumed the entries.
         if self.io.submission().is_empty() {
-            returned.extend(self.loans.take_back());
+            // Without a report, a send would count as one that took all.
+            let lost = self.lost_reports;
+            returned.extend(self.loans.take_back().map(|loan| match lost {
+                true => Returned { sent: Err(ErrorKind::OutOfMemory.into()), ..loan },
+                false => loan,
+            }));
         }
+    }
+
+    /// Whether the kernel has failed to report something: operations may be over without anybody knowing it.
+    pub fn has_lost_reports(&self) -> bool {
+        self.lost_reports
     }
 
     #[inline]
     fn take_completions(&mut self, completions: &mut Vec<Completion>) {
-        let Ring { io, provided, loans, under_way } = self;
+        let Ring { io, provided, loans, under_way, .. } = self;
         for entry in io.completion() {
             let (data, result) = (entry.user_data(), entry.result());
             let last = !more(entry.flags());
@@ -275,43 +303,51 @@ impl Ring {
                 Translated::Nothing => continue,
                 Translated::Loan(loan) => loans.reported(loan, result),
                 Translated::Completion(completion) => {
-                    *under_way -= usize::from(last);
+                    if last {
+                        under_way.remove(&data);
+                    }
                     completions.push(completion);
                 }
             }
         }
     }
 
-    /// Ends every operation, and waits until all are over.
+    /// Ends every operation, and waits until all are over. Returns false if some do not end, after [`END_PATIENCE`]
+    /// without progress.
     pub fn come_to_rest(
         &mut self,
         completions: &mut Vec<Completion>,
         returned: &mut Vec<Returned>,
-    ) {
-        for _ in 0..END_TRIES {
-            if self.under_way > 0 {
-                self.cancel(CancelBuilder::any());
-            }
-            self.enter(Some(Duration::ZERO));
+    ) -> bool {
+        let mut known: Vec<u64> = self.under_way.iter().copied().collect();
+        let (mut pause, mut progress) = (Duration::ZERO, Instant::now());
+        while !self.is_at_rest() {
+            let before = self.under_way.len() + self.loans.len() + known.len();
+            // No more at once than the kernel keeps reports for.
+            let portion = known.len().saturating_sub(SUBMISSIONS as usize);
+            known.drain(portion..).for_each(|data| self.cancel(data));
+            self.enter(Some(pause));
             self.reap(completions, returned);
-            if self.under_way == 0 && self.loans.len() == 0 {
-                return;
-            }
-            if completions.is_empty() {
-                self.enter(Some(Duration::from_millis(10)));
-                self.reap(completions, returned);
+            if self.under_way.len() + self.loans.len() + known.len() < before {
+                (pause, progress) = (Duration::ZERO, Instant::now());
+            } else if progress.elapsed() < END_PATIENCE {
+                pause = END_PAUSE;
+            } else {
+                tracing::error!(left = self.under_way.len(), "operations of a ring do not end");
+                return false;
             }
         }
-        tracing::error!(under_way = self.under_way, "operations of a ring do not end");
+        true
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.under_way.is_empty() && self.loans.len() == 0
     }
 }
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        if self.under_way > 0 || self.loans.len() > 0 {
-            self.come_to_rest(&mut Vec::new(), &mut Vec::new());
-        }
-        if self.under_way > 0 || self.loans.len() > 0 {
+        if !self.is_at_rest() && !self.come_to_rest(&mut Vec::new(), &mut Vec::new()) {
             // The kernel may still use the memory: it is never freed.
             std::mem::forget(std::mem::take(&mut self.loans));
             return;
@@ -458,14 +494,27 @@ mod tests {
         ring.receive(key, fd);
         ring.await_gone(key, fd);
         assert!(completions(&mut ring).is_empty());
-        ring.stop_all(fd);
+        ring.stop_receiving(key);
+        ring.stop_awaiting_gone(key);
         let ended = completions(&mut ring);
-        assert_eq!((ended.len(), ring.under_way), (2, 0));
+        assert_eq!((ended.len(), ring.under_way.len()), (2, 0));
         ring.receive(key, fd);
         ring.await_rousing(fd);
         let mut ended = Vec::new();
-        ring.come_to_rest(&mut ended, &mut Vec::new());
-        assert!(ended.len() >= 2 && ring.under_way == 0);
+        assert!(ring.come_to_rest(&mut ended, &mut Vec::new()));
+        assert!(ended.len() >= 2 && ring.is_at_rest());
+    }
+
+    #[test]
+    fn many_operations_end_in_time_that_grows_with_their_number() {
+        const MANY: u64 = 10_000;
+        let Some(mut ring) = ring() else { return };
+        let (_peer, socket) = UnixStream::pair().expect("a pair");
+        (0..MANY).for_each(|n| ring.await_gone(Key::from_number(n), socket.as_raw_fd()));
+        let (mut ended, begun) = (Vec::new(), Instant::now());
+        assert!(ring.come_to_rest(&mut ended, &mut Vec::new()));
+        assert_eq!(ended.len() as u64, MANY);
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! [`Slot`]: one connection, and what the kernel does for it.
 
+use crate::buffers::{Buffers, Received};
 use crate::ring::Ring;
 use resp::Output;
 use runtime::reactors::{ConnectionWaker, Key, NEVER};
@@ -54,12 +55,17 @@ pub(crate) struct Slot {
     pub receiving: Operation,
     /// Whether the kernel reports that the peer is gone, which it is asked while nothing is received.
     pub awaits_gone: bool,
+    /// Whether the peer is known to have ended its sending side, perhaps behind input that is still in the socket.
+    pub half_closed: bool,
     /// Whether the peer is known to be gone, in both directions.
     pub hung_up: bool,
     /// Whether the kernel reports that the socket can be written to.
     pub awaits_writable: bool,
     /// Whether the socket may take output.
     pub writable: bool,
+    /// Whether the socket was reported to take output since the connection was lent: the report may be the one about a
+    /// send that was cut short, of which the reactor is yet to learn.
+    pub room_reported: bool,
     /// Input that came when the connection did not want it. Nothing more is received before it is passed on.
     pub backlog: Vec<u8>,
     /// The end of input, behind the backlog.
@@ -83,9 +89,11 @@ impl Slot {
             armed_us: NEVER,
             receiving: Operation::Idle,
             awaits_gone: false,
+            half_closed: false,
             hung_up: false,
             awaits_writable: false,
             writable: true,
+            room_reported: false,
             backlog: Vec::new(),
             end: None,
         }
@@ -97,19 +105,34 @@ impl Slot {
     }
 
     /// Ends all operations, soon.
-    pub fn stop_all(&mut self, ring: &mut Ring) {
-        if !self.is_quiet() {
-            ring.stop_all(self.socket.as_raw_fd());
+    pub fn stop_all(&mut self, key: Key, ring: &mut Ring) {
+        self.stop_receiving(key, ring);
+        if self.awaits_gone {
+            ring.stop_awaiting_gone(key);
         }
-        if self.receiving == Operation::UnderWay {
-            self.receiving = Operation::Cancelled;
+        if self.awaits_writable {
+            ring.stop_awaiting_writable(key);
         }
     }
 
-    /// Keeps input for later. Receiving ends, so that the peer has to wait.
-    pub fn keep(&mut self, key: Key, bytes: &[u8], ring: &mut Ring) {
-        self.backlog.extend_from_slice(bytes);
-        self.stop_receiving(key, ring);
+    /// Keeps input, or its end, until the connection wants it. Receiving ends, so that the peer has to wait.
+    pub fn keep(
+        &mut self,
+        key: Key,
+        fetched: Result<Received, End>,
+        ring: &mut Ring,
+        buffers: &Buffers,
+    ) {
+        match fetched {
+            // A failure is the later one.
+            Err(end) if end == End::Failed || self.end.is_none() => self.end = Some(end),
+            Err(_) => {}
+            Ok(received) => {
+                self.backlog.extend_from_slice(buffers.bytes(&received));
+                self.stop_receiving(key, ring);
+                ring.give_back(received);
+            }
+        }
     }
 
     fn stop_receiving(&mut self, key: Key, ring: &mut Ring) {
@@ -153,13 +176,28 @@ impl Slot {
         }
     }
 
-    /// The peer is reported to be gone (`hangup`), or to have ended its sending side (`half`).
-    pub fn noticed_gone(&mut self, half: bool, hangup: bool) {
-        self.hung_up |= hangup;
-        // If there is input before the end, it is received once the connection wants it.
-        if half && self.receiving == Operation::Idle && self.socket.at_end() {
-            self.end.get_or_insert(End::Over);
-        }
+    /// The socket is reported to take output, or the operation that reports it is over (`last`). Returns whether the
+    /// connection gets a turn.
+    pub fn noticed_room(&mut self, writable: bool, last: bool) -> bool {
+        self.awaits_writable &= !last;
+        let blocked = !self.writable;
+        self.writable |= writable;
+        self.room_reported |= writable && self.exchange.is_none();
+        last || (blocked && writable)
+    }
+
+    /// The socket did not take everything. Returns whether it may take more by now.
+    pub fn blocked(&mut self) -> bool {
+        // The kernel does not repeat a report, so one that came before this was known must not be lost.
+        self.writable = std::mem::take(&mut self.room_reported);
+        self.writable
+    }
+
+    /// Whether the end of input follows what has been received, and no receiving is left that would say so. If there is
+    /// input before the end, it is received once the connection wants it.
+    pub fn ends_unreported(&self) -> bool {
+        let unreported = self.half_closed && self.end.is_none();
+        unreported && self.receiving == Operation::Idle && self.socket.at_end()
     }
 
     /// The end of which `exchange`, which is this slot's, is to be told now. One that holds input back would not hear of
