@@ -78,11 +78,17 @@ fn the_load_of_shards_and_the_time_waited_for_them_are_metrics() {
         });
         shards().iter().position(|it| of(it, "accesses") > 0.0 && of(it, "lock_wait_us") > 0.0)
     });
-    until("the load is known", || of(&shards()[hot], "accesses_per_s") > 0.0);
+    // The load is that of a moment ago, so it is asked for while there is one.
+    let busiest = "varve_shards_accesses_per_sec{quantile=\"1\"}";
+    until("the load is known", || {
+        for _ in 0..50 {
+            redis::cmd("GET").arg("hot").exec(&mut client).unwrap();
+        }
+        of(&shards()[hot], "accesses_per_s") > 0.0 && metric(port, busiest) > 0.0
+    });
     assert_eq!(shards().len(), 64);
     assert!(metric(port, "varve_shards_lock_waits_total") > 0.0);
     assert!(metric(port, "varve_shards_lock_wait_seconds_total") > 0.0);
-    assert!(metric(port, "varve_shards_accesses_per_sec{quantile=\"1\"}") > 0.0);
     assert_eq!(metric(port, "varve_shards_accesses_per_sec{quantile=\"0.9\"}"), 0.0);
     let name = format!("varve_shard_accesses_total{{shard=\"{hot}\"}}");
     assert_eq!(metric(port, &name), metric(port, "varve_shards_accesses_total"));
