@@ -147,6 +147,7 @@ fn reset(cx: &mut Cx<'_>) -> Outcome {
     client.names.lock().name.clear();
     cx.session.set_readonly(false);
     cx.session.set_consistency(false, false);
+    cx.session.set_parent(None);
     cx.session.select(0);
     if cx.session.reply_mode == ReplyMode::Off {
         cx.session.set_reply_mode(ReplyMode::On);

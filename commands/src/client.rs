@@ -11,6 +11,7 @@ use engine::session::ReplyMode;
 use engine::text::args::{integer, is_word};
 use resp::parse_i64;
 use runtime::Flow;
+use runtime::spans::Parent;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -59,12 +60,23 @@ pub(super) fn setinfo(cx: &mut Cx<'_>) -> Outcome {
         names.lock().lib_name = checked(value, "lib-name")?;
     } else if is_word(attribute, "LIB-VER") {
         names.lock().lib_version = checked(value, "lib-ver")?;
+    } else if is_word(attribute, "TRACEPARENT") {
+        cx.session.set_parent(traceparent(value)?);
     } else {
         let attribute = String::from_utf8_lossy(attribute);
         return Err(Failure::text(format!("ERR Unrecognized option '{attribute}'")));
     }
     cx.reply.ok();
     Ok(())
+}
+
+/// The caller's span, in the form of W3C's header of that name; empty for none.
+fn traceparent(value: &[u8]) -> Result<Option<Parent>, Failure> {
+    let invalid = "ERR traceparent is 00-<trace id>-<span id>-<flags> in lower-case hexadecimal";
+    match value {
+        b"" => Ok(None),
+        value => Parent::parse(value).map(Some).ok_or(failure(invalid)),
+    }
 }
 
 // -- LIST, INFO, KILL -----------------------------------------------------------------------------

@@ -169,7 +169,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
             summary: "Sets information specific to the client or connection.",
             since: "7.2.0",
             arity: 4,
-            syntax: "attr: <LIB-NAME libname|LIB-VER libver>",
+            syntax: "attr: <LIB-NAME libname|LIB-VER libver|TRACEPARENT traceparent>",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             handler: client::setinfo,
             ..CLIENT
@@ -272,6 +272,7 @@ pub const HELP: &[&str] = &[
     "    Set client meta attr. Options are:",
     "    * LIB-NAME: the client lib name.",
     "    * LIB-VER: the client lib version.",
+    "    * TRACEPARENT: the caller's span (W3C Trace Context); empty: none.",
     "SETNAME <name>",
     "    Assign the name <name> to the current connection.",
     "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",

@@ -7,6 +7,7 @@ use crate::reactor::{Mailbox, Message, Passed};
 use parking_lot::{Condvar, Mutex, RwLock};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use runtime::reactors::Key;
+use runtime::spans;
 use runtime::trace::{self, Stage};
 use runtime::{Driver, Events, RuntimeContext, stand_in};
 use std::cell::{Cell, RefCell};
@@ -44,6 +45,7 @@ impl Job {
         context.stats.queue_depth.fetch_sub(1, Relaxed);
         if let Some(queued_at) = queued_at {
             trace::record_since(Stage::Queue, queued_at);
+            spans::queued(queued_at);
         }
         let turn =
             BUFFER.with_borrow_mut(|buffer| driver.turn(events, buffer, context.clock.now()));

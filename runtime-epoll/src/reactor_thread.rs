@@ -176,8 +176,9 @@ impl ReactorThread {
                 drop(reactor);
                 if TRACED {
                     trace::record(Stage::Queue, begun.as_nanos() as u64);
+                    driver.ready_at(begun_at);
                 }
-                driver.deliver(&self.buffer.borrow()[start..start + len], now);
+                driver.deliver::<TRACED>(&self.buffer.borrow()[start..start + len], now);
                 return self.received(key, driver);
             }
         }
@@ -204,8 +205,9 @@ impl ReactorThread {
             drop(reactor);
             if TRACED {
                 trace::record_since(Stage::Queue, awake_at);
+                driver.ready_at(awake_at);
             }
-            driver.deliver(&self.buffer.borrow()[range], now);
+            driver.deliver::<TRACED>(&self.buffer.borrow()[range], now);
             reactor = match self.reactor() {
                 Some(reactor) => reactor,
                 None => return self.stay_behind(key, driver),
@@ -233,7 +235,11 @@ impl ReactorThread {
 
     /// Does the rest of a turn on a thread that no longer has the reactor.
     fn stay_behind(&self, key: Key, mut driver: Driver) {
-        let turn = driver.transmit::<false>(self.context.clock.now());
+        let now = self.context.clock.now();
+        let turn = match trace::is_on() {
+            true => driver.transmit::<true>(now),
+            false => driver.transmit::<false>(now),
+        };
         self.mailbox.send(Message::Own(Passed::Returned(key, driver, turn)));
     }
 

@@ -4,9 +4,11 @@
 
 use crate::trace::{self, Stage};
 use crate::{Events, Exchange, Input, Now, Onward, Peer, RuntimeContext, Sent, Service, Socket};
+use resp::Output;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Instant;
 
 /// The number of times that a connection may produce more output in one turn because its output has
 /// drained.
@@ -159,7 +161,7 @@ impl<S: AsRef<Socket>> Driver<S> {
         }
         match self.read::<TRACED>(buffer) {
             Fetched::Nothing => {}
-            Fetched::Few(n) | Fetched::Many(n) => self.exchange.receive(&buffer[..n], now),
+            Fetched::Few(n) | Fetched::Many(n) => self.deliver::<TRACED>(&buffer[..n], now),
             Fetched::End => self.exchange.end_input(now),
         }
     }
@@ -197,10 +199,18 @@ impl<S: AsRef<Socket>> Driver<S> {
     /// The third part: passes on the bytes that [`Driver::fetch`] left. No bytes mean the end of
     /// input.
     #[inline(always)]
-    pub fn deliver(&mut self, bytes: &[u8], now: Now) {
+    pub fn deliver<const TRACED: bool>(&mut self, bytes: &[u8], now: Now) {
         match bytes {
             [] => self.exchange.end_input(now),
+            bytes if TRACED => self.exchange.receive_timed(bytes, now),
             bytes => self.exchange.receive(bytes, now),
+        }
+    }
+
+    /// The connection was ready then. Called while turns are timed, before [`Driver::deliver`].
+    pub fn ready_at(&mut self, at: Instant) {
+        if let Some(turn) = self.exchange.turn() {
+            turn.ready(at);
         }
     }
 
@@ -228,7 +238,7 @@ impl<S: AsRef<Socket>> Driver<S> {
     #[inline]
     fn send<const TRACED: bool>(&mut self, now: Now) -> Option<Sent> {
         let Driver { exchange, socket, ready } = self;
-        exchange.write(now, |output| {
+        let send = |output: &mut Output| {
             if !ready.intersects(Events::WRITABLE) {
                 return Ok(Sent::Blocked);
             }
@@ -238,7 +248,8 @@ impl<S: AsRef<Socket>> Driver<S> {
                 *ready = ready.difference(Events::WRITABLE);
             }
             Ok(sent)
-        })
+        };
+        if TRACED { exchange.write_timed(now, send) } else { exchange.write(now, send) }
     }
 
     #[inline]
@@ -275,7 +286,14 @@ impl<S: AsRef<Socket>> Driver<S> {
     #[inline]
     fn read<const TRACED: bool>(&mut self, buffer: &mut [u8]) -> Fetched {
         let socket = self.socket.as_ref();
-        match trace::time::<TRACED, _>(Stage::Read, || socket.receive(buffer)) {
+        let begun = TRACED.then(Instant::now);
+        let received = socket.receive(buffer);
+        if let Some(begun) = begun {
+            let nanos = begun.elapsed().as_nanos() as u64;
+            trace::record(Stage::Read, nanos);
+            self.exchange.begin_turn(nanos);
+        }
+        match received {
             Ok(0) => return Fetched::End,
             Ok(n) => {
                 // A short read emptied the socket, so the next arrival is a new edge. Only the end

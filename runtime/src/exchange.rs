@@ -7,6 +7,7 @@
 //! [`Exchange::write`] for the chunks of the next write, and [`Exchange::onward`] when that is
 //! complete.
 
+use crate::spans::{self, Turn};
 use crate::{Clock, Connection, Events, Flow, Input, Next, Now, Peer, Rejection, RuntimeStats};
 use crate::{Sent, Service, Status};
 use resp::Output;
@@ -90,6 +91,8 @@ pub struct Exchange {
     unsettled: bool,
     /// The time at which to give up on a peer that does not read the last replies.
     closing_until_us: Option<u64>,
+    /// The turn that may be a sample, while turns are timed.
+    turn: Option<Box<Turn>>,
 }
 
 impl Exchange {
@@ -102,6 +105,7 @@ impl Exchange {
             input_over: false,
             unsettled: false,
             closing_until_us: None,
+            turn: None,
         }
     }
 
@@ -275,6 +279,59 @@ impl Exchange {
     }
 
     fn resume(&mut self, now: Now) {
+        match self.turn.take() {
+            None => self.resume_it(now),
+            // Its replies were withheld.
+            turn => self.within(turn, |exchange| exchange.resume_it(now)),
+        }
+    }
+
+    /// Begins another turn that may be a sample, unless one is not over. Its bytes were read in so many nanoseconds.
+    #[cold]
+    pub(crate) fn begin_turn(&mut self, read_nanos: u64) {
+        if spans::is_wanted() && !self.turn.as_ref().is_some_and(|turn| turn.is_claimed()) {
+            self.turn.insert(Turn::begin()).read(read_nanos);
+        }
+    }
+
+    /// The turn that may be a sample.
+    pub(crate) fn turn(&mut self) -> Option<&mut Turn> {
+        self.turn.as_deref_mut()
+    }
+
+    /// Passes on input, as a turn that may be a sample.
+    #[cold]
+    pub(crate) fn receive_timed(&mut self, bytes: &[u8], now: Now) {
+        let mut turn = self.turn.take();
+        turn.iter_mut().filter(|turn| !turn.is_claimed()).for_each(|turn| turn.deliver());
+        self.within(turn, |exchange| exchange.receive(bytes, now));
+    }
+
+    /// [`Exchange::write`] of a turn that may be a sample, which is over when all is written.
+    #[cold]
+    pub(crate) fn write_timed(
+        &mut self,
+        now: Now,
+        send: impl FnMut(&mut Output) -> io::Result<Sent>,
+    ) -> Option<Sent> {
+        let turn = self.turn.take();
+        let sent = self.within(turn, |exchange| exchange.write(now, send));
+        if sent == Some(Sent::All)
+            && let Some(turn) = self.turn.take_if(|turn| turn.is_over())
+        {
+            turn.end();
+        }
+        sent
+    }
+
+    fn within<T>(&mut self, turn: Option<Box<Turn>>, work: impl FnOnce(&mut Self) -> T) -> T {
+        let mut turn = turn;
+        let done = spans::within(&mut turn, || work(self));
+        self.turn = turn;
+        done
+    }
+
+    fn resume_it(&mut self, now: Now) {
         self.unsettled = true;
         self.guarded("resume", |exchange| exchange.status = exchange.connection.resume(now));
     }

@@ -18,6 +18,7 @@
 //! | [`reactors`] | parts of runtimes whose threads have a loop and connections of their own |
 //! | `service` | the traits `Runtime`, `Service` and `Connection`, and the values they exchange |
 //! | `socket` | a non-blocking stream socket, TCP or Unix-domain, with the operations that runtimes need |
+//! | [`spans`] | `Turn`, `Sample`: where the time of one request went, for distributed traces |
 //! | [`stand_in`] | stand-ins: threads that take over from a thread which one connection keeps busy for long |
 //! | [`trace`] | where the time of a request goes: how long each turn of a connection spends in each stage |
 
@@ -29,6 +30,7 @@ pub mod histogram;
 pub mod reactors;
 mod service;
 mod socket;
+pub mod spans;
 pub mod stand_in;
 pub mod testing;
 pub mod trace;

@@ -10,9 +10,10 @@
 //! turn share its times; [`Report::commands`] is their number.
 
 use crate::histogram::{Histogram, Recorder};
+use crate::spans;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::time::Instant;
 
 /// The stages of a turn whose time is measured, in the order in which they happen.
@@ -24,8 +25,10 @@ pub enum Stage {
     Queue,
     /// The `read` system call. With io_uring there is none, and no time.
     Read,
-    /// Parsing, looking commands up, hashing keys and prefetching their memory.
+    /// Parsing.
     Parse,
+    /// Looking commands up, hashing keys and prefetching their memory.
+    Plan,
     /// Waiting for locked shards. A command that finds its shards free adds nothing.
     LockWait,
     /// Running the commands, up to the last reply in the output buffer.
@@ -39,7 +42,7 @@ pub enum Stage {
 }
 
 /// The number of stages.
-const STAGES: usize = 8;
+pub(crate) const STAGES: usize = 9;
 
 impl Stage {
     /// Every stage, in order.
@@ -47,6 +50,7 @@ impl Stage {
         Stage::Queue,
         Stage::Read,
         Stage::Parse,
+        Stage::Plan,
         Stage::LockWait,
         Stage::Execute,
         Stage::Journal,
@@ -60,6 +64,7 @@ impl Stage {
             Stage::Queue => "queue",
             Stage::Read => "read",
             Stage::Parse => "parse",
+            Stage::Plan => "plan",
             Stage::LockWait => "lock_wait",
             Stage::Execute => "execute",
             Stage::Journal => "journal",
@@ -80,7 +85,12 @@ struct Set {
 /// The highest number of sets; with more threads, some share one.
 const SETS_MAX: usize = 64;
 
-static ON: AtomicBool = AtomicBool::new(false);
+/// In [`STATE`]: times are recorded for their sums.
+pub(crate) const ON: u32 = 1 << 31;
+
+/// Why turns are timed: zero if they are not. [`spans`] has the other bits.
+pub(crate) static STATE: AtomicU32 = AtomicU32::new(0);
+
 static SETS: [OnceLock<Box<Set>>; SETS_MAX] = [const { OnceLock::new() }; SETS_MAX];
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
@@ -91,20 +101,27 @@ thread_local! {
     };
 }
 
-/// Whether times are recorded.
+/// Whether turns are timed: for their sums, or because one may be a sample.
 #[inline(always)]
 pub fn is_on() -> bool {
-    ON.load(Relaxed)
+    STATE.load(Relaxed) != 0
 }
 
-/// Starts or stops recording times. What was recorded stays.
+/// Starts or stops recording times for their sums. What was recorded stays.
 pub fn switch(on: bool) {
-    ON.store(on, Relaxed);
+    match on {
+        true => STATE.fetch_or(ON, Relaxed),
+        false => STATE.fetch_and(!ON, Relaxed),
+    };
 }
 
 /// Records the time of one turn in a stage, in nanoseconds.
 #[inline(never)]
 pub fn record(stage: Stage, nanos: u64) {
+    spans::note(stage, nanos);
+    if !spans::sums() {
+        return;
+    }
     SET.with(|set| {
         set.times[stage as usize].record(nanos, 1);
         set.nanos[stage as usize].fetch_add(nanos, Relaxed);
@@ -130,6 +147,10 @@ pub fn time<const TRACED: bool, T>(stage: Stage, work: impl FnOnce() -> T) -> T 
 
 /// Adds to the number of executed commands.
 pub fn executed(commands: u64) {
+    spans::note_commands(commands);
+    if !spans::sums() {
+        return;
+    }
     SET.with(|set| set.commands.fetch_add(commands, Relaxed));
 }
 
@@ -188,6 +209,7 @@ mod tests {
     #[test]
     fn what_threads_count_is_added_up() {
         reset();
+        switch(true);
         let count = || {
             for nanos in 1..=1000 {
                 record(Stage::FsyncWait, nanos * 1000);

@@ -4,6 +4,7 @@ use crate::Admin;
 use axum::http::StatusCode;
 use engine::EngineService;
 use resp::Value;
+use runtime::spans;
 use runtime::{Clock, Connection, Flow, Next, Peer, Rejection, Service, Status};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct Call {
     /// The login, as on the wire.
     hello: Vec<u8>,
+    /// The caller's span, in a command as on the wire, if it has named one.
+    parent: Option<Vec<u8>>,
     /// Commands, as on the wire. They are sent when the login has succeeded, and only then.
     request: Vec<u8>,
     /// Their number.
@@ -42,7 +45,17 @@ impl Call {
         let (mut first, mut request) = (Vec::new(), Vec::new());
         resp::encode_command(hello, &mut first);
         commands.iter().for_each(|command| resp::encode_command(command, &mut request));
-        Call { hello: first, request, commands: commands.len(), until, peer }
+        Call { hello: first, parent: None, request, commands: commands.len(), until, peer }
+    }
+
+    /// The commands are a part of the caller's span (the header `traceparent`).
+    pub fn is_part_of(&mut self, parent: &[u8]) {
+        let mut command = Vec::new();
+        resp::encode_command(
+            [b"CLIENT".as_slice(), b"SETINFO", b"TRACEPARENT", parent],
+            &mut command,
+        );
+        self.parent = Some(command);
     }
 }
 
@@ -191,7 +204,12 @@ impl Client {
         if self.drained {
             return Err(Ended::Closed);
         }
-        self.exchange(&call.request, call.commands, held)
+        let Some(parent) = &call.parent else {
+            return self.exchange(&call.request, call.commands, held);
+        };
+        // Refused if it is no span, or the user may not name one: then this is a sample of nobody's.
+        self.exchange(parent, 1, held)?;
+        spans::alone(|| self.exchange(&call.request, call.commands, held))
     }
 
     /// Sends requests, and waits for this many replies.

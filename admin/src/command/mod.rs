@@ -68,7 +68,10 @@ async fn run(
     let busy = || (StatusCode::SERVICE_UNAVAILABLE, "too many commands run at once".to_owned());
     let place = RUNNING.try_acquire().map_err(|_| busy())?;
     let (hold, held) = Hold::new();
-    let call = Call::new(&login.hello, &wanted.commands, Instant::now() + WITHIN, ends.peer());
+    let mut call = Call::new(&login.hello, &wanted.commands, Instant::now() + WITHIN, ends.peer());
+    if let Some(parent) = headers.get("traceparent") {
+        call.is_part_of(parent.as_bytes());
+    }
     // If the peer disconnects, `hold` is dropped, and the client ends like one whose socket was
     // closed. The JSON text is made on that thread, too, so that a long one does not delay other
     // requests.

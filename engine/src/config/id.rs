@@ -219,6 +219,8 @@ ids! {
     TlsSessionCacheTimeout,
     TlsSessionCaching,
     Trace,
+    TraceEndpoint,
+    TraceSamplesPerSecond,
     TrackingTableMaxKeys,
     UnauthenticatedMax,
     UnauthenticatedTimeout,

@@ -60,6 +60,8 @@ const NOT_IN_7_0: &[&str] = &[
     "threads",
     "tls-handshakes-max",
     "trace",
+    "trace-endpoint",
+    "trace-samples-per-second",
     "unauthenticated-max",
     "unauthenticated-timeout",
     "websocket-origins",

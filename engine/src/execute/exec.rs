@@ -23,9 +23,9 @@ impl Engine {
         let shards = self.shards_of(queue, session);
         let locks = shards.locks();
         let mut committed = false;
-        stages::begin_waiting(self, self.is_traced(), locks);
+        stages::begin_waiting(self, runtime::trace::is_on(), locks);
         let outcome = self.backend.transact(locks, now.wall_ms, &mut |tx| {
-            stages::end_waiting(self, self.is_traced());
+            stages::end_waiting(self, runtime::trace::is_on());
             let mut watch = Watch::new(self, Doing::Queue(queue), tx);
             let invocation = Invocation { call, session, out, now, changes };
             let mut cx = Cx::new(self, invocation, &locks, watch.tx);

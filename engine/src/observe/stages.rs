@@ -1,10 +1,11 @@
 //! The engine's part of [`runtime::trace`]: the times that a turn spends on parsing, on waiting for
 //! locks and on the log, separated from its execution time as a whole.
 //!
-//! While tracing is off ([`Gate::TRACED`](crate::gate::Gate::TRACED) is not set), none of this
+//! While no turns are timed ([`trace::is_on`]), none of this
 //! runs. Times come from the environment's stopwatch.
 
 use crate::engine::Engine;
+use runtime::spans;
 use runtime::trace::{self, Stage};
 use std::cell::Cell;
 use storage::{Journal, Locks, Position};
@@ -13,12 +14,13 @@ use storage::{Journal, Locks, Position};
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Spent {
     pub parse: u64,
+    pub plan: u64,
     pub lock_wait: u64,
     pub journal: u64,
 }
 
 thread_local! {
-    static SPENT: Cell<Spent> = const { Cell::new(Spent { parse: 0, lock_wait: 0, journal: 0 }) };
+    static SPENT: Cell<Spent> = const { Cell::new(Spent { parse: 0, plan: 0, lock_wait: 0, journal: 0 }) };
 }
 
 thread_local! {
@@ -89,10 +91,11 @@ impl Pending {
         let begun = nanos(engine);
         let (commands, done) = work();
         let all = nanos(engine).saturating_sub(begun);
-        let Spent { parse, lock_wait, journal } = SPENT.take();
+        let Spent { parse, plan, lock_wait, journal } = SPENT.take();
         trace::record(Stage::Parse, parse);
+        trace::record(Stage::Plan, plan);
         if commands > 0 {
-            trace::record(Stage::Execute, all.saturating_sub(parse + lock_wait + journal));
+            trace::record(Stage::Execute, all.saturating_sub(parse + plan + lock_wait + journal));
             trace::executed(commands);
         }
         if lock_wait > 0 {
@@ -123,12 +126,14 @@ impl Pending {
     pub fn withhold(&mut self, engine: &Engine) {
         self.book_journal();
         self.withheld_at.get_or_insert_with(|| nanos(engine));
+        spans::withhold(true);
     }
 
     /// They are let go.
     pub fn release(&mut self, engine: &Engine) {
         if let Some(since) = self.withheld_at.take() {
             trace::record(Stage::FsyncWait, nanos(engine).saturating_sub(since));
+            spans::withhold(false);
         }
     }
 }

@@ -454,7 +454,7 @@ impl Machine {
             && let Some(journal) = &engine.tee.journal
         {
             self.written.seq = 0;
-            if engine.is_traced() {
+            if runtime::trace::is_on() {
                 return self.trace.write_log(engine, &**journal, position);
             }
             journal.write_up_to(position);

@@ -12,7 +12,8 @@ use crate::gate::Gate;
 use crate::notify::tracking::Issuer;
 use crate::observe::stages;
 use resp::{Batch, Reply, Request};
-use runtime::{Flow, Now};
+use runtime::spans::{self, About};
+use runtime::{Flow, Now, trace};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;
 use storage::Db;
@@ -97,13 +98,35 @@ impl Machine {
     /// the number of bytes executed.
     #[inline]
     pub(super) fn execute(&mut self, engine: &Engine, buffer: &[u8], now: Now) -> usize {
-        if engine.is_traced() {
-            return self.execute_traced(engine, buffer, now);
+        if trace::is_on() {
+            return self.execute_timed(engine, buffer, now);
         }
         self.execute_as::<false>(engine, buffer, now)
     }
 
+    /// Times are wanted: of all turns, or of those that are samples.
     #[cold]
+    fn execute_timed(&mut self, engine: &Engine, buffer: &[u8], now: Now) -> usize {
+        let is_sample = self.claim_turn(engine, buffer);
+        if !is_sample && !engine.is_traced() {
+            return self.execute_as::<false>(engine, buffer, now);
+        }
+        self.state.set_special(Special::SAMPLED, is_sample);
+        let done = self.execute_traced(engine, buffer, now);
+        self.state.set_special(Special::SAMPLED, false);
+        done
+    }
+
+    /// Claims the turn as a sample, if it is one.
+    fn claim_turn(&mut self, engine: &Engine, buffer: &[u8]) -> bool {
+        let (client, db) = (self.state.client(), self.state.db);
+        spans::claim(self.state.parent(), || {
+            let command = first_command(engine, buffer, &self.limits(engine))?;
+            let (client, peer) = (client.id, client.peer.to_string());
+            Some(About { command, db, client, peer, ..About::default() })
+        })
+    }
+
     fn execute_traced(&mut self, engine: &Engine, buffer: &[u8], now: Now) -> usize {
         let mut trace = std::mem::take(&mut self.trace);
         let commands = |machine: &Self| machine.state.client().commands.load(Ordering::Relaxed);
@@ -181,7 +204,7 @@ impl Machine {
         client.last_seen_ms.store(now.wall_ms, Ordering::Relaxed);
         stages::spend::<TRACED, _>(
             engine,
-            |spent| &mut spent.parse,
+            |spent| &mut spent.plan,
             || self.plan(engine, batch, buffer, plan, hashes),
         );
         let client = self.state.client().clone();
@@ -382,6 +405,14 @@ impl Machine {
         self.state.show_multi(None);
         self.state.forget_watches(&engine.notify.keyspace);
     }
+}
+
+/// The name of the first command in a buffer, if there is one.
+fn first_command(engine: &Engine, buffer: &[u8], limits: &resp::Limits) -> Option<String> {
+    let mut batch = Batch::default();
+    let _ = resp::Parser::new().parse(buffer, 1, limits, &mut batch);
+    let entry = engine.commands.resolve(batch.iter(buffer).next()?)?;
+    Some(entry.full_name.clone())
 }
 
 /// Prefetches the memory of all keys that were anticipated on this thread.

@@ -110,7 +110,7 @@ impl Machine {
                 if first {
                     self.show(engine, entry, request, now);
                 }
-                match engine.is_traced() {
+                match engine.is_traced() || self.state.special.contains(Special::SAMPLED) {
                     true => self.run_watched::<true>(engine, entry, planned, request, now, timer),
                     false => self.run_watched::<false>(engine, entry, planned, request, now, timer),
                 }

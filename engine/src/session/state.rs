@@ -16,6 +16,7 @@ use crate::replication::{Announced, Follower};
 use crate::text::args::OwnedRequest;
 use bytes::Bytes;
 use resp::{Proto, Request};
+use runtime::spans::{self, Hold, Parent};
 use runtime::{Flow, Now};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -74,6 +75,8 @@ bitflags::bitflags! {
         const ASKED = 1 << 21;
         /// It reports how long it waits for its next turn.
         const PROBED = 1 << 22;
+        /// This turn is a sample: the times of its stages are recorded.
+        const SAMPLED = 1 << 23;
         /// All properties of a log or a master as a source of requests.
         const SOURCE = Self::TRUSTED.bits() | Self::TIMELESS.bits() | Self::UNLOGGED.bits();
     }
@@ -187,6 +190,8 @@ pub(crate) struct Rare {
     passage: Option<Passage>,
     /// With [`Special::ASKED`], what a cluster was asked.
     pub(super) asked: Asked,
+    /// The caller's span, and if that is a sample what keeps turns timed.
+    parent: Option<(Parent, Option<Hold>)>,
 }
 
 impl SessionState {
@@ -375,6 +380,22 @@ impl SessionState {
             self.rare_mut().asked.end(waits);
             self.forget_rare();
         }
+    }
+
+    /// The caller's span, of which its requests are parts.
+    pub(crate) fn parent(&self) -> Option<Parent> {
+        self.rare()?.parent.as_ref().map(|(parent, _)| *parent)
+    }
+
+    /// Sets the caller's span, from the running turn on (`CLIENT SETINFO TRACEPARENT`).
+    pub fn set_parent(&mut self, parent: Option<Parent>) {
+        if parent.is_none() && self.parent().is_none() {
+            return;
+        }
+        let hold = |parent: Parent| (parent, parent.is_sampled.then(spans::hold).flatten());
+        self.rare_mut().parent = parent.map(hold);
+        self.forget_rare();
+        spans::adopt(parent);
     }
 
     pub(crate) fn set_special(&mut self, reasons: Special, on: bool) {
@@ -631,6 +652,7 @@ impl SessionState {
                 || rare.announced.is_some()
                 || rare.unauthenticated.is_some()
                 || rare.passage.is_some()
+                || rare.parent.is_some()
                 || self.special.contains(Special::ASKED)
                 || !rare.buckets.are_untouched()
         };

@@ -62,7 +62,7 @@ impl Machine {
             match fate {
                 Fate::Kept => {}
                 Fate::Pending => {
-                    if engine.is_traced() {
+                    if runtime::trace::is_on() {
                         self.trace.withhold(engine);
                     }
                     return false;

@@ -10,6 +10,7 @@
 //! | --- | --- |
 //! | `serving` | the runtime at work, also while data are still being loaded |
 //! | `admin` | the admin port, and the conditions for the server to be ready |
+//! | `traces` | sampled requests as OpenTelemetry spans |
 //! | `housekeeper` | the threads that work between requests |
 //! | `signals` | SIGTERM, SIGINT, SIGHUP, SIGUSR2 |
 //! | `logging` | the server's log |
@@ -22,3 +23,4 @@ pub(crate) mod housekeeper;
 pub(crate) mod logging;
 pub(crate) mod serving;
 pub(crate) mod signals;
+mod traces;

@@ -31,6 +31,8 @@ pub(crate) struct Serving {
     /// Answers operators until this is dropped.
     #[cfg(feature = "admin")]
     _admin: Option<admin::serving::Serving>,
+    /// Exports sampled requests until this is dropped.
+    _traces: super::traces::Traces,
 }
 
 impl Serving {
@@ -56,6 +58,7 @@ impl Serving {
         Ok(Serving {
             #[cfg(feature = "admin")]
             _admin: super::admin::start(engine, &process)?,
+            _traces: super::traces::start(&process)?,
             process,
             clock,
             listeners,

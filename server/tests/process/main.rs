@@ -30,5 +30,7 @@ mod support;
 mod telling;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "otel")]
+mod traces;
 #[cfg(feature = "websocket")]
 mod websocket;

@@ -213,7 +213,7 @@ pub struct Trace {
 /// The time that turns spent in one stage. A turn is one read of one connection with all commands in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageTimes {
-    /// `queue`, `read`, `parse`, `lock_wait`, `execute`, `journal`, `fsync_wait`, `write`.
+    /// `queue`, `read`, `parse`, `plan`, `lock_wait`, `execute`, `journal`, `fsync_wait`, `write`.
     pub name: String,
     /// Turns that had this stage.
     pub turns: u64,

@@ -37,6 +37,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("commands", &["engine", "resp", "runtime", "script", "storage"]),
     ("cluster", &["consensus", "engine", "member", "runtime"]),
     ("admin", &["engine", "resp", "runtime"]),
+    ("otel", &["runtime"]),
     ("websocket", &["resp", "runtime"]),
     ("capture", &["commands", "engine", "resp"]),
     ("golden", &["commands", "engine", "resp", "runtime", "storage", "storage-memory"]),

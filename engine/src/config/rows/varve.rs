@@ -173,5 +173,19 @@ pub(super) static ROWS: &[Directive] = &[
         90,
         "With it: percent of memory in use above which requests that need more are refused; 0: any",
     ),
+    text(
+        Id::TraceEndpoint,
+        "trace-endpoint",
+        "",
+        "OpenTelemetry collector (OTLP over gRPC) of sampled requests, http://host:port; empty: none",
+    )
+    .immutable(),
+    integer(
+        Id::TraceSamplesPerSecond,
+        "trace-samples-per-second",
+        (0, 1000),
+        1,
+        "Requests a second that are sampled at most, beside those of callers who sample; 0: none",
+    ),
     yes_no(Id::Trace, "trace", false, "Take the times of a request's stages, for INFO trace"),
 ];

@@ -2,9 +2,9 @@
 
 use crate::command::CommandId;
 use crate::observe::figures::{Family, Sheet, Unit, Value, counter, note};
-use crate::observe::row::{Reading, Row, shown};
+use crate::observe::row::{Reading, Row, count, shown};
 use crate::observe::stats::CommandTotals;
-use runtime::trace;
+use runtime::{spans, trace};
 
 const CALLS: Family = Family {
     name: "cmdstat_",
@@ -78,6 +78,12 @@ const STAGE: Family = Family {
 pub(super) const STAGES: &[Row] = &[
     shown("trace_enabled", |r| r.engine.is_traced().into()),
     shown("trace_commands", |_| trace::report().commands.into()),
+    count("total_trace_samples", "Sampled requests that were exported", |_| {
+        spans::counts().0.into()
+    }),
+    count("total_trace_samples_dropped", "Sampled requests that could not be exported", |_| {
+        spans::counts().1.into()
+    }),
     Row::Many(&STAGE, |_| {
         let report = trace::report();
         let fields = |stage| {
