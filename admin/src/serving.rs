@@ -1,9 +1,12 @@
 //! The thread that serves the admin port, and the bounds of its connections: their number, the
 //! bytes of headers, and the time for a request. HTTP/1.1 and HTTP/2.
 
+use crate::{Admin, router};
 use axum::extract::Request;
 use axum::middleware::map_request;
 use axum::{Extension, Router};
+use engine::Engine;
+use engine::config::Id;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -31,7 +34,9 @@ const HEADERS_MAX: usize = 16 << 10;
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// The time that answers under way get when the port is closed: as long as clients of the RESP port get.
-pub(crate) const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) fn drain_timeout(engine: &Engine) -> Duration {
+    Duration::from_secs(engine.config.integer(Id::ShutdownDrainTimeout).max(0) as u64)
+}
 
 /// A thread that answers. Dropping this ends it when it has given the answers under way.
 pub struct Serving {
@@ -44,12 +49,14 @@ impl Serving {
     ///
     /// # Errors
     /// Fails if the thread cannot be started, or the socket cannot be used.
-    pub fn start(listener: TcpListener, router: Router) -> io::Result<Self> {
+    pub fn start(listener: TcpListener, admin: Admin) -> io::Result<Self> {
+        let engine = admin.engine.clone();
+        let router = router(admin);
         listener.set_nonblocking(true)?;
         let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = watch::channel(false);
         let work = move || {
-            if let Err(error) = executor.block_on(accept(listener, router, stopped)) {
+            if let Err(error) = executor.block_on(accept(listener, router, stopped, &engine)) {
                 tracing::error!(%error, "the admin port is closed");
             }
             // A check that still runs is not waited for.
@@ -73,6 +80,7 @@ async fn accept(
     listener: TcpListener,
     router: Router,
     mut stopped: watch::Receiver<bool>,
+    engine: &Engine,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -96,7 +104,7 @@ async fn accept(
     }
     drop(listener);
     // All places are free again when all connections have ended.
-    let _ = timeout(DRAIN_WITHIN, places.acquire_many(CONNECTIONS_MAX as u32)).await;
+    let _ = timeout(drain_timeout(engine), places.acquire_many(CONNECTIONS_MAX as u32)).await;
     Ok(())
 }
 

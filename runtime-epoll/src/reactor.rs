@@ -416,7 +416,8 @@ impl Reactor {
     pub fn notice_shutdown(&mut self) {
         if self.drain_until_us.is_none() && self.group.shutdown.requested() {
             self.listeners.close();
-            let timeout_us = self.group.drain_timeout.as_micros() as u64;
+            let timeout_us =
+                self.group.shutdown.drain_timeout(self.group.drain_timeout).as_micros() as u64;
             self.drain_until_us = Some(self.now.mono_us.saturating_add(timeout_us));
             for key in self.slots.keys() {
                 self.enqueue(key, Events::DRAIN);

@@ -109,7 +109,8 @@ impl Worker {
         if self.drain_until_us.is_some() || !self.pool.shutdown.requested() {
             return Events::empty();
         }
-        let timeout_us = self.pool.drain_timeout.as_micros() as u64;
+        let timeout_us =
+            self.pool.shutdown.drain_timeout(self.pool.drain_timeout).as_micros() as u64;
         self.drain_until_us =
             Some(self.pool.context.clock.now().mono_us.saturating_add(timeout_us));
         Events::DRAIN

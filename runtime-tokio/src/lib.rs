@@ -106,6 +106,7 @@ impl Runtime for TokioRuntime {
         *self.serving.lock() = Some(serving);
         wait_for(&shutdown);
         let serving = self.serving.lock().take();
+        let drain_timeout = shutdown.drain_timeout(drain_timeout);
         serving.into_iter().for_each(|serving| serving.stop(drain_timeout));
         Ok(())
     }

@@ -503,7 +503,8 @@ impl Reactor {
     pub fn notice_shutdown(&mut self, ring: &mut Ring) {
         if self.drain_until_us.is_none() && self.group.shutdown.requested() {
             self.listeners.close(ring);
-            let timeout_us = self.group.drain_timeout.as_micros() as u64;
+            let timeout_us =
+                self.group.shutdown.drain_timeout(self.group.drain_timeout).as_micros() as u64;
             self.drain_until_us = Some(self.now.mono_us.saturating_add(timeout_us));
             for key in self.slots.keys() {
                 if let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.stay == Stay::Moves)

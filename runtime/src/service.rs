@@ -241,6 +241,8 @@ pub struct Shutdown {
 #[derive(Default)]
 struct ShutdownInner {
     asked: AtomicBool,
+    /// The time to drain within, in milliseconds and one more; 0: as the runtime was told.
+    drain_ms: AtomicU64,
     wakers: std::sync::Mutex<Vec<Waker>>,
 }
 
@@ -255,6 +257,18 @@ impl Shutdown {
         self.inner.asked.store(true, Ordering::SeqCst);
         let wakers = std::mem::take(&mut *self.inner.wakers.lock().expect("no panic while held"));
         wakers.iter().for_each(Waker::wake_by_ref);
+    }
+
+    /// Changes the time for which a runtime lets peers read their last replies, for stops that begin later.
+    pub fn set_drain_timeout(&self, timeout: Duration) {
+        let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.inner.drain_ms.store(ms.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// That time; `usual` unless it was changed.
+    pub fn drain_timeout(&self, usual: Duration) -> Duration {
+        let ms = self.inner.drain_ms.load(Ordering::Relaxed).checked_sub(1);
+        ms.map_or(usual, Duration::from_millis)
     }
 
     /// Whether the stop was requested.

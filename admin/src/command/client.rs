@@ -1,8 +1,9 @@
 //! A request's own client: a session that is handed bytes and gives bytes, on a thread that may wait.
 
 use crate::Admin;
+use crate::serving::drain_timeout;
 use axum::http::StatusCode;
-use engine::EngineService;
+use engine::{Engine, EngineService};
 use resp::Value;
 use runtime::spans;
 use runtime::{Clock, Connection, Flow, Next, Peer, Rejection, Service, Status};
@@ -16,10 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes of replies at most that one request gets. As values and as JSON they take some ten times as much, if they are many.
 const REPLIES_MAX: usize = 8 << 20;
-/// The time that withheld replies may take once the port is being closed. It leaves the port some of its own time to
-/// send the answer.
-const DRAIN_WITHIN: Duration =
-    crate::serving::DRAIN_WITHIN.saturating_sub(Duration::from_millis(500));
+/// Of the time that the port has when it is being closed, this is left to send the answer.
+const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 /// Longest sleep without a look around.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -168,7 +167,7 @@ pub fn run(admin: &Admin, call: &Call, held: Arc<Held>) -> Result<Vec<Value>, En
     let waker = Waker::from(held.clone());
     let connection = service.connect(call.peer.clone(), waker, admin.clock.now());
     let connection = connection.map_err(|Rejection(bytes)| Ended::Refused(reason(&bytes)))?;
-    let mut client = Client::new(connection, admin.clock, call.until);
+    let mut client = Client::new(connection, admin, call.until);
     // A panic takes only this request along, as it takes only its connection along in a runtime.
     let conversed = catch_unwind(AssertUnwindSafe(|| client.converse(call, &held)));
     let closed = catch_unwind(AssertUnwindSafe(|| client.connection.closed(admin.clock.now())));
@@ -183,6 +182,7 @@ fn reason(bytes: &[u8]) -> String {
 /// A session, and its output.
 struct Client {
     connection: Box<dyn Connection>,
+    engine: Arc<Engine>,
     clock: Clock,
     replies: Replies,
     /// The time at which it gives up.
@@ -192,8 +192,9 @@ struct Client {
 }
 
 impl Client {
-    fn new(connection: Box<dyn Connection>, clock: Clock, until: Instant) -> Self {
-        Client { connection, clock, replies: Replies::default(), until, drained: false }
+    fn new(connection: Box<dyn Connection>, admin: &Admin, until: Instant) -> Self {
+        let (engine, clock) = (admin.engine.clone(), admin.clock);
+        Client { connection, engine, clock, replies: Replies::default(), until, drained: false }
     }
 
     fn converse(&mut self, call: &Call, held: &Held) -> Result<Vec<Value>, Ended> {
@@ -243,7 +244,8 @@ impl Client {
     /// Ends it, if it waits for other clients. Replies that are withheld still come.
     fn drain(&mut self) -> Status {
         self.drained = true;
-        self.until = self.until.min(Instant::now() + DRAIN_WITHIN);
+        let within = drain_timeout(&self.engine).saturating_sub(ANSWER_WITHIN);
+        self.until = self.until.min(Instant::now() + within);
         self.connection.drain(self.clock.now())
     }
 

@@ -179,6 +179,7 @@ ids! {
     SetMaxListpackValue,
     SetProcTitle,
     Shards,
+    ShutdownDrainTimeout,
     ShutdownOnSigint,
     ShutdownOnSigterm,
     ShutdownTimeout,

@@ -56,6 +56,7 @@ const NOT_IN_7_0: &[&str] = &[
     "rate-limit-user-bytes",
     "runtime",
     "shards",
+    "shutdown-drain-timeout",
     "storage",
     "threads",
     "tls-handshakes-max",

@@ -4,7 +4,7 @@ use crate::StartError;
 use crate::process::Process;
 use admin::health::gates;
 use admin::serving::Serving;
-use admin::{Access, Admin, Check, router};
+use admin::{Access, Admin, Check};
 use async_trait::async_trait;
 use engine::Engine;
 use engine::cluster::Cluster;
@@ -46,7 +46,7 @@ pub(super) fn start(
     checks.push(Box::new(Quorum(engine.clone())));
     let (engine, clock, listing) = (engine.clone(), process.clock, Arc::default());
     let admin = Admin { engine, clock, checks, access, listing };
-    let serving = Serving::start(listener, router(admin)).map_err(failed)?;
+    let serving = Serving::start(listener, admin).map_err(failed)?;
     tracing::info!(%address, "the admin port is open");
     Ok(Some(serving))
 }

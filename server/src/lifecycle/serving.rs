@@ -7,6 +7,7 @@ use crate::listening::tls;
 #[cfg(feature = "websocket")]
 use crate::listening::websocket;
 use crate::process::Process;
+use engine::config::Id;
 use engine::{Engine, EngineService};
 use runtime::{Clock, Listener, Service, Stream};
 use std::io;
@@ -14,9 +15,6 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-/// The time within which clients must read their last replies when the server stops.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// If loading takes longer than this, clients are served and get an error, instead of waiting in
 /// the kernel's queue.
@@ -142,7 +140,9 @@ fn around(
 }
 
 fn serve(process: &Process, listeners: Vec<Listener>, clock: Clock) -> io::Result<()> {
-    process.runtime.serve(listeners, clock, process.shutdown.clone(), DRAIN_TIMEOUT)
+    let drain_timeout =
+        Duration::from_secs(process.config.integer(Id::ShutdownDrainTimeout) as u64);
+    process.runtime.serve(listeners, clock, process.shutdown.clone(), drain_timeout)
 }
 
 impl Drop for Serving {

@@ -5,6 +5,7 @@ use super::Process;
 use crate::system::raise_open_files;
 use engine::config::{ConfigStore, Id, Value, by_id};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// The number of file descriptors besides those of clients: listeners, pollers, data files, the
 /// log.
@@ -61,6 +62,10 @@ fn changed(process: &Weak<Process>, id: Id, value: &Value) -> Result<(), String>
             let threads =
                 crate::choices::runtimes::thread_count(process.runtime.name(), &process.config);
             process.runtime.resize(threads).map_err(|error| error.to_string())
+        }
+        (Id::ShutdownDrainTimeout, Value::Number(seconds)) => {
+            process.shutdown.set_drain_timeout(Duration::from_secs(*seconds as u64));
+            Ok(())
         }
         (Id::Dir, Value::Text(new))
             if std::path::Path::new(&**new) != process.persistence.dir() =>

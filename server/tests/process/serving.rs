@@ -5,7 +5,7 @@ use redis::Commands;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use storage::testing::{until, until_some};
 
 /// Every way to serve.
@@ -158,20 +158,25 @@ fn requests_under_way_are_finished_and_kept() {
     }
 }
 
-#[test]
-fn a_blocked_stop_is_forced_by_a_second_signal() {
-    let (_folder, data) = folder();
-    let server = Varve::start(&data, &["--runtime", "epoll"]);
-    // A client that does not read keeps the drain waiting for its grace period.
+/// A client whose answers wait, because it does not read them.
+fn deaf(server: &Varve) -> TcpStream {
     let mut deaf = TcpStream::connect(server.address()).unwrap();
-    let value = "x".repeat(1 << 20);
     let mut client = server.connect();
-    let () = client.set("large", value).unwrap();
+    let () = client.set("large", "x".repeat(1 << 20)).unwrap();
     deaf.write_all("GET large\r\n".repeat(64).as_bytes()).unwrap();
     until("its answers wait for it", || {
         let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut client).unwrap();
         list.lines().any(|line| line.contains(" cmd=get ") && !line.contains(" omem=0 "))
     });
+    deaf
+}
+
+#[test]
+fn a_blocked_stop_is_forced_by_a_second_signal() {
+    let (_folder, data) = folder();
+    let server = Varve::start(&data, &["--runtime", "epoll"]);
+    // It keeps the drain waiting for its grace period.
+    let deaf = deaf(&server);
     server.signal(libc::SIGTERM);
     until("it listens no more", || TcpStream::connect(server.address()).is_err());
     server.signal(libc::SIGINT);
@@ -179,6 +184,23 @@ fn a_blocked_stop_is_forced_by_a_second_signal() {
     assert_eq!(ended.status.code(), Some(1), "{}", ended.stdout);
     assert!(ended.stdout.contains("a second signal"), "{}", ended.stdout);
     drop(deaf);
+}
+
+#[test]
+fn a_client_has_as_long_to_read_its_last_replies_as_was_last_set() {
+    for runtime in possible(RUNTIMES) {
+        let (_folder, data) = folder();
+        let server =
+            Varve::start(&data, &[*runtime, &["--shutdown-drain-timeout", "3000"]].concat());
+        let deaf = deaf(&server);
+        let set = ["SET", "shutdown-drain-timeout", "1"];
+        redis::cmd("CONFIG").arg(&set).exec(&mut server.connect()).unwrap();
+        let begun = Instant::now();
+        assert_eq!(server.stop().status.code(), Some(0), "{runtime:?}");
+        let took = begun.elapsed();
+        assert!((Duration::from_millis(900)..Duration::from_secs(30)).contains(&took), "{took:?}");
+        drop(deaf);
+    }
 }
 
 #[test]

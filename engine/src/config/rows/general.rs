@@ -70,6 +70,13 @@ pub(super) static ROWS: &[Directive] = &[
         10,
         "Seconds to wait for replicas before stopping",
     ),
+    integer(
+        Id::ShutdownDrainTimeout,
+        "shutdown-drain-timeout",
+        (0, 3600),
+        5,
+        "Seconds that clients have to read their last replies when the server stops",
+    ),
     flags(Id::ShutdownOnSigint, "shutdown-on-sigint", SHUTDOWN, "What SIGINT does"),
     flags(Id::ShutdownOnSigterm, "shutdown-on-sigterm", SHUTDOWN, "What SIGTERM does"),
     choice(
