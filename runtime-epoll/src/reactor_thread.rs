@@ -77,11 +77,13 @@ impl ReactorThread {
     fn serve(&self) {
         let mut events = mio::Events::with_capacity(EVENTS_MAX);
         // The work that another thread left comes first.
-        self.finish_turns::<false>();
+        if self.is_traced() {
+            self.finish_turns::<true>();
+        } else {
+            self.finish_turns::<false>();
+        }
         while self.wait(&mut events) {
-            // Decided once for all turns of this loop.
-            if trace::is_on() {
-                self.with(|reactor| reactor.awake_at = Instant::now());
+            if self.is_traced() {
                 self.round::<true>(&events);
             } else {
                 self.round::<false>(&events);
@@ -90,6 +92,16 @@ impl ReactorThread {
         if let Some(reactor) = self.reactor.take() {
             reactor.end();
         }
+    }
+
+    /// Whether times are recorded, which is decided once for all turns of a loop.
+    #[inline(always)]
+    fn is_traced(&self) -> bool {
+        let is_traced = trace::is_on();
+        if is_traced {
+            self.with(|reactor| reactor.awake_at = Instant::now());
+        }
+        is_traced
     }
 
     /// The reactor, unless another thread has taken over.

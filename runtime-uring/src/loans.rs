@@ -85,6 +85,11 @@ impl Loans {
         self.loans.len()
     }
 
+    /// The connections that are lent. Their output must be left as it is.
+    pub fn exchanges(&mut self) -> impl Iterator<Item = &mut Exchange> {
+        self.loans.iter_mut().map(|loan| &mut loan.exchange)
+    }
+
     /// Notes what the kernel reports of a loan.
     pub fn reported(&mut self, loan: usize, result: i32) {
         if let Some(loan) = self.loans.get_mut(loan) {

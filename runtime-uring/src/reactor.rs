@@ -7,7 +7,7 @@ use crate::reactor_thread::Handover;
 use crate::ring::{Arrived, Completion, Ring};
 use crate::slot::{End, Operation, Slot, Stay};
 use runtime::reactors::{self, ConnectionWaker, Key, NEVER, Reactors, Slots, Timers};
-use runtime::trace::{self, Stage};
+use runtime::trace;
 use runtime::{Events, Exchange, Input, Listener, Now, RuntimeStats};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -136,7 +136,8 @@ impl Reactor {
     /// Hands everything over to the kernel, waits for what it reports, and takes it.
     pub fn wait(&mut self, ring: &mut Ring, buffers: &Buffers) {
         if trace::is_on() && ring.lent() > 0 {
-            send_traced(ring);
+            // A sample is over when it is told, which must not wait for other events.
+            self.prompt |= ring.send_timed();
         }
         ring.enter(self.timeout(ring));
         ring.reap(&mut self.completions, &mut self.returned);
@@ -570,16 +571,6 @@ impl Reactor {
         self.mailbox.close();
         self.group.context.stats.threads.fetch_sub(1, Relaxed);
     }
-}
-
-/// Hands output over without waiting, and records an equal part of the time for each connection. The time for receiving
-/// is not known: it is part of the call that waits.
-#[cold]
-fn send_traced(ring: &mut Ring) {
-    let (lent, begun) = (ring.lent() as u64, Instant::now());
-    ring.enter(Some(Duration::ZERO));
-    let each = begun.elapsed().as_nanos() as u64 / lent;
-    (0..lent).for_each(|_| trace::record(Stage::Write, each));
 }
 
 /// Whether input may be passed on at once: it is wanted, and none is before it.

@@ -12,8 +12,8 @@ use crate::ring::Ring;
 use crate::slot::{End, Slot, account};
 use runtime::reactors::Key;
 use runtime::trace::{self, Stage};
-use runtime::{Exchange, Onward, Sent, stand_in};
-use std::cell::{Cell, RefCell, RefMut};
+use runtime::{Exchange, Now, Onward, Sent, stand_in};
+use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,8 +27,6 @@ pub(crate) struct ReactorThread {
     reactor: RefCell<Option<Box<Reactor>>>,
     buffers: Arc<Buffers>,
     mailbox: Arc<Mailbox>,
-    /// Whether times are recorded in this loop.
-    traced: Cell<bool>,
 }
 
 /// The reactor that one thread passes to another, and a ring that is not enabled yet.
@@ -52,7 +50,6 @@ impl Handover {
             buffers: ring.buffers(),
             ring: RefCell::new(ring),
             reactor: RefCell::new(Some(reactor)),
-            traced: Cell::new(false),
         });
         serving.mailbox.adopt_thread();
         let thread = serving.clone();
@@ -67,9 +64,9 @@ impl ReactorThread {
     fn serve(&self) {
         self.with(Reactor::begin);
         // The work that another thread left comes first.
-        self.finish_turns();
+        self.round();
         while self.wait() {
-            self.finish_turns();
+            self.round();
         }
         if let Some(reactor) = self.reactor.take() {
             reactor.end(&mut self.ring.borrow_mut());
@@ -96,32 +93,38 @@ impl ReactorThread {
             return false;
         }
         reactor.wait(&mut self.ring.borrow_mut(), &self.buffers);
-        // Decided once for all turns of this loop.
-        self.traced.set(trace::is_on());
-        if self.traced.get() {
-            reactor.awake_at = Instant::now();
-        }
         true
     }
 
+    /// Whether times are recorded is decided once for all turns of a loop.
     #[inline(always)]
-    fn finish_turns(&self) {
-        self.account();
+    fn round(&self) {
+        if trace::is_on() {
+            self.with(|reactor, _| reactor.awake_at = Instant::now());
+            self.finish_turns::<true>();
+        } else {
+            self.finish_turns::<false>();
+        }
+    }
+
+    #[inline(always)]
+    fn finish_turns<const TRACED: bool>(&self) {
+        self.account::<TRACED>();
         self.with(|reactor, _| reactor.anticipate(&self.buffers));
         self.with(Reactor::look_around);
-        self.run_ready();
-        self.deliver();
-        self.transmit();
+        self.run_ready::<TRACED>();
+        self.deliver::<TRACED>();
+        self.transmit::<TRACED>();
         self.with(Reactor::notice_shutdown);
     }
 
     /// Tells the connections that were lent what became of their output.
-    fn account(&self) {
+    fn account<const TRACED: bool>(&self) {
         let Some(mut reactor) = self.reactor() else { return };
         let now = reactor.now;
         while let Some(Returned { key, mut exchange, sent, asked }) = reactor.returned.pop() {
             drop(reactor);
-            let sent = account(&mut exchange, sent, asked, now);
+            let sent = account::<TRACED>(&mut exchange, sent, asked, now);
             let onward = sent.map(|sent| (sent, exchange.onward(sent, now)));
             reactor = match self.reactor() {
                 Some(reactor) => reactor,
@@ -163,27 +166,27 @@ impl ReactorThread {
 
     /// Gives one turn to each connection that is ready now. Those that become ready meanwhile wait
     /// for the next loop, after the input that comes.
-    fn run_ready(&self) {
+    fn run_ready<const TRACED: bool>(&self) {
         let count = self.reactor().map_or(0, |reactor| reactor.ready.len());
         for _ in 0..count {
             let Some(key) = self.reactor().and_then(|mut reactor| reactor.next_ready()) else {
                 return;
             };
-            self.visit(key);
+            self.visit::<TRACED>(key);
         }
     }
 
     /// Tells a connection of its events, passes on what was kept for it, and tells it of the end of its input.
-    fn visit(&self, key: Key) {
+    fn visit<const TRACED: bool>(&self, key: Key) {
         let Some(mut reactor) = self.reactor() else { return };
         let Some((mut exchange, events)) = reactor.take(key) else { return };
-        let now = reactor.now;
+        let (now, awake_at) = (reactor.now, reactor.awake_at);
         drop(reactor);
         exchange.notify(events, now);
         let Some(mut reactor) = self.reactor() else { return self.stay_behind(key, exchange) };
         if let Some(backlog) = reactor.take_backlog(key, &exchange) {
             drop(reactor);
-            exchange.receive(&backlog, now);
+            receive::<TRACED>(&mut exchange, &backlog, awake_at, now);
             let Some(again) = self.reactor() else { return self.stay_behind(key, exchange) };
             reactor = again;
         }
@@ -201,17 +204,17 @@ impl ReactorThread {
     }
 
     /// Passes on what has come. The memory for it has been prefetched.
-    fn deliver(&self) {
+    fn deliver<const TRACED: bool>(&self) {
         let Some(mut reactor) = self.reactor() else { return };
         let (now, awake_at) = (reactor.now, reactor.awake_at);
         loop {
             let next = reactor.next_fetched(&mut self.ring.borrow_mut(), &self.buffers);
             let Some((key, mut exchange, received)) = next else { return };
             drop(reactor);
-            if self.traced.get() {
+            if TRACED {
                 trace::record_since(Stage::Queue, awake_at);
             }
-            exchange.receive(self.buffers.bytes(&received), now);
+            receive::<TRACED>(&mut exchange, self.buffers.bytes(&received), awake_at, now);
             self.ring.borrow_mut().give_back(received);
             reactor = match self.reactor() {
                 Some(reactor) => reactor,
@@ -222,12 +225,16 @@ impl ReactorThread {
     }
 
     /// Lends the connections that have received to the kernel, with their replies.
-    fn transmit(&self) {
+    fn transmit<const TRACED: bool>(&self) {
         let Some(mut reactor) = self.reactor() else { return };
         let now = reactor.now;
         while let Some((key, mut exchange)) = reactor.next_to_transmit() {
             drop(reactor);
-            let sent = exchange.write(now, |_| Ok(Sent::Blocked));
+            let leave = |_: &mut _| Ok(Sent::Blocked);
+            let sent = match TRACED {
+                true => exchange.write_timed(now, leave),
+                false => exchange.write(now, leave),
+            };
             let Some(mut again) = self.reactor() else { return self.stay_behind(key, exchange) };
             let lent = match sent {
                 Some(Sent::Blocked) => again.lend(key, exchange, &mut self.ring.borrow_mut()),
@@ -277,4 +284,10 @@ impl ReactorThread {
             }
         }
     }
+}
+
+/// Passes on bytes that have been there since `awake_at`, if that is recorded.
+#[inline(always)]
+fn receive<const TRACED: bool>(exchange: &mut Exchange, bytes: &[u8], awake_at: Instant, now: Now) {
+    if TRACED { exchange.receive_ready(bytes, awake_at, now) } else { exchange.receive(bytes, now) }
 }

@@ -212,14 +212,14 @@ impl Slot {
 }
 
 /// Takes from the output of `exchange` what the socket took, and writes nothing. `None`: close now.
-pub(crate) fn account(
+pub(crate) fn account<const TRACED: bool>(
     exchange: &mut Exchange,
     sent: io::Result<usize>,
     asked: usize,
     now: Now,
 ) -> Option<Sent> {
     let mut sent = Some(sent);
-    exchange.write(now, |output: &mut Output| {
+    let take = |output: &mut Output| {
         // A filter has more; it is the next send's.
         let Some(sent) = sent.take() else { return Ok(Sent::Limit) };
         let sent = sent?;
@@ -229,5 +229,6 @@ pub(crate) fn account(
             false if sent < asked => Sent::Blocked,
             false => Sent::Limit,
         })
-    })
+    };
+    if TRACED { exchange.write_timed(now, take) } else { exchange.write(now, take) }
 }

@@ -8,6 +8,7 @@
 //! complete.
 
 use crate::spans::{self, Turn};
+use crate::trace::{self, Stage};
 use crate::{Clock, Connection, Events, Flow, Input, Next, Now, Peer, Rejection, RuntimeStats};
 use crate::{Sent, Service, Status};
 use resp::Output;
@@ -17,6 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
+use std::time::Instant;
 
 /// The number of portions of a filter's output that one call may write before other connections get
 /// their turn.
@@ -299,7 +301,16 @@ impl Exchange {
         self.turn.as_deref_mut()
     }
 
-    /// Passes on input, as a turn that may be a sample.
+    /// [`Exchange::receive`] while turns are timed, for bytes that have been there since `ready`, and whose reading is
+    /// part of no turn. They are a turn that may be a sample ([`spans`]); [`Exchange::write_timed`] ends it.
+    #[cold]
+    pub fn receive_ready(&mut self, bytes: &[u8], ready: Instant, now: Now) {
+        self.begin_turn(0);
+        self.turn.iter_mut().for_each(|turn| turn.ready(ready));
+        self.receive_timed(bytes, now);
+    }
+
+    /// Passes on input, as the turn that was begun.
     #[cold]
     pub(crate) fn receive_timed(&mut self, bytes: &[u8], now: Now) {
         let mut turn = self.turn.take();
@@ -307,9 +318,9 @@ impl Exchange {
         self.within(turn, |exchange| exchange.receive(bytes, now));
     }
 
-    /// [`Exchange::write`] of a turn that may be a sample, which is over when all is written.
+    /// [`Exchange::write`] while turns are timed. A turn is over when all is written, unless replies are withheld.
     #[cold]
-    pub(crate) fn write_timed(
+    pub fn write_timed(
         &mut self,
         now: Now,
         send: impl FnMut(&mut Output) -> io::Result<Sent>,
@@ -322,6 +333,15 @@ impl Exchange {
             turn.end();
         }
         sent
+    }
+
+    /// Records the time of a write that [`Exchange::write_timed`] is told of later. Returns whether the turn is a sample,
+    /// which should be told soon.
+    #[cold]
+    pub fn wrote(&mut self, nanos: u64) -> bool {
+        let turn = self.turn.take();
+        self.within(turn, |_| trace::record(Stage::Write, nanos));
+        self.turn.as_ref().is_some_and(|turn| turn.is_claimed())
     }
 
     fn within<T>(&mut self, turn: Option<Box<Turn>>, work: impl FnOnce(&mut Self) -> T) -> T {

@@ -225,7 +225,7 @@ impl Turn {
 
     /// Whether nothing of it is to come once its output is written.
     pub(crate) fn is_over(&self) -> bool {
-        self.is_claimed() && !self.waits
+        !self.waits
     }
 
     /// Passes the turn on, if it is a sample. All of its output is written.
@@ -389,6 +389,8 @@ mod tests {
         turn.deliver();
         let before = turn.delivered.duration_since(turn.began).as_nanos() as u64;
         assert_eq!(turn.nanos[Stage::Queue as usize], before.saturating_sub(1));
-        assert!(!turn.is_over(), "nobody has claimed it");
+        assert!(!turn.is_claimed() && turn.is_over());
+        turn.waits = true;
+        assert!(!turn.is_over(), "its replies are withheld");
     }
 }
