@@ -93,8 +93,12 @@ impl Runtime for EpollRuntime {
         let own = Epoll::new(self.config.execution)?;
         let context = RuntimeContext { clock, stats: self.stats.clone() };
         let group = Group::new(own, context, shutdown, drain_timeout, self.config.pin);
-        group.start(listeners, self.config.threads)?;
-        *self.serving.lock() = Some(group.clone());
+        {
+            // Whoever is served already may ask for other threads.
+            let mut serving = self.serving.lock();
+            group.start(listeners, self.config.threads)?;
+            *serving = Some(group.clone());
+        }
         group.join();
         *self.serving.lock() = None;
         Ok(())

@@ -102,8 +102,11 @@ impl Runtime for TokioRuntime {
         drain_timeout: Duration,
     ) -> io::Result<()> {
         let context = Arc::new(RuntimeContext { clock, stats: self.stats.clone() });
-        let serving = Serving::start(self.config.threads, listeners, context)?;
-        *self.serving.lock() = Some(serving);
+        {
+            // Whoever is served already may ask for other threads.
+            let mut serving = self.serving.lock();
+            *serving = Some(Serving::start(self.config.threads, listeners, context)?);
+        }
         wait_for(&shutdown);
         let serving = self.serving.lock().take();
         let drain_timeout = shutdown.drain_timeout(drain_timeout);
