@@ -10,6 +10,7 @@ use storage::testing::{until, until_some};
 /// The answer to a request: the status code and the body.
 pub fn ask(port: u16, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the port is open");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
@@ -244,6 +245,25 @@ fn the_end_waits_for_replies_that_are_withheld() {
         assert!(varve.stop().status.success());
         assert_eq!(runs.join().unwrap(), (200, r#"{"result":1}"#.into()));
     });
+}
+
+/// Every shard is held meanwhile, by a script that does not end.
+#[test]
+fn a_scrape_waits_for_no_shard() {
+    let (_folder, varve, port) = with_admin(&["--shards", "1", "--busy-reply-threshold", "100"]);
+    let (mut holds, mut client) = (varve.connect(), varve.connect());
+    redis::cmd("SET").arg("k").arg("v").exec(&mut client).unwrap();
+    let script = "redis.call('get', KEYS[1]) while true do end";
+    let holding = std::thread::spawn(move || {
+        redis::cmd("EVAL").arg(script).arg(1).arg("k").exec(&mut holds).is_err()
+    });
+    until("others are told", || redis::cmd("PING").exec(&mut client).is_err());
+    for path in ["/metrics", "/shards", "/health/live"] {
+        assert_eq!(ask(port, path, LOCAL).0, 200, "{path}");
+    }
+    assert_eq!(metric(port, "varve_db_keys{db=\"0\"}"), 1.0);
+    redis::cmd("SCRIPT").arg("KILL").exec(&mut client).expect("it still runs");
+    assert!(holding.join().unwrap());
 }
 
 #[test]
