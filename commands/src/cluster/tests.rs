@@ -1,9 +1,11 @@
 //! Replies about a cluster of which everything is known.
 
 use engine::cluster::{Cluster, NodeView, Role, Route, Topology};
+use engine::commit::SLOTS;
 use engine::session::SessionState;
 use engine::testing::Harness;
 use parking_lot::Mutex;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
@@ -41,6 +43,10 @@ impl Cluster for Known {
 
     fn is_current(&self, _: u16, _: u64) -> bool {
         true
+    }
+
+    fn served(&self) -> Vec<Range<u16>> {
+        (!self.apart.load(SeqCst)).then_some(0..SLOTS).into_iter().collect()
     }
 
     fn topology(&self) -> Topology {
@@ -326,4 +332,58 @@ fn what_a_connection_is_promised_can_be_chosen() {
     let mut alone = Harness::new(crate::all(), Arc::new(MemoryBackend::new(Config::default())));
     let told = alone.text("CLIENT CONSISTENCY ASYNC");
     assert_eq!(told, "(error) ERR This instance has cluster support disabled");
+}
+
+#[test]
+fn hot_keys_are_sought_in_slots_of_this_node() {
+    let (mut harness, known) = member();
+    let start = "HOTKEYS START METRICS 1 NET SLOTS";
+    for (slots, told) in [
+        ("0 5", "SLOTS count must be between 1 and 16384"),
+        ("16385 5", "SLOTS count must be between 1 and 16384"),
+        ("3 5 6", "not enough slot numbers provided"),
+        ("1 16384", "Invalid or out of range slot"),
+        ("1 x", "Invalid or out of range slot"),
+        ("3 5 6 5", "duplicate slot number"),
+        ("1 5 SLOTS 1 6", "SLOTS parameter already specified"),
+        ("1 5 6", "syntax error"),
+    ] {
+        assert_eq!(harness.text(&format!("{start} {slots}")), format!("(error) ERR {told}"));
+    }
+    known.apart.store(true, SeqCst);
+    let refused = harness.text(&format!("{start} 1 5"));
+    assert_eq!(refused, "(error) ERR slot 5 not handled by this node");
+}
+
+#[test]
+fn hot_keys_are_those_of_the_selected_slots() {
+    let (mut harness, _) = member();
+    let start = "HOTKEYS START METRICS 1 NET SLOTS";
+    // CLUSTER KEYSLOT: foo 12182, bar 5061, hello 866.
+    assert_eq!(harness.text(&format!("{start} 4 12182 12183 12181 866 SAMPLE 1")), "OK");
+    for line in ["SET foo 1", "SET bar 22", "SET hello 333", "GET bar", "PING"] {
+        harness.text(line);
+    }
+    let expected = "1)  1) \"tracking-active\"\n";
+    let found = harness.text("HOTKEYS GET");
+    assert!(found.starts_with(expected), "{found}");
+    let word = |name: &str| {
+        let mut lines = found.lines().skip_while(|line| !line.ends_with(&format!("\"{name}\"")));
+        lines.nth(1).and_then(|line| line.split_once(") (integer) ")).map(|(_, number)| number)
+    };
+    assert_eq!(word("net-bytes-all-commands-selected-slots"), Some("28"), "{found}");
+    assert_eq!(word("total-net-bytes"), Some("28"), "{found}");
+    assert_eq!(word("sampled-commands-selected-slots-us"), None, "{found}");
+    assert!(found.contains("\"foo\"") && found.contains("\"hello\""), "{found}");
+    assert!(!found.contains("\"bar\""), "{found}");
+    let slots = ["866", "12181", "12183"].map(|slot| format!("(integer) {slot}"));
+    assert!(slots.iter().all(|slot| found.contains(slot)), "{found}");
+    assert_eq!(harness.text("HOTKEYS STOP"), "OK");
+
+    assert_eq!(harness.text(&format!("{start} 1 866 SAMPLE 2")), "OK");
+    let found = harness.text("HOTKEYS GET");
+    for name in ["sampled-commands-selected-slots-us", "net-bytes-sampled-commands-selected-slots"]
+    {
+        assert!(found.contains(name), "{found}");
+    }
 }

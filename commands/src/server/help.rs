@@ -67,7 +67,9 @@ pub(super) const HOTKEYS: &[&str] = &[
     "RESET",
     "    Forget them, once tracking has ended.",
     "START METRICS <count> [CPU] [NET] [COUNT <k>] [DURATION <seconds>] [SAMPLE <ratio>]",
-    "    Track the <k> keys with most time or bytes, looking at one of <ratio> commands.",
+    "      [SLOTS <count> <slot> [<slot> ...]]",
+    "    Track the <k> keys with most time or bytes, looking at one of <ratio> commands,",
+    "    in a cluster only at those with keys in these slots.",
     "STOP",
     "    End tracking and keep what was found.",
 ];

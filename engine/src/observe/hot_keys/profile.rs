@@ -46,8 +46,10 @@ pub(crate) fn profiled(cx: &mut Cx<'_>, run: impl FnOnce(&mut Cx<'_>) -> bool) -
     let shard = |key: &[u8]| engine.backend.shard_of(engine.backend.hash(key));
     let keys = keys.iter().map(|key| cx.args.arg(key.index)).map(|key| (key, shard(key)));
     let keys: Vec<Used<'_>> = keys.collect();
+    // Those of one command are in one slot.
+    let slot = keys.first().map_or(0, |(key, _)| engine.slot_of(key));
     let hot_keys = &engine.observe.hot_keys;
-    if !hot_keys.note(Cost { nanos, bytes }, &keys, cx.now) {
+    if !hot_keys.note(Cost { nanos, bytes }, &keys, slot, cx.now) {
         hot_keys.follow(&engine.notify.keyspace);
     }
     failed
