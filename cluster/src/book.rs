@@ -5,7 +5,7 @@
 //! counts, and every node passes on what it knows (gossip). Which nodes are *members* of the group
 //! is decided by the group.
 
-use crate::wire::{Greeting, Peer, VERSION};
+use crate::wire::{Greeting, OLDEST_FOLDER, Peer, VERSION};
 use consensus::NodeId;
 use member::GROUPS_MAX;
 use prost::Message as _;
@@ -162,10 +162,10 @@ impl Book {
         self.greeting("").encode_to_vec()
     }
 
-    /// Whether these bytes are a book of another version of the protocol.
+    /// Whether these bytes are a book of a version of the protocol whose data cannot be used.
     pub fn is_of_another_version(bytes: &[u8]) -> bool {
         let version = Greeting::decode(bytes).map_or(VERSION, |said| said.version);
-        version != VERSION && version != 0
+        !(OLDEST_FOLDER..=VERSION).contains(&version) && version != 0
     }
 
     /// Decodes what [`Book::encode`] wrote; `None` for anything else.
@@ -175,7 +175,8 @@ impl Book {
         let others = said.nodes.iter().filter(|peer| peer.id != me.id);
         let others: BTreeMap<_, _> = others.map(|peer| (peer.id, peer.clone())).collect();
         let forgotten = said.forgotten.iter().copied().collect();
-        (said.version == VERSION && others.len() < NODES_MAX).then_some(Book {
+        let is_usable = (OLDEST_FOLDER..=VERSION).contains(&said.version);
+        (is_usable && others.len() < NODES_MAX).then_some(Book {
             me,
             cluster: said.cluster,
             groups: u16::try_from(said.groups).ok()?,
@@ -233,6 +234,8 @@ mod tests {
         assert_eq!(new.merge(old.greeting(""), "10.0.0.1"), Ok(false), "nothing is new");
         assert_eq!(old.merge(new.greeting(""), "10.0.0.2"), Ok(true));
         assert_eq!(old.others.len(), 2);
+        let older = Greeting { version: OLDEST_FOLDER, ..old.greeting("") };
+        assert_eq!(Book::decode(&older.encode_to_vec()), Some(old.clone()));
         assert_eq!(Book::decode(&old.encode()), Some(old));
     }
 

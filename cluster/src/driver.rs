@@ -6,9 +6,10 @@ use crate::transport::{Event, Inbox, Outlet, Transport};
 use consensus::{Change, ELECTION_TICKS, GroupId, Membership, NodeId, Step};
 use crossbeam_channel::select;
 use member::{Fatal, Member, Node, Output};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// The number of events that are handled before the log is written.
@@ -20,6 +21,9 @@ const LOOK: u64 = 2;
 /// The time that a node tries to become the leader once it was told to: as in Redis or, if that is
 /// longer, this number of election timeouts.
 const TAKING: (Duration, u32) = (Duration::from_secs(5), 3);
+
+/// The time for which a node tries to ask for a unit of slots that it was told to take.
+const WISHES_LAST: Duration = Duration::from_secs(5);
 
 /// The highest number of voters. Nodes that join later remain learners.
 const VOTERS_MAX: usize = 5;
@@ -72,8 +76,13 @@ pub struct NodeDriver<F: consensus::Files, T> {
     pub tried: BTreeMap<GroupId, Vec<NodeId>>,
     /// Its attempts to become the leader, for each group that it was told to lead.
     pub taking: BTreeMap<GroupId, Taking>,
-    /// The last leader of each group that it has noticed.
-    pub led_by: BTreeMap<GroupId, NodeId>,
+    /// The last leader of each unit of slots that it has noticed.
+    pub led_by: BTreeMap<u16, NodeId>,
+    /// The units of slots that groups which are led here are to take and have not asked for yet, and until
+    /// when that is tried.
+    pub wishes: BTreeMap<(u16, GroupId), Instant>,
+    /// The units of slots that are to move and are too large.
+    pub large: BTreeSet<u16>,
     /// Which node should lead which group.
     pub spread: Spread,
 }
@@ -101,6 +110,8 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
                     self.take_over();
                     self.look_after_members();
                     self.spread_leaders();
+                    self.notice_large_units();
+                    self.wish();
                 }
             }
             self.turn()?;
@@ -118,17 +129,36 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
         self.node.groups().members().to_vec()
     }
 
-    /// Ends subscriptions to the shard channels of a group once another node leads it than before. As
+    /// Ends subscriptions to the shard channels of a unit of slots once another node leads it than before. As
     /// in Redis, clients are to ask for the slots again, and to subscribe where they are led.
     fn notice_leaders(&mut self) {
         let groups = self.node.groups().clone();
-        for member in groups.members() {
-            let (group, Some(leader)) = (member.group_id(), member.last_leader()) else { continue };
-            let before = self.led_by.insert(group, leader);
+        for unit in 0..groups.units() {
+            let slots = groups.slots_of_unit(unit);
+            let leader = groups.of(slots.start).and_then(|member| member.last_leader());
+            let Some(leader) = leader else { continue };
+            let before = self.led_by.insert(unit, leader);
             if before.is_some_and(|before| before != leader) {
-                self.node.engine().notify.pubsub.oust_shards(groups.slots(group));
+                self.node.engine().notify.pubsub.oust_shards(slots);
             }
         }
+    }
+
+    /// Asks for the units that groups which are led here are to take. One that is just not ready may be in a
+    /// moment.
+    fn wish(&mut self) {
+        let (now, node) = (Instant::now(), &mut self.node);
+        self.wishes.retain(|(unit, to), until| !node.move_unit(*unit, *to) && now < *until);
+    }
+
+    /// Says once of each unit of slots that is to move, and is too large, that it stays.
+    fn notice_large_units(&mut self) {
+        let large: BTreeSet<u16> = self.node.too_large().into_iter().collect();
+        for unit in large.difference(&self.large) {
+            tracing::warn!(unit, "a unit of slots is too large to move, and stays until it is not");
+        }
+        self.hub.too_large.store(large.len(), Relaxed);
+        self.large = large;
     }
 
     /// Waits for events until `until` and handles them. Returns whether to go on.
@@ -169,6 +199,11 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
                 let taking = groups.into_iter().map(|group| (group, Taking::begin(now, election)));
                 self.taking.extend(taking);
                 self.take_over();
+            }
+            Event::Move(unit, to) => {
+                tracing::info!(unit, to, "a unit of slots is to move to another group");
+                self.wishes.insert((unit, to), Instant::now() + WISHES_LAST);
+                self.wish();
             }
             Event::Stop => return Ok(false),
         }

@@ -10,6 +10,7 @@ use member::Groups;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 
@@ -36,6 +37,8 @@ pub struct Hub {
     leaving: Mutex<BTreeSet<NodeId>>,
     /// Counts of messages sent, received, lost and refused.
     pub counts: Counts,
+    /// The number of units of slots that are not given away, because they are too large.
+    pub too_large: AtomicUsize,
     /// The secret that other nodes must present.
     pub secret: crate::service::Secret,
     /// How connections to other nodes are encrypted; not set where they are not.
@@ -101,6 +104,7 @@ impl Hub {
             named: Mutex::default(),
             leaving: Mutex::default(),
             counts: Counts::default(),
+            too_large: AtomicUsize::default(),
             secret: announce.secret.clone(),
             certificates: OnceLock::new(),
             changed: Notify::new(),
@@ -310,7 +314,7 @@ fn has_log(folder: &Path) -> Result<bool, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::VERSION;
+    use crate::wire::{OLDEST_FOLDER, VERSION};
 
     #[test]
     fn an_identity_survives_and_an_emptied_folder_is_somebody_new() {
@@ -330,7 +334,7 @@ mod tests {
         std::fs::write(dir.path().join(FILE), "what?").unwrap();
         let error = |hub: Result<Hub, String>| hub.err().unwrap();
         assert!(error(Hub::open(dir.path(), &announce, 13, 9)).ends_with("is damaged"));
-        let older = Greeting { version: VERSION - 1, from: 11, ..Greeting::default() };
+        let older = Greeting { version: OLDEST_FOLDER - 1, from: 11, ..Greeting::default() };
         std::fs::write(dir.path().join(FILE), prost::Message::encode_to_vec(&older)).unwrap();
         assert!(error(Hub::open(dir.path(), &announce, 13, 9)).contains("is of another version"));
         std::fs::remove_file(dir.path().join(FILE)).unwrap();

@@ -7,12 +7,15 @@ use crate::links::Links;
 use crate::transport::{Event, Inbox};
 use crate::wire::Peer;
 use consensus::{GroupId, Membership, NodeId};
+use engine::Engine;
 use engine::cluster::{Cluster, GroupView, NodeView, Role, Route, Topology};
 use engine::session::SessionState;
 use member::{Groups, Member};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -21,6 +24,8 @@ const BELONGS: &str = "ERR This node belongs to a cluster already";
 const BELONGS_FOR_GOOD: &str = "ERR A node does not leave its group by itself: CLUSTER FORGET it at the leader, and start it again with an empty folder";
 
 const SERVES_ALL: &str = "ERR The groups of a cluster have all slots: they are not taken from them. To take this node out, CLUSTER FORGET it at the leader";
+
+const LEADS_NOTHING: &str = "ERR This node leads no group that could take slots";
 
 const IS_FOUNDED_NOW: &str = "ERR All slots are assigned: the cluster is being founded";
 
@@ -33,6 +38,8 @@ pub struct LocalNode {
     pub(crate) links: OnceLock<Arc<Links>>,
     /// The slots that were assigned to this node before it had all of them.
     pub(crate) slots: Arc<Mutex<Vec<bool>>>,
+    /// The units of slots of which the operator has said that they are to be given away.
+    pub(crate) giving: Mutex<BTreeSet<u16>>,
     /// The identity of the cluster, in case it is founded here.
     pub(crate) fresh: u64,
     /// The time without contact after which a node counts as failed.
@@ -42,12 +49,22 @@ pub struct LocalNode {
 }
 
 /// Adds slots to those that a node leads.
-fn lead(node: &mut NodeView, slots: Range<u16>) {
+fn lead(node: &mut NodeView, slots: Vec<Range<u16>>) {
     node.role = Role::Leads;
-    match node.slots.last_mut() {
-        Some((_, last)) if *last + 1 == slots.start => *last = slots.end - 1,
-        _ => node.slots.push((slots.start, slots.end - 1)),
-    }
+    node.slots.extend(slots.into_iter().map(|slots| (slots.start, slots.end - 1)));
+    node.slots.sort_unstable();
+    node.slots.dedup_by(|next, last| {
+        let follows = last.1 + 1 == next.0;
+        if follows {
+            last.1 = next.1;
+        }
+        follows
+    });
+}
+
+fn too_large(bytes: u64, most: u64) -> Box<str> {
+    format!("ERR The slots that move together have {bytes} bytes of memory, and {most} bytes at most move")
+        .into()
 }
 
 fn group_view(member: &Member) -> GroupView {
@@ -131,7 +148,9 @@ impl LocalNode {
             let group = first.and_then(|slot| self.groups.of(slot)).map(|it| it.group_id());
             name_of(!cluster.wrapping_add(group.unwrap_or(member::FIRST_GROUP) - 1))
         };
-        let masters = nodes.iter().filter(|(_, node)| node.role == Role::Leads);
+        // Who leads a group without slots is nobody's master.
+        let masters = nodes.iter().filter(|(_, node)| first_slot(node).is_some());
+        let masters = masters.filter(|(_, node)| node.role == Role::Leads);
         let master = masters.min_by_key(|(_, node)| first_slot(node));
         let master = master.map(|(_, node)| (node.id.clone(), first_slot(node), node.epoch));
         for (_, node) in nodes {
@@ -188,7 +207,7 @@ impl LocalNode {
     /// The groups of the node that this one follows, as clients see it.
     fn followed(&self) -> Vec<GroupId> {
         let members = self.groups.members().iter();
-        let master = self.groups.members().first().and_then(|first| first.last_leader());
+        let master = self.groups.of(0).and_then(|first| first.last_leader());
         members.filter(|it| it.last_leader() == master).map(|it| it.group_id()).collect()
     }
 
@@ -242,8 +261,8 @@ impl Cluster for LocalNode {
         }
     }
 
-    fn is_current(&self, stream: u16, fence: u64) -> bool {
-        self.groups.is_current(stream, fence)
+    fn is_current(&self, slot: u16, stream: u16, fence: u64) -> bool {
+        self.groups.is_current(slot, stream, fence)
     }
 
     fn is_divided(&self) -> bool {
@@ -252,6 +271,10 @@ impl Cluster for LocalNode {
 
     fn served(&self) -> Vec<Range<u16>> {
         self.groups.served()
+    }
+
+    fn shown(&self) -> Vec<Range<u16>> {
+        self.groups.shown()
     }
 
     fn largest_write(&self) -> usize {
@@ -271,8 +294,9 @@ impl Cluster for LocalNode {
         }
         self.relate(&mut nodes, book.cluster);
         let of_group = |member: &Arc<Member>| {
-            let slots = self.groups.slots(member.group_id()).len();
-            if member.leader().is_some() { slots as u32 } else { 0 }
+            let slots = self.groups.slots(member.group_id());
+            let count: usize = slots.iter().map(Range::len).sum();
+            if member.leader().is_some() { count as u32 } else { 0 }
         };
         let epoch = members.iter().map(|member| member.group().status().term).max().unwrap_or(0);
         // The fewest of any group: with none, it is not founded yet.
@@ -284,6 +308,8 @@ impl Cluster for LocalNode {
             slots_ok: members.iter().map(of_group).sum(),
             nodes: nodes.into_iter().map(|(_, node)| node).collect(),
             groups: members.iter().map(|member| group_view(member)).collect(),
+            moving: self.groups.moving(),
+            too_large: self.hub.too_large.load(Relaxed),
             voters,
             epoch,
             sent: counts.sent.get(),
@@ -349,6 +375,44 @@ impl Cluster for LocalNode {
         }
         slots.iter().for_each(|slot| given[usize::from(*slot)] = false);
         Ok(())
+    }
+
+    fn take_slot(&self, slot: u16, engine: &Engine) -> Result<(), Box<str>> {
+        if let Some((bytes, most)) = self.groups.too_large(slot, engine) {
+            return Err(too_large(bytes, most));
+        }
+        let led = self.groups.members().iter().filter(|member| member.group().led().is_ok());
+        let count = |member: &&Arc<Member>| {
+            self.groups.slots(member.group_id()).iter().map(Range::len).sum::<usize>()
+        };
+        let Some(to) = led.min_by_key(count) else { return Err(LEADS_NOTHING.into()) };
+        let Some(unit) = self.groups.unit(slot) else { return Err(LEADS_NOTHING.into()) };
+        match self.inbox.try_tell(Event::Move(unit, to.group_id())) {
+            true => Ok(()),
+            false => Err("ERR This node is too busy to take slots".into()),
+        }
+    }
+
+    fn give_slot(&self, slot: u16, gives: bool) {
+        if let Some(unit) = self.groups.unit(slot) {
+            let mut giving = self.giving.lock();
+            if gives {
+                giving.insert(unit)
+            } else {
+                giving.remove(&unit)
+            };
+        }
+    }
+
+    fn lists_keys(&self, slot: u16) -> bool {
+        let members = self.groups.members();
+        if members.len() < 2 {
+            return true;
+        }
+        let leads = |member: &Arc<Member>| member.leader() == Some(member.id());
+        let is_given = self.groups.unit(slot).is_some_and(|it| self.giving.lock().contains(&it));
+        let shows = !members.iter().any(leads) || self.groups.of(slot).is_some_and(leads);
+        shows && !is_given && !self.groups.moves(slot)
     }
 
     fn take_over(&self) -> Result<(), Box<str>> {

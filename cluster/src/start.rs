@@ -15,7 +15,7 @@ use engine::commit::SLOTS;
 use member::{Fatal, Flaws, GROUPS_MAX, Groups, Member, Opened};
 use parking_lot::Mutex;
 use runtime::Clock;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -151,6 +151,8 @@ impl Prepared {
             tried: BTreeMap::new(),
             taking: BTreeMap::new(),
             led_by: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+            large: BTreeSet::new(),
             spread: Spread::default(),
         };
         let thread = std::thread::Builder::new().name("group".into()).spawn(move || {
@@ -188,6 +190,7 @@ fn local_node(
         inbox,
         links: OnceLock::new(),
         slots: Arc::new(Mutex::new(vec![false; usize::from(SLOTS)])),
+        giving: Mutex::default(),
         fresh: config.fresh[1],
         timeout: config.election * 2,
         wall_ms: Box::new(move || clock.now().wall_ms),

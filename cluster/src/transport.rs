@@ -72,6 +72,8 @@ pub enum Event {
     HandOver,
     /// This node is to lead these groups.
     TakeOver(Vec<GroupId>),
+    /// A group, which is led here, is to take a unit of slots from the group that has it.
+    Move(u16, GroupId),
     /// End the driver.
     Stop,
 }

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use consensus::{Base, Entry, EntryKind, GroupId, Membership, Message, MessageKind, NodeId};
 
 /// The version of the protocol. Nodes with another one are refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
+
+/// The oldest version whose folders this one can use.
+pub const OLDEST_FOLDER: u32 = 2;
 
 /// A node as others know it.
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -239,7 +239,7 @@ impl Cluster for Half {
         }
     }
 
-    fn is_current(&self, _: u16, fence: u64) -> bool {
+    fn is_current(&self, _: u16, _: u16, fence: u64) -> bool {
         self.lowered.store(true, SeqCst);
         fence == 3 && !self.lost.load(SeqCst)
     }

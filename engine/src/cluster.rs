@@ -1,6 +1,7 @@
 //! [`Cluster`]: the engine's view of a cluster, which decides on which server a command is
 //! executed.
 
+use crate::engine::Engine;
 use crate::session::state::SessionState;
 use std::ops::Range;
 use storage::SLOTS;
@@ -63,10 +64,17 @@ pub trait Cluster: Send + Sync {
         std::iter::once(0..SLOTS).collect()
     }
 
-    /// Whether [`Route::Serve`] with this stream and fence is still valid. Called while the shards
-    /// of the keys are locked. A server that ceases to lead lowers the fence first and then locks
-    /// every shard once; after that, nothing more is executed behind the fence. This must be cheap.
-    fn is_current(&self, stream: u16, fence: u64) -> bool;
+    /// The slots whose keys are shown to who asks this server for all keys: those that it serves, and those
+    /// that it is giving away, which nobody serves.
+    fn shown(&self) -> Vec<Range<u16>> {
+        self.served()
+    }
+
+    /// Whether [`Route::Serve`] for this slot, with this stream and fence, is still valid. Called while
+    /// the shards of the keys are locked. A server that ceases to lead lowers the fence first and then
+    /// locks every shard once, or those of the slots that it gives away; after that, nothing more is
+    /// executed behind the fence. This must be cheap.
+    fn is_current(&self, slot: u16, stream: u16, fence: u64) -> bool;
 
     /// The largest write, in bytes. A larger one would be executed and then undone.
     fn largest_write(&self) -> usize {
@@ -110,6 +118,25 @@ pub trait Cluster: Send + Sync {
     /// The text of the error reply.
     fn remove_slots(&self, _slots: &[u16]) -> Result<(), Box<str>> {
         Err(UNAVAILABLE.into())
+    }
+
+    /// Has this server take a slot from the one that has it (`CLUSTER SETSLOT … NODE`), with as many of
+    /// its neighbours as move together. `engine` is this server's. Returns before that is done.
+    ///
+    /// # Errors
+    /// The text of the error reply, also if there are too many data.
+    fn take_slot(&self, _slot: u16, _engine: &Engine) -> Result<(), Box<str>> {
+        Err(UNAVAILABLE.into())
+    }
+
+    /// Notes whether a slot is about to be given away (`CLUSTER SETSLOT … MIGRATING`): then its keys are
+    /// not [listed](Cluster::lists_keys).
+    fn give_slot(&self, _slot: u16, _gives: bool) {}
+
+    /// Whether the keys of a slot are listed (`CLUSTER GETKEYSINSLOT`). Those of one that is moved are
+    /// not: who lists them would move them one by one.
+    fn lists_keys(&self, _slot: u16) -> bool {
+        true
     }
 
     /// Makes this server, a follower, the leader (`CLUSTER FAILOVER`). The current leader hands
@@ -217,6 +244,11 @@ pub struct Topology {
     pub is_ok: bool,
     /// The number of slots that are led by some node.
     pub slots_ok: u32,
+    /// The number of units of slots that are being moved to another group, or are to be.
+    pub moving: usize,
+    /// The number of those that a group which is led here does not give away, because they are too
+    /// large.
+    pub too_large: usize,
     /// The number of voters.
     pub voters: usize,
     /// The current epoch, which is the latest term of any group.

@@ -99,7 +99,7 @@ impl Engine {
     /// that it decides about. One that decides about none shows all that it has.
     pub fn shown_slots(&self) -> Option<Vec<Range<u16>>> {
         let cluster = self.cluster().filter(|cluster| cluster.is_divided())?;
-        Some(cluster.served()).filter(|served| !served.is_empty())
+        Some(cluster.shown()).filter(|shown| !shown.is_empty())
     }
 
     /// Whether the journal requires guarding, given its policy at the start of the engine.
@@ -278,7 +278,7 @@ impl Engine {
             return Ok(());
         }
         if let (Some((stream, fence)), Some(cluster)) = (session.fence(), self.cluster.get())
-            && !cluster.is_current(stream, fence)
+            && !cluster.is_current(session.slot, stream, fence)
         {
             // The leadership has changed since the request was routed, so this server may not
             // execute it.

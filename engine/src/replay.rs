@@ -1,6 +1,7 @@
 //! [`Replayer`]: runs logged effects again, at start.
 
 use crate::command::Group;
+use crate::commit::slot;
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::execute::{Call, Changes, Invocation};
@@ -103,6 +104,16 @@ impl<'e> Replayer<'e> {
             }
         }?;
         Ok(whole)
+    }
+
+    /// The cluster's slot to which an effect belongs: that of its keys or, for one on libraries, the
+    /// first. `None` for an effect that belongs to no slot.
+    pub fn slot(&self, request: Request<'_>) -> Option<u16> {
+        let entry = self.engine.commands.resolve(request)?;
+        match entry.routed(request)?.iter().next() {
+            Some(key) => Some(slot(request.arg(key.index))),
+            None => (entry.spec.group == Group::Scripting).then_some(0),
+        }
     }
 
     fn call<'r>(&self, request: Request<'r>) -> Result<Call<'r>, String>

@@ -35,11 +35,13 @@ impl Record<'_> {
         self.batch.spans().map(|span| self.batch.view(span, self.bytes))
     }
 
-    /// Whether all keys of the group are deleted by it, and it does nothing else.
-    pub fn clears(&self) -> bool {
+    /// The units, as a bit mask, of which all keys are deleted by it; `None` if it does anything else.
+    pub fn clears(&self) -> Option<u64> {
         let mut requests = self.requests();
-        let first = requests.next().is_some_and(|request| request.arg(0) == b"FLUSHALL");
-        first && requests.next().is_none()
+        let first = requests.next().filter(|request| request.arg(0) == b"FLUSHALL")?;
+        let units = first.get(1).map(std::str::from_utf8);
+        let units = units.map_or(Some(u64::MAX), |units| units.ok()?.parse().ok());
+        units.filter(|_| requests.next().is_none())
     }
 }
 

@@ -20,6 +20,10 @@ pub enum Flaw {
     ExecSplit,
     /// After a crash an effect is applied twice (#52).
     AppliedTwice,
+    /// A group takes a unit of slots before the other one has given it away.
+    AcquiredEarly,
+    /// A group goes on changing a unit of slots that it has given away.
+    ReleasedUnfenced,
 }
 
 /// The set of planted bugs: none or one.

@@ -3,10 +3,12 @@
 use crate::FIRST_GROUP;
 use crate::flaw::{Flaw, Flaws};
 use crate::journal::TRY_AGAIN;
-use crate::layout::Layout;
 use crate::member::{Addresses, Clock, Kick, Member, stream_of_group};
+use crate::moving::bytes_of;
 use crate::positions::stream_of;
+use crate::units::Units;
 use consensus::{Group, GroupId, NodeId, TikvRaft};
+use engine::Engine;
 use engine::cluster::{Cluster, Route};
 use engine::session::SessionState;
 use parking_lot::Mutex;
@@ -40,9 +42,12 @@ pub struct Groups {
 
 /// The groups, each of which has some slots.
 struct Formed {
-    layout: Layout,
+    units: Arc<Units>,
     members: Vec<Arc<Member>>,
 }
+
+/// The number of bits of the number of a read; those above say which group is meant.
+const READ_BITS: u32 = 48;
 
 /// Positions that stand for one in each of several streams.
 #[derive(Default)]
@@ -98,15 +103,20 @@ impl Groups {
         Member::new((self.id, id, is_only), group, self.addresses.clone(), ways, self.flaws)
     }
 
-    /// Sets the groups, in the order of the layout. To be called once.
-    pub(crate) fn form(&self, layout: Layout, members: Vec<Arc<Member>>) {
-        let first = self.formed.set(Formed { layout, members }).is_ok();
+    /// Sets the groups, in the order of their identities. To be called once.
+    pub(crate) fn form(&self, units: Arc<Units>, members: Vec<Arc<Member>>) {
+        let first = self.formed.set(Formed { units, members }).is_ok();
         debug_assert!(first, "groups are formed once");
     }
 
     /// The identity of the node.
     pub fn id(&self) -> NodeId {
         self.id
+    }
+
+    /// The units of slots, once there are groups.
+    pub(crate) fn all_units(&self) -> Option<&Arc<Units>> {
+        self.formed.get().map(|formed| &formed.units)
     }
 
     /// All groups; none before the node knows of any.
@@ -119,15 +129,77 @@ impl Groups {
         self.members().get(group.checked_sub(FIRST_GROUP)? as usize)
     }
 
-    /// The slots of a group; none for one that does not exist.
-    pub fn slots(&self, group: GroupId) -> Range<u16> {
-        self.formed.get().map_or(0..0, |formed| formed.layout.slots(group))
+    /// The slots of a group, in ascending ranges. A unit that is being moved still is the former group's.
+    pub fn slots(&self, group: GroupId) -> Vec<Range<u16>> {
+        self.slots_if(|member, _| member.group_id() == group)
     }
 
-    /// The group that has a slot.
+    /// The slots of units whose group, and whether they are being moved, pass a test.
+    fn slots_if(&self, test: impl Fn(&Member, bool) -> bool) -> Vec<Range<u16>> {
+        let Some(Formed { units, members }) = self.formed.get() else { return Vec::new() };
+        let mut ranges: Vec<Range<u16>> = Vec::new();
+        for unit in 0..units.count() {
+            let owner = units.owner(unit);
+            let owner = owner.and_then(|owner| Some((members.get(owner.place)?, owner.moves)));
+            if !owner.is_some_and(|(member, moves)| test(member, moves)) {
+                continue;
+            }
+            let slots = units.slots(unit);
+            match ranges.last_mut() {
+                Some(last) if last.end == slots.start => last.end = slots.end,
+                _ => ranges.push(slots),
+            }
+        }
+        ranges
+    }
+
+    /// The group that has a slot. While the slot is being moved, that is the former one.
     pub fn of(&self, slot: u16) -> Option<&Arc<Member>> {
-        let formed = self.formed.get()?;
-        formed.members.get(formed.layout.place(slot)?)
+        self.at(slot).map(|(member, _)| member)
+    }
+
+    /// The group that has a slot, and whether nobody serves it because it is being moved.
+    fn at(&self, slot: u16) -> Option<(&Arc<Member>, bool)> {
+        let Formed { units, members } = self.formed.get()?;
+        let owner = units.owner(units.unit(slot)?)?;
+        Some((members.get(owner.place)?, owner.moves))
+    }
+
+    /// The unit of a slot.
+    pub fn unit(&self, slot: u16) -> Option<u16> {
+        self.formed.get()?.units.unit(slot)
+    }
+
+    /// The slots of a unit; none of one that does not exist.
+    pub fn slots_of_unit(&self, unit: u16) -> Range<u16> {
+        let formed = self.formed.get().filter(|formed| unit < formed.units.count());
+        formed.map_or(0..0, |formed| formed.units.slots(unit))
+    }
+
+    /// The number of units of slots; zero before the node knows of any group.
+    pub fn units(&self) -> u16 {
+        self.formed.get().map_or(0, |formed| formed.units.count())
+    }
+
+    /// Whether a slot is on its way from one group to another, or is to go.
+    pub fn moves(&self, slot: u16) -> bool {
+        let Some(Formed { units, .. }) = self.formed.get() else { return false };
+        let Some(unit) = units.unit(slot) else { return false };
+        units.is_to_go(unit) || units.owner(unit).is_some_and(|owner| owner.moves)
+    }
+
+    /// The number of units that are on their way, or are to go.
+    pub fn moving(&self) -> usize {
+        let first = |unit| self.slots_of_unit(unit).start;
+        (0..self.units()).filter(|unit| self.moves(first(*unit))).count()
+    }
+
+    /// Whether the unit of a slot is too large to be moved: the bytes of memory that it has, and how
+    /// many it may have. `None` if it is not.
+    pub fn too_large(&self, slot: u16, engine: &Engine) -> Option<(u64, u64)> {
+        let bytes = bytes_of(engine, self.slots_of_unit(self.unit(slot)?));
+        let most = self.of(slot)?.largest_unit();
+        (bytes > most).then_some((bytes, most))
     }
 
     /// Replaces the addresses of nodes that clients are told, each `host:port`.
@@ -158,17 +230,29 @@ impl Groups {
 
     /// Appends an effect to the log of every group that is led here.
     fn append_all(&self, effect: &[&[u8]]) -> Appended {
-        let parts: Vec<_> =
-            self.members().iter().filter_map(|member| member.push_if_led(effect)).collect();
+        let Some(Formed { units, members }) = self.formed.get() else { return Err(DOWN.into()) };
+        let push =
+            |member: &Arc<Member>| member.push_if_led(effect, units.changed_by(member.group_id()));
+        let parts: Vec<_> = members.iter().filter_map(push).collect();
         match parts.is_empty() {
             true => Err(TRY_AGAIN.into()),
             false => Ok(self.several.lock().of(parts)),
         }
     }
 
+    /// Whether any slot is being moved.
+    fn any_moves(&self) -> bool {
+        self.formed.get().is_some_and(|formed| formed.units.any_moves())
+    }
+
     fn appending(&self, slot: u16) -> Result<&Arc<Member>, Refusal> {
         self.of(slot).ok_or_else(|| DOWN.into())
     }
+}
+
+/// The route of a slot that is being moved from a group: nobody serves it for a moment.
+fn moving(from: &Member) -> Route {
+    from.leader().map_or(Route::Down, |_| Route::TryAgain)
 }
 
 impl Journal for Groups {
@@ -190,7 +274,11 @@ impl Journal for Groups {
     fn admit(&self, slot: u16) -> Result<(), Refusal> {
         match slot {
             EVERY_SLOT => self.admit_all(),
-            slot => self.appending(slot)?.admit(slot),
+            slot => match self.at(slot) {
+                Some((_, true)) => Err(TRY_AGAIN.into()),
+                Some((member, false)) => member.admit(slot),
+                None => Err(DOWN.into()),
+            },
         }
     }
 
@@ -241,11 +329,12 @@ impl Journal for Groups {
 
 impl Cluster for Groups {
     fn route(&self, slot: u16, session: &SessionState) -> Route {
-        if let Some(member) = self.of(slot) {
-            return member.route(slot, session);
+        if let Some((member, moves)) = self.at(slot) {
+            return if moves { moving(member) } else { member.route(slot, session) };
         }
         let (led, first) = (self.led(), self.members().first());
         match first.filter(|_| slot == EVERY_SLOT) {
+            Some(_) if led != 0 && self.any_moves() => Route::TryAgain,
             Some(_) if led != 0 => Route::Serve { stream: SEVERAL, fence: led },
             Some(first) => match first.route(0, session) {
                 Route::Serve { .. } => Route::TryAgain,
@@ -256,7 +345,20 @@ impl Cluster for Groups {
     }
 
     fn route_read(&self, slot: u16, session: &SessionState, asked: Option<u64>) -> Route {
-        self.of(slot).map_or(Route::Down, |member| member.route_read(slot, session, asked))
+        let (member, moves) = match self.at(slot) {
+            Some(at) => at,
+            None => return Route::Down,
+        };
+        if moves {
+            return moving(member);
+        }
+        // What another group was asked before the slot moved says nothing about this one.
+        let tag = u64::from(stream_of_group(member.group_id())) << READ_BITS;
+        let asked = asked.filter(|asked| asked >> READ_BITS << READ_BITS == tag);
+        match member.route_read(slot, session, asked.map(|asked| asked ^ tag)) {
+            Route::Later(asked) => Route::Later(asked | tag),
+            route => route,
+        }
     }
 
     fn route_channel(&self, slot: u16, when_down: bool) -> Route {
@@ -268,15 +370,22 @@ impl Cluster for Groups {
     }
 
     fn served(&self) -> Vec<Range<u16>> {
-        let open = self.members().iter().filter(|member| member.is_open());
-        open.map(|member| self.slots(member.group_id())).collect()
+        self.slots_if(|member, moves| member.is_open() && !moves)
     }
 
-    fn is_current(&self, stream: u16, fence: u64) -> bool {
-        match stream {
-            SEVERAL => self.led() == fence,
-            stream => self.in_stream(stream).is_some_and(|member| member.is_current(stream, fence)),
+    fn shown(&self) -> Vec<Range<u16>> {
+        self.slots_if(|member, _| member.is_open())
+    }
+
+    fn is_current(&self, slot: u16, stream: u16, fence: u64) -> bool {
+        if stream == SEVERAL {
+            return self.led() == fence && !self.any_moves();
         }
+        let has_slot = |(member, moves): (&Arc<Member>, bool)| {
+            stream_of_group(member.group_id()) == stream && !moves
+        };
+        self.at(slot).is_some_and(has_slot)
+            && self.in_stream(stream).is_some_and(|it| it.is_current(slot, stream, fence))
     }
 
     fn largest_write(&self) -> usize {

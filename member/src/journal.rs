@@ -4,6 +4,7 @@ use crate::effects::{begin, end};
 use crate::flaw::Flaw;
 use crate::member::Member;
 use crate::positions::Meaning;
+use crate::steps::Step;
 use consensus::{Blocked, Outcome};
 use engine::cluster::too_large;
 use std::task::Waker;
@@ -35,15 +36,33 @@ impl Member {
         }
     }
 
-    /// Appends an effect that concerns every key of those groups that are led here. `None` if this one
-    /// is not. Every shard is locked, so a fence that has fallen and was not waited for since may have
-    /// stood when the effect was executed: then it is undone.
-    pub(crate) fn push_if_led(&self, effect: &[&[u8]]) -> Option<Position> {
+    /// Appends an effect that concerns every key of those groups that are led here, with the units that
+    /// this group has, as a bit mask. `None` if it is not led here. Every shard is locked, so a fence that
+    /// has fallen and was not waited for since may have stood when the effect was executed: then it is
+    /// undone.
+    pub(crate) fn push_if_led(&self, effect: &[&[u8]], units: u64) -> Option<Position> {
         let (is_open, has_fallen) = {
             let inner = self.inner.lock();
             (inner.open.is_some(), inner.has_fallen())
         };
-        (is_open || has_fallen).then(|| self.push(|out| write(&[effect], out)))
+        let units = units.to_string();
+        let words: Vec<&[u8]> = effect.iter().copied().chain([units.as_bytes()]).collect();
+        (is_open || has_fallen).then(|| self.push(|out| write(&[&words], out)))
+    }
+
+    /// Appends a step of a move. It is reported when it is committed. `None` if it cannot be appended
+    /// now.
+    pub(crate) fn propose(&self, step: &Step<'_>) -> Option<Position> {
+        let (now, record) = ((self.clock)(), step.encode());
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        let fence = inner.open.filter(|open| inner.group.fence() == Ok(*open))?;
+        if record.len() > self.record_max {
+            return None;
+        }
+        let seq = inner.group.append(fence, &record, 1, now.wall_ms).ok()?;
+        inner.group.report();
+        Some(inner.executed(fence, seq, now.mono_us))
     }
 
     /// The planted bug: every effect becomes a record, and every record an entry.

@@ -33,7 +33,7 @@ pub(crate) struct Loading {
 
 fn weight(action: &Action) -> usize {
     match action {
-        Action::Apply(batch) => ACTION + batch.effects.len(),
+        Action::Apply(batch) | Action::Committed(batch) => ACTION + batch.effects.len(),
         Action::Restore(_) | Action::Members(_) => ACTION,
     }
 }

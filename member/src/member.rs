@@ -134,11 +134,17 @@ impl Member {
         if let Some(open) = inner.open
             && inner.group.led() != Ok(open)
         {
-            (inner.open, inner.fallen) = (None, true);
-            inner.fell_us = (self.clock)().mono_us;
-            self.fence.store(0, Ordering::SeqCst);
+            self.lower(&mut inner);
         }
         done
+    }
+
+    /// Lowers the fence: sessions that are behind it append what they have executed, and nobody executes
+    /// any more.
+    fn lower(&self, inner: &mut Inner) {
+        (inner.open, inner.fallen) = (None, true);
+        inner.fell_us = (self.clock)().mono_us;
+        self.fence.store(0, Ordering::SeqCst);
     }
 
     /// Whether the fence has fallen, and sessions that executed behind it may not have appended yet.
@@ -195,10 +201,15 @@ impl Member {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// The state is about to be made again: it will be older for a moment than reads have been promised.
-    /// To be called before its shards are locked for that.
-    pub(crate) fn close_reads(&self) {
+    /// The state is about to be made again: it will be older for a moment than reads have been promised,
+    /// and a leader must not add to it. To be called before its shards are locked for that.
+    pub(crate) fn close(&self) {
         self.reads.store(0, Ordering::SeqCst);
+        let mut inner = self.inner.lock();
+        // What is to be undone may have been executed since the group was last asked who leads.
+        if inner.open.is_some() {
+            self.lower(&mut inner);
+        }
     }
 
     /// The state has all that is applied: wakes the sessions whose reads may go on, or never will.
@@ -404,7 +415,7 @@ impl Cluster for Member {
         leader.map_or(Route::Down, |_| Route::Serve { stream: self.stream, fence: NO_FENCE })
     }
 
-    fn is_current(&self, _stream: u16, fence: u64) -> bool {
+    fn is_current(&self, _slot: u16, _stream: u16, fence: u64) -> bool {
         let current = if fence & READS == 0 { &self.fence } else { &self.reads };
         current.load(Ordering::SeqCst) == fence
     }

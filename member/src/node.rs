@@ -9,7 +9,8 @@ use crate::layout::{GROUPS_MAX, Layout};
 use crate::member::{Clock, Kick};
 use crate::output::{Fatal, Kept, Output, Packet, Watch};
 use crate::replica::{Means, Replica};
-use crate::state::{Captured, Part, Restored};
+use crate::state::{Captured, Contents, Part, Restored, contents_of_part};
+use crate::units::{Due, Units};
 use consensus::{Base, Files, Group, GroupId, LogStore, NodeId, Recovered, SegmentStore, Settings};
 use consensus::{Snapshots, StoreError, TikvRaft, founded};
 use engine::Engine;
@@ -127,15 +128,66 @@ impl<F: Files + Clone> Opened<F> {
 impl<F: Files + Clone> Node<F> {
     /// Makes a replica of each group, and loads its last snapshot.
     fn replicate(&mut self, found: &[(Base, bool)]) -> Result<(), Fatal> {
+        let Some(units) = self.groups.all_units().cloned() else { return Ok(()) };
         for (member, (base, restarted)) in self.groups.members().iter().zip(found) {
-            let group = member.group_id();
-            let part = Part::of(&self.engine, group, self.groups.slots(group))?;
+            let (group, is_only) = (member.group_id(), found.len() == 1);
+            let part = Part::of(&self.engine, group, units.clone(), is_only)?;
             let (config, engine) = (self.config.clone(), self.engine.clone());
             let replica = Replica::new(config, member.clone(), engine, part, *restarted);
             replica.load(&mut self.store, base)?;
             self.replicas.push(replica);
         }
         Ok(())
+    }
+
+    /// Has a group take a unit of slots from the group that has it. Returns false if that cannot be asked
+    /// for here and now: the group is not led here, or not ready.
+    pub fn move_unit(&mut self, unit: u16, to: GroupId) -> bool {
+        let is_there = unit < self.groups.units();
+        is_there && self.at(to, |replica, _| replica.want(unit)).unwrap_or(false)
+    }
+
+    /// The units that other groups want and that groups which are led here do not give away, because
+    /// they are too large.
+    pub fn too_large(&self) -> Vec<u16> {
+        let due = self.groups.all_units().map(|units| units.due()).unwrap_or_default();
+        let of = |group: GroupId| self.replicas.get((group - crate::FIRST_GROUP) as usize);
+        let is_large = |due| match due {
+            Due::Release { by, unit, .. } => {
+                of(by).is_some_and(|it| it.member().is_open() && !it.is_small(unit)).then_some(unit)
+            }
+            _ => None,
+        };
+        due.into_iter().filter_map(is_large).collect()
+    }
+
+    /// Does what is due for the moves that are under way. Returns whether anything was appended to a log.
+    fn advance_moves(&mut self) -> Result<bool, Fatal> {
+        let due = self.groups.all_units().map(|units| units.due()).unwrap_or_default();
+        let mut appended = false;
+        for due in due {
+            // Nobody serves a unit that nobody takes.
+            if let Due::Release { to, .. } = due
+                && self.groups.member(to).is_none_or(|member| member.leader().is_none())
+            {
+                continue;
+            }
+            let done = self.at(due.by(), |replica, _| replica.advance(due));
+            appended |= done.unwrap_or(Ok(false))?;
+        }
+        Ok(appended)
+    }
+
+    /// The data of a group's units and which these are, for comparisons; `None` while some are missing
+    /// here, because another group has acquired them since or they are being moved.
+    ///
+    /// # Errors
+    /// Fails if the storage does.
+    pub fn contents(&self, group: GroupId) -> storage::Result<Option<Contents>> {
+        let place = group.checked_sub(crate::FIRST_GROUP).map(|place| place as usize);
+        let replica = place.and_then(|place| self.replicas.get(place));
+        let replica = replica.filter(|it| it.part.is_all || it.part.units.is_whole(group));
+        replica.map(|it| contents_of_part(&self.engine, &it.part)).transpose()
     }
 
     /// Tells a node that did not know it how many groups there are. Does nothing for one that did.
@@ -216,6 +268,28 @@ impl<F: Files + Clone> Node<F> {
     /// Reports that a tick has passed.
     pub fn tick(&mut self) {
         self.replicas.iter_mut().for_each(Replica::tick);
+        self.step_aside();
+    }
+
+    /// A node that was removed from a group no longer hears what that one gives and takes. It hands over
+    /// the groups that it still leads, to members of all.
+    fn step_aside(&self) {
+        let members = self.groups.members();
+        if members.len() < 2 || !members.iter().any(|it| it.group().is_removed()) {
+            return;
+        }
+        let belongs =
+            |id: &NodeId| members.iter().all(|it| it.group().members().all().contains(id));
+        for member in members {
+            let (hands_over, successors) = {
+                let group = member.group();
+                (group.status().hands_over, group.successors())
+            };
+            if let Some(to) = successors.into_iter().find(belongs).filter(|_| !hands_over) {
+                // Only a node that does not lead refuses.
+                let _ = member.with(|group| group.transfer(to));
+            }
+        }
     }
 
     /// See [`Group::take_over`].
@@ -269,13 +343,19 @@ impl<F: Files + Clone> Node<F> {
     /// # Errors
     /// An error ends the node.
     pub fn turn(&mut self, watch: &mut dyn Watch) -> Result<(), Fatal> {
-        let Node { store, out, replicas, .. } = self;
-        let mut means = Means { store, out };
-        for replica in replicas.iter_mut() {
-            replica.turn(&mut means, watch)?;
+        loop {
+            let Node { store, out, replicas, .. } = self;
+            let mut means = Means { store, out };
+            for replica in replicas.iter_mut() {
+                replica.turn(&mut means, watch)?;
+            }
+            if !self.advance_moves()? {
+                break;
+            }
         }
         if !self.syncing {
             // Not `any`: all that is written is synced.
+            let replicas = &mut self.replicas;
             let begun =
                 replicas.iter_mut().filter_map(|replica| replica.begin_sync().then_some(()));
             self.syncing = begun.count() > 0;
@@ -290,6 +370,12 @@ impl<F: Files + Clone> Node<F> {
     #[cfg(test)]
     pub(crate) fn member(&self) -> &Arc<crate::Member> {
         self.replicas[0].member()
+    }
+
+    /// Does a step of a move, though it may not be due.
+    #[cfg(test)]
+    pub(crate) fn advance(&mut self, due: Due) -> Result<bool, Fatal> {
+        self.at(due.by(), |replica, _| replica.advance(due)).unwrap_or(Ok(false))
     }
 
     #[cfg(test)]
@@ -309,7 +395,8 @@ fn open_groups<F: Files>(
 ) -> Result<Vec<(Base, bool)>, Fatal> {
     let layout = Layout::new(count, config.units);
     let mut recovered = store.recovered();
-    if recovered.keys().any(|group| layout.slots(*group).is_empty()) {
+    let known = |group: &GroupId| layout.groups().any(|it| it == *group);
+    if !recovered.keys().all(known) {
         return Err(Fatal::damaged("it has more groups than the cluster"));
     }
     let (mut found, mut members) = (Vec::new(), Vec::new());
@@ -328,7 +415,7 @@ fn open_groups<F: Files>(
         members.push(Arc::new(groups.member_of(group, count == 1, made)));
         found.push((base, restarted));
     }
-    groups.form(layout, members);
+    groups.form(Arc::new(Units::new(layout, config.flaws)), members);
     Ok(found)
 }
 

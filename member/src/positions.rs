@@ -104,6 +104,11 @@ impl Positions {
         Position { stream: self.stream, seq: self.last }
     }
 
+    /// The position given last.
+    pub fn latest(&self) -> Position {
+        Position { stream: self.stream, seq: self.last }
+    }
+
     fn begin(&mut self, kind: Kind, seq: u64) -> Stretch {
         let stretch = Stretch { kind, first: self.last + 1, seq };
         self.stretches.push_back(stretch);

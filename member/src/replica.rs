@@ -1,25 +1,23 @@
 //! [`Replica`]: the part of a group on one node that the node's thread drives: messages, ticks, the
 //! log, snapshots, and the state.
 //!
-//! The log store and the list of actions for the driver are the node's, and come with the calls.
+//! The log store and the list of actions for the driver are the node's, and come with the calls. How
+//! effects are applied is in `applying`; what concerns units of slots that move, in `moving`.
 
-use crate::effects::{self, Record};
 use crate::flaw::Flaw;
 use crate::loading::{Bounds, Loading};
 use crate::member::Member;
+use crate::moving::Appended;
 use crate::node::{NodeConfig, found_by};
 use crate::output::{Fatal, Keeping, Kept, Output, Packet, State, Watch};
-use crate::positions::Kind;
-use crate::state::{Capture, Captured, Part, Restored, Restoring};
+use crate::state::{Capture, Captured, Part, Restored, Restoring, claims_in, locks};
 use bytes::Bytes;
-use consensus::{Action, Base, Batch, CutOutcome, FileError, Files, Group, LogStore};
+use consensus::{Action, Base, CutOutcome, FileError, Files, Group, LogStore};
 use consensus::{Message, MessageKind, NodeId, Refused, SegmentStore, Snapshots};
 use consensus::{StoreError, TikvRaft, Work};
 use engine::Engine;
-use engine::replay::Replayer;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::sync::Arc;
-use storage::Locks;
 
 /// The number of election timeouts after which replies no longer wait for the outcome of what a
 /// former leader executed.
@@ -49,16 +47,18 @@ pub(crate) struct Means<'n, F: Files> {
 
 /// A group on one node.
 pub(crate) struct Replica {
-    config: Arc<NodeConfig>,
+    pub config: Arc<NodeConfig>,
     member: Arc<Member>,
-    engine: Arc<Engine>,
-    part: Part,
+    pub engine: Arc<Engine>,
+    pub part: Part,
     /// The work that is written and not synced: the number of the last work, and the messages to send
     /// afterwards.
     unsynced: Option<(u64, Vec<Message>)>,
     /// The same, while the sync is under way.
     syncing: Option<(u64, Vec<Message>)>,
     taking: Option<Taking>,
+    /// The steps of moves that it has appended.
+    pub appended: Appended,
     /// The number of bytes of effects since the last snapshot.
     since: u64,
     /// The size of the last snapshot in bytes. The next one is not worthwhile before as many bytes
@@ -95,6 +95,7 @@ impl Replica {
             unsynced: None,
             syncing: None,
             taking: None,
+            appended: Appended::default(),
             since: 0,
             snapshot: 0,
             not_before_us: 0,
@@ -299,7 +300,10 @@ impl Replica {
         if self.restoring.is_none() {
             self.raise();
             self.snapshot(means, watch)?;
-            self.member.open_reads();
+            // Who has not got anything of the group yet does not know what is missing.
+            if self.member.group().applied().0 > 0 {
+                self.member.open_reads();
+            }
         }
         self.member.settle();
         Ok(())
@@ -309,13 +313,20 @@ impl Replica {
         (self.member.clock)().mono_us
     }
 
+    /// Whether a snapshot is being taken, or the state is being replaced.
+    pub fn is_busy(&self) -> bool {
+        self.taking.is_some() || self.restoring.is_some()
+    }
+
     /// Lets sessions execute, if this node leads the group. Whoever holds the shard now may do so for
     /// long, and the other groups do not wait for that: there is another turn with the next tick.
     fn raise(&self) {
-        let Some(shard) = self.part.shards.first().filter(|_| self.member.may_raise()) else {
+        if !self.member.may_raise() {
             return;
-        };
-        let (backend, lock) = (&self.engine.backend, Locks::One(*shard));
+        }
+        // A group without units serves nobody, and what concerns every key locks every shard.
+        let shard = self.part.shards(&self.engine).first().copied().unwrap_or(0);
+        let (backend, lock) = (&self.engine.backend, locks(std::slice::from_ref(&shard)));
         if !backend.is_contended(lock) {
             let raise = &mut |_: &mut dyn storage::Tx| self.member.raise();
             // Busy is as good as contended.
@@ -328,7 +339,7 @@ impl Replica {
     /// waited for.
     fn wait_for_fallen(&self) -> Result<(), Fatal> {
         if self.member.has_fallen() {
-            Part::lock(&self.engine, self.part.locks(), &mut |_| {})?;
+            Part::lock(&self.engine, &self.part.shards(&self.engine), &mut |_| {})?;
             self.member.note_drained();
         }
         Ok(())
@@ -379,7 +390,8 @@ impl Replica {
             if let Some(taking) = &mut self.taking {
                 taking.lost = true;
             }
-            self.member.close_reads();
+            self.member.close();
+            self.wait_for_fallen()?;
         }
         match &mut self.restoring {
             Some(loading) => loading.push(action),
@@ -403,29 +415,26 @@ impl Replica {
                 Some(_) => self.apply(&batch).and_then(|()| self.apply(&batch)),
                 None => self.apply(&batch),
             },
+            Action::Committed(batch) => self.committed(&batch),
             // The group is asked for its members when they are needed.
             Action::Members(_) => Ok(()),
         }
     }
 
-    /// Lets the engine replay the effects of another node, each record as a whole.
-    fn apply(&mut self, batch: &Batch) -> Result<(), Fatal> {
-        let damaged = || Fatal::Damaged(format!("effect {} cannot be read", batch.first));
-        let records = effects::records(&batch.effects).ok_or_else(damaged)?;
-        let mut replayer = Replayer::new(&self.engine);
-        for (seq, record) in (batch.first..).zip(&records) {
-            let at = self.member.inner.lock().positions.give(Kind::Committed, seq);
-            if !self.part.is_all && record.clears() {
-                // The other groups have logged it for themselves.
-                self.part.clear(&self.engine, at)?;
-                // Those who watch keys, or keep them in caches.
-                self.engine.everything_replaced();
-                continue;
+    /// The snapshot of this base.
+    fn source<F: Files>(
+        &self,
+        store: &mut SegmentStore<F>,
+        base: &Base,
+    ) -> Result<Box<dyn Read + Send>, Fatal> {
+        Ok(match self.config.flaws.has(Flaw::TornSnapshot) {
+            true => Box::new(std::io::Cursor::new(self.load_torn(base, store))),
+            false if base.index == 0 => Box::new(std::io::empty()),
+            false => {
+                let opened = Snapshots(store.files()).open(self.part.group, base);
+                Box::new(opened.map_err(Fatal::damaged)?)
             }
-            let effects = Record::requests(record).map(|request| (0, request));
-            replayer.record(Some(at), effects).map_err(Fatal::Damaged)?;
-        }
-        Ok(())
+        })
     }
 
     /// Prepares the engine for the state of this base.
@@ -434,16 +443,13 @@ impl Replica {
         store: &mut SegmentStore<F>,
         base: &Base,
     ) -> Result<Restoring, Fatal> {
-        let source: Box<dyn Read + Send> = match self.config.flaws.has(Flaw::TornSnapshot) {
-            true => Box::new(std::io::Cursor::new(self.load_torn(base, store))),
-            false if base.index == 0 => Box::new(std::io::empty()),
-            false => {
-                let opened = Snapshots(store.files()).open(self.part.group, base);
-                Box::new(opened.map_err(Fatal::damaged)?)
-            }
+        let claims = match self.part.is_all {
+            true => None,
+            false => claims_in(BufReader::new(self.source(store, base)?))?,
         };
+        let source = self.source(store, base)?;
         let at = self.member.inner.lock().positions.anew(base.seq);
-        Ok(Restoring::new(self.engine.clone(), self.part.clone(), source, at))
+        Restoring::new(self.engine.clone(), self.part.clone(), source, at, claims)
     }
 
     /// Takes a snapshot when one is due, and keeps it once its last entry is committed.
@@ -495,9 +501,10 @@ impl Replica {
             false => (self.config.snapshot_entries / groups).max(1),
         };
         let behind = group.applied().0 - group.base().index;
-        behind >= entries
-            || (behind > 0
-                && self.since >= (self.config.snapshot_bytes / groups).max(self.snapshot))
+        let bytes = (self.config.snapshot_bytes / groups).max(self.snapshot);
+        let is_due = behind >= entries || (behind > 0 && self.since >= bytes);
+        drop(group);
+        is_due && self.part.units.is_whole(self.part.group)
     }
 
     fn take<F: Files>(&mut self, means: &mut Means<'_, F>) {

@@ -4,6 +4,7 @@ use crate::check::append::{self, Transaction};
 use crate::check::number::{History, Number};
 use crate::check::{Span, Verdict, linear};
 use crate::command::{Answer, Command, Micro, Reply};
+use crate::node::UNITS;
 use consensus::NodeId;
 use consensus::testing::Numbers;
 use std::collections::BTreeMap;
@@ -13,9 +14,6 @@ const NUMBERS: u64 = 3;
 
 /// The number of keys that hold lists. They follow those of numbers.
 const LISTS: u64 = 3;
-
-/// The highest number of groups.
-const GROUPS: usize = 3;
 
 /// The number of steps after which the check of one key gives up.
 const STEPS: u64 = 400_000;
@@ -33,9 +31,9 @@ struct Operation {
 /// A client.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// For each group the node it asks.
-    pub targets: [NodeId; GROUPS],
-    /// The place of the group that it asked last.
+    /// For each unit of slots the node it asks.
+    pub targets: [NodeId; UNITS as usize],
+    /// The unit that it asked last.
     asked: usize,
     /// The operation whose answer it waits for.
     pub waiting: Option<u64>,
@@ -45,12 +43,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// From now on it asks this node, whatever the group.
+    /// From now on it asks this node, whatever the slot.
     pub fn ask_everything_of(&mut self, node: NodeId) {
-        self.targets = [node; GROUPS];
+        self.targets = [node; UNITS as usize];
     }
 
-    /// From now on it asks this node about the group that it asked last.
+    /// From now on it asks this node about the slots that it asked about last.
     pub fn ask_again(&mut self, node: NodeId) {
         self.targets[self.asked] = node;
     }
@@ -74,7 +72,7 @@ impl Clients {
     /// Creates `count` clients.
     pub fn new(count: usize) -> Clients {
         let client = |at: usize| Client {
-            targets: [1; GROUPS],
+            targets: [1; UNITS as usize],
             asked: 0,
             waiting: None,
             stubborn: at % 2 == 1,
@@ -115,10 +113,9 @@ impl Clients {
         }
     }
 
-    /// Records that a client sends a command to the group at this place. Returns the number of the
-    /// operation.
-    pub fn ask(&mut self, client: usize, command: Command, place: usize) -> u64 {
-        self.all[client].asked = place;
+    /// Records that a client sends a command about a unit of slots. Returns the number of the operation.
+    pub fn ask(&mut self, client: usize, command: Command, unit: usize) -> u64 {
+        self.all[client].asked = unit;
         self.moment += 1;
         let span = Span { begin: self.moment, end: None };
         self.operations.push(Operation { command, span, reply: None, cut: false });

@@ -1,6 +1,7 @@
 //! Injects faults, and plays the operator who changes the membership meanwhile.
 
-use crate::world::{CHAOS, Event, World};
+use crate::node::UNITS;
+use crate::world::{CHAOS, Event, MOVES, World};
 use consensus::{Change, GroupId, Membership, NodeId, Step};
 
 /// The operator, who changes the membership by asking the current leader for one step at a time.
@@ -78,6 +79,24 @@ impl World {
                     Ok(())
                 });
             }
+        }
+    }
+
+    /// A random unit of slots is moved to a random group, by asking who leads that one.
+    pub fn move_unit(&mut self) {
+        let groups: Vec<GroupId> = self.layout.groups().collect();
+        if groups.len() == 1 || self.now >= MOVES {
+            return;
+        }
+        let delay = 20_000 + self.numbers.below(700_000);
+        self.after(delay, Event::Move);
+        let to = *self.numbers.pick(&groups);
+        let unit = self.numbers.below(u64::from(UNITS)) as u16;
+        if let Some((id, _)) = self.leader_of(to) {
+            self.with(id, |node| {
+                node.move_unit(unit, to);
+                Ok(())
+            });
         }
     }
 

@@ -27,9 +27,12 @@ const SEGMENT: usize = 4_096;
 /// The number of shards of the storage. It is small, so that keys share shards.
 const SHARDS: u32 = 4;
 
-/// Which group has which slots, if there are so many: whole shards.
+/// The number of units of slots: whole shards.
+pub const UNITS: u16 = SHARDS as u16;
+
+/// Which group has which slots at first, if there are so many.
 pub fn layout(groups: u16) -> Layout {
-    Layout::new(groups, SHARDS as u16)
+    Layout::new(groups, UNITS)
 }
 
 /// An action that a node asks the simulated world for.
@@ -71,7 +74,7 @@ impl NodeConfig {
         member::NodeConfig {
             seed: self.seed,
             groups: self.groups,
-            units: SHARDS as u16,
+            units: UNITS,
             founders: self.founders.clone(),
             addresses: (1..NODES_MAX).map(|id| (id, address(id))).collect(),
             settings,
@@ -200,7 +203,8 @@ impl Node {
     fn expire(&self, member: &Member) {
         let backend: &dyn Backend = &*self.inner.engine().backend;
         let slots = self.inner.groups().slots(member.group_id());
-        for shard in backend.shards_of_slots(slots).unwrap_or_default() {
+        let shards = slots.into_iter().filter_map(|slots| backend.shards_of_slots(slots));
+        for shard in shards.flatten() {
             let _ = backend.transact(Locks::One(shard), self.time.now().wall_ms, &mut |tx| {
                 let _ = tx.expire_due(shard, 64);
                 tx.expired().clear();
@@ -242,13 +246,24 @@ impl Node {
         drop(group);
         let compared = self.compared.entry(of).or_default();
         if settled && index > *compared {
+            let contents = self.inner.contents(of).map_err(|error| error.to_string())?;
+            let Some(contents) = contents else { return Ok(()) };
             *compared = index;
-            let slots = self.inner.groups().slots(of);
-            let contents = member::contents_of_slots(self.inner.engine(), slots);
-            let digest = digest(contents.map_err(|error| error.to_string())?);
+            let digest = digest(contents);
             oracle.at(of, |judge| judge.state(id, index, digest, seq));
         }
         Ok(())
+    }
+
+    /// Has a group take a unit of slots, if this node leads it.
+    pub fn move_unit(&mut self, unit: u16, to: GroupId) {
+        self.inner.move_unit(unit, to);
+    }
+
+    /// A unit of slots that is being moved or is to be, as far as this node knows.
+    pub fn moving_unit(&self) -> Option<u16> {
+        let groups = self.inner.groups();
+        (0..groups.units()).find(|unit| groups.moves(groups.slots_of_unit(*unit).start))
     }
 
     /// Does the pending work once. Returns whether more is pending now.

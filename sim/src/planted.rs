@@ -46,6 +46,10 @@ pub enum Planted {
     AppliedTwice,
     /// A follower answers a read before it has applied what it must show.
     ReadsUnapplied,
+    /// A group takes a unit of slots before the other one has given it away.
+    AcquiredEarly,
+    /// A group goes on changing a unit of slots that it has given away.
+    ReleasedUnfenced,
 }
 
 impl Planted {
@@ -69,6 +73,8 @@ impl Planted {
         Planted::ExecSplit,
         Planted::AppliedTwice,
         Planted::ReadsUnapplied,
+        Planted::AcquiredEarly,
+        Planted::ReleasedUnfenced,
     ];
 
     /// The corresponding fault of the crate `consensus`, if the bug is one of those.
@@ -98,6 +104,8 @@ impl Planted {
             Planted::TornSnapshot => Flaw::TornSnapshot,
             Planted::ExecSplit => Flaw::ExecSplit,
             Planted::AppliedTwice => Flaw::AppliedTwice,
+            Planted::AcquiredEarly => Flaw::AcquiredEarly,
+            Planted::ReleasedUnfenced => Flaw::ReleasedUnfenced,
             _ => return None,
         })
     }

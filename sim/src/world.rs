@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 /// The time until which faults occur, in microseconds.
 pub const CHAOS: u64 = 8_000_000;
 
+/// The time until which slots are moved, in microseconds.
+pub const MOVES: u64 = 12_000_000;
+
 /// The time from which clients only read, in microseconds.
 const READS: u64 = 13_000_000;
 
@@ -63,6 +66,8 @@ pub enum Event {
     Resume(NodeId),
     /// The operator takes its next step.
     Operate,
+    /// A unit of slots is moved to another group.
+    Move,
     /// A fault occurs.
     Fault,
     /// The second half of [`World::bridge`].
@@ -138,7 +143,7 @@ pub struct World {
     answered_before: u64,
     /// For each group its last committed entry, see [`LATE`].
     late: BTreeMap<GroupId, u64>,
-    /// Which group has which slots.
+    /// Which group has which slots at first.
     pub layout: Layout,
     /// The group in which faults occur that need a leader.
     pub focus: GroupId,
@@ -185,6 +190,7 @@ impl World {
         }
         world.after(500_000, Event::Fault);
         world.after(200_000, Event::Operate);
+        world.after(400_000, Event::Move);
         world.after(CHAOS, Event::Heal);
         world.after(READS, Event::OnlyReads);
         world.after(LATE, Event::NoteCommit);
@@ -248,6 +254,7 @@ impl World {
             self.oracle
                 .blame(format!("after the faults only {served} answers: {}", self.describe()));
         }
+        self.judge_moves();
         for (group, late) in self.late.clone() {
             let leader = self.leader_of(group);
             let members = leader.map(|(_, node)| node.member(group).group().members().all());
@@ -260,6 +267,24 @@ impl World {
                 let at = applied(&id);
                 self.oracle.blame(format!("after the faults node {id} is at {at} of {late}"));
             }
+        }
+    }
+
+    /// Checks that all moves have ended, if all groups have the same members: others do not hear of them.
+    fn judge_moves(&mut self) {
+        let groups: Vec<GroupId> = self.layout.groups().collect();
+        let members = |group: &GroupId| {
+            let (_, node) = self.leader_of(*group)?;
+            Some(node.member(*group).group().members().all())
+        };
+        let all: Vec<_> = groups.iter().map(members).collect();
+        let alike = all.windows(2).all(|pair| pair[0] == pair[1]);
+        if let Some((id, node)) = self.leader_of(member::FIRST_GROUP).filter(|_| alike)
+            && let Some(unit) = node.moving_unit()
+        {
+            let state = self.describe();
+            let what = format!("after the faults unit {unit} still moves on node {id}: {state}");
+            self.oracle.blame(what);
         }
     }
 
@@ -322,6 +347,7 @@ impl World {
             Event::Start(id) => self.start(id),
             Event::Resume(id) => self.resume(id),
             Event::Operate => self.operate(),
+            Event::Move => self.move_unit(),
             Event::Fault => self.fault(),
             Event::Betray(leader, voter) => self.betray(leader, voter),
             Event::TakeOver(id, group, forced) => self.take_over(id, group, forced),
@@ -437,10 +463,10 @@ impl World {
                 let command = self.clients.choose(&mut self.numbers, self.only_reads || self.quiet);
                 let target = match command {
                     Command::Follow(_) => self.anybody(),
-                    _ => self.clients.all[client].targets[self.place_of(&command)],
+                    _ => self.clients.all[client].targets[self.unit_of(&command)],
                 };
-                let place = self.place_of(&command);
-                let operation = self.clients.ask(client, command.clone(), place);
+                let unit = self.unit_of(&command);
+                let operation = self.clients.ask(client, command.clone(), unit);
                 let delay = 50 + self.numbers.below(1_000);
                 self.after(delay, Event::Request(client, operation, target, command));
                 self.after(PATIENCE, Event::GiveUp(client, operation));
@@ -471,9 +497,9 @@ impl World {
         }
     }
 
-    /// The place of the group that has a command's keys.
-    fn place_of(&self, command: &Command) -> usize {
-        self.layout.place(engine::commit::slot(&command.key())).unwrap_or(0)
+    /// The unit of slots of a command's keys.
+    fn unit_of(&self, command: &Command) -> usize {
+        self.layout.unit(engine::commit::slot(&command.key())).unwrap_or(0).into()
     }
 
     fn anybody(&mut self) -> NodeId {

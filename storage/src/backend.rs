@@ -212,6 +212,11 @@ pub trait Backend: Send + Sync {
         self.len(db)
     }
 
+    /// Bytes of memory held for the data of some shards, as far as the backend counts them.
+    fn bytes_in(&self, _shards: Range<u32>) -> u64 {
+        0
+    }
+
     /// The number of keys with an expiry in a database. O(shards). Like [`Backend::len`], not to be
     /// called inside a transaction.
     fn expires_len(&self, db: Db) -> u64;
@@ -234,17 +239,17 @@ pub trait Backend: Send + Sync {
     /// Fails if a snapshot is already running, or the backend fails.
     fn snapshot(self: Arc<Self>, at_cut: &mut dyn FnMut()) -> Result<Box<dyn Snapshot>>;
 
-    /// Like [`Backend::snapshot`], of some shards only: the others are not locked. Snapshots of
-    /// different shards may be written at the same time.
+    /// Like [`Backend::snapshot`], of some shards only, which are ascending and distinct: the others
+    /// are not locked. Snapshots of different shards may be written at the same time.
     ///
     /// # Errors
     /// Fails like [`Backend::snapshot`], or if the backend has only snapshots of all shards.
     fn snapshot_of(
         self: Arc<Self>,
-        shards: Range<u32>,
+        shards: &[u32],
         at_cut: &mut dyn FnMut(),
     ) -> Result<Box<dyn Snapshot>> {
-        match shards == (0..self.shard_count()) {
+        match shards.len() == self.shard_count() as usize {
             true => self.snapshot(at_cut),
             false => Err(crate::Error::backend("no snapshot can be taken of some shards")),
         }

@@ -3,7 +3,7 @@
 
 use super::lead::node;
 use super::{cluster, topology};
-use engine::cluster::{Cluster, Role};
+use engine::cluster::{Cluster, NodeView, Role, Topology};
 use engine::commit::SLOTS;
 use engine::cx::Cx;
 use engine::failure::{Failure, Outcome, failure};
@@ -102,11 +102,43 @@ pub(super) fn flush_slots(cx: &mut Cx<'_>) -> Outcome {
 }
 
 const STAYS: Failure = failure(
-    "ERR Slots do not move from one group to another. CLUSTER FAILOVER, sent to a replica, has that lead",
+    "ERR Slots do not move within a group. CLUSTER FAILOVER, sent to a replica, has that lead",
 );
 
-/// `CLUSTER SETSLOT`. Slots do not move between nodes: after the same checks as in Redis, requests
-/// that need no move succeed, and all others fail with an error.
+const BAD_ACTION: Failure =
+    failure("ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP");
+
+/// The action that `CLUSTER SETSLOT` asks for.
+enum Action<'t> {
+    Stable,
+    Migrating(&'t NodeView),
+    Importing(&'t NodeView),
+    Node(&'t NodeView),
+}
+
+impl<'t> Action<'t> {
+    fn parse(cx: &Cx<'_>, topology: &'t Topology) -> Result<Action<'t>, Failure> {
+        let target = |unknown| node(cx, topology, 4, unknown);
+        Ok(match (&*cx.args.arg(3).to_ascii_lowercase(), cx.argc()) {
+            (b"stable", 4) => Action::Stable,
+            (b"migrating", 5) => Action::Migrating(target("I don't know about node")?),
+            (b"importing", 5) => Action::Importing(target("I don't know about node")?),
+            (b"node", 5) => Action::Node(target("Unknown node")?),
+            _ => return Err(BAD_ACTION),
+        })
+    }
+
+    /// The node that is to be a master.
+    fn master(&self) -> Option<&NodeView> {
+        match self {
+            Action::Stable => None,
+            Action::Migrating(node) | Action::Importing(node) | Action::Node(node) => Some(node),
+        }
+    }
+}
+
+/// `CLUSTER SETSLOT`. Where several groups have the slots, the node that is to have a slot takes it when it
+/// is told so, together with those that move with it; with one group, whatever needs a move is refused.
 pub(super) fn set_slot(cx: &mut Cx<'_>) -> Outcome {
     let topology = topology(cx)?;
     let me = topology.me().map_or(Role::Apart, |me| me.role);
@@ -115,37 +147,56 @@ pub(super) fn set_slot(cx: &mut Cx<'_>) -> Outcome {
     }
     let slot = slot(cx, 2)?;
     let mine = topology.me().is_some_and(|me| me.has_slot(slot));
-    let word = cx.args.arg(3).to_ascii_lowercase();
-    let target = |unknown| node(cx, &topology, 4, unknown);
-    let target = match (&*word, cx.argc()) {
-        (b"stable", 4) => None,
-        (b"migrating", 5) if !mine => {
-            return Err(Failure::text(format!("ERR I'm not the owner of hash slot {slot}")));
-        }
-        (b"importing", 5) if mine => {
+    let action = Action::parse(cx, &topology)?;
+    if action.master().is_some_and(|node| node.role == Role::Follows) {
+        return Err(failure("ERR Target node is not a master"));
+    }
+    match cx.engine.is_divided() {
+        true => move_slot(cx, slot, mine, &action),
+        false => assign_slot(cx, slot, mine, &action),
+    }
+}
+
+/// `CLUSTER SETSLOT` where nothing moves.
+fn assign_slot(cx: &mut Cx<'_>, slot: u16, mine: bool, action: &Action<'_>) -> Outcome {
+    match action {
+        Action::Migrating(_) if !mine => return Err(not_owner(slot)),
+        Action::Importing(_) if mine => {
             return Err(Failure::text(format!("ERR I'm already the owner of hash slot {slot}")));
         }
-        (b"migrating" | b"importing", 5) => Some(target("I don't know about node")?),
-        (b"node", 5) => Some(target("Unknown node")?),
-        _ => {
-            return Err(failure(
-                "ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP",
-            ));
+        Action::Node(target) if target.is_me && !mine => {
+            return change(cx, &[slot], |cluster, slots| cluster.add_slots(slots));
         }
-    };
-    match target {
-        Some(target) if target.role == Role::Follows => {
-            Err(failure("ERR Target node is not a master"))
-        }
-        Some(target) if word == b"node" && target.is_me && !mine => {
-            change(cx, &[slot], |cluster, slots| cluster.add_slots(slots))
-        }
-        Some(target) if word != b"node" || !(target.is_me || target.has_slot(slot)) => Err(STAYS),
-        _ => {
-            cx.reply.ok();
-            Ok(())
-        }
+        Action::Node(target) if target.is_me || target.has_slot(slot) => {}
+        Action::Stable => {}
+        _ => return Err(STAYS),
     }
+    cx.reply.ok();
+    Ok(())
+}
+
+/// `CLUSTER SETSLOT` where slots move between groups. Neighbours of a slot move with it, so one that is
+/// asked about later may have moved already.
+fn move_slot(cx: &mut Cx<'_>, slot: u16, mine: bool, action: &Action<'_>) -> Outcome {
+    let cluster = cluster(cx)?;
+    match action {
+        Action::Migrating(target) if !mine && !target.has_slot(slot) => {
+            return Err(not_owner(slot));
+        }
+        Action::Migrating(target) => cluster.give_slot(slot, !target.is_me),
+        Action::Node(target) if target.is_me && !mine => {
+            cluster.take_slot(slot, cx.engine).map_err(Failure::text)?;
+        }
+        // The node that is to have the slot decides, and all others hear of it.
+        Action::Node(_) | Action::Stable => cluster.give_slot(slot, false),
+        Action::Importing(_) => {}
+    }
+    cx.reply.ok();
+    Ok(())
+}
+
+fn not_owner(slot: u16) -> Failure {
+    Failure::text(format!("ERR I'm not the owner of hash slot {slot}"))
 }
 
 /// Parses an argument that must be a port. `what` names the kind of port in the error.

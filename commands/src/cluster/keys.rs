@@ -57,7 +57,7 @@ pub(super) fn get(cx: &mut Cx<'_>) -> Outcome {
     let wanted =
         usize::try_from(engine::text::args::integer(cx.args.arg(3))?).map_err(|_| WRONG)?;
     let mut names: Vec<Vec<u8>> = Vec::new();
-    if wanted > 0 {
+    if wanted > 0 && cluster(cx)?.lists_keys(slot) {
         visit(cx, slot, &mut |name| {
             names.push(name.to_vec());
             names.len() < wanted

@@ -106,6 +106,8 @@ pub(super) fn info(cx: &mut Cx<'_>) -> Outcome {
     line("cluster_stats_messages_received", &topology.received);
     line("total_cluster_links_buffer_limit_exceeded", &0);
     line("varve_cluster_voters", &topology.voters);
+    line("varve_cluster_units_moving", &topology.moving);
+    line("varve_cluster_units_too_large", &topology.too_large);
     line("varve_cluster_messages_lost", &topology.lost);
     line("varve_cluster_messages_refused", &topology.refused);
     cx.reply.verbatim("txt", text.as_bytes());

@@ -1,5 +1,6 @@
 //! Replies about a cluster of which everything is known.
 
+use engine::Engine;
 use engine::cluster::{Cluster, NodeView, Role, Route, Topology};
 use engine::commit::SLOTS;
 use engine::session::SessionState;
@@ -20,6 +21,10 @@ struct Known {
     apart: AtomicBool,
     /// It hears nothing of the leader.
     alone: AtomicBool,
+    /// Several groups have the slots.
+    divided: AtomicBool,
+    /// Slot 5 is being given away.
+    gives: AtomicBool,
 }
 
 fn node(id: char, port: u16, role: Role) -> NodeView {
@@ -41,7 +46,7 @@ impl Cluster for Known {
         Route::Serve { stream: 0, fence: 1 }
     }
 
-    fn is_current(&self, _: u16, _: u64) -> bool {
+    fn is_current(&self, _: u16, _: u16, _: u64) -> bool {
         true
     }
 
@@ -88,6 +93,24 @@ impl Cluster for Known {
     fn remove_slots(&self, slots: &[u16]) -> Result<(), Box<str>> {
         self.asked.lock().push(format!("remove {} from {}", slots.len(), slots[0]));
         Ok(())
+    }
+
+    fn is_divided(&self) -> bool {
+        self.divided.load(SeqCst)
+    }
+
+    fn take_slot(&self, slot: u16, _: &Engine) -> Result<(), Box<str>> {
+        self.asked.lock().push(format!("take {slot}"));
+        Ok(())
+    }
+
+    fn give_slot(&self, slot: u16, gives: bool) {
+        self.gives.store(gives, SeqCst);
+        self.asked.lock().push(format!("give {slot}: {gives}"));
+    }
+
+    fn lists_keys(&self, slot: u16) -> bool {
+        slot != 5 || !self.gives.load(SeqCst)
     }
 
     fn take_over(&self) -> Result<(), Box<str>> {
@@ -275,7 +298,7 @@ fn what_a_group_does_by_itself_is_confirmed_or_refused_with_the_reason() {
 fn slots_stay_where_they_are() {
     let (mut harness, known) = member();
     let line = |rest: &str, id: &str| format!("SETSLOT 5 {rest} {}", id.repeat(40));
-    let stays = "(error) ERR Slots do not move from one group to another.";
+    let stays = "(error) ERR Slots do not move within a group.";
     let replica = "(error) ERR Target node is not a master";
     tell(
         &mut harness,
@@ -306,6 +329,59 @@ fn slots_stay_where_they_are() {
         &mut harness,
         &[("SETSLOT 5 STABLE", "(error) ERR You can use SETSLOT only with masters.")],
     );
+}
+
+#[test]
+fn where_groups_have_the_slots_the_one_that_is_to_have_a_slot_takes_it() {
+    let (mut harness, known) = member();
+    known.divided.store(true, SeqCst);
+    let line = |rest: &str, id: &str| format!("SETSLOT 5 {rest} {}", id.repeat(40));
+    let key = "{axh}k";
+    assert_eq!(harness.text(&format!("CLUSTER KEYSLOT {key}")), "(integer) 5");
+    assert_eq!(harness.text(&format!("SET {key} v")), "OK");
+    assert_eq!(harness.text("CLUSTER GETKEYSINSLOT 5 10"), format!("1) \"{key}\""));
+    tell(
+        &mut harness,
+        &[
+            (&line("MIGRATING", "d"), "OK"),
+            ("GETKEYSINSLOT 5 10", "(empty array)"),
+            (&line("IMPORTING", "d"), "OK"),
+            (&line("NODE", "d"), "OK"),
+            ("SETSLOT 5 STABLE", "OK"),
+            (&line("NODE", "a"), "OK"),
+            (&line("NODE", "b"), "(error) ERR Target node is not a master"),
+        ],
+    );
+    assert_eq!(
+        *known.asked.lock(),
+        ["give 5: true", "give 5: false", "give 5: false", "give 5: false"]
+    );
+    known.asked.lock().clear();
+    // The fourth node has no slots, and belongs to nobody.
+    known.apart.store(true, SeqCst);
+    tell(
+        &mut harness,
+        &[
+            (&line("IMPORTING", "a"), "OK"),
+            (&line("NODE", "d"), "OK"),
+            (&line("MIGRATING", "c"), "(error) ERR Target node is not a master"),
+            (&line("MIGRATING", "d"), "(error) ERR I'm not the owner of hash slot 5"),
+            (&line("MIGRATING", "a"), "OK"),
+        ],
+    );
+    assert_eq!(*known.asked.lock(), ["take 5", "give 5: true"]);
+}
+
+#[test]
+fn keys_are_not_migrated_within_the_cluster() {
+    let (mut harness, _) = member();
+    assert_eq!(harness.text("SET k v"), "OK");
+    for rest in ["k 0 1000", "k 0 1000 COPY"] {
+        let told = harness.text(&format!("MIGRATE 10.0.0.1 7003 {rest}"));
+        assert!(told.starts_with("(error) ERR The target is a node of this cluster"), "{told}");
+    }
+    assert_eq!(harness.text("MIGRATE 10.0.0.1 7003 nokey 0 1000"), "NOKEY");
+    assert_eq!(harness.text("GET k"), "\"v\"");
 }
 
 #[test]

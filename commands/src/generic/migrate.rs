@@ -137,6 +137,18 @@ fn pack(cx: &mut Cx<'_>, arguments: &Arguments) -> Result<(Requests, Names), Fai
     Ok((requests, keys))
 }
 
+/// The nodes of a cluster have each key once, together: the key that is deleted here, after the other node
+/// has taken it, may be what that one has written.
+fn refuse_own_cluster(cx: &Cx<'_>, host: &str, port: u16) -> Outcome {
+    let nodes = cx.engine.cluster().map(|cluster| cluster.topology().nodes).unwrap_or_default();
+    match nodes.iter().any(|node| (&*node.host, node.port) == (host, port)) {
+        true => Err(failure(
+            "ERR The target is a node of this cluster: CLUSTER SETSLOT has it take slots, with their keys",
+        )),
+        false => Ok(()),
+    }
+}
+
 pub(super) fn migrate(cx: &mut Cx<'_>) -> Outcome {
     let arguments = parse(cx)?;
     let (requests, keys) = pack(cx, &arguments)?;
@@ -148,6 +160,7 @@ pub(super) fn migrate(cx: &mut Cx<'_>) -> Outcome {
     // As in Redis, anything that is not a number becomes port 0, on which no server can listen.
     let port = integer(cx.args.arg(2)).ok().and_then(|port| u16::try_from(port).ok());
     let (port, timeout, copies) = (port.unwrap_or(0), arguments.timeout, arguments.copy);
+    refuse_own_cluster(cx, &host, port)?;
     let errand = Errand { host, port, timeout, requests, keys, copies, waiter: None };
     if cx.session.may_not_block() {
         return at_once(cx, &errand);

@@ -6,7 +6,7 @@ impl<R: Raft> Group<R> {
     /// Applies entries, each exactly once and without gaps.
     pub(super) fn apply(&mut self, entries: Vec<Entry>, actions: &mut Vec<Action>) {
         for entry in entries {
-            let executed = self.resolve(&entry);
+            let (executed, reported) = self.resolve(&entry);
             match entry.kind {
                 EntryKind::Change => self.apply_change(&entry, actions),
                 EntryKind::Normal => {
@@ -15,6 +15,8 @@ impl<R: Raft> Group<R> {
                         self.seq = batch.last();
                         if !executed && !self.skips() {
                             actions.push(Action::Apply(batch));
+                        } else if reported {
+                            actions.push(Action::Committed(batch));
                         }
                     }
                 }
@@ -25,19 +27,20 @@ impl<R: Raft> Group<R> {
         }
     }
 
-    /// Whether this node has executed the entry already. Records the outcome of the proposed batch.
-    fn resolve(&mut self, entry: &Entry) -> bool {
-        let Some(front) = self.speculation.proposed.front() else { return false };
+    /// Whether this node has executed the entry already, and whether it is to be reported. Records the
+    /// outcome of the proposed batch.
+    fn resolve(&mut self, entry: &Entry) -> (bool, bool) {
+        let Some(front) = self.speculation.proposed.front() else { return (false, false) };
         if front.index != entry.index {
-            return false;
+            return (false, false);
         }
         if front.term != entry.term {
             self.cut_proposed();
-            return false;
+            return (false, false);
         }
-        let Some(front) = self.speculation.pop() else { return false };
+        let Some(front) = self.speculation.pop() else { return (false, false) };
         self.outcomes.keep(front.run, front.last);
-        front.executed
+        (front.executed, front.executed && front.reported)
     }
 
     /// The batch of an entry, if it counts: it must have been executed in the entry's own term.

@@ -113,6 +113,9 @@ pub enum Action {
     Restore(Base),
     /// Apply these effects. They are never effects that this node has executed already.
     Apply(Batch),
+    /// These effects, which this node has executed, are committed. Only for those that were to be
+    /// [reported](Group::report).
+    Committed(Batch),
     /// The members of the group from now on.
     Members(Membership),
 }

@@ -17,6 +17,8 @@ pub(super) struct Proposed {
     bytes: usize,
     /// Whether the state contains the batch. It no longer does after an undo.
     pub executed: bool,
+    /// Whether it is to be reported when it is committed, see [`Group::report`].
+    pub reported: bool,
 }
 
 /// Effects that are executed and not yet proposed.
@@ -28,6 +30,7 @@ struct Tail {
     count: u64,
     time: u64,
     effects: Vec<u8>,
+    reported: bool,
 }
 
 /// Everything that was executed or proposed here and is not committed.
@@ -81,7 +84,7 @@ impl Speculation {
     ) -> u64 {
         if self.tail.count == 0 {
             let ((term, run), first) = (whose, self.executed(seq) + 1);
-            self.tail = Tail { term, run, first, count: 0, time, effects: Vec::new() };
+            self.tail = Tail { term, run, first, time, ..Tail::default() };
         }
         self.tail.count += count;
         self.tail.time = time;
@@ -118,9 +121,11 @@ impl Speculation {
 
     fn push(&mut self, index: u64, term: u64, tail: Tail) {
         let (first, last) = (tail.first, tail.first + tail.count - 1);
-        let (run, bytes) = (tail.run, tail.effects.len());
+        let (run, bytes, reported) = (tail.run, tail.effects.len(), tail.reported);
         self.bytes += bytes;
-        self.proposed.push_back(Proposed { index, term, run, first, last, bytes, executed: true });
+        let executed = true;
+        let proposed = Proposed { index, term, run, first, last, bytes, executed, reported };
+        self.proposed.push_back(proposed);
     }
 
     pub fn pop(&mut self) -> Option<Proposed> {
@@ -131,6 +136,13 @@ impl Speculation {
 }
 
 impl<R: Raft> Group<R> {
+    /// The batch of the effects that were appended last is to be reported when it is committed
+    /// ([`Action::Committed`]): some of them change the state only then. Until that is done no snapshot
+    /// is taken.
+    pub fn report(&mut self) {
+        self.speculation.tail.reported = true;
+    }
+
     /// Proposes the executed effects, or drops them if this node no longer leads their term.
     pub(super) fn propose_tail(&mut self) {
         if self.speculation.tail.count == 0 {
@@ -238,12 +250,13 @@ impl<R: Raft> Group<R> {
         }
     }
 
-    /// Whether a snapshot may be taken: every effect in the state belongs to an entry of the log,
-    /// and the last snapshot is decided.
+    /// Whether a snapshot may be taken: every effect in the state belongs to an entry of the log, the
+    /// state has all effects up to there, and the last snapshot is decided.
     pub fn may_cut(&mut self) -> bool {
         self.propose_tail();
         let Speculation { undo, cut, proposed, .. } = &self.speculation;
-        !undo && cut.is_none() && proposed.back().is_none_or(|last| last.executed)
+        let reported = proposed.iter().any(|it| it.reported);
+        !undo && cut.is_none() && !reported && proposed.back().is_none_or(|last| last.executed)
     }
 
     /// Returns the place in the log of a snapshot of the current state. The caller must copy the

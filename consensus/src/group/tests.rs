@@ -81,7 +81,7 @@ impl Trio {
     fn applied(&self, id: NodeId) -> Vec<Bytes> {
         let effects = |action: &Action| match action {
             Action::Apply(batch) => Some(batch.effects.clone()),
-            Action::Restore(_) | Action::Members(_) => None,
+            Action::Restore(_) | Action::Members(_) | Action::Committed(_) => None,
         };
         self.actions.get(&id).into_iter().flatten().filter_map(effects).collect()
     }
@@ -185,6 +185,26 @@ fn a_snapshot_of_what_is_not_committed_is_not_kept() {
     trio.away.clear();
     trio.elect(0);
     assert_eq!(trio.leader(leader).cut_outcome(), Some(CutOutcome::Lost));
+}
+
+#[test]
+fn what_is_to_be_reported_is_when_it_is_committed_and_until_then_no_snapshot_is_taken() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    trio.execute(leader, b"one");
+    trio.leader(leader).report();
+    assert!(!trio.leader(leader).may_cut());
+    trio.settle();
+    assert!(trio.leader(leader).may_cut());
+    let reported = |trio: &Trio, id| {
+        let all = trio.actions.get(&id).into_iter().flatten();
+        all.filter(|action| matches!(action, Action::Committed(_))).count()
+    };
+    trio.execute(leader, b"two");
+    trio.settle();
+    assert_eq!([1, 2, 3].map(|id| reported(&trio, id)).iter().sum::<usize>(), 1);
+    assert_eq!(reported(&trio, leader), 1);
+    assert!(trio.leader(leader).cut().is_some());
 }
 
 #[test]

@@ -7,12 +7,12 @@ use consensus::GroupId;
 const KEYS: [(GroupId, &str); 3] = [(1, "kept"), (2, "d"), (3, "a")];
 
 impl Trio {
-    fn member(&self, id: NodeId, group: GroupId) -> Arc<Member> {
+    pub(super) fn member(&self, id: NodeId, group: GroupId) -> Arc<Member> {
         self.nodes[&id].node.groups().member(group).unwrap().clone()
     }
 
     /// Lets time pass until a group is led, and returns by whom.
-    fn lead(&mut self, group: GroupId) -> NodeId {
+    pub(super) fn lead(&mut self, group: GroupId) -> NodeId {
         for _ in 0..100 {
             let ids = self.nodes.keys().copied().filter(|id| !self.away.contains(id));
             let serves = |id: &NodeId| self.member(*id, group).may_append().is_ok();
@@ -38,7 +38,7 @@ impl Trio {
     }
 
     /// Three nodes, each of which leads the group of its number.
-    fn spread() -> Trio {
+    pub(super) fn spread() -> Trio {
         let mut trio = Trio::of(3);
         (1..=3).for_each(|id| trio.give(id, id));
         trio

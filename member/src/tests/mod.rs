@@ -1,6 +1,7 @@
 //! Three nodes with real engines. Their disks and their network need no time.
 
 mod groups;
+mod moves;
 mod suite;
 
 use crate::loading::Bounds;

@@ -63,6 +63,10 @@ impl TestNode {
         line.expect("it is there").to_owned()
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn is_running(&self) -> bool {
         self.varve.is_some()
     }
@@ -108,12 +112,14 @@ pub fn three_of(timeout_ms: u32, more: &[&str]) -> [TestNode; 3] {
     let more: Vec<String> = more.iter().map(ToString::to_string).collect();
     let first = TestNode::with(timeout_ms, |_| more.clone());
     let nodes = [first, TestNode::new(timeout_ms), TestNode::new(timeout_ms)];
-    let _: () = nodes[0].ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
-    let port = nodes[0].port.to_string();
+    // One that has just started may be loading for a moment.
+    let tell = |at: usize, words: &[&str]| {
+        until("it does as it is told", || nodes[at].ask::<()>(words).is_ok());
+    };
+    tell(0, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
     // To it, and from it.
-    let _: () = nodes[1].ask(&["CLUSTER", "MEET", "127.0.0.1", &port]).unwrap();
-    let other = nodes[2].port.to_string();
-    let _: () = nodes[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &other]).unwrap();
+    tell(1, &["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port.to_string()]);
+    tell(0, &["CLUSTER", "MEET", "127.0.0.1", &nodes[2].port.to_string()]);
     until("all three belong", || nodes.iter().all(|node| members(node) == 3));
     until("all three vote", || nodes[0].info("varve_cluster_voters") == "3");
     nodes

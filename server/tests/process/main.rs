@@ -8,7 +8,10 @@ mod busy;
 mod cluster;
 #[cfg(feature = "cluster")]
 mod cluster_groups;
+#[cfg(feature = "cluster")]
 mod cluster_messages;
+#[cfg(feature = "cluster")]
+mod cluster_moves;
 mod cores;
 mod data;
 mod debug;

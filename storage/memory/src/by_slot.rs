@@ -95,6 +95,10 @@ impl Backend for BySlot {
         self.inner.len_in(db, shards)
     }
 
+    fn bytes_in(&self, shards: Range<u32>) -> u64 {
+        self.inner.bytes_in(shards)
+    }
+
     fn expires_len(&self, db: Db) -> u64 {
         self.inner.expires_len(db)
     }
@@ -113,7 +117,7 @@ impl Backend for BySlot {
 
     fn snapshot_of(
         self: Arc<Self>,
-        shards: Range<u32>,
+        shards: &[u32],
         at_cut: &mut dyn FnMut(),
     ) -> Result<Box<dyn Snapshot>> {
         self.inner.clone().snapshot_of(shards, at_cut)
@@ -194,13 +198,15 @@ mod tests {
         assert_eq!(backend.shards_of_slots(0..SLOTS), Some(0..4));
         assert_eq!(backend.shards_of_slots(1..4_096), None);
         assert_eq!((backend.slot_of_shard(2), backend.len_in(0, 1..3)), (8_192, 8_192));
-        let (one, other) = (backend.clone().snapshot_of(1..3, &mut || ()), 2..4);
-        assert!(backend.clone().snapshot_of(other, &mut || ()).is_err(), "one of each at a time");
-        let apart = backend.clone().snapshot_of(3..4, &mut || ()).unwrap();
+        let (some, all) = (backend.bytes_in(1..3), backend.stats().memory_bytes);
+        assert!(some > 8_192 && some + backend.bytes_in(0..1) + backend.bytes_in(3..4) == all);
+        let one = backend.clone().snapshot_of(&[1, 3], &mut || ());
+        assert!(backend.clone().snapshot_of(&[2, 3], &mut || ()).is_err(), "one of each at a time");
+        let apart = backend.clone().snapshot_of(&[2], &mut || ()).unwrap();
         let mut slots = Slots::default();
         one.unwrap().write(&mut slots).unwrap();
         slots.0.sort_unstable();
-        assert_eq!(slots.0, (4_096..12_288).collect::<Vec<_>>());
+        assert_eq!(slots.0, (4_096..8_192).chain(12_288..SLOTS).collect::<Vec<_>>());
         drop(apart);
         let clear = &mut |tx: &mut dyn Tx| assert_eq!(tx.clear_in(0, 1..3).unwrap(), 8_192);
         backend.transact(Locks::Many(&[1, 2]), 0, clear).unwrap();

@@ -121,7 +121,7 @@ pub struct MemoryBackend {
     busy: Busy,
     /// The shards of which snapshots are being written: one of each at a time, because an entry has
     /// one bit to say whether it is saved.
-    snapshotting: Mutex<Vec<Range<u32>>>,
+    snapshotting: Mutex<Vec<Vec<u32>>>,
 }
 
 impl MemoryBackend {
@@ -310,6 +310,11 @@ impl Backend for MemoryBackend {
         self.sum(db, shards, |sizes| &sizes.keys)
     }
 
+    fn bytes_in(&self, shards: Range<u32>) -> u64 {
+        let shards = &self.shards[shards.start as usize..shards.end as usize];
+        shards.iter().map(|shard| shard.bytes() as u64).sum()
+    }
+
     fn expires_len(&self, db: Db) -> u64 {
         self.sum(db, 0..self.shards(), |sizes| &sizes.expires)
     }
@@ -329,13 +334,13 @@ impl Backend for MemoryBackend {
     }
 
     fn snapshot(self: Arc<Self>, at_cut: &mut dyn FnMut()) -> Result<Box<dyn Snapshot>> {
-        let all = 0..self.shard_count();
-        self.snapshot_of(all, at_cut)
+        let all: Vec<u32> = (0..self.shard_count()).collect();
+        self.snapshot_of(&all, at_cut)
     }
 
     fn snapshot_of(
         self: Arc<Self>,
-        shards: Range<u32>,
+        shards: &[u32],
         at_cut: &mut dyn FnMut(),
     ) -> Result<Box<dyn Snapshot>> {
         Ok(Box::new(MemorySnapshot::cut(self, shards, at_cut)?))

@@ -16,7 +16,6 @@ use super::table::Table;
 use parking_lot::MutexGuard;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -90,17 +89,17 @@ impl State {
 pub struct MemorySnapshot {
     backend: Arc<MemoryBackend>,
     /// The shards of which it is.
-    shards: Range<u32>,
+    shards: Vec<u32>,
     /// Every shard was walked to its end.
     is_written: bool,
 }
 
 /// Locks some shards. A script may hold one of them for long, so the others are not kept from other
 /// transactions meanwhile.
-fn lock_all(backend: &MemoryBackend, shards: Range<u32>) -> Vec<MutexGuard<'_, State>> {
-    let shards = &backend.shards[shards.start as usize..shards.end as usize];
+fn lock_all<'b>(backend: &'b MemoryBackend, shards: &[u32]) -> Vec<MutexGuard<'b, State>> {
     loop {
-        let locked = shards.iter().map(|shard| shard.state.try_lock_for(PATIENCE));
+        let shards = shards.iter().map(|number| &backend.shards[*number as usize]);
+        let locked = shards.map(|shard| shard.state.try_lock_for(PATIENCE));
         if let Some(guards) = locked.collect() {
             return guards;
         }
@@ -111,20 +110,20 @@ impl MemorySnapshot {
     /// Cuts: locks these shards, calls `at_cut`, unlocks.
     pub fn cut(
         backend: Arc<MemoryBackend>,
-        shards: Range<u32>,
+        shards: &[u32],
         at_cut: &mut dyn FnMut(),
     ) -> Result<Self> {
         let mut running = backend.snapshotting.lock();
-        if running.iter().any(|other| other.start < shards.end && shards.start < other.end) {
+        if running.iter().flatten().any(|other| shards.binary_search(other).is_ok()) {
             return Err(Error::backend("a snapshot is already being written"));
         }
-        running.push(shards.clone());
+        running.push(shards.to_vec());
         drop(running);
-        let mut guards = lock_all(&backend, shards.clone());
+        let mut guards = lock_all(&backend, shards);
         guards.iter_mut().for_each(|state| state.cut());
         at_cut();
         drop(guards);
-        Ok(MemorySnapshot { backend, shards, is_written: false })
+        Ok(MemorySnapshot { backend, shards: shards.to_vec(), is_written: false })
     }
 
     /// Walks a shard to its end.
@@ -172,7 +171,7 @@ impl MemorySnapshot {
     /// Encodes all shards in the threads of the pool that calls it, until nobody takes batches any
     /// more, because writing one has failed.
     fn encode(&self, sender: SyncSender<Batch>) {
-        let shards = self.shards.clone().into_par_iter();
+        let shards = self.shards.par_iter().copied();
         let encoded = shards.try_for_each_with(sender, |sender, shard| {
             let out = &mut |batch| sender.send(batch).map_err(|_| Error::backend("not written"));
             self.walk(shard, out)
@@ -183,7 +182,10 @@ impl MemorySnapshot {
 
     /// Threads to encode in, if they are worth it and can be had.
     fn pool(&self) -> Option<ThreadPool> {
-        let len = |db| self.backend.len_in(db, self.shards.clone());
+        let len = |db| {
+            let of = |shard: &u32| self.backend.len_in(db, *shard..*shard + 1);
+            self.shards.iter().map(of).sum::<u64>()
+        };
         let keys: u64 = (0..self.backend.databases).map(len).sum();
         let cores = available_parallelism().map_or(1, |cores| cores.get());
         if keys < KEYS_WORTH_THREADS || cores == 1 {
@@ -222,8 +224,8 @@ impl Snapshot for MemorySnapshot {
             Some(pool) => self.write_beside(&pool, sink)?,
             None => self
                 .shards
-                .clone()
-                .try_for_each(|shard| self.walk(shard, &mut |batch| batch.drain(sink)))?,
+                .iter()
+                .try_for_each(|shard| self.walk(*shard, &mut |batch| batch.drain(sink)))?,
         }
         self.is_written = true;
         Ok(())
@@ -232,8 +234,8 @@ impl Snapshot for MemorySnapshot {
 
 impl Drop for MemorySnapshot {
     fn drop(&mut self) {
-        let unwritten = if self.is_written { 0..0 } else { self.shards.clone() };
-        for shard in unwritten {
+        let unwritten = if self.is_written { &[][..] } else { &self.shards[..] };
+        for shard in unwritten.iter().copied() {
             if let Some(saving) = &mut self.backend.shard(shard).state.lock().common.saving {
                 *saving = Saving { abandoned: true, ..Saving::default() };
             }
