@@ -13,6 +13,7 @@
 //! | `places` | the project's folder, the server's binary, and folders for data |
 //! | `sim` | `cargo xtask sim`: the cluster in one thread |
 //! | `tidy` | the project's rules |
+//! | `worst_bench` | `bench worst`: the worst single command while something large happens |
 
 mod bench;
 mod charts;
@@ -25,6 +26,7 @@ mod new_command;
 mod places;
 mod sim;
 mod tidy;
+mod worst_bench;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};

@@ -2,6 +2,7 @@
 
 use crate::cluster_bench::{ClusterArgs, FailoverArgs};
 use crate::engine_bench::EngineArgs;
+use crate::worst_bench::WorstArgs;
 use anyhow::{Result, bail};
 use capture::advise::{Demands, Durability};
 use clap::{Args, Subcommand, ValueEnum};
@@ -38,6 +39,7 @@ pub enum Part {
     Engine(EngineArgs),
     Failover(FailoverArgs),
     Cluster(ClusterArgs),
+    Worst(WorstArgs),
 }
 
 #[derive(Debug, Clone, Args)]

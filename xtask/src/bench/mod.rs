@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: which runtime, storage and durability suits this machine and workload.
 //!
 //! `matrix` lists the servers, and `job` the requests to them. `campaign` and `entry` (or `replay`,
-//! for a capture) measure, and `results` are the measurements; `report`, `figures`, `html` and
+//! for a capture) measure, and `results` are the measurements, made on a `machine`; `report`, `figures`, `html` and
 //! `publish` show them. No other tool is necessary; what is missing is left out, and reported.
 
 mod args;
@@ -11,6 +11,7 @@ mod campaign;
 mod figures;
 mod html;
 mod job;
+pub mod machine;
 mod matrix;
 mod publish;
 mod replay;
@@ -25,7 +26,7 @@ mod trace;
 
 use crate::load::workload::{Defaults, Workload};
 use crate::places::project_root;
-use crate::{cluster_bench, engine_bench, places};
+use crate::{cluster_bench, engine_bench, places, worst_bench};
 use anyhow::Result;
 pub use args::BenchArgs;
 use args::Part;
@@ -33,11 +34,11 @@ use campaign::{Campaign, Outcome};
 use capture::lab::{cpu, proc};
 use capture::plan::Plan;
 use job::{Sizes, Task};
+use machine::Machine;
 use matrix::{Row, Target};
-use results::{Machine, Results, RowResult, SCHEMA, Settings};
+use results::{Results, RowResult, SCHEMA, Settings};
 use server::Setting;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Runs the subcommand.
@@ -46,6 +47,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
         Some(Part::Engine(args)) => return engine_bench::run(&args),
         Some(Part::Failover(args)) => return cluster_bench::failover(&args),
         Some(Part::Cluster(args)) => return cluster_bench::cluster(&args),
+        Some(Part::Worst(args)) => return worst_bench::run(&args),
         None => {}
     }
     let args = args.checked()?;
@@ -172,8 +174,14 @@ fn keep(
     (rows, left_out): (Vec<RowResult>, Vec<results::LeftOut>),
 ) -> Result<Results> {
     let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let results =
-        Results { schema: SCHEMA, unix_seconds, machine: machine(), settings, rows, left_out };
+    let results = Results {
+        schema: SCHEMA,
+        unix_seconds,
+        machine: Machine::here(),
+        settings,
+        rows,
+        left_out,
+    };
     results.save(&args.json)?;
     println!("{:.0} s, results in {}\n", started.elapsed().as_secs_f64(), args.json.display());
     Ok(results)
@@ -215,16 +223,4 @@ fn varve(args: &BenchArgs, rows: &[Row]) -> Result<PathBuf> {
 
 fn data_dir(args: &BenchArgs) -> Result<PathBuf> {
     places::folder(&args.dir)
-}
-
-fn machine() -> Machine {
-    let git = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
-    let commit = git.ok().filter(|output| output.status.success());
-    Machine {
-        cpu: proc::cpu_model(),
-        cores: cpu::allowed().len(),
-        memory_bytes: proc::total_bytes(),
-        kernel: proc::kernel(),
-        commit: commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_string()),
-    }
 }

@@ -73,7 +73,7 @@ fn document(results: &Results, sections: &[Section]) -> String {
          values of {} bytes; servers on cores {:?} with {} thread(s), load on cores {:?}. Medians \
          over the rounds. Ratios divide each round's pair; where the rounds disagree about which \
          server is ahead, they say so. CPU is the server's, user and system, from `/proc`; \
-         `echo` is a server that does nothing but answer: the limit of this machine.\n",
+         `echo` only answers: the limit of this machine. The worst commands: [worst.md](worst.md).\n",
         known(&machine.commit),
         known(&machine.cpu),
         machine.cores,

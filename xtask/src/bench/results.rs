@@ -1,6 +1,7 @@
 //! `results.json`: everything a run measured, round by round, so that any table and comparison
 //! can be made from the file alone.
 
+use super::machine::Machine;
 use super::schema;
 use super::stats::Spread;
 use anyhow::{Context, Result, bail};
@@ -32,21 +33,6 @@ pub struct Results {
     pub rows: Vec<RowResult>,
     /// Servers that did not.
     pub left_out: Vec<LeftOut>,
-}
-
-/// The machine and the code.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Machine {
-    /// Processor.
-    pub cpu: Option<String>,
-    /// Cores this process may use.
-    pub cores: usize,
-    /// All memory, bytes.
-    pub memory_bytes: Option<u64>,
-    /// Kernel release.
-    pub kernel: Option<String>,
-    /// `git rev-parse --short HEAD`.
-    pub commit: Option<String>,
 }
 
 /// The settings of the run.

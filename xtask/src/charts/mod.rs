@@ -1,4 +1,4 @@
-//! Charts as SVG, of plain numbers: lines over an axis, bars in rows, marks in rows.
+//! Charts as SVG, of plain numbers: lines over an axis, bars in rows, marks in rows, strips of maxima.
 //!
 //! `plotters` draws them with colours that are names (see [`Ink`]); [`svg`] turns the names into
 //! CSS variables, so that one chart is legible on light and on dark paper, in a page or as a file.
@@ -11,11 +11,13 @@ mod dots;
 mod lines;
 pub mod numbers;
 mod rows;
+mod strips;
 pub mod svg;
 
 pub use bars::{Bar, Bars};
 pub use dots::{DotRow, Dots};
 pub use lines::{Line, Lines};
+pub use strips::{Strip, Strips};
 pub use svg::Chart;
 
 use anyhow::Result;
