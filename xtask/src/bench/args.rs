@@ -131,6 +131,9 @@ pub struct BenchArgs {
     /// Open loop: so many requests per second instead of as many as the server takes
     #[arg(long)]
     pub rate: Option<f64>,
+    /// Run Varve's rows and those of Redis-like servers once more, through TLS
+    #[arg(long, conflicts_with = "replay")]
+    pub tls: bool,
     /// Do not count system calls per operation, which takes a short pass of its own
     #[arg(long)]
     pub no_syscalls: bool,

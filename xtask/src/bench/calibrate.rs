@@ -94,7 +94,7 @@ mod tests {
     fn disk_and_log_take_longer() {
         let row = |storage: &str, aof| {
             let target = Target::Varve { runtime: "tokio".into(), storage: storage.into() };
-            Row { name: storage.into(), target, aof }
+            Row { name: storage.into(), target, aof, tls: false }
         };
         let defaults = |keys| Defaults { keys, value_size: 64 };
         let sizes = Sizes { memory: defaults(1000), disk: defaults(100), memory_limit: 1 };

@@ -221,10 +221,11 @@ impl<'a> Campaign<'a> {
         let resident = || proc::resident_bytes(pid).context("its memory cannot be read");
         server.thaw();
         // Memory that the first connection and request allocate does not belong to an element.
-        drop(idle::connect(server.addr(), 1)?);
+        let endpoint = entry.endpoint(server);
+        drop(idle::connect(&endpoint, 1)?);
         let (empty_bytes, started) = (resident()?, Instant::now());
         let (element, count, connections) = if let Some(count) = workload.idle {
-            ("connection".to_string(), count as u64, idle::connect(server.addr(), count)?)
+            ("connection".to_string(), count as u64, idle::connect(&endpoint, count)?)
         } else {
             let defaults = self.sizes.of(workload, &entry.row);
             let passes = workload.preload(defaults)?;

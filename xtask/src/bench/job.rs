@@ -237,7 +237,7 @@ mod tests {
 
     fn row(storage: &str, aof: Aof) -> Row {
         let target = Target::Varve { runtime: "tokio".into(), storage: storage.into() };
-        Row { name: storage.into(), target, aof }
+        Row { name: storage.into(), target, aof, tls: false }
     }
 
     fn tasks_of(names: &[&str]) -> Vec<Task> {

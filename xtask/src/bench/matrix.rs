@@ -65,12 +65,26 @@ pub struct Row {
     pub target: Target,
     /// With which durability.
     pub aof: Aof,
+    /// Whether the load reaches it through TLS.
+    pub tls: bool,
 }
 
 impl Row {
     fn new(name: &str, target: Target, aof: Aof) -> Row {
         let suffix = if aof == Aof::Off { String::new() } else { format!(" aof={}", aof.name()) };
-        Row { name: format!("{name}{suffix}"), target, aof }
+        Row { name: format!("{name}{suffix}"), target, aof, tls: false }
+    }
+
+    /// The same server through TLS, if how to start it so is known.
+    fn through_tls(&self) -> Option<Row> {
+        if !self.is_redis_like() && !matches!(self.target, Target::Varve { .. }) {
+            return None;
+        }
+        let name = match self.name.split_once(' ') {
+            Some((who, rest)) => format!("{who}+tls {rest}"),
+            None => format!("{}+tls", self.name),
+        };
+        Some(Row { name, tls: true, ..self.clone() })
     }
 
     /// The server's options.
@@ -198,6 +212,10 @@ pub fn rows(args: &BenchArgs, path: &OsStr) -> (Vec<Row>, Vec<LeftOut>) {
             }
         }
     }
+    if args.tls {
+        let secure: Vec<Row> = rows.iter().filter_map(Row::through_tls).collect();
+        rows.extend(secure);
+    }
     (rows, left_out)
 }
 
@@ -271,6 +289,17 @@ mod tests {
         assert!(row.threads(1, 50) >= 50);
         let many = row.options(7000, Path::new("/d"), 1, 10_000).join(" ");
         assert!(many.contains("--maxclients 10016 ") && many.contains("--threads 10016 "));
+    }
+
+    #[test]
+    fn rows_through_tls_stand_beside_those_without() {
+        let args =
+            parse(&["--tls", "--aof", "off,always", "--runtimes", "tokio", "--storages", "memory"]);
+        let (rows, _) = rows(&args, OsStr::new(""));
+        let names: Vec<(&str, bool)> =
+            rows.iter().map(|row| (row.name.as_str(), row.tls)).collect();
+        assert_eq!(names[1..3], [("tokio memory", false), ("tokio memory aof=always", false)]);
+        assert_eq!(names[3..], [("tokio+tls memory", true), ("tokio+tls memory aof=always", true)]);
     }
 
     #[test]

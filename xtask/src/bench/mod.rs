@@ -10,6 +10,7 @@ mod calibrate;
 mod campaign;
 mod figures;
 mod html;
+mod identity;
 mod job;
 pub mod machine;
 mod matrix;
@@ -33,6 +34,7 @@ use args::Part;
 use campaign::{Campaign, Outcome};
 use capture::lab::{cpu, proc};
 use capture::plan::Plan;
+use identity::Identity;
 use job::{Sizes, Task};
 use machine::Machine;
 use matrix::{Row, Target};
@@ -107,6 +109,7 @@ fn measure(args: &BenchArgs) -> Result<Results> {
         dir: data_dir(args)?,
         connections: args.connections,
         memory: None,
+        identity: args.tls.then(|| Identity::create(&data_dir(args)?)).transpose()?,
     };
     let mut sizes = sizes(args, &rows, &mut left_out);
     if args.keys.is_none() {
@@ -148,6 +151,7 @@ fn measure_replay(args: &BenchArgs, file: &Path) -> Result<Results> {
         dir: data_dir(args)?,
         connections,
         memory: None,
+        identity: None,
     };
     proc::allow_files(connections as u64 + 1000)?;
     let settings = Settings {

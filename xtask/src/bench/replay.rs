@@ -35,7 +35,7 @@ pub fn run(
             eprintln!("round {} of {rounds}: {}", round + 1, row.name);
             if contender.failure.is_none() {
                 let server = server::start(row, setting);
-                match server.and_then(|server| trial::run(&server, plan, &options)) {
+                match server.and_then(|(server, _)| trial::run(&server, plan, &options)) {
                     Ok(trial) => contender.trials.push(trial),
                     Err(error) => contender.failure = Some(format!("{error:#}")),
                 }
@@ -105,6 +105,7 @@ fn result(
         name: row.name.clone(),
         aof: row.aof.name().into(),
         redis_like: row.is_redis_like(),
+        tls: row.tls,
         version: None,
         start_ms: last.and_then(|trial| trial.start_ms),
         loaded: last.map(loaded),

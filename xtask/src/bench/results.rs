@@ -80,6 +80,9 @@ pub struct RowResult {
     pub aof: String,
     /// Whether ratios may refer to it by default.
     pub redis_like: bool,
+    /// Whether the load reached it through TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
     /// The version that the server reports.
     pub version: Option<String>,
     /// From the start of the process to the first PONG, ms.
@@ -341,13 +344,14 @@ impl Results {
     }
 
     /// The row that `row` is measured by: the one asked for, else a Redis-like server with the
-    /// same durability, else the echo server.
+    /// same durability, through TLS if this one is, else the echo server.
     pub fn baseline(&self, row: &RowResult) -> Option<&RowResult> {
         let named = |name: &str| self.rows.iter().find(|other| other.name == name);
         if let Some(name) = &self.settings.baseline {
             return named(name);
         }
-        let same = |other: &&RowResult| other.redis_like && other.aof == row.aof;
+        let same =
+            |other: &&RowResult| other.redis_like && (&other.aof, other.tls) == (&row.aof, row.tls);
         self.rows.iter().find(same).or_else(|| named("echo"))
     }
 }
@@ -356,9 +360,8 @@ impl Results {
 pub mod tests {
     use super::*;
 
-    /// A run of two servers: `fast` takes half of what `redis-server` takes in every round.
-    pub fn example() -> Results {
-        let sample = |round: u32, cpu_ns| Sample {
+    fn sample(round: u32, cpu_ns: u64) -> Sample {
+        Sample {
             round,
             replies: 1000,
             errors: 0,
@@ -369,11 +372,16 @@ pub mod tests {
             p999_us: 30.0,
             max_us: 40.0,
             server: Some(ServerCost { cpu_ns, user_ticks: 30, system_ticks: 10, switches: 5 }),
-        };
+        }
+    }
+
+    /// A run of two servers: `fast` takes half of what `redis-server` takes in every round.
+    pub fn example() -> Results {
         let row = |name: &str, cpu_ns: u64| RowResult {
             name: name.into(),
             aof: "off".into(),
             redis_like: name == "redis-server",
+            tls: false,
             version: None,
             start_ms: Some(3.0),
             loaded: Some(Loaded {
@@ -456,7 +464,7 @@ pub mod tests {
         (settings.disk_keys, settings.memory_limit) = (Some(1), Some(1));
         for row in &mut results.rows {
             (row.version, row.threads) = (Some("7".into()), Some(2));
-            row.notes = vec!["a note".into()];
+            (row.tls, row.notes) = (true, vec!["a note".into()]);
             row.footprints = vec![Footprint {
                 workload: "hashes".into(),
                 element: "hash".into(),

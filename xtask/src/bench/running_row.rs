@@ -8,7 +8,7 @@ use super::syscalls::Counter;
 use super::{budget, trace};
 use crate::load::request::Generator;
 use crate::load::workload::Wanted;
-use crate::load::{self, Edge, Pacing, Report, RunConfig, Stop, messages};
+use crate::load::{self, Edge, Endpoint, Pacing, Report, RunConfig, Stop, messages};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use capture::lab::{Client, proc};
 use std::time::Duration;
@@ -22,6 +22,8 @@ pub struct RunningRow {
     pub row: Row,
     /// Its server, where the present task needs one and it could be started.
     pub server: Option<Server>,
+    /// Where that server's clients connect, if not at its first address.
+    secure: Option<Endpoint>,
     /// The measurements so far.
     pub result: RowResult,
 }
@@ -46,6 +48,7 @@ impl RunningRow {
             name: row.name.clone(),
             aof: row.aof.name().into(),
             redis_like: row.is_redis_like(),
+            tls: row.tls,
             version: None,
             start_ms: None,
             loaded: None,
@@ -54,12 +57,12 @@ impl RunningRow {
             footprints: Vec::new(),
             cells: Vec::new(),
         };
-        RunningRow { row, server: None, result }
+        RunningRow { row, server: None, secure: None, result }
     }
 
     /// Starts the row's server, and leaves it frozen.
     pub fn start(&mut self, setting: &Setting) -> Result<()> {
-        let server = server::start(&self.row, setting)?;
+        let (server, secure) = server::start(&self.row, setting)?;
         let start_ms = server.start_time.map(|time| time.as_secs_f64() * 1000.0);
         self.result.start_ms = self.result.start_ms.or(start_ms);
         if self.result.version.is_none() && self.row.target != Target::Echo {
@@ -71,8 +74,13 @@ impl RunningRow {
             self.result.threads = self.result.threads.max(Some(threads));
         }
         server.freeze();
-        self.server = Some(server);
+        (self.server, self.secure) = (Some(server), secure);
         Ok(())
+    }
+
+    /// Where the load connects to `server`, the row's.
+    pub fn endpoint(&self, server: &Server) -> Endpoint {
+        self.secure.clone().unwrap_or_else(|| server.addr().into())
     }
 
     /// Adds a note for readers, unless it is there already.
@@ -88,7 +96,7 @@ impl RunningRow {
         let server = self.server.as_ref().context("not running")?;
         for pass in passes {
             let plan = RunConfig {
-                addr: server.addr(),
+                server: self.endpoint(server),
                 connections: LOAD_CONNECTIONS,
                 pipeline: LOAD_PIPELINE,
                 pacing: Pacing::Closed,
@@ -236,7 +244,7 @@ impl RunningRow {
             Stop::After(_) => warmup,
         };
         let plan = RunConfig {
-            addr: server.addr(),
+            server: self.endpoint(server),
             connections: job.connections,
             pipeline: job.pipeline,
             pacing,

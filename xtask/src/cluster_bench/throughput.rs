@@ -211,7 +211,7 @@ fn run(
     let requests = [(line.request.to_owned(), 1.0)];
     let generator = Generator::weighted(&requests, &[args.value_size], 1, keys)?;
     let plan = RunConfig {
-        addr: subject.addr,
+        server: subject.addr.into(),
         connections: line.connections,
         pipeline: line.pipeline,
         pacing: Pacing::Closed,

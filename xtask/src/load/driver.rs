@@ -57,7 +57,7 @@ impl<'a> LoadThread<'a> {
     ) -> Result<Self> {
         let poll = Poll::new()?;
         let connections = (0..connections)
-            .map(|token| Wire::open(config.addr, &poll, Token(token)).map(Connection::new))
+            .map(|token| Wire::open(&config.server, &poll, Token(token)).map(Connection::new))
             .collect::<Result<Vec<_>>>()?;
         let budget = match config.stop {
             Stop::Requests(all) => all / threads + u64::from(share < all % threads),

@@ -138,7 +138,7 @@ struct Exchange<'a> {
 impl<'a> Exchange<'a> {
     fn connect(config: &'a RunConfig, messages: &'a Messages) -> Result<Self> {
         let poll = Poll::new()?;
-        let open = |token| Wire::open(config.addr, &poll, Token(token));
+        let open = |token| Wire::open(&config.server, &poll, Token(token));
         let wires = (0..messages.connections()).map(open).collect::<Result<Vec<_>>>()?;
         let channels = messages.channels;
         let senders =

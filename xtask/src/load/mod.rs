@@ -4,6 +4,7 @@
 //! It must cost less than what it measures: requests are patched templates, replies are counted and
 //! not parsed, the clock is read once per event, and nothing is allocated per request.
 
+mod channel;
 mod connection;
 mod driver;
 pub mod idle;
@@ -20,11 +21,11 @@ pub mod workload;
 
 use anyhow::{Context, Result, anyhow};
 use capture::lab::cpu;
+pub use channel::Endpoint;
 use driver::LoadThread;
 use hdrhistogram::Histogram;
 use reply::Tally;
 use request::Generator;
-use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ pub enum Stop {
 #[derive(Debug, Clone)]
 pub struct RunConfig {
     /// The server.
-    pub addr: SocketAddr,
+    pub server: Endpoint,
     /// Connections over all threads, at least 1.
     pub connections: usize,
     /// Requests a connection has under way: exactly (closed loop) or at most (open loop).

@@ -55,7 +55,7 @@ fn best(addr: SocketAddr, core: usize, enough: f64) -> Result<f64> {
     let keys = Keys::new(Distribution::Uniform, 1000, 1);
     let gets = Generator::weighted(&[("GET {key}".into(), 1.0)], &[64], 1, keys)?;
     let config = RunConfig {
-        addr,
+        server: addr.into(),
         connections: 50,
         pipeline: 64,
         pacing: Pacing::Closed,

@@ -5,6 +5,7 @@ use super::request::Generator;
 use super::*;
 use crate::echo::{self, Options, Stall};
 use capture::lab::cpu;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -40,7 +41,7 @@ fn gets() -> Generator {
 fn config(addr: SocketAddr, stop: Stop) -> RunConfig {
     let (pacing, warmup) = (Pacing::Closed, Duration::ZERO);
     RunConfig {
-        addr,
+        server: addr.into(),
         connections: 3,
         pipeline: 16,
         pacing,

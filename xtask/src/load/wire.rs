@@ -1,19 +1,20 @@
-//! A non-blocking socket with the bytes that are still to be written, and the beginning of an
+//! A non-blocking connection with the bytes that are still to be written, and the beginning of an
 //! incomplete reply.
 
+use super::Endpoint;
+use super::channel::Channel;
 use anyhow::{Context, Result, bail};
 use mio::net::TcpStream;
 use mio::{Interest, Poll, Token};
-use std::io::{ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 /// Longest reply that is waited for, bytes: twice Redis's limit of a bulk string.
 const REPLY_MAX: usize = 1 << 30;
 
-/// A non-blocking socket with its buffers.
+/// A non-blocking connection with its buffers.
 pub(super) struct Wire {
-    stream: TcpStream,
+    channel: Channel,
     out: Vec<u8>,
     written: usize,
     partial: Vec<u8>,
@@ -21,15 +22,18 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Connects, and registers with `poll` under `token`.
-    pub(super) fn open(addr: SocketAddr, poll: &Poll, token: Token) -> Result<Wire> {
-        let stream = std::net::TcpStream::connect_timeout(&addr, Duration::from_secs(5))
+    pub(super) fn open(server: &Endpoint, poll: &Poll, token: Token) -> Result<Wire> {
+        let addr = server.addr;
+        let mut stream = std::net::TcpStream::connect_timeout(&addr, Duration::from_secs(5))
             .with_context(|| format!("connecting to {addr}"))?;
         stream.set_nodelay(true)?;
+        let session = server.shake_hands(&mut stream)?;
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         let interest = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(&mut stream, token, interest)?;
-        Ok(Wire { stream, out: Vec::new(), written: 0, partial: Vec::new() })
+        let channel = Channel::new(stream, session);
+        Ok(Wire { channel, out: Vec::new(), written: 0, partial: Vec::new() })
     }
 
     /// Where to append what [`Wire::flush`] is to send.
@@ -44,7 +48,7 @@ impl Wire {
     /// Writes as much as the socket takes.
     pub(super) fn flush(&mut self) -> Result<()> {
         while self.written < self.out.len() {
-            match self.stream.write(&self.out[self.written..]) {
+            match self.channel.write(&self.out[self.written..]) {
                 Ok(0) => bail!("the server takes no more"),
                 Ok(n) => self.written += n,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -52,7 +56,7 @@ impl Wire {
                 Err(e) => return Err(e.into()),
             }
         }
-        Ok(())
+        Ok(self.channel.flush()?)
     }
 
     /// Reads until the socket is drained, through `buffer` (shared by all connections, so that it
@@ -74,7 +78,7 @@ impl Wire {
             }
             buffer[..kept].copy_from_slice(&self.partial);
             let room = buffer.len() - kept;
-            let got = match self.stream.read(&mut buffer[kept..]) {
+            let got = match self.channel.read(&mut buffer[kept..]) {
                 Ok(0) => bail!("the server closed a connection"),
                 Ok(n) => n,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -84,7 +88,7 @@ impl Wire {
             let taken = take(&buffer[..kept + got])?;
             self.partial.clear();
             self.partial.extend_from_slice(&buffer[taken..kept + got]);
-            if got < room {
+            if got < room && self.channel.is_plain() {
                 return Ok(());
             }
         }
