@@ -16,6 +16,10 @@ identity=(--tls-cert-file "$folder/server.crt" --tls-ca-cert-file "$folder/ca.cr
 open=("${identity[@]}" --tls-key-file "$folder/server.key")
 secure=(--tls --cert "$folder/server.crt" --key "$folder/server.key" --cacert "$folder/ca.crt")
 
+rings() { # whether the kernel has io_uring: the server says in its first lines that it has not
+    local port; port=$(free_port)
+    timeout 2 "$VARVE" --runtime uring --port "$port" --save "" --dir "$folder" >"$folder/ring.txt" 2>&1 || [ $? = 124 ]
+}
 begin() { # begin PROGRAM PORT TLS_PORT OPTIONS…: a server; $begun is its process
     local program=$1 plain=$2 tls=$3; shift 3
     local dir; dir=$(mktemp -d "$folder/XXXXXX")
@@ -24,7 +28,8 @@ begin() { # begin PROGRAM PORT TLS_PORT OPTIONS…: a server; $begun is its proc
     wait_for "the server on $plain" answers "$plain"
 }
 
-for runtime in "epoll --epoll-execution inline" "epoll --epoll-execution pool" tokio threads; do
+for runtime in "epoll --epoll-execution inline" "epoll --epoll-execution pool" tokio threads uring; do
+    if [ "$runtime" = uring ] && ! rings; then echo "SKIPPED uring: the kernel refuses io_uring"; continue; fi
     plain=$(free_port) tls=$(free_port)
     begin "$VARVE" "$plain" "$tls" "${identity[@]}" --tls-key-file "$folder/sealed.key" --tls-key-file-pass open --runtime $runtime
     through() { redis-cli -p "$tls" "${secure[@]}" "$@"; }

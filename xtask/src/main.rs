@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `bench` | `cargo xtask bench`: architectures beside each other and beside Redis |
 //! | `charts` | the bench's report, and its charts |
-//! | `cluster_bench` | `bench failover` and `bench cluster` |
+//! | `cluster_bench` | `bench failover`, `cluster`, `replicas`, `sync` and `snapshot`: several servers with the same data |
 //! | `conformance` | golden scripts and generated programs, compared with a real Redis |
 //! | `echo` | a server that only echoes, with whose costs the others are compared |
 //! | `engine_bench` | `bench engine`: threads and instructions without sockets |

@@ -1,6 +1,6 @@
 //! The command line of `cargo xtask bench`.
 
-use crate::cluster_bench::{ClusterArgs, FailoverArgs};
+use crate::cluster_bench::{CatchUpArgs, ClusterArgs, FailoverArgs, ReplicasArgs};
 use crate::engine_bench::EngineArgs;
 use crate::worst_bench::WorstArgs;
 use anyhow::{Result, bail};
@@ -40,6 +40,11 @@ pub enum Part {
     Failover(FailoverArgs),
     Cluster(ClusterArgs),
     Worst(WorstArgs),
+    Replicas(ReplicasArgs),
+    /// How fast a replica gets everything from its master, and what clients notice of it
+    Sync(CatchUpArgs),
+    /// How fast a node that joins a cluster gets everything, and what clients notice of it
+    Snapshot(CatchUpArgs),
 }
 
 #[derive(Debug, Clone, Args)]

@@ -43,14 +43,22 @@ use server::Setting;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+fn run_part(part: &Part) -> Result<()> {
+    match part {
+        Part::Engine(args) => engine_bench::run(args),
+        Part::Failover(args) => cluster_bench::failover(args),
+        Part::Cluster(args) => cluster_bench::cluster(args),
+        Part::Replicas(args) => cluster_bench::replicas(args),
+        Part::Sync(args) => cluster_bench::sync(args),
+        Part::Worst(args) => worst_bench::run(args),
+        Part::Snapshot(args) => cluster_bench::snapshot(args),
+    }
+}
+
 /// Runs the subcommand.
 pub fn run(args: BenchArgs) -> Result<()> {
-    match args.part {
-        Some(Part::Engine(args)) => return engine_bench::run(&args),
-        Some(Part::Failover(args)) => return cluster_bench::failover(&args),
-        Some(Part::Cluster(args)) => return cluster_bench::cluster(&args),
-        Some(Part::Worst(args)) => return worst_bench::run(&args),
-        None => {}
+    if let Some(part) = args.part {
+        return run_part(&part);
     }
     let args = args.checked()?;
     if args.list {

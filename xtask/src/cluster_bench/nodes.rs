@@ -1,6 +1,6 @@
 //! [`Nodes`]: three processes that are one cluster.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use capture::lab::{Client, Launch, Server, free_port};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -38,27 +38,28 @@ fn ask_for(addr: SocketAddr, words: &[&str]) -> Option<String> {
     ask(addr, words).ok().filter(|reply| !reply.starts_with('-'))
 }
 
+/// Starts a node that is not yet in a cluster; the port of its peers is returned with it.
+fn node(binary: &Path, dir: &Path, election_ms: u64) -> Result<(Server, u16)> {
+    let bus = free_port()?.port();
+    let options = |port: u16, data: &Path| -> Vec<String> {
+        let (port, bus) = (port.to_string(), bus.to_string());
+        let election = election_ms.to_string();
+        let data = data.display().to_string();
+        let words = ["--port", &port, "--cluster-port", &bus, "--dir", &data];
+        let more = ["--bind", "127.0.0.1", "--save", "", "--cluster-enabled", "yes"];
+        let last = ["--cluster-node-timeout", &election];
+        words.into_iter().chain(more).chain(last).map(str::to_owned).collect()
+    };
+    let launch = Launch { program: binary, options: &options, cores: &[], dir, memory: None };
+    Ok((Server::start(&launch)?, bus))
+}
+
 impl Nodes {
     /// Starts `count` nodes which form a cluster, the first of which founds it.
     pub fn start(binary: &Path, dir: &Path, count: usize, election_ms: u64) -> Result<Nodes> {
-        let (mut servers, mut buses) = (Vec::new(), Vec::new());
-        for _ in 0..count {
-            let bus = free_port()?.port();
-            let options = |port: u16, data: &Path| -> Vec<String> {
-                let (port, bus) = (port.to_string(), bus.to_string());
-                let election = election_ms.to_string();
-                let data = data.display().to_string();
-                let words = ["--port", &port, "--cluster-port", &bus, "--dir", &data];
-                let more = ["--bind", "127.0.0.1", "--save", "", "--cluster-enabled", "yes"];
-                let last = ["--cluster-node-timeout", &election];
-                let all = words.into_iter().chain(more).chain(last);
-                all.map(str::to_owned).collect()
-            };
-            let launch =
-                Launch { program: binary, options: &options, cores: &[], dir, memory: None };
-            servers.push(Server::start(&launch)?);
-            buses.push(bus);
-        }
+        let started = (0..count).map(|_| node(binary, dir, election_ms));
+        let (servers, buses): (Vec<_>, Vec<_>) =
+            started.collect::<Result<Vec<_>>>()?.into_iter().unzip();
         let nodes = Nodes(servers);
         nodes.found(&buses)?;
         Ok(nodes)
@@ -70,11 +71,26 @@ impl Nodes {
         if !founded.starts_with("+OK") {
             bail!("the first node does not found the cluster: {}", founded.trim_end());
         }
-        for (at, bus) in buses.iter().enumerate().skip(1) {
-            let (port, bus) = (self.addr(at).port().to_string(), bus.to_string());
-            ask(first, &["CLUSTER", "MEET", "127.0.0.1", &port, &bus])?;
+        for (server, bus) in self.0.iter().zip(buses).skip(1) {
+            self.introduce(server, *bus)?;
         }
         self.wait_until_whole()
+    }
+
+    /// The first node meets another one.
+    fn introduce(&self, server: &Server, bus: u16) -> Result<()> {
+        let (port, bus) = (server.addr().port().to_string(), bus.to_string());
+        let met = ask(self.addr(0), &["CLUSTER", "MEET", "127.0.0.1", &port, &bus])?;
+        ensure!(met.starts_with("+OK"), "the first node does not meet it: {}", met.trim_end());
+        Ok(())
+    }
+
+    /// Starts one more node, which is not one of [`Nodes`] and ends with what is returned, and lets
+    /// the cluster meet it.
+    pub fn meet(&self, binary: &Path, dir: &Path, election_ms: u64) -> Result<Server> {
+        let (server, bus) = node(binary, dir, election_ms)?;
+        self.introduce(&server, bus)?;
+        Ok(server)
     }
 
     /// The address of a node.
