@@ -11,7 +11,7 @@ use resp::{Output, Request};
 use runtime::Now;
 use smallvec::SmallVec;
 use std::sync::Arc;
-use storage::{Db, Error, Expiry, Position, ShardSet, Tx};
+use storage::{Db, Error, Expiry, Locks, Position, ShardSet, Tx};
 
 /// Applies the effects of a log to an engine's storage. Nothing is logged again, nothing expires,
 /// and no client is notified.
@@ -113,6 +113,27 @@ impl<'e> Replayer<'e> {
         match entry.routed(request)?.iter().next() {
             Some(key) => Some(slot(request.arg(key.index))),
             None => (entry.spec.group == Group::Scripting).then_some(0),
+        }
+    }
+
+    /// The one shard that the effects of a record touch. `None` if there are several or none, and for
+    /// effects that are not only on keys: these go in the order of the log, before and behind those of every
+    /// shard.
+    pub fn shard<'r>(&self, effects: impl IntoIterator<Item = (Db, Request<'r>)>) -> Option<u32>
+    where
+        'e: 'r,
+    {
+        let mut shards = ShardSet::new();
+        for (db, request) in effects {
+            let call = self.call(request).ok()?;
+            if call.entry.spec.group == Group::Scripting {
+                return None;
+            }
+            self.engine.add_shards(call, db, &mut shards);
+        }
+        match shards.locks() {
+            Locks::One(shard) => Some(shard),
+            _ => None,
         }
     }
 

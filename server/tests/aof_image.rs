@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{env, thread};
 use storage::{Backend, Durability, Journal, Position, rdb};
-use storage_aof::{Aof, Options, Replay};
+use storage_aof::{Aof, Options, Refused, Replay};
 use storage_ordered::{Config, Engine as Kind, OrderedBackend};
 
 /// Names the engine and the directory the child works in: `sled:/tmp/…`.
@@ -44,9 +44,11 @@ impl Replay for Restore<'_> {
     fn commands(
         &mut self,
         at: Position,
+        start: u64,
         commands: &[storage_aof::Command<'_>],
-    ) -> Result<(), String> {
-        self.replayer.record(Some(at), commands.iter().map(|command| (command.db, command.request)))
+    ) -> Result<(), Refused> {
+        let effects = commands.iter().map(|command| (command.db, command.request));
+        self.replayer.record(Some(at), effects).map_err(|cause| Refused { start, cause })
     }
 }
 

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::thread;
 use storage::{Durability, Journal, Position, rdb};
-use storage_aof::{Aof, Command, Options, Replay};
+use storage_aof::{Aof, Command, Options, Refused, Replay};
 
 /// Counts what it is given.
 #[derive(Default)]
@@ -25,7 +25,7 @@ impl Replay for Count {
         Ok(())
     }
 
-    fn commands(&mut self, _: Position, commands: &[Command<'_>]) -> Result<(), String> {
+    fn commands(&mut self, _: Position, _: u64, commands: &[Command<'_>]) -> Result<(), Refused> {
         self.commands += commands.len() as u64;
         self.bytes +=
             commands.iter().flat_map(|c| c.request.iter()).map(|a| a.len() as u64).sum::<u64>();

@@ -153,6 +153,15 @@ pub struct Command<'a> {
     pub request: resp::Request<'a>,
 }
 
+/// A record that could not be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The offset at which it begins.
+    pub start: u64,
+    /// The reason.
+    pub cause: String,
+}
+
 /// Receives the contents of a log, in order. An error ends the start, with file and offset.
 pub trait Replay {
     /// A key of the base.
@@ -177,13 +186,29 @@ pub trait Replay {
     fn function(&mut self, code: &[u8]) -> Result<(), String>;
 
     /// Commands to be applied in one transaction, all or none; mostly one. `at` is the position of
-    /// the record: where the backend is persistent, the transaction must do nothing if
+    /// the record, and `start` the offset at which it begins: where the backend is persistent, the transaction must do nothing if
     /// [`Tx::applied`](storage::Tx::applied) is at or above it, and else must call
     /// [`Tx::set_last`](storage::Tx::set_last) with it.
     ///
+    /// They may be applied later than in this call, until [`Replay::settle`] returns.
+    ///
     /// # Errors
-    /// Fails if a command is unknown or fails in a way that it could not when it was logged.
-    fn commands(&mut self, at: Position, commands: &[Command<'_>]) -> Result<(), String>;
+    /// Fails if a command is unknown or fails in a way that it could not when it was logged; this one
+    /// or one of an earlier call.
+    fn commands(
+        &mut self,
+        at: Position,
+        start: u64,
+        commands: &[Command<'_>],
+    ) -> std::result::Result<(), Refused>;
+
+    /// Returns when all commands so far are applied: at the end of a file, and where it is damaged.
+    ///
+    /// # Errors
+    /// Fails like [`Replay::commands`].
+    fn settle(&mut self) -> std::result::Result<(), Refused> {
+        Ok(())
+    }
 
     /// A record was applied. `_bytes` is the length of a single command; for a transaction no
     /// length is known. `_db` is the database in which the log was then.

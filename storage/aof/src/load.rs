@@ -6,7 +6,7 @@ use super::files::FileSet;
 use super::image::{self, Start};
 use super::replay::{Outcome, replay_file};
 use super::seal::Seal;
-use super::{Command, Replay, Truncation};
+use super::{Command, Refused, Replay, Truncation};
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use storage::backend::Backend;
@@ -52,7 +52,7 @@ impl Replay for Unheeded {
         Ok(())
     }
 
-    fn commands(&mut self, _: Position, _: &[Command<'_>]) -> Result<(), String> {
+    fn commands(&mut self, _: Position, _: u64, _: &[Command<'_>]) -> Result<(), Refused> {
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use super::encode;
 use super::error::LoadError;
 use super::log::position;
 use super::seal::{self, Seal};
-use super::{Command, Replay};
+use super::{Command, Refused, Replay};
 use memchr::memchr;
 use resp::{Batch, Limits, Parser, Range, Request, Span};
 use std::fs::File;
@@ -18,7 +18,8 @@ use storage::tx::Db;
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
-/// Requests parsed at a time.
+/// Requests parsed at a time, at least and at most.
+const BATCH_MIN: usize = 16;
 const BATCH_MAX: usize = 4096;
 /// Longest comment line, bytes; Redis reads annotations into a buffer of this size.
 const COMMENT_LEN_MAX: usize = 64 << 10;
@@ -50,6 +51,9 @@ pub(super) struct FileReplay<'r> {
     /// Offset in the file of the buffer's first byte.
     base: u64,
     seal: Option<Seal>,
+    /// Requests to parse at a time. Those behind the next annotation are parsed once more, so it is about as
+    /// many as there were before the last one.
+    ahead: usize,
 }
 
 /// Commands between `MULTI` and `EXEC`, copied: they may be chunks apart.
@@ -73,8 +77,8 @@ const LIMITS: Limits = Limits {
 impl<'r> FileReplay<'r> {
     /// A replay of `path`, increment `seq`, that starts at `offset`.
     pub fn new(path: &'r Path, seq: u64, offset: u64, replay: &'r mut dyn Replay) -> Self {
-        let (transaction, seal) = (None, None);
-        FileReplay { path, seq, replay, db: 0, transaction, commands: 0, base: offset, seal }
+        let (transaction, seal, ahead) = (None, None, BATCH_MIN);
+        FileReplay { path, seq, replay, db: 0, transaction, commands: 0, base: offset, seal, ahead }
     }
 
     /// Replays everything that `file` holds from where it stands.
@@ -86,10 +90,15 @@ impl<'r> FileReplay<'r> {
         let mut buffer = Vec::new();
         loop {
             let missing = self.fill(&mut file, &mut buffer, CHUNK)?;
-            let consumed = self.drain(&mut parser, &mut batch, &buffer)?;
+            let consumed = match self.drain(&mut parser, &mut batch, &buffer) {
+                Ok(consumed) => consumed,
+                // A command before the damage that cannot be applied is the first thing wrong.
+                Err(error) => return self.settle().and(Err(error)),
+            };
             self.base += consumed as u64;
             if missing {
                 let tail = &buffer[consumed..];
+                self.settle()?;
                 self.check_tail(tail)?;
                 return Ok(self.outcome(tail.len() as u64));
             }
@@ -141,10 +150,12 @@ impl<'r> FileReplay<'r> {
                 continue;
             }
             batch.clear();
-            let progress = parser.parse(rest, BATCH_MAX, &LIMITS, batch);
-            let done = self.apply_batch(batch, rest, consumed)?;
+            let progress = parser.parse(rest, self.ahead, &LIMITS, batch);
+            let (count, done) = self.apply_batch(batch, rest, consumed)?;
             // A comment ends the batch early.
             let comment = rest.get(done) == Some(&b'#');
+            let ahead = if comment { count + count / 4 } else { self.ahead * 2 };
+            self.ahead = ahead.clamp(BATCH_MIN, BATCH_MAX);
             if !comment && (done < progress.consumed || progress.error.is_some()) {
                 return Err(self.error(consumed + done, "Bad file format"));
             }
@@ -214,24 +225,25 @@ impl<'r> FileReplay<'r> {
         }
     }
 
-    /// Applies requests up to the first that is not framed as it should be; the bytes they are.
+    /// Applies requests up to the first that is not framed as it should be. Returns how many they are, and
+    /// their bytes.
     fn apply_batch(
         &mut self,
         batch: &Batch,
         bytes: &[u8],
         offset: usize,
-    ) -> Result<usize, LoadError> {
+    ) -> Result<(usize, usize), LoadError> {
         let mut start = 0;
         for i in 0..batch.len() {
             let span = batch.request(i);
             let request = batch.view(span, bytes);
             if !is_framed(bytes, start, span, request) {
-                break;
+                return Ok((i, start));
             }
             self.request(offset + start, offset + span.end(), request)?;
             start = span.end();
         }
-        Ok(start)
+        Ok((batch.len(), start))
     }
 
     fn request(&mut self, start: usize, end: usize, request: Request<'_>) -> Result<(), LoadError> {
@@ -262,9 +274,18 @@ impl<'r> FileReplay<'r> {
     ) -> Result<(), LoadError> {
         self.commands += commands.len() as u64;
         let at = position(self.seq, self.base + end as u64);
-        self.replay.commands(at, commands).map_err(|cause| self.error(start, cause))?;
+        let first = self.base + start as u64;
+        self.replay.commands(at, first, commands).map_err(|refused| self.refused(refused))?;
         self.replay.record((end - start) as u64, self.db);
         Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), LoadError> {
+        self.replay.settle().map_err(|refused| self.refused(refused))
+    }
+
+    fn refused(&self, refused: Refused) -> LoadError {
+        LoadError::at(self.path, refused.start, refused.cause)
     }
 
     fn select(&mut self, start: usize, request: Request<'_>) -> Result<(), LoadError> {

@@ -1,17 +1,15 @@
 //! The append-only file as the server's log.
 
 use super::latency::LatencyObserver;
+use super::loader;
 use crate::StartError;
-use crate::persistence::progress::Progress;
 use crate::persistence::snapshot::Saver;
 use crate::persistence::target::LoadTarget;
 use crate::system::{self, cores};
 use engine::config::{ConfigStore, Id};
 use engine::peers::breaker::State;
 use engine::peers::breakers::{Breakers, Kind};
-use engine::replay::Replayer;
-use engine::replication::{Cut, Trail};
-use engine::scripting::loading::LibraryLoader;
+use engine::replication::Cut;
 use engine::tuning::durability;
 use engine::{Engine, Environment, NoHost, Parts};
 use parking_lot::Mutex;
@@ -20,8 +18,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use storage::rdb::KeyValue;
-use storage::{BulkLoad, Db, Existing, Journal, Position};
-use storage_aof::{Aof, Command, Options, Replay};
+use storage::{Journal, Position};
+use storage_aof::{Aof, Command, Options, Refused, Replay};
 
 /// Held while a snapshot of the storage is taken.
 type SnapshotLock = Arc<Mutex<()>>;
@@ -51,12 +49,12 @@ pub(crate) fn open(data: &LoadTarget, dir: &Path) -> Result<(Log, Opened), Start
         image: data.backend.persistent().then(|| data.backend.clone()),
         ..options(&data.config, dir)
     };
-    let mut loader = Loader::new(&engine);
-    let (aof, loaded) = Aof::open(options, &mut loader).map_err(StartError::other)?;
+    let (opened, trail) = loader::load(&engine, |loader| Aof::open(options, loader));
+    let (aof, loaded) = opened.map_err(StartError::other)?;
     *data.libraries.lock() = engine.scripting.library_texts();
     let (keys, commands) = (loaded.entries, loaded.commands);
     let log = Log { aof, rewriting: Arc::default() };
-    let position = loader.trail.cut().filter(|_| !loaded.image_ahead);
+    let position = trail.cut().filter(|_| !loaded.image_ahead);
     Ok((log, Opened { fresh: loaded.fresh, keys, commands, position }))
 }
 
@@ -93,7 +91,7 @@ impl Replay for Passed {
         Ok(())
     }
 
-    fn commands(&mut self, _: Position, _: &[Command<'_>]) -> Result<(), String> {
+    fn commands(&mut self, _: Position, _: u64, _: &[Command<'_>]) -> Result<(), Refused> {
         Ok(())
     }
 }
@@ -113,67 +111,6 @@ fn loading_engine(data: &LoadTarget) -> Result<Arc<Engine>, StartError> {
         },
     });
     engine.map_err(StartError::other)
-}
-
-/// Loads the contents of the log into the storage.
-struct Loader<'e> {
-    replayer: Replayer<'e>,
-    /// The keys of the log's base.
-    load: BulkLoad,
-    databases: Db,
-    progress: Progress,
-    engine: &'e Engine,
-    trail: Trail,
-}
-
-impl<'e> Loader<'e> {
-    fn new(engine: &'e Engine) -> Self {
-        Loader {
-            replayer: Replayer::new(engine),
-            load: BulkLoad::new(engine.backend.clone(), Existing::Replaced),
-            databases: engine.databases(),
-            progress: Progress::new("append-only file"),
-            engine,
-            trail: Trail::default(),
-        }
-    }
-
-    fn check(&self, db: u64) -> Result<Db, String> {
-        let known = Db::try_from(db).ok().filter(|db| *db < self.databases);
-        known.ok_or_else(|| format!("it has a database {db}: raise `databases`"))
-    }
-}
-
-impl Replay for Loader<'_> {
-    fn entry(&mut self, entry: KeyValue) -> Result<(), String> {
-        self.progress.count();
-        let db = self.check(entry.db)?;
-        self.load.entry(db, entry).map_err(|error| error.to_string())
-    }
-
-    fn base_loaded(&mut self) -> Result<(), String> {
-        self.load.finish().map_err(|error| error.to_string())
-    }
-
-    fn function(&mut self, code: &[u8]) -> Result<(), String> {
-        LibraryLoader::new(self.engine, false).restore(code)
-    }
-
-    fn commands(&mut self, at: Position, commands: &[Command<'_>]) -> Result<(), String> {
-        self.progress.count();
-        for command in commands {
-            self.check(u64::from(command.db))?;
-        }
-        self.replayer.record(Some(at), commands.iter().map(|command| (command.db, command.request)))
-    }
-
-    fn record(&mut self, bytes: u64, db: Db) {
-        self.trail.record(bytes, db);
-    }
-
-    fn note(&mut self, text: &str) {
-        self.trail.note(text);
-    }
 }
 
 /// The condition of a log.
@@ -276,7 +213,7 @@ impl Log {
         engine: &Engine,
         empty: &mut dyn FnMut() -> Result<(), String>,
     ) -> Result<(), String> {
-        let loaded = self.aof.reload(empty, &mut Loader::new(engine));
+        let (loaded, _) = loader::load(engine, |loader| self.aof.reload(empty, loader));
         loaded.map(drop).map_err(|error| error.to_string())
     }
 

@@ -7,6 +7,10 @@ mod aof;
 pub(crate) mod late;
 #[cfg(feature = "aof")]
 mod latency;
+#[cfg(feature = "aof")]
+mod loader;
+#[cfg(feature = "aof")]
+mod parallel;
 
 #[cfg(not(feature = "aof"))]
 pub(crate) use absent::{Log, open, open_late};

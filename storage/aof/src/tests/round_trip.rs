@@ -197,7 +197,12 @@ fn replay_is_told_the_position_it_was_appended_at() {
         fn function(&mut self, _: &[u8]) -> Result<(), String> {
             Err("no functions".into())
         }
-        fn commands(&mut self, at: Position, _: &[crate::Command<'_>]) -> Result<(), String> {
+        fn commands(
+            &mut self,
+            at: Position,
+            _: u64,
+            _: &[crate::Command<'_>],
+        ) -> Result<(), crate::Refused> {
             self.0.push(at);
             Ok(())
         }

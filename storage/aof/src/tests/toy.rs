@@ -2,7 +2,7 @@
 //! commands are `SET`, `DEL` and `INCR`; the last is what replaying twice would show.
 
 use crate::file::{Disk, Files, LogFile};
-use crate::{Aof, Command, LoadError, Loaded, Options, Replay};
+use crate::{Aof, Command, LoadError, Loaded, Options, Refused, Replay};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -167,7 +167,12 @@ impl Replay for Replayer {
         Ok(())
     }
 
-    fn commands(&mut self, at: Position, commands: &[Command<'_>]) -> Result<(), String> {
+    fn commands(
+        &mut self,
+        at: Position,
+        start: u64,
+        commands: &[Command<'_>],
+    ) -> Result<(), Refused> {
         let mut state = self.0.state.lock();
         let mut applied = self.0.applied.lock();
         if self.0.persistent && *applied >= at.seq {
@@ -175,7 +180,8 @@ impl Replay for Replayer {
         }
         for command in commands {
             let args: Vec<_> = command.request.iter().collect();
-            apply(&mut state, command.db, &args)?;
+            let applied = apply(&mut state, command.db, &args);
+            applied.map_err(|cause| Refused { start, cause })?;
         }
         *applied = at.seq;
         Ok(())
