@@ -205,6 +205,11 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
                 self.wishes.insert((unit, to), Instant::now() + WISHES_LAST);
                 self.wish();
             }
+            Event::Stay(unit) => {
+                tracing::info!(unit, "a unit of slots is no longer to move");
+                self.wishes.retain(|(wanted, _), _| *wanted != unit);
+                self.node.keep_unit(unit);
+            }
             Event::Stop => return Ok(false),
         }
         Ok(true)

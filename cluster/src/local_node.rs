@@ -27,6 +27,8 @@ const SERVES_ALL: &str = "ERR The groups of a cluster have all slots: they are n
 
 const LEADS_NOTHING: &str = "ERR This node leads no group that could take slots";
 
+const IS_ON_ITS_WAY: &str = "ERR The slot was given away already, with those that move together, and arrives: SETSLOT … NODE, sent to the former node, brings it back";
+
 const IS_FOUNDED_NOW: &str = "ERR All slots are assigned: the cluster is being founded";
 
 /// The node as the engine's cluster.
@@ -390,6 +392,26 @@ impl Cluster for LocalNode {
         match self.inbox.try_tell(Event::Move(unit, to.group_id())) {
             true => Ok(()),
             false => Err("ERR This node is too busy to take slots".into()),
+        }
+    }
+
+    fn keep_slot(&self, slot: u16) -> Result<(), Box<str>> {
+        self.give_slot(slot, false);
+        if self.groups.is_given_away(slot) {
+            return Err(IS_ON_ITS_WAY.into());
+        }
+        let leads = |member: &&Arc<Member>| member.leader() == Some(member.id());
+        let wanting = self.groups.wanting(slot);
+        if let (Some(first), false) = (wanting.first(), wanting.iter().any(leads)) {
+            let leader = first.leader().and_then(|leader| self.hub.peer(leader));
+            let whom = leader.map_or("which nobody leads now".into(), |it| {
+                format!("which {}:{} leads", it.host, it.port)
+            });
+            return Err(format!("ERR The slot is to move to a group {whom}: only the node that leads it takes that back").into());
+        }
+        match self.groups.unit(slot).is_none_or(|unit| self.inbox.try_tell(Event::Stay(unit))) {
+            true => Ok(()),
+            false => Err("ERR This node is too busy to keep slots".into()),
         }
     }
 

@@ -74,6 +74,8 @@ pub enum Event {
     TakeOver(Vec<GroupId>),
     /// A group, which is led here, is to take a unit of slots from the group that has it.
     Move(u16, GroupId),
+    /// The groups that are led here no longer want a unit of slots.
+    Stay(u16),
     /// End the driver.
     Stop,
 }

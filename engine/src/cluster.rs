@@ -129,6 +129,15 @@ pub trait Cluster: Send + Sync {
         Err(UNAVAILABLE.into())
     }
 
+    /// Takes back that a slot, with those that move together, is to be moved (`CLUSTER SETSLOT … STABLE`).
+    /// Returns before that is done. One that is already on its way arrives.
+    ///
+    /// # Errors
+    /// The text of the error reply, also if the slot is on its way, or another server is to be told.
+    fn keep_slot(&self, _slot: u16) -> Result<(), Box<str>> {
+        Err(UNAVAILABLE.into())
+    }
+
     /// Notes whether a slot is about to be given away (`CLUSTER SETSLOT … MIGRATING`): then its keys are
     /// not [listed](Cluster::lists_keys).
     fn give_slot(&self, _slot: u16, _gives: bool) {}

@@ -66,6 +66,7 @@ impl Claims {
         let Some(claim) = self.0.get_mut(usize::from(step.unit())) else { return false };
         match *step {
             Step::Want { epoch, .. } if epoch > claim.epoch => claim.wanted = epoch,
+            Step::Waive { epoch, .. } if epoch == claim.wanted => claim.wanted = 0,
             Step::Release { epoch, to, .. } if claim.is(epoch, Hold::Owned) => {
                 claim.hold = Hold::Leaving(to);
             }
@@ -147,6 +148,10 @@ mod tests {
         let (unit, data) = (1, &b"data"[..]);
         assert!(two.take(&Step::Want { unit, epoch: 2 }) && two.of(1).wanted == 2);
         assert!(!one.take(&Step::Release { unit, epoch: 2, to: 2 }), "of another epoch");
+        let (want, waive) = (Step::Want { unit, epoch: 2 }, Step::Waive { unit, epoch: 2 });
+        assert!(!two.take(&Step::Waive { unit, epoch: 3 }), "of another epoch");
+        assert!(two.take(&waive) && two.of(1).wanted == 0 && !two.take(&waive));
+        assert!(two.take(&want) && two.of(1).wanted == 2, "it may be wanted again");
         assert!(one.take(&Step::Release { unit, epoch: 1, to: 2 }));
         assert!(!one.take(&Step::Release { unit, epoch: 1, to: 2 }), "it has left already");
         assert_eq!(one.of(1).hold, Hold::Leaving(2));

@@ -188,6 +188,18 @@ impl Groups {
         units.is_to_go(unit) || units.owner(unit).is_some_and(|owner| owner.moves)
     }
 
+    /// Whether a slot is on its way from one group to another: it was given away, and arrives.
+    pub fn is_given_away(&self, slot: u16) -> bool {
+        self.at(slot).is_some_and(|(_, moves)| moves)
+    }
+
+    /// The groups that want the unit of a slot, which another one has.
+    pub fn wanting(&self, slot: u16) -> Vec<&Arc<Member>> {
+        let Some(Formed { units, .. }) = self.formed.get() else { return Vec::new() };
+        let wanting = units.unit(slot).map(|unit| units.wanting(unit)).unwrap_or_default();
+        wanting.into_iter().filter_map(|group| self.member(group)).collect()
+    }
+
     /// The number of units that are on their way, or are to go.
     pub fn moving(&self) -> usize {
         let first = |unit| self.slots_of_unit(unit).start;

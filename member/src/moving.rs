@@ -8,6 +8,8 @@
 //!    nobody changes it.
 //! 3. Once that is committed, the other group takes it, with its data ([`Step::Acquire`]).
 //! 4. Once that is committed, the first group forgets it ([`Step::Done`]).
+//!
+//! Before the second step the group that wants the unit may say that it no longer does ([`Step::Waive`]).
 
 use crate::flaw::Flaw;
 use crate::member::Member;
@@ -51,6 +53,14 @@ impl Replica {
         let (units, group) = (&self.part.units, self.part.group);
         let Some(epoch) = units.next_epoch(group, unit) else { return true };
         units.is_wanted(group, unit) || self.propose(&Step::Want { unit, epoch }).is_some()
+    }
+
+    /// Has the group no longer want a unit, if it is led here and does not have it. What was asked for and is
+    /// not committed yet comes before this in the log.
+    pub fn waive(&mut self, unit: u16) {
+        if let Some(epoch) = self.part.units.next_epoch(self.part.group, unit) {
+            self.propose(&Step::Waive { unit, epoch });
+        }
     }
 
     /// Does the next step of a move, if the group is led here and it has not been done yet. Returns whether

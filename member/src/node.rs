@@ -147,6 +147,12 @@ impl<F: Files + Clone> Node<F> {
         is_there && self.at(to, |replica, _| replica.want(unit)).unwrap_or(false)
     }
 
+    /// Has the groups that are led here no longer want a unit of slots. One that was given away already
+    /// arrives all the same.
+    pub fn keep_unit(&mut self, unit: u16) {
+        self.replicas.iter_mut().for_each(|replica| replica.waive(unit));
+    }
+
     /// The units that other groups want and that groups which are led here do not give away, because
     /// they are too large.
     pub fn too_large(&self) -> Vec<u16> {
@@ -158,7 +164,9 @@ impl<F: Files + Clone> Node<F> {
             }
             _ => None,
         };
-        due.into_iter().filter_map(is_large).collect()
+        let mut large: Vec<u16> = due.into_iter().filter_map(is_large).collect();
+        large.dedup();
+        large
     }
 
     /// Does what is due for the moves that are under way. Returns whether anything was appended to a log.

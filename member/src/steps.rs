@@ -8,6 +8,9 @@ use consensus::GroupId;
 pub(crate) enum Step<'d> {
     /// The group is to have the unit in this epoch.
     Want { unit: u16, epoch: u64 },
+    /// The group no longer is to have the unit in this epoch. If it was given away already, it arrives
+    /// all the same.
+    Waive { unit: u16, epoch: u64 },
     /// The group gives the unit, which it has in this epoch, to another one, and changes it no more.
     Release { unit: u16, epoch: u64, to: GroupId },
     /// The group has the unit in this epoch, with these data.
@@ -23,7 +26,8 @@ impl<'d> Step<'d> {
     /// The unit.
     pub fn unit(&self) -> u16 {
         match *self {
-            Step::Want { unit, .. } | Step::Release { unit, .. } => unit,
+            Step::Want { unit, .. } | Step::Waive { unit, .. } => unit,
+            Step::Release { unit, .. } => unit,
             Step::Acquire { unit, .. } | Step::Done { unit, .. } => unit,
         }
     }
@@ -31,6 +35,7 @@ impl<'d> Step<'d> {
     fn name(&self) -> &'static str {
         match self {
             Step::Want { .. } => "WANT",
+            Step::Waive { .. } => "WAIVE",
             Step::Release { .. } => "RELEASE",
             Step::Acquire { .. } => "ACQUIRE",
             Step::Done { .. } => "DONE",
@@ -40,7 +45,8 @@ impl<'d> Step<'d> {
     /// The record of the step.
     pub fn encode(&self) -> Vec<u8> {
         let (epoch, last) = match *self {
-            Step::Want { epoch, .. } | Step::Done { epoch, .. } => (epoch, None),
+            Step::Want { epoch, .. } | Step::Waive { epoch, .. } => (epoch, None),
+            Step::Done { epoch, .. } => (epoch, None),
             Step::Release { epoch, to, .. } => (epoch, Some(to.to_string().into_bytes())),
             Step::Acquire { epoch, data, .. } => (epoch, Some(data.to_vec())),
         };
@@ -67,6 +73,7 @@ impl<'d> Step<'d> {
             let (unit, epoch) = (u16::try_from(number(1)?).ok()?, number(2)?);
             Some(match name {
                 b"WANT" => Step::Want { unit, epoch },
+                b"WAIVE" => Step::Waive { unit, epoch },
                 b"RELEASE" => Step::Release { unit, epoch, to: number(3)? },
                 b"ACQUIRE" => Step::Acquire { unit, epoch, data: request.get(3)? },
                 b"DONE" => Step::Done { unit, epoch },
@@ -87,6 +94,7 @@ mod tests {
     fn steps_come_back_as_written_and_commands_are_none() {
         for step in [
             Step::Want { unit: 3, epoch: 4 },
+            Step::Waive { unit: 3, epoch: 4 },
             Step::Release { unit: 63, epoch: u64::MAX, to: 2 },
             Step::Acquire { unit: 0, epoch: 7, data: b"\r\nREDIS" },
             Step::Done { unit: 5, epoch: 6 },

@@ -256,7 +256,7 @@ impl Units {
 
     /// Notes which moves are under way.
     fn look(&self, known: &mut Known) {
-        let wanted = (0..self.count()).filter(|unit| known.wanting(*unit).is_some());
+        let wanted = (0..self.count()).filter(|unit| known.wanting(*unit).next().is_some());
         let wanted: u64 = wanted.map(|unit| 1 << unit).sum();
         let mut claims = known.groups.iter().flat_map(|of| of.claims.iter());
         known.busy = wanted != 0 || claims.any(|(_, claim)| claim.is_leaving());
@@ -294,6 +294,11 @@ impl Units {
         self.known.read().is_wanted(group, unit)
     }
 
+    /// The groups that want a unit of another one.
+    pub fn wanting(&self, unit: u16) -> Vec<GroupId> {
+        self.known.read().wanting(unit).collect()
+    }
+
     /// Whether somebody changes what is known, or waits to.
     #[cfg(test)]
     pub fn is_changing(&self) -> bool {
@@ -312,7 +317,7 @@ impl Units {
                 None => due.extend(known.leaving(unit)),
             }
             if self.flaws.has(Flaw::AcquiredEarly)
-                && let Some(Due::Release { unit, epoch, to: by, .. }) = known.leaving(unit)
+                && let Some(Due::Release { unit, epoch, to: by, .. }) = known.leaving(unit).next()
             {
                 due.push(Due::Acquire { by, unit, epoch: epoch + 1 });
             }
@@ -355,19 +360,19 @@ impl Known {
         group.checked_sub(FIRST_GROUP).is_some_and(|place| place < self.groups.len() as u64)
     }
 
-    /// The group that wants a unit of another one.
-    fn wanting(&self, unit: u16) -> Option<GroupId> {
-        let mut groups = (FIRST_GROUP..).take(self.groups.len());
-        groups.find(|group| self.is_wanted(*group, unit))
+    /// The groups that want a unit of another one.
+    fn wanting(&self, unit: u16) -> impl Iterator<Item = GroupId> {
+        let groups = (FIRST_GROUP..).take(self.groups.len());
+        groups.filter(move |group| self.is_wanted(*group, unit))
     }
 
-    /// A unit that its owner is to give away.
-    fn leaving(&self, unit: u16) -> Option<Due> {
+    /// A unit that its owner is to give away: to one of those that want it.
+    fn leaving(&self, unit: u16) -> impl Iterator<Item = Due> {
         let (epoch, by) = self.latest[usize::from(unit)];
         let claim = self.claim(by, unit);
-        let to = self.wanting(unit)?;
         let has = claim.epoch == epoch && claim.is_owned();
-        has.then_some(Due::Release { by, unit, epoch, to })
+        let wanting = self.wanting(unit).filter(move |_| has);
+        wanting.map(move |to| Due::Release { by, unit, epoch, to })
     }
 
     /// Who gave a unit away, and it has arrived.
@@ -423,6 +428,25 @@ mod tests {
         assert_eq!((units.of(1), units.of(2)), (vec![0], vec![1, 2, 3]));
         units.take(1, &Step::Done { unit, epoch: 1 }, true);
         assert!(units.due().is_empty() && units.is_whole(1) && !units.has_stale(1));
+    }
+
+    #[test]
+    fn a_unit_that_two_groups_want_may_go_to_either_and_is_no_longer_wanted_once_it_has() {
+        let (units, unit) = (Units::new(Layout::new(3, 3), Flaws::default()), 0);
+        for group in [2, 3] {
+            assert!(units.take(group, &Step::Want { unit, epoch: 2 }, true));
+        }
+        let to = |to| Due::Release { by: 1, unit, epoch: 1, to };
+        assert_eq!((units.due(), units.wanting(unit)), (vec![to(2), to(3)], vec![2, 3]));
+        assert!(units.take(2, &Step::Waive { unit, epoch: 2 }, true) && units.is_to_go(unit));
+        assert_eq!(units.due(), [to(3)]);
+        units.take(1, &Step::Release { unit, epoch: 1, to: 3 }, true);
+        units.take(3, &Step::Waive { unit, epoch: 2 }, true);
+        assert_eq!(
+            units.due(),
+            [Due::Acquire { by: 3, unit, epoch: 2 }],
+            "it arrives all the same"
+        );
     }
 
     #[test]

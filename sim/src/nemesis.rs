@@ -4,6 +4,12 @@ use crate::node::UNITS;
 use crate::world::{CHAOS, Event, MOVES, World};
 use consensus::{Change, GroupId, Membership, NodeId, Step};
 
+/// One of so many moves of units is taken back.
+const WAIVED: u64 = 4;
+
+/// The part of the time until the next move after which one is taken back.
+const WAIVED_AFTER: u64 = 16;
+
 /// The operator, who changes the membership by asking the current leader for one step at a time.
 #[derive(Debug)]
 pub struct Operator {
@@ -82,7 +88,8 @@ impl World {
         }
     }
 
-    /// A random unit of slots is moved to a random group, by asking who leads that one.
+    /// A random unit of slots is moved to a random group, by asking who leads that one; or that is taken back
+    /// after a moment, at whatever step the move is then.
     pub fn move_unit(&mut self) {
         let groups: Vec<GroupId> = self.layout.groups().collect();
         if groups.len() == 1 || self.now >= MOVES {
@@ -97,7 +104,18 @@ impl World {
                 node.move_unit(unit, to);
                 Ok(())
             });
+            if delay.is_multiple_of(WAIVED) {
+                self.after(delay / WAIVED_AFTER, Event::Waive(id, unit));
+            }
         }
+    }
+
+    /// A node takes back that groups which it leads want a unit of slots.
+    pub fn waive(&mut self, id: NodeId, unit: u16) {
+        self.with(id, |node| {
+            node.keep_unit(unit);
+            Ok(())
+        });
     }
 
     /// Turns off nodes that were removed from all groups, once every member of each knows.

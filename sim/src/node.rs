@@ -260,6 +260,11 @@ impl Node {
         self.inner.move_unit(unit, to);
     }
 
+    /// Has the groups that this node leads no longer want a unit of slots.
+    pub fn keep_unit(&mut self, unit: u16) {
+        self.inner.keep_unit(unit);
+    }
+
     /// A unit of slots that is being moved or is to be, as far as this node knows.
     pub fn moving_unit(&self) -> Option<u16> {
         let groups = self.inner.groups();

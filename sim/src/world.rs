@@ -68,6 +68,8 @@ pub enum Event {
     Operate,
     /// A unit of slots is moved to another group.
     Move,
+    /// A node no longer wants a unit of slots for the groups that it leads.
+    Waive(NodeId, u16),
     /// A fault occurs.
     Fault,
     /// The second half of [`World::bridge`].
@@ -348,18 +350,21 @@ impl World {
             Event::Resume(id) => self.resume(id),
             Event::Operate => self.operate(),
             Event::Move => self.move_unit(),
+            Event::Waive(id, unit) => self.waive(id, unit),
             Event::Fault => self.fault(),
             Event::Betray(leader, voter) => self.betray(leader, voter),
             Event::TakeOver(id, group, forced) => self.take_over(id, group, forced),
             Event::Mend => self.mend(),
             Event::Heal => self.heal(),
-            Event::OnlyReads => {
-                self.only_reads = true;
-                self.answered_before = self.clients.answered;
-            }
+            Event::OnlyReads => self.only_read(),
             Event::NoteCommit => self.note_commit(),
             other => self.serve(other),
         }
+    }
+
+    fn only_read(&mut self) {
+        self.only_reads = true;
+        self.answered_before = self.clients.answered;
     }
 
     fn note_commit(&mut self) {

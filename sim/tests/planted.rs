@@ -13,18 +13,18 @@ const SEEDS: u64 = 100;
 const FIRST: &[(Planted, u64)] = &[
     (Planted::VoteNotKept, 2),
     (Planted::EarlyReads, 75),
-    (Planted::OlderTerm, 8),
+    (Planted::OlderTerm, 119),
     (Planted::FollowerExpires, 1),
     (Planted::NoUndo, 1),
     (Planted::OneApart, 1),
     (Planted::TornSnapshot, 1),
     (Planted::FollowerDoesNotApply, 1),
-    (Planted::EarlyChange, 2),
-    (Planted::MovedForCommitted, 16),
+    (Planted::EarlyChange, 1),
+    (Planted::MovedForCommitted, 10),
     (Planted::AppliedTwice, 1),
     (Planted::ReadsUnapplied, 9),
     (Planted::AcquiredEarly, 1),
-    (Planted::ReleasedUnfenced, 5),
+    (Planted::ReleasedUnfenced, 2),
 ];
 
 #[test]

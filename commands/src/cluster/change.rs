@@ -188,7 +188,8 @@ fn move_slot(cx: &mut Cx<'_>, slot: u16, mine: bool, action: &Action<'_>) -> Out
             cluster.take_slot(slot, cx.engine).map_err(Failure::text)?;
         }
         // The node that is to have the slot decides, and all others hear of it.
-        Action::Node(_) | Action::Stable => cluster.give_slot(slot, false),
+        Action::Node(_) => cluster.give_slot(slot, false),
+        Action::Stable => cluster.keep_slot(slot).map_err(Failure::text)?,
         Action::Importing(_) => {}
     }
     cx.reply.ok();

@@ -104,6 +104,12 @@ impl Cluster for Known {
         Ok(())
     }
 
+    fn keep_slot(&self, slot: u16) -> Result<(), Box<str>> {
+        self.gives.store(false, SeqCst);
+        self.asked.lock().push(format!("keep {slot}"));
+        if slot == 7 { Err("ERR on its way".into()) } else { Ok(()) }
+    }
+
     fn give_slot(&self, slot: u16, gives: bool) {
         self.gives.store(gives, SeqCst);
         self.asked.lock().push(format!("give {slot}: {gives}"));
@@ -348,13 +354,14 @@ fn where_groups_have_the_slots_the_one_that_is_to_have_a_slot_takes_it() {
             (&line("IMPORTING", "d"), "OK"),
             (&line("NODE", "d"), "OK"),
             ("SETSLOT 5 STABLE", "OK"),
+            ("SETSLOT 7 STABLE", "(error) ERR on its way"),
             (&line("NODE", "a"), "OK"),
             (&line("NODE", "b"), "(error) ERR Target node is not a master"),
         ],
     );
     assert_eq!(
         *known.asked.lock(),
-        ["give 5: true", "give 5: false", "give 5: false", "give 5: false"]
+        ["give 5: true", "give 5: false", "keep 5", "keep 7", "give 5: false"]
     );
     known.asked.lock().clear();
     // The fourth node has no slots, and belongs to nobody.

@@ -100,6 +100,39 @@ fn who_was_away_or_starts_again_finds_the_unit_where_it_is() {
     assert_eq!(contents_of(trio.nodes[&1].node.engine()).unwrap(), expected);
 }
 
+#[test]
+fn a_unit_that_is_taken_back_stays_and_may_be_asked_for_again() {
+    let mut trio = Trio::spread();
+    let large = "v".repeat(RECORD_MAX / 4);
+    assert_eq!(trio.ask(2, &format!("SET d {large}")), "OK");
+    trio.ask_for(3);
+    trio.settle();
+    assert_eq!(trio.nodes.values().map(|host| host.node.groups().moving()).sum::<usize>(), 3);
+    // It waits, because it is too large; another one does not wait for it, and another group may have it.
+    let moved = engine::commit::slot(b"c");
+    let unit = trio.nodes[&1].node.groups().unit(moved).unwrap();
+    assert!(trio.host(3).node.move_unit(unit, 3));
+    trio.settle();
+    assert_eq!(trio.nodes[&1].node.groups().of(moved).unwrap().group_id(), 3);
+    trio.host(3).node.keep_unit(UNIT);
+    trio.settle();
+    for id in 1..=3 {
+        assert_eq!((trio.owner(id), trio.nodes[&id].node.groups().moving()), ((2, false), 0));
+    }
+    assert_eq!(trio.ask(2, "SET d v"), "OK");
+    trio.pass(100);
+    assert_eq!(trio.owner(2), (2, false), "it is wanted no longer");
+    trio.bring(3);
+    // What was given away arrives all the same, and what has arrived stays.
+    trio.ask_for(1);
+    trio.host(1).node.keep_unit(UNIT);
+    trio.settle();
+    trio.host(3).node.keep_unit(UNIT);
+    trio.settle();
+    let owners = [1, 2, 3].map(|id| trio.owner(id));
+    assert!(owners == [owners[0]; 3] && !owners[0].1, "{owners:?}");
+}
+
 /// The first step after the unit was asked for.
 const RELEASE: Due = Due::Release { by: 2, unit: UNIT, epoch: 1, to: 3 };
 

@@ -4,6 +4,7 @@ use crate::cluster::{TestNode, ask, three_of};
 use redis::{Connection, RedisError, RedisResult};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 use storage::testing::{until, until_some};
 
 /// Long enough for a busy machine, short enough to be waited for.
@@ -185,6 +186,45 @@ fn refuses_what_is_too_large(nodes: &[TestNode], client: &mut Client) {
         told.filter(|told| told.contains("bytes at most move")).count() == 2
     });
     until("it is served", || client.try_once(&["EXISTS", &key]) == Ok(true));
+    until("it is gone", || client.try_once::<u64>(&["DEL", &key]).is_ok());
+}
+
+#[test]
+fn a_unit_that_waits_is_taken_back_where_it_was_asked_for() {
+    let nodes = three_of(ELECTION_MS, &["--cluster-groups", "3"]);
+    until("each leads a group", || (0..3).all(|at| leads(&nodes[at])));
+    let ids: Vec<String> = nodes.iter().map(|it| it.ask(&["CLUSTER", "MYID"]).unwrap()).collect();
+    let owner = until_some("somebody has it", || {
+        let owner = owner_of_slot(&nodes[0])?;
+        ids.iter().position(|id| *id == owner)
+    });
+    let other = (owner + 1) % 3;
+    let third = (owner + 2) % 3;
+    let began = Instant::now();
+    nodes[owner].running().freeze();
+    until("it is asked for", || {
+        let _ = nodes[other].ask::<()>(&["CLUSTER", "SETSLOT", SLOT, "NODE", &ids[other]]);
+        [other, third].iter().all(|at| moving(&nodes[*at]) == Some(1))
+    });
+    let elsewhere = nodes[third].ask::<()>(&["CLUSTER", "SETSLOT", SLOT, "STABLE"]);
+    let here = nodes[other].ask::<()>(&["CLUSTER", "SETSLOT", SLOT, "STABLE"]);
+    until("nothing moves", || moving(&nodes[other]) == Some(0));
+    // Otherwise another node may have given it away.
+    let in_time = began.elapsed() < Duration::from_millis(ELECTION_MS.into());
+    nodes[owner].running().signal(libc::SIGCONT);
+    until("nobody moves anything", || nodes.iter().all(|node| moving(node) == Some(0)));
+    if in_time {
+        let told = elsewhere.unwrap_err().to_string();
+        assert!(told.contains(&format!("127.0.0.1:{} leads", nodes[other].port())), "{told}");
+        assert_eq!((here, owner_of_slot(&nodes[other])), (Ok(()), Some(ids[owner].clone())));
+    }
+}
+
+/// The number of units that a node knows to move, or to be about to.
+fn moving(node: &TestNode) -> Option<u64> {
+    let info: String = node.ask(&["CLUSTER", "INFO"]).ok()?;
+    let mut lines = info.lines();
+    lines.find_map(|line| line.strip_prefix("varve_cluster_units_moving:")?.trim().parse().ok())
 }
 
 /// Whether a node leads any group.

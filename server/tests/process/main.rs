@@ -23,6 +23,7 @@ mod library;
 mod migrate;
 mod operating;
 mod overload;
+#[cfg(all(feature = "storage-sled", feature = "storage-fjall"))]
 mod panics;
 mod replication;
 mod replication_peers;
