@@ -5,6 +5,8 @@ use crate::spread::Spread;
 use crate::transport::{Event, Inbox, Outlet, Transport};
 use consensus::{Change, ELECTION_TICKS, GroupId, Membership, NodeId, Step};
 use crossbeam_channel::select;
+use engine::cluster::Cluster as _;
+use engine::commit::slot;
 use member::{Fatal, Member, Node, Output};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -112,6 +114,7 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
                     self.spread_leaders();
                     self.notice_large_units();
                     self.wish();
+                    self.reroute();
                 }
             }
             self.turn()?;
@@ -130,9 +133,10 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
     }
 
     /// Ends subscriptions to the shard channels of a unit of slots once another node leads it than before. As
-    /// in Redis, clients are to ask for the slots again, and to subscribe where they are led.
+    /// in Redis, clients are to ask for the slots again, and to subscribe where they are led. Those that wait for
+    /// keys are told as well.
     fn notice_leaders(&mut self) {
-        let groups = self.node.groups().clone();
+        let (groups, mut changed) = (self.node.groups().clone(), false);
         for unit in 0..groups.units() {
             let slots = groups.slots_of_unit(unit);
             let leader = groups.of(slots.start).and_then(|member| member.last_leader());
@@ -140,8 +144,20 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
             let before = self.led_by.insert(unit, leader);
             if before.is_some_and(|before| before != leader) {
                 self.node.engine().notify.pubsub.oust_shards(slots);
+                changed = true;
             }
         }
+        if changed {
+            self.reroute();
+        }
+    }
+
+    /// Tells clients that wait for keys of slots which are not served here, if another node serves them. They were
+    /// served here when the clients came.
+    fn reroute(&self) {
+        let served = self.node.groups().served();
+        let is_served = |key: &[u8]| served.iter().any(|slots| slots.contains(&slot(key)));
+        self.node.engine().notify.reroute(is_served);
     }
 
     /// Asks for the units that groups which are led here are to take. One that is just not ready may be in a

@@ -227,11 +227,14 @@ struct Half {
     lost: AtomicBool,
     /// The fence that was lowered after it was last told.
     lowered: AtomicBool,
+    /// Whether another server has all slots.
+    elsewhere: AtomicBool,
 }
 
 impl Cluster for Half {
     fn route(&self, slot: u16, _: &SessionState) -> Route {
         match slot {
+            _ if self.elsewhere.load(SeqCst) => Route::Moved("there:7".into()),
             _ if self.lost.load(SeqCst) && self.lowered.load(SeqCst) => Route::TryAgain,
             0..8192 => Route::Serve { stream: slot, fence: 3 },
             8192..16000 => Route::Moved("there:7".into()),
@@ -274,6 +277,32 @@ fn a_cluster_says_who_executes_and_which_stream_it_is_in() {
     let look = &mut |tx: &mut dyn storage::Tx| last = (tx.last(5061).seq, tx.last(0).seq);
     backend.transact(storage::Locks::One(shard), 0, look).unwrap();
     assert_eq!(last, (1, 0));
+}
+
+#[test]
+fn who_waits_for_a_key_is_sent_where_its_slot_is_served() {
+    let (mut server, _) = server(Withholds::Everything);
+    let cluster = Arc::new(Half::default());
+    server.engine().join(cluster.clone());
+    pipeline(&mut server, "a", &["BLPOP {bar}l bar 0", "GET foo"]);
+    pipeline(&mut server, "b", &["XREAD BLOCK 0 STREAMS {bar}s $"]);
+    let reroute = |server: &mut Harness, client: &str, served: bool| {
+        server.engine().notify.reroute(|key| served || engine::commit::slot(key) != 5061);
+        sent(server, client)
+    };
+    assert_eq!(reroute(&mut server, "a", true), [""; 0], "it is served here");
+    assert_eq!(reroute(&mut server, "a", false), [""; 0], "it is served here all the same");
+    cluster.lost.store(true, SeqCst);
+    cluster.lowered.store(true, SeqCst);
+    assert_eq!(reroute(&mut server, "a", false), [""; 0], "it may be in a moment");
+    cluster.elsewhere.store(true, SeqCst);
+    assert_eq!(reroute(&mut server, "a", true), [""; 0]);
+    let told = "(error) MOVED 5061 there:7";
+    assert_eq!(reroute(&mut server, "a", false), [told, "(error) MOVED 12182 there:7"]);
+    assert_eq!(sent(&mut server, "b"), [told]);
+    assert!(server.text("INFO clients").contains("blocked_clients:0"));
+    let failed = server.text("INFO commandstats");
+    assert!(failed.contains("cmdstat_blpop") && failed.contains("failed_calls=1"), "{failed}");
 }
 
 #[test]

@@ -226,6 +226,24 @@ impl Engine {
         serving.err().map(|failure| failure.as_str().into())
     }
 
+    /// The error for a client that waits for keys, if this server serves them no longer and will not do so in a
+    /// moment. Nothing of its command was executed.
+    pub(crate) fn sent_away(
+        &self,
+        session: &SessionState,
+        slot: u16,
+        writes: bool,
+    ) -> Option<Failure> {
+        let routed = self.serving_slot(slot, session);
+        // Who may read from any server writes all the same where it is led.
+        let admitted = match self.journal().filter(|_| writes) {
+            Some(journal) => journal.admit(slot).map_err(|refusal| Failure::text(refusal.0)),
+            None => Ok(()),
+        };
+        let error = routed.and(admitted).err()?;
+        (!error.as_str().starts_with("TRYAGAIN")).then_some(error)
+    }
+
     fn serving_slot(
         &self,
         slot: u16,

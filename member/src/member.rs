@@ -248,6 +248,12 @@ impl Member {
         Route::Later(read)
     }
 
+    /// Whether the state is being made again and the engine tells clients so. A node that has just joined has
+    /// none yet.
+    fn is_loading_again(&self) -> bool {
+        self.is_only && self.inner.lock().openings > 0
+    }
+
     /// The identity of the group.
     pub fn group_id(&self) -> GroupId {
         self.group
@@ -391,7 +397,7 @@ impl Cluster for Member {
         match self.leader() {
             Some(leader) if leader == self.id => Route::TryAgain,
             // The session does not write: a write needs a fence.
-            Some(_) if session.reads_anywhere() && (reads != 0 || self.is_only) => {
+            Some(_) if session.reads_anywhere() && (reads != 0 || self.is_loading_again()) => {
                 Route::Serve { stream: self.stream, fence: reads }
             }
             Some(leader) => match self.address(leader) {

@@ -95,6 +95,8 @@ pub enum Event {
     Captured,
     /// The shard channels are served elsewhere now, so nobody is subscribed to them here.
     Ousted,
+    /// Keys for which the client waits may be served elsewhere now.
+    Rerouted,
     /// The permissions of the client's user have changed.
     UserChanged,
     /// Look again: a pause ended, a journal position became durable.

@@ -62,6 +62,15 @@ impl Notify {
         true
     }
 
+    /// Has clients that wait for keys that this server does not serve find out who does: each is sent an
+    /// error if it is not this server, and waits no longer. To be called again and again in a cluster.
+    pub fn reroute(&self, is_served: impl Fn(&[u8]) -> bool) {
+        if self.blocking.clients() > 0 {
+            let clients = self.blocking.clients_at(|key| !is_served(key));
+            clients.iter().for_each(|client| client.send(Event::Rerouted, 0));
+        }
+    }
+
     /// Removes a waiter from all its queues.
     pub(crate) fn unpark(&self, waiter: &Arc<Waiter>) {
         self.blocking.remove(waiter);

@@ -285,6 +285,7 @@ impl Machine {
                 Event::Poke => self.end_pause(),
                 Event::Probe(probe) => self.state.begin_passage(Passage::new(probe, now)),
                 Event::Ousted => self.leave_shards(engine),
+                Event::Rerouted => self.reroute(engine, now),
                 Event::UserChanged => self.state.refresh_user(&engine.acl),
             }
         }
@@ -341,13 +342,26 @@ impl Machine {
         self.unblocked(engine, None, now);
     }
 
+    /// Ends the wait for keys that this server no longer serves.
+    fn reroute(&mut self, engine: &Engine, now: Now) {
+        let Parked::Blocked { waiter, .. } = &self.parked else { return };
+        let Some(key) = waiter.keys.first() else { return };
+        let writes = engine.commands.entry(waiter.command).appends();
+        let error = engine.sent_away(&self.state, engine.slot_of(key), writes);
+        let Some(error) = error else { return };
+        if waiter.end() {
+            engine.notify.unpark(waiter);
+            self.unblocked(engine, Some(error.as_str()), now);
+        }
+    }
+
     /// Replies to a blocking command whose wait was ended, as if its time were over, or with an
     /// error.
     fn unblocked(&mut self, engine: &Engine, error: Option<&str>, now: Now) {
         let Parked::Blocked { waiter, .. } = &self.parked else { return };
         engine.observe.note_waited(&engine.commands, waiter, now);
-        if error.is_some() {
-            engine.observe.stats.failed(waiter.command, "UNBLOCKED");
+        if let Some(code) = error.and_then(|error| error.split(' ').next()) {
+            engine.observe.stats.failed(waiter.command, code);
         }
         if self.state.reply_mode == ReplyMode::On {
             let mut reply = Reply::new(&mut self.out, self.state.proto);

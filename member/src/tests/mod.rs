@@ -60,7 +60,7 @@ fn start_with(groups: u16, id: NodeId, disk: Disk, now: &Arc<AtomicU64>) -> Test
         seed: 7,
         groups,
         units: 4,
-        founders: vec![1, 2, 3],
+        founders: if id > 4 { vec![] } else { vec![1, 2, 3] },
         addresses: (1..=3).map(|id| (id, format!("node:{id}").into())).collect(),
         settings: Settings { record_max: RECORD_MAX, ..Settings::new(id) },
         segment_bytes: 4_096,
@@ -423,6 +423,31 @@ fn who_loads_a_snapshot_acknowledges_meanwhile_and_shows_nothing() {
     let expected = contents_of(trio.nodes[&leader].node.engine()).unwrap();
     assert_eq!(contents_of(trio.nodes[&late].node.engine()).unwrap(), expected);
     assert_eq!(trio.ask(late, "GET later"), "\"1\"");
+}
+
+#[test]
+fn who_has_just_joined_sends_clients_away_until_it_has_a_state() {
+    let mut trio = Trio::new();
+    let leader = trio.elect(0);
+    let value = "v".repeat(1_000);
+    for at in 0..60 {
+        assert_eq!(trio.ask(leader, &format!("SET key:{at} {value}")), "OK");
+    }
+    // Its disk has no room for a snapshot yet.
+    let disk = Disk::default();
+    disk.set_free(Some(20_000));
+    let mut joins = start(5, disk, &trio.now);
+    joins.node.form(1).unwrap();
+    trio.nodes.insert(5, joins);
+    let change = consensus::Change { steps: vec![consensus::Step::Learner(5)] };
+    trio.host(leader).node.member().with(|group| group.change(&change)).unwrap();
+    (0..5).for_each(|_| trio.pass(100));
+    assert!(trio.nodes[&5].full > 0 && trio.nodes[&5].node.member().leader() == Some(leader));
+    assert_eq!(trio.ask(5, "READONLY"), "OK");
+    assert!(trio.ask(5, "GET key:0").ends_with(&format!("node:{leader}")));
+    trio.nodes[&5].disk.set_free(None);
+    (0..20).for_each(|_| trio.pass(100));
+    assert_eq!(trio.ask(5, "STRLEN key:0"), "(integer) 1000");
 }
 
 /// A follower that is loading a snapshot, beside the leader.

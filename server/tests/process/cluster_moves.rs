@@ -232,3 +232,70 @@ fn leads(node: &TestNode) -> bool {
     let lines: RedisResult<String> = node.ask(&["CLUSTER", "NODES"]);
     lines.is_ok_and(|lines| lines.lines().any(|line| line.contains("myself,master")))
 }
+
+#[test]
+fn who_waits_for_a_key_is_told_when_it_is_served_elsewhere_or_nowhere() {
+    let nodes = three_of(ELECTION_MS, &["--cluster-groups", "3"]);
+    until("each leads a group", || (0..3).all(|at| leads(&nodes[at])));
+    let ids: Vec<String> = nodes.iter().map(|it| it.ask(&["CLUSTER", "MYID"]).unwrap()).collect();
+    let owner = || {
+        until_some("somebody has it", || {
+            let owner = owner_of_slot(&nodes[0])?;
+            ids.iter().position(|id| *id == owner)
+        })
+    };
+    let (pop, read) = (["BLPOP", "{c}:l", "0"], ["XREAD", "BLOCK", "0", "STREAMS", "{c}:s", "$"]);
+    // The unit moves.
+    let (at, to) = (owner(), (owner() + 1) % 3);
+    let told = while_waiting(&nodes[at], &[&pop, &read], || bring(&nodes, to));
+    let moved = format!("MOVED {SLOT} 127.0.0.1:{}", nodes[to].port());
+    assert!(told.iter().all(|told| told.contains(&moved)), "{told:?}");
+    // Another node leads, because this one was away.
+    let third = (to + 1) % 3;
+    let told = while_waiting(&nodes[to], &[&pop], || {
+        nodes[to].running().freeze();
+        until("another one leads", || {
+            owner_of_slot(&nodes[third]).is_some_and(|owner| owner != ids[to])
+        });
+        nodes[to].running().signal(libc::SIGCONT);
+    });
+    assert!(told[0].contains("MOVED") || told[0].contains("CLUSTERDOWN"), "{told:?}");
+    // Nobody else is there to agree on anything.
+    let at = until_some("it serves the slot", || {
+        let at = owner();
+        nodes[at].ask::<u64>(&["EXISTS", "{c}:l"]).is_ok().then_some(at)
+    });
+    let others = || nodes.iter().enumerate().filter(|(it, _)| *it != at).map(|(_, node)| node);
+    let told = while_waiting(&nodes[at], &[&pop, &read], || {
+        others().for_each(|node| node.running().freeze());
+    });
+    others().for_each(|node| node.running().signal(libc::SIGCONT));
+    assert!(told.iter().all(|told| told.contains("CLUSTERDOWN")), "{told:?}");
+}
+
+/// The errors that clients get whose requests wait at a node while something happens.
+fn while_waiting<'r>(
+    node: &TestNode,
+    requests: &'r [&'r [&'r str]],
+    happens: impl FnOnce(),
+) -> Vec<String> {
+    let blocked = || -> Option<usize> {
+        let info: String = node.ask(&["INFO", "clients"]).ok()?;
+        info.lines().find_map(|line| line.strip_prefix("blocked_clients:")?.trim().parse().ok())
+    };
+    thread::scope(|scope| {
+        let wait = |words: &'r &'r [&'r str]| {
+            let (mut connection, words) = (node.running().connect(), words.to_vec());
+            scope.spawn(move || ask::<redis::Value>(&mut connection, &words))
+        };
+        let waiting: Vec<_> = requests.iter().map(wait).collect();
+        until("they wait", || blocked() == Some(requests.len()));
+        happens();
+        let told = waiting.into_iter().map(|it| it.join().unwrap());
+        let told = told.map(|told| told.expect_err("nobody writes the key"));
+        let words = |error: RedisError| {
+            [error.code(), error.detail()].map(Option::unwrap_or_default).join(" ")
+        };
+        told.map(words).collect()
+    })
+}

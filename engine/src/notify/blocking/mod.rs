@@ -225,6 +225,17 @@ impl Blocking {
         queues.values().flatten().find(|waiter| waiter.client.id == id).cloned()
     }
 
+    /// The clients that wait for certain keys.
+    pub(super) fn clients_at(&self, concerns: impl Fn(&[u8]) -> bool) -> Vec<Arc<Client>> {
+        let queues = self.queues.lock();
+        let concerned = queues.iter().filter(|(watched, _)| concerns(&watched.key));
+        let waiters = concerned.flat_map(|(_, queue)| queue);
+        let mut clients: Vec<_> = waiters.map(|waiter| waiter.client.clone()).collect();
+        clients.sort_unstable_by_key(|client| client.id);
+        clients.dedup_by_key(|client| client.id);
+        clients
+    }
+
     /// The waiters for replicas, in order of arrival.
     pub(crate) fn for_replicas(&self) -> Vec<Arc<Waiter>> {
         match self.for_replicas_count.load(Ordering::SeqCst) {
