@@ -10,7 +10,7 @@
 //!
 //! Modules: [`Config`] and [`EpollRuntime`] are here. `reactor_thread` is the loop of a thread, and
 //! lets another thread take it over; `reactor` is the state of the loop, made of the parts in
-//! [`runtime::reactors`]. `pool` calls connections on other threads. `accept` accepts clients.
+//! [`runtime::reactors`], and in `reactor::leaving`, how it passes connections on. `pool` calls connections on other threads. `accept` accepts clients.
 
 mod accept;
 mod pool;

@@ -1,4 +1,7 @@
-//! [`Reactor`]: the connections of one thread, the events they wait for, and the work that is due.
+//! [`Reactor`]: the connections of one thread, the events they wait for, and the work that is due. How it parts with
+//! connections is in `leaving`.
+
+mod leaving;
 
 use crate::Execution;
 use crate::accept::{Listeners, MAILBOX_TOKEN};
@@ -7,19 +10,19 @@ use crate::reactor_thread::Handover;
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
-use runtime::reactors::{self, ConnectionWaker, Key, NEVER, Reactors, Slots, Timers};
+use runtime::reactors::{self, ConnectionWaker, Key, Leaving, NEVER, Reactors, Slots, Timers};
 use runtime::{Driver, Events, Listener, Now, RuntimeStats, Turn};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// A message from another reactor, or from a worker.
 pub(crate) enum Passed {
-    /// A connection of a reactor that is retiring.
+    /// A connection of a reactor that retires, or that has more than its share.
     Moved(Box<(Driver, Arc<ConnectionWaker<Passed>>, Events)>),
     /// A connection that returns from the pool, with the result of its turn.
     Returned(Key, Driver, Turn),
@@ -106,6 +109,7 @@ pub(crate) struct Reactor {
     pub awake_at: Instant,
     messages: Vec<Message>,
     woken: Vec<Key>,
+    leaving: Leaving,
     /// The time at which to give up on connections that do not finish, once the server drains.
     drain_until_us: Option<u64>,
 }
@@ -131,6 +135,7 @@ impl Reactor {
             fetched: VecDeque::new(),
             messages: Vec::new(),
             woken: Vec::new(),
+            leaving: Leaving::default(),
             drain_until_us: None,
         }
     }
@@ -155,7 +160,7 @@ impl Reactor {
 
     /// The time for which the poller may sleep: zero if a connection is ready.
     fn timeout(&self) -> Option<Duration> {
-        if !self.mailbox.fall_asleep() || !self.ready.is_empty() {
+        if !self.mailbox.fall_asleep() || !self.ready.is_empty() || self.leaving.hurries() {
             return Some(Duration::ZERO);
         }
         let times = [self.timers.next_us(), self.listeners.again_us(), self.drain_until_us];
@@ -408,51 +413,6 @@ impl Reactor {
             let (fd, registry) = (driver.socket().as_raw_fd(), self.poll.registry());
             if let Err(error) = registry.reregister(&mut SourceFd(&fd), token_of(key), interest) {
                 tracing::warn!(%error, "cannot poll a connection anew");
-            }
-        }
-    }
-
-    /// Checks for a requested shutdown, and whether this reactor is to retire.
-    pub fn notice_shutdown(&mut self) {
-        if self.drain_until_us.is_none() && self.group.shutdown.requested() {
-            self.listeners.close();
-            let timeout_us =
-                self.group.shutdown.drain_timeout(self.group.drain_timeout).as_micros() as u64;
-            self.drain_until_us = Some(self.now.mono_us.saturating_add(timeout_us));
-            for key in self.slots.keys() {
-                self.enqueue(key, Events::DRAIN);
-            }
-        }
-        if self.mailbox.retire.load(Relaxed) && self.drain_until_us.is_none() {
-            self.hand_connections_on();
-        }
-    }
-
-    /// Passes every connection that is not with a worker to another reactor.
-    fn hand_connections_on(&mut self) {
-        for key in self.slots.keys() {
-            if self.slots.get_mut(key).is_some_and(|slot| slot.driver.is_none()) {
-                continue;
-            }
-            let Some(slot) = self.slots.remove(key) else { continue };
-            let Some(driver) = slot.driver else { continue };
-            let fd = driver.socket().as_raw_fd();
-            if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&fd)) {
-                tracing::warn!(%error, "cannot stop polling a connection");
-            }
-            let moved = Box::new((driver, slot.waker, slot.events));
-            self.mailbox.load.fetch_sub(1, Relaxed);
-            self.group.with_least_loaded(|other| other.send(Message::Own(Passed::Moved(moved))));
-        }
-    }
-
-    /// Whether the server has drained, or this reactor has passed on all its connections.
-    pub fn finished(&self) -> bool {
-        let empty = self.slots.len() == 0;
-        match self.drain_until_us {
-            Some(until_us) => empty || self.now.mono_us >= until_us,
-            None => {
-                empty && self.mailbox.retire.load(SeqCst) && self.mailbox.load.load(SeqCst) == 0
             }
         }
     }

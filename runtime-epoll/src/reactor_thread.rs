@@ -139,7 +139,7 @@ impl ReactorThread {
         }
         self.with(Reactor::look_around);
         self.finish_turns::<TRACED>();
-        self.with(Reactor::notice_shutdown);
+        self.with(Reactor::notice_orders);
     }
 
     #[inline(always)]

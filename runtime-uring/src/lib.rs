@@ -13,7 +13,8 @@
 //! Modules: [`Config`] and [`UringRuntime`] are here. `ring` is all that talks to the kernel, with `buffers`, those
 //! provided for receiving, and `loans`, the output lent for sending; `support` finds out whether the kernel can do it.
 //! `reactor_thread` is the loop of a thread, and lets another thread take it over; `reactor` is the state of the loop,
-//! made of `slot`s and the parts in [`runtime::reactors`]. `accept` keeps the listeners.
+//! made of `slot`s and the parts in [`runtime::reactors`], and in `reactor::leaving`, how it passes connections on. `accept`
+//! keeps the listeners.
 
 #![cfg(target_os = "linux")]
 

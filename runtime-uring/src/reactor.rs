@@ -1,4 +1,7 @@
-//! [`Reactor`]: the connections of one thread, what the kernel reports of them, and the work that is due.
+//! [`Reactor`]: the connections of one thread, what the kernel reports of them, and the work that is due. How it parts
+//! with connections is in `leaving`.
+
+mod leaving;
 
 use crate::accept::Listeners;
 use crate::buffers::{Buffers, Received};
@@ -6,7 +9,7 @@ use crate::loans::Returned;
 use crate::reactor_thread::Handover;
 use crate::ring::{Arrived, Completion, Ring};
 use crate::slot::{End, Operation, Slot, Stay};
-use runtime::reactors::{self, ConnectionWaker, Key, NEVER, Reactors, Slots, Timers};
+use runtime::reactors::{self, ConnectionWaker, Key, Leaving, NEVER, Reactors, Slots, Timers};
 use runtime::trace;
 use runtime::{Events, Exchange, Input, Listener, Now, RuntimeStats};
 use std::collections::VecDeque;
@@ -14,7 +17,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// The output from which on a connection is told of the end of its writing at once, in bytes: a filter may have more.
@@ -26,7 +29,7 @@ const FEW: usize = 1024;
 
 /// A message from another reactor, or from a thread that was held by a call.
 pub(crate) enum Passed {
-    /// A connection of a reactor that is retiring.
+    /// A connection of a reactor that retires, or that has more than its share.
     Moved(Box<Slot>),
     /// A connection whose long call has ended.
     Returned(Key, Exchange),
@@ -99,6 +102,7 @@ pub(crate) struct Reactor {
     completions: Vec<Completion>,
     messages: Vec<Message>,
     woken: Vec<Key>,
+    leaving: Leaving,
     /// The time at which to give up on connections that do not finish, once the server drains.
     drain_until_us: Option<u64>,
 }
@@ -122,6 +126,7 @@ impl Reactor {
             completions: Vec::new(),
             messages: Vec::new(),
             woken: Vec::new(),
+            leaving: Leaving::default(),
             drain_until_us: None,
         }
     }
@@ -154,8 +159,8 @@ impl Reactor {
     /// The time for which the thread may sleep: zero if a connection is ready, or must be told that its output is
     /// written.
     fn timeout(&self, ring: &Ring) -> Option<Duration> {
-        let leaving = self.drain_until_us.is_some() || self.mailbox.retire.load(Relaxed);
-        let prompt = self.prompt || (leaving && ring.lent() > 0);
+        let leaving = self.drain_until_us.is_some() || !self.leaving.is_empty();
+        let prompt = self.prompt || self.leaving.hurries() || (leaving && ring.lent() > 0);
         if !self.mailbox.fall_asleep() || !self.ready.is_empty() || prompt {
             return Some(Duration::ZERO);
         }
@@ -498,60 +503,6 @@ impl Reactor {
             }
         }
         rests
-    }
-
-    /// Checks for a requested shutdown, and whether this reactor is to retire.
-    pub fn notice_shutdown(&mut self, ring: &mut Ring) {
-        if self.drain_until_us.is_none() && self.group.shutdown.requested() {
-            self.listeners.close(ring);
-            let timeout_us =
-                self.group.shutdown.drain_timeout(self.group.drain_timeout).as_micros() as u64;
-            self.drain_until_us = Some(self.now.mono_us.saturating_add(timeout_us));
-            for key in self.slots.keys() {
-                if let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.stay == Stay::Moves)
-                {
-                    slot.stay = Stay::Here;
-                }
-                self.enqueue(key, Events::DRAIN);
-            }
-        }
-        if self.mailbox.retire.load(Relaxed) && self.drain_until_us.is_none() {
-            self.hand_connections_on(ring);
-        }
-    }
-
-    /// Passes every connection that is here and has no operation under way to another reactor; the operations of
-    /// others end.
-    fn hand_connections_on(&mut self, ring: &mut Ring) {
-        for key in self.slots.keys() {
-            let Some(slot) = self.slots.get_mut(key) else { continue };
-            if slot.exchange.is_none() {
-                continue;
-            }
-            if !slot.is_quiet() {
-                if std::mem::replace(&mut slot.stay, Stay::Moves) == Stay::Here {
-                    slot.stop_all(key, ring);
-                }
-                continue;
-            }
-            let Some(mut slot) = self.slots.remove(key) else { continue };
-            (slot.stay, slot.queued, slot.to_transmit) = (Stay::Here, false, false);
-            slot.armed_us = NEVER;
-            self.mailbox.load.fetch_sub(1, Relaxed);
-            let moved = Message::Own(Passed::Moved(Box::new(slot)));
-            self.group.with_least_loaded(|other| other.send(moved));
-        }
-    }
-
-    /// Whether the server has drained, or this reactor has passed on all its connections.
-    pub fn finished(&self) -> bool {
-        let empty = self.slots.len() == 0;
-        match self.drain_until_us {
-            Some(until_us) => empty || self.now.mono_us >= until_us,
-            None => {
-                empty && self.mailbox.retire.load(SeqCst) && self.mailbox.load.load(SeqCst) == 0
-            }
-        }
     }
 
     /// Closes the connections that did not finish in time, and the mailbox.

@@ -115,7 +115,7 @@ impl ReactorThread {
         self.run_ready::<TRACED>();
         self.deliver::<TRACED>();
         self.transmit::<TRACED>();
-        self.with(Reactor::notice_shutdown);
+        self.with(Reactor::notice_orders);
     }
 
     /// Tells the connections that were lent what became of their output.

@@ -106,22 +106,36 @@ impl<R: Reactors> Group<R> {
         Ok(())
     }
 
-    /// Brings the number of reactors to `threads`, at least one.
+    /// Brings the number of reactors to `threads`, at least one. Those that are added get an equal share of the
+    /// connections that are there.
     ///
     /// # Errors
     /// Fails if a thread or a poller cannot be created; those that were created stay.
     pub fn resize(self: &Arc<Self>, threads: usize) -> io::Result<()> {
-        while self.reactors.lock().len() < threads {
-            self.launch(self.prepare(Vec::new())?)?;
-        }
-        let surplus = {
+        let before = self.reactors.lock().len();
+        let grown = self.grow(threads);
+        let (surplus, old) = {
             let mut reactors = self.reactors.lock();
             let keep = threads.min(reactors.len());
-            reactors.split_off(keep)
+            let surplus = reactors.split_off(keep);
+            // Whoever was added has a thread by now, so nothing is sent where nobody takes it.
+            let old = if keep > before { reactors[..before].to_vec() } else { Vec::new() };
+            (surplus, old)
         };
         for mailbox in surplus {
             mailbox.retire.store(true, SeqCst);
             mailbox.notify();
+        }
+        for mailbox in old {
+            mailbox.share.store(true, SeqCst);
+            mailbox.notify();
+        }
+        grown
+    }
+
+    fn grow(self: &Arc<Self>, threads: usize) -> io::Result<()> {
+        while self.reactors.lock().len() < threads {
+            self.launch(self.prepare(Vec::new())?)?;
         }
         Ok(())
     }
@@ -225,5 +239,88 @@ impl<R: Reactors> Group<R> {
             mailbox.load.fetch_add(1, Relaxed);
             send(mailbox);
         }
+    }
+
+    /// The number of connections that the reactor with `mailbox` has beyond its share.
+    pub fn surplus(&self, mailbox: &Mailbox<R::Message>) -> usize {
+        let reactors = self.reactors.lock();
+        let all: usize = reactors.iter().map(|other| other.load.load(Relaxed)).sum();
+        mailbox.load.load(Relaxed).saturating_sub(all / reactors.len().max(1))
+    }
+
+    /// Whether the reactor with `mailbox` still has to pass a connection on: it retires, or would still not have the
+    /// fewest without it.
+    pub fn is_to_part(&self, mailbox: &Mailbox<R::Message>) -> bool {
+        let load = |mailbox: &Mailbox<R::Message>| mailbox.load.load(Relaxed);
+        let least = || self.reactors.lock().iter().map(|other| load(other)).min();
+        mailbox.retire.load(SeqCst) || least().is_some_and(|least| least + 1 < load(mailbox))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Clock;
+    use crate::reactors::{Key, Leaving, Parting};
+
+    /// Reactors whose threads end at once.
+    struct Idle;
+
+    impl Reactors for Idle {
+        type Message = ();
+        type Prepared = ();
+
+        fn prepare(&self, _: Vec<Listener>, stats: &Arc<RuntimeStats>) -> io::Result<Ready<Self>> {
+            Ok(((), Mailbox::new(stats.clone(), || Ok(()))))
+        }
+
+        fn run(_: Arc<Group<Self>>, _: Arc<Mailbox<()>>, (): ()) {}
+    }
+
+    fn group() -> Arc<Group<Idle>> {
+        let stats = Arc::new(RuntimeStats::default());
+        let context = RuntimeContext { clock: Clock::new(), stats };
+        Group::new(Idle, context, Shutdown::default(), Duration::ZERO, false)
+    }
+
+    fn loads(group: &Group<Idle>) -> Vec<usize> {
+        group.reactors.lock().iter().map(|mailbox| mailbox.load.load(SeqCst)).collect()
+    }
+
+    /// Does what each reactor does in a loop, with connections that can go at once.
+    fn share(group: &Group<Idle>) {
+        let reactors = group.reactors.lock().clone();
+        for mailbox in reactors {
+            let own = mailbox.load.load(SeqCst) as u64;
+            let mut leaving = Leaving::default();
+            leaving.notice(group, &mailbox, || (0..own).map(Key::from_number).collect());
+            leaving.part(|_| {
+                if !group.is_to_part(&mailbox) {
+                    return Parting::Over;
+                }
+                mailbox.load.fetch_sub(1, SeqCst);
+                group.with_least_loaded(|_| {});
+                Parting::Moved
+            });
+        }
+    }
+
+    #[test]
+    fn reactors_that_are_added_get_their_share_and_no_more() {
+        let group = group();
+        group.start(Vec::new(), 1).unwrap();
+        (0..13).for_each(|_| group.with_least_loaded(|_| {}));
+        share(&group);
+        assert_eq!(loads(&group), [13]);
+        group.resize(4).unwrap();
+        share(&group);
+        assert_eq!(loads(&group), [4, 3, 3, 3]);
+        group.resize(6).unwrap();
+        share(&group);
+        assert_eq!(loads(&group), [2, 2, 2, 3, 2, 2]);
+        group.resize(2).unwrap();
+        share(&group);
+        assert_eq!(loads(&group), [2, 2], "those that retire are asked by their own threads");
+        group.join();
     }
 }

@@ -43,6 +43,8 @@ pub struct Mailbox<M> {
     pub load: AtomicUsize,
     /// Whether the reactor is to pass on its connections and end.
     pub retire: AtomicBool,
+    /// Whether the reactor is to pass on what it has more than its share, because others were added.
+    pub share: AtomicBool,
     stats: Arc<RuntimeStats>,
 }
 
@@ -64,6 +66,7 @@ impl<M> Mailbox<M> {
             rouse: Box::new(rouse),
             load: AtomicUsize::new(0),
             retire: AtomicBool::new(false),
+            share: AtomicBool::new(false),
             stats,
         })
     }
@@ -109,7 +112,7 @@ impl<M> Mailbox<M> {
         self.notify();
     }
 
-    /// Makes the reactor check soon for messages, `retire` and a requested shutdown.
+    /// Makes the reactor check soon for messages, `retire`, `share` and a requested shutdown.
     pub fn notify(&self) {
         self.pending.store(true, SeqCst);
         if self.sleeping.swap(false, SeqCst)

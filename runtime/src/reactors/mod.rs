@@ -6,6 +6,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | `group` | [`Group`]: the reactors of one `serve` call, started, chosen, resized and joined |
+//! | `leaving` | [`Leaving`]: connections that a reactor is to pass on to others |
 //! | `mailbox` | [`Mailbox`]: messages to a reactor, with one wake-up of its thread per sleep |
 //! | [`pin`] | pins a thread to a core |
 //! | `slots` | [`Slots`]: a reactor's connections, found by [`Key`] |
@@ -13,6 +14,7 @@
 //! | `waker` | [`ConnectionWaker`]: the waker of a connection, which finds its reactor |
 
 mod group;
+mod leaving;
 mod mailbox;
 pub mod pin;
 mod slots;
@@ -20,6 +22,7 @@ mod timers;
 mod waker;
 
 pub use group::{Group, Reactors, Ready, THREADS_MAX, check_threads};
+pub use leaving::{Leaving, Parting};
 pub use mailbox::{Mailbox, Message, Newcomer};
 pub use slots::{Key, Slots};
 pub use timers::{NEVER, Timers};

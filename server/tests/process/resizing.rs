@@ -3,6 +3,7 @@
 use crate::support::{Varve, folder, possible};
 use redis::{Connection, cmd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use storage::testing::until;
 
 /// Connections that keep the server busy.
@@ -89,5 +90,74 @@ fn threads_come_and_go_under_load_and_nobody_is_dropped() {
         let came = figure(&mut admin, "stats", "total_connections_received") - received;
         assert_eq!(came, CLIENTS, "{runtime:?}: nobody had to come again");
         assert_eq!(varve.stop().status.code(), Some(0), "{runtime:?}");
+    }
+}
+
+/// How long a request occupies its thread in [`throughput_follows_the_threads`], whatever the cores are doing.
+const OCCUPIED: Duration = Duration::from_millis(10);
+
+/// Connections there: each thread has several to serve.
+const WAITING: usize = 12;
+
+/// Each runtime, with few threads and with many, and whether a thread gives up a client that stays.
+const FEW_AND_MANY: &[(&[&str], [usize; 2], bool)] = &[
+    (&["--runtime", "epoll", "--threads", "1"], [1, 4], true),
+    (&["--runtime", "epoll", "--threads", "1", "--epoll-execution", "pool"], [1, 4], true),
+    (&["--runtime", "tokio", "--threads", "1"], [1, 4], true),
+    (&["--runtime", "uring", "--threads", "1"], [1, 4], true),
+    // Clients beyond the number of threads are served once there are more.
+    (&["--runtime", "threads", "--threads", "4"], [4, 16], false),
+];
+
+/// Requests per second, seen over a fifth of a second.
+fn rate(answered: &AtomicU64) -> f64 {
+    let (began, before) = (Instant::now(), answered.load(Ordering::SeqCst));
+    let until_then = began + Duration::from_millis(200);
+    until("a fifth of a second is over", || Instant::now() >= until_then);
+    (answered.load(Ordering::SeqCst) - before) as f64 / began.elapsed().as_secs_f64()
+}
+
+/// Occupies its thread again and again until it is over.
+fn occupy(varve: &Varve, over: &AtomicBool, answered: &AtomicU64) {
+    let mut client = varve.connect();
+    while !over.load(Ordering::SeqCst) {
+        let mut sleep = cmd("DEBUG");
+        let sleep = sleep.arg("SLEEP").arg(OCCUPIED.as_secs_f64());
+        sleep.exec(&mut client).expect("the connection stays");
+        answered.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A thread sleeps with each request, so that a number of threads has a throughput that it cannot exceed, and that
+/// needs no core.
+#[test]
+fn throughput_follows_the_threads() {
+    for (runtime, [few, many], gives_up) in FEW_AND_MANY {
+        if possible(&[*runtime]).next().is_none() {
+            continue;
+        }
+        let (_folder, data) = folder();
+        let more = ["--appendonly", "no", "--enable-debug-command", "yes"];
+        let varve = Varve::start(&data, &[*runtime, &more].concat());
+        let (over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+        let most = *few as f64 / OCCUPIED.as_secs_f64();
+        let mut admin = varve.connect();
+        std::thread::scope(|scope| {
+            let _over = Over(&over);
+            for _ in 0..WAITING {
+                scope.spawn(|| occupy(&varve, &over, &answered));
+            }
+            let mut set = |threads: usize| {
+                let mut set = cmd("CONFIG");
+                set.arg("SET").arg("threads").arg(threads).exec(&mut admin).unwrap();
+            };
+            until("few threads are at work", || rate(&answered) > most / 2.0);
+            set(*many);
+            until("many do more than few can", || rate(&answered) > most * 1.5);
+            set(*few);
+            if *gives_up {
+                until("few do no more than they can", || rate(&answered) < most * 1.2);
+            }
+        });
     }
 }

@@ -27,7 +27,7 @@ pub(super) static ROWS: &[Directive] = &[
         "epoll: who runs commands, the reactor itself or a pool",
     )
     .immutable(),
-    integer(Id::Threads, "threads", (0, 1024), 0, "Threads of the runtime; 0: one per core"),
+    integer(Id::Threads, "threads", (0, 16_384), 0, "Threads of the runtime; 0: one per core"),
     choice(Id::Storage, "storage", STORAGES, 0, "Where the data set lives").immutable(),
     integer(
         Id::Shards,
