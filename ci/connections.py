@@ -13,7 +13,7 @@ SECONDS = 3 if COUNT < 10_000 else 10
 PING, PONG = b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"
 GET, VALUE = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", b"$1\r\nv\r\n"
 # Bytes of an idle connection: (plain, TLS); the threads' are stacks, which are not bounded here.
-BOUNDS = {"inline": (1024, 12288), "pool": (1024, 12288), "tokio": (2048, 12288), "uring": (1024, 12288), "threads": (None, None)}
+BOUNDS = {"inline": (1024, 10240), "pool": (1024, 10240), "tokio": (2048, 10240), "uring": (1024, 10240), "threads": (None, None)}
 RUNTIMES = {
     "inline": ["--runtime", "epoll", "--epoll-execution", "inline"],
     "pool": ["--runtime", "epoll", "--epoll-execution", "pool"],

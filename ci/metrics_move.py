@@ -37,6 +37,18 @@ def free_port():
         return found.getsockname()[1]
 
 
+def encryption():
+    """Options for a TLS port at which one handshake may be under way, and the port."""
+    port, folder = free_port(), tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, True)
+    key, certificate = f"{folder}/key", f"{folder}/certificate"
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    words = ["openssl", "req", "-x509", *curve, "-nodes", "-subj", "/CN=here", "-days", "2", "-keyout", key, "-out", certificate]
+    subprocess.run(words, check=True, stderr=subprocess.DEVNULL)
+    files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate]
+    return ["--tls-port", port, "--tls-handshakes-max", 1, *files], port
+
+
 class Server:
     def __init__(self, *options):
         self.port, self.admin, self.folder = free_port(), free_port(), tempfile.mkdtemp()
@@ -119,8 +131,11 @@ def keys(server):
         yield
 
 
-def limits(server):
+def limits(server, tls_port):
     client = server.client()
+    strangers = [socket.create_connection(("127.0.0.1", tls_port), timeout=20) for _ in range(3)]
+    yield
+    [stranger.close() for stranger in strangers]
     client.config_set("maxmemory-policy", "allkeys-lru")
     client.config_set("maxmemory", 1 << 20)
     client.set("one", 1)
@@ -295,7 +310,8 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("it took too long"))
     document = open("docs/metrics.md").read()
     rows = re.findall(r"^\| `(varve_\w+)` \| (\w+) \|", document, re.M)
-    master = Server("--appendonly", "yes", "--appendfsync", "always", "--threads", "1", "--shards", "64", "--save", "", "--repl-diskless-sync-delay", "0")
+    secure, tls_port = encryption()
+    master = Server(*secure, "--appendonly", "yes", "--appendfsync", "always", "--threads", "1", "--shards", "64", "--save", "", "--repl-diskless-sync-delay", "0")
     replica = Server("--repl-diskless-sync-delay", "0", "--save", "")
     on_disk = Server("--storage", "sled", "--save", "")
     servers = [master, replica, on_disk]
@@ -303,7 +319,7 @@ def main():
     began = time.monotonic()
     [server.scrape() for server in servers]
     on_disk.client().mset({f"key:{n}": os.urandom(2000) for n in range(2000)})
-    parts = [users(master), keys(master), limits(master), waits(master), saves(master), contended(master), overload(master),
+    parts = [users(master), keys(master), limits(master, tls_port), waits(master), saves(master), contended(master), overload(master),
              follow(master, replica), migrate(master), restart(master)]
     for part in parts:
         for _ in part:

@@ -12,17 +12,20 @@
 //!   ([`Connection::before_write`]).
 //! - **The handshake is bounded.** Until the filter is open, nothing of the inner connection is
 //!   sent. The handshake may take the time given to [`Filtered::new`], however slowly the peer
-//!   sends. [`Handshakes`] bounds how many are under way at once.
+//!   sends. [`Handshakes`] bounds how many are under way at once, in all and from one address.
 //! - **The end is announced.** When the connection has sent everything, the filter announces the
 //!   end ([`Filter::close`]). If the peer announces its end inside the filter, that is an end of
 //!   input like any other.
 //! - **Invalid input ends it.** After a [`Broken`] error the filter's own last bytes are written,
 //!   and nothing else.
 
+mod handshakes;
+
 use crate::{Connection, Flow, Input, Next, Now, Peer, Rejection, Service, Status};
+use handshakes::Handshake;
+pub use handshakes::Handshakes;
 use resp::Output;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -231,60 +234,6 @@ impl<F: Filter> Connection for Filtered<F> {
     }
 }
 
-/// Between two lines of the log about refused handshakes, in microseconds.
-const SAID_EVERY_US: u64 = 60_000_000;
-
-/// The number of handshakes under way, and how many there may be.
-///
-/// A handshake costs more than any request, before anyone knows who the peer is. Those under way have work
-/// waiting in each thread at most once, so their number bounds how long a turn of a thread takes because of them.
-#[derive(Debug, Default)]
-pub struct Handshakes {
-    under_way: AtomicUsize,
-    /// 0: any number.
-    max: AtomicUsize,
-    refused: AtomicU64,
-    /// The time from which a refusal is logged again, in monotonic microseconds.
-    quiet_until_us: AtomicU64,
-}
-
-/// One that is under way, until this is dropped.
-struct Handshake(Arc<Handshakes>);
-
-impl Handshakes {
-    /// Sets how many may be under way at once; 0: any number. Those that are under way go on.
-    pub fn set_max(&self, max: usize) {
-        self.max.store(max, Relaxed);
-    }
-
-    /// The number of connections that were refused because there were too many.
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Relaxed)
-    }
-
-    /// Begins one, unless there are too many.
-    fn begin(self: &Arc<Self>, now: Now) -> Option<Handshake> {
-        let max = self.max.load(Relaxed);
-        let before = self.under_way.fetch_add(1, Relaxed);
-        let begun = Handshake(self.clone());
-        if max == 0 || before < max {
-            return Some(begun);
-        }
-        self.refused.fetch_add(1, Relaxed);
-        if self.quiet_until_us.load(Relaxed) <= now.mono_us {
-            self.quiet_until_us.store(now.mono_us + SAID_EVERY_US, Relaxed);
-            tracing::warn!(max, "too many handshakes are under way: new connections are closed");
-        }
-        None
-    }
-}
-
-impl Drop for Handshake {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Relaxed);
-    }
-}
-
 /// A service whose connections are those of another service, behind filters.
 pub struct FilterService<M> {
     /// The service whose connections are wrapped in the filter.
@@ -309,7 +258,7 @@ where
         waker: Waker,
         now: Now,
     ) -> Result<Box<dyn Connection>, Rejection> {
-        let handshake = self.handshakes.begin(now).ok_or_else(|| Rejection(Vec::new()))?;
+        let handshake = self.handshakes.begin(&peer, now).ok_or_else(|| Rejection(Vec::new()))?;
         let filter = (self.make)()?;
         // Before the filter is open, the peer could not decode the text of a refusal.
         let inner = self.inner.connect(peer, waker, now).map_err(|_| Rejection(Vec::new()))?;

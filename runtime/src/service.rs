@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
@@ -182,6 +182,20 @@ pub enum Peer {
     },
     /// A Unix-domain peer, named by the path it connected to.
     Unix(String),
+}
+
+impl Peer {
+    /// The address that limits by address count this peer for; none for a Unix-domain socket. The network of an IPv6
+    /// address counts as one, because its owner has all 2⁶⁴ addresses in it.
+    pub fn owner(&self) -> Option<IpAddr> {
+        let Peer::Tcp { remote, .. } = self else { return None };
+        Some(match remote.ip() {
+            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none() => {
+                IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64))
+            }
+            other => other.to_canonical(),
+        })
+    }
 }
 
 impl fmt::Display for Peer {

@@ -1,48 +1,171 @@
 //! [`TlsFilter`]: the server's side of TLS, without input or output of its own.
+//!
+//! rustls keeps no bytes here: it works in a buffer of the thread. So a connection that waits owns its keys, and of its
+//! input no more than an unfinished record.
 
 use resp::Output;
 use runtime::filter::{Broken, Filter, Inward};
-use rustls::ServerConnection;
-use std::io::{self, BufRead, IoSlice, Write};
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeTlsData, EncryptError, UnbufferedStatus};
+use std::cell::Cell;
+
+/// The most bytes of input that are kept until there are enough to go on, as in [`rustls::ServerConnection`]: the largest
+/// message of a handshake. A record is shorter.
+const HELD_MAX: usize = 0xFFFF;
+
+/// The room in which an announcement of the end fits, in bytes.
+const GOODBYE: usize = 256;
+
+/// The content of a record, in bytes at most, and what encryption adds to it at most.
+const RECORD: usize = 16 * 1024;
+const ADDED: usize = 64;
+
+/// The largest buffer that a thread keeps, in bytes.
+const KEPT_MAX: usize = 256 * 1024;
+
+thread_local! {
+    /// Taken while it is used.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// One connection's TLS.
 pub struct TlsFilter {
-    connection: Box<ServerConnection>,
-    records: Records,
+    connection: Box<UnbufferedServerConnection>,
+    /// The beginning of a record, or of a message of the handshake.
+    held: Vec<u8>,
+    /// Whether the peer has announced its end. What it sends after that is not looked at.
+    ended: bool,
+}
+
+/// The state after one step of rustls.
+enum Step {
+    /// It goes on at once.
+    More,
+    /// It has processed all complete records.
+    Done,
+    Ended,
+    Failed(String),
 }
 
 impl TlsFilter {
     /// Around a fresh connection.
-    pub fn new(mut connection: ServerConnection) -> Self {
-        // The filter's portion bounds how much is encrypted at once.
-        connection.set_buffer_limit(None);
-        TlsFilter { connection: Box::new(connection), records: Records::default() }
+    pub fn new(connection: UnbufferedServerConnection) -> Self {
+        TlsFilter { connection: Box::new(connection), held: Vec::new(), ended: false }
     }
 
-    /// Lets rustls process its input, and passes on the decrypted bytes.
-    fn process(&mut self, plain: &mut dyn FnMut(&[u8])) -> Result<Inward, Broken> {
-        let state = self.connection.process_new_packets().map_err(|e| Broken(e.to_string()))?;
-        let mut left = state.plaintext_bytes_to_read();
-        let ended = state.peer_has_closed();
-        let mut reader = self.connection.reader();
-        while left > 0 {
-            let piece = reader.fill_buf().map_err(|e| Broken(e.to_string()))?;
-            let taken = piece.len();
-            if taken == 0 {
-                break;
+    /// Lets rustls process `records`, and passes on the decrypted bytes. Returns the number of bytes that it is done
+    /// with.
+    fn process(
+        &mut self,
+        records: &mut [u8],
+        plain: &mut dyn FnMut(&[u8]),
+        wire: &mut Output,
+    ) -> (usize, Result<Inward, Broken>) {
+        let mut taken = 0;
+        loop {
+            let UnbufferedStatus { discard, state, .. } =
+                self.connection.process_tls_records(&mut records[taken..]);
+            let step = match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(Ok(record)) = traffic.next_record() {
+                        taken += record.discard;
+                        plain(record.payload);
+                    }
+                    Step::More
+                }
+                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, wire),
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    data.done();
+                    Step::More
+                }
+                Ok(ConnectionState::PeerClosed) => Step::Ended,
+                Ok(ConnectionState::ReadEarlyData(_)) => Step::Failed("early data".to_owned()),
+                Ok(_) => Step::Done,
+                Err(error) => Step::Failed(error.to_string()),
+            };
+            taken += discard;
+            match step {
+                Step::More => {}
+                Step::Done => return (taken, Ok(Inward::Open)),
+                Step::Ended => return (taken, Ok(Inward::Ended)),
+                Step::Failed(reason) => {
+                    self.last_words(&mut records[taken..], wire);
+                    return (taken, Err(Broken(reason)));
+                }
             }
-            plain(piece);
-            reader.consume(taken);
-            left = left.saturating_sub(taken);
         }
-        Ok(if ended { Inward::Ended } else { Inward::Open })
     }
 
-    /// Moves what rustls has to say to `wire`.
-    fn flush(&mut self, wire: &mut Output) {
+    /// Moves what rustls has to say after a failure to `wire`. It says that before it looks at `records`, which it must
+    /// not do again.
+    fn last_words(&mut self, records: &mut [u8], wire: &mut Output) {
         while self.connection.wants_write() {
-            // Memory takes everything.
-            let Ok(1..) = self.connection.write_tls(&mut Wire(wire)) else { return };
+            match self.connection.process_tls_records(records).state {
+                Ok(ConnectionState::EncodeTlsData(data)) => drop(encode(data, wire)),
+                _ => return,
+            }
+        }
+    }
+
+    /// Appends what `encrypt` writes into a buffer of `room` bytes to `wire`, behind what rustls has to say itself.
+    fn encrypted(
+        &mut self,
+        wire: &mut Output,
+        mut room: usize,
+        encrypt: impl Fn(&mut Traffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
+    ) {
+        let mut buffer = BUFFER.take();
+        loop {
+            match self.connection.process_tls_records(&mut self.held).state {
+                Ok(ConnectionState::EncodeTlsData(data)) => drop(encode(data, wire)),
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    if buffer.len() < room {
+                        buffer.resize(room, 0);
+                    }
+                    match encrypt(&mut traffic, &mut buffer) {
+                        Ok(written) => wire.extend(&buffer[..written]),
+                        Err(EncryptError::InsufficientSize(size)) => {
+                            room = size.required_size;
+                            continue;
+                        }
+                        // After 2⁶⁴ records, of which there never are so many.
+                        Err(EncryptError::EncryptExhausted) => {}
+                    }
+                    break;
+                }
+                // The filter is open, so there is no other state.
+                _ => break,
+            }
+        }
+        keep(buffer);
+    }
+}
+
+type Traffic<'a> = rustls::unbuffered::WriteTraffic<'a, rustls::server::ServerConnectionData>;
+
+/// Gives a buffer back to the thread, unless it has become large.
+fn keep(buffer: Vec<u8>) {
+    if buffer.capacity() <= KEPT_MAX {
+        BUFFER.set(buffer);
+    }
+}
+
+/// Appends a message of rustls' own to `wire`.
+fn encode(
+    mut data: EncodeTlsData<'_, rustls::server::ServerConnectionData>,
+    wire: &mut Output,
+) -> Step {
+    use rustls::unbuffered::EncodeError;
+    let mut message = Vec::new();
+    loop {
+        match data.encode(&mut message) {
+            Ok(written) => {
+                wire.extend(&message[..written]);
+                return Step::More;
+            }
+            Err(EncodeError::InsufficientSize(size)) => message.resize(size.required_size, 0),
+            Err(error) => return Step::Failed(error.to_string()),
         }
     }
 }
@@ -50,21 +173,29 @@ impl TlsFilter {
 impl Filter for TlsFilter {
     fn unwrap(
         &mut self,
-        mut bytes: &[u8],
+        bytes: &[u8],
         plain: &mut dyn FnMut(&[u8]),
         wire: &mut Output,
     ) -> Result<Inward, Broken> {
-        self.records.count(bytes);
-        let mut inward = Ok(Inward::Open);
-        while !bytes.is_empty() && inward == Ok(Inward::Open) {
-            inward = match self.connection.read_tls(&mut bytes) {
-                Ok(0) => break,
-                Ok(_) => self.process(plain),
-                Err(error) => Err(Broken(error.to_string())),
-            };
+        if self.ended {
+            return Ok(Inward::Ended);
         }
-        self.flush(wire);
-        inward
+        let mut buffer = BUFFER.take();
+        buffer.clear();
+        buffer.extend_from_slice(&self.held);
+        buffer.extend_from_slice(bytes);
+        let (taken, inward) = self.process(&mut buffer, plain, wire);
+        self.ended = inward != Ok(Inward::Open);
+        // Memory exactly for what is left, and none if nothing is.
+        self.held = match self.ended {
+            true => Vec::new(),
+            false => buffer[taken..].to_vec(),
+        };
+        keep(buffer);
+        match self.held.len() > HELD_MAX {
+            true => Err(Broken("a message of the handshake is too long".to_owned())),
+            false => inward,
+        }
     }
 
     fn is_open(&self) -> bool {
@@ -72,87 +203,15 @@ impl Filter for TlsFilter {
     }
 
     fn wrap(&mut self, plain: &[u8], wire: &mut Output) {
-        // Without a limit, rustls takes everything.
-        let taken = self.connection.writer().write_all(plain);
-        debug_assert!(taken.is_ok());
-        self.flush(wire);
+        let room = plain.len() + (plain.len() / RECORD + 2) * ADDED;
+        self.encrypted(wire, room, |traffic, buffer| traffic.encrypt(plain, buffer));
     }
 
     fn close(&mut self, wire: &mut Output) {
-        self.connection.send_close_notify();
-        self.flush(wire);
+        self.encrypted(wire, GOODBYE, |traffic, buffer| traffic.queue_close_notify(buffer));
     }
 
     fn held(&self) -> usize {
-        self.records.arrived
-    }
-}
-
-/// The destination to which rustls writes its records.
-struct Wire<'a>(&'a mut Output);
-
-impl Write for Wire<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        slices.iter().for_each(|slice| self.0.extend(slice));
-        Ok(slices.iter().map(|slice| slice.len()).sum())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Bytes of a record's header (RFC 8446 §5.1): type, version, length.
-const HEADER: usize = 5;
-
-/// The number of bytes of an unfinished record that have arrived. rustls keeps these bytes without
-/// telling their number.
-#[derive(Default)]
-struct Records {
-    arrived: usize,
-    /// The length in the header, as far as its bytes have come.
-    length: usize,
-}
-
-impl Records {
-    fn count(&mut self, mut bytes: &[u8]) {
-        while let Some((&first, rest)) = bytes.split_first() {
-            if self.arrived < HEADER {
-                if self.arrived >= HEADER - 2 {
-                    self.length = (self.length << 8) | usize::from(first);
-                }
-                self.arrived += 1;
-                bytes = rest;
-            } else {
-                let taken = bytes.len().min(HEADER + self.length - self.arrived);
-                self.arrived += taken;
-                bytes = &bytes[taken..];
-            }
-            if self.arrived >= HEADER && self.arrived == HEADER + self.length {
-                *self = Records::default();
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_unfinished_record_counts() {
-        let wire: Vec<u8> = [&[23, 3, 3, 1, 2][..], &[7; 258], &[22, 3, 3, 0, 0, 21, 3]].concat();
-        for step in [1, 2, 3, 7, 100, wire.len()] {
-            let mut records = Records::default();
-            wire.chunks(step).for_each(|piece| records.count(piece));
-            assert_eq!(records.arrived, 2, "in pieces of {step}");
-            records.count(&[3, 0, 9, 1, 1]);
-            assert_eq!(records.arrived, 7);
-        }
+        self.held.len()
     }
 }

@@ -20,7 +20,7 @@ use filter::TlsFilter;
 use parking_lot::RwLock;
 use runtime::filter::{FilterService, Handshakes};
 use runtime::{Rejection, Service};
-use rustls::ServerConnection;
+use rustls::server::UnbufferedServerConnection;
 pub use rustls::{ClientConfig, ServerConfig};
 pub use settings::{ClientCertificates, Settings};
 use std::path::PathBuf;
@@ -50,8 +50,6 @@ pub enum TlsError {
 pub struct Tls {
     server: RwLock<Arc<ServerConfig>>,
     client: RwLock<Option<Arc<ClientConfig>>>,
-    /// The handshakes of clients, by all that this serves.
-    pub handshakes: Arc<Handshakes>,
 }
 
 impl Tls {
@@ -62,7 +60,7 @@ impl Tls {
     pub fn new(settings: &Settings) -> Result<Arc<Tls>, TlsError> {
         let (server, client) = read(settings)?;
         let (server, client) = (RwLock::new(server), RwLock::new(client));
-        Ok(Arc::new(Tls { server, client, handshakes: Arc::default() }))
+        Ok(Arc::new(Tls { server, client }))
     }
 
     /// The same again: connections made from now on are by `settings`. When it fails, all is as before.
@@ -76,15 +74,18 @@ impl Tls {
         Ok(())
     }
 
-    /// Serves what `inner` serves, through TLS.
-    pub fn serve(self: &Arc<Self>, inner: Arc<dyn Service>) -> Arc<dyn Service> {
+    /// Serves what `inner` serves, through TLS, as far as `handshakes` permits.
+    pub fn serve(
+        self: &Arc<Self>,
+        inner: Arc<dyn Service>,
+        handshakes: Arc<Handshakes>,
+    ) -> Arc<dyn Service> {
         let tls = self.clone();
         let make = move || {
-            let connection = ServerConnection::new(tls.server.read().clone());
+            let connection = UnbufferedServerConnection::new(tls.server.read().clone());
             // Only a configuration that cannot work at all is refused here, and such a one is not made.
             connection.map(TlsFilter::new).map_err(|_| Rejection(Vec::new()))
         };
-        let handshakes = self.handshakes.clone();
         Arc::new(FilterService { inner, make, patience: HANDSHAKE_PATIENCE, handshakes })
     }
 

@@ -3,11 +3,14 @@
 mod authority;
 
 use authority::Authority;
+use resp::Output;
+use runtime::filter::Filter;
 use runtime::testing::filters::FilterPeer;
 use runtime::testing::{OUTPUT_MAX, Toy};
 use runtime::{Clock, Exchange, Now, Onward, Peer, RuntimeContext, RuntimeStats, Sent};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, ServerConnection};
+use rustls::server::UnbufferedServerConnection;
+use rustls::{ClientConfig, ClientConnection};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -62,7 +65,7 @@ impl FilterPeer for Client {
 runtime::filter_suite!(suite, || {
     let folder = tempfile::tempdir().unwrap();
     let settings = certificates(folder.path());
-    let server = ServerConnection::new(Arc::new(settings.server().unwrap())).unwrap();
+    let server = UnbufferedServerConnection::new(Arc::new(settings.server().unwrap())).unwrap();
     let name = ServerName::try_from("varve.test").unwrap();
     let mut client = ClientConnection::new(Arc::new(settings.client().unwrap()), name).unwrap();
     client.set_buffer_limit(None);
@@ -89,7 +92,8 @@ impl Ends {
         let toy = Arc::new(Toy::default());
         let context =
             Arc::new(RuntimeContext { clock: Clock::new(), stats: Arc::<RuntimeStats>::default() });
-        let (service, peer) = (tls.serve(toy.service()), Peer::Unix("/nowhere".into()));
+        let service = tls.serve(toy.service(), Arc::default());
+        let peer = Peer::Unix("/nowhere".into());
         let exchange = context.introduce(&*service, peer, Waker::noop().clone(), Now::default());
         let name = ServerName::try_from("varve.test").unwrap();
         Ends {
@@ -233,6 +237,67 @@ fn nonsense_and_slowness_end_the_connection() {
     ends.exchange.notify(runtime::Events::WAKE, ends.now);
     ends.answers();
     assert!(ends.closed);
+}
+
+fn bare_filter(settings: &Settings) -> TlsFilter {
+    let config = Arc::new(settings.server().unwrap());
+    TlsFilter::new(UnbufferedServerConnection::new(config).unwrap())
+}
+
+/// Everything that the client has to send.
+fn sent(client: &mut ClientConnection) -> Vec<u8> {
+    let mut wire = Vec::new();
+    while client.wants_write() {
+        client.write_tls(&mut wire).unwrap();
+    }
+    wire
+}
+
+/// The decrypted bytes, and the filter's own answers.
+fn feed(filter: &mut TlsFilter, bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (mut plain, mut wire) = (Vec::new(), Output::new());
+    filter.unwrap(bytes, &mut |piece| plain.extend_from_slice(piece), &mut wire).unwrap();
+    (plain, wire.to_vec())
+}
+
+/// The beginning of a record is kept and counted, and nothing is kept of whole ones.
+#[test]
+fn only_what_is_unfinished_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = certificates(folder.path());
+    let name = ServerName::try_from("varve.test").unwrap();
+    let config = Arc::new(settings.client().unwrap());
+    let mut client = ClientConnection::new(config, name).unwrap();
+    let mut filter = bare_filter(&settings);
+    while !filter.is_open() {
+        let (_, wire) = feed(&mut filter, &sent(&mut client));
+        assert_eq!(filter.held(), 0, "whole messages");
+        client.read_tls(&mut &wire[..]).unwrap();
+        client.process_new_packets().unwrap();
+    }
+    client.writer().write_all(b"one").unwrap();
+    client.writer().write_all(b"two").unwrap();
+    let records = sent(&mut client);
+    let (all_but_one, last) = records.split_at(records.len() - 1);
+    assert_eq!(feed(&mut filter, all_but_one).0, b"one");
+    assert_eq!(filter.held(), records.len() / 2 - 1, "of the second record");
+    assert_eq!(feed(&mut filter, last).0, b"two");
+    assert_eq!(filter.held(), 0);
+}
+
+/// A first message of 65,520 bytes, in records of 1,000.
+#[test]
+fn a_message_that_never_becomes_whole_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut filter = bare_filter(&certificates(folder.path()));
+    let (mut wire, mut fed) = (Output::new(), 0);
+    let mut record = [&[22, 3, 1, 0x03, 0xE8, 1, 0x00, 0xFF, 0xF0][..], &[0; 996]].concat();
+    while filter.unwrap(&record, &mut |_| {}, &mut wire).is_ok() {
+        fed += record.len();
+        assert!(filter.held() <= fed && fed < 80_000, "{fed} bytes are kept");
+        record = [&[22, 3, 1, 0x03, 0xE8][..], &[0; 1000]].concat();
+    }
+    assert!(fed > 60_000, "refused after {fed} bytes");
 }
 
 #[test]

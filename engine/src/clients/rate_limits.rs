@@ -6,7 +6,7 @@
 //! than the burst; then the next one waits longer.
 
 use crate::config::{ConfigStore, Id};
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use runtime::{Now, Peer};
@@ -162,8 +162,7 @@ impl RateLimits {
 
     /// The buckets of an address; none for a Unix socket.
     fn of_address(&self, peer: &Peer, now_ns: u64) -> Option<Arc<Buckets>> {
-        let Peer::Tcp { remote, .. } = peer else { return None };
-        let address = whose(remote.ip());
+        let address = peer.owner()?;
         let mut addresses = self.addresses.lock();
         if let Some(buckets) = addresses.get(&address) {
             return Some(buckets.clone());
@@ -182,16 +181,6 @@ impl RateLimits {
             }
         }
         Some(addresses.entry(address).or_default().clone())
-    }
-}
-
-/// The network of an IPv6 address counts as one, because its owner has all 2^64 addresses in it.
-fn whose(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none() => {
-            IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64))
-        }
-        other => other.to_canonical(),
     }
 }
 
@@ -268,9 +257,5 @@ mod tests {
         // Two seconds later all have earned it.
         limits.of_address(&peer(1 << 30), at(2001)).unwrap();
         assert_eq!(limits.addresses.lock().len(), 1);
-        let network = |text: &str| whose(text.parse().unwrap());
-        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1"));
-        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
-        assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
     }
 }

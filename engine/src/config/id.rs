@@ -216,6 +216,7 @@ ids! {
     TlsProtocols,
     TlsReplication,
     TlsHandshakesMax,
+    TlsHandshakesShare,
     TlsSessionCacheSize,
     TlsSessionCacheTimeout,
     TlsSessionCaching,

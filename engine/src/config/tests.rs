@@ -60,6 +60,7 @@ const NOT_IN_7_0: &[&str] = &[
     "storage",
     "threads",
     "tls-handshakes-max",
+    "tls-handshakes-share",
     "trace",
     "trace-endpoint",
     "trace-samples-per-second",

@@ -5,12 +5,17 @@ use crate::StartError;
 use engine::config::{ConfigStore, Id, Value};
 use parking_lot::RwLock;
 use runtime::Service;
+use runtime::filter::Handshakes;
 use std::sync::Arc;
 use tls::{ClientCertificates, Settings, Tls};
 
 /// The settings in force; none as long as TLS is not used.
 #[derive(Default)]
-pub(crate) struct Encryption(RwLock<Current>);
+pub(crate) struct Encryption {
+    current: RwLock<Current>,
+    /// The handshakes of clients that are under way.
+    pub handshakes: Arc<Handshakes>,
+}
 
 #[derive(Default)]
 struct Current {
@@ -27,7 +32,7 @@ impl Encryption {
     /// is as before.
     pub fn reload(&self, config: &ConfigStore) -> Result<bool, String> {
         // Read under the lock: of two that reload at once the later one has the later settings.
-        let mut current = self.0.write();
+        let mut current = self.current.write();
         if !is_used(config) {
             return Ok(false);
         }
@@ -40,9 +45,6 @@ impl Encryption {
         }
         #[cfg(feature = "cluster")]
         (current.nodes = nodes);
-        if let Some(tls) = &current.tls {
-            tls.handshakes.set_max(config.integer(Id::TlsHandshakesMax) as usize);
-        }
         current.version = version;
         Ok(true)
     }
@@ -51,26 +53,32 @@ impl Encryption {
     /// notification handles all of them, because all are stored before any notification.
     fn follow(&self, config: &ConfigStore) -> Result<(), String> {
         let done = {
-            let current = self.0.read();
+            let current = self.current.read();
             current.tls.is_some() && current.version == config.version()
         };
         if done { Ok(()) } else { self.reload(config).map(drop) }
     }
 
+    /// Bounds the handshakes under way as configured. No file is read.
+    fn bound_handshakes(&self, config: &ConfigStore) {
+        let number = |id| usize::try_from(config.integer(id)).unwrap_or(usize::MAX);
+        self.handshakes.set_max(number(Id::TlsHandshakesMax), number(Id::TlsHandshakesShare));
+    }
+
     /// The configurations for connections between the nodes of a cluster, if these are encrypted.
     #[cfg(feature = "cluster")]
     pub fn nodes(&self) -> Option<(Arc<tls::ServerConfig>, Arc<tls::ClientConfig>)> {
-        self.0.read().nodes.as_ref()?.both()
+        self.current.read().nodes.as_ref()?.both()
     }
 
     /// Serves what `inner` does, through TLS.
     pub fn serve(&self, inner: Arc<dyn Service>) -> Option<Arc<dyn Service>> {
-        self.0.read().tls.as_ref().map(|tls| tls.serve(inner))
+        self.current.read().tls.as_ref().map(|tls| tls.serve(inner, self.handshakes.clone()))
     }
 
     /// The settings that connections to a master are made with, if there are any.
     pub fn client(&self) -> Option<Arc<tls::ClientConfig>> {
-        self.0.read().tls.as_ref().and_then(|tls| tls.client())
+        self.current.read().tls.as_ref().and_then(|tls| tls.client())
     }
 }
 
@@ -107,10 +115,15 @@ pub(crate) fn start(
     encryption: &Arc<Encryption>,
     config: &Arc<ConfigStore>,
 ) -> Result<(), StartError> {
+    encryption.bound_handshakes(config);
     encryption.reload(config).map_err(StartError::Other)?;
     let weak = (Arc::downgrade(encryption), Arc::downgrade(config));
     let observer = move |id, _: &Value| match (weak.0.upgrade(), weak.1.upgrade()) {
         (Some(encryption), Some(config)) if IDS.contains(&id) => changed(&encryption, &config),
+        (Some(encryption), Some(config)) if HANDSHAKES.contains(&id) => {
+            encryption.bound_handshakes(&config);
+            Ok(())
+        }
         _ => Ok(()),
     };
     config.on_change(Box::new(observer));
@@ -141,8 +154,9 @@ const IDS: &[Id] = &[
     Id::TlsPreferServerCiphers,
     Id::TlsSessionCaching,
     Id::TlsSessionCacheSize,
-    Id::TlsHandshakesMax,
 ];
+
+const HANDSHAKES: &[Id] = &[Id::TlsHandshakesMax, Id::TlsHandshakesShare];
 
 fn settings(config: &ConfigStore) -> Settings {
     let text = |id| config.text(id).to_string();

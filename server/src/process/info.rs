@@ -258,4 +258,11 @@ const STATS: &[Row] = &[
         "Connections that could not be accepted",
         |r| load(&r.process.runtime.stats().accept_errors),
     ),
+    #[cfg(feature = "tls")]
+    counter(
+        "varve_tls_handshakes_refused",
+        Unit::One,
+        "Connections closed because too many TLS handshakes were under way",
+        |r| r.process.encryption.handshakes.refused().into(),
+    ),
 ];

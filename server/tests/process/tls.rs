@@ -7,8 +7,9 @@ mod authority;
 use crate::serving::RUNTIMES;
 use crate::support::{Varve, folder, free_port, possible, run};
 pub use authority::Authority;
+use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use storage::testing::until;
@@ -35,10 +36,21 @@ impl Files {
     fn connect(&self, port: u16) -> std::io::Result<TlsStream> {
         connect(port, &self.0)
     }
+
+    /// Connects from another address of this machine.
+    fn connect_from(&self, address: [u8; 4], port: u16) -> std::io::Result<TlsStream> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((address, 0)).into())?;
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into())?;
+        shake_hands(socket.into(), &self.0)
+    }
 }
 
 fn connect(port: u16, settings: &Settings) -> std::io::Result<TlsStream> {
-    let socket = TcpStream::connect(("127.0.0.1", port))?;
+    shake_hands(TcpStream::connect(("127.0.0.1", port))?, settings)
+}
+
+fn shake_hands(socket: TcpStream, settings: &Settings) -> std::io::Result<TlsStream> {
     socket.set_read_timeout(Some(Duration::from_secs(10)))?;
     let config = settings.client().unwrap().into();
     TlsStream::connect(socket, "127.0.0.1", config, Duration::from_secs(10), &|| false)
@@ -181,11 +193,11 @@ fn who_does_not_shake_hands_is_closed() {
 #[test]
 fn a_flood_of_handshakes_is_bounded_and_plain_clients_are_served() {
     const MAX: usize = 16;
+    const ALL_TO_ONE: [&str; 4] = ["--tls-handshakes-max", "16", "--tls-handshakes-share", "100"];
     for runtime in
         [&["--runtime", "epoll", "--threads", "1"], &["--runtime", "tokio", "--threads", "1"]]
     {
-        let (_folder, varve, files, port) =
-            serving(&[&runtime[..], &["--tls-handshakes-max", "16"]].concat());
+        let (_folder, varve, files, port) = serving(&[&runtime[..], &ALL_TO_ONE].concat());
         let mut plain = varve.connect();
         // They say nothing, so each takes its place for ten seconds.
         let mut silent: Vec<_> =
@@ -207,6 +219,28 @@ fn a_flood_of_handshakes_is_bounded_and_plain_clients_are_served() {
         flood(&files, port, &mut plain);
         ask(&files.connect(port).unwrap(), PING, "+PONG\r\n");
     }
+}
+
+/// One address has its share of the handshakes under way, and others get in meanwhile. The refused ones are counted.
+#[test]
+fn one_address_does_not_keep_others_out() {
+    let (_folder, varve, files, port) = serving(&["--tls-handshakes-max", "16"]);
+    let mut admin = varve.connect();
+    let mut refused = || {
+        let info: String = redis::cmd("INFO").arg("stats").query(&mut admin).unwrap();
+        let line = info.lines().find_map(|l| l.strip_prefix("varve_tls_handshakes_refused:"));
+        line.map(str::to_owned)
+    };
+    assert_eq!(refused().as_deref(), Some("0"));
+    let silent: Vec<_> =
+        (0..16).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    until("half of them are refused", || refused().as_deref() == Some("8"));
+    assert!(files.connect(port).is_err(), "this address has its share");
+    ask(&files.connect_from([127, 0, 0, 2], port).unwrap(), PING, "+PONG\r\n");
+    let mut set = redis::cmd("CONFIG");
+    set.arg("SET").arg("tls-handshakes-share").arg(100).exec(&mut varve.connect()).unwrap();
+    ask(&files.connect(port).unwrap(), PING, "+PONG\r\n");
+    drop(silent);
 }
 
 /// Whole handshakes, as many as some threads can do; meanwhile a plain client asks again and again.

@@ -40,6 +40,13 @@ pub(super) static ROWS: &[Directive] = &[
         512,
         "TLS handshakes under way at once; connections beyond that are closed; 0: any number",
     ),
+    integer(
+        Id::TlsHandshakesShare,
+        "tls-handshakes-share",
+        (1, 100),
+        50,
+        "Percentage of these that one address (or IPv6 network of 64 bits) may have; 100: all",
+    ),
     integer(Id::TlsSessionCacheSize, "tls-session-cache-size", NATURAL, 20480, "Sessions kept"),
     integer(
         Id::TlsSessionCacheTimeout,
