@@ -10,7 +10,7 @@ use crate::lifecycle::logging;
 use crate::lifecycle::serving::Serving;
 use crate::listening::handover::Inherited;
 use crate::listening::sockets;
-use crate::persistence::data_dir::DataDir;
+use crate::persistence::data_dir::{self, DataDir};
 use crate::persistence::journal::late::LateJournal;
 use crate::persistence::loading;
 use crate::persistence::log_switch;
@@ -223,7 +223,9 @@ impl ServerBuilder {
         self.choose_runtime(&config)?;
         let in_cluster = cluster::wanted(&self.loaded)?;
         drop(self.choose_storage(&config)?);
-        loading::journal_wanted(&self.loaded)?;
+        let log = config.text(Id::Appenddirname);
+        let log = loading::journal_wanted(&self.loaded)?.then_some(&*log);
+        data_dir::check(Path::new(&*config.text(Id::Dir)), log)?;
         let addresses = sockets::check(&config, &self.listen)?;
         if in_cluster && !addresses.is_empty() {
             cluster::check(&config, &addresses)?;

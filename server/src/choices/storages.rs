@@ -3,7 +3,7 @@
 
 use super::{Plugin, choose};
 use crate::StartError;
-use crate::system;
+use crate::system::{self, cores};
 use engine::config::{ConfigStore, Id};
 use std::path::Path;
 use std::sync::Arc;
@@ -79,10 +79,12 @@ fn ordered(
     engine: storage_ordered::Engine,
 ) -> storage::Result<Arc<dyn Backend>> {
     use storage_ordered::{Config, OrderedBackend};
-    let config = Config {
+    let opened = Config {
         shards: shards(config, 16),
         databases: config.integer(Id::Databases) as u32,
         ..Config::new(dir, engine)
     };
-    Ok(Arc::new(OrderedBackend::open(&config)?))
+    // After the shards were counted, which depends on the cores of this thread.
+    let backend = cores::on_background(config, || OrderedBackend::open(&opened))?;
+    Ok(Arc::new(backend))
 }

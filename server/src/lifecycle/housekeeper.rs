@@ -6,6 +6,7 @@ use crate::system::{cores, load};
 use engine::Engine;
 use engine::config::{ConfigStore, Id};
 use runtime::Clock;
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -28,6 +29,9 @@ const REST_AFTER_PANIC: Duration = Duration::from_secs(1);
 /// The interval at which it is checked whether connections are to be observed.
 const UNOBSERVED: Duration = Duration::from_secs(1);
 
+/// How often it is looked at how much of the memory is in use, at most.
+const LOOK_AT_MEMORY: Duration = Duration::from_millis(90);
+
 /// The running threads. Dropping it ends them.
 pub(crate) struct Housekeeper {
     stop: Arc<AtomicBool>,
@@ -39,7 +43,8 @@ impl Housekeeper {
     pub fn start(engine: Arc<Engine>, process: Arc<Process>, clock: Clock) -> io::Result<Self> {
         let mut keeper = Housekeeper { stop: Arc::default(), threads: Vec::new() };
         let (observed, config) = (engine.clone(), process.config.clone());
-        keeper.repeat("housekeeper", &config, move || round(&engine, &process, clock))?;
+        let looked = Cell::new(None);
+        keeper.repeat("housekeeper", &config, move || round(&engine, &process, clock, &looked))?;
         keeper.repeat("load-watch", &config, move || {
             observed.watch_load(clock.now()).unwrap_or(UNOBSERVED)
         })?;
@@ -81,13 +86,21 @@ impl Drop for Housekeeper {
 }
 
 /// One round of everything; how long to rest then.
-fn round(engine: &Engine, process: &Process, clock: Clock) -> Duration {
+fn round(
+    engine: &Engine,
+    process: &Process,
+    clock: Clock,
+    looked: &Cell<Option<Instant>>,
+) -> Duration {
     let (low, high) = HZ_RANGE;
     let hz = engine.config.integer(Id::Hz).clamp(low, high) as u32;
     let began = Instant::now();
     let more = engine.keep_house(clock.now());
     process.note_memory((process.allocator.figures)().allocated);
-    if engine.looks_at_memory() {
+    // Rounds follow each other quickly while there is work, and this reads files.
+    let due = looked.get().is_none_or(|at| began.duration_since(at) >= LOOK_AT_MEMORY);
+    if due && engine.looks_at_memory() {
+        looked.set(Some(began));
         engine.note_memory_load(load::memory_percent(), clock.now());
     }
     process.persistence.keep_house();

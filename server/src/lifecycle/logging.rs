@@ -1,6 +1,7 @@
 //! The log: `loglevel`, `logfile`, `log-format`.
 
 use crate::StartError;
+use crate::system::writable;
 use engine::config::{ConfigStore, Id, Value};
 use std::fs::OpenOptions;
 use std::io::IsTerminal;
@@ -40,7 +41,7 @@ pub fn init(config: &Arc<ConfigStore>) -> Result<(), StartError> {
 /// Whether the log can be written there, as far as that can be checked without creating the file.
 ///
 /// # Errors
-/// Fails if the file cannot be opened, or there is no folder for it.
+/// Fails if the file cannot be opened, or there is no folder for it in which files can be made.
 pub(crate) fn check(logfile: &str) -> Result<(), StartError> {
     let path = Path::new(logfile);
     let folder = match path.parent() {
@@ -50,7 +51,7 @@ pub(crate) fn check(logfile: &str) -> Result<(), StartError> {
     match path.exists() || logfile.is_empty() {
         true => writer(logfile).map(drop),
         false => std::fs::read_dir(folder)
-            .map(drop)
+            .and_then(|_| writable::check(folder))
             .map_err(|error| StartError::file("open the log file", path, error)),
     }
 }

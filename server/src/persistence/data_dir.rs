@@ -1,6 +1,7 @@
 //! The data folder: created when missing, checked, and locked against a second server.
 
 use crate::StartError;
+use crate::system::writable;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,23 @@ impl DataDir {
         let _lock = lock(&path)?;
         Ok(DataDir { path, _lock })
     }
+}
+
+/// Whether a server could write to the data folder and to `log`, a folder inside it, as far as this shows without doing
+/// it. Another server may have locked it: the one that is to be replaced.
+///
+/// # Errors
+/// Fails for the first that could not be written to.
+pub(crate) fn check(path: &Path, log: Option<&str>) -> Result<(), StartError> {
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |error| StartError::file(action, &path, error)
+    };
+    writable::check(path).map_err(failed("write to the data folder", path))?;
+    let log = log.map(|log| path.join(log));
+    log.map_or(Ok(()), |log| {
+        writable::check(&log).map_err(failed("write to the log's folder", &log))
+    })
 }
 
 fn lock(dir: &Path) -> Result<File, StartError> {

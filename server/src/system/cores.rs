@@ -56,6 +56,19 @@ pub(crate) fn pin_background(config: &ConfigStore, id: Id) {
     }
 }
 
+/// Calls `open` on a thread that is pinned to `bio_cpulist`, and with it those that `open` starts.
+pub(crate) fn on_background<T: Send>(config: &ConfigStore, open: impl FnOnce() -> T + Send) -> T {
+    if list(config, Id::BioCpulist).is_empty() {
+        return open();
+    }
+    let pinned = || {
+        pin_background(config, Id::BioCpulist);
+        open()
+    };
+    let opened = std::thread::scope(|scope| scope.spawn(pinned).join());
+    opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 #[cfg(target_os = "linux")]
 mod kernel {
     use super::io;

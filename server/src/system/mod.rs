@@ -13,6 +13,7 @@
 //! | `nodes` | the NUMA nodes of the machine, and advice for the number of shards |
 //! | `mallctl` | jemalloc's settings by name |
 //! | `supervisor` | going into the background, notifying the supervisor |
+//! | `writable` | whether a folder can be written to |
 //! | `fail_stop` | the immediate end of the process |
 
 pub(crate) mod cores;
@@ -22,6 +23,7 @@ pub(crate) mod mallctl;
 pub mod memory;
 pub(crate) mod nodes;
 pub(crate) mod supervisor;
+pub(crate) mod writable;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};

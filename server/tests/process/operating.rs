@@ -176,3 +176,34 @@ fn the_doctor_says_what_to_do() {
     let told = run(&["doctor", "--dir", data, "--port", &port, "--maxmemory", "1mb"]);
     assert!(told.stdout.contains(&format!("{port} is free")), "{}", told.stdout);
 }
+
+/// The folders are those that the start would write to; the check makes none of them.
+#[test]
+fn folders_that_cannot_be_written_are_found_by_the_check() {
+    let (folder, data) = folder();
+    let blocked = file(folder.path(), "blocked", "");
+    let (inside, log) = (format!("{blocked}/data"), format!("{blocked}/log"));
+    let data = data.to_str().unwrap();
+    file(folder.path(), "logdir", "");
+    let parent = folder.path().to_str().unwrap();
+    let cases: &[(&[&str], &str)] = &[
+        (&["--dir", &blocked], &blocked),
+        (&["--dir", &inside], &inside),
+        (&["--dir", parent, "--appendonly", "yes", "--appenddirname", "logdir"], "/logdir"),
+        (&["--dir", data, "--logfile", &log], &log),
+    ];
+    for (words, reason) in cases {
+        let checked = run(&[&["config", "check"], *words].concat());
+        assert_eq!(checked.status.code(), Some(1), "{words:?}: {}", checked.stdout);
+        assert!(checked.stderr.contains(reason), "{words:?}: {}", checked.stderr);
+        let started = run(&[*words, &["--port", "0"]].concat());
+        assert_eq!(started.status.code(), Some(1), "{words:?}: {}", started.stdout);
+    }
+    let new = folder.path().join("new/data").display().to_string();
+    let checked = run(&["config", "check", "--dir", &new, "--appendonly", "yes"]);
+    assert!(checked.status.success(), "{}", checked.stderr);
+    assert!(!Path::new(&new).exists(), "the check leaves nothing behind");
+    let unused = ["config", "check", "--dir", parent, "--appendonly", "no"];
+    let checked = run(&[&unused[..], &["--appenddirname", "logdir"]].concat());
+    assert!(checked.status.success(), "no log, no folder for it: {}", checked.stderr);
+}
