@@ -8,7 +8,7 @@ use crate::bench::stats::{Ratio, Spread};
 use crate::load::keys::{Distribution, Keys};
 use crate::load::request::Generator;
 use crate::load::{self, Pacing, RunConfig, Stop};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -195,9 +195,11 @@ fn run(
         cores: Vec::new(),
         run: number,
     };
-    let report = load::run(&plan, &generator.within(subject.opening, closing), &mut |_| {})?;
+    let generator = generator.within(subject.opening, closing);
+    let of = || format!("{}, {}", line.name, subject.name);
+    let report = load::run(&plan, &generator, &mut |_| {}).with_context(of)?;
     if let Some(error) = report.tally.first_error {
-        bail!("{}, {}: {error}", line.name, subject.name);
+        bail!("{}: {error}", of());
     }
     let of_batch = line.pipeline + usize::from(!closing.is_empty());
     let done = report.tally.replies as f64 * line.pipeline as f64 / of_batch as f64;
