@@ -71,7 +71,10 @@ impl Engine {
         waiter.caching = cx.session.is_caching();
         waiter.late = rest.late;
         let waiter = Arc::new(waiter);
-        self.notify.park(&waiter);
+        // One that is being served is registered already: whoever wants to serve it meanwhile recalls it.
+        if !cx.session.is_served() {
+            self.notify.park(&waiter);
+        }
         if let Some(errand) = &mut rest.errand {
             // Nothing else may end this wait, neither `CLIENT UNBLOCK` nor the client's
             // disconnecting.

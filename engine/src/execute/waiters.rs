@@ -41,56 +41,66 @@ impl Engine {
         let mut last = None;
         while let Some((db, key)) = keys.pop_front() {
             for waiter in self.notify.blocking.queue(db, &key) {
-                let mut changes = self.serve_one(&waiter, now);
-                last = changes.position.or(last);
-                keys.extend(changes.take_ready());
+                self.serve_one(&waiter, now, |changes| {
+                    last = changes.position.or(last);
+                    keys.extend(changes.take_ready());
+                });
             }
         }
         last
     }
 
-    /// Runs the command of a waiting client on its behalf, if it is still waiting.
-    pub(crate) fn serve_one(&self, waiter: &Arc<Waiter>, now: Now) -> Changes {
+    /// Runs the command of a waiting client on its behalf, if it is still waiting. `then` gets the
+    /// changes of each try.
+    pub(crate) fn serve_one(
+        &self,
+        waiter: &Arc<Waiter>,
+        now: Now,
+        mut then: impl FnMut(&mut Changes),
+    ) {
         // A client that is about to be closed gets nothing more.
         if waiter.client.is_killed() || !waiter.claim() {
-            return Changes::default();
+            return;
         }
+        loop {
+            let (mut changes, is_over) = self.serve_claimed(waiter, now);
+            then(&mut changes);
+            if is_over || waiter.release() {
+                return;
+            }
+        }
+    }
+
+    /// Runs the command of a waiting client that this thread has claimed. Returns also whether the wait
+    /// is over.
+    fn serve_claimed(&self, waiter: &Arc<Waiter>, now: Now) -> (Changes, bool) {
         let mut session = SessionState::stand_in(waiter, &self.acl, &self.notify.tracking);
         let mut out = Output::new();
         if let Err(failure) = self.may_still_run(waiter, &mut session, now) {
             self.observe.stats.rejected(Some(waiter.command), failure.code());
             Reply::new(&mut out, session.proto).error(failure.as_str());
             self.end_wait(waiter, out, None);
-            return Changes::default();
+            return (Changes::default(), true);
         }
         let run = || self.run_for(waiter, &mut session, &mut out, now);
         let Ok(mut changes) = catch_unwind(AssertUnwindSafe(run)) else {
             self.end_panicked(waiter);
-            return Changes::default();
+            return (Changes::default(), true);
         };
         session.flush_counts(&self.observe.stats);
-        let is_held = changes.is_held();
-        let again = changes.rare().and_then(|rest| rest.waiter.take());
+        // If its key is held, it is tried again when that has ended.
+        let mut waits = changes.is_held();
         if let Some(rest) = changes.rare() {
+            waits |= rest.waiter.take().is_some();
             let own = Issuer { client: &waiter.client, out: &mut out, subscribed: false };
             // A client that goes on waiting has no reply that messages could follow.
-            let own = (again.is_none() && !is_held).then_some(own);
-            rest.tell(self, &waiter.client, own);
+            rest.tell(self, &waiter.client, (!waits).then_some(own));
         }
-        if let Some((again, _)) = &again {
-            // The command has to wait again: the second registration goes, the first one stays.
-            again.end();
-            self.notify.unpark(again);
-        }
-        if again.is_some() || is_held {
-            // If its key is held, it is tried again when that has ended.
-            waiter.show();
-            waiter.release();
-        } else {
+        if !waits {
             self.observe.note_waited(&self.commands, waiter, now);
             self.end_wait(waiter, out, changes.position);
         }
-        changes
+        (changes, !waits)
     }
 
     /// Whether the command of a waiting client may still run, and on this server. Both may have

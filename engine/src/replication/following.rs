@@ -113,7 +113,7 @@ impl Engine {
     /// Lets those who wait for replicas look again.
     pub fn serve_acks(&self, now: Now) {
         for waiter in self.notify.blocking.for_replicas() {
-            self.serve_one(&waiter, now);
+            self.serve_one(&waiter, now, |_| {});
         }
     }
 

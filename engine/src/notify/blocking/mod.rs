@@ -48,7 +48,9 @@ pub type LateReply = fn(&Progress, Request<'_>, &mut Reply<'_>);
 
 const WAITING: u8 = 0;
 const BEING_SERVED: u8 = 1;
-const OVER: u8 = 2;
+/// It is being served, and somebody else wanted to serve it since that began.
+const RECALLED: u8 = 2;
+const OVER: u8 = 3;
 
 /// A blocked command.
 pub struct Waiter {
@@ -133,15 +135,25 @@ impl Waiter {
         }
     }
 
-    /// Claims the wait. Only the thread for which this returns true may serve it.
+    /// Claims the wait. Only the thread for which this returns true may serve it. If another one is
+    /// serving it, that one is told to look again.
     pub fn claim(&self) -> bool {
-        self.swap(WAITING, BEING_SERVED)
+        let next = |state| match state {
+            WAITING => Some(BEING_SERVED),
+            BEING_SERVED => Some(RECALLED),
+            _ => None,
+        };
+        self.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next) == Ok(WAITING)
     }
 
-    /// Returns to waiting, because the wait could not be served.
-    pub fn release(&self) {
+    /// Returns to waiting, because the wait could not be served. Returns false if another thread
+    /// wanted to serve it meanwhile: it is still claimed, and the caller has to try once more, because
+    /// what came may have come just after it looked.
+    pub fn release(&self) -> bool {
         let released = self.swap(BEING_SERVED, WAITING);
-        debug_assert!(released, "only a claimed waiter is released");
+        let kept = !released && self.swap(RECALLED, BEING_SERVED);
+        debug_assert!(released || kept, "only a claimed waiter is released");
+        released
     }
 
     /// Ends the wait (time over, unblocked, client gone). Returns false if it is being served, or
@@ -258,5 +270,35 @@ impl Blocking {
     /// The number of blocked clients.
     pub fn clients(&self) -> usize {
         self.clients.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clients::Clients;
+
+    fn waiter() -> Waiter {
+        let mut block = Block {
+            keys: Vec::new(),
+            timeout_us: None,
+            on_timeout: |reply| reply.null(),
+            request: None,
+            needs_keys: false,
+        };
+        let client = Arc::new(Clients::default().unlisted());
+        Waiter::new(client, 0, 0, OwnedRequest::default(), &mut block)
+    }
+
+    #[test]
+    fn who_wants_to_serve_what_is_being_served_has_it_looked_at_again() {
+        let waiter = waiter();
+        assert!(waiter.claim());
+        assert!(!waiter.claim() && !waiter.claim() && !waiter.end());
+        assert!(!waiter.release(), "another thread wanted it");
+        assert!(!waiter.end(), "it is still claimed");
+        assert!(waiter.release(), "nobody wanted it since");
+        assert!(waiter.end());
+        assert!(!waiter.claim());
     }
 }
