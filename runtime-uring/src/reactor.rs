@@ -286,10 +286,11 @@ impl Reactor {
         (self.messages, self.woken) = (messages, woken);
     }
 
-    /// Takes a connection out for a call, with its events. Events of a connection that is out are kept until it returns.
+    /// Takes a connection out for a call, with its events. Events of a connection that is out are kept until it returns,
+    /// those of one that is about to move until it has.
     #[inline]
     pub fn take(&mut self, key: Key) -> Option<(Exchange, Events)> {
-        let slot = self.slots.get_mut(key)?;
+        let slot = self.slots.get_mut(key).filter(|slot| slot.stay != Stay::Moves)?;
         let exchange = slot.exchange.take()?;
         Some((exchange, std::mem::take(&mut slot.events)))
     }
@@ -524,8 +525,8 @@ impl Reactor {
     }
 }
 
-/// Whether input may be passed on at once: it is wanted, and none is before it.
+/// Whether input may be passed on at once: it is wanted here, and none is before it.
 #[inline]
 fn takes_input(slot: &Slot, exchange: &Exchange) -> bool {
-    slot.backlog.is_empty() && exchange.input() != Input::Held
+    slot.stay == Stay::Here && slot.backlog.is_empty() && exchange.input() != Input::Held
 }

@@ -31,7 +31,8 @@ pub(crate) enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stay {
     Here,
-    /// It goes to another reactor once no operation is under way.
+    /// It goes to another reactor once no operation is under way. Until then it gets neither turns nor input: output
+    /// that does not come from input would keep it here, unable to receive.
     Moves,
     /// It has ended, and its socket is closed once no operation is under way.
     Ended,

@@ -11,6 +11,7 @@ pub mod cases;
 pub mod descriptors;
 pub mod filters;
 pub mod fixed;
+pub mod growing;
 mod harness;
 mod toy;
 mod veil;
@@ -72,6 +73,8 @@ macro_rules! suite {
                 cases::shutdown_during_a_long_call,
                 cases::unix_socket,
                 cases::resize_while_serving,
+                growing::growing_twice_forgets_nobody,
+                growing::shutdown_while_growing,
                 cases::refusal_is_delivered,
             }
             $crate::both_ways! { plain, $make }

@@ -68,7 +68,9 @@ impl Reactor {
     pub fn finished(&self) -> bool {
         let empty = self.slots.len() == 0;
         match self.drain_until_us {
-            Some(until_us) => empty || self.now.mono_us >= until_us,
+            Some(until_us) => {
+                self.now.mono_us >= until_us || (empty && self.group.dismiss(&self.mailbox))
+            }
             None => {
                 empty && self.mailbox.retire.load(SeqCst) && self.mailbox.load.load(SeqCst) == 0
             }

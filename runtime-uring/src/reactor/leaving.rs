@@ -52,17 +52,20 @@ impl Reactor {
         if slot.stay == Stay::Ended {
             return Parting::Over;
         }
+        let rests = slot.exchange.is_some() && slot.is_quiet();
+        if slot.stay == Stay::Moves && !rests {
+            return Parting::Begun;
+        }
         if !self.group.is_to_part(&self.mailbox) {
             slot.stay = Stay::Here;
             self.enqueue(key, Events::empty());
             return Parting::Over;
         }
-        // This is also for one that is lent: it would be, whenever asked, as long as input keeps coming.
-        if std::mem::replace(&mut slot.stay, Stay::Moves) == Stay::Here {
+        // This is also for one that is lent: it would be, whenever asked, as long as it gets turns.
+        slot.stay = Stay::Moves;
+        if !rests {
             slot.stop_all(key, ring);
-        }
-        if slot.exchange.is_none() || !slot.is_quiet() {
-            return Parting::Later;
+            return Parting::Begun;
         }
         let Some(mut slot) = self.slots.remove(key) else { return Parting::Over };
         (slot.stay, slot.queued, slot.to_transmit) = (Stay::Here, false, false);
@@ -77,7 +80,9 @@ impl Reactor {
     pub fn finished(&self) -> bool {
         let empty = self.slots.len() == 0;
         match self.drain_until_us {
-            Some(until_us) => empty || self.now.mono_us >= until_us,
+            Some(until_us) => {
+                self.now.mono_us >= until_us || (empty && self.group.dismiss(&self.mailbox))
+            }
             None => {
                 empty && self.mailbox.retire.load(SeqCst) && self.mailbox.load.load(SeqCst) == 0
             }

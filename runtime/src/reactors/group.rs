@@ -96,7 +96,8 @@ impl<R: Reactors> Group<R> {
     pub fn start(self: &Arc<Self>, listeners: Vec<Listener>, threads: usize) -> io::Result<()> {
         // The reactor with the listeners starts last, so that the first clients find all others
         // running.
-        let first = self.prepare(listeners)?;
+        let first = self.prepare(0, listeners)?;
+        self.reactors.lock().push(first.mailbox.clone());
         let others = self.resize(threads);
         if let Err(error) = others.and_then(|()| self.launch(first)) {
             self.shutdown.request();
@@ -134,19 +135,23 @@ impl<R: Reactors> Group<R> {
     }
 
     fn grow(self: &Arc<Self>, threads: usize) -> io::Result<()> {
-        while self.reactors.lock().len() < threads {
-            self.launch(self.prepare(Vec::new())?)?;
+        let before = self.reactors.lock().len();
+        for n in before..threads {
+            let prepared = self.prepare(n, Vec::new())?;
+            let mailbox = prepared.mailbox.clone();
+            // It is not known before it has a thread, nor after that has ended.
+            let mut reactors = self.reactors.lock();
+            self.launch(prepared)?;
+            reactors.push(mailbox);
         }
         Ok(())
     }
 
-    /// Creates a reactor that the others know, still without a thread.
-    fn prepare(&self, listeners: Vec<Listener>) -> io::Result<Prepared<R>> {
+    /// Creates a reactor, the `n`th, still without a thread.
+    fn prepare(&self, n: usize, listeners: Vec<Listener>) -> io::Result<Prepared<R>> {
         let (inner, mailbox) = self.own.prepare(listeners, &self.context.stats)?;
         self.shutdown.subscribe(Waker::from(mailbox.clone()));
-        let mut reactors = self.reactors.lock();
-        reactors.push(mailbox.clone());
-        Ok(Prepared { n: reactors.len() - 1, mailbox, inner })
+        Ok(Prepared { n, mailbox, inner })
     }
 
     fn launch(self: &Arc<Self>, prepared: Prepared<R>) -> io::Result<()> {
@@ -166,7 +171,6 @@ impl<R: Reactors> Group<R> {
             }
             Err(error) => {
                 self.context.stats.threads.fetch_sub(1, Relaxed);
-                self.reactors.lock().retain(|other| !Arc::ptr_eq(other, &mailbox));
                 mailbox.close();
                 Err(error)
             }
@@ -241,6 +245,17 @@ impl<R: Reactors> Group<R> {
         }
     }
 
+    /// Whether the reactor with `mailbox`, which has no connection, may end because the server stops: if none is on its
+    /// way to it. None is sent there afterwards.
+    pub fn dismiss(&self, mailbox: &Mailbox<R::Message>) -> bool {
+        let mut reactors = self.reactors.lock();
+        let none = mailbox.load.load(Relaxed) == 0;
+        if none {
+            reactors.retain(|other| !std::ptr::eq(&**other, mailbox));
+        }
+        none
+    }
+
     /// The number of connections that the reactor with `mailbox` has beyond its share.
     pub fn surplus(&self, mailbox: &Mailbox<R::Message>) -> usize {
         let reactors = self.reactors.lock();
@@ -303,6 +318,21 @@ mod tests {
                 Parting::Moved
             });
         }
+    }
+
+    #[test]
+    fn a_reactor_ends_only_when_no_connection_is_on_its_way_to_it() {
+        let group = group();
+        group.start(Vec::new(), 2).unwrap();
+        group.with_least_loaded(|_| {});
+        let reactors = group.reactors.lock().clone();
+        let (first, second) = (&reactors[0], &reactors[1]);
+        assert!(!group.dismiss(first), "it is about to get one");
+        assert!(group.dismiss(second));
+        group.with_least_loaded(|_| {});
+        assert_eq!(loads(&group), [2], "none is sent to the one that ends");
+        assert_eq!(second.load.load(SeqCst), 0);
+        group.join();
     }
 
     #[test]

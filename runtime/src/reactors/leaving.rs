@@ -3,9 +3,11 @@
 use super::group::{Group, Reactors};
 use super::mailbox::Mailbox;
 use super::slots::Key;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-/// The most connections that a reactor passes on in one loop, so that those which stay get their turns.
+/// The most connections that a reactor passes on, or has begun to, in one loop: those which stay get their turns, and
+/// those which go are served until shortly before.
 const MOVES_MAX: usize = 256;
 
 /// The fate of a connection that was to be passed on.
@@ -15,20 +17,23 @@ pub enum Parting {
     Moved,
     /// It has ended, or it stays after all.
     Over,
-    /// It is with another thread or with the kernel: it is asked again in the next loop.
+    /// It is with another thread: it is asked again in the next loop.
     Later,
+    /// It is no longer served here, and goes once the kernel is done with it: it is asked again in the next loop.
+    Begun,
 }
 
 /// The connections of one reactor that are to go to others.
 #[derive(Default)]
 pub struct Leaving {
     keys: Vec<Key>,
-    /// Whether the last loop left some that could go at once.
+    /// Whether the last loop left some that could be asked at once.
     hurries: bool,
 }
 
 impl Leaving {
-    /// Chooses among `keys`, all connections of the reactor with `mailbox`, if it was told to pass some on.
+    /// Chooses among `keys`, all connections of the reactor with `mailbox`, if it was told to pass some on. Those that
+    /// were chosen before remain so, because they may be [`Parting::Begun`].
     #[inline]
     pub fn notice<R: Reactors>(
         &mut self,
@@ -39,23 +44,32 @@ impl Leaving {
         if mailbox.retire.load(Relaxed) {
             self.keys = keys();
         } else if mailbox.share.load(Relaxed) && mailbox.share.swap(false, SeqCst) {
-            let keys = keys();
-            self.keys = evenly(&keys, group.surplus(mailbox)).collect();
+            self.choose(keys(), group.surplus(mailbox));
         }
     }
 
-    /// Calls `part` with each connection, until so many have moved that the others have to wait for the next loop.
+    /// Adds so many of `keys` that `count` are chosen.
+    fn choose(&mut self, mut keys: Vec<Key>, count: usize) {
+        let chosen: HashSet<Key> = self.keys.iter().copied().collect();
+        keys.retain(|key| !chosen.contains(key));
+        self.keys.extend(evenly(&keys, count.saturating_sub(chosen.len())));
+    }
+
+    /// Calls `part` with each connection, until so many have moved or begun to that the others have to wait for the
+    /// next loop.
     pub fn part(&mut self, mut part: impl FnMut(Key) -> Parting) {
-        let mut moved = 0;
+        let (mut moved, mut begun) = (0, 0);
         self.keys.retain(|&key| {
-            if moved == MOVES_MAX {
+            if moved + begun == MOVES_MAX {
                 return true;
             }
             let parting = part(key);
             moved += usize::from(parting == Parting::Moved);
-            parting == Parting::Later
+            begun += usize::from(parting == Parting::Begun);
+            matches!(parting, Parting::Later | Parting::Begun)
         });
-        self.hurries = moved == MOVES_MAX && !self.keys.is_empty();
+        // If all have only begun, the kernel tells when there is something to do.
+        self.hurries = moved + begun == MOVES_MAX && moved > 0;
     }
 
     /// Whether the reactor keeps all that it has.
@@ -67,7 +81,7 @@ impl Leaving {
     /// Whether the reactor must not sleep before the next [`Leaving::part`].
     #[inline]
     pub fn hurries(&self) -> bool {
-        self.hurries
+        self.hurries && !self.keys.is_empty()
     }
 }
 
@@ -118,5 +132,39 @@ mod tests {
         assert_eq!(moved.len() as u64, all - 2);
         leaving.part(|_| Parting::Moved);
         assert!(leaving.is_empty() && !leaving.hurries());
+    }
+
+    #[test]
+    fn who_was_chosen_remains_so_when_more_are() {
+        let mut leaving = Leaving { keys: keys([3, 9].into_iter()), hurries: false };
+        leaving.choose(keys(0..12), 8);
+        assert_eq!(leaving.keys[..2], keys([3, 9].into_iter()));
+        let different: HashSet<Key> = leaving.keys.iter().copied().collect();
+        assert_eq!((leaving.keys.len(), different.len()), (8, 8));
+        leaving.choose(keys(0..12), 1);
+        assert_eq!(leaving.keys.len(), 8, "fewer than are chosen already");
+    }
+
+    #[test]
+    fn a_bounded_number_has_begun_and_waiting_for_the_kernel_is_no_hurry() {
+        let all = 2 * MOVES_MAX as u64 + 10;
+        let mut leaving = Leaving { keys: keys(0..all), hurries: false };
+        let mut begun = HashSet::new();
+        for _ in 0..3 {
+            leaving.part(|key| {
+                begun.insert(key);
+                Parting::Begun
+            });
+            assert_eq!((begun.len(), leaving.hurries()), (MOVES_MAX, false));
+        }
+        let first = Key::from_number(0);
+        leaving.part(|key| if key == first { Parting::Moved } else { Parting::Begun });
+        assert!(leaving.hurries(), "there is room for one more");
+    }
+
+    #[test]
+    fn who_has_nobody_left_to_pass_on_does_not_hurry() {
+        let leaving = Leaving { keys: Vec::new(), hurries: true };
+        assert!(!leaving.hurries());
     }
 }

@@ -1,7 +1,7 @@
 //! A reactor's connections, in reusable slots that are found by index.
 
 /// Identifies one connection of one reactor uniquely: a reused slot has another generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     index: u32,
     generation: u32,

@@ -2,6 +2,8 @@
 
 use crate::support::{Varve, folder, possible};
 use redis::{Connection, cmd};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use storage::testing::until;
@@ -157,6 +159,63 @@ fn throughput_follows_the_threads() {
             set(*few);
             if *gives_up {
                 until("few do no more than they can", || rate(&answered) < most * 1.2);
+            }
+        });
+    }
+}
+
+/// Messages of one pipeline of a publisher that never pauses.
+const MESSAGES: usize = 200;
+
+/// Publishes without a pause until it is over.
+fn publish(varve: &Varve, over: &AtomicBool) {
+    let mut client = varve.connect();
+    let mut pipeline = redis::pipe();
+    for _ in 0..MESSAGES {
+        pipeline.cmd("PUBLISH").arg("news").arg("text").ignore();
+    }
+    while !over.load(Ordering::SeqCst) {
+        pipeline.exec(&mut client).expect("the connection stays");
+    }
+}
+
+/// Sends a `PING` on a subscribed connection and reads until its answer, which comes between messages.
+fn ping(client: &mut BufReader<TcpStream>) {
+    client.get_mut().write_all(b"PING\r\n").expect("it is sent");
+    let mut line = String::new();
+    while line != "pong\r\n" {
+        line.clear();
+        assert_ne!(client.read_line(&mut line).expect("a line in time"), 0, "the connection stays");
+    }
+}
+
+/// A connection that is always being written to hears its client all the same, before and after it has moved.
+#[test]
+fn a_subscriber_is_heard_while_threads_come_and_go() {
+    for (runtime, steps) in RUNTIMES {
+        if possible(&[*runtime]).next().is_none() {
+            continue;
+        }
+        let (_folder, data) = folder();
+        let varve = Varve::start(&data, &[*runtime, &["--appendonly", "no"]].concat());
+        let mut admin = varve.connect();
+        let over = AtomicBool::new(false);
+        let subscriber = || {
+            let mut stream = TcpStream::connect(varve.address()).expect("it accepts connections");
+            stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+            stream.write_all(b"SUBSCRIBE news\r\n").expect("it is sent");
+            BufReader::new(stream)
+        };
+        let mut subscribers = [subscriber(), subscriber(), subscriber()];
+        std::thread::scope(|scope| {
+            let _over = Over(&over);
+            scope.spawn(|| publish(&varve, &over));
+            for threads in steps {
+                let mut set = cmd("CONFIG");
+                let () = set.arg("SET").arg("threads").arg(threads).query(&mut admin).unwrap();
+                let began = Instant::now();
+                subscribers.iter_mut().for_each(ping);
+                assert!(began.elapsed() < Duration::from_secs(5), "{runtime:?}: heard late");
             }
         });
     }
