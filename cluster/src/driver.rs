@@ -9,6 +9,7 @@ use engine::cluster::Cluster as _;
 use engine::commit::slot;
 use member::{Fatal, Member, Node, Output};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,6 +27,13 @@ const TAKING: (Duration, u32) = (Duration::from_secs(5), 3);
 
 /// The time for which a node tries to ask for a unit of slots that it was told to take.
 const WISHES_LAST: Duration = Duration::from_secs(5);
+
+/// The number of checks for which clients that wait are looked at after something has changed: one may begin to
+/// wait just then.
+const SETTLES: u64 = ELECTION_TICKS / LOOK + 1;
+
+/// The number of checks after which clients that wait are looked at, though nothing seems to have changed.
+const AT_LEAST: u64 = 64;
 
 /// The highest number of voters. Nodes that join later remain learners.
 const VOTERS_MAX: usize = 5;
@@ -58,6 +66,27 @@ impl Taking {
     }
 }
 
+/// When clients that wait for keys were looked at last. That takes a lock which writers take too, so it is only
+/// done when it may matter.
+#[derive(Debug, Default)]
+pub struct Rerouted {
+    served: Vec<Range<u16>>,
+    leaders: Vec<Option<NodeId>>,
+    /// The number of checks since something changed.
+    checks: u64,
+}
+
+impl Rerouted {
+    /// Whether to look at them, given the slots that this node serves now, and who leads each group.
+    fn is_due(&mut self, served: &[Range<u16>], leaders: Vec<Option<NodeId>>) -> bool {
+        self.checks += 1;
+        if self.served != served || self.leaders != leaders {
+            (self.served, self.leaders, self.checks) = (served.to_vec(), leaders, 0);
+        }
+        self.checks < SETTLES || self.checks.is_multiple_of(AT_LEAST)
+    }
+}
+
 /// The thread that drives a node, with everything it needs.
 pub struct NodeDriver<F: consensus::Files, T> {
     /// The node.
@@ -83,6 +112,11 @@ pub struct NodeDriver<F: consensus::Files, T> {
     /// The units of slots that groups which are led here are to take and have not asked for yet, and until
     /// when that is tried.
     pub wishes: BTreeMap<(u16, GroupId), Instant>,
+    /// The units of slots that are to move no longer, until that is in the logs of the groups that are led here,
+    /// and until when that is tried.
+    pub stays: BTreeMap<u16, Instant>,
+    /// When clients that wait for keys were looked at.
+    pub rerouted: Rerouted,
     /// The units of slots that are to move and are too large.
     pub large: BTreeSet<u16>,
     /// Which node should lead which group.
@@ -114,6 +148,7 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
                     self.spread_leaders();
                     self.notice_large_units();
                     self.wish();
+                    self.stay();
                     self.reroute();
                 }
             }
@@ -133,10 +168,9 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
     }
 
     /// Ends subscriptions to the shard channels of a unit of slots once another node leads it than before. As
-    /// in Redis, clients are to ask for the slots again, and to subscribe where they are led. Those that wait for
-    /// keys are told as well.
+    /// in Redis, clients are to ask for the slots again, and to subscribe where they are led.
     fn notice_leaders(&mut self) {
-        let (groups, mut changed) = (self.node.groups().clone(), false);
+        let groups = self.node.groups().clone();
         for unit in 0..groups.units() {
             let slots = groups.slots_of_unit(unit);
             let leader = groups.of(slots.start).and_then(|member| member.last_leader());
@@ -144,18 +178,19 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
             let before = self.led_by.insert(unit, leader);
             if before.is_some_and(|before| before != leader) {
                 self.node.engine().notify.pubsub.oust_shards(slots);
-                changed = true;
             }
-        }
-        if changed {
-            self.reroute();
         }
     }
 
     /// Tells clients that wait for keys of slots which are not served here, if another node serves them. They were
     /// served here when the clients came.
-    fn reroute(&self) {
-        let served = self.node.groups().served();
+    fn reroute(&mut self) {
+        let groups = self.node.groups();
+        let (served, members) = (groups.served(), groups.members());
+        let leaders = members.iter().map(|member| member.leader()).collect();
+        if !self.rerouted.is_due(&served, leaders) {
+            return;
+        }
         let is_served = |key: &[u8]| served.iter().any(|slots| slots.contains(&slot(key)));
         self.node.engine().notify.reroute(is_served);
     }
@@ -165,6 +200,12 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
     fn wish(&mut self) {
         let (now, node) = (Instant::now(), &mut self.node);
         self.wishes.retain(|(unit, to), until| !node.move_unit(*unit, *to) && now < *until);
+    }
+
+    /// Takes back what groups that are led here have asked for. One that is just not ready may be in a moment.
+    fn stay(&mut self) {
+        let (now, node) = (Instant::now(), &mut self.node);
+        self.stays.retain(|unit, until| !node.keep_unit(*unit) && now < *until);
     }
 
     /// Says once of each unit of slots that is to move, and is too large, that it stays.
@@ -218,13 +259,15 @@ impl<F: consensus::Files + Clone + Send + 'static, T: Transport> NodeDriver<F, T
             }
             Event::Move(unit, to) => {
                 tracing::info!(unit, to, "a unit of slots is to move to another group");
+                self.stays.remove(&unit);
                 self.wishes.insert((unit, to), Instant::now() + WISHES_LAST);
                 self.wish();
             }
             Event::Stay(unit) => {
                 tracing::info!(unit, "a unit of slots is no longer to move");
                 self.wishes.retain(|(wanted, _), _| *wanted != unit);
-                self.node.keep_unit(unit);
+                self.stays.insert(unit, Instant::now() + WISHES_LAST);
+                self.stay();
             }
             Event::Stop => return Ok(false),
         }
@@ -409,6 +452,20 @@ fn newcomers<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_is_looked_at_after_a_change_and_seldom_otherwise() {
+        let mut rerouted = Rerouted::default();
+        let (some, none) = ([0..100, 200..300], []);
+        let mut looks = |served: &[Range<u16>], leader, checks: u64| {
+            (0..checks).filter(|_| rerouted.is_due(served, vec![leader])).count() as u64
+        };
+        assert_eq!(looks(&some, Some(1), SETTLES + 20), SETTLES, "it may serve them");
+        assert_eq!(looks(&some, Some(1), AT_LEAST), 1, "nothing has changed");
+        assert_eq!(looks(&none, Some(1), SETTLES + 20), SETTLES, "it serves nothing");
+        assert_eq!(looks(&none, None, 1), 1, "nobody leads");
+        assert_eq!(looks(&none, Some(2), 1), 1, "another one leads");
+    }
 
     #[test]
     fn votes_are_asked_for_once_in_an_election_timeout_and_not_for_ever() {

@@ -1,6 +1,6 @@
 //! [`Prepared`] and [`Running`]: from a folder and listeners to a running node.
 
-use crate::driver::NodeDriver;
+use crate::driver::{NodeDriver, Rerouted};
 use crate::files::Folder;
 use crate::hub::{Announce, Hub};
 use crate::links::{Links, Surroundings};
@@ -152,6 +152,8 @@ impl Prepared {
             taking: BTreeMap::new(),
             led_by: BTreeMap::new(),
             wishes: BTreeMap::new(),
+            stays: BTreeMap::new(),
+            rerouted: Rerouted::default(),
             large: BTreeSet::new(),
             spread: Spread::default(),
         };

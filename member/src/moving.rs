@@ -20,7 +20,7 @@ use crate::steps::Step;
 use crate::units::{Due, Owner};
 use consensus::{Batch, Outcome};
 use engine::Engine;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use storage::{Position, Tx};
 
@@ -32,6 +32,10 @@ const UNIT_BYTES: u64 = 32 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Appended {
     steps: BTreeMap<Due, (u64, Position)>,
+    /// For each unit the last request of the group to have it, with its epoch.
+    asked: BTreeMap<u16, (u64, (u64, Position))>,
+    /// For each unit where the last such request was taken back.
+    waived: BTreeMap<u16, (u64, Position)>,
 }
 
 /// Bytes of memory held for the keys of some slots.
@@ -52,15 +56,40 @@ impl Replica {
     pub fn want(&mut self, unit: u16) -> bool {
         let (units, group) = (&self.part.units, self.part.group);
         let Some(epoch) = units.next_epoch(group, unit) else { return true };
-        units.is_wanted(group, unit) || self.propose(&Step::Want { unit, epoch }).is_some()
+        // What is being taken back is wanted only if it is asked for behind that.
+        let stays = self.appended.waived.get(&unit).is_some_and(|at| self.is_in_log(*at));
+        if units.is_wanted(group, unit) && !stays {
+            return true;
+        }
+        let Some(at) = self.propose(&Step::Want { unit, epoch }) else { return false };
+        self.appended.waived.remove(&unit);
+        self.appended.asked.insert(unit, (epoch, (self.term(), at)));
+        true
     }
 
     /// Has the group no longer want a unit, if it is led here and does not have it. What was asked for and is
-    /// not committed yet comes before this in the log.
-    pub fn waive(&mut self, unit: u16) {
-        if let Some(epoch) = self.part.units.next_epoch(self.part.group, unit) {
-            self.propose(&Step::Waive { unit, epoch });
+    /// not committed yet comes before this in the log. Returns false if that cannot be said yet.
+    pub fn waive(&mut self, unit: u16) -> bool {
+        if self.member().leader() != Some(self.member().id()) {
+            return true;
         }
+        if !self.member().is_open() {
+            return false;
+        }
+        // Where the unit is now may not be known here yet: what counts is what this group's log says.
+        let asked = self.appended.asked.get(&unit).filter(|(_, at)| self.is_in_log(*at));
+        let wanted = self.part.units.wanted(self.part.group, unit);
+        let epochs = BTreeSet::from([wanted, asked.map_or(0, |(epoch, _)| *epoch)]);
+        for epoch in epochs.into_iter().filter(|epoch| *epoch != 0) {
+            let Some(at) = self.propose(&Step::Waive { unit, epoch }) else { return false };
+            self.appended.waived.insert(unit, (self.term(), at));
+        }
+        self.appended.asked.remove(&unit);
+        true
+    }
+
+    fn term(&self) -> u64 {
+        self.member().group().status().term
     }
 
     /// Does the next step of a move, if the group is led here and it has not been done yet. Returns whether
@@ -80,7 +109,7 @@ impl Replica {
             Due::Done { unit, epoch, .. } => self.propose(&Step::Done { unit, epoch }),
         };
         let Some(position) = position else { return Ok(false) };
-        let term = self.member().group().status().term;
+        let term = self.term();
         self.appended.steps.retain(|_, (of, _)| *of == term);
         self.appended.steps.insert(due, (term, position));
         Ok(true)
@@ -88,10 +117,14 @@ impl Replica {
 
     /// Whether the step is in the log already, or may yet be.
     fn is_appended(&self, due: &Due) -> bool {
-        let Some((term, position)) = self.appended.steps.get(due) else { return false };
+        self.appended.steps.get(due).is_some_and(|at| self.is_in_log(*at))
+    }
+
+    /// Whether what was appended in a term, at a position, is in the log, or may yet be.
+    fn is_in_log(&self, (term, position): (u64, Position)) -> bool {
         let inner = self.member().inner.lock();
-        let decided = inner.outcome(*position);
-        *term == inner.group.status().term && matches!(decided, Outcome::Pending | Outcome::Kept)
+        let decided = inner.outcome(position);
+        term == inner.group.status().term && matches!(decided, Outcome::Pending | Outcome::Kept)
     }
 
     fn propose(&mut self, step: &Step<'_>) -> Option<Position> {

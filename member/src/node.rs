@@ -148,9 +148,10 @@ impl<F: Files + Clone> Node<F> {
     }
 
     /// Has the groups that are led here no longer want a unit of slots. One that was given away already
-    /// arrives all the same.
-    pub fn keep_unit(&mut self, unit: u16) {
-        self.replicas.iter_mut().for_each(|replica| replica.waive(unit));
+    /// arrives all the same. Returns false if a group is not ready to say so and it is to be tried again.
+    pub fn keep_unit(&mut self, unit: u16) -> bool {
+        let said = self.replicas.iter_mut().map(|replica| replica.waive(unit));
+        said.filter(|said| !said).count() == 0
     }
 
     /// The units that other groups want and that groups which are led here do not give away, because

@@ -289,6 +289,11 @@ impl Units {
         })
     }
 
+    /// The epoch in which a group wants to have a unit, as its own log says; zero for none.
+    pub fn wanted(&self, group: GroupId, unit: u16) -> u64 {
+        self.known.read().claim(group, unit).wanted
+    }
+
     /// Whether a group wants a unit of another one.
     pub fn is_wanted(&self, group: GroupId, unit: u16) -> bool {
         self.known.read().is_wanted(group, unit)

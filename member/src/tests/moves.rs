@@ -125,12 +125,31 @@ fn a_unit_that_is_taken_back_stays_and_may_be_asked_for_again() {
     trio.bring(3);
     // What was given away arrives all the same, and what has arrived stays.
     trio.ask_for(1);
-    trio.host(1).node.keep_unit(UNIT);
+    let given = Due::Release { by: 3, unit: UNIT, epoch: 2, to: 1 };
+    assert!(trio.host(3).node.advance(given).unwrap());
+    assert!(trio.host(1).node.keep_unit(UNIT));
     trio.settle();
-    trio.host(3).node.keep_unit(UNIT);
+    trio.pass(100);
+    assert!(trio.host(1).node.keep_unit(UNIT));
     trio.settle();
-    let owners = [1, 2, 3].map(|id| trio.owner(id));
-    assert!(owners == [owners[0]; 3] && !owners[0].1, "{owners:?}");
+    assert_eq!([1, 2, 3].map(|id| trio.owner(id)), [(1, false); 3]);
+}
+
+#[test]
+fn a_unit_that_is_asked_for_right_after_it_was_taken_back_is_wanted() {
+    let mut trio = Trio::spread();
+    let large = "v".repeat(RECORD_MAX / 4);
+    assert_eq!(trio.ask(2, &format!("SET d {large}")), "OK");
+    trio.ask_for(3);
+    trio.settle();
+    assert!(trio.host(3).node.keep_unit(UNIT) && trio.host(3).node.move_unit(UNIT, 3));
+    trio.settle();
+    assert_eq!([1, 2, 3].map(|id| trio.nodes[&id].node.groups().moving()), [1; 3]);
+    // Asked for and taken back before either is agreed on.
+    assert!(trio.host(3).node.keep_unit(UNIT) && trio.host(3).node.move_unit(UNIT, 3));
+    assert!(trio.host(3).node.keep_unit(UNIT));
+    trio.settle();
+    assert_eq!([1, 2, 3].map(|id| trio.nodes[&id].node.groups().moving()), [0; 3]);
 }
 
 /// The first step after the unit was asked for.
