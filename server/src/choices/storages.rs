@@ -3,7 +3,7 @@
 
 use super::{Plugin, choose};
 use crate::StartError;
-use crate::system::{self, cores};
+use crate::system;
 use engine::config::{ConfigStore, Id};
 use std::path::Path;
 use std::sync::Arc;
@@ -85,6 +85,6 @@ fn ordered(
         ..Config::new(dir, engine)
     };
     // After the shards were counted, which depends on the cores of this thread.
-    let backend = cores::on_background(config, || OrderedBackend::open(&opened))?;
+    let backend = system::cores::on_background(config, || OrderedBackend::open(&opened))?;
     Ok(Arc::new(backend))
 }

@@ -57,6 +57,7 @@ pub(crate) fn pin_background(config: &ConfigStore, id: Id) {
 }
 
 /// Calls `open` on a thread that is pinned to `bio_cpulist`, and with it those that `open` starts.
+#[cfg(any(feature = "storage-sled", feature = "storage-fjall"))]
 pub(crate) fn on_background<T: Send>(config: &ConfigStore, open: impl FnOnce() -> T + Send) -> T {
     if list(config, Id::BioCpulist).is_empty() {
         return open();
